@@ -1,0 +1,19 @@
+//! Remote-write request bodies: built once from borrowed labels, compressed, staged until their scrape commits.
+
+use bytes::Bytes;
+
+/// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what must be known of it
+/// without decoding it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The compressed body, just as it is posted.
+    pub body: Bytes,
+    /// Samples in it, one a `TimeSeries` entry.
+    pub samples: u32,
+    /// Uncompressed bytes.
+    pub raw_len: u32,
+    /// Oldest timestamp, milliseconds since 1970.
+    pub min_ms: i64,
+    /// Newest timestamp, milliseconds since 1970.
+    pub max_ms: i64,
+}

@@ -1,0 +1,5 @@
+//! Prometheus' own YAML, plus one section of ours.
+
+mod model;
+
+pub use model::*;

@@ -1,0 +1,207 @@
+//! The configuration as the rest of the program sees it: plain data, validated, defaults filled in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use url::Url;
+
+/// A whole, valid `forwarder.yml`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Prometheus' `global`.
+    pub global: Global,
+    /// Prometheus' `scrape_configs`, static targets only. At least one.
+    pub scrape_configs: Vec<ScrapeConfig>,
+    /// Prometheus' `remote_write`. At least one.
+    pub remote_write: Vec<RemoteWrite>,
+    /// The section of our own.
+    pub forwarder: Forwarder,
+}
+
+/// Prometheus' `global` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Global {
+    /// Default 1m.
+    pub scrape_interval: Duration,
+    /// Default 10s, never more than the interval.
+    pub scrape_timeout: Duration,
+    /// Added to each series that does not carry a label of that name.
+    pub external_labels: BTreeMap<String, String>,
+}
+
+/// One entry of `scrape_configs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScrapeConfig {
+    /// Unique; becomes the label `job`.
+    pub job_name: String,
+    /// Default: global's.
+    pub scrape_interval: Duration,
+    /// Default: global's, never more than the interval.
+    pub scrape_timeout: Duration,
+    /// Default `http`.
+    pub scheme: Scheme,
+    /// Default `/metrics`.
+    pub metrics_path: String,
+    /// URL parameters, sent sorted by key.
+    pub params: BTreeMap<String, Vec<String>>,
+    /// Default false: labels of the target win, those exposed become `exported_<name>`.
+    pub honor_labels: bool,
+    /// Default true: timestamps of the exposition are kept.
+    pub honor_timestamps: bool,
+    /// Targets with the labels that they share.
+    pub static_configs: Vec<StaticConfig>,
+    /// Bytes of the uncompressed body at which a scrape fails; 0 is no limit.
+    pub body_size_limit: u64,
+    /// Samples above which a scrape fails; 0 is no limit.
+    pub sample_limit: u64,
+    /// Default true: ask for gzip.
+    pub enable_compression: bool,
+}
+
+/// `http` or `https`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As it stands in a URL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// One entry of `static_configs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticConfig {
+    /// `host`, `host:port` or `[v6]:port`, as written.
+    pub targets: Vec<String>,
+    /// Added to each target.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One entry of `remote_write`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemoteWrite {
+    /// Unique when given.
+    pub name: Option<String>,
+    /// Where samples are posted.
+    pub url: Url,
+    /// Default 30s: for one request, from connecting to the end of its answer.
+    pub remote_timeout: Duration,
+    /// Added to each request; never one that the protocol or the signature owns.
+    pub headers: BTreeMap<String, String>,
+    /// Prometheus' `queue_config`.
+    pub queue: QueueConfig,
+    /// Sign with AWS Signature Version 4.
+    pub sigv4: Option<SigV4>,
+}
+
+impl RemoteWrite {
+    /// `name`, else a hash of the URL: how the entry is called in reports, logs and the spool.
+    #[must_use]
+    pub fn id(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => format!("{:016x}", xxhash_rust::xxh3::xxh3_64(self.url.as_str().as_bytes())),
+        }
+    }
+}
+
+/// Prometheus' `queue_config`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Samples in memory, waiting or in flight, for each shard in use. Default 10000.
+    pub capacity: usize,
+    /// Most batches of a scrape in flight at once. Default 50.
+    pub max_shards: usize,
+    /// Fewest. Default 1.
+    pub min_shards: usize,
+    /// Samples at which a batch closes. Default 2000.
+    pub max_samples_per_send: usize,
+    /// Default 5s. Kept for Prometheus' sake: a scrape's last batch is closed when the scrape ends, never later.
+    pub batch_send_deadline: Duration,
+    /// First back-off. Default 30ms.
+    pub min_backoff: Duration,
+    /// Longest back-off. Default 5s.
+    pub max_backoff: Duration,
+    /// Default false, true with `sigv4`.
+    pub retry_on_http_429: bool,
+    /// Samples older than this are not sent. Default: none, 55m with `sigv4`.
+    pub sample_age_limit: Option<Duration>,
+}
+
+/// Prometheus' `sigv4`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigV4 {
+    /// Default: from the environment or the profile.
+    pub region: Option<String>,
+    /// Only together with `secret_key`.
+    pub access_key: Option<String>,
+    /// Only together with `access_key`.
+    pub secret_key: Option<Secret>,
+    /// A profile of the shared AWS configuration.
+    pub profile: Option<String>,
+    /// Assumed for signing.
+    pub role_arn: Option<String>,
+    /// Only with `role_arn`.
+    pub external_id: Option<String>,
+    /// Default false.
+    pub use_fips_sts_endpoint: bool,
+    /// Default `aps`.
+    pub service_name: String,
+}
+
+/// The `forwarder` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarder {
+    /// What a tick leaves of the time that the runtime grants. Default 3s.
+    pub deadline_margin: Duration,
+    /// Bytes that cache, stages and queue may hold together. Default: 60 % of the function's memory, 512 MiB elsewhere.
+    pub memory_limit: Option<u64>,
+    /// Uncompressed bytes at which a batch closes. Default 1,000,000.
+    pub max_request_bytes: usize,
+    /// EMF metrics in Lambda.
+    pub metrics: Metrics,
+}
+
+/// `forwarder.metrics`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Default true: one EMF line a tick in Lambda.
+    pub enabled: bool,
+    /// CloudWatch namespace. Default `AmpForwarder`.
+    pub namespace: String,
+}
+
+/// A string that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The secret itself: only for the call that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}

@@ -1,0 +1,6 @@
+//! Forwards a home Prometheus' `/federate` to Amazon Managed Service for Prometheus.
+
+pub mod batch;
+pub mod config;
+pub mod net;
+pub mod send;

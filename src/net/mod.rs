@@ -1,0 +1,5 @@
+//! HTTP clients, and what an error on the network means.
+
+mod error;
+
+pub use error::*;

@@ -1,0 +1,1 @@
+//! Signed requests to a remote-write receiver, and what its answers mean.
