@@ -3,4 +3,6 @@
 pub mod batch;
 pub mod config;
 pub mod net;
+pub mod scrape;
 pub mod send;
+pub mod series;

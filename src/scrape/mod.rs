@@ -1,0 +1,4 @@
+//! From a target to samples.
+
+pub mod exposition;
+pub mod text;
