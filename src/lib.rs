@@ -6,3 +6,4 @@ pub mod net;
 pub mod scrape;
 pub mod send;
 pub mod series;
+pub mod time;
