@@ -2,8 +2,12 @@
 
 pub mod batch;
 pub mod config;
+pub mod event;
 pub mod net;
+pub mod queue;
+pub mod report;
 pub mod scrape;
 pub mod send;
 pub mod series;
+pub mod tick;
 pub mod time;

@@ -14,11 +14,17 @@ pub struct Limits {
 }
 
 /// Compresses batches; its buffers are kept between scrapes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Compressor {
     encoder: snap::raw::Encoder,
     out: Vec<u8>,
     spare: Vec<Vec<u8>>,
+}
+
+impl Default for Compressor {
+    fn default() -> Self {
+        Self { encoder: snap::raw::Encoder::new(), out: Vec::new(), spare: Vec::new() }
+    }
 }
 
 /// Buffers kept between scrapes: one for each open batch of the scrape before, mostly a single one.

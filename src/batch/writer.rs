@@ -50,6 +50,17 @@ impl Writer {
         Self { cache: SeriesCache::default(), limits, compressor: Compressor::default(), groups: Vec::new() }
     }
 
+    /// When batches close.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Changes the bytes at which batches close.
+    pub fn limit_bytes(&mut self, bytes: usize) {
+        self.limits.bytes = bytes;
+    }
+
     /// Starts a scrape.
     pub fn begin(&mut self, target: u16) -> Staged {
         Staged { transaction: self.cache.begin(target), stage: Stage::new(self.limits), counts: Counts::default() }

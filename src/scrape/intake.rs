@@ -105,7 +105,8 @@ impl<'a> Intake<'a> {
         if !self.find(key) {
             let mut labels = Labels::default();
             labels.set(NAME, name);
-            for (name, value) in &self.rules.target.labels {
+            let target = self.rules.target;
+            for (name, value) in &target.labels {
                 labels.set(name.as_str(), value.as_str());
             }
             self.add(key, labels);
@@ -120,9 +121,13 @@ impl<'a> Intake<'a> {
     }
 
     /// Adds external labels and lets each writer remember the series.
-    fn add(&mut self, key: Key, mut labels: Labels<'_>) {
+    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>)
+    where
+        'a: 'b,
+    {
+        let external_labels = self.rules.external_labels;
         // A series' own label wins (`storage/remote/queue_manager.go` `processExternalLabels`).
-        for (name, value) in self.rules.external_labels {
+        for (name, value) in external_labels {
             if labels.find(name).is_none() {
                 labels.set(name.as_str(), value.as_str());
             }
@@ -151,7 +156,8 @@ impl Sink for Intake<'_> {
     }
 
     fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
-        let labels = checked(add_target_labels(Labels::exposed(labels), self.rules)).inspect_err(|_| self.tally.scraped += 1)?;
+        let rules = self.rules;
+        let labels = checked(add_target_labels(Labels::exposed(labels), rules)).inspect_err(|_| self.tally.scraped += 1)?;
         self.tally.series_added += 1;
         self.add(self.key(sample.series), labels);
         self.take(sample)
