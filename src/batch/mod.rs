@@ -1,6 +1,12 @@
 //! Remote-write request bodies: built once from borrowed labels, compressed, staged until their scrape commits.
 
+mod split;
+
+pub mod proto;
+
 use bytes::Bytes;
+
+pub use split::{SplitError, split};
 
 /// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what must be known of it
 /// without decoding it.

@@ -164,36 +164,42 @@ struct Chain {
 }
 
 impl Chain {
-    fn of(error: &(dyn Error + 'static)) -> Self {
+    fn of(error: &reqwest::Error) -> Self {
         let mut chain = Self::default();
-        let mut next = error.source();
+        if let Some(source) = error.source() {
+            chain.follow(source);
+        }
+        if chain.cause.is_empty() {
+            "no answer".clone_into(&mut chain.cause);
+        }
+        chain
+    }
+
+    fn follow(&mut self, error: &(dyn Error + 'static)) {
+        let mut next = Some(error);
         while let Some(current) = next {
             if let Some(dns) = current.downcast_ref::<DnsError>() {
-                chain.dns = true;
-                chain.io = Some(dns.source.kind());
-                chain.cause = dns.to_string();
-                return chain;
+                self.dns = true;
+                self.io = Some(dns.source.kind());
+                self.cause = dns.to_string();
+                return;
             }
             if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-                chain.tls = true;
-                chain.certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
+                self.tls = true;
+                self.certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
             }
             if current.downcast_ref::<reqwest::Error>().is_none() {
-                chain.cause = current.to_string();
+                self.cause = current.to_string();
             }
             next = match current.downcast_ref::<io::Error>() {
                 Some(io) => {
-                    chain.io = Some(io.kind());
+                    self.io = Some(io.kind());
                     // io::Error::source skips the error that it wraps.
                     io.get_ref().map(|inner| inner as &(dyn Error + 'static))
                 }
                 None => current.source(),
             };
         }
-        if chain.cause.is_empty() {
-            chain.cause = "no answer".to_owned();
-        }
-        chain
     }
 }
 
@@ -202,4 +208,20 @@ impl Chain {
 pub fn redacted(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_certificate_is_found_inside_an_io_error() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        let mut outer = Chain::default();
+        outer.follow(&error);
+        assert!(outer.tls && outer.certificate);
+        assert_eq!(outer.cause, "invalid peer certificate: UnknownIssuer");
+        assert_eq!(outer.io, Some(io::ErrorKind::InvalidData));
+    }
 }
