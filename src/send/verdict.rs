@@ -2,8 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::HeaderMap;
-use http::header::RETRY_AFTER;
+use ::http::HeaderMap;
+use ::http::header::RETRY_AFTER;
 
 /// What becomes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
