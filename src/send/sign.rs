@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    SignableBody, SignableRequest, SigningParams, SigningSettings, sign,
+};
 use aws_sigv4::sign::v4;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -19,7 +21,9 @@ pub enum SignError {
     #[error(transparent)]
     Credentials(#[from] AwsError),
     /// The credentials' source did not answer in time.
-    #[error("no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway")]
+    #[error(
+        "no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway"
+    )]
     TimedOut(Duration),
     /// A header or the URL cannot be signed.
     #[error("cannot sign the request: {0}")]
@@ -30,7 +34,10 @@ impl SignError {
     /// Whether trying again within the tick is pointless.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion))
+        matches!(
+            self,
+            Self::Request(_) | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion)
+        )
     }
 }
 
@@ -61,7 +68,11 @@ impl Signer {
     /// `service` is part of the signature: `aps` for AMP.
     #[must_use]
     pub fn new(identity: SigningIdentity, service: impl Into<String>) -> Self {
-        Self { identity, service: service.into(), cached: Mutex::new(None) }
+        Self {
+            identity,
+            service: service.into(),
+            cached: Mutex::new(None),
+        }
     }
 
     /// Adds the signature's headers to `request`, as of `now_ms`. `fresh` asks the credentials' source again whatever the cache holds.
@@ -79,22 +90,37 @@ impl Signer {
         let credentials = tokio::time::timeout(timeout, self.credentials(now, fresh))
             .await
             .map_err(|_| SignError::TimedOut(timeout))??;
-        apply(request, credentials, self.identity.region.as_ref(), &self.service, now)
+        apply(
+            request,
+            credentials,
+            self.identity.region.as_ref(),
+            &self.service,
+            now,
+        )
     }
 
     async fn credentials(&self, now: SystemTime, fresh: bool) -> Result<Credentials, SignError> {
         let mut cached = self.cached.lock().await;
         if let Some(known) = &*cached {
             let just_fetched = known.fetched_at.elapsed() < REFRESH_TOGETHER;
-            if just_fetched || (!fresh && known.usable_at(now)) {
+            if known.usable_at(now) && (!fresh || just_fetched) {
                 return Ok(known.credentials.clone());
             }
         }
-        let credentials = self.identity.credentials.provide_credentials().await.map_err(|error| match &error {
-            CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
-            _ => AwsError::Credentials(cause(&error)),
-        })?;
-        *cached = Some(Cached { credentials: credentials.clone(), fetched: now, fetched_at: Instant::now() });
+        let credentials = self
+            .identity
+            .credentials
+            .provide_credentials()
+            .await
+            .map_err(|error| match &error {
+                CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
+                _ => AwsError::Credentials(cause(&error)),
+            })?;
+        *cached = Some(Cached {
+            credentials: credentials.clone(),
+            fetched: now,
+            fetched_at: Instant::now(),
+        });
         Ok(credentials)
     }
 }
@@ -130,9 +156,9 @@ fn apply(
         .into();
     let mut headers = Vec::with_capacity(request.headers().len());
     for (name, value) in request.headers() {
-        let value = value
-            .to_str()
-            .map_err(|_| SignError::Request(format!("the value of header {name} is not visible ASCII")))?;
+        let value = value.to_str().map_err(|_| {
+            SignError::Request(format!("the value of header {name} is not visible ASCII"))
+        })?;
         headers.push((name.as_str(), value));
     }
     let uri = request.uri().to_string();
@@ -143,7 +169,9 @@ fn apply(
         SignableBody::Bytes(request.body()),
     )
     .map_err(|error| failed(&error))?;
-    let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
+    let (instructions, _) = sign(signable, &params)
+        .map_err(|error| failed(&error))?
+        .into_parts();
     instructions.apply_to_request_http1x(request);
     Ok(())
 }
