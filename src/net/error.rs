@@ -89,7 +89,12 @@ impl NetError {
     }
 
     /// As [`NetError::from_reqwest`], before the end of the headers.
-    pub(super) fn from_request(error: &reqwest::Error, step: Step, peer: Peer, address: String) -> Self {
+    pub(super) fn from_request(
+        error: &reqwest::Error,
+        step: Step,
+        peer: Peer,
+        address: String,
+    ) -> Self {
         Self::classify(error, step, peer, address)
     }
 
@@ -121,9 +126,17 @@ impl NetError {
             let handshake = address.starts_with("https:")
                 && matches!(
                     chain.io,
-                    Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::InvalidData)
+                    Some(
+                        io::ErrorKind::UnexpectedEof
+                            | io::ErrorKind::ConnectionReset
+                            | io::ErrorKind::InvalidData
+                    )
                 );
-            if handshake { Phase::Tls } else { Phase::Connect }
+            if handshake {
+                Phase::Tls
+            } else {
+                Phase::Connect
+            }
         } else {
             Phase::Http
         };
@@ -132,10 +145,14 @@ impl NetError {
             _ if phase == Phase::Dns && chain.io == Some(io::ErrorKind::TimedOut) => Kind::TimedOut,
             _ if chain.certificate => Kind::Certificate,
             Some(io::ErrorKind::ConnectionRefused) => Kind::Refused,
-            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => Kind::Unreachable,
-            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => {
-                Kind::Reset
+            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+                Kind::Unreachable
             }
+            Some(
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted,
+            ) => Kind::Reset,
             _ => Kind::Other,
         };
         let from_socket = chain.io == Some(io::ErrorKind::TimedOut);
@@ -143,10 +160,16 @@ impl NetError {
             phase,
             peer,
             address,
-            cause: if timed_out { "timed out".to_owned() } else { chain.cause },
+            cause: if timed_out {
+                "timed out".to_owned()
+            } else {
+                chain.cause
+            },
             timed_out,
             // Our own time-out says nothing about the connection; the socket's (TCP_USER_TIMEOUT) does.
-            stale_connection: phase == Phase::Http && step == Step::Pooled && (!timed_out || from_socket),
+            stale_connection: phase == Phase::Http
+                && step == Step::Pooled
+                && (!timed_out || from_socket),
             hint: hints::hint(phase, peer, kind),
         }
     }
@@ -164,42 +187,72 @@ struct Chain {
 }
 
 impl Chain {
-    fn of(error: &(dyn Error + 'static)) -> Self {
+    fn of(error: &reqwest::Error) -> Self {
         let mut chain = Self::default();
-        let mut next = error.source();
+        if let Some(source) = error.source() {
+            chain.follow(source);
+        }
+        if chain.cause.is_empty() {
+            "no answer".clone_into(&mut chain.cause);
+        }
+        chain
+    }
+
+    fn follow(&mut self, error: &(dyn Error + 'static)) {
+        let mut next = Some(error);
         while let Some(current) = next {
             if let Some(dns) = current.downcast_ref::<DnsError>() {
-                chain.dns = true;
-                chain.io = Some(dns.source.kind());
-                chain.cause = dns.to_string();
-                return chain;
+                self.dns = true;
+                self.io = Some(dns.source.kind());
+                self.cause = dns.to_string();
+                return;
             }
             if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-                chain.tls = true;
-                chain.certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
+                self.tls = true;
+                self.certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
             }
             if current.downcast_ref::<reqwest::Error>().is_none() {
-                chain.cause = current.to_string();
+                self.cause = current.to_string();
             }
             next = match current.downcast_ref::<io::Error>() {
                 Some(io) => {
-                    chain.io = Some(io.kind());
+                    self.io = Some(io.kind());
                     // io::Error::source skips the error that it wraps.
                     io.get_ref().map(|inner| inner as &(dyn Error + 'static))
                 }
                 None => current.source(),
             };
         }
-        if chain.cause.is_empty() {
-            chain.cause = "no answer".to_owned();
-        }
-        chain
     }
 }
 
 /// `scheme://host:port/path`: a query or user information may hold secrets.
 #[must_use]
 pub fn redacted(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    format!(
+        "{}://{}{port}{}",
+        url.scheme(),
+        url.host_str().unwrap_or_default(),
+        url.path()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_certificate_is_found_inside_an_io_error() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        let mut outer = Chain::default();
+        outer.follow(&error);
+        assert!(outer.tls && outer.certificate);
+        assert_eq!(outer.cause, "invalid peer certificate: UnknownIssuer");
+        assert_eq!(outer.io, Some(io::ErrorKind::InvalidData));
+    }
 }

@@ -7,6 +7,10 @@ mod hints;
 mod progress;
 mod resolve;
 pub mod smithy;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use client::{ClientError, ClientOptions, client, send};

@@ -1,0 +1,5 @@
+//! Sending, against scripts on a paused clock and against real sockets.
+
+mod deliver;
+mod http;
+mod sign;
