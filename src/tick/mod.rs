@@ -291,8 +291,8 @@ impl Noted {
 fn counted(errors: Vec<String>) -> Vec<String> {
     let mut different: Vec<(String, usize)> = Vec::new();
     for error in errors {
-        match different.iter_mut().find(|(known, _)| *known == error) {
-            Some((_, times)) => *times += 1,
+        match different.iter().position(|(known, _)| *known == error) {
+            Some(at) => different[at].1 += 1,
             None if different.len() < REPORTED => different.push((error, 1)),
             None => {}
         }
