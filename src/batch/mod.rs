@@ -8,7 +8,7 @@ mod writer;
 
 use bytes::Bytes;
 
-pub use split::{SplitError, split};
+pub use split::{SplitError, decode, split};
 pub use writer::{Counts, Staged, Writer};
 
 /// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what must be known of it

@@ -7,7 +7,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::Batch;
-use super::proto::TimeSeries;
+use super::proto::{TimeSeries, WriteRequest};
 
 /// Longest uncompressed body that is looked into. Ours end at `forwarder.max_request_bytes`.
 const MAX_RAW_BYTES: usize = 64 << 20;
@@ -57,6 +57,14 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, SplitError> {
     snap::raw::Decoder::new()
         .decompress_vec(body)
         .map_err(|error| SplitError::Snappy(error.to_string()))
+}
+
+/// What a batch holds: for people, not for the hot path.
+///
+/// # Errors
+/// As [`split`].
+pub fn decode(batch: &Batch) -> Result<WriteRequest, SplitError> {
+    Ok(WriteRequest::decode(&*decompress(&batch.body)?)?)
 }
 
 struct Entry {

@@ -27,4 +27,4 @@ pub use load::Loaded;
 pub use model::*;
 pub use problem::{ConfigErrors, Problem};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
-pub use units::format_duration;
+pub use units::{format_duration, parse_duration};

@@ -15,7 +15,7 @@ const UNITS: [(&str, u64); 7] = [("y", 365 * DAY), ("w", 7 * DAY), ("d", DAY), (
 const MAX_DURATION_MS: u64 = (i64::MAX / 1_000_000) as u64;
 
 /// Reads `1h30m`, `15s`, `100ms`, `0`. // common model/time.go ParseDuration
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     match text {
         "" => return None,
         "0" => return Some(Duration::ZERO),

@@ -112,6 +112,20 @@ impl NetError {
         }
     }
 
+    /// A file that stands for an answer and cannot be read.
+    #[must_use]
+    pub fn of_file(error: &io::Error) -> Self {
+        Self {
+            phase: Phase::Body,
+            peer: Peer::Home,
+            address: "the input file".to_owned(),
+            cause: error.to_string(),
+            timed_out: false,
+            stale_connection: false,
+            hint: None,
+        }
+    }
+
     fn classify(error: &reqwest::Error, step: Step, peer: Peer, address: String) -> Self {
         let chain = Chain::of(error);
         let timed_out = error.is_timeout();

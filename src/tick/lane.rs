@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
+use super::live::Live;
 use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::queue::{CommittedScrape, Queue};
@@ -62,14 +63,14 @@ impl Lane {
     }
 
     /// Sends scrape after scrape until the queue is closed and empty, the remote refuses us, or the deadline has come.
-    pub(super) async fn drain(&self, clock: &dyn Clock, deadline: Instant) -> Sent {
+    pub(super) async fn drain(&self, clock: &dyn Clock, deadline: Instant, live: Option<&Live>) -> Sent {
         let mut sent = Sent::default();
         let context = DeliverContext { settings: &self.settings, state: &self.state, clock, deadline };
         loop {
             let popped = tokio::time::timeout_at(deadline, self.queue.pop()).await;
             let Ok(Some(scrape)) = popped else { break };
             let started = Instant::now();
-            let owed = self.send(scrape, &context, &mut sent).await;
+            let owed = self.send(scrape, &context, &mut sent, live).await;
             sent.busy += started.elapsed();
             if let Some(owed) = owed {
                 self.queue.put_back(owed);
@@ -80,7 +81,7 @@ impl Lane {
     }
 
     /// Sends the batches of one scrape, several at once. Returns only when none is in flight: with those still owed, if any.
-    async fn send(&self, scrape: CommittedScrape, context: &DeliverContext<'_>, sent: &mut Sent) -> Option<CommittedScrape> {
+    async fn send(&self, scrape: CommittedScrape, context: &DeliverContext<'_>, sent: &mut Sent, live: Option<&Live>) -> Option<CommittedScrape> {
         let shards = scrape.batches.len().clamp(self.min_shards, self.max_shards.max(self.min_shards));
         let number = scrape.number;
         let mut waiting = scrape.batches.into_iter();
@@ -93,6 +94,9 @@ impl Lane {
             }
             let Some((delivery, batch)) = in_flight.next().await else { break };
             self.count(&delivery, &batch, sent);
+            if let Some(live) = live.filter(|_| delivery.written > 0) {
+                live.written(delivery.written, batch.max_ms);
+            }
             if let Some(undelivered) = delivery.undelivered {
                 owed.extend(undelivered.batches);
                 sent.note(undelivered.why);

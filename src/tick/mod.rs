@@ -3,16 +3,19 @@
 //! All of a tick runs as one future: no task outlives it, and nothing of it needs a lock.
 
 mod lane;
+mod live;
 mod preview;
 mod slots;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use self::lane::{Lane, Sent};
+pub use self::live::Live;
 pub use self::preview::Preview;
 use self::slots::Grid;
 use crate::batch::Writer;
@@ -39,9 +42,18 @@ pub struct World {
     /// One for each `remote_write`, in their order.
     pub remotes: Vec<Box<dyn Remote>>,
     /// The time of day.
-    pub clock: Box<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
     /// For back-offs.
     pub rng: fastrand::Rng,
+}
+
+/// What is known of a job.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct JobStatus {
+    /// `job_name`.
+    pub job: String,
+    /// None since the process started: none.
+    pub last_slot_ms: Option<i64>,
 }
 
 /// What a tick is to do.
@@ -55,13 +67,35 @@ pub struct Plan {
     pub jobs: Option<Vec<String>>,
     /// Scrape nothing.
     pub drain_only: bool,
+    /// Once true, no further scrape is started; what is queued is still sent.
+    pub stop: Option<tokio::sync::watch::Receiver<bool>>,
+    /// For whoever watches.
+    pub live: Option<Arc<Live>>,
+}
+
+impl Plan {
+    /// Whether the tick is to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| *stop.borrow())
+    }
+
+    /// Returns early when the tick is to stop.
+    pub async fn sleep(&self, wait: Duration) {
+        let Some(mut stop) = self.stop.clone() else { return tokio::time::sleep(wait).await };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            // A sender that is gone asks for nothing.
+            Ok(_) = stop.wait_for(|stop| *stop) => {}
+        }
+    }
 }
 
 /// The forwarder: kept for the process, so that a warm tick knows its series.
 pub struct Forwarder {
     config: Config,
     home: Box<dyn Home>,
-    clock: Box<dyn Clock>,
+    clock: Arc<dyn Clock>,
     jobs: Vec<Job>,
     lanes: Vec<Lane>,
     writers: Vec<RefCell<Writer>>,
@@ -121,6 +155,20 @@ impl Forwarder {
         jobs.iter().filter(|name| !known(name)).cloned().collect()
     }
 
+    /// The slot that each job served last.
+    #[must_use]
+    pub fn status(&self) -> Vec<JobStatus> {
+        let jobs = self.config.scrape_configs.iter().zip(&self.jobs);
+        jobs.map(|(config, job)| JobStatus { job: config.job_name.clone(), last_slot_ms: job.served_ms }).collect()
+    }
+
+    /// When the next slot of any job is due.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<i64> {
+        let now_ms = self.clock.now_ms();
+        self.jobs.iter().map(|job| job.grid.due(now_ms, job.served_ms).unwrap_or_else(|| job.grid.after(now_ms))).min()
+    }
+
     /// One tick. It always ends with a report, before the deadline.
     pub async fn tick(&mut self, plan: &Plan) -> Report {
         let started = Instant::now();
@@ -138,7 +186,7 @@ impl Forwarder {
             join_all(jobs.iter_mut().enumerate().map(|(index, job)| self.serve(index, job, plan, (start_ms, until), &noted))).await;
             self.lanes.iter().for_each(|lane| lane.queue.close());
         };
-        let drains = join_all(self.lanes.iter().map(|lane| lane.drain(&*self.clock, until)));
+        let drains = join_all(self.lanes.iter().map(|lane| lane.drain(&*self.clock, until, plan.live.as_deref())));
         let ((), mut sent) = tokio::join!(scrapes, drains);
         self.jobs = jobs;
 
@@ -159,7 +207,7 @@ impl Forwarder {
         if plan.drain_only || plan.jobs.as_ref().is_some_and(|jobs| !jobs.contains(&config.job_name)) {
             return;
         }
-        loop {
+        while !plan.is_stopping() {
             let now_ms = self.clock.now_ms();
             let due = if plan.once { Some(job.grid.newest(now_ms)) } else { job.grid.due(now_ms, job.served_ms) };
             if let Some(slot) = due {
@@ -169,7 +217,7 @@ impl Forwarder {
                 }
                 job.served_ms = Some(slot);
                 let started = Instant::now();
-                join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), noted))).await;
+                join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), (plan, noted)))).await;
                 // Twice the last one: the next may be slower, and its samples must be sent as well.
                 job.expected = started.elapsed() * 2;
                 if plan.once {
@@ -182,12 +230,12 @@ impl Forwarder {
             if Instant::now() + wait + job.expected > until {
                 return;
             }
-            tokio::time::sleep(wait).await;
+            plan.sleep(wait).await;
         }
     }
 
     /// Scrapes one target and queues what it gave.
-    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, noted: &RefCell<Noted>) {
+    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, (plan, noted): (&Plan, &RefCell<Noted>)) {
         let held = |staged: usize| {
             let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
             let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
@@ -217,6 +265,9 @@ impl Forwarder {
             None => tracing::debug!(job = config.job_name, instance = target.instance(), samples = scraped.tally.scraped, duration = ?scraped.duration, "scraped"),
         }
         noted.scraped(&config.job_name, target.instance(), &scraped);
+        if let Some(live) = &plan.live {
+            live.scraped(scraped.tally.scraped, scraped.error.is_none());
+        }
     }
 
     /// What no remote took when the time was up. Without a spool it is lost, and so is the knowledge of what was sent.

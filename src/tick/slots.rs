@@ -37,10 +37,16 @@ impl Grid {
         (served.is_none_or(|served| newest > served)).then_some(newest)
     }
 
+    /// The slot after the newest one.
+    #[must_use]
+    pub fn after(&self, now_ms: i64) -> i64 {
+        self.newest(now_ms).saturating_add(self.interval_ms)
+    }
+
     /// The slot after the newest one, if a tick that started at `start_ms` waits for it.
     #[must_use]
     pub fn next(&self, now_ms: i64, start_ms: i64) -> Option<i64> {
-        let next = self.newest(now_ms).saturating_add(self.interval_ms);
+        let next = self.after(now_ms);
         (self.interval_ms < WAIT_BELOW_MS && next < start_ms.saturating_add(60_000)).then_some(next)
     }
 }
