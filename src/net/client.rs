@@ -69,7 +69,7 @@ pub fn client(options: &ClientOptions) -> Result<Client, ClientError> {
     #[cfg(target_os = "linux")]
     {
         // A frozen Lambda leaves dead sockets: without this, a request on one hangs until its own time-out.
-        builder = builder.tcp_user_timeout(options.connect_timeout);
+        builder = builder.tcp_user_timeout(options.connect_timeout * 2);
     }
     builder
         .build()

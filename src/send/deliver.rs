@@ -234,7 +234,7 @@ async fn deliver_whole(
         let Ok(result) = timeout_at(deadline, remote.post(request)).await else {
             let failure = Failure {
                 status: None,
-                message: "no answer before the deadline".to_owned(),
+                message: format!("send {}: no answer before the deadline", remote.address()),
                 hint: None,
             };
             state.failed(&failure);
@@ -318,15 +318,22 @@ enum Next {
 }
 
 fn failure_of(remote: &dyn Remote, result: &Result<Answer, PostError>) -> Failure {
+    let address = remote.address();
     match result {
         Ok(answer) => Failure {
             status: Some(answer.status),
-            message: answer.message(),
+            message: format!("send {address}: {}", answer.message()),
             hint: remote.hint(answer),
         },
-        Err(error) => Failure {
+        // It names phase and address itself.
+        Err(PostError::Net(error)) => Failure {
             status: None,
             message: error.to_string(),
+            hint: None,
+        },
+        Err(PostError::Sign(error)) => Failure {
+            status: None,
+            message: format!("sign {address}: {error}"),
             hint: None,
         },
     }

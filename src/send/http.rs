@@ -10,14 +10,13 @@ use ::http::{Method, Uri};
 use futures_util::future::BoxFuture;
 use reqwest::{Client, Response};
 use tokio::time::Instant;
-use url::Url;
 
 use super::denial::{DenialContext, denial_hint};
 use super::remote::{Answer, PostError, PostRequest, Remote};
 use super::sign::{SignError, Signer};
 use crate::config::RemoteWrite;
 use crate::net::aws::{AwsError, signing_identity};
-use crate::net::{ClientError, ClientOptions, Peer, client, send};
+use crate::net::{ClientError, ClientOptions, Peer, client, redacted, send};
 use crate::time::Clock;
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
@@ -48,7 +47,8 @@ pub enum RemoteError {
 
 /// The real [`Remote`].
 pub struct HttpRemote {
-    url: Url,
+    address: String,
+    trailing_slash: bool,
     uri: Uri,
     headers: HeaderMap,
     pooled: Client,
@@ -91,7 +91,8 @@ impl HttpRemote {
             ..ClientOptions::default()
         };
         Ok(Self {
-            url: config.url.clone(),
+            address: redacted(&config.url),
+            trailing_slash: config.url.path().ends_with("/remote_write/"),
             uri: config
                 .url
                 .as_str()
@@ -147,13 +148,17 @@ impl Remote for HttpRemote {
         Box::pin(self.exchange(request))
     }
 
+    fn address(&self) -> &str {
+        &self.address
+    }
+
     fn hint(&self, answer: &Answer) -> Option<&'static str> {
         if !matches!(answer.status, 401 | 403 | 404 | 405) {
             return None;
         }
         let context = DenialContext {
             signed: self.signer.is_some(),
-            trailing_slash: self.url.path().ends_with("/remote_write/"),
+            trailing_slash: self.trailing_slash,
         };
         Some(denial_hint(
             answer.status,

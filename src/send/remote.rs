@@ -18,6 +18,9 @@ pub trait Remote: Send + Sync {
     /// [`PostError`] when there is no answer: the samples may have been stored all the same.
     fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>>;
 
+    /// Where it posts to, for people: without query and user information.
+    fn address(&self) -> &str;
+
     /// Likely cause and next step for an answer that denies.
     fn hint(&self, answer: &Answer) -> Option<&'static str> {
         let _ = answer;

@@ -143,6 +143,10 @@ impl Remote for Script {
         })
     }
 
+    fn address(&self) -> &str {
+        "https://aps"
+    }
+
     fn hint(&self, answer: &Answer) -> Option<&'static str> {
         (answer.status == 403).then_some("ask the owner")
     }
@@ -294,7 +298,7 @@ async fn back_off_grows_to_its_maximum_and_ends_before_the_deadline() {
     };
     assert_eq!(
         (failure.status, failure.message.as_str()),
-        (Some(503), "answered 503")
+        (Some(503), "send https://aps: answered 503")
     );
     assert!(
         Instant::now() < bench.deadline,
@@ -427,7 +431,7 @@ async fn denied_once_is_signed_again_denied_twice_stops_all_shards() {
     };
     assert_eq!(
         failure.to_string(),
-        "answered 403: not authorized; ask the owner"
+        "send https://aps: answered 403: not authorized; ask the owner"
     );
     let (delivery, posts) = bench.run(&[Reply::Status(200)], 3).await;
     assert_eq!((posts.len(), delivery.undelivered_samples()), (0, 3));

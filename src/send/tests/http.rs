@@ -126,10 +126,16 @@ async fn a_status_stands_though_its_body_is_cut_or_stalls() {
     let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\nout of ord";
     let cut = Server::start(move |_| Reply::Cut(answer.to_owned())).await;
     let stalls = Server::start(move |_| Reply::Raw(answer.to_owned())).await;
+    let start = Instant::now();
     for server in [cut, stalls] {
         let answer = remote(&server).post(post(&BODY)).await.unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (400, "out of ord"));
     }
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "a stalled body costs {:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]

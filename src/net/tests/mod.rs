@@ -1,5 +1,7 @@
 //! Each phase, on real sockets.
 
+mod aws;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
