@@ -197,6 +197,9 @@ fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
 }
 
 fn read_static_config(reader: &mut Reader<'_>, node: &Node, path: String) -> StaticConfig {
+    if node.is_null() {
+        reader.error_at(&path, "empty or null section in static_configs", "remove the dash or fill the entry in");
+    }
     let section = reader.section(node, path, &STATIC);
     let targets = reader.strings(&section, "targets");
     for (target, path) in &targets {

@@ -267,6 +267,7 @@ fn what_does_not_load_says_where_and_why() {
             with("scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: {__scheme__: x}}]}]"),
             &["start with __ are not yet supported"],
         ),
+        (with("scrape_configs: [{job_name: a, static_configs: [~]}]"), &["static_configs[0]: empty or null section in static_configs"]),
         (with("remote_write: [{name: a}]"), &["url for remote_write is empty"]),
         (with("remote_write: [{url: nonsense}]"), &["found no valid URL"]),
         (with("remote_write: [{url: 'ftp://h'}]"), &["found the scheme \"ftp\""]),
