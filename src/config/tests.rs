@@ -306,9 +306,9 @@ fn what_does_not_load_says_where_and_why() {
 
 #[test]
 fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
-    let text = "remote_write:\n- url: ''\n  queue_config: {capacity: x}\nscrape_configs:\n- job_name: a\n  honor_labels: 3\n  static_configs: [{targets: [a/b]}]\nglobal:\n  zebra: 1\n";
+    let text = "remote_write:\n- url: ''\n  queue_config: {capacity: x}\nscrape_configs:\n- job_name: a\n  honor_labels: 3\n  job_name: b\n  static_configs: [{targets: [a/b]}]\nglobal:\n  zebra: 1\n";
     let errors = load(text).unwrap_err();
-    assert_eq!(errors.problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2, 3, 6, 7, 9]);
+    assert_eq!(errors.problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2, 3, 6, 7, 8, 10]);
 }
 
 #[test]

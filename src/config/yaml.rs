@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::problem::{Problem, shown};
+use super::source::MAX_BYTES;
 
-/// Bytes of text: a configuration of thousands of targets is far below.
-const MAX_BYTES: usize = 4 << 20;
 /// A Prometheus configuration nests about ten deep.
 const MAX_DEPTH: usize = 64;
 /// Aliases count with all that they repeat: a handful of nested ones could else expand without end.
@@ -77,22 +76,24 @@ impl Node {
     }
 }
 
-/// A document, with what go-yaml would silently pass over.
+/// A document, with what is wrong in it (duplicate keys, tags) though the rest can be read, and what go-yaml would
+/// silently pass over.
 pub(super) struct Document {
     pub(super) root: Node,
+    pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
 
-/// Reads the first document of `text`. Errors: malformed YAML (the first place), or all duplicate keys.
-pub(super) fn parse(text: &str) -> Result<Document, Vec<Problem>> {
-    if text.len() > MAX_BYTES {
+/// Reads the first document of `text`. The error is the first place that is no YAML.
+pub(super) fn parse(text: &str) -> Result<Document, Problem> {
+    if text.len() as u64 > MAX_BYTES {
         let message = format!("found {} bytes, expected at most {MAX_BYTES}", text.len());
-        return Err(vec![problem((1, 1), message, "")]);
+        return Err(problem((1, 1), message, ""));
     }
     // A NUL ends the input for the parser: what follows would be ignored without a word.
     if let Some(at) = text.find('\0') {
         let line = 1 + text[..at].matches('\n').count();
-        return Err(vec![problem((line, 1), "found a NUL character, expected text".into(), "save the file as UTF-8")]);
+        return Err(problem((line, 1), "found a NUL character, expected text".into(), "save the file as UTF-8"));
     }
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
@@ -101,7 +102,7 @@ pub(super) fn parse(text: &str) -> Result<Document, Vec<Problem>> {
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let at = (error.marker().line(), error.marker().col() + 1);
-            vec![problem(at, format!("not valid YAML: {}", error.info()), "check indentation, quotes and brackets here and just above")]
+            problem(at, format!("not valid YAML: {}", error.info()), "check indentation, quotes and brackets here and just above")
         })?;
         if ended {
             if matches!(event, Event::DocumentStart(_)) {
@@ -112,13 +113,10 @@ pub(super) fn parse(text: &str) -> Result<Document, Vec<Problem>> {
             continue;
         }
         ended = matches!(event, Event::DocumentEnd);
-        builder.take(event, span).map_err(|fatal| vec![fatal])?;
-    }
-    if !builder.problems.is_empty() {
-        return Err(builder.problems);
+        builder.take(event, span)?;
     }
     let root = builder.root.unwrap_or(Node { line: 1, column: 1, value: Value::Scalar { text: String::new(), plain: true } });
-    Ok(Document { root, warnings })
+    Ok(Document { root, problems: builder.problems, warnings })
 }
 
 /// A list or mapping that is still open.
@@ -327,8 +325,9 @@ mod tests {
 
     fn read(text: &str) -> String {
         match parse(text) {
-            Ok(document) => plain(&document.root),
-            Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Ok(document) if document.problems.is_empty() => plain(&document.root),
+            Ok(document) => document.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Err(problem) => problem.to_string(),
         }
     }
 
@@ -367,7 +366,7 @@ mod tests {
             laughs.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
         }
         assert!(read(&laughs).contains("more than 400000 values"), "{}", read(&laughs));
-        assert!(read(&" ".repeat(MAX_BYTES + 1)).contains("expected at most"));
+        assert!(read(&" ".repeat(MAX_BYTES as usize + 1)).contains("expected at most"));
         assert!(read("a: 1\n\0b: 2").starts_with("line 2: found a NUL"));
         assert!(read("a: &x [*x]").contains("alias"), "{}", read("a: &x [*x]"));
     }
