@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::emit::emit;
-use super::keys::{FORWARDER, GLOBAL, METRICS, QUEUE, REMOTE, ROOT, SCRAPE, SIGV4, STATIC, Table};
+use super::keys::{FORWARDER, GLOBAL, METRICS, QUEUE, REMOTE, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, Table};
 use super::load::load_document;
 use super::problem::{ConfigErrors, Problem, shown};
 use super::yaml::{Document, Entry, Node, Value, parse};
@@ -117,6 +117,8 @@ fn reason_to_leave(table: &Table, entry: &Entry) -> Option<(String, String)> {
         return None;
     }
     Some(match table.unsupported(&entry.key) {
+        Some(row) if row.instead == REMOVE && row.later => (row.why.into(), "nowhere yet".into()),
+        Some(row) if row.instead == REMOVE => (row.why.into(), "nowhere: it has no use here".into()),
         Some(row) => (row.why.into(), row.instead.into()),
         None => ("Prometheus 3.5 has no such key".into(), table.advice(&entry.key)),
     })
