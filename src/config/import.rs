@@ -1,7 +1,9 @@
 //! From a whole prometheus.yml to a forwarder.yml.
 
+use serde::Serialize;
+
 use super::emit::emit;
-use super::keys::{FORWARDER, GLOBAL, METRICS, QUEUE, REMOTE, ROOT, SCRAPE, SIGV4, STATIC, Table};
+use super::keys::{FORWARDER, GLOBAL, METRICS, QUEUE, REMOTE, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, Table};
 use super::load::load_document;
 use super::problem::{ConfigErrors, Problem, shown};
 use super::yaml::{Document, Entry, Node, Value, parse};
@@ -15,7 +17,7 @@ const PLACEHOLDER_REMOTE: &str =
 const REMOTE_CREDENTIALS: [&str; 7] = ["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file", "azuread", "google_iam"];
 
 /// A forwarder.yml made from a prometheus.yml.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// The forwarder.yml: it loads without errors. It holds the secrets that were in the keys that were kept.
     pub yaml: String,
@@ -26,7 +28,7 @@ pub struct Imported {
 }
 
 /// Something in a prometheus.yml that a forwarder.yml cannot hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     /// Line in the prometheus.yml, from 1.
     pub line: usize,
@@ -47,16 +49,16 @@ pub fn import(prometheus_yml: &str) -> Result<Imported, ConfigErrors> {
         problems.sort_by_key(|problem| (problem.line, problem.column));
         ConfigErrors { origin: "prometheus.yml".into(), problems }
     };
-    let mut document = parse(prometheus_yml).map_err(fail)?;
+    let mut document = parse(prometheus_yml).map_err(|problem| fail(vec![problem]))?;
     let mut left_out = Vec::new();
     document.root = keep_supported(document.root, &ROOT, "", &mut left_out);
     let mut added = Vec::new();
     if !has_items(&document.root, "scrape_configs") {
-        put_list(&mut document.root, "scrape_configs", PLACEHOLDER_JOB).map_err(fail)?;
+        put_list(&mut document.root, "scrape_configs", PLACEHOLDER_JOB).map_err(|problem| fail(vec![problem]))?;
         added.push("scrape_configs: a job for /federate; replace 192.0.2.10:9090 by the address of the home Prometheus");
     }
     if !has_items(&document.root, "remote_write") {
-        put_list(&mut document.root, "remote_write", PLACEHOLDER_REMOTE).map_err(fail)?;
+        put_list(&mut document.root, "remote_write", PLACEHOLDER_REMOTE).map_err(|problem| fail(vec![problem]))?;
         added.push("remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 by the workspace and its region");
     }
     load_document(&document, &|_| None, false).map_err(fail)?;
@@ -115,6 +117,8 @@ fn reason_to_leave(table: &Table, entry: &Entry) -> Option<(String, String)> {
         return None;
     }
     Some(match table.unsupported(&entry.key) {
+        Some(row) if row.instead == REMOVE && row.later => (row.why.into(), "nowhere yet".into()),
+        Some(row) if row.instead == REMOVE => (row.why.into(), "nowhere: it has no use here".into()),
         Some(row) => (row.why.into(), row.instead.into()),
         None => ("Prometheus 3.5 has no such key".into(), table.advice(&entry.key)),
     })
@@ -226,7 +230,7 @@ fn has_items(root: &Node, key: &str) -> bool {
     }
 }
 
-fn put_list(root: &mut Node, key: &str, text: &str) -> Result<(), Vec<Problem>> {
+fn put_list(root: &mut Node, key: &str, text: &str) -> Result<(), Problem> {
     let value = parse(text)?.root;
     if root.is_null() {
         root.value = Value::Map(Vec::new());

@@ -28,14 +28,14 @@ const fn later(key: &'static str, why: &'static str, instead: &'static str) -> U
     Unsupported { key, why, instead, later: true }
 }
 
-const REMOVE: &str = "remove the key";
+pub(super) const REMOVE: &str = "remove the key";
 const NO_RULES: &str = "rules are not evaluated here";
 const RULES: &str = "put the rules into rules management of the AMP workspace, or leave them in the home Prometheus";
 const TLS: &str = "certificates and TLS settings of a target are not read";
 const AUTH: &str = "requests to targets carry no credentials";
-const AUTH_INSTEAD: &str = "let the home Prometheus answer without credentials inside of the tunnel, and remove the key";
+const AUTH_INSTEAD: &str = "let the home Prometheus answer without credentials inside of the tunnel";
 const PROXY: &str = "connections are made directly";
-const PROXY_INSTEAD: &str = "remove the key; the function needs a route to the address";
+const PROXY_INSTEAD: &str = "give the function a route to the address";
 const LIMIT: &str = "only body_size_limit and sample_limit are checked";
 const HISTOGRAMS: &str = "native histograms are not carried";
 const RELABEL_AT_HOME: &str = "choose series by params.match[], or relabel in the home Prometheus";

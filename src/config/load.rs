@@ -36,13 +36,13 @@ impl Config {
     /// | `queue_config.sample_age_limit` | none | 55m with `sigv4` | AMP refuses samples older than an hour |
     ///
     /// # Errors
-    /// Malformed YAML or duplicate keys; else all other errors at once.
+    /// Text that is no YAML; else all errors at once, in the order of the file.
     pub fn load(text: &str, env: Env<'_>, origin: &str) -> Result<Loaded, ConfigErrors> {
         let fail = |mut problems: Vec<Problem>| {
             problems.sort_by_key(|problem| (problem.line, problem.column));
             ConfigErrors { origin: origin.to_owned(), problems }
         };
-        let document = parse(text).map_err(fail)?;
+        let document = parse(text).map_err(|problem| fail(vec![problem]))?;
         load_document(&document, env, true).map_err(fail)
     }
 }
@@ -50,6 +50,7 @@ impl Config {
 /// Reads a tree. `expands` is false for a prometheus.yml, where `${NAME}` in plain strings is no variable.
 pub(super) fn load_document(document: &Document, env: Env<'_>, expands: bool) -> Result<Loaded, Vec<Problem>> {
     let mut reader = Reader::new(env, expands);
+    reader.problems.extend(document.problems.iter().cloned());
     reader.warnings.extend(document.warnings.iter().cloned());
     let root = reader.section(&document.root, String::new(), &ROOT);
 
@@ -197,6 +198,9 @@ fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
 }
 
 fn read_static_config(reader: &mut Reader<'_>, node: &Node, path: String) -> StaticConfig {
+    if node.is_null() {
+        reader.error_at(&path, "empty or null section in static_configs", "remove the dash or fill the entry in");
+    }
     let section = reader.section(node, path, &STATIC);
     let targets = reader.strings(&section, "targets");
     for (target, path) in &targets {

@@ -21,7 +21,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use expand::Env;
+pub use expand::{Env, process_env};
 pub use import::{Imported, LeftOut, import};
 pub use load::Loaded;
 pub use model::*;

@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::problem::{Problem, shown};
+use super::source::MAX_BYTES;
 
-/// Bytes of text: a configuration of thousands of targets is far below.
-const MAX_BYTES: usize = 4 << 20;
 /// A Prometheus configuration nests about ten deep.
 const MAX_DEPTH: usize = 64;
 /// Aliases count with all that they repeat: a handful of nested ones could else expand without end.
@@ -77,22 +76,24 @@ impl Node {
     }
 }
 
-/// A document, with what go-yaml would silently pass over.
+/// A document, with what is wrong in it (duplicate keys, tags) though the rest can be read, and what go-yaml would
+/// silently pass over.
 pub(super) struct Document {
     pub(super) root: Node,
+    pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
 
-/// Reads the first document of `text`. Errors: malformed YAML (the first place), or all duplicate keys.
-pub(super) fn parse(text: &str) -> Result<Document, Vec<Problem>> {
-    if text.len() > MAX_BYTES {
+/// Reads the first document of `text`. The error is the first place that is no YAML.
+pub(super) fn parse(text: &str) -> Result<Document, Problem> {
+    if text.len() as u64 > MAX_BYTES {
         let message = format!("found {} bytes, expected at most {MAX_BYTES}", text.len());
-        return Err(vec![problem((1, 1), message, "")]);
+        return Err(problem((1, 1), message, ""));
     }
     // A NUL ends the input for the parser: what follows would be ignored without a word.
     if let Some(at) = text.find('\0') {
         let line = 1 + text[..at].matches('\n').count();
-        return Err(vec![problem((line, 1), "found a NUL character, expected text".into(), "save the file as UTF-8")]);
+        return Err(problem((line, 1), "found a NUL character, expected text".into(), "save the file as UTF-8"));
     }
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
@@ -101,7 +102,7 @@ pub(super) fn parse(text: &str) -> Result<Document, Vec<Problem>> {
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let at = (error.marker().line(), error.marker().col() + 1);
-            vec![problem(at, format!("not valid YAML: {}", error.info()), "check indentation, quotes and brackets here and just above")]
+            problem(at, format!("not valid YAML: {}", error.info()), "check indentation, quotes and brackets here and just above")
         })?;
         if ended {
             if matches!(event, Event::DocumentStart(_)) {
@@ -112,13 +113,10 @@ pub(super) fn parse(text: &str) -> Result<Document, Vec<Problem>> {
             continue;
         }
         ended = matches!(event, Event::DocumentEnd);
-        builder.take(event, span).map_err(|fatal| vec![fatal])?;
-    }
-    if !builder.problems.is_empty() {
-        return Err(builder.problems);
+        builder.take(event, span)?;
     }
     let root = builder.root.unwrap_or(Node { line: 1, column: 1, value: Value::Scalar { text: String::new(), plain: true } });
-    Ok(Document { root, warnings })
+    Ok(Document { root, problems: builder.problems, warnings })
 }
 
 /// A list or mapping that is still open.
@@ -233,29 +231,62 @@ impl Builder {
             self.root = Some(node);
             return;
         };
-        match &mut frame.content {
-            Content::List(items) => items.push(node),
+        let placed = match &mut frame.content {
+            Content::List(items) => {
+                items.push(node);
+                Ok(())
+            }
             Content::Map { entries, index, key } => match key.take() {
-                None => *key = Some(as_key(node, &mut self.problems)),
-                Some(key) if key.merge => merge(node, entries, index, &mut self.problems),
-                Some(key) => put(key, node, entries, index, &mut self.problems),
+                None => as_key(node).map(|read| *key = Some(read)).inspect_err(|problem| *key = Some(Key::unreadable(problem))),
+                Some(key) if key.merge => merge(node, entries, index),
+                Some(key) => put(key, node, entries, index),
             },
+        };
+        if let Err(mut problem) = placed {
+            problem.path = self.path() + &problem.path;
+            self.problems.push(problem);
         }
+    }
+
+    /// The path of what is open, up to the innermost mapping or list.
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for frame in &self.open[..self.open.len().saturating_sub(1)] {
+            match &frame.content {
+                Content::List(items) => path.push_str(&format!("[{}]", items.len())),
+                Content::Map { key, .. } => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(key.as_ref().map_or("", |key| &key.text));
+                }
+            }
+        }
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path
     }
 }
 
-fn as_key(node: Node, problems: &mut Vec<Problem>) -> Key {
+impl Key {
+    /// Stands in for a key that is none, so that its value is taken for a value.
+    fn unreadable(problem: &Problem) -> Self {
+        Self { text: String::new(), at: (problem.line, problem.column), merge: false }
+    }
+}
+
+fn as_key(node: Node) -> Result<Key, Problem> {
     let at = (node.line, node.column);
     match node.value {
-        Value::Scalar { text, plain } => Key { merge: plain && text == "<<", text, at },
+        Value::Scalar { text, plain } => Ok(Key { merge: plain && text == "<<", text, at }),
         Value::List(_) | Value::Map(_) => {
-            problems.push(problem(at, format!("found {} as a key, expected a word", node.kind()), "quote values that start with { or ["));
-            Key { text: String::new(), at, merge: false }
+            Err(problem(at, format!("found {} as a key, expected a word", node.kind()), "quote values that start with { or ["))
         }
     }
 }
 
-fn put(key: Key, value: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>, problems: &mut Vec<Problem>) {
+fn put(key: Key, value: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>) -> Result<(), Problem> {
     let entry = Entry { key: key.text, line: key.at.0, column: key.at.1, value };
     match index.get_mut(&entry.key) {
         Some(slot) if slot.merged => {
@@ -265,18 +296,19 @@ fn put(key: Key, value: Node, entries: &mut Vec<Entry>, index: &mut HashMap<Stri
         Some(slot) => {
             let first = entries[slot.entry].line;
             let message = format!("found the key {} again, expected it once; it is also on line {first}", shown(&entry.key));
-            problems.push(problem(key.at, message, "remove one of the two"));
+            return Err(Problem { path: entry.key, ..problem(key.at, message, "remove one of the two") });
         }
         None => {
             index.insert(entry.key.clone(), Slot { entry: entries.len(), merged: false });
             entries.push(entry);
         }
     }
+    Ok(())
 }
 
 /// `<<: *base` or `<<: [*a, *b]`: of several the earlier wins, and what is written out beside it wins when it comes after:
 /// go-yaml v2 applies a merge where it stands. // yaml.v2 decode.go merge, mappingStruct
-fn merge(node: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>, problems: &mut Vec<Problem>) {
+fn merge(node: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>) -> Result<(), Problem> {
     let at = (node.line, node.column);
     let sources = match node.value {
         Value::List(items) => items,
@@ -284,8 +316,8 @@ fn merge(node: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>
     };
     for source in sources.into_iter().rev() {
         let Value::Map(merged) = source.value else {
-            problems.push(problem(at, "found no mapping after <<, expected one or a list of them".into(), "write <<: *name"));
-            continue;
+            let message = "found no mapping after <<, expected one or a list of them".into();
+            return Err(Problem { path: "<<".into(), ..problem(at, message, "write <<: *name") });
         };
         for entry in merged {
             if let Some(slot) = index.get(&entry.key) {
@@ -296,6 +328,7 @@ fn merge(node: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>
             }
         }
     }
+    Ok(())
 }
 
 fn is_tag(tag: Option<&Tag>, suffix: &str) -> bool {
@@ -327,8 +360,9 @@ mod tests {
 
     fn read(text: &str) -> String {
         match parse(text) {
-            Ok(document) => plain(&document.root),
-            Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Ok(document) if document.problems.is_empty() => plain(&document.root),
+            Ok(document) => document.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Err(problem) => problem.to_string(),
         }
     }
 
@@ -353,8 +387,8 @@ mod tests {
     #[test]
     fn duplicates_are_all_reported() {
         let problems = read("a: 1\nb: {c: 1, c: 2}\na: 3\n");
-        assert!(problems.contains("line 2: found the key \"c\" again, expected it once; it is also on line 2"), "{problems}");
-        assert!(problems.contains("line 3: found the key \"a\" again, expected it once; it is also on line 1"), "{problems}");
+        assert!(problems.contains("line 2, b.c: found the key \"c\" again, expected it once; it is also on line 2"), "{problems}");
+        assert!(problems.contains("line 3, a: found the key \"a\" again, expected it once; it is also on line 1"), "{problems}");
     }
 
     #[test]
@@ -367,7 +401,7 @@ mod tests {
             laughs.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
         }
         assert!(read(&laughs).contains("more than 400000 values"), "{}", read(&laughs));
-        assert!(read(&" ".repeat(MAX_BYTES + 1)).contains("expected at most"));
+        assert!(read(&" ".repeat(MAX_BYTES as usize + 1)).contains("expected at most"));
         assert!(read("a: 1\n\0b: 2").starts_with("line 2: found a NUL"));
         assert!(read("a: &x [*x]").contains("alias"), "{}", read("a: &x [*x]"));
     }
