@@ -2,4 +2,5 @@
 
 mod deliver;
 mod http;
+mod script;
 mod sign;
