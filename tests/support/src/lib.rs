@@ -9,15 +9,15 @@
 //! - [`query`] and [`compare`]: both ends, sample by sample.
 //! - [`demo`]: all of them together, for `make demo`.
 
-// pub mod compare;
+pub mod compare;
 // pub mod demo;
-// pub mod exposition;
+pub mod exposition;
 pub mod gateway;
-// pub mod home;
+pub mod home;
 pub mod http;
-// pub mod lambda;
-// pub mod process;
-// pub mod query;
+pub mod lambda;
+pub mod process;
+pub mod query;
 pub mod tools;
 
 pub use anyhow::Result;
