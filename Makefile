@@ -1,0 +1,54 @@
+# The one entry for people and for continuous integration. `make help` lists the targets.
+# A fresh Debian with cargo, a C compiler, python3-venv and a network is all they need; what else
+# they need they fetch into build/ and keep there.
+
+CARGO ?= cargo
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+AMP_FORWARDER_TOOLS ?= $(CURDIR)/build/tools
+export AMP_FORWARDER_TOOLS
+
+# Lambda's al2023 has glibc 2.34, most build machines a newer one: zig links against the older.
+# make build FUNCTION_TARGET=aarch64-unknown-linux-gnu for arm64 (after: rustup target add).
+GLIBC := 2.34
+FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
+FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
+FETCH := tests/support/tools/fetch.sh
+
+.PHONY: help build demo test lint deny tools clean
+.DEFAULT_GOAL := help
+
+help: ## lists the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the function as a zip for Lambda
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) lambda
+	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked \
+		--no-default-features --features lambda --bin amp-forwarder \
+		--target $(FUNCTION_TARGET).$(GLIBC) --output-format zip
+	@tests/support/tools/check-function.sh $(FUNCTION) $(GLIBC)
+
+demo: build ## home Prometheus, function, receiver with an outage; compares both ends (about a minute)
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus lambda
+	$(CARGO) build --locked --package amp-forwarder-support --bin demo
+	$(CARGO_TARGET_DIR)/debug/demo --function $(FUNCTION) $(DEMO_FLAGS)
+
+test: lint tools ## lints, then every test, against the real programs
+	$(CARGO) test --locked --workspace
+
+lint: ## formatting, clippy, one TLS stack, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@tests/support/tools/check-dependencies.sh
+	bash -n $(FETCH) && bash -n .ci/run
+
+deny: ## licences, advisories and banned crates (compiles cargo-deny the first time)
+	@command -v cargo-deny >/dev/null || [ -x build/cargo/bin/cargo-deny ] || \
+		$(CARGO) install --locked --root build/cargo cargo-deny
+	PATH="$(CURDIR)/build/cargo/bin:$$PATH" $(CARGO) deny check
+
+tools: ## the real programs that tests and demo run, into build/tools
+	@$(FETCH) $(AMP_FORWARDER_TOOLS)
+
+clean: ## removes what cargo built; the fetched programs stay in build/
+	$(CARGO) clean

@@ -1,0 +1,91 @@
+//! HA deduplication: cortex pkg/ha/ha_tracker.go. Decided for each request from its first series.
+
+use std::collections::HashMap;
+
+use super::labels::value_of;
+use super::options::Limits;
+use super::refusal::{Reason, Refusal};
+use super::wire::WriteRequest;
+
+const CLUSTER: &str = "cluster";
+const REPLICA: &str = "__replica__";
+
+/// The elected replica of each cluster.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    elected: HashMap<String, (String, i64)>,
+}
+
+impl Tracker {
+    /// Elects, or checks against the election; the request of the elected loses its replica labels.
+    ///
+    /// # Errors
+    /// 202 for another replica's request, 400 for one cluster too many.
+    pub fn check(&mut self, request: &mut WriteRequest, limits: &Limits, now_ms: i64) -> Result<(), Refusal> {
+        let Some(first) = request.timeseries.first() else { return Ok(()) };
+        let (Some(cluster), Some(replica)) = (value_of(&first.labels, CLUSTER), value_of(&first.labels, REPLICA)) else {
+            return Ok(());
+        };
+        let failover = i64::try_from(limits.ha_failover.as_millis()).unwrap_or(i64::MAX);
+        match self.elected.get(cluster) {
+            Some((elected, seen)) if elected != replica && now_ms - seen < failover => {
+                let body = format!("replicas did not mach, rejecting sample: replica={replica}, elected={elected}");
+                return Err(Refusal::text(202, Reason::Replica, body));
+            }
+            None if self.elected.len() >= limits.max_ha_clusters => {
+                let body = format!("too many HA clusters (limit: {})", limits.max_ha_clusters);
+                return Err(Refusal::text(400, Reason::HaClusters, body));
+            }
+            _ => {}
+        }
+        self.elected.insert(cluster.to_owned(), (replica.to_owned(), now_ms));
+        for entry in &mut request.timeseries {
+            entry.labels.retain(|label| label.name != REPLICA);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a request mixes values of (`cluster`, `__replica__`): some of it would be judged by another's election.
+pub fn is_mixed(request: &WriteRequest) -> bool {
+    let pair = |entry: &super::wire::TimeSeries| {
+        (value_of(&entry.labels, CLUSTER).map(str::to_owned), value_of(&entry.labels, REPLICA).map(str::to_owned))
+    };
+    let mut pairs = request.timeseries.iter().map(pair);
+    let first = pairs.next();
+    pairs.any(|pair| Some(pair) != first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{Label, TimeSeries};
+    use super::*;
+
+    fn request(replica: &str) -> WriteRequest {
+        let labels = [("__name__", "up"), (REPLICA, replica), (CLUSTER, "c")];
+        let labels = labels.map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).to_vec();
+        WriteRequest { timeseries: vec![TimeSeries { labels, ..Default::default() }], metadata: vec![] }
+    }
+
+    #[test]
+    fn the_other_replica_waits_half_a_minute() {
+        let mut tracker = Tracker::default();
+        let limits = Limits { max_ha_clusters: 1, ..Limits::default() };
+        let mut check = |replica, now| tracker.check(&mut request(replica), &limits, now).map_err(|refusal| refusal.status);
+        assert_eq!(check("a", 0), Ok(()));
+        assert_eq!(check("b", 29_999), Err(202));
+        assert_eq!(check("b", 30_000), Ok(()));
+        assert_eq!(check("a", 30_001), Err(202));
+    }
+
+    #[test]
+    fn the_winner_loses_its_replica_label() {
+        let mut winner = request("a");
+        Tracker::default().check(&mut winner, &Limits::default(), 0).unwrap();
+        assert_eq!(value_of(&winner.timeseries[0].labels, REPLICA), None);
+        assert!(!is_mixed(&request("a")));
+        let mut mixed = request("a");
+        mixed.timeseries.extend(request("b").timeseries);
+        assert!(is_mixed(&mixed));
+    }
+}

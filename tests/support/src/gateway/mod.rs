@@ -1,0 +1,177 @@
+//! The gateway: an HTTP server that stands for an Amazon Managed Service for Prometheus workspace.
+//!
+//! It checks a request as AMP does, in this order: route, signature ([`sigv4`]), headers and size ([`request`]),
+//! rates ([`rate`]), HA election ([`ha`]), then every sample ([`labels`], [`tenant`]). What it accepts goes to a
+//! real Prometheus ([`upstream`]) before it is acknowledged. Scripted faults ([`faults`]) strike after decoding, so
+//! that the journal ([`journal`]) has every request that could be read, with each sample's fate.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use amp_forwarder_support::gateway::{Fault, Gateway, Options};
+//! let gateway = Gateway::start(Options::default()).await?;
+//! gateway.faults().add(Fault::times(Fault::status(503, "busy"), 3));
+//! // … post to gateway.remote_write_url() …
+//! assert_eq!(gateway.stats().out_of_order, 0);
+//! # Ok(()) }
+//! ```
+
+pub mod faults;
+pub mod ha;
+pub mod journal;
+pub mod labels;
+pub mod options;
+pub mod rate;
+pub mod refusal;
+pub mod request;
+pub mod sigv4;
+pub mod tenant;
+pub mod upstream;
+pub mod wire;
+
+mod admin;
+mod receive;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::Result;
+
+pub use faults::{Action, Fault, Faults};
+pub use journal::{Entry, Stats};
+pub use options::{Key, Limits, Options};
+pub use refusal::Reason;
+pub use tenant::{Outcome, Posted, SeriesId, Value};
+
+use crate::Labels;
+use crate::http::Server;
+use journal::Journal;
+use rate::Bucket;
+use tenant::Tenant;
+use upstream::Upstream;
+
+/// A running gateway; dropping it closes every connection.
+#[derive(Debug)]
+pub struct Gateway {
+    server: Server,
+    shared: Arc<Shared>,
+}
+
+/// A sample that the gateway stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSample {
+    /// As posted: the replica label is still there.
+    pub labels: Labels,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+    /// To the bit.
+    pub value: Value,
+}
+
+/// What the requests share. Locks are held for computing only, never across an await; where both are needed, `tenant` is first.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    options: Options,
+    started: Instant,
+    faults: Faults,
+    upstream: Option<Upstream>,
+    tenant: Mutex<Tenant>,
+    tracker: Mutex<ha::Tracker>,
+    rates: Mutex<Rates>,
+    journal: Mutex<Journal>,
+}
+
+#[derive(Debug)]
+struct Rates {
+    samples: Option<Bucket>,
+    requests: Option<Bucket>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
+        lock(&self.journal)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let active_series = lock(&self.tenant).active() as u64;
+        Stats { active_series, ..self.journal().stats.clone() }
+    }
+}
+
+impl Gateway {
+    /// Starts listening.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start(options: Options) -> Result<Self> {
+        let now = Instant::now();
+        let bucket = |per_second: Option<f64>| per_second.map(|rate| Bucket::new(rate, now));
+        let rates = Rates {
+            samples: bucket(options.limits.samples_per_second),
+            requests: bucket(options.limits.requests_per_second),
+        };
+        let listen = options.listen;
+        let shared = Arc::new(Shared {
+            started: now,
+            faults: Faults::default(),
+            upstream: options.upstream.as_deref().map(Upstream::new),
+            tenant: Mutex::default(),
+            tracker: Mutex::default(),
+            rates: Mutex::new(rates),
+            journal: Mutex::new(Journal::new(options.journal.clone())),
+            options,
+        });
+        let handler = shared.clone();
+        let server = Server::start(listen, move |request, connection| receive::receive(handler.clone(), request, connection)).await?;
+        Ok(Self { server, shared })
+    }
+
+    /// `http://host:port`.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The URL for a `remote_write` entry.
+    pub fn remote_write_url(&self) -> String {
+        format!("{}{}", self.url(), request::path(&self.shared.options.workspace))
+    }
+
+    /// The faults in force.
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// Complete counts.
+    pub fn stats(&self) -> Stats {
+        Stats { connections: self.server.counters().accepted(), ..self.shared.stats() }
+    }
+
+    /// The requests that the journal keeps, in the order of their ends.
+    pub fn journal(&self) -> Vec<Entry> {
+        self.shared.journal().entries().cloned().collect()
+    }
+
+    /// The labels of a series in the journal.
+    pub fn labels(&self, series: SeriesId) -> Labels {
+        let labels = lock(&self.shared.tenant).labels(series);
+        labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
+    }
+
+    /// Every sample that was stored and not forgotten by the journal's bound.
+    pub fn stored(&self) -> Vec<StoredSample> {
+        let samples: Vec<Posted> = self
+            .shared
+            .journal()
+            .entries()
+            .flat_map(|entry| entry.samples.iter().copied())
+            .filter(|sample| sample.outcome == Outcome::Stored)
+            .collect();
+        samples
+            .iter()
+            .map(|sample| StoredSample { labels: self.labels(sample.series), timestamp: sample.timestamp, value: sample.value })
+            .collect()
+    }
+}

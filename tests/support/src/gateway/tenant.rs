@@ -1,0 +1,394 @@
+//! The workspace: what is stored of each series, and which samples may follow.
+//! Sources: prometheus tsdb/head_append.go `appendable`; cortex pkg/distributor/distributor.go `validateSeries`,
+//! pkg/ingester/ingester.go `Push`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::labels;
+use super::options::Limits;
+use super::refusal::{Reason, Refusal};
+use super::wire::{Label, TimeSeries, WriteRequest};
+
+/// A series, numbered in the order of its first appearance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesId(pub u32);
+
+/// A sample's value, to the bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// The bits of the float; a stale marker is `0x7ff0_0000_0000_0002`.
+    Float(u64),
+    /// A hash of a native histogram.
+    Histogram(u64),
+}
+
+/// One sample as it was posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posted {
+    /// Its series.
+    pub series: SeriesId,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+    /// Its value.
+    pub value: Value,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored.
+    Stored,
+    /// Equal to the newest of its series: taken without a word, nothing changed.
+    Repeated,
+    /// Not stored, for this reason.
+    Refused(Reason),
+    /// The request ended before the sample was looked at (a fault, a refusal of the whole).
+    Unjudged,
+}
+
+/// What is to become of a request, before anything of it is stored.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// One outcome for each sample, in the order of [`samples`].
+    pub outcomes: Vec<Outcome>,
+    /// What to hand to the receiver: entries with the samples that are taken.
+    pub accepted: WriteRequest,
+    /// The first error of all: 400 with it, although the rest is stored.
+    pub first_error: Option<Refusal>,
+    /// New newest samples by series.
+    newest: HashMap<SeriesId, (i64, Value)>,
+}
+
+/// The workspace.
+#[derive(Debug, Default)]
+pub struct Tenant {
+    ids: HashMap<Arc<[Label]>, SeriesId>,
+    series: Vec<Series>,
+    newest: Option<i64>,
+    active: usize,
+}
+
+#[derive(Debug)]
+struct Series {
+    labels: Arc<[Label]>,
+    newest: Option<(i64, Value)>,
+    newest_posted: Option<i64>,
+    in_flight: u32,
+}
+
+/// What a request did wrong against the promises of the sender, whatever its answer.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Breaches {
+    /// Samples older than one of the same series posted before.
+    pub out_of_order: u64,
+    /// Series that another unanswered request holds.
+    pub concurrent: u64,
+}
+
+/// All samples of an entry: floats, then histograms.
+pub fn samples(entry: &TimeSeries) -> impl Iterator<Item = (i64, Value)> {
+    let floats = entry.samples.iter().map(|sample| (sample.timestamp, Value::Float(sample.value.to_bits())));
+    let histograms = entry.histograms.iter().map(|histogram| {
+        let mut hasher = DefaultHasher::new();
+        prost::Message::encode_to_vec(histogram).hash(&mut hasher);
+        (histogram.timestamp, Value::Histogram(hasher.finish()))
+    });
+    floats.chain(histograms)
+}
+
+impl Tenant {
+    /// The number of a series, given on its first appearance.
+    pub fn intern(&mut self, labels: &[Label]) -> SeriesId {
+        if let Some(id) = self.ids.get(labels) {
+            return *id;
+        }
+        let id = SeriesId(u32::try_from(self.series.len()).unwrap_or(u32::MAX));
+        let labels: Arc<[Label]> = labels.into();
+        self.ids.insert(labels.clone(), id);
+        self.series.push(Series { labels, newest: None, newest_posted: None, in_flight: 0 });
+        id
+    }
+
+    /// The labels of a series.
+    pub fn labels(&self, id: SeriesId) -> Arc<[Label]> {
+        self.series[id.0 as usize].labels.clone()
+    }
+
+    /// Series that hold at least one sample.
+    pub fn active(&self) -> usize {
+        self.active
+    }
+
+    /// A request arrived: numbers its samples, and looks for breaches of order.
+    pub fn arrive(&mut self, request: &WriteRequest) -> (Vec<Posted>, Breaches) {
+        let mut posted = Vec::new();
+        let mut breaches = Breaches::default();
+        for entry in &request.timeseries {
+            let id = self.intern(&entry.labels);
+            for (timestamp, value) in samples(entry) {
+                let series = &mut self.series[id.0 as usize];
+                if series.newest_posted.is_some_and(|newest| timestamp < newest) {
+                    breaches.out_of_order += 1;
+                }
+                series.newest_posted = series.newest_posted.max(Some(timestamp));
+                posted.push(Posted { series: id, timestamp, value, outcome: Outcome::Unjudged });
+            }
+        }
+        let mut ids: Vec<SeriesId> = posted.iter().map(|sample| sample.series).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            let series = &mut self.series[id.0 as usize];
+            breaches.concurrent += u64::from(series.in_flight > 0);
+            series.in_flight += 1;
+        }
+        (posted, breaches)
+    }
+
+    /// The request is answered, or its connection gone.
+    pub fn leave(&mut self, posted: &[Posted]) {
+        let mut ids: Vec<SeriesId> = posted.iter().map(|sample| sample.series).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            let series = &mut self.series[id.0 as usize];
+            series.in_flight = series.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// Judges every sample of a request; changes nothing that is stored.
+    pub fn judge(&mut self, mut request: WriteRequest, limits: &Limits, now_ms: i64) -> Judgement {
+        let mut judgement = Judgement::default();
+        let mut new_series = 0;
+        for mut entry in request.timeseries.drain(..) {
+            let count = entry.samples.len() + entry.histograms.len();
+            if let Err(refusal) = validate_entry(&entry, limits, now_ms) {
+                // One bad timestamp drops the whole entry.
+                judgement.outcomes.extend(std::iter::repeat_n(Outcome::Refused(refusal.reason), count));
+                judgement.first_error.get_or_insert(refusal);
+                continue;
+            }
+            let id = self.intern(&entry.labels);
+            let is_new = self.series[id.0 as usize].newest.is_none() && !judgement.newest.contains_key(&id);
+            if is_new && limits.max_series.is_some_and(|most| self.active + new_series >= most) {
+                let most = limits.max_series.unwrap_or_default();
+                let body = format!("per-user series limit of {most} exceeded, please contact administrator to raise it");
+                judgement.outcomes.extend(std::iter::repeat_n(Outcome::Refused(Reason::SeriesLimit), count));
+                judgement.first_error.get_or_insert(Refusal::text(429, Reason::SeriesLimit, body));
+                continue;
+            }
+            let mut taken = Vec::with_capacity(count);
+            for (timestamp, value) in samples(&entry) {
+                let outcome = match self.appendable(id, timestamp, value, limits, &judgement) {
+                    Ok(outcome) => outcome,
+                    Err(refusal) => {
+                        let reason = refusal.reason;
+                        judgement.first_error.get_or_insert(refusal);
+                        Outcome::Refused(reason)
+                    }
+                };
+                if outcome == Outcome::Stored {
+                    let newest = judgement.newest.entry(id);
+                    match newest {
+                        Entry::Vacant(slot) => {
+                            new_series += usize::from(is_new);
+                            slot.insert((timestamp, value));
+                        }
+                        Entry::Occupied(mut slot) if slot.get().0 < timestamp => {
+                            slot.insert((timestamp, value));
+                        }
+                        Entry::Occupied(_) => {}
+                    }
+                }
+                judgement.outcomes.push(outcome);
+                taken.push(!matches!(outcome, Outcome::Refused(_)));
+            }
+            let mut kept = taken.iter().copied();
+            entry.samples.retain(|_| kept.next().unwrap_or(false));
+            entry.histograms.retain(|_| kept.next().unwrap_or(false));
+            if !entry.samples.is_empty() || !entry.histograms.is_empty() {
+                judgement.accepted.timeseries.push(entry);
+            }
+        }
+        judgement
+    }
+
+    /// Stores what was judged.
+    pub fn commit(&mut self, judgement: &Judgement) {
+        for (id, (timestamp, value)) in &judgement.newest {
+            let series = &mut self.series[id.0 as usize];
+            self.active += usize::from(series.newest.is_none());
+            if series.newest.is_none_or(|(newest, _)| newest < *timestamp) {
+                series.newest = Some((*timestamp, *value));
+            }
+            self.newest = self.newest.max(Some(*timestamp));
+        }
+    }
+
+    fn appendable(&self, id: SeriesId, t: i64, value: Value, limits: &Limits, judgement: &Judgement) -> Result<Outcome, Refusal> {
+        let series = &self.series[id.0 as usize];
+        // The head's newest sample as it stood when the request came, as an appender sees it.
+        let head = self.newest.unwrap_or(t);
+        let min_valid = head - 3_600_000;
+        let stored = judgement.newest.get(&id).copied().max_by_time(series.newest);
+        if t >= min_valid {
+            match stored {
+                None => return Ok(Outcome::Stored),
+                Some((newest, _)) if t > newest => return Ok(Outcome::Stored),
+                Some((newest, same)) if t == newest && same == value => return Ok(Outcome::Repeated),
+                Some((newest, _)) if t == newest => return Err(self.refuse(id, Reason::Duplicate, t)),
+                Some(_) => {}
+            }
+        }
+        let window = millis(limits.out_of_order_window);
+        if window > 0 {
+            return if t >= head - window { Ok(Outcome::Stored) } else { Err(self.refuse(id, Reason::TooOld, t)) };
+        }
+        Err(self.refuse(id, if t < min_valid { Reason::TooOld } else { Reason::OutOfOrder }, t))
+    }
+
+    fn refuse(&self, id: SeriesId, reason: Reason, t: i64) -> Refusal {
+        let what = match reason {
+            Reason::Duplicate => "duplicate sample for timestamp",
+            Reason::OutOfOrder => "out of order sample",
+            _ => "too old sample",
+        };
+        let series = labels::format_series(&self.series[id.0 as usize].labels);
+        Refusal::text(400, reason, format!("user=tenant: err: {what}. timestamp={}, series={series}", rfc3339(t)))
+    }
+}
+
+trait MaxByTime {
+    fn max_by_time(self, other: Self) -> Self;
+}
+
+impl MaxByTime for Option<(i64, Value)> {
+    fn max_by_time(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(a), Some(b)) => Some(if a.0 >= b.0 { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+fn validate_entry(entry: &TimeSeries, limits: &Limits, now_ms: i64) -> Result<(), Refusal> {
+    labels::validate(&entry.labels, limits)?;
+    let series = || labels::format_series(&entry.labels);
+    if !entry.exemplars.is_empty() {
+        return Err(Refusal::text(400, Reason::Exemplar, format!("exemplars are not supported, series: {}", series())));
+    }
+    for (timestamp, _) in samples(entry) {
+        if timestamp < now_ms - millis(limits.max_age) {
+            return Err(Refusal::text(400, Reason::TooOld, format!("timestamp too old: {timestamp} metric: \"{}\"", series())));
+        }
+        if timestamp > now_ms + millis(limits.max_future) {
+            return Err(Refusal::text(400, Reason::TooNew, format!("timestamp too new: {timestamp} metric: \"{}\"", series())));
+        }
+    }
+    Ok(())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn rfc3339(ms: i64) -> String {
+    // Seconds are enough for a message: `Sun, 06 Nov 1994 08:49:37 GMT` and the milliseconds.
+    let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+    format!("{} ({ms})", httpdate::fmt_http_date(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Sample;
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+    const MINUTE: i64 = 60_000;
+
+    fn entry(name: &str, samples: &[(i64, f64)]) -> TimeSeries {
+        TimeSeries {
+            labels: vec![Label { name: "__name__".to_owned(), value: name.to_owned() }],
+            samples: samples.iter().map(|(at, value)| Sample { value: *value, timestamp: NOW + at }).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn push(tenant: &mut Tenant, entries: Vec<TimeSeries>) -> (Vec<Outcome>, Option<Reason>) {
+        let judgement = tenant.judge(WriteRequest { timeseries: entries, metadata: vec![] }, &Limits::default(), NOW);
+        tenant.commit(&judgement);
+        (judgement.outcomes, judgement.first_error.map(|refusal| refusal.reason))
+    }
+
+    /// FACTS: measured on Cortex 1.21.1 with a window of 60 s.
+    #[test]
+    fn order_window_and_age() {
+        use Outcome::{Refused, Repeated, Stored};
+        let mut tenant = Tenant::default();
+        for (name, at, value, expected) in [
+            ("a", 0, 1.0, Stored),
+            ("late", -50 * MINUTE, 1.0, Stored),
+            ("late", -49 * MINUTE, 1.0, Stored),
+            ("late", -10 * MINUTE, 1.0, Stored),
+            ("late", -49 * MINUTE, 1.0, Refused(Reason::TooOld)),
+            ("later", -59 * MINUTE, 1.0, Stored),
+            ("gone", -61 * MINUTE, 1.0, Refused(Reason::TooOld)),
+            ("a", 0, 1.0, Repeated),
+            ("a", 0, 2.0, Refused(Reason::Duplicate)),
+            ("a", -30_000, 2.0, Stored),
+            ("a", -61_000, 2.0, Refused(Reason::TooOld)),
+            ("late", -10 * MINUTE, 1.0, Repeated),
+            ("ahead", 11 * MINUTE, 1.0, Refused(Reason::TooNew)),
+            ("nan", 0, f64::NAN, Stored),
+            ("nan", 0, f64::NAN, Repeated),
+            // A home whose clock runs ahead shortens the hour for everybody.
+            ("ahead", 5 * MINUTE, 1.0, Stored),
+            ("victim", -57 * MINUTE, 1.0, Refused(Reason::TooOld)),
+        ] {
+            let (outcomes, error) = push(&mut tenant, vec![entry(name, &[(at, value)])]);
+            assert_eq!(outcomes, [expected], "{name} {at}");
+            assert_eq!(error.is_some(), matches!(expected, Refused(_)));
+        }
+    }
+
+    #[test]
+    fn a_400_stores_what_is_valid() {
+        let mut tenant = Tenant::default();
+        push(&mut tenant, vec![entry("a", &[(0, 1.0)])]);
+        let request = vec![entry("b", &[(0, 1.0)]), entry("a", &[(0, 2.0)]), entry("c", &[(-62 * MINUTE, 1.0), (0, 1.0)]), entry("d", &[(0, 1.0)])];
+        let judgement = tenant.judge(WriteRequest { timeseries: request, metadata: vec![] }, &Limits::default(), NOW);
+        let stored: Vec<&str> = judgement.accepted.timeseries.iter().map(|entry| entry.labels[0].value.as_str()).collect();
+        assert_eq!(stored, ["b", "d"]);
+        assert_eq!(judgement.first_error.unwrap().reason, Reason::Duplicate);
+        assert_eq!(judgement.outcomes[2..4], [Outcome::Refused(Reason::TooOld); 2], "one bad timestamp drops its whole entry");
+    }
+
+    #[test]
+    fn the_series_limit_keeps_the_known_ones() {
+        let mut tenant = Tenant::default();
+        let limits = Limits { max_series: Some(1), ..Limits::default() };
+        let request = WriteRequest { timeseries: vec![entry("a", &[(0, 1.0)]), entry("b", &[(0, 1.0)])], metadata: vec![] };
+        let judgement = tenant.judge(request, &limits, NOW);
+        assert_eq!(judgement.outcomes, [Outcome::Stored, Outcome::Refused(Reason::SeriesLimit)]);
+        assert_eq!(judgement.first_error.unwrap().status, 429);
+    }
+
+    #[test]
+    fn breaches_are_seen_whatever_the_answer() {
+        let mut tenant = Tenant::default();
+        let request = |at| WriteRequest { timeseries: vec![entry("a", &[(at, 1.0)])], metadata: vec![] };
+        let (first, breaches) = tenant.arrive(&request(1));
+        assert_eq!(breaches, Breaches::default());
+        let (second, breaches) = tenant.arrive(&request(2));
+        assert_eq!(breaches, Breaches { out_of_order: 0, concurrent: 1 });
+        tenant.leave(&first);
+        tenant.leave(&second);
+        assert_eq!(tenant.arrive(&request(1)).1, Breaches { out_of_order: 1, concurrent: 0 });
+    }
+}

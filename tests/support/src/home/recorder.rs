@@ -1,0 +1,116 @@
+//! A reverse proxy in front of a home that keeps what it exposed: so a test knows from the wire, not from the
+//! forwarder's own ledger, what a scrape was given.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::Full;
+
+use crate::exposition;
+use crate::http::{self as server, Answer, Client, Request, Server};
+
+/// An exposition that was handed on.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// When it was asked for, milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Path and query.
+    pub path: String,
+    /// Status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: String,
+    /// The exposition, no longer compressed.
+    pub body: Bytes,
+}
+
+impl Recording {
+    /// Its samples.
+    ///
+    /// # Errors
+    /// When it is none that a Prometheus writes.
+    pub fn samples(&self) -> Result<Vec<exposition::Sample>> {
+        exposition::parse(&self.content_type, &self.body)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    home: String,
+    client: Client,
+    recordings: Mutex<Vec<Recording>>,
+}
+
+/// A recording reverse proxy.
+#[derive(Debug)]
+pub struct Recorder {
+    server: Server,
+    state: Arc<State>,
+}
+
+impl Recorder {
+    /// Hands everything on to `home` (`http://host:port`), and keeps the answers.
+    ///
+    /// # Errors
+    /// When no port can be listened on.
+    pub async fn start(home: &str) -> Result<Self> {
+        let state = Arc::new(State { home: home.to_owned(), client: Client::default(), recordings: Mutex::default() });
+        let shared = state.clone();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::start(listen, move |request, _| pass(shared.clone(), request)).await?;
+        Ok(Self { server, state })
+    }
+
+    /// `host:port`, for `static_configs`.
+    pub fn address(&self) -> String {
+        self.server.address().to_string()
+    }
+
+    /// Everything handed on so far, in the order of the answers.
+    pub fn recordings(&self) -> Vec<Recording> {
+        self.state.recordings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn pass(state: Arc<State>, request: Request) -> Answer {
+    let at_ms = crate::now_ms();
+    let answer = ask(&state, request, at_ms).await;
+    Ok(answer.unwrap_or_else(|error| server::respond(502, format!("{error:#}\n"))))
+}
+
+async fn ask(state: &State, request: Request, at_ms: i64) -> Result<http::Response<server::Body>> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let mut builder = http::Request::builder().method(request.method()).uri(format!("{}{path}", state.home));
+    for (name, value) in request.headers().iter().filter(|(name, _)| *name != http::header::HOST) {
+        builder = builder.header(name, value);
+    }
+    let response = state.client.send(builder.body(Full::default())?).await?;
+    let (head, body) = response.into_parts();
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let exposition = if header("content-encoding") == "gzip" {
+        let mut plain = Vec::new();
+        flate2::read::MultiGzDecoder::new(body.as_ref()).read_to_end(&mut plain).context("gunzip the home's answer")?;
+        plain.into()
+    } else {
+        body.clone()
+    };
+    let recording = Recording {
+        at_ms,
+        path,
+        status: head.status.as_u16(),
+        content_type: header("content-type").to_owned(),
+        body: exposition,
+    };
+    state.recordings.lock().unwrap_or_else(PoisonError::into_inner).push(recording);
+    let mut answer = http::Response::new(server::full(body));
+    *answer.status_mut() = head.status;
+    for (name, value) in &head.headers {
+        if name != http::header::TRANSFER_ENCODING && name != http::header::CONNECTION {
+            answer.headers_mut().append(name, value.clone());
+        }
+    }
+    Ok(answer)
+}

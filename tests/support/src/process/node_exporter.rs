@@ -1,0 +1,44 @@
+//! prometheus-node-exporter: real metrics of this machine.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use super::child::{Child, free_port};
+use crate::tools;
+
+/// A running node exporter.
+#[derive(Debug)]
+pub struct NodeExporter {
+    _process: Child,
+    address: String,
+    _directory: TempDir,
+}
+
+impl NodeExporter {
+    /// Starts it on a free port and waits until it answers.
+    ///
+    /// # Errors
+    /// When the program is missing, or does not become ready.
+    pub async fn start() -> Result<Self> {
+        let program = tools::program("node-exporter/prometheus-node-exporter")?;
+        let directory = TempDir::new()?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut process = Child::spawn(
+            "node exporter",
+            &program,
+            |command| {
+                command.arg(format!("--web.listen-address={address}")).current_dir(directory.path());
+            },
+            &directory.path().join("log"),
+        )?;
+        process.wait_ready(&format!("http://{address}/metrics"), Duration::from_secs(20)).await?;
+        Ok(Self { _process: process, address, _directory: directory })
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}

@@ -1,0 +1,247 @@
+//! A real Prometheus: as the home that is scraped, or as the receiver behind the gateway.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use super::child::{Child, free_port};
+use crate::query::Querier;
+use crate::tools;
+
+/// Debian stable's.
+pub const V2_42: &str = "2.42";
+/// The last long-term release of 2.x.
+pub const V2_53: &str = "2.53";
+/// The long-term release of 3.x.
+pub const V3_5: &str = "3.5";
+/// All three.
+pub const VERSIONS: [&str; 3] = [V2_42, V2_53, V3_5];
+
+const READY: Duration = Duration::from_secs(60);
+
+/// A scrape job of the generated configuration.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// `job_name`.
+    pub name: String,
+    /// `host:port` of its targets.
+    pub targets: Vec<String>,
+    /// As Prometheus writes durations, e.g. `1s` or `500ms`.
+    pub interval: String,
+    /// Further keys of the job, as YAML indented by four spaces.
+    pub extra: String,
+}
+
+impl Job {
+    /// A job that scrapes each second.
+    pub fn new(name: &str, targets: &[&str]) -> Self {
+        let targets = targets.iter().map(|target| (*target).to_owned()).collect();
+        Self { name: name.to_owned(), targets, interval: "1s".to_owned(), extra: String::new() }
+    }
+
+    /// With another interval.
+    #[must_use]
+    pub fn every(mut self, interval: &str) -> Self {
+        self.interval = interval.to_owned();
+        self
+    }
+}
+
+/// How to run a Prometheus.
+#[derive(Debug, Clone)]
+pub struct PrometheusOptions {
+    /// One of [`VERSIONS`].
+    pub version: String,
+    /// What it scrapes.
+    pub jobs: Vec<Job>,
+    /// Whether it scrapes itself each second, as job `prometheus`.
+    pub scrape_itself: bool,
+    /// `global.external_labels`.
+    pub external_labels: Vec<(String, String)>,
+    /// `storage.tsdb.out_of_order_time_window`, e.g. `10m`; `None`: 0.
+    pub out_of_order_window: Option<String>,
+    /// Whether it takes remote write.
+    pub receiver: bool,
+    /// Further command-line flags, e.g. `--enable-feature=native-histograms`.
+    pub flags: Vec<String>,
+    /// Further top-level YAML, e.g. rule files.
+    pub extra: String,
+}
+
+impl PrometheusOptions {
+    /// A home that scrapes itself and `jobs`.
+    pub fn home(version: &str, jobs: Vec<Job>) -> Self {
+        Self {
+            version: version.to_owned(),
+            jobs,
+            scrape_itself: true,
+            external_labels: Vec::new(),
+            out_of_order_window: None,
+            receiver: false,
+            flags: Vec::new(),
+            extra: String::new(),
+        }
+    }
+
+    /// A receiver: scrapes nothing, takes remote write. It is more lenient than the gateway in front of it, which is the judge.
+    pub fn receiver(version: &str) -> Self {
+        Self {
+            scrape_itself: false,
+            out_of_order_window: Some("2h".to_owned()),
+            receiver: true,
+            ..Self::home(version, Vec::new())
+        }
+    }
+
+    fn yaml(&self, own_address: &str) -> String {
+        let mut yaml = String::from("global:\n  scrape_interval: 15s\n");
+        if !self.external_labels.is_empty() {
+            yaml.push_str("  external_labels:\n");
+            for (name, value) in &self.external_labels {
+                let _ = writeln!(yaml, "    {name}: {}", quote(value));
+            }
+        }
+        if let Some(window) = &self.out_of_order_window {
+            let _ = writeln!(yaml, "storage:\n  tsdb:\n    out_of_order_time_window: {window}");
+        }
+        if !self.extra.is_empty() {
+            let _ = writeln!(yaml, "{}", self.extra.trim_end());
+        }
+        yaml.push_str("scrape_configs:\n");
+        let itself = self.scrape_itself.then(|| Job::new("prometheus", &[own_address]));
+        for job in self.jobs.iter().chain(&itself) {
+            let targets: Vec<String> = job.targets.iter().map(|target| quote(target)).collect();
+            let _ = write!(
+                yaml,
+                "  - job_name: {}\n    scrape_interval: {interval}\n    scrape_timeout: {interval}\n    static_configs: [{{targets: [{}]}}]\n",
+                quote(&job.name),
+                targets.join(", "),
+                interval = job.interval,
+            );
+            if !job.extra.is_empty() {
+                let _ = writeln!(yaml, "{}", job.extra.trim_end());
+            }
+        }
+        yaml
+    }
+}
+
+/// A YAML string: JSON's are.
+fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A running Prometheus with its own data directory.
+#[derive(Debug)]
+pub struct Prometheus {
+    process: Child,
+    options: PrometheusOptions,
+    port: u16,
+    directory: TempDir,
+}
+
+impl Prometheus {
+    /// Starts one on a free port and waits until it is ready.
+    ///
+    /// # Errors
+    /// When the program is missing, or does not become ready.
+    pub async fn start(options: PrometheusOptions) -> Result<Self> {
+        let directory = TempDir::new().context("make a data directory")?;
+        // Somebody else may take the port between our finding it and its listening.
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let port = free_port()?;
+            let mut process = spawn(&options, port, directory.path())?;
+            match process.wait_ready(&ready_url(port), READY).await {
+                Ok(()) => return Ok(Self { process, options, port, directory }),
+                Err(_) if tries < 5 && process.log().contains("address already in use") => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A home of `version` that scrapes itself and the jobs.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn home(version: &str, jobs: Vec<Job>) -> Result<Self> {
+        Self::start(PrometheusOptions::home(version, jobs)).await
+    }
+
+    /// A receiver of `version`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn receiver(version: &str) -> Result<Self> {
+        Self::start(PrometheusOptions::receiver(version)).await
+    }
+
+    /// SIGKILL: an outage. The data stays for [`Self::restart`].
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again after [`Self::kill`], on its port, with its data.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process.kill();
+        self.process = spawn(&self.options, self.port, self.directory.path())?;
+        self.process.wait_ready(&ready_url(self.port), READY).await
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `http://host:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Where it takes remote write, if it does.
+    pub fn remote_write_url(&self) -> String {
+        format!("{}/api/v1/write", self.url())
+    }
+
+    /// Its query API.
+    pub fn querier(&self) -> Querier {
+        Querier::new(&self.url())
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+fn ready_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/-/ready")
+}
+
+fn spawn(options: &PrometheusOptions, port: u16, directory: &Path) -> Result<Child> {
+    let program = tools::program(&format!("prometheus-{}/prometheus", options.version))?;
+    let config = directory.join("prometheus.yml");
+    std::fs::write(&config, options.yaml(&format!("127.0.0.1:{port}")))?;
+    Child::spawn(
+        &format!("prometheus {}", options.version),
+        &program,
+        |command| {
+            command
+                .arg(format!("--config.file={}", config.display()))
+                .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .arg("--web.enable-lifecycle")
+                .args(options.receiver.then_some("--web.enable-remote-write-receiver"))
+                .args(&options.flags)
+                .current_dir(directory);
+        },
+        &directory.join("log"),
+    )
+}

@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Fetches the real programs that the tests and the demo run: into one directory, nothing outside it, no root needed.
+#
+#   fetch.sh DIR [prometheus|lambda|moto]…     (all of them when none is named)
+#
+# What is there already is kept, so a second run costs nothing. The layout is what
+# tests/support/src/tools.rs looks for:
+#   DIR/prometheus-2.42/{prometheus,promtool}   likewise -2.53 and -3.5
+#   DIR/node-exporter/prometheus-node-exporter
+#   DIR/victoria-metrics/{victoria-metrics,vmagent,…}
+#   DIR/lambda/bin/cargo-lambda                 with zig in the same virtual environment
+#   DIR/moto/bin/moto_server
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tools=${1:?usage: fetch.sh DIR [prometheus|lambda|moto]…}
+shift
+mkdir -p "$tools"
+tools=$(cd "$tools" && pwd)
+
+say() { printf 'tools: %s\n' "$*" >&2; }
+die() {
+    printf 'tools: error: %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf 'tools:   %s\n' "$line" >&2; done
+    exit 1
+}
+
+# Signatures of a newer suite are checked with the archive keys that this machine trusts.
+keyring() {
+    local file
+    for file in /usr/share/keyrings/debian-archive-keyring.{pgp,gpg}; do
+        if [ -r "$file" ]; then
+            echo "[signed-by=$file] "
+            return
+        fi
+    done
+}
+
+# apt with its state, cache and sources under DIR/.apt/SUITE: the machine's own apt is only read, for the
+# address of its mirror.
+private_apt() {
+    local state=$tools/.apt/$1 command=$2
+    shift 2
+    "$command" -q \
+        -o Dir::State="$state" -o Dir::State::lists="$state/lists" -o Dir::State::status="$state/status" \
+        -o Dir::Cache="$state/cache" -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
+        -o Acquire::Retries=3 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60 -o Debug::NoLocking=true "$@"
+}
+
+prepare_suite() {
+    local suite=$1 state=$tools/.apt/$1 codename mirror log
+    [ -e "$state/ready" ] && return
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+        die "apt-get and dpkg-deb are needed to fetch Prometheus" \
+            "run this on Debian, or put the programs in place by hand: see the layout at the top of ${BASH_SOURCE[0]}"
+    # shellcheck disable=SC1091
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+        awk -v release="$codename" '$2 == release && $3 == "main" { print $1; exit }')
+    [ -n "$mirror" ] && grep -q '^ID=debian' /etc/os-release ||
+        die "no Debian source for '$codename' in this machine's apt sources" \
+            "the newer suites are found by changing the suite name in that source: add one to /etc/apt/sources.list.d," \
+            "or put the programs in place by hand: see the layout at the top of ${BASH_SOURCE[0]}"
+    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+    : >"$state/status"
+    printf 'deb %s%s %s main\n' "$(keyring)" "$mirror" "$suite" >"$state/sources.list"
+    say "reading the package index of Debian $suite"
+    log=$state/update.log
+    private_apt "$suite" apt-get update >"$log" 2>&1 && ! grep -q '^\(E\|Err\)[: ]' "$log" ||
+        die "cannot read the package index of Debian $suite" "$(grep -E '^(E|W|Err)' "$log" | head -3 | tr '\n' ' ')" \
+            "is there a network, and does 'apt-get update' work on this machine? the whole output is in $log"
+    : >"$state/ready"
+}
+
+# debian NAME SUITE "PACKAGE=VERSION…" PROGRAM…: takes the programs of the packages into DIR/NAME.
+# A suite moves on from the version given here: then what it has now is taken, and said.
+debian() {
+    local name=$1 suite=$2 packages=$3 work=$tools/.apt/work-$1 wanted package pinned version program
+    shift 3
+    for program in "$@"; do [ -x "$tools/$name/$program" ] || break; done
+    [ -x "$tools/$name/$program" ] && return
+    prepare_suite "$suite"
+    rm -rf "$work"
+    mkdir -p "$work/root" "$work/bin"
+    for wanted in $packages; do
+        package=${wanted%%=*} pinned=${wanted#*=}
+        version=$(private_apt "$suite" apt-cache madison "$package" | awk -F' *[|] *' -v pinned="$pinned" \
+            'NR == 1 { newest = $2 } $2 == pinned { found = 1 } END { print found ? pinned : newest }')
+        [ -n "$version" ] || die "Debian $suite has no package $package" "remove $tools/.apt and try again"
+        [ "$version" = "$pinned" ] || say "note: Debian $suite has moved on from $package $pinned to $version"
+        say "downloading $package $version from Debian $suite"
+        # APT::Sandbox::User: as root, apt would drop to a user who may not write here.
+        (cd "$work" && private_apt "$suite" apt-get -o APT::Sandbox::User= download "$package=$version") >"$work/log" 2>&1 ||
+            die "cannot download $package $version" "$(grep -E '^(E|W|Err)' "$work/log" | head -3 | tr '\n' ' ')" \
+                "is there a network? if the mirror has moved on meanwhile, remove $tools/.apt and try again"
+        dpkg-deb -x "$work/$package"_*.deb "$work/root"
+        printf '%s %s (Debian %s)\n' "$package" "$version" "$suite" >>"$work/bin/VERSION"
+    done
+    for program in "$@"; do
+        [ -e "$work/root/usr/bin/$program" ] || die "no program $program in $packages"
+        mv "$work/root/usr/bin/$program" "$work/bin/$program"
+    done
+    # One rename, so that an interrupted run never leaves half a tool.
+    rm -rf "${tools:?}/$name"
+    mv "$work/bin" "$tools/$name"
+    rm -rf "$work"
+}
+
+# python NAME PROGRAM: a virtual environment with exactly what requirements-NAME.txt pins.
+python() {
+    local name=$1 program=$2 requirements=$here/requirements-$1.txt log=$tools/.$1.log
+    [ -x "$tools/$name/bin/$program" ] && cmp -s "$requirements" "$tools/$name/requirements.txt" && return
+    say "installing $name: $(grep -v '^#' "$requirements" | head -2 | tr '\n' ' ')…"
+    rm -rf "${tools:?}/$name"
+    python3 -m venv "$tools/$name" >"$log" 2>&1 ||
+        die "cannot make a Python virtual environment" "$(tail -n 3 "$log" | tr '\n' ' ')" "apt-get install python3 python3-venv"
+    "$tools/$name/bin/python" -m pip install --disable-pip-version-check --no-input -r "$requirements" >"$log" 2>&1 ||
+        die "cannot install $name" "$(grep -i error "$log" | head -3 | tr '\n' ' ')" "is there a network? the whole output is in $log"
+    [ -x "$tools/$name/bin/$program" ] || die "$name was installed, but $program is not in $tools/$name/bin"
+    cp "$requirements" "$tools/$name/requirements.txt"
+}
+
+[ $# -gt 0 ] || set -- prometheus lambda moto
+
+# Two makes at once must not fetch into the same place.
+exec 9>"$tools/.lock"
+flock 9
+
+for what in "$@"; do
+    case $what in
+    prometheus)
+        # Debian stable keeps 2.42; the newer suites carry 2.53 and 3.5, whose Go binaries run on stable.
+        debian prometheus-2.42 bookworm "prometheus=2.42.0+ds-5+deb12u1" prometheus promtool
+        debian prometheus-2.53 trixie "prometheus=2.53.3+ds1-2 promtool=2.53.3+ds1-2" prometheus promtool
+        debian prometheus-3.5 forky "prometheus=3.5.3+ds1-6 promtool=3.5.3+ds1-6" prometheus promtool
+        debian node-exporter forky "prometheus-node-exporter=1.11.1-3" prometheus-node-exporter
+        debian victoria-metrics forky "victoria-metrics=1.145.0+ds1-2" victoria-metrics vmagent
+        ;;
+    lambda) python lambda cargo-lambda ;;
+    moto) python moto moto_server ;;
+    *) die "unknown tool '$what'" "known: prometheus, lambda, moto" ;;
+    esac
+done
+# The downloaded package indexes are of no further use.
+rm -rf "$tools/.apt"
