@@ -86,7 +86,10 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
                 subject.clone(),
                 "it answers, but with no sample: match[] selects nothing of the last 5 minutes; try the selector on the home's own /graph page",
             ),
-            None => Finding::good(subject.clone(), format!("{} samples, {} bytes in {} ms", scraped.tally.scraped, scraped.bytes, scraped.duration.as_millis())),
+            None => Finding::good(
+                subject.clone(),
+                format!("{} samples, {} bytes in {} ms", scraped.tally.scraped, scraped.bytes, scraped.duration.as_millis()),
+            ),
         });
         findings.extend(scraped.ahead_ms.map(|ahead_ms| clock_finding(&subject, ahead_ms)));
     }
@@ -106,7 +109,10 @@ fn clock_finding(subject: &str, ahead_ms: i64) -> Finding {
     let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
     Finding::doubtful(
         subject,
-        format!("its clock is {:.0} s {direction} ours: set both by NTP; AMP counts the hour that it takes samples for from the newest one it has seen", seconds.abs()),
+        format!(
+            "its clock is {:.0} s {direction} ours: set both by NTP; AMP counts the hour that it takes samples for from the newest one it has seen",
+            seconds.abs()
+        ),
     )
 }
 

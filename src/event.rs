@@ -17,8 +17,7 @@ pub enum Action {
     Status,
 }
 
-const ACTIONS: [(&str, Action); 4] =
-    [("forward", Action::Forward), ("drain", Action::Drain), ("check", Action::Check), ("status", Action::Status)];
+const ACTIONS: [(&str, Action); 4] = [("forward", Action::Forward), ("drain", Action::Drain), ("check", Action::Check), ("status", Action::Status)];
 const KEYS: [&str; 3] = ["action", "jobs", "dry_run"];
 
 /// An event, understood.

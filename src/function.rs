@@ -72,7 +72,13 @@ impl Function {
             let known: Vec<_> = ready.config.scrape_configs.iter().map(|job| job.job_name.as_str()).collect();
             return Err(FunctionError::UnknownJob(unknown, known.join(", ")));
         }
-        let plan = Plan { deadline: Some(deadline), once: request.by_hand, jobs: request.jobs, drain_only: request.action == Action::Drain, ..Plan::default() };
+        let plan = Plan {
+            deadline: Some(deadline),
+            once: request.by_hand,
+            jobs: request.jobs,
+            drain_only: request.action == Action::Drain,
+            ..Plan::default()
+        };
         match request.action {
             Action::Check => ready.check().await,
             Action::Status => Ok(ready.status()),

@@ -16,9 +16,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }
@@ -34,10 +32,7 @@ impl TokioClock {
     /// It is `start_ms` now.
     #[must_use]
     pub fn starting_at(start_ms: i64) -> Self {
-        Self {
-            start_ms,
-            start: Instant::now(),
-        }
+        Self { start_ms, start: Instant::now() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Turns the samples of scrapes into the batches of one remote.
 
-use super::stage::{Compressor, Limits, Stage};
 use super::Batch;
+use super::stage::{Compressor, Limits, Stage};
 use crate::series::cache::{Key, Observed, Transaction};
 use crate::series::{Labels, SeriesCache};
 

@@ -32,14 +32,9 @@ pub enum AwsError {
 }
 
 /// The SDK's configuration for S3, SSM and STS: region as [`region`] finds it, credentials of `profile` or of the default chain, our HTTP clients.
-pub async fn shared_config(
-    configured_region: Option<&str>,
-    profile: Option<&str>,
-    peer: Peer,
-) -> SdkConfig {
+pub async fn shared_config(configured_region: Option<&str>, profile: Option<&str>, peer: Peer) -> SdkConfig {
     let region = region(configured_region, profile).await.ok();
-    let mut loader =
-        aws_config::defaults(BehaviorVersion::latest()).http_client(smithy::http_client(peer));
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(smithy::http_client(peer));
     // A provider that knows none keeps the SDK from asking the instance metadata service, which is not there in Lambda.
     loader = loader.region(region);
     if let Some(profile) = profile {
@@ -77,9 +72,7 @@ pub async fn region(configured: Option<&str>, profile: Option<&str>) -> Result<R
             None => of_profile.region().await,
         }
     };
-    found
-        .filter(|region| !region.as_ref().is_empty())
-        .ok_or(AwsError::NoRegion)
+    found.filter(|region| !region.as_ref().is_empty()).ok_or(AwsError::NoRegion)
 }
 
 /// Where credentials for signing come from, and for which region they sign.
@@ -99,24 +92,13 @@ pub async fn signing_identity(sigv4: &SigV4) -> Result<SigningIdentity, AwsError
     let profile = sigv4.profile.as_deref();
     let region = region(sigv4.region.as_deref(), profile).await?;
     let config = shared_config(Some(region.as_ref()), profile, Peer::Aws).await;
-    let config = config
-        .into_builder()
-        .use_fips(sigv4.use_fips_sts_endpoint)
-        .build();
+    let config = config.into_builder().use_fips(sigv4.use_fips_sts_endpoint).build();
     let base = match (&sigv4.access_key, &sigv4.secret_key) {
         (Some(access_key), Some(secret_key)) => {
-            let fixed = Credentials::new(
-                access_key,
-                secret_key.expose(),
-                None,
-                None,
-                "sigv4 configuration",
-            );
+            let fixed = Credentials::new(access_key, secret_key.expose(), None, None, "sigv4 configuration");
             SharedCredentialsProvider::new(fixed)
         }
-        _ => config
-            .credentials_provider()
-            .ok_or_else(|| AwsError::NoCredentials("no provider".to_owned()))?,
+        _ => config.credentials_provider().ok_or_else(|| AwsError::NoCredentials("no provider".to_owned()))?,
     };
     let credentials = match &sigv4.role_arn {
         None => base,
@@ -131,17 +113,11 @@ pub async fn signing_identity(sigv4: &SigV4) -> Result<SigningIdentity, AwsError
             SharedCredentialsProvider::new(role.build_from_provider(base).await)
         }
     };
-    Ok(SigningIdentity {
-        credentials,
-        region,
-    })
+    Ok(SigningIdentity { credentials, region })
 }
 
 fn profile_credentials(profile: &str) -> ProfileFileCredentialsProvider {
-    ProfileFileCredentialsProvider::builder()
-        .configure(&provider_config())
-        .profile_name(profile)
-        .build()
+    ProfileFileCredentialsProvider::builder().configure(&provider_config()).profile_name(profile).build()
 }
 
 fn provider_config() -> ProviderConfig {

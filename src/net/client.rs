@@ -46,11 +46,7 @@ pub struct ClientError(String);
 /// [`ClientError`] when TLS cannot be set up.
 pub fn client(options: &ClientOptions) -> Result<Client, ClientError> {
     let tls = tls::config().map_err(|error| ClientError(error.to_string()))?;
-    let redirects = if options.follow_redirects {
-        Policy::limited(10)
-    } else {
-        Policy::none()
-    };
+    let redirects = if options.follow_redirects { Policy::limited(10) } else { Policy::none() };
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
@@ -71,9 +67,7 @@ pub fn client(options: &ClientOptions) -> Result<Client, ClientError> {
         // A frozen Lambda leaves dead sockets: without this, a request on one hangs until its own time-out.
         builder = builder.tcp_user_timeout(options.connect_timeout * 2);
     }
-    builder
-        .build()
-        .map_err(|error| ClientError(error.to_string()))
+    builder.build().map_err(|error| ClientError(error.to_string()))
 }
 
 /// Sends a request up to the answer's headers.
@@ -85,11 +79,6 @@ pub async fn send(client: &Client, request: Request, peer: Peer) -> Result<Respo
     let progress = Progress::default();
     match progress.watch(client.execute(request)).await {
         Ok(response) => Ok(response),
-        Err(error) => Err(NetError::from_request(
-            &error,
-            progress.step(),
-            peer,
-            address,
-        )),
+        Err(error) => Err(NetError::from_request(&error, progress.step(), peer, address)),
     }
 }

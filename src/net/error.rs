@@ -89,12 +89,7 @@ impl NetError {
     }
 
     /// As [`NetError::from_reqwest`], before the end of the headers.
-    pub(super) fn from_request(
-        error: &reqwest::Error,
-        step: Step,
-        peer: Peer,
-        address: String,
-    ) -> Self {
+    pub(super) fn from_request(error: &reqwest::Error, step: Step, peer: Peer, address: String) -> Self {
         Self::classify(error, step, peer, address)
     }
 
@@ -138,19 +133,8 @@ impl NetError {
         } else if error.is_connect() || (timed_out && step == Step::Connecting) {
             // A TCP connection is refused or lost, never cut short or garbled: that is the handshake.
             let handshake = address.starts_with("https:")
-                && matches!(
-                    chain.io,
-                    Some(
-                        io::ErrorKind::UnexpectedEof
-                            | io::ErrorKind::ConnectionReset
-                            | io::ErrorKind::InvalidData
-                    )
-                );
-            if handshake {
-                Phase::Tls
-            } else {
-                Phase::Connect
-            }
+                && matches!(chain.io, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::InvalidData));
+            if handshake { Phase::Tls } else { Phase::Connect }
         } else {
             Phase::Http
         };
@@ -159,14 +143,8 @@ impl NetError {
             _ if phase == Phase::Dns && chain.io == Some(io::ErrorKind::TimedOut) => Kind::TimedOut,
             _ if chain.certificate => Kind::Certificate,
             Some(io::ErrorKind::ConnectionRefused) => Kind::Refused,
-            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
-                Kind::Unreachable
-            }
-            Some(
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::ConnectionAborted,
-            ) => Kind::Reset,
+            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => Kind::Unreachable,
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => Kind::Reset,
             _ => Kind::Other,
         };
         let from_socket = chain.io == Some(io::ErrorKind::TimedOut);
@@ -174,16 +152,10 @@ impl NetError {
             phase,
             peer,
             address,
-            cause: if timed_out {
-                "timed out".to_owned()
-            } else {
-                chain.cause
-            },
+            cause: if timed_out { "timed out".to_owned() } else { chain.cause },
             timed_out,
             // Our own time-out says nothing about the connection; the socket's (TCP_USER_TIMEOUT) does.
-            stale_connection: phase == Phase::Http
-                && step == Step::Pooled
-                && (!timed_out || from_socket),
+            stale_connection: phase == Phase::Http && step == Step::Pooled && (!timed_out || from_socket),
             hint: hints::hint(phase, peer, kind),
         }
     }
@@ -243,16 +215,8 @@ impl Chain {
 /// `scheme://host:port/path`: a query or user information may hold secrets.
 #[must_use]
 pub fn redacted(url: &Url) -> String {
-    let port = url
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    format!(
-        "{}://{}{port}{}",
-        url.scheme(),
-        url.host_str().unwrap_or_default(),
-        url.path()
-    )
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 #[cfg(test)]

@@ -51,7 +51,14 @@ mod tests {
     fn report() -> Report {
         let ledger = Ledger { scraped: 130, written: 100, unchanged: 20, rejected: 5, lost: 5, ..Ledger::default() };
         let scrape = ScrapeReport {
-            job: "federate".to_owned(), instance: "home:30090".to_owned(), start_ms: 1, duration_ms: 40, samples: 125, series_added: 1, bytes: 1, up: false,
+            job: "federate".to_owned(),
+            instance: "home:30090".to_owned(),
+            start_ms: 1,
+            duration_ms: 40,
+            samples: 125,
+            series_added: 1,
+            bytes: 1,
+            up: false,
         };
         Report {
             outcome: Outcome::Failed,
@@ -70,8 +77,15 @@ mod tests {
     fn each_metric_has_its_value_and_its_directive() {
         let document: Value = serde_json::from_str(&line(&report(), "AmpForwarder", "fn", "WARN", 1_700_000_000_000)).unwrap();
         let expected = [
-            ("Scraped", 130.0), ("Written", 100.0), ("Unchanged", 20.0), ("Rejected", 5.0), ("Lost", 5.0), ("Lag", 1.5), ("ScrapeDuration", 70.0),
-            ("SendDuration", 90.0), ("Failures", 2.0),
+            ("Scraped", 130.0),
+            ("Written", 100.0),
+            ("Unchanged", 20.0),
+            ("Rejected", 5.0),
+            ("Lost", 5.0),
+            ("Lag", 1.5),
+            ("ScrapeDuration", 70.0),
+            ("SendDuration", 90.0),
+            ("Failures", 2.0),
         ];
         for (name, value) in expected {
             assert_eq!(document[name].as_f64(), Some(value), "{name}");

@@ -43,7 +43,15 @@ impl Ledger {
     /// What is accounted for.
     #[must_use]
     pub fn ended(&self) -> u64 {
-        self.filtered + self.unchanged + self.rolled_back + self.written + self.deduplicated + self.rejected + self.expired + self.lost + self.owed_after
+        self.filtered
+            + self.unchanged
+            + self.rolled_back
+            + self.written
+            + self.deduplicated
+            + self.rejected
+            + self.expired
+            + self.lost
+            + self.owed_after
     }
 
     /// Whether the equation holds.
@@ -54,7 +62,8 @@ impl Ledger {
 
     /// Adds another remote's, or another tick's between whose ends nothing is owed.
     pub fn add(&mut self, other: &Self) {
-        let Self { owed_before, scraped, backfilled, filtered, unchanged, rolled_back, written, deduplicated, rejected, expired, lost, owed_after } = other;
+        let Self { owed_before, scraped, backfilled, filtered, unchanged, rolled_back, written, deduplicated, rejected, expired, lost, owed_after } =
+            other;
         self.owed_before += owed_before;
         self.scraped += scraped;
         self.backfilled += backfilled;

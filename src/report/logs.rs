@@ -7,7 +7,9 @@ use tracing_subscriber::prelude::*;
 ///
 /// `RUST_LOG` may name targets (`amp_forwarder=debug,hyper=info`). Libraries are heard from WARN on unless they are named.
 fn filter(get: &dyn Fn(&str) -> Option<String>) -> Targets {
-    let ours = |level: LevelFilter| Targets::new().with_default(level.min(LevelFilter::WARN)).with_targets([("amp_forwarder", level), ("forwardctl", level)]);
+    let ours = |level: LevelFilter| {
+        Targets::new().with_default(level.min(LevelFilter::WARN)).with_targets([("amp_forwarder", level), ("forwardctl", level)])
+    };
     if let Some(level) = get("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level_of(&level)) {
         return ours(level);
     }

@@ -21,7 +21,7 @@ enum Coding {
 
 /// Collects decoded bytes.
 #[derive(Debug)]
-pub struct Blocks {
+pub(super) struct Blocks {
     coding: Coding,
     block: Vec<u8>,
     filled: usize,
@@ -45,7 +45,7 @@ pub enum BodyError {
 impl Blocks {
     /// For one body.
     #[must_use]
-    pub fn new(gzip: bool) -> Self {
+    pub(super) fn new(gzip: bool) -> Self {
         // 15 bits is the largest window, which any gzip may use.
         let coding = if gzip { Coding::Gzip { inflate: Box::new(Decompress::new_gzip(15)), clean: false } } else { Coding::Identity };
         Self { coding, block: vec![0; BLOCK], filled: 0, total: 0 }
@@ -56,7 +56,7 @@ impl Blocks {
     ///
     /// # Errors
     /// [`BodyError`] ends the scrape.
-    pub fn feed(&mut self, input: &[u8]) -> Result<usize, BodyError> {
+    pub(super) fn feed(&mut self, input: &[u8]) -> Result<usize, BodyError> {
         if self.filled == self.block.len() {
             if self.filled >= MAX_ENTRY {
                 return Err(BodyError::EntryTooLong);
@@ -89,25 +89,25 @@ impl Blocks {
 
     /// Whether the decoder may hold more output for input that it has taken: feed it nothing once more.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.filled == self.block.len()
     }
 
     /// The bytes to be parsed.
     #[must_use]
-    pub fn filled(&self) -> &[u8] {
+    pub(super) fn filled(&self) -> &[u8] {
         &self.block[..self.filled]
     }
 
     /// Forgets the bytes at the start that were parsed.
-    pub fn taken(&mut self, length: usize) {
+    pub(super) fn taken(&mut self, length: usize) {
         self.block.copy_within(length..self.filled, 0);
         self.filled -= length;
     }
 
     /// Uncompressed bytes so far.
     #[must_use]
-    pub fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.total
     }
 
@@ -115,7 +115,7 @@ impl Blocks {
     ///
     /// # Errors
     /// [`BodyError::Cut`].
-    pub fn finish(&mut self) -> Result<&[u8], BodyError> {
+    pub(super) fn finish(&mut self) -> Result<&[u8], BodyError> {
         // An empty body is fine whatever its encoding says.
         if let Coding::Gzip { inflate, clean: false } = &self.coding
             && inflate.total_in() > 0

@@ -104,28 +104,19 @@ impl Delivery {
     /// Samples that were refused for good.
     #[must_use]
     pub fn rejected_samples(&self) -> u64 {
-        self.rejected
-            .iter()
-            .map(|rejected| u64::from(rejected.batch.samples))
-            .sum()
+        self.rejected.iter().map(|rejected| u64::from(rejected.batch.samples)).sum()
     }
 
     /// Samples that were too old.
     #[must_use]
     pub fn expired_samples(&self) -> u64 {
-        self.expired
-            .iter()
-            .map(|batch| u64::from(batch.samples))
-            .sum()
+        self.expired.iter().map(|batch| u64::from(batch.samples)).sum()
     }
 
     /// Samples that are still owed.
     #[must_use]
     pub fn undelivered_samples(&self) -> u64 {
-        let batches = self
-            .undelivered
-            .iter()
-            .flat_map(|undelivered| &undelivered.batches);
+        let batches = self.undelivered.iter().flat_map(|undelivered| &undelivered.batches);
         batches.map(|batch| u64::from(batch.samples)).sum()
     }
 }
@@ -161,15 +152,8 @@ pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContex
 }
 
 fn reject(delivery: &mut Delivery, batch: Batch, status: u16, message: String) {
-    tracing::warn!(
-        samples = batch.samples,
-        "the remote refused a batch for good: {message}"
-    );
-    delivery.rejected.push(Rejected {
-        batch,
-        status,
-        message,
-    });
+    tracing::warn!(samples = batch.samples, "the remote refused a batch for good: {message}");
+    delivery.rejected.push(Rejected { batch, status, message });
 }
 
 /// How a request that is not split further ends.
@@ -182,18 +166,8 @@ enum End {
     Undelivered(Why),
 }
 
-async fn deliver_whole(
-    remote: &dyn Remote,
-    batch: &Batch,
-    context: &DeliverContext<'_>,
-    delivery: &mut Delivery,
-) -> End {
-    let DeliverContext {
-        settings,
-        state,
-        clock,
-        deadline,
-    } = *context;
+async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverContext<'_>, delivery: &mut Delivery) -> End {
+    let DeliverContext { settings, state, clock, deadline } = *context;
     let mut backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
     let mut last = None;
     let mut attempt = 0;
@@ -232,46 +206,26 @@ async fn deliver_whole(
         delivery.attempts += 1;
         attempt += 1;
         let Ok(result) = timeout_at(deadline, remote.post(request)).await else {
-            let failure = Failure {
-                status: None,
-                message: format!("send {}: no answer before the deadline", remote.address()),
-                hint: None,
-            };
+            let failure = Failure { status: None, message: format!("send {}: no answer before the deadline", remote.address()), hint: None };
             state.failed(&failure);
             return End::Undelivered(Why::Deadline(Some(failure)));
         };
 
-        let options = VerdictOptions {
-            retry_on_http_429: settings.retry_on_http_429,
-            now_ms: clock.now_ms(),
-        };
+        let options = VerdictOptions { retry_on_http_429: settings.retry_on_http_429, now_ms: clock.now_ms() };
         let next = match &result {
             Ok(answer) => match verdict(answer.status, &answer.headers, &answer.body, &options) {
                 Verdict::Written => Next::End(End::Written),
                 Verdict::Deduplicated => Next::End(End::Deduplicated),
-                Verdict::Rejected => Next::End(End::Rejected {
-                    status: answer.status,
-                    message: answer.message(),
-                }),
-                Verdict::TooLarge => Next::End(End::TooLarge {
-                    message: answer.message(),
-                }),
+                Verdict::Rejected => Next::End(End::Rejected { status: answer.status, message: answer.message() }),
+                Verdict::TooLarge => Next::End(End::TooLarge { message: answer.message() }),
                 Verdict::Denied if !credentials_refreshed => Next::Resign,
                 Verdict::Denied => Next::Stop(Stop::Denied(failure_of(remote, &result))),
-                Verdict::Misconfigured => {
-                    Next::Stop(Stop::Misconfigured(failure_of(remote, &result)))
-                }
+                Verdict::Misconfigured => Next::Stop(Stop::Misconfigured(failure_of(remote, &result))),
                 Verdict::Retry { after } => Next::Wait(after),
             },
-            Err(PostError::Net(error)) if error.stale_connection && !fresh_connection => {
-                Next::Reconnect
-            }
-            Err(PostError::Sign(error)) if error.is_final() && !credentials_refreshed => {
-                Next::Resign
-            }
-            Err(PostError::Sign(error)) if error.is_final() => {
-                Next::Stop(Stop::Denied(failure_of(remote, &result)))
-            }
+            Err(PostError::Net(error)) if error.stale_connection && !fresh_connection => Next::Reconnect,
+            Err(PostError::Sign(error)) if error.is_final() && !credentials_refreshed => Next::Resign,
+            Err(PostError::Sign(error)) if error.is_final() => Next::Stop(Stop::Denied(failure_of(remote, &result))),
             Err(_) => Next::Wait(None),
         };
         if let Next::End(end) = next {
@@ -279,11 +233,7 @@ async fn deliver_whole(
             return end;
         }
         let failure = failure_of(remote, &result);
-        tracing::debug!(
-            attempt,
-            samples = batch.samples,
-            "not delivered yet: {failure}"
-        );
+        tracing::debug!(attempt, samples = batch.samples, "not delivered yet: {failure}");
         state.failed(&failure);
         delivery.retries += 1;
         match next {
@@ -320,22 +270,10 @@ enum Next {
 fn failure_of(remote: &dyn Remote, result: &Result<Answer, PostError>) -> Failure {
     let address = remote.address();
     match result {
-        Ok(answer) => Failure {
-            status: Some(answer.status),
-            message: format!("send {address}: {}", answer.message()),
-            hint: remote.hint(answer),
-        },
+        Ok(answer) => Failure { status: Some(answer.status), message: format!("send {address}: {}", answer.message()), hint: remote.hint(answer) },
         // It names phase and address itself.
-        Err(PostError::Net(error)) => Failure {
-            status: None,
-            message: error.to_string(),
-            hint: None,
-        },
-        Err(PostError::Sign(error)) => Failure {
-            status: None,
-            message: format!("sign {address}: {error}"),
-            hint: None,
-        },
+        Err(PostError::Net(error)) => Failure { status: None, message: error.to_string(), hint: None },
+        Err(PostError::Sign(error)) => Failure { status: None, message: format!("sign {address}: {error}"), hint: None },
     }
 }
 

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
-};
+use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use ::http::{Method, Uri};
 use futures_util::future::BoxFuture;
 use reqwest::{Client, Response};
@@ -65,10 +63,7 @@ impl HttpRemote {
     /// [`RemoteError`].
     pub async fn new(config: &RemoteWrite, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
         let signer = match &config.sigv4 {
-            Some(sigv4) => Some(Signer::new(
-                signing_identity(sigv4).await?,
-                &sigv4.service_name,
-            )),
+            Some(sigv4) => Some(Signer::new(signing_identity(sigv4).await?, &sigv4.service_name)),
             None => None,
         };
         Self::with_signer(config, signer, clock)
@@ -78,32 +73,17 @@ impl HttpRemote {
     ///
     /// # Errors
     /// [`RemoteError`].
-    pub fn with_signer(
-        config: &RemoteWrite,
-        signer: Option<Signer>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, RemoteError> {
+    pub fn with_signer(config: &RemoteWrite, signer: Option<Signer>, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
         // A shorter bound than the request's own tells a dead path from a slow receiver.
-        let options = ClientOptions {
-            connect_timeout: ClientOptions::default()
-                .connect_timeout
-                .min(config.remote_timeout / 2),
-            ..ClientOptions::default()
-        };
+        let options =
+            ClientOptions { connect_timeout: ClientOptions::default().connect_timeout.min(config.remote_timeout / 2), ..ClientOptions::default() };
         Ok(Self {
             address: redacted(&config.url),
             trailing_slash: config.url.path().ends_with("/remote_write/"),
-            uri: config
-                .url
-                .as_str()
-                .parse()
-                .map_err(|error: http::uri::InvalidUri| RemoteError::Url(error.to_string()))?,
+            uri: config.url.as_str().parse().map_err(|error: http::uri::InvalidUri| RemoteError::Url(error.to_string()))?,
             headers: headers(config)?,
             pooled: client(&options)?,
-            fresh: client(&ClientOptions {
-                idle_timeout: Duration::ZERO,
-                ..options
-            })?,
+            fresh: client(&ClientOptions { idle_timeout: Duration::ZERO, ..options })?,
             signer,
             clock,
         })
@@ -116,29 +96,17 @@ impl HttpRemote {
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         if post.attempt > 0 {
-            request
-                .headers_mut()
-                .insert(RETRY_ATTEMPT, post.attempt.into());
+            request.headers_mut().insert(RETRY_ATTEMPT, post.attempt.into());
         }
         if let Some(signer) = &self.signer {
             let now_ms = self.clock.now_ms();
-            signer
-                .sign(&mut request, now_ms, post.fresh_credentials, post.timeout)
-                .await
-                .map_err(PostError::Sign)?;
+            signer.sign(&mut request, now_ms, post.fresh_credentials, post.timeout).await.map_err(PostError::Sign)?;
         }
-        let mut request = reqwest::Request::try_from(request).map_err(|error| {
-            PostError::Sign(SignError::Request(error.without_url().to_string()))
-        })?;
+        let mut request =
+            reqwest::Request::try_from(request).map_err(|error| PostError::Sign(SignError::Request(error.without_url().to_string())))?;
         *request.timeout_mut() = Some(until.saturating_duration_since(Instant::now()));
-        let client = if post.fresh_connection {
-            &self.fresh
-        } else {
-            &self.pooled
-        };
-        let response = send(client, request, Peer::Remote)
-            .await
-            .map_err(PostError::Net)?;
+        let client = if post.fresh_connection { &self.fresh } else { &self.pooled };
+        let response = send(client, request, Peer::Remote).await.map_err(PostError::Net)?;
         Ok(answer(response).await)
     }
 }
@@ -156,16 +124,8 @@ impl Remote for HttpRemote {
         if !matches!(answer.status, 401 | 403 | 404 | 405) {
             return None;
         }
-        let context = DenialContext {
-            signed: self.signer.is_some(),
-            trailing_slash: self.trailing_slash,
-        };
-        Some(denial_hint(
-            answer.status,
-            &answer.headers,
-            &answer.body,
-            context,
-        ))
+        let context = DenialContext { signed: self.signer.is_some(), trailing_slash: self.trailing_slash };
+        Some(denial_hint(answer.status, &answer.headers, &answer.body, context))
     }
 }
 
@@ -179,14 +139,8 @@ fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {
         headers.insert(name.parse::<HeaderName>().map_err(|_| invalid())?, value);
     }
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-protobuf"),
-    );
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))));
     headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
     Ok(headers)
 }
@@ -208,9 +162,5 @@ async fn answer(mut response: Response) -> Answer {
         }
     };
     let _ = tokio::time::timeout(BODY_PATIENCE, read).await;
-    Answer {
-        status,
-        headers,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    }
+    Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
 }

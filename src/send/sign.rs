@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sigv4::http_request::{
-    SignableBody, SignableRequest, SigningParams, SigningSettings, sign,
-};
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -21,9 +19,7 @@ pub enum SignError {
     #[error(transparent)]
     Credentials(#[from] AwsError),
     /// The credentials' source did not answer in time.
-    #[error(
-        "no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway"
-    )]
+    #[error("no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway")]
     TimedOut(Duration),
     /// A header or the URL cannot be signed.
     #[error("cannot sign the request: {0}")]
@@ -34,10 +30,7 @@ impl SignError {
     /// Whether trying again within the tick is pointless.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::Request(_) | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion)
-        )
+        matches!(self, Self::Request(_) | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion))
     }
 }
 
@@ -68,35 +61,17 @@ impl Signer {
     /// `service` is part of the signature: `aps` for AMP.
     #[must_use]
     pub fn new(identity: SigningIdentity, service: impl Into<String>) -> Self {
-        Self {
-            identity,
-            service: service.into(),
-            cached: Mutex::new(None),
-        }
+        Self { identity, service: service.into(), cached: Mutex::new(None) }
     }
 
     /// Adds the signature's headers to `request`, as of `now_ms`. `fresh` asks the credentials' source again whatever the cache holds.
     ///
     /// # Errors
     /// [`SignError`], within `timeout`.
-    pub async fn sign(
-        &self,
-        request: &mut http::Request<bytes::Bytes>,
-        now_ms: i64,
-        fresh: bool,
-        timeout: Duration,
-    ) -> Result<(), SignError> {
+    pub async fn sign(&self, request: &mut http::Request<bytes::Bytes>, now_ms: i64, fresh: bool, timeout: Duration) -> Result<(), SignError> {
         let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
-        let credentials = tokio::time::timeout(timeout, self.credentials(now, fresh))
-            .await
-            .map_err(|_| SignError::TimedOut(timeout))??;
-        apply(
-            request,
-            credentials,
-            self.identity.region.as_ref(),
-            &self.service,
-            now,
-        )
+        let credentials = tokio::time::timeout(timeout, self.credentials(now, fresh)).await.map_err(|_| SignError::TimedOut(timeout))??;
+        apply(request, credentials, self.identity.region.as_ref(), &self.service, now)
     }
 
     async fn credentials(&self, now: SystemTime, fresh: bool) -> Result<Credentials, SignError> {
@@ -107,20 +82,11 @@ impl Signer {
                 return Ok(known.credentials.clone());
             }
         }
-        let credentials = self
-            .identity
-            .credentials
-            .provide_credentials()
-            .await
-            .map_err(|error| match &error {
-                CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
-                _ => AwsError::Credentials(cause(&error)),
-            })?;
-        *cached = Some(Cached {
-            credentials: credentials.clone(),
-            fetched: now,
-            fetched_at: Instant::now(),
-        });
+        let credentials = self.identity.credentials.provide_credentials().await.map_err(|error| match &error {
+            CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
+            _ => AwsError::Credentials(cause(&error)),
+        })?;
+        *cached = Some(Cached { credentials: credentials.clone(), fetched: now, fetched_at: Instant::now() });
         Ok(credentials)
     }
 }
@@ -136,13 +102,7 @@ impl Cached {
 }
 
 /// The body's hash is signed but, as in prometheus/sigv4, not sent as a header of its own. The session token is signed.
-fn apply(
-    request: &mut http::Request<bytes::Bytes>,
-    credentials: Credentials,
-    region: &str,
-    service: &str,
-    now: SystemTime,
-) -> Result<(), SignError> {
+fn apply(request: &mut http::Request<bytes::Bytes>, credentials: Credentials, region: &str, service: &str, now: SystemTime) -> Result<(), SignError> {
     let failed = |error: &dyn std::error::Error| SignError::Request(cause_of(error));
     let identity = credentials.into();
     let params: SigningParams<'_> = v4::SigningParams::builder()
@@ -156,22 +116,13 @@ fn apply(
         .into();
     let mut headers = Vec::with_capacity(request.headers().len());
     for (name, value) in request.headers() {
-        let value = value.to_str().map_err(|_| {
-            SignError::Request(format!("the value of header {name} is not visible ASCII"))
-        })?;
+        let value = value.to_str().map_err(|_| SignError::Request(format!("the value of header {name} is not visible ASCII")))?;
         headers.push((name.as_str(), value));
     }
     let uri = request.uri().to_string();
-    let signable = SignableRequest::new(
-        request.method().as_str(),
-        uri.as_str(),
-        headers.into_iter(),
-        SignableBody::Bytes(request.body()),
-    )
-    .map_err(|error| failed(&error))?;
-    let (instructions, _) = sign(signable, &params)
-        .map_err(|error| failed(&error))?
-        .into_parts();
+    let signable = SignableRequest::new(request.method().as_str(), uri.as_str(), headers.into_iter(), SignableBody::Bytes(request.body()))
+        .map_err(|error| failed(&error))?;
+    let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
     instructions.apply_to_request_http1x(request);
     Ok(())
 }

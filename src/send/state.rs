@@ -77,14 +77,7 @@ impl RemoteState {
     #[must_use]
     pub fn new(max_request_bytes: usize, rng: Rng) -> Self {
         Self {
-            inner: Mutex::new(Inner {
-                stop: None,
-                probing: false,
-                back_off_until: None,
-                request_bytes: max_request_bytes,
-                last_failure: None,
-                rng,
-            }),
+            inner: Mutex::new(Inner { stop: None, probing: false, back_off_until: None, request_bytes: max_request_bytes, last_failure: None, rng }),
             stopping: Notify::new(),
             probe: Arc::default(),
         }
@@ -108,9 +101,7 @@ impl RemoteState {
     /// Until when the receiver asked all shards to wait; `None` when it did not, or that time has passed.
     #[must_use]
     pub fn back_off_until(&self) -> Option<Instant> {
-        self.lock()
-            .back_off_until
-            .filter(|until| *until > Instant::now())
+        self.lock().back_off_until.filter(|until| *until > Instant::now())
     }
 
     /// Uncompressed bytes at which batches must close: less than configured once a 413 was answered.
@@ -155,8 +146,7 @@ impl RemoteState {
     pub(super) fn too_large(&self, raw_len: u32) {
         let mut inner = self.lock();
         if usize::try_from(raw_len).unwrap_or(usize::MAX) <= inner.request_bytes {
-            inner.request_bytes =
-                (inner.request_bytes / 2).max(MIN_REQUEST_BYTES.min(inner.request_bytes));
+            inner.request_bytes = (inner.request_bytes / 2).max(MIN_REQUEST_BYTES.min(inner.request_bytes));
         }
     }
 

@@ -226,7 +226,7 @@ impl SeriesCache {
         let scrapes = &mut self.scrapes[usize::from(transaction.target)];
         *scrapes += 1;
         // Other transactions hold no indices, but keep the rare sweep away from them all the same.
-        if *scrapes % KEEP_UNSEEN == 0 && self.open.is_empty() {
+        if (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() {
             self.sweep();
         }
     }

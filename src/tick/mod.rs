@@ -258,11 +258,15 @@ impl Forwarder {
         if let Some(ahead_ms) = scraped.ahead_ms.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE_MS) {
             let seconds = ahead_ms.abs() / 1000;
             let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
-            tracing::warn!(job = config.job_name, "the home's clock is {seconds} s {direction} ours: set it by NTP, AMP refuses samples by their age");
+            tracing::warn!(
+                job = config.job_name,
+                "the home's clock is {seconds} s {direction} ours: set it by NTP, AMP refuses samples by their age"
+            );
         }
+        let (job, instance, samples) = (&config.job_name, target.instance(), scraped.tally.scraped);
         match &scraped.error {
-            Some(error) => tracing::warn!(job = config.job_name, instance = target.instance(), "scrape failed: {error}"),
-            None => tracing::debug!(job = config.job_name, instance = target.instance(), samples = scraped.tally.scraped, duration = ?scraped.duration, "scraped"),
+            Some(error) => tracing::warn!(job, instance, "scrape failed: {error}"),
+            None => tracing::debug!(job, instance, samples, duration = ?scraped.duration, "scraped"),
         }
         noted.scraped(&config.job_name, target.instance(), &scraped);
         if let Some(live) = &plan.live {

@@ -26,14 +26,11 @@ impl Forwarder {
     /// Scrapes the targets of these jobs (none: all) once, as a cold process would.
     pub async fn preview(&self, jobs: Option<&[String]>, longest: Duration) -> Vec<Preview> {
         let writers: Vec<_> = self.writers.iter().map(|writer| RefCell::new(Writer::new(writer.borrow().limits()))).collect();
-        let fits = |staged: usize| writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum::<usize>() + staged <= self.memory_limit;
-        let scraper = Scraper {
-            home: &*self.home,
-            clock: &*self.clock,
-            external_labels: &self.config.global.external_labels,
-            writers: &writers,
-            fits: &fits,
+        let fits = |staged: usize| {
+            writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum::<usize>() + staged <= self.memory_limit
         };
+        let scraper =
+            Scraper { home: &*self.home, clock: &*self.clock, external_labels: &self.config.global.external_labels, writers: &writers, fits: &fits };
         let wanted = self.config.scrape_configs.iter().zip(&self.jobs).filter(|(config, _)| jobs.is_none_or(|jobs| jobs.contains(&config.job_name)));
         let scrapes = wanted.flat_map(|(config, job)| {
             job.targets.iter().map(move |target| async move {

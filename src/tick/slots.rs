@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The grid of one job: an offset plus multiples of its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grid {
+pub(super) struct Grid {
     interval_ms: i64,
     offset_ms: i64,
 }
@@ -16,7 +16,7 @@ const WAIT_BELOW_MS: i64 = 60_000;
 impl Grid {
     /// Jobs are spread over their intervals by their names, as Prometheus spreads its targets (`scrape/target.go` `offset`).
     #[must_use]
-    pub fn new(job_name: &str, interval: Duration) -> Self {
+    pub(super) fn new(job_name: &str, interval: Duration) -> Self {
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
         let hash = xxhash_rust::xxh3::xxh3_64(job_name.as_bytes());
         Self { interval_ms, offset_ms: (hash % interval_ms as u64) as i64 }
@@ -24,13 +24,13 @@ impl Grid {
 
     /// The newest slot at that time.
     #[must_use]
-    pub fn newest(&self, now_ms: i64) -> i64 {
+    pub(super) fn newest(&self, now_ms: i64) -> i64 {
         (now_ms - self.offset_ms).div_euclid(self.interval_ms) * self.interval_ms + self.offset_ms
     }
 
     /// The slot that is due: the newest one, unless it was served. Slots that passed meanwhile are served by it, once.
     #[must_use]
-    pub fn due(&self, now_ms: i64, served_ms: Option<i64>) -> Option<i64> {
+    pub(super) fn due(&self, now_ms: i64, served_ms: Option<i64>) -> Option<i64> {
         let newest = self.newest(now_ms);
         // A clock that was set back must not stop the job until it has caught up.
         let served = served_ms.filter(|&served| served <= now_ms.saturating_add(self.interval_ms));
@@ -39,13 +39,13 @@ impl Grid {
 
     /// The slot after the newest one.
     #[must_use]
-    pub fn after(&self, now_ms: i64) -> i64 {
+    pub(super) fn after(&self, now_ms: i64) -> i64 {
         self.newest(now_ms).saturating_add(self.interval_ms)
     }
 
     /// The slot after the newest one, if a tick that started at `start_ms` waits for it.
     #[must_use]
-    pub fn next(&self, now_ms: i64, start_ms: i64) -> Option<i64> {
+    pub(super) fn next(&self, now_ms: i64, start_ms: i64) -> Option<i64> {
         let next = self.after(now_ms);
         (self.interval_ms < WAIT_BELOW_MS && next < start_ms.saturating_add(60_000)).then_some(next)
     }

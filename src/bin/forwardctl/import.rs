@@ -18,7 +18,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, json: bool) -> Result<End, Failure> {
     let text = read_file(&arguments.prometheus_yml).map_err(|error| Failure::Usage(error.to_string()))?;
-    let imported = import(&text).map_err(|errors| Failure::Usage(errors.to_string().replacen("prometheus.yml", &arguments.prometheus_yml.display().to_string(), 1)))?;
+    let imported = import(&text)
+        .map_err(|errors| Failure::Usage(errors.to_string().replacen("prometheus.yml", &arguments.prometheus_yml.display().to_string(), 1)))?;
     if let Some(path) = &arguments.output {
         write_new(path, &imported.yaml)?;
     }

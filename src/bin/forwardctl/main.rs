@@ -72,7 +72,8 @@ impl From<std::io::Error> for Failure {
 
 /// Loads the configuration that a command needs. A file in the working directory is found as well: people try things there.
 async fn load(argument: Option<&str>) -> Result<Loaded, Failure> {
-    let beside = Source::find(None, &|_| None, std::path::Path::new("./forwardctl")).map_err(|error: SourceError| Failure::Usage(error.to_string()))?;
+    let beside =
+        Source::find(None, &|_| None, std::path::Path::new("./forwardctl")).map_err(|error: SourceError| Failure::Usage(error.to_string()))?;
     let here = beside.to_string();
     let named = argument.is_some() || setup::environment(amp_forwarder::config::ENV_VAR).is_some_and(|value| !value.is_empty());
     let argument = if !named && std::path::Path::new(&here).exists() { Some(here.as_str()) } else { argument };

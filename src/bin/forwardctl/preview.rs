@@ -95,7 +95,8 @@ fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Fail
         for sample in &series.samples {
             match format {
                 Format::Json => {
-                    let labels: Map<String, Value> = series.labels.iter().map(|label| (label.name.clone(), Value::from(label.value.as_str()))).collect();
+                    let labels: Map<String, Value> =
+                        series.labels.iter().map(|label| (label.name.clone(), Value::from(label.value.as_str()))).collect();
                     let mut line = json!({"labels": labels, "value": float::json(sample.value), "timestamp_ms": sample.timestamp});
                     if sample.value.to_bits() == STALE_NAN {
                         line["stale"] = Value::from(true);

@@ -65,12 +65,11 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
 /// Tick after tick, until there is nothing more to do.
 async fn ticks(forwarder: &mut Forwarder, arguments: &Arguments, plan: &Plan, json: bool) -> (Ledger, bool) {
     let mut ledger = Ledger::default();
-    let mut failed = false;
     loop {
         let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + TICK), ..plan.clone() }).await;
         ledger.add(&report.ledger);
         // A scrape that failed is history once another succeeds; samples that were lost are not.
-        failed = report.outcome == Outcome::Failed || ledger.lost > 0;
+        let failed = report.outcome == Outcome::Failed || ledger.lost > 0;
         show(&report, json);
         if arguments.once || plan.is_stopping() {
             return (ledger, failed);

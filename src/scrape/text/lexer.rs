@@ -113,7 +113,13 @@ impl<'a> Lexer<'a> {
             State::Init => self.init(byte),
             State::Meta => match byte {
                 b'"' => self.quoted(Token::MetricName, State::MetaText),
-                _ => self.name(byte, |byte| name_start(byte) || byte == b':', |byte| name_rest(byte) || byte == b':', Token::MetricName, State::MetaText),
+                _ => self.name(
+                    byte,
+                    |byte| name_start(byte) || byte == b':',
+                    |byte| name_rest(byte) || byte == b':',
+                    Token::MetricName,
+                    State::MetaText,
+                ),
             },
             State::MetaText => self.text(),
             State::Labels => match byte {

@@ -266,8 +266,8 @@ fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<(), 
         return Err(Cut::Malformed("metric name not set".to_owned(), 0));
     }
     expect(token, Token::Value, "expected value after metric", lexer)?;
-    entry.value = number::value(lexer.token())
-        .ok_or_else(|| Cut::Malformed(format!("invalid value \"{}\"", lexer.token().escape_ascii()), lexer.start()))?;
+    entry.value =
+        number::value(lexer.token()).ok_or_else(|| Cut::Malformed(format!("invalid value \"{}\"", lexer.token().escape_ascii()), lexer.start()))?;
     match lexer.next() {
         Token::Linebreak => Ok(()),
         Token::Timestamp => {

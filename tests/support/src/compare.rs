@@ -86,7 +86,10 @@ mod tests {
         assert_eq!(comparison.agreeing, 2);
         assert_eq!(comparison.lost.len(), 1);
         assert_eq!(comparison.lost[0].labels["__name__"], "c");
-        assert_eq!(comparison.extra.iter().map(|point| (point.labels["__name__"].as_str(), point.timestamp)).collect::<Vec<_>>(), [("a", 3), ("d", 1)]);
+        assert_eq!(
+            comparison.extra.iter().map(|point| (point.labels["__name__"].as_str(), point.timestamp)).collect::<Vec<_>>(),
+            [("a", 3), ("d", 1)]
+        );
         assert_eq!(comparison.different.len(), 1, "-0 is not 0");
         assert!(!comparison.is_exact());
         assert!(!compare(&Samples::new(), &Samples::new()).is_exact(), "nothing compared is no success");

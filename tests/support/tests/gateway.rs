@@ -171,7 +171,10 @@ async fn partial_success_replicas_and_rates() {
     let mixed = vec![entry(&[("__name__", "a")], &[(now, 1.0)]), entry(&[("__name__", "b")], &[(now - 3_700_000, 1.0)])];
     let (status, text) = poster.post(&body(mixed)).await.unwrap();
     assert_eq!(status, 400, "{text}");
-    assert_eq!(gateway.journal()[0].samples.iter().map(|sample| sample.outcome).collect::<Vec<_>>(), [Outcome::Stored, Outcome::Refused(Reason::TooOld)]);
+    assert_eq!(
+        gateway.journal()[0].samples.iter().map(|sample| sample.outcome).collect::<Vec<_>>(),
+        [Outcome::Stored, Outcome::Refused(Reason::TooOld)]
+    );
 
     let replica = |name| body(vec![entry(&[("__name__", "up"), ("__replica__", name), ("cluster", "c")], &[(now, 1.0)])]);
     assert_eq!(poster.post(&replica("a")).await.unwrap().0, 200);
@@ -198,12 +201,7 @@ async fn faults_on_the_wire() {
     let response = poster.client.send(poster.signed(&next())).await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "7"));
 
-    for (action, stored) in [
-        (Action::Reset, false),
-        (Action::StoreAndReset, true),
-        (Action::StoreAndClose, true),
-        (Action::StoreAndCut, true),
-    ] {
+    for (action, stored) in [(Action::Reset, false), (Action::StoreAndReset, true), (Action::StoreAndClose, true), (Action::StoreAndCut, true)] {
         let before = gateway.stats().stored;
         gateway.faults().add(Fault::once(action.clone()));
         let error = poster.post(&next()).await.unwrap_err();

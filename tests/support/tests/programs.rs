@@ -33,7 +33,11 @@ async fn each_version_scrapes_and_federates() {
         }
         let stored = querier.raw("{__name__=~\".+\"}", now_ms() - 60_000, now_ms()).await.unwrap();
         let comparison = compare(&exposed, &stored);
-        assert!(comparison.agreeing > 500 && comparison.lost.is_empty() && comparison.different.is_empty(), "{version}: {:?}", comparison.lost.first());
+        assert!(
+            comparison.agreeing > 500 && comparison.lost.is_empty() && comparison.different.is_empty(),
+            "{version}: {:?}",
+            comparison.lost.first()
+        );
     }
 }
 
@@ -56,15 +60,14 @@ async fn prometheus_through_the_gateway_into_a_receiver() {
     let (at_home, received) = (home.querier(), receiver.querier());
     wait_for("both ends agree", SOON, || async {
         let selector = "{job=\"prometheus\"}";
-        let (Ok(expected), Ok(found)) = (at_home.raw(selector, until - 60_000, until).await, received.raw(selector, until - 60_000, until).await) else {
+        let (Ok(expected), Ok(found)) = (at_home.raw(selector, until - 60_000, until).await, received.raw(selector, until - 60_000, until).await)
+        else {
             return false;
         };
         // A Prometheus sends what came after it had started to watch its own log: the first scrape is not among it.
         let first = found.values().filter_map(|samples| samples.keys().next()).min().copied().unwrap_or(i64::MAX);
-        let expected: Samples = expected
-            .into_iter()
-            .map(|(labels, samples)| (labels, samples.into_iter().filter(|(at, _)| *at >= first).collect()))
-            .collect();
+        let expected: Samples =
+            expected.into_iter().map(|(labels, samples)| (labels, samples.into_iter().filter(|(at, _)| *at >= first).collect())).collect();
         compare(&expected, &found).is_exact()
     })
     .await

@@ -48,9 +48,8 @@ impl Tracker {
 
 /// Whether a request mixes values of (`cluster`, `__replica__`): some of it would be judged by another's election.
 pub fn is_mixed(request: &WriteRequest) -> bool {
-    let pair = |entry: &super::wire::TimeSeries| {
-        (value_of(&entry.labels, CLUSTER).map(str::to_owned), value_of(&entry.labels, REPLICA).map(str::to_owned))
-    };
+    let pair =
+        |entry: &super::wire::TimeSeries| (value_of(&entry.labels, CLUSTER).map(str::to_owned), value_of(&entry.labels, REPLICA).map(str::to_owned));
     let mut pairs = request.timeseries.iter().map(pair);
     let first = pairs.next();
     pairs.any(|pair| Some(pair) != first)

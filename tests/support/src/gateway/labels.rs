@@ -73,11 +73,8 @@ pub fn value_of<'a>(labels: &'a [Label], name: &str) -> Option<&'a str> {
 
 /// `name{a="b"}`, for messages.
 pub fn format_series(labels: &[Label]) -> String {
-    let inner: Vec<String> = labels
-        .iter()
-        .filter(|label| label.name != "__name__")
-        .map(|label| format!("{}={:?}", label.name, label.value))
-        .collect();
+    let inner: Vec<String> =
+        labels.iter().filter(|label| label.name != "__name__").map(|label| format!("{}={:?}", label.name, label.value)).collect();
     format!("{}{{{}}}", metric_name(labels).unwrap_or_default(), inner.join(", "))
 }
 
@@ -90,9 +87,7 @@ fn is_label_name(name: &str) -> bool {
 }
 
 fn is_name(name: &str, also: impl Fn(u8) -> bool) -> bool {
-    !name.is_empty()
-        && !name.as_bytes()[0].is_ascii_digit()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || also(byte))
+    !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || also(byte))
 }
 
 #[cfg(test)]
@@ -100,8 +95,7 @@ mod tests {
     use super::*;
 
     fn check(pairs: &[(&str, &str)]) -> String {
-        let labels: Vec<Label> =
-            pairs.iter().map(|(name, value)| Label { name: (*name).to_owned(), value: (*value).to_owned() }).collect();
+        let labels: Vec<Label> = pairs.iter().map(|(name, value)| Label { name: (*name).to_owned(), value: (*value).to_owned() }).collect();
         let limits = Limits { max_labels: 3, max_label_name: 10, max_label_value: 5, ..Limits::default() };
         validate(&labels, &limits).map_or_else(|refusal| refusal.body, |()| "ok".to_owned())
     }

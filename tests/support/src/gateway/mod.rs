@@ -109,10 +109,7 @@ impl Gateway {
     pub async fn start(options: Options) -> Result<Self> {
         let now = Instant::now();
         let bucket = |per_second: Option<f64>| per_second.map(|rate| Bucket::new(rate, now));
-        let rates = Rates {
-            samples: bucket(options.limits.samples_per_second),
-            requests: bucket(options.limits.requests_per_second),
-        };
+        let rates = Rates { samples: bucket(options.limits.samples_per_second), requests: bucket(options.limits.requests_per_second) };
         let listen = options.listen;
         let shared = Arc::new(Shared {
             started: now,
@@ -169,9 +166,6 @@ impl Gateway {
             .flat_map(|entry| entry.samples.iter().copied())
             .filter(|sample| sample.outcome == Outcome::Stored)
             .collect();
-        samples
-            .iter()
-            .map(|sample| StoredSample { labels: self.labels(sample.series), timestamp: sample.timestamp, value: sample.value })
-            .collect()
+        samples.iter().map(|sample| StoredSample { labels: self.labels(sample.series), timestamp: sample.timestamp, value: sample.value }).collect()
     }
 }

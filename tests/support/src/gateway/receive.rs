@@ -27,11 +27,7 @@ pub(super) async fn receive(shared: Arc<Shared>, request: Request, connection: A
     let (parts, body) = request.into_parts();
     let body = server::read_body(body, LARGEST_BODY).await.ok_or(Hangup)?;
     visit.entry.body_bytes = body.len();
-    let outcome = if shared.options.count_only {
-        visit.count(&parts, &body)
-    } else {
-        visit.process(&parts, &body, &connection).await
-    };
+    let outcome = if shared.options.count_only { visit.count(&parts, &body) } else { visit.process(&parts, &body, &connection).await };
     visit.answer(outcome, &connection)
 }
 
@@ -88,9 +84,9 @@ impl<'a> Visit<'a> {
 
     /// `count_only`: the form is checked, the content counted.
     fn count(&mut self, parts: &Parts, body: &[u8]) -> Reply {
-        let counted = self.check_form(parts, body).and_then(|decoded| {
-            wire::count(&decoded).map_err(|error| Refusal::text(400, Reason::Malformed, format!("proto: {error}")))
-        });
+        let counted = self
+            .check_form(parts, body)
+            .and_then(|decoded| wire::count(&decoded).map_err(|error| Refusal::text(400, Reason::Malformed, format!("proto: {error}"))));
         match counted {
             Ok((entries, samples)) => {
                 self.entry.entries = usize::try_from(entries).unwrap_or(usize::MAX);

@@ -19,11 +19,7 @@ pub fn path(workspace: &str) -> String {
 pub fn check_route(parts: &Parts, options: &Options) -> Result<(), Refusal> {
     let actual = parts.uri.path();
     if actual == path(&options.workspace) {
-        return if parts.method == http::Method::POST {
-            Ok(())
-        } else {
-            Err(Refusal::json(405, Reason::Method, "Method Not Allowed"))
-        };
+        return if parts.method == http::Method::POST { Ok(()) } else { Err(Refusal::json(405, Reason::Method, "Method Not Allowed")) };
     }
     if actual.starts_with("/workspaces/") && actual.ends_with("/api/v1/remote_write") {
         return Err(Refusal::json(404, Reason::NoSuchPath, "Workspace not found"));
@@ -40,11 +36,9 @@ pub fn check_headers(parts: &Parts) -> Result<(), Refusal> {
     if parts.headers.contains_key("x-scope-orgid") {
         return Err(Refusal::json(403, Reason::Header, "X-Scope-OrgID is not allowed"));
     }
-    for (name, expected, status) in [
-        ("content-encoding", "snappy", 415),
-        ("content-type", "application/x-protobuf", 415),
-        ("x-prometheus-remote-write-version", "0.1.0", 400),
-    ] {
+    for (name, expected, status) in
+        [("content-encoding", "snappy", 415), ("content-type", "application/x-protobuf", 415), ("x-prometheus-remote-write-version", "0.1.0", 400)]
+    {
         if value(name) != expected {
             let body = format!("{name}: \"{}\", expected \"{expected}\"", value(name));
             return Err(Refusal::text(status, Reason::Header, body));

@@ -30,8 +30,7 @@ struct Authorization<'a> {
 /// # Errors
 /// 403 with the reason.
 pub fn verify(parts: &Parts, body: &[u8], options: &Options, now: SystemTime) -> Result<(), Refusal> {
-    let header = text_header(&parts.headers, "authorization")
-        .ok_or_else(|| denied(Reason::MissingToken, "Missing Authentication Token"))?;
+    let header = text_header(&parts.headers, "authorization").ok_or_else(|| denied(Reason::MissingToken, "Missing Authentication Token"))?;
     let authorization = parse(header)?;
     for required in ["host", "x-amz-date"] {
         if !authorization.signed_headers.contains(&required) {
@@ -138,11 +137,7 @@ fn check_date(date: &str, scope_date: &str, skew: Duration, now: SystemTime) -> 
 }
 
 fn check_token(headers: &HeaderMap, key: &Key) -> Result<(), Refusal> {
-    if text_header(headers, "x-amz-security-token") == key.session_token.as_deref() {
-        Ok(())
-    } else {
-        Err(unknown_key())
-    }
+    if text_header(headers, "x-amz-security-token") == key.session_token.as_deref() { Ok(()) } else { Err(unknown_key()) }
 }
 
 fn signature(parts: &Parts, body: &[u8], authorization: &Authorization<'_>, date: &str, secret: &str) -> Result<String, Refusal> {
@@ -163,9 +158,8 @@ fn canonical_request(parts: &Parts, body: &[u8], signed_headers: &[&str]) -> Res
         if values.peek().is_none() {
             return Err(denied(Reason::IncompleteSignature, format!("the signed header '{name}' is missing")));
         }
-        let values: Vec<String> = values
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
+        let values: Vec<String> =
+            values.map(|value| String::from_utf8_lossy(value.as_bytes()).split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         canonical.push_str(&format!("{name}:{}\n", values.join(",")));
     }
     canonical.push_str(&format!("\n{}\n", signed_headers.join(";")));
@@ -182,10 +176,9 @@ fn encode_path(path: &str) -> String {
 }
 
 fn canonical_query(query: Option<&str>) -> String {
-    let mut pairs: Vec<(String, String)> =
-        url::form_urlencoded::parse(query.unwrap_or_default().replace('+', "%2B").as_bytes())
-            .map(|(name, value)| (encode(&name, |_| false), encode(&value, |_| false)))
-            .collect();
+    let mut pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.unwrap_or_default().replace('+', "%2B").as_bytes())
+        .map(|(name, value)| (encode(&name, |_| false), encode(&value, |_| false)))
+        .collect();
     pairs.sort();
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }

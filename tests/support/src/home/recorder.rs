@@ -97,13 +97,7 @@ async fn ask(state: &State, request: Request, at_ms: i64) -> Result<http::Respon
     } else {
         body.clone()
     };
-    let recording = Recording {
-        at_ms,
-        path,
-        status: head.status.as_u16(),
-        content_type: header("content-type").to_owned(),
-        body: exposition,
-    };
+    let recording = Recording { at_ms, path, status: head.status.as_u16(), content_type: header("content-type").to_owned(), body: exposition };
     state.recordings.lock().unwrap_or_else(PoisonError::into_inner).push(recording);
     let mut answer = http::Response::new(server::full(body));
     *answer.status_mut() = head.status;

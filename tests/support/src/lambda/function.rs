@@ -27,13 +27,7 @@ pub struct FunctionOptions {
 impl FunctionOptions {
     /// The usual ones.
     pub fn new(program: impl Into<PathBuf>, runtime_api: &str, config: &str) -> Self {
-        Self {
-            program: program.into(),
-            runtime_api: runtime_api.to_owned(),
-            config: config.to_owned(),
-            env: Vec::new(),
-            memory_mb: 128,
-        }
+        Self { program: program.into(), runtime_api: runtime_api.to_owned(), config: config.to_owned(), env: Vec::new(), memory_mb: 128 }
     }
 }
 

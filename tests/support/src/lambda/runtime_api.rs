@@ -72,7 +72,9 @@ impl RuntimeApi {
         self.queue.send(Pending { id: id.clone(), payload: payload.into(), deadline_ms, done }).context("the runtime API has ended")?;
         let answer = tokio::time::timeout(time_limit + Duration::from_secs(2), answered).await;
         lock(&self.state.running).remove(&id);
-        answer.with_context(|| format!("no answer to invocation {number} within {time_limit:?}"))?.context("the function took another invocation without answering")
+        answer
+            .with_context(|| format!("no answer to invocation {number} within {time_limit:?}"))?
+            .context("the function took another invocation without answering")
     }
 
     /// What the function reported to `init/error`.

@@ -88,12 +88,7 @@ impl PrometheusOptions {
 
     /// A receiver: scrapes nothing, takes remote write. It is more lenient than the gateway in front of it, which is the judge.
     pub fn receiver(version: &str) -> Self {
-        Self {
-            scrape_itself: false,
-            out_of_order_window: Some("2h".to_owned()),
-            receiver: true,
-            ..Self::home(version, Vec::new())
-        }
+        Self { scrape_itself: false, out_of_order_window: Some("2h".to_owned()), receiver: true, ..Self::home(version, Vec::new()) }
     }
 
     fn yaml(&self, own_address: &str) -> String {
