@@ -10,7 +10,7 @@
 //! - [`demo`]: all of them together, for `make demo`.
 
 pub mod compare;
-// pub mod demo;
+pub mod demo;
 pub mod exposition;
 pub mod gateway;
 pub mod home;
@@ -35,14 +35,21 @@ pub fn now_ms() -> i64 {
 /// Polls `condition` until it holds; the error names `what` when it did not within `limit`.
 ///
 /// In place of fixed sleeps: returns as soon as the condition is there.
-pub async fn wait_for<F, Fut>(what: &str, limit: std::time::Duration, mut condition: F) -> Result<()>
+pub async fn wait_for<F, Fut>(
+    what: &str,
+    limit: std::time::Duration,
+    mut condition: F,
+) -> Result<()>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
 {
     let start = std::time::Instant::now();
     while !condition().await {
-        anyhow::ensure!(start.elapsed() < limit, "{what}: still not so after {limit:?}");
+        anyhow::ensure!(
+            start.elapsed() < limit,
+            "{what}: still not so after {limit:?}"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     Ok(())

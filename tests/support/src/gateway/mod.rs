@@ -97,7 +97,10 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> Stats {
         let active_series = lock(&self.tenant).active() as u64;
-        Stats { active_series, ..self.journal().stats.clone() }
+        Stats {
+            active_series,
+            ..self.journal().stats.clone()
+        }
     }
 }
 
@@ -125,7 +128,10 @@ impl Gateway {
             options,
         });
         let handler = shared.clone();
-        let server = Server::start(listen, move |request, connection| receive::receive(handler.clone(), request, connection)).await?;
+        let server = Server::start(listen, move |request, connection| {
+            receive::receive(handler.clone(), request, connection)
+        })
+        .await?;
         Ok(Self { server, shared })
     }
 
@@ -136,7 +142,11 @@ impl Gateway {
 
     /// The URL for a `remote_write` entry.
     pub fn remote_write_url(&self) -> String {
-        format!("{}{}", self.url(), request::path(&self.shared.options.workspace))
+        format!(
+            "{}{}",
+            self.url(),
+            request::path(&self.shared.options.workspace)
+        )
     }
 
     /// The faults in force.
@@ -146,7 +156,10 @@ impl Gateway {
 
     /// Complete counts.
     pub fn stats(&self) -> Stats {
-        Stats { connections: self.server.counters().accepted(), ..self.shared.stats() }
+        Stats {
+            connections: self.server.counters().accepted(),
+            ..self.shared.stats()
+        }
     }
 
     /// The requests that the journal keeps, in the order of their ends.
@@ -157,7 +170,10 @@ impl Gateway {
     /// The labels of a series in the journal.
     pub fn labels(&self, series: SeriesId) -> Labels {
         let labels = lock(&self.shared.tenant).labels(series);
-        labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
+        labels
+            .iter()
+            .map(|label| (label.name.clone(), label.value.clone()))
+            .collect()
     }
 
     /// Every sample that was stored and not forgotten by the journal's bound.
@@ -171,7 +187,11 @@ impl Gateway {
             .collect();
         samples
             .iter()
-            .map(|sample| StoredSample { labels: self.labels(sample.series), timestamp: sample.timestamp, value: sample.value })
+            .map(|sample| StoredSample {
+                labels: self.labels(sample.series),
+                timestamp: sample.timestamp,
+                value: sample.value,
+            })
             .collect()
     }
 }

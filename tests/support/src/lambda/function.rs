@@ -66,7 +66,10 @@ impl Function {
                         ("AWS_LAMBDA_RUNTIME_API", &options.runtime_api),
                         ("AWS_LAMBDA_FUNCTION_NAME", "amp-forwarder"),
                         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-                        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &options.memory_mb.to_string()),
+                        (
+                            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                            &options.memory_mb.to_string(),
+                        ),
                         ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/amp-forwarder"),
                         ("AWS_LAMBDA_LOG_STREAM_NAME", "local"),
                         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
