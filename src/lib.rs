@@ -1,6 +1,17 @@
 //! Forwards a home Prometheus' `/federate` to Amazon Managed Service for Prometheus.
 
 pub mod batch;
+pub mod check;
 pub mod config;
+pub mod event;
+#[cfg(feature = "lambda")]
+pub mod function;
 pub mod net;
+pub mod queue;
+pub mod report;
+pub mod scrape;
 pub mod send;
+pub mod series;
+pub mod setup;
+pub mod tick;
+pub mod time;

@@ -1,6 +1,15 @@
 //! Remote-write request bodies: built once from borrowed labels, compressed, staged until their scrape commits.
 
+pub mod proto;
+mod split;
+pub mod stage;
+pub mod wire;
+mod writer;
+
 use bytes::Bytes;
+
+pub use split::{SplitError, decode, split};
+pub use writer::{Counts, Staged, Writer};
 
 /// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what must be known of it
 /// without decoding it.

@@ -1,1 +1,21 @@
-fn main(){}
+//! The Lambda function.
+
+use std::rc::Rc;
+
+use amp_forwarder::function::Function;
+use amp_forwarder::report::logs;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+// One thread: a function of 128 MB has a fourteenth of a core.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    logs::start_json();
+    let function = Rc::new(Mutex::new(Function::default()));
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
+        let function = Rc::clone(&function);
+        async move { function.lock().await.handle(event).await }
+    }))
+    .await
+}

@@ -1,5 +1,30 @@
 //! Prometheus' own YAML, plus one section of ours.
+//!
+//! text → `yaml` (a tree with lines) → `reader` (strict, typed, every problem at once, by the tables in `keys`) →
+//! `load` and `remote` (defaults, validation) → [`Config`]; `lint` then looks for slips that are valid.
+//! `source` says where the text is; `import` makes it from a prometheus.yml.
 
+mod emit;
+mod expand;
+mod import;
+mod keys;
+mod lint;
+mod load;
 mod model;
+mod problem;
+mod reader;
+mod remote;
+mod source;
+mod units;
+mod yaml;
 
+#[cfg(test)]
+mod tests;
+
+pub use expand::{Env, process_env};
+pub use import::{Imported, LeftOut, import};
+pub use load::Loaded;
 pub use model::*;
+pub use problem::{ConfigErrors, Problem};
+pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
+pub use units::{format_duration, parse_duration};

@@ -173,6 +173,24 @@ pub struct Forwarder {
     pub metrics: Metrics,
 }
 
+impl Default for Forwarder {
+    fn default() -> Self {
+        Self { deadline_margin: Duration::from_secs(3), memory_limit: None, max_request_bytes: 1_000_000, metrics: Metrics::default() }
+    }
+}
+
+impl Forwarder {
+    /// `memory_limit`, else 60 % of the function's memory (in MB, as Lambda tells it), else 512 MiB.
+    #[must_use]
+    pub fn memory_limit_bytes(&self, function_memory_mb: Option<u64>) -> u64 {
+        match (self.memory_limit, function_memory_mb) {
+            (Some(limit), _) => limit,
+            (None, Some(megabytes)) => megabytes.saturating_mul(1 << 20) / 5 * 3,
+            (None, None) => 512 << 20,
+        }
+    }
+}
+
 /// `forwarder.metrics`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metrics {
@@ -180,6 +198,12 @@ pub struct Metrics {
     pub enabled: bool,
     /// CloudWatch namespace. Default `AmpForwarder`.
     pub namespace: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, namespace: "AmpForwarder".into() }
+    }
 }
 
 /// A string that is never printed.

@@ -1,13 +1,21 @@
 //! Network errors by phase.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
+
+use url::Url;
+
+use super::hints::{self, Kind};
+use super::progress::Step;
+use super::resolve::DnsError;
 
 /// Where on its way a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Name resolution.
     Dns,
-    /// TCP connection.
+    /// TCP connection; a time-out here may have struck in the TLS handshake.
     Connect,
     /// TLS handshake.
     Tls,
@@ -15,6 +23,18 @@ pub enum Phase {
     Http,
     /// The answer's body.
     Body,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::Body => "body",
+        })
+    }
 }
 
 /// Who was asked: the likely cause of the same error differs.
@@ -51,8 +71,166 @@ pub struct NetError {
 
 impl fmt::Display for NetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}: {}", self.phase, self.address, self.cause)
+        write!(f, "{} {}: {}", self.phase, self.address, self.cause)?;
+        match self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
     }
 }
 
-impl std::error::Error for NetError {}
+impl Error for NetError {}
+
+impl NetError {
+    /// What `error`, met while reading an answer's body (`Response::chunk`, `bytes`, …), means. `address` is shown redacted.
+    #[must_use]
+    pub fn from_reqwest(error: &reqwest::Error, peer: Peer, address: &Url) -> Self {
+        Self::classify(error, Step::Connected, peer, redacted(address))
+    }
+
+    /// As [`NetError::from_reqwest`], before the end of the headers.
+    pub(super) fn from_request(error: &reqwest::Error, step: Step, peer: Peer, address: String) -> Self {
+        Self::classify(error, step, peer, address)
+    }
+
+    /// A request that the caller's own clock ended before its headers came.
+    #[must_use]
+    pub fn timed_out(phase: Phase, peer: Peer, address: &Url) -> Self {
+        Self {
+            phase,
+            peer,
+            address: redacted(address),
+            cause: "timed out".to_owned(),
+            timed_out: true,
+            stale_connection: false,
+            hint: hints::hint(phase, peer, Kind::TimedOut),
+        }
+    }
+
+    /// A file that stands for an answer and cannot be read.
+    #[must_use]
+    pub fn of_file(error: &io::Error) -> Self {
+        Self {
+            phase: Phase::Body,
+            peer: Peer::Home,
+            address: "the input file".to_owned(),
+            cause: error.to_string(),
+            timed_out: false,
+            stale_connection: false,
+            hint: None,
+        }
+    }
+
+    fn classify(error: &reqwest::Error, step: Step, peer: Peer, address: String) -> Self {
+        let chain = Chain::of(error);
+        let timed_out = error.is_timeout();
+        let phase = if error.is_body() || error.is_decode() {
+            Phase::Body
+        } else if chain.dns || (timed_out && step == Step::Resolving) {
+            Phase::Dns
+        } else if chain.tls {
+            Phase::Tls
+        } else if error.is_connect() || (timed_out && step == Step::Connecting) {
+            // A TCP connection is refused or lost, never cut short or garbled: that is the handshake.
+            let handshake = address.starts_with("https:")
+                && matches!(chain.io, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::InvalidData));
+            if handshake { Phase::Tls } else { Phase::Connect }
+        } else {
+            Phase::Http
+        };
+        let kind = match chain.io {
+            _ if timed_out => Kind::TimedOut,
+            _ if phase == Phase::Dns && chain.io == Some(io::ErrorKind::TimedOut) => Kind::TimedOut,
+            _ if chain.certificate => Kind::Certificate,
+            Some(io::ErrorKind::ConnectionRefused) => Kind::Refused,
+            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => Kind::Unreachable,
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => Kind::Reset,
+            _ => Kind::Other,
+        };
+        let from_socket = chain.io == Some(io::ErrorKind::TimedOut);
+        Self {
+            phase,
+            peer,
+            address,
+            cause: if timed_out { "timed out".to_owned() } else { chain.cause },
+            timed_out,
+            // Our own time-out says nothing about the connection; the socket's (TCP_USER_TIMEOUT) does.
+            stale_connection: phase == Phase::Http && step == Step::Pooled && (!timed_out || from_socket),
+            hint: hints::hint(phase, peer, kind),
+        }
+    }
+}
+
+/// What the sources of an error tell.
+#[derive(Default)]
+struct Chain {
+    dns: bool,
+    tls: bool,
+    certificate: bool,
+    io: Option<io::ErrorKind>,
+    /// The innermost message.
+    cause: String,
+}
+
+impl Chain {
+    fn of(error: &reqwest::Error) -> Self {
+        let mut chain = Self::default();
+        if let Some(source) = error.source() {
+            chain.follow(source);
+        }
+        if chain.cause.is_empty() {
+            "no answer".clone_into(&mut chain.cause);
+        }
+        chain
+    }
+
+    fn follow(&mut self, error: &(dyn Error + 'static)) {
+        let mut next = Some(error);
+        while let Some(current) = next {
+            if let Some(dns) = current.downcast_ref::<DnsError>() {
+                self.dns = true;
+                self.io = Some(dns.source.kind());
+                self.cause = dns.to_string();
+                return;
+            }
+            if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+                self.tls = true;
+                self.certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
+            }
+            if current.downcast_ref::<reqwest::Error>().is_none() {
+                self.cause = current.to_string();
+            }
+            next = match current.downcast_ref::<io::Error>() {
+                Some(io) => {
+                    self.io = Some(io.kind());
+                    // io::Error::source skips the error that it wraps.
+                    io.get_ref().map(|inner| inner as &(dyn Error + 'static))
+                }
+                None => current.source(),
+            };
+        }
+    }
+}
+
+/// `scheme://host:port/path`: a query or user information may hold secrets.
+#[must_use]
+pub fn redacted(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_certificate_is_found_inside_an_io_error() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        let mut outer = Chain::default();
+        outer.follow(&error);
+        assert!(outer.tls && outer.certificate);
+        assert_eq!(outer.cause, "invalid peer certificate: UnknownIssuer");
+        assert_eq!(outer.io, Some(io::ErrorKind::InvalidData));
+    }
+}

@@ -1,1 +1,23 @@
 //! Signed requests to a remote-write receiver, and what its answers mean.
+
+mod backoff;
+mod deliver;
+mod denial;
+mod http;
+mod probe;
+mod remote;
+mod sign;
+mod state;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub use self::backoff::Backoff;
+pub use self::deliver::{DeliverContext, DeliverSettings, Delivery, Rejected, Undelivered, Why, deliver};
+pub use self::denial::{DenialContext, denial_hint};
+pub use self::http::{HttpRemote, RemoteError};
+pub use self::probe::{Probe, probe};
+pub use self::remote::{Answer, PostError, PostRequest, Remote};
+pub use self::sign::{SignError, Signer};
+pub use self::state::{Failure, RemoteState, Stop};
+pub use self::verdict::{MAX_RETRY_AFTER, Verdict, VerdictOptions, verdict};

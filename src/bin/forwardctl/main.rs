@@ -1,1 +1,107 @@
-fn main(){}
+//! The command line: looks at what the function would do, and does it in the foreground.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+
+mod check;
+mod import;
+mod preview;
+mod run;
+
+use std::process::ExitCode;
+
+use amp_forwarder::config::{Loaded, Source, SourceError};
+use amp_forwarder::report::logs;
+use amp_forwarder::setup::{self, SetupError};
+use clap::{Parser, Subcommand};
+
+/// Forwards a home Prometheus' /federate to Amazon Managed Service for Prometheus.
+///
+/// Exit status: 0 fine, 1 failed, 2 wrong usage or configuration.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    /// The configuration: a path or s3://bucket/key [default: $FORWARDER_CONFIG, else ./forwarder.yml, else forwarder.yml beside the program]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<String>,
+    /// Print data for machines
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Validate the configuration
+    Check(check::Arguments),
+    /// Scrape once, and print just what would be sent
+    Preview(preview::Arguments),
+    /// Forward in the foreground, on the configured interval
+    Run(run::Arguments),
+    /// Turn a prometheus.yml into a forwarder.yml
+    Import(import::Arguments),
+}
+
+/// How a command ended without an error of its own.
+enum End {
+    Fine,
+    Failed,
+}
+
+/// What went wrong, for the exit status.
+enum Failure {
+    /// 1
+    Failed(String),
+    /// 2
+    Usage(String),
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::Config(_) | SetupError::Source(_) | SetupError::Target(_) => Self::Usage(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Loads the configuration that a command needs. A file in the working directory is found as well: people try things there.
+async fn load(argument: Option<&str>) -> Result<Loaded, Failure> {
+    let beside =
+        Source::find(None, &|_| None, std::path::Path::new("./forwardctl")).map_err(|error: SourceError| Failure::Usage(error.to_string()))?;
+    let here = beside.to_string();
+    let named = argument.is_some() || setup::environment(amp_forwarder::config::ENV_VAR).is_some_and(|value| !value.is_empty());
+    let argument = if !named && std::path::Path::new(&here).exists() { Some(here.as_str()) } else { argument };
+    Ok(setup::load(argument).await?)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logs::start_readable();
+    let config = arguments.config.as_deref();
+    let json = arguments.json;
+    let ended = match arguments.command {
+        Command::Check(arguments) => check::run(&arguments, config, json).await,
+        Command::Preview(arguments) => preview::run(&arguments, config, json).await,
+        Command::Run(arguments) => run::run(&arguments, config, json).await,
+        Command::Import(arguments) => import::run(&arguments, json),
+    };
+    match ended {
+        Ok(End::Fine) => ExitCode::SUCCESS,
+        Ok(End::Failed) => ExitCode::from(1),
+        Err(Failure::Failed(message)) => {
+            eprintln!("{message}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("{message}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -27,29 +27,20 @@ pub type Labels = std::collections::BTreeMap<String, String>;
 
 /// Milliseconds since the Unix epoch, by this machine's clock.
 pub fn now_ms() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_millis() as i64)
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
 }
 
 /// Polls `condition` until it holds; the error names `what` when it did not within `limit`.
 ///
 /// In place of fixed sleeps: returns as soon as the condition is there.
-pub async fn wait_for<F, Fut>(
-    what: &str,
-    limit: std::time::Duration,
-    mut condition: F,
-) -> Result<()>
+pub async fn wait_for<F, Fut>(what: &str, limit: std::time::Duration, mut condition: F) -> Result<()>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
 {
     let start = std::time::Instant::now();
     while !condition().await {
-        anyhow::ensure!(
-            start.elapsed() < limit,
-            "{what}: still not so after {limit:?}"
-        );
+        anyhow::ensure!(start.elapsed() < limit, "{what}: still not so after {limit:?}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     Ok(())

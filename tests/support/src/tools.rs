@@ -19,10 +19,7 @@ pub fn directory() -> PathBuf {
 pub fn program(path: &str) -> Result<PathBuf> {
     let full = directory().join(path);
     if !full.is_file() {
-        bail!(
-            "{} is missing: run `make tools` once (or set AMP_FORWARDER_TOOLS to where the tools are)",
-            full.display()
-        );
+        bail!("{} is missing: run `make tools` once (or set AMP_FORWARDER_TOOLS to where the tools are)", full.display());
     }
     Ok(full)
 }

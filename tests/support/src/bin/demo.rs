@@ -41,29 +41,14 @@ async fn main() -> Result<ExitCode> {
     demo.run().await?;
     let verdict = demo.verdict().await?;
     println!("\n{verdict}");
-    println!(
-        "{}\n",
-        if verdict.is_good() {
-            "nothing is lost"
-        } else {
-            "NOT as it should be"
-        }
-    );
+    println!("{}\n", if verdict.is_good() { "nothing is lost" } else { "NOT as it should be" });
     println!("look further:");
-    println!(
-        "  make demo DEMO_FLAGS=--drop-one-batch    a batch vanishes in the gateway, and the demo fails"
-    );
-    println!(
-        "  make demo DEMO_FLAGS=--keep              everything stays up, to look around with a browser"
-    );
+    println!("  make demo DEMO_FLAGS=--drop-one-batch    a batch vanishes in the gateway, and the demo fails");
+    println!("  make demo DEMO_FLAGS=--keep              everything stays up, to look around with a browser");
     println!("  cargo run --bin forwardctl -- --help     the same forwarder from the command line");
     if arguments.keep {
         println!("\nstill running until Ctrl-C: {}", demo.addresses());
         tokio::signal::ctrl_c().await?;
     }
-    Ok(if verdict.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    })
+    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

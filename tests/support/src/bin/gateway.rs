@@ -41,21 +41,11 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let secret = match &arguments.secret_key_env {
-        Some(name) => {
-            std::env::var(name).with_context(|| format!("read the secret key from {name}"))?
-        }
+        Some(name) => std::env::var(name).with_context(|| format!("read the secret key from {name}"))?,
         None => SECRET_KEY.to_owned(),
     };
-    let key = Key {
-        secret,
-        session_token: arguments.session_token,
-        allowed: true,
-    };
-    let keys = if arguments.unsigned {
-        BTreeMap::new()
-    } else {
-        BTreeMap::from([(arguments.access_key, key)])
-    };
+    let key = Key { secret, session_token: arguments.session_token, allowed: true };
+    let keys = if arguments.unsigned { BTreeMap::new() } else { BTreeMap::from([(arguments.access_key, key)]) };
     let options = Options {
         listen: arguments.listen,
         region: arguments.region,
@@ -63,10 +53,7 @@ async fn main() -> Result<()> {
         upstream: arguments.upstream,
         count_only: arguments.count_only,
         // It may run for days.
-        journal: JournalOptions {
-            requests: 1_000,
-            samples: 100_000,
-        },
+        journal: JournalOptions { requests: 1_000, samples: 100_000 },
         ..Options::default()
     };
     let gateway = Gateway::start(options).await?;

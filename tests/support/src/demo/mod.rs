@@ -86,50 +86,26 @@ impl Demo {
         let exporter = NodeExporter::start().await?;
         say(format!("node exporter at http://{}", exporter.address()));
         let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])]).await?;
-        say(format!(
-            "home: Prometheus {V3_5} at {}, two jobs scraped each second",
-            home.url()
-        ));
+        say(format!("home: Prometheus {V3_5} at {}, two jobs scraped each second", home.url()));
         let receiver = Prometheus::receiver(V3_5).await?;
         say(format!("receiver: Prometheus {V3_5} at {}", receiver.url()));
         let upstream = Some(receiver.remote_write_url());
-        let gateway = Gateway::start(Options {
-            upstream,
-            ..Options::default()
-        })
-        .await?;
-        say(format!(
-            "gateway, which stands for AMP and verifies SigV4, at {}",
-            gateway.url()
-        ));
+        let gateway = Gateway::start(Options { upstream, ..Options::default() }).await?;
+        say(format!("gateway, which stands for AMP and verifies SigV4, at {}", gateway.url()));
         if options.drop_one_batch {
-            gateway.faults().add(Fault {
-                skip: 1,
-                ..Fault::once(Action::Drop)
-            });
+            gateway.faults().add(Fault { skip: 1, ..Fault::once(Action::Drop) });
             say("the gateway will swallow the second batch: acknowledged, not stored");
         }
         let recorder = Recorder::start(&home.url()).await?;
         let emulator = Emulator::start().await?;
-        let config = forwarder_yml(
-            &options.interval,
-            &recorder.address(),
-            &gateway.remote_write_url(),
-        );
-        let function = Function::start(&FunctionOptions::new(
-            program,
-            &emulator.runtime_api(),
-            &config,
-        ))?;
+        let config = forwarder_yml(&options.interval, &recorder.address(), &gateway.remote_write_url());
+        let function = Function::start(&FunctionOptions::new(program, &emulator.runtime_api(), &config))?;
         say("the function, under cargo-lambda's runtime API, with this forwarder.yml:");
         for line in config.lines() {
             println!("              {line}");
         }
         let querier = home.querier();
-        wait_for("the home's two targets are up", SOON, || async {
-            querier.value("sum(up)").await.ok().flatten() == Some(2.0)
-        })
-        .await?;
+        wait_for("the home's two targets are up", SOON, || async { querier.value("sum(up)").await.ok().flatten() == Some(2.0) }).await?;
         Ok(Self {
             options,
             function,
@@ -154,8 +130,7 @@ impl Demo {
             invoke_until(&self.emulator, self.started + self.options.duration),
             out_and_back(&mut self.receiver, &self.gateway, &self.options)
         );
-        let answers =
-            invoked.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
+        let answers = invoked.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
         outage?;
         for answer in &answers {
             say(match answer {
@@ -178,16 +153,8 @@ impl Demo {
         let (from, until) = (self.started_ms - 600_000, now_ms());
         let evidence = Evidence {
             recordings,
-            home: self
-                .home
-                .querier()
-                .raw("{__name__=~\".+\"}", from, until)
-                .await?,
-            received: self
-                .receiver
-                .querier()
-                .raw("{__name__=~\".+\"}", from, until)
-                .await?,
+            home: self.home.querier().raw("{__name__=~\".+\"}", from, until).await?,
+            received: self.receiver.querier().raw("{__name__=~\".+\"}", from, until).await?,
             forwarder_instance: self.recorder.address(),
             gateway: self.gateway.stats(),
         };
@@ -196,12 +163,7 @@ impl Demo {
 
     /// Where to look while it still runs.
     pub fn addresses(&self) -> String {
-        format!(
-            "home {}  receiver {}  gateway {}/admin/stats",
-            self.home.url(),
-            self.receiver.url(),
-            self.gateway.url()
-        )
+        format!("home {}  receiver {}  gateway {}/admin/stats", self.home.url(), self.receiver.url(), self.gateway.url())
     }
 }
 
@@ -216,50 +178,26 @@ async fn invoke_until(emulator: &Emulator, end: Instant) -> Result<Vec<Invoked>>
         let started = Instant::now();
         let answer = emulator.invoke("{}", TICK).await?;
         let failed = matches!(answer, Invoked::Error(_));
-        say(format!(
-            "the function answered after {:.1} s",
-            started.elapsed().as_secs_f64()
-        ));
+        say(format!("the function answered after {:.1} s", started.elapsed().as_secs_f64()));
         answers.push(answer);
         // One that fails at once would be invoked thousands of times.
-        ensure!(
-            !failed || started.elapsed() > Duration::from_secs(1),
-            "the function fails at once: {:?}",
-            answers.last()
-        );
+        ensure!(!failed || started.elapsed() > Duration::from_secs(1), "the function fails at once: {:?}", answers.last());
     }
     Ok(answers)
 }
 
-async fn out_and_back(
-    receiver: &mut Prometheus,
-    gateway: &Gateway,
-    options: &DemoOptions,
-) -> Result<()> {
+async fn out_and_back(receiver: &mut Prometheus, gateway: &Gateway, options: &DemoOptions) -> Result<()> {
     if options.outage.is_zero() {
         return Ok(());
     }
-    wait_for("the gateway has stored something", SOON, || async {
-        gateway.stats().stored > 0
-    })
-    .await?;
+    wait_for("the gateway has stored something", SOON, || async { gateway.stats().stored > 0 }).await?;
     tokio::time::sleep(options.outage_after).await;
     receiver.kill();
-    say(format!(
-        "the receiver is killed: away for {} s, in the middle of a tick",
-        options.outage.as_secs()
-    ));
+    say(format!("the receiver is killed: away for {} s, in the middle of a tick", options.outage.as_secs()));
     tokio::time::sleep(options.outage).await;
-    let refused = gateway
-        .stats()
-        .statuses
-        .get(&503)
-        .copied()
-        .unwrap_or_default();
+    let refused = gateway.stats().statuses.get(&503).copied().unwrap_or_default();
     receiver.restart().await?;
-    say(format!(
-        "the receiver is back; meanwhile {refused} requests were answered 503"
-    ));
+    say(format!("the receiver is back; meanwhile {refused} requests were answered 503"));
     Ok(())
 }
 
@@ -273,24 +211,12 @@ fn forwarder_yml(interval: &str, target: &str, remote_write: &str) -> String {
 
 /// The program in a zip that `make build` made, or the path itself.
 fn unpack(function: &Path, into: &Path) -> Result<PathBuf> {
-    ensure!(
-        function.is_file(),
-        "{} is missing: run `make build`",
-        function.display()
-    );
-    if function
-        .extension()
-        .is_none_or(|extension| extension != "zip")
-    {
+    ensure!(function.is_file(), "{} is missing: run `make build`", function.display());
+    if function.extension().is_none_or(|extension| extension != "zip") {
         return Ok(std::path::absolute(function)?);
     }
     // Python is there for the tools anyway, and no unzip may be.
-    let status = Command::new("python3")
-        .args(["-m", "zipfile", "-e"])
-        .arg(function)
-        .arg(into)
-        .status()
-        .context("run python3 to unpack")?;
+    let status = Command::new("python3").args(["-m", "zipfile", "-e"]).arg(function).arg(into).status().context("run python3 to unpack")?;
     ensure!(status.success(), "cannot unpack {}", function.display());
     let program = into.join("bootstrap");
     let mut permissions = std::fs::metadata(&program)?.permissions();

@@ -102,12 +102,7 @@ pub struct Journal {
 impl Journal {
     /// An empty journal.
     pub fn new(options: JournalOptions) -> Self {
-        Self {
-            options,
-            entries: VecDeque::new(),
-            samples_kept: 0,
-            stats: Stats::default(),
-        }
+        Self { options, entries: VecDeque::new(), samples_kept: 0, stats: Stats::default() }
     }
 
     /// A request came; gives its number and how many are unanswered with it.

@@ -97,10 +97,7 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> Stats {
         let active_series = lock(&self.tenant).active() as u64;
-        Stats {
-            active_series,
-            ..self.journal().stats.clone()
-        }
+        Stats { active_series, ..self.journal().stats.clone() }
     }
 }
 
@@ -112,10 +109,7 @@ impl Gateway {
     pub async fn start(options: Options) -> Result<Self> {
         let now = Instant::now();
         let bucket = |per_second: Option<f64>| per_second.map(|rate| Bucket::new(rate, now));
-        let rates = Rates {
-            samples: bucket(options.limits.samples_per_second),
-            requests: bucket(options.limits.requests_per_second),
-        };
+        let rates = Rates { samples: bucket(options.limits.samples_per_second), requests: bucket(options.limits.requests_per_second) };
         let listen = options.listen;
         let shared = Arc::new(Shared {
             started: now,
@@ -128,10 +122,7 @@ impl Gateway {
             options,
         });
         let handler = shared.clone();
-        let server = Server::start(listen, move |request, connection| {
-            receive::receive(handler.clone(), request, connection)
-        })
-        .await?;
+        let server = Server::start(listen, move |request, connection| receive::receive(handler.clone(), request, connection)).await?;
         Ok(Self { server, shared })
     }
 
@@ -142,11 +133,7 @@ impl Gateway {
 
     /// The URL for a `remote_write` entry.
     pub fn remote_write_url(&self) -> String {
-        format!(
-            "{}{}",
-            self.url(),
-            request::path(&self.shared.options.workspace)
-        )
+        format!("{}{}", self.url(), request::path(&self.shared.options.workspace))
     }
 
     /// The faults in force.
@@ -156,10 +143,7 @@ impl Gateway {
 
     /// Complete counts.
     pub fn stats(&self) -> Stats {
-        Stats {
-            connections: self.server.counters().accepted(),
-            ..self.shared.stats()
-        }
+        Stats { connections: self.server.counters().accepted(), ..self.shared.stats() }
     }
 
     /// The requests that the journal keeps, in the order of their ends.
@@ -170,10 +154,7 @@ impl Gateway {
     /// The labels of a series in the journal.
     pub fn labels(&self, series: SeriesId) -> Labels {
         let labels = lock(&self.shared.tenant).labels(series);
-        labels
-            .iter()
-            .map(|label| (label.name.clone(), label.value.clone()))
-            .collect()
+        labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
     }
 
     /// Every sample that was stored and not forgotten by the journal's bound.
@@ -185,13 +166,6 @@ impl Gateway {
             .flat_map(|entry| entry.samples.iter().copied())
             .filter(|sample| sample.outcome == Outcome::Stored)
             .collect();
-        samples
-            .iter()
-            .map(|sample| StoredSample {
-                labels: self.labels(sample.series),
-                timestamp: sample.timestamp,
-                value: sample.value,
-            })
-            .collect()
+        samples.iter().map(|sample| StoredSample { labels: self.labels(sample.series), timestamp: sample.timestamp, value: sample.value }).collect()
     }
 }

@@ -100,10 +100,7 @@ pub struct JournalOptions {
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self {
-            requests: 100_000,
-            samples: 5_000_000,
-        }
+        Self { requests: 100_000, samples: 5_000_000 }
     }
 }
 
@@ -116,11 +113,7 @@ pub const SESSION_TOKEN: &str = "example-session-token";
 
 impl Default for Options {
     fn default() -> Self {
-        let key = Key {
-            secret: SECRET_KEY.to_owned(),
-            session_token: Some(SESSION_TOKEN.to_owned()),
-            allowed: true,
-        };
+        let key = Key { secret: SECRET_KEY.to_owned(), session_token: Some(SESSION_TOKEN.to_owned()), allowed: true };
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             region: "us-east-1".to_owned(),

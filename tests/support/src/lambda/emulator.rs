@@ -13,8 +13,7 @@ use crate::{tools, wait_for};
 
 /// The function's name; the emulator knows only the binaries of the package that it is started in.
 const NAME: &str = "amp-forwarder";
-const MANIFEST: &str =
-    "[package]\nname = \"amp-forwarder\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
+const MANIFEST: &str = "[package]\nname = \"amp-forwarder\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
 
 /// A running emulator.
 #[derive(Debug)]
@@ -42,14 +41,7 @@ impl Emulator {
             &program,
             |command| {
                 command
-                    .args([
-                        "lambda",
-                        "watch",
-                        "--only-lambda-apis",
-                        "--invoke-address",
-                        "127.0.0.1",
-                        "--invoke-port",
-                    ])
+                    .args(["lambda", "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1", "--invoke-port"])
                     .arg(port.to_string())
                     .current_dir(directory.path());
             },
@@ -57,17 +49,10 @@ impl Emulator {
         )?;
         let address = format!("127.0.0.1:{port}");
         // Any HTTP request would wait for the function: see only whether it listens.
-        wait_for("cargo-lambda listens", Duration::from_secs(60), || async {
-            TcpStream::connect(&address).await.is_ok()
-        })
-        .await
-        .with_context(|| process.log())?;
-        Ok(Self {
-            _process: process,
-            address,
-            client: Client::default(),
-            _directory: directory,
-        })
+        wait_for("cargo-lambda listens", Duration::from_secs(60), || async { TcpStream::connect(&address).await.is_ok() })
+            .await
+            .with_context(|| process.log())?;
+        Ok(Self { _process: process, address, client: Client::default(), _directory: directory })
     }
 
     /// What the function needs as `AWS_LAMBDA_RUNTIME_API`.
@@ -80,25 +65,14 @@ impl Emulator {
     /// # Errors
     /// When there is none within `limit`.
     pub async fn invoke(&self, payload: impl Into<Vec<u8>>, limit: Duration) -> Result<Invoked> {
-        let url = format!(
-            "http://{}/2015-03-31/functions/{NAME}/invocations",
-            self.address
-        );
-        let answer = tokio::time::timeout(
-            limit,
-            self.client.post(&url, "application/json", payload.into()),
-        );
-        let response = answer
-            .await
-            .with_context(|| format!("no answer to the invocation within {limit:?}"))??;
+        let url = format!("http://{}/2015-03-31/functions/{NAME}/invocations", self.address);
+        let answer = tokio::time::timeout(limit, self.client.post(&url, "application/json", payload.into()));
+        let response = answer.await.with_context(|| format!("no answer to the invocation within {limit:?}"))??;
         let value = || serde_json::from_slice(response.body()).context("the answer is not JSON");
         match response.status().as_u16() {
             200 => Ok(Invoked::Answer(value()?)),
             500 => Ok(Invoked::Error(value()?)),
-            status => bail!(
-                "cargo-lambda answered {status}: {}",
-                String::from_utf8_lossy(response.body())
-            ),
+            status => bail!("cargo-lambda answered {status}: {}", String::from_utf8_lossy(response.body())),
         }
     }
 }

@@ -27,13 +27,7 @@ pub struct FunctionOptions {
 impl FunctionOptions {
     /// The usual ones.
     pub fn new(program: impl Into<PathBuf>, runtime_api: &str, config: &str) -> Self {
-        Self {
-            program: program.into(),
-            runtime_api: runtime_api.to_owned(),
-            config: config.to_owned(),
-            env: Vec::new(),
-            memory_mb: 128,
-        }
+        Self { program: program.into(), runtime_api: runtime_api.to_owned(), config: config.to_owned(), env: Vec::new(), memory_mb: 128 }
     }
 }
 
@@ -66,10 +60,7 @@ impl Function {
                         ("AWS_LAMBDA_RUNTIME_API", &options.runtime_api),
                         ("AWS_LAMBDA_FUNCTION_NAME", "amp-forwarder"),
                         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-                        (
-                            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-                            &options.memory_mb.to_string(),
-                        ),
+                        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &options.memory_mb.to_string()),
                         ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/amp-forwarder"),
                         ("AWS_LAMBDA_LOG_STREAM_NAME", "local"),
                         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),

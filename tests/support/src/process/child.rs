@@ -23,10 +23,7 @@ pub struct Child {
 /// # Errors
 /// When there is none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))
-        .context("find a free port")?
-        .local_addr()?
-        .port())
+    Ok(TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?.local_addr()?.port())
 }
 
 impl Child {
@@ -34,17 +31,8 @@ impl Child {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn(
-        name: &str,
-        program: &Path,
-        configure: impl FnOnce(&mut Command),
-        log: &Path,
-    ) -> Result<Self> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("open {}", log.display()))?;
+    pub fn spawn(name: &str, program: &Path, configure: impl FnOnce(&mut Command), log: &Path) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(log).with_context(|| format!("open {}", log.display()))?;
         // So that a killed test leaves nobody behind; without setpriv they would live on.
         let setpriv = Path::new("/usr/bin/setpriv");
         let mut command = if setpriv.is_file() {
@@ -55,18 +43,9 @@ impl Child {
             Command::new(program)
         };
         configure(&mut command);
-        command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
-        let process = command
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
-        Ok(Self {
-            name: name.to_owned(),
-            process,
-            log: log.to_owned(),
-        })
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let process = command.spawn().with_context(|| format!("start {}", program.display()))?;
+        Ok(Self { name: name.to_owned(), process, log: log.to_owned() })
     }
 
     /// Its process id.
@@ -81,9 +60,7 @@ impl Child {
 
     /// What it wrote so far.
     pub fn log(&self) -> String {
-        std::fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// SIGKILL, and waits for its end.
@@ -98,10 +75,7 @@ impl Child {
     /// When it still runs after `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> Result<Option<i32>> {
         // The standard library only sends SIGKILL.
-        Command::new("kill")
-            .arg(self.id().to_string())
-            .status()
-            .context("run kill")?;
+        Command::new("kill").arg(self.id().to_string()).status().context("run kill")?;
         self.wait(limit).await
     }
 
@@ -137,12 +111,7 @@ impl Child {
                 return Ok(());
             }
             if !self.is_running() || start.elapsed() > limit {
-                bail!(
-                    "{} is not ready at {url} after {:?}; the end of its log:\n{}",
-                    self.name,
-                    start.elapsed(),
-                    tail(&self.log(), 20)
-                );
+                bail!("{} is not ready at {url} after {:?}; the end of its log:\n{}", self.name, start.elapsed(), tail(&self.log(), 20));
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
@@ -153,11 +122,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!(
-                "---- the end of {}'s log\n{}",
-                self.name,
-                tail(&self.log(), 40)
-            );
+            eprintln!("---- the end of {}'s log\n{}", self.name, tail(&self.log(), 40));
         }
     }
 }

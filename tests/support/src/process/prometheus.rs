@@ -39,12 +39,7 @@ impl Job {
     /// A job that scrapes each second.
     pub fn new(name: &str, targets: &[&str]) -> Self {
         let targets = targets.iter().map(|target| (*target).to_owned()).collect();
-        Self {
-            name: name.to_owned(),
-            targets,
-            interval: "1s".to_owned(),
-            extra: String::new(),
-        }
+        Self { name: name.to_owned(), targets, interval: "1s".to_owned(), extra: String::new() }
     }
 
     /// With another interval.
@@ -93,12 +88,7 @@ impl PrometheusOptions {
 
     /// A receiver: scrapes nothing, takes remote write. It is more lenient than the gateway in front of it, which is the judge.
     pub fn receiver(version: &str) -> Self {
-        Self {
-            scrape_itself: false,
-            out_of_order_window: Some("2h".to_owned()),
-            receiver: true,
-            ..Self::home(version, Vec::new())
-        }
+        Self { scrape_itself: false, out_of_order_window: Some("2h".to_owned()), receiver: true, ..Self::home(version, Vec::new()) }
     }
 
     fn yaml(&self, own_address: &str) -> String {
@@ -110,18 +100,13 @@ impl PrometheusOptions {
             }
         }
         if let Some(window) = &self.out_of_order_window {
-            let _ = writeln!(
-                yaml,
-                "storage:\n  tsdb:\n    out_of_order_time_window: {window}"
-            );
+            let _ = writeln!(yaml, "storage:\n  tsdb:\n    out_of_order_time_window: {window}");
         }
         if !self.extra.is_empty() {
             let _ = writeln!(yaml, "{}", self.extra.trim_end());
         }
         yaml.push_str("scrape_configs:\n");
-        let itself = self
-            .scrape_itself
-            .then(|| Job::new("prometheus", &[own_address]));
+        let itself = self.scrape_itself.then(|| Job::new("prometheus", &[own_address]));
         for job in self.jobs.iter().chain(&itself) {
             let targets: Vec<String> = job.targets.iter().map(|target| quote(target)).collect();
             let _ = write!(
@@ -168,12 +153,7 @@ impl Prometheus {
             let mut process = spawn(&options, port, directory.path())?;
             match process.wait_ready(&ready_url(port), READY).await {
                 Ok(()) => {
-                    return Ok(Self {
-                        process,
-                        options,
-                        port,
-                        directory,
-                    });
+                    return Ok(Self { process, options, port, directory });
                 }
                 Err(_) if tries < 5 && process.log().contains("address already in use") => {}
                 Err(error) => return Err(error),
@@ -252,17 +232,10 @@ fn spawn(options: &PrometheusOptions, port: u16, directory: &Path) -> Result<Chi
         |command| {
             command
                 .arg(format!("--config.file={}", config.display()))
-                .arg(format!(
-                    "--storage.tsdb.path={}",
-                    directory.join("data").display()
-                ))
+                .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                 .arg("--web.enable-lifecycle")
-                .args(
-                    options
-                        .receiver
-                        .then_some("--web.enable-remote-write-receiver"),
-                )
+                .args(options.receiver.then_some("--web.enable-remote-write-receiver"))
                 .args(&options.flags)
                 .current_dir(directory);
         },

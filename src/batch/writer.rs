@@ -1,0 +1,182 @@
+//! Turns the samples of scrapes into the batches of one remote.
+
+use super::Batch;
+use super::stage::{Compressor, Limits, Stage};
+use crate::series::cache::{Key, Observed, Transaction};
+use crate::series::{Labels, SeriesCache};
+
+/// AMP and Cortex decide deduplication by these labels of a request's first series (`pkg/distributor/distributor.go`), so a request
+/// never mixes their values.
+const HA_LABELS: [&str; 2] = ["cluster", "__replica__"];
+
+/// One remote's encoder: what it remembers of series, and its limits.
+#[derive(Debug)]
+pub struct Writer {
+    cache: SeriesCache,
+    limits: Limits,
+    compressor: Compressor,
+    /// The values of [`HA_LABELS`] seen so far. A group is a place in this list.
+    groups: Vec<[String; 2]>,
+}
+
+/// What one scrape gave, for one remote.
+#[derive(Debug)]
+pub struct Staged {
+    transaction: Transaction,
+    stage: Stage,
+    /// What became of its samples so far.
+    pub counts: Counts,
+}
+
+/// Where the samples of a scrape went; the fresh ones are in its batches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All that were given.
+    pub scraped: u64,
+    /// Dropped by relabelling, out of order, too far ahead.
+    pub filtered: u64,
+    /// Already sent.
+    pub unchanged: u64,
+    /// In batches.
+    pub fresh: u64,
+    /// Series not seen before.
+    pub series_added: u64,
+}
+
+impl Writer {
+    /// A writer that has seen nothing.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { cache: SeriesCache::default(), limits, compressor: Compressor::default(), groups: Vec::new() }
+    }
+
+    /// When batches close.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Changes the bytes at which batches close.
+    pub fn limit_bytes(&mut self, bytes: usize) {
+        self.limits.bytes = bytes;
+    }
+
+    /// Starts a scrape.
+    pub fn begin(&mut self, target: u16) -> Staged {
+        Staged { transaction: self.cache.begin(target), stage: Stage::new(self.limits), counts: Counts::default() }
+    }
+
+    /// Finds a series by the raw bytes it was exposed with.
+    #[inline]
+    pub fn find(&mut self, key: Key) -> Option<usize> {
+        self.cache.find(key)
+    }
+
+    /// Remembers a new series: its finished labels, or none when it is dropped.
+    pub fn insert(&mut self, staged: &mut Staged, key: Key, labels: Option<&Labels<'_>>) -> usize {
+        staged.counts.series_added += u64::from(labels.is_some());
+        let labels = labels.map(|labels| (labels, self.group(labels)));
+        self.cache.insert(staged.transaction, key, labels)
+    }
+
+    fn group(&mut self, labels: &Labels<'_>) -> u32 {
+        let values = HA_LABELS.map(|name| labels.get(name));
+        let found = self.groups.iter().position(|group| group[0] == values[0] && group[1] == values[1]);
+        found.unwrap_or_else(|| {
+            self.groups.push(values.map(str::to_owned));
+            self.groups.len() - 1
+        }) as u32
+    }
+
+    /// Whether relabelling drops the series.
+    #[inline]
+    #[must_use]
+    pub fn is_dropped(&self, series: usize) -> bool {
+        self.cache.is_dropped(series)
+    }
+
+    /// Takes a sample of a series that was found or inserted.
+    ///
+    /// # Errors
+    /// As [`Stage::push`].
+    #[inline]
+    pub fn write(&mut self, staged: &mut Staged, series: usize, raw: &[u8], value: f64, timestamp_ms: i64) -> Result<(), snap::Error> {
+        staged.counts.scraped += 1;
+        self.cache.touch(staged.transaction, series);
+        if self.cache.is_dropped(series) {
+            staged.counts.filtered += 1;
+            return Ok(());
+        }
+        let nth = match self.cache.observe(staged.transaction, series, timestamp_ms) {
+            Observed::Fresh { nth } => nth,
+            Observed::Unchanged => {
+                staged.counts.unchanged += 1;
+                return Ok(());
+            }
+            Observed::OutOfOrder => {
+                staged.counts.filtered += 1;
+                return Ok(());
+            }
+        };
+        staged.counts.fresh += 1;
+        let cache = &self.cache;
+        let place = (nth, cache.group(series));
+        staged.stage.push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))
+    }
+
+    /// Counts a sample that its timestamp or a limit keeps out.
+    #[inline]
+    pub fn refuse(&mut self, staged: &mut Staged, series: usize) {
+        self.cache.touch(staged.transaction, series);
+        staged.counts.scraped += 1;
+        staged.counts.filtered += 1;
+    }
+
+    /// Ends a scrape that succeeded: its batches, by scrape number to be given.
+    ///
+    /// # Errors
+    /// As [`Stage::push`]; the scrape is then rolled back.
+    pub fn commit(&mut self, staged: Staged) -> Result<Vec<Vec<Batch>>, snap::Error> {
+        match staged.stage.finish(&mut self.compressor) {
+            Ok(batches) => {
+                self.cache.commit(staged.transaction);
+                Ok(batches)
+            }
+            Err(error) => {
+                self.cache.rollback(staged.transaction);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a scrape that failed: nothing of it is sent, its series stay known.
+    pub fn rollback(&mut self, staged: Staged) {
+        staged.stage.discard(&mut self.compressor);
+        self.cache.rollback(staged.transaction);
+    }
+
+    /// Forgets all timestamps: after samples were lost, or when somebody else may have sent newer ones.
+    pub fn forget_timestamps(&mut self) {
+        self.cache.forget_timestamps();
+    }
+
+    /// Bytes held between scrapes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.cache.memory() + self.compressor.memory()
+    }
+
+    /// Series remembered.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.cache.len()
+    }
+}
+
+impl Staged {
+    /// Bytes held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.stage.memory()
+    }
+}

@@ -1,0 +1,40 @@
+//! `forwardctl check`
+
+use amp_forwarder::check;
+use amp_forwarder::setup;
+use serde_json::json;
+
+use super::{End, Failure, load};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Ask the home, its clock and each remote, too
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let loaded = load(config).await?;
+    let mut findings = check::warnings(&loaded.warnings);
+    if arguments.online {
+        findings.extend(setup::check_online(&loaded.config).await?);
+    }
+    let ok = findings.iter().all(|finding| finding.ok);
+    if json {
+        println!("{}", json!({"ok": ok, "findings": findings}));
+    } else {
+        for finding in &findings {
+            let mark = if !finding.ok {
+                "FAIL"
+            } else if finding.warning {
+                "warn"
+            } else {
+                "ok  "
+            };
+            println!("{mark} {}: {}", finding.subject, finding.message);
+        }
+        let (jobs, remotes) = (loaded.config.scrape_configs.len(), loaded.config.remote_write.len());
+        println!("{} configuration: {jobs} scrape job(s), {remotes} remote(s)", if ok { "ok  " } else { "FAIL" });
+    }
+    Ok(if ok { End::Fine } else { End::Failed })
+}

@@ -1,0 +1,182 @@
+//! `forwardctl preview`
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use amp_forwarder::batch::{Batch, decode};
+use amp_forwarder::net::NetError;
+use amp_forwarder::scrape::fetch::{Answer, Body, Home, Request};
+use amp_forwarder::series::float;
+use amp_forwarder::setup;
+use amp_forwarder::tick::{Forwarder, Preview, World};
+use amp_forwarder::time::SystemClock;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use super::{End, Failure, load};
+
+/// Bytes read from a file at once.
+const PIECE: usize = 64 * 1024;
+
+/// Prometheus' marker for a series that ended (`model/value/value.go` `StaleNaN`).
+const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Read an exposition from a file (- for standard input) in place of a target
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// The Content-Type of FILE
+    #[arg(long, value_name = "TYPE", default_value = "text/plain; version=0.0.4", requires = "input")]
+    content_type: String,
+    /// Only this job
+    #[arg(long)]
+    job: Option<String>,
+    /// How to print: text as an exposition, json one object a line
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let format = if json { Format::Json } else { arguments.format };
+    let mut config = load(config).await?.config;
+    if let Some(job) = &arguments.job {
+        let known: Vec<_> = config.scrape_configs.iter().map(|job| job.job_name.clone()).collect();
+        config.scrape_configs.retain(|known| known.job_name == *job);
+        if config.scrape_configs.is_empty() {
+            return Err(Failure::Usage(format!("unknown job {job}; the configuration has: {}", known.join(", "))));
+        }
+    }
+    let memory_limit = config.forwarder.memory_limit_bytes(None);
+    // Nothing is posted, so nothing that could post is made: a preview needs no credentials.
+    config.remote_write.truncate(1);
+    let home: Box<dyn Home> = match &arguments.input {
+        Some(path) => {
+            // A file is the answer of one target.
+            config.scrape_configs.truncate(1);
+            config.scrape_configs[0].static_configs.truncate(1);
+            config.scrape_configs[0].static_configs[0].targets.truncate(1);
+            Box::new(FileHome::open(path, &arguments.content_type)?)
+        }
+        None => Box::new(setup::home(&config, Duration::ZERO)?),
+    };
+    let world = World { home, remotes: Vec::new(), clock: Arc::new(SystemClock), rng: fastrand::Rng::new() };
+    let forwarder = Forwarder::new(config, world, memory_limit).map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut end = End::Fine;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for Preview { job, instance, scraped } in forwarder.preview(None, Duration::MAX).await {
+        for batch in scraped.committed.iter().flat_map(|committed| &committed.scrapes).flatten() {
+            print(batch, format, &mut out)?;
+        }
+        out.flush()?;
+        if let Some(error) = scraped.error {
+            eprintln!("{job} {instance}: {error}");
+            end = End::Failed;
+        }
+    }
+    Ok(end)
+}
+
+fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Failure> {
+    let request = decode(batch).map_err(|error| Failure::Failed(error.to_string()))?;
+    for series in request.timeseries {
+        for sample in &series.samples {
+            match format {
+                Format::Json => {
+                    let labels: Map<String, Value> =
+                        series.labels.iter().map(|label| (label.name.clone(), Value::from(label.value.as_str()))).collect();
+                    let mut line = json!({"labels": labels, "value": float::json(sample.value), "timestamp_ms": sample.timestamp});
+                    if sample.value.to_bits() == STALE_NAN {
+                        line["stale"] = Value::from(true);
+                    }
+                    writeln!(out, "{line}")?;
+                }
+                Format::Text => {
+                    let labels: Vec<_> = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
+                    writeln!(out, "{} {} {}", exposed(&labels), float::json(sample.value), sample.timestamp)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A series as the text format writes it, UTF-8 names quoted.
+fn exposed(labels: &[(&str, &str)]) -> String {
+    let plain = |name: &str, colon: bool| {
+        let letter = |c: char| c.is_ascii_alphabetic() || c == '_' || (colon && c == ':');
+        name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
+    };
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let quoted = |text: &str| format!("\"{}\"", escaped(text));
+    let name = labels.iter().find(|(name, _)| *name == "__name__").map_or("", |(_, value)| value);
+    let mut inside = Vec::new();
+    if !plain(name, true) {
+        inside.push(quoted(name));
+    }
+    for (label, value) in labels.iter().filter(|(label, _)| *label != "__name__") {
+        let label = if plain(label, false) { (*label).to_owned() } else { quoted(label) };
+        inside.push(format!("{label}={}", quoted(value)));
+    }
+    let braces = if inside.is_empty() { String::new() } else { format!("{{{}}}", inside.join(",")) };
+    format!("{}{braces}", if plain(name, true) { name } else { "" })
+}
+
+/// A file that answers like a target.
+struct FileHome {
+    file: Mutex<Option<Box<dyn Read + Send>>>,
+    content_type: HeaderValue,
+}
+
+impl FileHome {
+    fn open(path: &Path, content_type: &str) -> Result<Self, Failure> {
+        let file: Box<dyn Read + Send> = if path == Path::new("-") {
+            Box::new(std::io::stdin())
+        } else {
+            Box::new(File::open(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?)
+        };
+        let content_type = content_type.parse().map_err(|_| Failure::Usage(format!("not a content type: {content_type:?}")))?;
+        Ok(Self { file: Mutex::new(Some(file)), content_type })
+    }
+}
+
+impl Home for FileHome {
+    fn get<'a>(&'a self, _: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>> {
+        let file = self.file.lock().ok().and_then(|mut file| file.take()).unwrap_or_else(|| Box::new(std::io::empty()));
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, self.content_type.clone())]);
+        Box::pin(async move { Ok(Answer { status: 200, headers, body: Box::new(FileBody { file }) }) })
+    }
+}
+
+struct FileBody {
+    file: Box<dyn Read + Send>,
+}
+
+impl Body for FileBody {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
+        let mut piece = vec![0; PIECE];
+        let read = self.file.read(&mut piece);
+        Box::pin(async move {
+            match read {
+                Ok(0) => Ok(None),
+                Ok(length) => {
+                    piece.truncate(length);
+                    Ok(Some(piece.into()))
+                }
+                Err(error) => Err(NetError::of_file(&error)),
+            }
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! `forwardctl run`
+
+use std::convert::Infallible;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use amp_forwarder::config::parse_duration;
+use amp_forwarder::report::{Ledger, Outcome, Report};
+use amp_forwarder::setup;
+use amp_forwarder::tick::{Forwarder, Live, Plan};
+use amp_forwarder::time::{Clock, SystemClock};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{End, Failure, load};
+
+/// A tick serves a minute's slots; what is left of its time is for their sends.
+const TICK: Duration = Duration::from_secs(75);
+
+/// How long what is queued is still sent after a signal.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// One scrape of each job, then stop
+    #[arg(long)]
+    once: bool,
+    /// Stop after this time, as Prometheus writes durations: 90s, 5m, 1h30m
+    #[arg(long = "for", value_name = "D", value_parser = duration, conflicts_with = "once")]
+    duration: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "not a duration: write 90s, 5m or 1h30m".to_owned())
+}
+
+pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let loaded = load(config).await?;
+    for warning in &loaded.warnings {
+        tracing::warn!("configuration: {warning}");
+    }
+    let mut forwarder = setup::forwarder(loaded.config).await?;
+    let (stop, stopping) = watch::channel(false);
+    let live = Arc::new(Live::default());
+    let plan = Plan { once: arguments.once, stop: Some(stopping.clone()), live: Some(Arc::clone(&live)), ..Plan::default() };
+    let bar = line(json);
+    let work = ticks(&mut forwarder, arguments, &plan, json);
+    let report = tokio::select! {
+        report = work => report,
+        () = watch_signals(arguments.duration, stop) => return Err(Failure::Failed(format!("stopped before everything was sent: {}", told(&live)))),
+        never = redraw(&bar, &live) => match never {},
+    };
+    bar.finish_and_clear();
+    let (ledger, failed) = report;
+    if !json {
+        eprintln!("{}", told(&live));
+        eprintln!("{}", summary(&ledger));
+    }
+    Ok(if failed { End::Failed } else { End::Fine })
+}
+
+/// Tick after tick, until there is nothing more to do.
+async fn ticks(forwarder: &mut Forwarder, arguments: &Arguments, plan: &Plan, json: bool) -> (Ledger, bool) {
+    let mut ledger = Ledger::default();
+    loop {
+        let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + TICK), ..plan.clone() }).await;
+        ledger.add(&report.ledger);
+        // A scrape that failed is history once another succeeds; samples that were lost are not.
+        let failed = report.outcome == Outcome::Failed || ledger.lost > 0;
+        show(&report, json);
+        if arguments.once || plan.is_stopping() {
+            return (ledger, failed);
+        }
+        let wait_ms = forwarder.next_due_ms().unwrap_or_default() - SystemClock.now_ms();
+        plan.sleep(Duration::from_millis(u64::try_from(wait_ms).unwrap_or_default())).await;
+    }
+}
+
+/// Asks the ticks to stop after `duration` or at a signal. Returns when they had the time for it, or at another signal.
+async fn watch_signals(duration: Option<Duration>, stop: watch::Sender<bool>) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = tokio::time::sleep(duration.unwrap_or(Duration::MAX)) => {}
+    }
+    // Nobody listens only when the ticks have ended.
+    let _ = stop.send(true);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = tokio::time::sleep(FAREWELL) => {}
+    }
+}
+
+/// One line that changes, on a terminal.
+fn line(json: bool) -> ProgressBar {
+    if json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::new_spinner().with_style(style)
+}
+
+async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
+    let mut often = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        often.tick().await;
+        bar.set_message(told(live));
+        bar.tick();
+    }
+}
+
+fn told(live: &Live) -> String {
+    let ((scrapes, failed), (scraped, written)) = (live.scrapes(), live.samples());
+    let failed = if failed > 0 { format!(" ({failed} failed)") } else { String::new() };
+    let lag = live.newest_ms().map(|newest| format!(", lag {:.1} s", (SystemClock.now_ms() - newest) as f64 / 1000.0)).unwrap_or_default();
+    format!("{scrapes} scrapes{failed}, {scraped} samples scraped, {written} written{lag}")
+}
+
+fn show(report: &Report, json: bool) {
+    if json {
+        println!("{}", serde_json::json!(report));
+        return;
+    }
+    for error in &report.errors {
+        tracing::warn!("{error}");
+    }
+    let (written, unchanged) = (report.ledger.written, report.ledger.unchanged);
+    tracing::info!(outcome = ?report.outcome, scrapes = report.scrapes.len(), written, unchanged, "tick");
+}
+
+fn summary(ledger: &Ledger) -> String {
+    let counts = [
+        ("written", ledger.written),
+        ("unchanged", ledger.unchanged),
+        ("filtered", ledger.filtered),
+        ("rolled back", ledger.rolled_back),
+        ("deduplicated", ledger.deduplicated),
+        ("rejected", ledger.rejected),
+        ("expired", ledger.expired),
+        ("lost", ledger.lost),
+    ];
+    let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    let balance = if ledger.balances() { "" } else { " (the ledger does not balance: this is a bug)" };
+    format!("{} samples: {}{balance}", ledger.entered(), if counts.is_empty() { "none".to_owned() } else { counts.join(", ") })
+}

@@ -1,0 +1,170 @@
+//! Asks everybody whether they would do their part, and changes nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use url::Url;
+
+use crate::config::{Config, Problem};
+use crate::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink};
+use crate::scrape::fetch::{Home, Request};
+use crate::scrape::targets;
+use crate::scrape::text::TextParser;
+use crate::send::{Remote, probe};
+use crate::tick::Forwarder;
+use crate::time::Clock;
+
+/// How long one probe may take.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// Scrapes of a home, to see whether always the same Prometheus answers: a NodePort chooses among pods for each connection, and with
+/// two of them ten answers show no step back once in a hundred times.
+const SCRAPES: usize = 10;
+
+/// Between them.
+const APART: Duration = Duration::from_millis(50);
+
+/// Bytes of `up`, of each target of the home.
+const LARGEST: usize = 1 << 20;
+
+/// A home's clock may differ by that much.
+const CLOCK_TOLERANCE_MS: i64 = 5_000;
+
+/// One line of the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub subject: String,
+    /// `false` stops the forwarder from doing its work.
+    pub ok: bool,
+    /// Not an error, but surely not meant.
+    pub warning: bool,
+    /// What was found, and what to do.
+    pub message: String,
+}
+
+impl Finding {
+    fn good(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { subject: subject.into(), ok: true, warning: false, message: message.into() }
+    }
+
+    fn bad(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { subject: subject.into(), ok: false, warning: false, message: message.into() }
+    }
+
+    fn doubtful(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { subject: subject.into(), ok: true, warning: true, message: message.into() }
+    }
+}
+
+/// What the configuration's reader found doubtful.
+#[must_use]
+pub fn warnings(problems: &[Problem]) -> Vec<Finding> {
+    problems.iter().map(|problem| Finding::doubtful("configuration", problem.to_string())).collect()
+}
+
+/// Probes homes and remotes over the network. `home` must use a new connection for each request.
+pub async fn online(config: &Config, home: &dyn Home, remotes: &[Box<dyn Remote>], clock: &dyn Clock, forwarder: &Forwarder) -> Vec<Finding> {
+    let mut findings = homes(config, home, forwarder).await;
+    for (entry, remote) in config.remote_write.iter().zip(remotes) {
+        let subject = format!("remote {}", entry.name.as_deref().unwrap_or(entry.url.host_str().unwrap_or_default()));
+        let probed = probe(remote.as_ref(), clock, PROBE).await;
+        findings.push(if probed.ok { Finding::good(subject, probed.text) } else { Finding::bad(subject, probed.text) });
+    }
+    findings
+}
+
+async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for previewed in forwarder.preview(None, PROBE).await {
+        let subject = format!("home {} ({})", previewed.instance, previewed.job);
+        let scraped = previewed.scraped;
+        findings.push(match &scraped.error {
+            Some(error) => Finding::bad(subject.clone(), error.to_string()),
+            None if scraped.tally.scraped == 0 => Finding::doubtful(
+                subject.clone(),
+                "it answers, but with no sample: match[] selects nothing of the last 5 minutes; try the selector on the home's own /graph page",
+            ),
+            None => Finding::good(
+                subject.clone(),
+                format!("{} samples, {} bytes in {} ms", scraped.tally.scraped, scraped.bytes, scraped.duration.as_millis()),
+            ),
+        });
+        findings.extend(scraped.ahead_ms.map(|ahead_ms| clock_finding(&subject, ahead_ms)));
+    }
+    for target in targets(&config.scrape_configs).unwrap_or_default() {
+        let subject = format!("home {} ({})", target.instance(), config.scrape_configs[target.job].job_name);
+        findings.extend(alternation(&subject, home, &target.url).await);
+    }
+    findings
+}
+
+/// `Date` has whole seconds, and the answer was under way for a while.
+fn clock_finding(subject: &str, ahead_ms: i64) -> Finding {
+    let seconds = ahead_ms as f64 / 1000.0;
+    if ahead_ms.abs() <= CLOCK_TOLERANCE_MS {
+        return Finding::good(subject, "its clock agrees with ours");
+    }
+    let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
+    Finding::doubtful(
+        subject,
+        format!(
+            "its clock is {:.0} s {direction} ours: set both by NTP; AMP counts the hour that it takes samples for from the newest one it has seen",
+            seconds.abs()
+        ),
+    )
+}
+
+/// Whether always the same Prometheus answers. Two of them scrape the same targets at different moments, so what tells them apart is
+/// a series whose timestamp goes back from one answer to the next. `home` must use a new connection for each request.
+async fn alternation(subject: &str, home: &dyn Home, url: &Url) -> Option<Finding> {
+    if !url.path().ends_with("/federate") {
+        return None;
+    }
+    let mut url = url.clone();
+    url.set_query(Some("match[]=up"));
+    let mut newest = Timestamps::default();
+    for _ in 0..SCRAPES {
+        let request = Request { url: &url, compression: false, timeout: PROBE };
+        let mut answer = home.get(request).await.ok()?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.body.chunk().await.ok()? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST {
+                return None;
+            }
+        }
+        body.push(b'\n');
+        TextParser::default().parse(&body, true, &mut newest).ok()?;
+        tokio::time::sleep(APART).await;
+    }
+    newest.went_back.then(|| {
+        Finding::doubtful(
+            subject,
+            "more than one Prometheus answers at this address: samples go back and forth in time, and AMP refuses what goes back; \
+             give each replica a Service (NodePort) of its own, or set sessionAffinity: ClientIP",
+        )
+    })
+}
+
+/// The newest timestamp of each series.
+#[derive(Default)]
+struct Timestamps {
+    newest: HashMap<Vec<u8>, i64>,
+    went_back: bool,
+}
+
+impl Sink for Timestamps {
+    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
+        let Some(timestamp_ms) = sample.timestamp_ms else { return Ok(true) };
+        let newest = self.newest.entry(sample.series.to_vec()).or_insert(timestamp_ms);
+        self.went_back |= timestamp_ms < *newest;
+        *newest = timestamp_ms.max(*newest);
+        Ok(true)
+    }
+
+    fn resolved(&mut self, _: &Exposed<'_>, _: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+        Ok(())
+    }
+}

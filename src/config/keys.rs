@@ -1,0 +1,259 @@
+//! The keys of each section: those that we take, and those that Prometheus 3.5 has and we do not (yet).
+
+/// A section's keys.
+pub(super) struct Table {
+    /// How messages call the section.
+    pub(super) name: &'static str,
+    pub(super) supported: &'static [&'static str],
+    pub(super) unsupported: &'static [Unsupported],
+}
+
+/// A key that Prometheus has and we do not take.
+pub(super) struct Unsupported {
+    /// `*_sd_configs` stands for all that end so.
+    pub(super) key: &'static str,
+    /// After "not supported: " or "not yet supported: ".
+    pub(super) why: &'static str,
+    /// What to do about it.
+    pub(super) instead: &'static str,
+    /// Planned: the message says "yet".
+    pub(super) later: bool,
+}
+
+const fn never(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
+    Unsupported { key, why, instead, later: false }
+}
+
+const fn later(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
+    Unsupported { key, why, instead, later: true }
+}
+
+pub(super) const REMOVE: &str = "remove the key";
+const NO_RULES: &str = "rules are not evaluated here";
+const RULES: &str = "put the rules into rules management of the AMP workspace, or leave them in the home Prometheus";
+const TLS: &str = "certificates and TLS settings of a target are not read";
+const AUTH: &str = "requests to targets carry no credentials";
+const AUTH_INSTEAD: &str = "let the home Prometheus answer without credentials inside of the tunnel";
+const PROXY: &str = "connections are made directly";
+const PROXY_INSTEAD: &str = "give the function a route to the address";
+const LIMIT: &str = "only body_size_limit and sample_limit are checked";
+const HISTOGRAMS: &str = "native histograms are not carried";
+const RELABEL_AT_HOME: &str = "choose series by params.match[], or relabel in the home Prometheus";
+const FORMAT: &str = "the text format is asked for";
+const NAMES: &str = "names are taken as Prometheus 3 takes them by default";
+const SIGV4_ONLY: &str = "requests are signed by sigv4, or carry no credentials";
+const USE_SIGV4: &str = "use sigv4, or keep this endpoint in a Prometheus";
+
+pub(super) const ROOT: Table = Table {
+    name: "the top level",
+    supported: &["global", "scrape_configs", "remote_write", "forwarder"],
+    unsupported: &[
+        never("rule_files", NO_RULES, RULES),
+        never("alerting", "alerts are not sent from here", "configure the alert manager of the AMP workspace"),
+        never("storage", "nothing is stored here", REMOVE),
+        never("tracing", "no traces are sent", REMOVE),
+        never("runtime", "there is no Go runtime to tune", REMOVE),
+        never("otlp", "nothing is received here", "send OTLP to a collector"),
+        never("remote_read", "nothing is queried here", "query the AMP workspace, or the home Prometheus"),
+        never("scrape_config_files", "the configuration is one file", "move the jobs into scrape_configs"),
+    ],
+};
+
+pub(super) const GLOBAL: Table = Table {
+    name: "global",
+    supported: &["scrape_interval", "scrape_timeout", "external_labels", "body_size_limit", "sample_limit"],
+    unsupported: &[
+        never("evaluation_interval", NO_RULES, REMOVE),
+        never("rule_query_offset", NO_RULES, REMOVE),
+        never("query_log_file", "nothing is queried here", REMOVE),
+        never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
+        never("keep_dropped_targets", "no target is dropped here", REMOVE),
+        later("scrape_protocols", FORMAT, REMOVE),
+        later("target_limit", LIMIT, REMOVE),
+        later("label_limit", LIMIT, REMOVE),
+        later("label_name_length_limit", LIMIT, REMOVE),
+        later("label_value_length_limit", LIMIT, REMOVE),
+        later("metric_name_validation_scheme", NAMES, REMOVE),
+        later("metric_name_escaping_scheme", NAMES, REMOVE),
+        later("scrape_native_histograms", HISTOGRAMS, REMOVE),
+        later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
+        later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
+        later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
+    ],
+};
+
+pub(super) const SCRAPE: Table = Table {
+    name: "a scrape_configs entry",
+    supported: &[
+        "job_name",
+        "scrape_interval",
+        "scrape_timeout",
+        "scheme",
+        "metrics_path",
+        "params",
+        "honor_labels",
+        "honor_timestamps",
+        "static_configs",
+        "body_size_limit",
+        "sample_limit",
+        "enable_compression",
+    ],
+    unsupported: &[
+        never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
+        later("relabel_configs", "targets are not relabelled", "write address, scheme, metrics_path, params and labels out in the job"),
+        later("metric_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
+        later("track_timestamps_staleness", "explicit timestamps get no stale markers, as by default", REMOVE),
+        later("scrape_protocols", FORMAT, REMOVE),
+        later("fallback_scrape_protocol", FORMAT, REMOVE),
+        later("basic_auth", AUTH, AUTH_INSTEAD),
+        later("authorization", AUTH, AUTH_INSTEAD),
+        later("oauth2", AUTH, AUTH_INSTEAD),
+        later("bearer_token", AUTH, AUTH_INSTEAD),
+        later("bearer_token_file", AUTH, AUTH_INSTEAD),
+        later("tls_config", TLS, "use scheme: http inside of the tunnel, or a certificate of a public authority"),
+        later("http_headers", "no headers are added", REMOVE),
+        later("follow_redirects", "redirects are not configurable", "name the final address"),
+        later("enable_http2", "the protocol version is not configurable", REMOVE),
+        later("proxy_url", PROXY, PROXY_INSTEAD),
+        later("no_proxy", PROXY, PROXY_INSTEAD),
+        later("proxy_from_environment", PROXY, PROXY_INSTEAD),
+        later("proxy_connect_header", PROXY, PROXY_INSTEAD),
+        later("target_limit", LIMIT, REMOVE),
+        later("label_limit", LIMIT, REMOVE),
+        later("label_name_length_limit", LIMIT, REMOVE),
+        later("label_value_length_limit", LIMIT, REMOVE),
+        later("native_histogram_bucket_limit", HISTOGRAMS, REMOVE),
+        later("native_histogram_min_bucket_factor", HISTOGRAMS, REMOVE),
+        later("scrape_native_histograms", HISTOGRAMS, REMOVE),
+        later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
+        later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
+        later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
+        later("metric_name_validation_scheme", NAMES, REMOVE),
+        later("metric_name_escaping_scheme", NAMES, REMOVE),
+        never("keep_dropped_targets", "no target is dropped here", REMOVE),
+        never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
+    ],
+};
+
+pub(super) const STATIC: Table = Table { name: "a static_configs entry", supported: &["targets", "labels"], unsupported: &[] };
+
+pub(super) const REMOTE: Table = Table {
+    name: "a remote_write entry",
+    supported: &["name", "url", "remote_timeout", "headers", "queue_config", "sigv4"],
+    unsupported: &[
+        later("write_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
+        later("metadata_config", "no metadata is sent: /federate has none", REMOVE),
+        later("send_exemplars", "/federate has no exemplars, and AMP takes none", REMOVE),
+        later("send_native_histograms", HISTOGRAMS, REMOVE),
+        never("protobuf_message", "AMP takes remote write 1.0, the default", REMOVE),
+        later("basic_auth", SIGV4_ONLY, USE_SIGV4),
+        later("authorization", SIGV4_ONLY, USE_SIGV4),
+        later("oauth2", SIGV4_ONLY, USE_SIGV4),
+        later("bearer_token", SIGV4_ONLY, USE_SIGV4),
+        later("bearer_token_file", SIGV4_ONLY, USE_SIGV4),
+        never("azuread", SIGV4_ONLY, USE_SIGV4),
+        never("google_iam", SIGV4_ONLY, USE_SIGV4),
+        later("tls_config", "certificates are checked against the public authorities", "use an endpoint with such a certificate"),
+        later("http_headers", "headers come from the key headers", "write them under headers"),
+        later("follow_redirects", "redirects are not configurable", "name the final address"),
+        later("enable_http2", "the protocol version is not configurable", REMOVE),
+        later("proxy_url", PROXY, PROXY_INSTEAD),
+        later("no_proxy", PROXY, PROXY_INSTEAD),
+        later("proxy_from_environment", PROXY, PROXY_INSTEAD),
+        later("proxy_connect_header", PROXY, PROXY_INSTEAD),
+        never("round_robin_dns", "addresses are tried in the order of the resolver", REMOVE),
+        never("failed_request_logging", "failed requests are in the log and in the report", REMOVE),
+    ],
+};
+
+pub(super) const QUEUE: Table = Table {
+    name: "queue_config",
+    supported: &[
+        "capacity",
+        "max_shards",
+        "min_shards",
+        "max_samples_per_send",
+        "batch_send_deadline",
+        "min_backoff",
+        "max_backoff",
+        "retry_on_http_429",
+        "sample_age_limit",
+    ],
+    unsupported: &[],
+};
+
+pub(super) const SIGV4: Table = Table {
+    name: "sigv4",
+    supported: &["region", "access_key", "secret_key", "profile", "role_arn", "external_id", "use_fips_sts_endpoint", "service_name"],
+    unsupported: &[],
+};
+
+pub(super) const FORWARDER: Table = Table {
+    name: "forwarder",
+    supported: &["deadline_margin", "memory_limit", "max_request_bytes", "metrics"],
+    unsupported: &[later("spool", "what cannot be sent within a tick is counted as lost", REMOVE), later("backfill", "gaps are not filled", REMOVE)],
+};
+
+pub(super) const METRICS: Table = Table { name: "forwarder.metrics", supported: &["enabled", "namespace"], unsupported: &[] };
+
+const ALL: [&Table; 9] = [&ROOT, &GLOBAL, &SCRAPE, &STATIC, &REMOTE, &QUEUE, &SIGV4, &FORWARDER, &METRICS];
+
+impl Table {
+    /// The row of a key that Prometheus has and we do not take.
+    pub(super) fn unsupported(&self, key: &str) -> Option<&'static Unsupported> {
+        self.unsupported.iter().find(|row| match row.key.strip_prefix('*') {
+            Some(suffix) => key.ends_with(suffix),
+            None => row.key == key,
+        })
+    }
+
+    /// What an unknown key may have been meant for.
+    pub(super) fn advice(&self, key: &str) -> String {
+        let wanted = key.to_lowercase();
+        let near = self
+            .supported
+            .iter()
+            .map(|known| (strsim::damerau_levenshtein(&wanted, known), *known))
+            .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+            .min();
+        if let Some((_, known)) = near {
+            return format!("did you mean {known}?");
+        }
+        let elsewhere: Vec<_> = ALL.iter().filter(|table| table.supported.contains(&key)).map(|table| table.name).collect();
+        if elsewhere.is_empty() {
+            return format!("{} takes {}", self.name, self.supported.join(", "));
+        }
+        format!("it belongs into {}", elsewhere.join(" or "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_both_supported_and_not() {
+        for table in ALL {
+            for key in table.supported {
+                assert!(table.unsupported(key).is_none(), "{}: {key}", table.name);
+            }
+        }
+    }
+
+    #[test]
+    fn advice_names_the_nearest_key_or_the_right_section() {
+        assert_eq!(SCRAPE.advice("scrape_intervall"), "did you mean scrape_interval?");
+        assert_eq!(SCRAPE.advice("honour_labels"), "did you mean honor_labels?");
+        assert_eq!(QUEUE.advice("max_sample_per_send"), "did you mean max_samples_per_send?");
+        assert_eq!(ROOT.advice("Global"), "did you mean global?");
+        assert_eq!(REMOTE.advice("max_shards"), "it belongs into queue_config");
+        assert_eq!(ROOT.advice("scrape_interval"), "it belongs into global or a scrape_configs entry");
+        assert_eq!(STATIC.advice("zebra"), "a static_configs entry takes targets, labels");
+    }
+
+    #[test]
+    fn discovery_is_known_by_its_ending() {
+        assert!(SCRAPE.unsupported("kubernetes_sd_configs").is_some());
+        assert!(SCRAPE.unsupported("made_up").is_none());
+    }
+}

@@ -1,0 +1,141 @@
+//! Where the configuration is.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::expand::Env;
+
+/// The variable that names the configuration when no `--config` does.
+pub const ENV_VAR: &str = "FORWARDER_CONFIG";
+/// The file beside the program, when nothing names another.
+pub const DEFAULT_FILE: &str = "forwarder.yml";
+/// Bytes of a configuration that are read at most; a larger one is an error.
+pub const MAX_BYTES: u64 = 4 << 20;
+
+/// A file, or an object in S3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file on this machine.
+    Path(PathBuf),
+    /// `s3://bucket/key`.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// The object's key.
+        key: String,
+    },
+}
+
+impl Source {
+    /// Reads a path or `s3://bucket/key`.
+    ///
+    /// # Errors
+    /// When the text is empty, or an S3 address lacks bucket or key.
+    pub fn parse(text: &str) -> Result<Self, SourceError> {
+        if text.is_empty() {
+            return Err(SourceError::Empty);
+        }
+        let Some(address) = text.strip_prefix("s3://") else {
+            return Ok(Self::Path(text.into()));
+        };
+        match address.split_once('/') {
+            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::S3 { bucket: bucket.into(), key: key.into() }),
+            _ => Err(SourceError::Address(text.into())),
+        }
+    }
+
+    /// The first that is given: `--config`, `FORWARDER_CONFIG`, `forwarder.yml` beside the program.
+    /// An empty variable counts as not set: templates pass empty parameters on.
+    ///
+    /// # Errors
+    /// As [`Source::parse`].
+    pub fn find(argument: Option<&str>, env: Env<'_>, program: &Path) -> Result<Self, SourceError> {
+        if let Some(argument) = argument {
+            return Self::parse(argument);
+        }
+        match env(ENV_VAR).filter(|value| !value.is_empty()) {
+            Some(value) => Self::parse(&value),
+            None => Ok(Self::Path(program.with_file_name(DEFAULT_FILE))),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+        }
+    }
+}
+
+/// Reads the configuration at a path, at most [`MAX_BYTES`].
+///
+/// # Errors
+/// When the file cannot be read, is too large, or is not UTF-8.
+pub fn read_file(path: &Path) -> Result<String, SourceError> {
+    let fail = |source| SourceError::Read { path: path.into(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(fail)?;
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(SourceError::TooLarge(path.into()));
+    }
+    Ok(text)
+}
+
+/// Why there is no configuration to read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// `--config ""`.
+    #[error("config: the name of the configuration is empty; give a path or s3://bucket/key")]
+    Empty,
+    /// Not a whole S3 address.
+    #[error("config: {0:?} is not an address in s3; write s3://bucket/key")]
+    Address(String),
+    /// The file cannot be read.
+    #[error("config: cannot read {}: {source}; name another with --config or {ENV_VAR}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Larger than [`MAX_BYTES`].
+    #[error("config: {} is larger than {MAX_BYTES} bytes; is it the right file?", .0.display())]
+    TooLarge(PathBuf),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(Source::parse("/etc/f.yml").unwrap(), Source::Path("/etc/f.yml".into()));
+        let s3 = Source::parse("s3://my-bucket/a/b.yml").unwrap();
+        assert_eq!(s3, Source::S3 { bucket: "my-bucket".into(), key: "a/b.yml".into() });
+        assert_eq!(s3.to_string(), "s3://my-bucket/a/b.yml");
+        for text in ["", "s3://", "s3://b", "s3://b/", "s3:///k"] {
+            assert!(Source::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_argument_wins_then_the_environment_then_the_file_beside_the_program() {
+        let program = Path::new("/opt/bin/forwardctl");
+        let set = |name: &str| (name == ENV_VAR).then(|| "s3://b/k".to_owned());
+        let empty = |_: &str| Some(String::new());
+        assert_eq!(Source::find(Some("x.yml"), &set, program).unwrap(), Source::Path("x.yml".into()));
+        assert_eq!(Source::find(None, &set, program).unwrap(), Source::S3 { bucket: "b".into(), key: "k".into() });
+        assert_eq!(Source::find(None, &empty, program).unwrap(), Source::Path("/opt/bin/forwarder.yml".into()));
+    }
+
+    #[test]
+    fn a_missing_file_says_what_to_do() {
+        let error = read_file(Path::new("/nowhere/forwarder.yml")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/forwarder.yml") && error.contains("--config"), "{error}");
+    }
+}

@@ -1,0 +1,509 @@
+//! Whole configurations: what loads, what does not and why, what is warned of, what is imported.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The example of the README: the three snippets that people have.
+const EXAMPLE: &str = r#"
+global:
+  external_labels: {cluster: prometheus-cluster, __replica__: ray-prometheus01}
+scrape_configs:
+  - job_name: federate
+    scrape_interval: 15s
+    honor_labels: true
+    metrics_path: /federate
+    params: {'match[]': ['{job=~".+"}', '{__name__=~".+"}']}
+    static_configs: [{targets: ['192.0.2.10:30090']}]
+remote_write:
+  - url: https://aps-workspaces.ap-northeast-1.amazonaws.com/workspaces/ws-0a1b/api/v1/remote_write
+    queue_config: {max_samples_per_send: 1000, max_shards: 200, capacity: 2500}
+    sigv4: {region: ap-northeast-1}
+"#;
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "HOME_ADDRESS" => Some("192.0.2.7:9090".into()),
+        "REPLICA" => Some("b".into()),
+        "SECRET" => Some("hunter2".into()),
+        _ => None,
+    }
+}
+
+fn load(text: &str) -> Result<Loaded, ConfigErrors> {
+    Config::load(text, &env, "forwarder.yml")
+}
+
+/// A small valid configuration with one section replaced or added.
+fn with(section: &str) -> String {
+    let mut text = String::new();
+    for (key, default) in [
+        ("scrape_configs", "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}]}]"),
+        ("remote_write", "remote_write: [{url: 'http://receiver/api/v1/write'}]"),
+    ] {
+        if !section.starts_with(key) {
+            text.push_str(default);
+            text.push('\n');
+        }
+    }
+    text + section
+}
+
+fn job(body: &str) -> String {
+    with(&format!("scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['h:1']}}]\n{}", indented(body)))
+}
+
+fn remote(body: &str) -> String {
+    with(&format!("remote_write:\n- url: http://receiver/api/v1/write\n{}", indented(body)))
+}
+
+fn amp(body: &str) -> String {
+    with(&format!("remote_write:\n- url: https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write\n{}", indented(body)))
+}
+
+fn indented(body: &str) -> String {
+    body.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn config(text: &str) -> Config {
+    load(text).unwrap_or_else(|errors| panic!("{text}\n{errors}")).config
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    load(text).unwrap_or_else(|errors| panic!("{text}\n{errors}")).warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_example_loads_without_a_warning() {
+    let loaded = load(EXAMPLE).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let config = loaded.config;
+    assert_eq!(config.global.external_labels["__replica__"], "ray-prometheus01");
+    let job = &config.scrape_configs[0];
+    assert_eq!(job.scrape_interval, Duration::from_secs(15));
+    assert_eq!(job.scrape_timeout, Duration::from_secs(10));
+    assert_eq!(job.params["match[]"], ["{job=~\".+\"}", "{__name__=~\".+\"}"]);
+    assert_eq!(job.static_configs[0].targets, ["192.0.2.10:30090"]);
+    let remote = &config.remote_write[0];
+    assert_eq!((remote.queue.max_samples_per_send, remote.queue.max_shards, remote.queue.capacity), (1000, 200, 2500));
+    assert!(remote.queue.retry_on_http_429);
+    assert_eq!(remote.queue.sample_age_limit, Some(Duration::from_secs(3300)));
+    assert_eq!(remote.sigv4.as_ref().unwrap().service_name, "aps");
+}
+
+#[test]
+fn defaults_are_those_of_prometheus() {
+    let config = config(&with(""));
+    assert_eq!(config.global.scrape_interval, Duration::from_secs(60));
+    assert_eq!(
+        config.scrape_configs[0],
+        ScrapeConfig {
+            job_name: "a".into(),
+            scrape_interval: Duration::from_secs(60),
+            scrape_timeout: Duration::from_secs(10),
+            scheme: Scheme::Http,
+            metrics_path: "/metrics".into(),
+            params: Default::default(),
+            honor_labels: false,
+            honor_timestamps: true,
+            static_configs: vec![StaticConfig { targets: vec!["h:1".into()], labels: Default::default() }],
+            body_size_limit: 0,
+            sample_limit: 0,
+            enable_compression: true,
+        }
+    );
+    let remote = &config.remote_write[0];
+    assert_eq!(remote.remote_timeout, Duration::from_secs(30));
+    assert_eq!(
+        remote.queue,
+        QueueConfig {
+            capacity: 10_000,
+            max_shards: 50,
+            min_shards: 1,
+            max_samples_per_send: 2000,
+            batch_send_deadline: Duration::from_secs(5),
+            min_backoff: Duration::from_millis(30),
+            max_backoff: Duration::from_secs(5),
+            retry_on_http_429: false,
+            sample_age_limit: None,
+        }
+    );
+    assert_eq!(config.forwarder.deadline_margin, Duration::from_secs(3));
+    assert_eq!(config.forwarder.memory_limit_bytes(Some(1000)), 600 << 20);
+    assert_eq!(config.forwarder.memory_limit_bytes(None), 512 << 20);
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+global:
+  scrape_interval: 30s
+  scrape_timeout: 20s
+  external_labels: {replica: $REPLICA, price: 5$$}
+  body_size_limit: 1MB
+  sample_limit: 0x10
+scrape_configs:
+- job_name: 123
+  scrape_interval: 5s
+  scrape_timeout: 4s
+  scheme: https
+  metrics_path: /federate
+  params: {'match[]': [up], x: [1, yes]}
+  honor_labels: on
+  honor_timestamps: no
+  static_configs:
+  - targets: ['${HOME_ADDRESS}', '[2001:db8::1]:9090']
+    labels: {site: "$${x}", n: 1}
+  body_size_limit: 10MiB
+  sample_limit: 1_000
+  enable_compression: false
+- job_name: inherits
+  static_configs: [{targets: [h]}]
+remote_write:
+- name: amp
+  url: https://receiver/push
+  remote_timeout: 10s
+  headers: {X-Team: "${NOPE:-home}"}
+  queue_config:
+    capacity: 100
+    max_shards: 2
+    min_shards: 2
+    max_samples_per_send: 50
+    batch_send_deadline: 1s
+    min_backoff: 1s
+    max_backoff: 2s
+    retry_on_http_429: false
+    sample_age_limit: 0s
+  sigv4:
+    region: eu-west-1
+    access_key: AKIA
+    secret_key: ${SECRET}
+    profile: p
+    role_arn: arn:aws:iam::1:role/r
+    external_id: e
+    use_fips_sts_endpoint: true
+    service_name: execute-api
+forwarder:
+  deadline_margin: 5s
+  memory_limit: 100MB
+  max_request_bytes: 500000
+  metrics: {enabled: false, namespace: Home/Metrics}
+"#;
+    let config = config(text);
+    assert_eq!(config.global.scrape_timeout, Duration::from_secs(20));
+    assert_eq!(config.global.external_labels["replica"], "b");
+    assert_eq!(config.global.external_labels["price"], "5$");
+    let job = &config.scrape_configs[0];
+    assert_eq!((job.job_name.as_str(), job.scheme, job.honor_labels, job.honor_timestamps), ("123", Scheme::Https, true, false));
+    assert_eq!(job.params["x"], ["1", "yes"]);
+    assert_eq!(job.static_configs[0].targets, ["192.0.2.7:9090", "[2001:db8::1]:9090"]);
+    assert_eq!(job.static_configs[0].labels["site"], "${x}");
+    assert_eq!((job.body_size_limit, job.sample_limit, job.enable_compression), (10 << 20, 1000, false));
+    assert_eq!(job.scrape_timeout, Duration::from_secs(4));
+    let inherits = &config.scrape_configs[1];
+    assert_eq!((inherits.scrape_interval, inherits.scrape_timeout), (Duration::from_secs(30), Duration::from_secs(20)));
+    assert_eq!((inherits.body_size_limit, inherits.sample_limit), (1 << 20, 16));
+    let remote = &config.remote_write[0];
+    assert_eq!((remote.id().as_str(), remote.headers["X-Team"].as_str()), ("amp", "home"));
+    assert_eq!(
+        remote.queue,
+        QueueConfig {
+            capacity: 100,
+            max_shards: 2,
+            min_shards: 2,
+            max_samples_per_send: 50,
+            batch_send_deadline: Duration::from_secs(1),
+            min_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(2),
+            retry_on_http_429: false,
+            sample_age_limit: None,
+        }
+    );
+    let sigv4 = remote.sigv4.as_ref().unwrap();
+    assert_eq!(sigv4.secret_key.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(sigv4.external_id.as_deref(), Some("e"));
+    assert_eq!((sigv4.profile.as_deref(), sigv4.service_name.as_str(), sigv4.use_fips_sts_endpoint), (Some("p"), "execute-api", true));
+    assert_eq!(config.forwarder.memory_limit, Some(100 << 20));
+    assert_eq!(config.forwarder.max_request_bytes, 500_000);
+    assert_eq!(config.forwarder.metrics, Metrics { enabled: false, namespace: "Home/Metrics".into() });
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_timeout_that_is_not_given_is_never_above_the_interval() {
+    let short = config(&job("scrape_interval: 5s"));
+    assert_eq!(short.scrape_configs[0].scrape_timeout, Duration::from_secs(5));
+    let short = config(&with("global: {scrape_interval: 4s}"));
+    assert_eq!((short.global.scrape_timeout, short.scrape_configs[0].scrape_timeout), (Duration::from_secs(4), Duration::from_secs(4)));
+}
+
+#[test]
+fn what_does_not_load_says_where_and_why() {
+    for (text, parts) in [
+        (String::new(), &["scrape_configs: found no job", "remote_write: found no receiver"][..]),
+        ("- a".into(), &["found a list, expected a mapping"]),
+        (with("globall: {}"), &["line 3, globall: found the key \"globall\"", "did you mean global?"]),
+        (with("rule_files: []"), &["rule_files: not supported: rules are not evaluated here", "rules management"]),
+        (with("global: {scrape_interval: 15}"), &["found \"15\", expected a duration", "write 15s"]),
+        (with("global: {scrape_interval: 5s, scrape_timeout: 6s}"), &["global scrape timeout greater than scrape interval"]),
+        (with("global: {external_labels: [a]}"), &["found a list, expected a mapping"]),
+        (with("global: {evaluation_interval: 15s}"), &["global.evaluation_interval: not supported"]),
+        (job("scrape_interval: 5s\nscrape_timeout: 6s"), &["scrape timeout greater than scrape interval for scrape config with job name \"a\""]),
+        (job("scrape_interval: 10s\nscrape_interval: 20s"), &["scrape_configs[0].scrape_interval: found the key \"scrape_interval\" again"]),
+        (job("honor_labels: \"true\""), &["quoted string \"true\"", "remove the quotes"]),
+        (job("honor_labels: 1"), &["found \"1\", expected true or false"]),
+        (job("sample_limit: -1"), &["found \"-1\", expected a whole number from 0"]),
+        (job("sample_limit: '5'"), &["quoted string \"5\"", "remove the quotes"]),
+        (job("body_size_limit: 1kB"), &["found \"1kB\", expected a size"]),
+        (job("scheme: ftp"), &["found \"ftp\", expected http or https"]),
+        (job("params: {'match[]': up}"), &["params.match[]: found a single value, expected a list"]),
+        (job("params: {'match[]': [{a: b}]}"), &["params.match[][0]: found a mapping, expected a string", "quote values"]),
+        (job("metric_relabel_configs: []"), &["not yet supported: series are not relabelled"]),
+        (job("kubernetes_sd_configs: []"), &["not supported: targets are not discovered"]),
+        (job("basic_auth: {password: hunter2}"), &["basic_auth: not yet supported"]),
+        (job("metrics_path: ${NOT_SET}"), &["variable \"NOT_SET\" is not set"]),
+        (with("scrape_configs: [{static_configs: []}]"), &["scrape_configs[0].job_name: job_name is empty"]),
+        (with("scrape_configs: [{job_name: a}, {job_name: a}]"), &["found multiple scrape configs with job name \"a\""]),
+        (with("scrape_configs:\n-\n"), &["empty or null scrape config section"]),
+        (
+            with("scrape_configs: [{job_name: a, static_configs: [{targets: ['http://h:1/x']}]}]"),
+            &["targets[0]: \"http://h:1/x\" is not a valid hostname"],
+        ),
+        (
+            with("scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: {__scheme__: x}}]}]"),
+            &["start with __ are not yet supported"],
+        ),
+        (with("scrape_configs: [{job_name: a, static_configs: [~]}]"), &["static_configs[0]: empty or null section in static_configs"]),
+        (with("remote_write: [{name: a}]"), &["url for remote_write is empty"]),
+        (with("remote_write: [{url: nonsense}]"), &["found no valid URL"]),
+        (with("remote_write: [{url: 'ftp://h'}]"), &["found the scheme \"ftp\""]),
+        (with("remote_write: [{url: 'http://u:hunter2@h'}]"), &["found credentials in the URL"]),
+        (with("remote_write: [{url: 'http://a'}, {url: 'http://a'}]"), &["remote_write[1].url: found the same url"]),
+        (
+            with("remote_write: [{url: 'http://a', name: n}, {url: 'http://b', name: n}]"),
+            &["found multiple remote write configs with job name \"n\""],
+        ),
+        (remote("headers: {Content-Type: hunter2}"), &["\"Content-Type\" is a reserved header. It must not be changed"]),
+        (remote("headers: {authorization: hunter2}"), &["authorization header must be changed via the sigv4 parameter"]),
+        (remote("headers: {a b: hunter2}"), &["expected the name of a header"]),
+        (remote("headers: {a: \"hunter2\\n\"}"), &["control characters in the value of a header"]),
+        (remote("queue_config: {capacity: 0}"), &["queue_config.capacity: found 0, expected a number from 1"]),
+        (remote("queue_config: {min_shards: 60}"), &["found 60, expected at most max_shards, which is 50"]),
+        (remote("queue_config: {min_backoff: 6s}"), &["expected at least min_backoff"]),
+        (remote("capacity: 5"), &["it belongs into queue_config"]),
+        (remote("sigv4: {access_key: hunter2}"), &["must provide a AWS SigV4 Access key and Secret Key", "without secret_key"]),
+        (remote("sigv4: {secret_key: hunter2}"), &["without access_key"]),
+        (remote("sigv4: {external_id: hunter2}"), &["external_id can only be used with role_arn"]),
+        (remote("sigv4: {access_key: a, secret_key: '${ssm:/hunter2}'}"), &["secrets from SSM parameters are not yet supported"]),
+        (remote("sigv4: {access_key: a, secret_key: [hunter2]}"), &["found a list, expected a single value"]),
+        (remote("write_relabel_configs: []"), &["not yet supported"]),
+        (with("forwarder: {spool: {url: x}}"), &["forwarder.spool: not yet supported"]),
+        (with("forwarder: {max_request_bytes: 0}"), &["expected a size above 0"]),
+        (with("forwarder: {metrics: {namespace: AWS/X}}"), &["AWS keeps AWS/ for itself"]),
+        (with("a: 1\n b: 2"), &["not valid YAML"]),
+    ] {
+        let errors = load(&text).expect_err(&text).to_string();
+        for part in parts {
+            assert!(errors.contains(part), "{text}\n{errors}\nlacks {part}");
+        }
+        assert!(!errors.contains("hunter2"), "{text}\n{errors}");
+    }
+}
+
+#[test]
+fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
+    let text = "remote_write:\n- url: ''\n  queue_config: {capacity: x}\nscrape_configs:\n- job_name: a\n  honor_labels: 3\n  job_name: b\n  static_configs: [{targets: [a/b]}]\nglobal:\n  zebra: 1\n";
+    let errors = load(text).unwrap_err();
+    assert_eq!(errors.problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2, 3, 6, 7, 8, 10]);
+}
+
+#[test]
+fn anchors_and_merge_keys() {
+    let text = "x-base: &base\n  scrape_interval: 15s\n";
+    assert!(load(&with(text)).is_err(), "a key of one's own is unknown, as in Prometheus");
+    let text =
+        with("scrape_configs:\n- &base\n  job_name: a\n  scrape_interval: 15s\n  static_configs: [{targets: [h]}]\n- <<: *base\n  job_name: b\n");
+    let config = config(&text);
+    assert_eq!((config.scrape_configs[1].job_name.as_str(), config.scrape_configs[1].scrape_interval), ("b", Duration::from_secs(15)));
+}
+
+#[test]
+fn slips_are_warned_of() {
+    let federate = |body: &str| job(&format!("metrics_path: /federate\n{body}"));
+    let good = "honor_labels: true\nparams: {'match[]': ['{job=~\".+\"}']}";
+    for (text, part) in [
+        (
+            federate("honor_labels: true\nparams: {'match[]': ['{job=\".+\"}']}"),
+            "line 7, scrape_configs[0].params.match[][0]: found job=\".+\": an equality",
+        ),
+        (federate("honor_labels: true\nparams: {'match[]': [\"{a='x', job!='a|b'}\"]}"), "found job!=\"a|b\""),
+        (federate("honor_labels: true"), "found no match[]"),
+        (federate("honor_labels: true\nparams: {match: [up]}"), "write 'match[]' in place of \"match\""),
+        (federate("params: {'match[]': [up]}"), "honor_labels is false on /federate"),
+        (federate(&format!("{good}\nhonor_timestamps: false")), "honor_timestamps is false on /federate"),
+        (job("metrics_path: /federate?match[]=up"), "found a ? in the path"),
+        (with("scrape_configs: [{job_name: a}]"), "found no target"),
+        (with("scrape_configs: [{job_name: a, static_configs: [{targets: ['h:x']}]}]"), "found no address that can be reached"),
+        (with("global: {external_labels: {cluster: a}}"), "found cluster without __replica__"),
+        (with("global: {external_labels: {__replica__: a}}"), "found __replica__ without cluster"),
+        (with("global: {external_labels: {a: $NOT_SET}}"), "variable \"NOT_SET\" is empty or not set"),
+        (with("global: {scrape_interval: }"), "found no value: the default is used"),
+        (remote("queue_config: {capacity: 100}"), "capacity 100 is below max_samples_per_send 2000"),
+        (remote("sigv4:"), "requests are not signed"),
+        (amp(""), "found no sigv4"),
+        (amp("sigv4: {region: us-east-1}"), "line 4, remote_write[0].sigv4.region: found the region \"us-east-1\" beside a URL in \"eu-west-1\""),
+        (amp("sigv4: {service_name: execute-api}"), "AMP is signed for aps"),
+        (amp("sigv4: {}\nheaders: {x-scope-orgid: a}"), "AMP refuses requests with X-Scope-OrgID"),
+        (amp("sigv4: {}\nqueue_config: {sample_age_limit: 2h}"), "found 2h: AMP refuses samples older than 1h"),
+        (amp("sigv4: {}\nqueue_config: {sample_age_limit: 0s}"), "no limit: AMP refuses"),
+        (amp("sigv4: {}").replace("remote_write\n", "remote_write/\n"), "found a slash after remote_write"),
+        (amp("sigv4: {}").replace("/api/v1/remote_write\n", "\n"), "which takes no samples"),
+        (amp("sigv4: {}").replace("https", "http"), "unencrypted"),
+        (format!("{}forwarder: {{max_request_bytes: 2MB}}\n", amp("sigv4: {}")), "AMP answers 413"),
+        (with("---\na: 1"), "a second document"),
+    ] {
+        let warnings = warnings(&text);
+        assert!(warnings.len() == 1 && warnings[0].contains(part), "{text}\n{warnings:?}\nlacks {part}");
+    }
+}
+
+#[test]
+fn what_is_right_is_not_warned_of() {
+    for text in [
+        amp("sigv4: {}"),
+        amp("sigv4: {region: eu-west-1}"),
+        amp("sigv4: {region: eu-west-1}").replace("aps-workspaces.eu-west-1.amazonaws.com", "aps-workspaces-fips.eu-west-1.api.aws"),
+        amp("sigv4: {region: eu-west-1}").replace("aps-workspaces.", "vpce-0a-1b.aps-workspaces.").replace("west-1.amaz", "west-1.vpce.amaz"),
+        remote("sigv4: {region: us-east-1}"),
+        remote("queue_config: {capacity: 2500, max_samples_per_send: 2500}"),
+        job("metrics_path: /federate\nhonor_labels: true\nparams: {'match[]': ['{job=~\"a|b\",x!~\".+\"}', 'up{a=\"b\\\"c\"}', '{a=`.`}']}"),
+        with("global: {external_labels: {cluster: a, __replica__: b, site: c}}"),
+        with("global:"),
+    ] {
+        assert_eq!(warnings(&text), Vec::<String>::new(), "{text}");
+    }
+}
+
+const PROMETHEUS_YML: &str = r#"
+global:
+  scrape_interval: 15s
+  evaluation_interval: 30s
+  external_labels: {cluster: home, replica: "$REPLICA"}
+alerting:
+  alertmanagers:
+  - static_configs: [{targets: ['alertmanager:9093']}]
+rule_files: ['rules/*.yml']
+scrape_configs:
+- job_name: federate
+  honor_labels: true
+  metrics_path: /federate
+  params:
+    'match[]': ['{job=~".+"}', '{path="${id}"}']
+  basic_auth: {username: u, password: hunter2}
+  follow_redirects: true
+  static_configs:
+  - targets: ['192.0.2.10:9090']
+    labels: {site: "it's home", __scrape_interval__: 5s}
+- job_name: pods
+  kubernetes_sd_configs: [{role: pod}]
+  relabel_configs: [{action: keep}]
+- job_name: blackbox
+  metrics_path: /probe
+  static_configs: [{targets: ['https://example.com/x']}]
+  relabel_configs: [{source_labels: [__address__], target_label: __param_target}]
+remote_write:
+- url: https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write
+  queue_config: {max_samples_per_send: 1000, capacity: 2500}
+  sigv4: {region: eu-west-1, access_key: AKIA, secret_key: 'hunter2${x}'}
+  write_relabel_configs: [{action: drop, source_labels: [a], regex: b}]
+- url: https://elsewhere/push
+  basic_auth: {username: u, password: hunter2}
+storage: {tsdb: {out_of_order_time_window: 1m}}
+"#;
+
+#[test]
+fn a_whole_prometheus_yml_is_imported() {
+    let imported = import(PROMETHEUS_YML).unwrap_or_else(|errors| panic!("{errors}"));
+    let left_out: Vec<_> = imported.left_out.iter().map(|entry| (entry.line, entry.key.as_str())).collect();
+    assert_eq!(
+        left_out,
+        [
+            (4, "global.evaluation_interval"),
+            (6, "alerting"),
+            (9, "rule_files"),
+            (16, "scrape_configs[0].basic_auth"),
+            (17, "scrape_configs[0].follow_redirects"),
+            (20, "scrape_configs[0].static_configs[0].labels.__scrape_interval__"),
+            (21, "scrape_configs[1]"),
+            (24, "scrape_configs[2]"),
+            (32, "remote_write[0].write_relabel_configs"),
+            (33, "remote_write[1]"),
+            (35, "storage"),
+        ]
+    );
+    for entry in &imported.left_out {
+        assert!(!entry.why.is_empty() && !entry.where_instead.is_empty() && !entry.where_instead.contains("remove"), "{entry:?}");
+        assert!(!format!("{entry:?}").contains("hunter2"), "{entry:?}");
+    }
+    assert!(imported.added.is_empty());
+
+    let config = config(&imported.yaml);
+    let job = &config.scrape_configs[0];
+    assert_eq!(job.params["match[]"], ["{job=~\".+\"}", "{path=\"${id}\"}"]);
+    assert_eq!(job.static_configs[0].labels["site"], "it's home");
+    assert_eq!(job.scrape_interval, Duration::from_secs(15));
+    assert_eq!(config.global.external_labels["replica"], "b", "external labels keep their variables");
+    let sigv4 = config.remote_write[0].sigv4.as_ref().unwrap();
+    assert_eq!(sigv4.secret_key.as_ref().unwrap().expose(), "hunter2${x}");
+    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (1, 1));
+}
+
+#[test]
+fn an_import_that_keeps_nothing_says_what_to_fill_in() {
+    for text in ["", "global: {scrape_interval: 1m}", "scrape_configs: []\nremote_write:\n", "scrape_configs: [{job_name: a, dns_sd_configs: []}]"] {
+        let imported = import(text).unwrap();
+        assert_eq!(imported.added.len(), 2, "{text}");
+        let config = config(&imported.yaml);
+        assert_eq!(config.scrape_configs[0].metrics_path, "/federate");
+    }
+}
+
+#[test]
+fn an_import_of_what_is_wrong_names_the_lines_of_the_original() {
+    let errors = import("rule_files: [a]\nscrape_configs:\n- job_name: a\n  scrape_interval: fast\n").unwrap_err();
+    assert_eq!(errors.problems[0].line, 4, "{errors}");
+    assert!(import("a: [").is_err());
+    assert!(import("- 1").is_err());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC*", yaml in "([a-z_]{1,6}|[-\\[\\]{}:,&*#!|>'\"%@` \n\t]|\\$\\{){0,60}") {
+        for text in [text, yaml] {
+            let _ = load(&text);
+            let _ = import(&text);
+        }
+    }
+
+    /// Broken in one place, an example either still loads or says where it is broken.
+    #[test]
+    fn a_broken_example_has_lines(at in 0usize..700, insert in "[\\[\\]{}:,&*'\"a0 \n-]{0,3}", remove in 0usize..6) {
+        let mut text: Vec<char> = EXAMPLE.chars().collect();
+        let at = at.min(text.len());
+        let end = (at + remove).min(text.len());
+        text.splice(at..end, insert.chars());
+        let text: String = text.into_iter().collect();
+        let lines = text.lines().count() + 1;
+        if let Err(errors) = load(&text) {
+            prop_assert!(!errors.problems.is_empty());
+            for problem in errors.problems {
+                prop_assert!((1..=lines).contains(&problem.line) && !problem.message.is_empty(), "{problem:?}");
+            }
+        }
+        if let Ok(imported) = import(&text) {
+            prop_assert!(load(&imported.yaml).is_ok(), "{}", imported.yaml);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What starts a tick: events of EventBridge, and those that people send.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Action {
+    /// Scrape and send.
+    #[default]
+    Forward,
+    /// Send what is owed; scrape nothing.
+    Drain,
+    /// Probe home, remotes and the configuration.
+    Check,
+    /// Tell what is known; ask nobody.
+    Status,
+}
+
+const ACTIONS: [(&str, Action); 4] = [("forward", Action::Forward), ("drain", Action::Drain), ("check", Action::Check), ("status", Action::Status)];
+const KEYS: [&str; 3] = ["action", "jobs", "dry_run"];
+
+/// An event, understood.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Request {
+    /// What to do.
+    pub action: Action,
+    /// Only these jobs; none: all.
+    pub jobs: Option<Vec<String>>,
+    /// Scrape and count, but send nothing.
+    pub dry_run: bool,
+    /// Asked for by a person: one scrape now, not the minute's.
+    pub by_hand: bool,
+}
+
+/// An event that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{0}")]
+pub struct EventError(String);
+
+impl Request {
+    /// Reads an event. EventBridge's, an empty one and null mean: forward.
+    ///
+    /// # Errors
+    /// An unknown action or key, with the list of those known.
+    pub fn parse(event: &Value) -> Result<Self, EventError> {
+        let Value::Object(fields) = event else {
+            return match event {
+                Value::Null => Ok(Self::default()),
+                _ => Err(EventError(format!("the event is not an object; known keys: {}", KEYS.join(", ")))),
+            };
+        };
+        // Rules and Scheduler without an input of their own send these two (EventBridge user guide, "AWS service event metadata").
+        let from_event_bridge = fields.contains_key("source") && fields.contains_key("detail-type");
+        if fields.is_empty() || from_event_bridge {
+            return Ok(Self::default());
+        }
+        let mut request = Self { by_hand: true, ..Self::default() };
+        for (key, value) in fields {
+            match (key.as_str(), value) {
+                ("action", Value::String(name)) => {
+                    let known = ACTIONS.iter().find(|(known, _)| known == name);
+                    request.action = known.map(|(_, action)| *action).ok_or_else(|| {
+                        EventError(format!("unknown action \"{name}\"; known actions: {}", ACTIONS.map(|(known, _)| known).join(", ")))
+                    })?;
+                }
+                ("jobs", Value::Array(names)) => {
+                    let names: Option<Vec<_>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
+                    request.jobs = Some(names.ok_or_else(|| EventError("\"jobs\" must be a list of job names".to_owned()))?);
+                }
+                ("dry_run", Value::Bool(dry_run)) => request.dry_run = *dry_run,
+                ("action", _) => return Err(EventError("\"action\" must be a string".to_owned())),
+                ("jobs", _) => return Err(EventError("\"jobs\" must be a list of job names".to_owned())),
+                ("dry_run", _) => return Err(EventError("\"dry_run\" must be true or false".to_owned())),
+                _ => return Err(EventError(format!("unknown key \"{key}\"; known keys: {}", KEYS.join(", ")))),
+            }
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_schedule_and_nothing_mean_forward() {
+        let events = [
+            Value::Null,
+            json!({}),
+            json!({"version": "0", "id": "1", "detail-type": "Scheduled Event", "source": "aws.events", "account": "1", "time": "2026-01-01T00:00:00Z",
+                "region": "eu-west-1", "resources": ["arn:aws:events:eu-west-1:1:rule/r"], "detail": {}}),
+            json!({"version": "0", "detail-type": "Scheduled Event", "source": "aws.scheduler", "detail": "{}"}),
+        ];
+        for event in events {
+            assert_eq!(Request::parse(&event), Ok(Request::default()), "{event}");
+        }
+    }
+
+    #[test]
+    fn people_say_what_they_want() {
+        let request = Request::parse(&json!({"action": "forward", "jobs": ["federate"], "dry_run": true})).unwrap();
+        assert_eq!(request, Request { action: Action::Forward, jobs: Some(vec!["federate".to_owned()]), dry_run: true, by_hand: true });
+        for (name, action) in ACTIONS {
+            assert_eq!(Request::parse(&json!({"action": name})).unwrap().action, action);
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_told_what_is_known() {
+        let cases = [
+            (json!({"action": "drian"}), "unknown action \"drian\"; known actions: forward, drain, check, status"),
+            (json!({"job": ["a"]}), "unknown key \"job\"; known keys: action, jobs, dry_run"),
+            (json!({"jobs": "a"}), "\"jobs\" must be a list of job names"),
+            (json!({"jobs": [1]}), "\"jobs\" must be a list of job names"),
+            (json!({"dry_run": "yes"}), "\"dry_run\" must be true or false"),
+            (json!({"action": 1}), "\"action\" must be a string"),
+            (json!([]), "the event is not an object; known keys: action, jobs, dry_run"),
+            (json!("forward"), "the event is not an object; known keys: action, jobs, dry_run"),
+        ];
+        for (event, expected) in cases {
+            assert_eq!(Request::parse(&event).unwrap_err().to_string(), expected);
+        }
+    }
+}

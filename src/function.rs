@@ -1,0 +1,154 @@
+//! The Lambda function: an event in, the tick's report out.
+
+use std::io::Write;
+use std::time::Duration;
+
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::check;
+use crate::config::{Config, Problem};
+use crate::event::{Action, EventError, Request};
+use crate::report::{Outcome, Report, emf, logs};
+use crate::setup::{self, SetupError, environment};
+use crate::tick::{Forwarder, Plan};
+use crate::time::{Clock, SystemClock};
+
+/// The function between its invocations. The configuration is read by the first one: no network belongs into the initialisation,
+/// which has ten seconds.
+#[derive(Default)]
+pub struct Function {
+    ready: Option<Ready>,
+}
+
+struct Ready {
+    config: Config,
+    warnings: Vec<Problem>,
+    forwarder: Forwarder,
+}
+
+/// A function error: its type is stable, so that alarms and callers can tell them apart.
+#[derive(Debug, thiserror::Error)]
+pub enum FunctionError {
+    /// The configuration, or what it names, is not usable.
+    #[error("{0}")]
+    Setup(#[from] SetupError),
+    /// The event is not understood.
+    #[error("{0}")]
+    Event(#[from] EventError),
+    /// A job that the configuration does not have.
+    #[error("unknown job {0}; the configuration has: {1}")]
+    UnknownJob(String, String),
+    /// The tick failed: its report.
+    #[error("{0}")]
+    Tick(String),
+}
+
+impl From<FunctionError> for Diagnostic {
+    fn from(error: FunctionError) -> Self {
+        let error_type = match &error {
+            FunctionError::Setup(SetupError::Config(_) | SetupError::Source(_) | SetupError::S3 { .. }) => "ConfigurationError",
+            FunctionError::Setup(_) => "SetupError",
+            FunctionError::Event(_) | FunctionError::UnknownJob(..) => "EventError",
+            FunctionError::Tick(_) => "TickFailed",
+        };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
+    }
+}
+
+impl Function {
+    /// Serves one invocation.
+    ///
+    /// # Errors
+    /// [`FunctionError`] is a function error.
+    pub async fn handle(&mut self, event: LambdaEvent<Value>) -> Result<Value, FunctionError> {
+        let arrived = Instant::now();
+        let left_ms = i64::try_from(event.context.deadline).unwrap_or(i64::MAX).saturating_sub(SystemClock.now_ms());
+        let deadline = arrived + Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
+        let request = Request::parse(&event.payload)?;
+        let ready = self.ready().await.inspect_err(|error| tracing::error!("{error}"))?;
+        if let Some(unknown) = request.jobs.as_ref().and_then(|jobs| ready.forwarder.unknown_jobs(jobs).into_iter().next()) {
+            let known: Vec<_> = ready.config.scrape_configs.iter().map(|job| job.job_name.as_str()).collect();
+            return Err(FunctionError::UnknownJob(unknown, known.join(", ")));
+        }
+        let plan = Plan {
+            deadline: Some(deadline),
+            once: request.by_hand,
+            jobs: request.jobs,
+            drain_only: request.action == Action::Drain,
+            ..Plan::default()
+        };
+        match request.action {
+            Action::Check => ready.check().await,
+            Action::Status => Ok(ready.status()),
+            Action::Forward | Action::Drain if request.dry_run => ready.answer(&ready.forwarder.dry_run(&plan).await),
+            Action::Forward | Action::Drain => {
+                let report = ready.forwarder.tick(&plan).await;
+                ready.publish(&report, &event.context.env_config.function_name);
+                ready.answer(&report)
+            }
+        }
+    }
+
+    async fn ready(&mut self) -> Result<&mut Ready, SetupError> {
+        let ready = match self.ready.take() {
+            Some(ready) => ready,
+            None => {
+                let loaded = setup::load(None).await?;
+                for warning in &loaded.warnings {
+                    tracing::warn!("configuration: {warning}");
+                }
+                let forwarder = setup::forwarder(loaded.config.clone()).await?;
+                Ready { config: loaded.config, warnings: loaded.warnings, forwarder }
+            }
+        };
+        Ok(self.ready.insert(ready))
+    }
+}
+
+impl Ready {
+    async fn check(&self) -> Result<Value, FunctionError> {
+        let mut findings = check::warnings(&self.warnings);
+        findings.extend(setup::check_online(&self.config).await?);
+        let ok = findings.iter().all(|finding| finding.ok);
+        Ok(json!({"ok": ok, "findings": findings}))
+    }
+
+    fn status(&self) -> Value {
+        json!({"jobs": self.forwarder.status(), "spool": null})
+    }
+
+    /// `failed` is a function error, so that alarms see it.
+    fn answer(&self, report: &Report) -> Result<Value, FunctionError> {
+        let told = json!(report);
+        if report.outcome == Outcome::Failed { Err(FunctionError::Tick(told.to_string())) } else { Ok(told) }
+    }
+
+    fn publish(&self, report: &Report, function: &str) {
+        if !report.ledger.balances() {
+            tracing::error!(ledger = ?report.ledger, "the ledger does not balance: this is a bug");
+        }
+        let ledger = &report.ledger;
+        tracing::info!(
+            outcome = ?report.outcome,
+            scrapes = report.scrapes.len(),
+            scraped = ledger.scraped,
+            written = ledger.written,
+            unchanged = ledger.unchanged,
+            rejected = ledger.rejected,
+            lost = ledger.lost,
+            duration_ms = report.duration_ms,
+            "tick"
+        );
+        for error in &report.errors {
+            tracing::warn!("{error}");
+        }
+        let metrics = &self.config.forwarder.metrics;
+        if metrics.enabled {
+            let line = emf::line(report, &metrics.namespace, function, &logs::level_name(&environment), SystemClock.now_ms());
+            // CloudWatch takes the line from standard output; there is nobody to tell if that is closed.
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+    }
+}

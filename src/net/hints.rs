@@ -1,0 +1,106 @@
+//! Likely cause and next step of a network error: the one table.
+
+use super::error::{Peer, Phase};
+
+/// What went wrong, as far as it changes the advice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    TimedOut,
+    Refused,
+    Unreachable,
+    Reset,
+    Certificate,
+    Other,
+}
+
+/// The advice for an error, if there is any.
+pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str> {
+    use Kind::{Certificate, Refused, Reset, TimedOut, Unreachable};
+    use Peer::{Aws, Home, Remote, Store};
+    use Phase::{Body, Connect, Dns, Http, Tls};
+
+    Some(match (phase, peer, kind) {
+        (Dns, Home, TimedOut) => {
+            "the name server does not answer: a VPC resolves home names only through a Route 53 Resolver outbound endpoint; or use the IP address"
+        }
+        (Dns, Home, _) => "the name is not known here: home names need a Route 53 Resolver rule or a private hosted zone; or use the IP address",
+        (Dns, Remote, _) => {
+            "check region and spelling of the host; in a VPC, enableDnsSupport and enableDnsHostnames must be on and an interface endpoint needs private DNS"
+        }
+        (Dns, Store | Aws, _) => "check the region; in a VPC, enableDnsSupport must be on",
+
+        (Connect, Home, TimedOut) => {
+            "nothing answers: check the subnet's route to the VPN gateway and the way back, the function's security group, the home's firewall policy, and that the tunnel is up"
+        }
+        (Connect, Home, Refused) => {
+            "the host answers but nothing listens on this port: check the NodePort, and that Prometheus listens on more than localhost"
+        }
+        (Connect, Home, Unreachable) => {
+            "no route: add the home network to the subnet's route table, or switch on route propagation of the VPN gateway"
+        }
+        (Connect, Remote, TimedOut | Unreachable) => {
+            "a function in a VPC has no public IP address, even in a public subnet: add an interface endpoint for aps-workspaces whose security group lets port 443 in, or a NAT gateway"
+        }
+        (Connect, Remote, Refused) => "the host answers but nothing listens on this port: check scheme and port of the url",
+        (Connect, Store, TimedOut | Unreachable) => {
+            "add an S3 gateway endpoint to the subnet's route table, and let the security group out to its prefix list on port 443"
+        }
+        (Connect, Aws, TimedOut | Unreachable) => {
+            "a function in a VPC has no public IP address: add an interface endpoint for this service, or a NAT gateway"
+        }
+
+        (Tls, _, Certificate) => {
+            "the certificate is not trusted for this host: check the host name, the clock, and whether a firewall inspects TLS; only public authorities are trusted"
+        }
+        (Tls, Home, _) => "does this port speak TLS? otherwise use scheme http",
+        (Tls, _, _) => "check that this port speaks TLS and that no firewall cuts the handshake",
+
+        (Http, Home, TimedOut) => {
+            "connected, but no answer in time: raise scrape_timeout or narrow match[]; if small answers pass and large ones do not, full-size packets are lost in the tunnel (MTU, MSS)"
+        }
+        (Http, Home, Reset) => "the connection was reset: a firewall or load balancer on the way drops it, or Prometheus restarted",
+        (Http, Remote, TimedOut) => {
+            "connected, but no answer in time: lower max_samples_per_send or max_shards, or full-size packets are lost on the way (MTU)"
+        }
+        (Body, Home, TimedOut) => {
+            "the headers came but the body stalls: full-size packets are lost in the tunnel; clamp the MSS to 1350 or lower the MTU on the VPN interface"
+        }
+        (Body, Home, _) => "the answer was cut: the home Prometheus or something on the way gave up; see its log",
+
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_classic_failure_names_its_remedy() {
+        let rows = [
+            (Phase::Connect, Peer::Remote, Kind::TimedOut, "no public IP address, even in a public subnet"),
+            (Phase::Connect, Peer::Home, Kind::TimedOut, "route"),
+            (Phase::Connect, Peer::Home, Kind::TimedOut, "security group"),
+            (Phase::Connect, Peer::Home, Kind::TimedOut, "firewall policy"),
+            (Phase::Connect, Peer::Home, Kind::Refused, "NodePort"),
+            (Phase::Connect, Peer::Home, Kind::Unreachable, "route table"),
+            (Phase::Connect, Peer::Store, Kind::TimedOut, "gateway endpoint to the subnet's route table"),
+            (Phase::Connect, Peer::Aws, Kind::TimedOut, "interface endpoint"),
+            (Phase::Body, Peer::Home, Kind::TimedOut, "MSS"),
+            (Phase::Body, Peer::Home, Kind::TimedOut, "MTU"),
+            (Phase::Dns, Peer::Home, Kind::Other, "Route 53 Resolver"),
+            (Phase::Dns, Peer::Remote, Kind::Other, "enableDnsSupport"),
+            (Phase::Tls, Peer::Remote, Kind::Certificate, "clock"),
+            (Phase::Tls, Peer::Home, Kind::Other, "scheme http"),
+        ];
+        for (phase, peer, kind, remedy) in rows {
+            let text = hint(phase, peer, kind).unwrap_or_default();
+            assert!(text.contains(remedy), "{phase} {peer:?} {kind:?}: {text:?} lacks {remedy:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_known_cause_gets_no_advice() {
+        assert_eq!(hint(Phase::Http, Peer::Store, Kind::Other), None);
+    }
+}

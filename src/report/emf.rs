@@ -1,0 +1,111 @@
+//! The tick's metrics for CloudWatch, in its embedded metric format: one JSON document on one line of standard output.
+//!
+//! Source: CloudWatch user guide, "Specification: Embedded metric format". The first 10 custom metrics of an account are free,
+//! and each set of dimensions is a metric of its own: ten metrics, one set.
+
+use serde_json::{Map, Value, json};
+
+use super::{Outcome, Report};
+
+/// The line of a tick.
+///
+/// `level` is the log level that the function is set to: with JSON logs, Lambda drops lines below it, and takes one without a
+/// level for INFO.
+#[must_use]
+pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_ms: i64) -> String {
+    let failures = report.scrapes.iter().filter(|scrape| !scrape.up).count() + usize::from(report.outcome == Outcome::Failed);
+    let slowest = |durations: &mut dyn Iterator<Item = u64>| durations.max().map(|duration| json!(duration));
+    let ledger = &report.ledger;
+    let metrics = [
+        ("Scraped", "Count", Some(json!(ledger.scraped))),
+        ("Written", "Count", Some(json!(ledger.written))),
+        ("Unchanged", "Count", Some(json!(ledger.unchanged))),
+        ("Rejected", "Count", Some(json!(ledger.rejected))),
+        ("Lost", "Count", Some(json!(ledger.lost))),
+        ("Lag", "Seconds", report.lag_ms.map(|lag| json!(lag as f64 / 1000.0))),
+        ("ScrapeDuration", "Milliseconds", slowest(&mut report.scrapes.iter().map(|scrape| scrape.duration_ms))),
+        ("SendDuration", "Milliseconds", slowest(&mut report.remotes.iter().map(|remote| remote.send_ms))),
+        ("Failures", "Count", Some(json!(failures))),
+    ];
+    let mut document = Map::new();
+    let mut directives = Vec::new();
+    for (name, unit, value) in metrics {
+        // A metric without a value would be a data point of zero.
+        if let Some(value) = value {
+            directives.push(json!({"Name": name, "Unit": unit}));
+            document.insert(name.to_owned(), value);
+        }
+    }
+    document.insert("FunctionName".to_owned(), Value::from(function));
+    document.insert("level".to_owned(), Value::from(level));
+    let directive = json!({"Namespace": namespace, "Dimensions": [["FunctionName"]], "Metrics": directives});
+    document.insert("_aws".to_owned(), json!({"Timestamp": now_ms, "CloudWatchMetrics": [directive]}));
+    Value::Object(document).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Ledger, RemoteReport, ScrapeReport, SpoolReport};
+
+    fn report() -> Report {
+        let ledger = Ledger { scraped: 130, written: 100, unchanged: 20, rejected: 5, lost: 5, ..Ledger::default() };
+        let scrape = ScrapeReport {
+            job: "federate".to_owned(),
+            instance: "home:30090".to_owned(),
+            start_ms: 1,
+            duration_ms: 40,
+            samples: 125,
+            series_added: 1,
+            bytes: 1,
+            up: false,
+        };
+        Report {
+            outcome: Outcome::Failed,
+            dry_run: false,
+            scrapes: vec![ScrapeReport { duration_ms: 70, up: true, ..scrape.clone() }, scrape],
+            ledger,
+            remotes: vec![RemoteReport { remote: "amp".to_owned(), ledger, batches: 2, requests: 3, bytes: 10, send_ms: 90 }],
+            spool: SpoolReport::default(),
+            lag_ms: Some(1500),
+            duration_ms: 100,
+            errors: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_metric_has_its_value_and_its_directive() {
+        let document: Value = serde_json::from_str(&line(&report(), "AmpForwarder", "fn", "WARN", 1_700_000_000_000)).unwrap();
+        let expected = [
+            ("Scraped", 130.0),
+            ("Written", 100.0),
+            ("Unchanged", 20.0),
+            ("Rejected", 5.0),
+            ("Lost", 5.0),
+            ("Lag", 1.5),
+            ("ScrapeDuration", 70.0),
+            ("SendDuration", 90.0),
+            ("Failures", 2.0),
+        ];
+        for (name, value) in expected {
+            assert_eq!(document[name].as_f64(), Some(value), "{name}");
+        }
+        let directive = &document["_aws"]["CloudWatchMetrics"][0];
+        let named: Vec<_> = directive["Metrics"].as_array().unwrap().iter().map(|metric| metric["Name"].as_str().unwrap()).collect();
+        assert_eq!(named, expected.map(|(name, _)| name));
+        assert!(named.len() <= 10);
+        assert_eq!(directive["Dimensions"], json!([["FunctionName"]]));
+        assert_eq!(document["FunctionName"], "fn");
+        assert_eq!(document["level"], "WARN");
+        assert_eq!(document["_aws"]["Timestamp"], 1_700_000_000_000_i64);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_absent() {
+        let report = Report { lag_ms: None, scrapes: Vec::new(), ..report() };
+        let text = line(&report, "n", "f", "INFO", 0);
+        let document: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((document.get("Lag"), document.get("ScrapeDuration")), (None, None));
+        assert!(!text.contains('\n') && !text.contains("\"Lag\""));
+    }
+}

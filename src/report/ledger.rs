@@ -1,0 +1,80 @@
+//! Where every sample went.
+
+use serde::Serialize;
+
+/// Every sample that enters ends in exactly one of these counts:
+///
+/// `owed_before + scraped + backfilled = filtered + unchanged + rolled_back + written + deduplicated + rejected + expired + lost + owed_after`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// In the queue or the spool when the tick started.
+    pub owed_before: u64,
+    /// Exposed, those of our own (`up` …) included.
+    pub scraped: u64,
+    /// Fetched from the home for a gap.
+    pub backfilled: u64,
+    /// Dropped by relabelling, out of order within what a tick sees, or too far ahead.
+    pub filtered: u64,
+    /// This series at this timestamp was already sent.
+    pub unchanged: u64,
+    /// Their scrape failed.
+    pub rolled_back: u64,
+    /// Accepted.
+    pub written: u64,
+    /// Accepted from the other replica (202).
+    pub deduplicated: u64,
+    /// In a batch that was refused for good. An upper bound: AMP stores the valid ones of a batch.
+    pub rejected: u64,
+    /// Older than the receiver takes.
+    pub expired: u64,
+    /// Could not be sent, and not be kept.
+    pub lost: u64,
+    /// Still to be sent.
+    pub owed_after: u64,
+}
+
+impl Ledger {
+    /// What came in.
+    #[must_use]
+    pub fn entered(&self) -> u64 {
+        self.owed_before + self.scraped + self.backfilled
+    }
+
+    /// What is accounted for.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.filtered
+            + self.unchanged
+            + self.rolled_back
+            + self.written
+            + self.deduplicated
+            + self.rejected
+            + self.expired
+            + self.lost
+            + self.owed_after
+    }
+
+    /// Whether the equation holds.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        self.entered() == self.ended()
+    }
+
+    /// Adds another remote's, or another tick's between whose ends nothing is owed.
+    pub fn add(&mut self, other: &Self) {
+        let Self { owed_before, scraped, backfilled, filtered, unchanged, rolled_back, written, deduplicated, rejected, expired, lost, owed_after } =
+            other;
+        self.owed_before += owed_before;
+        self.scraped += scraped;
+        self.backfilled += backfilled;
+        self.filtered += filtered;
+        self.unchanged += unchanged;
+        self.rolled_back += rolled_back;
+        self.written += written;
+        self.deduplicated += deduplicated;
+        self.rejected += rejected;
+        self.expired += expired;
+        self.lost += lost;
+        self.owed_after += owed_after;
+    }
+}

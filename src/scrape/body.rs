@@ -1,0 +1,129 @@
+//! From the bytes on the wire to blocks that a parser takes: decompression, limits, and what a block leaves for the next one.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+/// Bytes that a block holds at first. It grows for a longer entry, up to [`MAX_ENTRY`].
+const BLOCK: usize = 64 * 1024;
+
+/// Longest entry (a line, mostly) that is taken. Labels of AMP have at most 2048 bytes, and a series 150 of them.
+pub const MAX_ENTRY: usize = 1024 * 1024;
+
+/// `Content-Encoding`.
+#[derive(Debug)]
+enum Coding {
+    Identity,
+    Gzip {
+        inflate: Box<Decompress>,
+        /// Between members: the body may end here.
+        clean: bool,
+    },
+}
+
+/// Collects decoded bytes.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    coding: Coding,
+    block: Vec<u8>,
+    filled: usize,
+    total: u64,
+}
+
+/// Why a body cannot be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Not gzip, or damaged.
+    #[error("gzip: {0}")]
+    Gzip(String),
+    /// The compressed stream ends early.
+    #[error("gzip: the body ends within the compressed stream")]
+    Cut,
+    /// An entry that no exposition has.
+    #[error("an entry is longer than {MAX_ENTRY} bytes")]
+    EntryTooLong,
+}
+
+impl Blocks {
+    /// For one body.
+    #[must_use]
+    pub(super) fn new(gzip: bool) -> Self {
+        // 15 bits is the largest window, which any gzip may use.
+        let coding = if gzip { Coding::Gzip { inflate: Box::new(Decompress::new_gzip(15)), clean: false } } else { Coding::Identity };
+        Self { coding, block: vec![0; BLOCK], filled: 0, total: 0 }
+    }
+
+    /// Decodes bytes into the block, as far as it has room, and returns how many of `input` it took. A block that is full
+    /// and of which nothing was [`taken`](Self::taken) grows.
+    ///
+    /// # Errors
+    /// [`BodyError`] ends the scrape.
+    pub(super) fn feed(&mut self, input: &[u8]) -> Result<usize, BodyError> {
+        if self.filled == self.block.len() {
+            if self.filled >= MAX_ENTRY {
+                return Err(BodyError::EntryTooLong);
+            }
+            self.block.resize(self.filled * 2, 0);
+        }
+        let room = &mut self.block[self.filled..];
+        let (consumed, produced) = match &mut self.coding {
+            Coding::Identity => {
+                let length = input.len().min(room.len());
+                room[..length].copy_from_slice(&input[..length]);
+                (length, length)
+            }
+            Coding::Gzip { inflate, clean } => {
+                if *clean && !input.is_empty() {
+                    // Go's reader takes concatenated members for one stream.
+                    **inflate = Decompress::new_gzip(15);
+                    *clean = false;
+                }
+                let before = (inflate.total_in(), inflate.total_out());
+                let status = inflate.decompress(input, room, FlushDecompress::None).map_err(|error| BodyError::Gzip(error.to_string()))?;
+                *clean = status == Status::StreamEnd;
+                ((inflate.total_in() - before.0) as usize, (inflate.total_out() - before.1) as usize)
+            }
+        };
+        self.filled += produced;
+        self.total += produced as u64;
+        Ok(consumed)
+    }
+
+    /// Whether the decoder may hold more output for input that it has taken: feed it nothing once more.
+    #[must_use]
+    pub(super) fn is_full(&self) -> bool {
+        self.filled == self.block.len()
+    }
+
+    /// The bytes to be parsed.
+    #[must_use]
+    pub(super) fn filled(&self) -> &[u8] {
+        &self.block[..self.filled]
+    }
+
+    /// Forgets the bytes at the start that were parsed.
+    pub(super) fn taken(&mut self, length: usize) {
+        self.block.copy_within(length..self.filled, 0);
+        self.filled -= length;
+    }
+
+    /// Uncompressed bytes so far.
+    #[must_use]
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Ends the body: what is left to be parsed, with the newline that Prometheus appends.
+    ///
+    /// # Errors
+    /// [`BodyError::Cut`].
+    pub(super) fn finish(&mut self) -> Result<&[u8], BodyError> {
+        // An empty body is fine whatever its encoding says.
+        if let Coding::Gzip { inflate, clean: false } = &self.coding
+            && inflate.total_in() > 0
+        {
+            return Err(BodyError::Cut);
+        }
+        self.block.truncate(self.filled);
+        self.block.push(b'\n');
+        Ok(&self.block)
+    }
+}

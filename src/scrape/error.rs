@@ -1,0 +1,68 @@
+//! Why a scrape failed.
+
+use super::body::BodyError;
+use super::exposition::Stop;
+use crate::net::NetError;
+
+/// A failed scrape: nothing of it is sent, and `up` is 0.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScrapeError {
+    /// No whole answer.
+    #[error("{0}")]
+    Net(#[from] NetError),
+    /// Anything but 200.
+    #[error("http {address}: the server returned HTTP status {status}{}", status_hint(*.status))]
+    Status {
+        /// Scheme, host, port and path.
+        address: String,
+        /// Its status.
+        status: u16,
+    },
+    /// A format that is not parsed.
+    #[error("parse {address}: {cause}")]
+    Format {
+        /// Scheme, host, port and path.
+        address: String,
+        /// What was found.
+        cause: String,
+    },
+    /// The body could not be decoded.
+    #[error("body {address}: {cause}")]
+    Body {
+        /// Scheme, host, port and path.
+        address: String,
+        /// What was wrong with it.
+        cause: BodyError,
+    },
+    /// The exposition is malformed, or a sample was refused.
+    #[error("parse {address}: {cause}")]
+    Exposition {
+        /// Scheme, host, port and path.
+        address: String,
+        /// Where, and why.
+        cause: Stop,
+    },
+    /// `body_size_limit`, `sample_limit` or the memory limit.
+    #[error("scrape {address}: {limit} exceeded{hint}")]
+    Limit {
+        /// Scheme, host, port and path.
+        address: String,
+        /// Which, and its value.
+        limit: String,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+/// What a status of a home most likely means.
+fn status_hint(status: u16) -> &'static str {
+    match status {
+        301..=308 => "; too many redirects: give the final address as target and metrics_path",
+        400 => "; a match[] selector is not valid: Prometheus' own page /graph says what is wrong with it",
+        401 | 403 => "; the home asks for credentials",
+        404 => "; check metrics_path (with --web.route-prefix, /federate is below that prefix)",
+        405 => "; only GET is allowed: is this Prometheus?",
+        503 => "; Prometheus is starting (it replays its write-ahead log) or shutting down",
+        _ => "",
+    }
+}

@@ -1,0 +1,88 @@
+//! What every exposition parser gives, whatever the format: samples by the bytes of their series, labels only on demand.
+//!
+//! Between scrapes the same series come back, so a parser first shows a sample together with the raw bytes of its
+//! series, and works out labels only when the [`Sink`] does not know these bytes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A sample as it stands in an exposition.
+#[derive(Debug, Clone, Copy)]
+pub struct Exposed<'a> {
+    /// The series' raw bytes, value and timestamp aside: its identity within one target.
+    pub series: &'a [u8],
+    /// NaN is always the canonical one: a stale marker cannot be exposed.
+    pub value: f64,
+    /// Milliseconds since 1970, when the exposition gives a timestamp.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// A label as parsed, in the order of the exposition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExposedLabel<'a> {
+    /// Un-escaped name; not validated.
+    pub name: Cow<'a, str>,
+    /// Un-escaped value; may be empty.
+    pub value: Cow<'a, str>,
+    /// Where name and value stand in [`Exposed::series`], when they stand there just as they are.
+    pub span: Option<Span>,
+}
+
+/// A label's place in the raw bytes of its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Where the name starts. Meaningless for the metric name, whose label name is not in the text.
+    pub name: u32,
+    /// Where the value starts.
+    pub value: u32,
+}
+
+/// Takes the samples of one scrape.
+pub trait Sink {
+    /// Takes the sample if its series is known, and says whether it did.
+    ///
+    /// # Errors
+    /// [`Refused`] fails the scrape.
+    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused>;
+
+    /// Takes a sample of a series that [`Sink::known`] did not know. The metric name is the label `__name__`.
+    ///
+    /// # Errors
+    /// [`Refused`] fails the scrape.
+    fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused>;
+}
+
+/// Why a well-formed exposition fails its scrape.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// Why an exposition could not be parsed, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    /// From 1.
+    pub line: u64,
+    /// In bytes, from 1.
+    pub column: u64,
+    /// What was expected, what was found.
+    pub message: String,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Ends a parse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// The exposition is malformed.
+    #[error(transparent)]
+    Malformed(#[from] ParseError),
+    /// The sink refused a sample.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}

@@ -1,0 +1,100 @@
+//! One GET of an exposition.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use crate::net::{self, NetError, Peer};
+
+/// The formats that we parse, as `scrape/scrape.go` `acceptHeader` writes `[PrometheusText1.0.0, PrometheusText0.0.4]`:
+/// `/federate` gives nothing else, and a target that knows only OpenMetrics is better told at once.
+const ACCEPTED: &str = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+
+const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+
+/// What to fetch.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Target, path and parameters.
+    pub url: &'a Url,
+    /// Ask for gzip.
+    pub compression: bool,
+    /// From connecting to the end of the body.
+    pub timeout: Duration,
+}
+
+/// The head of an answer, and its body to come.
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body as it stands on the wire.
+    pub body: Box<dyn Body>,
+}
+
+/// A body that arrives in pieces.
+pub trait Body: Send {
+    /// The next piece; none at a clean end.
+    ///
+    /// # Errors
+    /// A body that is cut, or that takes longer than the request's time-out.
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>>;
+}
+
+/// The home Prometheus: a seam, so that whole ticks run in a simulation.
+pub trait Home: Send + Sync {
+    /// Asks, and returns once the headers are there.
+    ///
+    /// # Errors
+    /// No answer.
+    fn get<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>>;
+}
+
+/// The real one.
+#[derive(Debug, Clone)]
+pub struct HttpHome {
+    client: reqwest::Client,
+}
+
+impl HttpHome {
+    /// Scrapes with this client.
+    #[must_use]
+    pub fn new(client: reqwest::Client) -> Self {
+        Self { client }
+    }
+}
+
+impl Home for HttpHome {
+    fn get<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>> {
+        Box::pin(async move {
+            let mut http = reqwest::Request::new(reqwest::Method::GET, request.url.clone());
+            let headers = http.headers_mut();
+            headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+            // Exactly this token: Prometheus compares it whole (util/httputil/compression.go).
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if request.compression { "gzip" } else { "identity" }));
+            headers.insert(USER_AGENT, HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))));
+            if let Ok(seconds) = HeaderValue::from_str(&request.timeout.as_secs_f64().to_string()) {
+                headers.insert(SCRAPE_TIMEOUT, seconds);
+            }
+            *http.timeout_mut() = Some(request.timeout);
+            let mut response = net::send(&self.client, http, Peer::Home).await?;
+            let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+            Ok(Answer { status, headers, body: Box::new(HttpBody { response }) })
+        })
+    }
+}
+
+struct HttpBody {
+    response: reqwest::Response,
+}
+
+impl Body for HttpBody {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
+        Box::pin(async move { self.response.chunk().await.map_err(|error| NetError::from_reqwest(&error, Peer::Home, self.response.url())) })
+    }
+}

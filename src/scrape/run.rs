@@ -1,0 +1,279 @@
+//! One scrape from its request to its commit.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
+use tokio::time::Instant;
+
+use super::body::Blocks;
+use super::error::ScrapeError;
+use super::exposition::Refused;
+use super::fetch::{Answer, Home, Request};
+use super::intake::{Intake, Rules, Tally};
+use super::target::Target;
+use super::text::TextParser;
+use crate::batch::{Batch, Counts, Staged, Writer};
+use crate::config::ScrapeConfig;
+use crate::net::{NetError, Peer, Phase, redacted};
+use crate::report::Ledger;
+use crate::time::Clock;
+
+/// What a client's own time-out may be late by.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// What all scrapes share.
+#[derive(Clone, Copy)]
+pub struct Scraper<'a> {
+    /// Where expositions come from.
+    pub home: &'a dyn Home,
+    /// The time of day.
+    pub clock: &'a dyn Clock,
+    /// `external_labels`.
+    pub external_labels: &'a BTreeMap<String, String>,
+    /// One for each remote.
+    pub writers: &'a [RefCell<Writer>],
+    /// Whether that many bytes more than what the writers hold fit into `memory_limit`.
+    pub fits: &'a dyn Fn(usize) -> bool,
+}
+
+/// What became of one scrape. It has a commit in any case: of a failed one that of `up` 0 and its like.
+#[derive(Debug)]
+pub struct Scraped {
+    /// When it started, milliseconds since 1970: the timestamp of what has none.
+    pub start_ms: i64,
+    /// From the request to the end of the exposition.
+    pub duration: Duration,
+    /// As `scrape_samples_scraped` and its like say it.
+    pub tally: Tally,
+    /// Uncompressed bytes of the body.
+    pub bytes: u64,
+    /// The home's clock, by its `Date`, against ours: positive when it is ahead. Good to a second.
+    pub ahead_ms: Option<i64>,
+    /// Why it failed.
+    pub error: Option<ScrapeError>,
+    /// One for each remote.
+    pub committed: Vec<Committed>,
+}
+
+/// What a scrape gives one remote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Where its samples went.
+    pub counts: Counts,
+    /// Samples dropped because their scrape failed.
+    pub rolled_back: u64,
+    /// The batches of each scrape number: one, unless a series came more than once.
+    pub scrapes: Vec<Vec<Batch>>,
+}
+
+impl Committed {
+    /// Its counts, as far as they are final: what is fresh is still to be sent.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Ledger {
+            scraped: self.counts.scraped + self.rolled_back,
+            filtered: self.counts.filtered,
+            unchanged: self.counts.unchanged,
+            rolled_back: self.rolled_back,
+            ..Ledger::default()
+        }
+    }
+}
+
+impl Scraper<'_> {
+    /// Scrapes once. The result is always accounted for: see [`Scraped`].
+    pub async fn scrape(&self, job: &ScrapeConfig, target: &Target, timeout: Duration) -> Scraped {
+        let started = Instant::now();
+        let mut scrape = InProgress {
+            scraper: self,
+            job,
+            rules: Rules {
+                target,
+                honor_labels: job.honor_labels,
+                honor_timestamps: job.honor_timestamps,
+                sample_limit: job.sample_limit,
+                external_labels: self.external_labels,
+                start_ms: self.clock.now_ms(),
+            },
+            staged: self.begin(target),
+            tally: Tally::default(),
+            bytes: 0,
+            ahead_ms: None,
+        };
+        // The home's client keeps the time and knows the phase; this one holds whatever the home is, so that a scrape always ends.
+        let outcome = match tokio::time::timeout(timeout + GRACE, scrape.fetch(timeout)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(NetError::timed_out(Phase::Body, Peer::Home, &target.url).into()),
+        };
+        scrape.end(outcome, started.elapsed())
+    }
+
+    fn begin(&self, target: &Target) -> Vec<Staged> {
+        self.writers.iter().map(|writer| writer.borrow_mut().begin(target.index)).collect()
+    }
+}
+
+struct InProgress<'a> {
+    scraper: &'a Scraper<'a>,
+    job: &'a ScrapeConfig,
+    rules: Rules<'a>,
+    staged: Vec<Staged>,
+    tally: Tally,
+    bytes: u64,
+    ahead_ms: Option<i64>,
+}
+
+impl InProgress<'_> {
+    fn address(&self) -> String {
+        redacted(&self.rules.target.url)
+    }
+
+    async fn fetch(&mut self, timeout: Duration) -> Result<(), ScrapeError> {
+        let request = Request { url: &self.rules.target.url, compression: self.job.enable_compression, timeout };
+        let Answer { status, headers, mut body } = self.scraper.home.get(request).await?;
+        self.ahead_ms = self.clock_difference(&headers);
+        if status != 200 {
+            return Err(ScrapeError::Status { address: self.address(), status });
+        }
+        // Anything but exactly gzip is taken as it is (scrape/scrape.go readResponse).
+        let gzip = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
+        let mut blocks = Blocks::new(gzip);
+        let mut parser = TextParser::default();
+        let mut checked = false;
+        while let Some(chunk) = body.chunk().await? {
+            if chunk.is_empty() {
+                continue;
+            }
+            if !checked {
+                // An empty body is a success whatever its type (scrape/scrape_append_v2.go append).
+                self.check_format(&headers)?;
+                checked = true;
+            }
+            let mut rest = &chunk[..];
+            loop {
+                let taken = blocks.feed(rest).map_err(|cause| ScrapeError::Body { address: self.address(), cause })?;
+                rest = &rest[taken..];
+                let full = blocks.is_full();
+                self.bytes = blocks.total();
+                self.check_limits()?;
+                let parsed = self.parse(&mut parser, blocks.filled(), false)?;
+                blocks.taken(parsed);
+                if rest.is_empty() && !full {
+                    break;
+                }
+            }
+        }
+        if checked {
+            let address = self.address();
+            let rest = blocks.finish().map_err(|cause| ScrapeError::Body { address, cause })?;
+            self.parse(&mut parser, rest, true)?;
+        }
+        self.check_sample_limit()
+    }
+
+    fn clock_difference(&self, headers: &HeaderMap) -> Option<i64> {
+        let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+        let date_ms = date.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis();
+        Some(i64::try_from(date_ms).ok()? - self.scraper.clock.now_ms())
+    }
+
+    /// `model/textparse/interface.go` `extractMediaType`: Prometheus 3 guesses nothing.
+    fn check_format(&self, headers: &HeaderMap) -> Result<(), ScrapeError> {
+        let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let cause = match media_type.as_str() {
+            "text/plain" => return Ok(()),
+            "" => "the target sends no Content-Type: it is not taken for an exposition".to_owned(),
+            "application/openmetrics-text" | "application/vnd.google.protobuf" => {
+                format!("Content-Type \"{media_type}\" is not supported: only the text format 0.0.4 is")
+            }
+            _ => format!("Content-Type \"{media_type}\" is no exposition: check address and metrics_path"),
+        };
+        Err(ScrapeError::Format { address: self.address(), cause })
+    }
+
+    fn parse(&mut self, parser: &mut TextParser, block: &[u8], last: bool) -> Result<usize, ScrapeError> {
+        let mut intake = Intake::new(self.rules, self.scraper.writers, &mut self.staged, &mut self.tally);
+        parser.parse(block, last, &mut intake).map_err(|cause| ScrapeError::Exposition { address: redacted(&self.rules.target.url), cause })
+    }
+
+    fn check_limits(&self) -> Result<(), ScrapeError> {
+        let limit = |limit: String, hint| Err(ScrapeError::Limit { address: self.address(), limit, hint });
+        let body_limit = self.job.body_size_limit;
+        // At the limit is too much (scrape/scrape.go readResponse).
+        if body_limit > 0 && self.bytes >= body_limit {
+            return limit(format!("body_size_limit of {body_limit} bytes"), "");
+        }
+        if !(self.scraper.fits)(self.staged.iter().map(Staged::memory).sum()) {
+            return limit("memory_limit".to_owned(), ": give the function more memory, or select fewer series with match[]");
+        }
+        Ok(())
+    }
+
+    fn check_sample_limit(&self) -> Result<(), ScrapeError> {
+        if self.rules.sample_limit == 0 || self.tally.post_relabel <= self.rules.sample_limit {
+            return Ok(());
+        }
+        let limit = format!("sample_limit of {} ({} samples)", self.rules.sample_limit, self.tally.post_relabel);
+        Err(ScrapeError::Limit { address: self.address(), limit, hint: "" })
+    }
+
+    /// Commits the scrape, or rolls it back, with the series that report on it.
+    fn end(mut self, outcome: Result<(), ScrapeError>, duration: Duration) -> Scraped {
+        let mut rolled_back = vec![0; self.staged.len()];
+        let mut error = outcome.err();
+        if error.is_some() {
+            self.roll_back(&mut rolled_back);
+        }
+        let committed = loop {
+            let reported = self.report(error.is_none(), duration);
+            match reported.map_err(|refused| refused.0).and_then(|()| self.commit()) {
+                Ok(committed) => break committed,
+                // Only a batch beyond snappy's 4 GiB: max_request_bytes keeps them smaller.
+                Err(cause) if error.is_none() => {
+                    error = Some(ScrapeError::Format { address: self.address(), cause });
+                    self.roll_back(&mut rolled_back);
+                }
+                Err(_) => break vec![Committed::default(); rolled_back.len()],
+            }
+        };
+        let mut committed = committed;
+        for (committed, rolled_back) in committed.iter_mut().zip(rolled_back) {
+            committed.rolled_back = rolled_back;
+        }
+        Scraped { start_ms: self.rules.start_ms, duration, tally: self.tally, bytes: self.bytes, ahead_ms: self.ahead_ms, error, committed }
+    }
+
+    fn roll_back(&mut self, rolled_back: &mut [u64]) {
+        let fresh = self.scraper.begin(self.rules.target);
+        let failed = std::mem::replace(&mut self.staged, fresh);
+        for ((writer, staged), rolled_back) in self.scraper.writers.iter().zip(failed).zip(rolled_back) {
+            *rolled_back += staged.counts.scraped;
+            writer.borrow_mut().rollback(staged);
+        }
+    }
+
+    /// `scrape/scrape.go` `report`.
+    fn report(&mut self, succeeded: bool, duration: Duration) -> Result<(), Refused> {
+        let tally = self.tally;
+        let mut intake = Intake::new(self.rules, self.scraper.writers, &mut self.staged, &mut self.tally);
+        intake.own("up", if succeeded { 1.0 } else { 0.0 })?;
+        intake.own("scrape_duration_seconds", duration.as_secs_f64())?;
+        intake.own("scrape_samples_scraped", tally.scraped as f64)?;
+        intake.own("scrape_samples_post_metric_relabeling", tally.post_relabel as f64)?;
+        intake.own("scrape_series_added", tally.series_added as f64)
+    }
+
+    fn commit(&mut self) -> Result<Vec<Committed>, String> {
+        let staged = std::mem::take(&mut self.staged);
+        let commit = |(writer, staged): (&RefCell<Writer>, Staged)| {
+            let counts = staged.counts;
+            let scrapes = writer.borrow_mut().commit(staged).map_err(|error| format!("compress: {error}"))?;
+            Ok(Committed { counts, rolled_back: 0, scrapes })
+        };
+        self.scraper.writers.iter().zip(staged).map(commit).collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! Remote write 1.0 over HTTP, signed where configured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use ::http::{Method, Uri};
+use futures_util::future::BoxFuture;
+use reqwest::{Client, Response};
+use tokio::time::Instant;
+
+use super::denial::{DenialContext, denial_hint};
+use super::remote::{Answer, PostError, PostRequest, Remote};
+use super::sign::{SignError, Signer};
+use crate::config::RemoteWrite;
+use crate::net::aws::{AwsError, signing_identity};
+use crate::net::{ClientError, ClientOptions, Peer, client, redacted, send};
+use crate::time::Clock;
+
+const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
+const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
+
+/// Of an answer's body; more is read, up to [`DRAIN_BYTES`], so that the connection can be used again.
+const BODY_BYTES: usize = 1024;
+const DRAIN_BYTES: usize = 64 << 10;
+/// The status has said it all: a body that stalls is not worth the rest of the time-out.
+const BODY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A remote that cannot be posted to as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No region to sign for.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// A header of the configuration.
+    #[error("remote_write header {0}: not a valid HTTP header")]
+    Header(String),
+    /// The URL of the configuration.
+    #[error("remote_write url: {0}")]
+    Url(String),
+}
+
+/// The real [`Remote`].
+pub struct HttpRemote {
+    address: String,
+    trailing_slash: bool,
+    uri: Uri,
+    headers: HeaderMap,
+    pooled: Client,
+    /// Keeps no connection.
+    fresh: Client,
+    signer: Option<Signer>,
+    clock: Arc<dyn Clock>,
+}
+
+impl HttpRemote {
+    /// For an entry of `remote_write`. Reads AWS' files where the entry is signed, and touches no network.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub async fn new(config: &RemoteWrite, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
+        let signer = match &config.sigv4 {
+            Some(sigv4) => Some(Signer::new(signing_identity(sigv4).await?, &sigv4.service_name)),
+            None => None,
+        };
+        Self::with_signer(config, signer, clock)
+    }
+
+    /// As [`HttpRemote::new`], with another source of signatures.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn with_signer(config: &RemoteWrite, signer: Option<Signer>, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
+        // A shorter bound than the request's own tells a dead path from a slow receiver.
+        let options =
+            ClientOptions { connect_timeout: ClientOptions::default().connect_timeout.min(config.remote_timeout / 2), ..ClientOptions::default() };
+        Ok(Self {
+            address: redacted(&config.url),
+            trailing_slash: config.url.path().ends_with("/remote_write/"),
+            uri: config.url.as_str().parse().map_err(|error: http::uri::InvalidUri| RemoteError::Url(error.to_string()))?,
+            headers: headers(config)?,
+            pooled: client(&options)?,
+            fresh: client(&ClientOptions { idle_timeout: Duration::ZERO, ..options })?,
+            signer,
+            clock,
+        })
+    }
+
+    async fn exchange(&self, post: PostRequest<'_>) -> Result<Answer, PostError> {
+        let until = Instant::now() + post.timeout;
+        let mut request = http::Request::new(post.body.clone());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        if post.attempt > 0 {
+            request.headers_mut().insert(RETRY_ATTEMPT, post.attempt.into());
+        }
+        if let Some(signer) = &self.signer {
+            let now_ms = self.clock.now_ms();
+            signer.sign(&mut request, now_ms, post.fresh_credentials, post.timeout).await.map_err(PostError::Sign)?;
+        }
+        let mut request =
+            reqwest::Request::try_from(request).map_err(|error| PostError::Sign(SignError::Request(error.without_url().to_string())))?;
+        *request.timeout_mut() = Some(until.saturating_duration_since(Instant::now()));
+        let client = if post.fresh_connection { &self.fresh } else { &self.pooled };
+        let response = send(client, request, Peer::Remote).await.map_err(PostError::Net)?;
+        Ok(answer(response).await)
+    }
+}
+
+impl Remote for HttpRemote {
+    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+        Box::pin(self.exchange(request))
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn hint(&self, answer: &Answer) -> Option<&'static str> {
+        if !matches!(answer.status, 401 | 403 | 404 | 405) {
+            return None;
+        }
+        let context = DenialContext { signed: self.signer.is_some(), trailing_slash: self.trailing_slash };
+        Some(denial_hint(answer.status, &answer.headers, &answer.body, context))
+    }
+}
+
+/// Just those of storage/remote/client.go `Store`, after the user's own.
+fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        let invalid = || RemoteError::Header(name.clone());
+        let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
+        value.set_sensitive(true);
+        headers.insert(name.parse::<HeaderName>().map_err(|_| invalid())?, value);
+    }
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
+    Ok(headers)
+}
+
+/// Whatever happens to the body, the status stands.
+async fn answer(mut response: Response) -> Answer {
+    let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
+    let mut body = Vec::new();
+    let read = async {
+        let mut drained = 0;
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = BODY_BYTES.saturating_sub(body.len()).min(chunk.len());
+            body.extend_from_slice(&chunk[..room]);
+            drained += chunk.len();
+            if drained > DRAIN_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(BODY_PATIENCE, read).await;
+    Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+}

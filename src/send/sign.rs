@@ -1,0 +1,135 @@
+//! AWS Signature Version 4, with credentials as fresh as they need be.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::net::aws::{AwsError, SigningIdentity, cause};
+
+/// A request that could not be signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// No usable credentials.
+    #[error(transparent)]
+    Credentials(#[from] AwsError),
+    /// The credentials' source did not answer in time.
+    #[error("no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway")]
+    TimedOut(Duration),
+    /// A header or the URL cannot be signed.
+    #[error("cannot sign the request: {0}")]
+    Request(String),
+}
+
+impl SignError {
+    /// Whether trying again within the tick is pointless.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion))
+    }
+}
+
+/// Credentials are fetched anew this long before they expire.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
+/// Credentials that do not say when they expire are read afresh each tick.
+const UNDATED_FOR: Duration = Duration::from_secs(50);
+/// Shards that are denied together refresh once together.
+const REFRESH_TOGETHER: Duration = Duration::from_secs(2);
+
+/// Signs requests of one remote.
+#[derive(Debug)]
+pub struct Signer {
+    identity: SigningIdentity,
+    service: String,
+    cached: Mutex<Option<Cached>>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    credentials: Credentials,
+    /// By the wall clock: a monotonic one may not count the time that a Lambda is frozen.
+    fetched: SystemTime,
+    fetched_at: Instant,
+}
+
+impl Signer {
+    /// `service` is part of the signature: `aps` for AMP.
+    #[must_use]
+    pub fn new(identity: SigningIdentity, service: impl Into<String>) -> Self {
+        Self { identity, service: service.into(), cached: Mutex::new(None) }
+    }
+
+    /// Adds the signature's headers to `request`, as of `now_ms`. `fresh` asks the credentials' source again whatever the cache holds.
+    ///
+    /// # Errors
+    /// [`SignError`], within `timeout`.
+    pub async fn sign(&self, request: &mut http::Request<bytes::Bytes>, now_ms: i64, fresh: bool, timeout: Duration) -> Result<(), SignError> {
+        let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
+        let credentials = tokio::time::timeout(timeout, self.credentials(now, fresh)).await.map_err(|_| SignError::TimedOut(timeout))??;
+        apply(request, credentials, self.identity.region.as_ref(), &self.service, now)
+    }
+
+    async fn credentials(&self, now: SystemTime, fresh: bool) -> Result<Credentials, SignError> {
+        let mut cached = self.cached.lock().await;
+        if let Some(known) = &*cached {
+            let just_fetched = known.fetched_at.elapsed() < REFRESH_TOGETHER;
+            if known.usable_at(now) && (!fresh || just_fetched) {
+                return Ok(known.credentials.clone());
+            }
+        }
+        let credentials = self.identity.credentials.provide_credentials().await.map_err(|error| match &error {
+            CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
+            _ => AwsError::Credentials(cause(&error)),
+        })?;
+        *cached = Some(Cached { credentials: credentials.clone(), fetched: now, fetched_at: Instant::now() });
+        Ok(credentials)
+    }
+}
+
+impl Cached {
+    fn usable_at(&self, now: SystemTime) -> bool {
+        let until = match self.credentials.expiry() {
+            Some(expiry) => expiry.checked_sub(EXPIRY_MARGIN).unwrap_or(UNIX_EPOCH),
+            None => self.fetched + UNDATED_FOR,
+        };
+        now < until
+    }
+}
+
+/// The body's hash is signed but, as in prometheus/sigv4, not sent as a header of its own. The session token is signed.
+fn apply(request: &mut http::Request<bytes::Bytes>, credentials: Credentials, region: &str, service: &str, now: SystemTime) -> Result<(), SignError> {
+    let failed = |error: &dyn std::error::Error| SignError::Request(cause_of(error));
+    let identity = credentials.into();
+    let params: SigningParams<'_> = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(service)
+        .time(now)
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|error| failed(&error))?
+        .into();
+    let mut headers = Vec::with_capacity(request.headers().len());
+    for (name, value) in request.headers() {
+        let value = value.to_str().map_err(|_| SignError::Request(format!("the value of header {name} is not visible ASCII")))?;
+        headers.push((name.as_str(), value));
+    }
+    let uri = request.uri().to_string();
+    let signable = SignableRequest::new(request.method().as_str(), uri.as_str(), headers.into_iter(), SignableBody::Bytes(request.body()))
+        .map_err(|error| failed(&error))?;
+    let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
+    instructions.apply_to_request_http1x(request);
+    Ok(())
+}
+
+fn cause_of(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

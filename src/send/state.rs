@@ -1,0 +1,183 @@
+//! What all shards of a remote must know of each other.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+
+/// Below this, a smaller limit would not help.
+const MIN_REQUEST_BYTES: usize = 16 << 10;
+
+/// A try that did not end well, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// `None` without an answer.
+    pub status: Option<u16>,
+    /// Phase, address and cause, or the answer.
+    pub message: String,
+    /// Likely cause and next step of an answer that denies. Those of network errors are part of the message.
+    pub hint: Option<&'static str>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a remote gets no more requests in this tick.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// 401 or 403 even with fresh credentials, or no credentials at all.
+    Denied(Failure),
+    /// 404, 405, or no receiver at that URL.
+    Misconfigured(Failure),
+}
+
+impl Stop {
+    /// What was answered.
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        match self {
+            Self::Denied(failure) | Self::Misconfigured(failure) => failure,
+        }
+    }
+}
+
+/// Shared by the shards of one remote, kept for the process.
+#[derive(Debug)]
+pub struct RemoteState {
+    inner: Mutex<Inner>,
+    stopping: Notify,
+    probe: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    stop: Option<Stop>,
+    /// It was stopped in an earlier tick, and nothing has come through since.
+    probing: bool,
+    back_off_until: Option<Instant>,
+    request_bytes: usize,
+    last_failure: Option<Failure>,
+    rng: Rng,
+}
+
+impl RemoteState {
+    /// `max_request_bytes` is `forwarder.max_request_bytes`; `rng` draws the back-offs.
+    #[must_use]
+    pub fn new(max_request_bytes: usize, rng: Rng) -> Self {
+        Self {
+            inner: Mutex::new(Inner { stop: None, probing: false, back_off_until: None, request_bytes: max_request_bytes, last_failure: None, rng }),
+            stopping: Notify::new(),
+            probe: Arc::default(),
+        }
+    }
+
+    /// Forgets what held only for the last tick. A remote that was stopped is probed with one batch before the others follow.
+    pub fn begin_tick(&self) {
+        let mut inner = self.lock();
+        inner.probing |= inner.stop.take().is_some();
+        inner.last_failure = None;
+        // Tokio's clock may not have counted a freeze: a time-out of the last tick means nothing now.
+        inner.back_off_until = None;
+    }
+
+    /// Whether and why it gets no more requests in this tick.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Stop> {
+        self.lock().stop.clone()
+    }
+
+    /// Until when the receiver asked all shards to wait; `None` when it did not, or that time has passed.
+    #[must_use]
+    pub fn back_off_until(&self) -> Option<Instant> {
+        self.lock().back_off_until.filter(|until| *until > Instant::now())
+    }
+
+    /// Uncompressed bytes at which batches must close: less than configured once a 413 was answered.
+    #[must_use]
+    pub fn max_request_bytes(&self) -> usize {
+        self.lock().request_bytes
+    }
+
+    /// The latest of this tick.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<Failure> {
+        self.lock().last_failure.clone()
+    }
+
+    pub(super) fn stop(&self, stop: Stop) {
+        {
+            let mut inner = self.lock();
+            if inner.stop.is_some() {
+                return;
+            }
+            tracing::error!(reason = %stop.failure(), "the remote refuses everything: no more requests in this tick");
+            inner.last_failure = Some(stop.failure().clone());
+            inner.stop = Some(stop);
+        }
+        self.stopping.notify_waiters();
+    }
+
+    pub(super) fn failed(&self, failure: &Failure) {
+        self.lock().last_failure = Some(failure.clone());
+    }
+
+    pub(super) fn back_off(&self, until: Instant) {
+        let mut inner = self.lock();
+        inner.back_off_until = inner.back_off_until.max(Some(until));
+    }
+
+    pub(super) fn draw(&self, backoff: &mut Backoff, retry_after: Option<Duration>) -> Duration {
+        backoff.next(retry_after, &mut self.lock().rng)
+    }
+
+    /// A batch of `raw_len` uncompressed bytes was too large. One that was built under a larger limit says nothing about the present one.
+    pub(super) fn too_large(&self, raw_len: u32) {
+        let mut inner = self.lock();
+        if usize::try_from(raw_len).unwrap_or(usize::MAX) <= inner.request_bytes {
+            inner.request_bytes = (inner.request_bytes / 2).max(MIN_REQUEST_BYTES.min(inner.request_bytes));
+        }
+    }
+
+    /// The receiver takes requests: the other shards may follow.
+    pub(super) fn accepts(&self) {
+        self.lock().probing = false;
+    }
+
+    /// Waits for its turn where the remote must be probed first; the turn lasts as long as the guard.
+    pub(super) async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
+        if !self.lock().probing {
+            return None;
+        }
+        let turn = Arc::clone(&self.probe).lock_owned().await;
+        self.lock().probing.then_some(turn)
+    }
+
+    /// Sleeps, but not on once the remote is stopped.
+    pub(super) async fn sleep_until(&self, until: Instant) {
+        let mut stopping = std::pin::pin!(self.stopping.notified());
+        stopping.as_mut().enable();
+        if self.stopped().is_some() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => {}
+            () = stopping => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

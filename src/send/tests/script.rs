@@ -1,0 +1,193 @@
+//! A remote that answers as scripted, and a bench to deliver on.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use ::http::HeaderMap;
+use ::http::header::RETRY_AFTER;
+use bytes::Bytes;
+use fastrand::Rng;
+use futures_util::future::BoxFuture;
+use prost::Message as _;
+use tokio::time::Instant;
+
+use crate::batch::Batch;
+use crate::batch::proto::{Label, Sample, TimeSeries, WriteRequest};
+use crate::net::aws::AwsError;
+use crate::net::{NetError, Peer, Phase};
+use crate::send::{Answer, DeliverContext, DeliverSettings, Delivery, PostError, PostRequest, Remote, RemoteState, SignError, deliver};
+use crate::time::TokioClock;
+
+pub(super) const START_MS: i64 = 1_795_176_000_000;
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+pub(super) enum Reply {
+    Status(u16),
+    Body(u16, &'static str),
+    RetryAfter(u16, &'static str),
+    Stale,
+    TimedOut,
+    NoCredentials,
+    NoSts,
+    /// No answer, ever.
+    Hang,
+    /// After a while, a status.
+    Late(Duration, u16),
+    /// 413 for more samples than that, else 200.
+    AtMost(u32),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Post {
+    pub(super) after: Duration,
+    pub(super) samples: u32,
+    pub(super) attempt: u32,
+    pub(super) timeout: Duration,
+    pub(super) fresh_connection: bool,
+    pub(super) fresh_credentials: bool,
+}
+
+/// Answers as scripted; the last reply repeats.
+pub(super) struct Script {
+    pub(super) replies: Mutex<VecDeque<Reply>>,
+    pub(super) posts: Mutex<Vec<Post>>,
+    pub(super) start: Instant,
+}
+
+impl Script {
+    pub(super) fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self { replies: Mutex::new(replies.into_iter().collect()), posts: Mutex::default(), start: Instant::now() }
+    }
+
+    pub(super) fn posts(&self) -> Vec<Post> {
+        self.posts.lock().unwrap().clone()
+    }
+
+    fn next(&self) -> Reply {
+        let mut replies = self.replies.lock().unwrap();
+        if replies.len() > 1 { replies.pop_front().unwrap() } else { replies[0].clone() }
+    }
+}
+
+impl Remote for Script {
+    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+        let samples = decode(request.body).timeseries.len() as u32;
+        self.posts.lock().unwrap().push(Post {
+            after: self.start.elapsed(),
+            samples,
+            attempt: request.attempt,
+            timeout: request.timeout,
+            fresh_connection: request.fresh_connection,
+            fresh_credentials: request.fresh_credentials,
+        });
+        let reply = self.next();
+        let timeout = request.timeout;
+        Box::pin(async move {
+            let answer = |status, body: &str| Ok(Answer { status, headers: HeaderMap::new(), body: body.to_owned() });
+            let net = |stale_connection| {
+                Err(PostError::Net(NetError {
+                    phase: Phase::Http,
+                    peer: Peer::Remote,
+                    address: "https://aps".to_owned(),
+                    cause: "connection reset".to_owned(),
+                    timed_out: false,
+                    stale_connection,
+                    hint: None,
+                }))
+            };
+            match reply {
+                Reply::Status(status) => answer(status, ""),
+                Reply::Body(status, body) => answer(status, body),
+                Reply::RetryAfter(status, value) => {
+                    let mut headers = HeaderMap::new();
+                    headers.insert(RETRY_AFTER, value.parse().unwrap());
+                    Ok(Answer { status, headers, body: String::new() })
+                }
+                Reply::Stale => net(true),
+                Reply::TimedOut => {
+                    tokio::time::sleep(timeout).await;
+                    net(false)
+                }
+                Reply::NoCredentials => Err(PostError::Sign(SignError::Credentials(AwsError::NoCredentials("none".to_owned())))),
+                Reply::NoSts => Err(PostError::Sign(SignError::TimedOut(timeout))),
+                Reply::Hang => std::future::pending().await,
+                Reply::Late(wait, status) => {
+                    tokio::time::sleep(wait).await;
+                    answer(status, "")
+                }
+                Reply::AtMost(most) => answer(if samples > most { 413 } else { 200 }, ""),
+            }
+        })
+    }
+
+    fn address(&self) -> &str {
+        "https://aps"
+    }
+
+    fn hint(&self, answer: &Answer) -> Option<&'static str> {
+        (answer.status == 403).then_some("ask the owner")
+    }
+}
+
+pub(super) fn decode(body: &[u8]) -> WriteRequest {
+    WriteRequest::decode(&*snap::raw::Decoder::new().decompress_vec(body).unwrap()).unwrap()
+}
+
+/// As many samples, the newest at `START_MS`.
+pub(super) fn batch(samples: i64) -> Batch {
+    let series = |n: i64| TimeSeries {
+        labels: vec![Label { name: "__name__".to_owned(), value: format!("m{n}") }],
+        samples: vec![Sample { value: 1.0, timestamp: START_MS - n }],
+        histograms: Vec::new(),
+    };
+    let raw = WriteRequest { timeseries: (0..samples).map(series).collect() }.encode_to_vec();
+    Batch {
+        body: Bytes::from(snap::raw::Encoder::new().compress_vec(&raw).unwrap()),
+        samples: samples as u32,
+        raw_len: raw.len() as u32,
+        min_ms: START_MS - samples + 1,
+        max_ms: START_MS,
+    }
+}
+
+pub(super) struct Bench {
+    pub(super) settings: DeliverSettings,
+    pub(super) state: RemoteState,
+    pub(super) clock: TokioClock,
+    pub(super) deadline: Instant,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self {
+            settings: DeliverSettings {
+                remote_timeout: 5 * SECOND,
+                min_backoff: Duration::from_millis(30),
+                max_backoff: 5 * SECOND,
+                retry_on_http_429: true,
+                sample_age_limit: None,
+            },
+            state: RemoteState::new(1_000_000, Rng::with_seed(1)),
+            clock: TokioClock::starting_at(START_MS),
+            deadline: Instant::now() + 40 * SECOND,
+        }
+    }
+
+    pub(super) async fn deliver(&self, remote: &Script, batch: &Batch) -> Delivery {
+        let context = DeliverContext { settings: &self.settings, state: &self.state, clock: &self.clock, deadline: self.deadline };
+        let delivery = deliver(remote, batch, &context).await;
+        let placed =
+            delivery.written + delivery.deduplicated + delivery.rejected_samples() + delivery.expired_samples() + delivery.undelivered_samples();
+        assert_eq!(placed, u64::from(batch.samples), "each sample is in one place: {delivery:?}");
+        assert!(Instant::now() <= self.deadline, "a delivery outlived its deadline");
+        delivery
+    }
+
+    pub(super) async fn run(&self, replies: &[Reply], samples: i64) -> (Delivery, Vec<Post>) {
+        let remote = Script::new(replies.iter().cloned());
+        let delivery = self.deliver(&remote, &batch(samples)).await;
+        (delivery, remote.posts())
+    }
+}

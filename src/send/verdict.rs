@@ -1,0 +1,171 @@
+//! What an answer means for the batch that it answers: the table.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use ::http::HeaderMap;
+use ::http::header::RETRY_AFTER;
+
+/// What becomes of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Stored.
+    Written,
+    /// Dropped on purpose by the receiver's HA deduplication; never retried.
+    Deduplicated,
+    /// Refused for good, at least in part: AMP stores the valid samples of a refused request. Never resent.
+    Rejected,
+    /// Credentials or permissions: try once with fresh ones, then no more requests to this remote.
+    Denied,
+    /// The URL does not lead to a receiver: no more requests to this remote.
+    Misconfigured,
+    /// To be split and sent again.
+    TooLarge,
+    /// To be sent again, not before `after` where the receiver names a time.
+    Retry {
+        /// From `Retry-After`, at most an hour.
+        after: Option<Duration>,
+    },
+}
+
+/// What the table depends on beside the answer.
+#[derive(Debug, Clone, Copy)]
+pub struct VerdictOptions {
+    /// `queue_config.retry_on_http_429`.
+    pub retry_on_http_429: bool,
+    /// Milliseconds since 1970: a `Retry-After` may be a date.
+    pub now_ms: i64,
+}
+
+/// Longest `Retry-After` that is believed.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// The verdict on an answer. `body` is its beginning, as text.
+#[must_use]
+pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOptions) -> Verdict {
+    match status {
+        // distributor.go: HA "replicas did not match" is a 202.
+        202 => Verdict::Deduplicated,
+        200..=299 => Verdict::Written,
+        401 | 403 => Verdict::Denied,
+        404 | 405 => Verdict::Misconfigured,
+        413 => Verdict::TooLarge,
+        408 | 425 => Verdict::Retry { after: retry_after(headers, options.now_ms) },
+        429 if options.retry_on_http_429 && !names_series_limit(body) => Verdict::Retry { after: retry_after(headers, options.now_ms) },
+        400..=499 => Verdict::Rejected,
+        500..=599 => Verdict::Retry { after: retry_after(headers, options.now_ms) },
+        // A redirected POST is final in storage/remote/client.go too, and nothing was stored: the URL is wrong, not the samples.
+        _ => Verdict::Misconfigured,
+    }
+}
+
+/// A 429 for the number of active series, which no retry clears; one for the ingestion rate names no series limit (cortex distributor.go, ingester.go).
+fn names_series_limit(body: &str) -> bool {
+    let body = body.to_ascii_lowercase();
+    ["series limit", "active series", "max series"].iter().any(|limit| body.contains(limit))
+}
+
+/// Seconds or an HTTP date, as storage/remote/client.go `retryAfterDuration`; nonsense counts as absent.
+fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            at.saturating_sub(Duration::from_millis(u64::try_from(now_ms).unwrap_or(0)))
+        }
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Fri, 20 Nov 2026 12:00:00 GMT
+    const NOW_MS: i64 = 1_795_176_000_000;
+
+    fn judge(status: u16, retry_after: Option<&str>, body: &str, retry_on_http_429: bool) -> Verdict {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+        }
+        verdict(status, &headers, body, &VerdictOptions { retry_on_http_429, now_ms: NOW_MS })
+    }
+
+    #[test]
+    fn each_row_of_the_table() {
+        let retry = Verdict::Retry { after: None };
+        let rows: &[(&[u16], Verdict)] = &[
+            (&[200, 201, 204, 206], Verdict::Written),
+            (&[202], Verdict::Deduplicated),
+            (&[400, 402, 406, 407, 409, 410, 411, 412, 414, 415, 417, 418, 421, 422, 431, 451, 499], Verdict::Rejected),
+            (&[401, 403], Verdict::Denied),
+            (&[404, 405], Verdict::Misconfigured),
+            (&[413], Verdict::TooLarge),
+            (&[408, 425, 429], retry),
+            (&[500, 501, 502, 503, 504, 529, 599], retry),
+            (&[0, 100, 101, 300, 301, 302, 303, 304, 307, 308, 600, 999], Verdict::Misconfigured),
+        ];
+        for (statuses, expected) in rows {
+            for &status in *statuses {
+                assert_eq!(judge(status, None, "", true), *expected, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_429_is_retried_only_for_its_rate_and_only_where_wanted() {
+        let rate = "ingestion rate limit (100) exceeded while adding 50 samples and 0 metadata";
+        assert_eq!(judge(429, None, rate, true), Verdict::Retry { after: None });
+        assert_eq!(judge(429, None, "{\"message\":\"Rate exceeded\"}", true), Verdict::Retry { after: None });
+        assert_eq!(judge(429, None, rate, false), Verdict::Rejected);
+        for limit in [
+            "per-user series limit of 5000000 exceeded, contact administrator to raise it",
+            "per-metric series limit of 50000 exceeded",
+            "Active series limit exceeded",
+        ] {
+            assert_eq!(judge(429, Some("5"), limit, true), Verdict::Rejected, "{limit}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_bounded() {
+        let rows = [
+            ("7", Some(7)),
+            (" 7 ", Some(7)),
+            ("0", Some(0)),
+            ("86400", Some(3600)),
+            ("18446744073709551616", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            ("Fri, 20 Nov 2026 12:00:09 GMT", Some(9)),
+            ("Fri, 20 Nov 2026 11:59:00 GMT", Some(0)),
+            ("Fri, 20 Nov 2099 12:00:00 GMT", Some(3600)),
+        ];
+        for (value, seconds) in rows {
+            let expected = Verdict::Retry { after: seconds.map(Duration::from_secs) };
+            for status in [408, 425, 429, 500, 503] {
+                assert_eq!(judge(status, Some(value), "", true), expected, "{status} {value:?}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever comes: a verdict, and samples are called done only where the receiver says so.
+        #[test]
+        fn every_answer_has_a_verdict(status: u16, body in ".{0,200}", after in proptest::option::of("[ -~]{0,40}"), policy: bool) {
+            let verdict = judge(status, after.as_deref(), &body, policy);
+            prop_assert_eq!(matches!(verdict, Verdict::Written | Verdict::Deduplicated), (200..300).contains(&status));
+            if verdict == Verdict::Rejected {
+                prop_assert!((400..500).contains(&status));
+            }
+            if let Verdict::Retry { after: Some(after) } = verdict {
+                prop_assert!(after <= MAX_RETRY_AFTER);
+            }
+        }
+    }
+}

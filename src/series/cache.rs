@@ -1,0 +1,326 @@
+//! What a warm process remembers of each series of one remote, as it stood in the exposition: what was made of it, and
+//! the last timestamp that was taken of it.
+//!
+//! A known series costs one hash, one look-up and two numbers. Series are found by the hash of their raw bytes; because
+//! different bytes may mean the same labels (another order, a relabelling that drops a label), timestamps belong to the first
+//! entry of a label set, and later ones are aliases of it.
+//!
+//! Timestamps are taken within a transaction, a scrape: [`SeriesCache::rollback`] puts back what they were. Entries stay.
+
+use hashbrown::HashTable;
+
+use super::labels::Labels;
+use super::recipe::{self, Literals};
+
+/// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows a series for 5 minutes
+/// after its last sample, so one that comes back later has a new sample.
+const KEEP_UNSEEN: u32 = 10;
+
+/// No timestamp was taken yet, or it was forgotten.
+const NEVER: i64 = i64::MIN;
+
+/// Identity of a series within one remote: a hash of its raw bytes and its target.
+///
+/// 128 bits: a collision would encode one series' bytes by another's recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key(u64, u64);
+
+impl Key {
+    /// The key of raw bytes exposed by a target.
+    #[inline]
+    #[must_use]
+    pub fn new(target: u16, raw: &[u8]) -> Self {
+        let hash = xxhash_rust::xxh3::xxh3_128_with_seed(raw, u64::from(target));
+        Self((hash >> 64) as u64, hash as u64)
+    }
+}
+
+/// A scrape in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transaction {
+    id: u32,
+    target: u16,
+}
+
+/// What a sample is to a series' last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    /// Newer. `nth` counts the samples of this series that this scrape gave before.
+    Fresh {
+        /// 0 for nearly all.
+        nth: u16,
+    },
+    /// Already sent.
+    Unchanged,
+    /// Older, or a second value for the same time.
+    OutOfOrder,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Key,
+    labels: u64,
+    last_ms: i64,
+    /// `last_ms` before `transaction`.
+    before_ms: i64,
+    transaction: u32,
+    recipe_at: u32,
+    recipe_len: u32,
+    /// The entry that holds this label set's timestamps: mostly itself.
+    primary: u32,
+    /// Scrapes of its target when it was last seen.
+    seen: u32,
+    target: u16,
+    nth: u16,
+}
+
+/// The series of one remote.
+#[derive(Debug, Default)]
+pub struct SeriesCache {
+    entries: Vec<Entry>,
+    by_key: HashTable<u32>,
+    by_labels: HashTable<u32>,
+    recipes: Vec<u8>,
+    literals: Literals,
+    /// Committed scrapes of each target.
+    scrapes: Vec<u32>,
+    open: Vec<Transaction>,
+    next_transaction: u32,
+    /// Expositions keep their order: the entry after the last one found is most likely the next.
+    cursor: usize,
+}
+
+impl SeriesCache {
+    /// Starts a scrape of a target.
+    pub fn begin(&mut self, target: u16) -> Transaction {
+        if self.scrapes.len() <= usize::from(target) {
+            self.scrapes.resize(usize::from(target) + 1, 0);
+        }
+        self.next_transaction += 1;
+        let transaction = Transaction { id: self.next_transaction, target };
+        self.open.push(transaction);
+        transaction
+    }
+
+    /// Finds a series.
+    #[inline]
+    pub fn find(&mut self, key: Key) -> Option<usize> {
+        let index = match self.entries.get(self.cursor) {
+            Some(entry) if entry.key == key => self.cursor,
+            _ => *self.by_key.find(key.1, |&index| self.entries[index as usize].key == key)? as usize,
+        };
+        self.cursor = index + 1;
+        Some(index)
+    }
+
+    /// Remembers a series and what was made of it: labels to send, or none when it is dropped.
+    pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>) -> usize {
+        let index = self.entries.len() as u32;
+        let recipe_at = self.recipes.len() as u32;
+        let mut primary = index;
+        let mut labels_hash = 0;
+        if let Some((labels, group)) = labels {
+            recipe::write(labels, group, &mut self.literals, &mut self.recipes);
+            labels_hash = labels.hash();
+            let entries = &self.entries;
+            match self.by_labels.find(labels_hash, |&index| entries[index as usize].labels == labels_hash) {
+                Some(&found) => primary = found,
+                None => {
+                    self.by_labels.insert_unique(labels_hash, index, |&index| entries.get(index as usize).map_or(labels_hash, |entry| entry.labels));
+                }
+            }
+        }
+        self.entries.push(Entry {
+            key,
+            labels: labels_hash,
+            last_ms: NEVER,
+            before_ms: NEVER,
+            transaction: 0,
+            recipe_at,
+            recipe_len: self.recipes.len() as u32 - recipe_at,
+            primary,
+            seen: 0,
+            target: transaction.target,
+            nth: 0,
+        });
+        let entries = &self.entries;
+        self.by_key.insert_unique(key.1, index, |&index| entries[index as usize].key.1);
+        self.cursor = self.entries.len();
+        index as usize
+    }
+
+    /// Whether the series is dropped by relabelling.
+    #[inline]
+    #[must_use]
+    pub fn is_dropped(&self, index: usize) -> bool {
+        self.entries[index].recipe_len == 0
+    }
+
+    /// Marks a series as seen in this scrape.
+    #[inline]
+    pub fn touch(&mut self, transaction: Transaction, index: usize) {
+        let now = self.scrapes[usize::from(transaction.target)] + 1;
+        let entry = &mut self.entries[index];
+        entry.seen = now;
+        let primary = entry.primary as usize;
+        if primary != index {
+            let target = usize::from(self.entries[primary].target);
+            self.entries[primary].seen = self.scrapes[target] + 1;
+        }
+    }
+
+    /// Takes a sample's timestamp, if it is a newer one.
+    #[inline]
+    pub fn observe(&mut self, transaction: Transaction, index: usize, timestamp_ms: i64) -> Observed {
+        let primary = self.entries[index].primary as usize;
+        let mine = self.entries[primary].transaction == transaction.id;
+        // A series that another target's scrape has in hand: the first one wins, because only one of the two orders of commit is right.
+        let contended = !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction);
+        let entry = &mut self.entries[primary];
+        if contended || timestamp_ms < entry.last_ms {
+            return Observed::OutOfOrder;
+        }
+        if timestamp_ms == entry.last_ms {
+            return if mine { Observed::OutOfOrder } else { Observed::Unchanged };
+        }
+        if mine {
+            let Some(nth) = entry.nth.checked_add(1) else { return Observed::OutOfOrder };
+            entry.nth = nth;
+        } else {
+            entry.before_ms = entry.last_ms;
+            entry.transaction = transaction.id;
+            entry.nth = 0;
+        }
+        entry.last_ms = timestamp_ms;
+        Observed::Fresh { nth: entry.nth }
+    }
+
+    /// The group of a series that is sent.
+    #[inline]
+    #[must_use]
+    pub fn group(&self, index: usize) -> u32 {
+        recipe::group(self.recipe(index))
+    }
+
+    /// Bytes of a series' labels, encoded.
+    #[inline]
+    #[must_use]
+    pub fn labels_len(&self, index: usize) -> usize {
+        recipe::labels_len(self.recipe(index))
+    }
+
+    /// Appends a series' labels as `TimeSeries.labels`.
+    #[inline]
+    pub fn encode_labels(&self, index: usize, raw: &[u8], out: &mut Vec<u8>) {
+        recipe::encode(self.recipe(index), raw, &self.literals, out);
+    }
+
+    fn recipe(&self, index: usize) -> &[u8] {
+        let entry = &self.entries[index];
+        &self.recipes[entry.recipe_at as usize..][..entry.recipe_len as usize]
+    }
+
+    /// Ends a scrape that succeeded: its timestamps stand.
+    pub fn commit(&mut self, transaction: Transaction) {
+        self.open.retain(|&open| open != transaction);
+        let scrapes = &mut self.scrapes[usize::from(transaction.target)];
+        *scrapes += 1;
+        // Other transactions hold no indices, but keep the rare sweep away from them all the same.
+        if (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() {
+            self.sweep();
+        }
+    }
+
+    /// Ends a scrape that failed: its timestamps are what they were.
+    pub fn rollback(&mut self, transaction: Transaction) {
+        self.open.retain(|&open| open != transaction);
+        for entry in &mut self.entries {
+            if entry.transaction == transaction.id {
+                entry.last_ms = entry.before_ms;
+                entry.transaction = 0;
+            }
+        }
+    }
+
+    /// Forgets all timestamps: the next scrape sends everything it sees.
+    pub fn forget_timestamps(&mut self) {
+        for entry in &mut self.entries {
+            entry.last_ms = NEVER;
+            entry.before_ms = NEVER;
+        }
+    }
+
+    /// Series remembered, those dropped and aliases included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + (self.by_key.capacity() + self.by_labels.capacity()) * 6
+            + self.recipes.capacity()
+            + self.literals.memory()
+    }
+
+    /// Forgets the series that were not seen for a while, and packs the rest.
+    fn sweep(&mut self) {
+        let mut keep: Vec<bool> = self.entries.iter().map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[usize::from(entry.target)]).collect();
+        if keep.iter().all(|&keep| keep) {
+            return;
+        }
+        // An alias keeps its primary, which may be of a target with another interval.
+        for index in 0..keep.len() {
+            if keep[index] {
+                keep[self.entries[index].primary as usize] = true;
+            }
+        }
+        let mut recipes = Vec::with_capacity(self.recipes.len());
+        let mut literals = Literals::default();
+        let mut moved = vec![u32::MAX; self.entries.len()];
+        let mut kept: u32 = 0;
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if !keep[index] {
+                continue;
+            }
+            moved[index] = kept;
+            kept += 1;
+            let old = &self.recipes[entry.recipe_at as usize..][..entry.recipe_len as usize];
+            entry.recipe_at = recipes.len() as u32;
+            if !old.is_empty() {
+                recipe::copy(old, &self.literals, &mut literals, &mut recipes);
+            }
+            entry.recipe_len = recipes.len() as u32 - entry.recipe_at;
+        }
+        let mut index = 0;
+        self.entries.retain(|_| {
+            index += 1;
+            keep[index - 1]
+        });
+        self.entries.shrink_to_fit();
+        recipes.shrink_to_fit();
+        self.recipes = recipes;
+        self.literals = literals;
+        self.by_key.clear();
+        self.by_labels.clear();
+        for entry in &mut self.entries {
+            entry.primary = moved[entry.primary as usize];
+        }
+        let entries = &self.entries;
+        for (index, entry) in (0..).zip(entries) {
+            self.by_key.insert_unique(entry.key.1, index, |&index| entries[index as usize].key.1);
+            if entry.primary == index && entry.recipe_len > 0 {
+                self.by_labels.insert_unique(entry.labels, index, |&index| entries[index as usize].labels);
+            }
+        }
+        self.cursor = 0;
+    }
+}

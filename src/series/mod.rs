@@ -1,0 +1,9 @@
+//! Series: label sets, and the memory of what was made of each.
+
+pub mod cache;
+pub mod float;
+pub mod labels;
+mod recipe;
+
+pub use cache::SeriesCache;
+pub use labels::{Label, Labels};

@@ -1,0 +1,174 @@
+//! How to encode the labels of a known series from the raw bytes that come again with each scrape.
+//!
+//! Names and values of labels mostly stand in these bytes just as they go on the wire, so a recipe is a list of places,
+//! some fifty bytes a series, and the labels themselves are not kept. What does not stand there (the target's labels,
+//! decoded or relabelled values) is kept once, in [`Literals`], however many series share it.
+//!
+//! A recipe is `labels' encoded length, group, step…`, all varints. A step is a kind in the two low bits of its first varint:
+//! raw pair `(name's place, name's length, gap, value's length)`, metric name `(value's place, value's length)`,
+//! literal label `(id)`, literal name with raw value `(id, value's place, value's length)`.
+
+use hashbrown::HashTable;
+
+use super::labels::{Labels, NAME};
+use crate::batch::wire;
+
+const PAIR: u64 = 0;
+const METRIC: u64 = 1;
+const LITERAL: u64 = 2;
+const NAMED: u64 = 3;
+
+/// Encoded bytes that series share, each kept once.
+#[derive(Debug, Default)]
+pub(super) struct Literals {
+    bytes: Vec<u8>,
+    /// End of each in `bytes`; it starts where the one before ends.
+    ends: Vec<u32>,
+    ids: HashTable<u32>,
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+impl Literals {
+    fn get(&self, id: u64) -> &[u8] {
+        let id = id as usize;
+        let start = if id == 0 { 0 } else { self.ends[id - 1] as usize };
+        &self.bytes[start..self.ends[id] as usize]
+    }
+
+    fn id(&mut self, literal: &[u8]) -> u64 {
+        let Self { bytes, ends, ids } = self;
+        let at = |id: u32| {
+            let start = if id == 0 { 0 } else { ends[id as usize - 1] as usize };
+            &bytes[start..ends[id as usize] as usize]
+        };
+        let hashed = hash(literal);
+        if let Some(&id) = ids.find(hashed, |&id| at(id) == literal) {
+            return u64::from(id);
+        }
+        let id = ends.len() as u32;
+        ids.insert_unique(hashed, id, |&id| hash(at(id)));
+        bytes.extend_from_slice(literal);
+        ends.push(bytes.len() as u32);
+        u64::from(id)
+    }
+
+    /// Bytes held.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * 4 + self.ids.capacity() * 6
+    }
+}
+
+/// Appends the recipe of a finished label set.
+pub(super) fn write(labels: &Labels<'_>, group: u32, literals: &mut Literals, out: &mut Vec<u8>) {
+    let length: usize = labels.iter().map(|label| wire::field_len(label_len(label.name.len(), label.value.len()))).sum();
+    wire::varint(out, length as u64);
+    wire::varint(out, u64::from(group));
+    let mut scratch = Vec::new();
+    for label in labels.iter() {
+        let (name_len, value_len) = (label.name.len() as u64, label.value.len() as u64);
+        match (label.name_at.map(u64::from), label.value_at.map(u64::from)) {
+            (Some(name), Some(value)) if value >= name + name_len => {
+                wire::varint(out, name << 2 | PAIR);
+                wire::varint(out, name_len);
+                wire::varint(out, value - name - name_len);
+                wire::varint(out, value_len);
+            }
+            (_, Some(value)) if label.name == NAME => {
+                wire::varint(out, value << 2 | METRIC);
+                wire::varint(out, value_len);
+            }
+            (_, Some(value)) => {
+                scratch.clear();
+                wire::field(&mut scratch, wire::LABEL_NAME, label.name.as_bytes());
+                wire::varint(out, literals.id(&scratch) << 2 | NAMED);
+                wire::varint(out, value);
+                wire::varint(out, value_len);
+            }
+            (_, None) => {
+                scratch.clear();
+                put_label(&mut scratch, label.name.as_bytes(), label.value.as_bytes());
+                wire::varint(out, literals.id(&scratch) << 2 | LITERAL);
+            }
+        }
+    }
+}
+
+fn label_len(name: usize, value: usize) -> usize {
+    wire::field_len(name) + wire::field_len(value)
+}
+
+fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.push(wire::LABEL);
+    wire::varint(out, label_len(name.len(), value.len()) as u64);
+    wire::field(out, wire::LABEL_NAME, name);
+    wire::field(out, wire::LABEL_VALUE, value);
+}
+
+/// The group that [`write`] was given: series of one group may share a request.
+pub(super) fn group(recipe: &[u8]) -> u32 {
+    let mut at = 0;
+    let _ = wire::read_varint(recipe, &mut at);
+    wire::read_varint(recipe, &mut at).unwrap_or(0) as u32
+}
+
+/// Bytes of the labels, encoded.
+pub(super) fn labels_len(recipe: &[u8]) -> usize {
+    wire::read_varint(recipe, &mut 0).unwrap_or(0) as usize
+}
+
+/// Appends the labels as `TimeSeries.labels`. `raw` are the series' raw bytes; recipes are only ever applied to the
+/// bytes that they were made from.
+pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut Vec<u8>) {
+    let mut at = 0;
+    let mut next = || wire::read_varint(recipe, &mut at).map(|value| value as usize);
+    let _ = (next(), next());
+    while let Some(step) = next() {
+        let place = step >> 2;
+        match step as u64 & 3 {
+            PAIR => {
+                let (Some(name_len), Some(gap), Some(value_len)) = (next(), next(), next()) else { return };
+                let value = place + name_len + gap;
+                put_label(out, &raw[place..place + name_len], &raw[value..value + value_len]);
+            }
+            METRIC => {
+                let Some(value_len) = next() else { return };
+                put_label(out, NAME.as_bytes(), &raw[place..place + value_len]);
+            }
+            LITERAL => out.extend_from_slice(literals.get(place as u64)),
+            _ => {
+                let (Some(value), Some(value_len)) = (next(), next()) else { return };
+                let name = literals.get(place as u64);
+                out.push(wire::LABEL);
+                wire::varint(out, (name.len() + wire::field_len(value_len)) as u64);
+                out.extend_from_slice(name);
+                wire::field(out, wire::LABEL_VALUE, &raw[value..value + value_len]);
+            }
+        }
+    }
+}
+
+/// Copies a recipe with its literals moved to another store.
+pub(super) fn copy(recipe: &[u8], from: &Literals, to: &mut Literals, out: &mut Vec<u8>) {
+    let mut at = 0;
+    let mut next = || wire::read_varint(recipe, &mut at);
+    for _ in 0..2 {
+        wire::varint(out, next().unwrap_or(0));
+    }
+    while let Some(step) = next() {
+        let kind = step & 3;
+        let operands = match kind {
+            PAIR => 3,
+            METRIC => 1,
+            LITERAL => 0,
+            _ => 2,
+        };
+        let step = if kind == LITERAL || kind == NAMED { to.id(from.get(step >> 2)) << 2 | kind } else { step };
+        wire::varint(out, step);
+        for _ in 0..operands {
+            wire::varint(out, next().unwrap_or(0));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What happens within a tick, for whoever watches.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Counts since it was made. Shared with a tick through its plan.
+#[derive(Debug, Default)]
+pub struct Live {
+    scrapes: AtomicU64,
+    failed: AtomicU64,
+    scraped: AtomicU64,
+    written: AtomicU64,
+    newest_ms: AtomicI64,
+}
+
+impl Live {
+    pub(super) fn scraped(&self, samples: u64, up: bool) {
+        self.scrapes.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(u64::from(!up), Ordering::Relaxed);
+        self.scraped.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    pub(super) fn written(&self, samples: u64, newest_ms: i64) {
+        self.written.fetch_add(samples, Ordering::Relaxed);
+        self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
+    }
+
+    /// Scrapes, and those of them that failed.
+    #[must_use]
+    pub fn scrapes(&self) -> (u64, u64) {
+        (self.scrapes.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// Samples scraped, and written.
+    #[must_use]
+    pub fn samples(&self) -> (u64, u64) {
+        (self.scraped.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed))
+    }
+
+    /// Newest timestamp that was written, milliseconds since 1970.
+    #[must_use]
+    pub fn newest_ms(&self) -> Option<i64> {
+        Some(self.newest_ms.load(Ordering::Relaxed)).filter(|newest| *newest > 0)
+    }
+}

@@ -1,0 +1,59 @@
+//! What a tick would send, without sending it and without remembering it.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::{Forwarder, Noted, Plan};
+use crate::batch::Writer;
+use crate::report::{Ledger, Report};
+use crate::scrape::{Scraped, Scraper};
+
+/// A scrape that was made to be looked at.
+#[derive(Debug)]
+pub struct Preview {
+    /// `job_name`.
+    pub job: String,
+    /// Label `instance`.
+    pub instance: String,
+    /// Its outcome; batches by remote.
+    pub scraped: Scraped,
+}
+
+impl Forwarder {
+    /// Scrapes the targets of these jobs (none: all) once, as a cold process would.
+    pub async fn preview(&self, jobs: Option<&[String]>, longest: Duration) -> Vec<Preview> {
+        let writers: Vec<_> = self.writers.iter().map(|writer| RefCell::new(Writer::new(writer.borrow().limits()))).collect();
+        let fits = |staged: usize| {
+            writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum::<usize>() + staged <= self.memory_limit
+        };
+        let scraper =
+            Scraper { home: &*self.home, clock: &*self.clock, external_labels: &self.config.global.external_labels, writers: &writers, fits: &fits };
+        let wanted = self.config.scrape_configs.iter().zip(&self.jobs).filter(|(config, _)| jobs.is_none_or(|jobs| jobs.contains(&config.job_name)));
+        let scrapes = wanted.flat_map(|(config, job)| {
+            job.targets.iter().map(move |target| async move {
+                let scraped = scraper.scrape(config, target, config.scrape_timeout.min(longest)).await;
+                Preview { job: config.job_name.clone(), instance: target.instance().to_owned(), scraped }
+            })
+        });
+        join_all(scrapes).await
+    }
+
+    /// A report of what would be sent: it is what the ledger calls owed.
+    pub async fn dry_run(&self, plan: &Plan) -> Report {
+        let started = Instant::now();
+        let longest = plan.deadline.map_or(Duration::MAX, |deadline| (deadline - started).saturating_sub(self.config.forwarder.deadline_margin));
+        let mut noted = Noted { ledgers: vec![Ledger::default(); self.lanes.len()], ..Noted::default() };
+        for Preview { job, instance, mut scraped } in self.preview(plan.jobs.as_deref(), longest).await {
+            for (ledger, committed) in noted.ledgers.iter_mut().zip(std::mem::take(&mut scraped.committed)) {
+                ledger.add(&committed.ledger());
+                ledger.owed_after += committed.counts.fresh;
+            }
+            noted.scraped(&job, &instance, &scraped);
+        }
+        let sent = noted.ledgers.drain(..).map(super::lane::Sent::only).collect::<Vec<_>>();
+        self.report(&sent, noted, true, started)
+    }
+}

@@ -1,0 +1,145 @@
+//! When a job is due: a wall-clock grid, so that it matters little when in its minute a tick starts.
+
+use std::time::Duration;
+
+/// The grid of one job: an offset plus multiples of its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grid {
+    interval_ms: i64,
+    offset_ms: i64,
+}
+
+/// From this interval on a tick serves only what is due when it starts: waiting for a slot within the minute would be paid for,
+/// and the next tick meets that slot at once.
+const WAIT_BELOW_MS: i64 = 60_000;
+
+impl Grid {
+    /// Jobs are spread over their intervals by their names, as Prometheus spreads its targets (`scrape/target.go` `offset`).
+    #[must_use]
+    pub(super) fn new(job_name: &str, interval: Duration) -> Self {
+        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+        let hash = xxhash_rust::xxh3::xxh3_64(job_name.as_bytes());
+        Self { interval_ms, offset_ms: (hash % interval_ms as u64) as i64 }
+    }
+
+    /// The newest slot at that time.
+    #[must_use]
+    pub(super) fn newest(&self, now_ms: i64) -> i64 {
+        (now_ms - self.offset_ms).div_euclid(self.interval_ms) * self.interval_ms + self.offset_ms
+    }
+
+    /// The slot that is due: the newest one, unless it was served. Slots that passed meanwhile are served by it, once.
+    #[must_use]
+    pub(super) fn due(&self, now_ms: i64, served_ms: Option<i64>) -> Option<i64> {
+        let newest = self.newest(now_ms);
+        // A clock that was set back must not stop the job until it has caught up.
+        let served = served_ms.filter(|&served| served <= now_ms.saturating_add(self.interval_ms));
+        (served.is_none_or(|served| newest > served)).then_some(newest)
+    }
+
+    /// The slot after the newest one.
+    #[must_use]
+    pub(super) fn after(&self, now_ms: i64) -> i64 {
+        self.newest(now_ms).saturating_add(self.interval_ms)
+    }
+
+    /// The slot after the newest one, if a tick that started at `start_ms` waits for it.
+    #[must_use]
+    pub(super) fn next(&self, now_ms: i64, start_ms: i64) -> Option<i64> {
+        let next = self.after(now_ms);
+        (self.interval_ms < WAIT_BELOW_MS && next < start_ms.saturating_add(60_000)).then_some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Serves a job as ticks do: each starts at a time and ends when it has nothing to wait for.
+    fn served(grid: Grid, ticks: &[i64]) -> Vec<i64> {
+        let (mut slots, mut last, mut free) = (Vec::new(), None, i64::MIN);
+        for &tick in ticks {
+            let start = tick.max(free);
+            let mut now = start;
+            loop {
+                if let Some(slot) = grid.due(now, last) {
+                    slots.push(slot);
+                    last = Some(slot);
+                }
+                match grid.next(now, start) {
+                    Some(next) => now = next,
+                    None => break,
+                }
+            }
+            free = now;
+        }
+        slots
+    }
+
+    proptest! {
+        /// Whenever the ticks start within their minutes, each slot is served once, in order.
+        #[test]
+        fn no_slot_is_skipped_or_doubled(
+            starts in prop::collection::vec(0_i64..60_000, 10..30),
+            seconds in prop::sample::select(vec![1_u64, 5, 10, 15, 20, 30, 60]),
+            job in "[a-z]{1,8}",
+        ) {
+            let grid = Grid::new(&job, Duration::from_secs(seconds));
+            let base = 1_700_000_040_000_i64;
+            let mut ticks: Vec<_> = (0..).zip(&starts).map(|(minute, start)| base + minute * 60_000 + start).collect();
+            // EventBridge delivers at least once.
+            ticks.push(ticks[3] + 1);
+            ticks.sort_unstable();
+            let slots = served(grid, &ticks);
+            let interval = seconds as i64 * 1000;
+            for pair in slots.windows(2) {
+                if seconds < 60 {
+                    // A gap is possible only where two ticks lie more than a minute apart.
+                    prop_assert!(pair[1] > pair[0] && (pair[1] - pair[0]) % interval == 0);
+                } else {
+                    prop_assert!(pair[1] > pair[0] && pair[1] - pair[0] <= 2 * interval);
+                }
+            }
+            let unique: std::collections::BTreeSet<_> = slots.iter().collect();
+            prop_assert_eq!(unique.len(), slots.len());
+        }
+    }
+
+    #[test]
+    fn a_steady_schedule_serves_every_slot() {
+        for seconds in [1, 5, 7, 10, 15, 20, 30, 45, 60] {
+            let grid = Grid::new("federate", Duration::from_secs(seconds));
+            let ticks: Vec<i64> = (0..60).map(|minute| 1_700_000_040_000 + minute * 60_000 + 31_000).collect();
+            let slots = served(grid, &ticks);
+            assert!(slots.windows(2).all(|pair| pair[1] - pair[0] == seconds as i64 * 1000), "{seconds}s");
+            assert!(slots.len() as u64 >= 59 * 60 / seconds, "{seconds}s: {}", slots.len());
+        }
+    }
+
+    #[test]
+    fn a_long_interval_is_not_waited_for() {
+        let grid = Grid::new("federate", Duration::from_secs(60));
+        let now = 1_700_000_040_000;
+        let slot = grid.due(now, None).unwrap();
+        assert!(slot <= now && now - slot < 60_000);
+        assert_eq!(grid.due(now, Some(slot)), None);
+        assert_eq!(grid.next(now, now), None);
+        assert_eq!(grid.due(now + 60_000, Some(slot)), Some(slot + 60_000));
+    }
+
+    #[test]
+    fn a_missed_hour_is_one_scrape() {
+        let grid = Grid::new("federate", Duration::from_secs(15));
+        let slot = grid.newest(1_700_000_040_000);
+        assert_eq!(grid.due(slot + 3_600_001, Some(slot)), Some(slot + 3_600_000));
+        assert_eq!(grid.due(slot + 3_600_001, Some(slot + 3_600_000)), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_stop_the_job() {
+        let grid = Grid::new("federate", Duration::from_secs(15));
+        let slot = grid.newest(1_700_000_040_000);
+        assert!(grid.due(slot - 3_600_000, Some(slot)).is_some());
+    }
+}
