@@ -122,13 +122,16 @@ async fn exact_values_by_the_query_api() {
 /// The test plays the function: what cargo-lambda's emulator does with an answer and with an error.
 #[tokio::test]
 async fn the_emulator() {
-    let emulator = Emulator::start().await.unwrap();
-    let base = format!("{}/2018-06-01/runtime/invocation", emulator.runtime_api());
+    let emulator = Emulator::start(Duration::from_secs(20)).await.unwrap();
+    let base = format!("http://{}/2018-06-01/runtime/invocation", emulator.runtime_api());
     let client = Client::default();
     let function = async {
         for (kind, body) in [("response", r#"{"outcome":"ok"}"#), ("error", r#"{"errorType":"Failed","errorMessage":"x"}"#)] {
             let next = client.get(&format!("{base}/next")).await.unwrap();
-            let id = next.headers()["lambda-runtime-aws-request-id"].to_str().unwrap();
+            let header = |name: &str| next.headers()[name].to_str().unwrap().to_owned();
+            let left = header("lambda-runtime-deadline-ms").parse::<i64>().unwrap() - now_ms();
+            assert!((15_000..=20_000).contains(&left), "{left}");
+            let id = header("lambda-runtime-aws-request-id");
             client.post(&format!("{base}/{id}/{kind}"), "application/json", body).await.unwrap();
         }
     };

@@ -17,8 +17,14 @@ struct Arguments {
     /// Seconds that the receiver is away.
     #[arg(long, default_value_t = 20)]
     outage: u64,
+    /// The function's time-out in seconds: a tick serves the scrapes that fit into it.
+    #[arg(long, default_value_t = 45)]
+    tick: u64,
+    /// Time between two scrapes.
+    #[arg(long, default_value = "10s")]
+    interval: String,
     /// Seconds during which the function is invoked again.
-    #[arg(long, default_value_t = 55)]
+    #[arg(long, default_value_t = 40)]
     duration: u64,
     /// Let the gateway acknowledge a batch without storing it, to see the demo notice.
     #[arg(long)]
@@ -29,12 +35,21 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    demo(Arguments::parse()).await.unwrap_or_else(|error| {
+        // Without the backtrace that `Result` in main would print.
+        eprintln!("demo: error: {error:#}");
+        ExitCode::from(1)
+    })
+}
+
+async fn demo(arguments: Arguments) -> Result<ExitCode> {
     let options = DemoOptions {
         outage: Duration::from_secs(arguments.outage),
         duration: Duration::from_secs(arguments.duration),
         drop_one_batch: arguments.drop_one_batch,
+        tick: Duration::from_secs(arguments.tick),
+        interval: arguments.interval,
         ..DemoOptions::new(arguments.function)
     };
     let mut demo = Demo::start(options).await?;

@@ -25,8 +25,6 @@ use crate::{now_ms, wait_for};
 pub use table::{Evidence, Verdict};
 
 const SOON: Duration = Duration::from_secs(60);
-/// A tick lasts a minute at most; what is over is waiting for the emulator.
-const TICK: Duration = Duration::from_secs(120);
 
 /// What to show.
 #[derive(Debug, Clone)]
@@ -35,6 +33,8 @@ pub struct DemoOptions {
     pub function: PathBuf,
     /// Time between two scrapes, as Prometheus writes durations.
     pub interval: String,
+    /// The function's time-out: a tick serves the slots that fit into it.
+    pub tick: Duration,
     /// The function is invoked again until this much time has passed.
     pub duration: Duration,
     /// Time from the first stored sample to the outage.
@@ -46,13 +46,14 @@ pub struct DemoOptions {
 }
 
 impl DemoOptions {
-    /// About a minute, with 20 seconds of outage.
+    /// A bit more than a minute: two ticks, with 20 seconds of outage within the first.
     pub fn new(function: impl Into<PathBuf>) -> Self {
         Self {
             function: function.into(),
             interval: "10s".to_owned(),
-            duration: Duration::from_secs(55),
-            outage_after: Duration::from_secs(12),
+            tick: Duration::from_secs(45),
+            duration: Duration::from_secs(40),
+            outage_after: Duration::from_secs(6),
             outage: Duration::from_secs(20),
             drop_one_batch: false,
         }
@@ -97,7 +98,7 @@ impl Demo {
             say("the gateway will swallow the second batch: acknowledged, not stored");
         }
         let recorder = Recorder::start(&home.url()).await?;
-        let emulator = Emulator::start().await?;
+        let emulator = Emulator::start(options.tick).await?;
         let config = forwarder_yml(&options.interval, &recorder.address(), &gateway.remote_write_url());
         let function = Function::start(&FunctionOptions::new(program, &emulator.runtime_api(), &config))?;
         say("the function, under cargo-lambda's runtime API, with this forwarder.yml:");
@@ -126,12 +127,11 @@ impl Demo {
     /// # Errors
     /// When an invocation is not answered, or the receiver does not come back.
     pub async fn run(&mut self) -> Result<()> {
-        let (invoked, outage) = tokio::join!(
-            invoke_until(&self.emulator, self.started + self.options.duration),
+        let answers = tokio::try_join!(
+            invoke_until(&self.emulator, &self.options, self.started + self.options.duration),
             out_and_back(&mut self.receiver, &self.gateway, &self.options)
         );
-        let answers = invoked.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
-        outage?;
+        let (answers, ()) = answers.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
         for answer in &answers {
             say(match answer {
                 Invoked::Answer(report) => {
@@ -171,12 +171,12 @@ fn say(what: impl AsRef<str>) {
     println!("demo: {}", what.as_ref());
 }
 
-async fn invoke_until(emulator: &Emulator, end: Instant) -> Result<Vec<Invoked>> {
+async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) -> Result<Vec<Invoked>> {
     let mut answers = Vec::new();
     // What EventBridge Scheduler sends is not looked at: any event means forward.
     while Instant::now() < end {
         let started = Instant::now();
-        let answer = emulator.invoke("{}", TICK).await?;
+        let answer = emulator.invoke("{}", options.tick + Duration::from_secs(10)).await?;
         let failed = matches!(answer, Invoked::Error(_));
         say(format!("the function answered after {:.1} s", started.elapsed().as_secs_f64()));
         answers.push(answer);
