@@ -203,7 +203,7 @@ async fn out_and_back(receiver: &mut Prometheus, gateway: &Gateway, options: &De
 
 fn forwarder_yml(interval: &str, target: &str, remote_write: &str) -> String {
     format!(
-        "global:\n  scrape_interval: {interval}\n  scrape_timeout: 5s\nscrape_configs:\n  - job_name: federate\n    honor_labels: true\n    \
+        "global:\n  scrape_interval: {interval}\nscrape_configs:\n  - job_name: federate\n    honor_labels: true\n    \
          metrics_path: /federate\n    params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{target}']}}]\n\
          remote_write:\n  - url: {remote_write}\n    queue_config: {{max_samples_per_send: 500, max_shards: 4}}\n    sigv4: {{region: us-east-1}}\n"
     )
