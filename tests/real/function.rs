@@ -131,7 +131,7 @@ async fn a_home_that_is_away_is_up_zero_and_a_typed_error() {
 #[tokio::test]
 async fn under_cargo_lambda() {
     let (home, gateway) = (ScriptedHome::start(Page::text(exposition(125, now_ms()))).await.unwrap(), gateway().await);
-    let emulator = Emulator::start().await.unwrap();
+    let emulator = Emulator::start(AMPLE).await.unwrap();
     let config = Config::new(&home.address(), &gateway).yaml();
     let _function = Function::start(&FunctionOptions::new(env!("CARGO_BIN_EXE_amp-forwarder"), &emulator.runtime_api(), &config)).unwrap();
     let report = emulator.invoke(include_str!("../../events/scheduler.json"), AMPLE).await.unwrap().answer().unwrap();
