@@ -1,5 +1,7 @@
 //! The spool's homes keep the same promises: a directory, S3 over HTTP (moto), and the simulation's. And they fail in ways that can be told apart.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is a test")]
+
 mod dir;
 mod moto;
 mod proxy;
