@@ -13,5 +13,6 @@ pub mod scrape;
 pub mod send;
 pub mod series;
 pub mod setup;
+pub mod spool;
 pub mod tick;
 pub mod time;

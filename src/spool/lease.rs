@@ -1,0 +1,399 @@
+//! The lease: only its holder scrapes, drains or writes.
+//!
+//! Taken and released with one conditional PUT of `state.json` each. Its end is told by the store's clock, the only one that all processes share.
+//! That clock is known within bounds ([`StoreTime`]), and each side takes the bound that is against it: the holder stops when the lease may have
+//! ended, others go on when it must have. What the local clock is used for, to guess the store's before a warm process has asked it anything, can
+//! cost time but no safety: the answer brings the store's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::retry::{Pause, try_until};
+use super::state::{KEY, Lease, MAX_BYTES, State, StateError};
+use super::store::{Answer, Etag, Kind, Store, StoreError, StoreTime};
+use crate::time::Clock;
+
+/// How often a process that waits for another one looks whether that one is done.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long a store that is down is asked for the lease: slots pass meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A lease that ends so far from the plan is written once more: our guess of the store's clock was that wrong.
+const TOLERANCE: Duration = Duration::from_secs(5);
+
+/// What a tick plans.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// When it will have ended, never past the invocation's deadline.
+    pub end: Instant,
+    /// No call is under way later than this before the lease ends.
+    pub margin: Duration,
+    /// How long to wait at most for another holder.
+    pub wait_until: Instant,
+}
+
+/// Until when the holder may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    end: Instant,
+    margin: Duration,
+}
+
+impl Fence {
+    /// A fence that ends calls `margin` before `end`.
+    #[must_use]
+    pub fn new(end: Instant, margin: Duration) -> Self {
+        Self { end, margin }
+    }
+
+    /// No POST, PUT or DELETE may be under way any more.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.end.checked_sub(self.margin).unwrap_or(self.end)
+    }
+
+    /// Until then.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.deadline().saturating_duration_since(Instant::now())
+    }
+}
+
+/// How the last holder ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Previous {
+    /// There was none.
+    None,
+    /// It released.
+    Clean,
+    /// It was killed, or could not release: the summary of the backlog must be counted anew.
+    Unclean,
+}
+
+/// The lease, held.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    /// For the names of segments.
+    pub epoch: u64,
+    /// Until when.
+    pub fence: Fence,
+    /// What the last release said.
+    pub state: State,
+    /// How that went.
+    pub previous: Previous,
+    /// Nobody else held the lease since this process did: what it remembers of series and slots still holds.
+    pub continued: bool,
+    etag: Etag,
+}
+
+/// No lease.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TakeError {
+    /// Somebody else is at work.
+    #[error("spool: another tick holds the lease (epoch {epoch}) for up to {} more seconds", left.as_secs())]
+    Busy {
+        /// Of that one.
+        epoch: u64,
+        /// Until its lease ends by itself.
+        left: Duration,
+    },
+    /// It was taken so slowly that nothing of it is left.
+    #[error("spool: taking the lease took longer than the tick may")]
+    Late,
+    /// The store is down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `state.json` is not usable.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// A `state.json` that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookError {
+    /// The store is down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is not usable.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl From<LookError> for TakeError {
+    fn from(error: LookError) -> Self {
+        match error {
+            LookError::Store(error) => Self::Store(error),
+            LookError::State(error) => Self::State(error),
+        }
+    }
+}
+
+/// A release that did not succeed. The lease ends by itself; whoever comes next counts the backlog anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseError {
+    /// It was taken over: we came too late.
+    #[error("spool: the lease of epoch {held} was taken over by epoch {found}: this tick took longer than it had planned")]
+    Lost {
+        /// Ours.
+        held: u64,
+        /// Theirs.
+        found: u64,
+    },
+    /// The store is down, or the state not usable.
+    #[error(transparent)]
+    Look(#[from] LookError),
+}
+
+/// Whether a lease ends so far from the plan that our guess of the store's clock must have been wrong.
+fn is_off(end: Instant, ask: &Ask) -> bool {
+    ask.end.saturating_duration_since(end) > TOLERANCE || end.saturating_duration_since(ask.end) > TOLERANCE
+}
+
+/// What to do about a state that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Take it.
+    Take(Previous),
+    /// An earlier try has taken it, though its answer never came.
+    Ours,
+    /// It ends then, at the latest.
+    Wait(Instant),
+}
+
+/// `tried` is the epoch that an earlier try of this call wrote.
+fn decide(state: &State, nonce: &str, tried: Option<u64>, time: Option<&StoreTime>, now: Instant) -> Step {
+    let Some(lease) = &state.lease else {
+        return Step::Take(if state.epoch == 0 { Previous::None } else { Previous::Clean });
+    };
+    if lease.nonce == nonce {
+        // One of our own earlier ticks, which has ended: a process makes one at a time.
+        return if tried == Some(lease.epoch) { Step::Ours } else { Step::Take(Previous::Unclean) };
+    }
+    match time.map(|time| time.certainly_reached(lease.until_ms)) {
+        Some(end) if end <= now => Step::Take(Previous::Unclean),
+        Some(end) => Step::Wait(end),
+        None => Step::Wait(now),
+    }
+}
+
+/// A state as it lies in the store.
+#[derive(Debug, Clone)]
+struct Found {
+    state: State,
+    /// None: there is no object.
+    etag: Option<Etag>,
+    time: Option<StoreTime>,
+}
+
+/// Takes and releases the lease. Kept for the process: a warm one needs no GET.
+pub struct Keeper {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    nonce: String,
+    /// As we released it.
+    warm: Option<Found>,
+    /// Our last epoch.
+    held: Option<u64>,
+    released_empty: bool,
+    /// The store's clock less ours.
+    offset_ms: i64,
+}
+
+impl Keeper {
+    /// `rng` draws the name of this process: no two may share it.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, rng: &mut fastrand::Rng) -> Self {
+        let nonce = format!("{:032x}", rng.u128(..));
+        Self { store, clock, nonce, warm: None, held: None, released_empty: false, offset_ms: 0 }
+    }
+
+    /// Whether our own last release was clean and empty: then a tick may go on without a store that is down, and order is safe.
+    #[must_use]
+    pub fn may_go_without(&self) -> bool {
+        self.released_empty
+    }
+
+    /// The state as it is, for those who only look: no lease is needed.
+    ///
+    /// # Errors
+    /// [`LookError`].
+    pub async fn look(&mut self, deadline: Instant) -> Result<State, LookError> {
+        Ok(self.find(deadline).await?.state)
+    }
+
+    /// Takes the lease: one PUT when it is as we left it, a GET more when it is not.
+    ///
+    /// # Errors
+    /// [`TakeError`]. After [`TakeError::Store`] it may be ours nevertheless; our next call will find out.
+    pub async fn take(&mut self, ask: &Ask) -> Result<Tenure, TakeError> {
+        let deadline = Fence::new(ask.end, ask.margin).deadline();
+        let mut known = self.warm.take();
+        let mut tried = None;
+        let mut last = (Previous::None, false);
+        let (mut corrected, mut doubted) = (false, false);
+        let mut give_up = deadline.min(Instant::now() + PATIENCE);
+        let mut pause = Pause::default();
+        loop {
+            let found = match known.take() {
+                Some(found) => found,
+                None => self.find(give_up).await?,
+            };
+            let now = Instant::now();
+            let epoch = match decide(&found.state, &self.nonce, tried, found.time.as_ref(), now) {
+                Step::Ours => match self.fence(&found, ask) {
+                    Some(end) if corrected || !is_off(end, ask) => {
+                        let fence = Fence::new(end.min(ask.end), ask.margin);
+                        return Ok(self.hold(found, fence, last));
+                    }
+                    None if corrected => return Err(TakeError::Late),
+                    _ => {
+                        corrected = true;
+                        found.state.epoch
+                    }
+                },
+                Step::Wait(end) if end > ask.wait_until => {
+                    return Err(TakeError::Busy { epoch: found.state.epoch, left: end - now });
+                }
+                Step::Wait(end) => {
+                    tokio::time::sleep_until(end.min(now + POLL)).await;
+                    give_up = deadline.min(Instant::now() + PATIENCE);
+                    continue;
+                }
+                Step::Take(previous) => {
+                    last = (previous, self.held == Some(found.state.epoch));
+                    found.state.epoch + 1
+                }
+            };
+            tried = Some(epoch);
+            match self.write(&found, epoch, ask, give_up).await {
+                Ok(written) => known = Some(written),
+                // That may have been us: the state tells, and mostly at once.
+                Err(TakeError::Store(error)) if matches!(error.kind, Kind::Changed | Kind::NoAnswer) && !std::mem::replace(&mut doubted, true) => {}
+                Err(TakeError::Store(error)) if error.kind == Kind::Changed || error.kind.is_passing() => {
+                    if !pause.pause(give_up).await {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Releases the lease: one PUT. `state` is what the next tick is to know; its epoch and lease are seen to here.
+    ///
+    /// # Errors
+    /// [`ReleaseError`].
+    pub async fn release(&mut self, tenure: Tenure, state: State) -> Result<(), ReleaseError> {
+        let state = State { epoch: tenure.epoch, lease: None, ..state };
+        let body = state.write().map_err(LookError::State)?;
+        let deadline = tenure.fence.deadline();
+        let mut etag = tenure.etag;
+        let mut pause = Pause::default();
+        loop {
+            let error = match self.store.put_if_match(KEY, body.clone(), &etag, try_until(deadline)).await {
+                Ok(answer) => {
+                    self.learn(&answer.time);
+                    self.released(state, answer.value);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if error.kind != Kind::Changed {
+                if error.kind.is_passing() && pause.pause(deadline).await {
+                    continue;
+                }
+                return Err(LookError::Store(error).into());
+            }
+            // An earlier try of ours may be what has changed it, of the release or of the taking.
+            let found = self.find(deadline).await?;
+            match found.etag {
+                Some(present) if found.state == state => {
+                    self.released(state, present);
+                    return Ok(());
+                }
+                Some(present)
+                    if present != etag
+                        && found.state.lease.as_ref().is_some_and(|lease| lease.nonce == self.nonce && lease.epoch == tenure.epoch) =>
+                {
+                    etag = present;
+                }
+                _ => return Err(ReleaseError::Lost { held: tenure.epoch, found: found.state.epoch }),
+            }
+        }
+    }
+
+    fn released(&mut self, state: State, etag: Etag) {
+        self.released_empty = state.is_clean_and_empty();
+        self.warm = Some(Found { state, etag: Some(etag), time: None });
+    }
+
+    async fn find(&mut self, deadline: Instant) -> Result<Found, LookError> {
+        let mut pause = Pause::default();
+        loop {
+            match self.store.get(KEY, MAX_BYTES, try_until(deadline)).await {
+                Ok(Answer { value: object, time }) => {
+                    self.learn(&time);
+                    if !object.is_whole() {
+                        return Err(StateError::Malformed(format!("it has {} bytes", object.size)).into());
+                    }
+                    return Ok(Found { state: State::read(&object.bytes)?, etag: Some(object.etag), time: Some(time) });
+                }
+                Err(error) if error.kind == Kind::NotFound => {
+                    if let Some(time) = &error.time {
+                        self.learn(time);
+                    }
+                    return Ok(Found { state: State::default(), etag: None, time: error.time });
+                }
+                Err(error) if error.kind.is_passing() && pause.pause(deadline).await => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn write(&mut self, found: &Found, epoch: u64, ask: &Ask, deadline: Instant) -> Result<Found, TakeError> {
+        let length = ask.end.saturating_duration_since(Instant::now());
+        let until_ms = self.clock.now_ms() + self.offset_ms + i64::try_from(length.as_millis()).unwrap_or_default();
+        let lease = Lease { nonce: self.nonce.clone(), epoch, until_ms };
+        let state = State { epoch, lease: Some(lease), ..found.state.clone() };
+        let body = state.write()?;
+        let until = try_until(deadline);
+        let answer = match &found.etag {
+            Some(etag) => self.store.put_if_match(KEY, body, etag, until).await?,
+            None => self.store.put_if_absent(KEY, body, until).await?,
+        };
+        self.learn(&answer.time);
+        Ok(Found { state, etag: Some(answer.value), time: Some(answer.time) })
+    }
+
+    /// The store's clock at its latest, and once more what rounding takes: so no lease is shorter than planned for the sake of rounding.
+    fn learn(&mut self, time: &StoreTime) {
+        let since = i64::try_from(time.sent.elapsed().as_millis()).unwrap_or_default();
+        self.offset_ms = time.date_ms + 2 * time.coarse_ms + since - self.clock.now_ms();
+    }
+
+    fn fence(&self, found: &Found, ask: &Ask) -> Option<Instant> {
+        let end = found.time.as_ref()?.certainly_before(found.state.lease.as_ref()?.until_ms)?;
+        (Fence::new(end, ask.margin).deadline() > Instant::now()).then_some(end)
+    }
+
+    fn hold(&mut self, found: Found, fence: Fence, (previous, continued): (Previous, bool)) -> Tenure {
+        self.released_empty = false;
+        self.held = Some(found.state.epoch);
+        Tenure {
+            epoch: found.state.epoch,
+            fence,
+            state: State { lease: None, ..found.state },
+            previous,
+            continued,
+            // It was written: there is one.
+            etag: found.etag.unwrap_or(Etag(String::new())),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -1,0 +1,8 @@
+//! What exceeds the capacity: segments in S3 or a directory, in order, until they are delivered.
+
+pub mod lease;
+pub mod name;
+pub mod retry;
+pub mod segment;
+pub mod state;
+pub mod store;

@@ -1,0 +1,248 @@
+//! Names in the spool. The order of the queue is the order of its names.
+
+use std::fmt;
+
+/// Which folder of the spool an object is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Folder {
+    /// Owed.
+    Segments,
+    /// Refused for good.
+    Rejected,
+    /// Too old for the receiver.
+    Expired,
+}
+
+impl Folder {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Segments, Self::Rejected, Self::Expired];
+
+    /// As it stands in keys, without slashes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Segments => "segments",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Of all remotes: `segments/`.
+    #[must_use]
+    pub fn prefix(self) -> String {
+        format!("{}/", self.as_str())
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Largest epoch that a name holds: at a tick a minute, 19,000 years.
+pub const MAX_EPOCH: u64 = 9_999_999_999;
+/// Largest scrape number of an epoch.
+pub const MAX_SCRAPE: u64 = 99_999_999;
+/// Largest part of a scrape.
+pub const MAX_PART: u32 = 9_999;
+
+const FILE_LEN: usize = "0000000000-00000000-0000.seg".len();
+
+/// The name of a segment among those of its remote: `<epoch, 10>-<scrape, 8>-<part, 4>.seg`, decimal and zero-padded, so that the store's
+/// lexicographic LIST is the queue, oldest first. Later epochs are later, whatever clocks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName {
+    epoch: u64,
+    scrape: u64,
+    part: u32,
+}
+
+impl SegmentName {
+    /// None when a number has more digits than its place: such a name would sort wrongly.
+    #[must_use]
+    pub const fn new(epoch: u64, scrape: u64, part: u32) -> Option<Self> {
+        if epoch <= MAX_EPOCH && scrape <= MAX_SCRAPE && part <= MAX_PART { Some(Self { epoch, scrape, part }) } else { None }
+    }
+
+    /// Reads just what [`fmt::Display`] writes.
+    #[must_use]
+    pub fn parse(file: &str) -> Option<Self> {
+        let bytes = file.as_bytes();
+        if bytes.len() != FILE_LEN || !file.is_ascii() || bytes[10] != b'-' || bytes[19] != b'-' || !file.ends_with(".seg") {
+            return None;
+        }
+        let digits = |from: usize, to: usize| {
+            let text = &file[from..to];
+            if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse::<u64>().ok() } else { None }
+        };
+        Self::new(digits(0, 10)?, digits(11, 19)?, u32::try_from(digits(20, 24)?).ok()?)
+    }
+
+    /// Which holder of the lease wrote it.
+    #[must_use]
+    pub const fn epoch(self) -> u64 {
+        self.epoch
+    }
+
+    /// Which scrape of that epoch it is of.
+    #[must_use]
+    pub const fn scrape(self) -> u64 {
+        self.scrape
+    }
+
+    /// Which part of that scrape it is.
+    #[must_use]
+    pub const fn part(self) -> u32 {
+        self.part
+    }
+
+    /// Whether both are of one scrape.
+    #[must_use]
+    pub const fn same_scrape(self, other: Self) -> bool {
+        self.epoch == other.epoch && self.scrape == other.scrape
+    }
+
+    /// The whole key.
+    #[must_use]
+    pub fn key(self, folder: Folder, remote: &RemoteDir) -> String {
+        format!("{folder}/{remote}/{self}")
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010}-{:08}-{:04}.seg", self.epoch, self.scrape, self.part)
+    }
+}
+
+impl serde::Serialize for SegmentName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SegmentName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not the name of a segment"))
+    }
+}
+
+/// What a remote is called in the spool: its `name`, or the hash that stands for it, made fit for a key and a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct RemoteDir(String);
+
+/// File systems take names of 255 bytes.
+const MAX_DIR: usize = 120;
+
+impl RemoteDir {
+    /// Of a remote's id. Letters, digits, `-`, `_` and `.` stay; anything else becomes `%XX`; long names end in a hash.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        let mut name = String::with_capacity(id.len());
+        for (at, byte) in id.bytes().enumerate() {
+            let plain = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || (byte == b'.' && at > 0);
+            if plain {
+                name.push(char::from(byte));
+            } else {
+                name.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        if name.is_empty() {
+            name.push('%');
+        }
+        if name.len() > MAX_DIR {
+            let hash = xxhash_rust::xxh3::xxh3_64(id.as_bytes());
+            name.truncate(MAX_DIR - 17);
+            name.push_str(&format!("~{hash:016x}"));
+        }
+        Self(name)
+    }
+
+    /// Of a folder that was found.
+    #[must_use]
+    pub fn found(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// As it stands in keys.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Of its objects: `segments/<remote>/`.
+    #[must_use]
+    pub fn prefix(&self, folder: Folder) -> String {
+        format!("{folder}/{self}/")
+    }
+}
+
+impl fmt::Display for RemoteDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_documented() {
+        let name = SegmentName::new(42, 7, 3).unwrap();
+        assert_eq!(name.to_string(), "0000000042-00000007-0003.seg");
+        assert_eq!(name.key(Folder::Rejected, &RemoteDir::new("amp")), "rejected/amp/0000000042-00000007-0003.seg");
+        assert_eq!(SegmentName::new(MAX_EPOCH + 1, 0, 0), None);
+        assert_eq!(SegmentName::new(0, MAX_SCRAPE + 1, 0), None);
+        assert_eq!(SegmentName::new(0, 0, MAX_PART + 1), None);
+    }
+
+    #[test]
+    fn only_exact_names_are_read() {
+        for strange in [
+            "",
+            "state.json",
+            "0000000042-00000007-0003.sog",
+            "0000000042-00000007-003.seg",
+            "000000004200000007-0003.seg ",
+            "+000000042-00000007-0003.seg",
+            "0000000042-0000000é-003.seg",
+            "0000000042-00000007-0003.seg.tmp",
+        ] {
+            assert_eq!(SegmentName::parse(strange), None, "{strange}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_sort_like_their_numbers(
+            a in (0..=MAX_EPOCH, 0..=MAX_SCRAPE, 0..=MAX_PART),
+            b in (0..=MAX_EPOCH, 0..=MAX_SCRAPE, 0..=MAX_PART),
+            near in any::<bool>(),
+        ) {
+            let b = if near { (a.0, a.1, b.2) } else { b };
+            let (a, b) = (SegmentName::new(a.0, a.1, a.2).unwrap(), SegmentName::new(b.0, b.1, b.2).unwrap());
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+            prop_assert_eq!(SegmentName::parse(&a.to_string()), Some(a));
+        }
+
+        #[test]
+        fn any_remote_has_a_folder_of_its_own(a in ".{0,200}", b in ".{0,200}") {
+            let (one, other) = (RemoteDir::new(&a), RemoteDir::new(&b));
+            prop_assert_eq!(a == b, one == other);
+            prop_assert!(one.as_str().len() <= MAX_DIR && !one.as_str().contains('/') && !one.as_str().starts_with('.'));
+        }
+    }
+
+    #[test]
+    fn plain_names_stay() {
+        assert_eq!(RemoteDir::new("amp-eu.1_b").as_str(), "amp-eu.1_b");
+        assert_eq!(RemoteDir::new("../a b").as_str(), "%2E.%2Fa%20b");
+    }
+}

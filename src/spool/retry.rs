@@ -1,0 +1,172 @@
+//! Calls that are worth repeating, repeated until a deadline.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::store::{Answer, Kind, Listed, Object, Store, StoreError};
+
+/// Longest time for one try: 8 MiB at half a megabyte a second.
+const TRY: Duration = Duration::from_secs(16);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Doubles. Only the holder of the lease calls, so that nobody else pauses in step with it.
+#[derive(Debug)]
+pub(super) struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    /// Pauses; false when the deadline comes first.
+    pub(super) async fn pause(&mut self, deadline: Instant) -> bool {
+        let until = Instant::now() + self.0;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+        if until >= deadline {
+            return false;
+        }
+        tokio::time::sleep_until(until).await;
+        true
+    }
+}
+
+/// When a try that begins now must end.
+pub(super) fn try_until(deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + TRY)
+}
+
+/// Repeats a call that may be repeated without harm, while its failures may pass.
+async fn again<T, F>(deadline: Instant, mut call: impl FnMut(Instant) -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<Answer<T>, StoreError>>,
+{
+    let mut pause = Pause::default();
+    loop {
+        match call(try_until(deadline)).await {
+            Ok(answer) => return Ok(answer.value),
+            Err(error) if error.kind.is_passing() && pause.pause(deadline).await => tracing::debug!("{error}: once more"),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes an object under a name that nobody else ever writes. If it turns out to be there, it is an earlier try of ours.
+///
+/// # Errors
+/// [`Kind::Changed`] when something else is there; otherwise the last try's.
+pub async fn persist(store: &dyn Store, key: &str, body: Bytes, deadline: Instant) -> Result<(), StoreError> {
+    let written = again(deadline, |until| store.put_if_absent(key, body.clone(), until)).await;
+    match written {
+        Err(error) if error.kind == Kind::Changed => {
+            let present = fetch(store, key, body.len() as u64 + 1, deadline).await?;
+            if present.bytes == body { Ok(()) } else { Err(error) }
+        }
+        written => written.map(|_| ()),
+    }
+}
+
+/// Reads the first bytes of an object.
+///
+/// # Errors
+/// The last try's.
+pub async fn fetch(store: &dyn Store, key: &str, most: u64, deadline: Instant) -> Result<Object, StoreError> {
+    again(deadline, |until| store.get(key, most, until)).await
+}
+
+/// Deletes an object.
+///
+/// # Errors
+/// The last try's: it may be gone or not.
+pub async fn erase(store: &dyn Store, key: &str, deadline: Instant) -> Result<(), StoreError> {
+    again(deadline, |until| store.delete(key, until)).await
+}
+
+/// All keys that begin with `prefix`, in order.
+///
+/// # Errors
+/// The last try's.
+pub async fn list_all(store: &dyn Store, prefix: &str, deadline: Instant) -> Result<Vec<Listed>, StoreError> {
+    let mut all: Vec<Listed> = Vec::new();
+    loop {
+        let page = {
+            let after = all.last().map(|listed| listed.key.as_str());
+            again(deadline, |until| store.list(prefix, after, until)).await?
+        };
+        let more = page.more && !page.entries.is_empty();
+        all.extend(page.entries);
+        if !more {
+            return Ok(all);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::spool::store::Op;
+    use crate::spool::store::memory::{Fault, MemoryStore};
+    use crate::time::TokioClock;
+
+    fn store() -> MemoryStore {
+        MemoryStore::new(Arc::new(TokioClock::starting_at(0)))
+    }
+
+    fn within(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    const BODY: Bytes = Bytes::from_static(b"body");
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_whose_answer_was_lost_is_found_to_be_ours() {
+        let store = store();
+        store.set_faults(|op, _, nth| Fault { answer_lost: op == Op::PutIfAbsent && nth == 0, ..Fault::default() });
+        persist(&store, "a", BODY, within(10)).await.unwrap();
+        assert_eq!(store.peek("a"), Some(BODY));
+        assert_eq!(store.take_calls().len(), 3, "a put without an answer, one that meets it, a get that compares");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_else_wrote_is_never_taken_for_ours() {
+        let store = store();
+        for other in ["bodY", "body and more", ""] {
+            store.plant("a", Bytes::from_static(other.as_bytes()));
+            assert_eq!(persist(&store, "a", BODY, within(10)).await.unwrap_err().kind, Kind::Changed, "{other}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn passing_failures_are_tried_again_until_the_deadline_and_others_are_not() {
+        let store = store();
+        for (kind, calls) in [(Kind::Busy, 6), (Kind::Unreachable, 6), (Kind::NoAnswer, 6), (Kind::Denied, 1), (Kind::Full, 1)] {
+            store.set_faults(move |_, _, _| Fault { refuse: Some(kind), ..Fault::default() });
+            let deadline = within(3);
+            assert_eq!(erase(&store, "a", deadline).await.unwrap_err().kind, kind);
+            assert!(Instant::now() < deadline);
+            assert_eq!(store.take_calls().len(), calls, "{kind:?}");
+        }
+        store.set_faults(|_, _, nth| Fault { refuse: (nth < 3).then_some(Kind::Busy), ..Fault::default() });
+        persist(&store, "a", BODY, within(3)).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_pages_are_listed() {
+        let store = store();
+        for n in 0..2500 {
+            store.plant(&format!("k/{n:04}"), BODY);
+        }
+        store.plant("l", BODY);
+        let all = list_all(&store, "k/", within(3)).await.unwrap();
+        assert_eq!((all.len(), all[0].key.as_str(), all[2499].key.as_str()), (2500, "k/0000", "k/2499"));
+        assert_eq!(store.take_calls().len(), 3);
+    }
+}

@@ -1,0 +1,199 @@
+//! A store for simulations: in memory, on tokio's clock, with faults. Never used by the programs.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::{Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within};
+use crate::time::Clock;
+
+/// What befalls a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Before anything happens.
+    pub delay: Duration,
+    /// In place of doing it.
+    pub refuse: Option<Kind>,
+    /// After it was done: the answer is delayed by this long. Past the deadline it is lost.
+    pub answer_delay: Duration,
+    /// After it was done: the answer is cut at once.
+    pub answer_lost: bool,
+}
+
+/// Decides what befalls each call: the call, its key, and how many calls came before.
+pub type Faults = Box<dyn FnMut(Op, &str, usize) -> Fault + Send>;
+
+/// A call as it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Called {
+    /// Which.
+    pub op: Op,
+    /// On what; the prefix for a LIST.
+    pub key: String,
+}
+
+/// Objects in memory. Clones share them, as two processes share a bucket.
+#[derive(Clone)]
+pub struct MemoryStore {
+    inner: Arc<Mutex<Inner>>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Inner {
+    objects: BTreeMap<String, (Bytes, Etag)>,
+    writes: u64,
+    faults: Faults,
+    calls: Vec<Called>,
+    coarse_ms: i64,
+}
+
+impl MemoryStore {
+    /// An empty one, without faults. `clock` is its own: it may differ from everybody else's.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let inner = Inner { objects: BTreeMap::new(), writes: 0, faults: Box::new(|_, _, _| Fault::default()), calls: Vec::new(), coarse_ms: 1000 };
+        Self { inner: Arc::new(Mutex::new(inner)), clock }
+    }
+
+    /// From now on.
+    pub fn set_faults(&self, faults: impl FnMut(Op, &str, usize) -> Fault + Send + 'static) {
+        self.lock().faults = Box::new(faults);
+    }
+
+    /// No more faults.
+    pub fn heal(&self) {
+        self.set_faults(|_, _, _| Fault::default());
+    }
+
+    /// All calls since the last time that this was asked.
+    #[must_use]
+    pub fn take_calls(&self) -> Vec<Called> {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    /// All keys, in order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.lock().objects.keys().cloned().collect()
+    }
+
+    /// An object as it lies there.
+    #[must_use]
+    pub fn peek(&self, key: &str) -> Option<Bytes> {
+        self.lock().objects.get(key).map(|(bytes, _)| bytes.clone())
+    }
+
+    /// Puts an object there, whatever was before.
+    pub fn plant(&self, key: &str, bytes: Bytes) {
+        self.lock().write(key, bytes);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call<'a, T: Send + 'a>(
+        &'a self,
+        op: Op,
+        key: &'a str,
+        deadline: Instant,
+        act: impl FnOnce(&mut Inner) -> Result<T, (Kind, &'static str)> + Send + 'a,
+    ) -> Call<'a, T> {
+        let work = async move {
+            let sent = Instant::now();
+            let fault = {
+                let inner = &mut *self.lock();
+                inner.calls.push(Called { op, key: key.to_owned() });
+                (inner.faults)(op, key, inner.calls.len() - 1)
+            };
+            tokio::time::sleep(fault.delay).await;
+            if let Some(kind) = fault.refuse {
+                return Err(StoreError::new(kind, op, key, "a simulated fault"));
+            }
+            let (done, date_ms, coarse_ms) = {
+                let inner = &mut *self.lock();
+                let coarse_ms = inner.coarse_ms;
+                let now_ms = self.clock.now_ms();
+                (act(inner), now_ms - now_ms.rem_euclid(coarse_ms), coarse_ms)
+            };
+            tokio::time::sleep(fault.answer_delay).await;
+            if fault.answer_lost {
+                return Err(StoreError::new(Kind::NoAnswer, op, key, "a simulated loss of the answer"));
+            }
+            let time = StoreTime { date_ms, coarse_ms, sent, received: Instant::now() };
+            match done {
+                Ok(value) => Ok(Answer { value, time }),
+                Err((kind, cause)) => Err(StoreError { time: Some(time), ..StoreError::new(kind, op, key, cause) }),
+            }
+        };
+        within(deadline, op, key, work).boxed()
+    }
+}
+
+impl Inner {
+    fn write(&mut self, key: &str, body: Bytes) -> Etag {
+        self.writes += 1;
+        let etag = Etag(format!("\"{}\"", self.writes));
+        self.objects.insert(key.to_owned(), (body, etag.clone()));
+        etag
+    }
+}
+
+impl Store for MemoryStore {
+    fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
+        self.call(Op::PutIfAbsent, key, deadline, move |inner| match inner.objects.contains_key(key) {
+            true => Err((Kind::Changed, "it exists")),
+            false => Ok(inner.write(key, body)),
+        })
+    }
+
+    fn put_if_match<'a>(&'a self, key: &'a str, body: Bytes, etag: &'a Etag, deadline: Instant) -> Call<'a, Etag> {
+        self.call(Op::PutIfMatch, key, deadline, move |inner| match inner.objects.get(key) {
+            Some((_, present)) if present == etag => Ok(inner.write(key, body)),
+            _ => Err((Kind::Changed, "it has another etag")),
+        })
+    }
+
+    fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object> {
+        self.call(Op::Get, key, deadline, move |inner| {
+            let (bytes, etag) = inner.objects.get(key).ok_or((Kind::NotFound, "there is none"))?;
+            let end = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+            Ok(Object { bytes: bytes.slice(..end), size: bytes.len() as u64, etag: etag.clone() })
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, deadline: Instant) -> Call<'a, Page> {
+        self.call(Op::List, prefix, deadline, move |inner| {
+            let from = match after {
+                Some(after) if after >= prefix => Bound::Excluded(after),
+                _ => Bound::Included(prefix),
+            };
+            let mut entries: Vec<_> = inner
+                .objects
+                .range::<str, _>((from, Bound::Unbounded))
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .take(PAGE + 1)
+                .map(|(key, (bytes, _))| Listed { key: key.clone(), size: bytes.len() as u64 })
+                .collect();
+            let more = entries.len() > PAGE;
+            entries.truncate(PAGE);
+            Ok(Page { entries, more })
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()> {
+        self.call(Op::Delete, key, deadline, move |inner| {
+            inner.objects.remove(key);
+            Ok(())
+        })
+    }
+
+    fn address(&self) -> &str {
+        "memory"
+    }
+}

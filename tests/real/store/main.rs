@@ -1,0 +1,40 @@
+//! The spool's homes keep the same promises: a directory, S3 over HTTP (moto), and the simulation's. And they fail in ways that can be told apart.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is a test")]
+
+mod dir;
+mod moto;
+mod proxy;
+mod s3;
+mod suite;
+
+use std::sync::Arc;
+
+use amp_forwarder::spool::store::dir::DirStore;
+use amp_forwarder::spool::store::memory::MemoryStore;
+use amp_forwarder::time::SystemClock;
+
+use moto::Moto;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_keeps_the_promises_of_a_store() {
+    let place = tempfile::tempdir().unwrap();
+    let store = DirStore::new(&place.path().join("state/spool"));
+    suite::run(&store).await;
+    suite::races(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_keeps_the_promises_of_a_store() {
+    let moto = Moto::start(&[]).await;
+    moto.create_bucket("spool").await;
+    // No races: moto checks a condition and writes without a lock between, and lets two of eight win now and then.
+    suite::run(&moto.store("spool", "some/prefix").await).await;
+}
+
+#[tokio::test]
+async fn the_simulations_store_keeps_the_promises_of_a_store() {
+    let store = MemoryStore::new(Arc::new(SystemClock));
+    suite::run(&store).await;
+    suite::races(&store).await;
+}
