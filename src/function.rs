@@ -64,8 +64,7 @@ impl Function {
     /// [`FunctionError`] is a function error.
     pub async fn handle(&mut self, event: LambdaEvent<Value>) -> Result<Value, FunctionError> {
         let arrived = Instant::now();
-        let left_ms = i64::try_from(event.context.deadline).unwrap_or(i64::MAX).saturating_sub(SystemClock.now_ms());
-        let deadline = arrived + Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
+        let deadline = arrived + left(event.context.deadline, SystemClock.now_ms());
         let request = Request::parse(&event.payload)?;
         let ready = self.ready().await.inspect_err(|error| tracing::error!("{error}"))?;
         if let Some(unknown) = request.jobs.as_ref().and_then(|jobs| ready.forwarder.unknown_jobs(jobs).into_iter().next()) {
@@ -141,14 +140,32 @@ impl Ready {
             duration_ms = report.duration_ms,
             "tick"
         );
-        for error in &report.errors {
-            tracing::warn!("{error}");
-        }
         let metrics = &self.config.forwarder.metrics;
         if metrics.enabled {
             let line = emf::line(report, &metrics.namespace, function, &logs::level_name(&environment), SystemClock.now_ms());
             // CloudWatch takes the line from standard output; there is nobody to tell if that is closed.
             let _ = writeln!(std::io::stdout().lock(), "{line}");
         }
+    }
+}
+
+/// What is left until a deadline, milliseconds since 1970. cargo-lambda's emulator gives the time limit itself in its place
+/// (`lambda-runtime-deadline-ms: 600000`).
+fn left(deadline_ms: u64, now_ms: i64) -> Duration {
+    const YEAR_2001_MS: u64 = 1_000_000_000_000;
+    let now_ms = u64::try_from(now_ms).unwrap_or_default();
+    Duration::from_millis(if deadline_ms < YEAR_2001_MS { deadline_ms } else { deadline_ms.saturating_sub(now_ms) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_a_moment_or_the_emulators_limit() {
+        let now_ms = 1_795_364_845_808;
+        assert_eq!(left(now_ms as u64 + 1_500, now_ms), Duration::from_millis(1_500));
+        assert_eq!(left(now_ms as u64 - 1, now_ms), Duration::ZERO);
+        assert_eq!(left(600_000, now_ms), Duration::from_secs(600));
     }
 }

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use amp_forwarder::function::Function;
 use amp_forwarder::report::logs;
-use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_runtime::tower::util::MapRequestLayer;
+use lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime, service_fn};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -13,9 +14,17 @@ use tokio::sync::Mutex;
 async fn main() -> Result<(), lambda_runtime::Error> {
     logs::start_json();
     let function = Rc::new(Mutex::new(Function::default()));
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
+    let handler = service_fn(move |event: LambdaEvent<Value>| {
         let function = Rc::clone(&function);
         async move { function.lock().await.handle(event).await }
-    }))
-    .await
+    });
+    Runtime::new(handler).layer(MapRequestLayer::new(empty_is_null)).run().await
+}
+
+/// An invocation without a payload is no JSON, and means the same as null.
+fn empty_is_null(mut invocation: LambdaInvocation) -> LambdaInvocation {
+    if invocation.body.is_empty() {
+        invocation.body = "null".into();
+    }
+    invocation
 }

@@ -151,11 +151,14 @@ impl Sent {
         let error = match why {
             Why::Stopped(stop) => {
                 self.stopped = true;
-                format!("send: {}", stop.failure())
+                stop.failure().to_string()
             }
-            Why::Deadline(Some(failure)) => format!("send: out of time; the last try: {failure}"),
+            Why::Deadline(Some(failure)) => format!("out of time; the last try: {failure}"),
             Why::Deadline(None) => "send: out of time: give the function a longer time-out".to_owned(),
         };
+        if !self.errors.contains(&error) {
+            tracing::warn!("{error}");
+        }
         self.errors.push(error);
     }
 }

@@ -128,9 +128,6 @@ fn show(report: &Report, json: bool) {
         println!("{}", serde_json::json!(report));
         return;
     }
-    for error in &report.errors {
-        tracing::warn!("{error}");
-    }
     let (written, unchanged) = (report.ledger.written, report.ledger.unchanged);
     tracing::info!(outcome = ?report.outcome, scrapes = report.scrapes.len(), written, unchanged, "tick");
 }

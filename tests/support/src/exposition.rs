@@ -133,7 +133,9 @@ fn parse_protobuf(mut body: &[u8]) -> Result<Vec<Sample>> {
     while !body.is_empty() {
         let family = MetricFamily::decode_length_delimited(&mut body)?;
         for metric in family.metric {
-            let Some(untyped) = metric.untyped else { continue };
+            let Some(untyped) = metric.untyped else {
+                continue;
+            };
             let mut labels: Labels = metric.label.into_iter().map(|label| (label.name, label.value)).collect();
             labels.insert("__name__".to_owned(), family.name.clone());
             labels.retain(|_, value| !value.is_empty());

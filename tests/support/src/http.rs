@@ -213,7 +213,9 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// A body that ends with an error after `bytes`: the peer sees a cut connection.
 pub fn cut(bytes: impl Into<Bytes>) -> Body {
     let frames = [Ok(Frame::data(bytes.into())), Err(io::Error::other("cut on purpose"))];
-    BodyExt::boxed(StreamBody::new(Frames { frames: frames.into_iter(), stall_before: None, stalled: None }))
+    // hyper drops what it has not flushed when a body fails, and flushes when a body lets it wait.
+    let flush = Some(std::time::Duration::from_millis(5));
+    BodyExt::boxed(StreamBody::new(Frames { frames: frames.into_iter(), stall_before: flush, stalled: None }))
 }
 
 /// A body that stands still for `pause` after `head`, then goes on with `tail`.

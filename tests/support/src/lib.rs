@@ -10,7 +10,7 @@
 //! - [`demo`]: all of them together, for `make demo`.
 
 pub mod compare;
-// pub mod demo;
+pub mod demo;
 pub mod exposition;
 pub mod gateway;
 pub mod home;

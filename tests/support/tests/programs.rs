@@ -1,5 +1,6 @@
 //! The real programs, each started once. `make tools` fetches them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amp_forwarder_support::compare::compare;
@@ -56,22 +57,22 @@ async fn prometheus_through_the_gateway_into_a_receiver() {
     receiver.restart().await.unwrap();
     let before = gateway.stats().stored;
     wait_for("samples flow again", SOON, || async { gateway.stats().stored > before + 1000 }).await.unwrap();
-    let until = now_ms() - 5_000;
+    let until = now_ms();
     let (at_home, received) = (home.querier(), receiver.querier());
-    wait_for("both ends agree", SOON, || async {
+    let ends = || async {
         let selector = "{job=\"prometheus\"}";
-        let (Ok(expected), Ok(found)) = (at_home.raw(selector, until - 60_000, until).await, received.raw(selector, until - 60_000, until).await)
-        else {
-            return false;
-        };
+        let expected = at_home.raw(selector, until - 60_000, until).await.unwrap();
+        let found = received.raw(selector, until - 60_000, until).await.unwrap();
         // A Prometheus sends what came after it had started to watch its own log: the first scrape is not among it.
         let first = found.values().filter_map(|samples| samples.keys().next()).min().copied().unwrap_or(i64::MAX);
-        let expected: Samples =
-            expected.into_iter().map(|(labels, samples)| (labels, samples.into_iter().filter(|(at, _)| *at >= first).collect())).collect();
-        compare(&expected, &found).is_exact()
-    })
-    .await
-    .unwrap();
+        let since = |samples: BTreeMap<i64, u64>| samples.into_iter().filter(|(at, _)| *at >= first).collect();
+        let expected: Samples = expected.into_iter().map(|(labels, samples)| (labels, since(samples))).collect();
+        compare(&expected, &found)
+    };
+    let agreed = wait_for("both ends agree", SOON, || async { ends().await.is_exact() }).await;
+    let comparison = ends().await;
+    let examples = (comparison.lost.first(), comparison.extra.first(), comparison.different.first());
+    assert!(agreed.is_ok(), "{} agree, {} lost, {} extra: {examples:?}", comparison.agreeing, comparison.lost.len(), comparison.extra.len());
     assert_eq!((gateway.stats().concurrent, gateway.stats().out_of_order), (0, 0));
 }
 
@@ -121,13 +122,16 @@ async fn exact_values_by_the_query_api() {
 /// The test plays the function: what cargo-lambda's emulator does with an answer and with an error.
 #[tokio::test]
 async fn the_emulator() {
-    let emulator = Emulator::start().await.unwrap();
-    let base = format!("{}/2018-06-01/runtime/invocation", emulator.runtime_api());
+    let emulator = Emulator::start(Duration::from_secs(20)).await.unwrap();
+    let base = format!("http://{}/2018-06-01/runtime/invocation", emulator.runtime_api());
     let client = Client::default();
     let function = async {
         for (kind, body) in [("response", r#"{"outcome":"ok"}"#), ("error", r#"{"errorType":"Failed","errorMessage":"x"}"#)] {
             let next = client.get(&format!("{base}/next")).await.unwrap();
-            let id = next.headers()["lambda-runtime-aws-request-id"].to_str().unwrap();
+            let header = |name: &str| next.headers()[name].to_str().unwrap().to_owned();
+            let left = header("lambda-runtime-deadline-ms").parse::<i64>().unwrap() - now_ms();
+            assert!((15_000..=20_000).contains(&left), "{left}");
+            let id = header("lambda-runtime-aws-request-id");
             client.post(&format!("{base}/{id}/{kind}"), "application/json", body).await.unwrap();
         }
     };

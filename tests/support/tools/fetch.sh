@@ -118,7 +118,7 @@ python() {
     python3 -m venv "$tools/$name" >"$log" 2>&1 ||
         die "cannot make a Python virtual environment" "$(tail -n 3 "$log" | tr '\n' ' ')" "apt-get install python3 python3-venv"
     "$tools/$name/bin/python" -m pip install --disable-pip-version-check --no-input -r "$requirements" >"$log" 2>&1 ||
-        die "cannot install $name" "$(grep -i error "$log" | head -3 | tr '\n' ' ')" "is there a network? the whole output is in $log"
+        die "cannot install $name" "$(grep ^ERROR "$log" | head -3 | cut -c1-300 | tr "\n" " ")" "is there a network? the whole output is in $log"
     [ -x "$tools/$name/bin/$program" ] || die "$name was installed, but $program is not in $tools/$name/bin"
     cp "$requirements" "$tools/$name/requirements.txt"
 }

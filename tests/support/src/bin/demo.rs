@@ -1,1 +1,69 @@
-fn main() {}
+//! `make demo`: see `amp_forwarder_support::demo`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use amp_forwarder_support::demo::{Demo, DemoOptions};
+use anyhow::Result;
+use clap::Parser;
+
+/// Runs the function between two real Prometheis for about a minute and compares both ends; exits 1 when a sample is missing.
+#[derive(Parser)]
+struct Arguments {
+    /// The zip of `make build`, or the program.
+    #[arg(long)]
+    function: PathBuf,
+    /// Seconds that the receiver is away.
+    #[arg(long, default_value_t = 20)]
+    outage: u64,
+    /// The function's time-out in seconds: a tick serves the scrapes that fit into it.
+    #[arg(long, default_value_t = 45)]
+    tick: u64,
+    /// Time between two scrapes.
+    #[arg(long, default_value = "10s")]
+    interval: String,
+    /// Seconds during which the function is invoked again.
+    #[arg(long, default_value_t = 40)]
+    duration: u64,
+    /// Let the gateway acknowledge a batch without storing it, to see the demo notice.
+    #[arg(long)]
+    drop_one_batch: bool,
+    /// Leave everything running at the end, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    demo(Arguments::parse()).await.unwrap_or_else(|error| {
+        // Without the backtrace that `Result` in main would print.
+        eprintln!("demo: error: {error:#}");
+        ExitCode::from(1)
+    })
+}
+
+async fn demo(arguments: Arguments) -> Result<ExitCode> {
+    let options = DemoOptions {
+        outage: Duration::from_secs(arguments.outage),
+        duration: Duration::from_secs(arguments.duration),
+        drop_one_batch: arguments.drop_one_batch,
+        tick: Duration::from_secs(arguments.tick),
+        interval: arguments.interval,
+        ..DemoOptions::new(arguments.function)
+    };
+    let mut demo = Demo::start(options).await?;
+    demo.run().await?;
+    let verdict = demo.verdict().await?;
+    println!("\n{verdict}");
+    println!("{}\n", if verdict.is_good() { "nothing is lost" } else { "NOT as it should be" });
+    println!("look further:");
+    println!("  make demo DEMO_FLAGS=--drop-one-batch    a batch vanishes in the gateway, and the demo fails");
+    println!("  make demo DEMO_FLAGS=--keep              everything stays up, to look around with a browser");
+    println!("  cargo run --bin forwardctl -- --help     the same forwarder from the command line");
+    if arguments.keep {
+        println!("\nstill running until Ctrl-C: {}", demo.addresses());
+        tokio::signal::ctrl_c().await?;
+    }
+    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

@@ -22,7 +22,9 @@ impl Tracker {
     /// # Errors
     /// 202 for another replica's request, 400 for one cluster too many.
     pub fn check(&mut self, request: &mut WriteRequest, limits: &Limits, now_ms: i64) -> Result<(), Refusal> {
-        let Some(first) = request.timeseries.first() else { return Ok(()) };
+        let Some(first) = request.timeseries.first() else {
+            return Ok(());
+        };
         let (Some(cluster), Some(replica)) = (value_of(&first.labels, CLUSTER), value_of(&first.labels, REPLICA)) else {
             return Ok(());
         };

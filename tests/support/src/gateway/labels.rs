@@ -13,7 +13,9 @@ use super::wire::{Label, MetricMetadata};
 pub fn validate(labels: &[Label], limits: &Limits) -> Result<(), Refusal> {
     let series = format_series(labels);
     let bad = |what: String| Err(Refusal::text(400, Reason::Labels, what));
-    let Some(name) = metric_name(labels) else { return bad("sample missing metric name".to_owned()) };
+    let Some(name) = metric_name(labels) else {
+        return bad("sample missing metric name".to_owned());
+    };
     if !is_metric_name(name) {
         return bad(format!("sample invalid metric name: \"{name}\""));
     }
@@ -36,8 +38,12 @@ pub fn validate(labels: &[Label], limits: &Limits) -> Result<(), Refusal> {
         }
         match previous.cmp(name.as_str()) {
             std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => return bad(format!("duplicate label name: \"{name}\" metric \"{series}\"")),
-            std::cmp::Ordering::Greater => return bad(format!("labels not sorted: \"{name}\" metric \"{series}\"")),
+            std::cmp::Ordering::Equal => {
+                return bad(format!("duplicate label name: \"{name}\" metric \"{series}\""));
+            }
+            std::cmp::Ordering::Greater => {
+                return bad(format!("labels not sorted: \"{name}\" metric \"{series}\""));
+            }
         }
         previous = name;
     }

@@ -118,7 +118,9 @@ impl<'a> Visit<'a> {
             None => {}
             Some(Action::Delay { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
             Some(Action::Hang) => return std::future::pending().await,
-            Some(action @ (Action::Respond { .. } | Action::Reset | Action::Drop)) => return Reply::Fault(action),
+            Some(action @ (Action::Respond { .. } | Action::Reset | Action::Drop)) => {
+                return Reply::Fault(action);
+            }
             Some(Action::StoreAndHang) => {
                 let _ = self.store(write).await;
                 return std::future::pending().await;

@@ -241,8 +241,12 @@ impl Tenant {
             match stored {
                 None => return Ok(Outcome::Stored),
                 Some((newest, _)) if t > newest => return Ok(Outcome::Stored),
-                Some((newest, same)) if t == newest && same == value => return Ok(Outcome::Repeated),
-                Some((newest, _)) if t == newest => return Err(self.refuse(id, Reason::Duplicate, t)),
+                Some((newest, same)) if t == newest && same == value => {
+                    return Ok(Outcome::Repeated);
+                }
+                Some((newest, _)) if t == newest => {
+                    return Err(self.refuse(id, Reason::Duplicate, t));
+                }
                 Some(_) => {}
             }
         }

@@ -1,16 +1,23 @@
 //! `cargo lambda watch --only-lambda-apis`: cargo-lambda's emulator without its compiling and reloading.
+//!
+//! Version 1.9.2 gives `lambda-runtime-deadline-ms: 600000`, a duration where the protocol has a time: every
+//! deadline would lie in 1970. So the function speaks to it through a proxy that puts a real one in its place.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use http_body_util::Full;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::Invoked;
-use crate::http::Client;
+use crate::http::{self as server, Answer, Client, Hangup, Request, Server};
 use crate::process::{Child, free_port};
-use crate::{tools, wait_for};
+use crate::{now_ms, tools, wait_for};
 
+/// Lambda's limit for an answer.
+const LARGEST_ANSWER: usize = 6 << 20;
 /// The function's name; the emulator knows only the binaries of the package that it is started in.
 const NAME: &str = "amp-forwarder";
 const MANIFEST: &str = "[package]\nname = \"amp-forwarder\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
@@ -20,16 +27,17 @@ const MANIFEST: &str = "[package]\nname = \"amp-forwarder\"\nversion = \"0.0.0\"
 pub struct Emulator {
     _process: Child,
     address: String,
+    proxy: Server,
     client: Client,
     _directory: TempDir,
 }
 
 impl Emulator {
-    /// Starts it on a free port and waits until it listens.
+    /// Starts it on a free port and waits until it listens; invocations have `time_limit` from their start.
     ///
     /// # Errors
     /// When cargo-lambda is missing, or does not become ready.
-    pub async fn start() -> Result<Self> {
+    pub async fn start(time_limit: Duration) -> Result<Self> {
         let program = tools::program("lambda/bin/cargo-lambda")?;
         let directory = TempDir::new()?;
         std::fs::write(directory.path().join("Cargo.toml"), MANIFEST)?;
@@ -52,12 +60,16 @@ impl Emulator {
         wait_for("cargo-lambda listens", Duration::from_secs(60), || async { TcpStream::connect(&address).await.is_ok() })
             .await
             .with_context(|| process.log())?;
-        Ok(Self { _process: process, address, client: Client::default(), _directory: directory })
+        let base = format!("http://{address}/.rt/{NAME}");
+        let client = Client::default();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let proxy = Server::start(listen, move |request, _| pass(client.clone(), base.clone(), request, time_limit)).await?;
+        Ok(Self { _process: process, address, proxy, client: Client::default(), _directory: directory })
     }
 
     /// What the function needs as `AWS_LAMBDA_RUNTIME_API`.
     pub fn runtime_api(&self) -> String {
-        format!("http://{}/.rt/{NAME}", self.address)
+        self.proxy.address().to_string()
     }
 
     /// Invokes the function and waits for its answer.
@@ -75,4 +87,23 @@ impl Emulator {
             status => bail!("cargo-lambda answered {status}: {}", String::from_utf8_lossy(response.body())),
         }
     }
+}
+
+async fn pass(client: Client, base: String, request: Request, time_limit: Duration) -> Answer {
+    let (parts, body) = request.into_parts();
+    let body = server::read_body(body, LARGEST_ANSWER).await.ok_or(Hangup)?;
+    let mut onward = http::Request::builder().method(parts.method).uri(format!("{base}{}", parts.uri.path()));
+    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != http::header::HOST) {
+        onward = onward.header(name, value);
+    }
+    let onward = onward.body(Full::new(body)).map_err(|_| Hangup)?;
+    let (head, body) = client.send(onward).await.map_err(|_| Hangup)?.into_parts();
+    let mut answer = http::Response::new(server::full(body));
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    if let Some(deadline) = answer.headers_mut().get_mut("lambda-runtime-deadline-ms") {
+        let at = now_ms() + i64::try_from(time_limit.as_millis()).unwrap_or(i64::MAX / 2);
+        *deadline = at.into();
+    }
+    Ok(answer)
 }

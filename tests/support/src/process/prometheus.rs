@@ -152,7 +152,9 @@ impl Prometheus {
             let port = free_port()?;
             let mut process = spawn(&options, port, directory.path())?;
             match process.wait_ready(&ready_url(port), READY).await {
-                Ok(()) => return Ok(Self { process, options, port, directory }),
+                Ok(()) => {
+                    return Ok(Self { process, options, port, directory });
+                }
                 Err(_) if tries < 5 && process.log().contains("address already in use") => {}
                 Err(error) => return Err(error),
             }

@@ -1,0 +1,137 @@
+//! What these tests share.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use amp_forwarder_support::gateway::Gateway;
+use amp_forwarder_support::gateway::options::{Options, SESSION_TOKEN};
+use amp_forwarder_support::home::{Page, Recorder, ScriptedHome};
+use amp_forwarder_support::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
+use amp_forwarder_support::process::Prometheus;
+use amp_forwarder_support::query::{Samples, value_bits};
+use serde_json::Value;
+
+/// More than any tick of these tests needs; a deadline of its own is what a test about deadlines sets.
+pub(crate) const AMPLE: Duration = Duration::from_secs(30);
+
+/// A forwarder.yml with one federate job and one signed remote.
+pub(crate) struct Config {
+    pub(crate) home: String,
+    pub(crate) remote: String,
+    pub(crate) interval: &'static str,
+    pub(crate) job: &'static str,
+    pub(crate) queue: &'static str,
+    pub(crate) forwarder: &'static str,
+}
+
+impl Config {
+    pub(crate) fn new(home: &str, gateway: &Gateway) -> Self {
+        Self {
+            home: home.to_owned(),
+            remote: gateway.remote_write_url(),
+            interval: "1m",
+            job: "honor_labels: true",
+            queue: "max_samples_per_send: 100, max_shards: 8, capacity: 2500, min_backoff: 10ms, max_backoff: 200ms",
+            forwarder: "deadline_margin: 500ms",
+        }
+    }
+
+    pub(crate) fn yaml(&self) -> String {
+        let Self { home, remote, interval, job, queue, forwarder } = self;
+        format!(
+            "global:\n  scrape_interval: {interval}\n  scrape_timeout: 1s\n  external_labels: {{site: attic}}\nscrape_configs:\n  - job_name: federate\n    {job}\n    \
+             metrics_path: /federate\n    params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{home}']}}]\nremote_write:\n  - url: {remote}\n    \
+             queue_config: {{{queue}}}\n    sigv4: {{region: us-east-1}}\nforwarder: {{{forwarder}}}\n"
+        )
+    }
+}
+
+/// The function under a runtime API of ours.
+pub(crate) struct Running {
+    pub(crate) api: RuntimeApi,
+    pub(crate) function: Function,
+}
+
+impl Running {
+    pub(crate) async fn start(config: &str) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    pub(crate) async fn start_with(config: &str, env: &[(&str, &str)]) -> Self {
+        let api = RuntimeApi::start().await.unwrap();
+        let mut options = FunctionOptions::new(env!("CARGO_BIN_EXE_amp-forwarder"), &api.runtime_api(), config);
+        options.env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let function = Function::start(&options).unwrap();
+        Self { api, function }
+    }
+
+    /// Invokes, and returns the tick's report, also of a tick that failed.
+    pub(crate) async fn tick(&self, payload: &str, limit: Duration) -> Value {
+        match self.api.invoke(payload.to_owned(), limit).await.unwrap_or_else(|error| panic!("{error}\n{}", self.function.log())) {
+            Invoked::Answer(report) => report,
+            Invoked::Error(error) => {
+                assert_eq!(error["errorType"], "TickFailed", "{error}");
+                serde_json::from_str(error["errorMessage"].as_str().unwrap()).unwrap()
+            }
+        }
+    }
+}
+
+/// A gateway that forwards to a real Prometheus.
+pub(crate) async fn gateway_to(receiver: &Prometheus) -> Gateway {
+    Gateway::start(Options { upstream: Some(receiver.remote_write_url()), ..Options::default() }).await.unwrap()
+}
+
+pub(crate) async fn gateway() -> Gateway {
+    Gateway::start(Options::default()).await.unwrap()
+}
+
+pub(crate) async fn scripted(samples: usize) -> ScriptedHome {
+    ScriptedHome::start(Page::text(exposition(samples, amp_forwarder_support::now_ms()))).await.unwrap()
+}
+
+/// Series `m{i="…"}` at one time.
+pub(crate) fn exposition(samples: usize, at_ms: i64) -> String {
+    let mut text = "# TYPE m untyped\n".to_owned();
+    for index in 0..samples {
+        text.push_str(&format!("m{{i=\"{index}\",job=\"j\",instance=\"\"}} {index}.5 {at_ms}\n"));
+    }
+    text
+}
+
+/// What successful scrapes exposed, as it must stand in the receiver.
+pub(crate) fn exposed(recorder: &Recorder) -> Samples {
+    let mut samples = Samples::new();
+    for recording in recorder.recordings() {
+        for sample in recording.samples().unwrap() {
+            let mut labels: BTreeMap<_, _> = sample.labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+            labels.entry("site".to_owned()).or_insert_with(|| "attic".to_owned());
+            labels.entry("job".to_owned()).or_insert_with(|| "federate".to_owned());
+            samples.entry(labels).or_default().insert(sample.timestamp.unwrap(), value_bits(sample.value));
+        }
+    }
+    samples
+}
+
+/// Asserts the equation of the ledger.
+pub(crate) fn assert_balanced(report: &Value) {
+    for ledger in report["remotes"].as_array().unwrap().iter().map(|remote| &remote["ledger"]).chain([&report["ledger"]]) {
+        let sum = |names: &[&str]| names.iter().map(|name| ledger[*name].as_u64().unwrap()).sum::<u64>();
+        let entered = sum(&["owed_before", "scraped", "backfilled"]);
+        let ended = sum(&["filtered", "unchanged", "rolled_back", "written", "deduplicated", "rejected", "expired", "lost", "owed_after"]);
+        assert_eq!(entered, ended, "{report}");
+    }
+}
+
+/// The environment of a command-line program: the gateway's credentials, and nothing of this machine's.
+pub(crate) fn credentials() -> [(&'static str, &'static str); 6] {
+    use amp_forwarder_support::gateway::options::{ACCESS_KEY, SECRET_KEY};
+    [
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ("AWS_SESSION_TOKEN", SESSION_TOKEN),
+        ("AWS_CONFIG_FILE", "/nonexistent"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
+        ("PATH", "/usr/bin:/bin"),
+    ]
+}

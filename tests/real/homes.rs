@@ -1,0 +1,88 @@
+//! Real homes of three versions, sample by sample to a real receiver.
+
+use amp_forwarder_support::compare::compare;
+use amp_forwarder_support::home::Recorder;
+use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, PrometheusOptions, V2_42, V2_53, V3_5};
+use amp_forwarder_support::{now_ms, wait_for};
+
+use crate::common::{AMPLE, Config, Running, assert_balanced, exposed, gateway_to};
+
+async fn everything_arrives(version: &str) {
+    let exporter = NodeExporter::start().await.unwrap();
+    let receiver = Prometheus::receiver(V3_5).await.unwrap();
+    let gateway = gateway_to(&receiver).await;
+    let options = PrometheusOptions {
+        external_labels: vec![("room".to_owned(), "cellar \"2\"".to_owned())],
+        ..PrometheusOptions::home(version, vec![Job::new("node", &[exporter.address()])])
+    };
+    let home = Prometheus::start(options).await.unwrap();
+    let querier = home.querier();
+    wait_for("the home has scraped its exporter", AMPLE, || async { querier.value("sum(up) == 2").await.is_ok_and(|value| value.is_some()) })
+        .await
+        .unwrap();
+    let recorder = Recorder::start(&home.url()).await.unwrap();
+    let started_ms = now_ms();
+    let running = Running::start(&Config::new(&recorder.address(), &gateway).yaml()).await;
+
+    let (mut written, mut scraped) = (0, 0);
+    for _ in 0..4 {
+        let before = newest(&recorder);
+        wait_for("the home has newer samples", AMPLE, || async {
+            querier.value("max(timestamp(up))").await.is_ok_and(|newest| newest.is_some_and(|newest| newest * 1000.0 > before as f64))
+        })
+        .await
+        .unwrap();
+        let report = running.tick(include_str!("../../events/forward.json"), AMPLE).await;
+        assert_eq!(report["outcome"], "ok", "{report}");
+        assert_balanced(&report);
+        written += report["ledger"]["written"].as_u64().unwrap();
+        scraped += report["scrapes"][0]["samples"].as_u64().unwrap();
+    }
+
+    let expected = exposed(&recorder);
+    let mut found = receiver.querier().raw("{site=\"attic\"}", started_ms - 300_000, now_ms()).await.unwrap();
+    // Ours are not the home's.
+    found.retain(|labels, _| !(labels["job"] == "federate" && labels.get("instance") == Some(&recorder.address())));
+    let comparison = compare(&expected, &found);
+    assert!(
+        comparison.is_exact(),
+        "{version}: lost {:?}, extra {:?}, different {:?}",
+        comparison.lost.first(),
+        comparison.extra.first(),
+        comparison.different.first()
+    );
+    assert!(comparison.agreeing > 1500, "{version}: only {} samples were compared", comparison.agreeing);
+    assert!(expected.keys().all(|labels| labels["room"] == "cellar \"2\""), "{version}");
+    // Four times five of our own; what the home repeated was not sent again.
+    assert_eq!(written as usize, comparison.agreeing + 20, "{version}");
+    assert!(scraped >= written - 20);
+    let stats = gateway.stats();
+    assert_eq!((stats.out_of_order, stats.concurrent, stats.repeated, stats.mixed_replicas), (0, 0, 0, 0), "{version}");
+    assert!(stats.max_samples <= 100 && stats.max_in_flight <= 8 && stats.max_in_flight > 1, "{version}: {stats:?}");
+    assert_eq!(stats.statuses.keys().copied().collect::<Vec<_>>(), [200], "{version}");
+}
+
+fn newest(recorder: &Recorder) -> i64 {
+    exposed(recorder)
+        .iter()
+        .filter(|(labels, _)| labels["__name__"] == "up")
+        .flat_map(|(_, samples)| samples.keys())
+        .copied()
+        .max()
+        .unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_2_42() {
+    everything_arrives(V2_42).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_2_53() {
+    everything_arrives(V2_53).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_3_5() {
+    everything_arrives(V3_5).await;
+}

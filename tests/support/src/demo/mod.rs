@@ -1,0 +1,226 @@
+//! `make demo`: the whole way of a sample, with an outage of the receiver in the middle of a tick.
+//!
+//! ```text
+//! node exporter ─► home Prometheus ─► recorder ─► the function ─► gateway ─► receiver Prometheus
+//!                                     (keeps what   under cargo-   (checks    (killed for a while,
+//!                                      was exposed)  lambda)        SigV4)     then started again)
+//! ```
+//! The verdict comes from the wire and from the query APIs of both ends, never from the forwarder's own ledger.
+
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::gateway::{Action, Fault, Gateway, Options};
+use crate::home::Recorder;
+use crate::lambda::{Emulator, Function, FunctionOptions, Invoked};
+use crate::process::{Job, NodeExporter, Prometheus, V3_5};
+use crate::{now_ms, wait_for};
+
+pub use table::{Evidence, Verdict};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// What to show.
+#[derive(Debug, Clone)]
+pub struct DemoOptions {
+    /// The function: the zip of `make build`, or a program.
+    pub function: PathBuf,
+    /// Time between two scrapes, as Prometheus writes durations.
+    pub interval: String,
+    /// The function's time-out: a tick serves the slots that fit into it.
+    pub tick: Duration,
+    /// The function is invoked again until this much time has passed.
+    pub duration: Duration,
+    /// Time from the first stored sample to the outage.
+    pub outage_after: Duration,
+    /// How long the receiver is away; zero: never.
+    pub outage: Duration,
+    /// Let the gateway swallow a batch, to see that the verdict notices.
+    pub drop_one_batch: bool,
+}
+
+impl DemoOptions {
+    /// A bit more than a minute: two ticks, with 20 seconds of outage within the first.
+    pub fn new(function: impl Into<PathBuf>) -> Self {
+        Self {
+            function: function.into(),
+            interval: "10s".to_owned(),
+            tick: Duration::from_secs(45),
+            duration: Duration::from_secs(40),
+            outage_after: Duration::from_secs(6),
+            outage: Duration::from_secs(20),
+            drop_one_batch: false,
+        }
+    }
+}
+
+/// Everything that runs in a demo.
+#[derive(Debug)]
+pub struct Demo {
+    options: DemoOptions,
+    function: Function,
+    emulator: Emulator,
+    recorder: Recorder,
+    gateway: Gateway,
+    home: Prometheus,
+    receiver: Prometheus,
+    _exporter: NodeExporter,
+    _unpacked: TempDir,
+    started: Instant,
+    started_ms: i64,
+}
+
+impl Demo {
+    /// Starts all the programs and waits until the home has something to expose.
+    ///
+    /// # Errors
+    /// When a program is missing or does not become ready.
+    pub async fn start(options: DemoOptions) -> Result<Self> {
+        let unpacked = TempDir::new()?;
+        let program = unpack(&options.function, unpacked.path())?;
+        let exporter = NodeExporter::start().await?;
+        say(format!("node exporter at http://{}", exporter.address()));
+        let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])]).await?;
+        say(format!("home: Prometheus {V3_5} at {}, two jobs scraped each second", home.url()));
+        let receiver = Prometheus::receiver(V3_5).await?;
+        say(format!("receiver: Prometheus {V3_5} at {}", receiver.url()));
+        let upstream = Some(receiver.remote_write_url());
+        let gateway = Gateway::start(Options { upstream, ..Options::default() }).await?;
+        say(format!("gateway, which stands for AMP and verifies SigV4, at {}", gateway.url()));
+        if options.drop_one_batch {
+            gateway.faults().add(Fault { skip: 1, ..Fault::once(Action::Drop) });
+            say("the gateway will swallow the second batch: acknowledged, not stored");
+        }
+        let recorder = Recorder::start(&home.url()).await?;
+        let emulator = Emulator::start(options.tick).await?;
+        let config = forwarder_yml(&options.interval, &recorder.address(), &gateway.remote_write_url());
+        let function = Function::start(&FunctionOptions::new(program, &emulator.runtime_api(), &config))?;
+        say("the function, under cargo-lambda's runtime API, with this forwarder.yml:");
+        for line in config.lines() {
+            println!("              {line}");
+        }
+        let querier = home.querier();
+        wait_for("the home's two targets are up", SOON, || async { querier.value("sum(up)").await.ok().flatten() == Some(2.0) }).await?;
+        Ok(Self {
+            options,
+            function,
+            emulator,
+            recorder,
+            gateway,
+            home,
+            receiver,
+            _exporter: exporter,
+            _unpacked: unpacked,
+            started: Instant::now(),
+            started_ms: now_ms(),
+        })
+    }
+
+    /// Invokes the function on its schedule, with the outage in the middle.
+    ///
+    /// # Errors
+    /// When an invocation is not answered, or the receiver does not come back.
+    pub async fn run(&mut self) -> Result<()> {
+        let answers = tokio::try_join!(
+            invoke_until(&self.emulator, &self.options, self.started + self.options.duration),
+            out_and_back(&mut self.receiver, &self.gateway, &self.options)
+        );
+        let (answers, ()) = answers.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
+        for answer in &answers {
+            say(match answer {
+                Invoked::Answer(report) => {
+                    format!("tick: {} {}", report["outcome"], report["ledger"])
+                }
+                Invoked::Error(error) => format!("tick failed: {error}"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Compares both ends.
+    ///
+    /// # Errors
+    /// When one of them does not answer.
+    pub async fn verdict(&self) -> Result<Verdict> {
+        // The home goes on scraping: compare what was there when the last exposition was taken.
+        let recordings = self.recorder.recordings();
+        let (from, until) = (self.started_ms - 600_000, now_ms());
+        let evidence = Evidence {
+            recordings,
+            home: self.home.querier().raw("{__name__=~\".+\"}", from, until).await?,
+            received: self.receiver.querier().raw("{__name__=~\".+\"}", from, until).await?,
+            forwarder_instance: self.recorder.address(),
+            gateway: self.gateway.stats(),
+        };
+        evidence.judge()
+    }
+
+    /// Where to look while it still runs.
+    pub fn addresses(&self) -> String {
+        format!("home {}  receiver {}  gateway {}/admin/stats", self.home.url(), self.receiver.url(), self.gateway.url())
+    }
+}
+
+fn say(what: impl AsRef<str>) {
+    println!("demo: {}", what.as_ref());
+}
+
+async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) -> Result<Vec<Invoked>> {
+    let mut answers = Vec::new();
+    // What EventBridge Scheduler sends is not looked at: any event means forward.
+    while Instant::now() < end {
+        let started = Instant::now();
+        let answer = emulator.invoke("{}", options.tick + Duration::from_secs(10)).await?;
+        let failed = matches!(answer, Invoked::Error(_));
+        say(format!("the function answered after {:.1} s", started.elapsed().as_secs_f64()));
+        answers.push(answer);
+        // One that fails at once would be invoked thousands of times.
+        ensure!(!failed || started.elapsed() > Duration::from_secs(1), "the function fails at once: {:?}", answers.last());
+    }
+    Ok(answers)
+}
+
+async fn out_and_back(receiver: &mut Prometheus, gateway: &Gateway, options: &DemoOptions) -> Result<()> {
+    if options.outage.is_zero() {
+        return Ok(());
+    }
+    wait_for("the gateway has stored something", SOON, || async { gateway.stats().stored > 0 }).await?;
+    tokio::time::sleep(options.outage_after).await;
+    receiver.kill();
+    say(format!("the receiver is killed: away for {} s, in the middle of a tick", options.outage.as_secs()));
+    tokio::time::sleep(options.outage).await;
+    let refused = gateway.stats().statuses.get(&503).copied().unwrap_or_default();
+    receiver.restart().await?;
+    say(format!("the receiver is back; meanwhile {refused} requests were answered 503"));
+    Ok(())
+}
+
+fn forwarder_yml(interval: &str, target: &str, remote_write: &str) -> String {
+    format!(
+        "global:\n  scrape_interval: {interval}\nscrape_configs:\n  - job_name: federate\n    honor_labels: true\n    \
+         metrics_path: /federate\n    params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{target}']}}]\n\
+         remote_write:\n  - url: {remote_write}\n    queue_config: {{max_samples_per_send: 500, max_shards: 4}}\n    sigv4: {{region: us-east-1}}\n"
+    )
+}
+
+/// The program in a zip that `make build` made, or the path itself.
+fn unpack(function: &Path, into: &Path) -> Result<PathBuf> {
+    ensure!(function.is_file(), "{} is missing: run `make build`", function.display());
+    if function.extension().is_none_or(|extension| extension != "zip") {
+        return Ok(std::path::absolute(function)?);
+    }
+    // Python is there for the tools anyway, and no unzip may be.
+    let status = Command::new("python3").args(["-m", "zipfile", "-e"]).arg(function).arg(into).status().context("run python3 to unpack")?;
+    ensure!(status.success(), "cannot unpack {}", function.display());
+    let program = into.join("bootstrap");
+    let mut permissions = std::fs::metadata(&program)?.permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    std::fs::set_permissions(&program, permissions)?;
+    Ok(program)
+}
