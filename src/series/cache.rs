@@ -72,6 +72,10 @@ struct Entry {
     seen: u32,
     target: u16,
     nth: u16,
+    /// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
+    resend: bool,
+    /// `resend` before `transaction`.
+    resend_before: bool,
 }
 
 /// The series of one remote.
@@ -142,6 +146,8 @@ impl SeriesCache {
             seen: 0,
             target: transaction.target,
             nth: 0,
+            resend: false,
+            resend_before: false,
         });
         let entries = &self.entries;
         self.by_key.insert_unique(key.1, index, |&index| entries[index as usize].key.1);
@@ -180,18 +186,18 @@ impl SeriesCache {
         if contended || timestamp_ms < entry.last_ms {
             return Observed::OutOfOrder;
         }
-        if timestamp_ms == entry.last_ms {
+        if timestamp_ms == entry.last_ms && (mine || !entry.resend) {
             return if mine { Observed::OutOfOrder } else { Observed::Unchanged };
         }
         if mine {
             let Some(nth) = entry.nth.checked_add(1) else { return Observed::OutOfOrder };
             entry.nth = nth;
         } else {
-            entry.before_ms = entry.last_ms;
+            (entry.before_ms, entry.resend_before) = (entry.last_ms, entry.resend);
             entry.transaction = transaction.id;
             entry.nth = 0;
         }
-        entry.last_ms = timestamp_ms;
+        (entry.last_ms, entry.resend) = (timestamp_ms, false);
         Observed::Fresh { nth: entry.nth }
     }
 
@@ -236,17 +242,17 @@ impl SeriesCache {
         self.open.retain(|&open| open != transaction);
         for entry in &mut self.entries {
             if entry.transaction == transaction.id {
-                entry.last_ms = entry.before_ms;
+                (entry.last_ms, entry.resend) = (entry.before_ms, entry.resend_before);
                 entry.transaction = 0;
             }
         }
     }
 
-    /// Forgets all timestamps: the next scrape sends everything it sees.
+    /// Forgets that the last samples were sent: the next scrape sends everything it sees, but still nothing older, because they may
+    /// have arrived (a home behind a load balancer can go back in time).
     pub fn forget_timestamps(&mut self) {
         for entry in &mut self.entries {
-            entry.last_ms = NEVER;
-            entry.before_ms = NEVER;
+            entry.resend = true;
         }
     }
 
@@ -322,5 +328,40 @@ impl SeriesCache {
             }
         }
         self.cursor = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRESH: Observed = Observed::Fresh { nth: 0 };
+
+    fn observe(cache: &mut SeriesCache, timestamp_ms: i64, commits: bool) -> Observed {
+        let transaction = cache.begin(0);
+        let key = Key::new(0, b"a");
+        let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0))));
+        let observed = cache.observe(transaction, index, timestamp_ms);
+        if commits {
+            cache.commit(transaction);
+        } else {
+            cache.rollback(transaction);
+        }
+        observed
+    }
+
+    #[test]
+    fn what_is_forgotten_is_sent_again_and_nothing_older() {
+        let mut cache = SeriesCache::default();
+        assert_eq!(observe(&mut cache, 100, true), FRESH);
+        assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
+        cache.forget_timestamps();
+        assert_eq!(observe(&mut cache, 99, true), Observed::OutOfOrder, "the newer one may have arrived");
+        assert_eq!(observe(&mut cache, 100, false), FRESH);
+        assert_eq!(observe(&mut cache, 100, true), FRESH, "a scrape that failed sent nothing");
+        assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
+        cache.forget_timestamps();
+        assert_eq!(observe(&mut cache, 101, true), FRESH);
+        assert_eq!(observe(&mut cache, 101, true), Observed::Unchanged);
     }
 }

@@ -1,0 +1,259 @@
+//! What must hold after each tick.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use amp_forwarder::report::{Ledger, Outcome, Report};
+use amp_forwarder::tick::JobStatus;
+use tokio::time::Instant;
+
+use crate::events::Event;
+use crate::home::{HomeModel, OWN, Shown};
+use crate::planted::Bug;
+use crate::receiver::{Answered, Receiver};
+use crate::scenario::{Kind, Scenario, Tick};
+use crate::slots::Slots;
+use crate::world::{Key, World};
+
+/// A tick that has ended.
+pub(crate) struct Ticked<'a> {
+    pub(crate) tick: Tick,
+    pub(crate) report: &'a Report,
+    pub(crate) shown: Vec<Shown>,
+    pub(crate) answered: Vec<Answered>,
+    /// By the forwarder's clock.
+    pub(crate) start_ms: i64,
+    pub(crate) started: Instant,
+    pub(crate) status: Vec<JobStatus>,
+    pub(crate) live_written: u64,
+}
+
+/// What is known from one tick to the next.
+pub(crate) struct Checks {
+    slots: Slots,
+    margin_ms: i64,
+    tight_memory: bool,
+    /// Nothing may be filtered.
+    orderly: bool,
+    shared: bool,
+    clock_moved: bool,
+    /// For each remote: samples that it does not have, and that were counted.
+    counted: Vec<HashSet<(Key, i64)>>,
+    /// Newest timestamp that this process was shown of each series.
+    newest: HashMap<Key, i64>,
+}
+
+impl Checks {
+    pub(crate) fn new(scenario: &Scenario, bug: Option<Bug>) -> Self {
+        let home = &scenario.home;
+        Self {
+            slots: Slots::new(&scenario.config, bug),
+            margin_ms: scenario.config.forwarder.deadline_margin.as_millis() as i64,
+            tight_memory: scenario.memory_limit < 1 << 20,
+            orderly: home.lag_ms.is_none() && home.twice == 0.0 && !home.shared && !home.odd_times && home.clock_off_ms == 0,
+            shared: home.shared,
+            clock_moved: false,
+            counted: vec![HashSet::new(); scenario.receivers.len()],
+            newest: HashMap::new(),
+        }
+    }
+
+    /// The process is a new one.
+    pub(crate) fn cold(&mut self) {
+        self.newest.clear();
+        self.slots.forget();
+    }
+
+    pub(crate) fn clock_moved(&mut self) {
+        self.clock_moved = true;
+        self.slots.forget();
+    }
+
+    /// Nobody has counted what a killed tick had in hand.
+    pub(crate) fn killed(&mut self, shown: &[Shown]) {
+        for line in shown.iter().flat_map(|shown| &shown.lines) {
+            self.counted.iter_mut().for_each(|counted| {
+                counted.insert((line.key, line.timestamp_ms));
+            });
+        }
+    }
+
+    pub(crate) fn check(&mut self, world: &Arc<World>, home: &HomeModel, receivers: &[Arc<Receiver>], ticked: &Ticked<'_>) {
+        let found = |rule: &str, what: String| world.found(rule, what);
+        let Ticked { report, tick, .. } = ticked;
+        let ledger = &report.ledger;
+        for (count, event) in [
+            (ledger.lost, Event::Lost),
+            (ledger.rejected, Event::Rejected),
+            (ledger.expired, Event::Expired),
+            (ledger.filtered, Event::Filtered),
+            (ledger.unchanged, Event::Unchanged),
+            (ledger.rolled_back, Event::RolledBack),
+        ] {
+            if count > 0 {
+                world.hit(event);
+            }
+        }
+        if report.errors.iter().any(|error| error.contains("memory_limit exceeded")) {
+            world.hit(Event::MemoryLimit);
+        }
+        if report.errors.iter().any(|error| error.contains("out of time")) {
+            world.hit(Event::OutOfTime);
+        }
+
+        let took = ticked.started.elapsed();
+        if took > tick.timeout {
+            found("deadline", format!("{took:?} of {:?}", tick.timeout));
+        }
+        if report.duration_ms != took.as_millis() as u64 {
+            found("deadline", format!("it says that it took {} ms, and took {took:?}", report.duration_ms));
+        }
+        self.scrapes(world, home, ticked);
+        self.slots.check(world, home, ticked, self.margin_ms);
+
+        let mut total = Ledger::default();
+        for (index, remote) in report.remotes.iter().enumerate() {
+            total.add(&remote.ledger);
+            if !remote.ledger.balances() {
+                found("ledger", format!("{} does not balance: {:?}", remote.remote, remote.ledger));
+            }
+            self.entered(world, ticked, &remote.ledger);
+            self.answers(world, ticked, index);
+        }
+        if total != *ledger {
+            found("ledger", format!("the total is {ledger:?}, its parts are {total:?}"));
+        }
+        if tick.kind != Kind::DryRun {
+            if ticked.live_written != ledger.written {
+                found("written", format!("{} was shown live, {} reported", ticked.live_written, ledger.written));
+            }
+            self.arrived(world, home, receivers, ticked);
+        }
+        outcome(world, ticked);
+        for (remote, receiver) in report.remotes.iter().zip(receivers) {
+            // What was sent is forgotten: it may come again.
+            if remote.ledger.lost > 0 {
+                receiver.forgotten(false);
+            }
+        }
+    }
+
+    /// Each scrape is reported as it was.
+    fn scrapes(&self, world: &World, home: &HomeModel, ticked: &Ticked<'_>) {
+        let report = ticked.report;
+        if report.scrapes.len() != ticked.shown.len() {
+            world.found("scrapes", format!("{} were reported, the home saw {}", report.scrapes.len(), ticked.shown.len()));
+        }
+        for shown in &ticked.shown {
+            let target = &home.targets[shown.target];
+            let of = |told: &&amp_forwarder::report::ScrapeReport| {
+                told.instance == target.instance && told.job == target.job && told.start_ms == shown.start_ms
+            };
+            let Some(told) = report.scrapes.iter().find(of) else {
+                world.found("scrapes", format!("that of {} from {} is not reported", target.instance, shown.start_ms));
+                continue;
+            };
+            if told.up != shown.whole {
+                world.found("up", format!("{} from {}: reported {}, whole {}", target.instance, shown.start_ms, told.up, shown.whole));
+            }
+            if shown.faultless && !told.up && !self.tight_memory {
+                world.found("up", format!("{} from {} failed for no reason", target.instance, shown.start_ms));
+            }
+            if told.up && told.samples != shown.lines.len() as u64 {
+                world.found("scraped", format!("{} samples reported of {}", told.samples, shown.lines.len()));
+            }
+        }
+    }
+
+    /// What came in is what was shown, and what was new of it was taken.
+    fn entered(&self, world: &World, ticked: &Ticked<'_>, ledger: &Ledger) {
+        let own = (ticked.shown.len() * OWN.len()) as u64;
+        let lines = |whole: bool| ticked.shown.iter().filter(|shown| shown.whole == whole).map(|shown| shown.lines.len() as u64).sum::<u64>();
+        let exact = !self.tight_memory && ticked.shown.iter().all(|shown| shown.exact);
+        if exact && (ledger.scraped != lines(true) + lines(false) + own || ledger.rolled_back != lines(false)) {
+            let (whole, failed) = (lines(true), lines(false));
+            world.found("scraped", format!("shown: {whole} in whole expositions, {failed} in failed ones, {own} of our own; {ledger:?}"));
+        }
+        if ledger.scraped - ledger.rolled_back != lines(true) + own {
+            world.found("scraped", format!("{} were shown, {own} are our own: {ledger:?}", lines(true)));
+        }
+        if (ledger.owed_before, ledger.backfilled) != (0, 0) || (ledger.owed_after != 0 && ticked.tick.kind != Kind::DryRun) {
+            world.found("owed", format!("{ledger:?}"));
+        }
+        if self.orderly && !self.clock_moved && ledger.filtered > 0 {
+            world.found("filtered", format!("{ledger:?}"));
+        }
+        let mut newest = self.newest.clone();
+        let mut fresh = 0;
+        for line in ticked.shown.iter().filter(|shown| shown.whole).flat_map(|shown| &shown.lines).filter(|line| !line.too_far_ahead) {
+            let before = newest.entry(line.key).or_insert(i64::MIN);
+            fresh += u64::from(line.timestamp_ms > *before);
+            *before = line.timestamp_ms.max(*before);
+        }
+        let taken = ledger.scraped - ledger.rolled_back - ledger.filtered - ledger.unchanged;
+        if !self.shared && !self.clock_moved && taken < fresh + own {
+            world.found("fresh", format!("{fresh} new samples and {own} of our own, {taken} taken: {ledger:?}"));
+        }
+    }
+
+    /// The counts are those of the answers.
+    fn answers(&self, world: &World, ticked: &Ticked<'_>, index: usize) {
+        let (remote, answered) = (&ticked.report.remotes[index], &ticked.answered[index]);
+        let ledger = &remote.ledger;
+        let told = (remote.requests, ledger.written, ledger.deduplicated, ledger.rejected);
+        let given = (answered.posts, answered.written, answered.deduplicated, answered.rejected);
+        if told != given {
+            world.found("written", format!("{}: requests, written, deduplicated, rejected: {told:?}, answered: {given:?}", remote.remote));
+        }
+        let last_ms = ticked.shown.iter().map(|shown| shown.ended_ms).max().unwrap_or(ticked.start_ms);
+        let until_ms = ticked.start_ms + ticked.tick.timeout.as_millis() as i64 - self.margin_ms;
+        if ledger.lost > 0 && answered.faults == 0 && last_ms + 5_000 < until_ms {
+            world.found("lost", format!("{}: {} samples though nothing was wrong", remote.remote, ledger.lost));
+        }
+    }
+
+    /// Everything that was shown is at the receivers, or counted.
+    fn arrived(&mut self, world: &World, home: &HomeModel, receivers: &[Arc<Receiver>], ticked: &Ticked<'_>) {
+        let mut expected = Vec::new();
+        for shown in &ticked.shown {
+            expected.extend(OWN.map(|name| (home.own_key(shown.target, name), shown.start_ms)));
+            for line in shown.lines.iter().filter(|line| shown.whole && !line.too_far_ahead) {
+                expected.push((line.key, line.timestamp_ms));
+                let newest = self.newest.entry(line.key).or_insert(i64::MIN);
+                *newest = line.timestamp_ms.max(*newest);
+            }
+        }
+        for ((receiver, counted), remote) in receivers.iter().zip(&mut self.counted).zip(&ticked.report.remotes) {
+            let mut missing = Vec::new();
+            for &(key, timestamp_ms) in &expected {
+                if receiver.stored(key, timestamp_ms).is_none() && counted.insert((key, timestamp_ms)) {
+                    missing.push((key, timestamp_ms));
+                }
+            }
+            let Ledger { lost, rejected, expired, deduplicated, filtered, .. } = remote.ledger;
+            if missing.len() as u64 > lost + rejected + expired + deduplicated + filtered {
+                let first = missing.first().map(|(key, timestamp_ms)| format!("{} at {timestamp_ms}", world.name(*key)));
+                world.found("missing", format!("{}: {} samples, {first:?} for one: {:?}", receiver.name, missing.len(), remote.ledger));
+            }
+        }
+    }
+}
+
+/// The outcome is what the documentation of the report says.
+fn outcome(world: &World, ticked: &Ticked<'_>) {
+    let Report { outcome, ledger, scrapes, errors, .. } = ticked.report;
+    let up = ticked.shown.iter().filter(|shown| shown.whole).count();
+    let expected = if ledger.lost > 0 || (up == 0 && !ticked.shown.is_empty()) {
+        Outcome::Failed
+    } else if up < ticked.shown.len() || ledger.rejected + ledger.expired > 0 {
+        Outcome::Partial
+    } else {
+        Outcome::Ok
+    };
+    if *outcome != expected {
+        world.found("outcome", format!("{outcome:?} in place of {expected:?}: {ledger:?}, {scrapes:?}"));
+    }
+    if *outcome != Outcome::Ok && errors.is_empty() {
+        world.found("errors", format!("{outcome:?}, and nothing tells why"));
+    }
+}

@@ -1,0 +1,60 @@
+//! What can go wrong in a run, and how often it did: a fault that is never met tests nothing.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! events {
+    ($($event:ident),* $(,)?) => {
+        /// Something that a run met.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Event { $($event),* }
+
+        const ALL: &[Event] = &[$(Event::$event),*];
+    };
+}
+
+events! {
+    // The home.
+    HomeRefused, HomeSilent, HomeHangs, HomeStatus, HomeSlow, HomeStalls, HomeCut, HomeTruncated, HomeMalformed, HomeLabelTwice, HomeWrongType,
+    HomeEmpty, HomeGzip, HomeOddChunks, HomeUnchanged, HomeNoTimestamp, HomeSeriesTwice, HomeSameTimeTwice, HomeGoesBack, HomeClockOff, HomeTooFarAhead,
+    HomeSharedSeries, HomeSeriesEnds, HomeOtherOrder, SampleLimit, BodyLimit, MemoryLimit,
+    // The receiver.
+    Unavailable, RetryAfterSeconds, RetryAfterDate, Throttled, SeriesLimit, Denied, NotFound, TooLarge, TooLargeAlone, Refused, OutOfOrder,
+    TooOld, TooFarAhead, Duplicate, OtherReplica, TimedOut, TimedOutStored, Reset, ResetStored, Stale, NoCredentials, NoSts, Slow, DroppedInFlight,
+    DroppedInFlightStored,
+    // The run.
+    WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed, Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs,
+    DrainOnly, DryRun, Stopped, TickAtOnce, SlotPassed,
+}
+
+/// How often each event was met.
+pub(crate) struct Hits([AtomicU64; ALL.len()]);
+
+impl Default for Hits {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Hits {
+    pub(crate) fn hit(&self, event: Event) {
+        self.0[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Events that were never met.
+    pub(crate) fn never(&self) -> Vec<Event> {
+        ALL.iter().copied().filter(|event| self.0[*event as usize].load(Ordering::Relaxed) == 0).collect()
+    }
+
+    /// All of them, a few on a line.
+    pub(crate) fn table(&self) -> String {
+        let mut table = String::new();
+        for (index, event) in ALL.iter().enumerate() {
+            let _ = write!(table, "{:>22} {:<9}", format!("{event:?}"), self.0[*event as usize].load(Ordering::Relaxed));
+            if index % 5 == 4 {
+                table.push('\n');
+            }
+        }
+        table
+    }
+}

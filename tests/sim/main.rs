@@ -1,0 +1,16 @@
+//! Whole ticks on a paused clock, against a home and receivers in memory, with seeded faults (DESIGN: seams).
+//!
+//! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=7 cargo test --test sim seeds` repeats one, and tells its story.
+
+mod checks;
+mod events;
+mod home;
+mod planted;
+mod receiver;
+mod run;
+mod scenario;
+mod seeds;
+mod series;
+mod slots;
+mod tenant;
+mod world;

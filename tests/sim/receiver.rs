@@ -1,0 +1,405 @@
+//! A remote-write receiver with faults, that holds every request against the promises.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use amp_forwarder::batch::{Batch, decode};
+use amp_forwarder::net::aws::AwsError;
+use amp_forwarder::net::{NetError, Peer, Phase};
+use amp_forwarder::send::{Answer, PostError, PostRequest, Remote, SignError};
+use fastrand::Rng;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, header};
+use tokio::time::sleep;
+
+use crate::events::Event;
+use crate::planted::Bug;
+use crate::tenant::{Sample, Tenant};
+use crate::world::{Key, World, identity, lock};
+
+/// A fault of the receiver or of the way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Unavailable,
+    RetryAfterSeconds,
+    RetryAfterDate,
+    Throttled,
+    SeriesLimit,
+    Denied,
+    NotFound,
+    OtherReplica,
+    TimedOut,
+    TimedOutStored,
+    Reset,
+    ResetStored,
+    Stale,
+    NoCredentials,
+    NoSts,
+    Slow,
+}
+
+pub(crate) const FAULTS: &[(Fault, Event)] = &[
+    (Fault::Unavailable, Event::Unavailable),
+    (Fault::RetryAfterSeconds, Event::RetryAfterSeconds),
+    (Fault::RetryAfterDate, Event::RetryAfterDate),
+    (Fault::Throttled, Event::Throttled),
+    (Fault::SeriesLimit, Event::SeriesLimit),
+    (Fault::Denied, Event::Denied),
+    (Fault::NotFound, Event::NotFound),
+    (Fault::OtherReplica, Event::OtherReplica),
+    (Fault::TimedOut, Event::TimedOut),
+    (Fault::TimedOutStored, Event::TimedOutStored),
+    (Fault::Reset, Event::Reset),
+    (Fault::ResetStored, Event::ResetStored),
+    (Fault::Stale, Event::Stale),
+    (Fault::NoCredentials, Event::NoCredentials),
+    (Fault::NoSts, Event::NoSts),
+    (Fault::Slow, Event::Slow),
+];
+
+/// What a receiver is like, and what it may expect.
+#[derive(Debug, Clone)]
+pub(crate) struct Traits {
+    /// How likely a request meets a fault, and which.
+    pub(crate) faults: f64,
+    pub(crate) kinds: Vec<Fault>,
+    /// Spans of time (true milliseconds) in which each request meets this one.
+    pub(crate) outages: Vec<(i64, i64, Fault)>,
+    /// Uncompressed bytes above which it answers 413.
+    pub(crate) max_raw: usize,
+    /// What the configuration promises it.
+    pub(crate) max_samples: usize,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) max_in_flight: usize,
+    pub(crate) retries_429: bool,
+    /// After a cold start the home may show older samples than were sent before.
+    pub(crate) forgetful: bool,
+}
+
+/// What a tick's answers said.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Answered {
+    pub(crate) posts: u64,
+    pub(crate) written: u64,
+    pub(crate) deduplicated: u64,
+    pub(crate) rejected: u64,
+    /// Requests that did not simply succeed.
+    pub(crate) faults: u64,
+}
+
+struct InFlight {
+    keys: Vec<Key>,
+    /// The expositions that its samples can be of: first and last.
+    span: (u64, u64),
+}
+
+struct State {
+    rng: Rng,
+    tenant: Tenant,
+    in_flight: HashMap<u64, InFlight>,
+    requests: u64,
+    answered: Answered,
+    /// Samples whose success was told, and in which life of the forwarder's memory.
+    told: HashMap<(Key, i64), u64>,
+    life: u64,
+    /// Newest timestamp accepted of each series, and in which life of the process.
+    accepted: HashMap<Key, (i64, u64)>,
+    process: u64,
+    swallowed: bool,
+}
+
+/// The model.
+pub(crate) struct Receiver {
+    world: Arc<World>,
+    pub(crate) name: String,
+    pub(crate) traits: Traits,
+    pub(crate) bug: Option<Bug>,
+    state: Mutex<State>,
+}
+
+impl Receiver {
+    pub(crate) fn new(world: Arc<World>, name: String, traits: Traits, rng: Rng, bug: Option<Bug>) -> Arc<Self> {
+        let state = State {
+            rng,
+            tenant: Tenant::default(),
+            in_flight: HashMap::new(),
+            requests: 0,
+            answered: Answered::default(),
+            told: HashMap::new(),
+            life: 0,
+            accepted: HashMap::new(),
+            process: 0,
+            swallowed: false,
+        };
+        Arc::new(Self { world, name, traits, bug, state: Mutex::new(state) })
+    }
+
+    /// The counts since the last call.
+    pub(crate) fn take_answered(&self) -> Answered {
+        std::mem::take(&mut lock(&self.state).answered)
+    }
+
+    pub(crate) fn stored(&self, key: Key, timestamp_ms: i64) -> Option<u64> {
+        lock(&self.state).tenant.stored(key, timestamp_ms)
+    }
+
+    /// The forwarder's memory of what was sent is gone: it may send it again.
+    pub(crate) fn forgotten(&self, process_too: bool) {
+        let mut state = lock(&self.state);
+        state.life += 1;
+        state.process += u64::from(process_too);
+    }
+
+    /// A request arrives: everything that must be true of it.
+    fn arrive(&self, request: &PostRequest<'_>) -> (u64, Vec<Sample>, usize) {
+        let found = |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
+        let batch = Batch { body: request.body.clone(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
+        let raw = snap::raw::decompress_len(request.body).unwrap_or_default();
+        let decoded = decode(&batch).unwrap_or_else(|error| {
+            found("body", error.to_string());
+            Default::default()
+        });
+        let entries = decoded.timeseries;
+        if entries.is_empty() || entries.len() > self.traits.max_samples {
+            found("batch", format!("{} samples in a request, at most {}", entries.len(), self.traits.max_samples));
+        }
+        if entries.len() > 1 && raw > self.traits.max_request_bytes {
+            found("batch", format!("{raw} bytes in a request, at most {}", self.traits.max_request_bytes));
+        }
+        let mut state = lock(&self.state);
+        let mut samples = Vec::with_capacity(entries.len());
+        let mut span = (0, u64::MAX);
+        let mut replica = None;
+        for series in &entries {
+            let labels = &series.labels;
+            let text = identity(labels.iter().map(|label| (label.name.as_str(), label.value.as_str())));
+            let key = self.world.key(&text);
+            if !labels.windows(2).all(|pair| pair[0].name < pair[1].name) || labels.iter().any(|l| l.name.is_empty() || l.value.is_empty()) {
+                found("labels", format!("not sorted, not unique, or empty: {text}"));
+            }
+            let [sample] = series.samples[..] else {
+                found("entry", format!("{} samples of {text}", series.samples.len()));
+                continue;
+            };
+            let value = |name: &str| labels.iter().find(|label| label.name == name).map_or("", |label| &label.value);
+            let mine = (value("cluster"), value("__replica__"));
+            if *replica.get_or_insert(mine) != mine {
+                found("replica", format!("{replica:?} and {mine:?} in one request"));
+            }
+            let timestamp_ms = sample.timestamp;
+            match self.world.exposed(key, timestamp_ms) {
+                None => found("unexposed", format!("{text} at {timestamp_ms} stood in no exposition that succeeded")),
+                Some(exposed) => {
+                    span = (span.0.max(exposed.first), span.1.min(exposed.last));
+                    if exposed.bits.is_some_and(|bits| bits != sample.value.to_bits()) {
+                        found("value", format!("{text} at {timestamp_ms} is {:?}", sample.value));
+                    }
+                }
+            }
+            if let Some(&(newest, process)) = state.accepted.get(&key)
+                && timestamp_ms < newest
+                && !(self.traits.forgetful && process < state.process)
+            {
+                found("order", format!("{text} at {timestamp_ms} comes after {newest} was accepted"));
+            }
+            if state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
+                found("again", format!("{text} at {timestamp_ms} was answered already"));
+            }
+            samples.push(Sample { key, timestamp_ms, bits: sample.value.to_bits(), bad: value("__name__").starts_with("bad_") });
+        }
+        let mut keys: Vec<Key> = samples.iter().map(|sample| sample.key).collect();
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            found("batch", "a series twice in one request".to_owned());
+        }
+        for other in state.in_flight.values() {
+            if let Some(key) = keys.iter().find(|key| other.keys.binary_search(key).is_ok()) {
+                found("in flight", format!("two requests with {} at once", self.world.name(*key)));
+            }
+            span = (span.0.max(other.span.0), span.1.min(other.span.1));
+        }
+        if span.0 > span.1 {
+            found("scrape", format!("samples of different scrapes at once: those of {} and of {}", span.0, span.1));
+        }
+        state.requests += 1;
+        state.answered.posts += 1;
+        let id = state.requests;
+        state.in_flight.insert(id, InFlight { keys, span });
+        if state.in_flight.len() > self.traits.max_in_flight {
+            found("shards", format!("{} requests at once, at most {}", state.in_flight.len(), self.traits.max_in_flight));
+        }
+        (id, samples, raw)
+    }
+
+    fn draw(&self, raw: usize, samples: usize) -> (Option<Fault>, [Duration; 2]) {
+        let mut state = lock(&self.state);
+        let now_ms = self.world.now_ms();
+        let rng = &mut state.rng;
+        let latency = [Duration::from_millis(rng.u64(0..20)), Duration::from_millis(rng.u64(0..20))];
+        let outage = self.traits.outages.iter().find(|(from, to, _)| (*from..*to).contains(&now_ms)).map(|(_, _, fault)| *fault);
+        let fault = outage.or_else(|| {
+            let faulty = rng.f64() < self.traits.faults && !self.traits.kinds.is_empty();
+            faulty.then(|| self.traits.kinds[rng.usize(0..self.traits.kinds.len())])
+        });
+        if let Some((_, event)) = FAULTS.iter().find(|(known, _)| Some(*known) == fault) {
+            self.world.hit(*event);
+        }
+        if raw > self.traits.max_raw {
+            self.world.hit(if samples > 1 { Event::TooLarge } else { Event::TooLargeAlone });
+        }
+        state.answered.faults += u64::from(fault.is_some() || raw > self.traits.max_raw);
+        (fault, latency)
+    }
+
+    /// Stores what is valid. The answer's status.
+    fn store(&self, samples: &[Sample]) -> u16 {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        if self.bug == Some(Bug::SwallowedBatch) && !state.swallowed && state.rng.u32(0..10) == 0 {
+            state.swallowed = true;
+            return 200;
+        }
+        let outcome = state.tenant.push(samples, self.world.now_ms());
+        for sample in samples {
+            if state.tenant.stored(sample.key, sample.timestamp_ms).is_some() {
+                let newest = state.tenant.newest(sample.key).unwrap_or(sample.timestamp_ms);
+                state.accepted.insert(sample.key, (newest, state.process));
+            }
+        }
+        match outcome {
+            Ok(()) => 200,
+            Err(why) => {
+                self.world.hit(why);
+                400
+            }
+        }
+    }
+
+    fn answered(&self, status: u16, samples: &[Sample], raw_body: &str) {
+        let mut state = lock(&self.state);
+        let count = samples.len() as u64;
+        let final_429 = !self.traits.retries_429 || raw_body.contains("series limit");
+        match status {
+            202 => state.answered.deduplicated += count,
+            200..=299 => state.answered.written += count,
+            413 if count == 1 => state.answered.rejected += count,
+            429 if final_429 => state.answered.rejected += count,
+            400 => state.answered.rejected += count,
+            _ => return,
+        }
+        let life = state.life;
+        if status != 413 {
+            state.told.extend(samples.iter().map(|sample| ((sample.key, sample.timestamp_ms), life)));
+        }
+    }
+
+    pub(crate) async fn post(self: Arc<Self>, request: PostRequest<'_>) -> Result<Answer, PostError> {
+        let (id, samples, raw) = self.arrive(&request);
+        let mut guard = Guard { receiver: &self, id, stored: false, over: false };
+        let (fault, [before, after]) = self.draw(raw, samples.len());
+        self.world.tell(|| format!("{}: request {id} of {} samples, try {}: {fault:?}", self.name, samples.len(), request.attempt));
+        let net = |cause: &str, timed_out, stale_connection| NetError {
+            phase: Phase::Http,
+            peer: Peer::Remote,
+            address: self.name.clone(),
+            cause: cause.to_owned(),
+            timed_out,
+            stale_connection,
+            hint: None,
+        };
+        if fault == Some(Fault::Stale) && !request.fresh_connection {
+            guard.over = true;
+            return Err(PostError::Net(net("connection reset", false, true)));
+        }
+        let (before, after) = match fault {
+            Some(Fault::Slow) => (request.timeout.mul_f64(0.4), request.timeout.mul_f64(0.4)),
+            _ => (before.min(request.timeout / 4), after.min(request.timeout / 4)),
+        };
+        sleep(before).await;
+        let mut headers = HeaderMap::new();
+        let mut body = String::new();
+        let status = match fault {
+            Some(Fault::Unavailable) => 503,
+            Some(Fault::RetryAfterSeconds) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
+                503
+            }
+            Some(Fault::RetryAfterDate) => {
+                let at = std::time::UNIX_EPOCH + Duration::from_millis(self.world.now_ms() as u64 + 4_000);
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_str(&httpdate::fmt_http_date(at)).expect("a date is a header value"));
+                429
+            }
+            Some(Fault::Throttled) => 429,
+            Some(Fault::SeriesLimit) => {
+                body = "per-user series limit of 10 exceeded".to_owned();
+                429
+            }
+            Some(Fault::Denied) => 403,
+            Some(Fault::NotFound) => 404,
+            Some(Fault::OtherReplica) => 202,
+            Some(Fault::NoCredentials) => {
+                guard.over = true;
+                return Err(PostError::Sign(SignError::Credentials(AwsError::NoCredentials("none".to_owned()))));
+            }
+            Some(Fault::NoSts) => {
+                guard.over = true;
+                return Err(PostError::Sign(SignError::TimedOut(request.timeout)));
+            }
+            Some(Fault::TimedOut | Fault::TimedOutStored | Fault::Reset | Fault::ResetStored) => {
+                if matches!(fault, Some(Fault::TimedOutStored | Fault::ResetStored)) {
+                    self.store(&samples);
+                    guard.stored = true;
+                }
+                let timed_out = matches!(fault, Some(Fault::TimedOut | Fault::TimedOutStored));
+                sleep(if timed_out { request.timeout.saturating_sub(before) } else { after }).await;
+                guard.over = true;
+                return Err(PostError::Net(net(if timed_out { "timed out" } else { "connection reset" }, timed_out, false)));
+            }
+            _ if raw > self.traits.max_raw => 413,
+            _ => {
+                guard.stored = true;
+                self.store(&samples)
+            }
+        };
+        sleep(after).await;
+        guard.over = true;
+        drop(guard);
+        self.answered(status, &samples, &body);
+        self.world.tell(|| format!("{}: request {id} answered {status}", self.name));
+        Ok(Answer { status, headers, body })
+    }
+}
+
+/// A request in flight.
+struct Guard<'a> {
+    receiver: &'a Receiver,
+    id: u64,
+    stored: bool,
+    over: bool,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        lock(&self.receiver.state).in_flight.remove(&self.id);
+        if !self.over {
+            self.receiver.world.hit(if self.stored { Event::DroppedInFlightStored } else { Event::DroppedInFlight });
+        }
+    }
+}
+
+/// The forwarder's side of it.
+pub(crate) struct RemoteHandle(pub(crate) Arc<Receiver>);
+
+impl Remote for RemoteHandle {
+    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+        match self.0.bug {
+            Some(bug) if bug.is_on_the_way() => bug.post(&self.0, request),
+            _ => Box::pin(Arc::clone(&self.0).post(request)),
+        }
+    }
+
+    fn address(&self) -> &str {
+        &self.0.name
+    }
+}

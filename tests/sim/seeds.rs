@@ -1,0 +1,79 @@
+//! Many seeds, or one again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::events::Hits;
+use crate::run::{self, Outcome};
+use crate::world::lock;
+
+const DEFAULT_SEEDS: u64 = 3_000;
+
+/// From so many on, each fault must have been met.
+const ENOUGH: u64 = 2_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// A panic is a finding, too.
+fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| run::seed(seed, hits, tells, None)))
+        .unwrap_or_else(|_| Outcome { findings: vec!["panic: see above".to_owned()], story: vec![] })
+}
+
+#[test]
+fn seeds() {
+    let hits = Arc::new(Hits::default());
+    if let Some(seed) = number("SIM_SEED") {
+        let outcome = one(seed, &hits, true);
+        println!("{}\n{}", outcome.story.join("\n"), hits.table());
+        assert!(outcome.findings.is_empty(), "seed {seed}:\n{}", outcome.findings.join("\n"));
+        return;
+    }
+    let seeds = number("SIM_SEEDS").unwrap_or(DEFAULT_SEEDS);
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let next = AtomicU64::new(first);
+    let failed = AtomicBool::new(false);
+    let findings = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    let outcome = one(seed, &hits, false);
+                    if !outcome.findings.is_empty() {
+                        failed.store(true, Ordering::Relaxed);
+                        lock(&findings).push((seed, outcome.findings));
+                    }
+                }
+            });
+        }
+    });
+    println!("{seeds} seeds; met:\n{}", hits.table());
+    let mut findings = findings.into_inner().unwrap_or_default();
+    findings.sort();
+    if let Some((seed, found)) = findings.first() {
+        let story = one(*seed, &hits, true).story;
+        println!("{}", story.join("\n"));
+        panic!("seed {seed}: again by SIM_SEED={seed} cargo test --test sim seeds\n{}", found.join("\n"));
+    }
+    let never = hits.never();
+    assert!(seeds < ENOUGH || never.is_empty(), "never met in {seeds} seeds: {never:?}");
+}
+
+/// The same seed is the same run, to the last line.
+#[test]
+fn a_seed_reproduces() {
+    let hits = Arc::new(Hits::default());
+    for seed in 0..40 {
+        let (first, second) = (one(seed, &hits, true), one(seed, &hits, true));
+        assert!(first.story.len() > 10);
+        assert_eq!(first.story, second.story, "seed {seed}");
+    }
+}

@@ -1,0 +1,127 @@
+//! When jobs are scraped: no slot twice, none left out that there was time for.
+
+use amp_forwarder::config::Config;
+
+use crate::checks::Ticked;
+use crate::events::Event;
+use crate::home::HomeModel;
+use crate::planted::Bug;
+use crate::scenario::Kind;
+use crate::world::World;
+
+struct Job {
+    name: String,
+    interval_ms: i64,
+    /// Served last by this process.
+    last_slot_ms: Option<i64>,
+    /// Of its scrapes by this process.
+    longest_ms: i64,
+}
+
+pub(crate) struct Slots {
+    jobs: Vec<Job>,
+    divisor: i64,
+}
+
+/// Before a scrape was made it is taken for that long.
+const AT_FIRST_MS: i64 = 1_000;
+
+impl Slots {
+    pub(crate) fn new(config: &Config, bug: Option<Bug>) -> Self {
+        let divisor = if bug == Some(Bug::SkippedSlots) { 5 } else { 1 };
+        let jobs = config.scrape_configs.iter().map(|job| Job {
+            name: job.job_name.clone(),
+            interval_ms: job.scrape_interval.as_millis() as i64 / divisor,
+            last_slot_ms: None,
+            longest_ms: 0,
+        });
+        Self { jobs: jobs.collect(), divisor }
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.jobs.iter_mut().for_each(|job| job.last_slot_ms = None);
+    }
+
+    pub(crate) fn check(&mut self, world: &World, home: &HomeModel, ticked: &Ticked<'_>, margin_ms: i64) {
+        let until_ms = ticked.start_ms + ticked.tick.timeout.as_millis() as i64 - margin_ms;
+        for (index, job) in self.jobs.iter_mut().enumerate() {
+            let found = |what: String| world.found("slots", format!("{}: {what}", job.name));
+            let mut scrapes: Vec<(i64, i64)> = Vec::new();
+            let mut of_job: Vec<_> = ticked.shown.iter().filter(|shown| home.targets[shown.target].job == job.name).collect();
+            of_job.sort_by_key(|shown| shown.start_ms);
+            for shown in &of_job {
+                match scrapes.last_mut() {
+                    Some((start, end)) if *start == shown.start_ms => *end = shown.ended_ms.max(*end),
+                    _ => scrapes.push((shown.start_ms, shown.ended_ms)),
+                }
+            }
+            let targets = home.targets.iter().filter(|target| target.job == job.name).count();
+            if of_job.len() != scrapes.len() * targets {
+                found(format!("{} scrapes at {} times of {targets} targets", of_job.len(), scrapes.len()));
+            }
+            let kind = ticked.tick.kind;
+            let wanted = match kind {
+                Kind::DrainOnly => Some(0),
+                Kind::Once | Kind::DryRun => Some(1),
+                Kind::SomeJobs if index > 0 => Some(0),
+                _ => None,
+            };
+            if wanted.is_some_and(|wanted| wanted != scrapes.len()) {
+                found(format!("{} scrapes by {kind:?}", scrapes.len()));
+            }
+            let Some(told) = ticked.status[index].last_slot_ms else { continue };
+            let interval = job.interval_ms;
+            let offset = told.rem_euclid(interval * self.divisor).rem_euclid(interval);
+            let slot = |time: i64| (time - offset).div_euclid(interval) * interval + offset;
+            let stop_ms = match kind {
+                Kind::Stopped(after) => ticked.start_ms + after.as_millis() as i64,
+                _ => i64::MAX,
+            };
+            for (start, end) in &scrapes {
+                job.longest_ms = job.longest_ms.max(end - start);
+            }
+            if kind == Kind::DryRun {
+                continue;
+            }
+            if wanted.is_none() {
+                let due = slot(ticked.start_ms);
+                if job.last_slot_ms.is_none_or(|last| due > last) && stop_ms > ticked.start_ms {
+                    if scrapes.first().map(|(start, _)| *start) != Some(ticked.start_ms) {
+                        found(format!("slot {due} is due when the tick starts at {}: {scrapes:?}", ticked.start_ms));
+                    }
+                    if job.last_slot_ms.is_some_and(|last| due > last + interval) {
+                        world.hit(Event::SlotPassed);
+                    }
+                }
+                let mut last = job.last_slot_ms;
+                let mut free = ticked.start_ms;
+                for &(start, end) in &scrapes {
+                    if last.is_some_and(|last| slot(start) <= last) {
+                        found(format!("slot {} twice: {scrapes:?}", slot(start)));
+                    }
+                    if start != slot(start) && start != free {
+                        found(format!("a scrape at {start}, between slots: {scrapes:?}"));
+                    }
+                    if start >= ticked.start_ms + 60_000 || start >= until_ms || start > stop_ms {
+                        found(format!("a scrape at {start}, after the tick's minute: {scrapes:?}"));
+                    }
+                    (last, free) = (Some(slot(start)), end);
+                }
+                // Slots within the minute, as far as there is time for them.
+                let mut next = slot(ticked.start_ms) + interval;
+                let enough = AT_FIRST_MS.max(2 * job.longest_ms) + 1;
+                while interval * self.divisor < 60_000 && next < ticked.start_ms + 60_000 && next + enough <= until_ms && next < stop_ms {
+                    let served = scrapes.iter().any(|(start, _)| slot(*start) == next);
+                    let passed = scrapes.iter().any(|(start, end)| *start < next && *end >= next + interval);
+                    if !served && !passed {
+                        found(format!("slot {next} was left out: {scrapes:?}, longest {}", job.longest_ms));
+                    }
+                    next += interval;
+                }
+            }
+            if let Some((start, _)) = scrapes.last() {
+                job.last_slot_ms = Some(slot(*start));
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What Cortex stores and refuses: one tenant's series with their order, window, age and duplicate rules.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::events::Event;
+use crate::world::Key;
+
+const WINDOW_MS: i64 = 60_000;
+const OLDEST_MS: i64 = 3_600_000;
+const AHEAD_MS: i64 = 600_000;
+
+/// A sample as it came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) key: Key,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) bits: u64,
+    /// A series that the receiver never takes.
+    pub(crate) bad: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Tenant {
+    series: HashMap<Key, BTreeMap<i64, u64>>,
+    newest_ms: i64,
+}
+
+impl Tenant {
+    pub(crate) fn newest(&self, key: Key) -> Option<i64> {
+        self.series.get(&key).and_then(|samples| samples.last_key_value()).map(|(newest, _)| *newest)
+    }
+
+    pub(crate) fn stored(&self, key: Key, timestamp_ms: i64) -> Option<u64> {
+        self.series.get(&key).and_then(|samples| samples.get(&timestamp_ms)).copied()
+    }
+
+    /// Stores the valid ones of a request (`pkg/ingester/ingester.go` `Push`), and says why the first other one is not.
+    pub(crate) fn push(&mut self, samples: &[Sample], now_ms: i64) -> Result<(), Event> {
+        // Age counts from the newest sample before this request.
+        let newest_ms = self.newest_ms;
+        let mut outcome = Ok(());
+        for sample in samples {
+            if let Err(why) = self.store(sample, newest_ms, now_ms) {
+                outcome = outcome.and(Err(why));
+            }
+        }
+        outcome
+    }
+
+    fn store(&mut self, sample: &Sample, newest_ms: i64, now_ms: i64) -> Result<(), Event> {
+        let t = sample.timestamp_ms;
+        if sample.bad {
+            return Err(Event::Refused);
+        }
+        if t > now_ms + AHEAD_MS {
+            return Err(Event::TooFarAhead);
+        }
+        if t < now_ms.max(newest_ms) - OLDEST_MS {
+            return Err(Event::TooOld);
+        }
+        let samples = self.series.entry(sample.key).or_default();
+        match samples.last_key_value().map(|(newest, _)| *newest) {
+            Some(newest) if t < newest => {
+                if t < newest_ms - WINDOW_MS {
+                    return Err(Event::OutOfOrder);
+                }
+                // An exact duplicate is dropped silently.
+                samples.entry(t).or_insert(sample.bits);
+            }
+            Some(newest) if t == newest && samples.get(&t) != Some(&sample.bits) => return Err(Event::Duplicate),
+            _ => {
+                samples.insert(t, sample.bits);
+            }
+        }
+        self.newest_ms = self.newest_ms.max(t);
+        Ok(())
+    }
+}
