@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{self, Finding};
-use crate::config::{Config, ConfigErrors, Loaded, MAX_BYTES, Source, SourceError, read_file};
+use crate::config::{Config, ConfigErrors, Loaded, MAX_BYTES, NoSpool, Source, SourceError, read_file};
 use crate::net::{self, ClientError, ClientOptions, Peer, aws};
 use crate::scrape::HttpHome;
 use crate::send::{HttpRemote, Remote, RemoteError};
+use crate::spool;
 use crate::tick::{Forwarder, Unusable, World};
 use crate::time::{Clock, SystemClock};
 
@@ -43,6 +44,9 @@ pub enum SetupError {
     /// A target is not usable.
     #[error(transparent)]
     Target(#[from] Unusable),
+    /// There is no place for the spool.
+    #[error(transparent)]
+    Spool(#[from] NoSpool),
     /// A remote is not usable.
     #[error("remote_write {remote}: {source}")]
     Remote {
@@ -147,7 +151,8 @@ pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let function_memory = environment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
     let memory_limit = config.forwarder.memory_limit_bytes(function_memory);
-    let world = World { home: Box::new(home(&config, HOME_IDLE)?), remotes: remotes(&config, &clock).await?, clock, rng: fastrand::Rng::new() };
+    let store = spool::store::open(&config.forwarder.spool.place(&environment)?).await;
+    let world = World { home: Box::new(home(&config, HOME_IDLE)?), remotes: remotes(&config, &clock).await?, clock, rng: fastrand::Rng::new(), store: Some(store) };
     Ok(Forwarder::new(config, world, memory_limit)?)
 }
 

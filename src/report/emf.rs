@@ -63,6 +63,7 @@ mod tests {
         Report {
             outcome: Outcome::Failed,
             dry_run: false,
+            previous: None,
             scrapes: vec![ScrapeReport { duration_ms: 70, up: true, ..scrape.clone() }, scrape],
             ledger,
             remotes: vec![RemoteReport { remote: "amp".to_owned(), ledger, batches: 2, requests: 3, bytes: 10, send_ms: 90 }],

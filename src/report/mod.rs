@@ -24,6 +24,14 @@ pub enum Outcome {
     Failed,
 }
 
+/// How a tick may end that cannot say so itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Previous {
+    /// It never released its lease: what is owed was counted from the segments.
+    Killed,
+}
+
 /// The answer of the function.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -32,6 +40,9 @@ pub struct Report {
     /// Whether samples were only counted, not sent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// How the tick before this one ended, if not as it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
     /// Each scrape.
     pub scrapes: Vec<ScrapeReport>,
     /// Of all remotes together.

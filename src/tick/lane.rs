@@ -1,27 +1,60 @@
-//! One remote in a tick: its queue, and the shards that empty it.
+//! One remote in a tick: its queue in memory, its outbox in the spool, and what leaves them.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
 use super::live::Live;
 use crate::batch::Batch;
 use crate::config::RemoteWrite;
-use crate::queue::{CommittedScrape, Queue};
+use crate::queue::Queue;
 use crate::report::{Ledger, RemoteReport};
-use crate::send::{DeliverContext, DeliverSettings, Delivery, Remote, RemoteState, Why, deliver};
+use crate::send::{DeliverContext, DeliverSettings, Delivery, Rejected, Remote, RemoteState, Why};
+use crate::spool::name::{Folder, RemoteDir};
+use crate::spool::outbox::Outbox;
+use crate::spool::segment::Note;
 use crate::time::Clock;
+
+/// A write to the store is expected to be no faster than this, before any was seen.
+const FIRST_WRITE_RATE: f64 = 4e6;
+
+/// Writes of fewer bytes say nothing about a rate.
+const TELLING: usize = 256 << 10;
 
 /// A remote_write entry at work. Kept for the process.
 pub(super) struct Lane {
     pub(super) id: String,
-    min_shards: usize,
-    max_shards: usize,
+    pub(super) dir: RemoteDir,
+    pub(super) min_shards: usize,
+    pub(super) max_shards: usize,
+    /// Samples in memory, for each shard in use.
+    capacity: u64,
     settings: DeliverSettings,
-    remote: Box<dyn Remote>,
-    state: RemoteState,
+    pub(super) remote: Box<dyn Remote>,
+    pub(super) state: RemoteState,
     pub(super) queue: Queue,
+    /// Bytes a second of the slowest write to the store.
+    write_rate: Cell<f64>,
+    /// Samples a second that leave the spool: less after a 429, and more again when none comes.
+    pub(super) drain_rate: Cell<f64>,
+}
+
+/// What a lane works with in one tick.
+#[derive(Clone, Copy)]
+pub(super) struct Bench<'a> {
+    pub(super) clock: &'a dyn Clock,
+    /// When the last answer must be there, if memory held nothing to be written then.
+    pub(super) until: Instant,
+    /// Without one, what is left in the end is lost.
+    pub(super) outbox: Option<&'a Outbox>,
+    /// Of the lease.
+    pub(super) epoch: u64,
+    /// How long an overflow waits for room.
+    pub(super) overflow_after: Duration,
+    /// Samples a second that may leave the spool.
+    pub(super) drain_rate: f64,
+    pub(super) live: Option<&'a Live>,
 }
 
 /// What a lane did in a tick.
@@ -31,7 +64,7 @@ pub(super) struct Sent {
     batches: u64,
     requests: u64,
     bytes: u64,
-    busy: Duration,
+    pub(super) busy: Duration,
     /// Newest timestamp that was delivered.
     pub(super) newest_ms: Option<i64>,
     pub(super) errors: Vec<String>,
@@ -43,18 +76,22 @@ impl Lane {
     pub(super) fn new(config: &RemoteWrite, max_request_bytes: usize, remote: Box<dyn Remote>, rng: fastrand::Rng) -> Self {
         Self {
             id: config.id(),
+            dir: RemoteDir::new(&config.id()),
             min_shards: config.queue.min_shards,
-            max_shards: config.queue.max_shards,
+            max_shards: config.queue.max_shards.max(config.queue.min_shards),
+            capacity: config.queue.capacity as u64,
             settings: DeliverSettings::from(config),
             remote,
             state: RemoteState::new(max_request_bytes, rng),
             queue: Queue::default(),
+            write_rate: Cell::new(FIRST_WRITE_RATE),
+            drain_rate: Cell::new(f64::INFINITY),
         }
     }
 
     pub(super) fn begin_tick(&self) {
         self.state.begin_tick();
-        self.queue.open();
+        self.queue.begin();
     }
 
     /// Uncompressed bytes at which batches must close.
@@ -62,70 +99,69 @@ impl Lane {
         self.state.max_request_bytes()
     }
 
-    /// Sends scrape after scrape until the queue is closed and empty, the remote refuses us, or the deadline has come.
-    pub(super) async fn drain(&self, clock: &dyn Clock, deadline: Instant, live: Option<&Live>) -> Sent {
-        let mut sent = Sent::default();
-        let context = DeliverContext { settings: &self.settings, state: &self.state, clock, deadline };
-        loop {
-            let popped = tokio::time::timeout_at(deadline, self.queue.pop()).await;
-            let Ok(Some(scrape)) = popped else { break };
-            let started = Instant::now();
-            let owed = self.send(scrape, &context, &mut sent, live).await;
-            sent.busy += started.elapsed();
-            if let Some(owed) = owed {
-                self.queue.put_back(owed);
-                break;
-            }
-        }
-        sent
+    /// How many batches of these many are in flight at once.
+    pub(super) fn shards(&self, batches: usize) -> usize {
+        batches.clamp(self.min_shards, self.max_shards)
     }
 
-    /// Sends the batches of one scrape, several at once. Returns only when none is in flight: with those still owed, if any.
-    async fn send(&self, scrape: CommittedScrape, context: &DeliverContext<'_>, sent: &mut Sent, live: Option<&Live>) -> Option<CommittedScrape> {
-        let shards = scrape.batches.len().clamp(self.min_shards, self.max_shards.max(self.min_shards));
-        let number = scrape.number;
-        let mut waiting = scrape.batches.into_iter();
-        let mut in_flight = FuturesUnordered::new();
-        let mut owed = Vec::new();
-        loop {
-            while owed.is_empty() && in_flight.len() < shards {
-                let Some(batch) = waiting.next() else { break };
-                in_flight.push(async move { (deliver(self.remote.as_ref(), &batch, context).await, batch) });
-            }
-            let Some((delivery, batch)) = in_flight.next().await else { break };
-            self.count(&delivery, &batch, sent);
-            if let Some(live) = live.filter(|_| delivery.written > 0) {
-                live.written(delivery.written, batch.max_ms);
-            }
-            if let Some(undelivered) = delivery.undelivered {
-                owed.extend(undelivered.batches);
-                sent.note(undelivered.why);
-            } else {
-                self.queue.answered(&batch);
-            }
-        }
-        owed.extend(waiting);
-        (!owed.is_empty()).then_some(CommittedScrape { number, batches: owed })
+    /// Samples that memory may hold.
+    pub(super) fn room(&self) -> u64 {
+        self.capacity.saturating_mul(self.shards(self.queue.most_batches()) as u64)
     }
 
-    fn count(&self, delivery: &Delivery, batch: &Batch, sent: &mut Sent) {
+    /// For one batch: sending ends early enough for what memory holds to be written.
+    pub(super) fn context<'a>(&'a self, bench: &Bench<'a>) -> DeliverContext<'a> {
+        DeliverContext { settings: &self.settings, state: &self.state, clock: bench.clock, deadline: self.send_until(bench) }
+    }
+
+    pub(super) fn send_until(&self, bench: &Bench<'_>) -> Instant {
+        let reserve = if bench.outbox.is_some() { self.queue.bytes() as f64 / self.write_rate.get() } else { 0.0 };
+        bench.until.checked_sub(Duration::from_secs_f64(reserve.min(3600.0))).unwrap_or(bench.until)
+    }
+
+    /// Learns how slow the store is.
+    pub(super) fn wrote(&self, bytes: usize, took: Duration) {
+        if bytes >= TELLING {
+            self.write_rate.set(self.write_rate.get().min(bytes as f64 / took.as_secs_f64().max(1e-3)));
+        }
+    }
+
+    /// Counts what became of a batch, and keeps what was refused or is too old. `repeated`: some of it was sent before a kill, so that a refusal tells nothing.
+    pub(super) async fn settle(&self, delivery: &Delivery, batch: &Batch, bench: &Bench<'_>, (scrape, repeated): (u64, bool), sent: &mut Sent) {
         sent.requests += u64::from(delivery.attempts);
         sent.ledger.written += delivery.written;
         sent.ledger.deduplicated += delivery.deduplicated;
         sent.ledger.rejected += delivery.rejected_samples();
         sent.ledger.expired += delivery.expired_samples();
-        for rejected in &delivery.rejected {
-            sent.errors.push(format!("send: {} refused a batch for good: {}", self.id, rejected.message));
-        }
-        if !delivery.expired.is_empty() {
-            sent.errors.push(format!("send: samples for {} are older than sample_age_limit: they were not sent", self.id));
-        }
         if delivery.undelivered.is_none() {
             sent.batches += 1;
             sent.bytes += batch.body.len() as u64;
             if delivery.written + delivery.deduplicated > 0 {
                 sent.newest_ms = sent.newest_ms.max(Some(batch.max_ms));
             }
+        }
+        if let Some(live) = bench.live.filter(|_| delivery.written > 0) {
+            live.written(delivery.written, batch.max_ms);
+        }
+        for Rejected { batch, status, message } in &delivery.rejected {
+            let again = if repeated { " (a repeat after a kill: some of it was stored before)" } else { "" };
+            sent.errors.push(format!("send: {} refused a batch for good{again}: {message}", self.id));
+            let note = Note { status: *status, message: message.clone() };
+            self.keep(bench, Folder::Rejected, scrape, std::slice::from_ref(batch), Some(&note), sent).await;
+        }
+        if !delivery.expired.is_empty() {
+            sent.errors.push(format!("send: samples for {} are older than sample_age_limit: they were not sent", self.id));
+            self.keep(bench, Folder::Expired, scrape, &delivery.expired, None, sent).await;
+        }
+        if let Some(undelivered) = &delivery.undelivered {
+            sent.note(&undelivered.why);
+        }
+    }
+
+    async fn keep(&self, bench: &Bench<'_>, folder: Folder, scrape: u64, batches: &[Batch], note: Option<&Note>, sent: &mut Sent) {
+        let Some(outbox) = bench.outbox else { return };
+        if let Err(error) = outbox.keep(folder, scrape, batches, note).await {
+            sent.errors.push(format!("{error}: batches for {} that were refused or too old are not kept", self.id));
         }
     }
 
@@ -147,7 +183,7 @@ impl Sent {
         Self { ledger, ..Self::default() }
     }
 
-    fn note(&mut self, why: Why) {
+    fn note(&mut self, why: &Why) {
         let error = match why {
             Why::Stopped(stop) => {
                 self.stopped = true;

@@ -1,11 +1,14 @@
-//! One invocation, in reading order: `scrapes ∥ drain → what is left → report`.
+//! One invocation, in reading order: `lease → (drain ∥ scrapes) → flush to the spool → release → report`.
 //!
 //! All of a tick runs as one future: no task outlives it, and nothing of it needs a lock.
 
+mod drain;
 mod lane;
 mod live;
+mod overflow;
 mod preview;
 mod slots;
+mod tenure;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -14,16 +17,19 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use self::lane::{Lane, Sent};
+use self::lane::{Bench, Lane, Sent};
 pub use self::live::Live;
 pub use self::preview::Preview;
 use self::slots::Grid;
+use self::tenure::{Begun, Held, Holder};
 use crate::batch::Writer;
 use crate::batch::stage::Limits;
-use crate::config::Config;
-use crate::report::{Ledger, Outcome, Report, ScrapeReport, SpoolReport};
+use crate::config::{Config, ScrapeConfig};
+use crate::report::{Ledger, Outcome, Previous, Report, ScrapeReport, SpoolReport};
 use crate::scrape::{Home, Scraped, Scraper, Target, targets};
 use crate::send::Remote;
+use crate::spool::state::JobState;
+use crate::spool::store::Store;
 use crate::time::Clock;
 
 /// A home whose clock differs by more than this is warned of: AMP counts its hour from the newest sample it has seen.
@@ -31,6 +37,9 @@ const CLOCK_TOLERANCE_MS: i64 = 30_000;
 
 /// What a first scrape is expected to take, and its sends.
 const EXPECTED_AT_FIRST: Duration = Duration::from_secs(1);
+
+/// The end of a tick that nobody bounds.
+const UNLIMITED: Duration = Duration::from_secs(3600);
 
 /// Of these many scrapes and errors a report tells.
 const REPORTED: usize = 200;
@@ -45,6 +54,8 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// For back-offs.
     pub rng: fastrand::Rng,
+    /// Where the spool is. Without one, what a tick cannot send is lost.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 /// What is known of a job.
@@ -99,6 +110,7 @@ pub struct Forwarder {
     jobs: Vec<Job>,
     lanes: Vec<Lane>,
     writers: Vec<RefCell<Writer>>,
+    holder: Option<Holder>,
     memory_limit: usize,
 }
 
@@ -108,6 +120,8 @@ struct Job {
     targets: Vec<Target>,
     served_ms: Option<i64>,
     expected: Duration,
+    /// Start of the newest scrape.
+    scraped_ms: Option<i64>,
 }
 
 /// Why no forwarder can be made of a configuration.
@@ -130,9 +144,11 @@ impl Forwarder {
             targets,
             served_ms: None,
             expected: EXPECTED_AT_FIRST,
+            scraped_ms: None,
         });
         let jobs = jobs.collect();
-        let World { home, remotes, clock, mut rng } = world;
+        let World { home, remotes, clock, mut rng, store } = world;
+        let holder = store.map(|store| Holder::new(store, Arc::clone(&clock), &config.forwarder.spool, &mut rng));
         let lanes: Vec<_> = config
             .remote_write
             .iter()
@@ -145,7 +161,7 @@ impl Forwarder {
         });
         let writers = writers.collect();
         let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
-        Ok(Self { home, clock, jobs, lanes, writers, memory_limit, config })
+        Ok(Self { home, clock, jobs, lanes, writers, holder, memory_limit, config })
     }
 
     /// The names in `jobs` that no job bears.
@@ -172,33 +188,124 @@ impl Forwarder {
     /// One tick. It always ends with a report, before the deadline.
     pub async fn tick(&mut self, plan: &Plan) -> Report {
         let started = Instant::now();
-        let start_ms = self.clock.now_ms();
-        let margin = self.config.forwarder.deadline_margin;
-        let until = plan.deadline.map_or(started + Duration::from_secs(24 * 3600), |deadline| deadline - margin.min(deadline - started));
+        let end = plan.deadline.unwrap_or(started + UNLIMITED);
+        let margin = self.config.forwarder.deadline_margin.min(end.saturating_duration_since(started));
+        let begun = match &mut self.holder {
+            Some(holder) => holder.begin(end, margin, &self.lanes).await,
+            None => Begun::Without { degraded: None },
+        };
+        let (held, degraded) = match begun {
+            Begun::Held(held) => (Some(*held), None),
+            Begun::Without { degraded } => (None, degraded),
+            Begun::Busy(error) => return self.untouched(Outcome::Busy, error, started),
+            Begun::Down(error) => return self.untouched(Outcome::Failed, error, started),
+        };
+        let mut noted = Noted { ledgers: vec![Ledger::default(); self.lanes.len()], ..Noted::default() };
+        noted.errors.extend(degraded.iter().cloned());
+        self.remember(held.as_ref(), &mut noted);
+
+        let until = held.as_ref().map_or(end, |held| held.fence().deadline()).checked_sub(margin).unwrap_or(started);
+        let (mut sent, noted) = self.work(plan, held.as_ref(), until, noted).await;
+        self.finish(held, sent.as_mut_slice(), noted, degraded.is_some(), started).await
+    }
+
+    /// What another process may have changed since this one had the lease.
+    fn remember(&mut self, held: Option<&Held>, noted: &mut Noted) {
+        if let Some(held) = held {
+            noted.after_a_kill = held.after_a_kill();
+            noted.errors.extend(held.orphans());
+            if !held.continued() {
+                // Somebody else may have sent newer samples, and served newer slots.
+                self.writers.iter().for_each(|writer| writer.borrow_mut().forget_timestamps());
+                for (job, config) in self.jobs.iter_mut().zip(&self.config.scrape_configs) {
+                    job.served_ms = held.job(&config.job_name).last_slot_ms;
+                }
+            }
+        }
         for (lane, writer) in self.lanes.iter().zip(&self.writers) {
             lane.begin_tick();
             writer.borrow_mut().limit_bytes(lane.max_request_bytes());
         }
+    }
 
+    /// Scrapes and sends side by side, then puts what is left into the spool.
+    async fn work(&mut self, plan: &Plan, held: Option<&Held>, until: Instant, noted: Noted) -> (Vec<Sent>, Noted) {
+        let start_ms = self.clock.now_ms();
+        let spool = &self.config.forwarder.spool;
+        let benches: Vec<_> = (0..self.lanes.len())
+            .map(|index| Bench {
+                clock: &*self.clock,
+                until,
+                outbox: held.map(|held| &held.outboxes[index]),
+                epoch: held.map_or(0, Held::epoch),
+                overflow_after: spool.overflow_after,
+                drain_rate: spool.drain_samples_per_second as f64,
+                live: plan.live.as_deref(),
+            })
+            .collect();
         let mut jobs = std::mem::take(&mut self.jobs);
-        let noted = RefCell::new(Noted { ledgers: vec![Ledger::default(); self.lanes.len()], ..Noted::default() });
+        let noted = RefCell::new(noted);
         let scrapes = async {
             join_all(jobs.iter_mut().enumerate().map(|(index, job)| self.serve(index, job, plan, (start_ms, until), &noted))).await;
             self.lanes.iter().for_each(|lane| lane.queue.close());
         };
-        let drains = join_all(self.lanes.iter().map(|lane| lane.drain(&*self.clock, until, plan.live.as_deref())));
-        let ((), mut sent) = tokio::join!(scrapes, drains);
+        let lanes = join_all(self.lanes.iter().zip(&benches).map(|(lane, bench)| async move {
+            let overflow = async {
+                match bench.outbox {
+                    Some(outbox) => lane.overflow(outbox, bench).await,
+                    None => None,
+                }
+            };
+            let (mut sent, error) = tokio::join!(lane.drain(bench), overflow);
+            sent.errors.extend(error);
+            sent
+        }));
+        let ((), mut sent) = tokio::join!(scrapes, lanes);
+        for ((lane, bench), sent) in self.lanes.iter().zip(&benches).zip(&mut sent) {
+            lane.flush(bench, sent).await;
+        }
+        drop(benches);
         self.jobs = jobs;
+        (sent, noted.into_inner())
+    }
 
-        let mut noted = noted.into_inner();
-        for (sent, scraped) in sent.iter_mut().zip(&noted.ledgers) {
+    /// Adds up, releases the lease and reports.
+    async fn finish(&mut self, held: Option<Held>, sent: &mut [Sent], mut noted: Noted, degraded: bool, started: Instant) -> Report {
+        for (index, (sent, scraped)) in sent.iter_mut().zip(&noted.ledgers).enumerate() {
             sent.ledger.add(scraped);
-        }
-        self.give_up(&mut sent);
-        for sent in &mut sent {
+            if let Some(held) = &held {
+                let outbox = &held.outboxes[index];
+                sent.ledger.owed_before = held.owed_before[index];
+                sent.ledger.lost += outbox.take_lost();
+                sent.errors.extend(outbox.take_messages());
+                sent.ledger.owed_after = outbox.backlog().samples;
+            }
             noted.errors.append(&mut sent.errors);
+            if sent.ledger.lost > 0 {
+                // What was lost may be sent again, if the home still shows it.
+                self.writers[index].borrow_mut().forget_timestamps();
+            }
         }
-        self.report(&sent, noted, false, started)
+        let mut spool = SpoolReport::default();
+        if let (Some(holder), Some(held)) = (&mut self.holder, held) {
+            let jobs = job_states(&self.config, &self.jobs, &self.lanes, &held, sent);
+            let (report, error) = holder.release(held, jobs, &self.lanes).await;
+            spool = report;
+            if let Some(error) = error {
+                tracing::error!("{error}");
+                noted.errors.push(error);
+            }
+        }
+        noted.degraded = degraded;
+        self.report(sent, noted, spool, false, started)
+    }
+
+    /// A tick that could not begin.
+    fn untouched(&self, outcome: Outcome, error: String, started: Instant) -> Report {
+        tracing::warn!("{error}");
+        let sent: Vec<_> = self.lanes.iter().map(|_| Sent::default()).collect();
+        let report = self.report(&sent, Noted::default(), SpoolReport::default(), false, started);
+        Report { outcome, errors: vec![error], ..report }
     }
 
     /// Serves the slots of one job until none is due within the tick.
@@ -220,6 +327,7 @@ impl Forwarder {
                 join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), (plan, noted)))).await;
                 // Twice the last one: the next may be slower, and its samples must be sent as well.
                 job.expected = started.elapsed() * 2;
+                job.scraped_ms = Some(now_ms);
                 if plan.once {
                     return;
                 }
@@ -274,20 +382,7 @@ impl Forwarder {
         }
     }
 
-    /// What no remote took when the time was up. Without a spool it is lost, and so is the knowledge of what was sent.
-    fn give_up(&self, sent: &mut [Sent]) {
-        for ((lane, writer), sent) in self.lanes.iter().zip(&self.writers).zip(sent) {
-            let left: u64 = lane.queue.take().iter().map(|scrape| scrape.samples()).sum();
-            if left > 0 {
-                sent.ledger.lost += left;
-                writer.borrow_mut().forget_timestamps();
-                tracing::error!(remote = lane.id, samples = left, "samples are lost: they could not be sent before the tick ended");
-                sent.errors.push(format!("queue: {left} samples for {} are lost: they could not be sent before the tick ended", lane.id));
-            }
-        }
-    }
-
-    fn report(&self, sent: &[Sent], noted: Noted, dry_run: bool, started: Instant) -> Report {
+    fn report(&self, sent: &[Sent], noted: Noted, spool: SpoolReport, dry_run: bool, started: Instant) -> Report {
         let mut ledger = Ledger::default();
         for sent in sent {
             ledger.add(&sent.ledger);
@@ -296,6 +391,8 @@ impl Forwarder {
         let failed = ledger.lost > 0 || sent.iter().any(|sent| sent.stopped) || (up == 0 && !noted.scrapes.is_empty());
         let outcome = if failed {
             Outcome::Failed
+        } else if noted.degraded {
+            Outcome::Degraded
         } else if up < noted.scrapes.len() || ledger.rejected > 0 || ledger.expired > 0 {
             Outcome::Partial
         } else {
@@ -307,10 +404,11 @@ impl Forwarder {
         Report {
             outcome,
             dry_run,
+            previous: noted.after_a_kill.then_some(Previous::Killed),
             scrapes,
             ledger,
             remotes: self.lanes.iter().zip(sent).map(|(lane, sent)| lane.report(sent)).collect(),
-            spool: SpoolReport::default(),
+            spool,
             lag_ms: newest_ms.map(|newest| self.clock.now_ms() - newest),
             duration_ms: started.elapsed().as_millis() as u64,
             errors: counted(noted.errors),
@@ -321,6 +419,8 @@ impl Forwarder {
 /// What a tick's scrapes leave behind.
 #[derive(Default)]
 struct Noted {
+    after_a_kill: bool,
+    degraded: bool,
     ledgers: Vec<Ledger>,
     scrapes: Vec<ScrapeReport>,
     errors: Vec<String>,
@@ -340,6 +440,21 @@ impl Noted {
             up: scraped.error.is_none(),
         });
     }
+}
+
+/// What the next tick is to know of the jobs. A watermark moves only when nothing of the remote was lost.
+fn job_states(config: &Config, jobs: &[Job], lanes: &[Lane], held: &Held, sent: &[Sent]) -> std::collections::BTreeMap<String, JobState> {
+    let state = |(config, job): (&ScrapeConfig, &Job)| {
+        let mut state = held.job(&config.job_name);
+        state.last_slot_ms = job.served_ms.or(state.last_slot_ms);
+        for (lane, sent) in lanes.iter().zip(sent) {
+            if let Some(scraped_ms) = job.scraped_ms.filter(|_| sent.ledger.lost == 0) {
+                state.watermarks.insert(lane.dir.clone(), scraped_ms);
+            }
+        }
+        (config.job_name.clone(), state)
+    };
+    config.scrape_configs.iter().zip(jobs).map(state).collect()
 }
 
 /// Each different error once, with how often it was met.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Forwarder, Noted, Plan};
 use crate::batch::Writer;
-use crate::report::{Ledger, Report};
+use crate::report::{Ledger, Report, SpoolReport};
 use crate::scrape::{Scraped, Scraper};
 
 /// A scrape that was made to be looked at.
@@ -54,6 +54,6 @@ impl Forwarder {
             noted.scraped(&job, &instance, &scraped);
         }
         let sent = noted.ledgers.drain(..).map(super::lane::Sent::only).collect::<Vec<_>>();
-        self.report(&sent, noted, true, started)
+        self.report(&sent, noted, SpoolReport::default(), true, started)
     }
 }

@@ -58,7 +58,7 @@ enum Failure {
 impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         match error {
-            SetupError::Config(_) | SetupError::Source(_) | SetupError::Target(_) => Self::Usage(error.to_string()),
+            SetupError::Config(_) | SetupError::Source(_) | SetupError::Target(_) | SetupError::Spool(_) => Self::Usage(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
     }

@@ -72,7 +72,7 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
         }
         None => Box::new(setup::home(&config, Duration::ZERO)?),
     };
-    let world = World { home, remotes: Vec::new(), clock: Arc::new(SystemClock), rng: fastrand::Rng::new() };
+    let world = World { home, remotes: Vec::new(), clock: Arc::new(SystemClock), rng: fastrand::Rng::new(), store: None };
     let forwarder = Forwarder::new(config, world, memory_limit).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut end = End::Fine;
     let mut out = BufWriter::new(std::io::stdout().lock());

@@ -1,0 +1,187 @@
+//! Sending: what has the smallest number goes first, from memory or from the spool.
+
+use std::time::Duration;
+
+use futures_util::future;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::lane::{Bench, Lane, Sent};
+use crate::batch::Batch;
+use crate::queue::Front;
+use crate::send::{Delivery, deliver};
+use crate::spool::outbox::{Head, Outbox};
+
+/// The rate after a 429 is never less than this many samples a second.
+const SLOWEST: f64 = 500.0;
+
+/// What is to be sent next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Scrape(u64),
+    Segment,
+    Wait,
+    Done,
+}
+
+/// Whether sending goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Going {
+    On,
+    Over,
+}
+
+impl Lane {
+    /// Sends scrape after scrape until the queue is closed and nothing is owed, the remote refuses us, or the time is up.
+    pub(super) async fn drain(&self, bench: &Bench<'_>) -> Sent {
+        let mut sent = Sent::default();
+        loop {
+            // Before looking, so that no change is missed.
+            let changed = self.queue.changed();
+            let going = match self.next(bench) {
+                Next::Scrape(number) => self.timed(self.send_scrape(number, bench, &mut sent)).await,
+                Next::Segment => match bench.outbox {
+                    Some(outbox) => self.timed(self.send_segment(outbox, bench, &mut sent)).await,
+                    None => (Going::Over, Duration::ZERO),
+                },
+                Next::Wait if timeout_at(self.send_until(bench), changed).await.is_ok() => (Going::On, Duration::ZERO),
+                Next::Wait | Next::Done => (Going::Over, Duration::ZERO),
+            };
+            sent.busy += going.1;
+            if going.0 == Going::Over {
+                break;
+            }
+        }
+        self.queue.end();
+        sent
+    }
+
+    async fn timed(&self, sending: impl Future<Output = Going>) -> (Going, Duration) {
+        let started = Instant::now();
+        (sending.await, started.elapsed())
+    }
+
+    fn next(&self, bench: &Bench<'_>) -> Next {
+        let spooled = bench.outbox.and_then(Outbox::front).map(|name| (name.epoch(), name.scrape()));
+        let memory = match self.queue.front() {
+            Front::Scrape(number) => Some((bench.epoch, number)),
+            Front::Empty | Front::Closed => None,
+        };
+        let (next, number) = match (spooled, memory) {
+            (None, None) if self.queue.front() == Front::Closed => return Next::Done,
+            (None, None) => return Next::Wait,
+            (Some(spooled), memory) if memory.is_none_or(|memory| spooled <= memory) => (Next::Segment, spooled),
+            (_, Some(memory)) => (Next::Scrape(memory.1), memory),
+            (Some(spooled), None) => (Next::Segment, spooled),
+        };
+        // What is on its way to the spool is of this epoch.
+        if number.0 == bench.epoch && self.queue.is_spilling_before(number.1) { Next::Wait } else { next }
+    }
+
+    /// Sends the batches of one scrape that are in memory, several at once. Returns when none is in flight.
+    async fn send_scrape(&self, number: u64, bench: &Bench<'_>, sent: &mut Sent) -> Going {
+        let shards = self.shards(self.queue.waiting(number));
+        let mut in_flight = FuturesUnordered::new();
+        let mut going = Going::On;
+        loop {
+            while going == Going::On && in_flight.len() < shards {
+                let Some(batch) = self.queue.take(number) else { break };
+                let context = self.context(bench);
+                in_flight.push(async move { (deliver(self.remote.as_ref(), &batch, &context).await, batch) });
+            }
+            let Some((mut delivery, batch)) = in_flight.next().await else { return going };
+            self.settle(&delivery, &batch, bench, (number, false), sent).await;
+            match delivery.undelivered.take() {
+                None => self.queue.answered(&batch),
+                Some(undelivered) => {
+                    self.queue.give_back(number, &batch, undelivered.batches);
+                    going = Going::Over;
+                }
+            }
+        }
+    }
+
+    /// Sends the oldest segment, several batches at once, and deletes it when all were answered.
+    async fn send_segment(&self, outbox: &Outbox, bench: &Bench<'_>, sent: &mut Sent) -> Going {
+        let head = match outbox.head().await {
+            Ok(Some(head)) => head,
+            Ok(None) => return Going::On,
+            Err(error) => {
+                tracing::error!(remote = self.id, "{error}");
+                sent.errors.push(error.to_string());
+                return Going::Over;
+            }
+        };
+        let (going, ()) = future::join(self.send_batches(&head, outbox, bench, sent), outbox.prefetch()).await;
+        if going == Going::Over {
+            return going;
+        }
+        match outbox.finish(head.name).await {
+            Ok(()) => Going::On,
+            // Nothing newer may be posted before it is gone.
+            Err(error) => {
+                sent.errors.push(error.to_string());
+                Going::Over
+            }
+        }
+    }
+
+    async fn send_batches(&self, head: &Head, outbox: &Outbox, bench: &Bench<'_>, sent: &mut Sent) -> Going {
+        let shards = self.shards(head.batches.len());
+        let mut waiting = head.batches.iter();
+        let mut in_flight = FuturesUnordered::new();
+        let mut slot = Instant::now();
+        let mut split: Vec<(u32, Vec<Batch>)> = Vec::new();
+        let mut going = Going::On;
+        loop {
+            while going == Going::On && in_flight.len() < shards {
+                let Some((place, batch)) = waiting.next() else { break };
+                let starts = slot;
+                slot += Duration::from_secs_f64(f64::from(batch.samples) / self.drain_rate.get().min(bench.drain_rate).max(1.0));
+                in_flight.push(async move {
+                    let until = self.send_until(bench);
+                    sleep_until(starts.min(until)).await;
+                    (deliver(self.remote.as_ref(), batch, &self.context(bench)).await, *place, batch)
+                });
+            }
+            let Some((delivery, place, batch)) = in_flight.next().await else { break };
+            self.adapt(&delivery, bench);
+            self.settle(&delivery, batch, bench, (head.name.scrape(), head.repeated), sent).await;
+            match delivery.undelivered {
+                None => outbox.answered(head.name, place),
+                Some(undelivered) => {
+                    if undelivered.batches.len() != 1 || undelivered.batches[0].body != batch.body {
+                        split.push((place, undelivered.batches));
+                    }
+                    going = Going::Over;
+                }
+            }
+        }
+        if !split.is_empty() {
+            self.replace(head, split, outbox, sent).await;
+        }
+        going
+    }
+
+    /// A batch was split, and a part of it was answered: what is left takes the segment's place.
+    async fn replace(&self, head: &Head, split: Vec<(u32, Vec<Batch>)>, outbox: &Outbox, sent: &mut Sent) {
+        let mut left = Vec::new();
+        for (place, batch) in &head.batches {
+            match split.iter().find(|(split, _)| split == place) {
+                Some((_, parts)) => left.extend(parts.iter().cloned()),
+                None if outbox.is_owed(head.name, *place) => left.push(batch.clone()),
+                None => {}
+            }
+        }
+        if let Err(error) = outbox.replace(head.name, left).await {
+            sent.errors.push(format!("{error}: what was answered of a batch that was split will be repeated"));
+        }
+    }
+
+    /// Half as fast at a 429, and a tenth faster with each batch that meets none.
+    fn adapt(&self, delivery: &Delivery, bench: &Bench<'_>) {
+        let throttled = delivery.retries > 0 && self.state.last_failure().is_some_and(|failure| failure.status == Some(429));
+        let rate = self.drain_rate.get().min(bench.drain_rate);
+        self.drain_rate.set(if throttled { (rate / 2.0).max(SLOWEST) } else { rate * 1.1 });
+    }
+}

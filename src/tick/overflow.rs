@@ -1,0 +1,68 @@
+//! What leaves memory for the spool: what exceeds the capacity, and in the end everything.
+
+use tokio::time::Instant;
+
+use super::lane::{Bench, Lane, Sent};
+use crate::batch::Batch;
+use crate::queue::CommittedScrape;
+use crate::spool::outbox::{Outbox, PutError};
+
+impl Lane {
+    /// Spools what exceeds the capacity, once it has waited for room. Ends with the sending.
+    pub(super) async fn overflow(&self, outbox: &Outbox, bench: &Bench<'_>) -> Option<String> {
+        while self.queue.overflowing(|| self.room()).await {
+            if self.waits_for_room(bench) {
+                let _ = tokio::time::timeout(bench.overflow_after, self.queue.room(|| self.room())).await;
+                if !self.queue.exceeds(self.room()) {
+                    continue;
+                }
+            }
+            let Some(scrape) = self.queue.spill(self.room()) else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            match self.put(outbox, &scrape).await {
+                Ok(()) => self.queue.spilled(&scrape, Vec::new()),
+                Err(PutError { left, error }) => {
+                    self.queue.spilled(&scrape, left);
+                    tracing::warn!(remote = self.id, "{error}: what exceeds the capacity stays in memory");
+                    return Some(error.to_string());
+                }
+            }
+        }
+        None
+    }
+
+    /// Not at all while the remote backs off for longer than that.
+    fn waits_for_room(&self, bench: &Bench<'_>) -> bool {
+        let room_by = Instant::now() + bench.overflow_after;
+        !bench.overflow_after.is_zero() && self.state.stopped().is_none() && self.state.back_off_until().is_none_or(|until| until <= room_by)
+    }
+
+    async fn put(&self, outbox: &Outbox, scrape: &CommittedScrape) -> Result<(), PutError> {
+        let bytes = scrape.batches.iter().map(|batch| batch.body.len()).sum();
+        let started = Instant::now();
+        let put = outbox.put(scrape.number, scrape.batches.clone()).await;
+        if put.is_ok() {
+            self.wrote(bytes, started.elapsed());
+        }
+        put
+    }
+
+    /// Puts all that memory still holds into the spool. What cannot be put there is lost.
+    pub(super) async fn flush(&self, bench: &Bench<'_>, sent: &mut Sent) {
+        for scrape in self.queue.drain() {
+            let (left, why) = match bench.outbox {
+                None => (scrape.batches, "they could not be sent before the tick ended, and there is no spool".to_owned()),
+                Some(outbox) => match self.put(outbox, &scrape).await {
+                    Ok(()) => continue,
+                    Err(PutError { left, error }) => (left, error.to_string()),
+                },
+            };
+            let samples = left.iter().map(|batch: &Batch| u64::from(batch.samples)).sum::<u64>();
+            sent.ledger.lost += samples;
+            tracing::error!(remote = self.id, samples, "samples are lost: {why}");
+            sent.errors.push(format!("queue: samples for {} are lost: {why}", self.id));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A tick's time as the holder of the lease: from taking it to releasing it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lane::Lane;
+use crate::config::Spool;
+use crate::report::SpoolReport;
+use crate::spool::lease::{Ask, Fence, Keeper, Previous, TakeError, Tenure};
+use crate::spool::name::RemoteDir;
+use crate::spool::outbox::{self, Bound, Limits, Outbox};
+use crate::spool::state::{Backlog, JobState, RemoteState, State};
+use crate::spool::store::Store;
+use crate::time::Clock;
+
+/// Least time between the last call to the store and the end of the lease.
+const FENCE: Duration = Duration::from_secs(1);
+
+/// What a tick can do nothing useful in.
+const WORTH_IT: Duration = Duration::from_secs(2);
+
+/// The spool of a process.
+pub(super) struct Holder {
+    store: Arc<dyn Store>,
+    keeper: Keeper,
+    limits: Limits,
+}
+
+/// How a tick begins.
+pub(super) enum Begun {
+    /// With the lease.
+    Held(Box<Held>),
+    /// Without a spool: there is none, or it is down and there is nothing in it.
+    Without {
+        /// That it is down.
+        degraded: Option<String>,
+    },
+    /// Another one is at work: nothing is touched.
+    Busy(String),
+    /// Nothing may be done without the spool.
+    Down(String),
+}
+
+/// The lease, and what is owed.
+pub(super) struct Held {
+    tenure: Tenure,
+    /// One for each remote.
+    pub(super) outboxes: Vec<Outbox>,
+    orphans: BTreeMap<RemoteDir, RemoteState>,
+    /// Samples that each outbox owed when the tick began.
+    pub(super) owed_before: Vec<u64>,
+}
+
+impl Holder {
+    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, spool: &Spool, rng: &mut fastrand::Rng) -> Self {
+        let bound = |kept: &crate::config::Kept| Bound { objects: kept.max_objects, bytes: kept.max_bytes };
+        let limits = Limits {
+            segment_bytes: spool.segment_bytes,
+            max_bytes: spool.max_bytes,
+            rejected: bound(&spool.rejected),
+            expired: bound(&spool.expired),
+        };
+        Self { keeper: Keeper::new(Arc::clone(&store), clock, rng), store, limits }
+    }
+
+    /// Takes the lease and opens what is owed.
+    pub(super) async fn begin(&mut self, end: Instant, margin: Duration, lanes: &[Lane]) -> Begun {
+        let ask = Ask { end, margin: FENCE.min(margin / 2), wait_until: end.checked_sub(margin + WORTH_IT).unwrap_or(end) };
+        let may_go_without = self.keeper.may_go_without();
+        let down = |error: String| if may_go_without { Begun::Without { degraded: Some(error) } } else { Begun::Down(error) };
+        let tenure = match self.keeper.take(&ask).await {
+            Ok(tenure) => tenure,
+            Err(error @ (TakeError::Busy { .. } | TakeError::Late)) => return Begun::Busy(error.to_string()),
+            Err(error @ TakeError::Store(_)) => return down(error.to_string()),
+            Err(error @ TakeError::State(_)) => return Begun::Down(error.to_string()),
+        };
+        let tick = outbox::Tick {
+            store: Arc::clone(&self.store),
+            epoch: tenure.epoch,
+            deadline: tenure.fence.deadline(),
+            unclean: tenure.previous == Previous::Unclean,
+        };
+        let remotes: Vec<_> = lanes.iter().map(|lane| (lane.dir.clone(), self.limits)).collect();
+        match outbox::open(&tick, &tenure.state, &remotes).await {
+            Ok(opened) => {
+                let owed_before = opened.outboxes.iter().map(|outbox| outbox.backlog().samples).collect();
+                Begun::Held(Box::new(Held { tenure, outboxes: opened.outboxes, orphans: opened.orphans, owed_before }))
+            }
+            // The lease ends by itself, and what is owed stays where it is.
+            Err(error) => Begun::Down(error.to_string()),
+        }
+    }
+
+    /// Releases the lease, and says what is owed now.
+    pub(super) async fn release(&mut self, held: Held, jobs: BTreeMap<String, JobState>, lanes: &[Lane]) -> (SpoolReport, Option<String>) {
+        let Held { tenure, outboxes, orphans, .. } = held;
+        let mut remotes = orphans;
+        let mut backlog = Backlog::default();
+        for (lane, outbox) in lanes.iter().zip(&outboxes) {
+            let summary = outbox.summary().await;
+            backlog.add(&summary.backlog);
+            remotes.insert(lane.dir.clone(), summary);
+        }
+        // What a job gave that the configuration no longer names may come back with it.
+        let jobs = tenure.state.jobs.clone().into_iter().chain(jobs).collect();
+        let state = State { jobs, remotes, ..tenure.state.clone() };
+        let released = self.keeper.release(tenure, state).await;
+        (report(&backlog), released.err().map(|error| format!("{error}; the next tick waits for the lease to end, and counts what is owed anew")))
+    }
+}
+
+impl Held {
+    pub(super) fn epoch(&self) -> u64 {
+        self.tenure.epoch
+    }
+
+    pub(super) fn fence(&self) -> Fence {
+        self.tenure.fence
+    }
+
+    /// Whether what the process remembers of series and slots still holds.
+    pub(super) fn continued(&self) -> bool {
+        self.tenure.continued
+    }
+
+    pub(super) fn after_a_kill(&self) -> bool {
+        self.tenure.previous == Previous::Unclean
+    }
+
+    /// What was known of a job when the lease was taken.
+    pub(super) fn job(&self, name: &str) -> JobState {
+        self.tenure.state.jobs.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Backlogs of remotes that the configuration does not name.
+    pub(super) fn orphans(&self) -> impl Iterator<Item = String> + '_ {
+        let owed = self.orphans.iter().filter(|(_, state)| state.backlog.segments > 0);
+        owed.map(|(remote, state)| {
+            format!("spool: {} samples are owed to {}, which the configuration does not name: they stay until it does", state.backlog.samples, remote.as_str())
+        })
+    }
+}
+
+fn report(backlog: &Backlog) -> SpoolReport {
+    SpoolReport { segments: backlog.segments, samples: backlog.samples, bytes: backlog.bytes, oldest_ms: backlog.oldest_ms }
+}
