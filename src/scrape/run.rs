@@ -144,20 +144,17 @@ impl InProgress<'_> {
         let mut parser = TextParser::default();
         let mut checked = false;
         while let Some(chunk) = body.chunk().await? {
-            if chunk.is_empty() {
-                continue;
-            }
-            if !checked {
-                // An empty body is a success whatever its type (scrape/scrape_append_v2.go append).
-                self.check_format(&headers)?;
-                checked = true;
-            }
             let mut rest = &chunk[..];
             loop {
                 let taken = blocks.feed(rest).map_err(|cause| ScrapeError::Body { address: self.address(), cause })?;
                 rest = &rest[taken..];
                 let full = blocks.is_full();
                 self.bytes = blocks.total();
+                if !checked && self.bytes > 0 {
+                    // An empty body, decompressed, is a success whatever its type (scrape/scrape_append_v2.go append).
+                    self.check_format(&headers)?;
+                    checked = true;
+                }
                 self.check_limits()?;
                 let parsed = self.parse(&mut parser, blocks.filled(), false)?;
                 blocks.taken(parsed);
@@ -166,11 +163,9 @@ impl InProgress<'_> {
                 }
             }
         }
-        if checked {
-            let address = self.address();
-            let rest = blocks.finish().map_err(|cause| ScrapeError::Body { address, cause })?;
-            self.parse(&mut parser, rest, true)?;
-        }
+        let address = self.address();
+        let rest = blocks.finish().map_err(|cause| ScrapeError::Body { address, cause })?;
+        self.parse(&mut parser, rest, true)?;
         self.check_sample_limit()
     }
 

@@ -318,6 +318,10 @@ impl Forwarder {
             let now_ms = self.clock.now_ms();
             let due = if plan.once { Some(job.grid.newest(now_ms)) } else { job.grid.due(now_ms, job.served_ms) };
             if let Some(slot) = due {
+                // However slow its scrapes are, a tick leaves the slots after its minute to the next one.
+                if !slots::within_minute(slot, start_ms) {
+                    return;
+                }
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return;

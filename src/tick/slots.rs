@@ -13,6 +13,11 @@ pub(super) struct Grid {
 /// and the next tick meets that slot at once.
 const WAIT_BELOW_MS: i64 = 60_000;
 
+/// Whether a slot is one of the tick that started at `start_ms`.
+pub(super) fn within_minute(slot_ms: i64, start_ms: i64) -> bool {
+    slot_ms < start_ms.saturating_add(60_000)
+}
+
 impl Grid {
     /// Jobs are spread over their intervals by their names, as Prometheus spreads its targets (`scrape/target.go` `offset`).
     #[must_use]
@@ -47,7 +52,7 @@ impl Grid {
     #[must_use]
     pub(super) fn next(&self, now_ms: i64, start_ms: i64) -> Option<i64> {
         let next = self.after(now_ms);
-        (self.interval_ms < WAIT_BELOW_MS && next < start_ms.saturating_add(60_000)).then_some(next)
+        (self.interval_ms < WAIT_BELOW_MS && within_minute(next, start_ms)).then_some(next)
     }
 }
 

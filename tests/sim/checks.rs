@@ -61,12 +61,12 @@ impl Checks {
     /// The process is a new one.
     pub(crate) fn cold(&mut self) {
         self.newest.clear();
-        self.slots.forget();
+        self.slots.cold();
     }
 
     pub(crate) fn clock_moved(&mut self) {
         self.clock_moved = true;
-        self.slots.forget();
+        self.slots.clock_moved();
     }
 
     /// Nobody has counted what a killed tick had in hand.

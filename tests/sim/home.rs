@@ -136,7 +136,7 @@ const FAULTS: &[(Fault, Event)] = &[
 ];
 
 const MALFORMED: &[&str] =
-    &["foo{ 3\n", "foo one\n", "foo 1 2 3\n", "foo 1e400\n", "foo{a=\"b} 1\n", "{a=\"1\"} 1\n", "foo 1 -5\n", "# TYPE foo unknown\n"];
+    &["foo{ 3\n", "foo one\n", "foo 1 2 3\n", "foo 1e400\n", "foo{a=\"b\" 1\n", "{a=\"1\"} 1\n", "foo 1 -5\n", "# TYPE foo unknown\n"];
 
 impl HomeModel {
     pub(crate) fn new(world: Arc<World>, traits: Traits, external: BTreeMap<String, String>, targets: Vec<Target>, mut rng: Rng) -> Self {

@@ -103,9 +103,8 @@ struct State {
     /// Samples whose success was told, and in which life of the forwarder's memory.
     told: HashMap<(Key, i64), u64>,
     life: u64,
-    /// Newest timestamp accepted of each series, and in which life of the process.
-    accepted: HashMap<Key, (i64, u64)>,
-    process: u64,
+    /// Newest timestamp accepted of each series.
+    accepted: HashMap<Key, i64>,
     swallowed: bool,
 }
 
@@ -129,7 +128,6 @@ impl Receiver {
             told: HashMap::new(),
             life: 0,
             accepted: HashMap::new(),
-            process: 0,
             swallowed: false,
         };
         Arc::new(Self { world, name, traits, bug, state: Mutex::new(state) })
@@ -148,7 +146,9 @@ impl Receiver {
     pub(crate) fn forgotten(&self, process_too: bool) {
         let mut state = lock(&self.state);
         state.life += 1;
-        state.process += u64::from(process_too);
+        if process_too && self.traits.forgetful {
+            state.accepted.clear();
+        }
     }
 
     /// A request arrives: everything that must be true of it.
@@ -197,9 +197,8 @@ impl Receiver {
                     }
                 }
             }
-            if let Some(&(newest, process)) = state.accepted.get(&key)
+            if let Some(&newest) = state.accepted.get(&key)
                 && timestamp_ms < newest
-                && !(self.traits.forgetful && process < state.process)
             {
                 found("order", format!("{text} at {timestamp_ms} comes after {newest} was accepted"));
             }
@@ -263,8 +262,8 @@ impl Receiver {
         let outcome = state.tenant.push(samples, self.world.now_ms());
         for sample in samples {
             if state.tenant.stored(sample.key, sample.timestamp_ms).is_some() {
-                let newest = state.tenant.newest(sample.key).unwrap_or(sample.timestamp_ms);
-                state.accepted.insert(sample.key, (newest, state.process));
+                let newest = state.accepted.entry(sample.key).or_insert(sample.timestamp_ms);
+                *newest = sample.timestamp_ms.max(*newest);
             }
         }
         match outcome {

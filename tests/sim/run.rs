@@ -114,7 +114,8 @@ impl Run {
             if wait < 0 {
                 self.world.hit(Event::TickAtOnce);
             }
-            sleep(Duration::from_millis(u64::try_from(wait).unwrap_or_default())).await;
+            // Two ticks never start at the same millisecond: samples of their own would have the same time.
+            sleep(Duration::from_millis(u64::try_from(wait).unwrap_or_default().max(1))).await;
             self.one(&mut forwarder, tick).await;
             if !self.world.findings().is_empty() {
                 break;

@@ -21,6 +21,8 @@ struct Job {
 pub(crate) struct Slots {
     jobs: Vec<Job>,
     divisor: i64,
+    /// The next tick is the first one by another clock.
+    moved: bool,
 }
 
 /// Before a scrape was made it is taken for that long.
@@ -35,15 +37,21 @@ impl Slots {
             last_slot_ms: None,
             longest_ms: 0,
         });
-        Self { jobs: jobs.collect(), divisor }
+        Self { jobs: jobs.collect(), divisor, moved: false }
     }
 
-    pub(crate) fn forget(&mut self) {
+    /// The process is a new one.
+    pub(crate) fn cold(&mut self) {
         self.jobs.iter_mut().for_each(|job| job.last_slot_ms = None);
+    }
+
+    pub(crate) fn clock_moved(&mut self) {
+        self.moved = true;
     }
 
     pub(crate) fn check(&mut self, world: &World, home: &HomeModel, ticked: &Ticked<'_>, margin_ms: i64) {
         let until_ms = ticked.start_ms + ticked.tick.timeout.as_millis() as i64 - margin_ms;
+        let moved = std::mem::take(&mut self.moved);
         for (index, job) in self.jobs.iter_mut().enumerate() {
             let found = |what: String| world.found("slots", format!("{}: {what}", job.name));
             let mut scrapes: Vec<(i64, i64)> = Vec::new();
@@ -83,17 +91,19 @@ impl Slots {
             if kind == Kind::DryRun {
                 continue;
             }
-            if wanted.is_none() {
+            if wanted.is_none() && !moved {
+                // A slot of a clock that was wrong binds nobody.
+                let last_slot = job.last_slot_ms.filter(|last| *last <= ticked.start_ms + interval);
                 let due = slot(ticked.start_ms);
-                if job.last_slot_ms.is_none_or(|last| due > last) && stop_ms > ticked.start_ms {
+                if last_slot.is_none_or(|last| due > last) && stop_ms > ticked.start_ms {
                     if scrapes.first().map(|(start, _)| *start) != Some(ticked.start_ms) {
                         found(format!("slot {due} is due when the tick starts at {}: {scrapes:?}", ticked.start_ms));
                     }
-                    if job.last_slot_ms.is_some_and(|last| due > last + interval) {
+                    if last_slot.is_some_and(|last| due > last + interval) {
                         world.hit(Event::SlotPassed);
                     }
                 }
-                let mut last = job.last_slot_ms;
+                let mut last = last_slot;
                 let mut free = ticked.start_ms;
                 for &(start, end) in &scrapes {
                     if last.is_some_and(|last| slot(start) <= last) {
@@ -102,7 +112,7 @@ impl Slots {
                     if start != slot(start) && start != free {
                         found(format!("a scrape at {start}, between slots: {scrapes:?}"));
                     }
-                    if start >= ticked.start_ms + 60_000 || start >= until_ms || start > stop_ms {
+                    if slot(start) >= ticked.start_ms + 60_000 || start >= until_ms || start > stop_ms {
                         found(format!("a scrape at {start}, after the tick's minute: {scrapes:?}"));
                     }
                     (last, free) = (Some(slot(start)), end);
@@ -119,9 +129,7 @@ impl Slots {
                     next += interval;
                 }
             }
-            if let Some((start, _)) = scrapes.last() {
-                job.last_slot_ms = Some(slot(*start));
-            }
+            job.last_slot_ms = Some(slot(told));
         }
     }
 }

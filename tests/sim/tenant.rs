@@ -26,10 +26,6 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
-    pub(crate) fn newest(&self, key: Key) -> Option<i64> {
-        self.series.get(&key).and_then(|samples| samples.last_key_value()).map(|(newest, _)| *newest)
-    }
-
     pub(crate) fn stored(&self, key: Key, timestamp_ms: i64) -> Option<u64> {
         self.series.get(&key).and_then(|samples| samples.get(&timestamp_ms)).copied()
     }
