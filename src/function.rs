@@ -48,7 +48,9 @@ pub enum FunctionError {
 impl From<FunctionError> for Diagnostic {
     fn from(error: FunctionError) -> Self {
         let error_type = match &error {
-            FunctionError::Setup(SetupError::Config(_) | SetupError::Source(_) | SetupError::S3 { .. } | SetupError::Spool(_)) => "ConfigurationError",
+            FunctionError::Setup(SetupError::Config(_) | SetupError::Source(_) | SetupError::S3 { .. } | SetupError::Spool(_)) => {
+                "ConfigurationError"
+            }
             FunctionError::Setup(_) => "SetupError",
             FunctionError::Event(_) | FunctionError::UnknownJob(..) => "EventError",
             FunctionError::Tick(_) => "TickFailed",

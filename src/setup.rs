@@ -152,7 +152,13 @@ pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let function_memory = environment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
     let memory_limit = config.forwarder.memory_limit_bytes(function_memory);
     let store = spool::store::open(&config.forwarder.spool.place(&environment)?).await;
-    let world = World { home: Box::new(home(&config, HOME_IDLE)?), remotes: remotes(&config, &clock).await?, clock, rng: fastrand::Rng::new(), store: Some(store) };
+    let world = World {
+        home: Box::new(home(&config, HOME_IDLE)?),
+        remotes: remotes(&config, &clock).await?,
+        clock,
+        rng: fastrand::Rng::new(),
+        store: Some(store),
+    };
     Ok(Forwarder::new(config, world, memory_limit)?)
 }
 

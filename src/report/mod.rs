@@ -14,7 +14,7 @@ pub use ledger::Ledger;
 pub enum Outcome {
     /// Everything was scraped and delivered.
     Ok,
-    /// Some scrape failed, or some samples were refused; nothing was lost.
+    /// Some scrape failed, some samples were refused, or some are still owed; nothing was lost.
     Partial,
     /// Without its spool.
     Degraded,

@@ -397,7 +397,7 @@ impl Forwarder {
             Outcome::Failed
         } else if noted.degraded {
             Outcome::Degraded
-        } else if up < noted.scrapes.len() || ledger.rejected > 0 || ledger.expired > 0 {
+        } else if up < noted.scrapes.len() || ledger.rejected > 0 || ledger.expired > 0 || (ledger.owed_after > 0 && !dry_run) {
             Outcome::Partial
         } else {
             Outcome::Ok

@@ -139,7 +139,11 @@ impl Held {
     pub(super) fn orphans(&self) -> impl Iterator<Item = String> + '_ {
         let owed = self.orphans.iter().filter(|(_, state)| state.backlog.segments > 0);
         owed.map(|(remote, state)| {
-            format!("spool: {} samples are owed to {}, which the configuration does not name: they stay until it does", state.backlog.samples, remote.as_str())
+            format!(
+                "spool: {} samples are owed to {}, which the configuration does not name: they stay until it does",
+                state.backlog.samples,
+                remote.as_str()
+            )
         })
     }
 }

@@ -10,7 +10,7 @@ use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{AMPLE, Config, credentials, exposition, gateway, scripted};
+use crate::common::{AMPLE, Config, credentials, exposition, gateway, scripted, spooling};
 
 /// The README's example, which is the one that people have.
 const EXAMPLE: &str = r#"
@@ -36,13 +36,13 @@ struct Person {
 impl Person {
     fn with(config: &str) -> Self {
         let directory = TempDir::new().unwrap();
-        std::fs::write(directory.path().join("forwarder.yml"), config).unwrap();
+        std::fs::write(directory.path().join("forwarder.yml"), spooling(config, directory.path())).unwrap();
         Self { directory }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forwardctl"));
-        command.args(arguments).current_dir(self.directory.path()).env_clear().envs(credentials());
+        command.args(arguments).current_dir(self.directory.path()).env_clear().envs(credentials()).env("HOME", self.directory.path());
         command
     }
 

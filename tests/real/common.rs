@@ -1,6 +1,7 @@
 //! What these tests share.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use amp_forwarder_support::gateway::Gateway;
@@ -10,6 +11,7 @@ use amp_forwarder_support::lambda::{Function, FunctionOptions, Invoked, RuntimeA
 use amp_forwarder_support::process::Prometheus;
 use amp_forwarder_support::query::{Samples, value_bits};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// More than any tick of these tests needs; a deadline of its own is what a test about deadlines sets.
 pub(crate) const AMPLE: Duration = Duration::from_secs(30);
@@ -41,15 +43,24 @@ impl Config {
         format!(
             "global:\n  scrape_interval: {interval}\n  scrape_timeout: 1s\n  external_labels: {{site: attic}}\nscrape_configs:\n  - job_name: federate\n    {job}\n    \
              metrics_path: /federate\n    params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{home}']}}]\nremote_write:\n  - url: {remote}\n    \
-             queue_config: {{{queue}}}\n    sigv4: {{region: us-east-1}}\nforwarder: {{{forwarder}}}\n"
+             queue_config: {{{queue}}}\n    sigv4: {{region: us-east-1}}\nforwarder: {{{forwarder}, spool: {{url: 'file://{SPOOL}', overflow_after: 0s}}}}\n"
         )
     }
+}
+
+/// Stands in a configuration for the folder of its spool.
+pub(crate) const SPOOL: &str = "@SPOOL@";
+
+/// The configuration with a spool in that folder.
+pub(crate) fn spooling(yaml: &str, folder: &Path) -> String {
+    yaml.replace(SPOOL, &folder.join("spool").display().to_string())
 }
 
 /// The function under a runtime API of ours.
 pub(crate) struct Running {
     pub(crate) api: RuntimeApi,
     pub(crate) function: Function,
+    pub(crate) folder: TempDir,
 }
 
 impl Running {
@@ -58,11 +69,12 @@ impl Running {
     }
 
     pub(crate) async fn start_with(config: &str, env: &[(&str, &str)]) -> Self {
-        let api = RuntimeApi::start().await.unwrap();
-        let mut options = FunctionOptions::new(env!("CARGO_BIN_EXE_amp-forwarder"), &api.runtime_api(), config);
+        let (api, folder) = (RuntimeApi::start().await.unwrap(), TempDir::new().unwrap());
+        let config = spooling(config, folder.path());
+        let mut options = FunctionOptions::new(env!("CARGO_BIN_EXE_amp-forwarder"), &api.runtime_api(), &config);
         options.env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let function = Function::start(&options).unwrap();
-        Self { api, function }
+        Self { api, function, folder }
     }
 
     /// Invokes, and returns the tick's report, also of a tick that failed.

@@ -6,7 +6,7 @@ use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::faults::{Action, Fault};
 use amp_forwarder_support::gateway::options::{Key, Limits, Options, SECRET_KEY};
 use amp_forwarder_support::home::Page;
-use amp_forwarder_support::now_ms;
+use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::{Value, json};
 
 use crate::common::{AMPLE, Config, Running, assert_balanced, exposition, gateway, scripted};
@@ -99,7 +99,7 @@ async fn who_is_denied_stops_and_says_why() {
     let key = Key { secret: SECRET_KEY.to_owned(), session_token: Some("example-session-token".to_owned()), allowed: false };
     let gateway = Gateway::start(Options { keys: [("AKIDEXAMPLE".to_owned(), key)].into(), ..Options::default() }).await.unwrap();
     let report = tick(&gateway, AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["lost"]), (&json!("failed"), &json!(SAMPLES)), "{report}");
+    assert_eq!((&report["outcome"], &report["ledger"]["owed_after"]), (&json!("failed"), &json!(SAMPLES)), "{report}");
     assert!(report["errors"].to_string().contains("aps:RemoteWrite"), "{report}");
     // Each of the three shards may have asked twice before the first was told no.
     assert!(gateway.stats().requests <= 6, "{:?}", gateway.stats());
@@ -120,23 +120,102 @@ async fn an_outage_within_a_tick_loses_nothing() {
 async fn a_receiver_that_never_answers_does_not_keep_the_tick_beyond_its_deadline() {
     let gateway = gateway().await;
     gateway.faults().add(Fault::always(Action::Hang));
-    let started = Instant::now();
-    let report = tick(&gateway, Duration::from_secs(3)).await;
-    assert!(started.elapsed() < Duration::from_secs(3));
-    assert_eq!((&report["outcome"], &report["ledger"]["lost"]), (&json!("failed"), &json!(SAMPLES)), "{report}");
-    assert!(report["errors"].to_string().contains("out of time"), "{report}");
-}
-
-/// After a loss the warm process sends everything again that it still sees.
-#[tokio::test]
-async fn what_was_lost_is_sent_when_the_home_still_shows_it() {
-    let gateway = gateway().await;
     let home = scripted(250).await;
     let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
-    gateway.faults().add(Fault::times(respond(404, "no such workspace", None), 3));
-    let report = running.tick(FORWARD, AMPLE).await;
-    assert!(report["ledger"]["lost"].as_u64().unwrap() > 0, "{report}");
+    let started = Instant::now();
+    let report = running.tick(FORWARD, Duration::from_secs(3)).await;
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_balanced(&report);
+    assert_eq!((&report["outcome"], &report["ledger"]["owed_after"]), (&json!("partial"), &json!(SAMPLES)), "{report}");
+    assert_eq!(report["spool"]["samples"], SAMPLES);
+    assert!(report["errors"].to_string().contains("out of time"), "{report}");
+
+    // What is owed goes first, and is not sent twice.
     gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("ok"), &json!(SAMPLES)), "{report}");
+    assert_balanced(&report);
+    let ledger = &report["ledger"];
+    assert_eq!(
+        (&report["outcome"], &ledger["owed_before"], &ledger["written"], &ledger["unchanged"]),
+        (&json!("ok"), &json!(SAMPLES), &json!(SAMPLES + 5), &json!(250))
+    );
+    let stats = gateway.stats();
+    assert_eq!((stats.stored, stats.repeated, stats.out_of_order), (SAMPLES + 5, 0, 0));
+    assert!(files(&running).is_empty(), "{:?}", files(&running));
+}
+
+/// The segments of the function's spool.
+fn files(running: &Running) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![running.folder.path().join("spool/segments")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.push(entry.file_name().into_string().unwrap());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The example of the design: what exceeds the capacity leaves at once, the rest when the tick ends, and all follows in order.
+#[tokio::test]
+async fn exactly_what_exceeds_the_capacity_is_spooled_at_once() {
+    let gateway = gateway().await;
+    gateway.faults().add(Fault::always(Action::Hang));
+    let home = scripted(125).await;
+    let config = Config { queue: "capacity: 100, max_samples_per_send: 50, max_shards: 1", ..Config::new(&home.address(), &gateway) };
+    let running = Running::start(&config.yaml()).await;
+    let ticking = running.tick(FORWARD, Duration::from_secs(4));
+    let looking = async {
+        wait_for("the first segment", AMPLE, || async { files(&running).len() == 1 }).await.unwrap();
+        let path = running.folder.path().join("spool/segments");
+        let folder = std::fs::read_dir(path).unwrap().next().unwrap().unwrap().path();
+        let segment = std::fs::read(folder.join(&files(&running)[0])).unwrap();
+        let entries = amp_forwarder::spool::segment::peek(&segment).unwrap();
+        entries.iter().map(|entry| entry.samples).collect::<Vec<_>>()
+    };
+    let (report, spooled) = tokio::join!(ticking, looking);
+    assert_eq!(spooled, [30]);
+    assert_balanced(&report);
+    assert_eq!((&report["ledger"]["scraped"], &report["ledger"]["owed_after"]), (&json!(130), &json!(130)), "{report}");
+
+    gateway.faults().clear();
+    let report = running.tick(include_str!("../../events/drain.json"), AMPLE).await;
+    assert_balanced(&report);
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["owed_before"], &report["ledger"]["written"]),
+        (&json!("ok"), &json!(130), &json!(130)),
+        "{report}"
+    );
+    assert_eq!((gateway.stats().stored, gateway.stats().out_of_order, gateway.stats().max_in_flight), (130, 0, 1));
+    assert!(files(&running).is_empty());
+}
+
+/// The function dies with what it owes in the spool and the lease in its hand: the next one waits, counts and delivers.
+#[tokio::test]
+async fn what_a_killed_function_had_spooled_is_delivered_by_the_next_one() {
+    let gateway = gateway().await;
+    gateway.faults().add(Fault::always(Action::Hang));
+    let home = scripted(250).await;
+    let yaml = Config { queue: "capacity: 50, max_samples_per_send: 50, max_shards: 1", ..Config::new(&home.address(), &gateway) }.yaml();
+    let mut running = Running::start(&yaml).await;
+    {
+        let ticking = running.api.invoke(FORWARD, Duration::from_secs(5));
+        let spooled = wait_for("segments", AMPLE, || async { !files(&running).is_empty() });
+        tokio::select! { _ = ticking => panic!("the tick ended"), spooled = spooled => spooled.unwrap() }
+    }
+    running.function.kill();
+    gateway.faults().clear();
+
+    let next = Running::start(&yaml.replace("@SPOOL@", &running.folder.path().join("spool").display().to_string())).await;
+    let report = next.tick(FORWARD, AMPLE).await;
+    assert_balanced(&report);
+    assert_eq!((&report["outcome"], &report["previous"]), (&json!("ok"), &json!("killed")), "{report}");
+    assert_eq!(report["ledger"]["owed_before"], 205, "{report}");
+    assert_eq!((gateway.stats().out_of_order, gateway.stats().refused.len()), (0, 0));
+    assert_eq!(gateway.stored().iter().filter(|sample| sample.labels["__name__"] == "m").count(), 250);
 }

@@ -7,7 +7,7 @@ use amp_forwarder_support::lambda::{Emulator, Function, FunctionOptions, Invoked
 use amp_forwarder_support::now_ms;
 use serde_json::{Value, json};
 
-use crate::common::{AMPLE, Config, Running, assert_balanced, exposition, gateway, scripted};
+use crate::common::{AMPLE, Config, Running, assert_balanced, exposition, gateway, scripted, spooling};
 
 /// The metrics of the tick's EMF lines.
 fn metrics(log: &str) -> Vec<Value> {
@@ -132,7 +132,8 @@ async fn a_home_that_is_away_is_up_zero_and_a_typed_error() {
 async fn under_cargo_lambda() {
     let (home, gateway) = (ScriptedHome::start(Page::text(exposition(125, now_ms()))).await.unwrap(), gateway().await);
     let emulator = Emulator::start(AMPLE).await.unwrap();
-    let config = Config::new(&home.address(), &gateway).yaml();
+    let folder = tempfile::TempDir::new().unwrap();
+    let config = spooling(&Config::new(&home.address(), &gateway).yaml(), folder.path());
     let _function = Function::start(&FunctionOptions::new(env!("CARGO_BIN_EXE_amp-forwarder"), &emulator.runtime_api(), &config)).unwrap();
     let report = emulator.invoke(include_str!("../../events/scheduler.json"), AMPLE).await.unwrap().answer().unwrap();
     assert_balanced(&report);

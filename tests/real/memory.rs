@@ -9,7 +9,7 @@ use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::now_ms;
 use tempfile::TempDir;
 
-use crate::common::{Config, credentials};
+use crate::common::{Config, credentials, spooling};
 
 const SERIES: usize = 100_000;
 const LIMIT_KB: u64 = 64 * 1024;
@@ -45,7 +45,11 @@ async fn a_hundred_thousand_series_fit_into_64_mebibytes() {
     let gateway = Gateway::start(Options { count_only: true, ..Options::default() }).await.unwrap();
     let config = Config { queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500", ..Config::new(&home.address(), &gateway) };
     let directory = TempDir::new().unwrap();
-    std::fs::write(directory.path().join("forwarder.yml"), config.yaml().replace("scrape_timeout: 1s", "scrape_timeout: 30s")).unwrap();
+    std::fs::write(
+        directory.path().join("forwarder.yml"),
+        spooling(&config.yaml().replace("scrape_timeout: 1s", "scrape_timeout: 30s"), directory.path()),
+    )
+    .unwrap();
     let program = std::env::var("FORWARDCTL").unwrap_or_else(|_| env!("CARGO_BIN_EXE_forwardctl").to_owned());
     let mut command = Command::new(program);
     command.args(["run", "--once"]).current_dir(directory.path()).env_clear().envs(credentials());

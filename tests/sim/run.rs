@@ -79,6 +79,7 @@ impl Run {
             remotes: remotes.collect(),
             clock: Arc::new(SimClock(Arc::clone(&self.world))),
             rng: self.rng.fork(),
+            store: None,
         };
         Forwarder::new(self.scenario.config.clone(), world, self.scenario.memory_limit).expect("the targets are valid")
     }
