@@ -39,6 +39,7 @@ pub struct Queue {
     /// The scrape whose batches are on their way to the spool: nothing newer may be sent before they are there.
     spilling: Cell<Option<u64>>,
     closed: Cell<bool>,
+    sending: Cell<bool>,
     ended: Cell<bool>,
     changed: Notify,
 }
@@ -59,6 +60,7 @@ impl Queue {
     pub fn begin(&self) {
         self.last_number.set(0);
         self.closed.set(false);
+        self.sending.set(true);
         self.ended.set(false);
     }
 
@@ -150,7 +152,7 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
-    /// Waits until more samples are here than that, or until nobody sends any more. Says which.
+    /// Waits until more samples are here than that, or until the end. Says which.
     pub async fn overflowing(&self, capacity: impl Fn() -> u64) -> bool {
         loop {
             let changed = self.changed.notified();
@@ -168,7 +170,7 @@ impl Queue {
     pub async fn room(&self, capacity: impl Fn() -> u64) {
         loop {
             let changed = self.changed.notified();
-            if self.ended.get() || self.samples.get() <= capacity() {
+            if !self.sending.get() || self.samples.get() <= capacity() {
                 return;
             }
             changed.await;
@@ -217,7 +219,30 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
-    /// Nobody sends any more in this tick.
+    /// Waits until no more scrapes come in this tick.
+    pub async fn all_scraped(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.closed.get() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Nobody sends any more in this tick, so room will not come by itself.
+    pub fn stop_sending(&self) {
+        self.sending.set(false);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether room may come by itself.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        self.sending.get()
+    }
+
+    /// Nothing is sent, and nothing comes any more.
     pub fn end(&self) {
         self.ended.set(true);
         self.changed.notify_waiters();

@@ -9,8 +9,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::lane::{Bench, Lane, Sent};
 use crate::batch::Batch;
 use crate::queue::Front;
-use crate::send::{Delivery, deliver};
+use crate::send::{Delivery, Undelivered, Why, deliver};
 use crate::spool::outbox::{Head, Outbox};
+
+/// How long what is in flight may still be answered once the tick is to stop.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The rate after a 429 is never less than this many samples a second.
 const SLOWEST: f64 = 500.0;
@@ -52,6 +55,9 @@ impl Lane {
                 break;
             }
         }
+        self.queue.stop_sending();
+        // What is still scraped may overflow as well.
+        self.queue.all_scraped().await;
         self.queue.end();
         sent
     }
@@ -81,15 +87,18 @@ impl Lane {
     /// Sends the batches of one scrape that are in memory, several at once. Returns when none is in flight.
     async fn send_scrape(&self, number: u64, bench: &Bench<'_>, sent: &mut Sent) -> Going {
         let shards = self.shards(self.queue.waiting(number));
+        self.shards_in_use.set(shards);
         let mut in_flight = FuturesUnordered::new();
         let mut going = Going::On;
         loop {
             while going == Going::On && in_flight.len() < shards {
                 let Some(batch) = self.queue.take(number) else { break };
-                let context = self.context(bench);
-                in_flight.push(async move { (deliver(self.remote.as_ref(), &batch, &context).await, batch) });
+                in_flight.push(async move { (self.deliver(&batch, bench).await, batch) });
             }
-            let Some((mut delivery, batch)) = in_flight.next().await else { return going };
+            let Some((mut delivery, batch)) = in_flight.next().await else {
+                self.shards_in_use.set(0);
+                return going;
+            };
             self.settle(&delivery, &batch, bench, (number, false), sent).await;
             match delivery.undelivered.take() {
                 None => self.queue.answered(&batch),
@@ -98,6 +107,23 @@ impl Lane {
                     going = Going::Over;
                 }
             }
+        }
+    }
+
+    /// Delivers a batch, or gives it back soon after the tick was asked to stop.
+    async fn deliver(&self, batch: &Batch, bench: &Bench<'_>) -> Delivery {
+        let context = self.context(bench);
+        let stopped = async {
+            let Some(mut stop) = bench.stop.cloned() else { return std::future::pending().await };
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                return std::future::pending().await;
+            }
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            delivery = deliver(self.remote.as_ref(), batch, &context) => delivery,
+            // If a part of it was answered, it is sent again: the spool has it as a whole.
+            () = stopped => Delivery { undelivered: Some(Undelivered { batches: vec![batch.clone()], why: Why::Deadline(self.state.last_failure()) }), ..Delivery::default() },
         }
     }
 
@@ -141,7 +167,7 @@ impl Lane {
                 in_flight.push(async move {
                     let until = self.send_until(bench);
                     sleep_until(starts.min(until)).await;
-                    (deliver(self.remote.as_ref(), batch, &self.context(bench)).await, *place, batch)
+                    (self.deliver(batch, bench).await, *place, batch)
                 });
             }
             let Some((delivery, place, batch)) = in_flight.next().await else { break };

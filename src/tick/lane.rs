@@ -34,6 +34,8 @@ pub(super) struct Lane {
     pub(super) remote: Box<dyn Remote>,
     pub(super) state: RemoteState,
     pub(super) queue: Queue,
+    /// Of the scrape that is being sent from memory.
+    pub(super) shards_in_use: Cell<usize>,
     /// Bytes a second of the slowest write to the store.
     write_rate: Cell<f64>,
     /// Samples a second that leave the spool: less after a 429, and more again when none comes.
@@ -54,6 +56,8 @@ pub(super) struct Bench<'a> {
     pub(super) overflow_after: Duration,
     /// Samples a second that may leave the spool.
     pub(super) drain_rate: f64,
+    /// Once true, what is in flight is soon given back.
+    pub(super) stop: Option<&'a tokio::sync::watch::Receiver<bool>>,
     pub(super) live: Option<&'a Live>,
 }
 
@@ -84,6 +88,7 @@ impl Lane {
             remote,
             state: RemoteState::new(max_request_bytes, rng),
             queue: Queue::default(),
+            shards_in_use: Cell::new(0),
             write_rate: Cell::new(FIRST_WRITE_RATE),
             drain_rate: Cell::new(f64::INFINITY),
         }
@@ -106,7 +111,8 @@ impl Lane {
 
     /// Samples that memory may hold.
     pub(super) fn room(&self) -> u64 {
-        self.capacity.saturating_mul(self.shards(self.queue.most_batches()) as u64)
+        let shards = self.shards(self.queue.most_batches()).max(self.shards_in_use.get());
+        self.capacity.saturating_mul(shards as u64)
     }
 
     /// For one batch: sending ends early enough for what memory holds to be written.

@@ -240,6 +240,7 @@ impl Forwarder {
                 epoch: held.map_or(0, Held::epoch),
                 overflow_after: spool.overflow_after,
                 drain_rate: spool.drain_samples_per_second as f64,
+                stop: plan.stop.as_ref(),
                 live: plan.live.as_deref(),
             })
             .collect();

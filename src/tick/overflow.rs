@@ -33,10 +33,10 @@ impl Lane {
         None
     }
 
-    /// Not at all while the remote backs off for longer than that.
+    /// Not at all while the remote backs off for longer than that, or gets nothing any more.
     fn waits_for_room(&self, bench: &Bench<'_>) -> bool {
         let room_by = Instant::now() + bench.overflow_after;
-        !bench.overflow_after.is_zero() && self.state.stopped().is_none() && self.state.back_off_until().is_none_or(|until| until <= room_by)
+        !bench.overflow_after.is_zero() && self.queue.is_sending() && self.state.back_off_until().is_none_or(|until| until <= room_by)
     }
 
     async fn put(&self, outbox: &Outbox, scrape: &CommittedScrape) -> Result<(), PutError> {

@@ -23,8 +23,8 @@ const TICK: Duration = Duration::from_secs(75);
 /// One scrape has no next one to be kept from: half a minute shows whether the remote takes it.
 const ONCE: Duration = Duration::from_secs(30);
 
-/// How long what is queued is still sent after a signal.
-const FAREWELL: Duration = Duration::from_secs(10);
+/// How long a tick may take to end after a signal: what is in flight has five seconds, the rest goes to the spool.
+const FAREWELL: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -72,7 +72,7 @@ async fn ticks(forwarder: &mut Forwarder, arguments: &Arguments, plan: &Plan, js
         let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + if arguments.once { ONCE } else { TICK }), ..plan.clone() }).await;
         ledger.add(&report.ledger);
         // A scrape that failed is history once another succeeds; samples that were lost are not.
-        let failed = report.outcome == Outcome::Failed || ledger.lost > 0;
+        let failed = report.outcome == Outcome::Failed || (arguments.once && report.outcome == Outcome::Busy) || ledger.lost > 0;
         show(&report, json);
         if arguments.once || plan.is_stopping() {
             return (ledger, failed);
@@ -145,6 +145,7 @@ fn summary(ledger: &Ledger) -> String {
         ("rejected", ledger.rejected),
         ("expired", ledger.expired),
         ("lost", ledger.lost),
+        ("owed", ledger.owed_after),
     ];
     let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
     let balance = if ledger.balances() { "" } else { " (the ledger does not balance: this is a bug)" };
