@@ -2,6 +2,7 @@
 
 pub mod lease;
 pub mod name;
+pub mod outbox;
 pub mod retry;
 pub mod segment;
 pub mod state;

@@ -1,0 +1,84 @@
+//! `rejected/` and `expired/`: kept for people, within bounds.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Bound, Outbox};
+use crate::batch::Batch;
+use crate::spool::name::{Folder, MAX_SCRAPE, SegmentName};
+use crate::spool::retry::{erase, list_all};
+use crate::spool::segment::{self, Note};
+use crate::spool::store::StoreError;
+
+/// What is in a folder.
+#[derive(Clone, Default)]
+pub(super) struct Kept {
+    /// Keys and sizes, oldest first.
+    objects: VecDeque<(String, u64)>,
+    /// For the names of this tick.
+    next: u32,
+}
+
+impl Outbox {
+    /// Keeps batches that were refused for good, or are too old. The oldest that are kept give way.
+    ///
+    /// # Errors
+    /// The store is down: they are not kept.
+    pub async fn keep(&self, folder: Folder, scrape: u64, batches: &[Batch], note: Option<&Note>) -> Result<(), StoreError> {
+        self.keep_bytes(folder, scrape, segment::write(batches, note)).await.map(|_| ())
+    }
+
+    /// The key; none when the bounds leave no room for it.
+    pub(super) async fn keep_bytes(&self, folder: Folder, scrape: u64, bytes: Bytes) -> Result<Option<String>, StoreError> {
+        let bound = self.bound(folder);
+        let size = bytes.len() as u64;
+        if bound.objects == 0 || size > bound.bytes {
+            return Ok(None);
+        }
+        if !self.kept.borrow().contains_key(&folder) {
+            let listed = list_all(&*self.tick.store, &self.remote.prefix(folder), self.tick.deadline).await?;
+            let objects = listed.into_iter().map(|listed| (listed.key, listed.size)).collect();
+            self.kept.borrow_mut().entry(folder).or_insert(Kept { objects, next: 0 });
+        }
+        loop {
+            let victim = {
+                let kept = self.kept.borrow();
+                let objects = kept.get(&folder).map(|kept| &kept.objects);
+                let (number, held) = objects.map_or((0, 0), |objects| (objects.len() as u64, objects.iter().map(|(_, size)| size).sum::<u64>()));
+                if number < bound.objects && held + size <= bound.bytes {
+                    break;
+                }
+                objects.and_then(|objects| objects.front().cloned())
+            };
+            let Some((key, _)) = victim else { break };
+            erase(&*self.tick.store, &key, self.tick.deadline).await?;
+            if let Some(kept) = self.kept.borrow_mut().get_mut(&folder) {
+                kept.objects.retain(|(known, _)| *known != key);
+            }
+        }
+        let Some(name) = self.name_kept(folder, scrape) else { return Ok(None) };
+        let key = name.key(folder, &self.remote);
+        self.write(folder, name, bytes).await?;
+        if let Some(kept) = self.kept.borrow_mut().get_mut(&folder) {
+            kept.objects.push_back((key.clone(), size));
+        }
+        Ok(Some(key))
+    }
+
+    fn bound(&self, folder: Folder) -> Bound {
+        match folder {
+            Folder::Expired => self.limits.expired,
+            Folder::Rejected | Folder::Segments => self.limits.rejected,
+        }
+    }
+
+    /// Of this epoch, whatever the epoch of the samples: so that no two ticks ever use one name.
+    fn name_kept(&self, folder: Folder, scrape: u64) -> Option<SegmentName> {
+        let mut kept = self.kept.borrow_mut();
+        let kept = kept.get_mut(&folder)?;
+        let part = kept.next;
+        kept.next += 1;
+        SegmentName::new(self.tick.epoch, scrape.min(MAX_SCRAPE), part)
+    }
+}

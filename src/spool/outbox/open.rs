@@ -1,0 +1,130 @@
+//! From what the last release said, or from a LIST, to the outboxes of a tick.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+use futures_util::stream::{self, StreamExt as _};
+
+use super::{Entry, Inner, Limits, MAX_OBJECT, Outbox, Tick};
+use crate::spool::name::{Folder, RemoteDir, SegmentName};
+use crate::spool::retry::{erase, fetch, list_all};
+use crate::spool::state::{Backlog, RemoteState, State};
+use crate::spool::store::StoreError;
+
+/// Segments that are looked into at once, after a kill.
+const PEEKS: usize = 16;
+
+/// Of these many strange objects a tick takes care.
+const STRANGERS: usize = 20;
+
+/// The backlogs of a spool.
+pub struct Opened {
+    /// One for each remote that was asked for, in that order.
+    pub outboxes: Vec<Outbox>,
+    /// Of remotes that the configuration does not name. To be released as they are.
+    pub orphans: BTreeMap<RemoteDir, RemoteState>,
+}
+
+/// Opens the outboxes of these remotes. Clean and empty: nothing is asked. Else all segments are listed, and after an unclean end looked into.
+///
+/// # Errors
+/// The store is down.
+pub async fn open(tick: &Tick, state: &State, remotes: &[(RemoteDir, Limits)]) -> Result<Opened, StoreError> {
+    let mut listed: BTreeMap<RemoteDir, Vec<Entry>> = BTreeMap::new();
+    let mut strangers = Vec::new();
+    if tick.unclean || state.backlog().segments > 0 {
+        for object in list_all(&*tick.store, &Folder::Segments.prefix(), tick.deadline).await? {
+            let parsed = object.key.strip_prefix(&Folder::Segments.prefix()).and_then(|rest| {
+                let (remote, file) = rest.split_once('/')?;
+                Some((RemoteDir::found(remote), SegmentName::parse(file)?))
+            });
+            match parsed {
+                Some((remote, name)) if object.size <= MAX_OBJECT => {
+                    listed.entry(remote).or_default().push(Entry { name, bytes: object.size, meta: None })
+                }
+                _ => strangers.push(object),
+            }
+        }
+    }
+    let mut outboxes = Vec::with_capacity(remotes.len());
+    for (remote, limits) in remotes {
+        let entries = listed.remove(remote).unwrap_or_default();
+        let known = state.remotes.get(remote).cloned().unwrap_or_default();
+        outboxes.push(Outbox::new(tick.clone(), remote.clone(), *limits, entries, known).await);
+    }
+    if let Some(first) = outboxes.first() {
+        for stranger in strangers.into_iter().take(STRANGERS) {
+            first.set_stranger_aside(&stranger.key, stranger.size).await?;
+        }
+    }
+    Ok(Opened { orphans: orphans(tick, state, remotes, listed).await, outboxes })
+}
+
+async fn orphans(
+    tick: &Tick,
+    state: &State,
+    remotes: &[(RemoteDir, Limits)],
+    listed: BTreeMap<RemoteDir, Vec<Entry>>,
+) -> BTreeMap<RemoteDir, RemoteState> {
+    let asked = |remote: &RemoteDir| remotes.iter().any(|(known, _)| known == remote);
+    let mut orphans: BTreeMap<_, _> =
+        state.remotes.iter().filter(|(remote, known)| !asked(remote) && known.backlog.segments > 0).map(|(a, b)| (a.clone(), b.clone())).collect();
+    if tick.unclean || state.backlog().segments > 0 {
+        orphans.retain(|remote, _| listed.contains_key(remote));
+        for (remote, entries) in listed {
+            let known = orphans.get(&remote).cloned().unwrap_or_default();
+            // Nothing is put there: the limits do not matter.
+            let outbox = Outbox::new(tick.clone(), remote.clone(), Limits::default(), entries, known).await;
+            orphans.insert(remote, outbox.summary().await);
+        }
+    }
+    orphans
+}
+
+impl Outbox {
+    async fn new(tick: Tick, remote: RemoteDir, limits: Limits, entries: Vec<Entry>, known: RemoteState) -> Self {
+        let doubtful = entries.first().map(|entry| entry.name).filter(|_| tick.unclean);
+        let Backlog { samples, oldest_ms, .. } = known.backlog;
+        let inner = Inner { entries: entries.into(), rest: samples, oldest_ms, resume: known.head, doubtful, ..Inner::default() };
+        let outbox = Self { tick, remote, limits, inner: RefCell::new(inner), kept: RefCell::new(HashMap::new()) };
+        let found = outbox.backlog();
+        // After an unclean end the sum is old; and if it is not of these segments, somebody else was here.
+        if outbox.tick.unclean || (found.segments, found.bytes) != (known.backlog.segments, known.backlog.bytes) {
+            outbox.count().await;
+        }
+        outbox
+    }
+
+    /// Looks into all segments for what is owed in them.
+    async fn count(&self) {
+        let names: Vec<_> = self.inner.borrow().entries.iter().map(|entry| entry.name).collect();
+        let peeks = stream::iter(names).map(|name| async move { (name, self.peek(name).await) });
+        let found: Vec<_> = peeks.buffer_unordered(PEEKS).collect().await;
+        let inner = &mut *self.inner.borrow_mut();
+        for (name, meta) in found {
+            if let Some(meta) = meta {
+                inner.learn(name, meta);
+            }
+        }
+        // What cannot be read now counts when it can.
+        inner.rest = 0;
+        inner.oldest_ms = None;
+    }
+
+    /// Moves an object that bears no name of ours out of the way. One that is too large stays: it stops nobody.
+    async fn set_stranger_aside(&self, key: &str, size: u64) -> Result<(), StoreError> {
+        if size > self.limits.rejected.bytes.min(MAX_OBJECT) {
+            self.inner.borrow_mut().say(format!("spool: {key} is none of ours and too large to be kept: remove it"));
+            return Ok(());
+        }
+        let object = fetch(&*self.tick.store, key, MAX_OBJECT, self.tick.deadline).await?;
+        match self.keep_bytes(Folder::Rejected, 0, object.bytes).await? {
+            Some(place) => {
+                erase(&*self.tick.store, key, self.tick.deadline).await?;
+                self.inner.borrow_mut().say(format!("spool: {key} is none of ours: it is kept as {place}"));
+            }
+            None => self.inner.borrow_mut().say(format!("spool: {key} is none of ours: remove it")),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,404 @@
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::*;
+use crate::spool::segment::Note;
+use crate::spool::state::State;
+use crate::spool::store::memory::{Fault, MemoryStore};
+use crate::spool::store::{Kind, Op};
+use crate::time::TokioClock;
+
+const LIMITS: Limits =
+    Limits { segment_bytes: 330, max_bytes: 100_000, rejected: Bound { objects: 10, bytes: 10_000 }, expired: Bound { objects: 10, bytes: 10_000 } };
+
+fn world() -> MemoryStore {
+    MemoryStore::new(Arc::new(TokioClock::starting_at(0)))
+}
+
+fn amp() -> RemoteDir {
+    RemoteDir::new("amp")
+}
+
+fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> Tick {
+    Tick { store: Arc::new(store.clone()), epoch, deadline: Instant::now() + Duration::from_secs(60), unclean }
+}
+
+async fn outbox(store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
+    outbox_with(LIMITS, store, epoch, previous).await
+}
+
+/// Without a previous state: as after a kill.
+async fn outbox_with(limits: Limits, store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
+    let mut state = State::default();
+    state.remotes.extend(previous.map(|previous| (amp(), previous.clone())));
+    let mut opened = open(&tick(store, epoch, previous.is_none()), &state, &[(amp(), limits)]).await.unwrap();
+    opened.outboxes.remove(0)
+}
+
+/// Told apart by its number of samples.
+fn batch(samples: u32, at_ms: i64) -> Batch {
+    Batch { body: Bytes::from(vec![samples as u8; 60]), samples, raw_len: 120, min_ms: at_ms - 5, max_ms: at_ms }
+}
+
+fn sizes(head: &Head) -> Vec<u32> {
+    head.batches.iter().map(|(_, batch)| batch.samples).collect()
+}
+
+/// Sends everything, and says in which order.
+async fn drain(outbox: &Outbox) -> Vec<u32> {
+    let mut sent = Vec::new();
+    while let Some(head) = outbox.head().await.unwrap() {
+        outbox.prefetch().await;
+        for (place, batch) in &head.batches {
+            sent.push(batch.samples);
+            outbox.answered(head.name, *place);
+        }
+        outbox.finish(head.name).await.unwrap();
+    }
+    sent
+}
+
+fn ops(store: &MemoryStore) -> Vec<Op> {
+    store.take_calls().into_iter().map(|called| called.op).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn scrapes_leave_in_the_order_of_their_numbers_across_ticks() {
+    let store = world();
+    let first = outbox(&store, 9, Some(&RemoteState::default())).await;
+    first.put(1, vec![batch(1, 100), batch(2, 100), batch(3, 100), batch(4, 100)]).await.unwrap();
+    first.put(2, vec![batch(5, 200)]).await.unwrap();
+    // What memory held of the first scrape follows when the tick ends.
+    first.put(1, vec![batch(6, 100)]).await.unwrap();
+    let keys = store.keys();
+    assert_eq!(
+        keys,
+        ["0000000009-00000001-0000", "0000000009-00000001-0001", "0000000009-00000001-0002", "0000000009-00000002-0000"]
+            .map(|name| format!("segments/amp/{name}.seg"))
+    );
+    assert!(keys.iter().all(|key| store.peek(key).unwrap().len() <= LIMITS.segment_bytes));
+    let summary = first.summary().await;
+    assert_eq!((summary.backlog.segments, summary.backlog.samples, summary.backlog.oldest_ms), (4, 21, Some(95)));
+
+    // A later epoch is later, whatever its scrapes are called.
+    let second = outbox(&store, 10, Some(&summary)).await;
+    second.put(1, vec![batch(7, 300)]).await.unwrap();
+    assert_eq!(second.backlog().samples, 28);
+    assert_eq!(drain(&second).await, [1, 2, 3, 4, 6, 5, 7]);
+    assert_eq!((store.keys(), second.backlog()), (vec![], Backlog::default()));
+    assert_eq!(second.take_lost(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clean_and_empty_asks_nothing_and_a_backlog_costs_a_list() {
+    let store = world();
+    let empty = outbox(&store, 1, Some(&RemoteState::default())).await;
+    assert_eq!((empty.head().await.unwrap(), empty.summary().await), (None, RemoteState::default()));
+    assert_eq!(ops(&store), []);
+
+    empty.put(1, vec![batch(1, 100)]).await.unwrap();
+    empty.put(2, vec![batch(2, 200)]).await.unwrap();
+    let summary = empty.summary().await;
+    assert_eq!(ops(&store), [Op::PutIfAbsent, Op::PutIfAbsent]);
+
+    let next = outbox(&store, 2, Some(&summary)).await;
+    assert_eq!(next.summary().await, summary);
+    assert_eq!(ops(&store), [Op::List]);
+    drain(&next).await;
+    assert_eq!(ops(&store), [Op::Get, Op::Get, Op::Delete, Op::Delete], "the next one is fetched while the head is sent");
+
+    // After a kill the same state is no longer believed.
+    let third = outbox(&store, 3, None).await;
+    assert_eq!((third.backlog(), ops(&store)), (Backlog::default(), vec![Op::List]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_goes_on_where_the_last_tick_left_it() {
+    let store = world();
+    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+    first.put(1, vec![batch(1, 100), batch(2, 100), batch(4, 100)]).await.unwrap();
+    first.put(2, vec![batch(8, 200)]).await.unwrap();
+    let head = first.head().await.unwrap().unwrap();
+    first.answered(head.name, 1);
+    first.answered(head.name, 1);
+    first.finish(head.name).await.unwrap();
+    assert_eq!(first.backlog().samples, 13);
+    assert_eq!(sizes(&first.head().await.unwrap().unwrap()), [1, 4], "not done: it stays");
+    let summary = first.summary().await;
+
+    // A tick that only passes by keeps it.
+    let second = outbox(&store, 2, Some(&summary)).await;
+    assert_eq!(second.summary().await, summary);
+    // So does one that was killed: what was answered stays answered.
+    let state = State { remotes: [(amp(), summary.clone())].into(), ..State::default() };
+    let killed = open(&tick(&store, 3, true), &state, &[(amp(), LIMITS)]).await.unwrap().outboxes.remove(0);
+    assert_eq!(killed.backlog(), summary.backlog);
+    let head = killed.head().await.unwrap().unwrap();
+    assert_eq!((sizes(&head), head.repeated), (vec![1, 4], true));
+
+    let third = outbox(&store, 4, Some(&summary)).await;
+    let head = third.head().await.unwrap().unwrap();
+    assert_eq!((sizes(&head), head.repeated), (vec![1, 4], false));
+    third.answered(head.name, 0);
+    third.answered(head.name, 2);
+    // Its deletion fails, and the next tick makes good for it without posting anything again.
+    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+    third.finish(head.name).await.unwrap_err();
+    let summary = third.summary().await;
+    assert_eq!((summary.backlog.segments, summary.backlog.samples), (2, 8));
+    store.heal();
+    assert_eq!(drain(&outbox(&store, 5, Some(&summary)).await).await, [8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_split_batch_takes_the_place_of_its_segment() {
+    let store = world();
+    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+    outbox.put(1, vec![batch(10, 100)]).await.unwrap();
+    outbox.put(1, vec![batch(20, 100)]).await.unwrap();
+    outbox.put(2, vec![batch(30, 200)]).await.unwrap();
+    let head = outbox.head().await.unwrap().unwrap();
+    outbox.replace(head.name, vec![batch(4, 100)]).await.unwrap();
+    assert_eq!(outbox.backlog().samples, 54);
+    assert_eq!(drain(&outbox).await, [20, 4, 30], "behind its own scrape and before the next");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
+    let damages: [(&str, fn(Vec<u8>) -> Vec<u8>); 4] = [
+        ("truncated", |bytes| bytes[..bytes.len() - 7].to_vec()),
+        ("truncated", |bytes| bytes[..9].to_vec()),
+        ("not a segment", |_| b"hello, I am a text".to_vec()),
+        ("checksum", |mut bytes| {
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            bytes
+        }),
+    ];
+    for (what, damage) in damages {
+        let store = world();
+        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+        for scrape in 1..4 {
+            first.put(scrape, vec![batch(1 << scrape, 100)]).await.unwrap();
+        }
+        let summary = first.summary().await;
+        let key = &store.keys()[1];
+        let damaged = Bytes::from(damage(store.peek(key).unwrap().to_vec()));
+        store.plant(key, damaged.clone());
+
+        let second = outbox(&store, 2, Some(&summary)).await;
+        let before = second.backlog().samples;
+        assert_eq!(drain(&second).await, [2, 8], "{what}");
+        let messages = second.take_messages().join("\n");
+        assert!(messages.contains(key) && messages.contains(what) && messages.contains("kept as rejected/amp/"), "{messages}");
+        assert_eq!(store.keys().iter().map(|key| store.peek(key).unwrap()).collect::<Vec<_>>(), [damaged], "{what}");
+        // A segment of another length is seen before it is read; its samples were then never counted.
+        assert_eq!(second.take_lost() + 10, before, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_of_a_newer_program_blocks_and_stays() {
+    let store = world();
+    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+    first.put(1, vec![batch(1, 100)]).await.unwrap();
+    first.put(2, vec![batch(2, 200)]).await.unwrap();
+    let key = store.keys().remove(0);
+    let mut newer = store.peek(&key).unwrap().to_vec();
+    newer[8] = 2;
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &newer[..12]) as u32;
+    newer[12..16].copy_from_slice(&crc.to_le_bytes());
+    store.plant(&key, Bytes::from(newer));
+    let second = outbox(&store, 2, None).await;
+    for _ in 0..2 {
+        let blocked = second.head().await.unwrap_err();
+        assert!(matches!(&blocked, HeadError::Blocked { version: 2, .. }) && blocked.to_string().contains(&key), "{blocked}");
+    }
+    assert_eq!(store.keys().len(), 2);
+    assert_eq!(second.take_lost(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_go_to_rejected_or_are_told_of_and_orphans_stay() {
+    let store = world();
+    store.plant("segments/amp/notes.txt", Bytes::from_static(b"mine"));
+    store.plant("segments/loose", Bytes::from_static(b"too"));
+    store.plant("segments/amp/huge", Bytes::from(vec![0; 20_000]));
+    store.plant("segments/old/0000000001-00000001-0000.seg", segment::write(&[batch(7, 100)], None));
+    let opened = open(&tick(&store, 2, true), &State::default(), &[(amp(), LIMITS)]).await.unwrap();
+    let orphan = &opened.orphans[&RemoteDir::found("old")];
+    assert_eq!((orphan.backlog.segments, orphan.backlog.samples, orphan.backlog.oldest_ms), (1, 7, Some(95)));
+    assert_eq!(opened.orphans.len(), 1);
+    let messages = opened.outboxes[0].take_messages().join("\n");
+    assert!(messages.contains("segments/amp/huge") && messages.contains("too large"), "{messages}");
+    let kept = ["rejected/amp/0000000002-00000000-0000.seg", "rejected/amp/0000000002-00000000-0001.seg"];
+    let left = ["segments/amp/huge", "segments/old/0000000001-00000001-0000.seg"];
+    assert_eq!(store.keys(), [kept, left].concat());
+
+    // Clean: they are carried on without a call.
+    let state = State { remotes: opened.orphans.clone(), ..State::default() };
+    let again = open(&tick(&store, 3, false), &state, &[(amp(), LIMITS)]).await.unwrap();
+    assert_eq!(again.orphans, opened.orphans);
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_bytes_gives_up_the_oldest_that_is_not_being_sent() {
+    let store = world();
+    let one = segment::size(&[batch(1, 100)]) as u64;
+    let limits = Limits { max_bytes: 3 * one, ..LIMITS };
+    let outbox = outbox_with(limits, &store, 1, Some(&RemoteState::default())).await;
+    for scrape in 1..4 {
+        outbox.put(scrape, vec![batch(1 << scrape, 100)]).await.unwrap();
+    }
+    let head = outbox.head().await.unwrap().unwrap();
+    outbox.put(4, vec![batch(16, 100)]).await.unwrap();
+    assert_eq!((outbox.take_lost(), outbox.backlog().segments), (4, 3));
+    assert!(outbox.take_messages()[0].contains("max_bytes"));
+    // Larger than all of it: lost, and nothing else is given up for it in vain but what it takes.
+    outbox.answered(head.name, 0);
+    outbox.finish(head.name).await.unwrap();
+    assert_eq!(drain(&outbox).await, [8, 16]);
+
+    // A later tick, which knows only names.
+    outbox.put(5, vec![batch(32, 100)]).await.unwrap();
+    outbox.put(6, vec![batch(64, 100)]).await.unwrap();
+    let summary = outbox.summary().await;
+    let later = outbox_with(Limits { max_bytes: 2 * one, ..LIMITS }, &store, 2, Some(&summary)).await;
+    later.put(1, vec![batch(1, 100)]).await.unwrap();
+    assert_eq!((later.take_lost(), later.backlog().samples), (32, 65));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_is_bounded_and_the_oldest_gives_way() {
+    let store = world();
+    let note = Note { status: 400, message: "out of bounds".to_owned() };
+    let limits = Limits { rejected: Bound { objects: 3, bytes: 100_000 }, expired: Bound { objects: 100, bytes: 300 }, ..LIMITS };
+    for epoch in 1..4 {
+        let outbox = outbox_with(limits, &store, epoch, Some(&RemoteState::default())).await;
+        for scrape in 1..3 {
+            outbox.keep(Folder::Rejected, scrape, &[batch(1, 100)], Some(&note)).await.unwrap();
+            outbox.keep(Folder::Expired, scrape, &[batch(1, 100)], None).await.unwrap();
+        }
+    }
+    let keys = store.keys();
+    let of = |folder: &str| keys.iter().filter(|key| key.starts_with(folder)).map(|key| &key[key.len() - 28..]).collect::<Vec<_>>();
+    assert_eq!(of("rejected/amp/"), ["0000000002-00000002-0001.seg", "0000000003-00000001-0000.seg", "0000000003-00000002-0001.seg"]);
+    assert_eq!(of("expired/amp/"), ["0000000003-00000001-0000.seg", "0000000003-00000002-0001.seg"]);
+    let kept = segment::read(&store.peek("rejected/amp/0000000003-00000001-0000.seg").unwrap()).unwrap();
+    assert_eq!((kept.note, kept.batches), (Some(note), vec![batch(1, 100)]));
+
+    let none = Limits { rejected: Bound::default(), ..limits };
+    let before = store.keys();
+    outbox_with(none, &store, 9, Some(&RemoteState::default())).await.keep(Folder::Rejected, 1, &[batch(1, 100)], None).await.unwrap();
+    assert_eq!(store.keys(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_leaves_from_the_head_on() {
+    let store = world();
+    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+    outbox.put(1, vec![batch(1, 100), batch(2, 150)]).await.unwrap();
+    outbox.put(2, vec![batch(4, 180), batch(8, 300)]).await.unwrap();
+    outbox.put(3, vec![batch(16, 400)]).await.unwrap();
+    assert_eq!(outbox.expire(200).await.unwrap(), 7);
+    assert_eq!(outbox.expire(200).await.unwrap(), 0);
+    assert_eq!(outbox.backlog().samples, 24);
+    assert_eq!(store.keys().iter().filter(|key| key.starts_with("expired/amp/")).count(), 2);
+    assert_eq!(drain(&outbox).await, [8, 16]);
+}
+
+/// Polls a future so many times, then drops it: a kill at that await.
+async fn killed_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        let polled = std::future::poll_fn(|context: &mut Context<'_>| Poll::Ready(future.as_mut().poll(context))).await;
+        match polled {
+            Poll::Ready(output) => return Some(output),
+            Poll::Pending => tokio::time::sleep(Duration::from_millis(3)).await,
+        }
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
+    let mut finished = false;
+    let mut polls = 0;
+    while !finished {
+        polls += 1;
+        let store = world();
+        // Each call takes a while before it is done, and a while after.
+        store.set_faults(|_, _, _| Fault { delay: Duration::from_millis(7), answer_delay: Duration::from_millis(7), ..Fault::default() });
+        let before = outbox(&store, 1, Some(&RemoteState::default())).await;
+        before.put(1, vec![batch(1, 100), batch(2, 100)]).await.unwrap();
+        before.put(2, vec![batch(4, 200)]).await.unwrap();
+        let summary = before.summary().await;
+
+        let accepted = RefCell::new(Vec::new());
+        let spooled = RefCell::new(Vec::new());
+        let work = async {
+            let outbox = outbox(&store, 2, Some(&summary)).await;
+            while let Some(head) = outbox.head().await.unwrap() {
+                let posts = async {
+                    for (place, batch) in &head.batches {
+                        // The receiver has it before we know.
+                        accepted.borrow_mut().push(batch.samples);
+                        tokio::time::sleep(Duration::from_millis(3)).await;
+                        outbox.answered(head.name, *place);
+                    }
+                };
+                tokio::join!(posts, outbox.prefetch());
+                outbox.finish(head.name).await.unwrap();
+                if spooled.borrow().is_empty() {
+                    outbox.put(1, vec![batch(8, 300), batch(16, 300)]).await.unwrap();
+                    spooled.borrow_mut().extend([8, 16]);
+                }
+            }
+        };
+        finished = killed_after(polls, work).await.is_some();
+
+        store.heal();
+        let after = outbox(&store, 3, None).await;
+        let owed = after.backlog().samples;
+        let rest = drain(&after).await;
+        assert_eq!(owed, rest.iter().map(|samples| u64::from(*samples)).sum::<u64>(), "{polls}");
+        let accepted = accepted.into_inner();
+        let all = [accepted.clone(), rest.clone()].concat();
+        for promised in [1, 2, 4].iter().chain(spooled.borrow().iter()) {
+            assert!(all.contains(promised), "{polls}: {promised} of {accepted:?} {rest:?}");
+        }
+        // In order but for a head that is sent once more, whose samples nothing newer has followed.
+        let scrape = |samples: &u32| match samples {
+            1 | 2 => 1,
+            4 => 2,
+            _ => 3,
+        };
+        assert!(all.iter().map(scrape).is_sorted(), "{polls}: {accepted:?} {rest:?}");
+        assert_eq!(store.keys(), [""; 0], "{polls}");
+    }
+    assert!(polls > 30, "{polls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_for_good_says_what_is_left() {
+    let store = world();
+    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let batches: Vec<_> = (1..8).map(|samples| batch(samples, 100)).collect();
+    store.set_faults(|_, _, nth| Fault { refuse: (nth > 0).then_some(Kind::Full), ..Fault::default() });
+    let error = outbox.put(1, batches.clone()).await.unwrap_err();
+    assert_eq!(error.error.kind, Kind::Full);
+    assert_eq!(outbox.backlog().segments, 1);
+    let stored = batches.len() - error.left.len();
+    assert_eq!(error.left, batches[stored..]);
+    assert_eq!(outbox.backlog().samples, samples(&batches[..stored]));
+
+    // A store that comes back in time is waited for, and one that does not is left at the fence.
+    let start = Instant::now();
+    store.set_faults(move |_, _, _| Fault { refuse: (start.elapsed() < Duration::from_secs(9)).then_some(Kind::Busy), ..Fault::default() });
+    outbox.put(2, batches.clone()).await.unwrap();
+    store.set_faults(|_, _, _| Fault { answer_lost: true, ..Fault::default() });
+    assert_eq!(outbox.put(3, batches.clone()).await.unwrap_err().left, batches);
+    assert!(start.elapsed() <= Duration::from_secs(60));
+}
