@@ -190,13 +190,21 @@ pub(super) const SIGV4: Table = Table {
 
 pub(super) const FORWARDER: Table = Table {
     name: "forwarder",
-    supported: &["deadline_margin", "memory_limit", "max_request_bytes", "metrics"],
-    unsupported: &[later("spool", "what cannot be sent within a tick is counted as lost", REMOVE), later("backfill", "gaps are not filled", REMOVE)],
+    supported: &["deadline_margin", "memory_limit", "max_request_bytes", "spool", "metrics"],
+    unsupported: &[later("backfill", "gaps are not filled", REMOVE)],
 };
+
+pub(super) const SPOOL: Table = Table {
+    name: "forwarder.spool",
+    supported: &["url", "overflow_after", "drain_samples_per_second", "max_bytes", "segment_bytes", "rejected", "expired"],
+    unsupported: &[],
+};
+
+pub(super) const KEPT: Table = Table { name: "rejected or expired of forwarder.spool", supported: &["max_objects", "max_bytes"], unsupported: &[] };
 
 pub(super) const METRICS: Table = Table { name: "forwarder.metrics", supported: &["enabled", "namespace"], unsupported: &[] };
 
-const ALL: [&Table; 9] = [&ROOT, &GLOBAL, &SCRAPE, &STATIC, &REMOTE, &QUEUE, &SIGV4, &FORWARDER, &METRICS];
+const ALL: [&Table; 11] = [&ROOT, &GLOBAL, &SCRAPE, &STATIC, &REMOTE, &QUEUE, &SIGV4, &FORWARDER, &SPOOL, &KEPT, &METRICS];
 
 impl Table {
     /// The row of a key that Prometheus has and we do not take.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::expand::Env;
-use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, STATIC};
+use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
 use super::lint::lint;
 use super::problem::{ConfigErrors, Problem, shown};
 use super::reader::{Reader, Section, Text};
 use super::remote::read_remote_write;
+use super::spool::read_spool;
 use super::yaml::{Document, Node, parse};
 use super::{Config, Forwarder, Global, Metrics, Scheme, ScrapeConfig, StaticConfig};
 
@@ -248,6 +249,10 @@ fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {
             Ok(bytes) if bytes > 0 => forwarder.max_request_bytes = bytes,
             _ => reader.error_at("forwarder.max_request_bytes", format!("found {bytes}, expected a size above 0"), "remove the key for the default"),
         }
+    }
+    if let Some(entry) = reader.entry(&section, "spool") {
+        let section = reader.section(&entry.value, "forwarder.spool".into(), &SPOOL);
+        forwarder.spool = read_spool(reader, &section);
     }
     if let Some(entry) = reader.entry(&section, "metrics") {
         let section = reader.section(&entry.value, "forwarder.metrics".into(), &METRICS);

@@ -1,7 +1,7 @@
 //! Prometheus' own YAML, plus one section of ours.
 //!
 //! text → `yaml` (a tree with lines) → `reader` (strict, typed, every problem at once, by the tables in `keys`) →
-//! `load` and `remote` (defaults, validation) → [`Config`]; `lint` then looks for slips that are valid.
+//! `load`, `remote` and `spool` (defaults, validation) → [`Config`]; `lint` then looks for slips that are valid.
 //! `source` says where the text is; `import` makes it from a prometheus.yml.
 
 mod emit;
@@ -15,6 +15,7 @@ mod problem;
 mod reader;
 mod remote;
 mod source;
+mod spool;
 mod units;
 mod yaml;
 
@@ -27,4 +28,5 @@ pub use load::Loaded;
 pub use model::*;
 pub use problem::{ConfigErrors, Problem};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
+pub use spool::{Kept, NoSpool, Spool, SpoolUrl};
 pub use units::{format_duration, parse_duration};

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::Spool;
+
 /// A whole, valid `forwarder.yml`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -169,13 +171,21 @@ pub struct Forwarder {
     pub memory_limit: Option<u64>,
     /// Uncompressed bytes at which a batch closes. Default 1,000,000.
     pub max_request_bytes: usize,
+    /// Where what cannot be sent in time waits.
+    pub spool: Spool,
     /// EMF metrics in Lambda.
     pub metrics: Metrics,
 }
 
 impl Default for Forwarder {
     fn default() -> Self {
-        Self { deadline_margin: Duration::from_secs(3), memory_limit: None, max_request_bytes: 1_000_000, metrics: Metrics::default() }
+        Self {
+            deadline_margin: Duration::from_secs(3),
+            memory_limit: None,
+            max_request_bytes: 1_000_000,
+            spool: Spool::default(),
+            metrics: Metrics::default(),
+        }
     }
 }
 

@@ -189,6 +189,14 @@ forwarder:
   deadline_margin: 5s
   memory_limit: 100MB
   max_request_bytes: 500000
+  spool:
+    url: s3://my-bucket/home/forwarder/
+    overflow_after: 0s
+    drain_samples_per_second: 1000
+    max_bytes: 2GiB
+    segment_bytes: 1MiB
+    rejected: {max_objects: 5, max_bytes: 0}
+    expired: {max_objects: 0}
   metrics: {enabled: false, namespace: Home/Metrics}
 "#;
     let config = config(text);
@@ -227,6 +235,18 @@ forwarder:
     assert_eq!((sigv4.profile.as_deref(), sigv4.service_name.as_str(), sigv4.use_fips_sts_endpoint), (Some("p"), "execute-api", true));
     assert_eq!(config.forwarder.memory_limit, Some(100 << 20));
     assert_eq!(config.forwarder.max_request_bytes, 500_000);
+    assert_eq!(
+        config.forwarder.spool,
+        Spool {
+            url: Some(SpoolUrl::S3 { bucket: "my-bucket".into(), prefix: "home/forwarder".into() }),
+            overflow_after: Duration::ZERO,
+            drain_samples_per_second: 1000,
+            max_bytes: 2 << 30,
+            segment_bytes: 1 << 20,
+            rejected: Kept { max_objects: 5, max_bytes: 0 },
+            expired: Kept { max_objects: 0, ..Spool::default().expired },
+        }
+    );
     assert_eq!(config.forwarder.metrics, Metrics { enabled: false, namespace: "Home/Metrics".into() });
     assert!(!format!("{config:?}").contains("hunter2"));
 }
@@ -299,7 +319,16 @@ fn what_does_not_load_says_where_and_why() {
         (remote("sigv4: {access_key: a, secret_key: '${ssm:/hunter2}'}"), &["secrets from SSM parameters are not yet supported"]),
         (remote("sigv4: {access_key: a, secret_key: [hunter2]}"), &["found a list, expected a single value"]),
         (remote("write_relabel_configs: []"), &["not yet supported"]),
-        (with("forwarder: {spool: {url: x}}"), &["forwarder.spool: not yet supported"]),
+        (with("forwarder: {spool: {url: x}}"), &["forwarder.spool.url: found \"x\"", "s3://bucket/prefix or file:///path"]),
+        (with("forwarder: {spool: {url: 's3:///prefix'}}"), &["found \"s3:///prefix\"", "s3://bucket/prefix"]),
+        (with("forwarder: {spool: {url: 'file://relative/path'}}"), &["file:///path"]),
+        (with("forwarder: {spool: {url: 's3://my_Bucket/x'}}"), &["found the bucket \"my_Bucket\"", "3 to 63 lower-case letters"]),
+        (with("forwarder: {spool: {drain_samples_per_second: 0}}"), &["expected a number from 1"]),
+        (with("forwarder: {spool: {segment_bytes: 1GB}}"), &["segment_bytes: found 1073741824, expected a size from 1KiB to 32MiB"]),
+        (with("forwarder: {spool: {max_bytes: 1MB}}"), &["expected at least segment_bytes, which is 8388608"]),
+        (with("forwarder: {spool: {rejected: {max_object: 1}}}"), &["did you mean max_objects?"]),
+        (with("forwarder: {spool: {expired: {max_bytes: x}}}"), &["forwarder.spool.expired.max_bytes", "expected a size"]),
+        (with("forwarder: {overflow_after: 1s}"), &["it belongs into forwarder.spool"]),
         (with("forwarder: {max_request_bytes: 0}"), &["expected a size above 0"]),
         (with("forwarder: {metrics: {namespace: AWS/X}}"), &["AWS keeps AWS/ for itself"]),
         (with("a: 1\n b: 2"), &["not valid YAML"]),

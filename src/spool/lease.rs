@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::outbox::Tick;
 use super::retry::{Pause, try_until};
 use super::state::{KEY, Lease, MAX_BYTES, State, StateError};
 use super::store::{Answer, Etag, Kind, Store, StoreError, StoreTime};
@@ -87,6 +88,14 @@ pub struct Tenure {
     /// Nobody else held the lease since this process did: what it remembers of series and slots still holds.
     pub continued: bool,
     etag: Etag,
+}
+
+impl Tenure {
+    /// What outboxes need to know of it.
+    #[must_use]
+    pub fn tick(&self, keeper: &Keeper) -> Tick {
+        Tick { store: Arc::clone(&keeper.store), epoch: self.epoch, deadline: self.fence.deadline(), unclean: self.previous == Previous::Unclean }
+    }
 }
 
 /// No lease.

@@ -28,6 +28,7 @@ use super::segment;
 use super::state::{Backlog, HeadState, RemoteState};
 use super::store::{Store, StoreError};
 use crate::batch::Batch;
+use crate::config;
 
 /// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the name of a segment may be larger.
 const MAX_OBJECT: u64 = 64 << 20;
@@ -161,6 +162,13 @@ pub struct PutError {
     pub left: Vec<Batch>,
     /// Why.
     pub error: StoreError,
+}
+
+impl From<&config::Spool> for Limits {
+    fn from(spool: &config::Spool) -> Self {
+        let bound = |kept: config::Kept| Bound { objects: kept.max_objects, bytes: kept.max_bytes };
+        Self { segment_bytes: spool.segment_bytes, max_bytes: spool.max_bytes, rejected: bound(spool.rejected), expired: bound(spool.expired) }
+    }
 }
 
 impl Outbox {

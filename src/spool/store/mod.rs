@@ -10,16 +10,26 @@ pub mod s3;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use crate::config::SpoolUrl;
 use crate::net::{NetError, Phase};
 
 /// Most keys of a page, as S3 has it.
 pub const PAGE: usize = 1000;
+
+/// The store at a place. Nothing is asked of it yet.
+pub async fn open(url: &SpoolUrl) -> Arc<dyn Store> {
+    match url {
+        SpoolUrl::S3 { bucket, prefix } => Arc::new(s3::S3Store::open(bucket, prefix).await),
+        SpoolUrl::Dir(path) => Arc::new(dir::DirStore::new(path)),
+    }
+}
 
 /// The five calls. Keys are relative to the spool's own place and never begin with a slash.
 pub trait Store: Send + Sync {
