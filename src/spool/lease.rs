@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::retry::{Pause, try_until};
+use super::name::{Folder, SegmentName};
+use super::outbox::Tick;
+use super::retry::{Pause, list_all, try_until};
 use super::state::{KEY, Lease, MAX_BYTES, State, StateError};
 use super::store::{Answer, Etag, Kind, Store, StoreError, StoreTime};
 use crate::time::Clock;
@@ -87,6 +89,14 @@ pub struct Tenure {
     /// Nobody else held the lease since this process did: what it remembers of series and slots still holds.
     pub continued: bool,
     etag: Etag,
+}
+
+impl Tenure {
+    /// What outboxes need to know of it.
+    #[must_use]
+    pub fn tick(&self, keeper: &Keeper) -> Tick {
+        Tick { store: Arc::clone(&keeper.store), epoch: self.epoch, deadline: self.fence.deadline(), unclean: self.previous == Previous::Unclean }
+    }
 }
 
 /// No lease.
@@ -224,7 +234,7 @@ impl Keeper {
         Ok(self.find(deadline).await?.state)
     }
 
-    /// Takes the lease: one PUT when it is as we left it, a GET more when it is not.
+    /// Takes the lease: one PUT when it is as we left it, a GET more when it is not, and a LIST more the very first time.
     ///
     /// # Errors
     /// [`TakeError`]. After [`TakeError::Store`] it may be ours nevertheless; our next call will find out.
@@ -263,6 +273,8 @@ impl Keeper {
                     continue;
                 }
                 Step::Take(previous) => {
+                    // Without a state.json, segments are what tells of earlier ticks.
+                    let previous = if found.etag.is_none() && found.state.epoch > 0 { Previous::Unclean } else { previous };
                     last = (previous, self.held == Some(found.state.epoch));
                     found.state.epoch + 1
                 }
@@ -345,12 +357,20 @@ impl Keeper {
                     if let Some(time) = &error.time {
                         self.learn(time);
                     }
-                    return Ok(Found { state: State::default(), etag: None, time: error.time });
+                    // An epoch that starts anew must not sort before what is there: somebody may have removed the object.
+                    let state = State { epoch: self.newest_epoch(deadline).await?, ..State::default() };
+                    return Ok(Found { state, etag: None, time: error.time });
                 }
                 Err(error) if error.kind.is_passing() && pause.pause(deadline).await => {}
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    async fn newest_epoch(&self, deadline: Instant) -> Result<u64, StoreError> {
+        let listed = list_all(&*self.store, &Folder::Segments.prefix(), deadline).await?;
+        let names = listed.iter().filter_map(|listed| SegmentName::parse(listed.key.rsplit('/').next()?));
+        Ok(names.map(SegmentName::epoch).max().unwrap_or_default())
     }
 
     async fn write(&mut self, found: &Found, epoch: u64, ask: &Ask, deadline: Instant) -> Result<Found, TakeError> {

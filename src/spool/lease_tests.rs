@@ -62,7 +62,7 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
     let mut process = process(&store, 1, 0);
     let tenure = process.take(&ask()).await.unwrap();
     assert_eq!((tenure.epoch, tenure.previous, tenure.continued), (1, Previous::None, false));
-    assert_eq!(ops(&store), [Op::Get, Op::PutIfAbsent]);
+    assert_eq!(ops(&store), [Op::Get, Op::List, Op::PutIfAbsent], "the first of all looks for segments");
     // All of the tick, and nothing beyond it.
     assert_eq!(tenure.fence.left(), MINUTE - Duration::from_secs(2));
     let state = tenure.state.clone();
@@ -205,6 +205,16 @@ async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
     assert!(!process.may_go_without());
     process.release(tenure, owing(State::default())).await.unwrap();
     assert!(!process.may_go_without(), "order would be lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn segments_without_a_state_are_older_than_all_that_comes() {
+    let store = world();
+    store.plant("segments/amp/0000000041-00000001-0000.seg", Bytes::new());
+    store.plant("segments/other/0000000017-00000001-0000.seg", Bytes::new());
+    store.plant("segments/amp/notes", Bytes::new());
+    let tenure = process(&store, 1, 0).take(&ask()).await.unwrap();
+    assert_eq!((tenure.epoch, tenure.previous), (42, Previous::Unclean));
 }
 
 #[tokio::test(start_paused = true)]

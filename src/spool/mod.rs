@@ -1,4 +1,18 @@
-//! What exceeds the capacity: segments in S3 or a directory, in order, until they are delivered.
+//! The spool: what exceeds the capacity waits in S3 or a directory, in order, until it is delivered.
+//!
+//! ```text
+//! <place>/state.json                                                  state, lease
+//! <place>/segments/<remote>/<epoch, 10>-<scrape, 8>-<part, 4>.seg     name, segment: owed, oldest first
+//! <place>/rejected/<remote>/…                                         refused for good, with status and message
+//! <place>/expired/<remote>/…                                          too old for the receiver
+//! ```
+//! A tick, in reading order:
+//! 1. [`lease::Keeper::take`]: one conditional PUT. Its [`lease::Fence`] ends every call, the posts to the remotes included.
+//! 2. [`outbox::open`]: the backlogs; nothing is asked of the store when the last release was clean and empty.
+//! 3. [`outbox::Outbox`]: `put` what does not fit into memory; `head`, post, `answered`, `finish`, and so on, oldest first.
+//! 4. [`lease::Keeper::release`]: one conditional PUT, with what the next tick must know.
+//!
+//! [`store::Store`] is the seam: S3, a directory, and memory for simulations keep the same promises.
 
 pub mod lease;
 pub mod name;

@@ -38,6 +38,7 @@ impl Lane {
     /// Sends scrape after scrape until the queue is closed and nothing is owed, the remote refuses us, or the time is up.
     pub(super) async fn drain(&self, bench: &Bench<'_>) -> Sent {
         let mut sent = Sent::default();
+        self.age(bench, &mut sent).await;
         loop {
             // Before looking, so that no change is missed.
             let changed = self.queue.changed();
@@ -60,6 +61,20 @@ impl Lane {
         self.queue.all_scraped().await;
         self.queue.end();
         sent
+    }
+
+    /// What is too old leaves the spool, whatever state the remote is in.
+    async fn age(&self, bench: &Bench<'_>, sent: &mut Sent) {
+        let (Some(outbox), Some(limit)) = (bench.outbox.filter(|outbox| !outbox.is_empty()), self.age_limit()) else { return };
+        let oldest_ms = bench.clock.now_ms().saturating_sub(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
+        match outbox.expire(oldest_ms).await {
+            Ok(0) => {}
+            Ok(samples) => {
+                sent.ledger.expired += samples;
+                sent.errors.push(format!("spool: {samples} samples for {} are older than sample_age_limit: they are in expired/", self.id));
+            }
+            Err(error) => sent.errors.push(error.to_string()),
+        }
     }
 
     async fn timed(&self, sending: impl Future<Output = Going>) -> (Going, Duration) {

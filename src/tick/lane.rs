@@ -125,6 +125,11 @@ impl Lane {
         bench.until.checked_sub(Duration::from_secs_f64(reserve.min(3600.0))).unwrap_or(bench.until)
     }
 
+    /// Samples older than this are not sent.
+    pub(super) fn age_limit(&self) -> Option<Duration> {
+        self.settings.sample_age_limit
+    }
+
     /// Learns how slow the store is.
     pub(super) fn wrote(&self, bytes: usize, took: Duration) {
         if bytes >= TELLING {

@@ -246,8 +246,9 @@ impl Forwarder {
             .collect();
         let mut jobs = std::mem::take(&mut self.jobs);
         let noted = RefCell::new(noted);
+        let shift = Shift { plan, held, start_ms, until, noted: &noted };
         let scrapes = async {
-            join_all(jobs.iter_mut().enumerate().map(|(index, job)| self.serve(index, job, plan, (start_ms, until), &noted))).await;
+            join_all(jobs.iter_mut().enumerate().map(|(index, job)| self.serve(index, job, &shift))).await;
             self.lanes.iter().for_each(|lane| lane.queue.close());
         };
         let lanes = join_all(self.lanes.iter().zip(&benches).map(|(lane, bench)| async move {
@@ -310,7 +311,8 @@ impl Forwarder {
     }
 
     /// Serves the slots of one job until none is due within the tick.
-    async fn serve(&self, index: usize, job: &mut Job, plan: &Plan, (start_ms, until): (i64, Instant), noted: &RefCell<Noted>) {
+    async fn serve(&self, index: usize, job: &mut Job, shift: &Shift<'_>) {
+        let Shift { plan, start_ms, until, .. } = *shift;
         let config = &self.config.scrape_configs[index];
         if plan.drain_only || plan.jobs.as_ref().is_some_and(|jobs| !jobs.contains(&config.job_name)) {
             return;
@@ -329,7 +331,7 @@ impl Forwarder {
                 }
                 job.served_ms = Some(slot);
                 let started = Instant::now();
-                join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), (plan, noted)))).await;
+                join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), shift))).await;
                 // Twice the last one: the next may be slower, and its samples must be sent as well.
                 job.expected = started.elapsed() * 2;
                 job.scraped_ms = Some(now_ms);
@@ -348,18 +350,20 @@ impl Forwarder {
     }
 
     /// Scrapes one target and queues what it gave.
-    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, (plan, noted): (&Plan, &RefCell<Noted>)) {
-        let held = |staged: usize| {
+    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, shift: &Shift<'_>) {
+        let Shift { plan, held, noted, .. } = *shift;
+        let fits = |staged: usize| {
             let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
             let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
-            writers + queues + staged <= self.memory_limit
+            let spooled: usize = held.iter().flat_map(|held| &held.outboxes).map(|outbox| outbox.memory()).sum();
+            writers + queues + spooled + staged <= self.memory_limit
         };
         let scraper = Scraper {
             home: &*self.home,
             clock: &*self.clock,
             external_labels: &self.config.global.external_labels,
             writers: &self.writers,
-            fits: &held,
+            fits: &fits,
         };
         let config = &self.config.scrape_configs[job];
         let mut scraped = scraper.scrape(config, target, timeout).await;
@@ -419,6 +423,15 @@ impl Forwarder {
             errors: counted(noted.errors),
         }
     }
+}
+
+/// What the scrapes of a tick share.
+struct Shift<'a> {
+    plan: &'a Plan,
+    held: Option<&'a Held>,
+    start_ms: i64,
+    until: Instant,
+    noted: &'a RefCell<Noted>,
 }
 
 /// What a tick's scrapes leave behind.

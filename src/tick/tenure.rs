@@ -11,7 +11,7 @@ use crate::config::Spool;
 use crate::report::SpoolReport;
 use crate::spool::lease::{Ask, Fence, Keeper, Previous, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
-use crate::spool::outbox::{self, Bound, Limits, Outbox};
+use crate::spool::outbox::{self, Limits, Outbox};
 use crate::spool::state::{Backlog, JobState, RemoteState, State};
 use crate::spool::store::Store;
 use crate::time::Clock;
@@ -24,7 +24,6 @@ const WORTH_IT: Duration = Duration::from_secs(2);
 
 /// The spool of a process.
 pub(super) struct Holder {
-    store: Arc<dyn Store>,
     keeper: Keeper,
     limits: Limits,
 }
@@ -56,14 +55,7 @@ pub(super) struct Held {
 
 impl Holder {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, spool: &Spool, rng: &mut fastrand::Rng) -> Self {
-        let bound = |kept: &crate::config::Kept| Bound { objects: kept.max_objects, bytes: kept.max_bytes };
-        let limits = Limits {
-            segment_bytes: spool.segment_bytes,
-            max_bytes: spool.max_bytes,
-            rejected: bound(&spool.rejected),
-            expired: bound(&spool.expired),
-        };
-        Self { keeper: Keeper::new(Arc::clone(&store), clock, rng), store, limits }
+        Self { keeper: Keeper::new(store, clock, rng), limits: Limits::from(spool) }
     }
 
     /// Takes the lease and opens what is owed.
@@ -77,12 +69,7 @@ impl Holder {
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),
             Err(error @ TakeError::State(_)) => return Begun::Down(error.to_string()),
         };
-        let tick = outbox::Tick {
-            store: Arc::clone(&self.store),
-            epoch: tenure.epoch,
-            deadline: tenure.fence.deadline(),
-            unclean: tenure.previous == Previous::Unclean,
-        };
+        let tick = tenure.tick(&self.keeper);
         let remotes: Vec<_> = lanes.iter().map(|lane| (lane.dir.clone(), self.limits)).collect();
         match outbox::open(&tick, &tenure.state, &remotes).await {
             Ok(opened) => {

@@ -77,8 +77,13 @@ impl Outbox {
     fn name_kept(&self, folder: Folder, scrape: u64) -> Option<SegmentName> {
         let mut kept = self.kept.borrow_mut();
         let kept = kept.get_mut(&folder)?;
-        let part = kept.next;
-        kept.next += 1;
-        SegmentName::new(self.tick.epoch, scrape.min(MAX_SCRAPE), part)
+        loop {
+            let name = SegmentName::new(self.tick.epoch, scrape.min(MAX_SCRAPE), kept.next)?;
+            kept.next += 1;
+            // Epochs begin anew when somebody removes all but this.
+            if kept.objects.iter().all(|(known, _)| *known != name.key(folder, &self.remote)) {
+                return Some(name);
+            }
+        }
     }
 }

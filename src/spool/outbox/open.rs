@@ -40,7 +40,7 @@ pub async fn open(tick: &Tick, state: &State, remotes: &[(RemoteDir, Limits)]) -
             });
             match parsed {
                 Some((remote, name)) if object.size <= MAX_OBJECT => {
-                    listed.entry(remote).or_default().push(Entry { name, bytes: object.size, meta: None })
+                    listed.entry(remote).or_default().push(Entry { name, bytes: object.size, meta: None });
                 }
                 _ => strangers.push(object),
             }

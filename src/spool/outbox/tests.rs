@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::*;
+use crate::spool::lease::{Ask, Keeper};
 use crate::spool::segment::Note;
 use crate::spool::state::State;
 use crate::spool::store::memory::{Fault, MemoryStore};
@@ -167,7 +168,8 @@ async fn what_is_left_of_a_split_batch_takes_the_place_of_its_segment() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
-    let damages: [(&str, fn(Vec<u8>) -> Vec<u8>); 4] = [
+    type Damage = (&'static str, fn(Vec<u8>) -> Vec<u8>);
+    let damages: [Damage; 4] = [
         ("truncated", |bytes| bytes[..bytes.len() - 7].to_vec()),
         ("truncated", |bytes| bytes[..9].to_vec()),
         ("not a segment", |_| b"hello, I am a text".to_vec()),
@@ -307,6 +309,31 @@ async fn what_is_too_old_leaves_from_the_head_on() {
     assert_eq!(outbox.backlog().samples, 24);
     assert_eq!(store.keys().iter().filter(|key| key.starts_with("expired/amp/")).count(), 2);
     assert_eq!(drain(&outbox).await, [8, 16]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
+    let store = world();
+    let mut keeper = Keeper::new(Arc::new(store.clone()), Arc::new(TokioClock::starting_at(0)), &mut fastrand::Rng::with_seed(1));
+    let ticks = [vec![Op::Get, Op::List, Op::PutIfAbsent, Op::PutIfMatch], vec![Op::PutIfMatch; 2], vec![Op::Get, Op::PutIfMatch, Op::PutIfMatch]];
+    for (nth, expected) in ticks.into_iter().enumerate() {
+        if nth == 2 {
+            // A cold process.
+            keeper = Keeper::new(Arc::new(store.clone()), Arc::new(TokioClock::starting_at(0)), &mut fastrand::Rng::with_seed(2));
+        }
+        let now = Instant::now();
+        let ask = Ask { end: now + Duration::from_secs(60), margin: Duration::from_secs(2), wait_until: now };
+        let tenure = keeper.take(&ask).await.unwrap();
+        let tick = tenure.tick(&keeper);
+        let opened = open(&tick, &tenure.state, &[(amp(), LIMITS), (RemoteDir::new("other"), LIMITS)]).await.unwrap();
+        assert_eq!(opened.outboxes[0].head().await.unwrap(), None);
+        let mut state = tenure.state.clone();
+        state.remotes = opened.orphans;
+        state.remotes.insert(amp(), opened.outboxes[0].summary().await);
+        keeper.release(tenure, state).await.unwrap();
+        assert_eq!(ops(&store), expected);
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
 }
 
 /// Polls a future so many times, then drops it: a kill at that await.
