@@ -1,0 +1,3 @@
+//! Against the real programs, which `make tools` fetches.
+
+mod corpus;
