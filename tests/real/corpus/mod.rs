@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use amp_forwarder_support::home::{Page, ScriptedHome, Trouble};
@@ -238,32 +239,27 @@ async fn what_prometheus_stores_is_what_is_sent() {
     let scrape_configs = scrape_configs(&cases, &homes);
     let config = own_config(directory.path(), &scrape_configs);
 
-    let live = tokio::task::spawn_blocking({
-        let config = config.clone();
-        move || preview(&config, &[])
+    // Beside the real one: there it is the interval that takes the time.
+    let cases = Arc::new(cases);
+    let ours = tokio::task::spawn_blocking({
+        let (cases, config, directory) = (cases.clone(), config.clone(), directory.path().to_owned());
+        move || {
+            let (live, fine) = preview(&config, &[]);
+            assert!(!fine, "some expositions are malformed");
+            let files: Vec<_> = cases.iter().enumerate().map(|(at, case)| from_a_file(&directory, &config, &id(at), case)).collect();
+            (by_case(&live), files)
+        }
     });
     let stored = stored(directory.path(), &scrape_configs, cases.len(), now).await;
-    let (live, fine) = live.await.unwrap();
-    assert!(!fine, "some expositions are malformed");
-    let live = by_case(&live);
+    let (mut live, files) = ours.await.unwrap();
 
     let mut wrong = String::new();
     let mut agreeing = 0;
-    for (at, case) in cases.iter().enumerate() {
+    for (at, (case, file)) in cases.iter().zip(files).enumerate() {
         let id = id(at);
-        let nothing = Given::new();
-        let expected = stored.get(&id).unwrap_or(&nothing);
-        let mut ways = vec![("live", live.get(&id).cloned().unwrap_or_default())];
-        if let Some(content_type) = from_a_file(case) {
-            let input = directory.path().join("exposition");
-            std::fs::write(&input, &case.page.body).unwrap();
-            let arguments = ["--job", &id, "--content-type", content_type, "--input", input.to_str().unwrap()];
-            let (samples, fine) = preview(&config, &arguments);
-            let given = by_case(&samples).remove(&id).unwrap_or_default();
-            assert_eq!(fine, is_up(&given), "{}", case.name);
-            ways.push(("from a file", given));
-        }
-        for (way, given) in ways {
+        let expected = &stored[&id];
+        let ways = [("live", live.remove(&id)), ("from a file", file)];
+        for (way, given) in ways.into_iter().filter_map(|(way, given)| Some((way, given?))) {
             let difference = difference(expected, &given);
             match (difference.is_empty(), case.differs) {
                 (true, None) => agreeing += 1,
@@ -277,10 +273,20 @@ async fn what_prometheus_stores_is_what_is_sent() {
     assert!(agreeing > 600, "{agreeing}");
 }
 
-/// The `--content-type` with which a file is the same case; none when it is about the way to the target.
-fn from_a_file(case: &Case) -> Option<&str> {
-    let plain = case.page.status == 200 && case.page.trouble == Trouble::None && !case.page.headers.contains_key("content-encoding");
-    plain.then(|| case.page.content_type.as_deref().unwrap_or_default())
+/// A case without a target; none when it is about the way to the target.
+fn from_a_file(directory: &Path, config: &Path, id: &str, case: &Case) -> Option<Given> {
+    let Page { status, content_type, body, headers, trouble, .. } = &case.page;
+    if *status != 200 || *trouble != Trouble::None || headers.contains_key("content-encoding") {
+        return None;
+    }
+    let input = directory.join("exposition");
+    std::fs::write(&input, body).unwrap();
+    let content_type = content_type.as_deref().unwrap_or_default();
+    let arguments = ["--job", id, "--content-type", content_type, "--input", input.to_str().unwrap()];
+    let (samples, fine) = preview(config, &arguments);
+    let given = by_case(&samples).remove(id).unwrap();
+    assert_eq!(fine, is_up(&given), "{}", case.name);
+    Some(given)
 }
 
 fn is_up(given: &Given) -> bool {
