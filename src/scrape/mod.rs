@@ -15,3 +15,6 @@ pub use error::ScrapeError;
 pub use fetch::{Home, HttpHome};
 pub use run::{Committed, Scraped, Scraper};
 pub use target::{Target, targets};
+
+#[cfg(test)]
+mod tests;

@@ -63,8 +63,8 @@ fn cases(now: i64) -> Vec<Case> {
     add("a label twice behind many lines", "", Page::text(format!("{many}foo{{a=\"\",c=\"1\",c=\"2\"}} 1\nbar 1\n")), None);
     add("sample_limit within many lines", "sample_limit: 1234", Page::text(many.clone()), None);
     add("body_size_limit within many lines", "body_size_limit: 100KB", Page::text(many.clone()), None);
-    add("a cut connection", "", Page::text(many.clone()).trouble(Trouble::Cut(10_000)), None);
-    add("a cut connection, not compressed", "enable_compression: false", Page::text(many.clone()).trouble(Trouble::Cut(100_000)), None);
+    add("a cut connection", "", Page::text(many.clone()).trouble(Trouble::Cut(1_000)), None);
+    add("a cut connection, not compressed", "enable_compression: false", Page::text(many).trouble(Trouble::Cut(100_000)), None);
     add("a label longer than a block", "", Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "y".repeat(200_000))), None);
     add("a label of many lines", "", Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "z\n".repeat(100_000))), None);
     add("a comment longer than a block", "", Page::text(format!("# {}\nbar 2\n", "y".repeat(200_000))), None);
