@@ -125,8 +125,11 @@ impl Model {
     }
 }
 
-/// Samples of batches, sorted: labels, value's bits, timestamp.
-fn samples(batches: &[Batch]) -> Vec<(Vec<(String, String)>, u64, i64)> {
+/// Labels, value's bits, timestamp.
+type Sample = (Vec<(String, String)>, u64, i64);
+
+/// Samples of batches, sorted.
+fn samples(batches: &[Batch]) -> Vec<Sample> {
     let mut samples = Vec::new();
     for batch in batches {
         let request = decode(batch).unwrap();
@@ -147,7 +150,7 @@ fn samples(batches: &[Batch]) -> Vec<(Vec<(String, String)>, u64, i64)> {
     samples
 }
 
-fn expected(line: &Line) -> (Vec<(String, String)>, u64, i64) {
+fn expected(line: &Line) -> Sample {
     let labels = [
         ("__name__", "foo".to_owned()),
         ("cluster", (line.series % 2).to_string()),

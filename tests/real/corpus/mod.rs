@@ -112,33 +112,27 @@ fn id(at: usize) -> String {
     format!("c{at:03}")
 }
 
-/// `scrape_configs`, the same for both.
-fn scrape_configs(cases: &[Case], homes: &[ScriptedHome]) -> String {
-    let mut yaml = String::from("scrape_configs:\n");
-    for (at, (case, home)) in cases.iter().zip(homes).enumerate() {
-        let id = id(at);
-        let labels = if case.labels.is_empty() { String::new() } else { format!(", {}", case.labels) };
-        let _ = write!(
-            yaml,
-            "- job_name: {id}\n  scrape_interval: {INTERVAL}\n  scrape_timeout: {INTERVAL}\n  \
-             static_configs: [{{targets: [\"{}\"], labels: {{{CASE}: {id}{labels}}}}}]\n  {}\n",
-            home.address(),
-            case.job,
-        );
-    }
-    yaml
+/// An entry of `scrape_configs`, the same for both.
+fn job(id: &str, case: &Case, home: &ScriptedHome) -> String {
+    let labels = if case.labels.is_empty() { String::new() } else { format!(", {}", case.labels) };
+    format!(
+        "- job_name: {id}\n  scrape_interval: {INTERVAL}\n  scrape_timeout: {INTERVAL}\n  \
+         static_configs: [{{targets: [\"{}\"], labels: {{{CASE}: {id}{labels}}}}}]\n  {}\n",
+        home.address(),
+        case.job,
+    )
 }
 
-fn own_config(directory: &Path, scrape_configs: &str) -> PathBuf {
+fn own_config(directory: &Path, jobs: &str) -> PathBuf {
     let path = directory.join("forwarder.yml");
-    std::fs::write(&path, format!("{scrape_configs}remote_write: [{{url: \"http://127.0.0.1:9/api/v1/write\"}}]\n")).unwrap();
+    std::fs::write(&path, format!("scrape_configs:\n{jobs}remote_write: [{{url: \"http://127.0.0.1:9/api/v1/write\"}}]\n")).unwrap();
     path
 }
 
 /// What Prometheus stored of the first scrape of each case.
-async fn stored(directory: &Path, scrape_configs: &str, count: usize, now: i64) -> BTreeMap<String, Given> {
+async fn stored(directory: &Path, all_jobs: &str, count: usize, now: i64) -> BTreeMap<String, Given> {
     let jobs = directory.join("jobs.yml");
-    std::fs::write(&jobs, scrape_configs).unwrap();
+    std::fs::write(&jobs, format!("scrape_configs:\n{all_jobs}")).unwrap();
     let mut options = PrometheusOptions::home(V3_5, Vec::new());
     options.scrape_itself = false;
     options.extra = format!("scrape_config_files: [\"{}\"]", jobs.display());
@@ -236,21 +230,21 @@ async fn what_prometheus_stores_is_what_is_sent() {
         homes.push(ScriptedHome::start(case.page.clone()).await.unwrap());
     }
     let directory = tempfile::tempdir().unwrap();
-    let scrape_configs = scrape_configs(&cases, &homes);
-    let config = own_config(directory.path(), &scrape_configs);
+    let jobs: Vec<_> = cases.iter().zip(&homes).enumerate().map(|(at, (case, home))| job(&id(at), case, home)).collect();
+    let all_jobs = jobs.concat();
 
     // Beside the real one: there it is the interval that takes the time.
     let cases = Arc::new(cases);
     let ours = tokio::task::spawn_blocking({
-        let (cases, config, directory) = (cases.clone(), config.clone(), directory.path().to_owned());
+        let (cases, all_jobs, directory) = (cases.clone(), all_jobs.clone(), directory.path().to_owned());
         move || {
-            let (live, fine) = preview(&config, &[]);
+            let (live, fine) = preview(&own_config(&directory, &all_jobs), &[]);
             assert!(!fine, "some expositions are malformed");
-            let files: Vec<_> = cases.iter().enumerate().map(|(at, case)| from_a_file(&directory, &config, &id(at), case)).collect();
+            let files: Vec<_> = cases.iter().zip(jobs).enumerate().map(|(at, (case, job))| from_a_file(&directory, &job, &id(at), case)).collect();
             (by_case(&live), files)
         }
     });
-    let stored = stored(directory.path(), &scrape_configs, cases.len(), now).await;
+    let stored = stored(directory.path(), &all_jobs, cases.len(), now).await;
     let (mut live, files) = ours.await.unwrap();
 
     let mut wrong = String::new();
@@ -274,7 +268,7 @@ async fn what_prometheus_stores_is_what_is_sent() {
 }
 
 /// A case without a target; none when it is about the way to the target.
-fn from_a_file(directory: &Path, config: &Path, id: &str, case: &Case) -> Option<Given> {
+fn from_a_file(directory: &Path, job: &str, id: &str, case: &Case) -> Option<Given> {
     let Page { status, content_type, body, headers, trouble, .. } = &case.page;
     if *status != 200 || *trouble != Trouble::None || headers.contains_key("content-encoding") {
         return None;
@@ -282,8 +276,8 @@ fn from_a_file(directory: &Path, config: &Path, id: &str, case: &Case) -> Option
     let input = directory.join("exposition");
     std::fs::write(&input, body).unwrap();
     let content_type = content_type.as_deref().unwrap_or_default();
-    let arguments = ["--job", id, "--content-type", content_type, "--input", input.to_str().unwrap()];
-    let (samples, fine) = preview(config, &arguments);
+    let arguments = ["--content-type", content_type, "--input", input.to_str().unwrap()];
+    let (samples, fine) = preview(&own_config(directory, job), &arguments);
     let given = by_case(&samples).remove(id).unwrap();
     assert_eq!(fine, is_up(&given), "{}", case.name);
     Some(given)
