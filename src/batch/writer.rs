@@ -95,6 +95,12 @@ impl Writer {
         self.cache.is_dropped(series)
     }
 
+    /// Marks a series as seen in this scrape, and says whether it was already.
+    #[inline]
+    pub fn touch(&mut self, staged: &Staged, series: usize) -> bool {
+        self.cache.touch(staged.transaction, series)
+    }
+
     /// Takes a sample of a series that was found or inserted.
     ///
     /// # Errors
@@ -102,7 +108,6 @@ impl Writer {
     #[inline]
     pub fn write(&mut self, staged: &mut Staged, series: usize, raw: &[u8], value: f64, timestamp_ms: i64) -> Result<(), snap::Error> {
         staged.counts.scraped += 1;
-        self.cache.touch(staged.transaction, series);
         if self.cache.is_dropped(series) {
             staged.counts.filtered += 1;
             return Ok(());
@@ -125,13 +130,6 @@ impl Writer {
     }
 
     /// Counts a sample that its timestamp or a limit keeps out.
-    #[inline]
-    pub fn refuse(&mut self, staged: &mut Staged, series: usize) {
-        self.cache.touch(staged.transaction, series);
-        staged.counts.scraped += 1;
-        staged.counts.filtered += 1;
-    }
-
     /// Ends a scrape that succeeded: its batches, by scrape number to be given.
     ///
     /// # Errors
@@ -174,6 +172,13 @@ impl Writer {
 }
 
 impl Staged {
+    /// Counts a sample that its timestamp or a limit keeps out.
+    #[inline]
+    pub fn refuse(&mut self) {
+        self.counts.scraped += 1;
+        self.counts.filtered += 1;
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn memory(&self) -> usize {

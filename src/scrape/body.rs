@@ -127,3 +127,75 @@ impl Blocks {
         Ok(&self.block)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The whole body, given in pieces of this size and parsed line by line.
+    fn decode(is_gzip: bool, wire: &[u8], piece: usize) -> Result<Vec<u8>, BodyError> {
+        let mut blocks = Blocks::new(is_gzip);
+        let mut out = Vec::new();
+        for mut rest in wire.chunks(piece) {
+            loop {
+                rest = &rest[blocks.feed(rest)?..];
+                let full = blocks.is_full();
+                let lines = memchr::memrchr(b'\n', blocks.filled()).map_or(0, |newline| newline + 1);
+                out.extend_from_slice(&blocks.filled()[..lines]);
+                blocks.taken(lines);
+                if rest.is_empty() && !full {
+                    break;
+                }
+            }
+        }
+        assert_eq!(blocks.total(), (out.len() + blocks.filled().len()) as u64);
+        out.extend_from_slice(blocks.finish()?);
+        Ok(out)
+    }
+
+    #[test]
+    fn bodies_come_out_whole_however_they_come_in() {
+        let mut text: Vec<u8> = (0..20_000).flat_map(|at| format!("foo{{a=\"{at}\"}} {at}\n").into_bytes()).collect();
+        // Longer than a block.
+        text.extend_from_slice(&[b'x'; 3 * BLOCK]);
+        let expected = [&text[..], b"\n"].concat();
+        let two_members = [gzip(&text[..1000]), gzip(&text[1000..])].concat();
+        for piece in [7, 1000, BLOCK, usize::MAX >> 1] {
+            assert!(decode(false, &text, piece) == Ok(expected.clone()), "{piece}");
+            assert!(decode(true, &gzip(&text), piece) == Ok(expected.clone()), "{piece}");
+            assert!(decode(true, &two_members, piece) == Ok(expected.clone()), "{piece}");
+        }
+        assert_eq!(decode(true, &gzip(b""), 3), Ok(b"\n".to_vec()));
+        assert_eq!(decode(true, b"", 1), Ok(b"\n".to_vec()));
+    }
+
+    #[test]
+    fn what_is_no_whole_gzip_fails() {
+        let wire = gzip(b"foo 1\nbar 2\n");
+        for length in 1..wire.len() {
+            assert_eq!(decode(true, &wire[..length], 4), Err(BodyError::Cut), "{length}");
+        }
+        let mut damaged = wire.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(matches!(decode(true, &damaged, 4), Err(BodyError::Gzip(_))));
+        assert!(matches!(decode(true, b"foo 1\nbar 2\nqux 3\n", 100), Err(BodyError::Gzip(_))));
+        assert!(decode(true, &[&wire[..], b"garbage behind it"].concat(), 100).is_err());
+    }
+
+    #[test]
+    fn an_entry_has_a_longest_length() {
+        assert_eq!(decode(false, &[b'x'; MAX_ENTRY + 1], BLOCK), Err(BodyError::EntryTooLong));
+        assert_eq!(decode(true, &gzip(&[b'x'; MAX_ENTRY + 1]), 100), Err(BodyError::EntryTooLong));
+    }
+}

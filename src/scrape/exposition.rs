@@ -50,6 +50,9 @@ pub trait Sink {
     /// # Errors
     /// [`Refused`] fails the scrape.
     fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused>;
+
+    /// There is a sample, but its names are not valid UTF-8: it counts as scraped, and the parse ends.
+    fn unreadable(&mut self) {}
 }
 
 /// Why a well-formed exposition fails its scrape.

@@ -41,6 +41,8 @@ pub struct Tally {
     pub post_relabel: u64,
     /// Series not seen before.
     pub series_added: u64,
+    /// Samples that `sample_limit` counts: those that were not dropped before it was looked at.
+    pub limited: u64,
 }
 
 /// The scrape's side of all remotes.
@@ -72,20 +74,36 @@ impl<'a> Intake<'a> {
         true
     }
 
-    /// Takes the sample of the series in `found`.
-    fn take(&mut self, sample: &Exposed<'_>) -> Result<(), Refused> {
+    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in this scrape before.
+    fn admit(&mut self, sample: &Exposed<'_>, again: bool) -> Option<i64> {
         self.tally.scraped += 1;
-        let explicit = sample.timestamp_ms.filter(|_| self.rules.honor_timestamps);
-        let timestamp_ms = explicit.unwrap_or(self.rules.start_ms);
         self.tally.post_relabel += 1;
-        let limited = self.rules.sample_limit > 0 && self.tally.post_relabel > self.rules.sample_limit;
-        let refused = limited || timestamp_ms > self.rules.start_ms.saturating_add(MAX_AHEAD_MS);
+        let explicit = sample.timestamp_ms.filter(|_| self.rules.honor_timestamps);
+        if again && explicit.is_none() {
+            // A duplicate whatever came before, and it does not even count for the limit (scrape/scrape.go append).
+            return None;
+        }
+        self.tally.limited += 1;
+        if self.rules.sample_limit > 0 && self.tally.limited > self.rules.sample_limit {
+            return None;
+        }
+        let timestamp_ms = explicit.unwrap_or(self.rules.start_ms);
+        (timestamp_ms <= self.rules.start_ms.saturating_add(MAX_AHEAD_MS)).then_some(timestamp_ms)
+    }
+
+    /// Takes the sample of the series in `found`.
+    fn take(&mut self, sample: &Exposed<'_>, new: bool) -> Result<(), Refused> {
+        let mut again = false;
+        for ((writer, staged), &series) in self.writers.iter_mut().zip(&*self.staged).zip(&self.found) {
+            again |= writer.touch(staged, series);
+        }
+        let Some(timestamp_ms) = self.admit(sample, again) else {
+            self.staged.iter_mut().for_each(Staged::refuse);
+            return Ok(());
+        };
+        self.tally.series_added += u64::from(new);
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
-            if refused {
-                writer.refuse(staged, series);
-            } else {
-                writer.write(staged, series, sample.series, sample.value, timestamp_ms).map_err(|error| Refused(format!("compress: {error}")))?;
-            }
+            writer.write(staged, series, sample.series, sample.value, timestamp_ms).map_err(|error| Refused(format!("compress: {error}")))?;
         }
         Ok(())
     }
@@ -112,11 +130,11 @@ impl<'a> Intake<'a> {
             self.add(key, labels);
         }
         // Reports are no part of what they report.
-        let (scraped, post_relabel, series_added) = (self.tally.scraped, self.tally.post_relabel, self.tally.series_added);
+        let tally = *self.tally;
         let limit = std::mem::replace(&mut self.rules.sample_limit, 0);
-        let taken = self.take(&Exposed { series: &raw, value, timestamp_ms: None });
+        let taken = self.take(&Exposed { series: &raw, value, timestamp_ms: None }, false);
         self.rules.sample_limit = limit;
-        *self.tally = Tally { scraped, post_relabel, series_added };
+        *self.tally = tally;
         taken
     }
 
@@ -151,33 +169,46 @@ impl Sink for Intake<'_> {
         if !self.find(key) {
             return Ok(false);
         }
-        self.take(sample)?;
+        self.take(sample, false)?;
         Ok(true)
     }
 
     fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
         let rules = self.rules;
-        let labels = checked(add_target_labels(Labels::exposed(labels), rules)).inspect_err(|_| self.tally.scraped += 1)?;
-        self.tally.series_added += 1;
+        let labels = named(add_target_labels(Labels::exposed(labels), rules)).inspect_err(|_| self.tally.scraped += 1)?;
+        if let Some(name) = labels.duplicate() {
+            // Found only when the sample is stored: what was dropped before is not looked at (scrape/target.go limitAppender, timeLimitAppender).
+            if self.admit(sample, false).is_some() {
+                self.tally.post_relabel -= 1;
+                return Err(Refused(format!("label name \"{name}\" is not unique: invalid sample")));
+            }
+            self.staged.iter_mut().for_each(Staged::refuse);
+            return Ok(());
+        }
         self.add(self.key(sample.series), labels);
-        self.take(sample)
+        self.take(sample, true)
+    }
+
+    fn unreadable(&mut self) {
+        self.tally.scraped += 1;
     }
 }
 
 /// `scrape/scrape.go` `mutateSampleLabels`, `resolveConflictingExposedLabels`.
 fn add_target_labels<'a>(mut labels: Labels<'a>, rules: Rules<'a>) -> Labels<'a> {
+    let target = &rules.target.labels;
     if rules.honor_labels {
-        for (name, value) in &rules.target.labels {
-            // An exposed empty label counts as present, and is gone in the end.
-            if labels.find(name).is_none() {
-                labels.set(name.as_str(), value.as_str());
-            }
+        // An exposed empty label counts as present, and is gone in the end.
+        let absent: Vec<_> = target.iter().filter(|(name, _)| labels.find(name).is_none()).collect();
+        labels.drop_emptied();
+        for (name, value) in absent {
+            labels.set(name.as_str(), value.as_str());
         }
         return labels;
     }
-    let mut exported = Vec::new();
-    for (name, value) in &rules.target.labels {
-        exported.extend(labels.find(name).filter(|label| !label.value.is_empty()).cloned());
+    let mut exported: Vec<_> = target.iter().filter_map(|(name, _)| labels.find(name)).filter(|label| !label.value.is_empty()).cloned().collect();
+    labels.drop_emptied();
+    for (name, value) in target {
         labels.set(name.as_str(), value.as_str());
     }
     exported.sort_by_key(|label| label.name.len());
@@ -191,8 +222,8 @@ fn add_target_labels<'a>(mut labels: Labels<'a>, rules: Rules<'a>) -> Labels<'a>
     labels
 }
 
-/// What makes a scrape fail, in Prometheus' order: no name, an invalid name, a label twice.
-fn checked(mut labels: Labels<'_>) -> Result<Labels<'_>, Refused> {
+/// Finishes labels that have names as they must: else the scrape fails.
+fn named(mut labels: Labels<'_>) -> Result<Labels<'_>, Refused> {
     labels.finish();
     if labels.get(NAME).is_empty() {
         return Err(Refused("missing metric name (__name__ label)".to_owned()));
@@ -200,8 +231,5 @@ fn checked(mut labels: Labels<'_>) -> Result<Labels<'_>, Refused> {
     if labels.iter().any(|label| label.name.is_empty()) {
         return Err(Refused("invalid metric name or label names: a label's name is empty".to_owned()));
     }
-    match labels.duplicate() {
-        Some(name) => Err(Refused(format!("label name \"{name}\" is not unique: invalid sample"))),
-        None => Ok(labels),
-    }
+    Ok(labels)
 }

@@ -5,6 +5,7 @@ mod error;
 pub mod exposition;
 pub mod fetch;
 pub mod intake;
+mod media;
 mod run;
 pub mod target;
 pub mod text;
@@ -14,3 +15,6 @@ pub use error::ScrapeError;
 pub use fetch::{Home, HttpHome};
 pub use run::{Committed, Scraped, Scraper};
 pub use target::{Target, targets};
+
+#[cfg(test)]
+mod tests;

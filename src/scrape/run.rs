@@ -13,6 +13,7 @@ use super::error::ScrapeError;
 use super::exposition::Refused;
 use super::fetch::{Answer, Home, Request};
 use super::intake::{Intake, Rules, Tally};
+use super::media::media_type;
 use super::target::Target;
 use super::text::TextParser;
 use crate::batch::{Batch, Counts, Staged, Writer};
@@ -142,20 +143,23 @@ impl InProgress<'_> {
         let gzip = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
         let mut blocks = Blocks::new(gzip);
         let mut parser = TextParser::default();
-        let mut checked = false;
+        let mut format_known = false;
         while let Some(chunk) = body.chunk().await? {
+            if chunk.is_empty() {
+                continue;
+            }
             let mut rest = &chunk[..];
             loop {
                 let taken = blocks.feed(rest).map_err(|cause| ScrapeError::Body { address: self.address(), cause })?;
                 rest = &rest[taken..];
                 let full = blocks.is_full();
                 self.bytes = blocks.total();
-                if !checked && self.bytes > 0 {
-                    // An empty body, decompressed, is a success whatever its type (scrape/scrape_append_v2.go append).
-                    self.check_format(&headers)?;
-                    checked = true;
-                }
                 self.check_limits()?;
+                // An empty body is a success whatever its type (scrape/scrape.go append).
+                if !format_known && self.bytes > 0 {
+                    self.check_format(&headers)?;
+                    format_known = true;
+                }
                 let parsed = self.parse(&mut parser, blocks.filled(), false)?;
                 blocks.taken(parsed);
                 if rest.is_empty() && !full {
@@ -178,14 +182,15 @@ impl InProgress<'_> {
     /// `model/textparse/interface.go` `extractMediaType`: Prometheus 3 guesses nothing.
     fn check_format(&self, headers: &HeaderMap) -> Result<(), ScrapeError> {
         let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let cause = match media_type.as_str() {
-            "text/plain" => return Ok(()),
-            "" => "the target sends no Content-Type: it is not taken for an exposition".to_owned(),
-            "application/openmetrics-text" | "application/vnd.google.protobuf" => {
+        let media_type = media_type(value);
+        let cause = match media_type.as_deref() {
+            Some("text/plain") => return Ok(()),
+            None if !value.is_empty() => format!("Content-Type \"{}\" cannot be read", value.escape_default()),
+            None => "the target sends no Content-Type: it is not taken for an exposition".to_owned(),
+            Some(media_type @ ("application/openmetrics-text" | "application/vnd.google.protobuf")) => {
                 format!("Content-Type \"{media_type}\" is not supported: only the text format 0.0.4 is")
             }
-            _ => format!("Content-Type \"{media_type}\" is no exposition: check address and metrics_path"),
+            Some(media_type) => format!("Content-Type \"{media_type}\" is no exposition: check address and metrics_path"),
         };
         Err(ScrapeError::Format { address: self.address(), cause })
     }
@@ -195,11 +200,13 @@ impl InProgress<'_> {
         parser.parse(block, last, &mut intake).map_err(|cause| ScrapeError::Exposition { address: redacted(&self.rules.target.url), cause })
     }
 
-    fn check_limits(&self) -> Result<(), ScrapeError> {
-        let limit = |limit: String, hint| Err(ScrapeError::Limit { address: self.address(), limit, hint });
+    fn check_limits(&mut self) -> Result<(), ScrapeError> {
+        let address = self.address();
+        let limit = |limit: String, hint| Err(ScrapeError::Limit { address, limit, hint });
         let body_limit = self.job.body_size_limit;
         // At the limit is too much (scrape/scrape.go readResponse).
         if body_limit > 0 && self.bytes >= body_limit {
+            self.tally = Tally::default();
             return limit(format!("body_size_limit of {body_limit} bytes"), "");
         }
         if !(self.scraper.fits)(self.staged.iter().map(Staged::memory).sum()) {
@@ -209,10 +216,10 @@ impl InProgress<'_> {
     }
 
     fn check_sample_limit(&self) -> Result<(), ScrapeError> {
-        if self.rules.sample_limit == 0 || self.tally.post_relabel <= self.rules.sample_limit {
+        if self.rules.sample_limit == 0 || self.tally.limited <= self.rules.sample_limit {
             return Ok(());
         }
-        let limit = format!("sample_limit of {} ({} samples)", self.rules.sample_limit, self.tally.post_relabel);
+        let limit = format!("sample_limit of {} ({} samples)", self.rules.sample_limit, self.tally.limited);
         Err(ScrapeError::Limit { address: self.address(), limit, hint: "" })
     }
 
@@ -220,6 +227,10 @@ impl InProgress<'_> {
     fn end(mut self, outcome: Result<(), ScrapeError>, duration: Duration) -> Scraped {
         let mut rolled_back = vec![0; self.staged.len()];
         let mut error = outcome.err();
+        if matches!(error, Some(ScrapeError::Net(_) | ScrapeError::Body { .. })) {
+            // Prometheus parses nothing of a body that did not come whole.
+            self.tally = Tally::default();
+        }
         if error.is_some() {
             self.roll_back(&mut rolled_back);
         }

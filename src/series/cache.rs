@@ -162,17 +162,11 @@ impl SeriesCache {
         self.entries[index].recipe_len == 0
     }
 
-    /// Marks a series as seen in this scrape.
+    /// Marks a series as seen in this scrape, and says whether it was already.
     #[inline]
-    pub fn touch(&mut self, transaction: Transaction, index: usize) {
+    pub fn touch(&mut self, transaction: Transaction, index: usize) -> bool {
         let now = self.scrapes[usize::from(transaction.target)] + 1;
-        let entry = &mut self.entries[index];
-        entry.seen = now;
-        let primary = entry.primary as usize;
-        if primary != index {
-            let target = usize::from(self.entries[primary].target);
-            self.entries[primary].seen = self.scrapes[target] + 1;
-        }
+        std::mem::replace(&mut self.entries[index].seen, now) == now
     }
 
     /// Takes a sample's timestamp, if it is a newer one.
@@ -240,10 +234,15 @@ impl SeriesCache {
     /// Ends a scrape that failed: its timestamps are what they were.
     pub fn rollback(&mut self, transaction: Transaction) {
         self.open.retain(|&open| open != transaction);
+        let committed = self.scrapes[usize::from(transaction.target)];
         for entry in &mut self.entries {
             if entry.transaction == transaction.id {
                 (entry.last_ms, entry.resend) = (entry.before_ms, entry.resend_before);
                 entry.transaction = 0;
+            }
+            if entry.target == transaction.target {
+                // What the failed scrape showed stays known, and is new to the next one.
+                entry.seen = entry.seen.min(committed);
             }
         }
     }

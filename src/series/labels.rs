@@ -55,20 +55,35 @@ impl<'a> Labels<'a> {
         self.find(name).map_or("", |label| &label.value)
     }
 
-    /// Replaces all labels of that name with one; an empty value removes them (`model/labels` `Builder.Set`).
+    /// Sets a label; an empty value removes it (`model/labels` `Builder.Set`).
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
         let (name, value) = (name.into(), value.into());
-        self.labels.retain(|label| label.name != name);
-        if !value.is_empty() {
-            self.labels.push(Label { name, value, value_at: None, name_at: None });
+        if value.is_empty() {
+            self.labels.retain(|label| label.name != name);
+        } else {
+            self.put(Label { name, value, value_at: None, name_at: None });
         }
     }
 
     /// Gives a label another name, replacing what bore it.
     pub fn set_moved(&mut self, name: impl Into<Cow<'a, str>>, moved: Label<'a>) {
-        let name = name.into();
-        self.labels.retain(|label| label.name != name);
-        self.labels.push(Label { name, name_at: None, ..moved });
+        self.put(Label { name: name.into(), name_at: None, ..moved });
+    }
+
+    /// Of a name that was exposed twice only the first is replaced, so that it stays a duplicate (`model/labels` `Builder.Labels`).
+    fn put(&mut self, label: Label<'a>) {
+        match self.labels.iter_mut().find(|present| present.name == label.name) {
+            Some(present) => *present = label,
+            None => self.labels.push(label),
+        }
+    }
+
+    /// Removes all labels of each name that has an empty value anywhere (`model/labels` `Builder.Reset`).
+    pub fn drop_emptied(&mut self) {
+        let emptied: Vec<_> = self.labels.iter().filter(|label| label.value.is_empty()).map(|label| label.name.clone()).collect();
+        if !emptied.is_empty() {
+            self.labels.retain(|label| !emptied.contains(&label.name));
+        }
     }
 
     /// Drops empty labels and sorts.

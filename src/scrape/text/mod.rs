@@ -171,11 +171,11 @@ impl TextParser {
         }
         let mut labels = Vec::with_capacity(entry.labels.len() + 1);
         if let Some(span) = entry.name {
-            let value = self.string(bytes, span)?;
+            let value = self.string(bytes, span).inspect_err(|_| sink.unreadable())?;
             labels.push(label(Cow::Borrowed(NAME), value, 0, span.0));
         }
         for pair in &entry.labels {
-            let name = self.string(bytes, pair.name)?;
+            let name = self.string(bytes, pair.name).inspect_err(|_| sink.unreadable())?;
             let value = self.normalised(&name, self.string(bytes, pair.value)?);
             labels.push(label(name, value, pair.name.0, pair.value.0));
         }

@@ -1,0 +1,220 @@
+//! Many scrapes of changing expositions, against a model that remembers the last timestamp of each label set and nothing else.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::intake::{Intake, Rules, Tally};
+use super::target::Target;
+use super::text::TextParser;
+use crate::batch::stage::Limits;
+use crate::batch::{Batch, Counts, Writer, decode};
+
+/// `series::cache` forgets what more committed scrapes than that did not show.
+const KEEP_UNSEEN: u32 = 10;
+
+const LIMITS: Limits = Limits { samples: 3, bytes: 400 };
+
+/// One line of an exposition.
+#[derive(Debug, Clone)]
+struct Line {
+    series: u8,
+    /// How it is written.
+    style: u8,
+    value: f64,
+    timestamp_ms: Option<i64>,
+}
+
+impl Line {
+    /// Everything of a line but value and timestamp.
+    fn raw(&self) -> String {
+        let Self { series, style, .. } = self;
+        let cluster = series % 2;
+        match style {
+            0 => format!("foo{{cluster=\"{cluster}\",n=\"{series}\\n\"}}"),
+            1 => format!("foo{{n=\"{series}\\n\", cluster=\"{cluster}\"}}"),
+            _ => format!("{{\"foo\",n=\"{series}\n\",cluster=\"{cluster}\",job=\"\"}}"),
+        }
+    }
+
+    fn text(&self) -> String {
+        let timestamp = self.timestamp_ms.map(|at| format!(" {at}")).unwrap_or_default();
+        format!("{} {}{timestamp}\n", self.raw(), self.value)
+    }
+}
+
+fn target() -> Target {
+    let labels = vec![("instance".to_owned(), "h:1".to_owned()), ("job".to_owned(), "j".to_owned())];
+    Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels }
+}
+
+/// One scrape: its counts, and its batches when it commits.
+fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool) -> (Counts, Vec<Vec<Batch>>) {
+    let (target, external_labels) = (target(), BTreeMap::from([("site".to_owned(), "home".to_owned())]));
+    let rules = Rules { target: &target, honor_labels: false, honor_timestamps: true, sample_limit: 0, external_labels: &external_labels, start_ms };
+    let mut staged = vec![writer.borrow_mut().begin(0)];
+    let mut tally = Tally::default();
+    let text: String = lines.iter().map(Line::text).collect();
+    let mut intake = Intake::new(rules, std::slice::from_ref(writer), &mut staged, &mut tally);
+    TextParser::default().parse(text.as_bytes(), true, &mut intake).unwrap();
+    drop(intake);
+    assert_eq!(tally.scraped, lines.len() as u64);
+    let staged = staged.remove(0);
+    let counts = staged.counts;
+    assert_eq!(counts.scraped, counts.filtered + counts.unchanged + counts.fresh);
+    if commit {
+        (counts, writer.borrow_mut().commit(staged).unwrap())
+    } else {
+        writer.borrow_mut().rollback(staged);
+        (counts, Vec::new())
+    }
+}
+
+/// What is remembered of a label set.
+#[derive(Debug, Clone, Default)]
+struct Last {
+    timestamp_ms: Option<i64>,
+    /// When each way to write it was last seen.
+    seen: BTreeMap<u8, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    series: BTreeMap<u8, Last>,
+    scrapes: u32,
+}
+
+impl Model {
+    /// The fresh lines, by how many fresh ones of their series the scrape gave before, and the lines already sent.
+    fn scrape(&mut self, lines: &[Line], start_ms: i64, commit: bool) -> (Vec<Vec<Line>>, u64) {
+        let before: BTreeMap<u8, Option<i64>> = self.series.iter().map(|(series, last)| (*series, last.timestamp_ms)).collect();
+        let (mut fresh, mut unchanged) = (Vec::<Vec<Line>>::new(), 0);
+        let (mut given, mut written) = (BTreeMap::<u8, usize>::new(), BTreeSet::new());
+        for line in lines {
+            let last = self.series.entry(line.series).or_default();
+            last.seen.insert(line.style, self.scrapes + u32::from(commit));
+            if !written.insert(line.raw()) && line.timestamp_ms.is_none() {
+                continue;
+            }
+            let timestamp_ms = line.timestamp_ms.unwrap_or(start_ms);
+            let nth = given.get(&line.series).copied();
+            if last.timestamp_ms.is_some_and(|last| timestamp_ms <= last) {
+                unchanged += u64::from(nth.is_none() && last.timestamp_ms == Some(timestamp_ms));
+                continue;
+            }
+            last.timestamp_ms = Some(timestamp_ms);
+            let nth = nth.unwrap_or(0);
+            given.insert(line.series, nth + 1);
+            fresh.resize_with(fresh.len().max(nth + 1), Vec::new);
+            fresh[nth].push(Line { timestamp_ms: Some(timestamp_ms), ..line.clone() });
+        }
+        if commit {
+            self.scrapes += 1;
+        } else {
+            for (series, last) in &mut self.series {
+                last.timestamp_ms = before.get(series).copied().flatten();
+            }
+        }
+        let scrapes = self.scrapes;
+        if commit && scrapes.is_multiple_of(KEEP_UNSEEN) {
+            self.series.retain(|_, last| last.seen.values().any(|seen| seen + KEEP_UNSEEN >= scrapes));
+        }
+        (fresh, unchanged)
+    }
+}
+
+/// Labels, value's bits, timestamp.
+type Sample = (Vec<(String, String)>, u64, i64);
+
+/// Samples of batches, sorted.
+fn samples(batches: &[Batch]) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for batch in batches {
+        let request = decode(batch).unwrap();
+        assert_eq!(request.timeseries.len(), batch.samples as usize);
+        assert!(batch.samples as usize <= LIMITS.samples && (batch.raw_len as usize <= LIMITS.bytes || batch.samples == 1));
+        let clusters: BTreeSet<_> =
+            request.timeseries.iter().flat_map(|entry| entry.labels.iter().find(|label| label.name == "cluster").map(|label| &label.value)).collect();
+        assert_eq!(clusters.len(), 1, "a batch mixes clusters");
+        for entry in &request.timeseries {
+            assert!(entry.labels.is_sorted_by(|a, b| a.name < b.name));
+            let [sample] = &entry.samples[..] else { panic!("one sample an entry") };
+            let labels = entry.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect();
+            assert!((batch.min_ms..=batch.max_ms).contains(&sample.timestamp));
+            samples.push((labels, sample.value.to_bits(), sample.timestamp));
+        }
+    }
+    samples.sort();
+    samples
+}
+
+fn expected(line: &Line) -> Sample {
+    let labels = [
+        ("__name__", "foo".to_owned()),
+        ("cluster", (line.series % 2).to_string()),
+        ("instance", "h:1".to_owned()),
+        ("job", "j".to_owned()),
+        ("n", format!("{}\n", line.series)),
+        ("site", "home".to_owned()),
+    ];
+    (labels.map(|(name, value)| (name.to_owned(), value)).to_vec(), line.value.to_bits(), line.timestamp_ms.unwrap())
+}
+
+/// A line of the series that are about at a time; they come and go in the course of the scrapes.
+fn line(at: i64) -> impl Strategy<Value = Line> {
+    let about = u8::try_from(at / 9).unwrap();
+    let timestamp_ms = prop_oneof![2 => Just(None), 3 => (0..30_i64).prop_map(move |back| Some((at * 10 - back).max(1)))];
+    (about..about + 4, 0..3_u8, any::<u8>(), timestamp_ms).prop_map(|(series, style, value, timestamp_ms)| Line {
+        series,
+        style,
+        value: f64::from(value),
+        timestamp_ms,
+    })
+}
+
+fn scrapes() -> impl Strategy<Value = Vec<(Vec<Line>, bool)>> {
+    (0..60_i64).map(|at| (vec(line(at), 0..8), prop::bool::weighted(0.8)).boxed()).collect::<Vec<_>>()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_warm_writer_sends_what_is_new_as_a_cold_one_would(scrapes in scrapes()) {
+        let warm = RefCell::new(Writer::new(LIMITS));
+        let mut model = Model::default();
+        for (at, (lines, commit)) in (0..).zip(scrapes) {
+            let start_ms = at * 10 + 5;
+            let (counts, batches) = scrape(&warm, &lines, start_ms, commit);
+            let (fresh, unchanged) = model.scrape(&lines, start_ms, commit);
+            prop_assert_eq!(counts.unchanged, unchanged, "scrape {}", at);
+            prop_assert_eq!(counts.fresh, fresh.iter().map(|lines| lines.len() as u64).sum::<u64>(), "scrape {}", at);
+            if !commit {
+                continue;
+            }
+            prop_assert_eq!(batches.len(), fresh.len());
+            for (batches, lines) in batches.iter().zip(&fresh) {
+                let mut wanted: Vec<_> = lines.iter().map(expected).collect();
+                wanted.sort();
+                prop_assert_eq!(samples(batches), wanted);
+                // Cold, one that sees only these lines: the same bytes.
+                let cold = RefCell::new(Writer::new(LIMITS));
+                let (_, cold) = scrape(&cold, lines, start_ms, true);
+                prop_assert_eq!(&cold[..], std::slice::from_ref(batches));
+            }
+        }
+        prop_assert!(warm.borrow().series() <= 3 * 4 * 4, "{} series are remembered", warm.borrow().series());
+    }
+}
+
+#[test]
+fn forgotten_timestamps_are_sent_again() {
+    let writer = RefCell::new(Writer::new(LIMITS));
+    let lines = [Line { series: 1, style: 0, value: 1.0, timestamp_ms: Some(7) }];
+    assert_eq!(scrape(&writer, &lines, 10, true).0.fresh, 1);
+    assert_eq!(scrape(&writer, &lines, 20, true).0.unchanged, 1);
+    writer.borrow_mut().forget_timestamps();
+    assert_eq!(scrape(&writer, &lines, 30, true).0.fresh, 1);
+}

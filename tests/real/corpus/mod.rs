@@ -1,0 +1,296 @@
+//! The same expositions, scraped by a real Prometheus 3.5 and by `forwardctl preview`, give the same series, values, timestamps and
+//! counts, or fail in both.
+
+mod cases;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use amp_forwarder_support::home::{Page, ScriptedHome, Trouble};
+use amp_forwarder_support::process::{Prometheus, PrometheusOptions, V3_5};
+use amp_forwarder_support::query::{Samples, value_bits};
+use amp_forwarder_support::{Labels, now_ms, wait_for};
+use serde_json::Value;
+
+use cases::{GROUPS, TEXT};
+
+/// Each case is scraped once within it, and compared by its first scrape.
+const INTERVAL: &str = "5s";
+
+/// The label of the target that tells the series of the cases apart, whatever else they are labelled with.
+const CASE: &str = "corpus_case";
+
+/// A series that every scrape gives.
+const REPORT: &str = "scrape_series_added";
+
+/// Bytes per entry that no exposition of a Prometheus needs.
+const OVERLONG: usize = amp_forwarder::scrape::MAX_ENTRY + 1;
+
+struct Case {
+    name: String,
+    job: String,
+    labels: String,
+    page: Page,
+    differs: Option<&'static str>,
+}
+
+/// What one scrape gives: values by series, and by timestamp; none is the scrape's own.
+type Given = BTreeMap<Labels, BTreeMap<Option<i64>, u64>>;
+
+/// The table, and what is too long for it.
+fn cases(now: i64) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for group in GROUPS {
+        for body in group.bodies {
+            let page = Page::text(stamped(body, now)).content_type(group.content_type);
+            let name = format!("{}: {}", group.name, body.escape_ascii());
+            cases.push(Case { name, job: group.job.to_owned(), labels: group.labels.to_owned(), page, differs: group.differs });
+        }
+    }
+    let mut add = |name: &str, job: &str, page: Page, differs| {
+        cases.push(Case { name: name.to_owned(), job: job.to_owned(), labels: String::new(), page, differs });
+    };
+    let many: String = (0..5_000).fold(String::new(), |mut text, at| {
+        let _ = writeln!(text, "foo{{a=\"{at}\",b=\"{}\"}} {at}", "x".repeat(at % 50));
+        text
+    });
+    add("many lines, in many blocks", "", Page::text(many.clone()), None);
+    add("an error behind many lines", "", Page::text(format!("{many}broken\n")), None);
+    add("a label twice behind many lines", "", Page::text(format!("{many}foo{{a=\"\",c=\"1\",c=\"2\"}} 1\nbar 1\n")), None);
+    add("sample_limit within many lines", "sample_limit: 1234", Page::text(many.clone()), None);
+    add("body_size_limit within many lines", "body_size_limit: 100KB", Page::text(many.clone()), None);
+    add("a cut connection", "", Page::text(many.clone()).trouble(Trouble::Cut(1_000)), None);
+    add("a cut connection, not compressed", "enable_compression: false", Page::text(many).trouble(Trouble::Cut(100_000)), None);
+    add("a label longer than a block", "", Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "y".repeat(200_000))), None);
+    add("a label of many lines", "", Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "z\n".repeat(100_000))), None);
+    add("a comment longer than a block", "", Page::text(format!("# {}\nbar 2\n", "y".repeat(200_000))), None);
+    add("labels in the hundreds", "", Page::text(labels_in_the_hundreds()), None);
+    add("a wrong status", "", Page::status(500, "foo 1\n"), None);
+    add("another good status", "", Page::status(204, ""), None);
+    add("not gzip", "", plain(Page::text("foo 1\n"), "gzip"), None);
+    add("a coding that nobody asked for", "", plain(Page::text("foo 1\n"), "deflate"), None);
+    add("GZIP", "", plain(Page::text("foo 1\n"), "GZIP"), None);
+    let overlong = format!("foo{{a=\"{}\"}} 1\n", "y".repeat(OVERLONG));
+    add("an overlong entry", "", Page::text(overlong), Some("memory is bounded: an entry has at most 1 MiB, and AMP takes labels of 2048 bytes"));
+    cases
+}
+
+fn labels_in_the_hundreds() -> String {
+    let labels: Vec<_> = (0..300).rev().map(|at| format!("l{at}=\"{at}\"")).collect();
+    format!("foo{{{}}} 1\n", labels.join(","))
+}
+
+/// A body that is not encoded as its header says.
+fn plain(mut page: Page, content_encoding: &str) -> Page {
+    page.gzip = false;
+    page.headers.insert("content-encoding".to_owned(), content_encoding.to_owned());
+    page
+}
+
+/// Fills in `<now±milliseconds>`.
+fn stamped(body: &[u8], now: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = body;
+    let mark = b"<now";
+    while let Some(at) = rest.windows(mark.len()).position(|window| window == mark) {
+        let end = at + rest[at..].iter().position(|&byte| byte == b'>').unwrap();
+        let offset = std::str::from_utf8(&rest[at + mark.len()..end]).unwrap();
+        let offset: i64 = if offset.is_empty() { 0 } else { offset.parse().unwrap() };
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice((now + offset).to_string().as_bytes());
+        rest = &rest[end + 1..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+fn id(at: usize) -> String {
+    format!("c{at:03}")
+}
+
+/// An entry of `scrape_configs`, the same for both.
+fn job(id: &str, case: &Case, home: &ScriptedHome) -> String {
+    let labels = if case.labels.is_empty() { String::new() } else { format!(", {}", case.labels) };
+    format!(
+        "- job_name: {id}\n  scrape_interval: {INTERVAL}\n  scrape_timeout: {INTERVAL}\n  \
+         static_configs: [{{targets: [\"{}\"], labels: {{{CASE}: {id}{labels}}}}}]\n  {}\n",
+        home.address(),
+        case.job,
+    )
+}
+
+fn own_config(directory: &Path, jobs: &str) -> PathBuf {
+    let path = directory.join("forwarder.yml");
+    std::fs::write(&path, format!("scrape_configs:\n{jobs}remote_write: [{{url: \"http://127.0.0.1:9/api/v1/write\"}}]\n")).unwrap();
+    path
+}
+
+/// What Prometheus stored of the first scrape of each case.
+async fn stored(directory: &Path, all_jobs: &str, count: usize, now: i64) -> BTreeMap<String, Given> {
+    let jobs = directory.join("jobs.yml");
+    std::fs::write(&jobs, format!("scrape_configs:\n{all_jobs}")).unwrap();
+    let mut options = PrometheusOptions::home(V3_5, Vec::new());
+    options.scrape_itself = false;
+    options.extra = format!("scrape_config_files: [\"{}\"]", jobs.display());
+    let prometheus = Prometheus::start(options).await.unwrap();
+    let querier = prometheus.querier();
+    let scraped = format!("count(count by ({CASE}) ({REPORT}))");
+    let all =
+        wait_for("every case is scraped", Duration::from_secs(30), || async { querier.value(&scraped).await.ok().flatten() == Some(count as f64) });
+    if let Err(error) = all.await {
+        let seen = querier.raw(REPORT, now, now + 60_000).await.unwrap();
+        let missing: Vec<_> = (0..count).map(id).filter(|id| !seen.keys().any(|labels| labels[CASE] == *id)).collect();
+        panic!("{error}: {missing:?}\n{}", prometheus.log());
+    }
+    let samples = querier.raw(&format!("{{{CASE}!=\"\"}}"), now - 3_600_000, now + 900_000).await.unwrap();
+    by_case(&samples)
+}
+
+/// Samples by case, without those of scrapes after the first.
+fn by_case(samples: &Samples) -> BTreeMap<String, Given> {
+    // No case exposes a series of this name.
+    let reports = samples.iter().filter(|(labels, _)| labels["__name__"] == REPORT);
+    let scrapes: BTreeMap<&str, Vec<i64>> = reports.map(|(labels, values)| (labels[CASE].as_str(), values.keys().copied().collect())).collect();
+    let mut cases: BTreeMap<String, Given> = BTreeMap::new();
+    for (labels, values) in samples {
+        let scrapes = &scrapes[labels[CASE].as_str()];
+        let first = scrapes[0];
+        for (&at, &bits) in values {
+            if at == first || !scrapes.contains(&at) {
+                let at = (at != first).then_some(at);
+                cases.entry(labels[CASE].clone()).or_default().entry(labels.clone()).or_default().insert(at, bits);
+            }
+        }
+    }
+    cases
+}
+
+/// Runs `forwardctl preview`: its samples, and whether it said that all went well.
+fn preview(config: &Path, arguments: &[&str]) -> (Samples, bool) {
+    let output = Command::new(env!("CARGO_BIN_EXE_forwardctl"))
+        .args(["preview", "--format", "json", "--config"])
+        .arg(config)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    let fine = match output.status.code() {
+        Some(0) => true,
+        Some(1) => false,
+        code => panic!("{code:?}: {complaints}"),
+    };
+    assert_eq!(fine, complaints.is_empty(), "{complaints}");
+    let mut samples = Samples::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let labels = serde_json::from_value(line["labels"].clone()).unwrap();
+        let value = match line["value"].as_str().unwrap() {
+            "+Inf" => f64::INFINITY,
+            "-Inf" => f64::NEG_INFINITY,
+            text => text.parse().unwrap(),
+        };
+        let at = line["timestamp_ms"].as_i64().unwrap();
+        let before = samples.entry(labels).or_default().insert(at, value_bits(value));
+        assert_eq!(before, None, "sent twice: {line}");
+    }
+    (samples, fine)
+}
+
+/// How two scrapes of a case differ; nothing when they agree. Durations are only there in both.
+fn difference(expected: &Given, found: &Given) -> String {
+    let mut text = String::new();
+    for labels in expected.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
+        let blurred = labels["__name__"] == "scrape_duration_seconds";
+        let view = |given: &Given| {
+            let values = given.get(labels)?.iter();
+            let shown = values.map(|(at, bits)| (*at, if blurred { "some".to_owned() } else { f64::from_bits(*bits).to_string() }));
+            Some(shown.collect::<Vec<_>>())
+        };
+        let (expected, found) = (view(expected), view(found));
+        if expected != found && text.len() < 2_000 {
+            let mut name = format!("{labels:?}");
+            name.truncate(name.floor_char_boundary(300));
+            let _ = writeln!(text, "    {name}\n      Prometheus {expected:?}\n      forwardctl {found:?}");
+        }
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_prometheus_stores_is_what_is_sent() {
+    let now = now_ms();
+    let cases = cases(now);
+    assert!(cases.len() > 300, "{}", cases.len());
+    let mut homes = Vec::new();
+    for case in &cases {
+        homes.push(ScriptedHome::start(case.page.clone()).await.unwrap());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let jobs: Vec<_> = cases.iter().zip(&homes).enumerate().map(|(at, (case, home))| job(&id(at), case, home)).collect();
+    let all_jobs = jobs.concat();
+
+    // Beside the real one: there it is the interval that takes the time.
+    let cases = Arc::new(cases);
+    let ours = tokio::task::spawn_blocking({
+        let (cases, all_jobs, directory) = (cases.clone(), all_jobs.clone(), directory.path().to_owned());
+        move || {
+            let (live, fine) = preview(&own_config(&directory, &all_jobs), &[]);
+            assert!(!fine, "some expositions are malformed");
+            let files: Vec<_> = cases.iter().zip(jobs).enumerate().map(|(at, (case, job))| from_a_file(&directory, &job, &id(at), case)).collect();
+            (by_case(&live), files)
+        }
+    });
+    let stored = stored(directory.path(), &all_jobs, cases.len(), now).await;
+    let (mut live, files) = ours.await.unwrap();
+
+    let mut wrong = String::new();
+    let mut agreeing = 0;
+    for (at, (case, file)) in cases.iter().zip(files).enumerate() {
+        let id = id(at);
+        let expected = &stored[&id];
+        let ways = [("live", live.remove(&id)), ("from a file", file)];
+        for (way, given) in ways.into_iter().filter_map(|(way, given)| Some((way, given?))) {
+            let difference = difference(expected, &given);
+            match (difference.is_empty(), case.differs) {
+                (true, None) => agreeing += 1,
+                (false, Some(_)) => {}
+                (false, None) => drop(writeln!(wrong, "{id} {way}, {}\n{difference}", case.name)),
+                (true, Some(why)) => drop(writeln!(wrong, "{id} {way}, {}: agrees, although {why}", case.name)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{agreeing} agree, these do not:\n{wrong}");
+    assert!(agreeing > 600, "{agreeing}");
+}
+
+/// A case without a target; none when it is about the way to the target.
+fn from_a_file(directory: &Path, job: &str, id: &str, case: &Case) -> Option<Given> {
+    let Page { status, content_type, body, headers, trouble, .. } = &case.page;
+    if *status != 200 || *trouble != Trouble::None || headers.contains_key("content-encoding") {
+        return None;
+    }
+    let input = directory.join("exposition");
+    std::fs::write(&input, body).unwrap();
+    let content_type = content_type.as_deref().unwrap_or_default();
+    let arguments = ["--content-type", content_type, "--input", input.to_str().unwrap()];
+    let (samples, fine) = preview(&own_config(directory, job), &arguments);
+    let given = by_case(&samples).remove(id).unwrap();
+    assert_eq!(fine, is_up(&given), "{}", case.name);
+    Some(given)
+}
+
+fn is_up(given: &Given) -> bool {
+    let mut labels = given.keys().find(|labels| labels["__name__"] == REPORT).unwrap().clone();
+    labels.insert("__name__".to_owned(), "up".to_owned());
+    given[&labels][&None] != 0.0_f64.to_bits()
+}
+
+#[test]
+fn placeholders_are_filled_in() {
+    assert_eq!(stamped(b"a 1 <now>\nb 2 <now-5>\nc 3 <now+7> x", 100), b"a 1 100\nb 2 95\nc 3 107 x");
+    assert_eq!(TEXT.split(';').next(), Some("text/plain"));
+}
