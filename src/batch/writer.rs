@@ -66,6 +66,11 @@ impl Writer {
         Staged { transaction: self.cache.begin(target), stage: Stage::new(self.limits), counts: Counts::default() }
     }
 
+    /// Starts what is left of a scrape that failed: its reports.
+    pub fn begin_reports(&mut self, target: u16) -> Staged {
+        Staged { transaction: self.cache.begin_reports(target), stage: Stage::new(self.limits), counts: Counts::default() }
+    }
+
     /// Finds a series by the raw bytes it was exposed with.
     #[inline]
     pub fn find(&mut self, key: Key) -> Option<usize> {

@@ -254,8 +254,9 @@ impl InProgress<'_> {
     }
 
     fn roll_back(&mut self, rolled_back: &mut [u64]) {
-        let fresh = self.scraper.begin(self.rules.target);
-        let failed = std::mem::replace(&mut self.staged, fresh);
+        let target = self.rules.target.index;
+        let reports = self.scraper.writers.iter().map(|writer| writer.borrow_mut().begin_reports(target)).collect();
+        let failed = std::mem::replace(&mut self.staged, reports);
         for ((writer, staged), rolled_back) in self.scraper.writers.iter().zip(failed).zip(rolled_back) {
             *rolled_back += staged.counts.scraped;
             writer.borrow_mut().rollback(staged);

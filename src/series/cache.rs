@@ -40,6 +40,8 @@ impl Key {
 pub struct Transaction {
     id: u32,
     target: u16,
+    /// Whether what it does not see is a scrape older once it commits.
+    ages: bool,
 }
 
 /// What a sample is to a series' last one.
@@ -97,11 +99,20 @@ pub struct SeriesCache {
 impl SeriesCache {
     /// Starts a scrape of a target.
     pub fn begin(&mut self, target: u16) -> Transaction {
+        self.open(target, true)
+    }
+
+    /// Starts what is left of a scrape that failed, its reports: series survive however many scrapes fail.
+    pub fn begin_reports(&mut self, target: u16) -> Transaction {
+        self.open(target, false)
+    }
+
+    fn open(&mut self, target: u16, ages: bool) -> Transaction {
         if self.scrapes.len() <= usize::from(target) {
             self.scrapes.resize(usize::from(target) + 1, 0);
         }
         self.next_transaction += 1;
-        let transaction = Transaction { id: self.next_transaction, target };
+        let transaction = Transaction { id: self.next_transaction, target, ages };
         self.open.push(transaction);
         transaction
     }
@@ -223,6 +234,9 @@ impl SeriesCache {
     /// Ends a scrape that succeeded: its timestamps stand.
     pub fn commit(&mut self, transaction: Transaction) {
         self.open.retain(|&open| open != transaction);
+        if !transaction.ages {
+            return;
+        }
         let scrapes = &mut self.scrapes[usize::from(transaction.target)];
         *scrapes += 1;
         // Other transactions hold no indices, but keep the rare sweep away from them all the same.
@@ -347,6 +361,23 @@ mod tests {
             cache.rollback(transaction);
         }
         observed
+    }
+
+    #[test]
+    fn series_survive_scrapes_that_fail_and_not_those_that_lack_them() {
+        for (fails, left) in [(true, 2), (false, 1)] {
+            let mut cache = SeriesCache::default();
+            observe(&mut cache, 100, true);
+            for n in 0..3 * KEEP_UNSEEN {
+                let transaction = if fails { cache.begin_reports(0) } else { cache.begin(0) };
+                let key = Key::new(0, b"up");
+                let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, None));
+                cache.touch(transaction, index);
+                cache.observe(transaction, index, i64::from(n));
+                cache.commit(transaction);
+            }
+            assert_eq!(cache.len(), left, "fails: {fails}");
+        }
     }
 
     #[test]

@@ -198,6 +198,9 @@ impl HomeModel {
         }
         let (mut lines, mut texts) = (Vec::new(), Vec::new());
         for series in series.iter_mut().filter(|series| series.targets[at]) {
+            if self.traits.shared && series.targets.len() > 1 {
+                self.world.hit(Event::HomeSharedSeries);
+            }
             if series.is_over(now_ms) {
                 self.world.hit(Event::HomeSeriesEnds);
             }
@@ -278,7 +281,7 @@ impl HomeModel {
         }
         for name in OWN {
             let bits = (name == "up").then(|| f64::from(u8::from(whole)).to_bits());
-            self.world.expose(self.own_key(open.target, name), open.start_ms, bits, exposition);
+            self.world.expose_own(self.own_key(open.target, name), open.start_ms, bits, exposition);
         }
         self.world.tell(|| {
             let (fault, lines) = (open.fault, lines.len());

@@ -8,7 +8,7 @@ use crate::events::Hits;
 use crate::run::{self, Outcome};
 use crate::world::lock;
 
-const DEFAULT_SEEDS: u64 = 3_000;
+const DEFAULT_SEEDS: u64 = 2_000;
 
 /// From so many on, each fault must have been met.
 const ENOUGH: u64 = 2_000;

@@ -115,6 +115,16 @@ impl World {
         entry.last = exposition;
     }
 
+    /// Notes a sample of our own. A clock that was set back can give two of them the same time.
+    pub(crate) fn expose_own(&self, key: Key, timestamp_ms: i64, bits: Option<u64>, exposition: u64) {
+        let mut exposed = lock(&self.exposed);
+        let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed { bits, first: exposition, last: exposition });
+        if entry.bits != bits {
+            entry.bits = None;
+        }
+        entry.last = exposition;
+    }
+
     pub(crate) fn exposed(&self, key: Key, timestamp_ms: i64) -> Option<Exposed> {
         lock(&self.exposed).get(&(key, timestamp_ms)).copied()
     }
