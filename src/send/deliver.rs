@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::remote::{Answer, PostError, PostRequest, Remote};
@@ -173,10 +173,12 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
     let mut attempt = 0;
     let mut fresh_connection = false;
     let (mut fresh_credentials, mut credentials_refreshed) = (false, false);
-    let Ok(_turn) = timeout_at(deadline, state.turn()).await else {
-        return End::Undelivered(Why::Deadline(state.last_failure()));
+    let _turn = tokio::select! {
+        turn = state.turn() => turn,
+        () = state.over(deadline) => return End::Undelivered(Why::Deadline(state.last_failure())),
     };
     loop {
+        let deadline = state.deadline(deadline);
         let now_ms = clock.now_ms();
         if too_old(batch, settings.sample_age_limit, now_ms) {
             return End::Expired;
@@ -205,7 +207,12 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
         };
         delivery.attempts += 1;
         attempt += 1;
-        let Ok(result) = timeout_at(deadline, remote.post(request)).await else {
+        let answered = tokio::select! {
+            biased;
+            result = remote.post(request) => Some(result),
+            () = state.over(deadline) => None,
+        };
+        let Some(result) = answered else {
             let failure = Failure { status: None, message: format!("send {}: no answer before the deadline", remote.address()), hint: None };
             state.failed(&failure);
             return End::Undelivered(Why::Deadline(Some(failure)));

@@ -69,6 +69,8 @@ struct Inner {
     back_off_until: Option<Instant>,
     request_bytes: usize,
     last_failure: Option<Failure>,
+    /// Deliveries end by then, whatever their own deadlines are.
+    hurry: Option<Instant>,
     rng: Rng,
 }
 
@@ -77,7 +79,7 @@ impl RemoteState {
     #[must_use]
     pub fn new(max_request_bytes: usize, rng: Rng) -> Self {
         Self {
-            inner: Mutex::new(Inner { stop: None, probing: false, back_off_until: None, request_bytes: max_request_bytes, last_failure: None, rng }),
+            inner: Mutex::new(Inner { stop: None, probing: false, back_off_until: None, request_bytes: max_request_bytes, last_failure: None, hurry: None, rng }),
             stopping: Notify::new(),
             probe: Arc::default(),
         }
@@ -88,6 +90,7 @@ impl RemoteState {
         let mut inner = self.lock();
         inner.probing |= inner.stop.take().is_some();
         inner.last_failure = None;
+        inner.hurry = None;
         // Tokio's clock may not have counted a freeze: a time-out of the last tick means nothing now.
         inner.back_off_until = None;
     }
@@ -114,6 +117,29 @@ impl RemoteState {
     #[must_use]
     pub fn last_failure(&self) -> Option<Failure> {
         self.lock().last_failure.clone()
+    }
+
+    /// Ends all deliveries of this tick by then.
+    pub fn hurry(&self, until: Instant) {
+        self.lock().hurry = Some(until);
+        self.stopping.notify_waiters();
+    }
+
+    /// A delivery's deadline as it is now.
+    pub(super) fn deadline(&self, deadline: Instant) -> Instant {
+        self.lock().hurry.map_or(deadline, |hurry| hurry.min(deadline))
+    }
+
+    /// Waits for a delivery's deadline, however it changes meanwhile.
+    pub(super) async fn over(&self, deadline: Instant) {
+        loop {
+            let mut changed = std::pin::pin!(self.stopping.notified());
+            changed.as_mut().enable();
+            tokio::select! {
+                () = tokio::time::sleep_until(self.deadline(deadline)) => return,
+                () = changed => {}
+            }
+        }
     }
 
     pub(super) fn stop(&self, stop: Stop) {

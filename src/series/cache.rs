@@ -72,6 +72,8 @@ struct Entry {
     primary: u32,
     /// Scrapes of its target when it was last seen.
     seen: u32,
+    /// The transaction that saw it last.
+    seen_by: u32,
     target: u16,
     nth: u16,
     /// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
@@ -155,6 +157,7 @@ impl SeriesCache {
             recipe_len: self.recipes.len() as u32 - recipe_at,
             primary,
             seen: 0,
+            seen_by: 0,
             target: transaction.target,
             nth: 0,
             resend: false,
@@ -176,8 +179,9 @@ impl SeriesCache {
     /// Marks a series as seen in this scrape, and says whether it was already.
     #[inline]
     pub fn touch(&mut self, transaction: Transaction, index: usize) -> bool {
-        let now = self.scrapes[usize::from(transaction.target)] + 1;
-        std::mem::replace(&mut self.entries[index].seen, now) == now
+        let entry = &mut self.entries[index];
+        entry.seen = self.scrapes[usize::from(transaction.target)] + 1;
+        std::mem::replace(&mut entry.seen_by, transaction.id) == transaction.id
     }
 
     /// Takes a sample's timestamp, if it is a newer one.
@@ -248,15 +252,10 @@ impl SeriesCache {
     /// Ends a scrape that failed: its timestamps are what they were.
     pub fn rollback(&mut self, transaction: Transaction) {
         self.open.retain(|&open| open != transaction);
-        let committed = self.scrapes[usize::from(transaction.target)];
         for entry in &mut self.entries {
             if entry.transaction == transaction.id {
                 (entry.last_ms, entry.resend) = (entry.before_ms, entry.resend_before);
                 entry.transaction = 0;
-            }
-            if entry.target == transaction.target {
-                // What the failed scrape showed stays known, and is new to the next one.
-                entry.seen = entry.seen.min(committed);
             }
         }
     }

@@ -9,11 +9,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::lane::{Bench, Lane, Sent};
 use crate::batch::Batch;
 use crate::queue::Front;
-use crate::send::{Delivery, Undelivered, Why, deliver};
+use crate::send::{Delivery, deliver};
 use crate::spool::outbox::{Head, Outbox};
-
-/// How long what is in flight may still be answered once the tick is to stop.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The rate after a 429 is never less than this many samples a second.
 const SLOWEST: f64 = 500.0;
@@ -108,7 +105,8 @@ impl Lane {
         loop {
             while going == Going::On && in_flight.len() < shards {
                 let Some(batch) = self.queue.take(number) else { break };
-                in_flight.push(async move { (self.deliver(&batch, bench).await, batch) });
+                let context = self.context(bench);
+                in_flight.push(async move { (deliver(self.remote.as_ref(), &batch, &context).await, batch) });
             }
             let Some((mut delivery, batch)) = in_flight.next().await else {
                 self.shards_in_use.set(0);
@@ -122,23 +120,6 @@ impl Lane {
                     going = Going::Over;
                 }
             }
-        }
-    }
-
-    /// Delivers a batch, or gives it back soon after the tick was asked to stop.
-    async fn deliver(&self, batch: &Batch, bench: &Bench<'_>) -> Delivery {
-        let context = self.context(bench);
-        let stopped = async {
-            let Some(mut stop) = bench.stop.cloned() else { return std::future::pending().await };
-            if stop.wait_for(|stop| *stop).await.is_err() {
-                return std::future::pending().await;
-            }
-            tokio::time::sleep(FAREWELL).await;
-        };
-        tokio::select! {
-            delivery = deliver(self.remote.as_ref(), batch, &context) => delivery,
-            // If a part of it was answered, it is sent again: the spool has it as a whole.
-            () = stopped => Delivery { undelivered: Some(Undelivered { batches: vec![batch.clone()], why: Why::Deadline(self.state.last_failure()) }), ..Delivery::default() },
         }
     }
 
@@ -182,7 +163,7 @@ impl Lane {
                 in_flight.push(async move {
                     let until = self.send_until(bench);
                     sleep_until(starts.min(until)).await;
-                    (self.deliver(batch, bench).await, *place, batch)
+                    (deliver(self.remote.as_ref(), batch, &self.context(bench)).await, *place, batch)
                 });
             }
             let Some((delivery, place, batch)) = in_flight.next().await else { break };

@@ -56,8 +56,6 @@ pub(super) struct Bench<'a> {
     pub(super) overflow_after: Duration,
     /// Samples a second that may leave the spool.
     pub(super) drain_rate: f64,
-    /// Once true, what is in flight is soon given back.
-    pub(super) stop: Option<&'a tokio::sync::watch::Receiver<bool>>,
     pub(super) live: Option<&'a Live>,
 }
 

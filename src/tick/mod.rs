@@ -38,6 +38,9 @@ const CLOCK_TOLERANCE_MS: i64 = 30_000;
 /// What a first scrape is expected to take, and its sends.
 const EXPECTED_AT_FIRST: Duration = Duration::from_secs(1);
 
+/// How long what is in flight may still be answered once the tick is to stop.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// The end of a tick that nobody bounds.
 const UNLIMITED: Duration = Duration::from_secs(3600);
 
@@ -240,7 +243,6 @@ impl Forwarder {
                 epoch: held.map_or(0, Held::epoch),
                 overflow_after: spool.overflow_after,
                 drain_rate: spool.drain_samples_per_second as f64,
-                stop: plan.stop.as_ref(),
                 live: plan.live.as_deref(),
             })
             .collect();
@@ -262,13 +264,28 @@ impl Forwarder {
             sent.errors.extend(error);
             sent
         }));
-        let ((), mut sent) = tokio::join!(scrapes, lanes);
+        let working = async { tokio::join!(scrapes, lanes) };
+        let ((), mut sent) = tokio::select! {
+            done = working => done,
+            never = self.hurry_when_stopped(plan) => match never {},
+        };
         for ((lane, bench), sent) in self.lanes.iter().zip(&benches).zip(&mut sent) {
             lane.flush(bench, sent).await;
         }
         drop(benches);
         self.jobs = jobs;
         (sent, noted.into_inner())
+    }
+
+    /// Once the tick is to stop, what is in flight has little time left.
+    async fn hurry_when_stopped(&self, plan: &Plan) -> std::convert::Infallible {
+        if let Some(mut stop) = plan.stop.clone()
+            && stop.wait_for(|stop| *stop).await.is_ok()
+        {
+            let until = Instant::now() + FAREWELL;
+            self.lanes.iter().for_each(|lane| lane.state.hurry(until));
+        }
+        std::future::pending().await
     }
 
     /// Adds up, releases the lease and reports.
