@@ -7,7 +7,7 @@ mod live;
 mod preview;
 mod slots;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +100,8 @@ pub struct Forwarder {
     lanes: Vec<Lane>,
     writers: Vec<RefCell<Writer>>,
     memory_limit: usize,
+    /// Bytes staged by the scrapes in progress.
+    staged: Cell<usize>,
 }
 
 /// A scrape job between its scrapes.
@@ -145,7 +147,7 @@ impl Forwarder {
         });
         let writers = writers.collect();
         let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
-        Ok(Self { home, clock, jobs, lanes, writers, memory_limit, config })
+        Ok(Self { home, clock, jobs, lanes, writers, memory_limit, staged: Cell::new(0), config })
     }
 
     /// The names in `jobs` that no job bears.
@@ -173,6 +175,8 @@ impl Forwarder {
     pub async fn tick(&mut self, plan: &Plan) -> Report {
         let started = Instant::now();
         let start_ms = self.clock.now_ms();
+        // A tick that was dropped has left its own.
+        self.staged.set(0);
         let margin = self.config.forwarder.deadline_margin;
         let until = plan.deadline.map_or(started + Duration::from_secs(24 * 3600), |deadline| deadline - margin.min(deadline - started));
         for (lane, writer) in self.lanes.iter().zip(&self.writers) {
@@ -240,10 +244,13 @@ impl Forwarder {
 
     /// Scrapes one target and queues what it gave.
     async fn scrape(&self, job: usize, target: &Target, timeout: Duration, (plan, noted): (&Plan, &RefCell<Noted>)) {
+        // What this scrape has staged, of what all have.
+        let mine = Cell::new(0);
         let held = |staged: usize| {
+            self.staged.set(self.staged.get() - mine.replace(staged) + staged);
             let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
             let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
-            writers + queues + staged <= self.memory_limit
+            writers + queues + self.staged.get() <= self.memory_limit
         };
         let scraper = Scraper {
             home: &*self.home,
@@ -254,6 +261,7 @@ impl Forwarder {
         };
         let config = &self.config.scrape_configs[job];
         let mut scraped = scraper.scrape(config, target, timeout).await;
+        self.staged.set(self.staged.get() - mine.get());
         let mut noted = noted.borrow_mut();
         for ((lane, committed), ledger) in self.lanes.iter().zip(std::mem::take(&mut scraped.committed)).zip(&mut noted.ledgers) {
             ledger.add(&committed.ledger());

@@ -2,6 +2,7 @@
 //!
 //! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=7 cargo test --test sim seeds` repeats one, and tells its story.
 
+mod bench;
 mod checks;
 mod events;
 mod home;
@@ -13,4 +14,5 @@ mod seeds;
 mod series;
 mod slots;
 mod tenant;
+mod ticks;
 mod world;
