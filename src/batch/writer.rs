@@ -158,7 +158,12 @@ impl Writer {
         self.cache.rollback(staged.transaction);
     }
 
-    /// Forgets all timestamps: after samples were lost, or when somebody else may have sent newer ones.
+    /// Forgets the series of which no sample was ever taken.
+    pub fn forget_untaken(&mut self) {
+        self.cache.forget_untaken();
+    }
+
+    /// Forgets that the last samples were sent: after some were lost, or when somebody else may have sent newer ones.
     pub fn forget_timestamps(&mut self) {
         self.cache.forget_timestamps();
     }

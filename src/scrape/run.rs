@@ -36,7 +36,7 @@ pub struct Scraper<'a> {
     pub external_labels: &'a BTreeMap<String, String>,
     /// One for each remote.
     pub writers: &'a [RefCell<Writer>],
-    /// Whether that many bytes more than what the writers hold fit into `memory_limit`.
+    /// Whether that many bytes, staged by this scrape, fit into `memory_limit` beside all else that is held.
     pub fits: &'a dyn Fn(usize) -> bool,
 }
 
@@ -103,6 +103,7 @@ impl Scraper<'_> {
             tally: Tally::default(),
             bytes: 0,
             ahead_ms: None,
+            over_memory: false,
         };
         // The home's client keeps the time and knows the phase; this one holds whatever the home is, so that a scrape always ends.
         let outcome = match tokio::time::timeout(timeout + GRACE, scrape.fetch(timeout)).await {
@@ -125,6 +126,7 @@ struct InProgress<'a> {
     tally: Tally,
     bytes: u64,
     ahead_ms: Option<i64>,
+    over_memory: bool,
 }
 
 impl InProgress<'_> {
@@ -201,16 +203,16 @@ impl InProgress<'_> {
     }
 
     fn check_limits(&mut self) -> Result<(), ScrapeError> {
-        let address = self.address();
-        let limit = |limit: String, hint| Err(ScrapeError::Limit { address, limit, hint });
+        let limit = |scrape: &Self, limit: String, hint| Err(ScrapeError::Limit { address: scrape.address(), limit, hint });
         let body_limit = self.job.body_size_limit;
         // At the limit is too much (scrape/scrape.go readResponse).
         if body_limit > 0 && self.bytes >= body_limit {
             self.tally = Tally::default();
-            return limit(format!("body_size_limit of {body_limit} bytes"), "");
+            return limit(self, format!("body_size_limit of {body_limit} bytes"), "");
         }
         if !(self.scraper.fits)(self.staged.iter().map(Staged::memory).sum()) {
-            return limit("memory_limit".to_owned(), ": give the function more memory, or select fewer series with match[]");
+            self.over_memory = true;
+            return limit(self, "memory_limit".to_owned(), ": give the function more memory, or select fewer series with match[]");
         }
         Ok(())
     }
@@ -259,7 +261,11 @@ impl InProgress<'_> {
         let failed = std::mem::replace(&mut self.staged, reports);
         for ((writer, staged), rolled_back) in self.scraper.writers.iter().zip(failed).zip(rolled_back) {
             *rolled_back += staged.counts.scraped;
-            writer.borrow_mut().rollback(staged);
+            let mut writer = writer.borrow_mut();
+            writer.rollback(staged);
+            if self.over_memory {
+                writer.forget_untaken();
+            }
         }
     }
 

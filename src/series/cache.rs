@@ -291,7 +291,18 @@ impl SeriesCache {
 
     /// Forgets the series that were not seen for a while, and packs the rest.
     fn sweep(&mut self) {
-        let mut keep: Vec<bool> = self.entries.iter().map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[usize::from(entry.target)]).collect();
+        let keep = self.entries.iter().map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[usize::from(entry.target)]).collect();
+        self.keep_only(keep);
+    }
+
+    /// Forgets the series of which no sample was ever taken: those that a scrape brought which was rolled back. What the memory
+    /// has no room for must not stay in it.
+    pub fn forget_untaken(&mut self) {
+        let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER).collect();
+        self.keep_only(keep);
+    }
+
+    fn keep_only(&mut self, mut keep: Vec<bool>) {
         if keep.iter().all(|&keep| keep) {
             return;
         }
@@ -327,8 +338,8 @@ impl SeriesCache {
         recipes.shrink_to_fit();
         self.recipes = recipes;
         self.literals = literals;
-        self.by_key.clear();
-        self.by_labels.clear();
+        self.by_key = HashTable::with_capacity(self.entries.len());
+        self.by_labels = HashTable::with_capacity(self.entries.len());
         for entry in &mut self.entries {
             entry.primary = moved[entry.primary as usize];
         }
@@ -377,6 +388,24 @@ mod tests {
             }
             assert_eq!(cache.len(), left, "fails: {fails}");
         }
+    }
+
+    #[test]
+    fn what_no_sample_was_taken_of_can_be_let_go() {
+        let mut cache = SeriesCache::default();
+        observe(&mut cache, 100, true);
+        let kept = cache.memory();
+        let transaction = cache.begin(0);
+        for n in 0..10_000_u32 {
+            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)));
+            cache.observe(transaction, index, 50);
+        }
+        cache.rollback(transaction);
+        assert!(cache.len() > 10_000, "a scrape that failed for another reason keeps what it has learned");
+        cache.forget_untaken();
+        assert_eq!(cache.len(), 1);
+        assert!(cache.memory() < kept + 1_000, "{} after {kept}", cache.memory());
+        assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
     }
 
     #[test]

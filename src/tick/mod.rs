@@ -10,7 +10,7 @@ mod preview;
 mod slots;
 mod tenure;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +115,8 @@ pub struct Forwarder {
     writers: Vec<RefCell<Writer>>,
     holder: Option<Holder>,
     memory_limit: usize,
+    /// Bytes staged by the scrapes in progress.
+    staged: Cell<usize>,
 }
 
 /// A scrape job between its scrapes.
@@ -164,7 +166,7 @@ impl Forwarder {
         });
         let writers = writers.collect();
         let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
-        Ok(Self { home, clock, jobs, lanes, writers, holder, memory_limit, config })
+        Ok(Self { home, clock, jobs, lanes, writers, holder, memory_limit, staged: Cell::new(0), config })
     }
 
     /// The names in `jobs` that no job bears.
@@ -225,6 +227,8 @@ impl Forwarder {
                 }
             }
         }
+        // A tick that was dropped has left its own.
+        self.staged.set(0);
         for (lane, writer) in self.lanes.iter().zip(&self.writers) {
             lane.begin_tick();
             writer.borrow_mut().limit_bytes(lane.max_request_bytes());
@@ -369,11 +373,14 @@ impl Forwarder {
     /// Scrapes one target and queues what it gave.
     async fn scrape(&self, job: usize, target: &Target, timeout: Duration, shift: &Shift<'_>) {
         let Shift { plan, held, noted, .. } = *shift;
+        // What this scrape has staged, of what all have.
+        let mine = Cell::new(0);
         let fits = |staged: usize| {
+            self.staged.set(self.staged.get() - mine.replace(staged) + staged);
             let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
             let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
             let spooled: usize = held.iter().flat_map(|held| &held.outboxes).map(|outbox| outbox.memory()).sum();
-            writers + queues + spooled + staged <= self.memory_limit
+            writers + queues + spooled + self.staged.get() <= self.memory_limit
         };
         let scraper = Scraper {
             home: &*self.home,
@@ -384,6 +391,7 @@ impl Forwarder {
         };
         let config = &self.config.scrape_configs[job];
         let mut scraped = scraper.scrape(config, target, timeout).await;
+        self.staged.set(self.staged.get() - mine.get());
         let mut noted = noted.borrow_mut();
         for ((lane, committed), ledger) in self.lanes.iter().zip(std::mem::take(&mut scraped.committed)).zip(&mut noted.ledgers) {
             ledger.add(&committed.ledger());

@@ -2,6 +2,10 @@
 //!
 //! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=7 cargo test --test sim seeds` repeats one, and tells its story.
 
+// The lints know the body of a test, not what it is built of.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod bench;
 mod checks;
 mod events;
 mod home;
@@ -13,4 +17,5 @@ mod seeds;
 mod series;
 mod slots;
 mod tenant;
+mod ticks;
 mod world;

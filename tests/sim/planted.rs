@@ -144,9 +144,9 @@ fn planted_bugs_are_found() {
     const SEEDS: u64 = 400;
     for (bug, rules) in BUGS {
         let hits = Arc::new(Hits::default());
-        let found = (0..SEEDS).find_map(|seed| {
+        let found = (0..SEEDS).find(|&seed| {
             let findings = run::seed(seed, &hits, false, Some(*bug)).findings;
-            findings.iter().any(|finding| rules.iter().any(|rule| finding.starts_with(&format!("{rule}: ")))).then_some(seed)
+            findings.iter().any(|finding| rules.iter().any(|rule| finding.starts_with(&format!("{rule}: "))))
         });
         let Some(seed) = found else { panic!("{bug:?} was not found within {SEEDS} seeds by {rules:?}") };
         println!("{bug:?}: found by seed {seed}");

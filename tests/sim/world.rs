@@ -73,7 +73,8 @@ impl World {
     }
 
     /// A rule was broken.
-    pub(crate) fn found(&self, rule: &str, what: String) {
+    pub(crate) fn found(&self, rule: &str, what: impl Into<String>) {
+        let what = what.into();
         self.tell(|| format!("FOUND {rule}: {what}"));
         lock(&self.findings).push(format!("{rule}: {what}"));
     }

@@ -1,0 +1,231 @@
+//! A world by hand, for ticks of which one thing is to be seen.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use amp_forwarder::batch::{Batch, decode};
+use amp_forwarder::config::Config;
+use amp_forwarder::net::{NetError, Peer, Phase};
+use amp_forwarder::report::Report;
+use amp_forwarder::scrape::fetch::{self, Body, Home, Request};
+use amp_forwarder::send::{Answer, PostError, PostRequest, Remote};
+use amp_forwarder::tick::{Forwarder, Plan, World};
+use amp_forwarder::time::{Clock, TokioClock};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, header};
+use tokio::time::{Instant, sleep};
+
+use crate::world::lock;
+
+/// On a full minute.
+pub(crate) const START_MS: i64 = 1_795_176_000_000;
+
+/// What a home or a remote does.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// Of a home: the exposition.
+    Text(String),
+    /// Of a remote.
+    Status(u16),
+    /// After a while, this.
+    After(Duration, Box<Reply>),
+    /// Nothing, until the time is up.
+    Silence,
+}
+
+/// As a home: the URL and the time decide. As a remote: the samples and which request it is.
+type Script<A> = Box<dyn Fn(A) -> Reply + Send + Sync>;
+
+/// A scrape or a request as it came in.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) at_ms: i64,
+    pub(crate) url: String,
+    /// Name and timestamp of each sample.
+    pub(crate) samples: Vec<(String, i64)>,
+    /// Requests in flight, this one included.
+    pub(crate) together: usize,
+}
+
+/// What was seen of one side.
+#[derive(Default)]
+pub(crate) struct Log {
+    seen: Mutex<Vec<Seen>>,
+    open: Mutex<usize>,
+}
+
+impl Log {
+    pub(crate) fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut lock(&self.seen))
+    }
+}
+
+struct ScriptedHome {
+    clock: TokioClock,
+    script: Script<(String, i64)>,
+    log: Arc<Log>,
+}
+
+struct Whole(Option<Bytes>);
+
+impl Body for Whole {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
+        Box::pin(async { Ok(self.0.take()) })
+    }
+}
+
+impl Home for ScriptedHome {
+    fn get<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<fetch::Answer, NetError>> {
+        Box::pin(async move {
+            let at_ms = self.clock.now_ms();
+            let url = request.url.to_string();
+            lock(&self.log.seen).push(Seen { at_ms, url: url.clone(), samples: vec![], together: 1 });
+            let mut reply = (self.script)((url, at_ms));
+            if let Reply::After(wait, then) = reply {
+                sleep(wait.min(request.timeout)).await;
+                reply = *then;
+            }
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))]);
+            match reply {
+                Reply::Text(text) => Ok(fetch::Answer { status: 200, headers, body: Box::new(Whole(Some(text.into()))) }),
+                Reply::Status(status) => Ok(fetch::Answer { status, headers, body: Box::new(Whole(None)) }),
+                _ => {
+                    sleep(request.timeout).await;
+                    Err(NetError::timed_out(Phase::Http, Peer::Home, request.url))
+                }
+            }
+        })
+    }
+}
+
+struct ScriptedRemote {
+    name: String,
+    clock: TokioClock,
+    script: Script<(usize, usize)>,
+    log: Arc<Log>,
+    posts: Mutex<usize>,
+}
+
+struct Leaving<'a>(&'a Log);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.open) -= 1;
+    }
+}
+
+impl Remote for ScriptedRemote {
+    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+        Box::pin(async move {
+            let batch = Batch { body: request.body.clone(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
+            let decoded = decode(&batch).expect("a request");
+            let sample = |series: &amp_forwarder::batch::proto::TimeSeries| {
+                let name = series.labels.iter().find(|label| label.name == "__name__").map(|label| label.value.clone());
+                (name.unwrap_or_default(), series.samples[0].timestamp)
+            };
+            let samples: Vec<_> = decoded.timeseries.iter().map(sample).collect();
+            let together = {
+                let mut open = lock(&self.log.open);
+                *open += 1;
+                *open
+            };
+            let leaving = Leaving(&self.log);
+            let nth = {
+                let mut posts = lock(&self.posts);
+                *posts += 1;
+                *posts
+            };
+            let mut reply = (self.script)((nth, samples.len()));
+            lock(&self.log.seen).push(Seen { at_ms: self.clock.now_ms(), url: String::new(), samples, together });
+            if let Reply::After(wait, then) = reply {
+                sleep(wait.min(request.timeout)).await;
+                reply = *then;
+            }
+            let Reply::Status(status) = reply else {
+                sleep(request.timeout).await;
+                let cause = "timed out".to_owned();
+                let (phase, peer, address) = (Phase::Http, Peer::Remote, self.name.clone());
+                return Err(PostError::Net(NetError { phase, peer, address, cause, timed_out: true, stale_connection: false, hint: None }));
+            };
+            drop(leaving);
+            Ok(Answer { status, headers: HeaderMap::new(), body: String::new() })
+        })
+    }
+
+    fn address(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A forwarder between a scripted home and scripted remotes.
+pub(crate) struct Bench {
+    pub(crate) forwarder: Forwarder,
+    pub(crate) home: Arc<Log>,
+    pub(crate) remotes: Vec<Arc<Log>>,
+    clock: TokioClock,
+}
+
+/// `remote_write` for that many remotes, with this `queue_config`.
+pub(crate) fn yaml(jobs: &str, remotes: usize, queue: &str) -> String {
+    let list: String = (0..remotes)
+        .map(|n| format!("  - {{name: r{n}, url: 'https://r{n}/api/v1/remote_write', remote_timeout: 5s, queue_config: {{{queue}}}}}\n"))
+        .collect();
+    format!("scrape_configs:\n{jobs}remote_write:\n{list}forwarder: {{deadline_margin: 2s}}\n")
+}
+
+/// A job of one target.
+pub(crate) fn job(name: &str, interval_s: u64) -> String {
+    format!("  - {{job_name: {name}, scrape_interval: {interval_s}s, scrape_timeout: 2s, static_configs: [{{targets: ['{name}:9090']}}]}}\n")
+}
+
+/// That many series, as they were at that time.
+pub(crate) fn series(count: usize, at_ms: i64) -> Reply {
+    Reply::Text((0..count).map(|n| format!("m{n} {n} {at_ms}\n")).collect())
+}
+
+impl Bench {
+    pub(crate) fn new(
+        yaml: &str,
+        home: impl Fn((String, i64)) -> Reply + Send + Sync + 'static,
+        remotes: Vec<Script<(usize, usize)>>,
+        memory_limit: u64,
+    ) -> Self {
+        let clock = TokioClock::starting_at(START_MS);
+        let config = Config::load(yaml, &|_| None, "test").unwrap_or_else(|error| panic!("{error}")).config;
+        let home_log = Arc::new(Log::default());
+        let logs: Vec<_> = remotes.iter().map(|_| Arc::new(Log::default())).collect();
+        let remotes = remotes.into_iter().zip(&logs).enumerate().map(|(n, (script, log))| {
+            let remote = ScriptedRemote { name: format!("https://r{n}"), clock, script, log: Arc::clone(log), posts: Mutex::new(0) };
+            Box::new(remote) as Box<dyn Remote>
+        });
+        let world = World {
+            remotes: remotes.collect(),
+            home: Box::new(ScriptedHome { clock, script: Box::new(home), log: Arc::clone(&home_log) }),
+            clock: Arc::new(clock),
+            rng: fastrand::Rng::with_seed(7),
+            store: None,
+        };
+        let forwarder = Forwarder::new(config, world, memory_limit).expect("valid targets");
+        Self { forwarder, home: home_log, remotes: logs, clock }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Waits for a time after the start.
+    pub(crate) async fn at(&self, after: Duration) {
+        let wait = START_MS + after.as_millis() as i64 - self.now_ms();
+        sleep(Duration::from_millis(u64::try_from(wait).expect("not in the past"))).await;
+    }
+
+    /// A tick with that much time. Whatever it is, it balances and ends before its deadline.
+    pub(crate) async fn tick(&mut self, seconds: u64, plan: Plan) -> Report {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let report = self.forwarder.tick(&Plan { deadline: Some(deadline), ..plan }).await;
+        assert!(Instant::now() <= deadline);
+        assert!(report.ledger.balances() && report.remotes.iter().all(|remote| remote.ledger.balances()), "{report:?}");
+        report
+    }
+}
