@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use http_body_util::Full;
 use tempfile::TempDir;
 
@@ -54,6 +55,17 @@ impl Moto {
     /// On the loopback interface.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Reads an object (`bucket/key`), whatever the status.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn get(&self, object: &str) -> Result<http::Response<Bytes>> {
+        // Somebody must ask; it does not matter who.
+        let asker = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let request = http::Request::get(format!("{}/{object}", self.url())).header("authorization", asker);
+        Client::default().send(request.body(Full::default())?).await
     }
 
     /// Makes an empty bucket.
