@@ -28,8 +28,8 @@ build: ## the function as a zip for Lambda
 		--target $(FUNCTION_TARGET).$(GLIBC) --output-format zip
 	@tests/support/tools/check-function.sh $(FUNCTION) $(GLIBC)
 
-demo: build ## home Prometheus, function, receiver with an outage; compares both ends (about a minute)
-	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus lambda
+demo: build ## home, function, S3, receiver with an outage across ticks; compares both ends (about a minute)
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus lambda moto
 	$(CARGO) build --locked --package amp-forwarder-support --bin demo
 	$(CARGO_TARGET_DIR)/debug/demo --function $(FUNCTION) $(DEMO_FLAGS)
 

@@ -45,6 +45,9 @@ pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str>
         (Connect, Store, TimedOut | Unreachable) => {
             "add an S3 gateway endpoint to the subnet's route table, and let the security group out to its prefix list on port 443"
         }
+        (Connect, Store, Refused) => {
+            "the host answers but nothing listens on this port: check AWS_ENDPOINT_URL_S3 if it is set, and what intercepts the way to S3 if it is not"
+        }
         (Connect, Aws, TimedOut | Unreachable) => {
             "a function in a VPC has no public IP address: add an interface endpoint for this service, or a NAT gateway"
         }
@@ -85,6 +88,7 @@ mod tests {
             (Phase::Connect, Peer::Home, Kind::Refused, "NodePort"),
             (Phase::Connect, Peer::Home, Kind::Unreachable, "route table"),
             (Phase::Connect, Peer::Store, Kind::TimedOut, "gateway endpoint to the subnet's route table"),
+            (Phase::Connect, Peer::Store, Kind::Refused, "AWS_ENDPOINT_URL_S3"),
             (Phase::Connect, Peer::Aws, Kind::TimedOut, "interface endpoint"),
             (Phase::Body, Peer::Home, Kind::TimedOut, "MSS"),
             (Phase::Body, Peer::Home, Kind::TimedOut, "MTU"),

@@ -8,3 +8,4 @@ mod faults;
 mod function;
 mod homes;
 mod memory;
+mod spool;

@@ -1,19 +1,15 @@
 //! moto: an S3 that speaks HTTP.
 
-use std::time::Duration;
-
 use amp_forwarder::net::{Peer, smithy};
 use amp_forwarder::spool::store::s3::S3Store;
-use amp_forwarder_support::process::{Child, free_port};
-use amp_forwarder_support::tools;
+use amp_forwarder_support::process;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::region::Region;
 
 pub(crate) struct Moto {
-    _process: Child,
-    _place: tempfile::TempDir,
+    process: process::Moto,
     pub(crate) port: u16,
 }
 
@@ -31,28 +27,12 @@ pub(crate) async fn sdk(port: u16, access_key: &str, secret_key: &str) -> SdkCon
 
 impl Moto {
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Self {
-        let program = tools::moto_server().unwrap();
-        let place = tempfile::tempdir().unwrap();
-        let log = place.path().join("moto.log");
-        for _ in 0..5 {
-            let port = free_port().unwrap();
-            let configure = |command: &mut std::process::Command| {
-                command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
-            };
-            let mut process = Child::spawn("moto", &program, configure, &log).unwrap();
-            match process.wait_ready(&format!("http://127.0.0.1:{port}/moto-api/"), Duration::from_secs(60)).await {
-                Ok(()) => return Self { _process: process, _place: place, port },
-                // Somebody else took the port.
-                Err(_) if !process.is_running() => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-        panic!("moto does not start:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+        let process = process::Moto::start(environment).await.unwrap();
+        Self { port: process.port(), process }
     }
 
     pub(crate) async fn create_bucket(&self, bucket: &str) {
-        let config = aws_sdk_s3::config::Builder::from(&sdk(self.port, "test", "test").await).force_path_style(true).build();
-        aws_sdk_s3::Client::from_conf(config).create_bucket().bucket(bucket).send().await.unwrap();
+        self.process.create_bucket(bucket).await.unwrap();
     }
 
     pub(crate) async fn store(&self, bucket: &str, prefix: &str) -> S3Store {

@@ -8,23 +8,23 @@ use amp_forwarder_support::demo::{Demo, DemoOptions};
 use anyhow::Result;
 use clap::Parser;
 
-/// Runs the function between two real Prometheis for about a minute and compares both ends; exits 1 when a sample is missing.
+/// Runs the function between two real Prometheis for about a minute, with an outage across its ticks, and compares both ends; exits 1 when a sample is missing.
 #[derive(Parser)]
 struct Arguments {
     /// The zip of `make build`, or the program.
     #[arg(long)]
     function: PathBuf,
     /// Seconds that the receiver is away.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 25)]
     outage: u64,
     /// The function's time-out in seconds: a tick serves the scrapes that fit into it.
-    #[arg(long, default_value_t = 45)]
+    #[arg(long, default_value_t = 15)]
     tick: u64,
     /// Time between two scrapes.
-    #[arg(long, default_value = "10s")]
+    #[arg(long, default_value = "5s")]
     interval: String,
-    /// Seconds during which the function is invoked again.
-    #[arg(long, default_value_t = 40)]
+    /// Seconds during which the function is invoked again; after them, until it owes nothing.
+    #[arg(long, default_value_t = 50)]
     duration: u64,
     /// Let the gateway acknowledge a batch without storing it, to see the demo notice.
     #[arg(long)]

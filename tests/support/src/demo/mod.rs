@@ -1,12 +1,14 @@
-//! `make demo`: the whole way of a sample, with an outage of the receiver in the middle of a tick.
+//! `make demo`: the whole way of a sample, with an outage of the receiver that lasts longer than a tick.
 //!
 //! ```text
 //! node exporter ─► home Prometheus ─► recorder ─► the function ─► gateway ─► receiver Prometheus
 //!                                     (keeps what   under cargo-   (checks    (killed for a while,
-//!                                      was exposed)  lambda)        SigV4)     then started again)
+//!                                      was exposed)  lambda)  │     SigV4)     then started again)
+//!                                                             └──► moto, an S3 for the spool
 //! ```
 //! The verdict comes from the wire and from the query APIs of both ends, never from the forwarder's own ledger.
 
+mod backlog;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -16,15 +18,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+use self::backlog::Row;
 use crate::gateway::{Action, Fault, Gateway, Options};
 use crate::home::Recorder;
-use crate::lambda::{Emulator, Function, FunctionOptions, Invoked};
-use crate::process::{Job, NodeExporter, Prometheus, V3_5};
+use crate::lambda::{Emulator, Function, FunctionOptions};
+use crate::process::{Job, Moto, NodeExporter, Prometheus, V3_5};
 use crate::{now_ms, wait_for};
 
 pub use table::{Evidence, Verdict};
 
 const SOON: Duration = Duration::from_secs(60);
+
+/// Of the spool, in moto.
+const BUCKET: &str = "amp-forwarder-demo";
 
 /// What to show.
 #[derive(Debug, Clone)]
@@ -35,7 +41,7 @@ pub struct DemoOptions {
     pub interval: String,
     /// The function's time-out: a tick serves the slots that fit into it.
     pub tick: Duration,
-    /// The function is invoked again until this much time has passed.
+    /// The function is invoked again until this much time has passed, and then until it owes nothing.
     pub duration: Duration,
     /// Time from the first stored sample to the outage.
     pub outage_after: Duration,
@@ -46,15 +52,15 @@ pub struct DemoOptions {
 }
 
 impl DemoOptions {
-    /// A bit more than a minute: two ticks, with 20 seconds of outage within the first.
+    /// A bit more than a minute: ticks of a quarter of one, with 25 seconds of outage across the ends of the first two.
     pub fn new(function: impl Into<PathBuf>) -> Self {
         Self {
             function: function.into(),
-            interval: "10s".to_owned(),
-            tick: Duration::from_secs(45),
-            duration: Duration::from_secs(40),
-            outage_after: Duration::from_secs(6),
-            outage: Duration::from_secs(20),
+            interval: "5s".to_owned(),
+            tick: Duration::from_secs(15),
+            duration: Duration::from_secs(50),
+            outage_after: Duration::from_secs(4),
+            outage: Duration::from_secs(25),
             drop_one_batch: false,
         }
     }
@@ -71,6 +77,7 @@ pub struct Demo {
     home: Prometheus,
     receiver: Prometheus,
     _exporter: NodeExporter,
+    _store: Moto,
     _unpacked: TempDir,
     started: Instant,
     started_ms: i64,
@@ -98,9 +105,14 @@ impl Demo {
             say("the gateway will swallow the second batch: acknowledged, not stored");
         }
         let recorder = Recorder::start(&home.url()).await?;
+        let store = Moto::start(&[]).await?;
+        store.create_bucket(BUCKET).await?;
+        say(format!("S3 for the spool: moto at {}", store.url()));
         let emulator = Emulator::start(options.tick).await?;
         let config = forwarder_yml(&options.interval, &recorder.address(), &gateway.remote_write_url());
-        let function = Function::start(&FunctionOptions::new(program, &emulator.runtime_api(), &config))?;
+        let mut function = FunctionOptions::new(program, &emulator.runtime_api(), &config);
+        function.env.push(("AWS_ENDPOINT_URL_S3".to_owned(), store.url()));
+        let function = Function::start(&function)?;
         say("the function, under cargo-lambda's runtime API, with this forwarder.yml:");
         for line in config.lines() {
             println!("              {line}");
@@ -116,30 +128,23 @@ impl Demo {
             home,
             receiver,
             _exporter: exporter,
+            _store: store,
             _unpacked: unpacked,
             started: Instant::now(),
             started_ms: now_ms(),
         })
     }
 
-    /// Invokes the function on its schedule, with the outage in the middle.
+    /// Invokes the function on its schedule, with the outage in the middle, and tells what each tick left in the spool.
     ///
     /// # Errors
-    /// When an invocation is not answered, or the receiver does not come back.
+    /// When an invocation is not answered, the receiver does not come back, or the backlog does not drain.
     pub async fn run(&mut self) -> Result<()> {
-        let answers = tokio::try_join!(
+        let done = tokio::try_join!(
             invoke_until(&self.emulator, &self.options, self.started + self.options.duration),
             out_and_back(&mut self.receiver, &self.gateway, &self.options)
         );
-        let (answers, ()) = answers.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
-        for answer in &answers {
-            say(match answer {
-                Invoked::Answer(report) => {
-                    format!("tick: {} {}", report["outcome"], report["ledger"])
-                }
-                Invoked::Error(error) => format!("tick failed: {error}"),
-            });
-        }
+        done.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
         Ok(())
     }
 
@@ -171,19 +176,21 @@ fn say(what: impl AsRef<str>) {
     println!("demo: {}", what.as_ref());
 }
 
-async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) -> Result<Vec<Invoked>> {
-    let mut answers = Vec::new();
+async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) -> Result<()> {
+    say(Row::HEAD);
+    let mut last: Option<Row> = None;
     // What EventBridge Scheduler sends is not looked at: any event means forward.
-    while Instant::now() < end {
+    while Instant::now() < end || last.as_ref().is_some_and(|row| row.owed > 0) {
+        ensure!(Instant::now() < end + SOON, "the function still owes samples {SOON:?} after the end");
         let started = Instant::now();
         let answer = emulator.invoke("{}", options.tick + Duration::from_secs(10)).await?;
-        let failed = matches!(answer, Invoked::Error(_));
-        say(format!("the function answered after {:.1} s", started.elapsed().as_secs_f64()));
-        answers.push(answer);
+        let row = Row::new(last.as_ref(), started.elapsed(), &answer)?;
+        say(row.to_string());
         // One that fails at once would be invoked thousands of times.
-        ensure!(!failed || started.elapsed() > Duration::from_secs(1), "the function fails at once: {:?}", answers.last());
+        ensure!(row.outcome != "failed" || started.elapsed() > Duration::from_secs(1), "the function fails at once: {answer:?}");
+        last = Some(row);
     }
-    Ok(answers)
+    Ok(())
 }
 
 async fn out_and_back(receiver: &mut Prometheus, gateway: &Gateway, options: &DemoOptions) -> Result<()> {
@@ -193,7 +200,7 @@ async fn out_and_back(receiver: &mut Prometheus, gateway: &Gateway, options: &De
     wait_for("the gateway has stored something", SOON, || async { gateway.stats().stored > 0 }).await?;
     tokio::time::sleep(options.outage_after).await;
     receiver.kill();
-    say(format!("the receiver is killed: away for {} s, in the middle of a tick", options.outage.as_secs()));
+    say(format!("the receiver is killed: away for {} s", options.outage.as_secs()));
     tokio::time::sleep(options.outage).await;
     let refused = gateway.stats().statuses.get(&503).copied().unwrap_or_default();
     receiver.restart().await?;
@@ -205,7 +212,8 @@ fn forwarder_yml(interval: &str, target: &str, remote_write: &str) -> String {
     format!(
         "global:\n  scrape_interval: {interval}\nscrape_configs:\n  - job_name: federate\n    honor_labels: true\n    \
          metrics_path: /federate\n    params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{target}']}}]\n\
-         remote_write:\n  - url: {remote_write}\n    queue_config: {{max_samples_per_send: 500, max_shards: 4}}\n    sigv4: {{region: us-east-1}}\n"
+         remote_write:\n  - url: {remote_write}\n    queue_config: {{max_samples_per_send: 500, max_shards: 4}}\n    sigv4: {{region: us-east-1}}\n\
+         forwarder:\n  spool: {{url: 's3://{BUCKET}/spool'}}\n"
     )
 }
 

@@ -1,9 +1,11 @@
 //! Real programs as child processes: on free ports, ready by condition, killed with their owner.
 
 mod child;
+mod moto;
 mod node_exporter;
 mod prometheus;
 
 pub use child::{Child, free_port};
+pub use moto::Moto;
 pub use node_exporter::NodeExporter;
 pub use prometheus::{Job, Prometheus, PrometheusOptions, V2_42, V2_53, V3_5, VERSIONS};

@@ -1,0 +1,82 @@
+//! moto: an S3 that speaks HTTP.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::Full;
+use tempfile::TempDir;
+
+use super::{Child, free_port};
+use crate::http::Client;
+use crate::tools;
+
+/// It is written in Python, and imports a lot.
+const READY: Duration = Duration::from_secs(60);
+
+/// A running moto; its buckets are in its memory. Unless it is told otherwise, it takes any credentials.
+#[derive(Debug)]
+pub struct Moto {
+    _process: Child,
+    _directory: TempDir,
+    port: u16,
+}
+
+impl Moto {
+    /// Starts one on a free port, with these further environment variables, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When moto is missing, or does not become ready.
+    pub async fn start(environment: &[(&str, &str)]) -> Result<Self> {
+        let program = tools::moto_server()?;
+        let directory = TempDir::new()?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let port = free_port()?;
+            let configure = |command: &mut std::process::Command| {
+                command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
+            };
+            let mut process = Child::spawn("moto", &program, configure, &directory.path().join("log"))?;
+            match process.wait_ready(&format!("http://127.0.0.1:{port}/moto-api/"), READY).await {
+                Ok(()) => return Ok(Self { _process: process, _directory: directory, port }),
+                // Somebody else took the port.
+                Err(_) if tries < 5 && !process.is_running() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Of `AWS_ENDPOINT_URL_S3`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// On the loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Reads an object (`bucket/key`), whatever the status.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn get(&self, object: &str) -> Result<http::Response<Bytes>> {
+        // Somebody must ask; it does not matter who.
+        let asker = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let request = http::Request::get(format!("{}/{object}", self.url())).header("authorization", asker);
+        Client::default().send(request.body(Full::default())?).await
+    }
+
+    /// Makes an empty bucket.
+    ///
+    /// # Errors
+    /// When it does not answer 200.
+    pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
+        // Without a signature, moto takes a request to be for S3.
+        let request = http::Request::put(format!("{}/{bucket}", self.url())).body(Full::default())?;
+        let response = Client::default().send(request).await.context("create a bucket in moto")?;
+        ensure!(response.status() == 200, "moto answered {} to the creation of bucket {bucket}", response.status());
+        Ok(())
+    }
+}
