@@ -349,14 +349,14 @@ mod tests {
         let first = batch(vec![
             series(&[("__name__", "m"), ("a", "2")], &[(2_000, 2.0)]),
             series(&[("__name__", "m_total")], &[(2_000, f64::INFINITY)]),
-            series(&[("__name__", "m")], &[(2_000, -0.0)]),
+            series(&[("__name__", "m")], &[(2_000, -2.5)]),
         ]);
         let second = batch(vec![
             series(&[("__name__", "m"), ("a", "2")], &[(1_500, 1e21), (2_000, 2.0), (2_500, f64::from_bits(text::STALE_NAN))]),
             series(&[("__name__", "a.b")], &[(1_700_000_000_123, f64::NAN)]),
         ]);
         let expected = "# TYPE \"a.b\" unknown\n{\"a.b\"} NaN 1700000000.123\n\
-                        # TYPE m unknown\nm -0 2\nm{a=\"2\"} 1e+21 1.5\nm{a=\"2\"} 2 2\n\
+                        # TYPE m unknown\nm -2.5 2\nm{a=\"2\"} 1e+21 1.500\nm{a=\"2\"} 2 2\n\
                         # TYPE m_total unknown\nm_total +Inf 2\n# EOF\n";
         let left_out = LeftOut { stale: 1, histograms: 0, repeated: 1 };
         // Much memory, and a run for each batch.

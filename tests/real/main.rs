@@ -7,3 +7,4 @@ mod faults;
 mod function;
 mod homes;
 mod memory;
+mod spool_cli;
