@@ -13,7 +13,7 @@ pub enum Action {
     Drain,
     /// Probe home, remotes and the configuration.
     Check,
-    /// Tell what is known; ask nobody.
+    /// Tell what the spool knows: lease, watermarks, backlog.
     Status,
 }
 

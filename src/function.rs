@@ -12,6 +12,8 @@ use crate::config::{Config, Problem};
 use crate::event::{Action, EventError, Request};
 use crate::report::{Outcome, Report, emf, logs};
 use crate::setup::{self, SetupError, environment};
+use crate::spool::lease::LookError;
+use crate::status::Status;
 use crate::tick::{Forwarder, Plan};
 use crate::time::{Clock, SystemClock};
 
@@ -40,6 +42,9 @@ pub enum FunctionError {
     /// A job that the configuration does not have.
     #[error("unknown job {0}; the configuration has: {1}")]
     UnknownJob(String, String),
+    /// The spool cannot be looked into.
+    #[error(transparent)]
+    Spool(#[from] LookError),
     /// The tick failed: its report.
     #[error("{0}")]
     Tick(String),
@@ -53,6 +58,7 @@ impl From<FunctionError> for Diagnostic {
             }
             FunctionError::Setup(_) => "SetupError",
             FunctionError::Event(_) | FunctionError::UnknownJob(..) => "EventError",
+            FunctionError::Spool(_) => "SpoolError",
             FunctionError::Tick(_) => "TickFailed",
         };
         Self { error_type: error_type.to_owned(), error_message: error.to_string() }
@@ -82,7 +88,7 @@ impl Function {
         };
         match request.action {
             Action::Check => ready.check().await,
-            Action::Status => Ok(ready.status()),
+            Action::Status => ready.status().await,
             Action::Forward | Action::Drain if request.dry_run => ready.answer(&ready.forwarder.dry_run(&plan).await),
             Action::Forward | Action::Drain => {
                 let report = ready.forwarder.tick(&plan).await;
@@ -116,8 +122,10 @@ impl Ready {
         Ok(json!({"ok": ok, "findings": findings}))
     }
 
-    fn status(&self) -> Value {
-        json!({"jobs": self.forwarder.status(), "spool": null})
+    /// What the spool tells is newer than what a process remembers: another one may have been at work.
+    async fn status(&self) -> Result<Value, FunctionError> {
+        let store = setup::store(&self.config).await?;
+        Ok(json!(Status::look(&self.config, &*store, SystemClock.now_ms()).await?))
     }
 
     /// `failed` is a function error, so that alarms see it.

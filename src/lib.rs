@@ -14,5 +14,6 @@ pub mod send;
 pub mod series;
 pub mod setup;
 pub mod spool;
+pub mod status;
 pub mod tick;
 pub mod time;

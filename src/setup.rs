@@ -9,7 +9,7 @@ use crate::config::{Config, ConfigErrors, Loaded, MAX_BYTES, NoSpool, Source, So
 use crate::net::{self, ClientError, ClientOptions, Peer, aws};
 use crate::scrape::HttpHome;
 use crate::send::{HttpRemote, Remote, RemoteError};
-use crate::spool;
+use crate::spool::store::{self, Store};
 use crate::tick::{Forwarder, Unusable, World};
 use crate::time::{Clock, SystemClock};
 
@@ -143,6 +143,14 @@ pub fn home(config: &Config, idle_timeout: Duration) -> Result<HttpHome, SetupEr
     Ok(HttpHome::new(net::client(&options)?))
 }
 
+/// Where the spool of a configuration is. Nothing is asked of it yet.
+///
+/// # Errors
+/// [`SetupError::Spool`].
+pub async fn store(config: &Config) -> Result<Arc<dyn Store>, SetupError> {
+    Ok(store::open(&config.forwarder.spool.place(&environment)?).await)
+}
+
 /// A forwarder with real clients.
 ///
 /// # Errors
@@ -151,7 +159,7 @@ pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let function_memory = environment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
     let memory_limit = config.forwarder.memory_limit_bytes(function_memory);
-    let store = spool::store::open(&config.forwarder.spool.place(&environment)?).await;
+    let store = store(&config).await?;
     let world = World {
         home: Box::new(home(&config, HOME_IDLE)?),
         remotes: remotes(&config, &clock).await?,

@@ -4,6 +4,7 @@ pub mod cache;
 pub mod float;
 pub mod labels;
 mod recipe;
+pub mod text;
 
 pub use cache::SeriesCache;
 pub use labels::{Label, Labels};

@@ -14,6 +14,9 @@
 //!
 //! [`store::Store`] is the seam: S3, a directory, and memory for simulations keep the same promises.
 
+#[cfg(feature = "cli")]
+pub mod export;
+pub mod inspect;
 pub mod lease;
 pub mod name;
 pub mod outbox;

@@ -9,3 +9,4 @@ mod function;
 mod homes;
 mod memory;
 mod spool;
+mod spool_cli;

@@ -2,15 +2,20 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 mod check;
+mod human;
 mod import;
 mod preview;
 mod run;
+mod spool;
+mod status;
 
 use std::process::ExitCode;
 
 use amp_forwarder::config::{Loaded, Source, SourceError};
 use amp_forwarder::report::logs;
 use amp_forwarder::setup::{self, SetupError};
+use amp_forwarder::spool::lease::LookError;
+use amp_forwarder::spool::store::StoreError;
 use clap::{Parser, Subcommand};
 
 /// Forwards a home Prometheus' /federate to Amazon Managed Service for Prometheus.
@@ -37,6 +42,11 @@ enum Command {
     Preview(preview::Arguments),
     /// Forward in the foreground, on the configured interval
     Run(run::Arguments),
+    /// Look into the spool, drain it, export it
+    #[command(subcommand)]
+    Spool(spool::Command),
+    /// Tell who holds the lease, how far the jobs are, and what is owed
+    Status,
     /// Turn a prometheus.yml into a forwarder.yml
     Import(import::Arguments),
 }
@@ -61,6 +71,18 @@ impl From<SetupError> for Failure {
             SetupError::Config(_) | SetupError::Source(_) | SetupError::Target(_) | SetupError::Spool(_) => Self::Usage(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<LookError> for Failure {
+    fn from(error: LookError) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 
@@ -91,6 +113,8 @@ async fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, config, json).await,
         Command::Preview(arguments) => preview::run(&arguments, config, json).await,
         Command::Run(arguments) => run::run(&arguments, config, json).await,
+        Command::Spool(command) => spool::run(&command, config, json).await,
+        Command::Status => status::run(config, json).await,
         Command::Import(arguments) => import::run(&arguments, json),
     };
     match ended {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::net::NetError;
 use amp_forwarder::scrape::fetch::{Answer, Body, Home, Request};
-use amp_forwarder::series::float;
+use amp_forwarder::series::{float, text};
 use amp_forwarder::setup;
 use amp_forwarder::tick::{Forwarder, Preview, World};
 use amp_forwarder::time::SystemClock;
@@ -23,9 +23,6 @@ use super::{End, Failure, load};
 
 /// Bytes read from a file at once.
 const PIECE: usize = 64 * 1024;
-
-/// Prometheus' marker for a series that ended (`model/value/value.go` `StaleNaN`).
-const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -98,40 +95,19 @@ fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Fail
                     let labels: Map<String, Value> =
                         series.labels.iter().map(|label| (label.name.clone(), Value::from(label.value.as_str()))).collect();
                     let mut line = json!({"labels": labels, "value": float::json(sample.value), "timestamp_ms": sample.timestamp});
-                    if sample.value.to_bits() == STALE_NAN {
+                    if sample.value.to_bits() == text::STALE_NAN {
                         line["stale"] = Value::from(true);
                     }
                     writeln!(out, "{line}")?;
                 }
                 Format::Text => {
                     let labels: Vec<_> = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
-                    writeln!(out, "{} {} {}", exposed(&labels), float::json(sample.value), sample.timestamp)?;
+                    writeln!(out, "{} {} {}", text::series(&labels), float::json(sample.value), sample.timestamp)?;
                 }
             }
         }
     }
     Ok(())
-}
-
-/// A series as the text format writes it, UTF-8 names quoted.
-fn exposed(labels: &[(&str, &str)]) -> String {
-    let plain = |name: &str, colon: bool| {
-        let letter = |c: char| c.is_ascii_alphabetic() || c == '_' || (colon && c == ':');
-        name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
-    };
-    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let quoted = |text: &str| format!("\"{}\"", escaped(text));
-    let name = labels.iter().find(|(name, _)| *name == "__name__").map_or("", |(_, value)| value);
-    let mut inside = Vec::new();
-    if !plain(name, true) {
-        inside.push(quoted(name));
-    }
-    for (label, value) in labels.iter().filter(|(label, _)| *label != "__name__") {
-        let label = if plain(label, false) { (*label).to_owned() } else { quoted(label) };
-        inside.push(format!("{label}={}", quoted(value)));
-    }
-    let braces = if inside.is_empty() { String::new() } else { format!("{{{}}}", inside.join(",")) };
-    format!("{}{braces}", if plain(name, true) { name } else { "" })
 }
 
 /// A file that answers like a target.

@@ -31,7 +31,7 @@ use crate::batch::Batch;
 use crate::config;
 
 /// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the name of a segment may be larger.
-const MAX_OBJECT: u64 = 64 << 20;
+pub(super) const MAX_OBJECT: u64 = 64 << 20;
 
 /// Bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,0 +1,211 @@
+//! `forwardctl spool drain`
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use amp_forwarder::report::{Ledger, Outcome, Report};
+use amp_forwarder::setup;
+use amp_forwarder::spool::inspect;
+use amp_forwarder::tick::{Forwarder, Live, Plan};
+use indicatif::ProgressBar;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use super::super::human::{bar, many};
+use super::{End, Failure, load};
+
+/// The lease is held for so long at once: the schedule's ticks wait meanwhile.
+const SLICE: Duration = Duration::from_secs(20);
+
+/// How long other ticks are waited for: the schedule's last a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+const POLL: Duration = Duration::from_secs(1);
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Ended {
+    /// Nothing is owed.
+    Drained,
+    /// What is owed does not get less.
+    Stuck,
+    /// Other ticks are at work.
+    Busy,
+    /// By a signal.
+    Stopped,
+    /// The spool cannot be used.
+    Failed,
+}
+
+/// All slices together.
+struct Drained {
+    ended: Ended,
+    slices: u64,
+    ledger: Ledger,
+    /// Of the last slice.
+    errors: Vec<String>,
+}
+
+pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let config = load(config).await?.config;
+    let store = setup::store(&config).await?;
+    let looked = inspect::state(&*store).await?;
+    let owed = looked.state.map(|state| state.backlog().samples).unwrap_or_default();
+    let mut forwarder = setup::forwarder(config).await?;
+    let live = Arc::new(Live::default());
+    let plan = Plan { drain_only: true, live: Some(Arc::clone(&live)), ..Plan::default() };
+    let bar = bar(owed, "samples", json);
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return Err(Failure::Failed("cannot listen for signals".to_owned()));
+    };
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let plan = Plan { stop: Some(stopping), ..plan };
+    let signals = async {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            // Nobody listens only when all is over.
+            let _ = stop.send(true);
+            bar.set_message("(stops after this slice; once more: at once)");
+        }
+    };
+    let drained = tokio::select! {
+        drained = drain(&mut forwarder, &plan, &bar) => drained,
+        () = signals => return Err(Failure::Failed("stopped in the middle of a slice: its lease ends by itself, and the next tick counts the backlog anew".to_owned())),
+        never = redraw(&bar, &live) => match never {},
+    };
+    bar.finish_and_clear();
+    if json {
+        let Drained { ended, slices, ledger, errors } = &drained;
+        println!("{}", json!({"outcome": ended, "slices": slices, "ledger": ledger, "errors": errors}));
+    } else {
+        drained.errors.iter().for_each(|error| eprintln!("{error}"));
+        println!("{}", told(&drained));
+    }
+    Ok(if drained.ended == Ended::Drained && drained.ledger.lost == 0 { End::Fine } else { End::Failed })
+}
+
+/// Slice after slice, until it is over one way or another.
+async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Drained {
+    let mut drained = Drained { ended: Ended::Drained, slices: 0, ledger: Ledger::default(), errors: Vec::new() };
+    let mut patient_until = Instant::now() + PATIENCE;
+    loop {
+        let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + SLICE), ..plan.clone() }).await;
+        if report.outcome == Outcome::Busy {
+            drained.errors = report.errors;
+            if plan.is_stopping() || Instant::now() >= patient_until {
+                drained.ended = if plan.is_stopping() { Ended::Stopped } else { Ended::Busy };
+                return drained;
+            }
+            bar.set_message("(waits for another tick)");
+            plan.sleep(POLL).await;
+            continue;
+        }
+        patient_until = Instant::now() + PATIENCE;
+        let ended = verdict(&report, plan.is_stopping());
+        drained.add(report);
+        let done = drained.ledger.owed_before.saturating_sub(drained.ledger.owed_after);
+        bar.set_length(drained.ledger.owed_before);
+        bar.set_position(done);
+        if let Some(ended) = ended {
+            drained.ended = ended;
+            return drained;
+        }
+    }
+}
+
+/// None: once more.
+fn verdict(report: &Report, stopping: bool) -> Option<Ended> {
+    let (before, after) = (report.ledger.owed_before, report.ledger.owed_after);
+    match report.outcome {
+        // It could not begin.
+        Outcome::Failed if before == 0 && after == 0 && !report.errors.is_empty() => Some(Ended::Failed),
+        _ if after == 0 => Some(Ended::Drained),
+        _ if after >= before => Some(Ended::Stuck),
+        _ if stopping => Some(Ended::Stopped),
+        _ => None,
+    }
+}
+
+impl Drained {
+    /// What one slice leaves is what the next one finds.
+    fn add(&mut self, report: Report) {
+        let owed_before = if self.slices == 0 { report.ledger.owed_before } else { self.ledger.owed_before };
+        let owed_after = report.ledger.owed_after;
+        self.ledger.add(&report.ledger);
+        self.ledger = Ledger { owed_before, owed_after, ..self.ledger };
+        self.slices += 1;
+        self.errors = report.errors;
+    }
+}
+
+async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
+    let mut often = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        often.tick().await;
+        let written = live.samples().1;
+        bar.set_position(written.min(bar.length().unwrap_or(written)));
+    }
+}
+
+fn told(drained: &Drained) -> String {
+    let Ledger { written, deduplicated, rejected, expired, lost, owed_after, .. } = drained.ledger;
+    let counts = [("written", written), ("deduplicated", deduplicated), ("rejected", rejected), ("expired", expired), ("lost", lost)];
+    let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{} {what}", many(*count, "sample"))).collect();
+    let counts = if counts.is_empty() { "nothing sent".to_owned() } else { counts.join(", ") };
+    let owed = many(owed_after, "sample");
+    match drained.ended {
+        Ended::Drained => format!("{counts}; nothing is owed any more"),
+        Ended::Stuck => format!("{counts}; {owed} still owed, and the remote takes none: see why above, then try again"),
+        Ended::Busy => format!("{counts}; other ticks hold the lease all the time: try again, or let them drain"),
+        Ended::Stopped => format!("{counts}; stopped, {owed} still owed"),
+        Ended::Failed => "the spool cannot be drained: see why above".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcome: Outcome, owed_before: u64, written: u64, errors: &[&str]) -> Report {
+        let ledger = Ledger { owed_before, written, owed_after: owed_before - written, ..Ledger::default() };
+        let errors = errors.iter().map(|error| (*error).to_owned()).collect();
+        let spool = amp_forwarder::report::SpoolReport::default();
+        Report {
+            outcome,
+            dry_run: false,
+            previous: None,
+            scrapes: Vec::new(),
+            ledger,
+            remotes: Vec::new(),
+            spool,
+            lag_ms: None,
+            duration_ms: 1,
+            errors,
+        }
+    }
+
+    #[test]
+    fn it_goes_on_while_it_gets_less() {
+        assert_eq!(verdict(&report(Outcome::Partial, 100, 30, &["429"]), false), None);
+        assert_eq!(verdict(&report(Outcome::Partial, 100, 30, &[]), true), Some(Ended::Stopped));
+        assert_eq!(verdict(&report(Outcome::Partial, 100, 0, &["503"]), false), Some(Ended::Stuck));
+        assert_eq!(verdict(&report(Outcome::Ok, 100, 100, &[]), false), Some(Ended::Drained));
+        assert_eq!(verdict(&report(Outcome::Ok, 0, 0, &[]), false), Some(Ended::Drained));
+        assert_eq!(verdict(&report(Outcome::Failed, 0, 0, &["spool: get …"]), false), Some(Ended::Failed));
+    }
+
+    #[test]
+    fn the_ledger_of_all_slices_balances() {
+        let mut drained = Drained { ended: Ended::Drained, slices: 0, ledger: Ledger::default(), errors: Vec::new() };
+        drained.add(report(Outcome::Partial, 100, 30, &[]));
+        drained.add(report(Outcome::Ok, 70, 70, &[]));
+        assert_eq!(drained.ledger, Ledger { owed_before: 100, written: 100, ..Ledger::default() });
+        assert!(drained.ledger.balances());
+    }
+}

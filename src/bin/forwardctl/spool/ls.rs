@@ -1,0 +1,88 @@
+//! `forwardctl spool ls`
+
+use amp_forwarder::spool::inspect::{Heap, Peeked, heaps, peek_all};
+use serde_json::{Value, json};
+
+use super::super::human::{age, bar, count, many, plain, size, table};
+use super::{End, Failure, Spool, Wanted};
+
+#[derive(clap::Args)]
+pub(in super::super) struct Arguments {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// A line for each object, too: what `spool show` takes
+    #[arg(long, short)]
+    long: bool,
+}
+
+pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let mut spool = Spool::list(&arguments.wanted, config).await?;
+    let bar = bar(spool.objects.len() as u64, "objects", json);
+    let peeked = peek_all(&*spool.store, std::mem::take(&mut spool.objects), || bar.inc(1)).await?;
+    bar.finish_and_clear();
+    let heaps = heaps(&peeked);
+    if json {
+        let mut told = json!({"address": spool.store.address(), "remotes": heaps});
+        if arguments.long {
+            told["objects"] = peeked.iter().map(object).collect();
+        }
+        println!("{told}");
+        return Ok(End::Fine);
+    }
+    if peeked.is_empty() {
+        println!("{}", spool.nothing().await?);
+        return Ok(End::Fine);
+    }
+    if arguments.long {
+        println!("{}", objects(&peeked));
+    }
+    print!("{}", summary(&heaps));
+    let unreadable = heaps.iter().map(|heap| heap.unreadable).sum();
+    if unreadable > 0 {
+        println!("{} cannot be read: `forwardctl spool verify` says why", many(unreadable, "object"));
+    }
+    Ok(End::Fine)
+}
+
+fn object(peeked: &Peeked) -> Value {
+    let (found, times) = (&peeked.found, peeked.times());
+    let mut told = json!({"key": found.key, "folder": found.folder, "remote": found.remote, "bytes": found.bytes});
+    match &peeked.entries {
+        Ok(entries) => {
+            told["batches"] = entries.len().into();
+            told["samples"] = peeked.samples().into();
+            told["oldest_ms"] = times.map(|(oldest, _)| oldest).into();
+            told["newest_ms"] = times.map(|(_, newest)| newest).into();
+        }
+        Err(error) => told["error"] = error.to_string().into(),
+    }
+    told
+}
+
+fn row(cells: [&str; 6]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+fn summary(heaps: &[Heap]) -> String {
+    let mut rows = vec![["FOLDER", "REMOTE", "OBJECTS", "SAMPLES", "SIZE", "OLDEST", "NEWEST"].map(str::to_owned).to_vec()];
+    rows.extend(heaps.iter().map(|heap| {
+        let (folder, remote) = (heap.folder.to_string(), plain(heap.remote.as_str()));
+        vec![folder, remote, count(heap.objects), count(heap.samples), size(heap.bytes), age(heap.oldest_ms), age(heap.newest_ms)]
+    }));
+    table(&rows)
+}
+
+fn objects(peeked: &[Peeked]) -> String {
+    let mut rows = vec![row(["KEY", "BATCHES", "SAMPLES", "SIZE", "OLDEST", "NEWEST"])];
+    rows.extend(peeked.iter().map(|object| {
+        let (key, size) = (plain(&object.found.key), size(object.found.bytes));
+        match (&object.entries, object.times()) {
+            (Ok(entries), times) => {
+                let (oldest, newest) = times.unzip();
+                vec![key, count(entries.len() as u64), count(object.samples()), size, age(oldest), age(newest)]
+            }
+            (Err(_), _) => row([&key, "?", "?", &size, "?", "?"]),
+        }
+    }));
+    table(&rows)
+}

@@ -1,0 +1,80 @@
+//! `forwardctl spool show`
+
+use amp_forwarder::batch::Batch;
+use amp_forwarder::spool::inspect::{self, Found};
+use amp_forwarder::spool::segment::Segment;
+use serde_json::json;
+
+use super::super::human::{age, count, many, plain, size, table, time};
+use super::{End, Failure, Spool, Wanted};
+
+#[derive(clap::Args)]
+pub(in super::super) struct Arguments {
+    /// A key as `spool ls --long` prints it, or its last part
+    name: String,
+}
+
+pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let spool = Spool::list(&Wanted { folder: None, remote: None }, config).await?;
+    let address = spool.store.address();
+    let wanted = arguments.name.strip_prefix(address).unwrap_or(&arguments.name).trim_start_matches('/');
+    let file = format!("/{wanted}");
+    let matching: Vec<_> = spool.objects.iter().filter(|object| object.key == wanted || object.key.ends_with(&file)).collect();
+    let found = match matching.as_slice() {
+        [found] => *found,
+        [] => return Err(Failure::Usage(format!("{address} has no object {wanted}; `forwardctl spool ls --long` lists them"))),
+        several => {
+            let keys: Vec<_> = several.iter().map(|object| plain(&object.key)).collect();
+            return Err(Failure::Usage(format!("{wanted} may be any of these: {}", keys.join(", "))));
+        }
+    };
+    match inspect::read(&*spool.store, &found.key).await? {
+        Ok(segment) if json => println!("{}", told(found, &segment)),
+        Ok(segment) => print!("{}", readable(found, &segment)),
+        Err(error) if json => {
+            println!(
+                "{}",
+                json!({"key": found.key, "folder": found.folder, "remote": found.remote, "bytes": found.bytes, "error": error.to_string()})
+            );
+            return Ok(End::Failed);
+        }
+        Err(error) => return Err(Failure::Failed(format!("spool: {}: {error}", plain(&found.key)))),
+    }
+    Ok(End::Fine)
+}
+
+fn samples(batches: &[Batch]) -> u64 {
+    batches.iter().map(|batch| u64::from(batch.samples)).sum()
+}
+
+fn told(found: &Found, segment: &Segment) -> serde_json::Value {
+    let batch = |(place, batch): (usize, &Batch)| {
+        json!({"place": place, "samples": batch.samples, "bytes": batch.body.len(), "uncompressed_bytes": batch.raw_len,
+            "oldest_ms": batch.min_ms, "newest_ms": batch.max_ms})
+    };
+    let name = found.name();
+    json!({
+        "key": found.key, "folder": found.folder, "remote": found.remote, "bytes": found.bytes,
+        "epoch": name.map(|name| name.epoch()), "scrape": name.map(|name| name.scrape()), "part": name.map(|name| name.part()),
+        "samples": samples(&segment.batches),
+        "batches": segment.batches.iter().enumerate().map(batch).collect::<Vec<_>>(),
+        "note": segment.note.as_ref().map(|note| json!({"status": note.status, "message": note.message})),
+    })
+}
+
+fn readable(found: &Found, segment: &Segment) -> String {
+    let mut text = format!("{}: {}, {}\n", plain(&found.key), many(samples(&segment.batches), "sample"), size(found.bytes));
+    if let Some(name) = found.name() {
+        text.push_str(&format!("part {} of scrape {} of epoch {}\n", name.part(), name.scrape(), name.epoch()));
+    }
+    if let Some(note) = &segment.note {
+        text.push_str(&format!("refused with {}: {}\n", note.status, plain(note.message.trim_end())));
+    }
+    let mut rows = vec![["BATCH", "SAMPLES", "SIZE", "UNCOMPRESSED", "OLDEST", "NEWEST", "AGE"].map(str::to_owned).to_vec()];
+    rows.extend(segment.batches.iter().enumerate().map(|(place, batch)| {
+        let (body, raw) = (size(batch.body.len() as u64), size(u64::from(batch.raw_len)));
+        let samples = count(u64::from(batch.samples));
+        vec![place.to_string(), samples, body, raw, time(batch.min_ms), time(batch.max_ms), age(Some(batch.min_ms))]
+    }));
+    format!("{text}\n{}", table(&rows))
+}

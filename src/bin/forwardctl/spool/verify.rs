@@ -1,0 +1,46 @@
+//! `forwardctl spool verify`
+
+use amp_forwarder::spool::inspect;
+use amp_forwarder::spool::store::Kind;
+use serde_json::json;
+
+use super::super::human::{bar, many, plain, size};
+use super::{End, Failure, Spool, Wanted};
+
+pub(super) async fn run(wanted: &Wanted, config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let spool = Spool::list(wanted, config).await?;
+    if spool.objects.is_empty() && !json {
+        println!("{}", spool.nothing().await?);
+        return Ok(End::Fine);
+    }
+    let bar = bar(spool.objects.len() as u64, "objects", json);
+    let (mut objects, mut bytes, mut damaged) = (0, 0, Vec::new());
+    for found in &spool.objects {
+        match inspect::read(&*spool.store, &found.key).await {
+            Ok(read) => {
+                objects += 1;
+                bytes += found.bytes;
+                if let Err(error) = read {
+                    if !json {
+                        bar.suspend(|| println!("{}: {error}", plain(&found.key)));
+                    }
+                    damaged.push(json!({"key": found.key, "bytes": found.bytes, "error": error.to_string()}));
+                }
+            }
+            // Delivered meanwhile.
+            Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let end = if damaged.is_empty() { End::Fine } else { End::Failed };
+    if json {
+        println!("{}", json!({"address": spool.store.address(), "objects": objects, "bytes": bytes, "damaged": damaged}));
+    } else if damaged.is_empty() {
+        println!("{} ({}) are as they were written", many(objects, "object"), size(bytes));
+    } else {
+        println!("{} of {} cannot be read", damaged.len(), many(objects, "object"));
+    }
+    Ok(end)
+}

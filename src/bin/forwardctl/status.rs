@@ -1,0 +1,89 @@
+//! `forwardctl status`
+
+use amp_forwarder::setup;
+use amp_forwarder::status::{JobStatus, LeaseStatus, Status};
+use amp_forwarder::time::{Clock, SystemClock};
+use serde_json::json;
+
+use super::human::{age, count, many, plain, size, span, table, time};
+use super::{End, Failure, load};
+
+pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let config = load(config).await?.config;
+    let store = setup::store(&config).await?;
+    let status = Status::look(&config, &*store, SystemClock.now_ms()).await?;
+    if json {
+        println!("{}", json!(status));
+    } else {
+        print!("{}", told(&status));
+    }
+    Ok(End::Fine)
+}
+
+fn told(status: &Status) -> String {
+    let spool = &status.spool;
+    if !spool.exists {
+        return format!("spool    {}: there is none yet; the first tick makes it\n", spool.address);
+    }
+    let backlog = &spool.backlog;
+    let owed = if backlog.segments == 0 {
+        "nothing is owed".to_owned()
+    } else {
+        let (samples, segments) = (many(backlog.samples, "sample"), many(backlog.segments, "segment"));
+        format!("{samples} in {segments}, {}, the oldest {} old", size(backlog.bytes), age(backlog.oldest_ms))
+    };
+    let lease = lease(&spool.lease, status.time_ms);
+    format!(
+        "spool    {}\nlease    {lease}\nbacklog  {owed}\n\n{}\n{}",
+        spool.address,
+        table(&remotes(status)),
+        table(&status.jobs.iter().fold(vec![heading(&["JOB", "LAST SLOT", "REMOTE", "WATERMARK"])], jobs))
+    )
+}
+
+fn lease(lease: &LeaseStatus, now_ms: i64) -> String {
+    match lease {
+        LeaseStatus::Free => "free".to_owned(),
+        LeaseStatus::Held(lease) => {
+            let left = span(lease.until_ms - now_ms);
+            format!("held by {} (epoch {}) for up to {left}; the figures are those of the release before", plain(&lease.nonce), lease.epoch)
+        }
+        LeaseStatus::Ended(lease) => {
+            let ago = span(now_ms - lease.until_ms);
+            format!("not released by {} (epoch {}), ended {ago} ago: the next tick counts the backlog anew", plain(&lease.nonce), lease.epoch)
+        }
+    }
+}
+
+fn heading(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// What the configuration does not name is marked.
+fn marked(name: &str, configured: bool) -> String {
+    if configured { name.to_owned() } else { format!("{} (not configured)", plain(name)) }
+}
+
+fn remotes(status: &Status) -> Vec<Vec<String>> {
+    let row = |remote: &amp_forwarder::status::RemoteStatus| {
+        let backlog = &remote.backlog;
+        let name = marked(remote.remote.as_str(), remote.configured);
+        vec![name, count(backlog.segments), count(backlog.samples), size(backlog.bytes), age(backlog.oldest_ms)]
+    };
+    let heading = heading(&["REMOTE", "SEGMENTS", "SAMPLES", "SIZE", "OLDEST"]);
+    [heading].into_iter().chain(status.remotes.iter().map(row)).collect()
+}
+
+fn jobs(mut rows: Vec<Vec<String>>, job: &JobStatus) -> Vec<Vec<String>> {
+    let moment = |ms: i64| format!("{} ({} ago)", time(ms), age(Some(ms)));
+    let name = marked(&job.job, job.configured);
+    let slot = job.last_slot_ms.map_or("-".to_owned(), moment);
+    if job.watermarks.is_empty() {
+        rows.push(vec![name, slot, "-".to_owned(), "-".to_owned()]);
+        return rows;
+    }
+    for (remote, watermark) in &job.watermarks {
+        rows.push(vec![name.clone(), slot.clone(), plain(remote.as_str()), moment(*watermark)]);
+    }
+    rows
+}

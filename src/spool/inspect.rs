@@ -1,0 +1,291 @@
+//! Looking into a spool without the lease: nothing here writes, and whoever holds the lease goes on meanwhile. What was listed may be gone when
+//! it is read.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::lease::LookError;
+use super::name::{Folder, RemoteDir, SegmentName};
+use super::outbox::MAX_OBJECT;
+use super::retry::{Pause, fetch, list_all, try_until};
+use super::segment::{self, Entry, Segment, SegmentError};
+use super::state::{KEY, MAX_BYTES, State, StateError};
+use super::store::{Answer, Kind, Store, StoreError, StoreTime};
+
+/// How long a call is repeated while its failures may pass.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Objects that are looked into at once.
+const PEEKS: usize = 16;
+
+/// What the index of a segment of some dozens of batches takes.
+const PEEK: u64 = segment::peek_bytes(256) as u64;
+
+fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// `state.json`, and what the store's clock showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// None when nothing has used the spool yet.
+    pub state: Option<State>,
+    /// None when the store did not tell.
+    pub time: Option<StoreTime>,
+}
+
+/// Reads the state.
+///
+/// # Errors
+/// [`LookError`].
+pub async fn state(store: &dyn Store) -> Result<Looked, LookError> {
+    let deadline = deadline();
+    let mut pause = Pause::default();
+    loop {
+        match store.get(KEY, MAX_BYTES, try_until(deadline)).await {
+            Ok(Answer { value: object, time }) if object.is_whole() => {
+                return Ok(Looked { state: Some(State::read(&object.bytes)?), time: Some(time) });
+            }
+            Ok(Answer { value: object, .. }) => return Err(StateError::Malformed(format!("it has {} bytes", object.size)).into()),
+            Err(error) if error.kind == Kind::NotFound => return Ok(Looked { state: None, time: error.time }),
+            Err(error) if error.kind.is_passing() && pause.pause(deadline).await => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// An object in one of the folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Relative to the spool.
+    pub key: String,
+    /// Of which folder.
+    pub folder: Folder,
+    /// Of which remote.
+    pub remote: RemoteDir,
+    /// Size.
+    pub bytes: u64,
+}
+
+/// Which objects are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// None: all.
+    pub folder: Option<Folder>,
+    /// None: all.
+    pub remote: Option<RemoteDir>,
+}
+
+/// The objects of the folders, in the order of the queue. What bears no name of ours counts as well: the next tick moves it out of the way.
+///
+/// # Errors
+/// The store is down.
+pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Found>, StoreError> {
+    let mut all = Vec::new();
+    for folder in Folder::ALL.into_iter().filter(|folder| filter.folder.is_none_or(|wanted| wanted == *folder)) {
+        let prefix = filter.remote.as_ref().map_or_else(|| folder.prefix(), |remote| remote.prefix(folder));
+        for listed in list_all(store, &prefix, deadline()).await? {
+            let rest = listed.key.strip_prefix(&folder.prefix()).unwrap_or_default();
+            let remote = RemoteDir::found(rest.split_once('/').map_or("", |(remote, _)| remote));
+            all.push(Found { folder, remote, bytes: listed.size, key: listed.key });
+        }
+    }
+    Ok(all)
+}
+
+impl Found {
+    /// The segment's place in the order of its remote, if it bears the name of one.
+    #[must_use]
+    pub fn name(&self) -> Option<SegmentName> {
+        SegmentName::parse(self.key.rsplit('/').next()?)
+    }
+}
+
+/// What the index of an object says.
+///
+/// # Errors
+/// The store is down, or the object is gone by now ([`Kind::NotFound`]); within: it is no segment that can be read.
+pub async fn peek(store: &dyn Store, key: &str) -> Result<Result<Vec<Entry>, SegmentError>, StoreError> {
+    let mut most = PEEK;
+    loop {
+        let object = fetch(store, key, most, deadline()).await?;
+        match segment::peek(&object.bytes) {
+            Err(SegmentError::Truncated { expected, .. }) if !object.is_whole() && expected > most && expected <= MAX_OBJECT => most = expected,
+            peeked => return Ok(peeked),
+        }
+    }
+}
+
+/// A whole object, every byte of it checked.
+///
+/// # Errors
+/// As [`peek`].
+pub async fn read(store: &dyn Store, key: &str) -> Result<Result<Segment, SegmentError>, StoreError> {
+    let object = fetch(store, key, MAX_OBJECT, deadline()).await?;
+    Ok(segment::read(&object.bytes))
+}
+
+/// An object with what its index says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peeked {
+    /// Which.
+    pub found: Found,
+    /// Its batches, or why that cannot be told.
+    pub entries: Result<Vec<Entry>, SegmentError>,
+}
+
+impl Peeked {
+    /// Of all batches, answered or not.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.entries.iter().flatten().map(|entry| u64::from(entry.samples)).sum()
+    }
+
+    /// Oldest and newest timestamp.
+    #[must_use]
+    pub fn times(&self) -> Option<(i64, i64)> {
+        let entries = self.entries.as_ref().ok()?;
+        Some((entries.iter().map(|entry| entry.min_ms).min()?, entries.iter().map(|entry| entry.max_ms).max()?))
+    }
+}
+
+/// Looks into these objects, several at once; `seen` is called for each. Those that are gone by now are left out.
+///
+/// # Errors
+/// The store is down.
+pub async fn peek_all(store: &dyn Store, objects: Vec<Found>, seen: impl Fn()) -> Result<Vec<Peeked>, StoreError> {
+    let mut peeks = stream::iter(objects).map(|found| async move { (peek(store, &found.key).await, found) }).buffered(PEEKS);
+    let mut all = Vec::new();
+    while let Some((peeked, found)) = peeks.next().await {
+        seen();
+        match peeked {
+            Ok(entries) => all.push(Peeked { found, entries }),
+            Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+/// What a folder holds for a remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Heap {
+    /// Which.
+    pub folder: Folder,
+    /// Which.
+    pub remote: RemoteDir,
+    /// Objects.
+    pub objects: u64,
+    /// Those of them whose index cannot be read.
+    pub unreadable: u64,
+    /// Samples in the others, answered or not.
+    pub samples: u64,
+    /// Bytes of all objects.
+    pub bytes: u64,
+    /// Oldest timestamp.
+    pub oldest_ms: Option<i64>,
+    /// Newest timestamp.
+    pub newest_ms: Option<i64>,
+}
+
+/// Adds up by folder and remote, in this order.
+#[must_use]
+pub fn heaps(peeked: &[Peeked]) -> Vec<Heap> {
+    let mut heaps: BTreeMap<(Folder, RemoteDir), Heap> = BTreeMap::new();
+    for object in peeked {
+        let (folder, remote) = (object.found.folder, object.found.remote.clone());
+        let empty = Heap { folder, remote: remote.clone(), objects: 0, unreadable: 0, samples: 0, bytes: 0, oldest_ms: None, newest_ms: None };
+        let heap = heaps.entry((folder, remote)).or_insert(empty);
+        heap.objects += 1;
+        heap.unreadable += u64::from(object.entries.is_err());
+        heap.samples += object.samples();
+        heap.bytes += object.found.bytes;
+        if let Some((oldest, newest)) = object.times() {
+            heap.oldest_ms = Some(heap.oldest_ms.map_or(oldest, |known| known.min(oldest)));
+            heap.newest_ms = Some(heap.newest_ms.map_or(newest, |known| known.max(newest)));
+        }
+    }
+    heaps.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::spool::store::memory::MemoryStore;
+    use crate::time::TokioClock;
+
+    fn store() -> MemoryStore {
+        MemoryStore::new(Arc::new(TokioClock::starting_at(0)))
+    }
+
+    fn segment(samples: &[u32]) -> Bytes {
+        let batch = |samples: &u32| Batch {
+            body: Bytes::from(vec![7; 9]),
+            samples: *samples,
+            raw_len: 9,
+            min_ms: 1_000,
+            max_ms: 1_000 + i64::from(*samples),
+        };
+        segment::write(&samples.iter().map(batch).collect::<Vec<_>>(), None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heaps_are_by_folder_and_remote_and_count_what_cannot_be_read() {
+        let store = store();
+        store.plant("segments/b/0000000001-00000001-0000.seg", segment(&[3, 4]));
+        store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[5]));
+        store.plant("segments/a/0000000001-00000002-0000.seg", Bytes::from_static(b"something else"));
+        store.plant("expired/a/0000000001-00000000-0000.seg", segment(&[9]));
+        let peeked = peek_all(&store, list(&store, &Filter::default()).await.unwrap(), || {}).await.unwrap();
+        let told: Vec<_> = heaps(&peeked)
+            .into_iter()
+            .map(|heap| (heap.folder, heap.remote.to_string(), heap.objects, heap.unreadable, heap.samples, heap.newest_ms))
+            .collect();
+        let expected = [
+            (Folder::Segments, "a".to_owned(), 2, 1, 5, Some(1_005)),
+            (Folder::Segments, "b".to_owned(), 1, 0, 7, Some(1_004)),
+            (Folder::Expired, "a".to_owned(), 1, 0, 9, Some(1_009)),
+        ];
+        assert_eq!(told, expected);
+        let filter = Filter { folder: Some(Folder::Segments), remote: Some(RemoteDir::new("b")) };
+        assert_eq!(list(&store, &filter).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_index_is_read_to_its_end() {
+        let store = store();
+        store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[1; 3_000]));
+        let found = list(&store, &Filter::default()).await.unwrap().remove(0);
+        assert!(found.bytes > PEEK && found.name().is_some());
+        assert_eq!(peek(&store, &found.key).await.unwrap().unwrap().len(), 3_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_deleted_meanwhile_is_left_out() {
+        let store = store();
+        store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[1]));
+        let mut listed = list(&store, &Filter::default()).await.unwrap();
+        let gone = Found { key: "segments/a/0000000001-00000000-0000.seg".to_owned(), ..listed[0].clone() };
+        listed.insert(0, gone);
+        assert_eq!(peek_all(&store, listed, || {}).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_state_is_none_or_usable_or_an_error_that_says_why() {
+        let store = store();
+        assert_eq!(state(&store).await.unwrap().state, None);
+        store.plant(KEY, Bytes::from_static(br#"{"version":1,"epoch":3}"#));
+        assert_eq!(state(&store).await.unwrap().state.unwrap().epoch, 3);
+        store.plant(KEY, Bytes::from_static(br#"{"version":2}"#));
+        assert!(matches!(state(&store).await, Err(LookError::State(StateError::Newer(2)))));
+    }
+}
