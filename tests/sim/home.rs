@@ -57,6 +57,14 @@ pub(crate) struct Target {
     pub(crate) body_limit: u64,
 }
 
+impl Target {
+    /// Whether these lines and so many more fail the scrape.
+    fn is_over_limit(&self, lines: &[Line], more: usize) -> bool {
+        let limited = lines.iter().filter(|line| line.limited).count() + more;
+        self.sample_limit > 0 && limited as u64 > self.sample_limit
+    }
+}
+
 /// A sample that was shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line {
@@ -65,6 +73,8 @@ pub(crate) struct Line {
     pub(crate) bits: u64,
     /// Further ahead than Prometheus takes.
     pub(crate) too_far_ahead: bool,
+    /// `sample_limit` counts it: a repeated series without a timestamp is dropped before.
+    limited: bool,
 }
 
 /// One scrape, as the home saw it.
@@ -214,13 +224,15 @@ impl HomeModel {
             if rotated > 0 {
                 self.world.hit(Event::HomeOtherOrder);
             }
+            let mut again = false;
             let mut show = |timestamp_ms: i64, value: f64| {
                 let taken = if honored { timestamp_ms } else { start_ms };
                 let too_far_ahead = taken > start_ms + MAX_AHEAD_MS;
                 if too_far_ahead {
                     self.world.hit(Event::HomeTooFarAhead);
                 }
-                lines.push(Line { key, timestamp_ms: taken, bits: value.to_bits(), too_far_ahead });
+                let limited = honored || !std::mem::replace(&mut again, true);
+                lines.push(Line { key, timestamp_ms: taken, bits: value.to_bits(), too_far_ahead, limited });
                 texts.push(series.line(value, series.has_timestamp.then_some(timestamp_ms), rotated));
             };
             let at_time = |timestamp_ms: i64| series.value(if honored { timestamp_ms } else { start_ms });
@@ -258,7 +270,7 @@ impl HomeModel {
     /// The scrape is over: what it may have committed is known from now on.
     fn ended(&self, open: &Open) {
         let target = &self.targets[open.target];
-        let over_limit = target.sample_limit > 0 && open.lines.len() as u64 > target.sample_limit;
+        let over_limit = open.over_sample_limit || target.is_over_limit(&open.lines, 0);
         if over_limit && open.at_end {
             self.world.hit(Event::SampleLimit);
         }
@@ -311,6 +323,8 @@ struct Open {
     at_end: bool,
     must_fail: bool,
     over_body_limit: bool,
+    /// By a line that is not among `lines`.
+    over_sample_limit: bool,
     faultless: bool,
 }
 
@@ -346,6 +360,7 @@ impl Home for HomeHandle {
                 at_end: false,
                 must_fail: false,
                 over_body_limit: false,
+                over_sample_limit: false,
                 faultless: matches!(fault, Fault::None | Fault::Slow | Fault::Truncated | Fault::Empty) && request.timeout >= Duration::from_secs(1),
             };
             let latency = Duration::from_millis(lock(&home.state).rng.u64(0..50));
@@ -377,7 +392,10 @@ impl Home for HomeHandle {
                     good = rng.usize(0..=good);
                     let wrong = if fault == Fault::Malformed { MALFORMED[rng.usize(0..MALFORMED.len())] } else { "foo{a=\"1\",a=\"2\"} 1\n" };
                     texts.insert(good, wrong.to_owned());
-                    open.must_fail = true;
+                    // Labels are looked at when the sample is stored, and beyond the limit none is (scrape/target.go limitAppender).
+                    open.over_sample_limit = fault == Fault::LabelTwice && home.targets[at].is_over_limit(&open.lines[..good], 1);
+                    open.must_fail = !open.over_sample_limit;
+                    open.exact = !open.over_sample_limit;
                 }
                 Fault::Truncated => {
                     good = rng.usize(0..=good);
