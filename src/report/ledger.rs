@@ -60,7 +60,14 @@ impl Ledger {
         self.entered() == self.ended()
     }
 
-    /// Adds another remote's, or another tick's between whose ends nothing is owed.
+    /// Adds the next tick's: what one leaves is what the next one finds.
+    pub fn follow(&mut self, next: &Self) {
+        let owed_before = (self.owed_before + next.owed_before).saturating_sub(self.owed_after);
+        self.add(next);
+        (self.owed_before, self.owed_after) = (owed_before, next.owed_after);
+    }
+
+    /// Adds another remote's.
     pub fn add(&mut self, other: &Self) {
         let Self { owed_before, scraped, backfilled, filtered, unchanged, rolled_back, written, deduplicated, rejected, expired, lost, owed_after } =
             other;
@@ -76,5 +83,21 @@ impl Ledger {
         self.expired += expired;
         self.lost += lost;
         self.owed_after += owed_after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_owed_between_ticks_counts_once() {
+        let first = Ledger { owed_before: 70, scraped: 30, written: 20, owed_after: 80, ..Ledger::default() };
+        let second = Ledger { owed_before: 80, written: 75, owed_after: 5, ..Ledger::default() };
+        let mut all = Ledger::default();
+        all.follow(&first);
+        all.follow(&second);
+        assert_eq!(all, Ledger { owed_before: 70, scraped: 30, written: 95, owed_after: 5, ..Ledger::default() });
+        assert!(all.balances());
     }
 }

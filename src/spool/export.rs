@@ -128,10 +128,10 @@ impl Export {
     /// `out`, or the temporary file. What was written then lacks its last line, and promtool refuses it.
     pub fn finish(mut self, out: &mut impl Write) -> io::Result<Written> {
         let mut written = Written { left_out: self.left_out, ..Written::default() };
-        let memory: Box<dyn Iterator<Item = io::Result<Point>>> = Box::new(points(sorted(std::mem::take(&mut self.sorting))).map(Ok));
+        let memory: Source<'_> = Box::new(points(sorted(std::mem::take(&mut self.sorting))).map(Ok));
         let runs = self.runs.as_ref().map(Runs::read).unwrap_or_default();
         // In the order in which they were added: of what is repeated, the first one stays.
-        let sources = runs.into_iter().map(|run| Box::new(run) as Box<dyn Iterator<Item = io::Result<Point>>>).chain([memory]);
+        let sources = runs.into_iter().map(|run| Box::new(run) as Source<'_>).chain([memory]);
         let mut last: Option<Point> = None;
         for point in Merge::new(sources.collect())? {
             let point = point?;
@@ -269,15 +269,21 @@ impl Iterator for Run<'_> {
     }
 }
 
+/// Points in order.
+type Source<'a> = Box<dyn Iterator<Item = io::Result<Point>> + 'a>;
+
+/// Series, timestamp, source and value: the order of the merge.
+type Next = (Rc<Series>, i64, usize, u64);
+
 /// Sorted sources, merged.
 struct Merge<'a> {
-    sources: Vec<Box<dyn Iterator<Item = io::Result<Point>> + 'a>>,
-    /// The next of each: series, timestamp, source, value.
-    next: BinaryHeap<Reverse<(Rc<Series>, i64, usize, u64)>>,
+    sources: Vec<Source<'a>>,
+    /// The next one of each.
+    next: BinaryHeap<Reverse<Next>>,
 }
 
 impl<'a> Merge<'a> {
-    fn new(sources: Vec<Box<dyn Iterator<Item = io::Result<Point>> + 'a>>) -> io::Result<Self> {
+    fn new(sources: Vec<Source<'a>>) -> io::Result<Self> {
         let mut merge = Self { next: BinaryHeap::with_capacity(sources.len()), sources };
         (0..merge.sources.len()).try_for_each(|source| merge.pull(source))?;
         Ok(merge)
@@ -306,7 +312,7 @@ impl Iterator for Merge<'_> {
 fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let size = ms.unsigned_abs();
-    let plain = if size % 1000 == 0 { format!("{sign}{}", size / 1000) } else { format!("{sign}{}.{:03}", size / 1000, size % 1000) };
+    let plain = if size.is_multiple_of(1000) { format!("{sign}{}", size / 1000) } else { format!("{sign}{}.{:03}", size / 1000, size % 1000) };
     let read_back = |text: &str| text.parse::<f64>().is_ok_and(|seconds| (seconds * 1000.0) as i64 == ms);
     if read_back(&plain) {
         return plain;

@@ -50,6 +50,7 @@ async fn each_sample_event_is_answered() {
     let status = running.tick(include_str!("../../events/status.json"), AMPLE).await;
     assert_eq!(status["jobs"][0]["job"], "federate");
     assert!(status["jobs"][0]["last_slot_ms"].as_i64().unwrap() > now_ms() - 120_000, "{status}");
+    assert_eq!((&status["spool"]["lease"]["state"], &status["remotes"][0]["samples"]), (&json!("free"), &json!(0)), "{status}");
 
     let check = running.tick(include_str!("../../events/check.json"), AMPLE).await;
     assert_eq!(check["ok"], true, "{check}");

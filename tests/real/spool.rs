@@ -170,13 +170,18 @@ async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warm_tick_makes_two_requests_and_a_cold_one_three() {
     let world = World::new(250).await;
-    let (get, put) = (format!("GET {STATE}"), format!("PUT {STATE}"));
+    let (get, list, put) = (format!("GET {STATE}"), "GET /spool/".to_owned(), format!("PUT {STATE}"));
     for process in 0..2 {
         let running = world.start(&world.config()).await;
         for tick in 0..3 {
             let report = running.tick(FORWARD, AMPLE).await;
             assert_eq!(report["outcome"], "ok", "{report}");
-            let expected = if tick == 0 { vec![&get, &put, &put] } else { vec![&put, &put] };
+            let expected = match (process, tick) {
+                // Without a state there may be segments of an earlier one: the very first tick looks.
+                (0, 0) => vec![&get, &list, &put, &put],
+                (_, 0) => vec![&get, &put, &put],
+                _ => vec![&put, &put],
+            };
             assert_eq!(world.way.take().iter().collect::<Vec<_>>(), expected, "process {process}, tick {tick}");
         }
     }

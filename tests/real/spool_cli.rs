@@ -210,6 +210,8 @@ async fn blocks(folder: &Path, metrics: &Path) -> BTreeMap<String, Vec<(String, 
     let data = folder.join("data");
     let made = Command::new(&promtool).args(["tsdb", "create-blocks-from", "openmetrics"]).args([metrics, &data]).output().await.unwrap();
     assert!(made.status.success(), "{made:?}");
+    // `dump` wants a whole database.
+    std::fs::create_dir(data.join("wal")).unwrap();
     let dumped = Command::new(&promtool).args(["tsdb", "dump"]).arg(&data).output().await.unwrap();
     assert!(dumped.status.success(), "{dumped:?}");
     let mut series = BTreeMap::<_, Vec<_>>::new();

@@ -70,7 +70,7 @@ async fn ticks(forwarder: &mut Forwarder, arguments: &Arguments, plan: &Plan, js
     let mut ledger = Ledger::default();
     loop {
         let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + if arguments.once { ONCE } else { TICK }), ..plan.clone() }).await;
-        ledger.add(&report.ledger);
+        ledger.follow(&report.ledger);
         // A scrape that failed is history once another succeeds; samples that were lost are not.
         let failed = report.outcome == Outcome::Failed || (arguments.once && report.outcome == Outcome::Busy) || ledger.lost > 0;
         show(&report, json);
@@ -145,7 +145,7 @@ fn summary(ledger: &Ledger) -> String {
         ("rejected", ledger.rejected),
         ("expired", ledger.expired),
         ("lost", ledger.lost),
-        ("owed", ledger.owed_after),
+        ("still owed", ledger.owed_after),
     ];
     let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
     let balance = if ledger.balances() { "" } else { " (the ledger does not balance: this is a bug)" };

@@ -81,7 +81,9 @@ impl Work {
         let failure = |kind| StoreError::new(kind, self.op, self.path.display().to_string(), error.to_string());
         match error.kind() {
             ErrorKind::NotFound => failure(Kind::NotFound),
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => failure(Kind::Denied).hint("let this user write to the spool's directory"),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                failure(Kind::Denied).hint("let this user read and write the spool's directory")
+            }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 failure(Kind::Full).hint("make room, or lower forwarder.spool.max_bytes")
             }

@@ -38,7 +38,7 @@ pub(super) async fn run(wanted: &Wanted, config: Option<&str>, json: bool) -> Re
     if json {
         println!("{}", json!({"address": spool.store.address(), "objects": objects, "bytes": bytes, "damaged": damaged}));
     } else if damaged.is_empty() {
-        println!("{} ({}) are as they were written", many(objects, "object"), size(bytes));
+        println!("every checksum holds: {}, {}", many(objects, "object"), size(bytes));
     } else {
         println!("{} of {} cannot be read", damaged.len(), many(objects, "object"));
     }
