@@ -41,6 +41,8 @@ pub(crate) struct Checks {
     counted: Vec<HashSet<(Key, i64)>>,
     /// Newest timestamp that this process was shown of each series.
     newest: HashMap<Key, i64>,
+    /// For each remote: series whose newest sample must be sent once more when it is shown again, because a tick lost some.
+    again: Vec<HashSet<Key>>,
 }
 
 impl Checks {
@@ -55,12 +57,14 @@ impl Checks {
             clock_moved: false,
             counted: vec![HashSet::new(); scenario.receivers.len()],
             newest: HashMap::new(),
+            again: vec![HashSet::new(); scenario.receivers.len()],
         }
     }
 
     /// The process is a new one.
     pub(crate) fn cold(&mut self) {
         self.newest.clear();
+        self.again.iter_mut().for_each(HashSet::clear);
         self.slots.cold();
     }
 
@@ -117,7 +121,7 @@ impl Checks {
             if !remote.ledger.balances() {
                 found("ledger", format!("{} does not balance: {:?}", remote.remote, remote.ledger));
             }
-            self.entered(world, ticked, &remote.ledger);
+            self.entered(world, ticked, index);
             self.answers(world, ticked, index);
         }
         if total != *ledger {
@@ -130,10 +134,11 @@ impl Checks {
             self.arrived(world, home, receivers, ticked);
         }
         outcome(world, ticked);
-        for (remote, receiver) in report.remotes.iter().zip(receivers) {
-            // What was sent is forgotten: it may come again.
+        for ((remote, receiver), again) in report.remotes.iter().zip(receivers).zip(&mut self.again) {
+            // What was sent is forgotten: it comes again.
             if remote.ledger.lost > 0 {
                 receiver.forgotten(false);
+                again.extend(self.newest.keys());
             }
         }
     }
@@ -166,7 +171,8 @@ impl Checks {
     }
 
     /// What came in is what was shown, and what was new of it was taken.
-    fn entered(&self, world: &World, ticked: &Ticked<'_>, ledger: &Ledger) {
+    fn entered(&self, world: &World, ticked: &Ticked<'_>, index: usize) {
+        let ledger = &ticked.report.remotes[index].ledger;
         let own = (ticked.shown.len() * OWN.len()) as u64;
         let lines = |whole: bool| ticked.shown.iter().filter(|shown| shown.whole == whole).map(|shown| shown.lines.len() as u64).sum::<u64>();
         let exact = !self.tight_memory && ticked.shown.iter().all(|shown| shown.exact);
@@ -184,10 +190,12 @@ impl Checks {
             world.found("filtered", format!("{ledger:?}"));
         }
         let mut newest = self.newest.clone();
+        let mut again = if ticked.tick.kind == Kind::DryRun { HashSet::new() } else { self.again[index].clone() };
         let mut fresh = 0;
         for line in ticked.shown.iter().filter(|shown| shown.whole).flat_map(|shown| &shown.lines).filter(|line| !line.too_far_ahead) {
             let before = newest.entry(line.key).or_insert(i64::MIN);
-            fresh += u64::from(line.timestamp_ms > *before);
+            let repeats = again.remove(&line.key) && line.timestamp_ms == *before;
+            fresh += u64::from(line.timestamp_ms > *before || repeats);
             *before = line.timestamp_ms.max(*before);
         }
         let taken = ledger.scraped - ledger.rolled_back - ledger.filtered - ledger.unchanged;
@@ -221,6 +229,9 @@ impl Checks {
                 expected.push((line.key, line.timestamp_ms));
                 let newest = self.newest.entry(line.key).or_insert(i64::MIN);
                 *newest = line.timestamp_ms.max(*newest);
+                self.again.iter_mut().for_each(|again| {
+                    again.remove(&line.key);
+                });
             }
         }
         for ((receiver, counted), remote) in receivers.iter().zip(&mut self.counted).zip(&ticked.report.remotes) {

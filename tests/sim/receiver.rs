@@ -151,6 +151,11 @@ impl Receiver {
         }
     }
 
+    /// Times of the forwarder's own may go back.
+    pub(crate) fn clock_moved(&self) {
+        lock(&self.state).accepted.clear();
+    }
+
     /// A request arrives: everything that must be true of it.
     fn arrive(&self, request: &PostRequest<'_>) -> (u64, Vec<Sample>, usize) {
         let found = |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));

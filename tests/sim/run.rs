@@ -108,6 +108,11 @@ impl Run {
                     self.world.hit(if ms < 0 { Event::ClockBack } else { Event::ClockForward });
                     self.world.set_skew(ms);
                     self.checks.clock_moved();
+                    // A series without timestamps that was away for long is a new one, whose time is the clock's.
+                    let untimed = self.scenario.home.odd_times || self.scenario.config.scrape_configs.iter().any(|job| !job.honor_timestamps);
+                    if untimed {
+                        self.receivers.iter().for_each(|receiver| receiver.clock_moved());
+                    }
                 }
             }
             let wait = self.scenario.start_ms + tick.at_ms + thawed_ms - self.world.now_ms();

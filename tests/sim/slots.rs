@@ -122,7 +122,7 @@ impl Slots {
                 let enough = AT_FIRST_MS.max(2 * job.longest_ms) + 1;
                 while interval * self.divisor < 60_000 && next < ticked.start_ms + 60_000 && next + enough <= until_ms && next < stop_ms {
                     let served = scrapes.iter().any(|(start, _)| slot(*start) == next) || last_slot.is_some_and(|last| next <= last);
-                    let passed = scrapes.iter().any(|(start, end)| *start < next && *end >= next + interval);
+                    let passed = scrapes.iter().any(|(start, end)| *start < next && *end >= stop_ms.min(next + interval));
                     if !served && !passed {
                         found(format!("slot {next} was left out: {scrapes:?}, longest {}", job.longest_ms));
                     }
