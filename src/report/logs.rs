@@ -5,10 +5,11 @@ use tracing_subscriber::prelude::*;
 
 /// The level that is asked for: `AWS_LAMBDA_LOG_LEVEL`, else `RUST_LOG`, else INFO.
 ///
-/// `RUST_LOG` may name targets (`amp_forwarder=debug,hyper=info`). Libraries are heard from WARN on unless they are named.
+/// `RUST_LOG` may name targets (`amp_forwarder=debug,hyper=info`). Libraries are heard from ERROR on unless they are named: what their
+/// warnings mean to us, our own errors say.
 fn filter(get: &dyn Fn(&str) -> Option<String>) -> Targets {
     let ours = |level: LevelFilter| {
-        Targets::new().with_default(level.min(LevelFilter::WARN)).with_targets([("amp_forwarder", level), ("forwardctl", level)])
+        Targets::new().with_default(level.min(LevelFilter::ERROR)).with_targets([("amp_forwarder", level), ("forwardctl", level)])
     };
     if let Some(level) = get("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level_of(&level)) {
         return ours(level);

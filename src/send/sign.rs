@@ -84,6 +84,8 @@ impl Signer {
         }
         let credentials = self.identity.credentials.provide_credentials().await.map_err(|error| match &error {
             CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
+            // The last place of the chain: it is only asked where nothing else holds any, and outside EC2 it does not answer.
+            CredentialsError::ProviderError(_) if format!("{error:?}").contains("FailedToLoadToken") => AwsError::NoCredentials(cause(&error)),
             _ => AwsError::Credentials(cause(&error)),
         })?;
         *cached = Some(Cached { credentials: credentials.clone(), fetched: now, fetched_at: Instant::now() });

@@ -130,7 +130,10 @@ impl RemoteState {
     }
 
     pub(super) fn failed(&self, failure: &Failure) {
-        self.lock().last_failure = Some(failure.clone());
+        let first = self.lock().last_failure.replace(failure.clone()).is_none();
+        if first {
+            tracing::warn!("not delivered yet, trying again: {failure}");
+        }
     }
 
     pub(super) fn back_off(&self, until: Instant) {

@@ -1,7 +1,9 @@
 //! The real programs: Prometheus as the home and as the receiver, the function under the Lambda runtime API.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod cli;
 mod common;
 mod faults;
 mod function;
 mod homes;
+mod memory;

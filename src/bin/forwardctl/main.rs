@@ -64,9 +64,10 @@ impl From<SetupError> for Failure {
     }
 }
 
+/// Of what is printed: files name themselves.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::Failed(error.to_string())
+        Self::Failed(format!("cannot write to standard output: {error}"))
     }
 }
 

@@ -20,6 +20,9 @@ use super::{End, Failure, load};
 /// A tick serves a minute's slots; what is left of its time is for their sends.
 const TICK: Duration = Duration::from_secs(75);
 
+/// One scrape has no next one to be kept from: half a minute shows whether the remote takes it.
+const ONCE: Duration = Duration::from_secs(30);
+
 /// How long what is queued is still sent after a signal.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -66,7 +69,7 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
 async fn ticks(forwarder: &mut Forwarder, arguments: &Arguments, plan: &Plan, json: bool) -> (Ledger, bool) {
     let mut ledger = Ledger::default();
     loop {
-        let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + TICK), ..plan.clone() }).await;
+        let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + if arguments.once { ONCE } else { TICK }), ..plan.clone() }).await;
         ledger.add(&report.ledger);
         // A scrape that failed is history once another succeeds; samples that were lost are not.
         let failed = report.outcome == Outcome::Failed || ledger.lost > 0;
