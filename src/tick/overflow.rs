@@ -3,7 +3,6 @@
 use tokio::time::Instant;
 
 use super::lane::{Bench, Lane, Sent};
-use crate::batch::Batch;
 use crate::queue::CommittedScrape;
 use crate::spool::outbox::{Outbox, PutError};
 
@@ -51,18 +50,25 @@ impl Lane {
 
     /// Puts all that memory still holds into the spool. What cannot be put there is lost.
     pub(super) async fn flush(&self, bench: &Bench<'_>, sent: &mut Sent) {
+        let mut lost = 0;
+        let mut why = "they could not be sent before the tick ended, and there is no spool".to_owned();
         for scrape in self.queue.drain() {
-            let (left, why) = match bench.outbox {
-                None => (scrape.batches, "they could not be sent before the tick ended, and there is no spool".to_owned()),
+            let left = match bench.outbox {
+                None => scrape.batches,
                 Some(outbox) => match self.put(outbox, &scrape).await {
                     Ok(()) => continue,
-                    Err(PutError { left, error }) => (left, error.to_string()),
+                    Err(PutError { left, error }) => {
+                        why = error.to_string();
+                        left
+                    }
                 },
             };
-            let samples = left.iter().map(|batch: &Batch| u64::from(batch.samples)).sum::<u64>();
-            sent.ledger.lost += samples;
-            tracing::error!(remote = self.id, samples, "samples are lost: {why}");
-            sent.errors.push(format!("queue: samples for {} are lost: {why}", self.id));
+            lost += left.iter().map(|batch| u64::from(batch.samples)).sum::<u64>();
+        }
+        if lost > 0 {
+            sent.ledger.lost += lost;
+            tracing::error!(remote = self.id, samples = lost, "samples are lost: {why}");
+            sent.errors.push(format!("queue: {lost} samples for {} are lost: {why}", self.id));
         }
     }
 }
