@@ -12,5 +12,7 @@ mod scenario;
 mod seeds;
 mod series;
 mod slots;
+mod spool;
+mod store;
 mod tenant;
 mod world;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::events::Hits;
 use crate::run::{self, Outcome};
+use crate::spool;
 use crate::world::lock;
 
 const DEFAULT_SEEDS: u64 = 2_000;
@@ -19,8 +20,16 @@ fn number(name: &str) -> Option<u64> {
 
 /// A panic is a finding, too.
 fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| run::seed(seed, hits, tells, None)))
-        .unwrap_or_else(|_| Outcome { findings: vec!["panic: see above".to_owned()], story: vec![] })
+    let whole = || {
+        let mut outcome = run::seed(seed, hits, tells, None);
+        if outcome.findings.is_empty() {
+            let Outcome { findings, story } = spool::seed(seed, hits, tells, None);
+            outcome.findings = findings;
+            outcome.story.extend(story);
+        }
+        outcome
+    };
+    catch_unwind(AssertUnwindSafe(whole)).unwrap_or_else(|_| Outcome { findings: vec!["panic: see above".to_owned()], story: vec![] })
 }
 
 #[test]
