@@ -75,6 +75,8 @@ pub(crate) struct Traits {
     pub(crate) retries_429: bool,
     /// After a cold start the home may show older samples than were sent before.
     pub(crate) forgetful: bool,
+    /// Nothing that was answered comes again, but for what the forwarder has forgotten.
+    pub(crate) no_repeats: bool,
 }
 
 /// What a tick's answers said.
@@ -219,7 +221,7 @@ impl Receiver {
             {
                 found("order", format!("{text} at {timestamp_ms} comes after {newest} was accepted"));
             }
-            if state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
+            if self.traits.no_repeats && state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
                 found("again", format!("{text} at {timestamp_ms} was answered already"));
             }
             samples.push(Sample { key, timestamp_ms, bits: sample.value.to_bits(), bad: value("__name__").starts_with("bad_") });

@@ -43,6 +43,7 @@ fn seeds() {
     }
     let seeds = number("SIM_SEEDS").unwrap_or(DEFAULT_SEEDS);
     let first = number("SIM_FIRST").unwrap_or(0);
+    let all = number("SIM_ALL").is_some();
     let next = AtomicU64::new(first);
     let failed = AtomicBool::new(false);
     let findings = Mutex::new(Vec::new());
@@ -57,7 +58,7 @@ fn seeds() {
                     }
                     let outcome = one(seed, &hits, false);
                     if !outcome.findings.is_empty() {
-                        failed.store(true, Ordering::Relaxed);
+                        failed.store(!all, Ordering::Relaxed);
                         lock(&findings).push((seed, outcome.findings));
                     }
                 }
@@ -67,6 +68,9 @@ fn seeds() {
     println!("{seeds} seeds; met:\n{}", hits.table());
     let mut findings = findings.into_inner().unwrap_or_default();
     findings.sort();
+    if all {
+        findings.iter().for_each(|(seed, found)| println!("seed {seed}: {}", found[0]));
+    }
     if let Some((seed, found)) = findings.first() {
         let story = one(*seed, &hits, true).story;
         println!("{}", story.join("\n"));

@@ -147,7 +147,7 @@ fn ticks(rng: &mut Rng) -> Vec<Tick> {
 impl Run {
     fn new(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x5b00_1e57);
-        let scenario = scenario(&mut rng);
+        let mut scenario = scenario(&mut rng);
         let ticks = ticks(&mut rng);
         let world = World::new(scenario.start_ms, Arc::clone(hits), tells);
         let bad = rng.u32(0..3);
@@ -157,6 +157,8 @@ impl Run {
             outages: if bad > 0 && rng.u32(0..3) == 0 { vec![(from, from + rng.i64(1_000..120_000))] } else { vec![] },
             off_ms: if rng.bool() { 0 } else { rng.i64(-4_000_000..4_000_000) },
         };
+        // A segment that could not be deleted, or that is there though the answer was lost, is sent again.
+        scenario.receivers.iter_mut().for_each(|receiver| receiver.no_repeats = bad == 0);
         world.tell(|| format!("seed {seed} with a spool\n{}{:#?}\n{:?}\n{traits:?}", scenario.yaml, scenario.home, scenario.receivers));
         world.tell(|| format!("{:?}", scenario.config.forwarder.spool));
         world.tell(|| format!("capacities: {:?}", scenario.config.remote_write.iter().map(|entry| entry.queue.capacity).collect::<Vec<_>>()));
