@@ -28,7 +28,7 @@ events! {
     // Where a process with a spool was killed.
     KilledTaking, KilledReleasing, KilledListing, KilledReading, KilledSpooling, KilledSpooled, KilledDeleting, KilledDeleted, KilledPosting, KilledElsewhere,
     // Ticks with a spool.
-    Overflowed, BacklogDrained, Busy, Degraded, StoreDown, NotReleased, TwoTicks, OtherProcess, Thawed, AfterAKill, SpoolExpired, SpoolRejected,
+    Overflowed, BacklogDrained, Busy, Degraded, DegradedBesideAnother, StoreDown, NotReleased, TwoTicks, OtherProcess, Thawed, AfterAKill, SpoolExpired, SpoolRejected,
     // The run.
     WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed, Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs,
     DrainOnly, DryRun, Stopped, TickAtOnce, SlotPassed,

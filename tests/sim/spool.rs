@@ -70,6 +70,8 @@ struct Run {
     rng: Rng,
     /// Who had the lease last.
     last: usize,
+    /// A process went on without the store though another one had been at work since its last tick.
+    beside_another: bool,
     /// For each remote: what the last report said is owed, unless something came between.
     owed: Option<Vec<u64>>,
     /// Samples that a report has accounted for.
@@ -99,6 +101,8 @@ fn scenario(rng: &mut Rng) -> Scenario {
         entry.queue.capacity = if rng.bool() { rng.usize(4..60) } else { 1_000 };
         traits.max_samples = entry.queue.max_samples_per_send.min(entry.queue.capacity);
         traits.forgetful = false;
+        // What is owed may stand in a fresh scrape as well, once a process has forgotten what it sent.
+        traits.no_repeats = false;
         if rng.u32(0..3) == 0 {
             // An outage over several ticks.
             let from = scenario.start_ms + rng.i64(0..120_000);
@@ -147,7 +151,7 @@ fn ticks(rng: &mut Rng) -> Vec<Tick> {
 impl Run {
     fn new(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x5b00_1e57);
-        let mut scenario = scenario(&mut rng);
+        let scenario = scenario(&mut rng);
         let ticks = ticks(&mut rng);
         let world = World::new(scenario.start_ms, Arc::clone(hits), tells);
         let bad = rng.u32(0..3);
@@ -157,8 +161,6 @@ impl Run {
             outages: if bad > 0 && rng.u32(0..3) == 0 { vec![(from, from + rng.i64(1_000..120_000))] } else { vec![] },
             off_ms: if rng.bool() { 0 } else { rng.i64(-4_000_000..4_000_000) },
         };
-        // A segment that could not be deleted, or that is there though the answer was lost, is sent again.
-        scenario.receivers.iter_mut().for_each(|receiver| receiver.no_repeats = bad == 0);
         world.tell(|| format!("seed {seed} with a spool\n{}{:#?}\n{:?}\n{traits:?}", scenario.yaml, scenario.home, scenario.receivers));
         world.tell(|| format!("{:?}", scenario.config.forwarder.spool));
         world.tell(|| format!("capacities: {:?}", scenario.config.remote_write.iter().map(|entry| entry.queue.capacity).collect::<Vec<_>>()));
@@ -178,7 +180,7 @@ impl Run {
         objects.set_faults(faults(Arc::clone(&world), traits, Arc::clone(&counter), rng.fork()));
         let shared = Arc::new(Shared { world: Arc::clone(&world), objects, off_ms, faults: counter, bug });
         let lost = vec![0; receivers.len()];
-        Self { world, scenario, home: Arc::new(home), receivers, dirs, shared, ticks, rng, last: 0, owed: Some(lost.clone()), claimed: HashSet::new(), lost }
+        Self { world, scenario, home: Arc::new(home), receivers, dirs, shared, ticks, rng, last: 0, beside_another: false, owed: Some(lost.clone()), claimed: HashSet::new(), lost }
     }
 
     /// A cold process.
@@ -210,6 +212,12 @@ impl Run {
             }
             sleep(tick.wait).await;
             self.tick(&mut seats, tick).await;
+            if self.beside_another {
+                // Without the store, a process cannot know that another one is at work, or has left a backlog (DESIGN: the store is down).
+                self.world.hit(Event::DegradedBesideAnother);
+                self.world.pardon();
+                return Outcome { findings: vec![], story: self.world.story() };
+            }
             if !self.world.findings().is_empty() {
                 break;
             }
@@ -253,6 +261,7 @@ impl Run {
                 self.report(report, &seat.process);
             }
             self.together(&[&first, &second], &answered, faults);
+            self.beside_another |= [&first, &second].into_iter().zip(seats.iter()).any(|(report, seat)| is_degraded(report, &seat.process));
             self.claim(&shown);
             self.forget();
             self.last = 2;
@@ -304,6 +313,7 @@ impl Run {
         }
         let process = Arc::clone(&seat.process);
         self.report(&report, &process);
+        self.beside_another |= is_degraded(&report, &process) && self.last != tick.process;
         self.together(&[&report], &answered, faults);
         self.owed(&report);
         if !matches!(report.outcome, TickOutcome::Busy) {
@@ -352,7 +362,7 @@ impl Run {
             found("ledger", format!("the total is {:?}, its parts are {total:?}", report.ledger));
         }
         let touched = !report.scrapes.is_empty() || report.ledger != Ledger::default() || report.remotes.iter().any(|remote| remote.requests > 0);
-        let degraded = report.errors.iter().any(|error| error.starts_with("spool: ")) && report.spool == Default::default() && touched && !process.held.load(Ordering::Relaxed);
+        let degraded = is_degraded(report, process);
         let no_scrape = report.scrapes.is_empty() && report.outcome == TickOutcome::Failed && !touched;
         let event = match report.outcome {
             TickOutcome::Busy => Event::Busy,
@@ -513,6 +523,13 @@ impl Run {
         };
         self.dirs.iter().map(of).collect()
     }
+}
+
+/// Whether it scraped or sent without the lease.
+fn is_degraded(report: &Report, process: &Process) -> bool {
+    let touched = !report.scrapes.is_empty() || report.remotes.iter().any(|remote| remote.requests > 0);
+    let told = report.outcome == TickOutcome::Degraded || report.errors.first().is_some_and(|error| error.starts_with("spool: "));
+    touched && told && !process.held.load(Ordering::Relaxed)
 }
 
 fn released(report: &Report) -> bool {

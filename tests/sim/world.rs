@@ -89,6 +89,11 @@ impl World {
         lock(&self.findings).push(format!("{rule}: {what}"));
     }
 
+    /// What was found since then is known, and has its reasons.
+    pub(crate) fn pardon(&self) {
+        lock(&self.findings).clear();
+    }
+
     pub(crate) fn findings(&self) -> Vec<String> {
         lock(&self.findings).clone()
     }
