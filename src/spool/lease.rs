@@ -251,6 +251,7 @@ impl Keeper {
                 Some(found) => found,
                 None => self.find(give_up).await?,
             };
+            self.released_empty &= self.held == Some(found.state.epoch) && found.state.lease.is_none();
             let now = Instant::now();
             let epoch = match decide(&found.state, &self.nonce, tried, found.time.as_ref(), now) {
                 Step::Ours => match self.fence(&found, ask) {
@@ -280,7 +281,12 @@ impl Keeper {
                 }
             };
             tried = Some(epoch);
-            match self.write(&found, epoch, ask, give_up).await {
+            let written = self.write(&found, epoch, ask, give_up).await;
+            if matches!(&written, Err(TakeError::Store(error)) if error.kind == Kind::Changed) {
+                // Somebody else may be at work, or may have left a backlog: to go on without the store is safe no more.
+                self.released_empty = false;
+            }
+            match written {
                 Ok(written) => known = Some(written),
                 // That may have been us: the state tells, and mostly at once.
                 Err(TakeError::Store(error)) if matches!(error.kind, Kind::Changed | Kind::NoAnswer) && !std::mem::replace(&mut doubted, true) => {}

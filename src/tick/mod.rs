@@ -298,7 +298,8 @@ impl Forwarder {
             sent.ledger.add(scraped);
             if let Some(held) = &held {
                 let outbox = &held.outboxes[index];
-                sent.ledger.owed_before = held.owed_before[index];
+                outbox.count_unknown().await;
+                sent.ledger.owed_before = held.owed_before[index] + outbox.take_found();
                 sent.ledger.lost += outbox.take_lost();
                 sent.errors.extend(outbox.take_messages());
                 sent.ledger.owed_after = outbox.backlog().samples;

@@ -214,7 +214,11 @@ impl Checks {
             world.found("written", format!("{}: requests, written, deduplicated, rejected: {told:?}, answered: {given:?}", remote.remote));
         }
         let last_ms = ticked.shown.iter().map(|shown| shown.ended_ms).max().unwrap_or(ticked.start_ms);
-        let until_ms = ticked.start_ms + ticked.tick.timeout.as_millis() as i64 - self.margin_ms;
+        let until_ms = match ticked.tick.kind {
+            // What is scraped still has little time.
+            Kind::Stopped(after) => ticked.start_ms + after.as_millis() as i64,
+            _ => ticked.start_ms + ticked.tick.timeout.as_millis() as i64 - self.margin_ms,
+        };
         if ledger.lost > 0 && answered.faults == 0 && last_ms + 5_000 < until_ms {
             world.found("lost", format!("{}: {} samples though nothing was wrong", remote.remote, ledger.lost));
         }

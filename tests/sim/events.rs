@@ -22,6 +22,13 @@ events! {
     Unavailable, RetryAfterSeconds, RetryAfterDate, Throttled, SeriesLimit, Denied, NotFound, TooLarge, TooLargeAlone, Refused, OutOfOrder,
     TooOld, TooFarAhead, Duplicate, OtherReplica, TimedOut, TimedOutStored, Reset, ResetStored, Stale, NoCredentials, NoSts, Slow, DroppedInFlight,
     DroppedInFlightStored,
+    // The store.
+    StoreUnreachable, StoreNoAnswer, StoreBusy, StoreDenied, StoreFull, StoreSlow, StoreAnswerLate, StorePutAnswerLost, StoreStateAnswerLost,
+    StoreDeleteAnswerLost, StoreAnswerLost,
+    // Where a process with a spool was killed.
+    KilledTaking, KilledReleasing, KilledListing, KilledReading, KilledSpooling, KilledSpooled, KilledDeleting, KilledDeleted, KilledPosting, KilledElsewhere,
+    // Ticks with a spool.
+    Overflowed, BacklogDrained, Busy, Degraded, DegradedBesideAnother, StoreDown, NotReleased, TwoTicks, OtherProcess, Thawed, AfterAKill, SpoolExpired, SpoolRejected,
     // The run.
     WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed, Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs,
     DrainOnly, DryRun, Stopped, TickAtOnce, SlotPassed,

@@ -75,6 +75,8 @@ pub(crate) struct Traits {
     pub(crate) retries_429: bool,
     /// After a cold start the home may show older samples than were sent before.
     pub(crate) forgetful: bool,
+    /// Nothing that was answered comes again, but for what the forwarder has forgotten.
+    pub(crate) no_repeats: bool,
 }
 
 /// What a tick's answers said.
@@ -86,6 +88,8 @@ pub(crate) struct Answered {
     pub(crate) rejected: u64,
     /// Requests that did not simply succeed.
     pub(crate) faults: u64,
+    /// Answers that stop a remote.
+    pub(crate) refusals: u64,
 }
 
 struct InFlight {
@@ -140,6 +144,16 @@ impl Receiver {
 
     pub(crate) fn stored(&self, key: Key, timestamp_ms: i64) -> Option<u64> {
         lock(&self.state).tenant.stored(key, timestamp_ms)
+    }
+
+    /// Whether a sample was answered for good, whatever the answer.
+    pub(crate) fn is_answered(&self, key: Key, timestamp_ms: i64) -> bool {
+        lock(&self.state).told.contains_key(&(key, timestamp_ms))
+    }
+
+    /// Whether requests are under way.
+    pub(crate) fn is_asked(&self) -> bool {
+        !lock(&self.state).in_flight.is_empty()
     }
 
     /// The forwarder's memory of what was sent is gone: it may send it again.
@@ -207,7 +221,7 @@ impl Receiver {
             {
                 found("order", format!("{text} at {timestamp_ms} comes after {newest} was accepted"));
             }
-            if state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
+            if self.traits.no_repeats && state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
                 found("again", format!("{text} at {timestamp_ms} was answered already"));
             }
             samples.push(Sample { key, timestamp_ms, bits: sample.value.to_bits(), bad: value("__name__").starts_with("bad_") });
@@ -246,6 +260,7 @@ impl Receiver {
             let faulty = rng.f64() < self.traits.faults && !self.traits.kinds.is_empty();
             faulty.then(|| self.traits.kinds[rng.usize(0..self.traits.kinds.len())])
         });
+        let fault = fault.filter(|_| !self.world.is_healed());
         if let Some((_, event)) = FAULTS.iter().find(|(known, _)| Some(*known) == fault) {
             self.world.hit(*event);
         }
@@ -253,6 +268,7 @@ impl Receiver {
             self.world.hit(if samples > 1 { Event::TooLarge } else { Event::TooLargeAlone });
         }
         state.answered.faults += u64::from(fault.is_some() || raw > self.traits.max_raw);
+        state.answered.refusals += u64::from(matches!(fault, Some(Fault::Denied | Fault::NotFound | Fault::NoCredentials)));
         (fault, latency)
     }
 
@@ -293,7 +309,7 @@ impl Receiver {
             _ => return,
         }
         let life = state.life;
-        if status != 413 {
+        if status != 413 || count == 1 {
             state.told.extend(samples.iter().map(|sample| ((sample.key, sample.timestamp_ms), life)));
         }
     }

@@ -203,7 +203,7 @@ impl Run {
 }
 
 /// Polls a future that often, then drops it.
-async fn polled<T>(future: impl Future<Output = T>, times: u32) -> Option<T> {
+pub(crate) async fn polled<T>(future: impl Future<Output = T>, times: u32) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
     std::future::poll_fn(|context| match future.as_mut().poll(context) {
@@ -216,7 +216,7 @@ async fn polled<T>(future: impl Future<Output = T>, times: u32) -> Option<T> {
     .await
 }
 
-fn targets(scenario: &Scenario) -> Vec<Target> {
+pub(crate) fn targets(scenario: &Scenario) -> Vec<Target> {
     let mut targets = Vec::new();
     for job in &scenario.config.scrape_configs {
         for instance in job.static_configs.iter().flat_map(|group| &group.targets) {

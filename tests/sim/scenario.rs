@@ -109,6 +109,7 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
                 max_request_bytes: config.forwarder.max_request_bytes,
                 max_in_flight: remote.queue.max_shards.max(remote.queue.min_shards),
                 retries_429: remote.queue.retry_on_http_429,
+                no_repeats: true,
                 forgetful: home.lag_ms.is_some() || home.twice > 0.0 || moved_clock || home.odd_times || home.shared,
             }
         })

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::events::Hits;
 use crate::run::{self, Outcome};
+use crate::spool;
 use crate::world::lock;
 
 const DEFAULT_SEEDS: u64 = 2_000;
@@ -19,8 +20,16 @@ fn number(name: &str) -> Option<u64> {
 
 /// A panic is a finding, too.
 fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| run::seed(seed, hits, tells, None)))
-        .unwrap_or_else(|_| Outcome { findings: vec!["panic: see above".to_owned()], story: vec![] })
+    let whole = || {
+        let mut outcome = run::seed(seed, hits, tells, None);
+        if outcome.findings.is_empty() {
+            let Outcome { findings, story } = spool::seed(seed, hits, tells, None);
+            outcome.findings = findings;
+            outcome.story.extend(story);
+        }
+        outcome
+    };
+    catch_unwind(AssertUnwindSafe(whole)).unwrap_or_else(|_| Outcome { findings: vec!["panic: see above".to_owned()], story: vec![] })
 }
 
 #[test]
@@ -34,6 +43,7 @@ fn seeds() {
     }
     let seeds = number("SIM_SEEDS").unwrap_or(DEFAULT_SEEDS);
     let first = number("SIM_FIRST").unwrap_or(0);
+    let all = number("SIM_ALL").is_some();
     let next = AtomicU64::new(first);
     let failed = AtomicBool::new(false);
     let findings = Mutex::new(Vec::new());
@@ -48,7 +58,7 @@ fn seeds() {
                     }
                     let outcome = one(seed, &hits, false);
                     if !outcome.findings.is_empty() {
-                        failed.store(true, Ordering::Relaxed);
+                        failed.store(!all, Ordering::Relaxed);
                         lock(&findings).push((seed, outcome.findings));
                     }
                 }
@@ -58,6 +68,9 @@ fn seeds() {
     println!("{seeds} seeds; met:\n{}", hits.table());
     let mut findings = findings.into_inner().unwrap_or_default();
     findings.sort();
+    if all {
+        findings.iter().for_each(|(seed, found)| println!("seed {seed}: {}", found[0]));
+    }
     if let Some((seed, found)) = findings.first() {
         let story = one(*seed, &hits, true).story;
         println!("{}", story.join("\n"));

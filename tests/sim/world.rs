@@ -1,7 +1,7 @@
 //! What all parts of one run share: its time, its findings, its story, and what the home has exposed.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use amp_forwarder::time::Clock;
@@ -27,6 +27,7 @@ pub(crate) struct World {
     start: Instant,
     frozen_ms: AtomicI64,
     skew_ms: AtomicI64,
+    healed: AtomicBool,
     pub(crate) hits: Arc<Hits>,
     findings: Mutex<Vec<String>>,
     story: Option<Mutex<Vec<String>>>,
@@ -45,6 +46,7 @@ impl World {
             start: Instant::now(),
             frozen_ms: AtomicI64::new(0),
             skew_ms: AtomicI64::new(0),
+            healed: AtomicBool::new(false),
             hits,
             findings: Mutex::default(),
             story: tells.then(Mutex::default),
@@ -68,6 +70,15 @@ impl World {
         self.skew_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// Receivers meet no faults from now on.
+    pub(crate) fn heal(&self) {
+        self.healed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn hit(&self, event: Event) {
         self.hits.hit(event);
     }
@@ -77,6 +88,11 @@ impl World {
         let what = what.into();
         self.tell(|| format!("FOUND {rule}: {what}"));
         lock(&self.findings).push(format!("{rule}: {what}"));
+    }
+
+    /// What was found since then is known, and has its reasons.
+    pub(crate) fn pardon(&self) {
+        lock(&self.findings).clear();
     }
 
     pub(crate) fn findings(&self) -> Vec<String> {

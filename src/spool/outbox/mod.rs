@@ -83,6 +83,8 @@ struct Inner {
     entries: VecDeque<Entry>,
     /// Samples owed in those entries whose meta is not known yet.
     rest: u64,
+    /// Samples that were found beyond the sum, since this was last asked: their segment could not be looked into when the tick began.
+    found: u64,
     /// As the last release said, for as long as nothing newer is known.
     oldest_ms: Option<i64>,
     /// Loaded segments: the head and the next.
@@ -304,6 +306,12 @@ impl Outbox {
         std::mem::take(&mut self.inner.borrow_mut().lost)
     }
 
+    /// Samples that were owed all the time, though nobody could tell: found since this was last asked.
+    #[must_use]
+    pub fn take_found(&self) -> u64 {
+        std::mem::take(&mut self.inner.borrow_mut().found)
+    }
+
     /// What people must know, since this was last asked. It was logged already.
     #[must_use]
     pub fn take_messages(&self) -> Vec<String> {
@@ -346,6 +354,7 @@ impl Inner {
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) else { return };
         if entry.meta.is_none() {
             entry.meta = Some(meta);
+            self.found += meta.samples.saturating_sub(self.rest);
             self.rest = self.rest.saturating_sub(meta.samples);
         }
     }

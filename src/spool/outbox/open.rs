@@ -108,7 +108,22 @@ impl Outbox {
         }
         // What cannot be read now counts when it can.
         inner.rest = 0;
+        inner.found = 0;
         inner.oldest_ms = None;
+    }
+
+    /// Looks once more into the segments that could not be looked into: else they would be owed and not counted.
+    pub async fn count_unknown(&self) {
+        let unknown: Vec<_> = {
+            let inner = self.inner.borrow();
+            let unknown = inner.entries.iter().filter(|entry| entry.meta.is_none() && inner.rest == 0);
+            unknown.map(|entry| entry.name).collect()
+        };
+        for name in unknown {
+            if let Some(meta) = self.peek(name).await {
+                self.inner.borrow_mut().learn(name, meta);
+            }
+        }
     }
 
     /// Moves an object that bears no name of ours out of the way. One that is too large stays: it stops nobody.

@@ -1,0 +1,285 @@
+//! The store as one simulated process sees it: shared objects, faults, kills in the middle of a call, and a watch over the lease.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use amp_forwarder::send::{Answer as PostAnswer, PostError, PostRequest, Remote};
+use amp_forwarder::spool::state::{KEY, State};
+use amp_forwarder::spool::store::memory::{Fault, MemoryStore};
+use amp_forwarder::spool::store::{Answer, Call, Etag, Kind, Object, Op, Page, Store};
+use amp_forwarder::time::Clock;
+use bytes::Bytes;
+use fastrand::Rng;
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::events::Event;
+use crate::planted::Bug;
+use crate::receiver::{Receiver, RemoteHandle};
+use crate::world::{World, lock};
+
+/// The store's own clock.
+pub(crate) struct StoreClock {
+    pub(crate) world: Arc<World>,
+    pub(crate) off_ms: i64,
+}
+
+impl Clock for StoreClock {
+    fn now_ms(&self) -> i64 {
+        self.world.now_ms() + self.off_ms
+    }
+}
+
+/// Where in a call a process is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KillAt {
+    pub(crate) op: Op,
+    /// Only keys that begin so.
+    pub(crate) folder: &'static str,
+    /// After so many others of the kind.
+    pub(crate) skip: u32,
+    /// It was done; else it never reached the store.
+    pub(crate) done: bool,
+}
+
+/// One process of the function.
+#[derive(Default)]
+pub(crate) struct Process {
+    nonce: Mutex<Option<String>>,
+    /// It had the lease in this tick.
+    pub(crate) held: AtomicBool,
+    /// What it did without the right to.
+    pub(crate) wrongs: Mutex<Vec<String>>,
+    /// Calls under way, those that were dropped with their tick included.
+    pub(crate) under_way: Mutex<Vec<(Op, String)>>,
+    pub(crate) kill: Mutex<Option<KillAt>>,
+    pub(crate) killed: Notify,
+}
+
+impl Process {
+    pub(crate) fn begin(&self, kill: Option<KillAt>) {
+        self.held.store(false, Ordering::Relaxed);
+        lock(&self.wrongs).clear();
+        lock(&self.under_way).clear();
+        *lock(&self.kill) = kill;
+    }
+
+    /// Pends for ever when the process is to be killed here.
+    async fn point(&self, op: Op, key: &str, done: bool) {
+        let hit = {
+            let mut kill = lock(&self.kill);
+            match kill.as_mut().filter(|kill| kill.op == op && kill.done == done && key.starts_with(kill.folder)) {
+                Some(at) if at.skip > 0 => {
+                    at.skip -= 1;
+                    false
+                }
+                Some(_) => {
+                    *kill = None;
+                    true
+                }
+                None => false,
+            }
+        };
+        if hit {
+            self.killed.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What is shared by all processes.
+pub(crate) struct Shared {
+    pub(crate) world: Arc<World>,
+    pub(crate) objects: MemoryStore,
+    pub(crate) off_ms: i64,
+    /// Calls that met a fault.
+    pub(crate) faults: Arc<AtomicU64>,
+    pub(crate) bug: Option<Bug>,
+}
+
+impl Shared {
+    /// Only the holder of a lease that has not ended may do that.
+    fn watch(&self, process: &Process, what: &str) {
+        let now_ms = self.world.now_ms() + self.off_ms;
+        let lease = self.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).and_then(|state| state.lease);
+        let wrong = match lease {
+            None => format!("{what} without a lease"),
+            Some(lease) if Some(&lease.nonce) != lock(&process.nonce).as_ref() => format!("{what} while another process has the lease"),
+            Some(lease) if lease.until_ms <= now_ms => format!("{what} {} ms after the end of the lease", now_ms - lease.until_ms),
+            Some(_) => {
+                process.held.store(true, Ordering::Relaxed);
+                return;
+            }
+        };
+        self.world.tell(|| format!("wrong: {wrong}"));
+        lock(&process.wrongs).push(wrong);
+    }
+}
+
+/// A process's way to the store.
+pub(crate) struct SimStore {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) process: Arc<Process>,
+}
+
+impl SimStore {
+    fn call<'a, T: Send + 'a>(&'a self, op: Op, key: &'a str, call: Call<'a, T>) -> Call<'a, T> {
+        Box::pin(async move {
+            lock(&self.process.under_way).push((op, key.to_owned()));
+            self.process.point(op, key, false).await;
+            if op.writes() && key != KEY {
+                self.shared.watch(&self.process, &format!("{op} {key}"));
+            }
+            let result = call.await;
+            self.shared.world.tell(|| format!("store: {op:?} {key}: {:?}", result.as_ref().map(|_| "done").map_err(|error| error.kind)));
+            self.process.point(op, key, true).await;
+            lock(&self.process.under_way).retain(|(known, at)| (*known, at.as_str()) != (op, key));
+            result.map(|mut answer: Answer<T>| {
+                if self.shared.bug == Some(Bug::NoFence) {
+                    answer.time.date_ms -= 45_000;
+                }
+                answer
+            })
+        })
+    }
+
+    fn learn(&self, key: &str, body: &Bytes) {
+        if key == KEY
+            && let Ok(State { lease: Some(lease), .. }) = State::read(body)
+        {
+            *lock(&self.process.nonce) = Some(lease.nonce);
+        }
+    }
+}
+
+impl Store for SimStore {
+    fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
+        self.learn(key, &body);
+        self.call(Op::PutIfAbsent, key, self.shared.objects.put_if_absent(key, body, deadline))
+    }
+
+    fn put_if_match<'a>(&'a self, key: &'a str, body: Bytes, etag: &'a Etag, deadline: Instant) -> Call<'a, Etag> {
+        self.learn(key, &body);
+        self.call(Op::PutIfMatch, key, self.shared.objects.put_if_match(key, body, etag, deadline))
+    }
+
+    fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object> {
+        let get = self.shared.objects.get(key, most, deadline);
+        if self.shared.bug == Some(Bug::DeletedBeforeTheAnswer) && key.starts_with("segments/") && most > 1 << 20 {
+            return self.call(Op::Get, key, Box::pin(async move {
+                let got = get.await;
+                if got.is_ok() {
+                    let _ = self.shared.objects.delete(key, deadline).await;
+                }
+                got
+            }));
+        }
+        self.call(Op::Get, key, get)
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, deadline: Instant) -> Call<'a, Page> {
+        let list = self.shared.objects.list(prefix, after, deadline);
+        if self.shared.bug == Some(Bug::NotListedInOrder) {
+            return self.call(Op::List, prefix, Box::pin(async move {
+                list.await.map(|mut answer| {
+                    answer.value.entries.reverse();
+                    answer
+                })
+            }));
+        }
+        self.call(Op::List, prefix, list)
+    }
+
+    fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()> {
+        self.call(Op::Delete, key, self.shared.objects.delete(key, deadline))
+    }
+
+    fn address(&self) -> &str {
+        "simulation"
+    }
+}
+
+/// A process's way to a receiver: only the holder posts.
+pub(crate) struct WatchedRemote {
+    pub(crate) remote: RemoteHandle,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) process: Arc<Process>,
+}
+
+impl WatchedRemote {
+    pub(crate) fn new(receiver: &Arc<Receiver>, shared: &Arc<Shared>, process: &Arc<Process>) -> Self {
+        Self { remote: RemoteHandle(Arc::clone(receiver)), shared: Arc::clone(shared), process: Arc::clone(process) }
+    }
+}
+
+impl Remote for WatchedRemote {
+    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
+        self.shared.watch(&self.process, "post");
+        self.remote.post(request)
+    }
+
+    fn address(&self) -> &str {
+        self.remote.address()
+    }
+}
+
+/// How bad a store is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Traits {
+    pub(crate) faults: f64,
+    /// Spans of true time in which nothing answers.
+    pub(crate) outages: Vec<(i64, i64)>,
+    pub(crate) off_ms: i64,
+}
+
+/// Draws what befalls each call.
+pub(crate) fn faults(world: Arc<World>, traits: Traits, counter: Arc<AtomicU64>, mut rng: Rng) -> impl FnMut(Op, &str, usize) -> Fault + Send + 'static {
+    move |op, _, _| {
+        let mut fault = Fault { delay: Duration::from_millis(rng.u64(0..30)), ..Fault::default() };
+        let now_ms = world.now_ms();
+        let kind = if traits.outages.iter().any(|(from, to)| (*from..*to).contains(&now_ms)) {
+            rng.u32(0..2)
+        } else if rng.f64() < traits.faults {
+            rng.u32(0..9)
+        } else {
+            return fault;
+        };
+        let refused = [
+            (Kind::Unreachable, Event::StoreUnreachable),
+            (Kind::NoAnswer, Event::StoreNoAnswer),
+            (Kind::Busy, Event::StoreBusy),
+            (Kind::Denied, Event::StoreDenied),
+            (Kind::Full, Event::StoreFull),
+        ];
+        let event = match kind {
+            5 => {
+                fault.delay = Duration::from_millis(rng.u64(100..20_000));
+                Event::StoreSlow
+            }
+            6 => {
+                fault.answer_delay = Duration::from_millis(rng.u64(100..20_000));
+                Event::StoreAnswerLate
+            }
+            7 | 8 => {
+                fault.answer_lost = true;
+                match op {
+                    Op::PutIfAbsent => Event::StorePutAnswerLost,
+                    Op::PutIfMatch => Event::StoreStateAnswerLost,
+                    Op::Delete => Event::StoreDeleteAnswerLost,
+                    Op::Get | Op::List => Event::StoreAnswerLost,
+                }
+            }
+            at => {
+                let (kind, event) = refused[at as usize];
+                fault.refuse = Some(kind);
+                event
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        world.hit(event);
+        world.tell(|| format!("store: fault {event:?} for {op:?}"));
+        fault
+    }
+}
