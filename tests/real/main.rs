@@ -7,4 +7,5 @@ mod faults;
 mod function;
 mod homes;
 mod memory;
+mod soak;
 mod spool;
