@@ -121,7 +121,8 @@ impl Soak {
         let folder = TempDir::new().unwrap();
         let config = Config {
             interval: "5s",
-            queue: "max_samples_per_send: 1000, max_shards: 50, capacity: 10000, min_backoff: 10ms, max_backoff: 500ms",
+            queue: "max_samples_per_send: 1000, max_shards: 50, capacity: 10000, min_backoff: 100ms, max_backoff: 2s",
+            forwarder: "deadline_margin: 2s",
             ..Config::new(&recorder.address(), &gateway)
         };
         let yaml =
@@ -186,7 +187,15 @@ impl Soak {
             self.running = Running::start(&self.yaml).await;
             return true;
         };
-        stalker.release();
+        let kept_from_writing = stalker.release();
+        if kept_from_writing && report["ledger"]["lost"] != 0 {
+            // We were too slow, and it could not write for our lock: what it had is gone as if it had been killed.
+            self.line("missed the moment to kill");
+            self.spooled = Some(kill::spooled(&self.spool()));
+            self.owed = None;
+            self.add(&self.recorder.take(), false);
+            return false;
+        }
         self.judge(&report);
         if report["outcome"] == "busy" {
             // The scheduler's next try.

@@ -69,9 +69,9 @@ impl<'a> Stalker<'a> {
         }
     }
 
-    /// Lets others write again.
-    pub(super) fn release(&mut self) {
-        self.lock = None;
+    /// Lets others write again. Says whether they could not.
+    pub(super) fn release(&mut self) -> bool {
+        self.lock.take().is_some()
     }
 
     async fn draining(&self) {
