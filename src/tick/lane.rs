@@ -38,6 +38,8 @@ pub(super) struct Lane {
     write_rate: Cell<f64>,
     /// Samples a second that leave the spool: less after a 429, and more again when none comes.
     pub(super) drain_rate: Cell<f64>,
+    /// When that became less the last time.
+    pub(super) slowed: Cell<Option<Instant>>,
 }
 
 /// What a lane works with in one tick.
@@ -86,6 +88,7 @@ impl Lane {
             queue: Queue::default(),
             write_rate: Cell::new(FIRST_WRITE_RATE),
             drain_rate: Cell::new(f64::INFINITY),
+            slowed: Cell::new(None),
         }
     }
 
