@@ -15,7 +15,7 @@ FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
 FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
 FETCH := tests/support/tools/fetch.sh
 
-.PHONY: help build demo test lint deny fuzz tools clean
+.PHONY: help build demo test soak lint deny fuzz tools clean
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -35,6 +35,9 @@ demo: build ## home, function, S3, receiver with an outage across ticks; compare
 
 test: lint tools ## lints, then every test, against the real programs
 	$(CARGO) test --locked --workspace
+
+soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
+	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
 
 lint: ## formatting, clippy, one TLS stack, shell scripts
 	$(CARGO) fmt --all --check

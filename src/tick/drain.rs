@@ -163,11 +163,12 @@ impl Lane {
                 in_flight.push(async move {
                     let until = self.send_until(bench);
                     sleep_until(starts.min(until)).await;
-                    (deliver(self.remote.as_ref(), batch, &self.context(bench)).await, *place, batch)
+                    let posted = Instant::now();
+                    (deliver(self.remote.as_ref(), batch, &self.context(bench)).await, *place, batch, posted)
                 });
             }
-            let Some((delivery, place, batch)) = in_flight.next().await else { break };
-            self.adapt(&delivery, bench);
+            let Some((delivery, place, batch, posted)) = in_flight.next().await else { break };
+            self.adapt(&delivery, posted, bench);
             self.settle(&delivery, batch, bench, (head.name.scrape(), head.repeated), sent).await;
             match delivery.undelivered {
                 None => outbox.answered(head.name, place),
@@ -200,10 +201,16 @@ impl Lane {
         }
     }
 
-    /// Half as fast at a 429, and a tenth faster with each batch that meets none.
-    fn adapt(&self, delivery: &Delivery, bench: &Bench<'_>) {
+    /// Half as fast at a 429, and a tenth faster with each batch that meets none. All that were in flight at once may meet the same
+    /// throttling: they halve the rate once.
+    fn adapt(&self, delivery: &Delivery, posted: Instant, bench: &Bench<'_>) {
         let throttled = delivery.retries > 0 && self.state.last_failure().is_some_and(|failure| failure.status == Some(429));
         let rate = self.drain_rate.get().min(bench.drain_rate);
-        self.drain_rate.set(if throttled { (rate / 2.0).max(SLOWEST) } else { rate * 1.1 });
+        if !throttled {
+            self.drain_rate.set(rate * 1.1);
+        } else if self.slowed.get().is_none_or(|slowed| posted > slowed) {
+            self.slowed.set(Some(Instant::now()));
+            self.drain_rate.set((rate / 2.0).max(SLOWEST));
+        }
     }
 }

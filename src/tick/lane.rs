@@ -40,6 +40,8 @@ pub(super) struct Lane {
     write_rate: Cell<f64>,
     /// Samples a second that leave the spool: less after a 429, and more again when none comes.
     pub(super) drain_rate: Cell<f64>,
+    /// When that became less the last time.
+    pub(super) slowed: Cell<Option<Instant>>,
 }
 
 /// What a lane works with in one tick.
@@ -89,6 +91,7 @@ impl Lane {
             shards_in_use: Cell::new(0),
             write_rate: Cell::new(FIRST_WRITE_RATE),
             drain_rate: Cell::new(f64::INFINITY),
+            slowed: Cell::new(None),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::options::{Options, SESSION_TOKEN};
-use amp_forwarder_support::home::{Page, Recorder, ScriptedHome};
+use amp_forwarder_support::home::{Page, Recording, ScriptedHome};
 use amp_forwarder_support::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
 use amp_forwarder_support::process::Prometheus;
 use amp_forwarder_support::query::{Samples, value_bits};
@@ -112,9 +112,9 @@ pub(crate) fn exposition(samples: usize, at_ms: i64) -> String {
 }
 
 /// What successful scrapes exposed, as it must stand in the receiver.
-pub(crate) fn exposed(recorder: &Recorder) -> Samples {
+pub(crate) fn exposed(recordings: &[Recording]) -> Samples {
     let mut samples = Samples::new();
-    for recording in recorder.recordings() {
+    for recording in recordings {
         for sample in recording.samples().unwrap() {
             let mut labels: BTreeMap<_, _> = sample.labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
             labels.entry("site".to_owned()).or_insert_with(|| "attic".to_owned());

@@ -39,7 +39,7 @@ async fn everything_arrives(version: &str) {
         scraped += report["scrapes"][0]["samples"].as_u64().unwrap();
     }
 
-    let expected = exposed(&recorder);
+    let expected = exposed(&recorder.recordings());
     let mut found = receiver.querier().raw("{site=\"attic\"}", started_ms - 300_000, now_ms()).await.unwrap();
     // Ours are not the home's.
     found.retain(|labels, _| !(labels["job"] == "federate" && labels.get("instance") == Some(&recorder.address())));
@@ -63,7 +63,7 @@ async fn everything_arrives(version: &str) {
 }
 
 fn newest(recorder: &Recorder) -> i64 {
-    exposed(recorder)
+    exposed(&recorder.recordings())
         .iter()
         .filter(|(labels, _)| labels["__name__"] == "up")
         .flat_map(|(_, samples)| samples.keys())

@@ -8,5 +8,6 @@ mod faults;
 mod function;
 mod homes;
 mod memory;
+mod soak;
 mod spool;
 mod spool_cli;

@@ -73,6 +73,11 @@ impl Recorder {
     pub fn recordings(&self) -> Vec<Recording> {
         self.state.recordings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Everything handed on since the last call, for those who record for long.
+    pub fn take(&self) -> Vec<Recording> {
+        std::mem::take(&mut *self.state.recordings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 async fn pass(state: Arc<State>, request: Request) -> Answer {

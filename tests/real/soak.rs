@@ -1,0 +1,404 @@
+//! Minutes of outages, throttling, resets and kills, against a real home of 20,000 series and a real receiver.
+//!
+//! What a tick's report had claimed, as delivered or as owed, must be at the receiver in the end; what a killed tick had in its hands may be.
+
+mod kill;
+mod summary;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use amp_forwarder_support::compare::compare;
+use amp_forwarder_support::gateway::Gateway;
+use amp_forwarder_support::gateway::faults::{Action, Fault};
+use amp_forwarder_support::gateway::options::{JournalOptions, Options};
+use amp_forwarder_support::home::Recorder;
+use amp_forwarder_support::http::{self as server, Server};
+use amp_forwarder_support::now_ms;
+use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
+use amp_forwarder_support::query::Samples;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use self::kill::{Kill, Stalker};
+use self::summary::Summary;
+use crate::common::{Config, Running, SPOOL, assert_balanced, exposed};
+
+const METRIC: &str = "soak";
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long and how often.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    series: usize,
+    /// The function's time-out.
+    tick: Duration,
+    cycles: u32,
+    /// Of each kind, in each cycle.
+    kills: usize,
+    /// How long each trouble of a cycle lasts at least.
+    away: Duration,
+    throttled: Duration,
+    reset: Duration,
+    /// The whole of it, at least.
+    lasts: Duration,
+}
+
+impl Plan {
+    /// The short one has one cycle of short ticks.
+    fn of(seconds: u64) -> Self {
+        let series = std::env::var("SOAK_SERIES").ok().and_then(|series| series.parse().ok()).unwrap_or(20_000);
+        let lasts = Duration::from_secs(seconds);
+        if seconds < 300 {
+            let part = lasts / 8;
+            return Self { series, tick: Duration::from_secs(7), cycles: 1, kills: 1, away: lasts / 4, throttled: part, reset: part, lasts };
+        }
+        let cycle = lasts / 3;
+        Self { series, tick: Duration::from_secs(20), cycles: 3, kills: 1, away: cycle / 4, throttled: cycle / 6, reset: cycle / 6, lasts }
+    }
+}
+
+/// What ails the receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    Away,
+    Throttles,
+    Resets,
+}
+
+struct Soak {
+    plan: Plan,
+    target: Server,
+    home: Prometheus,
+    recorder: Recorder,
+    gateway: Gateway,
+    receiver: Prometheus,
+    folder: TempDir,
+    yaml: String,
+    running: Running,
+    all: Samples,
+    claimed: Samples,
+    summary: Summary,
+    started: Instant,
+    started_ms: i64,
+    trouble: Trouble,
+    /// As the last report had it; none after a kill.
+    owed: Option<u64>,
+    /// After a kill: samples in the spool, and those of its head among them.
+    spooled: Option<(u64, u64)>,
+}
+
+/// Series with a value that tells series and scrape apart.
+fn page(series: usize, round: u64) -> String {
+    let mut text = format!("# TYPE {METRIC} untyped\n");
+    for index in 0..series {
+        text.push_str(&format!("{METRIC}{{i=\"{index}\",shelf=\"{}\"}} {}.25\n", index % 7, round * 100_000 + index as u64));
+    }
+    text
+}
+
+impl Soak {
+    async fn start(plan: Plan) -> Self {
+        let rounds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let target = Server::start(listen, move |_, _| {
+            let round = rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut answer = server::respond(200, page(plan.series, round));
+            answer.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain; version=0.0.4"));
+            async { Ok(answer) }
+        });
+        let target = target.await.unwrap();
+        let address = target.address().to_string();
+        let job = Job::new("soak", &[&address]).every("5s");
+        let home = Prometheus::start(PrometheusOptions { scrape_itself: false, ..PrometheusOptions::home(V3_5, vec![job]) }).await.unwrap();
+        let receiver = Prometheus::receiver(V3_5).await.unwrap();
+        // Its counts are all that is asked for: the receiver has the samples.
+        let journal = JournalOptions { requests: 1000, samples: 0 };
+        let gateway = Gateway::start(Options { upstream: Some(receiver.remote_write_url()), journal, ..Options::default() }).await.unwrap();
+        let recorder = Recorder::start(&home.url()).await.unwrap();
+        let folder = TempDir::new().unwrap();
+        let config = Config {
+            interval: "5s",
+            queue: "max_samples_per_send: 1000, max_shards: 50, capacity: 10000, min_backoff: 100ms, max_backoff: 2s",
+            forwarder: "deadline_margin: 2s",
+            ..Config::new(&recorder.address(), &gateway)
+        };
+        let yaml =
+            config.yaml().replace("scrape_timeout: 1s", "scrape_timeout: 4s").replace("overflow_after: 0s", "drain_samples_per_second: 10000000");
+        let yaml = yaml.replace(SPOOL, &folder.path().join("spool").display().to_string());
+        let querier = home.querier();
+        amp_forwarder_support::wait_for("the home has scraped", Duration::from_secs(30), || async {
+            querier.value(&format!("count({METRIC})")).await.is_ok_and(|count| count == Some(plan.series as f64))
+        })
+        .await
+        .unwrap();
+        let running = Running::start(&yaml).await;
+        Self {
+            plan,
+            target,
+            home,
+            recorder,
+            gateway,
+            receiver,
+            folder,
+            yaml,
+            running,
+            all: Samples::new(),
+            claimed: Samples::new(),
+            summary: Summary::default(),
+            started: Instant::now(),
+            started_ms: now_ms(),
+            trouble: Trouble::None,
+            owed: Some(0),
+            spooled: None,
+        }
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.folder.path().join("spool")
+    }
+
+    /// One invocation, and perhaps a kill in it. Says whether it came to that.
+    async fn tick(&mut self, kill: Option<Kill>) -> bool {
+        self.make_trouble();
+        let limit = self.plan.tick;
+        let mut stalker = Stalker::new(kill, &self.gateway, self.spool(), self.running.function.id(), self.summary.killed(Kill::Flushing));
+        let stalking = async {
+            match kill {
+                Some(_) => stalker.stalk(&self.recorder).await,
+                None => std::future::pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            report = self.running.tick("{}", limit) => Some(report),
+            () = stalking => None,
+        };
+        let Some(report) = answer else {
+            self.running.function.kill();
+            stalker.release();
+            let kill = kill.unwrap_or(Kill::Draining);
+            self.summary.kill(kill);
+            self.line(&format!("killed while {kill}"));
+            self.spooled = Some(kill::spooled(&self.spool()));
+            self.owed = None;
+            self.add(&self.recorder.take(), false);
+            self.running = Running::start(&self.yaml).await;
+            return true;
+        };
+        let kept_from_writing = stalker.release();
+        if kept_from_writing && report["ledger"]["lost"] != 0 {
+            // We were too slow, and it could not write for our lock: what it had is gone as if it had been killed.
+            self.line("missed the moment to kill");
+            self.spooled = Some(kill::spooled(&self.spool()));
+            self.owed = None;
+            self.add(&self.recorder.take(), false);
+            return false;
+        }
+        self.judge(&report);
+        if report["outcome"] == "busy" {
+            // The scheduler's next try.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        false
+    }
+
+    fn judge(&mut self, report: &Value) {
+        assert_balanced(report);
+        let outcome = report["outcome"].as_str().unwrap_or_default().to_owned();
+        let count = |name: &str| report["ledger"][name].as_u64().unwrap();
+        self.summary.tick(&outcome, report["spool"]["samples"].as_u64().unwrap());
+        let (before, after) = (count("owed_before"), count("owed_after"));
+        self.line(&format!("{outcome:<8} scraped {:>6}  written {:>6}  owed {before:>6} -> {after:>6}", count("scraped"), count("written")));
+        let recordings = self.recorder.take();
+        if outcome == "busy" {
+            self.check(recordings.is_empty(), || "a busy tick scraped".to_owned());
+            return;
+        }
+        for what in ["lost", "rejected", "expired"] {
+            self.check(count(what) == 0, || format!("{} samples {what}: {report}", count(what)));
+        }
+        match (self.owed, self.spooled.take()) {
+            (Some(owed), _) => self.check(before == owed, || format!("owed {owed} at the last release, {before} before this tick")),
+            (None, Some((spooled, head))) => {
+                self.check(report["previous"] == "killed", || format!("a kill went unnoticed: {report}"));
+                self.check((spooled - head..=spooled).contains(&before), || format!("{spooled} samples were in the spool, {before} are owed"));
+            }
+            (None, None) => {}
+        }
+        self.owed = Some(after);
+        // A scrape that failed claims nothing; which one it was, the report tells by its number only.
+        let up = report["scrapes"].as_array().unwrap().iter().filter(|scrape| scrape["up"] == true).count();
+        let whole = recordings.iter().filter(|recording| recording.status == 200).count();
+        self.add(&recordings, up == whole);
+    }
+
+    fn add(&mut self, recordings: &[amp_forwarder_support::home::Recording], claimed: bool) {
+        let whole: Vec<_> = recordings.iter().filter(|recording| recording.status == 200).cloned().collect();
+        for (labels, samples) in exposed(&whole) {
+            if claimed {
+                self.claimed.entry(labels.clone()).or_default().extend(&samples);
+            }
+            self.all.entry(labels).or_default().extend(samples);
+        }
+    }
+
+    fn check(&mut self, good: bool, what: impl FnOnce() -> String) {
+        if !good {
+            let what = what();
+            self.line(&format!("FINDING: {what}"));
+            self.summary.findings.push(what);
+        }
+    }
+
+    fn line(&self, what: &str) {
+        println!("soak: {:>5.1} s  {:<9}  {what}", self.started.elapsed().as_secs_f64(), format!("{:?}", self.trouble));
+    }
+
+    fn make_trouble(&self) {
+        self.gateway.faults().clear();
+        let actions = match self.trouble {
+            Trouble::None | Trouble::Away => return,
+            Trouble::Throttles => vec![Fault::status(429, "ingestion rate limit (1) exceeded"); 3],
+            Trouble::Resets => vec![Action::Reset, Action::StoreAndReset, Action::StoreAndCut],
+        };
+        // Some of the first requests pass, then some do not, and so on.
+        for (turn, action) in (0..).zip(actions) {
+            self.gateway.faults().add(Fault { skip: 5 * turn, ..Fault::times(action, 15) });
+        }
+    }
+
+    /// Ticks for that long, with these kills, however long those take.
+    async fn stage(&mut self, trouble: Trouble, lasts: Duration, kills: &[Kill]) {
+        self.trouble = trouble;
+        let until = Instant::now() + lasts;
+        // Kills that find no occasion must not keep it for ever.
+        let patience = until + self.plan.tick * 15;
+        let mut kills = kills.iter().copied().peekable();
+        let mut rested = trouble == Trouble::None;
+        while Instant::now() < until || kills.peek().is_some() {
+            assert!(Instant::now() < patience, "no occasion to kill while {:?}", kills.peek());
+            // One tick between two kills ends as it should, so that there is something to lose.
+            let kill = kills.peek().copied().filter(|kill| rested && (*kill == Kill::Flushing || self.owed != Some(0)));
+            if self.tick(kill).await {
+                kills.next();
+                rested = trouble == Trouble::None;
+            } else {
+                rested = self.owed.is_some();
+            }
+        }
+    }
+
+    async fn cycle(&mut self) {
+        let times = |kill| std::iter::repeat_n(kill, self.plan.kills);
+        let flushing: Vec<_> = times(Kill::Flushing).collect();
+        self.receiver.kill();
+        self.stage(Trouble::Away, self.plan.away, &flushing).await;
+        // Each kill of a draining tick needs a backlog, which the one before has left it.
+        for kill in [Kill::Answered, Kill::Draining] {
+            for _ in 0..self.plan.kills {
+                while self.owed.is_none_or(|owed| owed < 2 * self.plan.series as u64) {
+                    self.trouble = Trouble::Away;
+                    self.receiver.kill();
+                    self.tick(None).await;
+                }
+                self.receiver.restart().await.unwrap();
+                self.stage(Trouble::None, Duration::ZERO, &[kill]).await;
+            }
+        }
+        self.stage(Trouble::Throttles, self.plan.throttled, &[]).await;
+        self.stage(Trouble::Resets, self.plan.reset, &[]).await;
+        self.trouble = Trouble::None;
+        self.settle().await;
+    }
+
+    /// Until nothing is owed.
+    async fn settle(&mut self) {
+        let patience = Instant::now() + self.plan.tick * 10;
+        self.tick(None).await;
+        while self.owed != Some(0) {
+            assert!(Instant::now() < patience, "the backlog does not drain");
+            self.tick(None).await;
+        }
+    }
+
+    /// Compares both ends, piece by piece.
+    async fn compare(&mut self) {
+        let (from, until) = (self.started_ms - 600_000, now_ms());
+        let own = self.recorder.address();
+        let pieces = (0..10)
+            .map(|digit| format!("{{__name__=\"{METRIC}\",i=~\".*{digit}\"}}"))
+            .chain([format!("{{__name__=~\".+\",__name__!=\"{METRIC}\"}}")]);
+        let mut received = Samples::new();
+        let mut at_home = Samples::new();
+        for selector in pieces {
+            received.extend(self.receiver.querier().raw(&selector, from, until).await.unwrap());
+            at_home.extend(self.home.querier().raw(&selector, from, until).await.unwrap());
+        }
+        received.retain(|labels, _| labels.get("instance") != Some(&own));
+        let claimed = compare(&self.claimed, &received);
+        self.check(claimed.lost.is_empty(), || format!("{} samples are lost, first {}", claimed.lost.len(), claimed.lost[0]));
+        self.check(claimed.different.is_empty(), || format!("{} samples differ, first {}", claimed.different.len(), claimed.different[0].0));
+        // What a killed tick had scraped may have arrived; what nobody scraped may not.
+        let foreign = compare(&self.all, &received).extra;
+        self.check(foreign.is_empty(), || format!("{} samples were never exposed, first {}", foreign.len(), foreign[0]));
+        let home: Samples = at_home
+            .into_iter()
+            .map(|(mut labels, samples)| {
+                labels.insert("site".to_owned(), "attic".to_owned());
+                (labels, samples)
+            })
+            .collect();
+        let unlike = compare(&self.all, &home);
+        self.check(unlike.different.is_empty(), || "the home has other values than it exposed".to_owned());
+        self.summary.compared(&self.all, &received, &claimed);
+        let stats = self.gateway.stats();
+        self.check(stats.out_of_order == 0, || format!("{} samples out of order", stats.out_of_order));
+        self.check(stats.concurrent == 0, || format!("{} series in two requests at once", stats.concurrent));
+        self.summary.stats = Some(stats);
+        self.summary.took = self.started.elapsed();
+    }
+}
+
+async fn soak(plan: Plan) {
+    let mut soak = Soak::start(plan).await;
+    println!("soak: {plan:?}, home {} of {}", soak.home.url(), soak.target.address());
+    for _ in 0..plan.cycles {
+        soak.cycle().await;
+    }
+    while soak.started.elapsed() < plan.lasts {
+        soak.tick(None).await;
+    }
+    soak.settle().await;
+    assert!(is_empty(&soak.spool().join("segments")));
+    soak.compare().await;
+    println!("\n{}", soak.summary);
+    let wanted = plan.kills * plan.cycles as usize;
+    for kill in Kill::ALL {
+        assert!(soak.summary.killed(kill) >= wanted, "killed {} times while {kill}, not {wanted}", soak.summary.killed(kill));
+    }
+    assert!(soak.summary.agreeing >= soak.plan.series * (plan.lasts.as_secs() / INTERVAL.as_secs() / 4) as usize, "few samples were compared");
+    assert!(soak.summary.findings.is_empty(), "{:#?}", soak.summary.findings);
+}
+
+fn is_empty(segments: &Path) -> bool {
+    std::fs::read_dir(segments)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .all(|remote| std::fs::read_dir(remote.path()).is_ok_and(|mut files| files.next().is_none()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minute_of_outages_and_kills_loses_nothing() {
+    soak(Plan::of(60)).await;
+}
+
+/// `make soak`; `SOAK_SECONDS` says how long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a quarter of an hour: make soak"]
+async fn a_quarter_of_an_hour() {
+    let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(900);
+    soak(Plan::of(seconds)).await;
+}
