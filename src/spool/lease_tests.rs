@@ -181,6 +181,20 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_met_another_process_does_not_go_on_without_the_store() {
+    let store = world();
+    let (mut first, mut second) = (process(&store, 1, 0), process(&store, 2, 0));
+    let tenure = first.take(&ask()).await.unwrap();
+    first.release(tenure, State::default()).await.unwrap();
+    let tenure = second.take(&ask()).await.unwrap();
+    second.release(tenure, owing(State::default())).await.unwrap();
+    assert!(first.may_go_without(), "it cannot know");
+    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Get).then_some(Kind::Denied), ..Fault::default() });
+    first.take(&ask()).await.unwrap_err();
+    assert!(!first.may_go_without(), "the state had changed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
     let store = world();
     let mut process = process(&store, 1, 0);

@@ -64,14 +64,13 @@ impl Lane {
     async fn age(&self, bench: &Bench<'_>, sent: &mut Sent) {
         let (Some(outbox), Some(limit)) = (bench.outbox.filter(|outbox| !outbox.is_empty()), self.age_limit()) else { return };
         let oldest_ms = bench.clock.now_ms().saturating_sub(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
-        match outbox.expire(oldest_ms).await {
-            Ok(0) => {}
-            Ok(samples) => {
-                sent.ledger.expired += samples;
-                sent.errors.push(format!("spool: {samples} samples for {} are older than sample_age_limit: they are in expired/", self.id));
-            }
-            Err(error) => sent.errors.push(error.to_string()),
+        let mut samples = 0;
+        let done = outbox.expire(oldest_ms, &mut samples).await;
+        if samples > 0 {
+            sent.ledger.expired += samples;
+            sent.errors.push(format!("spool: {samples} samples for {} are older than sample_age_limit: they are in expired/", self.id));
         }
+        sent.errors.extend(done.err().map(|error| error.to_string()));
     }
 
     async fn timed(&self, sending: impl Future<Output = Going>) -> (Going, Duration) {

@@ -61,9 +61,11 @@ impl Holder {
     /// Takes the lease and opens what is owed.
     pub(super) async fn begin(&mut self, end: Instant, margin: Duration, lanes: &[Lane]) -> Begun {
         let ask = Ask { end, margin: FENCE.min(margin / 2), wait_until: end.checked_sub(margin + WORTH_IT).unwrap_or(end) };
+        let taken = self.keeper.take(&ask).await;
+        // Now, and not before: it may just have met another one.
         let may_go_without = self.keeper.may_go_without();
         let down = |error: String| if may_go_without { Begun::Without { degraded: Some(error) } } else { Begun::Down(error) };
-        let tenure = match self.keeper.take(&ask).await {
+        let tenure = match taken {
             Ok(tenure) => tenure,
             Err(error @ (TakeError::Busy { .. } | TakeError::Late)) => return Begun::Busy(error.to_string()),
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),

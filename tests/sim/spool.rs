@@ -354,6 +354,10 @@ impl Run {
         for (remote, lost) in report.remotes.iter().zip(&mut self.lost) {
             total.add(&remote.ledger);
             *lost += remote.ledger.lost;
+            if report.errors.iter().any(|error| error.contains("are not kept")) {
+                // The store was down: they are counted, and that is all.
+                *lost += remote.ledger.rejected + remote.ledger.expired;
+            }
             if !remote.ledger.balances() {
                 found("ledger", format!("{} does not balance: {:?}", remote.remote, remote.ledger));
             }

@@ -272,6 +272,8 @@ pub(crate) fn faults(world: Arc<World>, traits: Traits, counter: Arc<AtomicU64>,
                 }
             }
             at => {
+                // Who may write may read.
+                let at = if matches!(op, Op::Get | Op::List) { at.min(2) } else { at };
                 let (kind, event) = refused[at as usize];
                 fault.refuse = Some(kind);
                 event

@@ -85,6 +85,8 @@ struct Inner {
     rest: u64,
     /// Samples that were found beyond the sum, since this was last asked: their segment could not be looked into when the tick began.
     found: u64,
+    /// Writes that failed, and may have taken place all the same: the next tick must LIST.
+    in_doubt: u64,
     /// As the last release said, for as long as nothing newer is known.
     oldest_ms: Option<i64>,
     /// Loaded segments: the head and the next.
@@ -197,7 +199,10 @@ impl Outbox {
         }
         let name = self.name_part(scrape)?;
         let size = bytes.len() as u64;
-        self.write(Folder::Segments, name, bytes).await?;
+        if let Err(error) = self.write(Folder::Segments, name, bytes).await {
+            self.inner.borrow_mut().in_doubt += 1;
+            return Err(error);
+        }
         let oldest_ms = batches.iter().map(|batch| batch.min_ms).min();
         self.inner.borrow_mut().insert(Entry { name, bytes: size, meta: Some(Meta { samples: samples(batches), oldest_ms }) });
         Ok(())
@@ -254,15 +259,31 @@ impl Outbox {
     /// Puts these batches in place of a head, in its place in the order: for what is left of it when a batch was split.
     ///
     /// # Errors
-    /// The store is down: the old segment is still there as a whole, and what was answered of it will be repeated.
+    /// The store is down: the old segment may still be there as a whole, and what was answered of it be repeated.
     pub async fn replace(&self, name: SegmentName, batches: Vec<Batch>) -> Result<(), StoreError> {
+        let mut written = Vec::new();
         for part in segment::parts(batches, self.limits.segment_bytes) {
             let new = self.name_part((name.epoch(), name.scrape()))?;
             let bytes = segment::write(&part, None);
             let size = bytes.len() as u64;
-            self.write(Folder::Segments, new, bytes).await?;
+            if let Err(error) = self.write(Folder::Segments, new, bytes).await {
+                // The old one stands for all of them.
+                self.inner.borrow_mut().in_doubt += 1 + written.len() as u64;
+                return Err(error);
+            }
             let oldest_ms = part.iter().map(|batch| batch.min_ms).min();
-            self.inner.borrow_mut().insert(Entry { name: new, bytes: size, meta: Some(Meta { samples: samples(&part), oldest_ms }) });
+            written.push(Entry { name: new, bytes: size, meta: Some(Meta { samples: samples(&part), oldest_ms }) });
+        }
+        {
+            let inner = &mut *self.inner.borrow_mut();
+            written.into_iter().for_each(|entry| inner.insert(entry));
+            // Nothing of the old one is owed any more: if it cannot be deleted now, the next tick does so.
+            if let Some(loaded) = inner.loaded.iter_mut().find(|loaded| loaded.name == name) {
+                loaded.answered.fill(true);
+            }
+            if let Some(meta) = inner.entries.iter_mut().find(|entry| entry.name == name).and_then(|entry| entry.meta.as_mut()) {
+                meta.samples = 0;
+            }
         }
         self.erase(name).await?;
         self.inner.borrow_mut().remove(name);
@@ -328,7 +349,9 @@ impl Outbox {
             answered: (0_u32..).zip(&loaded.answered).filter(|(_, answered)| **answered).map(|(place, _)| place).collect(),
         });
         let head = of_loaded.or_else(|| inner.resume.clone().filter(|resume| Some(resume.segment) == first));
-        RemoteState { backlog: inner.backlog(), head: head.filter(|head| !head.answered.is_empty()) }
+        let mut backlog = inner.backlog();
+        backlog.segments += inner.in_doubt;
+        RemoteState { backlog, head: head.filter(|head| !head.answered.is_empty()) }
     }
 }
 

@@ -304,11 +304,37 @@ async fn what_is_too_old_leaves_from_the_head_on() {
     outbox.put(1, vec![batch(1, 100), batch(2, 150)]).await.unwrap();
     outbox.put(2, vec![batch(4, 180), batch(8, 300)]).await.unwrap();
     outbox.put(3, vec![batch(16, 400)]).await.unwrap();
-    assert_eq!(outbox.expire(200).await.unwrap(), 7);
-    assert_eq!(outbox.expire(200).await.unwrap(), 0);
+    let mut expired = 0;
+    // What came to expired/ before the store was down counts.
+    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+    outbox.expire(200, &mut expired).await.unwrap_err();
+    assert_eq!(expired, 3);
+    store.heal();
+    outbox.expire(200, &mut expired).await.unwrap();
+    outbox.expire(200, &mut expired).await.unwrap();
+    assert_eq!(expired, 7);
     assert_eq!(outbox.backlog().samples, 24);
     assert_eq!(store.keys().iter().filter(|key| key.starts_with("expired/amp/")).count(), 2);
     assert_eq!(drain(&outbox).await, [8, 16]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_could_not_be_looked_into_is_owed_all_the_same() {
+    let store = world();
+    outbox(&store, 1, Some(&RemoteState::default())).await.put(1, vec![batch(7, 100)]).await.unwrap();
+    for drained in [false, true] {
+        store.set_faults(|op, _, _| Fault { refuse: (op == Op::Get).then_some(Kind::Denied), ..Fault::default() });
+        let mut opened = open(&tick(&store, 2, true), &State::default(), &[(amp(), LIMITS)]).await.unwrap();
+        let outbox = opened.outboxes.pop().unwrap();
+        assert_eq!((outbox.backlog().segments, outbox.backlog().samples), (1, 0), "nobody can tell");
+        store.heal();
+        if drained {
+            assert_eq!(drain(&outbox).await, [7]);
+        }
+        outbox.count_unknown().await;
+        assert_eq!((outbox.take_found(), outbox.take_found()), (7, 0));
+        assert_eq!(outbox.backlog().samples, if drained { 0 } else { 7 });
+    }
 }
 
 #[tokio::test(start_paused = true)]
