@@ -163,6 +163,7 @@ impl Soak {
     /// One invocation, and perhaps a kill in it. Says whether it came to that.
     async fn tick(&mut self, kill: Option<Kill>) -> bool {
         self.make_trouble();
+        let started_ms = now_ms();
         let limit = self.plan.tick;
         let mut stalker = Stalker::new(kill, &self.gateway, self.spool(), self.running.function.id(), self.summary.killed(Kill::Flushing));
         let stalking = async {
@@ -196,7 +197,7 @@ impl Soak {
             self.add(&self.recorder.take(), false);
             return false;
         }
-        self.judge(&report);
+        self.judge(&report, started_ms);
         if report["outcome"] == "busy" {
             // The scheduler's next try.
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -204,14 +205,16 @@ impl Soak {
         false
     }
 
-    fn judge(&mut self, report: &Value) {
+    fn judge(&mut self, report: &Value, started_ms: i64) {
         assert_balanced(report);
         let outcome = report["outcome"].as_str().unwrap_or_default().to_owned();
         let count = |name: &str| report["ledger"][name].as_u64().unwrap();
         self.summary.tick(&outcome, report["spool"]["samples"].as_u64().unwrap());
         let (before, after) = (count("owed_before"), count("owed_after"));
         self.line(&format!("{outcome:<8} scraped {:>6}  written {:>6}  owed {before:>6} -> {after:>6}", count("scraped"), count("written")));
-        let recordings = self.recorder.take();
+        // What a killed function had asked for may be answered after its end.
+        let (late, recordings): (Vec<_>, Vec<_>) = self.recorder.take().into_iter().partition(|recording| recording.at_ms < started_ms);
+        self.add(&late, false);
         if outcome == "busy" {
             self.check(recordings.is_empty(), || "a busy tick scraped".to_owned());
             return;
