@@ -34,7 +34,9 @@ demo: build ## home, function, S3, receiver with an outage across ticks; compare
 	$(CARGO_TARGET_DIR)/debug/demo --function $(FUNCTION) $(DEMO_FLAGS)
 
 test: lint tools ## lints, then every test, against the real programs
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace -- --skip soak::
+	@echo 'a minute of outages and kills, alone on the machine'
+	$(CARGO) test --locked --test real -- soak::
 
 soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture

@@ -166,7 +166,7 @@ impl Lane {
             self.keep(bench, Folder::Expired, scrape, &delivery.expired, None, sent).await;
         }
         if let Some(undelivered) = &delivery.undelivered {
-            sent.note(&undelivered.why);
+            sent.note(&self.id, &undelivered.why);
         }
     }
 
@@ -195,14 +195,14 @@ impl Sent {
         Self { ledger, ..Self::default() }
     }
 
-    fn note(&mut self, why: &Why) {
+    fn note(&mut self, remote: &str, why: &Why) {
         let error = match why {
             Why::Stopped(stop) => {
                 self.stopped = true;
                 stop.failure().to_string()
             }
-            Why::Deadline(Some(failure)) => format!("out of time; the last try: {failure}"),
-            Why::Deadline(None) => "send: out of time: give the function a longer time-out".to_owned(),
+            Why::Deadline(Some(failure)) => format!("send: out of time for {remote}; the last try: {failure}"),
+            Why::Deadline(None) => format!("send: out of time for {remote}: give the function a longer time-out"),
         };
         if !self.errors.contains(&error) {
             tracing::warn!("{error}");

@@ -125,7 +125,7 @@ struct Job {
     targets: Vec<Target>,
     served_ms: Option<i64>,
     expected: Duration,
-    /// Start of the newest scrape.
+    /// Start of the newest scrape that succeeded, for all targets.
     scraped_ms: Option<i64>,
 }
 
@@ -353,10 +353,12 @@ impl Forwarder {
                 }
                 job.served_ms = Some(slot);
                 let started = Instant::now();
-                join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), shift))).await;
+                let up = join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), shift))).await;
                 // Twice the last one: the next may be slower, and its samples must be sent as well.
                 job.expected = started.elapsed() * 2;
-                job.scraped_ms = Some(now_ms);
+                if up.into_iter().all(|up| up) {
+                    job.scraped_ms = Some(now_ms);
+                }
                 if plan.once {
                     return;
                 }
@@ -371,8 +373,8 @@ impl Forwarder {
         }
     }
 
-    /// Scrapes one target and queues what it gave.
-    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, shift: &Shift<'_>) {
+    /// Scrapes one target and queues what it gave. Says whether it succeeded.
+    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, shift: &Shift<'_>) -> bool {
         let Shift { plan, held, noted, .. } = *shift;
         // What this scrape has staged, of what all have.
         let mine = Cell::new(0);
@@ -415,6 +417,7 @@ impl Forwarder {
         if let Some(live) = &plan.live {
             live.scraped(scraped.tally.scraped, scraped.error.is_none());
         }
+        scraped.error.is_none()
     }
 
     fn report(&self, sent: &[Sent], noted: Noted, spool: SpoolReport, dry_run: bool, started: Instant) -> Report {
