@@ -79,7 +79,15 @@ impl RemoteState {
     #[must_use]
     pub fn new(max_request_bytes: usize, rng: Rng) -> Self {
         Self {
-            inner: Mutex::new(Inner { stop: None, probing: false, back_off_until: None, request_bytes: max_request_bytes, last_failure: None, hurry: None, rng }),
+            inner: Mutex::new(Inner {
+                stop: None,
+                probing: false,
+                back_off_until: None,
+                request_bytes: max_request_bytes,
+                last_failure: None,
+                hurry: None,
+                rng,
+            }),
             stopping: Notify::new(),
             probe: Arc::default(),
         }

@@ -164,13 +164,8 @@ impl Run {
         world.tell(|| format!("seed {seed} with a spool\n{}{:#?}\n{:?}\n{traits:?}", scenario.yaml, scenario.home, scenario.receivers));
         world.tell(|| format!("{:?}", scenario.config.forwarder.spool));
         world.tell(|| format!("capacities: {:?}", scenario.config.remote_write.iter().map(|entry| entry.queue.capacity).collect::<Vec<_>>()));
-        let home = HomeModel::new(
-            Arc::clone(&world),
-            scenario.home.clone(),
-            scenario.config.global.external_labels.clone(),
-            targets(&scenario),
-            rng.fork(),
-        );
+        let home =
+            HomeModel::new(Arc::clone(&world), scenario.home.clone(), scenario.config.global.external_labels.clone(), targets(&scenario), rng.fork());
         let named = scenario.config.remote_write.iter().zip(&scenario.receivers);
         let receivers: Vec<_> = named.map(|(entry, traits)| Receiver::new(Arc::clone(&world), entry.id(), traits.clone(), rng.fork(), bug)).collect();
         let dirs: Vec<_> = scenario.config.remote_write.iter().map(|entry| RemoteDir::new(&entry.id())).collect();
@@ -180,7 +175,21 @@ impl Run {
         objects.set_faults(faults(Arc::clone(&world), traits, Arc::clone(&counter), rng.fork()));
         let shared = Arc::new(Shared { world: Arc::clone(&world), objects, off_ms, faults: counter, bug });
         let lost = vec![0; receivers.len()];
-        Self { world, scenario, home: Arc::new(home), receivers, dirs, shared, ticks, rng, last: 0, beside_another: false, owed: Some(lost.clone()), claimed: HashSet::new(), lost }
+        Self {
+            world,
+            scenario,
+            home: Arc::new(home),
+            receivers,
+            dirs,
+            shared,
+            ticks,
+            rng,
+            last: 0,
+            beside_another: false,
+            owed: Some(lost.clone()),
+            claimed: HashSet::new(),
+            lost,
+        }
     }
 
     /// A cold process.
@@ -332,7 +341,11 @@ impl Run {
         let event = match last {
             _ if self.receivers.iter().any(|receiver| receiver.is_asked()) => Event::KilledPosting,
             Some((Op::PutIfMatch | Op::PutIfAbsent, key)) if key == KEY => {
-                if had { Event::KilledReleasing } else { Event::KilledTaking }
+                if had {
+                    Event::KilledReleasing
+                } else {
+                    Event::KilledTaking
+                }
             }
             Some((Op::PutIfAbsent, key)) if self.shared.objects.peek(&key).is_some() => Event::KilledSpooled,
             Some((Op::PutIfAbsent | Op::PutIfMatch, _)) => Event::KilledSpooling,
@@ -502,7 +515,8 @@ impl Run {
             if missing.len() as u64 > *lost {
                 let mut names: Vec<_> = missing.iter().map(|(key, timestamp_ms)| format!("{} at {timestamp_ms}", self.world.name(*key))).collect();
                 names.sort();
-                self.world.found("missing", format!("{}: {} samples, {lost} were counted as lost; {:?}", receiver.name, missing.len(), names.first()));
+                self.world
+                    .found("missing", format!("{}: {} samples, {lost} were counted as lost; {:?}", receiver.name, missing.len(), names.first()));
             }
         }
     }

@@ -168,13 +168,17 @@ impl Store for SimStore {
     fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object> {
         let get = self.shared.objects.get(key, most, deadline);
         if self.shared.bug == Some(Bug::DeletedBeforeTheAnswer) && key.starts_with("segments/") && most > 1 << 20 {
-            return self.call(Op::Get, key, Box::pin(async move {
-                let got = get.await;
-                if got.is_ok() {
-                    let _ = self.shared.objects.delete(key, deadline).await;
-                }
-                got
-            }));
+            return self.call(
+                Op::Get,
+                key,
+                Box::pin(async move {
+                    let got = get.await;
+                    if got.is_ok() {
+                        let _ = self.shared.objects.delete(key, deadline).await;
+                    }
+                    got
+                }),
+            );
         }
         self.call(Op::Get, key, get)
     }
@@ -182,12 +186,16 @@ impl Store for SimStore {
     fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, deadline: Instant) -> Call<'a, Page> {
         let list = self.shared.objects.list(prefix, after, deadline);
         if self.shared.bug == Some(Bug::NotListedInOrder) {
-            return self.call(Op::List, prefix, Box::pin(async move {
-                list.await.map(|mut answer| {
-                    answer.value.entries.reverse();
-                    answer
-                })
-            }));
+            return self.call(
+                Op::List,
+                prefix,
+                Box::pin(async move {
+                    list.await.map(|mut answer| {
+                        answer.value.entries.reverse();
+                        answer
+                    })
+                }),
+            );
         }
         self.call(Op::List, prefix, list)
     }
@@ -235,7 +243,12 @@ pub(crate) struct Traits {
 }
 
 /// Draws what befalls each call.
-pub(crate) fn faults(world: Arc<World>, traits: Traits, counter: Arc<AtomicU64>, mut rng: Rng) -> impl FnMut(Op, &str, usize) -> Fault + Send + 'static {
+pub(crate) fn faults(
+    world: Arc<World>,
+    traits: Traits,
+    counter: Arc<AtomicU64>,
+    mut rng: Rng,
+) -> impl FnMut(Op, &str, usize) -> Fault + Send + 'static {
     move |op, _, _| {
         let mut fault = Fault { delay: Duration::from_millis(rng.u64(0..30)), ..Fault::default() };
         let now_ms = world.now_ms();
