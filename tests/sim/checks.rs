@@ -216,7 +216,7 @@ impl Checks {
         let last_ms = ticked.shown.iter().map(|shown| shown.ended_ms).max().unwrap_or(ticked.start_ms);
         let until_ms = match ticked.tick.kind {
             // What is scraped still has little time.
-            Kind::Stopped(after) => ticked.start_ms + after.as_millis() as i64,
+            Kind::Stopped(after) => ticked.start_ms + after.min(ticked.tick.timeout).as_millis() as i64 - self.margin_ms,
             _ => ticked.start_ms + ticked.tick.timeout.as_millis() as i64 - self.margin_ms,
         };
         if ledger.lost > 0 && answered.faults == 0 && last_ms + 5_000 < until_ms {

@@ -9,10 +9,10 @@ use crate::run::{self, Outcome};
 use crate::spool;
 use crate::world::lock;
 
-const DEFAULT_SEEDS: u64 = 2_000;
+const DEFAULT_SEEDS: u64 = 500;
 
 /// From so many on, each fault must have been met.
-const ENOUGH: u64 = 2_000;
+const ENOUGH: u64 = 5_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))

@@ -324,7 +324,8 @@ impl Run {
         self.report(&report, &process);
         self.beside_another |= is_degraded(&report, &process) && self.last != tick.process;
         self.together(&[&report], &answered, faults);
-        self.owed(&report);
+        let calm = self.shared.faults.load(Ordering::Relaxed) == faults;
+        self.owed(&report, calm);
         if !matches!(report.outcome, TickOutcome::Busy) {
             self.claim(&shown);
             self.last = tick.process;
@@ -434,7 +435,7 @@ impl Run {
     }
 
     /// What is owed goes from one report to the next, and is what lies in the store.
-    fn owed(&mut self, report: &Report) {
+    fn owed(&mut self, report: &Report, calm: bool) {
         let known = self.owed.take();
         if !matches!(report.outcome, TickOutcome::Busy) && report.spool.segments == 0 && report.ledger == Ledger::default() {
             return;
@@ -443,7 +444,7 @@ impl Run {
             return;
         }
         let before: Vec<_> = report.remotes.iter().map(|remote| remote.ledger.owed_before).collect();
-        if let Some(known) = known.filter(|known| *known != before) {
+        if let Some(known) = known.filter(|known| calm && *known != before) {
             self.world.found("owed", format!("{known:?} when the last tick ended, {before:?} when this one began"));
         }
         if !released(report) || report.ledger.lost > 0 {

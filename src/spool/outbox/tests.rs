@@ -167,6 +167,32 @@ async fn what_is_left_of_a_split_batch_takes_the_place_of_its_segment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_replaced_counts_once_though_it_cannot_be_deleted() {
+    let store = world();
+    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+    outbox.put(1, vec![batch(10, 100)]).await.unwrap();
+    let head = outbox.head().await.unwrap().unwrap();
+    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+    outbox.replace(head.name, vec![batch(4, 100)]).await.unwrap_err();
+    assert_eq!((outbox.backlog().segments, outbox.backlog().samples), (2, 4));
+    store.heal();
+    assert_eq!(drain(&outbox).await, [4]);
+    assert!(store.keys().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_in_doubt_is_looked_for_by_the_next_tick() {
+    let store = world();
+    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+    store.set_faults(|op, _, _| match op {
+        Op::PutIfAbsent => Fault { answer_lost: true, ..Fault::default() },
+        _ => Fault { refuse: Some(Kind::Denied), ..Fault::default() },
+    });
+    outbox.put(1, vec![batch(10, 100)]).await.unwrap_err();
+    assert_eq!((outbox.backlog().samples, outbox.summary().await.backlog.segments), (0, 1), "not clean and empty");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
     type Damage = (&'static str, fn(Vec<u8>) -> Vec<u8>);
     let damages: [Damage; 4] = [
