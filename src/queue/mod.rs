@@ -259,6 +259,12 @@ impl Queue {
         self.bytes.get()
     }
 
+    /// Scrapes that wait here.
+    #[must_use]
+    pub fn scrapes(&self) -> usize {
+        self.scrapes.borrow().len()
+    }
+
     /// The most batches of any scrape here.
     #[must_use]
     pub fn most_batches(&self) -> usize {

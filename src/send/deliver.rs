@@ -174,6 +174,7 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
     let mut fresh_connection = false;
     let (mut fresh_credentials, mut credentials_refreshed) = (false, false);
     let _turn = tokio::select! {
+        biased;
         turn = state.turn() => turn,
         () = state.over(deadline) => return End::Undelivered(Why::Deadline(state.last_failure())),
     };

@@ -144,6 +144,7 @@ impl RemoteState {
             let mut changed = std::pin::pin!(self.stopping.notified());
             changed.as_mut().enable();
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(self.deadline(deadline)) => return,
                 () = changed => {}
             }
@@ -209,6 +210,7 @@ impl RemoteState {
             return;
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep_until(until) => {}
             () = stopping => {}
         }

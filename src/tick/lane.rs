@@ -19,6 +19,9 @@ use crate::time::Clock;
 /// A write to the store is expected to be no faster than this, before any was seen.
 const FIRST_WRITE_RATE: f64 = 4e6;
 
+/// And a small one to take as long as this.
+const FIRST_WRITE_TIME: f64 = 0.05;
+
 /// Writes of fewer bytes say nothing about a rate.
 const TELLING: usize = 256 << 10;
 
@@ -36,8 +39,10 @@ pub(super) struct Lane {
     pub(super) queue: Queue,
     /// Of the scrape that is being sent from memory.
     pub(super) shards_in_use: Cell<usize>,
-    /// Bytes a second of the slowest write to the store.
+    /// Bytes a second of the slowest large write to the store.
     write_rate: Cell<f64>,
+    /// Seconds of the slowest small one.
+    write_time: Cell<f64>,
     /// Samples a second that leave the spool: less after a 429, and more again when none comes.
     pub(super) drain_rate: Cell<f64>,
     /// When that became less the last time.
@@ -90,6 +95,7 @@ impl Lane {
             queue: Queue::default(),
             shards_in_use: Cell::new(0),
             write_rate: Cell::new(FIRST_WRITE_RATE),
+            write_time: Cell::new(FIRST_WRITE_TIME),
             drain_rate: Cell::new(f64::INFINITY),
             slowed: Cell::new(None),
         }
@@ -122,7 +128,8 @@ impl Lane {
     }
 
     pub(super) fn send_until(&self, bench: &Bench<'_>) -> Instant {
-        let reserve = if bench.outbox.is_some() { self.queue.bytes() as f64 / self.write_rate.get() } else { 0.0 };
+        let writes = self.queue.scrapes() as f64 * self.write_time.get() + self.queue.bytes() as f64 / self.write_rate.get();
+        let reserve = if bench.outbox.is_some() { writes } else { 0.0 };
         bench.until.checked_sub(Duration::from_secs_f64(reserve.min(3600.0))).unwrap_or(bench.until)
     }
 
@@ -135,6 +142,8 @@ impl Lane {
     pub(super) fn wrote(&self, bytes: usize, took: Duration) {
         if bytes >= TELLING {
             self.write_rate.set(self.write_rate.get().min(bytes as f64 / took.as_secs_f64().max(1e-3)));
+        } else {
+            self.write_time.set(self.write_time.get().max(took.as_secs_f64()));
         }
     }
 

@@ -98,6 +98,7 @@ impl Plan {
     pub async fn sleep(&self, wait: Duration) {
         let Some(mut stop) = self.stop.clone() else { return tokio::time::sleep(wait).await };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => {}
             // A sender that is gone asks for nothing.
             Ok(_) = stop.wait_for(|stop| *stop) => {}
@@ -270,6 +271,7 @@ impl Forwarder {
         }));
         let working = async { tokio::join!(scrapes, lanes) };
         let ((), mut sent) = tokio::select! {
+            biased;
             done = working => done,
             never = self.hurry_when_stopped(plan) => match never {},
         };

@@ -157,10 +157,10 @@ fn planted_bugs_are_found() {
     const SEEDS: u64 = 1_000;
     for (bug, rules) in BUGS {
         let hits = Arc::new(Hits::default());
-        let found = (0..SEEDS).find_map(|seed| {
+        let found = (0..SEEDS).find(|&seed| {
             let run = if bug.is_of_the_spool() { spool::seed } else { run::seed };
             let findings = run(seed, &hits, false, Some(*bug)).findings;
-            findings.iter().any(|finding| rules.iter().any(|rule| finding.starts_with(&format!("{rule}: ")))).then_some(seed)
+            findings.iter().any(|finding| rules.iter().any(|rule| finding.starts_with(&format!("{rule}: "))))
         });
         let Some(seed) = found else { panic!("{bug:?} was not found within {SEEDS} seeds by {rules:?}") };
         println!("{bug:?}: found by seed {seed}");
