@@ -84,7 +84,7 @@ debian() {
     [ -x "$tools/$name/$program" ] && return
     prepare_suite "$suite"
     rm -rf "$work"
-    mkdir -p "$work/root" "$work/bin"
+    mkdir -p "$work/unpacked" "$work/bin"
     for wanted in $packages; do
         package=${wanted%%=*} pinned=${wanted#*=}
         version=$(private_apt "$suite" apt-cache madison "$package" | awk -F' *[|] *' -v pinned="$pinned" \
@@ -96,12 +96,12 @@ debian() {
         (cd "$work" && private_apt "$suite" apt-get -o APT::Sandbox::User= download "$package=$version") >"$work/log" 2>&1 ||
             die "cannot download $package $version" "$(grep -E '^(E|W|Err)' "$work/log" | head -3 | tr '\n' ' ')" \
                 "is there a network? if the mirror has moved on meanwhile, remove $tools/.apt and try again"
-        dpkg-deb -x "$work/$package"_*.deb "$work/root"
+        dpkg-deb -x "$work/$package"_*.deb "$work/unpacked"
         printf '%s %s (Debian %s)\n' "$package" "$version" "$suite" >>"$work/bin/VERSION"
     done
     for program in "$@"; do
-        [ -e "$work/root/usr/bin/$program" ] || die "no program $program in $packages"
-        mv "$work/root/usr/bin/$program" "$work/bin/$program"
+        [ -e "$work/unpacked/usr/bin/$program" ] || die "no program $program in $packages"
+        mv "$work/unpacked/usr/bin/$program" "$work/bin/$program"
     done
     # One rename, so that an interrupted run never leaves half a tool.
     rm -rf "${tools:?}/$name"
