@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A lease that ends so far from the plan is written once more: our guess of the store's clock was that wrong.
 const TOLERANCE: Duration = Duration::from_secs(5);
 
+/// A schedule of one tick a minute starts another process only when this one is late or lost.
+const LATELY_MS: i64 = 120_000;
+
 /// What a tick plans.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
@@ -162,6 +165,19 @@ fn is_off(end: Instant, ask: &Ask) -> bool {
     ask.end.saturating_duration_since(end) > TOLERANCE || end.saturating_duration_since(ask.end) > TOLERANCE
 }
 
+/// Whether a tick that ended then is a matter of the last two minutes. A clock that was set back cannot tell.
+fn is_lately(ended_ms: Option<i64>, now_ms: i64) -> bool {
+    ended_ms.is_some_and(|ended_ms| (0..LATELY_MS).contains(&now_ms.saturating_sub(ended_ms)))
+}
+
+/// Whether our clock has gone on as time did: not back, and forward by no more than a freeze between two ticks explains, which the other clock
+/// may not have counted.
+fn is_steady(elapsed: Duration, by_clock_ms: i64) -> bool {
+    let elapsed_ms = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+    let ahead_ms = by_clock_ms.saturating_sub(elapsed_ms);
+    ahead_ms > -(TOLERANCE.as_millis() as i64) && ahead_ms < LATELY_MS
+}
+
 /// What to do about a state that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -208,8 +224,12 @@ pub struct Keeper {
     /// Our last epoch.
     held: Option<u64>,
     released_empty: bool,
+    /// When our last tick ended that left nothing behind, by our clock.
+    ended_ms: Option<i64>,
     /// The store's clock less ours.
     offset_ms: i64,
+    /// When that was learnt, by the clock that does not go back and by ours.
+    learnt: Option<(Instant, i64)>,
 }
 
 impl Keeper {
@@ -217,13 +237,19 @@ impl Keeper {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, rng: &mut fastrand::Rng) -> Self {
         let nonce = format!("{:032x}", rng.u128(..));
-        Self { store, clock, nonce, warm: None, held: None, released_empty: false, offset_ms: 0 }
+        Self { store, clock, nonce, warm: None, held: None, released_empty: false, ended_ms: None, offset_ms: 0, learnt: None }
     }
 
-    /// Whether our own last release was clean and empty: then a tick may go on without a store that is down, and order is safe.
+    /// Whether a tick may go on without a store that is down, and order is safe: our own last release was clean and empty, and our last tick ended so
+    /// lately that the schedule will have started no other process meanwhile, which might have left a backlog.
     #[must_use]
     pub fn may_go_without(&self) -> bool {
-        self.released_empty
+        self.released_empty && is_lately(self.ended_ms, self.clock.now_ms())
+    }
+
+    /// A tick has ended that went on without the store.
+    pub fn went_without(&mut self) {
+        self.ended_ms = Some(self.clock.now_ms());
     }
 
     /// The state as it is, for those who only look: no lease is needed.
@@ -240,7 +266,9 @@ impl Keeper {
     /// [`TakeError`]. After [`TakeError::Store`] it may be ours nevertheless; our next call will find out.
     pub async fn take(&mut self, ask: &Ask) -> Result<Tenure, TakeError> {
         let deadline = Fence::new(ask.end, ask.margin).deadline();
-        let mut known = self.warm.take();
+        // A clock that was moved would make a lease of the wrong length; should we be killed before it is corrected, everybody waits for its end.
+        let steady = self.learnt.is_some_and(|(then, then_ms)| is_steady(then.elapsed(), self.clock.now_ms().saturating_sub(then_ms)));
+        let mut known = self.warm.take().filter(|_| steady);
         let mut tried = None;
         let mut last = (Previous::None, false);
         let (mut corrected, mut doubted) = (false, false);
@@ -345,6 +373,7 @@ impl Keeper {
 
     fn released(&mut self, state: State, etag: Etag) {
         self.released_empty = state.is_clean_and_empty();
+        self.ended_ms = Some(self.clock.now_ms());
         self.warm = Some(Found { state, etag: Some(etag), time: None });
     }
 
@@ -397,7 +426,9 @@ impl Keeper {
     /// The store's clock at its latest, and once more what rounding takes: so no lease is shorter than planned for the sake of rounding.
     fn learn(&mut self, time: &StoreTime) {
         let since = i64::try_from(time.sent.elapsed().as_millis()).unwrap_or_default();
-        self.offset_ms = time.date_ms + 2 * time.coarse_ms + since - self.clock.now_ms();
+        let now_ms = self.clock.now_ms();
+        self.offset_ms = time.date_ms + 2 * time.coarse_ms + since - now_ms;
+        self.learnt = Some((Instant::now(), now_ms));
     }
 
     fn fence(&self, found: &Found, ask: &Ask) -> Option<Instant> {

@@ -48,24 +48,29 @@ where
     F: Future<Output = Result<Answer<T>, StoreError>>,
 {
     let mut pause = Pause::default();
+    let mut in_doubt = false;
     loop {
-        match call(try_until(deadline)).await {
+        let error = match call(try_until(deadline)).await {
             Ok(answer) => return Ok(answer.value),
-            Err(error) if error.kind.is_passing() && pause.pause(deadline).await => tracing::debug!("{error}: once more"),
-            Err(error) => return Err(error),
+            Err(error) => error,
+        };
+        in_doubt |= error.kind == Kind::NoAnswer;
+        if !error.kind.is_passing() || !pause.pause(deadline).await {
+            return Err(if in_doubt { error.in_doubt() } else { error });
         }
+        tracing::debug!("{error}: once more");
     }
 }
 
 /// Writes an object under a name that nobody else ever writes. If it turns out to be there, it is an earlier try of ours.
 ///
 /// # Errors
-/// [`Kind::Changed`] when something else is there; otherwise the last try's.
+/// [`Kind::Changed`] when something else is there; otherwise the last try's, and [`Kind::NoAnswer`] whenever it may be there.
 pub async fn persist(store: &dyn Store, key: &str, body: Bytes, deadline: Instant) -> Result<(), StoreError> {
     let written = again(deadline, |until| store.put_if_absent(key, body.clone(), until)).await;
     match written {
         Err(error) if error.kind == Kind::Changed => {
-            let present = fetch(store, key, body.len() as u64 + 1, deadline).await?;
+            let present = fetch(store, key, body.len() as u64 + 1, deadline).await.map_err(StoreError::in_doubt)?;
             if present.bytes == body { Ok(()) } else { Err(error) }
         }
         written => written.map(|_| ()),
@@ -83,7 +88,7 @@ pub async fn fetch(store: &dyn Store, key: &str, most: u64, deadline: Instant) -
 /// Deletes an object.
 ///
 /// # Errors
-/// The last try's: it may be gone or not.
+/// The last try's; [`Kind::NoAnswer`] whenever it may be gone.
 pub async fn erase(store: &dyn Store, key: &str, deadline: Instant) -> Result<(), StoreError> {
     again(deadline, |until| store.delete(key, until)).await
 }

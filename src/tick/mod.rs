@@ -6,6 +6,7 @@ mod drain;
 mod lane;
 mod live;
 mod overflow;
+mod pace;
 mod preview;
 mod slots;
 mod tenure;
@@ -248,6 +249,8 @@ impl Forwarder {
                 epoch: held.map_or(0, Held::epoch),
                 overflow_after: spool.overflow_after,
                 drain_rate: spool.drain_samples_per_second as f64,
+                segment_bytes: spool.segment_bytes,
+                lanes: &self.lanes,
                 live: plan.live.as_deref(),
             })
             .collect();
@@ -265,7 +268,12 @@ impl Forwarder {
                     None => None,
                 }
             };
-            let (mut sent, error) = tokio::join!(lane.drain(bench), overflow);
+            let sending = async { tokio::join!(lane.drain(bench), overflow) };
+            let (mut sent, error) = tokio::select! {
+                biased;
+                done = sending => done,
+                never = lane.watch_the_end(bench) => match never {},
+            };
             sent.errors.extend(error);
             sent
         }));
@@ -275,9 +283,7 @@ impl Forwarder {
             done = working => done,
             never = self.hurry_when_stopped(plan) => match never {},
         };
-        for ((lane, bench), sent) in self.lanes.iter().zip(&benches).zip(&mut sent) {
-            lane.flush(bench, sent).await;
-        }
+        join_all(self.lanes.iter().zip(&benches).zip(&mut sent).map(|((lane, bench), sent)| lane.flush(bench, sent))).await;
         drop(benches);
         self.jobs = jobs;
         (sent, noted.into_inner())
@@ -321,6 +327,9 @@ impl Forwarder {
                 tracing::error!("{error}");
                 noted.errors.push(error);
             }
+        }
+        if let Some(holder) = self.holder.as_mut().filter(|_| degraded) {
+            holder.went_without();
         }
         noted.degraded = degraded;
         self.report(sent, noted, spool, false, started)

@@ -108,7 +108,7 @@ impl Outbox {
             Some(place) => format!("it is kept as {place}"),
             None => "it is not kept: forwarder.spool.rejected leaves no room".to_owned(),
         };
-        self.erase(name).await?;
+        self.get_rid_of(name).await?;
         self.forget(name, &format!("spool: {key}: {error}; {place}, and the queue goes on without it")).await;
         Ok(())
     }
