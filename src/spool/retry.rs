@@ -6,10 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::segment::{self, Entry, SegmentError};
 use super::store::{Answer, Kind, Listed, Object, Store, StoreError};
 
 /// Longest time for one try: 8 MiB at half a megabyte a second.
 const TRY: Duration = Duration::from_secs(16);
+
+/// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the name of a segment may be larger.
+pub(super) const MAX_OBJECT: u64 = 64 << 20;
+
+/// What the index of a segment of some dozens of batches takes.
+pub(super) const PEEK: u64 = segment::peek_bytes(256) as u64;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -83,6 +90,21 @@ pub async fn persist(store: &dyn Store, key: &str, body: Bytes, deadline: Instan
 /// The last try's.
 pub async fn fetch(store: &dyn Store, key: &str, most: u64, deadline: Instant) -> Result<Object, StoreError> {
     again(deadline, |until| store.get(key, most, until)).await
+}
+
+/// What the index of a segment says, from its first bytes.
+///
+/// # Errors
+/// The last try's; within: it is no segment that can be read.
+pub async fn peek(store: &dyn Store, key: &str, deadline: Instant) -> Result<Result<Vec<Entry>, SegmentError>, StoreError> {
+    let mut most = PEEK;
+    loop {
+        let object = fetch(store, key, most, deadline).await?;
+        match segment::peek(&object.bytes) {
+            Err(SegmentError::Truncated { expected, .. }) if !object.is_whole() && expected > most && expected <= MAX_OBJECT => most = expected,
+            peeked => return Ok(peeked),
+        }
+    }
 }
 
 /// Deletes an object.

@@ -33,9 +33,6 @@ use super::store::{Kind, Store, StoreError};
 use crate::batch::Batch;
 use crate::config;
 
-/// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the name of a segment may be larger.
-pub(super) const MAX_OBJECT: u64 = 64 << 20;
-
 /// Bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {

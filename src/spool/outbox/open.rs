@@ -7,9 +7,9 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::throttling::Throttling;
 use super::unwanted::TICKS;
-use super::{Entry, Inner, Limits, MAX_OBJECT, Outbox, Tick};
+use super::{Entry, Inner, Limits, Outbox, Tick};
 use crate::spool::name::{Folder, RemoteDir, SegmentName};
-use crate::spool::retry::{erase, fetch, list_all};
+use crate::spool::retry::{MAX_OBJECT, erase, fetch, list_all};
 use crate::spool::state::{RemoteState, State};
 use crate::spool::store::StoreError;
 
@@ -135,15 +135,8 @@ impl Outbox {
 
     /// Looks once more into the segments that could not be looked into: else they would be owed and not counted.
     pub async fn count_unknown(&self) {
-        let unknown: Vec<_> = {
-            let inner = self.inner.borrow();
-            let unknown = inner.entries.iter().filter(|entry| entry.meta.is_none() && inner.rest == 0);
-            unknown.map(|entry| entry.name).collect()
-        };
-        for name in unknown {
-            if let Some(meta) = self.peek(name).await {
-                self.inner.borrow_mut().learn(name, meta);
-            }
+        if self.inner.borrow().rest == 0 {
+            self.look_into_unknown().await;
         }
     }
 

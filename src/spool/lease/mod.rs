@@ -5,11 +5,16 @@
 //! ended, others go on when it must have. What the local clock is used for, to guess the store's before a warm process has asked it anything, can
 //! cost time but no safety: the answer brings the store's own.
 
+mod decide;
+mod error;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::decide::{Step, decide, is_lately, is_off, is_steady};
+pub use self::error::{LookError, ReleaseError, TakeError};
 use super::name::{Folder, SegmentName};
 use super::outbox::Tick;
 use super::retry::{Pause, list_all, try_until};
@@ -22,12 +27,6 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// How long a store that is down is asked for the lease: slots pass meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A lease that ends so far from the plan is written once more: our guess of the store's clock was that wrong.
-const TOLERANCE: Duration = Duration::from_secs(5);
-
-/// A schedule of one tick a minute starts another process only when this one is late or lost.
-const LATELY_MS: i64 = 120_000;
 
 /// What a tick plans.
 #[derive(Debug, Clone, Copy)]
@@ -99,109 +98,6 @@ impl Tenure {
     #[must_use]
     pub fn tick(&self, keeper: &Keeper) -> Tick {
         Tick { store: Arc::clone(&keeper.store), epoch: self.epoch, deadline: self.fence.deadline(), unclean: self.previous == Previous::Unclean }
-    }
-}
-
-/// No lease.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TakeError {
-    /// Somebody else is at work.
-    #[error("spool: another tick holds the lease (epoch {epoch}) for up to {} more seconds", left.as_secs())]
-    Busy {
-        /// Of that one.
-        epoch: u64,
-        /// Until its lease ends by itself.
-        left: Duration,
-    },
-    /// It was taken so slowly that nothing of it is left.
-    #[error("spool: taking the lease took longer than the tick may")]
-    Late,
-    /// The store is down.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// `state.json` is not usable.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-/// A `state.json` that could not be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LookError {
-    /// The store is down.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It is not usable.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-impl From<LookError> for TakeError {
-    fn from(error: LookError) -> Self {
-        match error {
-            LookError::Store(error) => Self::Store(error),
-            LookError::State(error) => Self::State(error),
-        }
-    }
-}
-
-/// A release that did not succeed. The lease ends by itself; whoever comes next counts the backlog anew.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReleaseError {
-    /// It was taken over: we came too late.
-    #[error("spool: the lease of epoch {held} was taken over by epoch {found}: this tick took longer than it had planned")]
-    Lost {
-        /// Ours.
-        held: u64,
-        /// Theirs.
-        found: u64,
-    },
-    /// The store is down, or the state not usable.
-    #[error(transparent)]
-    Look(#[from] LookError),
-}
-
-/// Whether a lease ends so far from the plan that our guess of the store's clock must have been wrong.
-fn is_off(end: Instant, ask: &Ask) -> bool {
-    ask.end.saturating_duration_since(end) > TOLERANCE || end.saturating_duration_since(ask.end) > TOLERANCE
-}
-
-/// Whether a tick that ended then is a matter of the last two minutes. A clock that was set back cannot tell.
-fn is_lately(ended_ms: Option<i64>, now_ms: i64) -> bool {
-    ended_ms.is_some_and(|ended_ms| (0..LATELY_MS).contains(&now_ms.saturating_sub(ended_ms)))
-}
-
-/// Whether our clock has gone on as time did: not back, and forward by no more than a freeze between two ticks explains, which the other clock
-/// may not have counted.
-fn is_steady(elapsed: Duration, by_clock_ms: i64) -> bool {
-    let elapsed_ms = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
-    let ahead_ms = by_clock_ms.saturating_sub(elapsed_ms);
-    ahead_ms > -(TOLERANCE.as_millis() as i64) && ahead_ms < LATELY_MS
-}
-
-/// What to do about a state that was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Take it.
-    Take(Previous),
-    /// An earlier try has taken it, though its answer never came.
-    Ours,
-    /// It ends then, at the latest.
-    Wait(Instant),
-}
-
-/// `tried` is the epoch that an earlier try of this call wrote.
-fn decide(state: &State, nonce: &str, tried: Option<u64>, time: Option<&StoreTime>, now: Instant) -> Step {
-    let Some(lease) = &state.lease else {
-        return Step::Take(if state.epoch == 0 { Previous::None } else { Previous::Clean });
-    };
-    if lease.nonce == nonce {
-        // One of our own earlier ticks, which has ended: a process makes one at a time.
-        return if tried == Some(lease.epoch) { Step::Ours } else { Step::Take(Previous::Unclean) };
-    }
-    match time.map(|time| time.certainly_reached(lease.until_ms)) {
-        Some(end) if end <= now => Step::Take(Previous::Unclean),
-        Some(end) => Step::Wait(end),
-        None => Step::Wait(now),
     }
 }
 
@@ -452,5 +348,4 @@ impl Keeper {
 }
 
 #[cfg(test)]
-#[path = "lease_tests.rs"]
 mod tests;
