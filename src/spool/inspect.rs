@@ -201,6 +201,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Batch;
+    use crate::spool::retry::PEEK;
     use crate::spool::store::memory::MemoryStore;
     use crate::time::TokioClock;
 
