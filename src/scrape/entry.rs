@@ -146,4 +146,3 @@ fn unescape(text: &str) -> Cow<'_, str> {
     decoded.push_str(rest);
     Cow::Owned(decoded)
 }
-

@@ -224,7 +224,9 @@ pub fn validate(histogram: &Histogram) -> Result<(), String> {
     if fits {
         return Ok(());
     }
-    Err(format!("{sum} observations found in buckets, but the Count field is {count}: histogram's observation count should equal the number of observations found in the buckets"))
+    Err(format!(
+        "{sum} observations found in buckets, but the Count field is {count}: histogram's observation count should equal the number of observations found in the buckets"
+    ))
 }
 
 fn check_custom(histogram: &Histogram) -> Result<(), String> {

@@ -30,10 +30,14 @@ impl Parser {
             },
             (None, None) if !content_type.is_empty() => return Err(format!("Content-Type \"{}\" cannot be read", content_type.escape_default())),
             (None, None) => {
-                return Err("the target sends no Content-Type, and there is no fallback_scrape_protocol: it is not taken for an exposition".to_owned());
+                return Err(
+                    "the target sends no Content-Type, and there is no fallback_scrape_protocol: it is not taken for an exposition".to_owned()
+                );
             }
             (Some(other), None) => {
-                return Err(format!("Content-Type \"{other}\" is no exposition, and there is no fallback_scrape_protocol: check address and metrics_path"));
+                return Err(format!(
+                    "Content-Type \"{other}\" is no exposition, and there is no fallback_scrape_protocol: check address and metrics_path"
+                ));
             }
         };
         Ok(match media_type {

@@ -12,6 +12,7 @@ use super::body::Blocks;
 use super::error::ScrapeError;
 use super::exposition::Refused;
 use super::fetch::{Answer, Home, Request, accept};
+use super::histogram::HistogramLimits;
 use super::intake::{Intake, Rules, Tally};
 use super::parser::Parser;
 use super::target::Target;
@@ -95,6 +96,7 @@ impl Scraper<'_> {
                 honor_labels: job.honor_labels,
                 honor_timestamps: job.honor_timestamps,
                 sample_limit: job.sample_limit,
+                histogram_limits: HistogramLimits::new(job.histograms.bucket_limit, job.histograms.min_bucket_factor),
                 external_labels: self.external_labels,
                 start_ms: self.clock.now_ms(),
             },
@@ -176,7 +178,7 @@ impl InProgress<'_> {
         if let Some(parser) = &mut parser {
             self.parse(parser, rest, true)?;
         }
-        self.check_sample_limit()
+        self.check_tally()
     }
 
     fn clock_difference(&self, headers: &HeaderMap) -> Option<i64> {
@@ -211,9 +213,14 @@ impl InProgress<'_> {
         Ok(())
     }
 
-    fn check_sample_limit(&self) -> Result<(), ScrapeError> {
+    /// Limits that are looked at when all samples were counted.
+    fn check_tally(&self) -> Result<(), ScrapeError> {
         if self.rules.sample_limit == 0 || self.tally.limited <= self.rules.sample_limit {
-            return Ok(());
+            if !self.tally.over_buckets {
+                return Ok(());
+            }
+            let limit = format!("native_histogram_bucket_limit of {}", self.rules.histogram_limits.buckets);
+            return Err(ScrapeError::Limit { address: self.address(), limit, hint: " at the coarsest resolution" });
         }
         let limit = format!("sample_limit of {} ({} samples)", self.rules.sample_limit, self.tally.limited);
         Err(ScrapeError::Limit { address: self.address(), limit, hint: "" })

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 mod check;
+mod histogram;
 mod human;
 mod import;
 mod preview;

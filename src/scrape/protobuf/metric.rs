@@ -104,14 +104,7 @@ impl Metric {
     }
 
     /// Shows its series to the sink. `native`: whether the family is one of native histograms.
-    pub(super) fn give<S: Sink>(
-        &mut self,
-        name: &str,
-        kind: Type,
-        native: &mut bool,
-        histograms: Histograms,
-        sink: &mut S,
-    ) -> Result<(), Cut> {
+    pub(super) fn give<S: Sink>(&mut self, name: &str, kind: Type, native: &mut bool, histograms: Histograms, sink: &mut S) -> Result<(), Cut> {
         match kind {
             Type::Counter => self.float(name, "", None, self.counter, sink),
             Type::Gauge => self.float(name, "", None, self.gauge, sink),

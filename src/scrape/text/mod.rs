@@ -100,7 +100,6 @@ impl TextParser {
         }
         expect(lexer.next(), Token::Linebreak, "linebreak expected after metadata", lexer)
     }
-
 }
 
 fn unexpected(expected: &str, got: Token, lexer: &Lexer<'_>) -> Result<(), Cut> {
