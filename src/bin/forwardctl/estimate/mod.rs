@@ -1,0 +1,254 @@
+//! `forwardctl estimate`
+
+mod bill;
+mod prices;
+mod seen;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amp_forwarder::config::{Config, parse_duration};
+use amp_forwarder::setup;
+use amp_forwarder::tick::{Forwarder, World};
+use amp_forwarder::time::SystemClock;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use self::bill::{Deployment, Egress, Line, Load, bill};
+use self::prices::Prices;
+use self::seen::{INTERVALS, Metric, STEP, Seen};
+use super::{End, Failure, human, load};
+
+/// Share of a classic histogram's samples that its native form saves at most ("up to 75 % lower metering costs": AWS Cloud Operations
+/// blog, Introducing native histogram support in Amazon Managed Service for Prometheus). How AMP counts one is not documented.
+const NATIVE_SAVES: f64 = 0.75;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// How long to watch for samples that repeat from scrape to scrape, in whole minutes; 0s: one look, all taken for new
+    #[arg(long, value_name = "D", default_value = "1m", value_parser = minutes)]
+    watch: Duration,
+    /// Whose prices [default: the region of the AMP address, else us-east-1]
+    #[arg(long)]
+    region: Option<String>,
+    /// Megabytes of the function
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(128..=10240))]
+    memory: u32,
+    /// The function runs on Graviton
+    #[arg(long)]
+    arm64: bool,
+    /// How the function reaches AMP
+    #[arg(long, value_enum, default_value = "endpoint")]
+    egress: Egress,
+    /// Availability zones that the endpoint or NAT gateway is in
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=6))]
+    zones: u8,
+    /// Reckon without the free tier: other things of the account use it up
+    #[arg(long)]
+    no_free_tier: bool,
+    /// Metrics to list, those that cost most first
+    #[arg(long, default_value_t = 10)]
+    top: usize,
+}
+
+/// All intervals fit into it.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text).filter(|duration| duration.as_millis().is_multiple_of(60_000));
+    duration.ok_or_else(|| "not whole minutes: write 1m, 5m or 0s".to_owned())
+}
+
+pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+    let watch = arguments.watch;
+    let config = load(config).await?.config;
+    let region = arguments.region.clone().unwrap_or_else(|| region(&config));
+    let prices = Prices::of(&region).map_err(|error| Failure::Failed(format!("prices: {error}")))?;
+    let watched = look(config, watch, json).await?;
+    let deployment = Deployment {
+        memory_mb: f64::from(arguments.memory),
+        arm64: arguments.arm64,
+        egress: arguments.egress,
+        zones: f64::from(arguments.zones),
+        free_tier: !arguments.no_free_tier,
+    };
+    let estimate = Estimate::of(&watched, &prices, deployment, arguments.top);
+    if json {
+        println!("{}", estimate.json());
+    } else {
+        print!("{}", estimate.text(watch, deployment));
+    }
+    Ok(End::Fine)
+}
+
+/// The first remote that is AMP decides.
+fn region(config: &Config) -> String {
+    let region = |entry: &amp_forwarder::config::RemoteWrite| {
+        entry.amp_region().map(str::to_owned).or_else(|| entry.sigv4.as_ref().and_then(|sigv4| sigv4.region.clone()))
+    };
+    config.remote_write.iter().find_map(region).unwrap_or_else(|| "us-east-1".to_owned())
+}
+
+struct Watched {
+    seen: Seen,
+    /// The slowest.
+    scrape: Duration,
+}
+
+/// Scrapes all targets at each step, as a cold process would: a preview needs no credentials and posts nothing.
+async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched, Failure> {
+    let memory_limit = config.forwarder.memory_limit_bytes(None);
+    config.remote_write.truncate(1);
+    let world = World {
+        home: Box::new(setup::home(&config, Duration::from_secs(STEP * 2))?),
+        remotes: Vec::new(),
+        clock: Arc::new(SystemClock),
+        rng: fastrand::Rng::new(),
+        store: None,
+    };
+    let forwarder = Forwarder::new(config, world, memory_limit).map_err(|error| Failure::Usage(error.to_string()))?;
+    let steps = watch.as_secs() / STEP;
+    let bar = human::bar(steps + 1, "scrapes", json);
+    let started = Instant::now();
+    let mut watched = Watched { seen: Seen::default(), scrape: Duration::ZERO };
+    for step in 0..=steps {
+        tokio::time::sleep_until(started + Duration::from_secs(step * STEP)).await;
+        let previews = forwarder.preview(None, Duration::MAX).await;
+        for preview in &previews {
+            if let Some(error) = &preview.scraped.error {
+                return Err(Failure::Failed(format!("{} {}: {error}", preview.job, preview.instance)));
+            }
+            watched.scrape = watched.scrape.max(preview.scraped.duration);
+        }
+        let batches: Vec<_> =
+            previews.iter().flat_map(|preview| &preview.scraped.committed).flat_map(|committed| &committed.scrapes).flatten().collect();
+        watched.seen.scraped(&batches).map_err(|error| Failure::Failed(error.to_string()))?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(watched)
+}
+
+struct Estimate<'a> {
+    prices: &'a Prices,
+    series: u64,
+    /// One for each interval: samples a month, and the bill.
+    bills: Vec<(f64, Vec<Line>)>,
+    /// Name, series, samples a month at each interval, dollars.
+    top: Vec<(String, u64, Vec<(f64, f64)>)>,
+    metrics: usize,
+    histograms: Histograms,
+}
+
+struct Histograms {
+    series: u64,
+    /// Samples a month at each interval, dollars that native ones would save at most.
+    months: Vec<(f64, f64)>,
+}
+
+impl<'a> Estimate<'a> {
+    fn of(watched: &Watched, prices: &'a Prices, deployment: Deployment, top: usize) -> Self {
+        let seen = &watched.seen;
+        let load = |index: usize, samples: f64| Load {
+            interval_seconds: INTERVALS[index] as f64,
+            samples,
+            scraped: seen.samples as f64 / seen.steps as f64,
+            sample_bytes: seen.bytes as f64 / seen.samples.max(1) as f64,
+            scrape_seconds: watched.scrape.as_secs_f64(),
+        };
+        // Metrics share what is free, so one alone is reckoned at the list price.
+        let list_price = prices.item("amp_ingestion").map_or(0.0, prices::Item::first);
+        let months = |metric: &Metric| -> Vec<(f64, f64)> {
+            let each = seen.per_scrape(metric).into_iter().enumerate();
+            each.map(|(index, samples)| load(index, samples).month()).map(|month| (month, month * list_price)).collect()
+        };
+        let mut all: Vec<_> = seen.metrics().map(|(name, metric)| (name.to_owned(), metric.series, months(metric))).collect();
+        all.sort_by(|a, b| b.2[0].0.total_cmp(&a.2[0].0).then_with(|| a.0.cmp(&b.0)));
+        let bills = (0..INTERVALS.len()).map(|index| {
+            let samples = seen.metrics().map(|(_, metric)| seen.per_scrape(metric)[index]).sum();
+            let load = load(index, samples);
+            (load.month(), bill(prices, deployment, load))
+        });
+        let mut histograms = Histograms { series: 0, months: vec![(0.0, 0.0); INTERVALS.len()] };
+        for (_, metric) in seen.histograms() {
+            histograms.series += metric.series;
+            for (sum, month) in histograms.months.iter_mut().zip(months(metric)) {
+                sum.0 += month.0;
+                sum.1 += month.1 * NATIVE_SAVES;
+            }
+        }
+        let (metrics, bills) = (all.len(), bills.collect());
+        all.truncate(top);
+        Self { prices, series: seen.series(), bills, top: all, metrics, histograms }
+    }
+
+    fn json(&self) -> Value {
+        let each = |months: &[(f64, f64)], dollars: &str| -> Vec<Value> {
+            INTERVALS
+                .iter()
+                .zip(months)
+                .map(|(interval, month)| json!({"interval_s": interval, "samples_month": month.0, dollars: month.1}))
+                .collect()
+        };
+        let bills = INTERVALS.iter().zip(&self.bills).map(|(interval, (samples, lines))| {
+            let total: f64 = lines.iter().map(|line| line.dollars).sum();
+            json!({"interval_s": interval, "samples_month": samples, "lines": lines, "dollars": total})
+        });
+        let top = self.top.iter().map(|(name, series, months)| json!({"metric": name, "series": series, "intervals": each(months, "dollars")}));
+        json!({
+            "series": self.series,
+            "metrics": self.metrics,
+            "intervals": bills.collect::<Vec<_>>(),
+            "top": top.collect::<Vec<_>>(),
+            "classic_histograms": {"series": self.histograms.series, "intervals": each(&self.histograms.months, "native_saves_dollars_at_most")},
+            "prices": {"region": self.prices.region, "date": self.prices.date},
+        })
+    }
+
+    fn text(&self, watch: Duration, deployment: Deployment) -> String {
+        let heading = |first: &str| [first.to_owned()].into_iter().chain(INTERVALS.map(|interval| format!("every {interval}s"))).collect::<Vec<_>>();
+        let free = if deployment.free_tier { "with" } else { "without" };
+        let (series, prices) = (human::count(self.series), self.prices);
+        let mut out =
+            format!("{series} series of {} metrics; prices of {} as of {}, {free} the free tier\n\n", self.metrics, prices.region, prices.date);
+        let mut rows = vec![heading("A MONTH")];
+        let mut row = |first: &str, cell: &dyn Fn(&(f64, Vec<Line>)) -> String| {
+            rows.push([first.to_owned()].into_iter().chain(self.bills.iter().map(cell)).collect());
+        };
+        row("samples", &|(samples, _)| human::count(samples.round() as u64));
+        for (index, line) in self.bills[0].1.iter().enumerate() {
+            let mark = if line.unverified { " *" } else { "" };
+            row(&format!("{}{mark}", line.service), &|(_, lines)| dollars(lines[index].dollars));
+        }
+        row("total", &|(_, lines)| dollars(lines.iter().map(|line| line.dollars).sum()));
+        out.push_str(&human::table(&rows));
+        if self.bills.iter().flat_map(|bill| &bill.1).any(|line| line.unverified) {
+            out.push_str("* a price or a quantity that could not be verified: look at the service's price page\n");
+        }
+        out.push_str("not in it: queries, the VPN, and what leaves AWS\n");
+        if watch.is_zero() {
+            out.push_str("one look: every sample is taken for new at each scrape, so this is an upper bound (--watch 1m looks which are)\n");
+        }
+        out.push('\n');
+        let mut rows = vec![heading("COSTS MOST (dropping it saves, list price)")];
+        rows[0].insert(1, "series".to_owned());
+        for (name, series, months) in &self.top {
+            let mut cells = vec![name.clone(), human::count(*series)];
+            cells.extend(months.iter().map(|month| dollars(month.1)));
+            rows.push(cells);
+        }
+        out.push_str(&human::table(&rows));
+        let Histograms { series, months } = &self.histograms;
+        if *series > 0 {
+            let saves: Vec<_> = months.iter().map(|month| dollars(month.1)).collect();
+            out.push_str(&format!(
+                "\nclassic histograms: {} series; native ones in their place would save up to {} (at 75 %, AWS' own \"up to\"; how AMP counts one is not documented)\n",
+                human::count(*series),
+                saves.join(" / ")
+            ));
+        }
+        out
+    }
+}
+
+fn dollars(amount: f64) -> String {
+    format!("${amount:.2}")
+}
