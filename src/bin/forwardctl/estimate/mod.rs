@@ -130,18 +130,42 @@ async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched
 struct Estimate<'a> {
     prices: &'a Prices,
     series: u64,
-    /// One for each interval: samples a month, and the bill.
-    bills: Vec<(f64, Vec<Line>)>,
-    /// Name, series, samples a month at each interval, dollars.
-    top: Vec<(String, u64, Vec<(f64, f64)>)>,
+    /// One for each interval.
+    bills: Vec<Bill>,
+    top: Vec<Top>,
     metrics: usize,
     histograms: Histograms,
 }
 
+/// A month at one interval.
+struct Bill {
+    samples: f64,
+    lines: Vec<Line>,
+}
+
+/// A metric's share of a month at one interval.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    samples: f64,
+    dollars: f64,
+}
+
+struct Top {
+    name: String,
+    series: u64,
+    months: Vec<Share>,
+}
+
 struct Histograms {
     series: u64,
-    /// Samples a month at each interval, dollars that native ones would save at most.
-    months: Vec<(f64, f64)>,
+    /// What native ones would save at most.
+    months: Vec<Share>,
+}
+
+impl Bill {
+    fn dollars(&self) -> f64 {
+        self.lines.iter().map(|line| line.dollars).sum()
+    }
 }
 
 impl<'a> Estimate<'a> {
@@ -156,23 +180,23 @@ impl<'a> Estimate<'a> {
         };
         // Metrics share what is free, so one alone is reckoned at the list price.
         let list_price = prices.item("amp_ingestion").map_or(0.0, prices::Item::first);
-        let months = |metric: &Metric| -> Vec<(f64, f64)> {
-            let each = seen.per_scrape(metric).into_iter().enumerate();
-            each.map(|(index, samples)| load(index, samples).month()).map(|month| (month, month * list_price)).collect()
+        let months = |metric: &Metric| -> Vec<Share> {
+            let each = seen.per_scrape(metric).into_iter().enumerate().map(|(index, samples)| load(index, samples).month());
+            each.map(|samples| Share { samples, dollars: samples * list_price }).collect()
         };
-        let mut all: Vec<_> = seen.metrics().map(|(name, metric)| (name.to_owned(), metric.series, months(metric))).collect();
-        all.sort_by(|a, b| b.2[0].0.total_cmp(&a.2[0].0).then_with(|| a.0.cmp(&b.0)));
         let bills = (0..INTERVALS.len()).map(|index| {
-            let samples = seen.metrics().map(|(_, metric)| seen.per_scrape(metric)[index]).sum();
-            let load = load(index, samples);
-            (load.month(), bill(prices, deployment, load))
+            let load = load(index, seen.metrics().map(|(_, metric)| seen.per_scrape(metric)[index]).sum());
+            Bill { samples: load.month(), lines: bill(prices, deployment, load) }
         });
-        let mut histograms = Histograms { series: 0, months: vec![(0.0, 0.0); INTERVALS.len()] };
+        let mut all: Vec<_> =
+            seen.metrics().map(|(name, metric)| Top { name: name.to_owned(), series: metric.series, months: months(metric) }).collect();
+        all.sort_by(|a, b| b.months[0].samples.total_cmp(&a.months[0].samples).then_with(|| a.name.cmp(&b.name)));
+        let mut histograms = Histograms { series: 0, months: vec![Share::default(); INTERVALS.len()] };
         for (_, metric) in seen.histograms() {
             histograms.series += metric.series;
-            for (sum, month) in histograms.months.iter_mut().zip(months(metric)) {
-                sum.0 += month.0;
-                sum.1 += month.1 * NATIVE_SAVES;
+            for (sum, share) in histograms.months.iter_mut().zip(months(metric)) {
+                sum.samples += share.samples;
+                sum.dollars += share.dollars * NATIVE_SAVES;
             }
         }
         let (metrics, bills) = (all.len(), bills.collect());
@@ -181,18 +205,15 @@ impl<'a> Estimate<'a> {
     }
 
     fn json(&self) -> Value {
-        let each = |months: &[(f64, f64)], dollars: &str| -> Vec<Value> {
-            INTERVALS
-                .iter()
-                .zip(months)
-                .map(|(interval, month)| json!({"interval_s": interval, "samples_month": month.0, dollars: month.1}))
-                .collect()
+        let each = |months: &[Share], dollars: &str| -> Vec<Value> {
+            let shares = INTERVALS.iter().zip(months);
+            shares.map(|(interval, share)| json!({"interval_s": interval, "samples_month": share.samples, dollars: share.dollars})).collect()
         };
-        let bills = INTERVALS.iter().zip(&self.bills).map(|(interval, (samples, lines))| {
-            let total: f64 = lines.iter().map(|line| line.dollars).sum();
-            json!({"interval_s": interval, "samples_month": samples, "lines": lines, "dollars": total})
-        });
-        let top = self.top.iter().map(|(name, series, months)| json!({"metric": name, "series": series, "intervals": each(months, "dollars")}));
+        let bills = INTERVALS
+            .iter()
+            .zip(&self.bills)
+            .map(|(interval, bill)| json!({"interval_s": interval, "samples_month": bill.samples, "lines": bill.lines, "dollars": bill.dollars()}));
+        let top = self.top.iter().map(|top| json!({"metric": top.name, "series": top.series, "intervals": each(&top.months, "dollars")}));
         json!({
             "series": self.series,
             "metrics": self.metrics,
@@ -204,23 +225,12 @@ impl<'a> Estimate<'a> {
     }
 
     fn text(&self, watch: Duration, deployment: Deployment) -> String {
-        let heading = |first: &str| [first.to_owned()].into_iter().chain(INTERVALS.map(|interval| format!("every {interval}s"))).collect::<Vec<_>>();
         let free = if deployment.free_tier { "with" } else { "without" };
         let (series, prices) = (human::count(self.series), self.prices);
         let mut out =
             format!("{series} series of {} metrics; prices of {} as of {}, {free} the free tier\n\n", self.metrics, prices.region, prices.date);
-        let mut rows = vec![heading("A MONTH")];
-        let mut row = |first: &str, cell: &dyn Fn(&(f64, Vec<Line>)) -> String| {
-            rows.push([first.to_owned()].into_iter().chain(self.bills.iter().map(cell)).collect());
-        };
-        row("samples", &|(samples, _)| human::count(samples.round() as u64));
-        for (index, line) in self.bills[0].1.iter().enumerate() {
-            let mark = if line.unverified { " *" } else { "" };
-            row(&format!("{}{mark}", line.service), &|(_, lines)| dollars(lines[index].dollars));
-        }
-        row("total", &|(_, lines)| dollars(lines.iter().map(|line| line.dollars).sum()));
-        out.push_str(&human::table(&rows));
-        if self.bills.iter().flat_map(|bill| &bill.1).any(|line| line.unverified) {
+        out.push_str(&human::table(&self.bill_rows()));
+        if self.bills.iter().flat_map(|bill| &bill.lines).any(|line| line.unverified) {
             out.push_str("* a price or a quantity that could not be verified: look at the service's price page\n");
         }
         out.push_str("not in it: queries, the VPN, and what leaves AWS\n");
@@ -228,17 +238,14 @@ impl<'a> Estimate<'a> {
             out.push_str("one look: every sample is taken for new at each scrape, so this is an upper bound (--watch 1m looks which are)\n");
         }
         out.push('\n');
-        let mut rows = vec![heading("COSTS MOST (dropping it saves, list price)")];
-        rows[0].insert(1, "series".to_owned());
-        for (name, series, months) in &self.top {
-            let mut cells = vec![name.clone(), human::count(*series)];
-            cells.extend(months.iter().map(|month| dollars(month.1)));
-            rows.push(cells);
+        let mut rows = vec![heading(&["COSTS MOST (at list price)", "series"])];
+        for Top { name, series, months } in &self.top {
+            rows.push([name.clone(), human::count(*series)].into_iter().chain(months.iter().map(|share| dollars(share.dollars))).collect());
         }
         out.push_str(&human::table(&rows));
         let Histograms { series, months } = &self.histograms;
         if *series > 0 {
-            let saves: Vec<_> = months.iter().map(|month| dollars(month.1)).collect();
+            let saves: Vec<_> = months.iter().map(|share| dollars(share.dollars)).collect();
             out.push_str(&format!(
                 "\nclassic histograms: {} series; native ones in their place would save up to {} (at 75 %, AWS' own \"up to\"; how AMP counts one is not documented)\n",
                 human::count(*series),
@@ -247,6 +254,22 @@ impl<'a> Estimate<'a> {
         }
         out
     }
+
+    fn bill_rows(&self) -> Vec<Vec<String>> {
+        let mut rows = vec![heading(&["A MONTH"])];
+        let cells = |first: String, cells: Vec<String>| [vec![first], cells].concat();
+        rows.push(cells("samples".to_owned(), self.bills.iter().map(|bill| human::count(bill.samples.round() as u64)).collect()));
+        for (index, line) in self.bills[0].lines.iter().enumerate() {
+            let mark = if line.unverified { " *" } else { "" };
+            rows.push(cells(format!("{}{mark}", line.service), self.bills.iter().map(|bill| dollars(bill.lines[index].dollars)).collect()));
+        }
+        rows.push(cells("total".to_owned(), self.bills.iter().map(|bill| dollars(bill.dollars())).collect()));
+        rows
+    }
+}
+
+fn heading(first: &[&str]) -> Vec<String> {
+    first.iter().map(|&first| first.to_owned()).chain(INTERVALS.map(|interval| format!("every {interval}s"))).collect()
 }
 
 fn dollars(amount: f64) -> String {

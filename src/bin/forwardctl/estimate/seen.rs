@@ -134,7 +134,7 @@ mod tests {
                 ..TimeSeries::default()
             })
             .collect::<Vec<_>>();
-        let raw = WriteRequest { timeseries, ..WriteRequest::default() }.encode_to_vec();
+        let raw = WriteRequest { timeseries }.encode_to_vec();
         let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
         Batch { body: body.into(), samples: samples.len() as u32, raw_len: raw.len() as u32, min_ms: 0, max_ms: 0 }
     }
