@@ -206,14 +206,10 @@ pub fn validate(histogram: &Histogram) -> Result<(), String> {
     let Histogram { positive_spans, positive_deltas, positive_counts, negative_spans, negative_deltas, negative_counts, .. } = histogram;
     if histogram.schema == CUSTOM_BUCKETS {
         check_custom(histogram)?;
-    } else if is_exponential(histogram.schema) {
+    } else {
+        // 3.5 takes any other schema for an exponential one, known or not.
         check_spans(positive_spans, positive_deltas.len() + positive_counts.len()).map_err(|cause| format!("positive side: {cause}"))?;
         check_spans(negative_spans, negative_deltas.len() + negative_counts.len()).map_err(|cause| format!("negative side: {cause}"))?;
-    } else {
-        return Err(format!(
-            "histogram data schema number {}: must be between {SCHEMA_MIN} and {SCHEMA_MAX} for exponential buckets, or {CUSTOM_BUCKETS} for custom buckets",
-            histogram.schema
-        ));
     }
     let negative = check_counts(negative_deltas, negative_counts).map_err(|cause| format!("negative side: {cause}"))?;
     let positive = check_counts(positive_deltas, positive_counts).map_err(|cause| format!("positive side: {cause}"))?;

@@ -8,6 +8,9 @@ use amp_forwarder_support::{families, now_ms, wait_for};
 
 use crate::common::{AMPLE, Config, Running, assert_balanced, gateway_to};
 
+/// A scrape at once, whatever the slot.
+const FORWARD: &str = include_str!("../../events/forward.json");
+
 const FLAG: &str = "--enable-feature=native-histograms";
 
 /// Histograms of integers and of floats, on both sides of zero, of two series, and a gauge one; all of them larger with each round.
@@ -72,7 +75,7 @@ async fn native_histograms_arrive_and_answer_equally() {
         wait_for("the home has this round", AMPLE, || async { home.querier().value(&count).await.is_ok_and(|value| value.is_some()) })
             .await
             .unwrap_or_else(|error| panic!("{error}\n{}", home.log()));
-        let report = running.tick("{}", AMPLE).await;
+        let report = running.tick(FORWARD, AMPLE).await;
         assert_eq!(report["outcome"], "ok", "{report}");
         assert_balanced(&report);
         assert_eq!(report["ledger"]["filtered"], 0, "{report}");
@@ -103,7 +106,7 @@ async fn native_histograms_arrive_and_answer_equally() {
 
     // Without a wish for them they are dropped and counted; the rest goes on.
     let dropping = Running::start(&config(&home, &dropping_gateway, false)).await;
-    let report = dropping.tick("{}", AMPLE).await;
+    let report = dropping.tick(FORWARD, AMPLE).await;
     assert_eq!((&report["outcome"], &report["ledger"]["filtered"]), (&"ok".into(), &3.into()), "{report}");
     assert_balanced(&report);
     assert!(report["ledger"]["written"].as_u64().unwrap() >= 6, "{report}");

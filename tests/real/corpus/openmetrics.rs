@@ -4,6 +4,9 @@ use super::cases::Group;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Why old samples differ.
+pub(super) const TOO_OLD: &str = "the TSDB takes nothing from before its head; here sample_age_limit and the receiver decide";
+
 const GROUP: Group = Group { name: "", job: "", labels: "", content_type: Some(OPEN_METRICS), bodies: &[], differs: None };
 
 pub(super) const GROUPS: &[Group] = &[
@@ -37,7 +40,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "OpenMetrics 0.0.1",
         content_type: Some("application/openmetrics-text; version=0.0.1"),
-        bodies: &[b"foo 1 2\n# EOF\n", b"foo 1\n"],
+        bodies: &[b"foo 1 <now-60000>e-3\n# EOF\n", b"foo 1\n"],
         ..GROUP
     },
     Group {
@@ -89,7 +92,6 @@ pub(super) const GROUPS: &[Group] = &[
             b"a 1 NaN\n# EOF\n",
             b"a 1 Inf\n# EOF\n",
             b"a 1 x\n# EOF\n",
-            b"a 1 -5\nb 2\n# EOF\n",
             b"a 1 1e300\nb 2\n# EOF\n",
             b"a 1 1e400\nb 2\n# EOF\n",
             b"a 1 1 1\n# EOF\n",
@@ -97,6 +99,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
         ..GROUP
     },
+    Group { name: "OpenMetrics, long ago", bodies: &[b"a 1 -5\nb 2\n# EOF\n"], differs: Some(TOO_OLD), ..GROUP },
     Group { name: "OpenMetrics, honor_timestamps", job: "honor_timestamps: false", bodies: &[b"a 1 <now-60000>e-3\nb 2\n# EOF\n"], ..GROUP },
     Group {
         name: "OpenMetrics labels",
@@ -196,7 +199,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "OpenMetrics in place of text",
         content_type: Some("text/plain; version=0.0.4"),
-        bodies: &[b"foo 1 2\n# EOF\n", b"# UNIT foo_s s\nfoo_s 1\n# EOF\nbar 1\n"],
+        bodies: &[b"foo 1 <now-60000>\n# EOF\n", b"# UNIT foo_s s\nfoo_s 1\n# EOF\nbar 1\n"],
         ..GROUP
     },
     Group {
@@ -223,7 +226,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "no fallback where none is needed",
         job: "fallback_scrape_protocol: PrometheusText0.0.4",
-        bodies: &[b"foo 1 2\n# EOF\n", b"foo 1\n"],
+        bodies: &[b"foo 1 <now-60000>e-3\n# EOF\n", b"foo 1\n"],
         ..GROUP
     },
 ];

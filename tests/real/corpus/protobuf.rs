@@ -118,12 +118,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         vec![family(
             "foo",
             Type::Untyped,
-            vec![
-                untyped(&[("a", "1")], 1.0, 0),
-                untyped(&[("a", "2")], 1.0, -5),
-                untyped(&[("a", "3")], 1.0, now + 540_000),
-                untyped(&[("a", "4")], 1.0, now + 660_000),
-            ],
+            vec![untyped(&[("a", "1")], 1.0, 0), untyped(&[("a", "3")], 1.0, now + 540_000), untyped(&[("a", "4")], 1.0, now + 660_000)],
         )],
     );
     plain(
@@ -208,6 +203,10 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
                 ..family("h", Type::Gauge, vec![Metric { histogram: Some(native_float()), ..labelled(&[("c", "1")]) }])
             },
         ],
+    );
+    plain(
+        "native histograms far ahead",
+        vec![family("h", Type::Histogram, vec![Metric { timestamp_ms: Some(now + 660_000), ..of(native()) }, numbered(1, of(native()))])],
     );
     plain("every schema", vec![histograms("h", (-4..=8).map(|schema| Histogram { schema: Some(schema), ..native() }).collect())]);
     plain("schema 9", vec![histograms("h", vec![native(), Histogram { schema: Some(9), ..native() }])]);
@@ -366,6 +365,8 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         Some(COUNTED_AHEAD),
     );
     add("text", "", b"foo 1\n".to_vec(), None);
+    let old = family("foo", Type::Untyped, vec![untyped(&[("a", "1")], 1.0, -5), untyped(&[("a", "2")], 2.0, now)]);
+    add("long ago", "", delimited(&[old]), Some(super::openmetrics::TOO_OLD));
 
     all.push(Exposition {
         name: "protobuf by fallback".to_owned(),
