@@ -244,7 +244,7 @@ impl Exposed {
         let Self { series, swapped, kind, value } = self;
         let field = |tag: u8, bytes: &[u8]| [&[tag << 3 | 2, u8::try_from(bytes.len()).unwrap()][..], bytes].concat();
         let pair = |name: &str, value: String| field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat());
-        let mut labels = vec![pair("n", series.to_string()), pair("cluster", (series % 2).to_string())];
+        let mut labels = [pair("n", series.to_string()), pair("cluster", (series % 2).to_string())];
         if *swapped {
             labels.reverse();
         }
