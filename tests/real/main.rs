@@ -8,6 +8,7 @@ mod faults;
 mod function;
 mod homes;
 mod memory;
+mod moving;
 mod soak;
 mod spool;
 mod spool_cli;
