@@ -174,6 +174,9 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
       ...rule,
     });
+    if (rule.metric instanceof cloudwatch.MathExpression) {
+      (alarm.node.defaultChild as cloudwatch.CfnAlarm).addPropertyOverride('Metrics.0.Id', 'discarded');
+    }
     if (watched.topic !== undefined) {
       const tell = new actions.SnsAction(watched.topic);
       alarm.addAlarmAction(tell);

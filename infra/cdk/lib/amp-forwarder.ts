@@ -17,7 +17,7 @@ import { dashboard } from './dashboard';
 import { Egress, type EgressWay } from './egress';
 import { metric, type MetricName } from './metrics';
 import { functionSecurityGroup, gateways, interfaceEndpoints, resolveVpc, s3GatewayEndpoint } from './network';
-import { denyNetworkInterfaces, functionPolicy, keyCalls, spoolCalls } from './permissions';
+import { denyNetworkInterfaces, functionPolicies, keyCalls, spoolCalls } from './permissions';
 import type { AmpForwarderProps } from './props';
 import { schedule } from './schedule';
 import { CONFIG_KEY, SPOOL_PREFIX, spoolBucket } from './spool';
@@ -99,7 +99,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com'),
     });
     this.grantPrincipal = this.role.grantPrincipal;
-    const policy = functionPolicy(this, this.role, {
+    const policies = functionPolicies(this, this.role, {
       workspaceArn: workspace.arn,
       bucket: this.spoolBucket,
       logGroup: this.logGroup,
@@ -127,7 +127,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
         AMP_WORKSPACE_ID: workspace.id,
         AMP_REMOTE_WRITE_URL: this.remoteWriteUrl,
         SPOOL_URL: this.spoolUrl,
-        ...(fips ? { AWS_USE_FIPS_ENDPOINT: 'true' } : {}),
+        AWS_USE_FIPS_ENDPOINT: String(fips),
       },
       logGroup: this.logGroup,
       loggingFormat: lambda.LoggingFormat.JSON,
@@ -142,7 +142,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       maxEventAge: Duration.seconds(60),
     });
     // It may not be started, nor its network interfaces made, before it may do what it must.
-    this.function.node.addDependency(policy);
+    this.function.node.addDependency(...policies);
     denyNetworkInterfaces(this, this.role, this.function);
     this.schedule = schedule(this, this.function, props.scheduleEnabled ?? true);
 

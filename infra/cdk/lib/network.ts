@@ -53,40 +53,23 @@ export function resolveVpc(scope: Construct, vpc: ec2.IVpc | VpcIds, selection: 
 /**
  * The function's security group: out to home, to S3 and to what `egress` needs, in from nowhere. Names are resolved by the VPC's own resolver,
  * which no security group stands between.
- *
- * All rules are part of the group, so that the function is never started with some of them missing.
  */
 export function functionSecurityGroup(
   scope: Construct,
   options: { vpc: ec2.IVpc; home: Home; s3PrefixListId: string; egress: EgressWay; endpoints: ec2.ISecurityGroup | undefined },
 ): ec2.ISecurityGroup {
-  const { home, egress } = options;
+  const { home, egress, endpoints } = options;
   const https = { ipProtocol: 'tcp', fromPort: 443, toPort: 443 };
   const port = home.port ?? 30090;
-  const rules: ec2.CfnSecurityGroup.EgressProperty[] = [
-    { description: 'home Prometheus', ipProtocol: 'tcp', fromPort: port, toPort: port, cidrIp: home.cidr },
-    { description: 'S3', ...https, destinationPrefixListId: options.s3PrefixListId },
-  ];
-  if (options.endpoints !== undefined) {
-    rules.push({ description: 'interface endpoints', ...https, destinationSecurityGroupId: options.endpoints.securityGroupId });
-  }
-  switch (egress.kind) {
-    case 'endpoint':
-      break;
-    case 'existingEndpoint':
-      rules.push({ description: 'AMP endpoint', ...https, destinationSecurityGroupId: egress.securityGroup.securityGroupId });
-      break;
-    case 'cidr':
-      rules.push({ description: 'AMP', ...https, cidrIp: egress.cidr });
-      break;
-    case 'ipv6':
-      rules.push({ description: 'AMP by IPv6', ...https, cidrIpv6: '::/0' });
-      break;
-  }
   const group = new ec2.CfnSecurityGroup(scope, 'FunctionSecurityGroup', {
     groupDescription: 'amp-forwarder',
     vpcId: options.vpc.vpcId,
-    securityGroupEgress: rules,
+    // Part of the group, so that the function is never started with some of them missing.
+    securityGroupEgress: [
+      { description: 'home Prometheus', ipProtocol: 'tcp', fromPort: port, toPort: port, cidrIp: home.cidr },
+      { description: 'S3', ...https, destinationPrefixListId: options.s3PrefixListId },
+      { ...https, ...toAmp(egress, endpoints) },
+    ],
   });
   if (egress.kind === 'existingEndpoint') {
     new ec2.CfnSecurityGroupIngress(scope, 'ApsEndpointIngress', {
@@ -96,7 +79,29 @@ export function functionSecurityGroup(
       sourceSecurityGroupId: group.attrGroupId,
     });
   }
+  // The rule to AMP's own endpoint covers the others, too.
+  if (endpoints !== undefined && egress.kind !== 'endpoint') {
+    new ec2.CfnSecurityGroupEgress(scope, 'EndpointEgress', {
+      description: 'interface endpoints',
+      groupId: group.attrGroupId,
+      ...https,
+      destinationSecurityGroupId: endpoints.securityGroupId,
+    });
+  }
   return ec2.SecurityGroup.fromSecurityGroupId(scope, 'SecurityGroup', group.attrGroupId, { allowAllOutbound: false });
+}
+
+function toAmp(egress: EgressWay, endpoints: ec2.ISecurityGroup | undefined): Partial<ec2.CfnSecurityGroup.EgressProperty> {
+  switch (egress.kind) {
+    case 'endpoint':
+      return { description: 'AMP endpoint', destinationSecurityGroupId: endpoints?.securityGroupId };
+    case 'existingEndpoint':
+      return { description: 'AMP endpoint', destinationSecurityGroupId: egress.securityGroup.securityGroupId };
+    case 'cidr':
+      return { description: 'AMP', cidrIp: egress.cidr };
+    case 'ipv6':
+      return { description: 'AMP by IPv6', cidrIpv6: '::/0' };
+  }
 }
 
 /** What the interface endpoints need to know. */

@@ -64,31 +64,24 @@ function allow(sid: string, { actions, resourceArns, conditions }: Calls): iam.P
   return new iam.PolicyStatement({ sid, actions, resources: resourceArns, conditions });
 }
 
-/** The one policy of the function's role. */
-export function functionPolicy(scope: Construct, role: iam.IRole, permitted: Permitted): iam.Policy {
+/** What the function may do: a policy that each has, and one for each thing that its configuration asks for. */
+export function functionPolicies(scope: Construct, role: iam.IRole, permitted: Permitted): iam.Policy[] {
+  const { configArn, key, remoteWriteRoleArn, ssmParameterArns, secretArns } = permitted;
   const [objects, list] = spoolCalls(permitted.bucket, ['s3:GetObject', 's3:PutObject', 's3:DeleteObject']);
-  const statements = [
-    allow('Write', { actions: ['aps:RemoteWrite'], resourceArns: [permitted.workspaceArn] }),
-    allow('Spool', objects),
-    allow('SpoolList', list),
-    allow('Logs', { actions: ['logs:CreateLogStream', 'logs:PutLogEvents'], resourceArns: [permitted.logGroup.logGroupArn] }),
-    // Lambda makes the network interfaces of a function in a VPC under the function's role. They have no names to limit this to.
-    allow('NetworkInterfaces', { actions: NETWORK_INTERFACES, resourceArns: ['*'] }),
-  ];
-  if (permitted.configArn !== undefined) statements.push(allow('Config', { actions: ['s3:GetObject'], resourceArns: [permitted.configArn] }));
-  if (permitted.key !== undefined) statements.push(allow('Key', keyCalls(permitted.key)));
-  if (permitted.remoteWriteRoleArn !== undefined) {
-    statements.push(allow('RemoteWriteRole', { actions: ['sts:AssumeRole'], resourceArns: [permitted.remoteWriteRoleArn] }));
-  }
-  if (permitted.ssmParameterArns.length > 0) {
-    statements.push(allow('Parameters', { actions: ['ssm:GetParameter'], resourceArns: permitted.ssmParameterArns }));
-  }
-  if (permitted.secretArns.length > 0) {
-    statements.push(allow('Secrets', { actions: ['secretsmanager:GetSecretValue'], resourceArns: permitted.secretArns }));
-  }
-  const policy = new iam.Policy(scope, 'FunctionPolicy', { policyName: 'forward', roles: [role], statements });
+  const forward = new iam.Policy(scope, 'FunctionPolicy', {
+    policyName: 'forward',
+    roles: [role],
+    statements: [
+      allow('Write', { actions: ['aps:RemoteWrite'], resourceArns: [permitted.workspaceArn] }),
+      allow('Spool', objects),
+      allow('SpoolList', list),
+      allow('Logs', { actions: ['logs:CreateLogStream', 'logs:PutLogEvents'], resourceArns: [permitted.logGroup.logGroupArn] }),
+      // Lambda makes the network interfaces of a function in a VPC under the function's role. They have no names to limit this to.
+      allow('NetworkInterfaces', { actions: NETWORK_INTERFACES, resourceArns: ['*'] }),
+    ],
+  });
   const bucketId = Stack.of(scope).getLogicalId(permitted.bucket.node.defaultChild as s3.CfnBucket);
-  Validations.of(policy).acknowledge(
+  Validations.of(forward).acknowledge(
     {
       id: `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${SPOOL_PREFIX}/*]`,
       reason: "The spool's objects: their names are made as they come, under one prefix.",
@@ -98,7 +91,18 @@ export function functionPolicy(scope: Construct, role: iam.IRole, permitted: Per
       reason: "Network interfaces have no names yet when Lambda makes them; the function's own code is denied these calls.",
     },
   );
-  return policy;
+  const policies = [forward];
+  const also = (sid: string, policyName: string, calls: Calls): void => {
+    policies.push(new iam.Policy(scope, `${sid}Policy`, { policyName, roles: [role], statements: [allow(sid, calls)] }));
+  };
+  if (configArn !== undefined) also('Config', 'config', { actions: ['s3:GetObject'], resourceArns: [configArn] });
+  if (key !== undefined) also('Key', 'key', keyCalls(key));
+  if (remoteWriteRoleArn !== undefined) {
+    also('RemoteWriteRole', 'remote-write-role', { actions: ['sts:AssumeRole'], resourceArns: [remoteWriteRoleArn] });
+  }
+  if (ssmParameterArns.length > 0) also('Parameters', 'parameters', { actions: ['ssm:GetParameter'], resourceArns: ssmParameterArns });
+  if (secretArns.length > 0) also('Secrets', 'secrets', { actions: ['secretsmanager:GetSecretValue'], resourceArns: secretArns });
+  return policies;
 }
 
 /**

@@ -91,7 +91,7 @@ export function homeRules(scope: Construct, workspace: ResolvedWorkspace, alerts
   - name: home
     rules:
       - alert: HomeNotReporting
-        expr: absent_over_time(up{job="${job}"}[10m])
+        expr: absent_over_time(up{job="${job}"}[5m])
         for: 5m
         labels:
           severity: critical

@@ -45,6 +45,7 @@ export const CHOICES: Record<string, Choice> = {
   endpoints: () => ({
     endpointServices: [EndpointService.STS, EndpointService.SSM, EndpointService.SECRETS_MANAGER, EndpointService.KMS],
   }),
+  "endpoints without amp's": () => ({ egress: Egress.existing(), endpointServices: [EndpointService.STS] }),
   fips: () => ({ fips: true }),
   kms: (scope) => ({ kmsKey: kms.Key.fromKeyArn(scope, 'Key', KEY) }),
   'config in the bucket': () => ({ configuration: Configuration.inSpoolBucket() }),
@@ -94,8 +95,12 @@ if (require.main === module) {
   const folder = process.argv[2] ?? '.';
   const app = new App({
     outdir: path.join(folder, 'cdk.out'),
-    // The library's own look at the templates is to fail, not to warn.
-    context: { '@aws-cdk/core:validateAgainstDefaultRules': true },
+    context: {
+      // The library's own look at the templates is to fail, not to warn.
+      '@aws-cdk/core:validateAgainstDefaultRules': true,
+      // As the command line has it: the comparison goes by paths.
+      'aws:cdk:enable-path-metadata': true,
+    },
   });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
   const stacks = Object.entries(CHOICES).map(([name, choice], index) => {
