@@ -12,8 +12,9 @@ from sam import ROOT, Resolved
 from test_template import CHOICES
 
 SOURCE = ROOT / "infra/cdk"
-# What fetch.sh installed from the lock file.
-INSTALLED = pathlib.Path(os.environ["AMP_FORWARDER_TOOLS"]) / "cdk/node_modules"
+TOOLS = pathlib.Path(os.environ["AMP_FORWARDER_TOOLS"])
+# What fetch.sh installs from the lock file.
+INSTALLED = TOOLS / "cdk/node_modules"
 
 # The choices of test_template.py, and one that sets whatever those leave at its default. infra/cdk/test/choices.ts has them as props.
 ALL_CHOICES = {**CHOICES, "all the rest": {
@@ -42,6 +43,7 @@ def run(*command, **options):
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
     """The package as JavaScript, in a folder of its own: nothing is written into the tree."""
+    run(ROOT / "tests/support/tools/fetch.sh", TOOLS, "cdk")
     folder = tmp_path_factory.mktemp("cdk")
     for name in ("lib", "example", "test", "tsconfig.json", "package.json"):
         (folder / name).symlink_to(SOURCE / name)
