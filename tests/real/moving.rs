@@ -11,7 +11,8 @@ use amp_forwarder_support::{Labels, now_ms, wait_for};
 use crate::common::{AMPLE, Config, Running};
 
 /// What the guide lets people write at the EC2 Prometheus before the function starts.
-const OWN_SERIES_STAY: &str = "    write_relabel_configs:\n      - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
+const OWN_SERIES_STAY: &str =
+    "    write_relabel_configs:\n      - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
 
 /// The access key of the EC2 Prometheus: it has no session token.
 const EC2_KEY: &str = "AKIDEC2";
