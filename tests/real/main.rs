@@ -10,6 +10,7 @@ mod function;
 mod histograms;
 mod homes;
 mod memory;
+mod moving;
 mod soak;
 mod spool;
 mod spool_cli;
