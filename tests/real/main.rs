@@ -4,10 +4,13 @@
 mod cli;
 mod common;
 mod corpus;
+mod estimate;
 mod faults;
 mod function;
+mod histograms;
 mod homes;
 mod memory;
+mod moving;
 mod soak;
 mod spool;
 mod spool_cli;

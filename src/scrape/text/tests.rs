@@ -6,10 +6,20 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::scrape::exposition::Refused;
+use crate::batch::Value;
+use crate::scrape::exposition::{ExposedLabel, ParseError, Place, Refused};
+use crate::series::float;
+use crate::series::labels::NAME;
 
 /// Labels as resolved, value's bits, timestamp.
 type Given = (Vec<(String, String)>, u64, Option<i64>);
+
+fn bits(value: Value<'_>) -> u64 {
+    match value {
+        Value::Float(value) => value.to_bits(),
+        Value::Histogram(_) => panic!("text has no native histograms"),
+    }
+}
 
 /// Remembers the series it has seen, as a cache does.
 #[derive(Debug, Default)]
@@ -28,7 +38,7 @@ impl Memory {
 impl Sink for Memory {
     fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
         let known = self.series.get(sample.series);
-        self.given.extend(known.map(|labels| (labels.clone(), sample.value.to_bits(), sample.timestamp_ms)));
+        self.given.extend(known.map(|labels| (labels.clone(), bits(sample.value), sample.timestamp_ms)));
         Ok(known.is_some())
     }
 
@@ -41,7 +51,7 @@ impl Sink for Memory {
         let labels: Vec<_> = labels.iter().map(|label| (label.name.to_string(), label.value.to_string())).collect();
         self.resolved += 1;
         self.series.insert(sample.series.to_vec(), labels.clone());
-        self.given.push((labels, sample.value.to_bits(), sample.timestamp_ms));
+        self.given.push((labels, bits(sample.value), sample.timestamp_ms));
         Ok(())
     }
 }
@@ -174,8 +184,8 @@ fn what_is_refused_and_where() {
     for (text, line, column, message) in cases {
         let (_, ended) = parsed(text);
         let error = ended.expect_err(&text.escape_ascii().to_string());
-        let place = (error.line, error.column);
-        assert!(place == (*line, *column) && error.message.starts_with(message), "{}: {error}", text.escape_ascii());
+        let place = Place::Text { line: *line, column: *column };
+        assert!(error.place == place && error.message.starts_with(message), "{}: {error}", text.escape_ascii());
     }
     let (given, ended) = parsed(b"foo 1\nbar 2\nbad{ 3\nqux 4");
     assert_eq!((given.len(), ended.is_err()), (2, true));
