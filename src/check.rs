@@ -95,7 +95,7 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
     }
     for target in targets(&config.scrape_configs).unwrap_or_default() {
         let subject = format!("home {} ({})", target.instance(), config.scrape_configs[target.job].job_name);
-        findings.extend(alternation(&subject, home, &target.url).await);
+        findings.extend(alternation(&subject, home, target.job, &target.url).await);
     }
     findings
 }
@@ -118,7 +118,7 @@ fn clock_finding(subject: &str, ahead_ms: i64) -> Finding {
 
 /// Whether always the same Prometheus answers. Two of them scrape the same targets at different moments, so what tells them apart is
 /// a series whose timestamp goes back from one answer to the next. `home` must use a new connection for each request.
-async fn alternation(subject: &str, home: &dyn Home, url: &Url) -> Option<Finding> {
+async fn alternation(subject: &str, home: &dyn Home, job: usize, url: &Url) -> Option<Finding> {
     if !url.path().ends_with("/federate") {
         return None;
     }
@@ -126,7 +126,7 @@ async fn alternation(subject: &str, home: &dyn Home, url: &Url) -> Option<Findin
     url.set_query(Some("match[]=up"));
     let mut newest = Timestamps::default();
     for _ in 0..SCRAPES {
-        let request = Request { url: &url, compression: false, timeout: PROBE };
+        let request = Request { job, url: &url, compression: false, timeout: PROBE };
         let mut answer = home.get(request).await.ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.body.chunk().await.ok()? {

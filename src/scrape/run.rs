@@ -135,7 +135,7 @@ impl InProgress<'_> {
     }
 
     async fn fetch(&mut self, timeout: Duration) -> Result<(), ScrapeError> {
-        let request = Request { url: &self.rules.target.url, compression: self.job.enable_compression, timeout };
+        let request = Request { job: self.rules.target.job, url: &self.rules.target.url, compression: self.job.enable_compression, timeout };
         let Answer { status, headers, mut body } = self.scraper.home.get(request).await?;
         self.ahead_ms = self.clock_difference(&headers);
         if status != 200 {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::batch::Batch;
-use crate::config::{QueueConfig, RemoteWrite};
+use crate::config::{HttpConfig, QueueConfig, RemoteWrite};
 use crate::net::aws::SigningIdentity;
 use crate::net::testing::{Reply, Server};
 use crate::net::{Phase, testing};
@@ -36,6 +36,7 @@ fn config(url: Url) -> RemoteWrite {
             sample_age_limit: None,
         },
         sigv4: None,
+        http: HttpConfig::default(),
     }
 }
 
