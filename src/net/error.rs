@@ -250,6 +250,8 @@ fn tls_kind(error: &rustls::Error) -> Option<Kind> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Kind::WrongName,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Kind::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Kind::NotYetValid,
+            // A self-signed certificate, mostly; webpki's errors are not named one by one.
+            CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => Kind::UnknownIssuer,
             _ => Kind::Certificate,
         },
         Error::AlertReceived(alert) => match alert {
