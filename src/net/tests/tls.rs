@@ -18,10 +18,12 @@ use tokio_rustls::TlsAcceptor;
 use super::super::{ClientOptions, Exchange, HttpClient, NetError, Peer, Phase};
 use crate::config::{HttpConfig, SecretSource, Source, TlsConfig, TlsVersion};
 
+type Handshake = (Option<String>, String);
+
 struct TlsServer {
     address: SocketAddr,
     /// Of each handshake that ended well: the name that was asked for, and the `Host` of the request.
-    seen: Arc<Mutex<Vec<(Option<String>, String)>>>,
+    seen: Arc<Mutex<Vec<Handshake>>>,
 }
 
 /// Serves with a certificate, and lets in only clients of the authority, if one is given.

@@ -45,7 +45,7 @@ impl Authority {
     /// # Errors
     /// A name that no certificate may have.
     pub fn issue(&self, names: &[&str]) -> Result<Pair> {
-        self.issue_with(params(names)?)
+        self.issue_with(&params(names)?)
     }
 
     /// As [`Self::issue`], expired since yesterday.
@@ -53,10 +53,10 @@ impl Authority {
     /// # Errors
     /// As [`Self::issue`].
     pub fn issue_expired(&self, names: &[&str]) -> Result<Pair> {
-        self.issue_with(expired(params(names)?))
+        self.issue_with(&expired(params(names)?))
     }
 
-    fn issue_with(&self, params: CertificateParams) -> Result<Pair> {
+    fn issue_with(&self, params: &CertificateParams) -> Result<Pair> {
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?;
         Ok(Pair { cert: cert.pem(), key: key.serialize_pem() })
