@@ -65,9 +65,10 @@ pub struct WebConfig {
 impl WebConfig {
     /// The one user.
     pub const USER: &'static str = "admin";
-    /// The password of exporter-toolkit's documentation.
-    pub const PASSWORD: &'static str = "test";
-    const BCRYPT: &'static str = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay";
+    /// Its password.
+    pub const PASSWORD: &'static str = "correct horse";
+    /// At the lowest cost: a higher one takes longer than a scrape may on a busy machine.
+    const BCRYPT: &'static str = "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
 
     fn write(&self, directory: &Path) -> Result<PathBuf> {
         let mut yaml = String::new();
