@@ -148,7 +148,7 @@ async fn alternation(subject: &str, home: &dyn Home, job: usize, url: &Url) -> O
     url.set_query(Some("match[]=up"));
     let mut newest = Timestamps::default();
     for _ in 0..SCRAPES {
-        let request = Request { job, url: &url, compression: false, timeout: PROBE };
+        let request = Request { job, url: &url, accept: "text/plain;version=0.0.4", compression: false, timeout: PROBE };
         let mut answer = home.get(request).await.ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.body.chunk().await.ok()? {

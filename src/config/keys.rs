@@ -18,14 +18,20 @@ pub(super) struct Unsupported {
     pub(super) instead: &'static str,
     /// Planned: the message says "yet".
     pub(super) later: bool,
+    /// A switch: `false`, the default, asks for nothing and is taken.
+    pub(super) switch: bool,
 }
 
 const fn never(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
-    Unsupported { key, why, instead, later: false }
+    Unsupported { key, why, instead, later: false, switch: false }
 }
 
 const fn later(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
-    Unsupported { key, why, instead, later: true }
+    Unsupported { key, why, instead, later: true, switch: false }
+}
+
+const fn switch(key: &'static str, why: &'static str) -> Unsupported {
+    Unsupported { key, why, instead: REMOVE, later: false, switch: true }
 }
 
 pub(super) const REMOVE: &str = "remove the key";
@@ -33,10 +39,9 @@ const NO_RULES: &str = "rules are not evaluated here";
 const RULES: &str = "put the rules into rules management of the AMP workspace, or leave them in the home Prometheus";
 const REF: &str = "there is no secret manager of Prometheus' kind";
 const REF_INSTEAD: &str = "write ${ssm:name} or ${secretsmanager:id} into the key itself, or use the _file variant with an s3:// object";
+const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes custom buckets by remote write 1.0";
 const LIMIT: &str = "only body_size_limit and sample_limit are checked";
-const HISTOGRAMS: &str = "native histograms are not carried";
 const RELABEL_AT_HOME: &str = "choose series by params.match[], or relabel in the home Prometheus";
-const FORMAT: &str = "the text format is asked for";
 const NAMES: &str = "names are taken as Prometheus 3 takes them by default";
 const OTHER_CLOUD: &str = "credentials of other clouds are not fetched";
 const OTHER_CLOUD_INSTEAD: &str = "use oauth2 or authorization, or keep this endpoint in a Prometheus";
@@ -60,23 +65,29 @@ pub(super) const ROOT: Table = Table {
 
 pub(super) const GLOBAL: Table = Table {
     name: "global",
-    supported: &["scrape_interval", "scrape_timeout", "external_labels", "body_size_limit", "sample_limit"],
+    supported: &[
+        "scrape_interval",
+        "scrape_timeout",
+        "external_labels",
+        "body_size_limit",
+        "sample_limit",
+        "scrape_protocols",
+        "scrape_native_histograms",
+        "always_scrape_classic_histograms",
+    ],
     unsupported: &[
         never("evaluation_interval", NO_RULES, REMOVE),
         never("rule_query_offset", NO_RULES, REMOVE),
         never("query_log_file", "nothing is queried here", REMOVE),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
         never("keep_dropped_targets", "no target is dropped here", REMOVE),
-        later("scrape_protocols", FORMAT, REMOVE),
+        switch("convert_classic_histograms_to_nhcb", CONVERSION),
         later("target_limit", LIMIT, REMOVE),
         later("label_limit", LIMIT, REMOVE),
         later("label_name_length_limit", LIMIT, REMOVE),
         later("label_value_length_limit", LIMIT, REMOVE),
         later("metric_name_validation_scheme", NAMES, REMOVE),
         later("metric_name_escaping_scheme", NAMES, REMOVE),
-        later("scrape_native_histograms", HISTOGRAMS, REMOVE),
-        later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
-        later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
         later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
     ],
 };
@@ -109,27 +120,27 @@ pub(super) const SCRAPE: Table = Table {
         "no_proxy",
         "proxy_from_environment",
         "proxy_connect_header",
+        "scrape_protocols",
+        "fallback_scrape_protocol",
+        "scrape_native_histograms",
+        "always_scrape_classic_histograms",
+        "native_histogram_bucket_limit",
+        "native_histogram_min_bucket_factor",
     ],
     unsupported: &[
         never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
         later("relabel_configs", "targets are not relabelled", "write address, scheme, metrics_path, params and labels out in the job"),
         later("metric_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
         later("track_timestamps_staleness", "explicit timestamps get no stale markers, as by default", REMOVE),
-        later("scrape_protocols", FORMAT, REMOVE),
-        later("fallback_scrape_protocol", FORMAT, REMOVE),
         later("target_limit", LIMIT, REMOVE),
         later("label_limit", LIMIT, REMOVE),
         later("label_name_length_limit", LIMIT, REMOVE),
         later("label_value_length_limit", LIMIT, REMOVE),
-        later("native_histogram_bucket_limit", HISTOGRAMS, REMOVE),
-        later("native_histogram_min_bucket_factor", HISTOGRAMS, REMOVE),
-        later("scrape_native_histograms", HISTOGRAMS, REMOVE),
-        later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
-        later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
         later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
         later("metric_name_validation_scheme", NAMES, REMOVE),
         later("metric_name_escaping_scheme", NAMES, REMOVE),
         never("keep_dropped_targets", "no target is dropped here", REMOVE),
+        switch("convert_classic_histograms_to_nhcb", CONVERSION),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
     ],
 };
@@ -143,6 +154,7 @@ pub(super) const REMOTE: Table = Table {
         "url",
         "remote_timeout",
         "headers",
+        "send_native_histograms",
         "queue_config",
         "sigv4",
         "basic_auth",
@@ -161,9 +173,8 @@ pub(super) const REMOTE: Table = Table {
     ],
     unsupported: &[
         later("write_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
+        switch("send_exemplars", "/federate has no exemplars, and AMP takes none"),
         later("metadata_config", "no metadata is sent: /federate has none", REMOVE),
-        later("send_exemplars", "/federate has no exemplars, and AMP takes none", REMOVE),
-        later("send_native_histograms", HISTOGRAMS, REMOVE),
         never("protobuf_message", "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 is left out for now", REMOVE),
         never("azuread", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
         never("google_iam", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{HttpConfig, SecretSource, Spool};
+use super::{HttpConfig, ScrapeProtocol, SecretSource, Spool};
 
 /// A whole, valid `forwarder.yml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,7 @@ pub struct Global {
 }
 
 /// One entry of `scrape_configs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScrapeConfig {
     /// Unique; becomes the label `job`.
     pub job_name: String,
@@ -60,6 +60,31 @@ pub struct ScrapeConfig {
     pub enable_compression: bool,
     /// How the home is asked.
     pub http: HttpConfig,
+    /// What is asked for, best first. Default: Prometheus', and for `/federate` [`super::FEDERATE_PROTOCOLS`].
+    pub scrape_protocols: Vec<ScrapeProtocol>,
+    /// What an answer without a usable `Content-Type` is taken for. Default: none, it fails.
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// How histograms are taken.
+    pub histograms: Histograms,
+}
+
+/// The keys of a job about histograms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Histograms {
+    /// `scrape_native_histograms`. Default true: native ones are taken where they are exposed.
+    pub native: bool,
+    /// `always_scrape_classic_histograms`. Default false: of one that is exposed in both ways only the native one is taken.
+    pub always_classic: bool,
+    /// `native_histogram_bucket_limit`: buckets that a histogram is coarsened to; 0 is no limit.
+    pub bucket_limit: u64,
+    /// `native_histogram_min_bucket_factor`: the growth from bucket to bucket that a histogram is coarsened to; 0 is none.
+    pub min_bucket_factor: f64,
+}
+
+impl Default for Histograms {
+    fn default() -> Self {
+        Self { native: true, always_classic: false, bucket_limit: 0, min_bucket_factor: 0.0 }
+    }
 }
 
 /// `http` or `https`.
@@ -108,6 +133,8 @@ pub struct RemoteWrite {
     pub sigv4: Option<SigV4>,
     /// How the receiver is asked.
     pub http: HttpConfig,
+    /// Default false, as in Prometheus: native histograms are dropped.
+    pub send_native_histograms: bool,
 }
 
 impl RemoteWrite {

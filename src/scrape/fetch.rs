@@ -9,11 +9,8 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use crate::config::ScrapeProtocol;
 use crate::net::{Exchange, HttpClient, NetError, Reply};
-
-/// The formats that we parse, as `scrape/scrape.go` `acceptHeader` writes `[PrometheusText1.0.0, PrometheusText0.0.4]`:
-/// `/federate` gives nothing else, and a target that knows only OpenMetrics is better told at once.
-const ACCEPTED: &str = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -24,10 +21,41 @@ pub struct Request<'a> {
     pub job: usize,
     /// Target, path and parameters.
     pub url: &'a Url,
+    /// See [`accept`].
+    pub accept: &'a str,
     /// Ask for gzip.
     pub compression: bool,
     /// From connecting to the end of the body.
     pub timeout: Duration,
+}
+
+/// The header `Accept`, as `scrape/scrape.go` `acceptHeader` writes it: best first, anything last.
+///
+/// `/federate` gives UTF-8 names as they are only to whom says so, in whatever format (prometheus/common `expfmt.Negotiate`), so there
+/// protobuf says it as well.
+#[must_use]
+pub fn accept(protocols: &[ScrapeProtocol], federation: bool) -> String {
+    let mut accept = String::new();
+    // From one more than there are formats downwards: len(ScrapeProtocolsHeaders) + 1.
+    let mut weight = 6;
+    for protocol in protocols {
+        let media_type = match protocol {
+            ScrapeProtocol::PrometheusProto => "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+            ScrapeProtocol::PrometheusText0_0_4 => "text/plain;version=0.0.4",
+            ScrapeProtocol::PrometheusText1_0_0 => "text/plain;version=1.0.0",
+            ScrapeProtocol::OpenMetricsText0_0_1 => "application/openmetrics-text;version=0.0.1",
+            ScrapeProtocol::OpenMetricsText1_0_0 => "application/openmetrics-text;version=1.0.0",
+        };
+        let escapes = match protocol {
+            ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0 => true,
+            ScrapeProtocol::PrometheusProto => federation,
+            _ => false,
+        };
+        let escaping = if escapes { ";escaping=allow-utf-8" } else { "" };
+        accept += &format!("{media_type}{escaping};q=0.{weight},");
+        weight -= 1;
+    }
+    accept + &format!("*/*;q=0.{weight}")
 }
 
 /// The head of an answer, and its body to come.
@@ -75,11 +103,13 @@ impl HttpHome {
 impl Home for HttpHome {
     fn get<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>> {
         Box::pin(async move {
-            let Request { job, url, compression, timeout } = request;
+            let Request { job, url, accept, compression, timeout } = request;
             let mut http = http::Request::new(Bytes::new());
             *http.uri_mut() = url.as_str().parse().map_err(|error: http::uri::InvalidUri| NetError::of_url(url, error.to_string()))?;
             let headers = http.headers_mut();
-            headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+            if let Ok(accept) = HeaderValue::from_str(accept) {
+                headers.insert(ACCEPT, accept);
+            }
             // Exactly this token: Prometheus compares it whole (util/httputil/compression.go).
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if compression { "gzip" } else { "identity" }));
             headers.insert(USER_AGENT, HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))));

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use amp_forwarder_support::gateway::tenant::Value as Stored;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::http::{self as server, Server};
 use amp_forwarder_support::process::{Job, Moto, Prometheus, PrometheusOptions, V2_53, V3_5, WebConfig};
@@ -44,7 +45,7 @@ async fn a_home_with_tls_and_passwords_is_scraped() {
         let config = Config { job: job("prom.home.lan", WebConfig::USER), ..Config::new(&home.address(), &gateway) };
         let report = Running::start(&config.yaml()).await.tick("{}", AMPLE).await;
         assert_eq!((&report["outcome"], &report["scrapes"][0]["error"]), (&json!("ok"), &Value::Null), "{version}: {report}");
-        assert!(gateway.stored().iter().any(|sample| sample.labels["__name__"] == "m" && sample.value == Value::Float(7f64.to_bits())), "{version}");
+        assert!(gateway.stored().iter().any(|sample| sample.labels["__name__"] == "m" && sample.value == Stored::Float(7f64.to_bits())), "{version}");
 
         let wrong = Config { job: job("elsewhere", WebConfig::USER), ..Config::new(&home.address(), &gateway) };
         let report = Running::start(&wrong.yaml()).await.tick("{}", AMPLE).await;
