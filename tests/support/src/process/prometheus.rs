@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::child::{Child, free_port};
+use crate::http::Client;
 use crate::query::Querier;
 use crate::tls::Pair;
 use crate::tools;
@@ -233,6 +234,18 @@ impl Prometheus {
         self.process.kill();
         self.process = spawn(&self.options, self.port, self.directory.path())?;
         wait_ready(&mut self.process, &self.options, self.port).await
+    }
+
+    /// Changes its configuration in place, as a person does: the file, then a reload. The process goes on.
+    ///
+    /// # Errors
+    /// When it does not take the new configuration.
+    pub async fn reload(&mut self, change: impl FnOnce(&mut PrometheusOptions)) -> Result<()> {
+        change(&mut self.options);
+        std::fs::write(self.directory.path().join("prometheus.yml"), self.options.yaml(&self.address()))?;
+        let answer = Client::default().post(&format!("{}/-/reload", self.url()), "text/plain", String::new()).await?;
+        ensure!(answer.status() == 200, "reload: {}: {}", answer.status(), String::from_utf8_lossy(answer.body()));
+        Ok(())
     }
 
     /// `host:port`.
