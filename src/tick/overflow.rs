@@ -48,13 +48,16 @@ impl Lane {
 
     /// Puts all that memory still holds into the spool. What cannot be put there is lost.
     pub(super) async fn flush(&self, bench: &Bench<'_>, sent: &mut Sent) {
-        let mut lost = 0;
+        let (mut lost, mut spooled) = (0, 0);
         let mut why = "they could not be sent before the tick ended, and there is no spool".to_owned();
         for scrape in self.queue.drain() {
             let left = match bench.outbox {
                 None => scrape.batches,
                 Some(outbox) => match self.put(outbox, &scrape, Otherwise::Lost).await {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        spooled += scrape.samples();
+                        continue;
+                    }
                     Err(PutError { left, error }) => {
                         why = error.to_string();
                         left
@@ -62,6 +65,10 @@ impl Lane {
                 },
             };
             lost += left.iter().map(|batch| u64::from(batch.samples)).sum::<u64>();
+        }
+        if spooled > 0 && sent.errors.is_empty() {
+            // Nothing else tells why the tick is no whole success.
+            sent.errors.push(format!("send: out of time for {}: {spooled} samples are in the spool, and the next tick sends them first", self.id));
         }
         if lost > 0 {
             sent.ledger.lost += lost;

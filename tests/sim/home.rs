@@ -237,7 +237,8 @@ impl HomeModel {
                     self.world.hit(Event::HomeTooFarAhead);
                 }
                 let limited = honored || !std::mem::replace(&mut again, true);
-                lines.push(Line { key, timestamp_ms: taken, bits: value.to_bits(), too_far_ahead, limited });
+                // −0 goes out as 0, as Prometheus sends it.
+                lines.push(Line { key, timestamp_ms: taken, bits: if value == 0.0 { 0 } else { value.to_bits() }, too_far_ahead, limited });
                 texts.push(series.line(value, series.has_timestamp.then_some(timestamp_ms), rotated));
             };
             let at_time = |timestamp_ms: i64| series.value(if honored { timestamp_ms } else { start_ms });

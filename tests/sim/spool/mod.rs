@@ -257,6 +257,10 @@ impl Run {
             }
             self.excuse(&killed);
             self.late(&killed);
+            if self.configurations[self.configuration].forwarder.spool.max_bytes < 1 << 20 {
+                // What it gave up it can no longer tell.
+                self.lost.iter_mut().for_each(|lost| *lost = u64::from(u32::MAX));
+            }
             *seat = self.seat();
             self.ended_ms[tick.process] = None;
             self.forget();
@@ -318,12 +322,14 @@ impl Run {
         let Some((key, body)) = lock(&killed.late).take().filter(|_| self.rng.bool()) else { return };
         let state = self.shared.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).unwrap_or_default();
         let now_ms = self.world.now_ms() + self.shared.off_ms;
-        let Some(left_ms) = state.lease.map(|lease| lease.until_ms - now_ms).filter(|left_ms| *left_ms > 1) else { return };
+        let Some(until_ms) = state.lease.map(|lease| lease.until_ms) else { return };
+        let Some(left_ms) = Some(until_ms - now_ms).filter(|left_ms| *left_ms > 1) else { return };
         let after = Duration::from_millis(self.rng.u64(0..left_ms as u64 - 1));
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             sleep(after).await;
-            if shared.objects.peek(&key).is_none() {
+            // Time may have passed that tokio's clock did not count.
+            if shared.world.now_ms() + shared.off_ms < until_ms && shared.objects.peek(&key).is_none() {
                 shared.world.hit(Event::LatePut);
                 shared.world.tell(|| format!("store: late, PutIfAbsent {key}"));
                 shared.objects.plant(&key, body);
