@@ -3,6 +3,7 @@
 use super::Batch;
 use super::stage::{Compressor, Limits, Stage};
 use crate::series::cache::{Key, Observed, Transaction};
+use crate::series::text::STALE_NAN;
 use crate::series::{Labels, SeriesCache};
 
 /// AMP and Cortex decide deduplication by these labels of a request's first series (`pkg/distributor/distributor.go`), so a request
@@ -77,11 +78,23 @@ impl Writer {
         self.cache.find(key)
     }
 
-    /// Remembers a new series: its finished labels, or none when it is dropped.
-    pub fn insert(&mut self, staged: &mut Staged, key: Key, labels: Option<&Labels<'_>>) -> usize {
+    /// Remembers a new series: its finished labels, or none when it is dropped. `tracked`: it may get a stale marker.
+    pub fn insert(&mut self, staged: &mut Staged, key: Key, labels: Option<&Labels<'_>>, tracked: bool) -> usize {
         staged.counts.series_added += u64::from(labels.is_some());
         let labels = labels.map(|labels| (labels, self.group(labels)));
-        self.cache.insert(staged.transaction, key, labels)
+        self.cache.insert(staged.transaction, key, labels, tracked)
+    }
+
+    /// Whether a series can be tracked as it is remembered.
+    #[inline]
+    #[must_use]
+    pub fn is_trackable(&self, series: usize) -> bool {
+        self.cache.is_trackable(series)
+    }
+
+    /// Makes a series trackable that was remembered as one with timestamps of its own.
+    pub fn make_trackable(&mut self, series: usize, labels: &Labels<'_>) {
+        self.cache.make_portable(series, labels);
     }
 
     fn group(&mut self, labels: &Labels<'_>) -> u32 {
@@ -106,18 +119,29 @@ impl Writer {
         self.cache.touch(staged.transaction, series)
     }
 
-    /// Takes a sample of a series that was found or inserted.
+    /// Takes a sample of a series that was found or inserted. `tracked`: it is to get a stale marker when its target shows it no more.
     ///
     /// # Errors
     /// As [`Stage::push`].
     #[inline]
-    pub fn write(&mut self, staged: &mut Staged, series: usize, raw: &[u8], value: f64, timestamp_ms: i64) -> Result<(), snap::Error> {
+    pub fn write(
+        &mut self,
+        staged: &mut Staged,
+        series: usize,
+        raw: &[u8],
+        (value, timestamp_ms): (f64, i64),
+        tracked: bool,
+    ) -> Result<(), snap::Error> {
         staged.counts.scraped += 1;
         if self.cache.is_dropped(series) {
             staged.counts.filtered += 1;
             return Ok(());
         }
-        let nth = match self.cache.observe(staged.transaction, series, timestamp_ms) {
+        let observed = self.cache.observe(staged.transaction, series, timestamp_ms);
+        if tracked && observed != Observed::OutOfOrder {
+            self.cache.track(staged.transaction, series);
+        }
+        let nth = match observed {
             Observed::Fresh { nth } => nth,
             Observed::Unchanged => {
                 staged.counts.unchanged += 1;
@@ -134,7 +158,23 @@ impl Writer {
         staged.stage.push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))
     }
 
-    /// Counts a sample that its timestamp or a limit keeps out.
+    /// Writes a stale marker for each series that the target showed a scrape ago and does not show now (`scrape/scrape.go`
+    /// `updateStaleMarkers`): once a scrape, after all its samples.
+    ///
+    /// # Errors
+    /// As [`Stage::push`].
+    pub fn mark_stale(&mut self, staged: &mut Staged, timestamp_ms: i64) -> Result<(), snap::Error> {
+        for series in self.cache.end_pass(staged.transaction) {
+            self.write(staged, series, &[], (f64::from_bits(STALE_NAN), timestamp_ms), false)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what the scrape has tracked: its exposition did not come whole.
+    pub fn untrack(&mut self, staged: &Staged) {
+        self.cache.untrack(staged.transaction);
+    }
+
     /// Ends a scrape that succeeded: its batches, by scrape number to be given.
     ///
     /// # Errors

@@ -6,8 +6,10 @@ use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
 use super::exposition::{Exposed, ExposedLabel, Refused, Sink};
+use super::lawful;
 use super::target::Target;
 use crate::batch::{Staged, Writer};
+use crate::config::{NameValidation, ScrapeLimits};
 use crate::series::Labels;
 use crate::series::cache::Key;
 use crate::series::labels::NAME;
@@ -24,8 +26,12 @@ pub struct Rules<'a> {
     pub honor_labels: bool,
     /// `honor_timestamps`.
     pub honor_timestamps: bool,
-    /// `sample_limit`; 0 is none.
-    pub sample_limit: u64,
+    /// `track_timestamps_staleness`.
+    pub track_timestamps_staleness: bool,
+    /// `sample_limit`, `label_limit` and the like.
+    pub limits: ScrapeLimits,
+    /// `metric_name_validation_scheme`.
+    pub validation: NameValidation,
     /// `external_labels`.
     pub external_labels: &'a BTreeMap<String, String>,
     /// When the scrape started, milliseconds since 1970.
@@ -84,15 +90,21 @@ impl<'a> Intake<'a> {
             return None;
         }
         self.tally.limited += 1;
-        if self.rules.sample_limit > 0 && self.tally.limited > self.rules.sample_limit {
+        if self.rules.limits.samples > 0 && self.tally.limited > self.rules.limits.samples {
             return None;
         }
         let timestamp_ms = explicit.unwrap_or(self.rules.start_ms);
         (timestamp_ms <= self.rules.start_ms.saturating_add(MAX_AHEAD_MS)).then_some(timestamp_ms)
     }
 
+    /// Whether the series is to get a stale marker when it is shown no more.
+    #[inline]
+    fn is_tracked(&self, sample: &Exposed<'_>) -> bool {
+        sample.timestamp_ms.is_none() || !self.rules.honor_timestamps || self.rules.track_timestamps_staleness
+    }
+
     /// Takes the sample of the series in `found`.
-    fn take(&mut self, sample: &Exposed<'_>, new: bool) -> Result<(), Refused> {
+    fn take(&mut self, sample: &Exposed<'_>, new: bool, tracked: bool) -> Result<(), Refused> {
         let mut again = false;
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&*self.staged).zip(&self.found) {
             again |= writer.touch(staged, series);
@@ -103,7 +115,8 @@ impl<'a> Intake<'a> {
         };
         self.tally.series_added += u64::from(new);
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
-            writer.write(staged, series, sample.series, sample.value, timestamp_ms).map_err(|error| Refused(format!("compress: {error}")))?;
+            let sampled = (sample.value, timestamp_ms);
+            writer.write(staged, series, sample.series, sampled, tracked).map_err(|error| Refused(format!("compress: {error}")))?;
         }
         Ok(())
     }
@@ -127,19 +140,19 @@ impl<'a> Intake<'a> {
             for (name, value) in &target.labels {
                 labels.set(name.as_str(), value.as_str());
             }
-            self.add(key, labels);
+            self.add(key, labels, false);
         }
         // Reports are no part of what they report.
         let tally = *self.tally;
-        let limit = std::mem::replace(&mut self.rules.sample_limit, 0);
-        let taken = self.take(&Exposed { series: &raw, value, timestamp_ms: None }, false);
-        self.rules.sample_limit = limit;
+        let limit = std::mem::replace(&mut self.rules.limits.samples, 0);
+        let taken = self.take(&Exposed { series: &raw, value, timestamp_ms: None }, false, false);
+        self.rules.limits.samples = limit;
         *self.tally = tally;
         taken
     }
 
-    /// Adds external labels and lets each writer remember the series.
-    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>)
+    /// Adds external labels and lets each writer remember the series. Says whether it is new to one of them.
+    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>, tracked: bool) -> bool
     where
         'a: 'b,
     {
@@ -152,13 +165,17 @@ impl<'a> Intake<'a> {
         }
         labels.finish();
         self.found.clear();
+        let mut new = false;
         for (writer, staged) in self.writers.iter_mut().zip(&mut *self.staged) {
-            let series = match writer.find(key) {
-                Some(series) => series,
-                None => writer.insert(staged, key, Some(&labels)),
-            };
+            let known = writer.find(key);
+            new |= known.is_none();
+            let series = known.unwrap_or_else(|| writer.insert(staged, key, Some(&labels), tracked));
+            if tracked && !writer.is_trackable(series) {
+                writer.make_trackable(series, &labels);
+            }
             self.found.push(series);
         }
+        new
     }
 }
 
@@ -169,13 +186,19 @@ impl Sink for Intake<'_> {
         if !self.find(key) {
             return Ok(false);
         }
-        self.take(sample, false)?;
+        let tracked = self.is_tracked(sample);
+        if tracked && !self.writers.iter().zip(&self.found).all(|(writer, &series)| writer.is_trackable(series)) {
+            return Ok(false);
+        }
+        self.take(sample, false, tracked)?;
         Ok(true)
     }
 
     fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
         let rules = self.rules;
-        let labels = named(add_target_labels(Labels::exposed(labels), rules)).inspect_err(|_| self.tally.scraped += 1)?;
+        let mut labels = add_target_labels(Labels::exposed(labels), rules);
+        labels.finish();
+        lawful::check(&labels, rules.validation, &rules.limits).inspect_err(|_| self.tally.scraped += 1)?;
         if let Some(name) = labels.duplicate() {
             // Found only when the sample is stored: what was dropped before is not looked at (scrape/target.go limitAppender, timeLimitAppender).
             if self.admit(sample, false).is_some() {
@@ -185,8 +208,9 @@ impl Sink for Intake<'_> {
             self.staged.iter_mut().for_each(Staged::refuse);
             return Ok(());
         }
-        self.add(self.key(sample.series), labels);
-        self.take(sample, true)
+        let tracked = self.is_tracked(sample);
+        let new = self.add(self.key(sample.series), labels, tracked);
+        self.take(sample, new, tracked)
     }
 
     fn unreadable(&mut self) {
@@ -220,16 +244,4 @@ fn add_target_labels<'a>(mut labels: Labels<'a>, rules: Rules<'a>) -> Labels<'a>
         labels.set_moved(Cow::Owned(name), label);
     }
     labels
-}
-
-/// Finishes labels that have names as they must: else the scrape fails.
-fn named(mut labels: Labels<'_>) -> Result<Labels<'_>, Refused> {
-    labels.finish();
-    if labels.get(NAME).is_empty() {
-        return Err(Refused("missing metric name (__name__ label)".to_owned()));
-    }
-    if labels.iter().any(|label| label.name.is_empty()) {
-        return Err(Refused("invalid metric name or label names: a label's name is empty".to_owned()));
-    }
-    Ok(labels)
 }
