@@ -1,7 +1,8 @@
 //! Turns the samples of scrapes into the batches of one remote.
 
-use super::Batch;
+use super::proto::Histogram;
 use super::stage::{Compressor, Limits, Stage};
+use super::{Batch, Kind, Value};
 use crate::series::cache::{Key, Observed, Transaction};
 use crate::series::text::STALE_NAN;
 use crate::series::{Labels, SeriesCache};
@@ -129,7 +130,7 @@ impl Writer {
         staged: &mut Staged,
         series: usize,
         raw: &[u8],
-        (value, timestamp_ms): (f64, i64),
+        (value, timestamp_ms): (Value<'_>, i64),
         tracked: bool,
     ) -> Result<(), snap::Error> {
         staged.counts.scraped += 1;
@@ -153,6 +154,7 @@ impl Writer {
             }
         };
         staged.counts.fresh += 1;
+        self.cache.set_kind(series, value.kind());
         let cache = &self.cache;
         let place = (nth, cache.group(series));
         staged.stage.push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))
@@ -165,7 +167,11 @@ impl Writer {
     /// As [`Stage::push`].
     pub fn mark_stale(&mut self, staged: &mut Staged, timestamp_ms: i64) -> Result<(), snap::Error> {
         for series in self.cache.end_pass(staged.transaction) {
-            self.write(staged, series, &[], (f64::from_bits(STALE_NAN), timestamp_ms), false)?;
+            // tsdb/head_append.go headAppender.Append: of a series of histograms it is a histogram.
+            let kind = self.cache.kind(series);
+            let histogram = Histogram::stale(kind);
+            let marker = if kind == Kind::Float { Value::Float(f64::from_bits(STALE_NAN)) } else { Value::Histogram(&histogram) };
+            self.write(staged, series, &[], (marker, timestamp_ms), false)?;
         }
         Ok(())
     }

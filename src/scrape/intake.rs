@@ -145,7 +145,7 @@ impl<'a> Intake<'a> {
         // Reports are no part of what they report.
         let tally = *self.tally;
         let limit = std::mem::replace(&mut self.rules.limits.samples, 0);
-        let taken = self.take(&Exposed { series: &raw, value, timestamp_ms: None }, false, false);
+        let taken = self.take(&Exposed { series: &raw, value: value.into(), timestamp_ms: None }, false, false);
         self.rules.limits.samples = limit;
         *self.tally = tally;
         taken
