@@ -3,7 +3,7 @@
 use super::proto::Histogram;
 use super::stage::{Compressor, Limits, Stage};
 use super::{Batch, Kind, Value};
-use crate::series::cache::{Key, Observed, Transaction};
+use crate::series::cache::{Key, Observed, Seen, Transaction};
 use crate::series::text::STALE_NAN;
 use crate::series::{Labels, SeriesCache};
 
@@ -114,13 +114,14 @@ impl Writer {
         self.cache.is_dropped(series)
     }
 
-    /// Marks a series as seen in this scrape, and says whether it was already.
+    /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    pub fn touch(&mut self, staged: &Staged, series: usize) -> bool {
+    pub fn touch(&mut self, staged: &Staged, series: usize) -> Seen {
         self.cache.touch(staged.transaction, series)
     }
 
-    /// Takes a sample of a series that was found or inserted. `tracked`: it is to get a stale marker when its target shows it no more.
+    /// Takes a sample of a series that was found or inserted, and says whether it is one that Prometheus' storage would take as it
+    /// comes (`sampleAdded` in `scrape/scrape.go` `append`). `tracked`: it is to get a stale marker when its target shows it no more.
     ///
     /// # Errors
     /// As [`Stage::push`].
@@ -132,11 +133,11 @@ impl Writer {
         raw: &[u8],
         (value, timestamp_ms): (Value<'_>, i64),
         tracked: bool,
-    ) -> Result<(), snap::Error> {
+    ) -> Result<bool, snap::Error> {
         staged.counts.scraped += 1;
         if self.cache.is_dropped(series) {
             staged.counts.filtered += 1;
-            return Ok(());
+            return Ok(true);
         }
         let observed = self.cache.observe(staged.transaction, series, timestamp_ms);
         if tracked && observed != Observed::OutOfOrder {
@@ -146,18 +147,19 @@ impl Writer {
             Observed::Fresh { nth } => nth,
             Observed::Unchanged => {
                 staged.counts.unchanged += 1;
-                return Ok(());
+                return Ok(true);
             }
-            Observed::OutOfOrder => {
+            Observed::OutOfOrder | Observed::Duplicate => {
                 staged.counts.filtered += 1;
-                return Ok(());
+                return Ok(observed == Observed::Duplicate);
             }
         };
         staged.counts.fresh += 1;
         self.cache.set_kind(series, value.kind());
         let cache = &self.cache;
         let place = (nth, cache.group(series));
-        staged.stage.push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))
+        staged.stage.push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))?;
+        Ok(true)
     }
 
     /// Writes a stale marker for each series that the target showed a scrape ago and does not show now (`scrape/scrape.go`

@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::batch::{Staged, Writer};
 use crate::config::{NameValidation, ScrapeLimits};
 use crate::series::Labels;
-use crate::series::cache::Key;
+use crate::series::cache::{Key, Seen};
 use crate::series::labels::NAME;
 
 /// Samples further ahead of the clock than this are dropped (`scrape/scrape.go` `maxAheadTime`).
@@ -45,7 +45,7 @@ pub struct Tally {
     pub scraped: u64,
     /// Of these, those left by `metric_relabel_configs`.
     pub post_relabel: u64,
-    /// Series not seen before.
+    /// Series that the scrape before did not show.
     pub series_added: u64,
     /// Samples that `sample_limit` counts: those that were not dropped before it was looked at.
     pub limited: u64,
@@ -104,20 +104,22 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes the sample of the series in `found`.
-    fn take(&mut self, sample: &Exposed<'_>, new: bool, tracked: bool) -> Result<(), Refused> {
-        let mut again = false;
+    fn take(&mut self, sample: &Exposed<'_>, tracked: bool) -> Result<(), Refused> {
+        let (mut again, mut new) = (false, false);
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&*self.staged).zip(&self.found) {
-            again |= writer.touch(staged, series);
+            let seen = writer.touch(staged, series);
+            again |= seen == Seen::Already;
+            new |= seen == Seen::Not;
         }
         let Some(timestamp_ms) = self.admit(sample, again) else {
             self.staged.iter_mut().for_each(Staged::refuse);
             return Ok(());
         };
-        self.tally.series_added += u64::from(new);
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
             let sampled = (sample.value, timestamp_ms);
-            writer.write(staged, series, sample.series, sampled, tracked).map_err(|error| Refused(format!("compress: {error}")))?;
+            new &= writer.write(staged, series, sample.series, sampled, tracked).map_err(|error| Refused(format!("compress: {error}")))?;
         }
+        self.tally.series_added += u64::from(new);
         Ok(())
     }
 
@@ -145,14 +147,14 @@ impl<'a> Intake<'a> {
         // Reports are no part of what they report.
         let tally = *self.tally;
         let limit = std::mem::replace(&mut self.rules.limits.samples, 0);
-        let taken = self.take(&Exposed { series: &raw, value: value.into(), timestamp_ms: None }, false, false);
+        let taken = self.take(&Exposed { series: &raw, value: value.into(), timestamp_ms: None }, false);
         self.rules.limits.samples = limit;
         *self.tally = tally;
         taken
     }
 
-    /// Adds external labels and lets each writer remember the series. Says whether it is new to one of them.
-    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>, tracked: bool) -> bool
+    /// Adds external labels and lets each writer remember the series.
+    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>, tracked: bool)
     where
         'a: 'b,
     {
@@ -165,17 +167,16 @@ impl<'a> Intake<'a> {
         }
         labels.finish();
         self.found.clear();
-        let mut new = false;
         for (writer, staged) in self.writers.iter_mut().zip(&mut *self.staged) {
-            let known = writer.find(key);
-            new |= known.is_none();
-            let series = known.unwrap_or_else(|| writer.insert(staged, key, Some(&labels), tracked));
+            let series = match writer.find(key) {
+                Some(series) => series,
+                None => writer.insert(staged, key, Some(&labels), tracked),
+            };
             if tracked && !writer.is_trackable(series) {
                 writer.make_trackable(series, &labels);
             }
             self.found.push(series);
         }
-        new
     }
 }
 
@@ -190,7 +191,7 @@ impl Sink for Intake<'_> {
         if tracked && !self.writers.iter().zip(&self.found).all(|(writer, &series)| writer.is_trackable(series)) {
             return Ok(false);
         }
-        self.take(sample, false, tracked)?;
+        self.take(sample, tracked)?;
         Ok(true)
     }
 
@@ -209,8 +210,8 @@ impl Sink for Intake<'_> {
             return Ok(());
         }
         let tracked = self.is_tracked(sample);
-        let new = self.add(self.key(sample.series), labels, tracked);
-        self.take(sample, new, tracked)
+        self.add(self.key(sample.series), labels, tracked);
+        self.take(sample, tracked)
     }
 
     fn unreadable(&mut self) {

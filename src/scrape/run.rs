@@ -261,7 +261,8 @@ impl InProgress<'_> {
                 writer.borrow_mut().untrack(staged);
             }
         }
-        if error.is_some() {
+        // An empty body is no failure, but what is remembered of series grows no older by it (scrape/scrape.go iterDone).
+        if error.is_some() || self.bytes == 0 {
             self.roll_back(&mut rolled_back);
         }
         let committed = loop {

@@ -2,6 +2,8 @@
 //! counts, or fail in both.
 
 mod cases;
+mod rules;
+mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -44,7 +46,7 @@ type Given = BTreeMap<Labels, BTreeMap<Option<i64>, u64>>;
 /// The table, and what is too long for it.
 fn cases(now: i64) -> Vec<Case> {
     let mut cases = Vec::new();
-    for group in GROUPS {
+    for group in GROUPS.iter().chain(rules::GROUPS) {
         for body in group.bodies {
             let page = Page::text(stamped(body, now)).content_type(group.content_type);
             let name = format!("{}: {}", group.name, body.escape_ascii());
