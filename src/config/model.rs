@@ -120,6 +120,16 @@ impl RemoteWrite {
             None => format!("{:016x}", xxhash_rust::xxh3::xxh3_64(self.url.as_str().as_bytes())),
         }
     }
+
+    /// The region in an AMP address: public, FIPS, dual-stack, or of an interface endpoint. `None` for any other receiver.
+    #[must_use]
+    pub fn amp_region(&self) -> Option<&str> {
+        let host = self.url.host_str()?;
+        let aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|suffix| host.ends_with(suffix));
+        let mut labels = host.split('.').skip_while(|label| !matches!(*label, "aps-workspaces" | "aps-workspaces-fips"));
+        labels.next()?;
+        labels.next().filter(|_| aws)
+    }
 }
 
 /// Prometheus' `queue_config`.

@@ -60,7 +60,7 @@ pub enum Observed {
     Unchanged,
     /// Older than what an earlier scrape gave.
     OutOfOrder,
-    /// A second value for the same time, or an older one, in one scrape: Prometheus finds out only when it commits.
+    /// A second value for the same time, or an older one, in one scrape or in two at once: Prometheus finds out only when it commits.
     Duplicate,
 }
 
@@ -267,7 +267,7 @@ impl SeriesCache {
         let contended = !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction);
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
-            return if mine && timestamp_ms >= entry.before_ms { Observed::Duplicate } else { Observed::OutOfOrder };
+            return if contended || (mine && timestamp_ms >= entry.before_ms) { Observed::Duplicate } else { Observed::OutOfOrder };
         }
         if timestamp_ms == entry.last_ms && (mine || !entry.resend) {
             return if mine { Observed::Duplicate } else { Observed::Unchanged };

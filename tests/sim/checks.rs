@@ -223,7 +223,8 @@ impl Checks {
         }
         let sure = markers.sure.len() as u64;
         let marked = (ledger.scraped - ledger.rolled_back).checked_sub(lines(true) + own);
-        if marked.is_none_or(|marked| marked < sure || marked > markers.most) {
+        // A clock that was set back makes markers of everything, all out of order.
+        if marked.is_none_or(|marked| marked < sure || (marked > markers.most && !self.clock_moved)) {
             let most = markers.most;
             world.found("scraped", format!("{} were shown, {own} are our own, {sure} to {most} stale markers: {ledger:?}", lines(true)));
         }

@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use amp_forwarder::series::text::STALE_NAN;
 use amp_forwarder::net::{NetError, Peer, Phase, redacted};
 use amp_forwarder::scrape::fetch::{Answer, Body, Home, Request};
+use amp_forwarder::series::text::STALE_NAN;
 use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::BoxFuture;

@@ -47,8 +47,9 @@ const fn case(name: &'static str, job: &'static str, steps: &'static [Step]) -> 
 }
 
 /// `!seriesCached && sampleAdded` in `scrape/scrape.go` `append`, from 3.6 on.
-const REFUSED: Option<&str> =
-    Some("Prometheus 3.5 marks series that a limit or their timestamps kept out, so that nothing was ever stored of them; later ones do not, nor do we");
+const REFUSED: Option<&str> = Some(
+    "Prometheus 3.5 marks series that a limit or their timestamps kept out, so that nothing was ever stored of them; later ones do not, nor do we",
+);
 
 const TRACKED: &str = "track_timestamps_staleness: true";
 
@@ -93,10 +94,7 @@ const SEQUENCES: &[Sequence] = &[
     ),
     case("timestamps tracked, an older one", TRACKED, &[Text("foo 1 <now-60000>\n"), Text("foo 2 <now-70000>\n"), Text("foo 3\n")]),
     case("timestamps tracked, ahead", TRACKED, &[Text("foo 1 <now+540000>\n"), Text("qux 1\n"), Text("foo 2\n")]),
-    Sequence {
-        differs: REFUSED,
-        ..case("timestamps tracked, too far ahead", TRACKED, &[Text("bar 1 <now+960000>\n"), Text("qux 1\n")])
-    },
+    Sequence { differs: REFUSED, ..case("timestamps tracked, too far ahead", TRACKED, &[Text("bar 1 <now+960000>\n"), Text("qux 1\n")]) },
     case(
         "timestamps tracked, other text of the same series",
         TRACKED,
