@@ -6,9 +6,10 @@ use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
 use super::exposition::{Exposed, ExposedLabel, Refused, Sink};
+use super::histogram::{HistogramLimits, validate};
 use super::lawful;
 use super::target::Target;
-use crate::batch::{Staged, Writer};
+use crate::batch::{Staged, Value, Writer};
 use crate::config::{NameValidation, ScrapeLimits};
 use crate::series::Labels;
 use crate::series::cache::{Key, Seen};
@@ -32,6 +33,8 @@ pub struct Rules<'a> {
     pub limits: ScrapeLimits,
     /// `metric_name_validation_scheme`.
     pub validation: NameValidation,
+    /// What native histograms are coarsened to.
+    pub histogram_limits: HistogramLimits,
     /// `external_labels`.
     pub external_labels: &'a BTreeMap<String, String>,
     /// When the scrape started, milliseconds since 1970.
@@ -49,6 +52,8 @@ pub struct Tally {
     pub series_added: u64,
     /// Samples that `sample_limit` counts: those that were not dropped before it was looked at.
     pub limited: u64,
+    /// A native histogram has more buckets than `native_histogram_bucket_limit`, however coarse.
+    pub over_buckets: bool,
 }
 
 /// The scrape's side of all remotes.
@@ -80,13 +85,19 @@ impl<'a> Intake<'a> {
         true
     }
 
-    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in this scrape before.
-    fn admit(&mut self, sample: &Exposed<'_>, again: bool) -> Option<i64> {
+    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in this scrape before. `over_buckets`: it is
+    /// a native histogram above its limit.
+    fn admit(&mut self, sample: &Exposed<'_>, again: bool, over_buckets: bool) -> Option<i64> {
         self.tally.scraped += 1;
         self.tally.post_relabel += 1;
         let explicit = sample.timestamp_ms.filter(|_| self.rules.honor_timestamps);
         if again && explicit.is_none() {
             // A duplicate whatever came before, and it does not even count for the limit (scrape/scrape.go append).
+            return None;
+        }
+        // Before sample_limit counts it (scrape/scrape.go appender).
+        if over_buckets {
+            self.tally.over_buckets = true;
             return None;
         }
         self.tally.limited += 1;
@@ -111,15 +122,30 @@ impl<'a> Intake<'a> {
             again |= seen == Seen::Already;
             new |= seen == Seen::Not;
         }
-        let Some(timestamp_ms) = self.admit(sample, again) else {
+        let coarser = match sample.value {
+            Value::Float(_) => Ok(None),
+            Value::Histogram(histogram) => self.rules.histogram_limits.apply(histogram),
+        };
+        let Some(timestamp_ms) = self.admit(sample, again, coarser.is_err()) else {
             self.staged.iter_mut().for_each(Staged::refuse);
             return Ok(());
         };
+        let value = match &coarser {
+            Ok(Some(coarser)) => Value::Histogram(coarser),
+            _ => sample.value,
+        };
+        if let Value::Histogram(histogram) = value
+            && let Err(cause) = validate(histogram)
+        {
+            // The TSDB refuses it, and that ends the scrape (scrape/scrape.go checkAddError).
+            self.tally.post_relabel -= 1;
+            return Err(Refused(format!("invalid native histogram: {cause}")));
+        }
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
-            let sampled = (sample.value, timestamp_ms);
+            let sampled = (value, timestamp_ms);
             new &= writer.write(staged, series, sample.series, sampled, tracked).map_err(|error| Refused(format!("compress: {error}")))?;
         }
-        self.tally.series_added += u64::from(new);
+        self.tally.series_added += u64::from(new && !self.tally.over_buckets);
         Ok(())
     }
 
@@ -202,7 +228,7 @@ impl Sink for Intake<'_> {
         lawful::check(&labels, rules.validation, &rules.limits).inspect_err(|_| self.tally.scraped += 1)?;
         if let Some(name) = labels.duplicate() {
             // Found only when the sample is stored: what was dropped before is not looked at (scrape/target.go limitAppender, timeLimitAppender).
-            if self.admit(sample, false).is_some() {
+            if self.admit(sample, false, false).is_some() {
                 self.tally.post_relabel -= 1;
                 return Err(Refused(format!("label name \"{name}\" is not unique: invalid sample")));
             }

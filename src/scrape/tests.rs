@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::histogram::HistogramLimits;
 use super::intake::{Intake, Rules, Tally};
 use super::target::Target;
 use super::text::TextParser;
@@ -61,6 +62,7 @@ fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool)
         track_timestamps_staleness: false,
         limits: ScrapeLimits::default(),
         validation: NameValidation::Utf8,
+        histogram_limits: HistogramLimits::default(),
         external_labels: &external_labels,
         start_ms,
     };

@@ -3,6 +3,7 @@
 
 mod check;
 mod estimate;
+mod histogram;
 mod human;
 mod import;
 mod preview;
