@@ -408,6 +408,7 @@ fn slips_are_warned_of() {
         ),
         (federate("honor_labels: true\nparams: {'match[]': [\"{a='x', job!='a|b'}\"]}"), "found job!=\"a|b\""),
         (federate("honor_labels: true"), "found no match[]"),
+        (amp("sigv4: {region: eu-west-1}").replace("job_name: a", "job_name: a, metric_name_validation_scheme: utf8"), "UTF-8 names are taken"),
         (federate("honor_labels: true\nparams: {match: [up]}"), "write 'match[]' in place of \"match\""),
         (federate("params: {'match[]': [up]}"), "honor_labels is false on /federate"),
         (federate(&format!("{good}\nhonor_timestamps: false")), "honor_timestamps is false on /federate"),

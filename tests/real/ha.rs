@@ -49,11 +49,12 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
     let running = Running::start(&both).await;
 
     // Both are scraped at once, and one of them is elected.
-    for _ in 0..2 {
+    for first in [true, false] {
         let report = running.tick(FORWARD, AMPLE).await;
         assert_balanced(&report);
         assert_eq!(report["outcome"], "ok", "{report}");
-        assert!(count(&report, "written") > 200 && count(&report, "deduplicated") > 200, "{report}");
+        // Later the homes may have nothing new.
+        assert!(!first || (count(&report, "written") > 200 && count(&report, "deduplicated") > 200), "{report}");
         assert_eq!(count(&report, "rejected") + count(&report, "owed_after"), 0, "{report}");
     }
     let elected = replicas(&gateway);
@@ -73,8 +74,13 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
     .await
     .unwrap();
     assert_eq!(replicas(&gateway), [elected[0].clone(), other.to_owned()]);
-    let report = running.tick(FORWARD, AMPLE).await;
-    assert!(count(&report, "written") > 200 && count(&report, "deduplicated") == 0, "{report}");
+    wait_for("its new samples are taken", AMPLE, || async {
+        let report = running.tick(FORWARD, AMPLE).await;
+        assert_eq!(count(&report, "deduplicated"), 0, "{report}");
+        count(&report, "written") > 200
+    })
+    .await
+    .unwrap();
 
     let stats = gateway.stats();
     assert_eq!((stats.mixed_replicas, stats.out_of_order, stats.concurrent), (0, 0, 0), "{stats:?}");
