@@ -14,3 +14,4 @@ mod metadata;
 mod soak;
 mod spool;
 mod spool_cli;
+mod staleness;
