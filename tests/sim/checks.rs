@@ -179,7 +179,7 @@ impl Checks {
             if let Some(last) = before.last.take().filter(|_| shown.whole && !self.tight_memory) {
                 markers.sure.extend(last.difference(&now).map(|&key| (key, shown.start_ms)));
             }
-            before.ever.extend(&now);
+            before.ever.extend(&shown.tracked);
             before.last = shown.whole.then_some(now);
         }
         markers
