@@ -2,10 +2,11 @@
 //!
 //! text → `yaml` (a tree with lines) → `reader` (strict, typed, every problem at once, by the tables in `keys`) →
 //! `load`, `remote` and `spool` (defaults, validation) → [`Config`]; `lint` then looks for slips that are valid.
-//! `source` says where the text is; `import` makes it from a prometheus.yml.
+//! `http` is the HTTP client configuration of jobs and remotes, `secret` what secrets are made of. `source` says where the text is; `import` makes it from a prometheus.yml.
 
 mod emit;
 mod expand;
+mod http;
 mod import;
 mod keys;
 mod limits;
@@ -18,6 +19,7 @@ mod problem;
 mod protocols;
 mod reader;
 mod remote;
+mod secret;
 mod source;
 mod spool;
 mod units;
@@ -27,6 +29,7 @@ mod yaml;
 mod tests;
 
 pub use expand::{Env, process_env};
+pub use http::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, TlsConfig, TlsVersion};
 pub use import::{Imported, LeftOut, import};
 pub use limits::ScrapeLimits;
 pub use load::Loaded;
@@ -35,6 +38,7 @@ pub use model::*;
 pub use naming::{NameEscaping, NameValidation, Naming};
 pub use problem::{ConfigErrors, Problem};
 pub use protocols::{FEDERATE_PROTOCOLS, ScrapeProtocol};
+pub use secret::{Secret, SecretPart, SecretSource, Stored};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
 pub use spool::{Kept, NoSpool, Spool, SpoolUrl};
 pub use units::{format_duration, parse_duration};
