@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the real programs that the tests and the demo run: into one directory, nothing outside it, no root needed.
 #
-#   fetch.sh DIR [prometheus|lambda|moto]…     (all of them when none is named)
+#   fetch.sh DIR [prometheus|lambda|moto|infra]…     (all of them when none is named)
 #
 # What is there already is kept, so a second run costs nothing. The layout is what
 # tests/support/src/tools.rs looks for:
@@ -10,10 +10,11 @@
 #   DIR/victoria-metrics/{victoria-metrics,vmagent,…}
 #   DIR/lambda/bin/cargo-lambda                 with zig in the same virtual environment
 #   DIR/moto/bin/moto_server
+#   DIR/infra/bin/{sam,cfn-lint,moto_server,pytest}
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|lambda|moto]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|lambda|moto|infra]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -123,7 +124,7 @@ python() {
     cp "$requirements" "$tools/$name/requirements.txt"
 }
 
-[ $# -gt 0 ] || set -- prometheus lambda moto
+[ $# -gt 0 ] || set -- prometheus lambda moto infra
 
 # Two makes at once must not fetch into the same place.
 exec 9>"$tools/.lock"
@@ -141,7 +142,8 @@ for what in "$@"; do
         ;;
     lambda) python lambda cargo-lambda ;;
     moto) python moto moto_server ;;
-    *) die "unknown tool '$what'" "known: prometheus, lambda, moto" ;;
+    infra) python infra sam ;;
+    *) die "unknown tool '$what'" "known: prometheus, lambda, moto, infra" ;;
     esac
 done
 # The downloaded package indexes are of no further use.
