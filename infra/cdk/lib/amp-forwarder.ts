@@ -237,7 +237,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     return this.metric('Failures', options);
   }
 
-  /** Outputs for the stack: what `make invoke`, `logs`, `config`, `destroy` and `forwardctl` ask for. */
+  /** Outputs for the stack, with fixed names: what `make invoke`, `logs`, `config`, `destroy` and `forwardctl` ask for. Once a stack. */
   outputs(): void {
     const outputs: Record<string, string> = {
       FunctionName: this.function.functionName,
