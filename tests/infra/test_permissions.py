@@ -103,15 +103,24 @@ def test_every_call_the_code_makes_is_known_and_allowed():
     assert allowed - by_aws == needed
 
 
-def run_spool_tests(moto, stack, credentials):
-    """The promises of a store, tests/real/store, under these credentials."""
+@pytest.fixture(scope="module")
+def spool_tests():
+    """The program of tests/real/store."""
+    command = [os.environ.get("CARGO", "cargo"), "test", "--quiet", "--locked", "--workspace", "--test", "store", "--no-run", "--message-format=json"]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    messages = map(json.loads, built.stdout.splitlines())
+    return next(one["executable"] for one in messages if one.get("executable") and one["target"]["name"] == "store")
+
+
+def run_spool_tests(program, moto, stack, credentials):
+    """The promises of a store under these credentials."""
     environment = {
         **os.environ, "AWS_ENDPOINT_URL_S3": moto.url, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"], "AWS_SESSION_TOKEN": credentials["SessionToken"],
         "SPOOL_BUCKET": stack.outputs["SpoolBucketName"], "SPOOL_PREFIX": "spool",
     }
-    command = [os.environ.get("CARGO", "cargo"), "test", "--quiet", "--locked", "--workspace", "--test", "store", "--", "--ignored", "--exact",
-               "role::the_deployed_role_may_do_what_a_spool_does"]
+    command = [program, "--ignored", "--exact", "role::the_deployed_role_may_do_what_a_spool_does"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert "1 passed" in done.stdout or "1 failed" in done.stdout, done.stdout + done.stderr
     return done
@@ -132,13 +141,13 @@ def enforced(moto, stack):
     moto.enforce(False)
 
 
-def test_the_deployed_role_serves_the_spool(moto, stack, enforced):
-    done = run_spool_tests(moto, stack, enforced)
+def test_the_deployed_role_serves_the_spool(moto, stack, enforced, spool_tests):
+    done = run_spool_tests(spool_tests, moto, stack, enforced)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("action", ALWAYS["Spool"][1] + ALWAYS["SpoolList"][1])
-def test_no_action_can_be_missed(moto, stack, enforced, action):
+def test_no_action_can_be_missed(moto, stack, enforced, spool_tests, action):
     iam = moto.client("iam")
     role = stack.id("FunctionRole")
     moto.enforce(False)
@@ -152,7 +161,7 @@ def test_no_action_can_be_missed(moto, stack, enforced, action):
     try:
         iam.put_role_policy(RoleName=role, PolicyName="forward", PolicyDocument=json.dumps(less))
         moto.enforce(True)
-        done = run_spool_tests(moto, stack, enforced)
+        done = run_spool_tests(spool_tests, moto, stack, enforced)
     finally:
         moto.enforce(False)
         iam.put_role_policy(RoleName=role, PolicyName="forward", PolicyDocument=json.dumps(document))

@@ -7,6 +7,7 @@ mod corpus;
 mod estimate;
 mod faults;
 mod function;
+mod histograms;
 mod homes;
 mod memory;
 mod moving;
