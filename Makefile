@@ -15,7 +15,7 @@ FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
 FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
 FETCH := tests/support/tools/fetch.sh
 
-.PHONY: help build demo test soak lint deny fuzz tools clean
+.PHONY: help build demo test soak bench lint deny fuzz tools clean
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -40,6 +40,11 @@ test: lint tools ## lints, then every test, against the real programs
 
 soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
+
+bench: build ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (a quarter of an hour, alone on the machine)
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus
+	$(CARGO) build --locked --profile bench --workspace --bin forwardctl --bin bench
+	$(CARGO_TARGET_DIR)/release/bench --forwardctl $(CARGO_TARGET_DIR)/release/forwardctl --function $(FUNCTION) $(BENCH_FLAGS)
 
 lint: ## formatting, clippy, one TLS stack, shell scripts
 	$(CARGO) fmt --all --check

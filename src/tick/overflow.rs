@@ -41,7 +41,7 @@ impl Lane {
     async fn put(&self, outbox: &Outbox, scrape: &CommittedScrape) -> Result<(), PutError> {
         let bytes = scrape.batches.iter().map(|batch| batch.body.len()).sum();
         let started = Instant::now();
-        let put = outbox.put(scrape.number, scrape.batches.clone()).await;
+        let put = outbox.put(scrape.number, scrape.batches.iter().cloned().collect()).await;
         if put.is_ok() {
             self.wrote(bytes, started.elapsed());
         }
@@ -54,7 +54,7 @@ impl Lane {
         let mut why = "they could not be sent before the tick ended, and there is no spool".to_owned();
         for scrape in self.queue.drain() {
             let left = match bench.outbox {
-                None => scrape.batches,
+                None => scrape.batches.into(),
                 Some(outbox) => match self.put(outbox, &scrape).await {
                     Ok(()) => continue,
                     Err(PutError { left, error }) => {

@@ -8,7 +8,9 @@
 //! - [`lambda`]: cargo-lambda's emulator, and a runtime API of our own with exact deadlines.
 //! - [`query`] and [`compare`]: both ends, sample by sample.
 //! - [`demo`]: all of them together, for `make demo`.
+//! - [`bench`]: the forwarder beside its peers, for `make bench`.
 
+pub mod bench;
 pub mod compare;
 pub mod demo;
 pub mod exposition;
