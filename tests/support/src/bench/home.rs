@@ -46,7 +46,7 @@ struct Place {
 }
 
 /// The body, and where to change it.
-pub(super) struct Body {
+pub struct Body {
     bytes: Vec<u8>,
     places: Vec<Place>,
     shape: Shape,
@@ -109,7 +109,7 @@ fn members(series: usize) -> impl Iterator<Item = (usize, usize)> {
 
 impl Body {
     /// Builds it once.
-    pub(super) fn new(shape: Shape) -> Self {
+    pub fn new(shape: Shape) -> Self {
         let mut body = Self { bytes: Vec::new(), places: Vec::with_capacity(shape.series), shape, turn: 0 };
         if shape.protobuf {
             body.protobuf();
@@ -189,7 +189,7 @@ impl Body {
     }
 
     /// Gives every sample that is to be fresh another value and this timestamp.
-    fn freshen(&mut self, at_ms: i64) {
+    pub fn freshen(&mut self, at_ms: i64) {
         self.turn += 1;
         let digits = format!("{at_ms:0TIME_DIGITS$}");
         let mut time = Vec::new();
@@ -222,7 +222,8 @@ impl Body {
         }
     }
 
-    fn encoded(&self) -> Bytes {
+    /// As it is served.
+    pub fn encoded(&self) -> Bytes {
         if !self.shape.gzip {
             return Bytes::copy_from_slice(&self.bytes);
         }
