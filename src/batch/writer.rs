@@ -14,6 +14,8 @@ const HA_LABELS: [&str; 2] = ["cluster", "__replica__"];
 pub struct Writer {
     cache: SeriesCache,
     limits: Limits,
+    /// `send_native_histograms`.
+    native_histograms: bool,
     compressor: Compressor,
     /// The values of [`HA_LABELS`] seen so far. A group is a place in this list.
     groups: Vec<[String; 2]>,
@@ -47,7 +49,19 @@ impl Writer {
     /// A writer that has seen nothing.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { cache: SeriesCache::default(), limits, compressor: Compressor::default(), groups: Vec::new() }
+        Self { cache: SeriesCache::default(), limits, native_histograms: false, compressor: Compressor::default(), groups: Vec::new() }
+    }
+
+    /// Whether native histograms are sent (`send_native_histograms`) or dropped.
+    #[must_use]
+    pub fn with_native_histograms(self, native_histograms: bool) -> Self {
+        Self { native_histograms, ..self }
+    }
+
+    /// One with the same settings that has seen nothing.
+    #[must_use]
+    pub fn cold(&self) -> Self {
+        Self::new(self.limits).with_native_histograms(self.native_histograms)
     }
 
     /// When batches close.
@@ -113,7 +127,8 @@ impl Writer {
     #[inline]
     pub fn write(&mut self, staged: &mut Staged, series: usize, raw: &[u8], value: Value<'_>, timestamp_ms: i64) -> Result<(), snap::Error> {
         staged.counts.scraped += 1;
-        if self.cache.is_dropped(series) {
+        // storage/remote/queue_manager.go AppendHistograms
+        if self.cache.is_dropped(series) || (!self.native_histograms && matches!(value, Value::Histogram(_))) {
             staged.counts.filtered += 1;
             return Ok(());
         }

@@ -18,14 +18,20 @@ pub(super) struct Unsupported {
     pub(super) instead: &'static str,
     /// Planned: the message says "yet".
     pub(super) later: bool,
+    /// A switch: `false`, the default, asks for nothing and is taken.
+    pub(super) switch: bool,
 }
 
 const fn never(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
-    Unsupported { key, why, instead, later: false }
+    Unsupported { key, why, instead, later: false, switch: false }
 }
 
 const fn later(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
-    Unsupported { key, why, instead, later: true }
+    Unsupported { key, why, instead, later: true, switch: false }
+}
+
+const fn switch(key: &'static str, why: &'static str) -> Unsupported {
+    Unsupported { key, why, instead: REMOVE, later: false, switch: true }
 }
 
 pub(super) const REMOVE: &str = "remove the key";
@@ -36,10 +42,9 @@ const AUTH: &str = "requests to targets carry no credentials";
 const AUTH_INSTEAD: &str = "let the home Prometheus answer without credentials inside of the tunnel";
 const PROXY: &str = "connections are made directly";
 const PROXY_INSTEAD: &str = "give the function a route to the address";
+const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes custom buckets by remote write 1.0";
 const LIMIT: &str = "only body_size_limit and sample_limit are checked";
-const HISTOGRAMS: &str = "native histograms are not carried";
 const RELABEL_AT_HOME: &str = "choose series by params.match[], or relabel in the home Prometheus";
-const FORMAT: &str = "the text format is asked for";
 const NAMES: &str = "names are taken as Prometheus 3 takes them by default";
 const SIGV4_ONLY: &str = "requests are signed by sigv4, or carry no credentials";
 const USE_SIGV4: &str = "use sigv4, or keep this endpoint in a Prometheus";
@@ -61,23 +66,29 @@ pub(super) const ROOT: Table = Table {
 
 pub(super) const GLOBAL: Table = Table {
     name: "global",
-    supported: &["scrape_interval", "scrape_timeout", "external_labels", "body_size_limit", "sample_limit"],
+    supported: &[
+        "scrape_interval",
+        "scrape_timeout",
+        "external_labels",
+        "body_size_limit",
+        "sample_limit",
+        "scrape_protocols",
+        "scrape_native_histograms",
+        "always_scrape_classic_histograms",
+    ],
     unsupported: &[
         never("evaluation_interval", NO_RULES, REMOVE),
         never("rule_query_offset", NO_RULES, REMOVE),
         never("query_log_file", "nothing is queried here", REMOVE),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
         never("keep_dropped_targets", "no target is dropped here", REMOVE),
-        later("scrape_protocols", FORMAT, REMOVE),
+        switch("convert_classic_histograms_to_nhcb", CONVERSION),
         later("target_limit", LIMIT, REMOVE),
         later("label_limit", LIMIT, REMOVE),
         later("label_name_length_limit", LIMIT, REMOVE),
         later("label_value_length_limit", LIMIT, REMOVE),
         later("metric_name_validation_scheme", NAMES, REMOVE),
         later("metric_name_escaping_scheme", NAMES, REMOVE),
-        later("scrape_native_histograms", HISTOGRAMS, REMOVE),
-        later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
-        later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
         later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
     ],
 };
@@ -97,14 +108,18 @@ pub(super) const SCRAPE: Table = Table {
         "body_size_limit",
         "sample_limit",
         "enable_compression",
+        "scrape_protocols",
+        "fallback_scrape_protocol",
+        "scrape_native_histograms",
+        "always_scrape_classic_histograms",
+        "native_histogram_bucket_limit",
+        "native_histogram_min_bucket_factor",
     ],
     unsupported: &[
         never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
         later("relabel_configs", "targets are not relabelled", "write address, scheme, metrics_path, params and labels out in the job"),
         later("metric_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
         later("track_timestamps_staleness", "explicit timestamps get no stale markers, as by default", REMOVE),
-        later("scrape_protocols", FORMAT, REMOVE),
-        later("fallback_scrape_protocol", FORMAT, REMOVE),
         later("basic_auth", AUTH, AUTH_INSTEAD),
         later("authorization", AUTH, AUTH_INSTEAD),
         later("oauth2", AUTH, AUTH_INSTEAD),
@@ -122,15 +137,11 @@ pub(super) const SCRAPE: Table = Table {
         later("label_limit", LIMIT, REMOVE),
         later("label_name_length_limit", LIMIT, REMOVE),
         later("label_value_length_limit", LIMIT, REMOVE),
-        later("native_histogram_bucket_limit", HISTOGRAMS, REMOVE),
-        later("native_histogram_min_bucket_factor", HISTOGRAMS, REMOVE),
-        later("scrape_native_histograms", HISTOGRAMS, REMOVE),
-        later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
-        later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
         later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
         later("metric_name_validation_scheme", NAMES, REMOVE),
         later("metric_name_escaping_scheme", NAMES, REMOVE),
         never("keep_dropped_targets", "no target is dropped here", REMOVE),
+        switch("convert_classic_histograms_to_nhcb", CONVERSION),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
     ],
 };
@@ -139,12 +150,11 @@ pub(super) const STATIC: Table = Table { name: "a static_configs entry", support
 
 pub(super) const REMOTE: Table = Table {
     name: "a remote_write entry",
-    supported: &["name", "url", "remote_timeout", "headers", "queue_config", "sigv4"],
+    supported: &["name", "url", "remote_timeout", "headers", "send_native_histograms", "queue_config", "sigv4"],
     unsupported: &[
         later("write_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
+        switch("send_exemplars", "/federate has no exemplars, and AMP takes none"),
         later("metadata_config", "no metadata is sent: /federate has none", REMOVE),
-        later("send_exemplars", "/federate has no exemplars, and AMP takes none", REMOVE),
-        later("send_native_histograms", HISTOGRAMS, REMOVE),
         never("protobuf_message", "AMP takes remote write 1.0, the default", REMOVE),
         later("basic_auth", SIGV4_ONLY, USE_SIGV4),
         later("authorization", SIGV4_ONLY, USE_SIGV4),

@@ -7,6 +7,7 @@ use super::expand::Env;
 use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
 use super::lint::lint;
 use super::problem::{ConfigErrors, Problem, shown};
+use super::protocols::{self, Formats};
 use super::reader::{Reader, Section, Text};
 use super::remote::read_remote_write;
 use super::spool::read_spool;
@@ -56,7 +57,7 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, expands: bool) ->
     let root = reader.section(&document.root, String::new(), &ROOT);
 
     let (global, inherited) = read_global(&mut reader, &root);
-    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, inherited);
+    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, &inherited);
     let remote_write = read_remote_write(&mut reader, &root);
     let forwarder = read_forwarder(&mut reader, &root);
 
@@ -70,17 +71,18 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, expands: bool) ->
     Ok(Loaded { config, warnings })
 }
 
-/// Limits that jobs take over from `global`.
-#[derive(Clone, Copy)]
+/// What jobs take over from `global`.
+#[derive(Default)]
 struct Inherited {
     body_size_limit: u64,
     sample_limit: u64,
+    formats: Formats,
 }
 
 // config/config.go GlobalConfig.UnmarshalYAML
 fn read_global(reader: &mut Reader<'_>, root: &Section<'_>) -> (Global, Inherited) {
     let mut global = Global { scrape_interval: SCRAPE_INTERVAL, scrape_timeout: SCRAPE_TIMEOUT, external_labels: Default::default() };
-    let mut inherited = Inherited { body_size_limit: 0, sample_limit: 0 };
+    let mut inherited = Inherited::default();
     let Some(entry) = reader.entry(root, "global") else {
         return (global, inherited);
     };
@@ -102,6 +104,7 @@ fn read_global(reader: &mut Reader<'_>, root: &Section<'_>) -> (Global, Inherite
     check_label_names(reader, &section.path_of("external_labels"), &global.external_labels);
     inherited.body_size_limit = reader.size(&section, "body_size_limit").unwrap_or(0);
     inherited.sample_limit = reader.count(&section, "sample_limit").unwrap_or(0);
+    inherited.formats = protocols::read_global(reader, &section);
     (global, inherited)
 }
 
@@ -117,7 +120,7 @@ fn positive(duration: Option<Duration>) -> Option<Duration> {
     duration.filter(|duration| !duration.is_zero())
 }
 
-fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Global, inherited: Inherited) -> Vec<ScrapeConfig> {
+fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Global, inherited: &Inherited) -> Vec<ScrapeConfig> {
     let items = reader.list(root, "scrape_configs");
     if items.is_empty() && !reader.problems.iter().any(|problem| problem.path == "scrape_configs") {
         reader.error_at("scrape_configs", "found no job, expected at least one", "add a job that scrapes /federate of the home Prometheus");
@@ -146,7 +149,7 @@ fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Glo
 }
 
 // config/config.go ScrapeConfig.UnmarshalYAML, Validate
-fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global: &Global, inherited: Inherited) -> ScrapeConfig {
+fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global: &Global, inherited: &Inherited) -> ScrapeConfig {
     let before = reader.problems.len();
     let section = reader.section(node, path, &SCRAPE);
     let job_name = reader.string(&section, "job_name", Text::Plain).unwrap_or_default();
@@ -171,12 +174,15 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         None => global.scrape_timeout.min(scrape_interval),
     };
     let static_configs = reader.list(&section, "static_configs");
+    let metrics_path = reader.string(&section, "metrics_path", Text::Plain).unwrap_or_else(|| "/metrics".into());
+    let (scrape_protocols, fallback_scrape_protocol, histograms) =
+        protocols::read_job(reader, &section, &job_name, &metrics_path, &inherited.formats);
     ScrapeConfig {
         job_name,
         scrape_interval,
         scrape_timeout,
         scheme: read_scheme(reader, &section),
-        metrics_path: reader.string(&section, "metrics_path", Text::Plain).unwrap_or_else(|| "/metrics".into()),
+        metrics_path,
         params: reader.lists_map(&section, "params"),
         honor_labels: reader.boolean(&section, "honor_labels").unwrap_or(false),
         honor_timestamps: reader.boolean(&section, "honor_timestamps").unwrap_or(true),
@@ -184,6 +190,9 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         body_size_limit: reader.size(&section, "body_size_limit").filter(|limit| *limit > 0).unwrap_or(inherited.body_size_limit),
         sample_limit: reader.count(&section, "sample_limit").filter(|limit| *limit > 0).unwrap_or(inherited.sample_limit),
         enable_compression: reader.boolean(&section, "enable_compression").unwrap_or(true),
+        scrape_protocols,
+        fallback_scrape_protocol,
+        histograms,
     }
 }
 

@@ -6,8 +6,9 @@ use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
 use super::exposition::{Exposed, ExposedLabel, Refused, Sink};
+use super::histogram::{HistogramLimits, validate};
 use super::target::Target;
-use crate::batch::{Staged, Writer};
+use crate::batch::{Staged, Value, Writer};
 use crate::series::Labels;
 use crate::series::cache::Key;
 use crate::series::labels::NAME;
@@ -26,6 +27,8 @@ pub struct Rules<'a> {
     pub honor_timestamps: bool,
     /// `sample_limit`; 0 is none.
     pub sample_limit: u64,
+    /// What native histograms are coarsened to.
+    pub histogram_limits: HistogramLimits,
     /// `external_labels`.
     pub external_labels: &'a BTreeMap<String, String>,
     /// When the scrape started, milliseconds since 1970.
@@ -43,6 +46,8 @@ pub struct Tally {
     pub series_added: u64,
     /// Samples that `sample_limit` counts: those that were not dropped before it was looked at.
     pub limited: u64,
+    /// A native histogram has more buckets than `native_histogram_bucket_limit`, however coarse.
+    pub over_buckets: bool,
 }
 
 /// The scrape's side of all remotes.
@@ -74,13 +79,19 @@ impl<'a> Intake<'a> {
         true
     }
 
-    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in this scrape before.
-    fn admit(&mut self, sample: &Exposed<'_>, again: bool) -> Option<i64> {
+    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in this scrape before. `over_buckets`: it is
+    /// a native histogram above its limit.
+    fn admit(&mut self, sample: &Exposed<'_>, again: bool, over_buckets: bool) -> Option<i64> {
         self.tally.scraped += 1;
         self.tally.post_relabel += 1;
         let explicit = sample.timestamp_ms.filter(|_| self.rules.honor_timestamps);
         if again && explicit.is_none() {
             // A duplicate whatever came before, and it does not even count for the limit (scrape/scrape.go append).
+            return None;
+        }
+        // Before sample_limit counts it (scrape/scrape.go appender).
+        if over_buckets {
+            self.tally.over_buckets = true;
             return None;
         }
         self.tally.limited += 1;
@@ -97,13 +108,28 @@ impl<'a> Intake<'a> {
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&*self.staged).zip(&self.found) {
             again |= writer.touch(staged, series);
         }
-        let Some(timestamp_ms) = self.admit(sample, again) else {
+        let coarser = match sample.value {
+            Value::Float(_) => Ok(None),
+            Value::Histogram(histogram) => self.rules.histogram_limits.apply(histogram),
+        };
+        let Some(timestamp_ms) = self.admit(sample, again, coarser.is_err()) else {
             self.staged.iter_mut().for_each(Staged::refuse);
             return Ok(());
         };
-        self.tally.series_added += u64::from(new);
+        let value = match &coarser {
+            Ok(Some(coarser)) => Value::Histogram(coarser),
+            _ => sample.value,
+        };
+        if let Value::Histogram(histogram) = value
+            && let Err(cause) = validate(histogram)
+        {
+            // The TSDB refuses it, and that ends the scrape (scrape/scrape.go checkAddError).
+            self.tally.post_relabel -= 1;
+            return Err(Refused(format!("invalid native histogram: {cause}")));
+        }
+        self.tally.series_added += u64::from(new && !self.tally.over_buckets);
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
-            writer.write(staged, series, sample.series, sample.value, timestamp_ms).map_err(|error| Refused(format!("compress: {error}")))?;
+            writer.write(staged, series, sample.series, value, timestamp_ms).map_err(|error| Refused(format!("compress: {error}")))?;
         }
         Ok(())
     }
@@ -178,7 +204,7 @@ impl Sink for Intake<'_> {
         let labels = named(add_target_labels(Labels::exposed(labels), rules)).inspect_err(|_| self.tally.scraped += 1)?;
         if let Some(name) = labels.duplicate() {
             // Found only when the sample is stored: what was dropped before is not looked at (scrape/target.go limitAppender, timeLimitAppender).
-            if self.admit(sample, false).is_some() {
+            if self.admit(sample, false, false).is_some() {
                 self.tally.post_relabel -= 1;
                 return Err(Refused(format!("label name \"{name}\" is not unique: invalid sample")));
             }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::histogram::HistogramLimits;
 use super::intake::{Intake, Rules, Tally};
 use super::target::Target;
 use super::text::TextParser;
@@ -53,7 +54,15 @@ fn target() -> Target {
 /// One scrape: its counts, and its batches when it commits.
 fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool) -> (Counts, Vec<Vec<Batch>>) {
     let (target, external_labels) = (target(), BTreeMap::from([("site".to_owned(), "home".to_owned())]));
-    let rules = Rules { target: &target, honor_labels: false, honor_timestamps: true, sample_limit: 0, external_labels: &external_labels, start_ms };
+    let rules = Rules {
+        target: &target,
+        honor_labels: false,
+        honor_timestamps: true,
+        sample_limit: 0,
+        histogram_limits: HistogramLimits::default(),
+        external_labels: &external_labels,
+        start_ms,
+    };
     let mut staged = vec![writer.borrow_mut().begin(0)];
     let mut tally = Tally::default();
     let text: String = lines.iter().map(Line::text).collect();
