@@ -14,12 +14,14 @@ pub mod bench;
 pub mod compare;
 pub mod demo;
 pub mod exposition;
+pub mod families;
 pub mod gateway;
 pub mod home;
 pub mod http;
 pub mod lambda;
 pub mod process;
 pub mod query;
+pub mod read;
 pub mod tools;
 
 pub use anyhow::Result;
