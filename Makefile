@@ -15,11 +15,11 @@ FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
 FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
 FETCH := tests/support/tools/fetch.sh
 
-.PHONY: help build demo test soak bench lint deny fuzz tools clean
+.PHONY: help build demo test soak bench bench-size lint deny fuzz tools clean
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the function as a zip for Lambda
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) lambda
@@ -45,6 +45,10 @@ bench: build ## CPU, memory and latency beside vmagent and Prometheus; writes be
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus
 	$(CARGO) build --locked --profile bench --workspace --bin forwardctl --bin bench
 	$(CARGO_TARGET_DIR)/release/bench --forwardctl $(CARGO_TARGET_DIR)/release/forwardctl --function $(FUNCTION) $(BENCH_FLAGS)
+
+bench-size: build ## the function as small as Lambda makes it, in control groups (root); writes benches/sizes.*
+	$(CARGO) build --locked --profile bench --package amp-forwarder-support --bin bench
+	$(CARGO_TARGET_DIR)/release/bench --function $(FUNCTION) --sizes
 
 lint: ## formatting, clippy, one TLS stack, shell scripts
 	$(CARGO) fmt --all --check

@@ -2,6 +2,7 @@
 //!
 //! Everybody gets the same home, the same batch size, no signature, and a receiver that answers at once.
 
+mod cgroup;
 pub mod compare;
 pub mod home;
 pub mod once;
@@ -9,6 +10,7 @@ mod plot;
 pub mod programs;
 mod receiver;
 mod report;
+pub mod size;
 mod usage;
 
 use std::path::{Path, PathBuf};

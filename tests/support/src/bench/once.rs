@@ -129,21 +129,26 @@ pub async fn drain(forwardctl: &Path, series: usize, samples: u64) -> Result<Dra
     })
 }
 
+/// The program in a zip; what is no zip is the program.
+pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
+    if function.extension().is_none_or(|extension| extension != "zip") {
+        return Ok(function.to_owned());
+    }
+    let status = Command::new("python3").args(["-m", "zipfile", "-e"]).args([function, directory]).status().context("unpack the zip")?;
+    ensure!(status.success(), "cannot unpack {}", function.display());
+    let program = directory.join("bootstrap");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(program)
+}
+
 /// Starts the function again and again, each time until it asks for its first invocation.
 ///
 /// # Errors
 /// When it does not ask.
 pub fn start(function: &Path) -> Result<Start> {
     let unpacked = TempDir::new()?;
-    let (program, zip_bytes) = if function.extension().is_some_and(|extension| extension == "zip") {
-        let status = Command::new("python3").args(["-m", "zipfile", "-e"]).args([function, unpacked.path()]).status().context("unpack the zip")?;
-        ensure!(status.success(), "cannot unpack {}", function.display());
-        let program = unpacked.path().join("bootstrap");
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        (program, function.metadata()?.len())
-    } else {
-        (function.to_owned(), 0)
-    };
+    let program = unpack(function, unpacked.path())?;
+    let zip_bytes = if program == function { 0 } else { function.metadata()?.len() };
     let mut starts = Vec::new();
     for _ in 0..21 {
         starts.push(first_request(&program)?);

@@ -10,8 +10,8 @@ use clap::Parser;
 #[derive(Parser)]
 struct Arguments {
     /// The command line, built as for a release.
-    #[arg(long)]
-    forwardctl: PathBuf,
+    #[arg(long, required_unless_present = "sizes")]
+    forwardctl: Option<PathBuf>,
     /// The zip of `make build`, or the program.
     #[arg(long)]
     function: Option<PathBuf>,
@@ -24,24 +24,28 @@ struct Arguments {
     /// Without the peers.
     #[arg(long)]
     alone: bool,
+    /// Only the function, as small as Lambda makes it, in control groups: writes sizes.md and sizes.json.
+    #[arg(long, requires = "function")]
+    sizes: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let options = BenchOptions { forwardctl: arguments.forwardctl, function: arguments.function, quick: arguments.quick, alone: arguments.alone };
-    let done = match bench::run(&options).await {
-        Ok(results) => bench::write(&results, &arguments.out),
-        Err(error) => Err(error),
-    };
-    match done {
-        Ok(()) => {
-            eprintln!("bench: {}", arguments.out.join("results.md").display());
-            ExitCode::SUCCESS
-        }
+    match measure(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: error: {error:#}");
             ExitCode::from(1)
         }
+    }
+}
+
+async fn measure(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { forwardctl, function, out, quick, alone, sizes } = arguments;
+    match (forwardctl, &function) {
+        (_, Some(function)) if sizes => bench::size::write(&bench::size::measure(function).await?, &out),
+        (Some(forwardctl), _) => bench::write(&bench::run(&BenchOptions { forwardctl, function, quick, alone }).await?, &out),
+        _ => anyhow::bail!("nothing to measure"),
     }
 }
