@@ -1,6 +1,6 @@
 //! Turns the samples of scrapes into the batches of one remote.
 
-use super::stage::{Compressor, Limits, Stage};
+use super::stage::{Compressor, EncodeLabels, Limits, Stage};
 use super::{Batch, Value};
 use crate::series::cache::{Key, Observed, Transaction};
 use crate::series::{Labels, SeriesCache};
@@ -77,12 +77,12 @@ impl Writer {
 
     /// Starts a scrape.
     pub fn begin(&mut self, target: u16) -> Staged {
-        Staged { transaction: self.cache.begin(target), stage: Stage::new(self.limits), counts: Counts::default() }
+        Staged { transaction: self.cache.begin(target), stage: Stage::new(self.limits, target, &self.compressor), counts: Counts::default() }
     }
 
     /// Starts what is left of a scrape that failed: its reports.
     pub fn begin_reports(&mut self, target: u16) -> Staged {
-        Staged { transaction: self.cache.begin_reports(target), stage: Stage::new(self.limits), counts: Counts::default() }
+        Staged { transaction: self.cache.begin_reports(target), stage: Stage::new(self.limits, target, &self.compressor), counts: Counts::default() }
     }
 
     /// Finds a series by the raw bytes it was exposed with.
@@ -147,7 +147,7 @@ impl Writer {
         self.cache.set_kind(series, value.kind());
         let cache = &self.cache;
         let place = (nth, cache.group(series));
-        staged.stage.push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))
+        staged.stage.push(&mut self.compressor, place, (value, timestamp_ms), &Known { cache, series, raw })
     }
 
     /// Counts a sample that its timestamp or a limit keeps out.
@@ -158,7 +158,9 @@ impl Writer {
     pub fn commit(&mut self, staged: Staged) -> Result<Vec<Vec<Batch>>, snap::Error> {
         match staged.stage.finish(&mut self.compressor) {
             Ok(batches) => {
-                self.cache.commit(staged.transaction);
+                if self.cache.commit(staged.transaction) {
+                    self.compressor.forget();
+                }
                 Ok(batches)
             }
             Err(error) => {
@@ -176,7 +178,9 @@ impl Writer {
 
     /// Forgets the series of which no sample was ever taken.
     pub fn forget_untaken(&mut self) {
-        self.cache.forget_untaken();
+        if self.cache.forget_untaken() {
+            self.compressor.forget();
+        }
     }
 
     /// Forgets that the last samples were sent: after some were lost, or when somebody else may have sent newer ones.
@@ -194,6 +198,32 @@ impl Writer {
     #[must_use]
     pub fn series(&self) -> usize {
         self.cache.len()
+    }
+}
+
+/// A series of the cache, with the bytes that it was exposed with.
+struct Known<'a> {
+    cache: &'a SeriesCache,
+    series: usize,
+    raw: &'a [u8],
+}
+
+impl EncodeLabels for Known<'_> {
+    #[inline]
+    fn series(&self) -> usize {
+        self.series
+    }
+
+    fn starts_chunk(&self) -> bool {
+        self.cache.is_landmark(self.series)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.cache.labels_len(self.series)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.cache.encode_labels(self.series, self.raw, out);
     }
 }
 
