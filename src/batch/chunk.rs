@@ -220,11 +220,11 @@ fn noise(number: u64, slot: Slot) -> Patch {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)).to_le_bytes()
     };
-    let [_, a, b, c, d, ..] = mix(2 * number);
+    let [a, b, c, d, e, ..] = mix(2 * number);
     let ([_, value @ ..], edge) = (mix(2 * number + 1), number as u8);
     let [p, q, r, s, t, u, v] = value;
     if slot.series & ZERO == 0 {
-        Patch { value: Some([edge, p, q, r, s, t, u, v]), time: [u, a, b, c, d, edge] }
+        Patch { value: Some([edge, p, q, r, s, t, u, v]), time: [e, a, b, c, d, edge] }
     } else {
         Patch { value: None, time: [edge, a, b, c, d, edge] }
     }
