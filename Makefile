@@ -41,7 +41,7 @@ test: lint tools ## lints, then every test, against the real programs
 	$(CARGO) test --locked --test real -- soak::
 
 infra: ## the templates: lint, permissions, deployment on moto, alarms and dashboards against what the function emits
-	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra aws
 	@$(CARGO) test --quiet --locked --workspace --no-run
 	PYTHONDONTWRITEBYTECODE=1 $(AMP_FORWARDER_TOOLS)/infra/bin/python -m pytest -q -p no:cacheprovider tests/infra
 
