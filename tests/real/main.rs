@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
 mod cli;
+mod client;
 mod common;
 mod corpus;
 mod estimate;
@@ -11,6 +12,7 @@ mod histograms;
 mod homes;
 mod memory;
 mod moving;
+mod receivers;
 mod soak;
 mod spool;
 mod spool_cli;

@@ -1,6 +1,6 @@
 //! The home Prometheus: series that come and go, faults of its answers, and an exact memory of what each scrape was shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -99,6 +99,8 @@ struct State {
     series: Vec<Series>,
     shown: Vec<Shown>,
     expositions: u64,
+    /// What stood in scrapes that were dropped.
+    dropped: HashSet<(Key, i64)>,
 }
 
 /// The model.
@@ -110,6 +112,8 @@ pub(crate) struct HomeModel {
     state: Mutex<State>,
     /// A planted bug: a cut body looks like a whole one.
     pub(crate) hides_cuts: bool,
+    /// Another: what stood in a scrape that was dropped counts as sent.
+    pub(crate) hides_dropped: bool,
 }
 
 /// What goes wrong with an answer.
@@ -160,8 +164,8 @@ impl HomeModel {
                 }
             }
         }
-        let state = State { rng, series, shown: Vec::new(), expositions: 0 };
-        Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false }
+        let state = State { rng, series, shown: Vec::new(), expositions: 0, dropped: HashSet::new() };
+        Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false, hides_dropped: false }
     }
 
     /// The scrapes since the last call, in the order in which they ended.
@@ -197,7 +201,7 @@ impl HomeModel {
     fn exposition(&self, at: usize, start_ms: i64) -> (Vec<Line>, Vec<String>) {
         let target = &self.targets[at];
         let mut state = lock(&self.state);
-        let State { rng, series, .. } = &mut *state;
+        let State { rng, series, dropped, .. } = &mut *state;
         let mut now_ms = self.world.now_ms() + self.traits.clock_off_ms;
         if self.traits.clock_off_ms != 0 {
             self.world.hit(Event::HomeClockOff);
@@ -219,6 +223,7 @@ impl HomeModel {
             let honored = series.has_timestamp && target.honor_timestamps;
             if !honored {
                 self.world.hit(Event::HomeNoTimestamp);
+                self.world.clocked(key);
             }
             let rotated = if self.traits.other_order { rng.usize(0..8) } else { 0 };
             if rotated > 0 {
@@ -260,11 +265,25 @@ impl HomeModel {
                 show(newest, at_time(newest));
             }
         }
+        if self.hides_dropped {
+            for (_, text) in lines.iter().zip(&mut texts).filter(|(line, _)| dropped.contains(&(line.key, line.timestamp_ms))) {
+                text.clear();
+            }
+        }
         (lines, texts)
     }
 
     fn error(&self, url: &Url, phase: Phase, cause: &str) -> NetError {
-        NetError { phase, peer: Peer::Home, address: redacted(url), cause: cause.to_owned(), timed_out: false, stale_connection: false, hint: None }
+        NetError {
+            phase,
+            peer: Peer::Home,
+            address: redacted(url),
+            cause: cause.to_owned(),
+            timed_out: false,
+            unreachable: false,
+            stale_connection: false,
+            hint: None,
+        }
     }
 
     /// The scrape is over: what it may have committed is known from now on.
@@ -290,6 +309,9 @@ impl HomeModel {
             for line in lines.iter().filter(|line| !line.too_far_ahead) {
                 self.world.expose(line.key, line.timestamp_ms, Some(line.bits), exposition);
             }
+        }
+        if !whole && self.hides_dropped {
+            state.dropped.extend(lines.iter().map(|line| (line.key, line.timestamp_ms)));
         }
         for name in OWN {
             let bits = (name == "up").then(|| f64::from(u8::from(whole)).to_bits());
