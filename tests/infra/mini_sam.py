@@ -25,8 +25,11 @@ def main():
     arguments = parser.parse_args()
     with open(arguments.config_file, "rb") as file:
         overrides = tomllib.load(file)["default"]["deploy"]["parameters"]["parameter_overrides"]
-    parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in (pair.split("=", 1) for pair in overrides)]
     template = translated((CODE_BUCKET, CODE_KEY))
+    # moto forgets defaults, and then knows no previous value of theirs.
+    defaults = {name: str(one["Default"]) for name, one in template["Parameters"].items() if "Default" in one}
+    values = defaults | dict(pair.split("=", 1) for pair in overrides)
+    parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
     client = boto3.client("cloudformation", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
     client.create_stack(StackName=arguments.stack_name, TemplateBody=json.dumps(template), Parameters=parameters, Capabilities=arguments.capabilities)
 

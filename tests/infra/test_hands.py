@@ -109,7 +109,7 @@ def person(front, moto, tmp_path):
 
 def hands(person, front, action, **settings):
     environment = {
-        "PATH": f"{person / 'bin'}:{os.environ['PATH']}", "HOME": str(person), "AWS_ENDPOINT_URL": front.url, "AWS_REGION": "us-east-1",
+        "PATH": f"{person / 'bin'}:{os.environ['PATH']}", "HOME": str(person), "AWS_ENDPOINT_URL": front.url, "AWS_ENDPOINT_URL_S3": front.moto, "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "STACK": person.name, "WATCH": "0s", **settings,
     }
     environment = {key: value for key, value in environment.items() if value is not None}
