@@ -151,7 +151,9 @@ deploy() {
     need sam "install the SAM CLI: https://docs.aws.amazon.com/serverless-application-model/"
     [ -r "$here/samconfig.toml" ] || die "no $here/samconfig.toml" "cp $here/samconfig.toml.example $here/samconfig.toml, and fill in what it names"
     step "deploy $stack into account $(cat "$scratch/account")"
-    # A new stack starts with its schedule off; one that exists keeps what it has.
+    # Off until the stack has shown that it works, at each deployment.
+    grep -q 'ScheduleState=DISABLED' "$here/samconfig.toml" || die "no ScheduleState=DISABLED in $here/samconfig.toml" \
+        "the schedule must be off until check and dry run are content: put it into parameter_overrides, as in samconfig.toml.example"
     sam deploy --template-file "$here/template.yaml" --config-file "$here/samconfig.toml" --stack-name "$stack" \
         --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --resolve-s3 --no-fail-on-empty-changeset
     upload

@@ -94,7 +94,7 @@ def person(front, moto, tmp_path):
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
     overrides = [f"VpcId={vpc}", f"SubnetIds={subnet}", "VpcCidr=10.0.0.0/16", "HomeCidr=192.0.2.10/32", "S3PrefixListId=pl-0123456789abcdef0",
-                 f"WorkspaceId={WORKSPACE}", "Config=bucket"]
+                 f"WorkspaceId={WORKSPACE}", "Config=bucket", "ScheduleState=DISABLED"]
     (folder / "samconfig.toml").write_text(f"[default.deploy.parameters]\nparameter_overrides = {json.dumps(overrides)}\n")
     (tmp_path / "forwarder.yml").write_text(CONFIG)
     programs = tmp_path / "bin"
@@ -167,7 +167,11 @@ def test_a_stack_from_deploy_to_destroy(person, front, moto):
 def test_what_is_missing_is_told(person, front):
     done = hands(person, front, "invoke")
     assert done.returncode == 1 and "there is no stack" in done.stderr and "make deploy" in done.stderr
-    (person / "sam/samconfig.toml").unlink()
+    settings = person / "sam/samconfig.toml"
+    settings.write_text(settings.read_text().replace("DISABLED", "ENABLED"))
+    done = hands(person, front, "deploy")
+    assert done.returncode == 1 and "no ScheduleState=DISABLED" in done.stderr
+    settings.unlink()
     done = hands(person, front, "deploy")
     assert done.returncode == 1 and "samconfig.toml.example" in done.stderr
     done = hands(person, front, "deploy", AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_EC2_METADATA_DISABLED="true")
