@@ -8,6 +8,7 @@ pub mod event;
 pub mod function;
 pub mod net;
 pub mod queue;
+pub mod relabel;
 pub mod report;
 pub mod scrape;
 pub mod send;
