@@ -146,12 +146,16 @@ impl Ready {
             written = ledger.written,
             unchanged = ledger.unchanged,
             rejected = ledger.rejected,
+            expired = ledger.expired,
             lost = ledger.lost,
+            owed = ledger.owed_after,
+            send_ms = report.remotes.iter().map(|remote| remote.send_ms).max(),
             duration_ms = report.duration_ms,
             "tick"
         );
         let metrics = &self.config.forwarder.metrics;
-        if metrics.enabled {
+        // A busy tick did nothing: as a data point without a failure it would hide that nobody does.
+        if metrics.enabled && report.outcome != Outcome::Busy {
             let line = emf::line(report, &metrics.namespace, function, &logs::level_name(&environment), SystemClock.now_ms());
             // CloudWatch takes the line from standard output; there is nobody to tell if that is closed.
             let _ = writeln!(std::io::stdout().lock(), "{line}");

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use amp_forwarder::batch::Value;
 use amp_forwarder::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink, Stop};
 use amp_forwarder::scrape::text::TextParser;
 use libfuzzer_sys::fuzz_target;
@@ -19,8 +20,9 @@ struct Record {
 
 impl Record {
     fn take(&mut self, sample: &Exposed<'_>) {
-        assert!(!sample.value.is_nan() || sample.value.to_bits() == amp_forwarder::scrape::text::NORMAL_NAN);
-        self.samples.push((sample.series.to_vec(), sample.value.to_bits(), sample.timestamp_ms));
+        let Value::Float(value) = sample.value else { panic!("text has no native histograms") };
+        assert!(!value.is_nan() || value.to_bits() == amp_forwarder::scrape::text::NORMAL_NAN);
+        self.samples.push((sample.series.to_vec(), value.to_bits(), sample.timestamp_ms));
     }
 }
 

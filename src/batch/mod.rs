@@ -3,12 +3,14 @@
 pub mod proto;
 mod split;
 pub mod stage;
+mod value;
 pub mod wire;
 mod writer;
 
 use bytes::Bytes;
 
 pub use split::{SplitError, decode, split};
+pub use value::{Kind, Value};
 pub use writer::{Counts, Staged, Writer};
 
 /// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what must be known of it

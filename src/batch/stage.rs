@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Batch, wire};
+use super::{Batch, Value, wire};
 
 /// When a batch closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +86,10 @@ impl Stage {
         compressor: &mut Compressor,
         (nth, group): (u16, u32),
         labels_len: usize,
-        (value, timestamp_ms): (f64, i64),
+        (value, timestamp_ms): (Value<'_>, i64),
         encode_labels: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), snap::Error> {
-        let entry_len = labels_len + wire::field_len(wire::sample_len(value, timestamp_ms));
+        let entry_len = labels_len + value.field_len(timestamp_ms);
         let length = wire::field_len(entry_len);
         let at = match self.open.iter().position(|open| open.group == group && open.nth == nth) {
             Some(at) => at,
@@ -106,7 +106,7 @@ impl Stage {
         open.raw.push(wire::TIME_SERIES);
         wire::varint(&mut open.raw, entry_len as u64);
         encode_labels(&mut open.raw);
-        wire::sample(&mut open.raw, value, timestamp_ms);
+        value.encode(timestamp_ms, &mut open.raw);
         open.samples += 1;
         open.min_ms = open.min_ms.min(timestamp_ms);
         open.max_ms = open.max_ms.max(timestamp_ms);

@@ -1,6 +1,6 @@
 //! The few protobuf fields of a remote-write request, written by hand: the one place where each sample passes.
 //!
-//! `WriteRequest { repeated TimeSeries timeseries = 1 }`, `TimeSeries { repeated Label labels = 1; repeated Sample samples = 2 }`,
+//! `WriteRequest { repeated TimeSeries timeseries = 1 }`, `TimeSeries { repeated Label labels = 1; repeated Sample samples = 2; repeated Histogram histograms = 4 }`,
 //! `Label { string name = 1; string value = 2 }`, `Sample { double value = 1; int64 timestamp = 2 }`. Source: prometheus/prometheus
 //! `prompb/remote.proto`, `prompb/types.proto`.
 
@@ -10,6 +10,10 @@ pub const TIME_SERIES: u8 = 0x0a;
 pub const LABEL: u8 = 0x0a;
 /// `TimeSeries.samples`.
 pub const SAMPLE: u8 = 0x12;
+/// `TimeSeries.histograms`.
+pub const HISTOGRAM: u8 = 0x22;
+/// `Histogram.timestamp`.
+pub const HISTOGRAM_TIMESTAMP: u8 = 0x78;
 /// `Label.name`.
 pub const LABEL_NAME: u8 = 0x0a;
 /// `Label.value`.
@@ -73,18 +77,18 @@ pub const fn field_len(length: usize) -> usize {
 #[inline]
 #[must_use]
 pub const fn sample_len(value: f64, timestamp_ms: i64) -> usize {
-    let value = if value.to_bits() == 0 { 0 } else { 9 };
+    let value = if value == 0.0 { 0 } else { 9 };
     let timestamp = if timestamp_ms == 0 { 0 } else { 1 + varint_len(timestamp_ms as u64) };
     value + timestamp
 }
 
-/// Appends the field `TimeSeries.samples`. Fields of value zero are left out, as protobuf has it; −0 is not zero: Prometheus
-/// loses its sign here (gogoproto compares with `==`), we need not.
+/// Appends the field `TimeSeries.samples`. Fields of value zero are left out, as protobuf has it, −0 among them: it loses its
+/// sign here, as in Prometheus, whose gogoproto compares with `==`.
 #[inline]
 pub fn sample(out: &mut Vec<u8>, value: f64, timestamp_ms: i64) {
     out.push(SAMPLE);
     varint(out, sample_len(value, timestamp_ms) as u64);
-    if value.to_bits() != 0 {
+    if value != 0.0 {
         out.push(SAMPLE_VALUE);
         out.extend_from_slice(&value.to_bits().to_le_bytes());
     }

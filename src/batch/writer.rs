@@ -1,7 +1,7 @@
 //! Turns the samples of scrapes into the batches of one remote.
 
-use super::Batch;
 use super::stage::{Compressor, Limits, Stage};
+use super::{Batch, Value};
 use crate::series::cache::{Key, Observed, Transaction};
 use crate::series::{Labels, SeriesCache};
 
@@ -111,7 +111,7 @@ impl Writer {
     /// # Errors
     /// As [`Stage::push`].
     #[inline]
-    pub fn write(&mut self, staged: &mut Staged, series: usize, raw: &[u8], value: f64, timestamp_ms: i64) -> Result<(), snap::Error> {
+    pub fn write(&mut self, staged: &mut Staged, series: usize, raw: &[u8], value: Value<'_>, timestamp_ms: i64) -> Result<(), snap::Error> {
         staged.counts.scraped += 1;
         if self.cache.is_dropped(series) {
             staged.counts.filtered += 1;
@@ -129,6 +129,7 @@ impl Writer {
             }
         };
         staged.counts.fresh += 1;
+        self.cache.set_kind(series, value.kind());
         let cache = &self.cache;
         let place = (nth, cache.group(series));
         staged.stage.push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))

@@ -14,17 +14,18 @@ use super::{Outcome, Report};
 #[must_use]
 pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_ms: i64) -> String {
     let failures = report.scrapes.iter().filter(|scrape| !scrape.up).count() + usize::from(report.outcome == Outcome::Failed);
-    let slowest = |durations: &mut dyn Iterator<Item = u64>| durations.max().map(|duration| json!(duration));
     let ledger = &report.ledger;
     let metrics = [
         ("Scraped", "Count", Some(json!(ledger.scraped))),
         ("Written", "Count", Some(json!(ledger.written))),
         ("Unchanged", "Count", Some(json!(ledger.unchanged))),
         ("Rejected", "Count", Some(json!(ledger.rejected))),
+        ("Expired", "Count", Some(json!(ledger.expired))),
         ("Lost", "Count", Some(json!(ledger.lost))),
         ("Lag", "Seconds", report.lag_ms.map(|lag| json!(lag as f64 / 1000.0))),
-        ("ScrapeDuration", "Milliseconds", slowest(&mut report.scrapes.iter().map(|scrape| scrape.duration_ms))),
-        ("SendDuration", "Milliseconds", slowest(&mut report.remotes.iter().map(|remote| remote.send_ms))),
+        // An empty backlog has an age of zero: an alarm on it must end when the backlog does.
+        ("BacklogAge", "Seconds", Some(json!(report.spool.oldest_ms.map_or(0.0, |oldest| (now_ms - oldest) as f64 / 1000.0)))),
+        ("ScrapeDuration", "Milliseconds", report.scrapes.iter().map(|scrape| scrape.duration_ms).max().map(|slowest| json!(slowest))),
         ("Failures", "Count", Some(json!(failures))),
     ];
     let mut document = Map::new();
@@ -49,7 +50,7 @@ mod tests {
     use crate::report::{Ledger, RemoteReport, ScrapeReport, SpoolReport};
 
     fn report() -> Report {
-        let ledger = Ledger { scraped: 130, written: 100, unchanged: 20, rejected: 5, lost: 5, ..Ledger::default() };
+        let ledger = Ledger { scraped: 130, written: 100, unchanged: 20, rejected: 4, expired: 1, lost: 5, ..Ledger::default() };
         let scrape = ScrapeReport {
             job: "federate".to_owned(),
             instance: "home:30090".to_owned(),
@@ -67,7 +68,7 @@ mod tests {
             scrapes: vec![ScrapeReport { duration_ms: 70, up: true, ..scrape.clone() }, scrape],
             ledger,
             remotes: vec![RemoteReport { remote: "amp".to_owned(), ledger, batches: 2, requests: 3, bytes: 10, send_ms: 90 }],
-            spool: SpoolReport::default(),
+            spool: SpoolReport { oldest_ms: Some(1_699_999_940_000), ..SpoolReport::default() },
             lag_ms: Some(1500),
             duration_ms: 100,
             errors: Vec::new(),
@@ -81,11 +82,12 @@ mod tests {
             ("Scraped", 130.0),
             ("Written", 100.0),
             ("Unchanged", 20.0),
-            ("Rejected", 5.0),
+            ("Rejected", 4.0),
+            ("Expired", 1.0),
             ("Lost", 5.0),
             ("Lag", 1.5),
+            ("BacklogAge", 60.0),
             ("ScrapeDuration", 70.0),
-            ("SendDuration", 90.0),
             ("Failures", 2.0),
         ];
         for (name, value) in expected {
@@ -108,5 +110,12 @@ mod tests {
         let document: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((document.get("Lag"), document.get("ScrapeDuration")), (None, None));
         assert!(!text.contains('\n') && !text.contains("\"Lag\""));
+    }
+
+    #[test]
+    fn an_empty_backlog_has_no_age() {
+        let report = Report { spool: SpoolReport::default(), ..report() };
+        let document: Value = serde_json::from_str(&line(&report, "n", "f", "INFO", 1_700_000_000_000)).unwrap();
+        assert_eq!(document["BacklogAge"].as_f64(), Some(0.0));
     }
 }

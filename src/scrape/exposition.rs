@@ -6,13 +6,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::batch::Value;
+
 /// A sample as it stands in an exposition.
 #[derive(Debug, Clone, Copy)]
 pub struct Exposed<'a> {
     /// The series' raw bytes, value and timestamp aside: its identity within one target.
     pub series: &'a [u8],
-    /// NaN is always the canonical one: a stale marker cannot be exposed.
-    pub value: f64,
+    /// In the text formats NaN is always the canonical one: they cannot expose a stale marker.
+    pub value: Value<'a>,
     /// Milliseconds since 1970, when the exposition gives a timestamp.
     pub timestamp_ms: Option<i64>,
 }

@@ -132,7 +132,7 @@ impl<'a> Intake<'a> {
         // Reports are no part of what they report.
         let tally = *self.tally;
         let limit = std::mem::replace(&mut self.rules.sample_limit, 0);
-        let taken = self.take(&Exposed { series: &raw, value, timestamp_ms: None }, false);
+        let taken = self.take(&Exposed { series: &raw, value: value.into(), timestamp_ms: None }, false);
         self.rules.sample_limit = limit;
         *self.tally = tally;
         taken

@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 
 use super::labels::Labels;
 use super::recipe::{self, Literals};
+use crate::batch::Kind;
 
 /// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows a series for 5 minutes
 /// after its last sample, so one that comes back later has a new sample.
@@ -76,6 +77,8 @@ struct Entry {
     seen_by: u32,
     target: u16,
     nth: u16,
+    /// Of the last value taken.
+    kind: Kind,
     /// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
     resend: bool,
     /// `resend` before `transaction`.
@@ -160,6 +163,7 @@ impl SeriesCache {
             seen_by: 0,
             target: transaction.target,
             nth: 0,
+            kind: Kind::Float,
             resend: false,
             resend_before: false,
         });
@@ -208,6 +212,20 @@ impl SeriesCache {
         }
         (entry.last_ms, entry.resend) = (timestamp_ms, false);
         Observed::Fresh { nth: entry.nth }
+    }
+
+    /// The kind of the last value that was taken of a series: its stale marker must be of the same.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self, index: usize) -> Kind {
+        self.entries[self.entries[index].primary as usize].kind
+    }
+
+    /// Notes the kind of the value that was taken.
+    #[inline]
+    pub fn set_kind(&mut self, index: usize, kind: Kind) {
+        let primary = self.entries[index].primary as usize;
+        self.entries[primary].kind = kind;
     }
 
     /// The group of a series that is sent.

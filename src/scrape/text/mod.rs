@@ -165,7 +165,7 @@ impl TextParser {
 
     fn give<S: Sink>(&self, bytes: &[u8], entry: &Entry, sink: &mut S) -> Result<(), Stop> {
         let series = &bytes[..entry.series];
-        let exposed = Exposed { series, value: entry.value, timestamp_ms: entry.timestamp };
+        let exposed = Exposed { series, value: entry.value.into(), timestamp_ms: entry.timestamp };
         if sink.known(&exposed)? {
             return Ok(());
         }
@@ -332,13 +332,13 @@ fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop
     {
         let space = head.len().saturating_sub(32) + space;
         if let Some(value) = number::value(&head[space + 1..]) {
-            exposed = Some(Exposed { series: &head[..space], value, timestamp_ms: Some(timestamp) });
+            exposed = Some(Exposed { series: &head[..space], value: value.into(), timestamp_ms: Some(timestamp) });
         }
     }
     let exposed = match exposed {
         Some(exposed) => exposed,
         None => match number::value(tail) {
-            Some(value) => Exposed { series: head, value, timestamp_ms: None },
+            Some(value) => Exposed { series: head, value: value.into(), timestamp_ms: None },
             None => return Ok(None),
         },
     };

@@ -6,10 +6,18 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::batch::Value;
 use crate::scrape::exposition::Refused;
 
 /// Labels as resolved, value's bits, timestamp.
 type Given = (Vec<(String, String)>, u64, Option<i64>);
+
+fn bits(value: Value<'_>) -> u64 {
+    match value {
+        Value::Float(value) => value.to_bits(),
+        Value::Histogram(_) => panic!("text has no native histograms"),
+    }
+}
 
 /// Remembers the series it has seen, as a cache does.
 #[derive(Debug, Default)]
@@ -28,7 +36,7 @@ impl Memory {
 impl Sink for Memory {
     fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
         let known = self.series.get(sample.series);
-        self.given.extend(known.map(|labels| (labels.clone(), sample.value.to_bits(), sample.timestamp_ms)));
+        self.given.extend(known.map(|labels| (labels.clone(), bits(sample.value), sample.timestamp_ms)));
         Ok(known.is_some())
     }
 
@@ -41,7 +49,7 @@ impl Sink for Memory {
         let labels: Vec<_> = labels.iter().map(|label| (label.name.to_string(), label.value.to_string())).collect();
         self.resolved += 1;
         self.series.insert(sample.series.to_vec(), labels.clone());
-        self.given.push((labels, sample.value.to_bits(), sample.timestamp_ms));
+        self.given.push((labels, bits(sample.value), sample.timestamp_ms));
         Ok(())
     }
 }

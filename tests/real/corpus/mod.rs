@@ -160,6 +160,8 @@ fn by_case(samples: &Samples) -> BTreeMap<String, Given> {
         let scrapes = &scrapes[labels[CASE].as_str()];
         let first = scrapes[0];
         for (&at, &bits) in values {
+            // Prometheus stores −0 and sends 0 (gogoproto compares with ==); so do we.
+            let bits = if bits == (-0.0_f64).to_bits() { 0 } else { bits };
             if at == first || !scrapes.contains(&at) {
                 let at = (at != first).then_some(at);
                 cases.entry(labels[CASE].clone()).or_default().entry(labels.clone()).or_default().insert(at, bits);
