@@ -38,7 +38,6 @@ const PROXY: &str = "connections are made directly";
 const PROXY_INSTEAD: &str = "give the function a route to the address";
 const LIMIT: &str = "only body_size_limit and sample_limit are checked";
 const HISTOGRAMS: &str = "native histograms are not carried";
-const RELABEL_AT_HOME: &str = "choose series by params.match[], or relabel in the home Prometheus";
 const FORMAT: &str = "the text format is asked for";
 const NAMES: &str = "names are taken as Prometheus 3 takes them by default";
 const SIGV4_ONLY: &str = "requests are signed by sigv4, or carry no credentials";
@@ -97,11 +96,11 @@ pub(super) const SCRAPE: Table = Table {
         "body_size_limit",
         "sample_limit",
         "enable_compression",
+        "relabel_configs",
+        "metric_relabel_configs",
     ],
     unsupported: &[
         never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
-        later("relabel_configs", "targets are not relabelled", "write address, scheme, metrics_path, params and labels out in the job"),
-        later("metric_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
         later("track_timestamps_staleness", "explicit timestamps get no stale markers, as by default", REMOVE),
         later("scrape_protocols", FORMAT, REMOVE),
         later("fallback_scrape_protocol", FORMAT, REMOVE),
@@ -137,11 +136,16 @@ pub(super) const SCRAPE: Table = Table {
 
 pub(super) const STATIC: Table = Table { name: "a static_configs entry", supported: &["targets", "labels"], unsupported: &[] };
 
+pub(super) const RELABEL: Table = Table {
+    name: "a relabel rule",
+    supported: &["source_labels", "separator", "regex", "modulus", "target_label", "replacement", "action"],
+    unsupported: &[],
+};
+
 pub(super) const REMOTE: Table = Table {
     name: "a remote_write entry",
-    supported: &["name", "url", "remote_timeout", "headers", "queue_config", "sigv4"],
+    supported: &["name", "url", "remote_timeout", "headers", "write_relabel_configs", "queue_config", "sigv4"],
     unsupported: &[
-        later("write_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
         later("metadata_config", "no metadata is sent: /federate has none", REMOVE),
         later("send_exemplars", "/federate has no exemplars, and AMP takes none", REMOVE),
         later("send_native_histograms", HISTOGRAMS, REMOVE),
@@ -204,7 +208,7 @@ pub(super) const KEPT: Table = Table { name: "rejected or expired of forwarder.s
 
 pub(super) const METRICS: Table = Table { name: "forwarder.metrics", supported: &["enabled", "namespace"], unsupported: &[] };
 
-const ALL: [&Table; 11] = [&ROOT, &GLOBAL, &SCRAPE, &STATIC, &REMOTE, &QUEUE, &SIGV4, &FORWARDER, &SPOOL, &KEPT, &METRICS];
+const ALL: [&Table; 12] = [&ROOT, &GLOBAL, &SCRAPE, &STATIC, &RELABEL, &REMOTE, &QUEUE, &SIGV4, &FORWARDER, &SPOOL, &KEPT, &METRICS];
 
 impl Table {
     /// The row of a key that Prometheus has and we do not take.

@@ -13,9 +13,11 @@ mod load;
 mod model;
 mod problem;
 mod reader;
+mod relabel;
 mod remote;
 mod source;
 mod spool;
+mod target;
 mod units;
 mod yaml;
 
@@ -29,4 +31,5 @@ pub use model::*;
 pub use problem::{ConfigErrors, Problem};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
 pub use spool::{Kept, NoSpool, Spool, SpoolUrl};
+pub use target::Populated;
 pub use units::{format_duration, parse_duration};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::Spool;
+use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +60,10 @@ pub struct ScrapeConfig {
     pub sample_limit: u64,
     /// Default true: ask for gzip.
     pub enable_compression: bool,
+    /// Rewrite or drop targets.
+    pub relabel_configs: Vec<Rule>,
+    /// Rewrite or drop series.
+    pub metric_relabel_configs: Vec<Rule>,
 }
 
 /// `http` or `https`.
@@ -101,6 +106,8 @@ pub struct RemoteWrite {
     pub remote_timeout: Duration,
     /// Added to each request; never one that the protocol or the signature owns.
     pub headers: BTreeMap<String, String>,
+    /// Rewrite or drop series, external labels included.
+    pub write_relabel_configs: Vec<Rule>,
     /// Prometheus' `queue_config`.
     pub queue: QueueConfig,
     /// Sign with AWS Signature Version 4.

@@ -9,6 +9,7 @@ use url::Url;
 use super::keys::{QUEUE, REMOTE, SIGV4};
 use super::problem::shown;
 use super::reader::{Reader, Section, Text};
+use super::relabel::read_rules;
 use super::yaml::Node;
 use super::{QueueConfig, RemoteWrite, Secret, SigV4};
 
@@ -86,10 +87,11 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
         let section = reader.section(&entry.value, path, &SIGV4);
         read_sigv4(reader, &section)
     });
+    let write_relabel_configs = read_rules(reader, &section, "write_relabel_configs", "relabeling rule in remote write config");
     let queue_node = reader.entry(&section, "queue_config").map(|entry| &entry.value);
     let queue = read_queue(reader, queue_node, section.path_of("queue_config"), sigv4.is_some());
     let name = reader.string(&section, "name", Text::Plain).filter(|name| !name.is_empty());
-    Some(RemoteWrite { name, url: url?, remote_timeout, headers, queue, sigv4 })
+    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, sigv4 })
 }
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {

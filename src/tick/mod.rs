@@ -355,7 +355,7 @@ impl Forwarder {
                 }
                 job.served_ms = Some(slot);
                 let started = Instant::now();
-                let up = join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), shift))).await;
+                let up = join_all(job.targets.iter().map(|target| self.scrape(index, target, target.scrape_timeout.min(left), shift))).await;
                 // Twice the last one: the next may be slower, and its samples must be sent as well.
                 job.expected = started.elapsed() * 2;
                 if up.into_iter().all(|up| up) {

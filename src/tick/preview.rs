@@ -34,7 +34,7 @@ impl Forwarder {
         let wanted = self.config.scrape_configs.iter().zip(&self.jobs).filter(|(config, _)| jobs.is_none_or(|jobs| jobs.contains(&config.job_name)));
         let scrapes = wanted.flat_map(|(config, job)| {
             job.targets.iter().map(move |target| async move {
-                let scraped = scraper.scrape(config, target, config.scrape_timeout.min(longest)).await;
+                let scraped = scraper.scrape(config, target, target.scrape_timeout.min(longest)).await;
                 Preview { job: config.job_name.clone(), instance: target.instance().to_owned(), scraped }
             })
         });
