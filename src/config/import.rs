@@ -106,6 +106,9 @@ fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Left
         if let Some((table, list)) = below(table, &entry.key) {
             entry.value = if list { keep_items(entry.value, table, &path, left_out) } else { keep_supported(entry.value, table, &path, left_out) };
         }
+        if table.name == STATIC.name && entry.key == "labels" {
+            entry.value = drop_own_interval(entry.value, &path, left_out);
+        }
         kept.push(entry);
     }
     Node { value: Value::Map(kept), ..node }
@@ -188,6 +191,26 @@ fn reason_against_remote(remote: &Node) -> Option<(String, String)> {
         let why = "the receiver's URL holds credentials, which are not supported".to_owned();
         (why, "send to it from the home Prometheus itself".to_owned())
     })
+}
+
+/// Targets of one job have one interval here.
+fn drop_own_interval(node: Node, path: &str, left_out: &mut Vec<LeftOut>) -> Node {
+    let Value::Map(mut entries) = node.value else {
+        return node;
+    };
+    entries.retain(|entry| {
+        let own = entry.key == "__scrape_interval__";
+        if own {
+            left_out.push(LeftOut {
+                line: entry.line,
+                key: format!("{path}.{}", entry.key),
+                why: "targets of one job have one interval here".into(),
+                where_instead: "give the target a job of its own, with scrape_interval".into(),
+            });
+        }
+        !own
+    });
+    Node { value: Value::Map(entries), ..node }
 }
 
 fn scalar_text(node: &Node) -> Option<&str> {

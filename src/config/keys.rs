@@ -36,10 +36,8 @@ const AUTH: &str = "requests to targets carry no credentials";
 const AUTH_INSTEAD: &str = "let the home Prometheus answer without credentials inside of the tunnel";
 const PROXY: &str = "connections are made directly";
 const PROXY_INSTEAD: &str = "give the function a route to the address";
-const LIMIT: &str = "only body_size_limit and sample_limit are checked";
 const HISTOGRAMS: &str = "native histograms are not carried";
 const FORMAT: &str = "the text format is asked for";
-const NAMES: &str = "names are taken as Prometheus 3 takes them by default";
 const SIGV4_ONLY: &str = "requests are signed by sigv4, or carry no credentials";
 const USE_SIGV4: &str = "use sigv4, or keep this endpoint in a Prometheus";
 
@@ -60,24 +58,30 @@ pub(super) const ROOT: Table = Table {
 
 pub(super) const GLOBAL: Table = Table {
     name: "global",
-    supported: &["scrape_interval", "scrape_timeout", "external_labels", "body_size_limit", "sample_limit"],
+    supported: &[
+        "scrape_interval",
+        "scrape_timeout",
+        "external_labels",
+        "body_size_limit",
+        "sample_limit",
+        "target_limit",
+        "label_limit",
+        "label_name_length_limit",
+        "label_value_length_limit",
+        "keep_dropped_targets",
+        "metric_name_validation_scheme",
+        "metric_name_escaping_scheme",
+        "extra_scrape_metrics",
+    ],
     unsupported: &[
         never("evaluation_interval", NO_RULES, REMOVE),
         never("rule_query_offset", NO_RULES, REMOVE),
         never("query_log_file", "nothing is queried here", REMOVE),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
-        never("keep_dropped_targets", "no target is dropped here", REMOVE),
         later("scrape_protocols", FORMAT, REMOVE),
-        later("target_limit", LIMIT, REMOVE),
-        later("label_limit", LIMIT, REMOVE),
-        later("label_name_length_limit", LIMIT, REMOVE),
-        later("label_value_length_limit", LIMIT, REMOVE),
-        later("metric_name_validation_scheme", NAMES, REMOVE),
-        later("metric_name_escaping_scheme", NAMES, REMOVE),
         later("scrape_native_histograms", HISTOGRAMS, REMOVE),
         later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
         later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
-        later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
     ],
 };
 
@@ -92,16 +96,24 @@ pub(super) const SCRAPE: Table = Table {
         "params",
         "honor_labels",
         "honor_timestamps",
+        "track_timestamps_staleness",
         "static_configs",
         "body_size_limit",
         "sample_limit",
+        "target_limit",
+        "label_limit",
+        "label_name_length_limit",
+        "label_value_length_limit",
+        "keep_dropped_targets",
+        "metric_name_validation_scheme",
+        "metric_name_escaping_scheme",
+        "extra_scrape_metrics",
         "enable_compression",
         "relabel_configs",
         "metric_relabel_configs",
     ],
     unsupported: &[
         never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
-        later("track_timestamps_staleness", "explicit timestamps get no stale markers, as by default", REMOVE),
         later("scrape_protocols", FORMAT, REMOVE),
         later("fallback_scrape_protocol", FORMAT, REMOVE),
         later("basic_auth", AUTH, AUTH_INSTEAD),
@@ -117,19 +129,11 @@ pub(super) const SCRAPE: Table = Table {
         later("no_proxy", PROXY, PROXY_INSTEAD),
         later("proxy_from_environment", PROXY, PROXY_INSTEAD),
         later("proxy_connect_header", PROXY, PROXY_INSTEAD),
-        later("target_limit", LIMIT, REMOVE),
-        later("label_limit", LIMIT, REMOVE),
-        later("label_name_length_limit", LIMIT, REMOVE),
-        later("label_value_length_limit", LIMIT, REMOVE),
         later("native_histogram_bucket_limit", HISTOGRAMS, REMOVE),
         later("native_histogram_min_bucket_factor", HISTOGRAMS, REMOVE),
         later("scrape_native_histograms", HISTOGRAMS, REMOVE),
         later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
         later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
-        later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
-        later("metric_name_validation_scheme", NAMES, REMOVE),
-        later("metric_name_escaping_scheme", NAMES, REMOVE),
-        never("keep_dropped_targets", "no target is dropped here", REMOVE),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
     ],
 };

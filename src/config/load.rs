@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::expand::Env;
 use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
+use super::limits::{ScrapeLimits, read_limits};
 use super::lint::lint;
+use super::naming::{GlobalNaming, read_global_naming, read_naming};
 use super::problem::{ConfigErrors, Problem, shown};
 use super::reader::{Reader, Section, Text};
 use super::relabel::read_rules;
@@ -56,9 +58,10 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, expands: bool) ->
     reader.warnings.extend(document.warnings.iter().cloned());
     let root = reader.section(&document.root, String::new(), &ROOT);
 
-    let (global, inherited) = read_global(&mut reader, &root);
-    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, inherited);
     let remote_write = read_remote_write(&mut reader, &root);
+    let signed = remote_write.iter().any(|remote| remote.sigv4.is_some());
+    let (global, inherited) = read_global(&mut reader, &root, signed);
+    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, inherited);
     let forwarder = read_forwarder(&mut reader, &root);
 
     if !reader.problems.is_empty() {
@@ -71,19 +74,20 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, expands: bool) ->
     Ok(Loaded { config, warnings })
 }
 
-/// Limits that jobs take over from `global`.
+/// What jobs take over from `global`, besides its times.
 #[derive(Clone, Copy)]
 struct Inherited {
-    body_size_limit: u64,
-    sample_limit: u64,
+    limits: ScrapeLimits,
+    naming: GlobalNaming,
+    extra_scrape_metrics: bool,
 }
 
 // config/config.go GlobalConfig.UnmarshalYAML
-fn read_global(reader: &mut Reader<'_>, root: &Section<'_>) -> (Global, Inherited) {
+fn read_global(reader: &mut Reader<'_>, root: &Section<'_>, signed: bool) -> (Global, Inherited) {
     let mut global = Global { scrape_interval: SCRAPE_INTERVAL, scrape_timeout: SCRAPE_TIMEOUT, external_labels: Default::default() };
-    let mut inherited = Inherited { body_size_limit: 0, sample_limit: 0 };
     let Some(entry) = reader.entry(root, "global") else {
-        return (global, inherited);
+        let naming = read_global_naming(reader, None, signed);
+        return (global, Inherited { limits: ScrapeLimits::default(), naming, extra_scrape_metrics: false });
     };
     let section = reader.section(&entry.value, "global".into(), &GLOBAL);
     global.scrape_interval = positive(reader.duration(&section, "scrape_interval")).unwrap_or(SCRAPE_INTERVAL);
@@ -101,8 +105,11 @@ fn read_global(reader: &mut Reader<'_>, root: &Section<'_>) -> (Global, Inherite
     };
     global.external_labels = reader.string_map(&section, "external_labels", Text::ExternalLabel);
     check_label_names(reader, &section.path_of("external_labels"), &global.external_labels);
-    inherited.body_size_limit = reader.size(&section, "body_size_limit").unwrap_or(0);
-    inherited.sample_limit = reader.count(&section, "sample_limit").unwrap_or(0);
+    let inherited = Inherited {
+        limits: read_limits(reader, &section, ScrapeLimits::default()),
+        naming: read_global_naming(reader, Some(&section), signed),
+        extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(false),
+    };
     (global, inherited)
 }
 
@@ -172,7 +179,9 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         None => global.scrape_timeout.min(scrape_interval),
     };
     let static_configs = reader.list(&section, "static_configs");
+    let before_rules = reader.problems.len();
     let relabel_configs = read_rules(reader, &section, "relabel_configs", "target relabeling rule in scrape config");
+    let rules_fine = reader.problems.len() == before_rules;
     let metric_relabel_configs = read_rules(reader, &section, "metric_relabel_configs", "metric relabeling rule in scrape config");
     let config = ScrapeConfig {
         job_name,
@@ -186,12 +195,14 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         static_configs: static_configs.into_iter().map(|(node, path)| read_static_config(reader, node, path)).collect(),
         relabel_configs,
         metric_relabel_configs,
-        body_size_limit: reader.size(&section, "body_size_limit").filter(|limit| *limit > 0).unwrap_or(inherited.body_size_limit),
-        sample_limit: reader.count(&section, "sample_limit").filter(|limit| *limit > 0).unwrap_or(inherited.sample_limit),
+        track_timestamps_staleness: reader.boolean(&section, "track_timestamps_staleness").unwrap_or(false),
+        limits: read_limits(reader, &section, inherited.limits),
+        naming: read_naming(reader, &section, inherited.naming),
+        extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(inherited.extra_scrape_metrics),
         enable_compression: reader.boolean(&section, "enable_compression").unwrap_or(true),
     };
-    // What is wrong already makes no targets.
-    if reader.problems.len() == before {
+    // Without the rules that are wrong they would be other targets.
+    if rules_fine {
         check_targets(reader, &config, &section);
     }
     config

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::Spool;
+use super::{Naming, ScrapeLimits, Spool};
 use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
@@ -54,10 +54,14 @@ pub struct ScrapeConfig {
     pub honor_timestamps: bool,
     /// Targets with the labels that they share.
     pub static_configs: Vec<StaticConfig>,
-    /// Bytes of the uncompressed body at which a scrape fails; 0 is no limit.
-    pub body_size_limit: u64,
-    /// Samples above which a scrape fails; 0 is no limit.
-    pub sample_limit: u64,
+    /// Default false: series with timestamps of their own get no stale markers.
+    pub track_timestamps_staleness: bool,
+    /// Default: global's.
+    pub limits: ScrapeLimits,
+    /// Default: global's.
+    pub naming: Naming,
+    /// Default false: no `scrape_timeout_seconds`, `scrape_sample_limit` and `scrape_body_size_bytes`.
+    pub extra_scrape_metrics: bool,
     /// Default true: ask for gzip.
     pub enable_compression: bool,
     /// Rewrite or drop targets.

@@ -16,18 +16,22 @@ mod tests;
 
 pub use pattern::{Pattern, PatternError};
 pub use re2::SyntaxError;
-pub use rule::{Action, Invalid, MAX_LABELS, Rule, TooLarge, Written};
+pub use rule::{Action, Invalid, MAX_ADDED, Rule, TooLarge, Written};
 
 use crate::series::Labels;
 
 /// Applies rules in their order. Says whether the label set stays. // model/relabel/relabel.go ProcessBuilder
 ///
 /// # Errors
-/// [`TooLarge`]: see [`MAX_LABELS`].
+/// [`TooLarge`]: see [`MAX_ADDED`].
 pub fn apply(rules: &[Rule], labels: &mut Labels<'_>) -> Result<bool, TooLarge> {
+    if rules.is_empty() {
+        return Ok(true);
+    }
+    let most = 2 * labels.bytes() + MAX_ADDED;
     let mut joined = String::new();
     for rule in rules {
-        if !rule.apply(labels, &mut joined)? {
+        if !rule.apply(labels, &mut joined, most)? {
             return Ok(false);
         }
     }

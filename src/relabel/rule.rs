@@ -9,9 +9,9 @@ use super::pattern::{Pattern, PatternError};
 use super::template::Template;
 use crate::series::Labels;
 
-/// Bytes of one label set, names and values, that relabelling may make. Prometheus knows no bound; a rule that repeats a value
-/// (`$1$1`) would take all memory within thirty rules.
-pub const MAX_LABELS: usize = 1 << 20;
+/// Bytes of names and values that relabelling may add to a label set, beside as many as it had. Prometheus knows no bound; a rule
+/// that repeats a value (`$1$1`) would take all memory within thirty rules.
+pub const MAX_ADDED: usize = 64 << 10;
 
 /// What a rule does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ pub enum Invalid {
 
 /// Relabelling made more than fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("relabelling makes more than {MAX_LABELS} bytes of labels for one series: look for a rule that repeats a value")]
+#[error("relabelling more than doubles the labels of a series, by over {MAX_ADDED} bytes: look for a rule that repeats a value")]
 pub struct TooLarge;
 
 /// A rule that can be applied.
@@ -160,17 +160,17 @@ impl Rule {
         })
     }
 
-    /// Applies the rule. Says whether the label set stays. // model/relabel/relabel.go relabel
-    pub(super) fn apply(&self, labels: &mut Labels<'_>, joined: &mut String) -> Result<bool, TooLarge> {
+    /// Applies the rule. Says whether the label set stays, of at most so many bytes. // model/relabel/relabel.go relabel
+    pub(super) fn apply(&self, labels: &mut Labels<'_>, joined: &mut String, most: usize) -> Result<bool, TooLarge> {
         joined.clear();
         for (at, name) in self.source_labels.iter().enumerate() {
             if at > 0 {
                 joined.push_str(&self.separator);
             }
             joined.push_str(labels.get(name));
-        }
-        if joined.len() > MAX_LABELS {
-            return Err(TooLarge);
+            if joined.len() > most {
+                return Err(TooLarge);
+            }
         }
         let target_label = self.target_label.as_str();
         match self.action {
@@ -178,7 +178,7 @@ impl Rule {
             Action::Drop => return Ok(!self.pattern.is_match(joined)),
             Action::KeepEqual => return Ok(labels.get(target_label) == *joined),
             Action::DropEqual => return Ok(labels.get(target_label) != *joined),
-            Action::Replace => self.replace(labels, joined),
+            Action::Replace => self.replace(labels, joined, most),
             Action::Lowercase => labels.set(target_label.to_owned(), case::lower(joined)),
             Action::Uppercase => labels.set(target_label.to_owned(), case::upper(joined)),
             Action::HashMod => {
@@ -186,23 +186,23 @@ impl Rule {
                 let last = hash[8..].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
                 labels.set(target_label.to_owned(), last.checked_rem(self.modulus).unwrap_or_default().to_string());
             }
-            Action::LabelMap => self.map(labels)?,
+            Action::LabelMap => self.map(labels, most)?,
             Action::LabelDrop => labels.retain(|name| !self.pattern.is_match(name)),
             Action::LabelKeep => labels.retain(|name| self.pattern.is_match(name)),
         }
-        if labels.bytes() > MAX_LABELS { Err(TooLarge) } else { Ok(true) }
+        if labels.bytes() > most { Err(TooLarge) } else { Ok(true) }
     }
 
-    fn replace(&self, labels: &mut Labels<'_>, joined: &str) {
+    fn replace(&self, labels: &mut Labels<'_>, joined: &str, most: usize) {
         // No match, no change.
         let Some(groups) = self.pattern.groups(joined) else { return };
         let mut target = String::new();
-        self.target_label.expand(&groups, &mut target);
+        self.target_label.expand(&groups, most, &mut target);
         if target.is_empty() {
             return;
         }
         let mut value = String::new();
-        self.replacement.expand(&groups, &mut value);
+        self.replacement.expand(&groups, most, &mut value);
         // A copied value may stand in the exposition just as it is.
         let source = match self.source_labels.as_slice() {
             [source] => labels.find(source).and_then(|label| label.value_at),
@@ -213,7 +213,7 @@ impl Rule {
         labels.set_at(target, value, value_at);
     }
 
-    fn map(&self, labels: &mut Labels<'_>) -> Result<(), TooLarge> {
+    fn map(&self, labels: &mut Labels<'_>, most: usize) -> Result<(), TooLarge> {
         let mut bytes = labels.bytes();
         // model/labels (*Builder).Range goes through what was there before.
         for (name, value, value_at) in labels.snapshot(|name| self.pattern.is_match(name)) {
@@ -222,12 +222,13 @@ impl Rule {
             for groups in self.pattern.each(&name) {
                 let Some(whole) = groups.range(0) else { continue };
                 mapped.push_str(name.get(end..whole.start).unwrap_or_default());
-                self.replacement.expand(&groups, &mut mapped);
+                self.replacement.expand(&groups, most, &mut mapped);
                 end = whole.end;
             }
             mapped.push_str(name.get(end..).unwrap_or_default());
             bytes += mapped.len() + value.len();
-            if bytes > 2 * MAX_LABELS {
+            // Names that are set twice count twice: a label may be copied to where it is.
+            if bytes > 2 * most {
                 return Err(TooLarge);
             }
             labels.set_at(mapped, value, value_at);

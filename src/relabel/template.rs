@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 use regex::bytes::Regex;
 
 use super::pattern::Groups;
-use super::rule::MAX_LABELS;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
@@ -66,9 +65,9 @@ impl Template {
     }
 
     /// Appends the template, filled in. What did not match is empty. It stops when there is too much.
-    pub(super) fn expand(&self, groups: &Groups<'_, '_>, out: &mut String) {
+    pub(super) fn expand(&self, groups: &Groups<'_, '_>, most: usize, out: &mut String) {
         for part in &self.parts {
-            if out.len() > MAX_LABELS {
+            if out.len() > most {
                 return;
             }
             out.push_str(match part {

@@ -8,11 +8,14 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use crate::config::NameEscaping;
 use crate::net::{self, NetError, Peer};
 
 /// The formats that we parse, as `scrape/scrape.go` `acceptHeader` writes `[PrometheusText1.0.0, PrometheusText0.0.4]`:
 /// `/federate` gives nothing else, and a target that knows only OpenMetrics is better told at once.
-const ACCEPTED: &str = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+fn accepted(escaping: NameEscaping) -> String {
+    format!("text/plain;version=1.0.0;escaping={};q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", escaping.as_str())
+}
 
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -21,6 +24,8 @@ const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 pub struct Request<'a> {
     /// Target, path and parameters.
     pub url: &'a Url,
+    /// What the home is asked to do with names that are not legacy ones.
+    pub escaping: NameEscaping,
     /// Ask for gzip.
     pub compression: bool,
     /// From connecting to the end of the body.
@@ -74,7 +79,9 @@ impl Home for HttpHome {
         Box::pin(async move {
             let mut http = reqwest::Request::new(reqwest::Method::GET, request.url.clone());
             let headers = http.headers_mut();
-            headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+            if let Ok(accepted) = HeaderValue::from_str(&accepted(request.escaping)) {
+                headers.insert(ACCEPT, accepted);
+            }
             // Exactly this token: Prometheus compares it whole (util/httputil/compression.go).
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if request.compression { "gzip" } else { "identity" }));
             headers.insert(USER_AGENT, HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))));

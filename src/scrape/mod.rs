@@ -5,6 +5,7 @@ mod error;
 pub mod exposition;
 pub mod fetch;
 pub mod intake;
+mod lawful;
 mod media;
 mod run;
 pub mod target;

@@ -20,6 +20,8 @@ pub struct Target {
     pub labels: Vec<(String, String)>,
     /// The job's, unless it was relabelled.
     pub scrape_timeout: Duration,
+    /// How many targets its job has.
+    pub siblings: usize,
 }
 
 impl Target {
@@ -47,10 +49,12 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
                 let Populated { labels, scrape_timeout, .. } = populated;
                 // What relabelling made the same is scraped once (scrape/scrape.go sync).
                 if targets[first..].iter().all(|known| known.url != url || known.labels != labels) {
-                    targets.push(Target { index, job: place, url, labels, scrape_timeout });
+                    targets.push(Target { index, job: place, url, labels, scrape_timeout, siblings: 0 });
                 }
             }
         }
+        let siblings = targets.len() - first;
+        targets[first..].iter_mut().for_each(|target| target.siblings = siblings);
     }
     Ok(targets)
 }

@@ -11,6 +11,7 @@ use super::target::Target;
 use super::text::TextParser;
 use crate::batch::stage::Limits;
 use crate::batch::{Batch, Counts, Writer, decode};
+use crate::config::{NameValidation, ScrapeLimits};
 
 /// `series::cache` forgets what more committed scrapes than that did not show.
 const KEEP_UNSEEN: u32 = 10;
@@ -47,13 +48,22 @@ impl Line {
 
 fn target() -> Target {
     let labels = vec![("instance".to_owned(), "h:1".to_owned()), ("job".to_owned(), "j".to_owned())];
-    Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels }
+    Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels, scrape_timeout: Duration::from_secs(10), siblings: 1 }
 }
 
 /// One scrape: its counts, and its batches when it commits.
 fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool) -> (Counts, Vec<Vec<Batch>>) {
     let (target, external_labels) = (target(), BTreeMap::from([("site".to_owned(), "home".to_owned())]));
-    let rules = Rules { target: &target, honor_labels: false, honor_timestamps: true, sample_limit: 0, external_labels: &external_labels, start_ms };
+    let rules = Rules {
+        target: &target,
+        honor_labels: false,
+        honor_timestamps: true,
+        track_timestamps_staleness: false,
+        limits: ScrapeLimits::default(),
+        validation: NameValidation::Utf8,
+        external_labels: &external_labels,
+        start_ms,
+    };
     let mut staged = vec![writer.borrow_mut().begin(0)];
     let mut tally = Tally::default();
     let text: String = lines.iter().map(Line::text).collect();

@@ -7,10 +7,13 @@
 //!
 //! Timestamps are taken within a transaction, a scrape: [`SeriesCache::rollback`] puts back what they were. Entries stay.
 
+use std::collections::HashSet;
+
 use hashbrown::HashTable;
 
 use super::labels::Labels;
 use super::recipe::{self, Literals};
+use super::staleness::Tracker;
 use crate::batch::Kind;
 
 /// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows a series for 5 minutes
@@ -79,6 +82,8 @@ struct Entry {
     nth: u16,
     /// Of the last value taken.
     kind: Kind,
+    /// `metric_relabel_configs` drop it: then it is no series at all, for none of the remotes.
+    unwanted: bool,
     /// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
     resend: bool,
     /// `resend` before `transaction`.
@@ -97,6 +102,7 @@ pub struct SeriesCache {
     scrapes: Vec<u32>,
     open: Vec<Transaction>,
     next_transaction: u32,
+    tracker: Tracker,
     /// Expositions keep their order: the entry after the last one found is most likely the next.
     cursor: usize,
 }
@@ -133,14 +139,15 @@ impl SeriesCache {
         Some(index)
     }
 
-    /// Remembers a series and what was made of it: labels to send, or none when it is dropped.
-    pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>) -> usize {
+    /// Remembers a series and what was made of it: labels to send and their group, or none when it is dropped. Only one that is
+    /// `portable` can be tracked.
+    pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>, portable: bool) -> usize {
         let index = self.entries.len() as u32;
         let recipe_at = self.recipes.len() as u32;
         let mut primary = index;
         let mut labels_hash = 0;
         if let Some((labels, group)) = labels {
-            recipe::write(labels, group, &mut self.literals, &mut self.recipes);
+            recipe::write(labels, group, portable, &mut self.literals, &mut self.recipes);
             labels_hash = labels.hash();
             let entries = &self.entries;
             match self.by_labels.find(labels_hash, |&index| entries[index as usize].labels == labels_hash) {
@@ -164,6 +171,7 @@ impl SeriesCache {
             target: transaction.target,
             nth: 0,
             kind: Kind::Float,
+            unwanted: false,
             resend: false,
             resend_before: false,
         });
@@ -173,7 +181,61 @@ impl SeriesCache {
         index as usize
     }
 
-    /// Whether the series is dropped by relabelling.
+    /// Makes a series trackable that was not: the next sweep packs what its recipe was.
+    pub fn make_portable(&mut self, index: usize, labels: &Labels<'_>) {
+        let group = self.group(index);
+        let recipe_at = self.recipes.len() as u32;
+        recipe::write(labels, group, true, &mut self.literals, &mut self.recipes);
+        let entry = &mut self.entries[index];
+        (entry.recipe_at, entry.recipe_len) = (recipe_at, self.recipes.len() as u32 - recipe_at);
+    }
+
+    /// Whether a series can be tracked: it is dropped, or its recipe needs no raw bytes.
+    #[inline]
+    #[must_use]
+    pub fn is_trackable(&self, index: usize) -> bool {
+        self.is_dropped(index) || recipe::is_portable(self.recipe(index))
+    }
+
+    /// The series is to get a stale marker when its target shows it no more.
+    #[inline]
+    pub fn track(&mut self, transaction: Transaction, index: usize) {
+        self.tracker.track(transaction.target, index);
+    }
+
+    /// Ends a pass of the target, and gives the series that it showed in the last one and not in this one, under whatever raw bytes.
+    pub fn end_pass(&mut self, transaction: Transaction) -> Vec<usize> {
+        let target = transaction.target;
+        let mut gone = Vec::new();
+        if !self.tracker.is_complete(target) {
+            let of = |index: usize| self.entries[index].target;
+            let primary = |index: usize| self.entries[index].primary;
+            let shown: HashSet<_> = self.tracker.tracked(target, true, of).map(primary).collect();
+            gone.extend(self.tracker.tracked(target, false, of).filter(|&index| !shown.contains(&primary(index))));
+        }
+        self.tracker.end_pass(target);
+        gone
+    }
+
+    /// Forgets what the present pass of the target has tracked.
+    pub fn untrack(&mut self, transaction: Transaction) {
+        let Self { tracker, entries, .. } = self;
+        tracker.undo(transaction.target, |index| entries[index].target);
+    }
+
+    /// Remembers that the series is dropped for all remotes.
+    pub fn set_unwanted(&mut self, index: usize) {
+        self.entries[index].unwanted = true;
+    }
+
+    /// Whether the series is dropped for all remotes.
+    #[inline]
+    #[must_use]
+    pub fn is_unwanted(&self, index: usize) -> bool {
+        self.entries[index].unwanted
+    }
+
+    /// Whether the series is dropped by relabelling, for all remotes or for this one.
     #[inline]
     #[must_use]
     pub fn is_dropped(&self, index: usize) -> bool {
@@ -305,6 +367,7 @@ impl SeriesCache {
             + (self.by_key.capacity() + self.by_labels.capacity()) * 6
             + self.recipes.capacity()
             + self.literals.memory()
+            + self.tracker.memory()
     }
 
     /// Forgets the series that were not seen for a while, and packs the rest.
@@ -313,10 +376,12 @@ impl SeriesCache {
         self.keep_only(keep);
     }
 
-    /// Forgets the series of which no sample was ever taken: those that a scrape brought which was rolled back. What the memory
-    /// has no room for must not stay in it.
+    /// Forgets the series of which no sample was ever taken, those that a scrape brought which was rolled back: what the memory has no
+    /// room for must not stay in it. And those that the last scrapes missed: scrapes that fail make nothing older, so series that come
+    /// and go would fill the memory for good.
     pub fn forget_untaken(&mut self) {
-        let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER).collect();
+        let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[usize::from(entry.target)];
+        let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER && !missed(entry)).collect();
         self.keep_only(keep);
     }
 
@@ -347,6 +412,7 @@ impl SeriesCache {
             }
             entry.recipe_len = recipes.len() as u32 - entry.recipe_at;
         }
+        self.tracker.keep_only(&keep);
         let mut index = 0;
         self.entries.retain(|_| {
             index += 1;
@@ -381,7 +447,7 @@ mod tests {
     fn observe(cache: &mut SeriesCache, timestamp_ms: i64, commits: bool) -> Observed {
         let transaction = cache.begin(0);
         let key = Key::new(0, b"a");
-        let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0))));
+        let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
         let observed = cache.observe(transaction, index, timestamp_ms);
         if commits {
             cache.commit(transaction);
@@ -399,7 +465,7 @@ mod tests {
             for n in 0..3 * KEEP_UNSEEN {
                 let transaction = if fails { cache.begin_reports(0) } else { cache.begin(0) };
                 let key = Key::new(0, b"up");
-                let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, None));
+                let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, None, false));
                 cache.touch(transaction, index);
                 cache.observe(transaction, index, i64::from(n));
                 cache.commit(transaction);
@@ -415,7 +481,7 @@ mod tests {
         let kept = cache.memory();
         let transaction = cache.begin(0);
         for n in 0..10_000_u32 {
-            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)));
+            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)), false);
             cache.observe(transaction, index, 50);
         }
         cache.rollback(transaction);
@@ -424,6 +490,21 @@ mod tests {
         assert_eq!(cache.len(), 1);
         assert!(cache.memory() < kept + 1_000, "{} after {kept}", cache.memory());
         assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
+    }
+
+    #[test]
+    fn series_that_come_and_go_make_room() {
+        let mut cache = SeriesCache::default();
+        for n in 0..KEEP_UNSEEN - 1 {
+            let transaction = cache.begin(0);
+            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)), false);
+            cache.touch(transaction, index);
+            cache.observe(transaction, index, 50 + i64::from(n));
+            cache.commit(transaction);
+        }
+        assert_eq!(cache.len(), KEEP_UNSEEN as usize - 1, "no sweep yet");
+        cache.forget_untaken();
+        assert_eq!(cache.len(), 3, "the last two, and the first, which holds the timestamps of all");
     }
 
     #[test]

@@ -391,6 +391,7 @@ impl Forwarder {
             home: &*self.home,
             clock: &*self.clock,
             external_labels: &self.config.global.external_labels,
+            remotes: &self.config.remote_write,
             writers: &self.writers,
             fits: &fits,
         };
