@@ -308,9 +308,9 @@ fn what_does_not_load_says_where_and_why() {
         (
             job("metric_relabel_configs:\n- {action: keep, regex: a**}\n- ~\n- {regx: x}\nrelabel_configs: [{action: hash}, {action: hashmod, target_label: a}]"),
             &[
-                "line 4, scrape_configs[0].metric_relabel_configs[0].regex: error parsing regexp: invalid nested repetition operator: `**`",
-                "line 5, scrape_configs[0].metric_relabel_configs[1]: empty or null metric relabeling rule in scrape config",
-                "line 6, scrape_configs[0].metric_relabel_configs[2].regx: found the key",
+                "line 6, scrape_configs[0].metric_relabel_configs[0].regex: error parsing regexp: invalid nested repetition operator: `**`",
+                "line 7, scrape_configs[0].metric_relabel_configs[1]: empty or null metric relabeling rule in scrape config",
+                "line 8, scrape_configs[0].metric_relabel_configs[2].regx: found the key",
                 "scrape_configs[0].relabel_configs[0].action: unknown relabel action \"hash\"",
                 "scrape_configs[0].relabel_configs[1]: relabel configuration for hashmod requires non-zero modulus",
             ],

@@ -151,15 +151,22 @@ fn unicode<'a>(text: &'a str, negated: bool, out: &mut String) -> Result<&'a str
     let canonical: String = name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).map(|c| c.to_ascii_lowercase()).collect();
     let code_of_a_script = canonical.len() == 4 && !FOUR_LETTERS.contains(&canonical.as_str());
     let plain = canonical.bytes().all(|byte| byte.is_ascii_alphabetic()) && !canonical.starts_with("is");
-    let translated = match (canonical.as_str(), negated) {
-        ("cs" | "surrogate", false) => NOTHING.to_owned(),
-        ("cs" | "surrogate", true) => ANYTHING.to_owned(),
-        _ => format!("\\{}{{{canonical}}}", if negated { 'P' } else { 'p' }),
-    };
-    if canonical.is_empty() || code_of_a_script || !plain || regex::bytes::Regex::new(&translated).is_err() {
+    if canonical.is_empty() || code_of_a_script || !plain {
         return error("invalid character class range", whole);
     }
-    out.push_str(&translated);
+    let translated = match (canonical.as_str(), negated) {
+        ("cs" | "surrogate", false) => Some(NOTHING.to_owned()),
+        ("cs" | "surrogate", true) => Some(ANYTHING.to_owned()),
+        // Categories come first, and `regex` knows properties that Go does not.
+        _ => ["gc", "sc"].iter().find_map(|property| {
+            let translated = format!("\\{}{{{property}={canonical}}}", if negated { 'P' } else { 'p' });
+            regex::bytes::Regex::new(&translated).is_ok().then_some(translated)
+        }),
+    };
+    match translated {
+        Some(translated) => out.push_str(&translated),
+        None => return error("invalid character class range", whole),
+    }
     Ok(rest)
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -61,7 +62,9 @@ fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool)
         track_timestamps_staleness: false,
         limits: ScrapeLimits::default(),
         validation: NameValidation::Utf8,
+        metric_relabel: &[],
         external_labels: &external_labels,
+        remotes: &[],
         start_ms,
     };
     let mut staged = vec![writer.borrow_mut().begin(0)];

@@ -2,6 +2,7 @@
 //! counts, or fail in both.
 
 mod cases;
+mod relabel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -76,6 +77,9 @@ fn cases(now: i64) -> Vec<Case> {
     add("GZIP", "", plain(Page::text("foo 1\n"), "GZIP"), None);
     let overlong = format!("foo{{a=\"{}\"}} 1\n", "y".repeat(OVERLONG));
     add("an overlong entry", "", Page::text(overlong), Some("memory is bounded: an entry has at most 1 MiB, and AMP takes labels of 2048 bytes"));
+    for (name, job, body) in relabel::cases() {
+        cases.push(Case { name, job, labels: relabel::LABELS.to_owned(), page: Page::text(body), differs: None });
+    }
     cases
 }
 
@@ -272,7 +276,9 @@ async fn what_prometheus_stores_is_what_is_sent() {
 /// A case without a target; none when it is about the way to the target.
 fn from_a_file(directory: &Path, job: &str, id: &str, case: &Case) -> Option<Given> {
     let Page { status, content_type, body, headers, trouble, .. } = &case.page;
-    if *status != 200 || *trouble != Trouble::None || headers.contains_key("content-encoding") {
+    // Relabelling does not care where an exposition comes from.
+    let relabels = case.job.contains("relabel_configs");
+    if relabels || *status != 200 || *trouble != Trouble::None || headers.contains_key("content-encoding") {
         return None;
     }
     let input = directory.join("exposition");
