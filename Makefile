@@ -45,7 +45,7 @@ lint: ## formatting, clippy, one TLS stack, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@tests/support/tools/check-dependencies.sh
-	bash -n $(FETCH) && bash -n .ci/run
+	for script in $(FETCH) .ci/run infra/sam/hands.sh; do bash -n $$script || exit 1; done
 
 deny: ## licences, advisories and banned crates (compiles cargo-deny the first time)
 	@command -v cargo-deny >/dev/null || [ -x build/cargo/bin/cargo-deny ] || \
@@ -68,3 +68,28 @@ tools: ## the real programs that tests and demo run, into build/tools
 
 clean: ## removes what cargo built; the fetched programs stay in build/
 	$(CARGO) clean
+
+# A stack in AWS: STACK=amp-forwarder names it, CONFIG=forwarder.yml the configuration, YES=1 answers each question with yes.
+HANDS := infra/sam/hands.sh
+.PHONY: deploy invoke logs config enable disable destroy
+
+deploy: build ## the stack by SAM, guided: schedule off, check, dry run, estimate, then on
+	@$(HANDS) deploy
+
+invoke: ## the function by hand: ACTION=forward|drain|check|status, JOBS=a,b, DRY_RUN=1
+	@ACTION='$(ACTION)' JOBS='$(JOBS)' DRY_RUN='$(DRY_RUN)' $(HANDS) invoke
+
+logs: ## the function's log: SINCE=10m, FOLLOW=1
+	@SINCE='$(SINCE)' FOLLOW='$(FOLLOW)' $(HANDS) logs
+
+config: ## uploads a changed forwarder.yml, starts new processes, checks
+	@$(HANDS) config
+
+enable: ## starts the schedule
+	@$(HANDS) enable
+
+disable: ## stops the schedule
+	@$(HANDS) disable
+
+destroy: ## stops the schedule, shows what is owed, offers to send or export it, deletes the stack
+	@$(HANDS) destroy

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use url::Url;
 
-use crate::config::{Config, NameEscaping, Problem};
+use crate::config::{Config, Problem};
 use crate::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink};
 use crate::scrape::fetch::{Home, Request};
 use crate::scrape::targets;
@@ -126,7 +126,7 @@ async fn alternation(subject: &str, home: &dyn Home, url: &Url) -> Option<Findin
     url.set_query(Some("match[]=up"));
     let mut newest = Timestamps::default();
     for _ in 0..SCRAPES {
-        let request = Request { url: &url, escaping: NameEscaping::AllowUtf8, compression: false, timeout: PROBE };
+        let request = Request { url: &url, accept: "text/plain;version=0.0.4", compression: false, timeout: PROBE };
         let mut answer = home.get(request).await.ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.body.chunk().await.ok()? {

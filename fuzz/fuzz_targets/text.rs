@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use amp_forwarder::batch::Value;
-use amp_forwarder::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink, Stop};
+use amp_forwarder::scrape::exposition::{Exposed, ExposedLabel, Place, Refused, Sink, Stop};
 use amp_forwarder::scrape::text::TextParser;
 use libfuzzer_sys::fuzz_target;
 
@@ -65,9 +65,10 @@ fn parse(body: &[u8], steps: &[u8], sink: &mut Record) -> Ended {
         match parser.parse(&body[done..end], last, sink) {
             Ok(taken) => done += taken,
             Err(Stop::Malformed(error)) => {
-                assert!(error.line >= 1 && error.column >= 1);
+                let Place::Text { line, column } = error.place else { panic!("a text has lines") };
+                assert!(line >= 1 && column >= 1);
                 let message = error.message.split(" in \"").next().unwrap_or_default().to_owned();
-                return Some((error.line, error.column, message));
+                return Some((line, column, message));
             }
             Err(Stop::Refused(refused)) => panic!("{refused}"),
         }

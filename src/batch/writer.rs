@@ -3,7 +3,7 @@
 use super::proto::Histogram;
 use super::stage::{Compressor, Limits, Stage};
 use super::{Batch, Kind, Value};
-use crate::series::cache::{Key, Observed, Transaction};
+use crate::series::cache::{Key, Observed, Seen, Transaction};
 use crate::series::text::STALE_NAN;
 use crate::series::{Labels, SeriesCache};
 
@@ -16,6 +16,8 @@ const HA_LABELS: [&str; 2] = ["cluster", "__replica__"];
 pub struct Writer {
     cache: SeriesCache,
     limits: Limits,
+    /// `send_native_histograms`.
+    native_histograms: bool,
     compressor: Compressor,
     /// The values of [`HA_LABELS`] seen so far. A group is a place in this list.
     groups: Vec<[String; 2]>,
@@ -49,7 +51,19 @@ impl Writer {
     /// A writer that has seen nothing.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { cache: SeriesCache::default(), limits, compressor: Compressor::default(), groups: Vec::new() }
+        Self { cache: SeriesCache::default(), limits, native_histograms: false, compressor: Compressor::default(), groups: Vec::new() }
+    }
+
+    /// Whether native histograms are sent (`send_native_histograms`) or dropped.
+    #[must_use]
+    pub fn with_native_histograms(self, native_histograms: bool) -> Self {
+        Self { native_histograms, ..self }
+    }
+
+    /// One with the same settings that has seen nothing.
+    #[must_use]
+    pub fn cold(&self) -> Self {
+        Self::new(self.limits).with_native_histograms(self.native_histograms)
     }
 
     /// When batches close.
@@ -121,13 +135,14 @@ impl Writer {
         }) as u32
     }
 
-    /// Marks a series as seen in this scrape, and says whether it was already.
+    /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    pub fn touch(&mut self, staged: &Staged, series: usize) -> bool {
+    pub fn touch(&mut self, staged: &Staged, series: usize) -> Seen {
         self.cache.touch(staged.transaction, series)
     }
 
-    /// Takes a sample of a series that was found or inserted. `tracked`: it is to get a stale marker when its target shows it no more.
+    /// Takes a sample of a series that was found or inserted, and says whether it is one that Prometheus' storage would take as it
+    /// comes (`sampleAdded` in `scrape/scrape.go` `append`). `tracked`: it is to get a stale marker when its target shows it no more.
     ///
     /// # Errors
     /// As [`Stage::push`].
@@ -139,11 +154,12 @@ impl Writer {
         raw: &[u8],
         (value, timestamp_ms): (Value<'_>, i64),
         tracked: bool,
-    ) -> Result<(), snap::Error> {
+    ) -> Result<bool, snap::Error> {
         staged.counts.scraped += 1;
-        if self.cache.is_dropped(series) {
+        // storage/remote/queue_manager.go AppendHistograms
+        if self.cache.is_dropped(series) || (!self.native_histograms && matches!(value, Value::Histogram(_))) {
             staged.counts.filtered += 1;
-            return Ok(());
+            return Ok(true);
         }
         let observed = self.cache.observe(staged.transaction, series, timestamp_ms);
         if tracked && observed != Observed::OutOfOrder {
@@ -153,18 +169,21 @@ impl Writer {
             Observed::Fresh { nth } => nth,
             Observed::Unchanged => {
                 staged.counts.unchanged += 1;
-                return Ok(());
+                return Ok(true);
             }
-            Observed::OutOfOrder => {
+            Observed::OutOfOrder | Observed::Duplicate => {
                 staged.counts.filtered += 1;
-                return Ok(());
+                return Ok(observed == Observed::Duplicate);
             }
         };
         staged.counts.fresh += 1;
         self.cache.set_kind(series, value.kind());
         let cache = &self.cache;
         let place = (nth, cache.group(series));
-        staged.stage.push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))
+        staged
+            .stage
+            .push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))?;
+        Ok(true)
     }
 
     /// Writes a stale marker for each series that the target showed a scrape ago and does not show now (`scrape/scrape.go`

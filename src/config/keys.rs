@@ -18,14 +18,20 @@ pub(super) struct Unsupported {
     pub(super) instead: &'static str,
     /// Planned: the message says "yet".
     pub(super) later: bool,
+    /// A switch: `false`, the default, asks for nothing and is taken.
+    pub(super) switch: bool,
 }
 
 const fn never(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
-    Unsupported { key, why, instead, later: false }
+    Unsupported { key, why, instead, later: false, switch: false }
 }
 
 const fn later(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
-    Unsupported { key, why, instead, later: true }
+    Unsupported { key, why, instead, later: true, switch: false }
+}
+
+const fn switch(key: &'static str, why: &'static str) -> Unsupported {
+    Unsupported { key, why, instead: REMOVE, later: false, switch: true }
 }
 
 pub(super) const REMOVE: &str = "remove the key";
@@ -36,8 +42,7 @@ const AUTH: &str = "requests to targets carry no credentials";
 const AUTH_INSTEAD: &str = "let the home Prometheus answer without credentials inside of the tunnel";
 const PROXY: &str = "connections are made directly";
 const PROXY_INSTEAD: &str = "give the function a route to the address";
-const HISTOGRAMS: &str = "native histograms are not carried";
-const FORMAT: &str = "the text format is asked for";
+const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes custom buckets by remote write 1.0";
 const SIGV4_ONLY: &str = "requests are signed by sigv4, or carry no credentials";
 const USE_SIGV4: &str = "use sigv4, or keep this endpoint in a Prometheus";
 
@@ -72,16 +77,16 @@ pub(super) const GLOBAL: Table = Table {
         "metric_name_validation_scheme",
         "metric_name_escaping_scheme",
         "extra_scrape_metrics",
+        "scrape_protocols",
+        "scrape_native_histograms",
+        "always_scrape_classic_histograms",
     ],
     unsupported: &[
         never("evaluation_interval", NO_RULES, REMOVE),
         never("rule_query_offset", NO_RULES, REMOVE),
         never("query_log_file", "nothing is queried here", REMOVE),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
-        later("scrape_protocols", FORMAT, REMOVE),
-        later("scrape_native_histograms", HISTOGRAMS, REMOVE),
-        later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
-        later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
+        switch("convert_classic_histograms_to_nhcb", CONVERSION),
     ],
 };
 
@@ -111,11 +116,15 @@ pub(super) const SCRAPE: Table = Table {
         "enable_compression",
         "relabel_configs",
         "metric_relabel_configs",
+        "scrape_protocols",
+        "fallback_scrape_protocol",
+        "scrape_native_histograms",
+        "always_scrape_classic_histograms",
+        "native_histogram_bucket_limit",
+        "native_histogram_min_bucket_factor",
     ],
     unsupported: &[
         never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
-        later("scrape_protocols", FORMAT, REMOVE),
-        later("fallback_scrape_protocol", FORMAT, REMOVE),
         later("basic_auth", AUTH, AUTH_INSTEAD),
         later("authorization", AUTH, AUTH_INSTEAD),
         later("oauth2", AUTH, AUTH_INSTEAD),
@@ -129,11 +138,7 @@ pub(super) const SCRAPE: Table = Table {
         later("no_proxy", PROXY, PROXY_INSTEAD),
         later("proxy_from_environment", PROXY, PROXY_INSTEAD),
         later("proxy_connect_header", PROXY, PROXY_INSTEAD),
-        later("native_histogram_bucket_limit", HISTOGRAMS, REMOVE),
-        later("native_histogram_min_bucket_factor", HISTOGRAMS, REMOVE),
-        later("scrape_native_histograms", HISTOGRAMS, REMOVE),
-        later("convert_classic_histograms_to_nhcb", HISTOGRAMS, REMOVE),
-        later("always_scrape_classic_histograms", HISTOGRAMS, REMOVE),
+        switch("convert_classic_histograms_to_nhcb", CONVERSION),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
     ],
 };
@@ -148,11 +153,10 @@ pub(super) const RELABEL: Table = Table {
 
 pub(super) const REMOTE: Table = Table {
     name: "a remote_write entry",
-    supported: &["name", "url", "remote_timeout", "headers", "write_relabel_configs", "queue_config", "sigv4"],
+    supported: &["name", "url", "remote_timeout", "headers", "write_relabel_configs", "send_native_histograms", "queue_config", "sigv4"],
     unsupported: &[
+        switch("send_exemplars", "/federate has no exemplars, and AMP takes none"),
         later("metadata_config", "no metadata is sent: /federate has none", REMOVE),
-        later("send_exemplars", "/federate has no exemplars, and AMP takes none", REMOVE),
-        later("send_native_histograms", HISTOGRAMS, REMOVE),
         never("protobuf_message", "AMP takes remote write 1.0, the default", REMOVE),
         later("basic_auth", SIGV4_ONLY, USE_SIGV4),
         later("authorization", SIGV4_ONLY, USE_SIGV4),

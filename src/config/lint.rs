@@ -211,7 +211,7 @@ fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
         findings.add(&url_path, "found no sigv4: AMP answers 403 to a request that is not signed", "add sigv4: {region: <region>} to the entry");
         return;
     };
-    if let (Some(region), Some(signed)) = (amp_region(remote), &sigv4.region)
+    if let (Some(region), Some(signed)) = (remote.amp_region(), &sigv4.region)
         && region != signed
     {
         let message = format!("found the region {} beside a URL in {}: AMP answers 403", shown(signed), shown(region));
@@ -230,14 +230,5 @@ fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
 }
 
 fn is_amp(remote: &RemoteWrite) -> bool {
-    amp_region(remote).is_some()
-}
-
-/// The region in an AMP address: public, FIPS, dual-stack, or of an interface endpoint.
-fn amp_region(remote: &RemoteWrite) -> Option<&str> {
-    let host = remote.url.host_str()?;
-    let aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|suffix| host.ends_with(suffix));
-    let mut labels = host.split('.').skip_while(|label| !matches!(*label, "aps-workspaces" | "aps-workspaces-fips"));
-    labels.next()?;
-    labels.next().filter(|_| aws)
+    remote.amp_region().is_some()
 }

@@ -9,6 +9,7 @@ use super::limits::{ScrapeLimits, read_limits};
 use super::lint::lint;
 use super::naming::{GlobalNaming, read_global_naming, read_naming};
 use super::problem::{ConfigErrors, Problem, shown};
+use super::protocols::{self, Formats};
 use super::reader::{Reader, Section, Text};
 use super::relabel::read_rules;
 use super::remote::read_remote_write;
@@ -61,7 +62,7 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, expands: bool) ->
     let remote_write = read_remote_write(&mut reader, &root);
     let signed = remote_write.iter().any(|remote| remote.sigv4.is_some());
     let (global, inherited) = read_global(&mut reader, &root, signed);
-    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, inherited);
+    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, &inherited);
     let forwarder = read_forwarder(&mut reader, &root);
 
     if !reader.problems.is_empty() {
@@ -75,11 +76,11 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, expands: bool) ->
 }
 
 /// What jobs take over from `global`, besides its times.
-#[derive(Clone, Copy)]
 struct Inherited {
     limits: ScrapeLimits,
     naming: GlobalNaming,
     extra_scrape_metrics: bool,
+    formats: Formats,
 }
 
 // config/config.go GlobalConfig.UnmarshalYAML
@@ -87,7 +88,7 @@ fn read_global(reader: &mut Reader<'_>, root: &Section<'_>, signed: bool) -> (Gl
     let mut global = Global { scrape_interval: SCRAPE_INTERVAL, scrape_timeout: SCRAPE_TIMEOUT, external_labels: Default::default() };
     let Some(entry) = reader.entry(root, "global") else {
         let naming = read_global_naming(reader, None, signed);
-        return (global, Inherited { limits: ScrapeLimits::default(), naming, extra_scrape_metrics: false });
+        return (global, Inherited { limits: ScrapeLimits::default(), naming, extra_scrape_metrics: false, formats: Formats::default() });
     };
     let section = reader.section(&entry.value, "global".into(), &GLOBAL);
     global.scrape_interval = positive(reader.duration(&section, "scrape_interval")).unwrap_or(SCRAPE_INTERVAL);
@@ -109,6 +110,7 @@ fn read_global(reader: &mut Reader<'_>, root: &Section<'_>, signed: bool) -> (Gl
         limits: read_limits(reader, &section, ScrapeLimits::default()),
         naming: read_global_naming(reader, Some(&section), signed),
         extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(false),
+        formats: protocols::read_global(reader, &section),
     };
     (global, inherited)
 }
@@ -125,7 +127,7 @@ fn positive(duration: Option<Duration>) -> Option<Duration> {
     duration.filter(|duration| !duration.is_zero())
 }
 
-fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Global, inherited: Inherited) -> Vec<ScrapeConfig> {
+fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Global, inherited: &Inherited) -> Vec<ScrapeConfig> {
     let items = reader.list(root, "scrape_configs");
     if items.is_empty() && !reader.problems.iter().any(|problem| problem.path == "scrape_configs") {
         reader.error_at("scrape_configs", "found no job, expected at least one", "add a job that scrapes /federate of the home Prometheus");
@@ -154,7 +156,7 @@ fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Glo
 }
 
 // config/config.go ScrapeConfig.UnmarshalYAML, Validate
-fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global: &Global, inherited: Inherited) -> ScrapeConfig {
+fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global: &Global, inherited: &Inherited) -> ScrapeConfig {
     let before = reader.problems.len();
     let section = reader.section(node, path, &SCRAPE);
     let job_name = reader.string(&section, "job_name", Text::Plain).unwrap_or_default();
@@ -183,12 +185,15 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
     let relabel_configs = read_rules(reader, &section, "relabel_configs", "target relabeling rule in scrape config");
     let rules_fine = reader.problems.len() == before_rules;
     let metric_relabel_configs = read_rules(reader, &section, "metric_relabel_configs", "metric relabeling rule in scrape config");
+    let metrics_path = reader.string(&section, "metrics_path", Text::Plain).unwrap_or_else(|| "/metrics".into());
+    let (scrape_protocols, fallback_scrape_protocol, histograms) =
+        protocols::read_job(reader, &section, &job_name, &metrics_path, &inherited.formats);
     let config = ScrapeConfig {
         job_name,
         scrape_interval,
         scrape_timeout,
         scheme: read_scheme(reader, &section),
-        metrics_path: reader.string(&section, "metrics_path", Text::Plain).unwrap_or_else(|| "/metrics".into()),
+        metrics_path,
         params: reader.lists_map(&section, "params"),
         honor_labels: reader.boolean(&section, "honor_labels").unwrap_or(false),
         honor_timestamps: reader.boolean(&section, "honor_timestamps").unwrap_or(true),
@@ -200,6 +205,9 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         naming: read_naming(reader, &section, inherited.naming),
         extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(inherited.extra_scrape_metrics),
         enable_compression: reader.boolean(&section, "enable_compression").unwrap_or(true),
+        scrape_protocols,
+        fallback_scrape_protocol,
+        histograms,
     };
     // Without the rules that are wrong they would be other targets.
     if rules_fine {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Naming, ScrapeLimits, Spool};
+use super::{Naming, ScrapeLimits, ScrapeProtocol, Spool};
 use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
@@ -34,7 +34,7 @@ pub struct Global {
 }
 
 /// One entry of `scrape_configs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScrapeConfig {
     /// Unique; becomes the label `job`.
     pub job_name: String,
@@ -68,6 +68,31 @@ pub struct ScrapeConfig {
     pub relabel_configs: Vec<Rule>,
     /// Rewrite or drop series.
     pub metric_relabel_configs: Vec<Rule>,
+    /// What is asked for, best first. Default: Prometheus', and for `/federate` [`super::FEDERATE_PROTOCOLS`].
+    pub scrape_protocols: Vec<ScrapeProtocol>,
+    /// What an answer without a usable `Content-Type` is taken for. Default: none, it fails.
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// How histograms are taken.
+    pub histograms: Histograms,
+}
+
+/// The keys of a job about histograms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Histograms {
+    /// `scrape_native_histograms`. Default true: native ones are taken where they are exposed.
+    pub native: bool,
+    /// `always_scrape_classic_histograms`. Default false: of one that is exposed in both ways only the native one is taken.
+    pub always_classic: bool,
+    /// `native_histogram_bucket_limit`: buckets that a histogram is coarsened to; 0 is no limit.
+    pub bucket_limit: u64,
+    /// `native_histogram_min_bucket_factor`: the growth from bucket to bucket that a histogram is coarsened to; 0 is none.
+    pub min_bucket_factor: f64,
+}
+
+impl Default for Histograms {
+    fn default() -> Self {
+        Self { native: true, always_classic: false, bucket_limit: 0, min_bucket_factor: 0.0 }
+    }
 }
 
 /// `http` or `https`.
@@ -116,6 +141,8 @@ pub struct RemoteWrite {
     pub queue: QueueConfig,
     /// Sign with AWS Signature Version 4.
     pub sigv4: Option<SigV4>,
+    /// Default false, as in Prometheus: native histograms are dropped.
+    pub send_native_histograms: bool,
 }
 
 impl RemoteWrite {
@@ -126,6 +153,16 @@ impl RemoteWrite {
             Some(name) => name.clone(),
             None => format!("{:016x}", xxhash_rust::xxh3::xxh3_64(self.url.as_str().as_bytes())),
         }
+    }
+
+    /// The region in an AMP address: public, FIPS, dual-stack, or of an interface endpoint. `None` for any other receiver.
+    #[must_use]
+    pub fn amp_region(&self) -> Option<&str> {
+        let host = self.url.host_str()?;
+        let aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|suffix| host.ends_with(suffix));
+        let mut labels = host.split('.').skip_while(|label| !matches!(*label, "aps-workspaces" | "aps-workspaces-fips"));
+        labels.next()?;
+        labels.next().filter(|_| aws)
     }
 }
 

@@ -106,6 +106,9 @@ impl<'a> Reader<'a> {
         if table.supported.contains(&entry.key.as_str()) {
             self.places.0.insert(path, at);
         } else if let Some(row) = table.unsupported(&entry.key) {
+            if row.switch && matches!(&entry.value.value, Value::Scalar { text, plain: true } if parse_bool(text) == Some(false)) {
+                return;
+            }
             let yet = if row.later { "not yet supported" } else { "not supported" };
             self.error(at, path, format!("{yet}: {}", row.why), row.instead);
         } else {
@@ -205,6 +208,18 @@ impl<'a> Reader<'a> {
         }
         let fix = if number.is_some() { "remove the quotes" } else { "" };
         self.error(at, section.path_of(key), format!("found {}, expected a whole number from 0", quoted(text, plain)), fix);
+        None
+    }
+
+    /// Any number.
+    pub(super) fn number(&mut self, section: &Section<'_>, key: &str) -> Option<f64> {
+        let (text, plain, at) = self.scalar(section, key)?;
+        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+        if plain && number.is_some() {
+            return number;
+        }
+        let fix = if number.is_some() { "remove the quotes" } else { "" };
+        self.error(at, section.path_of(key), format!("found {}, expected a number", quoted(text, plain)), fix);
         None
     }
 

@@ -91,7 +91,8 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
     let queue_node = reader.entry(&section, "queue_config").map(|entry| &entry.value);
     let queue = read_queue(reader, queue_node, section.path_of("queue_config"), sigv4.is_some());
     let name = reader.string(&section, "name", Text::Plain).filter(|name| !name.is_empty());
-    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, sigv4 })
+    let send_native_histograms = reader.boolean(&section, "send_native_histograms").unwrap_or(false);
+    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, sigv4, send_native_histograms })
 }
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {

@@ -116,6 +116,14 @@ fn defaults_are_those_of_prometheus() {
             enable_compression: true,
             relabel_configs: Vec::new(),
             metric_relabel_configs: Vec::new(),
+            scrape_protocols: vec![
+                ScrapeProtocol::OpenMetricsText1_0_0,
+                ScrapeProtocol::OpenMetricsText0_0_1,
+                ScrapeProtocol::PrometheusText1_0_0,
+                ScrapeProtocol::PrometheusText0_0_4,
+            ],
+            fallback_scrape_protocol: None,
+            histograms: Histograms::default(),
         }
     );
     let remote = &config.remote_write[0];

@@ -111,11 +111,11 @@ impl Blocks {
         self.total
     }
 
-    /// Ends the body: what is left to be parsed, with the newline that Prometheus appends.
+    /// Ends the body: what is left to be parsed. `newline`: with the one that Prometheus appends to a text.
     ///
     /// # Errors
     /// [`BodyError::Cut`].
-    pub(super) fn finish(&mut self) -> Result<&[u8], BodyError> {
+    pub(super) fn finish(&mut self, newline: bool) -> Result<&[u8], BodyError> {
         // An empty body is fine whatever its encoding says.
         if let Coding::Gzip { inflate, clean: false } = &self.coding
             && inflate.total_in() > 0
@@ -123,7 +123,9 @@ impl Blocks {
             return Err(BodyError::Cut);
         }
         self.block.truncate(self.filled);
-        self.block.push(b'\n');
+        if newline {
+            self.block.push(b'\n');
+        }
         Ok(&self.block)
     }
 }
@@ -160,7 +162,7 @@ mod tests {
             }
         }
         assert_eq!(blocks.total(), (out.len() + blocks.filled().len()) as u64);
-        out.extend_from_slice(blocks.finish()?);
+        out.extend_from_slice(blocks.finish(true)?);
         Ok(out)
     }
 

@@ -62,20 +62,41 @@ pub trait Sink {
 #[error("{0}")]
 pub struct Refused(pub String);
 
+/// Where in an exposition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Of a text.
+    Text {
+        /// From 1.
+        line: u64,
+        /// In bytes, from 1.
+        column: u64,
+    },
+    /// Bytes before it.
+    Byte(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text { line, column } => write!(f, "line {line}, column {column}"),
+            Self::Byte(offset) => write!(f, "byte {offset}"),
+        }
+    }
+}
+
 /// Why an exposition could not be parsed, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
-    /// From 1.
-    pub line: u64,
-    /// In bytes, from 1.
-    pub column: u64,
+    /// Where it starts to be wrong.
+    pub place: Place,
     /// What was expected, what was found.
     pub message: String,
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
+        write!(f, "{}: {}", self.place, self.message)
     }
 }
 

@@ -8,14 +8,8 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::config::NameEscaping;
+use crate::config::{NameEscaping, ScrapeProtocol};
 use crate::net::{self, NetError, Peer};
-
-/// The formats that we parse, as `scrape/scrape.go` `acceptHeader` writes `[PrometheusText1.0.0, PrometheusText0.0.4]`:
-/// `/federate` gives nothing else, and a target that knows only OpenMetrics is better told at once.
-fn accepted(escaping: NameEscaping) -> String {
-    format!("text/plain;version=1.0.0;escaping={};q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", escaping.as_str())
-}
 
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -24,12 +18,44 @@ const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 pub struct Request<'a> {
     /// Target, path and parameters.
     pub url: &'a Url,
-    /// What the home is asked to do with names that are not legacy ones.
-    pub escaping: NameEscaping,
+    /// See [`accept`].
+    pub accept: &'a str,
     /// Ask for gzip.
     pub compression: bool,
     /// From connecting to the end of the body.
     pub timeout: Duration,
+}
+
+/// The header `Accept`, as `scrape/scrape.go` `acceptHeader` writes it: best first, anything last.
+///
+/// `/federate` gives UTF-8 names as they are only to whom says so, in whatever format (prometheus/common `expfmt.Negotiate`), so there
+/// protobuf says it as well.
+#[must_use]
+pub fn accept(protocols: &[ScrapeProtocol], escaping: NameEscaping, federation: bool) -> String {
+    let mut accept = String::new();
+    // From one more than there are formats downwards: len(ScrapeProtocolsHeaders) + 1.
+    let mut weight = 6;
+    for protocol in protocols {
+        let media_type = match protocol {
+            ScrapeProtocol::PrometheusProto => "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+            ScrapeProtocol::PrometheusText0_0_4 => "text/plain;version=0.0.4",
+            ScrapeProtocol::PrometheusText1_0_0 => "text/plain;version=1.0.0",
+            ScrapeProtocol::OpenMetricsText0_0_1 => "application/openmetrics-text;version=0.0.1",
+            ScrapeProtocol::OpenMetricsText1_0_0 => "application/openmetrics-text;version=1.0.0",
+        };
+        let escapes = match protocol {
+            ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0 => true,
+            ScrapeProtocol::PrometheusProto => federation,
+            _ => false,
+        };
+        accept += media_type;
+        if escapes {
+            accept += &format!(";escaping={}", escaping.as_str());
+        }
+        accept += &format!(";q=0.{weight},");
+        weight -= 1;
+    }
+    accept + &format!("*/*;q=0.{weight}")
 }
 
 /// The head of an answer, and its body to come.
@@ -79,8 +105,8 @@ impl Home for HttpHome {
         Box::pin(async move {
             let mut http = reqwest::Request::new(reqwest::Method::GET, request.url.clone());
             let headers = http.headers_mut();
-            if let Ok(accepted) = HeaderValue::from_str(&accepted(request.escaping)) {
-                headers.insert(ACCEPT, accepted);
+            if let Ok(accept) = HeaderValue::from_str(request.accept) {
+                headers.insert(ACCEPT, accept);
             }
             // Exactly this token: Prometheus compares it whole (util/httputil/compression.go).
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if request.compression { "gzip" } else { "identity" }));

@@ -6,13 +6,14 @@ use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
 use super::exposition::{Exposed, ExposedLabel, Refused, Sink};
+use super::histogram::{HistogramLimits, validate};
 use super::lawful;
 use super::target::Target;
-use crate::batch::{Staged, Writer};
+use crate::batch::{Staged, Value, Writer};
 use crate::config::{NameValidation, RemoteWrite, ScrapeLimits};
 use crate::relabel::{self, Rule};
 use crate::series::Labels;
-use crate::series::cache::Key;
+use crate::series::cache::{Key, Seen};
 use crate::series::labels::NAME;
 
 /// Samples further ahead of the clock than this are dropped (`scrape/scrape.go` `maxAheadTime`).
@@ -35,6 +36,8 @@ pub struct Rules<'a> {
     pub validation: NameValidation,
     /// `metric_relabel_configs`.
     pub metric_relabel: &'a [Rule],
+    /// What native histograms are coarsened to.
+    pub histogram_limits: HistogramLimits,
     /// `external_labels`.
     pub external_labels: &'a BTreeMap<String, String>,
     /// Their `write_relabel_configs`, in the order of the writers.
@@ -50,10 +53,12 @@ pub struct Tally {
     pub scraped: u64,
     /// Of these, those left by `metric_relabel_configs`.
     pub post_relabel: u64,
-    /// Series not seen before.
+    /// Series that the scrape before did not show.
     pub series_added: u64,
     /// Samples that `sample_limit` counts: those that were not dropped before it was looked at.
     pub limited: u64,
+    /// A native histogram has more buckets than `native_histogram_bucket_limit`, however coarse.
+    pub over_buckets: bool,
 }
 
 /// The scrape's side of all remotes.
@@ -85,13 +90,19 @@ impl<'a> Intake<'a> {
         true
     }
 
-    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in this scrape before.
-    fn admit(&mut self, sample: &Exposed<'_>, again: bool) -> Option<i64> {
+    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in this scrape before. `over_buckets`: it is
+    /// a native histogram above its limit.
+    fn admit(&mut self, sample: &Exposed<'_>, again: bool, over_buckets: bool) -> Option<i64> {
         self.tally.scraped += 1;
         self.tally.post_relabel += 1;
         let explicit = sample.timestamp_ms.filter(|_| self.rules.honor_timestamps);
         if again && explicit.is_none() {
             // A duplicate whatever came before, and it does not even count for the limit (scrape/scrape.go append).
+            return None;
+        }
+        // Before sample_limit counts it (scrape/scrape.go appender).
+        if over_buckets {
+            self.tally.over_buckets = true;
             return None;
         }
         self.tally.limited += 1;
@@ -109,20 +120,37 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes the sample of the series in `found`.
-    fn take(&mut self, sample: &Exposed<'_>, new: bool, tracked: bool) -> Result<(), Refused> {
-        let mut again = false;
+    fn take(&mut self, sample: &Exposed<'_>, tracked: bool) -> Result<(), Refused> {
+        let (mut again, mut new) = (false, false);
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&*self.staged).zip(&self.found) {
-            again |= writer.touch(staged, series);
+            let seen = writer.touch(staged, series);
+            again |= seen == Seen::Already;
+            new |= seen == Seen::Not;
         }
-        let Some(timestamp_ms) = self.admit(sample, again) else {
+        let coarser = match sample.value {
+            Value::Float(_) => Ok(None),
+            Value::Histogram(histogram) => self.rules.histogram_limits.apply(histogram),
+        };
+        let Some(timestamp_ms) = self.admit(sample, again, coarser.is_err()) else {
             self.staged.iter_mut().for_each(Staged::refuse);
             return Ok(());
         };
-        self.tally.series_added += u64::from(new);
-        for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
-            let sampled = (sample.value, timestamp_ms);
-            writer.write(staged, series, sample.series, sampled, tracked).map_err(|error| Refused(format!("compress: {error}")))?;
+        let value = match &coarser {
+            Ok(Some(coarser)) => Value::Histogram(coarser),
+            _ => sample.value,
+        };
+        if let Value::Histogram(histogram) = value
+            && let Err(cause) = validate(histogram)
+        {
+            // The TSDB refuses it, and that ends the scrape (scrape/scrape.go checkAddError).
+            self.tally.post_relabel -= 1;
+            return Err(Refused(format!("invalid native histogram: {cause}")));
         }
+        for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
+            let sampled = (value, timestamp_ms);
+            new &= writer.write(staged, series, sample.series, sampled, tracked).map_err(|error| Refused(format!("compress: {error}")))?;
+        }
+        self.tally.series_added += u64::from(new && !self.tally.over_buckets);
         Ok(())
     }
 
@@ -150,14 +178,14 @@ impl<'a> Intake<'a> {
         // Reports are no part of what they report.
         let tally = *self.tally;
         let limit = std::mem::replace(&mut self.rules.limits.samples, 0);
-        let taken = self.take(&Exposed { series: &raw, value: value.into(), timestamp_ms: None }, false, false);
+        let taken = self.take(&Exposed { series: &raw, value: value.into(), timestamp_ms: None }, false);
         self.rules.limits.samples = limit;
         *self.tally = tally;
         taken
     }
 
-    /// Adds external labels, relabels for each remote, and lets its writer remember the series. Says whether it is new to one of them.
-    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>, tracked: bool) -> Result<bool, Refused>
+    /// Adds external labels, relabels for each remote, and lets its writer remember the series.
+    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>, tracked: bool) -> Result<(), Refused>
     where
         'a: 'b,
     {
@@ -173,10 +201,8 @@ impl<'a> Intake<'a> {
         let unsorted = remotes.iter().any(|remote| !remote.write_relabel_configs.is_empty()).then(|| labels.clone());
         labels.finish();
         self.found.clear();
-        let mut new = false;
         for (place, (writer, staged)) in self.writers.iter_mut().zip(&mut *self.staged).enumerate() {
             let known = writer.find(key);
-            new |= known.is_none();
             if let Some(series) = known.filter(|&series| !tracked || writer.is_trackable(series)) {
                 self.found.push(series);
                 continue;
@@ -196,7 +222,7 @@ impl<'a> Intake<'a> {
             };
             self.found.push(series);
         }
-        Ok(new)
+        Ok(())
     }
 
     /// Remembers a series that `metric_relabel_configs` drop, and counts its sample.
@@ -241,7 +267,7 @@ impl Sink for Intake<'_> {
         if tracked && !self.writers.iter().zip(&self.found).all(|(writer, &series)| writer.is_trackable(series)) {
             return Ok(false);
         }
-        self.take(sample, false, tracked)?;
+        self.take(sample, tracked)?;
         Ok(true)
     }
 
@@ -255,7 +281,7 @@ impl Sink for Intake<'_> {
         lawful::check(&labels, rules.validation, &rules.limits).inspect_err(|_| self.tally.scraped += 1)?;
         if let Some(name) = labels.duplicate() {
             // Found only when the sample is stored: what was dropped before is not looked at (scrape/target.go limitAppender, timeLimitAppender).
-            if self.admit(sample, false).is_some() {
+            if self.admit(sample, false, false).is_some() {
                 self.tally.post_relabel -= 1;
                 return Err(Refused(format!("label name \"{name}\" is not unique: invalid sample")));
             }
@@ -263,8 +289,8 @@ impl Sink for Intake<'_> {
             return Ok(());
         }
         let tracked = self.is_tracked(sample);
-        let new = self.add(self.key(sample.series), labels, tracked)?;
-        self.take(sample, new, tracked)
+        self.add(self.key(sample.series), labels, tracked)?;
+        self.take(sample, tracked)
     }
 
     fn unreadable(&mut self) {

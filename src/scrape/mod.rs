@@ -1,12 +1,17 @@
 //! From a target to batches: one scrape is a transaction, as in Prometheus.
 
 mod body;
+mod entry;
 mod error;
 pub mod exposition;
 pub mod fetch;
+pub mod histogram;
 pub mod intake;
 mod lawful;
 mod media;
+pub mod openmetrics;
+mod parser;
+pub mod protobuf;
 mod run;
 pub mod target;
 pub mod text;

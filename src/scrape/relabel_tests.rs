@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::histogram::HistogramLimits;
 use super::intake::{Intake, Rules, Tally};
 use super::target::Target;
 use super::text::TextParser;
@@ -58,6 +59,7 @@ impl Home {
             track_timestamps_staleness: false,
             limits: ScrapeLimits::default(),
             validation: NameValidation::Utf8,
+            histogram_limits: HistogramLimits::default(),
             metric_relabel: &self.config.scrape_configs[0].metric_relabel_configs,
             external_labels: &self.config.global.external_labels,
             remotes: &self.config.remote_write,

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use super::body::Blocks;
 use super::error::ScrapeError;
 use super::exposition::Refused;
-use super::fetch::{Answer, Home, Request};
+use super::fetch::{Answer, Home, Request, accept};
+use super::histogram::HistogramLimits;
 use super::intake::{Intake, Rules, Tally};
-use super::media::media_type;
+use super::parser::Parser;
 use super::target::Target;
-use super::text::TextParser;
 use crate::batch::{Batch, Counts, Staged, Writer};
 use crate::config::{RemoteWrite, ScrapeConfig};
 use crate::net::{NetError, Peer, Phase, redacted};
@@ -101,6 +101,7 @@ impl Scraper<'_> {
                 limits: job.limits,
                 validation: job.naming.validation,
                 metric_relabel: &job.metric_relabel_configs,
+                histogram_limits: HistogramLimits::new(job.histograms.bucket_limit, job.histograms.min_bucket_factor),
                 external_labels: self.external_labels,
                 remotes: self.remotes,
                 start_ms: self.clock.now_ms(),
@@ -150,8 +151,8 @@ impl InProgress<'_> {
 
     async fn fetch(&mut self, timeout: Duration) -> Result<(), ScrapeError> {
         self.check_target_limit()?;
-        let url = &self.rules.target.url;
-        let request = Request { url, escaping: self.job.naming.escaping, compression: self.job.enable_compression, timeout };
+        let accept = accept(&self.job.scrape_protocols, self.job.naming.escaping, self.job.is_federation());
+        let request = Request { url: &self.rules.target.url, accept: &accept, compression: self.job.enable_compression, timeout };
         let Answer { status, headers, mut body } = self.scraper.home.get(request).await?;
         self.ahead_ms = self.clock_difference(&headers);
         if status != 200 {
@@ -160,8 +161,7 @@ impl InProgress<'_> {
         // Anything but exactly gzip is taken as it is (scrape/scrape.go readResponse).
         let gzip = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
         let mut blocks = Blocks::new(gzip);
-        let mut parser = TextParser::default();
-        let mut format_known = false;
+        let mut parser = None;
         while let Some(chunk) = body.chunk().await? {
             if chunk.is_empty() {
                 continue;
@@ -174,21 +174,26 @@ impl InProgress<'_> {
                 self.bytes = blocks.total();
                 self.check_limits()?;
                 // An empty body is a success whatever its type (scrape/scrape.go append).
-                if !format_known && self.bytes > 0 {
-                    self.check_format(&headers)?;
-                    format_known = true;
+                if self.bytes > 0 {
+                    let parser = match &mut parser {
+                        Some(parser) => parser,
+                        None => parser.insert(self.parser(&headers)?),
+                    };
+                    let parsed = self.parse(parser, blocks.filled(), false)?;
+                    blocks.taken(parsed);
                 }
-                let parsed = self.parse(&mut parser, blocks.filled(), false)?;
-                blocks.taken(parsed);
                 if rest.is_empty() && !full {
                     break;
                 }
             }
         }
         let address = self.address();
-        let rest = blocks.finish().map_err(|cause| ScrapeError::Body { address, cause })?;
-        self.parse(&mut parser, rest, true)?;
-        self.check_sample_limit()
+        let newline = parser.as_ref().is_some_and(Parser::wants_newline);
+        let rest = blocks.finish(newline).map_err(|cause| ScrapeError::Body { address, cause })?;
+        if let Some(parser) = &mut parser {
+            self.parse(parser, rest, true)?;
+        }
+        self.check_tally()
     }
 
     fn clock_difference(&self, headers: &HeaderMap) -> Option<i64> {
@@ -197,23 +202,13 @@ impl InProgress<'_> {
         Some(i64::try_from(date_ms).ok()? - self.scraper.clock.now_ms())
     }
 
-    /// `model/textparse/interface.go` `extractMediaType`: Prometheus 3 guesses nothing.
-    fn check_format(&self, headers: &HeaderMap) -> Result<(), ScrapeError> {
-        let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let media_type = media_type(value);
-        let cause = match media_type.as_deref() {
-            Some("text/plain") => return Ok(()),
-            None if !value.is_empty() => format!("Content-Type \"{}\" cannot be read", value.escape_default()),
-            None => "the target sends no Content-Type: it is not taken for an exposition".to_owned(),
-            Some(media_type @ ("application/openmetrics-text" | "application/vnd.google.protobuf")) => {
-                format!("Content-Type \"{media_type}\" is not supported: only the text format 0.0.4 is")
-            }
-            Some(media_type) => format!("Content-Type \"{media_type}\" is no exposition: check address and metrics_path"),
-        };
-        Err(ScrapeError::Format { address: self.address(), cause })
+    fn parser(&self, headers: &HeaderMap) -> Result<Parser, ScrapeError> {
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let parser = Parser::new(content_type, self.job.fallback_scrape_protocol, self.job.histograms);
+        parser.map_err(|cause| ScrapeError::Format { address: self.address(), cause })
     }
 
-    fn parse(&mut self, parser: &mut TextParser, block: &[u8], last: bool) -> Result<usize, ScrapeError> {
+    fn parse(&mut self, parser: &mut Parser, block: &[u8], last: bool) -> Result<usize, ScrapeError> {
         let mut intake = Intake::new(self.rules, self.scraper.writers, &mut self.staged, &mut self.tally);
         parser.parse(block, last, &mut intake).map_err(|cause| ScrapeError::Exposition { address: redacted(&self.rules.target.url), cause })
     }
@@ -243,10 +238,15 @@ impl InProgress<'_> {
         Err(ScrapeError::Limit { address: self.address(), limit, hint: ": no target of the job is scraped" })
     }
 
-    fn check_sample_limit(&self) -> Result<(), ScrapeError> {
+    /// Limits that are looked at when all samples were counted.
+    fn check_tally(&self) -> Result<(), ScrapeError> {
         let most = self.rules.limits.samples;
         if most == 0 || self.tally.limited <= most {
-            return Ok(());
+            if !self.tally.over_buckets {
+                return Ok(());
+            }
+            let limit = format!("native_histogram_bucket_limit of {}", self.rules.histogram_limits.buckets);
+            return Err(ScrapeError::Limit { address: self.address(), limit, hint: " at the coarsest resolution" });
         }
         let limit = format!("sample_limit of {most} ({} samples)", self.tally.limited);
         Err(ScrapeError::Limit { address: self.address(), limit, hint: "" })
@@ -265,7 +265,8 @@ impl InProgress<'_> {
                 writer.borrow_mut().untrack(staged);
             }
         }
-        if error.is_some() {
+        // An empty body is no failure, but what is remembered of series grows no older by it (scrape/scrape.go iterDone).
+        if error.is_some() || self.bytes == 0 {
             self.roll_back(&mut rolled_back);
         }
         let committed = loop {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::histogram::HistogramLimits;
 use super::intake::{Intake, Rules, Tally};
 use super::target::Target;
 use super::text::TextParser;
@@ -63,6 +64,7 @@ fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool)
         limits: ScrapeLimits::default(),
         validation: NameValidation::Utf8,
         metric_relabel: &[],
+        histogram_limits: HistogramLimits::default(),
         external_labels: &external_labels,
         remotes: &[],
         start_ms,

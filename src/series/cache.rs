@@ -58,8 +58,21 @@ pub enum Observed {
     },
     /// Already sent.
     Unchanged,
-    /// Older, or a second value for the same time.
+    /// Older than what an earlier scrape gave.
     OutOfOrder,
+    /// A second value for the same time, or an older one, in one scrape or in two at once: Prometheus finds out only when it commits.
+    Duplicate,
+}
+
+/// When a series was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// In this scrape.
+    Already,
+    /// In the last one that was committed, or in a later one that failed.
+    Lately,
+    /// Longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go` `iterDone`).
+    Not,
 }
 
 #[derive(Debug)]
@@ -100,6 +113,8 @@ pub struct SeriesCache {
     literals: Literals,
     /// Committed scrapes of each target.
     scrapes: Vec<u32>,
+    /// The last of them: its transaction.
+    committed: Vec<u32>,
     open: Vec<Transaction>,
     next_transaction: u32,
     tracker: Tracker,
@@ -121,6 +136,7 @@ impl SeriesCache {
     fn open(&mut self, target: u16, ages: bool) -> Transaction {
         if self.scrapes.len() <= usize::from(target) {
             self.scrapes.resize(usize::from(target) + 1, 0);
+            self.committed.resize(usize::from(target) + 1, 0);
         }
         self.next_transaction += 1;
         let transaction = Transaction { id: self.next_transaction, target, ages };
@@ -242,12 +258,19 @@ impl SeriesCache {
         self.entries[index].recipe_len == 0
     }
 
-    /// Marks a series as seen in this scrape, and says whether it was already.
+    /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    pub fn touch(&mut self, transaction: Transaction, index: usize) -> bool {
+    pub fn touch(&mut self, transaction: Transaction, index: usize) -> Seen {
         let entry = &mut self.entries[index];
         entry.seen = self.scrapes[usize::from(transaction.target)] + 1;
-        std::mem::replace(&mut entry.seen_by, transaction.id) == transaction.id
+        let before = std::mem::replace(&mut entry.seen_by, transaction.id);
+        if before == transaction.id {
+            Seen::Already
+        } else if before > 0 && before >= self.committed[usize::from(transaction.target)] {
+            Seen::Lately
+        } else {
+            Seen::Not
+        }
     }
 
     /// Takes a sample's timestamp, if it is a newer one.
@@ -259,13 +282,13 @@ impl SeriesCache {
         let contended = !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction);
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
-            return Observed::OutOfOrder;
+            return if contended || (mine && timestamp_ms >= entry.before_ms) { Observed::Duplicate } else { Observed::OutOfOrder };
         }
         if timestamp_ms == entry.last_ms && (mine || !entry.resend) {
-            return if mine { Observed::OutOfOrder } else { Observed::Unchanged };
+            return if mine { Observed::Duplicate } else { Observed::Unchanged };
         }
         if mine {
-            let Some(nth) = entry.nth.checked_add(1) else { return Observed::OutOfOrder };
+            let Some(nth) = entry.nth.checked_add(1) else { return Observed::Duplicate };
             entry.nth = nth;
         } else {
             (entry.before_ms, entry.resend_before) = (entry.last_ms, entry.resend);
@@ -321,6 +344,7 @@ impl SeriesCache {
         if !transaction.ages {
             return;
         }
+        self.committed[usize::from(transaction.target)] = transaction.id;
         let scrapes = &mut self.scrapes[usize::from(transaction.target)];
         *scrapes += 1;
         // Other transactions hold no indices, but keep the rare sweep away from them all the same.

@@ -85,7 +85,9 @@ impl Export {
     /// [`AddError`].
     pub fn add(&mut self, batch: &Batch) -> Result<(), AddError> {
         for series in decode(batch)?.timeseries {
-            self.left_out.histograms += series.histograms.len() as u64;
+            let ended = series.histograms.iter().filter(|histogram| histogram.is_stale()).count() as u64;
+            self.left_out.stale += ended;
+            self.left_out.histograms += series.histograms.len() as u64 - ended;
             let stale = series.samples.iter().filter(|sample| sample.value.to_bits() == text::STALE_NAN).count();
             self.left_out.stale += stale as u64;
             if series.samples.len() == stale {

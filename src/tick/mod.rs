@@ -163,7 +163,8 @@ impl Forwarder {
             .collect();
         let writers = config.remote_write.iter().map(|entry| {
             let samples = entry.queue.max_samples_per_send.min(entry.queue.capacity).max(1);
-            RefCell::new(Writer::new(Limits { samples, bytes: config.forwarder.max_request_bytes }))
+            let limits = Limits { samples, bytes: config.forwarder.max_request_bytes };
+            RefCell::new(Writer::new(limits).with_native_histograms(entry.send_native_histograms))
         });
         let writers = writers.collect();
         let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);

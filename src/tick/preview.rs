@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{Forwarder, Noted, Plan};
-use crate::batch::Writer;
 use crate::report::{Ledger, Report, SpoolReport};
 use crate::scrape::{Scraped, Scraper};
 
@@ -25,7 +24,7 @@ pub struct Preview {
 impl Forwarder {
     /// Scrapes the targets of these jobs (none: all) once, as a cold process would.
     pub async fn preview(&self, jobs: Option<&[String]>, longest: Duration) -> Vec<Preview> {
-        let writers: Vec<_> = self.writers.iter().map(|writer| RefCell::new(Writer::new(writer.borrow().limits()))).collect();
+        let writers: Vec<_> = self.writers.iter().map(|writer| RefCell::new(writer.borrow().cold())).collect();
         let fits = |staged: usize| {
             writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum::<usize>() + staged <= self.memory_limit
         };

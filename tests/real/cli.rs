@@ -29,12 +29,12 @@ remote_write:
     sigv4: {region: ap-northeast-1}
 "#;
 
-struct Person {
+pub(crate) struct Person {
     directory: TempDir,
 }
 
 impl Person {
-    fn with(config: &str) -> Self {
+    pub(crate) fn with(config: &str) -> Self {
         let directory = TempDir::new().unwrap();
         std::fs::write(directory.path().join("forwarder.yml"), spooling(config, directory.path())).unwrap();
         Self { directory }
@@ -47,7 +47,7 @@ impl Person {
     }
 
     /// Runs beside the test's own servers.
-    async fn runs(&self, arguments: &[&str]) -> Output {
+    pub(crate) async fn runs(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
     }

@@ -119,7 +119,8 @@ pub(crate) fn exposed(recordings: &[Recording]) -> Samples {
             let mut labels: BTreeMap<_, _> = sample.labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
             labels.entry("site".to_owned()).or_insert_with(|| "attic".to_owned());
             labels.entry("job".to_owned()).or_insert_with(|| "federate".to_owned());
-            samples.entry(labels).or_default().insert(sample.timestamp.unwrap(), value_bits(sample.value));
+            // −0 goes out as 0.
+            samples.entry(labels).or_default().insert(sample.timestamp.unwrap(), value_bits(sample.value + 0.0));
         }
     }
     samples

@@ -4,6 +4,7 @@
 mod cli;
 mod common;
 mod corpus;
+mod estimate;
 mod faults;
 mod function;
 mod homes;

@@ -1,12 +1,13 @@
 //! The home Prometheus: series that come and go, faults of its answers, and an exact memory of what each scrape was shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amp_forwarder::net::{NetError, Peer, Phase, redacted};
 use amp_forwarder::scrape::fetch::{Answer, Body, Home, Request};
+use amp_forwarder::series::text::STALE_NAN;
 use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
@@ -73,6 +74,8 @@ pub(crate) struct Line {
     pub(crate) bits: u64,
     /// Further ahead than Prometheus takes.
     pub(crate) too_far_ahead: bool,
+    /// It has no timestamp of its own: when the series is gone, it gets a stale marker.
+    pub(crate) tracked: bool,
     /// `sample_limit` counts it: a repeated series without a timestamp is dropped before.
     limited: bool,
 }
@@ -99,6 +102,8 @@ struct State {
     series: Vec<Series>,
     shown: Vec<Shown>,
     expositions: u64,
+    /// By target: the series that it ever showed without a timestamp.
+    tracked: Vec<HashSet<Key>>,
 }
 
 /// The model.
@@ -160,7 +165,7 @@ impl HomeModel {
                 }
             }
         }
-        let state = State { rng, series, shown: Vec::new(), expositions: 0 };
+        let state = State { rng, series, shown: Vec::new(), expositions: 0, tracked: Vec::new() };
         Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false }
     }
 
@@ -232,7 +237,9 @@ impl HomeModel {
                     self.world.hit(Event::HomeTooFarAhead);
                 }
                 let limited = honored || !std::mem::replace(&mut again, true);
-                lines.push(Line { key, timestamp_ms: taken, bits: value.to_bits(), too_far_ahead, limited });
+                // gogoproto leaves a zero out, whatever its sign.
+                let bits = if value == 0.0 { 0 } else { value.to_bits() };
+                lines.push(Line { key, timestamp_ms: taken, bits, too_far_ahead, tracked: !honored, limited });
                 texts.push(series.line(value, series.has_timestamp.then_some(timestamp_ms), rotated));
             };
             let at_time = |timestamp_ms: i64| series.value(if honored { timestamp_ms } else { start_ms });
@@ -291,6 +298,12 @@ impl HomeModel {
                 self.world.expose(line.key, line.timestamp_ms, Some(line.bits), exposition);
             }
         }
+        let tracked: HashSet<_> = lines.iter().filter(|line| line.tracked).map(|line| line.key).collect();
+        state.tracked.resize_with(self.targets.len(), HashSet::new);
+        for &key in state.tracked[open.target].iter().filter(|key| !whole || !tracked.contains(key)) {
+            self.world.expose_own(key, open.start_ms, Some(STALE_NAN), exposition);
+        }
+        state.tracked[open.target].extend(tracked);
         for name in OWN {
             let bits = (name == "up").then(|| f64::from(u8::from(whole)).to_bits());
             self.world.expose_own(self.own_key(open.target, name), open.start_ms, bits, exposition);

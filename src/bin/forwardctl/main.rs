@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 
 mod check;
+mod estimate;
+mod histogram;
 mod human;
 mod import;
 mod preview;
@@ -47,6 +49,8 @@ enum Command {
     Spool(spool::Command),
     /// Tell who holds the lease, how far the jobs are, and what is owed
     Status,
+    /// Tell what a month would cost, from a look at the home
+    Estimate(estimate::Arguments),
     /// Turn a prometheus.yml into a forwarder.yml
     Import(import::Arguments),
 }
@@ -115,6 +119,7 @@ async fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, config, json).await,
         Command::Spool(command) => spool::run(&command, config, json).await,
         Command::Status => status::run(config, json).await,
+        Command::Estimate(arguments) => estimate::run(&arguments, config, json).await,
         Command::Import(arguments) => import::run(&arguments, json),
     };
     match ended {

@@ -19,7 +19,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::{End, Failure, load};
+use super::{End, Failure, histogram, load};
 
 /// Bytes read from a file at once.
 const PIECE: usize = 64 * 1024;
@@ -89,20 +89,28 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
 fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Failure> {
     let request = decode(batch).map_err(|error| Failure::Failed(error.to_string()))?;
     for series in request.timeseries {
-        for sample in &series.samples {
+        let samples = series.samples.iter().map(|sample| {
+            let stale = sample.value.to_bits() == text::STALE_NAN;
+            (("value", Value::from(float::json(sample.value))), stale, sample.timestamp)
+        });
+        let histograms =
+            series.histograms.iter().map(|histogram| (("histogram", histogram::json(histogram)), histogram.is_stale(), histogram.timestamp));
+        for ((key, value), stale, timestamp) in samples.chain(histograms) {
             match format {
                 Format::Json => {
                     let labels: Map<String, Value> =
                         series.labels.iter().map(|label| (label.name.clone(), Value::from(label.value.as_str()))).collect();
-                    let mut line = json!({"labels": labels, "value": float::json(sample.value), "timestamp_ms": sample.timestamp});
-                    if sample.value.to_bits() == text::STALE_NAN {
+                    let mut line = json!({"labels": labels, key: value, "timestamp_ms": timestamp});
+                    if stale {
                         line["stale"] = Value::from(true);
                     }
                     writeln!(out, "{line}")?;
                 }
                 Format::Text => {
                     let labels: Vec<_> = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
-                    writeln!(out, "{} {} {}", text::series(&labels), float::json(sample.value), sample.timestamp)?;
+                    // No text format has native histograms: shown as in JSON.
+                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    writeln!(out, "{} {value} {timestamp}", text::series(&labels))?;
                 }
             }
         }

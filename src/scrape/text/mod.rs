@@ -5,69 +5,19 @@
 //! they were parsed before and nothing is left to do. All else goes through the lexer.
 
 mod lexer;
-mod number;
-
-use std::borrow::Cow;
+pub(super) mod number;
 
 pub use number::NORMAL_NAN;
 
 use self::lexer::{Lexer, Token};
-use super::exposition::{Exposed, ExposedLabel, ParseError, Sink, Span, Stop};
-use crate::series::float;
-
-/// The label of the metric name.
-const NAME: &str = "__name__";
-
-/// Bytes of an error message's excerpt.
-const EXCERPT: usize = 80;
-
-/// The last `# TYPE`, as far as it matters: which label holds a float to be normalised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Histogram,
-    Summary,
-    Other,
-}
+use super::entry::{Context, Cut, Entry, Family, Pair};
+use super::exposition::{Exposed, Sink, Stop};
 
 /// A parser for one exposition.
-#[derive(Debug)]
-pub struct TextParser {
-    /// Of the entry at hand, from 1.
-    line: u64,
-    /// Applies to all that follows, whatever its name (`promparse.go` `Labels`).
-    family: Family,
-    ended: bool,
-}
-
-impl Default for TextParser {
-    fn default() -> Self {
-        Self { line: 1, family: Family::Other, ended: false }
-    }
-}
-
-/// Where the parts of a sample stand in the block, counted from the start of its entry.
 #[derive(Debug, Default)]
-struct Entry {
-    name: Option<(usize, usize)>,
-    labels: Vec<Pair>,
-    /// The end of the series' bytes.
-    series: usize,
-    value: f64,
-    timestamp: Option<i64>,
-}
-
-#[derive(Debug)]
-struct Pair {
-    name: (usize, usize),
-    value: (usize, usize),
-}
-
-/// Why an entry gave no sample.
-enum Cut {
-    /// The block ends within the entry.
-    Incomplete,
-    /// Message, and its offset in the entry.
-    Malformed(String, usize),
+pub struct TextParser {
+    context: Context,
+    ended: bool,
 }
 
 impl TextParser {
@@ -84,12 +34,12 @@ impl TextParser {
             }
             let rest = &block[taken..];
             if let Some(length) = known_line(rest, sink)? {
-                self.line += 1;
+                self.context.line += 1;
                 taken += length;
                 continue;
             }
             let Some(length) = self.entry(rest, last, sink)? else { break };
-            self.line += memchr::memchr_iter(b'\n', &rest[..length]).count() as u64;
+            self.context.line += memchr::memchr_iter(b'\n', &rest[..length]).count() as u64;
             taken += length;
         }
         Ok(taken)
@@ -111,7 +61,7 @@ impl TextParser {
                 let mut entry = Entry::default();
                 match sample(&mut lexer, first, &mut entry) {
                     Ok(()) => {
-                        self.give(bytes, &entry, sink)?;
+                        self.context.give(bytes, &entry, sink)?;
                         return Ok(Some(lexer.end()));
                     }
                     Err(cut) => Err(cut),
@@ -122,20 +72,8 @@ impl TextParser {
         match outcome {
             Ok(()) => Ok(Some(lexer.end())),
             Err(Cut::Incomplete) if !last => Ok(None),
-            Err(Cut::Incomplete) => Err(self.error(bytes, bytes.len() - 1, "the exposition ends within an entry").into()),
-            Err(Cut::Malformed(message, offset)) => Err(self.error(bytes, offset, &message).into()),
-        }
-    }
-
-    fn error(&self, bytes: &[u8], offset: usize, message: &str) -> ParseError {
-        let before = &bytes[..offset.min(bytes.len())];
-        let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-        let shown = &bytes[line_start..];
-        let shown = &shown[..memchr::memchr(b'\n', shown).unwrap_or(shown.len()).min(EXCERPT)];
-        ParseError {
-            line: self.line + memchr::memchr_iter(b'\n', before).count() as u64,
-            column: (before.len() - line_start) as u64 + 1,
-            message: format!("{message} in \"{}\"", shown.escape_ascii()),
+            Err(Cut::Incomplete) => Err(self.context.error(bytes, bytes.len() - 1, "the exposition ends within an entry").into()),
+            Err(Cut::Malformed(message, offset)) => Err(self.context.error(bytes, offset, &message).into()),
         }
     }
 
@@ -153,7 +91,7 @@ impl TextParser {
                 return Err(Cut::Malformed("help text is not valid UTF-8".to_owned(), at));
             }
         } else {
-            self.family = match text {
+            self.context.family = match text {
                 b"counter" | b"gauge" | b"untyped" => Family::Other,
                 b"histogram" => Family::Histogram,
                 b"summary" => Family::Summary,
@@ -162,79 +100,6 @@ impl TextParser {
         }
         expect(lexer.next(), Token::Linebreak, "linebreak expected after metadata", lexer)
     }
-
-    fn give<S: Sink>(&self, bytes: &[u8], entry: &Entry, sink: &mut S) -> Result<(), Stop> {
-        let series = &bytes[..entry.series];
-        let exposed = Exposed { series, value: entry.value.into(), timestamp_ms: entry.timestamp };
-        if sink.known(&exposed)? {
-            return Ok(());
-        }
-        let mut labels = Vec::with_capacity(entry.labels.len() + 1);
-        if let Some(span) = entry.name {
-            let value = self.string(bytes, span).inspect_err(|_| sink.unreadable())?;
-            labels.push(label(Cow::Borrowed(NAME), value, 0, span.0));
-        }
-        for pair in &entry.labels {
-            let name = self.string(bytes, pair.name).inspect_err(|_| sink.unreadable())?;
-            let value = self.normalised(&name, self.string(bytes, pair.value)?);
-            labels.push(label(name, value, pair.name.0, pair.value.0));
-        }
-        sink.resolved(&exposed, &labels)?;
-        Ok(())
-    }
-
-    /// A string with its escapes decoded. Names are not checked by Prometheus' lexer, but its scrape loop refuses what is not UTF-8.
-    fn string<'b>(&self, bytes: &'b [u8], (start, end): (usize, usize)) -> Result<Cow<'b, str>, ParseError> {
-        match std::str::from_utf8(&bytes[start..end]) {
-            Ok(text) => Ok(unescape(text)),
-            Err(_) => Err(self.error(bytes, start, "invalid metric name or label names: not valid UTF-8")),
-        }
-    }
-
-    /// `model/textparse/interface.go` `normalizeFloatsInLabelValues`.
-    fn normalised<'b>(&self, name: &str, value: Cow<'b, str>) -> Cow<'b, str> {
-        let applies = matches!((self.family, name), (Family::Summary, "quantile") | (Family::Histogram, "le"));
-        match applies.then(|| number::value(value.as_bytes())).flatten() {
-            Some(number) => {
-                let normal = float::open_metrics(number);
-                if normal == value { value } else { Cow::Owned(normal) }
-            }
-            None => value,
-        }
-    }
-}
-
-/// A label, with its place when its value stands in the text just as it is.
-fn label<'b>(name: Cow<'b, str>, value: Cow<'b, str>, name_at: usize, value_at: usize) -> ExposedLabel<'b> {
-    let as_is = matches!((&name, &value), (Cow::Borrowed(_), Cow::Borrowed(_)));
-    let place = (u32::try_from(name_at), u32::try_from(value_at));
-    let span = match place {
-        (Ok(name), Ok(value)) if as_is => Some(Span { name, value }),
-        _ => None,
-    };
-    ExposedLabel { name, value, span }
-}
-
-/// Decodes `\\`, `\"` and `\n`; keeps unknown escapes as they are (`promparse.go` `lvalReplacer`).
-fn unescape(text: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'\\', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut decoded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        decoded.push_str(&rest[..at]);
-        let (byte, taken) = match rest.as_bytes().get(at + 1) {
-            Some(b'\\') => ('\\', 2),
-            Some(b'"') => ('"', 2),
-            Some(b'n') => ('\n', 2),
-            _ => ('\\', 1),
-        };
-        decoded.push(byte);
-        rest = &rest[at + taken..];
-    }
-    decoded.push_str(rest);
-    Cow::Owned(decoded)
 }
 
 fn unexpected(expected: &str, got: Token, lexer: &Lexer<'_>) -> Result<(), Cut> {

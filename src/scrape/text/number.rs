@@ -4,7 +4,7 @@
 pub const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
 
 /// Parses a value as `model/textparse/promparse.go` `parseFloat` does: Go's `ParseFloat` without hexadecimals and underscores.
-pub(super) fn value(text: &[u8]) -> Option<f64> {
+pub(in crate::scrape) fn value(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let parsed: f64 = text.parse().ok()?;
     if parsed.is_finite() {
@@ -20,12 +20,19 @@ pub(super) fn value(text: &[u8]) -> Option<f64> {
 }
 
 /// Parses a timestamp: digits only, up to the largest `i64`.
-pub(super) fn timestamp(text: &[u8]) -> Option<i64> {
+pub(in crate::scrape) fn timestamp(text: &[u8]) -> Option<i64> {
     let mut parsed: i64 = 0;
     for &digit in text {
         parsed = parsed.checked_mul(10)?.checked_add(i64::from(digit.wrapping_sub(b'0')))?;
     }
     (!text.is_empty() && text.iter().all(u8::is_ascii_digit)).then_some(parsed)
+}
+
+/// Parses a timestamp of OpenMetrics, in seconds, to the millisecond below it (`openmetricsparse.go` `Next`). Milliseconds beyond `i64`
+/// are a time that nobody takes either way.
+pub(in crate::scrape) fn seconds(text: &[u8]) -> Option<i64> {
+    let seconds = value(text)?;
+    seconds.is_finite().then_some((seconds * 1000.0) as i64)
 }
 
 #[cfg(test)]

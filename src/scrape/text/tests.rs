@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::Value;
-use crate::scrape::exposition::Refused;
+use crate::scrape::exposition::{ExposedLabel, ParseError, Place, Refused};
+use crate::series::float;
+use crate::series::labels::NAME;
 
 /// Labels as resolved, value's bits, timestamp.
 type Given = (Vec<(String, String)>, u64, Option<i64>);
@@ -182,8 +184,8 @@ fn what_is_refused_and_where() {
     for (text, line, column, message) in cases {
         let (_, ended) = parsed(text);
         let error = ended.expect_err(&text.escape_ascii().to_string());
-        let place = (error.line, error.column);
-        assert!(place == (*line, *column) && error.message.starts_with(message), "{}: {error}", text.escape_ascii());
+        let place = Place::Text { line: *line, column: *column };
+        assert!(error.place == place && error.message.starts_with(message), "{}: {error}", text.escape_ascii());
     }
     let (given, ended) = parsed(b"foo 1\nbar 2\nbad{ 3\nqux 4");
     assert_eq!((given.len(), ended.is_err()), (2, true));

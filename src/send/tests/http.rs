@@ -20,6 +20,7 @@ use crate::time::{SystemClock, TokioClock};
 
 fn config(url: Url) -> RemoteWrite {
     RemoteWrite {
+        send_native_histograms: false,
         name: None,
         url,
         remote_timeout: Duration::from_secs(30),

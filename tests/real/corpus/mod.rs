@@ -3,6 +3,8 @@
 
 mod cases;
 mod relabel;
+mod rules;
+mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -45,7 +47,7 @@ type Given = BTreeMap<Labels, BTreeMap<Option<i64>, u64>>;
 /// The table, and what is too long for it.
 fn cases(now: i64) -> Vec<Case> {
     let mut cases = Vec::new();
-    for group in GROUPS {
+    for group in GROUPS.iter().chain(rules::GROUPS) {
         for body in group.bodies {
             let page = Page::text(stamped(body, now)).content_type(group.content_type);
             let name = format!("{}: {}", group.name, body.escape_ascii());

@@ -6,7 +6,7 @@
 //! - [`process`]: real Prometheus (three versions) and node exporter, on free ports, killed with their owner.
 //! - [`home`]: a scripted exposition server, and a recorder that sits between the function and a real home.
 //! - [`lambda`]: cargo-lambda's emulator, and a runtime API of our own with exact deadlines.
-//! - [`query`] and [`compare`]: both ends, sample by sample.
+//! - [`query`], [`remote_read`] and [`compare`]: both ends, sample by sample.
 //! - [`demo`]: all of them together, for `make demo`.
 
 pub mod compare;
@@ -18,6 +18,7 @@ pub mod http;
 pub mod lambda;
 pub mod process;
 pub mod query;
+pub mod remote_read;
 pub mod tools;
 
 pub use anyhow::Result;

@@ -1,0 +1,148 @@
+//! What the two text formats have in common: an entry, its labels, and the place of an error.
+
+use std::borrow::Cow;
+
+use super::exposition::{Exposed, ExposedLabel, ParseError, Place, Sink, Span, Stop};
+use super::text::number;
+use crate::series::float;
+use crate::series::labels::NAME;
+
+/// Bytes of an error message's excerpt.
+const EXCERPT: usize = 80;
+
+/// The last `# TYPE`, as far as it matters: which label holds a float to be normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Histogram,
+    Summary,
+    Other,
+}
+
+/// Where the parts of a sample stand in the block, counted from the start of its entry.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) name: Option<(usize, usize)>,
+    pub(super) labels: Vec<Pair>,
+    /// The end of the series' bytes.
+    pub(super) series: usize,
+    pub(super) value: f64,
+    pub(super) timestamp: Option<i64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) name: (usize, usize),
+    pub(super) value: (usize, usize),
+}
+
+/// Why an entry gave no sample.
+pub(super) enum Cut {
+    /// The block ends within the entry.
+    Incomplete,
+    /// Message, and its offset in the entry.
+    Malformed(String, usize),
+}
+
+/// What a parser carries from entry to entry.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// Of the entry at hand, from 1.
+    pub(super) line: u64,
+    /// Applies to all that follows, whatever its name (`promparse.go` `Labels`).
+    pub(super) family: Family,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { line: 1, family: Family::Other }
+    }
+}
+
+impl Context {
+    pub(super) fn error(&self, bytes: &[u8], offset: usize, message: &str) -> ParseError {
+        let before = &bytes[..offset.min(bytes.len())];
+        let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+        let shown = &bytes[line_start..];
+        let shown = &shown[..memchr::memchr(b'\n', shown).unwrap_or(shown.len()).min(EXCERPT)];
+        ParseError {
+            place: Place::Text {
+                line: self.line + memchr::memchr_iter(b'\n', before).count() as u64,
+                column: (before.len() - line_start) as u64 + 1,
+            },
+            message: format!("{message} in \"{}\"", shown.escape_ascii()),
+        }
+    }
+
+    pub(super) fn give<S: Sink>(&self, bytes: &[u8], entry: &Entry, sink: &mut S) -> Result<(), Stop> {
+        let series = &bytes[..entry.series];
+        let exposed = Exposed { series, value: entry.value.into(), timestamp_ms: entry.timestamp };
+        if sink.known(&exposed)? {
+            return Ok(());
+        }
+        let mut labels = Vec::with_capacity(entry.labels.len() + 1);
+        if let Some(span) = entry.name {
+            let value = self.string(bytes, span).inspect_err(|_| sink.unreadable())?;
+            labels.push(label(Cow::Borrowed(NAME), value, 0, span.0));
+        }
+        for pair in &entry.labels {
+            let name = self.string(bytes, pair.name).inspect_err(|_| sink.unreadable())?;
+            let value = self.normalised(&name, self.string(bytes, pair.value)?);
+            labels.push(label(name, value, pair.name.0, pair.value.0));
+        }
+        sink.resolved(&exposed, &labels)?;
+        Ok(())
+    }
+
+    /// A string with its escapes decoded. Names are not checked by Prometheus' lexer, but its scrape loop refuses what is not UTF-8.
+    fn string<'b>(&self, bytes: &'b [u8], (start, end): (usize, usize)) -> Result<Cow<'b, str>, ParseError> {
+        match std::str::from_utf8(&bytes[start..end]) {
+            Ok(text) => Ok(unescape(text)),
+            Err(_) => Err(self.error(bytes, start, "invalid metric name or label names: not valid UTF-8")),
+        }
+    }
+
+    /// `model/textparse/interface.go` `normalizeFloatsInLabelValues`.
+    fn normalised<'b>(&self, name: &str, value: Cow<'b, str>) -> Cow<'b, str> {
+        let applies = matches!((self.family, name), (Family::Summary, "quantile") | (Family::Histogram, "le"));
+        match applies.then(|| number::value(value.as_bytes())).flatten() {
+            Some(number) => {
+                let normal = float::open_metrics(number);
+                if normal == value { value } else { Cow::Owned(normal) }
+            }
+            None => value,
+        }
+    }
+}
+
+/// A label, with its place when its value stands in the text just as it is.
+fn label<'b>(name: Cow<'b, str>, value: Cow<'b, str>, name_at: usize, value_at: usize) -> ExposedLabel<'b> {
+    let as_is = matches!((&name, &value), (Cow::Borrowed(_), Cow::Borrowed(_)));
+    let place = (u32::try_from(name_at), u32::try_from(value_at));
+    let span = match place {
+        (Ok(name), Ok(value)) if as_is => Some(Span { name, value }),
+        _ => None,
+    };
+    ExposedLabel { name, value, span }
+}
+
+/// Decodes `\\`, `\"` and `\n`; keeps unknown escapes as they are (`promparse.go` `lvalReplacer`).
+fn unescape(text: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        decoded.push_str(&rest[..at]);
+        let (byte, taken) = match rest.as_bytes().get(at + 1) {
+            Some(b'\\') => ('\\', 2),
+            Some(b'"') => ('"', 2),
+            Some(b'n') => ('\n', 2),
+            _ => ('\\', 1),
+        };
+        decoded.push(byte);
+        rest = &rest[at + taken..];
+    }
+    decoded.push_str(rest);
+    Cow::Owned(decoded)
+}

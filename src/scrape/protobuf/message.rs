@@ -1,0 +1,236 @@
+//! The messages of the protobuf exposition (prometheus/client_model `io/prometheus/client/metrics.proto`), as far as something is made of them.
+//!
+//! A family is never decoded as a whole, because a family of `/federate` may be the whole answer; and a metric's labels and a plain value,
+//! which is nearly all that there is, are read by hand.
+
+use std::ops::Range;
+
+use prost::Message as _;
+
+use crate::batch::proto::BucketSpan;
+use crate::batch::wire::read_varint;
+
+/// `MetricFamily.name`, `.help`, `.type`, `.metric`, `.unit`.
+pub(super) const NAME: u64 = 1;
+pub(super) const HELP: u64 = 2;
+pub(super) const TYPE: u64 = 3;
+pub(super) const METRIC: u64 = 4;
+pub(super) const UNIT: u64 = 5;
+
+/// `MetricType`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Type {
+    #[default]
+    Counter,
+    Gauge,
+    Summary,
+    Untyped,
+    Histogram,
+    GaugeHistogram,
+}
+
+impl Type {
+    pub(super) fn of(number: u64) -> Option<Self> {
+        Some(match number {
+            0 => Self::Counter,
+            1 => Self::Gauge,
+            2 => Self::Summary,
+            3 => Self::Untyped,
+            4 => Self::Histogram,
+            5 => Self::GaugeHistogram,
+            _ => return None,
+        })
+    }
+}
+
+/// `Counter`, `Gauge` and `Untyped`, exemplars and times of creation aside.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct Single {
+    #[prost(double, tag = "1")]
+    value: f64,
+}
+
+/// `Summary`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Summary {
+    #[prost(uint64, tag = "1")]
+    pub(super) count: u64,
+    #[prost(double, tag = "2")]
+    pub(super) sum: f64,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) quantiles: Vec<Quantile>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Quantile {
+    #[prost(double, tag = "1")]
+    pub(super) quantile: f64,
+    #[prost(double, tag = "2")]
+    pub(super) value: f64,
+}
+
+/// `Histogram`: a classic one, a native one, or both at once.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Histogram {
+    #[prost(uint64, tag = "1")]
+    pub(super) count: u64,
+    #[prost(double, tag = "4")]
+    pub(super) count_float: f64,
+    #[prost(double, tag = "2")]
+    pub(super) sum: f64,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) buckets: Vec<Bucket>,
+    #[prost(sint32, tag = "5")]
+    pub(super) schema: i32,
+    #[prost(double, tag = "6")]
+    pub(super) zero_threshold: f64,
+    #[prost(uint64, tag = "7")]
+    pub(super) zero_count: u64,
+    #[prost(double, tag = "8")]
+    pub(super) zero_count_float: f64,
+    #[prost(message, repeated, tag = "9")]
+    pub(super) negative_spans: Vec<BucketSpan>,
+    #[prost(sint64, repeated, tag = "10")]
+    pub(super) negative_deltas: Vec<i64>,
+    #[prost(double, repeated, tag = "11")]
+    pub(super) negative_counts: Vec<f64>,
+    #[prost(message, repeated, tag = "12")]
+    pub(super) positive_spans: Vec<BucketSpan>,
+    #[prost(sint64, repeated, tag = "13")]
+    pub(super) positive_deltas: Vec<i64>,
+    #[prost(double, repeated, tag = "14")]
+    pub(super) positive_counts: Vec<f64>,
+}
+
+impl Histogram {
+    /// `model/textparse/protobufparse.go` `isNativeHistogram`: without observations and zero bucket, a span of length 0 says so.
+    pub(super) fn is_native(&self) -> bool {
+        !self.positive_spans.is_empty() || !self.negative_spans.is_empty() || self.zero_threshold > 0.0 || self.zero_count > 0
+    }
+
+    /// Observations.
+    pub(super) fn observations(&self) -> f64 {
+        if self.count_float == 0.0 { self.count as f64 } else { self.count_float }
+    }
+}
+
+/// Of a classic histogram.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Bucket {
+    #[prost(uint64, tag = "1")]
+    count: u64,
+    #[prost(double, tag = "4")]
+    count_float: f64,
+    #[prost(double, tag = "2")]
+    pub(super) upper_bound: f64,
+}
+
+impl Bucket {
+    /// Observations up to the bound.
+    pub(super) fn observations(&self) -> f64 {
+        if self.count_float == 0.0 { self.count as f64 } else { self.count_float }
+    }
+}
+
+/// One field of a message: its number and what it holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Field<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    Fixed,
+}
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// They end within it.
+    Cut,
+    Malformed(String),
+}
+
+impl Broken {
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Cut => "a message ends within a field".to_owned(),
+            Self::Malformed(text) => text,
+        }
+    }
+}
+
+impl From<prost::DecodeError> for Broken {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// Reads a varint, of at most ten bytes.
+pub(super) fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, Broken> {
+    read_varint(bytes, at).ok_or_else(|| if bytes.len() - *at == 0 { Broken::Cut } else { Broken::Malformed("a varint is too long".to_owned()) })
+}
+
+/// Reads a field, and moves `at` behind it.
+#[inline]
+pub(super) fn field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u64, Field<'a>), Broken> {
+    let key = varint(bytes, at)?;
+    let (number, wire_type) = (key >> 3, key & 7);
+    if number == 0 || number > u64::from(u32::MAX >> 3) {
+        return Err(Broken::Malformed(format!("illegal field number {number}")));
+    }
+    let length = match wire_type {
+        0 => return Ok((number, Field::Varint(varint(bytes, at)?))),
+        1 => 8,
+        2 => usize::try_from(varint(bytes, at)?).unwrap_or(usize::MAX),
+        5 => 4,
+        // Groups were gone before this format was.
+        other => return Err(Broken::Malformed(format!("field {number} has wire type {other}"))),
+    };
+    let inside = bytes.get(*at..).and_then(|rest| rest.get(..length)).ok_or(Broken::Cut)?;
+    *at += length;
+    Ok((number, if wire_type == 2 { Field::Bytes(inside) } else { Field::Fixed }))
+}
+
+/// A field that must hold bytes.
+pub(super) fn bytes<'a>(name: &str, field: Field<'a>) -> Result<&'a [u8], Broken> {
+    match field {
+        Field::Bytes(bytes) => Ok(bytes),
+        _ => Err(Broken::Malformed(format!("wrong wire type for field {name}"))),
+    }
+}
+
+/// A field that must hold a number.
+pub(super) fn number(name: &str, field: Field<'_>) -> Result<u64, Broken> {
+    match field {
+        Field::Varint(number) => Ok(number),
+        _ => Err(Broken::Malformed(format!("wrong wire type for field {name}"))),
+    }
+}
+
+/// The value of a `Counter`, `Gauge` or `Untyped`.
+#[inline]
+pub(super) fn single(message: &[u8]) -> Result<f64, Broken> {
+    if let Some((0x09, rest)) = message.split_first().map(|(key, rest)| (*key, rest))
+        && let Ok(bits) = rest.try_into()
+    {
+        return Ok(f64::from_le_bytes(bits));
+    }
+    Ok(Single::decode(message)?.value)
+}
+
+/// Where name and value stand in a `LabelPair`.
+pub(super) fn label(pair: &[u8]) -> Result<(Range<usize>, Range<usize>), Broken> {
+    let (mut name, mut value, mut at) = (0..0, 0..0, 0);
+    while at < pair.len() {
+        match field(pair, &mut at)? {
+            (1, field) => {
+                name = at - bytes("Name", field)?.len()..at;
+                // prompb/io/prometheus/client/decoder.go parseLabel: one that is not there at all is found later.
+                if name.is_empty() {
+                    return Err(Broken::Malformed("invalid label name: it is empty".to_owned()));
+                }
+            }
+            (2, field) => value = at - bytes("Value", field)?.len()..at,
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}

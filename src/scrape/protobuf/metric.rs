@@ -1,0 +1,238 @@
+//! One `Metric`: the series that it stands for.
+
+use std::borrow::Cow;
+
+use prost::Message as _;
+
+use super::Histograms;
+use super::message::{self, Broken, Field, Summary, Type, bytes, field, number};
+use crate::batch::Value;
+use crate::batch::proto::{self, Count, ZeroCount};
+use crate::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink, Span};
+use crate::scrape::histogram::compact;
+use crate::series::float;
+use crate::series::labels::NAME;
+
+/// Ends a name in the raw bytes of a series: no UTF-8 holds it.
+const END_OF_NAME: u8 = 0xff;
+
+/// Stands before a bound in the raw bytes of a series: no label pair starts with it.
+const BOUND: u8 = 0xfe;
+
+/// `Histogram.ResetHint` of a gauge.
+const GAUGE: i32 = 3;
+
+/// Why there is no sample, or no further one.
+pub(super) enum Cut {
+    /// More bytes may make it whole.
+    Incomplete,
+    Malformed(String),
+    Refused(Refused),
+}
+
+impl From<Broken> for Cut {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Cut => Self::Incomplete,
+            Broken::Malformed(message) => Self::Malformed(message),
+        }
+    }
+}
+
+impl From<Refused> for Cut {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// A metric as read; its buffers are kept from one to the next.
+#[derive(Debug, Default)]
+pub(super) struct Metric {
+    /// The fields of its label pairs, one behind the other.
+    labels: Vec<u8>,
+    timestamp_ms: i64,
+    counter: f64,
+    gauge: f64,
+    untyped: f64,
+    summary: Summary,
+    pub(super) histogram: message::Histogram,
+    /// What is sent of a native histogram.
+    native: proto::Histogram,
+    /// A series' raw bytes.
+    raw: Vec<u8>,
+}
+
+/// The label by which series of one metric differ.
+#[derive(Clone, Copy)]
+struct Bound {
+    name: &'static str,
+    value: f64,
+}
+
+impl Metric {
+    /// Reads a `Metric`.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+        self.labels.clear();
+        self.timestamp_ms = 0;
+        (self.counter, self.gauge, self.untyped) = (0.0, 0.0, 0.0);
+        self.summary.clear();
+        self.histogram.clear();
+        // All of it is there: what is cut is malformed.
+        self.fields(bytes).map_err(|broken| Cut::Malformed(broken.text()))
+    }
+
+    fn fields(&mut self, message: &[u8]) -> Result<(), Broken> {
+        let mut at = 0;
+        while at < message.len() {
+            let start = at;
+            let (field_number, value) = field(message, &mut at)?;
+            match field_number {
+                1 => {
+                    bytes("Label", value)?;
+                    self.labels.extend_from_slice(&message[start..at]);
+                }
+                2 => self.gauge = message::single(bytes("Gauge", value)?)?,
+                3 => self.counter = message::single(bytes("Counter", value)?)?,
+                4 => self.summary.merge(bytes("Summary", value)?)?,
+                5 => self.untyped = message::single(bytes("Untyped", value)?)?,
+                6 => self.timestamp_ms = number("TimestampMs", value)? as i64,
+                7 => self.histogram.merge(bytes("Histogram", value)?)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows its series to the sink. `native`: whether the family is one of native histograms.
+    pub(super) fn give<S: Sink>(&mut self, name: &str, kind: Type, native: &mut bool, histograms: Histograms, sink: &mut S) -> Result<(), Cut> {
+        match kind {
+            Type::Counter => self.float(name, "", None, self.counter, sink),
+            Type::Gauge => self.float(name, "", None, self.gauge, sink),
+            Type::Untyped => self.float(name, "", None, self.untyped, sink),
+            Type::Summary => self.summary(name, sink),
+            Type::Histogram | Type::GaugeHistogram => {
+                if *native {
+                    self.native(name, kind == Type::GaugeHistogram, sink)?;
+                    if !histograms.always_classic || self.histogram.buckets.is_empty() {
+                        return Ok(());
+                    }
+                }
+                self.classic(name, sink)?;
+                // protobufparse.go Next: who was taken as a classic one says how the next one is taken.
+                *native = histograms.native && self.histogram.is_native();
+                Ok(())
+            }
+        }
+    }
+
+    fn summary<S: Sink>(&mut self, name: &str, sink: &mut S) -> Result<(), Cut> {
+        self.float(name, "_count", None, self.summary.count as f64, sink)?;
+        self.float(name, "_sum", None, self.summary.sum, sink)?;
+        for at in 0..self.summary.quantiles.len() {
+            let message::Quantile { quantile, value } = self.summary.quantiles[at];
+            self.float(name, "", Some(Bound { name: "quantile", value: quantile }), value, sink)?;
+        }
+        Ok(())
+    }
+
+    fn classic<S: Sink>(&mut self, name: &str, sink: &mut S) -> Result<(), Cut> {
+        let observations = self.histogram.observations();
+        self.float(name, "_count", None, observations, sink)?;
+        self.float(name, "_sum", None, self.histogram.sum, sink)?;
+        for at in 0..self.histogram.buckets.len() {
+            let bucket = self.histogram.buckets[at];
+            self.float(name, "_bucket", Some(Bound { name: "le", value: bucket.upper_bound }), bucket.observations(), sink)?;
+            if bucket.upper_bound == f64::INFINITY {
+                return Ok(());
+            }
+        }
+        self.float(name, "_bucket", Some(Bound { name: "le", value: f64::INFINITY }), observations, sink)
+    }
+
+    fn native<S: Sink>(&mut self, name: &str, gauge: bool, sink: &mut S) -> Result<(), Cut> {
+        let from = &mut self.histogram;
+        let is_float = from.count_float > 0.0 || from.zero_count_float > 0.0;
+        let mut native = std::mem::take(&mut self.native);
+        native.sum = from.sum;
+        native.schema = from.schema;
+        native.zero_threshold = from.zero_threshold;
+        native.reset_hint = if gauge { GAUGE } else { 0 };
+        for (spans, exposed) in [(&mut native.positive_spans, &from.positive_spans), (&mut native.negative_spans, &from.negative_spans)] {
+            spans.clone_from(exposed);
+        }
+        for counts in [&mut native.positive_counts, &mut native.negative_counts] {
+            counts.clear();
+        }
+        for deltas in [&mut native.positive_deltas, &mut native.negative_deltas] {
+            deltas.clear();
+        }
+        if is_float {
+            native.count = Some(Count::Float(from.count_float));
+            native.zero_count = Some(ZeroCount::Float(from.zero_count_float));
+            native.positive_counts.clone_from(&from.positive_counts);
+            native.negative_counts.clone_from(&from.negative_counts);
+        } else {
+            native.count = Some(Count::Int(from.count));
+            native.zero_count = Some(ZeroCount::Int(from.zero_count));
+            native.positive_deltas.clone_from(&from.positive_deltas);
+            native.negative_deltas.clone_from(&from.negative_deltas);
+        }
+        compact(&mut native);
+        let given = self.sample(name, "", None, Value::Histogram(&native), sink);
+        self.native = native;
+        given
+    }
+
+    fn float<S: Sink>(&mut self, name: &str, suffix: &str, bound: Option<Bound>, value: f64, sink: &mut S) -> Result<(), Cut> {
+        self.sample(name, suffix, bound, Value::Float(value), sink)
+    }
+
+    #[inline]
+    fn sample<S: Sink>(&mut self, name: &str, suffix: &str, bound: Option<Bound>, value: Value<'_>, sink: &mut S) -> Result<(), Cut> {
+        let Self { raw, labels, timestamp_ms, .. } = self;
+        raw.clear();
+        raw.extend_from_slice(name.as_bytes());
+        raw.extend_from_slice(suffix.as_bytes());
+        raw.push(END_OF_NAME);
+        raw.extend_from_slice(labels);
+        if let Some(bound) = bound {
+            raw.push(BOUND);
+            raw.extend_from_slice(&bound.value.to_bits().to_le_bytes());
+        }
+        // No timestamp and one of zero are one thing to Prometheus (protobufparse.go Series).
+        let timestamp_ms = (*timestamp_ms != 0).then_some(*timestamp_ms);
+        let exposed = Exposed { series: raw, value, timestamp_ms };
+        if sink.known(&exposed)? {
+            return Ok(());
+        }
+        let name_len = name.len() + suffix.len();
+        let resolved = resolve(raw, name_len, labels.len(), bound).map_err(|broken| Cut::Malformed(broken.text()))?;
+        sink.resolved(&exposed, &resolved)?;
+        Ok(())
+    }
+}
+
+/// The labels of a series from its raw bytes.
+fn resolve(raw: &[u8], name_len: usize, labels_len: usize, bound: Option<Bound>) -> Result<Vec<ExposedLabel<'_>>, Broken> {
+    let text = |bytes| str::from_utf8(bytes).map_err(|_| Broken::Malformed("invalid label name or value: not valid UTF-8".to_owned()));
+    let mut labels = Vec::new();
+    let name = text(&raw[..name_len])?;
+    labels.push(ExposedLabel { name: Cow::Borrowed(NAME), value: Cow::Borrowed(name), span: Some(Span { name: 0, value: 0 }) });
+    let end = name_len + 1 + labels_len;
+    let mut at = name_len + 1;
+    while at < end {
+        let (_, value) = field(&raw[..end], &mut at)?;
+        let Field::Bytes(pair) = value else { continue };
+        let (name, value) = message::label(pair)?;
+        let pair_at = at - pair.len();
+        let span = match (u32::try_from(pair_at + name.start), u32::try_from(pair_at + value.start)) {
+            (Ok(name), Ok(value)) => Some(Span { name, value }),
+            _ => None,
+        };
+        labels.push(ExposedLabel { name: Cow::Borrowed(text(&pair[name])?), value: Cow::Borrowed(text(&pair[value])?), span });
+    }
+    if let Some(Bound { name, value }) = bound {
+        labels.push(ExposedLabel { name: Cow::Borrowed(name), value: Cow::Owned(float::open_metrics(value)), span: None });
+    }
+    Ok(labels)
+}
