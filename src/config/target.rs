@@ -86,7 +86,8 @@ impl ScrapeConfig {
 
     /// `scrape/target.go` `PopulateDiscoveredLabels`: a label of the target wins over what the job says.
     fn discovered(&self, address: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let mut labels: BTreeMap<_, _> = own.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut labels: BTreeMap<_, _> =
+            own.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.clone(), value.clone())).collect();
         labels.insert(ADDRESS.to_owned(), address.to_owned());
         let params = self.params.iter().filter_map(|(name, values)| Some((format!("{PARAM}{name}"), values.first()?.clone())));
         let job = [

@@ -314,7 +314,9 @@ fn what_does_not_load_says_where_and_why() {
         (job("params: {'match[]': up}"), &["params.match[]: found a single value, expected a list"]),
         (job("params: {'match[]': [{a: b}]}"), &["params.match[][0]: found a mapping, expected a string", "quote values"]),
         (
-            job("metric_relabel_configs:\n- {action: keep, regex: a**}\n- ~\n- {regx: x}\nrelabel_configs: [{action: hash}, {action: hashmod, target_label: a}]"),
+            job(
+                "metric_relabel_configs:\n- {action: keep, regex: a**}\n- ~\n- {regx: x}\nrelabel_configs: [{action: hash}, {action: hashmod, target_label: a}]",
+            ),
             &[
                 "line 6, scrape_configs[0].metric_relabel_configs[0].regex: error parsing regexp: invalid nested repetition operator: `**`",
                 "line 7, scrape_configs[0].metric_relabel_configs[1]: empty or null metric relabeling rule in scrape config",
@@ -323,9 +325,15 @@ fn what_does_not_load_says_where_and_why() {
                 "scrape_configs[0].relabel_configs[1]: relabel configuration for hashmod requires non-zero modulus",
             ],
         ),
-        (job("relabel_configs: [{regex: }, {action: }, {source_labels: ['']}]"), &["requires 'target_label'", "relabel action cannot be empty", "\"\" is not a valid label name"]),
+        (
+            job("relabel_configs: [{regex: }, {action: }, {source_labels: ['']}]"),
+            &["requires 'target_label'", "relabel action cannot be empty", "\"\" is not a valid label name"],
+        ),
         (job("relabel_configs: [{target_label: __address__, replacement: ''}]"), &["static_configs[0].targets[0]: no address"]),
-        (job("relabel_configs: [{target_label: __scrape_timeout__, replacement: 2m}]"), &["targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")"]),
+        (
+            job("relabel_configs: [{target_label: __scrape_timeout__, replacement: 2m}]"),
+            &["targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")"],
+        ),
         (job("relabel_configs: [{target_label: __scrape_interval__, replacement: 2m}]"), &["give it a job of its own"]),
         (job("kubernetes_sd_configs: []"), &["not supported: targets are not discovered"]),
         (job("basic_auth: {password: hunter2}"), &["basic_auth: not yet supported"]),

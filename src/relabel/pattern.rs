@@ -106,7 +106,9 @@ impl Pattern {
     pub(super) fn each<'t>(&self, text: &'t str) -> Vec<Groups<'_, 't>> {
         match &self.regex {
             None => vec![Groups { text, names: &self.names, captures: None }],
-            Some(regex) => regex.captures_iter(text.as_bytes()).map(|captures| Groups { text, names: &self.names, captures: Some(captures) }).collect(),
+            Some(regex) => {
+                regex.captures_iter(text.as_bytes()).map(|captures| Groups { text, names: &self.names, captures: Some(captures) }).collect()
+            }
         }
     }
 }

@@ -76,7 +76,8 @@ struct Translator<'a> {
 pub(super) fn translate(pattern: &str) -> Result<Translated, SyntaxError> {
     let flags = Flags { fold: false, multi_line: false, dot_newline: false, non_greedy: false };
     let top = Group { start: 0, outer: flags, last: None, repeats: 1, depth: 0 };
-    let mut translator = Translator { whole: pattern, out: String::with_capacity(pattern.len() * 2), names: Vec::new(), flags, groups: Vec::new(), top };
+    let mut translator =
+        Translator { whole: pattern, out: String::with_capacity(pattern.len() * 2), names: Vec::new(), flags, groups: Vec::new(), top };
     translator.run()?;
     Ok(Translated { pattern: translator.out, names: translator.names })
 }

@@ -105,7 +105,8 @@ impl<'a> Labels<'a> {
     /// Name, value and place of the labels of some names, in the order of `model/labels` `Builder.Range`.
     #[must_use]
     pub fn snapshot(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String, Option<u32>)> {
-        let shown = |label: &&Label<'a>| wanted(&label.name) && (label.added || !self.labels.iter().any(|other| other.added && other.name == label.name));
+        let shown =
+            |label: &&Label<'a>| wanted(&label.name) && (label.added || !self.labels.iter().any(|other| other.added && other.name == label.name));
         self.labels.iter().filter(shown).map(|label| (label.name.to_string(), label.value.to_string(), label.value_at)).collect()
     }
 

@@ -9,6 +9,7 @@ mod faults;
 mod function;
 mod homes;
 mod memory;
+mod relabel;
 mod soak;
 mod spool;
 mod spool_cli;

@@ -79,9 +79,6 @@ fn cases(now: i64) -> Vec<Case> {
     add("GZIP", "", plain(Page::text("foo 1\n"), "GZIP"), None);
     let overlong = format!("foo{{a=\"{}\"}} 1\n", "y".repeat(OVERLONG));
     add("an overlong entry", "", Page::text(overlong), Some("memory is bounded: an entry has at most 1 MiB, and AMP takes labels of 2048 bytes"));
-    for (name, job, body) in relabel::cases() {
-        cases.push(Case { name, job, labels: relabel::LABELS.to_owned(), page: Page::text(body), differs: None });
-    }
     cases
 }
 
@@ -233,6 +230,21 @@ async fn what_prometheus_stores_is_what_is_sent() {
     let now = now_ms();
     let cases = cases(now);
     assert!(cases.len() > 300, "{}", cases.len());
+    let agreeing = all_agree(cases, now).await;
+    assert!(agreeing > 600, "{agreeing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relabelling_is_what_prometheus_makes_of_it() {
+    let case = |(name, job, body)| Case { name, job, labels: relabel::LABELS.to_owned(), page: Page::text(body), differs: None };
+    let cases: Vec<_> = relabel::cases().into_iter().map(case).collect();
+    let count = cases.len();
+    assert!(count > 200, "{count}");
+    assert_eq!(all_agree(cases, now_ms()).await, count);
+}
+
+/// How many results agree, of all ways to them; they all do, but for those that are meant to differ.
+async fn all_agree(cases: Vec<Case>, now: i64) -> usize {
     let mut homes = Vec::new();
     for case in &cases {
         homes.push(ScriptedHome::start(case.page.clone()).await.unwrap());
@@ -247,7 +259,7 @@ async fn what_prometheus_stores_is_what_is_sent() {
         let (cases, all_jobs, directory) = (cases.clone(), all_jobs.clone(), directory.path().to_owned());
         move || {
             let (live, fine) = preview(&own_config(&directory, &all_jobs), &[]);
-            assert!(!fine, "some expositions are malformed");
+            assert!(!fine, "some scrapes fail");
             let files: Vec<_> = cases.iter().zip(jobs).enumerate().map(|(at, (case, job))| from_a_file(&directory, &job, &id(at), case)).collect();
             (by_case(&live), files)
         }
@@ -272,7 +284,7 @@ async fn what_prometheus_stores_is_what_is_sent() {
         }
     }
     assert!(wrong.is_empty(), "{agreeing} agree, these do not:\n{wrong}");
-    assert!(agreeing > 600, "{agreeing}");
+    agreeing
 }
 
 /// A case without a target; none when it is about the way to the target.
