@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::emit::emit;
-use super::keys::{FORWARDER, GLOBAL, METRICS, QUEUE, RELABEL, REMOTE, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, Table};
+use super::keys::{FORWARDER, GLOBAL, METADATA, METRICS, QUEUE, RELABEL, REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, Table};
 use super::load::load_document;
 use super::problem::{ConfigErrors, Problem, shown};
 use super::yaml::{Document, Entry, Node, Value, parse};
@@ -87,6 +87,8 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
         (name, "queue_config") if name == REMOTE.name => (&QUEUE, false),
         (name, "sigv4") if name == REMOTE.name => (&SIGV4, false),
         (name, "metrics") if name == FORWARDER.name => (&METRICS, false),
+        (name, "metadata") if name == FORWARDER.name => (&METADATA, false),
+        (name, "metadata_config") if name == REMOTE.name => (&REMOTE_METADATA, false),
         _ => return None,
     })
 }

@@ -153,10 +153,19 @@ pub(super) const RELABEL: Table = Table {
 
 pub(super) const REMOTE: Table = Table {
     name: "a remote_write entry",
-    supported: &["name", "url", "remote_timeout", "headers", "write_relabel_configs", "send_native_histograms", "queue_config", "sigv4"],
+    supported: &[
+        "name",
+        "url",
+        "remote_timeout",
+        "headers",
+        "write_relabel_configs",
+        "send_native_histograms",
+        "queue_config",
+        "metadata_config",
+        "sigv4",
+    ],
     unsupported: &[
         switch("send_exemplars", "/federate has no exemplars, and AMP takes none"),
-        later("metadata_config", "no metadata is sent: /federate has none", REMOVE),
         never("protobuf_message", "AMP takes remote write 1.0, the default", REMOVE),
         later("basic_auth", SIGV4_ONLY, USE_SIGV4),
         later("authorization", SIGV4_ONLY, USE_SIGV4),
@@ -202,7 +211,7 @@ pub(super) const SIGV4: Table = Table {
 
 pub(super) const FORWARDER: Table = Table {
     name: "forwarder",
-    supported: &["deadline_margin", "memory_limit", "max_request_bytes", "spool", "metrics"],
+    supported: &["deadline_margin", "memory_limit", "max_request_bytes", "spool", "metadata", "metrics"],
     unsupported: &[later("backfill", "gaps are not filled", REMOVE)],
 };
 
@@ -214,9 +223,15 @@ pub(super) const SPOOL: Table = Table {
 
 pub(super) const KEPT: Table = Table { name: "rejected or expired of forwarder.spool", supported: &["max_objects", "max_bytes"], unsupported: &[] };
 
+pub(super) const REMOTE_METADATA: Table =
+    Table { name: "metadata_config", supported: &["send", "send_interval", "max_samples_per_send"], unsupported: &[] };
+
+pub(super) const METADATA: Table = Table { name: "forwarder.metadata", supported: &["enabled", "interval", "path"], unsupported: &[] };
+
 pub(super) const METRICS: Table = Table { name: "forwarder.metrics", supported: &["enabled", "namespace"], unsupported: &[] };
 
-const ALL: [&Table; 12] = [&ROOT, &GLOBAL, &SCRAPE, &STATIC, &RELABEL, &REMOTE, &QUEUE, &SIGV4, &FORWARDER, &SPOOL, &KEPT, &METRICS];
+const ALL: [&Table; 14] =
+    [&ROOT, &GLOBAL, &SCRAPE, &STATIC, &RELABEL, &REMOTE, &QUEUE, &SIGV4, &FORWARDER, &SPOOL, &KEPT, &METRICS, &REMOTE_METADATA, &METADATA];
 
 impl Table {
     /// The row of a key that Prometheus has and we do not take.

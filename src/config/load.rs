@@ -7,6 +7,7 @@ use super::expand::Env;
 use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
 use super::limits::{ScrapeLimits, read_limits};
 use super::lint::lint;
+use super::metadata::read_metadata;
 use super::naming::{GlobalNaming, read_global_naming, read_naming};
 use super::problem::{ConfigErrors, Problem, shown};
 use super::protocols::{self, Formats};
@@ -274,6 +275,7 @@ fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {
         let section = reader.section(&entry.value, "forwarder.spool".into(), &SPOOL);
         forwarder.spool = read_spool(reader, &section);
     }
+    forwarder.metadata = read_metadata(reader, &section);
     if let Some(entry) = reader.entry(&section, "metrics") {
         let section = reader.section(&entry.value, "forwarder.metrics".into(), &METRICS);
         forwarder.metrics = read_metrics(reader, &section);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Naming, ScrapeLimits, ScrapeProtocol, Spool};
+use super::{Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, Spool};
 use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
@@ -139,6 +139,8 @@ pub struct RemoteWrite {
     pub write_relabel_configs: Vec<Rule>,
     /// Prometheus' `queue_config`.
     pub queue: QueueConfig,
+    /// Prometheus' `metadata_config`.
+    pub metadata: MetadataConfig,
     /// Sign with AWS Signature Version 4.
     pub sigv4: Option<SigV4>,
     /// Default false, as in Prometheus: native histograms are dropped.
@@ -221,6 +223,8 @@ pub struct Forwarder {
     pub max_request_bytes: usize,
     /// Where what cannot be sent in time waits.
     pub spool: Spool,
+    /// Types and help texts.
+    pub metadata: Metadata,
     /// EMF metrics in Lambda.
     pub metrics: Metrics,
 }
@@ -232,6 +236,7 @@ impl Default for Forwarder {
             memory_limit: None,
             max_request_bytes: 1_000_000,
             spool: Spool::default(),
+            metadata: Metadata::default(),
             metrics: Metrics::default(),
         }
     }

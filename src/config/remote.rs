@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::keys::{QUEUE, REMOTE, SIGV4};
+use super::metadata::read_metadata_config;
 use super::problem::shown;
 use super::reader::{Reader, Section, Text};
 use super::relabel::read_rules;
@@ -92,7 +93,8 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
     let queue = read_queue(reader, queue_node, section.path_of("queue_config"), sigv4.is_some());
     let name = reader.string(&section, "name", Text::Plain).filter(|name| !name.is_empty());
     let send_native_histograms = reader.boolean(&section, "send_native_histograms").unwrap_or(false);
-    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, sigv4, send_native_histograms })
+    let metadata = read_metadata_config(reader, &section);
+    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, metadata, sigv4, send_native_histograms })
 }
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {

@@ -204,6 +204,7 @@ remote_write:
     max_backoff: 2s
     retry_on_http_429: false
     sample_age_limit: 0s
+  metadata_config: {send: false, send_interval: 5m, max_samples_per_send: 7}
   sigv4:
     region: eu-west-1
     access_key: AKIA
@@ -225,6 +226,7 @@ forwarder:
     segment_bytes: 1MiB
     rejected: {max_objects: 5, max_bytes: 0}
     expired: {max_objects: 0}
+  metadata: {enabled: true, interval: 10m, path: /prom/api/v1/metadata}
   metrics: {enabled: false, namespace: Home/Metrics}
 "#;
     let config = config(text);
@@ -248,6 +250,9 @@ forwarder:
     assert_eq!(inherits.naming, Naming { validation: NameValidation::Utf8, escaping: NameEscaping::Dots });
     let remote = &config.remote_write[0];
     assert_eq!((remote.id().as_str(), remote.headers["X-Team"].as_str()), ("amp", "home"));
+    assert_eq!(remote.metadata, MetadataConfig { send: false, send_interval: Duration::from_secs(300), max_samples_per_send: 7 });
+    let metadata = Metadata { enabled: true, interval: Duration::from_secs(600), path: Some("/prom/api/v1/metadata".to_owned()) };
+    assert_eq!(config.forwarder.metadata, metadata);
     assert_eq!(
         remote.queue,
         QueueConfig {
@@ -307,6 +312,9 @@ fn what_does_not_load_says_where_and_why() {
         (job("scrape_interval: 10s\nscrape_interval: 20s"), &["scrape_configs[0].scrape_interval: found the key \"scrape_interval\" again"]),
         (job("honor_labels: \"true\""), &["quoted string \"true\"", "remove the quotes"]),
         (job("honor_labels: 1"), &["found \"1\", expected true or false"]),
+        (with("forwarder: {metadata: {interval: 0s}}"), &["expected a duration above 0"]),
+        (with("forwarder: {metadata: {path: 'api?x'}}"), &["expected a path such as /api/v1/metadata"]),
+        (remote("metadata_config: {max_samples_per_send: 0}"), &["expected a number from 1"]),
         (job("sample_limit: -1"), &["found \"-1\", expected a whole number from 0"]),
         (job("sample_limit: '5'"), &["quoted string \"5\"", "remove the quotes"]),
         (job("body_size_limit: 1kB"), &["found \"1kB\", expected a size"]),
@@ -423,6 +431,7 @@ fn slips_are_warned_of() {
         ),
         (federate("honor_labels: true\nparams: {'match[]': [\"{a='x', job!='a|b'}\"]}"), "found job!=\"a|b\""),
         (federate("honor_labels: true"), "found no match[]"),
+        (amp("sigv4: {region: eu-west-1}").replace("job_name: a", "job_name: a, metric_name_validation_scheme: utf8"), "UTF-8 names are taken"),
         (federate("honor_labels: true\nparams: {match: [up]}"), "write 'match[]' in place of \"match\""),
         (federate("params: {'match[]': [up]}"), "honor_labels is false on /federate"),
         (federate(&format!("{good}\nhonor_timestamps: false")), "honor_timestamps is false on /federate"),

@@ -131,3 +131,24 @@ impl Body for HttpBody {
         Box::pin(async move { self.response.chunk().await.map_err(|error| NetError::from_reqwest(&error, Peer::Home, self.response.url())) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FEDERATE_PROTOCOLS;
+
+    #[test]
+    fn what_prometheus_asks_for() {
+        use NameEscaping::AllowUtf8;
+        use ScrapeProtocol::{OpenMetricsText0_0_1, OpenMetricsText1_0_0, PrometheusProto, PrometheusText0_0_4, PrometheusText1_0_0};
+        // As captured from Prometheus 3.5.
+        let default = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
+                       text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        assert_eq!(accept(&[OpenMetricsText1_0_0, OpenMetricsText0_0_1, PrometheusText1_0_0, PrometheusText0_0_4], AllowUtf8, false), default);
+        let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        assert_eq!(accept(&[PrometheusProto], AllowUtf8, false), format!("{protobuf};q=0.6,*/*;q=0.5"));
+        let federation = accept(&FEDERATE_PROTOCOLS, AllowUtf8, true);
+        let text = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3";
+        assert_eq!(federation, format!("{protobuf};escaping=allow-utf-8;q=0.6,{text}"));
+    }
+}

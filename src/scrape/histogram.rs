@@ -206,14 +206,10 @@ pub fn validate(histogram: &Histogram) -> Result<(), String> {
     let Histogram { positive_spans, positive_deltas, positive_counts, negative_spans, negative_deltas, negative_counts, .. } = histogram;
     if histogram.schema == CUSTOM_BUCKETS {
         check_custom(histogram)?;
-    } else if is_exponential(histogram.schema) {
+    } else {
+        // 3.5 takes any other schema for an exponential one, known or not.
         check_spans(positive_spans, positive_deltas.len() + positive_counts.len()).map_err(|cause| format!("positive side: {cause}"))?;
         check_spans(negative_spans, negative_deltas.len() + negative_counts.len()).map_err(|cause| format!("negative side: {cause}"))?;
-    } else {
-        return Err(format!(
-            "histogram data schema number {}: must be between {SCHEMA_MIN} and {SCHEMA_MAX} for exponential buckets, or {CUSTOM_BUCKETS} for custom buckets",
-            histogram.schema
-        ));
     }
     let negative = check_counts(negative_deltas, negative_counts).map_err(|cause| format!("negative side: {cause}"))?;
     let positive = check_counts(positive_deltas, positive_counts).map_err(|cause| format!("positive side: {cause}"))?;
@@ -282,4 +278,67 @@ fn check_counts(deltas: &[i64], counts: &[f64]) -> Result<u64, String> {
 
 fn negative(at: usize, count: impl std::fmt::Display) -> String {
     format!("bucket number {} has observation count of {count}: histogram has a bucket whose observation count is negative", at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spans(spans: &[(i32, u32)]) -> Vec<BucketSpan> {
+        spans.iter().map(|&(offset, length)| BucketSpan { offset, length }).collect()
+    }
+
+    fn integers(schema: i32, positive_spans: &[(i32, u32)], positive_deltas: &[i64]) -> Histogram {
+        let count = Deltas::new(positive_deltas).sum::<i64>() as u64;
+        Histogram {
+            count: Some(Count::Int(count)),
+            zero_count: Some(ZeroCount::Int(0)),
+            schema,
+            positive_spans: spans(positive_spans),
+            positive_deltas: positive_deltas.to_vec(),
+            ..Histogram::default()
+        }
+    }
+
+    #[test]
+    fn compact_ones_stay_and_others_become_compact() {
+        type Side = (&'static [(i32, u32)], &'static [i64]);
+        let cases: &[(Side, Side)] = &[
+            ((&[(-2, 2), (3, 1)], &[1, 1, 1]), (&[(-2, 2), (3, 1)], &[1, 1, 1])),
+            ((&[(0, 0)], &[]), (&[], &[])),
+            ((&[(1, 1), (0, 1)], &[1, 1]), (&[(1, 2)], &[1, 1])),
+            ((&[(1, 3)], &[0, 2, -2]), (&[(2, 1)], &[2])),
+            ((&[(1, 3)], &[2, -2, 3]), (&[(1, 1), (1, 1)], &[2, 1])),
+            ((&[(1, 1), (2, 0), (3, 1)], &[1, 1]), (&[(1, 1), (5, 1)], &[1, 1])),
+            // Left for the check to refuse.
+            ((&[(1, 2)], &[1]), (&[(1, 2)], &[1])),
+            ((&[(1, 1), (-1, 1)], &[1, 0]), (&[(1, 1), (-1, 1)], &[1, 0])),
+        ];
+        for ((before_spans, before), (after_spans, after)) in cases {
+            let mut histogram = integers(0, before_spans, before);
+            compact(&mut histogram);
+            assert_eq!((histogram.positive_spans, histogram.positive_deltas), (spans(after_spans), after.to_vec()), "{before_spans:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_joined_until_they_are_few() {
+        // Of schema 1 to 0: -3 and -2 go to -1, 0 goes to 0, 1 and 2 to 1, 7 to 4.
+        let histogram = integers(1, &[(-3, 2), (1, 3), (4, 1)], &[1, 1, 1, 1, 1, 1]);
+        let limits = |buckets| HistogramLimits { buckets, max_schema: None };
+        assert_eq!(limits(6).apply(&histogram), Ok(None));
+        let coarser = limits(5).apply(&histogram).unwrap().unwrap();
+        assert_eq!((coarser.schema, coarser.positive_spans, coarser.positive_deltas), (0, spans(&[(-1, 3), (2, 1)]), vec![3, 0, 6, -3]));
+        assert_eq!(limits(1).apply(&histogram), Err(TooManyBuckets));
+        assert_eq!(limits(2).apply(&Histogram { schema: CUSTOM_BUCKETS, ..histogram }), Err(TooManyBuckets));
+    }
+
+    #[test]
+    fn factors_stand_for_schemas() {
+        for (factor, schema) in
+            [(0.0, None), (1.0, None), (1.002, None), (1.01, Some(6)), (1.1, Some(2)), (2.0, Some(0)), (4.0, Some(-1)), (1e9, Some(-4))]
+        {
+            assert_eq!(HistogramLimits::new(0, factor).max_schema, schema, "{factor}");
+        }
+    }
 }

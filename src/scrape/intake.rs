@@ -105,11 +105,15 @@ impl<'a> Intake<'a> {
             self.tally.over_buckets = true;
             return None;
         }
+        let timestamp_ms = explicit.unwrap_or(self.rules.start_ms);
+        // Only floats are limited, in number and in time: limitAppender and timeLimitAppender (scrape/target.go) have no AppendHistogram.
+        if matches!(sample.value, Value::Histogram(_)) {
+            return Some(timestamp_ms);
+        }
         self.tally.limited += 1;
         if self.rules.limits.samples > 0 && self.tally.limited > self.rules.limits.samples {
             return None;
         }
-        let timestamp_ms = explicit.unwrap_or(self.rules.start_ms);
         (timestamp_ms <= self.rules.start_ms.saturating_add(MAX_AHEAD_MS)).then_some(timestamp_ms)
     }
 

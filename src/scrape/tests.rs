@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::histogram::HistogramLimits;
 use super::intake::{Intake, Rules, Tally};
+use super::protobuf::ProtobufParser;
 use super::target::Target;
 use super::text::TextParser;
 use crate::batch::stage::Limits;
@@ -232,4 +233,92 @@ fn forgotten_timestamps_are_sent_again() {
     assert_eq!(scrape(&writer, &lines, 20, true).0.unchanged, 1);
     writer.borrow_mut().forget_timestamps();
     assert_eq!(scrape(&writer, &lines, 30, true).0.fresh, 1);
+}
+
+/// A series of a protobuf exposition: which one, the order of its labels, and what it is worth.
+#[derive(Debug, Clone)]
+struct Exposed {
+    series: u8,
+    swapped: bool,
+    /// Untyped, a native histogram of integers, one of floats, a classic one.
+    kind: u8,
+    value: u8,
+}
+
+impl Exposed {
+    fn family(&self) -> Vec<u8> {
+        let Self { series, swapped, kind, value } = self;
+        let field = |tag: u8, bytes: &[u8]| [&[tag << 3 | 2, u8::try_from(bytes.len()).unwrap()][..], bytes].concat();
+        let pair = |name: &str, value: String| field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat());
+        let mut labels = [pair("n", series.to_string()), pair("cluster", (series % 2).to_string())];
+        if *swapped {
+            labels.reverse();
+        }
+        let double = |tag: u8, value: u8| [&[tag << 3 | 1][..], &f64::from(value).to_le_bytes()].concat();
+        let span = |tag: u8| field(tag, &[0x08, 0x04, 0x10, 0x01]);
+        let worth = match kind {
+            0 => field(5, &double(1, *value)),
+            // An empty bucket of floats would not be one of floats.
+            1 => field(7, &[&[0x08, *value % 64][..], &double(2, 1), &span(12), &[13 << 3, *value % 64 * 2]].concat()),
+            2 => field(7, &[double(4, *value | 1), span(9), double(11, *value | 1)].concat()),
+            _ => field(7, &[&[0x08, *value % 64][..], &field(3, &double(2, 1))].concat()),
+        };
+        let metric = field(4, &[labels.concat(), worth].concat());
+        let name = format!("m{kind}");
+        let family = [&field(1, name.as_bytes())[..], &[0x18, if *kind == 0 { 3 } else { 4 }], &metric].concat();
+        [&[u8::try_from(family.len()).unwrap()][..], &family].concat()
+    }
+}
+
+fn scrape_protobuf(writer: &RefCell<Writer>, exposed: &[Exposed], start_ms: i64) -> (Counts, Vec<Vec<Batch>>) {
+    let (target, external_labels) = (target(), BTreeMap::from([("site".to_owned(), "home".to_owned())]));
+    let rules = Rules {
+        target: &target,
+        honor_labels: false,
+        honor_timestamps: true,
+        track_timestamps_staleness: false,
+        limits: ScrapeLimits::default(),
+        validation: NameValidation::Utf8,
+        histogram_limits: HistogramLimits::default(),
+        metric_relabel: &[],
+        external_labels: &external_labels,
+        remotes: &[],
+        start_ms,
+    };
+    let mut staged = vec![writer.borrow_mut().begin(0)];
+    let mut tally = Tally::default();
+    let body: Vec<u8> = exposed.iter().flat_map(Exposed::family).collect();
+    let mut intake = Intake::new(rules, std::slice::from_ref(writer), &mut staged, &mut tally);
+    ProtobufParser::default().parse(&body, true, &mut intake).unwrap();
+    drop(intake);
+    let staged = staged.remove(0);
+    (staged.counts, writer.borrow_mut().commit(staged).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn protobuf_is_encoded_to_the_same_bytes_cold_and_warm(
+        scrapes in vec(vec((0..6_u8, any::<bool>(), 0..4_u8, any::<u8>()), 0..10), 1..8),
+        sends in any::<bool>(),
+    ) {
+        let new = || RefCell::new(Writer::new(LIMITS).with_native_histograms(sends));
+        let warm = new();
+        for (at, scrape) in (1..).zip(scrapes) {
+            let exposed: Vec<_> = scrape.into_iter().map(|(series, swapped, kind, value)| Exposed { series, swapped, kind, value }).collect();
+            let (counts, batches) = scrape_protobuf(&warm, &exposed, at * 10);
+            let (cold_counts, cold_batches) = scrape_protobuf(&new(), &exposed, at * 10);
+            prop_assert_eq!(&batches, &cold_batches);
+            prop_assert_eq!((counts.fresh, counts.filtered), (cold_counts.fresh, cold_counts.filtered));
+            let mut histograms = 0;
+            for series in batches.iter().flatten().flat_map(|batch| decode(batch).unwrap().timeseries) {
+                prop_assert_eq!(series.samples.len() + series.histograms.len(), 1);
+                histograms += series.histograms.len();
+            }
+            prop_assert_eq!(batches.iter().flatten().map(|batch| u64::from(batch.samples)).sum::<u64>(), counts.fresh);
+            let natives: BTreeSet<_> = exposed.iter().filter(|exposed| matches!(exposed.kind, 1 | 2)).map(|exposed| (exposed.kind, exposed.series)).collect();
+            prop_assert_eq!(histograms, if sends { natives.len() } else { 0 });
+        }
+    }
 }

@@ -330,7 +330,8 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::batch::proto::{self, TimeSeries, WriteRequest};
+    use crate::batch::Kind;
+    use crate::batch::proto::{self, Histogram, TimeSeries, WriteRequest};
 
     fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
         let labels = labels.iter().map(|(name, value)| proto::Label { name: (*name).to_owned(), value: (*value).to_owned() }).collect();
@@ -362,11 +363,12 @@ mod tests {
         let second = batch(vec![
             series(&[("__name__", "m"), ("a", "2")], &[(1_500, 1e21), (2_000, 2.0), (2_500, f64::from_bits(text::STALE_NAN))]),
             series(&[("__name__", "a.b")], &[(1_700_000_000_123, f64::NAN)]),
+            TimeSeries { histograms: vec![Histogram::default(), Histogram::stale(Kind::FloatHistogram)], ..series(&[("__name__", "h")], &[]) },
         ]);
         let expected = "# TYPE \"a.b\" unknown\n{\"a.b\"} NaN 1700000000.123\n\
                         # TYPE m unknown\nm -2.5 2\nm{a=\"2\"} 1e+21 1.500\nm{a=\"2\"} 2 2\n\
                         # TYPE m_total unknown\nm_total +Inf 2\n# EOF\n";
-        let left_out = LeftOut { stale: 1, histograms: 0, repeated: 1 };
+        let left_out = LeftOut { stale: 2, histograms: 1, repeated: 1 };
         // Much memory, and a run for each batch.
         for memory in [usize::MAX, 0] {
             let told = exported(&[first.clone(), second.clone()], memory);

@@ -73,6 +73,9 @@ pub struct RemoteState {
     /// How far the oldest segment is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadState>,
+    /// When it last got metadata: a process that starts must not send it each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_ms: Option<i64>,
 }
 
 /// A backlog in short.
@@ -178,7 +181,7 @@ mod tests {
             epoch: 7,
             lease: Some(Lease { nonce: "ab".to_owned(), epoch: 7, until_ms: 120_000 }),
             jobs: BTreeMap::from([("home".to_owned(), job)]),
-            remotes: BTreeMap::from([(RemoteDir::new("amp"), RemoteState { backlog, head: Some(head) })]),
+            remotes: BTreeMap::from([(RemoteDir::new("amp"), RemoteState { backlog, head: Some(head), metadata_ms: Some(3) })]),
             ..State::default()
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct Lane {
     pub(super) drain_rate: Cell<f64>,
     /// When that became less the last time.
     pub(super) slowed: Cell<Option<Instant>>,
+    /// When it last got metadata.
+    pub(super) metadata_ms: Cell<Option<i64>>,
 }
 
 /// What a lane works with in one tick.
@@ -98,6 +100,7 @@ impl Lane {
             write_time: Cell::new(FIRST_WRITE_TIME),
             drain_rate: Cell::new(f64::INFINITY),
             slowed: Cell::new(None),
+            metadata_ms: Cell::new(None),
         }
     }
 

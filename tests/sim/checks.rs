@@ -179,7 +179,7 @@ impl Checks {
             if let Some(last) = before.last.take().filter(|_| shown.whole && !self.tight_memory) {
                 markers.sure.extend(last.difference(&now).map(|&key| (key, shown.start_ms)));
             }
-            before.ever.extend(&now);
+            before.ever.extend(&shown.tracked);
             before.last = shown.whole.then_some(now);
         }
         markers
@@ -223,8 +223,9 @@ impl Checks {
         }
         let sure = markers.sure.len() as u64;
         let marked = (ledger.scraped - ledger.rolled_back).checked_sub(lines(true) + own);
-        // A clock that was set back makes markers of everything, all out of order.
-        if marked.is_none_or(|marked| marked < sure || (marked > markers.most && !self.clock_moved)) {
+        // What comes out of order is not tracked, so that it gets a marker that is out of order as well: a clock that was set back, another target.
+        let ordered = !self.clock_moved && !self.shared;
+        if marked.is_none_or(|marked| marked < sure || (marked > markers.most && ordered)) {
             let most = markers.most;
             world.found("scraped", format!("{} were shown, {own} are our own, {sure} to {most} stale markers: {ledger:?}", lines(true)));
         }

@@ -91,6 +91,8 @@ pub(crate) struct Shown {
     pub(crate) lines: Vec<Line>,
     /// Whether `lines` is exactly that; of a failed gzip body nobody knows.
     pub(crate) exact: bool,
+    /// Series without timestamps of their own, those that may not have been read included.
+    pub(crate) tracked: HashSet<Key>,
     /// The whole exposition was given, and nothing is wrong with it.
     pub(crate) whole: bool,
     /// None of the home's faults or limits was met: it must succeed.
@@ -303,7 +305,9 @@ impl HomeModel {
         for &key in state.tracked[open.target].iter().filter(|key| !whole || !tracked.contains(key)) {
             self.world.expose_own(key, open.start_ms, Some(STALE_NAN), exposition);
         }
-        state.tracked[open.target].extend(tracked);
+        // Of a scrape that failed the forwarder may have read more than is known.
+        let shown = open.lines.iter().filter(|line| line.tracked).map(|line| line.key).collect::<HashSet<_>>();
+        state.tracked[open.target].extend(&shown);
         for name in OWN {
             let bits = (name == "up").then(|| f64::from(u8::from(whole)).to_bits());
             self.world.expose_own(self.own_key(open.target, name), open.start_ms, bits, exposition);
@@ -318,6 +322,7 @@ impl HomeModel {
             ended_ms: SimClock(Arc::clone(&self.world)).now_ms(),
             lines,
             exact: open.exact || whole,
+            tracked: shown,
             whole,
             faultless: open.faultless && !over_limit && !open.over_body_limit,
         });

@@ -188,6 +188,10 @@ impl<'a> Lexer<'a> {
         if b" # {".starts_with(rest) {
             return Token::Incomplete;
         }
+        // Upstream's lexer has come too far to call it a timestamp.
+        if rest.starts_with(b" # ") {
+            return Token::Invalid;
+        }
         self.word(Token::Timestamp, State::Timestamp)
     }
 

@@ -61,9 +61,9 @@ impl OpenMetricsParser {
             Token::BraceOpen | Token::MetricName => {
                 let mut entry = Entry::default();
                 match sample(&mut lexer, first, &mut entry) {
-                    Ok(()) => {
+                    Ok(behind) => {
                         self.context.give(bytes, &entry, sink)?;
-                        return Ok(Some(lexer.end()));
+                        behind
                     }
                     Err(cut) => Err(cut),
                 }
@@ -93,9 +93,9 @@ impl OpenMetricsParser {
             }
             Token::Type => {
                 self.context.family = match text {
-                    b"histogram" | b"gaugehistogram" => Family::Histogram,
+                    b"histogram" => Family::Histogram,
                     b"summary" => Family::Summary,
-                    b"counter" | b"gauge" | b"info" | b"stateset" | b"unknown" => Family::Other,
+                    b"counter" | b"gauge" | b"gaugehistogram" | b"info" | b"stateset" | b"unknown" => Family::Other,
                     _ => return Err(Cut::Malformed(format!("invalid metric type \"{}\"", text.escape_ascii()), at)),
                 };
                 Ok(())
@@ -116,8 +116,9 @@ fn expect(got: Token, wanted: Token, expected: &str, lexer: &Lexer<'_>) -> Resul
     if got == wanted { Ok(()) } else { unexpected(expected, got, lexer) }
 }
 
-/// A sample from its first token on (`openmetricsparse.go` `Next`, `parseMetricSuffix`).
-fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<(), Cut> {
+/// A sample from its first token on (`openmetricsparse.go` `Next`, `parseMetricSuffix`), and what is wrong behind it: nonsense after a value
+/// ends the parse only when the sample was given.
+fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<Result<(), Cut>, Cut> {
     let mut token = first;
     if token == Token::MetricName {
         entry.name = Some((0, lexer.end()));
@@ -139,9 +140,15 @@ fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<(), 
         token = lexer.next();
     }
     match token {
-        Token::Linebreak => Ok(()),
-        Token::Comment => exemplar(lexer),
-        token => unexpected("expected next entry, a timestamp or an exemplar", token, lexer),
+        Token::Linebreak => Ok(Ok(())),
+        Token::Comment => exemplar(lexer).map(Ok),
+        token => {
+            let behind = unexpected("expected next entry, a timestamp or an exemplar", token, lexer);
+            match &behind {
+                Err(Cut::Malformed(..)) if entry.timestamp.is_none() => Ok(behind),
+                _ => behind.map(Ok),
+            }
+        }
     }
 }
 

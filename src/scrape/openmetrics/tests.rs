@@ -94,7 +94,7 @@ fn what_is_taken() {
         ("# HELP foo \n# HELP foo  x \\n\n# TYPE foo unknown\n# UNIT foo_s s\n# UNIT foo \n# TYPE \"a b\" stateset\n", &[]),
         (
             "# TYPE h histogram\nh_bucket{le=\"1\"} 1\n# TYPE g gaugehistogram\nx{le=\"2\"} 1\n# TYPE s summary\nx{quantile=\"1\"} 1\n",
-            &["=\"h_bucket\" le=\"1.0\" 1", "=\"x\" le=\"2.0\" 1", "=\"x\" quantile=\"1.0\" 1"],
+            &["=\"h_bucket\" le=\"1.0\" 1", "=\"x\" le=\"2\" 1", "=\"x\" quantile=\"1.0\" 1"],
         ),
         ("# TYPE foo counter\nfoo_total 1\nfoo_created 1520872607.123\n", &["=\"foo_total\" 1", "=\"foo_created\" 1520872607.123"]),
         ("foo NaN\nfoo +Inf\nfoo -inf\n", &["=\"foo\" NaN", "=\"foo\" +Inf", "=\"foo\" -Inf"]),

@@ -351,7 +351,7 @@ impl Outbox {
         let head = of_loaded.or_else(|| inner.resume.clone().filter(|resume| Some(resume.segment) == first));
         let mut backlog = inner.backlog();
         backlog.segments += inner.in_doubt;
-        RemoteState { backlog, head: head.filter(|head| !head.answered.is_empty()) }
+        RemoteState { backlog, head: head.filter(|head| !head.answered.is_empty()), metadata_ms: None }
     }
 }
 

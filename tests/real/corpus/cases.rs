@@ -526,19 +526,4 @@ pub(super) const GROUPS: &[Group] = &[
         bodies: &[b"{\"foo.bar\"} 1\n", b"foo{a:b=\"c\"} 1\n"],
         ..GROUP
     },
-    Group {
-        name: "OpenMetrics",
-        content_type: Some("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-        bodies: &[b"foo 1\n# EOF\n"],
-        differs: Some("OpenMetrics is not parsed yet, nor asked for: the scrape fails and says so"),
-        ..GROUP
-    },
-    Group {
-        name: "protobuf",
-        content_type: Some("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"),
-        // A family foo, untyped, with one sample of value 1.
-        bodies: &[b"\x14\x0a\x03foo\x18\x03\x22\x0b\x2a\x09\x09\x00\x00\x00\x00\x00\x00\xf0\x3f"],
-        differs: Some("protobuf is not parsed yet, nor asked for: the scrape fails and says so"),
-        ..GROUP
-    },
 ];

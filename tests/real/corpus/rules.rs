@@ -53,7 +53,7 @@ pub(super) const GROUPS: &[Group] = &[
             b"foo{a=\"1\",a=\"2\"} 1\n",
             b"a 1\nb{x=\"1\",y=\"2\"} 2\nc 3\n",
             b"a 1\nb{x=\"1\",y=\"2\"} 2\nbroken\n",
-            b"a 1 <now+660000>\nb{x=\"1\",y=\"2\"} 2 <now+660000>\n",
+            b"a 1 <now+960000>\nb{x=\"1\",y=\"2\"} 2 <now+960000>\n",
         ],
         ..GROUP
     },

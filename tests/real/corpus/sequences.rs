@@ -14,7 +14,7 @@ use amp_forwarder::setup;
 use amp_forwarder::time::SystemClock;
 use amp_forwarder_support::home::{Page, ScriptedHome, Trouble};
 use amp_forwarder_support::process::{Prometheus, PrometheusOptions, V3_5};
-use amp_forwarder_support::{Labels, now_ms, remote_read, wait_for};
+use amp_forwarder_support::{Labels, now_ms, read, wait_for};
 
 use super::{CASE, REPORT, id, stamped};
 
@@ -210,7 +210,7 @@ async fn stored(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String
     let all = wait_for("every step is scraped", Duration::from_secs(60), || async { short().await.is_none() });
     assert!(all.await.is_ok(), "{:?}: {}", short().await, prometheus.log());
     let mut raw: BTreeMap<Labels, BTreeMap<i64, u64>> = BTreeMap::new();
-    for entry in remote_read::series_with(&prometheus.url(), CASE, now - 3_600_000, now + 900_000).await.unwrap() {
+    for entry in read::read(&prometheus.url(), CASE, now - 3_600_000, now + 900_000).await.unwrap() {
         let labels = entry.labels.into_iter().map(|label| (label.name, label.value)).collect();
         raw.entry(labels).or_default().extend(entry.samples.iter().map(|sample| (sample.timestamp, sample.value.to_bits())));
     }

@@ -6,19 +6,20 @@
 //! - [`process`]: real Prometheus (three versions) and node exporter, on free ports, killed with their owner.
 //! - [`home`]: a scripted exposition server, and a recorder that sits between the function and a real home.
 //! - [`lambda`]: cargo-lambda's emulator, and a runtime API of our own with exact deadlines.
-//! - [`query`], [`remote_read`] and [`compare`]: both ends, sample by sample.
+//! - [`query`], [`read`] and [`compare`]: both ends, sample by sample.
 //! - [`demo`]: all of them together, for `make demo`.
 
 pub mod compare;
 pub mod demo;
 pub mod exposition;
+pub mod families;
 pub mod gateway;
 pub mod home;
 pub mod http;
 pub mod lambda;
 pub mod process;
 pub mod query;
-pub mod remote_read;
+pub mod read;
 pub mod tools;
 
 pub use anyhow::Result;

@@ -96,7 +96,15 @@ impl Querier {
     /// # Errors
     /// As [`Self::raw`].
     pub async fn value(&self, expression: &str) -> Result<Option<f64>> {
-        let series = self.query(expression, crate::now_ms()).await?;
+        self.value_at(expression, crate::now_ms()).await
+    }
+
+    /// As [`Self::value`], at a time.
+    ///
+    /// # Errors
+    /// As [`Self::raw`].
+    pub async fn value_at(&self, expression: &str, at_ms: i64) -> Result<Option<f64>> {
+        let series = self.query(expression, at_ms).await?;
         series.into_iter().find_map(|series| series.value).map(|(_, text)| parse(&text).map(f64::from_bits)).transpose()
     }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the real programs that the tests and the demo run: into one directory, nothing outside it, no root needed.
 #
-#   fetch.sh DIR [prometheus|lambda|moto]…     (all of them when none is named)
+#   fetch.sh DIR [prometheus|lambda|moto|cdk]…     (all of them when none is named)
 #
 # What is there already is kept, so a second run costs nothing. The layout is what
 # tests/support/src/tools.rs looks for:
@@ -10,10 +10,11 @@
 #   DIR/victoria-metrics/{victoria-metrics,vmagent,…}
 #   DIR/lambda/bin/cargo-lambda                 with zig in the same virtual environment
 #   DIR/moto/bin/moto_server
+#   DIR/cdk/node_modules                        what infra/cdk/package-lock.json pins
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|lambda|moto]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|lambda|moto|cdk]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -123,7 +124,22 @@ python() {
     cp "$requirements" "$tools/$name/requirements.txt"
 }
 
-[ $# -gt 0 ] || set -- prometheus lambda moto
+# npm_packages NAME FOLDER: node_modules with exactly what FOLDER's lock file pins.
+npm_packages() {
+    local name=$1 source=$2 work=$tools/.$1 log=$tools/.$1.log
+    [ -d "$tools/$name/node_modules" ] && cmp -s "$source/package-lock.json" "$tools/$name/package-lock.json" && return
+    command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
+        die "Node.js 20 or newer, with npm, is needed for $name" "apt-get install nodejs npm, or a build from nodejs.org where Debian's is older"
+    say "installing $name: what its package-lock.json pins"
+    rm -rf "${work:?}" "${tools:?}/$name"
+    mkdir "$work"
+    cp "$source/package.json" "$source/package-lock.json" "$work"
+    (cd "$work" && npm ci --ignore-scripts --no-audit --no-fund) >"$log" 2>&1 ||
+        die "cannot install $name" "$(grep -i error "$log" | head -3 | cut -c1-300 | tr "\n" " ")" "is there a network? the whole output is in $log"
+    mv "$work" "$tools/$name"
+}
+
+[ $# -gt 0 ] || set -- prometheus lambda moto cdk
 
 # Two makes at once must not fetch into the same place.
 exec 9>"$tools/.lock"
@@ -141,7 +157,8 @@ for what in "$@"; do
         ;;
     lambda) python lambda cargo-lambda ;;
     moto) python moto moto_server ;;
-    *) die "unknown tool '$what'" "known: prometheus, lambda, moto" ;;
+    cdk) npm_packages cdk "$here/../../../infra/cdk" ;;
+    *) die "unknown tool '$what'" "known: prometheus, lambda, moto, cdk" ;;
     esac
 done
 # The downloaded package indexes are of no further use.

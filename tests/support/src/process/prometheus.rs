@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::child::{Child, free_port};
+use crate::http::Client;
 use crate::query::Querier;
 use crate::tools;
 
@@ -190,6 +191,18 @@ impl Prometheus {
         self.process.kill();
         self.process = spawn(&self.options, self.port, self.directory.path())?;
         self.process.wait_ready(&ready_url(self.port), READY).await
+    }
+
+    /// Changes its configuration in place, as a person does: the file, then a reload. The process goes on.
+    ///
+    /// # Errors
+    /// When it does not take the new configuration.
+    pub async fn reload(&mut self, change: impl FnOnce(&mut PrometheusOptions)) -> Result<()> {
+        change(&mut self.options);
+        std::fs::write(self.directory.path().join("prometheus.yml"), self.options.yaml(&self.address()))?;
+        let answer = Client::default().post(&format!("{}/-/reload", self.url()), "text/plain", String::new()).await?;
+        ensure!(answer.status() == 200, "reload: {}: {}", answer.status(), String::from_utf8_lossy(answer.body()));
+        Ok(())
     }
 
     /// `host:port`.

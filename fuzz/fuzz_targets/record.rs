@@ -1,0 +1,113 @@
+//! A sink that remembers what it is given, as a cache would, and what must hold of every parser.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+
+use amp_forwarder::batch::Value;
+use amp_forwarder::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink, Stop};
+
+/// Series, value, timestamp.
+type Sample = (Vec<u8>, String, Option<i64>);
+
+#[derive(Default)]
+pub struct Record {
+    known: HashSet<Vec<u8>>,
+    samples: Vec<Sample>,
+    labels: Vec<Vec<(String, String)>>,
+    check: Option<fn(Value<'_>)>,
+}
+
+impl Record {
+    fn take(&mut self, sample: &Exposed<'_>) {
+        if let Some(check) = self.check {
+            check(sample.value);
+        }
+        let value = match sample.value {
+            Value::Float(value) => value.to_bits().to_string(),
+            Value::Histogram(histogram) => format!("{histogram:?} {}", histogram.sum.to_bits()),
+        };
+        self.samples.push((sample.series.to_vec(), value, sample.timestamp_ms));
+    }
+}
+
+impl Sink for Record {
+    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
+        let known = self.known.contains(sample.series);
+        if known {
+            self.take(sample);
+        }
+        Ok(known)
+    }
+
+    fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+        for label in labels {
+            // A place stands for the text: what is encoded from it later must be what was parsed.
+            if let Some(span) = label.span {
+                assert_eq!(&sample.series[span.value as usize..][..label.value.len()], label.value.as_bytes());
+                if label.name != "__name__" {
+                    assert_eq!(&sample.series[span.name as usize..][..label.name.len()], label.name.as_bytes());
+                }
+            }
+        }
+        self.known.insert(sample.series.to_vec());
+        self.labels.push(labels.iter().map(|label| (label.name.clone().into_owned(), label.value.clone().into_owned())).collect());
+        self.take(sample);
+        Ok(())
+    }
+}
+
+/// Feeds a body in blocks of these steps to a parser: one that is given a block, whether it is the last one, and the sink. No step at all:
+/// everything at once.
+fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(mut parser: P, body: &[u8], steps: &[u8], sink: &mut Record) -> Option<String> {
+    let (mut done, mut end, mut steps) = (0, 0, steps.iter().cycle());
+    loop {
+        end = steps.next().map_or(body.len(), |step| (end + 1 + usize::from(*step % 32)).min(body.len()));
+        let last = end == body.len();
+        match parser(&body[done..end], last, sink) {
+            Ok(taken) => done += taken,
+            // Its excerpt aside, which ends where the block does.
+            Err(Stop::Malformed(error)) => return Some(format!("{}: {}", error.place, error.message.split(" in \"").next().unwrap_or_default())),
+            Err(Stop::Refused(refused)) => panic!("{refused}"),
+        }
+        if last {
+            assert_eq!(done, body.len(), "the last block is taken whole");
+            return None;
+        }
+    }
+}
+
+/// Any bytes are samples or an error with a place, the same ones however they are cut into blocks and whatever the sink knows.
+pub fn agree<P, N>(parser: N, body: &[u8], steps: &[u8], check: fn(Value<'_>))
+where
+    N: Fn() -> P,
+    P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>,
+{
+    let same = |what: &dyn Debug, is: bool| assert!(is, "{what:?}");
+    let mut whole = Record { check: Some(check), ..Record::default() };
+    let ended = parse(parser(), body, &[], &mut whole);
+    let mut cut = Record::default();
+    let ended_cut = parse(parser(), body, if steps.is_empty() { &[0] } else { steps }, &mut cut);
+    same(&(&ended, &ended_cut), ended == ended_cut);
+    same(&(&whole.samples, &cut.samples), whole.samples == cut.samples);
+    same(&(&whole.labels, &cut.labels), whole.labels == cut.labels);
+    for steps in [&[][..], steps] {
+        let mut warm = Record { known: whole.known.clone(), ..Record::default() };
+        let ended_warm = parse(parser(), body, steps, &mut warm);
+        same(&(&ended, &ended_warm), ended == ended_warm);
+        same(&(&whole.samples, &warm.samples), whole.samples == warm.samples);
+        assert!(warm.labels.is_empty());
+    }
+}
+
+/// The first bytes of the input say how to cut the rest.
+pub fn steps(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&steps, data) = data.split_first()?;
+    Some(data.split_at(usize::from(steps % 8).min(data.len())))
+}
+
+/// What text can say.
+#[allow(dead_code, reason = "not of protobuf")]
+pub fn a_text_value(value: Value<'_>) {
+    let Value::Float(value) = value else { panic!("no text format has native histograms") };
+    assert!(!value.is_nan() || value.to_bits() == amp_forwarder::scrape::text::NORMAL_NAN);
+}

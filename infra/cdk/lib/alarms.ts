@@ -1,0 +1,187 @@
+import { Aws, Duration } from 'aws-cdk-lib';
+import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
+import * as actions from 'aws-cdk-lib/aws-cloudwatch-actions';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import type * as lambda from 'aws-cdk-lib/aws-lambda';
+import * as sns from 'aws-cdk-lib/aws-sns';
+import type { Construct } from 'constructs';
+
+import { metric } from './metrics';
+
+/** When there is an alarm. */
+export interface AlarmThresholds {
+  /**
+   * Age of the newest sample in AMP.
+   *
+   * @default 5 minutes
+   */
+  readonly lag?: Duration;
+  /**
+   * Age of the oldest sample in the spool. AMP refuses samples after an hour.
+   *
+   * @default 30 minutes
+   */
+  readonly backlog?: Duration;
+}
+
+export const DEFAULT_LAG = Duration.minutes(5);
+export const DEFAULT_BACKLOG = Duration.minutes(30);
+
+/** A topic of our own that sends to an address, which has to confirm the subscription. */
+export function emailTopic(scope: Construct, email: string): sns.Topic {
+  const topic = new sns.Topic(scope, 'AlarmTopic', { displayName: 'amp-forwarder' });
+  new sns.Subscription(scope, 'AlarmSubscription', { topic, protocol: sns.SubscriptionProtocol.EMAIL, endpoint: email });
+  return topic;
+}
+
+/** Who may publish to {@link emailTopic}: this account's alarms, and the workspace's Alertmanager. */
+export function emailTopicPolicy(topic: sns.Topic, workspaceArn: string): void {
+  const ofAccount = { 'aws:SourceAccount': Aws.ACCOUNT_ID };
+  const statements = [
+    new iam.PolicyStatement({
+      sid: 'Alarms',
+      principals: [new iam.ServicePrincipal('cloudwatch.amazonaws.com')],
+      actions: ['sns:Publish'],
+      resources: [topic.topicArn],
+      conditions: { StringEquals: ofAccount },
+    }),
+    new iam.PolicyStatement({
+      sid: 'Alertmanager',
+      principals: [new iam.ServicePrincipal('aps.amazonaws.com')],
+      actions: ['sns:GetTopicAttributes', 'sns:Publish'],
+      resources: [topic.topicArn],
+      conditions: { StringEquals: ofAccount, ArnEquals: { 'aws:SourceArn': workspaceArn } },
+    }),
+    new iam.PolicyStatement({
+      sid: 'OnlyTls',
+      effect: iam.Effect.DENY,
+      principals: [new iam.StarPrincipal()],
+      actions: ['sns:Publish'],
+      resources: [topic.topicArn],
+      conditions: { Bool: { 'aws:SecureTransport': 'false' } },
+    }),
+  ];
+  for (const statement of statements) topic.addToResourcePolicy(statement);
+}
+
+/** What the alarms watch. */
+export interface Watched {
+  readonly function: lambda.IFunction;
+  readonly workspaceId: string;
+  readonly topic: sns.ITopic | undefined;
+  readonly thresholds: AlarmThresholds;
+  /** Days that `expired/` is kept, for the text. */
+  readonly expiredDays: number;
+}
+
+interface Rule {
+  readonly metric: cloudwatch.IMetric;
+  readonly threshold: number;
+  readonly evaluationPeriods: number;
+  readonly datapointsToAlarm?: number;
+  readonly comparisonOperator: cloudwatch.ComparisonOperator;
+  readonly treatMissingData?: cloudwatch.TreatMissingData;
+  readonly text: string;
+}
+
+const { GREATER_THAN_THRESHOLD, GREATER_THAN_OR_EQUAL_TO_THRESHOLD } = cloudwatch.ComparisonOperator;
+
+/** The alarms, each with a text that says what to do. */
+export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
+  const name = watched.function.functionName;
+  const lag = (watched.thresholds.lag ?? DEFAULT_LAG).toSeconds();
+  const backlog = (watched.thresholds.backlog ?? DEFAULT_BACKLOG).toSeconds();
+  if (backlog >= 3600) throw new Error('alarms.backlog: AMP refuses samples after an hour, so an alarm then is too late');
+  const ofLambda = (metricName: string): cloudwatch.Metric =>
+    new cloudwatch.Metric({
+      namespace: 'AWS/Lambda',
+      metricName,
+      dimensionsMap: { FunctionName: name },
+      statistic: 'Sum',
+      period: Duration.minutes(1),
+    });
+  const any = { threshold: 0, evaluationPeriods: 1, comparisonOperator: GREATER_THAN_THRESHOLD };
+  const within = { period: Duration.minutes(5) };
+  const rules: Record<string, Rule> = {
+    NoSuccessAlarm: {
+      metric: metric(name, 'Failures', { statistic: 'Minimum' }),
+      threshold: 1,
+      evaluationPeriods: 5,
+      datapointsToAlarm: 5,
+      comparisonOperator: GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      treatMissingData: cloudwatch.TreatMissingData.BREACHING,
+      text: `no tick without a failure for five minutes, or none at all. Samples are going missing at home's side of the VPN unless it is back soon. 1. Is the schedule enabled? 2. Invoke the function with {"action":"check"}: it names what fails (home, AMP, spool) and the next step. 3. No answer: look at its log group, and at its time-out and memory.`,
+    },
+    LagAlarm: {
+      metric: metric(name, 'Lag'),
+      threshold: lag,
+      evaluationPeriods: 5,
+      datapointsToAlarm: 5,
+      comparisonOperator: GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      text: `the newest sample in AMP is ${lag} s old. Either a backlog is draining (BacklogAge falls: wait), or AMP throttles (429 in the logs: ask for a higher quota), or the home's clock is behind: {"action":"check"} compares it.`,
+    },
+    BacklogAlarm: {
+      metric: metric(name, 'BacklogAge'),
+      threshold: backlog,
+      evaluationPeriods: 3,
+      datapointsToAlarm: 3,
+      comparisonOperator: GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      text: `the oldest sample in the spool is ${backlog} s old; AMP refuses it after an hour, and it moves to expired/. Invoke with {"action":"check"} to see why AMP does not take it, mend that, then drain: {"action":"drain"} or forwardctl spool drain.`,
+    },
+    RejectedAlarm: {
+      metric: metric(name, 'Rejected', within),
+      ...any,
+      text: `AMP refused samples for good. The batches are in rejected/ with AMP's message: forwardctl spool ls --folder rejected, then spool show NAME. Usual causes: two senders of the same series, a clock, label or series limits.`,
+    },
+    ExpiredAlarm: {
+      metric: metric(name, 'Expired', within),
+      ...any,
+      text: `samples got too old for AMP and moved to expired/, where they stay for ${watched.expiredDays} days. AMP will not take them any more; forwardctl spool export --folder expired makes a file of them that promtool turns into blocks for any Prometheus.`,
+    },
+    LostAlarm: {
+      metric: metric(name, 'Lost', within),
+      ...any,
+      text: `samples were lost: they could neither be sent nor spooled, or the spool was full. The log line names the cause. Look at the S3 endpoint, the bucket's policy and key, and forwarder.spool.max_bytes.`,
+    },
+    ErrorsAlarm: {
+      metric: ofLambda('Errors'),
+      ...any,
+      evaluationPeriods: 5,
+      datapointsToAlarm: 3,
+      text: `the function ends in errors. TickFailed has the tick's report as its message; ConfigurationError lists each error with its line; a time-out or an end without a report means too little time or memory: raise Timeout or MemorySize.`,
+    },
+    ThrottlesAlarm: {
+      metric: ofLambda('Throttles'),
+      ...any,
+      evaluationPeriods: 5,
+      datapointsToAlarm: 3,
+      text: `Lambda does not start the function for want of concurrency. Raise the account's quota, or take the concurrency that another function holds; with ReservedConcurrency 1 a tick that runs on throttles the next one.`,
+    },
+    DiscardedAlarm: {
+      // A query finds each reason there is; a metric would need them listed beforehand.
+      metric: new cloudwatch.MathExpression({
+        expression: `SELECT SUM(DiscardedSamples) FROM "AWS/Prometheus" WHERE Workspace = '${watched.workspaceId}' GROUP BY Reason ORDER BY SUM() DESC`,
+        usingMetrics: {},
+        period: Duration.minutes(5),
+      }),
+      ...any,
+      text: `AMP took requests and discarded samples of them; the reason is the name of the series in alarm. out-of-order or new-value-for-timestamp: two senders of the same series, stop one. greater_than_max_sample_age: see the backlog alarm. per_user_series_limit: too many series, drop some or ask for a higher quota.`,
+    },
+  };
+  return Object.entries(rules).map(([id, { text, ...rule }]) => {
+    const alarm = new cloudwatch.Alarm(scope, id, {
+      alarmDescription: `amp-forwarder ${Aws.STACK_NAME}: ${text}`,
+      treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
+      ...rule,
+    });
+    if (rule.metric instanceof cloudwatch.MathExpression) {
+      (alarm.node.defaultChild as cloudwatch.CfnAlarm).addPropertyOverride('Metrics.0.Id', 'discarded');
+    }
+    if (watched.topic !== undefined) {
+      const tell = new actions.SnsAction(watched.topic);
+      alarm.addAlarmAction(tell);
+      alarm.addOkAction(tell);
+    }
+    return alarm;
+  });
+}

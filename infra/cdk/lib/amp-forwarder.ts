@@ -1,0 +1,268 @@
+import { Aws, CfnOutput, Duration, RemovalPolicy } from 'aws-cdk-lib';
+import type * as aps from 'aws-cdk-lib/aws-aps';
+import type * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
+import * as ec2 from 'aws-cdk-lib/aws-ec2';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import type * as kms from 'aws-cdk-lib/aws-kms';
+import * as lambda from 'aws-cdk-lib/aws-lambda';
+import * as logs from 'aws-cdk-lib/aws-logs';
+import type * as s3 from 'aws-cdk-lib/aws-s3';
+import type * as scheduler from 'aws-cdk-lib/aws-scheduler';
+import type * as sns from 'aws-cdk-lib/aws-sns';
+import { Construct } from 'constructs';
+
+import { alarms, DEFAULT_BACKLOG, emailTopic, emailTopicPolicy } from './alarms';
+import { Configuration } from './configuration';
+import { dashboard } from './dashboard';
+import { Egress, type EgressWay } from './egress';
+import { metric, type MetricName } from './metrics';
+import { functionSecurityGroup, gateways, interfaceEndpoints, resolveVpc, s3GatewayEndpoint } from './network';
+import { denyNetworkInterfaces, functionPolicies, keyCalls, spoolCalls } from './permissions';
+import type { AmpForwarderProps } from './props';
+import { schedule } from './schedule';
+import { CONFIG_KEY, SPOOL_PREFIX, spoolBucket } from './spool';
+import { homeRules, resolveWorkspace } from './workspace';
+
+/**
+ * A scheduled function that pulls a home Prometheus through the VPC's VPN and writes to Amazon Managed Service for Prometheus, with everything
+ * that it needs and nothing open that need not be. The same resources as `infra/sam/template.yaml`; a test compares them property by property.
+ *
+ * No resource has a fixed name, so any number of forwarders live side by side.
+ */
+export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGrantable {
+  readonly function: lambda.Function;
+  readonly role: iam.Role;
+  /** Of the function: to admit it elsewhere. Let it out to nothing more than it needs. */
+  readonly securityGroup: ec2.ISecurityGroup;
+  readonly connections: ec2.Connections;
+  readonly grantPrincipal: iam.IPrincipal;
+  /** Stays when the stack is deleted: it may hold samples that are owed. */
+  readonly spoolBucket: s3.Bucket;
+  /** `s3://…`, for `forwardctl`. */
+  readonly spoolUrl: string;
+  readonly logGroup: logs.LogGroup;
+  readonly schedule: scheduler.CfnSchedule;
+  readonly workspaceId: string;
+  readonly workspaceArn: string;
+  /** AMP's address for this workspace: the `url` of `remote_write`. */
+  readonly remoteWriteUrl: string;
+  /** Where alarms and home alerts go. */
+  readonly topic: sns.ITopic | undefined;
+  readonly alarms: cloudwatch.Alarm[];
+  readonly dashboard: cloudwatch.CfnDashboard;
+  readonly homeRules: aps.CfnRuleGroupsNamespace | undefined;
+
+  readonly #key: kms.IKey | undefined;
+
+  constructor(scope: Construct, id: string, props: AmpForwarderProps) {
+    super(scope, id);
+    const fips = props.fips ?? false;
+    const egress = (props.egress ?? Egress.endpoint()).way;
+    if (fips && egress.kind === 'ipv6') throw new Error('fips: AMP has no address that is both FIPS and IPv6; take another egress');
+    if (props.topic !== undefined && props.email !== undefined) throw new Error('email: leave it out where there is a topic, or subscribe it to that');
+
+    const ownTopic = props.email === undefined ? undefined : emailTopic(this, props.email);
+    this.topic = props.topic ?? ownTopic;
+    const workspace = resolveWorkspace(this, props.workspace, props.homeAlerts && this.topic);
+    this.workspaceId = workspace.id;
+    this.workspaceArn = workspace.arn;
+    this.remoteWriteUrl = `https://${apsHost(egress, fips)}/workspaces/${workspace.id}/api/v1/remote_write`;
+    if (ownTopic !== undefined) emailTopicPolicy(ownTopic, workspace.arn);
+    this.homeRules = props.homeAlerts && homeRules(this, workspace, props.homeAlerts);
+
+    const retention = props.spoolRetention ?? {};
+    this.spoolBucket = spoolBucket(this, retention, props.kmsKey);
+    this.spoolUrl = `s3://${this.spoolBucket.bucketName}/${SPOOL_PREFIX}`;
+    this.#key = props.kmsKey;
+
+    const vpc = resolveVpc(this, props.vpc, props.vpcSubnets);
+    const endpoints = interfaceEndpoints(this, {
+      vpc,
+      subnetIds: props.endpointSubnetIds ?? vpc.subnets.map((subnet) => subnet.subnetId),
+      services: props.endpointServices ?? [],
+      workspaceArns: egress.kind === 'endpoint' ? [workspace.arn, ...egress.otherWorkspaceArns] : undefined,
+      fips,
+    });
+    const { home, s3PrefixListId } = props;
+    this.securityGroup = functionSecurityGroup(this, { vpc: vpc.vpc, home, s3PrefixListId, egress, endpoints });
+    this.connections = this.securityGroup.connections;
+    if (props.s3RouteTableIds !== undefined && props.s3RouteTableIds.length > 0) s3GatewayEndpoint(this, vpc.vpc, props.s3RouteTableIds);
+    gateways(this, vpc.vpc, egress);
+
+    this.logGroup = new logs.LogGroup(this, 'LogGroup', {
+      retention: props.logRetention ?? logs.RetentionDays.ONE_MONTH,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    const configuration = (props.configuration ?? Configuration.packaged()).resolve(this, this.spoolBucket);
+    this.role = new iam.Role(this, 'FunctionRole', {
+      description: 'Execution role of amp-forwarder',
+      assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com'),
+    });
+    this.grantPrincipal = this.role.grantPrincipal;
+    const policies = functionPolicies(this, this.role, {
+      workspaceArn: workspace.arn,
+      bucket: this.spoolBucket,
+      logGroup: this.logGroup,
+      configArn: configuration?.bucket.arnForObjects(configuration.key),
+      key: props.kmsKey,
+      remoteWriteRoleArn: props.remoteWriteRoleArn,
+      ssmParameterArns: props.ssmParameterArns ?? [],
+      secretArns: props.secretArns ?? [],
+    });
+    this.function = new lambda.Function(this, 'Function', {
+      description: 'Pulls the home Prometheus and writes to Amazon Managed Service for Prometheus',
+      code: props.code,
+      handler: 'bootstrap',
+      runtime: lambda.Runtime.PROVIDED_AL2023,
+      architecture: props.architecture ?? lambda.Architecture.X86_64,
+      memorySize: props.memorySize ?? 128,
+      timeout: props.timeout ?? Duration.seconds(90),
+      role: this.role,
+      reservedConcurrentExecutions: props.reservedConcurrentExecutions,
+      environment: {
+        ...props.environment,
+        FORWARDER_CONFIG: configuration === undefined ? '' : `s3://${configuration.bucket.bucketName}/${configuration.key}`,
+        // So that one forwarder.yml serves any stack: url: ${AMP_REMOTE_WRITE_URL}, region: ${AMP_REGION}, spool url: ${SPOOL_URL}.
+        AMP_REGION: Aws.REGION,
+        AMP_WORKSPACE_ID: workspace.id,
+        AMP_REMOTE_WRITE_URL: this.remoteWriteUrl,
+        SPOOL_URL: this.spoolUrl,
+        AWS_USE_FIPS_ENDPOINT: String(fips),
+      },
+      logGroup: this.logGroup,
+      loggingFormat: lambda.LoggingFormat.JSON,
+      applicationLogLevelV2: props.logLevel ?? lambda.ApplicationLogLevel.INFO,
+      systemLogLevelV2: lambda.SystemLogLevel.INFO,
+      vpc: vpc.vpc,
+      vpcSubnets: { subnets: vpc.subnets },
+      securityGroups: [this.securityGroup],
+      ipv6AllowedForDualStack: egress.kind === 'ipv6' ? true : undefined,
+      // A tick that failed or came late is not repeated: the next one makes up for it.
+      retryAttempts: 0,
+      maxEventAge: Duration.seconds(60),
+    });
+    // It may not be started, nor its network interfaces made, before it may do what it must.
+    this.function.node.addDependency(...policies);
+    denyNetworkInterfaces(this, this.role, this.function);
+    this.schedule = schedule(this, this.function, props.scheduleEnabled ?? true);
+
+    const thresholds = props.alarms === false ? {} : (props.alarms ?? {});
+    this.alarms =
+      props.alarms === false
+        ? []
+        : alarms(this, {
+            function: this.function,
+            workspaceId: workspace.id,
+            topic: this.topic,
+            thresholds,
+            expiredDays: (retention.expired ?? Duration.days(30)).toDays(),
+          });
+    this.dashboard = dashboard(this, this.function, workspace.id, (thresholds.backlog ?? DEFAULT_BACKLOG).toSeconds());
+  }
+
+  /** Lets somebody start the function by hand: `forward`, `drain`, `check`, `status`. */
+  grantInvoke(grantee: iam.IGrantable): iam.Grant {
+    return this.function.grantInvoke(grantee);
+  }
+
+  /** Lets somebody look into the spool: `forwardctl status`, `spool ls`, `show`, `verify`, `export`. */
+  grantReadSpool(grantee: iam.IGrantable): iam.Grant {
+    return this.#grantSpool(grantee, ['s3:GetObject']);
+  }
+
+  /** Lets somebody send what is owed from elsewhere: `forwardctl spool drain`. */
+  grantDrain(grantee: iam.IGrantable): iam.Grant {
+    const write = iam.Grant.addToPrincipal({ grantee, actions: ['aps:RemoteWrite'], resourceArns: [this.workspaceArn] });
+    return write.combine(this.#grantSpool(grantee, ['s3:GetObject', 's3:PutObject', 's3:DeleteObject']));
+  }
+
+  /** Lets somebody upload the configuration of {@link Configuration.inSpoolBucket}. */
+  grantWriteConfiguration(grantee: iam.IGrantable): iam.Grant {
+    const write = iam.Grant.addToPrincipal({ grantee, actions: ['s3:PutObject'], resourceArns: [this.spoolBucket.arnForObjects(CONFIG_KEY)] });
+    return this.#withKey(grantee, write);
+  }
+
+  /** One of the function's metrics. */
+  metric(name: MetricName, options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return metric(this.function.functionName, name, options);
+  }
+
+  /** Samples that the scrapes gave. */
+  metricScraped(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Scraped', options);
+  }
+
+  /** Samples that AMP took. */
+  metricWritten(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Written', options);
+  }
+
+  /** Samples that AMP had already, and that were not sent again. */
+  metricUnchanged(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Unchanged', options);
+  }
+
+  /** Samples in batches that AMP refused for good. */
+  metricRejected(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Rejected', options);
+  }
+
+  /** Samples that got too old for AMP. */
+  metricExpired(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Expired', options);
+  }
+
+  /** Samples that could neither be sent nor spooled. */
+  metricLost(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Lost', options);
+  }
+
+  /** Age of the newest sample in AMP, seconds. */
+  metricLag(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Lag', options);
+  }
+
+  /** Age of the oldest sample in the spool, seconds. */
+  metricBacklogAge(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('BacklogAge', options);
+  }
+
+  /** The slowest scrape, milliseconds. */
+  metricScrapeDuration(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('ScrapeDuration', options);
+  }
+
+  /** Failed scrapes, and one for a failed tick. */
+  metricFailures(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Failures', options);
+  }
+
+  /** Outputs for the stack: what `make invoke`, `logs`, `config`, `destroy` and `forwardctl` ask for. */
+  outputs(): void {
+    const outputs: Record<string, string> = {
+      FunctionName: this.function.functionName,
+      LogGroupName: this.logGroup.logGroupName,
+      ScheduleName: this.schedule.ref,
+      ScheduleGroupName: this.schedule.groupName ?? '',
+      SpoolBucketName: this.spoolBucket.bucketName,
+      SpoolUrl: this.spoolUrl,
+      WorkspaceId: this.workspaceId,
+    };
+    for (const [name, value] of Object.entries(outputs)) new CfnOutput(this, name, { value }).overrideLogicalId(name);
+  }
+
+  #grantSpool(grantee: iam.IGrantable, actions: string[]): iam.Grant {
+    const [objects, list] = spoolCalls(this.spoolBucket, actions);
+    const grant = iam.Grant.addToPrincipal({ grantee, ...objects }).combine(iam.Grant.addToPrincipal({ grantee, ...list }));
+    return this.#withKey(grantee, grant);
+  }
+
+  #withKey(grantee: iam.IGrantable, grant: iam.Grant): iam.Grant {
+    return this.#key === undefined ? grant : grant.combine(iam.Grant.addToPrincipal({ grantee, ...keyCalls(this.#key) }));
+  }
+}
+
+function apsHost(egress: EgressWay, fips: boolean): string {
+  if (egress.kind === 'ipv6') return `aps-workspaces.${Aws.REGION}.api.aws`;
+  return `aps-workspaces${fips ? '-fips' : ''}.${Aws.REGION}.${Aws.URL_SUFFIX}`;
+}

@@ -1,0 +1,13 @@
+export { AmpForwarder } from './amp-forwarder';
+export type { AmpForwarderProps } from './props';
+export type { AlarmThresholds } from './alarms';
+export { Configuration } from './configuration';
+export { Egress, EndpointService } from './egress';
+export type { EndpointEgress, NatEgress } from './egress';
+export { METRICS, NAMESPACE } from './metrics';
+export type { MetricName } from './metrics';
+export type { Home, VpcIds } from './network';
+export { CONFIG_KEY, SPOOL_PREFIX } from './spool';
+export type { SpoolRetention } from './spool';
+export { Workspace } from './workspace';
+export type { HomeAlerts, NewWorkspace } from './workspace';

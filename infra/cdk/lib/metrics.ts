@@ -1,0 +1,42 @@
+import { Duration } from 'aws-cdk-lib';
+import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
+
+/** Where the function's metrics are, unless its configuration says otherwise (`forwarder.metrics.namespace`). */
+export const NAMESPACE = 'AmpForwarder';
+
+/** What the function publishes at the end of each tick, with the statistic that makes sense of it. */
+export const METRICS = {
+  /** Samples that the scrapes gave. */
+  Scraped: 'Sum',
+  /** Samples that AMP took. */
+  Written: 'Sum',
+  /** Samples that AMP had already, and that were not sent again. */
+  Unchanged: 'Sum',
+  /** Samples in batches that AMP refused for good. */
+  Rejected: 'Sum',
+  /** Samples that got too old for AMP. */
+  Expired: 'Sum',
+  /** Samples that could neither be sent nor spooled. */
+  Lost: 'Sum',
+  /** Age of the newest sample in AMP, seconds. */
+  Lag: 'Maximum',
+  /** Age of the oldest sample in the spool, seconds. */
+  BacklogAge: 'Maximum',
+  /** The slowest scrape, milliseconds. */
+  ScrapeDuration: 'Maximum',
+  /** Failed scrapes, and one for a failed tick. */
+  Failures: 'Sum',
+} as const;
+
+export type MetricName = keyof typeof METRICS;
+
+export function metric(functionName: string, name: MetricName, options: cloudwatch.MetricOptions = {}): cloudwatch.Metric {
+  return new cloudwatch.Metric({
+    namespace: NAMESPACE,
+    metricName: name,
+    dimensionsMap: { FunctionName: functionName },
+    statistic: METRICS[name],
+    period: Duration.minutes(1),
+    ...options,
+  });
+}

@@ -1,0 +1,126 @@
+import { Aws, Stack, Validations } from 'aws-cdk-lib';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import type * as kms from 'aws-cdk-lib/aws-kms';
+import type * as lambda from 'aws-cdk-lib/aws-lambda';
+import type * as logs from 'aws-cdk-lib/aws-logs';
+import type * as s3 from 'aws-cdk-lib/aws-s3';
+import type { Construct } from 'constructs';
+
+import { SPOOL_PREFIX } from './spool';
+
+const NETWORK_INTERFACES = [
+  'ec2:AssignPrivateIpAddresses',
+  'ec2:CreateNetworkInterface',
+  'ec2:DeleteNetworkInterface',
+  'ec2:DescribeNetworkInterfaces',
+  'ec2:DescribeSubnets',
+  'ec2:UnassignPrivateIpAddresses',
+];
+
+/** What the function's permissions are made of. */
+export interface Permitted {
+  readonly workspaceArn: string;
+  readonly bucket: s3.Bucket;
+  readonly logGroup: logs.ILogGroup;
+  /** ARN of the configuration's object, when it is in S3. */
+  readonly configArn: string | undefined;
+  readonly key: kms.IKey | undefined;
+  readonly remoteWriteRoleArn: string | undefined;
+  readonly ssmParameterArns: string[];
+  readonly secretArns: string[];
+}
+
+/** Calls on resources, under conditions: for a statement or for a grant. */
+export interface Calls {
+  readonly actions: string[];
+  readonly resourceArns: string[];
+  readonly conditions?: Record<string, Record<string, string>>;
+}
+
+/** Calls on the spool's objects, and the listing of its prefix alone. */
+export function spoolCalls(bucket: s3.IBucket, actions: string[]): [Calls, Calls] {
+  return [
+    { actions, resourceArns: [bucket.arnForObjects(`${SPOOL_PREFIX}/*`)] },
+    // Without it a missing state.json is a 403, and the spool looks denied, not empty. A GetObject that finds nothing asks for it without a
+    // prefix: hence IfExists.
+    {
+      actions: ['s3:ListBucket'],
+      resourceArns: [bucket.bucketArn],
+      conditions: { StringLikeIfExists: { 's3:prefix': `${SPOOL_PREFIX}/*` } },
+    },
+  ];
+}
+
+/** The use of the bucket's key that reading and writing its objects needs: S3 asks for it, the caller never does. */
+export function keyCalls(key: kms.IKey): Calls {
+  return {
+    actions: ['kms:Decrypt', 'kms:GenerateDataKey'],
+    resourceArns: [key.keyArn],
+    conditions: { StringEquals: { 'kms:ViaService': `s3.${Aws.REGION}.${Aws.URL_SUFFIX}` } },
+  };
+}
+
+function allow(sid: string, { actions, resourceArns, conditions }: Calls): iam.PolicyStatement {
+  return new iam.PolicyStatement({ sid, actions, resources: resourceArns, conditions });
+}
+
+/** What the function may do: a policy that each has, and one for each thing that its configuration asks for. */
+export function functionPolicies(scope: Construct, role: iam.IRole, permitted: Permitted): iam.Policy[] {
+  const { configArn, key, remoteWriteRoleArn, ssmParameterArns, secretArns } = permitted;
+  const [objects, list] = spoolCalls(permitted.bucket, ['s3:GetObject', 's3:PutObject', 's3:DeleteObject']);
+  const forward = new iam.Policy(scope, 'FunctionPolicy', {
+    policyName: 'forward',
+    roles: [role],
+    statements: [
+      allow('Write', { actions: ['aps:RemoteWrite'], resourceArns: [permitted.workspaceArn] }),
+      allow('Spool', objects),
+      allow('SpoolList', list),
+      allow('Logs', { actions: ['logs:CreateLogStream', 'logs:PutLogEvents'], resourceArns: [permitted.logGroup.logGroupArn] }),
+      // Lambda makes the network interfaces of a function in a VPC under the function's role. They have no names to limit this to.
+      allow('NetworkInterfaces', { actions: NETWORK_INTERFACES, resourceArns: ['*'] }),
+    ],
+  });
+  const bucketId = Stack.of(scope).getLogicalId(permitted.bucket.node.defaultChild as s3.CfnBucket);
+  Validations.of(forward).acknowledge(
+    {
+      id: `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${SPOOL_PREFIX}/*]`,
+      reason: "The spool's objects: their names are made as they come, under one prefix.",
+    },
+    {
+      id: 'AwsSolutions-IAM5[Resource::*]',
+      reason: "Network interfaces have no names yet when Lambda makes them; the function's own code is denied these calls.",
+    },
+  );
+  const policies = [forward];
+  const also = (sid: string, policyName: string, calls: Calls): void => {
+    policies.push(new iam.Policy(scope, `${sid}Policy`, { policyName, roles: [role], statements: [allow(sid, calls)] }));
+  };
+  if (configArn !== undefined) also('Config', 'config', { actions: ['s3:GetObject'], resourceArns: [configArn] });
+  if (key !== undefined) also('Key', 'key', keyCalls(key));
+  if (remoteWriteRoleArn !== undefined) {
+    also('RemoteWriteRole', 'remote-write-role', { actions: ['sts:AssumeRole'], resourceArns: [remoteWriteRoleArn] });
+  }
+  if (ssmParameterArns.length > 0) also('Parameters', 'parameters', { actions: ['ssm:GetParameter'], resourceArns: ssmParameterArns });
+  if (secretArns.length > 0) also('Secrets', 'secrets', { actions: ['secretsmanager:GetSecretValue'], resourceArns: secretArns });
+  return policies;
+}
+
+/**
+ * Lambda's service needs the network interfaces, the function's own code does not (Lambda developer guide, "Giving Lambda functions access to
+ * resources in an Amazon VPC"). A policy of its own, since the function must be there to be named.
+ */
+export function denyNetworkInterfaces(scope: Construct, role: iam.IRole, to: lambda.IFunction): void {
+  new iam.Policy(scope, 'NetworkInterfacePolicy', {
+    policyName: 'no-network-interfaces-for-code',
+    roles: [role],
+    statements: [
+      new iam.PolicyStatement({
+        sid: 'NotTheCode',
+        effect: iam.Effect.DENY,
+        actions: [...NETWORK_INTERFACES, 'ec2:DetachNetworkInterface'],
+        resources: ['*'],
+        conditions: { ArnEquals: { 'lambda:SourceFunctionArn': to.functionArn } },
+      }),
+    ],
+  });
+}

@@ -1,0 +1,111 @@
+import { ArnFormat, Aws, Names, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import * as aps from 'aws-cdk-lib/aws-aps';
+import type * as sns from 'aws-cdk-lib/aws-sns';
+import type { Construct } from 'constructs';
+
+/** What {@link Workspace.create} makes. */
+export interface NewWorkspace {
+  /**
+   * How long it keeps its data, in days.
+   *
+   * @default 150
+   */
+  readonly retentionDays?: number;
+}
+
+/** The AMP workspace that the samples go to. */
+export class Workspace {
+  /** One that exists, in this account and region (`ws-…`). */
+  static fromId(workspaceId: string): Workspace {
+    return new Workspace(workspaceId, undefined);
+  }
+
+  /** A new one, with an out-of-order window of 600 s. It stays when the stack is deleted. */
+  static create(options: NewWorkspace = {}): Workspace {
+    return new Workspace(undefined, options);
+  }
+
+  private constructor(
+    readonly workspaceId: string | undefined,
+    readonly make: NewWorkspace | undefined,
+  ) {}
+}
+
+/** Rules in the workspace that tell when the home stops reporting. */
+export interface HomeAlerts {
+  /**
+   * The scrape job whose `up` they watch.
+   *
+   * @default federate
+   */
+  readonly job?: string;
+}
+
+/** A workspace as the other parts need it. */
+export interface ResolvedWorkspace {
+  readonly id: string;
+  readonly arn: string;
+}
+
+export function resolveWorkspace(scope: Construct, workspace: Workspace, alertTopic: sns.ITopic | undefined): ResolvedWorkspace {
+  const arnOf = (id: string): string =>
+    Stack.of(scope).formatArn({ service: 'aps', resource: 'workspace', resourceName: id, arnFormat: ArnFormat.SLASH_RESOURCE_NAME });
+  if (workspace.workspaceId !== undefined) return { id: workspace.workspaceId, arn: arnOf(workspace.workspaceId) };
+  const made = new aps.CfnWorkspace(scope, 'Workspace', {
+    alias: Aws.STACK_NAME,
+    workspaceConfiguration: {
+      retentionPeriodInDays: workspace.make?.retentionDays ?? 150,
+      // The most that AMP takes: a backfill and a live scrape may then meet.
+      outOfOrderTimeWindowInSeconds: 600,
+    },
+    alertManagerDefinition: alertTopic && alertmanager(alertTopic),
+  });
+  made.applyRemovalPolicy(RemovalPolicy.RETAIN);
+  return { id: made.attrWorkspaceId, arn: arnOf(made.attrWorkspaceId) };
+}
+
+function alertmanager(topic: sns.ITopic): string {
+  return `alertmanager_config: |
+  route:
+    receiver: home
+    group_by: [alertname, job, instance]
+    repeat_interval: 12h
+  receivers:
+    - name: home
+      sns_configs:
+        - topic_arn: ${topic.topicArn}
+          sigv4:
+            region: ${Aws.REGION}
+          send_resolved: true
+`;
+}
+
+export function homeRules(scope: Construct, workspace: ResolvedWorkspace, alerts: HomeAlerts): aps.CfnRuleGroupsNamespace {
+  const job = alerts.job ?? 'federate';
+  if (!/^[a-zA-Z0-9_.:/ -]+$/.test(job)) throw new Error(`homeAlerts.job: ${JSON.stringify(job)} has characters that the rules cannot quote`);
+  return new aps.CfnRuleGroupsNamespace(scope, 'HomeRules', {
+    // A namespace belongs to a workspace, and another forwarder may write to the same one.
+    name: Names.uniqueResourceName(scope, { maxLength: 64, separator: '-' }),
+    workspace: workspace.arn,
+    data: `groups:
+  - name: home
+    rules:
+      - alert: HomeNotReporting
+        expr: absent_over_time(up{job="${job}"}[5m])
+        for: 5m
+        labels:
+          severity: critical
+        annotations:
+          summary: nothing has come from the home Prometheus for ten minutes
+          description: The forwarder does not run, or cannot write. See the CloudWatch alarms of the stack ${Aws.STACK_NAME}, then invoke it with {"action":"check"}.
+      - alert: HomeDown
+        expr: max_over_time(up{job="${job}"}[5m]) == 0
+        for: 5m
+        labels:
+          severity: critical
+        annotations:
+          summary: the home Prometheus cannot be scraped
+          description: The forwarder runs, and no scrape has succeeded for five minutes. Look at the VPN, the firewall and the home Prometheus; {"action":"check"} names the phase that fails.
+`,
+  });
+}

@@ -1,0 +1,200 @@
+"""The CDK construct: its own tests, and its resources beside those of the SAM template, property by property."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from sam import ROOT, Resolved
+from test_template import CHOICES
+
+SOURCE = ROOT / "infra/cdk"
+TOOLS = pathlib.Path(os.environ["AMP_FORWARDER_TOOLS"])
+# What fetch.sh installs from the lock file.
+INSTALLED = TOOLS / "cdk/node_modules"
+
+# The choices of test_template.py, and one that sets whatever those leave at its default. infra/cdk/test/choices.ts has them as props.
+ALL_CHOICES = {**CHOICES, "all the rest": {
+    "HomeCidr": "198.51.100.7/32", "HomePort": "9090", "OtherWorkspaceArns": "arn:aws:aps:us-east-1:123456789012:workspace/ws-1",
+    "EndpointSubnetIds": "subnet-7", "CreateWorkspace": "true", "WorkspaceId": "", "WorkspaceRetentionDays": "30", "HomeAlerts": "true",
+    "HomeJob": "attic", "RemoteWriteRoleArn": "arn:aws:iam::210987654321:role/write", "MemorySize": "256", "Timeout": "30",
+    "ScheduleState": "DISABLED", "LogLevel": "WARN", "LogRetentionDays": "365", "RejectedDays": "7", "ExpiredDays": "9",
+    "SsmParameterArns": "arn:aws:ssm:us-east-1:123456789012:parameter/a,arn:aws:ssm:us-east-1:123456789012:parameter/b",
+    "SecretArns": "arn:aws:secretsmanager:us-east-1:123456789012:secret:c", "LagAlarmSeconds": "600", "BacklogAlarmSeconds": "2400",
+}}
+
+# Where the two differ on purpose: (resource, path) and why. A row that no choice needs is an error.
+DIFFERENCES = {
+    ("Function", "Tags"): "SAM's transform marks what it made",
+    ("FunctionEventInvokeConfig", "DestinationConfig"): "SAM's transform writes an empty one",
+    ("HomeRules", "Name"): "a stack of CDK may hold several forwarders, so its name has the construct's path, too",
+}
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """The package as JavaScript, in a folder of its own: nothing is written into the tree."""
+    run(ROOT / "tests/support/tools/fetch.sh", TOOLS, "cdk")
+    folder = tmp_path_factory.mktemp("cdk")
+    for name in ("lib", "example", "test", "tsconfig.json", "package.json"):
+        (folder / name).symlink_to(SOURCE / name)
+    (folder / "node_modules").symlink_to(INSTALLED)
+    run("node", INSTALLED / "typescript/bin/tsc", "-p", folder, "--preserveSymlinks", "--rootDir", folder, "--outDir", folder / "dist")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def synthesized(compiled, tmp_path_factory):
+    """Each choice's template. cdk-nag (AwsSolutions) and the library's own rules have found nothing in it."""
+    folder = tmp_path_factory.mktemp("templates")
+    run("node", compiled / "dist/test/choices.js", folder)
+    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+
+
+def test_its_own_tests(compiled):
+    run("node", "--test", *sorted((compiled / "dist/test").glob("*.test.js")))
+
+
+def test_the_lock_file_names_no_registry():
+    lock = json.loads((SOURCE / "package-lock.json").read_text())
+    assert not [name for name, package in lock["packages"].items() if "resolved" in package]
+
+
+def test_the_example_synthesizes(compiled, tmp_path):
+    zip_file = tmp_path / "bootstrap.zip"
+    zip_file.write_bytes(b"PK\x05\x06" + bytes(18))
+    config = tmp_path / "forwarder.yml"
+    config.write_text("scrape_configs: []\n")
+    context = {"zip": str(zip_file), "config": str(config), "vpcId": "vpc-00000001", "vpcCidr": "10.20.0.0/16",
+               "subnetIds": "subnet-00000001,subnet-00000002", "homeCidr": "192.0.2.10/32", "s3PrefixListId": "pl-00000001",
+               "workspaceId": "ws-1", "email": "me@example.com", "schedule": "disabled",
+               "@aws-cdk/core:validateAgainstDefaultRules": True}
+    out = tmp_path / "cdk.out"
+    environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(out)}
+    run("node", compiled / "dist/example/app.js", env=environment, cwd=compiled)
+    template = json.loads((out / "amp-forwarder.template.json").read_text())
+    assert {"FunctionName", "ScheduleName", "ScheduleGroupName", "SpoolBucketName", "SpoolUrl", "LogGroupName"} <= set(template["Outputs"])
+    # cdk.json runs the same program.
+    assert json.loads((SOURCE / "cdk.json").read_text())["app"].endswith("dist/example/app.js")
+
+
+def test_the_metrics_are_those_that_the_function_emits():
+    emitted = re.findall(r'^ +\("(\w+)", "(?:Count|Seconds|Milliseconds)", ', (ROOT / "src/report/emf.rs").read_text(), re.MULTILINE)
+    listed = re.findall(r"^  (\w+): '(?:Sum|Maximum)',", (SOURCE / "lib/metrics.ts").read_text(), re.MULTILINE)
+    assert len(emitted) == 10 and listed == emitted
+
+
+def test_both_have_the_same_choices(synthesized):
+    assert set(synthesized) == set(ALL_CHOICES)
+
+
+@pytest.fixture(scope="session")
+def differences(synthesized):
+    """What differs between SAM and CDK, by choice."""
+    return {choice: list(compare(sam(parameters), cdk(synthesized[choice]))) for choice, parameters in ALL_CHOICES.items()}
+
+
+@pytest.mark.parametrize("choice", ALL_CHOICES)
+def test_cdk_makes_what_sam_makes(choice, differences):
+    unintended = [row for row in differences[choice] if row[:2] not in DIFFERENCES]
+    assert not unintended, "\n".join(f"{name}.{path}: SAM {ours!r}, CDK {theirs!r}" for name, path, ours, theirs in unintended)
+
+
+def test_each_intended_difference_is_one(differences):
+    found = {row[:2] for rows in differences.values() for row in rows}
+    assert set(DIFFERENCES) <= found
+
+
+def test_a_changed_property_is_found(synthesized):
+    changed = json.loads(json.dumps(synthesized["default"]).replace('"Timeout": 90', '"Timeout": 91').replace("spool/expired/", "spool/"))
+    found = [row[:2] for row in compare(sam({}), cdk(changed)) if row[:2] not in DIFFERENCES]
+    assert found == [("Function", "Timeout"), ("SpoolBucket", "LifecycleConfiguration.Rules.1.Prefix")]
+
+
+def sam(parameters):
+    return resources(Resolved(parameters))
+
+
+def cdk(template):
+    """The resources of a synthesized stack by the names that SAM has: a construct's path without what is above it, and without `Resource`."""
+    text = json.dumps(template)
+    for name, resource in template["Resources"].items():
+        path = resource["Metadata"]["aws:cdk:path"].split("/")
+        assert path[1] == "Forwarder", path
+        text = text.replace(f'"{name}"', '"{}"'.format("".join(path[2:]).removesuffix("Resource")))
+    # The library looks at the form of ids.
+    text = re.sub(r'"(vpc|subnet|rtb|sg|pl)-0+(\d)"', r'"\1-\2"', text).replace("key/00000000-0000-0000-0000-000000000001", "key/1")
+    template = json.loads(text)
+    # It has no parameters but the bootstrap's version, which no resource refers to.
+    return resources(Resolved(None, {**template, "Parameters": Resolved().template["Parameters"]}))
+
+
+def resources(resolved):
+    names = {name: resource["Type"] for name, resource in resolved.resources.items()}
+    return {name: normal(resource, names) for name, resource in resolved.resources.items()}
+
+
+def normal(resource, types):
+    """A resource as it is compared."""
+    depends = resource.get("DependsOn", [])
+    properties = {key: shaped(key, value, types) for key, value in resource["Properties"].items()}
+    return {
+        "Type": resource["Type"],
+        "DeletionPolicy": resource.get("DeletionPolicy", "Delete"),
+        "UpdateReplacePolicy": resource.get("UpdateReplacePolicy", "Delete"),
+        "DependsOn": {depends} if isinstance(depends, str) else set(depends),
+        **properties,
+    }
+
+
+def shaped(key, value, types):
+    """Values that mean the same look the same."""
+    if isinstance(value, dict):
+        return {name: shaped(name, inner, types) for name, inner in value.items()}
+    if isinstance(value, list):
+        items = [shaped(key, inner, types) for inner in value]
+        # IAM takes one for a list of one, in any order.
+        if key in ("Action", "Resource"):
+            return items[0] if len(items) == 1 else sorted(items)
+        # A map in two forms.
+        return sorted(items, key=lambda item: item["Name"]) if key in ("Dimensions",) else items
+    if isinstance(value, str):
+        reference = re.fullmatch(r"<(\w+)>", value)
+        # What `Ref` gives for a security group in a VPC.
+        if reference and types.get(reference[1]) == "AWS::EC2::SecurityGroup":
+            return f"<{reference[1]}.GroupId>"
+        if key == "DashboardBody":
+            return json.loads(value)
+    return value
+
+
+def compare(ours, theirs):
+    for name in sorted(ours.keys() | theirs.keys()):
+        yield from difference(name, "", ours.get(name), theirs.get(name))
+
+
+def difference(name, path, ours, theirs):
+    def under(key):
+        return f"{path}.{key}".lstrip(".")
+
+    if path == "DependsOn":
+        # CDK waits for more, at times.
+        if not ours <= theirs:
+            yield name, path, ours, theirs
+    elif isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted(ours.keys() | theirs.keys()):
+            yield from difference(name, under(key), ours.get(key), theirs.get(key))
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, pair in enumerate(zip(ours, theirs)):
+            yield from difference(name, under(index), *pair)
+    elif ours != theirs:
+        yield name, path, ours, theirs
