@@ -1,12 +1,13 @@
 //! Asks everybody whether they would do their part, and changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
 use url::Url;
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, HttpConfig, Problem};
+use crate::net;
 use crate::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink};
 use crate::scrape::fetch::{Home, Request};
 use crate::scrape::targets;
@@ -64,13 +65,34 @@ pub fn warnings(problems: &[Problem]) -> Vec<Finding> {
     problems.iter().map(|problem| Finding::doubtful("configuration", problem.to_string())).collect()
 }
 
-/// Probes homes and remotes over the network. `home` must use a new connection for each request.
+/// Reads secrets, and probes homes and remotes over the network. `home` must use a new connection for each request.
 pub async fn online(config: &Config, home: &dyn Home, remotes: &[Box<dyn Remote>], clock: &dyn Clock, forwarder: &Forwarder) -> Vec<Finding> {
-    let mut findings = homes(config, home, forwarder).await;
+    let mut findings = kept_secrets(config).await;
+    findings.extend(homes(config, home, forwarder).await);
     for (entry, remote) in config.remote_write.iter().zip(remotes) {
         let subject = format!("remote {}", entry.name.as_deref().unwrap_or(entry.url.host_str().unwrap_or_default()));
         let probed = probe(remote.as_ref(), clock, PROBE).await;
         findings.push(if probed.ok { Finding::good(subject, probed.text) } else { Finding::bad(subject, probed.text) });
+    }
+    findings
+}
+
+/// Whether each secret that stands elsewhere can be read: first, because all else fails without it.
+async fn kept_secrets(config: &Config) -> Vec<Finding> {
+    let https = config.scrape_configs.iter().map(|job| &job.http).chain(config.remote_write.iter().map(|remote| &remote.http));
+    let keys = config.remote_write.iter().filter_map(|remote| remote.sigv4.as_ref()?.secret_key.as_ref());
+    let sources = https.flat_map(HttpConfig::sources).chain(keys.filter(|key| key.constant().is_none()));
+    let mut findings = Vec::new();
+    let mut seen = HashSet::new();
+    for source in sources {
+        let place = source.places().join(", ");
+        if !seen.insert(place.clone()) {
+            continue;
+        }
+        findings.push(match net::secrets().get(source, false).await {
+            Ok(_) => Finding::good(format!("secret {place}"), "it can be read"),
+            Err(error) => Finding::bad(format!("secret {place}"), error.cause),
+        });
     }
     findings
 }
@@ -95,7 +117,7 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
     }
     for target in targets(&config.scrape_configs).unwrap_or_default() {
         let subject = format!("home {} ({})", target.instance(), config.scrape_configs[target.job].job_name);
-        findings.extend(alternation(&subject, home, &target.url).await);
+        findings.extend(alternation(&subject, home, target.job, &target.url).await);
     }
     findings
 }
@@ -118,7 +140,7 @@ fn clock_finding(subject: &str, ahead_ms: i64) -> Finding {
 
 /// Whether always the same Prometheus answers. Two of them scrape the same targets at different moments, so what tells them apart is
 /// a series whose timestamp goes back from one answer to the next. `home` must use a new connection for each request.
-async fn alternation(subject: &str, home: &dyn Home, url: &Url) -> Option<Finding> {
+async fn alternation(subject: &str, home: &dyn Home, job: usize, url: &Url) -> Option<Finding> {
     if !url.path().ends_with("/federate") {
         return None;
     }
@@ -126,7 +148,7 @@ async fn alternation(subject: &str, home: &dyn Home, url: &Url) -> Option<Findin
     url.set_query(Some("match[]=up"));
     let mut newest = Timestamps::default();
     for _ in 0..SCRAPES {
-        let request = Request { url: &url, accept: "text/plain;version=0.0.4", compression: false, timeout: PROBE };
+        let request = Request { job, url: &url, accept: "text/plain;version=0.0.4", compression: false, timeout: PROBE };
         let mut answer = home.get(request).await.ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.body.chunk().await.ok()? {

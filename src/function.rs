@@ -53,9 +53,7 @@ pub enum FunctionError {
 impl From<FunctionError> for Diagnostic {
     fn from(error: FunctionError) -> Self {
         let error_type = match &error {
-            FunctionError::Setup(SetupError::Config(_) | SetupError::Source(_) | SetupError::S3 { .. } | SetupError::Spool(_)) => {
-                "ConfigurationError"
-            }
+            FunctionError::Setup(SetupError::Config(_) | SetupError::Source(_) | SetupError::S3(_) | SetupError::Spool(_)) => "ConfigurationError",
             FunctionError::Setup(_) => "SetupError",
             FunctionError::Event(_) | FunctionError::UnknownJob(..) => "EventError",
             FunctionError::Spool(_) => "SpoolError",

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{self, Finding};
-use crate::config::{Config, ConfigErrors, Loaded, MAX_BYTES, NoSpool, Source, SourceError, read_file};
-use crate::net::{self, ClientError, ClientOptions, Peer, aws};
+use crate::config::{Config, ConfigErrors, HttpConfig, Loaded, MAX_BYTES, NoSpool, Source, SourceError, read_file};
+use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
 use crate::scrape::HttpHome;
 use crate::send::{HttpRemote, Remote, RemoteError};
 use crate::spool::store::{self, Store};
@@ -19,9 +19,6 @@ const HOME_CONNECT: Duration = Duration::from_secs(5);
 /// Scrapes of a tick are seconds apart; what is older than a minute may have been frozen with the function.
 const HOME_IDLE: Duration = Duration::from_secs(50);
 
-/// For reading the configuration from S3.
-const S3_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Why there is no forwarder.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -29,15 +26,8 @@ pub enum SetupError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// It is in S3, and cannot be read.
-    #[error("config: cannot read {address}: {cause}; {hint}")]
-    S3 {
-        /// `s3://bucket/key`.
-        address: String,
-        /// What S3 or the network said.
-        cause: String,
-        /// What to do.
-        hint: &'static str,
-    },
+    #[error("config: {0}")]
+    S3(#[from] ObjectError),
     /// It is not valid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -55,9 +45,6 @@ pub enum SetupError {
         /// Why.
         source: RemoteError,
     },
-    /// TLS.
-    #[error(transparent)]
-    Client(#[from] ClientError),
 }
 
 /// The environment, as the configuration asks for it.
@@ -81,41 +68,11 @@ pub async fn load(argument: Option<&str>) -> Result<Loaded, SetupError> {
 }
 
 async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
-    let fail = |cause: String, hint| SetupError::S3 { address: format!("s3://{bucket}/{key}"), cause, hint };
-    let shared = aws::shared_config(None, None, Peer::Store).await;
-    let custom_endpoint = environment("AWS_ENDPOINT_URL_S3").or_else(|| environment("AWS_ENDPOINT_URL")).is_some();
-    // An S3 at an address of its own rarely answers to bucket names as host names.
-    let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(custom_endpoint).build();
-    let client = aws_sdk_s3::Client::from_conf(config);
-    let read = async {
-        let object = client.get_object().bucket(bucket).key(key).send().await.map_err(|error| {
-            let status = error.raw_response().map(|response| response.status().as_u16());
-            let hint = match status {
-                Some(403) => "the role needs s3:GetObject on the object (and s3:ListBucket on the bucket, or a missing object is a 403, too)",
-                Some(404) => "there is no such object",
-                Some(301) => "the bucket is in another region: set AWS_REGION",
-                _ => "a function in a VPC needs an S3 gateway endpoint in its route table",
-            };
-            fail(aws::cause(&error), hint)
-        })?;
-        let too_large = "it is larger than a configuration may be";
-        if object.content_length().unwrap_or_default() > MAX_BYTES as i64 {
-            return Err(fail(format!("more than {MAX_BYTES} bytes"), too_large));
-        }
-        let mut body = object.body;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| fail(aws::cause(&error), "try again"))?);
-            if bytes.len() as u64 > MAX_BYTES {
-                return Err(fail(format!("more than {MAX_BYTES} bytes"), too_large));
-            }
-        }
-        String::from_utf8(bytes).map_err(|_| fail("it is not UTF-8".to_owned(), "is it the right object?"))
-    };
-    match tokio::time::timeout(S3_TIMEOUT, read).await {
-        Ok(text) => text,
-        Err(_) => Err(fail("timed out".to_owned(), "a function in a VPC needs an S3 gateway endpoint in its route table")),
-    }
+    let bytes = net::read_object(bucket, key, MAX_BYTES).await?;
+    String::from_utf8(bytes).map_err(|_| {
+        let (address, cause) = (format!("s3://{bucket}/{key}"), "it is not UTF-8".to_owned());
+        ObjectError { address, cause, hint: "is it the right object?" }.into()
+    })
 }
 
 /// The real remotes of a configuration.
@@ -131,16 +88,20 @@ pub async fn remotes(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<
     Ok(remotes)
 }
 
-/// The real home's client. It keeps connections for `idle_timeout`.
-///
-/// # Errors
-/// [`SetupError::Client`].
-pub fn home(config: &Config, idle_timeout: Duration) -> Result<HttpHome, SetupError> {
+/// The real home's clients, which keep connections for `idle_timeout`. Nothing is built or read before the first scrape.
+#[must_use]
+pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
     let shortest = config.scrape_configs.iter().map(|job| job.scrape_timeout).min().unwrap_or(HOME_CONNECT);
     // Shorter than a scrape's own time-out, so that an error can say which of the two it was.
     let connect_timeout = HOME_CONNECT.min(shortest * 3 / 4);
-    let options = ClientOptions { connect_timeout, idle_timeout, follow_redirects: true, ..ClientOptions::default() };
-    Ok(HttpHome::new(net::client(&options)?))
+    let options = ClientOptions { connect_timeout, idle_timeout, ..ClientOptions::default() };
+    let mut clients: Vec<(&HttpConfig, Arc<HttpClient>)> = Vec::new();
+    for job in &config.scrape_configs {
+        let known = clients.iter().find(|(http, _)| **http == job.http).map(|(_, client)| Arc::clone(client));
+        let client = known.unwrap_or_else(|| Arc::new(HttpClient::new(&job.http, options.clone(), Peer::Home)));
+        clients.push((&job.http, client));
+    }
+    HttpHome::new(clients.into_iter().map(|(_, client)| client).collect())
 }
 
 /// Where the spool of a configuration is. Nothing is asked of it yet.
@@ -161,7 +122,7 @@ pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let memory_limit = config.forwarder.memory_limit_bytes(function_memory);
     let store = store(&config).await?;
     let world = World {
-        home: Box::new(home(&config, HOME_IDLE)?),
+        home: Box::new(home(&config, HOME_IDLE)),
         remotes: remotes(&config, &clock).await?,
         clock,
         rng: fastrand::Rng::new(),
@@ -177,6 +138,6 @@ pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
 pub async fn check_online(config: &Config) -> Result<Vec<Finding>, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let forwarder = forwarder(config.clone()).await?;
-    let (home, remotes) = (home(config, Duration::ZERO)?, remotes(config, &clock).await?);
+    let (home, remotes) = (home(config, Duration::ZERO), remotes(config, &clock).await?);
     Ok(check::online(config, &home, &remotes, &*clock, &forwarder).await)
 }

@@ -1,6 +1,7 @@
 //! Values from the environment inside of strings.
 
 use super::problem::shown;
+use super::secret::{Secret, SecretPart, Stored};
 
 /// Looks a variable up; `None` when it is not set.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -18,54 +19,84 @@ pub(super) struct ExpandError {
     pub(super) fix: String,
 }
 
-/// What a `${…}` may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Allowed {
-    /// The environment.
-    Plain,
-    /// The environment, and secrets that AWS keeps.
-    Secret,
+/// `${NAME}` and `${NAME:-default}` (the default also when the variable is empty, as in a shell); `$${` is a literal `${`.
+pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, ExpandError> {
+    let mut out = String::with_capacity(text.len());
+    for piece in pieces(text)? {
+        match piece {
+            Piece::Literal(text) => out.push_str(text),
+            Piece::Reference(inside) if Stored::parse(inside).is_some() => {
+                let store = inside.split(':').next().unwrap_or_default();
+                return Err(ExpandError {
+                    message: format!("found ${{{store}:…}} in a string that is no secret"),
+                    fix: "take the value from the environment: ${NAME}".into(),
+                });
+            }
+            Piece::Reference(inside) => out.push_str(&variable(inside, env)?),
+        }
+    }
+    Ok(out)
 }
 
-/// `${NAME}` and `${NAME:-default}` (the default also when the variable is empty, as in a shell); `$${` is a literal `${`.
-pub(super) fn expand(text: &str, allowed: Allowed, env: Env<'_>) -> Result<String, ExpandError> {
-    let mut out = String::with_capacity(text.len());
+/// As [`expand`], with `${ssm:…}` and `${secretsmanager:…}`, which stay as they are until they are needed.
+pub(super) fn expand_secret(text: &str, env: Env<'_>) -> Result<Vec<SecretPart>, ExpandError> {
+    let mut parts = Vec::new();
+    let mut out = String::new();
+    for piece in pieces(text)? {
+        match piece {
+            Piece::Literal(text) => out.push_str(text),
+            Piece::Reference(inside) => match Stored::parse(inside) {
+                Some(stored) if stored.is_valid() => {
+                    if !out.is_empty() {
+                        parts.push(SecretPart::Text(Secret::new(std::mem::take(&mut out))));
+                    }
+                    parts.push(SecretPart::Stored(stored));
+                }
+                Some(_) => {
+                    return Err(ExpandError {
+                        message: "found the name of a secret that AWS cannot have".into(),
+                        fix: "write ${ssm:name}, ${secretsmanager:id} or ${secretsmanager:id:key}".into(),
+                    });
+                }
+                None => out.push_str(&variable(inside, env)?),
+            },
+        }
+    }
+    if !out.is_empty() || parts.is_empty() {
+        parts.push(SecretPart::Text(Secret::new(out)));
+    }
+    Ok(parts)
+}
+
+enum Piece<'t> {
+    Literal(&'t str),
+    /// What stands between `${` and `}`.
+    Reference(&'t str),
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, ExpandError> {
+    let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         // `$${`: the dollar before is an escape.
         if let Some(before) = rest[..at].strip_suffix('$') {
-            out.push_str(before);
-            out.push_str("${");
+            pieces.extend([Piece::Literal(before), Piece::Literal("${")]);
             rest = &rest[at + 2..];
             continue;
         }
-        out.push_str(&rest[..at]);
+        pieces.push(Piece::Literal(&rest[..at]));
         let inside = &rest[at + 2..];
         let Some(end) = inside.find('}') else {
             return Err(literal("found ${ without a closing }"));
         };
-        out.push_str(&reference(&inside[..end], allowed, env)?);
+        pieces.push(Piece::Reference(&inside[..end]));
         rest = &inside[end + 1..];
     }
-    out.push_str(rest);
-    Ok(out)
+    pieces.push(Piece::Literal(rest));
+    Ok(pieces)
 }
 
-fn reference(inside: &str, allowed: Allowed, env: Env<'_>) -> Result<String, ExpandError> {
-    for (scheme, store) in [("ssm:", "SSM parameters"), ("secretsmanager:", "Secrets Manager")] {
-        if inside.starts_with(scheme) {
-            return Err(match allowed {
-                Allowed::Secret => ExpandError {
-                    message: format!("found ${{{scheme}…}}: secrets from {store} are not yet supported"),
-                    fix: "take the value from the environment: ${NAME}".into(),
-                },
-                Allowed::Plain => ExpandError {
-                    message: format!("found ${{{scheme}…}} in a string that is no secret"),
-                    fix: "take the value from the environment: ${NAME}".into(),
-                },
-            });
-        }
-    }
+fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
@@ -166,7 +197,7 @@ mod tests {
             ("$$${HOME_IP}", "$${HOME_IP}"),
             ("{job=~\"a$\"}", "{job=~\"a$\"}"),
         ] {
-            assert_eq!(expand(text, Allowed::Plain, &env).as_deref(), Ok(expected), "{text}");
+            assert_eq!(expand(text, &env).as_deref(), Ok(expected), "{text}");
         }
         for (text, part) in [
             ("${NOT_SET}", "\"NOT_SET\" is not set"),
@@ -176,10 +207,26 @@ mod tests {
             ("${a b}", "something else"),
             ("${ssm:/x}", "no secret"),
         ] {
-            assert!(expand(text, Allowed::Plain, &env).unwrap_err().message.contains(part), "{text}");
+            assert!(expand(text, &env).unwrap_err().message.contains(part), "{text}");
         }
-        for text in ["${ssm:/x}", "${secretsmanager:y}"] {
-            assert!(expand(text, Allowed::Secret, &env).unwrap_err().message.contains("not yet supported"), "{text}");
+    }
+
+    #[test]
+    fn secrets_may_name_what_aws_keeps() {
+        let text = |text: &str| SecretPart::Text(Secret::new(text));
+        let ssm = |name: &str| SecretPart::Stored(Stored::Ssm(name.into()));
+        for (from, expected) in [
+            ("", vec![text("")]),
+            ("a${HOME_IP}b", vec![text("a192.0.2.10b")]),
+            ("${ssm:/x}", vec![ssm("/x")]),
+            ("a${ssm:/x}${ssm:/y}$${ssm:/z}", vec![text("a"), ssm("/x"), ssm("/y"), text("${ssm:/z}")]),
+        ] {
+            assert_eq!(expand_secret(from, &env), Ok(expected), "{from}");
+        }
+        for (from, part) in
+            [("${ssm:}", "AWS cannot have"), ("${secretsmanager:a:}", "AWS cannot have"), ("${NOT_SET}", "is not set"), ("${", "closing")]
+        {
+            assert!(expand_secret(from, &env).unwrap_err().message.contains(part), "{from}");
         }
     }
 
@@ -209,12 +256,12 @@ mod tests {
         fn an_escaped_text_is_itself(text in "[a-z${}:\\-é]{0,20}") {
             // A text that ends in `$` before an escape would need more than this.
             prop_assume!(!text.contains("$${"));
-            prop_assert_eq!(expand(&text.replace("${", "$${"), Allowed::Plain, &env), Ok(text));
+            prop_assert_eq!(expand(&text.replace("${", "$${"), &env), Ok(text));
         }
 
         #[test]
         fn nothing_panics(text in "[\\PC${}]*") {
-            let _ = expand(&text, Allowed::Secret, &env);
+            let _ = (expand(&text, &env), expand_secret(&text, &env));
             expand_external_label(&text, &env);
         }
     }

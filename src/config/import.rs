@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::emit::emit;
-use super::keys::{FORWARDER, GLOBAL, METADATA, METRICS, QUEUE, RELABEL, REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, Table};
+use super::keys::{
+    AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METADATA, METRICS, OAUTH2, QUEUE, RELABEL, REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4,
+    STATIC, TLS, Table,
+};
 use super::load::load_document;
 use super::problem::{ConfigErrors, Problem, shown};
 use super::yaml::{Document, Entry, Node, Value, parse};
@@ -14,7 +17,7 @@ const PLACEHOLDER_REMOTE: &str =
     "- url: https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-REPLACE-ME/api/v1/remote_write\n  sigv4: {region: us-east-1}\n";
 
 /// Credentials that a receiver asks for and we cannot give: without them the whole entry is useless.
-const REMOTE_CREDENTIALS: [&str; 7] = ["basic_auth", "authorization", "oauth2", "bearer_token", "bearer_token_file", "azuread", "google_iam"];
+const REMOTE_CREDENTIALS: [&str; 2] = ["azuread", "google_iam"];
 
 /// A forwarder.yml made from a prometheus.yml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,7 +64,7 @@ pub fn import(prometheus_yml: &str) -> Result<Imported, ConfigErrors> {
         put_list(&mut document.root, "remote_write", PLACEHOLDER_REMOTE).map_err(|problem| fail(vec![problem]))?;
         added.push("remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 by the workspace and its region");
     }
-    load_document(&document, &|_| None, false).map_err(fail)?;
+    load_document(&document, &|_| None, None).map_err(fail)?;
 
     let Document { mut root, .. } = document;
     escape_variables(&mut root, false);
@@ -86,6 +89,10 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
         (name, "write_relabel_configs") if name == REMOTE.name => (&RELABEL, true),
         (name, "queue_config") if name == REMOTE.name => (&QUEUE, false),
         (name, "sigv4") if name == REMOTE.name => (&SIGV4, false),
+        (_, "basic_auth") => (&BASIC_AUTH, false),
+        (_, "authorization") => (&AUTHORIZATION, false),
+        (_, "oauth2") => (&OAUTH2, false),
+        (_, "tls_config") => (&TLS, false),
         (name, "metrics") if name == FORWARDER.name => (&METRICS, false),
         (name, "metadata") if name == FORWARDER.name => (&METADATA, false),
         (name, "metadata_config") if name == REMOTE.name => (&REMOTE_METADATA, false),
@@ -184,14 +191,14 @@ fn reason_against_remote(remote: &Node) -> Option<(String, String)> {
         return None;
     };
     if let Some(entry) = entries.iter().find(|entry| REMOTE_CREDENTIALS.contains(&entry.key.as_str())) {
-        let why = format!("the receiver asks for {}, and requests are signed by sigv4 or carry no credentials", entry.key);
+        let why = format!("the receiver asks for {}, and credentials of other clouds are not fetched", entry.key);
         return Some((why, "send to it from the home Prometheus itself".into()));
     }
     let url = remote.get("url").and_then(|entry| scalar_text(&entry.value))?;
     let url = url::Url::parse(url).ok()?;
     (!url.username().is_empty() || url.password().is_some()).then(|| {
-        let why = "the receiver's URL holds credentials, which are not supported".to_owned();
-        (why, "send to it from the home Prometheus itself".to_owned())
+        let why = "the receiver's URL holds credentials, which are not supported there".to_owned();
+        (why, "write the entry by hand, with the credentials under basic_auth".to_owned())
     })
 }
 

@@ -37,14 +37,13 @@ const fn switch(key: &'static str, why: &'static str) -> Unsupported {
 pub(super) const REMOVE: &str = "remove the key";
 const NO_RULES: &str = "rules are not evaluated here";
 const RULES: &str = "put the rules into rules management of the AMP workspace, or leave them in the home Prometheus";
-const TLS: &str = "certificates and TLS settings of a target are not read";
-const AUTH: &str = "requests to targets carry no credentials";
-const AUTH_INSTEAD: &str = "let the home Prometheus answer without credentials inside of the tunnel";
-const PROXY: &str = "connections are made directly";
-const PROXY_INSTEAD: &str = "give the function a route to the address";
+const REF: &str = "there is no secret manager of Prometheus' kind";
+const REF_INSTEAD: &str = "write ${ssm:name} or ${secretsmanager:id} into the key itself, or use the _file variant with an s3:// object";
 const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes custom buckets by remote write 1.0";
-const SIGV4_ONLY: &str = "requests are signed by sigv4, or carry no credentials";
-const USE_SIGV4: &str = "use sigv4, or keep this endpoint in a Prometheus";
+const OTHER_CLOUD: &str = "credentials of other clouds are not fetched";
+const OTHER_CLOUD_INSTEAD: &str = "use oauth2 or authorization, or keep this endpoint in a Prometheus";
+const JWT: &str = "tokens are asked for with a client secret";
+const JWT_INSTEAD: &str = "use client_secret or client_secret_file";
 
 pub(super) const ROOT: Table = Table {
     name: "the top level",
@@ -116,6 +115,19 @@ pub(super) const SCRAPE: Table = Table {
         "enable_compression",
         "relabel_configs",
         "metric_relabel_configs",
+        "basic_auth",
+        "authorization",
+        "oauth2",
+        "bearer_token",
+        "bearer_token_file",
+        "tls_config",
+        "http_headers",
+        "follow_redirects",
+        "enable_http2",
+        "proxy_url",
+        "no_proxy",
+        "proxy_from_environment",
+        "proxy_connect_header",
         "scrape_protocols",
         "fallback_scrape_protocol",
         "scrape_native_histograms",
@@ -125,19 +137,6 @@ pub(super) const SCRAPE: Table = Table {
     ],
     unsupported: &[
         never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
-        later("basic_auth", AUTH, AUTH_INSTEAD),
-        later("authorization", AUTH, AUTH_INSTEAD),
-        later("oauth2", AUTH, AUTH_INSTEAD),
-        later("bearer_token", AUTH, AUTH_INSTEAD),
-        later("bearer_token_file", AUTH, AUTH_INSTEAD),
-        later("tls_config", TLS, "use scheme: http inside of the tunnel, or a certificate of a public authority"),
-        later("http_headers", "no headers are added", REMOVE),
-        later("follow_redirects", "redirects are not configurable", "name the final address"),
-        later("enable_http2", "the protocol version is not configurable", REMOVE),
-        later("proxy_url", PROXY, PROXY_INSTEAD),
-        later("no_proxy", PROXY, PROXY_INSTEAD),
-        later("proxy_from_environment", PROXY, PROXY_INSTEAD),
-        later("proxy_connect_header", PROXY, PROXY_INSTEAD),
         switch("convert_classic_histograms_to_nhcb", CONVERSION),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
     ],
@@ -163,25 +162,25 @@ pub(super) const REMOTE: Table = Table {
         "queue_config",
         "metadata_config",
         "sigv4",
+        "basic_auth",
+        "authorization",
+        "oauth2",
+        "bearer_token",
+        "bearer_token_file",
+        "tls_config",
+        "http_headers",
+        "follow_redirects",
+        "enable_http2",
+        "proxy_url",
+        "no_proxy",
+        "proxy_from_environment",
+        "proxy_connect_header",
     ],
     unsupported: &[
         switch("send_exemplars", "/federate has no exemplars, and AMP takes none"),
-        never("protobuf_message", "AMP takes remote write 1.0, the default", REMOVE),
-        later("basic_auth", SIGV4_ONLY, USE_SIGV4),
-        later("authorization", SIGV4_ONLY, USE_SIGV4),
-        later("oauth2", SIGV4_ONLY, USE_SIGV4),
-        later("bearer_token", SIGV4_ONLY, USE_SIGV4),
-        later("bearer_token_file", SIGV4_ONLY, USE_SIGV4),
-        never("azuread", SIGV4_ONLY, USE_SIGV4),
-        never("google_iam", SIGV4_ONLY, USE_SIGV4),
-        later("tls_config", "certificates are checked against the public authorities", "use an endpoint with such a certificate"),
-        later("http_headers", "headers come from the key headers", "write them under headers"),
-        later("follow_redirects", "redirects are not configurable", "name the final address"),
-        later("enable_http2", "the protocol version is not configurable", REMOVE),
-        later("proxy_url", PROXY, PROXY_INSTEAD),
-        later("no_proxy", PROXY, PROXY_INSTEAD),
-        later("proxy_from_environment", PROXY, PROXY_INSTEAD),
-        later("proxy_connect_header", PROXY, PROXY_INSTEAD),
+        never("protobuf_message", "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 is left out for now", REMOVE),
+        never("azuread", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
+        never("google_iam", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
         never("round_robin_dns", "addresses are tried in the order of the resolver", REMOVE),
         never("failed_request_logging", "failed requests are in the log and in the report", REMOVE),
     ],
@@ -209,6 +208,55 @@ pub(super) const SIGV4: Table = Table {
     unsupported: &[],
 };
 
+pub(super) const BASIC_AUTH: Table = Table {
+    name: "basic_auth",
+    supported: &["username", "username_file", "password", "password_file"],
+    unsupported: &[never("username_ref", REF, REF_INSTEAD), never("password_ref", REF, REF_INSTEAD)],
+};
+
+pub(super) const AUTHORIZATION: Table = Table {
+    name: "authorization",
+    supported: &["type", "credentials", "credentials_file"],
+    unsupported: &[never("credentials_ref", REF, REF_INSTEAD)],
+};
+
+pub(super) const OAUTH2: Table = Table {
+    name: "oauth2",
+    supported: &[
+        "client_id",
+        "client_secret",
+        "client_secret_file",
+        "scopes",
+        "token_url",
+        "endpoint_params",
+        "tls_config",
+        "proxy_url",
+        "no_proxy",
+        "proxy_from_environment",
+        "proxy_connect_header",
+    ],
+    unsupported: &[
+        never("client_secret_ref", REF, REF_INSTEAD),
+        never("grant_type", JWT, JWT_INSTEAD),
+        never("client_certificate_key", JWT, JWT_INSTEAD),
+        never("client_certificate_key_file", JWT, JWT_INSTEAD),
+        never("client_certificate_key_ref", JWT, JWT_INSTEAD),
+        never("client_certificate_key_id", JWT, JWT_INSTEAD),
+        never("signature_algorithm", JWT, JWT_INSTEAD),
+        never("iss", JWT, JWT_INSTEAD),
+        never("audience", JWT, JWT_INSTEAD),
+        never("claims", JWT, JWT_INSTEAD),
+    ],
+};
+
+pub(super) const TLS: Table = Table {
+    name: "tls_config",
+    supported: &["ca", "ca_file", "cert", "cert_file", "key", "key_file", "server_name", "insecure_skip_verify", "min_version", "max_version"],
+    unsupported: &[never("ca_ref", REF, REF_INSTEAD), never("cert_ref", REF, REF_INSTEAD), never("key_ref", REF, REF_INSTEAD)],
+};
+
+pub(super) const HTTP_HEADER: Table = Table { name: "a header of http_headers", supported: &["values", "secrets", "files"], unsupported: &[] };
+
 pub(super) const FORWARDER: Table = Table {
     name: "forwarder",
     supported: &["deadline_margin", "memory_limit", "max_request_bytes", "spool", "metadata", "metrics"],
@@ -230,8 +278,27 @@ pub(super) const METADATA: Table = Table { name: "forwarder.metadata", supported
 
 pub(super) const METRICS: Table = Table { name: "forwarder.metrics", supported: &["enabled", "namespace"], unsupported: &[] };
 
-const ALL: [&Table; 14] =
-    [&ROOT, &GLOBAL, &SCRAPE, &STATIC, &RELABEL, &REMOTE, &QUEUE, &SIGV4, &FORWARDER, &SPOOL, &KEPT, &METRICS, &REMOTE_METADATA, &METADATA];
+const ALL: [&Table; 19] = [
+    &ROOT,
+    &GLOBAL,
+    &SCRAPE,
+    &STATIC,
+    &RELABEL,
+    &REMOTE,
+    &QUEUE,
+    &SIGV4,
+    &BASIC_AUTH,
+    &AUTHORIZATION,
+    &OAUTH2,
+    &TLS,
+    &HTTP_HEADER,
+    &FORWARDER,
+    &SPOOL,
+    &KEPT,
+    &METRICS,
+    &REMOTE_METADATA,
+    &METADATA,
+];
 
 impl Table {
     /// The row of a key that Prometheus has and we do not take.

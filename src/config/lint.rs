@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::problem::{Problem, shown};
 use super::reader::Places;
 use super::units::format_duration;
-use super::{Config, NameValidation, Populated, RemoteWrite, Scheme, ScrapeConfig};
+use super::{Auth, Config, HttpConfig, NameValidation, Populated, RemoteWrite, Scheme, ScrapeConfig};
 
 /// AMP's limit for a request body.
 const AMP_MAX_REQUEST_BYTES: usize = 1_000_000;
@@ -49,11 +49,13 @@ pub(super) fn lint(config: &Config, places: &Places) -> Vec<Problem> {
             let message = "UTF-8 names are taken: AMP refuses a request with a name beyond letters, digits and underscores";
             findings.add(&format!("{path}.metric_name_validation_scheme"), message, "write metric_name_validation_scheme: legacy");
         }
+        lint_http(&job.http, &path, &mut findings);
     }
     for (i, remote) in config.remote_write.iter().enumerate() {
         let path = format!("remote_write[{i}]");
         lint_queue(remote, &path, &mut findings);
         lint_url(remote, &path, &mut findings);
+        lint_http(&remote.http, &path, &mut findings);
         if is_amp(remote) && config.forwarder.max_request_bytes > AMP_MAX_REQUEST_BYTES {
             findings.add(
                 "forwarder.max_request_bytes",
@@ -100,6 +102,22 @@ fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
     }
     if job.metrics_path.trim_end_matches('/').ends_with("/federate") {
         lint_federate(job, path, findings);
+    }
+}
+
+fn lint_http(http: &HttpConfig, path: &str, findings: &mut Findings<'_>) {
+    let mut tls = vec![(&http.tls, format!("{path}.tls_config"))];
+    if let Some(Auth::OAuth2(oauth2)) = &http.auth {
+        tls.push((&oauth2.tls, format!("{path}.oauth2.tls_config")));
+    }
+    for (tls, path) in tls {
+        if tls.insecure_skip_verify {
+            findings.add(
+                &format!("{path}.insecure_skip_verify"),
+                "INSECURE: the server's certificate is not verified: anybody on the way can pose as the server, read the credentials and change the samples",
+                "name the server's own authority, or its very certificate, in ca_file, and a name that it has in server_name",
+            );
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::expand::Env;
+use super::http::read_http;
 use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
 use super::limits::{ScrapeLimits, read_limits};
 use super::lint::lint;
@@ -14,6 +15,7 @@ use super::protocols::{self, Formats};
 use super::reader::{Reader, Section, Text};
 use super::relabel::read_rules;
 use super::remote::read_remote_write;
+use super::source::Source;
 use super::spool::read_spool;
 use super::yaml::{Document, Node, parse};
 use super::{Config, Forwarder, Global, Metrics, Scheme, ScrapeConfig, StaticConfig};
@@ -32,7 +34,7 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// Reads a `forwarder.yml`. `origin` is what messages call it.
+    /// Reads a `forwarder.yml`. `origin` is where it is ([`super::Source`]): messages call it so, and relative paths are beside it.
     ///
     /// Keys, defaults and validation are Prometheus' (3.5), but for these defaults:
     ///
@@ -49,13 +51,13 @@ impl Config {
             ConfigErrors { origin: origin.to_owned(), problems }
         };
         let document = parse(text).map_err(|problem| fail(vec![problem]))?;
-        load_document(&document, env, true).map_err(fail)
+        load_document(&document, env, Some(origin)).map_err(fail)
     }
 }
 
-/// Reads a tree. `expands` is false for a prometheus.yml, where `${NAME}` in plain strings is no variable.
-pub(super) fn load_document(document: &Document, env: Env<'_>, expands: bool) -> Result<Loaded, Vec<Problem>> {
-    let mut reader = Reader::new(env, expands);
+/// Reads a tree. There is no `origin` for a prometheus.yml, where `${NAME}` in plain strings is no variable.
+pub(super) fn load_document(document: &Document, env: Env<'_>, origin: Option<&str>) -> Result<Loaded, Vec<Problem>> {
+    let mut reader = Reader::new(env, origin.is_some(), origin.and_then(|origin| Source::parse(origin).ok()));
     reader.problems.extend(document.problems.iter().cloned());
     reader.warnings.extend(document.warnings.iter().cloned());
     let root = reader.section(&document.root, String::new(), &ROOT);
@@ -186,6 +188,7 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
     let relabel_configs = read_rules(reader, &section, "relabel_configs", "target relabeling rule in scrape config");
     let rules_fine = reader.problems.len() == before_rules;
     let metric_relabel_configs = read_rules(reader, &section, "metric_relabel_configs", "metric relabeling rule in scrape config");
+    let http = read_http(reader, &section);
     let metrics_path = reader.string(&section, "metrics_path", Text::Plain).unwrap_or_else(|| "/metrics".into());
     let (scrape_protocols, fallback_scrape_protocol, histograms) =
         protocols::read_job(reader, &section, &job_name, &metrics_path, &inherited.formats);
@@ -206,6 +209,7 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         naming: read_naming(reader, &section, inherited.naming),
         extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(inherited.extra_scrape_metrics),
         enable_compression: reader.boolean(&section, "enable_compression").unwrap_or(true),
+        http,
         scrape_protocols,
         fallback_scrape_protocol,
         histograms,

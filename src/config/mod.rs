@@ -2,10 +2,11 @@
 //!
 //! text → `yaml` (a tree with lines) → `reader` (strict, typed, every problem at once, by the tables in `keys`) →
 //! `load`, `remote` and `spool` (defaults, validation) → [`Config`]; `lint` then looks for slips that are valid.
-//! `source` says where the text is; `import` makes it from a prometheus.yml.
+//! `http` is the HTTP client configuration of jobs and remotes, `secret` what secrets are made of. `source` says where the text is; `import` makes it from a prometheus.yml.
 
 mod emit;
 mod expand;
+mod http;
 mod import;
 mod keys;
 mod limits;
@@ -19,6 +20,7 @@ mod protocols;
 mod reader;
 mod relabel;
 mod remote;
+mod secret;
 mod source;
 mod spool;
 mod target;
@@ -29,6 +31,7 @@ mod yaml;
 mod tests;
 
 pub use expand::{Env, process_env};
+pub use http::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, TlsConfig, TlsVersion};
 pub use import::{Imported, LeftOut, import};
 pub use limits::ScrapeLimits;
 pub use load::Loaded;
@@ -37,6 +40,7 @@ pub use model::*;
 pub use naming::{NameEscaping, NameValidation, Naming};
 pub use problem::{ConfigErrors, Problem};
 pub use protocols::{FEDERATE_PROTOCOLS, ScrapeProtocol};
+pub use secret::{Secret, SecretPart, SecretSource, Stored};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
 pub use spool::{Kept, NoSpool, Spool, SpoolUrl};
 pub use target::Populated;

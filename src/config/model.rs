@@ -1,12 +1,11 @@
 //! The configuration as the rest of the program sees it: plain data, validated, defaults filled in.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use url::Url;
 
-use super::{Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, Spool};
+use super::{HttpConfig, Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, SecretSource, Spool};
 use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
@@ -68,6 +67,8 @@ pub struct ScrapeConfig {
     pub relabel_configs: Vec<Rule>,
     /// Rewrite or drop series.
     pub metric_relabel_configs: Vec<Rule>,
+    /// How the home is asked.
+    pub http: HttpConfig,
     /// What is asked for, best first. Default: Prometheus', and for `/federate` [`super::FEDERATE_PROTOCOLS`].
     pub scrape_protocols: Vec<ScrapeProtocol>,
     /// What an answer without a usable `Content-Type` is taken for. Default: none, it fails.
@@ -141,8 +142,10 @@ pub struct RemoteWrite {
     pub queue: QueueConfig,
     /// Prometheus' `metadata_config`.
     pub metadata: MetadataConfig,
-    /// Sign with AWS Signature Version 4.
+    /// Sign with AWS Signature Version 4. Never together with `http.auth`.
     pub sigv4: Option<SigV4>,
+    /// How the receiver is asked.
+    pub http: HttpConfig,
     /// Default false, as in Prometheus: native histograms are dropped.
     pub send_native_histograms: bool,
 }
@@ -199,7 +202,7 @@ pub struct SigV4 {
     /// Only together with `secret_key`.
     pub access_key: Option<String>,
     /// Only together with `access_key`.
-    pub secret_key: Option<Secret>,
+    pub secret_key: Option<SecretSource>,
     /// A profile of the shared AWS configuration.
     pub profile: Option<String>,
     /// Assumed for signing.
@@ -266,29 +269,5 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self { enabled: true, namespace: "AmpForwarder".into() }
-    }
-}
-
-/// A string that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    #[must_use]
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    /// The secret itself: only for the call that needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::expand::{Allowed, Env, expand, expand_external_label};
+use super::expand::{Env, expand, expand_external_label, expand_secret};
 use super::keys::Table;
 use super::problem::{Problem, shown};
+use super::secret::{Secret, SecretPart, SecretSource};
+use super::source::Source;
 use super::units::{parse_bool, parse_duration, parse_integer, parse_size};
 use super::yaml::{Entry, Node, Value};
 
@@ -48,8 +50,6 @@ pub(super) enum Text {
     Plain,
     /// As plain, and never shown.
     Hidden,
-    /// `${ssm:…}` too; never shown.
-    Secret,
     /// `$NAME`, as Prometheus' external labels.
     ExternalLabel,
     /// Relabel rules: `${1}` is theirs.
@@ -60,14 +60,16 @@ pub(super) struct Reader<'a> {
     env: Env<'a>,
     /// A prometheus.yml knows no variables but in external labels.
     expands: bool,
+    /// What relative paths are beside.
+    configuration: Option<Source>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) places: Places,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(env: Env<'a>, expands: bool) -> Self {
-        Self { env, expands, problems: Vec::new(), warnings: Vec::new(), places: Places::default() }
+    pub(super) fn new(env: Env<'a>, expands: bool, configuration: Option<Source>) -> Self {
+        Self { env, expands, configuration, problems: Vec::new(), warnings: Vec::new(), places: Places::default() }
     }
 
     pub(super) fn error(&mut self, at: (usize, usize), path: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) {
@@ -150,29 +152,110 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, text: &str, at: (usize, usize), path: &str, kind: Text) -> Option<String> {
-        let allowed = match kind {
-            Text::ExternalLabel => {
-                let (value, empty) = expand_external_label(text, self.env);
-                for name in empty {
-                    let message = format!("the environment variable {} is empty or not set: it expands to nothing, as in Prometheus", shown(&name));
-                    self.warn(at, path, message, "set it, or write $$ for a dollar");
-                }
-                return Some(value);
+        if kind == Text::ExternalLabel {
+            let (value, empty) = expand_external_label(text, self.env);
+            for name in empty {
+                let message = format!("the environment variable {} is empty or not set: it expands to nothing, as in Prometheus", shown(&name));
+                self.warn(at, path, message, "set it, or write $$ for a dollar");
             }
-            Text::Raw => return Some(text.to_owned()),
-            Text::Secret => Allowed::Secret,
-            Text::Plain | Text::Hidden => Allowed::Plain,
-        };
+            return Some(value);
+        }
+        if kind == Text::Raw {
+            return Some(text.to_owned());
+        }
         if !self.expands {
             return Some(text.to_owned());
         }
-        match expand(text, allowed, self.env) {
+        match expand(text, self.env) {
             Ok(value) => Some(value),
             Err(error) => {
                 self.error(at, path, error.message, error.fix);
                 None
             }
         }
+    }
+
+    /// A secret string: `${ssm:…}` too; never shown. An empty one is none.
+    pub(super) fn secret(&mut self, section: &Section<'_>, key: &str) -> Option<SecretSource> {
+        let (text, _, at) = self.scalar(section, key)?;
+        self.secret_text(text, at, &section.path_of(key)).filter(|secret| !secret.is_empty())
+    }
+
+    fn secret_text(&mut self, text: &str, at: (usize, usize), path: &str) -> Option<SecretSource> {
+        if !self.expands {
+            return Some(SecretSource::Inline(vec![SecretPart::Text(Secret::new(text))]));
+        }
+        match expand_secret(text, self.env) {
+            Ok(parts) => Some(SecretSource::Inline(parts)),
+            Err(error) => {
+                self.error(at, path, error.message, error.fix);
+                None
+            }
+        }
+    }
+
+    /// A path beside the configuration, or an object in S3. An empty one is none.
+    pub(super) fn file(&mut self, section: &Section<'_>, key: &str) -> Option<SecretSource> {
+        let (text, _, at) = self.scalar(section, key)?;
+        let path = section.path_of(key);
+        let address = self.text(text, at, &path, Text::Plain)?;
+        self.address(&address, at, &path)
+    }
+
+    fn address(&mut self, address: &str, at: (usize, usize), path: &str) -> Option<SecretSource> {
+        if address.is_empty() {
+            return None;
+        }
+        let found = match &self.configuration {
+            Some(configuration) => configuration.beside(address),
+            None => Source::parse(address),
+        };
+        match found {
+            Ok(source) => Some(SecretSource::File(source)),
+            Err(_) => {
+                self.error(at, path, format!("found {}, expected a path or an object in S3", shown(address)), "write s3://bucket/key");
+                None
+            }
+        }
+    }
+
+    /// A list of secret strings, or of files that hold them.
+    pub(super) fn secrets(&mut self, section: &Section<'_>, key: &str, files: bool) -> Vec<SecretSource> {
+        match self.entry(section, key) {
+            Some(entry) => self.secret_items(&entry.value, &section.path_of(key), files),
+            None => Vec::new(),
+        }
+    }
+
+    /// As [`Reader::secrets`], of the value itself.
+    pub(super) fn secret_items(&mut self, node: &Node, path: &str, files: bool) -> Vec<SecretSource> {
+        if node.is_null() {
+            return Vec::new();
+        }
+        let mut secrets = Vec::new();
+        for (node, path) in self.items(node, path, (node.line, node.column)) {
+            let at = self.places.of(&path);
+            let secret = match &node.value {
+                Value::Scalar { text, .. } if files => self.text(text, at, &path, Text::Plain).and_then(|address| self.address(&address, at, &path)),
+                Value::Scalar { text, .. } => self.secret_text(text, at, &path),
+                _ => {
+                    self.error(at, path, format!("found {}, expected a string", node.kind()), "");
+                    None
+                }
+            };
+            secrets.extend(secret);
+        }
+        secrets
+    }
+
+    /// A variable of the environment, which a prometheus.yml is read without.
+    pub(super) fn environment(&self, name: &str) -> Option<String> {
+        (self.env)(name)
+    }
+
+    /// Remembers where a key stands that no table knows.
+    pub(super) fn place(&mut self, path: &str, entry: &Entry) {
+        self.places.0.insert(path.to_owned(), (entry.line, entry.column));
     }
 
     pub(super) fn duration(&mut self, section: &Section<'_>, key: &str) -> Option<Duration> {
@@ -256,7 +339,8 @@ impl<'a> Reader<'a> {
         out
     }
 
-    fn entries<'n>(&mut self, section: &Section<'n>, key: &str) -> &'n [Entry] {
+    /// What a mapping with free keys holds.
+    pub(super) fn entries<'n>(&mut self, section: &Section<'n>, key: &str) -> &'n [Entry] {
         let Some(entry) = self.entry(section, key) else {
             return &[];
         };

@@ -6,13 +6,14 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use super::http::{auth_name, read_http};
 use super::keys::{QUEUE, REMOTE, SIGV4};
 use super::metadata::read_metadata_config;
 use super::problem::shown;
 use super::reader::{Reader, Section, Text};
 use super::relabel::read_rules;
 use super::yaml::Node;
-use super::{QueueConfig, RemoteWrite, Secret, SigV4};
+use super::{QueueConfig, RemoteWrite, SigV4};
 
 /// Samples this old are not sent to AMP, which refuses them from an hour on.
 const AMP_SAMPLE_AGE_LIMIT: Duration = Duration::from_secs(55 * 60);
@@ -89,12 +90,21 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
         read_sigv4(reader, &section)
     });
     let write_relabel_configs = read_rules(reader, &section, "write_relabel_configs", "relabeling rule in remote write config");
+    let http = read_http(reader, &section);
+    if let (Some(auth), Some(_)) = (&http.auth, &sigv4) {
+        // config/config.go validateAuthConfigs
+        let message = format!(
+            "at most one of basic_auth, authorization, oauth2, or sigv4 must be configured. Currently configured: [{} sigv4]",
+            auth_name(auth)
+        );
+        reader.error_at(&section.path_of("sigv4"), message, "remove all but one; AMP takes sigv4");
+    }
     let queue_node = reader.entry(&section, "queue_config").map(|entry| &entry.value);
     let queue = read_queue(reader, queue_node, section.path_of("queue_config"), sigv4.is_some());
     let name = reader.string(&section, "name", Text::Plain).filter(|name| !name.is_empty());
     let send_native_histograms = reader.boolean(&section, "send_native_histograms").unwrap_or(false);
     let metadata = read_metadata_config(reader, &section);
-    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, metadata, sigv4, send_native_histograms })
+    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, metadata, sigv4, send_native_histograms, http })
 }
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {
@@ -124,7 +134,7 @@ fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {
         return None;
     }
     if !url.username().is_empty() || url.password().is_some() {
-        reader.error_at(&path, "found credentials in the URL, which are not supported", "remove them; requests are signed by sigv4");
+        reader.error_at(&path, "found credentials in the URL, which are not supported", "write them under basic_auth");
         return None;
     }
     Some(url)
@@ -136,7 +146,7 @@ fn check_headers(reader: &mut Reader<'_>, path: &str, headers: &BTreeMap<String,
         let path = format!("{path}.{name}");
         let lower = name.to_ascii_lowercase();
         if lower == "authorization" {
-            reader.error_at(&path, "authorization header must be changed via the sigv4 parameter", "remove it");
+            reader.error_at(&path, "authorization header must be changed via the basic_auth, authorization, oauth2, or sigv4 parameter", "remove it");
         } else if RESERVED_HEADERS.contains(&lower.as_str()) {
             reader.error_at(&path, format!("{} is a reserved header. It must not be changed", shown(name)), "remove it");
         } else if HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -220,11 +230,12 @@ impl QueueConfig {
 // sigv4 sigv4_config.go Validate
 fn read_sigv4(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SigV4> {
     let before = reader.problems.len();
+    let secret_key = reader.secret(section, "secret_key");
     let mut given = |key, kind| reader.string(section, key, kind).filter(|text| !text.is_empty());
     let mut sigv4 = SigV4 {
         region: given("region", Text::Plain),
         access_key: given("access_key", Text::Hidden),
-        secret_key: given("secret_key", Text::Secret).map(Secret::new),
+        secret_key,
         profile: given("profile", Text::Plain),
         role_arn: given("role_arn", Text::Plain),
         external_id: given("external_id", Text::Hidden),

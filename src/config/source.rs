@@ -46,6 +46,22 @@ impl Source {
         }
     }
 
+    /// The file or object that `address` names in this configuration: a relative path is beside it, as in Prometheus.
+    ///
+    /// # Errors
+    /// As [`Source::parse`].
+    pub fn beside(&self, address: &str) -> Result<Self, SourceError> {
+        Ok(match (Self::parse(address)?, self) {
+            (Self::Path(path), Self::Path(configuration)) => Self::Path(configuration.parent().unwrap_or(Path::new("")).join(path)),
+            (Self::Path(path), Self::S3 { bucket, key }) if path.is_relative() => {
+                let folder = key.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+                let name = address.strip_prefix("./").unwrap_or(address);
+                Self::S3 { bucket: bucket.clone(), key: format!("{folder}{name}") }
+            }
+            (found, _) => found,
+        })
+    }
+
     /// The first that is given: `--config`, `FORWARDER_CONFIG`, `forwarder.yml` beside the program.
     /// An empty variable counts as not set: templates pass empty parameters on.
     ///
@@ -120,6 +136,21 @@ mod tests {
         assert_eq!(s3.to_string(), "s3://my-bucket/a/b.yml");
         for text in ["", "s3://", "s3://b", "s3://b/", "s3:///k"] {
             assert!(Source::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_configuration_names_is_beside_it() {
+        for (configuration, address, expected) in [
+            ("/etc/forwarder.yml", "ca.pem", "/etc/ca.pem"),
+            ("/etc/forwarder.yml", "/run/ca.pem", "/run/ca.pem"),
+            ("forwarder.yml", "tls/ca.pem", "tls/ca.pem"),
+            ("/etc/forwarder.yml", "s3://b/ca.pem", "s3://b/ca.pem"),
+            ("s3://b/home/forwarder.yml", "./ca.pem", "s3://b/home/ca.pem"),
+            ("s3://b/forwarder.yml", "tls/ca.pem", "s3://b/tls/ca.pem"),
+            ("s3://b/forwarder.yml", "/run/ca.pem", "/run/ca.pem"),
+        ] {
+            assert_eq!(Source::parse(configuration).unwrap().beside(address).unwrap().to_string(), expected);
         }
     }
 

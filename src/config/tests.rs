@@ -116,6 +116,7 @@ fn defaults_are_those_of_prometheus() {
             enable_compression: true,
             relabel_configs: Vec::new(),
             metric_relabel_configs: Vec::new(),
+            http: HttpConfig::default(),
             scrape_protocols: vec![
                 ScrapeProtocol::OpenMetricsText1_0_0,
                 ScrapeProtocol::OpenMetricsText0_0_1,
@@ -268,7 +269,7 @@ forwarder:
         }
     );
     let sigv4 = remote.sigv4.as_ref().unwrap();
-    assert_eq!(sigv4.secret_key.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(sigv4.secret_key, Some(SecretSource::text("hunter2")));
     assert_eq!(sigv4.external_id.as_deref(), Some("e"));
     assert_eq!((sigv4.profile.as_deref(), sigv4.service_name.as_str(), sigv4.use_fips_sts_endpoint), (Some("p"), "execute-api", true));
     assert_eq!(config.forwarder.memory_limit, Some(100 << 20));
@@ -344,7 +345,6 @@ fn what_does_not_load_says_where_and_why() {
         ),
         (job("relabel_configs: [{target_label: __scrape_interval__, replacement: 2m}]"), &["give it a job of its own"]),
         (job("kubernetes_sd_configs: []"), &["not supported: targets are not discovered"]),
-        (job("basic_auth: {password: hunter2}"), &["basic_auth: not yet supported"]),
         (job("metrics_path: ${NOT_SET}"), &["variable \"NOT_SET\" is not set"]),
         (with("scrape_configs: [{static_configs: []}]"), &["scrape_configs[0].job_name: job_name is empty"]),
         (with("scrape_configs: [{job_name: a}, {job_name: a}]"), &["found multiple scrape configs with job name \"a\""]),
@@ -368,7 +368,10 @@ fn what_does_not_load_says_where_and_why() {
             &["found multiple remote write configs with job name \"n\""],
         ),
         (remote("headers: {Content-Type: hunter2}"), &["\"Content-Type\" is a reserved header. It must not be changed"]),
-        (remote("headers: {authorization: hunter2}"), &["authorization header must be changed via the sigv4 parameter"]),
+        (
+            remote("headers: {authorization: hunter2}"),
+            &["authorization header must be changed via the basic_auth, authorization, oauth2, or sigv4 parameter"],
+        ),
         (remote("headers: {a b: hunter2}"), &["expected the name of a header"]),
         (remote("headers: {a: \"hunter2\\n\"}"), &["control characters in the value of a header"]),
         (remote("queue_config: {capacity: 0}"), &["queue_config.capacity: found 0, expected a number from 1"]),
@@ -378,7 +381,6 @@ fn what_does_not_load_says_where_and_why() {
         (remote("sigv4: {access_key: hunter2}"), &["must provide a AWS SigV4 Access key and Secret Key", "without secret_key"]),
         (remote("sigv4: {secret_key: hunter2}"), &["without access_key"]),
         (remote("sigv4: {external_id: hunter2}"), &["external_id can only be used with role_arn"]),
-        (remote("sigv4: {access_key: a, secret_key: '${ssm:/hunter2}'}"), &["secrets from SSM parameters are not yet supported"]),
         (remote("sigv4: {access_key: a, secret_key: [hunter2]}"), &["found a list, expected a single value"]),
         (remote("write_relabel_configs: [~]"), &["empty or null relabeling rule in remote write config"]),
         (with("forwarder: {spool: {url: x}}"), &["forwarder.spool.url: found \"x\"", "s3://bucket/prefix or file:///path"]),
@@ -453,6 +455,11 @@ fn slips_are_warned_of() {
         (amp("sigv4: {}").replace("remote_write\n", "remote_write/\n"), "found a slash after remote_write"),
         (amp("sigv4: {}").replace("/api/v1/remote_write\n", "\n"), "which takes no samples"),
         (amp("sigv4: {}").replace("https", "http"), "unencrypted"),
+        (job("tls_config: {insecure_skip_verify: true}"), "tls_config.insecure_skip_verify: INSECURE"),
+        (
+            remote("oauth2: {client_id: a, token_url: 'https://t', tls_config: {insecure_skip_verify: true}}"),
+            "oauth2.tls_config.insecure_skip_verify: INSECURE",
+        ),
         (format!("{}forwarder: {{max_request_bytes: 2MB}}\n", amp("sigv4: {}")), "AMP answers 413"),
         (with("---\na: 1"), "a second document"),
     ] {
@@ -493,7 +500,7 @@ scrape_configs:
   metrics_path: /federate
   params:
     'match[]': ['{job=~".+"}', '{path="${id}"}']
-  basic_auth: {username: u, password: hunter2}
+  basic_auth: {username: u, password: 'hunter2${x}'}
   follow_redirects: true
   static_configs:
   - targets: ['192.0.2.10:9090']
@@ -511,7 +518,9 @@ remote_write:
   sigv4: {region: eu-west-1, access_key: AKIA, secret_key: 'hunter2${x}'}
   write_relabel_configs: [{action: drop, source_labels: [a], regex: b, bogus: c}, {target_label: a, replacement: "${x}-${1}"}]
 - url: https://elsewhere/push
-  basic_auth: {username: u, password: hunter2}
+  authorization: {credentials_file: /run/token}
+  tls_config: {ca_ref: a, server_name: b}
+- url: https://u:hunter2@elsewhere/push
 storage: {tsdb: {out_of_order_time_window: 1m}}
 "#;
 
@@ -525,13 +534,12 @@ fn a_whole_prometheus_yml_is_imported() {
             (4, "global.evaluation_interval"),
             (6, "alerting"),
             (9, "rule_files"),
-            (16, "scrape_configs[0].basic_auth"),
-            (17, "scrape_configs[0].follow_redirects"),
             (20, "scrape_configs[0].static_configs[0].labels.__scrape_interval__"),
             (21, "scrape_configs[1]"),
             (32, "remote_write[0].write_relabel_configs[0].bogus"),
-            (33, "remote_write[1]"),
-            (35, "storage"),
+            (35, "remote_write[1].tls_config.ca_ref"),
+            (36, "remote_write[2]"),
+            (37, "storage"),
         ]
     );
     for entry in &imported.left_out {
@@ -547,8 +555,15 @@ fn a_whole_prometheus_yml_is_imported() {
     assert_eq!(job.scrape_interval, Duration::from_secs(15));
     assert_eq!(config.global.external_labels["replica"], "b", "external labels keep their variables");
     let sigv4 = config.remote_write[0].sigv4.as_ref().unwrap();
-    assert_eq!(sigv4.secret_key.as_ref().unwrap().expose(), "hunter2${x}");
-    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (2, 1));
+    assert_eq!(sigv4.secret_key, Some(SecretSource::text("hunter2${x}")));
+    // Secrets stay as they are, in the file that is made.
+    let basic = Auth::Basic { username: Some(SecretSource::text("u")), password: Some(SecretSource::text("hunter2${x}")) };
+    assert_eq!(job.http.auth, Some(basic));
+    let http = &config.remote_write[1].http;
+    let token = SecretSource::File(Source::Path("/run/token".into()));
+    assert_eq!(http.auth, Some(Auth::Authorization { scheme: "Bearer".into(), credentials: Some(token) }));
+    assert_eq!((http.tls.server_name.as_deref(), &http.tls.ca), (Some("b"), &None));
+    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (2, 2));
     let probed = config.scrape_configs[1].populate("https://example.com/x", &Default::default()).unwrap().unwrap();
     assert_eq!((probed.address.as_str(), probed.params["target"][0].as_str()), ("exporter:9115", "https://example.com/x"));
     assert_eq!(imported.yaml.matches("${x}-${1}").count(), 1, "{}", imported.yaml);

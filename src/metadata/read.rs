@@ -49,13 +49,13 @@ pub fn address(federation: &Url, path: Option<&str>) -> Url {
     url
 }
 
-/// Asks the home, within the time-out. One entry a metric: the first, as more mean that targets disagree.
+/// Asks the home of a job, by its place in `scrape_configs`, within the time-out. One entry a metric: the first, as more mean that targets disagree.
 ///
 /// # Errors
 /// [`MetadataError`].
-pub async fn read(home: &dyn Home, url: &Url, timeout: Duration) -> Result<Vec<Metric>, MetadataError> {
+pub async fn read(home: &dyn Home, job: usize, url: &Url, timeout: Duration) -> Result<Vec<Metric>, MetadataError> {
     let address = redacted(url);
-    let Answer { status, mut body, .. } = home.get(Request { url, accept: "application/json", compression: false, timeout }).await?;
+    let Answer { status, mut body, .. } = home.get(Request { job, url, accept: "application/json", compression: false, timeout }).await?;
     if status != 200 {
         return Err(MetadataError::Status { address, status });
     }

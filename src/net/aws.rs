@@ -8,12 +8,15 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future::ProvideCredentials as ProvidedCredentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_types::region::Region;
 
 use super::error::{NetError, Peer};
+use super::secrets::secrets;
 use super::smithy;
-use crate::config::SigV4;
+use crate::config::{SecretSource, SigV4};
 
 /// A region or credentials that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,8 +98,7 @@ pub async fn signing_identity(sigv4: &SigV4) -> Result<SigningIdentity, AwsError
     let config = config.into_builder().use_fips(sigv4.use_fips_sts_endpoint).build();
     let base = match (&sigv4.access_key, &sigv4.secret_key) {
         (Some(access_key), Some(secret_key)) => {
-            let fixed = Credentials::new(access_key, secret_key.expose(), None, None, "sigv4 configuration");
-            SharedCredentialsProvider::new(fixed)
+            SharedCredentialsProvider::new(ConfiguredKeys { access_key: access_key.clone(), secret_key: secret_key.clone() })
         }
         _ => config.credentials_provider().ok_or_else(|| AwsError::NoCredentials("no provider".to_owned()))?,
     };
@@ -114,6 +116,26 @@ pub async fn signing_identity(sigv4: &SigV4) -> Result<SigningIdentity, AwsError
         }
     };
     Ok(SigningIdentity { credentials, region })
+}
+
+/// `access_key` and `secret_key` of a `sigv4` section; the latter may be kept elsewhere.
+#[derive(Debug)]
+struct ConfiguredKeys {
+    access_key: String,
+    secret_key: SecretSource,
+}
+
+impl ProvideCredentials for ConfiguredKeys {
+    fn provide_credentials<'a>(&'a self) -> ProvidedCredentials<'a>
+    where
+        Self: 'a,
+    {
+        ProvidedCredentials::new(async move {
+            // Signers ask only when they start and after a refusal.
+            let secret = secrets().get(&self.secret_key, true).await.map_err(CredentialsError::provider_error)?;
+            Ok(Credentials::new(&self.access_key, secret.expose(), None, None, "sigv4 configuration"))
+        })
+    }
 }
 
 fn profile_credentials(profile: &str) -> ProfileFileCredentialsProvider {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, Request, Response};
+use reqwest::{Client, Proxy, Request, Response};
+use rustls::ClientConfig;
 
 use super::error::{NetError, Peer, redacted};
 use super::progress::{Progress, ProgressLayer};
@@ -16,8 +17,6 @@ use super::tls;
 pub struct ClientOptions {
     /// From the look-up to the end of the TLS handshake, shared out among the addresses of a name. Default 5s.
     pub connect_timeout: Duration,
-    /// Follow up to 10 redirects, as Prometheus does for scrapes. Default false.
-    pub follow_redirects: bool,
     /// How long an idle connection is kept; zero opens one for each request. Default 90s.
     pub idle_timeout: Duration,
     /// Default [`SystemLookup`].
@@ -26,12 +25,7 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(5),
-            follow_redirects: false,
-            idle_timeout: Duration::from_secs(90),
-            lookup: Arc::new(SystemLookup),
-        }
+        Self { connect_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(90), lookup: Arc::new(SystemLookup) }
     }
 }
 
@@ -40,13 +34,16 @@ impl Default for ClientOptions {
 #[error("cannot build an HTTP client: {0}")]
 pub struct ClientError(String);
 
-/// A client with the process' TLS configuration, HTTP/1.1, without proxies from the environment and without automatic decompression.
+/// A client with the process' TLS configuration, HTTP/1.1, without proxies, without automatic decompression and redirects.
 ///
 /// # Errors
 /// [`ClientError`] when TLS cannot be set up.
 pub fn client(options: &ClientOptions) -> Result<Client, ClientError> {
-    let tls = tls::config().map_err(|error| ClientError(error.to_string()))?;
-    let redirects = if options.follow_redirects { Policy::limited(10) } else { Policy::none() };
+    configured_client(options, tls::config().map_err(|error| ClientError(error.to_string()))?, Vec::new())
+}
+
+/// As [`client`], with another TLS configuration and with proxies.
+pub(super) fn configured_client(options: &ClientOptions, tls: ClientConfig, proxies: Vec<Proxy>) -> Result<Client, ClientError> {
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
@@ -54,11 +51,14 @@ pub fn client(options: &ClientOptions) -> Result<Client, ClientError> {
         .referer(false)
         // Retrying is the caller's: it knows what a repeat may cost.
         .retry(reqwest::retry::never())
-        .redirect(redirects)
+        .redirect(Policy::none())
         .connect_timeout(options.connect_timeout)
         .connector_layer(ProgressLayer)
         .dns_resolver(Resolver::new(Arc::clone(&options.lookup)))
         .pool_idle_timeout(options.idle_timeout);
+    for proxy in proxies {
+        builder = builder.proxy(proxy);
+    }
     if options.idle_timeout.is_zero() {
         builder = builder.pool_max_idle_per_host(0);
     }

@@ -13,9 +13,11 @@ use super::resolve::DnsError;
 /// Where on its way a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
+    /// Reading the secrets that the request needs, or fetching its token.
+    Credentials,
     /// Name resolution.
     Dns,
-    /// TCP connection; a time-out here may have struck in the TLS handshake.
+    /// TCP connection.
     Connect,
     /// TLS handshake.
     Tls,
@@ -28,6 +30,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Credentials => "credentials",
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Tls => "tls",
@@ -57,12 +60,14 @@ pub struct NetError {
     pub phase: Phase,
     /// Who was asked.
     pub peer: Peer,
-    /// `scheme://host:port/path`, without query and user information.
+    /// `scheme://host:port/path`, without query and user information; of credentials, where they are kept.
     pub address: String,
     /// What the system said.
     pub cause: String,
     /// Whether it was the clock that ended it.
     pub timed_out: bool,
+    /// Whether there is no route.
+    pub unreachable: bool,
     /// Failed on a pooled connection before any answer: worth one immediate retry on a fresh one.
     pub stale_connection: bool,
     /// Likely cause and next step.
@@ -102,6 +107,7 @@ impl NetError {
             address: redacted(address),
             cause: "timed out".to_owned(),
             timed_out: true,
+            unreachable: false,
             stale_connection: false,
             hint: hints::hint(phase, peer, Kind::TimedOut),
         }
@@ -116,6 +122,28 @@ impl NetError {
             address: "the input file".to_owned(),
             cause: error.to_string(),
             timed_out: false,
+            unreachable: false,
+            stale_connection: false,
+            hint: None,
+        }
+    }
+
+    /// An address that cannot be asked at all.
+    #[must_use]
+    pub(crate) fn of_url(url: &Url, cause: String) -> Self {
+        Self { phase: Phase::Http, peer: Peer::Home, ..Self::of_credentials(redacted(url), cause, false) }
+    }
+
+    /// Credentials, kept at `place`, that cannot be had. `passing`: not now.
+    #[must_use]
+    pub(crate) fn of_credentials(place: String, cause: String, passing: bool) -> Self {
+        Self {
+            phase: Phase::Credentials,
+            peer: Peer::Aws,
+            address: place,
+            cause,
+            timed_out: passing,
+            unreachable: false,
             stale_connection: false,
             hint: None,
         }
@@ -128,7 +156,7 @@ impl NetError {
             Phase::Body
         } else if chain.dns || (timed_out && step == Step::Resolving) {
             Phase::Dns
-        } else if chain.tls {
+        } else if chain.tls || (timed_out && step == Step::Handshaking) {
             Phase::Tls
         } else if error.is_connect() || (timed_out && step == Step::Connecting) {
             // A TCP connection is refused or lost, never cut short or garbled: that is the handshake.
@@ -139,9 +167,9 @@ impl NetError {
             Phase::Http
         };
         let kind = match chain.io {
+            _ if chain.tls_kind.is_some() => chain.tls_kind.unwrap_or(Kind::Other),
             _ if timed_out => Kind::TimedOut,
             _ if phase == Phase::Dns && chain.io == Some(io::ErrorKind::TimedOut) => Kind::TimedOut,
-            _ if chain.certificate => Kind::Certificate,
             Some(io::ErrorKind::ConnectionRefused) => Kind::Refused,
             Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => Kind::Unreachable,
             Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => Kind::Reset,
@@ -154,6 +182,7 @@ impl NetError {
             address,
             cause: if timed_out { "timed out".to_owned() } else { chain.cause },
             timed_out,
+            unreachable: kind == Kind::Unreachable,
             // Our own time-out says nothing about the connection; the socket's (TCP_USER_TIMEOUT) does.
             stale_connection: phase == Phase::Http && step == Step::Pooled && (!timed_out || from_socket),
             hint: hints::hint(phase, peer, kind),
@@ -166,7 +195,7 @@ impl NetError {
 struct Chain {
     dns: bool,
     tls: bool,
-    certificate: bool,
+    tls_kind: Option<Kind>,
     io: Option<io::ErrorKind>,
     /// The innermost message.
     cause: String,
@@ -195,7 +224,7 @@ impl Chain {
             }
             if let Some(tls) = current.downcast_ref::<rustls::Error>() {
                 self.tls = true;
-                self.certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
+                self.tls_kind = tls_kind(tls);
             }
             if current.downcast_ref::<reqwest::Error>().is_none() {
                 self.cause = current.to_string();
@@ -210,6 +239,37 @@ impl Chain {
             };
         }
     }
+}
+
+/// What of a TLS error changes the advice.
+fn tls_kind(error: &rustls::Error) -> Option<Kind> {
+    use rustls::{AlertDescription, CertificateError, Error};
+    Some(match error {
+        Error::InvalidCertificate(error) => match error {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Kind::UnknownIssuer,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Kind::WrongName,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Kind::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Kind::NotYetValid,
+            // A self-signed certificate, mostly; webpki's errors are not named one by one.
+            CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => Kind::UnknownIssuer,
+            _ => Kind::Certificate,
+        },
+        Error::AlertReceived(alert) => match alert {
+            AlertDescription::CertificateRequired | AlertDescription::NoCertificate => Kind::ClientCertificateWanted,
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::AccessDenied => Kind::ClientCertificateRefused,
+            AlertDescription::ProtocolVersion => Kind::TlsVersion,
+            AlertDescription::UnrecognisedName => Kind::UnknownName,
+            _ => return None,
+        },
+        Error::PeerIncompatible(_) => Kind::TlsVersion,
+        _ => return None,
+    })
 }
 
 /// `scheme://host:port/path`: a query or user information may hold secrets.
@@ -229,7 +289,7 @@ mod tests {
         let error = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
         let mut outer = Chain::default();
         outer.follow(&error);
-        assert!(outer.tls && outer.certificate);
+        assert_eq!((outer.tls, outer.tls_kind), (true, Some(Kind::UnknownIssuer)));
         assert_eq!(outer.cause, "invalid peer certificate: UnknownIssuer");
         assert_eq!(outer.io, Some(io::ErrorKind::InvalidData));
     }

@@ -9,13 +9,26 @@ pub(super) enum Kind {
     Refused,
     Unreachable,
     Reset,
+    UnknownIssuer,
+    WrongName,
+    Expired,
+    NotYetValid,
+    /// Otherwise unfit.
     Certificate,
+    ClientCertificateWanted,
+    ClientCertificateRefused,
+    TlsVersion,
+    /// The server knows no host of the name that was asked for.
+    UnknownName,
     Other,
 }
 
 /// The advice for an error, if there is any.
 pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str> {
-    use Kind::{Certificate, Refused, Reset, TimedOut, Unreachable};
+    use Kind::{
+        Certificate, ClientCertificateRefused, ClientCertificateWanted, Expired, NotYetValid, Refused, Reset, TimedOut, TlsVersion, UnknownIssuer,
+        UnknownName, Unreachable, WrongName,
+    };
     use Peer::{Aws, Home, Remote, Store};
     use Phase::{Body, Connect, Dns, Http, Tls};
 
@@ -52,8 +65,29 @@ pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str>
             "a function in a VPC has no public IP address: add an interface endpoint for this service, or a NAT gateway"
         }
 
-        (Tls, _, Certificate) => {
-            "the certificate is not trusted for this host: check the host name, the clock, and whether a firewall inspects TLS; only public authorities are trusted"
+        (Tls, Home | Remote, UnknownIssuer) => {
+            "its issuer is not trusted: name the authority that signed it, or a self-signed certificate itself, in tls_config.ca_file (the system's own store is not read), or see whether a firewall inspects TLS"
+        }
+        (Tls, Store | Aws, UnknownIssuer) => "its issuer is no public authority: does a firewall inspect TLS?",
+        (Tls, Home | Remote, WrongName) => {
+            "ask for a name that the certificate has: set tls_config.server_name to one of those, or make a certificate that has this one as subjectAltName"
+        }
+        (Tls, Home | Remote, Expired) => "renew the certificate on that server; if it is still good, this machine's clock is wrong",
+        (Tls, Home | Remote, NotYetValid) => "the certificate is for later: the clock of this machine or of the one that made it is wrong",
+        (Tls, _, WrongName | Expired | NotYetValid | Certificate) => {
+            "the certificate is not trusted for this host: check the host name, the clock, and whether a firewall inspects TLS"
+        }
+        (Tls, _, ClientCertificateWanted) => "the server wants a certificate of its clients: set cert_file and key_file in tls_config",
+        (Tls, _, ClientCertificateRefused) => {
+            "the server does not accept our certificate: check cert_file and key_file in tls_config, its expiry, and the authority that the server expects"
+        }
+        (Tls, _, TlsVersion) => "no common version: TLS 1.2 and 1.3 are spoken here, within min_version and max_version of tls_config",
+        (Tls, _, UnknownName) => "the server knows no such host: set tls_config.server_name",
+        (Tls, Home, TimedOut) => {
+            "the port is open, but no TLS handshake comes of it: use scheme http if it does not speak TLS; if it does, full-size packets are lost in the tunnel (MTU, MSS)"
+        }
+        (Tls, _, TimedOut) => {
+            "the port is open, but no TLS handshake comes of it: check scheme and port, and that full-size packets get through (MTU)"
         }
         (Tls, Home, _) => "does this port speak TLS? otherwise use scheme http",
         (Tls, _, _) => "check that this port speaks TLS and that no firewall cuts the handshake",
@@ -94,7 +128,12 @@ mod tests {
             (Phase::Body, Peer::Home, Kind::TimedOut, "MTU"),
             (Phase::Dns, Peer::Home, Kind::Other, "Route 53 Resolver"),
             (Phase::Dns, Peer::Remote, Kind::Other, "enableDnsSupport"),
-            (Phase::Tls, Peer::Remote, Kind::Certificate, "clock"),
+            (Phase::Tls, Peer::Store, Kind::Certificate, "clock"),
+            (Phase::Tls, Peer::Home, Kind::UnknownIssuer, "tls_config.ca_file"),
+            (Phase::Tls, Peer::Home, Kind::WrongName, "tls_config.server_name"),
+            (Phase::Tls, Peer::Remote, Kind::Expired, "renew"),
+            (Phase::Tls, Peer::Home, Kind::TimedOut, "scheme http"),
+            (Phase::Tls, Peer::Home, Kind::ClientCertificateWanted, "cert_file and key_file"),
             (Phase::Tls, Peer::Home, Kind::Other, "scheme http"),
         ];
         for (phase, peer, kind, remedy) in rows {

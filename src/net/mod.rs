@@ -1,11 +1,16 @@
-//! HTTP clients, and what an error on the network means.
+//! HTTP clients, the secrets that they carry, and what an error on the network means.
 
 pub mod aws;
 mod client;
 mod error;
 mod hints;
+mod http;
+mod oauth2;
+mod object;
 mod progress;
 mod resolve;
+mod secrets;
+pub mod sign;
 pub mod smithy;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -15,4 +20,7 @@ mod tls;
 
 pub use client::{ClientError, ClientOptions, client, send};
 pub use error::*;
+pub use http::{Exchange, HttpClient, Reply};
+pub use object::{ObjectError, read_object};
 pub use resolve::{Lookup, SystemLookup};
+pub use secrets::{SecretError, Secrets, secrets};

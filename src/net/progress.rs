@@ -21,6 +21,8 @@ pub(super) enum Step {
     Pooled,
     Resolving,
     Connecting,
+    /// A TCP connection stands, and TLS has begun on it.
+    Handshaking,
     /// A connection, opened for it, stands.
     Connected,
 }
@@ -39,6 +41,7 @@ impl Progress {
             0 => Step::Pooled,
             1 => Step::Resolving,
             2 => Step::Connecting,
+            3 => Step::Handshaking,
             _ => Step::Connected,
         }
     }
@@ -85,7 +88,8 @@ where
     fn call(&mut self, destination: R) -> Self::Future {
         let progress = current();
         progress.enter(Step::Connecting);
-        let connecting = self.0.call(destination);
+        // The TLS session store, deep inside, says when the handshake begins.
+        let connecting = CURRENT.scope(progress.clone(), self.0.call(destination));
         Box::pin(async move {
             let connection = connecting.await?;
             progress.enter(Step::Connected);

@@ -1,5 +1,6 @@
 //! One GET of an exposition.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,13 +10,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use crate::config::{NameEscaping, ScrapeProtocol};
-use crate::net::{self, NetError, Peer};
+use crate::net::{Exchange, HttpClient, NetError, Reply};
 
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// What to fetch.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
+    /// The job's place in `scrape_configs`: its HTTP client configuration holds.
+    pub job: usize,
     /// Target, path and parameters.
     pub url: &'a Url,
     /// See [`accept`].
@@ -87,48 +90,49 @@ pub trait Home: Send + Sync {
 }
 
 /// The real one.
-#[derive(Debug, Clone)]
 pub struct HttpHome {
-    client: reqwest::Client,
+    /// Of each job. Jobs that are configured alike share one.
+    clients: Vec<Arc<HttpClient>>,
 }
 
 impl HttpHome {
-    /// Scrapes with this client.
+    /// Scrapes with these clients, one for each job.
     #[must_use]
-    pub fn new(client: reqwest::Client) -> Self {
-        Self { client }
+    pub fn new(clients: Vec<Arc<HttpClient>>) -> Self {
+        Self { clients }
     }
 }
 
 impl Home for HttpHome {
     fn get<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>> {
         Box::pin(async move {
-            let mut http = reqwest::Request::new(reqwest::Method::GET, request.url.clone());
+            let Request { job, url, accept, compression, timeout } = request;
+            let mut http = http::Request::new(Bytes::new());
+            *http.uri_mut() = url.as_str().parse().map_err(|error: http::uri::InvalidUri| NetError::of_url(url, error.to_string()))?;
             let headers = http.headers_mut();
-            if let Ok(accept) = HeaderValue::from_str(request.accept) {
+            if let Ok(accept) = HeaderValue::from_str(accept) {
                 headers.insert(ACCEPT, accept);
             }
             // Exactly this token: Prometheus compares it whole (util/httputil/compression.go).
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if request.compression { "gzip" } else { "identity" }));
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if compression { "gzip" } else { "identity" }));
             headers.insert(USER_AGENT, HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))));
-            if let Ok(seconds) = HeaderValue::from_str(&request.timeout.as_secs_f64().to_string()) {
+            if let Ok(seconds) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
                 headers.insert(SCRAPE_TIMEOUT, seconds);
             }
-            *http.timeout_mut() = Some(request.timeout);
-            let mut response = net::send(&self.client, http, Peer::Home).await?;
-            let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
-            Ok(Answer { status, headers, body: Box::new(HttpBody { response }) })
+            let client = self.clients.get(job).ok_or_else(|| NetError::of_url(url, "no such job".to_owned()))?;
+            let mut reply = client.send(http, Exchange { timeout, ..Exchange::default() }).await?;
+            Ok(Answer { status: reply.status(), headers: reply.take_headers(), body: Box::new(HttpBody { reply }) })
         })
     }
 }
 
 struct HttpBody {
-    response: reqwest::Response,
+    reply: Reply,
 }
 
 impl Body for HttpBody {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
-        Box::pin(async move { self.response.chunk().await.map_err(|error| NetError::from_reqwest(&error, Peer::Home, self.response.url())) })
+        Box::pin(self.reply.chunk())
     }
 }
 

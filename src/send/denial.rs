@@ -7,6 +7,8 @@ use ::http::HeaderMap;
 pub struct DenialContext {
     /// Whether the request was signed.
     pub signed: bool,
+    /// Whether the request carried other credentials.
+    pub authorized: bool,
     /// Whether the URL's path ends with a slash.
     pub trailing_slash: bool,
 }
@@ -18,8 +20,24 @@ pub fn denial_hint(status: u16, headers: &HeaderMap, body: &str, context: Denial
     let text = format!("{kind} {body}").to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
 
-    if context.trailing_slash {
+    if context.authorized {
+        return match status {
+            404 => "the receiver knows no such path: check the url",
+            405 => "the url takes no POST: check its path",
+            _ => "the receiver does not take these credentials: check basic_auth, authorization or oauth2 of the entry",
+        };
+    }
+    if context.trailing_slash && context.signed {
         return "remove the slash at the end of the url: AMP answers it with 403";
+    }
+    if !context.signed {
+        match status {
+            404 => {
+                return "the receiver knows no such path: check the url (Prometheus takes samples at /api/v1/write, with --web.enable-remote-write-receiver)";
+            }
+            405 => return "the url takes no POST: check its path",
+            _ => {}
+        }
     }
     match status {
         404 => return "no such workspace: check the workspace id and the region in the url",
@@ -27,7 +45,7 @@ pub fn denial_hint(status: u16, headers: &HeaderMap, body: &str, context: Denial
         _ => {}
     }
     if !context.signed {
-        return "the request was not signed: AMP needs a sigv4 section, other receivers an Authorization header under headers";
+        return "the request was not signed: AMP needs a sigv4 section, other receivers basic_auth, authorization or oauth2";
     }
     if says(&["signature expired", "signature not yet current", "requesttimetooskewed", "requestexpired"]) {
         return "the clocks differ by more than 5 minutes: set this machine's clock";
@@ -95,7 +113,7 @@ mod tests {
         for (status, kind, body, remedy) in rows {
             let mut headers = HeaderMap::new();
             headers.insert("x-amzn-errortype", kind.parse().unwrap());
-            let context = DenialContext { signed: true, trailing_slash: false };
+            let context = DenialContext { signed: true, authorized: false, trailing_slash: false };
             let hint = denial_hint(status, &headers, body, context);
             assert!(hint.contains(remedy), "{status} {kind} {body}: {hint}");
         }
@@ -104,7 +122,8 @@ mod tests {
     #[test]
     fn what_we_know_of_the_request_comes_first() {
         let hint = |context| denial_hint(403, &HeaderMap::new(), "Missing Authentication Token", context);
-        assert!(hint(DenialContext { signed: true, trailing_slash: true }).contains("slash"));
-        assert!(hint(DenialContext { signed: false, trailing_slash: false }).contains("not signed"));
+        assert!(hint(DenialContext { signed: true, authorized: false, trailing_slash: true }).contains("slash"));
+        assert!(hint(DenialContext::default()).contains("not signed"));
+        assert!(hint(DenialContext { authorized: true, ..DenialContext::default() }).contains("basic_auth"));
     }
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use ::http::{Method, Uri};
 use futures_util::future::BoxFuture;
-use reqwest::{Client, Response};
 use tokio::time::Instant;
 
 use super::denial::{DenialContext, denial_hint};
 use super::remote::{Answer, PostError, PostRequest, Remote};
-use super::sign::{SignError, Signer};
 use crate::config::RemoteWrite;
 use crate::net::aws::{AwsError, signing_identity};
-use crate::net::{ClientError, ClientOptions, Peer, client, redacted, send};
+use crate::net::sign::{SignError, Signer};
+use crate::net::{ClientOptions, Exchange, HttpClient, Peer, Phase, Reply, redacted};
 use crate::time::Clock;
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
@@ -29,9 +28,6 @@ const BODY_PATIENCE: Duration = Duration::from_secs(2);
 /// A remote that cannot be posted to as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// TLS cannot be set up.
-    #[error(transparent)]
-    Client(#[from] ClientError),
     /// No region to sign for.
     #[error(transparent)]
     Aws(#[from] AwsError),
@@ -47,11 +43,10 @@ pub enum RemoteError {
 pub struct HttpRemote {
     address: String,
     trailing_slash: bool,
+    authorized: bool,
     uri: Uri,
     headers: HeaderMap,
-    pooled: Client,
-    /// Keeps no connection.
-    fresh: Client,
+    client: HttpClient,
     signer: Option<Signer>,
     clock: Arc<dyn Clock>,
 }
@@ -80,10 +75,10 @@ impl HttpRemote {
         Ok(Self {
             address: redacted(&config.url),
             trailing_slash: config.url.path().ends_with("/remote_write/"),
+            authorized: config.http.auth.is_some(),
             uri: config.url.as_str().parse().map_err(|error: http::uri::InvalidUri| RemoteError::Url(error.to_string()))?,
             headers: headers(config)?,
-            pooled: client(&options)?,
-            fresh: client(&ClientOptions { idle_timeout: Duration::ZERO, ..options })?,
+            client: HttpClient::new(&config.http, options, Peer::Remote),
             signer,
             clock,
         })
@@ -102,12 +97,20 @@ impl HttpRemote {
             let now_ms = self.clock.now_ms();
             signer.sign(&mut request, now_ms, post.fresh_credentials, post.timeout).await.map_err(PostError::Sign)?;
         }
-        let mut request =
-            reqwest::Request::try_from(request).map_err(|error| PostError::Sign(SignError::Request(error.without_url().to_string())))?;
-        *request.timeout_mut() = Some(until.saturating_duration_since(Instant::now()));
-        let client = if post.fresh_connection { &self.fresh } else { &self.pooled };
-        let response = send(client, request, Peer::Remote).await.map_err(PostError::Net)?;
-        Ok(answer(response).await)
+        let exchange = Exchange {
+            timeout: until.saturating_duration_since(Instant::now()),
+            fresh_connection: post.fresh_connection,
+            fresh_credentials: post.fresh_credentials,
+            signed: self.signer.is_some(),
+        };
+        let reply = self.client.send(request, exchange).await.map_err(|error| match error.phase {
+            // Trying again within the tick is of no use, unless the place where they are kept was only out of reach.
+            Phase::Credentials if !error.timed_out => PostError::Sign(SignError::Secret(error.to_string())),
+            _ => PostError::Net(error),
+        })?;
+        let mut answer = answer(reply).await;
+        answer.body = self.client.without_secrets(answer.body);
+        Ok(answer)
     }
 }
 
@@ -124,7 +127,7 @@ impl Remote for HttpRemote {
         if !matches!(answer.status, 401 | 403 | 404 | 405) {
             return None;
         }
-        let context = DenialContext { signed: self.signer.is_some(), trailing_slash: self.trailing_slash };
+        let context = DenialContext { signed: self.signer.is_some(), authorized: self.authorized, trailing_slash: self.trailing_slash };
         Some(denial_hint(answer.status, &answer.headers, &answer.body, context))
     }
 }
@@ -146,13 +149,13 @@ fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {
 }
 
 /// Whatever happens to the body, the status stands.
-async fn answer(mut response: Response) -> Answer {
-    let status = response.status().as_u16();
-    let headers = std::mem::take(response.headers_mut());
+async fn answer(mut reply: Reply) -> Answer {
+    let status = reply.status();
+    let headers = reply.take_headers();
     let mut body = Vec::new();
     let read = async {
         let mut drained = 0;
-        while let Ok(Some(chunk)) = response.chunk().await {
+        while let Ok(Some(chunk)) = reply.chunk().await {
             let room = BODY_BYTES.saturating_sub(body.len()).min(chunk.len());
             body.extend_from_slice(&chunk[..room]);
             drained += chunk.len();

@@ -6,7 +6,6 @@ mod denial;
 mod http;
 mod probe;
 mod remote;
-mod sign;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -18,6 +17,6 @@ pub use self::denial::{DenialContext, denial_hint};
 pub use self::http::{HttpRemote, RemoteError};
 pub use self::probe::{Probe, probe};
 pub use self::remote::{Answer, PostError, PostRequest, Remote};
-pub use self::sign::{SignError, Signer};
 pub use self::state::{Failure, RemoteState, Stop};
 pub use self::verdict::{MAX_RETRY_AFTER, Verdict, VerdictOptions, verdict};
+pub use crate::net::sign::{SignError, Signer};

@@ -7,8 +7,8 @@ use ::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::sign::SignError;
 use crate::net::NetError;
+use crate::net::sign::SignError;
 
 /// Takes remote-write requests.
 pub trait Remote: Send + Sync {

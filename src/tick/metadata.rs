@@ -57,7 +57,7 @@ impl Forwarder {
             for target in &job.targets {
                 let url = metadata::address(&target.url, self.config.forwarder.metadata.path.as_deref());
                 let left = until.saturating_duration_since(Instant::now());
-                match metadata::read(&*self.home, &url, config.scrape_timeout.min(left)).await {
+                match metadata::read(&*self.home, target.job, &url, config.scrape_timeout.min(left)).await {
                     Ok(read) => metrics.extend(read),
                     Err(error) => errors.push(error.to_string()),
                 }

@@ -1,26 +1,33 @@
-//! Real homes of three versions, sample by sample to a real receiver.
+//! Real homes of three versions, and VictoriaMetrics, sample by sample to a real receiver.
 
 use amp_forwarder_support::compare::compare;
 use amp_forwarder_support::home::Recorder;
-use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, PrometheusOptions, V2_42, V2_53, V3_5};
+use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, PrometheusOptions, V2_42, V2_53, V3_5, VictoriaMetrics};
+use amp_forwarder_support::query::{Querier, Samples};
 use amp_forwarder_support::{now_ms, wait_for};
 
 use crate::common::{AMPLE, Config, Running, assert_balanced, exposed, gateway_to};
 
 async fn everything_arrives(version: &str) {
     let exporter = NodeExporter::start().await.unwrap();
-    let receiver = Prometheus::receiver(V3_5).await.unwrap();
-    let gateway = gateway_to(&receiver).await;
     let options = PrometheusOptions {
         external_labels: vec![("room".to_owned(), "cellar \"2\"".to_owned())],
         ..PrometheusOptions::home(version, vec![Job::new("node", &[exporter.address()])])
     };
     let home = Prometheus::start(options).await.unwrap();
-    let querier = home.querier();
-    wait_for("the home has scraped its exporter", AMPLE, || async { querier.value("sum(up) == 2").await.is_ok_and(|value| value.is_some()) })
+    let expected = arrives_from(version, &home.url(), &home.querier(), 2).await;
+    assert!(expected.keys().all(|labels| labels["room"] == "cellar \"2\""), "{version}");
+}
+
+/// Four ticks of a home that scrapes so many targets; returns what it has exposed.
+async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32) -> Samples {
+    let receiver = Prometheus::receiver(V3_5).await.unwrap();
+    let gateway = gateway_to(&receiver).await;
+    let scraped_all = format!("sum(up) == {targets}");
+    wait_for("the home has scraped its targets", AMPLE, || async { querier.value(&scraped_all).await.is_ok_and(|value| value.is_some()) })
         .await
         .unwrap();
-    let recorder = Recorder::start(&home.url()).await.unwrap();
+    let recorder = Recorder::start(url).await.unwrap();
     let started_ms = now_ms();
     let running = Running::start(&Config::new(&recorder.address(), &gateway).yaml()).await;
 
@@ -52,7 +59,6 @@ async fn everything_arrives(version: &str) {
         comparison.different.first()
     );
     assert!(comparison.agreeing > 1500, "{version}: only {} samples were compared", comparison.agreeing);
-    assert!(expected.keys().all(|labels| labels["room"] == "cellar \"2\""), "{version}");
     // Four times five of our own; what the home repeated was not sent again.
     assert_eq!(written as usize, comparison.agreeing + 20, "{version}");
     assert!(scraped >= written - 20);
@@ -60,6 +66,7 @@ async fn everything_arrives(version: &str) {
     assert_eq!((stats.out_of_order, stats.concurrent, stats.repeated, stats.mixed_replicas), (0, 0, 0, 0), "{version}");
     assert!(stats.max_samples <= 100 && stats.max_in_flight <= 8 && stats.max_in_flight > 1, "{version}: {stats:?}");
     assert_eq!(stats.statuses.keys().copied().collect::<Vec<_>>(), [200], "{version}");
+    expected
 }
 
 fn newest(recorder: &Recorder) -> i64 {
@@ -85,4 +92,12 @@ async fn prometheus_2_53() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_3_5() {
     everything_arrives(V3_5).await;
+}
+
+/// Its `/federate` is text only, has no types, and knows no external labels.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn victoria_metrics() {
+    let exporter = NodeExporter::start().await.unwrap();
+    let home = VictoriaMetrics::start(&[exporter.address()]).await.unwrap();
+    arrives_from("victoria-metrics", &home.url(), &home.querier(), 1).await;
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
 mod cli;
+mod client;
 mod common;
 mod corpus;
 mod estimate;
@@ -13,6 +14,7 @@ mod homes;
 mod memory;
 mod metadata;
 mod moving;
+mod receivers;
 mod relabel;
 mod soak;
 mod spool;

@@ -146,7 +146,16 @@ impl Remote for ScriptedRemote {
                 sleep(request.timeout).await;
                 let cause = "timed out".to_owned();
                 let (phase, peer, address) = (Phase::Http, Peer::Remote, self.name.clone());
-                return Err(PostError::Net(NetError { phase, peer, address, cause, timed_out: true, stale_connection: false, hint: None }));
+                return Err(PostError::Net(NetError {
+                    phase,
+                    peer,
+                    address,
+                    cause,
+                    timed_out: true,
+                    unreachable: false,
+                    stale_connection: false,
+                    hint: None,
+                }));
             };
             drop(leaving);
             Ok(Answer { status, headers: HeaderMap::new(), body: String::new() })

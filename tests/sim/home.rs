@@ -273,7 +273,16 @@ impl HomeModel {
     }
 
     fn error(&self, url: &Url, phase: Phase, cause: &str) -> NetError {
-        NetError { phase, peer: Peer::Home, address: redacted(url), cause: cause.to_owned(), timed_out: false, stale_connection: false, hint: None }
+        NetError {
+            phase,
+            peer: Peer::Home,
+            address: redacted(url),
+            cause: cause.to_owned(),
+            timed_out: false,
+            unreachable: false,
+            stale_connection: false,
+            hint: None,
+        }
     }
 
     /// The scrape is over: what it may have committed is known from now on.

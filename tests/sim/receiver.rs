@@ -325,6 +325,7 @@ impl Receiver {
             address: self.name.clone(),
             cause: cause.to_owned(),
             timed_out,
+            unreachable: false,
             stale_connection,
             hint: None,
         };

@@ -67,7 +67,7 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
             config.scrape_configs[0].static_configs[0].targets.truncate(1);
             Box::new(FileHome::open(path, &arguments.content_type)?)
         }
-        None => Box::new(setup::home(&config, Duration::ZERO)?),
+        None => Box::new(setup::home(&config, Duration::ZERO)),
     };
     let world = World { home, remotes: Vec::new(), clock: Arc::new(SystemClock), rng: fastrand::Rng::new(), store: None };
     let forwarder = Forwarder::new(config, world, memory_limit).map_err(|error| Failure::Usage(error.to_string()))?;

@@ -11,7 +11,7 @@ use aws_types::SdkConfig;
 use super::super::Peer;
 use super::super::aws::{AwsError, cause, region, shared_config, signing_identity};
 use super::super::testing::{Reply, Server, refusing};
-use crate::config::{Secret, SigV4};
+use crate::config::{SecretSource, SigV4};
 
 async fn s3(endpoint: String) -> aws_sdk_s3::Client {
     let config: SdkConfig = shared_config(Some("eu-west-1"), None, Peer::Store).await;
@@ -110,7 +110,7 @@ async fn child_with_environment() {
     let profile = SigV4 { profile: Some("home".to_owned()), ..sigv4() };
     assert_eq!(signing_identity(&profile).await.unwrap().region.as_ref(), "eu-west-2");
     assert_eq!(key(&profile).await, "PROFILEKEY");
-    let fixed = SigV4 { access_key: Some("OWN".to_owned()), secret_key: Some(Secret::new("s")), ..profile };
+    let fixed = SigV4 { access_key: Some("OWN".to_owned()), secret_key: Some(SecretSource::text("s")), ..profile };
     assert_eq!(key(&fixed).await, "OWN");
 }
 

@@ -1,6 +1,9 @@
 //! Each phase, on real sockets.
 
 mod aws;
+mod http;
+mod secrets;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -95,7 +98,10 @@ async fn a_port_without_tls_is_tls() {
     let server = Server::start(|_| Reply::status(200, "")).await;
     let error = failure(&options(Hangs), &format!("https://{}/", server.address), LONG).await;
     // The server sees no request in a ClientHello and says nothing: the clock of the connection ends it.
-    assert_eq!(error.phase, Phase::Connect, "{error}");
+    assert_eq!((error.phase, error.timed_out), (Phase::Tls, true), "{error}");
+    assert!(error.hint.unwrap().contains("scheme http"), "{error}");
+    let error = failure(&options(Hangs), &format!("https://{}/", server.address), SHORT).await;
+    assert_eq!((error.phase, error.timed_out), (Phase::Tls, true), "{error}");
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -161,22 +167,6 @@ async fn the_next_address_serves_when_the_first_refuses_or_is_a_black_hole() {
         let client = client(&options(Fixed(Ok(addresses.to_vec())))).unwrap();
         let response = send(&client, get(&url, LONG), Peer::Home).await;
         assert!(response.is_ok(), "after {first}: {response:?}");
-    }
-}
-
-#[tokio::test]
-async fn redirects_are_followed_only_where_asked_for() {
-    let server = Server::start(|seen| {
-        if seen.line.contains("/federate") {
-            return Reply::Raw("HTTP/1.1 302 Found\r\nlocation: /there\r\ncontent-length: 0\r\n\r\n".to_owned());
-        }
-        Reply::status(200, "")
-    })
-    .await;
-    for (follow_redirects, status) in [(false, 302), (true, 200)] {
-        let client = client(&ClientOptions { follow_redirects, ..ClientOptions::default() }).unwrap();
-        let response = send(&client, get(&server.url("/federate"), LONG), Peer::Home).await.unwrap();
-        assert_eq!(response.status(), status);
     }
 }
 

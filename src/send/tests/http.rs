@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::batch::Batch;
-use crate::config::{MetadataConfig, QueueConfig, RemoteWrite};
+use crate::config::{HttpConfig, MetadataConfig, QueueConfig, RemoteWrite};
 use crate::net::aws::SigningIdentity;
 use crate::net::testing::{Reply, Server};
 use crate::net::{Phase, testing};
@@ -39,6 +39,7 @@ fn config(url: Url) -> RemoteWrite {
             sample_age_limit: None,
         },
         sigv4: None,
+        http: HttpConfig::default(),
     }
 }
 
@@ -105,10 +106,19 @@ async fn a_status_stands_though_its_body_is_cut_or_stalls() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer() {
-    let server = Server::start(|_| Reply::Raw("HTTP/1.1 307 x\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned())).await;
-    assert_eq!(remote(&server).post(post(&BODY)).await.unwrap().status, 307);
-    assert_eq!(server.seen().len(), 1);
+async fn a_redirect_is_followed_only_where_samples_and_signature_survive_it() {
+    let server = Server::start(|seen| match seen.line.split(' ').nth(1) {
+        Some("/elsewhere") => Reply::status(204, ""),
+        _ => Reply::Raw("HTTP/1.1 307 x\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned()),
+    })
+    .await;
+    assert_eq!(remote(&server).post(post(&BODY)).await.unwrap().status, 204);
+    assert_eq!((server.seen().len(), &server.seen()[1].body[..]), (2, &BODY[..]));
+
+    let mut stays = config(server.url("/api/v1/remote_write"));
+    stays.http.follow_redirects = false;
+    let stays = HttpRemote::with_signer(&stays, None, Arc::new(SystemClock)).unwrap();
+    assert_eq!(stays.post(post(&BODY)).await.unwrap().status, 307);
 }
 
 #[tokio::test]

@@ -93,6 +93,7 @@ impl Remote for Script {
                     address: "https://aps".to_owned(),
                     cause: "connection reset".to_owned(),
                     timed_out: false,
+                    unreachable: false,
                     stale_connection,
                     hint: None,
                 }))

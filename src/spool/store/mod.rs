@@ -251,7 +251,7 @@ impl StoreError {
     /// Whether there was no answer because there was no way to the store, or because it took too long.
     pub(super) fn kind_of(error: &NetError) -> Kind {
         match error.phase {
-            Phase::Dns | Phase::Connect | Phase::Tls => Kind::Unreachable,
+            Phase::Credentials | Phase::Dns | Phase::Connect | Phase::Tls => Kind::Unreachable,
             Phase::Http | Phase::Body => Kind::NoAnswer,
         }
     }

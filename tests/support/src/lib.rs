@@ -6,6 +6,7 @@
 //! - [`process`]: real Prometheus (three versions) and node exporter, on free ports, killed with their owner.
 //! - [`home`]: a scripted exposition server, and a recorder that sits between the function and a real home.
 //! - [`lambda`]: cargo-lambda's emulator, and a runtime API of our own with exact deadlines.
+//! - [`tls`]: certificates for servers and clients.
 //! - [`query`], [`read`] and [`compare`]: both ends, sample by sample.
 //! - [`demo`]: all of them together, for `make demo`.
 
@@ -20,6 +21,7 @@ pub mod lambda;
 pub mod process;
 pub mod query;
 pub mod read;
+pub mod tls;
 pub mod tools;
 
 pub use anyhow::Result;

@@ -98,7 +98,7 @@ async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched
     let memory_limit = config.forwarder.memory_limit_bytes(None);
     config.remote_write.truncate(1);
     let world = World {
-        home: Box::new(setup::home(&config, Duration::from_secs(STEP * 2))?),
+        home: Box::new(setup::home(&config, Duration::from_secs(STEP * 2))),
         remotes: Vec::new(),
         clock: Arc::new(SystemClock),
         rng: fastrand::Rng::new(),

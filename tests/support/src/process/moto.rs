@@ -1,4 +1,4 @@
-//! moto: an S3 that speaks HTTP.
+//! moto: an S3 that speaks HTTP, and other services of AWS.
 
 use std::time::Duration;
 
@@ -62,9 +62,7 @@ impl Moto {
     /// # Errors
     /// When there is no answer.
     pub async fn get(&self, object: &str) -> Result<http::Response<Bytes>> {
-        // Somebody must ask; it does not matter who.
-        let asker = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-        let request = http::Request::get(format!("{}/{object}", self.url())).header("authorization", asker);
+        let request = http::Request::get(format!("{}/{object}", self.url())).header("authorization", asker("s3"));
         Client::default().send(request.body(Full::default())?).await
     }
 
@@ -79,4 +77,35 @@ impl Moto {
         ensure!(response.status() == 200, "moto answered {} to the creation of bucket {bucket}", response.status());
         Ok(())
     }
+
+    /// Writes an object (`bucket/key`).
+    ///
+    /// # Errors
+    /// When it does not answer 200.
+    pub async fn put(&self, object: &str, body: impl Into<Bytes>) -> Result<()> {
+        let request = http::Request::put(format!("{}/{object}", self.url())).header("authorization", asker("s3")).body(Full::new(body.into()))?;
+        let response = Client::default().send(request).await?;
+        ensure!(response.status() == 200, "moto answered {} to the writing of {object}", response.status());
+        Ok(())
+    }
+
+    /// Makes a call of a service that speaks JSON, e.g. `ssm`, `AmazonSSM.PutParameter`.
+    ///
+    /// # Errors
+    /// When it does not answer 200.
+    pub async fn call(&self, service: &str, target: &str, arguments: &serde_json::Value) -> Result<serde_json::Value> {
+        let request = http::Request::post(self.url())
+            .header("authorization", asker(service))
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", target)
+            .body(Full::new(arguments.to_string().into()))?;
+        let response = Client::default().send(request).await?;
+        ensure!(response.status() == 200, "moto answered {} to {target}: {:?}", response.status(), response.body());
+        Ok(serde_json::from_slice(response.body())?)
+    }
+}
+
+/// Somebody must ask; it does not matter who. moto takes the service from here.
+fn asker(service: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0")
 }

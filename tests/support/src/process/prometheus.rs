@@ -1,8 +1,8 @@
 //! A real Prometheus: as the home that is scraped, or as the receiver behind the gateway.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::child::{Child, free_port};
 use crate::http::Client;
 use crate::query::Querier;
+use crate::tls::Pair;
 use crate::tools;
 
 /// Debian stable's.
@@ -51,6 +52,45 @@ impl Job {
     }
 }
 
+/// What its own HTTP server asks of clients (`--web.config.file`). It must not scrape itself then.
+#[derive(Debug, Clone, Default)]
+pub struct WebConfig {
+    /// It speaks TLS, with this certificate.
+    pub tls: Option<Pair>,
+    /// Clients must have a certificate of this authority (PEM).
+    pub client_authority: Option<String>,
+    /// Clients must say [`Self::USER`] and [`Self::PASSWORD`].
+    pub password: bool,
+}
+
+impl WebConfig {
+    /// The one user.
+    pub const USER: &'static str = "admin";
+    /// Its password.
+    pub const PASSWORD: &'static str = "correct horse";
+    /// At the lowest cost: a higher one takes longer than a scrape may on a busy machine.
+    const BCRYPT: &'static str = "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
+
+    fn write(&self, directory: &Path) -> Result<PathBuf> {
+        let mut yaml = String::new();
+        if let Some(pair) = &self.tls {
+            std::fs::write(directory.join("cert.pem"), &pair.cert)?;
+            std::fs::write(directory.join("key.pem"), &pair.key)?;
+            yaml.push_str("tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n");
+            if let Some(authority) = &self.client_authority {
+                std::fs::write(directory.join("clients.pem"), authority)?;
+                yaml.push_str("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n");
+            }
+        }
+        if self.password {
+            let _ = writeln!(yaml, "basic_auth_users: {{{}: '{}'}}", Self::USER, Self::BCRYPT);
+        }
+        let path = directory.join("web.yml");
+        std::fs::write(&path, yaml)?;
+        Ok(path)
+    }
+}
+
 /// How to run a Prometheus.
 #[derive(Debug, Clone)]
 pub struct PrometheusOptions {
@@ -66,6 +106,8 @@ pub struct PrometheusOptions {
     pub out_of_order_window: Option<String>,
     /// Whether it takes remote write.
     pub receiver: bool,
+    /// What it asks of clients; `None`: nothing.
+    pub web: Option<WebConfig>,
     /// Further command-line flags, e.g. `--enable-feature=native-histograms`.
     pub flags: Vec<String>,
     /// Further top-level YAML, e.g. rule files.
@@ -82,6 +124,7 @@ impl PrometheusOptions {
             external_labels: Vec::new(),
             out_of_order_window: None,
             receiver: false,
+            web: None,
             flags: Vec::new(),
             extra: String::new(),
         }
@@ -152,7 +195,7 @@ impl Prometheus {
             tries += 1;
             let port = free_port()?;
             let mut process = spawn(&options, port, directory.path())?;
-            match process.wait_ready(&ready_url(port), READY).await {
+            match wait_ready(&mut process, &options, port).await {
                 Ok(()) => {
                     return Ok(Self { process, options, port, directory });
                 }
@@ -190,7 +233,7 @@ impl Prometheus {
     pub async fn restart(&mut self) -> Result<()> {
         self.process.kill();
         self.process = spawn(&self.options, self.port, self.directory.path())?;
-        self.process.wait_ready(&ready_url(self.port), READY).await
+        wait_ready(&mut self.process, &self.options, self.port).await
     }
 
     /// Changes its configuration in place, as a person does: the file, then a reload. The process goes on.
@@ -231,14 +274,24 @@ impl Prometheus {
     }
 }
 
-fn ready_url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}/-/ready")
+async fn wait_ready(process: &mut Child, options: &PrometheusOptions, port: u16) -> Result<()> {
+    if options.web.is_none() {
+        return process.wait_ready(&format!("http://127.0.0.1:{port}/-/ready"), READY).await;
+    }
+    // It would ask us, too.
+    let start = Instant::now();
+    while !process.log().contains("Server is ready to receive web requests") {
+        ensure!(process.is_running() && start.elapsed() < READY, "prometheus is not ready: {}", process.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 fn spawn(options: &PrometheusOptions, port: u16, directory: &Path) -> Result<Child> {
     let program = tools::program(&format!("prometheus-{}/prometheus", options.version))?;
     let config = directory.join("prometheus.yml");
     std::fs::write(&config, options.yaml(&format!("127.0.0.1:{port}")))?;
+    let web = options.web.as_ref().map(|web| web.write(directory)).transpose()?;
     Child::spawn(
         &format!("prometheus {}", options.version),
         &program,
@@ -249,6 +302,7 @@ fn spawn(options: &PrometheusOptions, port: u16, directory: &Path) -> Result<Chi
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                 .arg("--web.enable-lifecycle")
                 .args(options.receiver.then_some("--web.enable-remote-write-receiver"))
+                .args(web.map(|path| format!("--web.config.file={}", path.display())))
                 .args(&options.flags)
                 .current_dir(directory);
         },

@@ -10,7 +10,7 @@ use aws_sigv4::sign::v4;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::net::aws::{AwsError, SigningIdentity, cause};
+use super::aws::{AwsError, SigningIdentity, cause};
 
 /// A request that could not be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum SignError {
     /// The credentials' source did not answer in time.
     #[error("no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway")]
     TimedOut(Duration),
+    /// A secret of the configuration cannot be had.
+    #[error("{0}")]
+    Secret(String),
     /// A header or the URL cannot be signed.
     #[error("cannot sign the request: {0}")]
     Request(String),
@@ -30,7 +33,7 @@ impl SignError {
     /// Whether trying again within the tick is pointless.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion))
+        matches!(self, Self::Request(_) | Self::Secret(_) | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion))
     }
 }
 

@@ -1,0 +1,178 @@
+//! Secrets, and where they come from.
+
+use std::fmt;
+
+use super::source::Source;
+
+/// A string that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The secret itself: only for the call that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+/// Where a secret comes from. Messages may show it: it names places, never values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The key itself: its text, and what AWS keeps, one after the other.
+    Inline(Vec<SecretPart>),
+    /// The `*_file` variant: a file, or an object in S3. White space around its content does not count, as in Prometheus.
+    File(Source),
+}
+
+/// A piece of a secret string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretPart {
+    /// As it stands in the configuration, or in the environment.
+    Text(Secret),
+    /// `${ssm:…}` and `${secretsmanager:…}`.
+    Stored(Stored),
+}
+
+/// A secret that AWS keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Stored {
+    /// A parameter by name or ARN, decrypted. A name may end in `:version` or `:label`.
+    Ssm(String),
+    /// A secret by name or ARN.
+    SecretsManager {
+        /// Its name or ARN.
+        id: String,
+        /// A member of the JSON object that the secret is, from `${secretsmanager:id:key}`.
+        key: Option<String>,
+    },
+}
+
+impl Stored {
+    /// Reads what stands between `${` and `}`; none where no store is named.
+    pub(super) fn parse(inside: &str) -> Option<Self> {
+        if let Some(name) = inside.strip_prefix("ssm:") {
+            return Some(Self::Ssm(name.to_owned()));
+        }
+        let rest = inside.strip_prefix("secretsmanager:")?;
+        // An ARN has seven parts, the last of which is the name; a name has no colon.
+        let colons = if rest.starts_with("arn:") { 7 } else { 1 };
+        let (id, key) = match rest.match_indices(':').nth(colons - 1) {
+            Some((at, _)) => (&rest[..at], Some(rest[at + 1..].to_owned())),
+            None => (rest, None),
+        };
+        Some(Self::SecretsManager { id: id.to_owned(), key })
+    }
+
+    /// Whether a store could have such a one.
+    pub(super) fn is_valid(&self) -> bool {
+        let (name, key) = match self {
+            Self::Ssm(name) => (name, None),
+            Self::SecretsManager { id, key } => (id, key.as_ref()),
+        };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "/_+=.@:-".contains(c);
+        !name.is_empty() && name.len() <= 2048 && name.chars().all(allowed) && key.is_none_or(|key| !key.is_empty())
+    }
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ssm(name) => write!(f, "ssm:{name}"),
+            Self::SecretsManager { id, key: None } => write!(f, "secretsmanager:{id}"),
+            Self::SecretsManager { id, key: Some(key) } => write!(f, "secretsmanager:{id}:{key}"),
+        }
+    }
+}
+
+impl SecretSource {
+    /// A secret that stands in the configuration itself.
+    #[must_use]
+    pub fn text(value: impl Into<String>) -> Self {
+        Self::Inline(vec![SecretPart::Text(Secret::new(value))])
+    }
+
+    /// The secret, where nobody needs to be asked for it.
+    #[must_use]
+    pub fn constant(&self) -> Option<Secret> {
+        let Self::Inline(parts) = self else { return None };
+        let mut whole = String::new();
+        for part in parts {
+            match part {
+                SecretPart::Text(text) => whole.push_str(text.expose()),
+                SecretPart::Stored(_) => return None,
+            }
+        }
+        Some(Secret::new(whole))
+    }
+
+    /// Whether it is the empty string, which Prometheus takes for none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.constant().is_some_and(|secret| secret.expose().is_empty())
+    }
+
+    /// What has to be asked for, as people write it.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        match self {
+            Self::File(source) => vec![source.to_string()],
+            Self::Inline(parts) => {
+                let stored = parts.iter().filter_map(|part| if let SecretPart::Stored(stored) = part { Some(stored.to_string()) } else { None });
+                stored.collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_are_named_with_or_without_a_member() {
+        let manager = |id: &str, key: Option<&str>| Stored::SecretsManager { id: id.into(), key: key.map(Into::into) };
+        for (text, expected) in [
+            ("ssm:/home/password", Stored::Ssm("/home/password".into())),
+            ("ssm:/home/password:3", Stored::Ssm("/home/password:3".into())),
+            ("ssm:arn:aws:ssm:eu-west-1:1:parameter/a", Stored::Ssm("arn:aws:ssm:eu-west-1:1:parameter/a".into())),
+            ("secretsmanager:home", manager("home", None)),
+            ("secretsmanager:home:user:name", manager("home", Some("user:name"))),
+            (
+                "secretsmanager:arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3",
+                manager("arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3", None),
+            ),
+            (
+                "secretsmanager:arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3:password",
+                manager("arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3", Some("password")),
+            ),
+        ] {
+            let stored = Stored::parse(text).unwrap();
+            assert_eq!(stored, expected);
+            assert!(stored.is_valid(), "{text}");
+            assert_eq!(stored.to_string(), text);
+        }
+        assert_eq!(Stored::parse("HOME"), None);
+        for text in ["ssm:", "ssm:a b", "secretsmanager:", "secretsmanager:a:", "secretsmanager::k"] {
+            assert!(!Stored::parse(text).unwrap().is_valid(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let source = SecretSource::Inline(vec![SecretPart::Text(Secret::new("hunter2")), SecretPart::Stored(Stored::Ssm("/a".into()))]);
+        assert_eq!(format!("{source:?}"), "Inline([Text(<secret>), Stored(Ssm(\"/a\"))])");
+        assert_eq!((source.constant(), source.places()), (None, vec!["ssm:/a".to_owned()]));
+    }
+}

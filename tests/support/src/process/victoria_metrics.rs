@@ -1,0 +1,85 @@
+//! A real VictoriaMetrics: another kind of home, and another kind of receiver.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use super::child::{Child, free_port};
+use crate::http::Client;
+use crate::query::Querier;
+use crate::tools;
+
+const READY: Duration = Duration::from_secs(60);
+
+/// A running single-node VictoriaMetrics with its own data directory. It takes remote write without being told to.
+#[derive(Debug)]
+pub struct VictoriaMetrics {
+    process: Child,
+    port: u16,
+    _directory: TempDir,
+}
+
+impl VictoriaMetrics {
+    /// Starts one that scrapes these targets (`host:port`) each second.
+    ///
+    /// # Errors
+    /// When the program is missing, or does not become ready.
+    pub async fn start(targets: &[&str]) -> Result<Self> {
+        let program = tools::program("victoria-metrics/victoria-metrics")?;
+        let directory = TempDir::new()?;
+        let jobs = serde_json::json!({"scrape_configs": [{"job_name": "node", "scrape_interval": "1s", "static_configs": [{"targets": targets}]}]});
+        let config = directory.path().join("scrape.yml");
+        std::fs::write(&config, jobs.to_string())?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let port = free_port()?;
+            let configure = |command: &mut std::process::Command| {
+                command
+                    .arg(format!("-storageDataPath={}", directory.path().join("data").display()))
+                    .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
+                    .arg(format!("-promscrape.config={}", config.display()))
+                    // Fresh samples are to be seen at once.
+                    .args(["-search.latencyOffset=0s", "-inmemoryDataFlushInterval=1s", "-search.disableCache"])
+                    .current_dir(directory.path());
+            };
+            let mut process = Child::spawn("victoria-metrics", &program, configure, &directory.path().join("log"))?;
+            match process.wait_ready(&format!("http://127.0.0.1:{port}/health"), READY).await {
+                Ok(()) => return Ok(Self { process, port, _directory: directory }),
+                // Somebody else took the port.
+                Err(_) if tries < 5 && !process.is_running() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// `http://host:port`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it takes remote write.
+    pub fn remote_write_url(&self) -> String {
+        format!("{}/api/v1/write", self.url())
+    }
+
+    /// Its query API, which is Prometheus'.
+    pub fn querier(&self) -> Querier {
+        Querier::new(&self.url())
+    }
+
+    /// Makes what it has taken visible to queries.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn flush(&self) -> Result<()> {
+        Client::default().get(&format!("{}/internal/force_flush", self.url())).await?;
+        Ok(())
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
