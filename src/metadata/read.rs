@@ -49,7 +49,7 @@ pub fn address(federation: &Url, path: Option<&str>) -> Url {
     url
 }
 
-/// Asks the home of a job, by its place in `scrape_configs`, within the time-out. One entry a metric: the first, as more mean that targets disagree.
+/// Asks the home, as its job does, within the time-out. One entry a metric: the first, as more mean that targets disagree.
 ///
 /// # Errors
 /// [`MetadataError`].

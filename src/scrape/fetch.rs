@@ -140,6 +140,7 @@ impl Body for HttpBody {
 mod tests {
     use super::*;
     use crate::config::FEDERATE_PROTOCOLS;
+    use crate::config::NameEscaping::AllowUtf8;
 
     #[test]
     fn what_prometheus_asks_for() {

@@ -152,8 +152,8 @@ impl InProgress<'_> {
     async fn fetch(&mut self, timeout: Duration) -> Result<(), ScrapeError> {
         self.check_target_limit()?;
         let accept = accept(&self.job.scrape_protocols, self.job.naming.escaping, self.job.is_federation());
-        let request =
-            Request { job: self.rules.target.job, url: &self.rules.target.url, accept: &accept, compression: self.job.enable_compression, timeout };
+        let target = self.rules.target;
+        let request = Request { job: target.job, url: &target.url, accept: &accept, compression: self.job.enable_compression, timeout };
         let Answer { status, headers, mut body } = self.scraper.home.get(request).await?;
         self.ahead_ms = self.clock_difference(&headers);
         if status != 200 {

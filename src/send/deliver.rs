@@ -50,6 +50,8 @@ pub struct DeliverContext<'a> {
     pub clock: &'a dyn Clock,
     /// No request outlives it.
     pub deadline: Instant,
+    /// This batch was throttled for long enough, while others passed: one more 429 rejects it.
+    pub last_429: bool,
 }
 
 /// Where each sample of a batch ended.
@@ -69,6 +71,8 @@ pub struct Delivery {
     pub attempts: u32,
     /// Of them, without a final verdict.
     pub retries: u32,
+    /// When it was throttled by a 429 first, milliseconds since 1970.
+    pub throttled_ms: Option<i64>,
 }
 
 /// A batch, or a part of one, that was refused for good.
@@ -167,7 +171,7 @@ enum End {
 }
 
 async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverContext<'_>, delivery: &mut Delivery) -> End {
-    let DeliverContext { settings, state, clock, deadline } = *context;
+    let DeliverContext { settings, state, clock, deadline: latest, last_429 } = *context;
     let mut backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
     let mut last = None;
     let mut attempt = 0;
@@ -176,10 +180,10 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
     let _turn = tokio::select! {
         biased;
         turn = state.turn() => turn,
-        () = state.over(deadline) => return End::Undelivered(Why::Deadline(state.last_failure())),
+        () = state.over(latest) => return End::Undelivered(Why::Deadline(state.last_failure())),
     };
     loop {
-        let deadline = state.deadline(deadline);
+        let deadline = state.deadline(latest);
         let now_ms = clock.now_ms();
         if too_old(batch, settings.sample_age_limit, now_ms) {
             return End::Expired;
@@ -211,7 +215,7 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
         let answered = tokio::select! {
             biased;
             result = remote.post(request) => Some(result),
-            () = state.over(deadline) => None,
+            () = state.over(latest) => None,
         };
         let Some(result) = answered else {
             let failure = Failure { status: None, message: format!("send {}: no answer before the deadline", remote.address()), hint: None };
@@ -219,7 +223,7 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
             return End::Undelivered(Why::Deadline(Some(failure)));
         };
 
-        let options = VerdictOptions { retry_on_http_429: settings.retry_on_http_429, now_ms: clock.now_ms() };
+        let options = VerdictOptions { retry_on_http_429: settings.retry_on_http_429 && !last_429, now_ms: clock.now_ms() };
         let next = match &result {
             Ok(answer) => match verdict(answer.status, &answer.headers, &answer.body, &options) {
                 Verdict::Written => Next::End(End::Written),
@@ -239,6 +243,9 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
         if let Next::End(end) = next {
             state.accepts();
             return end;
+        }
+        if result.as_ref().is_ok_and(|answer| answer.status == 429) {
+            delivery.throttled_ms.get_or_insert(options.now_ms);
         }
         let failure = failure_of(remote, &result);
         tracing::debug!(attempt, samples = batch.samples, "not delivered yet: {failure}");

@@ -71,6 +71,8 @@ struct Inner {
     last_failure: Option<Failure>,
     /// Deliveries end by then, whatever their own deadlines are.
     hurry: Option<Instant>,
+    /// The same, as it changes with what memory holds.
+    end: Option<Instant>,
     rng: Rng,
 }
 
@@ -86,6 +88,7 @@ impl RemoteState {
                 request_bytes: max_request_bytes,
                 last_failure: None,
                 hurry: None,
+                end: None,
                 rng,
             }),
             stopping: Notify::new(),
@@ -99,6 +102,7 @@ impl RemoteState {
         inner.probing |= inner.stop.take().is_some();
         inner.last_failure = None;
         inner.hurry = None;
+        inner.end = None;
         // Tokio's clock may not have counted a freeze: a time-out of the last tick means nothing now.
         inner.back_off_until = None;
     }
@@ -133,19 +137,33 @@ impl RemoteState {
         self.stopping.notify_waiters();
     }
 
+    /// Deliveries of this tick end by then, until this is called again.
+    pub fn end_by(&self, until: Instant) {
+        let earlier = self.lock().end.replace(until).is_none_or(|end| until < end);
+        if earlier {
+            self.stopping.notify_waiters();
+        }
+    }
+
     /// A delivery's deadline as it is now.
     pub(super) fn deadline(&self, deadline: Instant) -> Instant {
-        self.lock().hurry.map_or(deadline, |hurry| hurry.min(deadline))
+        let inner = self.lock();
+        [inner.hurry, inner.end].into_iter().flatten().fold(deadline, Instant::min)
     }
 
     /// Waits for a delivery's deadline, however it changes meanwhile.
-    pub(super) async fn over(&self, deadline: Instant) {
+    pub async fn over(&self, deadline: Instant) {
         loop {
             let mut changed = std::pin::pin!(self.stopping.notified());
             changed.as_mut().enable();
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(self.deadline(deadline)) => return,
+                () = tokio::time::sleep_until(self.deadline(deadline)) => {
+                    // It may be later by now.
+                    if self.deadline(deadline) <= Instant::now() {
+                        return;
+                    }
+                }
                 () = changed => {}
             }
         }
@@ -202,17 +220,19 @@ impl RemoteState {
         self.lock().probing.then_some(turn)
     }
 
-    /// Sleeps, but not on once the remote is stopped.
+    /// Sleeps, but not on once the remote is stopped or the time is up.
     pub(super) async fn sleep_until(&self, until: Instant) {
-        let mut stopping = std::pin::pin!(self.stopping.notified());
-        stopping.as_mut().enable();
-        if self.stopped().is_some() {
-            return;
-        }
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep_until(until) => {}
-            () = stopping => {}
+        loop {
+            let mut stopping = std::pin::pin!(self.stopping.notified());
+            stopping.as_mut().enable();
+            if self.stopped().is_some() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(self.deadline(until)) => return,
+                () = stopping => {}
+            }
         }
     }
 

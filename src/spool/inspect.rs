@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 use super::lease::LookError;
 use super::name::{Folder, RemoteDir, SegmentName};
-use super::outbox::MAX_OBJECT;
-use super::retry::{Pause, fetch, list_all, try_until};
+use super::retry::{MAX_OBJECT, Pause, fetch, list_all, peek, try_until};
 use super::segment::{self, Entry, Segment, SegmentError};
 use super::state::{KEY, MAX_BYTES, State, StateError};
 use super::store::{Answer, Kind, Store, StoreError, StoreTime};
@@ -21,9 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Objects that are looked into at once.
 const PEEKS: usize = 16;
-
-/// What the index of a segment of some dozens of batches takes.
-const PEEK: u64 = segment::peek_bytes(256) as u64;
 
 fn deadline() -> Instant {
     Instant::now() + PATIENCE
@@ -105,25 +101,10 @@ impl Found {
     }
 }
 
-/// What the index of an object says.
-///
-/// # Errors
-/// The store is down, or the object is gone by now ([`Kind::NotFound`]); within: it is no segment that can be read.
-pub async fn peek(store: &dyn Store, key: &str) -> Result<Result<Vec<Entry>, SegmentError>, StoreError> {
-    let mut most = PEEK;
-    loop {
-        let object = fetch(store, key, most, deadline()).await?;
-        match segment::peek(&object.bytes) {
-            Err(SegmentError::Truncated { expected, .. }) if !object.is_whole() && expected > most && expected <= MAX_OBJECT => most = expected,
-            peeked => return Ok(peeked),
-        }
-    }
-}
-
 /// A whole object, every byte of it checked.
 ///
 /// # Errors
-/// As [`peek`].
+/// The store is down, or the object is gone by now ([`Kind::NotFound`]); within: it is no segment that can be read.
 pub async fn read(store: &dyn Store, key: &str) -> Result<Result<Segment, SegmentError>, StoreError> {
     let object = fetch(store, key, MAX_OBJECT, deadline()).await?;
     Ok(segment::read(&object.bytes))
@@ -158,7 +139,7 @@ impl Peeked {
 /// # Errors
 /// The store is down.
 pub async fn peek_all(store: &dyn Store, objects: Vec<Found>, seen: impl Fn()) -> Result<Vec<Peeked>, StoreError> {
-    let mut peeks = stream::iter(objects).map(|found| async move { (peek(store, &found.key).await, found) }).buffered(PEEKS);
+    let mut peeks = stream::iter(objects).map(|found| async move { (peek(store, &found.key, deadline()).await, found) }).buffered(PEEKS);
     let mut all = Vec::new();
     while let Some((peeked, found)) = peeks.next().await {
         seen();
@@ -220,6 +201,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Batch;
+    use crate::spool::retry::PEEK;
     use crate::spool::store::memory::MemoryStore;
     use crate::time::TokioClock;
 
@@ -266,7 +248,7 @@ mod tests {
         store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[1; 3_000]));
         let found = list(&store, &Filter::default()).await.unwrap().remove(0);
         assert!(found.bytes > PEEK && found.name().is_some());
-        assert_eq!(peek(&store, &found.key).await.unwrap().unwrap().len(), 3_000);
+        assert_eq!(peek(&store, &found.key, deadline()).await.unwrap().unwrap().len(), 3_000);
     }
 
     #[tokio::test(start_paused = true)]

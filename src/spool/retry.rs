@@ -6,10 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::segment::{self, Entry, SegmentError};
 use super::store::{Answer, Kind, Listed, Object, Store, StoreError};
 
 /// Longest time for one try: 8 MiB at half a megabyte a second.
 const TRY: Duration = Duration::from_secs(16);
+
+/// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the name of a segment may be larger.
+pub(super) const MAX_OBJECT: u64 = 64 << 20;
+
+/// What the index of a segment of some dozens of batches takes.
+pub(super) const PEEK: u64 = segment::peek_bytes(256) as u64;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -48,24 +55,29 @@ where
     F: Future<Output = Result<Answer<T>, StoreError>>,
 {
     let mut pause = Pause::default();
+    let mut in_doubt = false;
     loop {
-        match call(try_until(deadline)).await {
+        let error = match call(try_until(deadline)).await {
             Ok(answer) => return Ok(answer.value),
-            Err(error) if error.kind.is_passing() && pause.pause(deadline).await => tracing::debug!("{error}: once more"),
-            Err(error) => return Err(error),
+            Err(error) => error,
+        };
+        in_doubt |= error.kind == Kind::NoAnswer;
+        if !error.kind.is_passing() || !pause.pause(deadline).await {
+            return Err(if in_doubt { error.in_doubt() } else { error });
         }
+        tracing::debug!("{error}: once more");
     }
 }
 
 /// Writes an object under a name that nobody else ever writes. If it turns out to be there, it is an earlier try of ours.
 ///
 /// # Errors
-/// [`Kind::Changed`] when something else is there; otherwise the last try's.
+/// [`Kind::Changed`] when something else is there; otherwise the last try's, and [`Kind::NoAnswer`] whenever it may be there.
 pub async fn persist(store: &dyn Store, key: &str, body: Bytes, deadline: Instant) -> Result<(), StoreError> {
     let written = again(deadline, |until| store.put_if_absent(key, body.clone(), until)).await;
     match written {
         Err(error) if error.kind == Kind::Changed => {
-            let present = fetch(store, key, body.len() as u64 + 1, deadline).await?;
+            let present = fetch(store, key, body.len() as u64 + 1, deadline).await.map_err(StoreError::in_doubt)?;
             if present.bytes == body { Ok(()) } else { Err(error) }
         }
         written => written.map(|_| ()),
@@ -80,10 +92,25 @@ pub async fn fetch(store: &dyn Store, key: &str, most: u64, deadline: Instant) -
     again(deadline, |until| store.get(key, most, until)).await
 }
 
+/// What the index of a segment says, from its first bytes.
+///
+/// # Errors
+/// The last try's; within: it is no segment that can be read.
+pub async fn peek(store: &dyn Store, key: &str, deadline: Instant) -> Result<Result<Vec<Entry>, SegmentError>, StoreError> {
+    let mut most = PEEK;
+    loop {
+        let object = fetch(store, key, most, deadline).await?;
+        match segment::peek(&object.bytes) {
+            Err(SegmentError::Truncated { expected, .. }) if !object.is_whole() && expected > most && expected <= MAX_OBJECT => most = expected,
+            peeked => return Ok(peeked),
+        }
+    }
+}
+
 /// Deletes an object.
 ///
 /// # Errors
-/// The last try's: it may be gone or not.
+/// The last try's; [`Kind::NoAnswer`] whenever it may be gone.
 pub async fn erase(store: &dyn Store, key: &str, deadline: Instant) -> Result<(), StoreError> {
     again(deadline, |until| store.delete(key, until)).await
 }

@@ -4,7 +4,7 @@
 //! lease in it that has ended knows that its holder was killed: everything but the epoch may then be older than the truth. Watermarks and answered
 //! batches that are too old are safe; the summary of the backlog is not, and is counted anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,30 @@ pub struct RemoteState {
     /// When it last got metadata: a process that starts must not send it each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_ms: Option<i64>,
+    /// Which batches it throttles, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttling: Option<Throttling>,
+    /// Segments that may be there, or may yet appear, and are owed to nobody: what was in them went another way, and is counted. They are deleted
+    /// unsent, in as many more ticks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unwanted: BTreeMap<SegmentName, u8>,
+    /// Segments whose write had no answer, and whose samples were counted as lost. The next tick looks whether they are there after all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub missed: BTreeSet<SegmentName>,
+}
+
+impl RemoteState {
+    /// Whether there is something to LIST for.
+    #[must_use]
+    pub fn is_owed_anything(&self) -> bool {
+        self.backlog.segments > 0 || !self.missed.is_empty()
+    }
+
+    /// Whether there is anything to know of it, should the configuration no longer name it.
+    #[must_use]
+    pub fn must_be_kept(&self) -> bool {
+        self.is_owed_anything() || !self.unwanted.is_empty()
+    }
 }
 
 /// A backlog in short.
@@ -109,6 +133,27 @@ pub struct HeadState {
     pub segment: SegmentName,
     /// The batches that were answered, by their place in it, from 0.
     pub answered: Vec<u32>,
+}
+
+/// Batches that the remote throttles.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttling {
+    /// When it last took any batch, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_ms: Option<i64>,
+    /// Those whose last answer was a 429.
+    pub batches: Vec<Throttled>,
+}
+
+/// A batch that the remote throttles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttled {
+    /// Where it is.
+    pub segment: SegmentName,
+    /// Its place there, from 0.
+    pub place: u32,
+    /// When it was throttled first, milliseconds since 1970.
+    pub since_ms: i64,
 }
 
 /// A `state.json` that cannot be used. Nobody may scrape or drain before it is.
@@ -162,10 +207,16 @@ impl State {
         all
     }
 
+    /// Whether there is something to LIST for.
+    #[must_use]
+    pub fn is_owed_anything(&self) -> bool {
+        self.remotes.values().any(RemoteState::is_owed_anything)
+    }
+
     /// Whether it was released, with nothing owed to anybody: there is nothing to LIST.
     #[must_use]
     pub fn is_clean_and_empty(&self) -> bool {
-        self.lease.is_none() && self.backlog().segments == 0
+        self.lease.is_none() && !self.is_owed_anything()
     }
 }
 
@@ -174,14 +225,20 @@ mod tests {
     use super::*;
 
     fn state() -> State {
-        let head = HeadState { segment: SegmentName::new(7, 1, 0).unwrap(), answered: vec![0, 2] };
+        let name = |part| SegmentName::new(7, 1, part).unwrap();
+        let head = HeadState { segment: name(0), answered: vec![0, 2] };
+        let throttling = Throttling { passed_ms: Some(1_600), batches: vec![Throttled { segment: name(0), place: 1, since_ms: 1_500 }] };
+        let (unwanted, missed) = (BTreeMap::from([(name(1), 3)]), BTreeSet::from([name(2)]));
         let backlog = Backlog { segments: 2, samples: 130, bytes: 900, oldest_ms: Some(1_000) };
         let job = JobState { last_slot_ms: Some(60_000), watermarks: BTreeMap::from([(RemoteDir::new("amp"), 59_000)]) };
         State {
             epoch: 7,
             lease: Some(Lease { nonce: "ab".to_owned(), epoch: 7, until_ms: 120_000 }),
             jobs: BTreeMap::from([("home".to_owned(), job)]),
-            remotes: BTreeMap::from([(RemoteDir::new("amp"), RemoteState { backlog, head: Some(head), metadata_ms: Some(3) })]),
+            remotes: BTreeMap::from([(
+                RemoteDir::new("amp"),
+                RemoteState { backlog, head: Some(head), metadata_ms: Some(3), throttling: Some(throttling), unwanted, missed },
+            )]),
             ..State::default()
         }
     }
@@ -197,6 +254,7 @@ mod tests {
             "\"until_ms\": 120000",
             "\"segment\": \"0000000007-00000001-0000.seg\"",
             "\"samples\": 130",
+            "\"0000000007-00000001-0001.seg\": 3",
             "\"last_slot_ms\": 60000",
         ] {
             assert!(text.contains(part), "{text} lacks {part}");
@@ -219,7 +277,9 @@ mod tests {
         assert!(!state.is_clean_and_empty());
         state.lease = None;
         assert!(!state.is_clean_and_empty());
-        state.remotes.clear();
+        state.remotes.values_mut().for_each(|remote| remote.backlog = Backlog::default());
+        assert!(!state.is_clean_and_empty(), "something may be there after all");
+        state.remotes.values_mut().for_each(|remote| remote.missed.clear());
         assert!(state.is_clean_and_empty());
         state.lease = self::state().lease;
         assert!(!state.is_clean_and_empty());

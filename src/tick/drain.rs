@@ -9,11 +9,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::lane::{Bench, Lane, Sent};
 use crate::batch::Batch;
 use crate::queue::Front;
-use crate::send::{Delivery, deliver};
+use crate::send::{DeliverContext, deliver};
 use crate::spool::outbox::{Head, Outbox};
-
-/// The rate after a 429 is never less than this many samples a second.
-const SLOWEST: f64 = 500.0;
 
 /// What is to be sent next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +112,9 @@ impl Lane {
             match delivery.undelivered.take() {
                 None => self.queue.answered(&batch),
                 Some(undelivered) => {
+                    if let (Some(outbox), Some(since_ms)) = (bench.outbox, delivery.throttled_ms) {
+                        undelivered.batches.iter().for_each(|batch| outbox.throttled_in_memory(batch, since_ms));
+                    }
                     self.queue.give_back(number, &batch, undelivered.batches);
                     going = Going::Over;
                 }
@@ -149,31 +149,48 @@ impl Lane {
 
     async fn send_batches(&self, head: &Head, outbox: &Outbox, bench: &Bench<'_>, sent: &mut Sent) -> Going {
         let shards = self.shards(head.batches.len());
-        let mut waiting = head.batches.iter();
+        let mut waiting = head.batches.iter().peekable();
         let mut in_flight = FuturesUnordered::new();
-        let mut slot = Instant::now();
         let mut split: Vec<(u32, Vec<Batch>)> = Vec::new();
         let mut going = Going::On;
+        let mut out_of_time = false;
         loop {
-            while going == Going::On && in_flight.len() < shards {
-                let Some((place, batch)) = waiting.next() else { break };
-                let starts = slot;
-                slot += Duration::from_secs_f64(f64::from(batch.samples) / self.drain_rate.get().min(bench.drain_rate).max(1.0));
-                in_flight.push(async move {
-                    let until = self.send_until(bench);
-                    sleep_until(starts.min(until)).await;
-                    let posted = Instant::now();
-                    (deliver(self.remote.as_ref(), batch, &self.context(bench)).await, *place, batch, posted)
-                });
-            }
-            let Some((delivery, place, batch, posted)) = in_flight.next().await else { break };
-            self.adapt(&delivery, posted, bench);
+            // Whoever has a turn takes it by the rate as it is then.
+            let next_turn = match waiting.peek() {
+                Some((place, batch)) if going == Going::On && in_flight.len() < shards => match self.pace.next_turn(bench.drain_rate) {
+                    Some(turn) if !out_of_time && turn > Instant::now() => Some(turn),
+                    _ => {
+                        waiting.next();
+                        self.pace.takes_turn(batch.samples, bench.drain_rate);
+                        let posted = Instant::now();
+                        let last_429 = outbox.is_throttled_for_good(head.name, *place, bench.clock.now_ms());
+                        let context = DeliverContext { last_429, ..self.context(bench) };
+                        in_flight.push(async move { (deliver(self.remote.as_ref(), batch, &context).await, *place, batch, posted) });
+                        continue;
+                    }
+                },
+                _ => None,
+            };
+            let (delivery, place, batch, posted) = tokio::select! {
+                biased;
+                Some(delivered) = in_flight.next() => delivered,
+                () = sleep_until(next_turn.unwrap_or_else(Instant::now)), if next_turn.is_some() => continue,
+                // The next delivery finds that there is no time, and says so.
+                () = self.state.over(bench.until), if next_turn.is_some() => {
+                    out_of_time = true;
+                    continue;
+                }
+                else => break,
+            };
+            self.pace.answered(posted, delivery.throttled_ms.is_some(), bench.drain_rate);
             self.settle(&delivery, batch, bench, (head.name.scrape(), head.repeated), sent).await;
             match delivery.undelivered {
                 None => outbox.answered(head.name, place),
                 Some(undelivered) => {
                     if undelivered.batches.len() != 1 || undelivered.batches[0].body != batch.body {
                         split.push((place, undelivered.batches));
+                    } else if let Some(since_ms) = delivery.throttled_ms {
+                        outbox.throttled(head.name, place, since_ms);
                     }
                     going = Going::Over;
                 }
@@ -197,19 +214,6 @@ impl Lane {
         }
         if let Err(error) = outbox.replace(head.name, left).await {
             sent.errors.push(format!("{error}: what was answered of a batch that was split will be repeated"));
-        }
-    }
-
-    /// Half as fast at a 429, and a tenth faster with each batch that meets none. All that were in flight at once may meet the same
-    /// throttling: they halve the rate once.
-    fn adapt(&self, delivery: &Delivery, posted: Instant, bench: &Bench<'_>) {
-        let throttled = delivery.retries > 0 && self.state.last_failure().is_some_and(|failure| failure.status == Some(429));
-        let rate = self.drain_rate.get().min(bench.drain_rate);
-        if !throttled {
-            self.drain_rate.set(rate * 1.1);
-        } else if self.slowed.get().is_none_or(|slowed| posted > slowed) {
-            self.slowed.set(Some(Instant::now()));
-            self.drain_rate.set((rate / 2.0).max(SLOWEST));
         }
     }
 }

@@ -1,11 +1,13 @@
 //! One remote in a tick: its queue in memory, its outbox in the spool, and what leaves them.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::live::Live;
+use super::pace::Pace;
 use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::queue::Queue;
@@ -43,10 +45,8 @@ pub(super) struct Lane {
     write_rate: Cell<f64>,
     /// Seconds of the slowest small one.
     write_time: Cell<f64>,
-    /// Samples a second that leave the spool: less after a 429, and more again when none comes.
-    pub(super) drain_rate: Cell<f64>,
-    /// When that became less the last time.
-    pub(super) slowed: Cell<Option<Instant>>,
+    /// How fast the backlog leaves the spool.
+    pub(super) pace: Pace,
     /// When it last got metadata.
     pub(super) metadata_ms: Cell<Option<i64>>,
 }
@@ -65,6 +65,10 @@ pub(super) struct Bench<'a> {
     pub(super) overflow_after: Duration,
     /// Samples a second that may leave the spool.
     pub(super) drain_rate: f64,
+    /// Of a segment.
+    pub(super) segment_bytes: usize,
+    /// All of them share the way to the store when the tick ends.
+    pub(super) lanes: &'a [Lane],
     pub(super) live: Option<&'a Live>,
 }
 
@@ -98,8 +102,7 @@ impl Lane {
             shards_in_use: Cell::new(0),
             write_rate: Cell::new(FIRST_WRITE_RATE),
             write_time: Cell::new(FIRST_WRITE_TIME),
-            drain_rate: Cell::new(f64::INFINITY),
-            slowed: Cell::new(None),
+            pace: Pace::default(),
             metadata_ms: Cell::new(None),
         }
     }
@@ -107,6 +110,10 @@ impl Lane {
     pub(super) fn begin_tick(&self) {
         self.state.begin_tick();
         self.queue.begin();
+        self.pace.begin();
+        // One slow write must not shorten all ticks of this process.
+        self.write_rate.set((self.write_rate.get() * 2.0).min(FIRST_WRITE_RATE));
+        self.write_time.set((self.write_time.get() / 2.0).max(FIRST_WRITE_TIME));
     }
 
     /// Uncompressed bytes at which batches must close.
@@ -127,13 +134,29 @@ impl Lane {
 
     /// For one batch: sending ends early enough for what memory holds to be written.
     pub(super) fn context<'a>(&'a self, bench: &Bench<'a>) -> DeliverContext<'a> {
-        DeliverContext { settings: &self.settings, state: &self.state, clock: bench.clock, deadline: self.send_until(bench) }
+        DeliverContext { settings: &self.settings, state: &self.state, clock: bench.clock, deadline: bench.until, last_429: false }
     }
 
+    /// Sending ends then, as far as is known now.
     pub(super) fn send_until(&self, bench: &Bench<'_>) -> Instant {
-        let writes = self.queue.scrapes() as f64 * self.write_time.get() + self.queue.bytes() as f64 / self.write_rate.get();
-        let reserve = if bench.outbox.is_some() { writes } else { 0.0 };
+        if bench.outbox.is_none() {
+            return bench.until;
+        }
+        // Those in flight may be of one more scrape than those that wait.
+        let writes = self.queue.bytes() / bench.segment_bytes.max(1) + self.queue.scrapes() + 1;
+        let bytes: usize = bench.lanes.iter().map(|lane| lane.queue.bytes()).sum();
+        let reserve = writes as f64 * self.write_time.get() + bytes as f64 / self.write_rate.get();
         bench.until.checked_sub(Duration::from_secs_f64(reserve.min(3600.0))).unwrap_or(bench.until)
+    }
+
+    /// Tells the deliveries when they must end, as memory fills. Never ends by itself.
+    pub(super) async fn watch_the_end(&self, bench: &Bench<'_>) -> Infallible {
+        loop {
+            let mut changed = std::pin::pin!(self.queue.changed());
+            changed.as_mut().enable();
+            self.state.end_by(self.send_until(bench));
+            changed.await;
+        }
     }
 
     /// Samples older than this are not sent.
@@ -142,11 +165,11 @@ impl Lane {
     }
 
     /// Learns how slow the store is.
-    pub(super) fn wrote(&self, bytes: usize, took: Duration) {
+    pub(super) fn wrote(&self, bytes: usize, objects: usize, took: Duration) {
         if bytes >= TELLING {
             self.write_rate.set(self.write_rate.get().min(bytes as f64 / took.as_secs_f64().max(1e-3)));
-        } else {
-            self.write_time.set(self.write_time.get().max(took.as_secs_f64()));
+        } else if objects > 0 {
+            self.write_time.set(self.write_time.get().max(took.as_secs_f64() / objects as f64));
         }
     }
 
@@ -164,11 +187,18 @@ impl Lane {
                 sent.newest_ms = sent.newest_ms.max(Some(batch.max_ms));
             }
         }
+        if let Some(outbox) = bench.outbox.filter(|_| delivery.written + delivery.deduplicated > 0) {
+            outbox.passed(bench.clock.now_ms());
+        }
         if let Some(live) = bench.live.filter(|_| delivery.written > 0) {
             live.written(delivery.written, batch.max_ms);
         }
         for Rejected { batch, status, message } in &delivery.rejected {
-            let again = if repeated { " (a repeat after a kill: some of it was stored before)" } else { "" };
+            let again = match status {
+                _ if repeated => " (a repeat after a kill: some of it was stored before)",
+                429 => " (a series limit, or it was throttled for 15 minutes while others passed)",
+                _ => "",
+            };
             sent.errors.push(format!("send: {} refused a batch for good{again}: {message}", self.id));
             let note = Note { status: *status, message: message.clone() };
             self.keep(bench, Folder::Rejected, scrape, std::slice::from_ref(batch), Some(&note), sent).await;

@@ -7,8 +7,11 @@ mod lane;
 mod live;
 mod metadata;
 mod overflow;
+mod pace;
 mod preview;
+mod serve;
 mod slots;
+mod tell;
 mod tenure;
 
 use std::cell::{Cell, RefCell};
@@ -21,32 +24,25 @@ use tokio::time::Instant;
 use self::lane::{Bench, Lane, Sent};
 pub use self::live::Live;
 pub use self::preview::Preview;
+use self::serve::{EXPECTED_AT_FIRST, Job, Shift};
 use self::slots::Grid;
+use self::tell::Noted;
 use self::tenure::{Begun, Held, Holder};
 use crate::batch::Writer;
 use crate::batch::stage::Limits;
 use crate::config::{Config, ScrapeConfig};
-use crate::report::{Ledger, Outcome, Previous, Report, ScrapeReport, SpoolReport};
-use crate::scrape::{Home, Scraped, Scraper, Target, targets};
+use crate::report::{Ledger, Outcome, Report, SpoolReport};
+use crate::scrape::{Home, Target, targets};
 use crate::send::Remote;
 use crate::spool::state::JobState;
 use crate::spool::store::Store;
 use crate::time::Clock;
-
-/// A home whose clock differs by more than this is warned of: AMP counts its hour from the newest sample it has seen.
-const CLOCK_TOLERANCE_MS: i64 = 30_000;
-
-/// What a first scrape is expected to take, and its sends.
-const EXPECTED_AT_FIRST: Duration = Duration::from_secs(1);
 
 /// How long what is in flight may still be answered once the tick is to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The end of a tick that nobody bounds.
 const UNLIMITED: Duration = Duration::from_secs(3600);
-
-/// Of these many scrapes and errors a report tells.
-const REPORTED: usize = 200;
 
 /// The world around a tick.
 pub struct World {
@@ -60,15 +56,6 @@ pub struct World {
     pub rng: fastrand::Rng,
     /// Where the spool is. Without one, what a tick cannot send is lost.
     pub store: Option<Arc<dyn Store>>,
-}
-
-/// What is known of a job.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct JobStatus {
-    /// `job_name`.
-    pub job: String,
-    /// None since the process started: none.
-    pub last_slot_ms: Option<i64>,
 }
 
 /// What a tick is to do.
@@ -121,16 +108,6 @@ pub struct Forwarder {
     staged: Cell<usize>,
 }
 
-/// A scrape job between its scrapes.
-struct Job {
-    grid: Grid,
-    targets: Vec<Target>,
-    served_ms: Option<i64>,
-    expected: Duration,
-    /// Start of the newest scrape that succeeded, for all targets.
-    scraped_ms: Option<i64>,
-}
-
 /// Why no forwarder can be made of a configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration: {0}")]
@@ -177,13 +154,6 @@ impl Forwarder {
     pub fn unknown_jobs(&self, jobs: &[String]) -> Vec<String> {
         let known = |name: &&String| self.config.scrape_configs.iter().any(|job| job.job_name == **name);
         jobs.iter().filter(|name| !known(name)).cloned().collect()
-    }
-
-    /// The slot that each job served last.
-    #[must_use]
-    pub fn status(&self) -> Vec<JobStatus> {
-        let jobs = self.config.scrape_configs.iter().zip(&self.jobs);
-        jobs.map(|(config, job)| JobStatus { job: config.job_name.clone(), last_slot_ms: job.served_ms }).collect()
     }
 
     /// When the next slot of any job is due.
@@ -252,6 +222,8 @@ impl Forwarder {
                 epoch: held.map_or(0, Held::epoch),
                 overflow_after: spool.overflow_after,
                 drain_rate: spool.drain_samples_per_second as f64,
+                segment_bytes: spool.segment_bytes,
+                lanes: &self.lanes,
                 live: plan.live.as_deref(),
             })
             .collect();
@@ -269,7 +241,12 @@ impl Forwarder {
                     None => None,
                 }
             };
-            let (mut sent, error) = tokio::join!(lane.drain(bench), overflow);
+            let sending = async { tokio::join!(lane.drain(bench), overflow) };
+            let (mut sent, error) = tokio::select! {
+                biased;
+                done = sending => done,
+                never = lane.watch_the_end(bench) => match never {},
+            };
             sent.errors.extend(error);
             sent
         }));
@@ -279,9 +256,7 @@ impl Forwarder {
             done = working => done,
             never = self.hurry_when_stopped(plan) => match never {},
         };
-        for ((lane, bench), sent) in self.lanes.iter().zip(&benches).zip(&mut sent) {
-            lane.flush(bench, sent).await;
-        }
+        join_all(self.lanes.iter().zip(&benches).zip(&mut sent).map(|((lane, bench), sent)| lane.flush(bench, sent))).await;
         drop(benches);
         self.jobs = jobs;
         (sent, noted.into_inner())
@@ -326,6 +301,9 @@ impl Forwarder {
                 noted.errors.push(error);
             }
         }
+        if let Some(holder) = self.holder.as_mut().filter(|_| degraded) {
+            holder.went_without();
+        }
         noted.degraded = degraded;
         self.report(sent, noted, spool, false, started)
     }
@@ -336,163 +314,6 @@ impl Forwarder {
         let sent: Vec<_> = self.lanes.iter().map(|_| Sent::default()).collect();
         let report = self.report(&sent, Noted::default(), SpoolReport::default(), false, started);
         Report { outcome, errors: vec![error], ..report }
-    }
-
-    /// Serves the slots of one job until none is due within the tick.
-    async fn serve(&self, index: usize, job: &mut Job, shift: &Shift<'_>) {
-        let Shift { plan, start_ms, until, .. } = *shift;
-        let config = &self.config.scrape_configs[index];
-        if plan.drain_only || plan.jobs.as_ref().is_some_and(|jobs| !jobs.contains(&config.job_name)) {
-            return;
-        }
-        while !plan.is_stopping() {
-            let now_ms = self.clock.now_ms();
-            let due = if plan.once { Some(job.grid.newest(now_ms)) } else { job.grid.due(now_ms, job.served_ms) };
-            if let Some(slot) = due {
-                // However slow its scrapes are, a tick leaves the slots after its minute to the next one.
-                if !slots::within_minute(slot, start_ms) {
-                    return;
-                }
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return;
-                }
-                job.served_ms = Some(slot);
-                let started = Instant::now();
-                let up = join_all(job.targets.iter().map(|target| self.scrape(index, target, target.scrape_timeout.min(left), shift))).await;
-                // Twice the last one: the next may be slower, and its samples must be sent as well.
-                job.expected = started.elapsed() * 2;
-                if up.into_iter().all(|up| up) {
-                    job.scraped_ms = Some(now_ms);
-                }
-                if plan.once {
-                    return;
-                }
-                continue;
-            }
-            let Some(next) = job.grid.next(now_ms, start_ms) else { return };
-            let wait = Duration::from_millis(u64::try_from(next - now_ms).unwrap_or_default());
-            if Instant::now() + wait + job.expected > until {
-                return;
-            }
-            plan.sleep(wait).await;
-        }
-    }
-
-    /// Scrapes one target and queues what it gave. Says whether it succeeded.
-    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, shift: &Shift<'_>) -> bool {
-        let Shift { plan, held, noted, .. } = *shift;
-        // What this scrape has staged, of what all have.
-        let mine = Cell::new(0);
-        let fits = |staged: usize| {
-            self.staged.set(self.staged.get() - mine.replace(staged) + staged);
-            let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
-            let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
-            let spooled: usize = held.iter().flat_map(|held| &held.outboxes).map(|outbox| outbox.memory()).sum();
-            writers + queues + spooled + self.staged.get() <= self.memory_limit
-        };
-        let scraper = Scraper {
-            home: &*self.home,
-            clock: &*self.clock,
-            external_labels: &self.config.global.external_labels,
-            remotes: &self.config.remote_write,
-            writers: &self.writers,
-            fits: &fits,
-        };
-        let config = &self.config.scrape_configs[job];
-        let mut scraped = scraper.scrape(config, target, timeout).await;
-        self.staged.set(self.staged.get() - mine.get());
-        let mut noted = noted.borrow_mut();
-        for ((lane, committed), ledger) in self.lanes.iter().zip(std::mem::take(&mut scraped.committed)).zip(&mut noted.ledgers) {
-            ledger.add(&committed.ledger());
-            committed.scrapes.into_iter().for_each(|batches| lane.queue.push(batches));
-        }
-        if let Some(ahead_ms) = scraped.ahead_ms.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE_MS) {
-            let seconds = ahead_ms.abs() / 1000;
-            let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
-            tracing::warn!(
-                job = config.job_name,
-                "the home's clock is {seconds} s {direction} ours: set it by NTP, AMP refuses samples by their age"
-            );
-        }
-        let (job, instance, samples) = (&config.job_name, target.instance(), scraped.tally.scraped);
-        match &scraped.error {
-            Some(error) => tracing::warn!(job, instance, "scrape failed: {error}"),
-            None => tracing::debug!(job, instance, samples, duration = ?scraped.duration, "scraped"),
-        }
-        noted.scraped(&config.job_name, target.instance(), &scraped);
-        if let Some(live) = &plan.live {
-            live.scraped(scraped.tally.scraped, scraped.error.is_none());
-        }
-        scraped.error.is_none()
-    }
-
-    fn report(&self, sent: &[Sent], noted: Noted, spool: SpoolReport, dry_run: bool, started: Instant) -> Report {
-        let mut ledger = Ledger::default();
-        for sent in sent {
-            ledger.add(&sent.ledger);
-        }
-        let up = noted.scrapes.iter().filter(|scrape| scrape.up).count();
-        let failed = ledger.lost > 0 || sent.iter().any(|sent| sent.stopped) || (up == 0 && !noted.scrapes.is_empty());
-        let outcome = if failed {
-            Outcome::Failed
-        } else if noted.degraded {
-            Outcome::Degraded
-        } else if up < noted.scrapes.len() || ledger.rejected > 0 || ledger.expired > 0 || (ledger.owed_after > 0 && !dry_run) {
-            Outcome::Partial
-        } else {
-            Outcome::Ok
-        };
-        let newest_ms = sent.iter().filter_map(|sent| sent.newest_ms).min();
-        let mut scrapes = noted.scrapes;
-        scrapes.truncate(REPORTED);
-        Report {
-            outcome,
-            dry_run,
-            previous: noted.after_a_kill.then_some(Previous::Killed),
-            scrapes,
-            ledger,
-            remotes: self.lanes.iter().zip(sent).map(|(lane, sent)| lane.report(sent)).collect(),
-            spool,
-            lag_ms: newest_ms.map(|newest| self.clock.now_ms() - newest),
-            duration_ms: started.elapsed().as_millis() as u64,
-            errors: counted(noted.errors),
-        }
-    }
-}
-
-/// What the scrapes of a tick share.
-struct Shift<'a> {
-    plan: &'a Plan,
-    held: Option<&'a Held>,
-    start_ms: i64,
-    until: Instant,
-    noted: &'a RefCell<Noted>,
-}
-
-/// What a tick's scrapes leave behind.
-#[derive(Default)]
-struct Noted {
-    after_a_kill: bool,
-    degraded: bool,
-    ledgers: Vec<Ledger>,
-    scrapes: Vec<ScrapeReport>,
-    errors: Vec<String>,
-}
-
-impl Noted {
-    fn scraped(&mut self, job: &str, instance: &str, scraped: &Scraped) {
-        self.errors.extend(scraped.error.as_ref().map(|error| format!("scrape: {error}")));
-        self.scrapes.push(ScrapeReport {
-            job: job.to_owned(),
-            instance: instance.to_owned(),
-            start_ms: scraped.start_ms,
-            duration_ms: scraped.duration.as_millis() as u64,
-            samples: scraped.tally.scraped,
-            series_added: scraped.tally.series_added,
-            bytes: scraped.bytes,
-            up: scraped.error.is_none(),
-        });
     }
 }
 
@@ -509,17 +330,4 @@ fn job_states(config: &Config, jobs: &[Job], lanes: &[Lane], held: &Held, sent: 
         (config.job_name.clone(), state)
     };
     config.scrape_configs.iter().zip(jobs).map(state).collect()
-}
-
-/// Each different error once, with how often it was met.
-fn counted(errors: Vec<String>) -> Vec<String> {
-    let mut different: Vec<(String, usize)> = Vec::new();
-    for error in errors {
-        match different.iter().position(|(known, _)| *known == error) {
-            Some(at) => different[at].1 += 1,
-            None if different.len() < REPORTED => different.push((error, 1)),
-            None => {}
-        }
-    }
-    different.into_iter().map(|(error, times)| if times > 1 { format!("{error} ({times} times)") } else { error }).collect()
 }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::lane::{Bench, Lane, Sent};
 use crate::queue::CommittedScrape;
-use crate::spool::outbox::{Outbox, PutError};
+use crate::spool::outbox::{Otherwise, Outbox, PutError};
 
 impl Lane {
     /// Spools what exceeds the capacity, once it has waited for room. Ends with the sending.
@@ -20,7 +20,7 @@ impl Lane {
                 tokio::task::yield_now().await;
                 continue;
             };
-            match self.put(outbox, &scrape).await {
+            match self.put(outbox, &scrape, Otherwise::Sent).await {
                 Ok(()) => self.queue.spilled(&scrape, Vec::new()),
                 Err(PutError { left, error }) => {
                     self.queue.spilled(&scrape, left);
@@ -38,14 +38,12 @@ impl Lane {
         !bench.overflow_after.is_zero() && self.queue.is_sending() && self.state.back_off_until().is_none_or(|until| until <= room_by)
     }
 
-    async fn put(&self, outbox: &Outbox, scrape: &CommittedScrape) -> Result<(), PutError> {
+    async fn put(&self, outbox: &Outbox, scrape: &CommittedScrape, otherwise: Otherwise) -> Result<(), PutError> {
         let bytes = scrape.batches.iter().map(|batch| batch.body.len()).sum();
         let started = Instant::now();
-        let put = outbox.put(scrape.number, scrape.batches.clone()).await;
-        if put.is_ok() {
-            self.wrote(bytes, started.elapsed());
-        }
-        put
+        let objects = outbox.put(scrape.number, scrape.batches.clone(), otherwise).await?;
+        self.wrote(bytes, objects, started.elapsed());
+        Ok(())
     }
 
     /// Puts all that memory still holds into the spool. What cannot be put there is lost.
@@ -55,7 +53,7 @@ impl Lane {
         for scrape in self.queue.drain() {
             let left = match bench.outbox {
                 None => scrape.batches,
-                Some(outbox) => match self.put(outbox, &scrape).await {
+                Some(outbox) => match self.put(outbox, &scrape, Otherwise::Lost).await {
                     Ok(()) => continue,
                     Err(PutError { left, error }) => {
                         why = error.to_string();

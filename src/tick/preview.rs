@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Forwarder, Noted, Plan};
+use super::tell::Noted;
+use super::{Forwarder, Plan};
 use crate::report::{Ledger, Report, SpoolReport};
 use crate::scrape::{Scraped, Scraper};
 

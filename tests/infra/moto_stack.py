@@ -52,11 +52,12 @@ class Moto:
     def enforce(self, on):
         """Whether each further call needs a permission."""
         body = b"0" if on else b"inf"
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset-auth", data=body, method="POST"), timeout=10).read()
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset-auth", data=body, method="POST", headers={"Content-Type": "text/plain"}), timeout=10).read()
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
+        # It keeps nothing, and its own way to end takes seconds.
+        self.process.kill()
+        self.process.wait()
 
 
 class Stack:

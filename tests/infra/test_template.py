@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -228,3 +229,15 @@ def test_a_workspace_of_its_own_stays_and_takes_late_samples():
     assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
     assert resource["Properties"]["WorkspaceConfiguration"] == {"RetentionPeriodInDays": 150, "OutOfOrderTimeWindowInSeconds": 600}
     assert Resolved().of_type("AWS::APS::Workspace") == {} and Resolved().of_type("AWS::APS::RuleGroupsNamespace") == {}
+
+
+def test_the_example_of_a_samconfig_fits():
+    deploy = tomllib.loads((TEMPLATE.parent / "samconfig.toml.example").read_text())["default"]["deploy"]["parameters"]
+    given = dict(pair.split("=", 1) for pair in deploy["parameter_overrides"])
+    resolved = Resolved(given)
+    assert resolved.broken_rules() == []
+    for name, value in given.items():
+        pattern = resolved.template["Parameters"][name].get("AllowedPattern")
+        assert not pattern or re.fullmatch(pattern.strip("^$"), value), f"{name}={value}"
+    # IAM roles without names of their own.
+    assert deploy["capabilities"] == "CAPABILITY_IAM"

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use amp_forwarder::report::{Ledger, Outcome, Report};
-use amp_forwarder::tick::JobStatus;
 use tokio::time::Instant;
 
 use crate::events::Event;
@@ -24,7 +23,6 @@ pub(crate) struct Ticked<'a> {
     /// By the forwarder's clock.
     pub(crate) start_ms: i64,
     pub(crate) started: Instant,
-    pub(crate) status: Vec<JobStatus>,
     pub(crate) live_written: u64,
 }
 

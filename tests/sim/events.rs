@@ -29,6 +29,7 @@ events! {
     KilledTaking, KilledReleasing, KilledListing, KilledReading, KilledSpooling, KilledSpooled, KilledDeleting, KilledDeleted, KilledPosting, KilledElsewhere,
     // Ticks with a spool.
     Overflowed, BacklogDrained, Busy, Degraded, DegradedBesideAnother, StoreDown, NotReleased, TwoTicks, OtherProcess, Thawed, AfterAKill, SpoolExpired, SpoolRejected,
+    GivenUp, SpoolMemoryLimit, Reconfigured, SpoolClockBack, SpoolClockForward, LatePut, DoubtfulOrphan, ThrottledForGood,
     // The run.
     WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed, Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs,
     DrainOnly, DryRun, Stopped, TickAtOnce, SlotPassed,

@@ -106,6 +106,8 @@ struct State {
     expositions: u64,
     /// By target: the series that it ever showed without a timestamp.
     tracked: Vec<HashSet<Key>>,
+    /// What stood in scrapes that were dropped.
+    dropped: HashSet<(Key, i64)>,
 }
 
 /// The model.
@@ -117,6 +119,8 @@ pub(crate) struct HomeModel {
     state: Mutex<State>,
     /// A planted bug: a cut body looks like a whole one.
     pub(crate) hides_cuts: bool,
+    /// Another: what stood in a scrape that was dropped counts as sent.
+    pub(crate) hides_dropped: bool,
 }
 
 /// What goes wrong with an answer.
@@ -167,8 +171,8 @@ impl HomeModel {
                 }
             }
         }
-        let state = State { rng, series, shown: Vec::new(), expositions: 0, tracked: Vec::new() };
-        Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false }
+        let state = State { rng, series, shown: Vec::new(), expositions: 0, tracked: Vec::new(), dropped: HashSet::new() };
+        Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false, hides_dropped: false }
     }
 
     /// The scrapes since the last call, in the order in which they ended.
@@ -204,7 +208,7 @@ impl HomeModel {
     fn exposition(&self, at: usize, start_ms: i64) -> (Vec<Line>, Vec<String>) {
         let target = &self.targets[at];
         let mut state = lock(&self.state);
-        let State { rng, series, .. } = &mut *state;
+        let State { rng, series, dropped, .. } = &mut *state;
         let mut now_ms = self.world.now_ms() + self.traits.clock_off_ms;
         if self.traits.clock_off_ms != 0 {
             self.world.hit(Event::HomeClockOff);
@@ -226,6 +230,7 @@ impl HomeModel {
             let honored = series.has_timestamp && target.honor_timestamps;
             if !honored {
                 self.world.hit(Event::HomeNoTimestamp);
+                self.world.clocked(key);
             }
             let rotated = if self.traits.other_order { rng.usize(0..8) } else { 0 };
             if rotated > 0 {
@@ -267,6 +272,11 @@ impl HomeModel {
                 }
             } else {
                 show(newest, at_time(newest));
+            }
+        }
+        if self.hides_dropped {
+            for (_, text) in lines.iter().zip(&mut texts).filter(|(line, _)| dropped.contains(&(line.key, line.timestamp_ms))) {
+                text.clear();
             }
         }
         (lines, texts)
@@ -317,6 +327,9 @@ impl HomeModel {
         // Of a scrape that failed the forwarder may have read more than is known.
         let shown = open.lines.iter().filter(|line| line.tracked).map(|line| line.key).collect::<HashSet<_>>();
         state.tracked[open.target].extend(&shown);
+        if !whole && self.hides_dropped {
+            state.dropped.extend(lines.iter().map(|line| (line.key, line.timestamp_ms)));
+        }
         for name in OWN {
             let bits = (name == "up").then(|| f64::from(u8::from(whole)).to_bits());
             self.world.expose_own(self.own_key(open.target, name), open.start_ms, bits, exposition);

@@ -1,6 +1,6 @@
 //! A remote-write receiver with faults, that holds every request against the promises.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -86,6 +86,8 @@ pub(crate) struct Answered {
     pub(crate) written: u64,
     pub(crate) deduplicated: u64,
     pub(crate) rejected: u64,
+    /// Samples of requests that may be tried again after a 429.
+    pub(crate) throttled: u64,
     /// Requests that did not simply succeed.
     pub(crate) faults: u64,
     /// Answers that stop a remote.
@@ -110,6 +112,8 @@ struct State {
     /// Newest timestamp accepted of each series.
     accepted: HashMap<Key, i64>,
     swallowed: bool,
+    /// Samples of orphans that nobody could know of.
+    excused: HashSet<(Key, i64)>,
 }
 
 /// The model.
@@ -133,6 +137,7 @@ impl Receiver {
             life: 0,
             accepted: HashMap::new(),
             swallowed: false,
+            excused: HashSet::new(),
         };
         Arc::new(Self { world, name, traits, bug, state: Mutex::new(state) })
     }
@@ -163,6 +168,11 @@ impl Receiver {
         if process_too && self.traits.forgetful {
             state.accepted.clear();
         }
+    }
+
+    /// These may come again at any time.
+    pub(crate) fn excuse(&self, samples: impl IntoIterator<Item = (Key, i64)>) {
+        lock(&self.state).excused.extend(samples);
     }
 
     /// Times of the forwarder's own may go back.
@@ -218,6 +228,8 @@ impl Receiver {
             }
             if let Some(&newest) = state.accepted.get(&key)
                 && timestamp_ms < newest
+                && !self.world.may_go_back(key)
+                && !state.excused.contains(&(key, timestamp_ms))
             {
                 found("order", format!("{text} at {timestamp_ms} comes after {newest} was accepted"));
             }
@@ -305,6 +317,10 @@ impl Receiver {
             200..=299 => state.answered.written += count,
             413 if count == 1 => state.answered.rejected += count,
             429 if final_429 => state.answered.rejected += count,
+            429 => {
+                state.answered.throttled += count;
+                return;
+            }
             400 => state.answered.rejected += count,
             _ => return,
         }

@@ -195,7 +195,6 @@ impl Run {
             answered: self.receivers.iter().map(|receiver| receiver.take_answered()).collect(),
             start_ms,
             started,
-            status: forwarder.status(),
             live_written: live.samples().1,
         };
         self.checks.check(&self.world, &self.home, &self.receivers, &ticked);

@@ -12,6 +12,8 @@ use crate::world::World;
 struct Job {
     name: String,
     interval_ms: i64,
+    /// By the name, so that jobs are spread over the interval.
+    offset_ms: i64,
     /// Served last by this process.
     last_slot_ms: Option<i64>,
     /// Of its scrapes by this process.
@@ -34,6 +36,7 @@ impl Slots {
         let jobs = config.scrape_configs.iter().map(|job| Job {
             name: job.job_name.clone(),
             interval_ms: job.scrape_interval.as_millis() as i64 / divisor,
+            offset_ms: (xxhash_rust::xxh3::xxh3_64(job.job_name.as_bytes()) % job.scrape_interval.as_millis() as u64) as i64,
             last_slot_ms: None,
             longest_ms: 0,
         });
@@ -77,9 +80,8 @@ impl Slots {
             if wanted.is_some_and(|wanted| wanted != scrapes.len()) {
                 found(format!("{} scrapes by {kind:?}", scrapes.len()));
             }
-            let Some(told) = ticked.status[index].last_slot_ms else { continue };
             let interval = job.interval_ms;
-            let offset = told.rem_euclid(interval * self.divisor).rem_euclid(interval);
+            let offset = job.offset_ms.rem_euclid(interval);
             let slot = |time: i64| (time - offset).div_euclid(interval) * interval + offset;
             let stop_ms = match kind {
                 Kind::Stopped(after) => ticked.start_ms + after.as_millis() as i64,
@@ -129,7 +131,7 @@ impl Slots {
                     next += interval;
                 }
             }
-            job.last_slot_ms = Some(slot(told));
+            job.last_slot_ms = scrapes.last().map(|(start, _)| slot(*start)).or(job.last_slot_ms);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The store as one simulated process sees it: shared objects, faults, kills in the middle of a call, and a watch over the lease.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,6 +57,10 @@ pub(crate) struct Process {
     pub(crate) under_way: Mutex<Vec<(Op, String)>>,
     pub(crate) kill: Mutex<Option<KillAt>>,
     pub(crate) killed: Notify,
+    /// What it was about to write when it was killed.
+    pub(crate) late: Mutex<Option<(String, Bytes)>>,
+    /// Segments whose last write had no answer, since it told of such in a release.
+    pub(crate) in_doubt: Mutex<BTreeSet<String>>,
 }
 
 impl Process {
@@ -64,6 +69,11 @@ impl Process {
         lock(&self.wrongs).clear();
         lock(&self.under_way).clear();
         *lock(&self.kill) = kill;
+    }
+
+    /// Whether it is the one of that name.
+    pub(crate) fn is(&self, nonce: &str) -> bool {
+        lock(&self.nonce).as_deref() == Some(nonce)
     }
 
     /// Pends for ever when the process is to be killed here.
@@ -134,6 +144,14 @@ impl SimStore {
             }
             let result = call.await;
             self.shared.world.tell(|| format!("store: {op:?} {key}: {:?}", result.as_ref().map(|_| "done").map_err(|error| error.kind)));
+            if key.starts_with("segments/") {
+                let mut in_doubt = lock(&self.process.in_doubt);
+                match (op, &result) {
+                    (Op::PutIfAbsent, Err(error)) if error.kind == Kind::NoAnswer => _ = in_doubt.insert(key.to_owned()),
+                    (Op::PutIfAbsent | Op::Get | Op::Delete, Ok(_)) => _ = in_doubt.remove(key),
+                    _ => {}
+                }
+            }
             self.process.point(op, key, true).await;
             lock(&self.process.under_way).retain(|(known, at)| (*known, at.as_str()) != (op, key));
             result.map(|mut answer: Answer<T>| {
@@ -143,6 +161,19 @@ impl SimStore {
                 answer
             })
         })
+    }
+
+    /// Our own lease looks like another's.
+    fn disown(&self, mut answer: Answer<Object>) -> Answer<Object> {
+        let own = lock(&self.process.nonce).clone();
+        if let Ok(mut state) = State::read(&answer.value.bytes)
+            && let Some(lease) = state.lease.as_mut().filter(|lease| Some(&lease.nonce) == own.as_ref())
+        {
+            lease.nonce = "another".to_owned();
+            answer.value.bytes = state.write().expect("it was read");
+            answer.value.size = answer.value.bytes.len() as u64;
+        }
+        answer
     }
 
     fn learn(&self, key: &str, body: &Bytes) {
@@ -157,7 +188,13 @@ impl SimStore {
 impl Store for SimStore {
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
         self.learn(key, &body);
-        self.call(Op::PutIfAbsent, key, self.shared.objects.put_if_absent(key, body, deadline))
+        let call = self.call(Op::PutIfAbsent, key, self.shared.objects.put_if_absent(key, body.clone(), deadline));
+        Box::pin(async move {
+            *lock(&self.process.late) = Some((key.to_owned(), body));
+            let result = call.await;
+            *lock(&self.process.late) = None;
+            result
+        })
     }
 
     fn put_if_match<'a>(&'a self, key: &'a str, body: Bytes, etag: &'a Etag, deadline: Instant) -> Call<'a, Etag> {
@@ -167,6 +204,9 @@ impl Store for SimStore {
 
     fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object> {
         let get = self.shared.objects.get(key, most, deadline);
+        if self.shared.bug == Some(Bug::ChangedTakenForBusy) && key == KEY {
+            return self.call(Op::Get, key, Box::pin(async move { get.await.map(|answer| self.disown(answer)) }));
+        }
         if self.shared.bug == Some(Bug::DeletedBeforeTheAnswer) && key.starts_with("segments/") && most > 1 << 20 {
             return self.call(
                 Op::Get,

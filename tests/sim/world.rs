@@ -1,6 +1,6 @@
 //! What all parts of one run share: its time, its findings, its story, and what the home has exposed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,12 +27,15 @@ pub(crate) struct World {
     start: Instant,
     frozen_ms: AtomicI64,
     skew_ms: AtomicI64,
+    skewed: AtomicBool,
     healed: AtomicBool,
     pub(crate) hits: Arc<Hits>,
     findings: Mutex<Vec<String>>,
     story: Option<Mutex<Vec<String>>>,
     names: Mutex<(HashMap<String, Key>, Vec<String>)>,
     exposed: Mutex<HashMap<(Key, i64), Exposed>>,
+    /// Series whose times are the forwarder's own.
+    clocked: Mutex<HashSet<Key>>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,12 +49,14 @@ impl World {
             start: Instant::now(),
             frozen_ms: AtomicI64::new(0),
             skew_ms: AtomicI64::new(0),
+            skewed: AtomicBool::new(false),
             healed: AtomicBool::new(false),
             hits,
             findings: Mutex::default(),
             story: tells.then(Mutex::default),
             names: Mutex::default(),
             exposed: Mutex::default(),
+            clocked: Mutex::default(),
         })
     }
 
@@ -67,7 +72,18 @@ impl World {
 
     /// Sets the forwarder's clock: it differs by that much from now on.
     pub(crate) fn set_skew(&self, ms: i64) {
+        self.skewed.store(true, Ordering::Relaxed);
         self.skew_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Notes a series whose times are the forwarder's own.
+    pub(crate) fn clocked(&self, key: Key) {
+        lock(&self.clocked).insert(key);
+    }
+
+    /// Whether the times of a series may go back, as the forwarder's clock was moved.
+    pub(crate) fn may_go_back(&self, key: Key) -> bool {
+        self.skewed.load(Ordering::Relaxed) && lock(&self.clocked).contains(&key)
     }
 
     /// Receivers meet no faults from now on.
@@ -134,6 +150,7 @@ impl World {
 
     /// Notes a sample of our own. A clock that was set back can give two of them the same time.
     pub(crate) fn expose_own(&self, key: Key, timestamp_ms: i64, bits: Option<u64>, exposition: u64) {
+        self.clocked(key);
         let mut exposed = lock(&self.exposed);
         let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed { bits, first: exposition, last: exposition });
         if entry.bits != bits {

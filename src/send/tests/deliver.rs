@@ -115,6 +115,39 @@ async fn a_429_is_final_without_the_policy_or_with_a_series_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_429_is_told_apart_from_other_failures_and_final_after_long_enough() {
+    let mut bench = Bench::new();
+    let (delivery, _) = bench.run(&[Reply::Status(503), Reply::Status(429), Reply::Status(429), Reply::Status(200)], 3).await;
+    assert_eq!((delivery.written, delivery.retries), (3, 3));
+    let first_ms = delivery.throttled_ms.unwrap();
+    assert!(first_ms > START_MS && first_ms < bench.clock.now_ms());
+    let (delivery, _) = bench.run(&[Reply::Status(503), Reply::Status(200)], 3).await;
+    assert_eq!((delivery.written, delivery.throttled_ms), (3, None));
+
+    bench.last_429 = true;
+    let (delivery, _) = bench.run(&[Reply::Status(503), Reply::Body(429, "ingestion rate limit")], 3).await;
+    assert_eq!((delivery.rejected_samples(), delivery.rejected[0].status, delivery.attempts), (3, 429, 2));
+    let (delivery, _) = bench.run(&[Reply::Status(200)], 3).await;
+    assert_eq!(delivery.written, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_all_deliveries_may_move() {
+    let bench = Bench::new();
+    let start = Instant::now();
+    bench.state.end_by(start + 10 * SECOND);
+    let replies = [Reply::Hang];
+    let moving = async {
+        tokio::time::sleep(3 * SECOND).await;
+        bench.state.end_by(start + 30 * SECOND);
+        tokio::time::sleep(9 * SECOND).await;
+        bench.state.end_by(start + 13 * SECOND);
+    };
+    let ((delivery, _), ()) = tokio::join!(bench.run(&replies, 3), moving);
+    assert_eq!((delivery.undelivered_samples(), start.elapsed()), (3, 13 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_pooled_connection_costs_one_immediate_retry_on_a_fresh_one() {
     let start = Instant::now();
     let (delivery, posts) = Bench::new().run(&[Reply::Stale, Reply::Status(200)], 3).await;

@@ -130,7 +130,13 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
     let mut settings = DeliverSettings::from(&config(server.url("/")));
     settings.min_backoff = Duration::from_secs(3600);
     settings.max_backoff = Duration::from_secs(3600);
-    let context = DeliverContext { settings: &settings, state: &state, clock: &SystemClock, deadline: Instant::now() + Duration::from_secs(20) };
+    let context = DeliverContext {
+        settings: &settings,
+        state: &state,
+        clock: &SystemClock,
+        deadline: Instant::now() + Duration::from_secs(20),
+        last_429: false,
+    };
     let batch = Batch { body: BODY.clone(), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
     for (retries, accepted) in [(0, 1), (1, 2)] {
         let delivery = deliver(&remote, &batch, &context).await;

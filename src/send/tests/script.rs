@@ -158,6 +158,7 @@ pub(super) struct Bench {
     pub(super) state: RemoteState,
     pub(super) clock: TokioClock,
     pub(super) deadline: Instant,
+    pub(super) last_429: bool,
 }
 
 impl Bench {
@@ -173,11 +174,13 @@ impl Bench {
             state: RemoteState::new(1_000_000, Rng::with_seed(1)),
             clock: TokioClock::starting_at(START_MS),
             deadline: Instant::now() + 40 * SECOND,
+            last_429: false,
         }
     }
 
     pub(super) async fn deliver(&self, remote: &Script, batch: &Batch) -> Delivery {
-        let context = DeliverContext { settings: &self.settings, state: &self.state, clock: &self.clock, deadline: self.deadline };
+        let context =
+            DeliverContext { settings: &self.settings, state: &self.state, clock: &self.clock, deadline: self.deadline, last_429: self.last_429 };
         let delivery = deliver(remote, batch, &context).await;
         let placed =
             delivery.written + delivery.deduplicated + delivery.rejected_samples() + delivery.expired_samples() + delivery.undelivered_samples();

@@ -1,14 +1,11 @@
 //! Getting segments, and getting rid of what is none.
 
-use super::{Head, HeadError, Loaded, MAX_OBJECT, Meta, Outbox};
+use super::{Head, HeadError, Loaded, Meta, Outbox};
 use crate::spool::name::{Folder, SegmentName};
-use crate::spool::retry::fetch;
+use crate::spool::retry::{MAX_OBJECT, fetch, peek};
 use crate::spool::segment::{self, Segment, SegmentError};
 use crate::spool::state::HeadState;
 use crate::spool::store::{Kind, StoreError};
-
-/// What the first bytes of a segment of some dozens of batches are.
-const PEEK: u64 = segment::peek_bytes(256) as u64;
 
 impl Outbox {
     /// The oldest segment with the batches that are still to be posted; loaded unless it is already. None when nothing is owed.
@@ -108,7 +105,7 @@ impl Outbox {
             Some(place) => format!("it is kept as {place}"),
             None => "it is not kept: forwarder.spool.rejected leaves no room".to_owned(),
         };
-        self.erase(name).await?;
+        self.get_rid_of(name).await?;
         self.forget(name, &format!("spool: {key}: {error}; {place}, and the queue goes on without it")).await;
         Ok(())
     }
@@ -125,29 +122,26 @@ impl Outbox {
 
     /// Looks into all segments whose meta is not known: what the sum has and they have not. For the sake of the ledger, after one of them was lost.
     async fn recount(&self) -> u64 {
+        self.look_into_unknown().await;
+        let inner = &mut *self.inner.borrow_mut();
+        // Of those that cannot be read now, nothing is known: they keep the rest.
+        if inner.entries.iter().any(|entry| entry.meta.is_none()) { 0 } else { std::mem::take(&mut inner.rest) }
+    }
+
+    /// Looks into the segments whose meta is not known.
+    pub(super) async fn look_into_unknown(&self) {
         let unknown: Vec<_> = self.inner.borrow().entries.iter().filter(|entry| entry.meta.is_none()).map(|entry| entry.name).collect();
         for name in unknown {
             if let Some(meta) = self.peek(name).await {
                 self.inner.borrow_mut().learn(name, meta);
             }
         }
-        let inner = &mut *self.inner.borrow_mut();
-        // Of those that cannot be read now, nothing is known: they keep the rest.
-        if inner.entries.iter().any(|entry| entry.meta.is_none()) { 0 } else { std::mem::take(&mut inner.rest) }
     }
 
     /// What is owed in a segment, from its first bytes. None when that cannot be told.
     pub(super) async fn peek(&self, name: SegmentName) -> Option<Meta> {
         let key = name.key(Folder::Segments, &self.remote);
-        let mut most = PEEK;
-        let entries = loop {
-            let object = fetch(&*self.tick.store, &key, most, self.tick.deadline).await.ok()?;
-            match segment::peek(&object.bytes) {
-                Ok(entries) => break entries,
-                Err(SegmentError::Truncated { expected, .. }) if !object.is_whole() && expected > most && expected <= MAX_OBJECT => most = expected,
-                Err(_) => return None,
-            }
-        };
+        let entries = peek(&*self.tick.store, &key, self.tick.deadline).await.ok()?.ok()?;
         let answered = match &self.inner.borrow().resume {
             Some(HeadState { segment, answered }) if *segment == name => answered.clone(),
             _ => Vec::new(),

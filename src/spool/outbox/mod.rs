@@ -9,12 +9,14 @@ mod kept;
 mod load;
 mod open;
 mod room;
+mod throttling;
+mod unwanted;
 
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,16 +24,14 @@ use tokio::time::Instant;
 
 use self::kept::Kept;
 pub use self::open::{Opened, open};
+use self::throttling::Throttling;
 use super::name::{Folder, MAX_PART, RemoteDir, SegmentName};
 use super::retry::{erase, persist};
 use super::segment;
 use super::state::{Backlog, HeadState, RemoteState};
-use super::store::{Store, StoreError};
+use super::store::{Kind, Store, StoreError};
 use crate::batch::Batch;
 use crate::config;
-
-/// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the name of a segment may be larger.
-pub(super) const MAX_OBJECT: u64 = 64 << 20;
 
 /// Bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,10 +83,14 @@ struct Inner {
     entries: VecDeque<Entry>,
     /// Samples owed in those entries whose meta is not known yet.
     rest: u64,
-    /// Samples that were found beyond the sum, since this was last asked: their segment could not be looked into when the tick began.
+    /// Samples that are owed beyond the sum, since this was last asked: their segment could not be looked into when the tick began, or they were
+    /// answered and are owed once more.
     found: u64,
-    /// Writes that failed, and may have taken place all the same: the next tick must LIST.
-    in_doubt: u64,
+    /// What may be there and is owed to nobody; [`RemoteState::unwanted`].
+    unwanted: BTreeMap<SegmentName, u8>,
+    throttling: Throttling,
+    /// [`RemoteState::missed`].
+    missed: BTreeSet<SegmentName>,
     /// As the last release said, for as long as nothing newer is known.
     oldest_ms: Option<i64>,
     /// Loaded segments: the head and the next.
@@ -158,6 +162,15 @@ pub enum HeadError {
     Store(#[from] StoreError),
 }
 
+/// What becomes of batches that cannot be put into the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// They stay in memory and go another way: if they are in the spool nevertheless, nobody may send them.
+    Sent,
+    /// They are counted as lost: if they are in the spool nevertheless, so much the better.
+    Lost,
+}
+
 /// Batches that could not be put into the spool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
@@ -176,21 +189,23 @@ impl From<&config::Spool> for Limits {
 }
 
 impl Outbox {
-    /// Puts batches of a scrape behind everything older. Batches of the same scrape may follow later.
+    /// Puts batches of a scrape behind everything older. Batches of the same scrape may follow later. Says how many segments they took.
     ///
     /// # Errors
     /// [`PutError`]: the others are in the spool.
-    pub async fn put(&self, scrape: u64, batches: Vec<Batch>) -> Result<(), PutError> {
+    pub async fn put(&self, scrape: u64, batches: Vec<Batch>, otherwise: Otherwise) -> Result<usize, PutError> {
         let mut parts = segment::parts(batches, self.limits.segment_bytes).into_iter();
+        let mut written = 0;
         while let Some(part) = parts.next() {
-            if let Err(error) = self.put_part((self.tick.epoch, scrape), &part).await {
+            if let Err(error) = self.put_part((self.tick.epoch, scrape), &part, otherwise).await {
                 return Err(PutError { left: part.into_iter().chain(parts.flatten()).collect(), error });
             }
+            written += 1;
         }
-        Ok(())
+        Ok(written)
     }
 
-    async fn put_part(&self, scrape: (u64, u64), batches: &[Batch]) -> Result<(), StoreError> {
+    async fn put_part(&self, scrape: (u64, u64), batches: &[Batch], otherwise: Otherwise) -> Result<(), StoreError> {
         let bytes = segment::write(batches, None);
         if !self.make_room(bytes.len() as u64).await? {
             let samples = samples(batches);
@@ -200,10 +215,15 @@ impl Outbox {
         let name = self.name_part(scrape)?;
         let size = bytes.len() as u64;
         if let Err(error) = self.write(Folder::Segments, name, bytes).await {
-            self.inner.borrow_mut().in_doubt += 1;
+            match otherwise {
+                _ if error.kind != Kind::NoAnswer => {}
+                Otherwise::Sent => self.discard(name).await,
+                Otherwise::Lost => _ = self.inner.borrow_mut().missed.insert(name),
+            }
             return Err(error);
         }
         let oldest_ms = batches.iter().map(|batch| batch.min_ms).min();
+        self.inner.borrow_mut().throttling.put(name, batches);
         self.inner.borrow_mut().insert(Entry { name, bytes: size, meta: Some(Meta { samples: samples(batches), oldest_ms }) });
         Ok(())
     }
@@ -212,11 +232,13 @@ impl Outbox {
     fn name_part(&self, scrape: (u64, u64)) -> Result<SegmentName, StoreError> {
         let inner = &mut *self.inner.borrow_mut();
         let of_scrape = |entry: &&Entry| (entry.name.epoch(), entry.name.scrape()) == scrape;
-        let taken = inner.entries.iter().filter(of_scrape).map(|entry| entry.name.part() + 1).max().unwrap_or_default();
+        let unwanted = inner.unwanted.keys().filter(|name| (name.epoch(), name.scrape()) == scrape);
+        let known = inner.entries.iter().filter(of_scrape).map(|entry| &entry.name);
+        let taken = known.chain(unwanted).map(|name| name.part() + 1).max().unwrap_or_default();
         let part = inner.parts.get(&scrape).copied().unwrap_or_default().max(taken);
         let name = SegmentName::new(scrape.0, scrape.1, part).ok_or_else(|| {
             let cause = format!("scrape {} of epoch {} has no name for its part {part}, of at most {MAX_PART}", scrape.1, scrape.0);
-            StoreError::new(super::store::Kind::Denied, super::store::Op::PutIfAbsent, self.tick.store.address(), cause)
+            StoreError::new(Kind::Denied, super::store::Op::PutIfAbsent, self.tick.store.address(), cause)
         })?;
         inner.parts.insert(scrape, part + 1);
         Ok(name)
@@ -259,16 +281,27 @@ impl Outbox {
     /// Puts these batches in place of a head, in its place in the order: for what is left of it when a batch was split.
     ///
     /// # Errors
-    /// The store is down: the old segment may still be there as a whole, and what was answered of it be repeated.
+    /// The store is down: the old segment stands for all of it, and what was answered of the batch that was split will be repeated.
     pub async fn replace(&self, name: SegmentName, batches: Vec<Batch>) -> Result<(), StoreError> {
-        let mut written = Vec::new();
+        let left = samples(&batches);
+        let mut written: Vec<Entry> = Vec::new();
         for part in segment::parts(batches, self.limits.segment_bytes) {
             let new = self.name_part((name.epoch(), name.scrape()))?;
             let bytes = segment::write(&part, None);
             let size = bytes.len() as u64;
             if let Err(error) = self.write(Folder::Segments, new, bytes).await {
-                // The old one stands for all of them.
-                self.inner.borrow_mut().in_doubt += 1 + written.len() as u64;
+                // The old one stands for all of them: what is to be repeated is owed once more.
+                {
+                    let inner = &mut *self.inner.borrow_mut();
+                    let owed = inner.entries.iter().find(|entry| entry.name == name).and_then(|entry| entry.meta).map_or(0, |meta| meta.samples);
+                    inner.found += owed.saturating_sub(left);
+                }
+                for entry in written {
+                    self.discard(entry.name).await;
+                }
+                if error.kind == Kind::NoAnswer {
+                    self.discard(new).await;
+                }
                 return Err(error);
             }
             let oldest_ms = part.iter().map(|batch| batch.min_ms).min();
@@ -285,8 +318,9 @@ impl Outbox {
                 meta.samples = 0;
             }
         }
-        self.erase(name).await?;
-        self.inner.borrow_mut().remove(name);
+        if self.erase(name).await.is_ok() {
+            self.inner.borrow_mut().remove(name);
+        }
         Ok(())
     }
 
@@ -349,9 +383,14 @@ impl Outbox {
             answered: (0_u32..).zip(&loaded.answered).filter(|(_, answered)| **answered).map(|(place, _)| place).collect(),
         });
         let head = of_loaded.or_else(|| inner.resume.clone().filter(|resume| Some(resume.segment) == first));
-        let mut backlog = inner.backlog();
-        backlog.segments += inner.in_doubt;
-        RemoteState { backlog, head: head.filter(|head| !head.answered.is_empty()), metadata_ms: None }
+        RemoteState {
+            backlog: inner.backlog(),
+            head: head.filter(|head| !head.answered.is_empty()),
+            metadata_ms: None,
+            throttling: inner.throttling.state(),
+            unwanted: inner.unwanted.clone(),
+            missed: inner.missed.clone(),
+        }
     }
 }
 
@@ -364,6 +403,7 @@ impl Inner {
     /// What was owed in it leaves the sum. None when that is not known.
     fn remove(&mut self, name: SegmentName) -> Option<u64> {
         self.loaded.retain(|loaded| loaded.name != name);
+        self.throttling.remove(name);
         let at = self.entries.iter().position(|entry| entry.name == name)?;
         let entry = self.entries.remove(at)?;
         if at == 0 {

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::{Entry, Inner, Limits, MAX_OBJECT, Outbox, Tick};
+use super::throttling::Throttling;
+use super::unwanted::TICKS;
+use super::{Entry, Inner, Limits, Outbox, Tick};
 use crate::spool::name::{Folder, RemoteDir, SegmentName};
-use crate::spool::retry::{erase, fetch, list_all};
-use crate::spool::state::{Backlog, RemoteState, State};
+use crate::spool::retry::{MAX_OBJECT, erase, fetch, list_all};
+use crate::spool::state::{RemoteState, State};
 use crate::spool::store::StoreError;
 
 /// Segments that are looked into at once, after a kill.
@@ -32,7 +34,7 @@ pub struct Opened {
 pub async fn open(tick: &Tick, state: &State, remotes: &[(RemoteDir, Limits)]) -> Result<Opened, StoreError> {
     let mut listed: BTreeMap<RemoteDir, Vec<Entry>> = BTreeMap::new();
     let mut strangers = Vec::new();
-    if tick.unclean || state.backlog().segments > 0 {
+    if tick.unclean || state.is_owed_anything() {
         for object in list_all(&*tick.store, &Folder::Segments.prefix(), tick.deadline).await? {
             let parsed = object.key.strip_prefix(&Folder::Segments.prefix()).and_then(|rest| {
                 let (remote, file) = rest.split_once('/')?;
@@ -68,28 +70,47 @@ async fn orphans(
 ) -> BTreeMap<RemoteDir, RemoteState> {
     let asked = |remote: &RemoteDir| remotes.iter().any(|(known, _)| known == remote);
     let mut orphans: BTreeMap<_, _> =
-        state.remotes.iter().filter(|(remote, known)| !asked(remote) && known.backlog.segments > 0).map(|(a, b)| (a.clone(), b.clone())).collect();
-    if tick.unclean || state.backlog().segments > 0 {
-        orphans.retain(|remote, _| listed.contains_key(remote));
+        state.remotes.iter().filter(|(remote, known)| !asked(remote) && known.must_be_kept()).map(|(a, b)| (a.clone(), b.clone())).collect();
+    if tick.unclean || state.is_owed_anything() {
+        let mut listed = listed;
+        orphans.keys().for_each(|remote| _ = listed.entry(remote.clone()).or_default());
         for (remote, entries) in listed {
-            let known = orphans.get(&remote).cloned().unwrap_or_default();
+            let known = orphans.remove(&remote).unwrap_or_default();
             // Nothing is put there: the limits do not matter.
             let outbox = Outbox::new(tick.clone(), remote.clone(), Limits::default(), entries, known).await;
-            orphans.insert(remote, outbox.summary().await);
+            let summary = outbox.summary().await;
+            if summary.must_be_kept() {
+                orphans.insert(remote, summary);
+            }
         }
     }
     orphans
 }
 
 impl Outbox {
-    async fn new(tick: Tick, remote: RemoteDir, limits: Limits, entries: Vec<Entry>, known: RemoteState) -> Self {
+    async fn new(tick: Tick, remote: RemoteDir, limits: Limits, mut entries: Vec<Entry>, known: RemoteState) -> Self {
+        let RemoteState { backlog: told, head, throttling, mut unwanted, missed, metadata_ms: _ } = known;
+        // What is not there now is not owed, whenever it comes.
+        unwanted.extend(missed.into_iter().filter(|name| entries.iter().all(|entry| entry.name != *name)).map(|name| (name, TICKS)));
+        entries.retain(|entry| !unwanted.contains_key(&entry.name));
         let doubtful = entries.first().map(|entry| entry.name).filter(|_| tick.unclean);
-        let Backlog { samples, oldest_ms, .. } = known.backlog;
-        let inner = Inner { entries: entries.into(), rest: samples, oldest_ms, resume: known.head, doubtful, ..Inner::default() };
+        let mut known_throttling = Throttling::default();
+        known_throttling.resume(throttling, |name| entries.iter().any(|entry| entry.name == name));
+        let inner = Inner {
+            entries: entries.into(),
+            rest: told.samples,
+            oldest_ms: told.oldest_ms,
+            resume: head,
+            doubtful,
+            unwanted,
+            throttling: known_throttling,
+            ..Inner::default()
+        };
         let outbox = Self { tick, remote, limits, inner: RefCell::new(inner), kept: RefCell::new(HashMap::new()) };
+        outbox.delete_unwanted().await;
         let found = outbox.backlog();
         // After an unclean end the sum is old; and if it is not of these segments, somebody else was here.
-        if outbox.tick.unclean || (found.segments, found.bytes) != (known.backlog.segments, known.backlog.bytes) {
+        if outbox.tick.unclean || (found.segments, found.bytes) != (told.segments, told.bytes) {
             outbox.count().await;
         }
         outbox
@@ -114,15 +135,8 @@ impl Outbox {
 
     /// Looks once more into the segments that could not be looked into: else they would be owed and not counted.
     pub async fn count_unknown(&self) {
-        let unknown: Vec<_> = {
-            let inner = self.inner.borrow();
-            let unknown = inner.entries.iter().filter(|entry| entry.meta.is_none() && inner.rest == 0);
-            unknown.map(|entry| entry.name).collect()
-        };
-        for name in unknown {
-            if let Some(meta) = self.peek(name).await {
-                self.inner.borrow_mut().learn(name, meta);
-            }
+        if self.inner.borrow().rest == 0 {
+            self.look_into_unknown().await;
         }
     }
 

@@ -26,7 +26,7 @@ impl Outbox {
             {
                 self.inner.borrow_mut().learn(name, meta);
             }
-            self.erase(name).await?;
+            self.get_rid_of(name).await?;
             let key = name.key(Folder::Segments, &self.remote);
             self.forget(name, &format!("spool: {key} is given up: the backlog has come to max_bytes")).await;
         }

@@ -69,10 +69,10 @@ fn ops(store: &MemoryStore) -> Vec<Op> {
 async fn scrapes_leave_in_the_order_of_their_numbers_across_ticks() {
     let store = world();
     let first = outbox(&store, 9, Some(&RemoteState::default())).await;
-    first.put(1, vec![batch(1, 100), batch(2, 100), batch(3, 100), batch(4, 100)]).await.unwrap();
-    first.put(2, vec![batch(5, 200)]).await.unwrap();
+    first.put(1, vec![batch(1, 100), batch(2, 100), batch(3, 100), batch(4, 100)], Otherwise::Sent).await.unwrap();
+    first.put(2, vec![batch(5, 200)], Otherwise::Sent).await.unwrap();
     // What memory held of the first scrape follows when the tick ends.
-    first.put(1, vec![batch(6, 100)]).await.unwrap();
+    first.put(1, vec![batch(6, 100)], Otherwise::Sent).await.unwrap();
     let keys = store.keys();
     assert_eq!(
         keys,
@@ -85,7 +85,7 @@ async fn scrapes_leave_in_the_order_of_their_numbers_across_ticks() {
 
     // A later epoch is later, whatever its scrapes are called.
     let second = outbox(&store, 10, Some(&summary)).await;
-    second.put(1, vec![batch(7, 300)]).await.unwrap();
+    second.put(1, vec![batch(7, 300)], Otherwise::Sent).await.unwrap();
     assert_eq!(second.backlog().samples, 28);
     assert_eq!(drain(&second).await, [1, 2, 3, 4, 6, 5, 7]);
     assert_eq!((store.keys(), second.backlog()), (vec![], Backlog::default()));
@@ -99,8 +99,8 @@ async fn clean_and_empty_asks_nothing_and_a_backlog_costs_a_list() {
     assert_eq!((empty.head().await.unwrap(), empty.summary().await), (None, RemoteState::default()));
     assert_eq!(ops(&store), []);
 
-    empty.put(1, vec![batch(1, 100)]).await.unwrap();
-    empty.put(2, vec![batch(2, 200)]).await.unwrap();
+    empty.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
+    empty.put(2, vec![batch(2, 200)], Otherwise::Sent).await.unwrap();
     let summary = empty.summary().await;
     assert_eq!(ops(&store), [Op::PutIfAbsent, Op::PutIfAbsent]);
 
@@ -119,8 +119,8 @@ async fn clean_and_empty_asks_nothing_and_a_backlog_costs_a_list() {
 async fn a_head_goes_on_where_the_last_tick_left_it() {
     let store = world();
     let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-    first.put(1, vec![batch(1, 100), batch(2, 100), batch(4, 100)]).await.unwrap();
-    first.put(2, vec![batch(8, 200)]).await.unwrap();
+    first.put(1, vec![batch(1, 100), batch(2, 100), batch(4, 100)], Otherwise::Sent).await.unwrap();
+    first.put(2, vec![batch(8, 200)], Otherwise::Sent).await.unwrap();
     let head = first.head().await.unwrap().unwrap();
     first.answered(head.name, 1);
     first.answered(head.name, 1);
@@ -157,9 +157,9 @@ async fn a_head_goes_on_where_the_last_tick_left_it() {
 async fn what_is_left_of_a_split_batch_takes_the_place_of_its_segment() {
     let store = world();
     let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
-    outbox.put(1, vec![batch(10, 100)]).await.unwrap();
-    outbox.put(1, vec![batch(20, 100)]).await.unwrap();
-    outbox.put(2, vec![batch(30, 200)]).await.unwrap();
+    outbox.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+    outbox.put(1, vec![batch(20, 100)], Otherwise::Sent).await.unwrap();
+    outbox.put(2, vec![batch(30, 200)], Otherwise::Sent).await.unwrap();
     let head = outbox.head().await.unwrap().unwrap();
     outbox.replace(head.name, vec![batch(4, 100)]).await.unwrap();
     assert_eq!(outbox.backlog().samples, 54);
@@ -170,26 +170,143 @@ async fn what_is_left_of_a_split_batch_takes_the_place_of_its_segment() {
 async fn what_was_replaced_counts_once_though_it_cannot_be_deleted() {
     let store = world();
     let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
-    outbox.put(1, vec![batch(10, 100)]).await.unwrap();
+    outbox.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
     let head = outbox.head().await.unwrap().unwrap();
     store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
-    outbox.replace(head.name, vec![batch(4, 100)]).await.unwrap_err();
+    outbox.replace(head.name, vec![batch(4, 100)]).await.unwrap();
     assert_eq!((outbox.backlog().segments, outbox.backlog().samples), (2, 4));
     store.heal();
     assert_eq!(drain(&outbox).await, [4]);
     assert!(store.keys().is_empty());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_write_in_doubt_is_looked_for_by_the_next_tick() {
-    let store = world();
-    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+/// Writes take place and are not answered; everything else is refused.
+fn loses_writes(store: &MemoryStore) {
     store.set_faults(|op, _, _| match op {
         Op::PutIfAbsent => Fault { answer_lost: true, ..Fault::default() },
         _ => Fault { refuse: Some(Kind::Denied), ..Fault::default() },
     });
-    outbox.put(1, vec![batch(10, 100)]).await.unwrap_err();
-    assert_eq!((outbox.backlog().samples, outbox.summary().await.backlog.segments), (0, 1), "not clean and empty");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_in_doubt_whose_batches_went_another_way_is_never_sent() {
+    let store = world();
+    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+    loses_writes(&store);
+    first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap_err();
+    store.heal();
+    first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+    let key = |part| format!("segments/amp/0000000001-00000001-000{part}.seg");
+    assert_eq!(store.keys(), [key(0), key(1)]);
+    let mut known = first.summary().await;
+    assert_eq!((known.backlog.segments, known.backlog.samples, known.unwanted.len()), (1, 10, 1));
+    let orphan = store.peek(&key(0)).unwrap();
+
+    // It is deleted unsent, and should the write take place only now, once more.
+    for epoch in 2..6 {
+        let tick = outbox(&store, epoch, Some(&known)).await;
+        assert_eq!((tick.backlog().samples, store.keys()), (10, vec![key(1)]), "{epoch}");
+        store.plant(&key(0), orphan.clone());
+        known = tick.summary().await;
+    }
+    // Not while the store refuses to.
+    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+    let refused = outbox(&store, 6, Some(&known)).await;
+    assert_eq!((refused.backlog().samples, refused.summary().await), (10, known.clone()));
+    store.heal();
+    let last = outbox(&store, 7, Some(&known)).await;
+    assert!(last.summary().await.unwanted.is_empty());
+    assert_eq!(drain(&last).await, [10]);
+    assert!(store.keys().is_empty() && last.take_lost() == 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_name_of_a_write_in_doubt_is_not_used_again() {
+    let store = world();
+    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+    first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+    let head = first.head().await.unwrap().unwrap();
+    loses_writes(&store);
+    // It was split, and seven samples were answered: they will be repeated.
+    first.replace(head.name, vec![batch(3, 100)]).await.unwrap_err();
+    assert_eq!((first.backlog().samples, first.take_found()), (10, 7));
+    store.heal();
+    let second = outbox(&store, 2, Some(&first.summary().await)).await;
+    assert_eq!(store.keys().len(), 1);
+    let head = second.head().await.unwrap().unwrap();
+    second.replace(head.name, vec![batch(3, 100)]).await.unwrap();
+    assert_eq!(store.keys(), ["segments/amp/0000000001-00000001-0002.seg"]);
+    let third = outbox(&store, 3, Some(&second.summary().await)).await;
+    assert_eq!(drain(&third).await, [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_in_doubt_that_was_counted_as_lost_is_looked_for() {
+    for is_there in [true, false] {
+        let store = world();
+        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+        loses_writes(&store);
+        first.put(1, vec![batch(10, 100)], Otherwise::Lost).await.unwrap_err();
+        store.heal();
+        let summary = first.summary().await;
+        let state = State { remotes: [(amp(), summary.clone())].into(), ..State::default() };
+        assert_eq!((summary.backlog.samples, summary.missed.len(), state.is_clean_and_empty()), (0, 1, false));
+        let orphan = store.peek(&store.keys()[0]).unwrap();
+        if !is_there {
+            erase(&store, &store.keys()[0], Instant::now() + Duration::from_secs(9)).await.unwrap();
+        }
+        let second = outbox(&store, 2, Some(&summary)).await;
+        assert_eq!(second.backlog().samples, if is_there { 10 } else { 0 });
+        let summary = second.summary().await;
+        assert_eq!((summary.missed.len(), summary.unwanted.len()), (0, usize::from(!is_there)));
+        if !is_there {
+            // Now it is too late.
+            store.plant("segments/amp/0000000001-00000001-0000.seg", orphan);
+        }
+        let third = outbox(&store, 3, Some(&summary)).await;
+        assert_eq!(drain(&third).await, if is_there { vec![10] } else { vec![] });
+        assert!(store.keys().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_in_doubt_of_what_is_given_up_counts_once() {
+    let store = world();
+    let one = segment::size(&[batch(1, 100)]) as u64;
+    let outbox = outbox_with(Limits { max_bytes: one, ..LIMITS }, &store, 1, Some(&RemoteState::default())).await;
+    outbox.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+    let deletions = std::cell::Cell::new(0);
+    store.set_faults(move |op, _, _| {
+        let nth = deletions.replace(deletions.get() + u32::from(op == Op::Delete));
+        match (op, nth) {
+            (Op::Delete, 0) => Fault { answer_lost: true, ..Fault::default() },
+            (Op::Delete, _) => Fault { refuse: Some(Kind::Denied), ..Fault::default() },
+            _ => Fault::default(),
+        }
+    });
+    outbox.put(2, vec![batch(20, 100)], Otherwise::Sent).await.unwrap();
+    assert_eq!((outbox.take_lost(), outbox.backlog().samples, outbox.summary().await.unwanted.len()), (10, 20, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn since_when_a_batch_is_throttled_outlives_ticks() {
+    let store = world();
+    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let (throttled, other) = (batch(10, 100), batch(20, 100));
+    first.throttled_in_memory(&throttled, 1_000);
+    first.passed(2_000);
+    first.put(1, vec![other, throttled], Otherwise::Lost).await.unwrap();
+    let name = first.front().unwrap();
+    let second = outbox(&store, 2, Some(&first.summary().await)).await;
+    let late = 1_000 + 15 * 60_000;
+    assert!(second.is_throttled_for_good(name, 1, late));
+    assert!(!second.is_throttled_for_good(name, 1, late - 1) && !second.is_throttled_for_good(name, 0, late));
+    // It is throttled again, and the first time counts.
+    second.throttled(name, 1, 500_000);
+    let third = outbox(&store, 3, Some(&second.summary().await)).await;
+    assert!(third.is_throttled_for_good(name, 1, late));
+    assert_eq!(drain(&third).await, [20, 10]);
+    assert_eq!(third.summary().await, RemoteState::default());
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,7 +326,7 @@ async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
         let store = world();
         let first = outbox(&store, 1, Some(&RemoteState::default())).await;
         for scrape in 1..4 {
-            first.put(scrape, vec![batch(1 << scrape, 100)]).await.unwrap();
+            first.put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent).await.unwrap();
         }
         let summary = first.summary().await;
         let key = &store.keys()[1];
@@ -231,8 +348,8 @@ async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
 async fn a_segment_of_a_newer_program_blocks_and_stays() {
     let store = world();
     let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-    first.put(1, vec![batch(1, 100)]).await.unwrap();
-    first.put(2, vec![batch(2, 200)]).await.unwrap();
+    first.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
+    first.put(2, vec![batch(2, 200)], Otherwise::Sent).await.unwrap();
     let key = store.keys().remove(0);
     let mut newer = store.peek(&key).unwrap().to_vec();
     newer[8] = 2;
@@ -278,10 +395,10 @@ async fn max_bytes_gives_up_the_oldest_that_is_not_being_sent() {
     let limits = Limits { max_bytes: 3 * one, ..LIMITS };
     let outbox = outbox_with(limits, &store, 1, Some(&RemoteState::default())).await;
     for scrape in 1..4 {
-        outbox.put(scrape, vec![batch(1 << scrape, 100)]).await.unwrap();
+        outbox.put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent).await.unwrap();
     }
     let head = outbox.head().await.unwrap().unwrap();
-    outbox.put(4, vec![batch(16, 100)]).await.unwrap();
+    outbox.put(4, vec![batch(16, 100)], Otherwise::Sent).await.unwrap();
     assert_eq!((outbox.take_lost(), outbox.backlog().segments), (4, 3));
     assert!(outbox.take_messages()[0].contains("max_bytes"));
     // Larger than all of it: lost, and nothing else is given up for it in vain but what it takes.
@@ -290,11 +407,11 @@ async fn max_bytes_gives_up_the_oldest_that_is_not_being_sent() {
     assert_eq!(drain(&outbox).await, [8, 16]);
 
     // A later tick, which knows only names.
-    outbox.put(5, vec![batch(32, 100)]).await.unwrap();
-    outbox.put(6, vec![batch(64, 100)]).await.unwrap();
+    outbox.put(5, vec![batch(32, 100)], Otherwise::Sent).await.unwrap();
+    outbox.put(6, vec![batch(64, 100)], Otherwise::Sent).await.unwrap();
     let summary = outbox.summary().await;
     let later = outbox_with(Limits { max_bytes: 2 * one, ..LIMITS }, &store, 2, Some(&summary)).await;
-    later.put(1, vec![batch(1, 100)]).await.unwrap();
+    later.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
     assert_eq!((later.take_lost(), later.backlog().samples), (32, 65));
 }
 
@@ -327,9 +444,9 @@ async fn what_is_kept_is_bounded_and_the_oldest_gives_way() {
 async fn what_is_too_old_leaves_from_the_head_on() {
     let store = world();
     let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
-    outbox.put(1, vec![batch(1, 100), batch(2, 150)]).await.unwrap();
-    outbox.put(2, vec![batch(4, 180), batch(8, 300)]).await.unwrap();
-    outbox.put(3, vec![batch(16, 400)]).await.unwrap();
+    outbox.put(1, vec![batch(1, 100), batch(2, 150)], Otherwise::Sent).await.unwrap();
+    outbox.put(2, vec![batch(4, 180), batch(8, 300)], Otherwise::Sent).await.unwrap();
+    outbox.put(3, vec![batch(16, 400)], Otherwise::Sent).await.unwrap();
     let mut expired = 0;
     // What came to expired/ before the store was down counts.
     store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
@@ -347,7 +464,7 @@ async fn what_is_too_old_leaves_from_the_head_on() {
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_could_not_be_looked_into_is_owed_all_the_same() {
     let store = world();
-    outbox(&store, 1, Some(&RemoteState::default())).await.put(1, vec![batch(7, 100)]).await.unwrap();
+    outbox(&store, 1, Some(&RemoteState::default())).await.put(1, vec![batch(7, 100)], Otherwise::Sent).await.unwrap();
     for drained in [false, true] {
         store.set_faults(|op, _, _| Fault { refuse: (op == Op::Get).then_some(Kind::Denied), ..Fault::default() });
         let mut opened = open(&tick(&store, 2, true), &State::default(), &[(amp(), LIMITS)]).await.unwrap();
@@ -411,8 +528,8 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
         // Each call takes a while before it is done, and a while after.
         store.set_faults(|_, _, _| Fault { delay: Duration::from_millis(7), answer_delay: Duration::from_millis(7), ..Fault::default() });
         let before = outbox(&store, 1, Some(&RemoteState::default())).await;
-        before.put(1, vec![batch(1, 100), batch(2, 100)]).await.unwrap();
-        before.put(2, vec![batch(4, 200)]).await.unwrap();
+        before.put(1, vec![batch(1, 100), batch(2, 100)], Otherwise::Sent).await.unwrap();
+        before.put(2, vec![batch(4, 200)], Otherwise::Sent).await.unwrap();
         let summary = before.summary().await;
 
         let accepted = RefCell::new(Vec::new());
@@ -431,7 +548,7 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
                 tokio::join!(posts, outbox.prefetch());
                 outbox.finish(head.name).await.unwrap();
                 if spooled.borrow().is_empty() {
-                    outbox.put(1, vec![batch(8, 300), batch(16, 300)]).await.unwrap();
+                    outbox.put(1, vec![batch(8, 300), batch(16, 300)], Otherwise::Sent).await.unwrap();
                     spooled.borrow_mut().extend([8, 16]);
                 }
             }
@@ -466,7 +583,7 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
     let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
     let batches: Vec<_> = (1..8).map(|samples| batch(samples, 100)).collect();
     store.set_faults(|_, _, nth| Fault { refuse: (nth > 0).then_some(Kind::Full), ..Fault::default() });
-    let error = outbox.put(1, batches.clone()).await.unwrap_err();
+    let error = outbox.put(1, batches.clone(), Otherwise::Sent).await.unwrap_err();
     assert_eq!(error.error.kind, Kind::Full);
     assert_eq!(outbox.backlog().segments, 1);
     let stored = batches.len() - error.left.len();
@@ -476,8 +593,8 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
     // A store that comes back in time is waited for, and one that does not is left at the fence.
     let start = Instant::now();
     store.set_faults(move |_, _, _| Fault { refuse: (start.elapsed() < Duration::from_secs(9)).then_some(Kind::Busy), ..Fault::default() });
-    outbox.put(2, batches.clone()).await.unwrap();
+    outbox.put(2, batches.clone(), Otherwise::Sent).await.unwrap();
     store.set_faults(|_, _, _| Fault { answer_lost: true, ..Fault::default() });
-    assert_eq!(outbox.put(3, batches.clone()).await.unwrap_err().left, batches);
+    assert_eq!(outbox.put(3, batches.clone(), Otherwise::Sent).await.unwrap_err().left, batches);
     assert!(start.elapsed() <= Duration::from_secs(60));
 }

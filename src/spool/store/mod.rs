@@ -248,6 +248,14 @@ impl StoreError {
         self
     }
 
+    /// An earlier try of the same call had no answer: a refusal of this one does not tell that nothing was done.
+    pub(super) fn in_doubt(mut self) -> Self {
+        if !matches!(self.kind, Kind::NotFound | Kind::Changed) {
+            self.kind = Kind::NoAnswer;
+        }
+        self
+    }
+
     /// Whether there was no answer because there was no way to the store, or because it took too long.
     pub(super) fn kind_of(error: &NetError) -> Kind {
         match error.phase {

@@ -54,6 +54,17 @@ async fn something_else_in_its_place_is_denied() {
     assert!(error.to_string().contains("forwarder.spool.url"), "{error}");
 }
 
+/// Where not even root may make a file: whoever runs the tests meets it.
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_to_is_denied_and_says_whose_it_must_be() {
+    for place in ["/sys/kernel", "/sys/amp-forwarder"] {
+        let error = DirStore::new(Path::new(place)).put_if_absent("state.json", Bytes::from_static(b"x"), soon()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Denied, "{error}");
+        let message = error.to_string();
+        assert!(message.contains(place) && message.contains("let this user read and write the spool's directory"), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_holds_the_lock_keeps_others_waiting_until_their_deadline() {
     let place = tempfile::tempdir().unwrap();

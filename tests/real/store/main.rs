@@ -5,6 +5,7 @@
 mod dir;
 mod moto;
 mod proxy;
+mod role;
 mod s3;
 mod suite;
 

@@ -195,6 +195,54 @@ async fn who_met_another_process_does_not_go_on_without_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_away_for_long_does_not_go_on_without_the_store() {
+    let store = world();
+    let mut process = process(&store, 1, 0);
+    let tenure = process.take(&ask()).await.unwrap();
+    process.release(tenure, State::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(process.may_go_without());
+    process.went_without();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(process.may_go_without(), "it was at work all the time");
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    assert!(!process.may_go_without(), "another one may have left a backlog meanwhile");
+
+    assert!(is_lately(Some(5_000), 5_000) && is_lately(Some(5_000), 124_999));
+    assert!(!is_lately(Some(5_000), 125_000) && !is_lately(Some(5_000), 4_999) && !is_lately(None, 5_000));
+}
+
+/// Its clock can be set.
+struct Skewed(TokioClock, std::sync::atomic::AtomicI64);
+
+impl Clock for Skewed {
+    fn now_ms(&self) -> i64 {
+        self.0.now_ms() + self.1.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_makes_no_lease_that_is_too_long() {
+    for (skew_ms, gets) in [(0, 0), (100_000, 0), (-3_600_000, 1), (3_600_000, 1), (-60_000, 1)] {
+        let store = world();
+        let clock = Arc::new(Skewed(TokioClock::starting_at(START_MS), 0.into()));
+        let mut process = Keeper::new(Arc::new(store.clone()), clock.clone(), &mut fastrand::Rng::with_seed(1));
+        let tenure = process.take(&ask()).await.unwrap();
+        process.release(tenure, State::default()).await.unwrap();
+        clock.1.store(skew_ms, std::sync::atomic::Ordering::Relaxed);
+        let _ = store.take_calls();
+        // It is killed with the answer of its first PUT.
+        let planned_ms = clock.0.now_ms() + 60_000;
+        store.set_faults(|op, _, _| Fault { answer_delay: Duration::from_secs(if op == Op::PutIfMatch { 9 } else { 0 }), ..Fault::default() });
+        let _ = tokio::time::timeout(Duration::from_secs(1), process.take(&ask())).await;
+        let calls = store.take_calls();
+        assert_eq!(calls.iter().filter(|called| called.op == Op::Get).count(), gets, "{skew_ms}");
+        let until_ms = State::read(&store.peek(KEY).unwrap()).unwrap().lease.unwrap().until_ms;
+        assert!((until_ms - planned_ms).abs() < 125_000, "{skew_ms}: {}", until_ms - planned_ms);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
     let store = world();
     let mut process = process(&store, 1, 0);

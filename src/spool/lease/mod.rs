@@ -5,11 +5,16 @@
 //! ended, others go on when it must have. What the local clock is used for, to guess the store's before a warm process has asked it anything, can
 //! cost time but no safety: the answer brings the store's own.
 
+mod decide;
+mod error;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::decide::{Step, decide, is_lately, is_off, is_steady};
+pub use self::error::{LookError, ReleaseError, TakeError};
 use super::name::{Folder, SegmentName};
 use super::outbox::Tick;
 use super::retry::{Pause, list_all, try_until};
@@ -22,9 +27,6 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// How long a store that is down is asked for the lease: slots pass meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A lease that ends so far from the plan is written once more: our guess of the store's clock was that wrong.
-const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// What a tick plans.
 #[derive(Debug, Clone, Copy)]
@@ -99,96 +101,6 @@ impl Tenure {
     }
 }
 
-/// No lease.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TakeError {
-    /// Somebody else is at work.
-    #[error("spool: another tick holds the lease (epoch {epoch}) for up to {} more seconds", left.as_secs())]
-    Busy {
-        /// Of that one.
-        epoch: u64,
-        /// Until its lease ends by itself.
-        left: Duration,
-    },
-    /// It was taken so slowly that nothing of it is left.
-    #[error("spool: taking the lease took longer than the tick may")]
-    Late,
-    /// The store is down.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// `state.json` is not usable.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-/// A `state.json` that could not be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LookError {
-    /// The store is down.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It is not usable.
-    #[error(transparent)]
-    State(#[from] StateError),
-}
-
-impl From<LookError> for TakeError {
-    fn from(error: LookError) -> Self {
-        match error {
-            LookError::Store(error) => Self::Store(error),
-            LookError::State(error) => Self::State(error),
-        }
-    }
-}
-
-/// A release that did not succeed. The lease ends by itself; whoever comes next counts the backlog anew.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReleaseError {
-    /// It was taken over: we came too late.
-    #[error("spool: the lease of epoch {held} was taken over by epoch {found}: this tick took longer than it had planned")]
-    Lost {
-        /// Ours.
-        held: u64,
-        /// Theirs.
-        found: u64,
-    },
-    /// The store is down, or the state not usable.
-    #[error(transparent)]
-    Look(#[from] LookError),
-}
-
-/// Whether a lease ends so far from the plan that our guess of the store's clock must have been wrong.
-fn is_off(end: Instant, ask: &Ask) -> bool {
-    ask.end.saturating_duration_since(end) > TOLERANCE || end.saturating_duration_since(ask.end) > TOLERANCE
-}
-
-/// What to do about a state that was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Take it.
-    Take(Previous),
-    /// An earlier try has taken it, though its answer never came.
-    Ours,
-    /// It ends then, at the latest.
-    Wait(Instant),
-}
-
-/// `tried` is the epoch that an earlier try of this call wrote.
-fn decide(state: &State, nonce: &str, tried: Option<u64>, time: Option<&StoreTime>, now: Instant) -> Step {
-    let Some(lease) = &state.lease else {
-        return Step::Take(if state.epoch == 0 { Previous::None } else { Previous::Clean });
-    };
-    if lease.nonce == nonce {
-        // One of our own earlier ticks, which has ended: a process makes one at a time.
-        return if tried == Some(lease.epoch) { Step::Ours } else { Step::Take(Previous::Unclean) };
-    }
-    match time.map(|time| time.certainly_reached(lease.until_ms)) {
-        Some(end) if end <= now => Step::Take(Previous::Unclean),
-        Some(end) => Step::Wait(end),
-        None => Step::Wait(now),
-    }
-}
-
 /// A state as it lies in the store.
 #[derive(Debug, Clone)]
 struct Found {
@@ -208,8 +120,12 @@ pub struct Keeper {
     /// Our last epoch.
     held: Option<u64>,
     released_empty: bool,
+    /// When our last tick ended that left nothing behind, by our clock.
+    ended_ms: Option<i64>,
     /// The store's clock less ours.
     offset_ms: i64,
+    /// When that was learnt, by the clock that does not go back and by ours.
+    learnt: Option<(Instant, i64)>,
 }
 
 impl Keeper {
@@ -217,13 +133,19 @@ impl Keeper {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, rng: &mut fastrand::Rng) -> Self {
         let nonce = format!("{:032x}", rng.u128(..));
-        Self { store, clock, nonce, warm: None, held: None, released_empty: false, offset_ms: 0 }
+        Self { store, clock, nonce, warm: None, held: None, released_empty: false, ended_ms: None, offset_ms: 0, learnt: None }
     }
 
-    /// Whether our own last release was clean and empty: then a tick may go on without a store that is down, and order is safe.
+    /// Whether a tick may go on without a store that is down, and order is safe: our own last release was clean and empty, and our last tick ended so
+    /// lately that the schedule will have started no other process meanwhile, which might have left a backlog.
     #[must_use]
     pub fn may_go_without(&self) -> bool {
-        self.released_empty
+        self.released_empty && is_lately(self.ended_ms, self.clock.now_ms())
+    }
+
+    /// A tick has ended that went on without the store.
+    pub fn went_without(&mut self) {
+        self.ended_ms = Some(self.clock.now_ms());
     }
 
     /// The state as it is, for those who only look: no lease is needed.
@@ -240,7 +162,9 @@ impl Keeper {
     /// [`TakeError`]. After [`TakeError::Store`] it may be ours nevertheless; our next call will find out.
     pub async fn take(&mut self, ask: &Ask) -> Result<Tenure, TakeError> {
         let deadline = Fence::new(ask.end, ask.margin).deadline();
-        let mut known = self.warm.take();
+        // A clock that was moved would make a lease of the wrong length; should we be killed before it is corrected, everybody waits for its end.
+        let steady = self.learnt.is_some_and(|(then, then_ms)| is_steady(then.elapsed(), self.clock.now_ms().saturating_sub(then_ms)));
+        let mut known = self.warm.take().filter(|_| steady);
         let mut tried = None;
         let mut last = (Previous::None, false);
         let (mut corrected, mut doubted) = (false, false);
@@ -345,6 +269,7 @@ impl Keeper {
 
     fn released(&mut self, state: State, etag: Etag) {
         self.released_empty = state.is_clean_and_empty();
+        self.ended_ms = Some(self.clock.now_ms());
         self.warm = Some(Found { state, etag: Some(etag), time: None });
     }
 
@@ -397,7 +322,9 @@ impl Keeper {
     /// The store's clock at its latest, and once more what rounding takes: so no lease is shorter than planned for the sake of rounding.
     fn learn(&mut self, time: &StoreTime) {
         let since = i64::try_from(time.sent.elapsed().as_millis()).unwrap_or_default();
-        self.offset_ms = time.date_ms + 2 * time.coarse_ms + since - self.clock.now_ms();
+        let now_ms = self.clock.now_ms();
+        self.offset_ms = time.date_ms + 2 * time.coarse_ms + since - now_ms;
+        self.learnt = Some((Instant::now(), now_ms));
     }
 
     fn fence(&self, found: &Found, ask: &Ask) -> Option<Instant> {
@@ -421,5 +348,4 @@ impl Keeper {
 }
 
 #[cfg(test)]
-#[path = "lease_tests.rs"]
 mod tests;

@@ -1,0 +1,129 @@
+//! A job in a tick: its slots, and what becomes of a scrape.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::slots::{self, Grid};
+use super::tell::Noted;
+use super::tenure::Held;
+use super::{Forwarder, Plan};
+use crate::scrape::{Scraper, Target};
+
+/// A home whose clock differs by more than this is warned of: AMP counts its hour from the newest sample it has seen.
+const CLOCK_TOLERANCE_MS: i64 = 30_000;
+
+/// What a first scrape is expected to take, and its sends.
+pub(super) const EXPECTED_AT_FIRST: Duration = Duration::from_secs(1);
+
+/// A scrape job between its scrapes.
+pub(super) struct Job {
+    pub(super) grid: Grid,
+    pub(super) targets: Vec<Target>,
+    pub(super) served_ms: Option<i64>,
+    pub(super) expected: Duration,
+    /// Start of the newest scrape that succeeded, for all targets.
+    pub(super) scraped_ms: Option<i64>,
+}
+
+/// What the scrapes of a tick share.
+pub(super) struct Shift<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) held: Option<&'a Held>,
+    pub(super) start_ms: i64,
+    pub(super) until: Instant,
+    pub(super) noted: &'a RefCell<Noted>,
+}
+
+impl Forwarder {
+    /// Serves the slots of one job until none is due within the tick.
+    pub(super) async fn serve(&self, index: usize, job: &mut Job, shift: &Shift<'_>) {
+        let Shift { plan, start_ms, until, .. } = *shift;
+        let config = &self.config.scrape_configs[index];
+        if plan.drain_only || plan.jobs.as_ref().is_some_and(|jobs| !jobs.contains(&config.job_name)) {
+            return;
+        }
+        while !plan.is_stopping() {
+            let now_ms = self.clock.now_ms();
+            let due = if plan.once { Some(job.grid.newest(now_ms)) } else { job.grid.due(now_ms, job.served_ms) };
+            if let Some(slot) = due {
+                // However slow its scrapes are, a tick leaves the slots after its minute to the next one.
+                if !slots::within_minute(slot, start_ms) {
+                    return;
+                }
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return;
+                }
+                job.served_ms = Some(slot);
+                let started = Instant::now();
+                let up = join_all(job.targets.iter().map(|target| self.scrape(index, target, target.scrape_timeout.min(left), shift))).await;
+                // Twice the last one: the next may be slower, and its samples must be sent as well.
+                job.expected = started.elapsed() * 2;
+                if up.into_iter().all(|up| up) {
+                    job.scraped_ms = Some(now_ms);
+                }
+                if plan.once {
+                    return;
+                }
+                continue;
+            }
+            let Some(next) = job.grid.next(now_ms, start_ms) else { return };
+            let wait = Duration::from_millis(u64::try_from(next - now_ms).unwrap_or_default());
+            if Instant::now() + wait + job.expected > until {
+                return;
+            }
+            plan.sleep(wait).await;
+        }
+    }
+
+    /// Scrapes one target and queues what it gave. Says whether it succeeded.
+    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, shift: &Shift<'_>) -> bool {
+        let Shift { plan, held, noted, .. } = *shift;
+        // What this scrape has staged, of what all have.
+        let mine = Cell::new(0);
+        let fits = |staged: usize| {
+            self.staged.set(self.staged.get() - mine.replace(staged) + staged);
+            let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
+            let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
+            let spooled: usize = held.iter().flat_map(|held| &held.outboxes).map(|outbox| outbox.memory()).sum();
+            writers + queues + spooled + self.staged.get() <= self.memory_limit
+        };
+        let scraper = Scraper {
+            home: &*self.home,
+            clock: &*self.clock,
+            external_labels: &self.config.global.external_labels,
+            remotes: &self.config.remote_write,
+            writers: &self.writers,
+            fits: &fits,
+        };
+        let config = &self.config.scrape_configs[job];
+        let mut scraped = scraper.scrape(config, target, timeout).await;
+        self.staged.set(self.staged.get() - mine.get());
+        let mut noted = noted.borrow_mut();
+        for ((lane, committed), ledger) in self.lanes.iter().zip(std::mem::take(&mut scraped.committed)).zip(&mut noted.ledgers) {
+            ledger.add(&committed.ledger());
+            committed.scrapes.into_iter().for_each(|batches| lane.queue.push(batches));
+        }
+        if let Some(ahead_ms) = scraped.ahead_ms.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE_MS) {
+            let seconds = ahead_ms.abs() / 1000;
+            let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
+            tracing::warn!(
+                job = config.job_name,
+                "the home's clock is {seconds} s {direction} ours: set it by NTP, AMP refuses samples by their age"
+            );
+        }
+        let (job, instance, samples) = (&config.job_name, target.instance(), scraped.tally.scraped);
+        match &scraped.error {
+            Some(error) => tracing::warn!(job, instance, "scrape failed: {error}"),
+            None => tracing::debug!(job, instance, samples, duration = ?scraped.duration, "scraped"),
+        }
+        noted.scraped(&config.job_name, target.instance(), &scraped);
+        if let Some(live) = &plan.live {
+            live.scraped(scraped.tally.scraped, scraped.error.is_none());
+        }
+        scraped.error.is_none()
+    }
+}

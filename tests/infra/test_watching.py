@@ -1,0 +1,207 @@
+"""Alarms and dashboards watch what the function emits and what the receiver has."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from sam import ROOT, Resolved, WORKSPACE, yaml_parse
+
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+TOOLS = pathlib.Path(os.environ.get("AMP_FORWARDER_TOOLS", ROOT / "build/tools"))
+EXAMPLE = (ROOT / "infra/forwarder.example.yml").read_text()
+DASHBOARD = json.loads((ROOT / "infra/dashboards/home.json").read_text())
+
+# What AWS emits by itself: Lambda developer guide, "Types of metrics for Lambda functions"; Amazon Managed Service for Prometheus user guide,
+# "Use CloudWatch metrics to monitor resources". FunctionName and Workspace are dimensions of theirs.
+BY_AWS = {("AWS/Lambda", name, ("FunctionName",)) for name in ("Invocations", "Errors", "Throttles", "Duration")}
+QUERY = re.compile(r"""SELECT SUM\(DiscardedSamples\) FROM "AWS/Prometheus" WHERE Workspace = 'ws-[0-9-]+' GROUP BY Reason( ORDER BY SUM\(\) DESC)?""")
+
+
+@contextlib.contextmanager
+def staged(environment):
+    """The function between two real Prometheis (tests/support/src/bin/stage.rs), for two ticks."""
+    command = [TARGET / "stage", "--function", TARGET / "amp-forwarder"]
+    command += [f"--env={name}={value}" for name, value in environment.items()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            yield json.loads(line) if line else pytest.fail(process.stderr.read())
+        finally:
+            process.stdin.close()
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def stage(moto, stack):
+    """As the stack deploys it: its environment, its role, the configuration in its bucket; moto asks for permissions."""
+    function = moto.client("lambda").get_function_configuration(FunctionName=stack.id("Function"))
+    # The home of this stage in place of the example's, and more scrapes in less time.
+    config = EXAMPLE.replace("192.0.2.10:30090", "${HOME_ADDRESS}").replace("15s", "1s")
+    assert config.count("${HOME_ADDRESS}") == 1 and "15s" not in config
+    moto.client("s3").put_object(Bucket=stack.outputs["SpoolBucketName"], Key="config/forwarder.yml", Body=config.encode())
+    credentials = stack.role_credentials()
+    environment = {
+        **function["Environment"]["Variables"], "AWS_LAMBDA_FUNCTION_NAME": stack.id("Function"), "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": credentials["SessionToken"], "AWS_ENDPOINT_URL_S3": moto.url,
+        # The highest: what it keeps, every level keeps.
+        "AWS_LAMBDA_LOG_LEVEL": "ERROR",
+    }
+    moto.enforce(True)
+    try:
+        with staged(environment) as stage:
+            yield stage
+    finally:
+        moto.enforce(False)
+
+
+@pytest.fixture(scope="module")
+def emitted(stage, stack):
+    """(namespace, metric, names of dimensions) of each metric, as the function wrote them."""
+    found = set()
+    for line in stage["metrics"]:
+        for directive in line["_aws"]["CloudWatchMetrics"]:
+            for dimensions in directive["Dimensions"]:
+                assert all(line[name] for name in dimensions)
+                found |= {(directive["Namespace"], metric["Name"], tuple(dimensions)) for metric in directive["Metrics"] if metric["Name"] in line}
+        assert line["FunctionName"] == stack.id("Function")
+    return found
+
+
+@pytest.fixture(scope="module")
+def resolved():
+    return Resolved({"AlarmEmail": "me@example.com"})
+
+
+def test_the_deployed_role_and_configuration_carry_a_tick(stage):
+    assert [report["outcome"] for report in stage["reports"]] == ["ok", "ok"], stage["reports"]
+    assert all(report["ledger"]["written"] > 500 for report in stage["reports"])
+
+
+def test_metrics_survive_the_highest_log_level(stage):
+    assert len(stage["metrics"]) == 2
+    # With JSON logs, Lambda drops a line whose level is below the one set, and takes one without a level for INFO.
+    assert {line["level"] for line in stage["metrics"]} == {"ERROR"}
+
+
+def test_at_most_ten_metrics(emitted):
+    assert len(emitted) == 10, emitted
+
+
+def test_each_alarm_watches_what_is_there(resolved, emitted):
+    alarms = resolved.of_type("AWS::CloudWatch::Alarm")
+    watched = set()
+    for name, alarm in alarms.items():
+        if "Metrics" in alarm:
+            query, = alarm["Metrics"]
+            assert QUERY.fullmatch(query["Expression"]) and WORKSPACE in query["Expression"], query
+            continue
+        assert [(one["Name"], one["Value"]) for one in alarm["Dimensions"]] == [("FunctionName", "<Function>")], name
+        watched.add((alarm["Namespace"], alarm["MetricName"], ("FunctionName",)))
+    assert watched <= emitted | BY_AWS, watched - emitted - BY_AWS
+    assert {metric for _, metric, _ in watched} == {"Failures", "Lag", "BacklogAge", "Rejected", "Expired", "Lost", "Errors", "Throttles"}
+
+
+def test_each_alarm_tells_somebody_what_to_do(resolved):
+    for name, alarm in resolved.of_type("AWS::CloudWatch::Alarm").items():
+        assert 120 < len(alarm["AlarmDescription"]) <= 1024, name
+        assert alarm["AlarmActions"] == alarm["OKActions"] == ["<AlarmTopic>"], name
+    assert resolved.properties("NoSuccessAlarm")["TreatMissingData"] == "breaching"
+    assert {alarm["TreatMissingData"] for name, alarm in resolved.of_type("AWS::CloudWatch::Alarm").items() if name != "NoSuccessAlarm"} == {"notBreaching"}
+    mine = Resolved({"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:mine"})
+    assert {tuple(alarm["AlarmActions"]) for alarm in mine.of_type("AWS::CloudWatch::Alarm").values()} == {("arn:aws:sns:us-east-1:123456789012:mine",)}
+    assert Resolved({"Alarms": "false"}).of_type("AWS::CloudWatch::Alarm") == {}
+    assert all("AlarmActions" not in alarm for alarm in Resolved().of_type("AWS::CloudWatch::Alarm").values())
+
+
+def test_what_can_be_read_in_an_alarm_exists(resolved):
+    """Commands, actions, parameters and folders that the texts name."""
+    texts = " ".join(alarm["AlarmDescription"] for alarm in resolved.of_type("AWS::CloudWatch::Alarm").values())
+    readme = (ROOT / "README.md").read_text()
+    for action in re.findall(r'\{"action":"(\w+)"\}', texts):
+        assert f'"{action}"' in (ROOT / "src/event.rs").read_text(), action
+    for command in re.findall(r"forwardctl (spool \w+)", texts):
+        assert f"forwardctl {command}" in readme, command
+    for parameter in ("Timeout", "MemorySize", "ReservedConcurrency"):
+        assert parameter in texts and parameter in resolved.values
+
+
+def test_each_widget_shows_what_is_there(resolved, emitted):
+    body = json.loads(resolved.properties("Dashboard")["DashboardBody"])
+    shown = set()
+    for widget in body["widgets"]:
+        assert widget["properties"]["title"] and widget["properties"]["region"] == "us-east-1"
+        for row in widget["properties"]["metrics"]:
+            if isinstance(row[0], dict):
+                assert QUERY.fullmatch(row[0]["expression"]), row
+                continue
+            namespace, metric, *dimensions = row
+            assert dimensions == ["FunctionName", "<Function>"], row
+            shown.add((namespace, metric, ("FunctionName",)))
+    assert shown <= emitted | BY_AWS, shown - emitted - BY_AWS
+    assert emitted <= shown, f"not on the dashboard: {emitted - shown}"
+
+
+def queries():
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", []):
+            yield pytest.param(target["expr"], id=f"{panel['title']}-{target['refId']}")
+
+
+@pytest.mark.parametrize("expression", list(queries()))
+def test_each_expression_returns_series(stage, expression):
+    for variable, value in (("$forwarder", "federate"), ("$__rate_interval", "1m")):
+        expression = expression.replace(variable, value)
+    assert "$" not in expression
+    with urllib.request.urlopen(f"{stage['receiver']}/api/v1/query?" + urllib.parse.urlencode({"query": expression}), timeout=30) as answer:
+        result = json.load(answer)["data"]["result"]
+    assert result and all(one["value"][1] != "NaN" for one in result), result
+
+
+def test_the_dashboard_asks_its_own_variables():
+    names = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARD["panels"]))) - {"__rate_interval"}
+    assert used == names
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+# The home's alerts.
+
+def promtool(*arguments):
+    done = subprocess.run([TOOLS / "prometheus-3.5/promtool", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rules_fire_when_the_home_stops():
+    promtool("check", "rules", ROOT / "infra/alarms/home.rules.yml")
+    promtool("test", "rules", ROOT / "infra/alarms/home.test.yml")
+
+
+@pytest.mark.parametrize("parameters", [{}, {"CreateWorkspace": "true", "WorkspaceId": ""}])
+def test_the_template_has_the_tested_rules(parameters):
+    resolved = Resolved({"HomeAlerts": "true", **parameters})
+    resolved.values["AWS::StackName"] = "amp-forwarder"
+    rules = resolved.value(resolved.template["Resources"]["HomeRules"]["Properties"])
+    assert yaml_parse(rules["Data"]) == yaml_parse((ROOT / "infra/alarms/home.rules.yml").read_text())
+    workspace = "<Workspace.WorkspaceId>" if parameters else WORKSPACE
+    assert rules["Workspace"] == f"arn:aws:aps:us-east-1:123456789012:workspace/{workspace}"
+
+
+def test_a_new_workspace_tells_the_topic():
+    parameters = {"HomeAlerts": "true", "CreateWorkspace": "true", "WorkspaceId": ""}
+    told = Resolved({**parameters, "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:topic"})
+    definition = yaml_parse(told.properties("Workspace")["AlertManagerDefinition"])
+    assert definition == yaml_parse((ROOT / "infra/alarms/alertmanager.yml").read_text())
+    assert "AlertManagerDefinition" not in Resolved(parameters).properties("Workspace"), "nobody to tell"
+    made = Resolved({**parameters, "AlarmEmail": "me@example.com"})
+    assert "topic_arn: <AlarmTopic>" in made.properties("Workspace")["AlertManagerDefinition"]
+    statement = {one["Sid"]: one for one in made.properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]}["Alertmanager"]
+    assert (statement["Principal"], statement["Action"]) == ({"Service": "aps.amazonaws.com"}, ["sns:GetTopicAttributes", "sns:Publish"])

@@ -1,0 +1,290 @@
+//! What must hold after each tick with a spool, and in the end.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use amp_forwarder::batch::{Batch, decode};
+use amp_forwarder::report::{Ledger, Outcome as TickOutcome, Report};
+use amp_forwarder::spool::name::{Folder, RemoteDir, SegmentName};
+use amp_forwarder::spool::segment;
+use amp_forwarder::spool::state::{KEY, State};
+use amp_forwarder::time::Clock as _;
+use tokio::time::sleep;
+
+use super::draw::{Kind, Tick};
+use super::{Run, Seat};
+use crate::events::Event;
+use crate::home::{OWN, Shown};
+use crate::receiver::Answered;
+use crate::store::Process;
+use crate::world::{Key, SimClock, identity, lock};
+
+impl Run {
+    /// What must hold of one report by itself.
+    pub(super) fn report(&mut self, report: &Report, process: &Process) {
+        self.world.tell(|| format!("report: {report:?}"));
+        let found = |rule: &str, what: String| self.world.found(rule, what);
+        let mut total = Ledger::default();
+        for (remote, lost) in report.remotes.iter().zip(&mut self.lost) {
+            total.add(&remote.ledger);
+            *lost += remote.ledger.lost;
+            if report.errors.iter().any(|error| error.contains("are not kept")) {
+                // The store was down: they are counted, and that is all.
+                *lost += remote.ledger.rejected + remote.ledger.expired;
+            }
+            if self.skewed {
+                // Times of our own that go back.
+                *lost += remote.ledger.filtered;
+            }
+            if !remote.ledger.balances() {
+                found("ledger", format!("{} does not balance: {:?}", remote.remote, remote.ledger));
+            }
+        }
+        if total != report.ledger {
+            found("ledger", format!("the total is {:?}, its parts are {total:?}", report.ledger));
+        }
+        let touched = !report.scrapes.is_empty() || report.ledger != Ledger::default() || report.remotes.iter().any(|remote| remote.requests > 0);
+        let degraded = is_degraded(report, process);
+        let no_scrape = report.scrapes.is_empty() && report.outcome == TickOutcome::Failed && !touched;
+        let event = match report.outcome {
+            TickOutcome::Busy => Event::Busy,
+            TickOutcome::Degraded => Event::Degraded,
+            TickOutcome::Failed if no_scrape => Event::StoreDown,
+            _ if report.ledger.owed_before > report.ledger.owed_after => Event::BacklogDrained,
+            _ => Event::WarmTick,
+        };
+        self.world.hit(event);
+        if report.ledger.owed_after > 0 {
+            self.world.hit(Event::Overflowed);
+        }
+        if report.errors.iter().any(|error| error.contains("max_bytes")) {
+            self.world.hit(Event::GivenUp);
+        }
+        if report.errors.iter().any(|error| error.contains("memory_limit exceeded")) {
+            self.world.hit(Event::SpoolMemoryLimit);
+        }
+        if report.previous.is_some() {
+            self.world.hit(Event::AfterAKill);
+        }
+        if !released(report) {
+            self.world.hit(Event::NotReleased);
+        }
+        if matches!(report.outcome, TickOutcome::Busy) && touched {
+            found("busy", format!("it says that it is busy, and did something: {report:?}"));
+        }
+        if !degraded && report.outcome != TickOutcome::Degraded {
+            for wrong in lock(&process.wrongs).drain(..) {
+                found("fence", wrong);
+            }
+        }
+        if report.outcome != TickOutcome::Ok && report.errors.is_empty() {
+            found("errors", format!("{:?}, and nothing tells why", report.outcome));
+        }
+    }
+
+    /// The counts are those of the answers.
+    pub(super) fn together(&self, reports: &[&Report], answered: &[Answered], faults: u64) {
+        for (index, answered) in answered.iter().enumerate() {
+            let mut ledger = Ledger::default();
+            let mut requests = 0;
+            for remote in reports.iter().filter_map(|report| report.remotes.get(index)) {
+                ledger.add(&remote.ledger);
+                requests += remote.requests;
+            }
+            let mut told = (requests, ledger.written, ledger.deduplicated, ledger.rejected);
+            // What was throttled for a quarter of an hour is refused for good by the forwarder alone.
+            let more = told.3.saturating_sub(answered.rejected).min(answered.throttled);
+            let says_so = |error: &String| error.contains("throttled for 15 minutes");
+            if more > 0 && reports.iter().flat_map(|report| &report.errors).any(says_so) {
+                self.world.hit(Event::ThrottledForGood);
+                told.3 -= more;
+            }
+            let given = (answered.posts, answered.written, answered.deduplicated, answered.rejected);
+            if told != given {
+                let name = &self.receivers[index].name;
+                self.world.found("written", format!("{name}: requests, written, deduplicated, rejected: {told:?}, answered: {given:?}"));
+            }
+            let calm = self.shared.faults.load(Ordering::Relaxed) == faults;
+            let gave_up = reports.iter().flat_map(|report| &report.errors).any(|error| error.contains("max_bytes"));
+            if ledger.lost > 0 && calm && !gave_up {
+                self.world.found("lost", format!("{}: {} samples though the store had no fault", self.receivers[index].name, ledger.lost));
+            }
+        }
+    }
+
+    /// What is owed goes from one report to the next, and is what lies in the store.
+    pub(super) fn owed(&mut self, report: &Report, calm: bool) {
+        let known = self.owed.take();
+        if !matches!(report.outcome, TickOutcome::Busy) && report.spool.segments == 0 && report.ledger == Ledger::default() {
+            return;
+        }
+        if matches!(report.outcome, TickOutcome::Busy | TickOutcome::Degraded) {
+            return;
+        }
+        let before: Vec<_> = report.remotes.iter().map(|remote| remote.ledger.owed_before).collect();
+        if let Some(known) = known.as_ref().filter(|known| calm && known.iter().zip(&before).any(|(known, before)| known != before)) {
+            self.world.found("owed", format!("{known:?} when the last tick ended, {before:?} when this one began"));
+        }
+        if !released(report) || report.ledger.lost > 0 {
+            return;
+        }
+        let mut after: Vec<_> = report.remotes.iter().map(|remote| remote.ledger.owed_after).collect();
+        let state = self.shared.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).unwrap_or_default();
+        for (dir, owed) in self.dirs.iter().zip(&after) {
+            let head = state.remotes.get(dir).and_then(|remote| remote.head.clone());
+            let unwanted = state.remotes.get(dir).map(|remote| remote.unwanted.clone()).unwrap_or_default();
+            let stored: u64 = self
+                .objects(dir, Folder::Segments)
+                .into_iter()
+                .filter(|(name, _)| !unwanted.contains_key(name))
+                .map(|(name, batches)| {
+                    let answered = head.as_ref().filter(|head| head.segment == name).map(|head| head.answered.clone()).unwrap_or_default();
+                    let open = (0_u32..).zip(&batches).filter(|(place, _)| !answered.contains(place));
+                    open.map(|(_, batch)| u64::from(batch.samples)).sum::<u64>()
+                })
+                .sum();
+            if stored != *owed && state.lease.is_none() {
+                self.world.found("owed", format!("{} has {stored} samples in the store, the report says {owed}", dir.as_str()));
+            }
+        }
+        // What the configuration does not name stays as it is.
+        after.extend(known.into_iter().flatten().skip(after.len()));
+        self.owed = Some(after);
+    }
+
+    fn objects(&self, dir: &RemoteDir, folder: Folder) -> Vec<(SegmentName, Vec<Batch>)> {
+        let prefix = dir.prefix(folder);
+        let of = |key: String| {
+            let name = SegmentName::parse(key.strip_prefix(&prefix)?)?;
+            let segment = segment::read(&self.shared.objects.peek(&key)?).ok()?;
+            Some((name, segment.batches))
+        };
+        self.shared.objects.keys().into_iter().filter_map(of).collect()
+    }
+
+    /// The tick has told what became of these, or keeps them.
+    pub(super) fn claim(&mut self, shown: &[Shown]) {
+        let remotes = self.configurations[self.configuration].remote_write.len();
+        for shown in shown {
+            let own = OWN.map(|name| (self.home.own_key(shown.target, name), shown.start_ms));
+            let lines = shown.lines.iter().filter(|line| shown.whole && !line.too_far_ahead);
+            let lines: Vec<_> = lines.map(|line| (line.key, line.timestamp_ms)).chain(own).collect();
+            self.claimed.iter_mut().take(remotes).for_each(|claimed| claimed.extend(&lines));
+        }
+    }
+
+    /// All faults end: everything owed arrives.
+    pub(super) async fn end(&mut self, seats: &mut [Seat; 2]) {
+        self.world.tell(|| "all faults end".to_owned());
+        self.world.heal();
+        self.shared.objects.heal();
+        if self.configuration > 0 {
+            self.reconfigure(0, seats);
+        }
+        for _ in 0..8 {
+            sleep(Duration::from_secs(100)).await;
+            let tick = Tick {
+                wait: Duration::ZERO,
+                timeout: Duration::from_secs(90),
+                kind: Kind::DrainOnly,
+                process: 0,
+                freeze_ms: 0,
+                skew_ms: None,
+                configuration: None,
+            };
+            self.tick(seats, tick).await;
+            if !self.world.findings().is_empty() || self.owed.as_ref().is_some_and(|owed| owed.iter().all(|owed| *owed == 0)) {
+                break;
+            }
+        }
+        let left = self.shared.objects.keys().into_iter().filter(|key| key.starts_with("segments/")).count();
+        if left > 0 && self.world.findings().is_empty() {
+            self.world.found("drain", format!("{left} segments are left though all faults have ended"));
+        }
+        let kept = self.kept();
+        for (((receiver, kept), lost), claimed) in self.receivers.iter().zip(&kept).zip(&self.lost).zip(&self.claimed) {
+            let is_missing = |sample: &&(Key, i64)| {
+                let (key, timestamp_ms) = **sample;
+                receiver.stored(key, timestamp_ms).is_none() && !receiver.is_answered(key, timestamp_ms) && !kept.contains(*sample)
+            };
+            let missing: Vec<_> = claimed.iter().filter(is_missing).collect();
+            if missing.len() as u64 > *lost {
+                let mut names: Vec<_> = missing.iter().map(|(key, timestamp_ms)| format!("{} at {timestamp_ms}", self.world.name(*key))).collect();
+                names.sort();
+                self.world
+                    .found("missing", format!("{}: {} samples, {lost} were counted as lost; {:?}", receiver.name, missing.len(), names.first()));
+            }
+        }
+    }
+
+    /// For each remote, what was refused or too old, and is kept.
+    fn kept(&self) -> Vec<HashSet<(Key, i64)>> {
+        let of = |dir: &RemoteDir| {
+            let mut kept = HashSet::new();
+            for (folder, event) in [(Folder::Rejected, Event::SpoolRejected), (Folder::Expired, Event::SpoolExpired)] {
+                for batch in self.objects(dir, folder).into_iter().flat_map(|(_, batches)| batches) {
+                    self.world.hit(event);
+                    kept.extend(self.samples(&batch));
+                }
+            }
+            kept
+        };
+        self.dirs.iter().map(of).collect()
+    }
+}
+
+impl Run {
+    pub(super) fn samples(&self, batch: &Batch) -> Vec<(Key, i64)> {
+        let of = |series: amp_forwarder::batch::proto::TimeSeries| {
+            let labels: HashMap<_, _> = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
+            let mut sorted: Vec<_> = labels.into_iter().collect();
+            sorted.sort_unstable();
+            let key = self.world.key(&identity(sorted));
+            series.samples.into_iter().map(move |sample| (key, sample.timestamp)).collect::<Vec<_>>()
+        };
+        decode(batch).unwrap_or_default().timeseries.into_iter().flat_map(of).collect()
+    }
+
+    /// Without the store only who was at work within two minutes goes on, and who does beside another one cannot know.
+    pub(super) fn degraded(&mut self, at: usize, report: &Report, process: &Process, start_ms: i64, beside: bool) {
+        let ended_ms = self.ended_ms[at];
+        if !matches!(report.outcome, TickOutcome::Busy) {
+            self.ended_ms[at] = Some(SimClock(std::sync::Arc::clone(&self.world)).now_ms());
+        }
+        if !is_degraded(report, process) {
+            return;
+        }
+        match ended_ms {
+            Some(ended_ms) if (0..120_000).contains(&(start_ms - ended_ms)) => self.beside_another |= beside,
+            // It may wait for the lease for a while before it finds that the store is down.
+            _ => self.world.found("degraded", format!("it went on without the store, and its last tick had ended at {ended_ms:?}")),
+        }
+    }
+
+    /// Nobody is kept out by a lease of its own.
+    pub(super) fn busy(&self, report: &Report, process: &Process) {
+        let lease = self.shared.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).and_then(|state| state.lease);
+        let own = lease.is_some_and(|lease| process.is(&lease.nonce));
+        if matches!(report.outcome, TickOutcome::Busy) && own && report.errors.iter().any(|error| error.contains("another tick holds the lease")) {
+            self.world.found("busy", "with its own lease");
+        }
+    }
+}
+
+/// Whether it scraped or sent without the lease.
+fn is_degraded(report: &Report, process: &Process) -> bool {
+    let touched = !report.scrapes.is_empty() || report.remotes.iter().any(|remote| remote.requests > 0);
+    let of_another_kind = |error: &str| error.contains("are owed to") || error.contains("waits for the lease to end");
+    let first_of_all = |error: &String| error.starts_with("spool: ") && !of_another_kind(error);
+    let told = match report.outcome {
+        TickOutcome::Degraded => true,
+        TickOutcome::Failed => report.errors.first().is_some_and(first_of_all),
+        _ => false,
+    };
+    touched && told && !process.held.load(Ordering::Relaxed)
+}
+
+pub(super) fn released(report: &Report) -> bool {
+    !report.errors.iter().any(|error| error.contains("the next tick waits for the lease to end"))
+}

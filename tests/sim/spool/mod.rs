@@ -1,0 +1,358 @@
+//! One seed with a spool: two processes on one store, killed, thawed and at once; outages of everything; and what must hold after each tick and in the end.
+
+mod checks;
+mod draw;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use amp_forwarder::config::Config;
+use amp_forwarder::report::Outcome as TickOutcome;
+use amp_forwarder::send::Remote;
+use amp_forwarder::spool::name::{Folder, RemoteDir};
+use amp_forwarder::spool::segment;
+use amp_forwarder::spool::state::{KEY, State};
+use amp_forwarder::spool::store::Op;
+use amp_forwarder::spool::store::memory::MemoryStore;
+use amp_forwarder::tick::{self, Forwarder, Plan};
+use amp_forwarder::time::Clock as _;
+use fastrand::Rng;
+use tokio::time::{Instant, sleep};
+
+use self::checks::released;
+use self::draw::{Kind, Tick, scenario, ticks};
+use crate::events::{Event, Hits};
+use crate::home::{HomeHandle, HomeModel};
+use crate::planted::Bug;
+use crate::receiver::Receiver;
+use crate::run::{Outcome, polled, targets};
+use crate::scenario::Scenario;
+use crate::store::{Process, Shared, SimStore, StoreClock, Traits, WatchedRemote, faults};
+use crate::world::{Key, SimClock, World, lock};
+
+/// Runs a seed.
+pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    runtime.block_on(async { Run::new(seed, hits, tells, bug).all().await })
+}
+
+struct Seat {
+    process: Arc<Process>,
+    forwarder: Forwarder,
+}
+
+struct Run {
+    world: Arc<World>,
+    scenario: Scenario,
+    configurations: Vec<Config>,
+    configuration: usize,
+    home: Arc<HomeModel>,
+    receivers: Vec<Arc<Receiver>>,
+    dirs: Vec<RemoteDir>,
+    shared: Arc<Shared>,
+    ticks: Vec<Tick>,
+    rng: Rng,
+    /// Who had the lease last.
+    last: usize,
+    /// A process went on without the store though another one had been at work since its last tick.
+    beside_another: bool,
+    /// For each remote: what the last report said is owed, unless something came between.
+    owed: Option<Vec<u64>>,
+    /// For each remote: samples that a report has accounted for.
+    claimed: Vec<HashSet<(Key, i64)>>,
+    /// For each remote, by its reports.
+    lost: Vec<u64>,
+    /// When the last tick of each process ended, by the forwarder's clock.
+    ended_ms: [Option<i64>; 2],
+    /// The forwarder's clock was moved.
+    skewed: bool,
+}
+
+impl Run {
+    fn new(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Self {
+        let mut rng = Rng::with_seed(seed ^ 0x5b00_1e57);
+        let (scenario, configurations) = scenario(&mut rng);
+        let ticks = ticks(&mut rng, configurations.len());
+        let world = World::new(scenario.start_ms, Arc::clone(hits), tells);
+        let bad = rng.u32(0..3);
+        let from = scenario.start_ms + rng.i64(0..200_000);
+        let traits = Traits {
+            faults: [0.0, 0.05, 0.3][bad as usize],
+            outages: if bad > 0 && rng.u32(0..3) == 0 { vec![(from, from + rng.i64(1_000..120_000))] } else { vec![] },
+            off_ms: if rng.bool() { 0 } else { rng.i64(-4_000_000..4_000_000) },
+        };
+        world.tell(|| format!("seed {seed} with a spool\n{}{:#?}\n{:?}\n{traits:?}", scenario.yaml, scenario.home, scenario.receivers));
+        world.tell(|| format!("memory limit {}, {:?}", scenario.memory_limit, scenario.config.forwarder.spool));
+        world.tell(|| format!("capacities: {:?}", scenario.config.remote_write.iter().map(|entry| entry.queue.capacity).collect::<Vec<_>>()));
+        let mut home =
+            HomeModel::new(Arc::clone(&world), scenario.home.clone(), scenario.config.global.external_labels.clone(), targets(&scenario), rng.fork());
+        home.hides_dropped = bug == Some(Bug::DroppedTimestampsKept);
+        let named = scenario.config.remote_write.iter().zip(&scenario.receivers);
+        let receivers: Vec<_> = named.map(|(entry, traits)| Receiver::new(Arc::clone(&world), entry.id(), traits.clone(), rng.fork(), bug)).collect();
+        let dirs: Vec<_> = scenario.config.remote_write.iter().map(|entry| RemoteDir::new(&entry.id())).collect();
+        let objects = MemoryStore::new(Arc::new(StoreClock { world: Arc::clone(&world), off_ms: traits.off_ms }));
+        let counter = Arc::new(AtomicU64::new(0));
+        let off_ms = traits.off_ms;
+        objects.set_faults(faults(Arc::clone(&world), traits, Arc::clone(&counter), rng.fork()));
+        let shared = Arc::new(Shared { world: Arc::clone(&world), objects, off_ms, faults: counter, bug });
+        let lost = vec![0; receivers.len()];
+        Self {
+            world,
+            scenario,
+            configurations,
+            configuration: 0,
+            home: Arc::new(home),
+            receivers,
+            dirs,
+            shared,
+            ticks,
+            rng,
+            last: 0,
+            beside_another: false,
+            owed: Some(lost.clone()),
+            claimed: vec![HashSet::new(); lost.len()],
+            lost,
+            ended_ms: [None; 2],
+            skewed: false,
+        }
+    }
+
+    /// A cold process.
+    fn seat(&mut self) -> Seat {
+        let process = Arc::new(Process::default());
+        let config = &self.configurations[self.configuration];
+        let named = self.receivers.iter().take(config.remote_write.len());
+        let remotes = named.map(|receiver| Box::new(WatchedRemote::new(receiver, &self.shared, &process)) as Box<dyn Remote>);
+        let world = tick::World {
+            home: Box::new(HomeHandle(Arc::clone(&self.home))),
+            remotes: remotes.collect(),
+            clock: Arc::new(SimClock(Arc::clone(&self.world))),
+            rng: self.rng.fork(),
+            store: Some(Arc::new(SimStore { shared: Arc::clone(&self.shared), process: Arc::clone(&process) })),
+        };
+        let forwarder = Forwarder::new(config.clone(), world, self.scenario.memory_limit).expect("the targets are valid");
+        Seat { process, forwarder }
+    }
+
+    /// What was sent may be sent again, as the newest of its series.
+    fn forget(&self) {
+        self.receivers.iter().for_each(|receiver| receiver.forgotten(false));
+    }
+
+    async fn all(mut self) -> Outcome {
+        let mut seats = [self.seat(), self.seat()];
+        for tick in self.ticks.clone() {
+            if tick.freeze_ms > 0 {
+                self.world.hit(Event::Thawed);
+                self.world.freeze(tick.freeze_ms);
+            }
+            if let Some(skew_ms) = tick.skew_ms {
+                self.world.hit(if skew_ms < 0 { Event::SpoolClockBack } else { Event::SpoolClockForward });
+                self.world.set_skew(skew_ms);
+                self.skewed = true;
+            }
+            if let Some(configuration) = tick.configuration.filter(|configuration| *configuration != self.configuration) {
+                self.reconfigure(configuration, &mut seats);
+            }
+            sleep(tick.wait).await;
+            self.tick(&mut seats, tick).await;
+            if self.beside_another {
+                // Without the store, a process cannot know that another one is at work, or has left a backlog (DESIGN: the store is down).
+                self.world.hit(Event::DegradedBesideAnother);
+                self.world.pardon();
+                return Outcome { findings: vec![], story: self.world.story() };
+            }
+            if !self.world.findings().is_empty() {
+                break;
+            }
+        }
+        if self.world.findings().is_empty() {
+            self.end(&mut seats).await;
+        }
+        Outcome { findings: self.world.findings(), story: self.world.story() }
+    }
+
+    async fn tick(&mut self, seats: &mut [Seat; 2], tick: Tick) {
+        self.world.tell(|| format!("tick: {tick:?}"));
+        let faults = self.shared.faults.load(Ordering::Relaxed);
+        let started = Instant::now();
+        let plan = Plan {
+            deadline: Some(started + tick.timeout),
+            once: matches!(tick.kind, Kind::Once),
+            drain_only: matches!(tick.kind, Kind::DrainOnly),
+            ..Plan::default()
+        };
+        if tick.process != self.last {
+            self.world.hit(Event::OtherProcess);
+            self.forget();
+        }
+        for (at, seat) in seats.iter().enumerate() {
+            if at != tick.process || matches!(tick.kind, Kind::Two(_)) {
+                self.excuse(&seat.process);
+            }
+        }
+        let start_ms = SimClock(Arc::clone(&self.world)).now_ms();
+        let kill = if let Kind::KilledInCall(at) = tick.kind { Some(at) } else { None };
+        if let Kind::Two(after) = tick.kind {
+            self.world.hit(Event::TwoTicks);
+            self.forget();
+            seats.iter().for_each(|seat| seat.process.begin(None));
+            let [first, second] = seats;
+            let later = Plan { deadline: Some(started + after + tick.timeout), ..Plan::default() };
+            let (first, second) = tokio::join!(first.forwarder.tick(&plan), async {
+                sleep(after).await;
+                second.forwarder.tick(&later).await
+            });
+            let answered: Vec<_> = self.receivers.iter().map(|receiver| receiver.take_answered()).collect();
+            let shown = self.home.take_shown();
+            // Between them, each counts its own; together they count everything.
+            self.owed = None;
+            for (report, seat) in [&first, &second].into_iter().zip(seats.iter()) {
+                self.report(report, &seat.process);
+            }
+            self.together(&[&first, &second], &answered, faults);
+            for (at, report) in [&first, &second].into_iter().enumerate() {
+                self.degraded(at, report, &seats[at].process, start_ms, true);
+            }
+            self.claim(&shown);
+            self.forget();
+            self.last = 2;
+            return;
+        }
+        let seat = &mut seats[tick.process];
+        seat.process.begin(kill);
+        let killed = Arc::clone(&seat.process);
+        let report = {
+            let ticking = seat.forwarder.tick(&plan);
+            let ticking = async {
+                match tick.kind {
+                    Kind::KilledAfterPolls(polls) => polled(ticking, polls).await,
+                    Kind::KilledAfter(after) => tokio::time::timeout(after, ticking).await.ok(),
+                    _ => Some(ticking.await),
+                }
+            };
+            let mut ticking = std::pin::pin!(ticking);
+            tokio::select! {
+                biased;
+                report = &mut ticking => report,
+                () = killed.killed.notified() => {
+                    self.killed_at(&killed);
+                    None
+                }
+            }
+        };
+        let shown = self.home.take_shown();
+        let answered: Vec<_> = self.receivers.iter().map(|receiver| receiver.take_answered()).collect();
+        let Some(report) = report else {
+            if !matches!(tick.kind, Kind::KilledInCall(_)) {
+                self.killed_at(&killed);
+            }
+            self.world.tell(|| "killed".to_owned());
+            if killed.held.load(Ordering::Relaxed) {
+                for wrong in lock(&killed.wrongs).drain(..) {
+                    self.world.found("fence", wrong);
+                }
+            }
+            self.excuse(&killed);
+            self.late(&killed);
+            *seat = self.seat();
+            self.ended_ms[tick.process] = None;
+            self.forget();
+            self.owed = None;
+            self.last = tick.process;
+            return;
+        };
+        let took = started.elapsed();
+        if took > tick.timeout {
+            self.world.found("deadline", format!("{took:?} of {:?}", tick.timeout));
+        }
+        let process = Arc::clone(&seat.process);
+        self.report(&report, &process);
+        let beside = self.last != tick.process;
+        self.degraded(tick.process, &report, &process, start_ms, beside);
+        self.busy(&report, &process);
+        self.together(&[&report], &answered, faults);
+        let calm = self.shared.faults.load(Ordering::Relaxed) == faults;
+        self.owed(&report, calm);
+        if !matches!(report.outcome, TickOutcome::Busy) {
+            self.claim(&shown);
+            self.last = tick.process;
+        }
+        if !released(&report) || report.ledger.lost > 0 {
+            self.forget();
+        }
+        if released(&report) {
+            lock(&process.in_doubt).clear();
+        }
+    }
+
+    /// A deployment: both processes are new ones.
+    fn reconfigure(&mut self, configuration: usize, seats: &mut [Seat; 2]) {
+        self.world.hit(Event::Reconfigured);
+        self.world.tell(|| format!("configuration {configuration}"));
+        self.configuration = configuration;
+        for (seat, ended_ms) in seats.iter_mut().zip([0, 1]) {
+            self.excuse(&seat.process);
+            *seat = self.seat();
+            self.ended_ms[ended_ms] = None;
+        }
+        self.forget();
+    }
+
+    /// What a process that is gone, or whose turn it is not, was in doubt of: nobody else can know that its batches went another way.
+    fn excuse(&self, process: &Process) {
+        for key in std::mem::take(&mut *lock(&process.in_doubt)) {
+            let of = |dir: &RemoteDir| key.starts_with(&dir.prefix(Folder::Segments));
+            let Some(receiver) = self.dirs.iter().position(of).map(|at| &self.receivers[at]) else { continue };
+            let Some(Ok(segment)) = self.shared.objects.peek(&key).map(|bytes| segment::read(&bytes)) else { continue };
+            self.world.hit(Event::DoubtfulOrphan);
+            self.world.tell(|| format!("an orphan: {key}"));
+            segment.batches.iter().for_each(|batch| receiver.excuse(self.samples(batch)));
+        }
+    }
+
+    /// The store may yet do what a killed process had asked for, but not after its lease.
+    fn late(&mut self, killed: &Process) {
+        let Some((key, body)) = lock(&killed.late).take().filter(|_| self.rng.bool()) else { return };
+        let state = self.shared.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).unwrap_or_default();
+        let now_ms = self.world.now_ms() + self.shared.off_ms;
+        let Some(left_ms) = state.lease.map(|lease| lease.until_ms - now_ms).filter(|left_ms| *left_ms > 1) else { return };
+        let after = Duration::from_millis(self.rng.u64(0..left_ms as u64 - 1));
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            sleep(after).await;
+            if shared.objects.peek(&key).is_none() {
+                shared.world.hit(Event::LatePut);
+                shared.world.tell(|| format!("store: late, PutIfAbsent {key}"));
+                shared.objects.plant(&key, body);
+            }
+        });
+    }
+
+    /// Where it was killed, by what was under way.
+    fn killed_at(&self, process: &Process) {
+        let last = lock(&process.under_way).last().cloned();
+        let had = process.held.load(Ordering::Relaxed);
+        let event = match last {
+            _ if self.receivers.iter().any(|receiver| receiver.is_asked()) => Event::KilledPosting,
+            Some((Op::PutIfMatch | Op::PutIfAbsent, key)) if key == KEY => {
+                if had {
+                    Event::KilledReleasing
+                } else {
+                    Event::KilledTaking
+                }
+            }
+            Some((Op::PutIfAbsent, key)) if self.shared.objects.peek(&key).is_some() => Event::KilledSpooled,
+            Some((Op::PutIfAbsent | Op::PutIfMatch, _)) => Event::KilledSpooling,
+            Some((Op::Delete, key)) if self.shared.objects.peek(&key).is_none() => Event::KilledDeleted,
+            Some((Op::Delete, _)) => Event::KilledDeleting,
+            Some((Op::List, _)) => Event::KilledListing,
+            Some((Op::Get, _)) => Event::KilledReading,
+            None => Event::KilledElsewhere,
+        };
+        self.world.hit(event);
+        self.world.tell(|| format!("{event:?}"));
+    }
+}

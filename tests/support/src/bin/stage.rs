@@ -1,0 +1,70 @@
+//! For tests/infra: the function between two real Prometheis, with the environment that a template gives it.
+//!
+//! Prints one line of JSON when the receiver has what two ticks brought, then stays until its standard input ends.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use amp_forwarder_support::gateway::{Gateway, Key, Options};
+use amp_forwarder_support::lambda::{Function, FunctionOptions, RuntimeApi};
+use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, V3_5};
+use amp_forwarder_support::wait_for;
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(60);
+/// A tick's time-out: at a scrape a second, some scrapes.
+const TICK: Duration = Duration::from_secs(8);
+
+/// Runs the function for two ticks and keeps both ends up.
+#[derive(Parser)]
+struct Arguments {
+    /// The program.
+    #[arg(long)]
+    function: PathBuf,
+    /// NAME=VALUE of its environment. HOME_ADDRESS and AMP_REMOTE_WRITE_URL are set to this stage's.
+    #[arg(long)]
+    env: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mut env = BTreeMap::new();
+    for pair in &arguments.env {
+        let (name, value) = pair.split_once('=').with_context(|| format!("{pair} is not NAME=VALUE"))?;
+        env.insert(name.to_owned(), value.to_owned());
+    }
+    let exporter = NodeExporter::start().await?;
+    let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])]).await?;
+    let receiver = Prometheus::receiver(V3_5).await?;
+    let mut options = Options { upstream: Some(receiver.remote_write_url()), ..Options::default() };
+    if let (Some(id), Some(secret)) = (env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")) {
+        let key = Key { secret: secret.clone(), session_token: env.get("AWS_SESSION_TOKEN").cloned(), allowed: true };
+        options.keys = BTreeMap::from([(id.clone(), key)]);
+    }
+    let gateway = Gateway::start(options).await?;
+    env.insert("HOME_ADDRESS".to_owned(), home.address());
+    env.insert("AMP_REMOTE_WRITE_URL".to_owned(), gateway.remote_write_url());
+    let querier = home.querier();
+    wait_for("the home's two targets are up", SOON, || async { querier.value("sum(up)").await.ok().flatten() == Some(2.0) }).await?;
+
+    let api = RuntimeApi::start().await?;
+    let mut function = FunctionOptions::new(&arguments.function, &api.runtime_api(), "");
+    function.env.extend(env);
+    let running = Function::start(&function)?;
+    let mut reports = Vec::new();
+    for _ in 0..2 {
+        let invoked = api.invoke(include_str!("../../../../events/scheduler.json"), TICK).await;
+        let report = invoked.and_then(amp_forwarder_support::lambda::Invoked::answer);
+        reports.push(report.with_context(|| format!("the function's log:\n{}", running.log()))?);
+    }
+    ensure!(gateway.stats().stored > 0, "nothing was stored: {reports:?}\n{}", running.log());
+    let metrics: Vec<Value> =
+        running.log().lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line.get("_aws").is_some()).collect();
+    println!("{}", json!({"receiver": receiver.url(), "reports": reports, "metrics": metrics, "log": running.log()}));
+    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+    Ok(())
+}
