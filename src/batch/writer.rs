@@ -1,7 +1,7 @@
 //! Turns the samples of scrapes into the batches of one remote.
 
 use super::proto::Histogram;
-use super::stage::{Compressor, Limits, Stage};
+use super::stage::{Compressor, EncodeLabels, Limits, Stage};
 use super::{Batch, Kind, Value};
 use crate::series::cache::{Key, Observed, Seen, Transaction};
 use crate::series::text::STALE_NAN;
@@ -79,12 +79,12 @@ impl Writer {
 
     /// Starts a scrape.
     pub fn begin(&mut self, target: u16) -> Staged {
-        Staged { transaction: self.cache.begin(target), stage: Stage::new(self.limits), counts: Counts::default() }
+        Staged { transaction: self.cache.begin(target), stage: Stage::new(self.limits, target, &self.compressor), counts: Counts::default() }
     }
 
     /// Starts what is left of a scrape that failed: its reports.
     pub fn begin_reports(&mut self, target: u16) -> Staged {
-        Staged { transaction: self.cache.begin_reports(target), stage: Stage::new(self.limits), counts: Counts::default() }
+        Staged { transaction: self.cache.begin_reports(target), stage: Stage::new(self.limits, target, &self.compressor), counts: Counts::default() }
     }
 
     /// Finds a series by the raw bytes it was exposed with.
@@ -180,9 +180,7 @@ impl Writer {
         self.cache.set_kind(series, value.kind());
         let cache = &self.cache;
         let place = (nth, cache.group(series));
-        staged
-            .stage
-            .push(&mut self.compressor, place, cache.labels_len(series), (value, timestamp_ms), |out| cache.encode_labels(series, raw, out))?;
+        staged.stage.push(&mut self.compressor, place, (value, timestamp_ms), &Known { cache, series, raw })?;
         Ok(true)
     }
 
@@ -214,7 +212,9 @@ impl Writer {
     pub fn commit(&mut self, staged: Staged) -> Result<Vec<Vec<Batch>>, snap::Error> {
         match staged.stage.finish(&mut self.compressor) {
             Ok(batches) => {
-                self.cache.commit(staged.transaction);
+                if self.cache.commit(staged.transaction) {
+                    self.compressor.forget();
+                }
                 Ok(batches)
             }
             Err(error) => {
@@ -232,7 +232,9 @@ impl Writer {
 
     /// Forgets the series of which no sample was ever taken, and those that the last scrapes missed.
     pub fn forget_untaken(&mut self) {
-        self.cache.forget_untaken();
+        if self.cache.forget_untaken() {
+            self.compressor.forget();
+        }
     }
 
     /// Forgets that the last samples were sent: after some were lost, or when somebody else may have sent newer ones.
@@ -250,6 +252,32 @@ impl Writer {
     #[must_use]
     pub fn series(&self) -> usize {
         self.cache.len()
+    }
+}
+
+/// A series of the cache, with the bytes that it was exposed with.
+struct Known<'a> {
+    cache: &'a SeriesCache,
+    series: usize,
+    raw: &'a [u8],
+}
+
+impl EncodeLabels for Known<'_> {
+    #[inline]
+    fn series(&self) -> usize {
+        self.series
+    }
+
+    fn starts_chunk(&self) -> bool {
+        self.cache.is_landmark(self.series)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.cache.labels_len(self.series)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.cache.encode_labels(self.series, self.raw, out);
     }
 }
 

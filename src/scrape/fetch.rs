@@ -144,7 +144,6 @@ mod tests {
 
     #[test]
     fn what_prometheus_asks_for() {
-        use NameEscaping::AllowUtf8;
         use ScrapeProtocol::{OpenMetricsText0_0_1, OpenMetricsText1_0_0, PrometheusProto, PrometheusText0_0_4, PrometheusText1_0_0};
         // As captured from Prometheus 3.5.
         let default = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\

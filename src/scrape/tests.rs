@@ -19,6 +19,9 @@ use crate::config::{NameValidation, ScrapeLimits};
 /// `series::cache` forgets what more committed scrapes than that did not show.
 const KEEP_UNSEEN: u32 = 10;
 
+/// When the scrapes begin: a time of day, so that timestamps have the form that they mostly have.
+const EPOCH_MS: i64 = 1_795_176_000_000;
+
 const LIMITS: Limits = Limits { samples: 3, bytes: 400 };
 
 /// One line of an exposition.
@@ -181,7 +184,7 @@ fn expected(line: &Line) -> Sample {
 /// A line of the series that are about at a time; they come and go in the course of the scrapes.
 fn line(at: i64) -> impl Strategy<Value = Line> {
     let about = u8::try_from(at / 9).unwrap();
-    let timestamp_ms = prop_oneof![2 => Just(None), 3 => (0..30_i64).prop_map(move |back| Some((at * 10 - back).max(1)))];
+    let timestamp_ms = prop_oneof![2 => Just(None), 3 => (0..30_i64).prop_map(move |back| Some(EPOCH_MS + at * 10 - back))];
     (about..about + 4, 0..3_u8, any::<u8>(), timestamp_ms).prop_map(|(series, style, value, timestamp_ms)| Line {
         series,
         style,
@@ -202,7 +205,7 @@ proptest! {
         let warm = RefCell::new(Writer::new(LIMITS));
         let mut model = Model::default();
         for (at, (lines, commit)) in (0..).zip(scrapes) {
-            let start_ms = at * 10 + 5;
+            let start_ms = EPOCH_MS + at * 10 + 5;
             let (counts, batches) = scrape(&warm, &lines, start_ms, commit);
             let (fresh, unchanged) = model.scrape(&lines, start_ms, commit);
             prop_assert_eq!(counts.unchanged, unchanged, "scrape {}", at);

@@ -338,19 +338,24 @@ impl SeriesCache {
         &self.recipes[entry.recipe_at as usize..][..entry.recipe_len as usize]
     }
 
-    /// Ends a scrape that succeeded: its timestamps stand.
-    pub fn commit(&mut self, transaction: Transaction) {
+    /// Whether the series is one of those, one in some hundred, that compressed pieces of batches may start with.
+    #[inline]
+    #[must_use]
+    pub fn is_landmark(&self, index: usize) -> bool {
+        self.entries[index].key.0.is_multiple_of(128)
+    }
+
+    /// Ends a scrape that succeeded: its timestamps stand. Says whether series have moved to other places.
+    pub fn commit(&mut self, transaction: Transaction) -> bool {
         self.open.retain(|&open| open != transaction);
         if !transaction.ages {
-            return;
+            return false;
         }
         self.committed[usize::from(transaction.target)] = transaction.id;
         let scrapes = &mut self.scrapes[usize::from(transaction.target)];
         *scrapes += 1;
         // Other transactions hold no indices, but keep the rare sweep away from them all the same.
-        if (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() {
-            self.sweep();
-        }
+        (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() && self.sweep()
     }
 
     /// Ends a scrape that failed: its timestamps are what they were.
@@ -394,24 +399,24 @@ impl SeriesCache {
             + self.tracker.memory()
     }
 
-    /// Forgets the series that were not seen for a while, and packs the rest.
-    fn sweep(&mut self) {
+    /// Forgets the series that were not seen for a while, and packs the rest. Says whether there were any.
+    fn sweep(&mut self) -> bool {
         let keep = self.entries.iter().map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[usize::from(entry.target)]).collect();
-        self.keep_only(keep);
+        self.keep_only(keep)
     }
 
     /// Forgets the series of which no sample was ever taken, those that a scrape brought which was rolled back: what the memory has no
     /// room for must not stay in it. And those that the last scrapes missed: scrapes that fail make nothing older, so series that come
-    /// and go would fill the memory for good.
-    pub fn forget_untaken(&mut self) {
+    /// and go would fill the memory for good. Says whether series have moved to other places.
+    pub fn forget_untaken(&mut self) -> bool {
         let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[usize::from(entry.target)];
         let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER && !missed(entry)).collect();
-        self.keep_only(keep);
+        self.keep_only(keep)
     }
 
-    fn keep_only(&mut self, mut keep: Vec<bool>) {
+    fn keep_only(&mut self, mut keep: Vec<bool>) -> bool {
         if keep.iter().all(|&keep| keep) {
-            return;
+            return false;
         }
         // An alias keeps its primary, which may be of a target with another interval.
         for index in 0..keep.len() {
@@ -459,6 +464,7 @@ impl SeriesCache {
             }
         }
         self.cursor = 0;
+        true
     }
 }
 

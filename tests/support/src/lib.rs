@@ -9,7 +9,9 @@
 //! - [`tls`]: certificates for servers and clients.
 //! - [`query`], [`read`] and [`compare`]: both ends, sample by sample.
 //! - [`demo`]: all of them together, for `make demo`.
+//! - [`bench`]: the forwarder beside its peers, for `make bench`.
 
+pub mod bench;
 pub mod compare;
 pub mod demo;
 pub mod exposition;
