@@ -15,11 +15,11 @@ FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
 FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
 FETCH := tests/support/tools/fetch.sh
 
-.PHONY: help build demo test infra soak lint deny fuzz tools clean
+.PHONY: help build demo test infra soak bench bench-size lint deny fuzz tools clean
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # One zip for SAM, CDK and a plain upload: SAM's own build would pack the program alone.
 build: ## the function as a zip for Lambda, with forwarder.yml when there is one
@@ -40,13 +40,22 @@ test: lint tools ## lints, then every test, against the real programs
 	@echo 'a minute of outages and kills, alone on the machine'
 	$(CARGO) test --locked --test real -- soak::
 
-infra: ## the templates: lint, permissions, deployment on moto, alarms and dashboards against what the function emits
-	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra
+infra: ## the templates and the CDK construct: lint, permissions, deployment on moto, alarms and dashboards against what the function emits
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra cdk
 	@$(CARGO) test --quiet --locked --workspace --no-run
 	PYTHONDONTWRITEBYTECODE=1 $(AMP_FORWARDER_TOOLS)/infra/bin/python -m pytest -q -p no:cacheprovider tests/infra
 
 soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
+
+bench: build ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (a quarter of an hour, alone on the machine)
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus
+	$(CARGO) build --locked --profile bench --workspace --bin forwardctl --bin bench
+	$(CARGO_TARGET_DIR)/release/bench --forwardctl $(CARGO_TARGET_DIR)/release/forwardctl --function $(FUNCTION) $(BENCH_FLAGS)
+
+bench-size: build ## the function as small as Lambda makes it, in control groups (root); writes benches/sizes.*
+	$(CARGO) build --locked --profile bench --package amp-forwarder-support --bin bench
+	$(CARGO_TARGET_DIR)/release/bench --function $(FUNCTION) --sizes
 
 lint: ## formatting, clippy, one TLS stack, shell scripts
 	$(CARGO) fmt --all --check

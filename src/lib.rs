@@ -6,6 +6,7 @@ pub mod config;
 pub mod event;
 #[cfg(feature = "lambda")]
 pub mod function;
+pub mod metadata;
 pub mod net;
 pub mod queue;
 pub mod report;

@@ -1,5 +1,6 @@
 //! Remote-write request bodies: built once from borrowed labels, compressed, staged until their scrape commits.
 
+mod chunk;
 pub mod proto;
 mod split;
 pub mod stage;
@@ -28,3 +29,6 @@ pub struct Batch {
     /// Newest timestamp, milliseconds since 1970.
     pub max_ms: i64,
 }
+
+#[cfg(test)]
+mod tests;

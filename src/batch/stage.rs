@@ -1,7 +1,10 @@
 //! The batches of one scrape, until it commits.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
+use super::chunk::{CHUNK_BYTES, Chunk, Patch, Press, Slot};
 use super::{Batch, Value, wire};
 
 /// When a batch closes.
@@ -13,50 +16,150 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-/// Compresses batches; its buffers are kept between scrapes.
-#[derive(Debug)]
+/// Scrapes of its target that a compressed piece may go unused before it is let go.
+const KEEP_UNUSED: u32 = 4;
+
+/// Compresses batches. It keeps its buffers between scrapes, and the pieces of the last batches: see [`super::chunk`].
+#[derive(Debug, Default)]
 pub struct Compressor {
-    encoder: snap::raw::Encoder,
-    out: Vec<u8>,
+    press: Press,
     spare: Vec<Vec<u8>>,
+    /// By their first series.
+    kept: HashMap<u32, Chunk>,
+    kept_bytes: usize,
+    /// Committed scrapes of each target.
+    scrapes: Vec<u32>,
+    /// How often [`Compressor::forget`] was called: what is in progress then names series by places that are no longer theirs.
+    generation: u32,
 }
 
-impl Default for Compressor {
-    fn default() -> Self {
-        Self { encoder: snap::raw::Encoder::new(), out: Vec::new(), spare: Vec::new() }
-    }
-}
-
-/// Buffers kept between scrapes: one for each open batch of the scrape before, mostly a single one.
-const SPARE_BUFFERS: usize = 4;
+/// Buffers kept between scrapes: two for each open batch of the scrape before, mostly a single one.
+const SPARE_BUFFERS: usize = 8;
 
 impl Compressor {
-    /// Snappy's block format, as remote write 1.0 asks for.
-    fn compress(&mut self, raw: &[u8]) -> Result<Bytes, snap::Error> {
-        let bound = snap::raw::max_compress_len(raw.len());
-        if self.out.len() < bound {
-            self.out.resize(bound, 0);
-        }
-        let length = self.encoder.compress(raw, &mut self.out)?;
-        Ok(Bytes::copy_from_slice(&self.out[..length]))
-    }
-
     /// Bytes held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.out.capacity() + self.spare.iter().map(Vec::capacity).sum::<usize>()
+        self.press.memory() + self.spare.iter().map(Vec::capacity).sum::<usize>() + self.kept_bytes
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn give_back(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    fn keep(&mut self, (generation, target): (u32, u16), mut chunk: Chunk) {
+        let used = self.scrapes.get(usize::from(target)).copied().unwrap_or_default();
+        let Some(first) = chunk.first().filter(|_| generation == self.generation) else { return };
+        (chunk.used, chunk.target) = (used, target);
+        self.kept_bytes += chunk.memory();
+        if let Some(replaced) = self.kept.insert(first, chunk) {
+            self.kept_bytes -= replaced.memory();
+        }
+    }
+
+    fn take(&mut self, generation: u32, first: usize) -> Option<Chunk> {
+        if generation != self.generation {
+            return None;
+        }
+        let chunk = self.kept.remove(&u32::try_from(first).ok()?)?;
+        self.kept_bytes -= chunk.memory();
+        Some(chunk)
+    }
+
+    /// Ends a scrape of a target: pieces that it did not use for a while are let go.
+    fn age(&mut self, target: u16) {
+        let index = usize::from(target);
+        if self.scrapes.len() <= index {
+            self.scrapes.resize(index + 1, 0);
+        }
+        self.scrapes[index] += 1;
+        let now = self.scrapes[index];
+        if now.is_multiple_of(KEEP_UNUSED) {
+            self.kept.retain(|_, chunk| chunk.target != target || chunk.used + KEEP_UNUSED >= now);
+            self.kept_bytes = self.kept.values().map(Chunk::memory).sum();
+        }
+    }
+
+    /// Lets all pieces go: series have other places now.
+    pub fn forget(&mut self) {
+        self.kept = HashMap::new();
+        self.kept_bytes = 0;
+        self.generation = self.generation.wrapping_add(1);
     }
 }
 
-/// A batch that still takes samples.
+/// Encodes the labels of a sample's series.
+pub trait EncodeLabels {
+    /// The series' place in the cache: the same labels for as long as [`Compressor::forget`] was not called.
+    fn series(&self) -> usize;
+    /// Whether a piece may end before this series, whatever comes before it: of one series in some hundred, so that pieces are the same
+    /// again behind a series that came or went.
+    fn starts_chunk(&self) -> bool;
+    /// Bytes that [`EncodeLabels::encode`] appends.
+    fn encoded_len(&self) -> usize;
+    /// Appends the field `TimeSeries.labels`.
+    fn encode(&self, out: &mut Vec<u8>);
+}
+
+/// A batch that still takes samples: compressed pieces, and one that is not complete.
 #[derive(Debug)]
 struct Open {
     nth: u16,
     group: u32,
-    raw: Vec<u8>,
+    /// Of the complete pieces.
+    elements: Vec<u8>,
+    /// Uncompressed bytes of the complete pieces.
+    raw_len: usize,
+    piece: Piece,
     samples: u32,
     min_ms: i64,
     max_ms: i64,
+}
+
+/// The piece in progress.
+#[derive(Debug)]
+enum Piece {
+    /// One that was sent before, so far with the same series, and how many samples of it are new.
+    Again(Chunk, usize),
+    /// Encoded sample by sample.
+    New {
+        raw: Vec<u8>,
+        /// Of all samples, unless one has another form.
+        slots: Option<Vec<Slot>>,
+    },
+}
+
+impl Piece {
+    fn new(raw: Vec<u8>) -> Self {
+        Self::New { raw, slots: Some(Vec::new()) }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Again(chunk, samples) => chunk.raw_len(*samples),
+            Self::New { raw, .. } => raw.len(),
+        }
+    }
+
+    /// Goes on by encoding.
+    fn reopen(&mut self, compressor: &mut Compressor) -> Result<(), snap::Error> {
+        if !matches!(self, Self::Again(..)) {
+            return Ok(());
+        }
+        let (mut raw, mut slots) = (compressor.buffer(), Vec::new());
+        if let Self::Again(chunk, samples) = std::mem::replace(self, Self::new(Vec::new())) {
+            chunk.reopen(samples, &mut raw, &mut slots)?;
+        }
+        *self = Self::New { raw, slots: Some(slots) };
+        Ok(())
+    }
 }
 
 /// The batches of one scrape. Samples of different groups never share a batch; the `nth` samples of their series, for each n,
@@ -64,6 +167,9 @@ struct Open {
 #[derive(Debug)]
 pub struct Stage {
     limits: Limits,
+    target: u16,
+    /// Of the compressor's pieces when the scrape began.
+    generation: u32,
     open: Vec<Open>,
     closed: Vec<Vec<Batch>>,
     bytes: usize,
@@ -72,11 +178,11 @@ pub struct Stage {
 impl Stage {
     /// An empty stage.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, open: Vec::new(), closed: Vec::new(), bytes: 0 }
+    pub fn new(limits: Limits, target: u16, compressor: &Compressor) -> Self {
+        Self { limits, target, generation: compressor.generation, open: Vec::new(), closed: Vec::new(), bytes: 0 }
     }
 
-    /// Adds a sample. `labels_len` is the number of bytes that `encode_labels` appends.
+    /// Adds a sample.
     ///
     /// # Errors
     /// When a full batch cannot be compressed: only when it is larger than snappy's 4 GiB.
@@ -85,28 +191,22 @@ impl Stage {
         &mut self,
         compressor: &mut Compressor,
         (nth, group): (u16, u32),
-        labels_len: usize,
         (value, timestamp_ms): (Value<'_>, i64),
-        encode_labels: impl FnOnce(&mut Vec<u8>),
+        labels: &impl EncodeLabels,
     ) -> Result<(), snap::Error> {
-        let entry_len = labels_len + value.field_len(timestamp_ms);
-        let length = wire::field_len(entry_len);
         let at = match self.open.iter().position(|open| open.group == group && open.nth == nth) {
             Some(at) => at,
             None => {
-                let raw = compressor.spare.pop().unwrap_or_default();
-                self.open.push(Open { nth, group, raw, samples: 0, min_ms: i64::MAX, max_ms: i64::MIN });
+                let (elements, piece) = (compressor.buffer(), Piece::new(compressor.buffer()));
+                self.open.push(Open { nth, group, elements, raw_len: 0, piece, samples: 0, min_ms: i64::MAX, max_ms: i64::MIN });
                 self.open.len() - 1
             }
         };
-        if !self.open[at].raw.is_empty() && self.open[at].raw.len() + length > self.limits.bytes {
-            self.close(compressor, at)?;
+        let patch = Patch::new(value, timestamp_ms);
+        if self.generation != compressor.generation || !self.again(at, labels.series(), patch.as_ref()) {
+            self.encode(compressor, at, (value, timestamp_ms), patch, labels)?;
         }
         let open = &mut self.open[at];
-        open.raw.push(wire::TIME_SERIES);
-        wire::varint(&mut open.raw, entry_len as u64);
-        encode_labels(&mut open.raw);
-        value.encode(timestamp_ms, &mut open.raw);
         open.samples += 1;
         open.min_ms = open.min_ms.min(timestamp_ms);
         open.max_ms = open.max_ms.max(timestamp_ms);
@@ -116,28 +216,120 @@ impl Stage {
         Ok(())
     }
 
+    /// Writes the sample into the piece that was sent before, if it is the one that comes next there.
+    #[inline]
+    fn again(&mut self, at: usize, series: usize, patch: Option<&Patch>) -> bool {
+        let open = &mut self.open[at];
+        let (Piece::Again(chunk, samples), Some(patch)) = (&mut open.piece, patch) else { return false };
+        let fits = open.raw_len + chunk.raw_len(*samples + 1) <= self.limits.bytes;
+        if !fits || !chunk.takes(*samples, series, patch) {
+            return false;
+        }
+        chunk.patch(*samples, patch);
+        *samples += 1;
+        true
+    }
+
+    fn encode(
+        &mut self,
+        compressor: &mut Compressor,
+        at: usize,
+        (value, timestamp_ms): (Value<'_>, i64),
+        patch: Option<Patch>,
+        labels: &impl EncodeLabels,
+    ) -> Result<(), snap::Error> {
+        let entry_len = labels.encoded_len() + value.field_len(timestamp_ms);
+        let length = wire::field_len(entry_len);
+        let open = &self.open[at];
+        let piece = open.piece.len();
+        if open.samples > 0 && open.raw_len + piece + length > self.limits.bytes {
+            self.close(compressor, at)?;
+        } else if piece > 0 && (labels.starts_chunk() || piece + length > CHUNK_BYTES) {
+            self.complete(compressor, at)?;
+        }
+        let open = &mut self.open[at];
+        if open.piece.len() == 0
+            && open.nth == 0
+            && let Some(chunk) = compressor.take(self.generation, labels.series())
+        {
+            if let Piece::New { raw, .. } = std::mem::replace(&mut open.piece, Piece::Again(chunk, 0)) {
+                compressor.give_back(raw);
+            }
+            if self.again(at, labels.series(), patch.as_ref()) {
+                return Ok(());
+            }
+        }
+        let open = &mut self.open[at];
+        open.piece.reopen(compressor)?;
+        let Piece::New { raw, slots } = &mut open.piece else { return Ok(()) };
+        raw.push(wire::TIME_SERIES);
+        wire::varint(raw, entry_len as u64);
+        labels.encode(raw);
+        value.encode(timestamp_ms, raw);
+        match patch.and_then(|patch| Slot::new(labels.series(), &patch, raw.len())) {
+            Some(slot) => slots.iter_mut().for_each(|slots| slots.push(slot)),
+            None => *slots = None,
+        }
+        Ok(())
+    }
+
+    /// Ends the piece in progress.
+    fn complete(&mut self, compressor: &mut Compressor, at: usize) -> Result<(), snap::Error> {
+        let open = &mut self.open[at];
+        let length = open.piece.len();
+        if length == 0 {
+            return Ok(());
+        }
+        open.raw_len += length;
+        if matches!(&open.piece, Piece::Again(chunk, samples) if *samples < chunk.samples()) {
+            open.piece.reopen(compressor)?;
+        }
+        match std::mem::replace(&mut open.piece, Piece::new(Vec::new())) {
+            Piece::Again(chunk, _) => {
+                open.elements.extend_from_slice(chunk.elements());
+                compressor.keep((self.generation, self.target), chunk);
+            }
+            Piece::New { raw, mut slots } => {
+                let chunk = compressor.press.compress(&raw, slots.as_deref_mut(), &mut open.elements)?;
+                if let Some(chunk) = chunk.filter(|_| open.nth == 0) {
+                    compressor.keep((self.generation, self.target), chunk);
+                }
+                compressor.give_back(raw);
+            }
+        }
+        open.piece = Piece::new(compressor.buffer());
+        Ok(())
+    }
+
     fn close(&mut self, compressor: &mut Compressor, at: usize) -> Result<(), snap::Error> {
+        self.complete(compressor, at)?;
         let open = &mut self.open[at];
         if open.samples == 0 {
             return Ok(());
         }
-        let body = compressor.compress(&open.raw)?;
+        let mut body = Vec::with_capacity(open.elements.len() + wire::varint_len(open.raw_len as u64));
+        wire::varint(&mut body, open.raw_len as u64);
+        body.extend_from_slice(&open.elements);
         self.bytes += body.len();
-        let batch = Batch { body, samples: open.samples, raw_len: open.raw.len() as u32, min_ms: open.min_ms, max_ms: open.max_ms };
+        let batch = Batch { body: Bytes::from(body), samples: open.samples, raw_len: open.raw_len as u32, min_ms: open.min_ms, max_ms: open.max_ms };
         let nth = usize::from(open.nth);
         if self.closed.len() <= nth {
             self.closed.resize_with(nth + 1, Vec::new);
         }
         self.closed[nth].push(batch);
-        open.raw.clear();
-        (open.samples, open.min_ms, open.max_ms) = (0, i64::MAX, i64::MIN);
+        open.elements.clear();
+        (open.raw_len, open.samples, open.min_ms, open.max_ms) = (0, 0, i64::MAX, i64::MIN);
         Ok(())
     }
 
     /// Bytes held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.bytes + self.open.iter().map(|open| open.raw.capacity()).sum::<usize>()
+        let open = self.open.iter().map(|open| match &open.piece {
+            Piece::Again(chunk, _) => open.elements.capacity() + chunk.memory(),
+            Piece::New { raw, slots } => open.elements.capacity() + raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<Slot>(),
+        });
+        self.bytes + open.sum::<usize>()
     }
 
     /// Closes what is open: the batches of each scrape, in order.
@@ -148,6 +340,7 @@ impl Stage {
         for at in 0..self.open.len() {
             self.close(compressor, at)?;
         }
+        compressor.age(self.target);
         let closed = std::mem::take(&mut self.closed);
         self.discard(compressor);
         Ok(closed.into_iter().filter(|batches| !batches.is_empty()).collect())
@@ -155,10 +348,11 @@ impl Stage {
 
     /// Drops everything but the buffers.
     pub fn discard(self, compressor: &mut Compressor) {
-        for mut open in self.open {
-            if compressor.spare.len() < SPARE_BUFFERS {
-                open.raw.clear();
-                compressor.spare.push(open.raw);
+        for open in self.open {
+            compressor.give_back(open.elements);
+            match open.piece {
+                Piece::New { raw, .. } => compressor.give_back(raw),
+                Piece::Again(chunk, _) => compressor.keep((self.generation, self.target), chunk),
             }
         }
     }

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::emit::emit;
-use super::keys::{AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METRICS, OAUTH2, QUEUE, REMOTE, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, TLS, Table};
+use super::keys::{
+    AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METADATA, METRICS, OAUTH2, QUEUE, REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4, STATIC,
+    TLS, Table,
+};
 use super::load::load_document;
 use super::problem::{ConfigErrors, Problem, shown};
 use super::yaml::{Document, Entry, Node, Value, parse};
@@ -89,6 +92,8 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
         (_, "oauth2") => (&OAUTH2, false),
         (_, "tls_config") => (&TLS, false),
         (name, "metrics") if name == FORWARDER.name => (&METRICS, false),
+        (name, "metadata") if name == FORWARDER.name => (&METADATA, false),
+        (name, "metadata_config") if name == REMOTE.name => (&REMOTE_METADATA, false),
         _ => return None,
     })
 }

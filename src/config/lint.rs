@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::problem::{Problem, shown};
 use super::reader::Places;
 use super::units::format_duration;
-use super::{Auth, Config, HttpConfig, RemoteWrite, Scheme, ScrapeConfig};
+use super::{Auth, Config, HttpConfig, NameValidation, RemoteWrite, Scheme, ScrapeConfig};
 
 /// AMP's limit for a request body.
 const AMP_MAX_REQUEST_BYTES: usize = 1_000_000;
@@ -41,9 +41,14 @@ pub(super) fn lint(config: &Config, places: &Places) -> Vec<Problem> {
             findings.add(&format!("global.external_labels.{has}"), message, fix);
         }
     }
+    let amp = config.remote_write.iter().any(|remote| is_amp(remote) && remote.sigv4.is_some());
     for (i, job) in config.scrape_configs.iter().enumerate() {
         let path = format!("scrape_configs[{i}]");
         lint_job(job, &path, &mut findings);
+        if amp && job.naming.validation == NameValidation::Utf8 {
+            let message = "UTF-8 names are taken: AMP refuses a request with a name beyond letters, digits and underscores";
+            findings.add(&format!("{path}.metric_name_validation_scheme"), message, "write metric_name_validation_scheme: legacy");
+        }
         lint_http(&job.http, &path, &mut findings);
     }
     for (i, remote) in config.remote_write.iter().enumerate() {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::expand::Env;
 use super::http::read_http;
 use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
+use super::limits::{ScrapeLimits, read_limits};
 use super::lint::lint;
+use super::metadata::read_metadata;
+use super::naming::{GlobalNaming, read_global_naming, read_naming};
 use super::problem::{ConfigErrors, Problem, shown};
 use super::protocols::{self, Formats};
 use super::reader::{Reader, Section, Text};
@@ -58,9 +61,10 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, origin: Option<&s
     reader.warnings.extend(document.warnings.iter().cloned());
     let root = reader.section(&document.root, String::new(), &ROOT);
 
-    let (global, inherited) = read_global(&mut reader, &root);
-    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, &inherited);
     let remote_write = read_remote_write(&mut reader, &root);
+    let signed = remote_write.iter().any(|remote| remote.sigv4.is_some());
+    let (global, inherited) = read_global(&mut reader, &root, signed);
+    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, &inherited);
     let forwarder = read_forwarder(&mut reader, &root);
 
     if !reader.problems.is_empty() {
@@ -73,20 +77,20 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, origin: Option<&s
     Ok(Loaded { config, warnings })
 }
 
-/// What jobs take over from `global`.
-#[derive(Default)]
+/// What jobs take over from `global`, besides its times.
 struct Inherited {
-    body_size_limit: u64,
-    sample_limit: u64,
+    limits: ScrapeLimits,
+    naming: GlobalNaming,
+    extra_scrape_metrics: bool,
     formats: Formats,
 }
 
 // config/config.go GlobalConfig.UnmarshalYAML
-fn read_global(reader: &mut Reader<'_>, root: &Section<'_>) -> (Global, Inherited) {
+fn read_global(reader: &mut Reader<'_>, root: &Section<'_>, signed: bool) -> (Global, Inherited) {
     let mut global = Global { scrape_interval: SCRAPE_INTERVAL, scrape_timeout: SCRAPE_TIMEOUT, external_labels: Default::default() };
-    let mut inherited = Inherited::default();
     let Some(entry) = reader.entry(root, "global") else {
-        return (global, inherited);
+        let naming = read_global_naming(reader, None, signed);
+        return (global, Inherited { limits: ScrapeLimits::default(), naming, extra_scrape_metrics: false, formats: Formats::default() });
     };
     let section = reader.section(&entry.value, "global".into(), &GLOBAL);
     global.scrape_interval = positive(reader.duration(&section, "scrape_interval")).unwrap_or(SCRAPE_INTERVAL);
@@ -104,9 +108,12 @@ fn read_global(reader: &mut Reader<'_>, root: &Section<'_>) -> (Global, Inherite
     };
     global.external_labels = reader.string_map(&section, "external_labels", Text::ExternalLabel);
     check_label_names(reader, &section.path_of("external_labels"), &global.external_labels);
-    inherited.body_size_limit = reader.size(&section, "body_size_limit").unwrap_or(0);
-    inherited.sample_limit = reader.count(&section, "sample_limit").unwrap_or(0);
-    inherited.formats = protocols::read_global(reader, &section);
+    let inherited = Inherited {
+        limits: read_limits(reader, &section, ScrapeLimits::default()),
+        naming: read_global_naming(reader, Some(&section), signed),
+        extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(false),
+        formats: protocols::read_global(reader, &section),
+    };
     (global, inherited)
 }
 
@@ -190,8 +197,10 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         honor_labels: reader.boolean(&section, "honor_labels").unwrap_or(false),
         honor_timestamps: reader.boolean(&section, "honor_timestamps").unwrap_or(true),
         static_configs: static_configs.into_iter().map(|(node, path)| read_static_config(reader, node, path)).collect(),
-        body_size_limit: reader.size(&section, "body_size_limit").filter(|limit| *limit > 0).unwrap_or(inherited.body_size_limit),
-        sample_limit: reader.count(&section, "sample_limit").filter(|limit| *limit > 0).unwrap_or(inherited.sample_limit),
+        track_timestamps_staleness: reader.boolean(&section, "track_timestamps_staleness").unwrap_or(false),
+        limits: read_limits(reader, &section, inherited.limits),
+        naming: read_naming(reader, &section, inherited.naming),
+        extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(inherited.extra_scrape_metrics),
         enable_compression: reader.boolean(&section, "enable_compression").unwrap_or(true),
         http,
         scrape_protocols,
@@ -267,6 +276,7 @@ fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {
         let section = reader.section(&entry.value, "forwarder.spool".into(), &SPOOL);
         forwarder.spool = read_spool(reader, &section);
     }
+    forwarder.metadata = read_metadata(reader, &section);
     if let Some(entry) = reader.entry(&section, "metrics") {
         let section = reader.section(&entry.value, "forwarder.metrics".into(), &METRICS);
         forwarder.metrics = read_metrics(reader, &section);

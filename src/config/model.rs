@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{HttpConfig, ScrapeProtocol, SecretSource, Spool};
+use super::{HttpConfig, Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, SecretSource, Spool};
 
 /// A whole, valid `forwarder.yml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,10 +52,14 @@ pub struct ScrapeConfig {
     pub honor_timestamps: bool,
     /// Targets with the labels that they share.
     pub static_configs: Vec<StaticConfig>,
-    /// Bytes of the uncompressed body at which a scrape fails; 0 is no limit.
-    pub body_size_limit: u64,
-    /// Samples above which a scrape fails; 0 is no limit.
-    pub sample_limit: u64,
+    /// Default false: series with timestamps of their own get no stale markers.
+    pub track_timestamps_staleness: bool,
+    /// Default: global's.
+    pub limits: ScrapeLimits,
+    /// Default: global's.
+    pub naming: Naming,
+    /// Default false: no `scrape_timeout_seconds`, `scrape_sample_limit` and `scrape_body_size_bytes`.
+    pub extra_scrape_metrics: bool,
     /// Default true: ask for gzip.
     pub enable_compression: bool,
     /// How the home is asked.
@@ -129,6 +133,8 @@ pub struct RemoteWrite {
     pub headers: BTreeMap<String, String>,
     /// Prometheus' `queue_config`.
     pub queue: QueueConfig,
+    /// Prometheus' `metadata_config`.
+    pub metadata: MetadataConfig,
     /// Sign with AWS Signature Version 4. Never together with `http.auth`.
     pub sigv4: Option<SigV4>,
     /// How the receiver is asked.
@@ -213,6 +219,8 @@ pub struct Forwarder {
     pub max_request_bytes: usize,
     /// Where what cannot be sent in time waits.
     pub spool: Spool,
+    /// Types and help texts.
+    pub metadata: Metadata,
     /// EMF metrics in Lambda.
     pub metrics: Metrics,
 }
@@ -224,6 +232,7 @@ impl Default for Forwarder {
             memory_limit: None,
             max_request_bytes: 1_000_000,
             spool: Spool::default(),
+            metadata: Metadata::default(),
             metrics: Metrics::default(),
         }
     }

@@ -109,8 +109,10 @@ fn defaults_are_those_of_prometheus() {
             honor_labels: false,
             honor_timestamps: true,
             static_configs: vec![StaticConfig { targets: vec!["h:1".into()], labels: Default::default() }],
-            body_size_limit: 0,
-            sample_limit: 0,
+            track_timestamps_staleness: false,
+            limits: ScrapeLimits::default(),
+            naming: Naming { validation: NameValidation::Utf8, escaping: NameEscaping::AllowUtf8 },
+            extra_scrape_metrics: false,
             enable_compression: true,
             http: HttpConfig::default(),
             scrape_protocols: vec![
@@ -153,6 +155,14 @@ global:
   external_labels: {replica: $REPLICA, price: 5$$}
   body_size_limit: 1MB
   sample_limit: 0x10
+  target_limit: 1
+  label_limit: 2
+  label_name_length_limit: 3
+  label_value_length_limit: 4
+  keep_dropped_targets: 5
+  metric_name_validation_scheme: utf8
+  metric_name_escaping_scheme: dots
+  extra_scrape_metrics: true
 scrape_configs:
 - job_name: 123
   scrape_interval: 5s
@@ -167,6 +177,14 @@ scrape_configs:
     labels: {site: "$${x}", n: 1}
   body_size_limit: 10MiB
   sample_limit: 1_000
+  target_limit: 0
+  label_limit: 20
+  label_name_length_limit: 30
+  label_value_length_limit: 40
+  keep_dropped_targets: 50
+  metric_name_validation_scheme: legacy
+  track_timestamps_staleness: true
+  extra_scrape_metrics: false
   enable_compression: false
 - job_name: inherits
   static_configs: [{targets: [h]}]
@@ -185,6 +203,7 @@ remote_write:
     max_backoff: 2s
     retry_on_http_429: false
     sample_age_limit: 0s
+  metadata_config: {send: false, send_interval: 5m, max_samples_per_send: 7}
   sigv4:
     region: eu-west-1
     access_key: AKIA
@@ -206,6 +225,7 @@ forwarder:
     segment_bytes: 1MiB
     rejected: {max_objects: 5, max_bytes: 0}
     expired: {max_objects: 0}
+  metadata: {enabled: true, interval: 10m, path: /prom/api/v1/metadata}
   metrics: {enabled: false, namespace: Home/Metrics}
 "#;
     let config = config(text);
@@ -217,13 +237,21 @@ forwarder:
     assert_eq!(job.params["x"], ["1", "yes"]);
     assert_eq!(job.static_configs[0].targets, ["192.0.2.7:9090", "[2001:db8::1]:9090"]);
     assert_eq!(job.static_configs[0].labels["site"], "${x}");
-    assert_eq!((job.body_size_limit, job.sample_limit, job.enable_compression), (10 << 20, 1000, false));
+    let limits = ScrapeLimits { body_size: 10 << 20, samples: 1000, targets: 1, labels: 20, label_name_length: 30, label_value_length: 40 };
+    assert_eq!((job.limits, job.enable_compression), (limits, false));
+    assert_eq!(job.naming, Naming { validation: NameValidation::Legacy, escaping: NameEscaping::Underscores });
+    assert!(job.track_timestamps_staleness && !job.extra_scrape_metrics);
     assert_eq!(job.scrape_timeout, Duration::from_secs(4));
     let inherits = &config.scrape_configs[1];
     assert_eq!((inherits.scrape_interval, inherits.scrape_timeout), (Duration::from_secs(30), Duration::from_secs(20)));
-    assert_eq!((inherits.body_size_limit, inherits.sample_limit), (1 << 20, 16));
+    let limits = ScrapeLimits { body_size: 1 << 20, samples: 16, targets: 1, labels: 2, label_name_length: 3, label_value_length: 4 };
+    assert_eq!((inherits.limits, inherits.extra_scrape_metrics), (limits, true));
+    assert_eq!(inherits.naming, Naming { validation: NameValidation::Utf8, escaping: NameEscaping::Dots });
     let remote = &config.remote_write[0];
     assert_eq!((remote.id().as_str(), remote.headers["X-Team"].as_str()), ("amp", "home"));
+    assert_eq!(remote.metadata, MetadataConfig { send: false, send_interval: Duration::from_secs(300), max_samples_per_send: 7 });
+    let metadata = Metadata { enabled: true, interval: Duration::from_secs(600), path: Some("/prom/api/v1/metadata".to_owned()) };
+    assert_eq!(config.forwarder.metadata, metadata);
     assert_eq!(
         remote.queue,
         QueueConfig {
@@ -283,6 +311,9 @@ fn what_does_not_load_says_where_and_why() {
         (job("scrape_interval: 10s\nscrape_interval: 20s"), &["scrape_configs[0].scrape_interval: found the key \"scrape_interval\" again"]),
         (job("honor_labels: \"true\""), &["quoted string \"true\"", "remove the quotes"]),
         (job("honor_labels: 1"), &["found \"1\", expected true or false"]),
+        (with("forwarder: {metadata: {interval: 0s}}"), &["expected a duration above 0"]),
+        (with("forwarder: {metadata: {path: 'api?x'}}"), &["expected a path such as /api/v1/metadata"]),
+        (remote("metadata_config: {max_samples_per_send: 0}"), &["expected a number from 1"]),
         (job("sample_limit: -1"), &["found \"-1\", expected a whole number from 0"]),
         (job("sample_limit: '5'"), &["quoted string \"5\"", "remove the quotes"]),
         (job("body_size_limit: 1kB"), &["found \"1kB\", expected a size"]),
@@ -379,6 +410,7 @@ fn slips_are_warned_of() {
         ),
         (federate("honor_labels: true\nparams: {'match[]': [\"{a='x', job!='a|b'}\"]}"), "found job!=\"a|b\""),
         (federate("honor_labels: true"), "found no match[]"),
+        (amp("sigv4: {region: eu-west-1}").replace("job_name: a", "job_name: a, metric_name_validation_scheme: utf8"), "UTF-8 names are taken"),
         (federate("honor_labels: true\nparams: {match: [up]}"), "write 'match[]' in place of \"match\""),
         (federate("params: {'match[]': [up]}"), "honor_labels is false on /federate"),
         (federate(&format!("{good}\nhonor_timestamps: false")), "honor_timestamps is false on /federate"),
@@ -556,6 +588,47 @@ proptest! {
         }
         if let Ok(imported) = import(&text) {
             prop_assert!(load(&imported.yaml).is_ok(), "{}", imported.yaml);
+        }
+    }
+}
+
+/// By what `global`, the job and the remotes say: what a job takes, and what it asks for.
+#[test]
+fn names_are_legacy_where_a_signed_remote_takes_no_others() {
+    use NameEscaping::{AllowUtf8, Dots, Underscores};
+    use NameValidation::{Legacy, Utf8};
+    for (global, own, signed, naming) in [
+        ("", "", false, Ok((Utf8, AllowUtf8))),
+        ("", "", true, Ok((Legacy, Underscores))),
+        ("", "validation: utf8", true, Ok((Utf8, AllowUtf8))),
+        ("", "escaping: allow-utf-8", true, Ok((Utf8, AllowUtf8))),
+        ("", "escaping: dots", true, Ok((Legacy, Dots))),
+        ("", "escaping: ''", true, Ok((Legacy, Underscores))),
+        ("validation: utf8", "", true, Ok((Utf8, AllowUtf8))),
+        ("escaping: allow-utf-8", "", true, Ok((Utf8, AllowUtf8))),
+        ("escaping: dots", "", true, Ok((Legacy, Dots))),
+        ("escaping: dots", "validation: utf8", true, Ok((Utf8, AllowUtf8))),
+        ("validation: legacy", "", false, Ok((Legacy, Underscores))),
+        ("validation: legacy", "validation: utf8", false, Ok((Utf8, AllowUtf8))),
+        ("validation: legacy", "escaping: allow-utf-8", false, Err("is not set to UTF8")),
+        ("", "{validation: legacy, escaping: allow-utf-8}", false, Err("is not set to UTF8")),
+        ("", "validation: ascii", false, Err("found \"ascii\", expected legacy or utf8")),
+        ("escaping: slashes", "", false, Err("expected allow-utf-8 or underscores or dots or values")),
+    ] {
+        let keys = |text: &str| {
+            text.trim_matches(['{', '}']).replace("validation", "metric_name_validation_scheme").replace("escaping", "metric_name_escaping_scheme")
+        };
+        let text = format!(
+            "global: {{{}}}\nscrape_configs: [{{job_name: a, {}}}]\nremote_write: [{{url: 'http://plain/'}}, {{url: 'http://amp/'{}}}]\n",
+            keys(global),
+            keys(own),
+            if signed { ", sigv4: {region: eu-west-1}" } else { "" }
+        );
+        let found = load(&text).map(|loaded| loaded.config.scrape_configs[0].naming).map_err(|errors| errors.to_string());
+        match (found, naming) {
+            (Ok(found), Ok((validation, escaping))) => assert_eq!(found, Naming { validation, escaping }, "{text}"),
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{text}{found}"),
+            (found, _) => panic!("{text}{found:?}"),
         }
     }
 }

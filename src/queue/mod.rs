@@ -17,14 +17,14 @@ pub struct CommittedScrape {
     /// Its place in the order of this remote and tick, from 1.
     pub number: u64,
     /// At least one.
-    pub batches: Vec<Batch>,
+    pub batches: VecDeque<Batch>,
 }
 
 impl CommittedScrape {
     /// Samples in it.
     #[must_use]
     pub fn samples(&self) -> u64 {
-        self.batches.iter().map(|batch| u64::from(batch.samples)).sum()
+        samples(&self.batches)
     }
 }
 
@@ -72,16 +72,16 @@ impl Queue {
         let number = self.last_number.get() + 1;
         self.last_number.set(number);
         self.hold(&batches);
-        self.scrapes.borrow_mut().push_back(CommittedScrape { number, batches });
+        self.scrapes.borrow_mut().push_back(CommittedScrape { number, batches: batches.into() });
         self.changed.notify_waiters();
     }
 
-    fn hold(&self, batches: &[Batch]) {
+    fn hold<'a>(&self, batches: impl IntoIterator<Item = &'a Batch> + Copy) {
         self.samples.set(self.samples.get() + samples(batches));
         self.bytes.set(self.bytes.get() + bytes(batches));
     }
 
-    fn free(&self, batches: &[Batch]) {
+    fn free<'a>(&self, batches: impl IntoIterator<Item = &'a Batch> + Copy) {
         self.samples.set(self.samples.get().saturating_sub(samples(batches)));
         self.bytes.set(self.bytes.get().saturating_sub(bytes(batches)));
     }
@@ -119,7 +119,7 @@ impl Queue {
     pub fn take(&self, number: u64) -> Option<Batch> {
         let mut scrapes = self.scrapes.borrow_mut();
         let scrape = scrapes.front_mut().filter(|scrape| scrape.number == number)?;
-        let batch = scrape.batches.remove(0);
+        let batch = scrape.batches.pop_front()?;
         if scrape.batches.is_empty() {
             scrapes.pop_front();
         }
@@ -128,13 +128,13 @@ impl Queue {
 
     /// A batch that was taken needs no memory any more.
     pub fn answered(&self, batch: &Batch) {
-        self.free(std::slice::from_ref(batch));
+        self.free([batch]);
         self.changed.notify_waiters();
     }
 
     /// What is left of a batch that was taken goes back to its place.
     pub fn give_back(&self, number: u64, taken: &Batch, left: Vec<Batch>) {
-        self.free(std::slice::from_ref(taken));
+        self.free([taken]);
         self.hold(&left);
         self.put_back(number, left);
     }
@@ -146,8 +146,8 @@ impl Queue {
         let mut scrapes = self.scrapes.borrow_mut();
         let at = scrapes.partition_point(|scrape| scrape.number < number);
         match scrapes.get_mut(at).filter(|scrape| scrape.number == number) {
-            Some(scrape) => scrape.batches.splice(0..0, batches).for_each(drop),
-            None => scrapes.insert(at, CommittedScrape { number, batches }),
+            Some(scrape) => batches.into_iter().rev().for_each(|batch| scrape.batches.push_front(batch)),
+            None => scrapes.insert(at, CommittedScrape { number, batches: batches.into() }),
         }
         self.changed.notify_waiters();
     }
@@ -181,15 +181,15 @@ impl Queue {
     #[must_use]
     pub fn spill(&self, capacity: u64) -> Option<CommittedScrape> {
         let mut scrapes = self.scrapes.borrow_mut();
-        let mut batches = Vec::new();
+        let mut batches = VecDeque::new();
         let mut left = self.samples.get();
         let newest = scrapes.back_mut()?;
         let number = newest.number;
         while left > capacity
-            && let Some(batch) = newest.batches.pop()
+            && let Some(batch) = newest.batches.pop_back()
         {
             left -= u64::from(batch.samples);
-            batches.push(batch);
+            batches.push_front(batch);
         }
         if newest.batches.is_empty() {
             scrapes.pop_back();
@@ -197,7 +197,6 @@ impl Queue {
         if batches.is_empty() {
             return None;
         }
-        batches.reverse();
         self.spilling.set(Some(number));
         Some(CommittedScrape { number, batches })
     }
@@ -280,12 +279,12 @@ impl Queue {
     }
 }
 
-fn bytes(batches: &[Batch]) -> usize {
-    batches.iter().map(|batch| batch.body.len()).sum()
+fn bytes<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> usize {
+    batches.into_iter().map(|batch| batch.body.len()).sum()
 }
 
-fn samples(batches: &[Batch]) -> u64 {
-    batches.iter().map(|batch| u64::from(batch.samples)).sum()
+fn samples<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> u64 {
+    batches.into_iter().map(|batch| u64::from(batch.samples)).sum()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod exposition;
 pub mod fetch;
 pub mod histogram;
 pub mod intake;
+mod lawful;
 mod media;
 pub mod openmetrics;
 mod parser;

@@ -18,6 +18,8 @@ pub struct Target {
     pub url: Url,
     /// Added to its series, sorted by name. None starts with `__`.
     pub labels: Vec<(String, String)>,
+    /// How many targets its job has.
+    pub siblings: usize,
 }
 
 impl Target {
@@ -33,14 +35,17 @@ impl Target {
 /// # Errors
 /// The address that makes no URL, and why.
 pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
-    let mut targets = Vec::new();
+    let mut targets: Vec<Target> = Vec::new();
     for (place, job) in jobs.iter().enumerate() {
+        let first = targets.len();
         for group in &job.static_configs {
             for address in &group.targets {
                 let index = u16::try_from(targets.len()).map_err(|_| "more than 65535 targets".to_owned())?;
-                targets.push(Target { index, job: place, url: url(job, address)?, labels: labels(job, address, &group.labels) });
+                targets.push(Target { index, job: place, url: url(job, address)?, labels: labels(job, address, &group.labels), siblings: 0 });
             }
         }
+        let siblings = targets.len() - first;
+        targets[first..].iter_mut().for_each(|target| target.siblings = siblings);
     }
     Ok(targets)
 }

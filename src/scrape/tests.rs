@@ -13,9 +13,13 @@ use super::target::Target;
 use super::text::TextParser;
 use crate::batch::stage::Limits;
 use crate::batch::{Batch, Counts, Writer, decode};
+use crate::config::{NameValidation, ScrapeLimits};
 
 /// `series::cache` forgets what more committed scrapes than that did not show.
 const KEEP_UNSEEN: u32 = 10;
+
+/// When the scrapes begin: a time of day, so that timestamps have the form that they mostly have.
+const EPOCH_MS: i64 = 1_795_176_000_000;
 
 const LIMITS: Limits = Limits { samples: 3, bytes: 400 };
 
@@ -49,7 +53,7 @@ impl Line {
 
 fn target() -> Target {
     let labels = vec![("instance".to_owned(), "h:1".to_owned()), ("job".to_owned(), "j".to_owned())];
-    Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels }
+    Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels, siblings: 1 }
 }
 
 /// One scrape: its counts, and its batches when it commits.
@@ -59,7 +63,9 @@ fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool)
         target: &target,
         honor_labels: false,
         honor_timestamps: true,
-        sample_limit: 0,
+        track_timestamps_staleness: false,
+        limits: ScrapeLimits::default(),
+        validation: NameValidation::Utf8,
         histogram_limits: HistogramLimits::default(),
         external_labels: &external_labels,
         start_ms,
@@ -175,7 +181,7 @@ fn expected(line: &Line) -> Sample {
 /// A line of the series that are about at a time; they come and go in the course of the scrapes.
 fn line(at: i64) -> impl Strategy<Value = Line> {
     let about = u8::try_from(at / 9).unwrap();
-    let timestamp_ms = prop_oneof![2 => Just(None), 3 => (0..30_i64).prop_map(move |back| Some((at * 10 - back).max(1)))];
+    let timestamp_ms = prop_oneof![2 => Just(None), 3 => (0..30_i64).prop_map(move |back| Some(EPOCH_MS + at * 10 - back))];
     (about..about + 4, 0..3_u8, any::<u8>(), timestamp_ms).prop_map(|(series, style, value, timestamp_ms)| Line {
         series,
         style,
@@ -196,7 +202,7 @@ proptest! {
         let warm = RefCell::new(Writer::new(LIMITS));
         let mut model = Model::default();
         for (at, (lines, commit)) in (0..).zip(scrapes) {
-            let start_ms = at * 10 + 5;
+            let start_ms = EPOCH_MS + at * 10 + 5;
             let (counts, batches) = scrape(&warm, &lines, start_ms, commit);
             let (fresh, unchanged) = model.scrape(&lines, start_ms, commit);
             prop_assert_eq!(counts.unchanged, unchanged, "scrape {}", at);
@@ -270,7 +276,9 @@ fn scrape_protobuf(writer: &RefCell<Writer>, exposed: &[Exposed], start_ms: i64)
         target: &target,
         honor_labels: false,
         honor_timestamps: true,
-        sample_limit: 0,
+        track_timestamps_staleness: false,
+        limits: ScrapeLimits::default(),
+        validation: NameValidation::Utf8,
         histogram_limits: HistogramLimits::default(),
         external_labels: &external_labels,
         start_ms,

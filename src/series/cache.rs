@@ -7,10 +7,13 @@
 //!
 //! Timestamps are taken within a transaction, a scrape: [`SeriesCache::rollback`] puts back what they were. Entries stay.
 
+use std::collections::HashSet;
+
 use hashbrown::HashTable;
 
 use super::labels::Labels;
 use super::recipe::{self, Literals};
+use super::staleness::Tracker;
 use crate::batch::Kind;
 
 /// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows a series for 5 minutes
@@ -55,8 +58,21 @@ pub enum Observed {
     },
     /// Already sent.
     Unchanged,
-    /// Older, or a second value for the same time.
+    /// Older than what an earlier scrape gave.
     OutOfOrder,
+    /// A second value for the same time, or an older one, in one scrape or in two at once: Prometheus finds out only when it commits.
+    Duplicate,
+}
+
+/// When a series was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// In this scrape.
+    Already,
+    /// In the last one that was committed, or in a later one that failed.
+    Lately,
+    /// Longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go` `iterDone`).
+    Not,
 }
 
 #[derive(Debug)]
@@ -95,8 +111,11 @@ pub struct SeriesCache {
     literals: Literals,
     /// Committed scrapes of each target.
     scrapes: Vec<u32>,
+    /// The last of them: its transaction.
+    committed: Vec<u32>,
     open: Vec<Transaction>,
     next_transaction: u32,
+    tracker: Tracker,
     /// Expositions keep their order: the entry after the last one found is most likely the next.
     cursor: usize,
 }
@@ -115,6 +134,7 @@ impl SeriesCache {
     fn open(&mut self, target: u16, ages: bool) -> Transaction {
         if self.scrapes.len() <= usize::from(target) {
             self.scrapes.resize(usize::from(target) + 1, 0);
+            self.committed.resize(usize::from(target) + 1, 0);
         }
         self.next_transaction += 1;
         let transaction = Transaction { id: self.next_transaction, target, ages };
@@ -133,14 +153,15 @@ impl SeriesCache {
         Some(index)
     }
 
-    /// Remembers a series and what was made of it: labels to send, or none when it is dropped.
-    pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>) -> usize {
+    /// Remembers a series and what was made of it: labels to send and their group, or none when it is dropped. Only one that is
+    /// `portable` can be tracked.
+    pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>, portable: bool) -> usize {
         let index = self.entries.len() as u32;
         let recipe_at = self.recipes.len() as u32;
         let mut primary = index;
         let mut labels_hash = 0;
         if let Some((labels, group)) = labels {
-            recipe::write(labels, group, &mut self.literals, &mut self.recipes);
+            recipe::write(labels, group, portable, &mut self.literals, &mut self.recipes);
             labels_hash = labels.hash();
             let entries = &self.entries;
             match self.by_labels.find(labels_hash, |&index| entries[index as usize].labels == labels_hash) {
@@ -173,6 +194,48 @@ impl SeriesCache {
         index as usize
     }
 
+    /// Makes a series trackable that was not: the next sweep packs what its recipe was.
+    pub fn make_portable(&mut self, index: usize, labels: &Labels<'_>) {
+        let group = self.group(index);
+        let recipe_at = self.recipes.len() as u32;
+        recipe::write(labels, group, true, &mut self.literals, &mut self.recipes);
+        let entry = &mut self.entries[index];
+        (entry.recipe_at, entry.recipe_len) = (recipe_at, self.recipes.len() as u32 - recipe_at);
+    }
+
+    /// Whether a series can be tracked: it is dropped, or its recipe needs no raw bytes.
+    #[inline]
+    #[must_use]
+    pub fn is_trackable(&self, index: usize) -> bool {
+        self.is_dropped(index) || recipe::is_portable(self.recipe(index))
+    }
+
+    /// The series is to get a stale marker when its target shows it no more.
+    #[inline]
+    pub fn track(&mut self, transaction: Transaction, index: usize) {
+        self.tracker.track(transaction.target, index);
+    }
+
+    /// Ends a pass of the target, and gives the series that it showed in the last one and not in this one, under whatever raw bytes.
+    pub fn end_pass(&mut self, transaction: Transaction) -> Vec<usize> {
+        let target = transaction.target;
+        let mut gone = Vec::new();
+        if !self.tracker.is_complete(target) {
+            let of = |index: usize| self.entries[index].target;
+            let primary = |index: usize| self.entries[index].primary;
+            let shown: HashSet<_> = self.tracker.tracked(target, true, of).map(primary).collect();
+            gone.extend(self.tracker.tracked(target, false, of).filter(|&index| !shown.contains(&primary(index))));
+        }
+        self.tracker.end_pass(target);
+        gone
+    }
+
+    /// Forgets what the present pass of the target has tracked.
+    pub fn untrack(&mut self, transaction: Transaction) {
+        let Self { tracker, entries, .. } = self;
+        tracker.undo(transaction.target, |index| entries[index].target);
+    }
+
     /// Whether the series is dropped by relabelling.
     #[inline]
     #[must_use]
@@ -180,12 +243,19 @@ impl SeriesCache {
         self.entries[index].recipe_len == 0
     }
 
-    /// Marks a series as seen in this scrape, and says whether it was already.
+    /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    pub fn touch(&mut self, transaction: Transaction, index: usize) -> bool {
+    pub fn touch(&mut self, transaction: Transaction, index: usize) -> Seen {
         let entry = &mut self.entries[index];
         entry.seen = self.scrapes[usize::from(transaction.target)] + 1;
-        std::mem::replace(&mut entry.seen_by, transaction.id) == transaction.id
+        let before = std::mem::replace(&mut entry.seen_by, transaction.id);
+        if before == transaction.id {
+            Seen::Already
+        } else if before > 0 && before >= self.committed[usize::from(transaction.target)] {
+            Seen::Lately
+        } else {
+            Seen::Not
+        }
     }
 
     /// Takes a sample's timestamp, if it is a newer one.
@@ -197,13 +267,13 @@ impl SeriesCache {
         let contended = !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction);
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
-            return Observed::OutOfOrder;
+            return if contended || (mine && timestamp_ms >= entry.before_ms) { Observed::Duplicate } else { Observed::OutOfOrder };
         }
         if timestamp_ms == entry.last_ms && (mine || !entry.resend) {
-            return if mine { Observed::OutOfOrder } else { Observed::Unchanged };
+            return if mine { Observed::Duplicate } else { Observed::Unchanged };
         }
         if mine {
-            let Some(nth) = entry.nth.checked_add(1) else { return Observed::OutOfOrder };
+            let Some(nth) = entry.nth.checked_add(1) else { return Observed::Duplicate };
             entry.nth = nth;
         } else {
             (entry.before_ms, entry.resend_before) = (entry.last_ms, entry.resend);
@@ -253,18 +323,24 @@ impl SeriesCache {
         &self.recipes[entry.recipe_at as usize..][..entry.recipe_len as usize]
     }
 
-    /// Ends a scrape that succeeded: its timestamps stand.
-    pub fn commit(&mut self, transaction: Transaction) {
+    /// Whether the series is one of those, one in some hundred, that compressed pieces of batches may start with.
+    #[inline]
+    #[must_use]
+    pub fn is_landmark(&self, index: usize) -> bool {
+        self.entries[index].key.0.is_multiple_of(128)
+    }
+
+    /// Ends a scrape that succeeded: its timestamps stand. Says whether series have moved to other places.
+    pub fn commit(&mut self, transaction: Transaction) -> bool {
         self.open.retain(|&open| open != transaction);
         if !transaction.ages {
-            return;
+            return false;
         }
+        self.committed[usize::from(transaction.target)] = transaction.id;
         let scrapes = &mut self.scrapes[usize::from(transaction.target)];
         *scrapes += 1;
         // Other transactions hold no indices, but keep the rare sweep away from them all the same.
-        if (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() {
-            self.sweep();
-        }
+        (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() && self.sweep()
     }
 
     /// Ends a scrape that failed: its timestamps are what they were.
@@ -305,24 +381,25 @@ impl SeriesCache {
             + (self.by_key.capacity() + self.by_labels.capacity()) * 6
             + self.recipes.capacity()
             + self.literals.memory()
+            + self.tracker.memory()
     }
 
-    /// Forgets the series that were not seen for a while, and packs the rest.
-    fn sweep(&mut self) {
+    /// Forgets the series that were not seen for a while, and packs the rest. Says whether there were any.
+    fn sweep(&mut self) -> bool {
         let keep = self.entries.iter().map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[usize::from(entry.target)]).collect();
-        self.keep_only(keep);
+        self.keep_only(keep)
     }
 
     /// Forgets the series of which no sample was ever taken: those that a scrape brought which was rolled back. What the memory
-    /// has no room for must not stay in it.
-    pub fn forget_untaken(&mut self) {
+    /// has no room for must not stay in it. Says whether series have moved to other places.
+    pub fn forget_untaken(&mut self) -> bool {
         let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER).collect();
-        self.keep_only(keep);
+        self.keep_only(keep)
     }
 
-    fn keep_only(&mut self, mut keep: Vec<bool>) {
+    fn keep_only(&mut self, mut keep: Vec<bool>) -> bool {
         if keep.iter().all(|&keep| keep) {
-            return;
+            return false;
         }
         // An alias keeps its primary, which may be of a target with another interval.
         for index in 0..keep.len() {
@@ -347,6 +424,7 @@ impl SeriesCache {
             }
             entry.recipe_len = recipes.len() as u32 - entry.recipe_at;
         }
+        self.tracker.keep_only(&keep);
         let mut index = 0;
         self.entries.retain(|_| {
             index += 1;
@@ -369,6 +447,7 @@ impl SeriesCache {
             }
         }
         self.cursor = 0;
+        true
     }
 }
 
@@ -381,7 +460,7 @@ mod tests {
     fn observe(cache: &mut SeriesCache, timestamp_ms: i64, commits: bool) -> Observed {
         let transaction = cache.begin(0);
         let key = Key::new(0, b"a");
-        let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0))));
+        let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
         let observed = cache.observe(transaction, index, timestamp_ms);
         if commits {
             cache.commit(transaction);
@@ -399,7 +478,7 @@ mod tests {
             for n in 0..3 * KEEP_UNSEEN {
                 let transaction = if fails { cache.begin_reports(0) } else { cache.begin(0) };
                 let key = Key::new(0, b"up");
-                let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, None));
+                let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, None, false));
                 cache.touch(transaction, index);
                 cache.observe(transaction, index, i64::from(n));
                 cache.commit(transaction);
@@ -415,7 +494,7 @@ mod tests {
         let kept = cache.memory();
         let transaction = cache.begin(0);
         for n in 0..10_000_u32 {
-            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)));
+            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)), false);
             cache.observe(transaction, index, 50);
         }
         cache.rollback(transaction);

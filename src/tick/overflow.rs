@@ -41,7 +41,7 @@ impl Lane {
     async fn put(&self, outbox: &Outbox, scrape: &CommittedScrape, otherwise: Otherwise) -> Result<(), PutError> {
         let bytes = scrape.batches.iter().map(|batch| batch.body.len()).sum();
         let started = Instant::now();
-        let objects = outbox.put(scrape.number, scrape.batches.clone(), otherwise).await?;
+        let objects = outbox.put(scrape.number, scrape.batches.iter().cloned().collect(), otherwise).await?;
         self.wrote(bytes, objects, started.elapsed());
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Lane {
         let mut why = "they could not be sent before the tick ended, and there is no spool".to_owned();
         for scrape in self.queue.drain() {
             let left = match bench.outbox {
-                None => scrape.batches,
+                None => scrape.batches.into(),
                 Some(outbox) => match self.put(outbox, &scrape, Otherwise::Lost).await {
                     Ok(()) => continue,
                     Err(PutError { left, error }) => {

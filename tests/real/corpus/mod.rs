@@ -4,6 +4,8 @@
 mod cases;
 mod openmetrics;
 mod protobuf;
+mod rules;
+mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -53,7 +55,7 @@ type Given = BTreeMap<Labels, BTreeMap<Option<i64>, String>>;
 /// The table, and what is too long for it.
 fn cases(now: i64) -> Vec<Case> {
     let mut cases = Vec::new();
-    for group in GROUPS.iter().chain(openmetrics::GROUPS) {
+    for group in GROUPS.iter().chain(openmetrics::GROUPS).chain(rules::GROUPS) {
         for body in group.bodies {
             let page = Page::text(stamped(body, now)).content_type(group.content_type);
             let name = format!("{}: {}", group.name, body.escape_ascii());

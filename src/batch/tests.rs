@@ -1,0 +1,129 @@
+//! Batches made of pieces that were sent before are those that are made anew, to the byte.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::stage::{Compressor, EncodeLabels, Limits, Stage};
+use super::{Batch, Value, decode, wire};
+
+const NOW_MS: i64 = 1_795_176_000_000;
+
+/// A series by its number. Every eighth is a landmark.
+struct Numbered(usize);
+
+impl Numbered {
+    fn label(&self) -> Vec<u8> {
+        let mut label = Vec::new();
+        wire::field(&mut label, wire::LABEL_NAME, b"pod");
+        wire::field(&mut label, wire::LABEL_VALUE, format!("a-name-like-others-{}", self.0 * 7).as_bytes());
+        label
+    }
+}
+
+impl EncodeLabels for Numbered {
+    fn series(&self) -> usize {
+        self.0
+    }
+
+    fn starts_chunk(&self) -> bool {
+        self.0.is_multiple_of(8)
+    }
+
+    fn encoded_len(&self) -> usize {
+        wire::field_len(self.label().len())
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        wire::field(out, wire::LABEL, &self.label());
+    }
+}
+
+/// Series, value, timestamp.
+type Sample = (usize, f64, i64);
+
+fn batches(compressor: &mut Compressor, limits: Limits, samples: &[Sample]) -> Vec<Batch> {
+    let mut stage = Stage::new(limits, 0, compressor);
+    for (series, value, timestamp_ms) in samples {
+        let group = u32::from(*series >= 90);
+        stage.push(compressor, (0, group), (Value::Float(*value), *timestamp_ms), &Numbered(*series)).unwrap();
+    }
+    stage.finish(compressor).unwrap().into_iter().flatten().collect()
+}
+
+fn decoded(batches: &[Batch]) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for batch in batches {
+        let request = decode(batch).unwrap();
+        assert_eq!(request.timeseries.len(), batch.samples as usize);
+        for entry in request.timeseries {
+            let pod = entry.labels[0].value.rsplit('-').next().unwrap().parse::<usize>().unwrap();
+            samples.push((pod / 7, entry.samples[0].value, entry.samples[0].timestamp));
+        }
+    }
+    samples.sort_by_key(|sample| sample.0);
+    samples
+}
+
+/// Mostly all series in order, with values and timestamps of every form.
+fn scrape() -> impl Strategy<Value = Vec<Sample>> {
+    let value = prop_oneof![4 => (1..100_u32).prop_map(f64::from), 1 => Just(0.0), 1 => any::<f64>().prop_filter("no NaN", |value| !value.is_nan())];
+    let time = prop_oneof![20 => NOW_MS..NOW_MS + 1_000_000, 1 => Just(0), 1 => Just(-5_i64), 1 => Just(i64::MAX)];
+    let left_out = vec(prop::bool::weighted(0.01), 100);
+    (vec((value, time), 100), left_out).prop_map(|(samples, left_out)| {
+        let kept = samples.into_iter().zip(left_out).enumerate().filter(|(_, (_, left_out))| !left_out);
+        kept.map(|(series, ((value, time), _))| (series, value, time)).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn warm_and_cold_give_the_same_bytes(scrapes in vec(scrape(), 1..6), samples in 1_usize..40, bytes in prop_oneof![Just(500_usize), Just(1_000_000)]) {
+        let mut warm = Compressor::default();
+        for samples_of in &scrapes {
+            let limits = Limits { samples, bytes };
+            let sent = batches(&mut warm, limits, samples_of);
+            prop_assert_eq!(&sent, &batches(&mut Compressor::default(), limits, samples_of));
+            let wanted: Vec<Sample> = samples_of.iter().map(|&(series, value, time)| (series, value + 0.0, time)).collect();
+            prop_assert_eq!(decoded(&sent), wanted);
+            prop_assert!(sent.iter().all(|batch| batch.samples as usize <= samples && (batch.raw_len as usize <= bytes || batch.samples == 1)));
+        }
+    }
+}
+
+fn steady(count: usize, turn: i64) -> Vec<Sample> {
+    (0..count).map(|series| (series, 1.5 + turn as f64, NOW_MS + turn)).collect()
+}
+
+const LIMITS: Limits = Limits { samples: 50, bytes: 1_000_000 };
+
+#[test]
+fn series_with_other_places_are_encoded_anew() {
+    let mut compressor = Compressor::default();
+    batches(&mut compressor, LIMITS, &steady(80, 0));
+    let kept = compressor.memory();
+    // One scrape is in progress when series get other places.
+    let mut stage = Stage::new(LIMITS, 0, &compressor);
+    for (series, value, time) in steady(12, 1) {
+        stage.push(&mut compressor, (0, 0), (Value::Float(value), time), &Numbered(series)).unwrap();
+    }
+    compressor.forget();
+    for (series, value, time) in steady(80, 1).split_off(12) {
+        // Series 20 is now what bore another number before.
+        stage.push(&mut compressor, (0, 0), (Value::Float(value), time), &Numbered(series + 100)).unwrap();
+    }
+    let sent: Vec<Batch> = stage.finish(&mut compressor).unwrap().into_iter().flatten().collect();
+    let series: Vec<usize> = decoded(&sent).iter().map(|sample| sample.0).collect();
+    assert_eq!(series, (0..12).chain(112..180).collect::<Vec<_>>());
+    assert!(compressor.memory() < kept, "pieces of that scrape are of no use");
+}
+
+#[test]
+fn pieces_that_are_not_used_any_more_are_let_go() {
+    let mut compressor = Compressor::default();
+    batches(&mut compressor, LIMITS, &steady(80, 0));
+    let both = compressor.memory();
+    for turn in 1..10 {
+        batches(&mut compressor, LIMITS, &steady(16, turn));
+    }
+    assert!(compressor.memory() < both / 2 + 200_000 && compressor.memory() + 1000 < both, "{} of {both}", compressor.memory());
+}

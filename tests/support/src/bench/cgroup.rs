@@ -1,0 +1,72 @@
+//! A control group: as much processor and memory as Lambda gives a function of a size.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// Memory with which a function has one whole core.
+const FULL_CORE_MB: u64 = 1769;
+/// Lambda's scheduling period, microseconds.
+const PERIOD: u64 = 20_000;
+
+/// The group; dropping it removes it.
+pub(super) struct Group {
+    /// One directory with version 2, one for each controller with version 1.
+    directories: Vec<PathBuf>,
+}
+
+impl Group {
+    /// For a function of that memory.
+    ///
+    /// # Errors
+    /// When this user may not make groups.
+    pub(super) fn new(memory_mb: u64) -> Result<Self> {
+        let root = Path::new("/sys/fs/cgroup");
+        let name = format!("amp-forwarder-bench-{}", std::process::id());
+        let (quota, memory) = (PERIOD * memory_mb / FULL_CORE_MB, memory_mb << 20);
+        let write = |directory: &Path, file: &str, value: String| {
+            std::fs::write(directory.join(file), value).with_context(|| format!("write {}: control groups need root", directory.join(file).display()))
+        };
+        let make = |directory: PathBuf| {
+            std::fs::create_dir_all(&directory).with_context(|| format!("make {}: control groups need root", directory.display()))?;
+            Ok::<_, anyhow::Error>(directory)
+        };
+        if root.join("cgroup.controllers").exists() {
+            write(root, "cgroup.subtree_control", "+cpu +memory".to_owned())?;
+            let group = Self { directories: vec![make(root.join(name))?] };
+            write(&group.directories[0], "cpu.max", format!("{quota} {PERIOD}"))?;
+            write(&group.directories[0], "memory.max", memory.to_string())?;
+            return Ok(group);
+        }
+        let group = Self { directories: vec![make(root.join("cpu").join(&name))?, make(root.join("memory").join(&name))?] };
+        write(&group.directories[0], "cpu.cfs_period_us", PERIOD.to_string())?;
+        write(&group.directories[0], "cpu.cfs_quota_us", quota.to_string())?;
+        write(&group.directories[1], "memory.limit_in_bytes", memory.to_string())?;
+        Ok(group)
+    }
+
+    /// A script that runs a program within the group.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn wrap(&self, program: &Path, script: &Path) -> Result<()> {
+        let enter: String = self.directories.iter().map(|directory| format!("echo $$ > '{}/cgroup.procs' && ", directory.display())).collect();
+        std::fs::write(script, format!("#!/bin/sh\n{enter}exec '{}'\n", program.display()))?;
+        std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        Ok(())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for directory in &self.directories {
+            // Its last process may take a moment to go.
+            for _ in 0..200 {
+                if std::fs::remove_dir(directory).is_ok() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! One forwarder, one home, one receiver: some scrapes to warm up, then as many as fill the time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::home::{Shape, SyntheticHome};
+use super::programs::{Program, Running, Task};
+use super::receiver::Receiver;
+use super::usage;
+
+/// A home, and how it is scraped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Case {
+    /// What the home serves.
+    pub shape: Shape,
+    /// Between two scrapes.
+    pub interval: Duration,
+    /// Scrapes that are not measured.
+    pub warm_up: usize,
+    /// Scrapes that are.
+    pub scrapes: usize,
+}
+
+/// What was seen of one forwarder in one case.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measured {
+    /// Its name.
+    pub program: String,
+    /// Of each scrape.
+    pub series: usize,
+    /// As [`body_name`] calls it.
+    pub body: String,
+    /// CPU seconds for a million samples scraped, in user and kernel mode.
+    pub cpu_per_million: f64,
+    /// Peak resident memory since its start, bytes.
+    pub peak_memory: u64,
+    /// Bytes of requests' bodies, a scrape.
+    pub sent_bytes: u64,
+    /// Requests, a scrape.
+    pub requests: f64,
+    /// Samples that arrived, a scrape.
+    pub samples: f64,
+    /// From the scrape's request to the last acknowledgement: the median, seconds.
+    pub latency: f64,
+}
+
+/// How tables call a body.
+pub fn body_name(shape: Shape) -> String {
+    let coding = match (shape.protobuf, shape.gzip) {
+        (false, false) => "plain text",
+        (false, true) => "gzip text",
+        (true, false) => "protobuf",
+        (true, true) => "gzip protobuf",
+    };
+    if shape.half_unchanged { format!("{coding}, half unchanged") } else { coding.to_owned() }
+}
+
+/// Measures one forwarder.
+///
+/// # Errors
+/// When it does not scrape in time, or does not deliver what it scraped.
+pub async fn measure(program: Program, forwardctl: &Path, home: &SyntheticHome, case: Case) -> Result<Measured> {
+    let receiver = Receiver::start().await?;
+    home.reset();
+    let task = Task {
+        home: home.address(),
+        remote: receiver.url(),
+        interval: case.interval,
+        gzip: case.shape.gzip,
+        protobuf: case.shape.protobuf,
+        extra: String::new(),
+    };
+    let mut running = Running::start(program, forwardctl, &task)?;
+    let measured = watch(&running, home, &receiver, case).await;
+    let measured = measured.with_context(|| format!("{}; its log ends with:\n{}", program.name(), last_lines(&running.process.log())));
+    running.process.kill();
+    let (mut measured, fresh) = measured?;
+    measured.program = program.name().to_owned();
+    // Reports of its own come on top; what is unchanged need not be sent.
+    ensure!(measured.samples >= fresh as f64, "{} delivered {} samples a scrape in place of {fresh}", program.name(), measured.samples);
+    Ok(measured)
+}
+
+/// Also the samples that must arrive of each scrape.
+async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, case: Case) -> Result<(Measured, usize)> {
+    let process = running.process.id();
+    // The first scrape of a job may wait for an interval, and the smallest one for a slow start.
+    let limit = case.interval * (case.warm_up as u32 + 3) + Duration::from_secs(20);
+    home.scraped(case.warm_up + 1, limit).await?;
+    let (cpu, before) = (usage::cpu(process)?, receiver.received().await);
+    let limit = case.interval * (case.scrapes as u32 + 3);
+    let starts = home.scraped(case.warm_up + case.scrapes + 1, limit).await?;
+    let (cpu, after) = (usage::cpu(process)? - cpu, receiver.received().await);
+    let scrapes = &starts[case.warm_up..=case.warm_up + case.scrapes];
+    let mut latencies: Vec<f64> =
+        scrapes.windows(2).filter_map(|pair| Some(receiver.last_answer(pair[1])?.saturating_duration_since(pair[0]).as_secs_f64())).collect();
+    latencies.sort_by(f64::total_cmp);
+    let count = case.scrapes as f64;
+    let series = case.shape.series;
+    let measured = Measured {
+        program: String::new(),
+        series,
+        body: body_name(case.shape),
+        cpu_per_million: cpu.as_secs_f64() / (series as f64 * count) * 1e6,
+        peak_memory: usage::peak_memory(process)?,
+        sent_bytes: (after.bytes - before.bytes) / case.scrapes as u64,
+        requests: (after.requests - before.requests) as f64 / count,
+        samples: (after.samples - before.samples) as f64 / count,
+        latency: latencies.get(latencies.len() / 2).copied().unwrap_or(f64::NAN),
+    };
+    Ok((measured, if case.shape.half_unchanged { series / 2 } else { series }))
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}

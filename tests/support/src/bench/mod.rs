@@ -1,0 +1,125 @@
+//! `make bench`: our forwarder side by side with its peers, in one run on one machine.
+//!
+//! Everybody gets the same home, the same batch size, no signature, and a receiver that answers at once.
+
+mod cgroup;
+pub mod compare;
+pub mod home;
+pub mod once;
+mod plot;
+pub mod programs;
+mod receiver;
+mod report;
+pub mod size;
+mod usage;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use self::compare::{Case, Measured, body_name, measure};
+use self::home::{Shape, SyntheticHome};
+use self::once::{ColdTick, Drain, Start};
+use self::programs::Program;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct BenchOptions {
+    /// `forwardctl`, built as for a release.
+    pub forwardctl: PathBuf,
+    /// The zip of `make build`, or the program; none: nothing of it is measured.
+    pub function: Option<PathBuf>,
+    /// A twentieth of the time, for whoever works on the benchmark itself: the figures say little.
+    pub quick: bool,
+    /// Without the peers.
+    pub alone: bool,
+}
+
+/// All figures of one run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Results {
+    /// The processor, and how many of them.
+    pub machine: String,
+    /// Side by side.
+    pub compared: Vec<Measured>,
+    /// At 100,000 series.
+    pub cold_tick: Option<ColdTick>,
+    /// Of 10 million samples.
+    pub drain: Option<Drain>,
+    /// Of the function.
+    pub start: Option<Start>,
+}
+
+fn cases(quick: bool) -> Vec<Case> {
+    let text = Shape { series: 100_000, protobuf: false, gzip: false, half_unchanged: false };
+    let case = |shape, seconds, warm_up, scrapes| Case { shape, interval: Duration::from_secs(seconds), warm_up, scrapes };
+    let cases = [
+        // A minute each for what the targets are about.
+        case(Shape { series: 10_000, ..text }, 1, 3, 20),
+        case(text, 5, 1, 12),
+        case(Shape { series: 1_000_000, ..text }, 20, 1, 2),
+        // The same series in other forms.
+        case(Shape { gzip: true, ..text }, 5, 1, 5),
+        case(Shape { gzip: true, protobuf: true, ..text }, 5, 1, 5),
+        case(Shape { half_unchanged: true, ..text }, 5, 1, 5),
+    ];
+    let quick_case = |case: &Case| Case { interval: Duration::from_secs(2), scrapes: 2, ..*case };
+    if quick { cases.iter().filter(|case| case.shape.series < 1_000_000).map(quick_case).collect() } else { cases.to_vec() }
+}
+
+/// Measures everything, one thing after the other, and says on standard error what it is at.
+///
+/// # Errors
+/// When a program does not do what it is there for: a figure of it would mean nothing.
+pub async fn run(options: &BenchOptions) -> Result<Results> {
+    let mut results = Results { machine: machine(), ..Results::default() };
+    for case in cases(options.quick) {
+        let home = SyntheticHome::start(case.shape, case.interval).await?;
+        let (bare, served) = home.bytes;
+        eprintln!("bench: {} series, {}: {bare} bytes, {served} as served", case.shape.series, body_name(case.shape));
+        for program in Program::ALL {
+            if (options.alone && program != Program::Forwarder) || (case.shape.protobuf && program == Program::Vmagent) {
+                continue;
+            }
+            let measured = measure(program, &options.forwardctl, &home, case).await?;
+            eprintln!("bench:   {}", report::line(&measured));
+            results.compared.push(measured);
+        }
+    }
+    eprintln!("bench: a cold tick");
+    results.cold_tick = Some(once::cold_tick(&options.forwardctl, 100_000).await?);
+    eprintln!("bench: a drain");
+    results.drain = Some(once::drain(&options.forwardctl, 100_000, if options.quick { 1_000_000 } else { 10_000_000 }).await?);
+    if let Some(function) = &options.function {
+        eprintln!("bench: the start of the function");
+        results.start = Some(once::start(function)?);
+    }
+    Ok(results)
+}
+
+/// Writes `results.json`, `results.md` and `results.svg`.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn write(results: &Results, directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let files = [
+        ("results.json", serde_json::to_string_pretty(results)? + "\n"),
+        ("results.md", report::markdown(results)),
+        ("results.svg", plot::svg(&results.compared)),
+    ];
+    for (name, content) in files {
+        let path = directory.join(name);
+        std::fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        info.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown processor", |line| line.trim_start_matches([' ', '\t', ':']));
+    format!("{model}, {} cores", std::thread::available_parallelism().map_or(1, usize::from))
+}

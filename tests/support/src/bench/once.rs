@@ -1,0 +1,194 @@
+//! What happens once: a cold tick, the drain of a backlog, the start of the function.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use super::home::{Shape, SyntheticHome};
+use super::programs::{BATCH, Program, Running, Task};
+use super::receiver::Receiver;
+use super::usage;
+use crate::process::free_port;
+
+/// The first scrape of a fresh process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ColdTick {
+    /// Of the scrape.
+    pub series: usize,
+    /// From the scrape's request to the last acknowledgement, seconds.
+    pub latency: f64,
+    /// From the start of the process to its end, seconds.
+    pub whole: f64,
+}
+
+/// The drain of a directory spool with its rate bound off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Drain {
+    /// Owed at first.
+    pub samples: u64,
+    /// Bytes of the segments.
+    pub bytes: u64,
+    /// From the first request to the last acknowledgement.
+    pub samples_per_second: f64,
+    /// CPU seconds for a million samples.
+    pub cpu_per_million: f64,
+    /// Peak resident memory, bytes.
+    pub peak_memory: u64,
+}
+
+/// The function until it asks for its first invocation, and what it weighs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Start {
+    /// From starting the process to its request for the next invocation: the median, seconds.
+    pub first_request: f64,
+    /// Peak resident memory at that moment, bytes.
+    pub memory: u64,
+    /// The program, bytes.
+    pub program_bytes: u64,
+    /// The zip, bytes; 0 when a program was given in its place.
+    pub zip_bytes: u64,
+}
+
+fn plain(series: usize) -> Shape {
+    Shape { series, protobuf: false, gzip: false, half_unchanged: false }
+}
+
+fn task(home: &SyntheticHome, remote: String, extra: &str) -> Task {
+    Task { home: home.address(), remote, interval: Duration::from_secs(60), gzip: false, protobuf: false, extra: extra.to_owned() }
+}
+
+/// `forwardctl run --once`, the median of some.
+///
+/// # Errors
+/// When it fails, or does not deliver everything.
+pub async fn cold_tick(forwardctl: &Path, series: usize) -> Result<ColdTick> {
+    let home = SyntheticHome::start(plain(series), Duration::ZERO).await?;
+    let mut ticks = Vec::new();
+    for _ in 0..5 {
+        home.reset();
+        let receiver = Receiver::start().await?;
+        let started = Instant::now();
+        let mut running = Running::start_in(Program::Forwarder, forwardctl, &task(&home, receiver.url(), ""), TempDir::new()?, &["run", "--once"])?;
+        let code = running.process.wait(Duration::from_secs(60)).await?;
+        ensure!(code == Some(0), "forwardctl run --once: exit {code:?}; its log:\n{}", running.process.log());
+        let whole = started.elapsed().as_secs_f64();
+        let asked = home.scraped(1, Duration::ZERO).await?[0];
+        let last = receiver.last_answer(Instant::now()).context("nothing was written")?;
+        ensure!(receiver.received().await.samples >= series as u64, "not everything was written");
+        ticks.push(ColdTick { series, latency: (last - asked).as_secs_f64(), whole });
+    }
+    ticks.sort_by(|a, b| a.latency.total_cmp(&b.latency));
+    Ok(ticks.swap_remove(ticks.len() / 2))
+}
+
+/// Spools one scrape, copies its segments until there are as many samples, and lets `forwardctl spool drain` send them.
+///
+/// # Errors
+/// When it fails, or does not send everything.
+pub async fn drain(forwardctl: &Path, series: usize, samples: u64) -> Result<Drain> {
+    let home = SyntheticHome::start(plain(series), Duration::ZERO).await?;
+    // Nobody listens there.
+    let nowhere = format!("http://127.0.0.1:{}/write", free_port()?);
+    let mut task = task(&home, nowhere, "");
+    let mut running = Running::start_in(Program::Forwarder, forwardctl, &task, TempDir::new()?, &["run", "--once"])?;
+    home.scraped(1, Duration::from_secs(30)).await?;
+    running.process.terminate(Duration::from_secs(60)).await?;
+    let log = running.process.log();
+    let directory = running.into_directory();
+    let segments = directory.path().join("spool/segments");
+    let copies = samples.div_ceil(series as u64);
+    let remote = std::fs::read_dir(&segments).with_context(|| format!("nothing was spooled:\n{log}"))?.next().context("no segment")??.path();
+    let bytes = copy(&remote, copies)?;
+    // What it says of the backlog is no longer so: without it, the next tick counts.
+    std::fs::remove_file(directory.path().join("spool/state.json"))?;
+
+    let receiver = Receiver::start_without_counting().await?;
+    task.remote = receiver.url();
+    let mut running = Running::start_in(Program::Forwarder, forwardctl, &task, directory, &["spool", "drain", "--json"])?;
+    let mut peak = (0, Duration::ZERO);
+    while running.process.is_running() {
+        let id = running.process.id();
+        peak = (usage::peak_memory(id).unwrap_or(peak.0), usage::cpu(id).unwrap_or(peak.1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let received = receiver.received().await;
+    ensure!(received.requests * BATCH as u64 >= samples, "{} requests; its log:\n{}", received.requests, running.process.log());
+    let (first, last) = receiver.answers().context("no request")?;
+    Ok(Drain {
+        samples,
+        bytes,
+        samples_per_second: samples as f64 / (last - first).as_secs_f64(),
+        cpu_per_million: peak.1.as_secs_f64() / samples as f64 * 1e6,
+        peak_memory: peak.0,
+    })
+}
+
+/// The program in a zip; what is no zip is the program.
+pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
+    if function.extension().is_none_or(|extension| extension != "zip") {
+        return Ok(function.to_owned());
+    }
+    let status = Command::new("python3").args(["-m", "zipfile", "-e"]).args([function, directory]).status().context("unpack the zip")?;
+    ensure!(status.success(), "cannot unpack {}", function.display());
+    let program = directory.join("bootstrap");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(program)
+}
+
+/// Starts the function again and again, each time until it asks for its first invocation.
+///
+/// # Errors
+/// When it does not ask.
+pub fn start(function: &Path) -> Result<Start> {
+    let unpacked = TempDir::new()?;
+    let program = unpack(function, unpacked.path())?;
+    let zip_bytes = if program == function { 0 } else { function.metadata()?.len() };
+    let mut starts = Vec::new();
+    for _ in 0..21 {
+        starts.push(first_request(&program)?);
+    }
+    starts.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (first_request, memory) = starts[starts.len() / 2];
+    Ok(Start { first_request, memory, program_bytes: program.metadata()?.len(), zip_bytes })
+}
+
+/// Seconds, and peak memory then.
+fn first_request(program: &PathBuf) -> Result<(f64, u64)> {
+    let api = TcpListener::bind(("127.0.0.1", 0))?;
+    let mut command = Command::new(program);
+    command.env_clear().env("AWS_LAMBDA_RUNTIME_API", api.local_addr()?.to_string()).env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");
+    for (name, value) in [("FUNCTION_NAME", "amp-forwarder"), ("FUNCTION_VERSION", "1"), ("LOG_GROUP_NAME", "g"), ("LOG_STREAM_NAME", "s")] {
+        command.env(format!("AWS_LAMBDA_{name}"), value);
+    }
+    let started = Instant::now();
+    let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("start the function")?;
+    let (mut connection, _) = api.accept()?;
+    let read = connection.read(&mut [0; 4]).context("the function asks for nothing")?;
+    let took = started.elapsed().as_secs_f64();
+    let memory = usage::peak_memory(process.id());
+    process.kill()?;
+    process.wait()?;
+    ensure!(read > 0, "the function hung up");
+    Ok((took, memory?))
+}
+
+/// Copies the segments of one scrape to others behind it: `<epoch>-<scrape>-<part>.seg`.
+fn copy(remote: &Path, copies: u64) -> Result<u64> {
+    let mut bytes = 0;
+    for segment in std::fs::read_dir(remote)? {
+        let segment = segment?.path();
+        let name = segment.file_name().and_then(|name| name.to_str()).context("a segment's name")?.to_owned();
+        let (epoch, part) = (&name[..10], &name[20..]);
+        for copy in 2..=copies {
+            bytes += std::fs::copy(&segment, remote.join(format!("{epoch}-{copy:08}-{part}")))?;
+        }
+        bytes += segment.metadata()?.len();
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,87 @@
+//! The comparison as a picture: bars on a logarithmic scale, which needs no library.
+
+use std::fmt::Write as _;
+
+use super::compare::Measured;
+use super::programs::Program;
+use super::report::bytes;
+
+const WIDTH: f64 = 860.0;
+const LEFT: f64 = 190.0;
+const RIGHT: f64 = 90.0;
+const BAR: f64 = 17.0;
+const COLOURS: [&str; 3] = ["#1a7f37", "#9a6700", "#8250df"];
+
+/// One panel: what it shows, its figure of a row, and how that is written.
+struct Panel {
+    title: &'static str,
+    figure: fn(&Measured) -> f64,
+    label: fn(f64) -> String,
+}
+
+const PANELS: [Panel; 2] = [
+    Panel { title: "CPU seconds for a million samples (less is better)", figure: |row| row.cpu_per_million, label: |value| format!("{value:.2}") },
+    Panel { title: "peak memory (less is better)", figure: |row| row.peak_memory as f64, label: |value| bytes(value as u64) },
+];
+
+/// An SVG of all rows.
+pub(super) fn svg(rows: &[Measured]) -> String {
+    let mut cases: Vec<(usize, &str)> = Vec::new();
+    for row in rows {
+        if !cases.contains(&(row.series, &row.body)) {
+            cases.push((row.series, &row.body));
+        }
+    }
+    let panel_height = 44.0 + rows.len() as f64 * BAR + cases.len() as f64 * 12.0;
+    let height = 40.0 + panel_height * PANELS.len() as f64;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
+         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
+    );
+    for (at, program) in Program::ALL.iter().enumerate() {
+        let x = LEFT + at as f64 * 170.0;
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x}\" y=\"12\" width=\"12\" height=\"12\" fill=\"{}\"/><text x=\"{}\" y=\"22\">{}</text>",
+            COLOURS[at],
+            x + 18.0,
+            program.name()
+        );
+    }
+    for (at, panel) in PANELS.iter().enumerate() {
+        draw(&mut svg, panel, rows, &cases, 44.0 + at as f64 * panel_height);
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn draw(svg: &mut String, panel: &Panel, rows: &[Measured], cases: &[(usize, &str)], top: f64) {
+    let figures = || rows.iter().map(panel.figure).filter(|figure| *figure > 0.0);
+    // A decade below the least, so that the shortest bar is still one.
+    let (low, high) = (figures().fold(f64::MAX, f64::min).log10() - 0.5, figures().fold(f64::MIN_POSITIVE, f64::max).log10());
+    let scale = |figure: f64| ((figure.log10() - low) / (high - low).max(0.1)).clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT);
+    let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{}\" font-weight=\"bold\">{}, logarithmic</text>", top + 14.0, panel.title);
+    let mut y = top + 26.0;
+    for &(series, body) in cases {
+        let of_case: Vec<&Measured> = rows.iter().filter(|row| (row.series, row.body.as_str()) == (series, body)).collect();
+        let middle = y + of_case.len() as f64 * BAR / 2.0;
+        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{} k series</text>", LEFT - 10.0, middle - 2.0, series / 1000);
+        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#57606a\">{body}</text>", LEFT - 10.0, middle + 12.0);
+        for row in of_case {
+            let figure = (panel.figure)(row);
+            let length = scale(figure);
+            let colour = Program::ALL.iter().position(|program| program.name() == row.program).map_or("#000000", |at| COLOURS[at]);
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{}\">{}</text>",
+                BAR - 3.0,
+                LEFT + length + 6.0,
+                y + 11.5,
+                (panel.label)(figure)
+            );
+            y += BAR;
+        }
+        y += 12.0;
+    }
+}

@@ -1,0 +1,152 @@
+//! A receiver that answers at once. What it got is counted after the answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::Result;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::http::{self as server, Hangup, Server};
+
+const LARGEST_BODY: usize = 64 << 20;
+
+/// Its counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Requests.
+    pub requests: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Samples in them.
+    pub samples: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+    samples: AtomicU64,
+    uncounted: AtomicU64,
+    /// When each answer was given. A scrape of a million series has a thousand.
+    answered: Mutex<Vec<Instant>>,
+}
+
+/// The receiver, listening.
+pub struct Receiver {
+    server: Server,
+    state: Arc<State>,
+}
+
+impl Receiver {
+    /// Starts it on a free port.
+    ///
+    /// # Errors
+    /// When no port can be listened on.
+    pub async fn start() -> Result<Self> {
+        Self::start_counting(true).await
+    }
+
+    /// As [`Receiver::start`], for a flood: samples are not counted, which takes as long as sending them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_without_counting() -> Result<Self> {
+        Self::start_counting(false).await
+    }
+
+    async fn start_counting(counts: bool) -> Result<Self> {
+        let state = Arc::new(State::default());
+        let (sender, mut bodies) = mpsc::unbounded_channel::<Bytes>();
+        let counting = state.clone();
+        std::thread::spawn(move || {
+            while let Some(body) = bodies.blocking_recv() {
+                counting.samples.fetch_add(samples(&body), Ordering::Relaxed);
+                counting.uncounted.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+        let shared = state.clone();
+        let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), move |request, _| {
+            let (state, sender) = (shared.clone(), sender.clone());
+            async move {
+                let body = server::read_body(request.into_body(), LARGEST_BODY).await.ok_or(Hangup)?;
+                state.requests.fetch_add(1, Ordering::Relaxed);
+                state.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+                if counts {
+                    state.uncounted.fetch_add(1, Ordering::Relaxed);
+                    let _ = sender.send(body);
+                }
+                if let Ok(mut answered) = state.answered.lock() {
+                    answered.push(Instant::now());
+                }
+                Ok(server::respond(204, ""))
+            }
+        });
+        Ok(Self { server: server.await?, state })
+    }
+
+    /// Where to write to.
+    pub fn url(&self) -> String {
+        format!("{}/api/v1/write", self.server.url())
+    }
+
+    /// What came so far.
+    pub async fn received(&self) -> Received {
+        while self.state.uncounted.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Received { requests: read(&self.state.requests), bytes: read(&self.state.bytes), samples: read(&self.state.samples) }
+    }
+
+    /// When the first and the last answer were given.
+    pub fn answers(&self) -> Option<(Instant, Instant)> {
+        let answered = self.state.answered.lock().ok()?;
+        Some((*answered.first()?, *answered.last()?))
+    }
+
+    /// When the last answer before `before` was given.
+    pub fn last_answer(&self, before: Instant) -> Option<Instant> {
+        let answered = self.state.answered.lock().ok()?;
+        answered.iter().rev().find(|at| **at < before).copied()
+    }
+}
+
+/// Entries of a `WriteRequest`, each with one sample from everybody who is measured here; metadata is not counted.
+fn samples(body: &[u8]) -> u64 {
+    let Ok(raw) = snap::raw::Decoder::new().decompress_vec(body) else { return 0 };
+    let mut rest = &raw[..];
+    let mut samples = 0;
+    while let Some((&tag, behind)) = rest.split_first() {
+        let (mut length, mut shift, mut at) = (0_usize, 0, 0);
+        loop {
+            let Some(&byte) = behind.get(at) else { return samples };
+            at += 1;
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 || shift > 28 {
+                break;
+            }
+        }
+        samples += u64::from(tag == 0x0a);
+        let Some(next) = behind.get(at + length..) else { return samples };
+        rest = next;
+    }
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_counted_and_damage_is_none() {
+        let raw = [&[0x0a, 2, 1, 1][..], &[0x1a, 1, 7], &[0x0a, 0x80, 1], &[5; 128]].concat();
+        let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
+        assert_eq!(samples(&body), 2);
+        assert_eq!(samples(b"\xff\xff no snappy"), 0);
+    }
+}

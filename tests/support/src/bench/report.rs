@@ -1,0 +1,107 @@
+//! The figures as Markdown.
+
+use std::fmt::Write as _;
+
+use super::compare::Measured;
+use super::{Results, once};
+
+/// One row, for the eye.
+pub(super) fn line(measured: &Measured) -> String {
+    format!(
+        "{:22} {:6.3} CPU s/M, peak {:>8}, {:>8} and {:6.1} requests a scrape, {:.3} s to the last answer",
+        measured.program,
+        measured.cpu_per_million,
+        bytes(measured.peak_memory),
+        bytes(measured.sent_bytes),
+        measured.requests,
+        measured.latency
+    )
+}
+
+pub(super) fn bytes(bytes: u64) -> String {
+    match bytes as f64 {
+        large if large >= 1e9 => format!("{:.2} GB", large / 1e9),
+        medium if medium >= 1e8 => format!("{:.0} MB", medium / 1e6),
+        small => format!("{:.1} MB", small / 1e6),
+    }
+}
+
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The tables of `results.md`.
+pub(super) fn markdown(results: &Results) -> String {
+    let mut text = format!(
+        "# What `make bench` measured\n\nOn {}. No signatures, {} samples a request, a receiver that answers at once on the same machine; CPU time is user and kernel, \
+         after a warm-up, for a million samples scraped.\n\n\
+         | series | body | forwarder | CPU s / M samples | peak memory | sent a scrape | requests a scrape | scrape to last answer |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        results.machine,
+        super::programs::BATCH
+    );
+    for measured in &results.compared {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {:.2} | {} | {} | {:.0} | {:.2} s |",
+            grouped(measured.series as u64),
+            measured.body,
+            measured.program,
+            measured.cpu_per_million,
+            bytes(measured.peak_memory),
+            bytes(measured.sent_bytes),
+            measured.requests,
+            measured.latency
+        );
+    }
+    text.push_str("\n![CPU time and memory side by side](results.svg)\n\n| once | |\n| --- | --- |\n");
+    if let Some(tick) = &results.cold_tick {
+        let series = grouped(tick.series as u64);
+        let _ = writeln!(text, "| first scrape of a fresh process, {series} series: request to last answer | {:.2} s |", tick.latency);
+        let _ = writeln!(text, "| the whole of that process (`forwardctl run --once`) | {:.2} s |", tick.whole);
+    }
+    if let Some(drain) = &results.drain {
+        let _ = writeln!(
+            text,
+            "| drain of {} samples ({}) from a directory spool | {:.1} M samples/s, {:.3} CPU s / M, peak {} |",
+            grouped(drain.samples),
+            bytes(drain.bytes),
+            drain.samples_per_second / 1e6,
+            drain.cpu_per_million,
+            bytes(drain.peak_memory)
+        );
+    }
+    if let Some(start) = &results.start {
+        text.push_str(&function(start));
+    }
+    text
+}
+
+fn function(start: &once::Start) -> String {
+    let mut text = format!("| function: start to first runtime request | {:.1} ms, {} |\n", start.first_request * 1e3, bytes(start.memory));
+    let _ = writeln!(text, "| its program | {} |", bytes(start.program_bytes));
+    if start.zip_bytes > 0 {
+        let _ = writeln!(text, "| its zip | {} |", bytes(start.zip_bytes));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!([grouped(0), grouped(100), grouped(1000), grouped(10_000_000)], ["0", "100", "1,000", "10,000,000"]);
+        assert_eq!([bytes(39_940_000), bytes(167_000_000), bytes(3_660_000_000)], ["39.9 MB", "167 MB", "3.66 GB"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! The function as small as Lambda makes it: how long a scrape takes, cold and warm, by memory and number of series.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use super::cgroup::Group;
+use super::home::{Shape, SyntheticHome};
+use super::receiver::Receiver;
+use super::usage;
+use crate::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
+
+const MEMORY_MB: [u64; 4] = [128, 256, 512, 1024];
+const SERIES: [usize; 4] = [5_000, 20_000, 100_000, 300_000];
+/// Of one invocation: a scrape that takes longer is of no use at any interval.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Warm scrapes that are timed.
+const WARM: usize = 3;
+
+/// A function of one size at one home.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sized {
+    /// Of the function.
+    pub memory_mb: u64,
+    /// In each scrape.
+    pub series: usize,
+    /// Seconds of the first invocation: one scrape, sent.
+    pub cold: Option<f64>,
+    /// The median of later ones.
+    pub warm: Option<f64>,
+    /// Peak resident memory, bytes.
+    pub peak_memory: u64,
+    /// Why it did not work.
+    pub failed: Option<String>,
+}
+
+/// Measures all sizes. A function gets the share of a core that Lambda gives it.
+///
+/// # Errors
+/// When control groups cannot be made, or servers not started.
+pub async fn measure(function: &Path) -> Result<Vec<Sized>> {
+    let directory = TempDir::new()?;
+    let program = super::once::unpack(function, directory.path())?;
+    let mut all: Vec<Sized> = Vec::new();
+    for series in SERIES {
+        let shape = Shape { series, protobuf: false, gzip: true, half_unchanged: false };
+        for memory_mb in MEMORY_MB {
+            let sized = one(&program, directory.path(), memory_mb, shape).await?;
+            eprintln!("bench: {}", row(&sized));
+            all.push(sized);
+        }
+    }
+    Ok(all)
+}
+
+async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> Result<Sized> {
+    let group = Group::new(memory_mb)?;
+    let home = SyntheticHome::start(shape, Duration::ZERO).await?;
+    let (receiver, api) = (Receiver::start_without_counting().await?, RuntimeApi::start().await?);
+    let spool = TempDir::new()?;
+    let config = format!(
+        "scrape_configs:\n  - job_name: federate\n    scrape_interval: 60s\n    scrape_timeout: 50s\n    honor_labels: true\n    metrics_path: /federate\n    \
+         scrape_protocols: [PrometheusText0.0.4]\n    params: {{'match[]': ['{{job=~\".+\"}}']}}\n    static_configs: [{{targets: ['{}']}}]\n\
+         remote_write:\n  - name: bench\n    url: {}\n    sigv4: {{region: us-east-1}}\n    \
+         queue_config: {{max_samples_per_send: 1000, max_shards: 50, capacity: 2500}}\nforwarder: {{spool: {{url: 'file://{}'}}}}\n",
+        home.address(),
+        receiver.url(),
+        spool.path().display()
+    );
+    let script = directory.join("limited");
+    group.wrap(program, &script)?;
+    let options = FunctionOptions { memory_mb: memory_mb as u32, ..FunctionOptions::new(&script, &api.runtime_api(), &config) };
+    let mut function = Function::start(&options)?;
+    let mut sized = Sized { memory_mb, series: shape.series, cold: None, warm: None, peak_memory: 0, failed: None };
+    let mut times = Vec::new();
+    for _ in 0..=WARM {
+        let started = Instant::now();
+        let answer = api.invoke(r#"{"action":"forward"}"#, LIMIT).await.and_then(Invoked::answer);
+        let took = started.elapsed().as_secs_f64();
+        sized.peak_memory = usage::peak_memory(function.id()).unwrap_or(sized.peak_memory);
+        match answer.map(|answer| answer["ledger"]["written"].as_u64().unwrap_or_default()) {
+            Ok(written) if written >= shape.series as u64 => times.push(took),
+            Ok(written) => sized.failed = Some(format!("{written} of {} samples written", shape.series)),
+            Err(error) => sized.failed = Some(format!("{error:#}").chars().take(300).collect()),
+        }
+        if sized.failed.is_some() {
+            break;
+        }
+        // The next body is made meanwhile.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    function.kill();
+    let mut times = times.into_iter();
+    sized.cold = times.next();
+    let mut warm: Vec<f64> = times.collect();
+    warm.sort_by(f64::total_cmp);
+    sized.warm = warm.get(warm.len() / 2).copied();
+    Ok(sized)
+}
+
+fn row(sized: &Sized) -> String {
+    let seconds = |time: Option<f64>| time.map_or("–".to_owned(), |time| format!("{time:.2} s"));
+    let note = sized.failed.as_deref().map(|failed| format!(" ({failed})")).unwrap_or_default();
+    format!(
+        "| {} | {} MB | {} | {} | {}{note} |",
+        super::report::grouped(sized.series as u64),
+        sized.memory_mb,
+        seconds(sized.cold),
+        seconds(sized.warm),
+        super::report::bytes(sized.peak_memory)
+    )
+}
+
+/// Writes `sizes.json` and `sizes.md`.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn write(all: &[Sized], directory: &Path) -> Result<()> {
+    let rows: String = all.iter().map(|sized| row(sized) + "\n").collect();
+    let text = format!(
+        "# How large a function must be\n\nMeasured by `make bench-size` on {}: the function with the memory and the share of a core that Lambda gives it (128 MB: 7 %), \
+         one scrape by one invocation, signed, home and receiver on the same machine. A job keeps its slots when a warm scrape takes less than its interval.\n\n\
+         | series | function | first scrape | later ones | peak memory |\n| --- | --- | --- | --- | --- |\n{rows}",
+        super::machine()
+    );
+    std::fs::create_dir_all(directory)?;
+    for (name, content) in [("sizes.json", serde_json::to_string_pretty(all)? + "\n"), ("sizes.md", text)] {
+        std::fs::write(directory.join(name), content).with_context(|| format!("write {}", directory.join(name).display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! What a process has used, by `/proc`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// Clock ticks a second: Linux shows them to everybody as 100.
+const TICKS: u64 = 100;
+
+/// User and system time of all threads so far, those that have ended included.
+///
+/// # Errors
+/// When the process is gone.
+pub(super) fn cpu(process: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).context("the measured process has ended")?;
+    let fields: Vec<&str> = stat.rsplit_once(") ").context("/proc/…/stat")?.1.split(' ').collect();
+    let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS))
+}
+
+/// Peak resident memory in bytes.
+///
+/// # Errors
+/// When the process is gone.
+pub(super) fn peak_memory(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).context("the measured process has ended")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    Ok(peak.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}

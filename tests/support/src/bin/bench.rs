@@ -1,0 +1,51 @@
+//! `make bench`: see `amp_forwarder_support::bench`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use amp_forwarder_support::bench::{self, BenchOptions};
+use clap::Parser;
+
+/// Measures the forwarder beside vmagent and Prometheus in agent mode, and writes tables and a plot.
+#[derive(Parser)]
+struct Arguments {
+    /// The command line, built as for a release.
+    #[arg(long, required_unless_present = "sizes")]
+    forwardctl: Option<PathBuf>,
+    /// The zip of `make build`, or the program.
+    #[arg(long)]
+    function: Option<PathBuf>,
+    /// Where results.md, results.json and results.svg go.
+    #[arg(long, default_value = "benches")]
+    out: PathBuf,
+    /// A few scrapes of each, to see that it works: the figures say little.
+    #[arg(long)]
+    quick: bool,
+    /// Without the peers.
+    #[arg(long)]
+    alone: bool,
+    /// Only the function, as small as Lambda makes it, in control groups: writes sizes.md and sizes.json.
+    #[arg(long, requires = "function")]
+    sizes: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match measure(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+async fn measure(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { forwardctl, function, out, quick, alone, sizes } = arguments;
+    match (forwardctl, &function) {
+        (_, Some(function)) if sizes => bench::size::write(&bench::size::measure(function).await?, &out),
+        (Some(forwardctl), _) => bench::write(&bench::run(&BenchOptions { forwardctl, function, quick, alone }).await?, &out),
+        _ => anyhow::bail!("nothing to measure"),
+    }
+}
