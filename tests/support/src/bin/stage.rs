@@ -19,8 +19,9 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
-/// A tick's time-out: at a scrape a second, some scrapes.
+/// Lambda's limit for a synchronous payload.
 const LARGEST_PAYLOAD: usize = 6 << 20;
+/// A tick's time-out: at a scrape in four seconds, two of them.
 const TICK: Duration = Duration::from_secs(8);
 
 /// Runs the function for two ticks and keeps both ends up.
