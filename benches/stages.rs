@@ -109,7 +109,7 @@ impl Sink for Learner {
         let mut labels = Labels::exposed(labels);
         labels.set("cluster", "bench");
         labels.finish();
-        let index = self.cache.insert(self.transaction, Key::new(0, sample.series), Some((&labels, 0)));
+        let index = self.cache.insert(self.transaction, Key::new(0, sample.series), Some((&labels, 0)), false);
         self.series.push((sample.series.to_vec(), index));
         Ok(())
     }
@@ -166,8 +166,10 @@ fn batches() -> Vec<Batch> {
             let mut labels = Labels::exposed(labels);
             labels.finish();
             let Self(writer, Some(staged)) = self else { return Ok(()) };
-            let series = writer.insert(staged, Key::new(0, sample.series), Some(&labels));
-            writer.write(staged, series, sample.series, sample.value, NOW_MS).map_err(|error| Refused(error.to_string()))
+            let series = writer.insert(staged, Key::new(0, sample.series), Some(&labels), false);
+            writer
+                .write(staged, series, sample.series, (sample.value, NOW_MS), false)
+                .map_or_else(|error| Err(Refused(error.to_string())), |_| Ok(()))
         }
     }
     let mut writer = Writer::new(LIMITS);

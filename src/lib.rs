@@ -6,8 +6,10 @@ pub mod config;
 pub mod event;
 #[cfg(feature = "lambda")]
 pub mod function;
+pub mod metadata;
 pub mod net;
 pub mod queue;
+pub mod relabel;
 pub mod report;
 pub mod scrape;
 pub mod send;

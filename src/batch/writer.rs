@@ -1,8 +1,10 @@
 //! Turns the samples of scrapes into the batches of one remote.
 
+use super::proto::Histogram;
 use super::stage::{Compressor, EncodeLabels, Limits, Stage};
-use super::{Batch, Value};
-use crate::series::cache::{Key, Observed, Transaction};
+use super::{Batch, Kind, Value};
+use crate::series::cache::{Key, Observed, Seen, Transaction};
+use crate::series::text::STALE_NAN;
 use crate::series::{Labels, SeriesCache};
 
 /// AMP and Cortex decide deduplication by these labels of a request's first series (`pkg/distributor/distributor.go`), so a request
@@ -91,11 +93,37 @@ impl Writer {
         self.cache.find(key)
     }
 
-    /// Remembers a new series: its finished labels, or none when it is dropped.
-    pub fn insert(&mut self, staged: &mut Staged, key: Key, labels: Option<&Labels<'_>>) -> usize {
+    /// Remembers a new series: its finished labels, or none when it is dropped. `tracked`: it may get a stale marker.
+    pub fn insert(&mut self, staged: &mut Staged, key: Key, labels: Option<&Labels<'_>>, tracked: bool) -> usize {
         staged.counts.series_added += u64::from(labels.is_some());
         let labels = labels.map(|labels| (labels, self.group(labels)));
-        self.cache.insert(staged.transaction, key, labels)
+        self.cache.insert(staged.transaction, key, labels, tracked)
+    }
+
+    /// Remembers a series that `metric_relabel_configs` drop.
+    pub fn insert_unwanted(&mut self, staged: &Staged, key: Key) -> usize {
+        let series = self.cache.insert(staged.transaction, key, None, false);
+        self.cache.set_unwanted(series);
+        series
+    }
+
+    /// Whether `metric_relabel_configs` drop the series.
+    #[inline]
+    #[must_use]
+    pub fn is_unwanted(&self, series: usize) -> bool {
+        self.cache.is_unwanted(series)
+    }
+
+    /// Whether a series can be tracked as it is remembered.
+    #[inline]
+    #[must_use]
+    pub fn is_trackable(&self, series: usize) -> bool {
+        self.cache.is_trackable(series)
+    }
+
+    /// Makes a series trackable that was remembered as one with timestamps of its own.
+    pub fn make_trackable(&mut self, series: usize, labels: &Labels<'_>) {
+        self.cache.make_portable(series, labels);
     }
 
     fn group(&mut self, labels: &Labels<'_>) -> u32 {
@@ -107,50 +135,76 @@ impl Writer {
         }) as u32
     }
 
-    /// Whether relabelling drops the series.
+    /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    #[must_use]
-    pub fn is_dropped(&self, series: usize) -> bool {
-        self.cache.is_dropped(series)
-    }
-
-    /// Marks a series as seen in this scrape, and says whether it was already.
-    #[inline]
-    pub fn touch(&mut self, staged: &Staged, series: usize) -> bool {
+    pub fn touch(&mut self, staged: &Staged, series: usize) -> Seen {
         self.cache.touch(staged.transaction, series)
     }
 
-    /// Takes a sample of a series that was found or inserted.
+    /// Takes a sample of a series that was found or inserted, and says whether it is one that Prometheus' storage would take as it
+    /// comes (`sampleAdded` in `scrape/scrape.go` `append`). `tracked`: it is to get a stale marker when its target shows it no more.
     ///
     /// # Errors
     /// As [`Stage::push`].
     #[inline]
-    pub fn write(&mut self, staged: &mut Staged, series: usize, raw: &[u8], value: Value<'_>, timestamp_ms: i64) -> Result<(), snap::Error> {
+    pub fn write(
+        &mut self,
+        staged: &mut Staged,
+        series: usize,
+        raw: &[u8],
+        (value, timestamp_ms): (Value<'_>, i64),
+        tracked: bool,
+    ) -> Result<bool, snap::Error> {
         staged.counts.scraped += 1;
         // storage/remote/queue_manager.go AppendHistograms
         if self.cache.is_dropped(series) || (!self.native_histograms && matches!(value, Value::Histogram(_))) {
             staged.counts.filtered += 1;
-            return Ok(());
+            return Ok(true);
         }
-        let nth = match self.cache.observe(staged.transaction, series, timestamp_ms) {
+        let observed = self.cache.observe(staged.transaction, series, timestamp_ms);
+        if tracked && observed != Observed::OutOfOrder {
+            self.cache.track(staged.transaction, series);
+        }
+        let nth = match observed {
             Observed::Fresh { nth } => nth,
             Observed::Unchanged => {
                 staged.counts.unchanged += 1;
-                return Ok(());
+                return Ok(true);
             }
-            Observed::OutOfOrder => {
+            Observed::OutOfOrder | Observed::Duplicate => {
                 staged.counts.filtered += 1;
-                return Ok(());
+                return Ok(observed == Observed::Duplicate);
             }
         };
         staged.counts.fresh += 1;
         self.cache.set_kind(series, value.kind());
         let cache = &self.cache;
         let place = (nth, cache.group(series));
-        staged.stage.push(&mut self.compressor, place, (value, timestamp_ms), &Known { cache, series, raw })
+        staged.stage.push(&mut self.compressor, place, (value, timestamp_ms), &Known { cache, series, raw })?;
+        Ok(true)
     }
 
-    /// Counts a sample that its timestamp or a limit keeps out.
+    /// Writes a stale marker for each series that the target showed a scrape ago and does not show now (`scrape/scrape.go`
+    /// `updateStaleMarkers`): once a scrape, after all its samples.
+    ///
+    /// # Errors
+    /// As [`Stage::push`].
+    pub fn mark_stale(&mut self, staged: &mut Staged, timestamp_ms: i64) -> Result<(), snap::Error> {
+        for series in self.cache.end_pass(staged.transaction) {
+            // tsdb/head_append.go headAppender.Append: of a series of histograms it is a histogram.
+            let kind = self.cache.kind(series);
+            let histogram = Histogram::stale(kind);
+            let marker = if kind == Kind::Float { Value::Float(f64::from_bits(STALE_NAN)) } else { Value::Histogram(&histogram) };
+            self.write(staged, series, &[], (marker, timestamp_ms), false)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what the scrape has tracked: its exposition did not come whole.
+    pub fn untrack(&mut self, staged: &Staged) {
+        self.cache.untrack(staged.transaction);
+    }
+
     /// Ends a scrape that succeeded: its batches, by scrape number to be given.
     ///
     /// # Errors
@@ -176,7 +230,7 @@ impl Writer {
         self.cache.rollback(staged.transaction);
     }
 
-    /// Forgets the series of which no sample was ever taken.
+    /// Forgets the series of which no sample was ever taken, and those that the last scrapes missed.
     pub fn forget_untaken(&mut self) {
         if self.cache.forget_untaken() {
             self.compressor.forget();

@@ -40,9 +40,6 @@ const RULES: &str = "put the rules into rules management of the AMP workspace, o
 const REF: &str = "there is no secret manager of Prometheus' kind";
 const REF_INSTEAD: &str = "write ${ssm:name} or ${secretsmanager:id} into the key itself, or use the _file variant with an s3:// object";
 const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes custom buckets by remote write 1.0";
-const LIMIT: &str = "only body_size_limit and sample_limit are checked";
-const RELABEL_AT_HOME: &str = "choose series by params.match[], or relabel in the home Prometheus";
-const NAMES: &str = "names are taken as Prometheus 3 takes them by default";
 const OTHER_CLOUD: &str = "credentials of other clouds are not fetched";
 const OTHER_CLOUD_INSTEAD: &str = "use oauth2 or authorization, or keep this endpoint in a Prometheus";
 const JWT: &str = "tokens are asked for with a client secret";
@@ -71,6 +68,14 @@ pub(super) const GLOBAL: Table = Table {
         "external_labels",
         "body_size_limit",
         "sample_limit",
+        "target_limit",
+        "label_limit",
+        "label_name_length_limit",
+        "label_value_length_limit",
+        "keep_dropped_targets",
+        "metric_name_validation_scheme",
+        "metric_name_escaping_scheme",
+        "extra_scrape_metrics",
         "scrape_protocols",
         "scrape_native_histograms",
         "always_scrape_classic_histograms",
@@ -80,15 +85,7 @@ pub(super) const GLOBAL: Table = Table {
         never("rule_query_offset", NO_RULES, REMOVE),
         never("query_log_file", "nothing is queried here", REMOVE),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
-        never("keep_dropped_targets", "no target is dropped here", REMOVE),
         switch("convert_classic_histograms_to_nhcb", CONVERSION),
-        later("target_limit", LIMIT, REMOVE),
-        later("label_limit", LIMIT, REMOVE),
-        later("label_name_length_limit", LIMIT, REMOVE),
-        later("label_value_length_limit", LIMIT, REMOVE),
-        later("metric_name_validation_scheme", NAMES, REMOVE),
-        later("metric_name_escaping_scheme", NAMES, REMOVE),
-        later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
     ],
 };
 
@@ -103,10 +100,21 @@ pub(super) const SCRAPE: Table = Table {
         "params",
         "honor_labels",
         "honor_timestamps",
+        "track_timestamps_staleness",
         "static_configs",
         "body_size_limit",
         "sample_limit",
+        "target_limit",
+        "label_limit",
+        "label_name_length_limit",
+        "label_value_length_limit",
+        "keep_dropped_targets",
+        "metric_name_validation_scheme",
+        "metric_name_escaping_scheme",
+        "extra_scrape_metrics",
         "enable_compression",
+        "relabel_configs",
+        "metric_relabel_configs",
         "basic_auth",
         "authorization",
         "oauth2",
@@ -129,23 +137,18 @@ pub(super) const SCRAPE: Table = Table {
     ],
     unsupported: &[
         never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
-        later("relabel_configs", "targets are not relabelled", "write address, scheme, metrics_path, params and labels out in the job"),
-        later("metric_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
-        later("track_timestamps_staleness", "explicit timestamps get no stale markers, as by default", REMOVE),
-        later("target_limit", LIMIT, REMOVE),
-        later("label_limit", LIMIT, REMOVE),
-        later("label_name_length_limit", LIMIT, REMOVE),
-        later("label_value_length_limit", LIMIT, REMOVE),
-        later("extra_scrape_metrics", "the five series of each scrape are made, as by default", REMOVE),
-        later("metric_name_validation_scheme", NAMES, REMOVE),
-        later("metric_name_escaping_scheme", NAMES, REMOVE),
-        never("keep_dropped_targets", "no target is dropped here", REMOVE),
         switch("convert_classic_histograms_to_nhcb", CONVERSION),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
     ],
 };
 
 pub(super) const STATIC: Table = Table { name: "a static_configs entry", supported: &["targets", "labels"], unsupported: &[] };
+
+pub(super) const RELABEL: Table = Table {
+    name: "a relabel rule",
+    supported: &["source_labels", "separator", "regex", "modulus", "target_label", "replacement", "action"],
+    unsupported: &[],
+};
 
 pub(super) const REMOTE: Table = Table {
     name: "a remote_write entry",
@@ -154,8 +157,10 @@ pub(super) const REMOTE: Table = Table {
         "url",
         "remote_timeout",
         "headers",
+        "write_relabel_configs",
         "send_native_histograms",
         "queue_config",
+        "metadata_config",
         "sigv4",
         "basic_auth",
         "authorization",
@@ -172,9 +177,7 @@ pub(super) const REMOTE: Table = Table {
         "proxy_connect_header",
     ],
     unsupported: &[
-        later("write_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
         switch("send_exemplars", "/federate has no exemplars, and AMP takes none"),
-        later("metadata_config", "no metadata is sent: /federate has none", REMOVE),
         never("protobuf_message", "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 is left out for now", REMOVE),
         never("azuread", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
         never("google_iam", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
@@ -256,7 +259,7 @@ pub(super) const HTTP_HEADER: Table = Table { name: "a header of http_headers", 
 
 pub(super) const FORWARDER: Table = Table {
     name: "forwarder",
-    supported: &["deadline_margin", "memory_limit", "max_request_bytes", "spool", "metrics"],
+    supported: &["deadline_margin", "memory_limit", "max_request_bytes", "spool", "metadata", "metrics"],
     unsupported: &[later("backfill", "gaps are not filled", REMOVE)],
 };
 
@@ -268,13 +271,19 @@ pub(super) const SPOOL: Table = Table {
 
 pub(super) const KEPT: Table = Table { name: "rejected or expired of forwarder.spool", supported: &["max_objects", "max_bytes"], unsupported: &[] };
 
+pub(super) const REMOTE_METADATA: Table =
+    Table { name: "metadata_config", supported: &["send", "send_interval", "max_samples_per_send"], unsupported: &[] };
+
+pub(super) const METADATA: Table = Table { name: "forwarder.metadata", supported: &["enabled", "interval", "path"], unsupported: &[] };
+
 pub(super) const METRICS: Table = Table { name: "forwarder.metrics", supported: &["enabled", "namespace"], unsupported: &[] };
 
-const ALL: [&Table; 16] = [
+const ALL: [&Table; 19] = [
     &ROOT,
     &GLOBAL,
     &SCRAPE,
     &STATIC,
+    &RELABEL,
     &REMOTE,
     &QUEUE,
     &SIGV4,
@@ -287,6 +296,8 @@ const ALL: [&Table; 16] = [
     &SPOOL,
     &KEPT,
     &METRICS,
+    &REMOTE_METADATA,
+    &METADATA,
 ];
 
 impl Table {

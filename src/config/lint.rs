@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::problem::{Problem, shown};
 use super::reader::Places;
 use super::units::format_duration;
-use super::{Auth, Config, HttpConfig, RemoteWrite, Scheme, ScrapeConfig};
+use super::{Auth, Config, HttpConfig, NameValidation, Populated, RemoteWrite, Scheme, ScrapeConfig};
 
 /// AMP's limit for a request body.
 const AMP_MAX_REQUEST_BYTES: usize = 1_000_000;
@@ -41,9 +41,14 @@ pub(super) fn lint(config: &Config, places: &Places) -> Vec<Problem> {
             findings.add(&format!("global.external_labels.{has}"), message, fix);
         }
     }
+    let amp = config.remote_write.iter().any(|remote| is_amp(remote) && remote.sigv4.is_some());
     for (i, job) in config.scrape_configs.iter().enumerate() {
         let path = format!("scrape_configs[{i}]");
         lint_job(job, &path, &mut findings);
+        if amp && job.naming.validation == NameValidation::Utf8 {
+            let message = "UTF-8 names are taken: AMP refuses a request with a name beyond letters, digits and underscores";
+            findings.add(&format!("{path}.metric_name_validation_scheme"), message, "write metric_name_validation_scheme: legacy");
+        }
         lint_http(&job.http, &path, &mut findings);
     }
     for (i, remote) in config.remote_write.iter().enumerate() {
@@ -66,8 +71,11 @@ fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
     if job.static_configs.iter().all(|group| group.targets.is_empty()) {
         findings.add(&format!("{path}.static_configs"), "found no target: the job scrapes nothing", "add targets: [host:port]");
     }
+    let mut kept = 0;
     for (g, group) in job.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
+            let Ok(Some(Populated { address: target, .. })) = job.populate(target, &group.labels) else { continue };
+            kept += 1;
             let url = format!("{}://{target}/", job.scheme.as_str());
             let address = url::Url::parse(&url).ok();
             if !address.is_some_and(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()) {
@@ -75,6 +83,9 @@ fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
                 findings.add(&path, "found no address that can be reached", "write host:port");
             }
         }
+    }
+    if kept == 0 && job.static_configs.iter().any(|group| !group.targets.is_empty()) {
+        findings.add(&format!("{path}.relabel_configs"), "found rules that drop each target: the job scrapes nothing", "keep one");
     }
     if let Some((before, query)) = job.metrics_path.split_once('?') {
         let message = if query.contains("match") {

@@ -6,10 +6,14 @@ use std::time::Duration;
 use super::expand::Env;
 use super::http::read_http;
 use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
+use super::limits::{ScrapeLimits, read_limits};
 use super::lint::lint;
+use super::metadata::read_metadata;
+use super::naming::{GlobalNaming, read_global_naming, read_naming};
 use super::problem::{ConfigErrors, Problem, shown};
 use super::protocols::{self, Formats};
 use super::reader::{Reader, Section, Text};
+use super::relabel::read_rules;
 use super::remote::read_remote_write;
 use super::source::Source;
 use super::spool::read_spool;
@@ -58,9 +62,10 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, origin: Option<&s
     reader.warnings.extend(document.warnings.iter().cloned());
     let root = reader.section(&document.root, String::new(), &ROOT);
 
-    let (global, inherited) = read_global(&mut reader, &root);
-    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, &inherited);
     let remote_write = read_remote_write(&mut reader, &root);
+    let signed = remote_write.iter().any(|remote| remote.sigv4.is_some());
+    let (global, inherited) = read_global(&mut reader, &root, signed);
+    let scrape_configs = read_scrape_configs(&mut reader, &root, &global, &inherited);
     let forwarder = read_forwarder(&mut reader, &root);
 
     if !reader.problems.is_empty() {
@@ -73,20 +78,20 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, origin: Option<&s
     Ok(Loaded { config, warnings })
 }
 
-/// What jobs take over from `global`.
-#[derive(Default)]
+/// What jobs take over from `global`, besides its times.
 struct Inherited {
-    body_size_limit: u64,
-    sample_limit: u64,
+    limits: ScrapeLimits,
+    naming: GlobalNaming,
+    extra_scrape_metrics: bool,
     formats: Formats,
 }
 
 // config/config.go GlobalConfig.UnmarshalYAML
-fn read_global(reader: &mut Reader<'_>, root: &Section<'_>) -> (Global, Inherited) {
+fn read_global(reader: &mut Reader<'_>, root: &Section<'_>, signed: bool) -> (Global, Inherited) {
     let mut global = Global { scrape_interval: SCRAPE_INTERVAL, scrape_timeout: SCRAPE_TIMEOUT, external_labels: Default::default() };
-    let mut inherited = Inherited::default();
     let Some(entry) = reader.entry(root, "global") else {
-        return (global, inherited);
+        let naming = read_global_naming(reader, None, signed);
+        return (global, Inherited { limits: ScrapeLimits::default(), naming, extra_scrape_metrics: false, formats: Formats::default() });
     };
     let section = reader.section(&entry.value, "global".into(), &GLOBAL);
     global.scrape_interval = positive(reader.duration(&section, "scrape_interval")).unwrap_or(SCRAPE_INTERVAL);
@@ -104,9 +109,12 @@ fn read_global(reader: &mut Reader<'_>, root: &Section<'_>) -> (Global, Inherite
     };
     global.external_labels = reader.string_map(&section, "external_labels", Text::ExternalLabel);
     check_label_names(reader, &section.path_of("external_labels"), &global.external_labels);
-    inherited.body_size_limit = reader.size(&section, "body_size_limit").unwrap_or(0);
-    inherited.sample_limit = reader.count(&section, "sample_limit").unwrap_or(0);
-    inherited.formats = protocols::read_global(reader, &section);
+    let inherited = Inherited {
+        limits: read_limits(reader, &section, ScrapeLimits::default()),
+        naming: read_global_naming(reader, Some(&section), signed),
+        extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(false),
+        formats: protocols::read_global(reader, &section),
+    };
     (global, inherited)
 }
 
@@ -176,11 +184,15 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         None => global.scrape_timeout.min(scrape_interval),
     };
     let static_configs = reader.list(&section, "static_configs");
+    let before_rules = reader.problems.len();
+    let relabel_configs = read_rules(reader, &section, "relabel_configs", "target relabeling rule in scrape config");
+    let rules_fine = reader.problems.len() == before_rules;
+    let metric_relabel_configs = read_rules(reader, &section, "metric_relabel_configs", "metric relabeling rule in scrape config");
     let http = read_http(reader, &section);
     let metrics_path = reader.string(&section, "metrics_path", Text::Plain).unwrap_or_else(|| "/metrics".into());
     let (scrape_protocols, fallback_scrape_protocol, histograms) =
         protocols::read_job(reader, &section, &job_name, &metrics_path, &inherited.formats);
-    ScrapeConfig {
+    let config = ScrapeConfig {
         job_name,
         scrape_interval,
         scrape_timeout,
@@ -190,15 +202,37 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         honor_labels: reader.boolean(&section, "honor_labels").unwrap_or(false),
         honor_timestamps: reader.boolean(&section, "honor_timestamps").unwrap_or(true),
         static_configs: static_configs.into_iter().map(|(node, path)| read_static_config(reader, node, path)).collect(),
-        body_size_limit: reader.size(&section, "body_size_limit").filter(|limit| *limit > 0).unwrap_or(inherited.body_size_limit),
-        sample_limit: reader.count(&section, "sample_limit").filter(|limit| *limit > 0).unwrap_or(inherited.sample_limit),
+        relabel_configs,
+        metric_relabel_configs,
+        track_timestamps_staleness: reader.boolean(&section, "track_timestamps_staleness").unwrap_or(false),
+        limits: read_limits(reader, &section, inherited.limits),
+        naming: read_naming(reader, &section, inherited.naming),
+        extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(inherited.extra_scrape_metrics),
         enable_compression: reader.boolean(&section, "enable_compression").unwrap_or(true),
         http,
         scrape_protocols,
         fallback_scrape_protocol,
         histograms,
+    };
+    // Without the rules that are wrong they would be other targets.
+    if rules_fine {
+        check_targets(reader, &config, &section);
+    }
+    config
+}
+
+/// Prometheus logs a target that cannot be, and scrapes the others; `promtool check config` refuses it, and so do we.
+fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Section<'_>) {
+    for (g, group) in config.static_configs.iter().enumerate() {
+        for (t, target) in group.targets.iter().enumerate() {
+            if let Err(error) = config.populate(target, &group.labels) {
+                reader.error_at(&format!("{}[{g}].targets[{t}]", section.path_of("static_configs")), error, TARGET);
+            }
+        }
     }
 }
+
+const TARGET: &str = "write host:port; scheme and path have keys of their own in the job";
 
 fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
     match reader.string(section, "scheme", Text::Plain).as_deref() {
@@ -216,32 +250,10 @@ fn read_static_config(reader: &mut Reader<'_>, node: &Node, path: String) -> Sta
         reader.error_at(&path, "empty or null section in static_configs", "remove the dash or fill the entry in");
     }
     let section = reader.section(node, path, &STATIC);
-    let targets = reader.strings(&section, "targets");
-    for (target, path) in &targets {
-        check_target(reader, target, path);
-    }
+    let targets = reader.strings(&section, "targets", Text::Plain);
     let labels = reader.string_map(&section, "labels", Text::Plain);
     check_label_names(reader, &section.path_of("labels"), &labels);
-    for name in labels.keys().filter(|name| name.starts_with("__")) {
-        reader.error_at(
-            &format!("{}.{name}", section.path_of("labels")),
-            "labels of targets that start with __ are not yet supported: they steer the scrape and vanish after it",
-            "use scheme, metrics_path, params or scrape_interval of the job; __replica__ belongs into global.external_labels",
-        );
-    }
     StaticConfig { targets: targets.into_iter().map(|(target, _)| target).collect(), labels }
-}
-
-// config/config.go CheckTargetAddress
-fn check_target(reader: &mut Reader<'_>, target: &str, path: &str) {
-    const FIX: &str = "write host:port; scheme and path have keys of their own in the job";
-    if target.contains('/') {
-        // A URL may hold a password.
-        let shown = if target.contains('@') { "the target".into() } else { shown(target) };
-        reader.error_at(path, format!("{shown} is not a valid hostname"), FIX);
-    } else if target.is_empty() {
-        reader.error_at(path, "found an empty address, expected host:port", FIX);
-    }
 }
 
 fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {
@@ -267,6 +279,7 @@ fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {
         let section = reader.section(&entry.value, "forwarder.spool".into(), &SPOOL);
         forwarder.spool = read_spool(reader, &section);
     }
+    forwarder.metadata = read_metadata(reader, &section);
     if let Some(entry) = reader.entry(&section, "metrics") {
         let section = reader.section(&entry.value, "forwarder.metrics".into(), &METRICS);
         forwarder.metrics = read_metrics(reader, &section);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{HttpConfig, ScrapeProtocol, SecretSource, Spool};
+use super::{HttpConfig, Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, SecretSource, Spool};
+use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,12 +53,20 @@ pub struct ScrapeConfig {
     pub honor_timestamps: bool,
     /// Targets with the labels that they share.
     pub static_configs: Vec<StaticConfig>,
-    /// Bytes of the uncompressed body at which a scrape fails; 0 is no limit.
-    pub body_size_limit: u64,
-    /// Samples above which a scrape fails; 0 is no limit.
-    pub sample_limit: u64,
+    /// Default false: series with timestamps of their own get no stale markers.
+    pub track_timestamps_staleness: bool,
+    /// Default: global's.
+    pub limits: ScrapeLimits,
+    /// Default: global's.
+    pub naming: Naming,
+    /// Default false: no `scrape_timeout_seconds`, `scrape_sample_limit` and `scrape_body_size_bytes`.
+    pub extra_scrape_metrics: bool,
     /// Default true: ask for gzip.
     pub enable_compression: bool,
+    /// Rewrite or drop targets.
+    pub relabel_configs: Vec<Rule>,
+    /// Rewrite or drop series.
+    pub metric_relabel_configs: Vec<Rule>,
     /// How the home is asked.
     pub http: HttpConfig,
     /// What is asked for, best first. Default: Prometheus', and for `/federate` [`super::FEDERATE_PROTOCOLS`].
@@ -127,8 +136,12 @@ pub struct RemoteWrite {
     pub remote_timeout: Duration,
     /// Added to each request; never one that the protocol or the signature owns.
     pub headers: BTreeMap<String, String>,
+    /// Rewrite or drop series, external labels included.
+    pub write_relabel_configs: Vec<Rule>,
     /// Prometheus' `queue_config`.
     pub queue: QueueConfig,
+    /// Prometheus' `metadata_config`.
+    pub metadata: MetadataConfig,
     /// Sign with AWS Signature Version 4. Never together with `http.auth`.
     pub sigv4: Option<SigV4>,
     /// How the receiver is asked.
@@ -213,6 +226,8 @@ pub struct Forwarder {
     pub max_request_bytes: usize,
     /// Where what cannot be sent in time waits.
     pub spool: Spool,
+    /// Types and help texts.
+    pub metadata: Metadata,
     /// EMF metrics in Lambda.
     pub metrics: Metrics,
 }
@@ -224,6 +239,7 @@ impl Default for Forwarder {
             memory_limit: None,
             max_request_bytes: 1_000_000,
             spool: Spool::default(),
+            metadata: Metadata::default(),
             metrics: Metrics::default(),
         }
     }

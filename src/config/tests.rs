@@ -109,9 +109,13 @@ fn defaults_are_those_of_prometheus() {
             honor_labels: false,
             honor_timestamps: true,
             static_configs: vec![StaticConfig { targets: vec!["h:1".into()], labels: Default::default() }],
-            body_size_limit: 0,
-            sample_limit: 0,
+            track_timestamps_staleness: false,
+            limits: ScrapeLimits::default(),
+            naming: Naming { validation: NameValidation::Utf8, escaping: NameEscaping::AllowUtf8 },
+            extra_scrape_metrics: false,
             enable_compression: true,
+            relabel_configs: Vec::new(),
+            metric_relabel_configs: Vec::new(),
             http: HttpConfig::default(),
             scrape_protocols: vec![
                 ScrapeProtocol::OpenMetricsText1_0_0,
@@ -153,6 +157,14 @@ global:
   external_labels: {replica: $REPLICA, price: 5$$}
   body_size_limit: 1MB
   sample_limit: 0x10
+  target_limit: 1
+  label_limit: 2
+  label_name_length_limit: 3
+  label_value_length_limit: 4
+  keep_dropped_targets: 5
+  metric_name_validation_scheme: utf8
+  metric_name_escaping_scheme: dots
+  extra_scrape_metrics: true
 scrape_configs:
 - job_name: 123
   scrape_interval: 5s
@@ -167,6 +179,14 @@ scrape_configs:
     labels: {site: "$${x}", n: 1}
   body_size_limit: 10MiB
   sample_limit: 1_000
+  target_limit: 0
+  label_limit: 20
+  label_name_length_limit: 30
+  label_value_length_limit: 40
+  keep_dropped_targets: 50
+  metric_name_validation_scheme: legacy
+  track_timestamps_staleness: true
+  extra_scrape_metrics: false
   enable_compression: false
 - job_name: inherits
   static_configs: [{targets: [h]}]
@@ -185,6 +205,7 @@ remote_write:
     max_backoff: 2s
     retry_on_http_429: false
     sample_age_limit: 0s
+  metadata_config: {send: false, send_interval: 5m, max_samples_per_send: 7}
   sigv4:
     region: eu-west-1
     access_key: AKIA
@@ -206,6 +227,7 @@ forwarder:
     segment_bytes: 1MiB
     rejected: {max_objects: 5, max_bytes: 0}
     expired: {max_objects: 0}
+  metadata: {enabled: true, interval: 10m, path: /prom/api/v1/metadata}
   metrics: {enabled: false, namespace: Home/Metrics}
 "#;
     let config = config(text);
@@ -217,13 +239,21 @@ forwarder:
     assert_eq!(job.params["x"], ["1", "yes"]);
     assert_eq!(job.static_configs[0].targets, ["192.0.2.7:9090", "[2001:db8::1]:9090"]);
     assert_eq!(job.static_configs[0].labels["site"], "${x}");
-    assert_eq!((job.body_size_limit, job.sample_limit, job.enable_compression), (10 << 20, 1000, false));
+    let limits = ScrapeLimits { body_size: 10 << 20, samples: 1000, targets: 1, labels: 20, label_name_length: 30, label_value_length: 40 };
+    assert_eq!((job.limits, job.enable_compression), (limits, false));
+    assert_eq!(job.naming, Naming { validation: NameValidation::Legacy, escaping: NameEscaping::Underscores });
+    assert!(job.track_timestamps_staleness && !job.extra_scrape_metrics);
     assert_eq!(job.scrape_timeout, Duration::from_secs(4));
     let inherits = &config.scrape_configs[1];
     assert_eq!((inherits.scrape_interval, inherits.scrape_timeout), (Duration::from_secs(30), Duration::from_secs(20)));
-    assert_eq!((inherits.body_size_limit, inherits.sample_limit), (1 << 20, 16));
+    let limits = ScrapeLimits { body_size: 1 << 20, samples: 16, targets: 1, labels: 2, label_name_length: 3, label_value_length: 4 };
+    assert_eq!((inherits.limits, inherits.extra_scrape_metrics), (limits, true));
+    assert_eq!(inherits.naming, Naming { validation: NameValidation::Utf8, escaping: NameEscaping::Dots });
     let remote = &config.remote_write[0];
     assert_eq!((remote.id().as_str(), remote.headers["X-Team"].as_str()), ("amp", "home"));
+    assert_eq!(remote.metadata, MetadataConfig { send: false, send_interval: Duration::from_secs(300), max_samples_per_send: 7 });
+    let metadata = Metadata { enabled: true, interval: Duration::from_secs(600), path: Some("/prom/api/v1/metadata".to_owned()) };
+    assert_eq!(config.forwarder.metadata, metadata);
     assert_eq!(
         remote.queue,
         QueueConfig {
@@ -283,13 +313,37 @@ fn what_does_not_load_says_where_and_why() {
         (job("scrape_interval: 10s\nscrape_interval: 20s"), &["scrape_configs[0].scrape_interval: found the key \"scrape_interval\" again"]),
         (job("honor_labels: \"true\""), &["quoted string \"true\"", "remove the quotes"]),
         (job("honor_labels: 1"), &["found \"1\", expected true or false"]),
+        (with("forwarder: {metadata: {interval: 0s}}"), &["expected a duration above 0"]),
+        (with("forwarder: {metadata: {path: 'api?x'}}"), &["expected a path such as /api/v1/metadata"]),
+        (remote("metadata_config: {max_samples_per_send: 0}"), &["expected a number from 1"]),
         (job("sample_limit: -1"), &["found \"-1\", expected a whole number from 0"]),
         (job("sample_limit: '5'"), &["quoted string \"5\"", "remove the quotes"]),
         (job("body_size_limit: 1kB"), &["found \"1kB\", expected a size"]),
         (job("scheme: ftp"), &["found \"ftp\", expected http or https"]),
         (job("params: {'match[]': up}"), &["params.match[]: found a single value, expected a list"]),
         (job("params: {'match[]': [{a: b}]}"), &["params.match[][0]: found a mapping, expected a string", "quote values"]),
-        (job("metric_relabel_configs: []"), &["not yet supported: series are not relabelled"]),
+        (
+            job(
+                "metric_relabel_configs:\n- {action: keep, regex: a**}\n- ~\n- {regx: x}\nrelabel_configs: [{action: hash}, {action: hashmod, target_label: a}]",
+            ),
+            &[
+                "line 6, scrape_configs[0].metric_relabel_configs[0].regex: error parsing regexp: invalid nested repetition operator: `**`",
+                "line 7, scrape_configs[0].metric_relabel_configs[1]: empty or null metric relabeling rule in scrape config",
+                "line 8, scrape_configs[0].metric_relabel_configs[2].regx: found the key",
+                "scrape_configs[0].relabel_configs[0].action: unknown relabel action \"hash\"",
+                "scrape_configs[0].relabel_configs[1]: relabel configuration for hashmod requires non-zero modulus",
+            ],
+        ),
+        (
+            job("relabel_configs: [{regex: }, {action: }, {source_labels: ['']}]"),
+            &["requires 'target_label'", "relabel action cannot be empty", "\"\" is not a valid label name"],
+        ),
+        (job("relabel_configs: [{target_label: __address__, replacement: ''}]"), &["static_configs[0].targets[0]: no address"]),
+        (
+            job("relabel_configs: [{target_label: __scrape_timeout__, replacement: 2m}]"),
+            &["targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")"],
+        ),
+        (job("relabel_configs: [{target_label: __scrape_interval__, replacement: 2m}]"), &["give it a job of its own"]),
         (job("kubernetes_sd_configs: []"), &["not supported: targets are not discovered"]),
         (job("metrics_path: ${NOT_SET}"), &["variable \"NOT_SET\" is not set"]),
         (with("scrape_configs: [{static_configs: []}]"), &["scrape_configs[0].job_name: job_name is empty"]),
@@ -301,7 +355,7 @@ fn what_does_not_load_says_where_and_why() {
         ),
         (
             with("scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: {__scheme__: x}}]}]"),
-            &["start with __ are not yet supported"],
+            &["targets[0]: unsupported protocol scheme \"x\""],
         ),
         (with("scrape_configs: [{job_name: a, static_configs: [~]}]"), &["static_configs[0]: empty or null section in static_configs"]),
         (with("remote_write: [{name: a}]"), &["url for remote_write is empty"]),
@@ -328,7 +382,7 @@ fn what_does_not_load_says_where_and_why() {
         (remote("sigv4: {secret_key: hunter2}"), &["without access_key"]),
         (remote("sigv4: {external_id: hunter2}"), &["external_id can only be used with role_arn"]),
         (remote("sigv4: {access_key: a, secret_key: [hunter2]}"), &["found a list, expected a single value"]),
-        (remote("write_relabel_configs: []"), &["not yet supported"]),
+        (remote("write_relabel_configs: [~]"), &["empty or null relabeling rule in remote write config"]),
         (with("forwarder: {spool: {url: x}}"), &["forwarder.spool.url: found \"x\"", "s3://bucket/prefix or file:///path"]),
         (with("forwarder: {spool: {url: 's3:///prefix'}}"), &["found \"s3:///prefix\"", "s3://bucket/prefix"]),
         (with("forwarder: {spool: {url: 'file://relative/path'}}"), &["file:///path"]),
@@ -379,6 +433,7 @@ fn slips_are_warned_of() {
         ),
         (federate("honor_labels: true\nparams: {'match[]': [\"{a='x', job!='a|b'}\"]}"), "found job!=\"a|b\""),
         (federate("honor_labels: true"), "found no match[]"),
+        (amp("sigv4: {region: eu-west-1}").replace("job_name: a", "job_name: a, metric_name_validation_scheme: utf8"), "UTF-8 names are taken"),
         (federate("honor_labels: true\nparams: {match: [up]}"), "write 'match[]' in place of \"match\""),
         (federate("params: {'match[]': [up]}"), "honor_labels is false on /federate"),
         (federate(&format!("{good}\nhonor_timestamps: false")), "honor_timestamps is false on /federate"),
@@ -456,12 +511,12 @@ scrape_configs:
 - job_name: blackbox
   metrics_path: /probe
   static_configs: [{targets: ['https://example.com/x']}]
-  relabel_configs: [{source_labels: [__address__], target_label: __param_target}]
+  relabel_configs: [{source_labels: [__address__], target_label: __param_target}, {target_label: __address__, replacement: 'exporter:9115'}]
 remote_write:
 - url: https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write
   queue_config: {max_samples_per_send: 1000, capacity: 2500}
   sigv4: {region: eu-west-1, access_key: AKIA, secret_key: 'hunter2${x}'}
-  write_relabel_configs: [{action: drop, source_labels: [a], regex: b}]
+  write_relabel_configs: [{action: drop, source_labels: [a], regex: b, bogus: c}, {target_label: a, replacement: "${x}-${1}"}]
 - url: https://elsewhere/push
   authorization: {credentials_file: /run/token}
   tls_config: {ca_ref: a, server_name: b}
@@ -481,8 +536,7 @@ fn a_whole_prometheus_yml_is_imported() {
             (9, "rule_files"),
             (20, "scrape_configs[0].static_configs[0].labels.__scrape_interval__"),
             (21, "scrape_configs[1]"),
-            (24, "scrape_configs[2]"),
-            (32, "remote_write[0].write_relabel_configs"),
+            (32, "remote_write[0].write_relabel_configs[0].bogus"),
             (35, "remote_write[1].tls_config.ca_ref"),
             (36, "remote_write[2]"),
             (37, "storage"),
@@ -502,7 +556,6 @@ fn a_whole_prometheus_yml_is_imported() {
     assert_eq!(config.global.external_labels["replica"], "b", "external labels keep their variables");
     let sigv4 = config.remote_write[0].sigv4.as_ref().unwrap();
     assert_eq!(sigv4.secret_key, Some(SecretSource::text("hunter2${x}")));
-    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (1, 2));
     // Secrets stay as they are, in the file that is made.
     let basic = Auth::Basic { username: Some(SecretSource::text("u")), password: Some(SecretSource::text("hunter2${x}")) };
     assert_eq!(job.http.auth, Some(basic));
@@ -510,6 +563,10 @@ fn a_whole_prometheus_yml_is_imported() {
     let token = SecretSource::File(Source::Path("/run/token".into()));
     assert_eq!(http.auth, Some(Auth::Authorization { scheme: "Bearer".into(), credentials: Some(token) }));
     assert_eq!((http.tls.server_name.as_deref(), &http.tls.ca), (Some("b"), &None));
+    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (2, 2));
+    let probed = config.scrape_configs[1].populate("https://example.com/x", &Default::default()).unwrap().unwrap();
+    assert_eq!((probed.address.as_str(), probed.params["target"][0].as_str()), ("exporter:9115", "https://example.com/x"));
+    assert_eq!(imported.yaml.matches("${x}-${1}").count(), 1, "{}", imported.yaml);
 }
 
 #[test]
@@ -556,6 +613,47 @@ proptest! {
         }
         if let Ok(imported) = import(&text) {
             prop_assert!(load(&imported.yaml).is_ok(), "{}", imported.yaml);
+        }
+    }
+}
+
+/// By what `global`, the job and the remotes say: what a job takes, and what it asks for.
+#[test]
+fn names_are_legacy_where_a_signed_remote_takes_no_others() {
+    use NameEscaping::{AllowUtf8, Dots, Underscores};
+    use NameValidation::{Legacy, Utf8};
+    for (global, own, signed, naming) in [
+        ("", "", false, Ok((Utf8, AllowUtf8))),
+        ("", "", true, Ok((Legacy, Underscores))),
+        ("", "validation: utf8", true, Ok((Utf8, AllowUtf8))),
+        ("", "escaping: allow-utf-8", true, Ok((Utf8, AllowUtf8))),
+        ("", "escaping: dots", true, Ok((Legacy, Dots))),
+        ("", "escaping: ''", true, Ok((Legacy, Underscores))),
+        ("validation: utf8", "", true, Ok((Utf8, AllowUtf8))),
+        ("escaping: allow-utf-8", "", true, Ok((Utf8, AllowUtf8))),
+        ("escaping: dots", "", true, Ok((Legacy, Dots))),
+        ("escaping: dots", "validation: utf8", true, Ok((Utf8, AllowUtf8))),
+        ("validation: legacy", "", false, Ok((Legacy, Underscores))),
+        ("validation: legacy", "validation: utf8", false, Ok((Utf8, AllowUtf8))),
+        ("validation: legacy", "escaping: allow-utf-8", false, Err("is not set to UTF8")),
+        ("", "{validation: legacy, escaping: allow-utf-8}", false, Err("is not set to UTF8")),
+        ("", "validation: ascii", false, Err("found \"ascii\", expected legacy or utf8")),
+        ("escaping: slashes", "", false, Err("expected allow-utf-8 or underscores or dots or values")),
+    ] {
+        let keys = |text: &str| {
+            text.trim_matches(['{', '}']).replace("validation", "metric_name_validation_scheme").replace("escaping", "metric_name_escaping_scheme")
+        };
+        let text = format!(
+            "global: {{{}}}\nscrape_configs: [{{job_name: a, {}}}]\nremote_write: [{{url: 'http://plain/'}}, {{url: 'http://amp/'{}}}]\n",
+            keys(global),
+            keys(own),
+            if signed { ", sigv4: {region: eu-west-1}" } else { "" }
+        );
+        let found = load(&text).map(|loaded| loaded.config.scrape_configs[0].naming).map_err(|errors| errors.to_string());
+        match (found, naming) {
+            (Ok(found), Ok((validation, escaping))) => assert_eq!(found, Naming { validation, escaping }, "{text}"),
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{text}{found}"),
+            (found, _) => panic!("{text}{found:?}"),
         }
     }
 }

@@ -9,7 +9,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::config::ScrapeProtocol;
+use crate::config::{NameEscaping, ScrapeProtocol};
 use crate::net::{Exchange, HttpClient, NetError, Reply};
 
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
@@ -34,7 +34,7 @@ pub struct Request<'a> {
 /// `/federate` gives UTF-8 names as they are only to whom says so, in whatever format (prometheus/common `expfmt.Negotiate`), so there
 /// protobuf says it as well.
 #[must_use]
-pub fn accept(protocols: &[ScrapeProtocol], federation: bool) -> String {
+pub fn accept(protocols: &[ScrapeProtocol], escaping: NameEscaping, federation: bool) -> String {
     let mut accept = String::new();
     // From one more than there are formats downwards: len(ScrapeProtocolsHeaders) + 1.
     let mut weight = 6;
@@ -51,8 +51,11 @@ pub fn accept(protocols: &[ScrapeProtocol], federation: bool) -> String {
             ScrapeProtocol::PrometheusProto => federation,
             _ => false,
         };
-        let escaping = if escapes { ";escaping=allow-utf-8" } else { "" };
-        accept += &format!("{media_type}{escaping};q=0.{weight},");
+        accept += media_type;
+        if escapes {
+            accept += &format!(";escaping={}", escaping.as_str());
+        }
+        accept += &format!(";q=0.{weight},");
         weight -= 1;
     }
     accept + &format!("*/*;q=0.{weight}")
@@ -137,6 +140,7 @@ impl Body for HttpBody {
 mod tests {
     use super::*;
     use crate::config::FEDERATE_PROTOCOLS;
+    use crate::config::NameEscaping::AllowUtf8;
 
     #[test]
     fn what_prometheus_asks_for() {
@@ -144,10 +148,10 @@ mod tests {
         // As captured from Prometheus 3.5.
         let default = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
                        text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        assert_eq!(accept(&[OpenMetricsText1_0_0, OpenMetricsText0_0_1, PrometheusText1_0_0, PrometheusText0_0_4], false), default);
+        assert_eq!(accept(&[OpenMetricsText1_0_0, OpenMetricsText0_0_1, PrometheusText1_0_0, PrometheusText0_0_4], AllowUtf8, false), default);
         let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-        assert_eq!(accept(&[PrometheusProto], false), format!("{protobuf};q=0.6,*/*;q=0.5"));
-        let federation = accept(&FEDERATE_PROTOCOLS, true);
+        assert_eq!(accept(&[PrometheusProto], AllowUtf8, false), format!("{protobuf};q=0.6,*/*;q=0.5"));
+        let federation = accept(&FEDERATE_PROTOCOLS, AllowUtf8, true);
         let text = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3";
         assert_eq!(federation, format!("{protobuf};escaping=allow-utf-8;q=0.6,{text}"));
     }

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 
 use super::exposition::{Exposed, ExposedLabel, Refused, Sink};
 use super::histogram::{HistogramLimits, validate};
+use super::lawful;
 use super::target::Target;
 use crate::batch::{Staged, Value, Writer};
+use crate::config::{NameValidation, RemoteWrite, ScrapeLimits};
+use crate::relabel::{self, Rule};
 use crate::series::Labels;
-use crate::series::cache::Key;
+use crate::series::cache::{Key, Seen};
 use crate::series::labels::NAME;
 
 /// Samples further ahead of the clock than this are dropped (`scrape/scrape.go` `maxAheadTime`).
@@ -25,12 +28,20 @@ pub struct Rules<'a> {
     pub honor_labels: bool,
     /// `honor_timestamps`.
     pub honor_timestamps: bool,
-    /// `sample_limit`; 0 is none.
-    pub sample_limit: u64,
+    /// `track_timestamps_staleness`.
+    pub track_timestamps_staleness: bool,
+    /// `sample_limit`, `label_limit` and the like.
+    pub limits: ScrapeLimits,
+    /// `metric_name_validation_scheme`.
+    pub validation: NameValidation,
+    /// `metric_relabel_configs`.
+    pub metric_relabel: &'a [Rule],
     /// What native histograms are coarsened to.
     pub histogram_limits: HistogramLimits,
     /// `external_labels`.
     pub external_labels: &'a BTreeMap<String, String>,
+    /// Their `write_relabel_configs`, in the order of the writers.
+    pub remotes: &'a [RemoteWrite],
     /// When the scrape started, milliseconds since 1970.
     pub start_ms: i64,
 }
@@ -42,7 +53,7 @@ pub struct Tally {
     pub scraped: u64,
     /// Of these, those left by `metric_relabel_configs`.
     pub post_relabel: u64,
-    /// Series not seen before.
+    /// Series that the scrape before did not show.
     pub series_added: u64,
     /// Samples that `sample_limit` counts: those that were not dropped before it was looked at.
     pub limited: u64,
@@ -100,17 +111,25 @@ impl<'a> Intake<'a> {
             return Some(timestamp_ms);
         }
         self.tally.limited += 1;
-        if self.rules.sample_limit > 0 && self.tally.limited > self.rules.sample_limit {
+        if self.rules.limits.samples > 0 && self.tally.limited > self.rules.limits.samples {
             return None;
         }
         (timestamp_ms <= self.rules.start_ms.saturating_add(MAX_AHEAD_MS)).then_some(timestamp_ms)
     }
 
+    /// Whether the series is to get a stale marker when it is shown no more.
+    #[inline]
+    fn is_tracked(&self, sample: &Exposed<'_>) -> bool {
+        sample.timestamp_ms.is_none() || !self.rules.honor_timestamps || self.rules.track_timestamps_staleness
+    }
+
     /// Takes the sample of the series in `found`.
-    fn take(&mut self, sample: &Exposed<'_>, new: bool) -> Result<(), Refused> {
-        let mut again = false;
+    fn take(&mut self, sample: &Exposed<'_>, tracked: bool) -> Result<(), Refused> {
+        let (mut again, mut new) = (false, false);
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&*self.staged).zip(&self.found) {
-            again |= writer.touch(staged, series);
+            let seen = writer.touch(staged, series);
+            again |= seen == Seen::Already;
+            new |= seen == Seen::Not;
         }
         let coarser = match sample.value {
             Value::Float(_) => Ok(None),
@@ -131,10 +150,11 @@ impl<'a> Intake<'a> {
             self.tally.post_relabel -= 1;
             return Err(Refused(format!("invalid native histogram: {cause}")));
         }
-        self.tally.series_added += u64::from(new && !self.tally.over_buckets);
         for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
-            writer.write(staged, series, sample.series, value, timestamp_ms).map_err(|error| Refused(format!("compress: {error}")))?;
+            let sampled = (value, timestamp_ms);
+            new &= writer.write(staged, series, sample.series, sampled, tracked).map_err(|error| Refused(format!("compress: {error}")))?;
         }
+        self.tally.series_added += u64::from(new && !self.tally.over_buckets);
         Ok(())
     }
 
@@ -157,39 +177,83 @@ impl<'a> Intake<'a> {
             for (name, value) in &target.labels {
                 labels.set(name.as_str(), value.as_str());
             }
-            self.add(key, labels);
+            self.add(key, labels, false)?;
         }
         // Reports are no part of what they report.
         let tally = *self.tally;
-        let limit = std::mem::replace(&mut self.rules.sample_limit, 0);
+        let limit = std::mem::replace(&mut self.rules.limits.samples, 0);
         let taken = self.take(&Exposed { series: &raw, value: value.into(), timestamp_ms: None }, false);
-        self.rules.sample_limit = limit;
+        self.rules.limits.samples = limit;
         *self.tally = tally;
         taken
     }
 
-    /// Adds external labels and lets each writer remember the series.
-    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>)
+    /// Adds external labels, relabels for each remote, and lets its writer remember the series.
+    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>, tracked: bool) -> Result<(), Refused>
     where
         'a: 'b,
     {
-        let external_labels = self.rules.external_labels;
+        let Rules { external_labels, remotes, .. } = self.rules;
+        labels.finish();
         // A series' own label wins (`storage/remote/queue_manager.go` `processExternalLabels`).
         for (name, value) in external_labels {
             if labels.find(name).is_none() {
                 labels.set(name.as_str(), value.as_str());
             }
         }
+        // The order of labels counts for `labelmap`, so relabelling takes them before they are sorted.
+        let unsorted = remotes.iter().any(|remote| !remote.write_relabel_configs.is_empty()).then(|| labels.clone());
         labels.finish();
         self.found.clear();
-        for (writer, staged) in self.writers.iter_mut().zip(&mut *self.staged) {
-            let series = match writer.find(key) {
-                Some(series) => series,
-                None => writer.insert(staged, key, Some(&labels)),
+        for (place, (writer, staged)) in self.writers.iter_mut().zip(&mut *self.staged).enumerate() {
+            let known = writer.find(key);
+            if let Some(series) = known.filter(|&series| !tracked || writer.is_trackable(series)) {
+                self.found.push(series);
+                continue;
+            }
+            let rules = remotes.get(place).map_or(&[][..], |remote| &remote.write_relabel_configs);
+            let relabelled = match &unsorted {
+                Some(unsorted) if !rules.is_empty() => relabelled(rules, unsorted.clone())?.map(Cow::Owned),
+                _ => Some(Cow::Borrowed(&labels)),
+            };
+            let series = match (known, &relabelled) {
+                (None, relabelled) => writer.insert(staged, key, relabelled.as_deref(), tracked),
+                (Some(series), Some(labels)) => {
+                    writer.make_trackable(series, labels);
+                    series
+                }
+                (Some(series), None) => series,
             };
             self.found.push(series);
         }
+        Ok(())
     }
+
+    /// Remembers a series that `metric_relabel_configs` drop, and counts its sample.
+    fn add_unwanted(&mut self, key: Key) {
+        self.found.clear();
+        for (writer, staged) in self.writers.iter_mut().zip(&*self.staged) {
+            let series = writer.find(key).unwrap_or_else(|| writer.insert_unwanted(staged, key));
+            self.found.push(series);
+        }
+        self.pass_over();
+    }
+
+    /// Counts a sample of the unwanted series in `found`. No limit counts it (scrape/scrape.go append).
+    fn pass_over(&mut self) {
+        self.tally.scraped += 1;
+        for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
+            writer.touch(staged, series);
+            staged.refuse();
+        }
+    }
+}
+
+/// The labels that relabelling leaves, if it leaves any.
+fn relabelled<'a>(rules: &[Rule], mut labels: Labels<'a>) -> Result<Option<Labels<'a>>, Refused> {
+    let stays = relabel::apply(rules, &mut labels).map_err(|error| Refused(error.to_string()))?;
+    labels.finish();
+    Ok((stays && !labels.is_empty()).then_some(labels))
 }
 
 impl Sink for Intake<'_> {
@@ -199,13 +263,26 @@ impl Sink for Intake<'_> {
         if !self.find(key) {
             return Ok(false);
         }
-        self.take(sample, false)?;
+        if self.writers.first().zip(self.found.first()).is_some_and(|(writer, &series)| writer.is_unwanted(series)) {
+            self.pass_over();
+            return Ok(true);
+        }
+        let tracked = self.is_tracked(sample);
+        if tracked && !self.writers.iter().zip(&self.found).all(|(writer, &series)| writer.is_trackable(series)) {
+            return Ok(false);
+        }
+        self.take(sample, tracked)?;
         Ok(true)
     }
 
     fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
         let rules = self.rules;
-        let labels = named(add_target_labels(Labels::exposed(labels), rules)).inspect_err(|_| self.tally.scraped += 1)?;
+        let labels = add_target_labels(Labels::exposed(labels), rules);
+        let Some(labels) = relabelled(rules.metric_relabel, labels).inspect_err(|_| self.tally.scraped += 1)? else {
+            self.add_unwanted(self.key(sample.series));
+            return Ok(());
+        };
+        lawful::check(&labels, rules.validation, &rules.limits).inspect_err(|_| self.tally.scraped += 1)?;
         if let Some(name) = labels.duplicate() {
             // Found only when the sample is stored: what was dropped before is not looked at (scrape/target.go limitAppender, timeLimitAppender).
             if self.admit(sample, false, false).is_some() {
@@ -215,8 +292,9 @@ impl Sink for Intake<'_> {
             self.staged.iter_mut().for_each(Staged::refuse);
             return Ok(());
         }
-        self.add(self.key(sample.series), labels);
-        self.take(sample, true)
+        let tracked = self.is_tracked(sample);
+        self.add(self.key(sample.series), labels, tracked)?;
+        self.take(sample, tracked)
     }
 
     fn unreadable(&mut self) {
@@ -250,16 +328,4 @@ fn add_target_labels<'a>(mut labels: Labels<'a>, rules: Rules<'a>) -> Labels<'a>
         labels.set_moved(Cow::Owned(name), label);
     }
     labels
-}
-
-/// Finishes labels that have names as they must: else the scrape fails.
-fn named(mut labels: Labels<'_>) -> Result<Labels<'_>, Refused> {
-    labels.finish();
-    if labels.get(NAME).is_empty() {
-        return Err(Refused("missing metric name (__name__ label)".to_owned()));
-    }
-    if labels.iter().any(|label| label.name.is_empty()) {
-        return Err(Refused("invalid metric name or label names: a label's name is empty".to_owned()));
-    }
-    Ok(labels)
 }

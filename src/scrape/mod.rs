@@ -7,6 +7,7 @@ pub mod exposition;
 pub mod fetch;
 pub mod histogram;
 pub mod intake;
+mod lawful;
 mod media;
 pub mod openmetrics;
 mod parser;
@@ -21,5 +22,7 @@ pub use fetch::{Home, HttpHome};
 pub use run::{Committed, Scraped, Scraper};
 pub use target::{Target, targets};
 
+#[cfg(test)]
+mod relabel_tests;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use super::intake::{Intake, Rules, Tally};
 use super::parser::Parser;
 use super::target::Target;
 use crate::batch::{Batch, Counts, Staged, Writer};
-use crate::config::ScrapeConfig;
+use crate::config::{RemoteWrite, ScrapeConfig};
 use crate::net::{NetError, Peer, Phase, redacted};
 use crate::report::Ledger;
 use crate::time::Clock;
@@ -34,6 +34,8 @@ pub struct Scraper<'a> {
     pub clock: &'a dyn Clock,
     /// `external_labels`.
     pub external_labels: &'a BTreeMap<String, String>,
+    /// Their `write_relabel_configs`.
+    pub remotes: &'a [RemoteWrite],
     /// One for each remote.
     pub writers: &'a [RefCell<Writer>],
     /// Whether that many bytes, staged by this scrape, fit into `memory_limit` beside all else that is held.
@@ -95,16 +97,20 @@ impl Scraper<'_> {
                 target,
                 honor_labels: job.honor_labels,
                 honor_timestamps: job.honor_timestamps,
-                sample_limit: job.sample_limit,
+                track_timestamps_staleness: job.track_timestamps_staleness,
+                limits: job.limits,
+                validation: job.naming.validation,
+                metric_relabel: &job.metric_relabel_configs,
                 histogram_limits: HistogramLimits::new(job.histograms.bucket_limit, job.histograms.min_bucket_factor),
                 external_labels: self.external_labels,
+                remotes: self.remotes,
                 start_ms: self.clock.now_ms(),
             },
             staged: self.begin(target),
             tally: Tally::default(),
             bytes: 0,
             ahead_ms: None,
-            over_memory: false,
+            size: Size::Fits,
         };
         // The home's client keeps the time and knows the phase; this one holds whatever the home is, so that a scrape always ends.
         let outcome = match tokio::time::timeout(timeout + GRACE, scrape.fetch(timeout)).await {
@@ -127,7 +133,15 @@ struct InProgress<'a> {
     tally: Tally,
     bytes: u64,
     ahead_ms: Option<i64>,
-    over_memory: bool,
+    size: Size,
+}
+
+/// What a scrape is to what it may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Fits,
+    OverBody,
+    OverMemory,
 }
 
 impl InProgress<'_> {
@@ -136,9 +150,10 @@ impl InProgress<'_> {
     }
 
     async fn fetch(&mut self, timeout: Duration) -> Result<(), ScrapeError> {
-        let accept = accept(&self.job.scrape_protocols, self.job.is_federation());
-        let request =
-            Request { job: self.rules.target.job, url: &self.rules.target.url, accept: &accept, compression: self.job.enable_compression, timeout };
+        self.check_target_limit()?;
+        let accept = accept(&self.job.scrape_protocols, self.job.naming.escaping, self.job.is_federation());
+        let target = self.rules.target;
+        let request = Request { job: target.job, url: &target.url, accept: &accept, compression: self.job.enable_compression, timeout };
         let Answer { status, headers, mut body } = self.scraper.home.get(request).await?;
         self.ahead_ms = self.clock_difference(&headers);
         if status != 200 {
@@ -201,29 +216,40 @@ impl InProgress<'_> {
 
     fn check_limits(&mut self) -> Result<(), ScrapeError> {
         let limit = |scrape: &Self, limit: String, hint| Err(ScrapeError::Limit { address: scrape.address(), limit, hint });
-        let body_limit = self.job.body_size_limit;
+        let body_limit = self.job.limits.body_size;
         // At the limit is too much (scrape/scrape.go readResponse).
         if body_limit > 0 && self.bytes >= body_limit {
-            self.tally = Tally::default();
+            self.size = Size::OverBody;
             return limit(self, format!("body_size_limit of {body_limit} bytes"), "");
         }
         if !(self.scraper.fits)(self.staged.iter().map(Staged::memory).sum()) {
-            self.over_memory = true;
+            self.size = Size::OverMemory;
             return limit(self, "memory_limit".to_owned(), ": give the function more memory, or select fewer series with match[]");
         }
         Ok(())
     }
 
+    // scrape/scrape.go refreshTargetLimitErr
+    fn check_target_limit(&self) -> Result<(), ScrapeError> {
+        let (most, siblings) = (self.rules.limits.targets, self.rules.target.siblings);
+        if most == 0 || siblings as u64 <= most {
+            return Ok(());
+        }
+        let limit = format!("target_limit of {most} ({siblings} targets)");
+        Err(ScrapeError::Limit { address: self.address(), limit, hint: ": no target of the job is scraped" })
+    }
+
     /// Limits that are looked at when all samples were counted.
     fn check_tally(&self) -> Result<(), ScrapeError> {
-        if self.rules.sample_limit == 0 || self.tally.limited <= self.rules.sample_limit {
+        let most = self.rules.limits.samples;
+        if most == 0 || self.tally.limited <= most {
             if !self.tally.over_buckets {
                 return Ok(());
             }
             let limit = format!("native_histogram_bucket_limit of {}", self.rules.histogram_limits.buckets);
             return Err(ScrapeError::Limit { address: self.address(), limit, hint: " at the coarsest resolution" });
         }
-        let limit = format!("sample_limit of {} ({} samples)", self.rules.sample_limit, self.tally.limited);
+        let limit = format!("sample_limit of {most} ({} samples)", self.tally.limited);
         Err(ScrapeError::Limit { address: self.address(), limit, hint: "" })
     }
 
@@ -231,15 +257,21 @@ impl InProgress<'_> {
     fn end(mut self, outcome: Result<(), ScrapeError>, duration: Duration) -> Scraped {
         let mut rolled_back = vec![0; self.staged.len()];
         let mut error = outcome.err();
-        if matches!(error, Some(ScrapeError::Net(_) | ScrapeError::Body { .. })) {
+        if matches!(error, Some(ScrapeError::Net(_) | ScrapeError::Body { .. })) || self.size != Size::Fits {
             // Prometheus parses nothing of a body that did not come whole.
-            self.tally = Tally::default();
+            if self.size != Size::OverMemory {
+                self.tally = Tally::default();
+            }
+            for (writer, staged) in self.scraper.writers.iter().zip(&self.staged) {
+                writer.borrow_mut().untrack(staged);
+            }
         }
-        if error.is_some() {
+        // An empty body is no failure, but what is remembered of series grows no older by it (scrape/scrape.go iterDone).
+        if error.is_some() || self.bytes == 0 {
             self.roll_back(&mut rolled_back);
         }
         let committed = loop {
-            let reported = self.report(error.is_none(), duration);
+            let reported = self.mark_stale().and_then(|()| self.report(error.as_ref(), duration));
             match reported.map_err(|refused| refused.0).and_then(|()| self.commit()) {
                 Ok(committed) => break committed,
                 // Only a batch beyond snappy's 4 GiB: max_request_bytes keeps them smaller.
@@ -265,21 +297,40 @@ impl InProgress<'_> {
             *rolled_back += staged.counts.scraped;
             let mut writer = writer.borrow_mut();
             writer.rollback(staged);
-            if self.over_memory {
+            if self.size == Size::OverMemory {
                 writer.forget_untaken();
             }
         }
     }
 
+    /// What the target shows no more ends here, by a marker in the scrape that misses it; when it failed, that is all of it.
+    fn mark_stale(&mut self) -> Result<(), Refused> {
+        for (writer, staged) in self.scraper.writers.iter().zip(&mut self.staged) {
+            writer.borrow_mut().mark_stale(staged, self.rules.start_ms).map_err(|error| Refused(format!("compress: {error}")))?;
+        }
+        Ok(())
+    }
+
     /// `scrape/scrape.go` `report`.
-    fn report(&mut self, succeeded: bool, duration: Duration) -> Result<(), Refused> {
+    fn report(&mut self, error: Option<&ScrapeError>, duration: Duration) -> Result<(), Refused> {
         let tally = self.tally;
+        let body = match error {
+            _ if self.size == Size::OverBody => -1.0,
+            Some(ScrapeError::Net(_) | ScrapeError::Body { .. }) => 0.0,
+            _ => self.bytes as f64,
+        };
         let mut intake = Intake::new(self.rules, self.scraper.writers, &mut self.staged, &mut self.tally);
-        intake.own("up", if succeeded { 1.0 } else { 0.0 })?;
+        intake.own("up", if error.is_none() { 1.0 } else { 0.0 })?;
         intake.own("scrape_duration_seconds", duration.as_secs_f64())?;
         intake.own("scrape_samples_scraped", tally.scraped as f64)?;
         intake.own("scrape_samples_post_metric_relabeling", tally.post_relabel as f64)?;
-        intake.own("scrape_series_added", tally.series_added as f64)
+        intake.own("scrape_series_added", tally.series_added as f64)?;
+        if self.job.extra_scrape_metrics {
+            intake.own("scrape_timeout_seconds", self.job.scrape_timeout.as_secs_f64())?;
+            intake.own("scrape_sample_limit", self.job.limits.samples as f64)?;
+            intake.own("scrape_body_size_bytes", body)?;
+        }
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<Vec<Committed>, String> {

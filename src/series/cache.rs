@@ -7,10 +7,13 @@
 //!
 //! Timestamps are taken within a transaction, a scrape: [`SeriesCache::rollback`] puts back what they were. Entries stay.
 
+use std::collections::HashSet;
+
 use hashbrown::HashTable;
 
 use super::labels::Labels;
 use super::recipe::{self, Literals};
+use super::staleness::Tracker;
 use crate::batch::Kind;
 
 /// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows a series for 5 minutes
@@ -55,8 +58,21 @@ pub enum Observed {
     },
     /// Already sent.
     Unchanged,
-    /// Older, or a second value for the same time.
+    /// Older than what an earlier scrape gave.
     OutOfOrder,
+    /// A second value for the same time, or an older one, in one scrape or in two at once: Prometheus finds out only when it commits.
+    Duplicate,
+}
+
+/// When a series was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// In this scrape.
+    Already,
+    /// In the last one that was committed, or in a later one that failed.
+    Lately,
+    /// Longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go` `iterDone`).
+    Not,
 }
 
 #[derive(Debug)]
@@ -79,6 +95,8 @@ struct Entry {
     nth: u16,
     /// Of the last value taken.
     kind: Kind,
+    /// `metric_relabel_configs` drop it: then it is no series at all, for none of the remotes.
+    unwanted: bool,
     /// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
     resend: bool,
     /// `resend` before `transaction`.
@@ -95,8 +113,11 @@ pub struct SeriesCache {
     literals: Literals,
     /// Committed scrapes of each target.
     scrapes: Vec<u32>,
+    /// The last of them: its transaction.
+    committed: Vec<u32>,
     open: Vec<Transaction>,
     next_transaction: u32,
+    tracker: Tracker,
     /// Expositions keep their order: the entry after the last one found is most likely the next.
     cursor: usize,
 }
@@ -115,6 +136,7 @@ impl SeriesCache {
     fn open(&mut self, target: u16, ages: bool) -> Transaction {
         if self.scrapes.len() <= usize::from(target) {
             self.scrapes.resize(usize::from(target) + 1, 0);
+            self.committed.resize(usize::from(target) + 1, 0);
         }
         self.next_transaction += 1;
         let transaction = Transaction { id: self.next_transaction, target, ages };
@@ -133,14 +155,15 @@ impl SeriesCache {
         Some(index)
     }
 
-    /// Remembers a series and what was made of it: labels to send, or none when it is dropped.
-    pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>) -> usize {
+    /// Remembers a series and what was made of it: labels to send and their group, or none when it is dropped. Only one that is
+    /// `portable` can be tracked.
+    pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>, portable: bool) -> usize {
         let index = self.entries.len() as u32;
         let recipe_at = self.recipes.len() as u32;
         let mut primary = index;
         let mut labels_hash = 0;
         if let Some((labels, group)) = labels {
-            recipe::write(labels, group, &mut self.literals, &mut self.recipes);
+            recipe::write(labels, group, portable, &mut self.literals, &mut self.recipes);
             labels_hash = labels.hash();
             let entries = &self.entries;
             match self.by_labels.find(labels_hash, |&index| entries[index as usize].labels == labels_hash) {
@@ -164,6 +187,7 @@ impl SeriesCache {
             target: transaction.target,
             nth: 0,
             kind: Kind::Float,
+            unwanted: false,
             resend: false,
             resend_before: false,
         });
@@ -173,19 +197,80 @@ impl SeriesCache {
         index as usize
     }
 
-    /// Whether the series is dropped by relabelling.
+    /// Makes a series trackable that was not: the next sweep packs what its recipe was.
+    pub fn make_portable(&mut self, index: usize, labels: &Labels<'_>) {
+        let group = self.group(index);
+        let recipe_at = self.recipes.len() as u32;
+        recipe::write(labels, group, true, &mut self.literals, &mut self.recipes);
+        let entry = &mut self.entries[index];
+        (entry.recipe_at, entry.recipe_len) = (recipe_at, self.recipes.len() as u32 - recipe_at);
+    }
+
+    /// Whether a series can be tracked: it is dropped, or its recipe needs no raw bytes.
+    #[inline]
+    #[must_use]
+    pub fn is_trackable(&self, index: usize) -> bool {
+        self.is_dropped(index) || recipe::is_portable(self.recipe(index))
+    }
+
+    /// The series is to get a stale marker when its target shows it no more.
+    #[inline]
+    pub fn track(&mut self, transaction: Transaction, index: usize) {
+        self.tracker.track(transaction.target, index);
+    }
+
+    /// Ends a pass of the target, and gives the series that it showed in the last one and not in this one, under whatever raw bytes.
+    pub fn end_pass(&mut self, transaction: Transaction) -> Vec<usize> {
+        let target = transaction.target;
+        let mut gone = Vec::new();
+        if !self.tracker.is_complete(target) {
+            let of = |index: usize| self.entries[index].target;
+            let primary = |index: usize| self.entries[index].primary;
+            let shown: HashSet<_> = self.tracker.tracked(target, true, of).map(primary).collect();
+            gone.extend(self.tracker.tracked(target, false, of).filter(|&index| !shown.contains(&primary(index))));
+        }
+        self.tracker.end_pass(target);
+        gone
+    }
+
+    /// Forgets what the present pass of the target has tracked.
+    pub fn untrack(&mut self, transaction: Transaction) {
+        let Self { tracker, entries, .. } = self;
+        tracker.undo(transaction.target, |index| entries[index].target);
+    }
+
+    /// Remembers that the series is dropped for all remotes.
+    pub fn set_unwanted(&mut self, index: usize) {
+        self.entries[index].unwanted = true;
+    }
+
+    /// Whether the series is dropped for all remotes.
+    #[inline]
+    #[must_use]
+    pub fn is_unwanted(&self, index: usize) -> bool {
+        self.entries[index].unwanted
+    }
+
+    /// Whether the series is dropped by relabelling, for all remotes or for this one.
     #[inline]
     #[must_use]
     pub fn is_dropped(&self, index: usize) -> bool {
         self.entries[index].recipe_len == 0
     }
 
-    /// Marks a series as seen in this scrape, and says whether it was already.
+    /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    pub fn touch(&mut self, transaction: Transaction, index: usize) -> bool {
+    pub fn touch(&mut self, transaction: Transaction, index: usize) -> Seen {
         let entry = &mut self.entries[index];
         entry.seen = self.scrapes[usize::from(transaction.target)] + 1;
-        std::mem::replace(&mut entry.seen_by, transaction.id) == transaction.id
+        let before = std::mem::replace(&mut entry.seen_by, transaction.id);
+        if before == transaction.id {
+            Seen::Already
+        } else if before > 0 && before >= self.committed[usize::from(transaction.target)] {
+            Seen::Lately
+        } else {
+            Seen::Not
+        }
     }
 
     /// Takes a sample's timestamp, if it is a newer one.
@@ -197,13 +282,13 @@ impl SeriesCache {
         let contended = !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction);
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
-            return Observed::OutOfOrder;
+            return if contended || (mine && timestamp_ms >= entry.before_ms) { Observed::Duplicate } else { Observed::OutOfOrder };
         }
         if timestamp_ms == entry.last_ms && (mine || !entry.resend) {
-            return if mine { Observed::OutOfOrder } else { Observed::Unchanged };
+            return if mine { Observed::Duplicate } else { Observed::Unchanged };
         }
         if mine {
-            let Some(nth) = entry.nth.checked_add(1) else { return Observed::OutOfOrder };
+            let Some(nth) = entry.nth.checked_add(1) else { return Observed::Duplicate };
             entry.nth = nth;
         } else {
             (entry.before_ms, entry.resend_before) = (entry.last_ms, entry.resend);
@@ -266,6 +351,7 @@ impl SeriesCache {
         if !transaction.ages {
             return false;
         }
+        self.committed[usize::from(transaction.target)] = transaction.id;
         let scrapes = &mut self.scrapes[usize::from(transaction.target)];
         *scrapes += 1;
         // Other transactions hold no indices, but keep the rare sweep away from them all the same.
@@ -310,6 +396,7 @@ impl SeriesCache {
             + (self.by_key.capacity() + self.by_labels.capacity()) * 6
             + self.recipes.capacity()
             + self.literals.memory()
+            + self.tracker.memory()
     }
 
     /// Forgets the series that were not seen for a while, and packs the rest. Says whether there were any.
@@ -318,10 +405,12 @@ impl SeriesCache {
         self.keep_only(keep)
     }
 
-    /// Forgets the series of which no sample was ever taken: those that a scrape brought which was rolled back. What the memory
-    /// has no room for must not stay in it. Says whether series have moved to other places.
+    /// Forgets the series of which no sample was ever taken, those that a scrape brought which was rolled back: what the memory has no
+    /// room for must not stay in it. And those that the last scrapes missed: scrapes that fail make nothing older, so series that come
+    /// and go would fill the memory for good. Says whether series have moved to other places.
     pub fn forget_untaken(&mut self) -> bool {
-        let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER).collect();
+        let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[usize::from(entry.target)];
+        let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER && !missed(entry)).collect();
         self.keep_only(keep)
     }
 
@@ -352,6 +441,7 @@ impl SeriesCache {
             }
             entry.recipe_len = recipes.len() as u32 - entry.recipe_at;
         }
+        self.tracker.keep_only(&keep);
         let mut index = 0;
         self.entries.retain(|_| {
             index += 1;
@@ -387,7 +477,7 @@ mod tests {
     fn observe(cache: &mut SeriesCache, timestamp_ms: i64, commits: bool) -> Observed {
         let transaction = cache.begin(0);
         let key = Key::new(0, b"a");
-        let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0))));
+        let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
         let observed = cache.observe(transaction, index, timestamp_ms);
         if commits {
             cache.commit(transaction);
@@ -405,7 +495,7 @@ mod tests {
             for n in 0..3 * KEEP_UNSEEN {
                 let transaction = if fails { cache.begin_reports(0) } else { cache.begin(0) };
                 let key = Key::new(0, b"up");
-                let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, None));
+                let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, None, false));
                 cache.touch(transaction, index);
                 cache.observe(transaction, index, i64::from(n));
                 cache.commit(transaction);
@@ -421,7 +511,7 @@ mod tests {
         let kept = cache.memory();
         let transaction = cache.begin(0);
         for n in 0..10_000_u32 {
-            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)));
+            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)), false);
             cache.observe(transaction, index, 50);
         }
         cache.rollback(transaction);
@@ -430,6 +520,23 @@ mod tests {
         assert_eq!(cache.len(), 1);
         assert!(cache.memory() < kept + 1_000, "{} after {kept}", cache.memory());
         assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
+    }
+
+    #[test]
+    fn series_that_come_and_go_make_room() {
+        let mut cache = SeriesCache::default();
+        for n in 0..KEEP_UNSEEN - 1 {
+            let transaction = cache.begin(0);
+            let mut labels = Labels::default();
+            labels.set("n", n.to_string());
+            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&labels, 0)), false);
+            cache.touch(transaction, index);
+            cache.observe(transaction, index, 50);
+            cache.commit(transaction);
+        }
+        assert_eq!(cache.len(), KEEP_UNSEEN as usize - 1, "no sweep yet");
+        cache.forget_untaken();
+        assert_eq!(cache.len(), 2, "the last two");
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod cache;
 pub mod float;
 pub mod labels;
 mod recipe;
+mod staleness;
 pub mod text;
 
 pub use cache::SeriesCache;

@@ -4,7 +4,7 @@
 //! some fifty bytes a series, and the labels themselves are not kept. What does not stand there (the target's labels,
 //! decoded or relabelled values) is kept once, in [`Literals`], however many series share it.
 //!
-//! A recipe is `labels' encoded length, group, step…`, all varints. A step is a kind in the two low bits of its first varint:
+//! A recipe is `labels' encoded length, group and whether it needs no raw bytes, step…`, all varints. A step is a kind in the two low bits of its first varint:
 //! raw pair `(name's place, name's length, gap, value's length)`, metric name `(value's place, value's length)`,
 //! literal label `(id)`, literal name with raw value `(id, value's place, value's length)`.
 
@@ -61,15 +61,16 @@ impl Literals {
     }
 }
 
-/// Appends the recipe of a finished label set.
-pub(super) fn write(labels: &Labels<'_>, group: u32, literals: &mut Literals, out: &mut Vec<u8>) {
+/// Appends the recipe of a finished label set. A `portable` one needs no raw bytes: for a stale marker, when there are none any more.
+pub(super) fn write(labels: &Labels<'_>, group: u32, portable: bool, literals: &mut Literals, out: &mut Vec<u8>) {
     let length: usize = labels.iter().map(|label| wire::field_len(label_len(label.name.len(), label.value.len()))).sum();
     wire::varint(out, length as u64);
-    wire::varint(out, u64::from(group));
+    wire::varint(out, u64::from(group) << 1 | u64::from(portable));
     let mut scratch = Vec::new();
     for label in labels.iter() {
         let (name_len, value_len) = (label.name.len() as u64, label.value.len() as u64);
-        match (label.name_at.map(u64::from), label.value_at.map(u64::from)) {
+        let (name_at, value_at) = if portable { (None, None) } else { (label.name_at, label.value_at) };
+        match (name_at.map(u64::from), value_at.map(u64::from)) {
             (Some(name), Some(value)) if value >= name + name_len => {
                 wire::varint(out, name << 2 | PAIR);
                 wire::varint(out, name_len);
@@ -109,9 +110,18 @@ fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// The group that [`write`] was given: series of one group may share a request.
 pub(super) fn group(recipe: &[u8]) -> u32 {
+    (place(recipe) >> 1) as u32
+}
+
+/// Whether the recipe needs no raw bytes.
+pub(super) fn is_portable(recipe: &[u8]) -> bool {
+    place(recipe) & 1 == 1
+}
+
+fn place(recipe: &[u8]) -> u64 {
     let mut at = 0;
     let _ = wire::read_varint(recipe, &mut at);
-    wire::read_varint(recipe, &mut at).unwrap_or(0) as u32
+    wire::read_varint(recipe, &mut at).unwrap_or(0)
 }
 
 /// Bytes of the labels, encoded.

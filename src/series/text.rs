@@ -26,7 +26,8 @@ pub fn name(name: &str) -> String {
     if is_plain(name, true) { name.to_owned() } else { quoted(name) }
 }
 
-fn is_plain(name: &str, colon: bool) -> bool {
+/// Whether text formats take the name without quotes (`model.IsValidLegacyMetricName`, `LabelName.IsValidLegacy`): colons are for metrics only.
+pub(crate) fn is_plain(name: &str, colon: bool) -> bool {
     let letter = |c: char| c.is_ascii_alphabetic() || c == '_' || (colon && c == ':');
     name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
 }

@@ -73,6 +73,9 @@ pub struct RemoteState {
     /// How far the oldest segment is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadState>,
+    /// When it last got metadata: a process that starts must not send it each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_ms: Option<i64>,
     /// Which batches it throttles, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<Throttling>,
@@ -234,7 +237,7 @@ mod tests {
             jobs: BTreeMap::from([("home".to_owned(), job)]),
             remotes: BTreeMap::from([(
                 RemoteDir::new("amp"),
-                RemoteState { backlog, head: Some(head), throttling: Some(throttling), unwanted, missed },
+                RemoteState { backlog, head: Some(head), metadata_ms: Some(3), throttling: Some(throttling), unwanted, missed },
             )]),
             ..State::default()
         }

@@ -47,6 +47,8 @@ pub(super) struct Lane {
     write_time: Cell<f64>,
     /// How fast the backlog leaves the spool.
     pub(super) pace: Pace,
+    /// When it last got metadata.
+    pub(super) metadata_ms: Cell<Option<i64>>,
 }
 
 /// What a lane works with in one tick.
@@ -101,6 +103,7 @@ impl Lane {
             write_rate: Cell::new(FIRST_WRITE_RATE),
             write_time: Cell::new(FIRST_WRITE_TIME),
             pace: Pace::default(),
+            metadata_ms: Cell::new(None),
         }
     }
 

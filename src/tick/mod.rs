@@ -5,6 +5,7 @@
 mod drain;
 mod lane;
 mod live;
+mod metadata;
 mod overflow;
 mod pace;
 mod preview;
@@ -182,7 +183,8 @@ impl Forwarder {
         self.remember(held.as_ref(), &mut noted);
 
         let until = held.as_ref().map_or(end, |held| held.fence().deadline()).checked_sub(margin).unwrap_or(started);
-        let (mut sent, noted) = self.work(plan, held.as_ref(), until, noted).await;
+        let (mut sent, mut noted) = self.work(plan, held.as_ref(), until, noted).await;
+        noted.errors.extend(self.send_metadata(plan, until).await);
         self.finish(held, sent.as_mut_slice(), noted, degraded.is_some(), started).await
     }
 
@@ -194,6 +196,7 @@ impl Forwarder {
             if !held.continued() {
                 // Somebody else may have sent newer samples, and served newer slots.
                 self.writers.iter().for_each(|writer| writer.borrow_mut().forget_timestamps());
+                self.lanes.iter().for_each(|lane| lane.metadata_ms.set(held.metadata_ms(lane)));
                 for (job, config) in self.jobs.iter_mut().zip(&self.config.scrape_configs) {
                     job.served_ms = held.job(&config.job_name).last_slot_ms;
                 }

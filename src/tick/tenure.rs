@@ -103,7 +103,7 @@ impl Holder {
         for (lane, outbox) in lanes.iter().zip(&outboxes) {
             let summary = outbox.summary().await;
             backlog.add(&summary.backlog);
-            remotes.insert(lane.dir.clone(), summary);
+            remotes.insert(lane.dir.clone(), RemoteState { metadata_ms: lane.metadata_ms.get(), ..summary });
         }
         // What a job gave that the configuration no longer names may come back with it.
         let jobs = tenure.state.jobs.clone().into_iter().chain(jobs).collect();
@@ -138,6 +138,11 @@ impl Held {
     /// What was known of a job when the lease was taken.
     pub(super) fn job(&self, name: &str) -> JobState {
         self.tenure.state.jobs.get(name).cloned().unwrap_or_default()
+    }
+
+    /// When a remote last got metadata, as far as the last holder knew.
+    pub(super) fn metadata_ms(&self, lane: &Lane) -> Option<i64> {
+        self.tenure.state.remotes.get(&lane.dir)?.metadata_ms
     }
 
     /// Backlogs of remotes that the configuration does not name.

@@ -41,6 +41,24 @@ pub(crate) struct Checks {
     newest: HashMap<Key, i64>,
     /// For each remote: series whose newest sample must be sent once more when it is shown again, because a tick lost some.
     again: Vec<HashSet<Key>>,
+    /// By target, what this process has been shown without timestamps.
+    tracked: HashMap<usize, Tracked>,
+}
+
+/// What can get a stale marker.
+#[derive(Default)]
+struct Tracked {
+    ever: HashSet<Key>,
+    /// The last scrape's, if it succeeded.
+    last: Option<HashSet<Key>>,
+}
+
+/// The stale markers of a tick.
+#[derive(Default)]
+struct Markers {
+    /// Those that there must be.
+    sure: Vec<(Key, i64)>,
+    most: u64,
 }
 
 impl Checks {
@@ -56,6 +74,7 @@ impl Checks {
             counted: vec![HashSet::new(); scenario.receivers.len()],
             newest: HashMap::new(),
             again: vec![HashSet::new(); scenario.receivers.len()],
+            tracked: HashMap::new(),
         }
     }
 
@@ -63,6 +82,7 @@ impl Checks {
     pub(crate) fn cold(&mut self) {
         self.newest.clear();
         self.again.iter_mut().for_each(HashSet::clear);
+        self.tracked.clear();
         self.slots.cold();
     }
 
@@ -73,6 +93,7 @@ impl Checks {
 
     /// Nobody has counted what a killed tick had in hand.
     pub(crate) fn killed(&mut self, shown: &[Shown]) {
+        self.tracked.clear();
         for line in shown.iter().flat_map(|shown| &shown.lines) {
             self.counted.iter_mut().for_each(|counted| {
                 counted.insert((line.key, line.timestamp_ms));
@@ -113,13 +134,14 @@ impl Checks {
         self.scrapes(world, home, ticked);
         self.slots.check(world, home, ticked, self.margin_ms);
 
+        let markers = self.markers(ticked);
         let mut total = Ledger::default();
         for (index, remote) in report.remotes.iter().enumerate() {
             total.add(&remote.ledger);
             if !remote.ledger.balances() {
                 found("ledger", format!("{} does not balance: {:?}", remote.remote, remote.ledger));
             }
-            self.entered(world, ticked, index);
+            self.entered(world, ticked, &markers, index);
             self.answers(world, ticked, index);
         }
         if total != *ledger {
@@ -129,7 +151,7 @@ impl Checks {
             if ticked.live_written != ledger.written {
                 found("written", format!("{} was shown live, {} reported", ticked.live_written, ledger.written));
             }
-            self.arrived(world, home, receivers, ticked);
+            self.arrived(world, home, receivers, ticked, &markers);
         }
         outcome(world, ticked);
         for ((remote, receiver), again) in report.remotes.iter().zip(receivers).zip(&mut self.again) {
@@ -139,6 +161,26 @@ impl Checks {
                 again.extend(self.newest.keys());
             }
         }
+    }
+
+    /// What is gone from one scrape that succeeded to the next gets a marker; of one that failed it is not always known what was read.
+    fn markers(&mut self, ticked: &Ticked<'_>) -> Markers {
+        let mut markers = Markers::default();
+        if ticked.tick.kind == Kind::DryRun {
+            return markers;
+        }
+        for shown in &ticked.shown {
+            let lines = shown.lines.iter().filter(|line| line.tracked && !line.too_far_ahead);
+            let now: HashSet<_> = lines.map(|line| line.key).collect();
+            let before = self.tracked.entry(shown.target).or_default();
+            markers.most += before.ever.iter().filter(|key| !shown.whole || !now.contains(key)).count() as u64;
+            if let Some(last) = before.last.take().filter(|_| shown.whole && !self.tight_memory) {
+                markers.sure.extend(last.difference(&now).map(|&key| (key, shown.start_ms)));
+            }
+            before.ever.extend(&shown.tracked);
+            before.last = shown.whole.then_some(now);
+        }
+        markers
     }
 
     /// Each scrape is reported as it was.
@@ -169,17 +211,21 @@ impl Checks {
     }
 
     /// What came in is what was shown, and what was new of it was taken.
-    fn entered(&self, world: &World, ticked: &Ticked<'_>, index: usize) {
+    fn entered(&self, world: &World, ticked: &Ticked<'_>, markers: &Markers, index: usize) {
         let ledger = &ticked.report.remotes[index].ledger;
         let own = (ticked.shown.len() * OWN.len()) as u64;
         let lines = |whole: bool| ticked.shown.iter().filter(|shown| shown.whole == whole).map(|shown| shown.lines.len() as u64).sum::<u64>();
         let exact = !self.tight_memory && ticked.shown.iter().all(|shown| shown.exact);
-        if exact && (ledger.scraped != lines(true) + lines(false) + own || ledger.rolled_back != lines(false)) {
-            let (whole, failed) = (lines(true), lines(false));
-            world.found("scraped", format!("shown: {whole} in whole expositions, {failed} in failed ones, {own} of our own; {ledger:?}"));
+        if exact && ledger.rolled_back != lines(false) {
+            world.found("scraped", format!("shown: {} in failed expositions; {ledger:?}", lines(false)));
         }
-        if ledger.scraped - ledger.rolled_back != lines(true) + own {
-            world.found("scraped", format!("{} were shown, {own} are our own: {ledger:?}", lines(true)));
+        let sure = markers.sure.len() as u64;
+        let marked = (ledger.scraped - ledger.rolled_back).checked_sub(lines(true) + own);
+        // What comes out of order is not tracked, so that it gets a marker that is out of order as well: a clock that was set back, another target.
+        let ordered = !self.clock_moved && !self.shared;
+        if marked.is_none_or(|marked| marked < sure || (marked > markers.most && ordered)) {
+            let most = markers.most;
+            world.found("scraped", format!("{} were shown, {own} are our own, {sure} to {most} stale markers: {ledger:?}", lines(true)));
         }
         if (ledger.owed_before, ledger.backfilled) != (0, 0) || (ledger.owed_after != 0 && ticked.tick.kind != Kind::DryRun) {
             world.found("owed", format!("{ledger:?}"));
@@ -197,8 +243,8 @@ impl Checks {
             *before = line.timestamp_ms.max(*before);
         }
         let taken = ledger.scraped - ledger.rolled_back - ledger.filtered - ledger.unchanged;
-        if !self.shared && !self.clock_moved && taken < fresh + own {
-            world.found("fresh", format!("{fresh} new samples and {own} of our own, {taken} taken: {ledger:?}"));
+        if !self.shared && !self.clock_moved && taken < fresh + own + sure {
+            world.found("fresh", format!("{fresh} new samples, {own} of our own and {sure} stale markers, {taken} taken: {ledger:?}"));
         }
     }
 
@@ -223,8 +269,8 @@ impl Checks {
     }
 
     /// Everything that was shown is at the receivers, or counted.
-    fn arrived(&mut self, world: &World, home: &HomeModel, receivers: &[Arc<Receiver>], ticked: &Ticked<'_>) {
-        let mut expected = Vec::new();
+    fn arrived(&mut self, world: &World, home: &HomeModel, receivers: &[Arc<Receiver>], ticked: &Ticked<'_>, markers: &Markers) {
+        let mut expected = markers.sure.clone();
         for shown in &ticked.shown {
             expected.extend(OWN.map(|name| (home.own_key(shown.target, name), shown.start_ms)));
             for line in shown.lines.iter().filter(|line| shown.whole && !line.too_far_ahead) {

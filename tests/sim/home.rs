@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use amp_forwarder::net::{NetError, Peer, Phase, redacted};
 use amp_forwarder::scrape::fetch::{Answer, Body, Home, Request};
+use amp_forwarder::series::text::STALE_NAN;
 use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
@@ -73,6 +74,8 @@ pub(crate) struct Line {
     pub(crate) bits: u64,
     /// Further ahead than Prometheus takes.
     pub(crate) too_far_ahead: bool,
+    /// It has no timestamp of its own: when the series is gone, it gets a stale marker.
+    pub(crate) tracked: bool,
     /// `sample_limit` counts it: a repeated series without a timestamp is dropped before.
     limited: bool,
 }
@@ -88,6 +91,8 @@ pub(crate) struct Shown {
     pub(crate) lines: Vec<Line>,
     /// Whether `lines` is exactly that; of a failed gzip body nobody knows.
     pub(crate) exact: bool,
+    /// Series without timestamps of their own, those that may not have been read included.
+    pub(crate) tracked: HashSet<Key>,
     /// The whole exposition was given, and nothing is wrong with it.
     pub(crate) whole: bool,
     /// None of the home's faults or limits was met: it must succeed.
@@ -99,6 +104,8 @@ struct State {
     series: Vec<Series>,
     shown: Vec<Shown>,
     expositions: u64,
+    /// By target: the series that it ever showed without a timestamp.
+    tracked: Vec<HashSet<Key>>,
     /// What stood in scrapes that were dropped.
     dropped: HashSet<(Key, i64)>,
 }
@@ -164,7 +171,7 @@ impl HomeModel {
                 }
             }
         }
-        let state = State { rng, series, shown: Vec::new(), expositions: 0, dropped: HashSet::new() };
+        let state = State { rng, series, shown: Vec::new(), expositions: 0, tracked: Vec::new(), dropped: HashSet::new() };
         Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false, hides_dropped: false }
     }
 
@@ -237,7 +244,9 @@ impl HomeModel {
                     self.world.hit(Event::HomeTooFarAhead);
                 }
                 let limited = honored || !std::mem::replace(&mut again, true);
-                lines.push(Line { key, timestamp_ms: taken, bits: value.to_bits(), too_far_ahead, limited });
+                // gogoproto leaves a zero out, whatever its sign.
+                let bits = if value == 0.0 { 0 } else { value.to_bits() };
+                lines.push(Line { key, timestamp_ms: taken, bits, too_far_ahead, tracked: !honored, limited });
                 texts.push(series.line(value, series.has_timestamp.then_some(timestamp_ms), rotated));
             };
             let at_time = |timestamp_ms: i64| series.value(if honored { timestamp_ms } else { start_ms });
@@ -310,6 +319,14 @@ impl HomeModel {
                 self.world.expose(line.key, line.timestamp_ms, Some(line.bits), exposition);
             }
         }
+        let tracked: HashSet<_> = lines.iter().filter(|line| line.tracked).map(|line| line.key).collect();
+        state.tracked.resize_with(self.targets.len(), HashSet::new);
+        for &key in state.tracked[open.target].iter().filter(|key| !whole || !tracked.contains(key)) {
+            self.world.expose_own(key, open.start_ms, Some(STALE_NAN), exposition);
+        }
+        // Of a scrape that failed the forwarder may have read more than is known.
+        let shown = open.lines.iter().filter(|line| line.tracked).map(|line| line.key).collect::<HashSet<_>>();
+        state.tracked[open.target].extend(&shown);
         if !whole && self.hides_dropped {
             state.dropped.extend(lines.iter().map(|line| (line.key, line.timestamp_ms)));
         }
@@ -327,6 +344,7 @@ impl HomeModel {
             ended_ms: SimClock(Arc::clone(&self.world)).now_ms(),
             lines,
             exact: open.exact || whole,
+            tracked: shown,
             whole,
             faultless: open.faultless && !over_limit && !open.over_body_limit,
         });

@@ -225,8 +225,8 @@ pub(crate) fn targets(scenario: &Scenario) -> Vec<Target> {
                 instance: instance.clone(),
                 labels: TargetLabels { labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(), honor: job.honor_labels },
                 honor_timestamps: job.honor_timestamps,
-                sample_limit: job.sample_limit,
-                body_limit: job.body_size_limit,
+                sample_limit: job.limits.samples,
+                body_limit: job.limits.body_size,
             });
         }
     }

@@ -40,6 +40,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   readonly spoolBucket: s3.Bucket;
   /** `s3://…`, for `forwardctl`. */
   readonly spoolUrl: string;
+  /** `s3://…` of the configuration, when it is in S3. */
+  readonly configurationUrl: string | undefined;
   readonly logGroup: logs.LogGroup;
   readonly schedule: scheduler.CfnSchedule;
   readonly workspaceId: string;
@@ -94,6 +96,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       removalPolicy: RemovalPolicy.DESTROY,
     });
     const configuration = (props.configuration ?? Configuration.packaged()).resolve(this, this.spoolBucket);
+    this.configurationUrl = configuration && `s3://${configuration.bucket.bucketName}/${configuration.key}`;
     this.role = new iam.Role(this, 'FunctionRole', {
       description: 'Execution role of amp-forwarder',
       assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com'),
@@ -121,7 +124,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       reservedConcurrentExecutions: props.reservedConcurrentExecutions,
       environment: {
         ...props.environment,
-        FORWARDER_CONFIG: configuration === undefined ? '' : `s3://${configuration.bucket.bucketName}/${configuration.key}`,
+        FORWARDER_CONFIG: this.configurationUrl ?? '',
         // So that one forwarder.yml serves any stack: url: ${AMP_REMOTE_WRITE_URL}, region: ${AMP_REGION}, spool url: ${SPOOL_URL}.
         AMP_REGION: Aws.REGION,
         AMP_WORKSPACE_ID: workspace.id,
@@ -237,7 +240,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     return this.metric('Failures', options);
   }
 
-  /** Outputs for the stack: what `make invoke`, `logs`, `config`, `destroy` and `forwardctl` ask for. */
+  /** Outputs for the stack, with fixed names: what `make invoke`, `logs`, `config` and `forwardctl` ask for. Once a stack. */
   outputs(): void {
     const outputs: Record<string, string> = {
       FunctionName: this.function.functionName,
@@ -247,6 +250,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       SpoolBucketName: this.spoolBucket.bucketName,
       SpoolUrl: this.spoolUrl,
       WorkspaceId: this.workspaceId,
+      ...(this.configurationUrl === undefined ? {} : { ConfigUrl: this.configurationUrl }),
     };
     for (const [name, value] of Object.entries(outputs)) new CfnOutput(this, name, { value }).overrideLogicalId(name);
   }

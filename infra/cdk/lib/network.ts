@@ -1,4 +1,4 @@
-import { Aws, Fn } from 'aws-cdk-lib';
+import { Annotations, Aws, Fn } from 'aws-cdk-lib';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
@@ -30,13 +30,12 @@ export interface Home {
 /** The VPC as the other parts need it. */
 export interface ResolvedVpc {
   readonly vpc: ec2.IVpc;
-  readonly cidr: string;
   readonly subnets: ec2.ISubnet[];
 }
 
 export function resolveVpc(scope: Construct, vpc: ec2.IVpc | VpcIds, selection: ec2.SubnetSelection | undefined): ResolvedVpc {
   if (!('subnetIds' in vpc)) {
-    return { vpc, cidr: vpc.vpcCidrBlock, subnets: vpc.selectSubnets(selection).subnets };
+    return { vpc, subnets: vpc.selectSubnets(selection).subnets };
   }
   if (selection !== undefined) throw new Error('vpcSubnets: leave it out, the subnets are those of vpc.subnetIds');
   if (vpc.subnetIds.length === 0) throw new Error('vpc.subnetIds: at least one subnet');
@@ -47,7 +46,10 @@ export function resolveVpc(scope: Construct, vpc: ec2.IVpc | VpcIds, selection: 
     availabilityZones: vpc.subnetIds.map((_, index) => Fn.select(index, Fn.getAzs())),
     privateSubnetIds: vpc.subnetIds,
   });
-  return { vpc: imported, cidr: vpc.cidr, subnets: imported.privateSubnets };
+  for (const subnet of imported.privateSubnets) {
+    Annotations.of(subnet).acknowledgeWarning('@aws-cdk/aws-ec2:noSubnetRouteTableId', 'nothing asks for their route tables');
+  }
+  return { vpc: imported, subnets: imported.privateSubnets };
 }
 
 /**
@@ -124,7 +126,7 @@ export function interfaceEndpoints(scope: Construct, options: InterfaceEndpoints
     allowAllOutbound: false,
   });
   // The whole VPC: private DNS leads all of it here.
-  group.addIngressRule(ec2.Peer.ipv4(vpc.cidr), ec2.Port.tcp(443), 'HTTPS of the VPC');
+  group.addIngressRule(ec2.Peer.ipv4(vpc.vpc.vpcCidrBlock), ec2.Port.tcp(443), 'HTTPS of the VPC');
   const endpoint = (id: string, service: string, policyDocument?: iam.PolicyDocument): ec2.CfnVPCEndpoint =>
     new ec2.CfnVPCEndpoint(scope, id, {
       vpcId: vpc.vpc.vpcId,

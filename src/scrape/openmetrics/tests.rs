@@ -158,6 +158,15 @@ fn what_is_refused_and_where() {
     }
 }
 
+#[test]
+fn nonsense_behind_a_value_comes_too_late_for_its_sample() {
+    for (text, given) in [("foo 1 \n", 1), ("foo 1  2\n", 1), ("foo 1 # x\n", 1), ("foo 1 #x\n", 0), ("foo 1 2 \n", 0), ("foo 1 # {} x\n", 0)] {
+        let (found, ended) = parsed(format!("bar 1\n{text}bar 2\n# EOF\n").as_bytes());
+        assert!(ended.is_err(), "{text:?}");
+        assert_eq!(found.len(), 1 + given, "{text:?}");
+    }
+}
+
 /// Lines that are nearly right.
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::batch::Batch;
-use crate::config::{HttpConfig, QueueConfig, RemoteWrite};
+use crate::config::{HttpConfig, MetadataConfig, QueueConfig, RemoteWrite};
 use crate::net::aws::SigningIdentity;
 use crate::net::testing::{Reply, Server};
 use crate::net::{Phase, testing};
@@ -25,6 +25,8 @@ fn config(url: Url) -> RemoteWrite {
         url,
         remote_timeout: Duration::from_secs(30),
         headers: BTreeMap::from([("X-Team".to_owned(), "metrics".to_owned())]),
+        write_relabel_configs: Vec::new(),
+        metadata: MetadataConfig::default(),
         queue: QueueConfig {
             capacity: 10_000,
             max_shards: 50,

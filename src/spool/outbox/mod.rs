@@ -386,6 +386,7 @@ impl Outbox {
         RemoteState {
             backlog: inner.backlog(),
             head: head.filter(|head| !head.answered.is_empty()),
+            metadata_ms: None,
             throttling: inner.throttling.state(),
             unwanted: inner.unwanted.clone(),
             missed: inner.missed.clone(),

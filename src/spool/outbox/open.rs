@@ -89,7 +89,7 @@ async fn orphans(
 
 impl Outbox {
     async fn new(tick: Tick, remote: RemoteDir, limits: Limits, mut entries: Vec<Entry>, known: RemoteState) -> Self {
-        let RemoteState { backlog: told, head, throttling, mut unwanted, missed } = known;
+        let RemoteState { backlog: told, head, throttling, mut unwanted, missed, metadata_ms: _ } = known;
         // What is not there now is not owed, whenever it comes.
         unwanted.extend(missed.into_iter().filter(|name| entries.iter().all(|entry| entry.name != *name)).map(|name| (name, TICKS)));
         entries.retain(|entry| !unwanted.contains_key(&entry.name));

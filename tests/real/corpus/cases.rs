@@ -18,7 +18,8 @@ pub(super) struct Group {
 
 pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-const GROUP: Group = Group { name: "", job: "", labels: "", content_type: Some(TEXT), bodies: &[], differs: None };
+/// The settings of most groups.
+pub(super) const GROUP: Group = Group { name: "", job: "", labels: "", content_type: Some(TEXT), bodies: &[], differs: None };
 
 pub(super) const GROUPS: &[Group] = &[
     Group {

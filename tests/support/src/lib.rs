@@ -7,7 +7,7 @@
 //! - [`home`]: a scripted exposition server, and a recorder that sits between the function and a real home.
 //! - [`lambda`]: cargo-lambda's emulator, and a runtime API of our own with exact deadlines.
 //! - [`tls`]: certificates for servers and clients.
-//! - [`query`] and [`compare`]: both ends, sample by sample.
+//! - [`query`], [`read`] and [`compare`]: both ends, sample by sample.
 //! - [`demo`]: all of them together, for `make demo`.
 //! - [`bench`]: the forwarder beside its peers, for `make bench`.
 

@@ -178,4 +178,41 @@ mod tests {
         let arm = bill(&prices, Deployment { arm64: true, ..ALONE }, HOME);
         assert!(line(&arm, "Lambda time").dollars < line(&nat, "Lambda time").dollars);
     }
+
+    /// Each series new at each scrape; 32 bytes of a request for each sample, as 100,000 real ones took; half a second for a scrape.
+    fn of_the_guide(series: f64, interval_seconds: f64) -> Load {
+        Load { interval_seconds, samples: series, scraped: series, sample_bytes: 32.0, scrape_seconds: 0.5 }
+    }
+
+    #[test]
+    fn the_table_of_the_guide_is_these_sums() {
+        let prices = Prices::of("us-east-1").unwrap();
+        let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/README.md")).unwrap();
+        let mut missing = String::new();
+        for series in [5_000.0, 20_000.0, 100_000.0] {
+            for interval in [15.0, 30.0, 60.0] {
+                let load = of_the_guide(series, interval);
+                let list = Deployment { zones: 1.0, ..ALONE };
+                let lines = bill(&prices, list, load);
+                let sum = |services: &[&str]| lines.iter().filter(|line| services.contains(&line.service)).map(|line| line.dollars).sum::<f64>();
+                let all = |free_tier| bill(&prices, Deployment { free_tier, ..list }, load).iter().map(|line| line.dollars).sum::<f64>();
+                let row = format!(
+                    "| {series} | {interval} s | {:.0} M | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | **{:.2}** | {:.2} |\n",
+                    load.month() / 1e6,
+                    sum(&["AMP ingestion"]),
+                    sum(&["AMP storage"]),
+                    sum(&["Lambda requests", "Lambda time", "EventBridge Scheduler"]),
+                    sum(&["S3 PUT"]),
+                    sum(&["AMP endpoint", "AMP endpoint, data"]),
+                    sum(&["CloudWatch metrics", "CloudWatch alarms", "CloudWatch logs"]),
+                    all(false),
+                    all(true),
+                );
+                if !guide.contains(&row) {
+                    missing.push_str(&row);
+                }
+            }
+        }
+        assert!(missing.is_empty(), "not in infra/README.md:\n{missing}");
+    }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::options::JournalOptions;
 use super::refusal::Reason;
 use super::tenant::{Breaches, Outcome, Posted};
+use super::wire::MetricMetadata;
 
 /// One request.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,8 @@ pub struct Entry {
     pub breaches: Breaches,
     /// Number of its samples.
     pub sample_count: usize,
+    /// Its metadata.
+    pub metadata: Vec<MetricMetadata>,
     /// Its samples, unless the journal's bound made it forget them.
     pub samples: Vec<Posted>,
 }

@@ -109,6 +109,7 @@ impl<'a> Visit<'a> {
         self.entry.sample_count = samples.len();
         self.entry.samples = samples;
         self.entry.breaches = breaches;
+        self.entry.metadata.clone_from(&write.metadata);
         if ha::is_mixed(&write) {
             self.shared.journal().stats.mixed_replicas += 1;
         }
