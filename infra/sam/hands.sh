@@ -34,6 +34,10 @@ aws_ready() {
         die "AWS does not know you" "$(tail -n 1 "$scratch/problem")" "log in (aws sso login, aws configure), and set AWS_PROFILE and AWS_REGION"
 }
 
+first_version() {
+    [[ $(aws --version 2>&1) == aws-cli/1.* ]]
+}
+
 ask() {
     [ "${YES:-}" = 1 ] && return
     local answer
@@ -56,7 +60,7 @@ output() {
 call() {
     local binary=()
     # The second version takes payloads for base64 unless told otherwise; the first does not know the flag.
-    case $(aws --version 2>&1) in aws-cli/1.*) ;; *) binary=(--cli-binary-format raw-in-base64-out) ;; esac
+    first_version || binary=(--cli-binary-format raw-in-base64-out)
     # A tick may last longer than the CLI waits by default (60 s), and would then be started again.
     AWS_MAX_ATTEMPTS=1 aws lambda invoke --function-name "$(output FunctionName)" "${binary[@]}" --cli-read-timeout 900 \
         --payload "$1" --query FunctionError --output text "$scratch/answer" >"$scratch/error" 2>"$scratch/problem" ||
@@ -147,7 +151,9 @@ deploy() {
     need sam "install the SAM CLI: https://docs.aws.amazon.com/serverless-application-model/"
     [ -r "$here/samconfig.toml" ] || die "no $here/samconfig.toml" "cp $here/samconfig.toml.example $here/samconfig.toml, and fill in what it names"
     step "deploy $stack into account $(cat "$scratch/account")"
-    # A new stack starts with its schedule off; one that exists keeps what it has.
+    # Off until the stack has shown that it works, at each deployment.
+    grep -q 'ScheduleState=DISABLED' "$here/samconfig.toml" || die "no ScheduleState=DISABLED in $here/samconfig.toml" \
+        "the schedule must be off until check and dry run are content: put it into parameter_overrides, as in samconfig.toml.example"
     sam deploy --template-file "$here/template.yaml" --config-file "$here/samconfig.toml" --stack-name "$stack" \
         --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --resolve-s3 --no-fail-on-empty-changeset
     upload
@@ -186,6 +192,15 @@ PYTHON
 
 logs() {
     aws_ready
+    if first_version; then
+        # It cannot tail.
+        local since=${SINCE:-10m} seconds=60
+        [[ $since =~ ^[0-9]+[mh]$ ]] || die "SINCE=$since is no time" "write 10m or 2h"
+        [[ $since == *h ]] && seconds=3600
+        since=$(($(date +%s) - ${since%?} * seconds))
+        aws logs filter-log-events --log-group-name "$(output LogGroupName)" --start-time "${since}000" --query 'events[].[message]' --output text
+        return
+    fi
     aws logs tail "$(output LogGroupName)" --since "${SINCE:-10m}" --format short ${FOLLOW:+--follow}
 }
 

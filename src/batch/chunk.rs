@@ -10,6 +10,9 @@ use super::{Value, wire};
 /// Uncompressed bytes that a piece may have: snappy looks back no further, and places fit into 16 bits.
 pub(super) const CHUNK_BYTES: usize = 65_535;
 
+/// Samples that a piece may have: the number of each fits into a byte.
+pub(super) const CHUNK_SAMPLES: usize = 256;
+
 /// Bytes of a timestamp as a varint, from 1971 to 2109.
 const TIME: usize = 6;
 /// Bytes from the value to the end of the timestamp: value, tag, timestamp.
@@ -208,7 +211,8 @@ impl Press {
     }
 }
 
-/// Bytes that nothing else in a piece looks like: by number, so that the same samples always give the same bytes (splitmix64).
+/// Bytes that nothing else in a piece looks like: by number, so that the same samples always give the same bytes (splitmix64). The first and
+/// the last are the number itself: a copy of what stands before or behind another sample ends there.
 fn noise(number: u64, slot: Slot) -> Patch {
     let mix = |number: u64| {
         let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -216,8 +220,14 @@ fn noise(number: u64, slot: Slot) -> Patch {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)).to_le_bytes()
     };
-    let [a, b, c, d, e, f, ..] = mix(2 * number);
-    Patch { value: (slot.series & ZERO == 0).then(|| mix(2 * number + 1)), time: [a, b, c, d, e, f] }
+    let [a, b, c, d, e, ..] = mix(2 * number);
+    let ([_, value @ ..], edge) = (mix(2 * number + 1), number as u8);
+    let [p, q, r, s, t, u, v] = value;
+    if slot.series & ZERO == 0 {
+        Patch { value: Some([edge, p, q, r, s, t, u, v]), time: [e, a, b, c, d, edge] }
+    } else {
+        Patch { value: None, time: [edge, a, b, c, d, edge] }
+    }
 }
 
 /// Finds each slot's bytes in snappy's elements. False when one of them does not stand there as it is, or is copied from.

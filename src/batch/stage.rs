@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::chunk::{CHUNK_BYTES, Chunk, Patch, Press, Slot};
+use super::chunk::{CHUNK_BYTES, CHUNK_SAMPLES, Chunk, Patch, Press, Slot};
 use super::{Batch, Value, wire};
 
 /// When a batch closes.
@@ -87,6 +87,12 @@ impl Compressor {
         }
     }
 
+    /// Samples of the pieces that are kept.
+    #[cfg(test)]
+    pub(super) fn kept_samples(&self) -> usize {
+        self.kept.values().map(Chunk::samples).sum()
+    }
+
     /// Lets all pieces go: series have other places now.
     pub fn forget(&mut self) {
         self.kept = HashMap::new();
@@ -145,6 +151,14 @@ impl Piece {
         match self {
             Self::Again(chunk, samples) => chunk.raw_len(*samples),
             Self::New { raw, .. } => raw.len(),
+        }
+    }
+
+    /// As far as it can be used again; else it does not matter how many there are.
+    fn samples(&self) -> usize {
+        match self {
+            Self::Again(_, samples) => *samples,
+            Self::New { slots, .. } => slots.as_ref().map_or(0, Vec::len),
         }
     }
 
@@ -244,7 +258,7 @@ impl Stage {
         let piece = open.piece.len();
         if open.samples > 0 && open.raw_len + piece + length > self.limits.bytes {
             self.close(compressor, at)?;
-        } else if piece > 0 && (labels.starts_chunk() || piece + length > CHUNK_BYTES) {
+        } else if piece > 0 && (labels.starts_chunk() || piece + length > CHUNK_BYTES || open.piece.samples() >= CHUNK_SAMPLES) {
             self.complete(compressor, at)?;
         }
         let open = &mut self.open[at];

@@ -8,7 +8,7 @@ use super::{Batch, Value, decode, wire};
 
 const NOW_MS: i64 = 1_795_176_000_000;
 
-/// A series by its number. Every eighth is a landmark.
+/// A series by its number. Every eighth of the first ones is a landmark.
 struct Numbered(usize);
 
 impl Numbered {
@@ -26,7 +26,7 @@ impl EncodeLabels for Numbered {
     }
 
     fn starts_chunk(&self) -> bool {
-        self.0.is_multiple_of(8)
+        self.0 < 500 && self.0.is_multiple_of(8)
     }
 
     fn encoded_len(&self) -> usize {
@@ -95,6 +95,17 @@ fn steady(count: usize, turn: i64) -> Vec<Sample> {
 }
 
 const LIMITS: Limits = Limits { samples: 50, bytes: 1_000_000 };
+
+#[test]
+fn all_pieces_can_be_used_again() {
+    for limits in [LIMITS, Limits { samples: 5000, bytes: 1_000_000 }] {
+        let mut compressor = Compressor::default();
+        let mut samples = steady(2000, 0);
+        samples.iter_mut().step_by(3).for_each(|sample| sample.1 = 0.0);
+        batches(&mut compressor, limits, &samples);
+        assert_eq!(compressor.kept_samples(), 2000);
+    }
+}
 
 #[test]
 fn series_with_other_places_are_encoded_anew() {

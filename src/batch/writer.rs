@@ -100,6 +100,20 @@ impl Writer {
         self.cache.insert(staged.transaction, key, labels, tracked)
     }
 
+    /// Remembers a series that `metric_relabel_configs` drop.
+    pub fn insert_unwanted(&mut self, staged: &Staged, key: Key) -> usize {
+        let series = self.cache.insert(staged.transaction, key, None, false);
+        self.cache.set_unwanted(series);
+        series
+    }
+
+    /// Whether `metric_relabel_configs` drop the series.
+    #[inline]
+    #[must_use]
+    pub fn is_unwanted(&self, series: usize) -> bool {
+        self.cache.is_unwanted(series)
+    }
+
     /// Whether a series can be tracked as it is remembered.
     #[inline]
     #[must_use]
@@ -119,13 +133,6 @@ impl Writer {
             self.groups.push(values.map(str::to_owned));
             self.groups.len() - 1
         }) as u32
-    }
-
-    /// Whether relabelling drops the series.
-    #[inline]
-    #[must_use]
-    pub fn is_dropped(&self, series: usize) -> bool {
-        self.cache.is_dropped(series)
     }
 
     /// Marks a series as seen in this scrape, and says when it was seen before.
@@ -223,7 +230,7 @@ impl Writer {
         self.cache.rollback(staged.transaction);
     }
 
-    /// Forgets the series of which no sample was ever taken.
+    /// Forgets the series of which no sample was ever taken, and those that the last scrapes missed.
     pub fn forget_untaken(&mut self) {
         if self.cache.forget_untaken() {
             self.compressor.forget();

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::emit::emit;
 use super::keys::{
-    AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METADATA, METRICS, OAUTH2, QUEUE, REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4, STATIC,
-    TLS, Table,
+    AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METADATA, METRICS, OAUTH2, QUEUE, RELABEL, REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4,
+    STATIC, TLS, Table,
 };
 use super::load::load_document;
 use super::problem::{ConfigErrors, Problem, shown};
@@ -85,6 +85,8 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
         (name, "remote_write") if name == ROOT.name => (&REMOTE, true),
         (name, "forwarder") if name == ROOT.name => (&FORWARDER, false),
         (name, "static_configs") if name == SCRAPE.name => (&STATIC, true),
+        (name, "relabel_configs" | "metric_relabel_configs") if name == SCRAPE.name => (&RELABEL, true),
+        (name, "write_relabel_configs") if name == REMOTE.name => (&RELABEL, true),
         (name, "queue_config") if name == REMOTE.name => (&QUEUE, false),
         (name, "sigv4") if name == REMOTE.name => (&SIGV4, false),
         (_, "basic_auth") => (&BASIC_AUTH, false),
@@ -114,7 +116,7 @@ fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Left
             entry.value = if list { keep_items(entry.value, table, &path, left_out) } else { keep_supported(entry.value, table, &path, left_out) };
         }
         if table.name == STATIC.name && entry.key == "labels" {
-            entry.value = drop_internal_labels(entry.value, &path, left_out);
+            entry.value = drop_own_interval(entry.value, &path, left_out);
         }
         kept.push(entry);
     }
@@ -170,10 +172,6 @@ fn reason_against_job(job: &Node) -> Option<(String, String)> {
         let instead = "let the home Prometheus scrape them: they come with /federate; or list them in static_configs";
         return Some((why, instead.into()));
     }
-    if job.get("relabel_configs").is_some() && targets.iter().any(|target| target.contains('/')) {
-        let why = format!("the job {name} makes addresses of its targets by relabel_configs, which are not yet supported");
-        return Some((why, "let the home Prometheus scrape them: they come with /federate".into()));
-    }
     None
 }
 
@@ -204,22 +202,22 @@ fn reason_against_remote(remote: &Node) -> Option<(String, String)> {
     })
 }
 
-/// Labels that only steer a scrape in Prometheus, and never reach a sample.
-fn drop_internal_labels(node: Node, path: &str, left_out: &mut Vec<LeftOut>) -> Node {
+/// Targets of one job have one interval here.
+fn drop_own_interval(node: Node, path: &str, left_out: &mut Vec<LeftOut>) -> Node {
     let Value::Map(mut entries) = node.value else {
         return node;
     };
     entries.retain(|entry| {
-        let internal = entry.key.starts_with("__");
-        if internal {
+        let own = entry.key == "__scrape_interval__";
+        if own {
             left_out.push(LeftOut {
                 line: entry.line,
                 key: format!("{path}.{}", entry.key),
-                why: "labels of targets that start with __ are not yet supported".into(),
-                where_instead: "use scheme, metrics_path, params or scrape_interval of the job".into(),
+                why: "targets of one job have one interval here".into(),
+                where_instead: "give the target a job of its own, with scrape_interval".into(),
             });
         }
-        !internal
+        !own
     });
     Node { value: Value::Map(entries), ..node }
 }
@@ -251,15 +249,15 @@ fn put_list(root: &mut Node, key: &str, text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// `${` has no meaning in a prometheus.yml, but in external labels, where it has the same as here.
-fn escape_variables(node: &mut Node, external_labels: bool) {
+/// `${` has no meaning in a prometheus.yml, but in external labels and relabel rules, where it has the same as here.
+fn escape_variables(node: &mut Node, same: bool) {
     match &mut node.value {
-        Value::Scalar { text, .. } if !external_labels => *text = text.replace("${", "$${"),
+        Value::Scalar { text, .. } if !same => *text = text.replace("${", "$${"),
         Value::Scalar { .. } => {}
-        Value::List(items) => items.iter_mut().for_each(|item| escape_variables(item, external_labels)),
+        Value::List(items) => items.iter_mut().for_each(|item| escape_variables(item, same)),
         Value::Map(entries) => {
             for entry in entries {
-                escape_variables(&mut entry.value, external_labels || entry.key == "external_labels");
+                escape_variables(&mut entry.value, same || entry.key == "external_labels" || entry.key.ends_with("relabel_configs"));
             }
         }
     }

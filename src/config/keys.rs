@@ -40,7 +40,6 @@ const RULES: &str = "put the rules into rules management of the AMP workspace, o
 const REF: &str = "there is no secret manager of Prometheus' kind";
 const REF_INSTEAD: &str = "write ${ssm:name} or ${secretsmanager:id} into the key itself, or use the _file variant with an s3:// object";
 const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes custom buckets by remote write 1.0";
-const RELABEL_AT_HOME: &str = "choose series by params.match[], or relabel in the home Prometheus";
 const OTHER_CLOUD: &str = "credentials of other clouds are not fetched";
 const OTHER_CLOUD_INSTEAD: &str = "use oauth2 or authorization, or keep this endpoint in a Prometheus";
 const JWT: &str = "tokens are asked for with a client secret";
@@ -114,6 +113,8 @@ pub(super) const SCRAPE: Table = Table {
         "metric_name_escaping_scheme",
         "extra_scrape_metrics",
         "enable_compression",
+        "relabel_configs",
+        "metric_relabel_configs",
         "basic_auth",
         "authorization",
         "oauth2",
@@ -136,14 +137,18 @@ pub(super) const SCRAPE: Table = Table {
     ],
     unsupported: &[
         never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
-        later("relabel_configs", "targets are not relabelled", "write address, scheme, metrics_path, params and labels out in the job"),
-        later("metric_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
         switch("convert_classic_histograms_to_nhcb", CONVERSION),
         never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
     ],
 };
 
 pub(super) const STATIC: Table = Table { name: "a static_configs entry", supported: &["targets", "labels"], unsupported: &[] };
+
+pub(super) const RELABEL: Table = Table {
+    name: "a relabel rule",
+    supported: &["source_labels", "separator", "regex", "modulus", "target_label", "replacement", "action"],
+    unsupported: &[],
+};
 
 pub(super) const REMOTE: Table = Table {
     name: "a remote_write entry",
@@ -152,6 +157,7 @@ pub(super) const REMOTE: Table = Table {
         "url",
         "remote_timeout",
         "headers",
+        "write_relabel_configs",
         "send_native_histograms",
         "queue_config",
         "metadata_config",
@@ -171,7 +177,6 @@ pub(super) const REMOTE: Table = Table {
         "proxy_connect_header",
     ],
     unsupported: &[
-        later("write_relabel_configs", "series are not relabelled", RELABEL_AT_HOME),
         switch("send_exemplars", "/federate has no exemplars, and AMP takes none"),
         never("protobuf_message", "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 is left out for now", REMOVE),
         never("azuread", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
@@ -273,11 +278,12 @@ pub(super) const METADATA: Table = Table { name: "forwarder.metadata", supported
 
 pub(super) const METRICS: Table = Table { name: "forwarder.metrics", supported: &["enabled", "namespace"], unsupported: &[] };
 
-const ALL: [&Table; 18] = [
+const ALL: [&Table; 19] = [
     &ROOT,
     &GLOBAL,
     &SCRAPE,
     &STATIC,
+    &RELABEL,
     &REMOTE,
     &QUEUE,
     &SIGV4,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::problem::{Problem, shown};
 use super::reader::Places;
 use super::units::format_duration;
-use super::{Auth, Config, HttpConfig, NameValidation, RemoteWrite, Scheme, ScrapeConfig};
+use super::{Auth, Config, HttpConfig, NameValidation, Populated, RemoteWrite, Scheme, ScrapeConfig};
 
 /// AMP's limit for a request body.
 const AMP_MAX_REQUEST_BYTES: usize = 1_000_000;
@@ -71,8 +71,11 @@ fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
     if job.static_configs.iter().all(|group| group.targets.is_empty()) {
         findings.add(&format!("{path}.static_configs"), "found no target: the job scrapes nothing", "add targets: [host:port]");
     }
+    let mut kept = 0;
     for (g, group) in job.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
+            let Ok(Some(Populated { address: target, .. })) = job.populate(target, &group.labels) else { continue };
+            kept += 1;
             let url = format!("{}://{target}/", job.scheme.as_str());
             let address = url::Url::parse(&url).ok();
             if !address.is_some_and(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()) {
@@ -80,6 +83,9 @@ fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
                 findings.add(&path, "found no address that can be reached", "write host:port");
             }
         }
+    }
+    if kept == 0 && job.static_configs.iter().any(|group| !group.targets.is_empty()) {
+        findings.add(&format!("{path}.relabel_configs"), "found rules that drop each target: the job scrapes nothing", "keep one");
     }
     if let Some((before, query)) = job.metrics_path.split_once('?') {
         let message = if query.contains("match") {

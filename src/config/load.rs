@@ -13,6 +13,7 @@ use super::naming::{GlobalNaming, read_global_naming, read_naming};
 use super::problem::{ConfigErrors, Problem, shown};
 use super::protocols::{self, Formats};
 use super::reader::{Reader, Section, Text};
+use super::relabel::read_rules;
 use super::remote::read_remote_write;
 use super::source::Source;
 use super::spool::read_spool;
@@ -183,11 +184,15 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         None => global.scrape_timeout.min(scrape_interval),
     };
     let static_configs = reader.list(&section, "static_configs");
+    let before_rules = reader.problems.len();
+    let relabel_configs = read_rules(reader, &section, "relabel_configs", "target relabeling rule in scrape config");
+    let rules_fine = reader.problems.len() == before_rules;
+    let metric_relabel_configs = read_rules(reader, &section, "metric_relabel_configs", "metric relabeling rule in scrape config");
     let http = read_http(reader, &section);
     let metrics_path = reader.string(&section, "metrics_path", Text::Plain).unwrap_or_else(|| "/metrics".into());
     let (scrape_protocols, fallback_scrape_protocol, histograms) =
         protocols::read_job(reader, &section, &job_name, &metrics_path, &inherited.formats);
-    ScrapeConfig {
+    let config = ScrapeConfig {
         job_name,
         scrape_interval,
         scrape_timeout,
@@ -197,6 +202,8 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         honor_labels: reader.boolean(&section, "honor_labels").unwrap_or(false),
         honor_timestamps: reader.boolean(&section, "honor_timestamps").unwrap_or(true),
         static_configs: static_configs.into_iter().map(|(node, path)| read_static_config(reader, node, path)).collect(),
+        relabel_configs,
+        metric_relabel_configs,
         track_timestamps_staleness: reader.boolean(&section, "track_timestamps_staleness").unwrap_or(false),
         limits: read_limits(reader, &section, inherited.limits),
         naming: read_naming(reader, &section, inherited.naming),
@@ -206,8 +213,26 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         scrape_protocols,
         fallback_scrape_protocol,
         histograms,
+    };
+    // Without the rules that are wrong they would be other targets.
+    if rules_fine {
+        check_targets(reader, &config, &section);
+    }
+    config
+}
+
+/// Prometheus logs a target that cannot be, and scrapes the others; `promtool check config` refuses it, and so do we.
+fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Section<'_>) {
+    for (g, group) in config.static_configs.iter().enumerate() {
+        for (t, target) in group.targets.iter().enumerate() {
+            if let Err(error) = config.populate(target, &group.labels) {
+                reader.error_at(&format!("{}[{g}].targets[{t}]", section.path_of("static_configs")), error, TARGET);
+            }
+        }
     }
 }
+
+const TARGET: &str = "write host:port; scheme and path have keys of their own in the job";
 
 fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
     match reader.string(section, "scheme", Text::Plain).as_deref() {
@@ -225,32 +250,10 @@ fn read_static_config(reader: &mut Reader<'_>, node: &Node, path: String) -> Sta
         reader.error_at(&path, "empty or null section in static_configs", "remove the dash or fill the entry in");
     }
     let section = reader.section(node, path, &STATIC);
-    let targets = reader.strings(&section, "targets");
-    for (target, path) in &targets {
-        check_target(reader, target, path);
-    }
+    let targets = reader.strings(&section, "targets", Text::Plain);
     let labels = reader.string_map(&section, "labels", Text::Plain);
     check_label_names(reader, &section.path_of("labels"), &labels);
-    for name in labels.keys().filter(|name| name.starts_with("__")) {
-        reader.error_at(
-            &format!("{}.{name}", section.path_of("labels")),
-            "labels of targets that start with __ are not yet supported: they steer the scrape and vanish after it",
-            "use scheme, metrics_path, params or scrape_interval of the job; __replica__ belongs into global.external_labels",
-        );
-    }
     StaticConfig { targets: targets.into_iter().map(|(target, _)| target).collect(), labels }
-}
-
-// config/config.go CheckTargetAddress
-fn check_target(reader: &mut Reader<'_>, target: &str, path: &str) {
-    const FIX: &str = "write host:port; scheme and path have keys of their own in the job";
-    if target.contains('/') {
-        // A URL may hold a password.
-        let shown = if target.contains('@') { "the target".into() } else { shown(target) };
-        reader.error_at(path, format!("{shown} is not a valid hostname"), FIX);
-    } else if target.is_empty() {
-        reader.error_at(path, "found an empty address, expected host:port", FIX);
-    }
 }
 
 fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {

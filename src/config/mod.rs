@@ -18,10 +18,12 @@ mod naming;
 mod problem;
 mod protocols;
 mod reader;
+mod relabel;
 mod remote;
 mod secret;
 mod source;
 mod spool;
+mod target;
 mod units;
 mod yaml;
 
@@ -41,4 +43,5 @@ pub use protocols::{FEDERATE_PROTOCOLS, ScrapeProtocol};
 pub use secret::{Secret, SecretPart, SecretSource, Stored};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
 pub use spool::{Kept, NoSpool, Spool, SpoolUrl};
+pub use target::Populated;
 pub use units::{format_duration, parse_duration};

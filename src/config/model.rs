@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::{HttpConfig, Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, SecretSource, Spool};
+use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +63,10 @@ pub struct ScrapeConfig {
     pub extra_scrape_metrics: bool,
     /// Default true: ask for gzip.
     pub enable_compression: bool,
+    /// Rewrite or drop targets.
+    pub relabel_configs: Vec<Rule>,
+    /// Rewrite or drop series.
+    pub metric_relabel_configs: Vec<Rule>,
     /// How the home is asked.
     pub http: HttpConfig,
     /// What is asked for, best first. Default: Prometheus', and for `/federate` [`super::FEDERATE_PROTOCOLS`].
@@ -131,6 +136,8 @@ pub struct RemoteWrite {
     pub remote_timeout: Duration,
     /// Added to each request; never one that the protocol or the signature owns.
     pub headers: BTreeMap<String, String>,
+    /// Rewrite or drop series, external labels included.
+    pub write_relabel_configs: Vec<Rule>,
     /// Prometheus' `queue_config`.
     pub queue: QueueConfig,
     /// Prometheus' `metadata_config`.

@@ -106,7 +106,7 @@ fn read_protocols(reader: &mut Reader<'_>, section: &Section<'_>, whose: &str) -
     reader.entry(section, "scrape_protocols")?;
     let path = section.path_of("scrape_protocols");
     let before = reader.problems.len();
-    let names = reader.strings(section, "scrape_protocols");
+    let names = reader.strings(section, "scrape_protocols", Text::Plain);
     if names.is_empty() && reader.problems.len() == before {
         reader.error_at(&path, format!("scrape_protocols cannot be empty for {whose}"), super::keys::REMOVE);
     }

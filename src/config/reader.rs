@@ -52,6 +52,8 @@ pub(super) enum Text {
     Hidden,
     /// `$NAME`, as Prometheus' external labels.
     ExternalLabel,
+    /// Relabel rules: `${1}` is theirs.
+    Raw,
 }
 
 pub(super) struct Reader<'a> {
@@ -157,6 +159,9 @@ impl<'a> Reader<'a> {
                 self.warn(at, path, message, "set it, or write $$ for a dollar");
             }
             return Some(value);
+        }
+        if kind == Text::Raw {
+            return Some(text.to_owned());
         }
         if !self.expands {
             return Some(text.to_owned());
@@ -350,9 +355,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The items of a list of strings with their paths.
-    pub(super) fn strings(&mut self, section: &Section<'_>, key: &str) -> Vec<(String, String)> {
+    pub(super) fn strings(&mut self, section: &Section<'_>, key: &str, kind: Text) -> Vec<(String, String)> {
         let items = self.list(section, key);
-        items.into_iter().filter_map(|(node, path)| Some((self.item_text(node, &path, Text::Plain)?, path))).collect()
+        items.into_iter().filter_map(|(node, path)| Some((self.item_text(node, &path, kind)?, path))).collect()
     }
 
     fn item_text(&mut self, node: &Node, path: &str, kind: Text) -> Option<String> {

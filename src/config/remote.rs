@@ -11,6 +11,7 @@ use super::keys::{QUEUE, REMOTE, SIGV4};
 use super::metadata::read_metadata_config;
 use super::problem::shown;
 use super::reader::{Reader, Section, Text};
+use super::relabel::read_rules;
 use super::yaml::Node;
 use super::{QueueConfig, RemoteWrite, SigV4};
 
@@ -88,6 +89,7 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
         let section = reader.section(&entry.value, path, &SIGV4);
         read_sigv4(reader, &section)
     });
+    let write_relabel_configs = read_rules(reader, &section, "write_relabel_configs", "relabeling rule in remote write config");
     let http = read_http(reader, &section);
     if let (Some(auth), Some(_)) = (&http.auth, &sigv4) {
         // config/config.go validateAuthConfigs
@@ -102,7 +104,7 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
     let name = reader.string(&section, "name", Text::Plain).filter(|name| !name.is_empty());
     let send_native_histograms = reader.boolean(&section, "send_native_histograms").unwrap_or(false);
     let metadata = read_metadata_config(reader, &section);
-    Some(RemoteWrite { name, url: url?, remote_timeout, headers, queue, metadata, sigv4, send_native_histograms, http })
+    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, metadata, sigv4, send_native_histograms, http })
 }
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {

@@ -114,6 +114,8 @@ fn defaults_are_those_of_prometheus() {
             naming: Naming { validation: NameValidation::Utf8, escaping: NameEscaping::AllowUtf8 },
             extra_scrape_metrics: false,
             enable_compression: true,
+            relabel_configs: Vec::new(),
+            metric_relabel_configs: Vec::new(),
             http: HttpConfig::default(),
             scrape_protocols: vec![
                 ScrapeProtocol::OpenMetricsText1_0_0,
@@ -320,7 +322,28 @@ fn what_does_not_load_says_where_and_why() {
         (job("scheme: ftp"), &["found \"ftp\", expected http or https"]),
         (job("params: {'match[]': up}"), &["params.match[]: found a single value, expected a list"]),
         (job("params: {'match[]': [{a: b}]}"), &["params.match[][0]: found a mapping, expected a string", "quote values"]),
-        (job("metric_relabel_configs: []"), &["not yet supported: series are not relabelled"]),
+        (
+            job(
+                "metric_relabel_configs:\n- {action: keep, regex: a**}\n- ~\n- {regx: x}\nrelabel_configs: [{action: hash}, {action: hashmod, target_label: a}]",
+            ),
+            &[
+                "line 6, scrape_configs[0].metric_relabel_configs[0].regex: error parsing regexp: invalid nested repetition operator: `**`",
+                "line 7, scrape_configs[0].metric_relabel_configs[1]: empty or null metric relabeling rule in scrape config",
+                "line 8, scrape_configs[0].metric_relabel_configs[2].regx: found the key",
+                "scrape_configs[0].relabel_configs[0].action: unknown relabel action \"hash\"",
+                "scrape_configs[0].relabel_configs[1]: relabel configuration for hashmod requires non-zero modulus",
+            ],
+        ),
+        (
+            job("relabel_configs: [{regex: }, {action: }, {source_labels: ['']}]"),
+            &["requires 'target_label'", "relabel action cannot be empty", "\"\" is not a valid label name"],
+        ),
+        (job("relabel_configs: [{target_label: __address__, replacement: ''}]"), &["static_configs[0].targets[0]: no address"]),
+        (
+            job("relabel_configs: [{target_label: __scrape_timeout__, replacement: 2m}]"),
+            &["targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")"],
+        ),
+        (job("relabel_configs: [{target_label: __scrape_interval__, replacement: 2m}]"), &["give it a job of its own"]),
         (job("kubernetes_sd_configs: []"), &["not supported: targets are not discovered"]),
         (job("metrics_path: ${NOT_SET}"), &["variable \"NOT_SET\" is not set"]),
         (with("scrape_configs: [{static_configs: []}]"), &["scrape_configs[0].job_name: job_name is empty"]),
@@ -332,7 +355,7 @@ fn what_does_not_load_says_where_and_why() {
         ),
         (
             with("scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: {__scheme__: x}}]}]"),
-            &["start with __ are not yet supported"],
+            &["targets[0]: unsupported protocol scheme \"x\""],
         ),
         (with("scrape_configs: [{job_name: a, static_configs: [~]}]"), &["static_configs[0]: empty or null section in static_configs"]),
         (with("remote_write: [{name: a}]"), &["url for remote_write is empty"]),
@@ -359,7 +382,7 @@ fn what_does_not_load_says_where_and_why() {
         (remote("sigv4: {secret_key: hunter2}"), &["without access_key"]),
         (remote("sigv4: {external_id: hunter2}"), &["external_id can only be used with role_arn"]),
         (remote("sigv4: {access_key: a, secret_key: [hunter2]}"), &["found a list, expected a single value"]),
-        (remote("write_relabel_configs: []"), &["not yet supported"]),
+        (remote("write_relabel_configs: [~]"), &["empty or null relabeling rule in remote write config"]),
         (with("forwarder: {spool: {url: x}}"), &["forwarder.spool.url: found \"x\"", "s3://bucket/prefix or file:///path"]),
         (with("forwarder: {spool: {url: 's3:///prefix'}}"), &["found \"s3:///prefix\"", "s3://bucket/prefix"]),
         (with("forwarder: {spool: {url: 'file://relative/path'}}"), &["file:///path"]),
@@ -488,12 +511,12 @@ scrape_configs:
 - job_name: blackbox
   metrics_path: /probe
   static_configs: [{targets: ['https://example.com/x']}]
-  relabel_configs: [{source_labels: [__address__], target_label: __param_target}]
+  relabel_configs: [{source_labels: [__address__], target_label: __param_target}, {target_label: __address__, replacement: 'exporter:9115'}]
 remote_write:
 - url: https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write
   queue_config: {max_samples_per_send: 1000, capacity: 2500}
   sigv4: {region: eu-west-1, access_key: AKIA, secret_key: 'hunter2${x}'}
-  write_relabel_configs: [{action: drop, source_labels: [a], regex: b}]
+  write_relabel_configs: [{action: drop, source_labels: [a], regex: b, bogus: c}, {target_label: a, replacement: "${x}-${1}"}]
 - url: https://elsewhere/push
   authorization: {credentials_file: /run/token}
   tls_config: {ca_ref: a, server_name: b}
@@ -513,8 +536,7 @@ fn a_whole_prometheus_yml_is_imported() {
             (9, "rule_files"),
             (20, "scrape_configs[0].static_configs[0].labels.__scrape_interval__"),
             (21, "scrape_configs[1]"),
-            (24, "scrape_configs[2]"),
-            (32, "remote_write[0].write_relabel_configs"),
+            (32, "remote_write[0].write_relabel_configs[0].bogus"),
             (35, "remote_write[1].tls_config.ca_ref"),
             (36, "remote_write[2]"),
             (37, "storage"),
@@ -534,7 +556,6 @@ fn a_whole_prometheus_yml_is_imported() {
     assert_eq!(config.global.external_labels["replica"], "b", "external labels keep their variables");
     let sigv4 = config.remote_write[0].sigv4.as_ref().unwrap();
     assert_eq!(sigv4.secret_key, Some(SecretSource::text("hunter2${x}")));
-    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (1, 2));
     // Secrets stay as they are, in the file that is made.
     let basic = Auth::Basic { username: Some(SecretSource::text("u")), password: Some(SecretSource::text("hunter2${x}")) };
     assert_eq!(job.http.auth, Some(basic));
@@ -542,6 +563,10 @@ fn a_whole_prometheus_yml_is_imported() {
     let token = SecretSource::File(Source::Path("/run/token".into()));
     assert_eq!(http.auth, Some(Auth::Authorization { scheme: "Bearer".into(), credentials: Some(token) }));
     assert_eq!((http.tls.server_name.as_deref(), &http.tls.ca), (Some("b"), &None));
+    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (2, 2));
+    let probed = config.scrape_configs[1].populate("https://example.com/x", &Default::default()).unwrap().unwrap();
+    assert_eq!((probed.address.as_str(), probed.params["target"][0].as_str()), ("exporter:9115", "https://example.com/x"));
+    assert_eq!(imported.yaml.matches("${x}-${1}").count(), 1, "{}", imported.yaml);
 }
 
 #[test]

@@ -110,7 +110,7 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// YAML 1.1's integers: `1_000`, `0x10`, `0b11`, `010` (octal), and whole floats as `1e3`. // yaml.v2 resolve.go
-pub(super) fn parse_integer(text: &str) -> Option<i64> {
+pub(super) fn parse_integer(text: &str) -> Option<i128> {
     let digits = text.replace('_', "");
     let (sign, magnitude) = match digits.as_bytes().first()? {
         b'-' => (-1, &digits[1..]),
@@ -137,14 +137,14 @@ pub(super) fn parse_integer(text: &str) -> Option<i64> {
         return Some(sign * integer);
     }
     let float: f64 = magnitude.parse().ok()?;
-    (float.fract() == 0.0 && float < 9e15).then_some(sign * float as i64)
+    (float.fract() == 0.0 && float < 9e15).then_some(sign * float as i128)
 }
 
-fn unsigned(digits: &str, radix: u32) -> Option<i64> {
+fn unsigned(digits: &str, radix: u32) -> Option<i128> {
     if digits.starts_with(['+', '-']) {
         return None;
     }
-    i64::from_str_radix(digits, radix).ok()
+    u64::from_str_radix(digits, radix).ok().map(i128::from)
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use super::histogram::{HistogramLimits, validate};
 use super::lawful;
 use super::target::Target;
 use crate::batch::{Staged, Value, Writer};
-use crate::config::{NameValidation, ScrapeLimits};
+use crate::config::{NameValidation, RemoteWrite, ScrapeLimits};
+use crate::relabel::{self, Rule};
 use crate::series::Labels;
 use crate::series::cache::{Key, Seen};
 use crate::series::labels::NAME;
@@ -33,10 +34,14 @@ pub struct Rules<'a> {
     pub limits: ScrapeLimits,
     /// `metric_name_validation_scheme`.
     pub validation: NameValidation,
+    /// `metric_relabel_configs`.
+    pub metric_relabel: &'a [Rule],
     /// What native histograms are coarsened to.
     pub histogram_limits: HistogramLimits,
     /// `external_labels`.
     pub external_labels: &'a BTreeMap<String, String>,
+    /// Their `write_relabel_configs`, in the order of the writers.
+    pub remotes: &'a [RemoteWrite],
     /// When the scrape started, milliseconds since 1970.
     pub start_ms: i64,
 }
@@ -172,7 +177,7 @@ impl<'a> Intake<'a> {
             for (name, value) in &target.labels {
                 labels.set(name.as_str(), value.as_str());
             }
-            self.add(key, labels, false);
+            self.add(key, labels, false)?;
         }
         // Reports are no part of what they report.
         let tally = *self.tally;
@@ -183,31 +188,72 @@ impl<'a> Intake<'a> {
         taken
     }
 
-    /// Adds external labels and lets each writer remember the series.
-    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>, tracked: bool)
+    /// Adds external labels, relabels for each remote, and lets its writer remember the series.
+    fn add<'b>(&mut self, key: Key, mut labels: Labels<'b>, tracked: bool) -> Result<(), Refused>
     where
         'a: 'b,
     {
-        let external_labels = self.rules.external_labels;
+        let Rules { external_labels, remotes, .. } = self.rules;
+        labels.finish();
         // A series' own label wins (`storage/remote/queue_manager.go` `processExternalLabels`).
         for (name, value) in external_labels {
             if labels.find(name).is_none() {
                 labels.set(name.as_str(), value.as_str());
             }
         }
+        // The order of labels counts for `labelmap`, so relabelling takes them before they are sorted.
+        let unsorted = remotes.iter().any(|remote| !remote.write_relabel_configs.is_empty()).then(|| labels.clone());
         labels.finish();
         self.found.clear();
-        for (writer, staged) in self.writers.iter_mut().zip(&mut *self.staged) {
-            let series = match writer.find(key) {
-                Some(series) => series,
-                None => writer.insert(staged, key, Some(&labels), tracked),
-            };
-            if tracked && !writer.is_trackable(series) {
-                writer.make_trackable(series, &labels);
+        for (place, (writer, staged)) in self.writers.iter_mut().zip(&mut *self.staged).enumerate() {
+            let known = writer.find(key);
+            if let Some(series) = known.filter(|&series| !tracked || writer.is_trackable(series)) {
+                self.found.push(series);
+                continue;
             }
+            let rules = remotes.get(place).map_or(&[][..], |remote| &remote.write_relabel_configs);
+            let relabelled = match &unsorted {
+                Some(unsorted) if !rules.is_empty() => relabelled(rules, unsorted.clone())?.map(Cow::Owned),
+                _ => Some(Cow::Borrowed(&labels)),
+            };
+            let series = match (known, &relabelled) {
+                (None, relabelled) => writer.insert(staged, key, relabelled.as_deref(), tracked),
+                (Some(series), Some(labels)) => {
+                    writer.make_trackable(series, labels);
+                    series
+                }
+                (Some(series), None) => series,
+            };
             self.found.push(series);
         }
+        Ok(())
     }
+
+    /// Remembers a series that `metric_relabel_configs` drop, and counts its sample.
+    fn add_unwanted(&mut self, key: Key) {
+        self.found.clear();
+        for (writer, staged) in self.writers.iter_mut().zip(&*self.staged) {
+            let series = writer.find(key).unwrap_or_else(|| writer.insert_unwanted(staged, key));
+            self.found.push(series);
+        }
+        self.pass_over();
+    }
+
+    /// Counts a sample of the unwanted series in `found`. No limit counts it (scrape/scrape.go append).
+    fn pass_over(&mut self) {
+        self.tally.scraped += 1;
+        for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
+            writer.touch(staged, series);
+            staged.refuse();
+        }
+    }
+}
+
+/// The labels that relabelling leaves, if it leaves any.
+fn relabelled<'a>(rules: &[Rule], mut labels: Labels<'a>) -> Result<Option<Labels<'a>>, Refused> {
+    let stays = relabel::apply(rules, &mut labels).map_err(|error| Refused(error.to_string()))?;
+    labels.finish();
+    Ok((stays && !labels.is_empty()).then_some(labels))
 }
 
 impl Sink for Intake<'_> {
@@ -216,6 +262,10 @@ impl Sink for Intake<'_> {
         let key = self.key(sample.series);
         if !self.find(key) {
             return Ok(false);
+        }
+        if self.writers.first().zip(self.found.first()).is_some_and(|(writer, &series)| writer.is_unwanted(series)) {
+            self.pass_over();
+            return Ok(true);
         }
         let tracked = self.is_tracked(sample);
         if tracked && !self.writers.iter().zip(&self.found).all(|(writer, &series)| writer.is_trackable(series)) {
@@ -227,8 +277,11 @@ impl Sink for Intake<'_> {
 
     fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
         let rules = self.rules;
-        let mut labels = add_target_labels(Labels::exposed(labels), rules);
-        labels.finish();
+        let labels = add_target_labels(Labels::exposed(labels), rules);
+        let Some(labels) = relabelled(rules.metric_relabel, labels).inspect_err(|_| self.tally.scraped += 1)? else {
+            self.add_unwanted(self.key(sample.series));
+            return Ok(());
+        };
         lawful::check(&labels, rules.validation, &rules.limits).inspect_err(|_| self.tally.scraped += 1)?;
         if let Some(name) = labels.duplicate() {
             // Found only when the sample is stored: what was dropped before is not looked at (scrape/target.go limitAppender, timeLimitAppender).
@@ -240,7 +293,7 @@ impl Sink for Intake<'_> {
             return Ok(());
         }
         let tracked = self.is_tracked(sample);
-        self.add(self.key(sample.series), labels, tracked);
+        self.add(self.key(sample.series), labels, tracked)?;
         self.take(sample, tracked)
     }
 

@@ -23,4 +23,6 @@ pub use run::{Committed, Scraped, Scraper};
 pub use target::{Target, targets};
 
 #[cfg(test)]
+mod relabel_tests;
+#[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use super::intake::{Intake, Rules, Tally};
 use super::parser::Parser;
 use super::target::Target;
 use crate::batch::{Batch, Counts, Staged, Writer};
-use crate::config::ScrapeConfig;
+use crate::config::{RemoteWrite, ScrapeConfig};
 use crate::net::{NetError, Peer, Phase, redacted};
 use crate::report::Ledger;
 use crate::time::Clock;
@@ -34,6 +34,8 @@ pub struct Scraper<'a> {
     pub clock: &'a dyn Clock,
     /// `external_labels`.
     pub external_labels: &'a BTreeMap<String, String>,
+    /// Their `write_relabel_configs`.
+    pub remotes: &'a [RemoteWrite],
     /// One for each remote.
     pub writers: &'a [RefCell<Writer>],
     /// Whether that many bytes, staged by this scrape, fit into `memory_limit` beside all else that is held.
@@ -98,8 +100,10 @@ impl Scraper<'_> {
                 track_timestamps_staleness: job.track_timestamps_staleness,
                 limits: job.limits,
                 validation: job.naming.validation,
+                metric_relabel: &job.metric_relabel_configs,
                 histogram_limits: HistogramLimits::new(job.histograms.bucket_limit, job.histograms.min_bucket_factor),
                 external_labels: self.external_labels,
+                remotes: self.remotes,
                 start_ms: self.clock.now_ms(),
             },
             staged: self.begin(target),

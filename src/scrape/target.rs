@@ -1,11 +1,11 @@
 //! Targets: where to scrape, and the labels that its series get.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use crate::config::ScrapeConfig;
+use crate::config::{Populated, ScrapeConfig};
 
 /// One address of a scrape job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Target {
     pub url: Url,
     /// Added to its series, sorted by name. None starts with `__`.
     pub labels: Vec<(String, String)>,
+    /// The job's, unless it was relabelled.
+    pub scrape_timeout: Duration,
     /// How many targets its job has.
     pub siblings: usize,
 }
@@ -30,7 +32,7 @@ impl Target {
     }
 }
 
-/// The targets of all jobs, in the order of the configuration.
+/// The targets of all jobs, in the order of the configuration, without those that `relabel_configs` drop.
 ///
 /// # Errors
 /// The address that makes no URL, and why.
@@ -40,8 +42,15 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
         let first = targets.len();
         for group in &job.static_configs {
             for address in &group.targets {
+                let wrong = |error: String| format!("job \"{}\", target \"{address}\": {error}", job.job_name);
+                let Some(populated) = job.populate(address, &group.labels).map_err(wrong)? else { continue };
                 let index = u16::try_from(targets.len()).map_err(|_| "more than 65535 targets".to_owned())?;
-                targets.push(Target { index, job: place, url: url(job, address)?, labels: labels(job, address, &group.labels), siblings: 0 });
+                let url = url(&populated).map_err(|error| wrong(error.to_string()))?;
+                let Populated { labels, scrape_timeout, .. } = populated;
+                // What relabelling made the same is scraped once (scrape/scrape.go sync).
+                if targets[first..].iter().all(|known| known.url != url || known.labels != labels) {
+                    targets.push(Target { index, job: place, url, labels, scrape_timeout, siblings: 0 });
+                }
             }
         }
         let siblings = targets.len() - first;
@@ -50,20 +59,11 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
     Ok(targets)
 }
 
-/// `scrape/target.go` `PopulateLabels`: a label of the target wins over the job's name; labels starting with `__` are internal.
-fn labels(job: &ScrapeConfig, address: &str, own: &BTreeMap<String, String>) -> Vec<(String, String)> {
-    let mut labels = BTreeMap::from([("job", job.job_name.as_str()), ("instance", address)]);
-    labels.extend(own.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.as_str(), value.as_str())));
-    let public = labels.into_iter().filter(|(name, value)| !name.starts_with("__") && !value.is_empty());
-    public.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 /// Parameters are sorted by key, as Go's `url.Values.Encode` sorts them.
-fn url(job: &ScrapeConfig, address: &str) -> Result<Url, String> {
-    let text = format!("{}://{address}{}", job.scheme.as_str(), job.metrics_path);
-    let mut url = Url::parse(&text).map_err(|error| format!("job \"{}\", target \"{address}\": {error}", job.job_name))?;
+fn url(target: &Populated) -> Result<Url, url::ParseError> {
+    let mut url = Url::parse(&format!("{}://{}{}", target.scheme.as_str(), target.address, target.metrics_path))?;
     let mut query = Serializer::new(String::new());
-    for (name, values) in &job.params {
+    for (name, values) in &target.params {
         for value in values {
             query.append_pair(name, value);
         }

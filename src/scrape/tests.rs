@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -53,7 +54,7 @@ impl Line {
 
 fn target() -> Target {
     let labels = vec![("instance".to_owned(), "h:1".to_owned()), ("job".to_owned(), "j".to_owned())];
-    Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels, siblings: 1 }
+    Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels, scrape_timeout: Duration::from_secs(10), siblings: 1 }
 }
 
 /// One scrape: its counts, and its batches when it commits.
@@ -66,8 +67,10 @@ fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool)
         track_timestamps_staleness: false,
         limits: ScrapeLimits::default(),
         validation: NameValidation::Utf8,
+        metric_relabel: &[],
         histogram_limits: HistogramLimits::default(),
         external_labels: &external_labels,
+        remotes: &[],
         start_ms,
     };
     let mut staged = vec![writer.borrow_mut().begin(0)];
@@ -280,7 +283,9 @@ fn scrape_protobuf(writer: &RefCell<Writer>, exposed: &[Exposed], start_ms: i64)
         limits: ScrapeLimits::default(),
         validation: NameValidation::Utf8,
         histogram_limits: HistogramLimits::default(),
+        metric_relabel: &[],
         external_labels: &external_labels,
+        remotes: &[],
         start_ms,
     };
     let mut staged = vec![writer.borrow_mut().begin(0)];

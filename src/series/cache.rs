@@ -95,6 +95,8 @@ struct Entry {
     nth: u16,
     /// Of the last value taken.
     kind: Kind,
+    /// `metric_relabel_configs` drop it: then it is no series at all, for none of the remotes.
+    unwanted: bool,
     /// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
     resend: bool,
     /// `resend` before `transaction`.
@@ -185,6 +187,7 @@ impl SeriesCache {
             target: transaction.target,
             nth: 0,
             kind: Kind::Float,
+            unwanted: false,
             resend: false,
             resend_before: false,
         });
@@ -236,7 +239,19 @@ impl SeriesCache {
         tracker.undo(transaction.target, |index| entries[index].target);
     }
 
-    /// Whether the series is dropped by relabelling.
+    /// Remembers that the series is dropped for all remotes.
+    pub fn set_unwanted(&mut self, index: usize) {
+        self.entries[index].unwanted = true;
+    }
+
+    /// Whether the series is dropped for all remotes.
+    #[inline]
+    #[must_use]
+    pub fn is_unwanted(&self, index: usize) -> bool {
+        self.entries[index].unwanted
+    }
+
+    /// Whether the series is dropped by relabelling, for all remotes or for this one.
     #[inline]
     #[must_use]
     pub fn is_dropped(&self, index: usize) -> bool {
@@ -390,10 +405,12 @@ impl SeriesCache {
         self.keep_only(keep)
     }
 
-    /// Forgets the series of which no sample was ever taken: those that a scrape brought which was rolled back. What the memory
-    /// has no room for must not stay in it. Says whether series have moved to other places.
+    /// Forgets the series of which no sample was ever taken, those that a scrape brought which was rolled back: what the memory has no
+    /// room for must not stay in it. And those that the last scrapes missed: scrapes that fail make nothing older, so series that come
+    /// and go would fill the memory for good. Says whether series have moved to other places.
     pub fn forget_untaken(&mut self) -> bool {
-        let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER).collect();
+        let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[usize::from(entry.target)];
+        let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER && !missed(entry)).collect();
         self.keep_only(keep)
     }
 
@@ -503,6 +520,23 @@ mod tests {
         assert_eq!(cache.len(), 1);
         assert!(cache.memory() < kept + 1_000, "{} after {kept}", cache.memory());
         assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
+    }
+
+    #[test]
+    fn series_that_come_and_go_make_room() {
+        let mut cache = SeriesCache::default();
+        for n in 0..KEEP_UNSEEN - 1 {
+            let transaction = cache.begin(0);
+            let mut labels = Labels::default();
+            labels.set("n", n.to_string());
+            let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&labels, 0)), false);
+            cache.touch(transaction, index);
+            cache.observe(transaction, index, 50);
+            cache.commit(transaction);
+        }
+        assert_eq!(cache.len(), KEEP_UNSEEN as usize - 1, "no sweep yet");
+        cache.forget_untaken();
+        assert_eq!(cache.len(), 2, "the last two");
     }
 
     #[test]

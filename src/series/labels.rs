@@ -18,19 +18,22 @@ pub struct Label<'a> {
     pub value_at: Option<u32>,
     /// The name's place, likewise.
     pub name_at: Option<u32>,
+    /// It was set since the set was exposed or finished: it stands behind those that were not.
+    added: bool,
 }
 
-/// A label set under construction: sorted and unique only after [`Labels::finish`].
+/// A label set under construction, with the order and the duplicates of `model/labels` `Builder`: sorted only after
+/// [`Labels::finish`], and unique unless a name was exposed twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels<'a> {
     labels: Vec<Label<'a>>,
 }
 
 impl<'a> Labels<'a> {
-    /// The labels as exposed.
+    /// The labels as exposed, sorted as Prometheus' parsers sort them.
     #[must_use]
     pub fn exposed(exposed: &'a [ExposedLabel<'a>]) -> Self {
-        let labels = exposed
+        let mut labels: Vec<_> = exposed
             .iter()
             .map(|label| Label {
                 name: Cow::Borrowed(&*label.name),
@@ -38,18 +41,22 @@ impl<'a> Labels<'a> {
                 value_at: label.span.map(|span: Span| span.value),
                 // The metric name's label name is in no text format.
                 name_at: label.span.filter(|_| label.name != NAME).map(|span| span.name),
+                added: false,
             })
             .collect();
+        labels.sort_by(|a, b| a.name.cmp(&b.name));
         Self { labels }
     }
 
-    /// The first value of that name, empty or not.
+    /// The value of that name, empty or not: of several the one that was set, else the first.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Label<'a>> {
-        self.labels.iter().find(|label| label.name == name)
+        let mut found = self.labels.iter().filter(|label| label.name == name);
+        let first = found.next()?;
+        Some(found.find(|label| label.added).unwrap_or(first))
     }
 
-    /// The first value of that name; a missing label is an empty one.
+    /// As [`Labels::find`]; a missing label is an empty one.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
         self.find(name).map_or("", |label| &label.value)
@@ -57,25 +64,56 @@ impl<'a> Labels<'a> {
 
     /// Sets a label; an empty value removes it (`model/labels` `Builder.Set`).
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
+        self.set_at(name, value, None);
+    }
+
+    /// Sets a label whose value stands in the raw bytes of the series just as it is.
+    pub fn set_at(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>, value_at: Option<u32>) {
         let (name, value) = (name.into(), value.into());
         if value.is_empty() {
             self.labels.retain(|label| label.name != name);
         } else {
-            self.put(Label { name, value, value_at: None, name_at: None });
+            self.put(Label { name, value, value_at, name_at: None, added: true });
         }
     }
 
     /// Gives a label another name, replacing what bore it.
     pub fn set_moved(&mut self, name: impl Into<Cow<'a, str>>, moved: Label<'a>) {
-        self.put(Label { name: name.into(), name_at: None, ..moved });
+        self.put(Label { name: name.into(), name_at: None, added: true, ..moved });
     }
 
     /// Of a name that was exposed twice only the first is replaced, so that it stays a duplicate (`model/labels` `Builder.Labels`).
     fn put(&mut self, label: Label<'a>) {
-        match self.labels.iter_mut().find(|present| present.name == label.name) {
-            Some(present) => *present = label,
-            None => self.labels.push(label),
+        let mut places = (0..self.labels.len()).filter(|&at| self.labels[at].name == label.name);
+        let first = places.next();
+        match places.find(|&at| self.labels[at].added).or(first) {
+            Some(at) if self.labels[at].added => self.labels[at] = label,
+            place => {
+                if let Some(at) = place {
+                    self.labels.remove(at);
+                }
+                self.labels.push(label);
+            }
         }
+    }
+
+    /// Removes the labels whose names are not to stay.
+    pub fn retain(&mut self, stays: impl Fn(&str) -> bool) {
+        self.labels.retain(|label| stays(&label.name));
+    }
+
+    /// Name, value and place of the labels of some names, in the order of `model/labels` `Builder.Range`.
+    #[must_use]
+    pub fn snapshot(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String, Option<u32>)> {
+        let shown =
+            |label: &&Label<'a>| wanted(&label.name) && (label.added || !self.labels.iter().any(|other| other.added && other.name == label.name));
+        self.labels.iter().filter(shown).map(|label| (label.name.to_string(), label.value.to_string(), label.value_at)).collect()
+    }
+
+    /// Bytes of all names and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.labels.iter().map(|label| label.name.len() + label.value.len()).sum()
     }
 
     /// Removes all labels of each name that has an empty value anywhere (`model/labels` `Builder.Reset`).
@@ -90,6 +128,7 @@ impl<'a> Labels<'a> {
     pub fn finish(&mut self) {
         self.labels.retain(|label| !label.value.is_empty());
         self.labels.sort_by(|a, b| a.name.cmp(&b.name));
+        self.labels.iter_mut().for_each(|label| label.added = false);
     }
 
     /// A name that a finished set holds twice.

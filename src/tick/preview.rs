@@ -29,12 +29,18 @@ impl Forwarder {
         let fits = |staged: usize| {
             writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum::<usize>() + staged <= self.memory_limit
         };
-        let scraper =
-            Scraper { home: &*self.home, clock: &*self.clock, external_labels: &self.config.global.external_labels, writers: &writers, fits: &fits };
+        let scraper = Scraper {
+            home: &*self.home,
+            clock: &*self.clock,
+            external_labels: &self.config.global.external_labels,
+            remotes: &self.config.remote_write,
+            writers: &writers,
+            fits: &fits,
+        };
         let wanted = self.config.scrape_configs.iter().zip(&self.jobs).filter(|(config, _)| jobs.is_none_or(|jobs| jobs.contains(&config.job_name)));
         let scrapes = wanted.flat_map(|(config, job)| {
             job.targets.iter().map(move |target| async move {
-                let scraped = scraper.scrape(config, target, config.scrape_timeout.min(longest)).await;
+                let scraped = scraper.scrape(config, target, target.scrape_timeout.min(longest)).await;
                 Preview { job: config.job_name.clone(), instance: target.instance().to_owned(), scraped }
             })
         });

@@ -59,7 +59,7 @@ impl Forwarder {
                 }
                 job.served_ms = Some(slot);
                 let started = Instant::now();
-                let up = join_all(job.targets.iter().map(|target| self.scrape(index, target, config.scrape_timeout.min(left), shift))).await;
+                let up = join_all(job.targets.iter().map(|target| self.scrape(index, target, target.scrape_timeout.min(left), shift))).await;
                 // Twice the last one: the next may be slower, and its samples must be sent as well.
                 job.expected = started.elapsed() * 2;
                 if up.into_iter().all(|up| up) {
@@ -95,6 +95,7 @@ impl Forwarder {
             home: &*self.home,
             clock: &*self.clock,
             external_labels: &self.config.global.external_labels,
+            remotes: &self.config.remote_write,
             writers: &self.writers,
             fits: &fits,
         };

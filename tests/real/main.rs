@@ -15,6 +15,7 @@ mod memory;
 mod metadata;
 mod moving;
 mod receivers;
+mod relabel;
 mod soak;
 mod spool;
 mod spool_cli;

@@ -261,7 +261,7 @@ async fn promtool_makes_blocks_of_an_export() {
         assert_eq!(series(name).iter().map(|(_, ms)| *ms).collect::<Vec<_>>(), times, "{name}");
     }
     let first = |name: &str| series(name)[0].0.as_str();
-    assert_eq!(["odd", "h_total", "nan", "small", "zero"].map(first), ["-Inf", "1e+21", "NaN", "5e-324", "-0"]);
+    assert_eq!(["odd", "h_total", "nan", "small", "zero"].map(first), ["-Inf", "1e+21", "NaN", "5e-324", "0"]);
     assert_eq!(series("h_created").iter().map(|(value, _)| value.as_str()).collect::<Vec<_>>(), ["0", "1", "2"]);
     assert!(found.keys().any(|labels| labels.contains(r#"a="\"\\\n é""#)), "{:?}", found.keys().collect::<Vec<_>>());
 }

@@ -138,7 +138,7 @@ fn read_oauth2(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
     Some(Auth::OAuth2(Box::new(OAuth2 {
         client_id,
         client_secret: secret_or_file(reader, section, "client_secret", "client_secret_file", SECRETS),
-        scopes: reader.strings(section, "scopes").into_iter().map(|(scope, _)| scope).collect(),
+        scopes: reader.strings(section, "scopes", Text::Plain).into_iter().map(|(scope, _)| scope).collect(),
         endpoint_params: {
             let params: BTreeMap<_, _> = reader.string_map(section, "endpoint_params", Text::Hidden);
             params.into_iter().map(|(name, value)| (name, Secret::new(value))).collect()

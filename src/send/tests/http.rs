@@ -25,6 +25,7 @@ fn config(url: Url) -> RemoteWrite {
         url,
         remote_timeout: Duration::from_secs(30),
         headers: BTreeMap::from([("X-Team".to_owned(), "metrics".to_owned())]),
+        write_relabel_configs: Vec::new(),
         metadata: MetadataConfig::default(),
         queue: QueueConfig {
             capacity: 10_000,

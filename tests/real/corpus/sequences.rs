@@ -226,7 +226,8 @@ async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, 
     for target in targets(&config.scrape_configs).unwrap() {
         let writers = [RefCell::new(Writer::new(Limits { samples: 3, bytes: 1_000_000 }))];
         let external_labels = BTreeMap::new();
-        let scraper = Scraper { home: &home, clock: &SystemClock, external_labels: &external_labels, writers: &writers, fits: &|_| true };
+        let scraper =
+            Scraper { home: &home, clock: &SystemClock, external_labels: &external_labels, remotes: &[], writers: &writers, fits: &|_| true };
         let job = &config.scrape_configs[target.job];
         for _ in SEQUENCES[target.job].steps {
             let scraped = scraper.scrape(job, &target, job.scrape_timeout).await;

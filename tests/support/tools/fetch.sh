@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the real programs that the tests and the demo run: into one directory, nothing outside it, no root needed.
 #
-#   fetch.sh DIR [prometheus|lambda|moto|infra|cdk]…     (all of them when none is named)
+#   fetch.sh DIR [prometheus|lambda|moto|infra|aws|cdk]…     (all of them when none is named)
 #
 # What is there already is kept, so a second run costs nothing. The layout is what
 # tests/support/src/tools.rs looks for:
@@ -11,11 +11,12 @@
 #   DIR/lambda/bin/cargo-lambda                 with zig in the same virtual environment
 #   DIR/moto/bin/moto_server
 #   DIR/infra/bin/{sam,cfn-lint,moto_server,pytest}
+#   DIR/aws/bin/aws
 #   DIR/cdk/node_modules                        what infra/cdk/package-lock.json pins
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|lambda|moto|infra|cdk]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|lambda|moto|infra|aws|cdk]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -140,7 +141,7 @@ npm_packages() {
     mv "$work" "$tools/$name"
 }
 
-[ $# -gt 0 ] || set -- prometheus lambda moto infra cdk
+[ $# -gt 0 ] || set -- prometheus lambda moto infra aws cdk
 
 # Two makes at once must not fetch into the same place.
 exec 9>"$tools/.lock"
@@ -159,8 +160,9 @@ for what in "$@"; do
     lambda) python lambda cargo-lambda ;;
     moto) python moto moto_server ;;
     infra) python infra sam ;;
+    aws) python aws aws ;;
     cdk) npm_packages cdk "$here/../../../infra/cdk" ;;
-    *) die "unknown tool '$what'" "known: prometheus, lambda, moto, infra, cdk" ;;
+    *) die "unknown tool '$what'" "known: prometheus, lambda, moto, infra, aws, cdk" ;;
     esac
 done
 # The downloaded package indexes are of no further use.

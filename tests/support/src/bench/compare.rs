@@ -80,7 +80,8 @@ pub async fn measure(program: Program, forwardctl: &Path, home: &SyntheticHome, 
     let (mut measured, fresh) = measured?;
     measured.program = program.name().to_owned();
     // Reports of its own come on top; what is unchanged need not be sent.
-    ensure!(measured.samples >= fresh as f64, "{} delivered {} samples a scrape in place of {fresh}", program.name(), measured.samples);
+    // The last samples of a scrape may be on their way when the next one starts (vmagent flushes once a second).
+    ensure!(measured.samples >= fresh as f64 * 0.98, "{} delivered {} samples a scrape in place of {fresh}", program.name(), measured.samples);
     Ok(measured)
 }
 

@@ -43,6 +43,8 @@ async fn main() -> ExitCode {
 
 async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { forwardctl, function, out, quick, alone, sizes } = arguments;
+    // They are started in directories of their own.
+    let (forwardctl, function) = (forwardctl.map(std::path::absolute).transpose()?, function.map(std::path::absolute).transpose()?);
     match (forwardctl, &function) {
         (_, Some(function)) if sizes => bench::size::write(&bench::size::measure(function).await?, &out),
         (Some(forwardctl), _) => bench::write(&bench::run(&BenchOptions { forwardctl, function, quick, alone }).await?, &out),

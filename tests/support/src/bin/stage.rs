@@ -3,19 +3,25 @@
 //! Prints one line of JSON when the receiver has what two ticks brought, then stays until its standard input ends.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use amp_forwarder_support::gateway::{Gateway, Key, Options};
-use amp_forwarder_support::lambda::{Function, FunctionOptions, RuntimeApi};
+use amp_forwarder_support::http::{Answer, Request, Server, read_body, respond_json};
+use amp_forwarder_support::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
 use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, V3_5};
 use amp_forwarder_support::wait_for;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use http::HeaderValue;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
-/// A tick's time-out: at a scrape a second, some scrapes.
+/// Lambda's limit for a synchronous payload.
+const LARGEST_PAYLOAD: usize = 6 << 20;
+/// A tick's time-out: at a scrape in four seconds, two of them.
 const TICK: Duration = Duration::from_secs(8);
 
 /// Runs the function for two ticks and keeps both ends up.
@@ -27,6 +33,9 @@ struct Arguments {
     /// NAME=VALUE of its environment. HOME_ADDRESS and AMP_REMOTE_WRITE_URL are set to this stage's.
     #[arg(long)]
     env: Vec<String>,
+    /// Then take invocations as Lambda's API does, for the AWS CLI.
+    #[arg(long)]
+    serve: bool,
 }
 
 #[tokio::main]
@@ -58,13 +67,29 @@ async fn main() -> Result<()> {
     let mut reports = Vec::new();
     for _ in 0..2 {
         let invoked = api.invoke(include_str!("../../../../events/scheduler.json"), TICK).await;
-        let report = invoked.and_then(amp_forwarder_support::lambda::Invoked::answer);
+        let report = invoked.and_then(Invoked::answer);
         reports.push(report.with_context(|| format!("the function's log:\n{}", running.log()))?);
     }
     ensure!(gateway.stats().stored > 0, "nothing was stored: {reports:?}\n{}", running.log());
     let metrics: Vec<Value> =
         running.log().lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line.get("_aws").is_some()).collect();
-    println!("{}", json!({"receiver": receiver.url(), "reports": reports, "metrics": metrics, "log": running.log()}));
+    let api = Arc::new(api);
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let front = if arguments.serve { Some(Server::start(listen, move |request, _| invoke(api.clone(), request)).await?) } else { None };
+    let address = front.as_ref().map(Server::url);
+    println!("{}", json!({"invoke": address, "receiver": receiver.url(), "reports": reports, "metrics": metrics, "log": running.log()}));
     tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
     Ok(())
+}
+
+/// `POST /2015-03-31/functions/NAME/invocations`: an error of the function is a 200 with a header that says so.
+async fn invoke(api: Arc<RuntimeApi>, request: Request) -> Answer {
+    let payload = read_body(request.into_body(), LARGEST_PAYLOAD).await.unwrap_or_default();
+    let mut response = match api.invoke(payload, SOON).await {
+        Ok(Invoked::Answer(answer)) => return Ok(respond_json(200, &answer)),
+        Ok(Invoked::Error(error)) => respond_json(200, &error),
+        Err(error) => return Ok(respond_json(502, &json!({"message": error.to_string()}))),
+    };
+    response.headers_mut().insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
+    Ok(response)
 }

@@ -1,0 +1,114 @@
+//! A compiled regular expression: anchored as Prometheus anchors it, with RE2's meaning.
+
+use std::ops::Range;
+
+use regex::bytes::{Captures, Regex, RegexBuilder};
+
+use super::re2::{SyntaxError, translate};
+
+/// Bytes that one compiled pattern may take. Go's own bound (`regexp/syntax/parse.go` `maxSize`) lies at 128 MiB, too much for a small function.
+const MAX_COMPILED: usize = 16 << 20;
+
+/// Most nested pairs of parentheses after translation; the translator's own bound is met first.
+const MAX_NESTING: u32 = 1000;
+
+/// Why a pattern cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Prometheus refuses it, too.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// It is too large for us.
+    #[error("error parsing regexp: expression too large: it takes more than {} MiB", MAX_COMPILED >> 20)]
+    TooLarge,
+}
+
+/// A pattern of a rule. Equal when its text is.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    /// None for `(.*)`, which matches everything: the default of most rules needs no machinery.
+    regex: Option<Regex>,
+    /// Names of the groups, from the first one.
+    names: Vec<String>,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+/// Where groups matched in a text, the whole match first.
+pub(super) struct Groups<'p, 't> {
+    pub(super) text: &'t str,
+    names: &'p [String],
+    captures: Option<Captures<'t>>,
+}
+
+impl Groups<'_, '_> {
+    /// Where a group matched: nothing when it did not, or when there is none of that number.
+    pub(super) fn range(&self, number: usize) -> Option<Range<usize>> {
+        match &self.captures {
+            Some(captures) => captures.get(number).map(|group| group.range()),
+            None => (number <= 1).then_some(0..self.text.len()),
+        }
+    }
+
+    pub(super) fn get(&self, number: usize) -> Option<&str> {
+        self.range(number).and_then(|range| self.text.get(range))
+    }
+
+    /// The first group of that name that matched (Go's `regexp.(*Regexp).expand`).
+    pub(super) fn named(&self, name: &str) -> Option<&str> {
+        (1..).zip(self.names).filter(|(_, known)| *known == name).find_map(|(number, _)| self.get(number))
+    }
+}
+
+impl Pattern {
+    /// Compiles a pattern as `model/relabel/relabel.go` `NewRegexp` does: it has to match the whole text, and a dot matches a line break.
+    ///
+    /// # Errors
+    /// [`PatternError`].
+    pub fn new(text: &str) -> Result<Self, PatternError> {
+        if text == "(.*)" {
+            return Ok(Self { text: text.to_owned(), regex: None, names: vec![String::new()] });
+        }
+        let translated = translate(&format!("^(?s:{text})$"))?;
+        // For bytes, because only there `(?-u:\B)` is allowed; all else in the pattern goes by whole characters.
+        let regex = RegexBuilder::new(&translated.pattern).size_limit(MAX_COMPILED).nest_limit(MAX_NESTING).build();
+        // What Go takes and the translation made is valid here, too: only its size can be the matter.
+        let regex = regex.map_err(|_| PatternError::TooLarge)?;
+        Ok(Self { text: text.to_owned(), regex: Some(regex), names: translated.names })
+    }
+
+    /// As written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.regex.as_ref().is_none_or(|regex| regex.is_match(text.as_bytes()))
+    }
+
+    pub(super) fn groups<'t>(&self, text: &'t str) -> Option<Groups<'_, 't>> {
+        let captures = match &self.regex {
+            None => None,
+            Some(regex) => Some(regex.captures(text.as_bytes())?),
+        };
+        Some(Groups { text, names: &self.names, captures })
+    }
+
+    /// All matches, as Go's `ReplaceAllString` finds them: more than one only when alternatives break out of the anchors.
+    pub(super) fn each<'t>(&self, text: &'t str) -> Vec<Groups<'_, 't>> {
+        match &self.regex {
+            None => vec![Groups { text, names: &self.names, captures: None }],
+            Some(regex) => {
+                regex.captures_iter(text.as_bytes()).map(|captures| Groups { text, names: &self.names, captures: Some(captures) }).collect()
+            }
+        }
+    }
+}
