@@ -112,6 +112,8 @@ struct State {
     /// Newest timestamp accepted of each series.
     accepted: HashMap<Key, i64>,
     swallowed: bool,
+    /// Samples answered for good with anything but a success.
+    refused: HashSet<(Key, i64)>,
     /// Samples of orphans that nobody could know of.
     excused: HashSet<(Key, i64)>,
 }
@@ -137,6 +139,7 @@ impl Receiver {
             life: 0,
             accepted: HashMap::new(),
             swallowed: false,
+            refused: HashSet::new(),
             excused: HashSet::new(),
         };
         Arc::new(Self { world, name, traits, bug, state: Mutex::new(state) })
@@ -151,9 +154,9 @@ impl Receiver {
         lock(&self.state).tenant.stored(key, timestamp_ms)
     }
 
-    /// Whether a sample was answered for good, whatever the answer.
-    pub(crate) fn is_answered(&self, key: Key, timestamp_ms: i64) -> bool {
-        lock(&self.state).told.contains_key(&(key, timestamp_ms))
+    /// Whether a sample was refused for good, or deduplicated: nobody needs to have it.
+    pub(crate) fn is_refused(&self, key: Key, timestamp_ms: i64) -> bool {
+        lock(&self.state).refused.contains(&(key, timestamp_ms))
     }
 
     /// Whether requests are under way.
@@ -325,6 +328,9 @@ impl Receiver {
             _ => return,
         }
         let life = state.life;
+        if !matches!(status, 200 | 204 | 413) || (status == 413 && count == 1) {
+            state.refused.extend(samples.iter().map(|sample| (sample.key, sample.timestamp_ms)));
+        }
         if status != 413 || count == 1 {
             state.told.extend(samples.iter().map(|sample| ((sample.key, sample.timestamp_ms), life)));
         }

@@ -206,7 +206,7 @@ impl Run {
         for (((receiver, kept), lost), claimed) in self.receivers.iter().zip(&kept).zip(&self.lost).zip(&self.claimed) {
             let is_missing = |sample: &&(Key, i64)| {
                 let (key, timestamp_ms) = **sample;
-                receiver.stored(key, timestamp_ms).is_none() && !receiver.is_answered(key, timestamp_ms) && !kept.contains(*sample)
+                receiver.stored(key, timestamp_ms).is_none() && !receiver.is_refused(key, timestamp_ms) && !kept.contains(*sample)
             };
             let missing: Vec<_> = claimed.iter().filter(is_missing).collect();
             if missing.len() as u64 > *lost {
