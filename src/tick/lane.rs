@@ -215,7 +215,10 @@ impl Lane {
     async fn keep(&self, bench: &Bench<'_>, folder: Folder, scrape: u64, batches: &[Batch], note: Option<&Note>, sent: &mut Sent) {
         let Some(outbox) = bench.outbox else { return };
         if let Err(error) = outbox.keep(folder, scrape, batches, note).await {
-            sent.errors.push(format!("{error}: batches for {} that were refused or too old are not kept", self.id));
+            let error = format!("{error}: batches for {} that were refused or too old are not kept", self.id);
+            // At once: a kill would take the report along, and they are gone.
+            tracing::warn!("{error}");
+            sent.errors.push(error);
         }
     }
 

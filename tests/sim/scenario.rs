@@ -62,6 +62,9 @@ fn sometimes(rng: &mut Rng, one_in: u32) -> bool {
     rng.u32(0..one_in) == 0
 }
 
+/// A `memory_limit` that no run meets.
+const ROOMY: u64 = 64 << 20;
+
 /// Draws a run. `calm` ones have no fault at all: everything must arrive.
 pub(crate) fn draw(rng: &mut Rng) -> Scenario {
     let calm = sometimes(rng, 8);
@@ -82,7 +85,7 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
         odd_times: !calm && sometimes(rng, 5),
         away: if calm || !sometimes(rng, 8) { vec![] } else { vec![(start_ms / 60_000 + 1, start_ms / 60_000 + rng.i64(2..5))] },
     };
-    let receivers = config
+    let mut receivers: Vec<_> = config
         .remote_write
         .iter()
         .map(|remote| {
@@ -114,7 +117,9 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
             }
         })
         .collect();
-    let memory_limit = if calm || !sometimes(rng, 15) { 64 << 20 } else { rng.u64(4_000..40_000) };
+    let memory_limit = if calm || !sometimes(rng, 15) { ROOMY } else { rng.u64(4_000..40_000) };
+    // A memory that is full forgets series that the last scrapes missed, and sends their last samples again when they are back.
+    receivers.iter_mut().for_each(|receiver| receiver.no_repeats = memory_limit == ROOMY);
     Scenario { yaml, config, memory_limit, start_ms, home, receivers, ticks }
 }
 

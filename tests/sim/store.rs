@@ -107,6 +107,8 @@ pub(crate) struct Shared {
     /// Calls that met a fault.
     pub(crate) faults: Arc<AtomicU64>,
     pub(crate) bug: Option<Bug>,
+    /// Segments of `expired/` that the store did not take: the forwarder warns of them, and that is all that is left.
+    pub(crate) unkept: Mutex<Vec<Bytes>>,
 }
 
 impl Shared {
@@ -190,9 +192,12 @@ impl Store for SimStore {
         self.learn(key, &body);
         let call = self.call(Op::PutIfAbsent, key, self.shared.objects.put_if_absent(key, body.clone(), deadline));
         Box::pin(async move {
-            *lock(&self.process.late) = Some((key.to_owned(), body));
+            *lock(&self.process.late) = Some((key.to_owned(), body.clone()));
             let result = call.await;
             *lock(&self.process.late) = None;
+            if key.starts_with("expired/") && result.is_err() {
+                lock(&self.shared.unkept).push(body);
+            }
             result
         })
     }

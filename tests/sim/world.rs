@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use amp_forwarder::series::text::STALE_NAN;
 use amp_forwarder::time::Clock;
 use tokio::time::Instant;
 
@@ -141,10 +142,14 @@ impl World {
         lock(&self.names).1[key as usize].clone()
     }
 
-    /// Notes a sample that may be sent from now on.
+    /// Notes a sample that may be sent from now on. Where another target that showed the series has ended it at that very time, the
+    /// marker or the sample wins: whichever is taken first.
     pub(crate) fn expose(&self, key: Key, timestamp_ms: i64, bits: Option<u64>, exposition: u64) {
         let mut exposed = lock(&self.exposed);
         let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed { bits, first: exposition, last: exposition });
+        if entry.bits == Some(STALE_NAN) && bits != entry.bits {
+            entry.bits = None;
+        }
         entry.last = exposition;
     }
 

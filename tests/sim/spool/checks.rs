@@ -218,10 +218,11 @@ impl Run {
         }
     }
 
-    /// For each remote, what was refused or too old, and is kept.
+    /// For each remote, what was refused or too old, and is kept, or was told to be gone.
     fn kept(&self) -> Vec<HashSet<(Key, i64)>> {
         let of = |dir: &RemoteDir| {
-            let mut kept = HashSet::new();
+            let unkept: Vec<_> = lock(&self.shared.unkept).iter().filter_map(|bytes| segment::read(bytes).ok()).collect();
+            let mut kept: HashSet<_> = unkept.iter().flat_map(|segment| &segment.batches).flat_map(|batch| self.samples(batch)).collect();
             for (folder, event) in [(Folder::Rejected, Event::SpoolRejected), (Folder::Expired, Event::SpoolExpired)] {
                 for batch in self.objects(dir, folder).into_iter().flat_map(|(_, batches)| batches) {
                     self.world.hit(event);

@@ -4,8 +4,8 @@ mod checks;
 mod draw;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amp_forwarder::config::Config;
@@ -96,7 +96,7 @@ impl Run {
         let counter = Arc::new(AtomicU64::new(0));
         let off_ms = traits.off_ms;
         objects.set_faults(faults(Arc::clone(&world), traits, Arc::clone(&counter), rng.fork()));
-        let shared = Arc::new(Shared { world: Arc::clone(&world), objects, off_ms, faults: counter, bug });
+        let shared = Arc::new(Shared { world: Arc::clone(&world), objects, off_ms, faults: counter, bug, unkept: Mutex::default() });
         let lost = vec![0; receivers.len()];
         Self {
             world,

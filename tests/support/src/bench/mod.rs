@@ -35,6 +35,8 @@ pub struct BenchOptions {
     pub quick: bool,
     /// Without the peers.
     pub alone: bool,
+    /// Only the comparisons with so many series.
+    pub series: Option<usize>,
 }
 
 /// All figures of one run.
@@ -75,7 +77,8 @@ fn cases(quick: bool) -> Vec<Case> {
 /// When a program does not do what it is there for: a figure of it would mean nothing.
 pub async fn run(options: &BenchOptions) -> Result<Results> {
     let mut results = Results { machine: machine(), ..Results::default() };
-    for case in cases(options.quick) {
+    let chosen = |case: &Case| options.series.is_none_or(|series| series == case.shape.series);
+    for case in cases(options.quick).into_iter().filter(chosen) {
         let home = SyntheticHome::start(case.shape, case.interval).await?;
         let (bare, served) = home.bytes;
         eprintln!("bench: {} series, {}: {bare} bytes, {served} as served", case.shape.series, body_name(case.shape));
@@ -87,6 +90,9 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
             eprintln!("bench:   {}", report::line(&measured));
             results.compared.push(measured);
         }
+    }
+    if options.series.is_some() {
+        return Ok(results);
     }
     eprintln!("bench: a cold tick");
     results.cold_tick = Some(once::cold_tick(&options.forwardctl, 100_000).await?);

@@ -24,6 +24,9 @@ struct Arguments {
     /// Without the peers.
     #[arg(long)]
     alone: bool,
+    /// Only the comparisons with so many series, for whoever profiles one.
+    #[arg(long)]
+    series: Option<usize>,
     /// Only the function, as small as Lambda makes it, in control groups: writes sizes.md and sizes.json.
     #[arg(long, requires = "function")]
     sizes: bool,
@@ -42,12 +45,12 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { forwardctl, function, out, quick, alone, sizes } = arguments;
+    let Arguments { forwardctl, function, out, quick, alone, series, sizes } = arguments;
     // They are started in directories of their own.
     let (forwardctl, function) = (forwardctl.map(std::path::absolute).transpose()?, function.map(std::path::absolute).transpose()?);
     match (forwardctl, &function) {
         (_, Some(function)) if sizes => bench::size::write(&bench::size::measure(function).await?, &out),
-        (Some(forwardctl), _) => bench::write(&bench::run(&BenchOptions { forwardctl, function, quick, alone }).await?, &out),
+        (Some(forwardctl), _) => bench::write(&bench::run(&BenchOptions { forwardctl, function, quick, alone, series }).await?, &out),
         _ => anyhow::bail!("nothing to measure"),
     }
 }
