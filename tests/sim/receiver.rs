@@ -176,10 +176,13 @@ impl Receiver {
     }
 
     /// A memory that is full forgets series that the last scrapes missed, as a cold start does all; a home that goes back may then show something
-    /// older.
+    /// older, or once more what it showed for one series twice.
     fn is_forgotten(&self, key: Key, newest_ms: i64, timestamp_ms: i64) -> bool {
-        let last = |timestamp_ms| self.world.exposed(key, timestamp_ms).map(|exposed| exposed.last);
-        let missed = last(newest_ms).zip(last(timestamp_ms)).is_some_and(|(newest, older)| newest + 1 < older);
+        let exposed = |timestamp_ms| self.world.exposed(key, timestamp_ms);
+        let missed = exposed(newest_ms).zip(exposed(timestamp_ms)).is_some_and(|(newest, older)| {
+            let both_again = newest.last == older.last && newest.first < newest.last;
+            newest.last + 1 < older.last || both_again
+        });
         self.traits.forgetful && self.traits.tight_memory && missed
     }
 

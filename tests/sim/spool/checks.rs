@@ -286,7 +286,11 @@ impl Run {
 /// Whether it was a tick at all: one that the store or another one kept from it leaves everything as it was.
 fn began(report: &Report) -> bool {
     let untouched = report.scrapes.is_empty() && report.ledger == Ledger::default() && report.remotes.iter().all(|remote| remote.requests == 0);
-    !matches!(report.outcome, TickOutcome::Busy) && !(matches!(report.outcome, TickOutcome::Failed) && untouched)
+    match report.outcome {
+        TickOutcome::Busy => false,
+        TickOutcome::Failed => !untouched,
+        _ => true,
+    }
 }
 
 /// Whether it scraped or sent without the lease.
