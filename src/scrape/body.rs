@@ -5,6 +5,9 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// Bytes that a block holds at first. It grows for a longer entry, up to [`MAX_ENTRY`].
 const BLOCK: usize = 64 * 1024;
 
+/// Bytes of a plain body that are put behind an entry that was cut, at first: most lines are shorter.
+const STEP: usize = 512;
+
 /// Longest entry (a line, mostly) that is taken. Labels of AMP have at most 2048 bytes, and a series 150 of them.
 pub const MAX_ENTRY: usize = 1024 * 1024;
 
@@ -19,12 +22,14 @@ enum Coding {
     },
 }
 
-/// Collects decoded bytes.
+/// Collects decoded bytes. A plain body is parsed where it stands ([`Blocks::is_in_place`]), but for the entries that its pieces cut.
 #[derive(Debug)]
 pub(super) struct Blocks {
     coding: Coding,
     block: Vec<u8>,
     filled: usize,
+    /// Of `filled`, what the last call of [`Blocks::feed`] put there.
+    fed: usize,
     total: u64,
 }
 
@@ -48,7 +53,25 @@ impl Blocks {
     pub(super) fn new(gzip: bool) -> Self {
         // 15 bits is the largest window, which any gzip may use.
         let coding = if gzip { Coding::Gzip { inflate: Box::new(Decompress::new_gzip(15)), clean: false } } else { Coding::Identity };
-        Self { coding, block: vec![0; BLOCK], filled: 0, total: 0 }
+        Self { coding, block: vec![0; BLOCK], filled: 0, fed: 0, total: 0 }
+    }
+
+    /// Whether the body's next bytes may be parsed as they come: it is not compressed, and nothing is left over.
+    #[must_use]
+    pub(super) fn is_in_place(&self) -> bool {
+        self.filled == 0 && matches!(self.coding, Coding::Identity)
+    }
+
+    /// Counts bytes that were parsed in place, and keeps those behind them: an entry that is cut.
+    ///
+    /// # Errors
+    /// [`BodyError`] ends the scrape.
+    pub(super) fn keep(&mut self, parsed: usize, mut rest: &[u8]) -> Result<(), BodyError> {
+        self.total += parsed as u64;
+        while !rest.is_empty() {
+            rest = &rest[self.feed(rest)?..];
+        }
+        Ok(())
     }
 
     /// Decodes bytes into the block, as far as it has room, and returns how many of `input` it took. A block that is full
@@ -66,7 +89,8 @@ impl Blocks {
         let room = &mut self.block[self.filled..];
         let (consumed, produced) = match &mut self.coding {
             Coding::Identity => {
-                let length = input.len().min(room.len());
+                // Little more than what the entry lacks: what follows it is parsed in place.
+                let length = input.len().min(room.len()).min(self.filled.max(STEP));
                 room[..length].copy_from_slice(&input[..length]);
                 (length, length)
             }
@@ -82,7 +106,7 @@ impl Blocks {
                 ((inflate.total_in() - before.0) as usize, (inflate.total_out() - before.1) as usize)
             }
         };
-        self.filled += produced;
+        (self.filled, self.fed) = (self.filled + produced, produced);
         self.total += produced as u64;
         Ok(consumed)
     }
@@ -99,10 +123,18 @@ impl Blocks {
         &self.block[..self.filled]
     }
 
-    /// Forgets the bytes at the start that were parsed.
-    pub(super) fn taken(&mut self, length: usize) {
+    /// Forgets the bytes at the start that were parsed. Of a plain body it also gives back what was fed behind an entry that is whole
+    /// now: how many bytes of the last input come again.
+    pub(super) fn taken(&mut self, length: usize) -> usize {
+        let left = self.filled - length;
+        if matches!(self.coding, Coding::Identity) && length > 0 && left <= self.fed {
+            (self.filled, self.fed) = (0, 0);
+            self.total -= left as u64;
+            return left;
+        }
         self.block.copy_within(length..self.filled, 0);
-        self.filled -= length;
+        self.filled = left;
+        0
     }
 
     /// Uncompressed bytes so far.
@@ -151,11 +183,18 @@ mod tests {
         let mut out = Vec::new();
         for mut rest in wire.chunks(piece) {
             loop {
-                rest = &rest[blocks.feed(rest)?..];
+                let lines = |bytes: &[u8]| memchr::memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
+                if blocks.is_in_place() {
+                    let parsed = lines(rest);
+                    out.extend_from_slice(&rest[..parsed]);
+                    blocks.keep(parsed, &rest[parsed..])?;
+                    break;
+                }
+                let taken = blocks.feed(rest)?;
                 let full = blocks.is_full();
-                let lines = memchr::memrchr(b'\n', blocks.filled()).map_or(0, |newline| newline + 1);
-                out.extend_from_slice(&blocks.filled()[..lines]);
-                blocks.taken(lines);
+                let parsed = lines(blocks.filled());
+                out.extend_from_slice(&blocks.filled()[..parsed]);
+                rest = &rest[taken - blocks.taken(parsed)..];
                 if rest.is_empty() && !full {
                     break;
                 }

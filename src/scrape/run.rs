@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
 use tokio::time::Instant;
 
-use super::body::Blocks;
+use super::body::{Blocks, BodyError};
 use super::error::ScrapeError;
 use super::exposition::Refused;
 use super::fetch::{Answer, Home, Request, accept};
@@ -149,6 +149,10 @@ impl InProgress<'_> {
         redacted(&self.rules.target.url)
     }
 
+    fn body_error(&self, cause: BodyError) -> ScrapeError {
+        ScrapeError::Body { address: self.address(), cause }
+    }
+
     async fn fetch(&mut self, timeout: Duration) -> Result<(), ScrapeError> {
         self.check_target_limit()?;
         let accept = accept(&self.job.scrape_protocols, self.job.naming.escaping, self.job.is_federation());
@@ -169,28 +173,33 @@ impl InProgress<'_> {
             }
             let mut rest = &chunk[..];
             loop {
-                let taken = blocks.feed(rest).map_err(|cause| ScrapeError::Body { address: self.address(), cause })?;
-                rest = &rest[taken..];
+                let in_place = blocks.is_in_place();
+                let taken = if in_place { rest.len() } else { blocks.feed(rest).map_err(|cause| self.body_error(cause))? };
                 let full = blocks.is_full();
-                self.bytes = blocks.total();
+                self.bytes = blocks.total() + if in_place { taken as u64 } else { 0 };
                 self.check_limits()?;
                 // An empty body is a success whatever its type (scrape/scrape.go append).
+                let mut again = 0;
                 if self.bytes > 0 {
                     let parser = match &mut parser {
                         Some(parser) => parser,
                         None => parser.insert(self.parser(&headers)?),
                     };
-                    let parsed = self.parse(parser, blocks.filled(), false)?;
-                    blocks.taken(parsed);
+                    if in_place {
+                        let parsed = self.parse(parser, rest, false)?;
+                        blocks.keep(parsed, &rest[parsed..]).map_err(|cause| self.body_error(cause))?;
+                        break;
+                    }
+                    again = blocks.taken(self.parse(parser, blocks.filled(), false)?);
                 }
+                rest = &rest[taken - again..];
                 if rest.is_empty() && !full {
                     break;
                 }
             }
         }
-        let address = self.address();
         let newline = parser.as_ref().is_some_and(Parser::wants_newline);
-        let rest = blocks.finish(newline).map_err(|cause| ScrapeError::Body { address, cause })?;
+        let rest = blocks.finish(newline).map_err(|cause| self.body_error(cause))?;
         if let Some(parser) = &mut parser {
             self.parse(parser, rest, true)?;
         }

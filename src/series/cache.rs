@@ -34,7 +34,8 @@ impl Key {
     #[inline]
     #[must_use]
     pub fn new(target: u16, raw: &[u8]) -> Self {
-        let hash = xxhash_rust::xxh3::xxh3_128_with_seed(raw, u64::from(target));
+        // Not by a seed: of long input it makes a secret of its own each time.
+        let hash = xxhash_rust::xxh3::xxh3_128(raw) ^ u128::from(target).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         Self((hash >> 64) as u64, hash as u64)
     }
 }
@@ -75,6 +76,14 @@ pub enum Seen {
     Not,
 }
 
+/// No recipe: relabelling drops the series, for this remote or for all.
+const DROPPED: u32 = u32::MAX;
+/// No recipe: `metric_relabel_configs` drop it. Then it is no series at all, for none of the remotes.
+const UNWANTED: u32 = u32::MAX - 1;
+
+// A line of the processor's cache and some: there is one for each series.
+const _: () = assert!(size_of::<Entry>() <= 72);
+
 #[derive(Debug)]
 struct Entry {
     key: Key,
@@ -83,8 +92,9 @@ struct Entry {
     /// `last_ms` before `transaction`.
     before_ms: i64,
     transaction: u32,
+    /// Or [`DROPPED`], or [`UNWANTED`].
     recipe_at: u32,
-    recipe_len: u32,
+    group: u32,
     /// The entry that holds this label set's timestamps: mostly itself.
     primary: u32,
     /// Scrapes of its target when it was last seen.
@@ -95,12 +105,18 @@ struct Entry {
     nth: u16,
     /// Of the last value taken.
     kind: Kind,
-    /// `metric_relabel_configs` drop it: then it is no series at all, for none of the remotes.
-    unwanted: bool,
+    /// Its recipe needs no raw bytes.
+    portable: bool,
     /// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
     resend: bool,
     /// `resend` before `transaction`.
     resend_before: bool,
+}
+
+impl Entry {
+    fn is_dropped(&self) -> bool {
+        self.recipe_at >= UNWANTED
+    }
 }
 
 /// The series of one remote.
@@ -159,11 +175,11 @@ impl SeriesCache {
     /// `portable` can be tracked.
     pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>, portable: bool) -> usize {
         let index = self.entries.len() as u32;
-        let recipe_at = self.recipes.len() as u32;
-        let mut primary = index;
+        let (mut recipe_at, mut primary) = (DROPPED, index);
         let mut labels_hash = 0;
-        if let Some((labels, group)) = labels {
-            recipe::write(labels, group, portable, &mut self.literals, &mut self.recipes);
+        if let Some((labels, _)) = labels {
+            recipe_at = self.recipes.len() as u32;
+            recipe::write(labels, portable, &mut self.literals, &mut self.recipes);
             labels_hash = labels.hash();
             let entries = &self.entries;
             match self.by_labels.find(labels_hash, |&index| entries[index as usize].labels == labels_hash) {
@@ -180,14 +196,14 @@ impl SeriesCache {
             before_ms: NEVER,
             transaction: 0,
             recipe_at,
-            recipe_len: self.recipes.len() as u32 - recipe_at,
+            group: labels.map_or(0, |(_, group)| group),
             primary,
             seen: 0,
             seen_by: 0,
             target: transaction.target,
             nth: 0,
             kind: Kind::Float,
-            unwanted: false,
+            portable: labels.is_some() && portable,
             resend: false,
             resend_before: false,
         });
@@ -199,18 +215,17 @@ impl SeriesCache {
 
     /// Makes a series trackable that was not: the next sweep packs what its recipe was.
     pub fn make_portable(&mut self, index: usize, labels: &Labels<'_>) {
-        let group = self.group(index);
         let recipe_at = self.recipes.len() as u32;
-        recipe::write(labels, group, true, &mut self.literals, &mut self.recipes);
+        recipe::write(labels, true, &mut self.literals, &mut self.recipes);
         let entry = &mut self.entries[index];
-        (entry.recipe_at, entry.recipe_len) = (recipe_at, self.recipes.len() as u32 - recipe_at);
+        (entry.recipe_at, entry.portable) = (recipe_at, true);
     }
 
     /// Whether a series can be tracked: it is dropped, or its recipe needs no raw bytes.
     #[inline]
     #[must_use]
     pub fn is_trackable(&self, index: usize) -> bool {
-        self.is_dropped(index) || recipe::is_portable(self.recipe(index))
+        self.is_dropped(index) || self.entries[index].portable
     }
 
     /// The series is to get a stale marker when its target shows it no more.
@@ -241,21 +256,21 @@ impl SeriesCache {
 
     /// Remembers that the series is dropped for all remotes.
     pub fn set_unwanted(&mut self, index: usize) {
-        self.entries[index].unwanted = true;
+        self.entries[index].recipe_at = UNWANTED;
     }
 
     /// Whether the series is dropped for all remotes.
     #[inline]
     #[must_use]
     pub fn is_unwanted(&self, index: usize) -> bool {
-        self.entries[index].unwanted
+        self.entries[index].recipe_at == UNWANTED
     }
 
     /// Whether the series is dropped by relabelling, for all remotes or for this one.
     #[inline]
     #[must_use]
     pub fn is_dropped(&self, index: usize) -> bool {
-        self.entries[index].recipe_len == 0
+        self.entries[index].is_dropped()
     }
 
     /// Marks a series as seen in this scrape, and says when it was seen before.
@@ -317,7 +332,7 @@ impl SeriesCache {
     #[inline]
     #[must_use]
     pub fn group(&self, index: usize) -> u32 {
-        recipe::group(self.recipe(index))
+        self.entries[index].group
     }
 
     /// Bytes of a series' labels, encoded.
@@ -334,8 +349,7 @@ impl SeriesCache {
     }
 
     fn recipe(&self, index: usize) -> &[u8] {
-        let entry = &self.entries[index];
-        &self.recipes[entry.recipe_at as usize..][..entry.recipe_len as usize]
+        recipe::at(&self.recipes, self.entries[index].recipe_at as usize)
     }
 
     /// Whether the series is one of those, one in some hundred, that compressed pieces of batches may start with.
@@ -434,12 +448,11 @@ impl SeriesCache {
             }
             moved[index] = kept;
             kept += 1;
-            let old = &self.recipes[entry.recipe_at as usize..][..entry.recipe_len as usize];
-            entry.recipe_at = recipes.len() as u32;
-            if !old.is_empty() {
+            if !entry.is_dropped() {
+                let old = recipe::at(&self.recipes, entry.recipe_at as usize);
+                entry.recipe_at = recipes.len() as u32;
                 recipe::copy(old, &self.literals, &mut literals, &mut recipes);
             }
-            entry.recipe_len = recipes.len() as u32 - entry.recipe_at;
         }
         self.tracker.keep_only(&keep);
         let mut index = 0;
@@ -459,7 +472,7 @@ impl SeriesCache {
         let entries = &self.entries;
         for (index, entry) in (0..).zip(entries) {
             self.by_key.insert_unique(entry.key.1, index, |&index| entries[index as usize].key.1);
-            if entry.primary == index && entry.recipe_len > 0 {
+            if entry.primary == index && !entry.is_dropped() {
                 self.by_labels.insert_unique(entry.labels, index, |&index| entries[index as usize].labels);
             }
         }

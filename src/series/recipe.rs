@@ -1,12 +1,13 @@
 //! How to encode the labels of a known series from the raw bytes that come again with each scrape.
 //!
 //! Names and values of labels mostly stand in these bytes just as they go on the wire, so a recipe is a list of places,
-//! some fifty bytes a series, and the labels themselves are not kept. What does not stand there (the target's labels,
+//! some thirty bytes a series, and the labels themselves are not kept. What does not stand there (the target's labels,
 //! decoded or relabelled values) is kept once, in [`Literals`], however many series share it.
 //!
-//! A recipe is `labels' encoded length, group and whether it needs no raw bytes, step…`, all varints. A step is a kind in the two low bits of its first varint:
+//! A recipe is `length of the rest, labels' encoded length, step…`, all varints. A step is a kind in the three low bits of its first varint:
 //! raw pair `(name's place, name's length, gap, value's length)`, metric name `(value's place, value's length)`,
-//! literal label `(id)`, literal name with raw value `(id, value's place, value's length)`.
+//! literal label `(id)`, literal name with raw value `(id, value's place, value's length)`, and the raw pair that stands two bytes behind the
+//! last raw value, as in `",name="value"`: `(name's length, value's length)`.
 
 use hashbrown::HashTable;
 
@@ -17,6 +18,13 @@ const PAIR: u64 = 0;
 const METRIC: u64 = 1;
 const LITERAL: u64 = 2;
 const NAMED: u64 = 3;
+const NEXT: u64 = 4;
+/// Bits of a kind.
+const BITS: u32 = 3;
+const KIND: u64 = (1 << BITS) - 1;
+
+/// Bytes from a raw value to the name of the next pair, and from that to its value.
+const GAP: u64 = 2;
 
 /// Encoded bytes that series share, each kept once.
 #[derive(Debug, Default)]
@@ -62,39 +70,48 @@ impl Literals {
 }
 
 /// Appends the recipe of a finished label set. A `portable` one needs no raw bytes: for a stale marker, when there are none any more.
-pub(super) fn write(labels: &Labels<'_>, group: u32, portable: bool, literals: &mut Literals, out: &mut Vec<u8>) {
+pub(super) fn write(labels: &Labels<'_>, portable: bool, literals: &mut Literals, out: &mut Vec<u8>) {
+    let (mut recipe, mut scratch) = (Vec::new(), Vec::new());
     let length: usize = labels.iter().map(|label| wire::field_len(label_len(label.name.len(), label.value.len()))).sum();
-    wire::varint(out, length as u64);
-    wire::varint(out, u64::from(group) << 1 | u64::from(portable));
-    let mut scratch = Vec::new();
+    wire::varint(&mut recipe, length as u64);
+    let mut last_end = None;
     for label in labels.iter() {
         let (name_len, value_len) = (label.name.len() as u64, label.value.len() as u64);
         let (name_at, value_at) = if portable { (None, None) } else { (label.name_at, label.value_at) };
+        let mut step = |operands: &[u64]| operands.iter().for_each(|&operand| wire::varint(&mut recipe, operand));
         match (name_at.map(u64::from), value_at.map(u64::from)) {
+            (Some(name), Some(value)) if last_end.is_some_and(|end| name == end + GAP) && value == name + name_len + GAP => {
+                step(&[name_len << BITS | NEXT, value_len]);
+                last_end = Some(value + value_len);
+            }
             (Some(name), Some(value)) if value >= name + name_len => {
-                wire::varint(out, name << 2 | PAIR);
-                wire::varint(out, name_len);
-                wire::varint(out, value - name - name_len);
-                wire::varint(out, value_len);
+                step(&[name << BITS | PAIR, name_len, value - name - name_len, value_len]);
+                last_end = Some(value + value_len);
             }
             (_, Some(value)) if label.name == NAME => {
-                wire::varint(out, value << 2 | METRIC);
-                wire::varint(out, value_len);
+                step(&[value << BITS | METRIC, value_len]);
+                last_end = after_metric(value, value_len);
             }
             (_, Some(value)) => {
                 scratch.clear();
                 wire::field(&mut scratch, wire::LABEL_NAME, label.name.as_bytes());
-                wire::varint(out, literals.id(&scratch) << 2 | NAMED);
-                wire::varint(out, value);
-                wire::varint(out, value_len);
+                step(&[literals.id(&scratch) << BITS | NAMED, value, value_len]);
+                last_end = Some(value + value_len);
             }
             (_, None) => {
                 scratch.clear();
                 put_label(&mut scratch, label.name.as_bytes(), label.value.as_bytes());
-                wire::varint(out, literals.id(&scratch) << 2 | LITERAL);
+                step(&[literals.id(&scratch) << BITS | LITERAL]);
             }
         }
     }
+    wire::varint(out, recipe.len() as u64);
+    out.extend_from_slice(&recipe);
+}
+
+/// Where the last raw value ends, as far as the next pair is concerned: behind a metric's name stands a brace alone.
+fn after_metric(place: u64, length: u64) -> Option<u64> {
+    (place + length).checked_sub(1)
 }
 
 fn label_len(name: usize, value: usize) -> usize {
@@ -108,20 +125,12 @@ fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     wire::field(out, wire::LABEL_VALUE, value);
 }
 
-/// The group that [`write`] was given: series of one group may share a request.
-pub(super) fn group(recipe: &[u8]) -> u32 {
-    (place(recipe) >> 1) as u32
-}
-
-/// Whether the recipe needs no raw bytes.
-pub(super) fn is_portable(recipe: &[u8]) -> bool {
-    place(recipe) & 1 == 1
-}
-
-fn place(recipe: &[u8]) -> u64 {
-    let mut at = 0;
-    let _ = wire::read_varint(recipe, &mut at);
-    wire::read_varint(recipe, &mut at).unwrap_or(0)
+/// The recipe that stands at this place, without its length.
+#[inline]
+pub(super) fn at(recipes: &[u8], place: usize) -> &[u8] {
+    let mut at = place;
+    let length = wire::read_varint(recipes, &mut at).unwrap_or(0) as usize;
+    recipes.get(at..at + length).unwrap_or_default()
 }
 
 /// Bytes of the labels, encoded.
@@ -134,18 +143,28 @@ pub(super) fn labels_len(recipe: &[u8]) -> usize {
 pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at).map(|value| value as usize);
-    let _ = (next(), next());
+    let _ = next();
+    let mut last_end = 0;
     while let Some(step) = next() {
-        let place = step >> 2;
-        match step as u64 & 3 {
+        let place = step >> BITS;
+        match step as u64 & KIND {
             PAIR => {
                 let (Some(name_len), Some(gap), Some(value_len)) = (next(), next(), next()) else { return };
                 let value = place + name_len + gap;
                 put_label(out, &raw[place..place + name_len], &raw[value..value + value_len]);
+                last_end = value + value_len;
+            }
+            NEXT => {
+                let (name, name_len) = (last_end + GAP as usize, place);
+                let Some(value_len) = next() else { return };
+                let value = name + name_len + GAP as usize;
+                put_label(out, &raw[name..name + name_len], &raw[value..value + value_len]);
+                last_end = value + value_len;
             }
             METRIC => {
                 let Some(value_len) = next() else { return };
                 put_label(out, NAME.as_bytes(), &raw[place..place + value_len]);
+                last_end = after_metric(place as u64, value_len as u64).unwrap_or(0) as usize;
             }
             LITERAL => out.extend_from_slice(literals.get(place as u64)),
             _ => {
@@ -155,6 +174,7 @@ pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut V
                 wire::varint(out, (name.len() + wire::field_len(value_len)) as u64);
                 out.extend_from_slice(name);
                 wire::field(out, wire::LABEL_VALUE, &raw[value..value + value_len]);
+                last_end = value + value_len;
             }
         }
     }
@@ -164,21 +184,22 @@ pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut V
 pub(super) fn copy(recipe: &[u8], from: &Literals, to: &mut Literals, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at);
-    for _ in 0..2 {
-        wire::varint(out, next().unwrap_or(0));
-    }
+    let mut copied = Vec::with_capacity(recipe.len());
+    wire::varint(&mut copied, next().unwrap_or(0));
     while let Some(step) = next() {
-        let kind = step & 3;
+        let kind = step & KIND;
         let operands = match kind {
             PAIR => 3,
-            METRIC => 1,
+            NEXT | METRIC => 1,
             LITERAL => 0,
             _ => 2,
         };
-        let step = if kind == LITERAL || kind == NAMED { to.id(from.get(step >> 2)) << 2 | kind } else { step };
-        wire::varint(out, step);
+        let step = if kind == LITERAL || kind == NAMED { to.id(from.get(step >> BITS)) << BITS | kind } else { step };
+        wire::varint(&mut copied, step);
         for _ in 0..operands {
-            wire::varint(out, next().unwrap_or(0));
+            wire::varint(&mut copied, next().unwrap_or(0));
         }
     }
+    wire::varint(out, copied.len() as u64);
+    out.extend_from_slice(&copied);
 }
