@@ -198,12 +198,8 @@ impl Lane {
             live.written(delivery.written, batch.max_ms);
         }
         for Rejected { batch, status, message } in &delivery.rejected {
-            let again = match status {
-                _ if repeated => " (a repeat after a kill: some of it was stored before)",
-                429 => " (a series limit, or it was throttled for 15 minutes while others passed)",
-                _ => "",
-            };
-            sent.errors.push(format!("send: {} refused a batch for good{again}: {message}", self.id));
+            let why = why_refused(*status, repeated);
+            sent.errors.push(format!("send: {} refused a batch for good{why}: {message}", self.id));
             let note = Note { status: *status, message: message.clone() };
             self.keep(bench, Folder::Rejected, scrape, std::slice::from_ref(batch), Some(&note), sent).await;
         }
@@ -238,6 +234,16 @@ impl Lane {
     }
 }
 
+/// What a refusal may be due to. Neither a limit nor a size has to do with what was stored before.
+fn why_refused(status: u16, repeated: bool) -> &'static str {
+    match status {
+        429 => " (a series limit, or it was throttled for 15 minutes while others passed)",
+        413 => "",
+        _ if repeated => " (a repeat after a kill: some of it was stored before)",
+        _ => "",
+    }
+}
+
 impl Sent {
     /// Nothing was sent; these counts are all there is.
     pub(super) fn only(ledger: Ledger) -> Self {
@@ -257,5 +263,18 @@ impl Sent {
             tracing::warn!("{error}");
         }
         self.errors.push(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_a_repeat_is_explained_by_its_status_first() {
+        let has = |status, repeated, word: &str| why_refused(status, repeated).contains(word);
+        assert!(has(429, false, "throttled for 15 minutes") && has(429, true, "throttled for 15 minutes"));
+        assert!(has(400, true, "a repeat after a kill") && has(409, true, "a repeat after a kill"));
+        assert_eq!((why_refused(400, false), why_refused(413, true), why_refused(413, false)), ("", "", ""));
     }
 }

@@ -7,7 +7,7 @@ use amp_forwarder::report::{Ledger, Outcome, Report};
 use tokio::time::Instant;
 
 use crate::events::Event;
-use crate::home::{HomeModel, OWN, Shown};
+use crate::home::{HomeModel, Line, OWN, Shown};
 use crate::planted::Bug;
 use crate::receiver::{Answered, Receiver};
 use crate::scenario::{Kind, Scenario, Tick};
@@ -43,13 +43,15 @@ pub(crate) struct Checks {
     again: Vec<HashSet<Key>>,
     /// By target, what this process has been shown without timestamps.
     tracked: HashMap<usize, Tracked>,
+    /// Newest time that this process may have taken of each series, stale markers included.
+    taken: HashMap<Key, i64>,
 }
 
 /// What can get a stale marker.
 #[derive(Default)]
 struct Tracked {
     ever: HashSet<Key>,
-    /// The last scrape's, if it succeeded.
+    /// The last scrape's, if it succeeded. What came out of order is not tracked (`scrape/scrape.go` `append`).
     last: Option<HashSet<Key>>,
 }
 
@@ -58,7 +60,8 @@ struct Tracked {
 struct Markers {
     /// Those that there must be.
     sure: Vec<(Key, i64)>,
-    most: u64,
+    /// These and those that there may be.
+    most: Vec<(Key, i64)>,
 }
 
 impl Checks {
@@ -75,6 +78,7 @@ impl Checks {
             newest: HashMap::new(),
             again: vec![HashSet::new(); scenario.receivers.len()],
             tracked: HashMap::new(),
+            taken: HashMap::new(),
         }
     }
 
@@ -83,6 +87,7 @@ impl Checks {
         self.newest.clear();
         self.again.iter_mut().for_each(HashSet::clear);
         self.tracked.clear();
+        self.taken.clear();
         self.slots.cold();
     }
 
@@ -170,13 +175,20 @@ impl Checks {
             return markers;
         }
         for shown in &ticked.shown {
-            let lines = shown.lines.iter().filter(|line| line.tracked && !line.too_far_ahead);
-            let now: HashSet<_> = lines.map(|line| line.key).collect();
+            let lines = || shown.lines.iter().filter(|line| !line.too_far_ahead);
+            let in_order = |line: &&Line| self.taken.get(&line.key).is_none_or(|&taken_ms| taken_ms <= line.timestamp_ms);
+            let now: HashSet<_> = lines().filter(|line| line.tracked).filter(in_order).map(|line| line.key).collect();
             let before = self.tracked.entry(shown.target).or_default();
-            markers.most += before.ever.iter().filter(|key| !shown.whole || !now.contains(key)).count() as u64;
+            let gone: Vec<_> = before.ever.iter().filter(|key| !shown.whole || !now.contains(key)).map(|&key| (key, shown.start_ms)).collect();
             if let Some(last) = before.last.take().filter(|_| shown.whole && !self.tight_memory) {
                 markers.sure.extend(last.difference(&now).map(|&key| (key, shown.start_ms)));
             }
+            let samples = lines().filter(|_| shown.whole).map(|line| (line.key, line.timestamp_ms));
+            for (key, timestamp_ms) in samples.chain(gone.iter().copied()) {
+                let taken_ms = self.taken.entry(key).or_insert(timestamp_ms);
+                *taken_ms = timestamp_ms.max(*taken_ms);
+            }
+            markers.most.extend(gone);
             before.ever.extend(&shown.tracked);
             before.last = shown.whole.then_some(now);
         }
@@ -221,10 +233,9 @@ impl Checks {
         }
         let sure = markers.sure.len() as u64;
         let marked = (ledger.scraped - ledger.rolled_back).checked_sub(lines(true) + own);
-        // What comes out of order is not tracked, so that it gets a marker that is out of order as well: a clock that was set back, another target.
-        let ordered = !self.clock_moved && !self.shared;
-        if marked.is_none_or(|marked| marked < sure || (marked > markers.most && ordered)) {
-            let most = markers.most;
+        let most = markers.most.len() as u64;
+        // Which of two targets came first is not known, and so not what was out of order.
+        if marked.is_none_or(|marked| marked < sure || (marked > most && !self.shared)) {
             world.found("scraped", format!("{} were shown, {own} are our own, {sure} to {most} stale markers: {ledger:?}", lines(true)));
         }
         if (ledger.owed_before, ledger.backfilled) != (0, 0) || (ledger.owed_after != 0 && ticked.tick.kind != Kind::DryRun) {
@@ -294,6 +305,8 @@ impl Checks {
                 let first = missing.first().map(|(key, timestamp_ms)| format!("{} at {timestamp_ms}", world.name(*key)));
                 world.found("missing", format!("{}: {} samples, {first:?} for one: {:?}", receiver.name, missing.len(), remote.ledger));
             }
+            // A clock that was set back can give a sample the very time of a marker: then it is a repeat to the forwarder.
+            counted.extend(&markers.most);
         }
     }
 }
