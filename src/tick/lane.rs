@@ -83,6 +83,8 @@ pub(super) struct Sent {
     /// Newest timestamp that was delivered.
     pub(super) newest_ms: Option<i64>,
     pub(super) errors: Vec<String>,
+    /// Samples that went to the spool because sending had ended.
+    pub(super) left_over: u64,
     /// The remote refuses us: nothing more was tried.
     pub(super) stopped: bool,
 }

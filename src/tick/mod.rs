@@ -238,15 +238,16 @@ impl Forwarder {
             let overflow = async {
                 match bench.outbox {
                     Some(outbox) => lane.overflow(outbox, bench).await,
-                    None => None,
+                    None => (0, None),
                 }
             };
             let sending = async { tokio::join!(lane.drain(bench), overflow) };
-            let (mut sent, error) = tokio::select! {
+            let (mut sent, (left_over, error)) = tokio::select! {
                 biased;
                 done = sending => done,
                 never = lane.watch_the_end(bench) => match never {},
             };
+            sent.left_over = left_over;
             sent.errors.extend(error);
             sent
         }));

@@ -7,8 +7,10 @@ use crate::queue::CommittedScrape;
 use crate::spool::outbox::{Otherwise, Outbox, PutError};
 
 impl Lane {
-    /// Spools what exceeds the capacity, once it has waited for room. Ends with the sending.
-    pub(super) async fn overflow(&self, outbox: &Outbox, bench: &Bench<'_>) -> Option<String> {
+    /// Spools what exceeds the capacity, once it has waited for room, and everything once sending has ended. Ends with the scrapes. Says how many
+    /// samples the end of sending left, and why it stopped early.
+    pub(super) async fn overflow(&self, outbox: &Outbox, bench: &Bench<'_>) -> (u64, Option<String>) {
+        let mut left_over = 0;
         while self.queue.overflowing(|| self.room()).await {
             if self.waits_for_room(bench) {
                 let _ = tokio::time::timeout(bench.overflow_after, self.queue.room(|| self.room())).await;
@@ -20,16 +22,20 @@ impl Lane {
                 tokio::task::yield_now().await;
                 continue;
             };
+            let over = !self.queue.is_sending();
             match self.put(outbox, &scrape, Otherwise::Sent).await {
-                Ok(()) => self.queue.spilled(&scrape, Vec::new()),
+                Ok(()) => {
+                    left_over += if over { scrape.samples() } else { 0 };
+                    self.queue.spilled(&scrape, Vec::new());
+                }
                 Err(PutError { left, error }) => {
                     self.queue.spilled(&scrape, left);
                     tracing::warn!(remote = self.id, "{error}: what exceeds the capacity stays in memory");
-                    return Some(error.to_string());
+                    return (left_over, Some(error.to_string()));
                 }
             }
         }
-        None
+        (left_over, None)
     }
 
     /// Not at all while the remote backs off for longer than that, or gets nothing any more.
@@ -48,7 +54,7 @@ impl Lane {
 
     /// Puts all that memory still holds into the spool. What cannot be put there is lost.
     pub(super) async fn flush(&self, bench: &Bench<'_>, sent: &mut Sent) {
-        let (mut lost, mut spooled) = (0, 0);
+        let (mut lost, mut spooled) = (0, sent.left_over);
         let mut why = "they could not be sent before the tick ended, and there is no spool".to_owned();
         for scrape in self.queue.drain() {
             let left = match bench.outbox {
