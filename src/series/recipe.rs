@@ -71,14 +71,16 @@ impl Literals {
 
 /// Appends the recipe of a finished label set. A `portable` one needs no raw bytes: for a stale marker, when there are none any more.
 pub(super) fn write(labels: &Labels<'_>, portable: bool, literals: &mut Literals, out: &mut Vec<u8>) {
-    let (mut recipe, mut scratch) = (Vec::new(), Vec::new());
+    let (start, mut scratch) = (out.len(), Vec::new());
+    // For the length, mostly.
+    out.push(0);
     let length: usize = labels.iter().map(|label| wire::field_len(label_len(label.name.len(), label.value.len()))).sum();
-    wire::varint(&mut recipe, length as u64);
+    wire::varint(out, length as u64);
     let mut last_end = None;
     for label in labels.iter() {
         let (name_len, value_len) = (label.name.len() as u64, label.value.len() as u64);
         let (name_at, value_at) = if portable { (None, None) } else { (label.name_at, label.value_at) };
-        let mut step = |operands: &[u64]| operands.iter().for_each(|&operand| wire::varint(&mut recipe, operand));
+        let mut step = |operands: &[u64]| operands.iter().for_each(|&operand| wire::varint(out, operand));
         match (name_at.map(u64::from), value_at.map(u64::from)) {
             (Some(name), Some(value)) if last_end.is_some_and(|end| name == end + GAP) && value == name + name_len + GAP => {
                 step(&[name_len << BITS | NEXT, value_len]);
@@ -105,8 +107,20 @@ pub(super) fn write(labels: &Labels<'_>, portable: bool, literals: &mut Literals
             }
         }
     }
-    wire::varint(out, recipe.len() as u64);
-    out.extend_from_slice(&recipe);
+    end(out, start);
+}
+
+/// Puts the length of the recipe that starts there before it.
+fn end(out: &mut Vec<u8>, start: usize) {
+    let length = (out.len() - start - 1) as u64;
+    match u8::try_from(length) {
+        Ok(short @ 0..0x80) => out[start] = short,
+        _ => {
+            let mut bytes = Vec::new();
+            wire::varint(&mut bytes, length);
+            out.splice(start..=start, bytes);
+        }
+    }
 }
 
 /// Where the last raw value ends, as far as the next pair is concerned: behind a metric's name stands a brace alone.
@@ -184,8 +198,9 @@ pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut V
 pub(super) fn copy(recipe: &[u8], from: &Literals, to: &mut Literals, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at);
-    let mut copied = Vec::with_capacity(recipe.len());
-    wire::varint(&mut copied, next().unwrap_or(0));
+    let start = out.len();
+    out.push(0);
+    wire::varint(out, next().unwrap_or(0));
     while let Some(step) = next() {
         let kind = step & KIND;
         let operands = match kind {
@@ -195,11 +210,46 @@ pub(super) fn copy(recipe: &[u8], from: &Literals, to: &mut Literals, out: &mut 
             _ => 2,
         };
         let step = if kind == LITERAL || kind == NAMED { to.id(from.get(step >> BITS)) << BITS | kind } else { step };
-        wire::varint(&mut copied, step);
+        wire::varint(out, step);
         for _ in 0..operands {
-            wire::varint(&mut copied, next().unwrap_or(0));
+            wire::varint(out, next().unwrap_or(0));
         }
     }
-    wire::varint(out, copied.len() as u64);
-    out.extend_from_slice(&copied);
+    end(out, start);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written, and copied to another store, a recipe gives the same labels, however long it is.
+    #[test]
+    fn recipes_of_all_lengths_stand_side_by_side() {
+        let (mut literals, mut recipes, mut places) = (Literals::default(), Vec::new(), Vec::new());
+        let sets: Vec<Labels<'_>> = [0_usize, 1, 30, 127, 128, 3_000].into_iter().map(labels).collect();
+        for labels in &sets {
+            places.push(recipes.len());
+            write(labels, true, &mut literals, &mut recipes);
+        }
+        let (mut other, mut copies) = (Literals::default(), Vec::new());
+        for (labels, place) in sets.iter().zip(places) {
+            let mut expected = Vec::new();
+            labels.iter().for_each(|label| put_label(&mut expected, label.name.as_bytes(), label.value.as_bytes()));
+            let recipe = at(&recipes, place);
+            let (copied, mut encoded) = (copies.len(), Vec::new());
+            copy(recipe, &literals, &mut other, &mut copies);
+            encode(recipe, &[], &literals, &mut encoded);
+            assert!(encoded == expected && labels_len(recipe) == expected.len());
+            encoded.clear();
+            encode(at(&copies, copied), &[], &other, &mut encoded);
+            assert!(encoded == expected);
+        }
+    }
+
+    fn labels(number: usize) -> Labels<'static> {
+        let mut labels = Labels::default();
+        (0..number).for_each(|at| labels.set(format!("label{at}"), format!("value{at}")));
+        labels.finish();
+        labels
+    }
 }

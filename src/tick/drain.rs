@@ -51,7 +51,7 @@ impl Lane {
             }
         }
         self.queue.stop_sending();
-        // What is still scraped may overflow as well.
+        // What is still scraped goes to the spool, with what is left.
         self.queue.all_scraped().await;
         self.queue.end();
         sent
@@ -126,6 +126,7 @@ impl Lane {
     async fn send_segment(&self, outbox: &Outbox, bench: &Bench<'_>, sent: &mut Sent) -> Going {
         let head = match outbox.head().await {
             Ok(Some(head)) => head,
+            // Gone: what is next now may be in memory.
             Ok(None) => return Going::On,
             Err(error) => {
                 tracing::error!(remote = self.id, "{error}");

@@ -126,8 +126,12 @@ impl Lane {
         batches.clamp(self.min_shards, self.max_shards)
     }
 
-    /// Samples that memory may hold.
+    /// Samples that memory may hold. None once nobody sends any more: they would only wait for the end of the tick, which the last scrape may leave
+    /// too little time for.
     pub(super) fn room(&self) -> u64 {
+        if !self.queue.is_sending() {
+            return 0;
+        }
         let shards = self.shards(self.queue.most_batches()).max(self.shards_in_use.get());
         self.capacity.saturating_mul(shards as u64)
     }

@@ -4,12 +4,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use amp_forwarder_support::gateway::Gateway;
+use amp_forwarder_support::gateway::faults::{Action, Fault};
 use amp_forwarder_support::gateway::options::Options;
 use amp_forwarder_support::home::{Page, ScriptedHome};
+use amp_forwarder_support::lambda::{Function, FunctionOptions, RuntimeApi};
 use amp_forwarder_support::now_ms;
+use amp_forwarder_support::process::Moto;
 use tempfile::TempDir;
 
-use crate::common::{Config, credentials, spooling};
+use crate::common::{Config, SPOOL, assert_balanced, credentials, spooling};
 
 const SERIES: usize = 100_000;
 const LIMIT_KB: u64 = 64 * 1024;
@@ -66,4 +69,70 @@ async fn a_hundred_thousand_series_fit_into_64_mebibytes() {
     assert!(status.success());
     assert_eq!(gateway.stats().samples, SERIES as u64 + 5);
     assert!(peak.0 > 1024 && peak.0 < LIMIT_KB, "peak resident memory: {} kB", peak.0);
+}
+
+/// At 128 MB a function has a fourteenth of the processor that 1,769 MB give it.
+const SHARE: u32 = 14;
+
+/// A minute of scrapes of 100,000 new samples each, and nothing is answered. `FUNCTION` names another build of the function: what is asked of
+/// the processor is asked of a release.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
+    const TIME_OUT: Duration = Duration::from_secs(68);
+    let moto = Moto::start(&[]).await.unwrap();
+    moto.create_bucket("spool").await.unwrap();
+    let home = ScriptedHome::start(Page::text(federated(SERIES, now_ms()))).await.unwrap();
+    let gateway = Gateway::start(Options { count_only: true, ..Options::default() }).await.unwrap();
+    gateway.faults().add(Fault::always(Action::Hang));
+    // The queue of the README's example.
+    let config = Config {
+        interval: "15s",
+        queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500",
+        forwarder: "deadline_margin: 3s",
+        ..Config::new(&home.address(), &gateway)
+    };
+    let yaml = config.yaml().replace("scrape_timeout: 1s", "scrape_timeout: 10s").replace("overflow_after: 0s", "overflow_after: 5s");
+    let yaml = yaml.replace(&format!("file://{SPOOL}"), "s3://spool/home");
+    let (api, other) = (RuntimeApi::start().await.unwrap(), std::env::var("FUNCTION").ok());
+    let program = other.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_amp-forwarder").to_owned());
+    let mut options = FunctionOptions::new(program, &api.runtime_api(), &yaml);
+    options.env.push(("AWS_ENDPOINT_URL_S3".to_owned(), moto.url()));
+    let function = Function::start(&options).unwrap();
+
+    // Each scrape meets new samples.
+    let changing = async {
+        let mut asked = 0;
+        loop {
+            if home.asked().len() > asked {
+                asked = home.asked().len();
+                let page = tokio::task::spawn_blocking(|| federated(SERIES, now_ms())).await.unwrap();
+                home.serve(Page::text(page));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let answer = tokio::select! {
+        answer = api.invoke(include_str!("../../events/rule.json"), TIME_OUT) => answer.unwrap(),
+        () = changing => unreachable!(),
+    };
+    let report: serde_json::Value = match answer {
+        amp_forwarder_support::lambda::Invoked::Answer(report) => report,
+        amp_forwarder_support::lambda::Invoked::Error(error) => panic!("{error}\n{}", function.log()),
+    };
+    let (peak_kb, ticks) = usage(function.id()).unwrap();
+    let time = Duration::from_millis(ticks * 10);
+    println!(
+        "{} scrapes, peak {peak_kb} kB, CPU {time:?}, {:?} at 128 MB: {}",
+        report["scrapes"].as_array().unwrap().len(),
+        time * SHARE,
+        report["spool"]
+    );
+    assert_balanced(&report);
+    let ledger = |name: &str| report["ledger"][name].as_u64().unwrap();
+    assert!(report["scrapes"].as_array().unwrap().len() >= 4 && ledger("scraped") >= 4 * SERIES as u64, "{report}");
+    assert_eq!((ledger("written"), ledger("lost"), ledger("rolled_back")), (0, 0, 0), "{report}");
+    assert_eq!(ledger("owed_after"), ledger("scraped") - ledger("unchanged") - ledger("filtered"), "{report}");
+    assert_eq!(report["spool"]["samples"], ledger("owed_after"), "{report}");
+    assert!(peak_kb > 1024 && peak_kb < 128 * 1024, "peak resident memory: {peak_kb} kB");
+    assert!(other.is_none() || time * SHARE < Duration::from_secs(60), "CPU time: {time:?}");
 }

@@ -75,6 +75,8 @@ pub(crate) struct Traits {
     pub(crate) retries_429: bool,
     /// After a cold start the home may show older samples than were sent before.
     pub(crate) forgetful: bool,
+    /// There is a `memory_limit` that may be met.
+    pub(crate) tight_memory: bool,
     /// Nothing that was answered comes again, but for what the forwarder has forgotten.
     pub(crate) no_repeats: bool,
 }
@@ -173,6 +175,17 @@ impl Receiver {
         }
     }
 
+    /// A memory that is full forgets series that the last scrapes missed, as a cold start does all; a home that goes back may then show something
+    /// older, or once more what it showed for one series twice.
+    fn is_forgotten(&self, key: Key, newest_ms: i64, timestamp_ms: i64) -> bool {
+        let exposed = |timestamp_ms| self.world.exposed(key, timestamp_ms);
+        let missed = exposed(newest_ms).zip(exposed(timestamp_ms)).is_some_and(|(newest, older)| {
+            let both_again = newest.last == older.last && newest.first < newest.last;
+            newest.last + 1 < older.last || both_again
+        });
+        self.traits.forgetful && self.traits.tight_memory && missed
+    }
+
     /// These may come again at any time.
     pub(crate) fn excuse(&self, samples: impl IntoIterator<Item = (Key, i64)>) {
         lock(&self.state).excused.extend(samples);
@@ -233,6 +246,7 @@ impl Receiver {
                 && timestamp_ms < newest
                 && !self.world.may_go_back(key)
                 && !state.excused.contains(&(key, timestamp_ms))
+                && !self.is_forgotten(key, newest, timestamp_ms)
             {
                 found("order", format!("{text} at {timestamp_ms} comes after {newest} was accepted"));
             }

@@ -112,6 +112,7 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
                 max_request_bytes: config.forwarder.max_request_bytes,
                 max_in_flight: remote.queue.max_shards.max(remote.queue.min_shards),
                 retries_429: remote.queue.retry_on_http_429,
+                tight_memory: false,
                 no_repeats: true,
                 forgetful: home.lag_ms.is_some() || home.twice > 0.0 || moved_clock || home.odd_times || home.shared,
             }
@@ -119,7 +120,8 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
         .collect();
     let memory_limit = if calm || !sometimes(rng, 15) { ROOMY } else { rng.u64(4_000..40_000) };
     // A memory that is full forgets series that the last scrapes missed, and sends their last samples again when they are back.
-    receivers.iter_mut().for_each(|receiver| receiver.no_repeats = memory_limit == ROOMY);
+    let tight_memory = memory_limit != ROOMY;
+    receivers.iter_mut().for_each(|receiver| (receiver.tight_memory, receiver.no_repeats) = (tight_memory, !tight_memory));
     Scenario { yaml, config, memory_limit, start_ms, home, receivers, ticks }
 }
 

@@ -11,7 +11,8 @@ impl Outbox {
     /// # Errors
     /// [`HeadError`]. Called again, it goes on where it was.
     pub async fn expire(&self, oldest_ms: i64, expired: &mut u64) -> Result<(), HeadError> {
-        while let Some(head) = self.head().await? {
+        while !self.is_empty() {
+            let Some(head) = self.head().await? else { continue };
             let (old, young): (Vec<_>, Vec<_>) = head.batches.into_iter().partition(|(_, batch)| batch.max_ms < oldest_ms);
             if !old.is_empty() {
                 let (places, batches): (Vec<u32>, Vec<Batch>) = old.into_iter().unzip();

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::kept::Kept;
@@ -75,6 +76,8 @@ pub struct Outbox {
     limits: Limits,
     inner: RefCell<Inner>,
     kept: RefCell<HashMap<Folder, Kept>>,
+    /// Whoever takes the oldest segment in hand: to send it, or to give it up. Both at once would count it twice.
+    oldest: Mutex<()>,
 }
 
 #[derive(Default)]

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::Mutex;
 
 use super::throttling::Throttling;
 use super::unwanted::TICKS;
@@ -106,7 +107,7 @@ impl Outbox {
             throttling: known_throttling,
             ..Inner::default()
         };
-        let outbox = Self { tick, remote, limits, inner: RefCell::new(inner), kept: RefCell::new(HashMap::new()) };
+        let outbox = Self { tick, remote, limits, inner: RefCell::new(inner), kept: RefCell::new(HashMap::new()), oldest: Mutex::default() };
         outbox.delete_unwanted().await;
         let found = outbox.backlog();
         // After an unclean end the sum is old; and if it is not of these segments, somebody else was here.
@@ -138,6 +139,7 @@ impl Outbox {
         if self.inner.borrow().rest == 0 {
             self.look_into_unknown().await;
         }
+        self.settle_rest();
     }
 
     /// Moves an object that bears no name of ours out of the way. One that is too large stays: it stops nobody.

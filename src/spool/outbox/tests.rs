@@ -11,10 +11,10 @@ use crate::spool::store::memory::{Fault, MemoryStore};
 use crate::spool::store::{Kind, Op};
 use crate::time::TokioClock;
 
-const LIMITS: Limits =
+pub(super) const LIMITS: Limits =
     Limits { segment_bytes: 330, max_bytes: 100_000, rejected: Bound { objects: 10, bytes: 10_000 }, expired: Bound { objects: 10, bytes: 10_000 } };
 
-fn world() -> MemoryStore {
+pub(super) fn world() -> MemoryStore {
     MemoryStore::new(Arc::new(TokioClock::starting_at(0)))
 }
 
@@ -26,12 +26,12 @@ fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> Tick {
     Tick { store: Arc::new(store.clone()), epoch, deadline: Instant::now() + Duration::from_secs(60), unclean }
 }
 
-async fn outbox(store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
+pub(super) async fn outbox(store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
     outbox_with(LIMITS, store, epoch, previous).await
 }
 
 /// Without a previous state: as after a kill.
-async fn outbox_with(limits: Limits, store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
+pub(super) async fn outbox_with(limits: Limits, store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
     let mut state = State::default();
     state.remotes.extend(previous.map(|previous| (amp(), previous.clone())));
     let mut opened = open(&tick(store, epoch, previous.is_none()), &state, &[(amp(), limits)]).await.unwrap();
@@ -39,7 +39,7 @@ async fn outbox_with(limits: Limits, store: &MemoryStore, epoch: u64, previous: 
 }
 
 /// Told apart by its number of samples.
-fn batch(samples: u32, at_ms: i64) -> Batch {
+pub(super) fn batch(samples: u32, at_ms: i64) -> Batch {
     Batch { body: Bytes::from(vec![samples as u8; 60]), samples, raw_len: 120, min_ms: at_ms - 5, max_ms: at_ms }
 }
 
@@ -48,9 +48,10 @@ fn sizes(head: &Head) -> Vec<u32> {
 }
 
 /// Sends everything, and says in which order.
-async fn drain(outbox: &Outbox) -> Vec<u32> {
+pub(super) async fn drain(outbox: &Outbox) -> Vec<u32> {
     let mut sent = Vec::new();
-    while let Some(head) = outbox.head().await.unwrap() {
+    while !outbox.is_empty() {
+        let Some(head) = outbox.head().await.unwrap() else { continue };
         outbox.prefetch().await;
         for (place, batch) in &head.batches {
             sent.push(batch.samples);
@@ -386,33 +387,6 @@ async fn strangers_go_to_rejected_or_are_told_of_and_orphans_stay() {
     let state = State { remotes: opened.orphans.clone(), ..State::default() };
     let again = open(&tick(&store, 3, false), &state, &[(amp(), LIMITS)]).await.unwrap();
     assert_eq!(again.orphans, opened.orphans);
-}
-
-#[tokio::test(start_paused = true)]
-async fn max_bytes_gives_up_the_oldest_that_is_not_being_sent() {
-    let store = world();
-    let one = segment::size(&[batch(1, 100)]) as u64;
-    let limits = Limits { max_bytes: 3 * one, ..LIMITS };
-    let outbox = outbox_with(limits, &store, 1, Some(&RemoteState::default())).await;
-    for scrape in 1..4 {
-        outbox.put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent).await.unwrap();
-    }
-    let head = outbox.head().await.unwrap().unwrap();
-    outbox.put(4, vec![batch(16, 100)], Otherwise::Sent).await.unwrap();
-    assert_eq!((outbox.take_lost(), outbox.backlog().segments), (4, 3));
-    assert!(outbox.take_messages()[0].contains("max_bytes"));
-    // Larger than all of it: lost, and nothing else is given up for it in vain but what it takes.
-    outbox.answered(head.name, 0);
-    outbox.finish(head.name).await.unwrap();
-    assert_eq!(drain(&outbox).await, [8, 16]);
-
-    // A later tick, which knows only names.
-    outbox.put(5, vec![batch(32, 100)], Otherwise::Sent).await.unwrap();
-    outbox.put(6, vec![batch(64, 100)], Otherwise::Sent).await.unwrap();
-    let summary = outbox.summary().await;
-    let later = outbox_with(Limits { max_bytes: 2 * one, ..LIMITS }, &store, 2, Some(&summary)).await;
-    later.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
-    assert_eq!((later.take_lost(), later.backlog().samples), (32, 65));
 }
 
 #[tokio::test(start_paused = true)]

@@ -250,12 +250,22 @@ impl Run {
     /// Without the store only who was at work within two minutes goes on, and who does beside another one cannot know.
     pub(super) fn degraded(&mut self, at: usize, report: &Report, process: &Process, start_ms: i64, beside: bool) {
         let ended_ms = self.ended_ms[at];
-        if !matches!(report.outcome, TickOutcome::Busy) {
+        if began(report) {
             self.ended_ms[at] = Some(SimClock(std::sync::Arc::clone(&self.world)).now_ms());
         }
-        if !is_degraded(report, process) {
-            return;
+        if is_degraded(report, process) {
+            self.without(ended_ms, start_ms, beside);
         }
+    }
+
+    /// One that was killed reports nothing of it.
+    pub(super) fn went_without(&mut self, at: usize, killed: &Process, start_ms: i64) {
+        if !killed.held.load(Ordering::Relaxed) && !lock(&killed.wrongs).is_empty() {
+            self.without(self.ended_ms[at], start_ms, self.last != at);
+        }
+    }
+
+    fn without(&mut self, ended_ms: Option<i64>, start_ms: i64, beside: bool) {
         match ended_ms {
             Some(ended_ms) if (0..120_000).contains(&(start_ms - ended_ms)) => self.beside_another |= beside,
             // It may wait for the lease for a while before it finds that the store is down.
@@ -270,6 +280,16 @@ impl Run {
         if matches!(report.outcome, TickOutcome::Busy) && own && report.errors.iter().any(|error| error.contains("another tick holds the lease")) {
             self.world.found("busy", "with its own lease");
         }
+    }
+}
+
+/// Whether it was a tick at all: one that the store or another one kept from it leaves everything as it was.
+fn began(report: &Report) -> bool {
+    let untouched = report.scrapes.is_empty() && report.ledger == Ledger::default() && report.remotes.iter().all(|remote| remote.requests == 0);
+    match report.outcome {
+        TickOutcome::Busy => false,
+        TickOutcome::Failed => !untouched,
+        _ => true,
     }
 }
 

@@ -255,6 +255,7 @@ impl Run {
                     self.world.found("fence", wrong);
                 }
             }
+            self.went_without(tick.process, &killed, start_ms);
             self.excuse(&killed);
             self.late(&killed);
             if self.configurations[self.configuration].forwarder.spool.max_bytes < 1 << 20 {
