@@ -2,8 +2,8 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// Bytes that a block holds at first. It grows for a longer entry, up to [`MAX_ENTRY`].
-const BLOCK: usize = 64 * 1024;
+/// Bytes that a block holds at first, and that are parsed at once. It grows for a longer entry, up to [`MAX_ENTRY`].
+pub(super) const BLOCK: usize = 64 * 1024;
 
 /// Bytes of a plain body that are put behind an entry that was cut, at first: most lines are shorter.
 const STEP: usize = 512;

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
 use tokio::time::Instant;
 
-use super::body::{Blocks, BodyError};
+use super::body::{BLOCK, Blocks, BodyError};
 use super::error::ScrapeError;
 use super::exposition::Refused;
 use super::fetch::{Answer, Home, Request, accept};
@@ -171,12 +171,14 @@ impl InProgress<'_> {
             if chunk.is_empty() {
                 continue;
             }
+            // Of a plain body all that has come counts at once.
+            let arrived = (!gzip).then(|| blocks.total() + chunk.len() as u64);
             let mut rest = &chunk[..];
             loop {
                 let in_place = blocks.is_in_place();
-                let taken = if in_place { rest.len() } else { blocks.feed(rest).map_err(|cause| self.body_error(cause))? };
+                let taken = if in_place { 0 } else { blocks.feed(rest).map_err(|cause| self.body_error(cause))? };
                 let full = blocks.is_full();
-                self.bytes = blocks.total() + if in_place { taken as u64 } else { 0 };
+                self.bytes = arrived.unwrap_or_else(|| blocks.total());
                 self.check_limits()?;
                 // An empty body is a success whatever its type (scrape/scrape.go append).
                 let mut again = 0;
@@ -186,9 +188,16 @@ impl InProgress<'_> {
                         None => parser.insert(self.parser(&headers)?),
                     };
                     if in_place {
-                        let parsed = self.parse(parser, rest, false)?;
-                        blocks.keep(parsed, &rest[parsed..]).map_err(|cause| self.body_error(cause))?;
-                        break;
+                        // A block at a time: limits are looked at in between.
+                        let piece = &rest[..rest.len().min(BLOCK)];
+                        let parsed = self.parse(parser, piece, false)?;
+                        let done = if parsed > 0 && piece.len() < rest.len() { parsed } else { piece.len() };
+                        blocks.keep(parsed, &piece[parsed..done]).map_err(|cause| self.body_error(cause))?;
+                        rest = &rest[done..];
+                        if rest.is_empty() {
+                            break;
+                        }
+                        continue;
                     }
                     again = blocks.taken(self.parse(parser, blocks.filled(), false)?);
                 }

@@ -1,0 +1,213 @@
+//! The home Prometheus: series that come and go. Its answers may have faults, and what each scrape was shown is noted exactly.
+
+mod faults;
+mod noted;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use fastrand::Rng;
+use url::Url;
+
+pub(crate) use self::faults::HomeHandle;
+pub(crate) use self::noted::Shown;
+use crate::events::Event;
+use crate::series::{Series, TargetLabels, final_labels};
+use crate::world::{Key, World, identity, lock};
+
+/// Names and number of the series that report on a scrape.
+pub(crate) const OWN: [&str; 5] =
+    ["up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added"];
+
+/// How far ahead of the forwarder's clock a sample may be.
+const MAX_AHEAD_MS: i64 = 600_000;
+
+/// What a home is like.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Traits {
+    pub(crate) series: usize,
+    /// How likely a scrape meets a fault.
+    pub(crate) faults: f64,
+    /// Two replicas behind one address, the second so much behind.
+    pub(crate) lag_ms: Option<i64>,
+    pub(crate) clock_off_ms: i64,
+    /// How likely a series is shown twice.
+    pub(crate) twice: f64,
+    /// All targets show the same series.
+    pub(crate) shared: bool,
+    /// Labels stand in another order each time.
+    pub(crate) other_order: bool,
+    /// Some series are ahead of time, or have no timestamps.
+    pub(crate) odd_times: bool,
+    /// Whole minutes (since the start) in which nothing answers.
+    pub(crate) away: Vec<(i64, i64)>,
+}
+
+/// One address.
+pub(crate) struct Target {
+    pub(crate) job: String,
+    pub(crate) instance: String,
+    pub(crate) labels: TargetLabels,
+    pub(crate) honor_timestamps: bool,
+    pub(crate) sample_limit: u64,
+    pub(crate) body_limit: u64,
+}
+
+impl Target {
+    /// Whether these lines and so many more fail the scrape.
+    fn is_over_limit(&self, lines: &[Line], more: usize) -> bool {
+        let limited = lines.iter().filter(|line| line.limited).count() + more;
+        self.sample_limit > 0 && limited as u64 > self.sample_limit
+    }
+}
+
+/// A sample that was shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) key: Key,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) bits: u64,
+    /// Further ahead than Prometheus takes.
+    pub(crate) too_far_ahead: bool,
+    /// It has no timestamp of its own: when the series is gone, it gets a stale marker.
+    pub(crate) tracked: bool,
+    /// `sample_limit` counts it: a repeated series without a timestamp is dropped before.
+    limited: bool,
+}
+
+struct State {
+    rng: Rng,
+    series: Vec<Series>,
+    shown: Vec<Shown>,
+    expositions: u64,
+    /// By target: the series that it ever showed without a timestamp.
+    tracked: Vec<HashSet<Key>>,
+    /// What stood in scrapes that were dropped.
+    dropped: HashSet<(Key, i64)>,
+}
+
+/// The model.
+pub(crate) struct HomeModel {
+    world: Arc<World>,
+    traits: Traits,
+    external: BTreeMap<String, String>,
+    pub(crate) targets: Vec<Target>,
+    state: Mutex<State>,
+    /// A planted bug: a cut body looks like a whole one.
+    pub(crate) hides_cuts: bool,
+    /// Another: what stood in a scrape that was dropped counts as sent.
+    pub(crate) hides_dropped: bool,
+}
+
+impl HomeModel {
+    pub(crate) fn new(world: Arc<World>, traits: Traits, external: BTreeMap<String, String>, targets: Vec<Target>, mut rng: Rng) -> Self {
+        let mut series: Vec<_> = (0..traits.series as u64).map(|id| Series::draw(&mut rng, id, targets.len(), traits.shared)).collect();
+        if traits.odd_times {
+            for series in &mut series {
+                match rng.u32(0..6) {
+                    0 => series.has_timestamp = false,
+                    1 => series.ahead_ms = rng.i64(0..MAX_AHEAD_MS * 2),
+                    _ => {}
+                }
+            }
+        }
+        let state = State { rng, series, shown: Vec::new(), expositions: 0, tracked: Vec::new(), dropped: HashSet::new() };
+        Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false, hides_dropped: false }
+    }
+
+    /// The scrapes since the last call, in the order in which they ended.
+    pub(crate) fn take_shown(&self) -> Vec<Shown> {
+        std::mem::take(&mut lock(&self.state).shown)
+    }
+
+    /// The key of a series that the forwarder makes of a scrape of a target.
+    pub(crate) fn own_key(&self, target: usize, name: &str) -> Key {
+        let target = &self.targets[target].labels;
+        let labels = TargetLabels { labels: target.labels.clone(), honor: true };
+        let labels = final_labels([("__name__", name)].into_iter(), &labels, &self.external);
+        self.world.key(&identity(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+    }
+
+    fn place(&self, url: &Url) -> usize {
+        let instance = format!("{}:{}", url.host_str().unwrap_or_default(), url.port().unwrap_or_default());
+        self.targets.iter().position(|target| target.instance == instance).expect("only known targets are scraped")
+    }
+
+    /// The exposition at this moment.
+    fn exposition(&self, at: usize, start_ms: i64) -> (Vec<Line>, Vec<String>) {
+        let target = &self.targets[at];
+        let mut state = lock(&self.state);
+        let State { rng, series, dropped, .. } = &mut *state;
+        let mut now_ms = self.world.now_ms() + self.traits.clock_off_ms;
+        if self.traits.clock_off_ms != 0 {
+            self.world.hit(Event::HomeClockOff);
+        }
+        if let Some(lag_ms) = self.traits.lag_ms.filter(|_| rng.bool()) {
+            now_ms -= lag_ms;
+            self.world.hit(Event::HomeGoesBack);
+        }
+        let (mut lines, mut texts) = (Vec::new(), Vec::new());
+        for series in series.iter_mut().filter(|series| series.targets[at]) {
+            if self.traits.shared && series.targets.len() > 1 {
+                self.world.hit(Event::HomeSharedSeries);
+            }
+            if series.is_over(now_ms) {
+                self.world.hit(Event::HomeSeriesEnds);
+            }
+            let Some(newest) = series.newest(now_ms) else { continue };
+            let key = series.key(&self.world, at, &target.labels, &self.external);
+            let honored = series.has_timestamp && target.honor_timestamps;
+            if !honored {
+                self.world.hit(Event::HomeNoTimestamp);
+                self.world.clocked(key);
+            }
+            let rotated = if self.traits.other_order { rng.usize(0..8) } else { 0 };
+            if rotated > 0 {
+                self.world.hit(Event::HomeOtherOrder);
+            }
+            let mut again = false;
+            let mut show = |timestamp_ms: i64, value: f64| {
+                let taken = if honored { timestamp_ms } else { start_ms };
+                let too_far_ahead = taken > start_ms + MAX_AHEAD_MS;
+                if too_far_ahead {
+                    self.world.hit(Event::HomeTooFarAhead);
+                }
+                let limited = honored || !std::mem::replace(&mut again, true);
+                // gogoproto leaves a zero out, whatever its sign.
+                let bits = if value == 0.0 { 0 } else { value.to_bits() };
+                lines.push(Line { key, timestamp_ms: taken, bits, too_far_ahead, tracked: !honored, limited });
+                texts.push(series.line(value, series.has_timestamp.then_some(timestamp_ms), rotated));
+            };
+            let at_time = |timestamp_ms: i64| series.value(if honored { timestamp_ms } else { start_ms });
+            if self.world.exposed(key, newest).is_some() {
+                self.world.hit(Event::HomeUnchanged);
+            }
+            if rng.f64() < self.traits.twice {
+                self.world.hit(Event::HomeSeriesTwice);
+                match rng.u32(0..3) {
+                    0 => {
+                        show(newest - 7, at_time(newest - 7));
+                        show(newest, at_time(newest));
+                    }
+                    1 => {
+                        show(newest, at_time(newest));
+                        show(newest - 7, at_time(newest - 7));
+                    }
+                    _ => {
+                        self.world.hit(Event::HomeSameTimeTwice);
+                        show(newest, at_time(newest));
+                        show(newest, 4242.0);
+                    }
+                }
+            } else {
+                show(newest, at_time(newest));
+            }
+        }
+        if self.hides_dropped {
+            for (_, text) in lines.iter().zip(&mut texts).filter(|(line, _)| dropped.contains(&(line.key, line.timestamp_ms))) {
+                text.clear();
+            }
+        }
+        (lines, texts)
+    }
+}

@@ -1,0 +1,112 @@
+//! What each scrape was shown.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use amp_forwarder::series::text::STALE_NAN;
+use amp_forwarder::time::Clock as _;
+
+use super::faults::Fault;
+use super::{HomeModel, Line, OWN};
+use crate::events::Event;
+use crate::world::{Key, SimClock, lock};
+
+/// One scrape, as the home saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) target: usize,
+    pub(crate) start_ms: i64,
+    /// By the forwarder's clock, as `start_ms`.
+    pub(crate) ended_ms: i64,
+    /// The samples that the forwarder has read.
+    pub(crate) lines: Vec<Line>,
+    /// Whether `lines` is exactly that; of a failed gzip body nobody knows.
+    pub(crate) exact: bool,
+    /// Series without timestamps of their own, those that may not have been read included.
+    pub(crate) tracked: HashSet<Key>,
+    /// The whole exposition was given, and nothing is wrong with it.
+    pub(crate) whole: bool,
+    /// None of the home's faults or limits was met: it must succeed.
+    pub(crate) faultless: bool,
+}
+
+impl HomeModel {
+    /// The scrape is over: what it may have committed is known from now on.
+    fn ended(&self, open: &Open) {
+        let target = &self.targets[open.target];
+        let over_limit = open.over_sample_limit || target.is_over_limit(&open.lines, 0);
+        if over_limit && open.at_end {
+            self.world.hit(Event::SampleLimit);
+        }
+        if open.over_body_limit {
+            self.world.hit(Event::BodyLimit);
+        }
+        let whole = open.at_end && !over_limit && !open.must_fail;
+        if open.at_end && open.must_fail {
+            self.world.found("malformed", format!("an exposition of {} was read to its end though it is malformed", target.instance));
+        }
+        let mut state = lock(&self.state);
+        let exposition = state.expositions;
+        state.expositions += 1;
+        let mut lines = open.lines.clone();
+        lines.truncate(open.read);
+        if whole {
+            for line in lines.iter().filter(|line| !line.too_far_ahead) {
+                self.world.expose(line.key, line.timestamp_ms, Some(line.bits), exposition);
+            }
+        }
+        let tracked: HashSet<_> = lines.iter().filter(|line| line.tracked).map(|line| line.key).collect();
+        state.tracked.resize_with(self.targets.len(), HashSet::new);
+        for &key in state.tracked[open.target].iter().filter(|key| !whole || !tracked.contains(key)) {
+            self.world.expose_own(key, open.start_ms, Some(STALE_NAN), exposition);
+        }
+        // Of a scrape that failed the forwarder may have read more than is known.
+        let shown = open.lines.iter().filter(|line| line.tracked).map(|line| line.key).collect::<HashSet<_>>();
+        state.tracked[open.target].extend(&shown);
+        if !whole && self.hides_dropped {
+            state.dropped.extend(lines.iter().map(|line| (line.key, line.timestamp_ms)));
+        }
+        for name in OWN {
+            let bits = (name == "up").then(|| f64::from(u8::from(whole)).to_bits());
+            self.world.expose_own(self.own_key(open.target, name), open.start_ms, bits, exposition);
+        }
+        self.world.tell(|| {
+            let (fault, lines) = (open.fault, lines.len());
+            format!("home: scrape {exposition} of {} from {}: {fault:?}, {lines} lines, whole {whole}", target.instance, open.start_ms)
+        });
+        state.shown.push(Shown {
+            target: open.target,
+            start_ms: open.start_ms,
+            ended_ms: SimClock(Arc::clone(&self.world)).now_ms(),
+            lines,
+            exact: open.exact || whole,
+            tracked: shown,
+            whole,
+            faultless: open.faultless && !over_limit && !open.over_body_limit,
+        });
+    }
+}
+
+/// A scrape that has not ended.
+pub(super) struct Open {
+    pub(super) home: Arc<HomeModel>,
+    pub(super) target: usize,
+    pub(super) start_ms: i64,
+    pub(super) fault: Fault,
+    pub(super) lines: Vec<Line>,
+    pub(super) read: usize,
+    pub(super) exact: bool,
+    pub(super) at_end: bool,
+    pub(super) must_fail: bool,
+    pub(super) over_body_limit: bool,
+    /// By a line that is not among `lines`.
+    pub(super) over_sample_limit: bool,
+    pub(super) faultless: bool,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let home = Arc::clone(&self.home);
+        home.ended(self);
+    }
+}
