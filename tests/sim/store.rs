@@ -51,6 +51,8 @@ pub(crate) struct Process {
     nonce: Mutex<Option<String>>,
     /// It had the lease in this tick.
     pub(crate) held: AtomicBool,
+    /// The store has told it so: a write whose answer was lost gives a lease that nobody knows of.
+    told: AtomicBool,
     /// What it did without the right to.
     pub(crate) wrongs: Mutex<Vec<String>>,
     /// Calls under way, those that were dropped with their tick included.
@@ -66,6 +68,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn begin(&self, kill: Option<KillAt>) {
         self.held.store(false, Ordering::Relaxed);
+        self.told.store(false, Ordering::Relaxed);
         lock(&self.wrongs).clear();
         lock(&self.under_way).clear();
         *lock(&self.kill) = kill;
@@ -121,7 +124,7 @@ impl Shared {
             Some(lease) if Some(&lease.nonce) != lock(&process.nonce).as_ref() => format!("{what} while another process has the lease"),
             Some(lease) if lease.until_ms <= now_ms => format!("{what} {} ms after the end of the lease", now_ms - lease.until_ms),
             Some(_) => {
-                process.held.store(true, Ordering::Relaxed);
+                process.held.store(process.told.load(Ordering::Relaxed), Ordering::Relaxed);
                 return;
             }
         };
@@ -153,6 +156,9 @@ impl SimStore {
                     (Op::PutIfAbsent | Op::Get | Op::Delete, Ok(_)) => _ = in_doubt.remove(key),
                     _ => {}
                 }
+            }
+            if key == KEY && op.writes() && result.is_ok() {
+                self.process.told.store(true, Ordering::Relaxed);
             }
             self.process.point(op, key, true).await;
             lock(&self.process.under_way).retain(|(known, at)| (*known, at.as_str()) != (op, key));
@@ -225,7 +231,18 @@ impl Store for SimStore {
                 }),
             );
         }
-        self.call(Op::Get, key, get)
+        let call = self.call(Op::Get, key, get);
+        Box::pin(async move {
+            let got = call.await;
+            if key == KEY
+                && let Ok(answer) = &got
+                && let Ok(State { lease: Some(lease), .. }) = State::read(&answer.value.bytes)
+                && self.process.is(&lease.nonce)
+            {
+                self.process.told.store(true, Ordering::Relaxed);
+            }
+            got
+        })
     }
 
     fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, deadline: Instant) -> Call<'a, Page> {
