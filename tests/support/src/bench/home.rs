@@ -251,7 +251,8 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 
 struct State {
     body: Mutex<Body>,
-    next: tokio::sync::Mutex<Bytes>,
+    /// None until it is made: nobody gets a body twice.
+    next: tokio::sync::Mutex<Option<Bytes>>,
     scrapes: watch::Sender<Vec<Instant>>,
     /// From an answer to the work on the next one.
     rest: Duration,
@@ -281,7 +282,7 @@ impl SyntheticHome {
         let bytes = (body.bytes.len(), first.len());
         let state = Arc::new(State {
             body: Mutex::new(body),
-            next: tokio::sync::Mutex::new(first),
+            next: tokio::sync::Mutex::new(Some(first)),
             scrapes: watch::channel(Vec::new()).0,
             rest: interval / 2,
         });
@@ -320,6 +321,17 @@ impl SyntheticHome {
     }
 }
 
+/// The body with fresh samples.
+async fn made(state: &Arc<State>) -> Option<Bytes> {
+    let state = state.clone();
+    let working = tokio::task::spawn_blocking(move || {
+        let mut body = lock(&state.body);
+        body.freshen(now_ms());
+        body.encoded()
+    });
+    working.await.ok()
+}
+
 async fn answer(state: Arc<State>, shape: Shape, request: Request) -> server::Answer {
     let asked = Instant::now();
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -327,19 +339,19 @@ async fn answer(state: Arc<State>, shape: Shape, request: Request) -> server::An
         return Ok(server::respond(406, "this home serves one form only"));
     }
     state.scrapes.send_modify(|scrapes| scrapes.push(asked));
-    let body = state.next.lock().await.clone();
+    let mut next = state.next.lock().await;
+    // A first scrape and its first slot may be close to each other.
+    let body = match next.take() {
+        Some(body) => body,
+        None => made(&state).await.ok_or(Hangup)?,
+    };
+    drop(next);
     let later = state.clone();
     tokio::spawn(async move {
         tokio::time::sleep(later.rest).await;
         let mut next = later.next.lock().await;
-        let working = later.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            let mut body = lock(&working.body);
-            body.freshen(now_ms());
-            body.encoded()
-        });
-        if let Ok(made) = made.await {
-            *next = made;
+        if next.is_none() {
+            *next = made(&later).await;
         }
     });
     let media = if shape.protobuf {
