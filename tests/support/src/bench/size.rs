@@ -84,7 +84,7 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
         match answer.map(|answer| answer["ledger"]["written"].as_u64().unwrap_or_default()) {
             Ok(written) if written >= shape.series as u64 => times.push(took),
             Ok(written) => sized.failed = Some(format!("{written} of {} samples written", shape.series)),
-            Err(error) => sized.failed = Some(format!("{error:#}").chars().take(300).collect()),
+            Err(error) => sized.failed = Some(told(&format!("{error:#}"))),
         }
         if sized.failed.is_some() {
             break;
@@ -99,6 +99,14 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
     warm.sort_by(f64::total_cmp);
     sized.warm = warm.get(warm.len() / 2).copied();
     Ok(sized)
+}
+
+/// The first error of the report in a function's error, else the beginning of what there is.
+fn told(error: &str) -> String {
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    let report = error.find('{').and_then(|start| json(&error[start..])).and_then(|error| json(error["errorMessage"].as_str()?));
+    let first = report.and_then(|report| Some(report["errors"].get(0)?.as_str()?.to_owned()));
+    first.unwrap_or_else(|| error.chars().take(300).collect())
 }
 
 fn row(sized: &Sized) -> String {
@@ -131,4 +139,16 @@ pub fn write(all: &[Sized], directory: &Path) -> Result<()> {
         std::fs::write(directory.join(name), content).with_context(|| format!("write {}", directory.join(name).display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn the_first_error_of_a_report_is_told() {
+        let report = r#"function error: {"errorMessage":"{\"errors\":[\"scrape: memory_limit exceeded\",\"send: b\"]}","errorType":"Failed"}"#;
+        assert_eq!(told(report), "scrape: memory_limit exceeded");
+        assert_eq!(told("function error: {cut"), "function error: {cut");
+    }
 }
