@@ -211,7 +211,13 @@ impl Soak {
         let count = |name: &str| report["ledger"][name].as_u64().unwrap();
         self.summary.tick(&outcome, report["spool"]["samples"].as_u64().unwrap());
         let (before, after) = (count("owed_before"), count("owed_after"));
-        self.line(&format!("{outcome:<8} scraped {:>6}  written {:>6}  owed {before:>6} -> {after:>6}", count("scraped"), count("written")));
+        let (unchanged, rolled_back) = (count("unchanged"), count("rolled_back"));
+        let kept_back = if unchanged + rolled_back > 0 { format!("  unchanged {unchanged}  rolled back {rolled_back}") } else { String::new() };
+        self.line(&format!(
+            "{outcome:<8} scraped {:>6}  written {:>6}  owed {before:>6} -> {after:>6}{kept_back}",
+            count("scraped"),
+            count("written")
+        ));
         // What a killed function had asked for may be answered after its end.
         let (late, recordings): (Vec<_>, Vec<_>) = self.recorder.take().into_iter().partition(|recording| recording.at_ms < started_ms);
         self.add(&late, false);
@@ -341,7 +347,11 @@ impl Soak {
         }
         received.retain(|labels, _| labels.get("instance") != Some(&own));
         let claimed = compare(&self.claimed, &received);
-        self.check(claimed.lost.is_empty(), || format!("{} samples are lost, first {}", claimed.lost.len(), claimed.lost[0]));
+        self.check(claimed.lost.is_empty(), || {
+            // Those of one scrape of the home have one time.
+            let times: std::collections::BTreeSet<_> = claimed.lost.iter().map(|point| point.timestamp).take(100_000).collect();
+            format!("{} samples are lost, first {}, of {:?}", claimed.lost.len(), claimed.lost[0], times.iter().take(10).collect::<Vec<_>>())
+        });
         self.check(claimed.different.is_empty(), || format!("{} samples differ, first {}", claimed.different.len(), claimed.different[0].0));
         // What a killed tick had scraped may have arrived; what nobody scraped may not.
         let foreign = compare(&self.all, &received).extra;
