@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use amp_forwarder_support::home::{Page, ScriptedHome};
-use amp_forwarder_support::process::{Child, free_port};
+use amp_forwarder_support::process::{Child, Port};
 use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -160,7 +160,8 @@ async fn an_online_check_says_what_is_wrong_and_where() {
     assert!(text(&output.stdout).contains("5 samples"), "{}", text(&output.stdout));
     assert_eq!(gateway.stats().stored, 0);
 
-    let closed = format!("127.0.0.1:{}", free_port().unwrap());
+    let port = Port::reserve().unwrap();
+    let closed = format!("127.0.0.1:{port}");
     let away = Config { home: closed.clone(), ..config };
     let output = Person::with(&away.yaml()).runs(&["check", "--online", "--json"]).await;
     assert_eq!(output.status.code(), Some(1));

@@ -210,6 +210,7 @@ impl Soak {
         let outcome = report["outcome"].as_str().unwrap_or_default().to_owned();
         let count = |name: &str| report["ledger"][name].as_u64().unwrap();
         self.summary.tick(&outcome, report["spool"]["samples"].as_u64().unwrap());
+        self.check(self.trouble != Trouble::Away || count("written") == 0, || format!("written, though the receiver is away: {report}"));
         let (before, after) = (count("owed_before"), count("owed_after"));
         let (unchanged, rolled_back) = (count("unchanged"), count("rolled_back"));
         let kept_back = if unchanged + rolled_back > 0 { format!("  unchanged {unchanged}  rolled back {rolled_back}") } else { String::new() };

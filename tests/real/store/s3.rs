@@ -4,7 +4,7 @@ use std::time::{Duration, Instant as WallInstant};
 
 use amp_forwarder::spool::store::s3::S3Store;
 use amp_forwarder::spool::store::{Kind, Store, StoreError};
-use amp_forwarder_support::process::free_port;
+use amp_forwarder_support::process::Port;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -94,7 +94,8 @@ async fn answers_that_refuse_mean_what_they_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_not_there_was_not_asked() {
-    let store = S3Store::new("spool", "", &sdk(free_port().unwrap(), "test", "test-secret").await);
+    let port = Port::reserve().unwrap();
+    let store = S3Store::new("spool", "", &sdk(port.number(), "test", "test-secret").await);
     let error = store.put_if_absent("state.json", BODY, soon()).await.unwrap_err();
     says(&error, Kind::Unreachable, &["connect http://127.0.0.1", "refused"]);
     assert_eq!(error.time, None);

@@ -14,7 +14,7 @@ use super::home::{Shape, SyntheticHome};
 use super::programs::{BATCH, Program, Running, Task};
 use super::receiver::Receiver;
 use super::usage;
-use crate::process::free_port;
+use crate::process::Port;
 
 /// The first scrape of a fresh process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -94,7 +94,8 @@ pub async fn cold_tick(forwardctl: &Path, series: usize) -> Result<ColdTick> {
 pub async fn drain(forwardctl: &Path, series: usize, samples: u64) -> Result<Drain> {
     let home = SyntheticHome::start(plain(series), Duration::ZERO).await?;
     // Nobody listens there.
-    let nowhere = format!("http://127.0.0.1:{}/write", free_port()?);
+    let port = Port::reserve()?;
+    let nowhere = format!("http://127.0.0.1:{port}/write");
     let mut task = task(&home, nowhere, "");
     let mut running = Running::start_in(Program::Forwarder, forwardctl, &task, TempDir::new()?, &["run", "--once"])?;
     home.scraped(1, Duration::from_secs(30)).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::process::{Child, free_port};
+use crate::process::{Child, Port};
 use crate::tools;
 
 /// Samples of a request, for everybody.
@@ -87,6 +87,7 @@ pub struct Running {
     /// Its process.
     pub process: Child,
     directory: TempDir,
+    _port: Port,
 }
 
 impl Running {
@@ -109,7 +110,8 @@ impl Running {
         let spool = format!("forwarder: {{spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}}}\n", place.join("spool").display());
         let yaml = task.yaml(program);
         std::fs::write(&config, if program == Program::Forwarder { yaml + &spool } else { yaml })?;
-        let listen = format!("127.0.0.1:{}", free_port()?);
+        let port = Port::reserve()?;
+        let listen = format!("127.0.0.1:{port}");
         let (path, flags): (PathBuf, Vec<String>) = match program {
             Program::Forwarder => {
                 let mut flags: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -143,7 +145,7 @@ impl Running {
             command.args(flags).current_dir(place).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", place);
         };
         let process = Child::spawn(program.name(), &path, configure, &place.join("log"))?;
-        Ok(Self { process, directory })
+        Ok(Self { process, directory, _port: port })
     }
 
     /// Ends it, and gives its directory back.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::Invoked;
 use crate::http::{self as server, Answer, Client, Hangup, Request, Server};
-use crate::process::{Child, free_port};
+use crate::process::{Child, Port};
 use crate::{now_ms, tools, wait_for};
 
 /// Lambda's limit for an answer.
@@ -26,6 +26,7 @@ const MANIFEST: &str = "[package]\nname = \"amp-forwarder\"\nversion = \"0.0.0\"
 #[derive(Debug)]
 pub struct Emulator {
     _process: Child,
+    _port: Port,
     address: String,
     proxy: Server,
     client: Client,
@@ -43,7 +44,7 @@ impl Emulator {
         std::fs::write(directory.path().join("Cargo.toml"), MANIFEST)?;
         std::fs::create_dir(directory.path().join("src"))?;
         std::fs::write(directory.path().join("src/main.rs"), "fn main() {}\n")?;
-        let port = free_port()?;
+        let port = Port::reserve()?;
         let process = Child::spawn(
             "cargo-lambda",
             &program,
@@ -64,7 +65,7 @@ impl Emulator {
         let client = Client::default();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let proxy = Server::start(listen, move |request, _| pass(client.clone(), base.clone(), request, time_limit)).await?;
-        Ok(Self { _process: process, address, proxy, client: Client::default(), _directory: directory })
+        Ok(Self { _process: process, _port: port, address, proxy, client: Client::default(), _directory: directory })
     }
 
     /// What the function needs as `AWS_LAMBDA_RUNTIME_API`.

@@ -1,12 +1,14 @@
 //! One child process with its log.
 
+use std::fmt;
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use tokio::net::TcpSocket;
 
 use crate::http::Client;
 
@@ -18,12 +20,38 @@ pub struct Child {
     log: PathBuf,
 }
 
-/// A port of the loopback interface that was free a moment ago. Whoever takes it may still lose a race: start again then.
+/// A port of the loopback interface that nobody else is given as long as this lives.
 ///
-/// # Errors
-/// When there is none.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?.local_addr()?.port())
+/// Its socket is bound and does not listen: connections are refused until a program that sets `SO_REUSEADDR`, as servers do, listens there. While that
+/// program is down, a server of another test must not get its port: it would take, and keep, what was meant for ours.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _socket: TcpSocket,
+}
+
+impl Port {
+    /// One that is free.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn reserve() -> Result<Self> {
+        let socket = TcpSocket::new_v4().context("find a free port")?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).context("find a free port")?;
+        Ok(Self { number: socket.local_addr()?.port(), _socket: socket })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
+    }
 }
 
 impl Child {
@@ -130,4 +158,29 @@ impl Drop for Child {
 fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_reserved_port_is_its_servers_alone_while_that_is_down() {
+        let port = Port::reserve().unwrap();
+        let address = (Ipv4Addr::LOCALHOST, port.number());
+        for _ in 0..2 {
+            assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            // The standard library's sets SO_REUSEADDR.
+            let server = TcpListener::bind(address).unwrap();
+            let client = TcpStream::connect(address).unwrap();
+            // It closes first, as one that is killed does: its end of the connection lingers.
+            drop(server.accept().unwrap());
+            drop((server, client));
+        }
+        let other = TcpSocket::new_v4().unwrap();
+        assert_eq!(other.bind(address.into()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
 }

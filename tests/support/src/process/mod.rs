@@ -6,7 +6,7 @@ mod node_exporter;
 mod prometheus;
 mod victoria_metrics;
 
-pub use child::{Child, free_port};
+pub use child::{Child, Port};
 pub use moto::Moto;
 pub use node_exporter::NodeExporter;
 pub use prometheus::{Job, Prometheus, PrometheusOptions, V2_42, V2_53, V3_5, VERSIONS, WebConfig};

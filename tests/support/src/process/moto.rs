@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use tempfile::TempDir;
 
-use super::{Child, free_port};
+use super::{Child, Port};
 use crate::http::Client;
 use crate::tools;
 
@@ -19,7 +19,7 @@ const READY: Duration = Duration::from_secs(60);
 pub struct Moto {
     _process: Child,
     _directory: TempDir,
-    port: u16,
+    port: Port,
 }
 
 impl Moto {
@@ -30,21 +30,13 @@ impl Moto {
     pub async fn start(environment: &[(&str, &str)]) -> Result<Self> {
         let program = tools::moto_server()?;
         let directory = TempDir::new()?;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let port = free_port()?;
-            let configure = |command: &mut std::process::Command| {
-                command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
-            };
-            let mut process = Child::spawn("moto", &program, configure, &directory.path().join("log"))?;
-            match process.wait_ready(&format!("http://127.0.0.1:{port}/moto-api/"), READY).await {
-                Ok(()) => return Ok(Self { _process: process, _directory: directory, port }),
-                // Somebody else took the port.
-                Err(_) if tries < 5 && !process.is_running() => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let port = Port::reserve()?;
+        let configure = |command: &mut std::process::Command| {
+            command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
+        };
+        let mut process = Child::spawn("moto", &program, configure, &directory.path().join("log"))?;
+        process.wait_ready(&format!("http://127.0.0.1:{port}/moto-api/"), READY).await?;
+        Ok(Self { _process: process, _directory: directory, port })
     }
 
     /// Of `AWS_ENDPOINT_URL_S3`.
@@ -54,7 +46,7 @@ impl Moto {
 
     /// On the loopback interface.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Reads an object (`bucket/key`), whatever the status.

@@ -5,13 +5,14 @@ use std::time::Duration;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::child::{Child, free_port};
+use super::child::{Child, Port};
 use crate::tools;
 
 /// A running node exporter.
 #[derive(Debug)]
 pub struct NodeExporter {
     _process: Child,
+    _port: Port,
     address: String,
     _directory: TempDir,
 }
@@ -24,7 +25,8 @@ impl NodeExporter {
     pub async fn start() -> Result<Self> {
         let program = tools::program("node-exporter/prometheus-node-exporter")?;
         let directory = TempDir::new()?;
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let port = Port::reserve()?;
+        let address = format!("127.0.0.1:{port}");
         let mut process = Child::spawn(
             "node exporter",
             &program,
@@ -34,7 +36,7 @@ impl NodeExporter {
             &directory.path().join("log"),
         )?;
         process.wait_ready(&format!("http://{address}/metrics"), Duration::from_secs(20)).await?;
-        Ok(Self { _process: process, address, _directory: directory })
+        Ok(Self { _process: process, _port: port, address, _directory: directory })
     }
 
     /// `host:port`.

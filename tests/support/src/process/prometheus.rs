@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use super::child::{Child, free_port};
+use super::child::{Child, Port};
 use crate::http::Client;
 use crate::query::Querier;
 use crate::tls::Pair;
@@ -178,7 +178,7 @@ fn quote(text: &str) -> String {
 pub struct Prometheus {
     process: Child,
     options: PrometheusOptions,
-    port: u16,
+    port: Port,
     directory: TempDir,
 }
 
@@ -189,20 +189,10 @@ impl Prometheus {
     /// When the program is missing, or does not become ready.
     pub async fn start(options: PrometheusOptions) -> Result<Self> {
         let directory = TempDir::new().context("make a data directory")?;
-        // Somebody else may take the port between our finding it and its listening.
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let port = free_port()?;
-            let mut process = spawn(&options, port, directory.path())?;
-            match wait_ready(&mut process, &options, port).await {
-                Ok(()) => {
-                    return Ok(Self { process, options, port, directory });
-                }
-                Err(_) if tries < 5 && process.log().contains("address already in use") => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let port = Port::reserve()?;
+        let mut process = spawn(&options, &port, directory.path())?;
+        wait_ready(&mut process, &options, &port).await?;
+        Ok(Self { process, options, port, directory })
     }
 
     /// A home of `version` that scrapes itself and the jobs.
@@ -232,8 +222,8 @@ impl Prometheus {
     /// As [`Self::start`].
     pub async fn restart(&mut self) -> Result<()> {
         self.process.kill();
-        self.process = spawn(&self.options, self.port, self.directory.path())?;
-        wait_ready(&mut self.process, &self.options, self.port).await
+        self.process = spawn(&self.options, &self.port, self.directory.path())?;
+        wait_ready(&mut self.process, &self.options, &self.port).await
     }
 
     /// Changes its configuration in place, as a person does: the file, then a reload. The process goes on.
@@ -274,7 +264,7 @@ impl Prometheus {
     }
 }
 
-async fn wait_ready(process: &mut Child, options: &PrometheusOptions, port: u16) -> Result<()> {
+async fn wait_ready(process: &mut Child, options: &PrometheusOptions, port: &Port) -> Result<()> {
     if options.web.is_none() {
         return process.wait_ready(&format!("http://127.0.0.1:{port}/-/ready"), READY).await;
     }
@@ -287,7 +277,7 @@ async fn wait_ready(process: &mut Child, options: &PrometheusOptions, port: u16)
     Ok(())
 }
 
-fn spawn(options: &PrometheusOptions, port: u16, directory: &Path) -> Result<Child> {
+fn spawn(options: &PrometheusOptions, port: &Port, directory: &Path) -> Result<Child> {
     let program = tools::program(&format!("prometheus-{}/prometheus", options.version))?;
     let config = directory.join("prometheus.yml");
     std::fs::write(&config, options.yaml(&format!("127.0.0.1:{port}")))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::child::{Child, free_port};
+use super::child::{Child, Port};
 use crate::http::Client;
 use crate::query::Querier;
 use crate::tools;
@@ -16,7 +16,7 @@ const READY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct VictoriaMetrics {
     process: Child,
-    port: u16,
+    port: Port,
     _directory: TempDir,
 }
 
@@ -31,27 +31,19 @@ impl VictoriaMetrics {
         let jobs = serde_json::json!({"scrape_configs": [{"job_name": "node", "scrape_interval": "1s", "static_configs": [{"targets": targets}]}]});
         let config = directory.path().join("scrape.yml");
         std::fs::write(&config, jobs.to_string())?;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let port = free_port()?;
-            let configure = |command: &mut std::process::Command| {
-                command
-                    .arg(format!("-storageDataPath={}", directory.path().join("data").display()))
-                    .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
-                    .arg(format!("-promscrape.config={}", config.display()))
-                    // Fresh samples are to be seen at once.
-                    .args(["-search.latencyOffset=0s", "-inmemoryDataFlushInterval=1s", "-search.disableCache"])
-                    .current_dir(directory.path());
-            };
-            let mut process = Child::spawn("victoria-metrics", &program, configure, &directory.path().join("log"))?;
-            match process.wait_ready(&format!("http://127.0.0.1:{port}/health"), READY).await {
-                Ok(()) => return Ok(Self { process, port, _directory: directory }),
-                // Somebody else took the port.
-                Err(_) if tries < 5 && !process.is_running() => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let port = Port::reserve()?;
+        let configure = |command: &mut std::process::Command| {
+            command
+                .arg(format!("-storageDataPath={}", directory.path().join("data").display()))
+                .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
+                .arg(format!("-promscrape.config={}", config.display()))
+                // Fresh samples are to be seen at once.
+                .args(["-search.latencyOffset=0s", "-inmemoryDataFlushInterval=1s", "-search.disableCache"])
+                .current_dir(directory.path());
+        };
+        let mut process = Child::spawn("victoria-metrics", &program, configure, &directory.path().join("log"))?;
+        process.wait_ready(&format!("http://127.0.0.1:{port}/health"), READY).await?;
+        Ok(Self { process, port, _directory: directory })
     }
 
     /// `http://host:port`.
