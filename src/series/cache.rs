@@ -132,6 +132,8 @@ pub struct SeriesCache {
     /// The last of them: its transaction.
     committed: Vec<u32>,
     open: Vec<Transaction>,
+    /// Label sets that a transaction found in another one's hand: no further sample of them is taken for it.
+    yielded: HashSet<(u32, u64)>,
     next_transaction: u32,
     tracker: Tracker,
     /// Expositions keep their order: the entry after the last one found is most likely the next.
@@ -294,7 +296,12 @@ impl SeriesCache {
         let primary = self.entries[index].primary as usize;
         let mine = self.entries[primary].transaction == transaction.id;
         // A series that another target's scrape has in hand: the first one wins, because only one of the two orders of commit is right.
-        let contended = !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction);
+        let yielded = (transaction.id, self.entries[primary].labels);
+        let mut contended = !self.yielded.is_empty() && self.yielded.contains(&yielded);
+        if !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction) {
+            contended = true;
+            self.yielded.insert(yielded);
+        }
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
             return if contended || (mine && timestamp_ms >= entry.before_ms) { Observed::Duplicate } else { Observed::OutOfOrder };
@@ -361,7 +368,7 @@ impl SeriesCache {
 
     /// Ends a scrape that succeeded: its timestamps stand. Says whether series have moved to other places.
     pub fn commit(&mut self, transaction: Transaction) -> bool {
-        self.open.retain(|&open| open != transaction);
+        self.close(transaction);
         if !transaction.ages {
             return false;
         }
@@ -372,9 +379,16 @@ impl SeriesCache {
         (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() && self.sweep()
     }
 
+    fn close(&mut self, transaction: Transaction) {
+        self.open.retain(|&open| open != transaction);
+        if self.open.is_empty() {
+            self.yielded = HashSet::new();
+        }
+    }
+
     /// Ends a scrape that failed: its timestamps are what they were.
     pub fn rollback(&mut self, transaction: Transaction) {
-        self.open.retain(|&open| open != transaction);
+        self.close(transaction);
         for entry in &mut self.entries {
             if entry.transaction == transaction.id {
                 (entry.last_ms, entry.resend) = (entry.before_ms, entry.resend_before);
@@ -411,6 +425,7 @@ impl SeriesCache {
             + self.recipes.capacity()
             + self.literals.memory()
             + self.tracker.memory()
+            + self.yielded.capacity() * size_of::<(u32, u64)>()
     }
 
     /// Forgets the series that were not seen for a while, and packs the rest. Says whether there were any.
@@ -515,6 +530,21 @@ mod tests {
             }
             assert_eq!(cache.len(), left, "fails: {fails}");
         }
+    }
+
+    #[test]
+    fn a_series_in_another_scrapes_hand_is_yielded_for_the_whole_of_a_scrape() {
+        let mut cache = SeriesCache::default();
+        let (first, second) = (cache.begin(0), cache.begin(1));
+        let index = cache.insert(first, Key::new(0, b"a"), Some((&Labels::default(), 0)), false);
+        let same = cache.insert(second, Key::new(1, b"a"), Some((&Labels::default(), 0)), false);
+        assert_eq!(cache.observe(first, index, 100), FRESH);
+        assert_eq!(cache.observe(second, same, 200), Observed::Duplicate);
+        cache.commit(first);
+        assert_eq!(cache.observe(second, same, 200), Observed::Duplicate, "a second value for the time of one that was not taken");
+        cache.commit(second);
+        let next = cache.begin(1);
+        assert_eq!(cache.observe(next, same, 200), FRESH);
     }
 
     #[test]

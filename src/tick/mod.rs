@@ -285,6 +285,11 @@ impl Forwarder {
                 sent.ledger.lost += outbox.take_lost();
                 sent.errors.extend(outbox.take_messages());
                 sent.ledger.owed_after = outbox.backlog().samples;
+                if sent.ledger.owed_after > 0 && sent.errors.is_empty() {
+                    // Their write took until the end, or the rate of draining did.
+                    let (owed, lane) = (sent.ledger.owed_after, &self.lanes[index].id);
+                    sent.errors.push(format!("send: {owed} samples for {lane} are in the spool, and the next tick sends them first"));
+                }
             }
             noted.errors.append(&mut sent.errors);
             if sent.ledger.lost > 0 {

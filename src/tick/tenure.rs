@@ -10,7 +10,7 @@ use super::lane::Lane;
 use crate::config::Spool;
 use crate::report::SpoolReport;
 use crate::spool::lease::{Ask, Fence, Keeper, Previous, TakeError, Tenure};
-use crate::spool::name::{RemoteDir, SegmentName};
+use crate::spool::name::RemoteDir;
 use crate::spool::outbox::{self, Limits, Outbox};
 use crate::spool::state::{Backlog, JobState, RemoteState, State};
 use crate::spool::store::Store;
@@ -26,8 +26,6 @@ const WORTH_IT: Duration = Duration::from_secs(2);
 pub(super) struct Holder {
     keeper: Keeper,
     limits: Limits,
-    /// What a release that failed could not tell; see [`RemoteState::unwanted`].
-    untold: BTreeMap<RemoteDir, BTreeMap<SegmentName, u8>>,
 }
 
 /// How a tick begins.
@@ -57,7 +55,7 @@ pub(super) struct Held {
 
 impl Holder {
     pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, spool: &Spool, rng: &mut fastrand::Rng) -> Self {
-        Self { keeper: Keeper::new(store, clock, rng), limits: Limits::from(spool), untold: BTreeMap::new() }
+        Self { keeper: Keeper::new(store, clock, rng), limits: Limits::from(spool) }
     }
 
     /// Takes the lease and opens what is owed.
@@ -67,21 +65,16 @@ impl Holder {
         // Now, and not before: it may just have met another one.
         let may_go_without = self.keeper.may_go_without();
         let down = |error: String| if may_go_without { Begun::Without { degraded: Some(error) } } else { Begun::Down(error) };
-        let mut tenure = match taken {
+        let tenure = match taken {
             Ok(tenure) => tenure,
             Err(error @ (TakeError::Busy { .. } | TakeError::Late)) => return Begun::Busy(error.to_string()),
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),
             Err(error @ TakeError::State(_)) => return Begun::Down(error.to_string()),
         };
-        // Whoever had the lease meanwhile has counted what was there.
-        for (remote, names) in self.untold.clone().into_iter().filter(|_| tenure.continued) {
-            tenure.state.remotes.entry(remote).or_default().unwanted.extend(names);
-        }
         let tick = tenure.tick(&self.keeper);
         let remotes: Vec<_> = lanes.iter().map(|lane| (lane.dir.clone(), self.limits)).collect();
         match outbox::open(&tick, &tenure.state, &remotes).await {
             Ok(opened) => {
-                self.untold.clear();
                 let owed_before = opened.outboxes.iter().map(|outbox| outbox.backlog().samples).collect();
                 Begun::Held(Box::new(Held { tenure, outboxes: opened.outboxes, orphans: opened.orphans, owed_before }))
             }
@@ -108,11 +101,7 @@ impl Holder {
         // What a job gave that the configuration no longer names may come back with it.
         let jobs = tenure.state.jobs.clone().into_iter().chain(jobs).collect();
         let state = State { jobs, remotes, ..tenure.state.clone() };
-        let unwanted = state.remotes.iter().map(|(remote, known)| (remote.clone(), known.unwanted.clone())).collect();
         let released = self.keeper.release(tenure, state).await;
-        if released.is_err() {
-            self.untold = unwanted;
-        }
         (report(&backlog), released.err().map(|error| format!("{error}; the next tick waits for the lease to end, and counts what is owed anew")))
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Checks {
     tracked: HashMap<usize, Tracked>,
     /// Newest time that this process may have taken of each series, stale markers included.
     taken: HashMap<Key, i64>,
+    /// Series that two scrapes had in hand at once: only the forwarder knows which of them came first, and so which was out of order.
+    doubtful: HashSet<Key>,
 }
 
 /// What can get a stale marker.
@@ -79,6 +81,7 @@ impl Checks {
             again: vec![HashSet::new(); scenario.receivers.len()],
             tracked: HashMap::new(),
             taken: HashMap::new(),
+            doubtful: HashSet::new(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Checks {
         self.again.iter_mut().for_each(HashSet::clear);
         self.tracked.clear();
         self.taken.clear();
+        self.doubtful.clear();
         self.slots.cold();
     }
 
@@ -175,13 +179,20 @@ impl Checks {
             return markers;
         }
         for shown in &ticked.shown {
+            let beside = |other: &&Shown| other.target != shown.target && other.start_ms <= shown.ended_ms && shown.start_ms <= other.ended_ms;
+            let keys = |shown: &Shown| shown.lines.iter().map(|line| line.key).collect::<HashSet<_>>();
+            let others: HashSet<_> = ticked.shown.iter().filter(beside).flat_map(keys).collect();
+            self.doubtful.extend(keys(shown).intersection(&others));
+        }
+        for shown in &ticked.shown {
             let lines = || shown.lines.iter().filter(|line| !line.too_far_ahead);
             let in_order = |line: &&Line| self.taken.get(&line.key).is_none_or(|&taken_ms| taken_ms <= line.timestamp_ms);
             let now: HashSet<_> = lines().filter(|line| line.tracked).filter(in_order).map(|line| line.key).collect();
             let before = self.tracked.entry(shown.target).or_default();
             let gone: Vec<_> = before.ever.iter().filter(|key| !shown.whole || !now.contains(key)).map(|&key| (key, shown.start_ms)).collect();
             if let Some(last) = before.last.take().filter(|_| shown.whole && !self.tight_memory) {
-                markers.sure.extend(last.difference(&now).map(|&key| (key, shown.start_ms)));
+                let gone = last.difference(&now).filter(|key| !self.doubtful.contains(key));
+                markers.sure.extend(gone.map(|&key| (key, shown.start_ms)));
             }
             let samples = lines().filter(|_| shown.whole).map(|line| (line.key, line.timestamp_ms));
             for (key, timestamp_ms) in samples.chain(gone.iter().copied()) {

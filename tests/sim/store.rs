@@ -110,7 +110,7 @@ pub(crate) struct Shared {
     /// Calls that met a fault.
     pub(crate) faults: Arc<AtomicU64>,
     pub(crate) bug: Option<Bug>,
-    /// Segments of `expired/` that the store did not take: the forwarder warns of them, and that is all that is left.
+    /// Segments of `expired/` that the store did not take, of which the forwarder warns, and those that it and `rejected/` had no room for any more.
     pub(crate) unkept: Mutex<Vec<Bytes>>,
 }
 
@@ -263,7 +263,11 @@ impl Store for SimStore {
     }
 
     fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()> {
-        self.call(Op::Delete, key, self.shared.objects.delete(key, deadline))
+        let call = self.call(Op::Delete, key, self.shared.objects.delete(key, deadline));
+        let kept = ["expired/", "rejected/"].iter().any(|folder| key.starts_with(folder));
+        let object = if kept { self.shared.objects.peek(key) } else { None };
+        lock(&self.shared.unkept).extend(object);
+        call
     }
 
     fn address(&self) -> &str {

@@ -8,6 +8,7 @@
 mod decide;
 mod error;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use self::decide::{Step, decide, is_lately, is_off, is_steady};
 pub use self::error::{LookError, ReleaseError, TakeError};
-use super::name::{Folder, SegmentName};
+use super::name::{Folder, RemoteDir, SegmentName};
 use super::outbox::Tick;
 use super::retry::{Pause, list_all, try_until};
 use super::state::{KEY, Lease, MAX_BYTES, State, StateError};
@@ -126,6 +127,10 @@ pub struct Keeper {
     offset_ms: i64,
     /// When that was learnt, by the clock that does not go back and by ours.
     learnt: Option<(Instant, i64)>,
+    /// What a release that failed could not tell; see [`RemoteState::unwanted`]. Our next lease tells it: should that tick be killed, others know.
+    ///
+    /// [`RemoteState::unwanted`]: super::state::RemoteState::unwanted
+    untold: BTreeMap<RemoteDir, BTreeMap<SegmentName, u8>>,
 }
 
 impl Keeper {
@@ -133,7 +138,18 @@ impl Keeper {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, rng: &mut fastrand::Rng) -> Self {
         let nonce = format!("{:032x}", rng.u128(..));
-        Self { store, clock, nonce, warm: None, held: None, released_empty: false, ended_ms: None, offset_ms: 0, learnt: None }
+        Self {
+            store,
+            clock,
+            nonce,
+            warm: None,
+            held: None,
+            released_empty: false,
+            ended_ms: None,
+            offset_ms: 0,
+            learnt: None,
+            untold: BTreeMap::new(),
+        }
     }
 
     /// Whether a tick may go on without a store that is down, and order is safe: our own last release was clean and empty, and our last tick ended so
@@ -229,6 +245,15 @@ impl Keeper {
     /// # Errors
     /// [`ReleaseError`].
     pub async fn release(&mut self, tenure: Tenure, state: State) -> Result<(), ReleaseError> {
+        let unwanted = state.remotes.iter().map(|(remote, known)| (remote.clone(), known.unwanted.clone())).collect();
+        let released = self.try_to_release(tenure, state).await;
+        if released.is_err() {
+            self.untold = unwanted;
+        }
+        released
+    }
+
+    async fn try_to_release(&mut self, tenure: Tenure, state: State) -> Result<(), ReleaseError> {
         let state = State { epoch: tenure.epoch, lease: None, ..state };
         let body = state.write().map_err(LookError::State)?;
         let deadline = tenure.fence.deadline();
@@ -308,7 +333,13 @@ impl Keeper {
         let length = ask.end.saturating_duration_since(Instant::now());
         let until_ms = self.clock.now_ms() + self.offset_ms + i64::try_from(length.as_millis()).unwrap_or_default();
         let lease = Lease { nonce: self.nonce.clone(), epoch, until_ms };
-        let state = State { epoch, lease: Some(lease), ..found.state.clone() };
+        let mut state = State { epoch, lease: Some(lease), ..found.state.clone() };
+        // Whoever had the lease meanwhile has counted what was there.
+        if self.held == Some(found.state.epoch) {
+            for (remote, names) in &self.untold {
+                state.remotes.entry(remote.clone()).or_default().unwanted.extend(names);
+            }
+        }
         let body = state.write()?;
         let until = try_until(deadline);
         let answer = match &found.etag {
@@ -335,6 +366,7 @@ impl Keeper {
     fn hold(&mut self, found: Found, fence: Fence, (previous, continued): (Previous, bool)) -> Tenure {
         self.released_empty = false;
         self.held = Some(found.state.epoch);
+        self.untold.clear();
         Tenure {
             epoch: found.state.epoch,
             fence,

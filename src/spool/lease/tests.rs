@@ -141,6 +141,29 @@ async fn a_process_that_another_one_followed_forgets_and_cannot_release() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_another_one_came_between() {
+    for another in [false, true] {
+        let store = world();
+        let mut process = process(&store, 1, 0);
+        let tenure = process.take(&ask()).await.unwrap();
+        store.set_faults(|_, _, _| Fault { refuse: Some(Kind::Denied), ..Fault::default() });
+        let unwanted = [(SegmentName::new(1, 2, 3).unwrap(), 5)].into();
+        let told = State { remotes: [(RemoteDir::new("amp"), RemoteState { unwanted, ..RemoteState::default() })].into(), ..State::default() };
+        process.release(tenure, told.clone()).await.unwrap_err();
+        store.heal();
+        tokio::time::advance(2 * MINUTE).await;
+        if another {
+            let mut another = self::process(&store, 2, 0);
+            let tenure = another.take(&ask()).await.unwrap();
+            another.release(tenure, State::default()).await.unwrap();
+        }
+        let _killed = process.take(&ask()).await.unwrap();
+        let found = State::read(&store.peek(KEY).unwrap()).unwrap();
+        assert_eq!(found.remotes, if another { [].into() } else { told.remotes });
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_that_comes_too_late_changes_nothing() {
     let store = world();
     let (mut old, mut new) = (process(&store, 1, 0), process(&store, 2, 0));
