@@ -183,7 +183,7 @@ fn batches() -> Vec<Batch> {
 /// Snappy of ten batches. Bytes are those before.
 #[divan::bench]
 fn compress(bencher: Bencher<'_, '_>) {
-    let raw: Vec<Vec<u8>> = batches().iter().map(|batch| snap::raw::Decoder::new().decompress_vec(&batch.body).unwrap()).collect();
+    let raw: Vec<Vec<u8>> = batches().iter().map(|batch| snap::raw::Decoder::new().decompress_vec(&batch.body.to_bytes()).unwrap()).collect();
     let mut encoder = snap::raw::Encoder::new();
     let mut out = vec![0; snap::raw::max_compress_len(LIMITS.bytes)];
     let bytes: usize = raw.iter().map(Vec::len).sum();
@@ -200,7 +200,7 @@ fn sign(bencher: Bencher<'_, '_>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let credentials = SharedCredentialsProvider::new(Credentials::new("AKIDEXAMPLE", "secret", Some("token".into()), None, "bench"));
     let signer = Signer::new(SigningIdentity { credentials, region: aws_types::region::Region::new("us-east-1") }, "aps");
-    let body = batches().swap_remove(0).body;
+    let body = batches().swap_remove(0).body.to_bytes();
     bencher.counter(BytesCount::from(body.len())).counter(ItemsCount::new(1000_usize)).bench_local(|| {
         let mut request = http::Request::new(body.clone());
         *request.uri_mut() = http::Uri::from_static("https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-x/api/v1/remote_write");

@@ -5,6 +5,10 @@
 //! stand must not be part of any copy: they are compressed as noise, which no copy can meet, and written over afterwards. So the
 //! compressed bytes of a piece depend on its series and samples alone, whether it was made anew or patched.
 
+use std::ops::Deref;
+
+use bytes::{Bytes, BytesMut};
+
 use super::{Value, wire};
 
 /// Uncompressed bytes that a piece may have: snappy looks back no further, and places fit into 16 bits.
@@ -70,10 +74,10 @@ impl Slot {
     }
 }
 
-/// A piece.
+/// A piece: one that batches may share, or one that is being patched and nobody else has.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    elements: Box<[u8]>,
+pub(super) struct Chunk<Elements = Bytes> {
+    elements: Elements,
     slots: Box<[Slot]>,
     /// Scrapes of its target when it was last used.
     pub(super) used: u32,
@@ -82,6 +86,35 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
+    /// To be patched. While a batch of the last scrape still has it, that keeps what it has.
+    pub(super) fn open(self) -> Chunk<BytesMut> {
+        let Self { elements, slots, used, target } = self;
+        let elements = elements.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+        Chunk { elements, slots, used, target }
+    }
+
+    /// Its compressed bytes, without a length before them.
+    pub(super) fn elements(&self) -> Bytes {
+        self.elements.clone()
+    }
+}
+
+impl Chunk<BytesMut> {
+    /// To be shared.
+    pub(super) fn close(self) -> Chunk {
+        let Self { elements, slots, used, target } = self;
+        Chunk { elements: elements.freeze(), slots, used, target }
+    }
+
+    /// Writes its nth sample.
+    #[inline]
+    pub(super) fn patch(&mut self, nth: usize, patch: &Patch) {
+        let Some(slot) = self.slots.get(nth) else { return };
+        put(&mut self.elements, usize::from(slot.at), patch);
+    }
+}
+
+impl<Elements: Deref<Target = [u8]>> Chunk<Elements> {
     /// The series that it starts with.
     pub(super) fn first(&self) -> Option<u32> {
         self.slots.first().map(|slot| slot.series & !ZERO)
@@ -92,11 +125,6 @@ impl Chunk {
         self.slots.len()
     }
 
-    /// Its compressed bytes, without a length before them.
-    pub(super) fn elements(&self) -> &[u8] {
-        &self.elements
-    }
-
     /// Uncompressed bytes of its first samples.
     #[inline]
     pub(super) fn raw_len(&self, samples: usize) -> usize {
@@ -105,7 +133,7 @@ impl Chunk {
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
-        self.elements.len() + size_of_val(&*self.slots) + size_of::<Self>() + 16
+        self.elements.len() + size_of_val(&*self.slots) + size_of::<Self>() + 40
     }
 
     /// Whether its nth sample is of this series and has this form.
@@ -113,13 +141,6 @@ impl Chunk {
     pub(super) fn takes(&self, nth: usize, series: usize, patch: &Patch) -> bool {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
         self.slots.get(nth).is_some_and(|slot| slot.series as usize == series | zero as usize)
-    }
-
-    /// Writes its nth sample.
-    #[inline]
-    pub(super) fn patch(&mut self, nth: usize, patch: &Patch) {
-        let Some(slot) = self.slots.get(nth) else { return };
-        put(&mut self.elements, usize::from(slot.at), patch);
     }
 
     /// Takes its first samples apart again: their uncompressed bytes, and their slots.
@@ -147,6 +168,14 @@ fn put(bytes: &mut [u8], end: usize, patch: &Patch) {
     }
 }
 
+/// What was compressed.
+pub(super) enum Pressed {
+    /// Can be patched for the next scrape.
+    Again(Chunk),
+    /// Has a sample of another form.
+    Once(Bytes),
+}
+
 /// Compresses pieces; its buffers are kept.
 #[derive(Debug)]
 pub(super) struct Press {
@@ -167,12 +196,12 @@ impl Press {
         self.noisy.capacity() + self.out.capacity()
     }
 
-    /// Appends the compressed form of a piece to `elements`. With slots for all its samples it can be used again: that is the answer.
+    /// The compressed form of a piece. With slots for all its samples it can be used again.
     ///
     /// # Errors
     /// When it is larger than snappy's 4 GiB.
-    pub(super) fn compress(&mut self, raw: &[u8], slots: Option<&mut [Slot]>, elements: &mut Vec<u8>) -> Result<Option<Chunk>, snap::Error> {
-        let Some(slots) = slots else { return self.plain(raw, elements) };
+    pub(super) fn compress(&mut self, raw: &[u8], slots: Option<&mut [Slot]>) -> Result<Pressed, snap::Error> {
+        let Some(slots) = slots else { return self.plain(raw) };
         self.noisy.clear();
         self.noisy.extend_from_slice(raw);
         for (number, slot) in (1..).zip(&*slots) {
@@ -184,20 +213,18 @@ impl Press {
         let (from, to) = pressed?;
         let pressed = &mut self.out[from..to];
         if !locate(pressed, slots) {
-            return self.plain(raw, elements);
+            return self.plain(raw);
         }
         for slot in &*slots {
             let (start, end, at) = (slot.start(), usize::from(slot.end), usize::from(slot.at));
             pressed[at - (end - start)..at].copy_from_slice(&raw[start..end]);
         }
-        elements.extend_from_slice(pressed);
-        Ok(Some(Chunk { elements: Box::from(&*pressed), slots: Box::from(&*slots), used: 0, target: 0 }))
+        Ok(Pressed::Again(Chunk { elements: Bytes::copy_from_slice(pressed), slots: Box::from(&*slots), used: 0, target: 0 }))
     }
 
-    fn plain(&mut self, raw: &[u8], elements: &mut Vec<u8>) -> Result<Option<Chunk>, snap::Error> {
+    fn plain(&mut self, raw: &[u8]) -> Result<Pressed, snap::Error> {
         let (from, to) = self.press(raw)?;
-        elements.extend_from_slice(&self.out[from..to]);
-        Ok(None)
+        Ok(Pressed::Once(Bytes::copy_from_slice(&self.out[from..to])))
     }
 
     /// Where in `out` the elements stand, behind the length.

@@ -1,5 +1,6 @@
 //! Remote-write request bodies: built once from borrowed labels, compressed, staged until their scrape commits.
 
+mod body;
 mod chunk;
 pub mod proto;
 mod split;
@@ -8,8 +9,7 @@ mod value;
 pub mod wire;
 mod writer;
 
-use bytes::Bytes;
-
+pub use body::Body;
 pub use split::{SplitError, decode, split};
 pub use value::{Kind, Value};
 pub use writer::{Counts, Staged, Writer};
@@ -19,7 +19,7 @@ pub use writer::{Counts, Staged, Writer};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The compressed body, just as it is posted.
-    pub body: Bytes,
+    pub body: Body,
     /// Samples in it, one a `TimeSeries` entry.
     pub samples: u32,
     /// Uncompressed bytes.

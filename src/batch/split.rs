@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
@@ -39,7 +38,7 @@ impl From<prost::DecodeError> for SplitError {
 /// # Errors
 /// [`SplitError`] when the body is not a remote-write request.
 pub fn split(batch: &Batch) -> Result<Option<(Batch, Batch)>, SplitError> {
-    let raw = decompress(&batch.body)?;
+    let raw = decompress(&batch.body.to_bytes())?;
     let entries = entries(&raw)?;
     if entries.len() < 2 {
         return Ok(None);
@@ -61,7 +60,7 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, SplitError> {
 /// # Errors
 /// As [`split`].
 pub fn decode(batch: &Batch) -> Result<WriteRequest, SplitError> {
-    Ok(WriteRequest::decode(&*decompress(&batch.body)?)?)
+    Ok(WriteRequest::decode(&*decompress(&batch.body.to_bytes())?)?)
 }
 
 struct Entry {
@@ -103,7 +102,7 @@ fn encode(raw: &[u8], entries: &[Entry]) -> Result<Batch, SplitError> {
     }
     let body = snap::raw::Encoder::new().compress_vec(&half).map_err(|error| SplitError::Snappy(error.to_string()))?;
     let raw_len = u32::try_from(half.len()).map_err(|_| SplitError::TooLarge(half.len()))?;
-    Ok(Batch { body: Bytes::from(body), samples, raw_len, min_ms, max_ms })
+    Ok(Batch { body: body.into(), samples, raw_len, min_ms, max_ms })
 }
 
 #[cfg(test)]
@@ -126,7 +125,7 @@ mod tests {
     }
 
     fn decode(batch: &Batch) -> WriteRequest {
-        WriteRequest::decode(&*decompress(&batch.body).unwrap()).unwrap()
+        WriteRequest::decode(&*decompress(&batch.body.to_bytes()).unwrap()).unwrap()
     }
 
     #[test]
@@ -155,9 +154,9 @@ mod tests {
         let message = [&[0x12, 0x0b, 0x09][..], &(-0.0_f64).to_le_bytes(), &[0x10, 0x05], &[0x48, 0x01]].concat();
         let entry = [&[0x0a, u8::try_from(message.len()).unwrap()][..], &message].concat();
         let raw = entry.repeat(2);
-        let body = Bytes::from(snap::raw::Encoder::new().compress_vec(&raw).unwrap());
-        let (first, second) = split(&Batch { body, samples: 2, raw_len: 0, min_ms: 0, max_ms: 0 }).unwrap().unwrap();
-        assert_eq!(decompress(&first.body).unwrap(), entry);
+        let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
+        let (first, second) = split(&Batch { body: body.into(), samples: 2, raw_len: 0, min_ms: 0, max_ms: 0 }).unwrap().unwrap();
+        assert_eq!(decompress(&first.body.to_bytes()).unwrap(), entry);
         assert_eq!(first, second);
         assert_eq!((first.min_ms, first.max_ms), (5, 5));
     }
@@ -169,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_body_from_elsewhere_is_an_error() {
-        let body = |bytes: &[u8]| Batch { body: Bytes::copy_from_slice(bytes), samples: 2, raw_len: 0, min_ms: 0, max_ms: 0 };
+        let body = |bytes: &[u8]| Batch { body: bytes.to_vec().into(), samples: 2, raw_len: 0, min_ms: 0, max_ms: 0 };
         let compressed = |bytes: &[u8]| body(&snap::raw::Encoder::new().compress_vec(bytes).unwrap());
         assert!(matches!(split(&body(b"\xff\xff\xff\xff\x0f")), Err(SplitError::TooLarge(_))));
         assert!(matches!(split(&body(b"\x05\x00")), Err(SplitError::Snappy(_))));

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::chunk::{CHUNK_BYTES, CHUNK_SAMPLES, Chunk, Patch, Press, Slot};
+use super::chunk::{CHUNK_BYTES, CHUNK_SAMPLES, Chunk, Patch, Press, Pressed, Slot};
 use super::{Batch, Value, wire};
 
 /// When a batch closes.
@@ -33,8 +33,8 @@ pub struct Compressor {
     generation: u32,
 }
 
-/// Buffers kept between scrapes: two for each open batch of the scrape before, mostly a single one.
-const SPARE_BUFFERS: usize = 8;
+/// Buffers kept between scrapes: one for each open batch of the scrape before, mostly a single one.
+const SPARE_BUFFERS: usize = 4;
 
 impl Compressor {
     /// Bytes held.
@@ -64,13 +64,13 @@ impl Compressor {
         }
     }
 
-    fn take(&mut self, generation: u32, first: usize) -> Option<Chunk> {
+    fn take(&mut self, generation: u32, first: usize) -> Option<Chunk<BytesMut>> {
         if generation != self.generation {
             return None;
         }
         let chunk = self.kept.remove(&u32::try_from(first).ok()?)?;
         self.kept_bytes -= chunk.memory();
-        Some(chunk)
+        Some(chunk.open())
     }
 
     /// Ends a scrape of a target: pieces that it did not use for a while are let go.
@@ -119,8 +119,8 @@ pub trait EncodeLabels {
 struct Open {
     nth: u16,
     group: u32,
-    /// Of the complete pieces.
-    elements: Vec<u8>,
+    /// The complete pieces.
+    pieces: Vec<Bytes>,
     /// Uncompressed bytes of the complete pieces.
     raw_len: usize,
     piece: Piece,
@@ -133,7 +133,7 @@ struct Open {
 #[derive(Debug)]
 enum Piece {
     /// One that was sent before, so far with the same series, and how many samples of it are new.
-    Again(Chunk, usize),
+    Again(Chunk<BytesMut>, usize),
     /// Encoded sample by sample.
     New {
         raw: Vec<u8>,
@@ -186,6 +186,7 @@ pub struct Stage {
     generation: u32,
     open: Vec<Open>,
     closed: Vec<Vec<Batch>>,
+    /// Held by these, and by nobody else.
     bytes: usize,
 }
 
@@ -211,8 +212,8 @@ impl Stage {
         let at = match self.open.iter().position(|open| open.group == group && open.nth == nth) {
             Some(at) => at,
             None => {
-                let (elements, piece) = (compressor.buffer(), Piece::new(compressor.buffer()));
-                self.open.push(Open { nth, group, elements, raw_len: 0, piece, samples: 0, min_ms: i64::MAX, max_ms: i64::MIN });
+                let piece = Piece::new(compressor.buffer());
+                self.open.push(Open { nth, group, pieces: Vec::new(), raw_len: 0, piece, samples: 0, min_ms: i64::MAX, max_ms: i64::MIN });
                 self.open.len() - 1
             }
         };
@@ -300,13 +301,24 @@ impl Stage {
         }
         match std::mem::replace(&mut open.piece, Piece::new(Vec::new())) {
             Piece::Again(chunk, _) => {
-                open.elements.extend_from_slice(chunk.elements());
+                let chunk = chunk.close();
+                open.pieces.push(chunk.elements());
                 compressor.keep((self.generation, self.target), chunk);
             }
             Piece::New { raw, mut slots } => {
-                let chunk = compressor.press.compress(&raw, slots.as_deref_mut(), &mut open.elements)?;
-                if let Some(chunk) = chunk.filter(|_| open.nth == 0) {
-                    compressor.keep((self.generation, self.target), chunk);
+                match compressor.press.compress(&raw, slots.as_deref_mut())? {
+                    Pressed::Again(chunk) if open.nth == 0 => {
+                        open.pieces.push(chunk.elements());
+                        compressor.keep((self.generation, self.target), chunk);
+                    }
+                    Pressed::Again(chunk) => {
+                        self.bytes += chunk.elements().len();
+                        open.pieces.push(chunk.elements());
+                    }
+                    Pressed::Once(elements) => {
+                        self.bytes += elements.len();
+                        open.pieces.push(elements);
+                    }
                 }
                 compressor.give_back(raw);
             }
@@ -321,27 +333,26 @@ impl Stage {
         if open.samples == 0 {
             return Ok(());
         }
-        let mut body = Vec::with_capacity(open.elements.len() + wire::varint_len(open.raw_len as u64));
-        wire::varint(&mut body, open.raw_len as u64);
-        body.extend_from_slice(&open.elements);
-        self.bytes += body.len();
-        let batch = Batch { body: Bytes::from(body), samples: open.samples, raw_len: open.raw_len as u32, min_ms: open.min_ms, max_ms: open.max_ms };
+        let mut length = Vec::with_capacity(wire::varint_len(open.raw_len as u64));
+        wire::varint(&mut length, open.raw_len as u64);
+        let body = [Bytes::from(length)].into_iter().chain(open.pieces.drain(..)).collect();
+        let batch = Batch { body, samples: open.samples, raw_len: open.raw_len as u32, min_ms: open.min_ms, max_ms: open.max_ms };
+        self.bytes += size_of::<Batch>() + (batch.body.pieces().count() + 1) * size_of::<Bytes>();
         let nth = usize::from(open.nth);
         if self.closed.len() <= nth {
             self.closed.resize_with(nth + 1, Vec::new);
         }
         self.closed[nth].push(batch);
-        open.elements.clear();
         (open.raw_len, open.samples, open.min_ms, open.max_ms) = (0, 0, i64::MAX, i64::MIN);
         Ok(())
     }
 
-    /// Bytes held.
+    /// Bytes held, without the pieces that the compressor keeps, too.
     #[must_use]
     pub fn memory(&self) -> usize {
         let open = self.open.iter().map(|open| match &open.piece {
-            Piece::Again(chunk, _) => open.elements.capacity() + chunk.memory(),
-            Piece::New { raw, slots } => open.elements.capacity() + raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<Slot>(),
+            Piece::Again(chunk, _) => chunk.memory(),
+            Piece::New { raw, slots } => raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<Slot>(),
         });
         self.bytes + open.sum::<usize>()
     }
@@ -363,10 +374,9 @@ impl Stage {
     /// Drops everything but the buffers.
     pub fn discard(self, compressor: &mut Compressor) {
         for open in self.open {
-            compressor.give_back(open.elements);
             match open.piece {
                 Piece::New { raw, .. } => compressor.give_back(raw),
-                Piece::Again(chunk, _) => compressor.keep((self.generation, self.target), chunk),
+                Piece::Again(chunk, _) => compressor.keep((self.generation, self.target), chunk.close()),
             }
         }
     }

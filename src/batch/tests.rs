@@ -77,15 +77,27 @@ fn scrape() -> impl Strategy<Value = Vec<Sample>> {
 
 proptest! {
     #[test]
-    fn warm_and_cold_give_the_same_bytes(scrapes in vec(scrape(), 1..6), samples in 1_usize..40, bytes in prop_oneof![Just(500_usize), Just(1_000_000)]) {
+    fn warm_and_cold_give_the_same_bytes(
+        scrapes in vec((scrape(), any::<bool>()), 1..6),
+        samples in 1_usize..40,
+        bytes in prop_oneof![Just(500_usize), Just(1_000_000)],
+    ) {
         let mut warm = Compressor::default();
-        for samples_of in &scrapes {
+        let mut waiting = Vec::new();
+        for (samples_of, waits) in &scrapes {
             let limits = Limits { samples, bytes };
             let sent = batches(&mut warm, limits, samples_of);
+            if *waits {
+                waiting.extend(sent.iter().map(|batch| (batch.body.to_bytes().to_vec(), batch.clone())));
+            }
             prop_assert_eq!(&sent, &batches(&mut Compressor::default(), limits, samples_of));
             let wanted: Vec<Sample> = samples_of.iter().map(|&(series, value, time)| (series, value + 0.0, time)).collect();
             prop_assert_eq!(decoded(&sent), wanted);
             prop_assert!(sent.iter().all(|batch| batch.samples as usize <= samples && (batch.raw_len as usize <= bytes || batch.samples == 1)));
+        }
+        // What was not sent yet is not touched by the next scrape.
+        for (body, batch) in waiting {
+            prop_assert_eq!(body, &batch.body.to_bytes()[..]);
         }
     }
 }
@@ -105,6 +117,19 @@ fn all_pieces_can_be_used_again() {
         batches(&mut compressor, limits, &samples);
         assert_eq!(compressor.kept_samples(), 2000);
     }
+}
+
+#[test]
+fn pieces_of_what_was_sent_are_patched_where_they_are() {
+    let mut compressor = Compressor::default();
+    let places = |sent: &[Batch]| sent.iter().flat_map(|batch| batch.body.pieces().skip(1)).map(|piece| piece.as_ptr()).collect::<Vec<_>>();
+    let first = batches(&mut compressor, LIMITS, &steady(80, 0));
+    let at_first = places(&first);
+    drop(first);
+    let second = batches(&mut compressor, LIMITS, &steady(80, 1));
+    assert_eq!(places(&second), at_first);
+    let third = batches(&mut compressor, LIMITS, &steady(80, 2));
+    assert!(places(&third).iter().all(|place| !at_first.contains(place)), "the second is not sent yet");
 }
 
 #[test]

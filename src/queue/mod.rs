@@ -290,10 +290,9 @@ fn samples<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn batch(samples: u32) -> Batch {
-        Batch { body: Bytes::from(vec![0; samples as usize]), samples, raw_len: 0, min_ms: 0, max_ms: 0 }
+        Batch { body: vec![0; samples as usize].into(), samples, raw_len: 0, min_ms: 0, max_ms: 0 }
     }
 
     #[test]

@@ -342,7 +342,7 @@ mod tests {
     fn batch(timeseries: Vec<TimeSeries>) -> Batch {
         let raw = WriteRequest { timeseries }.encode_to_vec();
         let body = Bytes::from(snap::raw::Encoder::new().compress_vec(&raw).unwrap());
-        Batch { body, samples: 0, raw_len: raw.len() as u32, min_ms: 0, max_ms: 0 }
+        Batch { body: body.into(), samples: 0, raw_len: raw.len() as u32, min_ms: 0, max_ms: 0 }
     }
 
     fn exported(batches: &[Batch], memory: usize) -> (String, Written) {
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_is_no_batch_is_told() {
-        let broken = Batch { body: Bytes::from_static(b"\xff\xff\xff"), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
+        let broken = Batch { body: Bytes::from_static(b"\xff\xff\xff").into(), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
         assert!(matches!(Export::new(0).add(&broken), Err(AddError::Batch(_))));
     }
 

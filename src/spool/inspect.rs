@@ -210,13 +210,8 @@ mod tests {
     }
 
     fn segment(samples: &[u32]) -> Bytes {
-        let batch = |samples: &u32| Batch {
-            body: Bytes::from(vec![7; 9]),
-            samples: *samples,
-            raw_len: 9,
-            min_ms: 1_000,
-            max_ms: 1_000 + i64::from(*samples),
-        };
+        let batch =
+            |samples: &u32| Batch { body: vec![7; 9].into(), samples: *samples, raw_len: 9, min_ms: 1_000, max_ms: 1_000 + i64::from(*samples) };
         segment::write(&samples.iter().map(batch).collect::<Vec<_>>(), None)
     }
 

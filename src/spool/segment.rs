@@ -58,7 +58,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::CrcAlgorithm;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Body};
 
 /// First bytes of each segment of any version.
 pub const MAGIC: &[u8; 8] = b"AMPFWSEG";
@@ -171,6 +171,12 @@ fn crc(bytes: &[u8]) -> u32 {
     crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
+fn body_crc(body: &Body) -> u32 {
+    let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
+    body.pieces().for_each(|piece| digest.update(piece));
+    digest.finalize() as u32
+}
+
 /// Bytes of a segment of these batches, without a note.
 #[must_use]
 pub fn size(batches: &[Batch]) -> usize {
@@ -218,12 +224,12 @@ pub fn write(batches: &[Batch], note: Option<&Note>) -> Bytes {
         out.put_u32_le(batch.raw_len);
         out.put_i64_le(batch.min_ms);
         out.put_i64_le(batch.max_ms);
-        out.put_u32_le(crc(&batch.body));
+        out.put_u32_le(body_crc(&batch.body));
     }
     out.put_slice(message.as_bytes());
     out.put_u32_le(crc(&out));
-    for batch in batches {
-        out.put_slice(&batch.body);
+    for piece in batches.iter().flat_map(|batch| batch.body.pieces()) {
+        out.put_slice(piece);
     }
     out.freeze()
 }
@@ -259,7 +265,7 @@ pub fn read(bytes: &Bytes) -> Result<Segment, SegmentError> {
         if crc(&body) != entry.crc {
             return Err(SegmentError::Checksum(Place::Batch(number as u32)));
         }
-        batches.push(Batch { body, samples: entry.samples, raw_len: entry.raw_len, min_ms: entry.min_ms, max_ms: entry.max_ms });
+        batches.push(Batch { body: body.into(), samples: entry.samples, raw_len: entry.raw_len, min_ms: entry.min_ms, max_ms: entry.max_ms });
         at = end;
     }
     let message = std::str::from_utf8(&bytes[head.message..head.bodies - CRC]).map_err(|_| SegmentError::Malformed("a message that is not UTF-8"))?;

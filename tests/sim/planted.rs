@@ -146,7 +146,7 @@ impl Bug {
 }
 
 fn rewrite(bug: Bug, body: &Bytes) -> Bytes {
-    let batch = Batch { body: body.clone(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
+    let batch = Batch { body: body.clone().into(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
     let Ok(mut request): Result<WriteRequest, _> = decode(&batch) else { return body.clone() };
     let Some(last) = request.timeseries.last_mut() else { return body.clone() };
     match bug {

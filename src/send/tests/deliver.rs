@@ -243,12 +243,12 @@ async fn parts_of_a_split_batch_end_apart() {
     let (delivery, _) = Bench::new().run(&replies, 9).await;
     assert_eq!((delivery.written, delivery.undelivered_samples()), (4, 5));
     let undelivered = delivery.undelivered.unwrap();
-    assert_eq!(decode(&undelivered.batches[0].body).timeseries[0].labels[0].value, "m4");
+    assert_eq!(decode(&undelivered.batches[0].body.to_bytes()).timeseries[0].labels[0].value, "m4");
 
     let replies = [Reply::Status(413), Reply::Status(413), Reply::Status(404)];
     let (delivery, _) = Bench::new().run(&replies, 8).await;
     let undelivered = delivery.undelivered.unwrap();
-    let firsts = undelivered.batches.iter().map(|batch| decode(&batch.body).timeseries[0].labels[0].value.clone());
+    let firsts = undelivered.batches.iter().map(|batch| decode(&batch.body.to_bytes()).timeseries[0].labels[0].value.clone());
     assert_eq!(firsts.collect::<Vec<_>>(), ["m0", "m2", "m4"], "in order");
 }
 

@@ -137,7 +137,7 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
         deadline: Instant::now() + Duration::from_secs(20),
         last_429: false,
     };
-    let batch = Batch { body: BODY.clone(), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
+    let batch = Batch { body: BODY.clone().into(), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
     for (retries, accepted) in [(0, 1), (1, 2)] {
         let delivery = deliver(&remote, &batch, &context).await;
         assert_eq!((delivery.written, delivery.retries), (1, retries), "{delivery:?}");

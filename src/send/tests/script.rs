@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 use ::http::header::RETRY_AFTER;
-use bytes::Bytes;
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
 use prost::Message as _;
@@ -145,7 +144,7 @@ pub(super) fn batch(samples: i64) -> Batch {
     };
     let raw = WriteRequest { timeseries: (0..samples).map(series).collect() }.encode_to_vec();
     Batch {
-        body: Bytes::from(snap::raw::Encoder::new().compress_vec(&raw).unwrap()),
+        body: snap::raw::Encoder::new().compress_vec(&raw).unwrap().into(),
         samples: samples as u32,
         raw_len: raw.len() as u32,
         min_ms: START_MS - samples + 1,

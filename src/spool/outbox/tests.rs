@@ -40,7 +40,7 @@ pub(super) async fn outbox_with(limits: Limits, store: &MemoryStore, epoch: u64,
 
 /// Told apart by its number of samples.
 pub(super) fn batch(samples: u32, at_ms: i64) -> Batch {
-    Batch { body: Bytes::from(vec![samples as u8; 60]), samples, raw_len: 120, min_ms: at_ms - 5, max_ms: at_ms }
+    Batch { body: vec![samples as u8; 60].into(), samples, raw_len: 120, min_ms: at_ms - 5, max_ms: at_ms }
 }
 
 fn sizes(head: &Head) -> Vec<u32> {

@@ -6,10 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::Outbox;
-use crate::batch::Batch;
+use crate::batch::{Batch, Body};
 use crate::spool::name::SegmentName;
 use crate::spool::state::{self, Throttled};
 
@@ -23,7 +21,7 @@ const MOST: usize = 1000;
 pub(super) struct Throttling {
     /// By segment and place in it, the time of the first 429.
     since_ms: BTreeMap<(SegmentName, u32), i64>,
-    in_memory: Vec<(Bytes, i64)>,
+    in_memory: Vec<(Body, i64)>,
     passed_ms: Option<i64>,
 }
 
@@ -47,8 +45,7 @@ impl Throttling {
     /// These batches went from memory into that segment.
     pub(super) fn put(&mut self, name: SegmentName, batches: &[Batch]) {
         for (place, batch) in (0_u32..).zip(batches) {
-            let of_batch = |(body, _): &(Bytes, i64)| (body.as_ptr(), body.len()) == (batch.body.as_ptr(), batch.body.len());
-            if let Some(at) = self.in_memory.iter().position(of_batch) {
+            if let Some(at) = self.in_memory.iter().position(|(body, _)| body.is_same(&batch.body)) {
                 let (_, since_ms) = self.in_memory.swap_remove(at);
                 self.since_ms.insert((name, place), since_ms);
             }

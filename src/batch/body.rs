@@ -1,0 +1,88 @@
+//! The compressed body of a batch, in the pieces that it was made of.
+//!
+//! The pieces of the last scrape are kept, to be patched by the next one: bodies that share them need no memory of their own. They are put
+//! together for a moment, when they are posted or written into a segment.
+
+use bytes::Bytes;
+
+/// Pieces that follow each other. Its clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Body {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl Body {
+    /// Bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The pieces, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.iter()
+    }
+
+    /// All of it in one piece: copied, unless it is one.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        match &self.pieces[..] {
+            [whole] => whole.clone(),
+            pieces => pieces.concat().into(),
+        }
+    }
+
+    /// Whether it is not just equal, but of the same pieces in memory.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let place = |piece: &Bytes| (piece.as_ptr(), piece.len());
+        self.pieces.len() == other.pieces.len() && self.pieces.iter().zip(&other.pieces).all(|(one, other)| place(one) == place(other))
+    }
+}
+
+impl FromIterator<Bytes> for Body {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
+        let pieces: Vec<_> = pieces.into_iter().collect();
+        let len = pieces.iter().map(Bytes::len).sum();
+        Self { pieces, len }
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Body {
+    fn from(whole: B) -> Self {
+        Self::from_iter([whole.into()])
+    }
+}
+
+/// By content, however it is cut.
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other) || (self.len == other.len && self.to_bytes() == other.to_bytes())
+    }
+}
+
+impl Eq for Body {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_what_its_pieces_are_together() {
+        let whole = Body::from(&b"abcdef"[..]);
+        let cut: Body = [&b"abc"[..], b"", b"def"].map(Bytes::from_static).into_iter().collect();
+        let other: Body = [&b"abc"[..], b"dex"].map(Bytes::from_static).into_iter().collect();
+        assert_eq!((cut.len(), cut.to_bytes()), (6, Bytes::from_static(b"abcdef")));
+        assert_eq!(whole, cut);
+        assert_ne!(cut, other);
+        assert!(cut.is_same(&cut.clone()) && !cut.is_same(&whole));
+        assert!(Body::default().is_empty() && Body::default().to_bytes().is_empty());
+    }
+}
