@@ -1,6 +1,5 @@
 //! Remote-write request bodies: built once from borrowed labels, compressed, staged until their scrape commits.
 
-mod body;
 mod chunk;
 pub mod proto;
 mod split;
@@ -9,7 +8,7 @@ mod value;
 pub mod wire;
 mod writer;
 
-pub use body::Body;
+use crate::net::Body;
 pub use split::{SplitError, decode, split};
 pub use value::{Kind, Value};
 pub use writer::{Counts, Staged, Writer};

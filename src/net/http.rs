@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use super::body::Body;
 use super::client::{ClientOptions, configured_client, send};
 use super::error::{NetError, Peer, Phase, redacted};
 use super::oauth2::{Tokens, basic, sensitive};
@@ -135,7 +136,8 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`NetError`], with the phase that was reached.
-    pub async fn send(&self, request: Request<Bytes>, exchange: Exchange) -> Result<Reply, NetError> {
+    pub async fn send(&self, request: Request<impl Into<Body>>, exchange: Exchange) -> Result<Reply, NetError> {
+        let request = request.map(Into::into);
         let until = Instant::now() + exchange.timeout;
         let url = Url::parse(&request.uri().to_string()).map_err(|error| NetError::of_credentials("url".to_owned(), error.to_string(), false))?;
         let additions = self.additions(exchange.fresh_credentials, until, &url).await?;
@@ -212,7 +214,7 @@ impl HttpClient {
     /// gone, and the answer might be a 200 all the same.
     async fn follow(
         &self,
-        request: &Request<Bytes>,
+        request: &Request<Body>,
         mut url: Url,
         additions: &Additions,
         exchange: Exchange,
@@ -245,7 +247,7 @@ impl HttpClient {
 
     async fn hop(
         &self,
-        request: &Request<Bytes>,
+        request: &Request<Body>,
         first: &Url,
         url: &Url,
         additions: &Additions,

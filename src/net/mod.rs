@@ -1,6 +1,7 @@
 //! HTTP clients, the secrets that they carry, and what an error on the network means.
 
 pub mod aws;
+mod body;
 mod client;
 mod error;
 mod hints;
@@ -18,6 +19,7 @@ pub(crate) mod testing;
 mod tests;
 mod tls;
 
+pub use body::Body;
 pub use client::{ClientError, ClientOptions, client, send};
 pub use error::*;
 pub use http::{Exchange, HttpClient, Reply};

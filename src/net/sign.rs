@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::aws::{AwsError, SigningIdentity, cause};
+use super::body::Body;
 
 /// A request that could not be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +72,13 @@ impl Signer {
     ///
     /// # Errors
     /// [`SignError`], within `timeout`.
-    pub async fn sign(&self, request: &mut http::Request<bytes::Bytes>, now_ms: i64, fresh: bool, timeout: Duration) -> Result<(), SignError> {
+    pub async fn sign(
+        &self,
+        request: &mut http::Request<impl Into<Body> + Clone>,
+        now_ms: i64,
+        fresh: bool,
+        timeout: Duration,
+    ) -> Result<(), SignError> {
         let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
         let credentials = tokio::time::timeout(timeout, self.credentials(now, fresh)).await.map_err(|_| SignError::TimedOut(timeout))??;
         apply(request, credentials, self.identity.region.as_ref(), &self.service, now)
@@ -107,7 +114,13 @@ impl Cached {
 }
 
 /// The body's hash is signed but, as in prometheus/sigv4, not sent as a header of its own. The session token is signed.
-fn apply(request: &mut http::Request<bytes::Bytes>, credentials: Credentials, region: &str, service: &str, now: SystemTime) -> Result<(), SignError> {
+fn apply(
+    request: &mut http::Request<impl Into<Body> + Clone>,
+    credentials: Credentials,
+    region: &str,
+    service: &str,
+    now: SystemTime,
+) -> Result<(), SignError> {
     let failed = |error: &dyn std::error::Error| SignError::Request(cause_of(error));
     let identity = credentials.into();
     let params: SigningParams<'_> = v4::SigningParams::builder()
@@ -125,7 +138,9 @@ fn apply(request: &mut http::Request<bytes::Bytes>, credentials: Credentials, re
         headers.push((name.as_str(), value));
     }
     let uri = request.uri().to_string();
-    let signable = SignableRequest::new(request.method().as_str(), uri.as_str(), headers.into_iter(), SignableBody::Bytes(request.body()))
+    let body: Body = request.body().clone().into();
+    let body = body.to_bytes();
+    let signable = SignableRequest::new(request.method().as_str(), uri.as_str(), headers.into_iter(), SignableBody::Bytes(&body))
         .map_err(|error| failed(&error))?;
     let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
     instructions.apply_to_request_http1x(request);

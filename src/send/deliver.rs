@@ -203,10 +203,8 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
             return End::Undelivered(Why::Deadline(last));
         }
 
-        // Put together for each try: who waits for the next one needs no copy meanwhile.
-        let body = batch.body.to_bytes();
         let request = PostRequest {
-            body: &body,
+            body: &batch.body,
             attempt,
             timeout: settings.remote_timeout.min(left),
             fresh_connection,
@@ -219,7 +217,6 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
             result = remote.post(request) => Some(result),
             () = state.over(latest) => None,
         };
-        drop(body);
         let Some(result) = answered else {
             let failure = Failure { status: None, message: format!("send {}: no answer before the deadline", remote.address()), hint: None };
             state.failed(&failure);

@@ -4,11 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use ::http::HeaderMap;
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::net::NetError;
 use crate::net::sign::SignError;
+use crate::net::{Body, NetError};
 
 /// Takes remote-write requests.
 pub trait Remote: Send + Sync {
@@ -32,7 +31,7 @@ pub trait Remote: Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct PostRequest<'a> {
     /// Snappy-compressed `WriteRequest`.
-    pub body: &'a Bytes,
+    pub body: &'a Body,
     /// 0 for the first try.
     pub attempt: u32,
     /// For all of it, from fetching credentials to the end of the answer.

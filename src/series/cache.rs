@@ -88,6 +88,7 @@ const _: () = assert!(size_of::<Entry>() <= 72);
 struct Entry {
     key: Key,
     labels: u64,
+    /// Of an alias: the last that was taken by it.
     last_ms: i64,
     /// `last_ms` before `transaction`.
     before_ms: i64,
@@ -318,7 +319,16 @@ impl SeriesCache {
             entry.nth = 0;
         }
         (entry.last_ms, entry.resend) = (timestamp_ms, false);
-        Observed::Fresh { nth: entry.nth }
+        let nth = entry.nth;
+        if index != primary {
+            // So that the label set is not forgotten while a target shows it that did not do so first.
+            let alias = &mut self.entries[index];
+            if !mine {
+                (alias.before_ms, alias.transaction) = (alias.last_ms, transaction.id);
+            }
+            alias.last_ms = timestamp_ms;
+        }
+        Observed::Fresh { nth }
     }
 
     /// The kind of the last value that was taken of a series: its stale marker must be of the same.
@@ -580,6 +590,29 @@ mod tests {
         assert_eq!(cache.len(), KEEP_UNSEEN as usize - 1, "no sweep yet");
         cache.forget_untaken();
         assert_eq!(cache.len(), 2, "the last two");
+    }
+
+    #[test]
+    fn what_another_target_still_shows_is_not_let_go() {
+        let mut cache = SeriesCache::default();
+        let show = |cache: &mut SeriesCache, target: u16, timestamp_ms: i64| {
+            let transaction = cache.begin(target);
+            let key = Key::new(target, b"a");
+            let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
+            cache.touch(transaction, index);
+            let observed = cache.observe(transaction, index, timestamp_ms);
+            cache.commit(transaction);
+            observed
+        };
+        show(&mut cache, 0, 100);
+        // The first target shows it no more.
+        for _ in 0..3 {
+            let transaction = cache.begin(0);
+            cache.commit(transaction);
+        }
+        assert_eq!(show(&mut cache, 1, 200), FRESH);
+        cache.forget_untaken();
+        assert_eq!(show(&mut cache, 0, 150), Observed::OutOfOrder);
     }
 
     #[test]

@@ -58,7 +58,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::CrcAlgorithm;
 
-use crate::batch::{Batch, Body};
+use crate::batch::Batch;
+use crate::net::Body;
 
 /// First bytes of each segment of any version.
 pub const MAGIC: &[u8; 8] = b"AMPFWSEG";

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::live::Live;
 use super::pace::Pace;
@@ -199,11 +199,13 @@ impl Lane {
         if let Some(live) = bench.live.filter(|_| delivery.written > 0) {
             live.written(delivery.written, batch.max_ms);
         }
-        for Rejected { batch, status, message } in &delivery.rejected {
-            let why = why_refused(*status, repeated);
-            sent.errors.push(format!("send: {} refused a batch for good{why}: {message}", self.id));
-            let note = Note { status: *status, message: message.clone() };
-            self.keep(bench, Folder::Rejected, scrape, std::slice::from_ref(batch), Some(&note), sent).await;
+        for Rejected { status, message, .. } in &delivery.rejected {
+            sent.errors.push(format!("send: {} refused a batch for good{}: {message}", self.id, why_refused(*status, repeated)));
+        }
+        for refused in delivery.rejected.chunk_by(|one, next| (one.status, &one.message) == (next.status, &next.message)) {
+            let note = refused.first().map(|refused| Note { status: refused.status, message: refused.message.clone() });
+            let batches: Vec<_> = refused.iter().map(|refused| refused.batch.clone()).collect();
+            self.keep(bench, Folder::Rejected, scrape, &batches, note.as_ref(), sent).await;
         }
         if !delivery.expired.is_empty() {
             sent.errors.push(format!("send: samples for {} are older than sample_age_limit: they were not sent", self.id));
@@ -216,7 +218,13 @@ impl Lane {
 
     async fn keep(&self, bench: &Bench<'_>, folder: Folder, scrape: u64, batches: &[Batch], note: Option<&Note>, sent: &mut Sent) {
         let Some(outbox) = bench.outbox else { return };
-        if let Err(error) = outbox.keep(folder, scrape, batches, note).await {
+        // The time behind that is for what is owed.
+        let error = match timeout_at(bench.until, outbox.keep(folder, scrape, batches, note)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("spool: no time is left".to_owned()),
+        };
+        if let Some(error) = error {
             let error = format!("{error}: batches for {} that were refused or too old are not kept", self.id);
             // At once: a kill would take the report along, and they are gone.
             tracing::warn!("{error}");

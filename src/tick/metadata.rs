@@ -71,8 +71,9 @@ impl Lane {
     async fn send_metadata(&self, metrics: &[Metric], config: &RemoteWrite, until: Instant) -> Result<(), String> {
         let bounds = Bounds { metrics: config.metadata.max_samples_per_send, bytes: self.max_request_bytes() };
         let requests = metadata::requests(metrics, bounds).map_err(|error| format!("metadata: {}: {error}", self.id))?;
-        for body in &requests {
-            let post = |attempt, timeout| PostRequest { body, attempt, timeout, fresh_connection: attempt > 0, fresh_credentials: false };
+        for body in requests {
+            let body = body.into();
+            let post = |attempt, timeout| PostRequest { body: &body, attempt, timeout, fresh_connection: attempt > 0, fresh_credentials: false };
             let timeout = || config.remote_timeout.min(until.saturating_duration_since(Instant::now()));
             // A connection may have died since it was used last.
             let answer = match self.remote.post(post(0, timeout())).await {

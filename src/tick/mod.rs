@@ -249,15 +249,16 @@ impl Forwarder {
             };
             sent.left_over = left_over;
             sent.errors.extend(error);
+            // At once: another remote may need all the time that there is.
+            lane.flush(bench, &mut sent).await;
             sent
         }));
         let working = async { tokio::join!(scrapes, lanes) };
-        let ((), mut sent) = tokio::select! {
+        let ((), sent) = tokio::select! {
             biased;
             done = working => done,
             never = self.hurry_when_stopped(plan) => match never {},
         };
-        join_all(self.lanes.iter().zip(&benches).zip(&mut sent).map(|((lane, bench), sent)| lane.flush(bench, sent))).await;
         drop(benches);
         self.jobs = jobs;
         (sent, noted.into_inner())

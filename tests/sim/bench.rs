@@ -118,7 +118,7 @@ impl Drop for Leaving<'_> {
 impl Remote for ScriptedRemote {
     fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
         Box::pin(async move {
-            let batch = Batch { body: request.body.clone().into(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
+            let batch = Batch { body: request.body.clone(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
             let decoded = decode(&batch).expect("a request");
             let sample = |series: &amp_forwarder::batch::proto::TimeSeries| {
                 let name = series.labels.iter().find(|label| label.name == "__name__").map(|label| label.value.clone());

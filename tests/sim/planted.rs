@@ -95,7 +95,7 @@ impl Bug {
     pub(crate) fn post<'a>(self, receiver: &Arc<Receiver>, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
         let receiver = Arc::clone(receiver);
         Box::pin(async move {
-            let rewritten = rewrite(self, request.body);
+            let rewritten = rewrite(self, &request.body.to_bytes()).into();
             let request = PostRequest { body: &rewritten, ..request };
             match self {
                 Self::EarlyAnswer => {

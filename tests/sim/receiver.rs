@@ -199,8 +199,8 @@ impl Receiver {
     /// A request arrives: everything that must be true of it.
     fn arrive(&self, request: &PostRequest<'_>) -> (u64, Vec<Sample>, usize) {
         let found = |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
-        let batch = Batch { body: request.body.clone().into(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
-        let raw = snap::raw::decompress_len(request.body).unwrap_or_default();
+        let batch = Batch { body: request.body.clone(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
+        let raw = snap::raw::decompress_len(&request.body.to_bytes()).unwrap_or_default();
         let decoded = decode(&batch).unwrap_or_else(|error| {
             found("body", error.to_string());
             Default::default()

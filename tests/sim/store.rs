@@ -52,7 +52,7 @@ pub(crate) struct Process {
     /// It had the lease in this tick.
     pub(crate) held: AtomicBool,
     /// The store has told it so: a write whose answer was lost gives a lease that nobody knows of.
-    told: AtomicBool,
+    pub(crate) told: AtomicBool,
     /// What it did without the right to.
     pub(crate) wrongs: Mutex<Vec<String>>,
     /// Calls under way, those that were dropped with their tick included.

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::batch::Batch;
 use crate::config::{HttpConfig, MetadataConfig, QueueConfig, RemoteWrite};
+use crate::net::Body;
 use crate::net::aws::SigningIdentity;
 use crate::net::testing::{Reply, Server};
 use crate::net::{Phase, testing};
@@ -43,7 +44,7 @@ fn config(url: Url) -> RemoteWrite {
     }
 }
 
-fn post(body: &Bytes) -> PostRequest<'_> {
+fn post(body: &Body) -> PostRequest<'_> {
     PostRequest { body, attempt: 0, timeout: Duration::from_secs(20), fresh_connection: false, fresh_credentials: false }
 }
 
@@ -51,14 +52,19 @@ fn remote(server: &Server) -> HttpRemote {
     HttpRemote::with_signer(&config(server.url("/api/v1/remote_write")), None, Arc::new(SystemClock)).unwrap()
 }
 
-static BODY: Bytes = Bytes::from_static(b"\x04\x0cbody");
+const BODY: &[u8] = b"\x04\x0cbody";
+
+/// In pieces, as batches are.
+fn body() -> Body {
+    BODY.chunks(2).map(Bytes::from_static).collect()
+}
 
 #[tokio::test]
 async fn a_request_carries_what_prometheus_sends() {
     let server = Server::start(|_| Reply::status(200, "")).await;
     let remote = remote(&server);
-    assert_eq!(remote.post(post(&BODY)).await.unwrap().status, 200);
-    remote.post(PostRequest { attempt: 3, ..post(&BODY) }).await.unwrap();
+    assert_eq!(remote.post(post(&body())).await.unwrap().status, 200);
+    remote.post(PostRequest { attempt: 3, ..post(&body()) }).await.unwrap();
 
     let seen = server.seen();
     assert_eq!(seen[0].line, "POST /api/v1/remote_write HTTP/1.1");
@@ -86,7 +92,7 @@ async fn an_answer_is_cut_to_1024_bytes_and_its_connection_kept() {
     let server = Server::start(|_| Reply::status(400, &"é".repeat(5000))).await;
     let remote = remote(&server);
     for _ in 0..2 {
-        let answer = remote.post(post(&BODY)).await.unwrap();
+        let answer = remote.post(post(&body())).await.unwrap();
         assert_eq!((answer.status, answer.body), (400, "é".repeat(512)));
     }
     assert_eq!(server.accepted(), 1);
@@ -99,7 +105,7 @@ async fn a_status_stands_though_its_body_is_cut_or_stalls() {
     let stalls = Server::start(move |_| Reply::Raw(answer.to_owned())).await;
     let start = Instant::now();
     for server in [cut, stalls] {
-        let answer = remote(&server).post(post(&BODY)).await.unwrap();
+        let answer = remote(&server).post(post(&body())).await.unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (400, "out of ord"));
     }
     assert!(start.elapsed() < Duration::from_secs(10), "a stalled body costs {:?}", start.elapsed());
@@ -112,13 +118,13 @@ async fn a_redirect_is_followed_only_where_samples_and_signature_survive_it() {
         _ => Reply::Raw("HTTP/1.1 307 x\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned()),
     })
     .await;
-    assert_eq!(remote(&server).post(post(&BODY)).await.unwrap().status, 204);
+    assert_eq!(remote(&server).post(post(&body())).await.unwrap().status, 204);
     assert_eq!((server.seen().len(), &server.seen()[1].body[..]), (2, &BODY[..]));
 
     let mut stays = config(server.url("/api/v1/remote_write"));
     stays.http.follow_redirects = false;
     let stays = HttpRemote::with_signer(&stays, None, Arc::new(SystemClock)).unwrap();
-    assert_eq!(stays.post(post(&BODY)).await.unwrap().status, 307);
+    assert_eq!(stays.post(post(&body())).await.unwrap().status, 307);
 }
 
 #[tokio::test]
@@ -137,7 +143,7 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
         deadline: Instant::now() + Duration::from_secs(20),
         last_429: false,
     };
-    let batch = Batch { body: BODY.clone().into(), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
+    let batch = Batch { body: body(), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
     for (retries, accepted) in [(0, 1), (1, 2)] {
         let delivery = deliver(&remote, &batch, &context).await;
         assert_eq!((delivery.written, delivery.retries), (1, retries), "{delivery:?}");
@@ -151,7 +157,8 @@ async fn a_fresh_connection_is_fresh() {
     let server = Server::start(|_| Reply::status(200, "")).await;
     let remote = remote(&server);
     for accepted in 1..4 {
-        let request = PostRequest { fresh_connection: true, ..post(&BODY) };
+        let body = body();
+        let request = PostRequest { fresh_connection: true, ..post(&body) };
         assert_eq!(remote.post(request).await.unwrap().status, 200);
         assert_eq!(server.accepted(), accepted);
     }
@@ -161,7 +168,7 @@ async fn a_fresh_connection_is_fresh() {
 async fn a_refusal_names_phase_and_address() {
     let url = format!("http://{}/api/v1/remote_write", testing::refusing().await).parse().unwrap();
     let remote = HttpRemote::with_signer(&config(url), None, Arc::new(SystemClock)).unwrap();
-    let PostError::Net(error) = remote.post(post(&BODY)).await.unwrap_err() else { panic!() };
+    let PostError::Net(error) = remote.post(post(&body())).await.unwrap_err() else { panic!() };
     assert_eq!(error.phase, Phase::Connect);
     assert!(error.to_string().contains("/api/v1/remote_write"), "{error}");
 }
@@ -176,9 +183,9 @@ async fn each_try_is_signed_anew() {
     let clock = Arc::new(TokioClock::starting_at(1_795_176_000_000));
     let signer = Signer::new(identity, "aps");
     let remote = HttpRemote::with_signer(&config(server.url("/remote_write")), Some(signer), clock).unwrap();
-    let answer = remote.post(post(&BODY)).await.unwrap();
+    let answer = remote.post(post(&body())).await.unwrap();
     assert!(remote.hint(&answer).unwrap().contains("session has expired"));
-    remote.post(PostRequest { attempt: 1, ..post(&BODY) }).await.unwrap();
+    remote.post(PostRequest { attempt: 1, ..post(&body()) }).await.unwrap();
 
     let seen = server.seen();
     for request in &seen {

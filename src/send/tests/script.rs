@@ -72,7 +72,7 @@ impl Script {
 
 impl Remote for Script {
     fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
-        let samples = decode(request.body).timeseries.len() as u32;
+        let samples = decode(&request.body.to_bytes()).timeseries.len() as u32;
         self.posts.lock().unwrap().push(Post {
             after: self.start.elapsed(),
             samples,

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::Outbox;
-use crate::batch::{Batch, Body};
+use crate::batch::Batch;
+use crate::net::Body;
 use crate::spool::name::SegmentName;
 use crate::spool::state::{self, Throttled};
 

@@ -304,7 +304,8 @@ fn is_degraded(report: &Report, process: &Process) -> bool {
         TickOutcome::Failed => report.errors.first().is_some_and(first_of_all),
         _ => false,
     };
-    touched && told && !process.held.load(Ordering::Relaxed)
+    // One that has the lease may have found the store down before it posted or wrote anything.
+    touched && told && !process.held.load(Ordering::Relaxed) && !process.told.load(Ordering::Relaxed)
 }
 
 pub(super) fn released(report: &Report) -> bool {

@@ -1,9 +1,13 @@
-//! The compressed body of a batch, in the pieces that it was made of.
+//! The body of a request, in the pieces that it was made of.
 //!
-//! The pieces of the last scrape are kept, to be patched by the next one: bodies that share them need no memory of their own. They are put
-//! together for a moment, when they are posted or written into a segment.
+//! The pieces of the last scrape's batches are kept, to be patched by the next one: bodies that share them need no memory of their own.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 
 /// Pieces that follow each other. Its clones share them.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +62,41 @@ impl FromIterator<Bytes> for Body {
 impl<B: Into<Bytes>> From<B> for Body {
     fn from(whole: B) -> Self {
         Self::from_iter([whole.into()])
+    }
+}
+
+impl From<Body> for reqwest::Body {
+    fn from(body: Body) -> Self {
+        match &body.pieces[..] {
+            [whole] => whole.clone().into(),
+            _ => Self::wrap(Sending { left: body.len, pieces: body.pieces.into_iter() }),
+        }
+    }
+}
+
+/// Hands its pieces over as they are.
+struct Sending {
+    pieces: std::vec::IntoIter<Bytes>,
+    left: usize,
+}
+
+impl http_body::Body for Sending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.pieces.next();
+        self.left -= piece.as_ref().map_or(0, Bytes::len);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Exact: it becomes the Content-Length.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left as u64)
     }
 }
 
