@@ -48,10 +48,12 @@ infra: ## the templates and the CDK construct: lint, permissions, deployment on 
 soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
 
+# forwardctl does what the function does, and is built as it is: optimised across crates, for the processors that Lambda has.
 bench: build ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (a quarter of an hour, alone on the machine)
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus
-	$(CARGO) build --locked --profile bench --workspace --bin forwardctl --bin bench
-	$(CARGO_TARGET_DIR)/release/bench --forwardctl $(CARGO_TARGET_DIR)/release/forwardctl --function $(FUNCTION) $(BENCH_FLAGS)
+	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked --bin forwardctl --target $(FUNCTION_TARGET).$(GLIBC)
+	$(CARGO) build --locked --profile bench --package amp-forwarder-support --bin bench
+	$(CARGO_TARGET_DIR)/release/bench --forwardctl $(CARGO_TARGET_DIR)/lambda/forwardctl/bootstrap --function $(FUNCTION) $(BENCH_FLAGS)
 
 bench-size: build ## the function as small as Lambda makes it, in control groups (root); writes benches/sizes.*
 	$(CARGO) build --locked --profile bench --package amp-forwarder-support --bin bench

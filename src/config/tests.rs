@@ -1,8 +1,8 @@
 //! Whole configurations: what loads, what does not and why, what is warned of, what is imported.
 
-use std::time::Duration;
+mod import;
 
-use proptest::prelude::*;
+use std::time::Duration;
 
 use super::*;
 
@@ -482,138 +482,6 @@ fn what_is_right_is_not_warned_of() {
         with("global:"),
     ] {
         assert_eq!(warnings(&text), Vec::<String>::new(), "{text}");
-    }
-}
-
-const PROMETHEUS_YML: &str = r#"
-global:
-  scrape_interval: 15s
-  evaluation_interval: 30s
-  external_labels: {cluster: home, replica: "$REPLICA"}
-alerting:
-  alertmanagers:
-  - static_configs: [{targets: ['alertmanager:9093']}]
-rule_files: ['rules/*.yml']
-scrape_configs:
-- job_name: federate
-  honor_labels: true
-  metrics_path: /federate
-  params:
-    'match[]': ['{job=~".+"}', '{path="${id}"}']
-  basic_auth: {username: u, password: 'hunter2${x}'}
-  follow_redirects: true
-  static_configs:
-  - targets: ['192.0.2.10:9090']
-    labels: {site: "it's home", __scrape_interval__: 5s}
-- job_name: pods
-  kubernetes_sd_configs: [{role: pod}]
-  relabel_configs: [{action: keep}]
-- job_name: blackbox
-  metrics_path: /probe
-  static_configs: [{targets: ['https://example.com/x']}]
-  relabel_configs: [{source_labels: [__address__], target_label: __param_target}, {target_label: __address__, replacement: 'exporter:9115'}]
-remote_write:
-- url: https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write
-  queue_config: {max_samples_per_send: 1000, capacity: 2500}
-  sigv4: {region: eu-west-1, access_key: AKIA, secret_key: 'hunter2${x}'}
-  write_relabel_configs: [{action: drop, source_labels: [a], regex: b, bogus: c}, {target_label: a, replacement: "${x}-${1}"}]
-- url: https://elsewhere/push
-  authorization: {credentials_file: /run/token}
-  tls_config: {ca_ref: a, server_name: b}
-- url: https://u:hunter2@elsewhere/push
-storage: {tsdb: {out_of_order_time_window: 1m}}
-"#;
-
-#[test]
-fn a_whole_prometheus_yml_is_imported() {
-    let imported = import(PROMETHEUS_YML).unwrap_or_else(|errors| panic!("{errors}"));
-    let left_out: Vec<_> = imported.left_out.iter().map(|entry| (entry.line, entry.key.as_str())).collect();
-    assert_eq!(
-        left_out,
-        [
-            (4, "global.evaluation_interval"),
-            (6, "alerting"),
-            (9, "rule_files"),
-            (20, "scrape_configs[0].static_configs[0].labels.__scrape_interval__"),
-            (21, "scrape_configs[1]"),
-            (32, "remote_write[0].write_relabel_configs[0].bogus"),
-            (35, "remote_write[1].tls_config.ca_ref"),
-            (36, "remote_write[2]"),
-            (37, "storage"),
-        ]
-    );
-    for entry in &imported.left_out {
-        assert!(!entry.why.is_empty() && !entry.where_instead.is_empty() && !entry.where_instead.contains("remove"), "{entry:?}");
-        assert!(!format!("{entry:?}").contains("hunter2"), "{entry:?}");
-    }
-    assert!(imported.added.is_empty());
-
-    let config = config(&imported.yaml);
-    let job = &config.scrape_configs[0];
-    assert_eq!(job.params["match[]"], ["{job=~\".+\"}", "{path=\"${id}\"}"]);
-    assert_eq!(job.static_configs[0].labels["site"], "it's home");
-    assert_eq!(job.scrape_interval, Duration::from_secs(15));
-    assert_eq!(config.global.external_labels["replica"], "b", "external labels keep their variables");
-    let sigv4 = config.remote_write[0].sigv4.as_ref().unwrap();
-    assert_eq!(sigv4.secret_key, Some(SecretSource::text("hunter2${x}")));
-    // Secrets stay as they are, in the file that is made.
-    let basic = Auth::Basic { username: Some(SecretSource::text("u")), password: Some(SecretSource::text("hunter2${x}")) };
-    assert_eq!(job.http.auth, Some(basic));
-    let http = &config.remote_write[1].http;
-    let token = SecretSource::File(Source::Path("/run/token".into()));
-    assert_eq!(http.auth, Some(Auth::Authorization { scheme: "Bearer".into(), credentials: Some(token) }));
-    assert_eq!((http.tls.server_name.as_deref(), &http.tls.ca), (Some("b"), &None));
-    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (2, 2));
-    let probed = config.scrape_configs[1].populate("https://example.com/x", &Default::default()).unwrap().unwrap();
-    assert_eq!((probed.address.as_str(), probed.params["target"][0].as_str()), ("exporter:9115", "https://example.com/x"));
-    assert_eq!(imported.yaml.matches("${x}-${1}").count(), 1, "{}", imported.yaml);
-}
-
-#[test]
-fn an_import_that_keeps_nothing_says_what_to_fill_in() {
-    for text in ["", "global: {scrape_interval: 1m}", "scrape_configs: []\nremote_write:\n", "scrape_configs: [{job_name: a, dns_sd_configs: []}]"] {
-        let imported = import(text).unwrap();
-        assert_eq!(imported.added.len(), 2, "{text}");
-        let config = config(&imported.yaml);
-        assert_eq!(config.scrape_configs[0].metrics_path, "/federate");
-    }
-}
-
-#[test]
-fn an_import_of_what_is_wrong_names_the_lines_of_the_original() {
-    let errors = import("rule_files: [a]\nscrape_configs:\n- job_name: a\n  scrape_interval: fast\n").unwrap_err();
-    assert_eq!(errors.problems[0].line, 4, "{errors}");
-    assert!(import("a: [").is_err());
-    assert!(import("- 1").is_err());
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_text_never_panics(text in "\\PC*", yaml in "([a-z_]{1,6}|[-\\[\\]{}:,&*#!|>'\"%@` \n\t]|\\$\\{){0,60}") {
-        for text in [text, yaml] {
-            let _ = load(&text);
-            let _ = import(&text);
-        }
-    }
-
-    /// Broken in one place, an example either still loads or says where it is broken.
-    #[test]
-    fn a_broken_example_has_lines(at in 0usize..700, insert in "[\\[\\]{}:,&*'\"a0 \n-]{0,3}", remove in 0usize..6) {
-        let mut text: Vec<char> = EXAMPLE.chars().collect();
-        let at = at.min(text.len());
-        let end = (at + remove).min(text.len());
-        text.splice(at..end, insert.chars());
-        let text: String = text.into_iter().collect();
-        let lines = text.lines().count() + 1;
-        if let Err(errors) = load(&text) {
-            prop_assert!(!errors.problems.is_empty());
-            for problem in errors.problems {
-                prop_assert!((1..=lines).contains(&problem.line) && !problem.message.is_empty(), "{problem:?}");
-            }
-        }
-        if let Ok(imported) = import(&text) {
-            prop_assert!(load(&imported.yaml).is_ok(), "{}", imported.yaml);
-        }
     }
 }
 
