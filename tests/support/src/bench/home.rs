@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::usage;
 use crate::http::{self as server, Hangup, Request, Server};
 use crate::now_ms;
 
@@ -249,11 +251,22 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// The start of a scrape.
+#[derive(Debug, Clone, Copy)]
+pub struct Scrape {
+    /// When its request came.
+    pub asked: Instant,
+    /// What the process that is measured had used by then, if one is.
+    pub cpu: Option<Duration>,
+}
+
 struct State {
     body: Mutex<Body>,
     /// None until it is made: nobody gets a body twice.
     next: tokio::sync::Mutex<Option<Bytes>>,
-    scrapes: watch::Sender<Vec<Instant>>,
+    scrapes: watch::Sender<Vec<Scrape>>,
+    /// Who is measured; 0: nobody.
+    process: AtomicU32,
     /// From an answer to the work on the next one.
     rest: Duration,
 }
@@ -284,6 +297,7 @@ impl SyntheticHome {
             body: Mutex::new(body),
             next: tokio::sync::Mutex::new(Some(first)),
             scrapes: watch::channel(Vec::new()).0,
+            process: AtomicU32::new(0),
             rest: interval / 2,
         });
         let shared = state.clone();
@@ -302,11 +316,16 @@ impl SyntheticHome {
         self.shape
     }
 
-    /// Waits until it was scraped that often, and says when each scrape started.
+    /// Looks at each scrape what this process has used.
+    pub fn measures(&self, process: u32) {
+        self.state.process.store(process, Ordering::Relaxed);
+    }
+
+    /// Waits until it was scraped that often, and tells of each scrape's start.
     ///
     /// # Errors
     /// When that takes longer than `limit`.
-    pub async fn scraped(&self, times: usize, limit: Duration) -> Result<Vec<Instant>> {
+    pub async fn scraped(&self, times: usize, limit: Duration) -> Result<Vec<Scrape>> {
         let mut scrapes = self.state.scrapes.subscribe();
         let seen = tokio::time::timeout(limit, scrapes.wait_for(|scrapes| scrapes.len() >= times)).await;
         match seen {
@@ -338,7 +357,10 @@ async fn answer(state: Arc<State>, shape: Shape, request: Request) -> server::An
     if (shape.gzip && !header("accept-encoding").contains("gzip")) || (shape.protobuf && !header("accept").contains("vnd.google.protobuf")) {
         return Ok(server::respond(406, "this home serves one form only"));
     }
-    state.scrapes.send_modify(|scrapes| scrapes.push(asked));
+    let process = state.process.load(Ordering::Relaxed);
+    // Here and now: whoever waits for the scrape may be late, and would count what it takes.
+    let cpu = (process > 0).then(|| usage::cpu(process).ok()).flatten();
+    state.scrapes.send_modify(|scrapes| scrapes.push(Scrape { asked, cpu }));
     let mut next = state.next.lock().await;
     // A first scrape and its first slot may be close to each other.
     let body = match next.take() {

@@ -78,7 +78,7 @@ pub async fn cold_tick(forwardctl: &Path, series: usize) -> Result<ColdTick> {
         let code = running.process.wait(Duration::from_secs(60)).await?;
         ensure!(code == Some(0), "forwardctl run --once: exit {code:?}; its log:\n{}", running.process.log());
         let whole = started.elapsed().as_secs_f64();
-        let asked = home.scraped(1, Duration::ZERO).await?[0];
+        let asked = home.scraped(1, Duration::ZERO).await?[0].asked;
         let last = receiver.last_answer(Instant::now()).context("nothing was written")?;
         ensure!(receiver.received().await.samples >= series as u64, "not everything was written");
         ticks.push(ColdTick { series, latency: (last - asked).as_secs_f64(), whole });
