@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::home::{Shape, SyntheticHome};
+use super::home::{Reading, Scrape, Shape, SyntheticHome};
 use super::programs::{Program, Running, Task};
 use super::receiver::Receiver;
 use super::usage;
@@ -88,20 +88,18 @@ pub async fn measure(program: Program, forwardctl: &Path, home: &SyntheticHome, 
 /// Also the samples that must arrive of each scrape.
 async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, case: Case) -> Result<(Measured, usize)> {
     let process = running.process.id();
-    home.measures(process);
+    let counted = receiver.counted();
+    home.probes(move || Some(Reading { cpu: usage::cpu(process).ok()?, received: counted() }));
     // The first scrape of a job may wait for an interval, and the smallest one for a slow start.
     let limit = case.interval * (case.warm_up as u32 + 3) + Duration::from_secs(20);
     home.scraped(case.warm_up + 1, limit).await?;
-    // In the same phase at both ends, and mostly between two scrapes.
-    tokio::time::sleep(case.interval / 2).await;
-    let before = receiver.received().await;
     let limit = case.interval * (case.scrapes as u32 + 3);
     let starts = home.scraped(case.warm_up + case.scrapes + 1, limit).await?;
-    tokio::time::sleep(case.interval / 2).await;
-    let after = receiver.received().await;
     let scrapes = &starts[case.warm_up..=case.warm_up + case.scrapes];
-    let (first, last) = scrapes.first().zip(scrapes.last()).context("no scrapes")?;
-    let cpu = last.cpu.zip(first.cpu).map(|(last, first)| last.saturating_sub(first)).context("the measured process has ended")?;
+    let read = |scrape: Option<&Scrape>| scrape.and_then(|scrape| scrape.reading).context("the measured process has ended");
+    let (before, after) = (read(scrapes.first())?, read(scrapes.last())?);
+    let cpu = after.cpu.saturating_sub(before.cpu);
+    let (before, after) = (before.received, after.received);
     let mut latencies: Vec<f64> = scrapes
         .windows(2)
         .filter_map(|pair| Some(receiver.last_answer(pair[1].asked)?.saturating_duration_since(pair[0].asked).as_secs_f64()))

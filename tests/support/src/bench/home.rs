@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::usage;
+use super::receiver::Received;
 use crate::http::{self as server, Hangup, Request, Server};
 use crate::now_ms;
 
@@ -256,22 +255,32 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 pub struct Scrape {
     /// When its request came.
     pub asked: Instant,
-    /// What the process that is measured had used by then, if one is.
-    pub cpu: Option<Duration>,
+    /// What the probe said by then, if there is one.
+    pub reading: Option<Reading>,
 }
+
+/// What was used and received by some moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// CPU time of the process that is measured.
+    pub cpu: Duration,
+    /// What it has sent.
+    pub received: Received,
+}
+
+type Probe = Box<dyn Fn() -> Option<Reading> + Send + Sync>;
 
 struct State {
     body: Mutex<Body>,
     /// None until it is made: nobody gets a body twice.
     next: tokio::sync::Mutex<Option<Bytes>>,
     scrapes: watch::Sender<Vec<Scrape>>,
-    /// Who is measured; 0: nobody.
-    process: AtomicU32,
+    probe: Mutex<Option<Probe>>,
     /// From an answer to the work on the next one.
     rest: Duration,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -297,7 +306,7 @@ impl SyntheticHome {
             body: Mutex::new(body),
             next: tokio::sync::Mutex::new(Some(first)),
             scrapes: watch::channel(Vec::new()).0,
-            process: AtomicU32::new(0),
+            probe: Mutex::default(),
             rest: interval / 2,
         });
         let shared = state.clone();
@@ -316,9 +325,9 @@ impl SyntheticHome {
         self.shape
     }
 
-    /// Looks at each scrape what this process has used.
-    pub fn measures(&self, process: u32) {
-        self.state.process.store(process, Ordering::Relaxed);
+    /// Asks this at the start of each scrape.
+    pub fn probes(&self, probe: impl Fn() -> Option<Reading> + Send + Sync + 'static) {
+        *lock(&self.state.probe) = Some(Box::new(probe));
     }
 
     /// Waits until it was scraped that often, and tells of each scrape's start.
@@ -357,10 +366,9 @@ async fn answer(state: Arc<State>, shape: Shape, request: Request) -> server::An
     if (shape.gzip && !header("accept-encoding").contains("gzip")) || (shape.protobuf && !header("accept").contains("vnd.google.protobuf")) {
         return Ok(server::respond(406, "this home serves one form only"));
     }
-    let process = state.process.load(Ordering::Relaxed);
     // Here and now: whoever waits for the scrape may be late, and would count what it takes.
-    let cpu = (process > 0).then(|| usage::cpu(process).ok()).flatten();
-    state.scrapes.send_modify(|scrapes| scrapes.push(Scrape { asked, cpu }));
+    let reading = lock(&state.probe).as_ref().and_then(|probe| probe());
+    state.scrapes.send_modify(|scrapes| scrapes.push(Scrape { asked, reading }));
     let mut next = state.next.lock().await;
     // A first scrape and its first slot may be close to each other.
     let body = match next.take() {

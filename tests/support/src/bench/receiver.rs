@@ -35,6 +35,13 @@ struct State {
     answered: Mutex<Vec<Instant>>,
 }
 
+impl State {
+    fn received(&self) -> Received {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Received { requests: read(&self.requests), bytes: read(&self.bytes), samples: read(&self.samples) }
+    }
+}
+
 /// The receiver, listening.
 pub struct Receiver {
     server: Server,
@@ -98,8 +105,13 @@ impl Receiver {
         while self.state.uncounted.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Received { requests: read(&self.state.requests), bytes: read(&self.state.bytes), samples: read(&self.state.samples) }
+        self.state.received()
+    }
+
+    /// What has come and was counted whenever this is called.
+    pub fn counted(&self) -> impl Fn() -> Received + Send + Sync + 'static {
+        let state = self.state.clone();
+        move || state.received()
     }
 
     /// When the first and the last answer were given.
