@@ -119,7 +119,7 @@ async fn a_redirect_is_followed_only_where_samples_and_signature_survive_it() {
     })
     .await;
     assert_eq!(remote(&server).post(post(&body())).await.unwrap().status, 204);
-    assert_eq!((server.seen().len(), &server.seen()[1].body[..]), (2, &BODY[..]));
+    assert_eq!((server.seen().len(), &server.seen()[1].body[..]), (2, BODY));
 
     let mut stays = config(server.url("/api/v1/remote_write"));
     stays.http.follow_redirects = false;
