@@ -335,7 +335,8 @@ impl Stage {
         }
         let mut length = Vec::with_capacity(wire::varint_len(open.raw_len as u64));
         wire::varint(&mut length, open.raw_len as u64);
-        let body = [Bytes::from(length)].into_iter().chain(open.pieces.drain(..)).collect();
+        open.pieces.insert(0, length.into());
+        let body = open.pieces.drain(..).collect();
         let batch = Batch { body, samples: open.samples, raw_len: open.raw_len as u32, min_ms: open.min_ms, max_ms: open.max_ms };
         self.bytes += size_of::<Batch>() + (batch.body.pieces().count() + 1) * size_of::<Bytes>();
         let nth = usize::from(open.nth);

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use http_body::{Frame, SizeHint};
 /// Pieces that follow each other. Its clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Body {
-    pieces: Vec<Bytes>,
+    pieces: Arc<[Bytes]>,
     len: usize,
 }
 
@@ -47,13 +48,13 @@ impl Body {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let place = |piece: &Bytes| (piece.as_ptr(), piece.len());
-        self.pieces.len() == other.pieces.len() && self.pieces.iter().zip(&other.pieces).all(|(one, other)| place(one) == place(other))
+        self.pieces.len() == other.pieces.len() && self.pieces.iter().zip(&*other.pieces).all(|(one, other)| place(one) == place(other))
     }
 }
 
 impl FromIterator<Bytes> for Body {
     fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
-        let pieces: Vec<_> = pieces.into_iter().collect();
+        let pieces: Arc<[Bytes]> = pieces.into_iter().collect();
         let len = pieces.iter().map(Bytes::len).sum();
         Self { pieces, len }
     }
@@ -69,14 +70,15 @@ impl From<Body> for reqwest::Body {
     fn from(body: Body) -> Self {
         match &body.pieces[..] {
             [whole] => whole.clone().into(),
-            _ => Self::wrap(Sending { left: body.len, pieces: body.pieces.into_iter() }),
+            _ => Self::wrap(Sending { left: body.len, next: 0, pieces: body.pieces }),
         }
     }
 }
 
 /// Hands its pieces over as they are.
 struct Sending {
-    pieces: std::vec::IntoIter<Bytes>,
+    pieces: Arc<[Bytes]>,
+    next: usize,
     left: usize,
 }
 
@@ -85,7 +87,8 @@ impl http_body::Body for Sending {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.next();
+        let piece = self.pieces.get(self.next).cloned();
+        self.next += 1;
         self.left -= piece.as_ref().map_or(0, Bytes::len);
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
