@@ -188,13 +188,15 @@ pub struct Stage {
     closed: Vec<Vec<Batch>>,
     /// Held by these, and by nobody else.
     bytes: usize,
+    /// Held by the compressor, too, unless it was made to forget them.
+    shared: usize,
 }
 
 impl Stage {
     /// An empty stage.
     #[must_use]
     pub fn new(limits: Limits, target: u16, compressor: &Compressor) -> Self {
-        Self { limits, target, generation: compressor.generation, open: Vec::new(), closed: Vec::new(), bytes: 0 }
+        Self { limits, target, generation: compressor.generation, open: Vec::new(), closed: Vec::new(), bytes: 0, shared: 0 }
     }
 
     /// Adds a sample.
@@ -303,12 +305,14 @@ impl Stage {
             Piece::Again(chunk, _) => {
                 let chunk = chunk.close();
                 open.pieces.push(chunk.elements());
+                self.shared += chunk.memory();
                 compressor.keep((self.generation, self.target), chunk);
             }
             Piece::New { raw, mut slots } => {
                 match compressor.press.compress(&raw, slots.as_deref_mut())? {
                     Pressed::Again(chunk) if open.nth == 0 => {
                         open.pieces.push(chunk.elements());
+                        self.shared += chunk.memory();
                         compressor.keep((self.generation, self.target), chunk);
                     }
                     Pressed::Again(chunk) => {
@@ -350,12 +354,13 @@ impl Stage {
 
     /// Bytes held, without the pieces that the compressor keeps, too.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub fn memory(&self, compressor: &Compressor) -> usize {
         let open = self.open.iter().map(|open| match &open.piece {
             Piece::Again(chunk, _) => chunk.memory(),
             Piece::New { raw, slots } => raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<Slot>(),
         });
-        self.bytes + open.sum::<usize>()
+        let shared = if self.generation == compressor.generation { 0 } else { self.shared };
+        self.bytes + shared + open.sum::<usize>()
     }
 
     /// Closes what is open: the batches of each scrape, in order.

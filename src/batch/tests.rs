@@ -163,3 +163,18 @@ fn pieces_that_are_not_used_any_more_are_let_go() {
     }
     assert!(compressor.memory() < both / 2 + 200_000 && compressor.memory() + 1000 < both, "{} of {both}", compressor.memory());
 }
+
+#[test]
+fn a_piece_is_counted_by_whoever_still_has_it() {
+    let mut compressor = Compressor::default();
+    let mut stage = Stage::new(LIMITS, 0, &compressor);
+    for (series, value, time) in steady(100, 0) {
+        stage.push(&mut compressor, (0, 0), (Value::Float(value), time), &Numbered(series)).unwrap();
+    }
+    let shared = stage.memory(&compressor);
+    compressor.forget();
+    let alone = stage.memory(&compressor);
+    let sent: Vec<Batch> = stage.finish(&mut compressor).unwrap().into_iter().flatten().collect();
+    let bytes: usize = sent.iter().map(|batch| batch.body.len()).sum();
+    assert!(alone >= bytes && shared + bytes / 2 < alone, "{shared} while the compressor has them, {alone} then, of {bytes}");
+}

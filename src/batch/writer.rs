@@ -242,6 +242,12 @@ impl Writer {
         self.cache.forget_timestamps();
     }
 
+    /// Bytes held by a scrape in progress.
+    #[must_use]
+    pub fn staged_memory(&self, staged: &Staged) -> usize {
+        staged.stage.memory(&self.compressor)
+    }
+
     /// Bytes held between scrapes.
     #[must_use]
     pub fn memory(&self) -> usize {
@@ -287,11 +293,5 @@ impl Staged {
     pub fn refuse(&mut self) {
         self.counts.scraped += 1;
         self.counts.filtered += 1;
-    }
-
-    /// Bytes held.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.stage.memory()
     }
 }

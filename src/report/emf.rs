@@ -47,7 +47,7 @@ pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Ledger, RemoteReport, ScrapeReport, SpoolReport};
+    use crate::report::{Ledger, MemoryReport, RemoteReport, ScrapeReport, SpoolReport};
 
     fn report() -> Report {
         let ledger = Ledger { scraped: 130, written: 100, unchanged: 20, rejected: 4, expired: 1, lost: 5, ..Ledger::default() };
@@ -69,6 +69,7 @@ mod tests {
             ledger,
             remotes: vec![RemoteReport { remote: "amp".to_owned(), ledger, batches: 2, requests: 3, bytes: 10, send_ms: 90 }],
             spool: SpoolReport { oldest_ms: Some(1_699_999_940_000), ..SpoolReport::default() },
+            memory: MemoryReport::default(),
             lag_ms: Some(1500),
             duration_ms: 100,
             errors: Vec::new(),

@@ -51,6 +51,8 @@ pub struct Report {
     pub remotes: Vec<RemoteReport>,
     /// What is owed.
     pub spool: SpoolReport,
+    /// What was held.
+    pub memory: MemoryReport,
     /// Age of the newest sample that was delivered, when there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_ms: Option<i64>,
@@ -96,6 +98,17 @@ pub struct RemoteReport {
     pub bytes: u64,
     /// From the first batch posted to the last answer, waits for scrapes aside.
     pub send_ms: u64,
+}
+
+/// What `forwarder.memory_limit` bounds: caches, scrapes in progress, queues, segments that are loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryReport {
+    /// The most of it at once. A scrape that leads beyond the limit is given up.
+    pub peak_bytes: u64,
+    /// What is left for the next tick: mostly what is remembered of series.
+    pub kept_bytes: u64,
+    /// `memory_limit`.
+    pub limit_bytes: u64,
 }
 
 /// The backlog.

@@ -211,6 +211,7 @@ impl InProgress<'_> {
         let rest = blocks.finish(newline).map_err(|cause| self.body_error(cause))?;
         if let Some(parser) = &mut parser {
             self.parse(parser, rest, true)?;
+            self.check_limits()?;
         }
         self.check_tally()
     }
@@ -240,7 +241,8 @@ impl InProgress<'_> {
             self.size = Size::OverBody;
             return limit(self, format!("body_size_limit of {body_limit} bytes"), "");
         }
-        if !(self.scraper.fits)(self.staged.iter().map(Staged::memory).sum()) {
+        let staged = self.scraper.writers.iter().zip(&self.staged).map(|(writer, staged)| writer.borrow().staged_memory(staged));
+        if !(self.scraper.fits)(staged.sum()) {
             self.size = Size::OverMemory;
             return limit(self, "memory_limit".to_owned(), ": give the function more memory, or select fewer series with match[]");
         }

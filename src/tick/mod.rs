@@ -13,6 +13,7 @@ mod serve;
 mod slots;
 mod tell;
 mod tenure;
+mod weigh;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -106,6 +107,8 @@ pub struct Forwarder {
     memory_limit: usize,
     /// Bytes staged by the scrapes in progress.
     staged: Cell<usize>,
+    /// The most bytes of all that `memory_limit` bounds, in this tick.
+    most_held: Cell<usize>,
 }
 
 /// Why no forwarder can be made of a configuration.
@@ -146,7 +149,7 @@ impl Forwarder {
         });
         let writers = writers.collect();
         let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
-        Ok(Self { home, clock, jobs, lanes, writers, holder, memory_limit, staged: Cell::new(0), config })
+        Ok(Self { home, clock, jobs, lanes, writers, holder, memory_limit, staged: Cell::new(0), most_held: Cell::new(0), config })
     }
 
     /// The names in `jobs` that no job bears.
@@ -166,6 +169,7 @@ impl Forwarder {
     /// One tick. It always ends with a report, before the deadline.
     pub async fn tick(&mut self, plan: &Plan) -> Report {
         let started = Instant::now();
+        self.most_held.set(0);
         let end = plan.deadline.unwrap_or(started + UNLIMITED);
         let margin = self.config.forwarder.deadline_margin.min(end.saturating_duration_since(started));
         let begun = match &mut self.holder {
@@ -256,7 +260,7 @@ impl Forwarder {
         let working = async { tokio::join!(scrapes, lanes) };
         let ((), sent) = tokio::select! {
             biased;
-            done = working => done,
+            done = self.weighed(working, held) => done,
             never = self.hurry_when_stopped(plan) => match never {},
         };
         drop(benches);

@@ -86,10 +86,7 @@ impl Forwarder {
         let mine = Cell::new(0);
         let fits = |staged: usize| {
             self.staged.set(self.staged.get() - mine.replace(staged) + staged);
-            let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
-            let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
-            let spooled: usize = held.iter().flat_map(|held| &held.outboxes).map(|outbox| outbox.memory()).sum();
-            writers + queues + spooled + self.staged.get() <= self.memory_limit
+            self.weigh(held) <= self.memory_limit
         };
         let scraper = Scraper {
             home: &*self.home,

@@ -64,6 +64,7 @@ impl Forwarder {
             ledger,
             remotes: self.lanes.iter().zip(sent).map(|(lane, sent)| lane.report(sent)).collect(),
             spool,
+            memory: self.memory(),
             lag_ms: newest_ms.map(|newest| self.clock.now_ms() - newest),
             duration_ms: started.elapsed().as_millis() as u64,
             errors: counted(noted.errors),

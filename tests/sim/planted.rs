@@ -14,6 +14,7 @@ use prost::Message as _;
 
 use crate::events::Hits;
 use crate::receiver::Receiver;
+use crate::scenario::ROOMY;
 use crate::{run, spool};
 
 /// A bug of the forwarder, or of what it relies on.
@@ -48,6 +49,8 @@ pub(crate) enum Bug {
     DroppedTimestampsKept,
     /// A 412 for a write of our own whose answer was lost is taken for another process.
     ChangedTakenForBusy,
+    /// `memory_limit` is not looked at.
+    NoMemoryLimit,
 }
 
 /// Which of the two simulations is to find it.
@@ -82,9 +85,16 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
     (Bug::SwallowedBatch, Sim::Spool, &["missing"]),
     (Bug::DroppedTimestampsKept, Sim::Spool, &["missing"]),
     (Bug::ChangedTakenForBusy, Sim::Spool, &["busy"]),
+    (Bug::NoMemoryLimit, Sim::Direct, &["memory"]),
+    (Bug::NoMemoryLimit, Sim::Spool, &["memory"]),
 ];
 
 impl Bug {
+    /// What the forwarder knows of it.
+    pub(crate) fn memory_limit(bug: Option<Self>, limit: u64) -> u64 {
+        if bug == Some(Self::NoMemoryLimit) { ROOMY } else { limit }
+    }
+
     pub(crate) fn is_on_the_way(self) -> bool {
         matches!(
             self,

@@ -64,6 +64,7 @@ impl Run {
         let external = scenario.config.global.external_labels.clone();
         let targets = targets(&scenario);
         let mut home = HomeModel::new(Arc::clone(&world), scenario.home.clone(), external, targets, rng.fork());
+        home.tight_memory = scenario.tight_memory();
         home.hides_cuts = bug == Some(Bug::CutTakenForWhole);
         let named = scenario.config.remote_write.iter().zip(&scenario.receivers);
         let receivers: Vec<_> = named.map(|(entry, traits)| Receiver::new(Arc::clone(&world), entry.id(), traits.clone(), rng.fork(), bug)).collect();
@@ -81,7 +82,8 @@ impl Run {
             rng: self.rng.fork(),
             store: None,
         };
-        Forwarder::new(self.scenario.config.clone(), world, self.scenario.memory_limit).expect("the targets are valid")
+        let memory_limit = Bug::memory_limit(self.bug, self.scenario.memory_limit);
+        Forwarder::new(self.scenario.config.clone(), world, memory_limit).expect("the targets are valid")
     }
 
     fn renew(&mut self, forwarder: &mut Forwarder) {
@@ -177,7 +179,7 @@ impl Run {
             self.world.hit(Event::Killed);
             self.world.tell(|| "killed".to_owned());
             self.renew(forwarder);
-            let shown = self.home.take_shown();
+            let shown = self.home.take_shown(&[]);
             self.checks.killed(&shown);
             self.receivers.iter().for_each(|receiver| {
                 receiver.take_answered();
@@ -191,7 +193,7 @@ impl Run {
         let ticked = Ticked {
             tick,
             report: &report,
-            shown: self.home.take_shown(),
+            shown: self.home.take_shown(&[&report]),
             answered: self.receivers.iter().map(|receiver| receiver.take_answered()).collect(),
             start_ms,
             started,

@@ -63,7 +63,14 @@ fn sometimes(rng: &mut Rng, one_in: u32) -> bool {
 }
 
 /// A `memory_limit` that no run meets.
-const ROOMY: u64 = 64 << 20;
+pub(crate) const ROOMY: u64 = 64 << 20;
+
+impl Scenario {
+    /// There is a `memory_limit` that may be met.
+    pub(crate) fn tight_memory(&self) -> bool {
+        self.memory_limit < ROOMY
+    }
+}
 
 /// Draws a run. `calm` ones have no fault at all: everything must arrive.
 pub(crate) fn draw(rng: &mut Rng) -> Scenario {

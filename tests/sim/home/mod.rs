@@ -97,6 +97,8 @@ pub(crate) struct HomeModel {
     pub(crate) hides_cuts: bool,
     /// Another: what stood in a scrape that was dropped counts as sent.
     pub(crate) hides_dropped: bool,
+    /// There is a `memory_limit` that may be met.
+    pub(crate) tight_memory: bool,
 }
 
 impl HomeModel {
@@ -112,12 +114,7 @@ impl HomeModel {
             }
         }
         let state = State { rng, series, shown: Vec::new(), expositions: 0, tracked: Vec::new(), dropped: HashSet::new() };
-        Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false, hides_dropped: false }
-    }
-
-    /// The scrapes since the last call, in the order in which they ended.
-    pub(crate) fn take_shown(&self) -> Vec<Shown> {
-        std::mem::take(&mut lock(&self.state).shown)
+        Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false, hides_dropped: false, tight_memory: false }
     }
 
     /// The key of a series that the forwarder makes of a scrape of a target.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use amp_forwarder::report::Report;
 use amp_forwarder::series::text::STALE_NAN;
 use amp_forwarder::time::Clock as _;
 
@@ -31,6 +32,22 @@ pub(crate) struct Shown {
 }
 
 impl HomeModel {
+    /// The scrapes since the last call, in the order in which they ended. That one was given up because memory had no room, though it came
+    /// whole, is known by the report alone.
+    pub(crate) fn take_shown(&self, reports: &[&Report]) -> Vec<Shown> {
+        let mut shown = std::mem::take(&mut lock(&self.state).shown);
+        for report in reports.iter().filter(|report| report.errors.iter().any(|error| error.contains("memory_limit exceeded"))) {
+            for failed in report.scrapes.iter().filter(|scrape| !scrape.up) {
+                let is_it = |shown: &&mut Shown| {
+                    let target = &self.targets[shown.target];
+                    (&target.instance, &target.job, shown.start_ms) == (&failed.instance, &failed.job, failed.start_ms)
+                };
+                shown.iter_mut().filter(is_it).for_each(|shown| shown.whole = false);
+            }
+        }
+        shown
+    }
+
     /// The scrape is over: what it may have committed is known from now on.
     fn ended(&self, open: &Open) {
         let target = &self.targets[open.target];
@@ -57,7 +74,7 @@ impl HomeModel {
         }
         let tracked: HashSet<_> = lines.iter().filter(|line| line.tracked).map(|line| line.key).collect();
         state.tracked.resize_with(self.targets.len(), HashSet::new);
-        for &key in state.tracked[open.target].iter().filter(|key| !whole || !tracked.contains(key)) {
+        for &key in state.tracked[open.target].iter().filter(|key| !whole || self.tight_memory || !tracked.contains(key)) {
             self.world.expose_own(key, open.start_ms, Some(STALE_NAN), exposition);
         }
         // Of a scrape that failed the forwarder may have read more than is known.
@@ -67,7 +84,8 @@ impl HomeModel {
             state.dropped.extend(lines.iter().map(|line| (line.key, line.timestamp_ms)));
         }
         for name in OWN {
-            let bits = (name == "up").then(|| f64::from(u8::from(whole)).to_bits());
+            let known = name == "up" && !(whole && self.tight_memory);
+            let bits = known.then(|| f64::from(u8::from(whole)).to_bits());
             self.world.expose_own(self.own_key(open.target, name), open.start_ms, bits, exposition);
         }
         self.world.tell(|| {

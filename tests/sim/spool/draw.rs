@@ -7,7 +7,7 @@ use amp_forwarder::spool::store::Op;
 use fastrand::Rng;
 
 use crate::receiver::{FAULTS, Fault};
-use crate::scenario::{Scenario, draw};
+use crate::scenario::{ROOMY, Scenario, draw};
 use crate::store::KillAt;
 
 /// What a tick is.
@@ -49,7 +49,7 @@ pub(super) fn scenario(rng: &mut Rng) -> (Scenario, Vec<Config>) {
     scenario.home.shared = false;
     scenario.home.odd_times = false;
     // Enough for most scrapes and a few segments, or for everything.
-    scenario.memory_limit = if rng.u32(0..12) == 0 { rng.u64(15_000..60_000) } else { 64 << 20 };
+    scenario.memory_limit = if rng.u32(0..12) == 0 { rng.u64(15_000..60_000) } else { ROOMY };
     let spool = &mut scenario.config.forwarder.spool;
     spool.overflow_after = Duration::from_millis(pick(rng, &[0, 0, 500, 5_000]));
     spool.segment_bytes = rng.usize(200..4_000);

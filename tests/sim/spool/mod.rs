@@ -88,6 +88,7 @@ impl Run {
         world.tell(|| format!("capacities: {:?}", scenario.config.remote_write.iter().map(|entry| entry.queue.capacity).collect::<Vec<_>>()));
         let mut home =
             HomeModel::new(Arc::clone(&world), scenario.home.clone(), scenario.config.global.external_labels.clone(), targets(&scenario), rng.fork());
+        home.tight_memory = scenario.tight_memory();
         home.hides_dropped = bug == Some(Bug::DroppedTimestampsKept);
         let named = scenario.config.remote_write.iter().zip(&scenario.receivers);
         let receivers: Vec<_> = named.map(|(entry, traits)| Receiver::new(Arc::clone(&world), entry.id(), traits.clone(), rng.fork(), bug)).collect();
@@ -132,7 +133,8 @@ impl Run {
             rng: self.rng.fork(),
             store: Some(Arc::new(SimStore { shared: Arc::clone(&self.shared), process: Arc::clone(&process) })),
         };
-        let forwarder = Forwarder::new(config.clone(), world, self.scenario.memory_limit).expect("the targets are valid");
+        let memory_limit = Bug::memory_limit(self.shared.bug, self.scenario.memory_limit);
+        let forwarder = Forwarder::new(config.clone(), world, memory_limit).expect("the targets are valid");
         Seat { process, forwarder }
     }
 
@@ -206,7 +208,7 @@ impl Run {
                 second.forwarder.tick(&later).await
             });
             let answered: Vec<_> = self.receivers.iter().map(|receiver| receiver.take_answered()).collect();
-            let shown = self.home.take_shown();
+            let shown = self.home.take_shown(&[&first, &second]);
             // Between them, each counts its own; together they count everything.
             self.owed = None;
             for (report, seat) in [&first, &second].into_iter().zip(seats.iter()) {
@@ -243,7 +245,7 @@ impl Run {
                 }
             }
         };
-        let shown = self.home.take_shown();
+        let shown = self.home.take_shown(&Vec::from_iter(&report));
         let answered: Vec<_> = self.receivers.iter().map(|receiver| receiver.take_answered()).collect();
         let Some(report) = report else {
             if !matches!(tick.kind, Kind::KilledInCall(_)) {

@@ -180,6 +180,7 @@ mod tests {
             ledger,
             remotes: Vec::new(),
             spool,
+            memory: amp_forwarder::report::MemoryReport::default(),
             lag_ms: None,
             duration_ms: 1,
             errors,

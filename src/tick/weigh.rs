@@ -1,0 +1,36 @@
+//! What `memory_limit` bounds, added up.
+
+use std::future::Future;
+use std::pin::pin;
+
+use super::Forwarder;
+use super::tenure::Held;
+use crate::report::MemoryReport;
+
+impl Forwarder {
+    /// Bytes of the caches, the scrapes in progress, the queues and the segments that are loaded.
+    pub(super) fn weigh(&self, held: Option<&Held>) -> usize {
+        let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
+        let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
+        let spooled: usize = held.iter().flat_map(|held| &held.outboxes).map(|outbox| outbox.memory()).sum();
+        let bytes = writers + queues + spooled + self.staged.get();
+        self.most_held.set(self.most_held.get().max(bytes));
+        bytes
+    }
+
+    /// Weighs whenever the work waits for something.
+    pub(super) async fn weighed<T>(&self, work: impl Future<Output = T>, held: Option<&Held>) -> T {
+        let mut work = pin!(work);
+        std::future::poll_fn(|context| {
+            let polled = work.as_mut().poll(context);
+            self.weigh(held);
+            polled
+        })
+        .await
+    }
+
+    pub(super) fn memory(&self) -> MemoryReport {
+        let kept = self.weigh(None);
+        MemoryReport { peak_bytes: self.most_held.get() as u64, kept_bytes: kept as u64, limit_bytes: self.memory_limit as u64 }
+    }
+}
