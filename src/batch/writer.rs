@@ -93,6 +93,18 @@ impl Writer {
         self.cache.find(key)
     }
 
+    /// How many raw bytes the next series has, most likely.
+    #[inline]
+    #[must_use]
+    pub fn expected(&self) -> Option<usize> {
+        self.cache.expected()
+    }
+
+    /// The series is never the expected one.
+    pub fn never_expect(&mut self, series: usize) {
+        self.cache.never_expect(series);
+    }
+
     /// Remembers a new series: its finished labels, or none when it is dropped. `tracked`: it may get a stale marker.
     pub fn insert(&mut self, staged: &mut Staged, key: Key, labels: Option<&Labels<'_>>, tracked: bool) -> usize {
         staged.counts.series_added += u64::from(labels.is_some());

@@ -41,6 +41,11 @@ pub struct Span {
 
 /// Takes the samples of one scrape.
 pub trait Sink {
+    /// How many bytes the next series has if the exposition goes on as the last one did. Only a hint, but never of a series with a newline in it.
+    fn expected(&self) -> Option<usize> {
+        None
+    }
+
     /// Takes the sample if its series is known, and says whether it did.
     ///
     /// # Errors

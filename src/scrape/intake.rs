@@ -239,6 +239,13 @@ impl<'a> Intake<'a> {
         self.pass_over();
     }
 
+    /// Prometheus takes newlines in the values of labels. Where a line ends must then be looked for, or nobody could tell an error's line.
+    fn expect_lines_only(&mut self, sample: &Exposed<'_>) {
+        if memchr::memchr(b'\n', sample.series).is_some() {
+            self.writers.iter_mut().zip(&self.found).for_each(|(writer, &series)| writer.never_expect(series));
+        }
+    }
+
     /// Counts a sample of the unwanted series in `found`. No limit counts it (scrape/scrape.go append).
     fn pass_over(&mut self) {
         self.tally.scraped += 1;
@@ -257,6 +264,11 @@ fn relabelled<'a>(rules: &[Rule], mut labels: Labels<'a>) -> Result<Option<Label
 }
 
 impl Sink for Intake<'_> {
+    #[inline]
+    fn expected(&self) -> Option<usize> {
+        self.writers.first()?.expected()
+    }
+
     #[inline]
     fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
         let key = self.key(sample.series);
@@ -280,6 +292,7 @@ impl Sink for Intake<'_> {
         let labels = add_target_labels(Labels::exposed(labels), rules);
         let Some(labels) = relabelled(rules.metric_relabel, labels).inspect_err(|_| self.tally.scraped += 1)? else {
             self.add_unwanted(self.key(sample.series));
+            self.expect_lines_only(sample);
             return Ok(());
         };
         lawful::check(&labels, rules.validation, &rules.limits).inspect_err(|_| self.tally.scraped += 1)?;
@@ -294,6 +307,7 @@ impl Sink for Intake<'_> {
         }
         let tracked = self.is_tracked(sample);
         self.add(self.key(sample.series), labels, tracked)?;
+        self.expect_lines_only(sample);
         self.take(sample, tracked)
     }
 

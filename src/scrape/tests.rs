@@ -7,13 +7,14 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::exposition::Stop;
 use super::histogram::HistogramLimits;
 use super::intake::{Intake, Rules, Tally};
 use super::protobuf::ProtobufParser;
 use super::target::Target;
 use super::text::TextParser;
 use crate::batch::stage::Limits;
-use crate::batch::{Batch, Counts, Writer, decode};
+use crate::batch::{Batch, Counts, Staged, Writer, decode};
 use crate::config::{NameValidation, ScrapeLimits};
 
 /// `series::cache` forgets what more committed scrapes than that did not show.
@@ -57,8 +58,8 @@ fn target() -> Target {
     Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels, scrape_timeout: Duration::from_secs(10), siblings: 1 }
 }
 
-/// One scrape: its counts, and its batches when it commits.
-fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool) -> (Counts, Vec<Vec<Batch>>) {
+/// What is staged of a text, and how its parse ended.
+fn staged(writer: &RefCell<Writer>, text: &str, start_ms: i64) -> (Staged, Tally, Result<usize, Stop>) {
     let (target, external_labels) = (target(), BTreeMap::from([("site".to_owned(), "home".to_owned())]));
     let rules = Rules {
         target: &target,
@@ -75,12 +76,18 @@ fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool)
     };
     let mut staged = vec![writer.borrow_mut().begin(0)];
     let mut tally = Tally::default();
-    let text: String = lines.iter().map(Line::text).collect();
     let mut intake = Intake::new(rules, std::slice::from_ref(writer), &mut staged, &mut tally);
-    TextParser::default().parse(text.as_bytes(), true, &mut intake).unwrap();
+    let ended = TextParser::default().parse(text.as_bytes(), true, &mut intake);
     drop(intake);
+    (staged.remove(0), tally, ended)
+}
+
+/// One scrape: its counts, and its batches when it commits.
+fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool) -> (Counts, Vec<Vec<Batch>>) {
+    let text: String = lines.iter().map(Line::text).collect();
+    let (staged, tally, ended) = staged(writer, &text, start_ms);
+    ended.unwrap();
     assert_eq!(tally.scraped, lines.len() as u64);
-    let staged = staged.remove(0);
     let counts = staged.counts;
     assert_eq!(counts.scraped, counts.filtered + counts.unchanged + counts.fresh);
     if commit {
@@ -322,6 +329,18 @@ proptest! {
             prop_assert_eq!(batches.iter().flatten().map(|batch| u64::from(batch.samples)).sum::<u64>(), counts.fresh);
             let natives: BTreeSet<_> = exposed.iter().filter(|exposed| matches!(exposed.kind, 1 | 2)).map(|exposed| (exposed.kind, exposed.series)).collect();
             prop_assert_eq!(histograms, if sends { natives.len() } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn an_errors_line_is_that_of_the_text_however_well_it_is_known() {
+    let writer = RefCell::new(Writer::new(LIMITS));
+    for text in ["b 2 10\na{l=\"x\ny\"} 1 10\n", "b 2 1700000000000\na{l=\"x\ny\"} 1 1700000000000\nbad{ 3\n"] {
+        let (staged, _, ended) = staged(&writer, text, 10);
+        match ended {
+            Ok(_) => _ = writer.borrow_mut().commit(staged).unwrap(),
+            Err(stop) => assert!(stop.to_string().starts_with("line 4, column 6: "), "{stop}"),
         }
     }
 }

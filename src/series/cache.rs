@@ -23,7 +23,7 @@ const KEEP_UNSEEN: u32 = 10;
 /// No timestamp was taken yet, or it was forgotten.
 const NEVER: i64 = i64::MIN;
 
-/// Identity of a series within one remote: a hash of its raw bytes and its target.
+/// Identity of a series within one remote: a hash of its raw bytes and its target, and the length of those bytes.
 ///
 /// 128 bits: a collision would encode one series' bytes by another's recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +36,19 @@ impl Key {
     pub fn new(target: u16, raw: &[u8]) -> Self {
         // Not by a seed: of long input it makes a secret of its own each time.
         let hash = xxhash_rust::xxh3::xxh3_128(raw) ^ u128::from(target).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        Self((hash >> 64) as u64, hash as u64)
+        let length = u16::try_from(raw.len()).unwrap_or(u16::MAX);
+        Self(((hash >> 64) as u64 & (LENGTH - 1)) | (u64::from(length) << LENGTH.trailing_zeros()), hash as u64)
+    }
+
+    /// None when it is too long to be told.
+    #[inline]
+    fn raw_len(self) -> Option<u16> {
+        Some((self.0 >> LENGTH.trailing_zeros()) as u16).filter(|&length| length < u16::MAX)
     }
 }
+
+/// From this bit on, the first half of a key is a length.
+const LENGTH: u64 = 1 << 48;
 
 /// A scrape in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,13 +91,13 @@ const DROPPED: u32 = u32::MAX;
 /// No recipe: `metric_relabel_configs` drop it. Then it is no series at all, for none of the remotes.
 const UNWANTED: u32 = u32::MAX - 1;
 
-// A line of the processor's cache and some: there is one for each series.
-const _: () = assert!(size_of::<Entry>() <= 72);
+// A line of the processor's cache: each sample needs one.
+const _: () = assert!(size_of::<Entry>() == 64);
 
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry {
     key: Key,
-    labels: u64,
     /// Of an alias: the last that was taken by it.
     last_ms: i64,
     /// `last_ms` before `transaction`.
@@ -108,11 +118,16 @@ struct Entry {
     kind: Kind,
     /// Its recipe needs no raw bytes.
     portable: bool,
-    /// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
-    resend: bool,
-    /// `resend` before `transaction`.
-    resend_before: bool,
+    /// Its raw bytes may be met before they are looked for: see [`SeriesCache::expected`].
+    expectable: bool,
+    /// [`AGAIN`], [`AGAIN_BEFORE`].
+    resend: u8,
 }
+
+/// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
+const AGAIN: u8 = 1;
+/// The same before `transaction`.
+const AGAIN_BEFORE: u8 = 2;
 
 impl Entry {
     fn is_dropped(&self) -> bool {
@@ -124,6 +139,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct SeriesCache {
     entries: Vec<Entry>,
+    /// Of each entry: the hash of its label set.
+    labels: Vec<u64>,
     by_key: HashTable<u32>,
     by_labels: HashTable<u32>,
     recipes: Vec<u8>,
@@ -174,6 +191,19 @@ impl SeriesCache {
         Some(index)
     }
 
+    /// How many raw bytes the series has that is most likely the next: the one behind the last that was found.
+    #[inline]
+    #[must_use]
+    pub fn expected(&self) -> Option<usize> {
+        let next = self.entries.get(self.cursor).filter(|entry| entry.expectable)?;
+        next.key.raw_len().map(usize::from)
+    }
+
+    /// Nobody is to expect this series.
+    pub fn never_expect(&mut self, index: usize) {
+        self.entries[index].expectable = false;
+    }
+
     /// Remembers a series and what was made of it: labels to send and their group, or none when it is dropped. Only one that is
     /// `portable` can be tracked.
     pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>, portable: bool) -> usize {
@@ -184,17 +214,17 @@ impl SeriesCache {
             recipe_at = self.recipes.len() as u32;
             recipe::write(labels, portable, &mut self.literals, &mut self.recipes);
             labels_hash = labels.hash();
-            let entries = &self.entries;
-            match self.by_labels.find(labels_hash, |&index| entries[index as usize].labels == labels_hash) {
+            let known = &self.labels;
+            match self.by_labels.find(labels_hash, |&index| known[index as usize] == labels_hash) {
                 Some(&found) => primary = found,
                 None => {
-                    self.by_labels.insert_unique(labels_hash, index, |&index| entries.get(index as usize).map_or(labels_hash, |entry| entry.labels));
+                    self.by_labels.insert_unique(labels_hash, index, |&index| known.get(index as usize).copied().unwrap_or(labels_hash));
                 }
             }
         }
+        self.labels.push(labels_hash);
         self.entries.push(Entry {
             key,
-            labels: labels_hash,
             last_ms: NEVER,
             before_ms: NEVER,
             transaction: 0,
@@ -207,8 +237,8 @@ impl SeriesCache {
             nth: 0,
             kind: Kind::Float,
             portable: labels.is_some() && portable,
-            resend: false,
-            resend_before: false,
+            expectable: true,
+            resend: 0,
         });
         let entries = &self.entries;
         self.by_key.insert_unique(key.1, index, |&index| entries[index as usize].key.1);
@@ -297,28 +327,30 @@ impl SeriesCache {
         let primary = self.entries[index].primary as usize;
         let mine = self.entries[primary].transaction == transaction.id;
         // A series that another target's scrape has in hand: the first one wins, because only one of the two orders of commit is right.
-        let yielded = (transaction.id, self.entries[primary].labels);
-        let mut contended = !self.yielded.is_empty() && self.yielded.contains(&yielded);
+        let yielded = || (transaction.id, self.labels[primary]);
+        let mut contended = !self.yielded.is_empty() && self.yielded.contains(&yielded());
         if !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction) {
             contended = true;
-            self.yielded.insert(yielded);
+            self.yielded.insert(yielded());
         }
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
             return if contended || (mine && timestamp_ms >= entry.before_ms) { Observed::Duplicate } else { Observed::OutOfOrder };
         }
-        if timestamp_ms == entry.last_ms && (mine || !entry.resend) {
+        if timestamp_ms == entry.last_ms && (mine || entry.resend & AGAIN == 0) {
             return if mine { Observed::Duplicate } else { Observed::Unchanged };
         }
         if mine {
             let Some(nth) = entry.nth.checked_add(1) else { return Observed::Duplicate };
             entry.nth = nth;
         } else {
-            (entry.before_ms, entry.resend_before) = (entry.last_ms, entry.resend);
+            entry.before_ms = entry.last_ms;
+            entry.resend = if entry.resend & AGAIN == 0 { 0 } else { AGAIN_BEFORE };
             entry.transaction = transaction.id;
             entry.nth = 0;
         }
-        (entry.last_ms, entry.resend) = (timestamp_ms, false);
+        entry.last_ms = timestamp_ms;
+        entry.resend &= !AGAIN;
         let nth = entry.nth;
         if index != primary {
             // So that the label set is not forgotten while a target shows it that did not do so first.
@@ -401,7 +433,8 @@ impl SeriesCache {
         self.close(transaction);
         for entry in &mut self.entries {
             if entry.transaction == transaction.id {
-                (entry.last_ms, entry.resend) = (entry.before_ms, entry.resend_before);
+                entry.last_ms = entry.before_ms;
+                entry.resend = if entry.resend & AGAIN_BEFORE == 0 { 0 } else { AGAIN };
                 entry.transaction = 0;
             }
         }
@@ -411,7 +444,7 @@ impl SeriesCache {
     /// have arrived (a home behind a load balancer can go back in time).
     pub fn forget_timestamps(&mut self) {
         for entry in &mut self.entries {
-            entry.resend = true;
+            entry.resend |= AGAIN;
         }
     }
 
@@ -431,6 +464,7 @@ impl SeriesCache {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()
+            + self.labels.capacity() * size_of::<u64>()
             + (self.by_key.capacity() + self.by_labels.capacity()) * 6
             + self.recipes.capacity()
             + self.literals.memory()
@@ -480,12 +514,12 @@ impl SeriesCache {
             }
         }
         self.tracker.keep_only(&keep);
-        let mut index = 0;
-        self.entries.retain(|_| {
-            index += 1;
-            keep[index - 1]
-        });
+        let mut kept = keep.iter();
+        self.entries.retain(|_| kept.next().copied().unwrap_or(false));
+        let mut kept = keep.iter();
+        self.labels.retain(|_| kept.next().copied().unwrap_or(false));
         self.entries.shrink_to_fit();
+        self.labels.shrink_to_fit();
         recipes.shrink_to_fit();
         self.recipes = recipes;
         self.literals = literals;
@@ -494,11 +528,11 @@ impl SeriesCache {
         for entry in &mut self.entries {
             entry.primary = moved[entry.primary as usize];
         }
-        let entries = &self.entries;
-        for (index, entry) in (0..).zip(entries) {
+        let (entries, labels) = (&self.entries, &self.labels);
+        for ((index, entry), hash) in (0..).zip(entries).zip(labels) {
             self.by_key.insert_unique(entry.key.1, index, |&index| entries[index as usize].key.1);
             if entry.primary == index && !entry.is_dropped() {
-                self.by_labels.insert_unique(entry.labels, index, |&index| entries[index as usize].labels);
+                self.by_labels.insert_unique(*hash, index, |&index| labels[index as usize]);
             }
         }
         self.cursor = 0;

@@ -182,11 +182,39 @@ fn labels(lexer: &mut Lexer<'_>, entry: &mut Entry) -> Result<(), Cut> {
     }
 }
 
-/// Cuts a regular line from its end, and returns its length if the sink knows its series.
+/// Takes a regular line, and returns its length if the sink knows its series.
 ///
 /// It cannot mistake one thing for another: known series bytes were once cut off by the lexer, and the lexer
 /// would cut the same bytes off again at this place.
+#[inline]
 fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop> {
+    if let Some((exposed, length)) = sink.expected().and_then(|series| expected_line(bytes, series))
+        && sink.known(&exposed)?
+    {
+        return Ok(Some(length));
+    }
+    any_line(bytes, sink)
+}
+
+/// Cuts a line whose series has that many bytes.
+#[inline]
+fn expected_line(bytes: &[u8], series: usize) -> Option<(Exposed<'_>, usize)> {
+    let (series, [b' ', rest @ ..]) = bytes.split_at_checked(series)? else { return None };
+    let (value, length) = number::leading(rest)?;
+    let rest = &rest[length..];
+    let (timestamp_ms, rest) = match rest.split_first()? {
+        (b'\n', rest) => (None, rest),
+        (_, rest) => {
+            let length = number::length(rest)?;
+            let (timestamp, rest) = rest.split_at(length);
+            (Some(number::timestamp(timestamp)?), rest.strip_prefix(b"\n")?)
+        }
+    };
+    Some((Exposed { series, value: value.into(), timestamp_ms }, bytes.len() - rest.len()))
+}
+
+/// Cuts any line, from its end.
+fn any_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop> {
     let Some(length) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
     let line = &bytes[..length];
     let Some(last) = memchr::memrchr(b' ', line) else { return Ok(None) };

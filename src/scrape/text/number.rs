@@ -6,27 +6,85 @@ pub const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
 /// Parses a value as `model/textparse/promparse.go` `parseFloat` does: Go's `ParseFloat` without hexadecimals and underscores.
 #[inline]
 pub(in crate::scrape) fn value(text: &[u8]) -> Option<f64> {
-    short_decimal(text).or_else(|| any_value(text))
+    match decimal(text) {
+        Some((value, length)) if length == text.len() => Some(value),
+        _ => any_value(text),
+    }
 }
 
-/// Up to 15 digits with at most one point, as most values are. Digits and power are exact in a float, so that their quotient is the nearest one.
+/// Parses the value that a blank or the end of its line ends, and tells how long it is.
 #[inline]
-fn short_decimal(text: &[u8]) -> Option<f64> {
-    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    if text.len() > 16 {
+pub(super) fn leading(text: &[u8]) -> Option<(f64, usize)> {
+    if let Some((value, at)) = decimal(text)
+        && let Some(b' ' | b'\n') = text.get(at)
+    {
+        return Some((value, at));
+    }
+    let length = length(text)?;
+    Some((value(&text[..length])?, length))
+}
+
+/// How long the number is that a blank or the end of its line ends: none for one that is longer than they are.
+#[inline]
+pub(super) fn length(text: &[u8]) -> Option<usize> {
+    if let [.., b'\n'] = text.first_chunk::<{ TIMESTAMP + 1 }>()? {
+        return Some(TIMESTAMP);
+    }
+    text.iter().take(LONGEST).position(|byte| matches!(byte, b' ' | b'\n'))
+}
+
+/// Digits of milliseconds until 2286.
+const TIMESTAMP: usize = 13;
+
+/// Longer than any number that Prometheus writes.
+const LONGEST: usize = 32;
+
+/// Digits with at most one point, as most values are, up to the first other byte. Their number and the power of ten are exact in a float,
+/// so that the quotient is the nearest one.
+#[inline]
+fn decimal(text: &[u8]) -> Option<(f64, usize)> {
+    const POWERS: [f64; 19] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18];
+    const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
+    let (whole, point) = digits(text, 0);
+    let (number, end, fraction) = match text.get(point) {
+        Some(b'.') => {
+            let (number, end) = digits(&text[point + 1..], whole);
+            (number, point + 1 + end, end)
+        }
+        _ => (whole, point, 0),
+    };
+    let power = POWERS.get(fraction)?;
+    // 19 digits do not overflow.
+    ((1..=19).contains(&(point + fraction)) && number <= EXACT).then(|| (number as f64 / power, end))
+}
+
+/// Appends the digits at the start to a number, and tells how many they are. Beyond 19 the number means nothing.
+#[inline]
+fn digits(text: &[u8], mut number: u64) -> (u64, usize) {
+    let mut at = 0;
+    while let Some(eight) = text[at..].first_chunk().and_then(eight_digits) {
+        number = number.wrapping_mul(100_000_000).wrapping_add(eight);
+        at += 8;
+    }
+    while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    (number, at)
+}
+
+/// Eight digits at once: pairs, then fours, then all. None when one of them is none.
+#[inline]
+fn eight_digits(text: &[u8; 8]) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let text = u64::from_le_bytes(*text);
+    let high = text.wrapping_add(ONES * 0x46) | text.wrapping_sub(ONES * 0x30);
+    if high & (ONES * 0x80) != 0 {
         return None;
     }
-    let (mut number, mut point) = (0_u64, None);
-    for (at, &byte) in text.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => number = number * 10 + u64::from(byte - b'0'),
-            b'.' if point.is_none() => point = Some(at),
-            _ => return None,
-        }
-    }
-    let digits = text.len() - usize::from(point.is_some());
-    let fraction = point.map_or(0, |point| text.len() - 1 - point);
-    (1..16).contains(&digits).then(|| number as f64 / POWERS[fraction])
+    let pairs = (text & (ONES * 0x0f)).wrapping_mul((10 << 8) + 1) >> 8;
+    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul((100 << 16) + 1) >> 16;
+    Some((fours & 0x0000_ffff_0000_ffff).wrapping_mul((10_000 << 32) + 1) >> 32)
 }
 
 fn any_value(text: &[u8]) -> Option<f64> {
@@ -47,22 +105,16 @@ fn any_value(text: &[u8]) -> Option<f64> {
 /// Parses a timestamp: digits only, up to the largest `i64`.
 #[inline]
 pub(in crate::scrape) fn timestamp(text: &[u8]) -> Option<i64> {
-    let mut parsed: i64 = 0;
     if text.len() <= 18 {
         // Too few digits to overflow.
-        for &byte in text {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return None;
-            }
-            parsed = parsed * 10 + i64::from(digit);
-        }
-        return (!text.is_empty()).then_some(parsed);
+        let (parsed, length) = digits(text, 0);
+        return (length == text.len() && length > 0).then_some(parsed as i64);
     }
+    let mut parsed: i64 = 0;
     for &digit in text {
         parsed = parsed.checked_mul(10)?.checked_add(i64::from(digit.wrapping_sub(b'0')))?;
     }
-    (!text.is_empty() && text.iter().all(u8::is_ascii_digit)).then_some(parsed)
+    text.iter().all(u8::is_ascii_digit).then_some(parsed)
 }
 
 /// Parses a timestamp of OpenMetrics, in seconds, to the millisecond below it (`openmetricsparse.go` `Next`). Milliseconds beyond `i64`
@@ -79,7 +131,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_gives_what_the_long_one_does(text in "[0-9]{0,12}(\\.[0-9]{0,12})?") {
+        fn a_number_ends_at_a_blank(text in "-?[0-9]{0,20}(\\.[0-9]{0,20})?(e[0-9]{1,2})?", end in "[ \n]", rest in "[ 0-9\n]{0,20}") {
+            let line = format!("{text}{end}{rest}");
+            let found = leading(line.as_bytes()).map(|(value, length)| (value.to_bits(), length));
+            // Of few bytes it may not know where they end: then the line is cut from its end.
+            prop_assert!(found.is_none() || found == any_value(text.as_bytes()).map(|value| (value.to_bits(), text.len())));
+            prop_assert!(found.is_some() || line.len() <= TIMESTAMP || line.as_bytes()[TIMESTAMP] == b'\n' || any_value(text.as_bytes()).is_none() || text.len() >= LONGEST);
+        }
+
+        #[test]
+        fn digits_are_found(text in "[0-9/:\\x00-\\x7f]{8}") {
+            let eight: &[u8; 8] = text.as_bytes().try_into().unwrap();
+            prop_assert_eq!(eight_digits(eight), text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().unwrap()));
+        }
+
+        #[test]
+        fn timestamps_of_any_length(text in "[0-9]{0,20}") {
+            prop_assert_eq!(timestamp(text.as_bytes()), text.parse().ok());
+        }
+
+        #[test]
+        fn the_short_way_gives_what_the_long_one_does(text in "0{0,12}[0-9]{0,12}(\\.[0-9]{0,18})?") {
             prop_assert_eq!(value(text.as_bytes()).map(f64::to_bits), any_value(text.as_bytes()).map(f64::to_bits));
         }
     }

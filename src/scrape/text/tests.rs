@@ -1,5 +1,6 @@
 //! What the parser makes of each trap of the format, however the bytes are cut and whatever the sink knows.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
@@ -27,15 +28,24 @@ struct Memory {
     series: BTreeMap<Vec<u8>, Vec<(String, String)>>,
     given: Vec<Given>,
     resolved: usize,
+    /// Lengths that it expects in turn, be they right or not.
+    lengths: Vec<usize>,
+    asked: Cell<usize>,
 }
 
 impl Memory {
-    fn warm(series: BTreeMap<Vec<u8>, Vec<(String, String)>>) -> Self {
-        Self { series, ..Self::default() }
+    fn warm(series: BTreeMap<Vec<u8>, Vec<(String, String)>>, first: usize) -> Self {
+        let lengths = series.keys().filter(|series| !series.contains(&b'\n')).map(Vec::len).collect();
+        Self { series, lengths, asked: Cell::new(first), ..Self::default() }
     }
 }
 
 impl Sink for Memory {
+    fn expected(&self) -> Option<usize> {
+        self.asked.set(self.asked.get() + 1);
+        self.lengths.get(self.asked.get() % self.lengths.len().max(1)).copied()
+    }
+
     fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
         let known = self.series.get(sample.series);
         self.given.extend(known.map(|labels| (labels.clone(), bits(sample.value), sample.timestamp_ms)));
@@ -50,6 +60,7 @@ impl Sink for Memory {
         }
         let labels: Vec<_> = labels.iter().map(|label| (label.name.to_string(), label.value.to_string())).collect();
         self.resolved += 1;
+        self.lengths.extend((!sample.series.contains(&b'\n')).then_some(sample.series.len()));
         self.series.insert(sample.series.to_vec(), labels.clone());
         self.given.push((labels, bits(sample.value), sample.timestamp_ms));
         Ok(())
@@ -84,7 +95,7 @@ fn parsed(text: &[u8]) -> (Vec<Given>, Result<(), ParseError>) {
         let mut cut = Memory::default();
         assert_eq!(parse(text, ends.clone(), &mut cut), ended, "{} cut at {ends:?}", text.escape_ascii());
         assert_eq!(cut.given, whole.given, "{} cut at {ends:?}", text.escape_ascii());
-        let mut warm = Memory::warm(whole.series.clone());
+        let mut warm = Memory::warm(whole.series.clone(), ends[0]);
         assert_eq!(parse(text, ends, &mut warm), ended);
         assert_eq!((&warm.given, warm.resolved), (&whole.given, 0));
     }
@@ -274,8 +285,8 @@ proptest! {
         ends.sort_unstable();
         let mut whole = Memory::default();
         let ended = parse(&text, [], &mut whole);
-        for series in [BTreeMap::new(), whole.series.clone()] {
-            let mut cut = Memory::warm(series);
+        for (series, first) in [(BTreeMap::new(), 0), (whole.series.clone(), 0), (whole.series.clone(), 1), (whole.series.clone(), 2)] {
+            let mut cut = Memory::warm(series, first);
             prop_assert_eq!(&parse(&text, ends.clone(), &mut cut), &ended);
             prop_assert_eq!(&cut.given, &whole.given);
         }

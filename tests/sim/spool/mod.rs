@@ -285,7 +285,12 @@ impl Run {
         self.owed(&report, calm);
         if !matches!(report.outcome, TickOutcome::Busy) {
             self.claim(&shown);
+        }
+        if process.told.load(Ordering::Relaxed) {
             self.last = tick.process;
+        } else {
+            // It may have taken the lease and not known.
+            self.forget();
         }
         if !released(&report) || report.ledger.lost > 0 {
             self.forget();
