@@ -19,7 +19,7 @@ pub(super) enum Family {
 }
 
 /// Where the parts of a sample stand in the block, counted from the start of its entry.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: Option<(usize, usize)>,
     pub(super) labels: Vec<Pair>,
@@ -27,6 +27,15 @@ pub(super) struct Entry {
     pub(super) series: usize,
     pub(super) value: f64,
     pub(super) timestamp: Option<i64>,
+}
+
+/// Most series have no more.
+const LABELS: usize = 16;
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self { name: None, labels: Vec::with_capacity(LABELS), series: 0, value: 0.0, timestamp: None }
+    }
 }
 
 #[derive(Debug)]
@@ -80,13 +89,16 @@ impl Context {
             return Ok(());
         }
         let mut labels = Vec::with_capacity(entry.labels.len() + 1);
+        // Looked at once: it is mostly all of it.
+        let text = std::str::from_utf8(series).ok();
+        let string = |span| self.string(text, bytes, span);
         if let Some(span) = entry.name {
-            let value = self.string(bytes, span).inspect_err(|_| sink.unreadable())?;
+            let value = string(span).inspect_err(|_| sink.unreadable())?;
             labels.push(label(Cow::Borrowed(NAME), value, 0, span.0));
         }
         for pair in &entry.labels {
-            let name = self.string(bytes, pair.name).inspect_err(|_| sink.unreadable())?;
-            let value = self.normalised(&name, self.string(bytes, pair.value)?);
+            let name = string(pair.name).inspect_err(|_| sink.unreadable())?;
+            let value = self.normalised(&name, string(pair.value)?);
             labels.push(label(name, value, pair.name.0, pair.value.0));
         }
         sink.resolved(&exposed, &labels)?;
@@ -94,10 +106,10 @@ impl Context {
     }
 
     /// A string with its escapes decoded. Names are not checked by Prometheus' lexer, but its scrape loop refuses what is not UTF-8.
-    fn string<'b>(&self, bytes: &'b [u8], (start, end): (usize, usize)) -> Result<Cow<'b, str>, ParseError> {
-        match std::str::from_utf8(&bytes[start..end]) {
-            Ok(text) => Ok(unescape(text)),
-            Err(_) => Err(self.error(bytes, start, "invalid metric name or label names: not valid UTF-8")),
+    fn string<'b>(&self, text: Option<&'b str>, bytes: &'b [u8], (start, end): (usize, usize)) -> Result<Cow<'b, str>, ParseError> {
+        match text.and_then(|text| text.get(start..end)).or_else(|| std::str::from_utf8(&bytes[start..end]).ok()) {
+            Some(text) => Ok(unescape(text)),
+            None => Err(self.error(bytes, start, "invalid metric name or label names: not valid UTF-8")),
         }
     }
 

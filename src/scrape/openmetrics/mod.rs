@@ -203,7 +203,7 @@ fn labels(lexer: &mut Lexer<'_>, mut entry: Option<&mut Entry>) -> Result<(), Cu
         }
         expect(token, Token::Equal, "expected equal", lexer)?;
         expect(lexer.next(), Token::LabelValue, "expected label value", lexer)?;
-        if std::str::from_utf8(lexer.token()).is_err() {
+        if !lexer.token().is_ascii() && std::str::from_utf8(lexer.token()).is_err() {
             return Err(Cut::Malformed("invalid UTF-8 label value".to_owned(), lexer.start()));
         }
         let name = if quoted { (start + 1, end - 1) } else { (start, end) };
