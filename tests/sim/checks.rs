@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::events::Event;
 use crate::home::{HomeModel, Line, OWN, Shown};
+use crate::memory::Memory;
 use crate::planted::Bug;
 use crate::receiver::{Answered, Receiver};
 use crate::scenario::{Kind, Scenario, Tick};
@@ -30,7 +31,7 @@ pub(crate) struct Ticked<'a> {
 pub(crate) struct Checks {
     slots: Slots,
     margin_ms: i64,
-    memory_limit: u64,
+    memory: Memory,
     tight_memory: bool,
     /// Nothing may be filtered.
     orderly: bool,
@@ -73,7 +74,7 @@ impl Checks {
         Self {
             slots: Slots::new(&scenario.config, bug),
             margin_ms: scenario.config.forwarder.deadline_margin.as_millis() as i64,
-            memory_limit: scenario.memory_limit,
+            memory: Memory::new(scenario.memory_limit),
             tight_memory: scenario.tight_memory(),
             orderly: home.lag_ms.is_none() && home.twice == 0.0 && !home.shared && !home.odd_times && home.clock_off_ms == 0,
             shared: home.shared,
@@ -142,7 +143,7 @@ impl Checks {
         if report.duration_ms != took.as_millis() as u64 {
             found("deadline", format!("it says that it took {} ms, and took {took:?}", report.duration_ms));
         }
-        memory(world, report, self.memory_limit);
+        self.memory.check(world, report);
         self.scrapes(world, home, ticked);
         self.slots.check(world, home, ticked, self.margin_ms);
 
@@ -322,28 +323,6 @@ impl Checks {
             // A clock that was set back can give a sample the very time of a marker: then it is a repeat to the forwarder.
             counted.extend(&markers.most);
         }
-    }
-}
-
-/// Bytes that one remote may hold beyond the limit: the series of our own, stale markers, buffers of the compressor.
-const BESIDE: u64 = 20 << 10;
-
-/// Bytes that are parsed before the limit is looked at again.
-const BLOCK: u64 = 64 << 10;
-
-/// Bytes that one of those may take: what is remembered of its series, and its batch.
-const GROWTH: u64 = 4;
-
-/// What is held stays within the limit, but for what is told above.
-pub(crate) fn memory(world: &World, report: &Report, limit: u64) {
-    let mut blocks = HashMap::<_, u64>::new();
-    for scrape in &report.scrapes {
-        let block = blocks.entry((&scrape.job, &scrape.instance)).or_default();
-        *block = scrape.bytes.min(BLOCK).max(*block);
-    }
-    let most = limit + report.remotes.len() as u64 * (BESIDE + GROWTH * blocks.values().sum::<u64>());
-    if report.memory.peak_bytes > most || report.memory.kept_bytes > most {
-        world.found("memory", format!("{:?} with a limit of {limit}: {most} at most", report.memory));
     }
 }
 

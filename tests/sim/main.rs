@@ -10,6 +10,7 @@ mod bench;
 mod checks;
 mod events;
 mod home;
+mod memory;
 mod planted;
 mod receiver;
 mod run;

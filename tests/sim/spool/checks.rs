@@ -14,7 +14,6 @@ use tokio::time::sleep;
 
 use super::draw::{Kind, Tick};
 use super::{Run, Seat};
-use crate::checks::memory;
 use crate::events::Event;
 use crate::home::{OWN, Shown};
 use crate::receiver::Answered;
@@ -45,7 +44,7 @@ impl Run {
         if total != report.ledger {
             found("ledger", format!("the total is {:?}, its parts are {total:?}", report.ledger));
         }
-        memory(&self.world, report, self.scenario.memory_limit);
+        self.memory.check(&self.world, report);
         let touched = !report.scrapes.is_empty() || report.ledger != Ledger::default() || report.remotes.iter().any(|remote| remote.requests > 0);
         let degraded = is_degraded(report, process);
         let no_scrape = report.scrapes.is_empty() && report.outcome == TickOutcome::Failed && !touched;

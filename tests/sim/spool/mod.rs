@@ -25,6 +25,7 @@ use self::checks::released;
 use self::draw::{Kind, Tick, scenario, ticks};
 use crate::events::{Event, Hits};
 use crate::home::{HomeHandle, HomeModel};
+use crate::memory::Memory;
 use crate::planted::Bug;
 use crate::receiver::Receiver;
 use crate::run::{Outcome, polled, targets};
@@ -68,6 +69,7 @@ struct Run {
     ended_ms: [Option<i64>; 2],
     /// The forwarder's clock was moved.
     skewed: bool,
+    memory: Memory,
 }
 
 impl Run {
@@ -98,7 +100,7 @@ impl Run {
         let off_ms = traits.off_ms;
         objects.set_faults(faults(Arc::clone(&world), traits, Arc::clone(&counter), rng.fork()));
         let shared = Arc::new(Shared { world: Arc::clone(&world), objects, off_ms, faults: counter, bug, unkept: Mutex::default() });
-        let lost = vec![0; receivers.len()];
+        let (lost, memory_limit) = (vec![0; receivers.len()], scenario.memory_limit);
         Self {
             world,
             scenario,
@@ -117,6 +119,7 @@ impl Run {
             lost,
             ended_ms: [None; 2],
             skewed: false,
+            memory: Memory::new(memory_limit),
         }
     }
 

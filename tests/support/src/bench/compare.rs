@@ -35,6 +35,8 @@ pub struct Measured {
     pub body: String,
     /// CPU seconds for a million samples scraped, in user and kernel mode.
     pub cpu_per_million: f64,
+    /// The same of the one scrape that took least: what it takes while nobody else uses the core, as neighbours of a virtual machine do.
+    pub least_cpu_per_million: f64,
     /// Peak resident memory since its start, bytes.
     pub peak_memory: u64,
     /// Bytes of requests' bodies, a scrape.
@@ -90,35 +92,59 @@ async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, cas
     let process = running.process.id();
     let counted = receiver.counted();
     home.probes(move || Some(Reading { cpu: usage::cpu(process).ok()?, received: counted() }));
-    // The first scrape of a job may wait for an interval, and the smallest one for a slow start.
-    let limit = case.interval * (case.warm_up as u32 + 3) + Duration::from_secs(20);
-    home.scraped(case.warm_up + 1, limit).await?;
-    let limit = case.interval * (case.scrapes as u32 + 3);
-    let starts = home.scraped(case.warm_up + case.scrapes + 1, limit).await?;
-    let scrapes = &starts[case.warm_up..=case.warm_up + case.scrapes];
+    let scrapes = window(home, case).await?;
+    let count = (scrapes.len() - 1) as f64;
     let read = |scrape: Option<&Scrape>| scrape.and_then(|scrape| scrape.reading).context("the measured process has ended");
     let (before, after) = (read(scrapes.first())?, read(scrapes.last())?);
     let cpu = after.cpu.saturating_sub(before.cpu);
+    let apart = |at: usize| at == 0 || case.are_apart(&scrapes[at - 1], &scrapes[at]);
+    let alone = scrapes.windows(2).enumerate().filter(|(at, _)| apart(*at) && apart(at + 1));
+    let each = alone.filter_map(|(_, pair)| Some(pair[1].reading?.cpu.saturating_sub(pair[0].reading?.cpu)));
+    let least = each.min().unwrap_or(cpu.div_f64(count));
     let (before, after) = (before.received, after.received);
     let mut latencies: Vec<f64> = scrapes
         .windows(2)
         .filter_map(|pair| Some(receiver.last_answer(pair[1].asked)?.saturating_duration_since(pair[0].asked).as_secs_f64()))
         .collect();
     latencies.sort_by(f64::total_cmp);
-    let count = case.scrapes as f64;
     let series = case.shape.series;
     let measured = Measured {
         program: String::new(),
         series,
         body: body_name(case.shape),
         cpu_per_million: cpu.as_secs_f64() / (series as f64 * count) * 1e6,
+        least_cpu_per_million: least.as_secs_f64() / series as f64 * 1e6,
         peak_memory: usage::peak_memory(process)?,
-        sent_bytes: (after.bytes - before.bytes) / case.scrapes as u64,
+        sent_bytes: ((after.bytes - before.bytes) as f64 / count) as u64,
         requests: (after.requests - before.requests) as f64 / count,
         samples: (after.samples - before.samples) as f64 / count,
         latency: latencies.get(latencies.len() / 2).copied().unwrap_or(f64::NAN),
     };
     Ok((measured, if case.shape.half_unchanged { series / 2 } else { series }))
+}
+
+/// The scrapes that are measured, and the one behind them. Two may be close to each other, a late one and the next slot: then the one is
+/// still being sent when the other starts, and nothing may be read there.
+async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<Scrape>> {
+    for more in 1..=4 {
+        let times = case.warm_up + case.scrapes + more;
+        // The first scrape of a job may wait for an interval, and the smallest one for a slow start.
+        let limit = case.interval * (times as u32 + 3) + Duration::from_secs(20);
+        let scrapes = home.scraped(times, limit).await?;
+        let settled = |from: usize| (from..scrapes.len()).find(|&at| case.are_apart(&scrapes[at - 1], &scrapes[at]));
+        if let Some(first) = settled(case.warm_up)
+            && let Some(last) = settled(first + case.scrapes)
+        {
+            return Ok(scrapes[first..=last].to_vec());
+        }
+    }
+    anyhow::bail!("its scrapes are too close to each other")
+}
+
+impl Case {
+    fn are_apart(&self, one: &Scrape, next: &Scrape) -> bool {
+        next.asked - one.asked > self.interval / 2
+    }
 }
 
 fn last_lines(log: &str) -> String {
