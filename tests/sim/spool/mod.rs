@@ -291,7 +291,7 @@ impl Run {
         }
         if process.told.load(Ordering::Relaxed) {
             self.last = tick.process;
-        } else {
+        } else if self.last != tick.process {
             // It may have taken the lease and not known.
             self.forget();
         }
