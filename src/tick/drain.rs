@@ -33,7 +33,7 @@ impl Lane {
     pub(super) async fn drain(&self, bench: &Bench<'_>) -> Sent {
         let mut sent = Sent::default();
         self.age(bench, &mut sent).await;
-        loop {
+        while self.queue.is_sending() {
             // Before looking, so that no change is missed.
             let changed = self.queue.changed();
             let going = match self.next(bench) {
@@ -108,7 +108,7 @@ impl Lane {
                 self.shards_in_use.set(0);
                 return going;
             };
-            self.settle(&delivery, &batch, bench, (number, false), sent).await;
+            self.settle(&mut delivery, &batch, bench, (number, false), sent).await;
             match delivery.undelivered.take() {
                 None => self.queue.answered(&batch),
                 Some(undelivered) => {
@@ -172,7 +172,7 @@ impl Lane {
                 },
                 _ => None,
             };
-            let (delivery, place, batch, posted) = tokio::select! {
+            let (mut delivery, place, batch, posted) = tokio::select! {
                 biased;
                 Some(delivered) = in_flight.next() => delivered,
                 () = sleep_until(next_turn.unwrap_or_else(Instant::now)), if next_turn.is_some() => continue,
@@ -184,7 +184,7 @@ impl Lane {
                 else => break,
             };
             self.pace.answered(posted, delivery.throttled_ms.is_some(), bench.drain_rate);
-            self.settle(&delivery, batch, bench, (head.name.scrape(), head.repeated), sent).await;
+            self.settle(&mut delivery, batch, bench, (head.name.scrape(), head.repeated), sent).await;
             match delivery.undelivered {
                 None => outbox.answered(head.name, place),
                 Some(undelivered) => {

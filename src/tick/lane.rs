@@ -12,10 +12,11 @@ use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::queue::Queue;
 use crate::report::{Ledger, RemoteReport};
-use crate::send::{DeliverContext, DeliverSettings, Delivery, Rejected, Remote, RemoteState, Why};
+use crate::send::{DeliverContext, DeliverSettings, Delivery, Failure, Rejected, Remote, RemoteState, Undelivered, Why};
 use crate::spool::name::{Folder, RemoteDir};
 use crate::spool::outbox::Outbox;
 use crate::spool::segment::Note;
+use crate::spool::store::StoreError;
 use crate::time::Clock;
 
 /// A write to the store is expected to be no faster than this, before any was seen.
@@ -155,13 +156,18 @@ impl Lane {
         bench.until.checked_sub(Duration::from_secs_f64(reserve.min(3600.0))).unwrap_or(bench.until)
     }
 
-    /// Tells the deliveries when they must end, as memory fills. Never ends by itself.
+    /// Tells the deliveries when they must end, as memory fills, and ends sending then: memory is not to wait for what a slow store is asked besides.
+    /// Never ends by itself.
     pub(super) async fn watch_the_end(&self, bench: &Bench<'_>) -> Infallible {
         loop {
             let mut changed = std::pin::pin!(self.queue.changed());
             changed.as_mut().enable();
-            self.state.end_by(self.send_until(bench));
-            changed.await;
+            let end = self.send_until(bench);
+            self.state.end_by(end);
+            if timeout_at(end, changed).await.is_err() {
+                self.queue.stop_sending();
+                return std::future::pending().await;
+            }
         }
     }
 
@@ -179,8 +185,10 @@ impl Lane {
         }
     }
 
-    /// Counts what became of a batch, and keeps what was refused or is too old. `repeated`: some of it was sent before a kill, so that a refusal tells nothing.
-    pub(super) async fn settle(&self, delivery: &Delivery, batch: &Batch, bench: &Bench<'_>, (scrape, repeated): (u64, bool), sent: &mut Sent) {
+    /// Counts what became of a batch, and keeps what was refused or is too old. What cannot be kept for now is undelivered: the next tick moves it.
+    /// `repeated`: some of it was sent before a kill, so that a refusal tells nothing.
+    pub(super) async fn settle(&self, delivery: &mut Delivery, batch: &Batch, bench: &Bench<'_>, (scrape, repeated): (u64, bool), sent: &mut Sent) {
+        self.keep_expired(delivery, scrape, bench, sent).await;
         sent.requests += u64::from(delivery.attempts);
         sent.ledger.written += delivery.written;
         sent.ledger.deduplicated += delivery.deduplicated;
@@ -205,31 +213,45 @@ impl Lane {
         for refused in delivery.rejected.chunk_by(|one, next| (one.status, &one.message) == (next.status, &next.message)) {
             let note = refused.first().map(|refused| Note { status: refused.status, message: refused.message.clone() });
             let batches: Vec<_> = refused.iter().map(|refused| refused.batch.clone()).collect();
-            self.keep(bench, Folder::Rejected, scrape, &batches, note.as_ref(), sent).await;
-        }
-        if !delivery.expired.is_empty() {
-            sent.errors.push(format!("send: samples for {} are older than sample_age_limit: they were not sent", self.id));
-            self.keep(bench, Folder::Expired, scrape, &delivery.expired, None, sent).await;
+            if let Some(Err(error)) = self.keep(bench, Folder::Rejected, scrape, &batches, note.as_ref()).await {
+                self.not_kept(&error, sent);
+            }
         }
         if let Some(undelivered) = &delivery.undelivered {
             sent.note(&self.id, &undelivered.why);
         }
     }
 
-    async fn keep(&self, bench: &Bench<'_>, folder: Folder, scrape: u64, batches: &[Batch], note: Option<&Note>, sent: &mut Sent) {
-        let Some(outbox) = bench.outbox else { return };
-        // The time behind that is for what is owed.
-        let error = match timeout_at(bench.until, outbox.keep(folder, scrape, batches, note)).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("spool: no time is left".to_owned()),
-        };
-        if let Some(error) = error {
-            let error = format!("{error}: batches for {} that were refused or too old are not kept", self.id);
-            // At once: a kill would take the report along, and they are gone.
-            tracing::warn!("{error}");
-            sent.errors.push(error);
+    async fn keep_expired(&self, delivery: &mut Delivery, scrape: u64, bench: &Bench<'_>, sent: &mut Sent) {
+        if delivery.expired.is_empty() {
+            return;
         }
+        match self.keep(bench, Folder::Expired, scrape, &delivery.expired, None).await {
+            Some(Err(error)) if error.kind.is_passing() => {
+                let message = format!("{error}: what is older than sample_age_limit stays owed until it can be kept");
+                let mut batches = std::mem::take(&mut delivery.expired);
+                batches.extend(delivery.undelivered.take().into_iter().flat_map(|undelivered| undelivered.batches));
+                let why = Why::Deadline(Some(Failure { status: None, message, hint: None }));
+                delivery.undelivered = Some(Undelivered { batches, why });
+                return;
+            }
+            // Else they would be in the way of all that is newer for as long as the store refuses them.
+            Some(Err(error)) => self.not_kept(&error, sent),
+            Some(Ok(())) | None => {}
+        }
+        sent.errors.push(format!("send: samples for {} are older than sample_age_limit: they were not sent", self.id));
+    }
+
+    /// None without a spool.
+    async fn keep(&self, bench: &Bench<'_>, folder: Folder, scrape: u64, batches: &[Batch], note: Option<&Note>) -> Option<Result<(), StoreError>> {
+        Some(bench.outbox?.keep(folder, scrape, batches, note).await)
+    }
+
+    fn not_kept(&self, error: &StoreError, sent: &mut Sent) {
+        let error = format!("{error}: batches for {} that were refused or too old are not kept", self.id);
+        // At once: a kill would take the report along, and they are gone.
+        tracing::warn!("{error}");
+        sent.errors.push(error);
     }
 
     pub(super) fn report(&self, sent: &Sent) -> RemoteReport {

@@ -186,7 +186,7 @@ impl Forwarder {
         noted.errors.extend(degraded.iter().cloned());
         self.remember(held.as_ref(), &mut noted);
 
-        let until = held.as_ref().map_or(end, |held| held.fence().deadline()).checked_sub(margin).unwrap_or(started);
+        let until = held.as_ref().map_or_else(|| end.checked_sub(margin).unwrap_or(started), |held| held.until);
         let (mut sent, mut noted) = self.work(plan, held.as_ref(), until, noted).await;
         noted.errors.extend(self.send_metadata(plan, until).await);
         self.finish(held, sent.as_mut_slice(), noted, degraded.is_some(), started).await

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lane::Lane;
 use crate::config::Spool;
 use crate::report::SpoolReport;
-use crate::spool::lease::{Ask, Fence, Keeper, Previous, TakeError, Tenure};
+use crate::spool::lease::{Ask, Keeper, Previous, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
 use crate::spool::outbox::{self, Limits, Outbox};
 use crate::spool::state::{Backlog, JobState, RemoteState, State};
@@ -46,6 +46,8 @@ pub(super) enum Begun {
 /// The lease, and what is owed.
 pub(super) struct Held {
     tenure: Tenure,
+    /// When it is time for what memory holds.
+    pub(super) until: Instant,
     /// One for each remote.
     pub(super) outboxes: Vec<Outbox>,
     orphans: BTreeMap<RemoteDir, RemoteState>,
@@ -71,12 +73,13 @@ impl Holder {
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),
             Err(error @ TakeError::State(_)) => return Begun::Down(error.to_string()),
         };
-        let tick = tenure.tick(&self.keeper);
+        let until = tenure.fence.deadline().checked_sub(margin).unwrap_or_else(Instant::now);
+        let tick = tenure.tick(&self.keeper, until);
         let remotes: Vec<_> = lanes.iter().map(|lane| (lane.dir.clone(), self.limits)).collect();
         match outbox::open(&tick, &tenure.state, &remotes).await {
             Ok(opened) => {
                 let owed_before = opened.outboxes.iter().map(|outbox| outbox.backlog().samples).collect();
-                Begun::Held(Box::new(Held { tenure, outboxes: opened.outboxes, orphans: opened.orphans, owed_before }))
+                Begun::Held(Box::new(Held { tenure, until, outboxes: opened.outboxes, orphans: opened.orphans, owed_before }))
             }
             // The lease ends by itself, and what is owed stays where it is.
             Err(error) => Begun::Down(error.to_string()),
@@ -109,10 +112,6 @@ impl Holder {
 impl Held {
     pub(super) fn epoch(&self) -> u64 {
         self.tenure.epoch
-    }
-
-    pub(super) fn fence(&self) -> Fence {
-        self.tenure.fence
     }
 
     /// Whether what the process remembers of series and slots still holds.

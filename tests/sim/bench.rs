@@ -9,6 +9,8 @@ use amp_forwarder::net::{NetError, Peer, Phase};
 use amp_forwarder::report::Report;
 use amp_forwarder::scrape::fetch::{self, Body, Home, Request};
 use amp_forwarder::send::{Answer, PostError, PostRequest, Remote};
+use amp_forwarder::spool::store::Store;
+use amp_forwarder::spool::store::memory::MemoryStore;
 use amp_forwarder::tick::{Forwarder, Plan, World};
 use amp_forwarder::time::{Clock, TokioClock};
 use bytes::Bytes;
@@ -200,6 +202,17 @@ impl Bench {
         remotes: Vec<Script<(usize, usize)>>,
         memory_limit: u64,
     ) -> Self {
+        Self::with_store(yaml, home, remotes, memory_limit, None)
+    }
+
+    /// The same with a spool, which may be shared.
+    pub(crate) fn with_store(
+        yaml: &str,
+        home: impl Fn((String, i64)) -> Reply + Send + Sync + 'static,
+        remotes: Vec<Script<(usize, usize)>>,
+        memory_limit: u64,
+        store: Option<MemoryStore>,
+    ) -> Self {
         let clock = TokioClock::starting_at(START_MS);
         let config = Config::load(yaml, &|_| None, "test").unwrap_or_else(|error| panic!("{error}")).config;
         let home_log = Arc::new(Log::default());
@@ -213,7 +226,7 @@ impl Bench {
             home: Box::new(ScriptedHome { clock, script: Box::new(home), log: Arc::clone(&home_log) }),
             clock: Arc::new(clock),
             rng: fastrand::Rng::with_seed(7),
-            store: None,
+            store: store.map(|store| Arc::new(store) as Arc<dyn Store>),
         };
         let forwarder = Forwarder::new(config, world, memory_limit).expect("valid targets");
         Self { forwarder, home: home_log, remotes: logs, clock }

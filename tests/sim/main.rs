@@ -18,6 +18,7 @@ mod scenario;
 mod seeds;
 mod series;
 mod slots;
+mod slow_store;
 mod spool;
 mod store;
 mod tenant;

@@ -201,7 +201,7 @@ impl Store for SimStore {
             *lock(&self.process.late) = Some((key.to_owned(), body.clone()));
             let result = call.await;
             *lock(&self.process.late) = None;
-            if key.starts_with("expired/") && result.is_err() {
+            if key.starts_with("expired/") && result.as_ref().is_err_and(|error| !error.kind.is_passing()) {
                 lock(&self.shared.unkept).push(body);
             }
             result

@@ -97,8 +97,9 @@ pub struct Tenure {
 impl Tenure {
     /// What outboxes need to know of it.
     #[must_use]
-    pub fn tick(&self, keeper: &Keeper) -> Tick {
-        Tick { store: Arc::clone(&keeper.store), epoch: self.epoch, deadline: self.fence.deadline(), unclean: self.previous == Previous::Unclean }
+    pub fn tick(&self, keeper: &Keeper, until: Instant) -> Tick {
+        let unclean = self.previous == Previous::Unclean;
+        Tick { store: Arc::clone(&keeper.store), epoch: self.epoch, until, deadline: self.fence.deadline(), unclean }
     }
 }
 

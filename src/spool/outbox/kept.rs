@@ -24,20 +24,21 @@ impl Outbox {
     /// Keeps batches that were refused for good, or are too old. The oldest that are kept give way.
     ///
     /// # Errors
-    /// The store is down: they are not kept.
+    /// The store is down: they are not kept, as far as is known.
     pub async fn keep(&self, folder: Folder, scrape: u64, batches: &[Batch], note: Option<&Note>) -> Result<(), StoreError> {
         self.keep_bytes(folder, scrape, segment::write(batches, note)).await.map(|_| ())
     }
 
     /// The key; none when the bounds leave no room for it.
     pub(super) async fn keep_bytes(&self, folder: Folder, scrape: u64, bytes: Bytes) -> Result<Option<String>, StoreError> {
+        let until = self.tick.until;
         let bound = self.bound(folder);
         let size = bytes.len() as u64;
         if bound.objects == 0 || size > bound.bytes {
             return Ok(None);
         }
         if !self.kept.borrow().contains_key(&folder) {
-            let listed = list_all(&*self.tick.store, &self.remote.prefix(folder), self.tick.deadline).await?;
+            let listed = list_all(&*self.tick.store, &self.remote.prefix(folder), until).await?;
             let objects = listed.into_iter().map(|listed| (listed.key, listed.size)).collect();
             self.kept.borrow_mut().entry(folder).or_insert(Kept { objects, next: 0 });
         }
@@ -52,14 +53,14 @@ impl Outbox {
                 objects.and_then(|objects| objects.front().cloned())
             };
             let Some((key, _)) = victim else { break };
-            erase(&*self.tick.store, &key, self.tick.deadline).await?;
+            erase(&*self.tick.store, &key, until).await?;
             if let Some(kept) = self.kept.borrow_mut().get_mut(&folder) {
                 kept.objects.retain(|(known, _)| *known != key);
             }
         }
         let Some(name) = self.name_kept(folder, scrape) else { return Ok(None) };
         let key = name.key(folder, &self.remote);
-        self.write(folder, name, bytes).await?;
+        self.write(folder, name, bytes, until).await?;
         if let Some(kept) = self.kept.borrow_mut().get_mut(&folder) {
             kept.objects.push_back((key.clone(), size));
         }

@@ -1,5 +1,7 @@
 //! Getting segments, and getting rid of what is none.
 
+use tokio::time::Instant;
+
 use super::{Head, HeadError, Loaded, Meta, Outbox};
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::retry::{MAX_OBJECT, fetch, peek};
@@ -74,7 +76,7 @@ impl Outbox {
 
     async fn get(&self, name: SegmentName) -> Result<Result<Segment, (SegmentError, bytes::Bytes)>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
-        let object = fetch(&*self.tick.store, &key, MAX_OBJECT, self.tick.deadline).await?;
+        let object = fetch(&*self.tick.store, &key, MAX_OBJECT, self.tick.until).await?;
         Ok(segment::read(&object.bytes).map_err(|error| (error, object.bytes)))
     }
 
@@ -106,7 +108,7 @@ impl Outbox {
             Some(place) => format!("it is kept as {place}"),
             None => "it is not kept: forwarder.spool.rejected leaves no room".to_owned(),
         };
-        self.get_rid_of(name).await?;
+        self.get_rid_of(name, self.tick.until).await?;
         self.forget(name, &format!("spool: {key}: {error}; {place}, and the queue goes on without it")).await;
         Ok(())
     }
@@ -150,16 +152,16 @@ impl Outbox {
 
     /// What is owed in a segment, from its first bytes. None when that cannot be told.
     pub(super) async fn peek(&self, name: SegmentName) -> Option<Meta> {
-        self.try_to_peek(name).await.ok().flatten()
+        self.try_to_peek(name, self.tick.spare()).await.ok().flatten()
     }
 
     /// The same. None when it is no segment that can be read.
     ///
     /// # Errors
     /// The store is down.
-    pub(super) async fn try_to_peek(&self, name: SegmentName) -> Result<Option<Meta>, StoreError> {
+    pub(super) async fn try_to_peek(&self, name: SegmentName, until: Instant) -> Result<Option<Meta>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
-        let peeked = match peek(&*self.tick.store, &key, self.tick.deadline).await {
+        let peeked = match peek(&*self.tick.store, &key, until).await {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
             peeked => peeked?,
         };

@@ -63,10 +63,20 @@ pub struct Tick {
     pub store: Arc<dyn Store>,
     /// Of the lease.
     pub epoch: u64,
+    /// Until then the backlog is read, moved and deleted. The time behind it is for what memory holds, and for the release.
+    pub until: Instant,
     /// Of its fence.
     pub deadline: Instant,
     /// The last holder was killed.
     pub unclean: bool,
+}
+
+impl Tick {
+    /// For what is good to know: it leaves as much time as it takes.
+    fn spare(&self) -> Instant {
+        let now = Instant::now();
+        now + self.deadline.saturating_duration_since(now) / 2
+    }
 }
 
 /// The segments of one remote, for one tick.
@@ -217,7 +227,7 @@ impl Outbox {
         }
         let name = self.name_part(scrape)?;
         let size = bytes.len() as u64;
-        if let Err(error) = self.write(Folder::Segments, name, bytes).await {
+        if let Err(error) = self.write(Folder::Segments, name, bytes, self.tick.deadline).await {
             match otherwise {
                 _ if error.kind != Kind::NoAnswer => {}
                 Otherwise::Sent => self.discard(name).await,
@@ -247,8 +257,8 @@ impl Outbox {
         Ok(name)
     }
 
-    async fn write(&self, folder: Folder, name: SegmentName, bytes: Bytes) -> Result<(), StoreError> {
-        persist(&*self.tick.store, &name.key(folder, &self.remote), bytes, self.tick.deadline).await
+    async fn write(&self, folder: Folder, name: SegmentName, bytes: Bytes, until: Instant) -> Result<(), StoreError> {
+        persist(&*self.tick.store, &name.key(folder, &self.remote), bytes, until).await
     }
 
     /// Marks a batch of the head as answered: written, or kept elsewhere.
@@ -271,14 +281,14 @@ impl Outbox {
     pub async fn finish(&self, name: SegmentName) -> Result<(), StoreError> {
         let done = self.inner.borrow().loaded.iter().any(|loaded| loaded.name == name && loaded.is_done());
         if done {
-            self.erase(name).await?;
+            self.erase(name, self.tick.until).await?;
             self.inner.borrow_mut().remove(name);
         }
         Ok(())
     }
 
-    async fn erase(&self, name: SegmentName) -> Result<(), StoreError> {
-        erase(&*self.tick.store, &name.key(Folder::Segments, &self.remote), self.tick.deadline).await
+    async fn erase(&self, name: SegmentName, until: Instant) -> Result<(), StoreError> {
+        erase(&*self.tick.store, &name.key(Folder::Segments, &self.remote), until).await
     }
 
     /// Puts these batches in place of a head, in its place in the order: for what is left of it when a batch was split.
@@ -292,7 +302,7 @@ impl Outbox {
             let new = self.name_part((name.epoch(), name.scrape()))?;
             let bytes = segment::write(&part, None);
             let size = bytes.len() as u64;
-            if let Err(error) = self.write(Folder::Segments, new, bytes).await {
+            if let Err(error) = self.write(Folder::Segments, new, bytes, self.tick.deadline).await {
                 // The old one stands for all of them: what is to be repeated is owed once more.
                 {
                     let inner = &mut *self.inner.borrow_mut();
@@ -321,7 +331,7 @@ impl Outbox {
                 meta.samples = 0;
             }
         }
-        if self.erase(name).await.is_ok() {
+        if self.erase(name, self.tick.until).await.is_ok() {
             self.inner.borrow_mut().remove(name);
         }
         Ok(())

@@ -138,6 +138,11 @@ impl Outbox {
     pub async fn count_unknown(&self) {
         if self.inner.borrow().rest == 0 {
             self.look_into_unknown().await;
+            let inner = &mut *self.inner.borrow_mut();
+            let unknown = inner.entries.iter().filter(|entry| entry.meta.is_none()).count();
+            if unknown > 0 {
+                inner.say(format!("spool: {unknown} segments for {} could not be looked into: what is owed in them is not counted yet", self.remote));
+            }
         }
         self.settle_rest();
     }
@@ -148,10 +153,10 @@ impl Outbox {
             self.inner.borrow_mut().say(format!("spool: {key} is none of ours and too large to be kept: remove it"));
             return Ok(());
         }
-        let object = fetch(&*self.tick.store, key, MAX_OBJECT, self.tick.deadline).await?;
+        let object = fetch(&*self.tick.store, key, MAX_OBJECT, self.tick.until).await?;
         match self.keep_bytes(Folder::Rejected, 0, object.bytes).await? {
             Some(place) => {
-                erase(&*self.tick.store, key, self.tick.deadline).await?;
+                erase(&*self.tick.store, key, self.tick.until).await?;
                 self.inner.borrow_mut().say(format!("spool: {key} is none of ours: it is kept as {place}"));
             }
             None => self.inner.borrow_mut().say(format!("spool: {key} is none of ours: remove it")),

@@ -10,28 +10,33 @@ impl Outbox {
     /// # Errors
     /// The store is down.
     pub(super) async fn make_room(&self, bytes: u64) -> Result<bool, StoreError> {
-        loop {
+        while !self.has_room(bytes) {
             let _mine = self.oldest.lock().await;
+            if self.has_room(bytes) {
+                break;
+            }
             let victim = {
                 let inner = self.inner.borrow();
-                let held: u64 = inner.entries.iter().map(|entry| entry.bytes).sum();
-                if held.saturating_add(bytes) <= self.limits.max_bytes {
-                    return Ok(true);
-                }
                 // Not one that is being posted.
                 inner.entries.iter().map(|entry| entry.name).find(|name| inner.loaded.iter().all(|loaded| loaded.name != *name))
             };
             let Some(name) = victim else { return Ok(false) };
             // Of a store that does not tell what is in it nothing is given up: it would be lost, and not counted.
             if self.inner.borrow().entries.iter().any(|entry| entry.name == name && entry.meta.is_none())
-                && let Some(meta) = self.try_to_peek(name).await?
+                && let Some(meta) = self.try_to_peek(name, self.tick.deadline).await?
             {
                 self.inner.borrow_mut().learn(name, meta);
             }
-            self.get_rid_of(name).await?;
+            self.get_rid_of(name, self.tick.deadline).await?;
             let key = name.key(Folder::Segments, &self.remote);
             self.forget(name, &format!("spool: {key} is given up: the backlog has come to max_bytes")).await;
         }
+        Ok(true)
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        let held: u64 = self.inner.borrow().entries.iter().map(|entry| entry.bytes).sum();
+        held.saturating_add(bytes) <= self.limits.max_bytes
     }
 }
 

@@ -22,8 +22,12 @@ fn amp() -> RemoteDir {
     RemoteDir::new("amp")
 }
 
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
 fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> Tick {
-    Tick { store: Arc::new(store.clone()), epoch, deadline: Instant::now() + Duration::from_secs(60), unclean }
+    Tick { store: Arc::new(store.clone()), epoch, until: far(), deadline: far(), unclean }
 }
 
 pub(super) async fn outbox(store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
@@ -444,13 +448,15 @@ async fn a_segment_that_could_not_be_looked_into_is_owed_all_the_same() {
         let mut opened = open(&tick(&store, 2, true), &State::default(), &[(amp(), LIMITS)]).await.unwrap();
         let outbox = opened.outboxes.pop().unwrap();
         assert_eq!((outbox.backlog().segments, outbox.backlog().samples), (1, 0), "nobody can tell");
+        outbox.count_unknown().await;
+        assert!(outbox.take_messages()[0].contains("is not counted yet"));
         store.heal();
         if drained {
             assert_eq!(drain(&outbox).await, [7]);
         }
         outbox.count_unknown().await;
         assert_eq!((outbox.take_found(), outbox.take_found()), (7, 0));
-        assert_eq!(outbox.backlog().samples, if drained { 0 } else { 7 });
+        assert_eq!((outbox.backlog().samples, outbox.take_messages().len()), (if drained { 0 } else { 7 }, 0));
     }
 }
 
@@ -467,7 +473,7 @@ async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
         let now = Instant::now();
         let ask = Ask { end: now + Duration::from_secs(60), margin: Duration::from_secs(2), wait_until: now };
         let tenure = keeper.take(&ask).await.unwrap();
-        let tick = tenure.tick(&keeper);
+        let tick = tenure.tick(&keeper, far());
         let opened = open(&tick, &tenure.state, &[(amp(), LIMITS), (RemoteDir::new("other"), LIMITS)]).await.unwrap();
         assert_eq!(opened.outboxes[0].head().await.unwrap(), None);
         let mut state = tenure.state.clone();

@@ -40,8 +40,8 @@ impl Outbox {
     }
 
     /// Deletes a segment whose samples are counted elsewhere. In doubt, it is as good as deleted.
-    pub(super) async fn get_rid_of(&self, name: SegmentName) -> Result<(), StoreError> {
-        match self.erase(name).await {
+    pub(super) async fn get_rid_of(&self, name: SegmentName, until: Instant) -> Result<(), StoreError> {
+        match self.erase(name, until).await {
             Err(error) if error.kind == Kind::NoAnswer => {
                 self.discard(name).await;
                 Ok(())
@@ -66,7 +66,7 @@ impl Outbox {
 
     async fn try_to_delete(&self, name: SegmentName) -> bool {
         let key = name.key(Folder::Segments, &self.remote);
-        let until = self.tick.deadline.min(Instant::now() + TRY);
+        let until = self.tick.spare().min(Instant::now() + TRY);
         let deleted = self.tick.store.delete(&key, until).await;
         if let Err(error) = &deleted {
             tracing::debug!("{error}: the next tick deletes it");

@@ -1,0 +1,103 @@
+//! One tick at a time with a spool whose store is slow or refuses: what memory holds must not pay for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amp_forwarder::report::{Outcome, Report};
+use amp_forwarder::spool::store::memory::{Fault, MemoryStore};
+use amp_forwarder::spool::store::{Kind, Op};
+use amp_forwarder::tick::Plan;
+use amp_forwarder::time::TokioClock;
+
+use crate::bench::{Bench, Reply, START_MS, job, series, yaml};
+
+const SECOND: Duration = Duration::from_secs(1);
+const OWN: u64 = 5;
+const PLENTY: u64 = 64 << 20;
+
+/// The remote answers 503 for the first `outage` requests.
+fn bench(store: &MemoryStore, queue: &str, age_ms: i64, outage: usize) -> Bench {
+    let remote = move |(nth, _): (usize, usize)| Reply::After(SECOND / 100, Box::new(Reply::Status(if nth <= outage { 503 } else { 200 })));
+    Bench::with_store(&yaml(&job("a", 15), 1, queue), move |(_, now)| series(95, now - age_ms), vec![Box::new(remote)], PLENTY, Some(store.clone()))
+}
+
+fn store() -> MemoryStore {
+    MemoryStore::new(Arc::new(TokioClock::starting_at(START_MS)))
+}
+
+fn says(report: &Report, what: &str) -> bool {
+    report.errors.iter().any(|error| error.contains(what))
+}
+
+/// Calls of one kind on keys that begin so are refused.
+fn fails(store: &MemoryStore, op: Op, folder: &'static str, refuse: Kind) {
+    store.set_faults(
+        move |called, key, _| {
+            if called == op && key.starts_with(folder) { Fault { refuse: Some(refuse), ..Fault::default() } } else { Fault::default() }
+        },
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_that_cannot_be_read_or_deleted_in_time_does_not_cost_what_is_in_memory() {
+    for slow in [Op::Get, Op::Delete] {
+        let store = store();
+        let mut bench = bench(&store, "sample_age_limit: 90s, min_backoff: 1s", 0, 20);
+        // Memory takes longer to write than what lies behind the end of sending for the release.
+        let delay = move |op, key: &str| match op {
+            _ if !key.starts_with("segments/") => Duration::ZERO,
+            Op::PutIfAbsent => SECOND * 6 / 10,
+            op if op == slow => 100 * SECOND,
+            _ => Duration::ZERO,
+        };
+        let slowly = move |op, key: &str, _| Fault { delay: delay(op, key), ..Fault::default() };
+        store.set_faults(slowly);
+        let report = bench.tick(20, Plan { once: true, ..Plan::default() }).await;
+        assert_eq!(report.ledger.owed_after, 95 + OWN, "{report:?}");
+        // Young, and then too old: read and deleted on the way to the remote, and on the way to `expired/`.
+        for minute in [1, 2] {
+            bench.at(minute * 60 * SECOND).await;
+            store.set_faults(slowly);
+            let report = bench.tick(58, Plan::default()).await;
+            let owed = report.ledger.owed_before + report.ledger.scraped;
+            assert!(report.ledger.scraped >= 4 * 95 && !says(&report, "waits for the lease"), "{report:?}");
+            assert_eq!(report.ledger.lost, 0, "{slow:?} in minute {minute}: {report:?}");
+            assert_eq!(report.ledger.owed_after, owed - report.ledger.written - report.ledger.expired, "{report:?}");
+            store.heal();
+        }
+        bench.at(200 * SECOND).await;
+        let report = bench.tick(58, Plan { drain_only: true, ..Plan::default() }).await;
+        assert_eq!((report.ledger.lost, report.ledger.owed_after), (0, 0), "{report:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_and_cannot_be_kept_for_now_stays_owed() {
+    let store = store();
+    let mut bench = bench(&store, "sample_age_limit: 30s, max_samples_per_send: 95", 60_000, 0);
+    fails(&store, Op::PutIfAbsent, "expired/", Kind::NoAnswer);
+    let report = bench.tick(20, Plan { once: true, ..Plan::default() }).await;
+    assert_eq!((report.ledger.expired, report.ledger.owed_after, report.ledger.written), (0, 95, OWN), "{report:?}");
+    assert!(says(&report, "stays owed until it can be kept") && !says(&report, "are not kept"), "{report:?}");
+
+    // From the spool, too.
+    bench.at(60 * SECOND).await;
+    let report = bench.tick(20, Plan { drain_only: true, ..Plan::default() }).await;
+    assert_eq!((report.ledger.expired, report.ledger.owed_after), (0, 95), "{report:?}");
+
+    store.heal();
+    bench.at(120 * SECOND).await;
+    let report = bench.tick(20, Plan { drain_only: true, ..Plan::default() }).await;
+    assert_eq!((report.outcome, report.ledger.expired, report.ledger.owed_after), (Outcome::Partial, 95, 0), "{report:?}");
+    assert!(store.keys().iter().any(|key| key.starts_with("expired/")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_and_may_not_be_kept_is_in_nobodys_way() {
+    let store = store();
+    let mut bench = bench(&store, "sample_age_limit: 30s, max_samples_per_send: 95", 60_000, 0);
+    fails(&store, Op::PutIfAbsent, "expired/", Kind::Denied);
+    let report = bench.tick(20, Plan { once: true, ..Plan::default() }).await;
+    assert_eq!((report.ledger.expired, report.ledger.owed_after, report.ledger.written), (95, 0, OWN), "{report:?}");
+    assert!(says(&report, "are not kept"), "{report:?}");
+}
