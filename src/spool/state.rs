@@ -86,6 +86,9 @@ pub struct RemoteState {
     /// Segments whose write had no answer, and whose samples were counted as lost. The next tick looks whether they are there after all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missed: BTreeSet<SegmentName>,
+    /// There is more in its segments than the backlog says: some could not be looked into.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncounted: bool,
 }
 
 impl RemoteState {
@@ -237,7 +240,7 @@ mod tests {
             jobs: BTreeMap::from([("home".to_owned(), job)]),
             remotes: BTreeMap::from([(
                 RemoteDir::new("amp"),
-                RemoteState { backlog, head: Some(head), metadata_ms: Some(3), throttling: Some(throttling), unwanted, missed },
+                RemoteState { backlog, head: Some(head), metadata_ms: Some(3), throttling: Some(throttling), unwanted, missed, uncounted: true },
             )]),
             ..State::default()
         }

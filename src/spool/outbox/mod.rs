@@ -403,6 +403,7 @@ impl Outbox {
             throttling: inner.throttling.state(),
             unwanted: inner.unwanted.clone(),
             missed: inner.missed.clone(),
+            uncounted: inner.uncounted() > 0,
         }
     }
 }
@@ -443,6 +444,11 @@ impl Inner {
     fn say(&mut self, message: String) {
         tracing::error!("{message}");
         self.messages.push(message);
+    }
+
+    /// Segments of which nothing is in the sum.
+    fn uncounted(&self) -> usize {
+        if self.rest == 0 { self.entries.iter().filter(|entry| entry.meta.is_none()).count() } else { 0 }
     }
 
     fn backlog(&self) -> Backlog {

@@ -90,7 +90,7 @@ async fn orphans(
 
 impl Outbox {
     async fn new(tick: Tick, remote: RemoteDir, limits: Limits, mut entries: Vec<Entry>, known: RemoteState) -> Self {
-        let RemoteState { backlog: told, head, throttling, mut unwanted, missed, metadata_ms: _ } = known;
+        let RemoteState { backlog: told, head, throttling, mut unwanted, missed, uncounted, metadata_ms: _ } = known;
         // What is not there now is not owed, whenever it comes.
         unwanted.extend(missed.into_iter().filter(|name| entries.iter().all(|entry| entry.name != *name)).map(|name| (name, TICKS)));
         entries.retain(|entry| !unwanted.contains_key(&entry.name));
@@ -111,7 +111,7 @@ impl Outbox {
         outbox.delete_unwanted().await;
         let found = outbox.backlog();
         // After an unclean end the sum is old; and if it is not of these segments, somebody else was here.
-        if outbox.tick.unclean || (found.segments, found.bytes) != (told.segments, told.bytes) {
+        if outbox.tick.unclean || uncounted || (found.segments, found.bytes) != (told.segments, told.bytes) {
             outbox.count().await;
         }
         outbox
@@ -139,7 +139,7 @@ impl Outbox {
         if self.inner.borrow().rest == 0 {
             self.look_into_unknown().await;
             let inner = &mut *self.inner.borrow_mut();
-            let unknown = inner.entries.iter().filter(|entry| entry.meta.is_none()).count();
+            let unknown = inner.uncounted();
             if unknown > 0 {
                 inner.say(format!("spool: {unknown} segments for {} could not be looked into: what is owed in them is not counted yet", self.remote));
             }

@@ -450,7 +450,10 @@ async fn a_segment_that_could_not_be_looked_into_is_owed_all_the_same() {
         assert_eq!((outbox.backlog().segments, outbox.backlog().samples), (1, 0), "nobody can tell");
         outbox.count_unknown().await;
         assert!(outbox.take_messages()[0].contains("is not counted yet"));
+        let told = State { remotes: [(amp(), outbox.summary().await)].into(), ..State::default() };
         store.heal();
+        let next = open(&tick(&store, 3, false), &told, &[(amp(), LIMITS)]).await.unwrap();
+        assert_eq!(next.outboxes[0].backlog().samples, 7, "the next tick counts anew");
         if drained {
             assert_eq!(drain(&outbox).await, [7]);
         }
