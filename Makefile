@@ -48,12 +48,15 @@ infra: ## the templates and the CDK construct: lint, permissions, deployment on 
 soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
 
-# forwardctl does what the function does, and is built as it is: optimised across crates, for the processors that Lambda has.
-bench: build ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (a quarter of an hour, alone on the machine)
-	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus
-	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked --bin forwardctl --target $(FUNCTION_TARGET).$(GLIBC)
+# forwardctl does what the function does, and is built as it is: optimised across crates, for the processors that Lambda has. Both at once, since
+# each takes one core for two minutes.
+BENCHED := $(CARGO_TARGET_DIR)/lambda/bench
+bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (ten minutes, alone on the machine, and the build)
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) lambda prometheus
+	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked --no-default-features --features lambda,cli \
+		--bin amp-forwarder --bin forwardctl --target $(FUNCTION_TARGET).$(GLIBC) --output-format zip --lambda-dir $(BENCHED)
 	$(CARGO) build --locked --profile bench --package amp-forwarder-support --bin bench
-	$(CARGO_TARGET_DIR)/release/bench --forwardctl $(CARGO_TARGET_DIR)/lambda/forwardctl/bootstrap --function $(FUNCTION) $(BENCH_FLAGS)
+	$(CARGO_TARGET_DIR)/release/bench --forwardctl $(BENCHED)/forwardctl/bootstrap.zip --function $(BENCHED)/amp-forwarder/bootstrap.zip $(BENCH_FLAGS)
 
 bench-size: build ## the function as small as Lambda makes it, in control groups (root); writes benches/sizes.*
 	$(CARGO) build --locked --profile bench --package amp-forwarder-support --bin bench

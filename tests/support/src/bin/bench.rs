@@ -9,7 +9,7 @@ use clap::Parser;
 /// Measures the forwarder beside vmagent and Prometheus in agent mode, and writes tables and a plot.
 #[derive(Parser)]
 struct Arguments {
-    /// The command line, built as for a release.
+    /// The command line, built as for a release, or its zip.
     #[arg(long, required_unless_present = "sizes")]
     forwardctl: Option<PathBuf>,
     /// The zip of `make build`, or the program.
