@@ -88,3 +88,37 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{LIMITS, batch, outbox_with, world};
+    use super::super::{Bound, Limits};
+    use crate::spool::name::Folder;
+    use crate::spool::segment::{self, Note};
+    use crate::spool::state::RemoteState;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_is_bounded_and_the_oldest_gives_way() {
+        let store = world();
+        let note = Note { status: 400, message: "out of bounds".to_owned() };
+        let limits = Limits { rejected: Bound { objects: 3, bytes: 100_000 }, expired: Bound { objects: 100, bytes: 300 }, ..LIMITS };
+        for epoch in 1..4 {
+            let outbox = outbox_with(limits, &store, epoch, Some(&RemoteState::default())).await;
+            for scrape in 1..3 {
+                outbox.keep(Folder::Rejected, scrape, &[batch(1, 100)], Some(&note)).await.unwrap();
+                outbox.keep(Folder::Expired, scrape, &[batch(1, 100)], None).await.unwrap();
+            }
+        }
+        let keys = store.keys();
+        let of = |folder: &str| keys.iter().filter(|key| key.starts_with(folder)).map(|key| &key[key.len() - 28..]).collect::<Vec<_>>();
+        assert_eq!(of("rejected/amp/"), ["0000000002-00000002-0001.seg", "0000000003-00000001-0000.seg", "0000000003-00000002-0001.seg"]);
+        assert_eq!(of("expired/amp/"), ["0000000003-00000001-0000.seg", "0000000003-00000002-0001.seg"]);
+        let kept = segment::read(&store.peek("rejected/amp/0000000003-00000001-0000.seg").unwrap()).unwrap();
+        assert_eq!((kept.note, kept.batches), (Some(note), vec![batch(1, 100)]));
+
+        let none = Limits { rejected: Bound::default(), ..limits };
+        let before = store.keys();
+        outbox_with(none, &store, 9, Some(&RemoteState::default())).await.keep(Folder::Rejected, 1, &[batch(1, 100)], None).await.unwrap();
+        assert_eq!(store.keys(), before);
+    }
+}

@@ -164,3 +164,63 @@ impl Outbox {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::tests::{LIMITS, amp, batch, drain, outbox, tick, world};
+    use super::super::{Otherwise, open};
+    use crate::spool::name::RemoteDir;
+    use crate::spool::segment;
+    use crate::spool::state::{RemoteState, State};
+    use crate::spool::store::memory::Fault;
+    use crate::spool::store::{Kind, Op};
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_go_to_rejected_or_are_told_of_and_orphans_stay() {
+        let store = world();
+        store.plant("segments/amp/notes.txt", Bytes::from_static(b"mine"));
+        store.plant("segments/loose", Bytes::from_static(b"too"));
+        store.plant("segments/amp/huge", Bytes::from(vec![0; 20_000]));
+        store.plant("segments/old/0000000001-00000001-0000.seg", segment::write(&[batch(7, 100)], None));
+        let opened = open(&tick(&store, 2, true), &State::default(), &[(amp(), LIMITS)]).await.unwrap();
+        let orphan = &opened.orphans[&RemoteDir::found("old")];
+        assert_eq!((orphan.backlog.segments, orphan.backlog.samples, orphan.backlog.oldest_ms), (1, 7, Some(95)));
+        assert_eq!(opened.orphans.len(), 1);
+        let messages = opened.outboxes[0].take_messages().join("\n");
+        assert!(messages.contains("segments/amp/huge") && messages.contains("too large"), "{messages}");
+        let kept = ["rejected/amp/0000000002-00000000-0000.seg", "rejected/amp/0000000002-00000000-0001.seg"];
+        let left = ["segments/amp/huge", "segments/old/0000000001-00000001-0000.seg"];
+        assert_eq!(store.keys(), [kept, left].concat());
+
+        // Clean: they are carried on without a call.
+        let state = State { remotes: opened.orphans.clone(), ..State::default() };
+        let again = open(&tick(&store, 3, false), &state, &[(amp(), LIMITS)]).await.unwrap();
+        assert_eq!(again.orphans, opened.orphans);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_segment_that_could_not_be_looked_into_is_owed_all_the_same() {
+        let store = world();
+        outbox(&store, 1, Some(&RemoteState::default())).await.put(1, vec![batch(7, 100)], Otherwise::Sent).await.unwrap();
+        for drained in [false, true] {
+            store.set_faults(|op, _, _| Fault { refuse: (op == Op::Get).then_some(Kind::Denied), ..Fault::default() });
+            let mut opened = open(&tick(&store, 2, true), &State::default(), &[(amp(), LIMITS)]).await.unwrap();
+            let outbox = opened.outboxes.pop().unwrap();
+            assert_eq!((outbox.backlog().segments, outbox.backlog().samples), (1, 0), "nobody can tell");
+            outbox.count_unknown().await;
+            assert!(outbox.take_messages()[0].contains("is not counted yet"));
+            let told = State { remotes: [(amp(), outbox.summary().await)].into(), ..State::default() };
+            store.heal();
+            let next = open(&tick(&store, 3, false), &told, &[(amp(), LIMITS)]).await.unwrap();
+            assert_eq!(next.outboxes[0].backlog().samples, 7, "the next tick counts anew");
+            if drained {
+                assert_eq!(drain(&outbox).await, [7]);
+            }
+            outbox.count_unknown().await;
+            assert_eq!((outbox.take_found(), outbox.take_found()), (7, 0));
+            assert_eq!((outbox.backlog().samples, outbox.take_messages().len()), (if drained { 0 } else { 7 }, 0));
+        }
+    }
+}

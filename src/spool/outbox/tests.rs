@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::spool::lease::{Ask, Keeper};
-use crate::spool::segment::Note;
 use crate::spool::state::State;
 use crate::spool::store::memory::{Fault, MemoryStore};
 use crate::spool::store::{Kind, Op};
@@ -18,7 +17,7 @@ pub(super) fn world() -> MemoryStore {
     MemoryStore::new(Arc::new(TokioClock::starting_at(0)))
 }
 
-fn amp() -> RemoteDir {
+pub(super) fn amp() -> RemoteDir {
     RemoteDir::new("amp")
 }
 
@@ -26,7 +25,7 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> Tick {
+pub(super) fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> Tick {
     Tick { store: Arc::new(store.clone()), epoch, until: far(), deadline: far(), unclean }
 }
 
@@ -186,94 +185,6 @@ async fn what_was_replaced_counts_once_though_it_cannot_be_deleted() {
 }
 
 /// Writes take place and are not answered; everything else is refused.
-fn loses_writes(store: &MemoryStore) {
-    store.set_faults(|op, _, _| match op {
-        Op::PutIfAbsent => Fault { answer_lost: true, ..Fault::default() },
-        _ => Fault { refuse: Some(Kind::Denied), ..Fault::default() },
-    });
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_write_in_doubt_whose_batches_went_another_way_is_never_sent() {
-    let store = world();
-    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-    loses_writes(&store);
-    first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap_err();
-    store.heal();
-    first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
-    let key = |part| format!("segments/amp/0000000001-00000001-000{part}.seg");
-    assert_eq!(store.keys(), [key(0), key(1)]);
-    let mut known = first.summary().await;
-    assert_eq!((known.backlog.segments, known.backlog.samples, known.unwanted.len()), (1, 10, 1));
-    let orphan = store.peek(&key(0)).unwrap();
-
-    // It is deleted unsent, and should the write take place only now, once more.
-    for epoch in 2..6 {
-        let tick = outbox(&store, epoch, Some(&known)).await;
-        assert_eq!((tick.backlog().samples, store.keys()), (10, vec![key(1)]), "{epoch}");
-        store.plant(&key(0), orphan.clone());
-        known = tick.summary().await;
-    }
-    // Not while the store refuses to.
-    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
-    let refused = outbox(&store, 6, Some(&known)).await;
-    assert_eq!((refused.backlog().samples, refused.summary().await), (10, known.clone()));
-    store.heal();
-    let last = outbox(&store, 7, Some(&known)).await;
-    assert!(last.summary().await.unwanted.is_empty());
-    assert_eq!(drain(&last).await, [10]);
-    assert!(store.keys().is_empty() && last.take_lost() == 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_name_of_a_write_in_doubt_is_not_used_again() {
-    let store = world();
-    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-    first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
-    let head = first.head().await.unwrap().unwrap();
-    loses_writes(&store);
-    // It was split, and seven samples were answered: they will be repeated.
-    first.replace(head.name, vec![batch(3, 100)]).await.unwrap_err();
-    assert_eq!((first.backlog().samples, first.take_found()), (10, 7));
-    store.heal();
-    let second = outbox(&store, 2, Some(&first.summary().await)).await;
-    assert_eq!(store.keys().len(), 1);
-    let head = second.head().await.unwrap().unwrap();
-    second.replace(head.name, vec![batch(3, 100)]).await.unwrap();
-    assert_eq!(store.keys(), ["segments/amp/0000000001-00000001-0002.seg"]);
-    let third = outbox(&store, 3, Some(&second.summary().await)).await;
-    assert_eq!(drain(&third).await, [3]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_write_in_doubt_that_was_counted_as_lost_is_looked_for() {
-    for is_there in [true, false] {
-        let store = world();
-        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-        loses_writes(&store);
-        first.put(1, vec![batch(10, 100)], Otherwise::Lost).await.unwrap_err();
-        store.heal();
-        let summary = first.summary().await;
-        let state = State { remotes: [(amp(), summary.clone())].into(), ..State::default() };
-        assert_eq!((summary.backlog.samples, summary.missed.len(), state.is_clean_and_empty()), (0, 1, false));
-        let orphan = store.peek(&store.keys()[0]).unwrap();
-        if !is_there {
-            erase(&store, &store.keys()[0], Instant::now() + Duration::from_secs(9)).await.unwrap();
-        }
-        let second = outbox(&store, 2, Some(&summary)).await;
-        assert_eq!(second.backlog().samples, if is_there { 10 } else { 0 });
-        let summary = second.summary().await;
-        assert_eq!((summary.missed.len(), summary.unwanted.len()), (0, usize::from(!is_there)));
-        if !is_there {
-            // Now it is too late.
-            store.plant("segments/amp/0000000001-00000001-0000.seg", orphan);
-        }
-        let third = outbox(&store, 3, Some(&summary)).await;
-        assert_eq!(drain(&third).await, if is_there { vec![10] } else { vec![] });
-        assert!(store.keys().is_empty());
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_deletion_in_doubt_of_what_is_given_up_counts_once() {
     let store = world();
@@ -368,99 +279,6 @@ async fn a_segment_of_a_newer_program_blocks_and_stays() {
     }
     assert_eq!(store.keys().len(), 2);
     assert_eq!(second.take_lost(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn strangers_go_to_rejected_or_are_told_of_and_orphans_stay() {
-    let store = world();
-    store.plant("segments/amp/notes.txt", Bytes::from_static(b"mine"));
-    store.plant("segments/loose", Bytes::from_static(b"too"));
-    store.plant("segments/amp/huge", Bytes::from(vec![0; 20_000]));
-    store.plant("segments/old/0000000001-00000001-0000.seg", segment::write(&[batch(7, 100)], None));
-    let opened = open(&tick(&store, 2, true), &State::default(), &[(amp(), LIMITS)]).await.unwrap();
-    let orphan = &opened.orphans[&RemoteDir::found("old")];
-    assert_eq!((orphan.backlog.segments, orphan.backlog.samples, orphan.backlog.oldest_ms), (1, 7, Some(95)));
-    assert_eq!(opened.orphans.len(), 1);
-    let messages = opened.outboxes[0].take_messages().join("\n");
-    assert!(messages.contains("segments/amp/huge") && messages.contains("too large"), "{messages}");
-    let kept = ["rejected/amp/0000000002-00000000-0000.seg", "rejected/amp/0000000002-00000000-0001.seg"];
-    let left = ["segments/amp/huge", "segments/old/0000000001-00000001-0000.seg"];
-    assert_eq!(store.keys(), [kept, left].concat());
-
-    // Clean: they are carried on without a call.
-    let state = State { remotes: opened.orphans.clone(), ..State::default() };
-    let again = open(&tick(&store, 3, false), &state, &[(amp(), LIMITS)]).await.unwrap();
-    assert_eq!(again.orphans, opened.orphans);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_kept_is_bounded_and_the_oldest_gives_way() {
-    let store = world();
-    let note = Note { status: 400, message: "out of bounds".to_owned() };
-    let limits = Limits { rejected: Bound { objects: 3, bytes: 100_000 }, expired: Bound { objects: 100, bytes: 300 }, ..LIMITS };
-    for epoch in 1..4 {
-        let outbox = outbox_with(limits, &store, epoch, Some(&RemoteState::default())).await;
-        for scrape in 1..3 {
-            outbox.keep(Folder::Rejected, scrape, &[batch(1, 100)], Some(&note)).await.unwrap();
-            outbox.keep(Folder::Expired, scrape, &[batch(1, 100)], None).await.unwrap();
-        }
-    }
-    let keys = store.keys();
-    let of = |folder: &str| keys.iter().filter(|key| key.starts_with(folder)).map(|key| &key[key.len() - 28..]).collect::<Vec<_>>();
-    assert_eq!(of("rejected/amp/"), ["0000000002-00000002-0001.seg", "0000000003-00000001-0000.seg", "0000000003-00000002-0001.seg"]);
-    assert_eq!(of("expired/amp/"), ["0000000003-00000001-0000.seg", "0000000003-00000002-0001.seg"]);
-    let kept = segment::read(&store.peek("rejected/amp/0000000003-00000001-0000.seg").unwrap()).unwrap();
-    assert_eq!((kept.note, kept.batches), (Some(note), vec![batch(1, 100)]));
-
-    let none = Limits { rejected: Bound::default(), ..limits };
-    let before = store.keys();
-    outbox_with(none, &store, 9, Some(&RemoteState::default())).await.keep(Folder::Rejected, 1, &[batch(1, 100)], None).await.unwrap();
-    assert_eq!(store.keys(), before);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_too_old_leaves_from_the_head_on() {
-    let store = world();
-    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
-    outbox.put(1, vec![batch(1, 100), batch(2, 150)], Otherwise::Sent).await.unwrap();
-    outbox.put(2, vec![batch(4, 180), batch(8, 300)], Otherwise::Sent).await.unwrap();
-    outbox.put(3, vec![batch(16, 400)], Otherwise::Sent).await.unwrap();
-    let mut expired = 0;
-    // What came to expired/ before the store was down counts.
-    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
-    outbox.expire(200, &mut expired).await.unwrap_err();
-    assert_eq!(expired, 3);
-    store.heal();
-    outbox.expire(200, &mut expired).await.unwrap();
-    outbox.expire(200, &mut expired).await.unwrap();
-    assert_eq!(expired, 7);
-    assert_eq!(outbox.backlog().samples, 24);
-    assert_eq!(store.keys().iter().filter(|key| key.starts_with("expired/amp/")).count(), 2);
-    assert_eq!(drain(&outbox).await, [8, 16]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_segment_that_could_not_be_looked_into_is_owed_all_the_same() {
-    let store = world();
-    outbox(&store, 1, Some(&RemoteState::default())).await.put(1, vec![batch(7, 100)], Otherwise::Sent).await.unwrap();
-    for drained in [false, true] {
-        store.set_faults(|op, _, _| Fault { refuse: (op == Op::Get).then_some(Kind::Denied), ..Fault::default() });
-        let mut opened = open(&tick(&store, 2, true), &State::default(), &[(amp(), LIMITS)]).await.unwrap();
-        let outbox = opened.outboxes.pop().unwrap();
-        assert_eq!((outbox.backlog().segments, outbox.backlog().samples), (1, 0), "nobody can tell");
-        outbox.count_unknown().await;
-        assert!(outbox.take_messages()[0].contains("is not counted yet"));
-        let told = State { remotes: [(amp(), outbox.summary().await)].into(), ..State::default() };
-        store.heal();
-        let next = open(&tick(&store, 3, false), &told, &[(amp(), LIMITS)]).await.unwrap();
-        assert_eq!(next.outboxes[0].backlog().samples, 7, "the next tick counts anew");
-        if drained {
-            assert_eq!(drain(&outbox).await, [7]);
-        }
-        outbox.count_unknown().await;
-        assert_eq!((outbox.take_found(), outbox.take_found()), (7, 0));
-        assert_eq!((outbox.backlog().samples, outbox.take_messages().len()), (if drained { 0 } else { 7 }, 0));
-    }
 }
 
 #[tokio::test(start_paused = true)]

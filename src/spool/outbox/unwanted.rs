@@ -74,3 +74,105 @@ impl Outbox {
         deleted.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::super::Otherwise;
+    use super::super::tests::{amp, batch, drain, outbox, world};
+    use crate::spool::retry::erase;
+    use crate::spool::state::{RemoteState, State};
+    use crate::spool::store::memory::{Fault, MemoryStore};
+    use crate::spool::store::{Kind, Op};
+
+    fn loses_writes(store: &MemoryStore) {
+        store.set_faults(|op, _, _| match op {
+            Op::PutIfAbsent => Fault { answer_lost: true, ..Fault::default() },
+            _ => Fault { refuse: Some(Kind::Denied), ..Fault::default() },
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_in_doubt_whose_batches_went_another_way_is_never_sent() {
+        let store = world();
+        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+        loses_writes(&store);
+        first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap_err();
+        store.heal();
+        first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+        let key = |part| format!("segments/amp/0000000001-00000001-000{part}.seg");
+        assert_eq!(store.keys(), [key(0), key(1)]);
+        let mut known = first.summary().await;
+        assert_eq!((known.backlog.segments, known.backlog.samples, known.unwanted.len()), (1, 10, 1));
+        let orphan = store.peek(&key(0)).unwrap();
+
+        // It is deleted unsent, and should the write take place only now, once more.
+        for epoch in 2..6 {
+            let tick = outbox(&store, epoch, Some(&known)).await;
+            assert_eq!((tick.backlog().samples, store.keys()), (10, vec![key(1)]), "{epoch}");
+            store.plant(&key(0), orphan.clone());
+            known = tick.summary().await;
+        }
+        // Not while the store refuses to.
+        store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+        let refused = outbox(&store, 6, Some(&known)).await;
+        assert_eq!((refused.backlog().samples, refused.summary().await), (10, known.clone()));
+        store.heal();
+        let last = outbox(&store, 7, Some(&known)).await;
+        assert!(last.summary().await.unwanted.is_empty());
+        assert_eq!(drain(&last).await, [10]);
+        assert!(store.keys().is_empty() && last.take_lost() == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_name_of_a_write_in_doubt_is_not_used_again() {
+        let store = world();
+        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+        first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+        let head = first.head().await.unwrap().unwrap();
+        loses_writes(&store);
+        // It was split, and seven samples were answered: they will be repeated.
+        first.replace(head.name, vec![batch(3, 100)]).await.unwrap_err();
+        assert_eq!((first.backlog().samples, first.take_found()), (10, 7));
+        store.heal();
+        let second = outbox(&store, 2, Some(&first.summary().await)).await;
+        assert_eq!(store.keys().len(), 1);
+        let head = second.head().await.unwrap().unwrap();
+        second.replace(head.name, vec![batch(3, 100)]).await.unwrap();
+        assert_eq!(store.keys(), ["segments/amp/0000000001-00000001-0002.seg"]);
+        let third = outbox(&store, 3, Some(&second.summary().await)).await;
+        assert_eq!(drain(&third).await, [3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_in_doubt_that_was_counted_as_lost_is_looked_for() {
+        for is_there in [true, false] {
+            let store = world();
+            let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+            loses_writes(&store);
+            first.put(1, vec![batch(10, 100)], Otherwise::Lost).await.unwrap_err();
+            store.heal();
+            let summary = first.summary().await;
+            let state = State { remotes: [(amp(), summary.clone())].into(), ..State::default() };
+            assert_eq!((summary.backlog.samples, summary.missed.len(), state.is_clean_and_empty()), (0, 1, false));
+            let orphan = store.peek(&store.keys()[0]).unwrap();
+            if !is_there {
+                erase(&store, &store.keys()[0], Instant::now() + Duration::from_secs(9)).await.unwrap();
+            }
+            let second = outbox(&store, 2, Some(&summary)).await;
+            assert_eq!(second.backlog().samples, if is_there { 10 } else { 0 });
+            let summary = second.summary().await;
+            assert_eq!((summary.missed.len(), summary.unwanted.len()), (0, usize::from(!is_there)));
+            if !is_there {
+                // Now it is too late.
+                store.plant("segments/amp/0000000001-00000001-0000.seg", orphan);
+            }
+            let third = outbox(&store, 3, Some(&summary)).await;
+            assert_eq!(drain(&third).await, if is_there { vec![10] } else { vec![] });
+            assert!(store.keys().is_empty());
+        }
+    }
+}
