@@ -55,12 +55,12 @@ bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) lambda prometheus
 	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked --no-default-features --features lambda,cli \
 		--bin amp-forwarder --bin forwardctl --target $(FUNCTION_TARGET).$(GLIBC) --output-format zip --lambda-dir $(BENCHED)
-	$(CARGO) build --locked --profile bench --package amp-forwarder-support --bin bench
-	$(CARGO_TARGET_DIR)/release/bench --forwardctl $(BENCHED)/forwardctl/bootstrap.zip --function $(BENCHED)/amp-forwarder/bootstrap.zip $(BENCH_FLAGS)
+	$(CARGO) build --locked --package amp-forwarder-support --bin bench
+	$(CARGO_TARGET_DIR)/debug/bench --forwardctl $(BENCHED)/forwardctl/bootstrap.zip --function $(BENCHED)/amp-forwarder/bootstrap.zip $(BENCH_FLAGS)
 
 bench-size: build ## the function as small as Lambda makes it, in control groups (root); writes benches/sizes.*
-	$(CARGO) build --locked --profile bench --package amp-forwarder-support --bin bench
-	$(CARGO_TARGET_DIR)/release/bench --function $(FUNCTION) --sizes
+	$(CARGO) build --locked --package amp-forwarder-support --bin bench
+	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) --sizes
 
 lint: ## formatting, clippy, one TLS stack, shell scripts
 	$(CARGO) fmt --all --check

@@ -60,14 +60,14 @@ fn cases(quick: bool) -> Vec<Case> {
     let case = |shape, seconds, warm_up, scrapes| Case { shape, interval: Duration::from_secs(seconds), warm_up, scrapes };
     let cases = [
         // A minute each for what the targets are about.
-        case(Shape { series: 10_000, ..text }, 1, 3, 20),
+        case(Shape { series: 10_000, ..text }, 1, 3, 12),
         case(text, 5, 1, 12),
         // A first scrape of this size is still being sent when the second one starts.
         case(Shape { series: 1_000_000, ..text }, 20, 2, 2),
         // The same series in other forms.
-        case(Shape { gzip: true, ..text }, 3, 1, 5),
-        case(Shape { gzip: true, protobuf: true, ..text }, 3, 1, 5),
-        case(Shape { half_unchanged: true, ..text }, 3, 1, 5),
+        case(Shape { gzip: true, ..text }, 3, 1, 4),
+        case(Shape { gzip: true, protobuf: true, ..text }, 3, 1, 4),
+        case(Shape { half_unchanged: true, ..text }, 3, 1, 4),
     ];
     let quick_case = |case: &Case| Case { interval: Duration::from_secs(2), scrapes: 2, ..*case };
     if quick { cases.iter().filter(|case| case.shape.series < 1_000_000).map(quick_case).collect() } else { cases.to_vec() }
