@@ -51,7 +51,7 @@ soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SO
 # forwardctl does what the function does, and is built as it is: optimised across crates, for the processors that Lambda has. Both at once, since
 # each takes one core for two minutes.
 BENCHED := $(CARGO_TARGET_DIR)/lambda/bench
-bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (ten minutes, alone on the machine, and the build)
+bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (14 minutes, alone on the machine; 20 with nothing compiled)
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) lambda prometheus
 	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked --no-default-features --features lambda,cli \
 		--bin amp-forwarder --bin forwardctl --target $(FUNCTION_TARGET).$(GLIBC) --output-format zip --lambda-dir $(BENCHED)

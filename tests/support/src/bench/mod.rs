@@ -59,7 +59,7 @@ fn cases(quick: bool) -> Vec<Case> {
     let text = Shape { series: 100_000, protobuf: false, gzip: false, half_unchanged: false };
     let case = |shape, seconds, warm_up, scrapes| Case { shape, interval: Duration::from_secs(seconds), warm_up, scrapes };
     let cases = [
-        // A minute each for what the targets are about.
+        // A minute for what most targets are about.
         case(Shape { series: 10_000, ..text }, 1, 3, 12),
         case(text, 5, 1, 12),
         // A first scrape of this size is still being sent when the second one starts.
