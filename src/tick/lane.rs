@@ -229,10 +229,16 @@ impl Lane {
         match self.keep(bench, Folder::Expired, scrape, &delivery.expired, None).await {
             Some(Err(error)) if error.kind.is_passing() => {
                 let message = format!("{error}: what is older than sample_age_limit stays owed until it can be kept");
-                let mut batches = std::mem::take(&mut delivery.expired);
-                batches.extend(delivery.undelivered.take().into_iter().flat_map(|undelivered| undelivered.batches));
                 let why = Why::Deadline(Some(Failure { status: None, message, hint: None }));
-                delivery.undelivered = Some(Undelivered { batches, why });
+                let expired = std::mem::take(&mut delivery.expired);
+                match &mut delivery.undelivered {
+                    // Why the rest of it was not sent is another matter: the remote may have stopped us.
+                    Some(undelivered) => {
+                        undelivered.batches.splice(..0, expired);
+                        sent.note(&self.id, &why);
+                    }
+                    None => delivery.undelivered = Some(Undelivered { batches: expired, why }),
+                }
                 return;
             }
             // Else they would be in the way of all that is newer for as long as the store refuses them.

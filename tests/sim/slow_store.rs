@@ -93,6 +93,28 @@ async fn what_is_too_old_and_cannot_be_kept_for_now_stays_owed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stays_owed_for_its_age_does_not_hide_that_the_remote_refuses() {
+    let store = store();
+    // The whole is too large; when that is known, its first half has become too old, and the second is refused.
+    let remote = |(_, samples): (usize, usize)| match samples {
+        95 => Reply::After(2 * SECOND, Box::new(Reply::Status(413))),
+        samples => Reply::Status(if samples as u64 == OWN { 200 } else { 403 }),
+    };
+    let home = |(_, now): (String, i64)| {
+        Reply::Text((0..95).map(|n| format!("m{n} {n} {}\n", if n < 60 { now - 29_000 } else { now })).collect())
+    };
+    let config = yaml(&job("a", 15), 1, "sample_age_limit: 30s, max_samples_per_send: 95");
+    let mut bench = Bench::with_store(&config, home, vec![Box::new(remote)], PLENTY, Some(store.clone()));
+    fails(&store, Op::PutIfAbsent, "expired/", Kind::NoAnswer);
+    let report = bench.tick(20, Plan { once: true, ..Plan::default() }).await;
+    assert_eq!((report.outcome, report.ledger.expired, report.ledger.owed_after), (Outcome::Failed, 0, 95), "{report:?}");
+    assert!(says(&report, "403") && says(&report, "stays owed until it can be kept"), "{report:?}");
+    let mut posted: Vec<_> = bench.remotes[0].take().iter().map(|seen| seen.samples.len()).collect();
+    posted.sort_unstable();
+    assert_eq!(posted, [OWN as usize, 48, 48, 95], "a denied request is tried once more with fresh credentials, and what is too old is not");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_too_old_and_may_not_be_kept_is_in_nobodys_way() {
     let store = store();
     let mut bench = bench(&store, "sample_age_limit: 30s, max_samples_per_send: 95", 60_000, 0);
