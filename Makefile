@@ -48,15 +48,15 @@ infra: ## the templates and the CDK construct: lint, permissions, deployment on 
 soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
 
-# forwardctl does what the function does, and is built as it is: optimised across crates, for the processors that Lambda has. Both at once, since
-# each takes one core for two minutes.
-BENCHED := $(CARGO_TARGET_DIR)/lambda/bench
-bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (14 minutes, alone on the machine; 20 with nothing compiled)
-	@$(FETCH) $(AMP_FORWARDER_TOOLS) lambda prometheus
-	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked --no-default-features --features lambda,cli \
-		--bin amp-forwarder --bin forwardctl --target $(FUNCTION_TARGET).$(GLIBC) --output-format zip --lambda-dir $(BENCHED)
-	$(CARGO) build --locked --package amp-forwarder-support --bin bench
-	$(CARGO_TARGET_DIR)/debug/bench --forwardctl $(BENCHED)/forwardctl/bootstrap.zip --function $(BENCHED)/amp-forwarder/bootstrap.zip $(BENCH_FLAGS)
+# The peers and what measures come while the function is built, whose last crates leave one core idle.
+bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (14 minutes with nothing there, alone on the machine)
+	@echo 'building what measures, and fetching the peers, beside the function'; \
+	nice -n 19 $(CARGO) build --quiet --locked --package amp-forwarder-support --bin bench & harness=$$!; \
+	$(FETCH) $(AMP_FORWARDER_TOOLS) lambda || { kill $$harness; exit 1; }; \
+	$(FETCH) $(AMP_FORWARDER_TOOLS) peers & peers=$$!; \
+	$(MAKE) --no-print-directory build || { kill $$harness $$peers; exit 1; }; \
+	wait $$harness && wait $$peers
+	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) $(BENCH_FLAGS)
 
 bench-size: build ## the function as small as Lambda makes it, in control groups (root); writes benches/sizes.*
 	$(CARGO) build --locked --package amp-forwarder-support --bin bench

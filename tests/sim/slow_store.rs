@@ -100,9 +100,7 @@ async fn what_stays_owed_for_its_age_does_not_hide_that_the_remote_refuses() {
         95 => Reply::After(2 * SECOND, Box::new(Reply::Status(413))),
         samples => Reply::Status(if samples as u64 == OWN { 200 } else { 403 }),
     };
-    let home = |(_, now): (String, i64)| {
-        Reply::Text((0..95).map(|n| format!("m{n} {n} {}\n", if n < 60 { now - 29_000 } else { now })).collect())
-    };
+    let home = |(_, now): (String, i64)| Reply::Text((0..95).map(|n| format!("m{n} {n} {}\n", if n < 60 { now - 29_000 } else { now })).collect());
     let config = yaml(&job("a", 15), 1, "sample_age_limit: 30s, max_samples_per_send: 95");
     let mut bench = Bench::with_store(&config, home, vec![Box::new(remote)], PLENTY, Some(store.clone()));
     fails(&store, Op::PutIfAbsent, "expired/", Kind::NoAnswer);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the real programs that the tests and the demo run: into one directory, nothing outside it, no root needed.
 #
-#   fetch.sh DIR [prometheus|lambda|moto|infra|aws|cdk]…     (all of them when none is named)
+#   fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk]…     (all of them when none is named)
 #
 # What is there already is kept, so a second run costs nothing. The layout is what
 # tests/support/src/tools.rs looks for:
@@ -16,7 +16,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|lambda|moto|infra|aws|cdk]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -78,13 +78,28 @@ prepare_suite() {
     : >"$state/ready"
 }
 
+# Whoever lacks something fetches alone: two makes at once must not fetch into the same place. Who has all that it asks for does not wait.
+claim() {
+    [ -z "${claimed-}" ] || return 0
+    exec 9>"$tools/.lock"
+    flock 9
+    claimed=1
+}
+
+has_all() {
+    local name=$1 program
+    shift
+    for program in "$@"; do [ -x "$tools/$name/$program" ] || return 1; done
+}
+
 # debian NAME SUITE "PACKAGE=VERSION…" PROGRAM…: takes the programs of the packages into DIR/NAME.
 # A suite moves on from the version given here: then what it has now is taken, and said.
 debian() {
     local name=$1 suite=$2 packages=$3 work=$tools/.apt/work-$1 wanted package pinned version program
     shift 3
-    for program in "$@"; do [ -x "$tools/$name/$program" ] || break; done
-    [ -x "$tools/$name/$program" ] && return
+    has_all "$name" "$@" && return
+    claim
+    has_all "$name" "$@" && return
     prepare_suite "$suite"
     rm -rf "$work"
     mkdir -p "$work/unpacked" "$work/bin"
@@ -112,10 +127,16 @@ debian() {
     rm -rf "$work"
 }
 
+has_python() {
+    [ -x "$tools/$1/bin/$2" ] && cmp -s "$here/requirements-$1.txt" "$tools/$1/requirements.txt"
+}
+
 # python NAME PROGRAM: a virtual environment with exactly what requirements-NAME.txt pins.
 python() {
     local name=$1 program=$2 requirements=$here/requirements-$1.txt log=$tools/.$1.log
-    [ -x "$tools/$name/bin/$program" ] && cmp -s "$requirements" "$tools/$name/requirements.txt" && return
+    has_python "$@" && return
+    claim
+    has_python "$@" && return
     say "installing $name: $(grep -v '^#' "$requirements" | head -2 | tr '\n' ' ')…"
     rm -rf "${tools:?}/$name"
     python3 -m venv "$tools/$name" >"$log" 2>&1 ||
@@ -126,10 +147,16 @@ python() {
     cp "$requirements" "$tools/$name/requirements.txt"
 }
 
+has_packages() {
+    [ -d "$tools/$1/node_modules" ] && cmp -s "$2/package-lock.json" "$tools/$1/package-lock.json"
+}
+
 # npm_packages NAME FOLDER: node_modules with exactly what FOLDER's lock file pins.
 npm_packages() {
     local name=$1 source=$2 work=$tools/.$1 log=$tools/.$1.log
-    [ -d "$tools/$name/node_modules" ] && cmp -s "$source/package-lock.json" "$tools/$name/package-lock.json" && return
+    has_packages "$@" && return
+    claim
+    has_packages "$@" && return
     command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
         die "Node.js 20 or newer, with npm, is needed for $name" "apt-get install nodejs npm, or a build from nodejs.org where Debian's is older"
     say "installing $name: what its package-lock.json pins"
@@ -143,9 +170,11 @@ npm_packages() {
 
 [ $# -gt 0 ] || set -- prometheus lambda moto infra aws cdk
 
-# Two makes at once must not fetch into the same place.
-exec 9>"$tools/.lock"
-flock 9
+# What `make bench` measures beside the forwarder.
+peers() {
+    debian prometheus-3.5 forky "prometheus=3.5.3+ds1-6 promtool=3.5.3+ds1-6" prometheus promtool
+    debian victoria-metrics forky "victoria-metrics=1.145.0+ds1-2" victoria-metrics vmagent
+}
 
 for what in "$@"; do
     case $what in
@@ -153,17 +182,17 @@ for what in "$@"; do
         # Debian stable keeps 2.42; the newer suites carry 2.53 and 3.5, whose Go binaries run on stable.
         debian prometheus-2.42 bookworm "prometheus=2.42.0+ds-5+deb12u1" prometheus promtool
         debian prometheus-2.53 trixie "prometheus=2.53.3+ds1-2 promtool=2.53.3+ds1-2" prometheus promtool
-        debian prometheus-3.5 forky "prometheus=3.5.3+ds1-6 promtool=3.5.3+ds1-6" prometheus promtool
         debian node-exporter forky "prometheus-node-exporter=1.11.1-3" prometheus-node-exporter
-        debian victoria-metrics forky "victoria-metrics=1.145.0+ds1-2" victoria-metrics vmagent
+        peers
         ;;
+    peers) peers ;;
     lambda) python lambda cargo-lambda ;;
     moto) python moto moto_server ;;
     infra) python infra sam ;;
     aws) python aws aws ;;
     cdk) npm_packages cdk "$here/../../../infra/cdk" ;;
-    *) die "unknown tool '$what'" "known: prometheus, lambda, moto, infra, aws, cdk" ;;
+    *) die "unknown tool '$what'" "known: prometheus, peers, lambda, moto, infra, aws, cdk" ;;
     esac
 done
 # The downloaded package indexes are of no further use.
-rm -rf "$tools/.apt"
+[ -z "${claimed-}" ] || rm -rf "$tools/.apt"

@@ -11,6 +11,9 @@ use super::programs::{Program, Running, Task};
 use super::receiver::Receiver;
 use super::usage;
 
+/// Samples arrive no later, unless their sender falls behind.
+const LATE: Duration = Duration::from_secs(4);
+
 /// A home, and how it is scraped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Case {
@@ -33,6 +36,10 @@ pub struct Measured {
     pub series: usize,
     /// As [`body_name`] calls it.
     pub body: String,
+    /// Scrapes that were measured.
+    pub scrapes: usize,
+    /// Between two of them.
+    pub interval_seconds: u64,
     /// CPU seconds for a million samples scraped, in user and kernel mode.
     pub cpu_per_million: f64,
     /// The same of the one scrape that took least: what it takes while nobody else uses the core, as neighbours of a virtual machine do.
@@ -64,21 +71,14 @@ pub fn body_name(shape: Shape) -> String {
 ///
 /// # Errors
 /// When it does not scrape in time, or does not deliver what it scraped.
-pub async fn measure(program: Program, forwardctl: &Path, home: &SyntheticHome, case: Case) -> Result<Measured> {
+pub async fn measure(program: Program, function: &Path, home: &SyntheticHome, case: Case) -> Result<Measured> {
     let receiver = Receiver::start().await?;
     home.reset();
-    let task = Task {
-        home: home.address(),
-        remote: receiver.url(),
-        interval: case.interval,
-        gzip: case.shape.gzip,
-        protobuf: case.shape.protobuf,
-        extra: String::new(),
-    };
-    let mut running = Running::start(program, forwardctl, &task)?;
+    let task = Task { home: home.address(), remote: receiver.url(), interval: case.interval, gzip: case.shape.gzip, protobuf: case.shape.protobuf };
+    let running = Running::start(program, function, &task).await?;
     let measured = watch(&running, home, &receiver, case).await;
-    let measured = measured.with_context(|| format!("{}; its log ends with:\n{}", program.name(), last_lines(&running.process.log())));
-    running.process.kill();
+    let measured = measured.with_context(|| format!("{}; its log ends with:\n{}", program.name(), last_lines(&running.log())));
+    drop(running);
     let (mut measured, fresh) = measured?;
     measured.program = program.name().to_owned();
     // Reports of its own come on top; what is unchanged need not be sent.
@@ -89,7 +89,7 @@ pub async fn measure(program: Program, forwardctl: &Path, home: &SyntheticHome, 
 
 /// Also the samples that must arrive of each scrape.
 async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, case: Case) -> Result<(Measured, usize)> {
-    let process = running.process.id();
+    let process = running.id();
     let counted = receiver.counted();
     home.probes(move || Some(Reading { cpu: usage::cpu(process).ok()?, received: counted() }));
     let scrapes = window(home, case).await?;
@@ -112,6 +112,8 @@ async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, cas
         program: String::new(),
         series,
         body: body_name(case.shape),
+        scrapes: scrapes.len() - 1,
+        interval_seconds: case.interval.as_secs(),
         cpu_per_million: cpu.as_secs_f64() / (series as f64 * count) * 1e6,
         least_cpu_per_million: least.as_secs_f64() / series as f64 * 1e6,
         peak_memory: usage::peak_memory(process)?,
@@ -120,34 +122,83 @@ async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, cas
         samples: (after.samples - before.samples) as f64 / count,
         latency: latencies.get(latencies.len() / 2).copied().unwrap_or(f64::NAN),
     };
-    Ok((measured, if case.shape.half_unchanged { series / 2 } else { series }))
+    Ok((measured, case.fresh()))
 }
 
-/// The scrapes that are measured, and the one behind them. Two may be close to each other, a late one and the next slot: then the one is
-/// still being sent when the other starts, and nothing may be read there.
+/// The scrapes that are measured, and the one behind them.
 async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<Scrape>> {
-    for more in 1..=4 {
+    for more in 1..=5 {
         let times = case.warm_up + case.scrapes + more;
         // The first scrape of a job may wait for an interval, and the smallest one for a slow start.
         let limit = case.interval * (times as u32 + 3) + Duration::from_secs(20);
         let scrapes = home.scraped(times, limit).await?;
         let settled = |from: usize| (from..scrapes.len()).find(|&at| case.are_apart(&scrapes[at - 1], &scrapes[at]));
-        if let Some(first) = settled(case.warm_up)
+        let warm = (case.warm_up..scrapes.len()).find(|&at| case.are_apart(&scrapes[at - 1], &scrapes[at]) && case.is_warm(at, &scrapes[at]));
+        if let Some(first) = warm
             && let Some(last) = settled(first + case.scrapes)
         {
             return Ok(scrapes[first..=last].to_vec());
         }
     }
-    anyhow::bail!("its scrapes are too close to each other")
+    anyhow::bail!("its scrapes are too close to each other, or it falls behind")
 }
 
 impl Case {
+    /// Two may be close to each other, a late one and the next slot: then the one is still being sent when the other starts, and nothing may be
+    /// read there.
     fn are_apart(&self, one: &Scrape, next: &Scrape) -> bool {
         next.asked - one.asked > self.interval / 2
+    }
+
+    /// Samples that must arrive of a scrape, other than the first one.
+    fn fresh(&self) -> usize {
+        if self.shape.half_unchanged { self.shape.series / 2 } else { self.shape.series }
+    }
+
+    /// Whether nothing of the scrapes before is on its way when this one starts, as the first of a million series can be: it would be counted here.
+    fn is_warm(&self, scrapes: usize, next: &Scrape) -> bool {
+        let scraped = self.shape.series + (scrapes - 1) * self.fresh();
+        // vmagent flushes once a second: it sends the last scrape of a short interval later.
+        let may_come = if self.interval > LATE { self.fresh() / 50 } else { self.fresh() };
+        next.reading.is_some_and(|reading| reading.received.samples as usize + may_come >= scraped)
     }
 }
 
 fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::receiver::Received;
+    use super::*;
+
+    #[test]
+    fn a_scrape_is_measured_when_nothing_of_those_before_is_on_its_way() {
+        let shape = |half_unchanged| Shape { series: 1000, protobuf: false, gzip: false, half_unchanged };
+        let case = |seconds, half_unchanged| Case { shape: shape(half_unchanged), interval: Duration::from_secs(seconds), warm_up: 1, scrapes: 1 };
+        let scrape = |samples| {
+            let received = Received { samples, ..Received::default() };
+            Scrape { asked: Instant::now(), reading: Some(Reading { cpu: Duration::ZERO, received }) }
+        };
+        for (seconds, half_unchanged, scrapes, samples, warm) in [
+            (20, false, 1, 980, true),
+            (20, false, 1, 979, false),
+            (20, false, 3, 2940, false),
+            (20, false, 3, 2980, true),
+            (20, true, 3, 1990, true),
+            (20, true, 3, 1989, false),
+            // The last one may come later.
+            (2, false, 3, 2000, true),
+            (2, false, 3, 1999, false),
+            (2, true, 3, 1500, true),
+            (2, true, 3, 1499, false),
+        ] {
+            assert_eq!(case(seconds, half_unchanged).is_warm(scrapes, &scrape(samples)), warm, "{seconds} {half_unchanged} {scrapes} {samples}");
+        }
+        assert!(!case(2, false).is_warm(1, &Scrape { asked: Instant::now(), reading: None }), "nothing is known of it");
+    }
 }

@@ -28,10 +28,8 @@ use self::programs::Program;
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
-    /// `forwardctl`, built as for a release: the program, or its zip.
-    pub forwardctl: PathBuf,
-    /// The zip of `make build`, or the program; none: nothing of it is measured.
-    pub function: Option<PathBuf>,
+    /// The zip of `make build`, or the program.
+    pub function: PathBuf,
     /// A twentieth of the time, for whoever works on the benchmark itself: the figures say little.
     pub quick: bool,
     /// Without the peers.
@@ -59,15 +57,14 @@ fn cases(quick: bool) -> Vec<Case> {
     let text = Shape { series: 100_000, protobuf: false, gzip: false, half_unchanged: false };
     let case = |shape, seconds, warm_up, scrapes| Case { shape, interval: Duration::from_secs(seconds), warm_up, scrapes };
     let cases = [
-        // A minute for what most targets are about.
-        case(Shape { series: 10_000, ..text }, 1, 3, 12),
-        case(text, 5, 1, 12),
-        // A first scrape of this size is still being sent when the second one starts.
+        case(Shape { series: 10_000, ..text }, 1, 3, 10),
+        case(text, 3, 1, 15),
+        // The peers take twice as long for a first scrape of this size as for later ones.
         case(Shape { series: 1_000_000, ..text }, 20, 2, 2),
         // The same series in other forms.
-        case(Shape { gzip: true, ..text }, 3, 1, 4),
-        case(Shape { gzip: true, protobuf: true, ..text }, 3, 1, 4),
-        case(Shape { half_unchanged: true, ..text }, 3, 1, 4),
+        case(Shape { gzip: true, ..text }, 2, 1, 3),
+        case(Shape { gzip: true, protobuf: true, ..text }, 2, 1, 3),
+        case(Shape { half_unchanged: true, ..text }, 2, 1, 3),
     ];
     let quick_case = |case: &Case| Case { interval: Duration::from_secs(2), scrapes: 2, ..*case };
     if quick { cases.iter().filter(|case| case.shape.series < 1_000_000).map(quick_case).collect() } else { cases.to_vec() }
@@ -80,7 +77,7 @@ fn cases(quick: bool) -> Vec<Case> {
 pub async fn run(options: &BenchOptions) -> Result<Results> {
     let mut results = Results { machine: machine(), ..Results::default() };
     let unpacked = TempDir::new()?;
-    let forwardctl = once::unpack(&options.forwardctl, unpacked.path())?;
+    let function = once::unpack(&options.function, unpacked.path())?;
     let chosen = |case: &Case| options.series.is_none_or(|series| series == case.shape.series);
     for case in cases(options.quick).into_iter().filter(chosen) {
         let home = SyntheticHome::start(case.shape, case.interval).await?;
@@ -90,7 +87,7 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
             if (options.alone && program != Program::Forwarder) || (case.shape.protobuf && program == Program::Vmagent) {
                 continue;
             }
-            let measured = measure(program, &forwardctl, &home, case).await?;
+            let measured = measure(program, &function, &home, case).await?;
             eprintln!("bench:   {}", report::line(&measured));
             results.compared.push(measured);
         }
@@ -99,13 +96,11 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
         return Ok(results);
     }
     eprintln!("bench: a cold tick");
-    results.cold_tick = Some(once::cold_tick(&forwardctl, 100_000).await?);
+    results.cold_tick = Some(once::cold_tick(&function, 100_000).await?);
     eprintln!("bench: a drain");
-    results.drain = Some(once::drain(&forwardctl, 100_000, if options.quick { 1_000_000 } else { 10_000_000 }).await?);
-    if let Some(function) = &options.function {
-        eprintln!("bench: the start of the function");
-        results.start = Some(once::start(function)?);
-    }
+    results.drain = Some(once::drain(&function, 100_000, if options.quick { 1_000_000 } else { 10_000_000 }).await?);
+    eprintln!("bench: the start of the function");
+    results.start = Some(once::start(&function, &options.function)?);
     Ok(results)
 }
 

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::home::{Shape, SyntheticHome};
-use super::programs::{BATCH, Program, Running, Task};
+use super::programs::{BATCH, Task, function};
 use super::receiver::Receiver;
 use super::usage;
+use crate::lambda::{Invoked, RuntimeApi};
 use crate::process::Port;
 
 /// The first scrape of a fresh process.
@@ -23,7 +24,7 @@ pub struct ColdTick {
     pub series: usize,
     /// From the scrape's request to the last acknowledgement, seconds.
     pub latency: f64,
-    /// From the start of the process to its end, seconds.
+    /// From the start of the process to its answer to the invocation, seconds.
     pub whole: f64,
 }
 
@@ -55,29 +56,32 @@ pub struct Start {
     pub zip_bytes: u64,
 }
 
+/// One scrape, now.
+const FORWARD: &str = r#"{"action":"forward"}"#;
+
 fn plain(series: usize) -> Shape {
     Shape { series, protobuf: false, gzip: false, half_unchanged: false }
 }
 
-fn task(home: &SyntheticHome, remote: String, extra: &str) -> Task {
-    Task { home: home.address(), remote, interval: Duration::from_secs(60), gzip: false, protobuf: false, extra: extra.to_owned() }
+fn task(home: &SyntheticHome, remote: String) -> Task {
+    Task { home: home.address(), remote, interval: Duration::from_secs(60), gzip: false, protobuf: false }
 }
 
-/// `forwardctl run --once`, the median of some.
+/// A fresh process and its first invocation, which scrapes once; the median of some.
 ///
 /// # Errors
 /// When it fails, or does not deliver everything.
-pub async fn cold_tick(forwardctl: &Path, series: usize) -> Result<ColdTick> {
+pub async fn cold_tick(program: &Path, series: usize) -> Result<ColdTick> {
     let home = SyntheticHome::start(plain(series), Duration::ZERO).await?;
     let mut ticks = Vec::new();
     for _ in 0..5 {
         home.reset();
-        let receiver = Receiver::start().await?;
+        let (receiver, api, spool) = (Receiver::start().await?, RuntimeApi::start().await?, TempDir::new()?);
         let started = Instant::now();
-        let mut running = Running::start_in(Program::Forwarder, forwardctl, &task(&home, receiver.url(), ""), TempDir::new()?, &["run", "--once"])?;
-        let code = running.process.wait(Duration::from_secs(60)).await?;
-        ensure!(code == Some(0), "forwardctl run --once: exit {code:?}; its log:\n{}", running.process.log());
+        let function = function(program, &api, &task(&home, receiver.url()), spool.path())?;
+        let answer = api.invoke(FORWARD, Duration::from_secs(60)).await.and_then(Invoked::answer);
         let whole = started.elapsed().as_secs_f64();
+        answer.with_context(|| function.log())?;
         let asked = home.scraped(1, Duration::ZERO).await?[0].asked;
         let last = receiver.last_answer(Instant::now()).context("nothing was written")?;
         ensure!(receiver.received().await.samples >= series as u64, "not everything was written");
@@ -87,46 +91,42 @@ pub async fn cold_tick(forwardctl: &Path, series: usize) -> Result<ColdTick> {
     Ok(ticks.swap_remove(ticks.len() / 2))
 }
 
-/// Spools one scrape, copies its segments until there are as many samples, and lets `forwardctl spool drain` send them.
+/// Spools one scrape, copies its segments until there are as many samples, and lets a fresh process send them.
 ///
 /// # Errors
 /// When it fails, or does not send everything.
-pub async fn drain(forwardctl: &Path, series: usize, samples: u64) -> Result<Drain> {
+pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain> {
     let home = SyntheticHome::start(plain(series), Duration::ZERO).await?;
+    let (api, directory) = (RuntimeApi::start().await?, TempDir::new()?);
     // Nobody listens there.
     let port = Port::reserve()?;
-    let nowhere = format!("http://127.0.0.1:{port}/write");
-    let mut task = task(&home, nowhere, "");
-    let mut running = Running::start_in(Program::Forwarder, forwardctl, &task, TempDir::new()?, &["run", "--once"])?;
-    home.scraped(1, Duration::from_secs(30)).await?;
-    running.process.terminate(Duration::from_secs(60)).await?;
-    let log = running.process.log();
-    let directory = running.into_directory();
-    let segments = directory.path().join("spool/segments");
+    let mut task = task(&home, format!("http://127.0.0.1:{port}/write"));
+    let spooling = function(program, &api, &task, directory.path())?;
+    // What its answer says of a remote that is not there does not matter: the spool has it, or nothing was spooled.
+    api.invoke(FORWARD, Duration::from_secs(10)).await?;
+    let log = spooling.log();
+    drop(spooling);
+    let segments = directory.path().join("segments");
     let copies = samples.div_ceil(series as u64);
     let remote = std::fs::read_dir(&segments).with_context(|| format!("nothing was spooled:\n{log}"))?.next().context("no segment")??.path();
     let bytes = copy(&remote, copies)?;
     // What it says of the backlog is no longer so: without it, the next tick counts.
-    std::fs::remove_file(directory.path().join("spool/state.json"))?;
+    std::fs::remove_file(directory.path().join("state.json"))?;
 
     let receiver = Receiver::start_without_counting().await?;
     task.remote = receiver.url();
-    let mut running = Running::start_in(Program::Forwarder, forwardctl, &task, directory, &["spool", "drain", "--json"])?;
-    let mut peak = (0, Duration::ZERO);
-    while running.process.is_running() {
-        let id = running.process.id();
-        peak = (usage::peak_memory(id).unwrap_or(peak.0), usage::cpu(id).unwrap_or(peak.1));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let api = RuntimeApi::start().await?;
+    let draining = function(program, &api, &task, directory.path())?;
+    api.invoke(r#"{"action":"drain"}"#, Duration::from_secs(60)).await.and_then(Invoked::answer).with_context(|| draining.log())?;
     let received = receiver.received().await;
-    ensure!(received.requests * BATCH as u64 >= samples, "{} requests; its log:\n{}", received.requests, running.process.log());
+    ensure!(received.requests * BATCH as u64 >= samples, "{} requests; its log:\n{}", received.requests, draining.log());
     let (first, last) = receiver.answers().context("no request")?;
     Ok(Drain {
         samples,
         bytes,
         samples_per_second: samples as f64 / (last - first).as_secs_f64(),
-        cpu_per_million: peak.1.as_secs_f64() / samples as f64 * 1e6,
-        peak_memory: peak.0,
+        cpu_per_million: usage::cpu(draining.id())?.as_secs_f64() / samples as f64 * 1e6,
+        peak_memory: usage::peak_memory(draining.id())?,
     })
 }
 
@@ -142,17 +142,15 @@ pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Starts the function again and again, each time until it asks for its first invocation.
+/// Starts the function again and again, each time until it asks for its first invocation. `zip`: what it was unpacked from, or itself.
 ///
 /// # Errors
 /// When it does not ask.
-pub fn start(function: &Path) -> Result<Start> {
-    let unpacked = TempDir::new()?;
-    let program = unpack(function, unpacked.path())?;
-    let zip_bytes = if program == function { 0 } else { function.metadata()?.len() };
+pub fn start(program: &Path, zip: &Path) -> Result<Start> {
+    let zip_bytes = if program == zip { 0 } else { zip.metadata()?.len() };
     let mut starts = Vec::new();
     for _ in 0..21 {
-        starts.push(first_request(&program)?);
+        starts.push(first_request(program)?);
     }
     starts.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (first_request, memory) = starts[starts.len() / 2];
@@ -160,7 +158,7 @@ pub fn start(function: &Path) -> Result<Start> {
 }
 
 /// Seconds, and peak memory then.
-fn first_request(program: &PathBuf) -> Result<(f64, u64)> {
+fn first_request(program: &Path) -> Result<(f64, u64)> {
     let api = TcpListener::bind(("127.0.0.1", 0))?;
     let mut command = Command::new(program);
     command.env_clear().env("AWS_LAMBDA_RUNTIME_API", api.local_addr()?.to_string()).env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");

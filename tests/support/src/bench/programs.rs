@@ -1,11 +1,13 @@
 //! The forwarders that are measured: ours and its peers, each with the same job and the same queue.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
+use crate::lambda::{Function, FunctionOptions, RuntimeApi};
 use crate::process::{Child, Port};
 use crate::tools;
 
@@ -15,7 +17,7 @@ pub const BATCH: usize = 1000;
 /// A forwarder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// `forwardctl run`.
+    /// Ours: the function.
     Forwarder,
     /// VictoriaMetrics' agent.
     Vmagent,
@@ -50,8 +52,6 @@ pub struct Task {
     pub gzip: bool,
     /// Whether it asks for protobuf.
     pub protobuf: bool,
-    /// Further lines of our own configuration.
-    pub extra: String,
 }
 
 impl Task {
@@ -75,19 +75,44 @@ impl Task {
         format!(
             "global:\n  external_labels: {{cluster: bench}}\nscrape_configs:\n  - job_name: federate\n    scrape_interval: {interval}\n    scrape_timeout: {interval}\n    \
              honor_labels: true\n    honor_timestamps: true\n    {gzip}{protocols}\n    metrics_path: /federate\n    params: {{'match[]': ['{{job=~\".+\"}}']}}\n    \
-             static_configs: [{{targets: ['{}']}}]\n{write}{}",
+             static_configs: [{{targets: ['{}']}}]\n{write}",
             self.home,
-            if program == Program::Forwarder { &self.extra } else { "" },
         )
     }
 }
 
-/// A running one, with its own directory.
+/// Lambda's limit for an invocation of the schedule, whose slots are those of a minute.
+const INVOCATION: Duration = Duration::from_secs(75);
+/// Nothing is measured of a function that has not enough memory.
+const MEMORY_MB: u32 = 1024;
+
+/// A running one.
 pub struct Running {
-    /// Its process.
-    pub process: Child,
-    directory: TempDir,
+    process: Process,
+}
+
+enum Process {
+    Function(Scheduled),
+    Peer(Peer),
+}
+
+/// The function, and who invokes it, one invocation after the other.
+struct Scheduled {
+    function: Function,
+    schedule: JoinHandle<()>,
+    _spool: TempDir,
+}
+
+struct Peer {
+    process: Child,
+    _directory: TempDir,
     _port: Port,
+}
+
+impl Drop for Scheduled {
+    fn drop(&mut self) {
+        self.schedule.abort();
+    }
 }
 
 impl Running {
@@ -95,62 +120,84 @@ impl Running {
     ///
     /// # Errors
     /// When the program is missing.
-    pub fn start(program: Program, forwardctl: &Path, task: &Task) -> Result<Self> {
-        let directory = TempDir::new().context("make a directory")?;
-        Self::start_in(program, forwardctl, task, directory, &["run"])
+    pub async fn start(program: Program, function: &Path, task: &Task) -> Result<Self> {
+        let process = match program {
+            Program::Forwarder => Process::Function(Scheduled::start(function, task).await?),
+            Program::Vmagent | Program::Prometheus => Process::Peer(Peer::start(program, task)?),
+        };
+        Ok(Self { process })
     }
 
-    /// Starts ours with other arguments, in a directory that may hold a spool.
-    ///
-    /// # Errors
-    /// As [`Running::start`].
-    pub fn start_in(program: Program, forwardctl: &Path, task: &Task, directory: TempDir, arguments: &[&str]) -> Result<Self> {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        match &self.process {
+            Process::Function(scheduled) => scheduled.function.id(),
+            Process::Peer(peer) => peer.process.id(),
+        }
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        match &self.process {
+            Process::Function(scheduled) => scheduled.function.log(),
+            Process::Peer(peer) => peer.process.log(),
+        }
+    }
+}
+
+/// Starts the function with a spool in that directory.
+///
+/// # Errors
+/// When the program is missing.
+pub fn function(program: &Path, api: &RuntimeApi, task: &Task, spool: &Path) -> Result<Function> {
+    let spool = format!("forwarder: {{spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}}}\n", spool.display());
+    let config = task.yaml(Program::Forwarder) + &spool;
+    Function::start(&FunctionOptions { memory_mb: MEMORY_MB, ..FunctionOptions::new(program, &api.runtime_api(), &config) })
+}
+
+impl Scheduled {
+    async fn start(program: &Path, task: &Task) -> Result<Self> {
+        let (api, spool) = (RuntimeApi::start().await?, TempDir::new().context("make a directory")?);
+        let function = function(program, &api, task, spool.path())?;
+        // Without a payload, as a schedule may be: the slots of a minute. What it cannot do shows in its log, and in what arrives.
+        let schedule = tokio::spawn(async move { while api.invoke("", INVOCATION).await.is_ok() {} });
+        Ok(Self { function, schedule, _spool: spool })
+    }
+}
+
+impl Peer {
+    fn start(program: Program, task: &Task) -> Result<Self> {
+        let directory = TempDir::new().context("make a directory")?;
         let place = directory.path();
         let config = place.join("config.yml");
-        let spool = format!("forwarder: {{spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}}}\n", place.join("spool").display());
-        let yaml = task.yaml(program);
-        std::fs::write(&config, if program == Program::Forwarder { yaml + &spool } else { yaml })?;
+        std::fs::write(&config, task.yaml(program))?;
         let port = Port::reserve()?;
-        let listen = format!("127.0.0.1:{port}");
-        let (path, flags): (PathBuf, Vec<String>) = match program {
-            Program::Forwarder => {
-                let mut flags: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-                flags.push(format!("--config={}", config.display()));
-                (forwardctl.to_owned(), flags)
-            }
-            Program::Prometheus => (
-                tools::program("prometheus-3.5/prometheus")?,
-                vec![
-                    "--agent".to_owned(),
-                    format!("--config.file={}", config.display()),
-                    format!("--storage.agent.path={}", place.join("data").display()),
-                    format!("--web.listen-address={listen}"),
-                ],
-            ),
-            Program::Vmagent => (
-                tools::program("victoria-metrics/vmagent")?,
-                vec![
-                    format!("-promscrape.config={}", config.display()),
-                    "-promscrape.maxScrapeSize=4GB".to_owned(),
-                    format!("-remoteWrite.url={}", task.remote),
-                    // Its own protocol is another one.
-                    "-remoteWrite.forcePromProto=true".to_owned(),
-                    format!("-remoteWrite.maxRowsPerBlock={BATCH}"),
-                    format!("-remoteWrite.tmpDataPath={}", place.join("data").display()),
-                    format!("-httpListenAddr={listen}"),
-                ],
-            ),
+        let data = place.join("data");
+        let (path, flags) = if program == Program::Vmagent {
+            let flags = vec![
+                format!("-promscrape.config={}", config.display()),
+                "-promscrape.maxScrapeSize=4GB".to_owned(),
+                format!("-remoteWrite.url={}", task.remote),
+                // Its own protocol is another one.
+                "-remoteWrite.forcePromProto=true".to_owned(),
+                format!("-remoteWrite.maxRowsPerBlock={BATCH}"),
+                format!("-remoteWrite.tmpDataPath={}", data.display()),
+                format!("-httpListenAddr=127.0.0.1:{port}"),
+            ];
+            ("victoria-metrics/vmagent", flags)
+        } else {
+            let flags = vec![
+                "--agent".to_owned(),
+                format!("--config.file={}", config.display()),
+                format!("--storage.agent.path={}", data.display()),
+                format!("--web.listen-address=127.0.0.1:{port}"),
+            ];
+            ("prometheus-3.5/prometheus", flags)
         };
         let configure = |command: &mut std::process::Command| {
             command.args(flags).current_dir(place).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", place);
         };
-        let process = Child::spawn(program.name(), &path, configure, &place.join("log"))?;
-        Ok(Self { process, directory, _port: port })
-    }
-
-    /// Ends it, and gives its directory back.
-    pub fn into_directory(self) -> TempDir {
-        // Dropping the process kills it.
-        self.directory
+        let process = Child::spawn(program.name(), &tools::program(path)?, configure, &place.join("log"))?;
+        Ok(Self { process, _directory: directory, _port: port })
     }
 }

@@ -43,10 +43,10 @@ pub(super) fn grouped(number: u64) -> String {
 pub(super) fn markdown(results: &Results) -> String {
     let mut text = format!(
         "# What `make bench` measured\n\nOn {}. No signatures, {} samples a request, a receiver that answers at once on the same machine; CPU time is user and kernel, \
-         after a warm-up, for a million samples scraped: of a minute, and of the one scrape that took least, as the other tenants of the \
+         after a warm-up, for a million samples scraped: of all scrapes that were measured, and of the one that took least, as the other tenants of the \
          machine's processor let it.\n\n\
-         | series | body | forwarder | CPU s / M samples | least | peak memory | sent a scrape | requests a scrape | scrape to last answer |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         | series | body | scrapes | forwarder | CPU s / M samples | least | peak memory | sent a scrape | requests a scrape | scrape to last answer |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         results.machine,
         super::programs::BATCH
     );
@@ -54,9 +54,11 @@ pub(super) fn markdown(results: &Results) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {:.2} | {:.2} | {} | {} | {:.0} | {:.2} s |",
+            "| {} | {} | {}, every {} s | {} | {:.2} | {:.2} | {} | {} | {:.0} | {:.2} s |",
             grouped(measured.series as u64),
             measured.body,
+            measured.scrapes,
+            measured.interval_seconds,
             measured.program,
             measured.cpu_per_million,
             measured.least_cpu_per_million,
@@ -70,7 +72,7 @@ pub(super) fn markdown(results: &Results) -> String {
     if let Some(tick) = &results.cold_tick {
         let series = grouped(tick.series as u64);
         let _ = writeln!(text, "| first scrape of a fresh process, {series} series: request to last answer | {:.2} s |", tick.latency);
-        let _ = writeln!(text, "| the whole of that process (`forwardctl run --once`) | {:.2} s |", tick.whole);
+        let _ = writeln!(text, "| from the start of that process to its answer | {:.2} s |", tick.whole);
     }
     if let Some(drain) = &results.drain {
         let _ = writeln!(

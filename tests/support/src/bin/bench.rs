@@ -9,12 +9,9 @@ use clap::Parser;
 /// Measures the forwarder beside vmagent and Prometheus in agent mode, and writes tables and a plot.
 #[derive(Parser)]
 struct Arguments {
-    /// The command line, built as for a release, or its zip.
-    #[arg(long, required_unless_present = "sizes")]
-    forwardctl: Option<PathBuf>,
     /// The zip of `make build`, or the program.
     #[arg(long)]
-    function: Option<PathBuf>,
+    function: PathBuf,
     /// Where results.md, results.json and results.svg go.
     #[arg(long, default_value = "benches")]
     out: PathBuf,
@@ -28,7 +25,7 @@ struct Arguments {
     #[arg(long)]
     series: Option<usize>,
     /// Only the function, as small as Lambda makes it, in control groups: writes sizes.md and sizes.json.
-    #[arg(long, requires = "function")]
+    #[arg(long)]
     sizes: bool,
 }
 
@@ -45,12 +42,11 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { forwardctl, function, out, quick, alone, series, sizes } = arguments;
-    // They are started in directories of their own.
-    let (forwardctl, function) = (forwardctl.map(std::path::absolute).transpose()?, function.map(std::path::absolute).transpose()?);
-    match (forwardctl, &function) {
-        (_, Some(function)) if sizes => bench::size::write(&bench::size::measure(function).await?, &out),
-        (Some(forwardctl), _) => bench::write(&bench::run(&BenchOptions { forwardctl, function, quick, alone, series }).await?, &out),
-        _ => anyhow::bail!("nothing to measure"),
+    let Arguments { function, out, quick, alone, series, sizes } = arguments;
+    // It is started in a directory of its own.
+    let function = std::path::absolute(function)?;
+    if sizes {
+        return bench::size::write(&bench::size::measure(&function).await?, &out);
     }
+    bench::write(&bench::run(&BenchOptions { function, quick, alone, series }).await?, &out)
 }
