@@ -49,7 +49,7 @@ soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SO
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
 
 # The peers and what measures come while the function is built, whose last crates leave one core idle.
-bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (14 minutes with nothing there, alone on the machine)
+bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (13 minutes with nothing there, alone on the machine)
 	@echo 'building what measures, and fetching the peers, beside the function'; \
 	nice -n 19 $(CARGO) build --quiet --locked --package amp-forwarder-support --bin bench & harness=$$!; \
 	$(FETCH) $(AMP_FORWARDER_TOOLS) lambda || { kill $$harness; exit 1; }; \
