@@ -49,14 +49,16 @@ infra: ## the templates and the CDK construct: lint, permissions, deployment on 
 soak: tools ## a quarter of an hour of outages, throttling, resets and kills (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
 
-# The peers and what measures come while the function is built, whose last crates leave one core idle.
+# The peers and what measures come while the function is built, whose last crates leave one core idle. What fails beside it is told behind it.
 bench: ## CPU, memory and latency beside vmagent and Prometheus; writes benches/results.* (13 minutes with nothing there, alone on the machine)
 	@echo 'building what measures, and fetching the peers, beside the function'; \
 	nice -n 19 $(CARGO) build --quiet --locked --package amp-forwarder-support --bin bench & harness=$$!; \
-	$(FETCH) $(AMP_FORWARDER_TOOLS) lambda || { kill $$harness; exit 1; }; \
+	$(FETCH) $(AMP_FORWARDER_TOOLS) lambda || { kill $$harness 2>/dev/null; exit 1; }; \
 	$(FETCH) $(AMP_FORWARDER_TOOLS) peers & peers=$$!; \
-	$(MAKE) --no-print-directory build || { kill $$harness $$peers; exit 1; }; \
-	wait $$harness && wait $$peers
+	$(MAKE) --no-print-directory build || { kill $$harness $$peers 2>/dev/null; exit 1; }; \
+	wait
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) peers
+	$(CARGO) build --locked --package amp-forwarder-support --bin bench
 	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) $(BENCH_FLAGS)
 
 bench-size: build ## the function as small as Lambda makes it, in control groups (root); writes benches/sizes.*
