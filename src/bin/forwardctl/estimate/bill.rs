@@ -17,8 +17,8 @@ const STORED_BYTES: f64 = 2.0;
 /// MB of memory that come with one whole core (Lambda developer guide).
 const CORE_MB: f64 = 1769.0;
 
-/// CPU seconds for a million samples on a whole core, warm, network aside. `make bench` gives 0.38 for plain text, 0.77 for gzip text
-/// and 0.87 for gzip protobuf (benches/results.md), which changes the bill by cents.
+/// CPU seconds for a million samples on a whole core, warm, network aside. `make bench` gives 0.26 for plain text, 0.80 for gzip text
+/// and 0.97 for gzip protobuf (benches/results.md), which changes the bill by cents.
 const CPU_SECONDS_PER_MILLION: f64 = 0.6;
 
 /// What is billed for a tick beyond its work: start of the runtime, lease, release.
