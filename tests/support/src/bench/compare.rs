@@ -132,10 +132,10 @@ async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<Scrape>> {
         // The first scrape of a job may wait for an interval, and the smallest one for a slow start.
         let limit = case.interval * (times as u32 + 3) + Duration::from_secs(20);
         let scrapes = home.scraped(times, limit).await?;
-        let settled = |from: usize| (from..scrapes.len()).find(|&at| case.are_apart(&scrapes[at - 1], &scrapes[at]));
-        let warm = (case.warm_up..scrapes.len()).find(|&at| case.are_apart(&scrapes[at - 1], &scrapes[at]) && case.is_warm(at, &scrapes[at]));
+        let apart = |at: &usize| case.are_apart(&scrapes[at - 1], &scrapes[*at]);
+        let warm = (case.warm_up..scrapes.len()).find(|at| apart(at) && case.is_warm(*at, &scrapes[*at]));
         if let Some(first) = warm
-            && let Some(last) = settled(first + case.scrapes)
+            && let Some(last) = (first + case.scrapes..scrapes.len()).find(apart)
         {
             return Ok(scrapes[first..=last].to_vec());
         }
