@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::lambda::{Function, FunctionOptions, RuntimeApi};
+use crate::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
 use crate::process::{Child, Port};
 use crate::tools;
 
@@ -159,8 +159,8 @@ impl Scheduled {
     async fn start(program: &Path, task: &Task) -> Result<Self> {
         let (api, spool) = (RuntimeApi::start().await?, TempDir::new().context("make a directory")?);
         let function = function(program, &api, task, spool.path())?;
-        // Without a payload, as a schedule may be: the slots of a minute. What it cannot do shows in its log, and in what arrives.
-        let schedule = tokio::spawn(async move { while api.invoke("", INVOCATION).await.is_ok() {} });
+        // Without a payload, as a schedule may be: the slots of a minute. After an error nothing more is scraped, and the log tells why.
+        let schedule = tokio::spawn(async move { while api.invoke("", INVOCATION).await.and_then(Invoked::answer).is_ok() {} });
         Ok(Self { function, schedule, _spool: spool })
     }
 }
