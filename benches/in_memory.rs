@@ -47,9 +47,21 @@ impl fetch::Body for Chunks {
 impl Home for BodyHome {
     fn get<'a>(&'a self, _: fetch::Request<'a>) -> BoxFuture<'a, Result<fetch::Answer, NetError>> {
         let body = self.0.lock().map(|body| body.clone()).unwrap_or_default();
-        let chunks = (0..body.len()).step_by(CHUNK).map(|at| body.slice(at..body.len().min(at + CHUNK))).collect();
-        let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))]);
-        Box::pin(async move { Ok(fetch::Answer { status: 200, headers, body: Box::new(Chunks(chunks)) }) })
+        let chunks = (0..body.len())
+            .step_by(CHUNK)
+            .map(|at| body.slice(at..body.len().min(at + CHUNK)))
+            .collect();
+        let headers = HeaderMap::from_iter([(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; version=0.0.4"),
+        )]);
+        Box::pin(async move {
+            Ok(fetch::Answer {
+                status: 200,
+                headers,
+                body: Box::new(Chunks(chunks)),
+            })
+        })
     }
 }
 
@@ -57,7 +69,13 @@ struct Taker;
 
 impl Remote for Taker {
     fn post<'a>(&'a self, _: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
-        Box::pin(async { Ok(Answer { status: 204, headers: HeaderMap::new(), body: String::new() }) })
+        Box::pin(async {
+            Ok(Answer {
+                status: 204,
+                headers: HeaderMap::new(),
+                body: String::new(),
+            })
+        })
     }
 
     fn address(&self) -> &str {
@@ -76,7 +94,10 @@ impl InMemory {
             rng: fastrand::Rng::with_seed(7),
             store: None,
         };
-        Ok(Self { forwarder: Forwarder::new(config, world, 1 << 30)?, body })
+        Ok(Self {
+            forwarder: Forwarder::new(config, world, 1 << 30)?,
+            body,
+        })
     }
 
     /// One scrape of this body, sent.
@@ -84,6 +105,11 @@ impl InMemory {
         if let Ok(mut next) = self.body.lock() {
             *next = body;
         }
-        self.forwarder.tick(&Plan { once: true, ..Plan::default() }).await
+        self.forwarder
+            .tick(&Plan {
+                once: true,
+                ..Plan::default()
+            })
+            .await
     }
 }

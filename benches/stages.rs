@@ -1,9 +1,12 @@
-//! The stages of a scrape, each alone: `cargo bench`, or `cargo bench -- encode` for one of them. Whole programs beside their peers: `make bench`.
+//! The stages of a scrape, each alone: `cargo bench`, or `cargo bench -- encode` for one of them.
+//! Whole programs beside their peers: `make bench`.
 //!
 //! Data sets:
-//! - `federated`: 10,000 series of 8 to 12 labels, 270 bytes a line, as `/federate` gives them (`amp_forwarder_support::bench::home`). Large enough that
-//!   no cache of the processor holds the body, small enough for many rounds.
-//! - `escaped`: label values with escapes, which cannot be taken from the body as they stand: the slow way of the parser, and literals in the encoding.
+//! - `federated`: 10,000 series of 8 to 12 labels, 270 bytes a line, as `/federate` gives them
+//!   (`amp_forwarder_support::bench::home`). Large enough that no cache of the processor holds the
+//!   body, small enough for many rounds.
+//! - `escaped`: label values with escapes, which cannot be taken from the body as they stand: the
+//!   slow way of the parser, and literals in the encoding.
 //! - `request`: a compressed batch of 1,000 samples, what is signed and posted.
 
 // A benchmark that cannot run must say so.
@@ -28,19 +31,29 @@ mod in_memory;
 
 const SERIES: usize = 10_000;
 const NOW_MS: i64 = 1_795_176_000_000;
-const LIMITS: Limits = Limits { samples: 1000, bytes: 1_000_000 };
+const LIMITS: Limits = Limits {
+    samples: 1000,
+    bytes: 1_000_000,
+};
 
 fn main() {
     divan::main();
 }
 
 fn federated() -> Body {
-    Body::new(Shape { series: SERIES, protobuf: false, gzip: false, half_unchanged: false })
+    Body::new(Shape {
+        series: SERIES,
+        protobuf: false,
+        gzip: false,
+        half_unchanged: false,
+    })
 }
 
 fn escaped() -> Bytes {
     let line = |at: usize| {
-        format!("windows_service{{job=\"win\",path=\"C:\\\\Program Files\\\\Service {at}\",note=\"a \\\"quoted\\\" word\"}} 1 {NOW_MS}\n")
+        format!(
+            "windows_service{{job=\"win\",path=\"C:\\\\Program Files\\\\Service {at}\",note=\"a \\\"quoted\\\" word\"}} 1 {NOW_MS}\n"
+        )
     };
     (0..SERIES).map(line).collect::<String>().into()
 }
@@ -67,12 +80,17 @@ impl Sink for Listener {
 
 fn parsed(body: &[u8], knows: bool) -> usize {
     let mut listener = Listener { knows, samples: 0 };
-    TextParser::default().parse(body, true, &mut listener).unwrap();
+    TextParser::default()
+        .parse(body, true, &mut listener)
+        .unwrap();
     listener.samples
 }
 
 fn counted(bencher: Bencher<'_, '_>, body: &Bytes, run: impl Fn(&[u8]) -> usize + Sync) {
-    bencher.counter(BytesCount::from(body.len())).counter(ItemsCount::new(SERIES)).bench(|| assert_eq!(run(body), SERIES));
+    bencher
+        .counter(BytesCount::from(body.len()))
+        .counter(ItemsCount::new(SERIES))
+        .bench(|| assert_eq!(run(body), SERIES));
 }
 
 /// Every line by the lexer, labels included: a cold process.
@@ -105,11 +123,20 @@ impl Sink for Learner {
         Ok(false)
     }
 
-    fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+    fn resolved(
+        &mut self,
+        sample: &Exposed<'_>,
+        labels: &[ExposedLabel<'_>],
+    ) -> Result<(), Refused> {
         let mut labels = Labels::exposed(labels);
         labels.set("cluster", "bench");
         labels.finish();
-        let index = self.cache.insert(self.transaction, Key::new(0, sample.series), Some((&labels, 0)), false);
+        let index = self.cache.insert(
+            self.transaction,
+            Key::new(0, sample.series),
+            Some((&labels, 0)),
+            false,
+        );
         self.series.push((sample.series.to_vec(), index));
         Ok(())
     }
@@ -118,27 +145,42 @@ impl Sink for Learner {
 fn learned(body: &[u8]) -> Learner {
     let mut cache = SeriesCache::default();
     let transaction = cache.begin(0);
-    let mut learner = Learner { cache, series: Vec::new(), transaction };
-    TextParser::default().parse(body, true, &mut learner).unwrap();
+    let mut learner = Learner {
+        cache,
+        series: Vec::new(),
+        transaction,
+    };
+    TextParser::default()
+        .parse(body, true, &mut learner)
+        .unwrap();
     learner
 }
 
 /// The hash of a series' bytes, and its entry in the cache.
 #[divan::bench]
 fn cache_hit(bencher: Bencher<'_, '_>) {
-    let Learner { mut cache, series, .. } = learned(&federated().encoded());
+    let Learner {
+        mut cache, series, ..
+    } = learned(&federated().encoded());
     let bytes: usize = series.iter().map(|(raw, _)| raw.len()).sum();
-    bencher.counter(BytesCount::from(bytes)).counter(ItemsCount::new(SERIES)).bench_local(|| {
-        for (raw, index) in &series {
-            assert_eq!(cache.find(Key::new(0, raw)), Some(*index));
-        }
-    });
+    bencher
+        .counter(BytesCount::from(bytes))
+        .counter(ItemsCount::new(SERIES))
+        .bench_local(|| {
+            for (raw, index) in &series {
+                assert_eq!(cache.find(Key::new(0, raw)), Some(*index));
+            }
+        });
 }
 
 /// Labels and sample of each series as protobuf, by its recipe. Bytes are those written.
 #[divan::bench(args = [("federated", false), ("escaped", true)])]
 fn encode(bencher: Bencher<'_, '_>, (_, escapes): (&str, bool)) {
-    let Learner { cache, series, .. } = learned(&if escapes { escaped() } else { federated().encoded() });
+    let Learner { cache, series, .. } = learned(&if escapes {
+        escaped()
+    } else {
+        federated().encoded()
+    });
     let mut out = Vec::new();
     let mut write = || {
         out.clear();
@@ -152,7 +194,10 @@ fn encode(bencher: Bencher<'_, '_>, (_, escapes): (&str, bool)) {
         out.len()
     };
     let bytes = write();
-    bencher.counter(BytesCount::from(bytes)).counter(ItemsCount::new(SERIES)).bench_local(write);
+    bencher
+        .counter(BytesCount::from(bytes))
+        .counter(ItemsCount::new(SERIES))
+        .bench_local(write);
 }
 
 fn batches() -> Vec<Batch> {
@@ -162,10 +207,16 @@ fn batches() -> Vec<Batch> {
             Ok(false)
         }
 
-        fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+        fn resolved(
+            &mut self,
+            sample: &Exposed<'_>,
+            labels: &[ExposedLabel<'_>],
+        ) -> Result<(), Refused> {
             let mut labels = Labels::exposed(labels);
             labels.finish();
-            let Self(writer, Some(staged)) = self else { return Ok(()) };
+            let Self(writer, Some(staged)) = self else {
+                return Ok(());
+            };
             let series = writer.insert(staged, Key::new(0, sample.series), Some(&labels), false);
             writer
                 .write(staged, series, sample.series, (sample.value, NOW_MS), false)
@@ -175,31 +226,60 @@ fn batches() -> Vec<Batch> {
     let mut writer = Writer::new(LIMITS);
     let staged = writer.begin(0);
     let mut writing = Writing(writer, Some(staged));
-    TextParser::default().parse(&federated().encoded(), true, &mut writing).unwrap();
+    TextParser::default()
+        .parse(&federated().encoded(), true, &mut writing)
+        .unwrap();
     let Writing(mut writer, staged) = writing;
-    staged.map(|staged| writer.commit(staged).unwrap().swap_remove(0)).unwrap_or_default()
+    staged
+        .map(|staged| writer.commit(staged).unwrap().swap_remove(0))
+        .unwrap_or_default()
 }
 
 /// Snappy of ten batches. Bytes are those before.
 #[divan::bench]
 fn compress(bencher: Bencher<'_, '_>) {
-    let raw: Vec<Vec<u8>> = batches().iter().map(|batch| snap::raw::Decoder::new().decompress_vec(&batch.body.to_bytes()).unwrap()).collect();
+    let raw: Vec<Vec<u8>> = batches()
+        .iter()
+        .map(|batch| {
+            snap::raw::Decoder::new()
+                .decompress_vec(&batch.body.to_bytes())
+                .unwrap()
+        })
+        .collect();
     let mut encoder = snap::raw::Encoder::new();
     let mut out = vec![0; snap::raw::max_compress_len(LIMITS.bytes)];
     let bytes: usize = raw.iter().map(Vec::len).sum();
-    bencher.counter(BytesCount::from(bytes)).counter(ItemsCount::new(SERIES)).bench_local(|| {
-        for raw in &raw {
-            divan::black_box(encoder.compress(raw, &mut out).unwrap());
-        }
-    });
+    bencher
+        .counter(BytesCount::from(bytes))
+        .counter(ItemsCount::new(SERIES))
+        .bench_local(|| {
+            for raw in &raw {
+                divan::black_box(encoder.compress(raw, &mut out).unwrap());
+            }
+        });
 }
 
 /// A request of a thousand samples.
 #[divan::bench]
 fn sign(bencher: Bencher<'_, '_>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let credentials = SharedCredentialsProvider::new(Credentials::new("AKIDEXAMPLE", "secret", Some("token".into()), None, "bench"));
-    let signer = Signer::new(SigningIdentity { credentials, region: aws_types::region::Region::new("us-east-1") }, "aps");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let credentials = SharedCredentialsProvider::new(Credentials::new(
+        "AKIDEXAMPLE",
+        "secret",
+        Some("token".into()),
+        None,
+        "bench",
+    ));
+    let signer = Signer::new(
+        SigningIdentity {
+            credentials,
+            region: aws_types::region::Region::new("us-east-1"),
+        },
+        "aps",
+    );
     let body = batches().swap_remove(0).body.to_bytes();
     bencher.counter(BytesCount::from(body.len())).counter(ItemsCount::new(1000_usize)).bench_local(|| {
         let mut request = http::Request::new(body.clone());
@@ -212,7 +292,10 @@ fn sign(bencher: Bencher<'_, '_>) {
 /// All of them together, without network: a warm tick in which every sample is fresh.
 #[divan::bench]
 fn tick_warm(bencher: Bencher<'_, '_>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let mut world = in_memory::InMemory::new().unwrap();
     let mut body = federated();
     let mut now_ms = amp_forwarder_support::now_ms() - 3_600_000;
@@ -223,5 +306,10 @@ fn tick_warm(bencher: Bencher<'_, '_>) {
             body.freshen(now_ms);
             body.encoded()
         })
-        .bench_local_values(|body| assert_eq!(runtime.block_on(world.tick(body)).ledger.written, SERIES as u64 + 5));
+        .bench_local_values(|body| {
+            assert_eq!(
+                runtime.block_on(world.tick(body)).ledger.written,
+                SERIES as u64 + 5
+            )
+        });
 }

@@ -19,8 +19,9 @@ use crate::time::Clock;
 /// How long one probe may take.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// Scrapes of a home, to see whether always the same Prometheus answers: a NodePort chooses among pods for each connection, and with
-/// two of them ten answers show no step back once in a hundred times.
+/// Scrapes of a home, to see whether always the same Prometheus answers: a NodePort chooses among
+/// pods for each connection, and with two of them ten answers show no step back once in a hundred
+/// times.
 const SCRAPES: usize = 10;
 
 /// Between them.
@@ -47,41 +48,85 @@ pub struct Finding {
 
 impl Finding {
     fn good(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { subject: subject.into(), ok: true, warning: false, message: message.into() }
+        Self {
+            subject: subject.into(),
+            ok: true,
+            warning: false,
+            message: message.into(),
+        }
     }
 
     fn bad(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { subject: subject.into(), ok: false, warning: false, message: message.into() }
+        Self {
+            subject: subject.into(),
+            ok: false,
+            warning: false,
+            message: message.into(),
+        }
     }
 
     fn doubtful(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { subject: subject.into(), ok: true, warning: true, message: message.into() }
+        Self {
+            subject: subject.into(),
+            ok: true,
+            warning: true,
+            message: message.into(),
+        }
     }
 }
 
 /// What the configuration's reader found doubtful.
 #[must_use]
 pub fn warnings(problems: &[Problem]) -> Vec<Finding> {
-    problems.iter().map(|problem| Finding::doubtful("configuration", problem.to_string())).collect()
+    problems
+        .iter()
+        .map(|problem| Finding::doubtful("configuration", problem.to_string()))
+        .collect()
 }
 
-/// Reads secrets, and probes homes and remotes over the network. `home` must use a new connection for each request.
-pub async fn online(config: &Config, home: &dyn Home, remotes: &[Box<dyn Remote>], clock: &dyn Clock, forwarder: &Forwarder) -> Vec<Finding> {
+/// Reads secrets, and probes homes and remotes over the network. `home` must use a new connection
+/// for each request.
+pub async fn online(
+    config: &Config,
+    home: &dyn Home,
+    remotes: &[Box<dyn Remote>],
+    clock: &dyn Clock,
+    forwarder: &Forwarder,
+) -> Vec<Finding> {
     let mut findings = kept_secrets(config).await;
     findings.extend(homes(config, home, forwarder).await);
     for (entry, remote) in config.remote_write.iter().zip(remotes) {
-        let subject = format!("remote {}", entry.name.as_deref().unwrap_or(entry.url.host_str().unwrap_or_default()));
+        let subject = format!(
+            "remote {}",
+            entry
+                .name
+                .as_deref()
+                .unwrap_or(entry.url.host_str().unwrap_or_default())
+        );
         let probed = probe(remote.as_ref(), clock, PROBE).await;
-        findings.push(if probed.ok { Finding::good(subject, probed.text) } else { Finding::bad(subject, probed.text) });
+        findings.push(if probed.ok {
+            Finding::good(subject, probed.text)
+        } else {
+            Finding::bad(subject, probed.text)
+        });
     }
     findings
 }
 
 /// Whether each secret that stands elsewhere can be read: first, because all else fails without it.
 async fn kept_secrets(config: &Config) -> Vec<Finding> {
-    let https = config.scrape_configs.iter().map(|job| &job.http).chain(config.remote_write.iter().map(|remote| &remote.http));
-    let keys = config.remote_write.iter().filter_map(|remote| remote.sigv4.as_ref()?.secret_key.as_ref());
-    let sources = https.flat_map(HttpConfig::sources).chain(keys.filter(|key| key.constant().is_none()));
+    let https = config
+        .scrape_configs
+        .iter()
+        .map(|job| &job.http)
+        .chain(config.remote_write.iter().map(|remote| &remote.http));
+    let keys = config
+        .remote_write
+        .iter()
+        .filter_map(|remote| remote.sigv4.as_ref()?.secret_key.as_ref());
+    let sources = https
+        .flat_map(HttpConfig::sources)
+        .chain(keys.filter(|key| key.constant().is_none()));
     let mut findings = Vec::new();
     let mut seen = HashSet::new();
     for source in sources {
@@ -113,10 +158,18 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
                 format!("{} samples, {} bytes in {} ms", scraped.tally.scraped, scraped.bytes, scraped.duration.as_millis()),
             ),
         });
-        findings.extend(scraped.ahead_ms.map(|ahead_ms| clock_finding(&subject, ahead_ms)));
+        findings.extend(
+            scraped
+                .ahead_ms
+                .map(|ahead_ms| clock_finding(&subject, ahead_ms)),
+        );
     }
     for target in targets(&config.scrape_configs).unwrap_or_default() {
-        let subject = format!("home {} ({})", target.instance(), config.scrape_configs[target.job].job_name);
+        let subject = format!(
+            "home {} ({})",
+            target.instance(),
+            config.scrape_configs[target.job].job_name
+        );
         findings.extend(alternation(&subject, home, target.job, &target.url).await);
     }
     findings
@@ -138,8 +191,9 @@ fn clock_finding(subject: &str, ahead_ms: i64) -> Finding {
     )
 }
 
-/// Whether always the same Prometheus answers. Two of them scrape the same targets at different moments, so what tells them apart is
-/// a series whose timestamp goes back from one answer to the next. `home` must use a new connection for each request.
+/// Whether always the same Prometheus answers. Two of them scrape the same targets at different
+/// moments, so what tells them apart is a series whose timestamp goes back from one answer to the
+/// next. `home` must use a new connection for each request.
 async fn alternation(subject: &str, home: &dyn Home, job: usize, url: &Url) -> Option<Finding> {
     if !url.path().ends_with("/federate") {
         return None;
@@ -148,7 +202,13 @@ async fn alternation(subject: &str, home: &dyn Home, job: usize, url: &Url) -> O
     url.set_query(Some("match[]=up"));
     let mut newest = Timestamps::default();
     for _ in 0..SCRAPES {
-        let request = Request { job, url: &url, accept: "text/plain;version=0.0.4", compression: false, timeout: PROBE };
+        let request = Request {
+            job,
+            url: &url,
+            accept: "text/plain;version=0.0.4",
+            compression: false,
+            timeout: PROBE,
+        };
         let mut answer = home.get(request).await.ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.body.chunk().await.ok()? {
@@ -179,8 +239,13 @@ struct Timestamps {
 
 impl Sink for Timestamps {
     fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
-        let Some(timestamp_ms) = sample.timestamp_ms else { return Ok(true) };
-        let newest = self.newest.entry(sample.series.to_vec()).or_insert(timestamp_ms);
+        let Some(timestamp_ms) = sample.timestamp_ms else {
+            return Ok(true);
+        };
+        let newest = self
+            .newest
+            .entry(sample.series.to_vec())
+            .or_insert(timestamp_ms);
         self.went_back |= timestamp_ms < *newest;
         *newest = timestamp_ms.max(*newest);
         Ok(true)

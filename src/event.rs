@@ -17,7 +17,12 @@ pub enum Action {
     Status,
 }
 
-const ACTIONS: [(&str, Action); 4] = [("forward", Action::Forward), ("drain", Action::Drain), ("check", Action::Check), ("status", Action::Status)];
+const ACTIONS: [(&str, Action); 4] = [
+    ("forward", Action::Forward),
+    ("drain", Action::Drain),
+    ("check", Action::Check),
+    ("status", Action::Status),
+];
 const KEYS: [&str; 3] = ["action", "jobs", "dry_run"];
 
 /// An event, understood.
@@ -47,32 +52,58 @@ impl Request {
         let Value::Object(fields) = event else {
             return match event {
                 Value::Null => Ok(Self::default()),
-                _ => Err(EventError(format!("the event is not an object; known keys: {}", KEYS.join(", ")))),
+                _ => Err(EventError(format!(
+                    "the event is not an object; known keys: {}",
+                    KEYS.join(", ")
+                ))),
             };
         };
-        // Rules and Scheduler without an input of their own send these two (EventBridge user guide, "AWS service event metadata").
+        // Rules and Scheduler without an input of their own send these two (EventBridge user guide,
+        // "AWS service event metadata").
         let from_event_bridge = fields.contains_key("source") && fields.contains_key("detail-type");
         if fields.is_empty() || from_event_bridge {
             return Ok(Self::default());
         }
-        let mut request = Self { by_hand: true, ..Self::default() };
+        let mut request = Self {
+            by_hand: true,
+            ..Self::default()
+        };
         for (key, value) in fields {
             match (key.as_str(), value) {
                 ("action", Value::String(name)) => {
                     let known = ACTIONS.iter().find(|(known, _)| known == name);
                     request.action = known.map(|(_, action)| *action).ok_or_else(|| {
-                        EventError(format!("unknown action \"{name}\"; known actions: {}", ACTIONS.map(|(known, _)| known).join(", ")))
+                        EventError(format!(
+                            "unknown action \"{name}\"; known actions: {}",
+                            ACTIONS.map(|(known, _)| known).join(", ")
+                        ))
                     })?;
                 }
                 ("jobs", Value::Array(names)) => {
-                    let names: Option<Vec<_>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-                    request.jobs = Some(names.ok_or_else(|| EventError("\"jobs\" must be a list of job names".to_owned()))?);
+                    let names: Option<Vec<_>> = names
+                        .iter()
+                        .map(|name| name.as_str().map(str::to_owned))
+                        .collect();
+                    request.jobs = Some(names.ok_or_else(|| {
+                        EventError("\"jobs\" must be a list of job names".to_owned())
+                    })?);
                 }
                 ("dry_run", Value::Bool(dry_run)) => request.dry_run = *dry_run,
                 ("action", _) => return Err(EventError("\"action\" must be a string".to_owned())),
-                ("jobs", _) => return Err(EventError("\"jobs\" must be a list of job names".to_owned())),
-                ("dry_run", _) => return Err(EventError("\"dry_run\" must be true or false".to_owned())),
-                _ => return Err(EventError(format!("unknown key \"{key}\"; known keys: {}", KEYS.join(", ")))),
+                ("jobs", _) => {
+                    return Err(EventError(
+                        "\"jobs\" must be a list of job names".to_owned(),
+                    ));
+                }
+                ("dry_run", _) => {
+                    return Err(EventError("\"dry_run\" must be true or false".to_owned()));
+                }
+                _ => {
+                    return Err(EventError(format!(
+                        "unknown key \"{key}\"; known keys: {}",
+                        KEYS.join(", ")
+                    )));
+                }
             }
         }
         Ok(request)
@@ -100,24 +131,52 @@ mod tests {
 
     #[test]
     fn people_say_what_they_want() {
-        let request = Request::parse(&json!({"action": "forward", "jobs": ["federate"], "dry_run": true})).unwrap();
-        assert_eq!(request, Request { action: Action::Forward, jobs: Some(vec!["federate".to_owned()]), dry_run: true, by_hand: true });
+        let request =
+            Request::parse(&json!({"action": "forward", "jobs": ["federate"], "dry_run": true}))
+                .unwrap();
+        assert_eq!(
+            request,
+            Request {
+                action: Action::Forward,
+                jobs: Some(vec!["federate".to_owned()]),
+                dry_run: true,
+                by_hand: true
+            }
+        );
         for (name, action) in ACTIONS {
-            assert_eq!(Request::parse(&json!({"action": name})).unwrap().action, action);
+            assert_eq!(
+                Request::parse(&json!({"action": name})).unwrap().action,
+                action
+            );
         }
     }
 
     #[test]
     fn what_is_unknown_is_told_what_is_known() {
         let cases = [
-            (json!({"action": "drian"}), "unknown action \"drian\"; known actions: forward, drain, check, status"),
-            (json!({"job": ["a"]}), "unknown key \"job\"; known keys: action, jobs, dry_run"),
+            (
+                json!({"action": "drian"}),
+                "unknown action \"drian\"; known actions: forward, drain, check, status",
+            ),
+            (
+                json!({"job": ["a"]}),
+                "unknown key \"job\"; known keys: action, jobs, dry_run",
+            ),
             (json!({"jobs": "a"}), "\"jobs\" must be a list of job names"),
             (json!({"jobs": [1]}), "\"jobs\" must be a list of job names"),
-            (json!({"dry_run": "yes"}), "\"dry_run\" must be true or false"),
+            (
+                json!({"dry_run": "yes"}),
+                "\"dry_run\" must be true or false",
+            ),
             (json!({"action": 1}), "\"action\" must be a string"),
-            (json!([]), "the event is not an object; known keys: action, jobs, dry_run"),
-            (json!("forward"), "the event is not an object; known keys: action, jobs, dry_run"),
+            (
+                json!([]),
+                "the event is not an object; known keys: action, jobs, dry_run",
+            ),
+            (
+                json!("forward"),
+                "the event is not an object; known keys: action, jobs, dry_run",
+            ),
         ];
         for (event, expected) in cases {
             assert_eq!(Request::parse(&event).unwrap_err().to_string(), expected);

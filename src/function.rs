@@ -17,8 +17,8 @@ use crate::status::Status;
 use crate::tick::{Forwarder, Plan};
 use crate::time::{Clock, SystemClock};
 
-/// The function between its invocations. The configuration is read by the first one: no network belongs into the initialisation,
-/// which has ten seconds.
+/// The function between its invocations. The configuration is read by the first one: no network
+/// belongs into the initialisation, which has ten seconds.
 #[derive(Default)]
 pub struct Function {
     ready: Option<Ready>,
@@ -53,13 +53,21 @@ pub enum FunctionError {
 impl From<FunctionError> for Diagnostic {
     fn from(error: FunctionError) -> Self {
         let error_type = match &error {
-            FunctionError::Setup(SetupError::Config(_) | SetupError::Source(_) | SetupError::S3(_) | SetupError::Spool(_)) => "ConfigurationError",
+            FunctionError::Setup(
+                SetupError::Config(_)
+                | SetupError::Source(_)
+                | SetupError::S3(_)
+                | SetupError::Spool(_),
+            ) => "ConfigurationError",
             FunctionError::Setup(_) => "SetupError",
             FunctionError::Event(_) | FunctionError::UnknownJob(..) => "EventError",
             FunctionError::Spool(_) => "SpoolError",
             FunctionError::Tick(_) => "TickFailed",
         };
-        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
+        Self {
+            error_type: error_type.to_owned(),
+            error_message: error.to_string(),
+        }
     }
 }
 
@@ -72,9 +80,21 @@ impl Function {
         let arrived = Instant::now();
         let deadline = arrived + left(event.context.deadline, SystemClock.now_ms());
         let request = Request::parse(&event.payload)?;
-        let ready = self.ready().await.inspect_err(|error| tracing::error!("{error}"))?;
-        if let Some(unknown) = request.jobs.as_ref().and_then(|jobs| ready.forwarder.unknown_jobs(jobs).into_iter().next()) {
-            let known: Vec<_> = ready.config.scrape_configs.iter().map(|job| job.job_name.as_str()).collect();
+        let ready = self
+            .ready()
+            .await
+            .inspect_err(|error| tracing::error!("{error}"))?;
+        if let Some(unknown) = request
+            .jobs
+            .as_ref()
+            .and_then(|jobs| ready.forwarder.unknown_jobs(jobs).into_iter().next())
+        {
+            let known: Vec<_> = ready
+                .config
+                .scrape_configs
+                .iter()
+                .map(|job| job.job_name.as_str())
+                .collect();
             return Err(FunctionError::UnknownJob(unknown, known.join(", ")));
         }
         let plan = Plan {
@@ -87,7 +107,9 @@ impl Function {
         match request.action {
             Action::Check => ready.check().await,
             Action::Status => ready.status().await,
-            Action::Forward | Action::Drain if request.dry_run => ready.answer(&ready.forwarder.dry_run(&plan).await),
+            Action::Forward | Action::Drain if request.dry_run => {
+                ready.answer(&ready.forwarder.dry_run(&plan).await)
+            }
             Action::Forward | Action::Drain => {
                 let report = ready.forwarder.tick(&plan).await;
                 ready.publish(&report, &event.context.env_config.function_name);
@@ -105,7 +127,11 @@ impl Function {
                     tracing::warn!("configuration: {warning}");
                 }
                 let forwarder = setup::forwarder(loaded.config.clone()).await?;
-                Ready { config: loaded.config, warnings: loaded.warnings, forwarder }
+                Ready {
+                    config: loaded.config,
+                    warnings: loaded.warnings,
+                    forwarder,
+                }
             }
         };
         Ok(self.ready.insert(ready))
@@ -120,16 +146,23 @@ impl Ready {
         Ok(json!({"ok": ok, "findings": findings}))
     }
 
-    /// What the spool tells is newer than what a process remembers: another one may have been at work.
+    /// What the spool tells is newer than what a process remembers: another one may have been at
+    /// work.
     async fn status(&self) -> Result<Value, FunctionError> {
         let store = setup::store(&self.config).await?;
-        Ok(json!(Status::look(&self.config, &*store, SystemClock.now_ms()).await?))
+        Ok(json!(
+            Status::look(&self.config, &*store, SystemClock.now_ms()).await?
+        ))
     }
 
     /// `failed` is a function error, so that alarms see it.
     fn answer(&self, report: &Report) -> Result<Value, FunctionError> {
         let told = json!(report);
-        if report.outcome == Outcome::Failed { Err(FunctionError::Tick(told.to_string())) } else { Ok(told) }
+        if report.outcome == Outcome::Failed {
+            Err(FunctionError::Tick(told.to_string()))
+        } else {
+            Ok(told)
+        }
     }
 
     fn publish(&self, report: &Report, function: &str) {
@@ -152,21 +185,33 @@ impl Ready {
             "tick"
         );
         let metrics = &self.config.forwarder.metrics;
-        // A busy tick did nothing: as a data point without a failure it would hide that nobody does.
+        // A busy tick did nothing: as a data point without a failure it would hide that nobody
+        // does.
         if metrics.enabled && report.outcome != Outcome::Busy {
-            let line = emf::line(report, &metrics.namespace, function, &logs::level_name(&environment), SystemClock.now_ms());
-            // CloudWatch takes the line from standard output; there is nobody to tell if that is closed.
+            let line = emf::line(
+                report,
+                &metrics.namespace,
+                function,
+                &logs::level_name(&environment),
+                SystemClock.now_ms(),
+            );
+            // CloudWatch takes the line from standard output; there is nobody to tell if that is
+            // closed.
             let _ = writeln!(std::io::stdout().lock(), "{line}");
         }
     }
 }
 
-/// What is left until a deadline, milliseconds since 1970. cargo-lambda's emulator gives the time limit itself in its place
-/// (`lambda-runtime-deadline-ms: 600000`).
+/// What is left until a deadline, milliseconds since 1970. cargo-lambda's emulator gives the time
+/// limit itself in its place (`lambda-runtime-deadline-ms: 600000`).
 fn left(deadline_ms: u64, now_ms: i64) -> Duration {
     const YEAR_2001_MS: u64 = 1_000_000_000_000;
     let now_ms = u64::try_from(now_ms).unwrap_or_default();
-    Duration::from_millis(if deadline_ms < YEAR_2001_MS { deadline_ms } else { deadline_ms.saturating_sub(now_ms) })
+    Duration::from_millis(if deadline_ms < YEAR_2001_MS {
+        deadline_ms
+    } else {
+        deadline_ms.saturating_sub(now_ms)
+    })
 }
 
 #[cfg(test)]
@@ -176,7 +221,10 @@ mod tests {
     #[test]
     fn a_deadline_is_a_moment_or_the_emulators_limit() {
         let now_ms = 1_795_364_845_808;
-        assert_eq!(left(now_ms as u64 + 1_500, now_ms), Duration::from_millis(1_500));
+        assert_eq!(
+            left(now_ms as u64 + 1_500, now_ms),
+            Duration::from_millis(1_500)
+        );
         assert_eq!(left(now_ms as u64 - 1, now_ms), Duration::ZERO);
         assert_eq!(left(600_000, now_ms), Duration::from_secs(600));
     }

@@ -1,11 +1,14 @@
-//! From where the configuration is to a forwarder that talks to the real world. Shared by both programs.
+//! From where the configuration is to a forwarder that talks to the real world. Shared by both
+//! programs.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::{self, Finding};
-use crate::config::{Config, ConfigErrors, HttpConfig, Loaded, MAX_BYTES, NoSpool, Source, SourceError, read_file};
+use crate::config::{
+    Config, ConfigErrors, HttpConfig, Loaded, MAX_BYTES, NoSpool, Source, SourceError, read_file,
+};
 use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
 use crate::scrape::HttpHome;
 use crate::send::{HttpRemote, Remote, RemoteError};
@@ -13,10 +16,12 @@ use crate::spool::store::{self, Store};
 use crate::tick::{Forwarder, Unusable, World};
 use crate::time::{Clock, SystemClock};
 
-/// Longest time for the TCP connection to a home, its look-up included. A SYN is repeated after 1 and 3 seconds.
+/// Longest time for the TCP connection to a home, its look-up included. A SYN is repeated after 1
+/// and 3 seconds.
 const HOME_CONNECT: Duration = Duration::from_secs(5);
 
-/// Scrapes of a tick are seconds apart; what is older than a minute may have been frozen with the function.
+/// Scrapes of a tick are seconds apart; what is older than a minute may have been frozen with the
+/// function.
 const HOME_IDLE: Duration = Duration::from_secs(50);
 
 /// Why there is no forwarder.
@@ -53,7 +58,8 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Finds, reads and checks the configuration: `--config`, `FORWARDER_CONFIG`, or `forwarder.yml` beside the program.
+/// Finds, reads and checks the configuration: `--config`, `FORWARDER_CONFIG`, or `forwarder.yml`
+/// beside the program.
 ///
 /// # Errors
 /// [`SetupError`].
@@ -71,7 +77,12 @@ async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
     let bytes = net::read_object(bucket, key, MAX_BYTES).await?;
     String::from_utf8(bytes).map_err(|_| {
         let (address, cause) = (format!("s3://{bucket}/{key}"), "it is not UTF-8".to_owned());
-        ObjectError { address, cause, hint: "is it the right object?" }.into()
+        ObjectError {
+            address,
+            cause,
+            hint: "is it the right object?",
+        }
+        .into()
     })
 }
 
@@ -79,26 +90,46 @@ async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
 ///
 /// # Errors
 /// [`SetupError::Remote`].
-pub async fn remotes(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Remote>>, SetupError> {
+pub async fn remotes(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Box<dyn Remote>>, SetupError> {
     let mut remotes: Vec<Box<dyn Remote>> = Vec::new();
     for entry in &config.remote_write {
         let remote = HttpRemote::new(entry, Arc::clone(clock)).await;
-        remotes.push(Box::new(remote.map_err(|source| SetupError::Remote { remote: entry.id(), source })?));
+        remotes.push(Box::new(remote.map_err(|source| SetupError::Remote {
+            remote: entry.id(),
+            source,
+        })?));
     }
     Ok(remotes)
 }
 
-/// The real home's clients, which keep connections for `idle_timeout`. Nothing is built or read before the first scrape.
+/// The real home's clients, which keep connections for `idle_timeout`. Nothing is built or read
+/// before the first scrape.
 #[must_use]
 pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
-    let shortest = config.scrape_configs.iter().map(|job| job.scrape_timeout).min().unwrap_or(HOME_CONNECT);
+    let shortest = config
+        .scrape_configs
+        .iter()
+        .map(|job| job.scrape_timeout)
+        .min()
+        .unwrap_or(HOME_CONNECT);
     // Shorter than a scrape's own time-out, so that an error can say which of the two it was.
     let connect_timeout = HOME_CONNECT.min(shortest * 3 / 4);
-    let options = ClientOptions { connect_timeout, idle_timeout, ..ClientOptions::default() };
+    let options = ClientOptions {
+        connect_timeout,
+        idle_timeout,
+        ..ClientOptions::default()
+    };
     let mut clients: Vec<(&HttpConfig, Arc<HttpClient>)> = Vec::new();
     for job in &config.scrape_configs {
-        let known = clients.iter().find(|(http, _)| **http == job.http).map(|(_, client)| Arc::clone(client));
-        let client = known.unwrap_or_else(|| Arc::new(HttpClient::new(&job.http, options.clone(), Peer::Home)));
+        let known = clients
+            .iter()
+            .find(|(http, _)| **http == job.http)
+            .map(|(_, client)| Arc::clone(client));
+        let client = known
+            .unwrap_or_else(|| Arc::new(HttpClient::new(&job.http, options.clone(), Peer::Home)));
         clients.push((&job.http, client));
     }
     HttpHome::new(clients.into_iter().map(|(_, client)| client).collect())
@@ -118,7 +149,8 @@ pub async fn store(config: &Config) -> Result<Arc<dyn Store>, SetupError> {
 /// [`SetupError`].
 pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let function_memory = environment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
+    let function_memory =
+        environment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
     let memory_limit = config.forwarder.memory_limit_bytes(function_memory);
     let store = store(&config).await?;
     let world = World {

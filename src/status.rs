@@ -1,4 +1,5 @@
-//! What the spool knows of lease, jobs and backlog: read from `state.json` alone, without the lease.
+//! What the spool knows of lease, jobs and backlog: read from `state.json` alone, without the
+//! lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,8 @@ use crate::spool::name::RemoteDir;
 use crate::spool::state::{Backlog, HeadState, JobState, Lease, State};
 use crate::spool::store::Store;
 
-/// All of it. The backlog is what the last release said: while a tick is at work, or after one was killed, it is older than the truth.
+/// All of it. The backlog is what the last release said: while a tick is at work, or after one was
+/// killed, it is older than the truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// When it was read, by the store's clock.
@@ -33,7 +35,8 @@ pub struct JobStatus {
     pub configured: bool,
     /// The newest slot that was served.
     pub last_slot_ms: Option<i64>,
-    /// For each remote, the time up to which every sample of the job is delivered or durable in the spool.
+    /// For each remote, the time up to which every sample of the job is delivered or durable in the
+    /// spool.
     pub watermarks: BTreeMap<RemoteDir, i64>,
 }
 
@@ -87,47 +90,91 @@ impl Status {
     /// [`LookError`].
     pub async fn look(config: &Config, store: &dyn Store, now_ms: i64) -> Result<Self, LookError> {
         let Looked { state, time } = inspect::state(store).await?;
-        Ok(Self::tell(config, store.address(), state, time.map_or(now_ms, |time| time.date_ms)))
+        Ok(Self::tell(
+            config,
+            store.address(),
+            state,
+            time.map_or(now_ms, |time| time.date_ms),
+        ))
     }
 
     fn tell(config: &Config, address: &str, state: Option<State>, time_ms: i64) -> Self {
         let exists = state.is_some();
-        let State { epoch, lease, jobs, remotes, .. } = state.unwrap_or_default();
+        let State {
+            epoch,
+            lease,
+            jobs,
+            remotes,
+            ..
+        } = state.unwrap_or_default();
         let mut backlog = Backlog::default();
-        remotes.values().for_each(|remote| backlog.add(&remote.backlog));
+        remotes
+            .values()
+            .for_each(|remote| backlog.add(&remote.backlog));
         let lease = match lease {
             None => LeaseStatus::Free,
             Some(lease) if time_ms < lease.until_ms => LeaseStatus::Held(lease),
             Some(lease) => LeaseStatus::Ended(lease),
         };
-        let job_names = config.scrape_configs.iter().map(|job| job.job_name.clone()).collect();
-        let remote_names = config.remote_write.iter().map(|entry| RemoteDir::new(&entry.id())).collect();
+        let job_names = config
+            .scrape_configs
+            .iter()
+            .map(|job| job.job_name.clone())
+            .collect();
+        let remote_names = config
+            .remote_write
+            .iter()
+            .map(|entry| RemoteDir::new(&entry.id()))
+            .collect();
         Self {
             time_ms,
             jobs: known_first(job_names, &jobs, |job, configured, known: &JobState| {
-                let JobState { last_slot_ms, watermarks } = known.clone();
-                JobStatus { job, configured, last_slot_ms, watermarks }
+                let JobState {
+                    last_slot_ms,
+                    watermarks,
+                } = known.clone();
+                JobStatus {
+                    job,
+                    configured,
+                    last_slot_ms,
+                    watermarks,
+                }
             }),
-            remotes: known_first(remote_names, &remotes, |remote, configured, known| RemoteStatus {
-                remote,
-                configured,
-                backlog: known.backlog,
-                head: known.head.clone(),
+            remotes: known_first(remote_names, &remotes, |remote, configured, known| {
+                RemoteStatus {
+                    remote,
+                    configured,
+                    backlog: known.backlog,
+                    head: known.head.clone(),
+                }
             }),
-            spool: SpoolStatus { address: address.to_owned(), exists, epoch, lease, backlog },
+            spool: SpoolStatus {
+                address: address.to_owned(),
+                exists,
+                epoch,
+                lease,
+                backlog,
+            },
         }
     }
 }
 
 /// What the configuration names, in its order, and then what only the spool knows.
-fn known_first<K: Ord + Clone, V: Default, T>(configured: Vec<K>, known: &BTreeMap<K, V>, tell: impl Fn(K, bool, &V) -> T) -> Vec<T> {
+fn known_first<K: Ord + Clone, V: Default, T>(
+    configured: Vec<K>,
+    known: &BTreeMap<K, V>,
+    tell: impl Fn(K, bool, &V) -> T,
+) -> Vec<T> {
     let names: BTreeSet<K> = configured.iter().cloned().collect();
     let none = V::default();
     let first = configured.into_iter().map(|name| {
         let known = known.get(&name).unwrap_or(&none);
         tell(name, true, known)
     });
-    let rest = known.iter().filter(|(name, _)| !names.contains(*name)).map(|(name, known)| tell(name.clone(), false, known));
+    let rest = known
+        .iter()
+        .filter(|(name, _)| !names.contains(*name))
+        .map(|(name, known)| tell(name.clone(), false, known));
     first.chain(rest).collect()
 }
 
@@ -140,7 +187,9 @@ mod tests {
     fn config() -> Config {
         let yaml = "scrape_configs:\n  - {job_name: home, static_configs: [{targets: ['192.0.2.1:9090']}]}\n\
                     remote_write:\n  - {name: amp, url: 'http://192.0.2.2/api/v1/remote_write'}\n";
-        Config::load(yaml, &|_| None, "forwarder.yml").unwrap().config
+        Config::load(yaml, &|_| None, "forwarder.yml")
+            .unwrap()
+            .config
     }
 
     #[test]
@@ -165,14 +214,29 @@ mod tests {
         let state = State::read(state.to_string().as_bytes()).unwrap();
         let told = Status::tell(&config(), "/spool", Some(state.clone()), 8_999);
         assert!(matches!(&told.spool.lease, LeaseStatus::Held(lease) if lease.until_ms == 9_000));
-        assert_eq!((told.spool.backlog.samples, told.spool.backlog.oldest_ms), (135, Some(500)));
-        assert_eq!(told.jobs.iter().map(|job| (job.job.as_str(), job.configured)).collect::<Vec<_>>(), [("home", true), ("away", false)]);
+        assert_eq!(
+            (told.spool.backlog.samples, told.spool.backlog.oldest_ms),
+            (135, Some(500))
+        );
+        assert_eq!(
+            told.jobs
+                .iter()
+                .map(|job| (job.job.as_str(), job.configured))
+                .collect::<Vec<_>>(),
+            [("home", true), ("away", false)]
+        );
         assert_eq!(told.jobs[0].watermarks[&RemoteDir::new("amp")], 3_000);
         assert_eq!(
-            told.remotes.iter().map(|remote| (remote.remote.as_str(), remote.configured)).collect::<Vec<_>>(),
+            told.remotes
+                .iter()
+                .map(|remote| (remote.remote.as_str(), remote.configured))
+                .collect::<Vec<_>>(),
             [("amp", true), ("old", false)]
         );
         let late = Status::tell(&config(), "/spool", Some(state), 9_000);
-        assert_eq!(json!(late)["spool"]["lease"], json!({"state": "ended", "nonce": "ab", "epoch": 7, "until_ms": 9_000}));
+        assert_eq!(
+            json!(late)["spool"]["lease"],
+            json!({"state": "ended", "nonce": "ab", "epoch": 7, "until_ms": 9_000})
+        );
     }
 }

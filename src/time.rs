@@ -4,7 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// Tells the time of day. A monotonic clock would not do across ticks: it may not count the time that a Lambda is frozen.
+/// Tells the time of day. A monotonic clock would not do across ticks: it may not count the time
+/// that a Lambda is frozen.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970.
     fn now_ms(&self) -> i64;
@@ -16,7 +17,9 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }
@@ -32,7 +35,10 @@ impl TokioClock {
     /// It is `start_ms` now.
     #[must_use]
     pub fn starting_at(start_ms: i64) -> Self {
-        Self { start_ms, start: Instant::now() }
+        Self {
+            start_ms,
+            start: Instant::now(),
+        }
     }
 }
 

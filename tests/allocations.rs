@@ -1,4 +1,5 @@
-//! In steady state no sample costs an allocation: those of a tick are for its batches, requests and report.
+//! In steady state no sample costs an allocation: those of a tick are for its batches, requests and
+//! report.
 
 use std::alloc::System;
 
@@ -15,7 +16,12 @@ static ALLOCATOR: StatsAlloc<System> = StatsAlloc::system();
 #[tokio::test]
 async fn a_known_sample_costs_no_allocation() {
     const SERIES: usize = 20_000;
-    let mut body = Body::new(Shape { series: SERIES, protobuf: false, gzip: false, half_unchanged: false });
+    let mut body = Body::new(Shape {
+        series: SERIES,
+        protobuf: false,
+        gzip: false,
+        half_unchanged: false,
+    });
     let mut world = in_memory::InMemory::new().unwrap();
     for warm_up in 1..=3 {
         body.freshen(now_ms() - 10_000 + warm_up);
@@ -30,5 +36,8 @@ async fn a_known_sample_costs_no_allocation() {
     assert_eq!(report.ledger.written, SERIES as u64 + 5);
     let batches = SERIES / 1000;
     println!("{allocations} allocations for {SERIES} samples in {batches} batches");
-    assert!(allocations < 40 * batches, "{allocations} allocations for {SERIES} samples in {batches} batches");
+    assert!(
+        allocations < 40 * batches,
+        "{allocations} allocations for {SERIES} samples in {batches} batches"
+    );
 }

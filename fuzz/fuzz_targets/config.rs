@@ -11,7 +11,12 @@ fuzz_target!(|data: &[u8]| {
     let env = |name: &str| (name.len() % 2 == 0).then(|| name.to_lowercase());
     if let Err(errors) = Config::load(text, &env, "fuzz") {
         assert!(!errors.problems.is_empty());
-        assert!(errors.problems.iter().all(|problem| problem.line >= 1 && !problem.message.is_empty()));
+        assert!(
+            errors
+                .problems
+                .iter()
+                .all(|problem| problem.line >= 1 && !problem.message.is_empty())
+        );
     }
     if let Ok(imported) = import(text)
         && let Err(errors) = Config::load(&imported.yaml, &|_| None, "imported")

@@ -30,14 +30,17 @@ impl Record {
             Value::Float(value) => value.to_bits().to_string(),
             Value::Histogram(histogram) => format!("{histogram:?} {}", histogram.sum.to_bits()),
         };
-        self.samples.push((sample.series.to_vec(), value, sample.timestamp_ms));
+        self.samples
+            .push((sample.series.to_vec(), value, sample.timestamp_ms));
     }
 }
 
 impl Sink for Record {
     fn expected(&self) -> Option<usize> {
         self.asked.set(self.asked.get() + 1);
-        self.lengths.get(self.asked.get() % self.lengths.len().max(1)).copied()
+        self.lengths
+            .get(self.asked.get() % self.lengths.len().max(1))
+            .copied()
     }
 
     fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
@@ -48,34 +51,67 @@ impl Sink for Record {
         Ok(known)
     }
 
-    fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+    fn resolved(
+        &mut self,
+        sample: &Exposed<'_>,
+        labels: &[ExposedLabel<'_>],
+    ) -> Result<(), Refused> {
         for label in labels {
             // A place stands for the text: what is encoded from it later must be what was parsed.
             if let Some(span) = label.span {
-                assert_eq!(&sample.series[span.value as usize..][..label.value.len()], label.value.as_bytes());
+                assert_eq!(
+                    &sample.series[span.value as usize..][..label.value.len()],
+                    label.value.as_bytes()
+                );
                 if label.name != "__name__" {
-                    assert_eq!(&sample.series[span.name as usize..][..label.name.len()], label.name.as_bytes());
+                    assert_eq!(
+                        &sample.series[span.name as usize..][..label.name.len()],
+                        label.name.as_bytes()
+                    );
                 }
             }
         }
         self.known.insert(sample.series.to_vec());
-        self.labels.push(labels.iter().map(|label| (label.name.clone().into_owned(), label.value.clone().into_owned())).collect());
+        self.labels.push(
+            labels
+                .iter()
+                .map(|label| {
+                    (
+                        label.name.clone().into_owned(),
+                        label.value.clone().into_owned(),
+                    )
+                })
+                .collect(),
+        );
         self.take(sample);
         Ok(())
     }
 }
 
-/// Feeds a body in blocks of these steps to a parser: one that is given a block, whether it is the last one, and the sink. No step at all:
-/// everything at once.
-fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(mut parser: P, body: &[u8], steps: &[u8], sink: &mut Record) -> Option<String> {
+/// Feeds a body in blocks of these steps to a parser: one that is given a block, whether it is the
+/// last one, and the sink. No step at all: everything at once.
+fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(
+    mut parser: P,
+    body: &[u8],
+    steps: &[u8],
+    sink: &mut Record,
+) -> Option<String> {
     let (mut done, mut end, mut steps) = (0, 0, steps.iter().cycle());
     loop {
-        end = steps.next().map_or(body.len(), |step| (end + 1 + usize::from(*step % 32)).min(body.len()));
+        end = steps.next().map_or(body.len(), |step| {
+            (end + 1 + usize::from(*step % 32)).min(body.len())
+        });
         let last = end == body.len();
         match parser(&body[done..end], last, sink) {
             Ok(taken) => done += taken,
             // Its excerpt aside, which ends where the block does.
-            Err(Stop::Malformed(error)) => return Some(format!("{}: {}", error.place, error.message.split(" in \"").next().unwrap_or_default())),
+            Err(Stop::Malformed(error)) => {
+                return Some(format!(
+                    "{}: {}",
+                    error.place,
+                    error.message.split(" in \"").next().unwrap_or_default()
+                ));
+            }
             Err(Stop::Refused(refused)) => panic!("{refused}"),
         }
         if last {
@@ -85,26 +121,50 @@ fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(mut parser: 
     }
 }
 
-/// Any bytes are samples or an error with a place, the same ones however they are cut into blocks and whatever the sink knows.
+/// Any bytes are samples or an error with a place, the same ones however they are cut into blocks
+/// and whatever the sink knows.
 pub fn agree<P, N>(parser: N, body: &[u8], steps: &[u8], check: fn(Value<'_>))
 where
     N: Fn() -> P,
     P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>,
 {
     let same = |what: &dyn Debug, is: bool| assert!(is, "{what:?}");
-    let mut whole = Record { check: Some(check), ..Record::default() };
+    let mut whole = Record {
+        check: Some(check),
+        ..Record::default()
+    };
     let ended = parse(parser(), body, &[], &mut whole);
     let mut cut = Record::default();
-    let ended_cut = parse(parser(), body, if steps.is_empty() { &[0] } else { steps }, &mut cut);
+    let ended_cut = parse(
+        parser(),
+        body,
+        if steps.is_empty() { &[0] } else { steps },
+        &mut cut,
+    );
     same(&(&ended, &ended_cut), ended == ended_cut);
-    same(&(&whole.samples, &cut.samples), whole.samples == cut.samples);
+    same(
+        &(&whole.samples, &cut.samples),
+        whole.samples == cut.samples,
+    );
     same(&(&whole.labels, &cut.labels), whole.labels == cut.labels);
     for steps in [&[][..], steps] {
-        let lengths = whole.known.iter().filter(|series| !series.contains(&b'\n')).map(Vec::len).collect();
-        let mut warm = Record { known: whole.known.clone(), lengths, ..Record::default() };
+        let lengths = whole
+            .known
+            .iter()
+            .filter(|series| !series.contains(&b'\n'))
+            .map(Vec::len)
+            .collect();
+        let mut warm = Record {
+            known: whole.known.clone(),
+            lengths,
+            ..Record::default()
+        };
         let ended_warm = parse(parser(), body, steps, &mut warm);
         same(&(&ended, &ended_warm), ended == ended_warm);
-        same(&(&whole.samples, &warm.samples), whole.samples == warm.samples);
+        same(
+            &(&whole.samples, &warm.samples),
+            whole.samples == warm.samples,
+        );
         assert!(warm.labels.is_empty());
     }
 }
@@ -118,6 +178,8 @@ pub fn steps(data: &[u8]) -> Option<(&[u8], &[u8])> {
 /// What text can say.
 #[allow(dead_code, reason = "not of protobuf")]
 pub fn a_text_value(value: Value<'_>) {
-    let Value::Float(value) = value else { panic!("no text format has native histograms") };
+    let Value::Float(value) = value else {
+        panic!("no text format has native histograms")
+    };
     assert!(!value.is_nan() || value.to_bits() == amp_forwarder::scrape::text::NORMAL_NAN);
 }

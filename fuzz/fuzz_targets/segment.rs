@@ -1,4 +1,5 @@
-//! Any bytes are a segment or an error; what is read is written back to the same bytes; a peek tells what a read does.
+//! Any bytes are a segment or an error; what is read is written back to the same bytes; a peek
+//! tells what a read does.
 #![no_main]
 
 use amp_forwarder::spool::segment::{peek, read, write};
@@ -10,7 +11,9 @@ fuzz_target!(|data: &[u8]| {
     check(&Bytes::copy_from_slice(data));
     // Once more behind checksums that hold, or nothing of the inside would ever be reached.
     let mut data = data.to_vec();
-    let Some(head) = data.get_mut(..32) else { return };
+    let Some(head) = data.get_mut(..32) else {
+        return;
+    };
     head[..10].copy_from_slice(b"AMPFWSEG\x01\x00");
     let sum = checksum(Crc32Iscsi, &head[..12]) as u32;
     head[12..16].copy_from_slice(&sum.to_le_bytes());
@@ -31,7 +34,11 @@ fn check(bytes: &Bytes) {
     if let Ok(segment) = read(bytes) {
         let told = told.expect("what can be read can be peeked at");
         assert_eq!(told.len(), segment.batches.len());
-        if segment.note.as_ref().is_none_or(|note| note.message.len() <= 4096) {
+        if segment
+            .note
+            .as_ref()
+            .is_none_or(|note| note.message.len() <= 4096)
+        {
             assert_eq!(write(&segment.batches, segment.note.as_ref()), bytes);
         }
     }

@@ -7,7 +7,9 @@ use amp_forwarder::scrape::text::TextParser;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((steps, exposition)) = record::steps(data) else { return };
+    let Some((steps, exposition)) = record::steps(data) else {
+        return;
+    };
     // As Prometheus does.
     let body = [exposition, b"\n"].concat();
     let parser = || {

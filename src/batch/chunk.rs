@@ -1,9 +1,11 @@
-//! A piece of a batch in its compressed form, with the places of its samples: when the same series come again in the same
-//! order, only values and timestamps are written into it, and nothing is encoded or compressed.
+//! A piece of a batch in its compressed form, with the places of its samples: when the same series
+//! come again in the same order, only values and timestamps are written into it, and nothing is
+//! encoded or compressed.
 //!
-//! Snappy's elements refer backwards by distance, so pieces compressed one by one and put together are a block. Where a sample's bytes
-//! stand must not be part of any copy: they are compressed as noise, which no copy can meet, and written over afterwards. So the
-//! compressed bytes of a piece depend on its series and samples alone, whether it was made anew or patched.
+//! Snappy's elements refer backwards by distance, so pieces compressed one by one and put together
+//! are a block. Where a sample's bytes stand must not be part of any copy: they are compressed as
+//! noise, which no copy can meet, and written over afterwards. So the compressed bytes of a piece
+//! depend on its series and samples alone, whether it was made anew or patched.
 
 use std::ops::Deref;
 
@@ -11,7 +13,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Value, wire};
 
-/// Uncompressed bytes that a piece may have: snappy looks back no further, and places fit into 16 bits.
+/// Uncompressed bytes that a piece may have: snappy looks back no further, and places fit into 16
+/// bits.
 pub(super) const CHUNK_BYTES: usize = 65_535;
 
 /// Samples that a piece may have: the number of each fits into a byte.
@@ -34,7 +37,9 @@ impl Patch {
     /// None for what has another form: a histogram, or a timestamp of another age.
     #[inline]
     pub(super) fn new(value: Value<'_>, timestamp_ms: i64) -> Option<Self> {
-        let Value::Float(value) = value else { return None };
+        let Value::Float(value) = value else {
+            return None;
+        };
         let timestamp = u64::try_from(timestamp_ms).ok()?;
         if wire::varint_len(timestamp) != TIME {
             return None;
@@ -44,7 +49,10 @@ impl Patch {
             *byte |= (timestamp >> (7 * at)) as u8 & 0x7f;
         }
         time[TIME - 1] &= 0x7f;
-        Some(Self { value: (value != 0.0).then(|| value.to_bits().to_le_bytes()), time })
+        Some(Self {
+            value: (value != 0.0).then(|| value.to_bits().to_le_bytes()),
+            time,
+        })
     }
 }
 
@@ -65,12 +73,23 @@ impl Slot {
     /// For a sample that was just encoded.
     pub(super) fn new(series: usize, patch: &Patch, end: usize) -> Option<Self> {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
-        let series = u32::try_from(series).ok().filter(|series| series & ZERO == 0)?;
-        Some(Self { series: series | zero, end: u16::try_from(end).ok()?, at: 0 })
+        let series = u32::try_from(series)
+            .ok()
+            .filter(|series| series & ZERO == 0)?;
+        Some(Self {
+            series: series | zero,
+            end: u16::try_from(end).ok()?,
+            at: 0,
+        })
     }
 
     fn start(self) -> usize {
-        usize::from(self.end) - if self.series & ZERO == 0 { VALUED } else { TIME }
+        usize::from(self.end)
+            - if self.series & ZERO == 0 {
+                VALUED
+            } else {
+                TIME
+            }
     }
 }
 
@@ -88,9 +107,21 @@ pub(super) struct Chunk<Elements = Bytes> {
 impl Chunk {
     /// To be patched. While a batch of the last scrape still has it, that keeps what it has.
     pub(super) fn open(self) -> Chunk<BytesMut> {
-        let Self { elements, slots, used, target } = self;
-        let elements = elements.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
-        Chunk { elements, slots, used, target }
+        let Self {
+            elements,
+            slots,
+            used,
+            target,
+        } = self;
+        let elements = elements
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(&*shared));
+        Chunk {
+            elements,
+            slots,
+            used,
+            target,
+        }
     }
 
     /// Its compressed bytes, without a length before them.
@@ -102,14 +133,26 @@ impl Chunk {
 impl Chunk<BytesMut> {
     /// To be shared.
     pub(super) fn close(self) -> Chunk {
-        let Self { elements, slots, used, target } = self;
-        Chunk { elements: elements.freeze(), slots, used, target }
+        let Self {
+            elements,
+            slots,
+            used,
+            target,
+        } = self;
+        Chunk {
+            elements: elements.freeze(),
+            slots,
+            used,
+            target,
+        }
     }
 
     /// Writes its nth sample.
     #[inline]
     pub(super) fn patch(&mut self, nth: usize, patch: &Patch) {
-        let Some(slot) = self.slots.get(nth) else { return };
+        let Some(slot) = self.slots.get(nth) else {
+            return;
+        };
         put(&mut self.elements, usize::from(slot.at), patch);
     }
 }
@@ -128,7 +171,10 @@ impl<Elements: Deref<Target = [u8]>> Chunk<Elements> {
     /// Uncompressed bytes of its first samples.
     #[inline]
     pub(super) fn raw_len(&self, samples: usize) -> usize {
-        samples.checked_sub(1).and_then(|last| self.slots.get(last)).map_or(0, |slot| usize::from(slot.end))
+        samples
+            .checked_sub(1)
+            .and_then(|last| self.slots.get(last))
+            .map_or(0, |slot| usize::from(slot.end))
     }
 
     /// Bytes held.
@@ -140,11 +186,18 @@ impl<Elements: Deref<Target = [u8]>> Chunk<Elements> {
     #[inline]
     pub(super) fn takes(&self, nth: usize, series: usize, patch: &Patch) -> bool {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
-        self.slots.get(nth).is_some_and(|slot| slot.series as usize == series | zero as usize)
+        self.slots
+            .get(nth)
+            .is_some_and(|slot| slot.series as usize == series | zero as usize)
     }
 
     /// Takes its first samples apart again: their uncompressed bytes, and their slots.
-    pub(super) fn reopen(self, samples: usize, raw: &mut Vec<u8>, slots: &mut Vec<Slot>) -> Result<(), snap::Error> {
+    pub(super) fn reopen(
+        self,
+        samples: usize,
+        raw: &mut Vec<u8>,
+        slots: &mut Vec<Slot>,
+    ) -> Result<(), snap::Error> {
         let mut block = Vec::with_capacity(self.elements.len() + 3);
         wire::varint(&mut block, self.raw_len(self.slots.len()) as u64);
         block.extend_from_slice(&self.elements);
@@ -159,7 +212,12 @@ impl<Elements: Deref<Target = [u8]>> Chunk<Elements> {
 #[inline]
 fn put(bytes: &mut [u8], end: usize, patch: &Patch) {
     // Places were found in these bytes.
-    let Some((time, before)) = end.checked_sub(TIME).and_then(|start| Some((start, bytes.get_mut(..end)?))) else { return };
+    let Some((time, before)) = end
+        .checked_sub(TIME)
+        .and_then(|start| Some((start, bytes.get_mut(..end)?)))
+    else {
+        return;
+    };
     before[time..].copy_from_slice(&patch.time);
     if let Some(value) = patch.value
         && let Some(start) = end.checked_sub(VALUED)
@@ -186,7 +244,11 @@ pub(super) struct Press {
 
 impl Default for Press {
     fn default() -> Self {
-        Self { encoder: snap::raw::Encoder::new(), noisy: Vec::new(), out: Vec::new() }
+        Self {
+            encoder: snap::raw::Encoder::new(),
+            noisy: Vec::new(),
+            out: Vec::new(),
+        }
     }
 }
 
@@ -200,12 +262,22 @@ impl Press {
     ///
     /// # Errors
     /// When it is larger than snappy's 4 GiB.
-    pub(super) fn compress(&mut self, raw: &[u8], slots: Option<&mut [Slot]>) -> Result<Pressed, snap::Error> {
-        let Some(slots) = slots else { return self.plain(raw) };
+    pub(super) fn compress(
+        &mut self,
+        raw: &[u8],
+        slots: Option<&mut [Slot]>,
+    ) -> Result<Pressed, snap::Error> {
+        let Some(slots) = slots else {
+            return self.plain(raw);
+        };
         self.noisy.clear();
         self.noisy.extend_from_slice(raw);
         for (number, slot) in (1..).zip(&*slots) {
-            put(&mut self.noisy, usize::from(slot.end), &noise(number, *slot));
+            put(
+                &mut self.noisy,
+                usize::from(slot.end),
+                &noise(number, *slot),
+            );
         }
         let noisy = std::mem::take(&mut self.noisy);
         let pressed = self.press(&noisy);
@@ -219,7 +291,12 @@ impl Press {
             let (start, end, at) = (slot.start(), usize::from(slot.end), usize::from(slot.at));
             pressed[at - (end - start)..at].copy_from_slice(&raw[start..end]);
         }
-        Ok(Pressed::Again(Chunk { elements: Bytes::copy_from_slice(pressed), slots: Box::from(&*slots), used: 0, target: 0 }))
+        Ok(Pressed::Again(Chunk {
+            elements: Bytes::copy_from_slice(pressed),
+            slots: Box::from(&*slots),
+            used: 0,
+            target: 0,
+        }))
     }
 
     fn plain(&mut self, raw: &[u8]) -> Result<Pressed, snap::Error> {
@@ -238,8 +315,9 @@ impl Press {
     }
 }
 
-/// Bytes that nothing else in a piece looks like: by number, so that the same samples always give the same bytes (splitmix64). The first and
-/// the last are the number itself: a copy of what stands before or behind another sample ends there.
+/// Bytes that nothing else in a piece looks like: by number, so that the same samples always give
+/// the same bytes (splitmix64). The first and the last are the number itself: a copy of what stands
+/// before or behind another sample ends there.
 fn noise(number: u64, slot: Slot) -> Patch {
     let mix = |number: u64| {
         let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -251,16 +329,28 @@ fn noise(number: u64, slot: Slot) -> Patch {
     let ([_, value @ ..], edge) = (mix(2 * number + 1), number as u8);
     let [p, q, r, s, t, u, v] = value;
     if slot.series & ZERO == 0 {
-        Patch { value: Some([edge, p, q, r, s, t, u, v]), time: [e, a, b, c, d, edge] }
+        Patch {
+            value: Some([edge, p, q, r, s, t, u, v]),
+            time: [e, a, b, c, d, edge],
+        }
     } else {
-        Patch { value: None, time: [edge, a, b, c, d, edge] }
+        Patch {
+            value: None,
+            time: [edge, a, b, c, d, edge],
+        }
     }
 }
 
-/// Finds each slot's bytes in snappy's elements. False when one of them does not stand there as it is, or is copied from.
+/// Finds each slot's bytes in snappy's elements. False when one of them does not stand there as it
+/// is, or is copied from.
 fn locate(elements: &[u8], slots: &mut [Slot]) -> bool {
     let (mut at, mut raw, mut next) = (0, 0, 0);
-    let little_endian = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
+    let little_endian = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
     while let Some(&tag) = elements.get(at) {
         let (header, length, distance) = match (tag & 3, usize::from(tag >> 2)) {
             (0, short @ 0..60) => (1, short + 1, 0),
@@ -269,14 +359,21 @@ fn locate(elements: &[u8], slots: &mut [Slot]) -> bool {
             (2, short) => (3, short + 1, 0),
             (_, short) => (5, short + 1, 0),
         };
-        let Some(more) = elements.get(at + 1..at + header) else { return false };
+        let Some(more) = elements.get(at + 1..at + header) else {
+            return false;
+        };
         let more = little_endian(more);
         at += header;
         if tag & 3 == 0 {
             let length = length + if header > 1 { more } else { 0 };
-            while let Some(slot) = slots.get_mut(next).filter(|slot| slot.start() < raw + length) {
+            while let Some(slot) = slots
+                .get_mut(next)
+                .filter(|slot| slot.start() < raw + length)
+            {
                 let end = usize::from(slot.end);
-                let Ok(place) = u16::try_from(at + end - raw) else { return false };
+                let Ok(place) = u16::try_from(at + end - raw) else {
+                    return false;
+                };
                 if slot.start() < raw || end > raw + length {
                     return false;
                 }
@@ -287,10 +384,18 @@ fn locate(elements: &[u8], slots: &mut [Slot]) -> bool {
             continue;
         }
         let distance = distance + more;
-        let Some(source) = raw.checked_sub(distance) else { return false };
+        let Some(source) = raw.checked_sub(distance) else {
+            return false;
+        };
         let source = source..source + length.min(distance);
         let copied = slots.partition_point(|slot| usize::from(slot.end) <= source.start);
-        if slots.get(copied).is_some_and(|slot| slot.start() < source.end) || slots.get(next).is_some_and(|slot| slot.start() < raw + length) {
+        if slots
+            .get(copied)
+            .is_some_and(|slot| slot.start() < source.end)
+            || slots
+                .get(next)
+                .is_some_and(|slot| slot.start() < raw + length)
+        {
             return false;
         }
         raw += length;

@@ -1,4 +1,5 @@
-//! Remote-write request bodies: built once from borrowed labels, compressed, staged until their scrape commits.
+//! Remote-write request bodies: built once from borrowed labels, compressed, staged until their
+//! scrape commits.
 
 mod chunk;
 pub mod proto;
@@ -13,8 +14,8 @@ pub use split::{SplitError, decode, split};
 pub use value::{Kind, Value};
 pub use writer::{Counts, Staged, Writer};
 
-/// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what must be known of it
-/// without decoding it.
+/// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what
+/// must be known of it without decoding it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The compressed body, just as it is posted.

@@ -1,4 +1,5 @@
-//! The few messages of remote write 1.0 (prompb/remote.proto, prompb/types.proto), for what must look into a request.
+//! The few messages of remote write 1.0 (prompb/remote.proto, prompb/types.proto), for what must
+//! look into a request.
 
 /// `prometheus.WriteRequest`.
 #[derive(Clone, PartialEq, prost::Message)]

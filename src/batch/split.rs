@@ -48,11 +48,14 @@ pub fn split(batch: &Batch) -> Result<Option<(Batch, Batch)>, SplitError> {
 }
 
 fn decompress(body: &[u8]) -> Result<Vec<u8>, SplitError> {
-    let length = snap::raw::decompress_len(body).map_err(|error| SplitError::Snappy(error.to_string()))?;
+    let length =
+        snap::raw::decompress_len(body).map_err(|error| SplitError::Snappy(error.to_string()))?;
     if length > MAX_RAW_BYTES {
         return Err(SplitError::TooLarge(length));
     }
-    snap::raw::Decoder::new().decompress_vec(body).map_err(|error| SplitError::Snappy(error.to_string()))
+    snap::raw::Decoder::new()
+        .decompress_vec(body)
+        .map_err(|error| SplitError::Snappy(error.to_string()))
 }
 
 /// What a batch holds: for people, not for the hot path.
@@ -77,12 +80,19 @@ fn entries(raw: &[u8]) -> Result<Vec<Entry>, SplitError> {
         let start = raw.len() - rest.len();
         let (tag, wire_type) = decode_key(&mut rest)?;
         if (tag, wire_type) != (1, WireType::LengthDelimited) {
-            return Err(SplitError::Protobuf(format!("field {tag} is no time series")));
+            return Err(SplitError::Protobuf(format!(
+                "field {tag} is no time series"
+            )));
         }
         let length = usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX);
         let from = raw.len() - rest.len();
-        rest = rest.get(length..).ok_or_else(|| SplitError::Protobuf("it ends within an entry".to_owned()))?;
-        entries.push(Entry { whole: start..from + length, message: from..from + length });
+        rest = rest
+            .get(length..)
+            .ok_or_else(|| SplitError::Protobuf("it ends within an entry".to_owned()))?;
+        entries.push(Entry {
+            whole: start..from + length,
+            message: from..from + length,
+        });
     }
     Ok(entries)
 }
@@ -94,15 +104,28 @@ fn encode(raw: &[u8], entries: &[Entry]) -> Result<Batch, SplitError> {
         half.extend_from_slice(&raw[entry.whole.clone()]);
         let series = TimeSeries::decode(&raw[entry.message.clone()])?;
         let floats = series.samples.iter().map(|sample| sample.timestamp);
-        for timestamp in floats.chain(series.histograms.iter().map(|histogram| histogram.timestamp)) {
+        for timestamp in floats.chain(
+            series
+                .histograms
+                .iter()
+                .map(|histogram| histogram.timestamp),
+        ) {
             samples += 1;
             min_ms = min_ms.min(timestamp);
             max_ms = max_ms.max(timestamp);
         }
     }
-    let body = snap::raw::Encoder::new().compress_vec(&half).map_err(|error| SplitError::Snappy(error.to_string()))?;
+    let body = snap::raw::Encoder::new()
+        .compress_vec(&half)
+        .map_err(|error| SplitError::Snappy(error.to_string()))?;
     let raw_len = u32::try_from(half.len()).map_err(|_| SplitError::TooLarge(half.len()))?;
-    Ok(Batch { body: body.into(), samples, raw_len, min_ms, max_ms })
+    Ok(Batch {
+        body: body.into(),
+        samples,
+        raw_len,
+        min_ms,
+        max_ms,
+    })
 }
 
 #[cfg(test)]
@@ -112,8 +135,14 @@ mod tests {
 
     fn series(name: &str, timestamp: i64) -> TimeSeries {
         TimeSeries {
-            labels: vec![Label { name: "__name__".to_owned(), value: name.to_owned() }],
-            samples: vec![Sample { value: 1.5, timestamp }],
+            labels: vec![Label {
+                name: "__name__".to_owned(),
+                value: name.to_owned(),
+            }],
+            samples: vec![Sample {
+                value: 1.5,
+                timestamp,
+            }],
             histograms: Vec::new(),
         }
     }
@@ -130,13 +159,25 @@ mod tests {
 
     #[test]
     fn halves_hold_each_entry_once_in_order_with_their_own_figures() {
-        let mut all = vec![series("a", 5), series("b", 3), series("c", 9), series("d", 7)];
+        let mut all = vec![
+            series("a", 5),
+            series("b", 3),
+            series("c", 9),
+            series("d", 7),
+        ];
         all.push(TimeSeries {
-            histograms: vec![Histogram { count: Some(Count::Int(3)), sum: 1.0, timestamp: 11, ..Histogram::default() }],
+            histograms: vec![Histogram {
+                count: Some(Count::Int(3)),
+                sum: 1.0,
+                timestamp: 11,
+                ..Histogram::default()
+            }],
             samples: Vec::new(),
             ..series("h", 0)
         });
-        let whole = batch(&WriteRequest { timeseries: all.clone() });
+        let whole = batch(&WriteRequest {
+            timeseries: all.clone(),
+        });
         assert_eq!((whole.samples, whole.min_ms, whole.max_ms), (5, 3, 11));
 
         let (first, second) = split(&whole).unwrap().unwrap();
@@ -151,11 +192,25 @@ mod tests {
     #[test]
     fn what_the_encoder_would_lose_is_copied() {
         // A sample of -0 and an unknown field 9: prost would drop both.
-        let message = [&[0x12, 0x0b, 0x09][..], &(-0.0_f64).to_le_bytes(), &[0x10, 0x05], &[0x48, 0x01]].concat();
+        let message = [
+            &[0x12, 0x0b, 0x09][..],
+            &(-0.0_f64).to_le_bytes(),
+            &[0x10, 0x05],
+            &[0x48, 0x01],
+        ]
+        .concat();
         let entry = [&[0x0a, u8::try_from(message.len()).unwrap()][..], &message].concat();
         let raw = entry.repeat(2);
         let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
-        let (first, second) = split(&Batch { body: body.into(), samples: 2, raw_len: 0, min_ms: 0, max_ms: 0 }).unwrap().unwrap();
+        let (first, second) = split(&Batch {
+            body: body.into(),
+            samples: 2,
+            raw_len: 0,
+            min_ms: 0,
+            max_ms: 0,
+        })
+        .unwrap()
+        .unwrap();
         assert_eq!(decompress(&first.body.to_bytes()).unwrap(), entry);
         assert_eq!(first, second);
         assert_eq!((first.min_ms, first.max_ms), (5, 5));
@@ -163,16 +218,40 @@ mod tests {
 
     #[test]
     fn one_entry_is_not_split() {
-        assert_eq!(split(&batch(&WriteRequest { timeseries: vec![series("a", 1)] })), Ok(None));
+        assert_eq!(
+            split(&batch(&WriteRequest {
+                timeseries: vec![series("a", 1)]
+            })),
+            Ok(None)
+        );
     }
 
     #[test]
     fn a_body_from_elsewhere_is_an_error() {
-        let body = |bytes: &[u8]| Batch { body: bytes.to_vec().into(), samples: 2, raw_len: 0, min_ms: 0, max_ms: 0 };
-        let compressed = |bytes: &[u8]| body(&snap::raw::Encoder::new().compress_vec(bytes).unwrap());
-        assert!(matches!(split(&body(b"\xff\xff\xff\xff\x0f")), Err(SplitError::TooLarge(_))));
-        assert!(matches!(split(&body(b"\x05\x00")), Err(SplitError::Snappy(_))));
-        assert!(matches!(split(&compressed(b"\x0a\x7fshort")), Err(SplitError::Protobuf(_))));
-        assert!(matches!(split(&compressed(b"\x1a\x00")), Err(SplitError::Protobuf(_))));
+        let body = |bytes: &[u8]| Batch {
+            body: bytes.to_vec().into(),
+            samples: 2,
+            raw_len: 0,
+            min_ms: 0,
+            max_ms: 0,
+        };
+        let compressed =
+            |bytes: &[u8]| body(&snap::raw::Encoder::new().compress_vec(bytes).unwrap());
+        assert!(matches!(
+            split(&body(b"\xff\xff\xff\xff\x0f")),
+            Err(SplitError::TooLarge(_))
+        ));
+        assert!(matches!(
+            split(&body(b"\x05\x00")),
+            Err(SplitError::Snappy(_))
+        ));
+        assert!(matches!(
+            split(&compressed(b"\x0a\x7fshort")),
+            Err(SplitError::Protobuf(_))
+        ));
+        assert!(matches!(
+            split(&compressed(b"\x1a\x00")),
+            Err(SplitError::Protobuf(_))
+        ));
     }
 }

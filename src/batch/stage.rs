@@ -12,14 +12,16 @@ use super::{Batch, Value, wire};
 pub struct Limits {
     /// At that many samples.
     pub samples: usize,
-    /// Before its uncompressed bytes would pass this. A single larger sample makes a batch of its own.
+    /// Before its uncompressed bytes would pass this. A single larger sample makes a batch of its
+    /// own.
     pub bytes: usize,
 }
 
 /// Scrapes of its target that a compressed piece may go unused before it is let go.
 const KEEP_UNUSED: u32 = 4;
 
-/// Compresses batches. It keeps its buffers between scrapes, and the pieces of the last batches: see [`super::chunk`].
+/// Compresses batches. It keeps its buffers between scrapes, and the pieces of the last batches:
+/// see [`super::chunk`].
 #[derive(Debug, Default)]
 pub struct Compressor {
     press: Press,
@@ -29,7 +31,8 @@ pub struct Compressor {
     kept_bytes: usize,
     /// Committed scrapes of each target.
     scrapes: Vec<u32>,
-    /// How often [`Compressor::forget`] was called: what is in progress then names series by places that are no longer theirs.
+    /// How often [`Compressor::forget`] was called: what is in progress then names series by places
+    /// that are no longer theirs.
     generation: u32,
 }
 
@@ -55,8 +58,14 @@ impl Compressor {
     }
 
     fn keep(&mut self, (generation, target): (u32, u16), mut chunk: Chunk) {
-        let used = self.scrapes.get(usize::from(target)).copied().unwrap_or_default();
-        let Some(first) = chunk.first().filter(|_| generation == self.generation) else { return };
+        let used = self
+            .scrapes
+            .get(usize::from(target))
+            .copied()
+            .unwrap_or_default();
+        let Some(first) = chunk.first().filter(|_| generation == self.generation) else {
+            return;
+        };
         (chunk.used, chunk.target) = (used, target);
         self.kept_bytes += chunk.memory();
         if let Some(replaced) = self.kept.insert(first, chunk) {
@@ -82,7 +91,8 @@ impl Compressor {
         self.scrapes[index] += 1;
         let now = self.scrapes[index];
         if now.is_multiple_of(KEEP_UNUSED) {
-            self.kept.retain(|_, chunk| chunk.target != target || chunk.used + KEEP_UNUSED >= now);
+            self.kept
+                .retain(|_, chunk| chunk.target != target || chunk.used + KEEP_UNUSED >= now);
             self.kept_bytes = self.kept.values().map(Chunk::memory).sum();
         }
     }
@@ -103,10 +113,11 @@ impl Compressor {
 
 /// Encodes the labels of a sample's series.
 pub trait EncodeLabels {
-    /// The series' place in the cache: the same labels for as long as [`Compressor::forget`] was not called.
+    /// The series' place in the cache: the same labels for as long as [`Compressor::forget`] was
+    /// not called.
     fn series(&self) -> usize;
-    /// Whether a piece may end before this series, whatever comes before it: of one series in some hundred, so that pieces are the same
-    /// again behind a series that came or went.
+    /// Whether a piece may end before this series, whatever comes before it: of one series in some
+    /// hundred, so that pieces are the same again behind a series that came or went.
     fn starts_chunk(&self) -> bool;
     /// Bytes that [`EncodeLabels::encode`] appends.
     fn encoded_len(&self) -> usize;
@@ -144,7 +155,10 @@ enum Piece {
 
 impl Piece {
     fn new(raw: Vec<u8>) -> Self {
-        Self::New { raw, slots: Some(Vec::new()) }
+        Self::New {
+            raw,
+            slots: Some(Vec::new()),
+        }
     }
 
     fn len(&self) -> usize {
@@ -171,13 +185,16 @@ impl Piece {
         if let Self::Again(chunk, samples) = std::mem::replace(self, Self::new(Vec::new())) {
             chunk.reopen(samples, &mut raw, &mut slots)?;
         }
-        *self = Self::New { raw, slots: Some(slots) };
+        *self = Self::New {
+            raw,
+            slots: Some(slots),
+        };
         Ok(())
     }
 }
 
-/// The batches of one scrape. Samples of different groups never share a batch; the `nth` samples of their series, for each n,
-/// make a scrape of their own.
+/// The batches of one scrape. Samples of different groups never share a batch; the `nth` samples of
+/// their series, for each n, make a scrape of their own.
 #[derive(Debug)]
 pub struct Stage {
     limits: Limits,
@@ -196,7 +213,15 @@ impl Stage {
     /// An empty stage.
     #[must_use]
     pub fn new(limits: Limits, target: u16, compressor: &Compressor) -> Self {
-        Self { limits, target, generation: compressor.generation, open: Vec::new(), closed: Vec::new(), bytes: 0, shared: 0 }
+        Self {
+            limits,
+            target,
+            generation: compressor.generation,
+            open: Vec::new(),
+            closed: Vec::new(),
+            bytes: 0,
+            shared: 0,
+        }
     }
 
     /// Adds a sample.
@@ -211,16 +236,31 @@ impl Stage {
         (value, timestamp_ms): (Value<'_>, i64),
         labels: &impl EncodeLabels,
     ) -> Result<(), snap::Error> {
-        let at = match self.open.iter().position(|open| open.group == group && open.nth == nth) {
+        let at = match self
+            .open
+            .iter()
+            .position(|open| open.group == group && open.nth == nth)
+        {
             Some(at) => at,
             None => {
                 let piece = Piece::new(compressor.buffer());
-                self.open.push(Open { nth, group, pieces: Vec::new(), raw_len: 0, piece, samples: 0, min_ms: i64::MAX, max_ms: i64::MIN });
+                self.open.push(Open {
+                    nth,
+                    group,
+                    pieces: Vec::new(),
+                    raw_len: 0,
+                    piece,
+                    samples: 0,
+                    min_ms: i64::MAX,
+                    max_ms: i64::MIN,
+                });
                 self.open.len() - 1
             }
         };
         let patch = Patch::new(value, timestamp_ms);
-        if self.generation != compressor.generation || !self.again(at, labels.series(), patch.as_ref()) {
+        if self.generation != compressor.generation
+            || !self.again(at, labels.series(), patch.as_ref())
+        {
             self.encode(compressor, at, (value, timestamp_ms), patch, labels)?;
         }
         let open = &mut self.open[at];
@@ -233,11 +273,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Writes the sample into the piece that was sent before, if it is the one that comes next there.
+    /// Writes the sample into the piece that was sent before, if it is the one that comes next
+    /// there.
     #[inline]
     fn again(&mut self, at: usize, series: usize, patch: Option<&Patch>) -> bool {
         let open = &mut self.open[at];
-        let (Piece::Again(chunk, samples), Some(patch)) = (&mut open.piece, patch) else { return false };
+        let (Piece::Again(chunk, samples), Some(patch)) = (&mut open.piece, patch) else {
+            return false;
+        };
         let fits = open.raw_len + chunk.raw_len(*samples + 1) <= self.limits.bytes;
         if !fits || !chunk.takes(*samples, series, patch) {
             return false;
@@ -261,7 +304,11 @@ impl Stage {
         let piece = open.piece.len();
         if open.samples > 0 && open.raw_len + piece + length > self.limits.bytes {
             self.close(compressor, at)?;
-        } else if piece > 0 && (labels.starts_chunk() || piece + length > CHUNK_BYTES || open.piece.samples() >= CHUNK_SAMPLES) {
+        } else if piece > 0
+            && (labels.starts_chunk()
+                || piece + length > CHUNK_BYTES
+                || open.piece.samples() >= CHUNK_SAMPLES)
+        {
             self.complete(compressor, at)?;
         }
         let open = &mut self.open[at];
@@ -269,7 +316,9 @@ impl Stage {
             && open.nth == 0
             && let Some(chunk) = compressor.take(self.generation, labels.series())
         {
-            if let Piece::New { raw, .. } = std::mem::replace(&mut open.piece, Piece::Again(chunk, 0)) {
+            if let Piece::New { raw, .. } =
+                std::mem::replace(&mut open.piece, Piece::Again(chunk, 0))
+            {
                 compressor.give_back(raw);
             }
             if self.again(at, labels.series(), patch.as_ref()) {
@@ -278,7 +327,9 @@ impl Stage {
         }
         let open = &mut self.open[at];
         open.piece.reopen(compressor)?;
-        let Piece::New { raw, slots } = &mut open.piece else { return Ok(()) };
+        let Piece::New { raw, slots } = &mut open.piece else {
+            return Ok(());
+        };
         raw.push(wire::TIME_SERIES);
         wire::varint(raw, entry_len as u64);
         labels.encode(raw);
@@ -341,7 +392,13 @@ impl Stage {
         wire::varint(&mut length, open.raw_len as u64);
         open.pieces.insert(0, length.into());
         let body = open.pieces.drain(..).collect();
-        let batch = Batch { body, samples: open.samples, raw_len: open.raw_len as u32, min_ms: open.min_ms, max_ms: open.max_ms };
+        let batch = Batch {
+            body,
+            samples: open.samples,
+            raw_len: open.raw_len as u32,
+            min_ms: open.min_ms,
+            max_ms: open.max_ms,
+        };
         self.bytes += size_of::<Batch>() + (batch.body.pieces().count() + 1) * size_of::<Bytes>();
         let nth = usize::from(open.nth);
         if self.closed.len() <= nth {
@@ -357,9 +414,15 @@ impl Stage {
     pub fn memory(&self, compressor: &Compressor) -> usize {
         let open = self.open.iter().map(|open| match &open.piece {
             Piece::Again(chunk, _) => chunk.memory(),
-            Piece::New { raw, slots } => raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<Slot>(),
+            Piece::New { raw, slots } => {
+                raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<Slot>()
+            }
         });
-        let shared = if self.generation == compressor.generation { 0 } else { self.shared };
+        let shared = if self.generation == compressor.generation {
+            0
+        } else {
+            self.shared
+        };
         self.bytes + shared + open.sum::<usize>()
     }
 
@@ -374,7 +437,10 @@ impl Stage {
         compressor.age(self.target);
         let closed = std::mem::take(&mut self.closed);
         self.discard(compressor);
-        Ok(closed.into_iter().filter(|batches| !batches.is_empty()).collect())
+        Ok(closed
+            .into_iter()
+            .filter(|batches| !batches.is_empty())
+            .collect())
     }
 
     /// Drops everything but the buffers.
@@ -382,7 +448,9 @@ impl Stage {
         for open in self.open {
             match open.piece {
                 Piece::New { raw, .. } => compressor.give_back(raw),
-                Piece::Again(chunk, _) => compressor.keep((self.generation, self.target), chunk.close()),
+                Piece::Again(chunk, _) => {
+                    compressor.keep((self.generation, self.target), chunk.close())
+                }
             }
         }
     }

@@ -15,7 +15,11 @@ impl Numbered {
     fn label(&self) -> Vec<u8> {
         let mut label = Vec::new();
         wire::field(&mut label, wire::LABEL_NAME, b"pod");
-        wire::field(&mut label, wire::LABEL_VALUE, format!("a-name-like-others-{}", self.0 * 7).as_bytes());
+        wire::field(
+            &mut label,
+            wire::LABEL_VALUE,
+            format!("a-name-like-others-{}", self.0 * 7).as_bytes(),
+        );
         label
     }
 }
@@ -45,9 +49,21 @@ fn batches(compressor: &mut Compressor, limits: Limits, samples: &[Sample]) -> V
     let mut stage = Stage::new(limits, 0, compressor);
     for (series, value, timestamp_ms) in samples {
         let group = u32::from(*series >= 90);
-        stage.push(compressor, (0, group), (Value::Float(*value), *timestamp_ms), &Numbered(*series)).unwrap();
+        stage
+            .push(
+                compressor,
+                (0, group),
+                (Value::Float(*value), *timestamp_ms),
+                &Numbered(*series),
+            )
+            .unwrap();
     }
-    stage.finish(compressor).unwrap().into_iter().flatten().collect()
+    stage
+        .finish(compressor)
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn decoded(batches: &[Batch]) -> Vec<Sample> {
@@ -56,7 +72,13 @@ fn decoded(batches: &[Batch]) -> Vec<Sample> {
         let request = decode(batch).unwrap();
         assert_eq!(request.timeseries.len(), batch.samples as usize);
         for entry in request.timeseries {
-            let pod = entry.labels[0].value.rsplit('-').next().unwrap().parse::<usize>().unwrap();
+            let pod = entry.labels[0]
+                .value
+                .rsplit('-')
+                .next()
+                .unwrap()
+                .parse::<usize>()
+                .unwrap();
             samples.push((pod / 7, entry.samples[0].value, entry.samples[0].timestamp));
         }
     }
@@ -70,8 +92,13 @@ fn scrape() -> impl Strategy<Value = Vec<Sample>> {
     let time = prop_oneof![20 => NOW_MS..NOW_MS + 1_000_000, 1 => Just(0), 1 => Just(-5_i64), 1 => Just(i64::MAX)];
     let left_out = vec(prop::bool::weighted(0.01), 100);
     (vec((value, time), 100), left_out).prop_map(|(samples, left_out)| {
-        let kept = samples.into_iter().zip(left_out).enumerate().filter(|(_, (_, left_out))| !left_out);
-        kept.map(|(series, ((value, time), _))| (series, value, time)).collect()
+        let kept = samples
+            .into_iter()
+            .zip(left_out)
+            .enumerate()
+            .filter(|(_, (_, left_out))| !left_out);
+        kept.map(|(series, ((value, time), _))| (series, value, time))
+            .collect()
     })
 }
 
@@ -103,17 +130,31 @@ proptest! {
 }
 
 fn steady(count: usize, turn: i64) -> Vec<Sample> {
-    (0..count).map(|series| (series, 1.5 + turn as f64, NOW_MS + turn)).collect()
+    (0..count)
+        .map(|series| (series, 1.5 + turn as f64, NOW_MS + turn))
+        .collect()
 }
 
-const LIMITS: Limits = Limits { samples: 50, bytes: 1_000_000 };
+const LIMITS: Limits = Limits {
+    samples: 50,
+    bytes: 1_000_000,
+};
 
 #[test]
 fn all_pieces_can_be_used_again() {
-    for limits in [LIMITS, Limits { samples: 5000, bytes: 1_000_000 }] {
+    for limits in [
+        LIMITS,
+        Limits {
+            samples: 5000,
+            bytes: 1_000_000,
+        },
+    ] {
         let mut compressor = Compressor::default();
         let mut samples = steady(2000, 0);
-        samples.iter_mut().step_by(3).for_each(|sample| sample.1 = 0.0);
+        samples
+            .iter_mut()
+            .step_by(3)
+            .for_each(|sample| sample.1 = 0.0);
         batches(&mut compressor, limits, &samples);
         assert_eq!(compressor.kept_samples(), 2000);
     }
@@ -122,14 +163,22 @@ fn all_pieces_can_be_used_again() {
 #[test]
 fn pieces_of_what_was_sent_are_patched_where_they_are() {
     let mut compressor = Compressor::default();
-    let places = |sent: &[Batch]| sent.iter().flat_map(|batch| batch.body.pieces().skip(1)).map(|piece| piece.as_ptr()).collect::<Vec<_>>();
+    let places = |sent: &[Batch]| {
+        sent.iter()
+            .flat_map(|batch| batch.body.pieces().skip(1))
+            .map(|piece| piece.as_ptr())
+            .collect::<Vec<_>>()
+    };
     let first = batches(&mut compressor, LIMITS, &steady(80, 0));
     let at_first = places(&first);
     drop(first);
     let second = batches(&mut compressor, LIMITS, &steady(80, 1));
     assert_eq!(places(&second), at_first);
     let third = batches(&mut compressor, LIMITS, &steady(80, 2));
-    assert!(places(&third).iter().all(|place| !at_first.contains(place)), "the second is not sent yet");
+    assert!(
+        places(&third).iter().all(|place| !at_first.contains(place)),
+        "the second is not sent yet"
+    );
 }
 
 #[test]
@@ -140,17 +189,39 @@ fn series_with_other_places_are_encoded_anew() {
     // One scrape is in progress when series get other places.
     let mut stage = Stage::new(LIMITS, 0, &compressor);
     for (series, value, time) in steady(12, 1) {
-        stage.push(&mut compressor, (0, 0), (Value::Float(value), time), &Numbered(series)).unwrap();
+        stage
+            .push(
+                &mut compressor,
+                (0, 0),
+                (Value::Float(value), time),
+                &Numbered(series),
+            )
+            .unwrap();
     }
     compressor.forget();
     for (series, value, time) in steady(80, 1).split_off(12) {
         // Series 20 is now what bore another number before.
-        stage.push(&mut compressor, (0, 0), (Value::Float(value), time), &Numbered(series + 100)).unwrap();
+        stage
+            .push(
+                &mut compressor,
+                (0, 0),
+                (Value::Float(value), time),
+                &Numbered(series + 100),
+            )
+            .unwrap();
     }
-    let sent: Vec<Batch> = stage.finish(&mut compressor).unwrap().into_iter().flatten().collect();
+    let sent: Vec<Batch> = stage
+        .finish(&mut compressor)
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .collect();
     let series: Vec<usize> = decoded(&sent).iter().map(|sample| sample.0).collect();
     assert_eq!(series, (0..12).chain(112..180).collect::<Vec<_>>());
-    assert!(compressor.memory() < kept, "pieces of that scrape are of no use");
+    assert!(
+        compressor.memory() < kept,
+        "pieces of that scrape are of no use"
+    );
 }
 
 #[test]
@@ -161,7 +232,11 @@ fn pieces_that_are_not_used_any_more_are_let_go() {
     for turn in 1..10 {
         batches(&mut compressor, LIMITS, &steady(16, turn));
     }
-    assert!(compressor.memory() < both / 2 + 200_000 && compressor.memory() + 1000 < both, "{} of {both}", compressor.memory());
+    assert!(
+        compressor.memory() < both / 2 + 200_000 && compressor.memory() + 1000 < both,
+        "{} of {both}",
+        compressor.memory()
+    );
 }
 
 #[test]
@@ -169,12 +244,27 @@ fn a_piece_is_counted_by_whoever_still_has_it() {
     let mut compressor = Compressor::default();
     let mut stage = Stage::new(LIMITS, 0, &compressor);
     for (series, value, time) in steady(100, 0) {
-        stage.push(&mut compressor, (0, 0), (Value::Float(value), time), &Numbered(series)).unwrap();
+        stage
+            .push(
+                &mut compressor,
+                (0, 0),
+                (Value::Float(value), time),
+                &Numbered(series),
+            )
+            .unwrap();
     }
     let shared = stage.memory(&compressor);
     compressor.forget();
     let alone = stage.memory(&compressor);
-    let sent: Vec<Batch> = stage.finish(&mut compressor).unwrap().into_iter().flatten().collect();
+    let sent: Vec<Batch> = stage
+        .finish(&mut compressor)
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .collect();
     let bytes: usize = sent.iter().map(|batch| batch.body.len()).sum();
-    assert!(alone >= bytes && shared + bytes / 2 < alone, "{shared} while the compressor has them, {alone} then, of {bytes}");
+    assert!(
+        alone >= bytes && shared + bytes / 2 < alone,
+        "{shared} while the compressor has them, {alone} then, of {bytes}"
+    );
 }

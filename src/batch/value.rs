@@ -42,7 +42,8 @@ impl From<f64> for Value<'_> {
     }
 }
 
-/// Which kind of values a series had last: its stale marker must be of the same (`tsdb/head_append.go` `headAppender.Append`).
+/// Which kind of values a series had last: its stale marker must be of the same
+/// (`tsdb/head_append.go` `headAppender.Append`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kind {
     /// [`Value::Float`].
@@ -61,7 +62,10 @@ impl Value<'_> {
     pub fn kind(self) -> Kind {
         match self {
             Self::Float(_) => Kind::Float,
-            Self::Histogram(Histogram { count: Some(Count::Float(_)), .. }) => Kind::FloatHistogram,
+            Self::Histogram(Histogram {
+                count: Some(Count::Float(_)),
+                ..
+            }) => Kind::FloatHistogram,
             Self::Histogram(_) => Kind::Histogram,
         }
     }
@@ -75,7 +79,12 @@ impl Histogram {
             Kind::FloatHistogram => (Count::Float(0.0), ZeroCount::Float(0.0)),
             Kind::Float | Kind::Histogram => (Count::Int(0), ZeroCount::Int(0)),
         };
-        Self { count: Some(count), zero_count: Some(zero_count), sum: f64::from_bits(STALE_NAN), ..Self::default() }
+        Self {
+            count: Some(count),
+            zero_count: Some(zero_count),
+            sum: f64::from_bits(STALE_NAN),
+            ..Self::default()
+        }
     }
 
     /// Whether it is a stale marker.
@@ -86,7 +95,11 @@ impl Histogram {
 }
 
 fn timestamp_len(timestamp_ms: i64) -> usize {
-    if timestamp_ms == 0 { 0 } else { 1 + wire::varint_len(timestamp_ms as u64) }
+    if timestamp_ms == 0 {
+        0
+    } else {
+        1 + wire::varint_len(timestamp_ms as u64)
+    }
 }
 
 fn histogram_len(histogram: &Histogram, timestamp_ms: i64) -> usize {
@@ -117,24 +130,39 @@ mod tests {
             schema: -4,
             zero_threshold: 0.001,
             zero_count: Some(ZeroCount::Int(0)),
-            positive_spans: vec![BucketSpan { offset: -3, length: 2 }],
+            positive_spans: vec![BucketSpan {
+                offset: -3,
+                length: 2,
+            }],
             positive_deltas: vec![5, -3],
             reset_hint: 3,
             ..Histogram::default()
         };
-        for (histogram, timestamp) in
-            [(histogram, 1_700_000_000_000), (Histogram::stale(Kind::FloatHistogram), 0), (Histogram::stale(Kind::Float), -5)]
-        {
+        for (histogram, timestamp) in [
+            (histogram, 1_700_000_000_000),
+            (Histogram::stale(Kind::FloatHistogram), 0),
+            (Histogram::stale(Kind::Float), -5),
+        ] {
             let mut bytes = Vec::new();
             let value = Value::Histogram(&histogram);
             value.encode(timestamp, &mut bytes);
             assert_eq!(bytes.len(), value.field_len(timestamp));
             let read = TimeSeries::decode(&*bytes).unwrap().histograms.remove(0);
-            assert_eq!((read.sum.to_bits(), read.timestamp), (histogram.sum.to_bits(), timestamp));
-            assert_eq!((read.count, read.zero_count), (histogram.count, histogram.zero_count));
+            assert_eq!(
+                (read.sum.to_bits(), read.timestamp),
+                (histogram.sum.to_bits(), timestamp)
+            );
+            assert_eq!(
+                (read.count, read.zero_count),
+                (histogram.count, histogram.zero_count)
+            );
             assert_eq!(
                 (read.positive_spans, read.positive_deltas, read.reset_hint),
-                (histogram.positive_spans, histogram.positive_deltas, histogram.reset_hint)
+                (
+                    histogram.positive_spans,
+                    histogram.positive_deltas,
+                    histogram.reset_hint
+                )
             );
         }
     }

@@ -1,8 +1,10 @@
-//! The few protobuf fields of a remote-write request, written by hand: the one place where each sample passes.
+//! The few protobuf fields of a remote-write request, written by hand: the one place where each
+//! sample passes.
 //!
-//! `WriteRequest { repeated TimeSeries timeseries = 1 }`, `TimeSeries { repeated Label labels = 1; repeated Sample samples = 2; repeated Histogram histograms = 4 }`,
-//! `Label { string name = 1; string value = 2 }`, `Sample { double value = 1; int64 timestamp = 2 }`. Source: prometheus/prometheus
-//! `prompb/remote.proto`, `prompb/types.proto`.
+//! `WriteRequest { repeated TimeSeries timeseries = 1 }`, `TimeSeries { repeated Label labels = 1;
+//! repeated Sample samples = 2; repeated Histogram histograms = 4 }`, `Label { string name = 1;
+//! string value = 2 }`, `Sample { double value = 1; int64 timestamp = 2 }`. Source:
+//! prometheus/prometheus `prompb/remote.proto`, `prompb/types.proto`.
 
 /// `WriteRequest.timeseries`.
 pub const TIME_SERIES: u8 = 0x0a;
@@ -78,12 +80,16 @@ pub const fn field_len(length: usize) -> usize {
 #[must_use]
 pub const fn sample_len(value: f64, timestamp_ms: i64) -> usize {
     let value = if value == 0.0 { 0 } else { 9 };
-    let timestamp = if timestamp_ms == 0 { 0 } else { 1 + varint_len(timestamp_ms as u64) };
+    let timestamp = if timestamp_ms == 0 {
+        0
+    } else {
+        1 + varint_len(timestamp_ms as u64)
+    };
     value + timestamp
 }
 
-/// Appends the field `TimeSeries.samples`. Fields of value zero are left out, as protobuf has it, −0 among them: it loses its
-/// sign here, as in Prometheus, whose gogoproto compares with `==`.
+/// Appends the field `TimeSeries.samples`. Fields of value zero are left out, as protobuf has it,
+/// −0 among them: it loses its sign here, as in Prometheus, whose gogoproto compares with `==`.
 #[inline]
 pub fn sample(out: &mut Vec<u8>, value: f64, timestamp_ms: i64) {
     out.push(SAMPLE);

@@ -7,8 +7,8 @@ use crate::series::cache::{Key, Observed, Seen, Transaction};
 use crate::series::text::STALE_NAN;
 use crate::series::{Labels, SeriesCache};
 
-/// AMP and Cortex decide deduplication by these labels of a request's first series (`pkg/distributor/distributor.go`), so a request
-/// never mixes their values.
+/// AMP and Cortex decide deduplication by these labels of a request's first series
+/// (`pkg/distributor/distributor.go`), so a request never mixes their values.
 const HA_LABELS: [&str; 2] = ["cluster", "__replica__"];
 
 /// One remote's encoder: what it remembers of series, and its limits.
@@ -51,13 +51,22 @@ impl Writer {
     /// A writer that has seen nothing.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { cache: SeriesCache::default(), limits, native_histograms: false, compressor: Compressor::default(), groups: Vec::new() }
+        Self {
+            cache: SeriesCache::default(),
+            limits,
+            native_histograms: false,
+            compressor: Compressor::default(),
+            groups: Vec::new(),
+        }
     }
 
     /// Whether native histograms are sent (`send_native_histograms`) or dropped.
     #[must_use]
     pub fn with_native_histograms(self, native_histograms: bool) -> Self {
-        Self { native_histograms, ..self }
+        Self {
+            native_histograms,
+            ..self
+        }
     }
 
     /// One with the same settings that has seen nothing.
@@ -79,12 +88,20 @@ impl Writer {
 
     /// Starts a scrape.
     pub fn begin(&mut self, target: u16) -> Staged {
-        Staged { transaction: self.cache.begin(target), stage: Stage::new(self.limits, target, &self.compressor), counts: Counts::default() }
+        Staged {
+            transaction: self.cache.begin(target),
+            stage: Stage::new(self.limits, target, &self.compressor),
+            counts: Counts::default(),
+        }
     }
 
     /// Starts what is left of a scrape that failed: its reports.
     pub fn begin_reports(&mut self, target: u16) -> Staged {
-        Staged { transaction: self.cache.begin_reports(target), stage: Stage::new(self.limits, target, &self.compressor), counts: Counts::default() }
+        Staged {
+            transaction: self.cache.begin_reports(target),
+            stage: Stage::new(self.limits, target, &self.compressor),
+            counts: Counts::default(),
+        }
     }
 
     /// Finds a series by the raw bytes it was exposed with.
@@ -105,8 +122,15 @@ impl Writer {
         self.cache.never_expect(series);
     }
 
-    /// Remembers a new series: its finished labels, or none when it is dropped. `tracked`: it may get a stale marker.
-    pub fn insert(&mut self, staged: &mut Staged, key: Key, labels: Option<&Labels<'_>>, tracked: bool) -> usize {
+    /// Remembers a new series: its finished labels, or none when it is dropped. `tracked`: it may
+    /// get a stale marker.
+    pub fn insert(
+        &mut self,
+        staged: &mut Staged,
+        key: Key,
+        labels: Option<&Labels<'_>>,
+        tracked: bool,
+    ) -> usize {
         staged.counts.series_added += u64::from(labels.is_some());
         let labels = labels.map(|labels| (labels, self.group(labels)));
         self.cache.insert(staged.transaction, key, labels, tracked)
@@ -140,7 +164,10 @@ impl Writer {
 
     fn group(&mut self, labels: &Labels<'_>) -> u32 {
         let values = HA_LABELS.map(|name| labels.get(name));
-        let found = self.groups.iter().position(|group| group[0] == values[0] && group[1] == values[1]);
+        let found = self
+            .groups
+            .iter()
+            .position(|group| group[0] == values[0] && group[1] == values[1]);
         found.unwrap_or_else(|| {
             self.groups.push(values.map(str::to_owned));
             self.groups.len() - 1
@@ -153,8 +180,9 @@ impl Writer {
         self.cache.touch(staged.transaction, series)
     }
 
-    /// Takes a sample of a series that was found or inserted, and says whether it is one that Prometheus' storage would take as it
-    /// comes (`sampleAdded` in `scrape/scrape.go` `append`). `tracked`: it is to get a stale marker when its target shows it no more.
+    /// Takes a sample of a series that was found or inserted, and says whether it is one that
+    /// Prometheus' storage would take as it comes (`sampleAdded` in `scrape/scrape.go` `append`).
+    /// `tracked`: it is to get a stale marker when its target shows it no more.
     ///
     /// # Errors
     /// As [`Stage::push`].
@@ -169,7 +197,9 @@ impl Writer {
     ) -> Result<bool, snap::Error> {
         staged.counts.scraped += 1;
         // storage/remote/queue_manager.go AppendHistograms
-        if self.cache.is_dropped(series) || (!self.native_histograms && matches!(value, Value::Histogram(_))) {
+        if self.cache.is_dropped(series)
+            || (!self.native_histograms && matches!(value, Value::Histogram(_)))
+        {
             staged.counts.filtered += 1;
             return Ok(true);
         }
@@ -192,21 +222,34 @@ impl Writer {
         self.cache.set_kind(series, value.kind());
         let cache = &self.cache;
         let place = (nth, cache.group(series));
-        staged.stage.push(&mut self.compressor, place, (value, timestamp_ms), &Known { cache, series, raw })?;
+        staged.stage.push(
+            &mut self.compressor,
+            place,
+            (value, timestamp_ms),
+            &Known { cache, series, raw },
+        )?;
         Ok(true)
     }
 
-    /// Writes a stale marker for each series that the target showed a scrape ago and does not show now (`scrape/scrape.go`
-    /// `updateStaleMarkers`): once a scrape, after all its samples.
+    /// Writes a stale marker for each series that the target showed a scrape ago and does not show
+    /// now (`scrape/scrape.go` `updateStaleMarkers`): once a scrape, after all its samples.
     ///
     /// # Errors
     /// As [`Stage::push`].
-    pub fn mark_stale(&mut self, staged: &mut Staged, timestamp_ms: i64) -> Result<(), snap::Error> {
+    pub fn mark_stale(
+        &mut self,
+        staged: &mut Staged,
+        timestamp_ms: i64,
+    ) -> Result<(), snap::Error> {
         for series in self.cache.end_pass(staged.transaction) {
             // tsdb/head_append.go headAppender.Append: of a series of histograms it is a histogram.
             let kind = self.cache.kind(series);
             let histogram = Histogram::stale(kind);
-            let marker = if kind == Kind::Float { Value::Float(f64::from_bits(STALE_NAN)) } else { Value::Histogram(&histogram) };
+            let marker = if kind == Kind::Float {
+                Value::Float(f64::from_bits(STALE_NAN))
+            } else {
+                Value::Histogram(&histogram)
+            };
             self.write(staged, series, &[], (marker, timestamp_ms), false)?;
         }
         Ok(())
@@ -242,14 +285,16 @@ impl Writer {
         self.cache.rollback(staged.transaction);
     }
 
-    /// Forgets the series of which no sample was ever taken, and those that the last scrapes missed.
+    /// Forgets the series of which no sample was ever taken, and those that the last scrapes
+    /// missed.
     pub fn forget_untaken(&mut self) {
         if self.cache.forget_untaken() {
             self.compressor.forget();
         }
     }
 
-    /// Forgets that the last samples were sent: after some were lost, or when somebody else may have sent newer ones.
+    /// Forgets that the last samples were sent: after some were lost, or when somebody else may
+    /// have sent newer ones.
     pub fn forget_timestamps(&mut self) {
         self.cache.forget_timestamps();
     }

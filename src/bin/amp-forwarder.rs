@@ -18,7 +18,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         let function = Rc::clone(&function);
         async move { function.lock().await.handle(event).await }
     });
-    Runtime::new(handler).layer(MapRequestLayer::new(empty_is_null)).run().await
+    Runtime::new(handler)
+        .layer(MapRequestLayer::new(empty_is_null))
+        .run()
+        .await
 }
 
 /// An invocation without a payload is no JSON, and means the same as null.

@@ -87,7 +87,9 @@ fn scalar(text: &str, plain: bool) -> String {
 /// A word that means the same without quotes.
 fn is_safe(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/'))
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_./:+%-".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_./:+%-".contains(&b))
         && !text.ends_with(':')
 }
 
@@ -101,8 +103,15 @@ mod tests {
     fn same(a: &Node, b: &Node) -> bool {
         match (&a.value, &b.value) {
             (Value::Scalar { text: a, .. }, Value::Scalar { text: b, .. }) => a == b,
-            (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-            (Value::Map(a), Value::Map(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.key == b.key && same(&a.value, &b.value)),
+            (Value::List(a), Value::List(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            }
+            (Value::Map(a), Value::Map(b)) => {
+                a.len() == b.len()
+                    && a.iter()
+                        .zip(b)
+                        .all(|(a, b)| a.key == b.key && same(&a.value, &b.value))
+            }
             _ => false,
         }
     }
@@ -114,18 +123,39 @@ mod tests {
     }
 
     fn node(value: Value) -> Node {
-        Node { line: 1, column: 1, value }
+        Node {
+            line: 1,
+            column: 1,
+            value,
+        }
     }
 
     fn trees() -> impl Strategy<Value = Node> {
-        let text = prop_oneof!["[ -~]{1,12}", "\\PC{1,6}", "[\\x00-\\x1f\u{85}\u{2028}\u{feff}a'\"\\\\ ]{1,6}"];
+        let text = prop_oneof![
+            "[ -~]{1,12}",
+            "\\PC{1,6}",
+            "[\\x00-\\x1f\u{85}\u{2028}\u{feff}a'\"\\\\ ]{1,6}"
+        ];
         let text = text.prop_filter("NUL is refused", |text| !text.contains('\0'));
-        let leaf = text.clone().prop_map(|text| node(Value::Scalar { text, plain: false }));
+        let leaf = text
+            .clone()
+            .prop_map(|text| node(Value::Scalar { text, plain: false }));
         leaf.prop_recursive(4, 24, 4, move |inner| {
             prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(|items| node(Value::List(items))),
-                prop::collection::btree_map(text.clone(), inner, 0..4)
-                    .prop_map(|map| { node(Value::Map(map.into_iter().map(|(key, value)| Entry { key, line: 1, column: 1, value }).collect(),)) }),
+                prop::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|items| node(Value::List(items))),
+                prop::collection::btree_map(text.clone(), inner, 0..4).prop_map(|map| {
+                    node(Value::Map(
+                        map.into_iter()
+                            .map(|(key, value)| Entry {
+                                key,
+                                line: 1,
+                                column: 1,
+                                value,
+                            })
+                            .collect(),
+                    ))
+                }),
             ]
         })
     }

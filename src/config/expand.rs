@@ -19,7 +19,8 @@ pub(super) struct ExpandError {
     pub(super) fix: String,
 }
 
-/// `${NAME}` and `${NAME:-default}` (the default also when the variable is empty, as in a shell); `$${` is a literal `${`.
+/// `${NAME}` and `${NAME:-default}` (the default also when the variable is empty, as in a shell);
+/// `$${` is a literal `${`.
 pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, ExpandError> {
     let mut out = String::with_capacity(text.len());
     for piece in pieces(text)? {
@@ -38,7 +39,8 @@ pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, ExpandError> {
     Ok(out)
 }
 
-/// As [`expand`], with `${ssm:…}` and `${secretsmanager:…}`, which stay as they are until they are needed.
+/// As [`expand`], with `${ssm:…}` and `${secretsmanager:…}`, which stay as they are until they are
+/// needed.
 pub(super) fn expand_secret(text: &str, env: Env<'_>) -> Result<Vec<SecretPart>, ExpandError> {
     let mut parts = Vec::new();
     let mut out = String::new();
@@ -55,7 +57,8 @@ pub(super) fn expand_secret(text: &str, env: Env<'_>) -> Result<Vec<SecretPart>,
                 Some(_) => {
                     return Err(ExpandError {
                         message: "found the name of a secret that AWS cannot have".into(),
-                        fix: "write ${ssm:name}, ${secretsmanager:id} or ${secretsmanager:id:key}".into(),
+                        fix: "write ${ssm:name}, ${secretsmanager:id} or ${secretsmanager:id:key}"
+                            .into(),
                     });
                 }
                 None => out.push_str(&variable(inside, env)?),
@@ -101,10 +104,13 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
     };
-    let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !valid {
         // The text may belong to a secret: it is not shown.
-        return Err(literal("found ${…} with something else than a variable's name in it"));
+        return Err(literal(
+            "found ${…} with something else than a variable's name in it",
+        ));
     }
     match (env(name), default) {
         (Some(value), None) => Ok(value),
@@ -112,17 +118,22 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
         (_, Some(default)) => Ok(default.to_owned()),
         (None, None) => Err(ExpandError {
             message: format!("the environment variable {} is not set", shown(name)),
-            fix: format!("set it, give a default as ${{{name}:-default}}, or write $${{ for a literal ${{"),
+            fix: format!(
+                "set it, give a default as ${{{name}:-default}}, or write $${{ for a literal ${{"
+            ),
         }),
     }
 }
 
 fn literal(message: &str) -> ExpandError {
-    ExpandError { message: message.into(), fix: "write ${NAME} or ${NAME:-default}, or $${ for a literal ${".into() }
+    ExpandError {
+        message: message.into(),
+        fix: "write ${NAME} or ${NAME:-default}, or $${ for a literal ${".into(),
+    }
 }
 
-/// `$NAME` and `${NAME}` of an external label, `$$` for a dollar. A variable that is unset or empty gives nothing:
-/// its name is in the second part. // config/config.go Load, Go os.Expand
+/// `$NAME` and `${NAME}` of an external label, `$$` for a dollar. A variable that is unset or empty
+/// gives nothing: its name is in the second part. // config/config.go Load, Go os.Expand
 pub(super) fn expand_external_label(text: &str, env: Env<'_>) -> (String, Vec<String>) {
     let mut out = String::with_capacity(text.len());
     let mut empty = Vec::new();
@@ -165,7 +176,10 @@ fn shell_name(text: &str) -> (&str, usize) {
     if text.starts_with(special) {
         return (&text[..1], 1);
     }
-    let width = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+    let width = text
+        .bytes()
+        .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        .count();
     (&text[..width], width)
 }
 
@@ -207,7 +221,10 @@ mod tests {
             ("${a b}", "something else"),
             ("${ssm:/x}", "no secret"),
         ] {
-            assert!(expand(text, &env).unwrap_err().message.contains(part), "{text}");
+            assert!(
+                expand(text, &env).unwrap_err().message.contains(part),
+                "{text}"
+            );
         }
     }
 
@@ -219,14 +236,26 @@ mod tests {
             ("", vec![text("")]),
             ("a${HOME_IP}b", vec![text("a192.0.2.10b")]),
             ("${ssm:/x}", vec![ssm("/x")]),
-            ("a${ssm:/x}${ssm:/y}$${ssm:/z}", vec![text("a"), ssm("/x"), ssm("/y"), text("${ssm:/z}")]),
+            (
+                "a${ssm:/x}${ssm:/y}$${ssm:/z}",
+                vec![text("a"), ssm("/x"), ssm("/y"), text("${ssm:/z}")],
+            ),
         ] {
             assert_eq!(expand_secret(from, &env), Ok(expected), "{from}");
         }
-        for (from, part) in
-            [("${ssm:}", "AWS cannot have"), ("${secretsmanager:a:}", "AWS cannot have"), ("${NOT_SET}", "is not set"), ("${", "closing")]
-        {
-            assert!(expand_secret(from, &env).unwrap_err().message.contains(part), "{from}");
+        for (from, part) in [
+            ("${ssm:}", "AWS cannot have"),
+            ("${secretsmanager:a:}", "AWS cannot have"),
+            ("${NOT_SET}", "is not set"),
+            ("${", "closing"),
+        ] {
+            assert!(
+                expand_secret(from, &env)
+                    .unwrap_err()
+                    .message
+                    .contains(part),
+                "{from}"
+            );
         }
     }
 
@@ -247,7 +276,11 @@ mod tests {
             ("$1x", "x", &["1"]),
         ] {
             let (value, names) = expand_external_label(text, &env);
-            assert_eq!((value.as_str(), names), (expected, empty.iter().map(ToString::to_string).collect()), "{text}");
+            assert_eq!(
+                (value.as_str(), names),
+                (expected, empty.iter().map(ToString::to_string).collect()),
+                "{text}"
+            );
         }
     }
 

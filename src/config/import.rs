@@ -4,29 +4,32 @@ use serde::Serialize;
 
 use super::emit::emit;
 use super::keys::{
-    AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METADATA, METRICS, OAUTH2, QUEUE, RELABEL, REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4,
-    STATIC, TLS, Table,
+    AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METADATA, METRICS, OAUTH2, QUEUE, RELABEL,
+    REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, TLS, Table,
 };
 use super::load::load_document;
 use super::problem::{ConfigErrors, Problem, shown};
 use super::yaml::{Document, Entry, Node, Value, parse};
 
-/// What takes the place of jobs when none can be kept. The address is one of those kept for documentation.
+/// What takes the place of jobs when none can be kept. The address is one of those kept for
+/// documentation.
 const PLACEHOLDER_JOB: &str = "- job_name: federate\n  honor_labels: true\n  metrics_path: /federate\n  params: {'match[]': ['{job=~\".+\"}']}\n  static_configs: [{targets: ['192.0.2.10:9090']}]\n";
-const PLACEHOLDER_REMOTE: &str =
-    "- url: https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-REPLACE-ME/api/v1/remote_write\n  sigv4: {region: us-east-1}\n";
+const PLACEHOLDER_REMOTE: &str = "- url: https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-REPLACE-ME/api/v1/remote_write\n  sigv4: {region: us-east-1}\n";
 
-/// Credentials that a receiver asks for and we cannot give: without them the whole entry is useless.
+/// Credentials that a receiver asks for and we cannot give: without them the whole entry is
+/// useless.
 const REMOTE_CREDENTIALS: [&str; 2] = ["azuread", "google_iam"];
 
 /// A forwarder.yml made from a prometheus.yml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Imported {
-    /// The forwarder.yml: it loads without errors. It holds the secrets that were in the keys that were kept.
+    /// The forwarder.yml: it loads without errors. It holds the secrets that were in the keys that
+    /// were kept.
     pub yaml: String,
     /// All that is not in it, in the order of the file.
     pub left_out: Vec<LeftOut>,
-    /// What was put in, because nothing that was found could take its place: to be replaced by hand.
+    /// What was put in, because nothing that was found could take its place: to be replaced by
+    /// hand.
     pub added: Vec<&'static str>,
 }
 
@@ -46,22 +49,28 @@ pub struct LeftOut {
 /// Turns a prometheus.yml into a forwarder.yml.
 ///
 /// # Errors
-/// When the text is no YAML, or what would be kept is invalid in Prometheus too. Lines are those of the prometheus.yml.
+/// When the text is no YAML, or what would be kept is invalid in Prometheus too. Lines are those of
+/// the prometheus.yml.
 pub fn import(prometheus_yml: &str) -> Result<Imported, ConfigErrors> {
     let fail = |mut problems: Vec<Problem>| {
         problems.sort_by_key(|problem| (problem.line, problem.column));
-        ConfigErrors { origin: "prometheus.yml".into(), problems }
+        ConfigErrors {
+            origin: "prometheus.yml".into(),
+            problems,
+        }
     };
     let mut document = parse(prometheus_yml).map_err(|problem| fail(vec![problem]))?;
     let mut left_out = Vec::new();
     document.root = keep_supported(document.root, &ROOT, "", &mut left_out);
     let mut added = Vec::new();
     if !has_items(&document.root, "scrape_configs") {
-        put_list(&mut document.root, "scrape_configs", PLACEHOLDER_JOB).map_err(|problem| fail(vec![problem]))?;
+        put_list(&mut document.root, "scrape_configs", PLACEHOLDER_JOB)
+            .map_err(|problem| fail(vec![problem]))?;
         added.push("scrape_configs: a job for /federate; replace 192.0.2.10:9090 by the address of the home Prometheus");
     }
     if !has_items(&document.root, "remote_write") {
-        put_list(&mut document.root, "remote_write", PLACEHOLDER_REMOTE).map_err(|problem| fail(vec![problem]))?;
+        put_list(&mut document.root, "remote_write", PLACEHOLDER_REMOTE)
+            .map_err(|problem| fail(vec![problem]))?;
         added.push("remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 by the workspace and its region");
     }
     load_document(&document, &|_| None, None).map_err(fail)?;
@@ -74,7 +83,11 @@ pub fn import(prometheus_yml: &str) -> Result<Imported, ConfigErrors> {
     }
     yaml.push_str(&emit(&root));
     left_out.sort_by_key(|entry| entry.line);
-    Ok(Imported { yaml, left_out, added })
+    Ok(Imported {
+        yaml,
+        left_out,
+        added,
+    })
 }
 
 /// The table of what stands below a key, and whether it is a list of such sections.
@@ -85,7 +98,9 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
         (name, "remote_write") if name == ROOT.name => (&REMOTE, true),
         (name, "forwarder") if name == ROOT.name => (&FORWARDER, false),
         (name, "static_configs") if name == SCRAPE.name => (&STATIC, true),
-        (name, "relabel_configs" | "metric_relabel_configs") if name == SCRAPE.name => (&RELABEL, true),
+        (name, "relabel_configs" | "metric_relabel_configs") if name == SCRAPE.name => {
+            (&RELABEL, true)
+        }
         (name, "write_relabel_configs") if name == REMOTE.name => (&RELABEL, true),
         (name, "queue_config") if name == REMOTE.name => (&QUEUE, false),
         (name, "sigv4") if name == REMOTE.name => (&SIGV4, false),
@@ -100,27 +115,44 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
     })
 }
 
-/// The section without what it may not hold. What is no mapping stays, for the loader to complain of.
+/// The section without what it may not hold. What is no mapping stays, for the loader to complain
+/// of.
 fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<LeftOut>) -> Node {
     let Value::Map(entries) = node.value else {
         return node;
     };
     let mut kept = Vec::with_capacity(entries.len());
     for mut entry in entries {
-        let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+        let path = if path.is_empty() {
+            entry.key.clone()
+        } else {
+            format!("{path}.{}", entry.key)
+        };
         if let Some(reason) = reason_to_leave(table, &entry) {
-            left_out.push(LeftOut { line: entry.line, key: path, why: reason.0, where_instead: reason.1 });
+            left_out.push(LeftOut {
+                line: entry.line,
+                key: path,
+                why: reason.0,
+                where_instead: reason.1,
+            });
             continue;
         }
         if let Some((table, list)) = below(table, &entry.key) {
-            entry.value = if list { keep_items(entry.value, table, &path, left_out) } else { keep_supported(entry.value, table, &path, left_out) };
+            entry.value = if list {
+                keep_items(entry.value, table, &path, left_out)
+            } else {
+                keep_supported(entry.value, table, &path, left_out)
+            };
         }
         if table.name == STATIC.name && entry.key == "labels" {
             entry.value = drop_own_interval(entry.value, &path, left_out);
         }
         kept.push(entry);
     }
-    Node { value: Value::Map(kept), ..node }
+    Node {
+        value: Value::Map(kept),
+        ..node
+    }
 }
 
 fn reason_to_leave(table: &Table, entry: &Entry) -> Option<(String, String)> {
@@ -129,9 +161,14 @@ fn reason_to_leave(table: &Table, entry: &Entry) -> Option<(String, String)> {
     }
     Some(match table.unsupported(&entry.key) {
         Some(row) if row.instead == REMOVE && row.later => (row.why.into(), "nowhere yet".into()),
-        Some(row) if row.instead == REMOVE => (row.why.into(), "nowhere: it has no use here".into()),
+        Some(row) if row.instead == REMOVE => {
+            (row.why.into(), "nowhere: it has no use here".into())
+        }
         Some(row) => (row.why.into(), row.instead.into()),
-        None => ("Prometheus 3.5 has no such key".into(), table.advice(&entry.key)),
+        None => (
+            "Prometheus 3.5 has no such key".into(),
+            table.advice(&entry.key),
+        ),
     })
 }
 
@@ -150,25 +187,42 @@ fn keep_items(node: Node, table: &Table, path: &str, left_out: &mut Vec<LeftOut>
             None
         };
         match whole {
-            Some((why, instead)) => left_out.push(LeftOut { line: item.line, key: path, why, where_instead: instead }),
+            Some((why, instead)) => left_out.push(LeftOut {
+                line: item.line,
+                key: path,
+                why,
+                where_instead: instead,
+            }),
             None => kept.push(keep_supported(item, table, &path, left_out)),
         }
     }
-    Node { value: Value::List(kept), ..node }
+    Node {
+        value: Value::List(kept),
+        ..node
+    }
 }
 
 /// A job that could scrape nothing without what we leave out of it.
 fn reason_against_job(job: &Node) -> Option<(String, String)> {
-    let name = job.get("job_name").map_or("without a name".into(), |entry| scalar_text(&entry.value).map_or_else(String::new, shown));
+    let name = job
+        .get("job_name")
+        .map_or("without a name".into(), |entry| {
+            scalar_text(&entry.value).map_or_else(String::new, shown)
+        });
     let Value::Map(entries) = &job.value else {
         return None;
     };
-    let discovery = entries.iter().find(|entry| entry.key.ends_with("_sd_configs"));
+    let discovery = entries
+        .iter()
+        .find(|entry| entry.key.ends_with("_sd_configs"));
     let targets = static_targets(job);
     if targets.is_empty()
         && let Some(discovery) = discovery
     {
-        let why = format!("the job {name} finds its targets by {}, and targets are not discovered here", discovery.key);
+        let why = format!(
+            "the job {name} finds its targets by {}, and targets are not discovered here",
+            discovery.key
+        );
         let instead = "let the home Prometheus scrape them: they come with /federate; or list them in static_configs";
         return Some((why, instead.into()));
     }
@@ -176,12 +230,15 @@ fn reason_against_job(job: &Node) -> Option<(String, String)> {
 }
 
 fn static_targets(job: &Node) -> Vec<&str> {
-    let Some(Value::List(groups)) = job.get("static_configs").map(|entry| &entry.value.value) else {
+    let Some(Value::List(groups)) = job.get("static_configs").map(|entry| &entry.value.value)
+    else {
         return Vec::new();
     };
-    let lists = groups.iter().filter_map(|group| match group.get("targets").map(|entry| &entry.value.value) {
-        Some(Value::List(targets)) => Some(targets),
-        _ => None,
+    let lists = groups.iter().filter_map(|group| {
+        match group.get("targets").map(|entry| &entry.value.value) {
+            Some(Value::List(targets)) => Some(targets),
+            _ => None,
+        }
     });
     lists.flatten().filter_map(scalar_text).collect()
 }
@@ -190,15 +247,26 @@ fn reason_against_remote(remote: &Node) -> Option<(String, String)> {
     let Value::Map(entries) = &remote.value else {
         return None;
     };
-    if let Some(entry) = entries.iter().find(|entry| REMOTE_CREDENTIALS.contains(&entry.key.as_str())) {
-        let why = format!("the receiver asks for {}, and credentials of other clouds are not fetched", entry.key);
+    if let Some(entry) = entries
+        .iter()
+        .find(|entry| REMOTE_CREDENTIALS.contains(&entry.key.as_str()))
+    {
+        let why = format!(
+            "the receiver asks for {}, and credentials of other clouds are not fetched",
+            entry.key
+        );
         return Some((why, "send to it from the home Prometheus itself".into()));
     }
-    let url = remote.get("url").and_then(|entry| scalar_text(&entry.value))?;
+    let url = remote
+        .get("url")
+        .and_then(|entry| scalar_text(&entry.value))?;
     let url = url::Url::parse(url).ok()?;
     (!url.username().is_empty() || url.password().is_some()).then(|| {
         let why = "the receiver's URL holds credentials, which are not supported there".to_owned();
-        (why, "write the entry by hand, with the credentials under basic_auth".to_owned())
+        (
+            why,
+            "write the entry by hand, with the credentials under basic_auth".to_owned(),
+        )
     })
 }
 
@@ -219,7 +287,10 @@ fn drop_own_interval(node: Node, path: &str, left_out: &mut Vec<LeftOut>) -> Nod
         }
         !own
     });
-    Node { value: Value::Map(entries), ..node }
+    Node {
+        value: Value::Map(entries),
+        ..node
+    }
 }
 
 fn scalar_text(node: &Node) -> Option<&str> {
@@ -231,7 +302,10 @@ fn scalar_text(node: &Node) -> Option<&str> {
 
 fn has_items(root: &Node, key: &str) -> bool {
     match root.get(key).map(|entry| &entry.value) {
-        Some(Node { value: Value::List(items), .. }) => !items.is_empty(),
+        Some(Node {
+            value: Value::List(items),
+            ..
+        }) => !items.is_empty(),
         Some(node) => !node.is_null(),
         None => false,
     }
@@ -244,20 +318,32 @@ fn put_list(root: &mut Node, key: &str, text: &str) -> Result<(), Problem> {
     }
     if let Value::Map(entries) = &mut root.value {
         entries.retain(|entry| entry.key != key);
-        entries.push(Entry { key: key.into(), line: value.line, column: value.column, value });
+        entries.push(Entry {
+            key: key.into(),
+            line: value.line,
+            column: value.column,
+            value,
+        });
     }
     Ok(())
 }
 
-/// `${` has no meaning in a prometheus.yml, but in external labels and relabel rules, where it has the same as here.
+/// `${` has no meaning in a prometheus.yml, but in external labels and relabel rules, where it has
+/// the same as here.
 fn escape_variables(node: &mut Node, same: bool) {
     match &mut node.value {
         Value::Scalar { text, .. } if !same => *text = text.replace("${", "$${"),
         Value::Scalar { .. } => {}
-        Value::List(items) => items.iter_mut().for_each(|item| escape_variables(item, same)),
+        Value::List(items) => items
+            .iter_mut()
+            .for_each(|item| escape_variables(item, same)),
         Value::Map(entries) => {
             for entry in entries {
-                escape_variables(&mut entry.value, same || entry.key == "external_labels" || entry.key.ends_with("relabel_configs"));
+                escape_variables(
+                    &mut entry.value,
+                    same || entry.key == "external_labels"
+                        || entry.key.ends_with("relabel_configs"),
+                );
             }
         }
     }

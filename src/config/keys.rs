@@ -1,4 +1,5 @@
-//! The keys of each section: those that we take, and those that Prometheus 3.5 has and we do not (yet).
+//! The keys of each section: those that we take, and those that Prometheus 3.5 has and we do not
+//! (yet).
 
 /// A section's keys.
 pub(super) struct Table {
@@ -23,15 +24,33 @@ pub(super) struct Unsupported {
 }
 
 const fn never(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
-    Unsupported { key, why, instead, later: false, switch: false }
+    Unsupported {
+        key,
+        why,
+        instead,
+        later: false,
+        switch: false,
+    }
 }
 
 const fn later(key: &'static str, why: &'static str, instead: &'static str) -> Unsupported {
-    Unsupported { key, why, instead, later: true, switch: false }
+    Unsupported {
+        key,
+        why,
+        instead,
+        later: true,
+        switch: false,
+    }
 }
 
 const fn switch(key: &'static str, why: &'static str) -> Unsupported {
-    Unsupported { key, why, instead: REMOVE, later: false, switch: true }
+    Unsupported {
+        key,
+        why,
+        instead: REMOVE,
+        later: false,
+        switch: true,
+    }
 }
 
 pub(super) const REMOVE: &str = "remove the key";
@@ -41,7 +60,8 @@ const REF: &str = "there is no secret manager of Prometheus' kind";
 const REF_INSTEAD: &str = "write ${ssm:name} or ${secretsmanager:id} into the key itself, or use the _file variant with an s3:// object";
 const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes custom buckets by remote write 1.0";
 const OTHER_CLOUD: &str = "credentials of other clouds are not fetched";
-const OTHER_CLOUD_INSTEAD: &str = "use oauth2 or authorization, or keep this endpoint in a Prometheus";
+const OTHER_CLOUD_INSTEAD: &str =
+    "use oauth2 or authorization, or keep this endpoint in a Prometheus";
 const JWT: &str = "tokens are asked for with a client secret";
 const JWT_INSTEAD: &str = "use client_secret or client_secret_file";
 
@@ -50,13 +70,29 @@ pub(super) const ROOT: Table = Table {
     supported: &["global", "scrape_configs", "remote_write", "forwarder"],
     unsupported: &[
         never("rule_files", NO_RULES, RULES),
-        never("alerting", "alerts are not sent from here", "configure the alert manager of the AMP workspace"),
+        never(
+            "alerting",
+            "alerts are not sent from here",
+            "configure the alert manager of the AMP workspace",
+        ),
         never("storage", "nothing is stored here", REMOVE),
         never("tracing", "no traces are sent", REMOVE),
         never("runtime", "there is no Go runtime to tune", REMOVE),
-        never("otlp", "nothing is received here", "send OTLP to a collector"),
-        never("remote_read", "nothing is queried here", "query the AMP workspace, or the home Prometheus"),
-        never("scrape_config_files", "the configuration is one file", "move the jobs into scrape_configs"),
+        never(
+            "otlp",
+            "nothing is received here",
+            "send OTLP to a collector",
+        ),
+        never(
+            "remote_read",
+            "nothing is queried here",
+            "query the AMP workspace, or the home Prometheus",
+        ),
+        never(
+            "scrape_config_files",
+            "the configuration is one file",
+            "move the jobs into scrape_configs",
+        ),
     ],
 };
 
@@ -84,7 +120,11 @@ pub(super) const GLOBAL: Table = Table {
         never("evaluation_interval", NO_RULES, REMOVE),
         never("rule_query_offset", NO_RULES, REMOVE),
         never("query_log_file", "nothing is queried here", REMOVE),
-        never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
+        never(
+            "scrape_failure_log_file",
+            "failed scrapes are in the log and in the report",
+            REMOVE,
+        ),
         switch("convert_classic_histograms_to_nhcb", CONVERSION),
     ],
 };
@@ -136,17 +176,37 @@ pub(super) const SCRAPE: Table = Table {
         "native_histogram_min_bucket_factor",
     ],
     unsupported: &[
-        never("*_sd_configs", "targets are not discovered", "list the targets in static_configs; discovery is the home Prometheus' work"),
+        never(
+            "*_sd_configs",
+            "targets are not discovered",
+            "list the targets in static_configs; discovery is the home Prometheus' work",
+        ),
         switch("convert_classic_histograms_to_nhcb", CONVERSION),
-        never("scrape_failure_log_file", "failed scrapes are in the log and in the report", REMOVE),
+        never(
+            "scrape_failure_log_file",
+            "failed scrapes are in the log and in the report",
+            REMOVE,
+        ),
     ],
 };
 
-pub(super) const STATIC: Table = Table { name: "a static_configs entry", supported: &["targets", "labels"], unsupported: &[] };
+pub(super) const STATIC: Table = Table {
+    name: "a static_configs entry",
+    supported: &["targets", "labels"],
+    unsupported: &[],
+};
 
 pub(super) const RELABEL: Table = Table {
     name: "a relabel rule",
-    supported: &["source_labels", "separator", "regex", "modulus", "target_label", "replacement", "action"],
+    supported: &[
+        "source_labels",
+        "separator",
+        "regex",
+        "modulus",
+        "target_label",
+        "replacement",
+        "action",
+    ],
     unsupported: &[],
 };
 
@@ -177,12 +237,27 @@ pub(super) const REMOTE: Table = Table {
         "proxy_connect_header",
     ],
     unsupported: &[
-        switch("send_exemplars", "/federate has no exemplars, and AMP takes none"),
-        never("protobuf_message", "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 is left out for now", REMOVE),
+        switch(
+            "send_exemplars",
+            "/federate has no exemplars, and AMP takes none",
+        ),
+        never(
+            "protobuf_message",
+            "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 is left out for now",
+            REMOVE,
+        ),
         never("azuread", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
         never("google_iam", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
-        never("round_robin_dns", "addresses are tried in the order of the resolver", REMOVE),
-        never("failed_request_logging", "failed requests are in the log and in the report", REMOVE),
+        never(
+            "round_robin_dns",
+            "addresses are tried in the order of the resolver",
+            REMOVE,
+        ),
+        never(
+            "failed_request_logging",
+            "failed requests are in the log and in the report",
+            REMOVE,
+        ),
     ],
 };
 
@@ -204,14 +279,26 @@ pub(super) const QUEUE: Table = Table {
 
 pub(super) const SIGV4: Table = Table {
     name: "sigv4",
-    supported: &["region", "access_key", "secret_key", "profile", "role_arn", "external_id", "use_fips_sts_endpoint", "service_name"],
+    supported: &[
+        "region",
+        "access_key",
+        "secret_key",
+        "profile",
+        "role_arn",
+        "external_id",
+        "use_fips_sts_endpoint",
+        "service_name",
+    ],
     unsupported: &[],
 };
 
 pub(super) const BASIC_AUTH: Table = Table {
     name: "basic_auth",
     supported: &["username", "username_file", "password", "password_file"],
-    unsupported: &[never("username_ref", REF, REF_INSTEAD), never("password_ref", REF, REF_INSTEAD)],
+    unsupported: &[
+        never("username_ref", REF, REF_INSTEAD),
+        never("password_ref", REF, REF_INSTEAD),
+    ],
 };
 
 pub(super) const AUTHORIZATION: Table = Table {
@@ -251,32 +338,81 @@ pub(super) const OAUTH2: Table = Table {
 
 pub(super) const TLS: Table = Table {
     name: "tls_config",
-    supported: &["ca", "ca_file", "cert", "cert_file", "key", "key_file", "server_name", "insecure_skip_verify", "min_version", "max_version"],
-    unsupported: &[never("ca_ref", REF, REF_INSTEAD), never("cert_ref", REF, REF_INSTEAD), never("key_ref", REF, REF_INSTEAD)],
+    supported: &[
+        "ca",
+        "ca_file",
+        "cert",
+        "cert_file",
+        "key",
+        "key_file",
+        "server_name",
+        "insecure_skip_verify",
+        "min_version",
+        "max_version",
+    ],
+    unsupported: &[
+        never("ca_ref", REF, REF_INSTEAD),
+        never("cert_ref", REF, REF_INSTEAD),
+        never("key_ref", REF, REF_INSTEAD),
+    ],
 };
 
-pub(super) const HTTP_HEADER: Table = Table { name: "a header of http_headers", supported: &["values", "secrets", "files"], unsupported: &[] };
+pub(super) const HTTP_HEADER: Table = Table {
+    name: "a header of http_headers",
+    supported: &["values", "secrets", "files"],
+    unsupported: &[],
+};
 
 pub(super) const FORWARDER: Table = Table {
     name: "forwarder",
-    supported: &["deadline_margin", "memory_limit", "max_request_bytes", "spool", "metadata", "metrics"],
+    supported: &[
+        "deadline_margin",
+        "memory_limit",
+        "max_request_bytes",
+        "spool",
+        "metadata",
+        "metrics",
+    ],
     unsupported: &[later("backfill", "gaps are not filled", REMOVE)],
 };
 
 pub(super) const SPOOL: Table = Table {
     name: "forwarder.spool",
-    supported: &["url", "overflow_after", "drain_samples_per_second", "max_bytes", "segment_bytes", "rejected", "expired"],
+    supported: &[
+        "url",
+        "overflow_after",
+        "drain_samples_per_second",
+        "max_bytes",
+        "segment_bytes",
+        "rejected",
+        "expired",
+    ],
     unsupported: &[],
 };
 
-pub(super) const KEPT: Table = Table { name: "rejected or expired of forwarder.spool", supported: &["max_objects", "max_bytes"], unsupported: &[] };
+pub(super) const KEPT: Table = Table {
+    name: "rejected or expired of forwarder.spool",
+    supported: &["max_objects", "max_bytes"],
+    unsupported: &[],
+};
 
-pub(super) const REMOTE_METADATA: Table =
-    Table { name: "metadata_config", supported: &["send", "send_interval", "max_samples_per_send"], unsupported: &[] };
+pub(super) const REMOTE_METADATA: Table = Table {
+    name: "metadata_config",
+    supported: &["send", "send_interval", "max_samples_per_send"],
+    unsupported: &[],
+};
 
-pub(super) const METADATA: Table = Table { name: "forwarder.metadata", supported: &["enabled", "interval", "path"], unsupported: &[] };
+pub(super) const METADATA: Table = Table {
+    name: "forwarder.metadata",
+    supported: &["enabled", "interval", "path"],
+    unsupported: &[],
+};
 
-pub(super) const METRICS: Table = Table { name: "forwarder.metrics", supported: &["enabled", "namespace"], unsupported: &[] };
+pub(super) const METRICS: Table = Table {
+    name: "forwarder.metrics",
+    supported: &["enabled", "namespace"],
+    unsupported: &[],
+};
 
 const ALL: [&Table; 19] = [
     &ROOT,
@@ -303,10 +439,12 @@ const ALL: [&Table; 19] = [
 impl Table {
     /// The row of a key that Prometheus has and we do not take.
     pub(super) fn unsupported(&self, key: &str) -> Option<&'static Unsupported> {
-        self.unsupported.iter().find(|row| match row.key.strip_prefix('*') {
-            Some(suffix) => key.ends_with(suffix),
-            None => row.key == key,
-        })
+        self.unsupported
+            .iter()
+            .find(|row| match row.key.strip_prefix('*') {
+                Some(suffix) => key.ends_with(suffix),
+                None => row.key == key,
+            })
     }
 
     /// What an unknown key may have been meant for.
@@ -321,7 +459,11 @@ impl Table {
         if let Some((_, known)) = near {
             return format!("did you mean {known}?");
         }
-        let elsewhere: Vec<_> = ALL.iter().filter(|table| table.supported.contains(&key)).map(|table| table.name).collect();
+        let elsewhere: Vec<_> = ALL
+            .iter()
+            .filter(|table| table.supported.contains(&key))
+            .map(|table| table.name)
+            .collect();
         if elsewhere.is_empty() {
             return format!("{} takes {}", self.name, self.supported.join(", "));
         }
@@ -344,13 +486,25 @@ mod tests {
 
     #[test]
     fn advice_names_the_nearest_key_or_the_right_section() {
-        assert_eq!(SCRAPE.advice("scrape_intervall"), "did you mean scrape_interval?");
+        assert_eq!(
+            SCRAPE.advice("scrape_intervall"),
+            "did you mean scrape_interval?"
+        );
         assert_eq!(SCRAPE.advice("honour_labels"), "did you mean honor_labels?");
-        assert_eq!(QUEUE.advice("max_sample_per_send"), "did you mean max_samples_per_send?");
+        assert_eq!(
+            QUEUE.advice("max_sample_per_send"),
+            "did you mean max_samples_per_send?"
+        );
         assert_eq!(ROOT.advice("Global"), "did you mean global?");
         assert_eq!(REMOTE.advice("max_shards"), "it belongs into queue_config");
-        assert_eq!(ROOT.advice("scrape_interval"), "it belongs into global or a scrape_configs entry");
-        assert_eq!(STATIC.advice("zebra"), "a static_configs entry takes targets, labels");
+        assert_eq!(
+            ROOT.advice("scrape_interval"),
+            "it belongs into global or a scrape_configs entry"
+        );
+        assert_eq!(
+            STATIC.advice("zebra"),
+            "a static_configs entry takes targets, labels"
+        );
     }
 
     #[test]

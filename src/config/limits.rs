@@ -19,10 +19,18 @@ pub struct ScrapeLimits {
     pub label_value_length: u64,
 }
 
-/// Reads the limits of a section; those that are 0 or missing are the `inherited` ones (`config/config.go` `ScrapeConfig.Validate`).
-pub(super) fn read_limits(reader: &mut Reader<'_>, section: &Section<'_>, inherited: ScrapeLimits) -> ScrapeLimits {
+/// Reads the limits of a section; those that are 0 or missing are the `inherited` ones
+/// (`config/config.go` `ScrapeConfig.Validate`).
+pub(super) fn read_limits(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    inherited: ScrapeLimits,
+) -> ScrapeLimits {
     let mut limits = inherited;
-    if let Some(size) = reader.size(section, "body_size_limit").filter(|size| *size > 0) {
+    if let Some(size) = reader
+        .size(section, "body_size_limit")
+        .filter(|size| *size > 0)
+    {
         limits.body_size = size;
     }
     for (key, limit) in [
@@ -36,7 +44,8 @@ pub(super) fn read_limits(reader: &mut Reader<'_>, section: &Section<'_>, inheri
             *limit = count;
         }
     }
-    // Only what Prometheus' own pages show of dropped targets depends on it; it must be a number all the same.
+    // Only what Prometheus' own pages show of dropped targets depends on it; it must be a number
+    // all the same.
     let _ = reader.count(section, "keep_dropped_targets");
     limits
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::problem::{Problem, shown};
 use super::reader::Places;
 use super::units::format_duration;
-use super::{Auth, Config, HttpConfig, NameValidation, Populated, RemoteWrite, Scheme, ScrapeConfig};
+use super::{
+    Auth, Config, HttpConfig, NameValidation, Populated, RemoteWrite, Scheme, ScrapeConfig,
+};
 
 /// AMP's limit for a request body.
 const AMP_MAX_REQUEST_BYTES: usize = 1_000_000;
@@ -20,16 +22,33 @@ struct Findings<'a> {
 impl Findings<'_> {
     fn add(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
         let (line, column) = self.places.of(path);
-        self.warnings.push(Problem { line, column, path: path.into(), message: message.into(), fix: fix.into() });
+        self.warnings.push(Problem {
+            line,
+            column,
+            path: path.into(),
+            message: message.into(),
+            fix: fix.into(),
+        });
     }
 }
 
 pub(super) fn lint(config: &Config, places: &Places) -> Vec<Problem> {
-    let mut findings = Findings { places, warnings: Vec::new() };
+    let mut findings = Findings {
+        places,
+        warnings: Vec::new(),
+    };
     let labels = &config.global.external_labels;
     for (has, lacks, why) in [
-        ("cluster", "__replica__", "AMP deduplicates only series that carry both"),
-        ("__replica__", "cluster", "AMP deduplicates only series that carry both"),
+        (
+            "cluster",
+            "__replica__",
+            "AMP deduplicates only series that carry both",
+        ),
+        (
+            "__replica__",
+            "cluster",
+            "AMP deduplicates only series that carry both",
+        ),
     ] {
         if labels.contains_key(has) && !labels.contains_key(lacks) {
             let message = format!("found {has} without {lacks}: {why}");
@@ -41,13 +60,20 @@ pub(super) fn lint(config: &Config, places: &Places) -> Vec<Problem> {
             findings.add(&format!("global.external_labels.{has}"), message, fix);
         }
     }
-    let amp = config.remote_write.iter().any(|remote| is_amp(remote) && remote.sigv4.is_some());
+    let amp = config
+        .remote_write
+        .iter()
+        .any(|remote| is_amp(remote) && remote.sigv4.is_some());
     for (i, job) in config.scrape_configs.iter().enumerate() {
         let path = format!("scrape_configs[{i}]");
         lint_job(job, &path, &mut findings);
         if amp && job.naming.validation == NameValidation::Utf8 {
             let message = "UTF-8 names are taken: AMP refuses a request with a name beyond letters, digits and underscores";
-            findings.add(&format!("{path}.metric_name_validation_scheme"), message, "write metric_name_validation_scheme: legacy");
+            findings.add(
+                &format!("{path}.metric_name_validation_scheme"),
+                message,
+                "write metric_name_validation_scheme: legacy",
+            );
         }
         lint_http(&job.http, &path, &mut findings);
     }
@@ -59,7 +85,10 @@ pub(super) fn lint(config: &Config, places: &Places) -> Vec<Problem> {
         if is_amp(remote) && config.forwarder.max_request_bytes > AMP_MAX_REQUEST_BYTES {
             findings.add(
                 "forwarder.max_request_bytes",
-                format!("found {}: AMP answers 413 to a request above 1 MB", config.forwarder.max_request_bytes),
+                format!(
+                    "found {}: AMP answers 413 to a request above 1 MB",
+                    config.forwarder.max_request_bytes
+                ),
                 "lower it to 1000000, or remove the key",
             );
         }
@@ -68,24 +97,55 @@ pub(super) fn lint(config: &Config, places: &Places) -> Vec<Problem> {
 }
 
 fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
-    if job.static_configs.iter().all(|group| group.targets.is_empty()) {
-        findings.add(&format!("{path}.static_configs"), "found no target: the job scrapes nothing", "add targets: [host:port]");
+    if job
+        .static_configs
+        .iter()
+        .all(|group| group.targets.is_empty())
+    {
+        findings.add(
+            &format!("{path}.static_configs"),
+            "found no target: the job scrapes nothing",
+            "add targets: [host:port]",
+        );
     }
     let mut kept = 0;
     for (g, group) in job.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
-            let Ok(Some(Populated { address: target, .. })) = job.populate(target, &group.labels) else { continue };
+            let Ok(Some(Populated {
+                address: target, ..
+            })) = job.populate(target, &group.labels)
+            else {
+                continue;
+            };
             kept += 1;
             let url = format!("{}://{target}/", job.scheme.as_str());
             let address = url::Url::parse(&url).ok();
-            if !address.is_some_and(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()) {
+            if !address.is_some_and(|url| {
+                url.path() == "/"
+                    && url.query().is_none()
+                    && url.fragment().is_none()
+                    && url.username().is_empty()
+            }) {
                 let path = format!("{path}.static_configs[{g}].targets[{t}]");
-                findings.add(&path, "found no address that can be reached", "write host:port");
+                findings.add(
+                    &path,
+                    "found no address that can be reached",
+                    "write host:port",
+                );
             }
         }
     }
-    if kept == 0 && job.static_configs.iter().any(|group| !group.targets.is_empty()) {
-        findings.add(&format!("{path}.relabel_configs"), "found rules that drop each target: the job scrapes nothing", "keep one");
+    if kept == 0
+        && job
+            .static_configs
+            .iter()
+            .any(|group| !group.targets.is_empty())
+    {
+        findings.add(
+            &format!("{path}.relabel_configs"),
+            "found rules that drop each target: the job scrapes nothing",
+            "keep one",
+        );
     }
     if let Some((before, query)) = job.metrics_path.split_once('?') {
         let message = if query.contains("match") {
@@ -93,14 +153,22 @@ fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
         } else {
             "found a ? in the path, where it is escaped"
         };
-        findings.add(&format!("{path}.metrics_path"), message, format!("write metrics_path: {before} and put the rest into params"));
+        findings.add(
+            &format!("{path}.metrics_path"),
+            message,
+            format!("write metrics_path: {before} and put the rest into params"),
+        );
     }
     if let Some(selectors) = job.params.get("match[]") {
         for (i, selector) in selectors.iter().enumerate() {
             lint_selector(selector, &format!("{path}.params.match[][{i}]"), findings);
         }
     }
-    if job.metrics_path.trim_end_matches('/').ends_with("/federate") {
+    if job
+        .metrics_path
+        .trim_end_matches('/')
+        .ends_with("/federate")
+    {
         lint_federate(job, path, findings);
     }
 }
@@ -127,7 +195,11 @@ fn lint_federate(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
             Some(key) => format!("write 'match[]' in place of {}", shown(key)),
             None => "add params: {'match[]': ['{job=~\".+\"}']}".to_owned(),
         };
-        findings.add(&format!("{path}.params"), "found no match[]: /federate answers with nothing at all", fix);
+        findings.add(
+            &format!("{path}.params"),
+            "found no match[]: /federate answers with nothing at all",
+            fix,
+        );
     }
     if !job.honor_labels {
         findings.add(
@@ -148,13 +220,41 @@ fn lint_federate(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
 /// `{job=".+"}`: an equality where a regular expression was meant.
 fn lint_selector(selector: &str, path: &str, findings: &mut Findings<'_>) {
     for matcher in matchers(selector) {
-        let regex = [".+", ".*", "|"].iter().any(|part| matcher.value.contains(part));
+        let regex = [".+", ".*", "|"]
+            .iter()
+            .any(|part| matcher.value.contains(part));
         if regex && matcher.operator == "=" {
-            let message = format!("found {}={}: an equality, only for the very text {}", matcher.name, shown(matcher.value), shown(matcher.value));
-            findings.add(path, message, format!("for a regular expression write {}=~{}", matcher.name, shown(matcher.value)));
+            let message = format!(
+                "found {}={}: an equality, only for the very text {}",
+                matcher.name,
+                shown(matcher.value),
+                shown(matcher.value)
+            );
+            findings.add(
+                path,
+                message,
+                format!(
+                    "for a regular expression write {}=~{}",
+                    matcher.name,
+                    shown(matcher.value)
+                ),
+            );
         } else if regex && matcher.operator == "!=" {
-            let message = format!("found {}!={}: excludes only the very text {}", matcher.name, shown(matcher.value), shown(matcher.value));
-            findings.add(path, message, format!("for a regular expression write {}!~{}", matcher.name, shown(matcher.value)));
+            let message = format!(
+                "found {}!={}: excludes only the very text {}",
+                matcher.name,
+                shown(matcher.value),
+                shown(matcher.value)
+            );
+            findings.add(
+                path,
+                message,
+                format!(
+                    "for a regular expression write {}!~{}",
+                    matcher.name,
+                    shown(matcher.value)
+                ),
+            );
         }
     }
 }
@@ -182,7 +282,11 @@ fn matchers(selector: &str) -> Vec<Matcher<'_>> {
         let operator = &head[name.len()..];
         let name = name.trim_end();
         let name = &name[name.rfind(['{', ',']).map_or(0, |at| at + 1)..];
-        found.push(Matcher { name: name.trim(), operator, value: &body[..end] });
+        found.push(Matcher {
+            name: name.trim(),
+            operator,
+            value: &body[..end],
+        });
         rest = &body[end + 1..];
         before = rest;
     }
@@ -206,13 +310,32 @@ fn lint_queue(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
             "capacity {} is below max_samples_per_send {}: no batch is larger than {}",
             queue.capacity, queue.max_samples_per_send, queue.capacity
         );
-        let key = if queue.capacity == super::QueueConfig::defaults(false).capacity { "max_samples_per_send" } else { "capacity" };
-        findings.add(&format!("{path}.queue_config.{key}"), message, "make capacity a few times max_samples_per_send");
+        let key = if queue.capacity == super::QueueConfig::defaults(false).capacity {
+            "max_samples_per_send"
+        } else {
+            "capacity"
+        };
+        findings.add(
+            &format!("{path}.queue_config.{key}"),
+            message,
+            "make capacity a few times max_samples_per_send",
+        );
     }
-    if is_amp(remote) && remote.sigv4.is_some() && queue.sample_age_limit.is_none_or(|limit| limit > AMP_MAX_AGE) {
-        let found = queue.sample_age_limit.map_or("0s, which is no limit".to_owned(), format_duration);
+    if is_amp(remote)
+        && remote.sigv4.is_some()
+        && queue
+            .sample_age_limit
+            .is_none_or(|limit| limit > AMP_MAX_AGE)
+    {
+        let found = queue
+            .sample_age_limit
+            .map_or("0s, which is no limit".to_owned(), format_duration);
         let message = format!("found {found}: AMP refuses samples older than 1h");
-        findings.add(&format!("{path}.queue_config.sample_age_limit"), message, "remove the key: 55m is the default with sigv4");
+        findings.add(
+            &format!("{path}.queue_config.sample_age_limit"),
+            message,
+            "remove the key: 55m is the default with sigv4",
+        );
     }
 }
 
@@ -222,34 +345,73 @@ fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
     let amp = is_amp(remote);
     if amp || remote.sigv4.is_some() {
         if text.ends_with("/remote_write/") {
-            findings.add(&url_path, "found a slash after remote_write: AMP answers 403", "remove the slash");
+            findings.add(
+                &url_path,
+                "found a slash after remote_write: AMP answers 403",
+                "remove the slash",
+            );
         } else if amp && !text.ends_with("/api/v1/remote_write") {
             let message = format!("found the path {}, which takes no samples", shown(text));
-            findings.add(&url_path, message, "write /workspaces/<id>/api/v1/remote_write");
+            findings.add(
+                &url_path,
+                message,
+                "write /workspaces/<id>/api/v1/remote_write",
+            );
         }
     }
     if !amp {
         return;
     }
     let Some(sigv4) = &remote.sigv4 else {
-        findings.add(&url_path, "found no sigv4: AMP answers 403 to a request that is not signed", "add sigv4: {region: <region>} to the entry");
+        findings.add(
+            &url_path,
+            "found no sigv4: AMP answers 403 to a request that is not signed",
+            "add sigv4: {region: <region>} to the entry",
+        );
         return;
     };
     if let (Some(region), Some(signed)) = (remote.amp_region(), &sigv4.region)
         && region != signed
     {
-        let message = format!("found the region {} beside a URL in {}: AMP answers 403", shown(signed), shown(region));
-        findings.add(&format!("{path}.sigv4.region"), message, format!("write region: {region}, or correct the URL"));
+        let message = format!(
+            "found the region {} beside a URL in {}: AMP answers 403",
+            shown(signed),
+            shown(region)
+        );
+        findings.add(
+            &format!("{path}.sigv4.region"),
+            message,
+            format!("write region: {region}, or correct the URL"),
+        );
     }
     if sigv4.service_name != "aps" {
-        let message = format!("found {}: AMP is signed for aps and answers 403", shown(&sigv4.service_name));
-        findings.add(&format!("{path}.sigv4.service_name"), message, "remove the key");
+        let message = format!(
+            "found {}: AMP is signed for aps and answers 403",
+            shown(&sigv4.service_name)
+        );
+        findings.add(
+            &format!("{path}.sigv4.service_name"),
+            message,
+            "remove the key",
+        );
     }
-    for name in remote.headers.keys().filter(|name| name.eq_ignore_ascii_case("x-scope-orgid")) {
-        findings.add(&format!("{path}.headers.{name}"), "AMP refuses requests with X-Scope-OrgID", "remove it: the workspace is in the URL");
+    for name in remote
+        .headers
+        .keys()
+        .filter(|name| name.eq_ignore_ascii_case("x-scope-orgid"))
+    {
+        findings.add(
+            &format!("{path}.headers.{name}"),
+            "AMP refuses requests with X-Scope-OrgID",
+            "remove it: the workspace is in the URL",
+        );
     }
     if remote.url.scheme() == Scheme::Http.as_str() {
-        findings.add(&url_path, "found http: samples travel unencrypted", "write https");
+        findings.add(
+            &url_path,
+            "found http: samples travel unencrypted",
+            "write https",
+        );
     }
 }
 

@@ -34,7 +34,8 @@ pub struct Loaded {
 }
 
 impl Config {
-    /// Reads a `forwarder.yml`. `origin` is where it is ([`super::Source`]): messages call it so, and relative paths are beside it.
+    /// Reads a `forwarder.yml`. `origin` is where it is ([`super::Source`]): messages call it so,
+    /// and relative paths are beside it.
     ///
     /// Keys, defaults and validation are Prometheus' (3.5), but for these defaults:
     ///
@@ -48,16 +49,28 @@ impl Config {
     pub fn load(text: &str, env: Env<'_>, origin: &str) -> Result<Loaded, ConfigErrors> {
         let fail = |mut problems: Vec<Problem>| {
             problems.sort_by_key(|problem| (problem.line, problem.column));
-            ConfigErrors { origin: origin.to_owned(), problems }
+            ConfigErrors {
+                origin: origin.to_owned(),
+                problems,
+            }
         };
         let document = parse(text).map_err(|problem| fail(vec![problem]))?;
         load_document(&document, env, Some(origin)).map_err(fail)
     }
 }
 
-/// Reads a tree. There is no `origin` for a prometheus.yml, where `${NAME}` in plain strings is no variable.
-pub(super) fn load_document(document: &Document, env: Env<'_>, origin: Option<&str>) -> Result<Loaded, Vec<Problem>> {
-    let mut reader = Reader::new(env, origin.is_some(), origin.and_then(|origin| Source::parse(origin).ok()));
+/// Reads a tree. There is no `origin` for a prometheus.yml, where `${NAME}` in plain strings is no
+/// variable.
+pub(super) fn load_document(
+    document: &Document,
+    env: Env<'_>,
+    origin: Option<&str>,
+) -> Result<Loaded, Vec<Problem>> {
+    let mut reader = Reader::new(
+        env,
+        origin.is_some(),
+        origin.and_then(|origin| Source::parse(origin).ok()),
+    );
     reader.problems.extend(document.problems.iter().cloned());
     reader.warnings.extend(document.warnings.iter().cloned());
     let root = reader.section(&document.root, String::new(), &ROOT);
@@ -71,7 +84,12 @@ pub(super) fn load_document(document: &Document, env: Env<'_>, origin: Option<&s
     if !reader.problems.is_empty() {
         return Err(reader.problems);
     }
-    let config = Config { global, scrape_configs, remote_write, forwarder };
+    let config = Config {
+        global,
+        scrape_configs,
+        remote_write,
+        forwarder,
+    };
     let mut warnings = reader.warnings;
     warnings.extend(lint(&config, &reader.places));
     warnings.sort_by_key(|warning| (warning.line, warning.column));
@@ -88,13 +106,26 @@ struct Inherited {
 
 // config/config.go GlobalConfig.UnmarshalYAML
 fn read_global(reader: &mut Reader<'_>, root: &Section<'_>, signed: bool) -> (Global, Inherited) {
-    let mut global = Global { scrape_interval: SCRAPE_INTERVAL, scrape_timeout: SCRAPE_TIMEOUT, external_labels: Default::default() };
+    let mut global = Global {
+        scrape_interval: SCRAPE_INTERVAL,
+        scrape_timeout: SCRAPE_TIMEOUT,
+        external_labels: Default::default(),
+    };
     let Some(entry) = reader.entry(root, "global") else {
         let naming = read_global_naming(reader, None, signed);
-        return (global, Inherited { limits: ScrapeLimits::default(), naming, extra_scrape_metrics: false, formats: Formats::default() });
+        return (
+            global,
+            Inherited {
+                limits: ScrapeLimits::default(),
+                naming,
+                extra_scrape_metrics: false,
+                formats: Formats::default(),
+            },
+        );
     };
     let section = reader.section(&entry.value, "global".into(), &GLOBAL);
-    global.scrape_interval = positive(reader.duration(&section, "scrape_interval")).unwrap_or(SCRAPE_INTERVAL);
+    global.scrape_interval =
+        positive(reader.duration(&section, "scrape_interval")).unwrap_or(SCRAPE_INTERVAL);
     global.scrape_timeout = match positive(reader.duration(&section, "scrape_timeout")) {
         Some(timeout) if timeout > global.scrape_interval => {
             reader.error_at(
@@ -108,20 +139,34 @@ fn read_global(reader: &mut Reader<'_>, root: &Section<'_>, signed: bool) -> (Gl
         None => SCRAPE_TIMEOUT.min(global.scrape_interval),
     };
     global.external_labels = reader.string_map(&section, "external_labels", Text::ExternalLabel);
-    check_label_names(reader, &section.path_of("external_labels"), &global.external_labels);
+    check_label_names(
+        reader,
+        &section.path_of("external_labels"),
+        &global.external_labels,
+    );
     let inherited = Inherited {
         limits: read_limits(reader, &section, ScrapeLimits::default()),
         naming: read_global_naming(reader, Some(&section), signed),
-        extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(false),
+        extra_scrape_metrics: reader
+            .boolean(&section, "extra_scrape_metrics")
+            .unwrap_or(false),
         formats: protocols::read_global(reader, &section),
     };
     (global, inherited)
 }
 
 /// Prometheus 3 takes any name that is not empty; YAML text is UTF-8 already.
-fn check_label_names(reader: &mut Reader<'_>, path: &str, labels: &std::collections::BTreeMap<String, String>) {
+fn check_label_names(
+    reader: &mut Reader<'_>,
+    path: &str,
+    labels: &std::collections::BTreeMap<String, String>,
+) {
     if labels.contains_key("") {
-        reader.error_at(path, "\"\" is not a valid label name", "give the label a name");
+        reader.error_at(
+            path,
+            "\"\" is not a valid label name",
+            "give the label a name",
+        );
     }
 }
 
@@ -130,16 +175,34 @@ fn positive(duration: Option<Duration>) -> Option<Duration> {
     duration.filter(|duration| !duration.is_zero())
 }
 
-fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Global, inherited: &Inherited) -> Vec<ScrapeConfig> {
+fn read_scrape_configs(
+    reader: &mut Reader<'_>,
+    root: &Section<'_>,
+    global: &Global,
+    inherited: &Inherited,
+) -> Vec<ScrapeConfig> {
     let items = reader.list(root, "scrape_configs");
-    if items.is_empty() && !reader.problems.iter().any(|problem| problem.path == "scrape_configs") {
-        reader.error_at("scrape_configs", "found no job, expected at least one", "add a job that scrapes /federate of the home Prometheus");
+    if items.is_empty()
+        && !reader
+            .problems
+            .iter()
+            .any(|problem| problem.path == "scrape_configs")
+    {
+        reader.error_at(
+            "scrape_configs",
+            "found no job, expected at least one",
+            "add a job that scrapes /federate of the home Prometheus",
+        );
     }
     let mut jobs: HashMap<String, usize> = HashMap::new();
     let mut configs = Vec::new();
     for (node, path) in items {
         if node.is_null() {
-            reader.error_at(&path, "empty or null scrape config section", "remove the dash or fill the entry in");
+            reader.error_at(
+                &path,
+                "empty or null scrape config section",
+                "remove the dash or fill the entry in",
+            );
             continue;
         }
         let config = read_scrape_config(reader, node, path.clone(), global, inherited);
@@ -149,7 +212,10 @@ fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Glo
         {
             reader.error_at(
                 &format!("{path}.job_name"),
-                format!("found multiple scrape configs with job name {}; the other is on line {first}", shown(&config.job_name)),
+                format!(
+                    "found multiple scrape configs with job name {}; the other is on line {first}",
+                    shown(&config.job_name)
+                ),
                 "rename one, or list all targets in one job",
             );
         }
@@ -159,15 +225,32 @@ fn read_scrape_configs(reader: &mut Reader<'_>, root: &Section<'_>, global: &Glo
 }
 
 // config/config.go ScrapeConfig.UnmarshalYAML, Validate
-fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global: &Global, inherited: &Inherited) -> ScrapeConfig {
+fn read_scrape_config(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    path: String,
+    global: &Global,
+    inherited: &Inherited,
+) -> ScrapeConfig {
     let before = reader.problems.len();
     let section = reader.section(node, path, &SCRAPE);
-    let job_name = reader.string(&section, "job_name", Text::Plain).unwrap_or_default();
+    let job_name = reader
+        .string(&section, "job_name", Text::Plain)
+        .unwrap_or_default();
     let job_path = section.path_of("job_name");
-    if job_name.is_empty() && !reader.problems[before..].iter().any(|problem| problem.path == job_path || problem.path == section.path) {
-        reader.error_at(&job_path, "job_name is empty, expected a name", "it becomes the label job");
+    if job_name.is_empty()
+        && !reader.problems[before..]
+            .iter()
+            .any(|problem| problem.path == job_path || problem.path == section.path)
+    {
+        reader.error_at(
+            &job_path,
+            "job_name is empty, expected a name",
+            "it becomes the label job",
+        );
     }
-    let scrape_interval = positive(reader.duration(&section, "scrape_interval")).unwrap_or(global.scrape_interval);
+    let scrape_interval =
+        positive(reader.duration(&section, "scrape_interval")).unwrap_or(global.scrape_interval);
     let scrape_timeout = match positive(reader.duration(&section, "scrape_timeout")) {
         Some(timeout) if timeout > scrape_interval => {
             reader.error_at(
@@ -185,13 +268,30 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
     };
     let static_configs = reader.list(&section, "static_configs");
     let before_rules = reader.problems.len();
-    let relabel_configs = read_rules(reader, &section, "relabel_configs", "target relabeling rule in scrape config");
+    let relabel_configs = read_rules(
+        reader,
+        &section,
+        "relabel_configs",
+        "target relabeling rule in scrape config",
+    );
     let rules_fine = reader.problems.len() == before_rules;
-    let metric_relabel_configs = read_rules(reader, &section, "metric_relabel_configs", "metric relabeling rule in scrape config");
+    let metric_relabel_configs = read_rules(
+        reader,
+        &section,
+        "metric_relabel_configs",
+        "metric relabeling rule in scrape config",
+    );
     let http = read_http(reader, &section);
-    let metrics_path = reader.string(&section, "metrics_path", Text::Plain).unwrap_or_else(|| "/metrics".into());
-    let (scrape_protocols, fallback_scrape_protocol, histograms) =
-        protocols::read_job(reader, &section, &job_name, &metrics_path, &inherited.formats);
+    let metrics_path = reader
+        .string(&section, "metrics_path", Text::Plain)
+        .unwrap_or_else(|| "/metrics".into());
+    let (scrape_protocols, fallback_scrape_protocol, histograms) = protocols::read_job(
+        reader,
+        &section,
+        &job_name,
+        &metrics_path,
+        &inherited.formats,
+    );
     let config = ScrapeConfig {
         job_name,
         scrape_interval,
@@ -201,14 +301,23 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
         params: reader.lists_map(&section, "params"),
         honor_labels: reader.boolean(&section, "honor_labels").unwrap_or(false),
         honor_timestamps: reader.boolean(&section, "honor_timestamps").unwrap_or(true),
-        static_configs: static_configs.into_iter().map(|(node, path)| read_static_config(reader, node, path)).collect(),
+        static_configs: static_configs
+            .into_iter()
+            .map(|(node, path)| read_static_config(reader, node, path))
+            .collect(),
         relabel_configs,
         metric_relabel_configs,
-        track_timestamps_staleness: reader.boolean(&section, "track_timestamps_staleness").unwrap_or(false),
+        track_timestamps_staleness: reader
+            .boolean(&section, "track_timestamps_staleness")
+            .unwrap_or(false),
         limits: read_limits(reader, &section, inherited.limits),
         naming: read_naming(reader, &section, inherited.naming),
-        extra_scrape_metrics: reader.boolean(&section, "extra_scrape_metrics").unwrap_or(inherited.extra_scrape_metrics),
-        enable_compression: reader.boolean(&section, "enable_compression").unwrap_or(true),
+        extra_scrape_metrics: reader
+            .boolean(&section, "extra_scrape_metrics")
+            .unwrap_or(inherited.extra_scrape_metrics),
+        enable_compression: reader
+            .boolean(&section, "enable_compression")
+            .unwrap_or(true),
         http,
         scrape_protocols,
         fallback_scrape_protocol,
@@ -221,12 +330,17 @@ fn read_scrape_config(reader: &mut Reader<'_>, node: &Node, path: String, global
     config
 }
 
-/// Prometheus logs a target that cannot be, and scrapes the others; `promtool check config` refuses it, and so do we.
+/// Prometheus logs a target that cannot be, and scrapes the others; `promtool check config` refuses
+/// it, and so do we.
 fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Section<'_>) {
     for (g, group) in config.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
             if let Err(error) = config.populate(target, &group.labels) {
-                reader.error_at(&format!("{}[{g}].targets[{t}]", section.path_of("static_configs")), error, TARGET);
+                reader.error_at(
+                    &format!("{}[{g}].targets[{t}]", section.path_of("static_configs")),
+                    error,
+                    TARGET,
+                );
             }
         }
     }
@@ -239,7 +353,11 @@ fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
         None | Some("http") => Scheme::Http,
         Some("https") => Scheme::Https,
         Some(other) => {
-            reader.error_at(&section.path_of("scheme"), format!("found {}, expected http or https", shown(other)), "");
+            reader.error_at(
+                &section.path_of("scheme"),
+                format!("found {}, expected http or https", shown(other)),
+                "",
+            );
             Scheme::Http
         }
     }
@@ -247,13 +365,20 @@ fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
 
 fn read_static_config(reader: &mut Reader<'_>, node: &Node, path: String) -> StaticConfig {
     if node.is_null() {
-        reader.error_at(&path, "empty or null section in static_configs", "remove the dash or fill the entry in");
+        reader.error_at(
+            &path,
+            "empty or null section in static_configs",
+            "remove the dash or fill the entry in",
+        );
     }
     let section = reader.section(node, path, &STATIC);
     let targets = reader.strings(&section, "targets", Text::Plain);
     let labels = reader.string_map(&section, "labels", Text::Plain);
     check_label_names(reader, &section.path_of("labels"), &labels);
-    StaticConfig { targets: targets.into_iter().map(|(target, _)| target).collect(), labels }
+    StaticConfig {
+        targets: targets.into_iter().map(|(target, _)| target).collect(),
+        labels,
+    }
 }
 
 fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {
@@ -267,12 +392,20 @@ fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {
     }
     forwarder.memory_limit = reader.size(&section, "memory_limit");
     if forwarder.memory_limit == Some(0) {
-        reader.error_at("forwarder.memory_limit", "found 0, expected a size above 0", "remove the key for the default");
+        reader.error_at(
+            "forwarder.memory_limit",
+            "found 0, expected a size above 0",
+            "remove the key for the default",
+        );
     }
     if let Some(bytes) = reader.size(&section, "max_request_bytes") {
         match usize::try_from(bytes) {
             Ok(bytes) if bytes > 0 => forwarder.max_request_bytes = bytes,
-            _ => reader.error_at("forwarder.max_request_bytes", format!("found {bytes}, expected a size above 0"), "remove the key for the default"),
+            _ => reader.error_at(
+                "forwarder.max_request_bytes",
+                format!("found {bytes}, expected a size above 0"),
+                "remove the key for the default",
+            ),
         }
     }
     if let Some(entry) = reader.entry(&section, "spool") {
@@ -295,12 +428,22 @@ fn read_metrics(reader: &mut Reader<'_>, section: &Section<'_>) -> Metrics {
     if let Some(namespace) = reader.string(section, "namespace", Text::Plain) {
         // CloudWatch API reference, PutMetricData: Namespace
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/#: ".contains(c);
-        if namespace.trim().is_empty() || namespace.len() > 255 || namespace.starts_with([':']) || !namespace.chars().all(allowed) {
-            let message =
-                format!("found {}, expected 1 to 255 letters, digits, spaces and . _ - / # :, not starting with a colon", shown(&namespace));
+        if namespace.trim().is_empty()
+            || namespace.len() > 255
+            || namespace.starts_with([':'])
+            || !namespace.chars().all(allowed)
+        {
+            let message = format!(
+                "found {}, expected 1 to 255 letters, digits, spaces and . _ - / # :, not starting with a colon",
+                shown(&namespace)
+            );
             reader.error_at(&section.path_of("namespace"), message, "");
         } else if namespace.starts_with("AWS/") {
-            reader.error_at(&section.path_of("namespace"), format!("found {}: AWS keeps AWS/ for itself", shown(&namespace)), "choose another name");
+            reader.error_at(
+                &section.path_of("namespace"),
+                format!("found {}: AWS keeps AWS/ for itself", shown(&namespace)),
+                "choose another name",
+            );
         } else {
             metrics.namespace = namespace;
         }

@@ -19,7 +19,11 @@ pub struct Metadata {
 
 impl Default for Metadata {
     fn default() -> Self {
-        Self { enabled: false, interval: Duration::from_secs(3600), path: None }
+        Self {
+            enabled: false,
+            interval: Duration::from_secs(3600),
+            path: None,
+        }
     }
 }
 
@@ -37,36 +41,70 @@ pub struct MetadataConfig {
 impl Default for MetadataConfig {
     // config/config.go DefaultMetadataConfig
     fn default() -> Self {
-        Self { send: true, send_interval: Duration::from_secs(60), max_samples_per_send: 2000 }
+        Self {
+            send: true,
+            send_interval: Duration::from_secs(60),
+            max_samples_per_send: 2000,
+        }
     }
 }
 
 /// Reads `forwarder.metadata`.
 pub(super) fn read_metadata(reader: &mut Reader<'_>, forwarder: &Section<'_>) -> Metadata {
     let mut metadata = Metadata::default();
-    let Some(entry) = reader.entry(forwarder, "metadata") else { return metadata };
+    let Some(entry) = reader.entry(forwarder, "metadata") else {
+        return metadata;
+    };
     let section = reader.section(&entry.value, forwarder.path_of("metadata"), &METADATA);
     metadata.enabled = reader.boolean(&section, "enabled").unwrap_or(false);
     if let Some(interval) = reader.duration(&section, "interval") {
         if interval.is_zero() {
-            reader.error_at(&section.path_of("interval"), "found 0, expected a duration above 0", "remove the key for the default, 1h");
+            reader.error_at(
+                &section.path_of("interval"),
+                "found 0, expected a duration above 0",
+                "remove the key for the default, 1h",
+            );
         }
         metadata.interval = interval;
     }
-    metadata.path = reader.string(&section, "path", Text::Plain).filter(|path| !path.is_empty());
-    if let Some(path) = metadata.path.as_ref().filter(|path| !path.starts_with('/') || path.contains(['?', '#'])) {
-        reader.error_at(&section.path_of("path"), format!("found {}, expected a path such as /api/v1/metadata", shown(path)), "");
+    metadata.path = reader
+        .string(&section, "path", Text::Plain)
+        .filter(|path| !path.is_empty());
+    if let Some(path) = metadata
+        .path
+        .as_ref()
+        .filter(|path| !path.starts_with('/') || path.contains(['?', '#']))
+    {
+        reader.error_at(
+            &section.path_of("path"),
+            format!(
+                "found {}, expected a path such as /api/v1/metadata",
+                shown(path)
+            ),
+            "",
+        );
     }
     metadata
 }
 
 /// Reads `metadata_config`.
-pub(super) fn read_metadata_config(reader: &mut Reader<'_>, remote: &Section<'_>) -> MetadataConfig {
+pub(super) fn read_metadata_config(
+    reader: &mut Reader<'_>,
+    remote: &Section<'_>,
+) -> MetadataConfig {
     let mut config = MetadataConfig::default();
-    let Some(entry) = reader.entry(remote, "metadata_config") else { return config };
-    let section = reader.section(&entry.value, remote.path_of("metadata_config"), &REMOTE_METADATA);
+    let Some(entry) = reader.entry(remote, "metadata_config") else {
+        return config;
+    };
+    let section = reader.section(
+        &entry.value,
+        remote.path_of("metadata_config"),
+        &REMOTE_METADATA,
+    );
     config.send = reader.boolean(&section, "send").unwrap_or(config.send);
-    config.send_interval = reader.duration(&section, "send_interval").unwrap_or(config.send_interval);
+    config.send_interval = reader
+        .duration(&section, "send_interval")
+        .unwrap_or(config.send_interval);
     if let Some(most) = reader.count(&section, "max_samples_per_send") {
         match usize::try_from(most) {
             Ok(most) if most > 0 => config.max_samples_per_send = most,

@@ -1,8 +1,10 @@
 //! Prometheus' own YAML, plus one section of ours.
 //!
-//! text → `yaml` (a tree with lines) → `reader` (strict, typed, every problem at once, by the tables in `keys`) →
-//! `load`, `remote` and `spool` (defaults, validation) → [`Config`]; `lint` then looks for slips that are valid.
-//! `http` is the HTTP client configuration of jobs and remotes, `secret` what secrets are made of. `source` says where the text is; `import` makes it from a prometheus.yml.
+//! text → `yaml` (a tree with lines) → `reader` (strict, typed, every problem at once, by the
+//! tables in `keys`) → `load`, `remote` and `spool` (defaults, validation) → [`Config`]; `lint`
+//! then looks for slips that are valid. `http` is the HTTP client configuration of jobs and
+//! remotes, `secret` what secrets are made of. `source` says where the text is; `import` makes it
+//! from a prometheus.yml.
 
 mod emit;
 mod expand;

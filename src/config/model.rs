@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{HttpConfig, Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, SecretSource, Spool};
+use super::{
+    HttpConfig, Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, SecretSource, Spool,
+};
 use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
@@ -59,7 +61,8 @@ pub struct ScrapeConfig {
     pub limits: ScrapeLimits,
     /// Default: global's.
     pub naming: Naming,
-    /// Default false: no `scrape_timeout_seconds`, `scrape_sample_limit` and `scrape_body_size_bytes`.
+    /// Default false: no `scrape_timeout_seconds`, `scrape_sample_limit` and
+    /// `scrape_body_size_bytes`.
     pub extra_scrape_metrics: bool,
     /// Default true: ask for gzip.
     pub enable_compression: bool,
@@ -69,7 +72,8 @@ pub struct ScrapeConfig {
     pub metric_relabel_configs: Vec<Rule>,
     /// How the home is asked.
     pub http: HttpConfig,
-    /// What is asked for, best first. Default: Prometheus', and for `/federate` [`super::FEDERATE_PROTOCOLS`].
+    /// What is asked for, best first. Default: Prometheus', and for `/federate`
+    /// [`super::FEDERATE_PROTOCOLS`].
     pub scrape_protocols: Vec<ScrapeProtocol>,
     /// What an answer without a usable `Content-Type` is taken for. Default: none, it fails.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
@@ -82,17 +86,24 @@ pub struct ScrapeConfig {
 pub struct Histograms {
     /// `scrape_native_histograms`. Default true: native ones are taken where they are exposed.
     pub native: bool,
-    /// `always_scrape_classic_histograms`. Default false: of one that is exposed in both ways only the native one is taken.
+    /// `always_scrape_classic_histograms`. Default false: of one that is exposed in both ways only
+    /// the native one is taken.
     pub always_classic: bool,
     /// `native_histogram_bucket_limit`: buckets that a histogram is coarsened to; 0 is no limit.
     pub bucket_limit: u64,
-    /// `native_histogram_min_bucket_factor`: the growth from bucket to bucket that a histogram is coarsened to; 0 is none.
+    /// `native_histogram_min_bucket_factor`: the growth from bucket to bucket that a histogram is
+    /// coarsened to; 0 is none.
     pub min_bucket_factor: f64,
 }
 
 impl Default for Histograms {
     fn default() -> Self {
-        Self { native: true, always_classic: false, bucket_limit: 0, min_bucket_factor: 0.0 }
+        Self {
+            native: true,
+            always_classic: false,
+            bucket_limit: 0,
+            min_bucket_factor: 0.0,
+        }
     }
 }
 
@@ -156,16 +167,24 @@ impl RemoteWrite {
     pub fn id(&self) -> String {
         match &self.name {
             Some(name) => name.clone(),
-            None => format!("{:016x}", xxhash_rust::xxh3::xxh3_64(self.url.as_str().as_bytes())),
+            None => format!(
+                "{:016x}",
+                xxhash_rust::xxh3::xxh3_64(self.url.as_str().as_bytes())
+            ),
         }
     }
 
-    /// The region in an AMP address: public, FIPS, dual-stack, or of an interface endpoint. `None` for any other receiver.
+    /// The region in an AMP address: public, FIPS, dual-stack, or of an interface endpoint. `None`
+    /// for any other receiver.
     #[must_use]
     pub fn amp_region(&self) -> Option<&str> {
         let host = self.url.host_str()?;
-        let aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|suffix| host.ends_with(suffix));
-        let mut labels = host.split('.').skip_while(|label| !matches!(*label, "aps-workspaces" | "aps-workspaces-fips"));
+        let aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"]
+            .iter()
+            .any(|suffix| host.ends_with(suffix));
+        let mut labels = host
+            .split('.')
+            .skip_while(|label| !matches!(*label, "aps-workspaces" | "aps-workspaces-fips"));
         labels.next()?;
         labels.next().filter(|_| aws)
     }
@@ -182,7 +201,8 @@ pub struct QueueConfig {
     pub min_shards: usize,
     /// Samples at which a batch closes. Default 2000.
     pub max_samples_per_send: usize,
-    /// Default 5s. Kept for Prometheus' sake: a scrape's last batch is closed when the scrape ends, never later.
+    /// Default 5s. Kept for Prometheus' sake: a scrape's last batch is closed when the scrape ends,
+    /// never later.
     pub batch_send_deadline: Duration,
     /// First back-off. Default 30ms.
     pub min_backoff: Duration,
@@ -220,7 +240,8 @@ pub struct SigV4 {
 pub struct Forwarder {
     /// What a tick leaves of the time that the runtime grants. Default 3s.
     pub deadline_margin: Duration,
-    /// Bytes that cache, stages and queue may hold together. Default: 60 % of the function's memory, 512 MiB elsewhere.
+    /// Bytes that cache, stages and queue may hold together. Default: 60 % of the function's
+    /// memory, 512 MiB elsewhere.
     pub memory_limit: Option<u64>,
     /// Uncompressed bytes at which a batch closes. Default 1,000,000.
     pub max_request_bytes: usize,
@@ -246,7 +267,8 @@ impl Default for Forwarder {
 }
 
 impl Forwarder {
-    /// `memory_limit`, else 60 % of the function's memory (in MB, as Lambda tells it), else 512 MiB.
+    /// `memory_limit`, else 60 % of the function's memory (in MB, as Lambda tells it), else 512
+    /// MiB.
     #[must_use]
     pub fn memory_limit_bytes(&self, function_memory_mb: Option<u64>) -> u64 {
         match (self.memory_limit, function_memory_mb) {
@@ -268,6 +290,9 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { enabled: true, namespace: "AmpForwarder".into() }
+        Self {
+            enabled: true,
+            namespace: "AmpForwarder".into(),
+        }
     }
 }

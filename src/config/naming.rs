@@ -55,25 +55,53 @@ pub(super) struct GlobalNaming {
     explicit: bool,
 }
 
-/// Reads `global`'s. `signed`: a remote signs by sigv4, so that it is AMP, which refuses UTF-8 names: legacy is then the default.
-/// A scrape is committed as a whole for all remotes, so the scheme is the scrape's even if others would take more.
-pub(super) fn read_global_naming(reader: &mut Reader<'_>, section: Option<&Section<'_>>, signed: bool) -> GlobalNaming {
+/// Reads `global`'s. `signed`: a remote signs by sigv4, so that it is AMP, which refuses UTF-8
+/// names: legacy is then the default. A scrape is committed as a whole for all remotes, so the
+/// scheme is the scrape's even if others would take more.
+pub(super) fn read_global_naming(
+    reader: &mut Reader<'_>,
+    section: Option<&Section<'_>>,
+    signed: bool,
+) -> GlobalNaming {
     let validation = section.and_then(|section| validation(reader, section));
     let escaping = section.and_then(|section| escaping(reader, section));
-    let default = if signed && escaping != Some(NameEscaping::AllowUtf8) { NameValidation::Legacy } else { NameValidation::Utf8 };
+    let default = if signed && escaping != Some(NameEscaping::AllowUtf8) {
+        NameValidation::Legacy
+    } else {
+        NameValidation::Utf8
+    };
     let chosen = validation.unwrap_or(default);
-    let naming = Naming { validation: chosen, escaping: escaping.unwrap_or(suits(chosen)) };
-    GlobalNaming { naming, explicit: validation.is_some() }
+    let naming = Naming {
+        validation: chosen,
+        escaping: escaping.unwrap_or(suits(chosen)),
+    };
+    GlobalNaming {
+        naming,
+        explicit: validation.is_some(),
+    }
 }
 
 // config/config.go ScrapeConfig.Validate
-pub(super) fn read_naming(reader: &mut Reader<'_>, section: &Section<'_>, global: GlobalNaming) -> Naming {
+pub(super) fn read_naming(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    global: GlobalNaming,
+) -> Naming {
     let own = validation(reader, section);
     let escaping = escaping(reader, section);
-    // Who asks for UTF-8 names wants them; only where nobody named a scheme does our own default give way.
-    let default = if escaping == Some(NameEscaping::AllowUtf8) && !global.explicit { NameValidation::Utf8 } else { global.naming.validation };
+    // Who asks for UTF-8 names wants them; only where nobody named a scheme does our own default
+    // give way.
+    let default = if escaping == Some(NameEscaping::AllowUtf8) && !global.explicit {
+        NameValidation::Utf8
+    } else {
+        global.naming.validation
+    };
     let chosen = own.unwrap_or(default);
-    let escaping = escaping.unwrap_or(if own.is_none() { global.naming.escaping } else { suits(chosen) });
+    let escaping = escaping.unwrap_or(if own.is_none() {
+        global.naming.escaping
+    } else {
+        suits(chosen)
+    });
     if escaping == NameEscaping::AllowUtf8 && chosen == NameValidation::Legacy {
         reader.error_at(
             &section.path_of("metric_name_escaping_scheme"),
@@ -81,7 +109,10 @@ pub(super) fn read_naming(reader: &mut Reader<'_>, section: &Section<'_>, global
             "write metric_name_escaping_scheme: underscores, or metric_name_validation_scheme: utf8",
         );
     }
-    Naming { validation: chosen, escaping }
+    Naming {
+        validation: chosen,
+        escaping,
+    }
 }
 
 fn suits(validation: NameValidation) -> NameEscaping {
@@ -92,21 +123,50 @@ fn suits(validation: NameValidation) -> NameEscaping {
 }
 
 /// One of the values that a key may have; nothing and an empty string are none.
-fn choice<T: Copy>(reader: &mut Reader<'_>, section: &Section<'_>, key: &str, choices: &[(&str, T)]) -> Option<T> {
-    let text = reader.string(section, key, Text::Plain).filter(|text| !text.is_empty())?;
+fn choice<T: Copy>(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    key: &str,
+    choices: &[(&str, T)],
+) -> Option<T> {
+    let text = reader
+        .string(section, key, Text::Plain)
+        .filter(|text| !text.is_empty())?;
     let found = choices.iter().find(|(name, _)| *name == text);
     if found.is_none() {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        reader.error_at(&section.path_of(key), format!("found {}, expected {}", shown(&text), names.join(" or ")), "");
+        reader.error_at(
+            &section.path_of(key),
+            format!("found {}, expected {}", shown(&text), names.join(" or ")),
+            "",
+        );
     }
     found.map(|(_, value)| *value)
 }
 
 fn validation(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<NameValidation> {
-    choice(reader, section, "metric_name_validation_scheme", &[("legacy", NameValidation::Legacy), ("utf8", NameValidation::Utf8)])
+    choice(
+        reader,
+        section,
+        "metric_name_validation_scheme",
+        &[
+            ("legacy", NameValidation::Legacy),
+            ("utf8", NameValidation::Utf8),
+        ],
+    )
 }
 
 fn escaping(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<NameEscaping> {
-    let all = [NameEscaping::AllowUtf8, NameEscaping::Underscores, NameEscaping::Dots, NameEscaping::Values];
-    choice(reader, section, "metric_name_escaping_scheme", &all.map(|scheme| (scheme.as_str(), scheme)))
+    let all = [
+        NameEscaping::AllowUtf8,
+        NameEscaping::Underscores,
+        NameEscaping::Dots,
+        NameEscaping::Values,
+    ];
+    choice(
+        reader,
+        section,
+        "metric_name_escaping_scheme",
+        &all.map(|scheme| (scheme.as_str(), scheme)),
+    )
 }

@@ -11,7 +11,8 @@ pub struct Problem {
     pub line: usize,
     /// Column in the line, in characters, from 1.
     pub column: usize,
-    /// Where in the configuration, as `scrape_configs[0].params.match[]`; empty for the file as a whole.
+    /// Where in the configuration, as `scrape_configs[0].params.match[]`; empty for the file as a
+    /// whole.
     pub path: String,
     /// What was found and what is expected. Never a secret.
     pub message: String,
@@ -44,8 +45,17 @@ pub struct ConfigErrors {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.problems.len() == 1 { "error" } else { "errors" };
-        write!(f, "{}: {} {plural} in the configuration", self.origin, self.problems.len())?;
+        let plural = if self.problems.len() == 1 {
+            "error"
+        } else {
+            "errors"
+        };
+        write!(
+            f,
+            "{}: {} {plural} in the configuration",
+            self.origin,
+            self.problems.len()
+        )?;
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;
         }
@@ -69,9 +79,21 @@ mod tests {
 
     #[test]
     fn all_problems_are_listed_with_line_path_and_fix() {
-        let problem = |line, path: &str, fix: &str| Problem { line, column: 3, path: path.into(), message: "found 1".into(), fix: fix.into() };
-        let errors = ConfigErrors { origin: "a.yml".into(), problems: vec![problem(4, "a.b", "write 2"), problem(7, "", "")] };
-        assert_eq!(errors.to_string(), "a.yml: 2 errors in the configuration\n  line 4, a.b: found 1; write 2\n  line 7: found 1");
+        let problem = |line, path: &str, fix: &str| Problem {
+            line,
+            column: 3,
+            path: path.into(),
+            message: "found 1".into(),
+            fix: fix.into(),
+        };
+        let errors = ConfigErrors {
+            origin: "a.yml".into(),
+            problems: vec![problem(4, "a.b", "write 2"), problem(7, "", "")],
+        };
+        assert_eq!(
+            errors.to_string(),
+            "a.yml: 2 errors in the configuration\n  line 4, a.b: found 1; write 2\n  line 7: found 1"
+        );
     }
 
     #[test]

@@ -39,7 +39,11 @@ pub(super) struct Section<'n> {
 
 impl Section<'_> {
     pub(super) fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 }
 
@@ -69,24 +73,66 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(env: Env<'a>, expands: bool, configuration: Option<Source>) -> Self {
-        Self { env, expands, configuration, problems: Vec::new(), warnings: Vec::new(), places: Places::default() }
+        Self {
+            env,
+            expands,
+            configuration,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            places: Places::default(),
+        }
     }
 
-    pub(super) fn error(&mut self, at: (usize, usize), path: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) {
-        self.problems.push(Problem { line: at.0, column: at.1, path: path.into(), message: message.into(), fix: fix.into() });
+    pub(super) fn error(
+        &mut self,
+        at: (usize, usize),
+        path: impl Into<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.problems.push(Problem {
+            line: at.0,
+            column: at.1,
+            path: path.into(),
+            message: message.into(),
+            fix: fix.into(),
+        });
     }
 
     /// An error at the place of `path`, or of the section around it.
-    pub(super) fn error_at(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
+    pub(super) fn error_at(
+        &mut self,
+        path: &str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
         self.error(self.places.of(path), path, message, fix);
     }
 
-    pub(super) fn warn(&mut self, at: (usize, usize), path: &str, message: impl Into<String>, fix: &str) {
-        self.warnings.push(Problem { line: at.0, column: at.1, path: path.into(), message: message.into(), fix: fix.into() });
+    pub(super) fn warn(
+        &mut self,
+        at: (usize, usize),
+        path: &str,
+        message: impl Into<String>,
+        fix: &str,
+    ) {
+        self.warnings.push(Problem {
+            line: at.0,
+            column: at.1,
+            path: path.into(),
+            message: message.into(),
+            fix: fix.into(),
+        });
     }
 
-    /// Opens a mapping and reports each key that does not belong there. Nothing at all is an empty mapping.
-    pub(super) fn section<'n>(&mut self, node: &'n Node, path: String, table: &Table) -> Section<'n> {
+    /// Opens a mapping and reports each key that does not belong there. Nothing at all is an empty
+    /// mapping.
+    pub(super) fn section<'n>(
+        &mut self,
+        node: &'n Node,
+        path: String,
+        table: &Table,
+    ) -> Section<'n> {
         let at = (node.line, node.column);
         self.places.0.entry(path.clone()).or_insert(at);
         let section = Section { path, node };
@@ -97,7 +143,12 @@ impl<'a> Reader<'a> {
                 }
             }
             _ if node.is_null() => {}
-            _ => self.error(at, section.path.clone(), format!("found {}, expected a mapping", node.kind()), advice_for_mapping(table)),
+            _ => self.error(
+                at,
+                section.path.clone(),
+                format!("found {}, expected a mapping", node.kind()),
+                advice_for_mapping(table),
+            ),
         }
         section
     }
@@ -108,19 +159,37 @@ impl<'a> Reader<'a> {
         if table.supported.contains(&entry.key.as_str()) {
             self.places.0.insert(path, at);
         } else if let Some(row) = table.unsupported(&entry.key) {
-            if row.switch && matches!(&entry.value.value, Value::Scalar { text, plain: true } if parse_bool(text) == Some(false)) {
+            if row.switch
+                && matches!(&entry.value.value, Value::Scalar { text, plain: true } if parse_bool(text) == Some(false))
+            {
                 return;
             }
-            let yet = if row.later { "not yet supported" } else { "not supported" };
+            let yet = if row.later {
+                "not yet supported"
+            } else {
+                "not supported"
+            };
             self.error(at, path, format!("{yet}: {}", row.why), row.instead);
         } else {
-            self.error(at, path, format!("found the key {}, which {} does not have", shown(&entry.key), table.name), table.advice(&entry.key));
+            self.error(
+                at,
+                path,
+                format!(
+                    "found the key {}, which {} does not have",
+                    shown(&entry.key),
+                    table.name
+                ),
+                table.advice(&entry.key),
+            );
         }
     }
 
     /// Whether a key is there and holds nothing.
     pub(super) fn is_empty(&self, section: &Section<'_>, key: &str) -> bool {
-        section.node.get(key).is_some_and(|entry| entry.value.is_null())
+        section
+            .node
+            .get(key)
+            .is_some_and(|entry| entry.value.is_null())
     }
 
     /// The entry of a key that is there and holds something.
@@ -129,24 +198,43 @@ impl<'a> Reader<'a> {
     }
 
     /// A scalar; an empty one is as good as none, which is worth a word.
-    fn scalar<'n>(&mut self, section: &Section<'n>, key: &str) -> Option<(&'n str, bool, (usize, usize))> {
+    fn scalar<'n>(
+        &mut self,
+        section: &Section<'n>,
+        key: &str,
+    ) -> Option<(&'n str, bool, (usize, usize))> {
         let entry = section.node.get(key)?;
         let path = section.path_of(key);
         let at = (entry.line, entry.column);
         if entry.value.is_null() {
-            self.warn(at, &path, "found no value: the default is used", "give a value or remove the key");
+            self.warn(
+                at,
+                &path,
+                "found no value: the default is used",
+                "give a value or remove the key",
+            );
             return None;
         }
         match &entry.value.value {
             Value::Scalar { text, plain } => Some((text, *plain, at)),
             _ => {
-                self.error(at, path, format!("found {}, expected a single value", entry.value.kind()), "");
+                self.error(
+                    at,
+                    path,
+                    format!("found {}, expected a single value", entry.value.kind()),
+                    "",
+                );
                 None
             }
         }
     }
 
-    pub(super) fn string(&mut self, section: &Section<'_>, key: &str, kind: Text) -> Option<String> {
+    pub(super) fn string(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        kind: Text,
+    ) -> Option<String> {
         let (text, _, at) = self.scalar(section, key)?;
         self.text(text, at, &section.path_of(key), kind)
     }
@@ -155,7 +243,10 @@ impl<'a> Reader<'a> {
         if kind == Text::ExternalLabel {
             let (value, empty) = expand_external_label(text, self.env);
             for name in empty {
-                let message = format!("the environment variable {} is empty or not set: it expands to nothing, as in Prometheus", shown(&name));
+                let message = format!(
+                    "the environment variable {} is empty or not set: it expands to nothing, as in Prometheus",
+                    shown(&name)
+                );
                 self.warn(at, path, message, "set it, or write $$ for a dollar");
             }
             return Some(value);
@@ -178,12 +269,15 @@ impl<'a> Reader<'a> {
     /// A secret string: `${ssm:…}` too; never shown. An empty one is none.
     pub(super) fn secret(&mut self, section: &Section<'_>, key: &str) -> Option<SecretSource> {
         let (text, _, at) = self.scalar(section, key)?;
-        self.secret_text(text, at, &section.path_of(key)).filter(|secret| !secret.is_empty())
+        self.secret_text(text, at, &section.path_of(key))
+            .filter(|secret| !secret.is_empty())
     }
 
     fn secret_text(&mut self, text: &str, at: (usize, usize), path: &str) -> Option<SecretSource> {
         if !self.expands {
-            return Some(SecretSource::Inline(vec![SecretPart::Text(Secret::new(text))]));
+            return Some(SecretSource::Inline(vec![SecretPart::Text(Secret::new(
+                text,
+            ))]));
         }
         match expand_secret(text, self.env) {
             Ok(parts) => Some(SecretSource::Inline(parts)),
@@ -213,14 +307,27 @@ impl<'a> Reader<'a> {
         match found {
             Ok(source) => Some(SecretSource::File(source)),
             Err(_) => {
-                self.error(at, path, format!("found {}, expected a path or an object in S3", shown(address)), "write s3://bucket/key");
+                self.error(
+                    at,
+                    path,
+                    format!(
+                        "found {}, expected a path or an object in S3",
+                        shown(address)
+                    ),
+                    "write s3://bucket/key",
+                );
                 None
             }
         }
     }
 
     /// A list of secret strings, or of files that hold them.
-    pub(super) fn secrets(&mut self, section: &Section<'_>, key: &str, files: bool) -> Vec<SecretSource> {
+    pub(super) fn secrets(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        files: bool,
+    ) -> Vec<SecretSource> {
         match self.entry(section, key) {
             Some(entry) => self.secret_items(&entry.value, &section.path_of(key), files),
             None => Vec::new(),
@@ -228,7 +335,12 @@ impl<'a> Reader<'a> {
     }
 
     /// As [`Reader::secrets`], of the value itself.
-    pub(super) fn secret_items(&mut self, node: &Node, path: &str, files: bool) -> Vec<SecretSource> {
+    pub(super) fn secret_items(
+        &mut self,
+        node: &Node,
+        path: &str,
+        files: bool,
+    ) -> Vec<SecretSource> {
         if node.is_null() {
             return Vec::new();
         }
@@ -236,10 +348,17 @@ impl<'a> Reader<'a> {
         for (node, path) in self.items(node, path, (node.line, node.column)) {
             let at = self.places.of(&path);
             let secret = match &node.value {
-                Value::Scalar { text, .. } if files => self.text(text, at, &path, Text::Plain).and_then(|address| self.address(&address, at, &path)),
+                Value::Scalar { text, .. } if files => self
+                    .text(text, at, &path, Text::Plain)
+                    .and_then(|address| self.address(&address, at, &path)),
                 Value::Scalar { text, .. } => self.secret_text(text, at, &path),
                 _ => {
-                    self.error(at, path, format!("found {}, expected a string", node.kind()), "");
+                    self.error(
+                        at,
+                        path,
+                        format!("found {}, expected a string", node.kind()),
+                        "",
+                    );
                     None
                 }
             };
@@ -255,7 +374,9 @@ impl<'a> Reader<'a> {
 
     /// Remembers where a key stands that no table knows.
     pub(super) fn place(&mut self, path: &str, entry: &Entry) {
-        self.places.0.insert(path.to_owned(), (entry.line, entry.column));
+        self.places
+            .0
+            .insert(path.to_owned(), (entry.line, entry.column));
     }
 
     pub(super) fn duration(&mut self, section: &Section<'_>, key: &str) -> Option<Duration> {
@@ -267,7 +388,15 @@ impl<'a> Reader<'a> {
             } else {
                 "units are y, w, d, h, m, s and ms, the largest first, without fractions".into()
             };
-            self.error(at, section.path_of(key), format!("found {}, expected a duration such as 15s or 1m30s", shown(text)), fix);
+            self.error(
+                at,
+                section.path_of(key),
+                format!(
+                    "found {}, expected a duration such as 15s or 1m30s",
+                    shown(text)
+                ),
+                fix,
+            );
         }
         duration
     }
@@ -276,8 +405,16 @@ impl<'a> Reader<'a> {
         let (text, _, at) = self.scalar(section, key)?;
         let size = parse_size(text);
         if size.is_none() {
-            let message = format!("found {}, expected a size such as 512KB, 10MiB or 1GB", shown(text));
-            self.error(at, section.path_of(key), message, "units are B, KB, MB, GB, TB, PB and EB, or KiB and so on; all are powers of 1024");
+            let message = format!(
+                "found {}, expected a size such as 512KB, 10MiB or 1GB",
+                shown(text)
+            );
+            self.error(
+                at,
+                section.path_of(key),
+                message,
+                "units are B, KB, MB, GB, TB, PB and EB, or KiB and so on; all are powers of 1024",
+            );
         }
         size
     }
@@ -289,8 +426,20 @@ impl<'a> Reader<'a> {
         if plain && number.is_some() {
             return number;
         }
-        let fix = if number.is_some() { "remove the quotes" } else { "" };
-        self.error(at, section.path_of(key), format!("found {}, expected a whole number from 0", quoted(text, plain)), fix);
+        let fix = if number.is_some() {
+            "remove the quotes"
+        } else {
+            ""
+        };
+        self.error(
+            at,
+            section.path_of(key),
+            format!(
+                "found {}, expected a whole number from 0",
+                quoted(text, plain)
+            ),
+            fix,
+        );
         None
     }
 
@@ -301,8 +450,17 @@ impl<'a> Reader<'a> {
         if plain && number.is_some() {
             return number;
         }
-        let fix = if number.is_some() { "remove the quotes" } else { "" };
-        self.error(at, section.path_of(key), format!("found {}, expected a number", quoted(text, plain)), fix);
+        let fix = if number.is_some() {
+            "remove the quotes"
+        } else {
+            ""
+        };
+        self.error(
+            at,
+            section.path_of(key),
+            format!("found {}, expected a number", quoted(text, plain)),
+            fix,
+        );
         None
     }
 
@@ -312,8 +470,17 @@ impl<'a> Reader<'a> {
         if plain && boolean.is_some() {
             return boolean;
         }
-        let fix = if boolean.is_some() { "remove the quotes" } else { "" };
-        self.error(at, section.path_of(key), format!("found {}, expected true or false", quoted(text, plain)), fix);
+        let fix = if boolean.is_some() {
+            "remove the quotes"
+        } else {
+            ""
+        };
+        self.error(
+            at,
+            section.path_of(key),
+            format!("found {}, expected true or false", quoted(text, plain)),
+            fix,
+        );
         None
     }
 
@@ -322,12 +489,26 @@ impl<'a> Reader<'a> {
         let Some(entry) = self.entry(section, key) else {
             return Vec::new();
         };
-        self.items(&entry.value, &section.path_of(key), (entry.line, entry.column))
+        self.items(
+            &entry.value,
+            &section.path_of(key),
+            (entry.line, entry.column),
+        )
     }
 
-    fn items<'n>(&mut self, node: &'n Node, path: &str, at: (usize, usize)) -> Vec<(&'n Node, String)> {
+    fn items<'n>(
+        &mut self,
+        node: &'n Node,
+        path: &str,
+        at: (usize, usize),
+    ) -> Vec<(&'n Node, String)> {
         let Value::List(items) = &node.value else {
-            self.error(at, path, format!("found {}, expected a list", node.kind()), "write one item a line, each after a dash, or all in [ ]");
+            self.error(
+                at,
+                path,
+                format!("found {}, expected a list", node.kind()),
+                "write one item a line, each after a dash, or all in [ ]",
+            );
             return Vec::new();
         };
         let mut out = Vec::with_capacity(items.len());
@@ -348,16 +529,29 @@ impl<'a> Reader<'a> {
             Value::Map(entries) => entries,
             _ => {
                 let message = format!("found {}, expected a mapping", entry.value.kind());
-                self.error((entry.line, entry.column), section.path_of(key), message, "write one name: value a line");
+                self.error(
+                    (entry.line, entry.column),
+                    section.path_of(key),
+                    message,
+                    "write one name: value a line",
+                );
                 &[]
             }
         }
     }
 
     /// The items of a list of strings with their paths.
-    pub(super) fn strings(&mut self, section: &Section<'_>, key: &str, kind: Text) -> Vec<(String, String)> {
+    pub(super) fn strings(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        kind: Text,
+    ) -> Vec<(String, String)> {
         let items = self.list(section, key);
-        items.into_iter().filter_map(|(node, path)| Some((self.item_text(node, &path, kind)?, path))).collect()
+        items
+            .into_iter()
+            .filter_map(|(node, path)| Some((self.item_text(node, &path, kind)?, path)))
+            .collect()
     }
 
     fn item_text(&mut self, node: &Node, path: &str, kind: Text) -> Option<String> {
@@ -366,19 +560,35 @@ impl<'a> Reader<'a> {
             Value::Scalar { .. } if node.is_null() => self.text("", at, path, kind),
             Value::Scalar { text, .. } => self.text(text, at, path, kind),
             _ => {
-                let fix = if matches!(node.value, Value::Map(_)) { "quote values that start with {" } else { "" };
-                self.error(at, path, format!("found {}, expected a string", node.kind()), fix);
+                let fix = if matches!(node.value, Value::Map(_)) {
+                    "quote values that start with {"
+                } else {
+                    ""
+                };
+                self.error(
+                    at,
+                    path,
+                    format!("found {}, expected a string", node.kind()),
+                    fix,
+                );
                 None
             }
         }
     }
 
     /// A mapping of strings to strings.
-    pub(super) fn string_map(&mut self, section: &Section<'_>, key: &str, kind: Text) -> BTreeMap<String, String> {
+    pub(super) fn string_map(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        kind: Text,
+    ) -> BTreeMap<String, String> {
         let mut map = BTreeMap::new();
         for entry in self.entries(section, key) {
             let path = format!("{}.{}", section.path_of(key), entry.key);
-            self.places.0.insert(path.clone(), (entry.line, entry.column));
+            self.places
+                .0
+                .insert(path.clone(), (entry.line, entry.column));
             if let Some(value) = self.item_text(&entry.value, &path, kind) {
                 map.insert(entry.key.clone(), value);
             }
@@ -387,13 +597,26 @@ impl<'a> Reader<'a> {
     }
 
     /// A mapping of strings to lists of strings.
-    pub(super) fn lists_map(&mut self, section: &Section<'_>, key: &str) -> BTreeMap<String, Vec<String>> {
+    pub(super) fn lists_map(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+    ) -> BTreeMap<String, Vec<String>> {
         let mut map = BTreeMap::new();
         for entry in self.entries(section, key) {
             let path = format!("{}.{}", section.path_of(key), entry.key);
-            self.places.0.insert(path.clone(), (entry.line, entry.column));
-            let items = if entry.value.is_null() { Vec::new() } else { self.items(&entry.value, &path, (entry.line, entry.column)) };
-            let values = items.into_iter().filter_map(|(node, path)| self.item_text(node, &path, Text::Plain)).collect();
+            self.places
+                .0
+                .insert(path.clone(), (entry.line, entry.column));
+            let items = if entry.value.is_null() {
+                Vec::new()
+            } else {
+                self.items(&entry.value, &path, (entry.line, entry.column))
+            };
+            let values = items
+                .into_iter()
+                .filter_map(|(node, path)| self.item_text(node, &path, Text::Plain))
+                .collect();
             map.insert(entry.key.clone(), values);
         }
         map
@@ -401,7 +624,11 @@ impl<'a> Reader<'a> {
 }
 
 fn quoted(text: &str, plain: bool) -> String {
-    if plain { shown(text) } else { format!("the quoted string {}", shown(text)) }
+    if plain {
+        shown(text)
+    } else {
+        format!("the quoted string {}", shown(text))
+    }
 }
 
 fn advice_for_mapping(table: &Table) -> String {

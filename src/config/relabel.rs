@@ -7,11 +7,20 @@ use super::yaml::Node;
 use crate::relabel::{Action, Invalid, Rule, Written};
 
 /// Reads a list of rules. `what` is how Prometheus calls one of them.
-pub(super) fn read_rules(reader: &mut Reader<'_>, section: &Section<'_>, key: &str, what: &str) -> Vec<Rule> {
+pub(super) fn read_rules(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    key: &str,
+    what: &str,
+) -> Vec<Rule> {
     let mut rules = Vec::new();
     for (node, path) in reader.list(section, key) {
         if node.is_null() {
-            reader.error_at(&path, format!("empty or null {what}"), "remove the dash or fill the rule in");
+            reader.error_at(
+                &path,
+                format!("empty or null {what}"),
+                "remove the dash or fill the rule in",
+            );
             continue;
         }
         rules.extend(read_rule(reader, node, path));
@@ -24,10 +33,16 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
     let before = reader.problems.len();
     let section = reader.section(node, path, &RELABEL);
     let mut written = Written::default();
-    if !reader.is_empty(&section, "source_labels") && reader.entry(&section, "source_labels").is_some() {
+    if !reader.is_empty(&section, "source_labels")
+        && reader.entry(&section, "source_labels").is_some()
+    {
         let labels = reader.strings(&section, "source_labels", Text::Raw);
         for (_, path) in labels.iter().filter(|(label, _)| label.is_empty()) {
-            reader.error_at(path, "\"\" is not a valid label name", "give the name of a label");
+            reader.error_at(
+                path,
+                "\"\" is not a valid label name",
+                "give the name of a label",
+            );
         }
         written.source_labels = Some(labels.into_iter().map(|(label, _)| label).collect());
     }
@@ -43,13 +58,21 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
         written.replacement = replacement;
     }
     if reader.is_empty(&section, "action") {
-        reader.error_at(&section.path_of("action"), "relabel action cannot be empty", "remove the key for replace");
+        reader.error_at(
+            &section.path_of("action"),
+            "relabel action cannot be empty",
+            "remove the key for replace",
+        );
     } else if let Some(name) = reader.string(&section, "action", Text::Raw) {
         match Action::named(&name) {
             Some(action) => written.action = action,
             None => {
                 let known = Action::names().collect::<Vec<_>>().join(", ");
-                reader.error_at(&section.path_of("action"), format!("unknown relabel action {}", shown(&name)), format!("write one of {known}"));
+                reader.error_at(
+                    &section.path_of("action"),
+                    format!("unknown relabel action {}", shown(&name)),
+                    format!("write one of {known}"),
+                );
             }
         }
     }
@@ -60,7 +83,10 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
         Ok(rule) => Some(rule),
         Err(error) => {
             let (key, fix) = match &error {
-                Invalid::Pattern(_) => (section.path_of("regex"), "regular expressions are RE2's: neither look-around nor back-references"),
+                Invalid::Pattern(_) => (
+                    section.path_of("regex"),
+                    "regular expressions are RE2's: neither look-around nor back-references",
+                ),
                 Invalid::Fields(_) => (section.path.clone(), ""),
             };
             reader.error_at(&key, error.to_string(), fix);
@@ -71,5 +97,9 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
 
 /// A string in which nothing expands; no value at all is an empty one, as go-yaml has it.
 fn text(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Option<String> {
-    if reader.is_empty(section, key) { Some(String::new()) } else { reader.string(section, key, Text::Raw) }
+    if reader.is_empty(section, key) {
+        Some(String::new())
+    } else {
+        reader.string(section, key, Text::Raw)
+    }
 }

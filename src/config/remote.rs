@@ -42,14 +42,27 @@ const RESERVED_HEADERS: [&str; 16] = [
 
 pub(super) fn read_remote_write(reader: &mut Reader<'_>, root: &Section<'_>) -> Vec<RemoteWrite> {
     let items = reader.list(root, "remote_write");
-    if items.is_empty() && !reader.problems.iter().any(|problem| problem.path == "remote_write") {
-        reader.error_at("remote_write", "found no receiver, expected at least one", "add the remote write URL of the AMP workspace, with sigv4");
+    if items.is_empty()
+        && !reader
+            .problems
+            .iter()
+            .any(|problem| problem.path == "remote_write")
+    {
+        reader.error_at(
+            "remote_write",
+            "found no receiver, expected at least one",
+            "add the remote write URL of the AMP workspace, with sigv4",
+        );
     }
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut remotes = Vec::new();
     for (node, path) in items {
         if node.is_null() {
-            reader.error_at(&path, "empty or null remote write config section", "remove the dash or fill the entry in");
+            reader.error_at(
+                &path,
+                "empty or null remote write config section",
+                "remove the dash or fill the entry in",
+            );
             continue;
         }
         let Some(remote) = read_entry(reader, node, path.clone()) else {
@@ -59,10 +72,23 @@ pub(super) fn read_remote_write(reader: &mut Reader<'_>, root: &Section<'_>) -> 
         if let Some(first) = seen.insert(remote.id(), line) {
             // Prometheus refuses two equal entries when it applies the configuration.
             let (key, message) = match &remote.name {
-                Some(name) => ("name", format!("found multiple remote write configs with job name {}", shown(name))),
-                None => ("url", "found the same url in an entry without a name".to_owned()),
+                Some(name) => (
+                    "name",
+                    format!(
+                        "found multiple remote write configs with job name {}",
+                        shown(name)
+                    ),
+                ),
+                None => (
+                    "url",
+                    "found the same url in an entry without a name".to_owned(),
+                ),
             };
-            reader.error_at(&format!("{path}.{key}"), format!("{message}; the other is on line {first}"), "give each entry a name of its own");
+            reader.error_at(
+                &format!("{path}.{key}"),
+                format!("{message}; the other is on line {first}"),
+                "give each entry a name of its own",
+            );
         }
         remotes.push(remote);
     }
@@ -73,23 +99,39 @@ pub(super) fn read_remote_write(reader: &mut Reader<'_>, root: &Section<'_>) -> 
 fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<RemoteWrite> {
     let section = reader.section(node, path, &REMOTE);
     let url = read_url(reader, &section);
-    let remote_timeout = reader.duration(&section, "remote_timeout").unwrap_or(REMOTE_TIMEOUT);
+    let remote_timeout = reader
+        .duration(&section, "remote_timeout")
+        .unwrap_or(REMOTE_TIMEOUT);
     if remote_timeout.is_zero() {
-        reader.error_at(&section.path_of("remote_timeout"), "found 0, expected a duration above 0", "");
+        reader.error_at(
+            &section.path_of("remote_timeout"),
+            "found 0, expected a duration above 0",
+            "",
+        );
     }
     let headers = reader.string_map(&section, "headers", Text::Hidden);
     check_headers(reader, &section.path_of("headers"), &headers);
     if reader.is_empty(&section, "sigv4") {
         let path = section.path_of("sigv4");
         let at = reader.places.of(&path);
-        reader.warn(at, &path, "found nothing under sigv4: requests are not signed, as in Prometheus", "write sigv4: {} to sign with the defaults");
+        reader.warn(
+            at,
+            &path,
+            "found nothing under sigv4: requests are not signed, as in Prometheus",
+            "write sigv4: {} to sign with the defaults",
+        );
     }
     let sigv4 = reader.entry(&section, "sigv4").and_then(|entry| {
         let path = section.path_of("sigv4");
         let section = reader.section(&entry.value, path, &SIGV4);
         read_sigv4(reader, &section)
     });
-    let write_relabel_configs = read_rules(reader, &section, "write_relabel_configs", "relabeling rule in remote write config");
+    let write_relabel_configs = read_rules(
+        reader,
+        &section,
+        "write_relabel_configs",
+        "relabeling rule in remote write config",
+    );
     let http = read_http(reader, &section);
     if let (Some(auth), Some(_)) = (&http.auth, &sigv4) {
         // config/config.go validateAuthConfigs
@@ -97,14 +139,40 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
             "at most one of basic_auth, authorization, oauth2, or sigv4 must be configured. Currently configured: [{} sigv4]",
             auth_name(auth)
         );
-        reader.error_at(&section.path_of("sigv4"), message, "remove all but one; AMP takes sigv4");
+        reader.error_at(
+            &section.path_of("sigv4"),
+            message,
+            "remove all but one; AMP takes sigv4",
+        );
     }
-    let queue_node = reader.entry(&section, "queue_config").map(|entry| &entry.value);
-    let queue = read_queue(reader, queue_node, section.path_of("queue_config"), sigv4.is_some());
-    let name = reader.string(&section, "name", Text::Plain).filter(|name| !name.is_empty());
-    let send_native_histograms = reader.boolean(&section, "send_native_histograms").unwrap_or(false);
+    let queue_node = reader
+        .entry(&section, "queue_config")
+        .map(|entry| &entry.value);
+    let queue = read_queue(
+        reader,
+        queue_node,
+        section.path_of("queue_config"),
+        sigv4.is_some(),
+    );
+    let name = reader
+        .string(&section, "name", Text::Plain)
+        .filter(|name| !name.is_empty());
+    let send_native_histograms = reader
+        .boolean(&section, "send_native_histograms")
+        .unwrap_or(false);
     let metadata = read_metadata_config(reader, &section);
-    Some(RemoteWrite { name, url: url?, remote_timeout, headers, write_relabel_configs, queue, metadata, sigv4, send_native_histograms, http })
+    Some(RemoteWrite {
+        name,
+        url: url?,
+        remote_timeout,
+        headers,
+        write_relabel_configs,
+        queue,
+        metadata,
+        sigv4,
+        send_native_histograms,
+        http,
+    })
 }
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {
@@ -125,16 +193,31 @@ fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {
     let url = match Url::parse(&text) {
         Ok(url) => url,
         Err(error) => {
-            reader.error_at(&path, format!("found no valid URL: {error}"), "write https://host/path");
+            reader.error_at(
+                &path,
+                format!("found no valid URL: {error}"),
+                "write https://host/path",
+            );
             return None;
         }
     };
     if !matches!(url.scheme(), "http" | "https") {
-        reader.error_at(&path, format!("found the scheme {}, expected http or https", shown(url.scheme())), "write https://host/path");
+        reader.error_at(
+            &path,
+            format!(
+                "found the scheme {}, expected http or https",
+                shown(url.scheme())
+            ),
+            "write https://host/path",
+        );
         return None;
     }
     if !url.username().is_empty() || url.password().is_some() {
-        reader.error_at(&path, "found credentials in the URL, which are not supported", "write them under basic_auth");
+        reader.error_at(
+            &path,
+            "found credentials in the URL, which are not supported",
+            "write them under basic_auth",
+        );
         return None;
     }
     Some(url)
@@ -148,16 +231,36 @@ fn check_headers(reader: &mut Reader<'_>, path: &str, headers: &BTreeMap<String,
         if lower == "authorization" {
             reader.error_at(&path, "authorization header must be changed via the basic_auth, authorization, oauth2, or sigv4 parameter", "remove it");
         } else if RESERVED_HEADERS.contains(&lower.as_str()) {
-            reader.error_at(&path, format!("{} is a reserved header. It must not be changed", shown(name)), "remove it");
+            reader.error_at(
+                &path,
+                format!(
+                    "{} is a reserved header. It must not be changed",
+                    shown(name)
+                ),
+                "remove it",
+            );
         } else if HeaderName::from_bytes(name.as_bytes()).is_err() {
-            reader.error_at(&path, format!("found {}, expected the name of a header", shown(name)), "letters, digits and dashes");
+            reader.error_at(
+                &path,
+                format!("found {}, expected the name of a header", shown(name)),
+                "letters, digits and dashes",
+            );
         } else if HeaderValue::from_str(value).is_err() {
-            reader.error_at(&path, "found control characters in the value of a header", "remove line breaks");
+            reader.error_at(
+                &path,
+                "found control characters in the value of a header",
+                "remove line breaks",
+            );
         }
     }
 }
 
-fn read_queue(reader: &mut Reader<'_>, node: Option<&Node>, path: String, signed: bool) -> QueueConfig {
+fn read_queue(
+    reader: &mut Reader<'_>,
+    node: Option<&Node>,
+    path: String,
+    signed: bool,
+) -> QueueConfig {
     let mut queue = QueueConfig::defaults(signed);
     let Some(node) = node else {
         return queue;
@@ -174,29 +277,45 @@ fn read_queue(reader: &mut Reader<'_>, node: Option<&Node>, path: String, signed
         };
         match usize::try_from(count) {
             Ok(count) if count > 0 => *field = count,
-            _ => reader.error_at(&section.path_of(key), format!("found {count}, expected a number from 1"), "remove the key for the default"),
+            _ => reader.error_at(
+                &section.path_of(key),
+                format!("found {count}, expected a number from 1"),
+                "remove the key for the default",
+            ),
         }
     }
     if queue.min_shards > queue.max_shards {
         reader.error_at(
             &section.path_of("min_shards"),
-            format!("found {}, expected at most max_shards, which is {}", queue.min_shards, queue.max_shards),
+            format!(
+                "found {}, expected at most max_shards, which is {}",
+                queue.min_shards, queue.max_shards
+            ),
             "lower it, or raise max_shards",
         );
     }
-    for (key, field) in
-        [("batch_send_deadline", &mut queue.batch_send_deadline), ("min_backoff", &mut queue.min_backoff), ("max_backoff", &mut queue.max_backoff)]
-    {
+    for (key, field) in [
+        ("batch_send_deadline", &mut queue.batch_send_deadline),
+        ("min_backoff", &mut queue.min_backoff),
+        ("max_backoff", &mut queue.max_backoff),
+    ] {
         if let Some(duration) = reader.duration(&section, key) {
             *field = duration;
         }
     }
     if queue.min_backoff.is_zero() {
-        reader.error_at(&section.path_of("min_backoff"), "found 0, expected a duration above 0", "retries would not pause at all");
+        reader.error_at(
+            &section.path_of("min_backoff"),
+            "found 0, expected a duration above 0",
+            "retries would not pause at all",
+        );
     } else if queue.max_backoff < queue.min_backoff {
         reader.error_at(
             &section.path_of("max_backoff"),
-            format!("found {:?}, expected at least min_backoff, which is {:?}", queue.max_backoff, queue.min_backoff),
+            format!(
+                "found {:?}, expected at least min_backoff, which is {:?}",
+                queue.max_backoff, queue.min_backoff
+            ),
             "raise it, or lower min_backoff",
         );
     }
@@ -210,7 +329,8 @@ fn read_queue(reader: &mut Reader<'_>, node: Option<&Node>, path: String, signed
 }
 
 impl QueueConfig {
-    /// Prometheus' defaults; for a signed remote, an AMP workspace, with what suits that. // config/config.go DefaultQueueConfig
+    /// Prometheus' defaults; for a signed remote, an AMP workspace, with what suits that. //
+    /// config/config.go DefaultQueueConfig
     #[must_use]
     pub fn defaults(signed: bool) -> Self {
         Self {
@@ -231,7 +351,11 @@ impl QueueConfig {
 fn read_sigv4(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SigV4> {
     let before = reader.problems.len();
     let secret_key = reader.secret(section, "secret_key");
-    let mut given = |key, kind| reader.string(section, key, kind).filter(|text| !text.is_empty());
+    let mut given = |key, kind| {
+        reader
+            .string(section, key, kind)
+            .filter(|text| !text.is_empty())
+    };
     let mut sigv4 = SigV4 {
         region: given("region", Text::Plain),
         access_key: given("access_key", Text::Hidden),
@@ -242,12 +366,18 @@ fn read_sigv4(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SigV4> {
         use_fips_sts_endpoint: false,
         service_name: given("service_name", Text::Plain).unwrap_or_else(|| "aps".into()),
     };
-    sigv4.use_fips_sts_endpoint = reader.boolean(section, "use_fips_sts_endpoint").unwrap_or(false);
+    sigv4.use_fips_sts_endpoint = reader
+        .boolean(section, "use_fips_sts_endpoint")
+        .unwrap_or(false);
     if reader.problems.len() > before {
         return Some(sigv4);
     }
     if sigv4.access_key.is_some() != sigv4.secret_key.is_some() {
-        let (found, missing) = if sigv4.access_key.is_some() { ("access_key", "secret_key") } else { ("secret_key", "access_key") };
+        let (found, missing) = if sigv4.access_key.is_some() {
+            ("access_key", "secret_key")
+        } else {
+            ("secret_key", "access_key")
+        };
         reader.error_at(
             &section.path_of(found),
             format!(
@@ -257,7 +387,11 @@ fn read_sigv4(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SigV4> {
         );
     }
     if sigv4.external_id.is_some() && sigv4.role_arn.is_none() {
-        reader.error_at(&section.path_of("external_id"), "external_id can only be used with role_arn", "add role_arn, or remove it");
+        reader.error_at(
+            &section.path_of("external_id"),
+            "external_id can only be used with role_arn",
+            "add role_arn, or remove it",
+        );
     }
     Some(sigv4)
 }

@@ -33,7 +33,8 @@ impl fmt::Debug for Secret {
 pub enum SecretSource {
     /// The key itself: its text, and what AWS keeps, one after the other.
     Inline(Vec<SecretPart>),
-    /// The `*_file` variant: a file, or an object in S3. White space around its content does not count, as in Prometheus.
+    /// The `*_file` variant: a file, or an object in S3. White space around its content does not
+    /// count, as in Prometheus.
     File(Source),
 }
 
@@ -73,7 +74,10 @@ impl Stored {
             Some((at, _)) => (&rest[..at], Some(rest[at + 1..].to_owned())),
             None => (rest, None),
         };
-        Some(Self::SecretsManager { id: id.to_owned(), key })
+        Some(Self::SecretsManager {
+            id: id.to_owned(),
+            key,
+        })
     }
 
     /// Whether a store could have such a one.
@@ -83,7 +87,10 @@ impl Stored {
             Self::SecretsManager { id, key } => (id, key.as_ref()),
         };
         let allowed = |c: char| c.is_ascii_alphanumeric() || "/_+=.@:-".contains(c);
-        !name.is_empty() && name.len() <= 2048 && name.chars().all(allowed) && key.is_none_or(|key| !key.is_empty())
+        !name.is_empty()
+            && name.len() <= 2048
+            && name.chars().all(allowed)
+            && key.is_none_or(|key| !key.is_empty())
     }
 }
 
@@ -107,7 +114,9 @@ impl SecretSource {
     /// The secret, where nobody needs to be asked for it.
     #[must_use]
     pub fn constant(&self) -> Option<Secret> {
-        let Self::Inline(parts) = self else { return None };
+        let Self::Inline(parts) = self else {
+            return None;
+        };
         let mut whole = String::new();
         for part in parts {
             match part {
@@ -120,7 +129,8 @@ impl SecretSource {
 
     /// Whether it is the empty string, which Prometheus takes for none.
     pub(super) fn is_empty(&self) -> bool {
-        self.constant().is_some_and(|secret| secret.expose().is_empty())
+        self.constant()
+            .is_some_and(|secret| secret.expose().is_empty())
     }
 
     /// What has to be asked for, as people write it.
@@ -129,7 +139,13 @@ impl SecretSource {
         match self {
             Self::File(source) => vec![source.to_string()],
             Self::Inline(parts) => {
-                let stored = parts.iter().filter_map(|part| if let SecretPart::Stored(stored) = part { Some(stored.to_string()) } else { None });
+                let stored = parts.iter().filter_map(|part| {
+                    if let SecretPart::Stored(stored) = part {
+                        Some(stored.to_string())
+                    } else {
+                        None
+                    }
+                });
                 stored.collect()
             }
         }
@@ -142,20 +158,38 @@ mod tests {
 
     #[test]
     fn stores_are_named_with_or_without_a_member() {
-        let manager = |id: &str, key: Option<&str>| Stored::SecretsManager { id: id.into(), key: key.map(Into::into) };
+        let manager = |id: &str, key: Option<&str>| Stored::SecretsManager {
+            id: id.into(),
+            key: key.map(Into::into),
+        };
         for (text, expected) in [
             ("ssm:/home/password", Stored::Ssm("/home/password".into())),
-            ("ssm:/home/password:3", Stored::Ssm("/home/password:3".into())),
-            ("ssm:arn:aws:ssm:eu-west-1:1:parameter/a", Stored::Ssm("arn:aws:ssm:eu-west-1:1:parameter/a".into())),
+            (
+                "ssm:/home/password:3",
+                Stored::Ssm("/home/password:3".into()),
+            ),
+            (
+                "ssm:arn:aws:ssm:eu-west-1:1:parameter/a",
+                Stored::Ssm("arn:aws:ssm:eu-west-1:1:parameter/a".into()),
+            ),
             ("secretsmanager:home", manager("home", None)),
-            ("secretsmanager:home:user:name", manager("home", Some("user:name"))),
+            (
+                "secretsmanager:home:user:name",
+                manager("home", Some("user:name")),
+            ),
             (
                 "secretsmanager:arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3",
-                manager("arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3", None),
+                manager(
+                    "arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3",
+                    None,
+                ),
             ),
             (
                 "secretsmanager:arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3:password",
-                manager("arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3", Some("password")),
+                manager(
+                    "arn:aws:secretsmanager:eu-west-1:1:secret:home-a1B2c3",
+                    Some("password"),
+                ),
             ),
         ] {
             let stored = Stored::parse(text).unwrap();
@@ -164,15 +198,30 @@ mod tests {
             assert_eq!(stored.to_string(), text);
         }
         assert_eq!(Stored::parse("HOME"), None);
-        for text in ["ssm:", "ssm:a b", "secretsmanager:", "secretsmanager:a:", "secretsmanager::k"] {
+        for text in [
+            "ssm:",
+            "ssm:a b",
+            "secretsmanager:",
+            "secretsmanager:a:",
+            "secretsmanager::k",
+        ] {
             assert!(!Stored::parse(text).unwrap().is_valid(), "{text}");
         }
     }
 
     #[test]
     fn a_secret_is_never_printed() {
-        let source = SecretSource::Inline(vec![SecretPart::Text(Secret::new("hunter2")), SecretPart::Stored(Stored::Ssm("/a".into()))]);
-        assert_eq!(format!("{source:?}"), "Inline([Text(<secret>), Stored(Ssm(\"/a\"))])");
-        assert_eq!((source.constant(), source.places()), (None, vec!["ssm:/a".to_owned()]));
+        let source = SecretSource::Inline(vec![
+            SecretPart::Text(Secret::new("hunter2")),
+            SecretPart::Stored(Stored::Ssm("/a".into())),
+        ]);
+        assert_eq!(
+            format!("{source:?}"),
+            "Inline([Text(<secret>), Stored(Ssm(\"/a\"))])"
+        );
+        assert_eq!(
+            (source.constant(), source.places()),
+            (None, vec!["ssm:/a".to_owned()])
+        );
     }
 }

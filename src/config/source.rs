@@ -41,22 +41,33 @@ impl Source {
             return Ok(Self::Path(text.into()));
         };
         match address.split_once('/') {
-            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::S3 { bucket: bucket.into(), key: key.into() }),
+            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::S3 {
+                bucket: bucket.into(),
+                key: key.into(),
+            }),
             _ => Err(SourceError::Address(text.into())),
         }
     }
 
-    /// The file or object that `address` names in this configuration: a relative path is beside it, as in Prometheus.
+    /// The file or object that `address` names in this configuration: a relative path is beside it,
+    /// as in Prometheus.
     ///
     /// # Errors
     /// As [`Source::parse`].
     pub fn beside(&self, address: &str) -> Result<Self, SourceError> {
         Ok(match (Self::parse(address)?, self) {
-            (Self::Path(path), Self::Path(configuration)) => Self::Path(configuration.parent().unwrap_or(Path::new("")).join(path)),
+            (Self::Path(path), Self::Path(configuration)) => {
+                Self::Path(configuration.parent().unwrap_or(Path::new("")).join(path))
+            }
             (Self::Path(path), Self::S3 { bucket, key }) if path.is_relative() => {
-                let folder = key.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+                let folder = key
+                    .rsplit_once('/')
+                    .map_or(String::new(), |(folder, _)| format!("{folder}/"));
                 let name = address.strip_prefix("./").unwrap_or(address);
-                Self::S3 { bucket: bucket.clone(), key: format!("{folder}{name}") }
+                Self::S3 {
+                    bucket: bucket.clone(),
+                    key: format!("{folder}{name}"),
+                }
             }
             (found, _) => found,
         })
@@ -92,10 +103,15 @@ impl fmt::Display for Source {
 /// # Errors
 /// When the file cannot be read, is too large, or is not UTF-8.
 pub fn read_file(path: &Path) -> Result<String, SourceError> {
-    let fail = |source| SourceError::Read { path: path.into(), source };
+    let fail = |source| SourceError::Read {
+        path: path.into(),
+        source,
+    };
     let mut text = String::new();
     let file = File::open(path).map_err(fail)?;
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
+    file.take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(fail)?;
     if text.len() as u64 > MAX_BYTES {
         return Err(SourceError::TooLarge(path.into()));
     }
@@ -130,9 +146,18 @@ mod tests {
 
     #[test]
     fn addresses() {
-        assert_eq!(Source::parse("/etc/f.yml").unwrap(), Source::Path("/etc/f.yml".into()));
+        assert_eq!(
+            Source::parse("/etc/f.yml").unwrap(),
+            Source::Path("/etc/f.yml".into())
+        );
         let s3 = Source::parse("s3://my-bucket/a/b.yml").unwrap();
-        assert_eq!(s3, Source::S3 { bucket: "my-bucket".into(), key: "a/b.yml".into() });
+        assert_eq!(
+            s3,
+            Source::S3 {
+                bucket: "my-bucket".into(),
+                key: "a/b.yml".into()
+            }
+        );
         assert_eq!(s3.to_string(), "s3://my-bucket/a/b.yml");
         for text in ["", "s3://", "s3://b", "s3://b/", "s3:///k"] {
             assert!(Source::parse(text).is_err(), "{text}");
@@ -146,11 +171,22 @@ mod tests {
             ("/etc/forwarder.yml", "/run/ca.pem", "/run/ca.pem"),
             ("forwarder.yml", "tls/ca.pem", "tls/ca.pem"),
             ("/etc/forwarder.yml", "s3://b/ca.pem", "s3://b/ca.pem"),
-            ("s3://b/home/forwarder.yml", "./ca.pem", "s3://b/home/ca.pem"),
+            (
+                "s3://b/home/forwarder.yml",
+                "./ca.pem",
+                "s3://b/home/ca.pem",
+            ),
             ("s3://b/forwarder.yml", "tls/ca.pem", "s3://b/tls/ca.pem"),
             ("s3://b/forwarder.yml", "/run/ca.pem", "/run/ca.pem"),
         ] {
-            assert_eq!(Source::parse(configuration).unwrap().beside(address).unwrap().to_string(), expected);
+            assert_eq!(
+                Source::parse(configuration)
+                    .unwrap()
+                    .beside(address)
+                    .unwrap()
+                    .to_string(),
+                expected
+            );
         }
     }
 
@@ -159,14 +195,31 @@ mod tests {
         let program = Path::new("/opt/bin/forwardctl");
         let set = |name: &str| (name == ENV_VAR).then(|| "s3://b/k".to_owned());
         let empty = |_: &str| Some(String::new());
-        assert_eq!(Source::find(Some("x.yml"), &set, program).unwrap(), Source::Path("x.yml".into()));
-        assert_eq!(Source::find(None, &set, program).unwrap(), Source::S3 { bucket: "b".into(), key: "k".into() });
-        assert_eq!(Source::find(None, &empty, program).unwrap(), Source::Path("/opt/bin/forwarder.yml".into()));
+        assert_eq!(
+            Source::find(Some("x.yml"), &set, program).unwrap(),
+            Source::Path("x.yml".into())
+        );
+        assert_eq!(
+            Source::find(None, &set, program).unwrap(),
+            Source::S3 {
+                bucket: "b".into(),
+                key: "k".into()
+            }
+        );
+        assert_eq!(
+            Source::find(None, &empty, program).unwrap(),
+            Source::Path("/opt/bin/forwarder.yml".into())
+        );
     }
 
     #[test]
     fn a_missing_file_says_what_to_do() {
-        let error = read_file(Path::new("/nowhere/forwarder.yml")).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/forwarder.yml") && error.contains("--config"), "{error}");
+        let error = read_file(Path::new("/nowhere/forwarder.yml"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/nowhere/forwarder.yml") && error.contains("--config"),
+            "{error}"
+        );
     }
 }

@@ -20,7 +20,8 @@ pub struct Spool {
     pub overflow_after: Duration,
     /// At most so many samples a second leave the backlog of a remote. Default 50000.
     pub drain_samples_per_second: u64,
-    /// Of the segments of a remote; the oldest are given up beyond it, and are lost. Default 10 GiB.
+    /// Of the segments of a remote; the oldest are given up beyond it, and are lost. Default 10
+    /// GiB.
     pub max_bytes: u64,
     /// Of a segment. Two of them are in memory while the backlog drains. Default 8 MiB.
     pub segment_bytes: usize,
@@ -67,10 +68,14 @@ impl fmt::Display for SpoolUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoSpool {
     /// What a function writes to its own disk is gone with it.
-    #[error("forwarder.spool.url is not set: in Lambda it must name a bucket; write s3://bucket/prefix")]
+    #[error(
+        "forwarder.spool.url is not set: in Lambda it must name a bucket; write s3://bucket/prefix"
+    )]
     Lambda,
     /// Neither `XDG_STATE_HOME` nor `HOME`.
-    #[error("forwarder.spool.url is not set, and there is no home directory for a spool; write file:///path")]
+    #[error(
+        "forwarder.spool.url is not set, and there is no home directory for a spool; write file:///path"
+    )]
     NoHome,
 }
 
@@ -82,14 +87,21 @@ impl Default for Spool {
             drain_samples_per_second: 50_000,
             max_bytes: 10 << 30,
             segment_bytes: 8 << 20,
-            rejected: Kept { max_objects: 100, max_bytes: 100 << 20 },
-            expired: Kept { max_objects: 1000, max_bytes: 1 << 30 },
+            rejected: Kept {
+                max_objects: 100,
+                max_bytes: 100 << 20,
+            },
+            expired: Kept {
+                max_objects: 1000,
+                max_bytes: 1 << 30,
+            },
         }
     }
 }
 
 impl Spool {
-    /// `url`, else `amp-forwarder/spool` under the user's state folder (`XDG_STATE_HOME`, else `~/.local/state`), which does not do in Lambda.
+    /// `url`, else `amp-forwarder/spool` under the user's state folder (`XDG_STATE_HOME`, else
+    /// `~/.local/state`), which does not do in Lambda.
     ///
     /// # Errors
     /// [`NoSpool`].
@@ -101,22 +113,36 @@ impl Spool {
             return Err(NoSpool::Lambda);
         }
         // The XDG specification: a path that is not absolute counts as not set.
-        let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-        state.map(|state| SpoolUrl::Dir(state.join("amp-forwarder/spool"))).ok_or(NoSpool::NoHome)
+        let absolute = |name: &str| {
+            env(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        let state = absolute("XDG_STATE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        state
+            .map(|state| SpoolUrl::Dir(state.join("amp-forwarder/spool")))
+            .ok_or(NoSpool::NoHome)
     }
 }
 
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=32 << 20;
 
 pub(super) fn read_spool(reader: &mut Reader<'_>, section: &Section<'_>) -> Spool {
-    let mut spool = Spool { url: read_url(reader, section), ..Spool::default() };
+    let mut spool = Spool {
+        url: read_url(reader, section),
+        ..Spool::default()
+    };
     if let Some(wait) = reader.duration(section, "overflow_after") {
         spool.overflow_after = wait;
     }
     match reader.count(section, "drain_samples_per_second") {
         Some(0) => {
-            reader.error_at(&section.path_of("drain_samples_per_second"), "found 0, expected a number from 1", "or a backlog would stay for ever");
+            reader.error_at(
+                &section.path_of("drain_samples_per_second"),
+                "found 0, expected a number from 1",
+                "or a backlog would stay for ever",
+            );
         }
         Some(samples) => spool.drain_samples_per_second = samples,
         None => {}
@@ -126,15 +152,26 @@ pub(super) fn read_spool(reader: &mut Reader<'_>, section: &Section<'_>) -> Spoo
             Ok(size) if SEGMENT_BYTES.contains(&bytes) => spool.segment_bytes = size,
             _ => {
                 let message = format!("found {bytes}, expected a size from 1KiB to 32MiB");
-                reader.error_at(&section.path_of("segment_bytes"), message, "two segments must fit into memory");
+                reader.error_at(
+                    &section.path_of("segment_bytes"),
+                    message,
+                    "two segments must fit into memory",
+                );
             }
         }
     }
     if let Some(bytes) = reader.size(section, "max_bytes") {
         spool.max_bytes = bytes;
         if bytes < spool.segment_bytes as u64 {
-            let message = format!("found {bytes}, expected at least segment_bytes, which is {}", spool.segment_bytes);
-            reader.error_at(&section.path_of("max_bytes"), message, "raise it, or lower segment_bytes");
+            let message = format!(
+                "found {bytes}, expected at least segment_bytes, which is {}",
+                spool.segment_bytes
+            );
+            reader.error_at(
+                &section.path_of("max_bytes"),
+                message,
+                "raise it, or lower segment_bytes",
+            );
         }
     }
     spool.rejected = read_kept(reader, section, "rejected", spool.rejected);
@@ -143,7 +180,9 @@ pub(super) fn read_spool(reader: &mut Reader<'_>, section: &Section<'_>) -> Spoo
 }
 
 fn read_kept(reader: &mut Reader<'_>, section: &Section<'_>, key: &str, mut kept: Kept) -> Kept {
-    let Some(entry) = reader.entry(section, key) else { return kept };
+    let Some(entry) = reader.entry(section, key) else {
+        return kept;
+    };
     let section = reader.section(&entry.value, section.path_of(key), &KEPT);
     if let Some(objects) = reader.count(&section, "max_objects") {
         kept.max_objects = objects;
@@ -161,23 +200,45 @@ fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolUrl> 
     if let Some(address) = text.strip_prefix("s3://") {
         let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
         if bucket.is_empty() {
-            reader.error_at(&path, format!("found {}, expected a bucket", shown(&text)), FIX);
+            reader.error_at(
+                &path,
+                format!("found {}, expected a bucket", shown(&text)),
+                FIX,
+            );
             return None;
         }
         // S3 user guide, bucket naming rules
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
+        };
         if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(allowed) {
-            let message = format!("found the bucket {}, expected 3 to 63 lower-case letters, digits, dots and dashes", shown(bucket));
+            let message = format!(
+                "found the bucket {}, expected 3 to 63 lower-case letters, digits, dots and dashes",
+                shown(bucket)
+            );
             reader.error_at(&path, message, "");
             return None;
         }
-        return Some(SpoolUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() });
+        return Some(SpoolUrl::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_matches('/').to_owned(),
+        });
     }
-    let directory = Url::parse(&text).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
+    let directory = Url::parse(&text)
+        .ok()
+        .filter(|url| url.scheme() == "file")
+        .and_then(|url| url.to_file_path().ok());
     match directory.filter(|directory| directory != Path::new("/")) {
         Some(directory) => Some(SpoolUrl::Dir(directory)),
         None => {
-            reader.error_at(&path, format!("found {}, expected a place in S3 or a directory", shown(&text)), FIX);
+            reader.error_at(
+                &path,
+                format!(
+                    "found {}, expected a place in S3 or a directory",
+                    shown(&text)
+                ),
+                FIX,
+            );
             None
         }
     }
@@ -190,17 +251,45 @@ mod tests {
     #[test]
     fn the_spool_is_under_the_state_folder_unless_it_is_named() {
         let place = |pairs: &'static [(&str, &str)], url: Option<SpoolUrl>| {
-            let env = move |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-            Spool { url, ..Spool::default() }.place(&env).map(|url| url.to_string())
+            let env = move |name: &str| {
+                pairs
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
+            Spool {
+                url,
+                ..Spool::default()
+            }
+            .place(&env)
+            .map(|url| url.to_string())
         };
         let at = |path: &str| Ok(format!("file://{path}/amp-forwarder/spool"));
-        assert_eq!(place(&[("HOME", "/home/ann")], None), at("/home/ann/.local/state"));
-        assert_eq!(place(&[("HOME", "/home/ann"), ("XDG_STATE_HOME", "/var/ann")], None), at("/var/ann"));
-        assert_eq!(place(&[("HOME", "/home/ann"), ("XDG_STATE_HOME", "not/absolute")], None), at("/home/ann/.local/state"));
+        assert_eq!(
+            place(&[("HOME", "/home/ann")], None),
+            at("/home/ann/.local/state")
+        );
+        assert_eq!(
+            place(
+                &[("HOME", "/home/ann"), ("XDG_STATE_HOME", "/var/ann")],
+                None
+            ),
+            at("/var/ann")
+        );
+        assert_eq!(
+            place(
+                &[("HOME", "/home/ann"), ("XDG_STATE_HOME", "not/absolute")],
+                None
+            ),
+            at("/home/ann/.local/state")
+        );
         assert_eq!(place(&[], None), Err(NoSpool::NoHome));
         const LAMBDA: &[(&str, &str)] = &[("HOME", "/home/sbx"), ("AWS_LAMBDA_FUNCTION_NAME", "f")];
         assert_eq!(place(LAMBDA, None), Err(NoSpool::Lambda));
-        let named = SpoolUrl::S3 { bucket: "bucket".to_owned(), prefix: String::new() };
+        let named = SpoolUrl::S3 {
+            bucket: "bucket".to_owned(),
+            prefix: String::new(),
+        };
         assert_eq!(place(LAMBDA, Some(named)), Ok("s3://bucket".to_owned()));
     }
 }

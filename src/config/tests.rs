@@ -40,8 +40,14 @@ fn load(text: &str) -> Result<Loaded, ConfigErrors> {
 fn with(section: &str) -> String {
     let mut text = String::new();
     for (key, default) in [
-        ("scrape_configs", "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}]}]"),
-        ("remote_write", "remote_write: [{url: 'http://receiver/api/v1/write'}]"),
+        (
+            "scrape_configs",
+            "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}]}]",
+        ),
+        (
+            "remote_write",
+            "remote_write: [{url: 'http://receiver/api/v1/write'}]",
+        ),
     ] {
         if !section.starts_with(key) {
             text.push_str(default);
@@ -52,15 +58,24 @@ fn with(section: &str) -> String {
 }
 
 fn job(body: &str) -> String {
-    with(&format!("scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['h:1']}}]\n{}", indented(body)))
+    with(&format!(
+        "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['h:1']}}]\n{}",
+        indented(body)
+    ))
 }
 
 fn remote(body: &str) -> String {
-    with(&format!("remote_write:\n- url: http://receiver/api/v1/write\n{}", indented(body)))
+    with(&format!(
+        "remote_write:\n- url: http://receiver/api/v1/write\n{}",
+        indented(body)
+    ))
 }
 
 fn amp(body: &str) -> String {
-    with(&format!("remote_write:\n- url: https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write\n{}", indented(body)))
+    with(&format!(
+        "remote_write:\n- url: https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write\n{}",
+        indented(body)
+    ))
 }
 
 fn indented(body: &str) -> String {
@@ -68,11 +83,18 @@ fn indented(body: &str) -> String {
 }
 
 fn config(text: &str) -> Config {
-    load(text).unwrap_or_else(|errors| panic!("{text}\n{errors}")).config
+    load(text)
+        .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+        .config
 }
 
 fn warnings(text: &str) -> Vec<String> {
-    load(text).unwrap_or_else(|errors| panic!("{text}\n{errors}")).warnings.iter().map(ToString::to_string).collect()
+    load(text)
+        .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
@@ -80,16 +102,32 @@ fn the_example_loads_without_a_warning() {
     let loaded = load(EXAMPLE).unwrap();
     assert_eq!(loaded.warnings, []);
     let config = loaded.config;
-    assert_eq!(config.global.external_labels["__replica__"], "ray-prometheus01");
+    assert_eq!(
+        config.global.external_labels["__replica__"],
+        "ray-prometheus01"
+    );
     let job = &config.scrape_configs[0];
     assert_eq!(job.scrape_interval, Duration::from_secs(15));
     assert_eq!(job.scrape_timeout, Duration::from_secs(10));
-    assert_eq!(job.params["match[]"], ["{job=~\".+\"}", "{__name__=~\".+\"}"]);
+    assert_eq!(
+        job.params["match[]"],
+        ["{job=~\".+\"}", "{__name__=~\".+\"}"]
+    );
     assert_eq!(job.static_configs[0].targets, ["192.0.2.10:30090"]);
     let remote = &config.remote_write[0];
-    assert_eq!((remote.queue.max_samples_per_send, remote.queue.max_shards, remote.queue.capacity), (1000, 200, 2500));
+    assert_eq!(
+        (
+            remote.queue.max_samples_per_send,
+            remote.queue.max_shards,
+            remote.queue.capacity
+        ),
+        (1000, 200, 2500)
+    );
     assert!(remote.queue.retry_on_http_429);
-    assert_eq!(remote.queue.sample_age_limit, Some(Duration::from_secs(3300)));
+    assert_eq!(
+        remote.queue.sample_age_limit,
+        Some(Duration::from_secs(3300))
+    );
     assert_eq!(remote.sigv4.as_ref().unwrap().service_name, "aps");
 }
 
@@ -108,10 +146,16 @@ fn defaults_are_those_of_prometheus() {
             params: Default::default(),
             honor_labels: false,
             honor_timestamps: true,
-            static_configs: vec![StaticConfig { targets: vec!["h:1".into()], labels: Default::default() }],
+            static_configs: vec![StaticConfig {
+                targets: vec!["h:1".into()],
+                labels: Default::default()
+            }],
             track_timestamps_staleness: false,
             limits: ScrapeLimits::default(),
-            naming: Naming { validation: NameValidation::Utf8, escaping: NameEscaping::AllowUtf8 },
+            naming: Naming {
+                validation: NameValidation::Utf8,
+                escaping: NameEscaping::AllowUtf8
+            },
             extra_scrape_metrics: false,
             enable_compression: true,
             relabel_configs: Vec::new(),
@@ -235,24 +279,81 @@ forwarder:
     assert_eq!(config.global.external_labels["replica"], "b");
     assert_eq!(config.global.external_labels["price"], "5$");
     let job = &config.scrape_configs[0];
-    assert_eq!((job.job_name.as_str(), job.scheme, job.honor_labels, job.honor_timestamps), ("123", Scheme::Https, true, false));
+    assert_eq!(
+        (
+            job.job_name.as_str(),
+            job.scheme,
+            job.honor_labels,
+            job.honor_timestamps
+        ),
+        ("123", Scheme::Https, true, false)
+    );
     assert_eq!(job.params["x"], ["1", "yes"]);
-    assert_eq!(job.static_configs[0].targets, ["192.0.2.7:9090", "[2001:db8::1]:9090"]);
+    assert_eq!(
+        job.static_configs[0].targets,
+        ["192.0.2.7:9090", "[2001:db8::1]:9090"]
+    );
     assert_eq!(job.static_configs[0].labels["site"], "${x}");
-    let limits = ScrapeLimits { body_size: 10 << 20, samples: 1000, targets: 1, labels: 20, label_name_length: 30, label_value_length: 40 };
+    let limits = ScrapeLimits {
+        body_size: 10 << 20,
+        samples: 1000,
+        targets: 1,
+        labels: 20,
+        label_name_length: 30,
+        label_value_length: 40,
+    };
     assert_eq!((job.limits, job.enable_compression), (limits, false));
-    assert_eq!(job.naming, Naming { validation: NameValidation::Legacy, escaping: NameEscaping::Underscores });
+    assert_eq!(
+        job.naming,
+        Naming {
+            validation: NameValidation::Legacy,
+            escaping: NameEscaping::Underscores
+        }
+    );
     assert!(job.track_timestamps_staleness && !job.extra_scrape_metrics);
     assert_eq!(job.scrape_timeout, Duration::from_secs(4));
     let inherits = &config.scrape_configs[1];
-    assert_eq!((inherits.scrape_interval, inherits.scrape_timeout), (Duration::from_secs(30), Duration::from_secs(20)));
-    let limits = ScrapeLimits { body_size: 1 << 20, samples: 16, targets: 1, labels: 2, label_name_length: 3, label_value_length: 4 };
-    assert_eq!((inherits.limits, inherits.extra_scrape_metrics), (limits, true));
-    assert_eq!(inherits.naming, Naming { validation: NameValidation::Utf8, escaping: NameEscaping::Dots });
+    assert_eq!(
+        (inherits.scrape_interval, inherits.scrape_timeout),
+        (Duration::from_secs(30), Duration::from_secs(20))
+    );
+    let limits = ScrapeLimits {
+        body_size: 1 << 20,
+        samples: 16,
+        targets: 1,
+        labels: 2,
+        label_name_length: 3,
+        label_value_length: 4,
+    };
+    assert_eq!(
+        (inherits.limits, inherits.extra_scrape_metrics),
+        (limits, true)
+    );
+    assert_eq!(
+        inherits.naming,
+        Naming {
+            validation: NameValidation::Utf8,
+            escaping: NameEscaping::Dots
+        }
+    );
     let remote = &config.remote_write[0];
-    assert_eq!((remote.id().as_str(), remote.headers["X-Team"].as_str()), ("amp", "home"));
-    assert_eq!(remote.metadata, MetadataConfig { send: false, send_interval: Duration::from_secs(300), max_samples_per_send: 7 });
-    let metadata = Metadata { enabled: true, interval: Duration::from_secs(600), path: Some("/prom/api/v1/metadata".to_owned()) };
+    assert_eq!(
+        (remote.id().as_str(), remote.headers["X-Team"].as_str()),
+        ("amp", "home")
+    );
+    assert_eq!(
+        remote.metadata,
+        MetadataConfig {
+            send: false,
+            send_interval: Duration::from_secs(300),
+            max_samples_per_send: 7
+        }
+    );
+    let metadata = Metadata {
+        enabled: true,
+        interval: Duration::from_secs(600),
+        path: Some("/prom/api/v1/metadata".to_owned()),
+    };
     assert_eq!(config.forwarder.metadata, metadata);
     assert_eq!(
         remote.queue,
@@ -271,57 +372,160 @@ forwarder:
     let sigv4 = remote.sigv4.as_ref().unwrap();
     assert_eq!(sigv4.secret_key, Some(SecretSource::text("hunter2")));
     assert_eq!(sigv4.external_id.as_deref(), Some("e"));
-    assert_eq!((sigv4.profile.as_deref(), sigv4.service_name.as_str(), sigv4.use_fips_sts_endpoint), (Some("p"), "execute-api", true));
+    assert_eq!(
+        (
+            sigv4.profile.as_deref(),
+            sigv4.service_name.as_str(),
+            sigv4.use_fips_sts_endpoint
+        ),
+        (Some("p"), "execute-api", true)
+    );
     assert_eq!(config.forwarder.memory_limit, Some(100 << 20));
     assert_eq!(config.forwarder.max_request_bytes, 500_000);
     assert_eq!(
         config.forwarder.spool,
         Spool {
-            url: Some(SpoolUrl::S3 { bucket: "my-bucket".into(), prefix: "home/forwarder".into() }),
+            url: Some(SpoolUrl::S3 {
+                bucket: "my-bucket".into(),
+                prefix: "home/forwarder".into()
+            }),
             overflow_after: Duration::ZERO,
             drain_samples_per_second: 1000,
             max_bytes: 2 << 30,
             segment_bytes: 1 << 20,
-            rejected: Kept { max_objects: 5, max_bytes: 0 },
-            expired: Kept { max_objects: 0, ..Spool::default().expired },
+            rejected: Kept {
+                max_objects: 5,
+                max_bytes: 0
+            },
+            expired: Kept {
+                max_objects: 0,
+                ..Spool::default().expired
+            },
         }
     );
-    assert_eq!(config.forwarder.metrics, Metrics { enabled: false, namespace: "Home/Metrics".into() });
+    assert_eq!(
+        config.forwarder.metrics,
+        Metrics {
+            enabled: false,
+            namespace: "Home/Metrics".into()
+        }
+    );
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
 #[test]
 fn a_timeout_that_is_not_given_is_never_above_the_interval() {
     let short = config(&job("scrape_interval: 5s"));
-    assert_eq!(short.scrape_configs[0].scrape_timeout, Duration::from_secs(5));
+    assert_eq!(
+        short.scrape_configs[0].scrape_timeout,
+        Duration::from_secs(5)
+    );
     let short = config(&with("global: {scrape_interval: 4s}"));
-    assert_eq!((short.global.scrape_timeout, short.scrape_configs[0].scrape_timeout), (Duration::from_secs(4), Duration::from_secs(4)));
+    assert_eq!(
+        (
+            short.global.scrape_timeout,
+            short.scrape_configs[0].scrape_timeout
+        ),
+        (Duration::from_secs(4), Duration::from_secs(4))
+    );
 }
 
 #[test]
 fn what_does_not_load_says_where_and_why() {
     for (text, parts) in [
-        (String::new(), &["scrape_configs: found no job", "remote_write: found no receiver"][..]),
+        (
+            String::new(),
+            &[
+                "scrape_configs: found no job",
+                "remote_write: found no receiver",
+            ][..],
+        ),
         ("- a".into(), &["found a list, expected a mapping"]),
-        (with("globall: {}"), &["line 3, globall: found the key \"globall\"", "did you mean global?"]),
-        (with("rule_files: []"), &["rule_files: not supported: rules are not evaluated here", "rules management"]),
-        (with("global: {scrape_interval: 15}"), &["found \"15\", expected a duration", "write 15s"]),
-        (with("global: {scrape_interval: 5s, scrape_timeout: 6s}"), &["global scrape timeout greater than scrape interval"]),
-        (with("global: {external_labels: [a]}"), &["found a list, expected a mapping"]),
-        (with("global: {evaluation_interval: 15s}"), &["global.evaluation_interval: not supported"]),
-        (job("scrape_interval: 5s\nscrape_timeout: 6s"), &["scrape timeout greater than scrape interval for scrape config with job name \"a\""]),
-        (job("scrape_interval: 10s\nscrape_interval: 20s"), &["scrape_configs[0].scrape_interval: found the key \"scrape_interval\" again"]),
-        (job("honor_labels: \"true\""), &["quoted string \"true\"", "remove the quotes"]),
-        (job("honor_labels: 1"), &["found \"1\", expected true or false"]),
-        (with("forwarder: {metadata: {interval: 0s}}"), &["expected a duration above 0"]),
-        (with("forwarder: {metadata: {path: 'api?x'}}"), &["expected a path such as /api/v1/metadata"]),
-        (remote("metadata_config: {max_samples_per_send: 0}"), &["expected a number from 1"]),
-        (job("sample_limit: -1"), &["found \"-1\", expected a whole number from 0"]),
-        (job("sample_limit: '5'"), &["quoted string \"5\"", "remove the quotes"]),
-        (job("body_size_limit: 1kB"), &["found \"1kB\", expected a size"]),
-        (job("scheme: ftp"), &["found \"ftp\", expected http or https"]),
-        (job("params: {'match[]': up}"), &["params.match[]: found a single value, expected a list"]),
-        (job("params: {'match[]': [{a: b}]}"), &["params.match[][0]: found a mapping, expected a string", "quote values"]),
+        (
+            with("globall: {}"),
+            &[
+                "line 3, globall: found the key \"globall\"",
+                "did you mean global?",
+            ],
+        ),
+        (
+            with("rule_files: []"),
+            &[
+                "rule_files: not supported: rules are not evaluated here",
+                "rules management",
+            ],
+        ),
+        (
+            with("global: {scrape_interval: 15}"),
+            &["found \"15\", expected a duration", "write 15s"],
+        ),
+        (
+            with("global: {scrape_interval: 5s, scrape_timeout: 6s}"),
+            &["global scrape timeout greater than scrape interval"],
+        ),
+        (
+            with("global: {external_labels: [a]}"),
+            &["found a list, expected a mapping"],
+        ),
+        (
+            with("global: {evaluation_interval: 15s}"),
+            &["global.evaluation_interval: not supported"],
+        ),
+        (
+            job("scrape_interval: 5s\nscrape_timeout: 6s"),
+            &["scrape timeout greater than scrape interval for scrape config with job name \"a\""],
+        ),
+        (
+            job("scrape_interval: 10s\nscrape_interval: 20s"),
+            &["scrape_configs[0].scrape_interval: found the key \"scrape_interval\" again"],
+        ),
+        (
+            job("honor_labels: \"true\""),
+            &["quoted string \"true\"", "remove the quotes"],
+        ),
+        (
+            job("honor_labels: 1"),
+            &["found \"1\", expected true or false"],
+        ),
+        (
+            with("forwarder: {metadata: {interval: 0s}}"),
+            &["expected a duration above 0"],
+        ),
+        (
+            with("forwarder: {metadata: {path: 'api?x'}}"),
+            &["expected a path such as /api/v1/metadata"],
+        ),
+        (
+            remote("metadata_config: {max_samples_per_send: 0}"),
+            &["expected a number from 1"],
+        ),
+        (
+            job("sample_limit: -1"),
+            &["found \"-1\", expected a whole number from 0"],
+        ),
+        (
+            job("sample_limit: '5'"),
+            &["quoted string \"5\"", "remove the quotes"],
+        ),
+        (
+            job("body_size_limit: 1kB"),
+            &["found \"1kB\", expected a size"],
+        ),
+        (
+            job("scheme: ftp"),
+            &["found \"ftp\", expected http or https"],
+        ),
+        (
+            job("params: {'match[]': up}"),
+            &["params.match[]: found a single value, expected a list"],
+        ),
+        (
+            job("params: {'match[]': [{a: b}]}"),
+            &[
+                "params.match[][0]: found a mapping, expected a string",
+                "quote values",
+            ],
+        ),
         (
             job(
                 "metric_relabel_configs:\n- {action: keep, regex: a**}\n- ~\n- {regx: x}\nrelabel_configs: [{action: hash}, {action: hashmod, target_label: a}]",
@@ -336,65 +540,192 @@ fn what_does_not_load_says_where_and_why() {
         ),
         (
             job("relabel_configs: [{regex: }, {action: }, {source_labels: ['']}]"),
-            &["requires 'target_label'", "relabel action cannot be empty", "\"\" is not a valid label name"],
+            &[
+                "requires 'target_label'",
+                "relabel action cannot be empty",
+                "\"\" is not a valid label name",
+            ],
         ),
-        (job("relabel_configs: [{target_label: __address__, replacement: ''}]"), &["static_configs[0].targets[0]: no address"]),
+        (
+            job("relabel_configs: [{target_label: __address__, replacement: ''}]"),
+            &["static_configs[0].targets[0]: no address"],
+        ),
         (
             job("relabel_configs: [{target_label: __scrape_timeout__, replacement: 2m}]"),
-            &["targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")"],
+            &[
+                "targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")",
+            ],
         ),
-        (job("relabel_configs: [{target_label: __scrape_interval__, replacement: 2m}]"), &["give it a job of its own"]),
-        (job("kubernetes_sd_configs: []"), &["not supported: targets are not discovered"]),
-        (job("metrics_path: ${NOT_SET}"), &["variable \"NOT_SET\" is not set"]),
-        (with("scrape_configs: [{static_configs: []}]"), &["scrape_configs[0].job_name: job_name is empty"]),
-        (with("scrape_configs: [{job_name: a}, {job_name: a}]"), &["found multiple scrape configs with job name \"a\""]),
-        (with("scrape_configs:\n-\n"), &["empty or null scrape config section"]),
+        (
+            job("relabel_configs: [{target_label: __scrape_interval__, replacement: 2m}]"),
+            &["give it a job of its own"],
+        ),
+        (
+            job("kubernetes_sd_configs: []"),
+            &["not supported: targets are not discovered"],
+        ),
+        (
+            job("metrics_path: ${NOT_SET}"),
+            &["variable \"NOT_SET\" is not set"],
+        ),
+        (
+            with("scrape_configs: [{static_configs: []}]"),
+            &["scrape_configs[0].job_name: job_name is empty"],
+        ),
+        (
+            with("scrape_configs: [{job_name: a}, {job_name: a}]"),
+            &["found multiple scrape configs with job name \"a\""],
+        ),
+        (
+            with("scrape_configs:\n-\n"),
+            &["empty or null scrape config section"],
+        ),
         (
             with("scrape_configs: [{job_name: a, static_configs: [{targets: ['http://h:1/x']}]}]"),
             &["targets[0]: \"http://h:1/x\" is not a valid hostname"],
         ),
         (
-            with("scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: {__scheme__: x}}]}]"),
+            with(
+                "scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: {__scheme__: x}}]}]",
+            ),
             &["targets[0]: unsupported protocol scheme \"x\""],
         ),
-        (with("scrape_configs: [{job_name: a, static_configs: [~]}]"), &["static_configs[0]: empty or null section in static_configs"]),
-        (with("remote_write: [{name: a}]"), &["url for remote_write is empty"]),
-        (with("remote_write: [{url: nonsense}]"), &["found no valid URL"]),
-        (with("remote_write: [{url: 'ftp://h'}]"), &["found the scheme \"ftp\""]),
-        (with("remote_write: [{url: 'http://u:hunter2@h'}]"), &["found credentials in the URL"]),
-        (with("remote_write: [{url: 'http://a'}, {url: 'http://a'}]"), &["remote_write[1].url: found the same url"]),
+        (
+            with("scrape_configs: [{job_name: a, static_configs: [~]}]"),
+            &["static_configs[0]: empty or null section in static_configs"],
+        ),
+        (
+            with("remote_write: [{name: a}]"),
+            &["url for remote_write is empty"],
+        ),
+        (
+            with("remote_write: [{url: nonsense}]"),
+            &["found no valid URL"],
+        ),
+        (
+            with("remote_write: [{url: 'ftp://h'}]"),
+            &["found the scheme \"ftp\""],
+        ),
+        (
+            with("remote_write: [{url: 'http://u:hunter2@h'}]"),
+            &["found credentials in the URL"],
+        ),
+        (
+            with("remote_write: [{url: 'http://a'}, {url: 'http://a'}]"),
+            &["remote_write[1].url: found the same url"],
+        ),
         (
             with("remote_write: [{url: 'http://a', name: n}, {url: 'http://b', name: n}]"),
             &["found multiple remote write configs with job name \"n\""],
         ),
-        (remote("headers: {Content-Type: hunter2}"), &["\"Content-Type\" is a reserved header. It must not be changed"]),
+        (
+            remote("headers: {Content-Type: hunter2}"),
+            &["\"Content-Type\" is a reserved header. It must not be changed"],
+        ),
         (
             remote("headers: {authorization: hunter2}"),
-            &["authorization header must be changed via the basic_auth, authorization, oauth2, or sigv4 parameter"],
+            &[
+                "authorization header must be changed via the basic_auth, authorization, oauth2, or sigv4 parameter",
+            ],
         ),
-        (remote("headers: {a b: hunter2}"), &["expected the name of a header"]),
-        (remote("headers: {a: \"hunter2\\n\"}"), &["control characters in the value of a header"]),
-        (remote("queue_config: {capacity: 0}"), &["queue_config.capacity: found 0, expected a number from 1"]),
-        (remote("queue_config: {min_shards: 60}"), &["found 60, expected at most max_shards, which is 50"]),
-        (remote("queue_config: {min_backoff: 6s}"), &["expected at least min_backoff"]),
+        (
+            remote("headers: {a b: hunter2}"),
+            &["expected the name of a header"],
+        ),
+        (
+            remote("headers: {a: \"hunter2\\n\"}"),
+            &["control characters in the value of a header"],
+        ),
+        (
+            remote("queue_config: {capacity: 0}"),
+            &["queue_config.capacity: found 0, expected a number from 1"],
+        ),
+        (
+            remote("queue_config: {min_shards: 60}"),
+            &["found 60, expected at most max_shards, which is 50"],
+        ),
+        (
+            remote("queue_config: {min_backoff: 6s}"),
+            &["expected at least min_backoff"],
+        ),
         (remote("capacity: 5"), &["it belongs into queue_config"]),
-        (remote("sigv4: {access_key: hunter2}"), &["must provide a AWS SigV4 Access key and Secret Key", "without secret_key"]),
-        (remote("sigv4: {secret_key: hunter2}"), &["without access_key"]),
-        (remote("sigv4: {external_id: hunter2}"), &["external_id can only be used with role_arn"]),
-        (remote("sigv4: {access_key: a, secret_key: [hunter2]}"), &["found a list, expected a single value"]),
-        (remote("write_relabel_configs: [~]"), &["empty or null relabeling rule in remote write config"]),
-        (with("forwarder: {spool: {url: x}}"), &["forwarder.spool.url: found \"x\"", "s3://bucket/prefix or file:///path"]),
-        (with("forwarder: {spool: {url: 's3:///prefix'}}"), &["found \"s3:///prefix\"", "s3://bucket/prefix"]),
-        (with("forwarder: {spool: {url: 'file://relative/path'}}"), &["file:///path"]),
-        (with("forwarder: {spool: {url: 's3://my_Bucket/x'}}"), &["found the bucket \"my_Bucket\"", "3 to 63 lower-case letters"]),
-        (with("forwarder: {spool: {drain_samples_per_second: 0}}"), &["expected a number from 1"]),
-        (with("forwarder: {spool: {segment_bytes: 1GB}}"), &["segment_bytes: found 1073741824, expected a size from 1KiB to 32MiB"]),
-        (with("forwarder: {spool: {max_bytes: 1MB}}"), &["expected at least segment_bytes, which is 8388608"]),
-        (with("forwarder: {spool: {rejected: {max_object: 1}}}"), &["did you mean max_objects?"]),
-        (with("forwarder: {spool: {expired: {max_bytes: x}}}"), &["forwarder.spool.expired.max_bytes", "expected a size"]),
-        (with("forwarder: {overflow_after: 1s}"), &["it belongs into forwarder.spool"]),
-        (with("forwarder: {max_request_bytes: 0}"), &["expected a size above 0"]),
-        (with("forwarder: {metrics: {namespace: AWS/X}}"), &["AWS keeps AWS/ for itself"]),
+        (
+            remote("sigv4: {access_key: hunter2}"),
+            &[
+                "must provide a AWS SigV4 Access key and Secret Key",
+                "without secret_key",
+            ],
+        ),
+        (
+            remote("sigv4: {secret_key: hunter2}"),
+            &["without access_key"],
+        ),
+        (
+            remote("sigv4: {external_id: hunter2}"),
+            &["external_id can only be used with role_arn"],
+        ),
+        (
+            remote("sigv4: {access_key: a, secret_key: [hunter2]}"),
+            &["found a list, expected a single value"],
+        ),
+        (
+            remote("write_relabel_configs: [~]"),
+            &["empty or null relabeling rule in remote write config"],
+        ),
+        (
+            with("forwarder: {spool: {url: x}}"),
+            &[
+                "forwarder.spool.url: found \"x\"",
+                "s3://bucket/prefix or file:///path",
+            ],
+        ),
+        (
+            with("forwarder: {spool: {url: 's3:///prefix'}}"),
+            &["found \"s3:///prefix\"", "s3://bucket/prefix"],
+        ),
+        (
+            with("forwarder: {spool: {url: 'file://relative/path'}}"),
+            &["file:///path"],
+        ),
+        (
+            with("forwarder: {spool: {url: 's3://my_Bucket/x'}}"),
+            &[
+                "found the bucket \"my_Bucket\"",
+                "3 to 63 lower-case letters",
+            ],
+        ),
+        (
+            with("forwarder: {spool: {drain_samples_per_second: 0}}"),
+            &["expected a number from 1"],
+        ),
+        (
+            with("forwarder: {spool: {segment_bytes: 1GB}}"),
+            &["segment_bytes: found 1073741824, expected a size from 1KiB to 32MiB"],
+        ),
+        (
+            with("forwarder: {spool: {max_bytes: 1MB}}"),
+            &["expected at least segment_bytes, which is 8388608"],
+        ),
+        (
+            with("forwarder: {spool: {rejected: {max_object: 1}}}"),
+            &["did you mean max_objects?"],
+        ),
+        (
+            with("forwarder: {spool: {expired: {max_bytes: x}}}"),
+            &["forwarder.spool.expired.max_bytes", "expected a size"],
+        ),
+        (
+            with("forwarder: {overflow_after: 1s}"),
+            &["it belongs into forwarder.spool"],
+        ),
+        (
+            with("forwarder: {max_request_bytes: 0}"),
+            &["expected a size above 0"],
+        ),
+        (
+            with("forwarder: {metrics: {namespace: AWS/X}}"),
+            &["AWS keeps AWS/ for itself"],
+        ),
         (with("a: 1\n b: 2"), &["not valid YAML"]),
     ] {
         let errors = load(&text).expect_err(&text).to_string();
@@ -409,17 +740,34 @@ fn what_does_not_load_says_where_and_why() {
 fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
     let text = "remote_write:\n- url: ''\n  queue_config: {capacity: x}\nscrape_configs:\n- job_name: a\n  honor_labels: 3\n  job_name: b\n  static_configs: [{targets: [a/b]}]\nglobal:\n  zebra: 1\n";
     let errors = load(text).unwrap_err();
-    assert_eq!(errors.problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2, 3, 6, 7, 8, 10]);
+    assert_eq!(
+        errors
+            .problems
+            .iter()
+            .map(|problem| problem.line)
+            .collect::<Vec<_>>(),
+        [2, 3, 6, 7, 8, 10]
+    );
 }
 
 #[test]
 fn anchors_and_merge_keys() {
     let text = "x-base: &base\n  scrape_interval: 15s\n";
-    assert!(load(&with(text)).is_err(), "a key of one's own is unknown, as in Prometheus");
-    let text =
-        with("scrape_configs:\n- &base\n  job_name: a\n  scrape_interval: 15s\n  static_configs: [{targets: [h]}]\n- <<: *base\n  job_name: b\n");
+    assert!(
+        load(&with(text)).is_err(),
+        "a key of one's own is unknown, as in Prometheus"
+    );
+    let text = with(
+        "scrape_configs:\n- &base\n  job_name: a\n  scrape_interval: 15s\n  static_configs: [{targets: [h]}]\n- <<: *base\n  job_name: b\n",
+    );
     let config = config(&text);
-    assert_eq!((config.scrape_configs[1].job_name.as_str(), config.scrape_configs[1].scrape_interval), ("b", Duration::from_secs(15)));
+    assert_eq!(
+        (
+            config.scrape_configs[1].job_name.as_str(),
+            config.scrape_configs[1].scrape_interval
+        ),
+        ("b", Duration::from_secs(15))
+    );
 }
 
 #[test]
@@ -431,40 +779,114 @@ fn slips_are_warned_of() {
             federate("honor_labels: true\nparams: {'match[]': ['{job=\".+\"}']}"),
             "line 7, scrape_configs[0].params.match[][0]: found job=\".+\": an equality",
         ),
-        (federate("honor_labels: true\nparams: {'match[]': [\"{a='x', job!='a|b'}\"]}"), "found job!=\"a|b\""),
+        (
+            federate("honor_labels: true\nparams: {'match[]': [\"{a='x', job!='a|b'}\"]}"),
+            "found job!=\"a|b\"",
+        ),
         (federate("honor_labels: true"), "found no match[]"),
-        (amp("sigv4: {region: eu-west-1}").replace("job_name: a", "job_name: a, metric_name_validation_scheme: utf8"), "UTF-8 names are taken"),
-        (federate("honor_labels: true\nparams: {match: [up]}"), "write 'match[]' in place of \"match\""),
-        (federate("params: {'match[]': [up]}"), "honor_labels is false on /federate"),
-        (federate(&format!("{good}\nhonor_timestamps: false")), "honor_timestamps is false on /federate"),
-        (job("metrics_path: /federate?match[]=up"), "found a ? in the path"),
+        (
+            amp("sigv4: {region: eu-west-1}").replace(
+                "job_name: a",
+                "job_name: a, metric_name_validation_scheme: utf8",
+            ),
+            "UTF-8 names are taken",
+        ),
+        (
+            federate("honor_labels: true\nparams: {match: [up]}"),
+            "write 'match[]' in place of \"match\"",
+        ),
+        (
+            federate("params: {'match[]': [up]}"),
+            "honor_labels is false on /federate",
+        ),
+        (
+            federate(&format!("{good}\nhonor_timestamps: false")),
+            "honor_timestamps is false on /federate",
+        ),
+        (
+            job("metrics_path: /federate?match[]=up"),
+            "found a ? in the path",
+        ),
         (with("scrape_configs: [{job_name: a}]"), "found no target"),
-        (with("scrape_configs: [{job_name: a, static_configs: [{targets: ['h:x']}]}]"), "found no address that can be reached"),
-        (with("global: {external_labels: {cluster: a}}"), "found cluster without __replica__"),
-        (with("global: {external_labels: {__replica__: a}}"), "found __replica__ without cluster"),
-        (with("global: {external_labels: {a: $NOT_SET}}"), "variable \"NOT_SET\" is empty or not set"),
-        (with("global: {scrape_interval: }"), "found no value: the default is used"),
-        (remote("queue_config: {capacity: 100}"), "capacity 100 is below max_samples_per_send 2000"),
+        (
+            with("scrape_configs: [{job_name: a, static_configs: [{targets: ['h:x']}]}]"),
+            "found no address that can be reached",
+        ),
+        (
+            with("global: {external_labels: {cluster: a}}"),
+            "found cluster without __replica__",
+        ),
+        (
+            with("global: {external_labels: {__replica__: a}}"),
+            "found __replica__ without cluster",
+        ),
+        (
+            with("global: {external_labels: {a: $NOT_SET}}"),
+            "variable \"NOT_SET\" is empty or not set",
+        ),
+        (
+            with("global: {scrape_interval: }"),
+            "found no value: the default is used",
+        ),
+        (
+            remote("queue_config: {capacity: 100}"),
+            "capacity 100 is below max_samples_per_send 2000",
+        ),
         (remote("sigv4:"), "requests are not signed"),
         (amp(""), "found no sigv4"),
-        (amp("sigv4: {region: us-east-1}"), "line 4, remote_write[0].sigv4.region: found the region \"us-east-1\" beside a URL in \"eu-west-1\""),
-        (amp("sigv4: {service_name: execute-api}"), "AMP is signed for aps"),
-        (amp("sigv4: {}\nheaders: {x-scope-orgid: a}"), "AMP refuses requests with X-Scope-OrgID"),
-        (amp("sigv4: {}\nqueue_config: {sample_age_limit: 2h}"), "found 2h: AMP refuses samples older than 1h"),
-        (amp("sigv4: {}\nqueue_config: {sample_age_limit: 0s}"), "no limit: AMP refuses"),
-        (amp("sigv4: {}").replace("remote_write\n", "remote_write/\n"), "found a slash after remote_write"),
-        (amp("sigv4: {}").replace("/api/v1/remote_write\n", "\n"), "which takes no samples"),
-        (amp("sigv4: {}").replace("https", "http"), "unencrypted"),
-        (job("tls_config: {insecure_skip_verify: true}"), "tls_config.insecure_skip_verify: INSECURE"),
         (
-            remote("oauth2: {client_id: a, token_url: 'https://t', tls_config: {insecure_skip_verify: true}}"),
+            amp("sigv4: {region: us-east-1}"),
+            "line 4, remote_write[0].sigv4.region: found the region \"us-east-1\" beside a URL in \"eu-west-1\"",
+        ),
+        (
+            amp("sigv4: {service_name: execute-api}"),
+            "AMP is signed for aps",
+        ),
+        (
+            amp("sigv4: {}\nheaders: {x-scope-orgid: a}"),
+            "AMP refuses requests with X-Scope-OrgID",
+        ),
+        (
+            amp("sigv4: {}\nqueue_config: {sample_age_limit: 2h}"),
+            "found 2h: AMP refuses samples older than 1h",
+        ),
+        (
+            amp("sigv4: {}\nqueue_config: {sample_age_limit: 0s}"),
+            "no limit: AMP refuses",
+        ),
+        (
+            amp("sigv4: {}").replace("remote_write\n", "remote_write/\n"),
+            "found a slash after remote_write",
+        ),
+        (
+            amp("sigv4: {}").replace("/api/v1/remote_write\n", "\n"),
+            "which takes no samples",
+        ),
+        (amp("sigv4: {}").replace("https", "http"), "unencrypted"),
+        (
+            job("tls_config: {insecure_skip_verify: true}"),
+            "tls_config.insecure_skip_verify: INSECURE",
+        ),
+        (
+            remote(
+                "oauth2: {client_id: a, token_url: 'https://t', tls_config: {insecure_skip_verify: true}}",
+            ),
             "oauth2.tls_config.insecure_skip_verify: INSECURE",
         ),
-        (format!("{}forwarder: {{max_request_bytes: 2MB}}\n", amp("sigv4: {}")), "AMP answers 413"),
+        (
+            format!(
+                "{}forwarder: {{max_request_bytes: 2MB}}\n",
+                amp("sigv4: {}")
+            ),
+            "AMP answers 413",
+        ),
         (with("---\na: 1"), "a second document"),
     ] {
         let warnings = warnings(&text);
-        assert!(warnings.len() == 1 && warnings[0].contains(part), "{text}\n{warnings:?}\nlacks {part}");
+        assert!(
+            warnings.len() == 1 && warnings[0].contains(part),
+            "{text}\n{warnings:?}\nlacks {part}"
+        );
     }
 }
 
@@ -473,11 +895,18 @@ fn what_is_right_is_not_warned_of() {
     for text in [
         amp("sigv4: {}"),
         amp("sigv4: {region: eu-west-1}"),
-        amp("sigv4: {region: eu-west-1}").replace("aps-workspaces.eu-west-1.amazonaws.com", "aps-workspaces-fips.eu-west-1.api.aws"),
-        amp("sigv4: {region: eu-west-1}").replace("aps-workspaces.", "vpce-0a-1b.aps-workspaces.").replace("west-1.amaz", "west-1.vpce.amaz"),
+        amp("sigv4: {region: eu-west-1}").replace(
+            "aps-workspaces.eu-west-1.amazonaws.com",
+            "aps-workspaces-fips.eu-west-1.api.aws",
+        ),
+        amp("sigv4: {region: eu-west-1}")
+            .replace("aps-workspaces.", "vpce-0a-1b.aps-workspaces.")
+            .replace("west-1.amaz", "west-1.vpce.amaz"),
         remote("sigv4: {region: us-east-1}"),
         remote("queue_config: {capacity: 2500, max_samples_per_send: 2500}"),
-        job("metrics_path: /federate\nhonor_labels: true\nparams: {'match[]': ['{job=~\"a|b\",x!~\".+\"}', 'up{a=\"b\\\"c\"}', '{a=`.`}']}"),
+        job(
+            "metrics_path: /federate\nhonor_labels: true\nparams: {'match[]': ['{job=~\"a|b\",x!~\".+\"}', 'up{a=\"b\\\"c\"}', '{a=`.`}']}",
+        ),
         with("global: {external_labels: {cluster: a, __replica__: b, site: c}}"),
         with("global:"),
     ] {
@@ -500,26 +929,71 @@ fn names_are_legacy_where_a_signed_remote_takes_no_others() {
         ("validation: utf8", "", true, Ok((Utf8, AllowUtf8))),
         ("escaping: allow-utf-8", "", true, Ok((Utf8, AllowUtf8))),
         ("escaping: dots", "", true, Ok((Legacy, Dots))),
-        ("escaping: dots", "validation: utf8", true, Ok((Utf8, AllowUtf8))),
+        (
+            "escaping: dots",
+            "validation: utf8",
+            true,
+            Ok((Utf8, AllowUtf8)),
+        ),
         ("validation: legacy", "", false, Ok((Legacy, Underscores))),
-        ("validation: legacy", "validation: utf8", false, Ok((Utf8, AllowUtf8))),
-        ("validation: legacy", "escaping: allow-utf-8", false, Err("is not set to UTF8")),
-        ("", "{validation: legacy, escaping: allow-utf-8}", false, Err("is not set to UTF8")),
-        ("", "validation: ascii", false, Err("found \"ascii\", expected legacy or utf8")),
-        ("escaping: slashes", "", false, Err("expected allow-utf-8 or underscores or dots or values")),
+        (
+            "validation: legacy",
+            "validation: utf8",
+            false,
+            Ok((Utf8, AllowUtf8)),
+        ),
+        (
+            "validation: legacy",
+            "escaping: allow-utf-8",
+            false,
+            Err("is not set to UTF8"),
+        ),
+        (
+            "",
+            "{validation: legacy, escaping: allow-utf-8}",
+            false,
+            Err("is not set to UTF8"),
+        ),
+        (
+            "",
+            "validation: ascii",
+            false,
+            Err("found \"ascii\", expected legacy or utf8"),
+        ),
+        (
+            "escaping: slashes",
+            "",
+            false,
+            Err("expected allow-utf-8 or underscores or dots or values"),
+        ),
     ] {
         let keys = |text: &str| {
-            text.trim_matches(['{', '}']).replace("validation", "metric_name_validation_scheme").replace("escaping", "metric_name_escaping_scheme")
+            text.trim_matches(['{', '}'])
+                .replace("validation", "metric_name_validation_scheme")
+                .replace("escaping", "metric_name_escaping_scheme")
         };
         let text = format!(
             "global: {{{}}}\nscrape_configs: [{{job_name: a, {}}}]\nremote_write: [{{url: 'http://plain/'}}, {{url: 'http://amp/'{}}}]\n",
             keys(global),
             keys(own),
-            if signed { ", sigv4: {region: eu-west-1}" } else { "" }
+            if signed {
+                ", sigv4: {region: eu-west-1}"
+            } else {
+                ""
+            }
         );
-        let found = load(&text).map(|loaded| loaded.config.scrape_configs[0].naming).map_err(|errors| errors.to_string());
+        let found = load(&text)
+            .map(|loaded| loaded.config.scrape_configs[0].naming)
+            .map_err(|errors| errors.to_string());
         match (found, naming) {
-            (Ok(found), Ok((validation, escaping))) => assert_eq!(found, Naming { validation, escaping }, "{text}"),
+            (Ok(found), Ok((validation, escaping))) => assert_eq!(
+                found,
+                Naming {
+                    validation,
+                    escaping
+                },
+                "{text}"
+            ),
             (Err(found), Err(expected)) => assert!(found.contains(expected), "{text}{found}"),
             (found, _) => panic!("{text}{found:?}"),
         }

@@ -9,7 +9,15 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// Largest first: a duration names its units in this order, each at most once.
-const UNITS: [(&str, u64); 7] = [("y", 365 * DAY), ("w", 7 * DAY), ("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", MILLISECOND)];
+const UNITS: [(&str, u64); 7] = [
+    ("y", 365 * DAY),
+    ("w", 7 * DAY),
+    ("d", DAY),
+    ("h", HOUR),
+    ("m", MINUTE),
+    ("s", SECOND),
+    ("ms", MILLISECOND),
+];
 
 /// Go holds nanoseconds in an i64.
 const MAX_DURATION_MS: u64 = (i64::MAX / 1_000_000) as u64;
@@ -29,7 +37,11 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         let (number, tail) = rest.split_at(digits);
         let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (name, tail) = tail.split_at(letters);
-        let unit = next_unit + UNITS.get(next_unit..)?.iter().position(|(unit, _)| *unit == name)?;
+        let unit = next_unit
+            + UNITS
+                .get(next_unit..)?
+                .iter()
+                .position(|(unit, _)| *unit == name)?;
         let amount: u64 = number.parse().ok()?;
         total = total.checked_add(amount.checked_mul(UNITS[unit].1)?)?;
         next_unit = unit + 1;
@@ -60,11 +72,14 @@ pub fn format_duration(duration: Duration) -> String {
     text
 }
 
-/// Reads `10MiB`, `1.5GB`, `512KB`, `1024B`; all are powers of two. Bare numbers are bytes, which Prometheus refuses.
-/// // github.com/alecthomas/units ParseBase2Bytes
+/// Reads `10MiB`, `1.5GB`, `512KB`, `1024B`; all are powers of two. Bare numbers are bytes, which
+/// Prometheus refuses. // github.com/alecthomas/units ParseBase2Bytes
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return text.parse().ok().filter(|bytes| i64::try_from(*bytes).is_ok());
+        return text
+            .parse()
+            .ok()
+            .filter(|bytes| i64::try_from(*bytes).is_ok());
     }
     // One spelling throughout: `1GiB512MB` is refused.
     sum_of_sizes(text, "iB").or_else(|| sum_of_sizes(text, "B"))
@@ -78,7 +93,10 @@ fn sum_of_sizes(text: &str, suffix: &str) -> Option<u64> {
         return None;
     }
     while !rest.is_empty() {
-        let digits = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+        let digits = rest
+            .bytes()
+            .take_while(|b| b.is_ascii_digit() || *b == b'.')
+            .count();
         let (number, tail) = rest.split_at(digits);
         let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, tail) = tail.split_at(letters);
@@ -92,9 +110,15 @@ fn sum_of_sizes(text: &str, suffix: &str) -> Option<u64> {
         if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
             return None;
         }
-        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let whole: u64 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().ok()?
+        };
         let fraction: f64 = format!("0.{fraction}0").parse().ok()?;
-        total = total.checked_add(whole.checked_mul(scale)?)?.checked_add((fraction * scale as f64) as u64)?;
+        total = total
+            .checked_add(whole.checked_mul(scale)?)?
+            .checked_add((fraction * scale as f64) as u64)?;
         rest = tail;
     }
     i64::try_from(total).is_ok().then_some(total)
@@ -103,13 +127,18 @@ fn sum_of_sizes(text: &str, suffix: &str) -> Option<u64> {
 /// YAML 1.1's booleans. // yaml.v2 resolve.go
 pub(super) fn parse_bool(text: &str) -> Option<bool> {
     match text {
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(true),
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Some(false),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Some(true)
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Some(false)
+        }
         _ => None,
     }
 }
 
-/// YAML 1.1's integers: `1_000`, `0x10`, `0b11`, `010` (octal), and whole floats as `1e3`. // yaml.v2 resolve.go
+/// YAML 1.1's integers: `1_000`, `0x10`, `0b11`, `010` (octal), and whole floats as `1e3`. //
+/// yaml.v2 resolve.go
 pub(super) fn parse_integer(text: &str) -> Option<i128> {
     let digits = text.replace('_', "");
     let (sign, magnitude) = match digits.as_bytes().first()? {
@@ -121,14 +150,21 @@ pub(super) fn parse_integer(text: &str) -> Option<i128> {
     if !magnitude.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
-    let radix = |prefixes: [&str; 2]| prefixes.into_iter().find_map(|prefix| magnitude.strip_prefix(prefix));
+    let radix = |prefixes: [&str; 2]| {
+        prefixes
+            .into_iter()
+            .find_map(|prefix| magnitude.strip_prefix(prefix))
+    };
     let parsed = if let Some(hex) = radix(["0x", "0X"]) {
         unsigned(hex, 16)
     } else if let Some(binary) = radix(["0b", "0B"]) {
         unsigned(binary, 2)
     } else if let Some(octal) = radix(["0o", "0O"]) {
         unsigned(octal, 8)
-    } else if magnitude.len() > 1 && magnitude.starts_with('0') && magnitude.bytes().all(|b| b.is_ascii_digit()) {
+    } else if magnitude.len() > 1
+        && magnitude.starts_with('0')
+        && magnitude.bytes().all(|b| b.is_ascii_digit())
+    {
         unsigned(magnitude, 8)
     } else {
         unsigned(magnitude, 10)
@@ -162,19 +198,50 @@ mod tests {
             ("1m30s", 90_000),
             ("1h", 3_600_000),
             ("1d1ms", 86_400_001),
-            ("1y2w3d4h5m6s7ms", (365 + 14 + 3) * DAY + 4 * HOUR + 5 * MINUTE + 6007),
+            (
+                "1y2w3d4h5m6s7ms",
+                (365 + 14 + 3) * DAY + 4 * HOUR + 5 * MINUTE + 6007,
+            ),
             ("007s", 7000),
         ] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
-        for text in ["", "15", "1.5s", "-1s", "1s1m", "1s1s", " 1s", "1s ", "1S", "s", "1us", "300y", "99999999999999999999s", "1sm", "é"] {
+        for text in [
+            "",
+            "15",
+            "1.5s",
+            "-1s",
+            "1s1m",
+            "1s1s",
+            " 1s",
+            "1s ",
+            "1S",
+            "s",
+            "1us",
+            "300y",
+            "99999999999999999999s",
+            "1sm",
+            "é",
+        ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }
 
     #[test]
     fn durations_are_written_as_prometheus_does() {
-        for (ms, text) in [(0, "0s"), (15_000, "15s"), (90_000, "1m30s"), (DAY + HOUR, "1d1h"), (90 * DAY, "90d"), (7 * DAY, "1w"), (30, "30ms")] {
+        for (ms, text) in [
+            (0, "0s"),
+            (15_000, "15s"),
+            (90_000, "1m30s"),
+            (DAY + HOUR, "1d1h"),
+            (90 * DAY, "90d"),
+            (7 * DAY, "1w"),
+            (30, "30ms"),
+        ] {
             assert_eq!(format_duration(Duration::from_millis(ms)), text);
         }
     }
@@ -195,19 +262,44 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
         }
-        for text in ["", "MB", "1kB", "1K", "1 MB", "-1MB", "1.2.3MB", ".MB", "9EB", "16EB", "1GiB512MB", "1ZB", "é"] {
+        for text in [
+            "",
+            "MB",
+            "1kB",
+            "1K",
+            "1 MB",
+            "-1MB",
+            "1.2.3MB",
+            ".MB",
+            "9EB",
+            "16EB",
+            "1GiB512MB",
+            "1ZB",
+            "é",
+        ] {
             assert_eq!(parse_size(text), None, "{text}");
         }
     }
 
     #[test]
     fn integers() {
-        for (text, number) in
-            [("1000", 1000), ("1_000", 1000), ("0x10", 16), ("010", 8), ("0b11", 3), ("1e3", 1000), ("-5", -5), ("+5", 5), ("2.0", 2), ("0", 0)]
-        {
+        for (text, number) in [
+            ("1000", 1000),
+            ("1_000", 1000),
+            ("0x10", 16),
+            ("010", 8),
+            ("0b11", 3),
+            ("1e3", 1000),
+            ("-5", -5),
+            ("+5", 5),
+            ("2.0", 2),
+            ("0", 0),
+        ] {
             assert_eq!(parse_integer(text), Some(number), "{text}");
         }
-        for text in ["", "x", "--5", "+-5", "1.5", "0x-1", "inf", "nan", "1e99", "10s", "-"] {
+        for text in [
+            "", "x", "--5", "+-5", "1.5", "0x-1", "inf", "nan", "1e99", "10s", "-",
+        ] {
             assert_eq!(parse_integer(text), None, "{text}");
         }
     }

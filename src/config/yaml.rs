@@ -1,7 +1,8 @@
 //! YAML as go-yaml v2 reads it for Prometheus, into a tree that remembers lines and columns.
 //!
-//! Built straight from the parser's events: the tree needs every duplicate key (not only the first), merge keys, the
-//! style of each scalar (`"yes"` is no boolean, `yes` is), and bounds on depth and on the expansion of aliases.
+//! Built straight from the parser's events: the tree needs every duplicate key (not only the
+//! first), merge keys, the style of each scalar (`"yes"` is no boolean, `yes` is), and bounds on
+//! depth and on the expansion of aliases.
 
 use std::collections::HashMap;
 
@@ -76,8 +77,8 @@ impl Node {
     }
 }
 
-/// A document, with what is wrong in it (duplicate keys, tags) though the rest can be read, and what go-yaml would
-/// silently pass over.
+/// A document, with what is wrong in it (duplicate keys, tags) though the rest can be read, and
+/// what go-yaml would silently pass over.
 pub(super) struct Document {
     pub(super) root: Node,
     pub(super) problems: Vec<Problem>,
@@ -93,7 +94,11 @@ pub(super) fn parse(text: &str) -> Result<Document, Problem> {
     // A NUL ends the input for the parser: what follows would be ignored without a word.
     if let Some(at) = text.find('\0') {
         let line = 1 + text[..at].matches('\n').count();
-        return Err(problem((line, 1), "found a NUL character, expected text".into(), "save the file as UTF-8"));
+        return Err(problem(
+            (line, 1),
+            "found a NUL character, expected text".into(),
+            "save the file as UTF-8",
+        ));
     }
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
@@ -102,12 +107,21 @@ pub(super) fn parse(text: &str) -> Result<Document, Problem> {
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let at = (error.marker().line(), error.marker().col() + 1);
-            problem(at, format!("not valid YAML: {}", error.info()), "check indentation, quotes and brackets here and just above")
+            problem(
+                at,
+                format!("not valid YAML: {}", error.info()),
+                "check indentation, quotes and brackets here and just above",
+            )
         })?;
         if ended {
             if matches!(event, Event::DocumentStart(_)) {
-                let message = "a second document starts here: it is ignored, as Prometheus ignores it".into();
-                warnings.push(problem(position(span), message, "keep one document in the file"));
+                let message =
+                    "a second document starts here: it is ignored, as Prometheus ignores it".into();
+                warnings.push(problem(
+                    position(span),
+                    message,
+                    "keep one document in the file",
+                ));
                 break;
             }
             continue;
@@ -115,8 +129,19 @@ pub(super) fn parse(text: &str) -> Result<Document, Problem> {
         ended = matches!(event, Event::DocumentEnd);
         builder.take(event, span)?;
     }
-    let root = builder.root.unwrap_or(Node { line: 1, column: 1, value: Value::Scalar { text: String::new(), plain: true } });
-    Ok(Document { root, problems: builder.problems, warnings })
+    let root = builder.root.unwrap_or(Node {
+        line: 1,
+        column: 1,
+        value: Value::Scalar {
+            text: String::new(),
+            plain: true,
+        },
+    });
+    Ok(Document {
+        root,
+        problems: builder.problems,
+        warnings,
+    })
 }
 
 /// A list or mapping that is still open.
@@ -128,7 +153,11 @@ struct Frame {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, index: HashMap<String, Slot>, key: Option<Key> },
+    Map {
+        entries: Vec<Entry>,
+        index: HashMap<String, Slot>,
+        key: Option<Key>,
+    },
 }
 
 struct Key {
@@ -137,7 +166,8 @@ struct Key {
     merge: bool,
 }
 
-/// Where a key's entry is, and whether it came by `<<`: only a key that is written twice is an error.
+/// Where a key's entry is, and whether it came by `<<`: only a key that is written twice is an
+/// error.
 struct Slot {
     entry: usize,
     merged: bool,
@@ -159,18 +189,37 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 self.check_tag(tag.as_deref(), at);
                 let plain = style == ScalarStyle::Plain && !is_tag(tag.as_deref(), "str");
-                let node = Node { line: at.0, column: at.1, value: Value::Scalar { text: text.into_owned(), plain } };
+                let node = Node {
+                    line: at.0,
+                    column: at.1,
+                    value: Value::Scalar {
+                        text: text.into_owned(),
+                        plain,
+                    },
+                };
                 self.spend(1, at)?;
                 self.complete(node, anchor);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), at);
-                self.enter(Frame { at, anchor, content: Content::List(Vec::new()) })?;
+                self.enter(Frame {
+                    at,
+                    anchor,
+                    content: Content::List(Vec::new()),
+                })?;
             }
             Event::MappingStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), at);
-                let content = Content::Map { entries: Vec::new(), index: HashMap::new(), key: None };
-                self.enter(Frame { at, anchor, content })?;
+                let content = Content::Map {
+                    entries: Vec::new(),
+                    index: HashMap::new(),
+                    key: None,
+                };
+                self.enter(Frame {
+                    at,
+                    anchor,
+                    content,
+                })?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(frame) = self.open.pop() {
@@ -178,7 +227,14 @@ impl Builder {
                         Content::List(items) => Value::List(items),
                         Content::Map { entries, .. } => Value::Map(entries),
                     };
-                    self.complete(Node { line: frame.at.0, column: frame.at.1, value }, frame.anchor);
+                    self.complete(
+                        Node {
+                            line: frame.at.0,
+                            column: frame.at.1,
+                            value,
+                        },
+                        frame.anchor,
+                    );
                 }
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
@@ -187,17 +243,29 @@ impl Builder {
                     self.complete(node, 0);
                 }
                 None => {
-                    return Err(problem(at, "found an alias inside of what it names".into(), "write the value out"));
+                    return Err(problem(
+                        at,
+                        "found an alias inside of what it names".into(),
+                        "write the value out",
+                    ));
                 }
             },
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => {}
         }
         Ok(())
     }
 
     fn enter(&mut self, frame: Frame) -> Result<(), Problem> {
         if self.open.len() == MAX_DEPTH {
-            return Err(problem(frame.at, format!("nested more than {MAX_DEPTH} deep"), ""));
+            return Err(problem(
+                frame.at,
+                format!("nested more than {MAX_DEPTH} deep"),
+                "",
+            ));
         }
         self.spend(1, frame.at)?;
         self.open.push(frame);
@@ -207,7 +275,8 @@ impl Builder {
     fn spend(&mut self, nodes: usize, at: (usize, usize)) -> Result<(), Problem> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES {
-            let message = format!("more than {MAX_NODES} values, aliases counted with all that they repeat");
+            let message =
+                format!("more than {MAX_NODES} values, aliases counted with all that they repeat");
             return Err(problem(at, message, ""));
         }
         Ok(())
@@ -236,8 +305,14 @@ impl Builder {
                 items.push(node);
                 Ok(())
             }
-            Content::Map { entries, index, key } => match key.take() {
-                None => as_key(node).map(|read| *key = Some(read)).inspect_err(|problem| *key = Some(Key::unreadable(problem))),
+            Content::Map {
+                entries,
+                index,
+                key,
+            } => match key.take() {
+                None => as_key(node)
+                    .map(|read| *key = Some(read))
+                    .inspect_err(|problem| *key = Some(Key::unreadable(problem))),
                 Some(key) if key.merge => merge(node, entries, index),
                 Some(key) => put(key, node, entries, index),
             },
@@ -272,22 +347,42 @@ impl Builder {
 impl Key {
     /// Stands in for a key that is none, so that its value is taken for a value.
     fn unreadable(problem: &Problem) -> Self {
-        Self { text: String::new(), at: (problem.line, problem.column), merge: false }
+        Self {
+            text: String::new(),
+            at: (problem.line, problem.column),
+            merge: false,
+        }
     }
 }
 
 fn as_key(node: Node) -> Result<Key, Problem> {
     let at = (node.line, node.column);
     match node.value {
-        Value::Scalar { text, plain } => Ok(Key { merge: plain && text == "<<", text, at }),
-        Value::List(_) | Value::Map(_) => {
-            Err(problem(at, format!("found {} as a key, expected a word", node.kind()), "quote values that start with { or ["))
-        }
+        Value::Scalar { text, plain } => Ok(Key {
+            merge: plain && text == "<<",
+            text,
+            at,
+        }),
+        Value::List(_) | Value::Map(_) => Err(problem(
+            at,
+            format!("found {} as a key, expected a word", node.kind()),
+            "quote values that start with { or [",
+        )),
     }
 }
 
-fn put(key: Key, value: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>) -> Result<(), Problem> {
-    let entry = Entry { key: key.text, line: key.at.0, column: key.at.1, value };
+fn put(
+    key: Key,
+    value: Node,
+    entries: &mut Vec<Entry>,
+    index: &mut HashMap<String, Slot>,
+) -> Result<(), Problem> {
+    let entry = Entry {
+        key: key.text,
+        line: key.at.0,
+        column: key.at.1,
+        value,
+    };
     match index.get_mut(&entry.key) {
         Some(slot) if slot.merged => {
             slot.merged = false;
@@ -295,20 +390,37 @@ fn put(key: Key, value: Node, entries: &mut Vec<Entry>, index: &mut HashMap<Stri
         }
         Some(slot) => {
             let first = entries[slot.entry].line;
-            let message = format!("found the key {} again, expected it once; it is also on line {first}", shown(&entry.key));
-            return Err(Problem { path: entry.key, ..problem(key.at, message, "remove one of the two") });
+            let message = format!(
+                "found the key {} again, expected it once; it is also on line {first}",
+                shown(&entry.key)
+            );
+            return Err(Problem {
+                path: entry.key,
+                ..problem(key.at, message, "remove one of the two")
+            });
         }
         None => {
-            index.insert(entry.key.clone(), Slot { entry: entries.len(), merged: false });
+            index.insert(
+                entry.key.clone(),
+                Slot {
+                    entry: entries.len(),
+                    merged: false,
+                },
+            );
             entries.push(entry);
         }
     }
     Ok(())
 }
 
-/// `<<: *base` or `<<: [*a, *b]`: of several the earlier wins, and what is written out beside it wins when it comes after:
-/// go-yaml v2 applies a merge where it stands. // yaml.v2 decode.go merge, mappingStruct
-fn merge(node: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>) -> Result<(), Problem> {
+/// `<<: *base` or `<<: [*a, *b]`: of several the earlier wins, and what is written out beside it
+/// wins when it comes after: go-yaml v2 applies a merge where it stands. // yaml.v2 decode.go
+/// merge, mappingStruct
+fn merge(
+    node: Node,
+    entries: &mut Vec<Entry>,
+    index: &mut HashMap<String, Slot>,
+) -> Result<(), Problem> {
     let at = (node.line, node.column);
     let sources = match node.value {
         Value::List(items) => items,
@@ -317,13 +429,22 @@ fn merge(node: Node, entries: &mut Vec<Entry>, index: &mut HashMap<String, Slot>
     for source in sources.into_iter().rev() {
         let Value::Map(merged) = source.value else {
             let message = "found no mapping after <<, expected one or a list of them".into();
-            return Err(Problem { path: "<<".into(), ..problem(at, message, "write <<: *name") });
+            return Err(Problem {
+                path: "<<".into(),
+                ..problem(at, message, "write <<: *name")
+            });
         };
         for entry in merged {
             if let Some(slot) = index.get(&entry.key) {
                 entries[slot.entry] = entry;
             } else {
-                index.insert(entry.key.clone(), Slot { entry: entries.len(), merged: true });
+                index.insert(
+                    entry.key.clone(),
+                    Slot {
+                        entry: entries.len(),
+                        merged: true,
+                    },
+                );
                 entries.push(entry);
             }
         }
@@ -340,7 +461,13 @@ fn position(span: Span) -> (usize, usize) {
 }
 
 fn problem((line, column): (usize, usize), message: String, fix: &str) -> Problem {
-    Problem { line, column, path: String::new(), message, fix: fix.into() }
+    Problem {
+        line,
+        column,
+        path: String::new(),
+        message,
+        fix: fix.into(),
+    }
 }
 
 #[cfg(test)]
@@ -351,9 +478,19 @@ mod tests {
         match &node.value {
             Value::Scalar { text, plain: true } => text.clone(),
             Value::Scalar { text, plain: false } => format!("'{text}'"),
-            Value::List(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
+            Value::List(items) => format!(
+                "[{}]",
+                items.iter().map(plain).collect::<Vec<_>>().join(" ")
+            ),
             Value::Map(entries) => {
-                format!("{{{}}}", entries.iter().map(|e| format!("{}={}", e.key, plain(&e.value))).collect::<Vec<_>>().join(" "))
+                format!(
+                    "{{{}}}",
+                    entries
+                        .iter()
+                        .map(|e| format!("{}={}", e.key, plain(&e.value)))
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                )
             }
         }
     }
@@ -361,7 +498,12 @@ mod tests {
     fn read(text: &str) -> String {
         match parse(text) {
             Ok(document) if document.problems.is_empty() => plain(&document.root),
-            Ok(document) => document.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            Ok(document) => document
+                .problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
             Err(problem) => problem.to_string(),
         }
     }
@@ -375,9 +517,15 @@ mod tests {
             ("a: &x {k: 1}\nb: *x", "{a={k=1} b={k=1}}"),
             ("a: !!str 5", "{a='5'}"),
             // Merges apply where they stand; the earlier of several wins.
-            ("x: &x {a: 1, b: 1}\ny:\n  <<: *x\n  b: 2", "{x={a=1 b=1} y={a=1 b=2}}"),
+            (
+                "x: &x {a: 1, b: 1}\ny:\n  <<: *x\n  b: 2",
+                "{x={a=1 b=1} y={a=1 b=2}}",
+            ),
             ("x: &x {b: 1}\ny:\n  b: 2\n  <<: *x", "{x={b=1} y={b=1}}"),
-            ("x: &x {a: 1}\nz: &z {a: 3, c: 3}\ny:\n  <<: [*x, *z]", "{x={a=1} z={a=3 c=3} y={a=1 c=3}}"),
+            (
+                "x: &x {a: 1}\nz: &z {a: 3, c: 3}\ny:\n  <<: [*x, *z]",
+                "{x={a=1} z={a=3 c=3} y={a=1 c=3}}",
+            ),
             ("'<<': 1", "{<<=1}"),
         ] {
             assert_eq!(read(text), expected, "{text}");
@@ -387,30 +535,64 @@ mod tests {
     #[test]
     fn duplicates_are_all_reported() {
         let problems = read("a: 1\nb: {c: 1, c: 2}\na: 3\n");
-        assert!(problems.contains("line 2, b.c: found the key \"c\" again, expected it once; it is also on line 2"), "{problems}");
-        assert!(problems.contains("line 3, a: found the key \"a\" again, expected it once; it is also on line 1"), "{problems}");
+        assert!(
+            problems.contains(
+                "line 2, b.c: found the key \"c\" again, expected it once; it is also on line 2"
+            ),
+            "{problems}"
+        );
+        assert!(
+            problems.contains(
+                "line 3, a: found the key \"a\" again, expected it once; it is also on line 1"
+            ),
+            "{problems}"
+        );
     }
 
     #[test]
     fn bounds() {
         let deep = "[".repeat(70);
-        assert!(read(&deep).contains("nested more than 64 deep"), "{}", read(&deep));
+        assert!(
+            read(&deep).contains("nested more than 64 deep"),
+            "{}",
+            read(&deep)
+        );
         let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for i in 1..8 {
             let refs = vec![format!("*a{}", i - 1); 10].join(", ");
             laughs.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
         }
-        assert!(read(&laughs).contains("more than 400000 values"), "{}", read(&laughs));
+        assert!(
+            read(&laughs).contains("more than 400000 values"),
+            "{}",
+            read(&laughs)
+        );
         assert!(read(&" ".repeat(MAX_BYTES as usize + 1)).contains("expected at most"));
         assert!(read("a: 1\n\0b: 2").starts_with("line 2: found a NUL"));
-        assert!(read("a: &x [*x]").contains("alias"), "{}", read("a: &x [*x]"));
+        assert!(
+            read("a: &x [*x]").contains("alias"),
+            "{}",
+            read("a: &x [*x]")
+        );
     }
 
     #[test]
     fn malformed_text_has_a_line() {
-        assert!(read("a: 1\n  b: 2").starts_with("line 2: not valid YAML"), "{}", read("a: 1\n  b: 2"));
-        assert!(read("a: !thing 1").contains("found the tag"), "{}", read("a: !thing 1"));
-        assert!(read("{a: 1}: b").contains("as a key"), "{}", read("{a: 1}: b"));
+        assert!(
+            read("a: 1\n  b: 2").starts_with("line 2: not valid YAML"),
+            "{}",
+            read("a: 1\n  b: 2")
+        );
+        assert!(
+            read("a: !thing 1").contains("found the tag"),
+            "{}",
+            read("a: !thing 1")
+        );
+        assert!(
+            read("{a: 1}: b").contains("as a key"),
+            "{}",
+            read("{a: 1}: b")
+        );
     }
 
     #[test]

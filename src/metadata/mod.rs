@@ -1,5 +1,6 @@
-//! Types and help texts of metrics. `/federate` loses them, so they are read from the home's `/api/v1/metadata` now and then, and sent
-//! as remote-write metadata. All of it is best effort: never spooled, in no ledger, after the samples.
+//! Types and help texts of metrics. `/federate` loses them, so they are read from the home's
+//! `/api/v1/metadata` now and then, and sent as remote-write metadata. All of it is best effort:
+//! never spooled, in no ledger, after the samples.
 
 mod read;
 mod request;

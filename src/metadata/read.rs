@@ -1,4 +1,5 @@
-//! The home's answer to `/api/v1/metadata`: `{"status":"success","data":{"<metric>":[{"type":"…","help":"…","unit":"…"}]}}`.
+//! The home's answer to `/api/v1/metadata`:
+//! `{"status":"success","data":{"<metric>":[{"type":"…","help":"…","unit":"…"}]}}`.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,7 +22,9 @@ pub enum MetadataError {
     #[error("metadata: {0}")]
     Net(#[from] NetError),
     /// Anything but 200.
-    #[error("metadata {address}: the server returned HTTP status {status}: set forwarder.metadata.path, or switch it off")]
+    #[error(
+        "metadata {address}: the server returned HTTP status {status}: set forwarder.metadata.path, or switch it off"
+    )]
     Status {
         /// Scheme, host, port and path.
         address: String,
@@ -42,31 +45,56 @@ pub enum MetadataError {
 #[must_use]
 pub fn address(federation: &Url, path: Option<&str>) -> Url {
     let mut url = federation.clone();
-    let prefix = federation.path().strip_suffix("/federate").unwrap_or_default();
+    let prefix = federation
+        .path()
+        .strip_suffix("/federate")
+        .unwrap_or_default();
     url.set_path(&path.map_or_else(|| format!("{prefix}/api/v1/metadata"), str::to_owned));
     // Both bounds are as old as 2.42 at least; who does not know them answers with more.
     url.set_query(Some(&format!("limit={MOST}&limit_per_metric=1")));
     url
 }
 
-/// Asks the home, as its job does, within the time-out. One entry a metric: the first, as more mean that targets disagree.
+/// Asks the home, as its job does, within the time-out. One entry a metric: the first, as more mean
+/// that targets disagree.
 ///
 /// # Errors
 /// [`MetadataError`].
-pub async fn read(home: &dyn Home, job: usize, url: &Url, timeout: Duration) -> Result<Vec<Metric>, MetadataError> {
+pub async fn read(
+    home: &dyn Home,
+    job: usize,
+    url: &Url,
+    timeout: Duration,
+) -> Result<Vec<Metric>, MetadataError> {
     let address = redacted(url);
-    let Answer { status, mut body, .. } = home.get(Request { job, url, accept: "application/json", compression: false, timeout }).await?;
+    let Answer {
+        status, mut body, ..
+    } = home
+        .get(Request {
+            job,
+            url,
+            accept: "application/json",
+            compression: false,
+            timeout,
+        })
+        .await?;
     if status != 200 {
         return Err(MetadataError::Status { address, status });
     }
     let mut text = Vec::new();
     while let Some(chunk) = body.chunk().await? {
         if text.len() + chunk.len() > LARGEST {
-            return Err(MetadataError::Body { address, cause: format!("more than {LARGEST} bytes") });
+            return Err(MetadataError::Body {
+                address,
+                cause: format!("more than {LARGEST} bytes"),
+            });
         }
         text.extend_from_slice(&chunk);
     }
-    let told: Told = serde_json::from_slice(&text).map_err(|error| MetadataError::Body { address, cause: error.to_string() })?;
+    let told: Told = serde_json::from_slice(&text).map_err(|error| MetadataError::Body {
+        address,
+        cause: error.to_string(),
+    })?;
     Ok(told.data.0)
 }
 
@@ -111,7 +139,17 @@ impl<'de> Visitor<'de> for Bounded {
                 continue;
             }
             let entries: Vec<Entry> = map.next_value()?;
-            metrics.extend(entries.into_iter().next().map(|Entry { kind, help, unit }| Metric { name, kind: number(&kind), help, unit }));
+            metrics.extend(
+                entries
+                    .into_iter()
+                    .next()
+                    .map(|Entry { kind, help, unit }| Metric {
+                        name,
+                        kind: number(&kind),
+                        help,
+                        unit,
+                    }),
+            );
         }
         Ok(Metrics(metrics))
     }
@@ -141,17 +179,42 @@ mod tests {
             "b":[{"type":"counter","help":"Some \"text\".","unit":""},{"type":"gauge","help":"another target's","unit":"s"}],
             "a":[{"type":"stateset","help":"","unit":"x"}], "c":[], "d":[{"type":"new"}]}}"#;
         let told: Told = serde_json::from_slice(text).unwrap();
-        let metric = |name: &str, kind, help: &str, unit: &str| Metric { name: name.to_owned(), kind, help: help.to_owned(), unit: unit.to_owned() };
-        assert_eq!(told.data.0, [metric("b", 1, "Some \"text\".", ""), metric("a", 7, "", "x"), metric("d", 0, "", "")]);
-        for wrong in ["", "{}", "[]", r#"{"data":[]}"#, r#"{"data":{"a":{}}}"#, r#"{"status":"error","error":"no"}"#] {
-            assert!(serde_json::from_slice::<Told>(wrong.as_bytes()).is_err(), "{wrong}");
+        let metric = |name: &str, kind, help: &str, unit: &str| Metric {
+            name: name.to_owned(),
+            kind,
+            help: help.to_owned(),
+            unit: unit.to_owned(),
+        };
+        assert_eq!(
+            told.data.0,
+            [
+                metric("b", 1, "Some \"text\".", ""),
+                metric("a", 7, "", "x"),
+                metric("d", 0, "", "")
+            ]
+        );
+        for wrong in [
+            "",
+            "{}",
+            "[]",
+            r#"{"data":[]}"#,
+            r#"{"data":{"a":{}}}"#,
+            r#"{"status":"error","error":"no"}"#,
+        ] {
+            assert!(
+                serde_json::from_slice::<Told>(wrong.as_bytes()).is_err(),
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn no_more_than_a_receiver_takes() {
-        let many: Vec<_> = (0..MOST + 5).map(|at| format!("\"m{at}\":[{{\"type\":\"gauge\"}}]")).collect();
-        let told: Told = serde_json::from_str(&format!("{{\"data\":{{{}}}}}", many.join(","))).unwrap();
+        let many: Vec<_> = (0..MOST + 5)
+            .map(|at| format!("\"m{at}\":[{{\"type\":\"gauge\"}}]"))
+            .collect();
+        let told: Told =
+            serde_json::from_str(&format!("{{\"data\":{{{}}}}}", many.join(","))).unwrap();
         assert_eq!(told.data.0.len(), MOST);
     }
 
@@ -159,8 +222,17 @@ mod tests {
     fn metadata_is_beside_federation() {
         let of = |url: &str, path| address(&url.parse().unwrap(), path).to_string();
         let query = "?limit=20000&limit_per_metric=1";
-        assert_eq!(of("http://h:9090/federate?match[]=up", None), format!("http://h:9090/api/v1/metadata{query}"));
-        assert_eq!(of("https://h/prom/federate", None), format!("https://h/prom/api/v1/metadata{query}"));
-        assert_eq!(of("http://h/prom/federate", Some("/x/y")), format!("http://h/x/y{query}"));
+        assert_eq!(
+            of("http://h:9090/federate?match[]=up", None),
+            format!("http://h:9090/api/v1/metadata{query}")
+        );
+        assert_eq!(
+            of("https://h/prom/federate", None),
+            format!("https://h/prom/api/v1/metadata{query}")
+        );
+        assert_eq!(
+            of("http://h/prom/federate", Some("/x/y")),
+            format!("http://h/x/y{query}")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Regions and credentials, from where AWS' own tools take them. Nothing here touches the network before it is asked for credentials.
+//! Regions and credentials, from where AWS' own tools take them. Nothing here touches the network
+//! before it is asked for credentials.
 
 use std::error::Error;
 
@@ -34,11 +35,18 @@ pub enum AwsError {
     Credentials(String),
 }
 
-/// The SDK's configuration for S3, SSM and STS: region as [`region`] finds it, credentials of `profile` or of the default chain, our HTTP clients.
-pub async fn shared_config(configured_region: Option<&str>, profile: Option<&str>, peer: Peer) -> SdkConfig {
+/// The SDK's configuration for S3, SSM and STS: region as [`region`] finds it, credentials of
+/// `profile` or of the default chain, our HTTP clients.
+pub async fn shared_config(
+    configured_region: Option<&str>,
+    profile: Option<&str>,
+    peer: Peer,
+) -> SdkConfig {
     let region = region(configured_region, profile).await.ok();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(smithy::http_client(peer));
-    // A provider that knows none keeps the SDK from asking the instance metadata service, which is not there in Lambda.
+    let mut loader =
+        aws_config::defaults(BehaviorVersion::latest()).http_client(smithy::http_client(peer));
+    // A provider that knows none keeps the SDK from asking the instance metadata service, which is
+    // not there in Lambda.
     loader = loader.region(region);
     if let Some(profile) = profile {
         loader = loader.profile_name(profile);
@@ -47,9 +55,11 @@ pub async fn shared_config(configured_region: Option<&str>, profile: Option<&str
     loader.load().await
 }
 
-/// `configured`, else `AWS_REGION` or `AWS_DEFAULT_REGION`, else the profile's. Reads files, never the network.
+/// `configured`, else `AWS_REGION` or `AWS_DEFAULT_REGION`, else the profile's. Reads files, never
+/// the network.
 ///
-/// Prometheus signs with the configured region even when it is empty (sigv4.go, `NewSigV4RoundTripper`); we sign with the one found.
+/// Prometheus signs with the configured region even when it is empty (sigv4.go,
+/// `NewSigV4RoundTripper`); we sign with the one found.
 ///
 /// # Errors
 /// [`AwsError::NoRegion`].
@@ -75,7 +85,9 @@ pub async fn region(configured: Option<&str>, profile: Option<&str>) -> Result<R
             None => of_profile.region().await,
         }
     };
-    found.filter(|region| !region.as_ref().is_empty()).ok_or(AwsError::NoRegion)
+    found
+        .filter(|region| !region.as_ref().is_empty())
+        .ok_or(AwsError::NoRegion)
 }
 
 /// Where credentials for signing come from, and for which region they sign.
@@ -87,7 +99,8 @@ pub struct SigningIdentity {
     pub region: Region,
 }
 
-/// The identity that a `sigv4` section means: its keys, else its profile, else the default chain; `role_arn` is assumed by that.
+/// The identity that a `sigv4` section means: its keys, else its profile, else the default chain;
+/// `role_arn` is assumed by that.
 ///
 /// # Errors
 /// [`AwsError::NoRegion`].
@@ -95,12 +108,18 @@ pub async fn signing_identity(sigv4: &SigV4) -> Result<SigningIdentity, AwsError
     let profile = sigv4.profile.as_deref();
     let region = region(sigv4.region.as_deref(), profile).await?;
     let config = shared_config(Some(region.as_ref()), profile, Peer::Aws).await;
-    let config = config.into_builder().use_fips(sigv4.use_fips_sts_endpoint).build();
+    let config = config
+        .into_builder()
+        .use_fips(sigv4.use_fips_sts_endpoint)
+        .build();
     let base = match (&sigv4.access_key, &sigv4.secret_key) {
-        (Some(access_key), Some(secret_key)) => {
-            SharedCredentialsProvider::new(ConfiguredKeys { access_key: access_key.clone(), secret_key: secret_key.clone() })
-        }
-        _ => config.credentials_provider().ok_or_else(|| AwsError::NoCredentials("no provider".to_owned()))?,
+        (Some(access_key), Some(secret_key)) => SharedCredentialsProvider::new(ConfiguredKeys {
+            access_key: access_key.clone(),
+            secret_key: secret_key.clone(),
+        }),
+        _ => config
+            .credentials_provider()
+            .ok_or_else(|| AwsError::NoCredentials("no provider".to_owned()))?,
     };
     let credentials = match &sigv4.role_arn {
         None => base,
@@ -115,7 +134,10 @@ pub async fn signing_identity(sigv4: &SigV4) -> Result<SigningIdentity, AwsError
             SharedCredentialsProvider::new(role.build_from_provider(base).await)
         }
     };
-    Ok(SigningIdentity { credentials, region })
+    Ok(SigningIdentity {
+        credentials,
+        region,
+    })
 }
 
 /// `access_key` and `secret_key` of a `sigv4` section; the latter may be kept elsewhere.
@@ -132,21 +154,34 @@ impl ProvideCredentials for ConfiguredKeys {
     {
         ProvidedCredentials::new(async move {
             // Signers ask only when they start and after a refusal.
-            let secret = secrets().get(&self.secret_key, true).await.map_err(CredentialsError::provider_error)?;
-            Ok(Credentials::new(&self.access_key, secret.expose(), None, None, "sigv4 configuration"))
+            let secret = secrets()
+                .get(&self.secret_key, true)
+                .await
+                .map_err(CredentialsError::provider_error)?;
+            Ok(Credentials::new(
+                &self.access_key,
+                secret.expose(),
+                None,
+                None,
+                "sigv4 configuration",
+            ))
         })
     }
 }
 
 fn profile_credentials(profile: &str) -> ProfileFileCredentialsProvider {
-    ProfileFileCredentialsProvider::builder().configure(&provider_config()).profile_name(profile).build()
+    ProfileFileCredentialsProvider::builder()
+        .configure(&provider_config())
+        .profile_name(profile)
+        .build()
 }
 
 fn provider_config() -> ProviderConfig {
     ProviderConfig::without_region().with_http_client(smithy::http_client(Peer::Aws))
 }
 
-/// What the SDK's chain of sources tells: a network error of ours with its address and hint, else the innermost message.
+/// What the SDK's chain of sources tells: a network error of ours with its address and hint, else
+/// the innermost message.
 pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error.to_string();
     let mut next = error.source();

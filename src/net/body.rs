@@ -1,6 +1,7 @@
 //! The body of a request, in the pieces that it was made of.
 //!
-//! The pieces of the last scrape's batches are kept, to be patched by the next one: bodies that share them need no memory of their own.
+//! The pieces of the last scrape's batches are kept, to be patched by the next one: bodies that
+//! share them need no memory of their own.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -48,7 +49,12 @@ impl Body {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let place = |piece: &Bytes| (piece.as_ptr(), piece.len());
-        self.pieces.len() == other.pieces.len() && self.pieces.iter().zip(&*other.pieces).all(|(one, other)| place(one) == place(other))
+        self.pieces.len() == other.pieces.len()
+            && self
+                .pieces
+                .iter()
+                .zip(&*other.pieces)
+                .all(|(one, other)| place(one) == place(other))
     }
 }
 
@@ -70,7 +76,11 @@ impl From<Body> for reqwest::Body {
     fn from(body: Body) -> Self {
         match &body.pieces[..] {
             [whole] => whole.clone().into(),
-            _ => Self::wrap(Sending { left: body.len, next: 0, pieces: body.pieces }),
+            _ => Self::wrap(Sending {
+                left: body.len,
+                next: 0,
+                pieces: body.pieces,
+            }),
         }
     }
 }
@@ -86,7 +96,10 @@ impl http_body::Body for Sending {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = self.pieces.get(self.next).cloned();
         self.next += 1;
         self.left -= piece.as_ref().map_or(0, Bytes::len);
@@ -119,9 +132,18 @@ mod tests {
     #[test]
     fn a_body_is_what_its_pieces_are_together() {
         let whole = Body::from(&b"abcdef"[..]);
-        let cut: Body = [&b"abc"[..], b"", b"def"].map(Bytes::from_static).into_iter().collect();
-        let other: Body = [&b"abc"[..], b"dex"].map(Bytes::from_static).into_iter().collect();
-        assert_eq!((cut.len(), cut.to_bytes()), (6, Bytes::from_static(b"abcdef")));
+        let cut: Body = [&b"abc"[..], b"", b"def"]
+            .map(Bytes::from_static)
+            .into_iter()
+            .collect();
+        let other: Body = [&b"abc"[..], b"dex"]
+            .map(Bytes::from_static)
+            .into_iter()
+            .collect();
+        assert_eq!(
+            (cut.len(), cut.to_bytes()),
+            (6, Bytes::from_static(b"abcdef"))
+        );
         assert_eq!(whole, cut);
         assert_ne!(cut, other);
         assert!(cut.is_same(&cut.clone()) && !cut.is_same(&whole));

@@ -15,7 +15,8 @@ use super::tls;
 /// What clients differ in.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// From the look-up to the end of the TLS handshake, shared out among the addresses of a name. Default 5s.
+    /// From the look-up to the end of the TLS handshake, shared out among the addresses of a name.
+    /// Default 5s.
     pub connect_timeout: Duration,
     /// How long an idle connection is kept; zero opens one for each request. Default 90s.
     pub idle_timeout: Duration,
@@ -25,7 +26,11 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(90), lookup: Arc::new(SystemLookup) }
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(90),
+            lookup: Arc::new(SystemLookup),
+        }
     }
 }
 
@@ -34,16 +39,25 @@ impl Default for ClientOptions {
 #[error("cannot build an HTTP client: {0}")]
 pub struct ClientError(String);
 
-/// A client with the process' TLS configuration, HTTP/1.1, without proxies, without automatic decompression and redirects.
+/// A client with the process' TLS configuration, HTTP/1.1, without proxies, without automatic
+/// decompression and redirects.
 ///
 /// # Errors
 /// [`ClientError`] when TLS cannot be set up.
 pub fn client(options: &ClientOptions) -> Result<Client, ClientError> {
-    configured_client(options, tls::config().map_err(|error| ClientError(error.to_string()))?, Vec::new())
+    configured_client(
+        options,
+        tls::config().map_err(|error| ClientError(error.to_string()))?,
+        Vec::new(),
+    )
 }
 
 /// As [`client`], with another TLS configuration and with proxies.
-pub(super) fn configured_client(options: &ClientOptions, tls: ClientConfig, proxies: Vec<Proxy>) -> Result<Client, ClientError> {
+pub(super) fn configured_client(
+    options: &ClientOptions,
+    tls: ClientConfig,
+    proxies: Vec<Proxy>,
+) -> Result<Client, ClientError> {
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
@@ -64,21 +78,30 @@ pub(super) fn configured_client(options: &ClientOptions, tls: ClientConfig, prox
     }
     #[cfg(target_os = "linux")]
     {
-        // A frozen Lambda leaves dead sockets: without this, a request on one hangs until its own time-out.
+        // A frozen Lambda leaves dead sockets: without this, a request on one hangs until its own
+        // time-out.
         builder = builder.tcp_user_timeout(options.connect_timeout * 2);
     }
-    builder.build().map_err(|error| ClientError(error.to_string()))
+    builder
+        .build()
+        .map_err(|error| ClientError(error.to_string()))
 }
 
 /// Sends a request up to the answer's headers.
 ///
 /// # Errors
-/// [`NetError`], with the phase that was reached. For the body's chunks use [`NetError::from_reqwest`].
+/// [`NetError`], with the phase that was reached. For the body's chunks use
+/// [`NetError::from_reqwest`].
 pub async fn send(client: &Client, request: Request, peer: Peer) -> Result<Response, NetError> {
     let address = redacted(request.url());
     let progress = Progress::default();
     match progress.watch(client.execute(request)).await {
         Ok(response) => Ok(response),
-        Err(error) => Err(NetError::from_request(&error, progress.step(), peer, address)),
+        Err(error) => Err(NetError::from_request(
+            &error,
+            progress.step(),
+            peer,
+            address,
+        )),
     }
 }

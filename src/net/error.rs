@@ -60,7 +60,8 @@ pub struct NetError {
     pub phase: Phase,
     /// Who was asked.
     pub peer: Peer,
-    /// `scheme://host:port/path`, without query and user information; of credentials, where they are kept.
+    /// `scheme://host:port/path`, without query and user information; of credentials, where they
+    /// are kept.
     pub address: String,
     /// What the system said.
     pub cause: String,
@@ -87,14 +88,20 @@ impl fmt::Display for NetError {
 impl Error for NetError {}
 
 impl NetError {
-    /// What `error`, met while reading an answer's body (`Response::chunk`, `bytes`, …), means. `address` is shown redacted.
+    /// What `error`, met while reading an answer's body (`Response::chunk`, `bytes`, …), means.
+    /// `address` is shown redacted.
     #[must_use]
     pub fn from_reqwest(error: &reqwest::Error, peer: Peer, address: &Url) -> Self {
         Self::classify(error, Step::Connected, peer, redacted(address))
     }
 
     /// As [`NetError::from_reqwest`], before the end of the headers.
-    pub(super) fn from_request(error: &reqwest::Error, step: Step, peer: Peer, address: String) -> Self {
+    pub(super) fn from_request(
+        error: &reqwest::Error,
+        step: Step,
+        peer: Peer,
+        address: String,
+    ) -> Self {
         Self::classify(error, step, peer, address)
     }
 
@@ -131,7 +138,11 @@ impl NetError {
     /// An address that cannot be asked at all.
     #[must_use]
     pub(crate) fn of_url(url: &Url, cause: String) -> Self {
-        Self { phase: Phase::Http, peer: Peer::Home, ..Self::of_credentials(redacted(url), cause, false) }
+        Self {
+            phase: Phase::Http,
+            peer: Peer::Home,
+            ..Self::of_credentials(redacted(url), cause, false)
+        }
     }
 
     /// Credentials, kept at `place`, that cannot be had. `passing`: not now.
@@ -159,10 +170,22 @@ impl NetError {
         } else if chain.tls || (timed_out && step == Step::Handshaking) {
             Phase::Tls
         } else if error.is_connect() || (timed_out && step == Step::Connecting) {
-            // A TCP connection is refused or lost, never cut short or garbled: that is the handshake.
+            // A TCP connection is refused or lost, never cut short or garbled: that is the
+            // handshake.
             let handshake = address.starts_with("https:")
-                && matches!(chain.io, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::InvalidData));
-            if handshake { Phase::Tls } else { Phase::Connect }
+                && matches!(
+                    chain.io,
+                    Some(
+                        io::ErrorKind::UnexpectedEof
+                            | io::ErrorKind::ConnectionReset
+                            | io::ErrorKind::InvalidData
+                    )
+                );
+            if handshake {
+                Phase::Tls
+            } else {
+                Phase::Connect
+            }
         } else {
             Phase::Http
         };
@@ -171,8 +194,14 @@ impl NetError {
             _ if timed_out => Kind::TimedOut,
             _ if phase == Phase::Dns && chain.io == Some(io::ErrorKind::TimedOut) => Kind::TimedOut,
             Some(io::ErrorKind::ConnectionRefused) => Kind::Refused,
-            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => Kind::Unreachable,
-            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => Kind::Reset,
+            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+                Kind::Unreachable
+            }
+            Some(
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted,
+            ) => Kind::Reset,
             _ => Kind::Other,
         };
         let from_socket = chain.io == Some(io::ErrorKind::TimedOut);
@@ -180,11 +209,18 @@ impl NetError {
             phase,
             peer,
             address,
-            cause: if timed_out { "timed out".to_owned() } else { chain.cause },
+            cause: if timed_out {
+                "timed out".to_owned()
+            } else {
+                chain.cause
+            },
             timed_out,
             unreachable: kind == Kind::Unreachable,
-            // Our own time-out says nothing about the connection; the socket's (TCP_USER_TIMEOUT) does.
-            stale_connection: phase == Phase::Http && step == Step::Pooled && (!timed_out || from_socket),
+            // Our own time-out says nothing about the connection; the socket's (TCP_USER_TIMEOUT)
+            // does.
+            stale_connection: phase == Phase::Http
+                && step == Step::Pooled
+                && (!timed_out || from_socket),
             hint: hints::hint(phase, peer, kind),
         }
     }
@@ -247,15 +283,23 @@ fn tls_kind(error: &rustls::Error) -> Option<Kind> {
     Some(match error {
         Error::InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Kind::UnknownIssuer,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Kind::WrongName,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Kind::WrongName
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Kind::Expired,
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Kind::NotYetValid,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Kind::NotYetValid
+            }
             // A self-signed certificate, mostly; webpki's errors are not named one by one.
-            CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => Kind::UnknownIssuer,
+            CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
+                Kind::UnknownIssuer
+            }
             _ => Kind::Certificate,
         },
         Error::AlertReceived(alert) => match alert {
-            AlertDescription::CertificateRequired | AlertDescription::NoCertificate => Kind::ClientCertificateWanted,
+            AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
+                Kind::ClientCertificateWanted
+            }
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateExpired
@@ -275,8 +319,16 @@ fn tls_kind(error: &rustls::Error) -> Option<Kind> {
 /// `scheme://host:port/path`: a query or user information may hold secrets.
 #[must_use]
 pub fn redacted(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    format!(
+        "{}://{}{port}{}",
+        url.scheme(),
+        url.host_str().unwrap_or_default(),
+        url.path()
+    )
 }
 
 #[cfg(test)]
@@ -289,7 +341,10 @@ mod tests {
         let error = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
         let mut outer = Chain::default();
         outer.follow(&error);
-        assert_eq!((outer.tls, outer.tls_kind), (true, Some(Kind::UnknownIssuer)));
+        assert_eq!(
+            (outer.tls, outer.tls_kind),
+            (true, Some(Kind::UnknownIssuer))
+        );
         assert_eq!(outer.cause, "invalid peer certificate: UnknownIssuer");
         assert_eq!(outer.io, Some(io::ErrorKind::InvalidData));
     }

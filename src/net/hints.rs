@@ -26,8 +26,8 @@ pub(super) enum Kind {
 /// The advice for an error, if there is any.
 pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str> {
     use Kind::{
-        Certificate, ClientCertificateRefused, ClientCertificateWanted, Expired, NotYetValid, Refused, Reset, TimedOut, TlsVersion, UnknownIssuer,
-        UnknownName, Unreachable, WrongName,
+        Certificate, ClientCertificateRefused, ClientCertificateWanted, Expired, NotYetValid,
+        Refused, Reset, TimedOut, TlsVersion, UnknownIssuer, UnknownName, Unreachable, WrongName,
     };
     use Peer::{Aws, Home, Remote, Store};
     use Phase::{Body, Connect, Dns, Http, Tls};
@@ -36,7 +36,9 @@ pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str>
         (Dns, Home, TimedOut) => {
             "the name server does not answer: a VPC resolves home names only through a Route 53 Resolver outbound endpoint; or use the IP address"
         }
-        (Dns, Home, _) => "the name is not known here: home names need a Route 53 Resolver rule or a private hosted zone; or use the IP address",
+        (Dns, Home, _) => {
+            "the name is not known here: home names need a Route 53 Resolver rule or a private hosted zone; or use the IP address"
+        }
         (Dns, Remote, _) => {
             "check region and spelling of the host; in a VPC, enableDnsSupport and enableDnsHostnames must be on and an interface endpoint needs private DNS"
         }
@@ -54,7 +56,9 @@ pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str>
         (Connect, Remote, TimedOut | Unreachable) => {
             "a function in a VPC has no public IP address, even in a public subnet: add an interface endpoint for aps-workspaces whose security group lets port 443 in, or a NAT gateway"
         }
-        (Connect, Remote, Refused) => "the host answers but nothing listens on this port: check scheme and port of the url",
+        (Connect, Remote, Refused) => {
+            "the host answers but nothing listens on this port: check scheme and port of the url"
+        }
         (Connect, Store, TimedOut | Unreachable) => {
             "add an S3 gateway endpoint to the subnet's route table, and let the security group out to its prefix list on port 443"
         }
@@ -68,20 +72,30 @@ pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str>
         (Tls, Home | Remote, UnknownIssuer) => {
             "its issuer is not trusted: name the authority that signed it, or a self-signed certificate itself, in tls_config.ca_file (the system's own store is not read), or see whether a firewall inspects TLS"
         }
-        (Tls, Store | Aws, UnknownIssuer) => "its issuer is no public authority: does a firewall inspect TLS?",
+        (Tls, Store | Aws, UnknownIssuer) => {
+            "its issuer is no public authority: does a firewall inspect TLS?"
+        }
         (Tls, Home | Remote, WrongName) => {
             "ask for a name that the certificate has: set tls_config.server_name to one of those, or make a certificate that has this one as subjectAltName"
         }
-        (Tls, Home | Remote, Expired) => "renew the certificate on that server; if it is still good, this machine's clock is wrong",
-        (Tls, Home | Remote, NotYetValid) => "the certificate is for later: the clock of this machine or of the one that made it is wrong",
+        (Tls, Home | Remote, Expired) => {
+            "renew the certificate on that server; if it is still good, this machine's clock is wrong"
+        }
+        (Tls, Home | Remote, NotYetValid) => {
+            "the certificate is for later: the clock of this machine or of the one that made it is wrong"
+        }
         (Tls, _, WrongName | Expired | NotYetValid | Certificate) => {
             "the certificate is not trusted for this host: check the host name, the clock, and whether a firewall inspects TLS"
         }
-        (Tls, _, ClientCertificateWanted) => "the server wants a certificate of its clients: set cert_file and key_file in tls_config",
+        (Tls, _, ClientCertificateWanted) => {
+            "the server wants a certificate of its clients: set cert_file and key_file in tls_config"
+        }
         (Tls, _, ClientCertificateRefused) => {
             "the server does not accept our certificate: check cert_file and key_file in tls_config, its expiry, and the authority that the server expects"
         }
-        (Tls, _, TlsVersion) => "no common version: TLS 1.2 and 1.3 are spoken here, within min_version and max_version of tls_config",
+        (Tls, _, TlsVersion) => {
+            "no common version: TLS 1.2 and 1.3 are spoken here, within min_version and max_version of tls_config"
+        }
         (Tls, _, UnknownName) => "the server knows no such host: set tls_config.server_name",
         (Tls, Home, TimedOut) => {
             "the port is open, but no TLS handshake comes of it: use scheme http if it does not speak TLS; if it does, full-size packets are lost in the tunnel (MTU, MSS)"
@@ -95,14 +109,18 @@ pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str>
         (Http, Home, TimedOut) => {
             "connected, but no answer in time: raise scrape_timeout or narrow match[]; if small answers pass and large ones do not, full-size packets are lost in the tunnel (MTU, MSS)"
         }
-        (Http, Home, Reset) => "the connection was reset: a firewall or load balancer on the way drops it, or Prometheus restarted",
+        (Http, Home, Reset) => {
+            "the connection was reset: a firewall or load balancer on the way drops it, or Prometheus restarted"
+        }
         (Http, Remote, TimedOut) => {
             "connected, but no answer in time: lower max_samples_per_send or max_shards, or full-size packets are lost on the way (MTU)"
         }
         (Body, Home, TimedOut) => {
             "the headers came but the body stalls: full-size packets are lost in the tunnel; clamp the MSS to 1350 or lower the MTU on the VPN interface"
         }
-        (Body, Home, _) => "the answer was cut: the home Prometheus or something on the way gave up; see its log",
+        (Body, Home, _) => {
+            "the answer was cut: the home Prometheus or something on the way gave up; see its log"
+        }
 
         _ => return None,
     })
@@ -115,30 +133,73 @@ mod tests {
     #[test]
     fn each_classic_failure_names_its_remedy() {
         let rows = [
-            (Phase::Connect, Peer::Remote, Kind::TimedOut, "no public IP address, even in a public subnet"),
+            (
+                Phase::Connect,
+                Peer::Remote,
+                Kind::TimedOut,
+                "no public IP address, even in a public subnet",
+            ),
             (Phase::Connect, Peer::Home, Kind::TimedOut, "route"),
             (Phase::Connect, Peer::Home, Kind::TimedOut, "security group"),
-            (Phase::Connect, Peer::Home, Kind::TimedOut, "firewall policy"),
+            (
+                Phase::Connect,
+                Peer::Home,
+                Kind::TimedOut,
+                "firewall policy",
+            ),
             (Phase::Connect, Peer::Home, Kind::Refused, "NodePort"),
             (Phase::Connect, Peer::Home, Kind::Unreachable, "route table"),
-            (Phase::Connect, Peer::Store, Kind::TimedOut, "gateway endpoint to the subnet's route table"),
-            (Phase::Connect, Peer::Store, Kind::Refused, "AWS_ENDPOINT_URL_S3"),
-            (Phase::Connect, Peer::Aws, Kind::TimedOut, "interface endpoint"),
+            (
+                Phase::Connect,
+                Peer::Store,
+                Kind::TimedOut,
+                "gateway endpoint to the subnet's route table",
+            ),
+            (
+                Phase::Connect,
+                Peer::Store,
+                Kind::Refused,
+                "AWS_ENDPOINT_URL_S3",
+            ),
+            (
+                Phase::Connect,
+                Peer::Aws,
+                Kind::TimedOut,
+                "interface endpoint",
+            ),
             (Phase::Body, Peer::Home, Kind::TimedOut, "MSS"),
             (Phase::Body, Peer::Home, Kind::TimedOut, "MTU"),
             (Phase::Dns, Peer::Home, Kind::Other, "Route 53 Resolver"),
             (Phase::Dns, Peer::Remote, Kind::Other, "enableDnsSupport"),
             (Phase::Tls, Peer::Store, Kind::Certificate, "clock"),
-            (Phase::Tls, Peer::Home, Kind::UnknownIssuer, "tls_config.ca_file"),
-            (Phase::Tls, Peer::Home, Kind::WrongName, "tls_config.server_name"),
+            (
+                Phase::Tls,
+                Peer::Home,
+                Kind::UnknownIssuer,
+                "tls_config.ca_file",
+            ),
+            (
+                Phase::Tls,
+                Peer::Home,
+                Kind::WrongName,
+                "tls_config.server_name",
+            ),
             (Phase::Tls, Peer::Remote, Kind::Expired, "renew"),
             (Phase::Tls, Peer::Home, Kind::TimedOut, "scheme http"),
-            (Phase::Tls, Peer::Home, Kind::ClientCertificateWanted, "cert_file and key_file"),
+            (
+                Phase::Tls,
+                Peer::Home,
+                Kind::ClientCertificateWanted,
+                "cert_file and key_file",
+            ),
             (Phase::Tls, Peer::Home, Kind::Other, "scheme http"),
         ];
         for (phase, peer, kind, remedy) in rows {
             let text = hint(phase, peer, kind).unwrap_or_default();
-            assert!(text.contains(remedy), "{phase} {peer:?} {kind:?}: {text:?} lacks {remedy:?}");
+            assert!(
+                text.contains(remedy),
+                "{phase} {peer:?} {kind:?}: {text:?} lacks {remedy:?}"
+            );
         }
     }
 

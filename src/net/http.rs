@@ -1,4 +1,5 @@
-//! Requests as a job's or a remote's HTTP client configuration wants them. // common config/http_config.go NewRoundTripperFromConfig
+//! Requests as a job's or a remote's HTTP client configuration wants them. // common
+//! config/http_config.go NewRoundTripperFromConfig
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -47,7 +48,12 @@ pub struct Exchange {
 
 impl Default for Exchange {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), fresh_connection: false, fresh_credentials: false, signed: false }
+        Self {
+            timeout: Duration::from_secs(30),
+            fresh_connection: false,
+            fresh_credentials: false,
+            signed: false,
+        }
     }
 }
 
@@ -105,7 +111,10 @@ impl Reply {
     /// # Errors
     /// A body that is cut, or that takes longer than the exchange.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, NetError> {
-        self.response.chunk().await.map_err(|error| NetError::from_reqwest(&error, self.peer, &self.url))
+        self.response
+            .chunk()
+            .await
+            .map_err(|error| NetError::from_reqwest(&error, self.peer, &self.url))
     }
 }
 
@@ -123,31 +132,61 @@ impl HttpClient {
         Self::with_secrets(config, options, peer, secrets())
     }
 
-    pub(super) fn with_secrets(config: &HttpConfig, options: ClientOptions, peer: Peer, secrets: &'static Secrets) -> Self {
+    pub(super) fn with_secrets(
+        config: &HttpConfig,
+        options: ClientOptions,
+        peer: Peer,
+        secrets: &'static Secrets,
+    ) -> Self {
         let tokens = match &config.auth {
             Some(Auth::OAuth2(oauth2)) => Some(Box::new(Tokens::new(oauth2, &options, secrets))),
             _ => None,
         };
-        Self { config: config.clone(), options, peer, secrets, tokens, built: Mutex::default(), used: StdMutex::default() }
+        Self {
+            config: config.clone(),
+            options,
+            peer,
+            secrets,
+            tokens,
+            built: Mutex::default(),
+            used: StdMutex::default(),
+        }
     }
 
-    /// Sends a request up to the headers of the last answer. A GET that is refused with 401 is repeated once if credentials have changed
-    /// where they are kept; of other methods that is the caller's to decide (`fresh_credentials`).
+    /// Sends a request up to the headers of the last answer. A GET that is refused with 401 is
+    /// repeated once if credentials have changed where they are kept; of other methods that is the
+    /// caller's to decide (`fresh_credentials`).
     ///
     /// # Errors
     /// [`NetError`], with the phase that was reached.
-    pub async fn send(&self, request: Request<impl Into<Body>>, exchange: Exchange) -> Result<Reply, NetError> {
+    pub async fn send(
+        &self,
+        request: Request<impl Into<Body>>,
+        exchange: Exchange,
+    ) -> Result<Reply, NetError> {
         let request = request.map(Into::into);
         let until = Instant::now() + exchange.timeout;
-        let url = Url::parse(&request.uri().to_string()).map_err(|error| NetError::of_credentials("url".to_owned(), error.to_string(), false))?;
-        let additions = self.additions(exchange.fresh_credentials, until, &url).await?;
-        let reply = self.follow(&request, url.clone(), &additions, exchange, until).await?;
-        if reply.status() != 401 || exchange.fresh_credentials || request.method() != Method::GET || !self.asks() {
+        let url = Url::parse(&request.uri().to_string()).map_err(|error| {
+            NetError::of_credentials("url".to_owned(), error.to_string(), false)
+        })?;
+        let additions = self
+            .additions(exchange.fresh_credentials, until, &url)
+            .await?;
+        let reply = self
+            .follow(&request, url.clone(), &additions, exchange, until)
+            .await?;
+        if reply.status() != 401
+            || exchange.fresh_credentials
+            || request.method() != Method::GET
+            || !self.asks()
+        {
             return Ok(reply);
         }
         // What it was refused for is worth more than that nothing better could be read.
         match self.additions(true, until, &url).await {
-            Ok(newer) if newer != additions => self.follow(&request, url, &newer, exchange, until).await,
+            Ok(newer) if newer != additions => {
+                self.follow(&request, url, &newer, exchange, until).await
+            }
             _ => Ok(reply),
         }
     }
@@ -157,17 +196,31 @@ impl HttpClient {
         self.tokens.is_some() || !self.config.sources().is_empty()
     }
 
-    /// `text` without the secrets that this client has sent: a server may repeat in an answer what it was asked with.
+    /// `text` without the secrets that this client has sent: a server may repeat in an answer what
+    /// it was asked with.
     #[must_use]
     pub fn without_secrets(&self, text: String) -> String {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.iter().filter(|secret| secret.expose().len() >= SHORTEST_SECRET).fold(text, |text, secret| text.replace(secret.expose(), "<secret>"))
+        used.iter()
+            .filter(|secret| secret.expose().len() >= SHORTEST_SECRET)
+            .fold(text, |text, secret| {
+                text.replace(secret.expose(), "<secret>")
+            })
     }
 
-    async fn additions(&self, fresh: bool, until: Instant, url: &Url) -> Result<Additions, NetError> {
+    async fn additions(
+        &self,
+        fresh: bool,
+        until: Instant,
+        url: &Url,
+    ) -> Result<Additions, NetError> {
         match timeout_at(until, self.make_additions(fresh, until)).await {
             Ok(made) => made,
-            Err(_) => Err(NetError::of_credentials(redacted(url), "no credentials in time".to_owned(), true)),
+            Err(_) => Err(NetError::of_credentials(
+                redacted(url),
+                "no credentials in time".to_owned(),
+                true,
+            )),
         }
     }
 
@@ -184,14 +237,26 @@ impl HttpClient {
         let authorization = match &self.config.auth {
             None => None,
             Some(Auth::Basic { username, password }) => {
-                let username = self.secrets.get(username.as_ref().unwrap_or(&SecretSource::text("")), fresh).await?;
-                Some(basic(username.expose(), text(password.as_ref()).await?.expose())?)
+                let username = self
+                    .secrets
+                    .get(username.as_ref().unwrap_or(&SecretSource::text("")), fresh)
+                    .await?;
+                Some(basic(
+                    username.expose(),
+                    text(password.as_ref()).await?.expose(),
+                )?)
             }
-            Some(Auth::Authorization { scheme, credentials }) => {
-                Some(sensitive(&format!("{scheme} {}", text(credentials.as_ref()).await?.expose()))?)
-            }
+            Some(Auth::Authorization {
+                scheme,
+                credentials,
+            }) => Some(sensitive(&format!(
+                "{scheme} {}",
+                text(credentials.as_ref()).await?.expose()
+            ))?),
             Some(Auth::OAuth2(_)) => match &self.tokens {
-                Some(tokens) => Some(sensitive(tokens.header(self.secrets, fresh, until).await?.expose())?),
+                Some(tokens) => Some(sensitive(
+                    tokens.header(self.secrets, fresh, until).await?.expose(),
+                )?),
                 None => None,
             },
         };
@@ -199,19 +264,33 @@ impl HttpClient {
         for header in &self.config.headers {
             for source in &header.values {
                 let value = sensitive(text(Some(source)).await?.expose())?;
-                let name = header.name.parse().map_err(|_| NetError::of_credentials(header.name.clone(), "no name of a header".to_owned(), false))?;
+                let name = header.name.parse().map_err(|_| {
+                    NetError::of_credentials(
+                        header.name.clone(),
+                        "no name of a header".to_owned(),
+                        false,
+                    )
+                })?;
                 headers.push((name, value));
             }
         }
         if let Some(value) = authorization.as_ref().and_then(|value| value.to_str().ok()) {
-            used.extend(value.split_once(' ').map(|(_, credentials)| Secret::new(credentials)));
+            used.extend(
+                value
+                    .split_once(' ')
+                    .map(|(_, credentials)| Secret::new(credentials)),
+            );
         }
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = used;
-        Ok(Additions { authorization, headers })
+        Ok(Additions {
+            authorization,
+            headers,
+        })
     }
 
-    /// As Go's `Client.do`: 301 to 303 make a GET of anything, 307 and 308 repeat it. A POST is not turned into a GET here: its samples would be
-    /// gone, and the answer might be a 200 all the same.
+    /// As Go's `Client.do`: 301 to 303 make a GET of anything, 307 and 308 repeat it. A POST is not
+    /// turned into a GET here: its samples would be gone, and the answer might be a 200 all the
+    /// same.
     async fn follow(
         &self,
         request: &Request<Body>,
@@ -223,7 +302,16 @@ impl HttpClient {
         let first = url.clone();
         let mut hops = 0;
         loop {
-            let reply = self.hop(request, &first, &url, additions, exchange.fresh_connection, until).await?;
+            let reply = self
+                .hop(
+                    request,
+                    &first,
+                    &url,
+                    additions,
+                    exchange.fresh_connection,
+                    until,
+                )
+                .await?;
             let followed = match reply.status() {
                 301..=303 => request.method() == Method::GET,
                 307 | 308 => true,
@@ -232,8 +320,13 @@ impl HttpClient {
             if !followed || !self.config.follow_redirects || exchange.signed {
                 return Ok(reply);
             }
-            let location = reply.response.headers().get(LOCATION).and_then(|location| url.join(location.to_str().ok()?).ok());
-            let Some(mut next) = location.filter(|next| matches!(next.scheme(), "http" | "https")) else {
+            let location = reply
+                .response
+                .headers()
+                .get(LOCATION)
+                .and_then(|location| url.join(location.to_str().ok()?).ok());
+            let Some(mut next) = location.filter(|next| matches!(next.scheme(), "http" | "https"))
+            else {
                 return Ok(reply);
             };
             hops += 1;
@@ -255,15 +348,29 @@ impl HttpClient {
         until: Instant,
     ) -> Result<Reply, NetError> {
         let proxy = self.config.proxy.for_url(url);
-        // The name that the handshake asks for is that of the address: so the address gets the name, and the name the host's addresses.
+        // The name that the handshake asks for is that of the address: so the address gets the
+        // name, and the name the host's addresses.
         let renamed = self.renamed(url, proxy.is_some());
-        let which = Which { fresh: fresh_connection, proxied: proxy.is_some(), host: renamed.as_ref().and(url.host_str()).map(str::to_owned) };
+        let which = Which {
+            fresh: fresh_connection,
+            proxied: proxy.is_some(),
+            host: renamed.as_ref().and(url.host_str()).map(str::to_owned),
+        };
         let client = match timeout_at(until, self.client(which, url)).await {
             Ok(client) => client?,
-            Err(_) => return Err(NetError::of_credentials(redacted(url), "the files of tls_config could not be read in time".to_owned(), true)),
+            Err(_) => {
+                return Err(NetError::of_credentials(
+                    redacted(url),
+                    "the files of tls_config could not be read in time".to_owned(),
+                    true,
+                ));
+            }
         };
 
-        let mut message = reqwest::Request::new(request.method().clone(), renamed.clone().unwrap_or_else(|| url.clone()));
+        let mut message = reqwest::Request::new(
+            request.method().clone(),
+            renamed.clone().unwrap_or_else(|| url.clone()),
+        );
         *message.body_mut() = (!request.body().is_empty()).then(|| request.body().clone().into());
         let headers = message.headers_mut();
         *headers = request.headers().clone();
@@ -272,11 +379,15 @@ impl HttpClient {
                 headers.append(name.clone(), value.clone());
             }
             if let Some(authorization) = &additions.authorization {
-                headers.entry(AUTHORIZATION).or_insert_with(|| authorization.clone());
+                headers
+                    .entry(AUTHORIZATION)
+                    .or_insert_with(|| authorization.clone());
             }
         } else {
             let mut harmless = HeaderMap::new();
-            harmless.extend(headers.drain().filter_map(|(name, value)| Some((name?, value)).filter(|(_, value)| !value.is_sensitive())));
+            harmless.extend(headers.drain().filter_map(|(name, value)| {
+                Some((name?, value)).filter(|(_, value)| !value.is_sensitive())
+            }));
             *headers = harmless;
             headers.remove(AUTHORIZATION);
         }
@@ -287,28 +398,44 @@ impl HttpClient {
         }
         *message.timeout_mut() = Some(until.saturating_duration_since(Instant::now()));
         match send(&client, message, self.peer).await {
-            Ok(response) => Ok(Reply { response, url: url.clone(), peer: self.peer }),
+            Ok(response) => Ok(Reply {
+                response,
+                url: url.clone(),
+                peer: self.peer,
+            }),
             Err(mut error) => {
                 error.address = redacted(url);
                 if error.phase == Phase::Tls {
                     self.built.lock().await.doubtful = true;
                 }
-                if let Some(proxy) =
-                    proxy.filter(|_| matches!(error.phase, Phase::Dns | Phase::Connect)).and_then(|proxy| Url::parse(proxy.expose()).ok())
+                if let Some(proxy) = proxy
+                    .filter(|_| matches!(error.phase, Phase::Dns | Phase::Connect))
+                    .and_then(|proxy| Url::parse(proxy.expose()).ok())
                 {
-                    error.cause = format!("{} (on the way to the proxy {})", error.cause, redacted(&proxy));
-                    error.hint = Some("check proxy_url, and no_proxy for addresses that are reached directly");
+                    error.cause = format!(
+                        "{} (on the way to the proxy {})",
+                        error.cause,
+                        redacted(&proxy)
+                    );
+                    error.hint = Some(
+                        "check proxy_url, and no_proxy for addresses that are reached directly",
+                    );
                 }
                 Err(error)
             }
         }
     }
 
-    /// The address under `server_name`. Behind a proxy, which would look that name up, and for names that are IP addresses, which no handshake
-    /// asks for, only the verification knows the other name.
+    /// The address under `server_name`. Behind a proxy, which would look that name up, and for
+    /// names that are IP addresses, which no handshake asks for, only the verification knows the
+    /// other name.
     fn renamed(&self, url: &Url, proxied: bool) -> Option<Url> {
         let name = self.config.tls.server_name.as_ref()?;
-        if url.scheme() != "https" || proxied || url.host_str() == Some(name) || name.parse::<std::net::IpAddr>().is_ok() {
+        if url.scheme() != "https"
+            || proxied
+            || url.host_str() == Some(name)
+            || name.parse::<std::net::IpAddr>().is_ok()
+        {
             return None;
         }
         let mut renamed = url.clone();
@@ -332,22 +459,33 @@ impl HttpClient {
             options.idle_timeout = Duration::ZERO;
         }
         if let Some(host) = &which.host {
-            options.lookup = Arc::new(Stands { host: host.clone(), lookup: Arc::clone(&options.lookup) });
+            options.lookup = Arc::new(Stands {
+                host: host.clone(),
+                lookup: Arc::clone(&options.lookup),
+            });
         }
-        let proxies = if which.proxied { self.proxies().await? } else { Vec::new() };
-        let client = configured_client(&options, tls, proxies).map_err(|error| fail(error.to_string()))?;
+        let proxies = if which.proxied {
+            self.proxies().await?
+        } else {
+            Vec::new()
+        };
+        let client =
+            configured_client(&options, tls, proxies).map_err(|error| fail(error.to_string()))?;
         built.clients.insert(which, client.clone());
         Ok(client)
     }
 
-    /// Reads what `tls_config` names, at first and when it may have changed; clients of other certificates are of no use then.
+    /// Reads what `tls_config` names, at first and when it may have changed; clients of other
+    /// certificates are of no use then.
     async fn look_at_files(&self, built: &mut Built, url: &Url) -> Result<(), NetError> {
         let tls = &self.config.tls;
         if *tls == crate::config::TlsConfig::default() {
             return Ok(());
         }
         let now = SystemTime::now();
-        let recently = built.looked.is_some_and(|looked| now.duration_since(looked).unwrap_or_default() < LOOK_AGAIN);
+        let recently = built
+            .looked
+            .is_some_and(|looked| now.duration_since(looked).unwrap_or_default() < LOOK_AGAIN);
         if built.tls.is_some() && recently && !built.doubtful {
             return Ok(());
         }
@@ -355,7 +493,11 @@ impl HttpClient {
             Some(source) => self.secrets.get(source, built.doubtful).await.map(Some),
             None => Ok(None),
         };
-        let materials = Materials { ca: read(&tls.ca).await?, cert: read(&tls.cert).await?, key: read(&tls.key).await? };
+        let materials = Materials {
+            ca: read(&tls.ca).await?,
+            cert: read(&tls.cert).await?,
+            key: read(&tls.key).await?,
+        };
         if built.tls.is_none() || materials != built.materials {
             let config = tls::configured(tls, &materials).map_err(|error| {
                 let source = match error.key {
@@ -364,9 +506,18 @@ impl HttpClient {
                     "key" => &tls.key,
                     _ => &None,
                 };
-                let place = source.as_ref().and_then(|source| source.places().into_iter().next());
-                let place = place.map_or_else(|| format!("tls_config.{}", error.key), |place| format!("tls_config.{} {place}", error.key));
-                NetError::of_credentials(place, format!("{} (for {})", error.cause, redacted(url)), false)
+                let place = source
+                    .as_ref()
+                    .and_then(|source| source.places().into_iter().next());
+                let place = place.map_or_else(
+                    || format!("tls_config.{}", error.key),
+                    |place| format!("tls_config.{} {place}", error.key),
+                );
+                NetError::of_credentials(
+                    place,
+                    format!("{} (for {})", error.cause, redacted(url)),
+                    false,
+                )
             })?;
             built.tls = Some(config);
             built.materials = materials;
@@ -382,22 +533,35 @@ impl HttpClient {
         let mut connect_headers = HeaderMap::new();
         for (name, source) in &proxy.connect_headers {
             let value = sensitive(self.secrets.get(source, false).await?.expose())?;
-            let name: HeaderName = name.parse().map_err(|_| NetError::of_credentials(name.clone(), "no name of a header".to_owned(), false))?;
+            let name: HeaderName = name.parse().map_err(|_| {
+                NetError::of_credentials(name.clone(), "no name of a header".to_owned(), false)
+            })?;
             connect_headers.append(name, value);
         }
-        let fail = |_| NetError::of_credentials("proxy_url".to_owned(), "it is no address of a proxy".to_owned(), false);
+        let fail = |_| {
+            NetError::of_credentials(
+                "proxy_url".to_owned(),
+                "it is no address of a proxy".to_owned(),
+                false,
+            )
+        };
         let mut proxies = Vec::new();
         if let Some(url) = &proxy.http {
             proxies.push(Proxy::http(url.expose()).map_err(fail)?);
         }
         if let Some(url) = &proxy.https {
-            proxies.push(Proxy::https(url.expose()).map_err(fail)?.headers(connect_headers));
+            proxies.push(
+                Proxy::https(url.expose())
+                    .map_err(fail)?
+                    .headers(connect_headers),
+            );
         }
         Ok(proxies)
     }
 }
 
-/// Credentials stay with the host that they were meant for, and never leave TLS again. // Go net/http shouldCopyHeaderOnRedirect
+/// Credentials stay with the host that they were meant for, and never leave TLS again. // Go
+/// net/http shouldCopyHeaderOnRedirect
 fn is_trusted_with_credentials(first: &Url, url: &Url) -> bool {
     first.host() == url.host() && (first.scheme() != "https" || url.scheme() == "https")
 }
@@ -405,7 +569,8 @@ fn is_trusted_with_credentials(first: &Url, url: &Url) -> bool {
 /// `host:port` as a `Host` header has it.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Gives the addresses of one host for any name.
@@ -416,9 +581,15 @@ struct Stands {
 
 impl Lookup for Stands {
     fn lookup(&self, _: String) -> BoxFuture<'static, std::io::Result<Vec<std::net::SocketAddr>>> {
-        let literal = self.host.trim_start_matches('[').trim_end_matches(']').parse();
+        let literal = self
+            .host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse();
         match literal {
-            Ok(ip) => Box::pin(std::future::ready(Ok(vec![std::net::SocketAddr::new(ip, 0)]))),
+            Ok(ip) => Box::pin(std::future::ready(Ok(vec![std::net::SocketAddr::new(
+                ip, 0,
+            )]))),
             Err(_) => self.lookup.lookup(self.host.clone()),
         }
     }

@@ -1,4 +1,5 @@
-//! Tokens by OAuth 2.0 client credentials, kept until they expire. // golang.org/x/oauth2 clientcredentials
+//! Tokens by OAuth 2.0 client credentials, kept until they expire. // golang.org/x/oauth2
+//! clientcredentials
 
 use std::time::{Duration, SystemTime};
 
@@ -36,7 +37,8 @@ pub(super) struct Tokens {
 #[derive(Default)]
 struct Held {
     token: Option<Token>,
-    /// Which of the two ways to name the client the server took: it is found out once, as in Go (AuthStyleAutoDetect).
+    /// Which of the two ways to name the client the server took: it is found out once, as in Go
+    /// (AuthStyleAutoDetect).
     style: Option<Style>,
 }
 
@@ -57,16 +59,32 @@ enum Style {
 
 impl Tokens {
     pub(super) fn new(config: &OAuth2, options: &ClientOptions, secrets: &'static Secrets) -> Self {
-        let http = HttpConfig { tls: config.tls.clone(), proxy: config.proxy.clone(), ..HttpConfig::default() };
-        Self { config: config.clone(), client: HttpClient::with_secrets(&http, options.clone(), Peer::Remote, secrets), held: Mutex::default() }
+        let http = HttpConfig {
+            tls: config.tls.clone(),
+            proxy: config.proxy.clone(),
+            ..HttpConfig::default()
+        };
+        Self {
+            config: config.clone(),
+            client: HttpClient::with_secrets(&http, options.clone(), Peer::Remote, secrets),
+            held: Mutex::default(),
+        }
     }
 
-    /// The value of an `Authorization` header, before `until`. `fresh` fetches a new token unless the one at hand is new.
-    pub(super) async fn header(&self, secrets: &Secrets, fresh: bool, until: Instant) -> Result<Secret, NetError> {
+    /// The value of an `Authorization` header, before `until`. `fresh` fetches a new token unless
+    /// the one at hand is new.
+    pub(super) async fn header(
+        &self,
+        secrets: &Secrets,
+        fresh: bool,
+        until: Instant,
+    ) -> Result<Secret, NetError> {
         let mut held = self.held.lock().await;
         let now = SystemTime::now();
         if let Some(token) = &held.token {
-            let expired = token.expires.is_some_and(|expires| now + EXPIRY_MARGIN >= expires);
+            let expired = token
+                .expires
+                .is_some_and(|expires| now + EXPIRY_MARGIN >= expires);
             let new = now.duration_since(token.fetched).unwrap_or_default() < AGAIN_AFTER;
             if !expired && (!fresh || new) {
                 return Ok(token.header.clone());
@@ -85,7 +103,10 @@ impl Tokens {
             match self.fetch(*style, &secret, now, until).await? {
                 Ok(token) => {
                     let header = token.header.clone();
-                    *held = Held { token: Some(token), style: Some(*style) };
+                    *held = Held {
+                        token: Some(token),
+                        style: Some(*style),
+                    };
                     return Ok(header);
                 }
                 Err(cause) => refused = Some(cause),
@@ -119,37 +140,74 @@ impl Tokens {
             .body(Bytes::from(form.finish()))
             .map_err(|error| self.error(error.to_string(), false))?;
         if style == Style::Header {
-            let escaped = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-            request.headers_mut().insert(AUTHORIZATION, basic(&escaped(&self.config.client_id), &escaped(secret.expose()))?);
+            let escaped =
+                |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            request.headers_mut().insert(
+                AUTHORIZATION,
+                basic(&escaped(&self.config.client_id), &escaped(secret.expose()))?,
+            );
         }
         Ok(request)
     }
 
     /// The inner error is the server's refusal.
-    async fn fetch(&self, style: Style, secret: &Secret, now: SystemTime, until: Instant) -> Result<Result<Token, String>, NetError> {
+    async fn fetch(
+        &self,
+        style: Style,
+        secret: &Secret,
+        now: SystemTime,
+        until: Instant,
+    ) -> Result<Result<Token, String>, NetError> {
         let request = self.request(style, secret)?;
-        let exchange = Exchange { timeout: until.saturating_duration_since(Instant::now()), ..Exchange::default() };
-        let mut reply =
-            Box::pin(self.client.send(request, exchange)).await.map_err(|error| self.error(format!("cannot fetch a token: {error}"), true))?;
+        let exchange = Exchange {
+            timeout: until.saturating_duration_since(Instant::now()),
+            ..Exchange::default()
+        };
+        let mut reply = Box::pin(self.client.send(request, exchange))
+            .await
+            .map_err(|error| self.error(format!("cannot fetch a token: {error}"), true))?;
         let status = reply.status();
         let mut body = Vec::new();
-        while let Some(chunk) = reply.chunk().await.map_err(|error| self.error(format!("cannot fetch a token: {error}"), true))? {
+        while let Some(chunk) = reply
+            .chunk()
+            .await
+            .map_err(|error| self.error(format!("cannot fetch a token: {error}"), true))?
+        {
             body.extend_from_slice(&chunk);
             if body.len() > MOST {
-                return Err(self.error(format!("the token's answer is larger than {MOST} bytes"), false));
+                return Err(self.error(
+                    format!("the token's answer is larger than {MOST} bytes"),
+                    false,
+                ));
             }
         }
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         match answer["access_token"].as_str() {
-            Some(token) if (200..300).contains(&status) && !token.is_empty() => Ok(Ok(read_token(&answer, token, now))),
-            _ if status >= 500 || status == 429 => Err(self.error(format!("cannot fetch a token: answered {status}"), true)),
+            Some(token) if (200..300).contains(&status) && !token.is_empty() => {
+                Ok(Ok(read_token(&answer, token, now)))
+            }
+            _ if status >= 500 || status == 429 => {
+                Err(self.error(format!("cannot fetch a token: answered {status}"), true))
+            }
             _ => {
-                // The answer may repeat what was sent: only the code of the error is told. // RFC 6749, 5.2
-                let code: String =
-                    answer["error"].as_str().unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
-                let cause =
-                    if (200..300).contains(&status) { "no access_token in the answer".to_owned() } else { format!("answered {status} {code}") };
-                Ok(Err(format!("cannot fetch a token: {}; check token_url, client_id, client_secret and scopes", cause.trim_end())))
+                // The answer may repeat what was sent: only the code of the error is told. // RFC
+                // 6749, 5.2
+                let code: String = answer["error"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .chars()
+                    .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    .take(40)
+                    .collect();
+                let cause = if (200..300).contains(&status) {
+                    "no access_token in the answer".to_owned()
+                } else {
+                    format!("answered {status} {code}")
+                };
+                Ok(Err(format!(
+                    "cannot fetch a token: {}; check token_url, client_id, client_secret and scopes",
+                    cause.trim_end()
+                )))
             }
         }
     }
@@ -158,7 +216,10 @@ impl Tokens {
 // golang.org/x/oauth2/internal tokenJSON, Token.Type
 fn read_token(answer: &Value, token: &str, now: SystemTime) -> Token {
     let lifetime = &answer["expires_in"];
-    let seconds = lifetime.as_u64().or_else(|| lifetime.as_str()?.parse().ok()).filter(|seconds| *seconds > 0);
+    let seconds = lifetime
+        .as_u64()
+        .or_else(|| lifetime.as_str()?.parse().ok())
+        .filter(|seconds| *seconds > 0);
     let kind = answer["token_type"].as_str().unwrap_or_default();
     let scheme = match kind.to_ascii_lowercase().as_str() {
         "" | "bearer" => "Bearer",
@@ -167,7 +228,11 @@ fn read_token(answer: &Value, token: &str, now: SystemTime) -> Token {
         _ => kind,
     };
     let expires = seconds.and_then(|seconds| now.checked_add(Duration::from_secs(seconds)));
-    Token { header: Secret::new(format!("{scheme} {token}")), fetched: now, expires }
+    Token {
+        header: Secret::new(format!("{scheme} {token}")),
+        fetched: now,
+        expires,
+    }
 }
 
 /// `Basic …`
@@ -178,8 +243,13 @@ pub(super) fn basic(username: &str, password: &str) -> Result<HeaderValue, NetEr
 
 /// A header that no log shows.
 pub(super) fn sensitive(text: &str) -> Result<HeaderValue, NetError> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| NetError::of_credentials("header".to_owned(), "a secret holds a line break or another control character".to_owned(), false))?;
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        NetError::of_credentials(
+            "header".to_owned(),
+            "a secret holds a line break or another control character".to_owned(),
+            false,
+        )
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -29,7 +29,11 @@ pub struct ObjectError {
 /// # Errors
 /// [`ObjectError`].
 pub async fn read_object(bucket: &str, key: &str, most: u64) -> Result<Vec<u8>, ObjectError> {
-    let fail = |cause: String, hint| ObjectError { address: format!("s3://{bucket}/{key}"), cause, hint };
+    let fail = |cause: String, hint| ObjectError {
+        address: format!("s3://{bucket}/{key}"),
+        cause,
+        hint,
+    };
     match tokio::time::timeout(TIMEOUT, read(bucket, key, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err((cause, hint))) => Err(fail(cause, hint)),
@@ -39,9 +43,13 @@ pub async fn read_object(bucket: &str, key: &str, most: u64) -> Result<Vec<u8>, 
 
 async fn read(bucket: &str, key: &str, most: u64) -> Result<Vec<u8>, (String, &'static str)> {
     let shared = aws::shared_config(None, None, Peer::Store).await;
-    let custom_endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
+    let custom_endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
     // An S3 at an address of its own rarely answers to bucket names as host names.
-    let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(custom_endpoint).build();
+    let config = aws_sdk_s3::config::Builder::from(&shared)
+        .force_path_style(custom_endpoint)
+        .build();
     let client = aws_sdk_s3::Client::from_conf(config);
     let object = client.get_object().bucket(bucket).key(key).send().await.map_err(|error| {
         let status = error.raw_response().map(|response| response.status().as_u16());

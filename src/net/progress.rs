@@ -1,4 +1,5 @@
-//! How far a request has come: tells a time-out in the look-up from one in the connection or in the answer, and a pooled connection from a fresh one.
+//! How far a request has come: tells a time-out in the look-up from one in the connection or in the
+//! answer, and a pooled connection from a fresh one.
 
 use std::future::Future;
 use std::pin::Pin;

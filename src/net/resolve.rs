@@ -57,7 +57,10 @@ pub(super) struct Resolver {
 
 impl Resolver {
     pub(super) fn new(lookup: Arc<dyn Lookup>) -> Self {
-        Self { lookup, turn: Arc::new(AtomicUsize::new(0)) }
+        Self {
+            lookup,
+            turn: Arc::new(AtomicUsize::new(0)),
+        }
     }
 }
 
@@ -70,7 +73,10 @@ impl Resolve for Resolver {
         Box::pin(async move {
             progress.enter(Step::Resolving);
             let addresses = match lookup.await {
-                Ok(found) if found.is_empty() => Err(DnsError { host, source: io::Error::new(io::ErrorKind::NotFound, "no addresses") }),
+                Ok(found) if found.is_empty() => Err(DnsError {
+                    host,
+                    source: io::Error::new(io::ErrorKind::NotFound, "no addresses"),
+                }),
                 Ok(found) => Ok(found),
                 Err(source) => Err(DnsError { host, source }),
             }?;
@@ -81,11 +87,14 @@ impl Resolve for Resolver {
     }
 }
 
-/// Each connection starts with another address of the preferred family, so that one dead address (an endpoint's zone, say)
-/// fails every n-th try instead of all of them: hyper races families, but within one it goes down the list.
+/// Each connection starts with another address of the preferred family, so that one dead address
+/// (an endpoint's zone, say) fails every n-th try instead of all of them: hyper races families, but
+/// within one it goes down the list.
 fn rotate(addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
     let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
-    let (mut preferred, mut other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv4() == first_is_v4);
+    let (mut preferred, mut other): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv4() == first_is_v4);
     for family in [&mut preferred, &mut other] {
         if !family.is_empty() {
             let by = turn % family.len();
@@ -106,10 +115,21 @@ mod tests {
 
     #[test]
     fn rotation_keeps_the_preferred_family_first_and_loses_none() {
-        let all = ["[::1]:0", "10.0.0.1:0", "[::2]:0", "10.0.0.2:0"].map(address).to_vec();
-        assert_eq!(rotate(all.clone(), 0), ["[::1]:0", "[::2]:0", "10.0.0.1:0", "10.0.0.2:0"].map(address));
-        assert_eq!(rotate(all.clone(), 1), ["[::2]:0", "[::1]:0", "10.0.0.2:0", "10.0.0.1:0"].map(address));
-        assert_eq!(rotate(all, 2), ["[::1]:0", "[::2]:0", "10.0.0.1:0", "10.0.0.2:0"].map(address));
+        let all = ["[::1]:0", "10.0.0.1:0", "[::2]:0", "10.0.0.2:0"]
+            .map(address)
+            .to_vec();
+        assert_eq!(
+            rotate(all.clone(), 0),
+            ["[::1]:0", "[::2]:0", "10.0.0.1:0", "10.0.0.2:0"].map(address)
+        );
+        assert_eq!(
+            rotate(all.clone(), 1),
+            ["[::2]:0", "[::1]:0", "10.0.0.2:0", "10.0.0.1:0"].map(address)
+        );
+        assert_eq!(
+            rotate(all, 2),
+            ["[::1]:0", "[::2]:0", "10.0.0.1:0", "10.0.0.2:0"].map(address)
+        );
         assert_eq!(rotate(Vec::new(), 3), Vec::<SocketAddr>::new());
     }
 }

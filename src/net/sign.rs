@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    SignableBody, SignableRequest, SigningParams, SigningSettings, sign,
+};
 use aws_sigv4::sign::v4;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -20,7 +22,9 @@ pub enum SignError {
     #[error(transparent)]
     Credentials(#[from] AwsError),
     /// The credentials' source did not answer in time.
-    #[error("no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway")]
+    #[error(
+        "no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway"
+    )]
     TimedOut(Duration),
     /// A secret of the configuration cannot be had.
     #[error("{0}")]
@@ -34,7 +38,12 @@ impl SignError {
     /// Whether trying again within the tick is pointless.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::Secret(_) | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion))
+        matches!(
+            self,
+            Self::Request(_)
+                | Self::Secret(_)
+                | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion)
+        )
     }
 }
 
@@ -65,10 +74,15 @@ impl Signer {
     /// `service` is part of the signature: `aps` for AMP.
     #[must_use]
     pub fn new(identity: SigningIdentity, service: impl Into<String>) -> Self {
-        Self { identity, service: service.into(), cached: Mutex::new(None) }
+        Self {
+            identity,
+            service: service.into(),
+            cached: Mutex::new(None),
+        }
     }
 
-    /// Adds the signature's headers to `request`, as of `now_ms`. `fresh` asks the credentials' source again whatever the cache holds.
+    /// Adds the signature's headers to `request`, as of `now_ms`. `fresh` asks the credentials'
+    /// source again whatever the cache holds.
     ///
     /// # Errors
     /// [`SignError`], within `timeout`.
@@ -80,8 +94,16 @@ impl Signer {
         timeout: Duration,
     ) -> Result<(), SignError> {
         let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
-        let credentials = tokio::time::timeout(timeout, self.credentials(now, fresh)).await.map_err(|_| SignError::TimedOut(timeout))??;
-        apply(request, credentials, self.identity.region.as_ref(), &self.service, now)
+        let credentials = tokio::time::timeout(timeout, self.credentials(now, fresh))
+            .await
+            .map_err(|_| SignError::TimedOut(timeout))??;
+        apply(
+            request,
+            credentials,
+            self.identity.region.as_ref(),
+            &self.service,
+            now,
+        )
     }
 
     async fn credentials(&self, now: SystemTime, fresh: bool) -> Result<Credentials, SignError> {
@@ -92,13 +114,27 @@ impl Signer {
                 return Ok(known.credentials.clone());
             }
         }
-        let credentials = self.identity.credentials.provide_credentials().await.map_err(|error| match &error {
-            CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
-            // The last place of the chain: it is only asked where nothing else holds any, and outside EC2 it does not answer.
-            CredentialsError::ProviderError(_) if format!("{error:?}").contains("FailedToLoadToken") => AwsError::NoCredentials(cause(&error)),
-            _ => AwsError::Credentials(cause(&error)),
-        })?;
-        *cached = Some(Cached { credentials: credentials.clone(), fetched: now, fetched_at: Instant::now() });
+        let credentials = self
+            .identity
+            .credentials
+            .provide_credentials()
+            .await
+            .map_err(|error| match &error {
+                CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
+                // The last place of the chain: it is only asked where nothing else holds any, and
+                // outside EC2 it does not answer.
+                CredentialsError::ProviderError(_)
+                    if format!("{error:?}").contains("FailedToLoadToken") =>
+                {
+                    AwsError::NoCredentials(cause(&error))
+                }
+                _ => AwsError::Credentials(cause(&error)),
+            })?;
+        *cached = Some(Cached {
+            credentials: credentials.clone(),
+            fetched: now,
+            fetched_at: Instant::now(),
+        });
         Ok(credentials)
     }
 }
@@ -113,7 +149,8 @@ impl Cached {
     }
 }
 
-/// The body's hash is signed but, as in prometheus/sigv4, not sent as a header of its own. The session token is signed.
+/// The body's hash is signed but, as in prometheus/sigv4, not sent as a header of its own. The
+/// session token is signed.
 fn apply(
     request: &mut http::Request<impl Into<Body> + Clone>,
     credentials: Credentials,
@@ -134,15 +171,24 @@ fn apply(
         .into();
     let mut headers = Vec::with_capacity(request.headers().len());
     for (name, value) in request.headers() {
-        let value = value.to_str().map_err(|_| SignError::Request(format!("the value of header {name} is not visible ASCII")))?;
+        let value = value.to_str().map_err(|_| {
+            SignError::Request(format!("the value of header {name} is not visible ASCII"))
+        })?;
         headers.push((name.as_str(), value));
     }
     let uri = request.uri().to_string();
     let body: Body = request.body().clone().into();
     let body = body.to_bytes();
-    let signable = SignableRequest::new(request.method().as_str(), uri.as_str(), headers.into_iter(), SignableBody::Bytes(&body))
-        .map_err(|error| failed(&error))?;
-    let (instructions, _) = sign(signable, &params).map_err(|error| failed(&error))?.into_parts();
+    let signable = SignableRequest::new(
+        request.method().as_str(),
+        uri.as_str(),
+        headers.into_iter(),
+        SignableBody::Bytes(&body),
+    )
+    .map_err(|error| failed(&error))?;
+    let (instructions, _) = sign(signable, &params)
+        .map_err(|error| failed(&error))?
+        .into_parts();
     instructions.apply_to_request_http1x(request);
     Ok(())
 }

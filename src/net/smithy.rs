@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -20,12 +21,19 @@ use super::error::{NetError, Peer, Phase};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The client for all of the SDK, kept for the process. `peer` says whom its errors are about: [`Peer::Store`] for S3, else [`Peer::Aws`].
+/// The client for all of the SDK, kept for the process. `peer` says whom its errors are about:
+/// [`Peer::Store`] for S3, else [`Peer::Aws`].
 #[must_use]
 pub fn http_client(peer: Peer) -> SharedHttpClient {
-    static STORE: LazyLock<SharedHttpClient> = LazyLock::new(|| SharedHttpClient::new(Clients::new(Peer::Store)));
-    static AWS: LazyLock<SharedHttpClient> = LazyLock::new(|| SharedHttpClient::new(Clients::new(Peer::Aws)));
-    if peer == Peer::Store { STORE.clone() } else { AWS.clone() }
+    static STORE: LazyLock<SharedHttpClient> =
+        LazyLock::new(|| SharedHttpClient::new(Clients::new(Peer::Store)));
+    static AWS: LazyLock<SharedHttpClient> =
+        LazyLock::new(|| SharedHttpClient::new(Clients::new(Peer::Aws)));
+    if peer == Peer::Store {
+        STORE.clone()
+    } else {
+        AWS.clone()
+    }
 }
 
 /// One client for each connect time-out that is asked for: the SDK gives IMDS a short one.
@@ -37,13 +45,23 @@ struct Clients {
 
 impl Clients {
     fn new(peer: Peer) -> Self {
-        Self { peer, by_connect_timeout: Mutex::new(HashMap::new()) }
+        Self {
+            peer,
+            by_connect_timeout: Mutex::new(HashMap::new()),
+        }
     }
 }
 
 impl HttpClient for Clients {
-    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        let mut known = self.by_connect_timeout.lock().unwrap_or_else(PoisonError::into_inner);
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let mut known = self
+            .by_connect_timeout
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let connect_timeout = settings.connect_timeout();
         if let Some(connector) = known.get(&connect_timeout) {
             return connector.clone();
@@ -74,19 +92,30 @@ impl HttpConnector for Connector {
         let client = self.client.clone();
         let (peer, read_timeout) = (self.peer, self.read_timeout);
         HttpConnectorFuture::new(async move {
-            let client = client.map_err(|error| ConnectorError::other(BoxError::from(&*error), None))?;
+            let client =
+                client.map_err(|error| ConnectorError::other(BoxError::from(&*error), None))?;
             exchange(&client, request, peer, read_timeout).await
         })
     }
 }
 
-async fn exchange(client: &Client, request: HttpRequest, peer: Peer, read_timeout: Option<Duration>) -> Result<HttpResponse, ConnectorError> {
+async fn exchange(
+    client: &Client,
+    request: HttpRequest,
+    peer: Peer,
+    read_timeout: Option<Duration>,
+) -> Result<HttpResponse, ConnectorError> {
     let (parts, body) = request.try_into_http1x().map_err(user)?.into_parts();
     let body = match body.bytes() {
         Some(bytes) => bytes::Bytes::copy_from_slice(bytes),
-        None => body.collect().await.map_err(ConnectorError::user)?.to_bytes(),
+        None => body
+            .collect()
+            .await
+            .map_err(ConnectorError::user)?
+            .to_bytes(),
     };
-    let request = reqwest::Request::try_from(http::Request::from_parts(parts, body)).map_err(user)?;
+    let request =
+        reqwest::Request::try_from(http::Request::from_parts(parts, body)).map_err(user)?;
     let address = request.url().clone();
     let answer = send(client, request, peer);
     let response = match read_timeout {
@@ -106,5 +135,9 @@ fn user(error: impl Error + Send + Sync + 'static) -> ConnectorError {
 }
 
 fn connector_error(error: NetError) -> ConnectorError {
-    if error.timed_out { ConnectorError::timeout(Box::new(error)) } else { ConnectorError::io(Box::new(error)) }
+    if error.timed_out {
+        ConnectorError::timeout(Box::new(error))
+    } else {
+        ConnectorError::io(Box::new(error))
+    }
 }

@@ -32,7 +32,10 @@ pub(crate) enum Reply {
 
 impl Reply {
     pub(crate) fn status(status: u16, body: &str) -> Self {
-        Self::Raw(format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        Self::Raw(format!(
+            "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     }
 }
 
@@ -56,7 +59,11 @@ impl Server {
                 tokio::spawn(serve(stream, Arc::clone(&seen_too), Arc::clone(&reply)));
             }
         });
-        Self { address, accepted, seen }
+        Self {
+            address,
+            accepted,
+            seen,
+        }
     }
 
     pub(crate) fn url(&self, path: &str) -> Url {
@@ -72,7 +79,11 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, reply: Arc<impl Fn(&Seen) -> Reply>) {
+async fn serve(
+    mut stream: TcpStream,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    reply: Arc<impl Fn(&Seen) -> Reply>,
+) {
     let mut buffer = Vec::new();
     while let Some(mut request) = read_request(&mut stream, &mut buffer).await {
         {
@@ -109,20 +120,34 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Se
     let line = lines.next().unwrap().to_owned();
     let mut headers = http::HeaderMap::new();
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-        headers.append(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
+        headers.append(
+            name.parse::<http::HeaderName>().unwrap(),
+            value.parse().unwrap(),
+        );
     }
-    let length = headers.get("content-length").map_or(0, |value| value.to_str().unwrap().parse().unwrap());
+    let length = headers
+        .get("content-length")
+        .map_or(0, |value| value.to_str().unwrap().parse().unwrap());
     while buffer.len() < length {
         if stream.read_buf(buffer).await.ok()? == 0 {
             return None;
         }
     }
-    Some(Seen { number: 0, line, headers, body: buffer.drain(..length).collect() })
+    Some(Seen {
+        number: 0,
+        line,
+        headers,
+        body: buffer.drain(..length).collect(),
+    })
 }
 
 /// A loopback address where nothing listens.
 pub(crate) async fn refusing() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 /// Takes no connection: its backlog is full, further SYNs are dropped.
@@ -140,9 +165,15 @@ impl BlackHole {
         let address = listener.local_addr().unwrap();
         let mut connected = Vec::new();
         // Full once a connection is no longer established at once.
-        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
             connected.push(stream.unwrap());
         }
-        Self { address, _listener: listener, _connected: connected }
+        Self {
+            address,
+            _listener: listener,
+            _connected: connected,
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The part of a remote's queue that is in memory: committed scrapes in the order of their numbers.
 //!
-//! Order comes from the scrape: one scrape holds at most one sample of a series, so its batches may be sent in any order and at
-//! once, and the next scrape's only after all of them were answered. What exceeds the capacity leaves for the spool, newest first,
-//! and keeps its number: whatever has the smaller number goes first, wherever it is.
+//! Order comes from the scrape: one scrape holds at most one sample of a series, so its batches may
+//! be sent in any order and at once, and the next scrape's only after all of them were answered.
+//! What exceeds the capacity leaves for the spool, newest first, and keeps its number: whatever has
+//! the smaller number goes first, wherever it is.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -36,7 +37,8 @@ pub struct Queue {
     /// Waiting and in flight.
     samples: Cell<u64>,
     bytes: Cell<usize>,
-    /// The scrape whose batches are on their way to the spool: nothing newer may be sent before they are there.
+    /// The scrape whose batches are on their way to the spool: nothing newer may be sent before
+    /// they are there.
     spilling: Cell<Option<u64>>,
     closed: Cell<bool>,
     sending: Cell<bool>,
@@ -72,7 +74,10 @@ impl Queue {
         let number = self.last_number.get() + 1;
         self.last_number.set(number);
         self.hold(&batches);
-        self.scrapes.borrow_mut().push_back(CommittedScrape { number, batches: batches.into() });
+        self.scrapes.borrow_mut().push_back(CommittedScrape {
+            number,
+            batches: batches.into(),
+        });
         self.changed.notify_waiters();
     }
 
@@ -82,8 +87,10 @@ impl Queue {
     }
 
     fn free<'a>(&self, batches: impl IntoIterator<Item = &'a Batch> + Copy) {
-        self.samples.set(self.samples.get().saturating_sub(samples(batches)));
-        self.bytes.set(self.bytes.get().saturating_sub(bytes(batches)));
+        self.samples
+            .set(self.samples.get().saturating_sub(samples(batches)));
+        self.bytes
+            .set(self.bytes.get().saturating_sub(bytes(batches)));
     }
 
     /// The oldest scrape here.
@@ -99,7 +106,9 @@ impl Queue {
     /// Whether batches of an older scrape than that are on their way to the spool.
     #[must_use]
     pub fn is_spilling_before(&self, number: u64) -> bool {
-        self.spilling.get().is_some_and(|spilling| spilling < number)
+        self.spilling
+            .get()
+            .is_some_and(|spilling| spilling < number)
     }
 
     /// Whether more samples are here than that.
@@ -111,14 +120,20 @@ impl Queue {
     /// Batches of that scrape that wait here.
     #[must_use]
     pub fn waiting(&self, number: u64) -> usize {
-        self.scrapes.borrow().front().filter(|scrape| scrape.number == number).map_or(0, |scrape| scrape.batches.len())
+        self.scrapes
+            .borrow()
+            .front()
+            .filter(|scrape| scrape.number == number)
+            .map_or(0, |scrape| scrape.batches.len())
     }
 
     /// Takes a batch of that scrape, if it is the oldest and has one left.
     #[must_use]
     pub fn take(&self, number: u64) -> Option<Batch> {
         let mut scrapes = self.scrapes.borrow_mut();
-        let scrape = scrapes.front_mut().filter(|scrape| scrape.number == number)?;
+        let scrape = scrapes
+            .front_mut()
+            .filter(|scrape| scrape.number == number)?;
         let batch = scrape.batches.pop_front()?;
         if scrape.batches.is_empty() {
             scrapes.pop_front();
@@ -146,8 +161,17 @@ impl Queue {
         let mut scrapes = self.scrapes.borrow_mut();
         let at = scrapes.partition_point(|scrape| scrape.number < number);
         match scrapes.get_mut(at).filter(|scrape| scrape.number == number) {
-            Some(scrape) => batches.into_iter().rev().for_each(|batch| scrape.batches.push_front(batch)),
-            None => scrapes.insert(at, CommittedScrape { number, batches: batches.into() }),
+            Some(scrape) => batches
+                .into_iter()
+                .rev()
+                .for_each(|batch| scrape.batches.push_front(batch)),
+            None => scrapes.insert(
+                at,
+                CommittedScrape {
+                    number,
+                    batches: batches.into(),
+                },
+            ),
         }
         self.changed.notify_waiters();
     }
@@ -177,7 +201,8 @@ impl Queue {
         }
     }
 
-    /// Takes the newest batches of the newest scrape, until no more samples are left here than that; all of one scrape. [`Queue::spilled`] must follow.
+    /// Takes the newest batches of the newest scrape, until no more samples are left here than
+    /// that; all of one scrape. [`Queue::spilled`] must follow.
     #[must_use]
     pub fn spill(&self, capacity: u64) -> Option<CommittedScrape> {
         let mut scrapes = self.scrapes.borrow_mut();
@@ -267,7 +292,12 @@ impl Queue {
     /// The most batches of any scrape here.
     #[must_use]
     pub fn most_batches(&self) -> usize {
-        self.scrapes.borrow().iter().map(|scrape| scrape.batches.len()).max().unwrap_or_default()
+        self.scrapes
+            .borrow()
+            .iter()
+            .map(|scrape| scrape.batches.len())
+            .max()
+            .unwrap_or_default()
     }
 
     /// Takes all that waits.
@@ -284,7 +314,10 @@ fn bytes<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> usize {
 }
 
 fn samples<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> u64 {
-    batches.into_iter().map(|batch| u64::from(batch.samples)).sum()
+    batches
+        .into_iter()
+        .map(|batch| u64::from(batch.samples))
+        .sum()
 }
 
 #[cfg(test)]
@@ -292,7 +325,13 @@ mod tests {
     use super::*;
 
     fn batch(samples: u32) -> Batch {
-        Batch { body: vec![0; samples as usize].into(), samples, raw_len: 0, min_ms: 0, max_ms: 0 }
+        Batch {
+            body: vec![0; samples as usize].into(),
+            samples,
+            raw_len: 0,
+            min_ms: 0,
+            max_ms: 0,
+        }
     }
 
     #[test]
@@ -306,7 +345,14 @@ mod tests {
         let first = queue.take(1).unwrap();
         assert_eq!(queue.front(), Front::Scrape(2));
         queue.answered(&first);
-        assert_eq!((queue.take(2).unwrap().samples, queue.take(2).unwrap().samples, queue.take(2)), (2, 3, None));
+        assert_eq!(
+            (
+                queue.take(2).unwrap().samples,
+                queue.take(2).unwrap().samples,
+                queue.take(2)
+            ),
+            (2, 3, None)
+        );
         assert_eq!(queue.front(), Front::Empty);
         queue.close();
         assert_eq!(queue.front(), Front::Closed);
@@ -323,7 +369,12 @@ mod tests {
         queue.give_back(1, &second, vec![batch(2)]);
         queue.give_back(1, &first, vec![batch(1)]);
         let left = queue.drain();
-        assert_eq!(left.iter().map(|scrape| (scrape.number, scrape.samples())).collect::<Vec<_>>(), [(1, 3), (2, 4)]);
+        assert_eq!(
+            left.iter()
+                .map(|scrape| (scrape.number, scrape.samples()))
+                .collect::<Vec<_>>(),
+            [(1, 3), (2, 4)]
+        );
         assert_eq!(left[0].batches[0].samples, 1);
         assert_eq!(queue.bytes(), 0);
     }
@@ -348,22 +399,41 @@ mod tests {
         queue.push(vec![batch(10)]);
         queue.push(vec![batch(20), batch(30)]);
         let spilled = queue.spill(5).unwrap();
-        assert_eq!((spilled.number, spilled.samples()), (2, 50), "one scrape at a time");
+        assert_eq!(
+            (spilled.number, spilled.samples()),
+            (2, 50),
+            "one scrape at a time"
+        );
         queue.close();
         queue.spilled(&spilled, vec![batch(30)]);
-        assert_eq!(queue.drain().iter().map(CommittedScrape::samples).collect::<Vec<_>>(), [10, 30]);
+        assert_eq!(
+            queue
+                .drain()
+                .iter()
+                .map(CommittedScrape::samples)
+                .collect::<Vec<_>>(),
+            [10, 30]
+        );
     }
 
     #[tokio::test]
     async fn an_overflow_is_noticed_and_so_is_the_end() {
         let queue = Queue::default();
-        let (noticed, ()) = tokio::join!(async { (queue.overflowing(|| 5).await, queue.overflowing(|| 100).await) }, async {
-            queue.push(vec![batch(3)]);
-            tokio::task::yield_now().await;
-            queue.push(vec![batch(3)]);
-            tokio::task::yield_now().await;
-            queue.end();
-        });
+        let (noticed, ()) = tokio::join!(
+            async {
+                (
+                    queue.overflowing(|| 5).await,
+                    queue.overflowing(|| 100).await,
+                )
+            },
+            async {
+                queue.push(vec![batch(3)]);
+                tokio::task::yield_now().await;
+                queue.push(vec![batch(3)]);
+                tokio::task::yield_now().await;
+                queue.end();
+            }
+        );
         assert_eq!(noticed, (true, false));
     }
 }

@@ -1,4 +1,5 @@
-//! Go's `strings.ToLower` and `strings.ToUpper`: Unicode's simple mapping, a character for a character.
+//! Go's `strings.ToLower` and `strings.ToUpper`: Unicode's simple mapping, a character for a
+//! character.
 
 pub(super) fn lower(text: &str) -> String {
     text.chars().map(lower_char).collect()
@@ -22,7 +23,9 @@ fn lower_char(c: char) -> char {
 fn upper_char(c: char) -> char {
     single(c.to_uppercase()).unwrap_or_else(|| match c {
         // Greek with iota subscript: the simple mapping is the form for titles (UnicodeData.txt).
-        '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => char::from_u32(u32::from(c) + 8).unwrap_or(c),
+        '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => {
+            char::from_u32(u32::from(c) + 8).unwrap_or(c)
+        }
         '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => char::from_u32(u32::from(c) + 9).unwrap_or(c),
         // Ligatures, ß and the rest have none.
         _ => c,

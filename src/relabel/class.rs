@@ -7,12 +7,21 @@ pub(super) const NOTHING: &str = r"[^\x{0}-\x{10FFFF}]";
 const ANYTHING: &str = r"[\x{0}-\x{10FFFF}]";
 
 /// `regexp/syntax/perl_groups.go`, all ASCII.
-const PERL: [(char, &str); 3] = [('d', "0-9"), ('s', r"\t\n\x{C}\r\x{20}"), ('w', "0-9A-Za-z_")];
-const POSIX: [&str; 14] =
-    ["alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word", "xdigit"];
+const PERL: [(char, &str); 3] = [
+    ('d', "0-9"),
+    ('s', r"\t\n\x{C}\r\x{20}"),
+    ('w', "0-9A-Za-z_"),
+];
+const POSIX: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
 
-/// Names of scripts and categories with four letters that are no codes of ISO 15924: `regex` knows these codes, Go does not.
-const FOUR_LETTERS: [&str; 10] = ["ahom", "cham", "kawi", "lisu", "mark", "miao", "modi", "newa", "thai", "toto"];
+/// Names of scripts and categories with four letters that are no codes of ISO 15924: `regex` knows
+/// these codes, Go does not.
+const FOUR_LETTERS: [&str; 10] = [
+    "ahom", "cham", "kawi", "lisu", "mark", "miao", "modi", "newa", "thai", "toto",
+];
 
 /// Appends a character that stands for itself, within a class or without.
 pub(super) fn push_char(out: &mut String, c: char) {
@@ -28,7 +37,11 @@ fn push_code(out: &mut String, code: u32) {
 }
 
 /// `regexp/syntax/parse.go` `parseClass`: translates a class and gives what follows it.
-pub(super) fn bracketed<'a>(text: &'a str, flags: Flags, out: &mut String) -> Result<&'a str, SyntaxError> {
+pub(super) fn bracketed<'a>(
+    text: &'a str,
+    flags: Flags,
+    out: &mut String,
+) -> Result<&'a str, SyntaxError> {
     out.push_str(if flags.fold { "(?i:[" } else { "[" });
     let mut rest = &text[1..];
     if let Some(negated) = rest.strip_prefix('^') {
@@ -64,7 +77,10 @@ pub(super) fn bracketed<'a>(text: &'a str, flags: Flags, out: &mut String) -> Re
         if rest.starts_with('-') && rest.len() >= 2 && !rest[1..].starts_with(']') {
             (high, rest) = member(&rest[1..], text)?;
             if high < low {
-                return error("invalid character class range", &range[..range.len() - rest.len()]);
+                return error(
+                    "invalid character class range",
+                    &range[..range.len() - rest.len()],
+                );
             }
         }
         empty &= !push_range(out, low, high);
@@ -79,8 +95,16 @@ pub(super) fn bracketed<'a>(text: &'a str, flags: Flags, out: &mut String) -> Re
 
 /// Appends a range without the surrogates, which no text holds. Says whether anything is left.
 fn push_range(out: &mut String, low: u32, high: u32) -> bool {
-    let low = if (0xD800..=0xDFFF).contains(&low) { 0xE000 } else { low };
-    let high = if (0xD800..=0xDFFF).contains(&high) { 0xD7FF } else { high };
+    let low = if (0xD800..=0xDFFF).contains(&low) {
+        0xE000
+    } else {
+        low
+    };
+    let high = if (0xD800..=0xDFFF).contains(&high) {
+        0xD7FF
+    } else {
+        high
+    };
     if low > high {
         return false;
     }
@@ -100,7 +124,11 @@ fn member<'a>(text: &'a str, class: &str) -> Result<(u32, &'a str), SyntaxError>
 }
 
 /// `\d` and its like or `\pN` outside of a class, with what follows; none for an escaped character.
-pub(super) fn escaped<'a>(text: &'a str, flags: Flags, out: &mut String) -> Result<Option<&'a str>, SyntaxError> {
+pub(super) fn escaped<'a>(
+    text: &'a str,
+    flags: Flags,
+    out: &mut String,
+) -> Result<Option<&'a str>, SyntaxError> {
     let start = out.len();
     let after = escaped_plain(text, out)?;
     if after.is_some() && flags.fold {
@@ -120,7 +148,10 @@ fn escaped_plain<'a>(text: &'a str, out: &mut String) -> Result<Option<&'a str>,
     if matches!(kind, 'p' | 'P') {
         return unicode(text, kind == 'P', out).map(Some);
     }
-    let Some((_, ranges)) = PERL.iter().find(|(name, _)| *name == kind.to_ascii_lowercase()) else {
+    let Some((_, ranges)) = PERL
+        .iter()
+        .find(|(name, _)| *name == kind.to_ascii_lowercase())
+    else {
         return Ok(None);
     };
     let negated = if kind.is_ascii_uppercase() { "^" } else { "" };
@@ -148,9 +179,14 @@ fn unicode<'a>(text: &'a str, negated: bool, out: &mut String) -> Result<&'a str
         Some(name) => (!negated, name),
         None => (negated, name),
     };
-    let canonical: String = name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).map(|c| c.to_ascii_lowercase()).collect();
+    let canonical: String = name
+        .chars()
+        .filter(|c| !matches!(c, '_' | '-' | ' '))
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
     let code_of_a_script = canonical.len() == 4 && !FOUR_LETTERS.contains(&canonical.as_str());
-    let plain = canonical.bytes().all(|byte| byte.is_ascii_alphabetic()) && !canonical.starts_with("is");
+    let plain =
+        canonical.bytes().all(|byte| byte.is_ascii_alphabetic()) && !canonical.starts_with("is");
     if canonical.is_empty() || code_of_a_script || !plain {
         return error("invalid character class range", whole);
     }
@@ -159,8 +195,13 @@ fn unicode<'a>(text: &'a str, negated: bool, out: &mut String) -> Result<&'a str
         ("cs" | "surrogate", true) => Some(ANYTHING.to_owned()),
         // Categories come first, and `regex` knows properties that Go does not.
         _ => ["gc", "sc"].iter().find_map(|property| {
-            let translated = format!("\\{}{{{property}={canonical}}}", if negated { 'P' } else { 'p' });
-            regex::bytes::Regex::new(&translated).is_ok().then_some(translated)
+            let translated = format!(
+                "\\{}{{{property}={canonical}}}",
+                if negated { 'P' } else { 'p' }
+            );
+            regex::bytes::Regex::new(&translated)
+                .is_ok()
+                .then_some(translated)
         }),
     };
     match translated {
@@ -173,13 +214,19 @@ fn unicode<'a>(text: &'a str, negated: bool, out: &mut String) -> Result<&'a str
 /// `regexp/syntax/parse.go` `parseEscape`: an escaped character, by its code, and what follows it.
 pub(super) fn escaped_char(text: &str) -> Result<(u32, &str), SyntaxError> {
     let mut rest = text[1..].chars();
-    let invalid = |rest: &std::str::Chars<'_>| error("invalid escape sequence", &text[..text.len() - rest.as_str().len()]);
+    let invalid = |rest: &std::str::Chars<'_>| {
+        error(
+            "invalid escape sequence",
+            &text[..text.len() - rest.as_str().len()],
+        )
+    };
     let Some(c) = rest.next() else {
         return error("trailing backslash at end of expression", "");
     };
     let code = match c {
         '0'..='7' => {
-            let octal = |rest: &std::str::Chars<'_>| rest.clone().next().and_then(|c| c.to_digit(8));
+            let octal =
+                |rest: &std::str::Chars<'_>| rest.clone().next().and_then(|c| c.to_digit(8));
             if c != '0' && octal(&rest).is_none() {
                 // A back-reference.
                 return invalid(&rest);
@@ -204,7 +251,9 @@ pub(super) fn escaped_char(text: &str) -> Result<(u32, &str), SyntaxError> {
                     match rest.next() {
                         Some('}') if digits > 0 => break,
                         Some(c) => match c.to_digit(16) {
-                            Some(digit) if code * 16 + digit <= 0x10_FFFF => code = code * 16 + digit,
+                            Some(digit) if code * 16 + digit <= 0x10_FFFF => {
+                                code = code * 16 + digit
+                            }
                             _ => return invalid(&rest),
                         },
                         None => return invalid(&rest),
@@ -215,7 +264,10 @@ pub(super) fn escaped_char(text: &str) -> Result<(u32, &str), SyntaxError> {
             } else {
                 // Go reads both before it looks at them.
                 let second = rest.next();
-                match (first.to_digit(16), second.and_then(|second| second.to_digit(16))) {
+                match (
+                    first.to_digit(16),
+                    second.and_then(|second| second.to_digit(16)),
+                ) {
                     (Some(high), Some(low)) => high * 16 + low,
                     _ => return invalid(&rest),
                 }

@@ -1,8 +1,9 @@
 //! Prometheus' relabelling: rules that rewrite label sets, or drop them.
 //!
-//! The rules, their defaults and their errors are those of `model/relabel/relabel.go`; regular expressions have RE2's meaning
-//! (`re2`, `class`: what Go reads, in the syntax of the crate `regex`), templates are Go's (`template`), and so is the mapping of
-//! case (`case`). Nothing here knows where label sets come from.
+//! The rules, their defaults and their errors are those of `model/relabel/relabel.go`; regular
+//! expressions have RE2's meaning (`re2`, `class`: what Go reads, in the syntax of the crate
+//! `regex`), templates are Go's (`template`), and so is the mapping of case (`case`). Nothing here
+//! knows where label sets come from.
 
 mod case;
 mod class;
@@ -20,7 +21,8 @@ pub use rule::{Action, Invalid, MAX_ADDED, Rule, TooLarge, Written};
 
 use crate::series::Labels;
 
-/// Applies rules in their order. Says whether the label set stays. // model/relabel/relabel.go ProcessBuilder
+/// Applies rules in their order. Says whether the label set stays. // model/relabel/relabel.go
+/// ProcessBuilder
 ///
 /// # Errors
 /// [`TooLarge`]: see [`MAX_ADDED`].

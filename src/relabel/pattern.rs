@@ -6,7 +6,8 @@ use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use super::re2::{SyntaxError, translate};
 
-/// Bytes that one compiled pattern may take. Go's own bound (`regexp/syntax/parse.go` `maxSize`) lies at 128 MiB, too much for a small function.
+/// Bytes that one compiled pattern may take. Go's own bound (`regexp/syntax/parse.go` `maxSize`)
+/// lies at 128 MiB, too much for a small function.
 const MAX_COMPILED: usize = 16 << 20;
 
 /// Most nested pairs of parentheses after translation; the translator's own bound is met first.
@@ -63,25 +64,42 @@ impl Groups<'_, '_> {
 
     /// The first group of that name that matched (Go's `regexp.(*Regexp).expand`).
     pub(super) fn named(&self, name: &str) -> Option<&str> {
-        (1..).zip(self.names).filter(|(_, known)| *known == name).find_map(|(number, _)| self.get(number))
+        (1..)
+            .zip(self.names)
+            .filter(|(_, known)| *known == name)
+            .find_map(|(number, _)| self.get(number))
     }
 }
 
 impl Pattern {
-    /// Compiles a pattern as `model/relabel/relabel.go` `NewRegexp` does: it has to match the whole text, and a dot matches a line break.
+    /// Compiles a pattern as `model/relabel/relabel.go` `NewRegexp` does: it has to match the whole
+    /// text, and a dot matches a line break.
     ///
     /// # Errors
     /// [`PatternError`].
     pub fn new(text: &str) -> Result<Self, PatternError> {
         if text == "(.*)" {
-            return Ok(Self { text: text.to_owned(), regex: None, names: vec![String::new()] });
+            return Ok(Self {
+                text: text.to_owned(),
+                regex: None,
+                names: vec![String::new()],
+            });
         }
         let translated = translate(&format!("^(?s:{text})$"))?;
-        // For bytes, because only there `(?-u:\B)` is allowed; all else in the pattern goes by whole characters.
-        let regex = RegexBuilder::new(&translated.pattern).size_limit(MAX_COMPILED).nest_limit(MAX_NESTING).build();
-        // What Go takes and the translation made is valid here, too: only its size can be the matter.
+        // For bytes, because only there `(?-u:\B)` is allowed; all else in the pattern goes by
+        // whole characters.
+        let regex = RegexBuilder::new(&translated.pattern)
+            .size_limit(MAX_COMPILED)
+            .nest_limit(MAX_NESTING)
+            .build();
+        // What Go takes and the translation made is valid here, too: only its size can be the
+        // matter.
         let regex = regex.map_err(|_| PatternError::TooLarge)?;
-        Ok(Self { text: text.to_owned(), regex: Some(regex), names: translated.names })
+        Ok(Self {
+            text: text.to_owned(),
+            regex: Some(regex),
+            names: translated.names,
+        })
     }
 
     /// As written.
@@ -91,7 +109,9 @@ impl Pattern {
     }
 
     pub(super) fn is_match(&self, text: &str) -> bool {
-        self.regex.as_ref().is_none_or(|regex| regex.is_match(text.as_bytes()))
+        self.regex
+            .as_ref()
+            .is_none_or(|regex| regex.is_match(text.as_bytes()))
     }
 
     pub(super) fn groups<'t>(&self, text: &'t str) -> Option<Groups<'_, 't>> {
@@ -99,16 +119,30 @@ impl Pattern {
             None => None,
             Some(regex) => Some(regex.captures(text.as_bytes())?),
         };
-        Some(Groups { text, names: &self.names, captures })
+        Some(Groups {
+            text,
+            names: &self.names,
+            captures,
+        })
     }
 
-    /// All matches, as Go's `ReplaceAllString` finds them: more than one only when alternatives break out of the anchors.
+    /// All matches, as Go's `ReplaceAllString` finds them: more than one only when alternatives
+    /// break out of the anchors.
     pub(super) fn each<'t>(&self, text: &'t str) -> Vec<Groups<'_, 't>> {
         match &self.regex {
-            None => vec![Groups { text, names: &self.names, captures: None }],
-            Some(regex) => {
-                regex.captures_iter(text.as_bytes()).map(|captures| Groups { text, names: &self.names, captures: Some(captures) }).collect()
-            }
+            None => vec![Groups {
+                text,
+                names: &self.names,
+                captures: None,
+            }],
+            Some(regex) => regex
+                .captures_iter(text.as_bytes())
+                .map(|captures| Groups {
+                    text,
+                    names: &self.names,
+                    captures: Some(captures),
+                })
+                .collect(),
         }
     }
 }

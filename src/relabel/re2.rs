@@ -1,15 +1,17 @@
 //! RE2's syntax, as Go reads it, in terms of the crate `regex`.
 //!
-//! The two look alike and differ in the corners: classes are ASCII in Go, braces that repeat nothing are literal, `[` in a class is
-//! one too, `**` is an error. So a pattern is read here as `regexp/syntax/parse.go` reads it, error messages included, and written
-//! anew with nothing left to interpret: every flag stands beside what it applies to, every other character is escaped.
+//! The two look alike and differ in the corners: classes are ASCII in Go, braces that repeat
+//! nothing are literal, `[` in a class is one too, `**` is an error. So a pattern is read here as
+//! `regexp/syntax/parse.go` reads it, error messages included, and written anew with nothing left
+//! to interpret: every flag stands beside what it applies to, every other character is escaped.
 
 use super::class;
 
 /// `regexp/syntax/parse.go` `maxRepeat`: for a repetition, and for the product of nested ones.
 const MAX_REPEAT: u32 = 1000;
 
-/// Groups and repetitions within each other. Go takes a thousand; ours are compiled recursively, on stacks of 2 MiB.
+/// Groups and repetitions within each other. Go takes a thousand; ours are compiled recursively, on
+/// stacks of 2 MiB.
 const MAX_DEPTH: usize = 250;
 
 /// Why Go refuses a pattern, in its words.
@@ -21,7 +23,10 @@ pub struct SyntaxError {
 }
 
 pub(super) fn error<T>(reason: &'static str, expression: &str) -> Result<T, SyntaxError> {
-    Err(SyntaxError { reason, expression: expression.to_owned() })
+    Err(SyntaxError {
+        reason,
+        expression: expression.to_owned(),
+    })
 }
 
 /// A pattern in the syntax of `regex`.
@@ -74,12 +79,32 @@ struct Translator<'a> {
 
 /// Translates a whole pattern; anchors are the caller's.
 pub(super) fn translate(pattern: &str) -> Result<Translated, SyntaxError> {
-    let flags = Flags { fold: false, multi_line: false, dot_newline: false, non_greedy: false };
-    let top = Group { start: 0, outer: flags, last: None, repeats: 1, depth: 0 };
-    let mut translator =
-        Translator { whole: pattern, out: String::with_capacity(pattern.len() * 2), names: Vec::new(), flags, groups: Vec::new(), top };
+    let flags = Flags {
+        fold: false,
+        multi_line: false,
+        dot_newline: false,
+        non_greedy: false,
+    };
+    let top = Group {
+        start: 0,
+        outer: flags,
+        last: None,
+        repeats: 1,
+        depth: 0,
+    };
+    let mut translator = Translator {
+        whole: pattern,
+        out: String::with_capacity(pattern.len() * 2),
+        names: Vec::new(),
+        flags,
+        groups: Vec::new(),
+        top,
+    };
     translator.run()?;
-    Ok(Translated { pattern: translator.out, names: translator.names })
+    Ok(Translated {
+        pattern: translator.out,
+        names: translator.names,
+    })
 }
 
 impl<'a> Translator<'a> {
@@ -106,9 +131,30 @@ impl<'a> Translator<'a> {
                     self.close()?;
                     after
                 }
-                '^' => self.assertion(if self.flags.multi_line { "(?m:^)" } else { r"(?:\A)" }, after),
-                '$' => self.assertion(if self.flags.multi_line { "(?m:$)" } else { r"(?:\z)" }, after),
-                '.' => self.assertion(if self.flags.dot_newline { "(?s:.)" } else { r"[^\n]" }, after),
+                '^' => self.assertion(
+                    if self.flags.multi_line {
+                        "(?m:^)"
+                    } else {
+                        r"(?:\A)"
+                    },
+                    after,
+                ),
+                '$' => self.assertion(
+                    if self.flags.multi_line {
+                        "(?m:$)"
+                    } else {
+                        r"(?:\z)"
+                    },
+                    after,
+                ),
+                '.' => self.assertion(
+                    if self.flags.dot_newline {
+                        "(?s:.)"
+                    } else {
+                        r"[^\n]"
+                    },
+                    after,
+                ),
                 '[' => {
                     let start = self.out.len();
                     let after = class::bracketed(rest, self.flags, &mut self.out)?;
@@ -117,7 +163,17 @@ impl<'a> Translator<'a> {
                 }
                 '*' | '+' | '?' => {
                     now = Some(rest);
-                    self.repeat(Repetition { operator: &rest[..1], min: 0, max: None, counted: false }, rest, after, repetition)?
+                    self.repeat(
+                        Repetition {
+                            operator: &rest[..1],
+                            min: 0,
+                            max: None,
+                            counted: false,
+                        },
+                        rest,
+                        after,
+                        repetition,
+                    )?
                 }
                 '{' => match counts(rest) {
                     None => {
@@ -126,11 +182,22 @@ impl<'a> Translator<'a> {
                     }
                     Some((min, max, after)) => {
                         let operator = &rest[..rest.len() - after.len()];
-                        if min > MAX_REPEAT || max.is_some_and(|max| max > MAX_REPEAT || min > max) {
+                        if min > MAX_REPEAT || max.is_some_and(|max| max > MAX_REPEAT || min > max)
+                        {
                             return error("invalid repeat count", operator);
                         }
                         now = Some(rest);
-                        self.repeat(Repetition { operator, min, max, counted: true }, rest, after, repetition)?
+                        self.repeat(
+                            Repetition {
+                                operator,
+                                min,
+                                max,
+                                counted: true,
+                            },
+                            rest,
+                            after,
+                            repetition,
+                        )?
                     }
                 },
                 '\\' => self.escape(rest)?,
@@ -141,11 +208,20 @@ impl<'a> Translator<'a> {
             };
             repetition = now;
         }
-        if self.groups.is_empty() { Ok(()) } else { error("missing closing )", self.whole) }
+        if self.groups.is_empty() {
+            Ok(())
+        } else {
+            error("missing closing )", self.whole)
+        }
     }
 
     fn atom(&mut self, start: usize) {
-        self.top.last = Some(Atom { start, repeats: 1, depth: 0, repeated: false });
+        self.top.last = Some(Atom {
+            start,
+            repeats: 1,
+            depth: 0,
+            repeated: false,
+        });
     }
 
     fn assertion(&mut self, translated: &str, after: &'a str) -> &'a str {
@@ -166,7 +242,13 @@ impl<'a> Translator<'a> {
     }
 
     fn open(&mut self, translated: &str) {
-        let group = Group { start: self.out.len(), outer: self.flags, last: None, repeats: 1, depth: 0 };
+        let group = Group {
+            start: self.out.len(),
+            outer: self.flags,
+            last: None,
+            repeats: 1,
+            depth: 0,
+        };
         self.groups.push(std::mem::replace(&mut self.top, group));
         self.out.push_str(translated);
     }
@@ -176,9 +258,20 @@ impl<'a> Translator<'a> {
             return error("unexpected )", self.whole);
         };
         self.out.push(')');
-        let Group { start, outer: flags, repeats, depth, .. } = std::mem::replace(&mut self.top, outer);
+        let Group {
+            start,
+            outer: flags,
+            repeats,
+            depth,
+            ..
+        } = std::mem::replace(&mut self.top, outer);
         self.flags = flags;
-        self.settle(Atom { start, repeats, depth: depth + 1, repeated: false })
+        self.settle(Atom {
+            start,
+            repeats,
+            depth: depth + 1,
+            repeated: false,
+        })
     }
 
     /// Makes something nested the last atom.
@@ -186,20 +279,41 @@ impl<'a> Translator<'a> {
         self.top.repeats = self.top.repeats.max(atom.repeats);
         self.top.depth = self.top.depth.max(atom.depth);
         self.top.last = Some(atom);
-        if atom.depth + self.groups.len() > MAX_DEPTH { error("expression nests too deeply", self.whole) } else { Ok(()) }
+        if atom.depth + self.groups.len() > MAX_DEPTH {
+            error("expression nests too deeply", self.whole)
+        } else {
+            Ok(())
+        }
     }
 
     /// `regexp/syntax/parse.go` `repeat`. Gives what comes after.
-    fn repeat(&mut self, repetition: Repetition<'_>, before: &'a str, after: &'a str, last: Option<&'a str>) -> Result<&'a str, SyntaxError> {
+    fn repeat(
+        &mut self,
+        repetition: Repetition<'_>,
+        before: &'a str,
+        after: &'a str,
+        last: Option<&'a str>,
+    ) -> Result<&'a str, SyntaxError> {
         let lazy = after.starts_with('?');
         let after = if lazy { &after[1..] } else { after };
         if let Some(last) = last {
-            return error("invalid nested repetition operator", &last[..last.len() - after.len()]);
+            return error(
+                "invalid nested repetition operator",
+                &last[..last.len() - after.len()],
+            );
         }
         let Some(mut atom) = self.top.last else {
-            return error("missing argument to repetition operator", &before[..before.len() - after.len()]);
+            return error(
+                "missing argument to repetition operator",
+                &before[..before.len() - after.len()],
+            );
         };
-        let Repetition { operator, min, max, counted } = repetition;
+        let Repetition {
+            operator,
+            min,
+            max,
+            counted,
+        } = repetition;
         if counted {
             // regexp/syntax/parse.go repeatIsValid
             atom.repeats = match max {
@@ -208,7 +322,10 @@ impl<'a> Translator<'a> {
                 None => min.max(1).saturating_mul(atom.repeats),
             };
             if (min >= 2 || max.is_some_and(|max| max >= 2)) && atom.repeats > MAX_REPEAT {
-                return error("invalid repeat count", &before[..before.len() - after.len()]);
+                return error(
+                    "invalid repeat count",
+                    &before[..before.len() - after.len()],
+                );
             }
         }
         if atom.repeated {
@@ -225,15 +342,24 @@ impl<'a> Translator<'a> {
         Ok(after)
     }
 
-    /// `regexp/syntax/parse.go` `parsePerlFlags`: `(?flags)`, `(?flags:`, `(?P<name>` and `(?<name>`.
+    /// `regexp/syntax/parse.go` `parsePerlFlags`: `(?flags)`, `(?flags:`, `(?P<name>` and
+    /// `(?<name>`.
     fn open_special(&mut self, rest: &'a str) -> Result<&'a str, SyntaxError> {
-        let named = if rest.len() > 4 && rest.starts_with("(?P<") { Some(4) } else { (rest.len() > 3 && rest.starts_with("(?<")).then_some(3) };
+        let named = if rest.len() > 4 && rest.starts_with("(?P<") {
+            Some(4)
+        } else {
+            (rest.len() > 3 && rest.starts_with("(?<")).then_some(3)
+        };
         if let Some(start) = named {
             let Some(end) = rest.find('>') else {
                 return error("invalid named capture", rest);
             };
             let name = &rest[start..end];
-            if name.is_empty() || !name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
+            if name.is_empty()
+                || !name
+                    .bytes()
+                    .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+            {
                 return error("invalid named capture", &rest[..=end]);
             }
             self.names.push(name.to_owned());
@@ -260,7 +386,12 @@ impl<'a> Translator<'a> {
                     self.flags = flags;
                     return Ok(after);
                 }
-                _ => return error("invalid or unsupported Perl syntax", &rest[..rest.len() - after.len()]),
+                _ => {
+                    return error(
+                        "invalid or unsupported Perl syntax",
+                        &rest[..rest.len() - after.len()],
+                    );
+                }
             }
             seen = true;
         }
@@ -313,7 +444,8 @@ struct Repetition<'a> {
     counted: bool,
 }
 
-/// `regexp/syntax/parse.go` `parseRepeat`: `{min}`, `{min,}` or `{min,max}`, and what follows; else the brace is a literal.
+/// `regexp/syntax/parse.go` `parseRepeat`: `{min}`, `{min,}` or `{min,max}`, and what follows; else
+/// the brace is a literal.
 fn counts(text: &str) -> Option<(u32, Option<u32>, &str)> {
     let (min, rest) = integer(text.strip_prefix('{')?)?;
     let Some(rest) = rest.strip_prefix(',') else {

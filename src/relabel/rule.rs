@@ -9,8 +9,9 @@ use super::pattern::{Pattern, PatternError};
 use super::template::Template;
 use crate::series::Labels;
 
-/// Bytes of names and values that relabelling may add to a label set, beside as many as it had. Prometheus knows no bound; a rule
-/// that repeats a value (`$1$1`) would take all memory within thirty rules.
+/// Bytes of names and values that relabelling may add to a label set, beside as many as it had.
+/// Prometheus knows no bound; a rule that repeats a value (`$1$1`) would take all memory within
+/// thirty rules.
 pub const MAX_ADDED: usize = 64 << 10;
 
 /// What a rule does.
@@ -59,7 +60,10 @@ impl Action {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let name = case::lower(name);
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, action)| *action)
+        Self::ALL
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, action)| *action)
     }
 
     /// All names.
@@ -70,7 +74,12 @@ impl Action {
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::ALL.iter().find(|(_, action)| action == self).map_or("", |(name, _)| name))
+        f.write_str(
+            Self::ALL
+                .iter()
+                .find(|(_, action)| action == self)
+                .map_or("", |(name, _)| name),
+        )
     }
 }
 
@@ -125,7 +134,9 @@ pub enum Invalid {
 
 /// Relabelling made more than fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("relabelling more than doubles the labels of a series, by over {MAX_ADDED} bytes: look for a rule that repeats a value")]
+#[error(
+    "relabelling more than doubles the labels of a series, by over {MAX_ADDED} bytes: look for a rule that repeats a value"
+)]
 pub struct TooLarge;
 
 /// A rule that can be applied.
@@ -148,7 +159,15 @@ impl Rule {
     pub fn new(written: Written) -> Result<Self, Invalid> {
         let pattern = Pattern::new(written.regex.as_deref().unwrap_or(REGEX))?;
         validate(&written).map_err(Invalid::Fields)?;
-        let Written { source_labels, separator, modulus, target_label, replacement, action, .. } = written;
+        let Written {
+            source_labels,
+            separator,
+            modulus,
+            target_label,
+            replacement,
+            action,
+            ..
+        } = written;
         Ok(Self {
             action,
             source_labels: source_labels.unwrap_or_default(),
@@ -160,8 +179,14 @@ impl Rule {
         })
     }
 
-    /// Applies the rule. Says whether the label set stays, of at most so many bytes. // model/relabel/relabel.go relabel
-    pub(super) fn apply(&self, labels: &mut Labels<'_>, joined: &mut String, most: usize) -> Result<bool, TooLarge> {
+    /// Applies the rule. Says whether the label set stays, of at most so many bytes. //
+    /// model/relabel/relabel.go relabel
+    pub(super) fn apply(
+        &self,
+        labels: &mut Labels<'_>,
+        joined: &mut String,
+        most: usize,
+    ) -> Result<bool, TooLarge> {
         joined.clear();
         for (at, name) in self.source_labels.iter().enumerate() {
             if at > 0 {
@@ -183,19 +208,32 @@ impl Rule {
             Action::Uppercase => labels.set(target_label.to_owned(), case::upper(joined)),
             Action::HashMod => {
                 let hash: [u8; 16] = Md5::digest(joined.as_bytes()).into();
-                let last = hash[8..].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-                labels.set(target_label.to_owned(), last.checked_rem(self.modulus).unwrap_or_default().to_string());
+                let last = hash[8..]
+                    .iter()
+                    .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+                labels.set(
+                    target_label.to_owned(),
+                    last.checked_rem(self.modulus)
+                        .unwrap_or_default()
+                        .to_string(),
+                );
             }
             Action::LabelMap => self.map(labels, most)?,
             Action::LabelDrop => labels.retain(|name| !self.pattern.is_match(name)),
             Action::LabelKeep => labels.retain(|name| self.pattern.is_match(name)),
         }
-        if labels.bytes() > most { Err(TooLarge) } else { Ok(true) }
+        if labels.bytes() > most {
+            Err(TooLarge)
+        } else {
+            Ok(true)
+        }
     }
 
     fn replace(&self, labels: &mut Labels<'_>, joined: &str, most: usize) {
         // No match, no change.
-        let Some(groups) = self.pattern.groups(joined) else { return };
+        let Some(groups) = self.pattern.groups(joined) else {
+            return;
+        };
         let mut target = String::new();
         self.target_label.expand(&groups, most, &mut target);
         if target.is_empty() {
@@ -208,7 +246,11 @@ impl Rule {
             [source] => labels.find(source).and_then(|label| label.value_at),
             _ => None,
         };
-        let start = self.replacement.only_group().and_then(|group| groups.range(group)).and_then(|range| u32::try_from(range.start).ok());
+        let start = self
+            .replacement
+            .only_group()
+            .and_then(|group| groups.range(group))
+            .and_then(|range| u32::try_from(range.start).ok());
         let value_at = source.zip(start).map(|(source, start)| source + start);
         labels.set_at(target, value, value_at);
     }
@@ -220,7 +262,9 @@ impl Rule {
             let mut mapped = String::new();
             let mut end = 0;
             for groups in self.pattern.each(&name) {
-                let Some(whole) = groups.range(0) else { continue };
+                let Some(whole) = groups.range(0) else {
+                    continue;
+                };
                 mapped.push_str(name.get(end..whole.start).unwrap_or_default());
                 self.replacement.expand(&groups, most, &mut mapped);
                 end = whole.end;
@@ -238,16 +282,34 @@ impl Rule {
 }
 
 fn validate(written: &Written) -> Result<(), String> {
-    use Action::{DropEqual, HashMod, KeepEqual, LabelDrop, LabelKeep, LabelMap, Lowercase, Replace, Uppercase};
-    let Written { source_labels, separator, regex, modulus, target_label, replacement, action } = written;
+    use Action::{
+        DropEqual, HashMod, KeepEqual, LabelDrop, LabelKeep, LabelMap, Lowercase, Replace,
+        Uppercase,
+    };
+    let Written {
+        source_labels,
+        separator,
+        regex,
+        modulus,
+        target_label,
+        replacement,
+        action,
+    } = written;
     if *action == HashMod && *modulus == 0 {
         return Err("relabel configuration for hashmod requires non-zero modulus".to_owned());
     }
     // Any other text is a valid name in the scheme utf8.
-    if matches!(action, Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual) && target_label.is_empty() {
-        return Err(format!("relabel configuration for {action} action requires 'target_label' value"));
+    if matches!(
+        action,
+        Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual
+    ) && target_label.is_empty()
+    {
+        return Err(format!(
+            "relabel configuration for {action} action requires 'target_label' value"
+        ));
     }
-    if matches!(action, Lowercase | Uppercase | KeepEqual | DropEqual) && replacement != REPLACEMENT {
+    if matches!(action, Lowercase | Uppercase | KeepEqual | DropEqual) && replacement != REPLACEMENT
+    {
         return Err(format!("'replacement' can not be set for {action} action"));
     }
     if *action == LabelMap && replacement.is_empty() {
@@ -255,10 +317,16 @@ fn validate(written: &Written) -> Result<(), String> {
     }
     let plain = *modulus == 0 && separator == SEPARATOR && replacement == REPLACEMENT;
     if matches!(action, KeepEqual | DropEqual) && (regex.is_some() || !plain) {
-        return Err(format!("{action} action requires only 'source_labels' and `target_label`, and no other fields"));
+        return Err(format!(
+            "{action} action requires only 'source_labels' and `target_label`, and no other fields"
+        ));
     }
-    if matches!(action, LabelDrop | LabelKeep) && (source_labels.is_some() || !target_label.is_empty() || !plain) {
-        return Err(format!("{action} action requires only 'regex', and no other fields"));
+    if matches!(action, LabelDrop | LabelKeep)
+        && (source_labels.is_some() || !target_label.is_empty() || !plain)
+    {
+        return Err(format!(
+            "{action} action requires only 'regex', and no other fields"
+        ));
     }
     Ok(())
 }

@@ -48,7 +48,10 @@ impl Template {
         if !literal.is_empty() {
             parts.push(Part::Text(literal));
         }
-        Self { text: text.to_owned(), parts }
+        Self {
+            text: text.to_owned(),
+            parts,
+        }
     }
 
     /// As written.
@@ -64,7 +67,8 @@ impl Template {
         }
     }
 
-    /// Appends the template, filled in. What did not match is empty. It stops when there is too much.
+    /// Appends the template, filled in. What did not match is empty. It stops when there is too
+    /// much.
     pub(super) fn expand(&self, groups: &Groups<'_, '_>, most: usize, out: &mut String) {
         for part in &self.parts {
             if out.len() > most {
@@ -81,15 +85,23 @@ impl Template {
 
 /// Go's `regexp` `extract`: what is behind a dollar, and the rest.
 fn reference(text: &str) -> Option<(Part, &str)> {
-    let (inside, braces) = text.strip_prefix('{').map_or((text, false), |inside| (inside, true));
+    let (inside, braces) = text
+        .strip_prefix('{')
+        .map_or((text, false), |inside| (inside, true));
     let end = inside.find(|c: char| !is_name(c)).unwrap_or(inside.len());
     let (name, rest) = inside.split_at(end);
     if name.is_empty() {
         return None;
     }
-    let rest = if braces { rest.strip_prefix('}')? } else { rest };
+    let rest = if braces {
+        rest.strip_prefix('}')?
+    } else {
+        rest
+    };
     // Neither leading zeros nor anything above a hundred million is a number.
-    let number = name.bytes().all(|byte| byte.is_ascii_digit()) && (name.len() == 1 || !name.starts_with('0')) && name.len() <= 9;
+    let number = name.bytes().all(|byte| byte.is_ascii_digit())
+        && (name.len() == 1 || !name.starts_with('0'))
+        && name.len() <= 9;
     let part = match name.parse() {
         Ok(place) if number => Part::Number(place),
         _ => Part::Name(name.to_owned()),
@@ -104,5 +116,6 @@ fn is_name(c: char) -> bool {
         return c == '_' || c.is_ascii_alphanumeric();
     }
     let name = NAME.get_or_init(|| Regex::new(r"\A[\pL\p{Nd}]").ok());
-    name.as_ref().is_some_and(|name| name.is_match(c.encode_utf8(&mut [0; 4]).as_bytes()))
+    name.as_ref()
+        .is_some_and(|name| name.is_match(c.encode_utf8(&mut [0; 4]).as_bytes()))
 }

@@ -14,11 +14,18 @@ fn labels(text: &str) -> Labels<'static> {
 
 fn shown(labels: &mut Labels<'_>) -> String {
     labels.finish();
-    labels.iter().map(|label| format!("{}={}", label.name, label.value)).collect::<Vec<_>>().join(" ")
+    labels
+        .iter()
+        .map(|label| format!("{}={}", label.name, label.value))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn written(action: &str) -> Written {
-    Written { action: Action::named(action).unwrap(), ..Written::default() }
+    Written {
+        action: Action::named(action).unwrap(),
+        ..Written::default()
+    }
 }
 
 /// `action source,source/regex/target/replacement`; a `-` keeps the default.
@@ -38,16 +45,27 @@ fn rule(text: &str) -> Written {
 }
 
 fn relabelled(rules: &[&str], before: &str) -> String {
-    let rules: Vec<_> = rules.iter().map(|text| Rule::new(rule(text)).unwrap_or_else(|error| panic!("{text}: {error}"))).collect();
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|text| Rule::new(rule(text)).unwrap_or_else(|error| panic!("{text}: {error}")))
+        .collect();
     let mut labels = labels(before);
-    if apply(&rules, &mut labels).unwrap() { shown(&mut labels) } else { "dropped".to_owned() }
+    if apply(&rules, &mut labels).unwrap() {
+        shown(&mut labels)
+    } else {
+        "dropped".to_owned()
+    }
 }
 
 #[test]
 fn actions() {
     for (rules, before, after) in [
         (&["replace a/-/b/-"][..], "a=1", "a=1 b=1"),
-        (&["replace a,b/(.*);(.*)/c/$2-$1"], "a=1 b=2", "a=1 b=2 c=2-1"),
+        (
+            &["replace a,b/(.*);(.*)/c/$2-$1"],
+            "a=1 b=2",
+            "a=1 b=2 c=2-1",
+        ),
         (&["replace a/x/b/y"], "a=1", "a=1"),
         (&["replace a/(.*)/a/"], "a=1 b=2", "b=2"),
         (&["replace -/-/b/y"], "a=1", "a=1 b=y"),
@@ -64,16 +82,36 @@ fn actions() {
         (&["dropequal a/-/b"], "a=1 b=1", "dropped"),
         (&["dropequal a/-/b"], "a=1", "a=1"),
         (&["hashmod a/-/b/-/1000"], "a=foo", "a=foo b=696"),
-        (&["hashmod a,b/-/c/-/18446744073709551615"], "a=foo b=bar", "a=foo b=bar c=15973639978189266750"),
+        (
+            &["hashmod a,b/-/c/-/18446744073709551615"],
+            "a=foo b=bar",
+            "a=foo b=bar c=15973639978189266750",
+        ),
         (&["labelmap -/my_(.*)/-/-"], "my_a=1 b=2", "a=1 b=2 my_a=1"),
         (&["labelmap -/a|b/-/c"], "a=1 b=2", "a=1 b=2 c=2"),
-        (&["replace b/-/a/-", "labelmap -/a|b/-/c"], "a=1 b=2", "a=2 b=2 c=2"),
-        (&["replace -/-/a/9", "labelmap -/a|b/-/c"], "a=1 b=2", "a=9 b=2 c=9"),
+        (
+            &["replace b/-/a/-", "labelmap -/a|b/-/c"],
+            "a=1 b=2",
+            "a=2 b=2 c=2",
+        ),
+        (
+            &["replace -/-/a/9", "labelmap -/a|b/-/c"],
+            "a=1 b=2",
+            "a=9 b=2 c=9",
+        ),
         (&["labeldrop -/a.*"], "a=1 ab=2 b=3", "b=3"),
-        (&["labelkeep -/a.*|__name__"], "__name__=m a=1 b=3", "__name__=m a=1"),
+        (
+            &["labelkeep -/a.*|__name__"],
+            "__name__=m a=1 b=3",
+            "__name__=m a=1",
+        ),
         (&["lowercase a/-/b"], "a=FÖö", "a=FÖö b=föö"),
         (&["uppercase a,a/-/a"], "a=fö", "a=FÖ;FÖ"),
-        (&["drop a/2", "replace a/-/b/-", "keep b/1"], "a=1", "a=1 b=1"),
+        (
+            &["drop a/2", "replace a/-/b/-", "keep b/1"],
+            "a=1",
+            "a=1 b=1",
+        ),
     ] {
         assert_eq!(relabelled(rules, before), after, "{rules:?} {before}");
     }
@@ -90,7 +128,11 @@ fn patterns_mean_what_they_mean_in_go() {
         (r"\d+", &["09"], &["٣"]),
         (r"\w+", &["aZ_9"], &["é"]),
         (r"\W", &["é", "-"], &["a"]),
-        (r"[\s]", &[" ", "\t", "\n", "\r", "\x0c"], &["\u{a0}", "\x0b"]),
+        (
+            r"[\s]",
+            &[" ", "\t", "\n", "\r", "\x0c"],
+            &["\u{a0}", "\x0b"],
+        ),
         (r"[^\S]", &[" "], &["a", "\x0b"]),
         (r"é\b", &[], &["é"]),
         (r"é\B", &["é"], &[]),
@@ -118,7 +160,11 @@ fn patterns_mean_what_they_mean_in_go() {
         (r"\x41\x{42}\a\f\n\r\t\v", &["AB\x07\x0c\n\r\t\x0b"], &[]),
         (r"\<\>\-\_", &["<>-_"], &[]),
         (r"[\x{D800}]|b", &["b"], &["\u{fffd}"]),
-        (r"[\x{D7FF}-\x{E000}]", &["\u{d7ff}", "\u{e000}"], &["\u{e001}"]),
+        (
+            r"[\x{D7FF}-\x{E000}]",
+            &["\u{d7ff}", "\u{e000}"],
+            &["\u{e001}"],
+        ),
         (r"[^\x{D800}]", &["a"], &[]),
         (r"[^\x00-\x{10FFFF}]", &[], &["a"]),
         (r"\pN", &["٣", "½"], &["a"]),
@@ -191,10 +237,19 @@ fn patterns_that_go_refuses() {
         (r"[\b]", r"invalid escape sequence: `\b`"),
         (r"\p{Foo}", r"invalid character class range: `\p{Foo}`"),
         (r"\p{Grek}", r"invalid character class range: `\p{Grek}`"),
-        (r"\p{Alphabetic}", r"invalid character class range: `\p{Alphabetic}`"),
+        (
+            r"\p{Alphabetic}",
+            r"invalid character class range: `\p{Alphabetic}`",
+        ),
         (r"\p{Emoji}", r"invalid character class range: `\p{Emoji}`"),
-        (r"\p{Script=Greek}", r"invalid character class range: `\p{Script=Greek}`"),
-        (r"\p{isGreek}", r"invalid character class range: `\p{isGreek}`"),
+        (
+            r"\p{Script=Greek}",
+            r"invalid character class range: `\p{Script=Greek}`",
+        ),
+        (
+            r"\p{isGreek}",
+            r"invalid character class range: `\p{isGreek}`",
+        ),
         (r"\p", r"invalid character class range: `\p)`"),
         (r"\p{Lu", r"invalid character class range: `\p{Lu)$`"),
         ("[z-a]", "invalid character class range: `z-a`"),
@@ -209,7 +264,11 @@ fn patterns_that_go_refuses() {
     ] {
         match Pattern::new(pattern) {
             Ok(_) => panic!("{pattern} compiles"),
-            Err(error) => assert_eq!(error.to_string(), format!("error parsing regexp: {reason}"), "{pattern}"),
+            Err(error) => assert_eq!(
+                error.to_string(),
+                format!("error parsing regexp: {reason}"),
+                "{pattern}"
+            ),
         }
     }
 }
@@ -219,10 +278,23 @@ fn patterns_are_bounded() {
     let nested = |depth: usize| "(".repeat(depth) + &")".repeat(depth);
     assert!(Pattern::new(&nested(200)).unwrap().is_match(""));
     assert!(Pattern::new(&"(?:a*(?i)".repeat(100)).is_err());
-    assert!(Pattern::new(&nested(300)).unwrap_err().to_string().contains("nests too deeply"));
+    assert!(
+        Pattern::new(&nested(300))
+            .unwrap_err()
+            .to_string()
+            .contains("nests too deeply")
+    );
     assert!(Pattern::new(&"a*(?i)*".repeat(5_000)).is_ok());
-    assert!(Pattern::new(&("a".to_owned() + &"(?i)*".repeat(5_000))).unwrap_err().to_string().contains("nests too deeply"));
-    assert_eq!(Pattern::new(&r"\pL{900}".repeat(10)).unwrap_err(), PatternError::TooLarge);
+    assert!(
+        Pattern::new(&("a".to_owned() + &"(?i)*".repeat(5_000)))
+            .unwrap_err()
+            .to_string()
+            .contains("nests too deeply")
+    );
+    assert_eq!(
+        Pattern::new(&r"\pL{900}".repeat(10)).unwrap_err(),
+        PatternError::TooLarge
+    );
 }
 
 #[test]
@@ -269,7 +341,10 @@ fn templates() {
 
 #[test]
 fn of_two_groups_with_one_name_the_one_that_matched_counts() {
-    assert_eq!(relabelled(&["replace a/(?P<n>x)|(?P<n>y)/b/$n"], "a=y"), "a=y b=y");
+    assert_eq!(
+        relabelled(&["replace a/(?P<n>x)|(?P<n>y)/b/$n"], "a=y"),
+        "a=y b=y"
+    );
 }
 
 #[test]
@@ -289,25 +364,63 @@ fn case_maps_a_character_to_a_character() {
         ("ǆǅ", "ǆǆ", "ǄǄ"),
         ("ſ", "ſ", "S"),
     ] {
-        assert_eq!((case::lower(text).as_str(), case::upper(text).as_str()), (lower, upper), "{text}");
+        assert_eq!(
+            (case::lower(text).as_str(), case::upper(text).as_str()),
+            (lower, upper),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn invalid_rules() {
     for (rule_text, reason) in [
-        ("replace a", "relabel configuration for replace action requires 'target_label' value"),
-        ("hashmod a/-/b", "relabel configuration for hashmod requires non-zero modulus"),
-        ("hashmod a/-/-/-/5", "relabel configuration for hashmod action requires 'target_label' value"),
-        ("lowercase a/-/b/x", "'replacement' can not be set for lowercase action"),
-        ("keepequal a/(.*)/b", "keepequal action requires only 'source_labels' and `target_label`, and no other fields"),
-        ("dropequal a/-/b/-/1", "dropequal action requires only 'source_labels' and `target_label`, and no other fields"),
-        ("labeldrop b/a", "labeldrop action requires only 'regex', and no other fields"),
-        ("labelkeep -/a/b", "labelkeep action requires only 'regex', and no other fields"),
-        ("labelmap -/a/-/", "\"\" is invalid 'replacement' for labelmap action"),
-        ("keep a/(", "error parsing regexp: missing closing ): `^(?s:()$`"),
+        (
+            "replace a",
+            "relabel configuration for replace action requires 'target_label' value",
+        ),
+        (
+            "hashmod a/-/b",
+            "relabel configuration for hashmod requires non-zero modulus",
+        ),
+        (
+            "hashmod a/-/-/-/5",
+            "relabel configuration for hashmod action requires 'target_label' value",
+        ),
+        (
+            "lowercase a/-/b/x",
+            "'replacement' can not be set for lowercase action",
+        ),
+        (
+            "keepequal a/(.*)/b",
+            "keepequal action requires only 'source_labels' and `target_label`, and no other fields",
+        ),
+        (
+            "dropequal a/-/b/-/1",
+            "dropequal action requires only 'source_labels' and `target_label`, and no other fields",
+        ),
+        (
+            "labeldrop b/a",
+            "labeldrop action requires only 'regex', and no other fields",
+        ),
+        (
+            "labelkeep -/a/b",
+            "labelkeep action requires only 'regex', and no other fields",
+        ),
+        (
+            "labelmap -/a/-/",
+            "\"\" is invalid 'replacement' for labelmap action",
+        ),
+        (
+            "keep a/(",
+            "error parsing regexp: missing closing ): `^(?s:()$`",
+        ),
     ] {
-        assert_eq!(Rule::new(rule(rule_text)).unwrap_err().to_string(), reason, "{rule_text}");
+        assert_eq!(
+            Rule::new(rule(rule_text)).unwrap_err().to_string(),
+            reason,
+            "{rule_text}"
+        );
     }
     assert_eq!(Action::named("KeepEqual"), Some(Action::KeepEqual));
     assert_eq!(Action::named("keep_equal"), None);
@@ -321,7 +434,11 @@ fn what_relabelling_makes_is_bounded() {
     let many = Rule::new(rule("labelmap -/(.*)/-/${1}x")).unwrap();
     let mut grown = labels("a=0123456789");
     assert_eq!(apply(&vec![many; 2_000], &mut grown), Err(TooLarge));
-    let long = Rule::new(Written { replacement: "$1".repeat(100_000), ..rule("replace a/-/a") }).unwrap();
+    let long = Rule::new(Written {
+        replacement: "$1".repeat(100_000),
+        ..rule("replace a/-/a")
+    })
+    .unwrap();
     let mut grown = Labels::default();
     grown.set("a", "x".repeat(100_000));
     assert_eq!(apply(&[long], &mut grown), Err(TooLarge));

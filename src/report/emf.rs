@@ -1,7 +1,9 @@
-//! The tick's metrics for CloudWatch, in its embedded metric format: one JSON document on one line of standard output.
+//! The tick's metrics for CloudWatch, in its embedded metric format: one JSON document on one line
+//! of standard output.
 //!
-//! Source: CloudWatch user guide, "Specification: Embedded metric format". The first 10 custom metrics of an account are free,
-//! and each set of dimensions is a metric of its own: ten metrics, one set.
+//! Source: CloudWatch user guide, "Specification: Embedded metric format". The first 10 custom
+//! metrics of an account are free, and each set of dimensions is a metric of its own: ten metrics,
+//! one set.
 
 use serde_json::{Map, Value, json};
 
@@ -9,11 +11,12 @@ use super::{Outcome, Report};
 
 /// The line of a tick.
 ///
-/// `level` is the log level that the function is set to: with JSON logs, Lambda drops lines below it, and takes one without a
-/// level for INFO.
+/// `level` is the log level that the function is set to: with JSON logs, Lambda drops lines below
+/// it, and takes one without a level for INFO.
 #[must_use]
 pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_ms: i64) -> String {
-    let failures = report.scrapes.iter().filter(|scrape| !scrape.up).count() + usize::from(report.outcome == Outcome::Failed);
+    let failures = report.scrapes.iter().filter(|scrape| !scrape.up).count()
+        + usize::from(report.outcome == Outcome::Failed);
     let ledger = &report.ledger;
     let metrics = [
         ("Scraped", "Count", Some(json!(ledger.scraped))),
@@ -22,10 +25,32 @@ pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_m
         ("Rejected", "Count", Some(json!(ledger.rejected))),
         ("Expired", "Count", Some(json!(ledger.expired))),
         ("Lost", "Count", Some(json!(ledger.lost))),
-        ("Lag", "Seconds", report.lag_ms.map(|lag| json!(lag as f64 / 1000.0))),
+        (
+            "Lag",
+            "Seconds",
+            report.lag_ms.map(|lag| json!(lag as f64 / 1000.0)),
+        ),
         // An empty backlog has an age of zero: an alarm on it must end when the backlog does.
-        ("BacklogAge", "Seconds", Some(json!(report.spool.oldest_ms.map_or(0.0, |oldest| (now_ms - oldest) as f64 / 1000.0)))),
-        ("ScrapeDuration", "Milliseconds", report.scrapes.iter().map(|scrape| scrape.duration_ms).max().map(|slowest| json!(slowest))),
+        (
+            "BacklogAge",
+            "Seconds",
+            Some(json!(
+                report
+                    .spool
+                    .oldest_ms
+                    .map_or(0.0, |oldest| (now_ms - oldest) as f64 / 1000.0)
+            )),
+        ),
+        (
+            "ScrapeDuration",
+            "Milliseconds",
+            report
+                .scrapes
+                .iter()
+                .map(|scrape| scrape.duration_ms)
+                .max()
+                .map(|slowest| json!(slowest)),
+        ),
         ("Failures", "Count", Some(json!(failures))),
     ];
     let mut document = Map::new();
@@ -39,8 +64,12 @@ pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_m
     }
     document.insert("FunctionName".to_owned(), Value::from(function));
     document.insert("level".to_owned(), Value::from(level));
-    let directive = json!({"Namespace": namespace, "Dimensions": [["FunctionName"]], "Metrics": directives});
-    document.insert("_aws".to_owned(), json!({"Timestamp": now_ms, "CloudWatchMetrics": [directive]}));
+    let directive =
+        json!({"Namespace": namespace, "Dimensions": [["FunctionName"]], "Metrics": directives});
+    document.insert(
+        "_aws".to_owned(),
+        json!({"Timestamp": now_ms, "CloudWatchMetrics": [directive]}),
+    );
     Value::Object(document).to_string()
 }
 
@@ -50,7 +79,15 @@ mod tests {
     use crate::report::{Ledger, MemoryReport, RemoteReport, ScrapeReport, SpoolReport};
 
     fn report() -> Report {
-        let ledger = Ledger { scraped: 130, written: 100, unchanged: 20, rejected: 4, expired: 1, lost: 5, ..Ledger::default() };
+        let ledger = Ledger {
+            scraped: 130,
+            written: 100,
+            unchanged: 20,
+            rejected: 4,
+            expired: 1,
+            lost: 5,
+            ..Ledger::default()
+        };
         let scrape = ScrapeReport {
             job: "federate".to_owned(),
             instance: "home:30090".to_owned(),
@@ -65,10 +102,27 @@ mod tests {
             outcome: Outcome::Failed,
             dry_run: false,
             previous: None,
-            scrapes: vec![ScrapeReport { duration_ms: 70, up: true, ..scrape.clone() }, scrape],
+            scrapes: vec![
+                ScrapeReport {
+                    duration_ms: 70,
+                    up: true,
+                    ..scrape.clone()
+                },
+                scrape,
+            ],
             ledger,
-            remotes: vec![RemoteReport { remote: "amp".to_owned(), ledger, batches: 2, requests: 3, bytes: 10, send_ms: 90 }],
-            spool: SpoolReport { oldest_ms: Some(1_699_999_940_000), ..SpoolReport::default() },
+            remotes: vec![RemoteReport {
+                remote: "amp".to_owned(),
+                ledger,
+                batches: 2,
+                requests: 3,
+                bytes: 10,
+                send_ms: 90,
+            }],
+            spool: SpoolReport {
+                oldest_ms: Some(1_699_999_940_000),
+                ..SpoolReport::default()
+            },
             memory: MemoryReport::default(),
             lag_ms: Some(1500),
             duration_ms: 100,
@@ -78,7 +132,14 @@ mod tests {
 
     #[test]
     fn each_metric_has_its_value_and_its_directive() {
-        let document: Value = serde_json::from_str(&line(&report(), "AmpForwarder", "fn", "WARN", 1_700_000_000_000)).unwrap();
+        let document: Value = serde_json::from_str(&line(
+            &report(),
+            "AmpForwarder",
+            "fn",
+            "WARN",
+            1_700_000_000_000,
+        ))
+        .unwrap();
         let expected = [
             ("Scraped", 130.0),
             ("Written", 100.0),
@@ -95,7 +156,12 @@ mod tests {
             assert_eq!(document[name].as_f64(), Some(value), "{name}");
         }
         let directive = &document["_aws"]["CloudWatchMetrics"][0];
-        let named: Vec<_> = directive["Metrics"].as_array().unwrap().iter().map(|metric| metric["Name"].as_str().unwrap()).collect();
+        let named: Vec<_> = directive["Metrics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|metric| metric["Name"].as_str().unwrap())
+            .collect();
         assert_eq!(named, expected.map(|(name, _)| name));
         assert!(named.len() <= 10);
         assert_eq!(directive["Dimensions"], json!([["FunctionName"]]));
@@ -106,17 +172,28 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_absent() {
-        let report = Report { lag_ms: None, scrapes: Vec::new(), ..report() };
+        let report = Report {
+            lag_ms: None,
+            scrapes: Vec::new(),
+            ..report()
+        };
         let text = line(&report, "n", "f", "INFO", 0);
         let document: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((document.get("Lag"), document.get("ScrapeDuration")), (None, None));
+        assert_eq!(
+            (document.get("Lag"), document.get("ScrapeDuration")),
+            (None, None)
+        );
         assert!(!text.contains('\n') && !text.contains("\"Lag\""));
     }
 
     #[test]
     fn an_empty_backlog_has_no_age() {
-        let report = Report { spool: SpoolReport::default(), ..report() };
-        let document: Value = serde_json::from_str(&line(&report, "n", "f", "INFO", 1_700_000_000_000)).unwrap();
+        let report = Report {
+            spool: SpoolReport::default(),
+            ..report()
+        };
+        let document: Value =
+            serde_json::from_str(&line(&report, "n", "f", "INFO", 1_700_000_000_000)).unwrap();
         assert_eq!(document["BacklogAge"].as_f64(), Some(0.0));
     }
 }

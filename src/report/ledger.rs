@@ -4,7 +4,8 @@ use serde::Serialize;
 
 /// Every sample that enters ends in exactly one of these counts:
 ///
-/// `owed_before + scraped + backfilled = filtered + unchanged + rolled_back + written + deduplicated + rejected + expired + lost + owed_after`
+/// `owed_before + scraped + backfilled = filtered + unchanged + rolled_back + written +
+/// deduplicated + rejected + expired + lost + owed_after`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
     /// In the queue or the spool when the tick started.
@@ -69,8 +70,20 @@ impl Ledger {
 
     /// Adds another remote's.
     pub fn add(&mut self, other: &Self) {
-        let Self { owed_before, scraped, backfilled, filtered, unchanged, rolled_back, written, deduplicated, rejected, expired, lost, owed_after } =
-            other;
+        let Self {
+            owed_before,
+            scraped,
+            backfilled,
+            filtered,
+            unchanged,
+            rolled_back,
+            written,
+            deduplicated,
+            rejected,
+            expired,
+            lost,
+            owed_after,
+        } = other;
         self.owed_before += owed_before;
         self.scraped += scraped;
         self.backfilled += backfilled;
@@ -92,12 +105,32 @@ mod tests {
 
     #[test]
     fn what_is_owed_between_ticks_counts_once() {
-        let first = Ledger { owed_before: 70, scraped: 30, written: 20, owed_after: 80, ..Ledger::default() };
-        let second = Ledger { owed_before: 80, written: 75, owed_after: 5, ..Ledger::default() };
+        let first = Ledger {
+            owed_before: 70,
+            scraped: 30,
+            written: 20,
+            owed_after: 80,
+            ..Ledger::default()
+        };
+        let second = Ledger {
+            owed_before: 80,
+            written: 75,
+            owed_after: 5,
+            ..Ledger::default()
+        };
         let mut all = Ledger::default();
         all.follow(&first);
         all.follow(&second);
-        assert_eq!(all, Ledger { owed_before: 70, scraped: 30, written: 95, owed_after: 5, ..Ledger::default() });
+        assert_eq!(
+            all,
+            Ledger {
+                owed_before: 70,
+                scraped: 30,
+                written: 95,
+                owed_after: 5,
+                ..Ledger::default()
+            }
+        );
         assert!(all.balances());
     }
 }

@@ -5,11 +5,13 @@ use tracing_subscriber::prelude::*;
 
 /// The level that is asked for: `AWS_LAMBDA_LOG_LEVEL`, else `RUST_LOG`, else INFO.
 ///
-/// `RUST_LOG` may name targets (`amp_forwarder=debug,hyper=info`). Libraries are heard from ERROR on unless they are named: what their
-/// warnings mean to us, our own errors say.
+/// `RUST_LOG` may name targets (`amp_forwarder=debug,hyper=info`). Libraries are heard from ERROR
+/// on unless they are named: what their warnings mean to us, our own errors say.
 fn filter(get: &dyn Fn(&str) -> Option<String>) -> Targets {
     let ours = |level: LevelFilter| {
-        Targets::new().with_default(level.min(LevelFilter::ERROR)).with_targets([("amp_forwarder", level), ("forwardctl", level)])
+        Targets::new()
+            .with_default(level.min(LevelFilter::ERROR))
+            .with_targets([("amp_forwarder", level), ("forwardctl", level)])
     };
     if let Some(level) = get("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level_of(&level)) {
         return ours(level);
@@ -25,13 +27,19 @@ fn filter(get: &dyn Fn(&str) -> Option<String>) -> Targets {
 
 /// Lambda's names, and the usual ones. FATAL is Lambda's alone.
 fn level_of(text: &str) -> Option<LevelFilter> {
-    if text.eq_ignore_ascii_case("fatal") { Some(LevelFilter::ERROR) } else { text.parse().ok() }
+    if text.eq_ignore_ascii_case("fatal") {
+        Some(LevelFilter::ERROR)
+    } else {
+        text.parse().ok()
+    }
 }
 
 /// The level for lines that must not be filtered out.
 #[must_use]
 pub fn level_name(get: &dyn Fn(&str) -> Option<String>) -> String {
-    get("AWS_LAMBDA_LOG_LEVEL").filter(|level| level_of(level).is_some()).unwrap_or_else(|| "INFO".to_owned())
+    get("AWS_LAMBDA_LOG_LEVEL")
+        .filter(|level| level_of(level).is_some())
+        .unwrap_or_else(|| "INFO".to_owned())
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -40,15 +48,27 @@ fn environment(name: &str) -> Option<String> {
 
 /// Starts logging as JSON, as Lambda's log format wants it.
 pub fn start_json() {
-    let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter(&environment))).try_init();
+    let layer = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false);
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(filter(&environment)))
+        .try_init();
 }
 
 /// Starts logging for people.
 pub fn start_readable() {
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && environment("NO_COLOR").is_none();
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter(&environment))).try_init();
+    let colours =
+        std::io::IsTerminal::is_terminal(&std::io::stderr()) && environment("NO_COLOR").is_none();
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(colours);
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(filter(&environment)))
+        .try_init();
 }
 
 #[cfg(test)]
@@ -57,7 +77,12 @@ mod tests {
     use tracing::Level;
 
     fn environment(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
-        move |name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        move |name| {
+            pairs
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        }
     }
 
     #[test]
@@ -66,15 +91,31 @@ mod tests {
             (&[], Level::INFO),
             (&[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")], Level::DEBUG),
             (&[("AWS_LAMBDA_LOG_LEVEL", "FATAL")], Level::ERROR),
-            (&[("AWS_LAMBDA_LOG_LEVEL", "WARN"), ("RUST_LOG", "trace")], Level::WARN),
+            (
+                &[("AWS_LAMBDA_LOG_LEVEL", "WARN"), ("RUST_LOG", "trace")],
+                Level::WARN,
+            ),
             (&[("RUST_LOG", "trace")], Level::TRACE),
-            (&[("RUST_LOG", "amp_forwarder=debug,hyper=info")], Level::DEBUG),
+            (
+                &[("RUST_LOG", "amp_forwarder=debug,hyper=info")],
+                Level::DEBUG,
+            ),
             (&[("RUST_LOG", "not=a=level")], Level::INFO),
         ];
         for (pairs, expected) in cases {
             let targets = filter(&environment(pairs));
-            for level in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
-                assert_eq!(targets.would_enable("amp_forwarder::tick", &level), level <= *expected, "{pairs:?} {level}");
+            for level in [
+                Level::ERROR,
+                Level::WARN,
+                Level::INFO,
+                Level::DEBUG,
+                Level::TRACE,
+            ] {
+                assert_eq!(
+                    targets.would_enable("amp_forwarder::tick", &level),
+                    level <= *expected,
+                    "{pairs:?} {level}"
+                );
             }
             assert!(!targets.would_enable("rustls", &Level::DEBUG), "{pairs:?}");
         }
@@ -83,6 +124,9 @@ mod tests {
     #[test]
     fn unfiltered_lines_bear_the_level_that_is_set() {
         assert_eq!(level_name(&environment(&[])), "INFO");
-        assert_eq!(level_name(&environment(&[("AWS_LAMBDA_LOG_LEVEL", "WARN")])), "WARN");
+        assert_eq!(
+            level_name(&environment(&[("AWS_LAMBDA_LOG_LEVEL", "WARN")])),
+            "WARN"
+        );
     }
 }

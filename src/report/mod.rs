@@ -100,7 +100,8 @@ pub struct RemoteReport {
     pub send_ms: u64,
 }
 
-/// What `forwarder.memory_limit` bounds: caches, scrapes in progress, queues, segments that are loaded.
+/// What `forwarder.memory_limit` bounds: caches, scrapes in progress, queues, segments that are
+/// loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct MemoryReport {
     /// The most of it at once. A scrape that leads beyond the limit is given up.

@@ -1,14 +1,18 @@
-//! From the bytes on the wire to blocks that a parser takes: decompression, limits, and what a block leaves for the next one.
+//! From the bytes on the wire to blocks that a parser takes: decompression, limits, and what a
+//! block leaves for the next one.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// Bytes that a block holds at first, and that are parsed at once. It grows for a longer entry, up to [`MAX_ENTRY`].
+/// Bytes that a block holds at first, and that are parsed at once. It grows for a longer entry, up
+/// to [`MAX_ENTRY`].
 pub(super) const BLOCK: usize = 64 * 1024;
 
-/// Bytes of a plain body that are put behind an entry that was cut, at first: most lines are shorter.
+/// Bytes of a plain body that are put behind an entry that was cut, at first: most lines are
+/// shorter.
 const STEP: usize = 512;
 
-/// Longest entry (a line, mostly) that is taken. Labels of AMP have at most 2048 bytes, and a series 150 of them.
+/// Longest entry (a line, mostly) that is taken. Labels of AMP have at most 2048 bytes, and a
+/// series 150 of them.
 pub const MAX_ENTRY: usize = 1024 * 1024;
 
 /// `Content-Encoding`.
@@ -22,7 +26,8 @@ enum Coding {
     },
 }
 
-/// Collects decoded bytes. A plain body is parsed where it stands ([`Blocks::is_in_place`]), but for the entries that its pieces cut.
+/// Collects decoded bytes. A plain body is parsed where it stands ([`Blocks::is_in_place`]), but
+/// for the entries that its pieces cut.
 #[derive(Debug)]
 pub(super) struct Blocks {
     coding: Coding,
@@ -52,11 +57,25 @@ impl Blocks {
     #[must_use]
     pub(super) fn new(gzip: bool) -> Self {
         // 15 bits is the largest window, which any gzip may use.
-        let coding = if gzip { Coding::Gzip { inflate: Box::new(Decompress::new_gzip(15)), clean: false } } else { Coding::Identity };
-        Self { coding, block: vec![0; BLOCK], filled: 0, fed: 0, total: 0 }
+        let coding = if gzip {
+            Coding::Gzip {
+                inflate: Box::new(Decompress::new_gzip(15)),
+                clean: false,
+            }
+        } else {
+            Coding::Identity
+        };
+        Self {
+            coding,
+            block: vec![0; BLOCK],
+            filled: 0,
+            fed: 0,
+            total: 0,
+        }
     }
 
-    /// Whether the body's next bytes may be parsed as they come: it is not compressed, and nothing is left over.
+    /// Whether the body's next bytes may be parsed as they come: it is not compressed, and nothing
+    /// is left over.
     #[must_use]
     pub(super) fn is_in_place(&self) -> bool {
         self.filled == 0 && matches!(self.coding, Coding::Identity)
@@ -74,8 +93,8 @@ impl Blocks {
         Ok(())
     }
 
-    /// Decodes bytes into the block, as far as it has room, and returns how many of `input` it took. A block that is full
-    /// and of which nothing was [`taken`](Self::taken) grows.
+    /// Decodes bytes into the block, as far as it has room, and returns how many of `input` it
+    /// took. A block that is full and of which nothing was [`taken`](Self::taken) grows.
     ///
     /// # Errors
     /// [`BodyError`] ends the scrape.
@@ -101,9 +120,14 @@ impl Blocks {
                     *clean = false;
                 }
                 let before = (inflate.total_in(), inflate.total_out());
-                let status = inflate.decompress(input, room, FlushDecompress::None).map_err(|error| BodyError::Gzip(error.to_string()))?;
+                let status = inflate
+                    .decompress(input, room, FlushDecompress::None)
+                    .map_err(|error| BodyError::Gzip(error.to_string()))?;
                 *clean = status == Status::StreamEnd;
-                ((inflate.total_in() - before.0) as usize, (inflate.total_out() - before.1) as usize)
+                (
+                    (inflate.total_in() - before.0) as usize,
+                    (inflate.total_out() - before.1) as usize,
+                )
             }
         };
         (self.filled, self.fed) = (self.filled + produced, produced);
@@ -111,7 +135,8 @@ impl Blocks {
         Ok(consumed)
     }
 
-    /// Whether the decoder may hold more output for input that it has taken: feed it nothing once more.
+    /// Whether the decoder may hold more output for input that it has taken: feed it nothing once
+    /// more.
     #[must_use]
     pub(super) fn is_full(&self) -> bool {
         self.filled == self.block.len()
@@ -123,8 +148,8 @@ impl Blocks {
         &self.block[..self.filled]
     }
 
-    /// Forgets the bytes at the start that were parsed. Of a plain body it also gives back what was fed behind an entry that is whole
-    /// now: how many bytes of the last input come again.
+    /// Forgets the bytes at the start that were parsed. Of a plain body it also gives back what was
+    /// fed behind an entry that is whole now: how many bytes of the last input come again.
     pub(super) fn taken(&mut self, length: usize) -> usize {
         let left = self.filled - length;
         if matches!(self.coding, Coding::Identity) && length > 0 && left <= self.fed {
@@ -143,13 +168,17 @@ impl Blocks {
         self.total
     }
 
-    /// Ends the body: what is left to be parsed. `newline`: with the one that Prometheus appends to a text.
+    /// Ends the body: what is left to be parsed. `newline`: with the one that Prometheus appends to
+    /// a text.
     ///
     /// # Errors
     /// [`BodyError::Cut`].
     pub(super) fn finish(&mut self, newline: bool) -> Result<&[u8], BodyError> {
         // An empty body is fine whatever its encoding says.
-        if let Coding::Gzip { inflate, clean: false } = &self.coding
+        if let Coding::Gzip {
+            inflate,
+            clean: false,
+        } = &self.coding
             && inflate.total_in() > 0
         {
             return Err(BodyError::Cut);
@@ -183,7 +212,8 @@ mod tests {
         let mut out = Vec::new();
         for mut rest in wire.chunks(piece) {
             loop {
-                let lines = |bytes: &[u8]| memchr::memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
+                let lines =
+                    |bytes: &[u8]| memchr::memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
                 if blocks.is_in_place() {
                     let parsed = lines(rest);
                     out.extend_from_slice(&rest[..parsed]);
@@ -207,15 +237,26 @@ mod tests {
 
     #[test]
     fn bodies_come_out_whole_however_they_come_in() {
-        let mut text: Vec<u8> = (0..20_000).flat_map(|at| format!("foo{{a=\"{at}\"}} {at}\n").into_bytes()).collect();
+        let mut text: Vec<u8> = (0..20_000)
+            .flat_map(|at| format!("foo{{a=\"{at}\"}} {at}\n").into_bytes())
+            .collect();
         // Longer than a block.
         text.extend_from_slice(&[b'x'; 3 * BLOCK]);
         let expected = [&text[..], b"\n"].concat();
         let two_members = [gzip(&text[..1000]), gzip(&text[1000..])].concat();
         for piece in [7, 1000, BLOCK, usize::MAX >> 1] {
-            assert!(decode(false, &text, piece) == Ok(expected.clone()), "{piece}");
-            assert!(decode(true, &gzip(&text), piece) == Ok(expected.clone()), "{piece}");
-            assert!(decode(true, &two_members, piece) == Ok(expected.clone()), "{piece}");
+            assert!(
+                decode(false, &text, piece) == Ok(expected.clone()),
+                "{piece}"
+            );
+            assert!(
+                decode(true, &gzip(&text), piece) == Ok(expected.clone()),
+                "{piece}"
+            );
+            assert!(
+                decode(true, &two_members, piece) == Ok(expected.clone()),
+                "{piece}"
+            );
         }
         assert_eq!(decode(true, &gzip(b""), 3), Ok(b"\n".to_vec()));
         assert_eq!(decode(true, b"", 1), Ok(b"\n".to_vec()));
@@ -225,18 +266,31 @@ mod tests {
     fn what_is_no_whole_gzip_fails() {
         let wire = gzip(b"foo 1\nbar 2\n");
         for length in 1..wire.len() {
-            assert_eq!(decode(true, &wire[..length], 4), Err(BodyError::Cut), "{length}");
+            assert_eq!(
+                decode(true, &wire[..length], 4),
+                Err(BodyError::Cut),
+                "{length}"
+            );
         }
         let mut damaged = wire.clone();
         *damaged.last_mut().unwrap() ^= 1;
         assert!(matches!(decode(true, &damaged, 4), Err(BodyError::Gzip(_))));
-        assert!(matches!(decode(true, b"foo 1\nbar 2\nqux 3\n", 100), Err(BodyError::Gzip(_))));
+        assert!(matches!(
+            decode(true, b"foo 1\nbar 2\nqux 3\n", 100),
+            Err(BodyError::Gzip(_))
+        ));
         assert!(decode(true, &[&wire[..], b"garbage behind it"].concat(), 100).is_err());
     }
 
     #[test]
     fn an_entry_has_a_longest_length() {
-        assert_eq!(decode(false, &[b'x'; MAX_ENTRY + 1], BLOCK), Err(BodyError::EntryTooLong));
-        assert_eq!(decode(true, &gzip(&[b'x'; MAX_ENTRY + 1]), 100), Err(BodyError::EntryTooLong));
+        assert_eq!(
+            decode(false, &[b'x'; MAX_ENTRY + 1], BLOCK),
+            Err(BodyError::EntryTooLong)
+        );
+        assert_eq!(
+            decode(true, &gzip(&[b'x'; MAX_ENTRY + 1]), 100),
+            Err(BodyError::EntryTooLong)
+        );
     }
 }

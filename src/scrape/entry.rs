@@ -34,7 +34,13 @@ const LABELS: usize = 16;
 
 impl Default for Entry {
     fn default() -> Self {
-        Self { name: None, labels: Vec::with_capacity(LABELS), series: 0, value: 0.0, timestamp: None }
+        Self {
+            name: None,
+            labels: Vec::with_capacity(LABELS),
+            series: 0,
+            value: 0.0,
+            timestamp: None,
+        }
     }
 }
 
@@ -63,7 +69,10 @@ pub(super) struct Context {
 
 impl Default for Context {
     fn default() -> Self {
-        Self { line: 1, family: Family::Other }
+        Self {
+            line: 1,
+            family: Family::Other,
+        }
     }
 }
 
@@ -72,7 +81,9 @@ impl Context {
         let before = &bytes[..offset.min(bytes.len())];
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
         let shown = &bytes[line_start..];
-        let shown = &shown[..memchr::memchr(b'\n', shown).unwrap_or(shown.len()).min(EXCERPT)];
+        let shown = &shown[..memchr::memchr(b'\n', shown)
+            .unwrap_or(shown.len())
+            .min(EXCERPT)];
         ParseError {
             place: Place::Text {
                 line: self.line + memchr::memchr_iter(b'\n', before).count() as u64,
@@ -82,9 +93,18 @@ impl Context {
         }
     }
 
-    pub(super) fn give<S: Sink>(&self, bytes: &[u8], entry: &Entry, sink: &mut S) -> Result<(), Stop> {
+    pub(super) fn give<S: Sink>(
+        &self,
+        bytes: &[u8],
+        entry: &Entry,
+        sink: &mut S,
+    ) -> Result<(), Stop> {
         let series = &bytes[..entry.series];
-        let exposed = Exposed { series, value: entry.value.into(), timestamp_ms: entry.timestamp };
+        let exposed = Exposed {
+            series,
+            value: entry.value.into(),
+            timestamp_ms: entry.timestamp,
+        };
         if sink.known(&exposed)? {
             return Ok(());
         }
@@ -105,21 +125,41 @@ impl Context {
         Ok(())
     }
 
-    /// A string with its escapes decoded. Names are not checked by Prometheus' lexer, but its scrape loop refuses what is not UTF-8.
-    fn string<'b>(&self, text: Option<&'b str>, bytes: &'b [u8], (start, end): (usize, usize)) -> Result<Cow<'b, str>, ParseError> {
-        match text.and_then(|text| text.get(start..end)).or_else(|| std::str::from_utf8(&bytes[start..end]).ok()) {
+    /// A string with its escapes decoded. Names are not checked by Prometheus' lexer, but its
+    /// scrape loop refuses what is not UTF-8.
+    fn string<'b>(
+        &self,
+        text: Option<&'b str>,
+        bytes: &'b [u8],
+        (start, end): (usize, usize),
+    ) -> Result<Cow<'b, str>, ParseError> {
+        match text
+            .and_then(|text| text.get(start..end))
+            .or_else(|| std::str::from_utf8(&bytes[start..end]).ok())
+        {
             Some(text) => Ok(unescape(text)),
-            None => Err(self.error(bytes, start, "invalid metric name or label names: not valid UTF-8")),
+            None => Err(self.error(
+                bytes,
+                start,
+                "invalid metric name or label names: not valid UTF-8",
+            )),
         }
     }
 
     /// `model/textparse/interface.go` `normalizeFloatsInLabelValues`.
     fn normalised<'b>(&self, name: &str, value: Cow<'b, str>) -> Cow<'b, str> {
-        let applies = matches!((self.family, name), (Family::Summary, "quantile") | (Family::Histogram, "le"));
+        let applies = matches!(
+            (self.family, name),
+            (Family::Summary, "quantile") | (Family::Histogram, "le")
+        );
         match applies.then(|| number::value(value.as_bytes())).flatten() {
             Some(number) => {
                 let normal = float::open_metrics(number);
-                if normal == value { value } else { Cow::Owned(normal) }
+                if normal == value {
+                    value
+                } else {
+                    Cow::Owned(normal)
+                }
             }
             None => value,
         }
@@ -127,7 +167,12 @@ impl Context {
 }
 
 /// A label, with its place when its value stands in the text just as it is.
-fn label<'b>(name: Cow<'b, str>, value: Cow<'b, str>, name_at: usize, value_at: usize) -> ExposedLabel<'b> {
+fn label<'b>(
+    name: Cow<'b, str>,
+    value: Cow<'b, str>,
+    name_at: usize,
+    value_at: usize,
+) -> ExposedLabel<'b> {
     let as_is = matches!((&name, &value), (Cow::Borrowed(_), Cow::Borrowed(_)));
     let place = (u32::try_from(name_at), u32::try_from(value_at));
     let span = match place {

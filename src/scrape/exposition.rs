@@ -1,7 +1,8 @@
-//! What every exposition parser gives, whatever the format: samples by the bytes of their series, labels only on demand.
+//! What every exposition parser gives, whatever the format: samples by the bytes of their series,
+//! labels only on demand.
 //!
-//! Between scrapes the same series come back, so a parser first shows a sample together with the raw bytes of its
-//! series, and works out labels only when the [`Sink`] does not know these bytes.
+//! Between scrapes the same series come back, so a parser first shows a sample together with the
+//! raw bytes of its series, and works out labels only when the [`Sink`] does not know these bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -41,7 +42,8 @@ pub struct Span {
 
 /// Takes the samples of one scrape.
 pub trait Sink {
-    /// How many bytes the next series has if the exposition goes on as the last one did. Only a hint, but never of a series with a newline in it.
+    /// How many bytes the next series has if the exposition goes on as the last one did. Only a
+    /// hint, but never of a series with a newline in it.
     fn expected(&self) -> Option<usize> {
         None
     }
@@ -52,13 +54,19 @@ pub trait Sink {
     /// [`Refused`] fails the scrape.
     fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused>;
 
-    /// Takes a sample of a series that [`Sink::known`] did not know. The metric name is the label `__name__`.
+    /// Takes a sample of a series that [`Sink::known`] did not know. The metric name is the label
+    /// `__name__`.
     ///
     /// # Errors
     /// [`Refused`] fails the scrape.
-    fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused>;
+    fn resolved(
+        &mut self,
+        sample: &Exposed<'_>,
+        labels: &[ExposedLabel<'_>],
+    ) -> Result<(), Refused>;
 
-    /// There is a sample, but its names are not valid UTF-8: it counts as scraped, and the parse ends.
+    /// There is a sample, but its names are not valid UTF-8: it counts as scraped, and the parse
+    /// ends.
     fn unreadable(&mut self) {}
 }
 

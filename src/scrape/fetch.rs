@@ -31,8 +31,8 @@ pub struct Request<'a> {
 
 /// The header `Accept`, as `scrape/scrape.go` `acceptHeader` writes it: best first, anything last.
 ///
-/// `/federate` gives UTF-8 names as they are only to whom says so, in whatever format (prometheus/common `expfmt.Negotiate`), so there
-/// protobuf says it as well.
+/// `/federate` gives UTF-8 names as they are only to whom says so, in whatever format
+/// (prometheus/common `expfmt.Negotiate`), so there protobuf says it as well.
 #[must_use]
 pub fn accept(protocols: &[ScrapeProtocol], escaping: NameEscaping, federation: bool) -> String {
     let mut accept = String::new();
@@ -40,7 +40,9 @@ pub fn accept(protocols: &[ScrapeProtocol], escaping: NameEscaping, federation: 
     let mut weight = 6;
     for protocol in protocols {
         let media_type = match protocol {
-            ScrapeProtocol::PrometheusProto => "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+            ScrapeProtocol::PrometheusProto => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
             ScrapeProtocol::PrometheusText0_0_4 => "text/plain;version=0.0.4",
             ScrapeProtocol::PrometheusText1_0_0 => "text/plain;version=1.0.0",
             ScrapeProtocol::OpenMetricsText0_0_1 => "application/openmetrics-text;version=0.0.1",
@@ -106,22 +108,52 @@ impl HttpHome {
 impl Home for HttpHome {
     fn get<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>> {
         Box::pin(async move {
-            let Request { job, url, accept, compression, timeout } = request;
+            let Request {
+                job,
+                url,
+                accept,
+                compression,
+                timeout,
+            } = request;
             let mut http = http::Request::new(Bytes::new());
-            *http.uri_mut() = url.as_str().parse().map_err(|error: http::uri::InvalidUri| NetError::of_url(url, error.to_string()))?;
+            *http.uri_mut() = url
+                .as_str()
+                .parse()
+                .map_err(|error: http::uri::InvalidUri| NetError::of_url(url, error.to_string()))?;
             let headers = http.headers_mut();
             if let Ok(accept) = HeaderValue::from_str(accept) {
                 headers.insert(ACCEPT, accept);
             }
             // Exactly this token: Prometheus compares it whole (util/httputil/compression.go).
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if compression { "gzip" } else { "identity" }));
-            headers.insert(USER_AGENT, HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))));
+            headers.insert(
+                ACCEPT_ENCODING,
+                HeaderValue::from_static(if compression { "gzip" } else { "identity" }),
+            );
+            headers.insert(
+                USER_AGENT,
+                HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))),
+            );
             if let Ok(seconds) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
                 headers.insert(SCRAPE_TIMEOUT, seconds);
             }
-            let client = self.clients.get(job).ok_or_else(|| NetError::of_url(url, "no such job".to_owned()))?;
-            let mut reply = client.send(http, Exchange { timeout, ..Exchange::default() }).await?;
-            Ok(Answer { status: reply.status(), headers: reply.take_headers(), body: Box::new(HttpBody { reply }) })
+            let client = self
+                .clients
+                .get(job)
+                .ok_or_else(|| NetError::of_url(url, "no such job".to_owned()))?;
+            let mut reply = client
+                .send(
+                    http,
+                    Exchange {
+                        timeout,
+                        ..Exchange::default()
+                    },
+                )
+                .await?;
+            Ok(Answer {
+                status: reply.status(),
+                headers: reply.take_headers(),
+                body: Box::new(HttpBody { reply }),
+            })
         })
     }
 }
@@ -144,15 +176,36 @@ mod tests {
 
     #[test]
     fn what_prometheus_asks_for() {
-        use ScrapeProtocol::{OpenMetricsText0_0_1, OpenMetricsText1_0_0, PrometheusProto, PrometheusText0_0_4, PrometheusText1_0_0};
+        use ScrapeProtocol::{
+            OpenMetricsText0_0_1, OpenMetricsText1_0_0, PrometheusProto, PrometheusText0_0_4,
+            PrometheusText1_0_0,
+        };
         // As captured from Prometheus 3.5.
         let default = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
                        text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        assert_eq!(accept(&[OpenMetricsText1_0_0, OpenMetricsText0_0_1, PrometheusText1_0_0, PrometheusText0_0_4], AllowUtf8, false), default);
+        assert_eq!(
+            accept(
+                &[
+                    OpenMetricsText1_0_0,
+                    OpenMetricsText0_0_1,
+                    PrometheusText1_0_0,
+                    PrometheusText0_0_4
+                ],
+                AllowUtf8,
+                false
+            ),
+            default
+        );
         let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-        assert_eq!(accept(&[PrometheusProto], AllowUtf8, false), format!("{protobuf};q=0.6,*/*;q=0.5"));
+        assert_eq!(
+            accept(&[PrometheusProto], AllowUtf8, false),
+            format!("{protobuf};q=0.6,*/*;q=0.5")
+        );
         let federation = accept(&FEDERATE_PROTOCOLS, AllowUtf8, true);
         let text = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3";
-        assert_eq!(federation, format!("{protobuf};escaping=allow-utf-8;q=0.6,{text}"));
+        assert_eq!(
+            federation,
+            format!("{protobuf};escaping=allow-utf-8;q=0.6,{text}")
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Takes the samples of one scrape into the batches of each remote, by the rules of Prometheus' scrape loop
-//! (`scrape/scrape.go` `append`, `mutateSampleLabels`).
+//! Takes the samples of one scrape into the batches of each remote, by the rules of Prometheus'
+//! scrape loop (`scrape/scrape.go` `append`, `mutateSampleLabels`).
 
 use std::borrow::Cow;
 use std::cell::{RefCell, RefMut};
@@ -73,10 +73,21 @@ pub struct Intake<'a> {
 
 impl<'a> Intake<'a> {
     /// Borrows the writers for as long as one block is parsed.
-    pub fn new(rules: Rules<'a>, writers: &'a [RefCell<Writer>], staged: &'a mut [Staged], tally: &'a mut Tally) -> Self {
+    pub fn new(
+        rules: Rules<'a>,
+        writers: &'a [RefCell<Writer>],
+        staged: &'a mut [Staged],
+        tally: &'a mut Tally,
+    ) -> Self {
         let writers = writers.iter().map(RefCell::borrow_mut).collect::<Vec<_>>();
         let found = Vec::with_capacity(writers.len());
-        Self { rules, writers, staged, tally, found }
+        Self {
+            rules,
+            writers,
+            staged,
+            tally,
+            found,
+        }
     }
 
     fn find(&mut self, key: Key) -> bool {
@@ -90,14 +101,15 @@ impl<'a> Intake<'a> {
         true
     }
 
-    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in this scrape before. `over_buckets`: it is
-    /// a native histogram above its limit.
+    /// Counts a sample, and gives its timestamp unless it is dropped. `again`: its series was in
+    /// this scrape before. `over_buckets`: it is a native histogram above its limit.
     fn admit(&mut self, sample: &Exposed<'_>, again: bool, over_buckets: bool) -> Option<i64> {
         self.tally.scraped += 1;
         self.tally.post_relabel += 1;
         let explicit = sample.timestamp_ms.filter(|_| self.rules.honor_timestamps);
         if again && explicit.is_none() {
-            // A duplicate whatever came before, and it does not even count for the limit (scrape/scrape.go append).
+            // A duplicate whatever came before, and it does not even count for the limit
+            // (scrape/scrape.go append).
             return None;
         }
         // Before sample_limit counts it (scrape/scrape.go appender).
@@ -106,7 +118,8 @@ impl<'a> Intake<'a> {
             return None;
         }
         let timestamp_ms = explicit.unwrap_or(self.rules.start_ms);
-        // Only floats are limited, in number and in time: limitAppender and timeLimitAppender (scrape/target.go) have no AppendHistogram.
+        // Only floats are limited, in number and in time: limitAppender and timeLimitAppender
+        // (scrape/target.go) have no AppendHistogram.
         if matches!(sample.value, Value::Histogram(_)) {
             return Some(timestamp_ms);
         }
@@ -120,13 +133,17 @@ impl<'a> Intake<'a> {
     /// Whether the series is to get a stale marker when it is shown no more.
     #[inline]
     fn is_tracked(&self, sample: &Exposed<'_>) -> bool {
-        sample.timestamp_ms.is_none() || !self.rules.honor_timestamps || self.rules.track_timestamps_staleness
+        sample.timestamp_ms.is_none()
+            || !self.rules.honor_timestamps
+            || self.rules.track_timestamps_staleness
     }
 
     /// Takes the sample of the series in `found`.
     fn take(&mut self, sample: &Exposed<'_>, tracked: bool) -> Result<(), Refused> {
         let (mut again, mut new) = (false, false);
-        for ((writer, staged), &series) in self.writers.iter_mut().zip(&*self.staged).zip(&self.found) {
+        for ((writer, staged), &series) in
+            self.writers.iter_mut().zip(&*self.staged).zip(&self.found)
+        {
             let seen = writer.touch(staged, series);
             again |= seen == Seen::Already;
             new |= seen == Seen::Not;
@@ -150,9 +167,16 @@ impl<'a> Intake<'a> {
             self.tally.post_relabel -= 1;
             return Err(Refused(format!("invalid native histogram: {cause}")));
         }
-        for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
+        for ((writer, staged), &series) in self
+            .writers
+            .iter_mut()
+            .zip(&mut *self.staged)
+            .zip(&self.found)
+        {
             let sampled = (value, timestamp_ms);
-            new &= writer.write(staged, series, sample.series, sampled, tracked).map_err(|error| Refused(format!("compress: {error}")))?;
+            new &= writer
+                .write(staged, series, sample.series, sampled, tracked)
+                .map_err(|error| Refused(format!("compress: {error}")))?;
         }
         self.tally.series_added += u64::from(new && !self.tally.over_buckets);
         Ok(())
@@ -162,7 +186,8 @@ impl<'a> Intake<'a> {
         Key::new(self.rules.target.index, raw)
     }
 
-    /// Takes a sample of our own: its labels are the target's alone (`scrape/scrape.go` `mutateReportSampleLabels`).
+    /// Takes a sample of our own: its labels are the target's alone (`scrape/scrape.go`
+    /// `mutateReportSampleLabels`).
     ///
     /// # Errors
     /// As [`Sink::resolved`].
@@ -182,7 +207,14 @@ impl<'a> Intake<'a> {
         // Reports are no part of what they report.
         let tally = *self.tally;
         let limit = std::mem::replace(&mut self.rules.limits.samples, 0);
-        let taken = self.take(&Exposed { series: &raw, value: value.into(), timestamp_ms: None }, false);
+        let taken = self.take(
+            &Exposed {
+                series: &raw,
+                value: value.into(),
+                timestamp_ms: None,
+            },
+            false,
+        );
         self.rules.limits.samples = limit;
         *self.tally = tally;
         taken
@@ -193,7 +225,11 @@ impl<'a> Intake<'a> {
     where
         'a: 'b,
     {
-        let Rules { external_labels, remotes, .. } = self.rules;
+        let Rules {
+            external_labels,
+            remotes,
+            ..
+        } = self.rules;
         labels.finish();
         // A series' own label wins (`storage/remote/queue_manager.go` `processExternalLabels`).
         for (name, value) in external_labels {
@@ -201,19 +237,28 @@ impl<'a> Intake<'a> {
                 labels.set(name.as_str(), value.as_str());
             }
         }
-        // The order of labels counts for `labelmap`, so relabelling takes them before they are sorted.
-        let unsorted = remotes.iter().any(|remote| !remote.write_relabel_configs.is_empty()).then(|| labels.clone());
+        // The order of labels counts for `labelmap`, so relabelling takes them before they are
+        // sorted.
+        let unsorted = remotes
+            .iter()
+            .any(|remote| !remote.write_relabel_configs.is_empty())
+            .then(|| labels.clone());
         labels.finish();
         self.found.clear();
-        for (place, (writer, staged)) in self.writers.iter_mut().zip(&mut *self.staged).enumerate() {
+        for (place, (writer, staged)) in self.writers.iter_mut().zip(&mut *self.staged).enumerate()
+        {
             let known = writer.find(key);
             if let Some(series) = known.filter(|&series| !tracked || writer.is_trackable(series)) {
                 self.found.push(series);
                 continue;
             }
-            let rules = remotes.get(place).map_or(&[][..], |remote| &remote.write_relabel_configs);
+            let rules = remotes
+                .get(place)
+                .map_or(&[][..], |remote| &remote.write_relabel_configs);
             let relabelled = match &unsorted {
-                Some(unsorted) if !rules.is_empty() => relabelled(rules, unsorted.clone())?.map(Cow::Owned),
+                Some(unsorted) if !rules.is_empty() => {
+                    relabelled(rules, unsorted.clone())?.map(Cow::Owned)
+                }
                 _ => Some(Cow::Borrowed(&labels)),
             };
             let series = match (known, &relabelled) {
@@ -233,23 +278,35 @@ impl<'a> Intake<'a> {
     fn add_unwanted(&mut self, key: Key) {
         self.found.clear();
         for (writer, staged) in self.writers.iter_mut().zip(&*self.staged) {
-            let series = writer.find(key).unwrap_or_else(|| writer.insert_unwanted(staged, key));
+            let series = writer
+                .find(key)
+                .unwrap_or_else(|| writer.insert_unwanted(staged, key));
             self.found.push(series);
         }
         self.pass_over();
     }
 
-    /// Prometheus takes newlines in the values of labels. Where a line ends must then be looked for, or nobody could tell an error's line.
+    /// Prometheus takes newlines in the values of labels. Where a line ends must then be looked
+    /// for, or nobody could tell an error's line.
     fn expect_lines_only(&mut self, sample: &Exposed<'_>) {
         if memchr::memchr(b'\n', sample.series).is_some() {
-            self.writers.iter_mut().zip(&self.found).for_each(|(writer, &series)| writer.never_expect(series));
+            self.writers
+                .iter_mut()
+                .zip(&self.found)
+                .for_each(|(writer, &series)| writer.never_expect(series));
         }
     }
 
-    /// Counts a sample of the unwanted series in `found`. No limit counts it (scrape/scrape.go append).
+    /// Counts a sample of the unwanted series in `found`. No limit counts it (scrape/scrape.go
+    /// append).
     fn pass_over(&mut self) {
         self.tally.scraped += 1;
-        for ((writer, staged), &series) in self.writers.iter_mut().zip(&mut *self.staged).zip(&self.found) {
+        for ((writer, staged), &series) in self
+            .writers
+            .iter_mut()
+            .zip(&mut *self.staged)
+            .zip(&self.found)
+        {
             writer.touch(staged, series);
             staged.refuse();
         }
@@ -275,32 +332,53 @@ impl Sink for Intake<'_> {
         if !self.find(key) {
             return Ok(false);
         }
-        if self.writers.first().zip(self.found.first()).is_some_and(|(writer, &series)| writer.is_unwanted(series)) {
+        if self
+            .writers
+            .first()
+            .zip(self.found.first())
+            .is_some_and(|(writer, &series)| writer.is_unwanted(series))
+        {
             self.pass_over();
             return Ok(true);
         }
         let tracked = self.is_tracked(sample);
-        if tracked && !self.writers.iter().zip(&self.found).all(|(writer, &series)| writer.is_trackable(series)) {
+        if tracked
+            && !self
+                .writers
+                .iter()
+                .zip(&self.found)
+                .all(|(writer, &series)| writer.is_trackable(series))
+        {
             return Ok(false);
         }
         self.take(sample, tracked)?;
         Ok(true)
     }
 
-    fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+    fn resolved(
+        &mut self,
+        sample: &Exposed<'_>,
+        labels: &[ExposedLabel<'_>],
+    ) -> Result<(), Refused> {
         let rules = self.rules;
         let labels = add_target_labels(Labels::exposed(labels), rules);
-        let Some(labels) = relabelled(rules.metric_relabel, labels).inspect_err(|_| self.tally.scraped += 1)? else {
+        let Some(labels) =
+            relabelled(rules.metric_relabel, labels).inspect_err(|_| self.tally.scraped += 1)?
+        else {
             self.add_unwanted(self.key(sample.series));
             self.expect_lines_only(sample);
             return Ok(());
         };
-        lawful::check(&labels, rules.validation, &rules.limits).inspect_err(|_| self.tally.scraped += 1)?;
+        lawful::check(&labels, rules.validation, &rules.limits)
+            .inspect_err(|_| self.tally.scraped += 1)?;
         if let Some(name) = labels.duplicate() {
-            // Found only when the sample is stored: what was dropped before is not looked at (scrape/target.go limitAppender, timeLimitAppender).
+            // Found only when the sample is stored: what was dropped before is not looked at
+            // (scrape/target.go limitAppender, timeLimitAppender).
             if self.admit(sample, false, false).is_some() {
                 self.tally.post_relabel -= 1;
-                return Err(Refused(format!("label name \"{name}\" is not unique: invalid sample")));
+                return Err(Refused(format!(
+                    "label name \"{name}\" is not unique: invalid sample"
+                )));
             }
             self.staged.iter_mut().for_each(Staged::refuse);
             return Ok(());
@@ -321,14 +399,22 @@ fn add_target_labels<'a>(mut labels: Labels<'a>, rules: Rules<'a>) -> Labels<'a>
     let target = &rules.target.labels;
     if rules.honor_labels {
         // An exposed empty label counts as present, and is gone in the end.
-        let absent: Vec<_> = target.iter().filter(|(name, _)| labels.find(name).is_none()).collect();
+        let absent: Vec<_> = target
+            .iter()
+            .filter(|(name, _)| labels.find(name).is_none())
+            .collect();
         labels.drop_emptied();
         for (name, value) in absent {
             labels.set(name.as_str(), value.as_str());
         }
         return labels;
     }
-    let mut exported: Vec<_> = target.iter().filter_map(|(name, _)| labels.find(name)).filter(|label| !label.value.is_empty()).cloned().collect();
+    let mut exported: Vec<_> = target
+        .iter()
+        .filter_map(|(name, _)| labels.find(name))
+        .filter(|label| !label.value.is_empty())
+        .cloned()
+        .collect();
     labels.drop_emptied();
     for (name, value) in target {
         labels.set(name.as_str(), value.as_str());

@@ -1,4 +1,5 @@
-//! The media type of a `Content-Type`, read as strictly as Go's `mime.ParseMediaType` does, by which Prometheus refuses a scrape.
+//! The media type of a `Content-Type`, read as strictly as Go's `mime.ParseMediaType` does, by
+//! which Prometheus refuses a scrape.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,9 @@ pub(super) fn media_type(header: &str) -> Option<String> {
     let (media_type, mut rest) = header.split_at(header.find(';').unwrap_or(header.len()));
     let media_type = media_type.trim().to_lowercase();
     let (kind, after) = token(&media_type);
-    let is_valid = !kind.is_empty() && (after.is_empty() || matches!(after.strip_prefix('/').map(token), Some((subtype, "")) if !subtype.is_empty()));
+    let is_valid = !kind.is_empty()
+        && (after.is_empty()
+            || matches!(after.strip_prefix('/').map(token), Some((subtype, "")) if !subtype.is_empty()));
     if !is_valid {
         return None;
     }
@@ -18,7 +21,10 @@ pub(super) fn media_type(header: &str) -> Option<String> {
             return (rest.trim() == ";").then_some(media_type);
         };
         // The same parameter twice is fine with the same value.
-        if parameters.insert(name, value.clone()).is_some_and(|before| before != value) {
+        if parameters
+            .insert(name, value.clone())
+            .is_some_and(|before| before != value)
+        {
             return None;
         }
         rest = after;
@@ -57,7 +63,11 @@ fn unquoted(quoted: &str) -> Option<(String, &str)> {
         match c {
             '"' => return Some((text, &quoted[at + 1..])),
             '\r' | '\n' => return None,
-            '\\' => text.push(chars.next_if(|(_, next)| "()<>@,;:\\\"/[]?=".contains(*next)).map_or('\\', |(_, next)| next)),
+            '\\' => text.push(
+                chars
+                    .next_if(|(_, next)| "()<>@,;:\\\"/[]?=".contains(*next))
+                    .map_or('\\', |(_, next)| next),
+            ),
             _ => text.push(c),
         }
     }
@@ -79,7 +89,11 @@ mod tests {
             "text/plain;a=b;A=b",
             "text/plain;a=\"\"",
         ] {
-            assert_eq!(media_type(header).as_deref(), Some("text/plain"), "{header}");
+            assert_eq!(
+                media_type(header).as_deref(),
+                Some("text/plain"),
+                "{header}"
+            );
         }
         for header in [
             "",

@@ -19,16 +19,36 @@ impl Parser {
     ///
     /// # Errors
     /// What was found, and what to do.
-    pub(super) fn new(content_type: &str, fallback: Option<ScrapeProtocol>, histograms: Histograms) -> Result<Self, String> {
+    pub(super) fn new(
+        content_type: &str,
+        fallback: Option<ScrapeProtocol>,
+        histograms: Histograms,
+    ) -> Result<Self, String> {
         let named = media_type(content_type);
         let media_type = match (named.as_deref(), fallback) {
-            (Some(known @ ("text/plain" | "application/openmetrics-text" | "application/vnd.google.protobuf")), _) => known,
+            (
+                Some(
+                    known @ ("text/plain"
+                    | "application/openmetrics-text"
+                    | "application/vnd.google.protobuf"),
+                ),
+                _,
+            ) => known,
             (_, Some(fallback)) => match fallback {
                 ScrapeProtocol::PrometheusProto => "application/vnd.google.protobuf",
-                ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0 => "text/plain",
-                ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0 => "application/openmetrics-text",
+                ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0 => {
+                    "text/plain"
+                }
+                ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0 => {
+                    "application/openmetrics-text"
+                }
             },
-            (None, None) if !content_type.is_empty() => return Err(format!("Content-Type \"{}\" cannot be read", content_type.escape_default())),
+            (None, None) if !content_type.is_empty() => {
+                return Err(format!(
+                    "Content-Type \"{}\" cannot be read",
+                    content_type.escape_default()
+                ));
+            }
             (None, None) => {
                 return Err(
                     "the target sends no Content-Type, and there is no fallback_scrape_protocol: it is not taken for an exposition".to_owned()
@@ -43,7 +63,10 @@ impl Parser {
         Ok(match media_type {
             "application/openmetrics-text" => Self::OpenMetrics(OpenMetricsParser::default()),
             "application/vnd.google.protobuf" => {
-                let histograms = protobuf::Histograms { native: histograms.native, always_classic: histograms.always_classic };
+                let histograms = protobuf::Histograms {
+                    native: histograms.native,
+                    always_classic: histograms.always_classic,
+                };
                 Self::Protobuf(Box::new(ProtobufParser::new(histograms)))
             }
             _ => Self::Text(TextParser::default()),
@@ -56,7 +79,12 @@ impl Parser {
     }
 
     /// See [`TextParser::parse`].
-    pub(super) fn parse<S: Sink>(&mut self, block: &[u8], last: bool, sink: &mut S) -> Result<usize, Stop> {
+    pub(super) fn parse<S: Sink>(
+        &mut self,
+        block: &[u8],
+        last: bool,
+        sink: &mut S,
+    ) -> Result<usize, Stop> {
         match self {
             Self::Text(parser) => parser.parse(block, last, sink),
             Self::OpenMetrics(parser) => parser.parse(block, last, sink),

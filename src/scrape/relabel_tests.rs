@@ -21,7 +21,9 @@ fn config(metric: &str, first: &str, second: &str) -> Config {
          metric_relabel_configs: [{metric}]\nremote_write:\n- {{url: http://a, write_relabel_configs: [{first}]}}\n\
          - {{url: http://b, write_relabel_configs: [{second}]}}\n"
     );
-    Config::load(&text, &|_| None, "test").unwrap_or_else(|errors| panic!("{errors}")).config
+    Config::load(&text, &|_| None, "test")
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .config
 }
 
 struct Home {
@@ -39,16 +41,28 @@ struct Given {
 
 impl Home {
     fn new(config: Config) -> Self {
-        let writer = || RefCell::new(Writer::new(Limits { samples: 100, bytes: 1_000_000 }));
+        let writer = || {
+            RefCell::new(Writer::new(Limits {
+                samples: 100,
+                bytes: 1_000_000,
+            }))
+        };
         let target = Target {
             index: 0,
             job: 0,
             url: "http://h:1/".parse().unwrap(),
-            labels: vec![("instance".to_owned(), "h:1".to_owned()), ("job".to_owned(), "j".to_owned())],
+            labels: vec![
+                ("instance".to_owned(), "h:1".to_owned()),
+                ("job".to_owned(), "j".to_owned()),
+            ],
             scrape_timeout: Duration::from_secs(1),
             siblings: 1,
         };
-        Self { config, writers: [writer(), writer()], target }
+        Self {
+            config,
+            writers: [writer(), writer()],
+            target,
+        }
     }
 
     fn scrape(&self, text: &str, start_ms: i64) -> Given {
@@ -65,14 +79,28 @@ impl Home {
             remotes: &self.config.remote_write,
             start_ms,
         };
-        let mut staged: Vec<_> = self.writers.iter().map(|writer| writer.borrow_mut().begin(0)).collect();
+        let mut staged: Vec<_> = self
+            .writers
+            .iter()
+            .map(|writer| writer.borrow_mut().begin(0))
+            .collect();
         let mut tally = Tally::default();
         let mut intake = Intake::new(rules, &self.writers, &mut staged, &mut tally);
         let parsed = TextParser::default().parse(text.as_bytes(), true, &mut intake);
         drop(intake);
         let counts = staged.iter().map(|staged| staged.counts).collect();
-        let batches = self.writers.iter().zip(staged).map(|(writer, staged)| writer.borrow_mut().commit(staged).unwrap()).collect();
-        Given { tally, counts, batches, refused: parsed.err().map(|stop| stop.to_string()) }
+        let batches = self
+            .writers
+            .iter()
+            .zip(staged)
+            .map(|(writer, staged)| writer.borrow_mut().commit(staged).unwrap())
+            .collect();
+        Given {
+            tally,
+            counts,
+            batches,
+            refused: parsed.err().map(|stop| stop.to_string()),
+        }
     }
 }
 
@@ -83,8 +111,16 @@ impl Given {
         let series = batches.flat_map(|batch| decode(batch).unwrap().timeseries);
         let mut shown: Vec<_> = series
             .map(|series| {
-                let labels: Vec<_> = series.labels.iter().filter(|label| !["job", "instance"].contains(&label.name.as_str())).collect();
-                labels.iter().map(|label| format!("{}={}", label.name, label.value)).collect::<Vec<_>>().join(" ")
+                let labels: Vec<_> = series
+                    .labels
+                    .iter()
+                    .filter(|label| !["job", "instance"].contains(&label.name.as_str()))
+                    .collect();
+                labels
+                    .iter()
+                    .map(|label| format!("{}={}", label.name, label.value))
+                    .collect::<Vec<_>>()
+                    .join(" ")
             })
             .collect();
         shown.sort();
@@ -95,16 +131,38 @@ impl Given {
 #[test]
 fn each_remote_gets_what_its_rules_leave() {
     let drop = "{action: drop, source_labels: [__name__], regex: b}";
-    let home = Home::new(config(drop, "{action: labeldrop, regex: 'x|site'}", "{action: keep, source_labels: [x, site], regex: '1;home'}"));
+    let home = Home::new(config(
+        drop,
+        "{action: labeldrop, regex: 'x|site'}",
+        "{action: keep, source_labels: [x, site], regex: '1;home'}",
+    ));
     for start_ms in [1_000, 2_000] {
         let given = home.scrape("a{x=\"1\"} 1\nb 2\na{x=\"2\"} 3\n", start_ms);
         assert_eq!(given.tally.scraped, 3);
-        assert_eq!(given.tally.post_relabel, 2, "what is dropped for all is no sample; what a remote drops is one");
-        assert_eq!(given.tally.series_added, if start_ms == 1_000 { 2 } else { 0 });
-        assert_eq!(given.series(0), ["__name__=a"], "two series become one, and the first sample wins");
+        assert_eq!(
+            given.tally.post_relabel, 2,
+            "what is dropped for all is no sample; what a remote drops is one"
+        );
+        assert_eq!(
+            given.tally.series_added,
+            if start_ms == 1_000 { 2 } else { 0 }
+        );
+        assert_eq!(
+            given.series(0),
+            ["__name__=a"],
+            "two series become one, and the first sample wins"
+        );
         assert_eq!(given.series(1), ["__name__=a site=home x=1"]);
         for counts in &given.counts {
-            assert_eq!((counts.scraped, counts.filtered, counts.unchanged, counts.fresh), (3, 2, 0, 1));
+            assert_eq!(
+                (
+                    counts.scraped,
+                    counts.filtered,
+                    counts.unchanged,
+                    counts.fresh
+                ),
+                (3, 2, 0, 1)
+            );
         }
     }
 }
@@ -112,27 +170,67 @@ fn each_remote_gets_what_its_rules_leave() {
 #[test]
 fn relabelling_that_leaves_no_name_fails_the_scrape_and_none_at_all_drops() {
     let nameless = Home::new(config("{action: labeldrop, regex: __name__}", "", ""));
-    assert!(nameless.scrape("a 1\n", 1_000).refused.unwrap().contains("missing metric name"));
+    assert!(
+        nameless
+            .scrape("a 1\n", 1_000)
+            .refused
+            .unwrap()
+            .contains("missing metric name")
+    );
     let nothing = Home::new(config("{action: labelkeep, regex: none}", "", ""));
     let given = nothing.scrape("a 1\nb 2\n", 1_000);
-    assert_eq!((given.refused, given.tally.scraped, given.tally.post_relabel), (None, 2, 0));
-    let written = Home::new(config("", "{action: labelkeep, regex: none}", "{action: labelkeep, regex: site}"));
+    assert_eq!(
+        (given.refused, given.tally.scraped, given.tally.post_relabel),
+        (None, 2, 0)
+    );
+    let written = Home::new(config(
+        "",
+        "{action: labelkeep, regex: none}",
+        "{action: labelkeep, regex: site}",
+    ));
     let given = written.scrape("a 1\n", 1_000);
-    assert_eq!((given.series(0), given.series(1)), (Vec::new(), vec!["site=home".to_owned()]), "as Prometheus sends it");
+    assert_eq!(
+        (given.series(0), given.series(1)),
+        (Vec::new(), vec!["site=home".to_owned()]),
+        "as Prometheus sends it"
+    );
 }
 
 #[test]
 fn a_copied_value_is_read_from_the_exposition() {
-    let copied = Home::new(config("{source_labels: [x], regex: '.(.*)', target_label: y}", "", ""));
-    let made = Home::new(config("{source_labels: [x], regex: '.(.*)', target_label: y, replacement: '$1.'}", "", ""));
+    let copied = Home::new(config(
+        "{source_labels: [x], regex: '.(.*)', target_label: y}",
+        "",
+        "",
+    ));
+    let made = Home::new(config(
+        "{source_labels: [x], regex: '.(.*)', target_label: y, replacement: '$1.'}",
+        "",
+        "",
+    ));
     // With timestamps of their own: series that may need a stale marker hold all of their labels.
-    let text = |at: i64| -> String { (0..1_000).map(|n| format!("a{{x=\"é{n:0100}\"}} 1 {at}\n")).collect() };
-    let (copied_given, made_given) = (copied.scrape(&text(1_000), 1_000), made.scrape(&text(1_000), 1_000));
-    assert_eq!(copied_given.series(0)[7], format!("__name__=a site=home x=é{:0100} y={:0100}", 7, 7));
+    let text = |at: i64| -> String {
+        (0..1_000)
+            .map(|n| format!("a{{x=\"é{n:0100}\"}} 1 {at}\n"))
+            .collect()
+    };
+    let (copied_given, made_given) = (
+        copied.scrape(&text(1_000), 1_000),
+        made.scrape(&text(1_000), 1_000),
+    );
+    assert_eq!(
+        copied_given.series(0)[7],
+        format!("__name__=a site=home x=é{:0100} y={:0100}", 7, 7)
+    );
     assert_eq!(copied_given.series(0).len(), 1_000);
     assert_eq!(made_given.series(0)[7].matches("007.").count(), 1);
     let memory = |home: &Home| home.writers[0].borrow().memory();
-    assert!(memory(&copied) + 50_000 < memory(&made), "{} {}", memory(&copied), memory(&made));
+    assert!(
+        memory(&copied) + 50_000 < memory(&made),
+        "{} {}",
+        memory(&copied),
+        memory(&made)
+    );
     let again = copied.scrape(&text(2_000), 2_000);
     assert_eq!(again.series(0), copied_given.series(0));
 }
@@ -173,14 +271,21 @@ proptest! {
 
 #[test]
 fn unused_literals_leave_with_their_series() {
-    let home = Home::new(config("{source_labels: [x], target_label: y, replacement: 'made-of-$1'}", "", ""));
+    let home = Home::new(config(
+        "{source_labels: [x], target_label: y, replacement: 'made-of-$1'}",
+        "",
+        "",
+    ));
     let mut most = BTreeMap::new();
     for round in 0..60 {
-        let text: String = (0..200).map(|n| format!("a{{x=\"{round}-{n}\"}} 1\n")).collect();
+        let text: String = (0..200)
+            .map(|n| format!("a{{x=\"{round}-{n}\"}} 1\n"))
+            .collect();
         home.scrape(&text, 1_000 * (round + 1));
         most.insert(round, home.writers[0].borrow().memory());
     }
-    let most_of = |rounds: std::ops::Range<i64>| most.range(rounds).map(|(_, memory)| *memory).max().unwrap();
+    let most_of =
+        |rounds: std::ops::Range<i64>| most.range(rounds).map(|(_, memory)| *memory).max().unwrap();
     let (early, late) = (most_of(0..30), most_of(30..60));
     assert!(late < early + early / 5, "{early} {late}");
 }

@@ -28,11 +28,15 @@ impl Target {
     /// The label `instance`.
     #[must_use]
     pub fn instance(&self) -> &str {
-        self.labels.iter().find(|(name, _)| name == "instance").map_or("", |(_, value)| value)
+        self.labels
+            .iter()
+            .find(|(name, _)| name == "instance")
+            .map_or("", |(_, value)| value)
     }
 }
 
-/// The targets of all jobs, in the order of the configuration, without those that `relabel_configs` drop.
+/// The targets of all jobs, in the order of the configuration, without those that `relabel_configs`
+/// drop.
 ///
 /// # Errors
 /// The address that makes no URL, and why.
@@ -42,26 +46,52 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
         let first = targets.len();
         for group in &job.static_configs {
             for address in &group.targets {
-                let wrong = |error: String| format!("job \"{}\", target \"{address}\": {error}", job.job_name);
-                let Some(populated) = job.populate(address, &group.labels).map_err(wrong)? else { continue };
-                let index = u16::try_from(targets.len()).map_err(|_| "more than 65535 targets".to_owned())?;
+                let wrong = |error: String| {
+                    format!("job \"{}\", target \"{address}\": {error}", job.job_name)
+                };
+                let Some(populated) = job.populate(address, &group.labels).map_err(wrong)? else {
+                    continue;
+                };
+                let index = u16::try_from(targets.len())
+                    .map_err(|_| "more than 65535 targets".to_owned())?;
                 let url = url(&populated).map_err(|error| wrong(error.to_string()))?;
-                let Populated { labels, scrape_timeout, .. } = populated;
+                let Populated {
+                    labels,
+                    scrape_timeout,
+                    ..
+                } = populated;
                 // What relabelling made the same is scraped once (scrape/scrape.go sync).
-                if targets[first..].iter().all(|known| known.url != url || known.labels != labels) {
-                    targets.push(Target { index, job: place, url, labels, scrape_timeout, siblings: 0 });
+                if targets[first..]
+                    .iter()
+                    .all(|known| known.url != url || known.labels != labels)
+                {
+                    targets.push(Target {
+                        index,
+                        job: place,
+                        url,
+                        labels,
+                        scrape_timeout,
+                        siblings: 0,
+                    });
                 }
             }
         }
         let siblings = targets.len() - first;
-        targets[first..].iter_mut().for_each(|target| target.siblings = siblings);
+        targets[first..]
+            .iter_mut()
+            .for_each(|target| target.siblings = siblings);
     }
     Ok(targets)
 }
 
 /// Parameters are sorted by key, as Go's `url.Values.Encode` sorts them.
 fn url(target: &Populated) -> Result<Url, url::ParseError> {
-    let mut url = Url::parse(&format!("{}://{}{}", target.scheme.as_str(), target.address, target.metrics_path))?;
+    let mut url = Url::parse(&format!(
+        "{}://{}{}",
+        target.scheme.as_str(),
+        target.address,
+        target.metrics_path
+    ))?;
     let mut query = Serializer::new(String::new());
     for (name, values) in &target.params {
         for value in values {

@@ -1,4 +1,5 @@
-//! Many scrapes of changing expositions, against a model that remembers the last timestamp of each label set and nothing else.
+//! Many scrapes of changing expositions, against a model that remembers the last timestamp of each
+//! label set and nothing else.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,10 @@ const KEEP_UNSEEN: u32 = 10;
 /// When the scrapes begin: a time of day, so that timestamps have the form that they mostly have.
 const EPOCH_MS: i64 = 1_795_176_000_000;
 
-const LIMITS: Limits = Limits { samples: 3, bytes: 400 };
+const LIMITS: Limits = Limits {
+    samples: 3,
+    bytes: 400,
+};
 
 /// One line of an exposition.
 #[derive(Debug, Clone)]
@@ -48,19 +52,39 @@ impl Line {
     }
 
     fn text(&self) -> String {
-        let timestamp = self.timestamp_ms.map(|at| format!(" {at}")).unwrap_or_default();
+        let timestamp = self
+            .timestamp_ms
+            .map(|at| format!(" {at}"))
+            .unwrap_or_default();
         format!("{} {}{timestamp}\n", self.raw(), self.value)
     }
 }
 
 fn target() -> Target {
-    let labels = vec![("instance".to_owned(), "h:1".to_owned()), ("job".to_owned(), "j".to_owned())];
-    Target { index: 0, job: 0, url: "http://h:1/".parse().unwrap(), labels, scrape_timeout: Duration::from_secs(10), siblings: 1 }
+    let labels = vec![
+        ("instance".to_owned(), "h:1".to_owned()),
+        ("job".to_owned(), "j".to_owned()),
+    ];
+    Target {
+        index: 0,
+        job: 0,
+        url: "http://h:1/".parse().unwrap(),
+        labels,
+        scrape_timeout: Duration::from_secs(10),
+        siblings: 1,
+    }
 }
 
 /// What is staged of a text, and how its parse ended.
-fn staged(writer: &RefCell<Writer>, text: &str, start_ms: i64) -> (Staged, Tally, Result<usize, Stop>) {
-    let (target, external_labels) = (target(), BTreeMap::from([("site".to_owned(), "home".to_owned())]));
+fn staged(
+    writer: &RefCell<Writer>,
+    text: &str,
+    start_ms: i64,
+) -> (Staged, Tally, Result<usize, Stop>) {
+    let (target, external_labels) = (
+        target(),
+        BTreeMap::from([("site".to_owned(), "home".to_owned())]),
+    );
     let rules = Rules {
         target: &target,
         honor_labels: false,
@@ -83,13 +107,21 @@ fn staged(writer: &RefCell<Writer>, text: &str, start_ms: i64) -> (Staged, Tally
 }
 
 /// One scrape: its counts, and its batches when it commits.
-fn scrape(writer: &RefCell<Writer>, lines: &[Line], start_ms: i64, commit: bool) -> (Counts, Vec<Vec<Batch>>) {
+fn scrape(
+    writer: &RefCell<Writer>,
+    lines: &[Line],
+    start_ms: i64,
+    commit: bool,
+) -> (Counts, Vec<Vec<Batch>>) {
     let text: String = lines.iter().map(Line::text).collect();
     let (staged, tally, ended) = staged(writer, &text, start_ms);
     ended.unwrap();
     assert_eq!(tally.scraped, lines.len() as u64);
     let counts = staged.counts;
-    assert_eq!(counts.scraped, counts.filtered + counts.unchanged + counts.fresh);
+    assert_eq!(
+        counts.scraped,
+        counts.filtered + counts.unchanged + counts.fresh
+    );
     if commit {
         (counts, writer.borrow_mut().commit(staged).unwrap())
     } else {
@@ -113,14 +145,20 @@ struct Model {
 }
 
 impl Model {
-    /// The fresh lines, by how many fresh ones of their series the scrape gave before, and the lines already sent.
+    /// The fresh lines, by how many fresh ones of their series the scrape gave before, and the
+    /// lines already sent.
     fn scrape(&mut self, lines: &[Line], start_ms: i64, commit: bool) -> (Vec<Vec<Line>>, u64) {
-        let before: BTreeMap<u8, Option<i64>> = self.series.iter().map(|(series, last)| (*series, last.timestamp_ms)).collect();
+        let before: BTreeMap<u8, Option<i64>> = self
+            .series
+            .iter()
+            .map(|(series, last)| (*series, last.timestamp_ms))
+            .collect();
         let (mut fresh, mut unchanged) = (Vec::<Vec<Line>>::new(), 0);
         let (mut given, mut written) = (BTreeMap::<u8, usize>::new(), BTreeSet::new());
         for line in lines {
             let last = self.series.entry(line.series).or_default();
-            last.seen.insert(line.style, self.scrapes + u32::from(commit));
+            last.seen
+                .insert(line.style, self.scrapes + u32::from(commit));
             if !written.insert(line.raw()) && line.timestamp_ms.is_none() {
                 continue;
             }
@@ -134,7 +172,10 @@ impl Model {
             let nth = nth.unwrap_or(0);
             given.insert(line.series, nth + 1);
             fresh.resize_with(fresh.len().max(nth + 1), Vec::new);
-            fresh[nth].push(Line { timestamp_ms: Some(timestamp_ms), ..line.clone() });
+            fresh[nth].push(Line {
+                timestamp_ms: Some(timestamp_ms),
+                ..line.clone()
+            });
         }
         if commit {
             self.scrapes += 1;
@@ -145,7 +186,8 @@ impl Model {
         }
         let scrapes = self.scrapes;
         if commit && scrapes.is_multiple_of(KEEP_UNSEEN) {
-            self.series.retain(|_, last| last.seen.values().any(|seen| seen + KEEP_UNSEEN >= scrapes));
+            self.series
+                .retain(|_, last| last.seen.values().any(|seen| seen + KEEP_UNSEEN >= scrapes));
         }
         (fresh, unchanged)
     }
@@ -160,14 +202,32 @@ fn samples(batches: &[Batch]) -> Vec<Sample> {
     for batch in batches {
         let request = decode(batch).unwrap();
         assert_eq!(request.timeseries.len(), batch.samples as usize);
-        assert!(batch.samples as usize <= LIMITS.samples && (batch.raw_len as usize <= LIMITS.bytes || batch.samples == 1));
-        let clusters: BTreeSet<_> =
-            request.timeseries.iter().flat_map(|entry| entry.labels.iter().find(|label| label.name == "cluster").map(|label| &label.value)).collect();
+        assert!(
+            batch.samples as usize <= LIMITS.samples
+                && (batch.raw_len as usize <= LIMITS.bytes || batch.samples == 1)
+        );
+        let clusters: BTreeSet<_> = request
+            .timeseries
+            .iter()
+            .flat_map(|entry| {
+                entry
+                    .labels
+                    .iter()
+                    .find(|label| label.name == "cluster")
+                    .map(|label| &label.value)
+            })
+            .collect();
         assert_eq!(clusters.len(), 1, "a batch mixes clusters");
         for entry in &request.timeseries {
             assert!(entry.labels.is_sorted_by(|a, b| a.name < b.name));
-            let [sample] = &entry.samples[..] else { panic!("one sample an entry") };
-            let labels = entry.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect();
+            let [sample] = &entry.samples[..] else {
+                panic!("one sample an entry")
+            };
+            let labels = entry
+                .labels
+                .iter()
+                .map(|label| (label.name.clone(), label.value.clone()))
+                .collect();
             assert!((batch.min_ms..=batch.max_ms).contains(&sample.timestamp));
             samples.push((labels, sample.value.to_bits(), sample.timestamp));
         }
@@ -185,23 +245,33 @@ fn expected(line: &Line) -> Sample {
         ("n", format!("{}\n", line.series)),
         ("site", "home".to_owned()),
     ];
-    (labels.map(|(name, value)| (name.to_owned(), value)).to_vec(), line.value.to_bits(), line.timestamp_ms.unwrap())
+    (
+        labels
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec(),
+        line.value.to_bits(),
+        line.timestamp_ms.unwrap(),
+    )
 }
 
 /// A line of the series that are about at a time; they come and go in the course of the scrapes.
 fn line(at: i64) -> impl Strategy<Value = Line> {
     let about = u8::try_from(at / 9).unwrap();
     let timestamp_ms = prop_oneof![2 => Just(None), 3 => (0..30_i64).prop_map(move |back| Some(EPOCH_MS + at * 10 - back))];
-    (about..about + 4, 0..3_u8, any::<u8>(), timestamp_ms).prop_map(|(series, style, value, timestamp_ms)| Line {
-        series,
-        style,
-        value: f64::from(value),
-        timestamp_ms,
-    })
+    (about..about + 4, 0..3_u8, any::<u8>(), timestamp_ms).prop_map(
+        |(series, style, value, timestamp_ms)| Line {
+            series,
+            style,
+            value: f64::from(value),
+            timestamp_ms,
+        },
+    )
 }
 
 fn scrapes() -> impl Strategy<Value = Vec<(Vec<Line>, bool)>> {
-    (0..60_i64).map(|at| (vec(line(at), 0..8), prop::bool::weighted(0.8)).boxed()).collect::<Vec<_>>()
+    (0..60_i64)
+        .map(|at| (vec(line(at), 0..8), prop::bool::weighted(0.8)).boxed())
+        .collect::<Vec<_>>()
 }
 
 proptest! {
@@ -238,7 +308,12 @@ proptest! {
 #[test]
 fn forgotten_timestamps_are_sent_again() {
     let writer = RefCell::new(Writer::new(LIMITS));
-    let lines = [Line { series: 1, style: 0, value: 1.0, timestamp_ms: Some(7) }];
+    let lines = [Line {
+        series: 1,
+        style: 0,
+        value: 1.0,
+        timestamp_ms: Some(7),
+    }];
     assert_eq!(scrape(&writer, &lines, 10, true).0.fresh, 1);
     assert_eq!(scrape(&writer, &lines, 20, true).0.unchanged, 1);
     writer.borrow_mut().forget_timestamps();
@@ -257,31 +332,78 @@ struct Exposed {
 
 impl Exposed {
     fn family(&self) -> Vec<u8> {
-        let Self { series, swapped, kind, value } = self;
-        let field = |tag: u8, bytes: &[u8]| [&[tag << 3 | 2, u8::try_from(bytes.len()).unwrap()][..], bytes].concat();
-        let pair = |name: &str, value: String| field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat());
-        let mut labels = [pair("n", series.to_string()), pair("cluster", (series % 2).to_string())];
+        let Self {
+            series,
+            swapped,
+            kind,
+            value,
+        } = self;
+        let field = |tag: u8, bytes: &[u8]| {
+            [
+                &[tag << 3 | 2, u8::try_from(bytes.len()).unwrap()][..],
+                bytes,
+            ]
+            .concat()
+        };
+        let pair = |name: &str, value: String| {
+            field(
+                1,
+                &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat(),
+            )
+        };
+        let mut labels = [
+            pair("n", series.to_string()),
+            pair("cluster", (series % 2).to_string()),
+        ];
         if *swapped {
             labels.reverse();
         }
-        let double = |tag: u8, value: u8| [&[tag << 3 | 1][..], &f64::from(value).to_le_bytes()].concat();
+        let double =
+            |tag: u8, value: u8| [&[tag << 3 | 1][..], &f64::from(value).to_le_bytes()].concat();
         let span = |tag: u8| field(tag, &[0x08, 0x04, 0x10, 0x01]);
         let worth = match kind {
             0 => field(5, &double(1, *value)),
             // An empty bucket of floats would not be one of floats.
-            1 => field(7, &[&[0x08, *value % 64][..], &double(2, 1), &span(12), &[13 << 3, *value % 64 * 2]].concat()),
-            2 => field(7, &[double(4, *value | 1), span(9), double(11, *value | 1)].concat()),
-            _ => field(7, &[&[0x08, *value % 64][..], &field(3, &double(2, 1))].concat()),
+            1 => field(
+                7,
+                &[
+                    &[0x08, *value % 64][..],
+                    &double(2, 1),
+                    &span(12),
+                    &[13 << 3, *value % 64 * 2],
+                ]
+                .concat(),
+            ),
+            2 => field(
+                7,
+                &[double(4, *value | 1), span(9), double(11, *value | 1)].concat(),
+            ),
+            _ => field(
+                7,
+                &[&[0x08, *value % 64][..], &field(3, &double(2, 1))].concat(),
+            ),
         };
         let metric = field(4, &[labels.concat(), worth].concat());
         let name = format!("m{kind}");
-        let family = [&field(1, name.as_bytes())[..], &[0x18, if *kind == 0 { 3 } else { 4 }], &metric].concat();
+        let family = [
+            &field(1, name.as_bytes())[..],
+            &[0x18, if *kind == 0 { 3 } else { 4 }],
+            &metric,
+        ]
+        .concat();
         [&[u8::try_from(family.len()).unwrap()][..], &family].concat()
     }
 }
 
-fn scrape_protobuf(writer: &RefCell<Writer>, exposed: &[Exposed], start_ms: i64) -> (Counts, Vec<Vec<Batch>>) {
-    let (target, external_labels) = (target(), BTreeMap::from([("site".to_owned(), "home".to_owned())]));
+fn scrape_protobuf(
+    writer: &RefCell<Writer>,
+    exposed: &[Exposed],
+    start_ms: i64,
+) -> (Counts, Vec<Vec<Batch>>) {
+    let (target, external_labels) = (
+        target(),
+        BTreeMap::from([("site".to_owned(), "home".to_owned())]),
+    );
     let rules = Rules {
         target: &target,
         honor_labels: false,
@@ -299,7 +421,9 @@ fn scrape_protobuf(writer: &RefCell<Writer>, exposed: &[Exposed], start_ms: i64)
     let mut tally = Tally::default();
     let body: Vec<u8> = exposed.iter().flat_map(Exposed::family).collect();
     let mut intake = Intake::new(rules, std::slice::from_ref(writer), &mut staged, &mut tally);
-    ProtobufParser::default().parse(&body, true, &mut intake).unwrap();
+    ProtobufParser::default()
+        .parse(&body, true, &mut intake)
+        .unwrap();
     drop(intake);
     let staged = staged.remove(0);
     (staged.counts, writer.borrow_mut().commit(staged).unwrap())
@@ -336,7 +460,10 @@ proptest! {
 #[test]
 fn an_errors_line_is_that_of_the_text_however_well_it_is_known() {
     let writer = RefCell::new(Writer::new(LIMITS));
-    for text in ["b 2 10\na{l=\"x\ny\"} 1 10\n", "b 2 1700000000000\na{l=\"x\ny\"} 1 1700000000000\nbad{ 3\n"] {
+    for text in [
+        "b 2 10\na{l=\"x\ny\"} 1 10\n",
+        "b 2 1700000000000\na{l=\"x\ny\"} 1 1700000000000\nbad{ 3\n",
+    ] {
         let (staged, _, ended) = staged(&writer, text, 10);
         match ended {
             Ok(_) => _ = writer.borrow_mut().commit(staged).unwrap(),

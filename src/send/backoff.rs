@@ -15,12 +15,16 @@ impl Backoff {
     /// The first wait is at most `min`, no drawn wait ever more than `max`.
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self { bound: min.min(max), max }
+        Self {
+            bound: min.min(max),
+            max,
+        }
     }
 
     /// The next wait: what the receiver asked for (`Retry-After`), else drawn.
     ///
-    /// The bound then is twice what was waited, as in storage/remote/queue_manager.go `sendWriteRequestWithBackoff`.
+    /// The bound then is twice what was waited, as in storage/remote/queue_manager.go
+    /// `sendWriteRequestWithBackoff`.
     pub fn next(&mut self, retry_after: Option<Duration>, rng: &mut Rng) -> Duration {
         let (wait, base) = match retry_after.filter(|after| !after.is_zero()) {
             Some(after) => (after, after),
@@ -42,7 +46,9 @@ mod tests {
     fn the_same_seed_waits_the_same_and_shards_differ() {
         let draw = |seed| {
             let (mut rng, mut backoff) = (Rng::with_seed(seed), Backoff::new(MIN, MAX));
-            (0..5).map(|_| backoff.next(None, &mut rng)).collect::<Vec<_>>()
+            (0..5)
+                .map(|_| backoff.next(None, &mut rng))
+                .collect::<Vec<_>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
@@ -55,11 +61,20 @@ mod tests {
             let (mut least, mut most) = (Duration::MAX, Duration::ZERO);
             for seed in 0..200 {
                 let (mut rng, mut backoff) = (Rng::with_seed(seed), Backoff::new(MIN, MAX));
-                let wait = (0..=step).map(|_| backoff.next(None, &mut rng)).last().unwrap();
+                let wait = (0..=step)
+                    .map(|_| backoff.next(None, &mut rng))
+                    .last()
+                    .unwrap();
                 (least, most) = (least.min(wait), most.max(wait));
             }
-            assert!(most <= bound && most > bound.mul_f64(0.9), "step {step}: {most:?} of {bound:?}");
-            assert!(least < bound.mul_f64(0.1), "step {step}: {least:?} of {bound:?}");
+            assert!(
+                most <= bound && most > bound.mul_f64(0.9),
+                "step {step}: {most:?} of {bound:?}"
+            );
+            assert!(
+                least < bound.mul_f64(0.1),
+                "step {step}: {least:?} of {bound:?}"
+            );
             bound = (bound * 2).min(MAX);
         }
         assert_eq!(bound, MAX);
@@ -69,11 +84,20 @@ mod tests {
     fn retry_after_is_taken_as_it_is_and_doubled_within_the_maximum() {
         let mut rng = Rng::with_seed(7);
         let mut backoff = Backoff::new(MIN, MAX);
-        assert_eq!(backoff.next(Some(Duration::from_secs(1)), &mut rng), Duration::from_secs(1));
+        assert_eq!(
+            backoff.next(Some(Duration::from_secs(1)), &mut rng),
+            Duration::from_secs(1)
+        );
         assert_eq!(backoff.bound, Duration::from_secs(2));
-        assert_eq!(backoff.next(Some(Duration::from_secs(60)), &mut rng), Duration::from_secs(60));
+        assert_eq!(
+            backoff.next(Some(Duration::from_secs(60)), &mut rng),
+            Duration::from_secs(60)
+        );
         assert_eq!(backoff.bound, MAX);
         let drawn = Backoff::new(MIN, MAX).next(Some(Duration::ZERO), &mut rng);
-        assert!(drawn <= MIN, "zero seconds is no leave to hammer: {drawn:?}");
+        assert!(
+            drawn <= MIN,
+            "zero seconds is no leave to hammer: {drawn:?}"
+        );
     }
 }

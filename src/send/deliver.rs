@@ -89,7 +89,8 @@ pub struct Rejected {
 /// What a delivery leaves undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undelivered {
-    /// In the order in which they would have been posted. Their samples may have been stored: the last answer may be missing.
+    /// In the order in which they would have been posted. Their samples may have been stored: the
+    /// last answer may be missing.
     pub batches: Vec<Batch>,
     /// Why.
     pub why: Why,
@@ -98,7 +99,8 @@ pub struct Undelivered {
 /// Why samples are still owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// No time is left, or not enough for what the receiver asked to wait; with the last failure, if there was one.
+    /// No time is left, or not enough for what the receiver asked to wait; with the last failure,
+    /// if there was one.
     Deadline(Option<Failure>),
     /// The remote is denied or misconfigured.
     Stopped(Stop),
@@ -108,24 +110,34 @@ impl Delivery {
     /// Samples that were refused for good.
     #[must_use]
     pub fn rejected_samples(&self) -> u64 {
-        self.rejected.iter().map(|rejected| u64::from(rejected.batch.samples)).sum()
+        self.rejected
+            .iter()
+            .map(|rejected| u64::from(rejected.batch.samples))
+            .sum()
     }
 
     /// Samples that were too old.
     #[must_use]
     pub fn expired_samples(&self) -> u64 {
-        self.expired.iter().map(|batch| u64::from(batch.samples)).sum()
+        self.expired
+            .iter()
+            .map(|batch| u64::from(batch.samples))
+            .sum()
     }
 
     /// Samples that are still owed.
     #[must_use]
     pub fn undelivered_samples(&self) -> u64 {
-        let batches = self.undelivered.iter().flat_map(|undelivered| &undelivered.batches);
+        let batches = self
+            .undelivered
+            .iter()
+            .flat_map(|undelivered| &undelivered.batches);
         batches.map(|batch| u64::from(batch.samples)).sum()
     }
 }
 
-/// Delivers one batch: until it is answered for good, the remote is stopped, or the deadline has come. Safe to drop at any point.
+/// Delivers one batch: until it is answered for good, the remote is stopped, or the deadline has
+/// come. Safe to drop at any point.
 pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContext<'_>) -> Delivery {
     let mut delivery = Delivery::default();
     let mut owed = vec![batch.clone()];
@@ -156,8 +168,15 @@ pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContex
 }
 
 fn reject(delivery: &mut Delivery, batch: Batch, status: u16, message: String) {
-    tracing::warn!(samples = batch.samples, "the remote refused a batch for good: {message}");
-    delivery.rejected.push(Rejected { batch, status, message });
+    tracing::warn!(
+        samples = batch.samples,
+        "the remote refused a batch for good: {message}"
+    );
+    delivery.rejected.push(Rejected {
+        batch,
+        status,
+        message,
+    });
 }
 
 /// How a request that is not split further ends.
@@ -170,8 +189,19 @@ enum End {
     Undelivered(Why),
 }
 
-async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverContext<'_>, delivery: &mut Delivery) -> End {
-    let DeliverContext { settings, state, clock, deadline: latest, last_429 } = *context;
+async fn deliver_whole(
+    remote: &dyn Remote,
+    batch: &Batch,
+    context: &DeliverContext<'_>,
+    delivery: &mut Delivery,
+) -> End {
+    let DeliverContext {
+        settings,
+        state,
+        clock,
+        deadline: latest,
+        last_429,
+    } = *context;
     let mut backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
     let mut last = None;
     let mut attempt = 0;
@@ -218,26 +248,46 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
             () = state.over(latest) => None,
         };
         let Some(result) = answered else {
-            let failure = Failure { status: None, message: format!("send {}: no answer before the deadline", remote.address()), hint: None };
+            let failure = Failure {
+                status: None,
+                message: format!("send {}: no answer before the deadline", remote.address()),
+                hint: None,
+            };
             state.failed(&failure);
             return End::Undelivered(Why::Deadline(Some(failure)));
         };
 
-        let options = VerdictOptions { retry_on_http_429: settings.retry_on_http_429 && !last_429, now_ms: clock.now_ms() };
+        let options = VerdictOptions {
+            retry_on_http_429: settings.retry_on_http_429 && !last_429,
+            now_ms: clock.now_ms(),
+        };
         let next = match &result {
             Ok(answer) => match verdict(answer.status, &answer.headers, &answer.body, &options) {
                 Verdict::Written => Next::End(End::Written),
                 Verdict::Deduplicated => Next::End(End::Deduplicated),
-                Verdict::Rejected => Next::End(End::Rejected { status: answer.status, message: answer.message() }),
-                Verdict::TooLarge => Next::End(End::TooLarge { message: answer.message() }),
+                Verdict::Rejected => Next::End(End::Rejected {
+                    status: answer.status,
+                    message: answer.message(),
+                }),
+                Verdict::TooLarge => Next::End(End::TooLarge {
+                    message: answer.message(),
+                }),
                 Verdict::Denied if !credentials_refreshed => Next::Resign,
                 Verdict::Denied => Next::Stop(Stop::Denied(failure_of(remote, &result))),
-                Verdict::Misconfigured => Next::Stop(Stop::Misconfigured(failure_of(remote, &result))),
+                Verdict::Misconfigured => {
+                    Next::Stop(Stop::Misconfigured(failure_of(remote, &result)))
+                }
                 Verdict::Retry { after } => Next::Wait(after),
             },
-            Err(PostError::Net(error)) if error.stale_connection && !fresh_connection => Next::Reconnect,
-            Err(PostError::Sign(error)) if error.is_final() && !credentials_refreshed => Next::Resign,
-            Err(PostError::Sign(error)) if error.is_final() => Next::Stop(Stop::Denied(failure_of(remote, &result))),
+            Err(PostError::Net(error)) if error.stale_connection && !fresh_connection => {
+                Next::Reconnect
+            }
+            Err(PostError::Sign(error)) if error.is_final() && !credentials_refreshed => {
+                Next::Resign
+            }
+            Err(PostError::Sign(error)) if error.is_final() => {
+                Next::Stop(Stop::Denied(failure_of(remote, &result)))
+            }
             Err(_) => Next::Wait(None),
         };
         if let Next::End(end) = next {
@@ -248,7 +298,11 @@ async fn deliver_whole(remote: &dyn Remote, batch: &Batch, context: &DeliverCont
             delivery.throttled_ms.get_or_insert(options.now_ms);
         }
         let failure = failure_of(remote, &result);
-        tracing::debug!(attempt, samples = batch.samples, "not delivered yet: {failure}");
+        tracing::debug!(
+            attempt,
+            samples = batch.samples,
+            "not delivered yet: {failure}"
+        );
         state.failed(&failure);
         delivery.retries += 1;
         match next {
@@ -285,10 +339,22 @@ enum Next {
 fn failure_of(remote: &dyn Remote, result: &Result<Answer, PostError>) -> Failure {
     let address = remote.address();
     match result {
-        Ok(answer) => Failure { status: Some(answer.status), message: format!("send {address}: {}", answer.message()), hint: remote.hint(answer) },
+        Ok(answer) => Failure {
+            status: Some(answer.status),
+            message: format!("send {address}: {}", answer.message()),
+            hint: remote.hint(answer),
+        },
         // It names phase and address itself.
-        Err(PostError::Net(error)) => Failure { status: None, message: error.to_string(), hint: None },
-        Err(PostError::Sign(error)) => Failure { status: None, message: format!("sign {address}: {error}"), hint: None },
+        Err(PostError::Net(error)) => Failure {
+            status: None,
+            message: error.to_string(),
+            hint: None,
+        },
+        Err(PostError::Sign(error)) => Failure {
+            status: None,
+            message: format!("sign {address}: {error}"),
+            hint: None,
+        },
     }
 }
 

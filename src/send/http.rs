@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use ::http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use ::http::{Method, Uri};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -19,7 +21,8 @@ use crate::time::Clock;
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
 
-/// Of an answer's body; more is read, up to [`DRAIN_BYTES`], so that the connection can be used again.
+/// Of an answer's body; more is read, up to [`DRAIN_BYTES`], so that the connection can be used
+/// again.
 const BODY_BYTES: usize = 1024;
 const DRAIN_BYTES: usize = 64 << 10;
 /// The status has said it all: a body that stalls is not worth the rest of the time-out.
@@ -52,13 +55,17 @@ pub struct HttpRemote {
 }
 
 impl HttpRemote {
-    /// For an entry of `remote_write`. Reads AWS' files where the entry is signed, and touches no network.
+    /// For an entry of `remote_write`. Reads AWS' files where the entry is signed, and touches no
+    /// network.
     ///
     /// # Errors
     /// [`RemoteError`].
     pub async fn new(config: &RemoteWrite, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
         let signer = match &config.sigv4 {
-            Some(sigv4) => Some(Signer::new(signing_identity(sigv4).await?, &sigv4.service_name)),
+            Some(sigv4) => Some(Signer::new(
+                signing_identity(sigv4).await?,
+                &sigv4.service_name,
+            )),
             None => None,
         };
         Self::with_signer(config, signer, clock)
@@ -68,15 +75,27 @@ impl HttpRemote {
     ///
     /// # Errors
     /// [`RemoteError`].
-    pub fn with_signer(config: &RemoteWrite, signer: Option<Signer>, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
+    pub fn with_signer(
+        config: &RemoteWrite,
+        signer: Option<Signer>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RemoteError> {
         // A shorter bound than the request's own tells a dead path from a slow receiver.
-        let options =
-            ClientOptions { connect_timeout: ClientOptions::default().connect_timeout.min(config.remote_timeout / 2), ..ClientOptions::default() };
+        let options = ClientOptions {
+            connect_timeout: ClientOptions::default()
+                .connect_timeout
+                .min(config.remote_timeout / 2),
+            ..ClientOptions::default()
+        };
         Ok(Self {
             address: redacted(&config.url),
             trailing_slash: config.url.path().ends_with("/remote_write/"),
             authorized: config.http.auth.is_some(),
-            uri: config.url.as_str().parse().map_err(|error: http::uri::InvalidUri| RemoteError::Url(error.to_string()))?,
+            uri: config
+                .url
+                .as_str()
+                .parse()
+                .map_err(|error: http::uri::InvalidUri| RemoteError::Url(error.to_string()))?,
             headers: headers(config)?,
             client: HttpClient::new(&config.http, options, Peer::Remote),
             signer,
@@ -91,11 +110,16 @@ impl HttpRemote {
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         if post.attempt > 0 {
-            request.headers_mut().insert(RETRY_ATTEMPT, post.attempt.into());
+            request
+                .headers_mut()
+                .insert(RETRY_ATTEMPT, post.attempt.into());
         }
         if let Some(signer) = &self.signer {
             let now_ms = self.clock.now_ms();
-            signer.sign(&mut request, now_ms, post.fresh_credentials, post.timeout).await.map_err(PostError::Sign)?;
+            signer
+                .sign(&mut request, now_ms, post.fresh_credentials, post.timeout)
+                .await
+                .map_err(PostError::Sign)?;
         }
         let exchange = Exchange {
             timeout: until.saturating_duration_since(Instant::now()),
@@ -103,11 +127,18 @@ impl HttpRemote {
             fresh_credentials: post.fresh_credentials,
             signed: self.signer.is_some(),
         };
-        let reply = self.client.send(request, exchange).await.map_err(|error| match error.phase {
-            // Trying again within the tick is of no use, unless the place where they are kept was only out of reach.
-            Phase::Credentials if !error.timed_out => PostError::Sign(SignError::Secret(error.to_string())),
-            _ => PostError::Net(error),
-        })?;
+        let reply =
+            self.client
+                .send(request, exchange)
+                .await
+                .map_err(|error| match error.phase {
+                    // Trying again within the tick is of no use, unless the place where they are
+                    // kept was only out of reach.
+                    Phase::Credentials if !error.timed_out => {
+                        PostError::Sign(SignError::Secret(error.to_string()))
+                    }
+                    _ => PostError::Net(error),
+                })?;
         let mut answer = answer(reply).await;
         answer.body = self.client.without_secrets(answer.body);
         Ok(answer)
@@ -127,8 +158,17 @@ impl Remote for HttpRemote {
         if !matches!(answer.status, 401 | 403 | 404 | 405) {
             return None;
         }
-        let context = DenialContext { signed: self.signer.is_some(), authorized: self.authorized, trailing_slash: self.trailing_slash };
-        Some(denial_hint(answer.status, &answer.headers, &answer.body, context))
+        let context = DenialContext {
+            signed: self.signer.is_some(),
+            authorized: self.authorized,
+            trailing_slash: self.trailing_slash,
+        };
+        Some(denial_hint(
+            answer.status,
+            &answer.headers,
+            &answer.body,
+            context,
+        ))
     }
 }
 
@@ -142,8 +182,14 @@ fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {
         headers.insert(name.parse::<HeaderName>().map_err(|_| invalid())?, value);
     }
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-protobuf"),
+    );
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))),
+    );
     headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
     Ok(headers)
 }
@@ -165,5 +211,9 @@ async fn answer(mut reply: Reply) -> Answer {
         }
     };
     let _ = tokio::time::timeout(BODY_PATIENCE, read).await;
-    Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+    Answer {
+        status,
+        headers,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    }
 }

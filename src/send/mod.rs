@@ -12,7 +12,9 @@ mod tests;
 mod verdict;
 
 pub use self::backoff::Backoff;
-pub use self::deliver::{DeliverContext, DeliverSettings, Delivery, Rejected, Undelivered, Why, deliver};
+pub use self::deliver::{
+    DeliverContext, DeliverSettings, Delivery, Rejected, Undelivered, Why, deliver,
+};
 pub use self::denial::{DenialContext, denial_hint};
 pub use self::http::{HttpRemote, RemoteError};
 pub use self::probe::{Probe, probe};

@@ -21,36 +21,64 @@ pub struct Probe {
     pub text: String,
 }
 
-/// Posts an empty request, once, and once more with fresh credentials when denied: nothing is stored.
+/// Posts an empty request, once, and once more with fresh credentials when denied: nothing is
+/// stored.
 pub async fn probe(remote: &dyn Remote, clock: &dyn Clock, timeout: Duration) -> Probe {
     let body = Body::from(EMPTY);
     let mut attempt = 0;
     loop {
         let retried = attempt > 0;
-        let request = PostRequest { body: &body, attempt, timeout, fresh_connection: retried, fresh_credentials: retried };
+        let request = PostRequest {
+            body: &body,
+            attempt,
+            timeout,
+            fresh_connection: retried,
+            fresh_credentials: retried,
+        };
         attempt += 1;
         let answer = match remote.post(request).await {
             Ok(answer) => answer,
             Err(PostError::Net(error)) if error.stale_connection && !retried => continue,
             Err(error) => {
-                return Probe { ok: false, verdict: None, text: error.to_string() };
+                return Probe {
+                    ok: false,
+                    verdict: None,
+                    text: error.to_string(),
+                };
             }
         };
-        let options = VerdictOptions { retry_on_http_429: true, now_ms: clock.now_ms() };
+        let options = VerdictOptions {
+            retry_on_http_429: true,
+            now_ms: clock.now_ms(),
+        };
         let verdict = verdict(answer.status, &answer.headers, &answer.body, &options);
         let said = answer.message();
         let (ok, text) = match verdict {
             Verdict::Denied if !retried => continue,
             Verdict::Written | Verdict::Deduplicated => (true, format!("{said}: it takes samples")),
             // Some receivers dislike a request without samples; they have let us in to say so.
-            Verdict::Rejected if answer.status == 400 => (true, format!("{said}: an empty request is refused, but address and permission are right")),
+            Verdict::Rejected if answer.status == 400 => (
+                true,
+                format!(
+                    "{said}: an empty request is refused, but address and permission are right"
+                ),
+            ),
             Verdict::Denied | Verdict::Misconfigured => match remote.hint(&answer) {
                 Some(hint) => (false, format!("{said}; {hint}")),
                 None => (false, said),
             },
-            Verdict::Rejected | Verdict::TooLarge => (false, format!("{said}; is this a remote-write receiver?")),
-            Verdict::Retry { .. } => (false, format!("{said}: it is busy or failing; try again later")),
+            Verdict::Rejected | Verdict::TooLarge => {
+                (false, format!("{said}; is this a remote-write receiver?"))
+            }
+            Verdict::Retry { .. } => (
+                false,
+                format!("{said}: it is busy or failing; try again later"),
+            ),
         };
-        return Probe { ok, verdict: Some(verdict), text };
+        return Probe {
+            ok,
+            verdict: Some(verdict),
+            text,
+        };
     }
 }

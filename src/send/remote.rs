@@ -58,10 +58,18 @@ impl Answer {
     #[must_use]
     pub fn message(&self) -> String {
         // AWS answers a bad signature with the canonical request, session token included.
-        let told = self.body.split("The Canonical String").next().unwrap_or_default();
+        let told = self
+            .body
+            .split("The Canonical String")
+            .next()
+            .unwrap_or_default();
         let line = told.split_whitespace().collect::<Vec<_>>().join(" ");
         let line: String = line.chars().filter(|c| !c.is_control()).collect();
-        if line.is_empty() { format!("answered {}", self.status) } else { format!("answered {}: {line}", self.status) }
+        if line.is_empty() {
+            format!("answered {}", self.status)
+        } else {
+            format!("answered {}: {line}", self.status)
+        }
     }
 }
 
@@ -98,10 +106,19 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_without_the_session_token() {
-        let answer = |body: &str| Answer { status: 403, headers: HeaderMap::new(), body: body.to_owned() };
+        let answer = |body: &str| Answer {
+            status: 403,
+            headers: HeaderMap::new(),
+            body: body.to_owned(),
+        };
         assert_eq!(answer("").message(), "answered 403");
-        assert_eq!(answer("a\n\tb\x1b[31m\n").message(), "answered 403: a b[31m");
-        let told = answer("does not match.\n\nThe Canonical String for this request should have been\nx-amz-security-token:hunter2");
+        assert_eq!(
+            answer("a\n\tb\x1b[31m\n").message(),
+            "answered 403: a b[31m"
+        );
+        let told = answer(
+            "does not match.\n\nThe Canonical String for this request should have been\nx-amz-security-token:hunter2",
+        );
         assert_eq!(told.message(), "answered 403: does not match.");
     }
 }

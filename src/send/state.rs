@@ -20,7 +20,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// Phase, address and cause, or the answer.
     pub message: String,
-    /// Likely cause and next step of an answer that denies. Those of network errors are part of the message.
+    /// Likely cause and next step of an answer that denies. Those of network errors are part of the
+    /// message.
     pub hint: Option<&'static str>,
 }
 
@@ -96,14 +97,16 @@ impl RemoteState {
         }
     }
 
-    /// Forgets what held only for the last tick. A remote that was stopped is probed with one batch before the others follow.
+    /// Forgets what held only for the last tick. A remote that was stopped is probed with one batch
+    /// before the others follow.
     pub fn begin_tick(&self) {
         let mut inner = self.lock();
         inner.probing |= inner.stop.take().is_some();
         inner.last_failure = None;
         inner.hurry = None;
         inner.end = None;
-        // Tokio's clock may not have counted a freeze: a time-out of the last tick means nothing now.
+        // Tokio's clock may not have counted a freeze: a time-out of the last tick means nothing
+        // now.
         inner.back_off_until = None;
     }
 
@@ -113,13 +116,17 @@ impl RemoteState {
         self.lock().stop.clone()
     }
 
-    /// Until when the receiver asked all shards to wait; `None` when it did not, or that time has passed.
+    /// Until when the receiver asked all shards to wait; `None` when it did not, or that time has
+    /// passed.
     #[must_use]
     pub fn back_off_until(&self) -> Option<Instant> {
-        self.lock().back_off_until.filter(|until| *until > Instant::now())
+        self.lock()
+            .back_off_until
+            .filter(|until| *until > Instant::now())
     }
 
-    /// Uncompressed bytes at which batches must close: less than configured once a 413 was answered.
+    /// Uncompressed bytes at which batches must close: less than configured once a 413 was
+    /// answered.
     #[must_use]
     pub fn max_request_bytes(&self) -> usize {
         self.lock().request_bytes
@@ -148,7 +155,10 @@ impl RemoteState {
     /// A delivery's deadline as it is now.
     pub(super) fn deadline(&self, deadline: Instant) -> Instant {
         let inner = self.lock();
-        [inner.hurry, inner.end].into_iter().flatten().fold(deadline, Instant::min)
+        [inner.hurry, inner.end]
+            .into_iter()
+            .flatten()
+            .fold(deadline, Instant::min)
     }
 
     /// Waits for a delivery's deadline, however it changes meanwhile.
@@ -198,11 +208,13 @@ impl RemoteState {
         backoff.next(retry_after, &mut self.lock().rng)
     }
 
-    /// A batch of `raw_len` uncompressed bytes was too large. One that was built under a larger limit says nothing about the present one.
+    /// A batch of `raw_len` uncompressed bytes was too large. One that was built under a larger
+    /// limit says nothing about the present one.
     pub(super) fn too_large(&self, raw_len: u32) {
         let mut inner = self.lock();
         if usize::try_from(raw_len).unwrap_or(usize::MAX) <= inner.request_bytes {
-            inner.request_bytes = (inner.request_bytes / 2).max(MIN_REQUEST_BYTES.min(inner.request_bytes));
+            inner.request_bytes =
+                (inner.request_bytes / 2).max(MIN_REQUEST_BYTES.min(inner.request_bytes));
         }
     }
 
@@ -211,7 +223,8 @@ impl RemoteState {
         self.lock().probing = false;
     }
 
-    /// Waits for its turn where the remote must be probed first; the turn lasts as long as the guard.
+    /// Waits for its turn where the remote must be probed first; the turn lasts as long as the
+    /// guard.
     pub(super) async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
         if !self.lock().probing {
             return None;

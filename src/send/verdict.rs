@@ -12,7 +12,8 @@ pub enum Verdict {
     Written,
     /// Dropped on purpose by the receiver's HA deduplication; never retried.
     Deduplicated,
-    /// Refused for good, at least in part: AMP stores the valid samples of a refused request. Never resent.
+    /// Refused for good, at least in part: AMP stores the valid samples of a refused request. Never
+    /// resent.
     Rejected,
     /// Credentials or permissions: try once with fresh ones, then no more requests to this remote.
     Denied,
@@ -49,28 +50,42 @@ pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOp
         401 | 403 => Verdict::Denied,
         404 | 405 => Verdict::Misconfigured,
         413 => Verdict::TooLarge,
-        408 | 425 => Verdict::Retry { after: retry_after(headers, options.now_ms) },
-        429 if options.retry_on_http_429 && !names_series_limit(body) => Verdict::Retry { after: retry_after(headers, options.now_ms) },
+        408 | 425 => Verdict::Retry {
+            after: retry_after(headers, options.now_ms),
+        },
+        429 if options.retry_on_http_429 && !names_series_limit(body) => Verdict::Retry {
+            after: retry_after(headers, options.now_ms),
+        },
         400..=499 => Verdict::Rejected,
-        500..=599 => Verdict::Retry { after: retry_after(headers, options.now_ms) },
-        // A redirected POST is final in storage/remote/client.go too, and nothing was stored: the URL is wrong, not the samples.
+        500..=599 => Verdict::Retry {
+            after: retry_after(headers, options.now_ms),
+        },
+        // A redirected POST is final in storage/remote/client.go too, and nothing was stored: the
+        // URL is wrong, not the samples.
         _ => Verdict::Misconfigured,
     }
 }
 
-/// A 429 for the number of active series, which no retry clears; one for the ingestion rate names no series limit (cortex distributor.go, ingester.go).
+/// A 429 for the number of active series, which no retry clears; one for the ingestion rate names
+/// no series limit (cortex distributor.go, ingester.go).
 fn names_series_limit(body: &str) -> bool {
     let body = body.to_ascii_lowercase();
-    ["series limit", "active series", "max series"].iter().any(|limit| body.contains(limit))
+    ["series limit", "active series", "max series"]
+        .iter()
+        .any(|limit| body.contains(limit))
 }
 
-/// Seconds or an HTTP date, as storage/remote/client.go `retryAfterDuration`; nonsense counts as absent.
+/// Seconds or an HTTP date, as storage/remote/client.go `retryAfterDuration`; nonsense counts as
+/// absent.
 fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match value.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let at = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            let at = httpdate::parse_http_date(value)
+                .ok()?
+                .duration_since(UNIX_EPOCH)
+                .ok()?;
             at.saturating_sub(Duration::from_millis(u64::try_from(now_ms).unwrap_or(0)))
         }
     };
@@ -86,12 +101,25 @@ mod tests {
     /// Fri, 20 Nov 2026 12:00:00 GMT
     const NOW_MS: i64 = 1_795_176_000_000;
 
-    fn judge(status: u16, retry_after: Option<&str>, body: &str, retry_on_http_429: bool) -> Verdict {
+    fn judge(
+        status: u16,
+        retry_after: Option<&str>,
+        body: &str,
+        retry_on_http_429: bool,
+    ) -> Verdict {
         let mut headers = HeaderMap::new();
         if let Some(value) = retry_after {
             headers.insert(RETRY_AFTER, value.parse().unwrap());
         }
-        verdict(status, &headers, body, &VerdictOptions { retry_on_http_429, now_ms: NOW_MS })
+        verdict(
+            status,
+            &headers,
+            body,
+            &VerdictOptions {
+                retry_on_http_429,
+                now_ms: NOW_MS,
+            },
+        )
     }
 
     #[test]
@@ -100,13 +128,22 @@ mod tests {
         let rows: &[(&[u16], Verdict)] = &[
             (&[200, 201, 204, 206], Verdict::Written),
             (&[202], Verdict::Deduplicated),
-            (&[400, 402, 406, 407, 409, 410, 411, 412, 414, 415, 417, 418, 421, 422, 431, 451, 499], Verdict::Rejected),
+            (
+                &[
+                    400, 402, 406, 407, 409, 410, 411, 412, 414, 415, 417, 418, 421, 422, 431, 451,
+                    499,
+                ],
+                Verdict::Rejected,
+            ),
             (&[401, 403], Verdict::Denied),
             (&[404, 405], Verdict::Misconfigured),
             (&[413], Verdict::TooLarge),
             (&[408, 425, 429], retry),
             (&[500, 501, 502, 503, 504, 529, 599], retry),
-            (&[0, 100, 101, 300, 301, 302, 303, 304, 307, 308, 600, 999], Verdict::Misconfigured),
+            (
+                &[0, 100, 101, 300, 301, 302, 303, 304, 307, 308, 600, 999],
+                Verdict::Misconfigured,
+            ),
         ];
         for (statuses, expected) in rows {
             for &status in *statuses {
@@ -119,14 +156,21 @@ mod tests {
     fn a_429_is_retried_only_for_its_rate_and_only_where_wanted() {
         let rate = "ingestion rate limit (100) exceeded while adding 50 samples and 0 metadata";
         assert_eq!(judge(429, None, rate, true), Verdict::Retry { after: None });
-        assert_eq!(judge(429, None, "{\"message\":\"Rate exceeded\"}", true), Verdict::Retry { after: None });
+        assert_eq!(
+            judge(429, None, "{\"message\":\"Rate exceeded\"}", true),
+            Verdict::Retry { after: None }
+        );
         assert_eq!(judge(429, None, rate, false), Verdict::Rejected);
         for limit in [
             "per-user series limit of 5000000 exceeded, contact administrator to raise it",
             "per-metric series limit of 50000 exceeded",
             "Active series limit exceeded",
         ] {
-            assert_eq!(judge(429, Some("5"), limit, true), Verdict::Rejected, "{limit}");
+            assert_eq!(
+                judge(429, Some("5"), limit, true),
+                Verdict::Rejected,
+                "{limit}"
+            );
         }
     }
 
@@ -147,9 +191,15 @@ mod tests {
             ("Fri, 20 Nov 2099 12:00:00 GMT", Some(3600)),
         ];
         for (value, seconds) in rows {
-            let expected = Verdict::Retry { after: seconds.map(Duration::from_secs) };
+            let expected = Verdict::Retry {
+                after: seconds.map(Duration::from_secs),
+            };
             for status in [408, 425, 429, 500, 503] {
-                assert_eq!(judge(status, Some(value), "", true), expected, "{status} {value:?}");
+                assert_eq!(
+                    judge(status, Some(value), "", true),
+                    expected,
+                    "{status} {value:?}"
+                );
             }
         }
     }

@@ -1,11 +1,13 @@
-//! What a warm process remembers of each series of one remote, as it stood in the exposition: what was made of it, and
-//! the last timestamp that was taken of it.
+//! What a warm process remembers of each series of one remote, as it stood in the exposition: what
+//! was made of it, and the last timestamp that was taken of it.
 //!
-//! A known series costs one hash, one look-up and two numbers. Series are found by the hash of their raw bytes; because
-//! different bytes may mean the same labels (another order, a relabelling that drops a label), timestamps belong to the first
-//! entry of a label set, and later ones are aliases of it.
+//! A known series costs one hash, one look-up and two numbers. Series are found by the hash of
+//! their raw bytes; because different bytes may mean the same labels (another order, a relabelling
+//! that drops a label), timestamps belong to the first entry of a label set, and later ones are
+//! aliases of it.
 //!
-//! Timestamps are taken within a transaction, a scrape: [`SeriesCache::rollback`] puts back what they were. Entries stay.
+//! Timestamps are taken within a transaction, a scrape: [`SeriesCache::rollback`] puts back what
+//! they were. Entries stay.
 
 use std::collections::HashSet;
 
@@ -16,14 +18,15 @@ use super::recipe::{self, Literals};
 use super::staleness::Tracker;
 use crate::batch::Kind;
 
-/// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows a series for 5 minutes
-/// after its last sample, so one that comes back later has a new sample.
+/// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows
+/// a series for 5 minutes after its last sample, so one that comes back later has a new sample.
 const KEEP_UNSEEN: u32 = 10;
 
 /// No timestamp was taken yet, or it was forgotten.
 const NEVER: i64 = i64::MIN;
 
-/// Identity of a series within one remote: a hash of its raw bytes and its target, and the length of those bytes.
+/// Identity of a series within one remote: a hash of its raw bytes and its target, and the length
+/// of those bytes.
 ///
 /// 128 bits: a collision would encode one series' bytes by another's recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +38,13 @@ impl Key {
     #[must_use]
     pub fn new(target: u16, raw: &[u8]) -> Self {
         // Not by a seed: of long input it makes a secret of its own each time.
-        let hash = xxhash_rust::xxh3::xxh3_128(raw) ^ u128::from(target).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let hash = xxhash_rust::xxh3::xxh3_128(raw)
+            ^ u128::from(target).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let length = u16::try_from(raw.len()).unwrap_or(u16::MAX);
-        Self(((hash >> 64) as u64 & (LENGTH - 1)) | (u64::from(length) << LENGTH.trailing_zeros()), hash as u64)
+        Self(
+            ((hash >> 64) as u64 & (LENGTH - 1)) | (u64::from(length) << LENGTH.trailing_zeros()),
+            hash as u64,
+        )
     }
 
     /// None when it is too long to be told.
@@ -71,7 +78,8 @@ pub enum Observed {
     Unchanged,
     /// Older than what an earlier scrape gave.
     OutOfOrder,
-    /// A second value for the same time, or an older one, in one scrape or in two at once: Prometheus finds out only when it commits.
+    /// A second value for the same time, or an older one, in one scrape or in two at once:
+    /// Prometheus finds out only when it commits.
     Duplicate,
 }
 
@@ -82,13 +90,15 @@ pub enum Seen {
     Already,
     /// In the last one that was committed, or in a later one that failed.
     Lately,
-    /// Longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go` `iterDone`).
+    /// Longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go`
+    /// `iterDone`).
     Not,
 }
 
 /// No recipe: relabelling drops the series, for this remote or for all.
 const DROPPED: u32 = u32::MAX;
-/// No recipe: `metric_relabel_configs` drop it. Then it is no series at all, for none of the remotes.
+/// No recipe: `metric_relabel_configs` drop it. Then it is no series at all, for none of the
+/// remotes.
 const UNWANTED: u32 = u32::MAX - 1;
 
 // A line of the processor's cache: each sample needs one.
@@ -150,7 +160,8 @@ pub struct SeriesCache {
     /// The last of them: its transaction.
     committed: Vec<u32>,
     open: Vec<Transaction>,
-    /// Label sets that a transaction found in another one's hand: no further sample of them is taken for it.
+    /// Label sets that a transaction found in another one's hand: no further sample of them is
+    /// taken for it.
     yielded: HashSet<(u32, u64)>,
     next_transaction: u32,
     tracker: Tracker,
@@ -164,7 +175,8 @@ impl SeriesCache {
         self.open(target, true)
     }
 
-    /// Starts what is left of a scrape that failed, its reports: series survive however many scrapes fail.
+    /// Starts what is left of a scrape that failed, its reports: series survive however many
+    /// scrapes fail.
     pub fn begin_reports(&mut self, target: u16) -> Transaction {
         self.open(target, false)
     }
@@ -175,7 +187,11 @@ impl SeriesCache {
             self.committed.resize(usize::from(target) + 1, 0);
         }
         self.next_transaction += 1;
-        let transaction = Transaction { id: self.next_transaction, target, ages };
+        let transaction = Transaction {
+            id: self.next_transaction,
+            target,
+            ages,
+        };
         self.open.push(transaction);
         transaction
     }
@@ -185,17 +201,24 @@ impl SeriesCache {
     pub fn find(&mut self, key: Key) -> Option<usize> {
         let index = match self.entries.get(self.cursor) {
             Some(entry) if entry.key == key => self.cursor,
-            _ => *self.by_key.find(key.1, |&index| self.entries[index as usize].key == key)? as usize,
+            _ => *self
+                .by_key
+                .find(key.1, |&index| self.entries[index as usize].key == key)?
+                as usize,
         };
         self.cursor = index + 1;
         Some(index)
     }
 
-    /// How many raw bytes the series has that is most likely the next: the one behind the last that was found.
+    /// How many raw bytes the series has that is most likely the next: the one behind the last that
+    /// was found.
     #[inline]
     #[must_use]
     pub fn expected(&self) -> Option<usize> {
-        let next = self.entries.get(self.cursor).filter(|entry| entry.expectable)?;
+        let next = self
+            .entries
+            .get(self.cursor)
+            .filter(|entry| entry.expectable)?;
         next.key.raw_len().map(usize::from)
     }
 
@@ -204,9 +227,15 @@ impl SeriesCache {
         self.entries[index].expectable = false;
     }
 
-    /// Remembers a series and what was made of it: labels to send and their group, or none when it is dropped. Only one that is
-    /// `portable` can be tracked.
-    pub fn insert(&mut self, transaction: Transaction, key: Key, labels: Option<(&Labels<'_>, u32)>, portable: bool) -> usize {
+    /// Remembers a series and what was made of it: labels to send and their group, or none when it
+    /// is dropped. Only one that is `portable` can be tracked.
+    pub fn insert(
+        &mut self,
+        transaction: Transaction,
+        key: Key,
+        labels: Option<(&Labels<'_>, u32)>,
+        portable: bool,
+    ) -> usize {
         let index = self.entries.len() as u32;
         let (mut recipe_at, mut primary) = (DROPPED, index);
         let mut labels_hash = 0;
@@ -215,10 +244,15 @@ impl SeriesCache {
             recipe::write(labels, portable, &mut self.literals, &mut self.recipes);
             labels_hash = labels.hash();
             let known = &self.labels;
-            match self.by_labels.find(labels_hash, |&index| known[index as usize] == labels_hash) {
+            match self
+                .by_labels
+                .find(labels_hash, |&index| known[index as usize] == labels_hash)
+            {
                 Some(&found) => primary = found,
                 None => {
-                    self.by_labels.insert_unique(labels_hash, index, |&index| known.get(index as usize).copied().unwrap_or(labels_hash));
+                    self.by_labels.insert_unique(labels_hash, index, |&index| {
+                        known.get(index as usize).copied().unwrap_or(labels_hash)
+                    });
                 }
             }
         }
@@ -241,7 +275,8 @@ impl SeriesCache {
             resend: 0,
         });
         let entries = &self.entries;
-        self.by_key.insert_unique(key.1, index, |&index| entries[index as usize].key.1);
+        self.by_key
+            .insert_unique(key.1, index, |&index| entries[index as usize].key.1);
         self.cursor = self.entries.len();
         index as usize
     }
@@ -267,15 +302,24 @@ impl SeriesCache {
         self.tracker.track(transaction.target, index);
     }
 
-    /// Ends a pass of the target, and gives the series that it showed in the last one and not in this one, under whatever raw bytes.
+    /// Ends a pass of the target, and gives the series that it showed in the last one and not in
+    /// this one, under whatever raw bytes.
     pub fn end_pass(&mut self, transaction: Transaction) -> Vec<usize> {
         let target = transaction.target;
         let mut gone = Vec::new();
         if !self.tracker.is_complete(target) {
             let of = |index: usize| self.entries[index].target;
             let primary = |index: usize| self.entries[index].primary;
-            let shown: HashSet<_> = self.tracker.tracked(target, true, of).map(primary).collect();
-            gone.extend(self.tracker.tracked(target, false, of).filter(|&index| !shown.contains(&primary(index))));
+            let shown: HashSet<_> = self
+                .tracker
+                .tracked(target, true, of)
+                .map(primary)
+                .collect();
+            gone.extend(
+                self.tracker
+                    .tracked(target, false, of)
+                    .filter(|&index| !shown.contains(&primary(index))),
+            );
         }
         self.tracker.end_pass(target);
         gone
@@ -283,7 +327,9 @@ impl SeriesCache {
 
     /// Forgets what the present pass of the target has tracked.
     pub fn untrack(&mut self, transaction: Transaction) {
-        let Self { tracker, entries, .. } = self;
+        let Self {
+            tracker, entries, ..
+        } = self;
         tracker.undo(transaction.target, |index| entries[index].target);
     }
 
@@ -323,29 +369,55 @@ impl SeriesCache {
 
     /// Takes a sample's timestamp, if it is a newer one.
     #[inline]
-    pub fn observe(&mut self, transaction: Transaction, index: usize, timestamp_ms: i64) -> Observed {
+    pub fn observe(
+        &mut self,
+        transaction: Transaction,
+        index: usize,
+        timestamp_ms: i64,
+    ) -> Observed {
         let primary = self.entries[index].primary as usize;
         let mine = self.entries[primary].transaction == transaction.id;
-        // A series that another target's scrape has in hand: the first one wins, because only one of the two orders of commit is right.
+        // A series that another target's scrape has in hand: the first one wins, because only one
+        // of the two orders of commit is right.
         let yielded = || (transaction.id, self.labels[primary]);
         let mut contended = !self.yielded.is_empty() && self.yielded.contains(&yielded());
-        if !mine && self.open.len() > 1 && self.open.iter().any(|open| open.id == self.entries[primary].transaction) {
+        if !mine
+            && self.open.len() > 1
+            && self
+                .open
+                .iter()
+                .any(|open| open.id == self.entries[primary].transaction)
+        {
             contended = true;
             self.yielded.insert(yielded());
         }
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
-            return if contended || (mine && timestamp_ms >= entry.before_ms) { Observed::Duplicate } else { Observed::OutOfOrder };
+            return if contended || (mine && timestamp_ms >= entry.before_ms) {
+                Observed::Duplicate
+            } else {
+                Observed::OutOfOrder
+            };
         }
         if timestamp_ms == entry.last_ms && (mine || entry.resend & AGAIN == 0) {
-            return if mine { Observed::Duplicate } else { Observed::Unchanged };
+            return if mine {
+                Observed::Duplicate
+            } else {
+                Observed::Unchanged
+            };
         }
         if mine {
-            let Some(nth) = entry.nth.checked_add(1) else { return Observed::Duplicate };
+            let Some(nth) = entry.nth.checked_add(1) else {
+                return Observed::Duplicate;
+            };
             entry.nth = nth;
         } else {
             entry.before_ms = entry.last_ms;
-            entry.resend = if entry.resend & AGAIN == 0 { 0 } else { AGAIN_BEFORE };
+            entry.resend = if entry.resend & AGAIN == 0 {
+                0
+            } else {
+                AGAIN_BEFORE
+            };
             entry.transaction = transaction.id;
             entry.nth = 0;
         }
@@ -353,7 +425,8 @@ impl SeriesCache {
         entry.resend &= !AGAIN;
         let nth = entry.nth;
         if index != primary {
-            // So that the label set is not forgotten while a target shows it that did not do so first.
+            // So that the label set is not forgotten while a target shows it that did not do so
+            // first.
             let alias = &mut self.entries[index];
             if !mine {
                 (alias.before_ms, alias.transaction) = (alias.last_ms, transaction.id);
@@ -401,14 +474,16 @@ impl SeriesCache {
         recipe::at(&self.recipes, self.entries[index].recipe_at as usize)
     }
 
-    /// Whether the series is one of those, one in some hundred, that compressed pieces of batches may start with.
+    /// Whether the series is one of those, one in some hundred, that compressed pieces of batches
+    /// may start with.
     #[inline]
     #[must_use]
     pub fn is_landmark(&self, index: usize) -> bool {
         self.entries[index].key.0.is_multiple_of(128)
     }
 
-    /// Ends a scrape that succeeded: its timestamps stand. Says whether series have moved to other places.
+    /// Ends a scrape that succeeded: its timestamps stand. Says whether series have moved to other
+    /// places.
     pub fn commit(&mut self, transaction: Transaction) -> bool {
         self.close(transaction);
         if !transaction.ages {
@@ -434,14 +509,19 @@ impl SeriesCache {
         for entry in &mut self.entries {
             if entry.transaction == transaction.id {
                 entry.last_ms = entry.before_ms;
-                entry.resend = if entry.resend & AGAIN_BEFORE == 0 { 0 } else { AGAIN };
+                entry.resend = if entry.resend & AGAIN_BEFORE == 0 {
+                    0
+                } else {
+                    AGAIN
+                };
                 entry.transaction = 0;
             }
         }
     }
 
-    /// Forgets that the last samples were sent: the next scrape sends everything it sees, but still nothing older, because they may
-    /// have arrived (a home behind a load balancer can go back in time).
+    /// Forgets that the last samples were sent: the next scrape sends everything it sees, but still
+    /// nothing older, because they may have arrived (a home behind a load balancer can go back in
+    /// time).
     pub fn forget_timestamps(&mut self) {
         for entry in &mut self.entries {
             entry.resend |= AGAIN;
@@ -472,18 +552,28 @@ impl SeriesCache {
             + self.yielded.capacity() * size_of::<(u32, u64)>()
     }
 
-    /// Forgets the series that were not seen for a while, and packs the rest. Says whether there were any.
+    /// Forgets the series that were not seen for a while, and packs the rest. Says whether there
+    /// were any.
     fn sweep(&mut self) -> bool {
-        let keep = self.entries.iter().map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[usize::from(entry.target)]).collect();
+        let keep = self
+            .entries
+            .iter()
+            .map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[usize::from(entry.target)])
+            .collect();
         self.keep_only(keep)
     }
 
-    /// Forgets the series of which no sample was ever taken, those that a scrape brought which was rolled back: what the memory has no
-    /// room for must not stay in it. And those that the last scrapes missed: scrapes that fail make nothing older, so series that come
-    /// and go would fill the memory for good. Says whether series have moved to other places.
+    /// Forgets the series of which no sample was ever taken, those that a scrape brought which was
+    /// rolled back: what the memory has no room for must not stay in it. And those that the last
+    /// scrapes missed: scrapes that fail make nothing older, so series that come and go would fill
+    /// the memory for good. Says whether series have moved to other places.
     pub fn forget_untaken(&mut self) -> bool {
         let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[usize::from(entry.target)];
-        let keep = self.entries.iter().map(|entry| entry.last_ms != NEVER && !missed(entry)).collect();
+        let keep = self
+            .entries
+            .iter()
+            .map(|entry| entry.last_ms != NEVER && !missed(entry))
+            .collect();
         self.keep_only(keep)
     }
 
@@ -515,9 +605,11 @@ impl SeriesCache {
         }
         self.tracker.keep_only(&keep);
         let mut kept = keep.iter();
-        self.entries.retain(|_| kept.next().copied().unwrap_or(false));
+        self.entries
+            .retain(|_| kept.next().copied().unwrap_or(false));
         let mut kept = keep.iter();
-        self.labels.retain(|_| kept.next().copied().unwrap_or(false));
+        self.labels
+            .retain(|_| kept.next().copied().unwrap_or(false));
         self.entries.shrink_to_fit();
         self.labels.shrink_to_fit();
         recipes.shrink_to_fit();
@@ -530,9 +622,11 @@ impl SeriesCache {
         }
         let (entries, labels) = (&self.entries, &self.labels);
         for ((index, entry), hash) in (0..).zip(entries).zip(labels) {
-            self.by_key.insert_unique(entry.key.1, index, |&index| entries[index as usize].key.1);
+            self.by_key
+                .insert_unique(entry.key.1, index, |&index| entries[index as usize].key.1);
             if entry.primary == index && !entry.is_dropped() {
-                self.by_labels.insert_unique(*hash, index, |&index| labels[index as usize]);
+                self.by_labels
+                    .insert_unique(*hash, index, |&index| labels[index as usize]);
             }
         }
         self.cursor = 0;

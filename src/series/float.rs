@@ -29,7 +29,11 @@ fn exponential(number: f64) -> String {
     let (first, rest) = digits.split_at(1);
     let point = if rest.is_empty() { "" } else { "." };
     let exponent_sign = if exponent < 0 { '-' } else { '+' };
-    format!("{}{first}{point}{rest}e{exponent_sign}{:02}", sign(number), exponent.abs())
+    format!(
+        "{}{first}{point}{rest}e{exponent_sign}{:02}",
+        sign(number),
+        exponent.abs()
+    )
 }
 
 /// As Prometheus' HTTP API prints a value (`util/jsonutil/marshal.go` `MarshalFloat`).
@@ -39,10 +43,15 @@ pub fn json(number: f64) -> String {
         return text.to_owned();
     }
     let size = number.abs();
-    if size != 0.0 && !(1e-6..1e21).contains(&size) { exponential(number) } else { format!("{number}") }
+    if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        exponential(number)
+    } else {
+        format!("{number}")
+    }
 }
 
-/// As `model/textparse/openmetricsparse.go` `formatOpenMetricsFloat` writes the labels `le` and `quantile`.
+/// As `model/textparse/openmetricsparse.go` `formatOpenMetricsFloat` writes the labels `le` and
+/// `quantile`.
 #[must_use]
 pub fn open_metrics(number: f64) -> String {
     if let Some(text) = special(number) {
@@ -51,10 +60,19 @@ pub fn open_metrics(number: f64) -> String {
     if number == 0.0 {
         return "0.0".to_owned();
     }
-    // 'g' with the shortest precision changes to exponents below 1e-4 and from 1e6 on (strconv/ftoa.go `formatDigits`).
+    // 'g' with the shortest precision changes to exponents below 1e-4 and from 1e6 on
+    // (strconv/ftoa.go `formatDigits`).
     let (_, exponent) = digits(number);
-    let text = if (-4..6).contains(&exponent) { format!("{number}") } else { exponential(number) };
-    if text.contains(['e', '.']) { text } else { text + ".0" }
+    let text = if (-4..6).contains(&exponent) {
+        format!("{number}")
+    } else {
+        exponential(number)
+    };
+    if text.contains(['e', '.']) {
+        text
+    } else {
+        text + ".0"
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A series' labels on their way from the exposition to the wire: few at a time, only for series not seen before.
+//! A series' labels on their way from the exposition to the wire: few at a time, only for series
+//! not seen before.
 
 use std::borrow::Cow;
 
@@ -22,8 +23,8 @@ pub struct Label<'a> {
     added: bool,
 }
 
-/// A label set under construction, with the order and the duplicates of `model/labels` `Builder`: sorted only after
-/// [`Labels::finish`], and unique unless a name was exposed twice.
+/// A label set under construction, with the order and the duplicates of `model/labels` `Builder`:
+/// sorted only after [`Labels::finish`], and unique unless a name was exposed twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels<'a> {
     labels: Vec<Label<'a>>,
@@ -40,7 +41,10 @@ impl<'a> Labels<'a> {
                 value: Cow::Borrowed(&*label.value),
                 value_at: label.span.map(|span: Span| span.value),
                 // The metric name's label name is in no text format.
-                name_at: label.span.filter(|_| label.name != NAME).map(|span| span.name),
+                name_at: label
+                    .span
+                    .filter(|_| label.name != NAME)
+                    .map(|span| span.name),
                 added: false,
             })
             .collect();
@@ -68,21 +72,38 @@ impl<'a> Labels<'a> {
     }
 
     /// Sets a label whose value stands in the raw bytes of the series just as it is.
-    pub fn set_at(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>, value_at: Option<u32>) {
+    pub fn set_at(
+        &mut self,
+        name: impl Into<Cow<'a, str>>,
+        value: impl Into<Cow<'a, str>>,
+        value_at: Option<u32>,
+    ) {
         let (name, value) = (name.into(), value.into());
         if value.is_empty() {
             self.labels.retain(|label| label.name != name);
         } else {
-            self.put(Label { name, value, value_at, name_at: None, added: true });
+            self.put(Label {
+                name,
+                value,
+                value_at,
+                name_at: None,
+                added: true,
+            });
         }
     }
 
     /// Gives a label another name, replacing what bore it.
     pub fn set_moved(&mut self, name: impl Into<Cow<'a, str>>, moved: Label<'a>) {
-        self.put(Label { name: name.into(), name_at: None, added: true, ..moved });
+        self.put(Label {
+            name: name.into(),
+            name_at: None,
+            added: true,
+            ..moved
+        });
     }
 
-    /// Of a name that was exposed twice only the first is replaced, so that it stays a duplicate (`model/labels` `Builder.Labels`).
+    /// Of a name that was exposed twice only the first is replaced, so that it stays a duplicate
+    /// (`model/labels` `Builder.Labels`).
     fn put(&mut self, label: Label<'a>) {
         let mut places = (0..self.labels.len()).filter(|&at| self.labels[at].name == label.name);
         let first = places.next();
@@ -102,23 +123,49 @@ impl<'a> Labels<'a> {
         self.labels.retain(|label| stays(&label.name));
     }
 
-    /// Name, value and place of the labels of some names, in the order of `model/labels` `Builder.Range`.
+    /// Name, value and place of the labels of some names, in the order of `model/labels`
+    /// `Builder.Range`.
     #[must_use]
     pub fn snapshot(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String, Option<u32>)> {
-        let shown =
-            |label: &&Label<'a>| wanted(&label.name) && (label.added || !self.labels.iter().any(|other| other.added && other.name == label.name));
-        self.labels.iter().filter(shown).map(|label| (label.name.to_string(), label.value.to_string(), label.value_at)).collect()
+        let shown = |label: &&Label<'a>| {
+            wanted(&label.name)
+                && (label.added
+                    || !self
+                        .labels
+                        .iter()
+                        .any(|other| other.added && other.name == label.name))
+        };
+        self.labels
+            .iter()
+            .filter(shown)
+            .map(|label| {
+                (
+                    label.name.to_string(),
+                    label.value.to_string(),
+                    label.value_at,
+                )
+            })
+            .collect()
     }
 
     /// Bytes of all names and values.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.labels.iter().map(|label| label.name.len() + label.value.len()).sum()
+        self.labels
+            .iter()
+            .map(|label| label.name.len() + label.value.len())
+            .sum()
     }
 
-    /// Removes all labels of each name that has an empty value anywhere (`model/labels` `Builder.Reset`).
+    /// Removes all labels of each name that has an empty value anywhere (`model/labels`
+    /// `Builder.Reset`).
     pub fn drop_emptied(&mut self) {
-        let emptied: Vec<_> = self.labels.iter().filter(|label| label.value.is_empty()).map(|label| label.name.clone()).collect();
+        let emptied: Vec<_> = self
+            .labels
+            .iter()
+            .filter(|label| label.value.is_empty())
+            .map(|label| label.name.clone())
+            .collect();
         if !emptied.is_empty() {
             self.labels.retain(|label| !emptied.contains(&label.name));
         }
@@ -134,7 +181,10 @@ impl<'a> Labels<'a> {
     /// A name that a finished set holds twice.
     #[must_use]
     pub fn duplicate(&self) -> Option<&str> {
-        self.labels.windows(2).find(|pair| pair[0].name == pair[1].name).map(|pair| &*pair[0].name)
+        self.labels
+            .windows(2)
+            .find(|pair| pair[0].name == pair[1].name)
+            .map(|pair| &*pair[0].name)
     }
 
     /// Whether no label is left.

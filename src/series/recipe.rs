@@ -1,13 +1,15 @@
 //! How to encode the labels of a known series from the raw bytes that come again with each scrape.
 //!
-//! Names and values of labels mostly stand in these bytes just as they go on the wire, so a recipe is a list of places,
-//! some thirty bytes a series, and the labels themselves are not kept. What does not stand there (the target's labels,
-//! decoded or relabelled values) is kept once, in [`Literals`], however many series share it.
+//! Names and values of labels mostly stand in these bytes just as they go on the wire, so a recipe
+//! is a list of places, some thirty bytes a series, and the labels themselves are not kept. What
+//! does not stand there (the target's labels, decoded or relabelled values) is kept once, in
+//! [`Literals`], however many series share it.
 //!
-//! A recipe is `length of the rest, labels' encoded length, step…`, all varints. A step is a kind in the three low bits of its first varint:
-//! raw pair `(name's place, name's length, gap, value's length)`, metric name `(value's place, value's length)`,
-//! literal label `(id)`, literal name with raw value `(id, value's place, value's length)`, and the raw pair that stands two bytes behind the
-//! last raw value, as in `",name="value"`: `(name's length, value's length)`.
+//! A recipe is `length of the rest, labels' encoded length, step…`, all varints. A step is a kind
+//! in the three low bits of its first varint: raw pair `(name's place, name's length, gap, value's
+//! length)`, metric name `(value's place, value's length)`, literal label `(id)`, literal name with
+//! raw value `(id, value's place, value's length)`, and the raw pair that stands two bytes behind
+//! the last raw value, as in `",name="value"`: `(name's length, value's length)`.
 
 use hashbrown::HashTable;
 
@@ -42,14 +44,22 @@ fn hash(bytes: &[u8]) -> u64 {
 impl Literals {
     fn get(&self, id: u64) -> &[u8] {
         let id = id as usize;
-        let start = if id == 0 { 0 } else { self.ends[id - 1] as usize };
+        let start = if id == 0 {
+            0
+        } else {
+            self.ends[id - 1] as usize
+        };
         &self.bytes[start..self.ends[id] as usize]
     }
 
     fn id(&mut self, literal: &[u8]) -> u64 {
         let Self { bytes, ends, ids } = self;
         let at = |id: u32| {
-            let start = if id == 0 { 0 } else { ends[id as usize - 1] as usize };
+            let start = if id == 0 {
+                0
+            } else {
+                ends[id as usize - 1] as usize
+            };
             &bytes[start..ends[id as usize] as usize]
         };
         let hashed = hash(literal);
@@ -69,25 +79,50 @@ impl Literals {
     }
 }
 
-/// Appends the recipe of a finished label set. A `portable` one needs no raw bytes: for a stale marker, when there are none any more.
-pub(super) fn write(labels: &Labels<'_>, portable: bool, literals: &mut Literals, out: &mut Vec<u8>) {
+/// Appends the recipe of a finished label set. A `portable` one needs no raw bytes: for a stale
+/// marker, when there are none any more.
+pub(super) fn write(
+    labels: &Labels<'_>,
+    portable: bool,
+    literals: &mut Literals,
+    out: &mut Vec<u8>,
+) {
     let (start, mut scratch) = (out.len(), Vec::new());
     // For the length, mostly.
     out.push(0);
-    let length: usize = labels.iter().map(|label| wire::field_len(label_len(label.name.len(), label.value.len()))).sum();
+    let length: usize = labels
+        .iter()
+        .map(|label| wire::field_len(label_len(label.name.len(), label.value.len())))
+        .sum();
     wire::varint(out, length as u64);
     let mut last_end = None;
     for label in labels.iter() {
         let (name_len, value_len) = (label.name.len() as u64, label.value.len() as u64);
-        let (name_at, value_at) = if portable { (None, None) } else { (label.name_at, label.value_at) };
-        let mut step = |operands: &[u64]| operands.iter().for_each(|&operand| wire::varint(out, operand));
+        let (name_at, value_at) = if portable {
+            (None, None)
+        } else {
+            (label.name_at, label.value_at)
+        };
+        let mut step = |operands: &[u64]| {
+            operands
+                .iter()
+                .for_each(|&operand| wire::varint(out, operand))
+        };
         match (name_at.map(u64::from), value_at.map(u64::from)) {
-            (Some(name), Some(value)) if last_end.is_some_and(|end| name == end + GAP) && value == name + name_len + GAP => {
+            (Some(name), Some(value))
+                if last_end.is_some_and(|end| name == end + GAP)
+                    && value == name + name_len + GAP =>
+            {
                 step(&[name_len << BITS | NEXT, value_len]);
                 last_end = Some(value + value_len);
             }
             (Some(name), Some(value)) if value >= name + name_len => {
-                step(&[name << BITS | PAIR, name_len, value - name - name_len, value_len]);
+                step(&[
+                    name << BITS | PAIR,
+                    name_len,
+                    value - name - name_len,
+                    value_len,
+                ]);
                 last_end = Some(value + value_len);
             }
             (_, Some(value)) if label.name == NAME => {
@@ -123,7 +158,8 @@ fn end(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Where the last raw value ends, as far as the next pair is concerned: behind a metric's name stands a brace alone.
+/// Where the last raw value ends, as far as the next pair is concerned: behind a metric's name
+/// stands a brace alone.
 fn after_metric(place: u64, length: u64) -> Option<u64> {
     (place + length).checked_sub(1)
 }
@@ -152,8 +188,8 @@ pub(super) fn labels_len(recipe: &[u8]) -> usize {
     wire::read_varint(recipe, &mut 0).unwrap_or(0) as usize
 }
 
-/// Appends the labels as `TimeSeries.labels`. `raw` are the series' raw bytes; recipes are only ever applied to the
-/// bytes that they were made from.
+/// Appends the labels as `TimeSeries.labels`. `raw` are the series' raw bytes; recipes are only
+/// ever applied to the bytes that they were made from.
 pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at).map(|value| value as usize);
@@ -163,16 +199,26 @@ pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut V
         let place = step >> BITS;
         match step as u64 & KIND {
             PAIR => {
-                let (Some(name_len), Some(gap), Some(value_len)) = (next(), next(), next()) else { return };
+                let (Some(name_len), Some(gap), Some(value_len)) = (next(), next(), next()) else {
+                    return;
+                };
                 let value = place + name_len + gap;
-                put_label(out, &raw[place..place + name_len], &raw[value..value + value_len]);
+                put_label(
+                    out,
+                    &raw[place..place + name_len],
+                    &raw[value..value + value_len],
+                );
                 last_end = value + value_len;
             }
             NEXT => {
                 let (name, name_len) = (last_end + GAP as usize, place);
                 let Some(value_len) = next() else { return };
                 let value = name + name_len + GAP as usize;
-                put_label(out, &raw[name..name + name_len], &raw[value..value + value_len]);
+                put_label(
+                    out,
+                    &raw[name..name + name_len],
+                    &raw[value..value + value_len],
+                );
                 last_end = value + value_len;
             }
             METRIC => {
@@ -182,7 +228,9 @@ pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut V
             }
             LITERAL => out.extend_from_slice(literals.get(place as u64)),
             _ => {
-                let (Some(value), Some(value_len)) = (next(), next()) else { return };
+                let (Some(value), Some(value_len)) = (next(), next()) else {
+                    return;
+                };
                 let name = literals.get(place as u64);
                 out.push(wire::LABEL);
                 wire::varint(out, (name.len() + wire::field_len(value_len)) as u64);
@@ -209,7 +257,11 @@ pub(super) fn copy(recipe: &[u8], from: &Literals, to: &mut Literals, out: &mut 
             LITERAL => 0,
             _ => 2,
         };
-        let step = if kind == LITERAL || kind == NAMED { to.id(from.get(step >> BITS)) << BITS | kind } else { step };
+        let step = if kind == LITERAL || kind == NAMED {
+            to.id(from.get(step >> BITS)) << BITS | kind
+        } else {
+            step
+        };
         wire::varint(out, step);
         for _ in 0..operands {
             wire::varint(out, next().unwrap_or(0));
@@ -226,7 +278,10 @@ mod tests {
     #[test]
     fn recipes_of_all_lengths_stand_side_by_side() {
         let (mut literals, mut recipes, mut places) = (Literals::default(), Vec::new(), Vec::new());
-        let sets: Vec<Labels<'_>> = [0_usize, 1, 30, 127, 128, 3_000].into_iter().map(labels).collect();
+        let sets: Vec<Labels<'_>> = [0_usize, 1, 30, 127, 128, 3_000]
+            .into_iter()
+            .map(labels)
+            .collect();
         for labels in &sets {
             places.push(recipes.len());
             write(labels, true, &mut literals, &mut recipes);
@@ -234,7 +289,9 @@ mod tests {
         let (mut other, mut copies) = (Literals::default(), Vec::new());
         for (labels, place) in sets.iter().zip(places) {
             let mut expected = Vec::new();
-            labels.iter().for_each(|label| put_label(&mut expected, label.name.as_bytes(), label.value.as_bytes()));
+            labels.iter().for_each(|label| {
+                put_label(&mut expected, label.name.as_bytes(), label.value.as_bytes())
+            });
             let recipe = at(&recipes, place);
             let (copied, mut encoded) = (copies.len(), Vec::new());
             copy(recipe, &literals, &mut other, &mut copies);

@@ -1,8 +1,9 @@
 //! Which series a target showed a scrape ago and shows no more: those that get a stale marker.
 //!
-//! As `scrape/scrape.go` `scrapeCache` (`seriesPrev`, `seriesCur`) has it. A pass is one scrape, or what is left of it when it
-//! failed. What a scrape tracked before its exposition turned out malformed stays tracked for its pass: Prometheus marks those
-//! series a scrape later. Nothing is held for a target whose samples have timestamps of their own.
+//! As `scrape/scrape.go` `scrapeCache` (`seriesPrev`, `seriesCur`) has it. A pass is one scrape, or
+//! what is left of it when it failed. What a scrape tracked before its exposition turned out
+//! malformed stays tracked for its pass: Prometheus marks those series a scrape later. Nothing is
+//! held for a target whose samples have timestamps of their own.
 
 /// The first pass: the one before it is never 0, which means that nothing was tracked.
 const FIRST_PASS: u32 = 2;
@@ -21,7 +22,12 @@ struct Passes {
 
 impl Default for Passes {
     fn default() -> Self {
-        Self { now: FIRST_PASS, before: 0, again: 0, tracked: 0 }
+        Self {
+            now: FIRST_PASS,
+            before: 0,
+            again: 0,
+            tracked: 0,
+        }
     }
 }
 
@@ -78,30 +84,52 @@ impl Tracker {
 
     /// Whether all that was tracked in the pass before is tracked again.
     pub(super) fn is_complete(&self, target: u16) -> bool {
-        self.targets.get(usize::from(target)).is_none_or(|passes| passes.again == passes.before)
+        self.targets
+            .get(usize::from(target))
+            .is_none_or(|passes| passes.again == passes.before)
     }
 
-    /// The entries of a target that a pass tracked: the present one, or the last one and not the present one.
-    pub(super) fn tracked(&self, target: u16, present: bool, of: impl Fn(usize) -> u16) -> impl Iterator<Item = usize> {
-        let now = self.targets.get(usize::from(target)).map_or(FIRST_PASS, |passes| passes.now);
+    /// The entries of a target that a pass tracked: the present one, or the last one and not the
+    /// present one.
+    pub(super) fn tracked(
+        &self,
+        target: u16,
+        present: bool,
+        of: impl Fn(usize) -> u16,
+    ) -> impl Iterator<Item = usize> {
+        let now = self
+            .targets
+            .get(usize::from(target))
+            .map_or(FIRST_PASS, |passes| passes.now);
         let pass = if present { now } else { now - 1 };
-        (0..self.marks.len()).filter(move |&entry| self.marks[entry].pass() == pass && of(entry) == target)
+        (0..self.marks.len())
+            .filter(move |&entry| self.marks[entry].pass() == pass && of(entry) == target)
     }
 
     /// Ends a pass.
     pub(super) fn end_pass(&mut self, target: u16) {
         let passes = self.passes(target);
-        *passes = Passes { now: passes.now + 1, before: passes.tracked, again: 0, tracked: 0 };
+        *passes = Passes {
+            now: passes.now + 1,
+            before: passes.tracked,
+            again: 0,
+            tracked: 0,
+        };
     }
 
-    /// Forgets what the present pass has tracked: of an exposition that did not come whole Prometheus parses nothing.
+    /// Forgets what the present pass has tracked: of an exposition that did not come whole
+    /// Prometheus parses nothing.
     pub(super) fn undo(&mut self, target: u16, of: impl Fn(usize) -> u16) {
         let passes = self.passes(target);
         (passes.again, passes.tracked) = (0, 0);
         let now = passes.now;
         for (entry, mark) in self.marks.iter_mut().enumerate() {
             if mark.pass() == now && of(entry) == target {
-                *mark = if mark.again() { Mark::new(now - 1, false) } else { Mark::default() };
+                *mark = if mark.again() {
+                    Mark::new(now - 1, false)
+                } else {
+                    Mark::default()
+                };
             }
         }
     }
@@ -128,7 +156,9 @@ mod tests {
     }
 
     fn pass(tracker: &mut Tracker, target: u16, entries: &[usize]) -> Vec<usize> {
-        entries.iter().for_each(|&entry| tracker.track(target, entry));
+        entries
+            .iter()
+            .for_each(|&entry| tracker.track(target, entry));
         let gone: Vec<_> = tracker.tracked(target, false, of).collect();
         assert_eq!(tracker.is_complete(target), gone.is_empty());
         tracker.end_pass(target);

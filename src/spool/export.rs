@@ -1,7 +1,8 @@
 //! Batches as OpenMetrics, which `promtool tsdb create-blocks-from openmetrics` turns into blocks.
 //!
-//! OpenMetrics wants the samples of a family together, and those of a series in the order of time; a spool has them by scrape. So they are sorted:
-//! in memory up to a bound, and from there on in sorted runs in a temporary file, which are merged at the end. A batch holds no metadata, so that
+//! OpenMetrics wants the samples of a family together, and those of a series in the order of time;
+//! a spool has them by scrape. So they are sorted: in memory up to a bound, and from there on in
+//! sorted runs in a temporary file, which are merged at the end. A batch holds no metadata, so that
 //! all families are `unknown`: each name is a family of its own, those of a histogram's parts, too.
 
 use std::cmp::Reverse;
@@ -68,7 +69,9 @@ pub enum AddError {
     #[error(transparent)]
     Batch(#[from] SplitError),
     /// No room for the runs.
-    #[error("spool: cannot write a temporary file: {0}; make room in the system's temporary directory, or name another one in TMPDIR")]
+    #[error(
+        "spool: cannot write a temporary file: {0}; make room in the system's temporary directory, or name another one in TMPDIR"
+    )]
     Temporary(#[from] io::Error),
 }
 
@@ -76,7 +79,13 @@ impl Export {
     /// Sorts in about so many bytes of memory, the decoding of one batch aside.
     #[must_use]
     pub fn new(memory: usize) -> Self {
-        Self { memory, held: 0, sorting: BTreeMap::new(), runs: None, left_out: LeftOut::default() }
+        Self {
+            memory,
+            held: 0,
+            sorting: BTreeMap::new(),
+            runs: None,
+            left_out: LeftOut::default(),
+        }
     }
 
     /// Adds the samples of a batch.
@@ -85,17 +94,35 @@ impl Export {
     /// [`AddError`].
     pub fn add(&mut self, batch: &Batch) -> Result<(), AddError> {
         for series in decode(batch)?.timeseries {
-            let ended = series.histograms.iter().filter(|histogram| histogram.is_stale()).count() as u64;
+            let ended = series
+                .histograms
+                .iter()
+                .filter(|histogram| histogram.is_stale())
+                .count() as u64;
             self.left_out.stale += ended;
             self.left_out.histograms += series.histograms.len() as u64 - ended;
-            let stale = series.samples.iter().filter(|sample| sample.value.to_bits() == text::STALE_NAN).count();
+            let stale = series
+                .samples
+                .iter()
+                .filter(|sample| sample.value.to_bits() == text::STALE_NAN)
+                .count();
             self.left_out.stale += stale as u64;
             if series.samples.len() == stale {
                 continue;
             }
-            let labels: Vec<_> = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
-            let name = labels.iter().find(|(name, _)| *name == "__name__").map_or("", |(_, value)| value);
-            let key = Series { name: name.to_owned(), line: text::series(&labels) };
+            let labels: Vec<_> = series
+                .labels
+                .iter()
+                .map(|label| (label.name.as_str(), label.value.as_str()))
+                .collect();
+            let name = labels
+                .iter()
+                .find(|(name, _)| *name == "__name__")
+                .map_or("", |(_, value)| value);
+            let key = Series {
+                name: name.to_owned(),
+                line: text::series(&labels),
+            };
             let length = key.name.len() + key.line.len();
             let samples = match self.sorting.entry(key) {
                 btree_map::Entry::Occupied(known) => known.into_mut(),
@@ -104,7 +131,11 @@ impl Export {
                     new.insert(Vec::new())
                 }
             };
-            for sample in series.samples.iter().filter(|sample| sample.value.to_bits() != text::STALE_NAN) {
+            for sample in series
+                .samples
+                .iter()
+                .filter(|sample| sample.value.to_bits() != text::STALE_NAN)
+            {
                 samples.push((sample.timestamp, sample.value.to_bits()));
                 self.held += SAMPLE;
             }
@@ -118,7 +149,10 @@ impl Export {
     fn spill(&mut self) -> io::Result<()> {
         let runs = match &mut self.runs {
             Some(runs) => runs,
-            None => self.runs.insert(Runs { file: tempfile::tempfile()?, ends: Vec::new() }),
+            None => self.runs.insert(Runs {
+                file: tempfile::tempfile()?,
+                ends: Vec::new(),
+            }),
         };
         self.held = 0;
         runs.write(sorted(std::mem::take(&mut self.sorting)))
@@ -127,26 +161,49 @@ impl Export {
     /// Writes all that was added.
     ///
     /// # Errors
-    /// `out`, or the temporary file. What was written then lacks its last line, and promtool refuses it.
+    /// `out`, or the temporary file. What was written then lacks its last line, and promtool
+    /// refuses it.
     pub fn finish(mut self, out: &mut impl Write) -> io::Result<Written> {
-        let mut written = Written { left_out: self.left_out, ..Written::default() };
-        let memory: Source<'_> = Box::new(points(sorted(std::mem::take(&mut self.sorting))).map(Ok));
+        let mut written = Written {
+            left_out: self.left_out,
+            ..Written::default()
+        };
+        let memory: Source<'_> =
+            Box::new(points(sorted(std::mem::take(&mut self.sorting))).map(Ok));
         let runs = self.runs.as_ref().map(Runs::read).unwrap_or_default();
         // In the order in which they were added: of what is repeated, the first one stays.
-        let sources = runs.into_iter().map(|run| Box::new(run) as Source<'_>).chain([memory]);
+        let sources = runs
+            .into_iter()
+            .map(|run| Box::new(run) as Source<'_>)
+            .chain([memory]);
         let mut last: Option<Point> = None;
         for point in Merge::new(sources.collect())? {
             let point = point?;
-            let same_series = last.as_ref().is_some_and(|last| last.series == point.series);
-            if same_series && last.as_ref().is_some_and(|last| last.sample.0 == point.sample.0) {
+            let same_series = last
+                .as_ref()
+                .is_some_and(|last| last.series == point.series);
+            if same_series
+                && last
+                    .as_ref()
+                    .is_some_and(|last| last.sample.0 == point.sample.0)
+            {
                 written.left_out.repeated += 1;
                 continue;
             }
-            if last.as_ref().is_none_or(|last| last.series.name != point.series.name) {
+            if last
+                .as_ref()
+                .is_none_or(|last| last.series.name != point.series.name)
+            {
                 writeln!(out, "# TYPE {} unknown", text::name(&point.series.name))?;
             }
             let (ms, value) = (point.sample.0, f64::from_bits(point.sample.1));
-            writeln!(out, "{} {} {}", point.series.line, float::json(value), seconds(ms))?;
+            writeln!(
+                out,
+                "{} {} {}",
+                point.series.line,
+                float::json(value),
+                seconds(ms)
+            )?;
             written.samples += 1;
             written.series += u64::from(!same_series);
             last = Some(point);
@@ -168,7 +225,10 @@ fn sorted(sorting: BTreeMap<Series, Vec<Sample>>) -> impl Iterator<Item = (Serie
 fn points(sorted: impl Iterator<Item = (Series, Vec<Sample>)>) -> impl Iterator<Item = Point> {
     sorted.flat_map(|(series, samples)| {
         let series = Rc::new(series);
-        samples.into_iter().map(move |sample| Point { series: Rc::clone(&series), sample })
+        samples.into_iter().map(move |sample| Point {
+            series: Rc::clone(&series),
+            sample,
+        })
     })
 }
 
@@ -206,8 +266,18 @@ impl Runs {
 
     fn read(&self) -> Vec<Run<'_>> {
         let starts = [0].into_iter().chain(self.ends.iter().copied());
-        let ranges = starts.zip(&self.ends).map(|(at, end)| Part { file: &self.file, at, end: *end });
-        ranges.map(|part| Run { bytes: BufReader::new(part), series: None, left: 0 }).collect()
+        let ranges = starts.zip(&self.ends).map(|(at, end)| Part {
+            file: &self.file,
+            at,
+            end: *end,
+        });
+        ranges
+            .map(|part| Run {
+                bytes: BufReader::new(part),
+                series: None,
+                left: 0,
+            })
+            .collect()
     }
 }
 
@@ -220,7 +290,9 @@ struct Part<'a> {
 
 impl Read for Part<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buffer.len());
+        let left = usize::try_from(self.end - self.at)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let read = self.file.read_at(&mut buffer[..left], self.at)?;
         self.at += read as u64;
         Ok(read)
@@ -254,12 +326,20 @@ impl Run<'_> {
             }
             let (name, line) = (self.number()?, self.number()?);
             self.left = self.number()?;
-            self.series = Some(Rc::new(Series { name: self.text(name)?, line: self.text(line)? }));
+            self.series = Some(Rc::new(Series {
+                name: self.text(name)?,
+                line: self.text(line)?,
+            }));
         }
-        let Some(series) = self.series.clone() else { return Ok(None) };
+        let Some(series) = self.series.clone() else {
+            return Ok(None);
+        };
         self.left -= 1;
         let (ms, bits) = (self.number()? as i64, self.number()?);
-        Ok(Some(Point { series, sample: (ms, bits) }))
+        Ok(Some(Point {
+            series,
+            sample: (ms, bits),
+        }))
     }
 }
 
@@ -286,14 +366,20 @@ struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     fn new(sources: Vec<Source<'a>>) -> io::Result<Self> {
-        let mut merge = Self { next: BinaryHeap::with_capacity(sources.len()), sources };
+        let mut merge = Self {
+            next: BinaryHeap::with_capacity(sources.len()),
+            sources,
+        };
         (0..merge.sources.len()).try_for_each(|source| merge.pull(source))?;
         Ok(merge)
     }
 
     fn pull(&mut self, source: usize) -> io::Result<()> {
         if let Some(point) = self.sources[source].next() {
-            let Point { series, sample: (ms, bits) } = point?;
+            let Point {
+                series,
+                sample: (ms, bits),
+            } = point?;
             self.next.push(Reverse((series, ms, source, bits)));
         }
         Ok(())
@@ -305,22 +391,36 @@ impl Iterator for Merge<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let Reverse((series, ms, source, bits)) = self.next.pop()?;
-        Some(self.pull(source).map(|()| Point { series, sample: (ms, bits) }))
+        Some(self.pull(source).map(|()| Point {
+            series,
+            sample: (ms, bits),
+        }))
     }
 }
 
-/// A timestamp that Prometheus reads back as it is: it multiplies the float by 1000 and cuts what is behind the point
-/// (`model/textparse/openmetricsparse.go` `parseSeriesEndOfLine`), which makes 1000 of 1.001 s.
+/// A timestamp that Prometheus reads back as it is: it multiplies the float by 1000 and cuts what
+/// is behind the point (`model/textparse/openmetricsparse.go` `parseSeriesEndOfLine`), which makes
+/// 1000 of 1.001 s.
 fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let size = ms.unsigned_abs();
-    let plain = if size.is_multiple_of(1000) { format!("{sign}{}", size / 1000) } else { format!("{sign}{}.{:03}", size / 1000, size % 1000) };
-    let read_back = |text: &str| text.parse::<f64>().is_ok_and(|seconds| (seconds * 1000.0) as i64 == ms);
+    let plain = if size.is_multiple_of(1000) {
+        format!("{sign}{}", size / 1000)
+    } else {
+        format!("{sign}{}.{:03}", size / 1000, size % 1000)
+    };
+    let read_back = |text: &str| {
+        text.parse::<f64>()
+            .is_ok_and(|seconds| (seconds * 1000.0) as i64 == ms)
+    };
     if read_back(&plain) {
         return plain;
     }
     let nudged = (1..10).map(|nudge| format!("{sign}{}.{:03}000{nudge}", size / 1000, size % 1000));
-    nudged.into_iter().find(|text| read_back(text)).unwrap_or(plain)
+    nudged
+        .into_iter()
+        .find(|text| read_back(text))
+        .unwrap_or(plain)
 }
 
 #[cfg(test)]
@@ -334,15 +434,37 @@ mod tests {
     use crate::batch::proto::{self, Histogram, TimeSeries, WriteRequest};
 
     fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
-        let labels = labels.iter().map(|(name, value)| proto::Label { name: (*name).to_owned(), value: (*value).to_owned() }).collect();
-        let samples = samples.iter().map(|(timestamp, value)| proto::Sample { value: *value, timestamp: *timestamp }).collect();
-        TimeSeries { labels, samples, histograms: Vec::new() }
+        let labels = labels
+            .iter()
+            .map(|(name, value)| proto::Label {
+                name: (*name).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect();
+        let samples = samples
+            .iter()
+            .map(|(timestamp, value)| proto::Sample {
+                value: *value,
+                timestamp: *timestamp,
+            })
+            .collect();
+        TimeSeries {
+            labels,
+            samples,
+            histograms: Vec::new(),
+        }
     }
 
     fn batch(timeseries: Vec<TimeSeries>) -> Batch {
         let raw = WriteRequest { timeseries }.encode_to_vec();
         let body = Bytes::from(snap::raw::Encoder::new().compress_vec(&raw).unwrap());
-        Batch { body: body.into(), samples: 0, raw_len: raw.len() as u32, min_ms: 0, max_ms: 0 }
+        Batch {
+            body: body.into(),
+            samples: 0,
+            raw_len: raw.len() as u32,
+            min_ms: 0,
+            max_ms: 0,
+        }
     }
 
     fn exported(batches: &[Batch], memory: usize) -> (String, Written) {
@@ -361,26 +483,60 @@ mod tests {
             series(&[("__name__", "m")], &[(2_000, -2.5)]),
         ]);
         let second = batch(vec![
-            series(&[("__name__", "m"), ("a", "2")], &[(1_500, 1e21), (2_000, 2.0), (2_500, f64::from_bits(text::STALE_NAN))]),
+            series(
+                &[("__name__", "m"), ("a", "2")],
+                &[
+                    (1_500, 1e21),
+                    (2_000, 2.0),
+                    (2_500, f64::from_bits(text::STALE_NAN)),
+                ],
+            ),
             series(&[("__name__", "a.b")], &[(1_700_000_000_123, f64::NAN)]),
-            TimeSeries { histograms: vec![Histogram::default(), Histogram::stale(Kind::FloatHistogram)], ..series(&[("__name__", "h")], &[]) },
+            TimeSeries {
+                histograms: vec![Histogram::default(), Histogram::stale(Kind::FloatHistogram)],
+                ..series(&[("__name__", "h")], &[])
+            },
         ]);
         let expected = "# TYPE \"a.b\" unknown\n{\"a.b\"} NaN 1700000000.123\n\
                         # TYPE m unknown\nm -2.5 2\nm{a=\"2\"} 1e+21 1.500\nm{a=\"2\"} 2 2\n\
                         # TYPE m_total unknown\nm_total +Inf 2\n# EOF\n";
-        let left_out = LeftOut { stale: 2, histograms: 1, repeated: 1 };
+        let left_out = LeftOut {
+            stale: 2,
+            histograms: 1,
+            repeated: 1,
+        };
         // Much memory, and a run for each batch.
         for memory in [usize::MAX, 0] {
             let told = exported(&[first.clone(), second.clone()], memory);
-            assert_eq!(told, (expected.to_owned(), Written { samples: 5, series: 4, left_out }), "{memory}");
+            assert_eq!(
+                told,
+                (
+                    expected.to_owned(),
+                    Written {
+                        samples: 5,
+                        series: 4,
+                        left_out
+                    }
+                ),
+                "{memory}"
+            );
         }
         assert_eq!(exported(&[], 0).0, "# EOF\n");
     }
 
     #[test]
     fn what_is_no_batch_is_told() {
-        let broken = Batch { body: Bytes::from_static(b"\xff\xff\xff").into(), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
-        assert!(matches!(Export::new(0).add(&broken), Err(AddError::Batch(_))));
+        let broken = Batch {
+            body: Bytes::from_static(b"\xff\xff\xff").into(),
+            samples: 1,
+            raw_len: 1,
+            min_ms: 0,
+            max_ms: 0,
+        };
+        assert!(matches!(
+            Export::new(0).add(&broken),
+            Err(AddError::Batch(_))
+        ));
     }
 
     proptest! {

@@ -1,5 +1,5 @@
-//! Looking into a spool without the lease: nothing here writes, and whoever holds the lease goes on meanwhile. What was listed may be gone when
-//! it is read.
+//! Looking into a spool without the lease: nothing here writes, and whoever holds the lease goes on
+//! meanwhile. What was listed may be gone when it is read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,11 +43,24 @@ pub async fn state(store: &dyn Store) -> Result<Looked, LookError> {
     let mut pause = Pause::default();
     loop {
         match store.get(KEY, MAX_BYTES, try_until(deadline)).await {
-            Ok(Answer { value: object, time }) if object.is_whole() => {
-                return Ok(Looked { state: Some(State::read(&object.bytes)?), time: Some(time) });
+            Ok(Answer {
+                value: object,
+                time,
+            }) if object.is_whole() => {
+                return Ok(Looked {
+                    state: Some(State::read(&object.bytes)?),
+                    time: Some(time),
+                });
             }
-            Ok(Answer { value: object, .. }) => return Err(StateError::Malformed(format!("it has {} bytes", object.size)).into()),
-            Err(error) if error.kind == Kind::NotFound => return Ok(Looked { state: None, time: error.time }),
+            Ok(Answer { value: object, .. }) => {
+                return Err(StateError::Malformed(format!("it has {} bytes", object.size)).into());
+            }
+            Err(error) if error.kind == Kind::NotFound => {
+                return Ok(Looked {
+                    state: None,
+                    time: error.time,
+                });
+            }
             Err(error) if error.kind.is_passing() && pause.pause(deadline).await => {}
             Err(error) => return Err(error.into()),
         }
@@ -76,18 +89,33 @@ pub struct Filter {
     pub remote: Option<RemoteDir>,
 }
 
-/// The objects of the folders, in the order of the queue. What bears no name of ours counts as well: the next tick moves it out of the way.
+/// The objects of the folders, in the order of the queue. What bears no name of ours counts as
+/// well: the next tick moves it out of the way.
 ///
 /// # Errors
 /// The store is down.
 pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Found>, StoreError> {
     let mut all = Vec::new();
-    for folder in Folder::ALL.into_iter().filter(|folder| filter.folder.is_none_or(|wanted| wanted == *folder)) {
-        let prefix = filter.remote.as_ref().map_or_else(|| folder.prefix(), |remote| remote.prefix(folder));
+    for folder in Folder::ALL
+        .into_iter()
+        .filter(|folder| filter.folder.is_none_or(|wanted| wanted == *folder))
+    {
+        let prefix = filter
+            .remote
+            .as_ref()
+            .map_or_else(|| folder.prefix(), |remote| remote.prefix(folder));
         for listed in list_all(store, &prefix, deadline()).await? {
-            let rest = listed.key.strip_prefix(&folder.prefix()).unwrap_or_default();
+            let rest = listed
+                .key
+                .strip_prefix(&folder.prefix())
+                .unwrap_or_default();
             let remote = RemoteDir::found(rest.split_once('/').map_or("", |(remote, _)| remote));
-            all.push(Found { folder, remote, bytes: listed.size, key: listed.key });
+            all.push(Found {
+                folder,
+                remote,
+                bytes: listed.size,
+                key: listed.key,
+            });
         }
     }
     Ok(all)
@@ -104,8 +132,12 @@ impl Found {
 /// A whole object, every byte of it checked.
 ///
 /// # Errors
-/// The store is down, or the object is gone by now ([`Kind::NotFound`]); within: it is no segment that can be read.
-pub async fn read(store: &dyn Store, key: &str) -> Result<Result<Segment, SegmentError>, StoreError> {
+/// The store is down, or the object is gone by now ([`Kind::NotFound`]); within: it is no segment
+/// that can be read.
+pub async fn read(
+    store: &dyn Store,
+    key: &str,
+) -> Result<Result<Segment, SegmentError>, StoreError> {
     let object = fetch(store, key, MAX_OBJECT, deadline()).await?;
     Ok(segment::read(&object.bytes))
 }
@@ -123,23 +155,37 @@ impl Peeked {
     /// Of all batches, answered or not.
     #[must_use]
     pub fn samples(&self) -> u64 {
-        self.entries.iter().flatten().map(|entry| u64::from(entry.samples)).sum()
+        self.entries
+            .iter()
+            .flatten()
+            .map(|entry| u64::from(entry.samples))
+            .sum()
     }
 
     /// Oldest and newest timestamp.
     #[must_use]
     pub fn times(&self) -> Option<(i64, i64)> {
         let entries = self.entries.as_ref().ok()?;
-        Some((entries.iter().map(|entry| entry.min_ms).min()?, entries.iter().map(|entry| entry.max_ms).max()?))
+        Some((
+            entries.iter().map(|entry| entry.min_ms).min()?,
+            entries.iter().map(|entry| entry.max_ms).max()?,
+        ))
     }
 }
 
-/// Looks into these objects, several at once; `seen` is called for each. Those that are gone by now are left out.
+/// Looks into these objects, several at once; `seen` is called for each. Those that are gone by now
+/// are left out.
 ///
 /// # Errors
 /// The store is down.
-pub async fn peek_all(store: &dyn Store, objects: Vec<Found>, seen: impl Fn()) -> Result<Vec<Peeked>, StoreError> {
-    let mut peeks = stream::iter(objects).map(|found| async move { (peek(store, &found.key, deadline()).await, found) }).buffered(PEEKS);
+pub async fn peek_all(
+    store: &dyn Store,
+    objects: Vec<Found>,
+    seen: impl Fn(),
+) -> Result<Vec<Peeked>, StoreError> {
+    let mut peeks = stream::iter(objects)
+        .map(|found| async move { (peek(store, &found.key, deadline()).await, found) })
+        .buffered(PEEKS);
     let mut all = Vec::new();
     while let Some((peeked, found)) = peeks.next().await {
         seen();
@@ -179,7 +225,16 @@ pub fn heaps(peeked: &[Peeked]) -> Vec<Heap> {
     let mut heaps: BTreeMap<(Folder, RemoteDir), Heap> = BTreeMap::new();
     for object in peeked {
         let (folder, remote) = (object.found.folder, object.found.remote.clone());
-        let empty = Heap { folder, remote: remote.clone(), objects: 0, unreadable: 0, samples: 0, bytes: 0, oldest_ms: None, newest_ms: None };
+        let empty = Heap {
+            folder,
+            remote: remote.clone(),
+            objects: 0,
+            unreadable: 0,
+            samples: 0,
+            bytes: 0,
+            oldest_ms: None,
+            newest_ms: None,
+        };
         let heap = heaps.entry((folder, remote)).or_insert(empty);
         heap.objects += 1;
         heap.unreadable += u64::from(object.entries.is_err());
@@ -210,8 +265,13 @@ mod tests {
     }
 
     fn segment(samples: &[u32]) -> Bytes {
-        let batch =
-            |samples: &u32| Batch { body: vec![7; 9].into(), samples: *samples, raw_len: 9, min_ms: 1_000, max_ms: 1_000 + i64::from(*samples) };
+        let batch = |samples: &u32| Batch {
+            body: vec![7; 9].into(),
+            samples: *samples,
+            raw_len: 9,
+            min_ms: 1_000,
+            max_ms: 1_000 + i64::from(*samples),
+        };
         segment::write(&samples.iter().map(batch).collect::<Vec<_>>(), None)
     }
 
@@ -220,12 +280,30 @@ mod tests {
         let store = store();
         store.plant("segments/b/0000000001-00000001-0000.seg", segment(&[3, 4]));
         store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[5]));
-        store.plant("segments/a/0000000001-00000002-0000.seg", Bytes::from_static(b"something else"));
+        store.plant(
+            "segments/a/0000000001-00000002-0000.seg",
+            Bytes::from_static(b"something else"),
+        );
         store.plant("expired/a/0000000001-00000000-0000.seg", segment(&[9]));
-        let peeked = peek_all(&store, list(&store, &Filter::default()).await.unwrap(), || {}).await.unwrap();
+        let peeked = peek_all(
+            &store,
+            list(&store, &Filter::default()).await.unwrap(),
+            || {},
+        )
+        .await
+        .unwrap();
         let told: Vec<_> = heaps(&peeked)
             .into_iter()
-            .map(|heap| (heap.folder, heap.remote.to_string(), heap.objects, heap.unreadable, heap.samples, heap.newest_ms))
+            .map(|heap| {
+                (
+                    heap.folder,
+                    heap.remote.to_string(),
+                    heap.objects,
+                    heap.unreadable,
+                    heap.samples,
+                    heap.newest_ms,
+                )
+            })
             .collect();
         let expected = [
             (Folder::Segments, "a".to_owned(), 2, 1, 5, Some(1_005)),
@@ -233,17 +311,30 @@ mod tests {
             (Folder::Expired, "a".to_owned(), 1, 0, 9, Some(1_009)),
         ];
         assert_eq!(told, expected);
-        let filter = Filter { folder: Some(Folder::Segments), remote: Some(RemoteDir::new("b")) };
+        let filter = Filter {
+            folder: Some(Folder::Segments),
+            remote: Some(RemoteDir::new("b")),
+        };
         assert_eq!(list(&store, &filter).await.unwrap().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_long_index_is_read_to_its_end() {
         let store = store();
-        store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[1; 3_000]));
+        store.plant(
+            "segments/a/0000000001-00000001-0000.seg",
+            segment(&[1; 3_000]),
+        );
         let found = list(&store, &Filter::default()).await.unwrap().remove(0);
         assert!(found.bytes > PEEK && found.name().is_some());
-        assert_eq!(peek(&store, &found.key, deadline()).await.unwrap().unwrap().len(), 3_000);
+        assert_eq!(
+            peek(&store, &found.key, deadline())
+                .await
+                .unwrap()
+                .unwrap()
+                .len(),
+            3_000
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -251,7 +342,10 @@ mod tests {
         let store = store();
         store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[1]));
         let mut listed = list(&store, &Filter::default()).await.unwrap();
-        let gone = Found { key: "segments/a/0000000001-00000000-0000.seg".to_owned(), ..listed[0].clone() };
+        let gone = Found {
+            key: "segments/a/0000000001-00000000-0000.seg".to_owned(),
+            ..listed[0].clone()
+        };
         listed.insert(0, gone);
         assert_eq!(peek_all(&store, listed, || {}).await.unwrap().len(), 1);
     }
@@ -263,6 +357,9 @@ mod tests {
         store.plant(KEY, Bytes::from_static(br#"{"version":1,"epoch":3}"#));
         assert_eq!(state(&store).await.unwrap().state.unwrap().epoch, 3);
         store.plant(KEY, Bytes::from_static(br#"{"version":2}"#));
-        assert!(matches!(state(&store).await, Err(LookError::State(StateError::Newer(2)))));
+        assert!(matches!(
+            state(&store).await,
+            Err(LookError::State(StateError::Newer(2)))
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! The spool: what exceeds the capacity waits in S3 or a directory, in order, until it is delivered.
+//! The spool: what exceeds the capacity waits in S3 or a directory, in order, until it is
+//! delivered.
 //!
 //! ```text
 //! <place>/state.json                                                  state, lease
@@ -7,12 +8,16 @@
 //! <place>/expired/<remote>/…                                          too old for the receiver
 //! ```
 //! A tick, in reading order:
-//! 1. [`lease::Keeper::take`]: one conditional PUT. Its [`lease::Fence`] ends every call, the posts to the remotes included.
-//! 2. [`outbox::open`]: the backlogs; nothing is asked of the store when the last release was clean and empty.
-//! 3. [`outbox::Outbox`]: `put` what does not fit into memory; `head`, post, `answered`, `finish`, and so on, oldest first.
+//! 1. [`lease::Keeper::take`]: one conditional PUT. Its [`lease::Fence`] ends every call, the posts
+//!    to the remotes included.
+//! 2. [`outbox::open`]: the backlogs; nothing is asked of the store when the last release was clean
+//!    and empty.
+//! 3. [`outbox::Outbox`]: `put` what does not fit into memory; `head`, post, `answered`, `finish`,
+//!    and so on, oldest first.
 //! 4. [`lease::Keeper::release`]: one conditional PUT, with what the next tick must know.
 //!
-//! [`store::Store`] is the seam: S3, a directory, and memory for simulations keep the same promises.
+//! [`store::Store`] is the seam: S3, a directory, and memory for simulations keep the same
+//! promises.
 
 #[cfg(feature = "cli")]
 pub mod export;

@@ -50,8 +50,9 @@ pub const MAX_PART: u32 = 9_999;
 
 const FILE_LEN: usize = "0000000000-00000000-0000.seg".len();
 
-/// The name of a segment among those of its remote: `<epoch, 10>-<scrape, 8>-<part, 4>.seg`, decimal and zero-padded, so that the store's
-/// lexicographic LIST is the queue, oldest first. Later epochs are later, whatever clocks say.
+/// The name of a segment among those of its remote: `<epoch, 10>-<scrape, 8>-<part, 4>.seg`,
+/// decimal and zero-padded, so that the store's lexicographic LIST is the queue, oldest first.
+/// Later epochs are later, whatever clocks say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     epoch: u64,
@@ -63,21 +64,42 @@ impl SegmentName {
     /// None when a number has more digits than its place: such a name would sort wrongly.
     #[must_use]
     pub const fn new(epoch: u64, scrape: u64, part: u32) -> Option<Self> {
-        if epoch <= MAX_EPOCH && scrape <= MAX_SCRAPE && part <= MAX_PART { Some(Self { epoch, scrape, part }) } else { None }
+        if epoch <= MAX_EPOCH && scrape <= MAX_SCRAPE && part <= MAX_PART {
+            Some(Self {
+                epoch,
+                scrape,
+                part,
+            })
+        } else {
+            None
+        }
     }
 
     /// Reads just what [`fmt::Display`] writes.
     #[must_use]
     pub fn parse(file: &str) -> Option<Self> {
         let bytes = file.as_bytes();
-        if bytes.len() != FILE_LEN || !file.is_ascii() || bytes[10] != b'-' || bytes[19] != b'-' || !file.ends_with(".seg") {
+        if bytes.len() != FILE_LEN
+            || !file.is_ascii()
+            || bytes[10] != b'-'
+            || bytes[19] != b'-'
+            || !file.ends_with(".seg")
+        {
             return None;
         }
         let digits = |from: usize, to: usize| {
             let text = &file[from..to];
-            if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse::<u64>().ok() } else { None }
+            if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                text.parse::<u64>().ok()
+            } else {
+                None
+            }
         };
-        Self::new(digits(0, 10)?, digits(11, 19)?, u32::try_from(digits(20, 24)?).ok()?)
+        Self::new(
+            digits(0, 10)?,
+            digits(11, 19)?,
+            u32::try_from(digits(20, 24)?).ok()?,
+        )
     }
 
     /// Which holder of the lease wrote it.
@@ -113,7 +135,11 @@ impl SegmentName {
 
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:010}-{:08}-{:04}.seg", self.epoch, self.scrape, self.part)
+        write!(
+            f,
+            "{:010}-{:08}-{:04}.seg",
+            self.epoch, self.scrape, self.part
+        )
     }
 }
 
@@ -130,8 +156,11 @@ impl<'de> serde::Deserialize<'de> for SegmentName {
     }
 }
 
-/// What a remote is called in the spool: its `name`, or the hash that stands for it, made fit for a key and a file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+/// What a remote is called in the spool: its `name`, or the hash that stands for it, made fit for a
+/// key and a file.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct RemoteDir(String);
 
@@ -139,12 +168,16 @@ pub struct RemoteDir(String);
 const MAX_DIR: usize = 120;
 
 impl RemoteDir {
-    /// Of a remote's id. Letters, digits, `-`, `_` and `.` stay; anything else becomes `%XX`; long names end in a hash.
+    /// Of a remote's id. Letters, digits, `-`, `_` and `.` stay; anything else becomes `%XX`; long
+    /// names end in a hash.
     #[must_use]
     pub fn new(id: &str) -> Self {
         let mut name = String::with_capacity(id.len());
         for (at, byte) in id.bytes().enumerate() {
-            let plain = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || (byte == b'.' && at > 0);
+            let plain = byte.is_ascii_alphanumeric()
+                || byte == b'-'
+                || byte == b'_'
+                || (byte == b'.' && at > 0);
             if plain {
                 name.push(char::from(byte));
             } else {
@@ -197,7 +230,10 @@ mod tests {
     fn names_are_written_as_documented() {
         let name = SegmentName::new(42, 7, 3).unwrap();
         assert_eq!(name.to_string(), "0000000042-00000007-0003.seg");
-        assert_eq!(name.key(Folder::Rejected, &RemoteDir::new("amp")), "rejected/amp/0000000042-00000007-0003.seg");
+        assert_eq!(
+            name.key(Folder::Rejected, &RemoteDir::new("amp")),
+            "rejected/amp/0000000042-00000007-0003.seg"
+        );
         assert_eq!(SegmentName::new(MAX_EPOCH + 1, 0, 0), None);
         assert_eq!(SegmentName::new(0, MAX_SCRAPE + 1, 0), None);
         assert_eq!(SegmentName::new(0, 0, MAX_PART + 1), None);

@@ -12,7 +12,8 @@ use super::store::{Answer, Kind, Listed, Object, Store, StoreError};
 /// Longest time for one try: 8 MiB at half a megabyte a second.
 const TRY: Duration = Duration::from_secs(16);
 
-/// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the name of a segment may be larger.
+/// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the
+/// name of a segment may be larger.
 pub(super) const MAX_OBJECT: u64 = 64 << 20;
 
 /// What the index of a segment of some dozens of batches takes.
@@ -69,16 +70,32 @@ where
     }
 }
 
-/// Writes an object under a name that nobody else ever writes. If it turns out to be there, it is an earlier try of ours.
+/// Writes an object under a name that nobody else ever writes. If it turns out to be there, it is
+/// an earlier try of ours.
 ///
 /// # Errors
-/// [`Kind::Changed`] when something else is there; otherwise the last try's, and [`Kind::NoAnswer`] whenever it may be there.
-pub async fn persist(store: &dyn Store, key: &str, body: Bytes, deadline: Instant) -> Result<(), StoreError> {
-    let written = again(deadline, |until| store.put_if_absent(key, body.clone(), until)).await;
+/// [`Kind::Changed`] when something else is there; otherwise the last try's, and [`Kind::NoAnswer`]
+/// whenever it may be there.
+pub async fn persist(
+    store: &dyn Store,
+    key: &str,
+    body: Bytes,
+    deadline: Instant,
+) -> Result<(), StoreError> {
+    let written = again(deadline, |until| {
+        store.put_if_absent(key, body.clone(), until)
+    })
+    .await;
     match written {
         Err(error) if error.kind == Kind::Changed => {
-            let present = fetch(store, key, body.len() as u64 + 1, deadline).await.map_err(StoreError::in_doubt)?;
-            if present.bytes == body { Ok(()) } else { Err(error) }
+            let present = fetch(store, key, body.len() as u64 + 1, deadline)
+                .await
+                .map_err(StoreError::in_doubt)?;
+            if present.bytes == body {
+                Ok(())
+            } else {
+                Err(error)
+            }
         }
         written => written.map(|_| ()),
     }
@@ -88,7 +105,12 @@ pub async fn persist(store: &dyn Store, key: &str, body: Bytes, deadline: Instan
 ///
 /// # Errors
 /// The last try's.
-pub async fn fetch(store: &dyn Store, key: &str, most: u64, deadline: Instant) -> Result<Object, StoreError> {
+pub async fn fetch(
+    store: &dyn Store,
+    key: &str,
+    most: u64,
+    deadline: Instant,
+) -> Result<Object, StoreError> {
     again(deadline, |until| store.get(key, most, until)).await
 }
 
@@ -96,12 +118,20 @@ pub async fn fetch(store: &dyn Store, key: &str, most: u64, deadline: Instant) -
 ///
 /// # Errors
 /// The last try's; within: it is no segment that can be read.
-pub async fn peek(store: &dyn Store, key: &str, deadline: Instant) -> Result<Result<Vec<Entry>, SegmentError>, StoreError> {
+pub async fn peek(
+    store: &dyn Store,
+    key: &str,
+    deadline: Instant,
+) -> Result<Result<Vec<Entry>, SegmentError>, StoreError> {
     let mut most = PEEK;
     loop {
         let object = fetch(store, key, most, deadline).await?;
         match segment::peek(&object.bytes) {
-            Err(SegmentError::Truncated { expected, .. }) if !object.is_whole() && expected > most && expected <= MAX_OBJECT => most = expected,
+            Err(SegmentError::Truncated { expected, .. })
+                if !object.is_whole() && expected > most && expected <= MAX_OBJECT =>
+            {
+                most = expected
+            }
             peeked => return Ok(peeked),
         }
     }
@@ -119,7 +149,11 @@ pub async fn erase(store: &dyn Store, key: &str, deadline: Instant) -> Result<()
 ///
 /// # Errors
 /// The last try's.
-pub async fn list_all(store: &dyn Store, prefix: &str, deadline: Instant) -> Result<Vec<Listed>, StoreError> {
+pub async fn list_all(
+    store: &dyn Store,
+    prefix: &str,
+    deadline: Instant,
+) -> Result<Vec<Listed>, StoreError> {
     let mut all: Vec<Listed> = Vec::new();
     loop {
         let page = {
@@ -156,10 +190,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_whose_answer_was_lost_is_found_to_be_ours() {
         let store = store();
-        store.set_faults(|op, _, nth| Fault { answer_lost: op == Op::PutIfAbsent && nth == 0, ..Fault::default() });
+        store.set_faults(|op, _, nth| Fault {
+            answer_lost: op == Op::PutIfAbsent && nth == 0,
+            ..Fault::default()
+        });
         persist(&store, "a", BODY, within(10)).await.unwrap();
         assert_eq!(store.peek("a"), Some(BODY));
-        assert_eq!(store.take_calls().len(), 3, "a put without an answer, one that meets it, a get that compares");
+        assert_eq!(
+            store.take_calls().len(),
+            3,
+            "a put without an answer, one that meets it, a get that compares"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -167,21 +208,40 @@ mod tests {
         let store = store();
         for other in ["bodY", "body and more", ""] {
             store.plant("a", Bytes::from_static(other.as_bytes()));
-            assert_eq!(persist(&store, "a", BODY, within(10)).await.unwrap_err().kind, Kind::Changed, "{other}");
+            assert_eq!(
+                persist(&store, "a", BODY, within(10))
+                    .await
+                    .unwrap_err()
+                    .kind,
+                Kind::Changed,
+                "{other}"
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn passing_failures_are_tried_again_until_the_deadline_and_others_are_not() {
         let store = store();
-        for (kind, calls) in [(Kind::Busy, 6), (Kind::Unreachable, 6), (Kind::NoAnswer, 6), (Kind::Denied, 1), (Kind::Full, 1)] {
-            store.set_faults(move |_, _, _| Fault { refuse: Some(kind), ..Fault::default() });
+        for (kind, calls) in [
+            (Kind::Busy, 6),
+            (Kind::Unreachable, 6),
+            (Kind::NoAnswer, 6),
+            (Kind::Denied, 1),
+            (Kind::Full, 1),
+        ] {
+            store.set_faults(move |_, _, _| Fault {
+                refuse: Some(kind),
+                ..Fault::default()
+            });
             let deadline = within(3);
             assert_eq!(erase(&store, "a", deadline).await.unwrap_err().kind, kind);
             assert!(Instant::now() < deadline);
             assert_eq!(store.take_calls().len(), calls, "{kind:?}");
         }
-        store.set_faults(|_, _, nth| Fault { refuse: (nth < 3).then_some(Kind::Busy), ..Fault::default() });
+        store.set_faults(|_, _, nth| Fault {
+            refuse: (nth < 3).then_some(Kind::Busy),
+            ..Fault::default()
+        });
         persist(&store, "a", BODY, within(3)).await.unwrap();
     }
 
@@ -193,7 +253,10 @@ mod tests {
         }
         store.plant("l", BODY);
         let all = list_all(&store, "k/", within(3)).await.unwrap();
-        assert_eq!((all.len(), all[0].key.as_str(), all[2499].key.as_str()), (2500, "k/0000", "k/2499"));
+        assert_eq!(
+            (all.len(), all[0].key.as_str(), all[2499].key.as_str()),
+            (2500, "k/0000", "k/2499")
+        );
         assert_eq!(store.take_calls().len(), 3);
     }
 }

@@ -1,12 +1,17 @@
 //! The format of a segment: one object of the spool, batches of one scrape.
 //!
 //! # What it must do
-//! - A segment is written whole, once, and never changed: there is no appending and no recovering of halves. Whoever writes it has all of it in
-//!   memory, so that lengths and checksums can stand in front of what they speak of.
-//! - The batches in it are the very bytes that are posted. Neither writing nor reading looks into them, and reading copies none of them.
-//! - How much is owed can be told from the first bytes of the object ([`peek`]): after a kill, many segments are counted and not read.
-//! - Whatever a disk, a network or a stranger makes of it is noticed: each byte stands under a checksum (CRC-32C, as in S3 and in Prometheus' WAL).
-//! - A program that meets a segment of a newer one leaves it alone, and knows it for certain: a damaged version is not a newer one.
+//! - A segment is written whole, once, and never changed: there is no appending and no recovering
+//!   of halves. Whoever writes it has all of it in memory, so that lengths and checksums can stand
+//!   in front of what they speak of.
+//! - The batches in it are the very bytes that are posted. Neither writing nor reading looks into
+//!   them, and reading copies none of them.
+//! - How much is owed can be told from the first bytes of the object ([`peek`]): after a kill, many
+//!   segments are counted and not read.
+//! - Whatever a disk, a network or a stranger makes of it is noticed: each byte stands under a
+//!   checksum (CRC-32C, as in S3 and in Prometheus' WAL).
+//! - A program that meets a segment of a newer one leaves it alone, and knows it for certain: a
+//!   damaged version is not a newer one.
 //! - Its size is bounded ([`parts`]), as two of them are in memory while the backlog drains.
 //!
 //! # Layout
@@ -39,8 +44,9 @@
 //! ```
 //!
 //! # Writing
-//! [`write`] makes the bytes, the store puts them under a name that nobody used before: an object is there as a whole or not at all. S3 promises
-//! that; a directory is made to by writing elsewhere, fsync and rename. A segment is deleted once, after all of its batches were answered.
+//! [`write`] makes the bytes, the store puts them under a name that nobody used before: an object
+//! is there as a whole or not at all. S3 promises that; a directory is made to by writing
+//! elsewhere, fsync and rename. A segment is deleted once, after all of its batches were answered.
 //!
 //! # Reading, and what can be wrong
 //! Checked in this order; the first that fails names the error.
@@ -120,7 +126,9 @@ pub enum SegmentError {
     #[error("not a segment: it does not begin like one")]
     Foreign,
     /// Of a newer program.
-    #[error("a segment of version {0}, and this program reads up to {VERSION}: bring the newer program back, or let it finish the spool")]
+    #[error(
+        "a segment of version {0}, and this program reads up to {VERSION}: bring the newer program back, or let it finish the spool"
+    )]
     Newer(u16),
     /// Its end is missing.
     #[error("truncated: {found} bytes of {expected}")]
@@ -181,10 +189,15 @@ fn body_crc(body: &Body) -> u32 {
 /// Bytes of a segment of these batches, without a note.
 #[must_use]
 pub fn size(batches: &[Batch]) -> usize {
-    HEAD + CRC + batches.iter().map(|batch| ENTRY + batch.body.len()).sum::<usize>()
+    HEAD + CRC
+        + batches
+            .iter()
+            .map(|batch| ENTRY + batch.body.len())
+            .sum::<usize>()
 }
 
-/// Shares batches out so that a segment of each part has at most `bytes`. A batch that is larger by itself makes a part of its own.
+/// Shares batches out so that a segment of each part has at most `bytes`. A batch that is larger by
+/// itself makes a part of its own.
 #[must_use]
 pub fn parts(batches: Vec<Batch>, bytes: usize) -> Vec<Vec<Batch>> {
     let mut parts: Vec<Vec<Batch>> = Vec::new();
@@ -251,10 +264,16 @@ pub fn read(bytes: &Bytes) -> Result<Segment, SegmentError> {
     let head = head(bytes)?;
     let found = bytes.len() as u64;
     if found < head.length {
-        return Err(SegmentError::Truncated { expected: head.length, found });
+        return Err(SegmentError::Truncated {
+            expected: head.length,
+            found,
+        });
     }
     if found > head.length {
-        return Err(SegmentError::Trailing { expected: head.length, found });
+        return Err(SegmentError::Trailing {
+            expected: head.length,
+            found,
+        });
     }
     let index = index(bytes, &head)?;
     let mut at = head.bodies;
@@ -266,21 +285,33 @@ pub fn read(bytes: &Bytes) -> Result<Segment, SegmentError> {
         if crc(&body) != entry.crc {
             return Err(SegmentError::Checksum(Place::Batch(number as u32)));
         }
-        batches.push(Batch { body: body.into(), samples: entry.samples, raw_len: entry.raw_len, min_ms: entry.min_ms, max_ms: entry.max_ms });
+        batches.push(Batch {
+            body: body.into(),
+            samples: entry.samples,
+            raw_len: entry.raw_len,
+            min_ms: entry.min_ms,
+            max_ms: entry.max_ms,
+        });
         at = end;
     }
-    let message = std::str::from_utf8(&bytes[head.message..head.bodies - CRC]).map_err(|_| SegmentError::Malformed("a message that is not UTF-8"))?;
+    let message = std::str::from_utf8(&bytes[head.message..head.bodies - CRC])
+        .map_err(|_| SegmentError::Malformed("a message that is not UTF-8"))?;
     let note = match head.kind {
-        1 => Some(Note { status: head.status, message: message.to_owned() }),
+        1 => Some(Note {
+            status: head.status,
+            message: message.to_owned(),
+        }),
         _ => None,
     };
     Ok(Segment { batches, note })
 }
 
-/// What a segment holds, from its first bytes alone: none of the bodies is needed, and none is checked.
+/// What a segment holds, from its first bytes alone: none of the bodies is needed, and none is
+/// checked.
 ///
 /// # Errors
-/// [`SegmentError`]; [`SegmentError::Truncated`] also when `start` ends before the index does: its `expected` bytes are enough then.
+/// [`SegmentError`]; [`SegmentError::Truncated`] also when `start` ends before the index does: its
+/// `expected` bytes are enough then.
 pub fn peek(start: &[u8]) -> Result<Vec<Entry>, SegmentError> {
     let head = head(start)?;
     index(start, &head)
@@ -300,7 +331,10 @@ fn head(bytes: &[u8]) -> Result<Head, SegmentError> {
     if bytes[..known] != MAGIC[..known] {
         return Err(SegmentError::Foreign);
     }
-    let truncated = |expected: usize| SegmentError::Truncated { expected: expected as u64, found: bytes.len() as u64 };
+    let truncated = |expected: usize| SegmentError::Truncated {
+        expected: expected as u64,
+        found: bytes.len() as u64,
+    };
     if bytes.len() < PREFIX {
         return Err(truncated(PREFIX));
     }
@@ -325,7 +359,14 @@ fn head(bytes: &[u8]) -> Result<Head, SegmentError> {
     let batches = usize::try_from(batches).unwrap_or(usize::MAX);
     let message = HEAD.saturating_add(batches.saturating_mul(ENTRY));
     let bodies = message.saturating_add(message_len + CRC);
-    Ok(Head { kind, status, length, batches, message, bodies })
+    Ok(Head {
+        kind,
+        status,
+        length,
+        batches,
+        message,
+        bodies,
+    })
 }
 
 fn index(bytes: &[u8], head: &Head) -> Result<Vec<Entry>, SegmentError> {
@@ -334,7 +375,10 @@ fn index(bytes: &[u8], head: &Head) -> Result<Vec<Entry>, SegmentError> {
         if bytes.len() as u64 >= head.length {
             return Err(SegmentError::Checksum(Place::Index));
         }
-        return Err(SegmentError::Truncated { expected: head.bodies as u64, found: bytes.len() as u64 });
+        return Err(SegmentError::Truncated {
+            expected: head.bodies as u64,
+            found: bytes.len() as u64,
+        });
     }
     let end = head.bodies - CRC;
     if crc(&bytes[..end]) != (&bytes[end..]).get_u32_le() {
@@ -352,11 +396,15 @@ fn index(bytes: &[u8], head: &Head) -> Result<Vec<Entry>, SegmentError> {
             max_ms: rest.get_i64_le(),
             crc: rest.get_u32_le(),
         };
-        total = total.checked_add(entry.length).ok_or(SegmentError::Malformed("bodies longer than can be"))?;
+        total = total
+            .checked_add(entry.length)
+            .ok_or(SegmentError::Malformed("bodies longer than can be"))?;
         entries.push(entry);
     }
     if total != head.length {
-        return Err(SegmentError::Malformed("the bodies do not add up to its length"));
+        return Err(SegmentError::Malformed(
+            "the bodies do not add up to its length",
+        ));
     }
     if head.kind > 1 || (head.kind == 0 && (head.status, head.bodies - CRC) != (0, head.message)) {
         return Err(SegmentError::Malformed("an unknown kind"));

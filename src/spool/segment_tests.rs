@@ -3,22 +3,36 @@ use proptest::prelude::*;
 use super::*;
 
 fn batch(body: &[u8], samples: u32) -> Batch {
-    Batch { body: Bytes::copy_from_slice(body).into(), samples, raw_len: 2 * body.len() as u32, min_ms: 1_000 - i64::from(samples), max_ms: 1_000 }
+    Batch {
+        body: Bytes::copy_from_slice(body).into(),
+        samples,
+        raw_len: 2 * body.len() as u32,
+        min_ms: 1_000 - i64::from(samples),
+        max_ms: 1_000,
+    }
 }
 
 fn small() -> Bytes {
-    write(&[batch(b"first body", 3), batch(b"2", 1)], Some(&Note { status: 400, message: "out of bounds é".to_owned() }))
+    write(
+        &[batch(b"first body", 3), batch(b"2", 1)],
+        Some(&Note {
+            status: 400,
+            message: "out of bounds é".to_owned(),
+        }),
+    )
 }
 
 fn any_batch() -> impl Strategy<Value = Batch> {
     let meta = (any::<u32>(), any::<u32>(), any::<i64>(), any::<i64>());
-    (proptest::collection::vec(any::<u8>(), 0..200), meta).prop_map(|(body, (samples, raw_len, min_ms, max_ms))| Batch {
-        body: body.into(),
-        samples,
-        raw_len,
-        min_ms,
-        max_ms,
-    })
+    (proptest::collection::vec(any::<u8>(), 0..200), meta).prop_map(
+        |(body, (samples, raw_len, min_ms, max_ms))| Batch {
+            body: body.into(),
+            samples,
+            raw_len,
+            min_ms,
+            max_ms,
+        },
+    )
 }
 
 proptest! {
@@ -68,10 +82,19 @@ fn every_truncation_is_told() {
     let bytes = small();
     for end in 0..bytes.len() {
         let error = read(&bytes.slice(..end)).unwrap_err();
-        assert!(matches!(error, SegmentError::Truncated { found, expected } if found == end as u64 && expected > found), "{end}: {error}");
+        assert!(
+            matches!(error, SegmentError::Truncated { found, expected } if found == end as u64 && expected > found),
+            "{end}: {error}"
+        );
     }
     let longer = Bytes::from([&bytes[..], b"x"].concat());
-    assert_eq!(read(&longer), Err(SegmentError::Trailing { expected: bytes.len() as u64, found: bytes.len() as u64 + 1 }));
+    assert_eq!(
+        read(&longer),
+        Err(SegmentError::Trailing {
+            expected: bytes.len() as u64,
+            found: bytes.len() as u64 + 1
+        })
+    );
 }
 
 #[test]
@@ -82,8 +105,15 @@ fn every_flipped_bit_is_told() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         let error = read(&Bytes::from(flipped)).unwrap_err();
         // A newer program is never made up by damage.
-        assert!(!matches!(error, SegmentError::Newer(_)), "bit {bit}: {error}");
-        assert_eq!(matches!(error, SegmentError::Foreign), bit < 64, "bit {bit}: {error}");
+        assert!(
+            !matches!(error, SegmentError::Newer(_)),
+            "bit {bit}: {error}"
+        );
+        assert_eq!(
+            matches!(error, SegmentError::Foreign),
+            bit < 64,
+            "bit {bit}: {error}"
+        );
     }
 }
 
@@ -93,7 +123,10 @@ fn a_page_of_zeros_is_told_where_it_is() {
     let mut torn = whole.to_vec();
     let length = torn.len();
     torn[length - 50..].fill(0);
-    assert_eq!(read(&Bytes::from(torn)), Err(SegmentError::Checksum(Place::Batch(1))));
+    assert_eq!(
+        read(&Bytes::from(torn)),
+        Err(SegmentError::Checksum(Place::Batch(1)))
+    );
     assert_eq!(read(&Bytes::from(vec![0; 400])), Err(SegmentError::Foreign));
 }
 
@@ -101,7 +134,10 @@ fn a_page_of_zeros_is_told_where_it_is() {
 fn a_newer_version_is_told_whatever_follows() {
     let mut newer = [&MAGIC[..], &[2, 0, 0, 0]].concat();
     newer.extend(crc(&newer).to_le_bytes());
-    assert_eq!(read(&Bytes::from(newer.clone())), Err(SegmentError::Newer(2)));
+    assert_eq!(
+        read(&Bytes::from(newer.clone())),
+        Err(SegmentError::Newer(2))
+    );
     newer.extend(b"what version 2 has to say");
     assert_eq!(peek(&newer), Err(SegmentError::Newer(2)));
 }
@@ -113,19 +149,27 @@ fn a_whole_segment_that_contradicts_itself_is_malformed() {
     let end = HEAD + ENTRY;
     let sum = crc(&lying[..end]);
     lying[end..end + CRC].copy_from_slice(&sum.to_le_bytes());
-    assert!(matches!(read(&Bytes::from(lying)), Err(SegmentError::Malformed(_))));
+    assert!(matches!(
+        read(&Bytes::from(lying)),
+        Err(SegmentError::Malformed(_))
+    ));
 }
 
 #[test]
 fn a_peek_says_how_much_it_needs() {
     let bytes = small();
-    let Err(SegmentError::Truncated { expected, .. }) = peek(&bytes[..40]) else { panic!("40 bytes are not enough") };
+    let Err(SegmentError::Truncated { expected, .. }) = peek(&bytes[..40]) else {
+        panic!("40 bytes are not enough")
+    };
     assert_eq!(peek(&bytes[..expected as usize]).unwrap().len(), 2);
 }
 
 #[test]
 fn long_messages_are_cut_between_characters() {
-    let note = Note { status: 400, message: "é".repeat(MAX_MESSAGE) };
+    let note = Note {
+        status: 400,
+        message: "é".repeat(MAX_MESSAGE),
+    };
     let read = read(&write(&[], Some(&note))).unwrap().note.unwrap();
     assert_eq!(read.message, "é".repeat(MAX_MESSAGE / 2));
 }

@@ -1,7 +1,8 @@
 //! `state.json`: who holds the lease, how far the jobs are, and what is owed.
 //!
-//! It is written twice a tick: when the lease is taken, with what the last release said beside the lease, and when it is released. Whoever finds a
-//! lease in it that has ended knows that its holder was killed: everything but the epoch may then be older than the truth. Watermarks and answered
+//! It is written twice a tick: when the lease is taken, with what the last release said beside the
+//! lease, and when it is released. Whoever finds a lease in it that has ended knows that its holder
+//! was killed: everything but the epoch may then be older than the truth. Watermarks and answered
 //! batches that are too old are safe; the summary of the backlog is not, and is counted anew.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,8 @@ pub const MAX_BYTES: u64 = 4 << 20;
 pub struct State {
     /// Of this layout.
     pub version: u32,
-    /// Of the latest holder. Each takes the next: it is the first part of the names that it gives to segments.
+    /// Of the latest holder. Each takes the next: it is the first part of the names that it gives
+    /// to segments.
     pub epoch: u64,
     /// None once it was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +40,13 @@ pub struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { version: VERSION, epoch: 0, lease: None, jobs: BTreeMap::new(), remotes: BTreeMap::new() }
+        Self {
+            version: VERSION,
+            epoch: 0,
+            lease: None,
+            jobs: BTreeMap::new(),
+            remotes: BTreeMap::new(),
+        }
     }
 }
 
@@ -59,7 +67,8 @@ pub struct JobState {
     /// The newest slot that was served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_slot_ms: Option<i64>,
-    /// For each remote, the time up to which every sample of the job is delivered or durable in the spool.
+    /// For each remote, the time up to which every sample of the job is delivered or durable in the
+    /// spool.
     #[serde(default)]
     pub watermarks: BTreeMap<RemoteDir, i64>,
 }
@@ -79,11 +88,12 @@ pub struct RemoteState {
     /// Which batches it throttles, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<Throttling>,
-    /// Segments that may be there, or may yet appear, and are owed to nobody: what was in them went another way, and is counted. They are deleted
-    /// unsent, in as many more ticks.
+    /// Segments that may be there, or may yet appear, and are owed to nobody: what was in them went
+    /// another way, and is counted. They are deleted unsent, in as many more ticks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unwanted: BTreeMap<SegmentName, u8>,
-    /// Segments whose write had no answer, and whose samples were counted as lost. The next tick looks whether they are there after all.
+    /// Segments whose write had no answer, and whose samples were counted as lost. The next tick
+    /// looks whether they are there after all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missed: BTreeSet<SegmentName>,
     /// There is more in its segments than the backlog says: some could not be looked into.
@@ -125,7 +135,10 @@ impl Backlog {
         self.segments += other.segments;
         self.samples += other.samples;
         self.bytes += other.bytes;
-        self.oldest_ms = [self.oldest_ms, other.oldest_ms].into_iter().flatten().min();
+        self.oldest_ms = [self.oldest_ms, other.oldest_ms]
+            .into_iter()
+            .flatten()
+            .min();
     }
 }
 
@@ -163,7 +176,9 @@ pub struct Throttled {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// Of a newer program.
-    #[error("spool: state.json has version {0} and this program reads up to {VERSION}: bring the newer program back")]
+    #[error(
+        "spool: state.json has version {0} and this program reads up to {VERSION}: bring the newer program back"
+    )]
     Newer(u32),
     /// No state at all.
     #[error(
@@ -197,7 +212,8 @@ impl State {
     /// # Errors
     /// [`StateError::Malformed`]; not known to happen.
     pub fn write(&self) -> Result<Bytes, StateError> {
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| StateError::Malformed(error.to_string()))?;
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|error| StateError::Malformed(error.to_string()))?;
         bytes.push(b'\n');
         Ok(Bytes::from(bytes))
     }
@@ -206,7 +222,9 @@ impl State {
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         let mut all = Backlog::default();
-        self.remotes.values().for_each(|remote| all.add(&remote.backlog));
+        self.remotes
+            .values()
+            .for_each(|remote| all.add(&remote.backlog));
         all
     }
 
@@ -229,18 +247,48 @@ mod tests {
 
     fn state() -> State {
         let name = |part| SegmentName::new(7, 1, part).unwrap();
-        let head = HeadState { segment: name(0), answered: vec![0, 2] };
-        let throttling = Throttling { passed_ms: Some(1_600), batches: vec![Throttled { segment: name(0), place: 1, since_ms: 1_500 }] };
+        let head = HeadState {
+            segment: name(0),
+            answered: vec![0, 2],
+        };
+        let throttling = Throttling {
+            passed_ms: Some(1_600),
+            batches: vec![Throttled {
+                segment: name(0),
+                place: 1,
+                since_ms: 1_500,
+            }],
+        };
         let (unwanted, missed) = (BTreeMap::from([(name(1), 3)]), BTreeSet::from([name(2)]));
-        let backlog = Backlog { segments: 2, samples: 130, bytes: 900, oldest_ms: Some(1_000) };
-        let job = JobState { last_slot_ms: Some(60_000), watermarks: BTreeMap::from([(RemoteDir::new("amp"), 59_000)]) };
+        let backlog = Backlog {
+            segments: 2,
+            samples: 130,
+            bytes: 900,
+            oldest_ms: Some(1_000),
+        };
+        let job = JobState {
+            last_slot_ms: Some(60_000),
+            watermarks: BTreeMap::from([(RemoteDir::new("amp"), 59_000)]),
+        };
         State {
             epoch: 7,
-            lease: Some(Lease { nonce: "ab".to_owned(), epoch: 7, until_ms: 120_000 }),
+            lease: Some(Lease {
+                nonce: "ab".to_owned(),
+                epoch: 7,
+                until_ms: 120_000,
+            }),
             jobs: BTreeMap::from([("home".to_owned(), job)]),
             remotes: BTreeMap::from([(
                 RemoteDir::new("amp"),
-                RemoteState { backlog, head: Some(head), metadata_ms: Some(3), throttling: Some(throttling), unwanted, missed, uncounted: true },
+                RemoteState {
+                    backlog,
+                    head: Some(head),
+                    metadata_ms: Some(3),
+                    throttling: Some(throttling),
+                    unwanted,
+                    missed,
+                    uncounted: true,
+                },
             )]),
             ..State::default()
         }
@@ -262,15 +310,37 @@ mod tests {
         ] {
             assert!(text.contains(part), "{text} lacks {part}");
         }
-        assert_eq!(State::read(br#"{"version":1,"epoch":3}"#), Ok(State { epoch: 3, ..State::default() }));
+        assert_eq!(
+            State::read(br#"{"version":1,"epoch":3}"#),
+            Ok(State {
+                epoch: 3,
+                ..State::default()
+            })
+        );
     }
 
     #[test]
     fn what_cannot_be_used_says_why() {
-        assert_eq!(State::read(br#"{"version":2,"epoch":"a different kind"}"#), Err(StateError::Newer(2)));
-        for strange in [&b""[..], b"{}", b"[1]", b"hello", br#"{"version":0}"#, br#"{"version":1}"#, br#"{"version":1,"epoch":-1}"#, b"\xff\xfe"] {
+        assert_eq!(
+            State::read(br#"{"version":2,"epoch":"a different kind"}"#),
+            Err(StateError::Newer(2))
+        );
+        for strange in [
+            &b""[..],
+            b"{}",
+            b"[1]",
+            b"hello",
+            br#"{"version":0}"#,
+            br#"{"version":1}"#,
+            br#"{"version":1,"epoch":-1}"#,
+            b"\xff\xfe",
+        ] {
             let error = State::read(strange).unwrap_err();
-            assert!(matches!(error, StateError::Malformed(_)) && error.to_string().contains("remove that one object"), "{error}");
+            assert!(
+                matches!(error, StateError::Malformed(_))
+                    && error.to_string().contains("remove that one object"),
+                "{error}"
+            );
         }
     }
 
@@ -280,9 +350,18 @@ mod tests {
         assert!(!state.is_clean_and_empty());
         state.lease = None;
         assert!(!state.is_clean_and_empty());
-        state.remotes.values_mut().for_each(|remote| remote.backlog = Backlog::default());
-        assert!(!state.is_clean_and_empty(), "something may be there after all");
-        state.remotes.values_mut().for_each(|remote| remote.missed.clear());
+        state
+            .remotes
+            .values_mut()
+            .for_each(|remote| remote.backlog = Backlog::default());
+        assert!(
+            !state.is_clean_and_empty(),
+            "something may be there after all"
+        );
+        state
+            .remotes
+            .values_mut()
+            .for_each(|remote| remote.missed.clear());
         assert!(state.is_clean_and_empty());
         state.lease = self::state().lease;
         assert!(!state.is_clean_and_empty());

@@ -29,7 +29,8 @@ enum Going {
 }
 
 impl Lane {
-    /// Sends scrape after scrape until the queue is closed and nothing is owed, the remote refuses us, or the time is up.
+    /// Sends scrape after scrape until the queue is closed and nothing is owed, the remote refuses
+    /// us, or the time is up.
     pub(super) async fn drain(&self, bench: &Bench<'_>) -> Sent {
         let mut sent = Sent::default();
         self.age(bench, &mut sent).await;
@@ -37,12 +38,19 @@ impl Lane {
             // Before looking, so that no change is missed.
             let changed = self.queue.changed();
             let going = match self.next(bench) {
-                Next::Scrape(number) => self.timed(self.send_scrape(number, bench, &mut sent)).await,
+                Next::Scrape(number) => {
+                    self.timed(self.send_scrape(number, bench, &mut sent)).await
+                }
                 Next::Segment => match bench.outbox {
-                    Some(outbox) => self.timed(self.send_segment(outbox, bench, &mut sent)).await,
+                    Some(outbox) => {
+                        self.timed(self.send_segment(outbox, bench, &mut sent))
+                            .await
+                    }
                     None => (Going::Over, Duration::ZERO),
                 },
-                Next::Wait if timeout_at(self.send_until(bench), changed).await.is_ok() => (Going::On, Duration::ZERO),
+                Next::Wait if timeout_at(self.send_until(bench), changed).await.is_ok() => {
+                    (Going::On, Duration::ZERO)
+                }
                 Next::Wait | Next::Done => (Going::Over, Duration::ZERO),
             };
             sent.busy += going.1;
@@ -59,15 +67,24 @@ impl Lane {
 
     /// What is too old leaves the spool, whatever state the remote is in.
     async fn age(&self, bench: &Bench<'_>, sent: &mut Sent) {
-        let (Some(outbox), Some(limit)) = (bench.outbox.filter(|outbox| !outbox.is_empty()), self.age_limit()) else { return };
-        let oldest_ms = bench.clock.now_ms().saturating_sub(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
+        let (Some(outbox), Some(limit)) = (
+            bench.outbox.filter(|outbox| !outbox.is_empty()),
+            self.age_limit(),
+        ) else {
+            return;
+        };
+        let oldest_ms = bench
+            .clock
+            .now_ms()
+            .saturating_sub(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
         let mut samples = 0;
         let done = outbox.expire(oldest_ms, &mut samples).await;
         if samples > 0 {
             sent.ledger.expired += samples;
             sent.errors.push(format!("spool: {samples} samples for {} are older than sample_age_limit: they are in expired/", self.id));
         }
-        sent.errors.extend(done.err().map(|error| error.to_string()));
+        sent.errors
+            .extend(done.err().map(|error| error.to_string()));
     }
 
     async fn timed(&self, sending: impl Future<Output = Going>) -> (Going, Duration) {
@@ -76,7 +93,10 @@ impl Lane {
     }
 
     fn next(&self, bench: &Bench<'_>) -> Next {
-        let spooled = bench.outbox.and_then(Outbox::front).map(|name| (name.epoch(), name.scrape()));
+        let spooled = bench
+            .outbox
+            .and_then(Outbox::front)
+            .map(|name| (name.epoch(), name.scrape()));
         let memory = match self.queue.front() {
             Front::Scrape(number) => Some((bench.epoch, number)),
             Front::Empty | Front::Closed => None,
@@ -84,15 +104,22 @@ impl Lane {
         let (next, number) = match (spooled, memory) {
             (None, None) if self.queue.front() == Front::Closed => return Next::Done,
             (None, None) => return Next::Wait,
-            (Some(spooled), memory) if memory.is_none_or(|memory| spooled <= memory) => (Next::Segment, spooled),
+            (Some(spooled), memory) if memory.is_none_or(|memory| spooled <= memory) => {
+                (Next::Segment, spooled)
+            }
             (_, Some(memory)) => (Next::Scrape(memory.1), memory),
             (Some(spooled), None) => (Next::Segment, spooled),
         };
         // What is on its way to the spool is of this epoch.
-        if number.0 == bench.epoch && self.queue.is_spilling_before(number.1) { Next::Wait } else { next }
+        if number.0 == bench.epoch && self.queue.is_spilling_before(number.1) {
+            Next::Wait
+        } else {
+            next
+        }
     }
 
-    /// Sends the batches of one scrape that are in memory, several at once. Returns when none is in flight.
+    /// Sends the batches of one scrape that are in memory, several at once. Returns when none is in
+    /// flight.
     async fn send_scrape(&self, number: u64, bench: &Bench<'_>, sent: &mut Sent) -> Going {
         let shards = self.shards(self.queue.waiting(number));
         self.shards_in_use.set(shards);
@@ -100,20 +127,28 @@ impl Lane {
         let mut going = Going::On;
         loop {
             while going == Going::On && in_flight.len() < shards {
-                let Some(batch) = self.queue.take(number) else { break };
+                let Some(batch) = self.queue.take(number) else {
+                    break;
+                };
                 let context = self.context(bench);
-                in_flight.push(async move { (deliver(self.remote.as_ref(), &batch, &context).await, batch) });
+                in_flight.push(async move {
+                    (deliver(self.remote.as_ref(), &batch, &context).await, batch)
+                });
             }
             let Some((mut delivery, batch)) = in_flight.next().await else {
                 self.shards_in_use.set(0);
                 return going;
             };
-            self.settle(&mut delivery, &batch, bench, (number, false), sent).await;
+            self.settle(&mut delivery, &batch, bench, (number, false), sent)
+                .await;
             match delivery.undelivered.take() {
                 None => self.queue.answered(&batch),
                 Some(undelivered) => {
                     if let (Some(outbox), Some(since_ms)) = (bench.outbox, delivery.throttled_ms) {
-                        undelivered.batches.iter().for_each(|batch| outbox.throttled_in_memory(batch, since_ms));
+                        undelivered
+                            .batches
+                            .iter()
+                            .for_each(|batch| outbox.throttled_in_memory(batch, since_ms));
                     }
                     self.queue.give_back(number, &batch, undelivered.batches);
                     going = Going::Over;
@@ -134,7 +169,11 @@ impl Lane {
                 return Going::Over;
             }
         };
-        let (going, ()) = future::join(self.send_batches(&head, outbox, bench, sent), outbox.prefetch()).await;
+        let (going, ()) = future::join(
+            self.send_batches(&head, outbox, bench, sent),
+            outbox.prefetch(),
+        )
+        .await;
         if going == Going::Over {
             return going;
         }
@@ -148,7 +187,13 @@ impl Lane {
         }
     }
 
-    async fn send_batches(&self, head: &Head, outbox: &Outbox, bench: &Bench<'_>, sent: &mut Sent) -> Going {
+    async fn send_batches(
+        &self,
+        head: &Head,
+        outbox: &Outbox,
+        bench: &Bench<'_>,
+        sent: &mut Sent,
+    ) -> Going {
         let shards = self.shards(head.batches.len());
         let mut waiting = head.batches.iter().peekable();
         let mut in_flight = FuturesUnordered::new();
@@ -158,18 +203,34 @@ impl Lane {
         loop {
             // Whoever has a turn takes it by the rate as it is then.
             let next_turn = match waiting.peek() {
-                Some((place, batch)) if going == Going::On && in_flight.len() < shards => match self.pace.next_turn(bench.drain_rate) {
-                    Some(turn) if !out_of_time && turn > Instant::now() => Some(turn),
-                    _ => {
-                        waiting.next();
-                        self.pace.takes_turn(batch.samples, bench.drain_rate);
-                        let posted = Instant::now();
-                        let last_429 = outbox.is_throttled_for_good(head.name, *place, bench.clock.now_ms());
-                        let context = DeliverContext { last_429, ..self.context(bench) };
-                        in_flight.push(async move { (deliver(self.remote.as_ref(), batch, &context).await, *place, batch, posted) });
-                        continue;
+                Some((place, batch)) if going == Going::On && in_flight.len() < shards => {
+                    match self.pace.next_turn(bench.drain_rate) {
+                        Some(turn) if !out_of_time && turn > Instant::now() => Some(turn),
+                        _ => {
+                            waiting.next();
+                            self.pace.takes_turn(batch.samples, bench.drain_rate);
+                            let posted = Instant::now();
+                            let last_429 = outbox.is_throttled_for_good(
+                                head.name,
+                                *place,
+                                bench.clock.now_ms(),
+                            );
+                            let context = DeliverContext {
+                                last_429,
+                                ..self.context(bench)
+                            };
+                            in_flight.push(async move {
+                                (
+                                    deliver(self.remote.as_ref(), batch, &context).await,
+                                    *place,
+                                    batch,
+                                    posted,
+                                )
+                            });
+                            continue;
+                        }
                     }
-                },
+                }
                 _ => None,
             };
             let (mut delivery, place, batch, posted) = tokio::select! {
@@ -183,8 +244,16 @@ impl Lane {
                 }
                 else => break,
             };
-            self.pace.answered(posted, delivery.throttled_ms.is_some(), bench.drain_rate);
-            self.settle(&mut delivery, batch, bench, (head.name.scrape(), head.repeated), sent).await;
+            self.pace
+                .answered(posted, delivery.throttled_ms.is_some(), bench.drain_rate);
+            self.settle(
+                &mut delivery,
+                batch,
+                bench,
+                (head.name.scrape(), head.repeated),
+                sent,
+            )
+            .await;
             match delivery.undelivered {
                 None => outbox.answered(head.name, place),
                 Some(undelivered) => {
@@ -204,7 +273,13 @@ impl Lane {
     }
 
     /// A batch was split, and a part of it was answered: what is left takes the segment's place.
-    async fn replace(&self, head: &Head, split: Vec<(u32, Vec<Batch>)>, outbox: &Outbox, sent: &mut Sent) {
+    async fn replace(
+        &self,
+        head: &Head,
+        split: Vec<(u32, Vec<Batch>)>,
+        outbox: &Outbox,
+        sent: &mut Sent,
+    ) {
         let mut left = Vec::new();
         for (place, batch) in &head.batches {
             match split.iter().find(|(split, _)| split == place) {
@@ -214,7 +289,9 @@ impl Lane {
             }
         }
         if let Err(error) = outbox.replace(head.name, left).await {
-            sent.errors.push(format!("{error}: what was answered of a batch that was split will be repeated"));
+            sent.errors.push(format!(
+                "{error}: what was answered of a batch that was split will be repeated"
+            ));
         }
     }
 }

@@ -12,7 +12,10 @@ use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::queue::Queue;
 use crate::report::{Ledger, RemoteReport};
-use crate::send::{DeliverContext, DeliverSettings, Delivery, Failure, Rejected, Remote, RemoteState, Undelivered, Why};
+use crate::send::{
+    DeliverContext, DeliverSettings, Delivery, Failure, Rejected, Remote, RemoteState, Undelivered,
+    Why,
+};
 use crate::spool::name::{Folder, RemoteDir};
 use crate::spool::outbox::Outbox;
 use crate::spool::segment::Note;
@@ -91,7 +94,12 @@ pub(super) struct Sent {
 }
 
 impl Lane {
-    pub(super) fn new(config: &RemoteWrite, max_request_bytes: usize, remote: Box<dyn Remote>, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(
+        config: &RemoteWrite,
+        max_request_bytes: usize,
+        remote: Box<dyn Remote>,
+        rng: fastrand::Rng,
+    ) -> Self {
         Self {
             id: config.id(),
             dir: RemoteDir::new(&config.id()),
@@ -115,8 +123,10 @@ impl Lane {
         self.queue.begin();
         self.pace.begin();
         // One slow write must not shorten all ticks of this process.
-        self.write_rate.set((self.write_rate.get() * 2.0).min(FIRST_WRITE_RATE));
-        self.write_time.set((self.write_time.get() / 2.0).max(FIRST_WRITE_TIME));
+        self.write_rate
+            .set((self.write_rate.get() * 2.0).min(FIRST_WRITE_RATE));
+        self.write_time
+            .set((self.write_time.get() / 2.0).max(FIRST_WRITE_TIME));
     }
 
     /// Uncompressed bytes at which batches must close.
@@ -129,19 +139,27 @@ impl Lane {
         batches.clamp(self.min_shards, self.max_shards)
     }
 
-    /// Samples that memory may hold. None once nobody sends any more: they would only wait for the end of the tick, which the last scrape may leave
-    /// too little time for.
+    /// Samples that memory may hold. None once nobody sends any more: they would only wait for the
+    /// end of the tick, which the last scrape may leave too little time for.
     pub(super) fn room(&self) -> u64 {
         if !self.queue.is_sending() {
             return 0;
         }
-        let shards = self.shards(self.queue.most_batches()).max(self.shards_in_use.get());
+        let shards = self
+            .shards(self.queue.most_batches())
+            .max(self.shards_in_use.get());
         self.capacity.saturating_mul(shards as u64)
     }
 
     /// For one batch: sending ends early enough for what memory holds to be written.
     pub(super) fn context<'a>(&'a self, bench: &Bench<'a>) -> DeliverContext<'a> {
-        DeliverContext { settings: &self.settings, state: &self.state, clock: bench.clock, deadline: bench.until, last_429: false }
+        DeliverContext {
+            settings: &self.settings,
+            state: &self.state,
+            clock: bench.clock,
+            deadline: bench.until,
+            last_429: false,
+        }
     }
 
     /// Sending ends then, as far as is known now.
@@ -153,11 +171,14 @@ impl Lane {
         let writes = self.queue.bytes() / bench.segment_bytes.max(1) + self.queue.scrapes() + 1;
         let bytes: usize = bench.lanes.iter().map(|lane| lane.queue.bytes()).sum();
         let reserve = writes as f64 * self.write_time.get() + bytes as f64 / self.write_rate.get();
-        bench.until.checked_sub(Duration::from_secs_f64(reserve.min(3600.0))).unwrap_or(bench.until)
+        bench
+            .until
+            .checked_sub(Duration::from_secs_f64(reserve.min(3600.0)))
+            .unwrap_or(bench.until)
     }
 
-    /// Tells the deliveries when they must end, as memory fills, and ends sending then: memory is not to wait for what a slow store is asked besides.
-    /// Never ends by itself.
+    /// Tells the deliveries when they must end, as memory fills, and ends sending then: memory is
+    /// not to wait for what a slow store is asked besides. Never ends by itself.
     pub(super) async fn watch_the_end(&self, bench: &Bench<'_>) -> Infallible {
         loop {
             let mut changed = std::pin::pin!(self.queue.changed());
@@ -179,15 +200,31 @@ impl Lane {
     /// Learns how slow the store is.
     pub(super) fn wrote(&self, bytes: usize, objects: usize, took: Duration) {
         if bytes >= TELLING {
-            self.write_rate.set(self.write_rate.get().min(bytes as f64 / took.as_secs_f64().max(1e-3)));
+            self.write_rate.set(
+                self.write_rate
+                    .get()
+                    .min(bytes as f64 / took.as_secs_f64().max(1e-3)),
+            );
         } else if objects > 0 {
-            self.write_time.set(self.write_time.get().max(took.as_secs_f64() / objects as f64));
+            self.write_time.set(
+                self.write_time
+                    .get()
+                    .max(took.as_secs_f64() / objects as f64),
+            );
         }
     }
 
-    /// Counts what became of a batch, and keeps what was refused or is too old. What cannot be kept for now is undelivered: the next tick moves it.
-    /// `repeated`: some of it was sent before a kill, so that a refusal tells nothing.
-    pub(super) async fn settle(&self, delivery: &mut Delivery, batch: &Batch, bench: &Bench<'_>, (scrape, repeated): (u64, bool), sent: &mut Sent) {
+    /// Counts what became of a batch, and keeps what was refused or is too old. What cannot be kept
+    /// for now is undelivered: the next tick moves it. `repeated`: some of it was sent before a
+    /// kill, so that a refusal tells nothing.
+    pub(super) async fn settle(
+        &self,
+        delivery: &mut Delivery,
+        batch: &Batch,
+        bench: &Bench<'_>,
+        (scrape, repeated): (u64, bool),
+        sent: &mut Sent,
+    ) {
         self.keep_expired(delivery, scrape, bench, sent).await;
         sent.requests += u64::from(delivery.attempts);
         sent.ledger.written += delivery.written;
@@ -201,19 +238,41 @@ impl Lane {
                 sent.newest_ms = sent.newest_ms.max(Some(batch.max_ms));
             }
         }
-        if let Some(outbox) = bench.outbox.filter(|_| delivery.written + delivery.deduplicated > 0) {
+        if let Some(outbox) = bench
+            .outbox
+            .filter(|_| delivery.written + delivery.deduplicated > 0)
+        {
             outbox.passed(bench.clock.now_ms());
         }
         if let Some(live) = bench.live.filter(|_| delivery.written > 0) {
             live.written(delivery.written, batch.max_ms);
         }
-        for Rejected { status, message, .. } in &delivery.rejected {
-            sent.errors.push(format!("send: {} refused a batch for good{}: {message}", self.id, why_refused(*status, repeated)));
+        for Rejected {
+            status, message, ..
+        } in &delivery.rejected
+        {
+            sent.errors.push(format!(
+                "send: {} refused a batch for good{}: {message}",
+                self.id,
+                why_refused(*status, repeated)
+            ));
         }
-        for refused in delivery.rejected.chunk_by(|one, next| (one.status, &one.message) == (next.status, &next.message)) {
-            let note = refused.first().map(|refused| Note { status: refused.status, message: refused.message.clone() });
-            let batches: Vec<_> = refused.iter().map(|refused| refused.batch.clone()).collect();
-            if let Some(Err(error)) = self.keep(bench, Folder::Rejected, scrape, &batches, note.as_ref()).await {
+        for refused in delivery
+            .rejected
+            .chunk_by(|one, next| (one.status, &one.message) == (next.status, &next.message))
+        {
+            let note = refused.first().map(|refused| Note {
+                status: refused.status,
+                message: refused.message.clone(),
+            });
+            let batches: Vec<_> = refused
+                .iter()
+                .map(|refused| refused.batch.clone())
+                .collect();
+            if let Some(Err(error)) = self
+                .keep(bench, Folder::Rejected, scrape, &batches, note.as_ref())
+                .await
+            {
                 self.not_kept(&error, sent);
             }
         }
@@ -222,39 +281,74 @@ impl Lane {
         }
     }
 
-    async fn keep_expired(&self, delivery: &mut Delivery, scrape: u64, bench: &Bench<'_>, sent: &mut Sent) {
+    async fn keep_expired(
+        &self,
+        delivery: &mut Delivery,
+        scrape: u64,
+        bench: &Bench<'_>,
+        sent: &mut Sent,
+    ) {
         if delivery.expired.is_empty() {
             return;
         }
-        match self.keep(bench, Folder::Expired, scrape, &delivery.expired, None).await {
+        match self
+            .keep(bench, Folder::Expired, scrape, &delivery.expired, None)
+            .await
+        {
             Some(Err(error)) if error.kind.is_passing() => {
-                let message = format!("{error}: what is older than sample_age_limit stays owed until it can be kept");
-                let why = Why::Deadline(Some(Failure { status: None, message, hint: None }));
+                let message = format!(
+                    "{error}: what is older than sample_age_limit stays owed until it can be kept"
+                );
+                let why = Why::Deadline(Some(Failure {
+                    status: None,
+                    message,
+                    hint: None,
+                }));
                 let expired = std::mem::take(&mut delivery.expired);
                 match &mut delivery.undelivered {
-                    // Why the rest of it was not sent is another matter: the remote may have stopped us.
+                    // Why the rest of it was not sent is another matter: the remote may have
+                    // stopped us.
                     Some(undelivered) => {
                         undelivered.batches.splice(..0, expired);
                         sent.note(&self.id, &why);
                     }
-                    None => delivery.undelivered = Some(Undelivered { batches: expired, why }),
+                    None => {
+                        delivery.undelivered = Some(Undelivered {
+                            batches: expired,
+                            why,
+                        })
+                    }
                 }
                 return;
             }
-            // Else they would be in the way of all that is newer for as long as the store refuses them.
+            // Else they would be in the way of all that is newer for as long as the store refuses
+            // them.
             Some(Err(error)) => self.not_kept(&error, sent),
             Some(Ok(())) | None => {}
         }
-        sent.errors.push(format!("send: samples for {} are older than sample_age_limit: they were not sent", self.id));
+        sent.errors.push(format!(
+            "send: samples for {} are older than sample_age_limit: they were not sent",
+            self.id
+        ));
     }
 
     /// None without a spool.
-    async fn keep(&self, bench: &Bench<'_>, folder: Folder, scrape: u64, batches: &[Batch], note: Option<&Note>) -> Option<Result<(), StoreError>> {
+    async fn keep(
+        &self,
+        bench: &Bench<'_>,
+        folder: Folder,
+        scrape: u64,
+        batches: &[Batch],
+        note: Option<&Note>,
+    ) -> Option<Result<(), StoreError>> {
         Some(bench.outbox?.keep(folder, scrape, batches, note).await)
     }
 
     fn not_kept(&self, error: &StoreError, sent: &mut Sent) {
-        let error = format!("{error}: batches for {} that were refused or too old are not kept", self.id);
+        let error = format!(
+            "{error}: batches for {} that were refused or too old are not kept",
+            self.id
+        );
         // At once: a kill would take the report along, and they are gone.
         tracing::warn!("{error}");
         sent.errors.push(error);
@@ -285,7 +379,10 @@ fn why_refused(status: u16, repeated: bool) -> &'static str {
 impl Sent {
     /// Nothing was sent; these counts are all there is.
     pub(super) fn only(ledger: Ledger) -> Self {
-        Self { ledger, ..Self::default() }
+        Self {
+            ledger,
+            ..Self::default()
+        }
     }
 
     fn note(&mut self, remote: &str, why: &Why) {
@@ -294,8 +391,12 @@ impl Sent {
                 self.stopped = true;
                 stop.failure().to_string()
             }
-            Why::Deadline(Some(failure)) => format!("send: out of time for {remote}; the last try: {failure}"),
-            Why::Deadline(None) => format!("send: out of time for {remote}: give the function a longer time-out"),
+            Why::Deadline(Some(failure)) => {
+                format!("send: out of time for {remote}; the last try: {failure}")
+            }
+            Why::Deadline(None) => {
+                format!("send: out of time for {remote}: give the function a longer time-out")
+            }
         };
         if !self.errors.contains(&error) {
             tracing::warn!("{error}");
@@ -311,8 +412,18 @@ mod tests {
     #[test]
     fn a_refusal_of_a_repeat_is_explained_by_its_status_first() {
         let has = |status, repeated, word: &str| why_refused(status, repeated).contains(word);
-        assert!(has(429, false, "throttled for 15 minutes") && has(429, true, "throttled for 15 minutes"));
+        assert!(
+            has(429, false, "throttled for 15 minutes")
+                && has(429, true, "throttled for 15 minutes")
+        );
         assert!(has(400, true, "a repeat after a kill") && has(409, true, "a repeat after a kill"));
-        assert_eq!((why_refused(400, false), why_refused(413, true), why_refused(413, false)), ("", "", ""));
+        assert_eq!(
+            (
+                why_refused(400, false),
+                why_refused(413, true),
+                why_refused(413, false)
+            ),
+            ("", "", "")
+        );
     }
 }

@@ -27,13 +27,19 @@ impl Live {
     /// Scrapes, and those of them that failed.
     #[must_use]
     pub fn scrapes(&self) -> (u64, u64) {
-        (self.scrapes.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+        (
+            self.scrapes.load(Ordering::Relaxed),
+            self.failed.load(Ordering::Relaxed),
+        )
     }
 
     /// Samples scraped, and written.
     #[must_use]
     pub fn samples(&self) -> (u64, u64) {
-        (self.scraped.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed))
+        (
+            self.scraped.load(Ordering::Relaxed),
+            self.written.load(Ordering::Relaxed),
+        )
     }
 
     /// Newest timestamp that was written, milliseconds since 1970.

@@ -17,20 +17,28 @@ const LONGEST: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_secs(600);
 
 impl Forwarder {
-    /// Reads the homes' metadata and sends it to the remotes that are due. Says what went wrong: nothing of it concerns samples.
+    /// Reads the homes' metadata and sends it to the remotes that are due. Says what went wrong:
+    /// nothing of it concerns samples.
     pub(super) async fn send_metadata(&self, plan: &Plan, until: Instant) -> Vec<String> {
         let config = &self.config.forwarder.metadata;
         if !config.enabled || plan.drain_only || plan.jobs.is_some() || plan.is_stopping() {
             return Vec::new();
         }
         let now_ms = self.clock.now_ms();
-        let every = |remote: &RemoteWrite| millis(config.interval.max(remote.metadata.send_interval));
+        let every =
+            |remote: &RemoteWrite| millis(config.interval.max(remote.metadata.send_interval));
         let is_due = |lane: &Lane, remote: &RemoteWrite| {
             // A clock that was set back holds nothing up.
-            lane.metadata_ms.get().is_none_or(|sent_ms| now_ms - sent_ms >= every(remote) || sent_ms > now_ms)
+            lane.metadata_ms
+                .get()
+                .is_none_or(|sent_ms| now_ms - sent_ms >= every(remote) || sent_ms > now_ms)
         };
         let lanes = self.lanes.iter().zip(&self.config.remote_write);
-        let due: Vec<_> = lanes.filter(|(lane, remote)| remote.metadata.send && lane.state.stopped().is_none() && is_due(lane, remote)).collect();
+        let due: Vec<_> = lanes
+            .filter(|(lane, remote)| {
+                remote.metadata.send && lane.state.stopped().is_none() && is_due(lane, remote)
+            })
+            .collect();
         if due.is_empty() || until <= Instant::now() {
             return Vec::new();
         }
@@ -42,22 +50,42 @@ impl Forwarder {
                 Ok(sent) => sent,
                 Err(_) => Err(format!("metadata: out of time for {}", lane.id)),
             };
-            let sent_ms = if sent.is_ok() && errors.is_empty() { now_ms } else { now_ms - every(remote) + millis(AGAIN).min(every(remote)) };
+            let sent_ms = if sent.is_ok() && errors.is_empty() {
+                now_ms
+            } else {
+                now_ms - every(remote) + millis(AGAIN).min(every(remote))
+            };
             lane.metadata_ms.set(Some(sent_ms));
             errors.extend(sent.err());
         }
-        errors.iter().for_each(|error| tracing::warn!("{error}; samples are not concerned"));
+        errors
+            .iter()
+            .for_each(|error| tracing::warn!("{error}; samples are not concerned"));
         errors
     }
 
-    /// Of the homes that are federated: other targets expose types and help texts, but nobody asks them here.
+    /// Of the homes that are federated: other targets expose types and help texts, but nobody asks
+    /// them here.
     async fn read_metadata(&self, until: Instant, errors: &mut Vec<String>) -> Vec<Metric> {
         let mut metrics = Vec::new();
-        for (job, config) in self.jobs.iter().zip(&self.config.scrape_configs).filter(|(_, config)| config.is_federation()) {
+        for (job, config) in self
+            .jobs
+            .iter()
+            .zip(&self.config.scrape_configs)
+            .filter(|(_, config)| config.is_federation())
+        {
             for target in &job.targets {
-                let url = metadata::address(&target.url, self.config.forwarder.metadata.path.as_deref());
+                let url =
+                    metadata::address(&target.url, self.config.forwarder.metadata.path.as_deref());
                 let left = until.saturating_duration_since(Instant::now());
-                match metadata::read(&*self.home, target.job, &url, config.scrape_timeout.min(left)).await {
+                match metadata::read(
+                    &*self.home,
+                    target.job,
+                    &url,
+                    config.scrape_timeout.min(left),
+                )
+                .await
+                {
                     Ok(read) => metrics.extend(read),
                     Err(error) => errors.push(error.to_string()),
                 }
@@ -68,13 +96,32 @@ impl Forwarder {
 }
 
 impl Lane {
-    async fn send_metadata(&self, metrics: &[Metric], config: &RemoteWrite, until: Instant) -> Result<(), String> {
-        let bounds = Bounds { metrics: config.metadata.max_samples_per_send, bytes: self.max_request_bytes() };
-        let requests = metadata::requests(metrics, bounds).map_err(|error| format!("metadata: {}: {error}", self.id))?;
+    async fn send_metadata(
+        &self,
+        metrics: &[Metric],
+        config: &RemoteWrite,
+        until: Instant,
+    ) -> Result<(), String> {
+        let bounds = Bounds {
+            metrics: config.metadata.max_samples_per_send,
+            bytes: self.max_request_bytes(),
+        };
+        let requests = metadata::requests(metrics, bounds)
+            .map_err(|error| format!("metadata: {}: {error}", self.id))?;
         for body in requests {
             let body = body.into();
-            let post = |attempt, timeout| PostRequest { body: &body, attempt, timeout, fresh_connection: attempt > 0, fresh_credentials: false };
-            let timeout = || config.remote_timeout.min(until.saturating_duration_since(Instant::now()));
+            let post = |attempt, timeout| PostRequest {
+                body: &body,
+                attempt,
+                timeout,
+                fresh_connection: attempt > 0,
+                fresh_credentials: false,
+            };
+            let timeout = || {
+                config
+                    .remote_timeout
+                    .min(until.saturating_duration_since(Instant::now()))
+            };
             // A connection may have died since it was used last.
             let answer = match self.remote.post(post(0, timeout())).await {
                 Ok(answer) if answer.status < 500 => Ok(answer),

@@ -1,4 +1,5 @@
-//! One invocation, in reading order: `lease → (drain ∥ scrapes) → flush to the spool → release → report`.
+//! One invocation, in reading order: `lease → (drain ∥ scrapes) → flush to the spool → release →
+//! report`.
 //!
 //! All of a tick runs as one future: no task outlives it, and nothing of it needs a lock.
 
@@ -85,7 +86,9 @@ impl Plan {
 
     /// Returns early when the tick is to stop.
     pub async fn sleep(&self, wait: Duration) {
-        let Some(mut stop) = self.stop.clone() else { return tokio::time::sleep(wait).await };
+        let Some(mut stop) = self.stop.clone() else {
+            return tokio::time::sleep(wait).await;
+        };
         tokio::select! {
             biased;
             () = tokio::time::sleep(wait) => {}
@@ -122,40 +125,85 @@ impl Forwarder {
     /// # Errors
     /// A target that makes no URL.
     pub fn new(config: Config, world: World, memory_limit: u64) -> Result<Self, Unusable> {
-        let mut by_job = config.scrape_configs.iter().map(|_| Vec::new()).collect::<Vec<Vec<Target>>>();
+        let mut by_job = config
+            .scrape_configs
+            .iter()
+            .map(|_| Vec::new())
+            .collect::<Vec<Vec<Target>>>();
         for target in targets(&config.scrape_configs).map_err(Unusable)? {
             by_job[target.job].push(target);
         }
-        let jobs = config.scrape_configs.iter().zip(by_job).map(|(job, targets)| Job {
-            grid: Grid::new(&job.job_name, job.scrape_interval),
-            targets,
-            served_ms: None,
-            expected: EXPECTED_AT_FIRST,
-            scraped_ms: None,
-        });
+        let jobs = config
+            .scrape_configs
+            .iter()
+            .zip(by_job)
+            .map(|(job, targets)| Job {
+                grid: Grid::new(&job.job_name, job.scrape_interval),
+                targets,
+                served_ms: None,
+                expected: EXPECTED_AT_FIRST,
+                scraped_ms: None,
+            });
         let jobs = jobs.collect();
-        let World { home, remotes, clock, mut rng, store } = world;
-        let holder = store.map(|store| Holder::new(store, Arc::clone(&clock), &config.forwarder.spool, &mut rng));
+        let World {
+            home,
+            remotes,
+            clock,
+            mut rng,
+            store,
+        } = world;
+        let holder = store
+            .map(|store| Holder::new(store, Arc::clone(&clock), &config.forwarder.spool, &mut rng));
         let lanes: Vec<_> = config
             .remote_write
             .iter()
             .zip(remotes)
-            .map(|(entry, remote)| Lane::new(entry, config.forwarder.max_request_bytes, remote, rng.fork()))
+            .map(|(entry, remote)| {
+                Lane::new(
+                    entry,
+                    config.forwarder.max_request_bytes,
+                    remote,
+                    rng.fork(),
+                )
+            })
             .collect();
         let writers = config.remote_write.iter().map(|entry| {
-            let samples = entry.queue.max_samples_per_send.min(entry.queue.capacity).max(1);
-            let limits = Limits { samples, bytes: config.forwarder.max_request_bytes };
+            let samples = entry
+                .queue
+                .max_samples_per_send
+                .min(entry.queue.capacity)
+                .max(1);
+            let limits = Limits {
+                samples,
+                bytes: config.forwarder.max_request_bytes,
+            };
             RefCell::new(Writer::new(limits).with_native_histograms(entry.send_native_histograms))
         });
         let writers = writers.collect();
         let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
-        Ok(Self { home, clock, jobs, lanes, writers, holder, memory_limit, staged: Cell::new(0), most_held: Cell::new(0), config })
+        Ok(Self {
+            home,
+            clock,
+            jobs,
+            lanes,
+            writers,
+            holder,
+            memory_limit,
+            staged: Cell::new(0),
+            most_held: Cell::new(0),
+            config,
+        })
     }
 
     /// The names in `jobs` that no job bears.
     #[must_use]
     pub fn unknown_jobs(&self, jobs: &[String]) -> Vec<String> {
-        let known = |name: &&String| self.config.scrape_configs.iter().any(|job| job.job_name == **name);
+        let known = |name: &&String| {
+            self.config
+                .scrape_configs
+                .iter()
+                .any(|job| job.job_name == **name)
+        };
         jobs.iter().filter(|name| !known(name)).cloned().collect()
     }
 
@@ -163,7 +211,14 @@ impl Forwarder {
     #[must_use]
     pub fn next_due_ms(&self) -> Option<i64> {
         let now_ms = self.clock.now_ms();
-        self.jobs.iter().map(|job| job.grid.due(now_ms, job.served_ms).unwrap_or_else(|| job.grid.after(now_ms))).min()
+        self.jobs
+            .iter()
+            .map(|job| {
+                job.grid
+                    .due(now_ms, job.served_ms)
+                    .unwrap_or_else(|| job.grid.after(now_ms))
+            })
+            .min()
     }
 
     /// One tick. It always ends with a report, before the deadline.
@@ -171,7 +226,11 @@ impl Forwarder {
         let started = Instant::now();
         self.most_held.set(0);
         let end = plan.deadline.unwrap_or(started + UNLIMITED);
-        let margin = self.config.forwarder.deadline_margin.min(end.saturating_duration_since(started));
+        let margin = self
+            .config
+            .forwarder
+            .deadline_margin
+            .min(end.saturating_duration_since(started));
         let begun = match &mut self.holder {
             Some(holder) => holder.begin(end, margin, &self.lanes).await,
             None => Begun::Without { degraded: None },
@@ -182,14 +241,27 @@ impl Forwarder {
             Begun::Busy(error) => return self.untouched(Outcome::Busy, error, started),
             Begun::Down(error) => return self.untouched(Outcome::Failed, error, started),
         };
-        let mut noted = Noted { ledgers: vec![Ledger::default(); self.lanes.len()], ..Noted::default() };
+        let mut noted = Noted {
+            ledgers: vec![Ledger::default(); self.lanes.len()],
+            ..Noted::default()
+        };
         noted.errors.extend(degraded.iter().cloned());
         self.remember(held.as_ref(), &mut noted);
 
-        let until = held.as_ref().map_or_else(|| end.checked_sub(margin).unwrap_or(started), |held| held.until);
+        let until = held.as_ref().map_or_else(
+            || end.checked_sub(margin).unwrap_or(started),
+            |held| held.until,
+        );
         let (mut sent, mut noted) = self.work(plan, held.as_ref(), until, noted).await;
         noted.errors.extend(self.send_metadata(plan, until).await);
-        self.finish(held, sent.as_mut_slice(), noted, degraded.is_some(), started).await
+        self.finish(
+            held,
+            sent.as_mut_slice(),
+            noted,
+            degraded.is_some(),
+            started,
+        )
+        .await
     }
 
     /// What another process may have changed since this one had the lease.
@@ -199,8 +271,12 @@ impl Forwarder {
             noted.errors.extend(held.orphans());
             if !held.continued() {
                 // Somebody else may have sent newer samples, and served newer slots.
-                self.writers.iter().for_each(|writer| writer.borrow_mut().forget_timestamps());
-                self.lanes.iter().for_each(|lane| lane.metadata_ms.set(held.metadata_ms(lane)));
+                self.writers
+                    .iter()
+                    .for_each(|writer| writer.borrow_mut().forget_timestamps());
+                self.lanes
+                    .iter()
+                    .for_each(|lane| lane.metadata_ms.set(held.metadata_ms(lane)));
                 for (job, config) in self.jobs.iter_mut().zip(&self.config.scrape_configs) {
                     job.served_ms = held.job(&config.job_name).last_slot_ms;
                 }
@@ -215,7 +291,13 @@ impl Forwarder {
     }
 
     /// Scrapes and sends side by side, then puts what is left into the spool.
-    async fn work(&mut self, plan: &Plan, held: Option<&Held>, until: Instant, noted: Noted) -> (Vec<Sent>, Noted) {
+    async fn work(
+        &mut self,
+        plan: &Plan,
+        held: Option<&Held>,
+        until: Instant,
+        noted: Noted,
+    ) -> (Vec<Sent>, Noted) {
         let start_ms = self.clock.now_ms();
         let spool = &self.config.forwarder.spool;
         let benches: Vec<_> = (0..self.lanes.len())
@@ -233,30 +315,46 @@ impl Forwarder {
             .collect();
         let mut jobs = std::mem::take(&mut self.jobs);
         let noted = RefCell::new(noted);
-        let shift = Shift { plan, held, start_ms, until, noted: &noted };
+        let shift = Shift {
+            plan,
+            held,
+            start_ms,
+            until,
+            noted: &noted,
+        };
         let scrapes = async {
-            join_all(jobs.iter_mut().enumerate().map(|(index, job)| self.serve(index, job, &shift))).await;
+            join_all(
+                jobs.iter_mut()
+                    .enumerate()
+                    .map(|(index, job)| self.serve(index, job, &shift)),
+            )
+            .await;
             self.lanes.iter().for_each(|lane| lane.queue.close());
         };
-        let lanes = join_all(self.lanes.iter().zip(&benches).map(|(lane, bench)| async move {
-            let overflow = async {
-                match bench.outbox {
-                    Some(outbox) => lane.overflow(outbox, bench).await,
-                    None => (0, None),
-                }
-            };
-            let sending = async { tokio::join!(lane.drain(bench), overflow) };
-            let (mut sent, (left_over, error)) = tokio::select! {
-                biased;
-                done = sending => done,
-                never = lane.watch_the_end(bench) => match never {},
-            };
-            sent.left_over = left_over;
-            sent.errors.extend(error);
-            // At once: another remote may need all the time that there is.
-            lane.flush(bench, &mut sent).await;
-            sent
-        }));
+        let lanes = join_all(
+            self.lanes
+                .iter()
+                .zip(&benches)
+                .map(|(lane, bench)| async move {
+                    let overflow = async {
+                        match bench.outbox {
+                            Some(outbox) => lane.overflow(outbox, bench).await,
+                            None => (0, None),
+                        }
+                    };
+                    let sending = async { tokio::join!(lane.drain(bench), overflow) };
+                    let (mut sent, (left_over, error)) = tokio::select! {
+                        biased;
+                        done = sending => done,
+                        never = lane.watch_the_end(bench) => match never {},
+                    };
+                    sent.left_over = left_over;
+                    sent.errors.extend(error);
+                    // At once: another remote may need all the time that there is.
+                    lane.flush(bench, &mut sent).await;
+                    sent
+                }),
+        );
         let working = async { tokio::join!(scrapes, lanes) };
         let ((), sent) = tokio::select! {
             biased;
@@ -280,7 +378,14 @@ impl Forwarder {
     }
 
     /// Adds up, releases the lease and reports.
-    async fn finish(&mut self, held: Option<Held>, sent: &mut [Sent], mut noted: Noted, degraded: bool, started: Instant) -> Report {
+    async fn finish(
+        &mut self,
+        held: Option<Held>,
+        sent: &mut [Sent],
+        mut noted: Noted,
+        degraded: bool,
+        started: Instant,
+    ) -> Report {
         for (index, (sent, scraped)) in sent.iter_mut().zip(&noted.ledgers).enumerate() {
             sent.ledger.add(scraped);
             if let Some(held) = &held {
@@ -323,13 +428,30 @@ impl Forwarder {
     fn untouched(&self, outcome: Outcome, error: String, started: Instant) -> Report {
         tracing::warn!("{error}");
         let sent: Vec<_> = self.lanes.iter().map(|_| Sent::default()).collect();
-        let report = self.report(&sent, Noted::default(), SpoolReport::default(), false, started);
-        Report { outcome, errors: vec![error], ..report }
+        let report = self.report(
+            &sent,
+            Noted::default(),
+            SpoolReport::default(),
+            false,
+            started,
+        );
+        Report {
+            outcome,
+            errors: vec![error],
+            ..report
+        }
     }
 }
 
-/// What the next tick is to know of the jobs. A watermark moves only when nothing of the remote was lost.
-fn job_states(config: &Config, jobs: &[Job], lanes: &[Lane], held: &Held, sent: &[Sent]) -> std::collections::BTreeMap<String, JobState> {
+/// What the next tick is to know of the jobs. A watermark moves only when nothing of the remote was
+/// lost.
+fn job_states(
+    config: &Config,
+    jobs: &[Job],
+    lanes: &[Lane],
+    held: &Held,
+    sent: &[Sent],
+) -> std::collections::BTreeMap<String, JobState> {
     let state = |(config, job): (&ScrapeConfig, &Job)| {
         let mut state = held.job(&config.job_name);
         state.last_slot_ms = job.served_ms.or(state.last_slot_ms);

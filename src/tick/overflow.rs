@@ -7,13 +7,19 @@ use crate::queue::CommittedScrape;
 use crate::spool::outbox::{Otherwise, Outbox, PutError};
 
 impl Lane {
-    /// Spools what exceeds the capacity, once it has waited for room, and everything once sending has ended. Ends with the scrapes. Says how many
-    /// samples the end of sending left, and why it stopped early.
-    pub(super) async fn overflow(&self, outbox: &Outbox, bench: &Bench<'_>) -> (u64, Option<String>) {
+    /// Spools what exceeds the capacity, once it has waited for room, and everything once sending
+    /// has ended. Ends with the scrapes. Says how many samples the end of sending left, and why it
+    /// stopped early.
+    pub(super) async fn overflow(
+        &self,
+        outbox: &Outbox,
+        bench: &Bench<'_>,
+    ) -> (u64, Option<String>) {
         let mut left_over = 0;
         while self.queue.overflowing(|| self.room()).await {
             if self.waits_for_room(bench) {
-                let _ = tokio::time::timeout(bench.overflow_after, self.queue.room(|| self.room())).await;
+                let _ = tokio::time::timeout(bench.overflow_after, self.queue.room(|| self.room()))
+                    .await;
                 if !self.queue.exceeds(self.room()) {
                     continue;
                 }
@@ -30,7 +36,10 @@ impl Lane {
                 }
                 Err(PutError { left, error }) => {
                     self.queue.spilled(&scrape, left);
-                    tracing::warn!(remote = self.id, "{error}: what exceeds the capacity stays in memory");
+                    tracing::warn!(
+                        remote = self.id,
+                        "{error}: what exceeds the capacity stays in memory"
+                    );
                     return (left_over, Some(error.to_string()));
                 }
             }
@@ -41,13 +50,29 @@ impl Lane {
     /// Not at all while the remote backs off for longer than that, or gets nothing any more.
     fn waits_for_room(&self, bench: &Bench<'_>) -> bool {
         let room_by = Instant::now() + bench.overflow_after;
-        !bench.overflow_after.is_zero() && self.queue.is_sending() && self.state.back_off_until().is_none_or(|until| until <= room_by)
+        !bench.overflow_after.is_zero()
+            && self.queue.is_sending()
+            && self
+                .state
+                .back_off_until()
+                .is_none_or(|until| until <= room_by)
     }
 
-    async fn put(&self, outbox: &Outbox, scrape: &CommittedScrape, otherwise: Otherwise) -> Result<(), PutError> {
+    async fn put(
+        &self,
+        outbox: &Outbox,
+        scrape: &CommittedScrape,
+        otherwise: Otherwise,
+    ) -> Result<(), PutError> {
         let bytes = scrape.batches.iter().map(|batch| batch.body.len()).sum();
         let started = Instant::now();
-        let objects = outbox.put(scrape.number, scrape.batches.iter().cloned().collect(), otherwise).await?;
+        let objects = outbox
+            .put(
+                scrape.number,
+                scrape.batches.iter().cloned().collect(),
+                otherwise,
+            )
+            .await?;
         self.wrote(bytes, objects, started.elapsed());
         Ok(())
     }
@@ -55,7 +80,8 @@ impl Lane {
     /// Puts all that memory still holds into the spool. What cannot be put there is lost.
     pub(super) async fn flush(&self, bench: &Bench<'_>, sent: &mut Sent) {
         let (mut lost, mut spooled) = (0, sent.left_over);
-        let mut why = "they could not be sent before the tick ended, and there is no spool".to_owned();
+        let mut why =
+            "they could not be sent before the tick ended, and there is no spool".to_owned();
         for scrape in self.queue.drain() {
             let left = match bench.outbox {
                 None => scrape.batches.into(),
@@ -70,7 +96,10 @@ impl Lane {
                     }
                 },
             };
-            lost += left.iter().map(|batch| u64::from(batch.samples)).sum::<u64>();
+            lost += left
+                .iter()
+                .map(|batch| u64::from(batch.samples))
+                .sum::<u64>();
         }
         if spooled > 0 && sent.errors.is_empty() {
             // Nothing else tells why the tick is no whole success.
@@ -79,7 +108,10 @@ impl Lane {
         if lost > 0 {
             sent.ledger.lost += lost;
             tracing::error!(remote = self.id, samples = lost, "samples are lost: {why}");
-            sent.errors.push(format!("queue: {lost} samples for {} are lost: {why}", self.id));
+            sent.errors.push(format!(
+                "queue: {lost} samples for {} are lost: {why}",
+                self.id
+            ));
         }
     }
 }

@@ -27,7 +27,11 @@ pub(super) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { rate: Cell::new(f64::INFINITY), slowed: Cell::new(None), last: Cell::new(None) }
+        Self {
+            rate: Cell::new(f64::INFINITY),
+            slowed: Cell::new(None),
+            last: Cell::new(None),
+        }
     }
 }
 
@@ -51,11 +55,14 @@ impl Pace {
     /// A batch leaves now.
     pub(super) fn takes_turn(&self, samples: u32, bound: f64) {
         let now = Instant::now();
-        let turn = self.next_turn(bound).filter(|turn| *turn <= now && now - *turn <= LATE);
+        let turn = self
+            .next_turn(bound)
+            .filter(|turn| *turn <= now && now - *turn <= LATE);
         self.last.set(Some((turn.unwrap_or(now), samples)));
     }
 
-    /// A batch was answered, and had met a 429 on its way or not. All that were in flight at once may meet the same throttling: they slow down once.
+    /// A batch was answered, and had met a 429 on its way or not. All that were in flight at once
+    /// may meet the same throttling: they slow down once.
     pub(super) fn answered(&self, posted: Instant, throttled: bool, bound: f64) {
         let rate = self.rate(bound);
         if !throttled {
@@ -77,7 +84,11 @@ mod tests {
     async fn leave(pace: &Pace, samples: u32) -> u32 {
         let end = Instant::now() + Duration::from_secs(10);
         let mut left = 0;
-        while let Some(turn) = pace.next_turn(BOUND).or(Some(Instant::now())).filter(|turn| *turn < end) {
+        while let Some(turn) = pace
+            .next_turn(BOUND)
+            .or(Some(Instant::now()))
+            .filter(|turn| *turn < end)
+        {
             tokio::time::sleep_until(turn).await;
             pace.takes_turn(samples, BOUND);
             left += samples;
@@ -89,7 +100,10 @@ mod tests {
     async fn the_bound_is_kept_whatever_the_size_of_batches() {
         for samples in [10, 1_000, 30_000] {
             let left = f64::from(leave(&Pace::default(), samples).await);
-            assert!((left - 10.0 * BOUND).abs() <= f64::from(samples).max(0.05 * 10.0 * BOUND), "{samples}: {left}");
+            assert!(
+                (left - 10.0 * BOUND).abs() <= f64::from(samples).max(0.05 * 10.0 * BOUND),
+                "{samples}: {left}"
+            );
         }
     }
 
@@ -117,12 +131,19 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
             pace.answered(Instant::now(), true, BOUND);
         }
-        assert_eq!(turn(&pace), Duration::from_secs(2), "never slower than the slowest");
+        assert_eq!(
+            turn(&pace),
+            Duration::from_secs(2),
+            "never slower than the slowest"
+        );
         // Another tick begins at once, and at the rate that was learnt.
         pace.begin();
         assert_eq!(pace.next_turn(BOUND), None);
         pace.takes_turn(1_000, BOUND);
-        assert_eq!(pace.next_turn(BOUND).unwrap() - Instant::now(), Duration::from_secs(2));
+        assert_eq!(
+            pace.next_turn(BOUND).unwrap() - Instant::now(),
+            Duration::from_secs(2)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -130,6 +151,9 @@ mod tests {
         let pace = Pace::default();
         pace.answered(Instant::now(), true, 50.0);
         pace.takes_turn(100, 50.0);
-        assert_eq!(pace.next_turn(50.0).unwrap() - Instant::now(), Duration::from_secs(2));
+        assert_eq!(
+            pace.next_turn(50.0).unwrap() - Instant::now(),
+            Duration::from_secs(2)
+        );
     }
 }

@@ -25,9 +25,18 @@ pub struct Preview {
 impl Forwarder {
     /// Scrapes the targets of these jobs (none: all) once, as a cold process would.
     pub async fn preview(&self, jobs: Option<&[String]>, longest: Duration) -> Vec<Preview> {
-        let writers: Vec<_> = self.writers.iter().map(|writer| RefCell::new(writer.borrow().cold())).collect();
+        let writers: Vec<_> = self
+            .writers
+            .iter()
+            .map(|writer| RefCell::new(writer.borrow().cold()))
+            .collect();
         let fits = |staged: usize| {
-            writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum::<usize>() + staged <= self.memory_limit
+            writers
+                .iter()
+                .map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory()))
+                .sum::<usize>()
+                + staged
+                <= self.memory_limit
         };
         let scraper = Scraper {
             home: &*self.home,
@@ -37,11 +46,22 @@ impl Forwarder {
             writers: &writers,
             fits: &fits,
         };
-        let wanted = self.config.scrape_configs.iter().zip(&self.jobs).filter(|(config, _)| jobs.is_none_or(|jobs| jobs.contains(&config.job_name)));
+        let wanted = self
+            .config
+            .scrape_configs
+            .iter()
+            .zip(&self.jobs)
+            .filter(|(config, _)| jobs.is_none_or(|jobs| jobs.contains(&config.job_name)));
         let scrapes = wanted.flat_map(|(config, job)| {
             job.targets.iter().map(move |target| async move {
-                let scraped = scraper.scrape(config, target, target.scrape_timeout.min(longest)).await;
-                Preview { job: config.job_name.clone(), instance: target.instance().to_owned(), scraped }
+                let scraped = scraper
+                    .scrape(config, target, target.scrape_timeout.min(longest))
+                    .await;
+                Preview {
+                    job: config.job_name.clone(),
+                    instance: target.instance().to_owned(),
+                    scraped,
+                }
             })
         });
         join_all(scrapes).await
@@ -50,16 +70,34 @@ impl Forwarder {
     /// A report of what would be sent: it is what the ledger calls owed.
     pub async fn dry_run(&self, plan: &Plan) -> Report {
         let started = Instant::now();
-        let longest = plan.deadline.map_or(Duration::MAX, |deadline| (deadline - started).saturating_sub(self.config.forwarder.deadline_margin));
-        let mut noted = Noted { ledgers: vec![Ledger::default(); self.lanes.len()], ..Noted::default() };
-        for Preview { job, instance, mut scraped } in self.preview(plan.jobs.as_deref(), longest).await {
-            for (ledger, committed) in noted.ledgers.iter_mut().zip(std::mem::take(&mut scraped.committed)) {
+        let longest = plan.deadline.map_or(Duration::MAX, |deadline| {
+            (deadline - started).saturating_sub(self.config.forwarder.deadline_margin)
+        });
+        let mut noted = Noted {
+            ledgers: vec![Ledger::default(); self.lanes.len()],
+            ..Noted::default()
+        };
+        for Preview {
+            job,
+            instance,
+            mut scraped,
+        } in self.preview(plan.jobs.as_deref(), longest).await
+        {
+            for (ledger, committed) in noted
+                .ledgers
+                .iter_mut()
+                .zip(std::mem::take(&mut scraped.committed))
+            {
                 ledger.add(&committed.ledger());
                 ledger.owed_after += committed.counts.fresh;
             }
             noted.scraped(&job, &instance, &scraped);
         }
-        let sent = noted.ledgers.drain(..).map(super::lane::Sent::only).collect::<Vec<_>>();
+        let sent = noted
+            .ledgers
+            .drain(..)
+            .map(super::lane::Sent::only)
+            .collect::<Vec<_>>();
         self.report(&sent, noted, SpoolReport::default(), true, started)
     }
 }

@@ -12,7 +12,8 @@ use super::tenure::Held;
 use super::{Forwarder, Plan};
 use crate::scrape::{Scraper, Target};
 
-/// A home whose clock differs by more than this is warned of: AMP counts its hour from the newest sample it has seen.
+/// A home whose clock differs by more than this is warned of: AMP counts its hour from the newest
+/// sample it has seen.
 const CLOCK_TOLERANCE_MS: i64 = 30_000;
 
 /// What a first scrape is expected to take, and its sends.
@@ -40,16 +41,31 @@ pub(super) struct Shift<'a> {
 impl Forwarder {
     /// Serves the slots of one job until none is due within the tick.
     pub(super) async fn serve(&self, index: usize, job: &mut Job, shift: &Shift<'_>) {
-        let Shift { plan, start_ms, until, .. } = *shift;
+        let Shift {
+            plan,
+            start_ms,
+            until,
+            ..
+        } = *shift;
         let config = &self.config.scrape_configs[index];
-        if plan.drain_only || plan.jobs.as_ref().is_some_and(|jobs| !jobs.contains(&config.job_name)) {
+        if plan.drain_only
+            || plan
+                .jobs
+                .as_ref()
+                .is_some_and(|jobs| !jobs.contains(&config.job_name))
+        {
             return;
         }
         while !plan.is_stopping() {
             let now_ms = self.clock.now_ms();
-            let due = if plan.once { Some(job.grid.newest(now_ms)) } else { job.grid.due(now_ms, job.served_ms) };
+            let due = if plan.once {
+                Some(job.grid.newest(now_ms))
+            } else {
+                job.grid.due(now_ms, job.served_ms)
+            };
             if let Some(slot) = due {
-                // However slow its scrapes are, a tick leaves the slots after its minute to the next one.
+                // However slow its scrapes are, a tick leaves the slots after its minute to the
+                // next one.
                 if !slots::within_minute(slot, start_ms) {
                     return;
                 }
@@ -59,7 +75,10 @@ impl Forwarder {
                 }
                 job.served_ms = Some(slot);
                 let started = Instant::now();
-                let up = join_all(job.targets.iter().map(|target| self.scrape(index, target, target.scrape_timeout.min(left), shift))).await;
+                let up = join_all(job.targets.iter().map(|target| {
+                    self.scrape(index, target, target.scrape_timeout.min(left), shift)
+                }))
+                .await;
                 // Twice the last one: the next may be slower, and its samples must be sent as well.
                 job.expected = started.elapsed() * 2;
                 if up.into_iter().all(|up| up) {
@@ -70,7 +89,9 @@ impl Forwarder {
                 }
                 continue;
             }
-            let Some(next) = job.grid.next(now_ms, start_ms) else { return };
+            let Some(next) = job.grid.next(now_ms, start_ms) else {
+                return;
+            };
             let wait = Duration::from_millis(u64::try_from(next - now_ms).unwrap_or_default());
             if Instant::now() + wait + job.expected > until {
                 return;
@@ -80,12 +101,21 @@ impl Forwarder {
     }
 
     /// Scrapes one target and queues what it gave. Says whether it succeeded.
-    async fn scrape(&self, job: usize, target: &Target, timeout: Duration, shift: &Shift<'_>) -> bool {
-        let Shift { plan, held, noted, .. } = *shift;
+    async fn scrape(
+        &self,
+        job: usize,
+        target: &Target,
+        timeout: Duration,
+        shift: &Shift<'_>,
+    ) -> bool {
+        let Shift {
+            plan, held, noted, ..
+        } = *shift;
         // What this scrape has staged, of what all have.
         let mine = Cell::new(0);
         let fits = |staged: usize| {
-            self.staged.set(self.staged.get() - mine.replace(staged) + staged);
+            self.staged
+                .set(self.staged.get() - mine.replace(staged) + staged);
             self.weigh(held) <= self.memory_limit
         };
         let scraper = Scraper {
@@ -100,11 +130,22 @@ impl Forwarder {
         let mut scraped = scraper.scrape(config, target, timeout).await;
         self.staged.set(self.staged.get() - mine.get());
         let mut noted = noted.borrow_mut();
-        for ((lane, committed), ledger) in self.lanes.iter().zip(std::mem::take(&mut scraped.committed)).zip(&mut noted.ledgers) {
+        for ((lane, committed), ledger) in self
+            .lanes
+            .iter()
+            .zip(std::mem::take(&mut scraped.committed))
+            .zip(&mut noted.ledgers)
+        {
             ledger.add(&committed.ledger());
-            committed.scrapes.into_iter().for_each(|batches| lane.queue.push(batches));
+            committed
+                .scrapes
+                .into_iter()
+                .for_each(|batches| lane.queue.push(batches));
         }
-        if let Some(ahead_ms) = scraped.ahead_ms.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE_MS) {
+        if let Some(ahead_ms) = scraped
+            .ahead_ms
+            .filter(|ahead| ahead.abs() > CLOCK_TOLERANCE_MS)
+        {
             let seconds = ahead_ms.abs() / 1000;
             let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
             tracing::warn!(
@@ -115,7 +156,9 @@ impl Forwarder {
         let (job, instance, samples) = (&config.job_name, target.instance(), scraped.tally.scraped);
         match &scraped.error {
             Some(error) => tracing::warn!(job, instance, "scrape failed: {error}"),
-            None => tracing::debug!(job, instance, samples, duration = ?scraped.duration, "scraped"),
+            None => {
+                tracing::debug!(job, instance, samples, duration = ?scraped.duration, "scraped")
+            }
         }
         noted.scraped(&config.job_name, target.instance(), &scraped);
         if let Some(live) = &plan.live {

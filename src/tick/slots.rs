@@ -1,4 +1,5 @@
-//! When a job is due: a wall-clock grid, so that it matters little when in its minute a tick starts.
+//! When a job is due: a wall-clock grid, so that it matters little when in its minute a tick
+//! starts.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ pub(super) struct Grid {
     offset_ms: i64,
 }
 
-/// From this interval on a tick serves only what is due when it starts: waiting for a slot within the minute would be paid for,
-/// and the next tick meets that slot at once.
+/// From this interval on a tick serves only what is due when it starts: waiting for a slot within
+/// the minute would be paid for, and the next tick meets that slot at once.
 const WAIT_BELOW_MS: i64 = 60_000;
 
 /// Whether a slot is one of the tick that started at `start_ms`.
@@ -19,12 +20,18 @@ pub(super) fn within_minute(slot_ms: i64, start_ms: i64) -> bool {
 }
 
 impl Grid {
-    /// Jobs are spread over their intervals by their names, as Prometheus spreads its targets (`scrape/target.go` `offset`).
+    /// Jobs are spread over their intervals by their names, as Prometheus spreads its targets
+    /// (`scrape/target.go` `offset`).
     #[must_use]
     pub(super) fn new(job_name: &str, interval: Duration) -> Self {
-        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+        let interval_ms = i64::try_from(interval.as_millis())
+            .unwrap_or(i64::MAX)
+            .max(1);
         let hash = xxhash_rust::xxh3::xxh3_64(job_name.as_bytes());
-        Self { interval_ms, offset_ms: (hash % interval_ms as u64) as i64 }
+        Self {
+            interval_ms,
+            offset_ms: (hash % interval_ms as u64) as i64,
+        }
     }
 
     /// The newest slot at that time.
@@ -33,7 +40,8 @@ impl Grid {
         (now_ms - self.offset_ms).div_euclid(self.interval_ms) * self.interval_ms + self.offset_ms
     }
 
-    /// The slot that is due: the newest one, unless it was served. Slots that passed meanwhile are served by it, once.
+    /// The slot that is due: the newest one, unless it was served. Slots that passed meanwhile are
+    /// served by it, once.
     #[must_use]
     pub(super) fn due(&self, now_ms: i64, served_ms: Option<i64>) -> Option<i64> {
         let newest = self.newest(now_ms);
@@ -115,10 +123,21 @@ mod tests {
     fn a_steady_schedule_serves_every_slot() {
         for seconds in [1, 5, 7, 10, 15, 20, 30, 45, 60] {
             let grid = Grid::new("federate", Duration::from_secs(seconds));
-            let ticks: Vec<i64> = (0..60).map(|minute| 1_700_000_040_000 + minute * 60_000 + 31_000).collect();
+            let ticks: Vec<i64> = (0..60)
+                .map(|minute| 1_700_000_040_000 + minute * 60_000 + 31_000)
+                .collect();
             let slots = served(grid, &ticks);
-            assert!(slots.windows(2).all(|pair| pair[1] - pair[0] == seconds as i64 * 1000), "{seconds}s");
-            assert!(slots.len() as u64 >= 59 * 60 / seconds, "{seconds}s: {}", slots.len());
+            assert!(
+                slots
+                    .windows(2)
+                    .all(|pair| pair[1] - pair[0] == seconds as i64 * 1000),
+                "{seconds}s"
+            );
+            assert!(
+                slots.len() as u64 >= 59 * 60 / seconds,
+                "{seconds}s: {}",
+                slots.len()
+            );
         }
     }
 
@@ -137,7 +156,10 @@ mod tests {
     fn a_missed_hour_is_one_scrape() {
         let grid = Grid::new("federate", Duration::from_secs(15));
         let slot = grid.newest(1_700_000_040_000);
-        assert_eq!(grid.due(slot + 3_600_001, Some(slot)), Some(slot + 3_600_000));
+        assert_eq!(
+            grid.due(slot + 3_600_001, Some(slot)),
+            Some(slot + 3_600_000)
+        );
         assert_eq!(grid.due(slot + 3_600_001, Some(slot + 3_600_000)), None);
     }
 

@@ -22,7 +22,12 @@ pub(super) struct Noted {
 
 impl Noted {
     pub(super) fn scraped(&mut self, job: &str, instance: &str, scraped: &Scraped) {
-        self.errors.extend(scraped.error.as_ref().map(|error| format!("scrape: {error}")));
+        self.errors.extend(
+            scraped
+                .error
+                .as_ref()
+                .map(|error| format!("scrape: {error}")),
+        );
         self.scrapes.push(ScrapeReport {
             job: job.to_owned(),
             instance: instance.to_owned(),
@@ -37,18 +42,31 @@ impl Noted {
 }
 
 impl Forwarder {
-    pub(super) fn report(&self, sent: &[Sent], noted: Noted, spool: SpoolReport, dry_run: bool, started: Instant) -> Report {
+    pub(super) fn report(
+        &self,
+        sent: &[Sent],
+        noted: Noted,
+        spool: SpoolReport,
+        dry_run: bool,
+        started: Instant,
+    ) -> Report {
         let mut ledger = Ledger::default();
         for sent in sent {
             ledger.add(&sent.ledger);
         }
         let up = noted.scrapes.iter().filter(|scrape| scrape.up).count();
-        let failed = ledger.lost > 0 || sent.iter().any(|sent| sent.stopped) || (up == 0 && !noted.scrapes.is_empty());
+        let failed = ledger.lost > 0
+            || sent.iter().any(|sent| sent.stopped)
+            || (up == 0 && !noted.scrapes.is_empty());
         let outcome = if failed {
             Outcome::Failed
         } else if noted.degraded {
             Outcome::Degraded
-        } else if up < noted.scrapes.len() || ledger.rejected > 0 || ledger.expired > 0 || (ledger.owed_after > 0 && !dry_run) {
+        } else if up < noted.scrapes.len()
+            || ledger.rejected > 0
+            || ledger.expired > 0
+            || (ledger.owed_after > 0 && !dry_run)
+        {
             Outcome::Partial
         } else {
             Outcome::Ok
@@ -62,7 +80,12 @@ impl Forwarder {
             previous: noted.after_a_kill.then_some(Previous::Killed),
             scrapes,
             ledger,
-            remotes: self.lanes.iter().zip(sent).map(|(lane, sent)| lane.report(sent)).collect(),
+            remotes: self
+                .lanes
+                .iter()
+                .zip(sent)
+                .map(|(lane, sent)| lane.report(sent))
+                .collect(),
             spool,
             memory: self.memory(),
             lag_ms: newest_ms.map(|newest| self.clock.now_ms() - newest),
@@ -82,5 +105,14 @@ fn counted(errors: Vec<String>) -> Vec<String> {
             None => {}
         }
     }
-    different.into_iter().map(|(error, times)| if times > 1 { format!("{error} ({times} times)") } else { error }).collect()
+    different
+        .into_iter()
+        .map(|(error, times)| {
+            if times > 1 {
+                format!("{error} ({times} times)")
+            } else {
+                error
+            }
+        })
+        .collect()
 }

@@ -56,30 +56,69 @@ pub(super) struct Held {
 }
 
 impl Holder {
-    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, spool: &Spool, rng: &mut fastrand::Rng) -> Self {
-        Self { keeper: Keeper::new(store, clock, rng), limits: Limits::from(spool) }
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        spool: &Spool,
+        rng: &mut fastrand::Rng,
+    ) -> Self {
+        Self {
+            keeper: Keeper::new(store, clock, rng),
+            limits: Limits::from(spool),
+        }
     }
 
     /// Takes the lease and opens what is owed.
     pub(super) async fn begin(&mut self, end: Instant, margin: Duration, lanes: &[Lane]) -> Begun {
-        let ask = Ask { end, margin: FENCE.min(margin / 2), wait_until: end.checked_sub(margin + WORTH_IT).unwrap_or(end) };
+        let ask = Ask {
+            end,
+            margin: FENCE.min(margin / 2),
+            wait_until: end.checked_sub(margin + WORTH_IT).unwrap_or(end),
+        };
         let taken = self.keeper.take(&ask).await;
         // Now, and not before: it may just have met another one.
         let may_go_without = self.keeper.may_go_without();
-        let down = |error: String| if may_go_without { Begun::Without { degraded: Some(error) } } else { Begun::Down(error) };
+        let down = |error: String| {
+            if may_go_without {
+                Begun::Without {
+                    degraded: Some(error),
+                }
+            } else {
+                Begun::Down(error)
+            }
+        };
         let tenure = match taken {
             Ok(tenure) => tenure,
-            Err(error @ (TakeError::Busy { .. } | TakeError::Late)) => return Begun::Busy(error.to_string()),
+            Err(error @ (TakeError::Busy { .. } | TakeError::Late)) => {
+                return Begun::Busy(error.to_string());
+            }
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),
             Err(error @ TakeError::State(_)) => return Begun::Down(error.to_string()),
         };
-        let until = tenure.fence.deadline().checked_sub(margin).unwrap_or_else(Instant::now);
+        let until = tenure
+            .fence
+            .deadline()
+            .checked_sub(margin)
+            .unwrap_or_else(Instant::now);
         let tick = tenure.tick(&self.keeper, until);
-        let remotes: Vec<_> = lanes.iter().map(|lane| (lane.dir.clone(), self.limits)).collect();
+        let remotes: Vec<_> = lanes
+            .iter()
+            .map(|lane| (lane.dir.clone(), self.limits))
+            .collect();
         match outbox::open(&tick, &tenure.state, &remotes).await {
             Ok(opened) => {
-                let owed_before = opened.outboxes.iter().map(|outbox| outbox.backlog().samples).collect();
-                Begun::Held(Box::new(Held { tenure, until, outboxes: opened.outboxes, orphans: opened.orphans, owed_before }))
+                let owed_before = opened
+                    .outboxes
+                    .iter()
+                    .map(|outbox| outbox.backlog().samples)
+                    .collect();
+                Begun::Held(Box::new(Held {
+                    tenure,
+                    until,
+                    outboxes: opened.outboxes,
+                    orphans: opened.orphans,
+                    owed_before,
+                }))
             }
             // The lease ends by itself, and what is owed stays where it is.
             Err(error) => Begun::Down(error.to_string()),
@@ -92,18 +131,38 @@ impl Holder {
     }
 
     /// Releases the lease, and says what is owed now.
-    pub(super) async fn release(&mut self, held: Held, jobs: BTreeMap<String, JobState>, lanes: &[Lane]) -> (SpoolReport, Option<String>) {
-        let Held { tenure, outboxes, orphans, .. } = held;
+    pub(super) async fn release(
+        &mut self,
+        held: Held,
+        jobs: BTreeMap<String, JobState>,
+        lanes: &[Lane],
+    ) -> (SpoolReport, Option<String>) {
+        let Held {
+            tenure,
+            outboxes,
+            orphans,
+            ..
+        } = held;
         let mut remotes = orphans;
         let mut backlog = Backlog::default();
         for (lane, outbox) in lanes.iter().zip(&outboxes) {
             let summary = outbox.summary().await;
             backlog.add(&summary.backlog);
-            remotes.insert(lane.dir.clone(), RemoteState { metadata_ms: lane.metadata_ms.get(), ..summary });
+            remotes.insert(
+                lane.dir.clone(),
+                RemoteState {
+                    metadata_ms: lane.metadata_ms.get(),
+                    ..summary
+                },
+            );
         }
         // What a job gave that the configuration no longer names may come back with it.
         let jobs = tenure.state.jobs.clone().into_iter().chain(jobs).collect();
-        let state = State { jobs, remotes, ..tenure.state.clone() };
+        let state = State {
+            jobs,
+            remotes,
+            ..tenure.state.clone()
+        };
         let released = self.keeper.release(tenure, state).await;
         (report(&backlog), released.err().map(|error| format!("{error}; the next tick waits for the lease to end, and counts what is owed anew")))
     }
@@ -125,7 +184,12 @@ impl Held {
 
     /// What was known of a job when the lease was taken.
     pub(super) fn job(&self, name: &str) -> JobState {
-        self.tenure.state.jobs.get(name).cloned().unwrap_or_default()
+        self.tenure
+            .state
+            .jobs
+            .get(name)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// When a remote last got metadata, as far as the last holder knew.
@@ -135,7 +199,10 @@ impl Held {
 
     /// Backlogs of remotes that the configuration does not name.
     pub(super) fn orphans(&self) -> impl Iterator<Item = String> + '_ {
-        let owed = self.orphans.iter().filter(|(_, state)| state.backlog.segments > 0);
+        let owed = self
+            .orphans
+            .iter()
+            .filter(|(_, state)| state.backlog.segments > 0);
         owed.map(|(remote, state)| {
             format!(
                 "spool: {} samples are owed to {}, which the configuration does not name: they stay until it does",
@@ -147,5 +214,10 @@ impl Held {
 }
 
 fn report(backlog: &Backlog) -> SpoolReport {
-    SpoolReport { segments: backlog.segments, samples: backlog.samples, bytes: backlog.bytes, oldest_ms: backlog.oldest_ms }
+    SpoolReport {
+        segments: backlog.segments,
+        samples: backlog.samples,
+        bytes: backlog.bytes,
+        oldest_ms: backlog.oldest_ms,
+    }
 }

@@ -10,9 +10,17 @@ use crate::report::MemoryReport;
 impl Forwarder {
     /// Bytes of the caches, the scrapes in progress, the queues and the segments that are loaded.
     pub(super) fn weigh(&self, held: Option<&Held>) -> usize {
-        let writers: usize = self.writers.iter().map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory())).sum();
+        let writers: usize = self
+            .writers
+            .iter()
+            .map(|writer| writer.try_borrow().map_or(0, |writer| writer.memory()))
+            .sum();
         let queues: usize = self.lanes.iter().map(|lane| lane.queue.bytes()).sum();
-        let spooled: usize = held.iter().flat_map(|held| &held.outboxes).map(|outbox| outbox.memory()).sum();
+        let spooled: usize = held
+            .iter()
+            .flat_map(|held| &held.outboxes)
+            .map(|outbox| outbox.memory())
+            .sum();
         let bytes = writers + queues + spooled + self.staged.get();
         self.most_held.set(self.most_held.get().max(bytes));
         bytes
@@ -31,6 +39,10 @@ impl Forwarder {
 
     pub(super) fn memory(&self) -> MemoryReport {
         let kept = self.weigh(None);
-        MemoryReport { peak_bytes: self.most_held.get() as u64, kept_bytes: kept as u64, limit_bytes: self.memory_limit as u64 }
+        MemoryReport {
+            peak_bytes: self.most_held.get() as u64,
+            kept_bytes: kept as u64,
+            limit_bytes: self.memory_limit as u64,
+        }
     }
 }

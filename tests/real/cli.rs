@@ -36,25 +36,48 @@ pub(crate) struct Person {
 impl Person {
     pub(crate) fn with(config: &str) -> Self {
         let directory = TempDir::new().unwrap();
-        std::fs::write(directory.path().join("forwarder.yml"), spooling(config, directory.path())).unwrap();
+        std::fs::write(
+            directory.path().join("forwarder.yml"),
+            spooling(config, directory.path()),
+        )
+        .unwrap();
         Self { directory }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forwardctl"));
-        command.args(arguments).current_dir(self.directory.path()).env_clear().envs(credentials()).env("HOME", self.directory.path());
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .envs(credentials())
+            .env("HOME", self.directory.path());
         command
     }
 
     /// Runs beside the test's own servers.
     pub(crate) async fn runs(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
-        tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+        tokio::task::spawn_blocking(move || command.output())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     fn reads(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         child.wait_with_output().unwrap()
     }
 }
@@ -66,7 +89,13 @@ fn text(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn the_example_is_right() {
     let output = Person::with(EXAMPLE).runs(&["check"]).await;
-    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "ok   configuration: 1 scrape job(s), 1 remote(s)\n"));
+    assert_eq!(
+        (output.status.code(), text(&output.stdout).as_str()),
+        (
+            Some(0),
+            "ok   configuration: 1 scrape job(s), 1 remote(s)\n"
+        )
+    );
 }
 
 #[tokio::test]
@@ -79,7 +108,12 @@ async fn slips_are_warned_of_and_errors_are_told_all_at_once() {
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0));
     for expected in ["=~", "slash", "eu-west-1"] {
-        assert!(printed.lines().any(|line| line.starts_with("warn") && line.contains(expected) && line.contains("line ")), "{expected}: {printed}");
+        assert!(
+            printed.lines().any(|line| line.starts_with("warn")
+                && line.contains(expected)
+                && line.contains("line ")),
+            "{expected}: {printed}"
+        );
     }
 
     let wrong = EXAMPLE
@@ -89,14 +123,27 @@ async fn slips_are_warned_of_and_errors_are_told_all_at_once() {
     let output = Person::with(&wrong).runs(&["check"]).await;
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
-    for expected in ["3 errors", "line 6", "line 7", "honor_labels", "line 13", "many"] {
+    for expected in [
+        "3 errors",
+        "line 6",
+        "line 7",
+        "honor_labels",
+        "line 13",
+        "many",
+    ] {
         assert!(printed.contains(expected), "{expected}: {printed}");
     }
 
     let output = Person::with("a: [").runs(&["check"]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("not valid YAML"), "{}", text(&output.stderr));
-    let output = Person::with(EXAMPLE).runs(&["check", "--config", "missing.yml"]).await;
+    assert!(
+        text(&output.stderr).contains("not valid YAML"),
+        "{}",
+        text(&output.stderr)
+    );
+    let output = Person::with(EXAMPLE)
+        .runs(&["check", "--config", "missing.yml"])
+        .await;
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("missing.yml"));
 }
@@ -104,9 +151,15 @@ async fn slips_are_warned_of_and_errors_are_told_all_at_once() {
 #[test]
 fn a_preview_reads_standard_input() {
     let person = Person::with(EXAMPLE);
-    let output = person.reads(&["preview", "--input", "-", "--format", "json"], "m{b=\"2\",a=\"1\\n\"} -0 1700000000000\n");
+    let output = person.reads(
+        &["preview", "--input", "-", "--format", "json"],
+        "m{b=\"2\",a=\"1\\n\"} -0 1700000000000\n",
+    );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 6);
     let expected = serde_json::json!({
         "labels": {"__name__": "m", "__replica__": "ray-prometheus01", "a": "1\n", "b": "2", "cluster": "prometheus-cluster",
@@ -115,12 +168,23 @@ fn a_preview_reads_standard_input() {
         "timestamp_ms": 1_700_000_000_000_i64,
     });
     assert_eq!(lines[0], expected);
-    assert_eq!((&lines[1]["labels"]["__name__"], &lines[1]["value"]), (&Value::from("up"), &Value::from("1")));
+    assert_eq!(
+        (&lines[1]["labels"]["__name__"], &lines[1]["value"]),
+        (&Value::from("up"), &Value::from("1"))
+    );
 
     let output = person.reads(&["preview", "--input", "-"], "m 1\nm{ 2\n");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("line 2, column 4"), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).starts_with("up{") && !text(&output.stdout).contains("m{"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stderr).contains("line 2, column 4"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(
+        text(&output.stdout).starts_with("up{") && !text(&output.stdout).contains("m{"),
+        "{}",
+        text(&output.stdout)
+    );
 }
 
 #[tokio::test]
@@ -129,25 +193,54 @@ async fn one_run_brings_data_into_the_receiver() {
     let person = Person::with(&Config::new(&home.address(), &gateway).yaml());
     let output = person.runs(&["run", "--once"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("130 samples: 130 written"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("130 samples: 130 written"),
+        "{}",
+        text(&output.stderr)
+    );
     assert_eq!(gateway.stored().len(), 130);
     let output = person.runs(&["run", "--once", "--json"]).await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["outcome"], &report["ledger"]["scraped"]), (&Value::from("ok"), &Value::from(130)));
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["scraped"]),
+        (&Value::from("ok"), &Value::from(130))
+    );
 }
 
 #[tokio::test]
 async fn a_signal_ends_a_run_when_all_is_sent() {
     let (home, gateway) = (scripted(125).await, gateway().await);
-    let config = Config { interval: "1s", ..Config::new(&home.address(), &gateway) };
+    let config = Config {
+        interval: "1s",
+        ..Config::new(&home.address(), &gateway)
+    };
     let person = Person::with(&config.yaml());
     let log = person.directory.path().join("log");
     let configure = |command: &mut Command| {
-        command.arg("run").current_dir(person.directory.path()).env_clear().envs(credentials());
+        command
+            .arg("run")
+            .current_dir(person.directory.path())
+            .env_clear()
+            .envs(credentials());
     };
-    let mut run = Child::spawn("forwardctl", env!("CARGO_BIN_EXE_forwardctl").as_ref(), configure, &log).unwrap();
-    wait_for("two scrapes are written", AMPLE, || async { gateway.stored().len() >= 130 + 5 }).await.unwrap();
-    assert_eq!(run.terminate(AMPLE).await.unwrap(), Some(0), "{}", run.log());
+    let mut run = Child::spawn(
+        "forwardctl",
+        env!("CARGO_BIN_EXE_forwardctl").as_ref(),
+        configure,
+        &log,
+    )
+    .unwrap();
+    wait_for("two scrapes are written", AMPLE, || async {
+        gateway.stored().len() >= 130 + 5
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        run.terminate(AMPLE).await.unwrap(),
+        Some(0),
+        "{}",
+        run.log()
+    );
     assert!(run.log().contains(" written"), "{}", run.log());
 }
 
@@ -155,27 +248,55 @@ async fn a_signal_ends_a_run_when_all_is_sent() {
 async fn an_online_check_says_what_is_wrong_and_where() {
     let (home, gateway) = (scripted(5).await, gateway().await);
     let config = Config::new(&home.address(), &gateway);
-    let output = Person::with(&config.yaml()).runs(&["check", "--online"]).await;
+    let output = Person::with(&config.yaml())
+        .runs(&["check", "--online"])
+        .await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
-    assert!(text(&output.stdout).contains("5 samples"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("5 samples"),
+        "{}",
+        text(&output.stdout)
+    );
     assert_eq!(gateway.stats().stored, 0);
 
     let port = Port::reserve().unwrap();
     let closed = format!("127.0.0.1:{port}");
-    let away = Config { home: closed.clone(), ..config };
-    let output = Person::with(&away.yaml()).runs(&["check", "--online", "--json"]).await;
+    let away = Config {
+        home: closed.clone(),
+        ..config
+    };
+    let output = Person::with(&away.yaml())
+        .runs(&["check", "--online", "--json"])
+        .await;
     assert_eq!(output.status.code(), Some(1));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let finding = told["findings"].as_array().unwrap().iter().find(|finding| finding["ok"] == false).unwrap();
-    assert!(finding["message"].as_str().unwrap().contains("NodePort") && finding["subject"].as_str().unwrap().contains(&closed), "{finding}");
+    let finding = told["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["ok"] == false)
+        .unwrap();
+    assert!(
+        finding["message"].as_str().unwrap().contains("NodePort")
+            && finding["subject"].as_str().unwrap().contains(&closed),
+        "{finding}"
+    );
 
     let person = Person::with(&Config::new(&home.address(), &gateway).yaml());
     let mut wrong = person.command(&["check", "--online"]);
     wrong.env("AWS_SECRET_ACCESS_KEY", "a-secret-that-is-wrong");
-    let output = tokio::task::spawn_blocking(move || wrong.output()).await.unwrap().unwrap();
+    let output = tokio::task::spawn_blocking(move || wrong.output())
+        .await
+        .unwrap()
+        .unwrap();
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
-    assert!(printed.contains("FAIL remote") && printed.contains("signature") && !printed.contains("a-secret-that-is-wrong"), "{printed}");
+    assert!(
+        printed.contains("FAIL remote")
+            && printed.contains("signature")
+            && !printed.contains("a-secret-that-is-wrong"),
+        "{printed}"
+    );
 }
 
 /// A NodePort in front of two Prometheis hands out either.
@@ -183,34 +304,66 @@ async fn an_online_check_says_what_is_wrong_and_where() {
 async fn an_address_with_two_homes_behind_it_is_noticed() {
     let gateway = gateway().await;
     let now = now_ms();
-    let home = ScriptedHome::start(Page::text(exposition(5, now))).await.unwrap();
+    let home = ScriptedHome::start(Page::text(exposition(5, now)))
+        .await
+        .unwrap();
     for turn in 0..40 {
-        home.serve_once(Page::text(format!("up{{job=\"j\"}} 1 {}\n", now - (turn % 2) * 700)));
+        home.serve_once(Page::text(format!(
+            "up{{job=\"j\"}} 1 {}\n",
+            now - (turn % 2) * 700
+        )));
     }
-    let output = Person::with(&Config::new(&home.address(), &gateway).yaml()).runs(&["check", "--online"]).await;
-    assert!(text(&output.stdout).contains("warn home") && text(&output.stdout).contains("sessionAffinity"), "{}", text(&output.stdout));
+    let output = Person::with(&Config::new(&home.address(), &gateway).yaml())
+        .runs(&["check", "--online"])
+        .await;
+    assert!(
+        text(&output.stdout).contains("warn home")
+            && text(&output.stdout).contains("sessionAffinity"),
+        "{}",
+        text(&output.stdout)
+    );
 }
 
 #[tokio::test]
 async fn a_prometheus_yml_is_imported() {
     let person = Person::with("");
-    let prometheus_yml = format!("{EXAMPLE}rule_files: [rules.yml]\nalerting: {{alertmanagers: []}}\n");
-    std::fs::write(person.directory.path().join("prometheus.yml"), prometheus_yml).unwrap();
-    let output = person.runs(&["import", "prometheus.yml", "--output", "new.yml"]).await;
+    let prometheus_yml =
+        format!("{EXAMPLE}rule_files: [rules.yml]\nalerting: {{alertmanagers: []}}\n");
+    std::fs::write(
+        person.directory.path().join("prometheus.yml"),
+        prometheus_yml,
+    )
+    .unwrap();
+    let output = person
+        .runs(&["import", "prometheus.yml", "--output", "new.yml"])
+        .await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     for expected in ["rule_files", "alerting"] {
-        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(expected),
+            "{}",
+            text(&output.stderr)
+        );
     }
     let output = person.runs(&["check", "--config", "new.yml"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let output = person.runs(&["import", "prometheus.yml", "--output", "new.yml"]).await;
-    assert_eq!(output.status.code(), Some(1), "an existing file is not replaced");
+    let output = person
+        .runs(&["import", "prometheus.yml", "--output", "new.yml"])
+        .await;
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "an existing file is not replaced"
+    );
 }
 
 #[tokio::test]
 async fn a_run_for_a_time_ends_by_itself() {
     let (home, gateway) = (scripted(5).await, gateway().await);
-    let config = Config { interval: "1s", ..Config::new(&home.address(), &gateway) };
+    let config = Config {
+        interval: "1s",
+        ..Config::new(&home.address(), &gateway)
+    };
     let person = Person::with(&config.yaml());
     let started = std::time::Instant::now();
     let output = person.runs(&["run", "--for", "2s"]).await;

@@ -6,7 +6,9 @@ use std::process::{Command, Output};
 use amp_forwarder_support::gateway::tenant::Value as Stored;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::http::{self as server, Server};
-use amp_forwarder_support::process::{Job, Moto, Prometheus, PrometheusOptions, V2_53, V3_5, WebConfig};
+use amp_forwarder_support::process::{
+    Job, Moto, Prometheus, PrometheusOptions, V2_53, V3_5, WebConfig,
+};
 use amp_forwarder_support::tls::Authority;
 use amp_forwarder_support::wait_for;
 use serde_json::json;
@@ -18,19 +20,36 @@ use crate::common::{AMPLE, Config, Running, SPOOL, credentials, gateway, spoolin
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_home_with_tls_and_passwords_is_scraped() {
     for version in [V2_53, V3_5] {
-        let exposition = ScriptedHome::start(Page::text("m{a=\"b\"} 7\n")).await.unwrap();
+        let exposition = ScriptedHome::start(Page::text("m{a=\"b\"} 7\n"))
+            .await
+            .unwrap();
         let authority = Authority::new("home").unwrap();
-        let web = WebConfig { tls: Some(authority.issue(&["prom.home.lan"]).unwrap()), client_authority: Some(authority.pem()), password: true };
+        let web = WebConfig {
+            tls: Some(authority.issue(&["prom.home.lan"]).unwrap()),
+            client_authority: Some(authority.pem()),
+            password: true,
+        };
         let job = Job::new("scripted", &[&exposition.address()]);
-        let options = PrometheusOptions { scrape_itself: false, web: Some(web), ..PrometheusOptions::home(version, vec![job]) };
+        let options = PrometheusOptions {
+            scrape_itself: false,
+            web: Some(web),
+            ..PrometheusOptions::home(version, vec![job])
+        };
         let home = Prometheus::start(options).await.unwrap();
-        wait_for("the home scrapes", AMPLE, || async { exposition.asked().len() > 2 }).await.unwrap();
+        wait_for("the home scrapes", AMPLE, || async {
+            exposition.asked().len() > 2
+        })
+        .await
+        .unwrap();
 
         let folder = TempDir::new().unwrap();
         let ours = authority.issue(&["forwarder"]).unwrap();
-        for (name, text) in
-            [("ca.pem", authority.pem()), ("cert.pem", ours.cert), ("key.pem", ours.key), ("password", format!("{}\n", WebConfig::PASSWORD))]
-        {
+        for (name, text) in [
+            ("ca.pem", authority.pem()),
+            ("cert.pem", ours.cert),
+            ("key.pem", ours.key),
+            ("password", format!("{}\n", WebConfig::PASSWORD)),
+        ] {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let folder = folder.path().display();
@@ -42,26 +61,57 @@ async fn a_home_with_tls_and_passwords_is_scraped() {
             .leak()
         };
         let gateway = gateway().await;
-        let config = Config { job: job("prom.home.lan", WebConfig::USER), ..Config::new(&home.address(), &gateway) };
+        let config = Config {
+            job: job("prom.home.lan", WebConfig::USER),
+            ..Config::new(&home.address(), &gateway)
+        };
         let report = Running::start(&config.yaml()).await.tick("{}", AMPLE).await;
         assert_eq!(report["outcome"], "ok", "{version}: {report}");
-        assert!(gateway.stored().iter().any(|sample| sample.labels["__name__"] == "m" && sample.value == Stored::Float(7f64.to_bits())), "{version}");
+        assert!(
+            gateway
+                .stored()
+                .iter()
+                .any(|sample| sample.labels["__name__"] == "m"
+                    && sample.value == Stored::Float(7f64.to_bits())),
+            "{version}"
+        );
 
-        let wrong = Config { job: job("elsewhere", WebConfig::USER), ..Config::new(&home.address(), &gateway) };
+        let wrong = Config {
+            job: job("elsewhere", WebConfig::USER),
+            ..Config::new(&home.address(), &gateway)
+        };
         let report = Running::start(&wrong.yaml()).await.tick("{}", AMPLE).await;
         let told = report["errors"].to_string();
-        assert!(told.contains("prom.home.lan") && told.contains("server_name"), "{version}: {report}");
-        let wrong = Config { job: job("prom.home.lan", "nobody"), ..Config::new(&home.address(), &gateway) };
+        assert!(
+            told.contains("prom.home.lan") && told.contains("server_name"),
+            "{version}: {report}"
+        );
+        let wrong = Config {
+            job: job("prom.home.lan", "nobody"),
+            ..Config::new(&home.address(), &gateway)
+        };
         let report = Running::start(&wrong.yaml()).await.tick("{}", AMPLE).await;
         let told = report["errors"].to_string();
-        assert!(told.contains("401") && told.contains("basic_auth"), "{version}: {report}");
+        assert!(
+            told.contains("401") && told.contains("basic_auth"),
+            "{version}: {report}"
+        );
     }
 }
 
 async fn forwardctl(folder: &Path, arguments: &[&str], environment: &[(&str, String)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forwardctl"));
-    command.args(arguments).current_dir(folder).env_clear().envs(credentials()).envs(environment.iter().cloned()).env("HOME", folder);
-    tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .envs(credentials())
+        .envs(environment.iter().cloned())
+        .env("HOME", folder);
+    tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 fn printed(output: &Output) -> String {
@@ -72,42 +122,109 @@ fn printed(output: &Output) -> String {
 async fn passwords_may_be_kept_by_aws() {
     let moto = Moto::start(&[]).await.unwrap();
     moto.create_bucket("secrets").await.unwrap();
-    moto.put("secrets/password", WebConfig::PASSWORD).await.unwrap();
-    let parameter = json!({"Name": "/home/password", "Value": WebConfig::PASSWORD, "Type": "SecureString"});
-    moto.call("ssm", "AmazonSSM.PutParameter", &parameter).await.unwrap();
+    moto.put("secrets/password", WebConfig::PASSWORD)
+        .await
+        .unwrap();
+    let parameter =
+        json!({"Name": "/home/password", "Value": WebConfig::PASSWORD, "Type": "SecureString"});
+    moto.call("ssm", "AmazonSSM.PutParameter", &parameter)
+        .await
+        .unwrap();
     let members = json!({"password": WebConfig::PASSWORD, "user": "admin"}).to_string();
-    moto.call("secretsmanager", "secretsmanager.CreateSecret", &json!({"Name": "home", "SecretString": members})).await.unwrap();
+    moto.call(
+        "secretsmanager",
+        "secretsmanager.CreateSecret",
+        &json!({"Name": "home", "SecretString": members}),
+    )
+    .await
+    .unwrap();
 
     let exposition = ScriptedHome::start(Page::text("m 7\n")).await.unwrap();
-    let web = WebConfig { tls: None, client_authority: None, password: true };
+    let web = WebConfig {
+        tls: None,
+        client_authority: None,
+        password: true,
+    };
     let job = Job::new("scripted", &[&exposition.address()]);
-    let options = PrometheusOptions { scrape_itself: false, web: Some(web), ..PrometheusOptions::home(V3_5, vec![job]) };
+    let options = PrometheusOptions {
+        scrape_itself: false,
+        web: Some(web),
+        ..PrometheusOptions::home(V3_5, vec![job])
+    };
     let home = Prometheus::start(options).await.unwrap();
-    wait_for("the home scrapes", AMPLE, || async { exposition.asked().len() > 2 }).await.unwrap();
+    wait_for("the home scrapes", AMPLE, || async {
+        exposition.asked().len() > 2
+    })
+    .await
+    .unwrap();
 
     let gateway = gateway().await;
     let folder = TempDir::new().unwrap();
-    let environment = [("AWS_ENDPOINT_URL", moto.url()), ("AWS_REGION", "us-east-1".to_owned())];
+    let environment = [
+        ("AWS_ENDPOINT_URL", moto.url()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+    ];
     for (key, place) in [
         ("password: '${ssm:/home/password}'", "ssm:/home/password"),
-        ("password: '${secretsmanager:home:password}'", "secretsmanager:home:password"),
-        ("password_file: 's3://secrets/password'", "s3://secrets/password"),
+        (
+            "password: '${secretsmanager:home:password}'",
+            "secretsmanager:home:password",
+        ),
+        (
+            "password_file: 's3://secrets/password'",
+            "s3://secrets/password",
+        ),
     ] {
-        let job = format!("honor_labels: true\n    basic_auth: {{username: {}, {key}}}", WebConfig::USER).leak();
-        let config = Config { job, ..Config::new(&home.address(), &gateway) };
-        std::fs::write(folder.path().join("forwarder.yml"), spooling(&config.yaml(), folder.path())).unwrap();
+        let job = format!(
+            "honor_labels: true\n    basic_auth: {{username: {}, {key}}}",
+            WebConfig::USER
+        )
+        .leak();
+        let config = Config {
+            job,
+            ..Config::new(&home.address(), &gateway)
+        };
+        std::fs::write(
+            folder.path().join("forwarder.yml"),
+            spooling(&config.yaml(), folder.path()),
+        )
+        .unwrap();
         let output = forwardctl(folder.path(), &["preview"], &environment).await;
-        assert!(output.status.success() && printed(&output).contains("m{"), "{key}: {}", printed(&output));
-        let checked = printed(&forwardctl(folder.path(), &["check", "--online"], &environment).await);
-        assert!(checked.contains(&format!("ok   secret {place}: it can be read")) && !checked.contains("FAIL home"), "{checked}");
+        assert!(
+            output.status.success() && printed(&output).contains("m{"),
+            "{key}: {}",
+            printed(&output)
+        );
+        let checked =
+            printed(&forwardctl(folder.path(), &["check", "--online"], &environment).await);
+        assert!(
+            checked.contains(&format!("ok   secret {place}: it can be read"))
+                && !checked.contains("FAIL home"),
+            "{checked}"
+        );
         assert!(!checked.contains(WebConfig::PASSWORD), "{checked}");
     }
-    let job = format!("basic_auth: {{username: {}, password: '${{ssm:/nowhere}}'}}", WebConfig::USER).leak();
-    let config = Config { job, ..Config::new(&home.address(), &gateway) };
-    std::fs::write(folder.path().join("forwarder.yml"), spooling(&config.yaml(), folder.path())).unwrap();
+    let job = format!(
+        "basic_auth: {{username: {}, password: '${{ssm:/nowhere}}'}}",
+        WebConfig::USER
+    )
+    .leak();
+    let config = Config {
+        job,
+        ..Config::new(&home.address(), &gateway)
+    };
+    std::fs::write(
+        folder.path().join("forwarder.yml"),
+        spooling(&config.yaml(), folder.path()),
+    )
+    .unwrap();
     let output = forwardctl(folder.path(), &["check", "--online"], &environment).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(printed(&output).contains("FAIL secret ssm:/nowhere: ssm answered 400 ParameterNotFound"), "{}", printed(&output));
+    assert!(
+        printed(&output).contains("FAIL secret ssm:/nowhere: ssm answered 400 ParameterNotFound"),
+        "{}",
+        printed(&output)
+    );
 }
 
 /// Wherever a secret may stand; the servers repeat all that they are asked with.
@@ -116,10 +233,13 @@ const MARKER: &str = "hunter2-9f3c";
 const ENCODED: &str = "dTpodW50ZXIyLTlmM2M=";
 
 async fn echo(status: u16) -> Server {
-    Server::start("127.0.0.1:0".parse().unwrap(), move |request, _| async move {
-        let said = format!("{} {:?}", request.uri(), request.headers());
-        Ok(server::respond(status, said))
-    })
+    Server::start(
+        "127.0.0.1:0".parse().unwrap(),
+        move |request, _| async move {
+            let said = format!("{} {:?}", request.uri(), request.headers());
+            Ok(server::respond(status, said))
+        },
+    )
     .await
     .unwrap()
 }
@@ -133,8 +253,14 @@ async fn secrets_are_never_shown() {
         for auth in [
             format!("basic_auth: {{username: u, password: {MARKER}}}"),
             "authorization: {credentials_file: token}".to_owned(),
-            format!("oauth2: {{client_id: u, client_secret: {MARKER}, token_url: '{}/token'}}", remote.url()),
-            format!("basic_auth: {{username: u, password: {MARKER}}}\n  proxy_url: 'http://u:{MARKER}@{}'", remote.address()),
+            format!(
+                "oauth2: {{client_id: u, client_secret: {MARKER}, token_url: '{}/token'}}",
+                remote.url()
+            ),
+            format!(
+                "basic_auth: {{username: u, password: {MARKER}}}\n  proxy_url: 'http://u:{MARKER}@{}'",
+                remote.address()
+            ),
             format!("tls_config: {{cert: {MARKER}, key: {MARKER}}}\n  bearer_token: {MARKER}"),
         ] {
             let headers = format!("http_headers: {{X-Key: {{secrets: [{MARKER}]}}}}");
@@ -145,7 +271,11 @@ async fn secrets_are_never_shown() {
                 home.address(),
                 remote.url()
             );
-            std::fs::write(folder.path().join("forwarder.yml"), spooling(&config, folder.path())).unwrap();
+            std::fs::write(
+                folder.path().join("forwarder.yml"),
+                spooling(&config, folder.path()),
+            )
+            .unwrap();
             for arguments in [
                 &["check"][..],
                 &["check", "--online", "--json"],
@@ -154,21 +284,43 @@ async fn secrets_are_never_shown() {
                 &["status"],
                 &["spool", "ls", "--long"],
             ] {
-                let output = forwardctl(folder.path(), arguments, &[("RUST_LOG", "debug".to_owned())]).await;
+                let output = forwardctl(
+                    folder.path(),
+                    arguments,
+                    &[("RUST_LOG", "debug".to_owned())],
+                )
+                .await;
                 let text = printed(&output);
-                assert!(!text.contains(MARKER) && !text.contains(ENCODED), "{home_status} {remote_status} {auth} {arguments:?}: {text}");
+                assert!(
+                    !text.contains(MARKER) && !text.contains(ENCODED),
+                    "{home_status} {remote_status} {auth} {arguments:?}: {text}"
+                );
             }
             for kept in files(&folder.path().join("spool")) {
                 let bytes = std::fs::read(&kept).unwrap();
                 let text = String::from_utf8_lossy(&bytes);
-                assert!(!text.contains(MARKER) && !text.contains(ENCODED), "{}", kept.display());
+                assert!(
+                    !text.contains(MARKER) && !text.contains(ENCODED),
+                    "{}",
+                    kept.display()
+                );
             }
         }
     }
 }
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }

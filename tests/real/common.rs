@@ -13,7 +13,8 @@ use amp_forwarder_support::query::{Samples, value_bits};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// More than any tick of these tests needs; a deadline of its own is what a test about deadlines sets.
+/// More than any tick of these tests needs; a deadline of its own is what a test about deadlines
+/// sets.
 pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 
 /// A forwarder.yml with one federate job and one signed remote.
@@ -39,7 +40,14 @@ impl Config {
     }
 
     pub(crate) fn yaml(&self) -> String {
-        let Self { home, remote, interval, job, queue, forwarder } = self;
+        let Self {
+            home,
+            remote,
+            interval,
+            job,
+            queue,
+            forwarder,
+        } = self;
         format!(
             "global:\n  scrape_interval: {interval}\n  scrape_timeout: 1s\n  external_labels: {{site: attic}}\nscrape_configs:\n  - job_name: federate\n    {job}\n    \
              metrics_path: /federate\n    params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{home}']}}]\nremote_write:\n  - url: {remote}\n    \
@@ -71,15 +79,31 @@ impl Running {
     pub(crate) async fn start_with(config: &str, env: &[(&str, &str)]) -> Self {
         let (api, folder) = (RuntimeApi::start().await.unwrap(), TempDir::new().unwrap());
         let config = spooling(config, folder.path());
-        let mut options = FunctionOptions::new(env!("CARGO_BIN_EXE_amp-forwarder"), &api.runtime_api(), &config);
-        options.env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut options = FunctionOptions::new(
+            env!("CARGO_BIN_EXE_amp-forwarder"),
+            &api.runtime_api(),
+            &config,
+        );
+        options.env.extend(
+            env.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         let function = Function::start(&options).unwrap();
-        Self { api, function, folder }
+        Self {
+            api,
+            function,
+            folder,
+        }
     }
 
     /// Invokes, and returns the tick's report, also of a tick that failed.
     pub(crate) async fn tick(&self, payload: &str, limit: Duration) -> Value {
-        match self.api.invoke(payload.to_owned(), limit).await.unwrap_or_else(|error| panic!("{error}\n{}", self.function.log())) {
+        match self
+            .api
+            .invoke(payload.to_owned(), limit)
+            .await
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.function.log()))
+        {
             Invoked::Answer(report) => report,
             Invoked::Error(error) => {
                 assert_eq!(error["errorType"], "TickFailed", "{error}");
@@ -91,7 +115,12 @@ impl Running {
 
 /// A gateway that forwards to a real Prometheus.
 pub(crate) async fn gateway_to(receiver: &Prometheus) -> Gateway {
-    Gateway::start(Options { upstream: Some(receiver.remote_write_url()), ..Options::default() }).await.unwrap()
+    Gateway::start(Options {
+        upstream: Some(receiver.remote_write_url()),
+        ..Options::default()
+    })
+    .await
+    .unwrap()
 }
 
 pub(crate) async fn gateway() -> Gateway {
@@ -99,14 +128,21 @@ pub(crate) async fn gateway() -> Gateway {
 }
 
 pub(crate) async fn scripted(samples: usize) -> ScriptedHome {
-    ScriptedHome::start(Page::text(exposition(samples, amp_forwarder_support::now_ms()))).await.unwrap()
+    ScriptedHome::start(Page::text(exposition(
+        samples,
+        amp_forwarder_support::now_ms(),
+    )))
+    .await
+    .unwrap()
 }
 
 /// Series `m{i="…"}` at one time.
 pub(crate) fn exposition(samples: usize, at_ms: i64) -> String {
     let mut text = "# TYPE m untyped\n".to_owned();
     for index in 0..samples {
-        text.push_str(&format!("m{{i=\"{index}\",job=\"j\",instance=\"\"}} {index}.5 {at_ms}\n"));
+        text.push_str(&format!(
+            "m{{i=\"{index}\",job=\"j\",instance=\"\"}} {index}.5 {at_ms}\n"
+        ));
     }
     text
 }
@@ -116,11 +152,22 @@ pub(crate) fn exposed(recordings: &[Recording]) -> Samples {
     let mut samples = Samples::new();
     for recording in recordings {
         for sample in recording.samples().unwrap() {
-            let mut labels: BTreeMap<_, _> = sample.labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-            labels.entry("site".to_owned()).or_insert_with(|| "attic".to_owned());
-            labels.entry("job".to_owned()).or_insert_with(|| "federate".to_owned());
+            let mut labels: BTreeMap<_, _> = sample
+                .labels
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .collect();
+            labels
+                .entry("site".to_owned())
+                .or_insert_with(|| "attic".to_owned());
+            labels
+                .entry("job".to_owned())
+                .or_insert_with(|| "federate".to_owned());
             // −0 goes out as 0.
-            samples.entry(labels).or_default().insert(sample.timestamp.unwrap(), value_bits(sample.value + 0.0));
+            samples
+                .entry(labels)
+                .or_default()
+                .insert(sample.timestamp.unwrap(), value_bits(sample.value + 0.0));
         }
     }
     samples
@@ -128,15 +175,37 @@ pub(crate) fn exposed(recordings: &[Recording]) -> Samples {
 
 /// Asserts the equation of the ledger.
 pub(crate) fn assert_balanced(report: &Value) {
-    for ledger in report["remotes"].as_array().unwrap().iter().map(|remote| &remote["ledger"]).chain([&report["ledger"]]) {
-        let sum = |names: &[&str]| names.iter().map(|name| ledger[*name].as_u64().unwrap()).sum::<u64>();
+    for ledger in report["remotes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|remote| &remote["ledger"])
+        .chain([&report["ledger"]])
+    {
+        let sum = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| ledger[*name].as_u64().unwrap())
+                .sum::<u64>()
+        };
         let entered = sum(&["owed_before", "scraped", "backfilled"]);
-        let ended = sum(&["filtered", "unchanged", "rolled_back", "written", "deduplicated", "rejected", "expired", "lost", "owed_after"]);
+        let ended = sum(&[
+            "filtered",
+            "unchanged",
+            "rolled_back",
+            "written",
+            "deduplicated",
+            "rejected",
+            "expired",
+            "lost",
+            "owed_after",
+        ]);
         assert_eq!(entered, ended, "{report}");
     }
 }
 
-/// The environment of a command-line program: the gateway's credentials, and nothing of this machine's.
+/// The environment of a command-line program: the gateway's credentials, and nothing of this
+/// machine's.
 pub(crate) fn credentials() -> [(&'static str, &'static str); 6] {
     use amp_forwarder_support::gateway::options::{ACCESS_KEY, SECRET_KEY};
     [

@@ -16,54 +16,103 @@ const MONTH: f64 = 730.0 * 3600.0;
 const OWN: f64 = 5.0;
 
 async fn estimate(person: &Person, arguments: &[&str]) -> Value {
-    let output = person.runs(&[&["estimate", "--json"], arguments].concat()).await;
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = person
+        .runs(&[&["estimate", "--json"], arguments].concat())
+        .await;
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn close(found: f64, expected: f64, tolerance: f64) {
-    assert!((found - expected).abs() <= expected * tolerance, "{found} is not within {tolerance} of {expected}");
+    assert!(
+        (found - expected).abs() <= expected * tolerance,
+        "{found} is not within {tolerance} of {expected}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_agrees_with_the_homes_own_counts() {
     let exporter = NodeExporter::start().await.unwrap();
     // Half of its scrapes are new to us at 15 seconds, all at 30.
-    let options =
-        PrometheusOptions { scrape_itself: false, ..PrometheusOptions::home(V3_5, vec![Job::new("node", &[exporter.address()]).every("30s")]) };
+    let options = PrometheusOptions {
+        scrape_itself: false,
+        ..PrometheusOptions::home(
+            V3_5,
+            vec![Job::new("node", &[exporter.address()]).every("30s")],
+        )
+    };
     let home = Prometheus::start(options).await.unwrap();
     let querier = home.querier();
-    wait_for("the home has scraped its exporter", AMPLE * 2, || async { querier.value("up").await.is_ok_and(|up| up == Some(1.0)) }).await.unwrap();
+    wait_for("the home has scraped its exporter", AMPLE * 2, || async {
+        querier.value("up").await.is_ok_and(|up| up == Some(1.0))
+    })
+    .await
+    .unwrap();
     let person = Person::with(&Config::new(&home.address(), &gateway().await).yaml());
 
     let once = estimate(&person, &["--watch", "0s"]).await;
-    let counted = querier.value("count({__name__=~\".+\"})").await.unwrap().unwrap();
+    let counted = querier
+        .value("count({__name__=~\".+\"})")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(once["series"].as_f64(), Some(counted + OWN));
     for bill in once["intervals"].as_array().unwrap() {
         let interval = bill["interval_s"].as_f64().unwrap();
-        assert_eq!(bill["samples_month"].as_f64(), Some((counted + OWN) * MONTH / interval), "{interval}");
+        assert_eq!(
+            bill["samples_month"].as_f64(),
+            Some((counted + OWN) * MONTH / interval),
+            "{interval}"
+        );
     }
     let mut sizes: BTreeMap<String, f64> = BTreeMap::new();
     for metric in once["top"].as_array().unwrap() {
         let name = metric["metric"].as_str().unwrap();
         sizes.insert(name.to_owned(), metric["series"].as_f64().unwrap());
-        assert_eq!(querier.value(&format!("count({name})")).await.unwrap(), metric["series"].as_f64(), "{name}");
+        assert_eq!(
+            querier.value(&format!("count({name})")).await.unwrap(),
+            metric["series"].as_f64(),
+            "{name}"
+        );
     }
-    let largest = querier.value("max(count by (__name__) ({__name__=~\".+\"}))").await.unwrap().unwrap();
+    let largest = querier
+        .value("max(count by (__name__) ({__name__=~\".+\"}))")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(sizes.values().copied().fold(0.0, f64::max), largest);
 
     let watched = estimate(&person, &["--watch", "1m"]).await;
     let now_ms = now_ms();
-    let raw = querier.raw("{__name__=~\".+\"}", now_ms - 59_999, now_ms).await.unwrap();
+    let raw = querier
+        .raw("{__name__=~\".+\"}", now_ms - 59_999, now_ms)
+        .await
+        .unwrap();
     let a_minute = raw.values().map(BTreeMap::len).sum::<usize>() as f64;
-    let month = |index: usize| watched["intervals"][index]["samples_month"].as_f64().unwrap();
+    let month = |index: usize| {
+        watched["intervals"][index]["samples_month"]
+            .as_f64()
+            .unwrap()
+    };
     // Two of four scrapes of a minute brought something new.
     close(month(0), a_minute * MONTH / 60.0 + OWN * MONTH / 15.0, 0.02);
     close(month(1), a_minute * MONTH / 60.0 + OWN * MONTH / 30.0, 0.02);
     close(month(2), (counted + OWN) * MONTH / 60.0, 0.02);
     for bill in watched["intervals"].as_array().unwrap() {
         let lines = bill["lines"].as_array().unwrap();
-        close(bill["dollars"].as_f64().unwrap(), lines.iter().map(|line| line["dollars"].as_f64().unwrap()).sum(), 1e-9);
+        close(
+            bill["dollars"].as_f64().unwrap(),
+            lines
+                .iter()
+                .map(|line| line["dollars"].as_f64().unwrap())
+                .sum(),
+            1e-9,
+        );
         assert_eq!(lines[0]["quantity"], bill["samples_month"]);
     }
 }
@@ -74,7 +123,10 @@ async fn it_says_what_is_wrong() {
     let output = person.runs(&["estimate", "--watch", "0s"]).await;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("connect") && told.contains("127.0.0.1:9"), "{told}");
+    assert!(
+        told.contains("connect") && told.contains("127.0.0.1:9"),
+        "{told}"
+    );
     let output = person.runs(&["estimate", "--watch", "90s"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("whole minutes"));

@@ -26,8 +26,15 @@ async fn tick(gateway: &Gateway, limit: Duration) -> Value {
 }
 
 fn respond(status: u16, body: &str, retry_after: Option<&str>) -> Action {
-    let headers = retry_after.map(|value| ("retry-after".to_owned(), value.to_owned())).into_iter().collect();
-    Action::Respond { status, body: body.to_owned(), headers }
+    let headers = retry_after
+        .map(|value| ("retry-after".to_owned(), value.to_owned()))
+        .into_iter()
+        .collect();
+    Action::Respond {
+        status,
+        body: body.to_owned(),
+        headers,
+    }
 }
 
 #[tokio::test]
@@ -45,10 +52,18 @@ async fn what_passes_is_retried_until_all_is_written() {
         let gateway = gateway().await;
         gateway.faults().add(Fault::times(trouble.clone(), 4));
         let report = tick(&gateway, AMPLE).await;
-        assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("ok"), &json!(SAMPLES)), "{trouble:?}: {report}");
+        assert_eq!(
+            (&report["outcome"], &report["ledger"]["written"]),
+            (&json!("ok"), &json!(SAMPLES)),
+            "{trouble:?}: {report}"
+        );
         assert_eq!(gateway.stored().len() as u64, SAMPLES, "{trouble:?}");
         let stats = gateway.stats();
-        assert_eq!((stats.requests, stats.out_of_order, stats.concurrent), (3 + 4, 0, 0), "{trouble:?}");
+        assert_eq!(
+            (stats.requests, stats.out_of_order, stats.concurrent),
+            (3 + 4, 0, 0),
+            "{trouble:?}"
+        );
         let stored_first = matches!(trouble, Action::StoreAndReset | Action::StoreAndClose);
         assert_eq!(stats.repeated > 0, stored_first, "{trouble:?}: {stats:?}");
     }
@@ -57,23 +72,51 @@ async fn what_passes_is_retried_until_all_is_written() {
 #[tokio::test]
 async fn retry_after_holds_for_all_shards() {
     let gateway = gateway().await;
-    gateway.faults().add(Fault::once(respond(429, "ingestion rate limit (1) exceeded", Some("2"))));
+    gateway.faults().add(Fault::once(respond(
+        429,
+        "ingestion rate limit (1) exceeded",
+        Some("2"),
+    )));
     let started = Instant::now();
     let report = tick(&gateway, AMPLE).await;
     assert_eq!(report["ledger"]["written"], SAMPLES, "{report}");
     assert!(started.elapsed() >= Duration::from_secs(2));
     let journal = gateway.journal();
-    let refused = journal.iter().find(|entry| entry.status == Some(429)).unwrap();
-    let later: Vec<_> = journal.iter().filter(|entry| entry.arrived > refused.answered.unwrap() + Duration::from_millis(100)).collect();
-    assert!(!later.is_empty() && later.iter().all(|entry| entry.arrived >= refused.answered.unwrap() + Duration::from_millis(1_900)));
+    let refused = journal
+        .iter()
+        .find(|entry| entry.status == Some(429))
+        .unwrap();
+    let later: Vec<_> = journal
+        .iter()
+        .filter(|entry| entry.arrived > refused.answered.unwrap() + Duration::from_millis(100))
+        .collect();
+    assert!(
+        !later.is_empty()
+            && later
+                .iter()
+                .all(|entry| entry.arrived
+                    >= refused.answered.unwrap() + Duration::from_millis(1_900))
+    );
 }
 
 #[tokio::test]
 async fn a_request_that_is_too_large_is_split() {
-    let limits = Limits { request_bytes: 2_000, ..Limits::default() };
-    let gateway = Gateway::start(Options { limits, ..Options::default() }).await.unwrap();
+    let limits = Limits {
+        request_bytes: 2_000,
+        ..Limits::default()
+    };
+    let gateway = Gateway::start(Options {
+        limits,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
     let report = tick(&gateway, AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("ok"), &json!(SAMPLES)), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["written"]),
+        (&json!("ok"), &json!(SAMPLES)),
+        "{report}"
+    );
     assert!(gateway.stats().statuses[&413] > 0 && gateway.stored().len() as u64 == SAMPLES);
 }
 
@@ -82,25 +125,52 @@ async fn a_refusal_for_good_is_counted_and_never_repeated() {
     let gateway = gateway().await;
     let home = scripted(0).await;
     let now = now_ms();
-    home.serve(Page::text(format!("{}old{{job=\"j\"}} 1 {}\n", exposition(250, now), now - 2 * 3_600_000)));
+    home.serve(Page::text(format!(
+        "{}old{{job=\"j\"}} 1 {}\n",
+        exposition(250, now),
+        now - 2 * 3_600_000
+    )));
     let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
     assert_eq!(report["outcome"], "partial", "{report}");
     // The batch that holds it counts as a whole; AMP has stored the rest of it.
-    assert_eq!((&report["ledger"]["rejected"], &report["ledger"]["written"]), (&json!(56), &json!(200)), "{report}");
+    assert_eq!(
+        (&report["ledger"]["rejected"], &report["ledger"]["written"]),
+        (&json!(56), &json!(200)),
+        "{report}"
+    );
     assert_eq!((gateway.stored().len(), gateway.stats().requests), (255, 3));
     let errors = report["errors"].to_string();
-    assert!(errors.contains("too old") || errors.contains("timestamp"), "{errors}");
+    assert!(
+        errors.contains("too old") || errors.contains("timestamp"),
+        "{errors}"
+    );
 }
 
 #[tokio::test]
 async fn who_is_denied_stops_and_says_why() {
-    let key = Key { secret: SECRET_KEY.to_owned(), session_token: Some("example-session-token".to_owned()), allowed: false };
-    let gateway = Gateway::start(Options { keys: [("AKIDEXAMPLE".to_owned(), key)].into(), ..Options::default() }).await.unwrap();
+    let key = Key {
+        secret: SECRET_KEY.to_owned(),
+        session_token: Some("example-session-token".to_owned()),
+        allowed: false,
+    };
+    let gateway = Gateway::start(Options {
+        keys: [("AKIDEXAMPLE".to_owned(), key)].into(),
+        ..Options::default()
+    })
+    .await
+    .unwrap();
     let report = tick(&gateway, AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["owed_after"]), (&json!("failed"), &json!(SAMPLES)), "{report}");
-    assert!(report["errors"].to_string().contains("aps:RemoteWrite"), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["owed_after"]),
+        (&json!("failed"), &json!(SAMPLES)),
+        "{report}"
+    );
+    assert!(
+        report["errors"].to_string().contains("aps:RemoteWrite"),
+        "{report}"
+    );
     // Each of the three shards may have asked twice before the first was told no.
     assert!(gateway.stats().requests <= 6, "{:?}", gateway.stats());
 }
@@ -108,12 +178,20 @@ async fn who_is_denied_stops_and_says_why() {
 #[tokio::test]
 async fn an_outage_within_a_tick_loses_nothing() {
     let gateway = gateway().await;
-    gateway.faults().add(Fault::lasting(Action::Hang, Duration::from_secs(3)));
+    gateway
+        .faults()
+        .add(Fault::lasting(Action::Hang, Duration::from_secs(3)));
     let home = scripted(250).await;
-    let yaml = Config::new(&home.address(), &gateway).yaml().replace("    sigv4", "    remote_timeout: 1s\n    sigv4");
+    let yaml = Config::new(&home.address(), &gateway)
+        .yaml()
+        .replace("    sigv4", "    remote_timeout: 1s\n    sigv4");
     let running = Running::start(&yaml).await;
     let report = running.tick(FORWARD, AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("ok"), &json!(SAMPLES)), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["written"]),
+        (&json!("ok"), &json!(SAMPLES)),
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -126,9 +204,16 @@ async fn a_receiver_that_never_answers_does_not_keep_the_tick_beyond_its_deadlin
     let report = running.tick(FORWARD, Duration::from_secs(3)).await;
     assert!(started.elapsed() < Duration::from_secs(3));
     assert_balanced(&report);
-    assert_eq!((&report["outcome"], &report["ledger"]["owed_after"]), (&json!("partial"), &json!(SAMPLES)), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["owed_after"]),
+        (&json!("partial"), &json!(SAMPLES)),
+        "{report}"
+    );
     assert_eq!(report["spool"]["samples"], SAMPLES);
-    assert!(report["errors"].to_string().contains("out of time"), "{report}");
+    assert!(
+        report["errors"].to_string().contains("out of time"),
+        "{report}"
+    );
 
     // What is owed goes first, and is not sent twice.
     gateway.faults().clear();
@@ -136,11 +221,24 @@ async fn a_receiver_that_never_answers_does_not_keep_the_tick_beyond_its_deadlin
     assert_balanced(&report);
     let ledger = &report["ledger"];
     assert_eq!(
-        (&report["outcome"], &ledger["owed_before"], &ledger["written"], &ledger["unchanged"]),
-        (&json!("ok"), &json!(SAMPLES), &json!(SAMPLES + 5), &json!(250))
+        (
+            &report["outcome"],
+            &ledger["owed_before"],
+            &ledger["written"],
+            &ledger["unchanged"]
+        ),
+        (
+            &json!("ok"),
+            &json!(SAMPLES),
+            &json!(SAMPLES + 5),
+            &json!(250)
+        )
     );
     let stats = gateway.stats();
-    assert_eq!((stats.stored, stats.repeated, stats.out_of_order), (SAMPLES + 5, 0, 0));
+    assert_eq!(
+        (stats.stored, stats.repeated, stats.out_of_order),
+        (SAMPLES + 5, 0, 0)
+    );
     assert!(files(&running).is_empty(), "{:?}", files(&running));
 }
 
@@ -161,47 +259,88 @@ fn files(running: &Running) -> Vec<String> {
     found
 }
 
-/// The example of the design: what exceeds the capacity leaves at once, the rest when the tick ends, and all follows in order.
+/// The example of the design: what exceeds the capacity leaves at once, the rest when the tick
+/// ends, and all follows in order.
 #[tokio::test]
 async fn exactly_what_exceeds_the_capacity_is_spooled_at_once() {
     let gateway = gateway().await;
     gateway.faults().add(Fault::always(Action::Hang));
     let home = scripted(125).await;
-    let config = Config { queue: "capacity: 100, max_samples_per_send: 50, max_shards: 1", ..Config::new(&home.address(), &gateway) };
+    let config = Config {
+        queue: "capacity: 100, max_samples_per_send: 50, max_shards: 1",
+        ..Config::new(&home.address(), &gateway)
+    };
     let running = Running::start(&config.yaml()).await;
     let ticking = running.tick(FORWARD, Duration::from_secs(4));
     let looking = async {
-        wait_for("the first segment", AMPLE, || async { files(&running).len() == 1 }).await.unwrap();
+        wait_for("the first segment", AMPLE, || async {
+            files(&running).len() == 1
+        })
+        .await
+        .unwrap();
         let path = running.folder.path().join("spool/segments");
-        let folder = std::fs::read_dir(path).unwrap().next().unwrap().unwrap().path();
+        let folder = std::fs::read_dir(path)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         let segment = std::fs::read(folder.join(&files(&running)[0])).unwrap();
         let entries = amp_forwarder::spool::segment::peek(&segment).unwrap();
-        entries.iter().map(|entry| entry.samples).collect::<Vec<_>>()
+        entries
+            .iter()
+            .map(|entry| entry.samples)
+            .collect::<Vec<_>>()
     };
     let (report, spooled) = tokio::join!(ticking, looking);
     assert_eq!(spooled, [30]);
     assert_balanced(&report);
-    assert_eq!((&report["ledger"]["scraped"], &report["ledger"]["owed_after"]), (&json!(130), &json!(130)), "{report}");
+    assert_eq!(
+        (
+            &report["ledger"]["scraped"],
+            &report["ledger"]["owed_after"]
+        ),
+        (&json!(130), &json!(130)),
+        "{report}"
+    );
 
     gateway.faults().clear();
-    let report = running.tick(include_str!("../../events/drain.json"), AMPLE).await;
+    let report = running
+        .tick(include_str!("../../events/drain.json"), AMPLE)
+        .await;
     assert_balanced(&report);
     assert_eq!(
-        (&report["outcome"], &report["ledger"]["owed_before"], &report["ledger"]["written"]),
+        (
+            &report["outcome"],
+            &report["ledger"]["owed_before"],
+            &report["ledger"]["written"]
+        ),
         (&json!("ok"), &json!(130), &json!(130)),
         "{report}"
     );
-    assert_eq!((gateway.stats().stored, gateway.stats().out_of_order, gateway.stats().max_in_flight), (130, 0, 1));
+    assert_eq!(
+        (
+            gateway.stats().stored,
+            gateway.stats().out_of_order,
+            gateway.stats().max_in_flight
+        ),
+        (130, 0, 1)
+    );
     assert!(files(&running).is_empty());
 }
 
-/// The function dies with what it owes in the spool and the lease in its hand: the next one waits, counts and delivers.
+/// The function dies with what it owes in the spool and the lease in its hand: the next one waits,
+/// counts and delivers.
 #[tokio::test]
 async fn what_a_killed_function_had_spooled_is_delivered_by_the_next_one() {
     let gateway = gateway().await;
     gateway.faults().add(Fault::always(Action::Hang));
     let home = scripted(250).await;
-    let yaml = Config { queue: "capacity: 50, max_samples_per_send: 50, max_shards: 1", ..Config::new(&home.address(), &gateway) }.yaml();
+    let yaml = Config {
+        queue: "capacity: 50, max_samples_per_send: 50, max_shards: 1",
+        ..Config::new(&home.address(), &gateway)
+    }
+    .yaml();
     let mut running = Running::start(&yaml).await;
     {
         let ticking = running.api.invoke(FORWARD, Duration::from_secs(5));
@@ -211,11 +350,29 @@ async fn what_a_killed_function_had_spooled_is_delivered_by_the_next_one() {
     running.function.kill();
     gateway.faults().clear();
 
-    let next = Running::start(&yaml.replace("@SPOOL@", &running.folder.path().join("spool").display().to_string())).await;
+    let next = Running::start(&yaml.replace(
+        "@SPOOL@",
+        &running.folder.path().join("spool").display().to_string(),
+    ))
+    .await;
     let report = next.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
-    assert_eq!((&report["outcome"], &report["previous"]), (&json!("ok"), &json!("killed")), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["previous"]),
+        (&json!("ok"), &json!("killed")),
+        "{report}"
+    );
     assert_eq!(report["ledger"]["owed_before"], 205, "{report}");
-    assert_eq!((gateway.stats().out_of_order, gateway.stats().refused.len()), (0, 0));
-    assert_eq!(gateway.stored().iter().filter(|sample| sample.labels["__name__"] == "m").count(), 250);
+    assert_eq!(
+        (gateway.stats().out_of_order, gateway.stats().refused.len()),
+        (0, 0)
+    );
+    assert_eq!(
+        gateway
+            .stored()
+            .iter()
+            .filter(|sample| sample.labels["__name__"] == "m")
+            .count(),
+        250
+    );
 }

@@ -8,11 +8,16 @@ use amp_forwarder_support::lambda::{Emulator, Function, FunctionOptions, Invoked
 use amp_forwarder_support::now_ms;
 use serde_json::{Value, json};
 
-use crate::common::{AMPLE, Config, Running, assert_balanced, exposition, gateway, scripted, spooling};
+use crate::common::{
+    AMPLE, Config, Running, assert_balanced, exposition, gateway, scripted, spooling,
+};
 
 /// The metrics of the tick's EMF lines.
 fn metrics(log: &str) -> Vec<Value> {
-    log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|line| line.get("_aws").is_some()).collect()
+    log.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line.get("_aws").is_some())
+        .collect()
 }
 
 #[tokio::test]
@@ -20,10 +25,17 @@ async fn each_sample_event_is_answered() {
     let (home, gateway) = (scripted(125).await, gateway().await);
     let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
 
-    // Both shapes of the schedule, and nothing at all, mean forward; the slot of the minute is served once.
-    let first = running.tick(include_str!("../../events/scheduler.json"), AMPLE).await;
+    // Both shapes of the schedule, and nothing at all, mean forward; the slot of the minute is
+    // served once.
+    let first = running
+        .tick(include_str!("../../events/scheduler.json"), AMPLE)
+        .await;
     assert_balanced(&first);
-    assert_eq!((&first["outcome"], &first["ledger"]["written"]), (&json!("ok"), &json!(130)), "{first}");
+    assert_eq!(
+        (&first["outcome"], &first["ledger"]["written"]),
+        (&json!("ok"), &json!(130)),
+        "{first}"
+    );
     for again in [include_str!("../../events/rule.json"), "null", "{}", ""] {
         let report = running.tick(again, AMPLE).await;
         assert_eq!(report["outcome"], "ok", "{report}");
@@ -31,29 +43,64 @@ async fn each_sample_event_is_answered() {
     }
 
     // By hand: one scrape now. The home's samples are the same ones: only ours are new.
-    let report = running.tick(include_str!("../../events/forward.json"), AMPLE).await;
-    assert_balanced(&report);
-    assert_eq!((&report["ledger"]["written"], &report["ledger"]["unchanged"]), (&json!(5), &json!(125)), "{report}");
-
-    let stored = gateway.stats().stored;
-    let report = running.tick(include_str!("../../events/dry-run.json"), AMPLE).await;
+    let report = running
+        .tick(include_str!("../../events/forward.json"), AMPLE)
+        .await;
     assert_balanced(&report);
     assert_eq!(
-        (&report["dry_run"], &report["ledger"]["owed_after"], &report["ledger"]["written"]),
+        (&report["ledger"]["written"], &report["ledger"]["unchanged"]),
+        (&json!(5), &json!(125)),
+        "{report}"
+    );
+
+    let stored = gateway.stats().stored;
+    let report = running
+        .tick(include_str!("../../events/dry-run.json"), AMPLE)
+        .await;
+    assert_balanced(&report);
+    assert_eq!(
+        (
+            &report["dry_run"],
+            &report["ledger"]["owed_after"],
+            &report["ledger"]["written"]
+        ),
         (&json!(true), &json!(130), &json!(0)),
         "{report}"
     );
     assert_eq!(gateway.stats().stored, stored);
 
-    let report = running.tick(include_str!("../../events/drain.json"), AMPLE).await;
-    assert_eq!((&report["outcome"], report["scrapes"].as_array().unwrap().len()), (&json!("ok"), 0), "{report}");
+    let report = running
+        .tick(include_str!("../../events/drain.json"), AMPLE)
+        .await;
+    assert_eq!(
+        (
+            &report["outcome"],
+            report["scrapes"].as_array().unwrap().len()
+        ),
+        (&json!("ok"), 0),
+        "{report}"
+    );
 
-    let status = running.tick(include_str!("../../events/status.json"), AMPLE).await;
+    let status = running
+        .tick(include_str!("../../events/status.json"), AMPLE)
+        .await;
     assert_eq!(status["jobs"][0]["job"], "federate");
-    assert!(status["jobs"][0]["last_slot_ms"].as_i64().unwrap() > now_ms() - 120_000, "{status}");
-    assert_eq!((&status["spool"]["lease"]["state"], &status["remotes"][0]["samples"]), (&json!("free"), &json!(0)), "{status}");
+    assert!(
+        status["jobs"][0]["last_slot_ms"].as_i64().unwrap() > now_ms() - 120_000,
+        "{status}"
+    );
+    assert_eq!(
+        (
+            &status["spool"]["lease"]["state"],
+            &status["remotes"][0]["samples"]
+        ),
+        (&json!("free"), &json!(0)),
+        "{status}"
+    );
 
-    let check = running.tick(include_str!("../../events/check.json"), AMPLE).await;
+    let check = running
+        .tick(include_str!("../../events/check.json"), AMPLE)
+        .await;
     assert_eq!(check["ok"], true, "{check}");
     assert_eq!(gateway.stats().stored, stored);
 
@@ -67,14 +114,30 @@ async fn what_is_not_understood_is_a_typed_error() {
     let (home, gateway) = (scripted(5).await, gateway().await);
     let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
     let cases = [
-        (json!({"action": "drian"}), "unknown action \"drian\"; known actions: forward, drain, check, status"),
-        (json!({"jobs": ["nope"]}), "unknown job nope; the configuration has: federate"),
+        (
+            json!({"action": "drian"}),
+            "unknown action \"drian\"; known actions: forward, drain, check, status",
+        ),
+        (
+            json!({"jobs": ["nope"]}),
+            "unknown job nope; the configuration has: federate",
+        ),
     ];
     for (event, message) in cases {
-        let Invoked::Error(error) = running.api.invoke(event.to_string(), AMPLE).await.unwrap() else { panic!("{event} was answered") };
-        assert_eq!((&error["errorType"], &error["errorMessage"]), (&json!("EventError"), &json!(message)));
+        let Invoked::Error(error) = running.api.invoke(event.to_string(), AMPLE).await.unwrap()
+        else {
+            panic!("{event} was answered")
+        };
+        assert_eq!(
+            (&error["errorType"], &error["errorMessage"]),
+            (&json!("EventError"), &json!(message))
+        );
     }
-    assert_eq!(running.tick("{}", AMPLE).await["outcome"], "ok", "an error must not spoil the next invocation");
+    assert_eq!(
+        running.tick("{}", AMPLE).await["outcome"],
+        "ok",
+        "an error must not spoil the next invocation"
+    );
 }
 
 #[tokio::test]
@@ -83,27 +146,55 @@ async fn a_wrong_configuration_is_told_at_each_invocation() {
     for _ in 0..2 {
         let invoked = running.api.invoke("{}", AMPLE).await.unwrap();
         assert_eq!(invoked.error_type(), Some("ConfigurationError"));
-        let Invoked::Error(error) = invoked else { unreachable!() };
+        let Invoked::Error(error) = invoked else {
+            unreachable!()
+        };
         let message = error["errorMessage"].as_str().unwrap();
-        assert!(message.contains("job_nmae") && message.contains("job_name") && message.contains("line 1"), "{message}");
+        assert!(
+            message.contains("job_nmae")
+                && message.contains("job_name")
+                && message.contains("line 1"),
+            "{message}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_tick_serves_its_slots_and_ends_before_its_deadline() {
     let (home, gateway) = (scripted(125).await, gateway().await);
-    let config = Config { interval: "1s", ..Config::new(&home.address(), &gateway) };
+    let config = Config {
+        interval: "1s",
+        ..Config::new(&home.address(), &gateway)
+    };
     let running = Running::start(&config.yaml()).await;
     let started = Instant::now();
-    let report = running.tick(include_str!("../../events/scheduler.json"), Duration::from_secs(6)).await;
+    let report = running
+        .tick(
+            include_str!("../../events/scheduler.json"),
+            Duration::from_secs(6),
+        )
+        .await;
     let took = started.elapsed();
     assert_balanced(&report);
     assert_eq!(report["outcome"], "ok", "{report}");
-    let starts: Vec<i64> = report["scrapes"].as_array().unwrap().iter().map(|scrape| scrape["start_ms"].as_i64().unwrap()).collect();
+    let starts: Vec<i64> = report["scrapes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|scrape| scrape["start_ms"].as_i64().unwrap())
+        .collect();
     assert!((4..=7).contains(&starts.len()), "{starts:?}");
     // The first slot may be served late; the others lie on the grid of a second.
-    assert!(starts[1..].windows(2).all(|pair| (900..=1100).contains(&(pair[1] - pair[0]))), "{starts:?}");
-    assert!(took > Duration::from_secs(3) && took < Duration::from_millis(5_600), "{took:?}");
+    assert!(
+        starts[1..]
+            .windows(2)
+            .all(|pair| (900..=1100).contains(&(pair[1] - pair[0]))),
+        "{starts:?}"
+    );
+    assert!(
+        took > Duration::from_secs(3) && took < Duration::from_millis(5_600),
+        "{took:?}"
+    );
 }
 
 #[tokio::test]
@@ -112,38 +203,97 @@ async fn a_home_that_is_away_is_up_zero_and_a_typed_error() {
     let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
     home.serve_once(Page::status(503, "starting"));
     home.serve_once(Page::text(exposition(2000, now_ms())).trouble(Trouble::Cut(500)));
-    home.serve_once(Page::text(exposition(2000, now_ms())).trouble(Trouble::Stall(500, Duration::from_secs(5))));
+    home.serve_once(
+        Page::text(exposition(2000, now_ms())).trouble(Trouble::Stall(500, Duration::from_secs(5))),
+    );
     home.serve_once(Page::text("m 1\nm{ 2\n"));
     let expected = ["HTTP status 503", "body", "MTU", "line 2, column 4"];
     for expected in expected {
-        let report = running.tick(include_str!("../../events/forward.json"), AMPLE).await;
+        let report = running
+            .tick(include_str!("../../events/forward.json"), AMPLE)
+            .await;
         assert_balanced(&report);
-        assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("failed"), &json!(5)), "{report}");
+        assert_eq!(
+            (&report["outcome"], &report["ledger"]["written"]),
+            (&json!("failed"), &json!(5)),
+            "{report}"
+        );
         let error = report["errors"][0].as_str().unwrap();
-        assert!(error.contains(expected) && error.contains(&home.address()), "{error} does not say {expected}");
+        assert!(
+            error.contains(expected) && error.contains(&home.address()),
+            "{error} does not say {expected}"
+        );
     }
-    let up: Vec<_> = gateway.stored().into_iter().filter(|sample| sample.labels["__name__"] == "up").collect();
+    let up: Vec<_> = gateway
+        .stored()
+        .into_iter()
+        .filter(|sample| sample.labels["__name__"] == "up")
+        .collect();
     assert_eq!(up.len(), 4);
-    assert!(gateway.stored().iter().all(|sample| sample.labels["__name__"] != "m"), "a failed scrape leaves nothing");
-    let report = running.tick(include_str!("../../events/forward.json"), AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("ok"), &json!(16)), "{report}");
-    // Beside the ten and our five: the series before the malformed line is gone, which Prometheus marks as well (tests/real/corpus/sequences.rs,
-    // "a malformed line behind a new series").
-    let gone: Vec<_> = gateway.stored().into_iter().filter(|sample| sample.labels["__name__"] == "m" && !sample.labels.contains_key("i")).collect();
-    assert_eq!(gone.iter().map(|sample| sample.value).collect::<Vec<_>>(), [Stored::Float(0x7ff0_0000_0000_0002)]);
+    assert!(
+        gateway
+            .stored()
+            .iter()
+            .all(|sample| sample.labels["__name__"] != "m"),
+        "a failed scrape leaves nothing"
+    );
+    let report = running
+        .tick(include_str!("../../events/forward.json"), AMPLE)
+        .await;
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["written"]),
+        (&json!("ok"), &json!(16)),
+        "{report}"
+    );
+    // Beside the ten and our five: the series before the malformed line is gone, which Prometheus
+    // marks as well (tests/real/corpus/sequences.rs, "a malformed line behind a new series").
+    let gone: Vec<_> = gateway
+        .stored()
+        .into_iter()
+        .filter(|sample| sample.labels["__name__"] == "m" && !sample.labels.contains_key("i"))
+        .collect();
+    assert_eq!(
+        gone.iter().map(|sample| sample.value).collect::<Vec<_>>(),
+        [Stored::Float(0x7ff0_0000_0000_0002)]
+    );
 }
 
 /// A second opinion on the protocol: cargo-lambda's own emulator.
 #[tokio::test]
 async fn under_cargo_lambda() {
-    let (home, gateway) = (ScriptedHome::start(Page::text(exposition(125, now_ms()))).await.unwrap(), gateway().await);
+    let (home, gateway) = (
+        ScriptedHome::start(Page::text(exposition(125, now_ms())))
+            .await
+            .unwrap(),
+        gateway().await,
+    );
     let emulator = Emulator::start(AMPLE).await.unwrap();
     let folder = tempfile::TempDir::new().unwrap();
-    let config = spooling(&Config::new(&home.address(), &gateway).yaml(), folder.path());
-    let _function = Function::start(&FunctionOptions::new(env!("CARGO_BIN_EXE_amp-forwarder"), &emulator.runtime_api(), &config)).unwrap();
-    let report = emulator.invoke(include_str!("../../events/scheduler.json"), AMPLE).await.unwrap().answer().unwrap();
+    let config = spooling(
+        &Config::new(&home.address(), &gateway).yaml(),
+        folder.path(),
+    );
+    let _function = Function::start(&FunctionOptions::new(
+        env!("CARGO_BIN_EXE_amp-forwarder"),
+        &emulator.runtime_api(),
+        &config,
+    ))
+    .unwrap();
+    let report = emulator
+        .invoke(include_str!("../../events/scheduler.json"), AMPLE)
+        .await
+        .unwrap()
+        .answer()
+        .unwrap();
     assert_balanced(&report);
-    assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("ok"), &json!(130)), "{report}");
-    let invoked = emulator.invoke(r#"{"action": "nothing"}"#, AMPLE).await.unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["written"]),
+        (&json!("ok"), &json!(130)),
+        "{report}"
+    );
+    let invoked = emulator
+        .invoke(r#"{"action": "nothing"}"#, AMPLE)
+        .await
+        .unwrap();
     assert_eq!(invoked.error_type(), Some("EventError"));
 }

@@ -13,14 +13,24 @@ const FORWARD: &str = include_str!("../../events/forward.json");
 const REPLICA: &str = "__replica__";
 
 async fn replica(name: &str, exporter: &NodeExporter) -> Prometheus {
-    let external_labels = [("cluster", "attic"), (REPLICA, name)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let external_labels = [("cluster", "attic"), (REPLICA, name)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let jobs = vec![Job::new("node", &[exporter.address()])];
-    Prometheus::start(PrometheusOptions { external_labels: external_labels.to_vec(), ..PrometheusOptions::home(V3_5, jobs) }).await.unwrap()
+    Prometheus::start(PrometheusOptions {
+        external_labels: external_labels.to_vec(),
+        ..PrometheusOptions::home(V3_5, jobs)
+    })
+    .await
+    .unwrap()
 }
 
 /// Whose samples were stored, in the order of their arrival.
 fn replicas(gateway: &Gateway) -> Vec<String> {
-    let mut replicas: Vec<_> = gateway.stored().iter().filter_map(|sample| sample.labels.get(REPLICA).cloned()).collect();
+    let mut replicas: Vec<_> = gateway
+        .stored()
+        .iter()
+        .filter_map(|sample| sample.labels.get(REPLICA).cloned())
+        .collect();
     replicas.dedup();
     replicas
 }
@@ -34,18 +44,35 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
     let failover = Duration::from_secs(4);
     let exporter = NodeExporter::start().await.unwrap();
     let receiver = Prometheus::receiver(V3_5).await.unwrap();
-    let limits = Limits { ha_failover: failover, ..Limits::default() };
-    let gateway = Gateway::start(Options { upstream: Some(receiver.remote_write_url()), limits, ..Options::default() }).await.unwrap();
+    let limits = Limits {
+        ha_failover: failover,
+        ..Limits::default()
+    };
+    let gateway = Gateway::start(Options {
+        upstream: Some(receiver.remote_write_url()),
+        limits,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
     let mut homes = [replica("a", &exporter).await, replica("b", &exporter).await];
     for home in &homes {
         let querier = home.querier();
-        wait_for("both homes have scraped", AMPLE, || async { querier.value("sum(up) == 2").await.is_ok_and(|value| value.is_some()) })
-            .await
-            .unwrap();
+        wait_for("both homes have scraped", AMPLE, || async {
+            querier
+                .value("sum(up) == 2")
+                .await
+                .is_ok_and(|value| value.is_some())
+        })
+        .await
+        .unwrap();
     }
     let started_ms = now_ms();
     let one = homes[0].address();
-    let both = Config::new(&one, &gateway).yaml().replace(&format!("['{one}']"), &format!("['{one}', '{}']", homes[1].address()));
+    let both = Config::new(&one, &gateway).yaml().replace(
+        &format!("['{one}']"),
+        &format!("['{one}', '{}']", homes[1].address()),
+    );
     let running = Running::start(&both).await;
 
     // Both are scraped at once, and one of them is elected.
@@ -54,12 +81,23 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
         assert_balanced(&report);
         assert_eq!(report["outcome"], "ok", "{report}");
         // Later the homes may have nothing new.
-        assert!(!first || (count(&report, "written") > 200 && count(&report, "deduplicated") > 200), "{report}");
-        assert_eq!(count(&report, "rejected") + count(&report, "owed_after"), 0, "{report}");
+        assert!(
+            !first || (count(&report, "written") > 200 && count(&report, "deduplicated") > 200),
+            "{report}"
+        );
+        assert_eq!(
+            count(&report, "rejected") + count(&report, "owed_after"),
+            0,
+            "{report}"
+        );
     }
     let elected = replicas(&gateway);
     assert_eq!(elected.len(), 1, "{elected:?}");
-    let (leader, other) = if elected[0] == "a" { (0, "b") } else { (1, "a") };
+    let (leader, other) = if elected[0] == "a" {
+        (0, "b")
+    } else {
+        (1, "a")
+    };
 
     // It dies: its scrapes fail, and the other one's samples are not taken until the election ends.
     homes[leader].kill();
@@ -83,12 +121,29 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
     .unwrap();
 
     let stats = gateway.stats();
-    assert_eq!((stats.mixed_replicas, stats.out_of_order, stats.concurrent), (0, 0, 0), "{stats:?}");
-    assert_eq!(stats.statuses.keys().copied().collect::<Vec<_>>(), [200, 202]);
+    assert_eq!(
+        (stats.mixed_replicas, stats.out_of_order, stats.concurrent),
+        (0, 0, 0),
+        "{stats:?}"
+    );
+    assert_eq!(
+        stats.statuses.keys().copied().collect::<Vec<_>>(),
+        [200, 202]
+    );
     // What is stored has no replica, so that queries see one series throughout.
-    let stored = receiver.querier().raw("node_load1", started_ms - 60_000, now_ms()).await.unwrap();
+    let stored = receiver
+        .querier()
+        .raw("node_load1", started_ms - 60_000, now_ms())
+        .await
+        .unwrap();
     assert_eq!(stored.len(), 1, "{:?}", stored.keys());
     let (labels, samples) = stored.first_key_value().unwrap();
-    assert!(labels["cluster"] == "attic" && !labels.contains_key(REPLICA), "{labels:?}");
-    assert!(samples.keys().any(|at| *at < killed_ms) && samples.keys().any(|at| *at > killed_ms), "{samples:?}");
+    assert!(
+        labels["cluster"] == "attic" && !labels.contains_key(REPLICA),
+        "{labels:?}"
+    );
+    assert!(
+        samples.keys().any(|at| *at < killed_ms) && samples.keys().any(|at| *at > killed_ms),
+        "{samples:?}"
+    );
 }

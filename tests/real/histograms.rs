@@ -1,6 +1,8 @@
 //! Native histograms from a target by a real home to a real receiver.
 
-use amp_forwarder_support::families::{Family, Histogram, Metric, Type, delimited, family, labelled, spans};
+use amp_forwarder_support::families::{
+    Family, Histogram, Metric, Type, delimited, family, labelled, spans,
+};
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
@@ -13,7 +15,8 @@ const FORWARD: &str = include_str!("../../events/forward.json");
 
 const FLAG: &str = "--enable-feature=native-histograms";
 
-/// Histograms of integers and of floats, on both sides of zero, of two series, and a gauge one; all of them larger with each round.
+/// Histograms of integers and of floats, on both sides of zero, of two series, and a gauge one; all
+/// of them larger with each round.
 fn page(round: u64) -> Page {
     let grown = |count: u64| count * (round + 1);
     let latency = |path: &str, schema: i32| Metric {
@@ -44,24 +47,45 @@ fn page(round: u64) -> Page {
         }),
         ..labelled(&[])
     };
-    let plain: Family = family("plain", Type::Gauge, vec![Metric { gauge: families::single(round as f64), ..labelled(&[]) }]);
+    let plain: Family = family(
+        "plain",
+        Type::Gauge,
+        vec![Metric {
+            gauge: families::single(round as f64),
+            ..labelled(&[])
+        }],
+    );
     let latencies = vec![latency("/a", 1), latency("/b", 5)];
-    let body = delimited(&[family("latency", Type::Histogram, latencies), family("queue", Type::GaugeHistogram, vec![queue]), plain]);
+    let body = delimited(&[
+        family("latency", Type::Histogram, latencies),
+        family("queue", Type::GaugeHistogram, vec![queue]),
+        plain,
+    ]);
     Page::text(body).content_type(Some(families::CONTENT_TYPE))
 }
 
 fn config(home: &Prometheus, gateway: &Gateway, send: bool) -> String {
     let yaml = Config::new(&home.address(), gateway).yaml();
-    yaml.replace("    sigv4:", &format!("    send_native_histograms: {send}\n    sigv4:"))
+    yaml.replace(
+        "    sigv4:",
+        &format!("    send_native_histograms: {send}\n    sigv4:"),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn native_histograms_arrive_and_answer_equally() {
     let target = ScriptedHome::start(page(0)).await.unwrap();
     let job = Job::new("app", &[&target.address()]);
-    let home = PrometheusOptions { flags: vec![FLAG.to_owned()], scrape_itself: false, ..PrometheusOptions::home(V3_5, vec![job]) };
+    let home = PrometheusOptions {
+        flags: vec![FLAG.to_owned()],
+        scrape_itself: false,
+        ..PrometheusOptions::home(V3_5, vec![job])
+    };
     let home = Prometheus::start(home).await.unwrap();
-    let receiver = PrometheusOptions { flags: vec![FLAG.to_owned()], ..PrometheusOptions::receiver(V3_5) };
+    let receiver = PrometheusOptions {
+        flags: vec![FLAG.to_owned()],
+        ..PrometheusOptions::receiver(V3_5)
+    };
     let receiver = Prometheus::start(receiver).await.unwrap();
     let gateway = gateway_to(&receiver).await;
     let dropping_gateway = gateway_to(&receiver).await;
@@ -72,9 +96,14 @@ async fn native_histograms_arrive_and_answer_equally() {
     for round in 0..rounds {
         target.serve(page(round));
         let count = format!("sum(histogram_count(latency)) == {}", 30 * (round + 1));
-        wait_for("the home has this round", AMPLE, || async { home.querier().value(&count).await.is_ok_and(|value| value.is_some()) })
-            .await
-            .unwrap_or_else(|error| panic!("{error}\n{}", home.log()));
+        wait_for("the home has this round", AMPLE, || async {
+            home.querier()
+                .value(&count)
+                .await
+                .is_ok_and(|value| value.is_some())
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", home.log()));
         let report = running.tick(FORWARD, AMPLE).await;
         assert_eq!(report["outcome"], "ok", "{report}");
         assert_balanced(&report);
@@ -84,19 +113,38 @@ async fn native_histograms_arrive_and_answer_equally() {
     let mut answers = 0;
     for name in ["latency", "queue"] {
         let selector = format!("{name}{{job=\"app\"}}");
-        let expected = home.querier().raw_histograms(&selector, started_ms - 60_000, now_ms()).await.unwrap();
-        let found = receiver.querier().raw_histograms(&selector, started_ms - 60_000, now_ms()).await.unwrap();
+        let expected = home
+            .querier()
+            .raw_histograms(&selector, started_ms - 60_000, now_ms())
+            .await
+            .unwrap();
+        let found = receiver
+            .querier()
+            .raw_histograms(&selector, started_ms - 60_000, now_ms())
+            .await
+            .unwrap();
         assert_eq!(found.len(), if name == "latency" { 2 } else { 1 });
         for (mut labels, samples) in found {
             assert_eq!(labels.remove("site").as_deref(), Some("attic"));
             assert_eq!(samples.len(), rounds as usize, "{labels:?}");
             for (at_ms, histogram) in samples {
-                assert_eq!(expected[&labels][&at_ms], histogram, "{labels:?} at {at_ms}");
+                assert_eq!(
+                    expected[&labels][&at_ms], histogram,
+                    "{labels:?} at {at_ms}"
+                );
                 for quantile in ["0.01", "0.3", "0.5", "0.9", "0.999"] {
-                    let path = labels.get("path").map(|path| format!(",path=\"{path}\"")).unwrap_or_default();
-                    let query = format!("histogram_quantile({quantile}, {name}{{job=\"app\"{path}}})");
+                    let path = labels
+                        .get("path")
+                        .map(|path| format!(",path=\"{path}\""))
+                        .unwrap_or_default();
+                    let query =
+                        format!("histogram_quantile({quantile}, {name}{{job=\"app\"{path}}})");
                     let home = home.querier().value_at(&query, at_ms).await.unwrap();
-                    assert_eq!(receiver.querier().value_at(&query, at_ms).await.unwrap(), home, "{query} at {at_ms}");
+                    assert_eq!(
+                        receiver.querier().value_at(&query, at_ms).await.unwrap(),
+                        home,
+                        "{query} at {at_ms}"
+                    );
                     answers += usize::from(home.is_some_and(f64::is_finite));
                 }
             }
@@ -107,7 +155,14 @@ async fn native_histograms_arrive_and_answer_equally() {
     // Without a wish for them they are dropped and counted; the rest goes on.
     let dropping = Running::start(&config(&home, &dropping_gateway, false)).await;
     let report = dropping.tick(FORWARD, AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["filtered"]), (&"ok".into(), &3.into()), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["filtered"]),
+        (&"ok".into(), &3.into()),
+        "{report}"
+    );
     assert_balanced(&report);
-    assert!(report["ledger"]["written"].as_u64().unwrap() >= 6, "{report}");
+    assert!(
+        report["ledger"]["written"].as_u64().unwrap() >= 6,
+        "{report}"
+    );
 }

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use amp_forwarder_support::compare::compare;
 use amp_forwarder_support::home::Recorder;
-use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, PrometheusOptions, V2_42, V2_53, V3_5, VictoriaMetrics};
+use amp_forwarder_support::process::{
+    Job, NodeExporter, Prometheus, PrometheusOptions, V2_42, V2_53, V3_5, VictoriaMetrics,
+};
 use amp_forwarder_support::query::{Querier, Samples};
 use amp_forwarder_support::{now_ms, wait_for};
 
@@ -18,23 +20,35 @@ async fn everything_arrives(version: &str) {
     };
     let home = Prometheus::start(options).await.unwrap();
     let expected = arrives_from(version, &home.url(), &home.querier(), 2).await;
-    assert!(expected.keys().all(|labels| labels["room"] == "cellar \"2\""), "{version}");
+    assert!(
+        expected
+            .keys()
+            .all(|labels| labels["room"] == "cellar \"2\""),
+        "{version}"
+    );
 }
 
-/// New samples that are enough to compare. Some homes show few new ones a tick: VictoriaMetrics holds the latest back for a while.
+/// New samples that are enough to compare. Some homes show few new ones a tick: VictoriaMetrics
+/// holds the latest back for a while.
 const ENOUGH: u64 = 1500;
 
 /// `up` and its like.
 const OWN: u64 = 5;
 
-/// Four ticks and more of a home that scrapes so many targets, until there is enough to compare; returns what it has exposed.
+/// Four ticks and more of a home that scrapes so many targets, until there is enough to compare;
+/// returns what it has exposed.
 async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32) -> Samples {
     let receiver = Prometheus::receiver(V3_5).await.unwrap();
     let gateway = gateway_to(&receiver).await;
     let scraped_all = format!("sum(up) == {targets}");
-    wait_for("the home has scraped its targets", AMPLE, || async { querier.value(&scraped_all).await.is_ok_and(|value| value.is_some()) })
-        .await
-        .unwrap();
+    wait_for("the home has scraped its targets", AMPLE, || async {
+        querier
+            .value(&scraped_all)
+            .await
+            .is_ok_and(|value| value.is_some())
+    })
+    .await
+    .unwrap();
     let recorder = Recorder::start(url).await.unwrap();
     let started_ms = now_ms();
     let running = Running::start(&Config::new(&recorder.address(), &gateway).yaml()).await;
@@ -45,11 +59,16 @@ async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32)
         ticks += 1;
         let before = newest(&recorder);
         wait_for("the home has newer samples", AMPLE, || async {
-            querier.value("max(timestamp(up))").await.is_ok_and(|newest| newest.is_some_and(|newest| newest * 1000.0 > before as f64))
+            querier
+                .value("max(timestamp(up))")
+                .await
+                .is_ok_and(|newest| newest.is_some_and(|newest| newest * 1000.0 > before as f64))
         })
         .await
         .unwrap();
-        let report = running.tick(include_str!("../../events/forward.json"), AMPLE).await;
+        let report = running
+            .tick(include_str!("../../events/forward.json"), AMPLE)
+            .await;
         assert_eq!(report["outcome"], "ok", "{report}");
         assert_balanced(&report);
         written += report["ledger"]["written"].as_u64().unwrap();
@@ -57,9 +76,15 @@ async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32)
     }
 
     let expected = exposed(&recorder.recordings());
-    let mut found = receiver.querier().raw("{site=\"attic\"}", started_ms - 300_000, now_ms()).await.unwrap();
+    let mut found = receiver
+        .querier()
+        .raw("{site=\"attic\"}", started_ms - 300_000, now_ms())
+        .await
+        .unwrap();
     // Ours are not the home's.
-    found.retain(|labels, _| !(labels["job"] == "federate" && labels.get("instance") == Some(&recorder.address())));
+    found.retain(|labels, _| {
+        !(labels["job"] == "federate" && labels.get("instance") == Some(&recorder.address()))
+    });
     let comparison = compare(&expected, &found);
     assert!(
         comparison.is_exact(),
@@ -68,14 +93,38 @@ async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32)
         comparison.extra.first(),
         comparison.different.first()
     );
-    assert!(comparison.agreeing as u64 > ENOUGH, "{version}: only {} samples were compared", comparison.agreeing);
+    assert!(
+        comparison.agreeing as u64 > ENOUGH,
+        "{version}: only {} samples were compared",
+        comparison.agreeing
+    );
     // With those of our own at each tick; what the home repeated was not sent again.
-    assert_eq!(written, comparison.agreeing as u64 + ticks * OWN, "{version}");
+    assert_eq!(
+        written,
+        comparison.agreeing as u64 + ticks * OWN,
+        "{version}"
+    );
     assert!(scraped >= written - ticks * OWN);
     let stats = gateway.stats();
-    assert_eq!((stats.out_of_order, stats.concurrent, stats.repeated, stats.mixed_replicas), (0, 0, 0, 0), "{version}");
-    assert!(stats.max_samples <= 100 && stats.max_in_flight <= 8 && stats.max_in_flight > 1, "{version}: {stats:?}");
-    assert_eq!(stats.statuses.keys().copied().collect::<Vec<_>>(), [200], "{version}");
+    assert_eq!(
+        (
+            stats.out_of_order,
+            stats.concurrent,
+            stats.repeated,
+            stats.mixed_replicas
+        ),
+        (0, 0, 0, 0),
+        "{version}"
+    );
+    assert!(
+        stats.max_samples <= 100 && stats.max_in_flight <= 8 && stats.max_in_flight > 1,
+        "{version}: {stats:?}"
+    );
+    assert_eq!(
+        stats.statuses.keys().copied().collect::<Vec<_>>(),
+        [200],
+        "{version}"
+    );
     expected
 }
 

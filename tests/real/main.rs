@@ -1,5 +1,12 @@
-//! The real programs: Prometheus as the home and as the receiver, the function under the Lambda runtime API.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
+//! The real programs: Prometheus as the home and as the receiver, the function under the Lambda
+//! runtime API.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
 
 mod cli;
 mod client;

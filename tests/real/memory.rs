@@ -34,32 +34,65 @@ fn federated(series: usize, at_ms: i64) -> String {
 /// Peak resident memory (kB) and CPU time (clock ticks) of a process that lives.
 fn usage(process: u32) -> Option<(u64, u64)> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .ok()?;
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    Some((peak, fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?))
+    Some((
+        peak,
+        fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_series_fit_into_64_mebibytes() {
     let body = federated(SERIES, now_ms());
-    assert!(body.len() / SERIES > 250, "{} bytes a line", body.len() / SERIES);
+    assert!(
+        body.len() / SERIES > 250,
+        "{} bytes a line",
+        body.len() / SERIES
+    );
     let home = ScriptedHome::start(Page::text(body)).await.unwrap();
-    let gateway = Gateway::start(Options { count_only: true, ..Options::default() }).await.unwrap();
-    let config = Config { queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500", ..Config::new(&home.address(), &gateway) };
+    let gateway = Gateway::start(Options {
+        count_only: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let config = Config {
+        queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500",
+        ..Config::new(&home.address(), &gateway)
+    };
     let directory = TempDir::new().unwrap();
     std::fs::write(
         directory.path().join("forwarder.yml"),
-        spooling(&config.yaml().replace("scrape_timeout: 1s", "scrape_timeout: 30s"), directory.path()),
+        spooling(
+            &config
+                .yaml()
+                .replace("scrape_timeout: 1s", "scrape_timeout: 30s"),
+            directory.path(),
+        ),
     )
     .unwrap();
-    let program = std::env::var("FORWARDCTL").unwrap_or_else(|_| env!("CARGO_BIN_EXE_forwardctl").to_owned());
+    let program =
+        std::env::var("FORWARDCTL").unwrap_or_else(|_| env!("CARGO_BIN_EXE_forwardctl").to_owned());
     let mut command = Command::new(program);
-    command.args(["run", "--once"]).current_dir(directory.path()).env_clear().envs(credentials());
+    command
+        .args(["run", "--once"])
+        .current_dir(directory.path())
+        .env_clear()
+        .envs(credentials());
     let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
     let mut peak = (0, 0);
     let status = loop {
-        peak = usage(child.id()).map_or(peak, |(memory, time)| (memory.max(peak.0), time.max(peak.1)));
+        peak = usage(child.id()).map_or(peak, |(memory, time)| {
+            (memory.max(peak.0), time.max(peak.1))
+        });
         match child.try_wait().unwrap() {
             Some(status) => break status,
             None => tokio::time::sleep(Duration::from_millis(2)).await,
@@ -68,21 +101,32 @@ async fn a_hundred_thousand_series_fit_into_64_mebibytes() {
     println!("peak {} kB, CPU {} ms", peak.0, peak.1 * 10);
     assert!(status.success());
     assert_eq!(gateway.stats().samples, SERIES as u64 + 5);
-    assert!(peak.0 > 1024 && peak.0 < LIMIT_KB, "peak resident memory: {} kB", peak.0);
+    assert!(
+        peak.0 > 1024 && peak.0 < LIMIT_KB,
+        "peak resident memory: {} kB",
+        peak.0
+    );
 }
 
 /// At 128 MB a function has a fourteenth of the processor that 1,769 MB give it.
 const SHARE: u32 = 14;
 
-/// A minute of scrapes of 100,000 new samples each, and nothing is answered. `FUNCTION` names another build of the function: what is asked of
-/// the processor is asked of a release.
+/// A minute of scrapes of 100,000 new samples each, and nothing is answered. `FUNCTION` names
+/// another build of the function: what is asked of the processor is asked of a release.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
     const TIME_OUT: Duration = Duration::from_secs(68);
     let moto = Moto::start(&[]).await.unwrap();
     moto.create_bucket("spool").await.unwrap();
-    let home = ScriptedHome::start(Page::text(federated(SERIES, now_ms()))).await.unwrap();
-    let gateway = Gateway::start(Options { count_only: true, ..Options::default() }).await.unwrap();
+    let home = ScriptedHome::start(Page::text(federated(SERIES, now_ms())))
+        .await
+        .unwrap();
+    let gateway = Gateway::start(Options {
+        count_only: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
     gateway.faults().add(Fault::always(Action::Hang));
     // The queue of the README's example.
     let config = Config {
@@ -91,12 +135,22 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
         forwarder: "deadline_margin: 3s",
         ..Config::new(&home.address(), &gateway)
     };
-    let yaml = config.yaml().replace("scrape_timeout: 1s", "scrape_timeout: 10s").replace("overflow_after: 0s", "overflow_after: 5s");
+    let yaml = config
+        .yaml()
+        .replace("scrape_timeout: 1s", "scrape_timeout: 10s")
+        .replace("overflow_after: 0s", "overflow_after: 5s");
     let yaml = yaml.replace(&format!("file://{SPOOL}"), "s3://spool/home");
-    let (api, other) = (RuntimeApi::start().await.unwrap(), std::env::var("FUNCTION").ok());
-    let program = other.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_amp-forwarder").to_owned());
+    let (api, other) = (
+        RuntimeApi::start().await.unwrap(),
+        std::env::var("FUNCTION").ok(),
+    );
+    let program = other
+        .clone()
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_amp-forwarder").to_owned());
     let mut options = FunctionOptions::new(program, &api.runtime_api(), &yaml);
-    options.env.push(("AWS_ENDPOINT_URL_S3".to_owned(), moto.url()));
+    options
+        .env
+        .push(("AWS_ENDPOINT_URL_S3".to_owned(), moto.url()));
     let function = Function::start(&options).unwrap();
 
     // Each scrape meets new samples.
@@ -105,7 +159,9 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
         loop {
             if home.asked().len() > asked {
                 asked = home.asked().len();
-                let page = tokio::task::spawn_blocking(|| federated(SERIES, now_ms())).await.unwrap();
+                let page = tokio::task::spawn_blocking(|| federated(SERIES, now_ms()))
+                    .await
+                    .unwrap();
                 home.serve(Page::text(page));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -117,7 +173,9 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
     };
     let report: serde_json::Value = match answer {
         amp_forwarder_support::lambda::Invoked::Answer(report) => report,
-        amp_forwarder_support::lambda::Invoked::Error(error) => panic!("{error}\n{}", function.log()),
+        amp_forwarder_support::lambda::Invoked::Error(error) => {
+            panic!("{error}\n{}", function.log())
+        }
     };
     let (peak_kb, ticks) = usage(function.id()).unwrap();
     let time = Duration::from_millis(ticks * 10);
@@ -129,10 +187,27 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
     );
     assert_balanced(&report);
     let ledger = |name: &str| report["ledger"][name].as_u64().unwrap();
-    assert!(report["scrapes"].as_array().unwrap().len() >= 4 && ledger("scraped") >= 4 * SERIES as u64, "{report}");
-    assert_eq!((ledger("written"), ledger("lost"), ledger("rolled_back")), (0, 0, 0), "{report}");
-    assert_eq!(ledger("owed_after"), ledger("scraped") - ledger("unchanged") - ledger("filtered"), "{report}");
+    assert!(
+        report["scrapes"].as_array().unwrap().len() >= 4 && ledger("scraped") >= 4 * SERIES as u64,
+        "{report}"
+    );
+    assert_eq!(
+        (ledger("written"), ledger("lost"), ledger("rolled_back")),
+        (0, 0, 0),
+        "{report}"
+    );
+    assert_eq!(
+        ledger("owed_after"),
+        ledger("scraped") - ledger("unchanged") - ledger("filtered"),
+        "{report}"
+    );
     assert_eq!(report["spool"]["samples"], ledger("owed_after"), "{report}");
-    assert!(peak_kb > 1024 && peak_kb < 128 * 1024, "peak resident memory: {peak_kb} kB");
-    assert!(other.is_none() || time * SHARE < Duration::from_secs(60), "CPU time: {time:?}");
+    assert!(
+        peak_kb > 1024 && peak_kb < 128 * 1024,
+        "peak resident memory: {peak_kb} kB"
+    );
+    assert!(
+        other.is_none() || time * SHARE < Duration::from_secs(60),
+        "CPU time: {time:?}"
+    );
 }

@@ -9,7 +9,9 @@ use amp_forwarder_support::wait_for;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{AMPLE, Config, Running, assert_balanced, gateway, gateway_to, scripted, spooling};
+use crate::common::{
+    AMPLE, Config, Running, assert_balanced, gateway, gateway_to, scripted, spooling,
+};
 
 const FORWARD: &str = include_str!("../../events/forward.json");
 
@@ -17,23 +19,51 @@ const FORWARD: &str = include_str!("../../events/forward.json");
 type Told = BTreeMap<String, (String, String)>;
 
 async fn of(home: &Prometheus) -> Told {
-    let answer = Client::default().get(&format!("{}/api/v1/metadata", home.url())).await.unwrap();
+    let answer = Client::default()
+        .get(&format!("{}/api/v1/metadata", home.url()))
+        .await
+        .unwrap();
     let answer: Value = serde_json::from_slice(answer.body()).unwrap();
     let text = |entry: &Value, key: &str| entry[0][key].as_str().unwrap().to_owned();
-    answer["data"].as_object().unwrap().iter().map(|(name, entry)| (name.clone(), (text(entry, "type"), text(entry, "help")))).collect()
+    answer["data"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, entry)| (name.clone(), (text(entry, "type"), text(entry, "help"))))
+        .collect()
 }
 
 /// What came, and in how many requests.
 fn arrived(gateway: &Gateway) -> (Told, usize) {
     let mut told = Told::new();
     let mut requests = 0;
-    for entry in gateway.journal().iter().filter(|entry| !entry.metadata.is_empty()) {
+    for entry in gateway
+        .journal()
+        .iter()
+        .filter(|entry| !entry.metadata.is_empty())
+    {
         requests += 1;
-        assert_eq!((entry.sample_count, entry.status), (0, Some(200)), "metadata travels alone");
+        assert_eq!(
+            (entry.sample_count, entry.status),
+            (0, Some(200)),
+            "metadata travels alone"
+        );
         assert!(entry.metadata.len() <= 50, "{}", entry.metadata.len());
         for metric in &entry.metadata {
-            let kind = ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"][metric.r#type as usize];
-            let before = told.insert(metric.metric_family_name.clone(), (kind.to_owned(), metric.help.clone()));
+            let kind = [
+                "unknown",
+                "counter",
+                "gauge",
+                "histogram",
+                "gaugehistogram",
+                "summary",
+                "info",
+                "stateset",
+            ][metric.r#type as usize];
+            let before = told.insert(
+                metric.metric_family_name.clone(),
+                (kind.to_owned(), metric.help.clone()),
+            );
             assert_eq!(before, None, "{}", metric.metric_family_name);
         }
     }
@@ -45,13 +75,25 @@ async fn what_federation_loses_arrives_once_an_hour() {
     let exporter = NodeExporter::start().await.unwrap();
     let receiver = Prometheus::receiver(V3_5).await.unwrap();
     let gateway = gateway_to(&receiver).await;
-    let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])]).await.unwrap();
+    let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])])
+        .await
+        .unwrap();
     let querier = home.querier();
-    wait_for("the home has scraped", AMPLE, || async { querier.value("sum(up) == 2").await.is_ok_and(|value| value.is_some()) }).await.unwrap();
+    wait_for("the home has scraped", AMPLE, || async {
+        querier
+            .value("sum(up) == 2")
+            .await
+            .is_ok_and(|value| value.is_some())
+    })
+    .await
+    .unwrap();
     let folder = TempDir::new().unwrap();
     let mut config = Config::new(&home.address(), &gateway);
     config.forwarder = "deadline_margin: 500ms, metadata: {enabled: true}";
-    let yaml = spooling(&config.yaml(), folder.path()).replace("    sigv4:", "    metadata_config: {max_samples_per_send: 50}\n    sigv4:");
+    let yaml = spooling(&config.yaml(), folder.path()).replace(
+        "    sigv4:",
+        "    metadata_config: {max_samples_per_send: 50}\n    sigv4:",
+    );
 
     let expected = of(&home).await;
     for _ in 0..2 {
@@ -60,13 +102,25 @@ async fn what_federation_loses_arrives_once_an_hour() {
         for _ in 0..2 {
             let report = running.tick(FORWARD, AMPLE).await;
             assert_balanced(&report);
-            assert_eq!((&report["outcome"], &report["errors"]), (&Value::from("ok"), &Value::from(Vec::<Value>::new())), "{report}");
+            assert_eq!(
+                (&report["outcome"], &report["errors"]),
+                (&Value::from("ok"), &Value::from(Vec::<Value>::new())),
+                "{report}"
+            );
         }
     }
     let (told, requests) = arrived(&gateway);
-    assert!(told.len() > 200 && told == expected, "{} of {}", told.len(), expected.len());
+    assert!(
+        told.len() > 200 && told == expected,
+        "{} of {}",
+        told.len(),
+        expected.len()
+    );
     assert_eq!(requests, told.len().div_ceil(50));
-    assert_eq!(gateway.stats().statuses.keys().copied().collect::<Vec<_>>(), [200]);
+    assert_eq!(
+        gateway.stats().statuses.keys().copied().collect::<Vec<_>>(),
+        [200]
+    );
 }
 
 #[tokio::test]
@@ -79,8 +133,24 @@ async fn a_home_without_metadata_is_worth_a_warning_and_no_more() {
     for errors in [1, 0] {
         let report = running.tick(FORWARD, AMPLE).await;
         assert_balanced(&report);
-        assert_eq!((&report["outcome"], report["errors"].as_array().unwrap().len()), (&Value::from("ok"), errors), "{report}");
+        assert_eq!(
+            (
+                &report["outcome"],
+                report["errors"].as_array().unwrap().len()
+            ),
+            (&Value::from("ok"), errors),
+            "{report}"
+        );
     }
-    assert_eq!(home.asked().iter().filter(|asked| asked.path.starts_with("/prom/meta?limit=20000")).count(), 1);
-    assert_eq!(gateway.stats().statuses.keys().copied().collect::<Vec<_>>(), [200]);
+    assert_eq!(
+        home.asked()
+            .iter()
+            .filter(|asked| asked.path.starts_with("/prom/meta?limit=20000"))
+            .count(),
+        1
+    );
+    assert_eq!(
+        gateway.stats().statuses.keys().copied().collect::<Vec<_>>(),
+        [200]
+    );
 }

@@ -1,4 +1,5 @@
-//! The move from an EC2 Prometheus to the function, as infra/README.md tells it: no gap, no collision, no double bill.
+//! The move from an EC2 Prometheus to the function, as infra/README.md tells it: no gap, no
+//! collision, no double bill.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,8 +12,7 @@ use amp_forwarder_support::{Labels, now_ms, wait_for};
 use crate::common::{AMPLE, Config, Running};
 
 /// What the guide lets people write at the EC2 Prometheus before the function starts.
-const OWN_SERIES_STAY: &str =
-    "    write_relabel_configs:\n      - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
+const OWN_SERIES_STAY: &str = "    write_relabel_configs:\n      - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
 
 /// The access key of the EC2 Prometheus: it has no session token.
 const EC2_KEY: &str = "AKIDEC2";
@@ -30,15 +30,34 @@ impl Site {
         let receiver = Prometheus::receiver(V3_5).await.unwrap();
         let mut options = Options {
             upstream: Some(receiver.remote_write_url()),
-            limits: Limits { ha_failover: Duration::from_secs(3), ..Limits::default() },
+            limits: Limits {
+                ha_failover: Duration::from_secs(3),
+                ..Limits::default()
+            },
             ..Options::default()
         };
-        options.keys.insert(EC2_KEY.to_owned(), Key { secret: EC2_SECRET.to_owned(), session_token: None, allowed: true });
+        options.keys.insert(
+            EC2_KEY.to_owned(),
+            Key {
+                secret: EC2_SECRET.to_owned(),
+                session_token: None,
+                allowed: true,
+            },
+        );
         let gateway = Gateway::start(options).await.unwrap();
         // Slower than those who ask it, so that none of its samples may be missing in the end.
         let itself = Job::new("node", &[&receiver.address()]).every("2s");
-        let home = Prometheus::start(PrometheusOptions { scrape_itself: false, ..PrometheusOptions::home(V3_5, vec![itself]) }).await.unwrap();
-        Self { home, gateway, receiver }
+        let home = Prometheus::start(PrometheusOptions {
+            scrape_itself: false,
+            ..PrometheusOptions::home(V3_5, vec![itself])
+        })
+        .await
+        .unwrap();
+        Self {
+            home,
+            gateway,
+            receiver,
+        }
     }
 
     async fn ec2(&self, external_labels: &[(&str, &str)]) -> Prometheus {
@@ -46,9 +65,21 @@ impl Site {
             extra: "    honor_labels: true\n    metrics_path: /federate\n    params: {'match[]': ['{job=~\".+\"}']}".to_owned(),
             ..Job::new("federate", &[&self.home.address()])
         };
-        let external_labels = external_labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let options = PrometheusOptions { scrape_itself: false, external_labels, ..PrometheusOptions::home(V3_5, vec![federate]) };
-        Prometheus::start(PrometheusOptions { extra: self.remote_write(""), ..options }).await.unwrap()
+        let external_labels = external_labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let options = PrometheusOptions {
+            scrape_itself: false,
+            external_labels,
+            ..PrometheusOptions::home(V3_5, vec![federate])
+        };
+        Prometheus::start(PrometheusOptions {
+            extra: self.remote_write(""),
+            ..options
+        })
+        .await
+        .unwrap()
     }
 
     fn remote_write(&self, more: &str) -> String {
@@ -68,10 +99,17 @@ impl Site {
         let querier = self.home.querier();
         for _ in 0..count {
             let before = querier.value("max(timestamp(up))").await.unwrap();
-            wait_for("the home has newer samples", AMPLE, || async { querier.value("max(timestamp(up))").await.is_ok_and(|newest| newest > before) })
-                .await
-                .unwrap();
-            let report = running.tick(include_str!("../../events/forward.json"), AMPLE).await;
+            wait_for("the home has newer samples", AMPLE, || async {
+                querier
+                    .value("max(timestamp(up))")
+                    .await
+                    .is_ok_and(|newest| newest > before)
+            })
+            .await
+            .unwrap();
+            let report = running
+                .tick(include_str!("../../events/forward.json"), AMPLE)
+                .await;
             assert_eq!(report["outcome"], "ok", "{report}");
         }
     }
@@ -79,9 +117,14 @@ impl Site {
     async fn wait_for_samples(&self, selector: &str, count: f64) {
         let querier = self.receiver.querier();
         let expression = format!("min(count_over_time({selector}[5m]))");
-        wait_for(selector, AMPLE, || async { querier.value(&expression).await.is_ok_and(|found| found.is_some_and(|found| found >= count)) })
-            .await
-            .unwrap();
+        wait_for(selector, AMPLE, || async {
+            querier
+                .value(&expression)
+                .await
+                .is_ok_and(|found| found.is_some_and(|found| found >= count))
+        })
+        .await
+        .unwrap();
     }
 
     /// What was posted to the gateway, by whom.
@@ -105,7 +148,10 @@ impl Site {
     fn collide(&self) -> bool {
         let own = |by_ec2| {
             let posted = self.posted(by_ec2).into_iter();
-            posted.filter(|(_, labels, _)| is_own(labels)).map(|(_, _, timestamp)| timestamp).collect::<BTreeSet<_>>()
+            posted
+                .filter(|(_, labels, _)| is_own(labels))
+                .map(|(_, _, timestamp)| timestamp)
+                .collect::<BTreeSet<_>>()
         };
         let (ec2, function) = (own(true), own(false));
         assert!(ec2.len() > 1 && function.len() > 1, "{ec2:?} {function:?}");
@@ -115,12 +161,32 @@ impl Site {
     /// Every sample of the home since `from_ms` is in the receiver, under one set of labels.
     async fn assert_no_gap(&self, from_ms: i64, added: (&str, &str)) {
         let mut found = Samples::new();
-        for (mut labels, samples) in self.receiver.querier().raw("{job=\"node\"}", from_ms, now_ms()).await.unwrap() {
-            assert_eq!(labels.remove(added.0).as_deref(), Some(added.1), "{labels:?}");
+        for (mut labels, samples) in self
+            .receiver
+            .querier()
+            .raw("{job=\"node\"}", from_ms, now_ms())
+            .await
+            .unwrap()
+        {
+            assert_eq!(
+                labels.remove(added.0).as_deref(),
+                Some(added.1),
+                "{labels:?}"
+            );
             found.insert(labels, samples);
         }
-        let newest = found.values().filter_map(|samples| samples.keys().next_back()).max().copied().unwrap();
-        let expected = self.home.querier().raw("{job=\"node\"}", from_ms, newest).await.unwrap();
+        let newest = found
+            .values()
+            .filter_map(|samples| samples.keys().next_back())
+            .max()
+            .copied()
+            .unwrap();
+        let expected = self
+            .home
+            .querier()
+            .raw("{job=\"node\"}", from_ms, newest)
+            .await
+            .unwrap();
         assert!(expected.values().map(BTreeMap::len).sum::<usize>() > 1000);
         for (labels, samples) in &expected {
             assert_eq!(found.get(labels), Some(samples), "{labels:?}");
@@ -133,14 +199,20 @@ fn is_ec2(entry: &Entry) -> bool {
 }
 
 fn is_own(labels: &Labels) -> bool {
-    labels["job"] == "federate" && (labels["__name__"] == "up" || labels["__name__"].starts_with("scrape_"))
+    labels["job"] == "federate"
+        && (labels["__name__"] == "up" || labels["__name__"].starts_with("scrape_"))
 }
 
-/// Stops what an EC2 Prometheus sends, not what it scrapes: one that gives up a job writes stale markers into the series that the function goes on with.
+/// Stops what an EC2 Prometheus sends, not what it scrapes: one that gives up a job writes stale
+/// markers into the series that the function goes on with.
 async fn stop_sending(ec2: &mut Prometheus, gateway: &Gateway) -> i64 {
     ec2.reload(|options| options.extra.clear()).await.unwrap();
     // The reload returns when its queue is empty.
-    wait_for("nothing is on its way", AMPLE, || async { gateway.stats().in_flight == 0 }).await.unwrap();
+    wait_for("nothing is on its way", AMPLE, || async {
+        gateway.stats().in_flight == 0
+    })
+    .await
+    .unwrap();
     now_ms()
 }
 
@@ -158,13 +230,26 @@ async fn a_single_prometheus_hands_over_without_a_gap_a_collision_or_a_double_bi
     let stopped_ms = stop_sending(&mut ec2, &site.gateway).await;
     site.ticks(&running, 3).await;
 
-    let labelled = site.receiver.querier().value("count(up{site=\"attic\"})").await.unwrap();
+    let labelled = site
+        .receiver
+        .querier()
+        .value("count(up{site=\"attic\"})")
+        .await
+        .unwrap();
     assert_eq!(labelled, Some(2.0), "the home's own, and the job's");
     assert!(!site.collide());
-    let late = site.gateway.journal().into_iter().filter(|entry| is_ec2(entry) && entry.arrived_ms > stopped_ms).count();
+    let late = site
+        .gateway
+        .journal()
+        .into_iter()
+        .filter(|entry| is_ec2(entry) && entry.arrived_ms > stopped_ms)
+        .count();
     assert_eq!(late, 0, "paid for twice");
     let stats = site.gateway.stats();
-    assert!(stats.refused.is_empty() && stats.statuses.keys().eq([&200]), "{stats:?}");
+    assert!(
+        stats.refused.is_empty() && stats.statuses.keys().eq([&200]),
+        "{stats:?}"
+    );
     site.assert_no_gap(from_ms, ("site", "attic")).await;
 }
 
@@ -177,9 +262,16 @@ async fn an_ha_pair_hands_over_to_a_function_without_a_replica_label() {
     let from_ms = now_ms();
 
     let quiet = site.remote_write(OWN_SERIES_STAY);
-    first.reload(|options| options.extra.clone_from(&quiet)).await.unwrap();
-    second.reload(|options| options.extra = quiet).await.unwrap();
-    // With `__replica__`, AMP would drop what the function sends until the elected one is silent for 30 s: a gap.
+    first
+        .reload(|options| options.extra.clone_from(&quiet))
+        .await
+        .unwrap();
+    second
+        .reload(|options| options.extra = quiet)
+        .await
+        .unwrap();
+    // With `__replica__`, AMP would drop what the function sends until the elected one is silent
+    // for 30 s: a gap.
     let running = site.function("{cluster: c}").await;
     site.ticks(&running, 3).await;
     stop_sending(&mut first, &site.gateway).await;
@@ -189,8 +281,16 @@ async fn an_ha_pair_hands_over_to_a_function_without_a_replica_label() {
 
     assert!(!site.collide());
     let journal = site.gateway.journal();
-    assert!(journal.iter().any(|entry| entry.status == Some(202)), "the other replica's samples were not dropped");
-    assert!(!journal.iter().any(|entry| is_ec2(entry) && entry.arrived_ms > stopped_ms), "paid for twice");
+    assert!(
+        journal.iter().any(|entry| entry.status == Some(202)),
+        "the other replica's samples were not dropped"
+    );
+    assert!(
+        !journal
+            .iter()
+            .any(|entry| is_ec2(entry) && entry.arrived_ms > stopped_ms),
+        "paid for twice"
+    );
     let stats = site.gateway.stats();
     assert!(stats.statuses.keys().eq([&200, &202]), "{stats:?}");
     site.assert_no_gap(from_ms, ("cluster", "c")).await;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use amp_forwarder_support::home::{Page, Recorder, ScriptedHome};
-use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, PrometheusOptions, V3_5, VictoriaMetrics};
+use amp_forwarder_support::process::{
+    Job, NodeExporter, Prometheus, PrometheusOptions, V3_5, VictoriaMetrics,
+};
 use amp_forwarder_support::query::{Querier, Samples};
 use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::Value;
@@ -22,17 +24,29 @@ fn yaml(home: &str, remote: &str) -> String {
 /// A real home, two ticks, and what the receiver shows of them: the same samples, to the last bit.
 async fn receives(remote: &str, querier: &Querier, exact: bool, flush: impl AsyncFn()) {
     let exporter = NodeExporter::start().await.unwrap();
-    let home = Prometheus::start(PrometheusOptions::home(V3_5, vec![Job::new("node", &[exporter.address()])])).await.unwrap();
+    let home = Prometheus::start(PrometheusOptions::home(
+        V3_5,
+        vec![Job::new("node", &[exporter.address()])],
+    ))
+    .await
+    .unwrap();
     let at_home = home.querier();
-    wait_for("the home has scraped its exporter", AMPLE, || async { at_home.value("sum(up) == 2").await.is_ok_and(|value| value.is_some()) })
-        .await
-        .unwrap();
+    wait_for("the home has scraped its exporter", AMPLE, || async {
+        at_home
+            .value("sum(up) == 2")
+            .await
+            .is_ok_and(|value| value.is_some())
+    })
+    .await
+    .unwrap();
     let recorder = Recorder::start(&home.url()).await.unwrap();
     let started_ms = now_ms();
     let running = Running::start(&yaml(&recorder.address(), remote)).await;
     let mut written = 0;
     for _ in 0..2 {
-        let report = running.tick(include_str!("../../events/forward.json"), AMPLE).await;
+        let report = running
+            .tick(include_str!("../../events/forward.json"), AMPLE)
+            .await;
         assert_eq!(report["outcome"], "ok", "{report}");
         assert_balanced(&report);
         written += report["ledger"]["written"].as_u64().unwrap();
@@ -41,63 +55,128 @@ async fn receives(remote: &str, querier: &Querier, exact: bool, flush: impl Asyn
 
     let mut expected = exposed(&recorder.recordings());
     let count = |samples: &Samples| samples.values().map(BTreeMap::len).sum::<usize>();
-    let mut found = querier.raw("{site=\"attic\"}", started_ms - 300_000, now_ms()).await.unwrap();
-    found.retain(|labels, _| !(labels["job"] == "federate" && labels.get("instance") == Some(&recorder.address())));
+    let mut found = querier
+        .raw("{site=\"attic\"}", started_ms - 300_000, now_ms())
+        .await
+        .unwrap();
+    found.retain(|labels, _| {
+        !(labels["job"] == "federate" && labels.get("instance") == Some(&recorder.address()))
+    });
     assert!(count(&found) > 700, "{}", count(&found));
     assert_eq!(written as usize, count(&expected) + 10);
     if !exact {
         // VictoriaMetrics takes a NaN and never shows it, and keeps floats as decimals.
         let digits = |samples: &mut Samples| {
             for bits in samples.values_mut().flat_map(BTreeMap::values_mut) {
-                *bits = format!("{:.12e}", f64::from_bits(*bits)).parse::<f64>().unwrap().to_bits();
+                *bits = format!("{:.12e}", f64::from_bits(*bits))
+                    .parse::<f64>()
+                    .unwrap()
+                    .to_bits();
             }
         };
-        expected.values_mut().for_each(|samples| samples.retain(|_, bits| !f64::from_bits(*bits).is_nan()));
+        expected
+            .values_mut()
+            .for_each(|samples| samples.retain(|_, bits| !f64::from_bits(*bits).is_nan()));
         expected.retain(|_, samples| !samples.is_empty());
         digits(&mut expected);
         digits(&mut found);
     }
-    let differs = expected.iter().find(|(labels, samples)| found.get(*labels) != Some(samples));
-    assert!(found == expected, "{} samples arrived of {}; {differs:?}", count(&found), count(&expected));
+    let differs = expected
+        .iter()
+        .find(|(labels, samples)| found.get(*labels) != Some(samples));
+    assert!(
+        found == expected,
+        "{} samples arrived of {}; {differs:?}",
+        count(&found),
+        count(&expected)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_receives() {
     let receiver = Prometheus::receiver(V3_5).await.unwrap();
-    receives(&receiver.remote_write_url(), &receiver.querier(), true, async || ()).await;
+    receives(
+        &receiver.remote_write_url(),
+        &receiver.querier(),
+        true,
+        async || (),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn victoria_metrics_receives() {
     let receiver = VictoriaMetrics::start(&[]).await.unwrap();
     let flush = async || receiver.flush().await.unwrap();
-    receives(&receiver.remote_write_url(), &receiver.querier(), false, flush).await;
+    receives(
+        &receiver.remote_write_url(),
+        &receiver.querier(),
+        false,
+        flush,
+    )
+    .await;
 }
 
-/// Prometheus without an out-of-order window answers 400 to what is older than the newest sample of its series.
+/// Prometheus without an out-of-order window answers 400 to what is older than the newest sample of
+/// its series.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_refuses_what_is_out_of_order() {
-    let options = PrometheusOptions { out_of_order_window: None, ..PrometheusOptions::receiver(V3_5) };
+    let options = PrometheusOptions {
+        out_of_order_window: None,
+        ..PrometheusOptions::receiver(V3_5)
+    };
     let receiver = Prometheus::start(options).await.unwrap();
     let now = now_ms();
-    let home = ScriptedHome::start(Page::text(exposition(5, now))).await.unwrap();
+    let home = ScriptedHome::start(Page::text(exposition(5, now)))
+        .await
+        .unwrap();
     let config = yaml(&home.address(), &receiver.remote_write_url());
     let first = Running::start(&config).await.tick("{}", AMPLE).await;
-    assert_eq!((&first["outcome"], &first["ledger"]["written"]), (&Value::from("ok"), &Value::from(10)), "{first}");
+    assert_eq!(
+        (&first["outcome"], &first["ledger"]["written"]),
+        (&Value::from("ok"), &Value::from(10)),
+        "{first}"
+    );
     // Another process knows nothing of the first one's samples.
     home.serve(Page::text(exposition(5, now - 60_000)));
     let running = Running::start(&config).await;
     let second = running.tick("{}", AMPLE).await;
-    assert_eq!(second["ledger"]["rejected"], 10, "a whole request is counted: an upper bound; {second}");
+    assert_eq!(
+        second["ledger"]["rejected"], 10,
+        "a whole request is counted: an upper bound; {second}"
+    );
     assert_balanced(&second);
-    assert!(running.function.log().contains("out of order sample"), "{}", running.function.log());
+    assert!(
+        running.function.log().contains("out of order sample"),
+        "{}",
+        running.function.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prometheus_that_takes_nothing_says_so() {
-    let prometheus = Prometheus::start(PrometheusOptions { scrape_itself: false, ..PrometheusOptions::home(V3_5, Vec::new()) }).await.unwrap();
-    let home = ScriptedHome::start(Page::text(exposition(5, now_ms()))).await.unwrap();
-    let report = Running::start(&yaml(&home.address(), &prometheus.remote_write_url())).await.tick("{}", AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["owed_after"]), (&Value::from("failed"), &Value::from(10)), "{report}");
-    assert!(report["errors"].to_string().contains("--web.enable-remote-write-receiver"), "{report}");
+    let prometheus = Prometheus::start(PrometheusOptions {
+        scrape_itself: false,
+        ..PrometheusOptions::home(V3_5, Vec::new())
+    })
+    .await
+    .unwrap();
+    let home = ScriptedHome::start(Page::text(exposition(5, now_ms())))
+        .await
+        .unwrap();
+    let report = Running::start(&yaml(&home.address(), &prometheus.remote_write_url()))
+        .await
+        .tick("{}", AMPLE)
+        .await;
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["owed_after"]),
+        (&Value::from("failed"), &Value::from(10)),
+        "{report}"
+    );
+    assert!(
+        report["errors"]
+            .to_string()
+            .contains("--web.enable-remote-write-receiver"),
+        "{report}"
+    );
 }

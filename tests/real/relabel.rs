@@ -1,4 +1,5 @@
-//! Relabelling for each remote, and what is refused, beside a real Prometheus 3.5. (Rules for series and targets: `corpus`.)
+//! Relabelling for each remote, and what is refused, beside a real Prometheus 3.5. (Rules for
+//! series and targets: `corpus`.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +12,8 @@ use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
 use amp_forwarder_support::{tools, wait_for};
 
-const EXPOSITION: &str = "m{x=\"1\",y=\"2\"} 1\nm{x=\"2\"} 2\nm{room=\"cellar\"} 3\nn{x=\"drop\"} 4\n";
+const EXPOSITION: &str =
+    "m{x=\"1\",y=\"2\"} 1\nm{x=\"2\"} 2\nm{room=\"cellar\"} 3\nn{x=\"drop\"} 4\n";
 
 const WRITE_RULES: [&str; 18] = [
     "",
@@ -40,8 +42,13 @@ type Given = BTreeMap<BTreeMap<String, String>, String>;
 fn given(gateway: &Gateway) -> Given {
     let mut given = Given::new();
     for sample in gateway.stored() {
-        let blurred = sample.labels["__name__"] == "scrape_duration_seconds" || sample.labels["__name__"] == "scrape_series_added";
-        let value = if blurred { String::new() } else { format!("{:?}", sample.value) };
+        let blurred = sample.labels["__name__"] == "scrape_duration_seconds"
+            || sample.labels["__name__"] == "scrape_series_added";
+        let value = if blurred {
+            String::new()
+        } else {
+            format!("{:?}", sample.value)
+        };
         given.entry(sample.labels).or_insert(value);
     }
     given
@@ -50,7 +57,14 @@ fn given(gateway: &Gateway) -> Given {
 async fn gateways() -> Vec<Gateway> {
     let mut gateways = Vec::new();
     for _ in WRITE_RULES {
-        gateways.push(Gateway::start(Options { keys: BTreeMap::new(), ..Options::default() }).await.unwrap());
+        gateways.push(
+            Gateway::start(Options {
+                keys: BTreeMap::new(),
+                ..Options::default()
+            })
+            .await
+            .unwrap(),
+        );
     }
     gateways
 }
@@ -73,7 +87,10 @@ async fn each_remote_gets_what_prometheus_writes() {
     let (theirs, ours) = (gateways().await, gateways().await);
     let mut options = PrometheusOptions::home(V3_5, vec![Job::new("j", &[&home.address()])]);
     options.scrape_itself = false;
-    options.external_labels = vec![("room".to_owned(), "attic".to_owned()), ("zone".to_owned(), "z".to_owned())];
+    options.external_labels = vec![
+        ("room".to_owned(), "attic".to_owned()),
+        ("zone".to_owned(), "z".to_owned()),
+    ];
     options.extra = remote_write(&theirs);
     let prometheus = Prometheus::start(options).await.unwrap();
 
@@ -87,10 +104,18 @@ async fn each_remote_gets_what_prometheus_writes() {
     );
     std::fs::write(&config, yaml).unwrap();
     let output = tokio::task::spawn_blocking(move || {
-        Command::new(env!("CARGO_BIN_EXE_forwardctl")).args(["run", "--once", "--config"]).arg(config).output().unwrap()
+        Command::new(env!("CARGO_BIN_EXE_forwardctl"))
+            .args(["run", "--once", "--config"])
+            .arg(config)
+            .output()
+            .unwrap()
     });
     let output = output.await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 
     for ((rules, theirs), ours) in WRITE_RULES.iter().zip(&theirs).zip(&ours) {
         let ours = given(ours);
@@ -253,20 +278,51 @@ fn what_prometheus_refuses_is_refused() {
     let promtool = tools::program(&format!("prometheus-{V3_5}/promtool")).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yml");
-    let patterns = PATTERNS.iter().map(|pattern| format!("{{action: keep, regex: {}}}", serde_json::Value::from(*pattern)));
+    let patterns = PATTERNS.iter().map(|pattern| {
+        format!(
+            "{{action: keep, regex: {}}}",
+            serde_json::Value::from(*pattern)
+        )
+    });
     let mut verdicts = BTreeSet::new();
     for rule in RULES.iter().map(|rule| (*rule).to_owned()).chain(patterns) {
         let yaml = format!(
             "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['h:1']}}]\n  metric_relabel_configs:\n  - {rule}\nremote_write: [{{url: http://127.0.0.1:9/}}]\n"
         );
         std::fs::write(&path, yaml).unwrap();
-        let theirs = Command::new(&promtool).args(["check", "config"]).arg(&path).output().unwrap();
-        let ours = Command::new(env!("CARGO_BIN_EXE_forwardctl")).args(["check", "--config"]).arg(&path).output().unwrap();
-        let said = (String::from_utf8_lossy(&theirs.stderr), String::from_utf8_lossy(&ours.stderr));
-        assert_eq!(ours.status.success(), theirs.status.success(), "{rule}\n{}\n{}", said.0, said.1);
+        let theirs = Command::new(&promtool)
+            .args(["check", "config"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let ours = Command::new(env!("CARGO_BIN_EXE_forwardctl"))
+            .args(["check", "--config"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = (
+            String::from_utf8_lossy(&theirs.stderr),
+            String::from_utf8_lossy(&ours.stderr),
+        );
+        assert_eq!(
+            ours.status.success(),
+            theirs.status.success(),
+            "{rule}\n{}\n{}",
+            said.0,
+            said.1
+        );
         // What Prometheus says itself, and not its YAML library, is said in its words.
-        if let Some((_, message)) = said.0.trim_end().split_once("config.yml: ").filter(|(_, message)| !message.starts_with("yaml:")) {
-            assert!(said.1.contains(message) || String::from_utf8_lossy(&ours.stdout).contains(message), "{rule}\n{message}\n{}", said.1);
+        if let Some((_, message)) = said
+            .0
+            .trim_end()
+            .split_once("config.yml: ")
+            .filter(|(_, message)| !message.starts_with("yaml:"))
+        {
+            assert!(
+                said.1.contains(message) || String::from_utf8_lossy(&ours.stdout).contains(message),
+                "{rule}\n{message}\n{}",
+                said.1
+            );
         }
         verdicts.insert(ours.status.code());
     }

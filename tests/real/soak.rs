@@ -1,6 +1,8 @@
-//! Minutes of outages, throttling, resets and kills, against a real home of 20,000 series and a real receiver.
+//! Minutes of outages, throttling, resets and kills, against a real home of 20,000 series and a
+//! real receiver.
 //!
-//! What a tick's report had claimed, as delivered or as owed, must be at the receiver in the end; what a killed tick had in its hands may be.
+//! What a tick's report had claimed, as delivered or as owed, must be at the receiver in the end;
+//! what a killed tick had in its hands may be.
 
 mod kill;
 mod summary;
@@ -48,14 +50,35 @@ struct Plan {
 impl Plan {
     /// The short one has one cycle of short ticks.
     fn of(seconds: u64) -> Self {
-        let series = std::env::var("SOAK_SERIES").ok().and_then(|series| series.parse().ok()).unwrap_or(20_000);
+        let series = std::env::var("SOAK_SERIES")
+            .ok()
+            .and_then(|series| series.parse().ok())
+            .unwrap_or(20_000);
         let lasts = Duration::from_secs(seconds);
         if seconds < 300 {
             let part = lasts / 8;
-            return Self { series, tick: Duration::from_secs(7), cycles: 1, kills: 1, away: lasts / 4, throttled: part, reset: part, lasts };
+            return Self {
+                series,
+                tick: Duration::from_secs(7),
+                cycles: 1,
+                kills: 1,
+                away: lasts / 4,
+                throttled: part,
+                reset: part,
+                lasts,
+            };
         }
         let cycle = lasts / 3;
-        Self { series, tick: Duration::from_secs(20), cycles: 3, kills: 1, away: cycle / 4, throttled: cycle / 6, reset: cycle / 6, lasts }
+        Self {
+            series,
+            tick: Duration::from_secs(20),
+            cycles: 3,
+            kills: 1,
+            away: cycle / 4,
+            throttled: cycle / 6,
+            reset: cycle / 6,
+            lasts,
+        }
     }
 }
 
@@ -94,7 +117,11 @@ struct Soak {
 fn page(series: usize, round: u64) -> String {
     let mut text = format!("# TYPE {METRIC} untyped\n");
     for index in 0..series {
-        text.push_str(&format!("{METRIC}{{i=\"{index}\",shelf=\"{}\"}} {}.25\n", index % 7, round * 100_000 + index as u64));
+        text.push_str(&format!(
+            "{METRIC}{{i=\"{index}\",shelf=\"{}\"}} {}.25\n",
+            index % 7,
+            round * 100_000 + index as u64
+        ));
     }
     text
 }
@@ -106,17 +133,34 @@ impl Soak {
         let target = Server::start(listen, move |_, _| {
             let round = rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let mut answer = server::respond(200, page(plan.series, round));
-            answer.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain; version=0.0.4"));
+            answer.headers_mut().insert(
+                "content-type",
+                http::HeaderValue::from_static("text/plain; version=0.0.4"),
+            );
             async { Ok(answer) }
         });
         let target = target.await.unwrap();
         let address = target.address().to_string();
         let job = Job::new("soak", &[&address]).every("5s");
-        let home = Prometheus::start(PrometheusOptions { scrape_itself: false, ..PrometheusOptions::home(V3_5, vec![job]) }).await.unwrap();
+        let home = Prometheus::start(PrometheusOptions {
+            scrape_itself: false,
+            ..PrometheusOptions::home(V3_5, vec![job])
+        })
+        .await
+        .unwrap();
         let receiver = Prometheus::receiver(V3_5).await.unwrap();
         // Its counts are all that is asked for: the receiver has the samples.
-        let journal = JournalOptions { requests: 1000, samples: 0 };
-        let gateway = Gateway::start(Options { upstream: Some(receiver.remote_write_url()), journal, ..Options::default() }).await.unwrap();
+        let journal = JournalOptions {
+            requests: 1000,
+            samples: 0,
+        };
+        let gateway = Gateway::start(Options {
+            upstream: Some(receiver.remote_write_url()),
+            journal,
+            ..Options::default()
+        })
+        .await
+        .unwrap();
         let recorder = Recorder::start(&home.url()).await.unwrap();
         let folder = TempDir::new().unwrap();
         let config = Config {
@@ -125,13 +169,22 @@ impl Soak {
             forwarder: "deadline_margin: 2s",
             ..Config::new(&recorder.address(), &gateway)
         };
-        let yaml =
-            config.yaml().replace("scrape_timeout: 1s", "scrape_timeout: 4s").replace("overflow_after: 0s", "drain_samples_per_second: 10000000");
+        let yaml = config
+            .yaml()
+            .replace("scrape_timeout: 1s", "scrape_timeout: 4s")
+            .replace("overflow_after: 0s", "drain_samples_per_second: 10000000");
         let yaml = yaml.replace(SPOOL, &folder.path().join("spool").display().to_string());
         let querier = home.querier();
-        amp_forwarder_support::wait_for("the home has scraped", Duration::from_secs(30), || async {
-            querier.value(&format!("count({METRIC})")).await.is_ok_and(|count| count == Some(plan.series as f64))
-        })
+        amp_forwarder_support::wait_for(
+            "the home has scraped",
+            Duration::from_secs(30),
+            || async {
+                querier
+                    .value(&format!("count({METRIC})"))
+                    .await
+                    .is_ok_and(|count| count == Some(plan.series as f64))
+            },
+        )
         .await
         .unwrap();
         let running = Running::start(&yaml).await;
@@ -165,7 +218,13 @@ impl Soak {
         self.make_trouble();
         let started_ms = now_ms();
         let limit = self.plan.tick;
-        let mut stalker = Stalker::new(kill, &self.gateway, self.spool(), self.running.function.id(), self.summary.killed(Kill::Flushing));
+        let mut stalker = Stalker::new(
+            kill,
+            &self.gateway,
+            self.spool(),
+            self.running.function.id(),
+            self.summary.killed(Kill::Flushing),
+        );
         let stalking = async {
             match kill {
                 Some(_) => stalker.stalk(&self.recorder).await,
@@ -190,7 +249,8 @@ impl Soak {
         };
         let kept_from_writing = stalker.release();
         if kept_from_writing && report["ledger"]["lost"] != 0 {
-            // We were too slow, and it could not write for our lock: what it had is gone as if it had been killed.
+            // We were too slow, and it could not write for our lock: what it had is gone as if it
+            // had been killed.
             self.line("missed the moment to kill");
             self.spooled = Some(kill::spooled(&self.spool()));
             self.owed = None;
@@ -209,46 +269,82 @@ impl Soak {
         assert_balanced(report);
         let outcome = report["outcome"].as_str().unwrap_or_default().to_owned();
         let count = |name: &str| report["ledger"][name].as_u64().unwrap();
-        self.summary.tick(&outcome, report["spool"]["samples"].as_u64().unwrap());
-        self.check(self.trouble != Trouble::Away || count("written") == 0, || format!("written, though the receiver is away: {report}"));
+        self.summary
+            .tick(&outcome, report["spool"]["samples"].as_u64().unwrap());
+        self.check(
+            self.trouble != Trouble::Away || count("written") == 0,
+            || format!("written, though the receiver is away: {report}"),
+        );
         let (before, after) = (count("owed_before"), count("owed_after"));
         let (unchanged, rolled_back) = (count("unchanged"), count("rolled_back"));
-        let kept_back = if unchanged + rolled_back > 0 { format!("  unchanged {unchanged}  rolled back {rolled_back}") } else { String::new() };
+        let kept_back = if unchanged + rolled_back > 0 {
+            format!("  unchanged {unchanged}  rolled back {rolled_back}")
+        } else {
+            String::new()
+        };
         self.line(&format!(
             "{outcome:<8} scraped {:>6}  written {:>6}  owed {before:>6} -> {after:>6}{kept_back}",
             count("scraped"),
             count("written")
         ));
         // What a killed function had asked for may be answered after its end.
-        let (late, recordings): (Vec<_>, Vec<_>) = self.recorder.take().into_iter().partition(|recording| recording.at_ms < started_ms);
+        let (late, recordings): (Vec<_>, Vec<_>) = self
+            .recorder
+            .take()
+            .into_iter()
+            .partition(|recording| recording.at_ms < started_ms);
         self.add(&late, false);
         if outcome == "busy" {
             self.check(recordings.is_empty(), || "a busy tick scraped".to_owned());
             return;
         }
         for what in ["lost", "rejected", "expired"] {
-            self.check(count(what) == 0, || format!("{} samples {what}: {report}", count(what)));
+            self.check(count(what) == 0, || {
+                format!("{} samples {what}: {report}", count(what))
+            });
         }
         match (self.owed, self.spooled.take()) {
-            (Some(owed), _) => self.check(before == owed, || format!("owed {owed} at the last release, {before} before this tick")),
+            (Some(owed), _) => self.check(before == owed, || {
+                format!("owed {owed} at the last release, {before} before this tick")
+            }),
             (None, Some((spooled, head))) => {
-                self.check(report["previous"] == "killed", || format!("a kill went unnoticed: {report}"));
-                self.check((spooled - head..=spooled).contains(&before), || format!("{spooled} samples were in the spool, {before} are owed"));
+                self.check(report["previous"] == "killed", || {
+                    format!("a kill went unnoticed: {report}")
+                });
+                self.check((spooled - head..=spooled).contains(&before), || {
+                    format!("{spooled} samples were in the spool, {before} are owed")
+                });
             }
             (None, None) => {}
         }
         self.owed = Some(after);
-        // A scrape that failed claims nothing; which one it was, the report tells by its number only.
-        let up = report["scrapes"].as_array().unwrap().iter().filter(|scrape| scrape["up"] == true).count();
-        let whole = recordings.iter().filter(|recording| recording.status == 200).count();
+        // A scrape that failed claims nothing; which one it was, the report tells by its number
+        // only.
+        let up = report["scrapes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|scrape| scrape["up"] == true)
+            .count();
+        let whole = recordings
+            .iter()
+            .filter(|recording| recording.status == 200)
+            .count();
         self.add(&recordings, up == whole);
     }
 
     fn add(&mut self, recordings: &[amp_forwarder_support::home::Recording], claimed: bool) {
-        let whole: Vec<_> = recordings.iter().filter(|recording| recording.status == 200).cloned().collect();
+        let whole: Vec<_> = recordings
+            .iter()
+            .filter(|recording| recording.status == 200)
+            .cloned()
+            .collect();
         for (labels, samples) in exposed(&whole) {
             if claimed {
-                self.claimed.entry(labels.clone()).or_default().extend(&samples);
+                self.claimed
+                    .entry(labels.clone())
+                    .or_default()
+                    .extend(&samples);
             }
             self.all.entry(labels).or_default().extend(samples);
         }
@@ -263,7 +359,11 @@ impl Soak {
     }
 
     fn line(&self, what: &str) {
-        println!("soak: {:>5.1} s  {:<9}  {what}", self.started.elapsed().as_secs_f64(), format!("{:?}", self.trouble));
+        println!(
+            "soak: {:>5.1} s  {:<9}  {what}",
+            self.started.elapsed().as_secs_f64(),
+            format!("{:?}", self.trouble)
+        );
     }
 
     fn make_trouble(&self) {
@@ -275,7 +375,10 @@ impl Soak {
         };
         // Some of the first requests pass, then some do not, and so on.
         for (turn, action) in (0..).zip(actions) {
-            self.gateway.faults().add(Fault { skip: 5 * turn, ..Fault::times(action, 15) });
+            self.gateway.faults().add(Fault {
+                skip: 5 * turn,
+                ..Fault::times(action, 15)
+            });
         }
     }
 
@@ -288,9 +391,16 @@ impl Soak {
         let mut kills = kills.iter().copied().peekable();
         let mut rested = trouble == Trouble::None;
         while Instant::now() < until || kills.peek().is_some() {
-            assert!(Instant::now() < patience, "no occasion to kill while {:?}", kills.peek());
+            assert!(
+                Instant::now() < patience,
+                "no occasion to kill while {:?}",
+                kills.peek()
+            );
             // One tick between two kills ends as it should, so that there is something to lose.
-            let kill = kills.peek().copied().filter(|kill| rested && (*kill == Kill::Flushing || self.owed != Some(0)));
+            let kill = kills
+                .peek()
+                .copied()
+                .filter(|kill| rested && (*kill == Kill::Flushing || self.owed != Some(0)));
             if self.tick(kill).await {
                 kills.next();
                 rested = trouble == Trouble::None;
@@ -308,7 +418,10 @@ impl Soak {
         // Each kill of a draining tick needs a backlog, which the one before has left it.
         for kill in [Kill::Answered, Kill::Draining] {
             for _ in 0..self.plan.kills {
-                while self.owed.is_none_or(|owed| owed < 2 * self.plan.series as u64) {
+                while self
+                    .owed
+                    .is_none_or(|owed| owed < 2 * self.plan.series as u64)
+                {
                     self.trouble = Trouble::Away;
                     self.receiver.kill();
                     self.tick(None).await;
@@ -317,7 +430,8 @@ impl Soak {
                 self.stage(Trouble::None, Duration::ZERO, &[kill]).await;
             }
         }
-        self.stage(Trouble::Throttles, self.plan.throttled, &[]).await;
+        self.stage(Trouble::Throttles, self.plan.throttled, &[])
+            .await;
         self.stage(Trouble::Resets, self.plan.reset, &[]).await;
         self.trouble = Trouble::None;
         self.settle().await;
@@ -343,20 +457,54 @@ impl Soak {
         let mut received = Samples::new();
         let mut at_home = Samples::new();
         for selector in pieces {
-            received.extend(self.receiver.querier().raw(&selector, from, until).await.unwrap());
-            at_home.extend(self.home.querier().raw(&selector, from, until).await.unwrap());
+            received.extend(
+                self.receiver
+                    .querier()
+                    .raw(&selector, from, until)
+                    .await
+                    .unwrap(),
+            );
+            at_home.extend(
+                self.home
+                    .querier()
+                    .raw(&selector, from, until)
+                    .await
+                    .unwrap(),
+            );
         }
         received.retain(|labels, _| labels.get("instance") != Some(&own));
         let claimed = compare(&self.claimed, &received);
         self.check(claimed.lost.is_empty(), || {
             // Those of one scrape of the home have one time.
-            let times: std::collections::BTreeSet<_> = claimed.lost.iter().map(|point| point.timestamp).take(100_000).collect();
-            format!("{} samples are lost, first {}, of {:?}", claimed.lost.len(), claimed.lost[0], times.iter().take(10).collect::<Vec<_>>())
+            let times: std::collections::BTreeSet<_> = claimed
+                .lost
+                .iter()
+                .map(|point| point.timestamp)
+                .take(100_000)
+                .collect();
+            format!(
+                "{} samples are lost, first {}, of {:?}",
+                claimed.lost.len(),
+                claimed.lost[0],
+                times.iter().take(10).collect::<Vec<_>>()
+            )
         });
-        self.check(claimed.different.is_empty(), || format!("{} samples differ, first {}", claimed.different.len(), claimed.different[0].0));
+        self.check(claimed.different.is_empty(), || {
+            format!(
+                "{} samples differ, first {}",
+                claimed.different.len(),
+                claimed.different[0].0
+            )
+        });
         // What a killed tick had scraped may have arrived; what nobody scraped may not.
         let foreign = compare(&self.all, &received).extra;
-        self.check(foreign.is_empty(), || format!("{} samples were never exposed, first {}", foreign.len(), foreign[0]));
+        self.check(foreign.is_empty(), || {
+            format!(
+                "{} samples were never exposed, first {}",
+                foreign.len(),
+                foreign[0]
+            )
+        });
         let home: Samples = at_home
             .into_iter()
             .map(|(mut labels, samples)| {
@@ -365,11 +513,17 @@ impl Soak {
             })
             .collect();
         let unlike = compare(&self.all, &home);
-        self.check(unlike.different.is_empty(), || "the home has other values than it exposed".to_owned());
+        self.check(unlike.different.is_empty(), || {
+            "the home has other values than it exposed".to_owned()
+        });
         self.summary.compared(&self.all, &received, &claimed);
         let stats = self.gateway.stats();
-        self.check(stats.out_of_order == 0, || format!("{} samples out of order", stats.out_of_order));
-        self.check(stats.concurrent == 0, || format!("{} series in two requests at once", stats.concurrent));
+        self.check(stats.out_of_order == 0, || {
+            format!("{} samples out of order", stats.out_of_order)
+        });
+        self.check(stats.concurrent == 0, || {
+            format!("{} series in two requests at once", stats.concurrent)
+        });
         self.summary.stats = Some(stats);
         self.summary.took = self.started.elapsed();
     }
@@ -377,7 +531,11 @@ impl Soak {
 
 async fn soak(plan: Plan) {
     let mut soak = Soak::start(plan).await;
-    println!("soak: {plan:?}, home {} of {}", soak.home.url(), soak.target.address());
+    println!(
+        "soak: {plan:?}, home {} of {}",
+        soak.home.url(),
+        soak.target.address()
+    );
     for _ in 0..plan.cycles {
         soak.cycle().await;
     }
@@ -390,10 +548,22 @@ async fn soak(plan: Plan) {
     println!("\n{}", soak.summary);
     let wanted = plan.kills * plan.cycles as usize;
     for kill in Kill::ALL {
-        assert!(soak.summary.killed(kill) >= wanted, "killed {} times while {kill}, not {wanted}", soak.summary.killed(kill));
+        assert!(
+            soak.summary.killed(kill) >= wanted,
+            "killed {} times while {kill}, not {wanted}",
+            soak.summary.killed(kill)
+        );
     }
-    assert!(soak.summary.agreeing >= soak.plan.series * (plan.lasts.as_secs() / INTERVAL.as_secs() / 4) as usize, "few samples were compared");
-    assert!(soak.summary.findings.is_empty(), "{:#?}", soak.summary.findings);
+    assert!(
+        soak.summary.agreeing
+            >= soak.plan.series * (plan.lasts.as_secs() / INTERVAL.as_secs() / 4) as usize,
+        "few samples were compared"
+    );
+    assert!(
+        soak.summary.findings.is_empty(),
+        "{:#?}",
+        soak.summary.findings
+    );
 }
 
 fn is_empty(segments: &Path) -> bool {
@@ -401,7 +571,9 @@ fn is_empty(segments: &Path) -> bool {
         .into_iter()
         .flatten()
         .flatten()
-        .all(|remote| std::fs::read_dir(remote.path()).is_ok_and(|mut files| files.next().is_none()))
+        .all(|remote| {
+            std::fs::read_dir(remote.path()).is_ok_and(|mut files| files.next().is_none())
+        })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -413,6 +585,9 @@ async fn a_minute_of_outages_and_kills_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a quarter of an hour: make soak"]
 async fn a_quarter_of_an_hour() {
-    let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(900);
+    let seconds = std::env::var("SOAK_SECONDS")
+        .ok()
+        .and_then(|seconds| seconds.parse().ok())
+        .unwrap_or(900);
     soak(Plan::of(seconds)).await;
 }

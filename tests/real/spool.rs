@@ -12,7 +12,9 @@ use amp_forwarder_support::process::Moto;
 use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::{Value, json};
 
-use crate::common::{AMPLE, Config, Running, SPOOL, assert_balanced, exposition, gateway, scripted};
+use crate::common::{
+    AMPLE, Config, Running, SPOOL, assert_balanced, exposition, gateway, scripted,
+};
 
 const FORWARD: &str = include_str!("../../events/forward.json");
 const DRAIN: &str = include_str!("../../events/drain.json");
@@ -34,7 +36,12 @@ impl Way {
     async fn to(moto: &Moto) -> Self {
         let asked = Log::default();
         let server = listen(SocketAddr::from(([127, 0, 0, 1], 0)), moto.url(), &asked).await;
-        Self { address: server.address(), server: Mutex::new(Some(server)), moto: moto.url(), asked }
+        Self {
+            address: server.address(),
+            server: Mutex::new(Some(server)),
+            moto: moto.url(),
+            asked,
+        }
     }
 
     fn env(&self) -> [(&'static str, String); 1] {
@@ -51,10 +58,14 @@ impl Way {
         *self.server.lock().unwrap() = Some(server);
     }
 
-    /// Method and path of each request since the last call; what the SDK adds to the query is left out.
+    /// Method and path of each request since the last call; what the SDK adds to the query is left
+    /// out.
     fn take(&self) -> Vec<String> {
         let asked = std::mem::take(&mut *self.asked.lock().unwrap());
-        asked.into_iter().map(|asked| asked.split('?').next().unwrap_or_default().to_owned()).collect()
+        asked
+            .into_iter()
+            .map(|asked| asked.split('?').next().unwrap_or_default().to_owned())
+            .collect()
     }
 
     fn segments(&self) -> Vec<String> {
@@ -70,7 +81,9 @@ impl Way {
 async fn listen(address: SocketAddr, moto: String, asked: &Log) -> Server {
     let (log, client) = (Arc::clone(asked), Client::default());
     let server = Server::start(address, move |request, _| {
-        log.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+        log.lock()
+            .unwrap()
+            .push(format!("{} {}", request.method(), request.uri()));
         pass(request, moto.clone(), client.clone())
     });
     server.await.unwrap()
@@ -80,15 +93,26 @@ async fn pass(request: server::Request, upstream: String, client: Client) -> Ans
     let (parts, body) = request.into_parts();
     let body = server::read_body(body, LARGEST).await.ok_or(Hangup)?;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut onward = http::Request::builder().method(parts.method).uri(format!("{upstream}{path}"));
-    for (name, value) in parts.headers.iter().filter(|(name, _)| !["host", "expect", "content-length"].contains(&name.as_str())) {
+    let mut onward = http::Request::builder()
+        .method(parts.method)
+        .uri(format!("{upstream}{path}"));
+    for (name, value) in parts
+        .headers
+        .iter()
+        .filter(|(name, _)| !["host", "expect", "content-length"].contains(&name.as_str()))
+    {
         onward = onward.header(name, value);
     }
-    let answer = client.send(onward.body(body.into()).map_err(|_| Hangup)?).await.map_err(|_| Hangup)?;
+    let answer = client
+        .send(onward.body(body.into()).map_err(|_| Hangup)?)
+        .await
+        .map_err(|_| Hangup)?;
     let (head, body) = answer.into_parts();
     let mut answer = http::Response::new(server::full(body));
     *answer.status_mut() = head.status;
-    for (name, value) in head.headers.iter().filter(|(name, _)| !["transfer-encoding", "connection", "content-length"].contains(&name.as_str())) {
+    for (name, value) in head.headers.iter().filter(|(name, _)| {
+        !["transfer-encoding", "connection", "content-length"].contains(&name.as_str())
+    }) {
         answer.headers_mut().append(name, value.clone());
     }
     Ok(answer)
@@ -112,7 +136,12 @@ impl World {
         let moto = Moto::start(&[]).await.unwrap();
         moto.create_bucket("spool").await.unwrap();
         let way = Way::to(&moto).await;
-        Self { gateway: gateway().await, home: scripted(samples).await, moto, way }
+        Self {
+            gateway: gateway().await,
+            home: scripted(samples).await,
+            moto,
+            way,
+        }
     }
 
     fn config(&self) -> Config {
@@ -125,9 +154,15 @@ impl World {
     }
 
     async fn start_by(&self, way: &Way, config: &Config) -> Running {
-        let yaml = config.yaml().replace(&format!("file://{SPOOL}"), "s3://spool/home");
+        let yaml = config
+            .yaml()
+            .replace(&format!("file://{SPOOL}"), "s3://spool/home");
         let env = way.env();
-        Running::start_with(&yaml, &env.each_ref().map(|(name, value)| (*name, value.as_str()))).await
+        Running::start_with(
+            &yaml,
+            &env.each_ref().map(|(name, value)| (*name, value.as_str())),
+        )
+        .await
     }
 }
 
@@ -140,49 +175,112 @@ fn errors(report: &Value) -> String {
 async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
     let world = World::new(125).await;
     world.gateway.faults().add(Fault::always(Action::Hang));
-    let config = Config { queue: "capacity: 100, max_samples_per_send: 50, max_shards: 1", ..world.config() };
+    let config = Config {
+        queue: "capacity: 100, max_samples_per_send: 50, max_shards: 1",
+        ..world.config()
+    };
     let running = world.start(&config).await;
     let looking = async {
-        wait_for("the first segment", AMPLE, || async { !world.way.segments().is_empty() }).await.unwrap();
+        wait_for("the first segment", AMPLE, || async {
+            !world.way.segments().is_empty()
+        })
+        .await
+        .unwrap();
         let object = world.way.segments()[0].trim_start_matches('/').to_owned();
-        wait_for("it can be read", AMPLE, || async { world.moto.get(&object).await.is_ok_and(|answer| answer.status() == 200) }).await.unwrap();
+        wait_for("it can be read", AMPLE, || async {
+            world
+                .moto
+                .get(&object)
+                .await
+                .is_ok_and(|answer| answer.status() == 200)
+        })
+        .await
+        .unwrap();
         let segment = world.moto.get(&object).await.unwrap();
-        amp_forwarder::spool::segment::peek(segment.body()).unwrap().iter().map(|entry| entry.samples).collect::<Vec<_>>()
+        amp_forwarder::spool::segment::peek(segment.body())
+            .unwrap()
+            .iter()
+            .map(|entry| entry.samples)
+            .collect::<Vec<_>>()
     };
     let (report, spooled) = tokio::join!(running.tick(FORWARD, Duration::from_secs(6)), looking);
     assert_eq!(spooled, [30]);
     assert_balanced(&report);
-    assert_eq!((&report["ledger"]["scraped"], &report["ledger"]["owed_after"]), (&json!(130), &json!(130)), "{report}");
-    assert_eq!((&report["spool"]["samples"], &report["spool"]["segments"]), (&json!(130), &json!(2)), "{report}");
+    assert_eq!(
+        (
+            &report["ledger"]["scraped"],
+            &report["ledger"]["owed_after"]
+        ),
+        (&json!(130), &json!(130)),
+        "{report}"
+    );
+    assert_eq!(
+        (&report["spool"]["samples"], &report["spool"]["segments"]),
+        (&json!(130), &json!(2)),
+        "{report}"
+    );
 
     world.gateway.faults().clear();
     let report = running.tick(DRAIN, AMPLE).await;
     assert_balanced(&report);
     let ledger = &report["ledger"];
-    assert_eq!((&report["outcome"], &ledger["owed_before"], &ledger["written"]), (&json!("ok"), &json!(130), &json!(130)), "{report}");
+    assert_eq!(
+        (
+            &report["outcome"],
+            &ledger["owed_before"],
+            &ledger["written"]
+        ),
+        (&json!("ok"), &json!(130), &json!(130)),
+        "{report}"
+    );
     let stats = world.gateway.stats();
-    assert_eq!((stats.stored, stats.repeated, stats.out_of_order, stats.max_in_flight), (130, 0, 0, 1));
+    assert_eq!(
+        (
+            stats.stored,
+            stats.repeated,
+            stats.out_of_order,
+            stats.max_in_flight
+        ),
+        (130, 0, 0, 1)
+    );
     let state = world.moto.get(STATE.trim_start_matches('/')).await.unwrap();
     let state: Value = serde_json::from_slice(state.body()).unwrap();
-    assert!(state["lease"].is_null() && state["remotes"].as_object().unwrap().values().all(|remote| remote["segments"] == 0), "{state}");
+    assert!(
+        state["lease"].is_null()
+            && state["remotes"]
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|remote| remote["segments"] == 0),
+        "{state}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warm_tick_makes_two_requests_and_a_cold_one_three() {
     let world = World::new(250).await;
-    let (get, list, put) = (format!("GET {STATE}"), "GET /spool/".to_owned(), format!("PUT {STATE}"));
+    let (get, list, put) = (
+        format!("GET {STATE}"),
+        "GET /spool/".to_owned(),
+        format!("PUT {STATE}"),
+    );
     for process in 0..2 {
         let running = world.start(&world.config()).await;
         for tick in 0..3 {
             let report = running.tick(FORWARD, AMPLE).await;
             assert_eq!(report["outcome"], "ok", "{report}");
             let expected = match (process, tick) {
-                // Without a state there may be segments of an earlier one: the very first tick looks.
+                // Without a state there may be segments of an earlier one: the very first tick
+                // looks.
                 (0, 0) => vec![&get, &list, &put, &put],
                 (_, 0) => vec![&get, &put, &put],
                 _ => vec![&put, &put],
             };
-            assert_eq!(world.way.take().iter().collect::<Vec<_>>(), expected, "process {process}, tick {tick}");
+            assert_eq!(
+                world.way.take().iter().collect::<Vec<_>>(),
+                expected,
+                "process {process}, tick {tick}"
+            );
         }
     }
 }
@@ -194,16 +292,31 @@ async fn without_s3_a_cold_function_scrapes_nothing_and_says_where_it_looked() {
     let running = world.start(&world.config()).await;
     let report = running.tick(FORWARD, Duration::from_secs(4)).await;
     assert_balanced(&report);
-    assert_eq!((&report["outcome"], &report["ledger"]["scraped"]), (&json!("failed"), &json!(0)), "{report}");
-    assert_eq!((world.home.asked().len(), world.gateway.stats().requests), (0, 0));
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["scraped"]),
+        (&json!("failed"), &json!(0)),
+        "{report}"
+    );
+    assert_eq!(
+        (world.home.asked().len(), world.gateway.stats().requests),
+        (0, 0)
+    );
     let errors = errors(&report);
-    for word in ["spool: ", "s3://spool/home/state.json", "AWS_ENDPOINT_URL_S3"] {
+    for word in [
+        "spool: ",
+        "s3://spool/home/state.json",
+        "AWS_ENDPOINT_URL_S3",
+    ] {
         assert!(errors.contains(word), "no {word:?} in {errors}");
     }
 
     world.way.back().await;
     let report = running.tick(FORWARD, AMPLE).await;
-    assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("ok"), &json!(SAMPLES)), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["written"]),
+        (&json!("ok"), &json!(SAMPLES)),
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,40 +328,77 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
     world.home.serve(Page::text(exposition(250, now_ms())));
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
-    assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("degraded"), &json!(SAMPLES)), "{report}");
-    assert!(errors(&report).contains("s3://spool/home/state.json"), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["written"]),
+        (&json!("degraded"), &json!(SAMPLES)),
+        "{report}"
+    );
+    assert!(
+        errors(&report).contains("s3://spool/home/state.json"),
+        "{report}"
+    );
 
     // Again, and what cannot be sent is lost: nobody could keep it.
     world.gateway.faults().add(Fault::always(Action::Hang));
     world.home.serve(Page::text(exposition(250, now_ms())));
     let report = running.tick(FORWARD, Duration::from_secs(15)).await;
     assert_balanced(&report);
-    assert_eq!((&report["outcome"], &report["ledger"]["lost"]), (&json!("failed"), &json!(SAMPLES)), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["lost"]),
+        (&json!("failed"), &json!(SAMPLES)),
+        "{report}"
+    );
 
     world.way.back().await;
     world.gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
     // The home still shows what was lost, and it is sent after all.
-    assert_eq!((&report["outcome"], &report["ledger"]["written"]), (&json!("ok"), &json!(SAMPLES)), "{report}");
-    assert_eq!((world.gateway.stats().out_of_order, world.gateway.stats().concurrent), (0, 0));
+    assert_eq!(
+        (&report["outcome"], &report["ledger"]["written"]),
+        (&json!("ok"), &json!(SAMPLES)),
+        "{report}"
+    );
+    assert_eq!(
+        (
+            world.gateway.stats().out_of_order,
+            world.gateway.stats().concurrent
+        ),
+        (0, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_that_goes_away_in_mid_tick_costs_what_cannot_be_sent() {
     let world = World::new(250).await;
     // The batches are of 100, 100 and 55 samples.
-    world.gateway.faults().add(Fault { metric: Some("up".to_owned()), ..Fault::always(Action::Hang) });
+    world.gateway.faults().add(Fault {
+        metric: Some("up".to_owned()),
+        ..Fault::always(Action::Hang)
+    });
     let running = world.start(&world.config()).await;
     let leaving = async {
-        wait_for("the first request", AMPLE, || async { world.gateway.stats().requests > 0 }).await.unwrap();
+        wait_for("the first request", AMPLE, || async {
+            world.gateway.stats().requests > 0
+        })
+        .await
+        .unwrap();
         world.way.away();
     };
     let (report, ()) = tokio::join!(running.tick(FORWARD, Duration::from_secs(5)), leaving);
     assert_balanced(&report);
     let ledger = &report["ledger"];
-    assert_eq!((&report["outcome"], &ledger["written"], &ledger["lost"]), (&json!("failed"), &json!(200), &json!(55)), "{report}");
+    assert_eq!(
+        (&report["outcome"], &ledger["written"], &ledger["lost"]),
+        (&json!("failed"), &json!(200), &json!(55)),
+        "{report}"
+    );
     let errors = errors(&report);
-    for word in ["are lost", "s3://spool/home/segments/", "AWS_ENDPOINT_URL_S3", "waits for the lease to end"] {
+    for word in [
+        "are lost",
+        "s3://spool/home/segments/",
+        "AWS_ENDPOINT_URL_S3",
+        "waits for the lease to end",
+    ] {
         assert!(errors.contains(word), "no {word:?} in {errors}");
     }
 
@@ -256,7 +406,11 @@ async fn s3_that_goes_away_in_mid_tick_costs_what_cannot_be_sent() {
     world.gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
-    assert_eq!((&report["outcome"], &report["previous"]), (&json!("ok"), &json!("killed")), "{report}");
+    assert_eq!(
+        (&report["outcome"], &report["previous"]),
+        (&json!("ok"), &json!("killed")),
+        "{report}"
+    );
     assert_eq!(world.gateway.stats().out_of_order, 0);
 }
 
@@ -268,32 +422,65 @@ async fn of_two_functions_at_once_one_works() {
     let second = world.start_by(&way, &world.config()).await;
     world.gateway.faults().add(Fault::always(Action::Hang));
     let others = async {
-        wait_for("the first one posts", AMPLE, || async { world.gateway.stats().requests > 0 }).await.unwrap();
+        wait_for("the first one posts", AMPLE, || async {
+            world.gateway.stats().requests > 0
+        })
+        .await
+        .unwrap();
         let (asked, posted) = (world.home.asked().len(), world.gateway.stats().requests);
         // Its time is too short to wait for the other's end.
         let busy = second.tick(FORWARD, Duration::from_secs(5)).await;
         assert_eq!(busy["outcome"], "busy", "{busy}");
         assert_balanced(&busy);
-        assert!(errors(&busy).contains("another tick holds the lease"), "{busy}");
-        assert_eq!((world.home.asked().len(), world.gateway.stats().requests), (asked, posted));
-        assert!(way.take().iter().all(|asked| *asked == format!("GET {STATE}")), "it touched something");
+        assert!(
+            errors(&busy).contains("another tick holds the lease"),
+            "{busy}"
+        );
+        assert_eq!(
+            (world.home.asked().len(), world.gateway.stats().requests),
+            (asked, posted)
+        );
+        assert!(
+            way.take()
+                .iter()
+                .all(|asked| *asked == format!("GET {STATE}")),
+            "it touched something"
+        );
         // This one has time.
         second.tick(FORWARD, AMPLE).await
     };
     let release = async {
-        wait_for("the second one waits", AMPLE, || async { way.asked.lock().unwrap().len() > 1 }).await.unwrap();
+        wait_for("the second one waits", AMPLE, || async {
+            way.asked.lock().unwrap().len() > 1
+        })
+        .await
+        .unwrap();
         world.gateway.faults().clear();
     };
-    let (worked, waited, ()) = tokio::join!(first.tick(FORWARD, Duration::from_secs(12)), others, release);
+    let (worked, waited, ()) = tokio::join!(
+        first.tick(FORWARD, Duration::from_secs(12)),
+        others,
+        release
+    );
     for report in [&worked, &waited] {
         assert_balanced(report);
     }
-    // Whether the first one's batches were answered in the end or handed over, all of them arrive, in order.
+    // Whether the first one's batches were answered in the end or handed over, all of them arrive,
+    // in order.
     assert_eq!(waited["outcome"], "ok", "{waited}");
     let written = |report: &Value| report["ledger"]["written"].as_u64().unwrap();
-    assert!(written(&worked) + written(&waited) >= SAMPLES, "{worked} {waited}");
+    assert!(
+        written(&worked) + written(&waited) >= SAMPLES,
+        "{worked} {waited}"
+    );
     let stats = world.gateway.stats();
     assert_eq!((stats.out_of_order, stats.concurrent), (0, 0), "{stats:?}");
     let stored = world.gateway.stored();
-    assert_eq!(stored.iter().filter(|sample| sample.labels["__name__"] == "m").count(), 250);
+    assert_eq!(
+        stored
+            .iter()
+            .filter(|sample| sample.labels["__name__"] == "m")
+            .count(),
+        250
+    );
 }

@@ -1,4 +1,5 @@
-//! forwardctl's look into a spool, as a person takes it: what an outage leaves, what promtool makes of it, and how it is delivered.
+//! forwardctl's look into a spool, as a person takes it: what an outage leaves, what promtool makes
+//! of it, and how it is delivered.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use crate::common::{Config, credentials, exposition, gateway, scripted, spooling
 /// Batches of 50 of the home's 125 samples and five of our own.
 const SAMPLES: u64 = 130;
 
-/// The slot after the first one is far away, so that nothing but the commands of a test makes ticks.
+/// The slot after the first one is far away, so that nothing but the commands of a test makes
+/// ticks.
 struct Spool {
     folder: TempDir,
     gateway: Gateway,
@@ -32,12 +34,30 @@ struct Ran {
 
 impl Spool {
     async fn new() -> Self {
-        let (home, gateway, folder) = (scripted(125).await, gateway().await, TempDir::new().unwrap());
+        let (home, gateway, folder) = (
+            scripted(125).await,
+            gateway().await,
+            TempDir::new().unwrap(),
+        );
         let queue = "max_samples_per_send: 50, max_shards: 4, capacity: 2500, min_backoff: 10ms, max_backoff: 50ms";
-        let config = Config { queue, ..Config::new(&home.address(), &gateway) };
-        let yaml = config.yaml().replace("remote_write:\n  - url", "remote_write:\n  - name: amp\n    remote_timeout: 1s\n    url");
-        std::fs::write(folder.path().join("forwarder.yml"), spooling(&yaml, folder.path())).unwrap();
-        Self { folder, gateway, home }
+        let config = Config {
+            queue,
+            ..Config::new(&home.address(), &gateway)
+        };
+        let yaml = config.yaml().replace(
+            "remote_write:\n  - url",
+            "remote_write:\n  - name: amp\n    remote_timeout: 1s\n    url",
+        );
+        std::fs::write(
+            folder.path().join("forwarder.yml"),
+            spooling(&yaml, folder.path()),
+        )
+        .unwrap();
+        Self {
+            folder,
+            gateway,
+            home,
+        }
     }
 
     /// With what an outage has left.
@@ -62,9 +82,20 @@ impl Spool {
 
     async fn runs(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forwardctl"));
-        let output = command.args(arguments).current_dir(self.folder.path()).env_clear().envs(credentials()).output().await.unwrap();
+        let output = command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(credentials())
+            .output()
+            .await
+            .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        Ran {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 
     async fn tells(&self, arguments: &[&str]) -> Value {
@@ -79,7 +110,10 @@ fn denied() -> Action {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -90,14 +124,32 @@ async fn a_spool_that_is_not_there_yet_is_no_error() {
     for arguments in [&["status"][..], &["spool", "ls"], &["spool", "verify"]] {
         let ran = spool.runs(arguments).await;
         assert_eq!(ran.code, Some(0), "{}", ran.err);
-        assert!(ran.out.contains("none yet") || ran.out.contains("no spool yet"), "{arguments:?}: {}", ran.out);
+        assert!(
+            ran.out.contains("none yet") || ran.out.contains("no spool yet"),
+            "{arguments:?}: {}",
+            ran.out
+        );
     }
     assert_eq!(spool.tells(&["spool", "ls"]).await["remotes"], json!([]));
-    assert_eq!(spool.tells(&["spool", "verify"]).await["damaged"], json!([]));
+    assert_eq!(
+        spool.tells(&["spool", "verify"]).await["damaged"],
+        json!([])
+    );
     let status = spool.tells(&["status"]).await;
-    assert_eq!((&status["spool"]["exists"], &status["spool"]["lease"]["state"]), (&json!(false), &json!("free")));
+    assert_eq!(
+        (
+            &status["spool"]["exists"],
+            &status["spool"]["lease"]["state"]
+        ),
+        (&json!(false), &json!("free"))
+    );
     let ran = spool.runs(&["spool", "export"]).await;
-    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "# EOF\n"), "{}", ran.err);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (Some(0), "# EOF\n"),
+        "{}",
+        ran.err
+    );
     assert!(!spool.path().exists(), "looking makes nothing");
     let ran = spool.runs(&["spool", "drain"]).await;
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
@@ -109,42 +161,133 @@ async fn what_is_owed_is_listed_shown_and_drained() {
     let spool = Spool::after_an_outage().await;
     let listed = spool.tells(&["spool", "ls", "--long"]).await;
     let heap = &listed["remotes"][0];
-    assert_eq!((&heap["folder"], &heap["remote"], &heap["samples"]), (&json!("segments"), &json!("amp"), &json!(SAMPLES)), "{listed}");
-    let bytes: u64 = spool.segments().iter().map(|path| path.metadata().unwrap().len()).sum();
-    assert_eq!((heap["objects"].as_u64().unwrap() as usize, heap["bytes"].as_u64().unwrap()), (spool.segments().len(), bytes));
+    assert_eq!(
+        (&heap["folder"], &heap["remote"], &heap["samples"]),
+        (&json!("segments"), &json!("amp"), &json!(SAMPLES)),
+        "{listed}"
+    );
+    let bytes: u64 = spool
+        .segments()
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    assert_eq!(
+        (
+            heap["objects"].as_u64().unwrap() as usize,
+            heap["bytes"].as_u64().unwrap()
+        ),
+        (spool.segments().len(), bytes)
+    );
     let ran = spool.runs(&["spool", "ls"]).await;
-    assert!(ran.out.starts_with("FOLDER ") && ran.out.contains("segments  amp ") && ran.out.contains(" 130 "), "{}", ran.out);
+    assert!(
+        ran.out.starts_with("FOLDER ")
+            && ran.out.contains("segments  amp ")
+            && ran.out.contains(" 130 "),
+        "{}",
+        ran.out
+    );
 
     let status = spool.tells(&["status"]).await;
-    assert_eq!((&status["spool"]["samples"], &status["remotes"][0]["samples"]), (&json!(SAMPLES), &json!(SAMPLES)), "{status}");
-    assert_eq!((&status["spool"]["lease"]["state"], &status["spool"]["epoch"]), (&json!("free"), &json!(1)));
-    assert!(status["jobs"][0]["watermarks"]["amp"].as_i64().unwrap() > now_ms() - 120_000, "{status}");
+    assert_eq!(
+        (
+            &status["spool"]["samples"],
+            &status["remotes"][0]["samples"]
+        ),
+        (&json!(SAMPLES), &json!(SAMPLES)),
+        "{status}"
+    );
+    assert_eq!(
+        (
+            &status["spool"]["lease"]["state"],
+            &status["spool"]["epoch"]
+        ),
+        (&json!("free"), &json!(1))
+    );
+    assert!(
+        status["jobs"][0]["watermarks"]["amp"].as_i64().unwrap() > now_ms() - 120_000,
+        "{status}"
+    );
     let ran = spool.runs(&["status"]).await;
-    assert!(ran.out.contains("130 samples in") && ran.out.contains("lease    free") && ran.out.contains("federate  20"), "{}", ran.out);
+    assert!(
+        ran.out.contains("130 samples in")
+            && ran.out.contains("lease    free")
+            && ran.out.contains("federate  20"),
+        "{}",
+        ran.out
+    );
 
     let key = listed["objects"][0]["key"].as_str().unwrap();
     let name = key.rsplit('/').next().unwrap();
-    for name in [key.to_owned(), name.to_owned(), spool.path().join(key).display().to_string()] {
+    for name in [
+        key.to_owned(),
+        name.to_owned(),
+        spool.path().join(key).display().to_string(),
+    ] {
         let shown = spool.tells(&["spool", "show", &name]).await;
-        let samples: u64 = shown["batches"].as_array().unwrap().iter().map(|batch| batch["samples"].as_u64().unwrap()).sum();
-        assert_eq!((&shown["key"], &shown["epoch"], shown["samples"].as_u64().unwrap()), (&json!(key), &json!(1), samples), "{shown}");
+        let samples: u64 = shown["batches"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|batch| batch["samples"].as_u64().unwrap())
+            .sum();
+        assert_eq!(
+            (
+                &shown["key"],
+                &shown["epoch"],
+                shown["samples"].as_u64().unwrap()
+            ),
+            (&json!(key), &json!(1), samples),
+            "{shown}"
+        );
     }
-    assert!(spool.runs(&["spool", "show", name]).await.out.contains("of epoch 1"));
-    let ran = spool.runs(&["spool", "show", "0000000099-00000000-0000.seg"]).await;
+    assert!(
+        spool
+            .runs(&["spool", "show", name])
+            .await
+            .out
+            .contains("of epoch 1")
+    );
+    let ran = spool
+        .runs(&["spool", "show", "0000000099-00000000-0000.seg"])
+        .await;
     assert_eq!(ran.code, Some(2));
     assert!(ran.err.contains("spool ls --long"), "{}", ran.err);
     let ran = spool.runs(&["spool", "ls", "--remote", "amq"]).await;
     assert_eq!(ran.code, Some(2));
-    assert!(ran.err.contains("unknown remote amq") && ran.err.contains("have: amp"), "{}", ran.err);
+    assert!(
+        ran.err.contains("unknown remote amq") && ran.err.contains("have: amp"),
+        "{}",
+        ran.err
+    );
 
     assert_eq!(spool.gateway.stored().len(), 0);
     let ran = spool.runs(&["spool", "drain"]).await;
-    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "130 samples written; nothing is owed any more\n"), "{}", ran.err);
-    assert!(!ran.err.contains('\u{1b}') && !ran.err.contains("/130"), "no bar without a terminal: {}", ran.err);
-    assert_eq!((spool.gateway.stored().len() as u64, spool.segments().len()), (SAMPLES, 0));
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (Some(0), "130 samples written; nothing is owed any more\n"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        !ran.err.contains('\u{1b}') && !ran.err.contains("/130"),
+        "no bar without a terminal: {}",
+        ran.err
+    );
+    assert_eq!(
+        (spool.gateway.stored().len() as u64, spool.segments().len()),
+        (SAMPLES, 0)
+    );
     assert_eq!(spool.gateway.stats().out_of_order, 0);
     let drained = spool.tells(&["spool", "drain"]).await;
-    assert_eq!((&drained["outcome"], &drained["slices"], &drained["ledger"]["owed_before"]), (&json!("drained"), &json!(1), &json!(0)), "{drained}");
+    assert_eq!(
+        (
+            &drained["outcome"],
+            &drained["slices"],
+            &drained["ledger"]["owed_before"]
+        ),
+        (&json!("drained"), &json!(1), &json!(0)),
+        "{drained}"
+    );
 }
 
 #[tokio::test]
@@ -153,7 +296,12 @@ async fn a_drain_that_gets_nowhere_says_why_and_ends() {
     spool.gateway.faults().add(Fault::always(denied()));
     let ran = spool.runs(&["spool", "drain"]).await;
     assert_eq!(ran.code, Some(1));
-    assert!(ran.out.contains("130 samples still owed") && ran.err.contains("403"), "{}{}", ran.out, ran.err);
+    assert!(
+        ran.out.contains("130 samples still owed") && ran.err.contains("403"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
     assert_eq!(spool.tells(&["status"]).await["spool"]["samples"], SAMPLES);
 }
 
@@ -161,9 +309,15 @@ async fn a_drain_that_gets_nowhere_says_why_and_ends() {
 async fn what_was_refused_is_shown_with_its_answer() {
     let spool = Spool::new().await;
     let now = now_ms();
-    spool.home.serve(Page::text(format!("{}old{{job=\"j\"}} 1 {}\n", exposition(20, now), now - 2 * 3_600_000)));
+    spool.home.serve(Page::text(format!(
+        "{}old{{job=\"j\"}} 1 {}\n",
+        exposition(20, now),
+        now - 2 * 3_600_000
+    )));
     spool.runs(&["run", "--once"]).await;
-    let listed = spool.tells(&["spool", "ls", "--folder", "rejected", "--long"]).await;
+    let listed = spool
+        .tells(&["spool", "ls", "--folder", "rejected", "--long"])
+        .await;
     let key = listed["objects"][0]["key"].as_str().unwrap();
     assert!(key.starts_with("rejected/amp/"), "{listed}");
     let shown = spool.tells(&["spool", "show", key]).await;
@@ -171,7 +325,11 @@ async fn what_was_refused_is_shown_with_its_answer() {
     let message = shown["note"]["message"].as_str().unwrap();
     assert!(!message.is_empty());
     let ran = spool.runs(&["spool", "show", key]).await;
-    assert!(ran.out.contains("refused with 400: ") && ran.out.contains(message.trim_end()), "{}", ran.out);
+    assert!(
+        ran.out.contains("refused with 400: ") && ran.out.contains(message.trim_end()),
+        "{}",
+        ran.out
+    );
 }
 
 #[tokio::test]
@@ -180,7 +338,9 @@ async fn every_damaged_object_is_told() {
     let ran = spool.runs(&["spool", "verify"]).await;
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
     let whole = std::fs::read(&spool.segments()[0]).unwrap();
-    let plant = |name: &str, bytes: &[u8]| std::fs::write(spool.path().join("segments/amp").join(name), bytes).unwrap();
+    let plant = |name: &str, bytes: &[u8]| {
+        std::fs::write(spool.path().join("segments/amp").join(name), bytes).unwrap()
+    };
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
     plant("0000000000-00000001-0000.seg", &flipped);
@@ -188,37 +348,85 @@ async fn every_damaged_object_is_told() {
     plant("notes.txt", b"milk, eggs");
     let ran = spool.runs(&["spool", "verify"]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.err);
-    let told = |name: &str, why: &str| ran.out.lines().any(|line| line.contains(name) && line.contains(why));
-    assert!(told("0000000000-00000001-0000.seg", "checksum") && told("0000000000-00000002-0000.seg", "truncated"), "{}", ran.out);
-    assert!(told("notes.txt", "not a segment") && ran.out.contains("3 of "), "{}", ran.out);
-    let ran = spool.runs(&["spool", "verify", "--folder", "rejected"]).await;
+    let told = |name: &str, why: &str| {
+        ran.out
+            .lines()
+            .any(|line| line.contains(name) && line.contains(why))
+    };
+    assert!(
+        told("0000000000-00000001-0000.seg", "checksum")
+            && told("0000000000-00000002-0000.seg", "truncated"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        told("notes.txt", "not a segment") && ran.out.contains("3 of "),
+        "{}",
+        ran.out
+    );
+    let ran = spool
+        .runs(&["spool", "verify", "--folder", "rejected"])
+        .await;
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
-    let ran = spool.runs(&["spool", "show", "0000000000-00000002-0000.seg"]).await;
+    let ran = spool
+        .runs(&["spool", "show", "0000000000-00000002-0000.seg"])
+        .await;
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("truncated"), "{}", ran.err);
 
     // What can be read is exported all the same.
     let ran = spool.runs(&["spool", "export"]).await;
     assert_eq!(ran.code, Some(1));
-    assert!(ran.out.ends_with("# EOF\n") && ran.out.lines().filter(|line| line.starts_with("m{")).count() == 125, "{}", ran.out);
-    assert_eq!(ran.err.lines().filter(|line| line.starts_with("left out: ")).count(), 3, "{}", ran.err);
+    assert!(
+        ran.out.ends_with("# EOF\n")
+            && ran
+                .out
+                .lines()
+                .filter(|line| line.starts_with("m{"))
+                .count()
+                == 125,
+        "{}",
+        ran.out
+    );
+    assert_eq!(
+        ran.err
+            .lines()
+            .filter(|line| line.starts_with("left out: "))
+            .count(),
+        3,
+        "{}",
+        ran.err
+    );
 }
 
 /// What promtool makes of an export, by series: value and timestamp.
 async fn blocks(folder: &Path, metrics: &Path) -> BTreeMap<String, Vec<(String, i64)>> {
     let promtool = tools::program("prometheus-3.5/promtool").unwrap();
     let data = folder.join("data");
-    let made = Command::new(&promtool).args(["tsdb", "create-blocks-from", "openmetrics"]).args([metrics, &data]).output().await.unwrap();
+    let made = Command::new(&promtool)
+        .args(["tsdb", "create-blocks-from", "openmetrics"])
+        .args([metrics, &data])
+        .output()
+        .await
+        .unwrap();
     assert!(made.status.success(), "{made:?}");
     // `dump` wants a whole database.
     std::fs::create_dir(data.join("wal")).unwrap();
-    let dumped = Command::new(&promtool).args(["tsdb", "dump"]).arg(&data).output().await.unwrap();
+    let dumped = Command::new(&promtool)
+        .args(["tsdb", "dump"])
+        .arg(&data)
+        .output()
+        .await
+        .unwrap();
     assert!(dumped.status.success(), "{dumped:?}");
     let mut series = BTreeMap::<_, Vec<_>>::new();
     for line in String::from_utf8(dumped.stdout).unwrap().lines() {
         let (labels, sample) = line.rsplit_once("} ").unwrap();
         let (value, ms) = sample.split_once(' ').unwrap();
-        series.entry(format!("{labels}}}")).or_default().push((value.to_owned(), ms.parse().unwrap()));
+        series
+            .entry(format!("{labels}}}"))
+            .or_default()
+            .push((value.to_owned(), ms.parse().unwrap()));
     }
     series
 }
@@ -231,39 +439,118 @@ async fn promtool_makes_blocks_of_an_export() {
     let now = now_ms();
     let times = [now - 2 * 3_600_000, now - 1_001, now];
     for (turn, at) in times.iter().enumerate() {
-        let odd = format!("h_bucket{{le=\"+Inf\"}} {turn} {at}\nh_created {turn} {at}\nodd{{a=\"\\\"\\\\\\n é\"}} -Inf {at}\n");
-        let numbers = format!("h_total 1e+21 {at}\nnan NaN {at}\nsmall 5e-324 {at}\nzero -0 {at}\n");
-        spool.home.serve(Page::text(format!("{}{odd}{numbers}", exposition(125, *at))));
+        let odd = format!(
+            "h_bucket{{le=\"+Inf\"}} {turn} {at}\nh_created {turn} {at}\nodd{{a=\"\\\"\\\\\\n é\"}} -Inf {at}\n"
+        );
+        let numbers =
+            format!("h_total 1e+21 {at}\nnan NaN {at}\nsmall 5e-324 {at}\nzero -0 {at}\n");
+        spool.home.serve(Page::text(format!(
+            "{}{odd}{numbers}",
+            exposition(125, *at)
+        )));
         spool.runs(&["run", "--once"]).await;
     }
     let listed = spool.tells(&["spool", "ls"]).await;
-    let of = |folder: &str| listed["remotes"].as_array().unwrap().iter().find(|heap| heap["folder"] == folder).unwrap()["samples"].as_u64().unwrap();
-    assert_eq!(of("segments") + of("expired"), 3 * (125 + 7 + 5), "{listed}");
+    let of = |folder: &str| {
+        listed["remotes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|heap| heap["folder"] == folder)
+            .unwrap()["samples"]
+            .as_u64()
+            .unwrap()
+    };
+    assert_eq!(
+        of("segments") + of("expired"),
+        3 * (125 + 7 + 5),
+        "{listed}"
+    );
 
     let metrics = spool.folder.path().join("metrics.txt");
-    let exported = spool.tells(&["spool", "export", "--output", "metrics.txt"]).await;
+    let exported = spool
+        .tells(&["spool", "export", "--output", "metrics.txt"])
+        .await;
     let none = json!({"stale": 0, "histograms": 0, "repeated": 0});
-    assert_eq!((&exported["samples"], &exported["series"], &exported["left_out"]), (&json!(411), &json!(137), &none), "{exported}");
+    assert_eq!(
+        (
+            &exported["samples"],
+            &exported["series"],
+            &exported["left_out"]
+        ),
+        (&json!(411), &json!(137), &none),
+        "{exported}"
+    );
     let ran = spool.runs(&["spool", "export", "-o", "metrics.txt"]).await;
     assert_eq!(ran.code, Some(1), "an existing file is not replaced");
     assert!(ran.err.contains("metrics.txt"), "{}", ran.err);
-    assert_eq!(spool.runs(&["spool", "export", "--json"]).await.code, Some(2));
-    assert_eq!(spool.runs(&["spool", "export", "--remote", "amp"]).await.out, std::fs::read_to_string(&metrics).unwrap());
-    assert_eq!(spool.runs(&["spool", "export", "--folder", "rejected"]).await.out, "# EOF\n");
+    assert_eq!(
+        spool.runs(&["spool", "export", "--json"]).await.code,
+        Some(2)
+    );
+    assert_eq!(
+        spool
+            .runs(&["spool", "export", "--remote", "amp"])
+            .await
+            .out,
+        std::fs::read_to_string(&metrics).unwrap()
+    );
+    assert_eq!(
+        spool
+            .runs(&["spool", "export", "--folder", "rejected"])
+            .await
+            .out,
+        "# EOF\n"
+    );
 
     let found = blocks(spool.folder.path(), &metrics).await;
-    assert_eq!((found.len(), found.values().map(Vec::len).sum::<usize>()), (137, 411));
+    assert_eq!(
+        (found.len(), found.values().map(Vec::len).sum::<usize>()),
+        (137, 411)
+    );
     let series = |name: &str| {
         let name = format!("__name__=\"{name}\"");
-        found.iter().find(|(labels, _)| labels.contains(&name)).map(|(_, samples)| samples).unwrap()
+        found
+            .iter()
+            .find(|(labels, _)| labels.contains(&name))
+            .map(|(_, samples)| samples)
+            .unwrap()
     };
-    for name in ["m", "h_bucket", "h_created", "odd", "h_total", "nan", "small", "zero"] {
-        assert_eq!(series(name).iter().map(|(_, ms)| *ms).collect::<Vec<_>>(), times, "{name}");
+    for name in [
+        "m",
+        "h_bucket",
+        "h_created",
+        "odd",
+        "h_total",
+        "nan",
+        "small",
+        "zero",
+    ] {
+        assert_eq!(
+            series(name).iter().map(|(_, ms)| *ms).collect::<Vec<_>>(),
+            times,
+            "{name}"
+        );
     }
     let first = |name: &str| series(name)[0].0.as_str();
-    assert_eq!(["odd", "h_total", "nan", "small", "zero"].map(first), ["-Inf", "1e+21", "NaN", "5e-324", "0"]);
-    assert_eq!(series("h_created").iter().map(|(value, _)| value.as_str()).collect::<Vec<_>>(), ["0", "1", "2"]);
-    assert!(found.keys().any(|labels| labels.contains(r#"a="\"\\\n é""#)), "{:?}", found.keys().collect::<Vec<_>>());
+    assert_eq!(
+        ["odd", "h_total", "nan", "small", "zero"].map(first),
+        ["-Inf", "1e+21", "NaN", "5e-324", "0"]
+    );
+    assert_eq!(
+        series("h_created")
+            .iter()
+            .map(|(value, _)| value.as_str())
+            .collect::<Vec<_>>(),
+        ["0", "1", "2"]
+    );
+    assert!(
+        found
+            .keys()
+            .any(|labels| labels.contains(r#"a="\"\\\n é""#)),
+        "{:?}",
+        found.keys().collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -274,19 +561,35 @@ async fn a_spool_that_cannot_be_used_says_why() {
     for arguments in [&["status"][..], &["spool", "drain"]] {
         let ran = spool.runs(arguments).await;
         assert_eq!(ran.code, Some(1), "{arguments:?}");
-        assert!(ran.err.contains("version 2") && ran.err.contains("bring the newer program back"), "{}", ran.err);
+        assert!(
+            ran.err.contains("version 2") && ran.err.contains("bring the newer program back"),
+            "{}",
+            ran.err
+        );
     }
     // Its segments can be seen all the same.
-    assert_eq!(spool.tells(&["spool", "ls"]).await["remotes"][0]["samples"], SAMPLES);
+    assert_eq!(
+        spool.tells(&["spool", "ls"]).await["remotes"][0]["samples"],
+        SAMPLES
+    );
     std::fs::write(&state, "no json").unwrap();
     let ran = spool.runs(&["status"]).await;
-    assert!(ran.code == Some(1) && ran.err.contains("remove that one object"), "{}", ran.err);
+    assert!(
+        ran.code == Some(1) && ran.err.contains("remove that one object"),
+        "{}",
+        ran.err
+    );
 
     let file = Spool::new().await;
     std::fs::write(file.path(), "a file").unwrap();
     for arguments in [&["status"][..], &["spool", "ls"], &["spool", "export"]] {
         let ran = file.runs(arguments).await;
         assert_eq!(ran.code, Some(1), "{arguments:?}: {}", ran.out);
-        assert!(ran.err.starts_with("spool: ") && ran.err.contains("name another one in forwarder.spool.url"), "{}", ran.err);
+        assert!(
+            ran.err.starts_with("spool: ")
+                && ran.err.contains("name another one in forwarder.spool.url"),
+            "{}",
+            ran.err
+        );
     }
 }

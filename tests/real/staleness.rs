@@ -14,14 +14,23 @@ const STALE: Posted = Posted::Float(0x7ff0_0000_0000_0002);
 fn markers(gateway: &Gateway) -> BTreeMap<String, Vec<bool>> {
     let mut samples: BTreeMap<String, BTreeMap<i64, bool>> = BTreeMap::new();
     for sample in gateway.stored() {
-        samples.entry(sample.labels["__name__"].clone()).or_default().insert(sample.timestamp, sample.value == STALE);
+        samples
+            .entry(sample.labels["__name__"].clone())
+            .or_default()
+            .insert(sample.timestamp, sample.value == STALE);
     }
-    samples.into_iter().map(|(name, samples)| (name, samples.into_values().collect())).collect()
+    samples
+        .into_iter()
+        .map(|(name, samples)| (name, samples.into_values().collect()))
+        .collect()
 }
 
 #[tokio::test]
 async fn what_a_target_shows_no_more_is_marked_once() {
-    let (home, gateway) = (ScriptedHome::start(Page::text("")).await.unwrap(), gateway().await);
+    let (home, gateway) = (
+        ScriptedHome::start(Page::text("")).await.unwrap(),
+        gateway().await,
+    );
     let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
     let mut written = Vec::new();
     let pages = [
@@ -35,7 +44,9 @@ async fn what_a_target_shows_no_more_is_marked_once() {
         home.serve(page);
         // The failure's markers take the way through the spool.
         if at == 2 {
-            gateway.faults().add(Fault::times(Fault::status(503, "busy"), 1_000));
+            gateway
+                .faults()
+                .add(Fault::times(Fault::status(503, "busy"), 1_000));
         } else {
             gateway.faults().clear();
         }
@@ -51,5 +62,9 @@ async fn what_a_target_shows_no_more_is_marked_once() {
     assert_eq!(markers["bar"], [false, true]);
     assert_eq!(markers["up"], [false; 5]);
     let stats = gateway.stats();
-    assert_eq!((stats.out_of_order, stats.repeated, stats.refused.len()), (0, 0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.out_of_order, stats.repeated, stats.refused.len()),
+        (0, 0, 0),
+        "{stats:?}"
+    );
 }

@@ -82,16 +82,32 @@ impl Home for ScriptedHome {
         Box::pin(async move {
             let at_ms = self.clock.now_ms();
             let url = request.url.to_string();
-            lock(&self.log.seen).push(Seen { at_ms, url: url.clone(), samples: vec![], together: 1 });
+            lock(&self.log.seen).push(Seen {
+                at_ms,
+                url: url.clone(),
+                samples: vec![],
+                together: 1,
+            });
             let mut reply = (self.script)((url, at_ms));
             if let Reply::After(wait, then) = reply {
                 sleep(wait.min(request.timeout)).await;
                 reply = *then;
             }
-            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))]);
+            let headers = HeaderMap::from_iter([(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/plain; version=0.0.4"),
+            )]);
             match reply {
-                Reply::Text(text) => Ok(fetch::Answer { status: 200, headers, body: Box::new(Whole(Some(text.into()))) }),
-                Reply::Status(status) => Ok(fetch::Answer { status, headers, body: Box::new(Whole(None)) }),
+                Reply::Text(text) => Ok(fetch::Answer {
+                    status: 200,
+                    headers,
+                    body: Box::new(Whole(Some(text.into()))),
+                }),
+                Reply::Status(status) => Ok(fetch::Answer {
+                    status,
+                    headers,
+                    body: Box::new(Whole(None)),
+                }),
                 _ => {
                     sleep(request.timeout).await;
                     Err(NetError::timed_out(Phase::Http, Peer::Home, request.url))
@@ -120,10 +136,20 @@ impl Drop for Leaving<'_> {
 impl Remote for ScriptedRemote {
     fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
         Box::pin(async move {
-            let batch = Batch { body: request.body.clone(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
+            let batch = Batch {
+                body: request.body.clone(),
+                samples: 0,
+                raw_len: 0,
+                min_ms: 0,
+                max_ms: 0,
+            };
             let decoded = decode(&batch).expect("a request");
             let sample = |series: &amp_forwarder::batch::proto::TimeSeries| {
-                let name = series.labels.iter().find(|label| label.name == "__name__").map(|label| label.value.clone());
+                let name = series
+                    .labels
+                    .iter()
+                    .find(|label| label.name == "__name__")
+                    .map(|label| label.value.clone());
                 (name.unwrap_or_default(), series.samples[0].timestamp)
             };
             let samples: Vec<_> = decoded.timeseries.iter().map(sample).collect();
@@ -139,7 +165,12 @@ impl Remote for ScriptedRemote {
                 *posts
             };
             let mut reply = (self.script)((nth, samples.len()));
-            lock(&self.log.seen).push(Seen { at_ms: self.clock.now_ms(), url: String::new(), samples, together });
+            lock(&self.log.seen).push(Seen {
+                at_ms: self.clock.now_ms(),
+                url: String::new(),
+                samples,
+                together,
+            });
             if let Reply::After(wait, then) = reply {
                 sleep(wait.min(request.timeout)).await;
                 reply = *then;
@@ -160,7 +191,11 @@ impl Remote for ScriptedRemote {
                 }));
             };
             drop(leaving);
-            Ok(Answer { status, headers: HeaderMap::new(), body: String::new() })
+            Ok(Answer {
+                status,
+                headers: HeaderMap::new(),
+                body: String::new(),
+            })
         })
     }
 
@@ -187,7 +222,9 @@ pub(crate) fn yaml(jobs: &str, remotes: usize, queue: &str) -> String {
 
 /// A job of one target.
 pub(crate) fn job(name: &str, interval_s: u64) -> String {
-    format!("  - {{job_name: {name}, scrape_interval: {interval_s}s, scrape_timeout: 2s, static_configs: [{{targets: ['{name}:9090']}}]}}\n")
+    format!(
+        "  - {{job_name: {name}, scrape_interval: {interval_s}s, scrape_timeout: 2s, static_configs: [{{targets: ['{name}:9090']}}]}}\n"
+    )
 }
 
 /// That many series, as they were at that time.
@@ -214,22 +251,43 @@ impl Bench {
         store: Option<MemoryStore>,
     ) -> Self {
         let clock = TokioClock::starting_at(START_MS);
-        let config = Config::load(yaml, &|_| None, "test").unwrap_or_else(|error| panic!("{error}")).config;
+        let config = Config::load(yaml, &|_| None, "test")
+            .unwrap_or_else(|error| panic!("{error}"))
+            .config;
         let home_log = Arc::new(Log::default());
         let logs: Vec<_> = remotes.iter().map(|_| Arc::new(Log::default())).collect();
-        let remotes = remotes.into_iter().zip(&logs).enumerate().map(|(n, (script, log))| {
-            let remote = ScriptedRemote { name: format!("https://r{n}"), clock, script, log: Arc::clone(log), posts: Mutex::new(0) };
-            Box::new(remote) as Box<dyn Remote>
-        });
+        let remotes = remotes
+            .into_iter()
+            .zip(&logs)
+            .enumerate()
+            .map(|(n, (script, log))| {
+                let remote = ScriptedRemote {
+                    name: format!("https://r{n}"),
+                    clock,
+                    script,
+                    log: Arc::clone(log),
+                    posts: Mutex::new(0),
+                };
+                Box::new(remote) as Box<dyn Remote>
+            });
         let world = World {
             remotes: remotes.collect(),
-            home: Box::new(ScriptedHome { clock, script: Box::new(home), log: Arc::clone(&home_log) }),
+            home: Box::new(ScriptedHome {
+                clock,
+                script: Box::new(home),
+                log: Arc::clone(&home_log),
+            }),
             clock: Arc::new(clock),
             rng: fastrand::Rng::with_seed(7),
             store: store.map(|store| Arc::new(store) as Arc<dyn Store>),
         };
         let forwarder = Forwarder::new(config, world, memory_limit).expect("valid targets");
-        Self { forwarder, home: home_log, remotes: logs, clock }
+        Self {
+            forwarder,
+            home: home_log,
+            remotes: logs,
+            clock,
+        }
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -239,15 +297,28 @@ impl Bench {
     /// Waits for a time after the start.
     pub(crate) async fn at(&self, after: Duration) {
         let wait = START_MS + after.as_millis() as i64 - self.now_ms();
-        sleep(Duration::from_millis(u64::try_from(wait).expect("not in the past"))).await;
+        sleep(Duration::from_millis(
+            u64::try_from(wait).expect("not in the past"),
+        ))
+        .await;
     }
 
     /// A tick with that much time. Whatever it is, it balances and ends before its deadline.
     pub(crate) async fn tick(&mut self, seconds: u64, plan: Plan) -> Report {
         let deadline = Instant::now() + Duration::from_secs(seconds);
-        let report = self.forwarder.tick(&Plan { deadline: Some(deadline), ..plan }).await;
+        let report = self
+            .forwarder
+            .tick(&Plan {
+                deadline: Some(deadline),
+                ..plan
+            })
+            .await;
         assert!(Instant::now() <= deadline);
-        assert!(report.ledger.balances() && report.remotes.iter().all(|remote| remote.ledger.balances()), "{report:?}");
+        assert!(
+            report.ledger.balances()
+                && report.remotes.iter().all(|remote| remote.ledger.balances()),
+            "{report:?}"
+        );
         report
     }
 }

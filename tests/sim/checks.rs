@@ -41,13 +41,15 @@ pub(crate) struct Checks {
     counted: Vec<HashSet<(Key, i64)>>,
     /// Newest timestamp that this process was shown of each series.
     newest: HashMap<Key, i64>,
-    /// For each remote: series whose newest sample must be sent once more when it is shown again, because a tick lost some.
+    /// For each remote: series whose newest sample must be sent once more when it is shown again,
+    /// because a tick lost some.
     again: Vec<HashSet<Key>>,
     /// By target, what this process has been shown without timestamps.
     tracked: HashMap<usize, Tracked>,
     /// Newest time that this process may have taken of each series, stale markers included.
     taken: HashMap<Key, i64>,
-    /// Series that two scrapes had in hand at once: only the forwarder knows which of them came first, and so which was out of order.
+    /// Series that two scrapes had in hand at once: only the forwarder knows which of them came
+    /// first, and so which was out of order.
     doubtful: HashSet<Key>,
 }
 
@@ -55,7 +57,8 @@ pub(crate) struct Checks {
 #[derive(Default)]
 struct Tracked {
     ever: HashSet<Key>,
-    /// The last scrape's, if it succeeded. What came out of order is not tracked (`scrape/scrape.go` `append`).
+    /// The last scrape's, if it succeeded. What came out of order is not tracked
+    /// (`scrape/scrape.go` `append`).
     last: Option<HashSet<Key>>,
 }
 
@@ -76,7 +79,11 @@ impl Checks {
             margin_ms: scenario.config.forwarder.deadline_margin.as_millis() as i64,
             memory: Memory::new(scenario.memory_limit),
             tight_memory: scenario.tight_memory(),
-            orderly: home.lag_ms.is_none() && home.twice == 0.0 && !home.shared && !home.odd_times && home.clock_off_ms == 0,
+            orderly: home.lag_ms.is_none()
+                && home.twice == 0.0
+                && !home.shared
+                && !home.odd_times
+                && home.clock_off_ms == 0,
             shared: home.shared,
             clock_moved: false,
             counted: vec![HashSet::new(); scenario.receivers.len()],
@@ -113,7 +120,13 @@ impl Checks {
         }
     }
 
-    pub(crate) fn check(&mut self, world: &Arc<World>, home: &HomeModel, receivers: &[Arc<Receiver>], ticked: &Ticked<'_>) {
+    pub(crate) fn check(
+        &mut self,
+        world: &Arc<World>,
+        home: &HomeModel,
+        receivers: &[Arc<Receiver>],
+        ticked: &Ticked<'_>,
+    ) {
         let found = |rule: &str, what: String| world.found(rule, what);
         let Ticked { report, tick, .. } = ticked;
         let ledger = &report.ledger;
@@ -129,10 +142,18 @@ impl Checks {
                 world.hit(event);
             }
         }
-        if report.errors.iter().any(|error| error.contains("memory_limit exceeded")) {
+        if report
+            .errors
+            .iter()
+            .any(|error| error.contains("memory_limit exceeded"))
+        {
             world.hit(Event::MemoryLimit);
         }
-        if report.errors.iter().any(|error| error.contains("out of time")) {
+        if report
+            .errors
+            .iter()
+            .any(|error| error.contains("out of time"))
+        {
             world.hit(Event::OutOfTime);
         }
 
@@ -141,7 +162,13 @@ impl Checks {
             found("deadline", format!("{took:?} of {:?}", tick.timeout));
         }
         if report.duration_ms != took.as_millis() as u64 {
-            found("deadline", format!("it says that it took {} ms, and took {took:?}", report.duration_ms));
+            found(
+                "deadline",
+                format!(
+                    "it says that it took {} ms, and took {took:?}",
+                    report.duration_ms
+                ),
+            );
         }
         self.memory.check(world, report);
         self.scrapes(world, home, ticked);
@@ -152,22 +179,35 @@ impl Checks {
         for (index, remote) in report.remotes.iter().enumerate() {
             total.add(&remote.ledger);
             if !remote.ledger.balances() {
-                found("ledger", format!("{} does not balance: {:?}", remote.remote, remote.ledger));
+                found(
+                    "ledger",
+                    format!("{} does not balance: {:?}", remote.remote, remote.ledger),
+                );
             }
             self.entered(world, ticked, &markers, index);
             self.answers(world, ticked, index);
         }
         if total != *ledger {
-            found("ledger", format!("the total is {ledger:?}, its parts are {total:?}"));
+            found(
+                "ledger",
+                format!("the total is {ledger:?}, its parts are {total:?}"),
+            );
         }
         if tick.kind != Kind::DryRun {
             if ticked.live_written != ledger.written {
-                found("written", format!("{} was shown live, {} reported", ticked.live_written, ledger.written));
+                found(
+                    "written",
+                    format!(
+                        "{} was shown live, {} reported",
+                        ticked.live_written, ledger.written
+                    ),
+                );
             }
             self.arrived(world, home, receivers, ticked, &markers);
         }
         outcome(world, ticked);
-        for ((remote, receiver), again) in report.remotes.iter().zip(receivers).zip(&mut self.again) {
+        for ((remote, receiver), again) in report.remotes.iter().zip(receivers).zip(&mut self.again)
+        {
             // What was sent is forgotten: it comes again.
             if remote.ledger.lost > 0 {
                 receiver.forgotten(false);
@@ -176,29 +216,61 @@ impl Checks {
         }
     }
 
-    /// What is gone from one scrape that succeeded to the next gets a marker; of one that failed it is not always known what was read.
+    /// What is gone from one scrape that succeeded to the next gets a marker; of one that failed it
+    /// is not always known what was read.
     fn markers(&mut self, ticked: &Ticked<'_>) -> Markers {
         let mut markers = Markers::default();
         if ticked.tick.kind == Kind::DryRun {
             return markers;
         }
         for shown in &ticked.shown {
-            let beside = |other: &&Shown| other.target != shown.target && other.start_ms <= shown.ended_ms && shown.start_ms <= other.ended_ms;
-            let keys = |shown: &Shown| shown.lines.iter().map(|line| line.key).collect::<HashSet<_>>();
+            let beside = |other: &&Shown| {
+                other.target != shown.target
+                    && other.start_ms <= shown.ended_ms
+                    && shown.start_ms <= other.ended_ms
+            };
+            let keys = |shown: &Shown| {
+                shown
+                    .lines
+                    .iter()
+                    .map(|line| line.key)
+                    .collect::<HashSet<_>>()
+            };
             let others: HashSet<_> = ticked.shown.iter().filter(beside).flat_map(keys).collect();
             self.doubtful.extend(keys(shown).intersection(&others));
         }
         for shown in &ticked.shown {
             let lines = || shown.lines.iter().filter(|line| !line.too_far_ahead);
-            let in_order = |line: &&Line| self.taken.get(&line.key).is_none_or(|&taken_ms| taken_ms <= line.timestamp_ms);
-            let now: HashSet<_> = lines().filter(|line| line.tracked).filter(in_order).map(|line| line.key).collect();
+            let in_order = |line: &&Line| {
+                self.taken
+                    .get(&line.key)
+                    .is_none_or(|&taken_ms| taken_ms <= line.timestamp_ms)
+            };
+            let now: HashSet<_> = lines()
+                .filter(|line| line.tracked)
+                .filter(in_order)
+                .map(|line| line.key)
+                .collect();
             let before = self.tracked.entry(shown.target).or_default();
-            let gone: Vec<_> = before.ever.iter().filter(|key| !shown.whole || !now.contains(key)).map(|&key| (key, shown.start_ms)).collect();
-            if let Some(last) = before.last.take().filter(|_| shown.whole && !self.tight_memory) {
-                let gone = last.difference(&now).filter(|key| !self.doubtful.contains(key));
+            let gone: Vec<_> = before
+                .ever
+                .iter()
+                .filter(|key| !shown.whole || !now.contains(key))
+                .map(|&key| (key, shown.start_ms))
+                .collect();
+            if let Some(last) = before
+                .last
+                .take()
+                .filter(|_| shown.whole && !self.tight_memory)
+            {
+                let gone = last
+                    .difference(&now)
+                    .filter(|key| !self.doubtful.contains(key));
                 markers.sure.extend(gone.map(|&key| (key, shown.start_ms)));
             }
-            let samples = lines().filter(|_| shown.whole).map(|line| (line.key, line.timestamp_ms));
+            let samples = lines()
+                .filter(|_| shown.whole)
+                .map(|line| (line.key, line.timestamp_ms));
             for (key, timestamp_ms) in samples.chain(gone.iter().copied()) {
                 let taken_ms = self.taken.entry(key).or_insert(timestamp_ms);
                 *taken_ms = timestamp_ms.max(*taken_ms);
@@ -214,25 +286,55 @@ impl Checks {
     fn scrapes(&self, world: &World, home: &HomeModel, ticked: &Ticked<'_>) {
         let report = ticked.report;
         if report.scrapes.len() != ticked.shown.len() {
-            world.found("scrapes", format!("{} were reported, the home saw {}", report.scrapes.len(), ticked.shown.len()));
+            world.found(
+                "scrapes",
+                format!(
+                    "{} were reported, the home saw {}",
+                    report.scrapes.len(),
+                    ticked.shown.len()
+                ),
+            );
         }
         for shown in &ticked.shown {
             let target = &home.targets[shown.target];
             let of = |told: &&amp_forwarder::report::ScrapeReport| {
-                told.instance == target.instance && told.job == target.job && told.start_ms == shown.start_ms
+                told.instance == target.instance
+                    && told.job == target.job
+                    && told.start_ms == shown.start_ms
             };
             let Some(told) = report.scrapes.iter().find(of) else {
-                world.found("scrapes", format!("that of {} from {} is not reported", target.instance, shown.start_ms));
+                world.found(
+                    "scrapes",
+                    format!(
+                        "that of {} from {} is not reported",
+                        target.instance, shown.start_ms
+                    ),
+                );
                 continue;
             };
             if told.up != shown.whole {
-                world.found("up", format!("{} from {}: reported {}, whole {}", target.instance, shown.start_ms, told.up, shown.whole));
+                world.found(
+                    "up",
+                    format!(
+                        "{} from {}: reported {}, whole {}",
+                        target.instance, shown.start_ms, told.up, shown.whole
+                    ),
+                );
             }
             if shown.faultless && !told.up && !self.tight_memory {
-                world.found("up", format!("{} from {} failed for no reason", target.instance, shown.start_ms));
+                world.found(
+                    "up",
+                    format!(
+                        "{} from {} failed for no reason",
+                        target.instance, shown.start_ms
+                    ),
+                );
             }
             if told.up && told.samples != shown.lines.len() as u64 {
-                world.found("scraped", format!("{} samples reported of {}", told.samples, shown.lines.len()));
+                world.found(
+                    "scraped",
+                    format!("{} samples reported of {}", told.samples, shown.lines.len()),
+                );
             }
         }
     }
@@ -241,28 +343,56 @@ impl Checks {
     fn entered(&self, world: &World, ticked: &Ticked<'_>, markers: &Markers, index: usize) {
         let ledger = &ticked.report.remotes[index].ledger;
         let own = (ticked.shown.len() * OWN.len()) as u64;
-        let lines = |whole: bool| ticked.shown.iter().filter(|shown| shown.whole == whole).map(|shown| shown.lines.len() as u64).sum::<u64>();
+        let lines = |whole: bool| {
+            ticked
+                .shown
+                .iter()
+                .filter(|shown| shown.whole == whole)
+                .map(|shown| shown.lines.len() as u64)
+                .sum::<u64>()
+        };
         let exact = !self.tight_memory && ticked.shown.iter().all(|shown| shown.exact);
         if exact && ledger.rolled_back != lines(false) {
-            world.found("scraped", format!("shown: {} in failed expositions; {ledger:?}", lines(false)));
+            world.found(
+                "scraped",
+                format!("shown: {} in failed expositions; {ledger:?}", lines(false)),
+            );
         }
         let sure = markers.sure.len() as u64;
         let marked = (ledger.scraped - ledger.rolled_back).checked_sub(lines(true) + own);
         let most = markers.most.len() as u64;
         // Which of two targets came first is not known, and so not what was out of order.
         if marked.is_none_or(|marked| marked < sure || (marked > most && !self.shared)) {
-            world.found("scraped", format!("{} were shown, {own} are our own, {sure} to {most} stale markers: {ledger:?}", lines(true)));
+            world.found(
+                "scraped",
+                format!(
+                    "{} were shown, {own} are our own, {sure} to {most} stale markers: {ledger:?}",
+                    lines(true)
+                ),
+            );
         }
-        if (ledger.owed_before, ledger.backfilled) != (0, 0) || (ledger.owed_after != 0 && ticked.tick.kind != Kind::DryRun) {
+        if (ledger.owed_before, ledger.backfilled) != (0, 0)
+            || (ledger.owed_after != 0 && ticked.tick.kind != Kind::DryRun)
+        {
             world.found("owed", format!("{ledger:?}"));
         }
         if self.orderly && !self.clock_moved && ledger.filtered > 0 {
             world.found("filtered", format!("{ledger:?}"));
         }
         let mut newest = self.newest.clone();
-        let mut again = if ticked.tick.kind == Kind::DryRun { HashSet::new() } else { self.again[index].clone() };
+        let mut again = if ticked.tick.kind == Kind::DryRun {
+            HashSet::new()
+        } else {
+            self.again[index].clone()
+        };
         let mut fresh = 0;
-        for line in ticked.shown.iter().filter(|shown| shown.whole).flat_map(|shown| &shown.lines).filter(|line| !line.too_far_ahead) {
+        for line in ticked
+            .shown
+            .iter()
+            .filter(|shown| shown.whole)
+            .flat_map(|shown| &shown.lines)
+            .filter(|line| !line.too_far_ahead)
+        {
             let before = newest.entry(line.key).or_insert(i64::MIN);
             let repeats = again.remove(&line.key) && line.timestamp_ms == *before;
             fresh += u64::from(line.timestamp_ms > *before || repeats);
@@ -278,28 +408,68 @@ impl Checks {
     fn answers(&self, world: &World, ticked: &Ticked<'_>, index: usize) {
         let (remote, answered) = (&ticked.report.remotes[index], &ticked.answered[index]);
         let ledger = &remote.ledger;
-        let told = (remote.requests, ledger.written, ledger.deduplicated, ledger.rejected);
-        let given = (answered.posts, answered.written, answered.deduplicated, answered.rejected);
+        let told = (
+            remote.requests,
+            ledger.written,
+            ledger.deduplicated,
+            ledger.rejected,
+        );
+        let given = (
+            answered.posts,
+            answered.written,
+            answered.deduplicated,
+            answered.rejected,
+        );
         if told != given {
-            world.found("written", format!("{}: requests, written, deduplicated, rejected: {told:?}, answered: {given:?}", remote.remote));
+            world.found(
+                "written",
+                format!(
+                    "{}: requests, written, deduplicated, rejected: {told:?}, answered: {given:?}",
+                    remote.remote
+                ),
+            );
         }
-        let last_ms = ticked.shown.iter().map(|shown| shown.ended_ms).max().unwrap_or(ticked.start_ms);
+        let last_ms = ticked
+            .shown
+            .iter()
+            .map(|shown| shown.ended_ms)
+            .max()
+            .unwrap_or(ticked.start_ms);
         let until_ms = match ticked.tick.kind {
             // What is scraped still has little time.
-            Kind::Stopped(after) => ticked.start_ms + after.min(ticked.tick.timeout).as_millis() as i64 - self.margin_ms,
+            Kind::Stopped(after) => {
+                ticked.start_ms + after.min(ticked.tick.timeout).as_millis() as i64 - self.margin_ms
+            }
             _ => ticked.start_ms + ticked.tick.timeout.as_millis() as i64 - self.margin_ms,
         };
         if ledger.lost > 0 && answered.faults == 0 && last_ms + 5_000 < until_ms {
-            world.found("lost", format!("{}: {} samples though nothing was wrong", remote.remote, ledger.lost));
+            world.found(
+                "lost",
+                format!(
+                    "{}: {} samples though nothing was wrong",
+                    remote.remote, ledger.lost
+                ),
+            );
         }
     }
 
     /// Everything that was shown is at the receivers, or counted.
-    fn arrived(&mut self, world: &World, home: &HomeModel, receivers: &[Arc<Receiver>], ticked: &Ticked<'_>, markers: &Markers) {
+    fn arrived(
+        &mut self,
+        world: &World,
+        home: &HomeModel,
+        receivers: &[Arc<Receiver>],
+        ticked: &Ticked<'_>,
+        markers: &Markers,
+    ) {
         let mut expected = markers.sure.clone();
         for shown in &ticked.shown {
             expected.extend(OWN.map(|name| (home.own_key(shown.target, name), shown.start_ms)));
-            for line in shown.lines.iter().filter(|line| shown.whole && !line.too_far_ahead) {
+            for line in shown
+                .lines
+                .iter()
+                .filter(|line| shown.whole && !line.too_far_ahead)
+            {
                 expected.push((line.key, line.timestamp_ms));
                 let newest = self.newest.entry(line.key).or_insert(i64::MIN);
                 *newest = line.timestamp_ms.max(*newest);
@@ -308,19 +478,43 @@ impl Checks {
                 });
             }
         }
-        for ((receiver, counted), remote) in receivers.iter().zip(&mut self.counted).zip(&ticked.report.remotes) {
+        for ((receiver, counted), remote) in receivers
+            .iter()
+            .zip(&mut self.counted)
+            .zip(&ticked.report.remotes)
+        {
             let mut missing = Vec::new();
             for &(key, timestamp_ms) in &expected {
-                if receiver.stored(key, timestamp_ms).is_none() && counted.insert((key, timestamp_ms)) {
+                if receiver.stored(key, timestamp_ms).is_none()
+                    && counted.insert((key, timestamp_ms))
+                {
                     missing.push((key, timestamp_ms));
                 }
             }
-            let Ledger { lost, rejected, expired, deduplicated, filtered, .. } = remote.ledger;
+            let Ledger {
+                lost,
+                rejected,
+                expired,
+                deduplicated,
+                filtered,
+                ..
+            } = remote.ledger;
             if missing.len() as u64 > lost + rejected + expired + deduplicated + filtered {
-                let first = missing.first().map(|(key, timestamp_ms)| format!("{} at {timestamp_ms}", world.name(*key)));
-                world.found("missing", format!("{}: {} samples, {first:?} for one: {:?}", receiver.name, missing.len(), remote.ledger));
+                let first = missing
+                    .first()
+                    .map(|(key, timestamp_ms)| format!("{} at {timestamp_ms}", world.name(*key)));
+                world.found(
+                    "missing",
+                    format!(
+                        "{}: {} samples, {first:?} for one: {:?}",
+                        receiver.name,
+                        missing.len(),
+                        remote.ledger
+                    ),
+                );
             }
-            // A clock that was set back can give a sample the very time of a marker: then it is a repeat to the forwarder.
+            // A clock that was set back can give a sample the very time of a marker: then it is a
+            // repeat to the forwarder.
             counted.extend(&markers.most);
         }
     }
@@ -328,7 +522,13 @@ impl Checks {
 
 /// The outcome is what the documentation of the report says.
 fn outcome(world: &World, ticked: &Ticked<'_>) {
-    let Report { outcome, ledger, scrapes, errors, .. } = ticked.report;
+    let Report {
+        outcome,
+        ledger,
+        scrapes,
+        errors,
+        ..
+    } = ticked.report;
     let up = ticked.shown.iter().filter(|shown| shown.whole).count();
     let expected = if ledger.lost > 0 || (up == 0 && !ticked.shown.is_empty()) {
         Outcome::Failed
@@ -338,7 +538,10 @@ fn outcome(world: &World, ticked: &Ticked<'_>) {
         Outcome::Ok
     };
     if *outcome != expected {
-        world.found("outcome", format!("{outcome:?} in place of {expected:?}: {ledger:?}, {scrapes:?}"));
+        world.found(
+            "outcome",
+            format!("{outcome:?} in place of {expected:?}: {ledger:?}, {scrapes:?}"),
+        );
     }
     if *outcome != Outcome::Ok && errors.is_empty() {
         world.found("errors", format!("{outcome:?}, and nothing tells why"));

@@ -51,14 +51,22 @@ impl Hits {
 
     /// Events that were never met.
     pub(crate) fn never(&self) -> Vec<Event> {
-        ALL.iter().copied().filter(|event| self.0[*event as usize].load(Ordering::Relaxed) == 0).collect()
+        ALL.iter()
+            .copied()
+            .filter(|event| self.0[*event as usize].load(Ordering::Relaxed) == 0)
+            .collect()
     }
 
     /// All of them, a few on a line.
     pub(crate) fn table(&self) -> String {
         let mut table = String::new();
         for (index, event) in ALL.iter().enumerate() {
-            let _ = write!(table, "{:>22} {:<9}", format!("{event:?}"), self.0[*event as usize].load(Ordering::Relaxed));
+            let _ = write!(
+                table,
+                "{:>22} {:<9}",
+                format!("{event:?}"),
+                self.0[*event as usize].load(Ordering::Relaxed)
+            );
             if index % 5 == 4 {
                 table.push('\n');
             }

@@ -1,7 +1,9 @@
-//! Whole ticks on a paused clock, against a home and receivers in memory, with seeded faults (DESIGN: seams).
+//! Whole ticks on a paused clock, against a home and receivers in memory, with seeded faults
+//! (DESIGN: seams).
 //!
-//! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=7 cargo test --test sim seeds` repeats one, and tells its story.
-//! `SIM_ALL=1` goes on after a finding, and lists the first one of each seed.
+//! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=7 cargo test --test sim
+//! seeds` repeats one, and tells its story. `SIM_ALL=1` goes on after a finding, and lists the
+//! first one of each seed.
 
 // The lints know the body of a test, not what it is built of.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]

@@ -64,7 +64,11 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
     (Bug::SwallowedBatch, Sim::Direct, &["missing"]),
     (Bug::EarlyAnswer, Sim::Direct, &["in flight", "scrape"]),
     (Bug::SentTwice, Sim::Direct, &["again"]),
-    (Bug::FailureTakenForSuccess, Sim::Direct, &["written", "missing"]),
+    (
+        Bug::FailureTakenForSuccess,
+        Sim::Direct,
+        &["written", "missing"],
+    ),
     (Bug::MixedReplicas, Sim::Direct, &["replica"]),
     (Bug::LabelsUnsorted, Sim::Direct, &["labels"]),
     (Bug::ValueChanged, Sim::Direct, &["value"]),
@@ -81,7 +85,11 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
     (Bug::DeletedBeforeTheAnswer, Sim::Spool, &["missing"]),
     (Bug::NotListedInOrder, Sim::Spool, &["order"]),
     (Bug::NoFence, Sim::Spool, &["fence"]),
-    (Bug::EarlyAnswer, Sim::Spool, &["in flight", "scrape", "order"]),
+    (
+        Bug::EarlyAnswer,
+        Sim::Spool,
+        &["in flight", "scrape", "order"],
+    ),
     (Bug::SwallowedBatch, Sim::Spool, &["missing"]),
     (Bug::DroppedTimestampsKept, Sim::Spool, &["missing"]),
     (Bug::ChangedTakenForBusy, Sim::Spool, &["busy"]),
@@ -92,38 +100,73 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
 impl Bug {
     /// What the forwarder knows of it.
     pub(crate) fn memory_limit(bug: Option<Self>, limit: u64) -> u64 {
-        if bug == Some(Self::NoMemoryLimit) { ROOMY } else { limit }
+        if bug == Some(Self::NoMemoryLimit) {
+            ROOMY
+        } else {
+            limit
+        }
     }
 
     pub(crate) fn is_on_the_way(self) -> bool {
         matches!(
             self,
-            Self::EarlyAnswer | Self::SentTwice | Self::FailureTakenForSuccess | Self::MixedReplicas | Self::LabelsUnsorted | Self::ValueChanged
+            Self::EarlyAnswer
+                | Self::SentTwice
+                | Self::FailureTakenForSuccess
+                | Self::MixedReplicas
+                | Self::LabelsUnsorted
+                | Self::ValueChanged
         )
     }
 
-    pub(crate) fn post<'a>(self, receiver: &Arc<Receiver>, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+    pub(crate) fn post<'a>(
+        self,
+        receiver: &Arc<Receiver>,
+        request: PostRequest<'a>,
+    ) -> BoxFuture<'a, Result<Answer, PostError>> {
         let receiver = Arc::clone(receiver);
         Box::pin(async move {
             let rewritten = rewrite(self, &request.body.to_bytes()).into();
-            let request = PostRequest { body: &rewritten, ..request };
+            let request = PostRequest {
+                body: &rewritten,
+                ..request
+            };
             match self {
                 Self::EarlyAnswer => {
                     let body = rewritten.clone();
-                    let (attempt, timeout, fresh_connection, fresh_credentials) =
-                        (request.attempt, request.timeout, request.fresh_connection, request.fresh_credentials);
+                    let (attempt, timeout, fresh_connection, fresh_credentials) = (
+                        request.attempt,
+                        request.timeout,
+                        request.fresh_connection,
+                        request.fresh_credentials,
+                    );
                     tokio::spawn(async move {
                         tokio::time::sleep(Duration::from_secs(20)).await;
-                        let _ = receiver.post(PostRequest { body: &body, attempt, timeout, fresh_connection, fresh_credentials }).await;
+                        let _ = receiver
+                            .post(PostRequest {
+                                body: &body,
+                                attempt,
+                                timeout,
+                                fresh_connection,
+                                fresh_credentials,
+                            })
+                            .await;
                     });
-                    Ok(Answer { status: 200, headers: HeaderMap::new(), body: String::new() })
+                    Ok(Answer {
+                        status: 200,
+                        headers: HeaderMap::new(),
+                        body: String::new(),
+                    })
                 }
                 Self::SentTwice => {
                     let _ = Arc::clone(&receiver).post(request).await;
                     receiver.post(request).await
                 }
                 Self::FailureTakenForSuccess => match receiver.post(request).await {
-                    Ok(answer) if answer.status >= 500 => Ok(Answer { status: 200, ..answer }),
+                    Ok(answer) if answer.status >= 500 => Ok(Answer {
+                        status: 200,
+                        ..answer
+                    }),
                     other => other,
                 },
                 _ => receiver.post(request).await,
@@ -149,27 +192,50 @@ impl Bug {
                 }
             }
             Self::OutcomeTooGood => report.outcome = Outcome::Ok,
-            Self::UpThoughDown => report.scrapes.iter_mut().for_each(|scrape| scrape.up = true),
+            Self::UpThoughDown => report
+                .scrapes
+                .iter_mut()
+                .for_each(|scrape| scrape.up = true),
             _ => {}
         }
     }
 }
 
 fn rewrite(bug: Bug, body: &Bytes) -> Bytes {
-    let batch = Batch { body: body.clone().into(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
-    let Ok(mut request): Result<WriteRequest, _> = decode(&batch) else { return body.clone() };
-    let Some(last) = request.timeseries.last_mut() else { return body.clone() };
+    let batch = Batch {
+        body: body.clone().into(),
+        samples: 0,
+        raw_len: 0,
+        min_ms: 0,
+        max_ms: 0,
+    };
+    let Ok(mut request): Result<WriteRequest, _> = decode(&batch) else {
+        return body.clone();
+    };
+    let Some(last) = request.timeseries.last_mut() else {
+        return body.clone();
+    };
     match bug {
         Bug::MixedReplicas => {
-            for label in last.labels.iter_mut().filter(|label| label.name == "cluster") {
+            for label in last
+                .labels
+                .iter_mut()
+                .filter(|label| label.name == "cluster")
+            {
                 label.value = "another".to_owned();
             }
         }
         Bug::LabelsUnsorted => last.labels.reverse(),
-        Bug::ValueChanged => last.samples.iter_mut().for_each(|sample| sample.value += 1.0),
+        Bug::ValueChanged => last
+            .samples
+            .iter_mut()
+            .for_each(|sample| sample.value += 1.0),
         _ => return body.clone(),
     }
-    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).expect("it is small").into()
+    snap::raw::Encoder::new()
+        .compress_vec(&request.encode_to_vec())
+        .expect("it is small")
+        .into()
 }
 
 /// The checks can fail.
@@ -184,9 +250,15 @@ fn planted_bugs_are_found() {
                 Sim::Spool => spool::seed,
             };
             let findings = run(seed, &hits, false, Some(*bug)).findings;
-            findings.iter().any(|finding| rules.iter().any(|rule| finding.starts_with(&format!("{rule}: "))))
+            findings.iter().any(|finding| {
+                rules
+                    .iter()
+                    .any(|rule| finding.starts_with(&format!("{rule}: ")))
+            })
         });
-        let Some(seed) = found else { panic!("{bug:?} was not found within {SEEDS} seeds by {rules:?}") };
+        let Some(seed) = found else {
+            panic!("{bug:?} was not found within {SEEDS} seeds by {rules:?}")
+        };
         println!("{bug:?}: found by seed {seed} of {sim:?}");
     }
 }

@@ -130,7 +130,13 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(crate) fn new(world: Arc<World>, name: String, traits: Traits, rng: Rng, bug: Option<Bug>) -> Arc<Self> {
+    pub(crate) fn new(
+        world: Arc<World>,
+        name: String,
+        traits: Traits,
+        rng: Rng,
+        bug: Option<Bug>,
+    ) -> Arc<Self> {
         let state = State {
             rng,
             tenant: Tenant::default(),
@@ -144,7 +150,13 @@ impl Receiver {
             refused: HashSet::new(),
             excused: HashSet::new(),
         };
-        Arc::new(Self { world, name, traits, bug, state: Mutex::new(state) })
+        Arc::new(Self {
+            world,
+            name,
+            traits,
+            bug,
+            state: Mutex::new(state),
+        })
     }
 
     /// The counts since the last call.
@@ -175,14 +187,18 @@ impl Receiver {
         }
     }
 
-    /// A memory that is full forgets series that the last scrapes missed, as a cold start does all; a home that goes back may then show something
-    /// older, or once more what it showed for one series twice.
+    /// A memory that is full forgets series that the last scrapes missed, as a cold start does all;
+    /// a home that goes back may then show something older, or once more what it showed for one
+    /// series twice.
     fn is_forgotten(&self, key: Key, newest_ms: i64, timestamp_ms: i64) -> bool {
         let exposed = |timestamp_ms| self.world.exposed(key, timestamp_ms);
-        let missed = exposed(newest_ms).zip(exposed(timestamp_ms)).is_some_and(|(newest, older)| {
-            let both_again = newest.last == older.last && newest.first < newest.last;
-            newest.last + 1 < older.last || both_again
-        });
+        let missed =
+            exposed(newest_ms)
+                .zip(exposed(timestamp_ms))
+                .is_some_and(|(newest, older)| {
+                    let both_again = newest.last == older.last && newest.first < newest.last;
+                    newest.last + 1 < older.last || both_again
+                });
         self.traits.forgetful && self.traits.tight_memory && missed
     }
 
@@ -198,8 +214,15 @@ impl Receiver {
 
     /// A request arrives: everything that must be true of it.
     fn arrive(&self, request: &PostRequest<'_>) -> (u64, Vec<Sample>, usize) {
-        let found = |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
-        let batch = Batch { body: request.body.clone(), samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
+        let found =
+            |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
+        let batch = Batch {
+            body: request.body.clone(),
+            samples: 0,
+            raw_len: 0,
+            min_ms: 0,
+            max_ms: 0,
+        };
         let raw = snap::raw::decompress_len(&request.body.to_bytes()).unwrap_or_default();
         let decoded = decode(&batch).unwrap_or_else(|error| {
             found("body", error.to_string());
@@ -207,10 +230,23 @@ impl Receiver {
         });
         let entries = decoded.timeseries;
         if entries.is_empty() || entries.len() > self.traits.max_samples {
-            found("batch", format!("{} samples in a request, at most {}", entries.len(), self.traits.max_samples));
+            found(
+                "batch",
+                format!(
+                    "{} samples in a request, at most {}",
+                    entries.len(),
+                    self.traits.max_samples
+                ),
+            );
         }
         if entries.len() > 1 && raw > self.traits.max_request_bytes {
-            found("batch", format!("{raw} bytes in a request, at most {}", self.traits.max_request_bytes));
+            found(
+                "batch",
+                format!(
+                    "{raw} bytes in a request, at most {}",
+                    self.traits.max_request_bytes
+                ),
+            );
         }
         let mut state = lock(&self.state);
         let mut samples = Vec::with_capacity(entries.len());
@@ -218,27 +254,58 @@ impl Receiver {
         let mut replica = None;
         for series in &entries {
             let labels = &series.labels;
-            let text = identity(labels.iter().map(|label| (label.name.as_str(), label.value.as_str())));
+            let text = identity(
+                labels
+                    .iter()
+                    .map(|label| (label.name.as_str(), label.value.as_str())),
+            );
             let key = self.world.key(&text);
-            if !labels.windows(2).all(|pair| pair[0].name < pair[1].name) || labels.iter().any(|l| l.name.is_empty() || l.value.is_empty()) {
-                found("labels", format!("not sorted, not unique, or empty: {text}"));
+            if !labels.windows(2).all(|pair| pair[0].name < pair[1].name)
+                || labels
+                    .iter()
+                    .any(|l| l.name.is_empty() || l.value.is_empty())
+            {
+                found(
+                    "labels",
+                    format!("not sorted, not unique, or empty: {text}"),
+                );
             }
             let [sample] = series.samples[..] else {
-                found("entry", format!("{} samples of {text}", series.samples.len()));
+                found(
+                    "entry",
+                    format!("{} samples of {text}", series.samples.len()),
+                );
                 continue;
             };
-            let value = |name: &str| labels.iter().find(|label| label.name == name).map_or("", |label| &label.value);
+            let value = |name: &str| {
+                labels
+                    .iter()
+                    .find(|label| label.name == name)
+                    .map_or("", |label| &label.value)
+            };
             let mine = (value("cluster"), value("__replica__"));
             if *replica.get_or_insert(mine) != mine {
-                found("replica", format!("{replica:?} and {mine:?} in one request"));
+                found(
+                    "replica",
+                    format!("{replica:?} and {mine:?} in one request"),
+                );
             }
             let timestamp_ms = sample.timestamp;
             match self.world.exposed(key, timestamp_ms) {
-                None => found("unexposed", format!("{text} at {timestamp_ms} stood in no exposition that succeeded")),
+                None => found(
+                    "unexposed",
+                    format!("{text} at {timestamp_ms} stood in no exposition that succeeded"),
+                ),
                 Some(exposed) => {
                     span = (span.0.max(exposed.first), span.1.min(exposed.last));
-                    if exposed.bits.is_some_and(|bits| bits != sample.value.to_bits()) {
-                        found("value", format!("{text} at {timestamp_ms} is {:?}", sample.value));
+                    if exposed
+                        .bits
+                        .is_some_and(|bits| bits != sample.value.to_bits())
+                    {
+                        found(
+                            "value",
+                            format!("{text} at {timestamp_ms} is {:?}", sample.value),
+                        );
                     }
                 }
             }
@@ -248,12 +315,23 @@ impl Receiver {
                 && !state.excused.contains(&(key, timestamp_ms))
                 && !self.is_forgotten(key, newest, timestamp_ms)
             {
-                found("order", format!("{text} at {timestamp_ms} comes after {newest} was accepted"));
+                found(
+                    "order",
+                    format!("{text} at {timestamp_ms} comes after {newest} was accepted"),
+                );
             }
             if self.traits.no_repeats && state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
-                found("again", format!("{text} at {timestamp_ms} was answered already"));
+                found(
+                    "again",
+                    format!("{text} at {timestamp_ms} was answered already"),
+                );
             }
-            samples.push(Sample { key, timestamp_ms, bits: sample.value.to_bits(), bad: value("__name__").starts_with("bad_") });
+            samples.push(Sample {
+                key,
+                timestamp_ms,
+                bits: sample.value.to_bits(),
+                bad: value("__name__").starts_with("bad_"),
+            });
         }
         let mut keys: Vec<Key> = samples.iter().map(|sample| sample.key).collect();
         keys.sort_unstable();
@@ -261,20 +339,39 @@ impl Receiver {
             found("batch", "a series twice in one request".to_owned());
         }
         for other in state.in_flight.values() {
-            if let Some(key) = keys.iter().find(|key| other.keys.binary_search(key).is_ok()) {
-                found("in flight", format!("two requests with {} at once", self.world.name(*key)));
+            if let Some(key) = keys
+                .iter()
+                .find(|key| other.keys.binary_search(key).is_ok())
+            {
+                found(
+                    "in flight",
+                    format!("two requests with {} at once", self.world.name(*key)),
+                );
             }
             span = (span.0.max(other.span.0), span.1.min(other.span.1));
         }
         if span.0 > span.1 {
-            found("scrape", format!("samples of different scrapes at once: those of {} and of {}", span.0, span.1));
+            found(
+                "scrape",
+                format!(
+                    "samples of different scrapes at once: those of {} and of {}",
+                    span.0, span.1
+                ),
+            );
         }
         state.requests += 1;
         state.answered.posts += 1;
         let id = state.requests;
         state.in_flight.insert(id, InFlight { keys, span });
         if state.in_flight.len() > self.traits.max_in_flight {
-            found("shards", format!("{} requests at once, at most {}", state.in_flight.len(), self.traits.max_in_flight));
+            found(
+                "shards",
+                format!(
+                    "{} requests at once, at most {}",
+                    state.in_flight.len(),
+                    self.traits.max_in_flight
+                ),
+            );
         }
         (id, samples, raw)
     }
@@ -283,8 +380,16 @@ impl Receiver {
         let mut state = lock(&self.state);
         let now_ms = self.world.now_ms();
         let rng = &mut state.rng;
-        let latency = [Duration::from_millis(rng.u64(0..20)), Duration::from_millis(rng.u64(0..20))];
-        let outage = self.traits.outages.iter().find(|(from, to, _)| (*from..*to).contains(&now_ms)).map(|(_, _, fault)| *fault);
+        let latency = [
+            Duration::from_millis(rng.u64(0..20)),
+            Duration::from_millis(rng.u64(0..20)),
+        ];
+        let outage = self
+            .traits
+            .outages
+            .iter()
+            .find(|(from, to, _)| (*from..*to).contains(&now_ms))
+            .map(|(_, _, fault)| *fault);
         let fault = outage.or_else(|| {
             let faulty = rng.f64() < self.traits.faults && !self.traits.kinds.is_empty();
             faulty.then(|| self.traits.kinds[rng.usize(0..self.traits.kinds.len())])
@@ -294,10 +399,17 @@ impl Receiver {
             self.world.hit(*event);
         }
         if raw > self.traits.max_raw {
-            self.world.hit(if samples > 1 { Event::TooLarge } else { Event::TooLargeAlone });
+            self.world.hit(if samples > 1 {
+                Event::TooLarge
+            } else {
+                Event::TooLargeAlone
+            });
         }
         state.answered.faults += u64::from(fault.is_some() || raw > self.traits.max_raw);
-        state.answered.refusals += u64::from(matches!(fault, Some(Fault::Denied | Fault::NotFound | Fault::NoCredentials)));
+        state.answered.refusals += u64::from(matches!(
+            fault,
+            Some(Fault::Denied | Fault::NotFound | Fault::NoCredentials)
+        ));
         (fault, latency)
     }
 
@@ -311,8 +423,15 @@ impl Receiver {
         }
         let outcome = state.tenant.push(samples, self.world.now_ms());
         for sample in samples {
-            if state.tenant.stored(sample.key, sample.timestamp_ms).is_some() {
-                let newest = state.accepted.entry(sample.key).or_insert(sample.timestamp_ms);
+            if state
+                .tenant
+                .stored(sample.key, sample.timestamp_ms)
+                .is_some()
+            {
+                let newest = state
+                    .accepted
+                    .entry(sample.key)
+                    .or_insert(sample.timestamp_ms);
                 *newest = sample.timestamp_ms.max(*newest);
             }
         }
@@ -343,18 +462,41 @@ impl Receiver {
         }
         let life = state.life;
         if !matches!(status, 200 | 204 | 413) || (status == 413 && count == 1) {
-            state.refused.extend(samples.iter().map(|sample| (sample.key, sample.timestamp_ms)));
+            state.refused.extend(
+                samples
+                    .iter()
+                    .map(|sample| (sample.key, sample.timestamp_ms)),
+            );
         }
         if status != 413 || count == 1 {
-            state.told.extend(samples.iter().map(|sample| ((sample.key, sample.timestamp_ms), life)));
+            state.told.extend(
+                samples
+                    .iter()
+                    .map(|sample| ((sample.key, sample.timestamp_ms), life)),
+            );
         }
     }
 
-    pub(crate) async fn post(self: Arc<Self>, request: PostRequest<'_>) -> Result<Answer, PostError> {
+    pub(crate) async fn post(
+        self: Arc<Self>,
+        request: PostRequest<'_>,
+    ) -> Result<Answer, PostError> {
         let (id, samples, raw) = self.arrive(&request);
-        let mut guard = Guard { receiver: &self, id, stored: false, over: false };
+        let mut guard = Guard {
+            receiver: &self,
+            id,
+            stored: false,
+            over: false,
+        };
         let (fault, [before, after]) = self.draw(raw, samples.len());
-        self.world.tell(|| format!("{}: request {id} of {} samples, try {}: {fault:?}", self.name, samples.len(), request.attempt));
+        self.world.tell(|| {
+            format!(
+                "{}: request {id} of {} samples, try {}: {fault:?}",
+                self.name,
+                samples.len(),
+                request.attempt
+            )
+        });
         let net = |cause: &str, timed_out, stale_connection| NetError {
             phase: Phase::Http,
             peer: Peer::Remote,
@@ -371,7 +513,10 @@ impl Receiver {
         }
         let (before, after) = match fault {
             Some(Fault::Slow) => (request.timeout.mul_f64(0.4), request.timeout.mul_f64(0.4)),
-            _ => (before.min(request.timeout / 4), after.min(request.timeout / 4)),
+            _ => (
+                before.min(request.timeout / 4),
+                after.min(request.timeout / 4),
+            ),
         };
         sleep(before).await;
         let mut headers = HeaderMap::new();
@@ -383,8 +528,13 @@ impl Receiver {
                 503
             }
             Some(Fault::RetryAfterDate) => {
-                let at = std::time::UNIX_EPOCH + Duration::from_millis(self.world.now_ms() as u64 + 4_000);
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_str(&httpdate::fmt_http_date(at)).expect("a date is a header value"));
+                let at = std::time::UNIX_EPOCH
+                    + Duration::from_millis(self.world.now_ms() as u64 + 4_000);
+                headers.insert(
+                    header::RETRY_AFTER,
+                    HeaderValue::from_str(&httpdate::fmt_http_date(at))
+                        .expect("a date is a header value"),
+                );
                 429
             }
             Some(Fault::Throttled) => 429,
@@ -397,7 +547,9 @@ impl Receiver {
             Some(Fault::OtherReplica) => 202,
             Some(Fault::NoCredentials) => {
                 guard.over = true;
-                return Err(PostError::Sign(SignError::Credentials(AwsError::NoCredentials("none".to_owned()))));
+                return Err(PostError::Sign(SignError::Credentials(
+                    AwsError::NoCredentials("none".to_owned()),
+                )));
             }
             Some(Fault::NoSts) => {
                 guard.over = true;
@@ -409,9 +561,22 @@ impl Receiver {
                     guard.stored = true;
                 }
                 let timed_out = matches!(fault, Some(Fault::TimedOut | Fault::TimedOutStored));
-                sleep(if timed_out { request.timeout.saturating_sub(before) } else { after }).await;
+                sleep(if timed_out {
+                    request.timeout.saturating_sub(before)
+                } else {
+                    after
+                })
+                .await;
                 guard.over = true;
-                return Err(PostError::Net(net(if timed_out { "timed out" } else { "connection reset" }, timed_out, false)));
+                return Err(PostError::Net(net(
+                    if timed_out {
+                        "timed out"
+                    } else {
+                        "connection reset"
+                    },
+                    timed_out,
+                    false,
+                )));
             }
             _ if raw > self.traits.max_raw => 413,
             _ => {
@@ -423,8 +588,13 @@ impl Receiver {
         guard.over = true;
         drop(guard);
         self.answered(status, &samples, &body);
-        self.world.tell(|| format!("{}: request {id} answered {status}", self.name));
-        Ok(Answer { status, headers, body })
+        self.world
+            .tell(|| format!("{}: request {id} answered {status}", self.name));
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
     }
 }
 
@@ -440,7 +610,11 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         lock(&self.receiver.state).in_flight.remove(&self.id);
         if !self.over {
-            self.receiver.world.hit(if self.stored { Event::DroppedInFlightStored } else { Event::DroppedInFlight });
+            self.receiver.world.hit(if self.stored {
+                Event::DroppedInFlightStored
+            } else {
+                Event::DroppedInFlight
+            });
         }
     }
 }

@@ -31,7 +31,11 @@ pub(crate) struct Outcome {
 
 /// Runs a seed.
 pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
     // The paused clock is that of the runtime: everything is made within it.
     runtime.block_on(async { Run::new(seed, hits, tells, bug).all().await })
 }
@@ -59,22 +63,52 @@ impl Run {
         }
         let world = World::new(scenario.start_ms, Arc::clone(hits), tells);
         world.tell(|| {
-            format!("seed {seed}, memory limit {}\n{}{:#?}\n{:#?}", scenario.memory_limit, scenario.yaml, scenario.home, scenario.receivers)
+            format!(
+                "seed {seed}, memory limit {}\n{}{:#?}\n{:#?}",
+                scenario.memory_limit, scenario.yaml, scenario.home, scenario.receivers
+            )
         });
         let external = scenario.config.global.external_labels.clone();
         let targets = targets(&scenario);
-        let mut home = HomeModel::new(Arc::clone(&world), scenario.home.clone(), external, targets, rng.fork());
+        let mut home = HomeModel::new(
+            Arc::clone(&world),
+            scenario.home.clone(),
+            external,
+            targets,
+            rng.fork(),
+        );
         home.tight_memory = scenario.tight_memory();
         home.hides_cuts = bug == Some(Bug::CutTakenForWhole);
         let named = scenario.config.remote_write.iter().zip(&scenario.receivers);
-        let receivers: Vec<_> = named.map(|(entry, traits)| Receiver::new(Arc::clone(&world), entry.id(), traits.clone(), rng.fork(), bug)).collect();
+        let receivers: Vec<_> = named
+            .map(|(entry, traits)| {
+                Receiver::new(
+                    Arc::clone(&world),
+                    entry.id(),
+                    traits.clone(),
+                    rng.fork(),
+                    bug,
+                )
+            })
+            .collect();
         let checks = Checks::new(&scenario, bug);
-        Self { world, scenario, home: Arc::new(home), receivers, checks, rng, bug }
+        Self {
+            world,
+            scenario,
+            home: Arc::new(home),
+            receivers,
+            checks,
+            rng,
+            bug,
+        }
     }
 
     /// A cold process.
     fn process(&mut self) -> Forwarder {
-        let remotes = self.receivers.iter().map(|receiver| Box::new(RemoteHandle(Arc::clone(receiver))) as Box<dyn Remote>);
+        let remotes = self
+            .receivers
+            .iter()
+            .map(|receiver| Box::new(RemoteHandle(Arc::clone(receiver))) as Box<dyn Remote>);
         let world = tick::World {
             home: Box::new(HomeHandle(Arc::clone(&self.home))),
             remotes: remotes.collect(),
@@ -83,12 +117,15 @@ impl Run {
             store: None,
         };
         let memory_limit = Bug::memory_limit(self.bug, self.scenario.memory_limit);
-        Forwarder::new(self.scenario.config.clone(), world, memory_limit).expect("the targets are valid")
+        Forwarder::new(self.scenario.config.clone(), world, memory_limit)
+            .expect("the targets are valid")
     }
 
     fn renew(&mut self, forwarder: &mut Forwarder) {
         *forwarder = self.process();
-        self.receivers.iter().for_each(|receiver| receiver.forgotten(true));
+        self.receivers
+            .iter()
+            .for_each(|receiver| receiver.forgotten(true));
         self.checks.cold();
     }
 
@@ -108,13 +145,26 @@ impl Run {
                     thawed_ms += ms;
                 }
                 Before::Skew(ms) => {
-                    self.world.hit(if ms < 0 { Event::ClockBack } else { Event::ClockForward });
+                    self.world.hit(if ms < 0 {
+                        Event::ClockBack
+                    } else {
+                        Event::ClockForward
+                    });
                     self.world.set_skew(ms);
                     self.checks.clock_moved();
-                    // A series without timestamps that was away for long is a new one, whose time is the clock's.
-                    let untimed = self.scenario.home.odd_times || self.scenario.config.scrape_configs.iter().any(|job| !job.honor_timestamps);
+                    // A series without timestamps that was away for long is a new one, whose time
+                    // is the clock's.
+                    let untimed = self.scenario.home.odd_times
+                        || self
+                            .scenario
+                            .config
+                            .scrape_configs
+                            .iter()
+                            .any(|job| !job.honor_timestamps);
                     if untimed {
-                        self.receivers.iter().for_each(|receiver| receiver.clock_moved());
+                        self.receivers
+                            .iter()
+                            .for_each(|receiver| receiver.clock_moved());
                     }
                 }
             }
@@ -122,14 +172,21 @@ impl Run {
             if wait < 0 {
                 self.world.hit(Event::TickAtOnce);
             }
-            // Two ticks never start at the same millisecond: samples of their own would have the same time.
-            sleep(Duration::from_millis(u64::try_from(wait).unwrap_or_default().max(1))).await;
+            // Two ticks never start at the same millisecond: samples of their own would have the
+            // same time.
+            sleep(Duration::from_millis(
+                u64::try_from(wait).unwrap_or_default().max(1),
+            ))
+            .await;
             self.one(&mut forwarder, tick).await;
             if !self.world.findings().is_empty() {
                 break;
             }
         }
-        Outcome { findings: self.world.findings(), story: self.world.story() }
+        Outcome {
+            findings: self.world.findings(),
+            story: self.world.story(),
+        }
     }
 
     async fn one(&mut self, forwarder: &mut Forwarder, tick: Tick) {
@@ -194,12 +251,17 @@ impl Run {
             tick,
             report: &report,
             shown: self.home.take_shown(&[&report]),
-            answered: self.receivers.iter().map(|receiver| receiver.take_answered()).collect(),
+            answered: self
+                .receivers
+                .iter()
+                .map(|receiver| receiver.take_answered())
+                .collect(),
             start_ms,
             started,
             live_written: live.samples().1,
         };
-        self.checks.check(&self.world, &self.home, &self.receivers, &ticked);
+        self.checks
+            .check(&self.world, &self.home, &self.receivers, &ticked);
     }
 }
 
@@ -211,7 +273,11 @@ pub(crate) async fn polled<T>(future: impl Future<Output = T>, times: u32) -> Op
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => {
             left = left.saturating_sub(1);
-            if left == 0 { Poll::Ready(None) } else { Poll::Pending }
+            if left == 0 {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         }
     })
     .await
@@ -221,11 +287,20 @@ pub(crate) fn targets(scenario: &Scenario) -> Vec<Target> {
     let mut targets = Vec::new();
     for job in &scenario.config.scrape_configs {
         for instance in job.static_configs.iter().flat_map(|group| &group.targets) {
-            let labels = [("instance", instance.as_str()), ("job", &job.job_name), ("site", "here")];
+            let labels = [
+                ("instance", instance.as_str()),
+                ("job", &job.job_name),
+                ("site", "here"),
+            ];
             targets.push(Target {
                 job: job.job_name.clone(),
                 instance: instance.clone(),
-                labels: TargetLabels { labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(), honor: job.honor_labels },
+                labels: TargetLabels {
+                    labels: labels
+                        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                        .to_vec(),
+                    honor: job.honor_labels,
+                },
                 honor_timestamps: job.honor_timestamps,
                 sample_limit: job.limits.samples,
                 body_limit: job.limits.body_size,

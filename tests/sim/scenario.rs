@@ -77,20 +77,43 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
     let calm = sometimes(rng, 8);
     let start_ms = 1_795_176_000_000 + rng.i64(0..600_000);
     let yaml = configuration(rng);
-    let config = Config::load(&yaml, &|_| None, "seed").unwrap_or_else(|error| panic!("{error}\n{yaml}")).config;
+    let config = Config::load(&yaml, &|_| None, "seed")
+        .unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+        .config;
     let ticks = ticks(rng, calm);
     let lag_ms = sometimes(rng, 6).then(|| rng.i64(1_000..40_000));
-    let moved_clock = ticks.iter().any(|tick| matches!(tick.before, Before::Skew(_)));
+    let moved_clock = ticks
+        .iter()
+        .any(|tick| matches!(tick.before, Before::Skew(_)));
     let home = home::Traits {
-        series: if sometimes(rng, 10) { rng.usize(0..3) } else { rng.usize(3..40) },
-        faults: if calm || sometimes(rng, 3) { 0.0 } else { 0.4 * rng.f64() },
+        series: if sometimes(rng, 10) {
+            rng.usize(0..3)
+        } else {
+            rng.usize(3..40)
+        },
+        faults: if calm || sometimes(rng, 3) {
+            0.0
+        } else {
+            0.4 * rng.f64()
+        },
         lag_ms: lag_ms.filter(|_| !calm),
-        clock_off_ms: if calm || !sometimes(rng, 12) { 0 } else { pick(rng, &[-7_200_000, -3_480_000, -200_000, 45_000, 300_000, 700_000]) },
+        clock_off_ms: if calm || !sometimes(rng, 12) {
+            0
+        } else {
+            pick(
+                rng,
+                &[-7_200_000, -3_480_000, -200_000, 45_000, 300_000, 700_000],
+            )
+        },
         twice: if calm || !sometimes(rng, 5) { 0.0 } else { 0.3 },
         shared: !calm && sometimes(rng, 6),
         other_order: sometimes(rng, 5),
         odd_times: !calm && sometimes(rng, 5),
-        away: if calm || !sometimes(rng, 8) { vec![] } else { vec![(start_ms / 60_000 + 1, start_ms / 60_000 + rng.i64(2..5))] },
+        away: if calm || !sometimes(rng, 8) {
+            vec![]
+        } else {
+            vec![(start_ms / 60_000 + 1, start_ms / 60_000 + rng.i64(2..5))]
+        },
     };
     let mut receivers: Vec<_> = config
         .remote_write
@@ -113,29 +136,66 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
             receiver::Traits {
                 faults,
                 kinds,
-                outages: outages.into_iter().filter(|(_, _, fault): &(_, _, Fault)| *fault != Fault::Slow).collect(),
-                max_raw: if calm || !sometimes(rng, 6) { usize::MAX } else { rng.usize(80..2_000) },
+                outages: outages
+                    .into_iter()
+                    .filter(|(_, _, fault): &(_, _, Fault)| *fault != Fault::Slow)
+                    .collect(),
+                max_raw: if calm || !sometimes(rng, 6) {
+                    usize::MAX
+                } else {
+                    rng.usize(80..2_000)
+                },
                 max_samples: remote.queue.max_samples_per_send.min(remote.queue.capacity),
                 max_request_bytes: config.forwarder.max_request_bytes,
                 max_in_flight: remote.queue.max_shards.max(remote.queue.min_shards),
                 retries_429: remote.queue.retry_on_http_429,
                 tight_memory: false,
                 no_repeats: true,
-                forgetful: home.lag_ms.is_some() || home.twice > 0.0 || moved_clock || home.odd_times || home.shared,
+                forgetful: home.lag_ms.is_some()
+                    || home.twice > 0.0
+                    || moved_clock
+                    || home.odd_times
+                    || home.shared,
             }
         })
         .collect();
-    let memory_limit = if calm || !sometimes(rng, 15) { ROOMY } else { rng.u64(4_000..40_000) };
-    // A memory that is full forgets series that the last scrapes missed, and sends their last samples again when they are back.
+    let memory_limit = if calm || !sometimes(rng, 15) {
+        ROOMY
+    } else {
+        rng.u64(4_000..40_000)
+    };
+    // A memory that is full forgets series that the last scrapes missed, and sends their last
+    // samples again when they are back.
     let tight_memory = memory_limit != ROOMY;
-    receivers.iter_mut().for_each(|receiver| (receiver.tight_memory, receiver.no_repeats) = (tight_memory, !tight_memory));
-    Scenario { yaml, config, memory_limit, start_ms, home, receivers, ticks }
+    receivers.iter_mut().for_each(|receiver| {
+        (receiver.tight_memory, receiver.no_repeats) = (tight_memory, !tight_memory)
+    });
+    Scenario {
+        yaml,
+        config,
+        memory_limit,
+        start_ms,
+        home,
+        receivers,
+        ticks,
+    }
 }
 
 fn configuration(rng: &mut Rng) -> String {
     let mut yaml = String::new();
-    let external = pick(rng, &["{}", "{site: home}", "{cluster: c1, __replica__: r1}", "{job: external, zone: z}"]);
-    let _ = writeln!(yaml, "global: {{external_labels: {external}}}\nscrape_configs:");
+    let external = pick(
+        rng,
+        &[
+            "{}",
+            "{site: home}",
+            "{cluster: c1, __replica__: r1}",
+            "{job: external, zone: z}",
+        ],
+    );
+    let _ = writeln!(
+        yaml,
+        "global: {{external_labels: {external}}}\nscrape_configs:"
+    );
     for job in 0..pick(rng, &[1, 1, 1, 1, 2, 3]) {
         let interval = pick(rng, &[5, 10, 15, 15, 20, 30, 60, 60, 90]);
         let timeout = rng.u64(1..=interval.min(10));
@@ -153,8 +213,14 @@ fn configuration(rng: &mut Rng) -> String {
             let _ = write!(yaml, ", body_size_limit: {}", rng.u32(100..6_000));
         }
         let targets = if sometimes(rng, 3) { 2 } else { 1 };
-        let list: Vec<_> = (0..targets).map(|target| format!("home{job}{target}:9090")).collect();
-        let _ = writeln!(yaml, ", static_configs: [{{targets: [{}], labels: {{site: here}}}}]}}", list.join(", "));
+        let list: Vec<_> = (0..targets)
+            .map(|target| format!("home{job}{target}:9090"))
+            .collect();
+        let _ = writeln!(
+            yaml,
+            ", static_configs: [{{targets: [{}], labels: {{site: here}}}}]}}",
+            list.join(", ")
+        );
     }
     yaml.push_str("remote_write:\n");
     for remote in 0..pick(rng, &[1, 1, 1, 2, 3]) {
@@ -173,8 +239,15 @@ fn configuration(rng: &mut Rng) -> String {
         );
     }
     let margin = pick(rng, &["500ms", "1s", "3s", "3s", "5s"]);
-    let bytes = if sometimes(rng, 4) { rng.u32(200..3_000) } else { 1_000_000 };
-    let _ = writeln!(yaml, "forwarder: {{deadline_margin: {margin}, max_request_bytes: {bytes}}}");
+    let bytes = if sometimes(rng, 4) {
+        rng.u32(200..3_000)
+    } else {
+        1_000_000
+    };
+    let _ = writeln!(
+        yaml,
+        "forwarder: {{deadline_margin: {margin}, max_request_bytes: {bytes}}}"
+    );
     yaml
 }
 
@@ -203,10 +276,18 @@ fn ticks(rng: &mut Rng, calm: bool) -> Vec<Tick> {
                 _ if calm || index == 0 => Before::Nothing,
                 0 => Before::Restart,
                 1 => Before::Freeze(rng.i64(1_000..4 * 3_600_000)),
-                2 => Before::Skew(pick(rng, &[-3_700_000, -90_000, -5_000, 0, 20_000, 120_000, 900_000])),
+                2 => Before::Skew(pick(
+                    rng,
+                    &[-3_700_000, -90_000, -5_000, 0, 20_000, 120_000, 900_000],
+                )),
                 _ => Before::Nothing,
             };
-            Tick { at_ms, timeout: Duration::from_millis(rng.u64(10_000..90_000)), kind, before }
+            Tick {
+                at_ms,
+                timeout: Duration::from_millis(rng.u64(10_000..90_000)),
+                kind,
+                before,
+            }
         })
         .collect()
 }

@@ -15,7 +15,10 @@ const DEFAULT_SEEDS: u64 = 500;
 const ENOUGH: u64 = 5_000;
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+    })
 }
 
 /// A panic is a finding, too.
@@ -29,7 +32,10 @@ fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
         }
         outcome
     };
-    catch_unwind(AssertUnwindSafe(whole)).unwrap_or_else(|_| Outcome { findings: vec!["panic: see above".to_owned()], story: vec![] })
+    catch_unwind(AssertUnwindSafe(whole)).unwrap_or_else(|_| Outcome {
+        findings: vec!["panic: see above".to_owned()],
+        story: vec![],
+    })
 }
 
 #[test]
@@ -38,7 +44,11 @@ fn seeds() {
     if let Some(seed) = number("SIM_SEED") {
         let outcome = one(seed, &hits, true);
         println!("{}\n{}", outcome.story.join("\n"), hits.table());
-        assert!(outcome.findings.is_empty(), "seed {seed}:\n{}", outcome.findings.join("\n"));
+        assert!(
+            outcome.findings.is_empty(),
+            "seed {seed}:\n{}",
+            outcome.findings.join("\n")
+        );
         return;
     }
     let seeds = number("SIM_SEEDS").unwrap_or(DEFAULT_SEEDS);
@@ -47,7 +57,9 @@ fn seeds() {
     let next = AtomicU64::new(first);
     let failed = AtomicBool::new(false);
     let findings = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+    let threads = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .min(8);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -69,15 +81,23 @@ fn seeds() {
     let mut findings = findings.into_inner().unwrap_or_default();
     findings.sort();
     if all {
-        findings.iter().for_each(|(seed, found)| println!("seed {seed}: {}", found[0]));
+        findings
+            .iter()
+            .for_each(|(seed, found)| println!("seed {seed}: {}", found[0]));
     }
     if let Some((seed, found)) = findings.first() {
         let story = one(*seed, &hits, true).story;
         println!("{}", story.join("\n"));
-        panic!("seed {seed}: again by SIM_SEED={seed} cargo test --test sim seeds\n{}", found.join("\n"));
+        panic!(
+            "seed {seed}: again by SIM_SEED={seed} cargo test --test sim seeds\n{}",
+            found.join("\n")
+        );
     }
     let never = hits.never();
-    assert!(seeds < ENOUGH || never.is_empty(), "never met in {seeds} seeds: {never:?}");
+    assert!(
+        seeds < ENOUGH || never.is_empty(),
+        "never met in {seeds} seeds: {never:?}"
+    );
 }
 
 /// The same seed is the same run, to the last line.

@@ -1,4 +1,5 @@
-//! The series of the home, and what their labels become by Prometheus' rules: written anew here, so that the forwarder's code is not its own judge.
+//! The series of the home, and what their labels become by Prometheus' rules: written anew here, so
+//! that the forwarder's code is not its own judge.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,10 +29,47 @@ pub(crate) struct Series {
     keys: Vec<Option<Key>>,
 }
 
-const NAMES: &[&str] = &["up", "node_cpu_seconds_total", "a", "job:rate:5m", "http_bucket", "go_goroutines", "bad_series", "scrape_duration_seconds"];
-const LABELS: &[&str] = &["job", "instance", "cluster", "__replica__", "le", "zone", "exported_job", "exported_instance", "a", "Z", "_", "site"];
-const VALUES: &[&str] =
-    &["", "one", "two", "0.5", "+Inf", "ü", "sp ace", "a\\b", "q\"q", "new\nline", "x=\"y\",z", "}", "#", "home", "longer than the others, by far"];
+const NAMES: &[&str] = &[
+    "up",
+    "node_cpu_seconds_total",
+    "a",
+    "job:rate:5m",
+    "http_bucket",
+    "go_goroutines",
+    "bad_series",
+    "scrape_duration_seconds",
+];
+const LABELS: &[&str] = &[
+    "job",
+    "instance",
+    "cluster",
+    "__replica__",
+    "le",
+    "zone",
+    "exported_job",
+    "exported_instance",
+    "a",
+    "Z",
+    "_",
+    "site",
+];
+const VALUES: &[&str] = &[
+    "",
+    "one",
+    "two",
+    "0.5",
+    "+Inf",
+    "ü",
+    "sp ace",
+    "a\\b",
+    "q\"q",
+    "new\nline",
+    "x=\"y\",z",
+    "}",
+    "#",
+    "home",
+    "longer than the others, by far",
+];
 
 impl Series {
     pub(crate) fn draw(rng: &mut Rng, id: u64, targets: usize, shared: bool) -> Self {
@@ -39,13 +77,19 @@ impl Series {
         let mut names = LABELS.to_vec();
         rng.shuffle(&mut names);
         for name in names.iter().take(rng.usize(0..6)) {
-            labels.push(((*name).to_owned(), VALUES[rng.usize(0..VALUES.len())].to_owned()));
+            labels.push((
+                (*name).to_owned(),
+                VALUES[rng.usize(0..VALUES.len())].to_owned(),
+            ));
         }
         let mut shown = vec![shared; targets];
         if shared {
             // All targets give it the same labels.
             labels.retain(|(name, _)| name != "job" && name != "instance");
-            labels.extend([("job".to_owned(), "shared".to_owned()), ("instance".to_owned(), "i".to_owned())]);
+            labels.extend([
+                ("job".to_owned(), "shared".to_owned()),
+                ("instance".to_owned(), "i".to_owned()),
+            ]);
         } else {
             shown[rng.usize(0..targets)] = true;
         }
@@ -61,7 +105,11 @@ impl Series {
             interval_ms: [1_000, 5_000, 10_000, 15_000, 30_000, 60_000][rng.usize(0..6)],
             phase_ms: rng.i64(0..60_000),
             cycle_ms,
-            alive_ms: if lives_on { cycle_ms } else { rng.i64(10_000..cycle_ms) },
+            alive_ms: if lives_on {
+                cycle_ms
+            } else {
+                rng.i64(10_000..cycle_ms)
+            },
             lingers: rng.bool(),
             has_timestamp: true,
             ahead_ms: 0,
@@ -76,7 +124,8 @@ impl Series {
         if !self.lingers && !alive(now_ms) {
             return None;
         }
-        let mut t = (now_ms - self.phase_ms).div_euclid(self.interval_ms) * self.interval_ms + self.phase_ms;
+        let mut t = (now_ms - self.phase_ms).div_euclid(self.interval_ms) * self.interval_ms
+            + self.phase_ms;
         let oldest = now_ms - shown_for.max(self.interval_ms);
         while !alive(t) {
             t -= self.interval_ms;
@@ -94,7 +143,9 @@ impl Series {
 
     /// Its value at a time: always the same.
     pub(crate) fn value(&self, timestamp_ms: i64) -> f64 {
-        let mixed = Rng::with_seed(self.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ timestamp_ms as u64).u64(..);
+        let mixed =
+            Rng::with_seed(self.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ timestamp_ms as u64)
+                .u64(..);
         match mixed % 40 {
             0 => f64::from_bits(0x7ff8_0000_0000_0001),
             1 => f64::INFINITY,
@@ -138,12 +189,25 @@ impl Series {
     }
 
     /// Who it is at the receiver.
-    pub(crate) fn key(&mut self, world: &World, at: usize, target: &TargetLabels, external: &BTreeMap<String, String>) -> Key {
+    pub(crate) fn key(
+        &mut self,
+        world: &World,
+        at: usize,
+        target: &TargetLabels,
+        external: &BTreeMap<String, String>,
+    ) -> Key {
         let (name, labels) = (&self.name, &self.labels);
         *self.keys[at].get_or_insert_with(|| {
-            let exposed = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain([("__name__", name.as_str())]);
+            let exposed = labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .chain([("__name__", name.as_str())]);
             let labels = final_labels(exposed, target, external);
-            world.key(&identity(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+            world.key(&identity(
+                labels
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str())),
+            ))
         })
     }
 }
@@ -161,8 +225,11 @@ pub(crate) fn final_labels<'a>(
     external: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let exposed: BTreeMap<&str, &str> = exposed.collect();
-    let mut labels: BTreeMap<String, String> =
-        exposed.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut labels: BTreeMap<String, String> = exposed
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     let mut own: Vec<_> = target.labels.iter().collect();
     own.sort_by_key(|(name, _)| name.len());
     let mut moved = Vec::new();

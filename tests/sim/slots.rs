@@ -36,11 +36,16 @@ impl Slots {
         let jobs = config.scrape_configs.iter().map(|job| Job {
             name: job.job_name.clone(),
             interval_ms: job.scrape_interval.as_millis() as i64 / divisor,
-            offset_ms: (xxhash_rust::xxh3::xxh3_64(job.job_name.as_bytes()) % job.scrape_interval.as_millis() as u64) as i64,
+            offset_ms: (xxhash_rust::xxh3::xxh3_64(job.job_name.as_bytes())
+                % job.scrape_interval.as_millis() as u64) as i64,
             last_slot_ms: None,
             longest_ms: 0,
         });
-        Self { jobs: jobs.collect(), divisor, moved: false }
+        Self {
+            jobs: jobs.collect(),
+            divisor,
+            moved: false,
+        }
     }
 
     /// The process is a new one.
@@ -52,23 +57,43 @@ impl Slots {
         self.moved = true;
     }
 
-    pub(crate) fn check(&mut self, world: &World, home: &HomeModel, ticked: &Ticked<'_>, margin_ms: i64) {
+    pub(crate) fn check(
+        &mut self,
+        world: &World,
+        home: &HomeModel,
+        ticked: &Ticked<'_>,
+        margin_ms: i64,
+    ) {
         let until_ms = ticked.start_ms + ticked.tick.timeout.as_millis() as i64 - margin_ms;
         let moved = std::mem::take(&mut self.moved);
         for (index, job) in self.jobs.iter_mut().enumerate() {
             let found = |what: String| world.found("slots", format!("{}: {what}", job.name));
             let mut scrapes: Vec<(i64, i64)> = Vec::new();
-            let mut of_job: Vec<_> = ticked.shown.iter().filter(|shown| home.targets[shown.target].job == job.name).collect();
+            let mut of_job: Vec<_> = ticked
+                .shown
+                .iter()
+                .filter(|shown| home.targets[shown.target].job == job.name)
+                .collect();
             of_job.sort_by_key(|shown| shown.start_ms);
             for shown in &of_job {
                 match scrapes.last_mut() {
-                    Some((start, end)) if *start == shown.start_ms => *end = shown.ended_ms.max(*end),
+                    Some((start, end)) if *start == shown.start_ms => {
+                        *end = shown.ended_ms.max(*end)
+                    }
                     _ => scrapes.push((shown.start_ms, shown.ended_ms)),
                 }
             }
-            let targets = home.targets.iter().filter(|target| target.job == job.name).count();
+            let targets = home
+                .targets
+                .iter()
+                .filter(|target| target.job == job.name)
+                .count();
             if of_job.len() != scrapes.len() * targets {
-                found(format!("{} scrapes at {} times of {targets} targets", of_job.len(), scrapes.len()));
+                found(format!(
+                    "{} scrapes at {} times of {targets} targets",
+                    of_job.len(),
+                    scrapes.len()
+                ));
             }
             let kind = ticked.tick.kind;
             let wanted = match kind {
@@ -95,11 +120,16 @@ impl Slots {
             }
             if wanted.is_none() && !moved {
                 // A slot of a clock that was wrong binds nobody.
-                let last_slot = job.last_slot_ms.filter(|last| *last <= ticked.start_ms + interval);
+                let last_slot = job
+                    .last_slot_ms
+                    .filter(|last| *last <= ticked.start_ms + interval);
                 let due = slot(ticked.start_ms);
                 if last_slot.is_none_or(|last| due > last) && stop_ms > ticked.start_ms {
                     if scrapes.first().map(|(start, _)| *start) != Some(ticked.start_ms) {
-                        found(format!("slot {due} is due when the tick starts at {}: {scrapes:?}", ticked.start_ms));
+                        found(format!(
+                            "slot {due} is due when the tick starts at {}: {scrapes:?}",
+                            ticked.start_ms
+                        ));
                     }
                     if last_slot.is_some_and(|last| due > last + interval) {
                         world.hit(Event::SlotPassed);
@@ -114,24 +144,42 @@ impl Slots {
                     if start != slot(start) && start != free {
                         found(format!("a scrape at {start}, between slots: {scrapes:?}"));
                     }
-                    if slot(start) >= ticked.start_ms + 60_000 || start >= until_ms || start > stop_ms {
-                        found(format!("a scrape at {start}, after the tick's minute: {scrapes:?}"));
+                    if slot(start) >= ticked.start_ms + 60_000
+                        || start >= until_ms
+                        || start > stop_ms
+                    {
+                        found(format!(
+                            "a scrape at {start}, after the tick's minute: {scrapes:?}"
+                        ));
                     }
                     (last, free) = (Some(slot(start)), end);
                 }
                 // Slots within the minute, as far as there is time for them.
                 let mut next = slot(ticked.start_ms) + interval;
                 let enough = AT_FIRST_MS.max(2 * job.longest_ms) + 1;
-                while interval * self.divisor < 60_000 && next < ticked.start_ms + 60_000 && next + enough <= until_ms && next < stop_ms {
-                    let served = scrapes.iter().any(|(start, _)| slot(*start) == next) || last_slot.is_some_and(|last| next <= last);
-                    let passed = scrapes.iter().any(|(start, end)| *start < next && *end >= stop_ms.min(next + interval));
+                while interval * self.divisor < 60_000
+                    && next < ticked.start_ms + 60_000
+                    && next + enough <= until_ms
+                    && next < stop_ms
+                {
+                    let served = scrapes.iter().any(|(start, _)| slot(*start) == next)
+                        || last_slot.is_some_and(|last| next <= last);
+                    let passed = scrapes
+                        .iter()
+                        .any(|(start, end)| *start < next && *end >= stop_ms.min(next + interval));
                     if !served && !passed {
-                        found(format!("slot {next} was left out: {scrapes:?}, longest {}", job.longest_ms));
+                        found(format!(
+                            "slot {next} was left out: {scrapes:?}, longest {}",
+                            job.longest_ms
+                        ));
                     }
                     next += interval;
                 }
             }
-            job.last_slot_ms = scrapes.last().map(|(start, _)| slot(*start)).or(job.last_slot_ms);
+            job.last_slot_ms = scrapes
+                .last()
+                .map(|(start, _)| slot(*start))
+                .or(job.last_slot_ms);
         }
     }
 }

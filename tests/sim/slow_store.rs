@@ -1,4 +1,5 @@
-//! One tick at a time with a spool whose store is slow or refuses: what memory holds must not pay for it.
+//! One tick at a time with a spool whose store is slow or refuses: what memory holds must not pay
+//! for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,19 @@ const PLENTY: u64 = 64 << 20;
 
 /// The remote answers 503 for the first `outage` requests.
 fn bench(store: &MemoryStore, queue: &str, age_ms: i64, outage: usize) -> Bench {
-    let remote = move |(nth, _): (usize, usize)| Reply::After(SECOND / 100, Box::new(Reply::Status(if nth <= outage { 503 } else { 200 })));
-    Bench::with_store(&yaml(&job("a", 15), 1, queue), move |(_, now)| series(95, now - age_ms), vec![Box::new(remote)], PLENTY, Some(store.clone()))
+    let remote = move |(nth, _): (usize, usize)| {
+        Reply::After(
+            SECOND / 100,
+            Box::new(Reply::Status(if nth <= outage { 503 } else { 200 })),
+        )
+    };
+    Bench::with_store(
+        &yaml(&job("a", 15), 1, queue),
+        move |(_, now)| series(95, now - age_ms),
+        vec![Box::new(remote)],
+        PLENTY,
+        Some(store.clone()),
+    )
 }
 
 fn store() -> MemoryStore {
@@ -31,11 +43,16 @@ fn says(report: &Report, what: &str) -> bool {
 
 /// Calls of one kind on keys that begin so are refused.
 fn fails(store: &MemoryStore, op: Op, folder: &'static str, refuse: Kind) {
-    store.set_faults(
-        move |called, key, _| {
-            if called == op && key.starts_with(folder) { Fault { refuse: Some(refuse), ..Fault::default() } } else { Fault::default() }
-        },
-    );
+    store.set_faults(move |called, key, _| {
+        if called == op && key.starts_with(folder) {
+            Fault {
+                refuse: Some(refuse),
+                ..Fault::default()
+            }
+        } else {
+            Fault::default()
+        }
+    });
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,74 +67,225 @@ async fn a_backlog_that_cannot_be_read_or_deleted_in_time_does_not_cost_what_is_
             op if op == slow => 100 * SECOND,
             _ => Duration::ZERO,
         };
-        let slowly = move |op, key: &str, _| Fault { delay: delay(op, key), ..Fault::default() };
+        let slowly = move |op, key: &str, _| Fault {
+            delay: delay(op, key),
+            ..Fault::default()
+        };
         store.set_faults(slowly);
-        let report = bench.tick(20, Plan { once: true, ..Plan::default() }).await;
+        let report = bench
+            .tick(
+                20,
+                Plan {
+                    once: true,
+                    ..Plan::default()
+                },
+            )
+            .await;
         assert_eq!(report.ledger.owed_after, 95 + OWN, "{report:?}");
-        // Young, and then too old: read and deleted on the way to the remote, and on the way to `expired/`.
+        // Young, and then too old: read and deleted on the way to the remote, and on the way to
+        // `expired/`.
         for minute in [1, 2] {
             bench.at(minute * 60 * SECOND).await;
             store.set_faults(slowly);
             let report = bench.tick(58, Plan::default()).await;
             let owed = report.ledger.owed_before + report.ledger.scraped;
-            assert!(report.ledger.scraped >= 4 * 95 && !says(&report, "waits for the lease"), "{report:?}");
-            assert_eq!(report.ledger.lost, 0, "{slow:?} in minute {minute}: {report:?}");
-            assert_eq!(report.ledger.owed_after, owed - report.ledger.written - report.ledger.expired, "{report:?}");
+            assert!(
+                report.ledger.scraped >= 4 * 95 && !says(&report, "waits for the lease"),
+                "{report:?}"
+            );
+            assert_eq!(
+                report.ledger.lost, 0,
+                "{slow:?} in minute {minute}: {report:?}"
+            );
+            assert_eq!(
+                report.ledger.owed_after,
+                owed - report.ledger.written - report.ledger.expired,
+                "{report:?}"
+            );
             store.heal();
         }
         bench.at(200 * SECOND).await;
-        let report = bench.tick(58, Plan { drain_only: true, ..Plan::default() }).await;
-        assert_eq!((report.ledger.lost, report.ledger.owed_after), (0, 0), "{report:?}");
+        let report = bench
+            .tick(
+                58,
+                Plan {
+                    drain_only: true,
+                    ..Plan::default()
+                },
+            )
+            .await;
+        assert_eq!(
+            (report.ledger.lost, report.ledger.owed_after),
+            (0, 0),
+            "{report:?}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_too_old_and_cannot_be_kept_for_now_stays_owed() {
     let store = store();
-    let mut bench = bench(&store, "sample_age_limit: 30s, max_samples_per_send: 95", 60_000, 0);
+    let mut bench = bench(
+        &store,
+        "sample_age_limit: 30s, max_samples_per_send: 95",
+        60_000,
+        0,
+    );
     fails(&store, Op::PutIfAbsent, "expired/", Kind::NoAnswer);
-    let report = bench.tick(20, Plan { once: true, ..Plan::default() }).await;
-    assert_eq!((report.ledger.expired, report.ledger.owed_after, report.ledger.written), (0, 95, OWN), "{report:?}");
-    assert!(says(&report, "stays owed until it can be kept") && !says(&report, "are not kept"), "{report:?}");
+    let report = bench
+        .tick(
+            20,
+            Plan {
+                once: true,
+                ..Plan::default()
+            },
+        )
+        .await;
+    assert_eq!(
+        (
+            report.ledger.expired,
+            report.ledger.owed_after,
+            report.ledger.written
+        ),
+        (0, 95, OWN),
+        "{report:?}"
+    );
+    assert!(
+        says(&report, "stays owed until it can be kept") && !says(&report, "are not kept"),
+        "{report:?}"
+    );
 
     // From the spool, too.
     bench.at(60 * SECOND).await;
-    let report = bench.tick(20, Plan { drain_only: true, ..Plan::default() }).await;
-    assert_eq!((report.ledger.expired, report.ledger.owed_after), (0, 95), "{report:?}");
+    let report = bench
+        .tick(
+            20,
+            Plan {
+                drain_only: true,
+                ..Plan::default()
+            },
+        )
+        .await;
+    assert_eq!(
+        (report.ledger.expired, report.ledger.owed_after),
+        (0, 95),
+        "{report:?}"
+    );
 
     store.heal();
     bench.at(120 * SECOND).await;
-    let report = bench.tick(20, Plan { drain_only: true, ..Plan::default() }).await;
-    assert_eq!((report.outcome, report.ledger.expired, report.ledger.owed_after), (Outcome::Partial, 95, 0), "{report:?}");
+    let report = bench
+        .tick(
+            20,
+            Plan {
+                drain_only: true,
+                ..Plan::default()
+            },
+        )
+        .await;
+    assert_eq!(
+        (
+            report.outcome,
+            report.ledger.expired,
+            report.ledger.owed_after
+        ),
+        (Outcome::Partial, 95, 0),
+        "{report:?}"
+    );
     assert!(store.keys().iter().any(|key| key.starts_with("expired/")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_stays_owed_for_its_age_does_not_hide_that_the_remote_refuses() {
     let store = store();
-    // The whole is too large; when that is known, its first half has become too old, and the second is refused.
+    // The whole is too large; when that is known, its first half has become too old, and the second
+    // is refused.
     let remote = |(_, samples): (usize, usize)| match samples {
         95 => Reply::After(2 * SECOND, Box::new(Reply::Status(413))),
         samples => Reply::Status(if samples as u64 == OWN { 200 } else { 403 }),
     };
-    let home = |(_, now): (String, i64)| Reply::Text((0..95).map(|n| format!("m{n} {n} {}\n", if n < 60 { now - 29_000 } else { now })).collect());
-    let config = yaml(&job("a", 15), 1, "sample_age_limit: 30s, max_samples_per_send: 95");
-    let mut bench = Bench::with_store(&config, home, vec![Box::new(remote)], PLENTY, Some(store.clone()));
+    let home = |(_, now): (String, i64)| {
+        Reply::Text(
+            (0..95)
+                .map(|n| format!("m{n} {n} {}\n", if n < 60 { now - 29_000 } else { now }))
+                .collect(),
+        )
+    };
+    let config = yaml(
+        &job("a", 15),
+        1,
+        "sample_age_limit: 30s, max_samples_per_send: 95",
+    );
+    let mut bench = Bench::with_store(
+        &config,
+        home,
+        vec![Box::new(remote)],
+        PLENTY,
+        Some(store.clone()),
+    );
     fails(&store, Op::PutIfAbsent, "expired/", Kind::NoAnswer);
-    let report = bench.tick(20, Plan { once: true, ..Plan::default() }).await;
-    assert_eq!((report.outcome, report.ledger.expired, report.ledger.owed_after), (Outcome::Failed, 0, 95), "{report:?}");
-    assert!(says(&report, "403") && says(&report, "stays owed until it can be kept"), "{report:?}");
-    let mut posted: Vec<_> = bench.remotes[0].take().iter().map(|seen| seen.samples.len()).collect();
+    let report = bench
+        .tick(
+            20,
+            Plan {
+                once: true,
+                ..Plan::default()
+            },
+        )
+        .await;
+    assert_eq!(
+        (
+            report.outcome,
+            report.ledger.expired,
+            report.ledger.owed_after
+        ),
+        (Outcome::Failed, 0, 95),
+        "{report:?}"
+    );
+    assert!(
+        says(&report, "403") && says(&report, "stays owed until it can be kept"),
+        "{report:?}"
+    );
+    let mut posted: Vec<_> = bench.remotes[0]
+        .take()
+        .iter()
+        .map(|seen| seen.samples.len())
+        .collect();
     posted.sort_unstable();
-    assert_eq!(posted, [OWN as usize, 48, 48, 95], "a denied request is tried once more with fresh credentials, and what is too old is not");
+    assert_eq!(
+        posted,
+        [OWN as usize, 48, 48, 95],
+        "a denied request is tried once more with fresh credentials, and what is too old is not"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_too_old_and_may_not_be_kept_is_in_nobodys_way() {
     let store = store();
-    let mut bench = bench(&store, "sample_age_limit: 30s, max_samples_per_send: 95", 60_000, 0);
+    let mut bench = bench(
+        &store,
+        "sample_age_limit: 30s, max_samples_per_send: 95",
+        60_000,
+        0,
+    );
     fails(&store, Op::PutIfAbsent, "expired/", Kind::Denied);
-    let report = bench.tick(20, Plan { once: true, ..Plan::default() }).await;
-    assert_eq!((report.ledger.expired, report.ledger.owed_after, report.ledger.written), (95, 0, OWN), "{report:?}");
+    let report = bench
+        .tick(
+            20,
+            Plan {
+                once: true,
+                ..Plan::default()
+            },
+        )
+        .await;
+    assert_eq!(
+        (
+            report.ledger.expired,
+            report.ledger.owed_after,
+            report.ledger.written
+        ),
+        (95, 0, OWN),
+        "{report:?}"
+    );
     assert!(says(&report, "are not kept"), "{report:?}");
 }

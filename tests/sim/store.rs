@@ -1,4 +1,5 @@
-//! The store as one simulated process sees it: shared objects, faults, kills in the middle of a call, and a watch over the lease.
+//! The store as one simulated process sees it: shared objects, faults, kills in the middle of a
+//! call, and a watch over the lease.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -83,7 +84,10 @@ impl Process {
     async fn point(&self, op: Op, key: &str, done: bool) {
         let hit = {
             let mut kill = lock(&self.kill);
-            match kill.as_mut().filter(|kill| kill.op == op && kill.done == done && key.starts_with(kill.folder)) {
+            match kill
+                .as_mut()
+                .filter(|kill| kill.op == op && kill.done == done && key.starts_with(kill.folder))
+            {
                 Some(at) if at.skip > 0 => {
                     at.skip -= 1;
                     false
@@ -110,7 +114,8 @@ pub(crate) struct Shared {
     /// Calls that met a fault.
     pub(crate) faults: Arc<AtomicU64>,
     pub(crate) bug: Option<Bug>,
-    /// Segments of `expired/` that the store did not take, of which the forwarder warns, and those that it and `rejected/` had no room for any more.
+    /// Segments of `expired/` that the store did not take, of which the forwarder warns, and those
+    /// that it and `rejected/` had no room for any more.
     pub(crate) unkept: Mutex<Vec<Bytes>>,
 }
 
@@ -118,13 +123,24 @@ impl Shared {
     /// Only the holder of a lease that has not ended may do that.
     fn watch(&self, process: &Process, what: &str) {
         let now_ms = self.world.now_ms() + self.off_ms;
-        let lease = self.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).and_then(|state| state.lease);
+        let lease = self
+            .objects
+            .peek(KEY)
+            .and_then(|bytes| State::read(&bytes).ok())
+            .and_then(|state| state.lease);
         let wrong = match lease {
             None => format!("{what} without a lease"),
-            Some(lease) if Some(&lease.nonce) != lock(&process.nonce).as_ref() => format!("{what} while another process has the lease"),
-            Some(lease) if lease.until_ms <= now_ms => format!("{what} {} ms after the end of the lease", now_ms - lease.until_ms),
+            Some(lease) if Some(&lease.nonce) != lock(&process.nonce).as_ref() => {
+                format!("{what} while another process has the lease")
+            }
+            Some(lease) if lease.until_ms <= now_ms => format!(
+                "{what} {} ms after the end of the lease",
+                now_ms - lease.until_ms
+            ),
             Some(_) => {
-                process.held.store(process.told.load(Ordering::Relaxed), Ordering::Relaxed);
+                process
+                    .held
+                    .store(process.told.load(Ordering::Relaxed), Ordering::Relaxed);
                 return;
             }
         };
@@ -148,11 +164,18 @@ impl SimStore {
                 self.shared.watch(&self.process, &format!("{op} {key}"));
             }
             let result = call.await;
-            self.shared.world.tell(|| format!("store: {op:?} {key}: {:?}", result.as_ref().map(|_| "done").map_err(|error| error.kind)));
+            self.shared.world.tell(|| {
+                format!(
+                    "store: {op:?} {key}: {:?}",
+                    result.as_ref().map(|_| "done").map_err(|error| error.kind)
+                )
+            });
             if key.starts_with("segments/") {
                 let mut in_doubt = lock(&self.process.in_doubt);
                 match (op, &result) {
-                    (Op::PutIfAbsent, Err(error)) if error.kind == Kind::NoAnswer => _ = in_doubt.insert(key.to_owned()),
+                    (Op::PutIfAbsent, Err(error)) if error.kind == Kind::NoAnswer => {
+                        _ = in_doubt.insert(key.to_owned())
+                    }
                     (Op::PutIfAbsent | Op::Get | Op::Delete, Ok(_)) => _ = in_doubt.remove(key),
                     _ => {}
                 }
@@ -175,7 +198,10 @@ impl SimStore {
     fn disown(&self, mut answer: Answer<Object>) -> Answer<Object> {
         let own = lock(&self.process.nonce).clone();
         if let Ok(mut state) = State::read(&answer.value.bytes)
-            && let Some(lease) = state.lease.as_mut().filter(|lease| Some(&lease.nonce) == own.as_ref())
+            && let Some(lease) = state
+                .lease
+                .as_mut()
+                .filter(|lease| Some(&lease.nonce) == own.as_ref())
         {
             lease.nonce = "another".to_owned();
             answer.value.bytes = state.write().expect("it was read");
@@ -186,7 +212,9 @@ impl SimStore {
 
     fn learn(&self, key: &str, body: &Bytes) {
         if key == KEY
-            && let Ok(State { lease: Some(lease), .. }) = State::read(body)
+            && let Ok(State {
+                lease: Some(lease), ..
+            }) = State::read(body)
         {
             *lock(&self.process.nonce) = Some(lease.nonce);
         }
@@ -196,29 +224,54 @@ impl SimStore {
 impl Store for SimStore {
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
         self.learn(key, &body);
-        let call = self.call(Op::PutIfAbsent, key, self.shared.objects.put_if_absent(key, body.clone(), deadline));
+        let call = self.call(
+            Op::PutIfAbsent,
+            key,
+            self.shared
+                .objects
+                .put_if_absent(key, body.clone(), deadline),
+        );
         Box::pin(async move {
             *lock(&self.process.late) = Some((key.to_owned(), body.clone()));
             let result = call.await;
             *lock(&self.process.late) = None;
-            if key.starts_with("expired/") && result.as_ref().is_err_and(|error| !error.kind.is_passing()) {
+            if key.starts_with("expired/")
+                && result.as_ref().is_err_and(|error| !error.kind.is_passing())
+            {
                 lock(&self.shared.unkept).push(body);
             }
             result
         })
     }
 
-    fn put_if_match<'a>(&'a self, key: &'a str, body: Bytes, etag: &'a Etag, deadline: Instant) -> Call<'a, Etag> {
+    fn put_if_match<'a>(
+        &'a self,
+        key: &'a str,
+        body: Bytes,
+        etag: &'a Etag,
+        deadline: Instant,
+    ) -> Call<'a, Etag> {
         self.learn(key, &body);
-        self.call(Op::PutIfMatch, key, self.shared.objects.put_if_match(key, body, etag, deadline))
+        self.call(
+            Op::PutIfMatch,
+            key,
+            self.shared.objects.put_if_match(key, body, etag, deadline),
+        )
     }
 
     fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object> {
         let get = self.shared.objects.get(key, most, deadline);
         if self.shared.bug == Some(Bug::ChangedTakenForBusy) && key == KEY {
-            return self.call(Op::Get, key, Box::pin(async move { get.await.map(|answer| self.disown(answer)) }));
+            return self.call(
+                Op::Get,
+                key,
+                Box::pin(async move { get.await.map(|answer| self.disown(answer)) }),
+            );
         }
-        if self.shared.bug == Some(Bug::DeletedBeforeTheAnswer) && key.starts_with("segments/") && most > 1 << 20 {
+        if self.shared.bug == Some(Bug::DeletedBeforeTheAnswer)
+            && key.starts_with("segments/")
+            && most > 1 << 20
+        {
             return self.call(
                 Op::Get,
                 key,
@@ -236,7 +289,9 @@ impl Store for SimStore {
             let got = call.await;
             if key == KEY
                 && let Ok(answer) = &got
-                && let Ok(State { lease: Some(lease), .. }) = State::read(&answer.value.bytes)
+                && let Ok(State {
+                    lease: Some(lease), ..
+                }) = State::read(&answer.value.bytes)
                 && self.process.is(&lease.nonce)
             {
                 self.process.told.store(true, Ordering::Relaxed);
@@ -245,7 +300,12 @@ impl Store for SimStore {
         })
     }
 
-    fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, deadline: Instant) -> Call<'a, Page> {
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        deadline: Instant,
+    ) -> Call<'a, Page> {
         let list = self.shared.objects.list(prefix, after, deadline);
         if self.shared.bug == Some(Bug::NotListedInOrder) {
             return self.call(
@@ -264,8 +324,14 @@ impl Store for SimStore {
 
     fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()> {
         let call = self.call(Op::Delete, key, self.shared.objects.delete(key, deadline));
-        let kept = ["expired/", "rejected/"].iter().any(|folder| key.starts_with(folder));
-        let object = if kept { self.shared.objects.peek(key) } else { None };
+        let kept = ["expired/", "rejected/"]
+            .iter()
+            .any(|folder| key.starts_with(folder));
+        let object = if kept {
+            self.shared.objects.peek(key)
+        } else {
+            None
+        };
         lock(&self.shared.unkept).extend(object);
         call
     }
@@ -283,13 +349,24 @@ pub(crate) struct WatchedRemote {
 }
 
 impl WatchedRemote {
-    pub(crate) fn new(receiver: &Arc<Receiver>, shared: &Arc<Shared>, process: &Arc<Process>) -> Self {
-        Self { remote: RemoteHandle(Arc::clone(receiver)), shared: Arc::clone(shared), process: Arc::clone(process) }
+    pub(crate) fn new(
+        receiver: &Arc<Receiver>,
+        shared: &Arc<Shared>,
+        process: &Arc<Process>,
+    ) -> Self {
+        Self {
+            remote: RemoteHandle(Arc::clone(receiver)),
+            shared: Arc::clone(shared),
+            process: Arc::clone(process),
+        }
     }
 }
 
 impl Remote for WatchedRemote {
-    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
+    fn post<'a>(
+        &'a self,
+        request: PostRequest<'a>,
+    ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         self.shared.watch(&self.process, "post");
         self.remote.post(request)
     }
@@ -316,9 +393,16 @@ pub(crate) fn faults(
     mut rng: Rng,
 ) -> impl FnMut(Op, &str, usize) -> Fault + Send + 'static {
     move |op, _, _| {
-        let mut fault = Fault { delay: Duration::from_millis(rng.u64(0..30)), ..Fault::default() };
+        let mut fault = Fault {
+            delay: Duration::from_millis(rng.u64(0..30)),
+            ..Fault::default()
+        };
         let now_ms = world.now_ms();
-        let kind = if traits.outages.iter().any(|(from, to)| (*from..*to).contains(&now_ms)) {
+        let kind = if traits
+            .outages
+            .iter()
+            .any(|(from, to)| (*from..*to).contains(&now_ms))
+        {
             rng.u32(0..2)
         } else if rng.f64() < traits.faults {
             rng.u32(0..9)
@@ -352,7 +436,11 @@ pub(crate) fn faults(
             }
             at => {
                 // Who may write may read.
-                let at = if matches!(op, Op::Get | Op::List) { at.min(2) } else { at };
+                let at = if matches!(op, Op::Get | Op::List) {
+                    at.min(2)
+                } else {
+                    at
+                };
                 let (kind, event) = refused[at as usize];
                 fault.refuse = Some(kind);
                 event

@@ -1,4 +1,5 @@
-//! What Cortex stores and refuses: one tenant's series with their order, window, age and duplicate rules.
+//! What Cortex stores and refuses: one tenant's series with their order, window, age and duplicate
+//! rules.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -27,10 +28,14 @@ pub(crate) struct Tenant {
 
 impl Tenant {
     pub(crate) fn stored(&self, key: Key, timestamp_ms: i64) -> Option<u64> {
-        self.series.get(&key).and_then(|samples| samples.get(&timestamp_ms)).copied()
+        self.series
+            .get(&key)
+            .and_then(|samples| samples.get(&timestamp_ms))
+            .copied()
     }
 
-    /// Stores the valid ones of a request (`pkg/ingester/ingester.go` `Push`), and says why the first other one is not.
+    /// Stores the valid ones of a request (`pkg/ingester/ingester.go` `Push`), and says why the
+    /// first other one is not.
     pub(crate) fn push(&mut self, samples: &[Sample], now_ms: i64) -> Result<(), Event> {
         // Age counts from the newest sample before this request.
         let newest_ms = self.newest_ms;
@@ -63,7 +68,9 @@ impl Tenant {
                 // An exact duplicate is dropped silently.
                 samples.entry(t).or_insert(sample.bits);
             }
-            Some(newest) if t == newest && samples.get(&t) != Some(&sample.bits) => return Err(Event::Duplicate),
+            Some(newest) if t == newest && samples.get(&t) != Some(&sample.bits) => {
+                return Err(Event::Duplicate);
+            }
             _ => {
                 samples.insert(t, sample.bits);
             }

@@ -1,4 +1,5 @@
-//! What all parts of one run share: its time, its findings, its story, and what the home has exposed.
+//! What all parts of one run share: its time, its findings, its story, and what the home has
+//! exposed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -13,7 +14,8 @@ use crate::events::{Event, Hits};
 /// A series by its final labels.
 pub(crate) type Key = u32;
 
-/// A sample that may be sent, and in which expositions it stood. These are numbered in the order in which they ended.
+/// A sample that may be sent, and in which expositions it stood. These are numbered in the order in
+/// which they ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exposed {
     /// None for those of our own, whose values depend on the clock.
@@ -63,7 +65,9 @@ impl World {
 
     /// The true time, by which home and receivers go.
     pub(crate) fn now_ms(&self) -> i64 {
-        self.start_ms + self.start.elapsed().as_millis() as i64 + self.frozen_ms.load(Ordering::Relaxed)
+        self.start_ms
+            + self.start.elapsed().as_millis() as i64
+            + self.frozen_ms.load(Ordering::Relaxed)
     }
 
     /// Time that tokio's clock does not count.
@@ -124,7 +128,10 @@ impl World {
     }
 
     pub(crate) fn story(&self) -> Vec<String> {
-        self.story.as_ref().map(|story| lock(story).clone()).unwrap_or_default()
+        self.story
+            .as_ref()
+            .map(|story| lock(story).clone())
+            .unwrap_or_default()
     }
 
     pub(crate) fn key(&self, labels: &str) -> Key {
@@ -142,11 +149,15 @@ impl World {
         lock(&self.names).1[key as usize].clone()
     }
 
-    /// Notes a sample that may be sent from now on. Where another target that showed the series has ended it at that very time, the
-    /// marker or the sample wins: whichever is taken first.
+    /// Notes a sample that may be sent from now on. Where another target that showed the series has
+    /// ended it at that very time, the marker or the sample wins: whichever is taken first.
     pub(crate) fn expose(&self, key: Key, timestamp_ms: i64, bits: Option<u64>, exposition: u64) {
         let mut exposed = lock(&self.exposed);
-        let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed { bits, first: exposition, last: exposition });
+        let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed {
+            bits,
+            first: exposition,
+            last: exposition,
+        });
         if entry.bits == Some(STALE_NAN) && bits != entry.bits {
             entry.bits = None;
         }
@@ -154,10 +165,20 @@ impl World {
     }
 
     /// Notes a sample of our own. A clock that was set back can give two of them the same time.
-    pub(crate) fn expose_own(&self, key: Key, timestamp_ms: i64, bits: Option<u64>, exposition: u64) {
+    pub(crate) fn expose_own(
+        &self,
+        key: Key,
+        timestamp_ms: i64,
+        bits: Option<u64>,
+        exposition: u64,
+    ) {
         self.clocked(key);
         let mut exposed = lock(&self.exposed);
-        let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed { bits, first: exposition, last: exposition });
+        let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed {
+            bits,
+            first: exposition,
+            last: exposition,
+        });
         if entry.bits != bits {
             entry.bits = None;
         }

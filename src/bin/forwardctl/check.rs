@@ -13,7 +13,11 @@ pub(super) struct Arguments {
     online: bool,
 }
 
-pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(
+    arguments: &Arguments,
+    config: Option<&str>,
+    json: bool,
+) -> Result<End, Failure> {
     let loaded = load(config).await?;
     let mut findings = check::warnings(&loaded.warnings);
     if arguments.online {
@@ -33,8 +37,14 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
             };
             println!("{mark} {}: {}", finding.subject, finding.message);
         }
-        let (jobs, remotes) = (loaded.config.scrape_configs.len(), loaded.config.remote_write.len());
-        println!("{} configuration: {jobs} scrape job(s), {remotes} remote(s)", if ok { "ok  " } else { "FAIL" });
+        let (jobs, remotes) = (
+            loaded.config.scrape_configs.len(),
+            loaded.config.remote_write.len(),
+        );
+        println!(
+            "{} configuration: {jobs} scrape job(s), {remotes} remote(s)",
+            if ok { "ok  " } else { "FAIL" }
+        );
     }
     Ok(if ok { End::Fine } else { End::Failed })
 }

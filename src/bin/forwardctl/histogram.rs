@@ -1,4 +1,5 @@
-//! Native histograms as JSON: the fields of remote write, floats as strings, buckets with their counts instead of differences.
+//! Native histograms as JSON: the fields of remote write, floats as strings, buckets with their
+//! counts instead of differences.
 
 use amp_forwarder::batch::proto::{BucketSpan, Count, Histogram, ZeroCount};
 use amp_forwarder::series::float;
@@ -28,7 +29,11 @@ pub(super) fn json(histogram: &Histogram) -> Value {
         "negative": buckets(&histogram.negative_spans, &histogram.negative_deltas, &histogram.negative_counts),
     });
     if !histogram.custom_values.is_empty() {
-        out["custom_values"] = histogram.custom_values.iter().map(|bound| Value::from(float::json(*bound))).collect();
+        out["custom_values"] = histogram
+            .custom_values
+            .iter()
+            .map(|bound| Value::from(float::json(*bound)))
+            .collect();
     }
     out
 }

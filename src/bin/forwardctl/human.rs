@@ -19,7 +19,11 @@ pub(super) fn count(number: u64) -> String {
 
 /// `1 object`, `2 objects`
 pub(super) fn many(number: u64, one: &str) -> String {
-    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+    format!(
+        "{} {one}{}",
+        count(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 /// The two largest units: `3d 4h`, `2h 5m`, `3m 20s`, `45s`.
@@ -41,22 +45,41 @@ pub(super) fn age(moment_ms: Option<i64>) -> String {
 /// `2026-11-22T17:05:56.123Z`
 pub(super) fn time(ms: i64) -> String {
     let time = DateTime::from_millis(ms);
-    time.fmt(Format::DateTime).unwrap_or_else(|_| format!("{ms} ms since 1970"))
+    time.fmt(Format::DateTime)
+        .unwrap_or_else(|_| format!("{ms} ms since 1970"))
 }
 
 /// What a receiver said, safe for a terminal.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Columns as wide as their widest cell, two spaces apart. The first row is the heading.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
@@ -68,8 +91,11 @@ pub(super) fn bar(length: u64, what: &'static str, json: bool) -> ProgressBar {
     if json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let template = format!("{{bar:30}} {{human_pos}}/{{human_len}} {what} {{msg}} [{{elapsed}}, {{eta}} left]");
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let template = format!(
+        "{{bar:30}} {{human_pos}}/{{human_len}} {what} {{msg}} [{{elapsed}}, {{eta}} left]"
+    );
+    let style =
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
 }
 
@@ -79,10 +105,29 @@ mod tests {
 
     #[test]
     fn people_can_read_it() {
-        let spans = [(-5, "0s"), (59_999, "59s"), (200_000, "3m 20s"), (7_500_000, "2h 5m"), (273_600_000, "3d 4h")];
-        assert_eq!(spans.map(|(ms, _)| span(ms)), spans.map(|(_, text)| text.to_owned()));
-        assert_eq!((size(8 << 20).as_str(), size(900).as_str(), count(1_234_567).as_str()), ("8.00 MiB", "900 B", "1,234,567"));
-        assert_eq!((many(1, "object").as_str(), many(0, "object").as_str()), ("1 object", "0 objects"));
+        let spans = [
+            (-5, "0s"),
+            (59_999, "59s"),
+            (200_000, "3m 20s"),
+            (7_500_000, "2h 5m"),
+            (273_600_000, "3d 4h"),
+        ];
+        assert_eq!(
+            spans.map(|(ms, _)| span(ms)),
+            spans.map(|(_, text)| text.to_owned())
+        );
+        assert_eq!(
+            (
+                size(8 << 20).as_str(),
+                size(900).as_str(),
+                count(1_234_567).as_str()
+            ),
+            ("8.00 MiB", "900 B", "1,234,567")
+        );
+        assert_eq!(
+            (many(1, "object").as_str(), many(0, "object").as_str()),
+            ("1 object", "0 objects")
+        );
         assert_eq!(time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
         assert_eq!(plain("a\u{1b}[31m\nb"), "a\u{fffd}[31m\nb");
     }
@@ -90,6 +135,9 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
-        assert_eq!(table(&[row(["A", "B"]), row(["long", "x"]), row(["s", ""])]), "A     B\nlong  x\ns\n");
+        assert_eq!(
+            table(&[row(["A", "B"]), row(["long", "x"]), row(["s", ""])]),
+            "A     B\nlong  x\ns\n"
+        );
     }
 }

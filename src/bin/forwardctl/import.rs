@@ -11,15 +11,22 @@ use super::{End, Failure};
 pub(super) struct Arguments {
     /// A whole prometheus.yml
     prometheus_yml: PathBuf,
-    /// Write the forwarder.yml there instead of to standard output; an existing file is not replaced
+    /// Write the forwarder.yml there instead of to standard output; an existing file is not
+    /// replaced
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, json: bool) -> Result<End, Failure> {
-    let text = read_file(&arguments.prometheus_yml).map_err(|error| Failure::Usage(error.to_string()))?;
-    let imported = import(&text)
-        .map_err(|errors| Failure::Usage(errors.to_string().replacen("prometheus.yml", &arguments.prometheus_yml.display().to_string(), 1)))?;
+    let text =
+        read_file(&arguments.prometheus_yml).map_err(|error| Failure::Usage(error.to_string()))?;
+    let imported = import(&text).map_err(|errors| {
+        Failure::Usage(errors.to_string().replacen(
+            "prometheus.yml",
+            &arguments.prometheus_yml.display().to_string(),
+            1,
+        ))
+    })?;
     if let Some(path) = &arguments.output {
         write_new(path, &imported.yaml)?;
     }
@@ -29,7 +36,10 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<End, Failure> {
             .iter()
             .map(|left| json!({"line": left.line, "key": left.key, "why": left.why, "where_instead": left.where_instead}))
             .collect();
-        println!("{}", json!({"yaml": imported.yaml, "left_out": left_out, "added": imported.added}));
+        println!(
+            "{}",
+            json!({"yaml": imported.yaml, "left_out": left_out, "added": imported.added})
+        );
         return Ok(End::Fine);
     }
     if arguments.output.is_none() {
@@ -39,12 +49,17 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<End, Failure> {
         eprintln!("added: {added}");
     }
     for left in &imported.left_out {
-        eprintln!("left out: line {}, {}: {}; {}", left.line, left.key, left.why, left.where_instead);
+        eprintln!(
+            "left out: line {}, {}: {}; {}",
+            left.line, left.key, left.why, left.where_instead
+        );
     }
     Ok(End::Fine)
 }
 
 fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut file = std::fs::File::create_new(path).map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
-    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
+    let mut file = std::fs::File::create_new(path)
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
+    std::io::Write::write_all(&mut file, text.as_bytes())
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
 }

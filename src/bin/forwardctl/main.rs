@@ -1,5 +1,9 @@
 //! The command line: looks at what the function would do, and does it in the foreground.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what it is for"
+)]
 
 mod check;
 mod estimate;
@@ -26,7 +30,8 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
 struct Arguments {
-    /// The configuration: a path or s3://bucket/key [default: $FORWARDER_CONFIG, else ./forwarder.yml, else forwarder.yml beside the program]
+    /// The configuration: a path or s3://bucket/key [default: $FORWARDER_CONFIG, else
+    /// ./forwarder.yml, else forwarder.yml beside the program]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<String>,
     /// Print data for machines
@@ -72,7 +77,10 @@ enum Failure {
 impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         match error {
-            SetupError::Config(_) | SetupError::Source(_) | SetupError::Target(_) | SetupError::Spool(_) => Self::Usage(error.to_string()),
+            SetupError::Config(_)
+            | SetupError::Source(_)
+            | SetupError::Target(_)
+            | SetupError::Spool(_) => Self::Usage(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -97,13 +105,20 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Loads the configuration that a command needs. A file in the working directory is found as well: people try things there.
+/// Loads the configuration that a command needs. A file in the working directory is found as well:
+/// people try things there.
 async fn load(argument: Option<&str>) -> Result<Loaded, Failure> {
-    let beside =
-        Source::find(None, &|_| None, std::path::Path::new("./forwardctl")).map_err(|error: SourceError| Failure::Usage(error.to_string()))?;
+    let beside = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
+        .map_err(|error: SourceError| Failure::Usage(error.to_string()))?;
     let here = beside.to_string();
-    let named = argument.is_some() || setup::environment(amp_forwarder::config::ENV_VAR).is_some_and(|value| !value.is_empty());
-    let argument = if !named && std::path::Path::new(&here).exists() { Some(here.as_str()) } else { argument };
+    let named = argument.is_some()
+        || setup::environment(amp_forwarder::config::ENV_VAR)
+            .is_some_and(|value| !value.is_empty());
+    let argument = if !named && std::path::Path::new(&here).exists() {
+        Some(here.as_str())
+    } else {
+        argument
+    };
     Ok(setup::load(argument).await?)
 }
 

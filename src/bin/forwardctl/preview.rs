@@ -30,7 +30,12 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// The Content-Type of FILE
-    #[arg(long, value_name = "TYPE", default_value = "text/plain; version=0.0.4", requires = "input")]
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "text/plain; version=0.0.4",
+        requires = "input"
+    )]
     content_type: String,
     /// Only this job
     #[arg(long)]
@@ -46,14 +51,25 @@ enum Format {
     Json,
 }
 
-pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(
+    arguments: &Arguments,
+    config: Option<&str>,
+    json: bool,
+) -> Result<End, Failure> {
     let format = if json { Format::Json } else { arguments.format };
     let mut config = load(config).await?.config;
     if let Some(job) = &arguments.job {
-        let known: Vec<_> = config.scrape_configs.iter().map(|job| job.job_name.clone()).collect();
+        let known: Vec<_> = config
+            .scrape_configs
+            .iter()
+            .map(|job| job.job_name.clone())
+            .collect();
         config.scrape_configs.retain(|known| known.job_name == *job);
         if config.scrape_configs.is_empty() {
-            return Err(Failure::Usage(format!("unknown job {job}; the configuration has: {}", known.join(", "))));
+            return Err(Failure::Usage(format!(
+                "unknown job {job}; the configuration has: {}",
+                known.join(", ")
+            )));
         }
     }
     let memory_limit = config.forwarder.memory_limit_bytes(None);
@@ -64,17 +80,36 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
             // A file is the answer of one target.
             config.scrape_configs.truncate(1);
             config.scrape_configs[0].static_configs.truncate(1);
-            config.scrape_configs[0].static_configs[0].targets.truncate(1);
+            config.scrape_configs[0].static_configs[0]
+                .targets
+                .truncate(1);
             Box::new(FileHome::open(path, &arguments.content_type)?)
         }
         None => Box::new(setup::home(&config, Duration::ZERO)),
     };
-    let world = World { home, remotes: Vec::new(), clock: Arc::new(SystemClock), rng: fastrand::Rng::new(), store: None };
-    let forwarder = Forwarder::new(config, world, memory_limit).map_err(|error| Failure::Usage(error.to_string()))?;
+    let world = World {
+        home,
+        remotes: Vec::new(),
+        clock: Arc::new(SystemClock),
+        rng: fastrand::Rng::new(),
+        store: None,
+    };
+    let forwarder = Forwarder::new(config, world, memory_limit)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     let mut end = End::Fine;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for Preview { job, instance, scraped } in forwarder.preview(None, Duration::MAX).await {
-        for batch in scraped.committed.iter().flat_map(|committed| &committed.scrapes).flatten() {
+    for Preview {
+        job,
+        instance,
+        scraped,
+    } in forwarder.preview(None, Duration::MAX).await
+    {
+        for batch in scraped
+            .committed
+            .iter()
+            .flat_map(|committed| &committed.scrapes)
+            .flatten()
+        {
             print(batch, format, &mut out)?;
         }
         out.flush()?;
@@ -91,15 +126,27 @@ fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Fail
     for series in request.timeseries {
         let samples = series.samples.iter().map(|sample| {
             let stale = sample.value.to_bits() == text::STALE_NAN;
-            (("value", Value::from(float::json(sample.value))), stale, sample.timestamp)
+            (
+                ("value", Value::from(float::json(sample.value))),
+                stale,
+                sample.timestamp,
+            )
         });
-        let histograms =
-            series.histograms.iter().map(|histogram| (("histogram", histogram::json(histogram)), histogram.is_stale(), histogram.timestamp));
+        let histograms = series.histograms.iter().map(|histogram| {
+            (
+                ("histogram", histogram::json(histogram)),
+                histogram.is_stale(),
+                histogram.timestamp,
+            )
+        });
         for ((key, value), stale, timestamp) in samples.chain(histograms) {
             match format {
                 Format::Json => {
-                    let labels: Map<String, Value> =
-                        series.labels.iter().map(|label| (label.name.clone(), Value::from(label.value.as_str()))).collect();
+                    let labels: Map<String, Value> = series
+                        .labels
+                        .iter()
+                        .map(|label| (label.name.clone(), Value::from(label.value.as_str())))
+                        .collect();
                     let mut line = json!({"labels": labels, key: value, "timestamp_ms": timestamp});
                     if stale {
                         line["stale"] = Value::from(true);
@@ -107,9 +154,15 @@ fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Fail
                     writeln!(out, "{line}")?;
                 }
                 Format::Text => {
-                    let labels: Vec<_> = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
+                    let labels: Vec<_> = series
+                        .labels
+                        .iter()
+                        .map(|label| (label.name.as_str(), label.value.as_str()))
+                        .collect();
                     // No text format has native histograms: shown as in JSON.
-                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    let value = value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned);
                     writeln!(out, "{} {value} {timestamp}", text::series(&labels))?;
                 }
             }
@@ -129,18 +182,36 @@ impl FileHome {
         let file: Box<dyn Read + Send> = if path == Path::new("-") {
             Box::new(std::io::stdin())
         } else {
-            Box::new(File::open(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?)
+            Box::new(File::open(path).map_err(|error| {
+                Failure::Usage(format!("cannot read {}: {error}", path.display()))
+            })?)
         };
-        let content_type = content_type.parse().map_err(|_| Failure::Usage(format!("not a content type: {content_type:?}")))?;
-        Ok(Self { file: Mutex::new(Some(file)), content_type })
+        let content_type = content_type
+            .parse()
+            .map_err(|_| Failure::Usage(format!("not a content type: {content_type:?}")))?;
+        Ok(Self {
+            file: Mutex::new(Some(file)),
+            content_type,
+        })
     }
 }
 
 impl Home for FileHome {
     fn get<'a>(&'a self, _: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>> {
-        let file = self.file.lock().ok().and_then(|mut file| file.take()).unwrap_or_else(|| Box::new(std::io::empty()));
+        let file = self
+            .file
+            .lock()
+            .ok()
+            .and_then(|mut file| file.take())
+            .unwrap_or_else(|| Box::new(std::io::empty()));
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, self.content_type.clone())]);
-        Box::pin(async move { Ok(Answer { status: 200, headers, body: Box::new(FileBody { file }) }) })
+        Box::pin(async move {
+            Ok(Answer {
+                status: 200,
+                headers,
+                body: Box::new(FileBody { file }),
+            })
+        })
     }
 }
 

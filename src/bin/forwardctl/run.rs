@@ -23,7 +23,8 @@ const TICK: Duration = Duration::from_secs(75);
 /// One scrape has no next one to be kept from: half a minute shows whether the remote takes it.
 const ONCE: Duration = Duration::from_secs(30);
 
-/// How long a tick may take to end after a signal: what is in flight has five seconds, the rest goes to the spool.
+/// How long a tick may take to end after a signal: what is in flight has five seconds, the rest
+/// goes to the spool.
 const FAREWELL: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
@@ -40,7 +41,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "not a duration: write 90s, 5m or 1h30m".to_owned())
 }
 
-pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(
+    arguments: &Arguments,
+    config: Option<&str>,
+    json: bool,
+) -> Result<End, Failure> {
     let loaded = load(config).await?;
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
@@ -48,7 +53,12 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
     let mut forwarder = setup::forwarder(loaded.config).await?;
     let (stop, stopping) = watch::channel(false);
     let live = Arc::new(Live::default());
-    let plan = Plan { once: arguments.once, stop: Some(stopping.clone()), live: Some(Arc::clone(&live)), ..Plan::default() };
+    let plan = Plan {
+        once: arguments.once,
+        stop: Some(stopping.clone()),
+        live: Some(Arc::clone(&live)),
+        ..Plan::default()
+    };
     let bar = line(json);
     let work = ticks(&mut forwarder, arguments, &plan, json);
     let report = tokio::select! {
@@ -66,25 +76,44 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
 }
 
 /// Tick after tick, until there is nothing more to do.
-async fn ticks(forwarder: &mut Forwarder, arguments: &Arguments, plan: &Plan, json: bool) -> (Ledger, bool) {
+async fn ticks(
+    forwarder: &mut Forwarder,
+    arguments: &Arguments,
+    plan: &Plan,
+    json: bool,
+) -> (Ledger, bool) {
     let mut ledger = Ledger::default();
     loop {
-        let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + if arguments.once { ONCE } else { TICK }), ..plan.clone() }).await;
+        let report = forwarder
+            .tick(&Plan {
+                deadline: Some(Instant::now() + if arguments.once { ONCE } else { TICK }),
+                ..plan.clone()
+            })
+            .await;
         ledger.follow(&report.ledger);
         // A scrape that failed is history once another succeeds; samples that were lost are not.
-        let failed = report.outcome == Outcome::Failed || (arguments.once && report.outcome == Outcome::Busy) || ledger.lost > 0;
+        let failed = report.outcome == Outcome::Failed
+            || (arguments.once && report.outcome == Outcome::Busy)
+            || ledger.lost > 0;
         show(&report, json);
         if arguments.once || plan.is_stopping() {
             return (ledger, failed);
         }
         let wait_ms = forwarder.next_due_ms().unwrap_or_default() - SystemClock.now_ms();
-        plan.sleep(Duration::from_millis(u64::try_from(wait_ms).unwrap_or_default())).await;
+        plan.sleep(Duration::from_millis(
+            u64::try_from(wait_ms).unwrap_or_default(),
+        ))
+        .await;
     }
 }
 
-/// Asks the ticks to stop after `duration` or at a signal. Returns when they had the time for it, or at another signal.
+/// Asks the ticks to stop after `duration` or at a signal. Returns when they had the time for it,
+/// or at another signal.
 async fn watch_signals(duration: Option<Duration>, stop: watch::Sender<bool>) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -106,7 +135,8 @@ fn line(json: bool) -> ProgressBar {
     if json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let style = ProgressStyle::with_template("{spinner} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
     ProgressBar::new_spinner().with_style(style)
 }
 
@@ -121,8 +151,20 @@ async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
 
 fn told(live: &Live) -> String {
     let ((scrapes, failed), (scraped, written)) = (live.scrapes(), live.samples());
-    let failed = if failed > 0 { format!(" ({failed} failed)") } else { String::new() };
-    let lag = live.newest_ms().map(|newest| format!(", lag {:.1} s", (SystemClock.now_ms() - newest) as f64 / 1000.0)).unwrap_or_default();
+    let failed = if failed > 0 {
+        format!(" ({failed} failed)")
+    } else {
+        String::new()
+    };
+    let lag = live
+        .newest_ms()
+        .map(|newest| {
+            format!(
+                ", lag {:.1} s",
+                (SystemClock.now_ms() - newest) as f64 / 1000.0
+            )
+        })
+        .unwrap_or_default();
     format!("{scrapes} scrapes{failed}, {scraped} samples scraped, {written} written{lag}")
 }
 
@@ -147,7 +189,23 @@ fn summary(ledger: &Ledger) -> String {
         ("lost", ledger.lost),
         ("still owed", ledger.owed_after),
     ];
-    let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{count} {name}")).collect();
-    let balance = if ledger.balances() { "" } else { " (the ledger does not balance: this is a bug)" };
-    format!("{} samples: {}{balance}", ledger.entered(), if counts.is_empty() { "none".to_owned() } else { counts.join(", ") })
+    let counts: Vec<_> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    let balance = if ledger.balances() {
+        ""
+    } else {
+        " (the ledger does not balance: this is a bug)"
+    };
+    format!(
+        "{} samples: {}{balance}",
+        ledger.entered(),
+        if counts.is_empty() {
+            "none".to_owned()
+        } else {
+            counts.join(", ")
+        }
+    )
 }

@@ -23,21 +23,34 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure
 fn told(status: &Status) -> String {
     let spool = &status.spool;
     if !spool.exists {
-        return format!("spool    {}: there is none yet; the first tick makes it\n", spool.address);
+        return format!(
+            "spool    {}: there is none yet; the first tick makes it\n",
+            spool.address
+        );
     }
     let backlog = &spool.backlog;
     let owed = if backlog.segments == 0 {
         "nothing is owed".to_owned()
     } else {
-        let (samples, segments) = (many(backlog.samples, "sample"), many(backlog.segments, "segment"));
-        format!("{samples} in {segments}, {}, the oldest {} old", size(backlog.bytes), age(backlog.oldest_ms))
+        let (samples, segments) = (
+            many(backlog.samples, "sample"),
+            many(backlog.segments, "segment"),
+        );
+        format!(
+            "{samples} in {segments}, {}, the oldest {} old",
+            size(backlog.bytes),
+            age(backlog.oldest_ms)
+        )
     };
     let lease = lease(&spool.lease, status.time_ms);
     format!(
         "spool    {}\nlease    {lease}\nbacklog  {owed}\n\n{}\n{}",
         spool.address,
         table(&remotes(status)),
-        table(&status.jobs.iter().fold(vec![heading(&["JOB", "LAST SLOT", "REMOTE", "WATERMARK"])], jobs))
+        table(&status.jobs.iter().fold(
+            vec![heading(&["JOB", "LAST SLOT", "REMOTE", "WATERMARK"])],
+            jobs
+        ))
     )
 }
 
@@ -46,11 +59,19 @@ fn lease(lease: &LeaseStatus, now_ms: i64) -> String {
         LeaseStatus::Free => "free".to_owned(),
         LeaseStatus::Held(lease) => {
             let left = span(lease.until_ms - now_ms);
-            format!("held by {} (epoch {}) for up to {left}; the figures are those of the release before", plain(&lease.nonce), lease.epoch)
+            format!(
+                "held by {} (epoch {}) for up to {left}; the figures are those of the release before",
+                plain(&lease.nonce),
+                lease.epoch
+            )
         }
         LeaseStatus::Ended(lease) => {
             let ago = span(now_ms - lease.until_ms);
-            format!("not released by {} (epoch {}), ended {ago} ago: the next tick counts the backlog anew", plain(&lease.nonce), lease.epoch)
+            format!(
+                "not released by {} (epoch {}), ended {ago} ago: the next tick counts the backlog anew",
+                plain(&lease.nonce),
+                lease.epoch
+            )
         }
     }
 }
@@ -61,17 +82,30 @@ fn heading(names: &[&str]) -> Vec<String> {
 
 /// What the configuration does not name is marked.
 fn marked(name: &str, configured: bool) -> String {
-    if configured { name.to_owned() } else { format!("{} (not configured)", plain(name)) }
+    if configured {
+        name.to_owned()
+    } else {
+        format!("{} (not configured)", plain(name))
+    }
 }
 
 fn remotes(status: &Status) -> Vec<Vec<String>> {
     let row = |remote: &amp_forwarder::status::RemoteStatus| {
         let backlog = &remote.backlog;
         let name = marked(remote.remote.as_str(), remote.configured);
-        vec![name, count(backlog.segments), count(backlog.samples), size(backlog.bytes), age(backlog.oldest_ms)]
+        vec![
+            name,
+            count(backlog.segments),
+            count(backlog.samples),
+            size(backlog.bytes),
+            age(backlog.oldest_ms),
+        ]
     };
     let heading = heading(&["REMOTE", "SEGMENTS", "SAMPLES", "SIZE", "OLDEST"]);
-    [heading].into_iter().chain(status.remotes.iter().map(row)).collect()
+    [heading]
+        .into_iter()
+        .chain(status.remotes.iter().map(row))
+        .collect()
 }
 
 fn jobs(mut rows: Vec<Vec<String>>, job: &JobStatus) -> Vec<Vec<String>> {
@@ -83,7 +117,12 @@ fn jobs(mut rows: Vec<Vec<String>>, job: &JobStatus) -> Vec<Vec<String>> {
         return rows;
     }
     for (remote, watermark) in &job.watermarks {
-        rows.push(vec![name.clone(), slot.clone(), plain(remote.as_str()), moment(*watermark)]);
+        rows.push(vec![
+            name.clone(),
+            slot.clone(),
+            plain(remote.as_str()),
+            moment(*watermark),
+        ]);
     }
     rows
 }

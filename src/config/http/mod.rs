@@ -1,4 +1,5 @@
-//! Prometheus' HTTP client configuration, which stands inline in jobs and remotes. // common config/http_config.go HTTPClientConfig
+//! Prometheus' HTTP client configuration, which stands inline in jobs and remotes. // common
+//! config/http_config.go HTTPClientConfig
 
 mod proxy;
 mod read;
@@ -12,7 +13,8 @@ use url::Url;
 
 use super::{Secret, SecretSource};
 
-/// How requests of a job or to a remote are made. `enable_http2` is read and has no effect: HTTP/1.1 is spoken.
+/// How requests of a job or to a remote are made. `enable_http2` is read and has no effect:
+/// HTTP/1.1 is spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
     /// What proves who asks. At most one.
@@ -29,7 +31,13 @@ pub struct HttpConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { auth: None, tls: TlsConfig::default(), proxy: ProxyConfig::default(), follow_redirects: true, headers: Vec::new() }
+        Self {
+            auth: None,
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
+            follow_redirects: true,
+            headers: Vec::new(),
+        }
     }
 }
 
@@ -85,13 +93,15 @@ pub struct OAuth2 {
 /// Prometheus' `tls_config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// PEM certificates of the authorities that are trusted, and no others. Default: the public ones.
+    /// PEM certificates of the authorities that are trusted, and no others. Default: the public
+    /// ones.
     pub ca: Option<SecretSource>,
     /// PEM chain of the client. Only together with `key`.
     pub cert: Option<SecretSource>,
     /// PEM key of the client.
     pub key: Option<SecretSource>,
-    /// The name that is asked for and that the certificate must have, in place of the address' host.
+    /// The name that is asked for and that the certificate must have, in place of the address'
+    /// host.
     pub server_name: Option<String>,
     /// Default false: the server's certificate is verified.
     pub insecure_skip_verify: bool,
@@ -111,13 +121,16 @@ pub enum TlsVersion {
 }
 
 impl HttpConfig {
-    /// What has to be asked for before a request can be made: files, objects in S3, secrets that AWS keeps.
+    /// What has to be asked for before a request can be made: files, objects in S3, secrets that
+    /// AWS keeps.
     #[must_use]
     pub fn sources(&self) -> Vec<&SecretSource> {
         let mut sources: Vec<&SecretSource> = self.tls.sources().collect();
         match &self.auth {
             None => {}
-            Some(Auth::Basic { username, password }) => sources.extend(username.iter().chain(password)),
+            Some(Auth::Basic { username, password }) => {
+                sources.extend(username.iter().chain(password))
+            }
             Some(Auth::Authorization { credentials, .. }) => sources.extend(credentials),
             Some(Auth::OAuth2(oauth2)) => {
                 sources.extend(&oauth2.client_secret);

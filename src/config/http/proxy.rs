@@ -15,7 +15,8 @@ pub struct ProxyConfig {
     pub https: Option<Secret>,
     /// Hosts that are asked directly, as it was written.
     pub no_proxy: String,
-    /// Whether loopback addresses are always asked directly: with `no_proxy` or the environment, as in Go.
+    /// Whether loopback addresses are always asked directly: with `no_proxy` or the environment, as
+    /// in Go.
     pub spares_loopback: bool,
     /// For `CONNECT` requests.
     pub connect_headers: Vec<(String, SecretSource)>,
@@ -25,7 +26,11 @@ impl ProxyConfig {
     /// The proxy for an address, if there is one.
     #[must_use]
     pub fn for_url(&self, url: &Url) -> Option<&Secret> {
-        let proxy = if url.scheme() == "https" { &self.https } else { &self.http };
+        let proxy = if url.scheme() == "https" {
+            &self.https
+        } else {
+            &self.http
+        };
         proxy.as_ref().filter(|_| !self.is_direct(url))
     }
 
@@ -41,7 +46,11 @@ impl ProxyConfig {
             return true;
         }
         let port = url.port_or_known_default();
-        self.no_proxy.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| matches(&entry.to_ascii_lowercase(), &name, ip, port))
+        self.no_proxy
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .any(|entry| matches(&entry.to_ascii_lowercase(), &name, ip, port))
     }
 }
 
@@ -56,7 +65,9 @@ fn matches(entry: &str, name: &str, ip: Option<IpAddr>, port: Option<u16>) -> bo
     }
     // `host:port`, `[v6]:port` or `[v6]`; more than one colon without brackets is an IPv6 address.
     let (host, wanted) = match entry.rsplit_once(':') {
-        Some((host, wanted)) if !host.contains(':') || host.ends_with(']') => (host, wanted.parse::<u16>().ok()),
+        Some((host, wanted)) if !host.contains(':') || host.ends_with(']') => {
+            (host, wanted.parse::<u16>().ok())
+        }
         _ => (entry, None),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -70,12 +81,20 @@ fn matches(entry: &str, name: &str, ip: Option<IpAddr>, port: Option<u16>) -> bo
     let below = host.strip_prefix('*').unwrap_or(host);
     match below.strip_prefix('.') {
         Some(domain) => !domain.is_empty() && name.ends_with(below),
-        None => !below.is_empty() && (name == below || name.strip_suffix(below).is_some_and(|rest| rest.ends_with('.'))),
+        None => {
+            !below.is_empty()
+                && (name == below
+                    || name
+                        .strip_suffix(below)
+                        .is_some_and(|rest| rest.ends_with('.')))
+        }
     }
 }
 
 fn contains(network: IpAddr, bits: u32, ip: IpAddr) -> bool {
-    let same = |a: u128, b: u128, width: u32| bits <= width && (bits == 0 || (a ^ b) >> (width - bits) == 0);
+    let same = |a: u128, b: u128, width: u32| {
+        bits <= width && (bits == 0 || (a ^ b) >> (width - bits) == 0)
+    };
     match (network, ip) {
         (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
         (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
@@ -128,11 +147,28 @@ mod tests {
             let url = url.parse().unwrap();
             assert_eq!(proxy.for_url(&url).is_none(), direct, "{url}");
         }
-        let https = proxy.for_url(&"https://example.org/".parse().unwrap()).unwrap();
+        let https = proxy
+            .for_url(&"https://example.org/".parse().unwrap())
+            .unwrap();
         assert_eq!(https.expose(), "http://proxy:3129");
-        let always = ProxyConfig { no_proxy: String::new(), spares_loopback: false, ..proxy.clone() };
-        assert!(always.for_url(&"http://localhost/".parse().unwrap()).is_some());
-        let never = ProxyConfig { no_proxy: "*".into(), ..proxy };
-        assert!(never.for_url(&"http://example.org/".parse().unwrap()).is_none());
+        let always = ProxyConfig {
+            no_proxy: String::new(),
+            spares_loopback: false,
+            ..proxy.clone()
+        };
+        assert!(
+            always
+                .for_url(&"http://localhost/".parse().unwrap())
+                .is_some()
+        );
+        let never = ProxyConfig {
+            no_proxy: "*".into(),
+            ..proxy
+        };
+        assert!(
+            never
+                .for_url(&"http://example.org/".parse().unwrap())
+                .is_none()
+        );
     }
 }

@@ -33,7 +33,8 @@ const RESERVED: [&str; 18] = [
     "X-Amz-Content-Sha256",
 ];
 
-/// Reads the keys that stand inline in a job or a remote. // common config/http_config.go HTTPClientConfig.Validate
+/// Reads the keys that stand inline in a job or a remote. // common config/http_config.go
+/// HTTPClientConfig.Validate
 pub(in super::super) fn read_http(reader: &mut Reader<'_>, section: &Section<'_>) -> HttpConfig {
     reader.boolean(section, "enable_http2");
     HttpConfig {
@@ -55,25 +56,53 @@ pub(in super::super) fn auth_name(auth: &Auth) -> &'static str {
 }
 
 fn read_auth(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
-    let basic = reader.entry(section, "basic_auth").map(|entry| reader.section(&entry.value, section.path_of("basic_auth"), &BASIC_AUTH));
-    let authorization =
-        reader.entry(section, "authorization").map(|entry| reader.section(&entry.value, section.path_of("authorization"), &AUTHORIZATION));
-    let oauth2 = reader.entry(section, "oauth2").map(|entry| reader.section(&entry.value, section.path_of("oauth2"), &OAUTH2));
+    let basic = reader
+        .entry(section, "basic_auth")
+        .map(|entry| reader.section(&entry.value, section.path_of("basic_auth"), &BASIC_AUTH));
+    let authorization = reader.entry(section, "authorization").map(|entry| {
+        reader.section(
+            &entry.value,
+            section.path_of("authorization"),
+            &AUTHORIZATION,
+        )
+    });
+    let oauth2 = reader
+        .entry(section, "oauth2")
+        .map(|entry| reader.section(&entry.value, section.path_of("oauth2"), &OAUTH2));
     let token = reader.secret(section, "bearer_token");
     let token_file = reader.file(section, "bearer_token_file");
 
-    let bearer = if token.is_some() { "bearer_token" } else { "bearer_token_file" };
+    let bearer = if token.is_some() {
+        "bearer_token"
+    } else {
+        "bearer_token_file"
+    };
     let has_bearer = token.is_some() || token_file.is_some();
     let clash = if token.is_some() && token_file.is_some() {
-        Some((bearer, "at most one of bearer_token & bearer_token_file must be configured"))
+        Some((
+            bearer,
+            "at most one of bearer_token & bearer_token_file must be configured",
+        ))
     } else if (basic.is_some() || oauth2.is_some()) && has_bearer {
-        Some((bearer, "at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured"))
+        Some((
+            bearer,
+            "at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured",
+        ))
     } else if authorization.is_some() && has_bearer {
-        Some((bearer, "authorization is not compatible with bearer_token & bearer_token_file"))
+        Some((
+            bearer,
+            "authorization is not compatible with bearer_token & bearer_token_file",
+        ))
     } else if authorization.is_some() && (basic.is_some() || oauth2.is_some()) {
-        Some(("authorization", "at most one of basic_auth, oauth2 & authorization must be configured"))
+        Some((
+            "authorization",
+            "at most one of basic_auth, oauth2 & authorization must be configured",
+        ))
     } else if oauth2.is_some() && basic.is_some() {
-        Some(("oauth2", "at most one of basic_auth, oauth2 & authorization must be configured"))
+        Some((
+            "oauth2",
+            "at most one of basic_auth, oauth2 & authorization must be configured",
+        ))
     } else {
         None
     };
@@ -82,9 +111,14 @@ fn read_auth(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
     }
 
     if let Some(section) = basic {
-        const USERNAMES: &str = "at most one of basic_auth username, username_file & username_ref must be configured";
-        const PASSWORDS: &str = "at most one of basic_auth password, password_file & password_ref must be configured";
-        let username = reader.string(&section, "username", Text::Plain).filter(|name| !name.is_empty()).map(SecretSource::text);
+        const USERNAMES: &str =
+            "at most one of basic_auth username, username_file & username_ref must be configured";
+        const PASSWORDS: &str =
+            "at most one of basic_auth password, password_file & password_ref must be configured";
+        let username = reader
+            .string(&section, "username", Text::Plain)
+            .filter(|name| !name.is_empty())
+            .map(SecretSource::text);
         return Some(Auth::Basic {
             username: or_file(reader, &section, username, "username_file", USERNAMES),
             password: secret_or_file(reader, &section, "password", "password_file", PASSWORDS),
@@ -97,51 +131,104 @@ fn read_auth(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
         return read_oauth2(reader, &section);
     }
     let credentials = token.or(token_file)?;
-    Some(Auth::Authorization { scheme: "Bearer".into(), credentials: Some(credentials) })
+    Some(Auth::Authorization {
+        scheme: "Bearer".into(),
+        credentials: Some(credentials),
+    })
 }
 
 fn read_authorization(reader: &mut Reader<'_>, section: &Section<'_>) -> Auth {
-    const BOTH: &str = "at most one of authorization credentials & credentials_file must be configured";
-    let scheme = reader.string(section, "type", Text::Plain).unwrap_or_default().trim().to_owned();
+    const BOTH: &str =
+        "at most one of authorization credentials & credentials_file must be configured";
+    let scheme = reader
+        .string(section, "type", Text::Plain)
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
     let path = section.path_of("type");
     if scheme.eq_ignore_ascii_case("basic") {
-        reader.error_at(&path, "authorization type cannot be set to \"basic\", use \"basic_auth\" instead", "");
+        reader.error_at(
+            &path,
+            "authorization type cannot be set to \"basic\", use \"basic_auth\" instead",
+            "",
+        );
     } else if HeaderValue::from_str(&scheme).is_err() {
-        reader.error_at(&path, "found control characters in the type of an authorization", "write a word such as Bearer");
+        reader.error_at(
+            &path,
+            "found control characters in the type of an authorization",
+            "write a word such as Bearer",
+        );
     }
     Auth::Authorization {
-        scheme: if scheme.is_empty() { "Bearer".into() } else { scheme },
+        scheme: if scheme.is_empty() {
+            "Bearer".into()
+        } else {
+            scheme
+        },
         credentials: secret_or_file(reader, section, "credentials", "credentials_file", BOTH),
     }
 }
 
 fn read_oauth2(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
     const SECRETS: &str = "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured";
-    let client_id = reader.string(section, "client_id", Text::Plain).unwrap_or_default();
+    let client_id = reader
+        .string(section, "client_id", Text::Plain)
+        .unwrap_or_default();
     if client_id.is_empty() {
-        reader.error_at(&section.path_of("client_id"), "oauth2 client_id must be configured", "");
+        reader.error_at(
+            &section.path_of("client_id"),
+            "oauth2 client_id must be configured",
+            "",
+        );
     }
     let path = section.path_of("token_url");
-    let token_url = match reader.string(section, "token_url", Text::Hidden).filter(|url| !url.is_empty()) {
+    let token_url = match reader
+        .string(section, "token_url", Text::Hidden)
+        .filter(|url| !url.is_empty())
+    {
         None => {
             reader.error_at(&path, "oauth2 token_url must be configured", "");
             None
         }
         Some(text) => match Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none() => Some(url),
+            Ok(url)
+                if matches!(url.scheme(), "http" | "https")
+                    && url.username().is_empty()
+                    && url.password().is_none() =>
+            {
+                Some(url)
+            }
             _ => {
-                reader.error_at(&path, "found no address of a token server", "write https://host/path, without credentials");
+                reader.error_at(
+                    &path,
+                    "found no address of a token server",
+                    "write https://host/path, without credentials",
+                );
                 None
             }
         },
     };
     Some(Auth::OAuth2(Box::new(OAuth2 {
         client_id,
-        client_secret: secret_or_file(reader, section, "client_secret", "client_secret_file", SECRETS),
-        scopes: reader.strings(section, "scopes", Text::Plain).into_iter().map(|(scope, _)| scope).collect(),
+        client_secret: secret_or_file(
+            reader,
+            section,
+            "client_secret",
+            "client_secret_file",
+            SECRETS,
+        ),
+        scopes: reader
+            .strings(section, "scopes", Text::Plain)
+            .into_iter()
+            .map(|(scope, _)| scope)
+            .collect(),
         endpoint_params: {
-            let params: BTreeMap<_, _> = reader.string_map(section, "endpoint_params", Text::Hidden);
-            params.into_iter().map(|(name, value)| (name, Secret::new(value))).collect()
+            let params: BTreeMap<_, _> =
+                reader.string_map(section, "endpoint_params", Text::Hidden);
+            params
+                .into_iter()
+                .map(|(name, value)| (name, Secret::new(value)))
+                .collect()
         },
         tls: read_tls(reader, section),
         proxy: read_proxy(reader, section),
@@ -149,12 +236,24 @@ fn read_oauth2(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
     })))
 }
 
-fn secret_or_file(reader: &mut Reader<'_>, section: &Section<'_>, key: &str, file: &str, both: &str) -> Option<SecretSource> {
+fn secret_or_file(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    key: &str,
+    file: &str,
+    both: &str,
+) -> Option<SecretSource> {
     let inline = reader.secret(section, key);
     or_file(reader, section, inline, file, both)
 }
 
-fn or_file(reader: &mut Reader<'_>, section: &Section<'_>, inline: Option<SecretSource>, file: &str, both: &str) -> Option<SecretSource> {
+fn or_file(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    inline: Option<SecretSource>,
+    file: &str,
+    both: &str,
+) -> Option<SecretSource> {
     let in_file = reader.file(section, file);
     if inline.is_some() && in_file.is_some() {
         reader.error_at(&section.path_of(file), both, "remove one");
@@ -170,11 +269,33 @@ fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsConfig {
     let section = reader.section(&entry.value, section.path_of("tls_config"), &TLS);
     let before = reader.problems.len();
     let tls = TlsConfig {
-        ca: secret_or_file(reader, &section, "ca", "ca_file", "at most one of ca, ca_file & ca_ref must be configured"),
-        cert: secret_or_file(reader, &section, "cert", "cert_file", "at most one of cert, cert_file & cert_ref must be configured"),
-        key: secret_or_file(reader, &section, "key", "key_file", "at most one of key and key_file must be configured"),
-        server_name: reader.string(&section, "server_name", Text::Plain).filter(|name| !name.is_empty()),
-        insecure_skip_verify: reader.boolean(&section, "insecure_skip_verify").unwrap_or(false),
+        ca: secret_or_file(
+            reader,
+            &section,
+            "ca",
+            "ca_file",
+            "at most one of ca, ca_file & ca_ref must be configured",
+        ),
+        cert: secret_or_file(
+            reader,
+            &section,
+            "cert",
+            "cert_file",
+            "at most one of cert, cert_file & cert_ref must be configured",
+        ),
+        key: secret_or_file(
+            reader,
+            &section,
+            "key",
+            "key_file",
+            "at most one of key and key_file must be configured",
+        ),
+        server_name: reader
+            .string(&section, "server_name", Text::Plain)
+            .filter(|name| !name.is_empty()),
+        insecure_skip_verify: reader
+            .boolean(&section, "insecure_skip_verify")
+            .unwrap_or(false),
         min_version: read_version(reader, &section, "min_version"),
         max_version: read_version(reader, &section, "max_version"),
     };
@@ -185,7 +306,8 @@ fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsConfig {
         let message = "exactly one of key or key_file must be configured when a client certificate is configured";
         reader.error_at(&section.path, message, "add key_file");
     } else if tls.key.is_some() && tls.cert.is_none() {
-        let message = "exactly one of cert or cert_file must be configured when a client key is configured";
+        let message =
+            "exactly one of cert or cert_file must be configured when a client key is configured";
         reader.error_at(&section.path, message, "add cert_file");
     }
     if let (Some(lowest), Some(highest)) = (tls.min_version, tls.max_version)
@@ -197,7 +319,14 @@ fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsConfig {
     if let Some(name) = &tls.server_name
         && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
     {
-        reader.error_at(&section.path_of("server_name"), format!("found {}, expected a host name or an IP address", shown(name)), "");
+        reader.error_at(
+            &section.path_of("server_name"),
+            format!(
+                "found {}, expected a host name or an IP address",
+                shown(name)
+            ),
+            "",
+        );
     }
     tls
 }
@@ -210,12 +339,21 @@ fn read_version(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Op
         // A lower bound below what is spoken excludes nothing.
         "TLS10" | "TLS11" if key == "min_version" => Some(TlsVersion::Tls12),
         "TLS10" | "TLS11" => {
-            let message = format!("not supported: {version} is not spoken here, as browsers do not any more");
-            reader.error_at(&section.path_of(key), message, "let the server speak TLS 1.2 or 1.3");
+            let message =
+                format!("not supported: {version} is not spoken here, as browsers do not any more");
+            reader.error_at(
+                &section.path_of(key),
+                message,
+                "let the server speak TLS 1.2 or 1.3",
+            );
             None
         }
         _ => {
-            reader.error_at(&section.path_of(key), format!("unknown TLS version: {}", shown(&version)), "write TLS12 or TLS13");
+            reader.error_at(
+                &section.path_of(key),
+                format!("unknown TLS version: {}", shown(&version)),
+                "write TLS12 or TLS13",
+            );
             None
         }
     }
@@ -223,18 +361,37 @@ fn read_version(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Op
 
 // common config/http_config.go ProxyConfig.Validate
 fn read_proxy(reader: &mut Reader<'_>, section: &Section<'_>) -> ProxyConfig {
-    let url = reader.string(section, "proxy_url", Text::Hidden).filter(|url| !url.is_empty()).map(Secret::new);
-    let no_proxy = reader.string(section, "no_proxy", Text::Plain).unwrap_or_default();
-    let from_environment = reader.boolean(section, "proxy_from_environment").unwrap_or(false);
+    let url = reader
+        .string(section, "proxy_url", Text::Hidden)
+        .filter(|url| !url.is_empty())
+        .map(Secret::new);
+    let no_proxy = reader
+        .string(section, "no_proxy", Text::Plain)
+        .unwrap_or_default();
+    let from_environment = reader
+        .boolean(section, "proxy_from_environment")
+        .unwrap_or(false);
     let connect_headers = read_connect_headers(reader, section);
     let error = if !connect_headers.is_empty() && !from_environment && url.is_none() {
-        Some(("proxy_connect_header", "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured"))
+        Some((
+            "proxy_connect_header",
+            "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+        ))
     } else if from_environment && url.is_some() {
-        Some(("proxy_from_environment", "if proxy_from_environment is configured, proxy_url must not be configured"))
+        Some((
+            "proxy_from_environment",
+            "if proxy_from_environment is configured, proxy_url must not be configured",
+        ))
     } else if from_environment && !no_proxy.is_empty() {
-        Some(("proxy_from_environment", "if proxy_from_environment is configured, no_proxy must not be configured"))
+        Some((
+            "proxy_from_environment",
+            "if proxy_from_environment is configured, no_proxy must not be configured",
+        ))
     } else if url.is_none() && !no_proxy.is_empty() {
-        Some(("no_proxy", "if no_proxy is configured, proxy_url must also be configured"))
+        Some((
+            "no_proxy",
+            "if no_proxy is configured, proxy_url must also be configured",
+        ))
     } else {
         None
     };
@@ -243,33 +400,62 @@ fn read_proxy(reader: &mut Reader<'_>, section: &Section<'_>) -> ProxyConfig {
     }
     if from_environment {
         // golang.org/x/net/http/httpproxy FromEnvironment
-        let first = |names: [&str; 2]| names.into_iter().find_map(|name| reader.environment(name).filter(|value| !value.is_empty()));
-        let [http, https] = [["HTTP_PROXY", "http_proxy"], ["HTTPS_PROXY", "https_proxy"]].map(|names| first(names).map(|url| proxy_address(&url)));
+        let first = |names: [&str; 2]| {
+            names
+                .into_iter()
+                .find_map(|name| reader.environment(name).filter(|value| !value.is_empty()))
+        };
+        let [http, https] = [["HTTP_PROXY", "http_proxy"], ["HTTPS_PROXY", "https_proxy"]]
+            .map(|names| first(names).map(|url| proxy_address(&url)));
         let no_proxy = first(["NO_PROXY", "no_proxy"]).unwrap_or_default();
         for proxy in [&http, &https].into_iter().flatten() {
             check_proxy(reader, proxy, &section.path_of("proxy_from_environment"));
         }
-        return ProxyConfig { http, https, no_proxy, spares_loopback: true, connect_headers };
+        return ProxyConfig {
+            http,
+            https,
+            no_proxy,
+            spares_loopback: true,
+            connect_headers,
+        };
     }
     if let Some(proxy) = &url {
         check_proxy(reader, proxy, &section.path_of("proxy_url"));
     }
-    ProxyConfig { http: url.clone(), https: url, spares_loopback: !no_proxy.is_empty(), no_proxy, connect_headers }
+    ProxyConfig {
+        http: url.clone(),
+        https: url,
+        spares_loopback: !no_proxy.is_empty(),
+        no_proxy,
+        connect_headers,
+    }
 }
 
 /// In the environment, `host:port` is `http://host:port`. // httpproxy parseProxy
 fn proxy_address(text: &str) -> Secret {
-    Secret::new(if text.contains("://") { text.to_owned() } else { format!("http://{text}") })
+    Secret::new(if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    })
 }
 
 fn check_proxy(reader: &mut Reader<'_>, proxy: &Secret, path: &str) {
-    let usable = Url::parse(proxy.expose()).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let usable = Url::parse(proxy.expose())
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if !usable {
-        reader.error_at(path, "found no address of a proxy that speaks HTTP", "write http://host:port; SOCKS proxies are not supported");
+        reader.error_at(
+            path,
+            "found no address of a proxy that speaks HTTP",
+            "write http://host:port; SOCKS proxies are not supported",
+        );
     }
 }
 
-fn read_connect_headers(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<(String, SecretSource)> {
+fn read_connect_headers(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+) -> Vec<(String, SecretSource)> {
     let path = section.path_of("proxy_connect_header");
     let mut headers = Vec::new();
     for entry in reader.entries(section, "proxy_connect_header") {
@@ -293,23 +479,52 @@ fn read_headers(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<HttpHeade
         let mut values = reader.secrets(&section, "values", false);
         values.extend(reader.secrets(&section, "secrets", false));
         values.extend(reader.secrets(&section, "files", true));
-        if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(&entry.key)) {
-            let instead = if entry.key.eq_ignore_ascii_case("authorization") { "use basic_auth, authorization or oauth2" } else { "remove it" };
-            reader.error_at(&path, format!("setting header {} is not allowed", shown(&canonical(&entry.key))), instead);
+        if RESERVED
+            .iter()
+            .any(|reserved| reserved.eq_ignore_ascii_case(&entry.key))
+        {
+            let instead = if entry.key.eq_ignore_ascii_case("authorization") {
+                "use basic_auth, authorization or oauth2"
+            } else {
+                "remove it"
+            };
+            reader.error_at(
+                &path,
+                format!(
+                    "setting header {} is not allowed",
+                    shown(&canonical(&entry.key))
+                ),
+                instead,
+            );
         } else {
             check_header(reader, &path, &entry.key, &values);
         }
-        headers.push(HttpHeader { name: entry.key.clone(), values });
+        headers.push(HttpHeader {
+            name: entry.key.clone(),
+            values,
+        });
     }
     headers
 }
 
 fn check_header(reader: &mut Reader<'_>, path: &str, name: &str, values: &[SecretSource]) {
     if HeaderName::from_bytes(name.as_bytes()).is_err() {
-        reader.error_at(path, format!("found {}, expected the name of a header", shown(name)), "letters, digits and dashes");
+        reader.error_at(
+            path,
+            format!("found {}, expected the name of a header", shown(name)),
+            "letters, digits and dashes",
+        );
     }
-    if values.iter().filter_map(SecretSource::constant).any(|value| HeaderValue::from_str(value.expose()).is_err()) {
-        reader.error_at(path, "found control characters in the value of a header", "remove line breaks");
+    if values
+        .iter()
+        .filter_map(SecretSource::constant)
+        .any(|value| HeaderValue::from_str(value.expose()).is_err())
+    {
+        reader.error_at(
+            path,
+            "found control characters in the value of a header",
+            "remove line breaks",
+        );
     }
 }
 
@@ -317,7 +532,11 @@ fn check_header(reader: &mut Reader<'_>, path: &str, name: &str, values: &[Secre
 fn canonical(name: &str) -> String {
     let mut upper = true;
     let letters = name.chars().map(|letter| {
-        let written = if upper { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
+        let written = if upper {
+            letter.to_ascii_uppercase()
+        } else {
+            letter.to_ascii_lowercase()
+        };
         upper = letter == '-';
         written
     });

@@ -46,14 +46,21 @@ storage: {tsdb: {out_of_order_time_window: 1m}}
 #[test]
 fn a_whole_prometheus_yml_is_imported() {
     let imported = import(PROMETHEUS_YML).unwrap_or_else(|errors| panic!("{errors}"));
-    let left_out: Vec<_> = imported.left_out.iter().map(|entry| (entry.line, entry.key.as_str())).collect();
+    let left_out: Vec<_> = imported
+        .left_out
+        .iter()
+        .map(|entry| (entry.line, entry.key.as_str()))
+        .collect();
     assert_eq!(
         left_out,
         [
             (4, "global.evaluation_interval"),
             (6, "alerting"),
             (9, "rule_files"),
-            (20, "scrape_configs[0].static_configs[0].labels.__scrape_interval__"),
+            (
+                20,
+                "scrape_configs[0].static_configs[0].labels.__scrape_interval__"
+            ),
             (21, "scrape_configs[1]"),
             (32, "remote_write[0].write_relabel_configs[0].bogus"),
             (35, "remote_write[1].tls_config.ca_ref"),
@@ -62,7 +69,12 @@ fn a_whole_prometheus_yml_is_imported() {
         ]
     );
     for entry in &imported.left_out {
-        assert!(!entry.why.is_empty() && !entry.where_instead.is_empty() && !entry.where_instead.contains("remove"), "{entry:?}");
+        assert!(
+            !entry.why.is_empty()
+                && !entry.where_instead.is_empty()
+                && !entry.where_instead.contains("remove"),
+            "{entry:?}"
+        );
         assert!(!format!("{entry:?}").contains("hunter2"), "{entry:?}");
     }
     assert!(imported.added.is_empty());
@@ -72,25 +84,59 @@ fn a_whole_prometheus_yml_is_imported() {
     assert_eq!(job.params["match[]"], ["{job=~\".+\"}", "{path=\"${id}\"}"]);
     assert_eq!(job.static_configs[0].labels["site"], "it's home");
     assert_eq!(job.scrape_interval, Duration::from_secs(15));
-    assert_eq!(config.global.external_labels["replica"], "b", "external labels keep their variables");
+    assert_eq!(
+        config.global.external_labels["replica"], "b",
+        "external labels keep their variables"
+    );
     let sigv4 = config.remote_write[0].sigv4.as_ref().unwrap();
     assert_eq!(sigv4.secret_key, Some(SecretSource::text("hunter2${x}")));
     // Secrets stay as they are, in the file that is made.
-    let basic = Auth::Basic { username: Some(SecretSource::text("u")), password: Some(SecretSource::text("hunter2${x}")) };
+    let basic = Auth::Basic {
+        username: Some(SecretSource::text("u")),
+        password: Some(SecretSource::text("hunter2${x}")),
+    };
     assert_eq!(job.http.auth, Some(basic));
     let http = &config.remote_write[1].http;
     let token = SecretSource::File(Source::Path("/run/token".into()));
-    assert_eq!(http.auth, Some(Auth::Authorization { scheme: "Bearer".into(), credentials: Some(token) }));
-    assert_eq!((http.tls.server_name.as_deref(), &http.tls.ca), (Some("b"), &None));
-    assert_eq!((config.scrape_configs.len(), config.remote_write.len()), (2, 2));
-    let probed = config.scrape_configs[1].populate("https://example.com/x", &Default::default()).unwrap().unwrap();
-    assert_eq!((probed.address.as_str(), probed.params["target"][0].as_str()), ("exporter:9115", "https://example.com/x"));
-    assert_eq!(imported.yaml.matches("${x}-${1}").count(), 1, "{}", imported.yaml);
+    assert_eq!(
+        http.auth,
+        Some(Auth::Authorization {
+            scheme: "Bearer".into(),
+            credentials: Some(token)
+        })
+    );
+    assert_eq!(
+        (http.tls.server_name.as_deref(), &http.tls.ca),
+        (Some("b"), &None)
+    );
+    assert_eq!(
+        (config.scrape_configs.len(), config.remote_write.len()),
+        (2, 2)
+    );
+    let probed = config.scrape_configs[1]
+        .populate("https://example.com/x", &Default::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (probed.address.as_str(), probed.params["target"][0].as_str()),
+        ("exporter:9115", "https://example.com/x")
+    );
+    assert_eq!(
+        imported.yaml.matches("${x}-${1}").count(),
+        1,
+        "{}",
+        imported.yaml
+    );
 }
 
 #[test]
 fn an_import_that_keeps_nothing_says_what_to_fill_in() {
-    for text in ["", "global: {scrape_interval: 1m}", "scrape_configs: []\nremote_write:\n", "scrape_configs: [{job_name: a, dns_sd_configs: []}]"] {
+    for text in [
+        "",
+        "global: {scrape_interval: 1m}",
+        "scrape_configs: []\nremote_write:\n",
+        "scrape_configs: [{job_name: a, dns_sd_configs: []}]",
+    ] {
         let imported = import(text).unwrap();
         assert_eq!(imported.added.len(), 2, "{text}");
         let config = config(&imported.yaml);
@@ -100,7 +146,9 @@ fn an_import_that_keeps_nothing_says_what_to_fill_in() {
 
 #[test]
 fn an_import_of_what_is_wrong_names_the_lines_of_the_original() {
-    let errors = import("rule_files: [a]\nscrape_configs:\n- job_name: a\n  scrape_interval: fast\n").unwrap_err();
+    let errors =
+        import("rule_files: [a]\nscrape_configs:\n- job_name: a\n  scrape_interval: fast\n")
+            .unwrap_err();
     assert_eq!(errors.problems[0].line, 4, "{errors}");
     assert!(import("a: [").is_err());
     assert!(import("- 1").is_err());

@@ -16,7 +16,9 @@ use crate::config::{SecretSource, SigV4};
 async fn s3(endpoint: String) -> aws_sdk_s3::Client {
     let config: SdkConfig = shared_config(Some("eu-west-1"), None, Peer::Store).await;
     let config = aws_sdk_s3::config::Builder::from(&config)
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("AKID", "secret", None, None, "test")))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "AKID", "secret", None, None, "test",
+        )))
         .endpoint_url(endpoint)
         .force_path_style(true)
         .retry_config(RetryConfig::disabled())
@@ -26,24 +28,56 @@ async fn s3(endpoint: String) -> aws_sdk_s3::Client {
 
 #[tokio::test]
 async fn s3_puts_and_gets_through_our_client() {
-    let server = Server::start(|seen| if seen.line.starts_with("GET") { Reply::status(200, "segment") } else { Reply::status(200, "") }).await;
+    let server = Server::start(|seen| {
+        if seen.line.starts_with("GET") {
+            Reply::status(200, "segment")
+        } else {
+            Reply::status(200, "")
+        }
+    })
+    .await;
     let s3 = s3(format!("http://{}", server.address)).await;
-    s3.put_object().bucket("b").key("k").body(ByteStream::from_static(b"segment")).if_none_match("*").send().await.unwrap();
+    s3.put_object()
+        .bucket("b")
+        .key("k")
+        .body(ByteStream::from_static(b"segment"))
+        .if_none_match("*")
+        .send()
+        .await
+        .unwrap();
     let got = s3.get_object().bucket("b").key("k").send().await.unwrap();
     assert_eq!(got.body.collect().await.unwrap().into_bytes(), "segment");
 
     let seen = server.seen();
     assert_eq!(seen[0].line, "PUT /b/k?x-id=PutObject HTTP/1.1");
-    assert_eq!((&*seen[0].body, &seen[0].headers["if-none-match"]), (&b"segment"[..], &"*".parse().unwrap()));
-    assert!(seen[0].headers["authorization"].to_str().unwrap().contains("/eu-west-1/s3/aws4_request"));
+    assert_eq!(
+        (&*seen[0].body, &seen[0].headers["if-none-match"]),
+        (&b"segment"[..], &"*".parse().unwrap())
+    );
+    assert!(
+        seen[0].headers["authorization"]
+            .to_str()
+            .unwrap()
+            .contains("/eu-west-1/s3/aws4_request")
+    );
 }
 
 #[tokio::test]
 async fn an_s3_error_tells_phase_and_address() {
     let address = refusing().await;
-    let error = s3(format!("http://{address}")).await.get_object().bucket("b").key("k").send().await.unwrap_err();
+    let error = s3(format!("http://{address}"))
+        .await
+        .get_object()
+        .bucket("b")
+        .key("k")
+        .send()
+        .await
+        .unwrap_err();
     let told = cause(&error);
-    assert!(told.starts_with(&format!("connect http://{address}/b/k: ")), "{told}");
+    assert!(
+        told.starts_with(&format!("connect http://{address}/b/k: ")),
+        "{told}"
+    );
 }
 
 fn sigv4() -> SigV4 {
@@ -62,7 +96,12 @@ fn sigv4() -> SigV4 {
 /// Runs one of the ignored tests below with this environment and no other.
 fn child(test: &str, environment: &[(&str, &str)]) -> Output {
     std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("net::tests::aws::{test}"), "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            &format!("net::tests::aws::{test}"),
+            "--ignored",
+            "--nocapture",
+        ])
         .env_clear()
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .envs(environment.iter().copied())
@@ -73,11 +112,13 @@ fn child(test: &str, environment: &[(&str, &str)]) -> Output {
 fn passed(output: &Output) {
     let text = [&output.stdout[..], &output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }
 
-const PROFILES: &str =
-    "[default]\nregion = eu-west-1\n[profile home]\nregion = eu-west-2\naws_access_key_id = PROFILEKEY\naws_secret_access_key = s\n";
+const PROFILES: &str = "[default]\nregion = eu-west-1\n[profile home]\nregion = eu-west-2\naws_access_key_id = PROFILEKEY\naws_secret_access_key = s\n";
 
 #[test]
 fn region_and_keys_come_from_where_prometheus_takes_them() {
@@ -88,29 +129,67 @@ fn region_and_keys_come_from_where_prometheus_takes_them() {
     let file = file.to_str().unwrap();
     passed(&child(
         "child_with_environment",
-        &[("AWS_CONFIG_FILE", file), ("AWS_REGION", "ap-northeast-1"), ("AWS_ACCESS_KEY_ID", "ENVKEY"), ("AWS_SECRET_ACCESS_KEY", "s")],
+        &[
+            ("AWS_CONFIG_FILE", file),
+            ("AWS_REGION", "ap-northeast-1"),
+            ("AWS_ACCESS_KEY_ID", "ENVKEY"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+        ],
     ));
-    passed(&child("child_with_profiles_only", &[("AWS_CONFIG_FILE", file)]));
+    passed(&child(
+        "child_with_profiles_only",
+        &[("AWS_CONFIG_FILE", file)],
+    ));
     passed(&child("child_with_nothing", &[]));
     std::fs::remove_dir_all(directory).unwrap();
 }
 
 async fn key(sigv4: &SigV4) -> String {
-    signing_identity(sigv4).await.unwrap().credentials.provide_credentials().await.unwrap().access_key_id().to_owned()
+    signing_identity(sigv4)
+        .await
+        .unwrap()
+        .credentials
+        .provide_credentials()
+        .await
+        .unwrap()
+        .access_key_id()
+        .to_owned()
 }
 
 #[tokio::test]
 #[ignore = "run by region_and_keys_come_from_where_prometheus_takes_them"]
 async fn child_with_environment() {
-    let own = SigV4 { region: Some("us-east-2".to_owned()), ..sigv4() };
-    assert_eq!(signing_identity(&own).await.unwrap().region.as_ref(), "us-east-2");
-    let empty = SigV4 { region: Some(String::new()), ..sigv4() };
-    assert_eq!(signing_identity(&empty).await.unwrap().region.as_ref(), "ap-northeast-1");
+    let own = SigV4 {
+        region: Some("us-east-2".to_owned()),
+        ..sigv4()
+    };
+    assert_eq!(
+        signing_identity(&own).await.unwrap().region.as_ref(),
+        "us-east-2"
+    );
+    let empty = SigV4 {
+        region: Some(String::new()),
+        ..sigv4()
+    };
+    assert_eq!(
+        signing_identity(&empty).await.unwrap().region.as_ref(),
+        "ap-northeast-1"
+    );
     assert_eq!(key(&sigv4()).await, "ENVKEY");
-    let profile = SigV4 { profile: Some("home".to_owned()), ..sigv4() };
-    assert_eq!(signing_identity(&profile).await.unwrap().region.as_ref(), "eu-west-2");
+    let profile = SigV4 {
+        profile: Some("home".to_owned()),
+        ..sigv4()
+    };
+    assert_eq!(
+        signing_identity(&profile).await.unwrap().region.as_ref(),
+        "eu-west-2"
+    );
     assert_eq!(key(&profile).await, "PROFILEKEY");
-    let fixed = SigV4 { access_key: Some("OWN".to_owned()), secret_key: Some(SecretSource::text("s")), ..profile };
+    let fixed = SigV4 {
+        access_key: Some("OWN".to_owned()),
+        secret_key: Some(SecretSource::text("s")),
+        ..profile
+    };
     assert_eq!(key(&fixed).await, "OWN");
 }
 
@@ -118,15 +197,24 @@ async fn child_with_environment() {
 #[ignore = "run by region_and_keys_come_from_where_prometheus_takes_them"]
 async fn child_with_profiles_only() {
     assert_eq!(region(None, None).await.unwrap().as_ref(), "eu-west-1");
-    assert_eq!(region(None, Some("home")).await.unwrap().as_ref(), "eu-west-2");
+    assert_eq!(
+        region(None, Some("home")).await.unwrap().as_ref(),
+        "eu-west-2"
+    );
     assert_eq!(region(None, Some("nobody")).await, Err(AwsError::NoRegion));
 }
 
 #[tokio::test]
 #[ignore = "run by region_and_keys_come_from_where_prometheus_takes_them"]
 async fn child_with_nothing() {
-    assert_eq!(signing_identity(&sigv4()).await.unwrap_err(), AwsError::NoRegion);
-    let regional = SigV4 { region: Some("us-east-2".to_owned()), ..sigv4() };
+    assert_eq!(
+        signing_identity(&sigv4()).await.unwrap_err(),
+        AwsError::NoRegion
+    );
+    let regional = SigV4 {
+        region: Some("us-east-2".to_owned()),
+        ..sigv4()
+    };
     let credentials = signing_identity(&regional).await.unwrap().credentials;
     assert!(credentials.provide_credentials().await.is_err());
 }
@@ -139,18 +227,34 @@ const ASSUMED: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc
 async fn a_role_is_assumed_through_our_client() {
     let server = Server::start(|_| Reply::status(200, ASSUMED)).await;
     let endpoint = format!("http://{}", server.address);
-    let run =
-        move || child("child_with_role", &[("AWS_ENDPOINT_URL_STS", &endpoint), ("AWS_ACCESS_KEY_ID", "BASEKEY"), ("AWS_SECRET_ACCESS_KEY", "s")]);
+    let run = move || {
+        child(
+            "child_with_role",
+            &[
+                ("AWS_ENDPOINT_URL_STS", &endpoint),
+                ("AWS_ACCESS_KEY_ID", "BASEKEY"),
+                ("AWS_SECRET_ACCESS_KEY", "s"),
+            ],
+        )
+    };
     passed(&tokio::task::spawn_blocking(run).await.unwrap());
 
     let seen = server.seen();
     assert_eq!(seen.len(), 1, "{seen:?}");
     let form = String::from_utf8_lossy(&seen[0].body);
-    for part in ["Action=AssumeRole", "role%2Fwriter", "ExternalId=42", "RoleSessionName=amp-forwarder"] {
+    for part in [
+        "Action=AssumeRole",
+        "role%2Fwriter",
+        "ExternalId=42",
+        "RoleSessionName=amp-forwarder",
+    ] {
         assert!(form.contains(part), "{form} lacks {part}");
     }
     let authorization = seen[0].headers["authorization"].to_str().unwrap();
-    assert!(authorization.contains("BASEKEY/") && authorization.contains("/us-east-2/sts/"), "{authorization}");
+    assert!(
+        authorization.contains("BASEKEY/") && authorization.contains("/us-east-2/sts/"),
+        "{authorization}"
+    );
 }
 
 #[tokio::test]

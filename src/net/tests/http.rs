@@ -11,14 +11,19 @@ use url::Url;
 
 use super::super::testing::{Reply as Answer, Seen, Server};
 use super::super::{ClientOptions, Exchange, HttpClient, NetError, Peer, Phase};
-use crate::config::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, Secret, SecretSource, Source, TlsConfig};
+use crate::config::{
+    Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, Secret, SecretSource, Source, TlsConfig,
+};
 
 fn client(http: &HttpConfig) -> HttpClient {
     HttpClient::new(http, ClientOptions::default(), Peer::Home)
 }
 
 fn with(auth: Auth) -> HttpConfig {
-    HttpConfig { auth: Some(auth), ..HttpConfig::default() }
+    HttpConfig {
+        auth: Some(auth),
+        ..HttpConfig::default()
+    }
 }
 
 fn text(value: &str) -> Option<SecretSource> {
@@ -26,7 +31,10 @@ fn text(value: &str) -> Option<SecretSource> {
 }
 
 fn basic() -> Auth {
-    Auth::Basic { username: text("Aladdin"), password: text("open sesame") }
+    Auth::Basic {
+        username: text("Aladdin"),
+        password: text("open sesame"),
+    }
 }
 
 async fn get(client: &HttpClient, url: &Url) -> Result<u16, NetError> {
@@ -34,13 +42,28 @@ async fn get(client: &HttpClient, url: &Url) -> Result<u16, NetError> {
 }
 
 async fn request(client: &HttpClient, method: Method, url: &Url) -> Result<u16, NetError> {
-    let body = if method == Method::GET { Bytes::new() } else { Bytes::from_static(b"samples") };
-    let request = Request::builder().method(method).uri(url.as_str()).body(body).unwrap();
-    client.send(request, Exchange::default()).await.map(|reply| reply.status())
+    let body = if method == Method::GET {
+        Bytes::new()
+    } else {
+        Bytes::from_static(b"samples")
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(url.as_str())
+        .body(body)
+        .unwrap();
+    client
+        .send(request, Exchange::default())
+        .await
+        .map(|reply| reply.status())
 }
 
 fn header(seen: &Seen, name: &str) -> Vec<String> {
-    seen.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    seen.headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -49,17 +72,49 @@ async fn credentials_and_headers_are_added() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("h"), " from a file\n").unwrap();
     let file = SecretSource::File(Source::Path(folder.path().join("h")));
-    let headers = vec![HttpHeader { name: "X-Team".into(), values: vec![SecretSource::text("a"), SecretSource::text("b"), file] }];
+    let headers = vec![HttpHeader {
+        name: "X-Team".into(),
+        values: vec![SecretSource::text("a"), SecretSource::text("b"), file],
+    }];
     for (auth, expected) in [
         (basic(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-        (Auth::Basic { username: text("a"), password: None }, "Basic YTo="),
-        (Auth::Authorization { scheme: "Bearer".into(), credentials: text("hunter2") }, "Bearer hunter2"),
-        (Auth::Authorization { scheme: "ApiKey".into(), credentials: None }, "ApiKey "),
+        (
+            Auth::Basic {
+                username: text("a"),
+                password: None,
+            },
+            "Basic YTo=",
+        ),
+        (
+            Auth::Authorization {
+                scheme: "Bearer".into(),
+                credentials: text("hunter2"),
+            },
+            "Bearer hunter2",
+        ),
+        (
+            Auth::Authorization {
+                scheme: "ApiKey".into(),
+                credentials: None,
+            },
+            "ApiKey ",
+        ),
     ] {
-        get(&client(&HttpConfig { headers: headers.clone(), ..with(auth) }), &server.url("/")).await.unwrap();
+        get(
+            &client(&HttpConfig {
+                headers: headers.clone(),
+                ..with(auth)
+            }),
+            &server.url("/"),
+        )
+        .await
+        .unwrap();
         let seen = server.seen().pop().unwrap();
         // A header ends where its last visible character is.
-        assert_eq!(header(&seen, "authorization")[0].trim_end(), expected.trim_end());
+        assert_eq!(
+            header(&seen, "authorization")[0].trim_end(),
+            expected.trim_end()
+        );
         assert_eq!(header(&seen, "x-team"), ["a", "b", "from a file"]);
     }
 }
@@ -70,18 +125,35 @@ async fn a_file_is_read_for_each_request_and_a_missing_one_is_named() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("token");
     let source = SecretSource::File(Source::Path(path.clone()));
-    let client = client(&with(Auth::Authorization { scheme: "Bearer".into(), credentials: Some(source) }));
+    let client = client(&with(Auth::Authorization {
+        scheme: "Bearer".into(),
+        credentials: Some(source),
+    }));
     let error = get(&client, &server.url("/")).await.unwrap_err();
     assert_eq!(error.phase, Phase::Credentials);
-    assert!(error.to_string().contains("token: unable to read file: No such file"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("token: unable to read file: No such file"),
+        "{error}"
+    );
     for token in ["one", "two"] {
         std::fs::write(&path, token).unwrap();
         get(&client, &server.url("/")).await.unwrap();
-        assert_eq!(header(&server.seen().pop().unwrap(), "authorization"), [format!("Bearer {token}")]);
+        assert_eq!(
+            header(&server.seen().pop().unwrap(), "authorization"),
+            [format!("Bearer {token}")]
+        );
     }
     std::fs::write(&path, "hunter2\nhunter3").unwrap();
-    let error = get(&client, &server.url("/")).await.unwrap_err().to_string();
-    assert!(error.contains("line break") && !error.contains("hunter"), "{error}");
+    let error = get(&client, &server.url("/"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("line break") && !error.contains("hunter"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -93,22 +165,43 @@ async fn a_refused_get_is_repeated_once_if_the_secret_has_changed() {
     // The token is changed while the request is under way.
     let server = Server::start(move |seen| {
         std::fs::write(&rotated, "new").unwrap();
-        if seen.headers["authorization"] == "Bearer new" { Answer::status(200, "") } else { Answer::status(401, "") }
+        if seen.headers["authorization"] == "Bearer new" {
+            Answer::status(200, "")
+        } else {
+            Answer::status(401, "")
+        }
     })
     .await;
-    let auth =
-        |path: &std::path::Path| Auth::Authorization { scheme: "Bearer".into(), credentials: Some(SecretSource::File(Source::Path(path.into()))) };
-    assert_eq!(get(&client(&with(auth(&path))), &server.url("/")).await, Ok(200));
+    let auth = |path: &std::path::Path| Auth::Authorization {
+        scheme: "Bearer".into(),
+        credentials: Some(SecretSource::File(Source::Path(path.into()))),
+    };
+    assert_eq!(
+        get(&client(&with(auth(&path))), &server.url("/")).await,
+        Ok(200)
+    );
     assert_eq!(server.seen().len(), 2);
 
     let refusing = Server::start(|_| Answer::status(401, "")).await;
-    assert_eq!(get(&client(&with(auth(&path))), &refusing.url("/")).await, Ok(401));
-    assert_eq!(get(&client(&with(basic())), &refusing.url("/")).await, Ok(401));
-    assert_eq!(refusing.seen().len(), 2, "what has not changed is not sent again");
+    assert_eq!(
+        get(&client(&with(auth(&path))), &refusing.url("/")).await,
+        Ok(401)
+    );
+    assert_eq!(
+        get(&client(&with(basic())), &refusing.url("/")).await,
+        Ok(401)
+    );
+    assert_eq!(
+        refusing.seen().len(),
+        2,
+        "what has not changed is not sent again"
+    );
 }
 
 fn redirect(status: u16, to: &str) -> Answer {
-    Answer::Raw(format!("HTTP/1.1 {status} x\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"))
+    Answer::Raw(format!(
+        "HTTP/1.1 {status} x\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"
+    ))
 }
 
 #[tokio::test]
@@ -119,23 +212,54 @@ async fn redirects_are_followed_where_configured() {
         path => redirect(path[1..].parse().unwrap(), "/there"),
     })
     .await;
-    let follows = client(&HttpConfig { auth: Some(basic()), ..HttpConfig::default() });
-    let stays = client(&HttpConfig { follow_redirects: false, ..HttpConfig::default() });
+    let follows = client(&HttpConfig {
+        auth: Some(basic()),
+        ..HttpConfig::default()
+    });
+    let stays = client(&HttpConfig {
+        follow_redirects: false,
+        ..HttpConfig::default()
+    });
     for status in [301, 302, 303, 307, 308] {
         let url = server.url(&format!("/{status}"));
         assert_eq!(get(&follows, &url).await, Ok(200));
         // The same host gets the credentials again.
-        assert!(server.seen().pop().unwrap().headers.contains_key("authorization"));
+        assert!(
+            server
+                .seen()
+                .pop()
+                .unwrap()
+                .headers
+                .contains_key("authorization")
+        );
         assert_eq!(get(&stays, &url).await, Ok(status));
         // A POST that becomes a GET has lost its samples.
         let expected = if status < 307 { status } else { 200 };
         assert_eq!(request(&follows, Method::POST, &url).await, Ok(expected));
         if expected == 200 {
             let last = server.seen().pop().unwrap();
-            assert_eq!((last.line.as_str(), &last.body[..]), ("POST /there HTTP/1.1", &b"samples"[..]));
+            assert_eq!(
+                (last.line.as_str(), &last.body[..]),
+                ("POST /there HTTP/1.1", &b"samples"[..])
+            );
         }
-        let signed = Request::post(url.as_str()).body(Bytes::from_static(b"s")).unwrap();
-        assert_eq!(follows.send(signed, Exchange { signed: true, ..Exchange::default() }).await.unwrap().status(), status);
+        let signed = Request::post(url.as_str())
+            .body(Bytes::from_static(b"s"))
+            .unwrap();
+        assert_eq!(
+            follows
+                .send(
+                    signed,
+                    Exchange {
+                        signed: true,
+                        ..Exchange::default()
+                    }
+                )
+                .await
+                .unwrap()
+                .status(),
+            status
+        );
     }
     let before = server.seen().len();
     assert_eq!(get(&follows, &server.url("/loop")).await, Ok(302));
@@ -146,16 +270,37 @@ async fn redirects_are_followed_where_configured() {
 async fn credentials_go_to_no_other_host() {
     let other = Server::start(|_| Answer::status(200, "")).await;
     let port = other.address.port();
-    let server = Server::start(move |_| redirect(307, &format!("http://u:p@localhost:{port}/x"))).await;
-    let headers = vec![HttpHeader { name: "X-Key".into(), values: vec![SecretSource::text("hunter2")] }];
-    let client = client(&HttpConfig { headers, ..with(basic()) });
+    let server =
+        Server::start(move |_| redirect(307, &format!("http://u:p@localhost:{port}/x"))).await;
+    let headers = vec![HttpHeader {
+        name: "X-Key".into(),
+        values: vec![SecretSource::text("hunter2")],
+    }];
+    let client = client(&HttpConfig {
+        headers,
+        ..with(basic())
+    });
     let mut own = http::HeaderValue::from_static("hunter2");
     own.set_sensitive(true);
-    let request = Request::get(server.url("/").as_str()).header("accept", "text/plain").header("x-own", own).body(Bytes::new()).unwrap();
-    assert_eq!(client.send(request, Exchange::default()).await.unwrap().status(), 200);
+    let request = Request::get(server.url("/").as_str())
+        .header("accept", "text/plain")
+        .header("x-own", own)
+        .body(Bytes::new())
+        .unwrap();
+    assert_eq!(
+        client
+            .send(request, Exchange::default())
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     let seen = other.seen().pop().unwrap();
     assert_eq!(header(&seen, "accept"), ["text/plain"]);
-    assert!(!format!("{seen:?}").contains("hunter2") && !seen.headers.contains_key("authorization"), "{seen:?}");
+    assert!(
+        !format!("{seen:?}").contains("hunter2") && !seen.headers.contains_key("authorization"),
+        "{seen:?}"
+    );
 }
 
 fn oauth2(server: &Server, secret: &str) -> OAuth2 {
@@ -190,9 +335,19 @@ async fn a_token_is_fetched_once_and_kept_until_it_expires() {
     }
     let seen = server.seen();
     assert_eq!(issued.load(Ordering::SeqCst), 1);
-    assert_eq!(header(&seen[0], "authorization"), ["Basic bWUrJTI2K3lvdTpzJTJGZWNyZXQ="]);
-    assert_eq!(seen[0].body, b"grant_type=client_credentials&scope=read+write&audience=home");
-    assert!(seen[1..].iter().all(|seen| header(seen, "authorization") == ["Bearer t0"]));
+    assert_eq!(
+        header(&seen[0], "authorization"),
+        ["Basic bWUrJTI2K3lvdTpzJTJGZWNyZXQ="]
+    );
+    assert_eq!(
+        seen[0].body,
+        b"grant_type=client_credentials&scope=read+write&audience=home"
+    );
+    assert!(
+        seen[1..]
+            .iter()
+            .all(|seen| header(seen, "authorization") == ["Bearer t0"])
+    );
 }
 
 #[tokio::test]
@@ -212,20 +367,36 @@ async fn a_short_token_is_fetched_anew_and_a_server_may_want_the_secret_in_the_b
     for _ in 0..2 {
         get(&client, &server.url("/federate")).await.unwrap();
     }
-    let tokens = server.seen().iter().filter(|seen| seen.line.contains("/token")).count();
+    let tokens = server
+        .seen()
+        .iter()
+        .filter(|seen| seen.line.contains("/token"))
+        .count();
     assert_eq!(tokens, 3, "the way that the server takes is remembered");
 }
 
 #[tokio::test]
 async fn a_refused_token_says_why_and_shows_no_secret() {
-    let server =
-        Server::start(|seen| Answer::status(400, &format!("{{\"error\":\"invalid_scope\",\"echo\":{:?}}}", String::from_utf8_lossy(&seen.body))))
-            .await;
+    let server = Server::start(|seen| {
+        Answer::status(
+            400,
+            &format!(
+                "{{\"error\":\"invalid_scope\",\"echo\":{:?}}}",
+                String::from_utf8_lossy(&seen.body)
+            ),
+        )
+    })
+    .await;
     let client = client(&with(Auth::OAuth2(Box::new(oauth2(&server, "hunter2")))));
     let error = get(&client, &server.url("/federate")).await.unwrap_err();
     assert_eq!((error.phase, error.timed_out), (Phase::Credentials, false));
     let told = format!("{error} {error:?}");
-    assert!(told.contains("answered 400 invalid_scope") && told.contains("/token") && !told.contains("hunter2"), "{told}");
+    assert!(
+        told.contains("answered 400 invalid_scope")
+            && told.contains("/token")
+            && !told.contains("hunter2"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -243,30 +414,63 @@ async fn a_proxy_is_asked_where_configured() {
         spares_loopback: false,
         connect_headers: vec![("X-Connect".into(), SecretSource::text("a"))],
     };
-    let client = client(&HttpConfig { proxy: config, ..HttpConfig::default() });
+    let client = client(&HttpConfig {
+        proxy: config,
+        ..HttpConfig::default()
+    });
     get(&client, &home.url("/federate")).await.unwrap();
     let seen = proxy.seen().pop().unwrap();
-    assert_eq!(seen.line, format!("GET http://{}/federate HTTP/1.1", home.address));
+    assert_eq!(
+        seen.line,
+        format!("GET http://{}/federate HTTP/1.1", home.address)
+    );
     assert_eq!(header(&seen, "proxy-authorization"), ["Basic dTpodW50ZXIy"]);
-    assert_eq!((header(&seen, "x-connect").len(), home.seen().len()), (0, 0));
+    assert_eq!(
+        (header(&seen, "x-connect").len(), home.seen().len()),
+        (0, 0)
+    );
 
     // TLS goes through a tunnel; the proxy agrees, and nobody speaks TLS behind it.
-    let https: Url = format!("https://{}/federate", home.address).parse().unwrap();
+    let https: Url = format!("https://{}/federate", home.address)
+        .parse()
+        .unwrap();
     let error = get(&client, &https).await.unwrap_err();
-    assert!(matches!(error.phase, Phase::Tls | Phase::Connect), "{error}");
+    assert!(
+        matches!(error.phase, Phase::Tls | Phase::Connect),
+        "{error}"
+    );
     let seen = proxy.seen().pop().unwrap();
     assert_eq!(seen.line, format!("CONNECT {} HTTP/1.1", home.address));
-    assert_eq!((header(&seen, "x-connect"), header(&seen, "proxy-authorization")), (vec!["a".to_owned()], vec!["Basic dTpodW50ZXIy".to_owned()]));
+    assert_eq!(
+        (
+            header(&seen, "x-connect"),
+            header(&seen, "proxy-authorization")
+        ),
+        (vec!["a".to_owned()], vec!["Basic dTpodW50ZXIy".to_owned()])
+    );
 }
 
 #[tokio::test]
 async fn a_proxy_out_of_reach_is_named_without_its_password() {
     let address = super::super::testing::refusing().await;
-    let proxy = ProxyConfig { http: Some(Secret::new(format!("http://u:hunter2@{address}"))), ..ProxyConfig::default() };
-    let client = client(&HttpConfig { proxy, ..HttpConfig::default() });
-    let error = get(&client, &"http://prom.home/federate".parse().unwrap()).await.unwrap_err();
+    let proxy = ProxyConfig {
+        http: Some(Secret::new(format!("http://u:hunter2@{address}"))),
+        ..ProxyConfig::default()
+    };
+    let client = client(&HttpConfig {
+        proxy,
+        ..HttpConfig::default()
+    });
+    let error = get(&client, &"http://prom.home/federate".parse().unwrap())
+        .await
+        .unwrap_err();
     let told = format!("{error} {error:?}");
-    assert!(told.contains(&format!("on the way to the proxy http://{address}")) && told.contains("proxy_url") && !told.contains("hunter2"), "{told}");
+    assert!(
+        told.contains(&format!("on the way to the proxy http://{address}"))
+            && told.contains("proxy_url")
+            && !told.contains("hunter2"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -274,8 +478,13 @@ async fn answers_are_shown_without_what_was_sent() {
     let server = Server::start(|_| Answer::status(200, "")).await;
     let client = client(&with(basic()));
     get(&client, &server.url("/")).await.unwrap();
-    let shown = client.without_secrets("Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ== is open sesame for Aladdin".to_owned());
-    assert_eq!(shown, "Authorization: Basic <secret> is <secret> for Aladdin");
+    let shown = client.without_secrets(
+        "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ== is open sesame for Aladdin".to_owned(),
+    );
+    assert_eq!(
+        shown,
+        "Authorization: Basic <secret> is <secret> for Aladdin"
+    );
 }
 
 #[tokio::test]
@@ -284,8 +493,24 @@ async fn secrets_cost_time_of_the_request() {
     let mut config = oauth2(&server, "x");
     config.token_url = server.url("/token");
     let client = client(&with(Auth::OAuth2(Box::new(config))));
-    let request = Request::get(server.url("/federate").as_str()).body(Bytes::new()).unwrap();
+    let request = Request::get(server.url("/federate").as_str())
+        .body(Bytes::new())
+        .unwrap();
     let timeout = Duration::from_millis(300);
-    let error = client.send(request, Exchange { timeout, ..Exchange::default() }).await.err().unwrap();
-    assert_eq!((error.phase, error.timed_out), (Phase::Credentials, true), "{error}");
+    let error = client
+        .send(
+            request,
+            Exchange {
+                timeout,
+                ..Exchange::default()
+            },
+        )
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        (error.phase, error.timed_out),
+        (Phase::Credentials, true),
+        "{error}"
+    );
 }

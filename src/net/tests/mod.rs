@@ -37,7 +37,11 @@ impl Lookup for Hangs {
 }
 
 fn options(lookup: impl Lookup + 'static) -> ClientOptions {
-    ClientOptions { connect_timeout: Duration::from_secs(1), lookup: Arc::new(lookup), ..ClientOptions::default() }
+    ClientOptions {
+        connect_timeout: Duration::from_secs(1),
+        lookup: Arc::new(lookup),
+        ..ClientOptions::default()
+    }
 }
 
 fn get(url: &Url, timeout: Duration) -> Request {
@@ -51,12 +55,19 @@ const LONG: Duration = Duration::from_secs(20);
 
 async fn failure(options: &ClientOptions, url: &str, timeout: Duration) -> NetError {
     let url: Url = url.parse().unwrap();
-    send(&client(options).unwrap(), get(&url, timeout), Peer::Home).await.unwrap_err()
+    send(&client(options).unwrap(), get(&url, timeout), Peer::Home)
+        .await
+        .unwrap_err()
 }
 
 #[tokio::test]
 async fn an_unknown_name_is_dns() {
-    let error = failure(&options(Fixed(Err(io::ErrorKind::NotFound))), "http://prom.home/federate", LONG).await;
+    let error = failure(
+        &options(Fixed(Err(io::ErrorKind::NotFound))),
+        "http://prom.home/federate",
+        LONG,
+    )
+    .await;
     assert_eq!(error.phase, Phase::Dns);
     assert!(error.cause.contains("prom.home"), "{error}");
     assert!(error.hint.unwrap().contains("Route 53"), "{error}");
@@ -64,7 +75,12 @@ async fn an_unknown_name_is_dns() {
 
 #[tokio::test]
 async fn the_systems_resolver_says_no_in_phase_dns() {
-    let error = failure(&ClientOptions::default(), "http://no-such-host.invalid/", LONG).await;
+    let error = failure(
+        &ClientOptions::default(),
+        "http://no-such-host.invalid/",
+        LONG,
+    )
+    .await;
     assert_eq!(error.phase, Phase::Dns, "{error}");
 }
 
@@ -72,23 +88,44 @@ async fn the_systems_resolver_says_no_in_phase_dns() {
 async fn a_look_up_without_an_answer_is_dns_whichever_clock_ends_it() {
     for timeout in [SHORT, LONG] {
         let error = failure(&options(Hangs), "http://prom.home/", timeout).await;
-        assert_eq!((error.phase, error.timed_out), (Phase::Dns, true), "{error}");
+        assert_eq!(
+            (error.phase, error.timed_out),
+            (Phase::Dns, true),
+            "{error}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_refused_port_is_connect_and_names_the_nodeport() {
-    let error = failure(&ClientOptions::default(), &format!("http://{}/", refusing().await), LONG).await;
+    let error = failure(
+        &ClientOptions::default(),
+        &format!("http://{}/", refusing().await),
+        LONG,
+    )
+    .await;
     assert_eq!((error.phase, error.timed_out), (Phase::Connect, false));
-    assert!(error.to_string().contains("refused") && error.hint.unwrap().contains("NodePort"), "{error}");
+    assert!(
+        error.to_string().contains("refused") && error.hint.unwrap().contains("NodePort"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_black_hole_is_connect_whichever_clock_ends_it() {
     let hole = BlackHole::dig("127.0.0.1:0".parse().unwrap()).await;
     for timeout in [SHORT, LONG] {
-        let error = failure(&options(Hangs), &format!("http://{}/", hole.address), timeout).await;
-        assert_eq!((error.phase, error.timed_out, error.stale_connection), (Phase::Connect, true, false), "{error}");
+        let error = failure(
+            &options(Hangs),
+            &format!("http://{}/", hole.address),
+            timeout,
+        )
+        .await;
+        assert_eq!(
+            (error.phase, error.timed_out, error.stale_connection),
+            (Phase::Connect, true, false),
+            "{error}"
+        );
         assert!(error.hint.unwrap().contains("security group"), "{error}");
     }
 }
@@ -96,12 +133,31 @@ async fn a_black_hole_is_connect_whichever_clock_ends_it() {
 #[tokio::test]
 async fn a_port_without_tls_is_tls() {
     let server = Server::start(|_| Reply::status(200, "")).await;
-    let error = failure(&options(Hangs), &format!("https://{}/", server.address), LONG).await;
-    // The server sees no request in a ClientHello and says nothing: the clock of the connection ends it.
-    assert_eq!((error.phase, error.timed_out), (Phase::Tls, true), "{error}");
+    let error = failure(
+        &options(Hangs),
+        &format!("https://{}/", server.address),
+        LONG,
+    )
+    .await;
+    // The server sees no request in a ClientHello and says nothing: the clock of the connection
+    // ends it.
+    assert_eq!(
+        (error.phase, error.timed_out),
+        (Phase::Tls, true),
+        "{error}"
+    );
     assert!(error.hint.unwrap().contains("scheme http"), "{error}");
-    let error = failure(&options(Hangs), &format!("https://{}/", server.address), SHORT).await;
-    assert_eq!((error.phase, error.timed_out), (Phase::Tls, true), "{error}");
+    let error = failure(
+        &options(Hangs),
+        &format!("https://{}/", server.address),
+        SHORT,
+    )
+    .await;
+    assert_eq!(
+        (error.phase, error.timed_out),
+        (Phase::Tls, true),
+        "{error}"
+    );
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -111,7 +167,12 @@ async fn a_port_without_tls_is_tls() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
-    let error = failure(&ClientOptions::default(), &format!("https://{address}/"), LONG).await;
+    let error = failure(
+        &ClientOptions::default(),
+        &format!("https://{address}/"),
+        LONG,
+    )
+    .await;
     assert_eq!(error.phase, Phase::Tls, "{error}");
     assert!(error.hint.unwrap().contains("scheme http"), "{error}");
 }
@@ -119,40 +180,94 @@ async fn a_port_without_tls_is_tls() {
 #[tokio::test]
 async fn headers_that_never_come_are_http() {
     let server = Server::start(|_| Reply::Silence).await;
-    let error = failure(&ClientOptions::default(), server.url("/federate").as_str(), SHORT).await;
-    assert_eq!((error.phase, error.timed_out, error.stale_connection), (Phase::Http, true, false), "{error}");
+    let error = failure(
+        &ClientOptions::default(),
+        server.url("/federate").as_str(),
+        SHORT,
+    )
+    .await;
+    assert_eq!(
+        (error.phase, error.timed_out, error.stale_connection),
+        (Phase::Http, true, false),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_body_that_stalls_or_ends_early_is_body() {
-    let server = Server::start(|_| Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned())).await;
+    let server = Server::start(|_| {
+        Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned())
+    })
+    .await;
     let url = server.url("/");
-    let mut response = send(&client(&ClientOptions::default()).unwrap(), get(&url, SHORT), Peer::Home).await.unwrap();
+    let mut response = send(
+        &client(&ClientOptions::default()).unwrap(),
+        get(&url, SHORT),
+        Peer::Home,
+    )
+    .await
+    .unwrap();
     assert_eq!(response.chunk().await.unwrap().unwrap(), "half");
     let error = NetError::from_reqwest(&response.chunk().await.unwrap_err(), Peer::Home, &url);
-    assert_eq!((error.phase, error.timed_out), (Phase::Body, true), "{error}");
+    assert_eq!(
+        (error.phase, error.timed_out),
+        (Phase::Body, true),
+        "{error}"
+    );
     assert!(error.hint.unwrap().contains("MSS"), "{error}");
 
-    let server = Server::start(|_| Reply::Cut("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned())).await;
+    let server = Server::start(|_| {
+        Reply::Cut("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned())
+    })
+    .await;
     let url = server.url("/");
-    let mut response = send(&client(&ClientOptions::default()).unwrap(), get(&url, SHORT), Peer::Home).await.unwrap();
+    let mut response = send(
+        &client(&ClientOptions::default()).unwrap(),
+        get(&url, SHORT),
+        Peer::Home,
+    )
+    .await
+    .unwrap();
     let _ = response.chunk().await;
     let error = NetError::from_reqwest(&response.chunk().await.unwrap_err(), Peer::Home, &url);
-    assert_eq!((error.phase, error.timed_out), (Phase::Body, false), "{error}");
+    assert_eq!(
+        (error.phase, error.timed_out),
+        (Phase::Body, false),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_reset_tells_a_pooled_connection_from_a_fresh_one() {
-    let server = Server::start(|seen| if seen.number == 0 { Reply::status(200, "") } else { Reply::Reset }).await;
+    let server = Server::start(|seen| {
+        if seen.number == 0 {
+            Reply::status(200, "")
+        } else {
+            Reply::Reset
+        }
+    })
+    .await;
     let client = client(&ClientOptions::default()).unwrap();
     let url = server.url("/");
     let first = send(&client, get(&url, LONG), Peer::Remote).await.unwrap();
     first.bytes().await.unwrap();
-    let pooled = send(&client, get(&url, LONG), Peer::Remote).await.unwrap_err();
-    assert_eq!((pooled.phase, pooled.stale_connection), (Phase::Http, true), "{pooled}");
+    let pooled = send(&client, get(&url, LONG), Peer::Remote)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (pooled.phase, pooled.stale_connection),
+        (Phase::Http, true),
+        "{pooled}"
+    );
     assert_eq!(server.accepted(), 1);
-    let fresh = send(&client, get(&url, LONG), Peer::Remote).await.unwrap_err();
-    assert_eq!((fresh.phase, fresh.stale_connection), (Phase::Http, false), "{fresh}");
+    let fresh = send(&client, get(&url, LONG), Peer::Remote)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (fresh.phase, fresh.stale_connection),
+        (Phase::Http, false),
+        "{fresh}"
+    );
     assert_eq!(server.accepted(), 2);
 }
 
@@ -172,8 +287,14 @@ async fn the_next_address_serves_when_the_first_refuses_or_is_a_black_hole() {
 
 #[tokio::test]
 async fn addresses_are_shown_without_secrets() {
-    let url = format!("http://user:hunter2@{}/federate?token=hunter2", refusing().await);
+    let url = format!(
+        "http://user:hunter2@{}/federate?token=hunter2",
+        refusing().await
+    );
     let error = failure(&ClientOptions::default(), &url, LONG).await;
     let shown = format!("{error} {error:?}");
-    assert!(shown.contains("/federate") && !shown.contains("hunter2") && !shown.contains("user"), "{shown}");
+    assert!(
+        shown.contains("/federate") && !shown.contains("hunter2") && !shown.contains("user"),
+        "{shown}"
+    );
 }

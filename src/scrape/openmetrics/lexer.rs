@@ -1,4 +1,5 @@
-//! Tokens of OpenMetrics text, by the states and rules of Prometheus' `model/textparse/openmetricslex.l`.
+//! Tokens of OpenMetrics text, by the states and rules of Prometheus'
+//! `model/textparse/openmetricslex.l`.
 //!
 //! Unlike in the text format a space is a part of the token behind it, and there is exactly one.
 
@@ -91,7 +92,13 @@ fn name_rest(byte: u8) -> bool {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(bytes: &'a [u8], last: bool) -> Self {
-        Self { bytes, last, state: State::Init, start: 0, at: 0 }
+        Self {
+            bytes,
+            last,
+            state: State::Init,
+            start: 0,
+            at: 0,
+        }
     }
 
     /// Where the last token starts.
@@ -111,7 +118,9 @@ impl<'a> Lexer<'a> {
 
     pub(super) fn next(&mut self) -> Token {
         self.start = self.at;
-        let Some(&byte) = self.bytes.get(self.at) else { return Token::Incomplete };
+        let Some(&byte) = self.bytes.get(self.at) else {
+            return Token::Incomplete;
+        };
         match (self.state, byte) {
             (State::Init, b'#') => self.hash(),
             (State::Init | State::Value, b'{') => self.one(Token::BraceOpen, State::Labels),
@@ -126,14 +135,20 @@ impl<'a> Lexer<'a> {
             (State::Exemplar, b'}') => self.one(Token::BraceClose, State::ExemplarEqual),
             (State::Exemplar, b'=') => self.one(Token::Equal, State::ExemplarEqual),
             (State::Exemplar, b'"') => self.quoted(false, Token::Quoted, State::Exemplar),
-            (State::Labels | State::Exemplar, _) => self.name(byte, false, Token::LabelName, self.state),
+            (State::Labels | State::Exemplar, _) => {
+                self.name(byte, false, Token::LabelName, self.state)
+            }
             (State::LabelValue, b'"') => self.quoted(false, Token::LabelValue, State::Labels),
             (State::ExemplarEqual, b'"') => self.quoted(false, Token::LabelValue, State::Exemplar),
             (State::Value, b' ') => self.word(Token::Value, State::Timestamp),
             (State::ExemplarEqual, b' ') => self.word(Token::Value, State::ExemplarTimestamp),
-            (State::Timestamp | State::ExemplarTimestamp, b'\n') => self.one(Token::Linebreak, State::Init),
+            (State::Timestamp | State::ExemplarTimestamp, b'\n') => {
+                self.one(Token::Linebreak, State::Init)
+            }
             (State::Timestamp, b' ') => self.timestamp_or_exemplar(),
-            (State::ExemplarTimestamp, b' ') => self.word(Token::Timestamp, State::ExemplarTimestamp),
+            (State::ExemplarTimestamp, b' ') => {
+                self.word(Token::Timestamp, State::ExemplarTimestamp)
+            }
             _ => Token::Invalid,
         }
     }
@@ -141,7 +156,11 @@ impl<'a> Lexer<'a> {
     /// `# HELP `, `# TYPE `, `# UNIT ` or `# EOF`.
     fn hash(&mut self) -> Token {
         let rest = &self.bytes[self.at..];
-        for (keyword, token) in [(&b"# HELP "[..], Token::Help), (b"# TYPE ", Token::Type), (b"# UNIT ", Token::Unit)] {
+        for (keyword, token) in [
+            (&b"# HELP "[..], Token::Help),
+            (b"# TYPE ", Token::Type),
+            (b"# UNIT ", Token::Unit),
+        ] {
             if rest.starts_with(keyword) {
                 self.at += keyword.len();
                 self.state = State::Meta;
@@ -165,10 +184,15 @@ impl<'a> Lexer<'a> {
                 }
             };
         }
-        if word.starts_with(rest) { Token::Incomplete } else { Token::Invalid }
+        if word.starts_with(rest) {
+            Token::Incomplete
+        } else {
+            Token::Invalid
+        }
     }
 
-    /// The rest of the line after a metric's name in metadata, with the space before it and the newline.
+    /// The rest of the line after a metric's name in metadata, with the space before it and the
+    /// newline.
     fn text(&mut self) -> Token {
         match memchr::memchr(b'\n', &self.bytes[self.at..]) {
             Some(length) => self.at += length + 1,
@@ -197,7 +221,9 @@ impl<'a> Lexer<'a> {
 
     /// One space, and what is not white behind it.
     fn word(&mut self, token: Token, state: State) -> Token {
-        let Some(length) = memchr::memchr2(b' ', b'\n', &self.bytes[self.at + 1..]) else { return Token::Incomplete };
+        let Some(length) = memchr::memchr2(b' ', b'\n', &self.bytes[self.at + 1..]) else {
+            return Token::Incomplete;
+        };
         // A NUL stops the lexer everywhere but in texts and label values.
         if length == 0 || self.bytes[self.at..self.at + 1 + length].contains(&0) {
             return Token::Invalid;
@@ -218,7 +244,11 @@ impl<'a> Lexer<'a> {
         if !letter(first) && !colons(first) {
             return Token::Invalid;
         }
-        while self.bytes.get(self.at).is_some_and(|&byte| name_rest(byte) || colons(byte)) {
+        while self
+            .bytes
+            .get(self.at)
+            .is_some_and(|&byte| name_rest(byte) || colons(byte))
+        {
             self.at += 1;
         }
         if self.at == self.bytes.len() {
@@ -232,7 +262,12 @@ impl<'a> Lexer<'a> {
     fn quoted(&mut self, newlines: bool, token: Token, state: State) -> Token {
         let mut at = self.at + 1;
         loop {
-            let Some(offset) = memchr::memchr3(b'"', b'\\', if newlines { b'"' } else { b'\n' }, &self.bytes[at..]) else {
+            let Some(offset) = memchr::memchr3(
+                b'"',
+                b'\\',
+                if newlines { b'"' } else { b'\n' },
+                &self.bytes[at..],
+            ) else {
                 return Token::Incomplete;
             };
             if token != Token::LabelValue && self.bytes[at..at + offset].contains(&0) {

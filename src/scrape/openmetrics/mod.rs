@@ -1,8 +1,10 @@
-//! OpenMetrics text, 1.0.0 and 0.0.1, parsed as Prometheus parses it (`model/textparse/openmetricsparse.go`, `openmetricslex.l`): stricter
-//! than the text format, timestamps in seconds, and nothing is whole without `# EOF`.
+//! OpenMetrics text, 1.0.0 and 0.0.1, parsed as Prometheus parses it
+//! (`model/textparse/openmetricsparse.go`, `openmetricslex.l`): stricter than the text format,
+//! timestamps in seconds, and nothing is whole without `# EOF`.
 //!
-//! Exemplars are parsed and dropped. `_created` is a series like any other, as in Prometheus unless a feature flag makes start times of it.
-//! The ways through the parser are those of the text format.
+//! Exemplars are parsed and dropped. `_created` is a series like any other, as in Prometheus unless
+//! a feature flag makes start times of it. The ways through the parser are those of the text
+//! format.
 
 mod lexer;
 
@@ -20,17 +22,25 @@ pub struct OpenMetricsParser {
 }
 
 impl OpenMetricsParser {
-    /// Parses the whole entries at the start of `block`, and returns how many bytes they took. The caller gives the rest again, with more
-    /// behind it.
+    /// Parses the whole entries at the start of `block`, and returns how many bytes they took. The
+    /// caller gives the rest again, with more behind it.
     ///
     /// # Errors
     /// [`Stop`] ends the scrape; nothing after it may be parsed.
-    pub fn parse<S: Sink>(&mut self, block: &[u8], last: bool, sink: &mut S) -> Result<usize, Stop> {
+    pub fn parse<S: Sink>(
+        &mut self,
+        block: &[u8],
+        last: bool,
+        sink: &mut S,
+    ) -> Result<usize, Stop> {
         let mut taken = 0;
         while taken < block.len() {
             let rest = &block[taken..];
             if self.ended {
-                return Err(self.context.error(rest, 0, "unexpected data after # EOF").into());
+                return Err(self
+                    .context
+                    .error(rest, 0, "unexpected data after # EOF")
+                    .into());
             }
             let length = match known_line(rest, sink)? {
                 Some(length) => length,
@@ -43,13 +53,25 @@ impl OpenMetricsParser {
             taken += length;
         }
         if last && !self.ended {
-            return Err(self.context.error(&block[taken..], block.len() - taken, "data does not end with # EOF").into());
+            return Err(self
+                .context
+                .error(
+                    &block[taken..],
+                    block.len() - taken,
+                    "data does not end with # EOF",
+                )
+                .into());
         }
         Ok(taken)
     }
 
     /// One entry by the lexer. None when the block ends within it.
-    fn entry<S: Sink>(&mut self, bytes: &[u8], last: bool, sink: &mut S) -> Result<Option<usize>, Stop> {
+    fn entry<S: Sink>(
+        &mut self,
+        bytes: &[u8],
+        last: bool,
+        sink: &mut S,
+    ) -> Result<Option<usize>, Stop> {
         let mut lexer = Lexer::new(bytes, last);
         let first = lexer.next();
         let outcome = match first {
@@ -73,30 +95,62 @@ impl OpenMetricsParser {
         match outcome {
             Ok(()) => Ok(Some(lexer.end())),
             Err(Cut::Incomplete) => Ok(None),
-            Err(Cut::Malformed(message, offset)) => Err(self.context.error(bytes, offset, &message).into()),
+            Err(Cut::Malformed(message, offset)) => {
+                Err(self.context.error(bytes, offset, &message).into())
+            }
         }
     }
 
     fn metadata(&mut self, lexer: &mut Lexer<'_>, keyword: Token) -> Result<(), Cut> {
         let word = keyword.name();
-        expect(lexer.next(), Token::MetricName, &format!("expected metric name after {word}"), lexer)?;
+        expect(
+            lexer.next(),
+            Token::MetricName,
+            &format!("expected metric name after {word}"),
+            lexer,
+        )?;
         let name = lexer.token();
-        let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name);
-        expect(lexer.next(), Token::Text, &format!("expected text in {word}"), lexer)?;
+        let name = name
+            .strip_prefix(b"\"")
+            .and_then(|name| name.strip_suffix(b"\""))
+            .unwrap_or(name);
+        expect(
+            lexer.next(),
+            Token::Text,
+            &format!("expected text in {word}"),
+            lexer,
+        )?;
         let (text, at) = (lexer.token(), lexer.start());
         let text = &text[1..text.len() - 1];
         match keyword {
-            Token::Help if std::str::from_utf8(text).is_err() => Err(Cut::Malformed("help text is not valid UTF-8".to_owned(), at)),
-            Token::Unit if !text.is_empty() && !name.strip_suffix(text).is_some_and(|base| base.ends_with(b"_")) => {
+            Token::Help if std::str::from_utf8(text).is_err() => Err(Cut::Malformed(
+                "help text is not valid UTF-8".to_owned(),
+                at,
+            )),
+            Token::Unit
+                if !text.is_empty()
+                    && !name
+                        .strip_suffix(text)
+                        .is_some_and(|base| base.ends_with(b"_")) =>
+            {
                 let (unit, name) = (text.escape_ascii(), name.escape_ascii());
-                Err(Cut::Malformed(format!("unit \"{unit}\" not a suffix of metric \"{name}\""), at))
+                Err(Cut::Malformed(
+                    format!("unit \"{unit}\" not a suffix of metric \"{name}\""),
+                    at,
+                ))
             }
             Token::Type => {
                 self.context.family = match text {
                     b"histogram" => Family::Histogram,
                     b"summary" => Family::Summary,
-                    b"counter" | b"gauge" | b"gaugehistogram" | b"info" | b"stateset" | b"unknown" => Family::Other,
-                    _ => return Err(Cut::Malformed(format!("invalid metric type \"{}\"", text.escape_ascii()), at)),
+                    b"counter" | b"gauge" | b"gaugehistogram" | b"info" | b"stateset"
+                    | b"unknown" => Family::Other,
+                    _ => {
+                        return Err(Cut::Malformed(
+                            format!("invalid metric type \"{}\"", text.escape_ascii()),
+                            at,
+                        ));
+                    }
                 };
                 Ok(())
             }
@@ -109,15 +163,22 @@ fn unexpected(expected: &str, got: Token, lexer: &Lexer<'_>) -> Result<(), Cut> 
     if got == Token::Incomplete {
         return Err(Cut::Incomplete);
     }
-    Err(Cut::Malformed(format!("{expected}, got {}", got.name()), lexer.start()))
+    Err(Cut::Malformed(
+        format!("{expected}, got {}", got.name()),
+        lexer.start(),
+    ))
 }
 
 fn expect(got: Token, wanted: Token, expected: &str, lexer: &Lexer<'_>) -> Result<(), Cut> {
-    if got == wanted { Ok(()) } else { unexpected(expected, got, lexer) }
+    if got == wanted {
+        Ok(())
+    } else {
+        unexpected(expected, got, lexer)
+    }
 }
 
-/// A sample from its first token on (`openmetricsparse.go` `Next`, `parseMetricSuffix`), and what is wrong behind it: nonsense after a value
-/// ends the parse only when the sample was given.
+/// A sample from its first token on (`openmetricsparse.go` `Next`, `parseMetricSuffix`), and what
+/// is wrong behind it: nonsense after a value ends the parse only when the sample was given.
 fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<Result<(), Cut>, Cut> {
     let mut token = first;
     if token == Token::MetricName {
@@ -143,7 +204,11 @@ fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<Resu
         Token::Linebreak => Ok(Ok(())),
         Token::Comment => exemplar(lexer).map(Ok),
         token => {
-            let behind = unexpected("expected next entry, a timestamp or an exemplar", token, lexer);
+            let behind = unexpected(
+                "expected next entry, a timestamp or an exemplar",
+                token,
+                lexer,
+            );
             match &behind {
                 Err(Cut::Malformed(..)) if entry.timestamp.is_none() => Ok(behind),
                 _ => behind.map(Ok),
@@ -153,14 +218,29 @@ fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<Resu
 }
 
 fn value(lexer: &Lexer<'_>, token: Token, after: &str) -> Result<f64, Cut> {
-    expect(token, Token::Value, &format!("expected value after {after}"), lexer)?;
+    expect(
+        token,
+        Token::Value,
+        &format!("expected value after {after}"),
+        lexer,
+    )?;
     let text = &lexer.token()[1..];
-    number::value(text).ok_or_else(|| Cut::Malformed(format!("invalid value \"{}\"", text.escape_ascii()), lexer.start()))
+    number::value(text).ok_or_else(|| {
+        Cut::Malformed(
+            format!("invalid value \"{}\"", text.escape_ascii()),
+            lexer.start(),
+        )
+    })
 }
 
 fn timestamp(lexer: &Lexer<'_>, what: &str) -> Result<i64, Cut> {
     let text = &lexer.token()[1..];
-    number::seconds(text).ok_or_else(|| Cut::Malformed(format!("invalid {what} \"{}\"", text.escape_ascii()), lexer.start()))
+    number::seconds(text).ok_or_else(|| {
+        Cut::Malformed(
+            format!("invalid {what} \"{}\"", text.escape_ascii()),
+            lexer.start(),
+        )
+    })
 }
 
 /// `openmetricsparse.go` `parseComment`: it must be right, and nothing is made of it.
@@ -173,7 +253,12 @@ fn exemplar(lexer: &mut Lexer<'_>) -> Result<(), Cut> {
         timestamp(lexer, "exemplar timestamp")?;
         token = lexer.next();
     }
-    expect(token, Token::Linebreak, "expected next entry or a timestamp after the exemplar", lexer)
+    expect(
+        token,
+        Token::Linebreak,
+        "expected next entry or a timestamp after the exemplar",
+        lexer,
+    )
 }
 
 /// The contents of the braces of a sample, or of an exemplar (`openmetricsparse.go` `parseLVals`).
@@ -189,7 +274,9 @@ fn labels(lexer: &mut Lexer<'_>, mut entry: Option<&mut Entry>) -> Result<(), Cu
         }
         token = lexer.next();
         if matches!(token, Token::Comma | Token::BraceClose) {
-            let Some(entry) = entry.as_deref_mut() else { return unexpected("expected label name", token, lexer) };
+            let Some(entry) = entry.as_deref_mut() else {
+                return unexpected("expected label name", token, lexer);
+            };
             if entry.name.is_some() {
                 return Err(Cut::Malformed("metric name already set".to_owned(), start));
             }
@@ -202,13 +289,28 @@ fn labels(lexer: &mut Lexer<'_>, mut entry: Option<&mut Entry>) -> Result<(), Cu
             continue;
         }
         expect(token, Token::Equal, "expected equal", lexer)?;
-        expect(lexer.next(), Token::LabelValue, "expected label value", lexer)?;
+        expect(
+            lexer.next(),
+            Token::LabelValue,
+            "expected label value",
+            lexer,
+        )?;
         if !lexer.token().is_ascii() && std::str::from_utf8(lexer.token()).is_err() {
-            return Err(Cut::Malformed("invalid UTF-8 label value".to_owned(), lexer.start()));
+            return Err(Cut::Malformed(
+                "invalid UTF-8 label value".to_owned(),
+                lexer.start(),
+            ));
         }
-        let name = if quoted { (start + 1, end - 1) } else { (start, end) };
+        let name = if quoted {
+            (start + 1, end - 1)
+        } else {
+            (start, end)
+        };
         if let Some(entry) = entry.as_deref_mut() {
-            entry.labels.push(Pair { name, value: (lexer.start() + 1, lexer.end() - 1) });
+            entry.labels.push(Pair {
+                name,
+                value: (lexer.start() + 1, lexer.end() - 1),
+            });
         }
         token = lexer.next();
         match token {
@@ -221,22 +323,39 @@ fn labels(lexer: &mut Lexer<'_>, mut entry: Option<&mut Entry>) -> Result<(), Cu
 
 /// Cuts a regular line from its end, and returns its length if the sink knows its series.
 ///
-/// It cannot mistake one thing for another: known series bytes were once cut off by the lexer, which would cut the same bytes off again
-/// at this place, and then the value and the timestamp, which hold no space.
+/// It cannot mistake one thing for another: known series bytes were once cut off by the lexer,
+/// which would cut the same bytes off again at this place, and then the value and the timestamp,
+/// which hold no space.
 fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop> {
-    let Some(length) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+    let Some(length) = memchr::memchr(b'\n', bytes) else {
+        return Ok(None);
+    };
     let line = &bytes[..length];
-    let Some(last) = memchr::memrchr(b' ', line) else { return Ok(None) };
+    let Some(last) = memchr::memrchr(b' ', line) else {
+        return Ok(None);
+    };
     let (head, tail) = (&line[..last], &line[last + 1..]);
     if let Some(space) = memchr::memrchr(b' ', head)
         && let Some(value) = number::value(&head[space + 1..])
         && let Some(timestamp) = number::seconds(tail)
-        && sink.known(&Exposed { series: &head[..space], value: value.into(), timestamp_ms: Some(timestamp) })?
+        && sink.known(&Exposed {
+            series: &head[..space],
+            value: value.into(),
+            timestamp_ms: Some(timestamp),
+        })?
     {
         return Ok(Some(length + 1));
     }
-    let Some(value) = number::value(tail) else { return Ok(None) };
-    Ok(sink.known(&Exposed { series: head, value: value.into(), timestamp_ms: None })?.then_some(length + 1))
+    let Some(value) = number::value(tail) else {
+        return Ok(None);
+    };
+    Ok(sink
+        .known(&Exposed {
+            series: head,
+            value: value.into(),
+            timestamp_ms: None,
+        })?
+        .then_some(length + 1))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! The messages of the protobuf exposition (prometheus/client_model `io/prometheus/client/metrics.proto`), as far as something is made of them.
+//! The messages of the protobuf exposition (prometheus/client_model
+//! `io/prometheus/client/metrics.proto`), as far as something is made of them.
 //!
-//! A family is never decoded as a whole, because a family of `/federate` may be the whole answer; and a metric's labels and a plain value,
-//! which is nearly all that there is, are read by hand.
+//! A family is never decoded as a whole, because a family of `/federate` may be the whole answer;
+//! and a metric's labels and a plain value, which is nearly all that there is, are read by hand.
 
 use std::ops::Range;
 
@@ -103,14 +104,22 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// `model/textparse/protobufparse.go` `isNativeHistogram`: without observations and zero bucket, a span of length 0 says so.
+    /// `model/textparse/protobufparse.go` `isNativeHistogram`: without observations and zero
+    /// bucket, a span of length 0 says so.
     pub(super) fn is_native(&self) -> bool {
-        !self.positive_spans.is_empty() || !self.negative_spans.is_empty() || self.zero_threshold > 0.0 || self.zero_count > 0
+        !self.positive_spans.is_empty()
+            || !self.negative_spans.is_empty()
+            || self.zero_threshold > 0.0
+            || self.zero_count > 0
     }
 
     /// Observations.
     pub(super) fn observations(&self) -> f64 {
-        if self.count_float == 0.0 { self.count as f64 } else { self.count_float }
+        if self.count_float == 0.0 {
+            self.count as f64
+        } else {
+            self.count_float
+        }
     }
 }
 
@@ -128,7 +137,11 @@ pub(super) struct Bucket {
 impl Bucket {
     /// Observations up to the bound.
     pub(super) fn observations(&self) -> f64 {
-        if self.count_float == 0.0 { self.count as f64 } else { self.count_float }
+        if self.count_float == 0.0 {
+            self.count as f64
+        } else {
+            self.count_float
+        }
     }
 }
 
@@ -165,7 +178,13 @@ impl From<prost::DecodeError> for Broken {
 
 /// Reads a varint, of at most ten bytes.
 pub(super) fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, Broken> {
-    read_varint(bytes, at).ok_or_else(|| if bytes.len() - *at == 0 { Broken::Cut } else { Broken::Malformed("a varint is too long".to_owned()) })
+    read_varint(bytes, at).ok_or_else(|| {
+        if bytes.len() - *at == 0 {
+            Broken::Cut
+        } else {
+            Broken::Malformed("a varint is too long".to_owned())
+        }
+    })
 }
 
 /// Reads a field, and moves `at` behind it.
@@ -182,18 +201,34 @@ pub(super) fn field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u64, Field<'
         2 => usize::try_from(varint(bytes, at)?).unwrap_or(usize::MAX),
         5 => 4,
         // Groups were gone before this format was.
-        other => return Err(Broken::Malformed(format!("field {number} has wire type {other}"))),
+        other => {
+            return Err(Broken::Malformed(format!(
+                "field {number} has wire type {other}"
+            )));
+        }
     };
-    let inside = bytes.get(*at..).and_then(|rest| rest.get(..length)).ok_or(Broken::Cut)?;
+    let inside = bytes
+        .get(*at..)
+        .and_then(|rest| rest.get(..length))
+        .ok_or(Broken::Cut)?;
     *at += length;
-    Ok((number, if wire_type == 2 { Field::Bytes(inside) } else { Field::Fixed }))
+    Ok((
+        number,
+        if wire_type == 2 {
+            Field::Bytes(inside)
+        } else {
+            Field::Fixed
+        },
+    ))
 }
 
 /// A field that must hold bytes.
 pub(super) fn bytes<'a>(name: &str, field: Field<'a>) -> Result<&'a [u8], Broken> {
     match field {
         Field::Bytes(bytes) => Ok(bytes),
-        _ => Err(Broken::Malformed(format!("wrong wire type for field {name}"))),
+        _ => Err(Broken::Malformed(format!(
+            "wrong wire type for field {name}"
+        ))),
     }
 }
 
@@ -201,7 +236,9 @@ pub(super) fn bytes<'a>(name: &str, field: Field<'a>) -> Result<&'a [u8], Broken
 pub(super) fn number(name: &str, field: Field<'_>) -> Result<u64, Broken> {
     match field {
         Field::Varint(number) => Ok(number),
-        _ => Err(Broken::Malformed(format!("wrong wire type for field {name}"))),
+        _ => Err(Broken::Malformed(format!(
+            "wrong wire type for field {name}"
+        ))),
     }
 }
 
@@ -223,9 +260,12 @@ pub(super) fn label(pair: &[u8]) -> Result<(Range<usize>, Range<usize>), Broken>
         match field(pair, &mut at)? {
             (1, field) => {
                 name = at - bytes("Name", field)?.len()..at;
-                // prompb/io/prometheus/client/decoder.go parseLabel: one that is not there at all is found later.
+                // prompb/io/prometheus/client/decoder.go parseLabel: one that is not there at all
+                // is found later.
                 if name.is_empty() {
-                    return Err(Broken::Malformed("invalid label name: it is empty".to_owned()));
+                    return Err(Broken::Malformed(
+                        "invalid label name: it is empty".to_owned(),
+                    ));
                 }
             }
             (2, field) => value = at - bytes("Value", field)?.len()..at,

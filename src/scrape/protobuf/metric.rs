@@ -78,7 +78,8 @@ impl Metric {
         self.summary.clear();
         self.histogram.clear();
         // All of it is there: what is cut is malformed.
-        self.fields(bytes).map_err(|broken| Cut::Malformed(broken.text()))
+        self.fields(bytes)
+            .map_err(|broken| Cut::Malformed(broken.text()))
     }
 
     fn fields(&mut self, message: &[u8]) -> Result<(), Broken> {
@@ -104,7 +105,14 @@ impl Metric {
     }
 
     /// Shows its series to the sink. `native`: whether the family is one of native histograms.
-    pub(super) fn give<S: Sink>(&mut self, name: &str, kind: Type, native: &mut bool, histograms: Histograms, sink: &mut S) -> Result<(), Cut> {
+    pub(super) fn give<S: Sink>(
+        &mut self,
+        name: &str,
+        kind: Type,
+        native: &mut bool,
+        histograms: Histograms,
+        sink: &mut S,
+    ) -> Result<(), Cut> {
         match kind {
             Type::Counter => self.float(name, "", None, self.counter, sink),
             Type::Gauge => self.float(name, "", None, self.gauge, sink),
@@ -118,7 +126,8 @@ impl Metric {
                     }
                 }
                 self.classic(name, sink)?;
-                // protobufparse.go Next: who was taken as a classic one says how the next one is taken.
+                // protobufparse.go Next: who was taken as a classic one says how the next one is
+                // taken.
                 *native = histograms.native && self.histogram.is_native();
                 Ok(())
             }
@@ -130,7 +139,16 @@ impl Metric {
         self.float(name, "_sum", None, self.summary.sum, sink)?;
         for at in 0..self.summary.quantiles.len() {
             let message::Quantile { quantile, value } = self.summary.quantiles[at];
-            self.float(name, "", Some(Bound { name: "quantile", value: quantile }), value, sink)?;
+            self.float(
+                name,
+                "",
+                Some(Bound {
+                    name: "quantile",
+                    value: quantile,
+                }),
+                value,
+                sink,
+            )?;
         }
         Ok(())
     }
@@ -141,12 +159,30 @@ impl Metric {
         self.float(name, "_sum", None, self.histogram.sum, sink)?;
         for at in 0..self.histogram.buckets.len() {
             let bucket = self.histogram.buckets[at];
-            self.float(name, "_bucket", Some(Bound { name: "le", value: bucket.upper_bound }), bucket.observations(), sink)?;
+            self.float(
+                name,
+                "_bucket",
+                Some(Bound {
+                    name: "le",
+                    value: bucket.upper_bound,
+                }),
+                bucket.observations(),
+                sink,
+            )?;
             if bucket.upper_bound == f64::INFINITY {
                 return Ok(());
             }
         }
-        self.float(name, "_bucket", Some(Bound { name: "le", value: f64::INFINITY }), observations, sink)
+        self.float(
+            name,
+            "_bucket",
+            Some(Bound {
+                name: "le",
+                value: f64::INFINITY,
+            }),
+            observations,
+            sink,
+        )
     }
 
     fn native<S: Sink>(&mut self, name: &str, gauge: bool, sink: &mut S) -> Result<(), Cut> {
@@ -157,7 +193,10 @@ impl Metric {
         native.schema = from.schema;
         native.zero_threshold = from.zero_threshold;
         native.reset_hint = if gauge { GAUGE } else { 0 };
-        for (spans, exposed) in [(&mut native.positive_spans, &from.positive_spans), (&mut native.negative_spans, &from.negative_spans)] {
+        for (spans, exposed) in [
+            (&mut native.positive_spans, &from.positive_spans),
+            (&mut native.negative_spans, &from.negative_spans),
+        ] {
             spans.clone_from(exposed);
         }
         for counts in [&mut native.positive_counts, &mut native.negative_counts] {
@@ -183,13 +222,32 @@ impl Metric {
         given
     }
 
-    fn float<S: Sink>(&mut self, name: &str, suffix: &str, bound: Option<Bound>, value: f64, sink: &mut S) -> Result<(), Cut> {
+    fn float<S: Sink>(
+        &mut self,
+        name: &str,
+        suffix: &str,
+        bound: Option<Bound>,
+        value: f64,
+        sink: &mut S,
+    ) -> Result<(), Cut> {
         self.sample(name, suffix, bound, Value::Float(value), sink)
     }
 
     #[inline]
-    fn sample<S: Sink>(&mut self, name: &str, suffix: &str, bound: Option<Bound>, value: Value<'_>, sink: &mut S) -> Result<(), Cut> {
-        let Self { raw, labels, timestamp_ms, .. } = self;
+    fn sample<S: Sink>(
+        &mut self,
+        name: &str,
+        suffix: &str,
+        bound: Option<Bound>,
+        value: Value<'_>,
+        sink: &mut S,
+    ) -> Result<(), Cut> {
+        let Self {
+            raw,
+            labels,
+            timestamp_ms,
+            ..
+        } = self;
         raw.clear();
         raw.extend_from_slice(name.as_bytes());
         raw.extend_from_slice(suffix.as_bytes());
@@ -201,23 +259,41 @@ impl Metric {
         }
         // No timestamp and one of zero are one thing to Prometheus (protobufparse.go Series).
         let timestamp_ms = (*timestamp_ms != 0).then_some(*timestamp_ms);
-        let exposed = Exposed { series: raw, value, timestamp_ms };
+        let exposed = Exposed {
+            series: raw,
+            value,
+            timestamp_ms,
+        };
         if sink.known(&exposed)? {
             return Ok(());
         }
         let name_len = name.len() + suffix.len();
-        let resolved = resolve(raw, name_len, labels.len(), bound).map_err(|broken| Cut::Malformed(broken.text()))?;
+        let resolved = resolve(raw, name_len, labels.len(), bound)
+            .map_err(|broken| Cut::Malformed(broken.text()))?;
         sink.resolved(&exposed, &resolved)?;
         Ok(())
     }
 }
 
 /// The labels of a series from its raw bytes.
-fn resolve(raw: &[u8], name_len: usize, labels_len: usize, bound: Option<Bound>) -> Result<Vec<ExposedLabel<'_>>, Broken> {
-    let text = |bytes| str::from_utf8(bytes).map_err(|_| Broken::Malformed("invalid label name or value: not valid UTF-8".to_owned()));
+fn resolve(
+    raw: &[u8],
+    name_len: usize,
+    labels_len: usize,
+    bound: Option<Bound>,
+) -> Result<Vec<ExposedLabel<'_>>, Broken> {
+    let text = |bytes| {
+        str::from_utf8(bytes).map_err(|_| {
+            Broken::Malformed("invalid label name or value: not valid UTF-8".to_owned())
+        })
+    };
     let mut labels = Vec::new();
     let name = text(&raw[..name_len])?;
-    labels.push(ExposedLabel { name: Cow::Borrowed(NAME), value: Cow::Borrowed(name), span: Some(Span { name: 0, value: 0 }) });
+    labels.push(ExposedLabel {
+        name: Cow::Borrowed(NAME),
+        value: Cow::Borrowed(name),
+        span: Some(Span { name: 0, value: 0 }),
+    });
     let end = name_len + 1 + labels_len;
     let mut at = name_len + 1;
     while at < end {
@@ -225,14 +301,25 @@ fn resolve(raw: &[u8], name_len: usize, labels_len: usize, bound: Option<Bound>)
         let Field::Bytes(pair) = value else { continue };
         let (name, value) = message::label(pair)?;
         let pair_at = at - pair.len();
-        let span = match (u32::try_from(pair_at + name.start), u32::try_from(pair_at + value.start)) {
+        let span = match (
+            u32::try_from(pair_at + name.start),
+            u32::try_from(pair_at + value.start),
+        ) {
             (Ok(name), Ok(value)) => Some(Span { name, value }),
             _ => None,
         };
-        labels.push(ExposedLabel { name: Cow::Borrowed(text(&pair[name])?), value: Cow::Borrowed(text(&pair[value])?), span });
+        labels.push(ExposedLabel {
+            name: Cow::Borrowed(text(&pair[name])?),
+            value: Cow::Borrowed(text(&pair[value])?),
+            span,
+        });
     }
     if let Some(Bound { name, value }) = bound {
-        labels.push(ExposedLabel { name: Cow::Borrowed(name), value: Cow::Owned(float::open_metrics(value)), span: None });
+        labels.push(ExposedLabel {
+            name: Cow::Borrowed(name),
+            value: Cow::Owned(float::open_metrics(value)),
+            span: None,
+        });
     }
     Ok(labels)
 }

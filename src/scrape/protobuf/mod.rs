@@ -1,16 +1,19 @@
-//! The protobuf exposition, delimited `MetricFamily` messages, taken as Prometheus takes them (`model/textparse/protobufparse.go`,
-//! `prompb/io/prometheus/client/decoder.go`).
+//! The protobuf exposition, delimited `MetricFamily` messages, taken as Prometheus takes them
+//! (`model/textparse/protobufparse.go`, `prompb/io/prometheus/client/decoder.go`).
 //!
-//! A family may be larger than any block: its fields are read as they come, one metric at a time. So its name and type must stand before
-//! its metrics, where every encoder that writes fields by their numbers puts them.
+//! A family may be larger than any block: its fields are read as they come, one metric at a time.
+//! So its name and type must stand before its metrics, where every encoder that writes fields by
+//! their numbers puts them.
 //!
-//! A series' identity is `name, suffix, 0xff, label pairs as they stand` and, for a bucket or a quantile, its bound. The label pairs of a
-//! known series are not even looked at.
+//! A series' identity is `name, suffix, 0xff, label pairs as they stand` and, for a bucket or a
+//! quantile, its bound. The label pairs of a known series are not even looked at.
 
 mod message;
 mod metric;
 
-use self::message::{Broken, Field, HELP, METRIC, NAME, TYPE, Type, UNIT, bytes, field, number, varint};
+use self::message::{
+    Broken, Field, HELP, METRIC, NAME, TYPE, Type, UNIT, bytes, field, number, varint,
+};
 use self::metric::{Cut, Metric};
 use super::exposition::{ParseError, Place, Sink, Stop};
 
@@ -28,7 +31,10 @@ pub struct Histograms {
 
 impl Default for Histograms {
     fn default() -> Self {
-        Self { native: true, always_classic: false }
+        Self {
+            native: true,
+            always_classic: false,
+        }
     }
 }
 
@@ -62,15 +68,23 @@ impl ProtobufParser {
     /// A parser that takes histograms this way.
     #[must_use]
     pub fn new(histograms: Histograms) -> Self {
-        Self { histograms, ..Self::default() }
+        Self {
+            histograms,
+            ..Self::default()
+        }
     }
 
-    /// Parses the whole fields at the start of `block`, and returns how many bytes they took. The caller gives the rest again, with more
-    /// behind it.
+    /// Parses the whole fields at the start of `block`, and returns how many bytes they took. The
+    /// caller gives the rest again, with more behind it.
     ///
     /// # Errors
     /// [`Stop`] ends the scrape; nothing after it may be parsed.
-    pub fn parse<S: Sink>(&mut self, block: &[u8], last: bool, sink: &mut S) -> Result<usize, Stop> {
+    pub fn parse<S: Sink>(
+        &mut self,
+        block: &[u8],
+        last: bool,
+        sink: &mut S,
+    ) -> Result<usize, Stop> {
         let mut taken = 0;
         loop {
             match self.step(&block[taken..], sink) {
@@ -80,7 +94,9 @@ impl ProtobufParser {
                     self.offset += length as u64;
                 }
                 Err(Cut::Incomplete) if !last => break,
-                Err(Cut::Incomplete) => return Err(self.error("the exposition ends within a message")),
+                Err(Cut::Incomplete) => {
+                    return Err(self.error("the exposition ends within a message"));
+                }
                 Err(Cut::Malformed(message)) => return Err(self.error(&message)),
                 Err(Cut::Refused(refused)) => return Err(refused.into()),
             }
@@ -92,7 +108,11 @@ impl ProtobufParser {
     }
 
     fn error(&self, message: &str) -> Stop {
-        ParseError { place: Place::Byte(self.offset), message: message.to_owned() }.into()
+        ParseError {
+            place: Place::Byte(self.offset),
+            message: message.to_owned(),
+        }
+        .into()
     }
 
     /// The start of a family, one field of it, or its end. 0 when there is nothing.
@@ -104,9 +124,14 @@ impl ProtobufParser {
             let mut at = 0;
             let left = varint(rest, &mut at)?;
             if at > LENGTH_BYTES {
-                return Err(Cut::Malformed("a family's length is no varint of 32 bits".to_owned()));
+                return Err(Cut::Malformed(
+                    "a family's length is no varint of 32 bits".to_owned(),
+                ));
             }
-            self.family = Some(Family { left, ..Family::default() });
+            self.family = Some(Family {
+                left,
+                ..Family::default()
+            });
             self.end_family()?;
             return Ok(at);
         };
@@ -116,7 +141,9 @@ impl ProtobufParser {
         let mut at = 0;
         let (field_number, value) = match field(own, &mut at) {
             Ok(field) => field,
-            Err(Broken::Cut) if own.len() == left => return Err(Cut::Malformed("a family ends within a field".to_owned())),
+            Err(Broken::Cut) if own.len() == left => {
+                return Err(Cut::Malformed("a family ends within a field".to_owned()));
+            }
             Err(broken) => return Err(broken.into()),
         };
         if field_number == METRIC {
@@ -125,7 +152,13 @@ impl ProtobufParser {
             if family.metrics == 1 {
                 family.native = self.histograms.native && self.metric.histogram.is_native();
             }
-            self.metric.give(&family.name, family.kind, &mut family.native, self.histograms, sink)?;
+            self.metric.give(
+                &family.name,
+                family.kind,
+                &mut family.native,
+                self.histograms,
+                sink,
+            )?;
         } else {
             family.set(field_number, value)?;
         }
@@ -139,7 +172,9 @@ impl ProtobufParser {
             Some(Family { left: 0, .. }) => {}
             _ => return Ok(()),
         }
-        self.family.take().map_or(Ok(()), |family| family.check_unit())
+        self.family
+            .take()
+            .map_or(Ok(()), |family| family.check_unit())
     }
 }
 
@@ -147,19 +182,31 @@ impl Family {
     /// A field that is no metric.
     fn set(&mut self, field_number: u64, value: Field<'_>) -> Result<(), Cut> {
         if matches!(field_number, NAME | HELP | TYPE) && self.metrics > 0 {
-            return Err(Cut::Malformed("a family's name, help or type stands behind its metrics".to_owned()));
+            return Err(Cut::Malformed(
+                "a family's name, help or type stands behind its metrics".to_owned(),
+            ));
         }
         match field_number {
             NAME => match str::from_utf8(bytes("Name", value)?) {
                 Ok(name) => name.clone_into(&mut self.name),
-                Err(_) => self.fault = Some("invalid metric name: it is not valid UTF-8".to_owned()),
+                Err(_) => {
+                    self.fault = Some("invalid metric name: it is not valid UTF-8".to_owned())
+                }
             },
             HELP if str::from_utf8(bytes("Help", value)?).is_err() => {
-                self.fault = Some(format!("invalid help for metric \"{}\": it is not valid UTF-8", self.name.escape_debug()));
+                self.fault = Some(format!(
+                    "invalid help for metric \"{}\": it is not valid UTF-8",
+                    self.name.escape_debug()
+                ));
             }
             TYPE => match Type::of(number("Type", value)?) {
                 Some(kind) => self.kind = kind,
-                None => self.fault = Some(format!("unknown metric type for metric \"{}\"", self.name.escape_debug())),
+                None => {
+                    self.fault = Some(format!(
+                        "unknown metric type for metric \"{}\"",
+                        self.name.escape_debug()
+                    ))
+                }
             },
             UNIT => self.unit = String::from_utf8_lossy(bytes("Unit", value)?).into_owned(),
             _ => {}
@@ -177,19 +224,32 @@ impl Family {
             return Err(Cut::Malformed(fault));
         }
         if self.name.is_empty() {
-            return Err(Cut::Malformed("invalid metric name: it is empty".to_owned()));
+            return Err(Cut::Malformed(
+                "invalid metric name: it is empty".to_owned(),
+            ));
         }
         Ok(())
     }
 
     fn check_unit(&self) -> Result<(), Cut> {
         let (name, unit) = (self.name.as_str(), self.unit.as_str());
-        let base = if self.kind == Type::Counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
-        let fits = unit.is_empty() || base.strip_suffix(unit).is_some_and(|base| base.ends_with('_'));
+        let base = if self.kind == Type::Counter {
+            name.strip_suffix("_total").unwrap_or(name)
+        } else {
+            name
+        };
+        let fits = unit.is_empty()
+            || base
+                .strip_suffix(unit)
+                .is_some_and(|base| base.ends_with('_'));
         if fits || self.metrics == 0 {
             return Ok(());
         }
-        Err(Cut::Malformed(format!("unit \"{}\" not a suffix of metric \"{}\"", unit.escape_debug(), name.escape_debug())))
+        Err(Cut::Malformed(format!(
+            "unit \"{}\" not a suffix of metric \"{}\"",
+            unit.escape_debug(),
+            name.escape_debug()
+        )))
     }
 }
 

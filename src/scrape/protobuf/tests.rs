@@ -64,21 +64,41 @@ fn single(value: f64) -> Option<Single> {
 }
 
 fn labelled(labels: &[(&str, &str)]) -> MetricMessage {
-    let labels = labels.iter().map(|(name, value)| Pair { name: (*name).to_owned(), value: (*value).to_owned() }).collect();
-    MetricMessage { labels, ..MetricMessage::default() }
+    let labels = labels
+        .iter()
+        .map(|(name, value)| Pair {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+        })
+        .collect();
+    MetricMessage {
+        labels,
+        ..MetricMessage::default()
+    }
 }
 
 fn family(name: &str, kind: Type, metrics: Vec<MetricMessage>) -> FamilyMessage {
-    FamilyMessage { name: name.to_owned(), kind: kind as i32, metrics, ..FamilyMessage::default() }
+    FamilyMessage {
+        name: name.to_owned(),
+        kind: kind as i32,
+        metrics,
+        ..FamilyMessage::default()
+    }
 }
 
 fn body(families: &[FamilyMessage]) -> Vec<u8> {
-    families.iter().flat_map(prost::Message::encode_length_delimited_to_vec).collect()
+    families
+        .iter()
+        .flat_map(prost::Message::encode_length_delimited_to_vec)
+        .collect()
 }
 
 /// A series with its value as a short text.
 fn shown(labels: &[(String, String)], sample: &Exposed<'_>) -> String {
-    let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{}={value}", if name == "__name__" { "" } else { name })).collect();
+    let labels: Vec<_> = labels
+        .iter()
+        .map(|(name, value)| format!("{}={value}", if name == "__name__" { "" } else { name }))
+        .collect();
     let value = match sample.value {
         Value::Float(value) => float::json(value),
         Value::Histogram(histogram) => format!(
@@ -86,16 +106,31 @@ fn shown(labels: &[(String, String)], sample: &Exposed<'_>) -> String {
             histogram.count.unwrap(),
             histogram.zero_count.unwrap(),
             histogram.schema,
-            histogram.positive_spans.iter().map(|span| (span.offset, span.length)).collect::<Vec<_>>(),
+            histogram
+                .positive_spans
+                .iter()
+                .map(|span| (span.offset, span.length))
+                .collect::<Vec<_>>(),
             histogram.positive_deltas,
             histogram.positive_counts,
-            histogram.negative_spans.iter().map(|span| (span.offset, span.length)).collect::<Vec<_>>(),
+            histogram
+                .negative_spans
+                .iter()
+                .map(|span| (span.offset, span.length))
+                .collect::<Vec<_>>(),
             histogram.negative_deltas,
             histogram.negative_counts,
             histogram.reset_hint,
         ),
     };
-    format!("{} {value}{}", labels.join(" "), sample.timestamp_ms.map(|at| format!(" @{at}")).unwrap_or_default())
+    format!(
+        "{} {value}{}",
+        labels.join(" "),
+        sample
+            .timestamp_ms
+            .map(|at| format!(" @{at}"))
+            .unwrap_or_default()
+    )
 }
 
 /// Remembers the series it has seen, as a cache does.
@@ -108,19 +143,35 @@ struct Memory {
 
 impl Sink for Memory {
     fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
-        let known = self.series.get(sample.series).map(|labels| shown(labels, sample));
+        let known = self
+            .series
+            .get(sample.series)
+            .map(|labels| shown(labels, sample));
         let is_known = known.is_some();
         self.given.extend(known);
         Ok(is_known)
     }
 
-    fn resolved(&mut self, sample: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+    fn resolved(
+        &mut self,
+        sample: &Exposed<'_>,
+        labels: &[ExposedLabel<'_>],
+    ) -> Result<(), Refused> {
         for ExposedLabel { name, value, span } in labels {
             let Some(span) = span else { continue };
-            assert_eq!(&sample.series[span.value as usize..][..value.len()], value.as_bytes());
-            assert!(name == "__name__" || &sample.series[span.name as usize..][..name.len()] == name.as_bytes());
+            assert_eq!(
+                &sample.series[span.value as usize..][..value.len()],
+                value.as_bytes()
+            );
+            assert!(
+                name == "__name__"
+                    || &sample.series[span.name as usize..][..name.len()] == name.as_bytes()
+            );
         }
-        let labels: Vec<_> = labels.iter().map(|label| (label.name.to_string(), label.value.to_string())).collect();
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|label| (label.name.to_string(), label.value.to_string()))
+            .collect();
         self.resolved += 1;
         self.given.push(shown(&labels, sample));
         self.series.insert(sample.series.to_vec(), labels);
@@ -128,10 +179,19 @@ impl Sink for Memory {
     }
 }
 
-fn parse(body: &[u8], ends: impl IntoIterator<Item = usize>, histograms: Histograms, sink: &mut Memory) -> Result<(), Stop> {
+fn parse(
+    body: &[u8],
+    ends: impl IntoIterator<Item = usize>,
+    histograms: Histograms,
+    sink: &mut Memory,
+) -> Result<(), Stop> {
     let mut parser = ProtobufParser::new(histograms);
     let mut done = 0;
-    for end in ends.into_iter().map(|end| end.min(body.len())).chain([body.len()]) {
+    for end in ends
+        .into_iter()
+        .map(|end| end.min(body.len()))
+        .chain([body.len()])
+    {
         done += parser.parse(&body[done..end.max(done)], false, sink)?;
     }
     done += parser.parse(&body[done..], true, sink)?;
@@ -139,16 +199,26 @@ fn parse(body: &[u8], ends: impl IntoIterator<Item = usize>, histograms: Histogr
     Ok(())
 }
 
-/// The one result of a body: in one block, in every two, byte by byte, and by a sink that knows it all.
+/// The one result of a body: in one block, in every two, byte by byte, and by a sink that knows it
+/// all.
 fn parsed_as(body: &[u8], histograms: Histograms) -> (Vec<String>, Result<(), Stop>) {
     let mut whole = Memory::default();
     let ended = parse(body, [], histograms, &mut whole);
-    let splits = (0..=body.len()).map(|at| vec![at]).chain([(0..=body.len()).collect()]);
+    let splits = (0..=body.len())
+        .map(|at| vec![at])
+        .chain([(0..=body.len()).collect()]);
     for ends in splits {
         let mut cut = Memory::default();
-        assert_eq!(parse(body, ends.clone(), histograms, &mut cut), ended, "cut at {ends:?}");
+        assert_eq!(
+            parse(body, ends.clone(), histograms, &mut cut),
+            ended,
+            "cut at {ends:?}"
+        );
         assert_eq!(cut.given, whole.given, "cut at {ends:?}");
-        let mut warm = Memory { series: whole.series.clone(), ..Memory::default() };
+        let mut warm = Memory {
+            series: whole.series.clone(),
+            ..Memory::default()
+        };
         assert_eq!(parse(body, ends, histograms, &mut warm), ended);
         assert_eq!((&warm.given, warm.resolved), (&whole.given, 0));
     }
@@ -163,31 +233,127 @@ fn parsed(families: &[FamilyMessage]) -> Vec<String> {
 
 #[test]
 fn floats_of_each_type() {
-    let minus_zero = MetricMessage { untyped: single(-0.0), timestamp_ms: 5, ..labelled(&[("b", "2"), ("a", "1")]) };
+    let minus_zero = MetricMessage {
+        untyped: single(-0.0),
+        timestamp_ms: 5,
+        ..labelled(&[("b", "2"), ("a", "1")])
+    };
     let families = [
-        family("c", Type::Counter, vec![MetricMessage { counter: single(1.5), ..labelled(&[]) }]),
-        family("g.é", Type::Gauge, vec![MetricMessage { gauge: single(f64::INFINITY), timestamp_ms: -7, ..labelled(&[("x y", "\"\n\\")]) }]),
-        family("u", Type::Untyped, vec![minus_zero, MetricMessage { untyped: single(f64::NAN), ..labelled(&[("a", "")]) }]),
+        family(
+            "c",
+            Type::Counter,
+            vec![MetricMessage {
+                counter: single(1.5),
+                ..labelled(&[])
+            }],
+        ),
+        family(
+            "g.é",
+            Type::Gauge,
+            vec![MetricMessage {
+                gauge: single(f64::INFINITY),
+                timestamp_ms: -7,
+                ..labelled(&[("x y", "\"\n\\")])
+            }],
+        ),
+        family(
+            "u",
+            Type::Untyped,
+            vec![
+                minus_zero,
+                MetricMessage {
+                    untyped: single(f64::NAN),
+                    ..labelled(&[("a", "")])
+                },
+            ],
+        ),
         // A value of another type, and none at all.
-        family("m", Type::Gauge, vec![MetricMessage { counter: single(1.5), ..labelled(&[]) }, labelled(&[("a", "1")])]),
+        family(
+            "m",
+            Type::Gauge,
+            vec![
+                MetricMessage {
+                    counter: single(1.5),
+                    ..labelled(&[])
+                },
+                labelled(&[("a", "1")]),
+            ],
+        ),
         family("none", Type::Gauge, vec![]),
     ];
-    assert_eq!(parsed(&families), ["=c 1.5", "=g.é x y=\"\n\\ +Inf @-7", "=u b=2 a=1 -0 @5", "=u a= NaN", "=m 0", "=m a=1 0"]);
+    assert_eq!(
+        parsed(&families),
+        [
+            "=c 1.5",
+            "=g.é x y=\"\n\\ +Inf @-7",
+            "=u b=2 a=1 -0 @5",
+            "=u a= NaN",
+            "=m 0",
+            "=m a=1 0"
+        ]
+    );
 }
 
 #[test]
 fn summaries_and_classic_histograms() {
-    let quantiles = vec![message::Quantile { quantile: 0.5, value: 2.0 }, message::Quantile { quantile: 1.0, value: 3.0 }];
-    let summary = MetricMessage { summary: Some(message::Summary { count: 3, sum: 4.5, quantiles }), ..labelled(&[("a", "1")]) };
+    let quantiles = vec![
+        message::Quantile {
+            quantile: 0.5,
+            value: 2.0,
+        },
+        message::Quantile {
+            quantile: 1.0,
+            value: 3.0,
+        },
+    ];
+    let summary = MetricMessage {
+        summary: Some(message::Summary {
+            count: 3,
+            sum: 4.5,
+            quantiles,
+        }),
+        ..labelled(&[("a", "1")])
+    };
     assert_eq!(
         parsed(&[family("s", Type::Summary, vec![summary, labelled(&[])])]),
-        ["=s_count a=1 3", "=s_sum a=1 4.5", "=s a=1 quantile=0.5 2", "=s a=1 quantile=1.0 3", "=s_count 0", "=s_sum 0"]
+        [
+            "=s_count a=1 3",
+            "=s_sum a=1 4.5",
+            "=s a=1 quantile=0.5 2",
+            "=s a=1 quantile=1.0 3",
+            "=s_count 0",
+            "=s_sum 0"
+        ]
     );
-    let buckets = |bounds: &[f64]| bounds.iter().map(|bound| bucket(*bound, *bound as u64)).collect();
-    let histogram = message::Histogram { count: 9, sum: 1.0, buckets: buckets(&[1.0, 2.5]), ..Default::default() };
-    let infinite = message::Histogram { count: 9, buckets: buckets(&[f64::INFINITY, 7.0]), ..Default::default() };
-    let floats = message::Histogram { count: 9, count_float: 9.5, ..Default::default() };
-    let metrics = [histogram, infinite, floats].into_iter().map(|histogram| MetricMessage { histogram: Some(histogram), ..labelled(&[]) }).collect();
+    let buckets = |bounds: &[f64]| {
+        bounds
+            .iter()
+            .map(|bound| bucket(*bound, *bound as u64))
+            .collect()
+    };
+    let histogram = message::Histogram {
+        count: 9,
+        sum: 1.0,
+        buckets: buckets(&[1.0, 2.5]),
+        ..Default::default()
+    };
+    let infinite = message::Histogram {
+        count: 9,
+        buckets: buckets(&[f64::INFINITY, 7.0]),
+        ..Default::default()
+    };
+    let floats = message::Histogram {
+        count: 9,
+        count_float: 9.5,
+        ..Default::default()
+    };
+    let metrics = [histogram, infinite, floats]
+        .into_iter()
+        .map(|histogram| MetricMessage {
+            histogram: Some(histogram),
+            ..labelled(&[])
+        })
+        .collect();
     assert_eq!(
         parsed(&[family("h", Type::Histogram, metrics)]),
         [
@@ -207,7 +373,13 @@ fn summaries_and_classic_histograms() {
 }
 
 fn bucket(upper_bound: f64, count: u64) -> message::Bucket {
-    let bytes = [vec![0x08], varint_bytes(count), vec![0x11], upper_bound.to_le_bytes().to_vec()].concat();
+    let bytes = [
+        vec![0x08],
+        varint_bytes(count),
+        vec![0x11],
+        upper_bound.to_le_bytes().to_vec(),
+    ]
+    .concat();
     message::Bucket::decode(&*bytes).unwrap()
 }
 
@@ -218,7 +390,10 @@ fn varint_bytes(value: u64) -> Vec<u8> {
 }
 
 fn spans(spans: &[(i32, u32)]) -> Vec<crate::batch::proto::BucketSpan> {
-    spans.iter().map(|&(offset, length)| crate::batch::proto::BucketSpan { offset, length }).collect()
+    spans
+        .iter()
+        .map(|&(offset, length)| crate::batch::proto::BucketSpan { offset, length })
+        .collect()
 }
 
 fn native() -> message::Histogram {
@@ -248,13 +423,41 @@ fn native_histograms() {
         positive_deltas: vec![1],
         ..Default::default()
     };
-    let nothing_yet = message::Histogram { positive_spans: spans(&[(0, 0)]), ..Default::default() };
-    let of =
-        |histogram: &message::Histogram, timestamp_ms| MetricMessage { histogram: Some(histogram.clone()), timestamp_ms, ..labelled(&[("a", "1")]) };
+    let nothing_yet = message::Histogram {
+        positive_spans: spans(&[(0, 0)]),
+        ..Default::default()
+    };
+    let of = |histogram: &message::Histogram, timestamp_ms| MetricMessage {
+        histogram: Some(histogram.clone()),
+        timestamp_ms,
+        ..labelled(&[("a", "1")])
+    };
     let families = [
-        family("h", Type::Histogram, vec![of(&native(), 5), of(&floats, 0), of(&nothing_yet, 0), of(&Default::default(), 0)]),
+        family(
+            "h",
+            Type::Histogram,
+            vec![
+                of(&native(), 5),
+                of(&floats, 0),
+                of(&nothing_yet, 0),
+                of(&Default::default(), 0),
+            ],
+        ),
         family("h", Type::GaugeHistogram, vec![of(&native(), 6)]),
-        family("classic", Type::Histogram, vec![of(&message::Histogram { count: 1, ..Default::default() }, 0), of(&native(), 0)]),
+        family(
+            "classic",
+            Type::Histogram,
+            vec![
+                of(
+                    &message::Histogram {
+                        count: 1,
+                        ..Default::default()
+                    },
+                    0,
+                ),
+                of(&native(), 0),
+            ],
+        ),
     ];
     let whole = "Int(10)/Int(2) schema 2 + [(-2, 1), (1, 2)][3, 1, 1][] - [][][]";
     assert_eq!(
@@ -278,22 +481,48 @@ fn native_histograms() {
 
 #[test]
 fn both_kinds_of_a_histogram_on_request() {
-    let both = message::Histogram { buckets: vec![bucket(1.0, 4)], ..native() };
-    let metric = MetricMessage { histogram: Some(both), ..labelled(&[]) };
+    let both = message::Histogram {
+        buckets: vec![bucket(1.0, 4)],
+        ..native()
+    };
+    let metric = MetricMessage {
+        histogram: Some(both),
+        ..labelled(&[])
+    };
     let body = body(&[family("h", Type::Histogram, vec![metric])]);
     let of = |native, always_classic| {
-        let (given, ended) = parsed_as(&body, Histograms { native, always_classic });
+        let (given, ended) = parsed_as(
+            &body,
+            Histograms {
+                native,
+                always_classic,
+            },
+        );
         assert_eq!(ended, Ok(()));
-        given.iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+        given
+            .iter()
+            .map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(of(true, false), ["=h"]);
-    assert_eq!(of(true, true), ["=h", "=h_count", "=h_sum", "=h_bucket", "=h_bucket"]);
-    assert_eq!(of(false, false), ["=h_count", "=h_sum", "=h_bucket", "=h_bucket"]);
+    assert_eq!(
+        of(true, true),
+        ["=h", "=h_count", "=h_sum", "=h_bucket", "=h_bucket"]
+    );
+    assert_eq!(
+        of(false, false),
+        ["=h_count", "=h_sum", "=h_bucket", "=h_bucket"]
+    );
 }
 
 #[test]
 fn what_is_refused() {
-    let metric = || vec![MetricMessage { gauge: single(1.0), ..labelled(&[]) }];
+    let metric = || {
+        vec![MetricMessage {
+            gauge: single(1.0),
+            ..labelled(&[])
+        }]
+    };
     let good = family("g", Type::Gauge, metric());
     let bytes = body(std::slice::from_ref(&good));
     let message = good.encode_to_vec();
@@ -302,21 +531,71 @@ fn what_is_refused() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (bytes[..bytes.len() - 1].to_vec(), "ends within a message"),
         ([&bytes[..], &[0x80]].concat(), "ends within a message"),
-        ([&bytes[..], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x01]].concat(), "no varint of 32 bits"),
-        ([&bytes[..], &[0x02, 0x22, 0x05, 0, 0, 0, 0, 0]].concat(), "a family ends within a field"),
+        (
+            [&bytes[..], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x01]].concat(),
+            "no varint of 32 bits",
+        ),
+        (
+            [&bytes[..], &[0x02, 0x22, 0x05, 0, 0, 0, 0, 0]].concat(),
+            "a family ends within a field",
+        ),
         ([&bytes[..], &[0x02, 0x0b, 0x0c]].concat(), "wire type 3"),
-        ([&bytes[..], &[0x02, 0x08, 0x01]].concat(), "wrong wire type for field Name"),
-        ([&bytes[..], &[0x02, 0x00, 0x01]].concat(), "illegal field number 0"),
-        (body(&[family("", Type::Gauge, metric())]), "invalid metric name"),
-        (body(&[FamilyMessage { kind: 6, ..family("g", Type::Gauge, metric()) }]), "unknown metric type for metric \"g\""),
-        (body(&[FamilyMessage { unit: "s".to_owned(), ..family("g", Type::Gauge, metric()) }]), "unit \"s\" not a suffix of metric \"g\""),
-        (body(&[family("g", Type::Gauge, vec![labelled(&[("", "x")])])]), ""),
-        ([varint_bytes(late_name.len() as u64), late_name].concat(), "invalid metric name"),
-        ([&[0x05, 0x0a, 0x01, 0xff, 0x22, 0x00][..]].concat(), "invalid metric name: it is not valid UTF-8"),
-        ([&[0x08, 0x12, 0x01, 0xff, 0x0a, 0x01, b'g', 0x22, 0x00][..]].concat(), "invalid help"),
-        (vec![0x09, 0x0a, 0x01, b'g', 0x22, 0x04, 0x0a, 0x02, 0x0a, 0x00], "invalid label name"),
-        (vec![0x0a, 0x0a, 0x01, b'g', 0x22, 0x05, 0x0a, 0x03, 0x12, 0x01, 0xff], "not valid UTF-8"),
-        (vec![0x07, 0x0a, 0x01, b'g', 0x22, 0x02, 0x0a, 0x05], "ends within a field"),
+        (
+            [&bytes[..], &[0x02, 0x08, 0x01]].concat(),
+            "wrong wire type for field Name",
+        ),
+        (
+            [&bytes[..], &[0x02, 0x00, 0x01]].concat(),
+            "illegal field number 0",
+        ),
+        (
+            body(&[family("", Type::Gauge, metric())]),
+            "invalid metric name",
+        ),
+        (
+            body(&[FamilyMessage {
+                kind: 6,
+                ..family("g", Type::Gauge, metric())
+            }]),
+            "unknown metric type for metric \"g\"",
+        ),
+        (
+            body(&[FamilyMessage {
+                unit: "s".to_owned(),
+                ..family("g", Type::Gauge, metric())
+            }]),
+            "unit \"s\" not a suffix of metric \"g\"",
+        ),
+        (
+            body(&[family("g", Type::Gauge, vec![labelled(&[("", "x")])])]),
+            "",
+        ),
+        (
+            [varint_bytes(late_name.len() as u64), late_name].concat(),
+            "invalid metric name",
+        ),
+        (
+            [&[0x05, 0x0a, 0x01, 0xff, 0x22, 0x00][..]].concat(),
+            "invalid metric name: it is not valid UTF-8",
+        ),
+        (
+            [&[0x08, 0x12, 0x01, 0xff, 0x0a, 0x01, b'g', 0x22, 0x00][..]].concat(),
+            "invalid help",
+        ),
+        (
+            vec![0x09, 0x0a, 0x01, b'g', 0x22, 0x04, 0x0a, 0x02, 0x0a, 0x00],
+            "invalid label name",
+        ),
+        (
+            vec![
+                0x0a, 0x0a, 0x01, b'g', 0x22, 0x05, 0x0a, 0x03, 0x12, 0x01, 0xff,
+            ],
+            "not valid UTF-8",
+        ),
+        (
+            vec![0x07, 0x0a, 0x01, b'g', 0x22, 0x02, 0x0a, 0x05],
+            "ends within a field",
+        ),
     ];
     for (body, expected) in cases {
         let (_, ended) = parsed_as(&body, Histograms::default());
@@ -326,20 +605,42 @@ fn what_is_refused() {
             continue;
         }
         let text = ended.expect_err(expected).to_string();
-        assert!(text.contains(expected) && text.starts_with("byte "), "{expected}: {text}");
+        assert!(
+            text.contains(expected) && text.starts_with("byte "),
+            "{expected}: {text}"
+        );
     }
     // Units that fit, and a family that nobody looks at.
-    let of = |name: &str, unit: &str, kind, metrics| FamilyMessage { unit: unit.to_owned(), ..family(name, kind, metrics) };
-    let fitting = [of("g_s", "s", Type::Gauge, metric()), of("c_s_total", "s", Type::Counter, metric()), of("g", "s", Type::Gauge, vec![])];
+    let of = |name: &str, unit: &str, kind, metrics| FamilyMessage {
+        unit: unit.to_owned(),
+        ..family(name, kind, metrics)
+    };
+    let fitting = [
+        of("g_s", "s", Type::Gauge, metric()),
+        of("c_s_total", "s", Type::Counter, metric()),
+        of("g", "s", Type::Gauge, vec![]),
+    ];
     assert_eq!(parsed(&fitting), ["=g_s 1", "=c_s_total 0"]);
 }
 
 fn metrics() -> impl Strategy<Value = Vec<MetricMessage>> {
     let text = || prop_oneof!["[a-z]{1,4}", "[^\0]{1,5}"];
-    let metric = (vec((text(), prop_oneof![Just(String::new()), text()]), 0..4), any::<f64>(), any::<i64>());
+    let metric = (
+        vec((text(), prop_oneof![Just(String::new()), text()]), 0..4),
+        any::<f64>(),
+        any::<i64>(),
+    );
     let metric = metric.prop_map(|(labels, value, timestamp_ms)| {
-        let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        MetricMessage { untyped: single(value), gauge: single(value), timestamp_ms, ..labelled(&labels) }
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        MetricMessage {
+            untyped: single(value),
+            gauge: single(value),
+            timestamp_ms,
+            ..labelled(&labels)
+        }
     });
     vec(metric, 0..4)
 }

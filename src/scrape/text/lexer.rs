@@ -84,7 +84,12 @@ fn name_rest(byte: u8) -> bool {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, state: State::Init, start: 0, at: 0 }
+        Self {
+            bytes,
+            state: State::Init,
+            start: 0,
+            at: 0,
+        }
     }
 
     /// Where the last token starts.
@@ -108,7 +113,9 @@ impl<'a> Lexer<'a> {
             self.skip(|byte| byte == b' ' || byte == b'\t');
         }
         self.start = self.at;
-        let Some(&byte) = self.bytes.get(self.at) else { return Token::Incomplete };
+        let Some(&byte) = self.bytes.get(self.at) else {
+            return Token::Incomplete;
+        };
         match self.state {
             State::Init => self.init(byte),
             State::Meta => match byte {
@@ -152,7 +159,8 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The rest of the line after a metric's name in `HELP` and `TYPE`, white space before it included.
+    /// The rest of the line after a metric's name in `HELP` and `TYPE`, white space before it
+    /// included.
     fn text(&mut self) -> Token {
         match memchr::memchr(b'\n', &self.bytes[self.at..]) {
             Some(length) => self.at += length,
@@ -168,18 +176,31 @@ impl<'a> Lexer<'a> {
             b'\n' => self.one(Token::Linebreak, State::Init),
             b'{' => self.one(Token::BraceOpen, State::Labels),
             b'#' => self.hash(),
-            _ => self.name(byte, |byte| name_start(byte) || byte == b':', |byte| name_rest(byte) || byte == b':', Token::MetricName, State::Value),
+            _ => self.name(
+                byte,
+                |byte| name_start(byte) || byte == b':',
+                |byte| name_rest(byte) || byte == b':',
+                Token::MetricName,
+                State::Value,
+            ),
         }
     }
 
     /// `# HELP `, `# TYPE ` or a comment: anything else after a `#`, up to the end of the line.
     fn hash(&mut self) -> Token {
-        let Some(length) = memchr::memchr(b'\n', &self.bytes[self.at..]) else { return Token::Incomplete };
+        let Some(length) = memchr::memchr(b'\n', &self.bytes[self.at..]) else {
+            return Token::Incomplete;
+        };
         let line = &self.bytes[self.at + 1..self.at + length];
-        let blanks = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let blanks = line
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
         let words = &line[blanks..];
         for (keyword, token) in [(b"HELP", Token::Help), (b"TYPE", Token::Type)] {
-            let followed = words.get(4).is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+            let followed = words
+                .get(4)
+                .is_some_and(|byte| matches!(byte, b' ' | b'\t'));
             if blanks > 0 && words.starts_with(keyword) && followed {
                 self.at += 1 + blanks + 4;
                 self.state = State::Meta;
@@ -187,7 +208,11 @@ impl<'a> Lexer<'a> {
             }
         }
         // `consumeComment`: a NUL ends the input unless the lexer has seen `# ` before it.
-        let nul = if blanks > 0 { words.first() == Some(&0) } else { words.contains(&0) };
+        let nul = if blanks > 0 {
+            words.first() == Some(&0)
+        } else {
+            words.contains(&0)
+        };
         if nul {
             return Token::Nul;
         }
@@ -207,7 +232,8 @@ impl<'a> Lexer<'a> {
         token
     }
 
-    /// A token that ends where its class of bytes ends: at the end of the block it may go on in the next.
+    /// A token that ends where its class of bytes ends: at the end of the block it may go on in the
+    /// next.
     fn ended(&mut self, token: Token, state: State) -> Token {
         if self.at == self.bytes.len() {
             return Token::Incomplete;
@@ -216,7 +242,14 @@ impl<'a> Lexer<'a> {
         token
     }
 
-    fn name(&mut self, first: u8, start: impl Fn(u8) -> bool, rest: impl Fn(u8) -> bool, token: Token, state: State) -> Token {
+    fn name(
+        &mut self,
+        first: u8,
+        start: impl Fn(u8) -> bool,
+        rest: impl Fn(u8) -> bool,
+        token: Token,
+        state: State,
+    ) -> Token {
         if !start(first) {
             return Token::Invalid;
         }
@@ -228,7 +261,9 @@ impl<'a> Lexer<'a> {
     fn quoted(&mut self, token: Token, state: State) -> Token {
         let mut at = self.at + 1;
         loop {
-            let Some(offset) = memchr::memchr2(b'"', b'\\', &self.bytes[at..]) else { return Token::Incomplete };
+            let Some(offset) = memchr::memchr2(b'"', b'\\', &self.bytes[at..]) else {
+                return Token::Incomplete;
+            };
             // NUL bytes are taken only in label values (promparse.go `promlexer.next`).
             if token != Token::LabelValue && self.bytes[at..at + offset].contains(&0) {
                 return Token::Invalid;

@@ -3,7 +3,8 @@
 /// The one NaN that an exposition can give. Source: `model/value/value.go` `NormalNaN`.
 pub const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
 
-/// Parses a value as `model/textparse/promparse.go` `parseFloat` does: Go's `ParseFloat` without hexadecimals and underscores.
+/// Parses a value as `model/textparse/promparse.go` `parseFloat` does: Go's `ParseFloat` without
+/// hexadecimals and underscores.
 #[inline]
 pub(in crate::scrape) fn value(text: &[u8]) -> Option<f64> {
     match decimal(text) {
@@ -24,13 +25,16 @@ pub(super) fn leading(text: &[u8]) -> Option<(f64, usize)> {
     Some((value(&text[..length])?, length))
 }
 
-/// How long the number is that a blank or the end of its line ends: none for one that is longer than they are.
+/// How long the number is that a blank or the end of its line ends: none for one that is longer
+/// than they are.
 #[inline]
 pub(super) fn length(text: &[u8]) -> Option<usize> {
     if let [.., b'\n'] = text.first_chunk::<{ TIMESTAMP + 1 }>()? {
         return Some(TIMESTAMP);
     }
-    text.iter().take(LONGEST).position(|byte| matches!(byte, b' ' | b'\n'))
+    text.iter()
+        .take(LONGEST)
+        .position(|byte| matches!(byte, b' ' | b'\n'))
 }
 
 /// Digits of milliseconds until 2286.
@@ -39,11 +43,14 @@ const TIMESTAMP: usize = 13;
 /// Longer than any number that Prometheus writes.
 const LONGEST: usize = 32;
 
-/// Digits with at most one point, as most values are, up to the first other byte. Their number and the power of ten are exact in a float,
-/// so that the quotient is the nearest one.
+/// Digits with at most one point, as most values are, up to the first other byte. Their number and
+/// the power of ten are exact in a float, so that the quotient is the nearest one.
 #[inline]
 fn decimal(text: &[u8]) -> Option<(f64, usize)> {
-    const POWERS: [f64; 19] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18];
+    const POWERS: [f64; 19] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+        1e17, 1e18,
+    ];
     const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
     let (whole, point) = digits(text, 0);
     let (number, end, fraction) = match text.get(point) {
@@ -55,10 +62,12 @@ fn decimal(text: &[u8]) -> Option<(f64, usize)> {
     };
     let power = POWERS.get(fraction)?;
     // 19 digits do not overflow.
-    ((1..=19).contains(&(point + fraction)) && number <= EXACT).then(|| (number as f64 / power, end))
+    ((1..=19).contains(&(point + fraction)) && number <= EXACT)
+        .then(|| (number as f64 / power, end))
 }
 
-/// Appends the digits at the start to a number, and tells how many they are. Beyond 19 the number means nothing.
+/// Appends the digits at the start to a number, and tells how many they are. Beyond 19 the number
+/// means nothing.
 #[inline]
 fn digits(text: &[u8], mut number: u64) -> (u64, usize) {
     let mut at = 0;
@@ -66,7 +75,11 @@ fn digits(text: &[u8], mut number: u64) -> (u64, usize) {
         number = number.wrapping_mul(100_000_000).wrapping_add(eight);
         at += 8;
     }
-    while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10) {
+    while let Some(digit) = text
+        .get(at)
+        .map(|byte| byte.wrapping_sub(b'0'))
+        .filter(|&digit| digit < 10)
+    {
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
         at += 1;
     }
@@ -99,7 +112,11 @@ fn any_value(text: &[u8]) -> Option<f64> {
         return (unsigned.len() == text.len()).then_some(f64::from_bits(NORMAL_NAN));
     }
     // Out of range is an error in Go and infinity in Rust.
-    unsigned.as_bytes().first().is_some_and(u8::is_ascii_alphabetic).then_some(parsed)
+    unsigned
+        .as_bytes()
+        .first()
+        .is_some_and(u8::is_ascii_alphabetic)
+        .then_some(parsed)
 }
 
 /// Parses a timestamp: digits only, up to the largest `i64`.
@@ -112,13 +129,16 @@ pub(in crate::scrape) fn timestamp(text: &[u8]) -> Option<i64> {
     }
     let mut parsed: i64 = 0;
     for &digit in text {
-        parsed = parsed.checked_mul(10)?.checked_add(i64::from(digit.wrapping_sub(b'0')))?;
+        parsed = parsed
+            .checked_mul(10)?
+            .checked_add(i64::from(digit.wrapping_sub(b'0')))?;
     }
     text.iter().all(u8::is_ascii_digit).then_some(parsed)
 }
 
-/// Parses a timestamp of OpenMetrics, in seconds, to the millisecond below it (`openmetricsparse.go` `Next`). Milliseconds beyond `i64`
-/// are a time that nobody takes either way.
+/// Parses a timestamp of OpenMetrics, in seconds, to the millisecond below it
+/// (`openmetricsparse.go` `Next`). Milliseconds beyond `i64` are a time that nobody takes either
+/// way.
 pub(in crate::scrape) fn seconds(text: &[u8]) -> Option<i64> {
     let seconds = value(text)?;
     seconds.is_finite().then_some((seconds * 1000.0) as i64)
@@ -175,19 +195,28 @@ mod tests {
             ("0000001", 1.0),
         ];
         for (text, expected) in cases {
-            assert_eq!(value(text.as_bytes()).map(f64::to_bits), Some(expected.to_bits()), "{text}");
+            assert_eq!(
+                value(text.as_bytes()).map(f64::to_bits),
+                Some(expected.to_bits()),
+                "{text}"
+            );
         }
         assert_eq!(value(b"-0").map(f64::to_bits), Some((-0.0_f64).to_bits()));
         for text in ["NaN", "nan", "nAn"] {
-            assert_eq!(value(text.as_bytes()).map(f64::to_bits), Some(NORMAL_NAN), "{text}");
+            assert_eq!(
+                value(text.as_bytes()).map(f64::to_bits),
+                Some(NORMAL_NAN),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn values_that_prometheus_refuses() {
-        for text in
-            ["", "1e400", "-1e400", "+NaN", "-NaN", "0x1p4", "0x10", "1_000", "1p3", "abc", "1\r", ".", "e5", "1e", "--1", "1,5", "infin", "\u{661}"]
-        {
+        for text in [
+            "", "1e400", "-1e400", "+NaN", "-NaN", "0x1p4", "0x10", "1_000", "1p3", "abc", "1\r",
+            ".", "e5", "1e", "--1", "1,5", "infin", "\u{661}",
+        ] {
             assert_eq!(value(text.as_bytes()), None, "{text}");
         }
     }
@@ -197,7 +226,15 @@ mod tests {
         assert_eq!(timestamp(b"0"), Some(0));
         assert_eq!(timestamp(b"0001395066363000"), Some(1_395_066_363_000));
         assert_eq!(timestamp(b"9223372036854775807"), Some(i64::MAX));
-        for text in ["", "9223372036854775808", "99999999999999999999", "-1", "1.5", "1e3", "+1"] {
+        for text in [
+            "",
+            "9223372036854775808",
+            "99999999999999999999",
+            "-1",
+            "1.5",
+            "1e3",
+            "+1",
+        ] {
             assert_eq!(timestamp(text.as_bytes()), None, "{text}");
         }
     }

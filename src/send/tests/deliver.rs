@@ -19,11 +19,16 @@ async fn each_final_answer_has_its_place() {
     let (delivery, posts) = Bench::new().run(&[Reply::Status(202)], 3).await;
     assert_eq!((delivery.deduplicated, posts.len()), (3, 1));
     for status in [400, 409, 415, 422] {
-        let (delivery, posts) = Bench::new().run(&[Reply::Body(status, "out of order sample")], 3).await;
+        let (delivery, posts) = Bench::new()
+            .run(&[Reply::Body(status, "out of order sample")], 3)
+            .await;
         assert_eq!(posts.len(), 1, "{status} is never resent");
         let rejected = &delivery.rejected[0];
         assert_eq!(rejected.batch, batch(3), "kept as posted");
-        assert_eq!((rejected.status, rejected.message.as_str()), (status, &*format!("answered {status}: out of order sample")));
+        assert_eq!(
+            (rejected.status, rejected.message.as_str()),
+            (status, &*format!("answered {status}: out of order sample"))
+        );
     }
 }
 
@@ -38,9 +43,18 @@ async fn what_passes_is_retried_within_the_deadline() {
         Reply::TimedOut,
         Reply::NoSts,
     ] {
-        let (delivery, posts) = Bench::new().run(&[reply.clone(), reply.clone(), Reply::Status(200)], 3).await;
-        assert_eq!((delivery.written, delivery.attempts, delivery.retries), (3, 3, 2), "{reply:?}");
-        assert_eq!(posts.iter().map(|post| post.attempt).collect::<Vec<_>>(), [0, 1, 2]);
+        let (delivery, posts) = Bench::new()
+            .run(&[reply.clone(), reply.clone(), Reply::Status(200)], 3)
+            .await;
+        assert_eq!(
+            (delivery.written, delivery.attempts, delivery.retries),
+            (3, 3, 2),
+            "{reply:?}"
+        );
+        assert_eq!(
+            posts.iter().map(|post| post.attempt).collect::<Vec<_>>(),
+            [0, 1, 2]
+        );
     }
 }
 
@@ -50,12 +64,28 @@ async fn back_off_grows_to_its_maximum_and_ends_before_the_deadline() {
     let (delivery, posts) = bench.run(&[Reply::Status(503)], 3).await;
     let undelivered = delivery.undelivered.unwrap();
     assert_eq!(undelivered.batches, [batch(3)]);
-    let Why::Deadline(Some(failure)) = undelivered.why else { panic!("{:?}", undelivered.why) };
-    assert_eq!((failure.status, failure.message.as_str()), (Some(503), "send https://aps: answered 503"));
-    assert!(Instant::now() < bench.deadline, "it does not sleep through to the deadline for nothing");
-    let waits: Vec<_> = posts.windows(2).map(|pair| pair[1].after - pair[0].after).collect();
+    let Why::Deadline(Some(failure)) = undelivered.why else {
+        panic!("{:?}", undelivered.why)
+    };
+    assert_eq!(
+        (failure.status, failure.message.as_str()),
+        (Some(503), "send https://aps: answered 503")
+    );
+    assert!(
+        Instant::now() < bench.deadline,
+        "it does not sleep through to the deadline for nothing"
+    );
+    let waits: Vec<_> = posts
+        .windows(2)
+        .map(|pair| pair[1].after - pair[0].after)
+        .collect();
     assert!(waits[0] <= Duration::from_millis(31), "{waits:?}");
-    assert!(waits.iter().all(|wait| *wait <= 5 * SECOND + Duration::from_millis(1)), "{waits:?}");
+    assert!(
+        waits
+            .iter()
+            .all(|wait| *wait <= 5 * SECOND + Duration::from_millis(1)),
+        "{waits:?}"
+    );
     assert!((10..40).contains(&posts.len()), "{waits:?}");
 }
 
@@ -66,7 +96,10 @@ async fn no_request_outlives_the_deadline() {
     let (delivery, posts) = bench.run(&[Reply::Hang], 3).await;
     assert_eq!(Instant::now(), bench.deadline);
     assert_eq!(posts[0].timeout, 3 * SECOND, "cut to what is left");
-    assert!(matches!(delivery.undelivered.unwrap().why, Why::Deadline(Some(_))));
+    assert!(matches!(
+        delivery.undelivered.unwrap().why,
+        Why::Deadline(Some(_))
+    ));
     let (delivery, posts) = bench.run(&[Reply::Status(200)], 3).await;
     assert_eq!((posts.len(), delivery.undelivered_samples()), (0, 3));
 }
@@ -85,7 +118,11 @@ async fn retry_after_holds_back_all_shards() {
         let (one, two) = tokio::join!(bench.deliver(&remote, &first), late);
         assert_eq!((one.written, two.written), (1, 2));
         for post in &remote.posts()[1..] {
-            assert!(post.after >= 7 * SECOND - Duration::from_millis(5), "{value}: {:?}", remote.posts());
+            assert!(
+                post.after >= 7 * SECOND - Duration::from_millis(5),
+                "{value}: {:?}",
+                remote.posts()
+            );
         }
         assert!(before.elapsed() < 8 * SECOND);
     }
@@ -98,7 +135,11 @@ async fn a_wait_longer_than_the_deadline_is_not_begun() {
     let (delivery, posts) = bench.run(&[Reply::RetryAfter(503, "60")], 3).await;
     assert_eq!((posts.len(), delivery.undelivered_samples()), (1, 3));
     let (delivery, posts) = bench.run(&[Reply::Status(200)], 3).await;
-    assert_eq!((posts.len(), delivery.undelivered_samples()), (0, 3), "nor by the others");
+    assert_eq!(
+        (posts.len(), delivery.undelivered_samples()),
+        (0, 3),
+        "nor by the others"
+    );
     assert_eq!(start.elapsed(), Duration::ZERO);
     bench.state.begin_tick();
     assert_eq!(bench.run(&[Reply::Status(200)], 3).await.0.written, 3);
@@ -107,26 +148,57 @@ async fn a_wait_longer_than_the_deadline_is_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn a_429_is_final_without_the_policy_or_with_a_series_limit() {
     let mut bench = Bench::new();
-    let (delivery, _) = bench.run(&[Reply::Body(429, "per-user series limit of 10 exceeded")], 3).await;
+    let (delivery, _) = bench
+        .run(
+            &[Reply::Body(429, "per-user series limit of 10 exceeded")],
+            3,
+        )
+        .await;
     assert_eq!((delivery.rejected_samples(), delivery.attempts), (3, 1));
     bench.settings.retry_on_http_429 = false;
-    let (delivery, _) = bench.run(&[Reply::Body(429, "ingestion rate limit")], 3).await;
+    let (delivery, _) = bench
+        .run(&[Reply::Body(429, "ingestion rate limit")], 3)
+        .await;
     assert_eq!((delivery.rejected_samples(), delivery.attempts), (3, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_429_is_told_apart_from_other_failures_and_final_after_long_enough() {
     let mut bench = Bench::new();
-    let (delivery, _) = bench.run(&[Reply::Status(503), Reply::Status(429), Reply::Status(429), Reply::Status(200)], 3).await;
+    let (delivery, _) = bench
+        .run(
+            &[
+                Reply::Status(503),
+                Reply::Status(429),
+                Reply::Status(429),
+                Reply::Status(200),
+            ],
+            3,
+        )
+        .await;
     assert_eq!((delivery.written, delivery.retries), (3, 3));
     let first_ms = delivery.throttled_ms.unwrap();
     assert!(first_ms > START_MS && first_ms < bench.clock.now_ms());
-    let (delivery, _) = bench.run(&[Reply::Status(503), Reply::Status(200)], 3).await;
+    let (delivery, _) = bench
+        .run(&[Reply::Status(503), Reply::Status(200)], 3)
+        .await;
     assert_eq!((delivery.written, delivery.throttled_ms), (3, None));
 
     bench.last_429 = true;
-    let (delivery, _) = bench.run(&[Reply::Status(503), Reply::Body(429, "ingestion rate limit")], 3).await;
-    assert_eq!((delivery.rejected_samples(), delivery.rejected[0].status, delivery.attempts), (3, 429, 2));
+    let (delivery, _) = bench
+        .run(
+            &[Reply::Status(503), Reply::Body(429, "ingestion rate limit")],
+            3,
+        )
+        .await;
+    assert_eq!(
+        (
+            delivery.rejected_samples(),
+            delivery.rejected[0].status,
+            delivery.attempts
+        ),
+        (3, 429, 2)
+    );
     let (delivery, _) = bench.run(&[Reply::Status(200)], 3).await;
     assert_eq!(delivery.written, 3);
 }
@@ -144,25 +216,40 @@ async fn the_end_of_all_deliveries_may_move() {
         bench.state.end_by(start + 13 * SECOND);
     };
     let ((delivery, _), ()) = tokio::join!(bench.run(&replies, 3), moving);
-    assert_eq!((delivery.undelivered_samples(), start.elapsed()), (3, 13 * SECOND));
+    assert_eq!(
+        (delivery.undelivered_samples(), start.elapsed()),
+        (3, 13 * SECOND)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_pooled_connection_costs_one_immediate_retry_on_a_fresh_one() {
     let start = Instant::now();
-    let (delivery, posts) = Bench::new().run(&[Reply::Stale, Reply::Status(200)], 3).await;
-    assert_eq!((delivery.written, posts.len(), start.elapsed()), (3, 2, Duration::ZERO));
+    let (delivery, posts) = Bench::new()
+        .run(&[Reply::Stale, Reply::Status(200)], 3)
+        .await;
+    assert_eq!(
+        (delivery.written, posts.len(), start.elapsed()),
+        (3, 2, Duration::ZERO)
+    );
     assert!(!posts[0].fresh_connection && posts[1].fresh_connection);
 
-    let (delivery, posts) = Bench::new().run(&[Reply::Stale, Reply::Stale, Reply::Status(200)], 3).await;
+    let (delivery, posts) = Bench::new()
+        .run(&[Reply::Stale, Reply::Stale, Reply::Status(200)], 3)
+        .await;
     assert_eq!((delivery.written, posts.len()), (3, 3));
-    assert!(posts[2].after > posts[1].after, "only the first one is at once");
+    assert!(
+        posts[2].after > posts[1].after,
+        "only the first one is at once"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn denied_once_is_signed_again_denied_twice_stops_all_shards() {
     for status in [401, 403] {
-        let (delivery, posts) = Bench::new().run(&[Reply::Status(status), Reply::Status(200)], 3).await;
+        let (delivery, posts) = Bench::new()
+            .run(&[Reply::Status(status), Reply::Status(200)], 3)
+            .await;
         assert_eq!((delivery.written, posts.len()), (3, 2));
         assert!(!posts[0].fresh_credentials && posts[1].fresh_credentials);
     }
@@ -170,8 +257,13 @@ async fn denied_once_is_signed_again_denied_twice_stops_all_shards() {
     let bench = Bench::new();
     let (delivery, posts) = bench.run(&[Reply::Body(403, "not authorized")], 3).await;
     assert_eq!(posts.len(), 2);
-    let Why::Stopped(Stop::Denied(failure)) = delivery.undelivered.unwrap().why else { panic!() };
-    assert_eq!(failure.to_string(), "send https://aps: answered 403: not authorized; ask the owner");
+    let Why::Stopped(Stop::Denied(failure)) = delivery.undelivered.unwrap().why else {
+        panic!()
+    };
+    assert_eq!(
+        failure.to_string(),
+        "send https://aps: answered 403: not authorized; ask the owner"
+    );
     let (delivery, posts) = bench.run(&[Reply::Status(200)], 3).await;
     assert_eq!((posts.len(), delivery.undelivered_samples()), (0, 3));
 }
@@ -180,11 +272,17 @@ async fn denied_once_is_signed_again_denied_twice_stops_all_shards() {
 async fn without_credentials_or_receiver_it_stops_too() {
     let (delivery, posts) = Bench::new().run(&[Reply::NoCredentials], 3).await;
     assert_eq!(posts.len(), 2);
-    assert!(matches!(delivery.undelivered.unwrap().why, Why::Stopped(Stop::Denied(_))));
+    assert!(matches!(
+        delivery.undelivered.unwrap().why,
+        Why::Stopped(Stop::Denied(_))
+    ));
     for status in [404, 405, 302] {
         let (delivery, posts) = Bench::new().run(&[Reply::Status(status)], 3).await;
         assert_eq!(posts.len(), 1);
-        assert!(matches!(delivery.undelivered.unwrap().why, Why::Stopped(Stop::Misconfigured(_))));
+        assert!(matches!(
+            delivery.undelivered.unwrap().why,
+            Why::Stopped(Stop::Misconfigured(_))
+        ));
     }
 }
 
@@ -193,11 +291,18 @@ async fn a_stop_wakes_the_shards_that_back_off() {
     let mut bench = Bench::new();
     bench.settings.min_backoff = 20 * SECOND;
     bench.settings.max_backoff = 20 * SECOND;
-    let (waiting, denied) = (Script::new([Reply::Status(503)]), Script::new([Reply::Late(SECOND, 403)]));
+    let (waiting, denied) = (
+        Script::new([Reply::Status(503)]),
+        Script::new([Reply::Late(SECOND, 403)]),
+    );
     let body = batch(1);
     let sleepers = join_all((0..20).map(|_| bench.deliver(&waiting, &body)));
     let (deliveries, _) = tokio::join!(sleepers, bench.deliver(&denied, &body));
-    assert_eq!(waiting.start.elapsed(), 2 * SECOND, "two denials of a second each, and nobody slept on");
+    assert_eq!(
+        waiting.start.elapsed(),
+        2 * SECOND,
+        "two denials of a second each, and nobody slept on"
+    );
     for delivery in deliveries {
         assert!(matches!(delivery.undelivered.unwrap().why, Why::Stopped(_)));
     }
@@ -213,14 +318,21 @@ async fn the_next_tick_probes_with_one_batch() {
     let remote = Script::new([Reply::Late(SECOND, 403)]);
     let deliveries = join_all((0..10).map(|_| bench.deliver(&remote, &body))).await;
     assert_eq!(remote.posts().len(), 2, "one batch, signed twice");
-    assert!(deliveries.iter().all(|delivery| delivery.undelivered_samples() == 1));
+    assert!(
+        deliveries
+            .iter()
+            .all(|delivery| delivery.undelivered_samples() == 1)
+    );
 
     bench.state.begin_tick();
     let remote = Script::new([Reply::Late(SECOND, 200)]);
     let deliveries = join_all((0..10).map(|_| bench.deliver(&remote, &body))).await;
     assert!(deliveries.iter().all(|delivery| delivery.written == 1));
     let posts = remote.posts();
-    assert!(posts[1..].iter().all(|post| post.after >= SECOND), "the others follow the first answer");
+    assert!(
+        posts[1..].iter().all(|post| post.after >= SECOND),
+        "the others follow the first answer"
+    );
     assert_eq!(remote.start.elapsed(), 2 * SECOND, "and then all at once");
 }
 
@@ -229,12 +341,20 @@ async fn too_large_is_halved_in_order_down_to_one_sample() {
     let bench = Bench::new();
     let (delivery, posts) = bench.run(&[Reply::AtMost(2)], 7).await;
     assert_eq!((delivery.written, delivery.rejected_samples()), (7, 0));
-    assert_eq!(posts.iter().map(|post| post.samples).collect::<Vec<_>>(), [7, 3, 1, 2, 4, 2, 2]);
+    assert_eq!(
+        posts.iter().map(|post| post.samples).collect::<Vec<_>>(),
+        [7, 3, 1, 2, 4, 2, 2]
+    );
     assert!(bench.state.max_request_bytes() < 1_000_000);
 
     let (delivery, _) = Bench::new().run(&[Reply::AtMost(0)], 5).await;
     assert_eq!(delivery.rejected.len(), 5);
-    assert!(delivery.rejected.iter().all(|rejected| rejected.status == 413 && rejected.batch.samples == 1));
+    assert!(
+        delivery
+            .rejected
+            .iter()
+            .all(|rejected| rejected.status == 413 && rejected.batch.samples == 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,12 +363,19 @@ async fn parts_of_a_split_batch_end_apart() {
     let (delivery, _) = Bench::new().run(&replies, 9).await;
     assert_eq!((delivery.written, delivery.undelivered_samples()), (4, 5));
     let undelivered = delivery.undelivered.unwrap();
-    assert_eq!(decode(&undelivered.batches[0].body.to_bytes()).timeseries[0].labels[0].value, "m4");
+    assert_eq!(
+        decode(&undelivered.batches[0].body.to_bytes()).timeseries[0].labels[0].value,
+        "m4"
+    );
 
     let replies = [Reply::Status(413), Reply::Status(413), Reply::Status(404)];
     let (delivery, _) = Bench::new().run(&replies, 8).await;
     let undelivered = delivery.undelivered.unwrap();
-    let firsts = undelivered.batches.iter().map(|batch| decode(&batch.body.to_bytes()).timeseries[0].labels[0].value.clone());
+    let firsts = undelivered.batches.iter().map(|batch| {
+        decode(&batch.body.to_bytes()).timeseries[0].labels[0]
+            .value
+            .clone()
+    });
     assert_eq!(firsts.collect::<Vec<_>>(), ["m0", "m2", "m4"], "in order");
 }
 
@@ -262,10 +389,18 @@ async fn a_413_halves_the_limit_once_for_batches_built_under_it() {
     for _ in 0..20 {
         state.too_large(100);
     }
-    assert_eq!(state.max_request_bytes(), 16 << 10, "not below what a request needs");
+    assert_eq!(
+        state.max_request_bytes(),
+        16 << 10,
+        "not below what a request needs"
+    );
     let small = RemoteState::new(1000, Rng::with_seed(1));
     small.too_large(900);
-    assert_eq!(small.max_request_bytes(), 1000, "a limit that was configured lower stays");
+    assert_eq!(
+        small.max_request_bytes(),
+        1000,
+        "a limit that was configured lower stays"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,8 +408,14 @@ async fn what_is_wholly_too_old_expires_whatever_the_state() {
     let mut bench = Bench::new();
     bench.settings.sample_age_limit = Some(10 * SECOND);
     assert_eq!(bench.run(&[Reply::Status(200)], 3).await.0.written, 3);
-    let (delivery, posts) = bench.run(&[Reply::RetryAfter(503, "15"), Reply::Status(200)], 3).await;
-    assert_eq!((delivery.expired_samples(), posts.len()), (3, 1), "it grew too old while it waited");
+    let (delivery, posts) = bench
+        .run(&[Reply::RetryAfter(503, "15"), Reply::Status(200)], 3)
+        .await;
+    assert_eq!(
+        (delivery.expired_samples(), posts.len()),
+        (3, 1),
+        "it grew too old while it waited"
+    );
     bench.run(&[Reply::Status(404)], 3).await;
     let (delivery, _) = bench.run(&[Reply::Status(200)], 3).await;
     assert_eq!(delivery.expired, [batch(3)]);
@@ -282,7 +423,14 @@ async fn what_is_wholly_too_old_expires_whatever_the_state() {
     bench.state.begin_tick();
     let mut young = batch(3);
     young.max_ms = bench.clock.now_ms() - 10_000;
-    assert_eq!(bench.deliver(&Script::new([Reply::Status(200)]), &young).await.written, 3, "the limit itself is in");
+    assert_eq!(
+        bench
+            .deliver(&Script::new([Reply::Status(200)]), &young)
+            .await
+            .written,
+        3,
+        "the limit itself is in"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,9 +438,17 @@ async fn a_probe_says_what_is_wrong() {
     let clock = TokioClock::starting_at(START_MS);
     for (replies, ok, says) in [
         (vec![Reply::Status(200)], true, "takes samples"),
-        (vec![Reply::Stale, Reply::Status(204)], true, "takes samples"),
+        (
+            vec![Reply::Stale, Reply::Status(204)],
+            true,
+            "takes samples",
+        ),
         (vec![Reply::Body(400, "no samples")], true, "no samples"),
-        (vec![Reply::Status(403), Reply::Status(200)], true, "takes samples"),
+        (
+            vec![Reply::Status(403), Reply::Status(200)],
+            true,
+            "takes samples",
+        ),
         (vec![Reply::Status(403)], false, "ask the owner"),
         (vec![Reply::Status(404)], false, "answered 404"),
         (vec![Reply::Status(415)], false, "remote-write receiver"),

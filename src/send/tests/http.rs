@@ -16,7 +16,10 @@ use crate::net::Body;
 use crate::net::aws::SigningIdentity;
 use crate::net::testing::{Reply, Server};
 use crate::net::{Phase, testing};
-use crate::send::{DeliverContext, DeliverSettings, HttpRemote, PostError, PostRequest, Remote, RemoteState, Signer, deliver};
+use crate::send::{
+    DeliverContext, DeliverSettings, HttpRemote, PostError, PostRequest, Remote, RemoteState,
+    Signer, deliver,
+};
 use crate::time::{SystemClock, TokioClock};
 
 fn config(url: Url) -> RemoteWrite {
@@ -45,11 +48,22 @@ fn config(url: Url) -> RemoteWrite {
 }
 
 fn post(body: &Body) -> PostRequest<'_> {
-    PostRequest { body, attempt: 0, timeout: Duration::from_secs(20), fresh_connection: false, fresh_credentials: false }
+    PostRequest {
+        body,
+        attempt: 0,
+        timeout: Duration::from_secs(20),
+        fresh_connection: false,
+        fresh_credentials: false,
+    }
 }
 
 fn remote(server: &Server) -> HttpRemote {
-    HttpRemote::with_signer(&config(server.url("/api/v1/remote_write")), None, Arc::new(SystemClock)).unwrap()
+    HttpRemote::with_signer(
+        &config(server.url("/api/v1/remote_write")),
+        None,
+        Arc::new(SystemClock),
+    )
+    .unwrap()
 }
 
 const BODY: &[u8] = b"\x04\x0cbody";
@@ -64,23 +78,42 @@ async fn a_request_carries_what_prometheus_sends() {
     let server = Server::start(|_| Reply::status(200, "")).await;
     let remote = remote(&server);
     assert_eq!(remote.post(post(&body())).await.unwrap().status, 200);
-    remote.post(PostRequest { attempt: 3, ..post(&body()) }).await.unwrap();
+    remote
+        .post(PostRequest {
+            attempt: 3,
+            ..post(&body())
+        })
+        .await
+        .unwrap();
 
     let seen = server.seen();
     assert_eq!(seen[0].line, "POST /api/v1/remote_write HTTP/1.1");
     assert_eq!(seen[0].body, BODY);
-    let header = |n: usize, name: &str| seen[n].headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let header = |n: usize, name: &str| {
+        seen[n]
+            .headers
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
     for (name, value) in [
         ("content-encoding", "snappy"),
         ("content-type", "application/x-protobuf"),
         ("x-prometheus-remote-write-version", "0.1.0"),
-        ("user-agent", concat!("amp-forwarder/", env!("CARGO_PKG_VERSION"))),
+        (
+            "user-agent",
+            concat!("amp-forwarder/", env!("CARGO_PKG_VERSION")),
+        ),
         ("content-length", "6"),
         ("x-team", "metrics"),
     ] {
         assert_eq!(header(0, name).as_deref(), Some(value), "{name}");
     }
-    for name in ["accept-encoding", "retry-attempt", "authorization", "transfer-encoding"] {
+    for name in [
+        "accept-encoding",
+        "retry-attempt",
+        "authorization",
+        "transfer-encoding",
+    ] {
         assert_eq!(header(0, name), None, "{name}");
     }
     assert_eq!(header(1, "retry-attempt").as_deref(), Some("3"));
@@ -108,17 +141,26 @@ async fn a_status_stands_though_its_body_is_cut_or_stalls() {
         let answer = remote(&server).post(post(&body())).await.unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (400, "out of ord"));
     }
-    assert!(start.elapsed() < Duration::from_secs(10), "a stalled body costs {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "a stalled body costs {:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn a_redirect_is_followed_only_where_samples_and_signature_survive_it() {
     let server = Server::start(|seen| match seen.line.split(' ').nth(1) {
         Some("/elsewhere") => Reply::status(204, ""),
-        _ => Reply::Raw("HTTP/1.1 307 x\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned()),
+        _ => Reply::Raw(
+            "HTTP/1.1 307 x\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        ),
     })
     .await;
-    assert_eq!(remote(&server).post(post(&body())).await.unwrap().status, 204);
+    assert_eq!(
+        remote(&server).post(post(&body())).await.unwrap().status,
+        204
+    );
     assert_eq!((server.seen().len(), &server.seen()[1].body[..]), (2, BODY));
 
     let mut stays = config(server.url("/api/v1/remote_write"));
@@ -130,7 +172,14 @@ async fn a_redirect_is_followed_only_where_samples_and_signature_survive_it() {
 #[tokio::test]
 async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
     // The first request keeps its connection; the second finds it reset, as after a freeze.
-    let server = Server::start(|seen| if seen.number == 1 { Reply::Reset } else { Reply::status(200, "") }).await;
+    let server = Server::start(|seen| {
+        if seen.number == 1 {
+            Reply::Reset
+        } else {
+            Reply::status(200, "")
+        }
+    })
+    .await;
     let remote = remote(&server);
     let state = RemoteState::new(1_000_000, Rng::with_seed(1));
     let mut settings = DeliverSettings::from(&config(server.url("/")));
@@ -143,10 +192,20 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
         deadline: Instant::now() + Duration::from_secs(20),
         last_429: false,
     };
-    let batch = Batch { body: body(), samples: 1, raw_len: 1, min_ms: 0, max_ms: 0 };
+    let batch = Batch {
+        body: body(),
+        samples: 1,
+        raw_len: 1,
+        min_ms: 0,
+        max_ms: 0,
+    };
     for (retries, accepted) in [(0, 1), (1, 2)] {
         let delivery = deliver(&remote, &batch, &context).await;
-        assert_eq!((delivery.written, delivery.retries), (1, retries), "{delivery:?}");
+        assert_eq!(
+            (delivery.written, delivery.retries),
+            (1, retries),
+            "{delivery:?}"
+        );
         assert_eq!(server.accepted(), accepted);
     }
     assert_eq!(server.seen()[2].headers["retry-attempt"], "1");
@@ -158,7 +217,10 @@ async fn a_fresh_connection_is_fresh() {
     let remote = remote(&server);
     for accepted in 1..4 {
         let body = body();
-        let request = PostRequest { fresh_connection: true, ..post(&body) };
+        let request = PostRequest {
+            fresh_connection: true,
+            ..post(&body)
+        };
         assert_eq!(remote.post(request).await.unwrap().status, 200);
         assert_eq!(server.accepted(), accepted);
     }
@@ -166,35 +228,72 @@ async fn a_fresh_connection_is_fresh() {
 
 #[tokio::test]
 async fn a_refusal_names_phase_and_address() {
-    let url = format!("http://{}/api/v1/remote_write", testing::refusing().await).parse().unwrap();
+    let url = format!("http://{}/api/v1/remote_write", testing::refusing().await)
+        .parse()
+        .unwrap();
     let remote = HttpRemote::with_signer(&config(url), None, Arc::new(SystemClock)).unwrap();
-    let PostError::Net(error) = remote.post(post(&body())).await.unwrap_err() else { panic!() };
+    let PostError::Net(error) = remote.post(post(&body())).await.unwrap_err() else {
+        panic!()
+    };
     assert_eq!(error.phase, Phase::Connect);
-    assert!(error.to_string().contains("/api/v1/remote_write"), "{error}");
+    assert!(
+        error.to_string().contains("/api/v1/remote_write"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn each_try_is_signed_anew() {
-    let server = Server::start(|_| Reply::status(403, "The security token included in the request is expired")).await;
+    let server = Server::start(|_| {
+        Reply::status(403, "The security token included in the request is expired")
+    })
+    .await;
     let identity = SigningIdentity {
-        credentials: SharedCredentialsProvider::new(Credentials::new("AKID", "secret", Some("token".into()), None, "test")),
+        credentials: SharedCredentialsProvider::new(Credentials::new(
+            "AKID",
+            "secret",
+            Some("token".into()),
+            None,
+            "test",
+        )),
         region: Region::from_static("eu-west-1"),
     };
     let clock = Arc::new(TokioClock::starting_at(1_795_176_000_000));
     let signer = Signer::new(identity, "aps");
-    let remote = HttpRemote::with_signer(&config(server.url("/remote_write")), Some(signer), clock).unwrap();
+    let remote =
+        HttpRemote::with_signer(&config(server.url("/remote_write")), Some(signer), clock).unwrap();
     let answer = remote.post(post(&body())).await.unwrap();
-    assert!(remote.hint(&answer).unwrap().contains("session has expired"));
-    remote.post(PostRequest { attempt: 1, ..post(&body()) }).await.unwrap();
+    assert!(
+        remote
+            .hint(&answer)
+            .unwrap()
+            .contains("session has expired")
+    );
+    remote
+        .post(PostRequest {
+            attempt: 1,
+            ..post(&body())
+        })
+        .await
+        .unwrap();
 
     let seen = server.seen();
     for request in &seen {
         let text = |name: &str| request.headers[name].to_str().unwrap();
-        assert!(text("authorization").contains("/20261120/eu-west-1/aps/aws4_request"), "{request:?}");
-        assert!(text("x-amz-date").starts_with("20261120T12000"), "{request:?}");
+        assert!(
+            text("authorization").contains("/20261120/eu-west-1/aps/aws4_request"),
+            "{request:?}"
+        );
+        assert!(
+            text("x-amz-date").starts_with("20261120T12000"),
+            "{request:?}"
+        );
         assert_eq!(text("x-amz-security-token"), "token");
         assert!(!request.headers.contains_key("x-amz-content-sha256"));
     }
     // Retry-Attempt is signed too.
-    assert_ne!(seen[0].headers["authorization"], seen[1].headers["authorization"]);
+    assert_ne!(
+        seen[0].headers["authorization"],
+        seen[1].headers["authorization"]
+    );
 }

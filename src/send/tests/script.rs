@@ -15,7 +15,10 @@ use crate::batch::Batch;
 use crate::batch::proto::{Label, Sample, TimeSeries, WriteRequest};
 use crate::net::aws::AwsError;
 use crate::net::{NetError, Peer, Phase};
-use crate::send::{Answer, DeliverContext, DeliverSettings, Delivery, PostError, PostRequest, Remote, RemoteState, SignError, deliver};
+use crate::send::{
+    Answer, DeliverContext, DeliverSettings, Delivery, PostError, PostRequest, Remote, RemoteState,
+    SignError, deliver,
+};
 use crate::time::TokioClock;
 
 pub(super) const START_MS: i64 = 1_795_176_000_000;
@@ -57,7 +60,11 @@ pub(super) struct Script {
 
 impl Script {
     pub(super) fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
-        Self { replies: Mutex::new(replies.into_iter().collect()), posts: Mutex::default(), start: Instant::now() }
+        Self {
+            replies: Mutex::new(replies.into_iter().collect()),
+            posts: Mutex::default(),
+            start: Instant::now(),
+        }
     }
 
     pub(super) fn posts(&self) -> Vec<Post> {
@@ -66,7 +73,11 @@ impl Script {
 
     fn next(&self) -> Reply {
         let mut replies = self.replies.lock().unwrap();
-        if replies.len() > 1 { replies.pop_front().unwrap() } else { replies[0].clone() }
+        if replies.len() > 1 {
+            replies.pop_front().unwrap()
+        } else {
+            replies[0].clone()
+        }
     }
 }
 
@@ -84,7 +95,13 @@ impl Remote for Script {
         let reply = self.next();
         let timeout = request.timeout;
         Box::pin(async move {
-            let answer = |status, body: &str| Ok(Answer { status, headers: HeaderMap::new(), body: body.to_owned() });
+            let answer = |status, body: &str| {
+                Ok(Answer {
+                    status,
+                    headers: HeaderMap::new(),
+                    body: body.to_owned(),
+                })
+            };
             let net = |stale_connection| {
                 Err(PostError::Net(NetError {
                     phase: Phase::Http,
@@ -103,14 +120,20 @@ impl Remote for Script {
                 Reply::RetryAfter(status, value) => {
                     let mut headers = HeaderMap::new();
                     headers.insert(RETRY_AFTER, value.parse().unwrap());
-                    Ok(Answer { status, headers, body: String::new() })
+                    Ok(Answer {
+                        status,
+                        headers,
+                        body: String::new(),
+                    })
                 }
                 Reply::Stale => net(true),
                 Reply::TimedOut => {
                     tokio::time::sleep(timeout).await;
                     net(false)
                 }
-                Reply::NoCredentials => Err(PostError::Sign(SignError::Credentials(AwsError::NoCredentials("none".to_owned())))),
+                Reply::NoCredentials => Err(PostError::Sign(SignError::Credentials(
+                    AwsError::NoCredentials("none".to_owned()),
+                ))),
                 Reply::NoSts => Err(PostError::Sign(SignError::TimedOut(timeout))),
                 Reply::Hang => std::future::pending().await,
                 Reply::Late(wait, status) => {
@@ -138,11 +161,20 @@ pub(super) fn decode(body: &[u8]) -> WriteRequest {
 /// As many samples, the newest at `START_MS`.
 pub(super) fn batch(samples: i64) -> Batch {
     let series = |n: i64| TimeSeries {
-        labels: vec![Label { name: "__name__".to_owned(), value: format!("m{n}") }],
-        samples: vec![Sample { value: 1.0, timestamp: START_MS - n }],
+        labels: vec![Label {
+            name: "__name__".to_owned(),
+            value: format!("m{n}"),
+        }],
+        samples: vec![Sample {
+            value: 1.0,
+            timestamp: START_MS - n,
+        }],
         histograms: Vec::new(),
     };
-    let raw = WriteRequest { timeseries: (0..samples).map(series).collect() }.encode_to_vec();
+    let raw = WriteRequest {
+        timeseries: (0..samples).map(series).collect(),
+    }
+    .encode_to_vec();
     Batch {
         body: snap::raw::Encoder::new().compress_vec(&raw).unwrap().into(),
         samples: samples as u32,
@@ -178,13 +210,28 @@ impl Bench {
     }
 
     pub(super) async fn deliver(&self, remote: &Script, batch: &Batch) -> Delivery {
-        let context =
-            DeliverContext { settings: &self.settings, state: &self.state, clock: &self.clock, deadline: self.deadline, last_429: self.last_429 };
+        let context = DeliverContext {
+            settings: &self.settings,
+            state: &self.state,
+            clock: &self.clock,
+            deadline: self.deadline,
+            last_429: self.last_429,
+        };
         let delivery = deliver(remote, batch, &context).await;
-        let placed =
-            delivery.written + delivery.deduplicated + delivery.rejected_samples() + delivery.expired_samples() + delivery.undelivered_samples();
-        assert_eq!(placed, u64::from(batch.samples), "each sample is in one place: {delivery:?}");
-        assert!(Instant::now() <= self.deadline, "a delivery outlived its deadline");
+        let placed = delivery.written
+            + delivery.deduplicated
+            + delivery.rejected_samples()
+            + delivery.expired_samples()
+            + delivery.undelivered_samples();
+        assert_eq!(
+            placed,
+            u64::from(batch.samples),
+            "each sample is in one place: {delivery:?}"
+        );
+        assert!(
+            Instant::now() <= self.deadline,
+            "a delivery outlived its deadline"
+        );
         delivery
     }
 

@@ -20,7 +20,10 @@ const NOW_MS: i64 = 1_440_938_160_000;
 const LONG: Duration = Duration::from_secs(60);
 
 fn signer(credentials: impl ProvideCredentials + 'static) -> Signer {
-    let identity = SigningIdentity { credentials: SharedCredentialsProvider::new(credentials), region: Region::from_static("us-east-1") };
+    let identity = SigningIdentity {
+        credentials: SharedCredentialsProvider::new(credentials),
+        region: Region::from_static("us-east-1"),
+    };
     Signer::new(identity, "aps")
 }
 
@@ -50,21 +53,44 @@ fn hex(bytes: &[u8]) -> String {
 
 fn key(secret: &str, date: &str, region: &str, service: &str) -> Vec<u8> {
     let scope = [date, region, service, "aws4_request"];
-    scope.iter().fold(format!("AWS4{secret}").into_bytes(), |key, part| hmac(&key, part))
+    scope
+        .iter()
+        .fold(format!("AWS4{secret}").into_bytes(), |key, part| {
+            hmac(&key, part)
+        })
 }
 
 #[test]
 fn our_own_key_derivation_agrees_with_aws_published_vector() {
     // "Deriving a signing key", AWS General Reference.
-    let key = key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20120215", "us-east-1", "iam");
-    assert_eq!(hex(&key), "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d");
+    let key = key(
+        "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        "20120215",
+        "us-east-1",
+        "iam",
+    );
+    assert_eq!(
+        hex(&key),
+        "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
+    );
 }
 
 #[tokio::test]
 async fn the_signature_is_what_the_specification_computes() {
-    let credentials = Credentials::new("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", Some("tok/en=".into()), None, "test");
-    let mut request = request("https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write");
-    signer(credentials).sign(&mut request, NOW_MS, false, LONG).await.unwrap();
+    let credentials = Credentials::new(
+        "AKIDEXAMPLE",
+        "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        Some("tok/en=".into()),
+        None,
+        "test",
+    );
+    let mut request = request(
+        "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write",
+    );
+    signer(credentials)
+        .sign(&mut request, NOW_MS, false, LONG)
+        .await
+        .unwrap();
 
     let canonical = [
         "POST",
@@ -81,14 +107,25 @@ async fn the_signature_is_what_the_specification_computes() {
     ]
     .join("\n");
     let scope = "20150830/us-east-1/aps/aws4_request";
-    let to_sign = format!("AWS4-HMAC-SHA256\n20150830T123600Z\n{scope}\n{}", hex(&Sha256::digest(&canonical)));
-    let key = key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20150830", "us-east-1", "aps");
+    let to_sign = format!(
+        "AWS4-HMAC-SHA256\n20150830T123600Z\n{scope}\n{}",
+        hex(&Sha256::digest(&canonical))
+    );
+    let key = key(
+        "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        "20150830",
+        "us-east-1",
+        "aps",
+    );
     let expected = format!(
         "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{scope}, SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-team, Signature={}",
         hex(&hmac(&key, &to_sign))
     );
     assert_eq!(request.headers()["authorization"], expected);
-    assert!(!format!("{:?}", request.headers()).contains("tok/en"), "the session token is marked as sensitive");
+    assert!(
+        !format!("{:?}", request.headers()).contains("tok/en"),
+        "the session token is marked as sensitive"
+    );
 }
 
 /// Counts; expires as told, from `NOW_MS`.
@@ -100,7 +137,10 @@ struct Source {
 
 impl Source {
     fn new(expires_in: Option<Duration>) -> Self {
-        Self { calls: Arc::default(), expires_in }
+        Self {
+            calls: Arc::default(),
+            expires_in,
+        }
     }
 }
 
@@ -110,15 +150,29 @@ impl ProvideCredentials for Source {
         Self: 'a,
     {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        let expiry = self.expires_in.map(|after| UNIX_EPOCH + Duration::from_millis(NOW_MS as u64) + after);
-        future::ProvideCredentials::ready(Ok(Credentials::new(format!("KEY{call}"), "secret", None, expiry, "test")))
+        let expiry = self
+            .expires_in
+            .map(|after| UNIX_EPOCH + Duration::from_millis(NOW_MS as u64) + after);
+        future::ProvideCredentials::ready(Ok(Credentials::new(
+            format!("KEY{call}"),
+            "secret",
+            None,
+            expiry,
+            "test",
+        )))
     }
 }
 
 async fn key_id(signer: &Signer, after: Duration, fresh: bool) -> String {
     let mut request = request("https://aps.example/remote_write");
-    signer.sign(&mut request, NOW_MS + after.as_millis() as i64, fresh, LONG).await.unwrap();
-    let text = request.headers()["authorization"].to_str().unwrap().to_owned();
+    signer
+        .sign(&mut request, NOW_MS + after.as_millis() as i64, fresh, LONG)
+        .await
+        .unwrap();
+    let text = request.headers()["authorization"]
+        .to_str()
+        .unwrap()
+        .to_owned();
     text.split(['=', '/']).nth(1).unwrap().to_owned()
 }
 
@@ -129,16 +183,35 @@ async fn credentials_are_kept_until_they_near_their_end_or_are_denied() {
     assert_eq!(key_id(&dated, Duration::ZERO, false).await, "KEY0");
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(key_id(&dated, 8 * minute, false).await, "KEY0");
-    assert_eq!(key_id(&dated, 8 * minute, true).await, "KEY1", "denied: asked anew");
-    assert_eq!(key_id(&dated, 8 * minute, true).await, "KEY1", "once for all shards");
-    assert_eq!(key_id(&dated, 9 * minute, false).await, "KEY2", "a minute before the end");
+    assert_eq!(
+        key_id(&dated, 8 * minute, true).await,
+        "KEY1",
+        "denied: asked anew"
+    );
+    assert_eq!(
+        key_id(&dated, 8 * minute, true).await,
+        "KEY1",
+        "once for all shards"
+    );
+    assert_eq!(
+        key_id(&dated, 9 * minute, false).await,
+        "KEY2",
+        "a minute before the end"
+    );
 
     let undated = signer(Source::new(None));
     assert_eq!(key_id(&undated, Duration::ZERO, false).await, "KEY0");
     tokio::time::advance(Duration::from_secs(3)).await;
-    assert_eq!(key_id(&undated, Duration::from_secs(49), false).await, "KEY0");
+    assert_eq!(
+        key_id(&undated, Duration::from_secs(49), false).await,
+        "KEY0"
+    );
     // By the wall clock: tokio's did not see the freeze.
-    assert_eq!(key_id(&undated, minute, false).await, "KEY1", "afresh each tick");
+    assert_eq!(
+        key_id(&undated, minute, false).await,
+        "KEY1",
+        "afresh each tick"
+    );
 }
 
 #[derive(Debug)]
@@ -168,13 +241,31 @@ impl ProvideCredentials for Silent {
 #[tokio::test(start_paused = true)]
 async fn no_credentials_are_told_from_unreachable_ones() {
     async fn failure(signer: Signer) -> SignError {
-        signer.sign(&mut request("https://aps.example/"), NOW_MS, false, LONG).await.unwrap_err()
+        signer
+            .sign(&mut request("https://aps.example/"), NOW_MS, false, LONG)
+            .await
+            .unwrap_err()
     }
-    let none = failure(signer(Failing(|| CredentialsError::not_loaded("nothing in the chain")))).await;
-    assert!(none.is_final() && matches!(none, SignError::Credentials(AwsError::NoCredentials(_))), "{none}");
+    let none = failure(signer(Failing(|| {
+        CredentialsError::not_loaded("nothing in the chain")
+    })))
+    .await;
+    assert!(
+        none.is_final() && matches!(none, SignError::Credentials(AwsError::NoCredentials(_))),
+        "{none}"
+    );
     assert!(none.to_string().contains("aws sso login"));
-    let refused = failure(signer(Failing(|| CredentialsError::provider_error("STS said no")))).await;
-    assert!(!refused.is_final() && refused.to_string().contains("STS said no"), "{refused}");
+    let refused = failure(signer(Failing(|| {
+        CredentialsError::provider_error("STS said no")
+    })))
+    .await;
+    assert!(
+        !refused.is_final() && refused.to_string().contains("STS said no"),
+        "{refused}"
+    );
     let silent = failure(signer(Silent)).await;
-    assert!(!silent.is_final() && silent.to_string().contains("NAT gateway"), "{silent}");
+    assert!(
+        !silent.is_final() && silent.to_string().contains("NAT gateway"),
+        "{silent}"
+    );
 }

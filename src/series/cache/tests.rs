@@ -5,7 +5,9 @@ const FRESH: Observed = Observed::Fresh { nth: 0 };
 fn observe(cache: &mut SeriesCache, timestamp_ms: i64, commits: bool) -> Observed {
     let transaction = cache.begin(0);
     let key = Key::new(0, b"a");
-    let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
+    let index = cache
+        .find(key)
+        .unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
     let observed = cache.observe(transaction, index, timestamp_ms);
     if commits {
         cache.commit(transaction);
@@ -21,9 +23,15 @@ fn series_survive_scrapes_that_fail_and_not_those_that_lack_them() {
         let mut cache = SeriesCache::default();
         observe(&mut cache, 100, true);
         for n in 0..3 * KEEP_UNSEEN {
-            let transaction = if fails { cache.begin_reports(0) } else { cache.begin(0) };
+            let transaction = if fails {
+                cache.begin_reports(0)
+            } else {
+                cache.begin(0)
+            };
             let key = Key::new(0, b"up");
-            let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, None, false));
+            let index = cache
+                .find(key)
+                .unwrap_or_else(|| cache.insert(transaction, key, None, false));
             cache.touch(transaction, index);
             cache.observe(transaction, index, i64::from(n));
             cache.commit(transaction);
@@ -36,12 +44,26 @@ fn series_survive_scrapes_that_fail_and_not_those_that_lack_them() {
 fn a_series_in_another_scrapes_hand_is_yielded_for_the_whole_of_a_scrape() {
     let mut cache = SeriesCache::default();
     let (first, second) = (cache.begin(0), cache.begin(1));
-    let index = cache.insert(first, Key::new(0, b"a"), Some((&Labels::default(), 0)), false);
-    let same = cache.insert(second, Key::new(1, b"a"), Some((&Labels::default(), 0)), false);
+    let index = cache.insert(
+        first,
+        Key::new(0, b"a"),
+        Some((&Labels::default(), 0)),
+        false,
+    );
+    let same = cache.insert(
+        second,
+        Key::new(1, b"a"),
+        Some((&Labels::default(), 0)),
+        false,
+    );
     assert_eq!(cache.observe(first, index, 100), FRESH);
     assert_eq!(cache.observe(second, same, 200), Observed::Duplicate);
     cache.commit(first);
-    assert_eq!(cache.observe(second, same, 200), Observed::Duplicate, "a second value for the time of one that was not taken");
+    assert_eq!(
+        cache.observe(second, same, 200),
+        Observed::Duplicate,
+        "a second value for the time of one that was not taken"
+    );
     cache.commit(second);
     let next = cache.begin(1);
     assert_eq!(cache.observe(next, same, 200), FRESH);
@@ -54,14 +76,26 @@ fn what_no_sample_was_taken_of_can_be_let_go() {
     let kept = cache.memory();
     let transaction = cache.begin(0);
     for n in 0..10_000_u32 {
-        let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&Labels::default(), n)), false);
+        let index = cache.insert(
+            transaction,
+            Key::new(0, &n.to_le_bytes()),
+            Some((&Labels::default(), n)),
+            false,
+        );
         cache.observe(transaction, index, 50);
     }
     cache.rollback(transaction);
-    assert!(cache.len() > 10_000, "a scrape that failed for another reason keeps what it has learned");
+    assert!(
+        cache.len() > 10_000,
+        "a scrape that failed for another reason keeps what it has learned"
+    );
     cache.forget_untaken();
     assert_eq!(cache.len(), 1);
-    assert!(cache.memory() < kept + 1_000, "{} after {kept}", cache.memory());
+    assert!(
+        cache.memory() < kept + 1_000,
+        "{} after {kept}",
+        cache.memory()
+    );
     assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
 }
 
@@ -72,7 +106,12 @@ fn series_that_come_and_go_make_room() {
         let transaction = cache.begin(0);
         let mut labels = Labels::default();
         labels.set("n", n.to_string());
-        let index = cache.insert(transaction, Key::new(0, &n.to_le_bytes()), Some((&labels, 0)), false);
+        let index = cache.insert(
+            transaction,
+            Key::new(0, &n.to_le_bytes()),
+            Some((&labels, 0)),
+            false,
+        );
         cache.touch(transaction, index);
         cache.observe(transaction, index, 50);
         cache.commit(transaction);
@@ -88,7 +127,9 @@ fn what_another_target_still_shows_is_not_let_go() {
     let show = |cache: &mut SeriesCache, target: u16, timestamp_ms: i64| {
         let transaction = cache.begin(target);
         let key = Key::new(target, b"a");
-        let index = cache.find(key).unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
+        let index = cache.find(key).unwrap_or_else(|| {
+            cache.insert(transaction, key, Some((&Labels::default(), 0)), false)
+        });
         cache.touch(transaction, index);
         let observed = cache.observe(transaction, index, timestamp_ms);
         cache.commit(transaction);
@@ -111,9 +152,17 @@ fn what_is_forgotten_is_sent_again_and_nothing_older() {
     assert_eq!(observe(&mut cache, 100, true), FRESH);
     assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
     cache.forget_timestamps();
-    assert_eq!(observe(&mut cache, 99, true), Observed::OutOfOrder, "the newer one may have arrived");
+    assert_eq!(
+        observe(&mut cache, 99, true),
+        Observed::OutOfOrder,
+        "the newer one may have arrived"
+    );
     assert_eq!(observe(&mut cache, 100, false), FRESH);
-    assert_eq!(observe(&mut cache, 100, true), FRESH, "a scrape that failed sent nothing");
+    assert_eq!(
+        observe(&mut cache, 100, true),
+        FRESH,
+        "a scrape that failed sent nothing"
+    );
     assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
     cache.forget_timestamps();
     assert_eq!(observe(&mut cache, 101, true), FRESH);

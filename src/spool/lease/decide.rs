@@ -8,24 +8,28 @@ use super::{Ask, Previous};
 use crate::spool::state::State;
 use crate::spool::store::StoreTime;
 
-/// A lease that ends so far from the plan is written once more: our guess of the store's clock was that wrong.
+/// A lease that ends so far from the plan is written once more: our guess of the store's clock was
+/// that wrong.
 const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// A schedule of one tick a minute starts another process only when this one is late or lost.
 const LATELY_MS: i64 = 120_000;
 
-/// Whether a lease ends so far from the plan that our guess of the store's clock must have been wrong.
+/// Whether a lease ends so far from the plan that our guess of the store's clock must have been
+/// wrong.
 pub(super) fn is_off(end: Instant, ask: &Ask) -> bool {
-    ask.end.saturating_duration_since(end) > TOLERANCE || end.saturating_duration_since(ask.end) > TOLERANCE
+    ask.end.saturating_duration_since(end) > TOLERANCE
+        || end.saturating_duration_since(ask.end) > TOLERANCE
 }
 
-/// Whether a tick that ended then is a matter of the last two minutes. A clock that was set back cannot tell.
+/// Whether a tick that ended then is a matter of the last two minutes. A clock that was set back
+/// cannot tell.
 pub(super) fn is_lately(ended_ms: Option<i64>, now_ms: i64) -> bool {
     ended_ms.is_some_and(|ended_ms| (0..LATELY_MS).contains(&now_ms.saturating_sub(ended_ms)))
 }
 
-/// Whether our clock has gone on as time did: not back, and forward by no more than a freeze between two ticks explains, which the other clock
-/// may not have counted.
+/// Whether our clock has gone on as time did: not back, and forward by no more than a freeze
+/// between two ticks explains, which the other clock may not have counted.
 pub(super) fn is_steady(elapsed: Duration, by_clock_ms: i64) -> bool {
     let elapsed_ms = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
     let ahead_ms = by_clock_ms.saturating_sub(elapsed_ms);
@@ -44,13 +48,27 @@ pub(super) enum Step {
 }
 
 /// `tried` is the epoch that an earlier try of this call wrote.
-pub(super) fn decide(state: &State, nonce: &str, tried: Option<u64>, time: Option<&StoreTime>, now: Instant) -> Step {
+pub(super) fn decide(
+    state: &State,
+    nonce: &str,
+    tried: Option<u64>,
+    time: Option<&StoreTime>,
+    now: Instant,
+) -> Step {
     let Some(lease) = &state.lease else {
-        return Step::Take(if state.epoch == 0 { Previous::None } else { Previous::Clean });
+        return Step::Take(if state.epoch == 0 {
+            Previous::None
+        } else {
+            Previous::Clean
+        });
     };
     if lease.nonce == nonce {
         // One of our own earlier ticks, which has ended: a process makes one at a time.
-        return if tried == Some(lease.epoch) { Step::Ours } else { Step::Take(Previous::Unclean) };
+        return if tried == Some(lease.epoch) {
+            Step::Ours
+        } else {
+            Step::Take(Previous::Unclean)
+        };
     }
     match time.map(|time| time.certainly_reached(lease.until_ms)) {
         Some(end) if end <= now => Step::Take(Previous::Unclean),

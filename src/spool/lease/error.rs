@@ -47,11 +47,14 @@ impl From<LookError> for TakeError {
     }
 }
 
-/// A release that did not succeed. The lease ends by itself; whoever comes next counts the backlog anew.
+/// A release that did not succeed. The lease ends by itself; whoever comes next counts the backlog
+/// anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
     /// It was taken over: we came too late.
-    #[error("spool: the lease of epoch {held} was taken over by epoch {found}: this tick took longer than it had planned")]
+    #[error(
+        "spool: the lease of epoch {held} was taken over by epoch {found}: this tick took longer than it had planned"
+    )]
     Lost {
         /// Ours.
         held: u64,

@@ -1,9 +1,11 @@
 //! The lease: only its holder scrapes, drains or writes.
 //!
-//! Taken and released with one conditional PUT of `state.json` each. Its end is told by the store's clock, the only one that all processes share.
-//! That clock is known within bounds ([`StoreTime`]), and each side takes the bound that is against it: the holder stops when the lease may have
-//! ended, others go on when it must have. What the local clock is used for, to guess the store's before a warm process has asked it anything, can
-//! cost time but no safety: the answer brings the store's own.
+//! Taken and released with one conditional PUT of `state.json` each. Its end is told by the store's
+//! clock, the only one that all processes share. That clock is known within bounds ([`StoreTime`]),
+//! and each side takes the bound that is against it: the holder stops when the lease may have
+//! ended, others go on when it must have. What the local clock is used for, to guess the store's
+//! before a warm process has asked it anything, can cost time but no safety: the answer brings the
+//! store's own.
 
 mod decide;
 mod error;
@@ -89,7 +91,8 @@ pub struct Tenure {
     pub state: State,
     /// How that went.
     pub previous: Previous,
-    /// Nobody else held the lease since this process did: what it remembers of series and slots still holds.
+    /// Nobody else held the lease since this process did: what it remembers of series and slots
+    /// still holds.
     pub continued: bool,
     etag: Etag,
 }
@@ -99,7 +102,13 @@ impl Tenure {
     #[must_use]
     pub fn tick(&self, keeper: &Keeper, until: Instant) -> Tick {
         let unclean = self.previous == Previous::Unclean;
-        Tick { store: Arc::clone(&keeper.store), epoch: self.epoch, until, deadline: self.fence.deadline(), unclean }
+        Tick {
+            store: Arc::clone(&keeper.store),
+            epoch: self.epoch,
+            until,
+            deadline: self.fence.deadline(),
+            unclean,
+        }
     }
 }
 
@@ -128,7 +137,8 @@ pub struct Keeper {
     offset_ms: i64,
     /// When that was learnt, by the clock that does not go back and by ours.
     learnt: Option<(Instant, i64)>,
-    /// What a release that failed could not tell; see [`RemoteState::unwanted`]. Our next lease tells it: should that tick be killed, others know.
+    /// What a release that failed could not tell; see [`RemoteState::unwanted`]. Our next lease
+    /// tells it: should that tick be killed, others know.
     ///
     /// [`RemoteState::unwanted`]: super::state::RemoteState::unwanted
     untold: BTreeMap<RemoteDir, BTreeMap<SegmentName, u8>>,
@@ -153,8 +163,9 @@ impl Keeper {
         }
     }
 
-    /// Whether a tick may go on without a store that is down, and order is safe: our own last release was clean and empty, and our last tick ended so
-    /// lately that the schedule will have started no other process meanwhile, which might have left a backlog.
+    /// Whether a tick may go on without a store that is down, and order is safe: our own last
+    /// release was clean and empty, and our last tick ended so lately that the schedule will have
+    /// started no other process meanwhile, which might have left a backlog.
     #[must_use]
     pub fn may_go_without(&self) -> bool {
         self.released_empty && is_lately(self.ended_ms, self.clock.now_ms())
@@ -173,14 +184,19 @@ impl Keeper {
         Ok(self.find(deadline).await?.state)
     }
 
-    /// Takes the lease: one PUT when it is as we left it, a GET more when it is not, and a LIST more the very first time.
+    /// Takes the lease: one PUT when it is as we left it, a GET more when it is not, and a LIST
+    /// more the very first time.
     ///
     /// # Errors
-    /// [`TakeError`]. After [`TakeError::Store`] it may be ours nevertheless; our next call will find out.
+    /// [`TakeError`]. After [`TakeError::Store`] it may be ours nevertheless; our next call will
+    /// find out.
     pub async fn take(&mut self, ask: &Ask) -> Result<Tenure, TakeError> {
         let deadline = Fence::new(ask.end, ask.margin).deadline();
-        // A clock that was moved would make a lease of the wrong length; should we be killed before it is corrected, everybody waits for its end.
-        let steady = self.learnt.is_some_and(|(then, then_ms)| is_steady(then.elapsed(), self.clock.now_ms().saturating_sub(then_ms)));
+        // A clock that was moved would make a lease of the wrong length; should we be killed before
+        // it is corrected, everybody waits for its end.
+        let steady = self.learnt.is_some_and(|(then, then_ms)| {
+            is_steady(then.elapsed(), self.clock.now_ms().saturating_sub(then_ms))
+        });
         let mut known = self.warm.take().filter(|_| steady);
         let mut tried = None;
         let mut last = (Previous::None, false);
@@ -192,7 +208,8 @@ impl Keeper {
                 Some(found) => found,
                 None => self.find(give_up).await?,
             };
-            self.released_empty &= self.held == Some(found.state.epoch) && found.state.lease.is_none();
+            self.released_empty &=
+                self.held == Some(found.state.epoch) && found.state.lease.is_none();
             let now = Instant::now();
             let epoch = match decide(&found.state, &self.nonce, tried, found.time.as_ref(), now) {
                 Step::Ours => match self.fence(&found, ask) {
@@ -207,7 +224,10 @@ impl Keeper {
                     }
                 },
                 Step::Wait(end) if end > ask.wait_until => {
-                    return Err(TakeError::Busy { epoch: found.state.epoch, left: end - now });
+                    return Err(TakeError::Busy {
+                        epoch: found.state.epoch,
+                        left: end - now,
+                    });
                 }
                 Step::Wait(end) => {
                     tokio::time::sleep_until(end.min(now + POLL)).await;
@@ -216,7 +236,11 @@ impl Keeper {
                 }
                 Step::Take(previous) => {
                     // Without a state.json, segments are what tells of earlier ticks.
-                    let previous = if found.etag.is_none() && found.state.epoch > 0 { Previous::Unclean } else { previous };
+                    let previous = if found.etag.is_none() && found.state.epoch > 0 {
+                        Previous::Unclean
+                    } else {
+                        previous
+                    };
                     last = (previous, self.held == Some(found.state.epoch));
                     found.state.epoch + 1
                 }
@@ -224,14 +248,19 @@ impl Keeper {
             tried = Some(epoch);
             let written = self.write(&found, epoch, ask, give_up).await;
             if matches!(&written, Err(TakeError::Store(error)) if error.kind == Kind::Changed) {
-                // Somebody else may be at work, or may have left a backlog: to go on without the store is safe no more.
+                // Somebody else may be at work, or may have left a backlog: to go on without the
+                // store is safe no more.
                 self.released_empty = false;
             }
             match written {
                 Ok(written) => known = Some(written),
                 // That may have been us: the state tells, and mostly at once.
-                Err(TakeError::Store(error)) if matches!(error.kind, Kind::Changed | Kind::NoAnswer) && !std::mem::replace(&mut doubted, true) => {}
-                Err(TakeError::Store(error)) if error.kind == Kind::Changed || error.kind.is_passing() => {
+                Err(TakeError::Store(error))
+                    if matches!(error.kind, Kind::Changed | Kind::NoAnswer)
+                        && !std::mem::replace(&mut doubted, true) => {}
+                Err(TakeError::Store(error))
+                    if error.kind == Kind::Changed || error.kind.is_passing() =>
+                {
                     if !pause.pause(give_up).await {
                         return Err(error.into());
                     }
@@ -241,12 +270,17 @@ impl Keeper {
         }
     }
 
-    /// Releases the lease: one PUT. `state` is what the next tick is to know; its epoch and lease are seen to here.
+    /// Releases the lease: one PUT. `state` is what the next tick is to know; its epoch and lease
+    /// are seen to here.
     ///
     /// # Errors
     /// [`ReleaseError`].
     pub async fn release(&mut self, tenure: Tenure, state: State) -> Result<(), ReleaseError> {
-        let unwanted = state.remotes.iter().map(|(remote, known)| (remote.clone(), known.unwanted.clone())).collect();
+        let unwanted = state
+            .remotes
+            .iter()
+            .map(|(remote, known)| (remote.clone(), known.unwanted.clone()))
+            .collect();
         let released = self.try_to_release(tenure, state).await;
         if released.is_err() {
             self.untold = unwanted;
@@ -255,13 +289,21 @@ impl Keeper {
     }
 
     async fn try_to_release(&mut self, tenure: Tenure, state: State) -> Result<(), ReleaseError> {
-        let state = State { epoch: tenure.epoch, lease: None, ..state };
+        let state = State {
+            epoch: tenure.epoch,
+            lease: None,
+            ..state
+        };
         let body = state.write().map_err(LookError::State)?;
         let deadline = tenure.fence.deadline();
         let mut etag = tenure.etag;
         let mut pause = Pause::default();
         loop {
-            let error = match self.store.put_if_match(KEY, body.clone(), &etag, try_until(deadline)).await {
+            let error = match self
+                .store
+                .put_if_match(KEY, body.clone(), &etag, try_until(deadline))
+                .await
+            {
                 Ok(answer) => {
                     self.learn(&answer.time);
                     self.released(state, answer.value);
@@ -284,11 +326,18 @@ impl Keeper {
                 }
                 Some(present)
                     if present != etag
-                        && found.state.lease.as_ref().is_some_and(|lease| lease.nonce == self.nonce && lease.epoch == tenure.epoch) =>
+                        && found.state.lease.as_ref().is_some_and(|lease| {
+                            lease.nonce == self.nonce && lease.epoch == tenure.epoch
+                        }) =>
                 {
                     etag = present;
                 }
-                _ => return Err(ReleaseError::Lost { held: tenure.epoch, found: found.state.epoch }),
+                _ => {
+                    return Err(ReleaseError::Lost {
+                        held: tenure.epoch,
+                        found: found.state.epoch,
+                    });
+                }
             }
         }
     }
@@ -296,27 +345,48 @@ impl Keeper {
     fn released(&mut self, state: State, etag: Etag) {
         self.released_empty = state.is_clean_and_empty();
         self.ended_ms = Some(self.clock.now_ms());
-        self.warm = Some(Found { state, etag: Some(etag), time: None });
+        self.warm = Some(Found {
+            state,
+            etag: Some(etag),
+            time: None,
+        });
     }
 
     async fn find(&mut self, deadline: Instant) -> Result<Found, LookError> {
         let mut pause = Pause::default();
         loop {
             match self.store.get(KEY, MAX_BYTES, try_until(deadline)).await {
-                Ok(Answer { value: object, time }) => {
+                Ok(Answer {
+                    value: object,
+                    time,
+                }) => {
                     self.learn(&time);
                     if !object.is_whole() {
-                        return Err(StateError::Malformed(format!("it has {} bytes", object.size)).into());
+                        return Err(
+                            StateError::Malformed(format!("it has {} bytes", object.size)).into(),
+                        );
                     }
-                    return Ok(Found { state: State::read(&object.bytes)?, etag: Some(object.etag), time: Some(time) });
+                    return Ok(Found {
+                        state: State::read(&object.bytes)?,
+                        etag: Some(object.etag),
+                        time: Some(time),
+                    });
                 }
                 Err(error) if error.kind == Kind::NotFound => {
                     if let Some(time) = &error.time {
                         self.learn(time);
                     }
-                    // An epoch that starts anew must not sort before what is there: somebody may have removed the object.
-                    let state = State { epoch: self.newest_epoch(deadline).await?, ..State::default() };
-                    return Ok(Found { state, etag: None, time: error.time });
+                    // An epoch that starts anew must not sort before what is there: somebody may
+                    // have removed the object.
+                    let state = State {
+                        epoch: self.newest_epoch(deadline).await?,
+                        ..State::default()
+                    };
+                    return Ok(Found {
+                        state,
+                        etag: None,
+                        time: error.time,
+                    });
                 }
                 Err(error) if error.kind.is_passing() && pause.pause(deadline).await => {}
                 Err(error) => return Err(error.into()),
@@ -326,19 +396,42 @@ impl Keeper {
 
     async fn newest_epoch(&self, deadline: Instant) -> Result<u64, StoreError> {
         let listed = list_all(&*self.store, &Folder::Segments.prefix(), deadline).await?;
-        let names = listed.iter().filter_map(|listed| SegmentName::parse(listed.key.rsplit('/').next()?));
+        let names = listed
+            .iter()
+            .filter_map(|listed| SegmentName::parse(listed.key.rsplit('/').next()?));
         Ok(names.map(SegmentName::epoch).max().unwrap_or_default())
     }
 
-    async fn write(&mut self, found: &Found, epoch: u64, ask: &Ask, deadline: Instant) -> Result<Found, TakeError> {
+    async fn write(
+        &mut self,
+        found: &Found,
+        epoch: u64,
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<Found, TakeError> {
         let length = ask.end.saturating_duration_since(Instant::now());
-        let until_ms = self.clock.now_ms() + self.offset_ms + i64::try_from(length.as_millis()).unwrap_or_default();
-        let lease = Lease { nonce: self.nonce.clone(), epoch, until_ms };
-        let mut state = State { epoch, lease: Some(lease), ..found.state.clone() };
+        let until_ms = self.clock.now_ms()
+            + self.offset_ms
+            + i64::try_from(length.as_millis()).unwrap_or_default();
+        let lease = Lease {
+            nonce: self.nonce.clone(),
+            epoch,
+            until_ms,
+        };
+        let mut state = State {
+            epoch,
+            lease: Some(lease),
+            ..found.state.clone()
+        };
         // Whoever had the lease meanwhile has counted what was there.
         if self.held == Some(found.state.epoch) {
             for (remote, names) in &self.untold {
-                state.remotes.entry(remote.clone()).or_default().unwanted.extend(names);
+                state
+                    .remotes
+                    .entry(remote.clone())
+                    .or_default()
+                    .unwanted
+                    .extend(names);
             }
         }
         let body = state.write()?;
@@ -348,10 +441,15 @@ impl Keeper {
             None => self.store.put_if_absent(KEY, body, until).await?,
         };
         self.learn(&answer.time);
-        Ok(Found { state, etag: Some(answer.value), time: Some(answer.time) })
+        Ok(Found {
+            state,
+            etag: Some(answer.value),
+            time: Some(answer.time),
+        })
     }
 
-    /// The store's clock at its latest, and once more what rounding takes: so no lease is shorter than planned for the sake of rounding.
+    /// The store's clock at its latest, and once more what rounding takes: so no lease is shorter
+    /// than planned for the sake of rounding.
     fn learn(&mut self, time: &StoreTime) {
         let since = i64::try_from(time.sent.elapsed().as_millis()).unwrap_or_default();
         let now_ms = self.clock.now_ms();
@@ -360,18 +458,29 @@ impl Keeper {
     }
 
     fn fence(&self, found: &Found, ask: &Ask) -> Option<Instant> {
-        let end = found.time.as_ref()?.certainly_before(found.state.lease.as_ref()?.until_ms)?;
+        let end = found
+            .time
+            .as_ref()?
+            .certainly_before(found.state.lease.as_ref()?.until_ms)?;
         (Fence::new(end, ask.margin).deadline() > Instant::now()).then_some(end)
     }
 
-    fn hold(&mut self, found: Found, fence: Fence, (previous, continued): (Previous, bool)) -> Tenure {
+    fn hold(
+        &mut self,
+        found: Found,
+        fence: Fence,
+        (previous, continued): (Previous, bool),
+    ) -> Tenure {
         self.released_empty = false;
         self.held = Some(found.state.epoch);
         self.untold.clear();
         Tenure {
             epoch: found.state.epoch,
             fence,
-            state: State { lease: None, ..found.state },
+            state: State {
+                lease: None,
+                ..found.state
+            },
             previous,
             continued,
             // It was written: there is one.

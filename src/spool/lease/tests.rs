@@ -15,44 +15,126 @@ fn world() -> MemoryStore {
 
 /// A process whose own clock is off by so many milliseconds.
 fn process(store: &MemoryStore, seed: u64, off_ms: i64) -> Keeper {
-    Keeper::new(Arc::new(store.clone()), Arc::new(TokioClock::starting_at(START_MS + off_ms)), &mut fastrand::Rng::with_seed(seed))
+    Keeper::new(
+        Arc::new(store.clone()),
+        Arc::new(TokioClock::starting_at(START_MS + off_ms)),
+        &mut fastrand::Rng::with_seed(seed),
+    )
 }
 
 fn ask() -> Ask {
     let now = Instant::now();
-    Ask { end: now + MINUTE, margin: Duration::from_secs(2), wait_until: now + Duration::from_secs(10) }
+    Ask {
+        end: now + MINUTE,
+        margin: Duration::from_secs(2),
+        wait_until: now + Duration::from_secs(10),
+    }
 }
 
 fn ops(store: &MemoryStore) -> Vec<Op> {
-    store.take_calls().into_iter().map(|called| called.op).collect()
+    store
+        .take_calls()
+        .into_iter()
+        .map(|called| called.op)
+        .collect()
 }
 
 fn owing(state: State) -> State {
     let mut remote = RemoteState::default();
     remote.backlog.segments = 1;
-    State { remotes: [(RemoteDir::new("amp"), remote)].into(), ..state }
+    State {
+        remotes: [(RemoteDir::new("amp"), remote)].into(),
+        ..state
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_state_that_is_found_asks_for() {
     let now = Instant::now();
-    let time = StoreTime { date_ms: 10_000, coarse_ms: 1_000, sent: now, received: now };
-    let lease = |nonce: &str, epoch, until_ms| Some(Lease { nonce: nonce.to_owned(), epoch, until_ms });
+    let time = StoreTime {
+        date_ms: 10_000,
+        coarse_ms: 1_000,
+        sent: now,
+        received: now,
+    };
+    let lease = |nonce: &str, epoch, until_ms| {
+        Some(Lease {
+            nonce: nonce.to_owned(),
+            epoch,
+            until_ms,
+        })
+    };
     let rows = [
         ("nothing there", 0, None, None, Step::Take(Previous::None)),
         ("released", 4, None, None, Step::Take(Previous::Clean)),
-        ("released while we tried", 5, None, Some(5), Step::Take(Previous::Clean)),
-        ("theirs, at work", 4, lease("them", 4, 13_000), None, Step::Wait(now + Duration::from_secs(3))),
-        ("theirs, not certainly over", 4, lease("them", 4, 10_001), None, Step::Wait(now + Duration::from_millis(1))),
-        ("theirs, over", 4, lease("them", 4, 10_000), None, Step::Take(Previous::Unclean)),
-        ("theirs, of the epoch that we wanted", 5, lease("them", 5, 13_000), Some(5), Step::Wait(now + Duration::from_secs(3))),
-        ("ours, an answer was lost", 5, lease("us", 5, 13_000), Some(5), Step::Ours),
-        ("ours, of a tick that could not release", 4, lease("us", 4, 13_000), None, Step::Take(Previous::Unclean)),
-        ("ours, of a tick before this try", 4, lease("us", 4, 13_000), Some(5), Step::Take(Previous::Unclean)),
+        (
+            "released while we tried",
+            5,
+            None,
+            Some(5),
+            Step::Take(Previous::Clean),
+        ),
+        (
+            "theirs, at work",
+            4,
+            lease("them", 4, 13_000),
+            None,
+            Step::Wait(now + Duration::from_secs(3)),
+        ),
+        (
+            "theirs, not certainly over",
+            4,
+            lease("them", 4, 10_001),
+            None,
+            Step::Wait(now + Duration::from_millis(1)),
+        ),
+        (
+            "theirs, over",
+            4,
+            lease("them", 4, 10_000),
+            None,
+            Step::Take(Previous::Unclean),
+        ),
+        (
+            "theirs, of the epoch that we wanted",
+            5,
+            lease("them", 5, 13_000),
+            Some(5),
+            Step::Wait(now + Duration::from_secs(3)),
+        ),
+        (
+            "ours, an answer was lost",
+            5,
+            lease("us", 5, 13_000),
+            Some(5),
+            Step::Ours,
+        ),
+        (
+            "ours, of a tick that could not release",
+            4,
+            lease("us", 4, 13_000),
+            None,
+            Step::Take(Previous::Unclean),
+        ),
+        (
+            "ours, of a tick before this try",
+            4,
+            lease("us", 4, 13_000),
+            Some(5),
+            Step::Take(Previous::Unclean),
+        ),
     ];
     for (what, epoch, lease, tried, step) in rows {
-        let state = State { epoch, lease, ..State::default() };
-        assert_eq!(decide(&state, "us", tried, Some(&time), now), step, "{what}");
+        let state = State {
+            epoch,
+            lease,
+            ..State::default()
+        };
+        assert_eq!(
+            decide(&state, "us", tried, Some(&time), now),
+            step,
+            "{what}"
+        );
     }
 }
 
@@ -61,8 +143,15 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
     let store = world();
     let mut process = process(&store, 1, 0);
     let tenure = process.take(&ask()).await.unwrap();
-    assert_eq!((tenure.epoch, tenure.previous, tenure.continued), (1, Previous::None, false));
-    assert_eq!(ops(&store), [Op::Get, Op::List, Op::PutIfAbsent], "the first of all looks for segments");
+    assert_eq!(
+        (tenure.epoch, tenure.previous, tenure.continued),
+        (1, Previous::None, false)
+    );
+    assert_eq!(
+        ops(&store),
+        [Op::Get, Op::List, Op::PutIfAbsent],
+        "the first of all looks for segments"
+    );
     // All of the tick, and nothing beyond it.
     assert_eq!(tenure.fence.left(), MINUTE - Duration::from_secs(2));
     let state = tenure.state.clone();
@@ -72,16 +161,26 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
     for epoch in 2..5 {
         tokio::time::advance(Duration::from_millis(59_750)).await;
         let tenure = process.take(&ask()).await.unwrap();
-        assert_eq!((tenure.epoch, tenure.previous, tenure.continued), (epoch, Previous::Clean, true));
+        assert_eq!(
+            (tenure.epoch, tenure.previous, tenure.continued),
+            (epoch, Previous::Clean, true)
+        );
         assert_eq!(tenure.fence.left(), MINUTE - Duration::from_secs(2));
         let held = State::read(&store.peek(KEY).unwrap()).unwrap();
-        assert_eq!((held.epoch, held.lease.unwrap().epoch), (epoch, epoch), "durable before anything of the tick is");
+        assert_eq!(
+            (held.epoch, held.lease.unwrap().epoch),
+            (epoch, epoch),
+            "durable before anything of the tick is"
+        );
         let state = tenure.state.clone();
         process.release(tenure, state).await.unwrap();
         assert_eq!(ops(&store), [Op::PutIfMatch, Op::PutIfMatch]);
     }
     let tenure = self::process(&store, 2, 0).take(&ask()).await.unwrap();
-    assert_eq!((tenure.epoch, tenure.previous, tenure.continued), (5, Previous::Clean, false));
+    assert_eq!(
+        (tenure.epoch, tenure.previous, tenure.continued),
+        (5, Previous::Clean, false)
+    );
     assert_eq!(ops(&store), [Op::Get, Op::PutIfMatch]);
 }
 
@@ -90,11 +189,20 @@ async fn whoever_finds_a_lease_waits_for_its_end_or_leaves() {
     let store = world();
     let (mut first, mut second) = (process(&store, 1, 0), process(&store, 2, 0));
     let tenure = first.take(&ask()).await.unwrap();
-    let Err(TakeError::Busy { epoch: 1, left }) = second.take(&ask()).await else { panic!("not busy") };
-    assert!(left > Duration::from_secs(58) && left < Duration::from_secs(64), "{left:?}");
+    let Err(TakeError::Busy { epoch: 1, left }) = second.take(&ask()).await else {
+        panic!("not busy")
+    };
+    assert!(
+        left > Duration::from_secs(58) && left < Duration::from_secs(64),
+        "{left:?}"
+    );
 
     // Its own deadline allows to wait: here it sees the release within a second.
-    let patient = Ask { wait_until: Instant::now() + 2 * MINUTE, end: Instant::now() + 3 * MINUTE, ..ask() };
+    let patient = Ask {
+        wait_until: Instant::now() + 2 * MINUTE,
+        end: Instant::now() + 3 * MINUTE,
+        ..ask()
+    };
     let started = Instant::now();
     let release = async {
         tokio::time::sleep(Duration::from_secs(20)).await;
@@ -103,7 +211,11 @@ async fn whoever_finds_a_lease_waits_for_its_end_or_leaves() {
     let (taken, ()) = tokio::join!(second.take(&patient), release);
     let taken = taken.unwrap();
     assert_eq!((taken.epoch, taken.previous), (2, Previous::Clean));
-    assert!(started.elapsed() < Duration::from_secs(22), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(22),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,10 +223,17 @@ async fn a_killed_holder_is_followed_when_its_lease_is_certainly_over_and_not_be
     let store = world();
     let tenure = process(&store, 1, 0).take(&ask()).await.unwrap();
     let last_act = tenure.fence.deadline();
-    let patient = Ask { wait_until: Instant::now() + 2 * MINUTE, end: Instant::now() + 3 * MINUTE, ..ask() };
+    let patient = Ask {
+        wait_until: Instant::now() + 2 * MINUTE,
+        end: Instant::now() + 3 * MINUTE,
+        ..ask()
+    };
     // Their own clocks do not matter.
     let taken = process(&store, 2, 3_600_000).take(&patient).await.unwrap();
-    assert_eq!((taken.epoch, taken.previous, taken.continued), (2, Previous::Unclean, false));
+    assert_eq!(
+        (taken.epoch, taken.previous, taken.continued),
+        (2, Previous::Unclean, false)
+    );
     assert!(Instant::now() > last_act);
     assert!(Instant::now() < last_act + Duration::from_secs(8));
 }
@@ -129,26 +248,49 @@ async fn a_process_that_another_one_followed_forgets_and_cannot_release() {
     new.release(tenure, State::default()).await.unwrap();
     tokio::time::advance(60 * MINUTE).await;
     let thawed = old.take(&ask()).await.unwrap();
-    assert_eq!((thawed.epoch, thawed.previous, thawed.continued), (3, Previous::Clean, false));
+    assert_eq!(
+        (thawed.epoch, thawed.previous, thawed.continued),
+        (3, Previous::Clean, false)
+    );
 
     // It sleeps through its lease, and another one takes over.
     tokio::time::advance(2 * MINUTE).await;
     let tenure = new.take(&ask()).await.unwrap();
     assert_eq!((tenure.epoch, tenure.previous), (4, Previous::Unclean));
     let before = store.peek(KEY);
-    assert!(matches!(old.release(thawed, State::default()).await, Err(ReleaseError::Look(LookError::Store(_)))), "past its fence");
+    assert!(
+        matches!(
+            old.release(thawed, State::default()).await,
+            Err(ReleaseError::Look(LookError::Store(_)))
+        ),
+        "past its fence"
+    );
     assert_eq!(store.peek(KEY), before);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_another_one_came_between() {
+async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_another_one_came_between()
+ {
     for another in [false, true] {
         let store = world();
         let mut process = process(&store, 1, 0);
         let tenure = process.take(&ask()).await.unwrap();
-        store.set_faults(|_, _, _| Fault { refuse: Some(Kind::Denied), ..Fault::default() });
+        store.set_faults(|_, _, _| Fault {
+            refuse: Some(Kind::Denied),
+            ..Fault::default()
+        });
         let unwanted = [(SegmentName::new(1, 2, 3).unwrap(), 5)].into();
-        let told = State { remotes: [(RemoteDir::new("amp"), RemoteState { unwanted, ..RemoteState::default() })].into(), ..State::default() };
+        let told = State {
+            remotes: [(
+                RemoteDir::new("amp"),
+                RemoteState {
+                    unwanted,
+                    ..RemoteState::default()
+                },
+            )]
+            .into(),
+            ..State::default()
+        };
         process.release(tenure, told.clone()).await.unwrap_err();
         store.heal();
         tokio::time::advance(2 * MINUTE).await;
@@ -159,7 +301,10 @@ async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_an
         }
         let _killed = process.take(&ask()).await.unwrap();
         let found = State::read(&store.peek(KEY).unwrap()).unwrap();
-        assert_eq!(found.remotes, if another { [].into() } else { told.remotes });
+        assert_eq!(
+            found.remotes,
+            if another { [].into() } else { told.remotes }
+        );
     }
 }
 
@@ -172,32 +317,101 @@ async fn a_release_that_comes_too_late_changes_nothing() {
     let _held = new.take(&ask()).await.unwrap();
     // A clock that did not count the freeze.
     tenure.fence = Fence::new(Instant::now() + MINUTE, Duration::ZERO);
-    assert_eq!(old.release(tenure, State::default()).await, Err(ReleaseError::Lost { held: 1, found: 2 }));
-    assert_eq!(State::read(&store.peek(KEY).unwrap()).unwrap().lease.unwrap().epoch, 2);
+    assert_eq!(
+        old.release(tenure, State::default()).await,
+        Err(ReleaseError::Lost { held: 1, found: 2 })
+    );
+    assert_eq!(
+        State::read(&store.peek(KEY).unwrap())
+            .unwrap()
+            .lease
+            .unwrap()
+            .epoch,
+        2
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_end() {
     let faults = [
-        ("lost", Fault { answer_lost: true, ..Fault::default() }),
-        ("slow", Fault { answer_delay: Duration::from_secs(3), ..Fault::default() }),
-        ("busy", Fault { refuse: Some(Kind::Busy), ..Fault::default() }),
-        ("gone", Fault { refuse: Some(Kind::Unreachable), ..Fault::default() }),
-        ("cut", Fault { refuse: Some(Kind::NoAnswer), ..Fault::default() }),
+        (
+            "lost",
+            Fault {
+                answer_lost: true,
+                ..Fault::default()
+            },
+        ),
+        (
+            "slow",
+            Fault {
+                answer_delay: Duration::from_secs(3),
+                ..Fault::default()
+            },
+        ),
+        (
+            "busy",
+            Fault {
+                refuse: Some(Kind::Busy),
+                ..Fault::default()
+            },
+        ),
+        (
+            "gone",
+            Fault {
+                refuse: Some(Kind::Unreachable),
+                ..Fault::default()
+            },
+        ),
+        (
+            "cut",
+            Fault {
+                refuse: Some(Kind::NoAnswer),
+                ..Fault::default()
+            },
+        ),
     ];
     for (what, fault) in faults {
-        for hits in [vec![0], vec![1], vec![2], vec![3], vec![1, 2], vec![1, 3], vec![2, 4], vec![2, 3, 4]] {
+        for hits in [
+            vec![0],
+            vec![1],
+            vec![2],
+            vec![3],
+            vec![1, 2],
+            vec![1, 3],
+            vec![2, 4],
+            vec![2, 3, 4],
+        ] {
             let store = world();
             let mut process = process(&store, 1, 0);
             let hit = hits.clone();
-            store.set_faults(move |_, _, nth| if hit.contains(&nth) { fault } else { Fault::default() });
-            let tenure = process.take(&ask()).await.unwrap_or_else(|error| panic!("{what} {hits:?}: {error}"));
-            assert_eq!((tenure.epoch, tenure.previous), (1, Previous::None), "{what} {hits:?}");
+            store.set_faults(move |_, _, nth| {
+                if hit.contains(&nth) {
+                    fault
+                } else {
+                    Fault::default()
+                }
+            });
+            let tenure = process
+                .take(&ask())
+                .await
+                .unwrap_or_else(|error| panic!("{what} {hits:?}: {error}"));
+            assert_eq!(
+                (tenure.epoch, tenure.previous),
+                (1, Previous::None),
+                "{what} {hits:?}"
+            );
             let state = owing(tenure.state.clone());
-            process.release(tenure, state).await.unwrap_or_else(|error| panic!("{what} {hits:?}: {error}"));
+            process
+                .release(tenure, state)
+                .await
+                .unwrap_or_else(|error| panic!("{what} {hits:?}: {error}"));
             store.heal();
             let tenure = process.take(&ask()).await.unwrap();
-            assert_eq!((tenure.epoch, tenure.previous, tenure.continued), (2, Previous::Clean, true), "{what} {hits:?}");
+            assert_eq!(
+                (tenure.epoch, tenure.previous, tenure.continued),
+                (2, Previous::Clean, true),
+                "{what} {hits:?}"
+            );
             assert_eq!(tenure.state.backlog().segments, 1, "{what} {hits:?}");
         }
     }
@@ -210,9 +424,15 @@ async fn who_met_another_process_does_not_go_on_without_the_store() {
     let tenure = first.take(&ask()).await.unwrap();
     first.release(tenure, State::default()).await.unwrap();
     let tenure = second.take(&ask()).await.unwrap();
-    second.release(tenure, owing(State::default())).await.unwrap();
+    second
+        .release(tenure, owing(State::default()))
+        .await
+        .unwrap();
     assert!(first.may_go_without(), "it cannot know");
-    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Get).then_some(Kind::Denied), ..Fault::default() });
+    store.set_faults(|op, _, _| Fault {
+        refuse: (op == Op::Get).then_some(Kind::Denied),
+        ..Fault::default()
+    });
     first.take(&ask()).await.unwrap_err();
     assert!(!first.may_go_without(), "the state had changed");
 }
@@ -229,30 +449,62 @@ async fn who_was_away_for_long_does_not_go_on_without_the_store() {
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert!(process.may_go_without(), "it was at work all the time");
     tokio::time::sleep(Duration::from_secs(21)).await;
-    assert!(!process.may_go_without(), "another one may have left a backlog meanwhile");
+    assert!(
+        !process.may_go_without(),
+        "another one may have left a backlog meanwhile"
+    );
 
     assert!(is_lately(Some(5_000), 5_000) && is_lately(Some(5_000), 124_999));
-    assert!(!is_lately(Some(5_000), 125_000) && !is_lately(Some(5_000), 4_999) && !is_lately(None, 5_000));
+    assert!(
+        !is_lately(Some(5_000), 125_000)
+            && !is_lately(Some(5_000), 4_999)
+            && !is_lately(None, 5_000)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_set_makes_no_lease_that_is_too_long() {
-    for (skew_ms, gets) in [(0, 0), (100_000, 0), (-3_600_000, 1), (3_600_000, 1), (-60_000, 1)] {
+    for (skew_ms, gets) in [
+        (0, 0),
+        (100_000, 0),
+        (-3_600_000, 1),
+        (3_600_000, 1),
+        (-60_000, 1),
+    ] {
         let store = world();
         let clock = Arc::new(Movable(0.into(), TokioClock::starting_at(START_MS)));
-        let mut process = Keeper::new(Arc::new(store.clone()), Arc::<Movable>::clone(&clock), &mut fastrand::Rng::with_seed(1));
+        let mut process = Keeper::new(
+            Arc::new(store.clone()),
+            Arc::<Movable>::clone(&clock),
+            &mut fastrand::Rng::with_seed(1),
+        );
         let tenure = process.take(&ask()).await.unwrap();
         process.release(tenure, State::default()).await.unwrap();
         clock.0.store(skew_ms, std::sync::atomic::Ordering::Relaxed);
         let _ = store.take_calls();
         // It is killed with the answer of its first PUT.
         let planned_ms = clock.1.now_ms() + 60_000;
-        store.set_faults(|op, _, _| Fault { answer_delay: Duration::from_secs(if op == Op::PutIfMatch { 9 } else { 0 }), ..Fault::default() });
+        store.set_faults(|op, _, _| Fault {
+            answer_delay: Duration::from_secs(if op == Op::PutIfMatch { 9 } else { 0 }),
+            ..Fault::default()
+        });
         let _ = tokio::time::timeout(Duration::from_secs(1), process.take(&ask())).await;
         let calls = store.take_calls();
-        assert_eq!(calls.iter().filter(|called| called.op == Op::Get).count(), gets, "{skew_ms}");
-        let until_ms = State::read(&store.peek(KEY).unwrap()).unwrap().lease.unwrap().until_ms;
-        assert!((until_ms - planned_ms).abs() < 125_000, "{skew_ms}: {}", until_ms - planned_ms);
+        assert_eq!(
+            calls.iter().filter(|called| called.op == Op::Get).count(),
+            gets,
+            "{skew_ms}"
+        );
+        let until_ms = State::read(&store.peek(KEY).unwrap())
+            .unwrap()
+            .lease
+            .unwrap()
+            .until_ms;
+        assert!(
+            (until_ms - planned_ms).abs() < 125_000,
+            "{skew_ms}: {}",
+            until_ms - planned_ms
+        );
     }
 }
 
@@ -266,20 +518,36 @@ async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
 
     // The PUT takes place, and then nothing answers any more.
     store.set_faults(|op, _, _| match op {
-        Op::PutIfMatch => Fault { answer_lost: true, ..Fault::default() },
-        _ => Fault { refuse: Some(Kind::Unreachable), ..Fault::default() },
+        Op::PutIfMatch => Fault {
+            answer_lost: true,
+            ..Fault::default()
+        },
+        _ => Fault {
+            refuse: Some(Kind::Unreachable),
+            ..Fault::default()
+        },
     });
     let started = Instant::now();
     let error = process.take(&ask()).await.unwrap_err();
-    assert!(matches!(&error, TakeError::Store(error) if error.kind == Kind::Unreachable), "{error}");
+    assert!(
+        matches!(&error, TakeError::Store(error) if error.kind == Kind::Unreachable),
+        "{error}"
+    );
     assert!(started.elapsed() <= PATIENCE);
     assert!(process.may_go_without(), "clean and empty it was, and is");
 
     store.heal();
     let tenure = process.take(&ask()).await.unwrap();
-    assert_eq!((tenure.epoch, tenure.previous, tenure.continued), (3, Previous::Unclean, false), "our own lease needs no waiting for");
+    assert_eq!(
+        (tenure.epoch, tenure.previous, tenure.continued),
+        (3, Previous::Unclean, false),
+        "our own lease needs no waiting for"
+    );
     assert!(!process.may_go_without());
-    process.release(tenure, owing(State::default())).await.unwrap();
+    process
+        .release(tenure, owing(State::default()))
+        .await
+        .unwrap();
     assert!(!process.may_go_without(), "order would be lost");
 }
 
@@ -296,13 +564,22 @@ async fn segments_without_a_state_are_older_than_all_that_comes() {
 #[tokio::test(start_paused = true)]
 async fn denials_are_told_at_once() {
     let store = world();
-    store.set_faults(|_, _, _| Fault { refuse: Some(Kind::Denied), ..Fault::default() });
+    store.set_faults(|_, _, _| Fault {
+        refuse: Some(Kind::Denied),
+        ..Fault::default()
+    });
     let started = Instant::now();
-    assert!(matches!(process(&store, 1, 0).take(&ask()).await, Err(TakeError::Store(_))));
+    assert!(matches!(
+        process(&store, 1, 0).take(&ask()).await,
+        Err(TakeError::Store(_))
+    ));
     assert_eq!(started.elapsed(), Duration::ZERO);
     store.heal();
     store.plant(KEY, Bytes::from_static(br#"{"version":9}"#));
-    assert_eq!(process(&store, 1, 0).take(&ask()).await.unwrap_err(), TakeError::State(StateError::Newer(9)));
+    assert_eq!(
+        process(&store, 1, 0).take(&ask()).await.unwrap_err(),
+        TakeError::State(StateError::Newer(9))
+    );
 }
 
 /// A clock that a test moves.
@@ -317,20 +594,44 @@ impl Clock for Movable {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_jumps_costs_a_request_and_no_safety() {
     // A small one forward may as well have been a freeze, and shows in the answer.
-    for (jump_ms, first) in [(-7_200_000, Op::Get), (-30_000, Op::Get), (30_000, Op::PutIfMatch), (7_200_000, Op::Get)] {
+    for (jump_ms, first) in [
+        (-7_200_000, Op::Get),
+        (-30_000, Op::Get),
+        (30_000, Op::PutIfMatch),
+        (7_200_000, Op::Get),
+    ] {
         let store = world();
         let clock = Arc::new(Movable(0.into(), TokioClock::starting_at(START_MS)));
-        let mut process = Keeper::new(Arc::new(store.clone()), Arc::<Movable>::clone(&clock), &mut fastrand::Rng::with_seed(1));
+        let mut process = Keeper::new(
+            Arc::new(store.clone()),
+            Arc::<Movable>::clone(&clock),
+            &mut fastrand::Rng::with_seed(1),
+        );
         let tenure = process.take(&ask()).await.unwrap();
         process.release(tenure, State::default()).await.unwrap();
         let _ = store.take_calls();
         clock.0.store(jump_ms, std::sync::atomic::Ordering::Relaxed);
         let tenure = process.take(&ask()).await.unwrap();
         assert_eq!(ops(&store), [first, Op::PutIfMatch], "{jump_ms}");
-        assert_eq!((tenure.epoch, tenure.previous, tenure.continued), (2, Previous::Clean, true), "{jump_ms}");
-        assert_eq!(tenure.fence.left(), MINUTE - Duration::from_secs(2), "{jump_ms}");
-        let until_ms = State::read(&store.peek(KEY).unwrap()).unwrap().lease.unwrap().until_ms;
-        assert!((until_ms - START_MS - 60_000).abs() < 5_000, "{jump_ms}: {until_ms}");
+        assert_eq!(
+            (tenure.epoch, tenure.previous, tenure.continued),
+            (2, Previous::Clean, true),
+            "{jump_ms}"
+        );
+        assert_eq!(
+            tenure.fence.left(),
+            MINUTE - Duration::from_secs(2),
+            "{jump_ms}"
+        );
+        let until_ms = State::read(&store.peek(KEY).unwrap())
+            .unwrap()
+            .lease
+            .unwrap()
+            .until_ms;
+        assert!(
+            (until_ms - START_MS - 60_000).abs() < 5_000,
+            "{jump_ms}: {until_ms}"
+        );
     }
 }
 
@@ -352,8 +653,14 @@ async fn of_several_at_once_one_holds_at_a_time() {
             let (holding, epochs) = (&holding, &epochs);
             async move {
                 let now = Instant::now();
-                let ask = Ask { end: now + MINUTE, margin: Duration::from_secs(2), wait_until: now + Duration::from_secs(58) };
-                let Ok(tenure) = process.take(&ask).await else { return };
+                let ask = Ask {
+                    end: now + MINUTE,
+                    margin: Duration::from_secs(2),
+                    wait_until: now + Duration::from_secs(58),
+                };
+                let Ok(tenure) = process.take(&ask).await else {
+                    return;
+                };
                 assert_eq!(holding.replace(1), 0, "seed {seed}");
                 epochs.borrow_mut().push(tenure.epoch);
                 tokio::time::sleep(Duration::from_secs(3).min(tenure.fence.left())).await;
@@ -363,6 +670,9 @@ async fn of_several_at_once_one_holds_at_a_time() {
         });
         futures_util::future::join_all(ticks).await;
         let epochs = epochs.into_inner();
-        assert!(!epochs.is_empty() && epochs.windows(2).all(|pair| pair[0] < pair[1]), "seed {seed}: {epochs:?}");
+        assert!(
+            !epochs.is_empty() && epochs.windows(2).all(|pair| pair[0] < pair[1]),
+            "seed {seed}: {epochs:?}"
+        );
     }
 }

@@ -1,23 +1,33 @@
-//! `sample_age_limit`: what is too old to be sent leaves the queue, whatever state the remote is in.
+//! `sample_age_limit`: what is too old to be sent leaves the queue, whatever state the remote is
+//! in.
 
 use super::{HeadError, Outbox};
 use crate::batch::Batch;
 use crate::spool::name::Folder;
 
 impl Outbox {
-    /// Moves batches whose newest sample is before `oldest_ms` to `expired/`, from the head on until one is young enough. Adds their samples to
-    /// `expired`, in case of an error as well: they are there.
+    /// Moves batches whose newest sample is before `oldest_ms` to `expired/`, from the head on
+    /// until one is young enough. Adds their samples to `expired`, in case of an error as well:
+    /// they are there.
     ///
     /// # Errors
     /// [`HeadError`]. Called again, it goes on where it was.
     pub async fn expire(&self, oldest_ms: i64, expired: &mut u64) -> Result<(), HeadError> {
         while !self.is_empty() {
-            let Some(head) = self.head().await? else { continue };
-            let (old, young): (Vec<_>, Vec<_>) = head.batches.into_iter().partition(|(_, batch)| batch.max_ms < oldest_ms);
+            let Some(head) = self.head().await? else {
+                continue;
+            };
+            let (old, young): (Vec<_>, Vec<_>) = head
+                .batches
+                .into_iter()
+                .partition(|(_, batch)| batch.max_ms < oldest_ms);
             if !old.is_empty() {
                 let (places, batches): (Vec<u32>, Vec<Batch>) = old.into_iter().unzip();
-                self.keep(Folder::Expired, head.name.scrape(), &batches, None).await?;
-                places.into_iter().for_each(|place| self.answered(head.name, place));
+                self.keep(Folder::Expired, head.name.scrape(), &batches, None)
+                    .await?;
+                places
+                    .into_iter()
+                    .for_each(|place| self.answered(head.name, place));
                 *expired += super::samples(&batches);
             }
             if !young.is_empty() {
@@ -41,12 +51,24 @@ mod tests {
     async fn what_is_too_old_leaves_from_the_head_on() {
         let store = world();
         let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
-        outbox.put(1, vec![batch(1, 100), batch(2, 150)], Otherwise::Sent).await.unwrap();
-        outbox.put(2, vec![batch(4, 180), batch(8, 300)], Otherwise::Sent).await.unwrap();
-        outbox.put(3, vec![batch(16, 400)], Otherwise::Sent).await.unwrap();
+        outbox
+            .put(1, vec![batch(1, 100), batch(2, 150)], Otherwise::Sent)
+            .await
+            .unwrap();
+        outbox
+            .put(2, vec![batch(4, 180), batch(8, 300)], Otherwise::Sent)
+            .await
+            .unwrap();
+        outbox
+            .put(3, vec![batch(16, 400)], Otherwise::Sent)
+            .await
+            .unwrap();
         let mut expired = 0;
         // What came to expired/ before the store was down counts.
-        store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+        store.set_faults(|op, _, _| Fault {
+            refuse: (op == Op::Delete).then_some(Kind::Denied),
+            ..Fault::default()
+        });
         outbox.expire(200, &mut expired).await.unwrap_err();
         assert_eq!(expired, 3);
         store.heal();
@@ -54,7 +76,14 @@ mod tests {
         outbox.expire(200, &mut expired).await.unwrap();
         assert_eq!(expired, 7);
         assert_eq!(outbox.backlog().samples, 24);
-        assert_eq!(store.keys().iter().filter(|key| key.starts_with("expired/amp/")).count(), 2);
+        assert_eq!(
+            store
+                .keys()
+                .iter()
+                .filter(|key| key.starts_with("expired/amp/"))
+                .count(),
+            2
+        );
         assert_eq!(drain(&outbox).await, [8, 16]);
     }
 }

@@ -10,23 +10,40 @@ use crate::spool::state::HeadState;
 use crate::spool::store::{Kind, StoreError};
 
 impl Outbox {
-    /// The oldest segment with the batches that are still to be posted; loaded unless it is already. None when nothing is owed, and when the oldest
-    /// is gone meanwhile, or has just left: what comes after it may be in memory, so that whoever sends must look again.
+    /// The oldest segment with the batches that are still to be posted; loaded unless it is
+    /// already. None when nothing is owed, and when the oldest is gone meanwhile, or has just left:
+    /// what comes after it may be in memory, so that whoever sends must look again.
     ///
     /// # Errors
     /// [`HeadError`].
     pub async fn head(&self) -> Result<Option<Head>, HeadError> {
-        let Some(name) = self.front() else { return Ok(None) };
+        let Some(name) = self.front() else {
+            return Ok(None);
+        };
         let _mine = self.oldest.lock().await;
         if self.front() != Some(name) || !self.load(name).await? {
             return Ok(None);
         }
         let (head, done) = {
             let inner = self.inner.borrow();
-            let Some(loaded) = inner.loaded.iter().find(|loaded| loaded.name == name) else { return Ok(None) };
-            let open = (0_u32..).zip(&loaded.batches).zip(&loaded.answered).filter(|(_, answered)| !**answered);
-            let batches = open.map(|((place, batch), _)| (place, batch.clone())).collect();
-            (Head { name, batches, repeated: inner.doubtful == Some(name) }, loaded.is_done())
+            let Some(loaded) = inner.loaded.iter().find(|loaded| loaded.name == name) else {
+                return Ok(None);
+            };
+            let open = (0_u32..)
+                .zip(&loaded.batches)
+                .zip(&loaded.answered)
+                .filter(|(_, answered)| !**answered);
+            let batches = open
+                .map(|((place, batch), _)| (place, batch.clone()))
+                .collect();
+            (
+                Head {
+                    name,
+                    batches,
+                    repeated: inner.doubtful == Some(name),
+                },
+                loaded.is_done(),
+            )
         };
         if done {
             // The tick that had its last answer could not delete it any more.
@@ -36,11 +53,16 @@ impl Outbox {
         Ok(Some(head))
     }
 
-    /// Loads the segment after the head, if there is one and nothing is in its way: so that it is there when its turn comes.
+    /// Loads the segment after the head, if there is one and nothing is in its way: so that it is
+    /// there when its turn comes.
     pub async fn prefetch(&self) {
         let next = {
             let inner = self.inner.borrow();
-            inner.entries.get(1).map(|entry| entry.name).filter(|_| inner.loaded.len() < 2)
+            inner
+                .entries
+                .get(1)
+                .map(|entry| entry.name)
+                .filter(|_| inner.loaded.len() < 2)
         };
         // An error is met again when its turn comes; what is damaged waits for its turn, too.
         if let Some(name) = next
@@ -52,7 +74,13 @@ impl Outbox {
 
     /// Whether the segment is loaded now. If not, it is no longer among the entries.
     async fn load(&self, name: SegmentName) -> Result<bool, HeadError> {
-        if self.inner.borrow().loaded.iter().any(|loaded| loaded.name == name) {
+        if self
+            .inner
+            .borrow()
+            .loaded
+            .iter()
+            .any(|loaded| loaded.name == name)
+        {
             return Ok(true);
         }
         let key = name.key(Folder::Segments, &self.remote);
@@ -67,14 +95,21 @@ impl Outbox {
                 Ok(false)
             }
             Err(error) if error.kind == Kind::NotFound => {
-                self.forget(name, &format!("spool: {key} is gone, though nobody of ours deleted it")).await;
+                self.forget(
+                    name,
+                    &format!("spool: {key} is gone, though nobody of ours deleted it"),
+                )
+                .await;
                 Ok(false)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn get(&self, name: SegmentName) -> Result<Result<Segment, (SegmentError, bytes::Bytes)>, StoreError> {
+    async fn get(
+        &self,
+        name: SegmentName,
+    ) -> Result<Result<Segment, (SegmentError, bytes::Bytes)>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
         let object = fetch(&*self.tick.store, &key, MAX_OBJECT, self.tick.until).await?;
         Ok(segment::read(&object.bytes).map_err(|error| (error, object.bytes)))
@@ -83,7 +118,9 @@ impl Outbox {
     fn keep_loaded(&self, name: SegmentName, segment: Segment) {
         let inner = &mut *self.inner.borrow_mut();
         // It may have been given up meanwhile, or loaded.
-        if !inner.entries.iter().any(|entry| entry.name == name) || inner.loaded.iter().any(|loaded| loaded.name == name) {
+        if !inner.entries.iter().any(|entry| entry.name == name)
+            || inner.loaded.iter().any(|loaded| loaded.name == name)
+        {
             return;
         }
         let mut answered = vec![false; segment.batches.len()];
@@ -94,22 +131,42 @@ impl Outbox {
                 }
             }
         }
-        let open = segment.batches.iter().zip(&answered).filter(|(_, answered)| !**answered);
+        let open = segment
+            .batches
+            .iter()
+            .zip(&answered)
+            .filter(|(_, answered)| !**answered);
         let samples = open.map(|(batch, _)| u64::from(batch.samples)).sum();
         let oldest_ms = segment.batches.iter().map(|batch| batch.min_ms).min();
         inner.learn(name, Meta { samples, oldest_ms });
-        inner.loaded.push(Loaded { name, batches: segment.batches, answered });
+        inner.loaded.push(Loaded {
+            name,
+            batches: segment.batches,
+            answered,
+        });
     }
 
     /// Moves what cannot be read to `rejected/`, as it is.
-    async fn set_aside(&self, name: SegmentName, error: &SegmentError, bytes: bytes::Bytes) -> Result<(), StoreError> {
+    async fn set_aside(
+        &self,
+        name: SegmentName,
+        error: &SegmentError,
+        bytes: bytes::Bytes,
+    ) -> Result<(), StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
-        let place = match self.keep_bytes(Folder::Rejected, name.scrape(), bytes).await? {
+        let place = match self
+            .keep_bytes(Folder::Rejected, name.scrape(), bytes)
+            .await?
+        {
             Some(place) => format!("it is kept as {place}"),
             None => "it is not kept: forwarder.spool.rejected leaves no room".to_owned(),
         };
         self.get_rid_of(name, self.tick.until).await?;
-        self.forget(name, &format!("spool: {key}: {error}; {place}, and the queue goes on without it")).await;
+        self.forget(
+            name,
+            &format!("spool: {key}: {error}; {place}, and the queue goes on without it"),
+        )
+        .await;
         Ok(())
     }
 
@@ -120,29 +177,50 @@ impl Outbox {
             Some(samples) => samples,
             None => self.recount().await,
         };
-        self.inner.borrow_mut().lost(samples, format!("{why}: {samples} samples are lost"));
+        self.inner
+            .borrow_mut()
+            .lost(samples, format!("{why}: {samples} samples are lost"));
     }
 
-    /// Looks into all segments whose meta is not known: what the sum has and they have not. For the sake of the ledger, after one of them was lost.
+    /// Looks into all segments whose meta is not known: what the sum has and they have not. For the
+    /// sake of the ledger, after one of them was lost.
     async fn recount(&self) -> u64 {
         self.look_into_unknown().await;
         let inner = &mut *self.inner.borrow_mut();
         // Of those that cannot be read now, nothing is known: they keep the rest.
-        if inner.entries.iter().any(|entry| entry.meta.is_none()) { 0 } else { std::mem::take(&mut inner.rest) }
+        if inner.entries.iter().any(|entry| entry.meta.is_none()) {
+            0
+        } else {
+            std::mem::take(&mut inner.rest)
+        }
     }
 
-    /// Counts what is left of the sum once it is known what is in each segment: it was owed in those that were lost while nobody could tell.
+    /// Counts what is left of the sum once it is known what is in each segment: it was owed in
+    /// those that were lost while nobody could tell.
     pub(super) fn settle_rest(&self) {
         let inner = &mut *self.inner.borrow_mut();
         if inner.rest > 0 && inner.entries.iter().all(|entry| entry.meta.is_some()) {
             let samples = std::mem::take(&mut inner.rest);
-            inner.lost(samples, format!("spool: {samples} samples for {} are lost with the segments that were", self.remote));
+            inner.lost(
+                samples,
+                format!(
+                    "spool: {samples} samples for {} are lost with the segments that were",
+                    self.remote
+                ),
+            );
         }
     }
 
     /// Looks into the segments whose meta is not known.
     pub(super) async fn look_into_unknown(&self) {
-        let unknown: Vec<_> = self.inner.borrow().entries.iter().filter(|entry| entry.meta.is_none()).map(|entry| entry.name).collect();
+        let unknown: Vec<_> = self
+            .inner
+            .borrow()
+            .entries
+            .iter()
+            .filter(|entry| entry.meta.is_none())
+            .map(|entry| entry.name)
+            .collect();
         for name in unknown {
             if let Some(meta) = self.peek(name).await {
                 self.inner.borrow_mut().learn(name, meta);
@@ -152,14 +230,21 @@ impl Outbox {
 
     /// What is owed in a segment, from its first bytes. None when that cannot be told.
     pub(super) async fn peek(&self, name: SegmentName) -> Option<Meta> {
-        self.try_to_peek(name, self.tick.spare()).await.ok().flatten()
+        self.try_to_peek(name, self.tick.spare())
+            .await
+            .ok()
+            .flatten()
     }
 
     /// The same. None when it is no segment that can be read.
     ///
     /// # Errors
     /// The store is down.
-    pub(super) async fn try_to_peek(&self, name: SegmentName, until: Instant) -> Result<Option<Meta>, StoreError> {
+    pub(super) async fn try_to_peek(
+        &self,
+        name: SegmentName,
+        until: Instant,
+    ) -> Result<Option<Meta>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
         let peeked = match peek(&*self.tick.store, &key, until).await {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
@@ -170,16 +255,25 @@ impl Outbox {
             Some(HeadState { segment, answered }) if *segment == name => answered.clone(),
             _ => Vec::new(),
         };
-        let open = (0_u32..).zip(&entries).filter(|(place, _)| !answered.contains(place));
+        let open = (0_u32..)
+            .zip(&entries)
+            .filter(|(place, _)| !answered.contains(place));
         let samples = open.map(|(_, entry)| u64::from(entry.samples)).sum();
-        Ok(Some(Meta { samples, oldest_ms: entries.iter().map(|entry| entry.min_ms).min() }))
+        Ok(Some(Meta {
+            samples,
+            oldest_ms: entries.iter().map(|entry| entry.min_ms).min(),
+        }))
     }
 
     /// So that a backlog can tell its age.
     pub(super) async fn look_at_oldest(&self) {
         let unknown = {
             let inner = self.inner.borrow();
-            inner.entries.front().filter(|entry| entry.meta.is_none() && inner.oldest_ms.is_none()).map(|entry| entry.name)
+            inner
+                .entries
+                .front()
+                .filter(|entry| entry.meta.is_none() && inner.oldest_ms.is_none())
+                .map(|entry| entry.name)
         };
         if let Some(name) = unknown
             && let Some(meta) = self.peek(name).await
@@ -205,14 +299,27 @@ mod tests {
     async fn a_head_that_leaves_gives_way_to_memory() {
         let store = world();
         let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
-        outbox.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
-        outbox.put(3, vec![batch(4, 300)], Otherwise::Sent).await.unwrap();
+        outbox
+            .put(1, vec![batch(1, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
+        outbox
+            .put(3, vec![batch(4, 300)], Otherwise::Sent)
+            .await
+            .unwrap();
         let head = outbox.head().await.unwrap().unwrap();
         outbox.answered(head.name, 0);
-        store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+        store.set_faults(|op, _, _| Fault {
+            refuse: (op == Op::Delete).then_some(Kind::Denied),
+            ..Fault::default()
+        });
         outbox.finish(head.name).await.unwrap_err();
         store.heal();
-        assert_eq!(outbox.head().await.unwrap(), None, "scrape 2 may be in memory");
+        assert_eq!(
+            outbox.head().await.unwrap(),
+            None,
+            "scrape 2 may be in memory"
+        );
         assert_eq!(outbox.front().unwrap().scrape(), 3);
     }
 
@@ -220,12 +327,31 @@ mod tests {
     async fn what_was_lost_while_nobody_could_tell_is_counted_when_the_rest_is_known() {
         let store = world();
         let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-        first.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
-        first.put(2, vec![batch(2, 200)], Otherwise::Sent).await.unwrap();
+        first
+            .put(1, vec![batch(1, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
+        first
+            .put(2, vec![batch(2, 200)], Otherwise::Sent)
+            .await
+            .unwrap();
         let second = outbox(&store, 2, Some(&first.summary().await)).await;
-        store.delete(&store.keys()[0], Instant::now() + Duration::from_secs(1)).await.unwrap();
-        store.set_faults(|op, key, _| Fault { refuse: (op == Op::Get && key.contains("-00000002-")).then_some(Kind::Denied), ..Fault::default() });
-        assert_eq!((second.head().await.unwrap(), second.take_lost(), second.backlog().samples), (None, 0, 3));
+        store
+            .delete(&store.keys()[0], Instant::now() + Duration::from_secs(1))
+            .await
+            .unwrap();
+        store.set_faults(|op, key, _| Fault {
+            refuse: (op == Op::Get && key.contains("-00000002-")).then_some(Kind::Denied),
+            ..Fault::default()
+        });
+        assert_eq!(
+            (
+                second.head().await.unwrap(),
+                second.take_lost(),
+                second.backlog().samples
+            ),
+            (None, 0, 3)
+        );
         store.heal();
         assert_eq!(drain(&second).await, [2]);
         second.count_unknown().await;

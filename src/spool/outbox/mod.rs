@@ -1,8 +1,9 @@
 //! What is owed to one remote: its segments, oldest first.
 //!
-//! One segment is at the head at a time: it is loaded, its batches are posted in any order, each is marked as answered, and when all are, the
-//! segment is deleted; only then is the next one given out. So a kill repeats at most the batches of one segment, whose samples are still the
-//! newest of their series. All of it is done under the lease: no call is under way past its fence.
+//! One segment is at the head at a time: it is loaded, its batches are posted in any order, each is
+//! marked as answered, and when all are, the segment is deleted; only then is the next one given
+//! out. So a kill repeats at most the batches of one segment, whose samples are still the newest of
+//! their series. All of it is done under the lease: no call is under way past its fence.
 
 mod age;
 mod kept;
@@ -64,7 +65,8 @@ pub struct Tick {
     pub store: Arc<dyn Store>,
     /// Of the lease.
     pub epoch: u64,
-    /// Until then the backlog is read, moved and deleted. The time behind it is for what memory holds, and for the release.
+    /// Until then the backlog is read, moved and deleted. The time behind it is for what memory
+    /// holds, and for the release.
     pub until: Instant,
     /// Of its fence.
     pub deadline: Instant,
@@ -87,7 +89,8 @@ pub struct Outbox {
     limits: Limits,
     inner: RefCell<Inner>,
     kept: RefCell<HashMap<Folder, Kept>>,
-    /// Whoever takes the oldest segment in hand: to send it, or to give it up. Both at once would count it twice.
+    /// Whoever takes the oldest segment in hand: to send it, or to give it up. Both at once would
+    /// count it twice.
     oldest: Mutex<()>,
 }
 
@@ -97,8 +100,8 @@ struct Inner {
     entries: VecDeque<Entry>,
     /// Samples owed in those entries whose meta is not known yet.
     rest: u64,
-    /// Samples that are owed beyond the sum, since this was last asked: their segment could not be looked into when the tick began, or they were
-    /// answered and are owed once more.
+    /// Samples that are owed beyond the sum, since this was last asked: their segment could not be
+    /// looked into when the tick began, or they were answered and are owed once more.
     found: u64,
     /// What may be there and is owed to nobody; [`RemoteState::unwanted`].
     unwanted: BTreeMap<SegmentName, u8>,
@@ -111,7 +114,8 @@ struct Inner {
     loaded: Vec<Loaded>,
     /// How far the head was when it was left.
     resume: Option<HeadState>,
-    /// The first of the segments that a killed tick left: some of its batches may have been answered.
+    /// The first of the segments that a killed tick left: some of its batches may have been
+    /// answered.
     doubtful: Option<SegmentName>,
     /// The next part of each scrape of this epoch.
     parts: HashMap<(u64, u64), u32>,
@@ -179,7 +183,8 @@ pub enum HeadError {
 /// What becomes of batches that cannot be put into the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Otherwise {
-    /// They stay in memory and go another way: if they are in the spool nevertheless, nobody may send them.
+    /// They stay in memory and go another way: if they are in the spool nevertheless, nobody may
+    /// send them.
     Sent,
     /// They are counted as lost: if they are in the spool nevertheless, so much the better.
     Lost,
@@ -197,35 +202,71 @@ pub struct PutError {
 
 impl From<&config::Spool> for Limits {
     fn from(spool: &config::Spool) -> Self {
-        let bound = |kept: config::Kept| Bound { objects: kept.max_objects, bytes: kept.max_bytes };
-        Self { segment_bytes: spool.segment_bytes, max_bytes: spool.max_bytes, rejected: bound(spool.rejected), expired: bound(spool.expired) }
+        let bound = |kept: config::Kept| Bound {
+            objects: kept.max_objects,
+            bytes: kept.max_bytes,
+        };
+        Self {
+            segment_bytes: spool.segment_bytes,
+            max_bytes: spool.max_bytes,
+            rejected: bound(spool.rejected),
+            expired: bound(spool.expired),
+        }
     }
 }
 
 impl Outbox {
-    async fn write(&self, folder: Folder, name: SegmentName, bytes: Bytes, until: Instant) -> Result<(), StoreError> {
-        persist(&*self.tick.store, &name.key(folder, &self.remote), bytes, until).await
+    async fn write(
+        &self,
+        folder: Folder,
+        name: SegmentName,
+        bytes: Bytes,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        persist(
+            &*self.tick.store,
+            &name.key(folder, &self.remote),
+            bytes,
+            until,
+        )
+        .await
     }
 
     /// Marks a batch of the head as answered: written, or kept elsewhere.
     pub fn answered(&self, name: SegmentName, place: u32) {
         let inner = &mut *self.inner.borrow_mut();
-        let Some(loaded) = inner.loaded.iter_mut().find(|loaded| loaded.name == name) else { return };
+        let Some(loaded) = inner.loaded.iter_mut().find(|loaded| loaded.name == name) else {
+            return;
+        };
         let at = place as usize;
-        let Some(answered) = loaded.answered.get_mut(at).filter(|answered| !**answered) else { return };
+        let Some(answered) = loaded.answered.get_mut(at).filter(|answered| !**answered) else {
+            return;
+        };
         *answered = true;
         let samples = u64::from(loaded.batches[at].samples);
-        if let Some(meta) = inner.entries.iter_mut().find(|entry| entry.name == name).and_then(|entry| entry.meta.as_mut()) {
+        if let Some(meta) = inner
+            .entries
+            .iter_mut()
+            .find(|entry| entry.name == name)
+            .and_then(|entry| entry.meta.as_mut())
+        {
             meta.samples = meta.samples.saturating_sub(samples);
         }
     }
 
-    /// Deletes the head if all of its batches were answered. Nothing newer may be posted before this has succeeded.
+    /// Deletes the head if all of its batches were answered. Nothing newer may be posted before
+    /// this has succeeded.
     ///
     /// # Errors
-    /// The store is down. The next tick deletes it, as long as it is released with [`Outbox::summary`].
+    /// The store is down. The next tick deletes it, as long as it is released with
+    /// [`Outbox::summary`].
     pub async fn finish(&self, name: SegmentName) -> Result<(), StoreError> {
-        let done = self.inner.borrow().loaded.iter().any(|loaded| loaded.name == name && loaded.is_done());
+        let done = self
+            .inner
+            .borrow()
+            .loaded
+            .iter()
+            .any(|loaded| loaded.name == name && loaded.is_done());
         if done {
             self.erase(name, self.tick.until).await?;
             self.inner.borrow_mut().remove(name);
@@ -234,7 +275,12 @@ impl Outbox {
     }
 
     async fn erase(&self, name: SegmentName, until: Instant) -> Result<(), StoreError> {
-        erase(&*self.tick.store, &name.key(Folder::Segments, &self.remote), until).await
+        erase(
+            &*self.tick.store,
+            &name.key(Folder::Segments, &self.remote),
+            until,
+        )
+        .await
     }
 
     /// What is owed, as far as it is known without asking the store.
@@ -246,7 +292,13 @@ impl Outbox {
     /// Bytes of the segments that are loaded.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.inner.borrow().loaded.iter().flat_map(|loaded| &loaded.batches).map(|batch| batch.body.len()).sum()
+        self.inner
+            .borrow()
+            .loaded
+            .iter()
+            .flat_map(|loaded| &loaded.batches)
+            .map(|batch| batch.body.len())
+            .sum()
     }
 
     /// The name of the oldest segment.
@@ -259,7 +311,11 @@ impl Outbox {
     #[must_use]
     pub fn is_owed(&self, name: SegmentName, place: u32) -> bool {
         let inner = self.inner.borrow();
-        inner.loaded.iter().find(|loaded| loaded.name == name).is_some_and(|loaded| loaded.answered.get(place as usize) == Some(&false))
+        inner
+            .loaded
+            .iter()
+            .find(|loaded| loaded.name == name)
+            .is_some_and(|loaded| loaded.answered.get(place as usize) == Some(&false))
     }
 
     /// Whether nothing is owed.
@@ -268,13 +324,15 @@ impl Outbox {
         self.inner.borrow().entries.is_empty()
     }
 
-    /// Samples that were lost in the spool since this was last asked: given up for `max_bytes`, or unreadable.
+    /// Samples that were lost in the spool since this was last asked: given up for `max_bytes`, or
+    /// unreadable.
     #[must_use]
     pub fn take_lost(&self) -> u64 {
         std::mem::take(&mut self.inner.borrow_mut().lost)
     }
 
-    /// Samples that were owed all the time, though nobody could tell: found since this was last asked.
+    /// Samples that were owed all the time, though nobody could tell: found since this was last
+    /// asked.
     #[must_use]
     pub fn take_found(&self) -> u64 {
         std::mem::take(&mut self.inner.borrow_mut().found)
@@ -291,11 +349,24 @@ impl Outbox {
         self.look_at_oldest().await;
         let inner = self.inner.borrow();
         let first = inner.entries.front().map(|entry| entry.name);
-        let of_loaded = inner.loaded.iter().find(|loaded| Some(loaded.name) == first).map(|loaded| HeadState {
-            segment: loaded.name,
-            answered: (0_u32..).zip(&loaded.answered).filter(|(_, answered)| **answered).map(|(place, _)| place).collect(),
+        let of_loaded = inner
+            .loaded
+            .iter()
+            .find(|loaded| Some(loaded.name) == first)
+            .map(|loaded| HeadState {
+                segment: loaded.name,
+                answered: (0_u32..)
+                    .zip(&loaded.answered)
+                    .filter(|(_, answered)| **answered)
+                    .map(|(place, _)| place)
+                    .collect(),
+            });
+        let head = of_loaded.or_else(|| {
+            inner
+                .resume
+                .clone()
+                .filter(|resume| Some(resume.segment) == first)
         });
-        let head = of_loaded.or_else(|| inner.resume.clone().filter(|resume| Some(resume.segment) == first));
         RemoteState {
             backlog: inner.backlog(),
             head: head.filter(|head| !head.answered.is_empty()),
@@ -310,7 +381,9 @@ impl Outbox {
 
 impl Inner {
     fn insert(&mut self, entry: Entry) {
-        let at = self.entries.partition_point(|known| known.name < entry.name);
+        let at = self
+            .entries
+            .partition_point(|known| known.name < entry.name);
         self.entries.insert(at, entry);
     }
 
@@ -328,7 +401,9 @@ impl Inner {
 
     /// Now that it is known what is in a segment.
     fn learn(&mut self, name: SegmentName, meta: Meta) {
-        let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) else { return };
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) else {
+            return;
+        };
         if entry.meta.is_none() {
             entry.meta = Some(meta);
             self.found += meta.samples.saturating_sub(self.rest);
@@ -348,17 +423,30 @@ impl Inner {
 
     /// Segments of which nothing is in the sum.
     fn uncounted(&self) -> usize {
-        if self.rest == 0 { self.entries.iter().filter(|entry| entry.meta.is_none()).count() } else { 0 }
+        if self.rest == 0 {
+            self.entries
+                .iter()
+                .filter(|entry| entry.meta.is_none())
+                .count()
+        } else {
+            0
+        }
     }
 
     fn backlog(&self) -> Backlog {
-        let known: u64 = self.entries.iter().filter_map(|entry| entry.meta).map(|meta| meta.samples).sum();
+        let known: u64 = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.meta)
+            .map(|meta| meta.samples)
+            .sum();
         let first = self.entries.front();
         Backlog {
             segments: self.entries.len() as u64,
             samples: known + self.rest,
             bytes: self.entries.iter().map(|entry| entry.bytes).sum(),
-            oldest_ms: first.and_then(|first| first.meta.map_or(self.oldest_ms, |meta| meta.oldest_ms)),
+            oldest_ms: first
+                .and_then(|first| first.meta.map_or(self.oldest_ms, |meta| meta.oldest_ms)),
         }
     }
 }

@@ -5,7 +5,8 @@ use crate::spool::name::Folder;
 use crate::spool::store::StoreError;
 
 impl Outbox {
-    /// Gives up the oldest segments until there is room for `bytes` more. False when there is none even then.
+    /// Gives up the oldest segments until there is room for `bytes` more. False when there is none
+    /// even then.
     ///
     /// # Errors
     /// The store is down.
@@ -18,24 +19,44 @@ impl Outbox {
             let victim = {
                 let inner = self.inner.borrow();
                 // Not one that is being posted.
-                inner.entries.iter().map(|entry| entry.name).find(|name| inner.loaded.iter().all(|loaded| loaded.name != *name))
+                inner
+                    .entries
+                    .iter()
+                    .map(|entry| entry.name)
+                    .find(|name| inner.loaded.iter().all(|loaded| loaded.name != *name))
             };
             let Some(name) = victim else { return Ok(false) };
-            // Of a store that does not tell what is in it nothing is given up: it would be lost, and not counted.
-            if self.inner.borrow().entries.iter().any(|entry| entry.name == name && entry.meta.is_none())
+            // Of a store that does not tell what is in it nothing is given up: it would be lost,
+            // and not counted.
+            if self
+                .inner
+                .borrow()
+                .entries
+                .iter()
+                .any(|entry| entry.name == name && entry.meta.is_none())
                 && let Some(meta) = self.try_to_peek(name, self.tick.deadline).await?
             {
                 self.inner.borrow_mut().learn(name, meta);
             }
             self.get_rid_of(name, self.tick.deadline).await?;
             let key = name.key(Folder::Segments, &self.remote);
-            self.forget(name, &format!("spool: {key} is given up: the backlog has come to max_bytes")).await;
+            self.forget(
+                name,
+                &format!("spool: {key} is given up: the backlog has come to max_bytes"),
+            )
+            .await;
         }
         Ok(true)
     }
 
     fn has_room(&self, bytes: u64) -> bool {
-        let held: u64 = self.inner.borrow().entries.iter().map(|entry| entry.bytes).sum();
+        let held: u64 = self
+            .inner
+            .borrow()
+            .entries
+            .iter()
+            .map(|entry| entry.bytes)
+            .sum();
         held.saturating_add(bytes) <= self.limits.max_bytes
     }
 }
@@ -55,26 +76,54 @@ mod tests {
     async fn max_bytes_gives_up_the_oldest_that_is_not_being_sent() {
         let store = world();
         let one = segment::size(&[batch(1, 100)]) as u64;
-        let limits = Limits { max_bytes: 3 * one, ..LIMITS };
+        let limits = Limits {
+            max_bytes: 3 * one,
+            ..LIMITS
+        };
         let outbox = outbox_with(limits, &store, 1, Some(&RemoteState::default())).await;
         for scrape in 1..4 {
-            outbox.put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent).await.unwrap();
+            outbox
+                .put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent)
+                .await
+                .unwrap();
         }
         let head = outbox.head().await.unwrap().unwrap();
-        outbox.put(4, vec![batch(16, 100)], Otherwise::Sent).await.unwrap();
+        outbox
+            .put(4, vec![batch(16, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
         assert_eq!((outbox.take_lost(), outbox.backlog().segments), (4, 3));
         assert!(outbox.take_messages()[0].contains("max_bytes"));
-        // Larger than all of it: lost, and nothing else is given up for it in vain but what it takes.
+        // Larger than all of it: lost, and nothing else is given up for it in vain but what it
+        // takes.
         outbox.answered(head.name, 0);
         outbox.finish(head.name).await.unwrap();
         assert_eq!(drain(&outbox).await, [8, 16]);
 
         // A later tick, which knows only names.
-        outbox.put(5, vec![batch(32, 100)], Otherwise::Sent).await.unwrap();
-        outbox.put(6, vec![batch(64, 100)], Otherwise::Sent).await.unwrap();
+        outbox
+            .put(5, vec![batch(32, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
+        outbox
+            .put(6, vec![batch(64, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
         let summary = outbox.summary().await;
-        let later = outbox_with(Limits { max_bytes: 2 * one, ..LIMITS }, &store, 2, Some(&summary)).await;
-        later.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
+        let later = outbox_with(
+            Limits {
+                max_bytes: 2 * one,
+                ..LIMITS
+            },
+            &store,
+            2,
+            Some(&summary),
+        )
+        .await;
+        later
+            .put(1, vec![batch(1, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
         assert_eq!((later.take_lost(), later.backlog().samples), (32, 65));
     }
 
@@ -83,17 +132,34 @@ mod tests {
         let one = segment::size(&[batch(1, 100)]) as u64;
         for (slow, lost, sent) in [(Op::Delete, 2, [4, 8]), (Op::Get, 4, [2, 8])] {
             let store = world();
-            let limits = Limits { max_bytes: 2 * one, ..LIMITS };
+            let limits = Limits {
+                max_bytes: 2 * one,
+                ..LIMITS
+            };
             let outbox = outbox_with(limits, &store, 1, Some(&RemoteState::default())).await;
             for scrape in 1..3 {
-                outbox.put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent).await.unwrap();
+                outbox
+                    .put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent)
+                    .await
+                    .unwrap();
             }
-            store.set_faults(move |op, _, _| Fault { delay: Duration::from_millis(if op == slow { 100 } else { 1 }), ..Fault::default() });
+            store.set_faults(move |op, _, _| Fault {
+                delay: Duration::from_millis(if op == slow { 100 } else { 1 }),
+                ..Fault::default()
+            });
             let put = outbox.put(3, vec![batch(8, 100)], Otherwise::Sent);
             // Whoever is first has the oldest in hand.
-            let head = if slow == Op::Delete { tokio::join!(put, outbox.head()).1 } else { tokio::join!(outbox.head(), put).0 };
+            let head = if slow == Op::Delete {
+                tokio::join!(put, outbox.head()).1
+            } else {
+                tokio::join!(outbox.head(), put).0
+            };
             assert_eq!(head.unwrap().is_some(), slow == Op::Get, "{slow:?}");
-            assert_eq!((drain(&outbox).await, outbox.take_lost()), (sent.to_vec(), lost), "{slow:?}");
+            assert_eq!(
+                (drain(&outbox).await, outbox.take_lost()),
+                (sent.to_vec(), lost),
+                "{slow:?}"
+            );
         }
     }
 
@@ -103,12 +169,24 @@ mod tests {
         let one = segment::size(&[batch(1, 100)]) as u64;
         let first = outbox_with(LIMITS, &store, 1, Some(&RemoteState::default())).await;
         for scrape in 1..3 {
-            first.put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent).await.unwrap();
+            first
+                .put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent)
+                .await
+                .unwrap();
         }
-        let limits = Limits { max_bytes: 2 * one, ..LIMITS };
+        let limits = Limits {
+            max_bytes: 2 * one,
+            ..LIMITS
+        };
         let second = outbox_with(limits, &store, 2, Some(&first.summary().await)).await;
-        store.set_faults(|op, _, _| Fault { refuse: (op == Op::Get).then_some(Kind::Denied), ..Fault::default() });
-        second.put(1, vec![batch(8, 100)], Otherwise::Lost).await.unwrap_err();
+        store.set_faults(|op, _, _| Fault {
+            refuse: (op == Op::Get).then_some(Kind::Denied),
+            ..Fault::default()
+        });
+        second
+            .put(1, vec![batch(8, 100)], Otherwise::Lost)
+            .await
+            .unwrap_err();
         store.heal();
         assert_eq!((second.take_lost(), drain(&second).await), (0, vec![2, 4]));
     }

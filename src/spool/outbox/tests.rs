@@ -10,8 +10,18 @@ use crate::spool::store::memory::{Fault, MemoryStore};
 use crate::spool::store::{Kind, Op};
 use crate::time::TokioClock;
 
-pub(super) const LIMITS: Limits =
-    Limits { segment_bytes: 330, max_bytes: 100_000, rejected: Bound { objects: 10, bytes: 10_000 }, expired: Bound { objects: 10, bytes: 10_000 } };
+pub(super) const LIMITS: Limits = Limits {
+    segment_bytes: 330,
+    max_bytes: 100_000,
+    rejected: Bound {
+        objects: 10,
+        bytes: 10_000,
+    },
+    expired: Bound {
+        objects: 10,
+        bytes: 10_000,
+    },
+};
 
 pub(super) fn world() -> MemoryStore {
     MemoryStore::new(Arc::new(TokioClock::starting_at(0)))
@@ -26,35 +36,69 @@ fn far() -> Instant {
 }
 
 pub(super) fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> Tick {
-    Tick { store: Arc::new(store.clone()), epoch, until: far(), deadline: far(), unclean }
+    Tick {
+        store: Arc::new(store.clone()),
+        epoch,
+        until: far(),
+        deadline: far(),
+        unclean,
+    }
 }
 
-pub(super) async fn outbox(store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
+pub(super) async fn outbox(
+    store: &MemoryStore,
+    epoch: u64,
+    previous: Option<&RemoteState>,
+) -> Outbox {
     outbox_with(LIMITS, store, epoch, previous).await
 }
 
 /// Without a previous state: as after a kill.
-pub(super) async fn outbox_with(limits: Limits, store: &MemoryStore, epoch: u64, previous: Option<&RemoteState>) -> Outbox {
+pub(super) async fn outbox_with(
+    limits: Limits,
+    store: &MemoryStore,
+    epoch: u64,
+    previous: Option<&RemoteState>,
+) -> Outbox {
     let mut state = State::default();
-    state.remotes.extend(previous.map(|previous| (amp(), previous.clone())));
-    let mut opened = open(&tick(store, epoch, previous.is_none()), &state, &[(amp(), limits)]).await.unwrap();
+    state
+        .remotes
+        .extend(previous.map(|previous| (amp(), previous.clone())));
+    let mut opened = open(
+        &tick(store, epoch, previous.is_none()),
+        &state,
+        &[(amp(), limits)],
+    )
+    .await
+    .unwrap();
     opened.outboxes.remove(0)
 }
 
 /// Told apart by its number of samples.
 pub(super) fn batch(samples: u32, at_ms: i64) -> Batch {
-    Batch { body: vec![samples as u8; 60].into(), samples, raw_len: 120, min_ms: at_ms - 5, max_ms: at_ms }
+    Batch {
+        body: vec![samples as u8; 60].into(),
+        samples,
+        raw_len: 120,
+        min_ms: at_ms - 5,
+        max_ms: at_ms,
+    }
 }
 
 fn sizes(head: &Head) -> Vec<u32> {
-    head.batches.iter().map(|(_, batch)| batch.samples).collect()
+    head.batches
+        .iter()
+        .map(|(_, batch)| batch.samples)
+        .collect()
 }
 
 /// Sends everything, and says in which order.
 pub(super) async fn drain(outbox: &Outbox) -> Vec<u32> {
     let mut sent = Vec::new();
     while !outbox.is_empty() {
-        let Some(head) = outbox.head().await.unwrap() else { continue };
+        let Some(head) = outbox.head().await.unwrap() else {
+            continue;
+        };
         outbox.prefetch().await;
         for (place, batch) in &head.batches {
             sent.push(batch.samples);
@@ -66,33 +110,71 @@ pub(super) async fn drain(outbox: &Outbox) -> Vec<u32> {
 }
 
 fn ops(store: &MemoryStore) -> Vec<Op> {
-    store.take_calls().into_iter().map(|called| called.op).collect()
+    store
+        .take_calls()
+        .into_iter()
+        .map(|called| called.op)
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn scrapes_leave_in_the_order_of_their_numbers_across_ticks() {
     let store = world();
     let first = outbox(&store, 9, Some(&RemoteState::default())).await;
-    first.put(1, vec![batch(1, 100), batch(2, 100), batch(3, 100), batch(4, 100)], Otherwise::Sent).await.unwrap();
-    first.put(2, vec![batch(5, 200)], Otherwise::Sent).await.unwrap();
+    first
+        .put(
+            1,
+            vec![batch(1, 100), batch(2, 100), batch(3, 100), batch(4, 100)],
+            Otherwise::Sent,
+        )
+        .await
+        .unwrap();
+    first
+        .put(2, vec![batch(5, 200)], Otherwise::Sent)
+        .await
+        .unwrap();
     // What memory held of the first scrape follows when the tick ends.
-    first.put(1, vec![batch(6, 100)], Otherwise::Sent).await.unwrap();
+    first
+        .put(1, vec![batch(6, 100)], Otherwise::Sent)
+        .await
+        .unwrap();
     let keys = store.keys();
     assert_eq!(
         keys,
-        ["0000000009-00000001-0000", "0000000009-00000001-0001", "0000000009-00000001-0002", "0000000009-00000002-0000"]
-            .map(|name| format!("segments/amp/{name}.seg"))
+        [
+            "0000000009-00000001-0000",
+            "0000000009-00000001-0001",
+            "0000000009-00000001-0002",
+            "0000000009-00000002-0000"
+        ]
+        .map(|name| format!("segments/amp/{name}.seg"))
     );
-    assert!(keys.iter().all(|key| store.peek(key).unwrap().len() <= LIMITS.segment_bytes));
+    assert!(
+        keys.iter()
+            .all(|key| store.peek(key).unwrap().len() <= LIMITS.segment_bytes)
+    );
     let summary = first.summary().await;
-    assert_eq!((summary.backlog.segments, summary.backlog.samples, summary.backlog.oldest_ms), (4, 21, Some(95)));
+    assert_eq!(
+        (
+            summary.backlog.segments,
+            summary.backlog.samples,
+            summary.backlog.oldest_ms
+        ),
+        (4, 21, Some(95))
+    );
 
     // A later epoch is later, whatever its scrapes are called.
     let second = outbox(&store, 10, Some(&summary)).await;
-    second.put(1, vec![batch(7, 300)], Otherwise::Sent).await.unwrap();
+    second
+        .put(1, vec![batch(7, 300)], Otherwise::Sent)
+        .await
+        .unwrap();
     assert_eq!(second.backlog().samples, 28);
     assert_eq!(drain(&second).await, [1, 2, 3, 4, 6, 5, 7]);
-    assert_eq!((store.keys(), second.backlog()), (vec![], Backlog::default()));
+    assert_eq!(
+        (store.keys(), second.backlog()),
+        (vec![], Backlog::default())
+    );
     assert_eq!(second.take_lost(), 0);
 }
 
@@ -100,11 +182,20 @@ async fn scrapes_leave_in_the_order_of_their_numbers_across_ticks() {
 async fn clean_and_empty_asks_nothing_and_a_backlog_costs_a_list() {
     let store = world();
     let empty = outbox(&store, 1, Some(&RemoteState::default())).await;
-    assert_eq!((empty.head().await.unwrap(), empty.summary().await), (None, RemoteState::default()));
+    assert_eq!(
+        (empty.head().await.unwrap(), empty.summary().await),
+        (None, RemoteState::default())
+    );
     assert_eq!(ops(&store), []);
 
-    empty.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
-    empty.put(2, vec![batch(2, 200)], Otherwise::Sent).await.unwrap();
+    empty
+        .put(1, vec![batch(1, 100)], Otherwise::Sent)
+        .await
+        .unwrap();
+    empty
+        .put(2, vec![batch(2, 200)], Otherwise::Sent)
+        .await
+        .unwrap();
     let summary = empty.summary().await;
     assert_eq!(ops(&store), [Op::PutIfAbsent, Op::PutIfAbsent]);
 
@@ -112,33 +203,61 @@ async fn clean_and_empty_asks_nothing_and_a_backlog_costs_a_list() {
     assert_eq!(next.summary().await, summary);
     assert_eq!(ops(&store), [Op::List]);
     drain(&next).await;
-    assert_eq!(ops(&store), [Op::Get, Op::Get, Op::Delete, Op::Delete], "the next one is fetched while the head is sent");
+    assert_eq!(
+        ops(&store),
+        [Op::Get, Op::Get, Op::Delete, Op::Delete],
+        "the next one is fetched while the head is sent"
+    );
 
     // After a kill the same state is no longer believed.
     let third = outbox(&store, 3, None).await;
-    assert_eq!((third.backlog(), ops(&store)), (Backlog::default(), vec![Op::List]));
+    assert_eq!(
+        (third.backlog(), ops(&store)),
+        (Backlog::default(), vec![Op::List])
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_goes_on_where_the_last_tick_left_it() {
     let store = world();
     let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-    first.put(1, vec![batch(1, 100), batch(2, 100), batch(4, 100)], Otherwise::Sent).await.unwrap();
-    first.put(2, vec![batch(8, 200)], Otherwise::Sent).await.unwrap();
+    first
+        .put(
+            1,
+            vec![batch(1, 100), batch(2, 100), batch(4, 100)],
+            Otherwise::Sent,
+        )
+        .await
+        .unwrap();
+    first
+        .put(2, vec![batch(8, 200)], Otherwise::Sent)
+        .await
+        .unwrap();
     let head = first.head().await.unwrap().unwrap();
     first.answered(head.name, 1);
     first.answered(head.name, 1);
     first.finish(head.name).await.unwrap();
     assert_eq!(first.backlog().samples, 13);
-    assert_eq!(sizes(&first.head().await.unwrap().unwrap()), [1, 4], "not done: it stays");
+    assert_eq!(
+        sizes(&first.head().await.unwrap().unwrap()),
+        [1, 4],
+        "not done: it stays"
+    );
     let summary = first.summary().await;
 
     // A tick that only passes by keeps it.
     let second = outbox(&store, 2, Some(&summary)).await;
     assert_eq!(second.summary().await, summary);
     // So does one that was killed: what was answered stays answered.
-    let state = State { remotes: [(amp(), summary.clone())].into(), ..State::default() };
-    let killed = open(&tick(&store, 3, true), &state, &[(amp(), LIMITS)]).await.unwrap().outboxes.remove(0);
+    let state = State {
+        remotes: [(amp(), summary.clone())].into(),
+        ..State::default()
+    };
+    let killed = open(&tick(&store, 3, true), &state, &[(amp(), LIMITS)])
+        .await
+        .unwrap()
+        .outboxes
+        .remove(0);
     assert_eq!(killed.backlog(), summary.backlog);
     let head = killed.head().await.unwrap().unwrap();
     assert_eq!((sizes(&head), head.repeated), (vec![1, 4], true));
@@ -149,7 +268,10 @@ async fn a_head_goes_on_where_the_last_tick_left_it() {
     third.answered(head.name, 0);
     third.answered(head.name, 2);
     // Its deletion fails, and the next tick makes good for it without posting anything again.
-    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+    store.set_faults(|op, _, _| Fault {
+        refuse: (op == Op::Delete).then_some(Kind::Denied),
+        ..Fault::default()
+    });
     third.finish(head.name).await.unwrap_err();
     let summary = third.summary().await;
     assert_eq!((summary.backlog.segments, summary.backlog.samples), (2, 8));
@@ -161,24 +283,52 @@ async fn a_head_goes_on_where_the_last_tick_left_it() {
 async fn what_is_left_of_a_split_batch_takes_the_place_of_its_segment() {
     let store = world();
     let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
-    outbox.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
-    outbox.put(1, vec![batch(20, 100)], Otherwise::Sent).await.unwrap();
-    outbox.put(2, vec![batch(30, 200)], Otherwise::Sent).await.unwrap();
+    outbox
+        .put(1, vec![batch(10, 100)], Otherwise::Sent)
+        .await
+        .unwrap();
+    outbox
+        .put(1, vec![batch(20, 100)], Otherwise::Sent)
+        .await
+        .unwrap();
+    outbox
+        .put(2, vec![batch(30, 200)], Otherwise::Sent)
+        .await
+        .unwrap();
     let head = outbox.head().await.unwrap().unwrap();
-    outbox.replace(head.name, vec![batch(4, 100)]).await.unwrap();
+    outbox
+        .replace(head.name, vec![batch(4, 100)])
+        .await
+        .unwrap();
     assert_eq!(outbox.backlog().samples, 54);
-    assert_eq!(drain(&outbox).await, [20, 4, 30], "behind its own scrape and before the next");
+    assert_eq!(
+        drain(&outbox).await,
+        [20, 4, 30],
+        "behind its own scrape and before the next"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_replaced_counts_once_though_it_cannot_be_deleted() {
     let store = world();
     let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
-    outbox.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+    outbox
+        .put(1, vec![batch(10, 100)], Otherwise::Sent)
+        .await
+        .unwrap();
     let head = outbox.head().await.unwrap().unwrap();
-    store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
-    outbox.replace(head.name, vec![batch(4, 100)]).await.unwrap();
-    assert_eq!((outbox.backlog().segments, outbox.backlog().samples), (2, 4));
+    store.set_faults(|op, _, _| Fault {
+        refuse: (op == Op::Delete).then_some(Kind::Denied),
+        ..Fault::default()
+    });
+    outbox
+        .replace(head.name, vec![batch(4, 100)])
+        .await
+        .unwrap();
+    assert_eq!(
+        (outbox.backlog().segments, outbox.backlog().samples),
+        (2, 4)
+    );
     store.heal();
     assert_eq!(drain(&outbox).await, [4]);
     assert!(store.keys().is_empty());
@@ -189,19 +339,47 @@ async fn what_was_replaced_counts_once_though_it_cannot_be_deleted() {
 async fn a_deletion_in_doubt_of_what_is_given_up_counts_once() {
     let store = world();
     let one = segment::size(&[batch(1, 100)]) as u64;
-    let outbox = outbox_with(Limits { max_bytes: one, ..LIMITS }, &store, 1, Some(&RemoteState::default())).await;
-    outbox.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+    let outbox = outbox_with(
+        Limits {
+            max_bytes: one,
+            ..LIMITS
+        },
+        &store,
+        1,
+        Some(&RemoteState::default()),
+    )
+    .await;
+    outbox
+        .put(1, vec![batch(10, 100)], Otherwise::Sent)
+        .await
+        .unwrap();
     let deletions = std::cell::Cell::new(0);
     store.set_faults(move |op, _, _| {
         let nth = deletions.replace(deletions.get() + u32::from(op == Op::Delete));
         match (op, nth) {
-            (Op::Delete, 0) => Fault { answer_lost: true, ..Fault::default() },
-            (Op::Delete, _) => Fault { refuse: Some(Kind::Denied), ..Fault::default() },
+            (Op::Delete, 0) => Fault {
+                answer_lost: true,
+                ..Fault::default()
+            },
+            (Op::Delete, _) => Fault {
+                refuse: Some(Kind::Denied),
+                ..Fault::default()
+            },
             _ => Fault::default(),
         }
     });
-    outbox.put(2, vec![batch(20, 100)], Otherwise::Sent).await.unwrap();
-    assert_eq!((outbox.take_lost(), outbox.backlog().samples, outbox.summary().await.unwanted.len()), (10, 20, 1));
+    outbox
+        .put(2, vec![batch(20, 100)], Otherwise::Sent)
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            outbox.take_lost(),
+            outbox.backlog().samples,
+            outbox.summary().await.unwanted.len()
+        ),
+        (10, 20, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,12 +389,18 @@ async fn since_when_a_batch_is_throttled_outlives_ticks() {
     let (throttled, other) = (batch(10, 100), batch(20, 100));
     first.throttled_in_memory(&throttled, 1_000);
     first.passed(2_000);
-    first.put(1, vec![other, throttled], Otherwise::Lost).await.unwrap();
+    first
+        .put(1, vec![other, throttled], Otherwise::Lost)
+        .await
+        .unwrap();
     let name = first.front().unwrap();
     let second = outbox(&store, 2, Some(&first.summary().await)).await;
     let late = 1_000 + 15 * 60_000;
     assert!(second.is_throttled_for_good(name, 1, late));
-    assert!(!second.is_throttled_for_good(name, 1, late - 1) && !second.is_throttled_for_good(name, 0, late));
+    assert!(
+        !second.is_throttled_for_good(name, 1, late - 1)
+            && !second.is_throttled_for_good(name, 0, late)
+    );
     // It is throttled again, and the first time counts.
     second.throttled(name, 1, 500_000);
     let third = outbox(&store, 3, Some(&second.summary().await)).await;
@@ -242,7 +426,10 @@ async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
         let store = world();
         let first = outbox(&store, 1, Some(&RemoteState::default())).await;
         for scrape in 1..4 {
-            first.put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent).await.unwrap();
+            first
+                .put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent)
+                .await
+                .unwrap();
         }
         let summary = first.summary().await;
         let key = &store.keys()[1];
@@ -253,9 +440,23 @@ async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
         let before = second.backlog().samples;
         assert_eq!(drain(&second).await, [2, 8], "{what}");
         let messages = second.take_messages().join("\n");
-        assert!(messages.contains(key) && messages.contains(what) && messages.contains("kept as rejected/amp/"), "{messages}");
-        assert_eq!(store.keys().iter().map(|key| store.peek(key).unwrap()).collect::<Vec<_>>(), [damaged], "{what}");
-        // A segment of another length is seen before it is read; its samples were then never counted.
+        assert!(
+            messages.contains(key)
+                && messages.contains(what)
+                && messages.contains("kept as rejected/amp/"),
+            "{messages}"
+        );
+        assert_eq!(
+            store
+                .keys()
+                .iter()
+                .map(|key| store.peek(key).unwrap())
+                .collect::<Vec<_>>(),
+            [damaged],
+            "{what}"
+        );
+        // A segment of another length is seen before it is read; its samples were then never
+        // counted.
         assert_eq!(second.take_lost() + 10, before, "{what}");
     }
 }
@@ -264,8 +465,14 @@ async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
 async fn a_segment_of_a_newer_program_blocks_and_stays() {
     let store = world();
     let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-    first.put(1, vec![batch(1, 100)], Otherwise::Sent).await.unwrap();
-    first.put(2, vec![batch(2, 200)], Otherwise::Sent).await.unwrap();
+    first
+        .put(1, vec![batch(1, 100)], Otherwise::Sent)
+        .await
+        .unwrap();
+    first
+        .put(2, vec![batch(2, 200)], Otherwise::Sent)
+        .await
+        .unwrap();
     let key = store.keys().remove(0);
     let mut newer = store.peek(&key).unwrap().to_vec();
     newer[8] = 2;
@@ -275,7 +482,11 @@ async fn a_segment_of_a_newer_program_blocks_and_stays() {
     let second = outbox(&store, 2, None).await;
     for _ in 0..2 {
         let blocked = second.head().await.unwrap_err();
-        assert!(matches!(&blocked, HeadError::Blocked { version: 2, .. }) && blocked.to_string().contains(&key), "{blocked}");
+        assert!(
+            matches!(&blocked, HeadError::Blocked { version: 2, .. })
+                && blocked.to_string().contains(&key),
+            "{blocked}"
+        );
     }
     assert_eq!(store.keys().len(), 2);
     assert_eq!(second.take_lost(), 0);
@@ -284,22 +495,46 @@ async fn a_segment_of_a_newer_program_blocks_and_stays() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
     let store = world();
-    let mut keeper = Keeper::new(Arc::new(store.clone()), Arc::new(TokioClock::starting_at(0)), &mut fastrand::Rng::with_seed(1));
-    let ticks = [vec![Op::Get, Op::List, Op::PutIfAbsent, Op::PutIfMatch], vec![Op::PutIfMatch; 2], vec![Op::Get, Op::PutIfMatch, Op::PutIfMatch]];
+    let mut keeper = Keeper::new(
+        Arc::new(store.clone()),
+        Arc::new(TokioClock::starting_at(0)),
+        &mut fastrand::Rng::with_seed(1),
+    );
+    let ticks = [
+        vec![Op::Get, Op::List, Op::PutIfAbsent, Op::PutIfMatch],
+        vec![Op::PutIfMatch; 2],
+        vec![Op::Get, Op::PutIfMatch, Op::PutIfMatch],
+    ];
     for (nth, expected) in ticks.into_iter().enumerate() {
         if nth == 2 {
             // A cold process.
-            keeper = Keeper::new(Arc::new(store.clone()), Arc::new(TokioClock::starting_at(0)), &mut fastrand::Rng::with_seed(2));
+            keeper = Keeper::new(
+                Arc::new(store.clone()),
+                Arc::new(TokioClock::starting_at(0)),
+                &mut fastrand::Rng::with_seed(2),
+            );
         }
         let now = Instant::now();
-        let ask = Ask { end: now + Duration::from_secs(60), margin: Duration::from_secs(2), wait_until: now };
+        let ask = Ask {
+            end: now + Duration::from_secs(60),
+            margin: Duration::from_secs(2),
+            wait_until: now,
+        };
         let tenure = keeper.take(&ask).await.unwrap();
         let tick = tenure.tick(&keeper, far());
-        let opened = open(&tick, &tenure.state, &[(amp(), LIMITS), (RemoteDir::new("other"), LIMITS)]).await.unwrap();
+        let opened = open(
+            &tick,
+            &tenure.state,
+            &[(amp(), LIMITS), (RemoteDir::new("other"), LIMITS)],
+        )
+        .await
+        .unwrap();
         assert_eq!(opened.outboxes[0].head().await.unwrap(), None);
         let mut state = tenure.state.clone();
         state.remotes = opened.orphans;
-        state.remotes.insert(amp(), opened.outboxes[0].summary().await);
+        state
+            .remotes
+            .insert(amp(), opened.outboxes[0].summary().await);
         keeper.release(tenure, state).await.unwrap();
         assert_eq!(ops(&store), expected);
         tokio::time::advance(Duration::from_secs(60)).await;
@@ -310,7 +545,10 @@ async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
 async fn killed_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     for _ in 0..polls {
-        let polled = std::future::poll_fn(|context: &mut Context<'_>| Poll::Ready(future.as_mut().poll(context))).await;
+        let polled = std::future::poll_fn(|context: &mut Context<'_>| {
+            Poll::Ready(future.as_mut().poll(context))
+        })
+        .await;
         match polled {
             Poll::Ready(output) => return Some(output),
             Poll::Pending => tokio::time::sleep(Duration::from_millis(3)).await,
@@ -327,10 +565,20 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
         polls += 1;
         let store = world();
         // Each call takes a while before it is done, and a while after.
-        store.set_faults(|_, _, _| Fault { delay: Duration::from_millis(7), answer_delay: Duration::from_millis(7), ..Fault::default() });
+        store.set_faults(|_, _, _| Fault {
+            delay: Duration::from_millis(7),
+            answer_delay: Duration::from_millis(7),
+            ..Fault::default()
+        });
         let before = outbox(&store, 1, Some(&RemoteState::default())).await;
-        before.put(1, vec![batch(1, 100), batch(2, 100)], Otherwise::Sent).await.unwrap();
-        before.put(2, vec![batch(4, 200)], Otherwise::Sent).await.unwrap();
+        before
+            .put(1, vec![batch(1, 100), batch(2, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
+        before
+            .put(2, vec![batch(4, 200)], Otherwise::Sent)
+            .await
+            .unwrap();
         let summary = before.summary().await;
 
         let accepted = RefCell::new(Vec::new());
@@ -349,7 +597,10 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
                 tokio::join!(posts, outbox.prefetch());
                 outbox.finish(head.name).await.unwrap();
                 if spooled.borrow().is_empty() {
-                    outbox.put(1, vec![batch(8, 300), batch(16, 300)], Otherwise::Sent).await.unwrap();
+                    outbox
+                        .put(1, vec![batch(8, 300), batch(16, 300)], Otherwise::Sent)
+                        .await
+                        .unwrap();
                     spooled.borrow_mut().extend([8, 16]);
                 }
             }
@@ -360,11 +611,18 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
         let after = outbox(&store, 3, None).await;
         let owed = after.backlog().samples;
         let rest = drain(&after).await;
-        assert_eq!(owed, rest.iter().map(|samples| u64::from(*samples)).sum::<u64>(), "{polls}");
+        assert_eq!(
+            owed,
+            rest.iter().map(|samples| u64::from(*samples)).sum::<u64>(),
+            "{polls}"
+        );
         let accepted = accepted.into_inner();
         let all = [accepted.clone(), rest.clone()].concat();
         for promised in [1, 2, 4].iter().chain(spooled.borrow().iter()) {
-            assert!(all.contains(promised), "{polls}: {promised} of {accepted:?} {rest:?}");
+            assert!(
+                all.contains(promised),
+                "{polls}: {promised} of {accepted:?} {rest:?}"
+            );
         }
         // In order but for a head that is sent once more, whose samples nothing newer has followed.
         let scrape = |samples: &u32| match samples {
@@ -372,7 +630,10 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
             4 => 2,
             _ => 3,
         };
-        assert!(all.iter().map(scrape).is_sorted(), "{polls}: {accepted:?} {rest:?}");
+        assert!(
+            all.iter().map(scrape).is_sorted(),
+            "{polls}: {accepted:?} {rest:?}"
+        );
         assert_eq!(store.keys(), [""; 0], "{polls}");
     }
     assert!(polls > 30, "{polls}");
@@ -383,8 +644,14 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
     let store = world();
     let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
     let batches: Vec<_> = (1..8).map(|samples| batch(samples, 100)).collect();
-    store.set_faults(|_, _, nth| Fault { refuse: (nth > 0).then_some(Kind::Full), ..Fault::default() });
-    let error = outbox.put(1, batches.clone(), Otherwise::Sent).await.unwrap_err();
+    store.set_faults(|_, _, nth| Fault {
+        refuse: (nth > 0).then_some(Kind::Full),
+        ..Fault::default()
+    });
+    let error = outbox
+        .put(1, batches.clone(), Otherwise::Sent)
+        .await
+        .unwrap_err();
     assert_eq!(error.error.kind, Kind::Full);
     assert_eq!(outbox.backlog().segments, 1);
     let stored = batches.len() - error.left.len();
@@ -393,9 +660,25 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
 
     // A store that comes back in time is waited for, and one that does not is left at the fence.
     let start = Instant::now();
-    store.set_faults(move |_, _, _| Fault { refuse: (start.elapsed() < Duration::from_secs(9)).then_some(Kind::Busy), ..Fault::default() });
-    outbox.put(2, batches.clone(), Otherwise::Sent).await.unwrap();
-    store.set_faults(|_, _, _| Fault { answer_lost: true, ..Fault::default() });
-    assert_eq!(outbox.put(3, batches.clone(), Otherwise::Sent).await.unwrap_err().left, batches);
+    store.set_faults(move |_, _, _| Fault {
+        refuse: (start.elapsed() < Duration::from_secs(9)).then_some(Kind::Busy),
+        ..Fault::default()
+    });
+    outbox
+        .put(2, batches.clone(), Otherwise::Sent)
+        .await
+        .unwrap();
+    store.set_faults(|_, _, _| Fault {
+        answer_lost: true,
+        ..Fault::default()
+    });
+    assert_eq!(
+        outbox
+            .put(3, batches.clone(), Otherwise::Sent)
+            .await
+            .unwrap_err()
+            .left,
+        batches
+    );
     assert!(start.elapsed() <= Duration::from_secs(60));
 }

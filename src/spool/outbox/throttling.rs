@@ -1,8 +1,9 @@
 //! The batch whose 429 never clears: a limit that the answer does not name, as of active series.
 //!
-//! What the remote throttles it mostly takes a little later. A batch that was throttled for a quarter of an hour, while the remote took others after
-//! it had first been throttled, is refused for good: everything behind it waits. Such batches are known by their place in the spool, or while they
-//! are in memory by their bytes.
+//! What the remote throttles it mostly takes a little later. A batch that was throttled for a
+//! quarter of an hour, while the remote took others after it had first been throttled, is refused
+//! for good: everything behind it waits. Such batches are known by their place in the spool, or
+//! while they are in memory by their bytes.
 
 use std::collections::BTreeMap;
 
@@ -27,26 +28,51 @@ pub(super) struct Throttling {
 }
 
 fn never_clears(since_ms: i64, passed_ms: Option<i64>, now_ms: i64) -> bool {
-    now_ms.saturating_sub(since_ms) >= PATIENCE_MS && passed_ms.is_some_and(|passed_ms| passed_ms >= since_ms)
+    now_ms.saturating_sub(since_ms) >= PATIENCE_MS
+        && passed_ms.is_some_and(|passed_ms| passed_ms >= since_ms)
 }
 
 impl Throttling {
-    pub(super) fn resume(&mut self, known: Option<state::Throttling>, is_there: impl Fn(SegmentName) -> bool) {
+    pub(super) fn resume(
+        &mut self,
+        known: Option<state::Throttling>,
+        is_there: impl Fn(SegmentName) -> bool,
+    ) {
         let Some(known) = known else { return };
         self.passed_ms = known.passed_ms;
-        let there = known.batches.into_iter().filter(|batch| is_there(batch.segment)).take(MOST);
-        self.since_ms.extend(there.map(|batch| ((batch.segment, batch.place), batch.since_ms)));
+        let there = known
+            .batches
+            .into_iter()
+            .filter(|batch| is_there(batch.segment))
+            .take(MOST);
+        self.since_ms
+            .extend(there.map(|batch| ((batch.segment, batch.place), batch.since_ms)));
     }
 
     pub(super) fn state(&self) -> Option<state::Throttling> {
-        let batches: Vec<_> = self.since_ms.iter().map(|(&(segment, place), &since_ms)| Throttled { segment, place, since_ms }).collect();
-        (!batches.is_empty()).then_some(state::Throttling { passed_ms: self.passed_ms, batches })
+        let batches: Vec<_> = self
+            .since_ms
+            .iter()
+            .map(|(&(segment, place), &since_ms)| Throttled {
+                segment,
+                place,
+                since_ms,
+            })
+            .collect();
+        (!batches.is_empty()).then_some(state::Throttling {
+            passed_ms: self.passed_ms,
+            batches,
+        })
     }
 
     /// These batches went from memory into that segment.
     pub(super) fn put(&mut self, name: SegmentName, batches: &[Batch]) {
         for (place, batch) in (0_u32..).zip(batches) {
-            if let Some(at) = self.in_memory.iter().position(|(body, _)| body.is_same(&batch.body)) {
+            if let Some(at) = self
+                .in_memory
+                .iter()
+                .position(|(body, _)| body.is_same(&batch.body))
+            {
                 let (_, since_ms) = self.in_memory.swap_remove(at);
                 self.since_ms.insert((name, place), since_ms);
             }
@@ -86,7 +112,10 @@ impl Outbox {
     #[must_use]
     pub fn is_throttled_for_good(&self, name: SegmentName, place: u32, now_ms: i64) -> bool {
         let throttling = &self.inner.borrow().throttling;
-        throttling.since_ms.get(&(name, place)).is_some_and(|since_ms| never_clears(*since_ms, throttling.passed_ms, now_ms))
+        throttling
+            .since_ms
+            .get(&(name, place))
+            .is_some_and(|since_ms| never_clears(*since_ms, throttling.passed_ms, now_ms))
     }
 }
 
@@ -99,9 +128,21 @@ mod tests {
         let minutes = |minutes: i64| 1_000_000 + minutes * 60_000;
         assert!(never_clears(minutes(0), Some(minutes(0)), minutes(15)));
         assert!(never_clears(minutes(0), Some(minutes(3)), minutes(16)));
-        assert!(!never_clears(minutes(0), Some(minutes(14)), minutes(15) - 1), "not yet");
-        assert!(!never_clears(minutes(0), None, minutes(60)), "nothing passes");
-        assert!(!never_clears(minutes(0), Some(minutes(0) - 1), minutes(60)), "nothing passes since");
-        assert!(!never_clears(minutes(60), Some(minutes(70)), minutes(5)), "the clock was set back");
+        assert!(
+            !never_clears(minutes(0), Some(minutes(14)), minutes(15) - 1),
+            "not yet"
+        );
+        assert!(
+            !never_clears(minutes(0), None, minutes(60)),
+            "nothing passes"
+        );
+        assert!(
+            !never_clears(minutes(0), Some(minutes(0) - 1), minutes(60)),
+            "nothing passes since"
+        );
+        assert!(
+            !never_clears(minutes(60), Some(minutes(70)), minutes(5)),
+            "the clock was set back"
+        );
     }
 }

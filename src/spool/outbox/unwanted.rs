@@ -1,7 +1,8 @@
 //! Segments that may be there and are owed to nobody.
 //!
-//! A write that had no answer may have taken place, or may take place yet; what was in it has gone another way meanwhile and is counted there. To
-//! send it, too, would bring old samples after newer ones. So its name is remembered in `state.json`, whoever finds it there takes it for nothing,
+//! A write that had no answer may have taken place, or may take place yet; what was in it has gone
+//! another way meanwhile and is counted there. To send it, too, would bring old samples after newer
+//! ones. So its name is remembered in `state.json`, whoever finds it there takes it for nothing,
 //! and some more ticks delete it.
 
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::Outbox;
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::store::{Kind, StoreError};
 
-/// Ticks that delete a name: a write that had no answer takes place within seconds or never, and a tick is mostly a minute.
+/// Ticks that delete a name: a write that had no answer takes place within seconds or never, and a
+/// tick is mostly a minute.
 pub(super) const TICKS: u8 = 5;
 
 /// Most names; beyond these the oldest are forgotten.
@@ -40,7 +42,11 @@ impl Outbox {
     }
 
     /// Deletes a segment whose samples are counted elsewhere. In doubt, it is as good as deleted.
-    pub(super) async fn get_rid_of(&self, name: SegmentName, until: Instant) -> Result<(), StoreError> {
+    pub(super) async fn get_rid_of(
+        &self,
+        name: SegmentName,
+        until: Instant,
+    ) -> Result<(), StoreError> {
         match self.erase(name, until).await {
             Err(error) if error.kind == Kind::NoAnswer => {
                 self.discard(name).await;
@@ -53,7 +59,8 @@ impl Outbox {
     /// Deletes what earlier ticks left.
     pub(super) async fn delete_unwanted(&self) {
         let names: Vec<_> = self.inner.borrow().unwanted.keys().copied().collect();
-        let deleting = stream::iter(names).map(|name| async move { (name, self.try_to_delete(name).await) });
+        let deleting =
+            stream::iter(names).map(|name| async move { (name, self.try_to_delete(name).await) });
         let deleted: Vec<_> = deleting.buffer_unordered(AT_ONCE).collect().await;
         let unwanted = &mut self.inner.borrow_mut().unwanted;
         for (name, _) in deleted.into_iter().filter(|(_, deleted)| *deleted) {
@@ -90,8 +97,14 @@ mod tests {
 
     fn loses_writes(store: &MemoryStore) {
         store.set_faults(|op, _, _| match op {
-            Op::PutIfAbsent => Fault { answer_lost: true, ..Fault::default() },
-            _ => Fault { refuse: Some(Kind::Denied), ..Fault::default() },
+            Op::PutIfAbsent => Fault {
+                answer_lost: true,
+                ..Fault::default()
+            },
+            _ => Fault {
+                refuse: Some(Kind::Denied),
+                ..Fault::default()
+            },
         });
     }
 
@@ -100,26 +113,49 @@ mod tests {
         let store = world();
         let first = outbox(&store, 1, Some(&RemoteState::default())).await;
         loses_writes(&store);
-        first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap_err();
+        first
+            .put(1, vec![batch(10, 100)], Otherwise::Sent)
+            .await
+            .unwrap_err();
         store.heal();
-        first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+        first
+            .put(1, vec![batch(10, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
         let key = |part| format!("segments/amp/0000000001-00000001-000{part}.seg");
         assert_eq!(store.keys(), [key(0), key(1)]);
         let mut known = first.summary().await;
-        assert_eq!((known.backlog.segments, known.backlog.samples, known.unwanted.len()), (1, 10, 1));
+        assert_eq!(
+            (
+                known.backlog.segments,
+                known.backlog.samples,
+                known.unwanted.len()
+            ),
+            (1, 10, 1)
+        );
         let orphan = store.peek(&key(0)).unwrap();
 
         // It is deleted unsent, and should the write take place only now, once more.
         for epoch in 2..6 {
             let tick = outbox(&store, epoch, Some(&known)).await;
-            assert_eq!((tick.backlog().samples, store.keys()), (10, vec![key(1)]), "{epoch}");
+            assert_eq!(
+                (tick.backlog().samples, store.keys()),
+                (10, vec![key(1)]),
+                "{epoch}"
+            );
             store.plant(&key(0), orphan.clone());
             known = tick.summary().await;
         }
         // Not while the store refuses to.
-        store.set_faults(|op, _, _| Fault { refuse: (op == Op::Delete).then_some(Kind::Denied), ..Fault::default() });
+        store.set_faults(|op, _, _| Fault {
+            refuse: (op == Op::Delete).then_some(Kind::Denied),
+            ..Fault::default()
+        });
         let refused = outbox(&store, 6, Some(&known)).await;
-        assert_eq!((refused.backlog().samples, refused.summary().await), (10, known.clone()));
+        assert_eq!(
+            (refused.backlog().samples, refused.summary().await),
+            (10, known.clone())
+        );
         store.heal();
         let last = outbox(&store, 7, Some(&known)).await;
         assert!(last.summary().await.unwanted.is_empty());
@@ -131,17 +167,26 @@ mod tests {
     async fn the_name_of_a_write_in_doubt_is_not_used_again() {
         let store = world();
         let first = outbox(&store, 1, Some(&RemoteState::default())).await;
-        first.put(1, vec![batch(10, 100)], Otherwise::Sent).await.unwrap();
+        first
+            .put(1, vec![batch(10, 100)], Otherwise::Sent)
+            .await
+            .unwrap();
         let head = first.head().await.unwrap().unwrap();
         loses_writes(&store);
         // It was split, and seven samples were answered: they will be repeated.
-        first.replace(head.name, vec![batch(3, 100)]).await.unwrap_err();
+        first
+            .replace(head.name, vec![batch(3, 100)])
+            .await
+            .unwrap_err();
         assert_eq!((first.backlog().samples, first.take_found()), (10, 7));
         store.heal();
         let second = outbox(&store, 2, Some(&first.summary().await)).await;
         assert_eq!(store.keys().len(), 1);
         let head = second.head().await.unwrap().unwrap();
-        second.replace(head.name, vec![batch(3, 100)]).await.unwrap();
+        second
+            .replace(head.name, vec![batch(3, 100)])
+            .await
+            .unwrap();
         assert_eq!(store.keys(), ["segments/amp/0000000001-00000001-0002.seg"]);
         let third = outbox(&store, 3, Some(&second.summary().await)).await;
         assert_eq!(drain(&third).await, [3]);
@@ -153,25 +198,50 @@ mod tests {
             let store = world();
             let first = outbox(&store, 1, Some(&RemoteState::default())).await;
             loses_writes(&store);
-            first.put(1, vec![batch(10, 100)], Otherwise::Lost).await.unwrap_err();
+            first
+                .put(1, vec![batch(10, 100)], Otherwise::Lost)
+                .await
+                .unwrap_err();
             store.heal();
             let summary = first.summary().await;
-            let state = State { remotes: [(amp(), summary.clone())].into(), ..State::default() };
-            assert_eq!((summary.backlog.samples, summary.missed.len(), state.is_clean_and_empty()), (0, 1, false));
+            let state = State {
+                remotes: [(amp(), summary.clone())].into(),
+                ..State::default()
+            };
+            assert_eq!(
+                (
+                    summary.backlog.samples,
+                    summary.missed.len(),
+                    state.is_clean_and_empty()
+                ),
+                (0, 1, false)
+            );
             let orphan = store.peek(&store.keys()[0]).unwrap();
             if !is_there {
-                erase(&store, &store.keys()[0], Instant::now() + Duration::from_secs(9)).await.unwrap();
+                erase(
+                    &store,
+                    &store.keys()[0],
+                    Instant::now() + Duration::from_secs(9),
+                )
+                .await
+                .unwrap();
             }
             let second = outbox(&store, 2, Some(&summary)).await;
             assert_eq!(second.backlog().samples, if is_there { 10 } else { 0 });
             let summary = second.summary().await;
-            assert_eq!((summary.missed.len(), summary.unwanted.len()), (0, usize::from(!is_there)));
+            assert_eq!(
+                (summary.missed.len(), summary.unwanted.len()),
+                (0, usize::from(!is_there))
+            );
             if !is_there {
                 // Now it is too late.
                 store.plant("segments/amp/0000000001-00000001-0000.seg", orphan);
             }
             let third = outbox(&store, 3, Some(&summary)).await;
-            assert_eq!(drain(&third).await, if is_there { vec![10] } else { vec![] });
+            assert_eq!(
+                drain(&third).await,
+                if is_there { vec![10] } else { vec![] }
+            );
             assert!(store.keys().is_empty());
         }
     }

@@ -1,8 +1,10 @@
 //! A spool in a directory: for `forwardctl` on a PC or a Raspberry Pi.
 //!
-//! An object is written under `.tmp/`, fsynced and renamed into place, and the directories that name it are fsynced: after an answer it survives
-//! the power cut, before it there is nothing. Conditions are checked and the rename is made under an exclusive lock of `.lock`, which the system
-//! releases with the process. The clock is the machine's, so the processes that share a directory must share a clock, too.
+//! An object is written under `.tmp/`, fsynced and renamed into place, and the directories that
+//! name it are fsynced: after an answer it survives the power cut, before it there is nothing.
+//! Conditions are checked and the rename is made under an exclusive lock of `.lock`, which the
+//! system releases with the process. The clock is the machine's, so the processes that share a
+//! directory must share a clock, too.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -15,7 +17,9 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within};
+use super::{
+    Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within,
+};
 use crate::time::{Clock as _, SystemClock};
 
 const LOCK: &str = ".lock";
@@ -46,7 +50,10 @@ impl DirStore {
     /// Nothing is read or made yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: Arc::from(root), address: root.display().to_string() }
+        Self {
+            root: Arc::from(root),
+            address: root.display().to_string(),
+        }
     }
 
     fn call<'a, T: Send + 'static>(
@@ -61,15 +68,38 @@ impl DirStore {
         async move {
             let sent = Instant::now();
             let left = deadline.saturating_duration_since(sent);
-            let work = Work { root: Arc::clone(&self.root), op, path, deadline: std::time::Instant::now() + left };
-            // A thread cannot be stopped: past the deadline it changes nothing any more, which is what a deadline is for.
+            let work = Work {
+                root: Arc::clone(&self.root),
+                op,
+                path,
+                deadline: std::time::Instant::now() + left,
+            };
+            // A thread cannot be stopped: past the deadline it changes nothing any more, which is
+            // what a deadline is for.
             let done = tokio::task::spawn_blocking(move || act(&work));
-            let joined = async { done.await.unwrap_or_else(|error| Err(StoreError::new(Kind::NoAnswer, op, &address, error.to_string()))) };
+            let joined = async {
+                done.await.unwrap_or_else(|error| {
+                    Err(StoreError::new(
+                        Kind::NoAnswer,
+                        op,
+                        &address,
+                        error.to_string(),
+                    ))
+                })
+            };
             let result = within(deadline, op, &address, joined).await;
-            let time = StoreTime { date_ms: SystemClock.now_ms(), coarse_ms: 1, sent, received: Instant::now() };
+            let time = StoreTime {
+                date_ms: SystemClock.now_ms(),
+                coarse_ms: 1,
+                sent,
+                received: Instant::now(),
+            };
             match result {
                 Ok(value) => Ok(Answer { value, time }),
-                Err(error) => Err(StoreError { time: Some(time), ..error }),
+                Err(error) => Err(StoreError {
+                    time: Some(time),
+                    ..error
+                }),
             }
         }
         .boxed()
@@ -78,7 +108,14 @@ impl DirStore {
 
 impl Work {
     fn failed(&self, error: &io::Error) -> StoreError {
-        let failure = |kind| StoreError::new(kind, self.op, self.path.display().to_string(), error.to_string());
+        let failure = |kind| {
+            StoreError::new(
+                kind,
+                self.op,
+                self.path.display().to_string(),
+                error.to_string(),
+            )
+        };
         match error.kind() {
             ErrorKind::NotFound => failure(Kind::NotFound),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
@@ -102,21 +139,38 @@ impl Work {
         if std::time::Instant::now() < self.deadline {
             return Ok(());
         }
-        Err(StoreError::new(Kind::Unreachable, self.op, self.path.display().to_string(), "not done: no time is left"))
+        Err(StoreError::new(
+            Kind::Unreachable,
+            self.op,
+            self.path.display().to_string(),
+            "not done: no time is left",
+        ))
     }
 
     /// Held as long as the file is open.
     fn lock(&self) -> Result<File, StoreError> {
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join(LOCK));
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.root.join(LOCK));
         let lock = self.io(lock)?;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),
                 Err(TryLockError::Error(error)) => return Err(self.failed(&error)),
-                Err(TryLockError::WouldBlock) if std::time::Instant::now() + LOCK_POLL >= self.deadline => {
-                    let busy =
-                        StoreError::new(Kind::Busy, self.op, self.path.display().to_string(), "another process holds the lock of the directory");
-                    return Err(busy.hint("if none is at work, a stopped one (ctrl-z) still holds it"));
+                Err(TryLockError::WouldBlock)
+                    if std::time::Instant::now() + LOCK_POLL >= self.deadline =>
+                {
+                    let busy = StoreError::new(
+                        Kind::Busy,
+                        self.op,
+                        self.path.display().to_string(),
+                        "another process holds the lock of the directory",
+                    );
+                    return Err(
+                        busy.hint("if none is at work, a stopped one (ctrl-z) still holds it")
+                    );
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
             }
@@ -141,13 +195,20 @@ impl Work {
         Ok(())
     }
 
-    fn put(&self, body: &[u8], may_be_written: impl FnOnce(Option<Etag>) -> bool) -> Result<Etag, StoreError> {
+    fn put(
+        &self,
+        body: &[u8],
+        may_be_written: impl FnOnce(Option<Etag>) -> bool,
+    ) -> Result<Etag, StoreError> {
         self.make_parent()?;
         let tmp = self.root.join(TMP);
         self.io(fs::create_dir_all(&tmp))?;
         remove_leftovers(&tmp);
         let draft = Draft(tmp.join(format!("{:032x}", fastrand::u128(..))));
-        let mut file = self.io(OpenOptions::new().write(true).create_new(true).open(&draft.0))?;
+        let mut file = self.io(OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&draft.0))?;
         self.io(file.write_all(body))?;
         self.io(file.sync_all())?;
         drop(file);
@@ -159,12 +220,21 @@ impl Work {
             Err(error) => return Err(self.failed(&error)),
         };
         if !may_be_written(present) {
-            return Err(StoreError::new(Kind::Changed, self.op, self.path.display().to_string(), "it is there already, or not as it was"));
+            return Err(StoreError::new(
+                Kind::Changed,
+                self.op,
+                self.path.display().to_string(),
+                "it is there already, or not as it was",
+            ));
         }
         self.in_time()?;
         self.io(fs::rename(&draft.0, &self.path))?;
         // From here on it is there, and may vanish only with the power.
-        self.io(sync_dir(self.path.parent().unwrap_or(&self.root))).map_err(|error| StoreError { kind: Kind::NoAnswer, ..error })?;
+        self.io(sync_dir(self.path.parent().unwrap_or(&self.root)))
+            .map_err(|error| StoreError {
+                kind: Kind::NoAnswer,
+                ..error
+            })?;
         Ok(etag(body))
     }
 
@@ -178,7 +248,11 @@ impl Work {
         let mut bytes = Vec::with_capacity(usize::try_from(most.min(size)).unwrap_or_default());
         self.io(file.take(most).read_to_end(&mut bytes))?;
         // Only whole objects are ever put back under a condition.
-        Ok(Object { etag: etag(&bytes), size, bytes: Bytes::from(bytes) })
+        Ok(Object {
+            etag: etag(&bytes),
+            size,
+            bytes: Bytes::from(bytes),
+        })
     }
 
     fn delete(&self) -> Result<(), StoreError> {
@@ -187,7 +261,12 @@ impl Work {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.failed(&error)),
             // Or a power cut would bring back what was delivered, behind what is newer.
-            Ok(()) => self.io(sync_dir(self.path.parent().unwrap_or(&self.root))).map_err(|error| StoreError { kind: Kind::NoAnswer, ..error }),
+            Ok(()) => self
+                .io(sync_dir(self.path.parent().unwrap_or(&self.root)))
+                .map_err(|error| StoreError {
+                    kind: Kind::NoAnswer,
+                    ..error
+                }),
         }
     }
 
@@ -195,7 +274,9 @@ impl Work {
         let folder = prefix.rfind('/').map_or("", |end| &prefix[..end]);
         let mut entries = Vec::new();
         self.io(walk(&self.root, folder, &mut entries))?;
-        entries.retain(|listed| listed.key.starts_with(prefix) && after.is_none_or(|after| listed.key.as_str() > after));
+        entries.retain(|listed| {
+            listed.key.starts_with(prefix) && after.is_none_or(|after| listed.key.as_str() > after)
+        });
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let more = entries.len() > PAGE;
         entries.truncate(PAGE);
@@ -221,10 +302,16 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 fn remove_leftovers(tmp: &Path) {
-    let Ok(drafts) = fs::read_dir(tmp) else { return };
+    let Ok(drafts) = fs::read_dir(tmp) else {
+        return;
+    };
     for draft in drafts.flatten() {
         let modified = draft.metadata().and_then(|metadata| metadata.modified());
-        let age = modified.map(|modified| SystemTime::now().duration_since(modified).unwrap_or_default());
+        let age = modified.map(|modified| {
+            SystemTime::now()
+                .duration_since(modified)
+                .unwrap_or_default()
+        });
         if age.is_ok_and(|age| age > LEFTOVER) {
             let _ = fs::remove_file(draft.path());
         }
@@ -241,8 +328,14 @@ fn walk(root: &Path, folder: &str, entries: &mut Vec<Listed>) -> io::Result<()> 
         let entry = entry?;
         let name = entry.file_name();
         // A name that is not UTF-8 is none of ours.
-        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
-        let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
+            continue;
+        };
+        let key = if folder.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{folder}/{name}")
+        };
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
             // Deleted meanwhile.
@@ -252,7 +345,10 @@ fn walk(root: &Path, folder: &str, entries: &mut Vec<Listed>) -> io::Result<()> 
         if metadata.is_dir() {
             walk(root, &key, entries)?;
         } else {
-            entries.push(Listed { key, size: metadata.len() });
+            entries.push(Listed {
+                key,
+                size: metadata.len(),
+            });
         }
     }
     Ok(())
@@ -260,21 +356,38 @@ fn walk(root: &Path, folder: &str, entries: &mut Vec<Listed>) -> io::Result<()> 
 
 impl Store for DirStore {
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
-        self.call(Op::PutIfAbsent, key, deadline, move |work| work.put(&body, |present| present.is_none()))
+        self.call(Op::PutIfAbsent, key, deadline, move |work| {
+            work.put(&body, |present| present.is_none())
+        })
     }
 
-    fn put_if_match<'a>(&'a self, key: &'a str, body: Bytes, etag: &'a Etag, deadline: Instant) -> Call<'a, Etag> {
+    fn put_if_match<'a>(
+        &'a self,
+        key: &'a str,
+        body: Bytes,
+        etag: &'a Etag,
+        deadline: Instant,
+    ) -> Call<'a, Etag> {
         let etag = etag.clone();
-        self.call(Op::PutIfMatch, key, deadline, move |work| work.put(&body, |present| present == Some(etag)))
+        self.call(Op::PutIfMatch, key, deadline, move |work| {
+            work.put(&body, |present| present == Some(etag))
+        })
     }
 
     fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object> {
         self.call(Op::Get, key, deadline, move |work| work.get(most))
     }
 
-    fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, deadline: Instant) -> Call<'a, Page> {
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        deadline: Instant,
+    ) -> Call<'a, Page> {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        self.call(Op::List, "", deadline, move |work| work.list(&prefix, after.as_deref()))
+        self.call(Op::List, "", deadline, move |work| {
+            work.list(&prefix, after.as_deref())
+        })
     }
 
     fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()> {

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within};
+use super::{
+    Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within,
+};
 use crate::time::Clock;
 
 /// What befalls a call.
@@ -56,8 +58,17 @@ impl MemoryStore {
     /// An empty one, without faults. `clock` is its own: it may differ from everybody else's.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let inner = Inner { objects: BTreeMap::new(), writes: 0, faults: Box::new(|_, _, _| Fault::default()), calls: Vec::new(), coarse_ms: 1000 };
-        Self { inner: Arc::new(Mutex::new(inner)), clock }
+        let inner = Inner {
+            objects: BTreeMap::new(),
+            writes: 0,
+            faults: Box::new(|_, _, _| Fault::default()),
+            calls: Vec::new(),
+            coarse_ms: 1000,
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            clock,
+        }
     }
 
     /// From now on.
@@ -108,7 +119,10 @@ impl MemoryStore {
             let sent = Instant::now();
             let fault = {
                 let inner = &mut *self.lock();
-                inner.calls.push(Called { op, key: key.to_owned() });
+                inner.calls.push(Called {
+                    op,
+                    key: key.to_owned(),
+                });
                 (inner.faults)(op, key, inner.calls.len() - 1)
             };
             tokio::time::sleep(fault.delay).await;
@@ -123,12 +137,25 @@ impl MemoryStore {
             };
             tokio::time::sleep(fault.answer_delay).await;
             if fault.answer_lost {
-                return Err(StoreError::new(Kind::NoAnswer, op, key, "a simulated loss of the answer"));
+                return Err(StoreError::new(
+                    Kind::NoAnswer,
+                    op,
+                    key,
+                    "a simulated loss of the answer",
+                ));
             }
-            let time = StoreTime { date_ms, coarse_ms, sent, received: Instant::now() };
+            let time = StoreTime {
+                date_ms,
+                coarse_ms,
+                sent,
+                received: Instant::now(),
+            };
             match done {
                 Ok(value) => Ok(Answer { value, time }),
-                Err((kind, cause)) => Err(StoreError { time: Some(time), ..StoreError::new(kind, op, key, cause) }),
+                Err((kind, cause)) => Err(StoreError {
+                    time: Some(time),
+                    ..StoreError::new(kind, op, key, cause)
+                }),
             }
         };
         within(deadline, op, key, work).boxed()
@@ -146,28 +173,50 @@ impl Inner {
 
 impl Store for MemoryStore {
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
-        self.call(Op::PutIfAbsent, key, deadline, move |inner| match inner.objects.contains_key(key) {
-            true => Err((Kind::Changed, "it exists")),
-            false => Ok(inner.write(key, body)),
+        self.call(Op::PutIfAbsent, key, deadline, move |inner| {
+            match inner.objects.contains_key(key) {
+                true => Err((Kind::Changed, "it exists")),
+                false => Ok(inner.write(key, body)),
+            }
         })
     }
 
-    fn put_if_match<'a>(&'a self, key: &'a str, body: Bytes, etag: &'a Etag, deadline: Instant) -> Call<'a, Etag> {
-        self.call(Op::PutIfMatch, key, deadline, move |inner| match inner.objects.get(key) {
-            Some((_, present)) if present == etag => Ok(inner.write(key, body)),
-            _ => Err((Kind::Changed, "it has another etag")),
+    fn put_if_match<'a>(
+        &'a self,
+        key: &'a str,
+        body: Bytes,
+        etag: &'a Etag,
+        deadline: Instant,
+    ) -> Call<'a, Etag> {
+        self.call(Op::PutIfMatch, key, deadline, move |inner| {
+            match inner.objects.get(key) {
+                Some((_, present)) if present == etag => Ok(inner.write(key, body)),
+                _ => Err((Kind::Changed, "it has another etag")),
+            }
         })
     }
 
     fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object> {
         self.call(Op::Get, key, deadline, move |inner| {
-            let (bytes, etag) = inner.objects.get(key).ok_or((Kind::NotFound, "there is none"))?;
+            let (bytes, etag) = inner
+                .objects
+                .get(key)
+                .ok_or((Kind::NotFound, "there is none"))?;
             let end = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
-            Ok(Object { bytes: bytes.slice(..end), size: bytes.len() as u64, etag: etag.clone() })
+            Ok(Object {
+                bytes: bytes.slice(..end),
+                size: bytes.len() as u64,
+                etag: etag.clone(),
+            })
         })
     }
 
-    fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, deadline: Instant) -> Call<'a, Page> {
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        deadline: Instant,
+    ) -> Call<'a, Page> {
         self.call(Op::List, prefix, deadline, move |inner| {
             let from = match after {
                 Some(after) if after >= prefix => Bound::Excluded(after),
@@ -178,7 +227,10 @@ impl Store for MemoryStore {
                 .range::<str, _>((from, Bound::Unbounded))
                 .take_while(|(key, _)| key.starts_with(prefix))
                 .take(PAGE + 1)
-                .map(|(key, (bytes, _))| Listed { key: key.clone(), size: bytes.len() as u64 })
+                .map(|(key, (bytes, _))| Listed {
+                    key: key.clone(),
+                    size: bytes.len() as u64,
+                })
                 .collect();
             let more = entries.len() > PAGE;
             entries.truncate(PAGE);

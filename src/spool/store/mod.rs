@@ -1,8 +1,8 @@
 //! Where the spool lives, behind five calls: S3, or a directory.
 //!
-//! All homes promise the same: an object is there as a whole or not at all; what was answered is durable and seen by every later call, LIST
-//! included; the conditional calls decide races. No call retries by itself and none outlives its deadline. [`super::retry`] is for those who
-//! want more.
+//! All homes promise the same: an object is there as a whole or not at all; what was answered is
+//! durable and seen by every later call, LIST included; the conditional calls decide races. No call
+//! retries by itself and none outlives its deadline. [`super::retry`] is for those who want more.
 
 pub mod dir;
 pub mod memory;
@@ -43,7 +43,13 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`Kind::Changed`] when it has another one by now, or is gone.
-    fn put_if_match<'a>(&'a self, key: &'a str, body: Bytes, etag: &'a Etag, deadline: Instant) -> Call<'a, Etag>;
+    fn put_if_match<'a>(
+        &'a self,
+        key: &'a str,
+        body: Bytes,
+        etag: &'a Etag,
+        deadline: Instant,
+    ) -> Call<'a, Etag>;
 
     /// Reads the first bytes of an object, `most` at most.
     ///
@@ -51,11 +57,17 @@ pub trait Store: Send + Sync {
     /// [`Kind::NotFound`].
     fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object>;
 
-    /// The keys that begin with `prefix` and come after `after`, in the order of their bytes: the first [`PAGE`] of them.
+    /// The keys that begin with `prefix` and come after `after`, in the order of their bytes: the
+    /// first [`PAGE`] of them.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, deadline: Instant) -> Call<'a, Page>;
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        deadline: Instant,
+    ) -> Call<'a, Page>;
 
     /// Deletes an object. One that is not there is deleted.
     ///
@@ -134,17 +146,27 @@ pub struct StoreTime {
 }
 
 impl StoreTime {
-    /// Until this moment the store's clock is certainly before `ms`: for whoever must stop by then. None when it may have come already.
+    /// Until this moment the store's clock is certainly before `ms`: for whoever must stop by then.
+    /// None when it may have come already.
     #[must_use]
     pub fn certainly_before(&self, ms: i64) -> Option<Instant> {
-        let left = ms.saturating_sub(self.date_ms).saturating_sub(self.coarse_ms);
-        u64::try_from(left).ok().filter(|left| *left > 0).map(|left| self.sent + Duration::from_millis(left))
+        let left = ms
+            .saturating_sub(self.date_ms)
+            .saturating_sub(self.coarse_ms);
+        u64::try_from(left)
+            .ok()
+            .filter(|left| *left > 0)
+            .map(|left| self.sent + Duration::from_millis(left))
     }
 
-    /// From this moment on the store's clock has certainly come to `ms`: for whoever waits for that.
+    /// From this moment on the store's clock has certainly come to `ms`: for whoever waits for
+    /// that.
     #[must_use]
     pub fn certainly_reached(&self, ms: i64) -> Instant {
-        self.received + Duration::from_millis(u64::try_from(ms.saturating_sub(self.date_ms)).unwrap_or_default())
+        self.received
+            + Duration::from_millis(
+                u64::try_from(ms.saturating_sub(self.date_ms)).unwrap_or_default(),
+            )
     }
 }
 
@@ -187,9 +209,11 @@ impl Op {
 pub enum Kind {
     /// Nothing there.
     NotFound,
-    /// The condition does not hold: it exists, has changed or is gone. If an earlier try of the same call had no answer, that may have been us.
+    /// The condition does not hold: it exists, has changed or is gone. If an earlier try of the
+    /// same call had no answer, that may have been us.
     Changed,
-    /// Permissions, keys, a missing bucket, a wrong region: trying again does not help, a person does. Nothing was done.
+    /// Permissions, keys, a missing bucket, a wrong region: trying again does not help, a person
+    /// does. Nothing was done.
     Denied,
     /// Throttled, or a race with another call: nothing was done, try again after a pause.
     Busy,
@@ -197,7 +221,8 @@ pub enum Kind {
     Full,
     /// The store was not reached. Nothing was done.
     Unreachable,
-    /// It was asked and did not answer, not in time or not usefully: what was asked for may have been done all the same, or yet be.
+    /// It was asked and did not answer, not in time or not usefully: what was asked for may have
+    /// been done all the same, or yet be.
     NoAnswer,
 }
 
@@ -239,8 +264,20 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl StoreError {
-    pub(crate) fn new(kind: Kind, op: Op, address: impl Into<String>, cause: impl Into<String>) -> Self {
-        Self { kind, op, address: address.into(), cause: cause.into(), hint: None, time: None }
+    pub(crate) fn new(
+        kind: Kind,
+        op: Op,
+        address: impl Into<String>,
+        cause: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            op,
+            address: address.into(),
+            cause: cause.into(),
+            hint: None,
+            time: None,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: &'static str) -> Self {
@@ -248,7 +285,8 @@ impl StoreError {
         self
     }
 
-    /// An earlier try of the same call had no answer: a refusal of this one does not tell that nothing was done.
+    /// An earlier try of the same call had no answer: a refusal of this one does not tell that
+    /// nothing was done.
     pub(super) fn in_doubt(mut self) -> Self {
         if !matches!(self.kind, Kind::NotFound | Kind::Changed) {
             self.kind = Kind::NoAnswer;
@@ -256,7 +294,8 @@ impl StoreError {
         self
     }
 
-    /// Whether there was no answer because there was no way to the store, or because it took too long.
+    /// Whether there was no answer because there was no way to the store, or because it took too
+    /// long.
     pub(super) fn kind_of(error: &NetError) -> Kind {
         match error.phase {
             Phase::Credentials | Phase::Dns | Phase::Connect | Phase::Tls => Kind::Unreachable,
@@ -266,16 +305,31 @@ impl StoreError {
 }
 
 /// Ends a call at its deadline.
-pub(super) async fn within<T>(deadline: Instant, op: Op, address: &str, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn within<T>(
+    deadline: Instant,
+    op: Op,
+    address: &str,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let started = Instant::now();
     if started >= deadline {
-        return Err(StoreError::new(Kind::Unreachable, op, address, "not tried: no time is left"));
+        return Err(StoreError::new(
+            Kind::Unreachable,
+            op,
+            address,
+            "not tried: no time is left",
+        ));
     }
     match tokio::time::timeout_at(deadline, call).await {
         Ok(result) => result,
         Err(_) => {
             let waited = started.elapsed();
-            let error = StoreError::new(Kind::NoAnswer, op, address, format!("no answer within {waited:.1?}"));
+            let error = StoreError::new(
+                Kind::NoAnswer,
+                op,
+                address,
+                format!("no answer within {waited:.1?}"),
+            );
             Err(error.hint("if this stays, give the function more time or a way to the store that is not throttled"))
         }
     }
@@ -289,18 +343,38 @@ mod tests {
     async fn the_stores_clock_is_known_only_within_bounds() {
         let sent = Instant::now();
         tokio::time::advance(Duration::from_millis(300)).await;
-        let time = StoreTime { date_ms: 10_000, coarse_ms: 1_000, sent, received: Instant::now() };
+        let time = StoreTime {
+            date_ms: 10_000,
+            coarse_ms: 1_000,
+            sent,
+            received: Instant::now(),
+        };
         // It may have been 10.999 when the request was sent: 2.001 s before 13.
-        assert_eq!(time.certainly_before(13_000), Some(sent + Duration::from_millis(2_000)));
+        assert_eq!(
+            time.certainly_before(13_000),
+            Some(sent + Duration::from_millis(2_000))
+        );
         assert_eq!(time.certainly_before(11_000), None);
         // It may have been 10.000 only when the answer was there.
-        assert_eq!(time.certainly_reached(13_000), time.received + Duration::from_secs(3));
+        assert_eq!(
+            time.certainly_reached(13_000),
+            time.received + Duration::from_secs(3)
+        );
         assert_eq!(time.certainly_reached(9_000), time.received);
     }
 
     #[test]
     fn an_error_says_what_where_why_and_what_next() {
-        let error = StoreError::new(Kind::Full, Op::PutIfAbsent, "/spool/segments/a", "no space left on device").hint("make room");
-        assert_eq!(error.to_string(), "spool: put /spool/segments/a: no space left on device; make room");
+        let error = StoreError::new(
+            Kind::Full,
+            Op::PutIfAbsent,
+            "/spool/segments/a",
+            "no space left on device",
+        )
+        .hint("make room");
+        assert_eq!(
+            error.to_string(),
+            "spool: put /spool/segments/a: no space left on device; make room"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The expositions. Each one is scraped as it stands; what it gives is not written here, because a real Prometheus says it.
+//! The expositions. Each one is scraped as it stands; what it gives is not written here, because a
+//! real Prometheus says it.
 //!
 //! `<now>`, `<now-60000>` and `<now+60000>` stand for a timestamp that many milliseconds from now.
 
@@ -19,7 +20,14 @@ pub(super) struct Group {
 pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The settings of most groups.
-pub(super) const GROUP: Group = Group { name: "", job: "", labels: "", content_type: Some(TEXT), bodies: &[], differs: None };
+pub(super) const GROUP: Group = Group {
+    name: "",
+    job: "",
+    labels: "",
+    content_type: Some(TEXT),
+    bodies: &[],
+    differs: None,
+};
 
 pub(super) const GROUPS: &[Group] = &[
     Group {

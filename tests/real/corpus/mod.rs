@@ -1,5 +1,5 @@
-//! The same expositions, scraped by a real Prometheus 3.5 and by `forwardctl preview`, give the same series, values, timestamps and
-//! counts, or fail in both.
+//! The same expositions, scraped by a real Prometheus 3.5 and by `forwardctl preview`, give the
+//! same series, values, timestamps and counts, or fail in both.
 
 mod cases;
 mod openmetrics;
@@ -15,7 +15,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder_support::gateway::wire::{BucketSpan, Histogram, HistogramCount, HistogramZeroCount, TimeSeries};
+use amp_forwarder_support::gateway::wire::{
+    BucketSpan, Histogram, HistogramCount, HistogramZeroCount, TimeSeries,
+};
 use amp_forwarder_support::home::{Page, ScriptedHome, Trouble};
 use amp_forwarder_support::process::{Prometheus, PrometheusOptions, V3_5};
 use amp_forwarder_support::read::read;
@@ -30,7 +32,8 @@ const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 /// Each case is scraped once within it, and compared by its first scrape.
 const INTERVAL: &str = "5s";
 
-/// The label of the target that tells the series of the cases apart, whatever else they are labelled with.
+/// The label of the target that tells the series of the cases apart, whatever else they are
+/// labelled with.
 const CASE: &str = "corpus_case";
 
 /// A series that every scrape gives.
@@ -56,42 +59,135 @@ type Given = BTreeMap<Labels, BTreeMap<Option<i64>, String>>;
 /// The table, and what is too long for it.
 fn cases(now: i64) -> Vec<Case> {
     let mut cases = Vec::new();
-    for group in GROUPS.iter().chain(openmetrics::GROUPS).chain(rules::GROUPS) {
+    for group in GROUPS
+        .iter()
+        .chain(openmetrics::GROUPS)
+        .chain(rules::GROUPS)
+    {
         for body in group.bodies {
             let page = Page::text(stamped(body, now)).content_type(group.content_type);
             let name = format!("{}: {}", group.name, body.escape_ascii());
-            cases.push(Case { name, job: group.job.to_owned(), labels: group.labels.to_owned(), page, differs: group.differs });
+            cases.push(Case {
+                name,
+                job: group.job.to_owned(),
+                labels: group.labels.to_owned(),
+                page,
+                differs: group.differs,
+            });
         }
     }
     for exposition in protobuf::expositions(now) {
-        let protobuf::Exposition { name, job, content_type, body, differs } = exposition;
-        cases.push(Case { name, job: job.to_owned(), labels: String::new(), page: Page::text(body).content_type(content_type), differs });
+        let protobuf::Exposition {
+            name,
+            job,
+            content_type,
+            body,
+            differs,
+        } = exposition;
+        cases.push(Case {
+            name,
+            job: job.to_owned(),
+            labels: String::new(),
+            page: Page::text(body).content_type(content_type),
+            differs,
+        });
     }
     let mut add = |name: &str, job: &str, page: Page, differs| {
-        cases.push(Case { name: name.to_owned(), job: job.to_owned(), labels: String::new(), page, differs });
+        cases.push(Case {
+            name: name.to_owned(),
+            job: job.to_owned(),
+            labels: String::new(),
+            page,
+            differs,
+        });
     };
     let many: String = (0..5_000).fold(String::new(), |mut text, at| {
         let _ = writeln!(text, "foo{{a=\"{at}\",b=\"{}\"}} {at}", "x".repeat(at % 50));
         text
     });
-    add("many lines, in many blocks", "", Page::text(many.clone()), None);
-    add("an error behind many lines", "", Page::text(format!("{many}broken\n")), None);
-    add("a label twice behind many lines", "", Page::text(format!("{many}foo{{a=\"\",c=\"1\",c=\"2\"}} 1\nbar 1\n")), None);
-    add("sample_limit within many lines", "sample_limit: 1234", Page::text(many.clone()), None);
-    add("body_size_limit within many lines", "body_size_limit: 100KB", Page::text(many.clone()), None);
-    add("a cut connection", "", Page::text(many.clone()).trouble(Trouble::Cut(1_000)), None);
-    add("a cut connection, not compressed", "enable_compression: false", Page::text(many).trouble(Trouble::Cut(100_000)), None);
-    add("a label longer than a block", "", Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "y".repeat(200_000))), None);
-    add("a label of many lines", "", Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "z\n".repeat(100_000))), None);
-    add("a comment longer than a block", "", Page::text(format!("# {}\nbar 2\n", "y".repeat(200_000))), None);
-    add("labels in the hundreds", "", Page::text(labels_in_the_hundreds()), None);
+    add(
+        "many lines, in many blocks",
+        "",
+        Page::text(many.clone()),
+        None,
+    );
+    add(
+        "an error behind many lines",
+        "",
+        Page::text(format!("{many}broken\n")),
+        None,
+    );
+    add(
+        "a label twice behind many lines",
+        "",
+        Page::text(format!("{many}foo{{a=\"\",c=\"1\",c=\"2\"}} 1\nbar 1\n")),
+        None,
+    );
+    add(
+        "sample_limit within many lines",
+        "sample_limit: 1234",
+        Page::text(many.clone()),
+        None,
+    );
+    add(
+        "body_size_limit within many lines",
+        "body_size_limit: 100KB",
+        Page::text(many.clone()),
+        None,
+    );
+    add(
+        "a cut connection",
+        "",
+        Page::text(many.clone()).trouble(Trouble::Cut(1_000)),
+        None,
+    );
+    add(
+        "a cut connection, not compressed",
+        "enable_compression: false",
+        Page::text(many).trouble(Trouble::Cut(100_000)),
+        None,
+    );
+    add(
+        "a label longer than a block",
+        "",
+        Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "y".repeat(200_000))),
+        None,
+    );
+    add(
+        "a label of many lines",
+        "",
+        Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "z\n".repeat(100_000))),
+        None,
+    );
+    add(
+        "a comment longer than a block",
+        "",
+        Page::text(format!("# {}\nbar 2\n", "y".repeat(200_000))),
+        None,
+    );
+    add(
+        "labels in the hundreds",
+        "",
+        Page::text(labels_in_the_hundreds()),
+        None,
+    );
     add("a wrong status", "", Page::status(500, "foo 1\n"), None);
     add("another good status", "", Page::status(204, ""), None);
     add("not gzip", "", plain(Page::text("foo 1\n"), "gzip"), None);
-    add("a coding that nobody asked for", "", plain(Page::text("foo 1\n"), "deflate"), None);
+    add(
+        "a coding that nobody asked for",
+        "",
+        plain(Page::text("foo 1\n"), "deflate"),
+        None,
+    );
     add("GZIP", "", plain(Page::text("foo 1\n"), "GZIP"), None);
     let overlong = format!("foo{{a=\"{}\"}} 1\n", "y".repeat(OVERLONG));
-    add("an overlong entry", "", Page::text(overlong), Some("memory is bounded: an entry has at most 1 MiB, and AMP takes labels of 2048 bytes"));
+    add(
+        "an overlong entry",
+        "",
+        Page::text(overlong),
+        Some("memory is bounded: an entry has at most 1 MiB, and AMP takes labels of 2048 bytes"),
+    );
     cases
 }
 
@@ -103,7 +199,8 @@ fn labels_in_the_hundreds() -> String {
 /// A body that is not encoded as its header says.
 fn plain(mut page: Page, content_encoding: &str) -> Page {
     page.gzip = false;
-    page.headers.insert("content-encoding".to_owned(), content_encoding.to_owned());
+    page.headers
+        .insert("content-encoding".to_owned(), content_encoding.to_owned());
     page
 }
 
@@ -115,7 +212,11 @@ fn stamped(body: &[u8], now: i64) -> Vec<u8> {
     while let Some(at) = rest.windows(mark.len()).position(|window| window == mark) {
         let end = at + rest[at..].iter().position(|&byte| byte == b'>').unwrap();
         let offset = std::str::from_utf8(&rest[at + mark.len()..end]).unwrap();
-        let offset: i64 = if offset.is_empty() { 0 } else { offset.parse().unwrap() };
+        let offset: i64 = if offset.is_empty() {
+            0
+        } else {
+            offset.parse().unwrap()
+        };
         out.extend_from_slice(&rest[..at]);
         out.extend_from_slice((now + offset).to_string().as_bytes());
         rest = &rest[end + 1..];
@@ -130,7 +231,11 @@ fn id(at: usize) -> String {
 
 /// An entry of `scrape_configs`, the same for both.
 fn job(id: &str, case: &Case, home: &ScriptedHome) -> String {
-    let labels = if case.labels.is_empty() { String::new() } else { format!(", {}", case.labels) };
+    let labels = if case.labels.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", case.labels)
+    };
     format!(
         "- job_name: {id}\n  scrape_interval: {INTERVAL}\n  scrape_timeout: {INTERVAL}\n  \
          static_configs: [{{targets: [\"{}\"], labels: {{{CASE}: {id}{labels}}}}}]\n  {}\n",
@@ -150,7 +255,12 @@ fn own_config(directory: &Path, jobs: &str) -> PathBuf {
 }
 
 /// What Prometheus stored of the first scrape of each case.
-async fn stored(directory: &Path, all_jobs: &str, count: usize, now: i64) -> BTreeMap<String, Given> {
+async fn stored(
+    directory: &Path,
+    all_jobs: &str,
+    count: usize,
+    now: i64,
+) -> BTreeMap<String, Given> {
     let jobs = directory.join("jobs.yml");
     std::fs::write(&jobs, format!("scrape_configs:\n{all_jobs}")).unwrap();
     let mut options = PrometheusOptions::home(V3_5, Vec::new());
@@ -160,28 +270,48 @@ async fn stored(directory: &Path, all_jobs: &str, count: usize, now: i64) -> BTr
     let prometheus = Prometheus::start(options).await.unwrap();
     let querier = prometheus.querier();
     let scraped = format!("count(count by ({CASE}) ({REPORT}))");
-    let all =
-        wait_for("every case is scraped", Duration::from_secs(30), || async { querier.value(&scraped).await.ok().flatten() == Some(count as f64) });
+    let all = wait_for("every case is scraped", Duration::from_secs(30), || async {
+        querier.value(&scraped).await.ok().flatten() == Some(count as f64)
+    });
     if let Err(error) = all.await {
         let seen = querier.raw(REPORT, now, now + 60_000).await.unwrap();
-        let missing: Vec<_> = (0..count).map(id).filter(|id| !seen.keys().any(|labels| labels[CASE] == *id)).collect();
+        let missing: Vec<_> = (0..count)
+            .map(id)
+            .filter(|id| !seen.keys().any(|labels| labels[CASE] == *id))
+            .collect();
         panic!("{error}: {missing:?}\n{}", prometheus.log());
     }
-    let series = read(&prometheus.url(), CASE, now - 3_600_000, now + 900_000).await.unwrap();
+    let series = read(&prometheus.url(), CASE, now - 3_600_000, now + 900_000)
+        .await
+        .unwrap();
     by_case(&series.into_iter().map(texts).collect())
 }
 
 /// Its samples as texts.
 fn texts(series: TimeSeries) -> (Labels, BTreeMap<i64, String>) {
-    let labels = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
-    let floats = series.samples.iter().map(|sample| (sample.timestamp, float(sample.value)));
-    let histograms = series.histograms.iter().map(|histogram| (histogram.timestamp, self::histogram(histogram)));
+    let labels = series
+        .labels
+        .into_iter()
+        .map(|label| (label.name, label.value))
+        .collect();
+    let floats = series
+        .samples
+        .iter()
+        .map(|sample| (sample.timestamp, float(sample.value)));
+    let histograms = series
+        .histograms
+        .iter()
+        .map(|histogram| (histogram.timestamp, self::histogram(histogram)));
     (labels, floats.chain(histograms).collect())
 }
 
 /// A value as a text: bit by bit, but for the kinds of NaN, of which only the stale marker matters.
 fn float(value: f64) -> String {
-    if value.to_bits() == STALE_NAN { "stale".to_owned() } else { value.to_string() }
+    if value.to_bits() == STALE_NAN {
+        "stale".to_owned()
+    } else {
+        value.to_string()
+    }
 }
 
 /// A native histogram, as `preview` prints it.
@@ -226,15 +356,27 @@ fn buckets(spans: &[BucketSpan], deltas: &[i64], counts: &[f64]) -> Value {
         *total += delta;
         Some(total.to_string())
     });
-    let counts = totals.chain(counts.iter().map(|count| amp_forwarder::series::float::json(*count)));
-    indices.flatten().zip(counts).map(|(index, count)| serde_json::json!([index, count])).collect()
+    let counts = totals.chain(
+        counts
+            .iter()
+            .map(|count| amp_forwarder::series::float::json(*count)),
+    );
+    indices
+        .flatten()
+        .zip(counts)
+        .map(|(index, count)| serde_json::json!([index, count]))
+        .collect()
 }
 
 /// Samples by case, without those of scrapes after the first.
 fn by_case(samples: &Samples) -> BTreeMap<String, Given> {
     // No case exposes a series of this name.
-    let reports = samples.iter().filter(|(labels, _)| labels["__name__"] == REPORT);
-    let scrapes: BTreeMap<&str, Vec<i64>> = reports.map(|(labels, values)| (labels[CASE].as_str(), values.keys().copied().collect())).collect();
+    let reports = samples
+        .iter()
+        .filter(|(labels, _)| labels["__name__"] == REPORT);
+    let scrapes: BTreeMap<&str, Vec<i64>> = reports
+        .map(|(labels, values)| (labels[CASE].as_str(), values.keys().copied().collect()))
+        .collect();
     let mut cases: BTreeMap<String, Given> = BTreeMap::new();
     for (labels, values) in samples {
         let scrapes = &scrapes[labels[CASE].as_str()];
@@ -242,7 +384,12 @@ fn by_case(samples: &Samples) -> BTreeMap<String, Given> {
         for (&at, value) in values {
             if at == first || !scrapes.contains(&at) {
                 let at = (at != first).then_some(at);
-                cases.entry(labels[CASE].clone()).or_default().entry(labels.clone()).or_default().insert(at, value.clone());
+                cases
+                    .entry(labels[CASE].clone())
+                    .or_default()
+                    .entry(labels.clone())
+                    .or_default()
+                    .insert(at, value.clone());
             }
         }
     }
@@ -273,7 +420,11 @@ fn preview(config: &Path, arguments: &[&str]) -> (Samples, bool) {
             (true, None) => line["histogram"].to_string(),
             (false, Some("+Inf")) => float(f64::INFINITY),
             (false, Some("-Inf")) => float(f64::NEG_INFINITY),
-            (false, Some(text)) => float(if line["stale"] == true { f64::from_bits(STALE_NAN) } else { text.parse().unwrap() }),
+            (false, Some(text)) => float(if line["stale"] == true {
+                f64::from_bits(STALE_NAN)
+            } else {
+                text.parse().unwrap()
+            }),
             (_, value) => panic!("{value:?} in {line}"),
         };
         let at = line["timestamp_ms"].as_i64().unwrap();
@@ -290,14 +441,26 @@ fn difference(expected: &Given, found: &Given) -> String {
         let blurred = labels["__name__"] == "scrape_duration_seconds";
         let view = |given: &Given| {
             let values = given.get(labels)?.iter();
-            let shown = values.map(|(at, value)| (*at, if blurred { "some".to_owned() } else { value.clone() }));
+            let shown = values.map(|(at, value)| {
+                (
+                    *at,
+                    if blurred {
+                        "some".to_owned()
+                    } else {
+                        value.clone()
+                    },
+                )
+            });
             Some(shown.collect::<Vec<_>>())
         };
         let (expected, found) = (view(expected), view(found));
         if expected != found && text.len() < 2_000 {
             let mut name = format!("{labels:?}");
             name.truncate(name.floor_char_boundary(300));
-            let _ = writeln!(text, "    {name}\n      Prometheus {expected:?}\n      forwardctl {found:?}");
+            let _ = writeln!(
+                text,
+                "    {name}\n      Prometheus {expected:?}\n      forwardctl {found:?}"
+            );
         }
     }
     text
@@ -314,21 +477,33 @@ async fn what_prometheus_stores_is_what_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn relabelling_is_what_prometheus_makes_of_it() {
-    let case = |(name, job, body)| Case { name, job, labels: relabel::LABELS.to_owned(), page: Page::text(body), differs: None };
+    let case = |(name, job, body)| Case {
+        name,
+        job,
+        labels: relabel::LABELS.to_owned(),
+        page: Page::text(body),
+        differs: None,
+    };
     let cases: Vec<_> = relabel::cases().into_iter().map(case).collect();
     let count = cases.len();
     assert!(count > 200, "{count}");
     assert_eq!(all_agree(cases, now_ms()).await, count);
 }
 
-/// How many results agree, of all ways to them; they all do, but for those that are meant to differ.
+/// How many results agree, of all ways to them; they all do, but for those that are meant to
+/// differ.
 async fn all_agree(cases: Vec<Case>, now: i64) -> usize {
     let mut homes = Vec::new();
     for case in &cases {
         homes.push(ScriptedHome::start(case.page.clone()).await.unwrap());
     }
     let directory = tempfile::tempdir().unwrap();
-    let jobs: Vec<_> = cases.iter().zip(&homes).enumerate().map(|(at, (case, home))| job(&id(at), case, home)).collect();
+    let jobs: Vec<_> = cases
+        .iter()
+        .zip(&homes)
+        .enumerate()
+        .map(|(at, (case, home))| job(&id(at), case, home))
+        .collect();
     let all_jobs = jobs.concat();
 
     // Beside the real one: there it is the interval that takes the time.
@@ -341,7 +516,12 @@ async fn all_agree(cases: Vec<Case>, now: i64) -> usize {
             for jobs in jobs.chunks(100) {
                 live.extend(preview(&own_config(&directory, &jobs.concat()), &[]).0);
             }
-            let files: Vec<_> = cases.iter().zip(jobs).enumerate().map(|(at, (case, job))| from_a_file(&directory, &job, &id(at), case)).collect();
+            let files: Vec<_> = cases
+                .iter()
+                .zip(jobs)
+                .enumerate()
+                .map(|(at, (case, job))| from_a_file(&directory, &job, &id(at), case))
+                .collect();
             (by_case(&live), files)
         }
     });
@@ -354,13 +534,20 @@ async fn all_agree(cases: Vec<Case>, now: i64) -> usize {
         let id = id(at);
         let expected = &stored[&id];
         let ways = [("live", live.remove(&id)), ("from a file", file)];
-        for (way, given) in ways.into_iter().filter_map(|(way, given)| Some((way, given?))) {
+        for (way, given) in ways
+            .into_iter()
+            .filter_map(|(way, given)| Some((way, given?)))
+        {
             let difference = difference(expected, &given);
             match (difference.is_empty(), case.differs) {
                 (true, None) => agreeing += 1,
                 (false, Some(_)) => {}
                 (false, None) => drop(writeln!(wrong, "{id} {way}, {}\n{difference}", case.name)),
-                (true, Some(why)) => drop(writeln!(wrong, "{id} {way}, {}: agrees, although {why}", case.name)),
+                (true, Some(why)) => drop(writeln!(
+                    wrong,
+                    "{id} {way}, {}: agrees, although {why}",
+                    case.name
+                )),
             }
         }
     }
@@ -370,16 +557,32 @@ async fn all_agree(cases: Vec<Case>, now: i64) -> usize {
 
 /// A case without a target; none when it is about the way to the target.
 fn from_a_file(directory: &Path, job: &str, id: &str, case: &Case) -> Option<Given> {
-    let Page { status, content_type, body, headers, trouble, .. } = &case.page;
+    let Page {
+        status,
+        content_type,
+        body,
+        headers,
+        trouble,
+        ..
+    } = &case.page;
     // Relabelling does not care where an exposition comes from.
     let relabels = case.job.contains("relabel_configs");
-    if relabels || *status != 200 || *trouble != Trouble::None || headers.contains_key("content-encoding") {
+    if relabels
+        || *status != 200
+        || *trouble != Trouble::None
+        || headers.contains_key("content-encoding")
+    {
         return None;
     }
     let input = directory.join("exposition");
     std::fs::write(&input, body).unwrap();
     let content_type = content_type.as_deref().unwrap_or_default();
-    let arguments = ["--content-type", content_type, "--input", input.to_str().unwrap()];
+    let arguments = [
+        "--content-type",
+        content_type,
+        "--input",
+        input.to_str().unwrap(),
+    ];
     let (samples, fine) = preview(&own_config(directory, job), &arguments);
     let given = by_case(&samples).remove(id).unwrap();
     assert_eq!(fine, is_up(&given), "{}", case.name);
@@ -387,13 +590,20 @@ fn from_a_file(directory: &Path, job: &str, id: &str, case: &Case) -> Option<Giv
 }
 
 fn is_up(given: &Given) -> bool {
-    let mut labels = given.keys().find(|labels| labels["__name__"] == REPORT).unwrap().clone();
+    let mut labels = given
+        .keys()
+        .find(|labels| labels["__name__"] == REPORT)
+        .unwrap()
+        .clone();
     labels.insert("__name__".to_owned(), "up".to_owned());
     given[&labels][&None] != float(0.0)
 }
 
 #[test]
 fn placeholders_are_filled_in() {
-    assert_eq!(stamped(b"a 1 <now>\nb 2 <now-5>\nc 3 <now+7> x", 100), b"a 1 100\nb 2 95\nc 3 107 x");
+    assert_eq!(
+        stamped(b"a 1 <now>\nb 2 <now-5>\nc 3 <now+7> x", 100),
+        b"a 1 100\nb 2 95\nc 3 107 x"
+    );
     assert_eq!(TEXT.split(';').next(), Some("text/plain"));
 }

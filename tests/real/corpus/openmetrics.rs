@@ -1,13 +1,22 @@
-//! OpenMetrics expositions, each with its own `# EOF` or without. `<now-60000>e-3` stands for a time in seconds.
+//! OpenMetrics expositions, each with its own `# EOF` or without. `<now-60000>e-3` stands for a
+//! time in seconds.
 
 use super::cases::Group;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why old samples differ.
-pub(super) const TOO_OLD: &str = "the TSDB takes nothing from before its head; here sample_age_limit and the receiver decide";
+pub(super) const TOO_OLD: &str =
+    "the TSDB takes nothing from before its head; here sample_age_limit and the receiver decide";
 
-const GROUP: Group = Group { name: "", job: "", labels: "", content_type: Some(OPEN_METRICS), bodies: &[], differs: None };
+const GROUP: Group = Group {
+    name: "",
+    job: "",
+    labels: "",
+    content_type: Some(OPEN_METRICS),
+    bodies: &[],
+    differs: None,
+};
 
 pub(super) const GROUPS: &[Group] = &[
     Group {

@@ -1,4 +1,5 @@
-//! Relabelling: rules, patterns, templates and the mapping of case, over expositions that tell their meanings apart.
+//! Relabelling: rules, patterns, templates and the mapping of case, over expositions that tell
+//! their meanings apart.
 
 use std::fmt::Write as _;
 
@@ -301,93 +302,269 @@ const TEMPLATES: &[&str] = &[
     "",
 ];
 
-const TARGETS: &[&str] = &["out", "$1", "${1}_t", "$1$2", "a b", "é", "$", "${1", "$n", "$nope", "__tmp", "__name__", "x"];
+const TARGETS: &[&str] = &[
+    "out", "$1", "${1}_t", "$1$2", "a b", "é", "$", "${1", "$n", "$nope", "__tmp", "__name__", "x",
+];
 
 /// Rules, and lines that they are tried on.
 const RULES: &[(&str, &str)] = &[
     ("{target_label: new, replacement: v}", "m 1\n"),
     ("{target_label: x, replacement: ''}", "m{x=\"1\"} 1\n"),
     ("{target_label: x, replacement: }", "m{x=\"1\"} 1\n"),
-    ("{source_labels: [x], target_label: y}", "m{x=\"1\",y=\"2\"} 1\nm{y=\"2\"} 1\nm{x=\"1\"} 3\n"),
-    ("{source_labels: [x, y], target_label: z}", "m{x=\"1\",y=\"2\"} 1\nm{y=\"2\"} 1\nm 1\n"),
-    ("{source_labels: [x, y], separator: '', target_label: z}", "m{x=\"1\",y=\"2\"} 1\n"),
-    ("{source_labels: [x, y], separator: , target_label: z}", "m{x=\"1\",y=\"2\"} 1\n"),
-    ("{source_labels: [x, y], separator: ' - ', regex: '(.*) - (.*)', target_label: z, replacement: '$2 $1'}", "m{x=\"1\",y=\"2\"} 1\n"),
-    ("{source_labels: [x], regex: , target_label: y, replacement: was-empty}", "m{x=\"1\"} 1\nm{y=\"2\"} 1\n"),
-    ("{source_labels: [x], regex: '', target_label: y, replacement: was-empty}", "m{x=\"1\"} 1\nm{y=\"2\"} 1\n"),
-    ("{source_labels: [x], regex: 5, target_label: 1, replacement: 6}", "m{x=\"5\"} 1\n"),
-    ("{source_labels: [x], target_label: __name__}", "m{x=\"a b\"} 1\n"),
-    ("{source_labels: [x], target_label: __name__}", "m{x=\"n\"} 1\nn{x=\"n\"} 2\nm{x=\"o\"} 3\n"),
-    ("{target_label: __name__, replacement: same}", "m 1\nn 2\no 1\n"),
+    (
+        "{source_labels: [x], target_label: y}",
+        "m{x=\"1\",y=\"2\"} 1\nm{y=\"2\"} 1\nm{x=\"1\"} 3\n",
+    ),
+    (
+        "{source_labels: [x, y], target_label: z}",
+        "m{x=\"1\",y=\"2\"} 1\nm{y=\"2\"} 1\nm 1\n",
+    ),
+    (
+        "{source_labels: [x, y], separator: '', target_label: z}",
+        "m{x=\"1\",y=\"2\"} 1\n",
+    ),
+    (
+        "{source_labels: [x, y], separator: , target_label: z}",
+        "m{x=\"1\",y=\"2\"} 1\n",
+    ),
+    (
+        "{source_labels: [x, y], separator: ' - ', regex: '(.*) - (.*)', target_label: z, replacement: '$2 $1'}",
+        "m{x=\"1\",y=\"2\"} 1\n",
+    ),
+    (
+        "{source_labels: [x], regex: , target_label: y, replacement: was-empty}",
+        "m{x=\"1\"} 1\nm{y=\"2\"} 1\n",
+    ),
+    (
+        "{source_labels: [x], regex: '', target_label: y, replacement: was-empty}",
+        "m{x=\"1\"} 1\nm{y=\"2\"} 1\n",
+    ),
+    (
+        "{source_labels: [x], regex: 5, target_label: 1, replacement: 6}",
+        "m{x=\"5\"} 1\n",
+    ),
+    (
+        "{source_labels: [x], target_label: __name__}",
+        "m{x=\"a b\"} 1\n",
+    ),
+    (
+        "{source_labels: [x], target_label: __name__}",
+        "m{x=\"n\"} 1\nn{x=\"n\"} 2\nm{x=\"o\"} 3\n",
+    ),
+    (
+        "{target_label: __name__, replacement: same}",
+        "m 1\nn 2\no 1\n",
+    ),
     ("{target_label: __name__, replacement: ''}", "m 1\n"),
-    ("{source_labels: [x], target_label: __name__}", "m{x=\"n\"} 1\nm 2\n"),
-    ("{action: Keep, source_labels: [__name__], regex: m.*}", "m 1\nm2 1\nn 1\n"),
-    ("{action: KEEP, source_labels: [x], regex: '1|2'}", "m{x=\"1\"} 1\nm{x=\"2\"} 1\nm{x=\"12\"} 1\nm 1\n"),
+    (
+        "{source_labels: [x], target_label: __name__}",
+        "m{x=\"n\"} 1\nm 2\n",
+    ),
+    (
+        "{action: Keep, source_labels: [__name__], regex: m.*}",
+        "m 1\nm2 1\nn 1\n",
+    ),
+    (
+        "{action: KEEP, source_labels: [x], regex: '1|2'}",
+        "m{x=\"1\"} 1\nm{x=\"2\"} 1\nm{x=\"12\"} 1\nm 1\n",
+    ),
     ("{action: keep}", "m 1\n"),
     ("{action: keep, regex: x}", "m 1\n"),
     ("{action: keep, source_labels: [nope], regex: ''}", "m 1\n"),
-    ("{action: drop, source_labels: [__name__], regex: m.*}", "m 1\nm 2\nm2 1\nn 1\n"),
-    ("{action: drop, source_labels: [x, y], regex: '1;2'}", "m{x=\"1\",y=\"2\"} 1\nm{x=\"1\"} 1\n"),
+    (
+        "{action: drop, source_labels: [__name__], regex: m.*}",
+        "m 1\nm 2\nm2 1\nn 1\n",
+    ),
+    (
+        "{action: drop, source_labels: [x, y], regex: '1;2'}",
+        "m{x=\"1\",y=\"2\"} 1\nm{x=\"1\"} 1\n",
+    ),
     ("{action: drop}", "m 1\nn 1\n"),
     ("{action: drop, regex: x}", "m 1\n"),
-    ("{action: keepequal, source_labels: [x], target_label: y}", "m{x=\"1\",y=\"1\"} 1\nm{x=\"1\",y=\"2\"} 1\nm{x=\"1\"} 1\nn 1\n"),
-    ("{action: dropequal, source_labels: [x], target_label: y}", "m{x=\"1\",y=\"1\"} 1\nm{x=\"1\",y=\"2\"} 1\nm{x=\"1\"} 1\nn 1\n"),
-    ("{action: keepequal, source_labels: [x, y], target_label: z}", "m{x=\"1\",y=\"1\",z=\"1;1\"} 1\nm{x=\"1\",y=\"1\"} 1\n"),
-    ("{action: keepequal, target_label: x}", "m{x=\"1\"} 1\nm 2\n"),
-    ("{action: hashmod, source_labels: [x], modulus: 8, target_label: h}", "m{x=\"1\"} 1\nm{x=\"2\"} 1\nm{x=\"é\"} 1\nm 1\n"),
-    ("{action: hashmod, source_labels: [x, __name__], modulus: 18446744073709551615, target_label: h}", "m{x=\"1\"} 1\nm{x=\"2\"} 1\n"),
-    ("{action: hashmod, source_labels: [x], modulus: 0x10, target_label: 'a b', regex: nope, separator: x}", "m{x=\"1\"} 1\n"),
+    (
+        "{action: keepequal, source_labels: [x], target_label: y}",
+        "m{x=\"1\",y=\"1\"} 1\nm{x=\"1\",y=\"2\"} 1\nm{x=\"1\"} 1\nn 1\n",
+    ),
+    (
+        "{action: dropequal, source_labels: [x], target_label: y}",
+        "m{x=\"1\",y=\"1\"} 1\nm{x=\"1\",y=\"2\"} 1\nm{x=\"1\"} 1\nn 1\n",
+    ),
+    (
+        "{action: keepequal, source_labels: [x, y], target_label: z}",
+        "m{x=\"1\",y=\"1\",z=\"1;1\"} 1\nm{x=\"1\",y=\"1\"} 1\n",
+    ),
+    (
+        "{action: keepequal, target_label: x}",
+        "m{x=\"1\"} 1\nm 2\n",
+    ),
+    (
+        "{action: hashmod, source_labels: [x], modulus: 8, target_label: h}",
+        "m{x=\"1\"} 1\nm{x=\"2\"} 1\nm{x=\"é\"} 1\nm 1\n",
+    ),
+    (
+        "{action: hashmod, source_labels: [x, __name__], modulus: 18446744073709551615, target_label: h}",
+        "m{x=\"1\"} 1\nm{x=\"2\"} 1\n",
+    ),
+    (
+        "{action: hashmod, source_labels: [x], modulus: 0x10, target_label: 'a b', regex: nope, separator: x}",
+        "m{x=\"1\"} 1\n",
+    ),
     (
         "{action: hashmod, source_labels: [x], modulus: 2, target_label: __tmp}, {action: keep, source_labels: [__tmp], regex: 1}",
         "m{x=\"1\"} 1\nm{x=\"2\"} 1\nm{x=\"3\"} 1\n",
     ),
-    ("{action: labelmap, regex: my_(.*)}", "m{my_x=\"1\",my_y=\"2\",y=\"3\"} 1\n"),
-    ("{action: labelmap, regex: '(x|y)', replacement: 'out_$1'}", "m{x=\"1\",y=\"2\",z=\"3\"} 1\n"),
-    ("{action: labelmap, regex: 'x|y|z', replacement: one}", "m{y=\"2\",z=\"3\",x=\"1\"} 1\nm{y=\"4\"} 2\n"),
-    ("{target_label: x, replacement: last}, {action: labelmap, regex: 'x|y|z', replacement: one}", "m{y=\"2\",z=\"3\",x=\"1\"} 1\n"),
-    ("{target_label: w, replacement: last}, {action: labelmap, regex: 'w|x|y|z', replacement: one}", "m{y=\"2\",z=\"3\",x=\"1\"} 1\n"),
+    (
+        "{action: labelmap, regex: my_(.*)}",
+        "m{my_x=\"1\",my_y=\"2\",y=\"3\"} 1\n",
+    ),
+    (
+        "{action: labelmap, regex: '(x|y)', replacement: 'out_$1'}",
+        "m{x=\"1\",y=\"2\",z=\"3\"} 1\n",
+    ),
+    (
+        "{action: labelmap, regex: 'x|y|z', replacement: one}",
+        "m{y=\"2\",z=\"3\",x=\"1\"} 1\nm{y=\"4\"} 2\n",
+    ),
+    (
+        "{target_label: x, replacement: last}, {action: labelmap, regex: 'x|y|z', replacement: one}",
+        "m{y=\"2\",z=\"3\",x=\"1\"} 1\n",
+    ),
+    (
+        "{target_label: w, replacement: last}, {action: labelmap, regex: 'w|x|y|z', replacement: one}",
+        "m{y=\"2\",z=\"3\",x=\"1\"} 1\n",
+    ),
     (
         "{target_label: x, replacement: a}, {target_label: x, replacement: ''}, {target_label: x, replacement: b}, {action: labelmap, regex: 'x|y', replacement: one}",
         "m{y=\"2\",x=\"1\"} 1\n",
     ),
-    ("{action: labelmap, regex: 'x', replacement: __name__}", "m{x=\"n\"} 1\n"),
-    ("{action: labelmap, regex: '(x)|y', replacement: '$1'}", "m{y=\"2\"} 1\nm{x=\"1\"} 1\n"),
-    ("{action: labelmap, regex: 'x)|(y', replacement: '<$1>'}", "m{xx=\"2\",yy=\"3\"} 1\n"),
-    ("{action: labelmap, regex: 'x)|(|y', replacement: '-'}", "m{axb=\"2\"} 1\n"),
-    ("{action: labelmap, regex: x, replacement: 'a b'}", "m{x=\"1\"} 1\n"),
-    ("{action: labeldrop, regex: x.*}", "m{x=\"1\",xy=\"2\",y=\"3\"} 1\n"),
-    ("{action: labeldrop, regex: x}", "m{x=\"1\"} 1\nm{x=\"2\"} 2\nm 3\nm{x=\"4\"} 3\n"),
+    (
+        "{action: labelmap, regex: 'x', replacement: __name__}",
+        "m{x=\"n\"} 1\n",
+    ),
+    (
+        "{action: labelmap, regex: '(x)|y', replacement: '$1'}",
+        "m{y=\"2\"} 1\nm{x=\"1\"} 1\n",
+    ),
+    (
+        "{action: labelmap, regex: 'x)|(y', replacement: '<$1>'}",
+        "m{xx=\"2\",yy=\"3\"} 1\n",
+    ),
+    (
+        "{action: labelmap, regex: 'x)|(|y', replacement: '-'}",
+        "m{axb=\"2\"} 1\n",
+    ),
+    (
+        "{action: labelmap, regex: x, replacement: 'a b'}",
+        "m{x=\"1\"} 1\n",
+    ),
+    (
+        "{action: labeldrop, regex: x.*}",
+        "m{x=\"1\",xy=\"2\",y=\"3\"} 1\n",
+    ),
+    (
+        "{action: labeldrop, regex: x}",
+        "m{x=\"1\"} 1\nm{x=\"2\"} 2\nm 3\nm{x=\"4\"} 3\n",
+    ),
     ("{action: labeldrop, regex: __name__}", "m 1\n"),
     ("{action: labeldrop, regex: 'job|instance'}", "m 1\n"),
-    ("{action: labelkeep, regex: '__name__|corpus_case|x'}", "m{x=\"1\",y=\"2\"} 1\n"),
-    ("{action: labelkeep, regex: 'corpus_case|x'}", "m{x=\"1\",y=\"2\"} 1\n"),
-    ("{action: labelkeep, regex: nope}", "m{x=\"1\",y=\"2\"} 1\nn 2\n"),
-    ("{action: lowercase, source_labels: [x], target_label: x}", "m{x=\"FooÉ\"} 1\nm 2\n"),
-    ("{action: uppercase, source_labels: [x, y], target_label: z, regex: nope}", "m{x=\"fooé\",y=\"b\"} 1\nm{z=\"gone?\"} 2\n"),
-    ("{action: lowercase, source_labels: [nope], target_label: x}", "m{x=\"1\"} 1\n"),
-    ("{source_labels: [exported_job, job], target_label: j}", "m{job=\"own\"} 1\nm 2\n"),
-    ("{source_labels: [x], target_label: instance}, {action: labeldrop, regex: job}", "m{x=\"1\"} 1\n"),
-    ("{action: drop, source_labels: [__name__], regex: up}", "up 1\nm 1\n"),
-    ("{source_labels: [x], regex: (.*), target_label: y, replacement: $1$1}", "m{x=\"1\"} 1\n"),
-    ("{action: drop, source_labels: [x], regex: 1}", "m{x=\"1\",x=\"2\"} 1\nn 1\n"),
-    ("{action: labeldrop, regex: x}", "m{x=\"1\",x=\"2\"} 1\nn 1\n"),
-    ("{target_label: x, replacement: 3}", "m{x=\"1\",x=\"2\"} 1\nn 1\n"),
-    ("{source_labels: [x], target_label: y}", "m{x=\"\",y=\"1\"} 1\n"),
+    (
+        "{action: labelkeep, regex: '__name__|corpus_case|x'}",
+        "m{x=\"1\",y=\"2\"} 1\n",
+    ),
+    (
+        "{action: labelkeep, regex: 'corpus_case|x'}",
+        "m{x=\"1\",y=\"2\"} 1\n",
+    ),
+    (
+        "{action: labelkeep, regex: nope}",
+        "m{x=\"1\",y=\"2\"} 1\nn 2\n",
+    ),
+    (
+        "{action: lowercase, source_labels: [x], target_label: x}",
+        "m{x=\"FooÉ\"} 1\nm 2\n",
+    ),
+    (
+        "{action: uppercase, source_labels: [x, y], target_label: z, regex: nope}",
+        "m{x=\"fooé\",y=\"b\"} 1\nm{z=\"gone?\"} 2\n",
+    ),
+    (
+        "{action: lowercase, source_labels: [nope], target_label: x}",
+        "m{x=\"1\"} 1\n",
+    ),
+    (
+        "{source_labels: [exported_job, job], target_label: j}",
+        "m{job=\"own\"} 1\nm 2\n",
+    ),
+    (
+        "{source_labels: [x], target_label: instance}, {action: labeldrop, regex: job}",
+        "m{x=\"1\"} 1\n",
+    ),
+    (
+        "{action: drop, source_labels: [__name__], regex: up}",
+        "up 1\nm 1\n",
+    ),
+    (
+        "{source_labels: [x], regex: (.*), target_label: y, replacement: $1$1}",
+        "m{x=\"1\"} 1\n",
+    ),
+    (
+        "{action: drop, source_labels: [x], regex: 1}",
+        "m{x=\"1\",x=\"2\"} 1\nn 1\n",
+    ),
+    (
+        "{action: labeldrop, regex: x}",
+        "m{x=\"1\",x=\"2\"} 1\nn 1\n",
+    ),
+    (
+        "{target_label: x, replacement: 3}",
+        "m{x=\"1\",x=\"2\"} 1\nn 1\n",
+    ),
+    (
+        "{source_labels: [x], target_label: y}",
+        "m{x=\"\",y=\"1\"} 1\n",
+    ),
     (
         "{source_labels: [a], target_label: b}, {source_labels: [b], target_label: c}, {action: labeldrop, regex: 'a|b'}",
         "m{a=\"1\"} 1\nm{b=\"1\"} 2\n",
     ),
-    ("{action: drop, source_labels: [x], regex: drop}, {source_labels: [x], target_label: y}", "m{x=\"drop\"} 1\nm{x=\"stay\"} 2\n"),
+    (
+        "{action: drop, source_labels: [x], regex: drop}, {source_labels: [x], target_label: y}",
+        "m{x=\"drop\"} 1\nm{x=\"stay\"} 2\n",
+    ),
 ];
 
 /// Keys of a job beside the rules, rules for series, lines: what the rules do not count for.
 const WITH_KEYS: &[(&str, &str, &str)] = &[
-    ("sample_limit: 2", "{action: drop, source_labels: [__name__], regex: n}", "n 1\nm 1\nn{a=\"1\"} 1\nm2 1\n"),
-    ("sample_limit: 2", "{action: drop, source_labels: [__name__], regex: n}", "n 1\nm 1\nm2 1\nm3 1\nn 1\n"),
-    ("honor_labels: true", "{source_labels: [job], target_label: j}", "m{job=\"own\"} 1\nm 2\nm{job=\"\"} 3\n"),
-    ("label_limit: 4", "{action: labeldrop, regex: x.*}", "m{x1=\"1\",x2=\"2\",x3=\"3\"} 1\n"),
-    ("label_limit: 4", "{target_label: new, replacement: v}", "m 1\n"),
-    ("label_value_length_limit: 30", "{source_labels: [x], target_label: y, replacement: '$1$1'}", "m{x=\"0123456789012345678\"} 1\n"),
+    (
+        "sample_limit: 2",
+        "{action: drop, source_labels: [__name__], regex: n}",
+        "n 1\nm 1\nn{a=\"1\"} 1\nm2 1\n",
+    ),
+    (
+        "sample_limit: 2",
+        "{action: drop, source_labels: [__name__], regex: n}",
+        "n 1\nm 1\nm2 1\nm3 1\nn 1\n",
+    ),
+    (
+        "honor_labels: true",
+        "{source_labels: [job], target_label: j}",
+        "m{job=\"own\"} 1\nm 2\nm{job=\"\"} 3\n",
+    ),
+    (
+        "label_limit: 4",
+        "{action: labeldrop, regex: x.*}",
+        "m{x1=\"1\",x2=\"2\",x3=\"3\"} 1\n",
+    ),
+    (
+        "label_limit: 4",
+        "{target_label: new, replacement: v}",
+        "m 1\n",
+    ),
+    (
+        "label_value_length_limit: 30",
+        "{source_labels: [x], target_label: y, replacement: '$1$1'}",
+        "m{x=\"0123456789012345678\"} 1\n",
+    ),
 ];
 
 /// Rules for the target.
@@ -421,7 +598,10 @@ fn quoted(text: &str) -> String {
 /// A series for each value, as label `x`.
 fn tried<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
     values.into_iter().fold(String::new(), |mut text, value| {
-        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let escaped = value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
         let _ = writeln!(text, "m{{x=\"{escaped}\",i=\"{}\"}} 1", text.len());
         text
     })
@@ -436,29 +616,69 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let values = tried(VALUES.iter().copied());
     for pattern in PATTERNS {
-        let rule = format!("{{source_labels: [x], regex: {}, target_label: out, replacement: '[$0][$1][$2][$b][$1a]'}}", quoted(pattern));
+        let rule = format!(
+            "{{source_labels: [x], regex: {}, target_label: out, replacement: '[$0][$1][$2][$b][$1a]'}}",
+            quoted(pattern)
+        );
         cases.push((format!("pattern {pattern}"), metric(&rule), values.clone()));
     }
     for template in TEMPLATES {
-        let rule = format!("{{source_labels: [x], regex: '(?P<n>.)(.*)', target_label: out, replacement: {}}}", quoted(template));
-        cases.push((format!("template {template}"), metric(&rule), tried(VALUES.iter().copied().take(20))));
+        let rule = format!(
+            "{{source_labels: [x], regex: '(?P<n>.)(.*)', target_label: out, replacement: {}}}",
+            quoted(template)
+        );
+        cases.push((
+            format!("template {template}"),
+            metric(&rule),
+            tried(VALUES.iter().copied().take(20)),
+        ));
     }
     for target in TARGETS {
-        let rule = format!("{{source_labels: [x], regex: '(?P<n>.)(.*)', target_label: {}, replacement: hit}}", quoted(target));
-        cases.push((format!("target label {target}"), metric(&rule), tried(["a", "ab", "é", "9", ""])));
+        let rule = format!(
+            "{{source_labels: [x], regex: '(?P<n>.)(.*)', target_label: {}, replacement: hit}}",
+            quoted(target)
+        );
+        cases.push((
+            format!("target label {target}"),
+            metric(&rule),
+            tried(["a", "ab", "é", "9", ""]),
+        ));
     }
-    let all: Vec<char> = ('\u{20}'..='\u{1e9ff}').filter(|c| !matches!(c, '"' | '\\')).collect();
-    let all: Vec<String> = all.chunks(200).map(|chunk| chunk.iter().collect()).collect();
+    let all: Vec<char> = ('\u{20}'..='\u{1e9ff}')
+        .filter(|c| !matches!(c, '"' | '\\'))
+        .collect();
+    let all: Vec<String> = all
+        .chunks(200)
+        .map(|chunk| chunk.iter().collect())
+        .collect();
     for action in ["lowercase", "uppercase"] {
         let rule = format!("{{action: {action}, source_labels: [x], target_label: out}}");
-        cases.push((format!("{action} of every character"), metric(&rule), tried(all.iter().map(String::as_str))));
+        cases.push((
+            format!("{action} of every character"),
+            metric(&rule),
+            tried(all.iter().map(String::as_str)),
+        ));
     }
-    cases.extend(RULES.iter().map(|(rules, body)| (format!("rules {rules}"), metric(rules), (*body).to_owned())));
+    cases.extend(
+        RULES
+            .iter()
+            .map(|(rules, body)| (format!("rules {rules}"), metric(rules), (*body).to_owned())),
+    );
     let with_keys = WITH_KEYS.iter();
-    cases.extend(with_keys.map(|(keys, rules, body)| (format!("{keys}, rules {rules}"), format!("{keys}\n  {}", metric(rules)), (*body).to_owned())));
+    cases.extend(with_keys.map(|(keys, rules, body)| {
+        (
+            format!("{keys}, rules {rules}"),
+            format!("{keys}\n  {}", metric(rules)),
+            (*body).to_owned(),
+        )
+    }));
     for rules in OF_TARGETS {
         let job = format!("params: {{x: [a, b], y: [c]}}\n  relabel_configs: [{rules}]");
-        cases.push((format!("target rules {rules}"), job, "m 1\nm{x=\"1\",own=\"2\"} 2\n".to_owned()));
+        cases.push((
+            format!("target rules {rules}"),
+            job,
+            "m 1\nm{x=\"1\",own=\"2\"} 2\n".to_owned(),
+        ));
     }
     cases
 }

@@ -2,7 +2,8 @@
 
 use super::cases::{GROUP, Group};
 
-/// Four labels are there before any of the exposition's: `__name__`, `job`, `instance` and the case's own, which is the longest (11 bytes).
+/// Four labels are there before any of the exposition's: `__name__`, `job`, `instance` and the
+/// case's own, which is the longest (11 bytes).
 pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "legacy names",

@@ -1,5 +1,5 @@
-//! Several scrapes of one target, one after the other, by a real Prometheus 3.5 and by us: what is stored of each of them, stale
-//! markers included.
+//! Several scrapes of one target, one after the other, by a real Prometheus 3.5 and by us: what is
+//! stored of each of them, stale markers included.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -43,7 +43,12 @@ struct Sequence {
 }
 
 const fn case(name: &'static str, job: &'static str, steps: &'static [Step]) -> Sequence {
-    Sequence { name, job, steps, differs: None }
+    Sequence {
+        name,
+        job,
+        steps,
+        differs: None,
+    }
 }
 
 /// `!seriesCached && sampleAdded` in `scrape/scrape.go` `append`, from 3.6 on.
@@ -54,97 +59,418 @@ const REFUSED: Option<&str> = Some(
 const TRACKED: &str = "track_timestamps_staleness: true";
 
 const SEQUENCES: &[Sequence] = &[
-    case("one goes", "", &[Text("foo 1\nbar 2\n"), Text("foo 1\n"), Text("foo 1\n")]),
-    case("one goes and comes back", "", &[Text("foo 1\nbar 2\n"), Text("foo 1\n"), Text("foo 1\nbar 3\n"), Text("foo 1\nbar 4\n")]),
-    case("they take turns", "", &[Text("foo 1\n"), Text("bar 1\n"), Text("foo 2\n"), Text("bar 2\n"), Text("qux 3\n")]),
-    case("a failure", "", &[Text("foo 1\nbar 2\n"), Error, Text("foo 1\n")]),
-    case("failures in a row", "", &[Text("foo 1\n"), Error, Error, Text("foo 1\n"), Error]),
-    case("a cut body", "", &[Text("foo 1\nbar 2\n"), Cut("foo 1\nbar 2\nqux 3\n"), Cut("foo 1\n"), Text("foo 1\n")]),
-    case("a malformed line behind a series", "", &[Text("foo 1\nbar 2\n"), Text("foo 1\nbad{\n"), Text("foo 1\nbar 2\n")]),
+    case(
+        "one goes",
+        "",
+        &[Text("foo 1\nbar 2\n"), Text("foo 1\n"), Text("foo 1\n")],
+    ),
+    case(
+        "one goes and comes back",
+        "",
+        &[
+            Text("foo 1\nbar 2\n"),
+            Text("foo 1\n"),
+            Text("foo 1\nbar 3\n"),
+            Text("foo 1\nbar 4\n"),
+        ],
+    ),
+    case(
+        "they take turns",
+        "",
+        &[
+            Text("foo 1\n"),
+            Text("bar 1\n"),
+            Text("foo 2\n"),
+            Text("bar 2\n"),
+            Text("qux 3\n"),
+        ],
+    ),
+    case(
+        "a failure",
+        "",
+        &[Text("foo 1\nbar 2\n"), Error, Text("foo 1\n")],
+    ),
+    case(
+        "failures in a row",
+        "",
+        &[Text("foo 1\n"), Error, Error, Text("foo 1\n"), Error],
+    ),
+    case(
+        "a cut body",
+        "",
+        &[
+            Text("foo 1\nbar 2\n"),
+            Cut("foo 1\nbar 2\nqux 3\n"),
+            Cut("foo 1\n"),
+            Text("foo 1\n"),
+        ],
+    ),
+    case(
+        "a malformed line behind a series",
+        "",
+        &[
+            Text("foo 1\nbar 2\n"),
+            Text("foo 1\nbad{\n"),
+            Text("foo 1\nbar 2\n"),
+        ],
+    ),
     case(
         "a malformed line behind a series, twice",
         "",
-        &[Text("foo 1\nbar 2\n"), Text("foo 1\nbad{\n"), Text("foo 1\nbad{\n"), Error, Text("foo 1\n")],
+        &[
+            Text("foo 1\nbar 2\n"),
+            Text("foo 1\nbad{\n"),
+            Text("foo 1\nbad{\n"),
+            Error,
+            Text("foo 1\n"),
+        ],
     ),
-    case("a malformed line, then a failure", "", &[Text("foo 1\nbar 2\n"), Text("foo 1\nbad{\n"), Error, Text("foo 1\n")]),
-    case("a malformed line before all", "", &[Text("foo 1\nbar 2\n"), Text("bad{\nfoo 1\n"), Text("bar 2\n")]),
-    case("a malformed line behind a new series", "", &[Text("foo 1\n"), Text("foo 1\nnew 2\nbad{\n"), Text("foo 1\n"), Text("foo 1\nnew 2\n")]),
-    case("an empty body", "", &[Text("foo 1\nbar 2\n"), Text(""), Text("foo 1\n"), Text("")]),
-    case("a body without series", "", &[Text("foo 1\nbar 2\n"), Text("\n"), Text("foo 1\n")]),
-    case("a wrong content type", "", &[Text("foo 1\n"), Html("foo 1\n"), Text("foo 1\n")]),
-    case("a wrong content type and nothing in it", "", &[Text("foo 1\n"), Html(""), Text("foo 1\n")]),
-    case("fails from the start", "", &[Error, Error, Text("foo 1\n"), Text("")]),
-    case("nothing but failures", "", &[Error, Cut("foo 1\n"), Text("bad{\n")]),
-    case("own timestamps", "", &[Text("foo 1 <now-60000>\n"), Text(""), Text("foo 1 <now-60000>\n")]),
-    case("own timestamps, a failure", "", &[Text("foo 1 <now-60000>\nbar 2\n"), Error, Text("foo 1 <now-60000>\nbar 2\n")]),
+    case(
+        "a malformed line, then a failure",
+        "",
+        &[
+            Text("foo 1\nbar 2\n"),
+            Text("foo 1\nbad{\n"),
+            Error,
+            Text("foo 1\n"),
+        ],
+    ),
+    case(
+        "a malformed line before all",
+        "",
+        &[
+            Text("foo 1\nbar 2\n"),
+            Text("bad{\nfoo 1\n"),
+            Text("bar 2\n"),
+        ],
+    ),
+    case(
+        "a malformed line behind a new series",
+        "",
+        &[
+            Text("foo 1\n"),
+            Text("foo 1\nnew 2\nbad{\n"),
+            Text("foo 1\n"),
+            Text("foo 1\nnew 2\n"),
+        ],
+    ),
+    case(
+        "an empty body",
+        "",
+        &[Text("foo 1\nbar 2\n"), Text(""), Text("foo 1\n"), Text("")],
+    ),
+    case(
+        "a body without series",
+        "",
+        &[Text("foo 1\nbar 2\n"), Text("\n"), Text("foo 1\n")],
+    ),
+    case(
+        "a wrong content type",
+        "",
+        &[Text("foo 1\n"), Html("foo 1\n"), Text("foo 1\n")],
+    ),
+    case(
+        "a wrong content type and nothing in it",
+        "",
+        &[Text("foo 1\n"), Html(""), Text("foo 1\n")],
+    ),
+    case(
+        "fails from the start",
+        "",
+        &[Error, Error, Text("foo 1\n"), Text("")],
+    ),
+    case(
+        "nothing but failures",
+        "",
+        &[Error, Cut("foo 1\n"), Text("bad{\n")],
+    ),
+    case(
+        "own timestamps",
+        "",
+        &[
+            Text("foo 1 <now-60000>\n"),
+            Text(""),
+            Text("foo 1 <now-60000>\n"),
+        ],
+    ),
+    case(
+        "own timestamps, a failure",
+        "",
+        &[
+            Text("foo 1 <now-60000>\nbar 2\n"),
+            Error,
+            Text("foo 1 <now-60000>\nbar 2\n"),
+        ],
+    ),
     case(
         "own timestamps, repeated and newer",
         "",
-        &[Text("foo 1 <now-60000>\n"), Text("foo 1 <now-60000>\n"), Text("foo 2 <now-50000>\n"), Text("")],
+        &[
+            Text("foo 1 <now-60000>\n"),
+            Text("foo 1 <now-60000>\n"),
+            Text("foo 2 <now-50000>\n"),
+            Text(""),
+        ],
     ),
-    case("own timestamps from the second scrape on", "", &[Text("foo 1\n"), Text("foo 2 <now+60000>\n"), Text("foo 3 <now+90000>\n"), Text("")]),
-    case("older timestamps from the second scrape on", "", &[Text("foo 1\n"), Text("foo 2 <now-60000>\n"), Text("foo 3\n")]),
-    case("own timestamps at first", "", &[Text("foo 1 <now-60000>\n"), Text("foo 2\n"), Text("foo 3\n"), Text("bar 1\n")]),
-    case("own timestamps for one of two", "", &[Text("foo 1 <now-60000>\nfoo 2\n"), Text("bar 1\n")]),
-    case("timestamps tracked", TRACKED, &[Text("foo 1 <now-60000>\n"), Text("bar 2 <now-60000>\n"), Text("bar 2 <now-60000>\n"), Error]),
+    case(
+        "own timestamps from the second scrape on",
+        "",
+        &[
+            Text("foo 1\n"),
+            Text("foo 2 <now+60000>\n"),
+            Text("foo 3 <now+90000>\n"),
+            Text(""),
+        ],
+    ),
+    case(
+        "older timestamps from the second scrape on",
+        "",
+        &[
+            Text("foo 1\n"),
+            Text("foo 2 <now-60000>\n"),
+            Text("foo 3\n"),
+        ],
+    ),
+    case(
+        "own timestamps at first",
+        "",
+        &[
+            Text("foo 1 <now-60000>\n"),
+            Text("foo 2\n"),
+            Text("foo 3\n"),
+            Text("bar 1\n"),
+        ],
+    ),
+    case(
+        "own timestamps for one of two",
+        "",
+        &[Text("foo 1 <now-60000>\nfoo 2\n"), Text("bar 1\n")],
+    ),
+    case(
+        "timestamps tracked",
+        TRACKED,
+        &[
+            Text("foo 1 <now-60000>\n"),
+            Text("bar 2 <now-60000>\n"),
+            Text("bar 2 <now-60000>\n"),
+            Error,
+        ],
+    ),
     case(
         "timestamps tracked, newer ones",
         TRACKED,
-        &[Text("foo 1 <now-60000>\n"), Text("foo 2 <now-50000>\n"), Text(""), Text("foo 3 <now-40000>\n")],
+        &[
+            Text("foo 1 <now-60000>\n"),
+            Text("foo 2 <now-50000>\n"),
+            Text(""),
+            Text("foo 3 <now-40000>\n"),
+        ],
     ),
-    case("timestamps tracked, an older one", TRACKED, &[Text("foo 1 <now-60000>\n"), Text("foo 2 <now-70000>\n"), Text("foo 3\n")]),
-    case("timestamps tracked, ahead", TRACKED, &[Text("foo 1 <now+540000>\n"), Text("qux 1\n"), Text("foo 2\n")]),
-    Sequence { differs: REFUSED, ..case("timestamps tracked, too far ahead", TRACKED, &[Text("bar 1 <now+960000>\n"), Text("qux 1\n")]) },
+    case(
+        "timestamps tracked, an older one",
+        TRACKED,
+        &[
+            Text("foo 1 <now-60000>\n"),
+            Text("foo 2 <now-70000>\n"),
+            Text("foo 3\n"),
+        ],
+    ),
+    case(
+        "timestamps tracked, ahead",
+        TRACKED,
+        &[
+            Text("foo 1 <now+540000>\n"),
+            Text("qux 1\n"),
+            Text("foo 2\n"),
+        ],
+    ),
+    Sequence {
+        differs: REFUSED,
+        ..case(
+            "timestamps tracked, too far ahead",
+            TRACKED,
+            &[Text("bar 1 <now+960000>\n"), Text("qux 1\n")],
+        )
+    },
     case(
         "timestamps tracked, other text of the same series",
         TRACKED,
-        &[Text("foo{a=\"1\",b=\"2\"} 1 <now-60000>\n"), Text("foo{b=\"2\",a=\"1\"} 2 <now-50000>\n"), Text("bar 1\n")],
+        &[
+            Text("foo{a=\"1\",b=\"2\"} 1 <now-60000>\n"),
+            Text("foo{b=\"2\",a=\"1\"} 2 <now-50000>\n"),
+            Text("bar 1\n"),
+        ],
     ),
     Sequence {
-        differs: Some("a value that changes without its timestamp is taken for unchanged: values are not remembered"),
-        ..case("timestamps tracked, another value", TRACKED, &[Text("foo 1 <now-60000>\n"), Text("foo 2 <now-60000>\n"), Text("bar 1\n")])
+        differs: Some(
+            "a value that changes without its timestamp is taken for unchanged: values are not remembered",
+        ),
+        ..case(
+            "timestamps tracked, another value",
+            TRACKED,
+            &[
+                Text("foo 1 <now-60000>\n"),
+                Text("foo 2 <now-60000>\n"),
+                Text("bar 1\n"),
+            ],
+        )
     },
-    case("timestamps not honored", "honor_timestamps: false", &[Text("foo 1 <now-60000>\n"), Text("foo 1 <now-60000>\n"), Text("bar 1 5\n")]),
+    case(
+        "timestamps not honored",
+        "honor_timestamps: false",
+        &[
+            Text("foo 1 <now-60000>\n"),
+            Text("foo 1 <now-60000>\n"),
+            Text("bar 1 5\n"),
+        ],
+    ),
     case(
         "other text of the same series",
         "",
-        &[Text("foo{a=\"1\",b=\"2\"} 1\n"), Text("foo{b=\"2\",a=\"1\"} 2\n"), Text("foo{a=\"1\",b=\"2\"} 3\n"), Text("bar 1\n")],
+        &[
+            Text("foo{a=\"1\",b=\"2\"} 1\n"),
+            Text("foo{b=\"2\",a=\"1\"} 2\n"),
+            Text("foo{a=\"1\",b=\"2\"} 3\n"),
+            Text("bar 1\n"),
+        ],
     ),
     case(
         "both texts of the same series",
         "",
-        &[Text("foo{a=\"1\",b=\"2\"} 1\nfoo{b=\"2\",a=\"1\"} 2\n"), Text("foo{b=\"2\",a=\"1\"} 2\n"), Text("bar 1\n")],
+        &[
+            Text("foo{a=\"1\",b=\"2\"} 1\nfoo{b=\"2\",a=\"1\"} 2\n"),
+            Text("foo{b=\"2\",a=\"1\"} 2\n"),
+            Text("bar 1\n"),
+        ],
     ),
-    case("the same series twice", "", &[Text("foo 1\nfoo 2\n"), Text("foo 1\n"), Text("bar 1\n")]),
-    case("NaN is no marker", "", &[Text("foo NaN\nbar NaN\n"), Text("foo NaN\n"), Text("foo NaN\nbar NaN\n")]),
+    case(
+        "the same series twice",
+        "",
+        &[Text("foo 1\nfoo 2\n"), Text("foo 1\n"), Text("bar 1\n")],
+    ),
+    case(
+        "NaN is no marker",
+        "",
+        &[
+            Text("foo NaN\nbar NaN\n"),
+            Text("foo NaN\n"),
+            Text("foo NaN\nbar NaN\n"),
+        ],
+    ),
     case(
         "buckets",
         "",
-        &[Text("# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\n"), Text("# TYPE h histogram\nh_bucket{le=\"1\"} 1\n"), Text("")],
+        &[
+            Text("# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\n"),
+            Text("# TYPE h histogram\nh_bucket{le=\"1\"} 1\n"),
+            Text(""),
+        ],
     ),
-    case("escaped values", "", &[Text("foo{a=\"x\\\\y\\\"z\\n\",b=\"\"} 1\n{\"q.r\",\"s.t\"=\"u\"} 2\n"), Text("foo 1\n"), Error]),
-    case("labels of the target", "honor_labels: false", &[Text("foo{job=\"x\",instance=\"y\"} 1\n"), Text("up 1\n"), Text("")]),
-    case("honored labels", "honor_labels: true", &[Text("foo{job=\"x\",instance=\"\"} 1\n"), Text("foo{job=\"\"} 1\n"), Text("")]),
-    case("a series named like a report", "honor_labels: true", &[Text("up 5\n"), Text("foo 1\n"), Text("up 6\n")]),
-    case("sample_limit", "sample_limit: 2", &[Text("a 1\nb 2\n"), Text("c 3\na 1\nb 2\n"), Text("a 1\nb 2\n"), Text("a 1\n")]),
+    case(
+        "escaped values",
+        "",
+        &[
+            Text("foo{a=\"x\\\\y\\\"z\\n\",b=\"\"} 1\n{\"q.r\",\"s.t\"=\"u\"} 2\n"),
+            Text("foo 1\n"),
+            Error,
+        ],
+    ),
+    case(
+        "labels of the target",
+        "honor_labels: false",
+        &[
+            Text("foo{job=\"x\",instance=\"y\"} 1\n"),
+            Text("up 1\n"),
+            Text(""),
+        ],
+    ),
+    case(
+        "honored labels",
+        "honor_labels: true",
+        &[
+            Text("foo{job=\"x\",instance=\"\"} 1\n"),
+            Text("foo{job=\"\"} 1\n"),
+            Text(""),
+        ],
+    ),
+    case(
+        "a series named like a report",
+        "honor_labels: true",
+        &[Text("up 5\n"), Text("foo 1\n"), Text("up 6\n")],
+    ),
+    case(
+        "sample_limit",
+        "sample_limit: 2",
+        &[
+            Text("a 1\nb 2\n"),
+            Text("c 3\na 1\nb 2\n"),
+            Text("a 1\nb 2\n"),
+            Text("a 1\n"),
+        ],
+    ),
     Sequence {
         differs: REFUSED,
-        ..case("sample_limit, a new series behind it", "sample_limit: 2", &[Text("a 1\nb 2\n"), Text("a 1\nb 2\nc 3\n"), Text("a 1\nb 2\n")])
+        ..case(
+            "sample_limit, a new series behind it",
+            "sample_limit: 2",
+            &[
+                Text("a 1\nb 2\n"),
+                Text("a 1\nb 2\nc 3\n"),
+                Text("a 1\nb 2\n"),
+            ],
+        )
     },
-    case("sample_limit for long", "sample_limit: 2", &[Text("a 1\nb 2\n"), Text("c 1\na 1\nb 2\n"), Text("c 1\na 1\nb 2\n"), Text("a 1\nb 2\n")]),
-    case("label_limit", "label_limit: 5", &[Text("a 1\nb 2\n"), Text("a 1\nb{x=\"1\",y=\"2\"} 2\n"), Text("a 1\n")]),
+    case(
+        "sample_limit for long",
+        "sample_limit: 2",
+        &[
+            Text("a 1\nb 2\n"),
+            Text("c 1\na 1\nb 2\n"),
+            Text("c 1\na 1\nb 2\n"),
+            Text("a 1\nb 2\n"),
+        ],
+    ),
+    case(
+        "label_limit",
+        "label_limit: 5",
+        &[
+            Text("a 1\nb 2\n"),
+            Text("a 1\nb{x=\"1\",y=\"2\"} 2\n"),
+            Text("a 1\n"),
+        ],
+    ),
     case(
         "label_value_length_limit",
         "label_value_length_limit: 21",
-        &[Text("a 1\nb 2\n"), Text("b 2\na{x=\"1234567890123456789012\"} 2\n"), Text("a 1\n")],
+        &[
+            Text("a 1\nb 2\n"),
+            Text("b 2\na{x=\"1234567890123456789012\"} 2\n"),
+            Text("a 1\n"),
+        ],
     ),
     case(
         "legacy names",
         "metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: underscores",
-        &[Text("a 1\nb 2\n"), Text("a 1\n{\"b.c\"} 2\n"), Text("b 1\n")],
+        &[
+            Text("a 1\nb 2\n"),
+            Text("a 1\n{\"b.c\"} 2\n"),
+            Text("b 1\n"),
+        ],
     ),
-    case("body_size_limit", "body_size_limit: 20B", &[Text("foo 1\nbar 2\n"), Text("foo 1\nbar 2\nqux 3\nabc 4\n"), Text("foo 1\n")]),
-    case("target_limit kept", "target_limit: 1", &[Text("foo 1\n"), Text("")]),
+    case(
+        "body_size_limit",
+        "body_size_limit: 20B",
+        &[
+            Text("foo 1\nbar 2\n"),
+            Text("foo 1\nbar 2\nqux 3\nabc 4\n"),
+            Text("foo 1\n"),
+        ],
+    ),
+    case(
+        "target_limit kept",
+        "target_limit: 1",
+        &[Text("foo 1\n"), Text("")],
+    ),
     case(
         "many come and go",
         "",
@@ -166,7 +492,8 @@ fn page(step: Step, now: i64) -> Page {
         Text(text) => Page::text(stamped(text.as_bytes(), now)),
         Error => Page::status(500, "foo 1\n"),
         Cut(text) => {
-            let mut page = Page::text(stamped(text.as_bytes(), now)).trouble(Trouble::Cut(text.len() / 2));
+            let mut page =
+                Page::text(stamped(text.as_bytes(), now)).trouble(Trouble::Cut(text.len() / 2));
             page.gzip = false;
             page
         }
@@ -204,46 +531,107 @@ async fn stored(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String
     let querier = prometheus.querier();
     let short = || async {
         let seen = querier.raw(REPORT, now, now + 600_000).await.unwrap();
-        let scrapes = |at: usize| seen.iter().find(|(labels, _)| labels[CASE] == id(at)).map_or(0, |(_, values)| values.len());
-        SEQUENCES.iter().enumerate().find(|(at, sequence)| scrapes(*at) < sequence.steps.len()).map(|(_, sequence)| sequence.name)
+        let scrapes = |at: usize| {
+            seen.iter()
+                .find(|(labels, _)| labels[CASE] == id(at))
+                .map_or(0, |(_, values)| values.len())
+        };
+        SEQUENCES
+            .iter()
+            .enumerate()
+            .find(|(at, sequence)| scrapes(*at) < sequence.steps.len())
+            .map(|(_, sequence)| sequence.name)
     };
-    let all = wait_for("every step is scraped", Duration::from_secs(60), || async { short().await.is_none() });
-    assert!(all.await.is_ok(), "{:?}: {}", short().await, prometheus.log());
+    let all = wait_for("every step is scraped", Duration::from_secs(60), || async {
+        short().await.is_none()
+    });
+    assert!(
+        all.await.is_ok(),
+        "{:?}: {}",
+        short().await,
+        prometheus.log()
+    );
     let mut raw: BTreeMap<Labels, BTreeMap<i64, u64>> = BTreeMap::new();
-    for entry in read::read(&prometheus.url(), CASE, now - 3_600_000, now + 900_000).await.unwrap() {
-        let labels = entry.labels.into_iter().map(|label| (label.name, label.value)).collect();
-        raw.entry(labels).or_default().extend(entry.samples.iter().map(|sample| (sample.timestamp, sample.value.to_bits())));
+    for entry in read::read(&prometheus.url(), CASE, now - 3_600_000, now + 900_000)
+        .await
+        .unwrap()
+    {
+        let labels = entry
+            .labels
+            .into_iter()
+            .map(|label| (label.name, label.value))
+            .collect();
+        raw.entry(labels).or_default().extend(
+            entry
+                .samples
+                .iter()
+                .map(|sample| (sample.timestamp, sample.value.to_bits())),
+        );
     }
     by_scrape(raw, homes, now)
 }
 
 /// What we send, by case.
 async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, Stored> {
-    let text = format!("global: {{extra_scrape_metrics: true}}\nscrape_configs:\n{jobs}remote_write: [{{url: \"http://127.0.0.1:9/\"}}]\n");
-    let config = Config::load(&text, &|_| None, "forwarder.yml").unwrap().config;
+    let text = format!(
+        "global: {{extra_scrape_metrics: true}}\nscrape_configs:\n{jobs}remote_write: [{{url: \"http://127.0.0.1:9/\"}}]\n"
+    );
+    let config = Config::load(&text, &|_| None, "forwarder.yml")
+        .unwrap()
+        .config;
     let home = setup::home(&config, Duration::from_secs(5));
     let mut raw: BTreeMap<Labels, BTreeMap<i64, u64>> = BTreeMap::new();
     for target in targets(&config.scrape_configs).unwrap() {
-        let writers = [RefCell::new(Writer::new(Limits { samples: 3, bytes: 1_000_000 }))];
+        let writers = [RefCell::new(Writer::new(Limits {
+            samples: 3,
+            bytes: 1_000_000,
+        }))];
         let external_labels = BTreeMap::new();
-        let scraper =
-            Scraper { home: &home, clock: &SystemClock, external_labels: &external_labels, remotes: &[], writers: &writers, fits: &|_| true };
+        let scraper = Scraper {
+            home: &home,
+            clock: &SystemClock,
+            external_labels: &external_labels,
+            remotes: &[],
+            writers: &writers,
+            fits: &|_| true,
+        };
         let job = &config.scrape_configs[target.job];
         for _ in SEQUENCES[target.job].steps {
             let scraped = scraper.scrape(job, &target, job.scrape_timeout).await;
             let mut fresh = 0;
-            for batch in scraped.committed.iter().flat_map(|committed| &committed.scrapes).flatten() {
+            for batch in scraped
+                .committed
+                .iter()
+                .flat_map(|committed| &committed.scrapes)
+                .flatten()
+            {
                 for entry in decode(batch).unwrap().timeseries {
-                    let labels: Labels = entry.labels.into_iter().map(|label| (label.name, label.value)).collect();
+                    let labels: Labels = entry
+                        .labels
+                        .into_iter()
+                        .map(|label| (label.name, label.value))
+                        .collect();
                     for sample in entry.samples {
-                        let before = raw.entry(labels.clone()).or_default().insert(sample.timestamp, sample.value.to_bits());
-                        assert_eq!(before, None, "sent twice: {labels:?} at {}", sample.timestamp);
+                        let before = raw
+                            .entry(labels.clone())
+                            .or_default()
+                            .insert(sample.timestamp, sample.value.to_bits());
+                        assert_eq!(
+                            before, None,
+                            "sent twice: {labels:?} at {}",
+                            sample.timestamp
+                        );
                         fresh += 1;
                     }
                 }
             }
             let ledger = scraped.committed[0].ledger();
-            assert_eq!(ledger.scraped, ledger.filtered + ledger.unchanged + ledger.rolled_back + fresh, "{}", SEQUENCES[target.job].name);
+            assert_eq!(
+                ledger.scraped,
+                ledger.filtered + ledger.unchanged + ledger.rolled_back + fresh,
+                "{}",
+                SEQUENCES[target.job].name
+            );
             // Two scrapes never start in the same millisecond.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -252,7 +640,11 @@ async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, 
 }
 
 /// Timestamps become the numbers of their scrapes, and the target's address one that all have.
-fn by_scrape(raw: BTreeMap<Labels, BTreeMap<i64, u64>>, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, Stored> {
+fn by_scrape(
+    raw: BTreeMap<Labels, BTreeMap<i64, u64>>,
+    homes: &[ScriptedHome],
+    now: i64,
+) -> BTreeMap<String, Stored> {
     let starts: BTreeMap<String, Vec<i64>> = raw
         .iter()
         .filter(|(labels, _)| labels["__name__"] == REPORT)
@@ -262,14 +654,25 @@ fn by_scrape(raw: BTreeMap<Labels, BTreeMap<i64, u64>>, homes: &[ScriptedHome], 
     for (mut labels, values) in raw {
         let case = labels[CASE].clone();
         let at: usize = case[1..].parse().unwrap();
-        for value in labels.values_mut().filter(|value| **value == homes[at].address()) {
+        for value in labels
+            .values_mut()
+            .filter(|value| **value == homes[at].address())
+        {
             "home:1".clone_into(value);
         }
         let steps = SEQUENCES[at].steps.len();
         for (timestamp, bits) in values {
-            let place = starts[&case].iter().position(|&start| start == timestamp).ok_or(timestamp - now);
+            let place = starts[&case]
+                .iter()
+                .position(|&start| start == timestamp)
+                .ok_or(timestamp - now);
             if place.is_err() || place.is_ok_and(|scrape| scrape < steps) {
-                cases.entry(case.clone()).or_default().entry(labels.clone()).or_default().insert(place, bits);
+                cases
+                    .entry(case.clone())
+                    .or_default()
+                    .entry(labels.clone())
+                    .or_default()
+                    .insert(place, bits);
             }
         }
     }
@@ -286,11 +689,25 @@ fn difference(expected: &Stored, found: &Stored) -> String {
         let blurred = labels["__name__"] == "scrape_duration_seconds";
         let shown = |stored: &Stored| {
             let values = stored.get(labels).into_iter().flatten();
-            values.map(|(place, bits)| format!("{place:?}: {}", if blurred { "some".to_owned() } else { value(*bits) })).collect::<Vec<_>>()
+            values
+                .map(|(place, bits)| {
+                    format!(
+                        "{place:?}: {}",
+                        if blurred {
+                            "some".to_owned()
+                        } else {
+                            value(*bits)
+                        }
+                    )
+                })
+                .collect::<Vec<_>>()
         };
         let (expected, found) = (shown(expected), shown(found));
         if expected != found {
-            let _ = writeln!(text, "    {labels:?}\n      Prometheus {expected:?}\n      we         {found:?}");
+            let _ = writeln!(
+                text,
+                "    {labels:?}\n      Prometheus {expected:?}\n      we         {found:?}"
+            );
         }
     }
     text
@@ -312,7 +729,12 @@ async fn what_is_stored_of_one_scrape_after_the_other() {
         ours.push(home(sequence, now).await);
     }
     let jobs = |homes: &[ScriptedHome]| -> String {
-        SEQUENCES.iter().zip(homes).enumerate().map(|(at, (sequence, home))| job(&id(at), sequence, home)).collect()
+        SEQUENCES
+            .iter()
+            .zip(homes)
+            .enumerate()
+            .map(|(at, (sequence, home))| job(&id(at), sequence, home))
+            .collect()
     };
     let stored = stored(&jobs(&theirs), &theirs, now).await;
     let sent = sent(&jobs(&ours), &ours, now).await;
@@ -320,12 +742,26 @@ async fn what_is_stored_of_one_scrape_after_the_other() {
     let mut markers = 0;
     for (at, sequence) in SEQUENCES.iter().enumerate() {
         let expected = &stored[&id(at)];
-        markers += expected.values().flat_map(BTreeMap::values).filter(|bits| value(**bits) == "stale").count();
+        markers += expected
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter(|bits| value(**bits) == "stale")
+            .count();
         let difference = difference(expected, &sent[&id(at)]);
         match (difference.is_empty(), sequence.differs) {
             (true, None) | (false, Some(_)) => {}
-            (false, None) => drop(writeln!(wrong, "{} {}\n{difference}", id(at), sequence.name)),
-            (true, Some(why)) => drop(writeln!(wrong, "{} {}: agrees, although {why}", id(at), sequence.name)),
+            (false, None) => drop(writeln!(
+                wrong,
+                "{} {}\n{difference}",
+                id(at),
+                sequence.name
+            )),
+            (true, Some(why)) => drop(writeln!(
+                wrong,
+                "{} {}: agrees, although {why}",
+                id(at),
+                sequence.name
+            )),
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

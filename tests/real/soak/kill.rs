@@ -1,4 +1,5 @@
-//! Kills at the moments that matter, told by what can be seen from outside: the gateway's counts and the spool's directory.
+//! Kills at the moments that matter, told by what can be seen from outside: the gateway's counts
+//! and the spool's directory.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -55,8 +56,21 @@ pub(super) struct Stalker<'a> {
 }
 
 impl<'a> Stalker<'a> {
-    pub(super) fn new(kill: Option<Kill>, gateway: &'a Gateway, spool: PathBuf, process: u32, before: usize) -> Self {
-        Self { kill, gateway, spool, process, before, lock: None }
+    pub(super) fn new(
+        kill: Option<Kill>,
+        gateway: &'a Gateway,
+        spool: PathBuf,
+        process: u32,
+        before: usize,
+    ) -> Self {
+        Self {
+            kill,
+            gateway,
+            spool,
+            process,
+            before,
+            lock: None,
+        }
     }
 
     /// Returns when the moment is there. What it stopped must be killed at once.
@@ -88,35 +102,72 @@ impl<'a> Stalker<'a> {
         let known: BTreeSet<_> = segments(&self.spool).into_iter().collect();
         until(|| !recorder.recordings().is_empty()).await;
         if self.before % 2 == 1 {
-            until(|| segments(&self.spool).iter().any(|segment| !known.contains(segment))).await;
+            until(|| {
+                segments(&self.spool)
+                    .iter()
+                    .any(|segment| !known.contains(segment))
+            })
+            .await;
         }
-        let drafts: BTreeSet<_> = drafts(&self.spool).into_iter().map(|(path, _)| path).collect();
-        let lock = OpenOptions::new().write(true).open(self.spool.join(".lock")).unwrap();
+        let drafts: BTreeSet<_> = drafts(&self.spool)
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
+        let lock = OpenOptions::new()
+            .write(true)
+            .open(self.spool.join(".lock"))
+            .unwrap();
         until(|| lock.try_lock().is_ok()).await;
         self.lock = Some(lock);
-        until(|| self::drafts(&self.spool).iter().any(|(path, size)| !drafts.contains(path) && *size > SEGMENT)).await;
+        until(|| {
+            self::drafts(&self.spool)
+                .iter()
+                .any(|(path, size)| !drafts.contains(path) && *size > SEGMENT)
+        })
+        .await;
     }
 
-    /// The answers are held back until the whole segment is under way. Then the process stands still, and gets them without learning of it.
+    /// The answers are held back until the whole segment is under way. Then the process stands
+    /// still, and gets them without learning of it.
     async fn answered(&self) {
-        self.gateway.faults().add(Fault::always(Action::Delay { ms: 200 }));
+        self.gateway
+            .faults()
+            .add(Fault::always(Action::Delay { ms: 200 }));
         loop {
             let mut head: Option<(PathBuf, u64)> = None;
             until(|| {
-                let Some(first) = segments(&self.spool).into_iter().next() else { return false };
+                let Some(first) = segments(&self.spool).into_iter().next() else {
+                    return false;
+                };
                 if head.as_ref().is_none_or(|(known, _)| *known != first) {
-                    let batches = fs::read(&first).ok().and_then(|bytes| segment::peek(&bytes).ok()).map_or(0, |entries| entries.len() as u64);
+                    let batches = fs::read(&first)
+                        .ok()
+                        .and_then(|bytes| segment::peek(&bytes).ok())
+                        .map_or(0, |entries| entries.len() as u64);
                     head = (batches > 0).then_some((first, batches));
                 }
-                head.as_ref().is_some_and(|(_, batches)| self.gateway.stats().in_flight == *batches)
+                head.as_ref()
+                    .is_some_and(|(_, batches)| self.gateway.stats().in_flight == *batches)
             })
             .await;
-            let Some((head, batches)) = head else { continue };
-            let answered = |gateway: &Gateway| gateway.stats().statuses.get(&200).copied().unwrap_or_default();
+            let Some((head, batches)) = head else {
+                continue;
+            };
+            let answered = |gateway: &Gateway| {
+                gateway
+                    .stats()
+                    .statuses
+                    .get(&200)
+                    .copied()
+                    .unwrap_or_default()
+            };
             let before = answered(self.gateway);
             self.signal("-STOP");
             let started = Instant::now();
-            until(|| self.gateway.stats().in_flight == 0 || started.elapsed() > Duration::from_secs(3)).await;
+            until(|| {
+                self.gateway.stats().in_flight == 0 || started.elapsed() > Duration::from_secs(3)
+            })
+            .await;
             if answered(self.gateway) - before == batches && head.exists() {
                 return;
             }
@@ -125,7 +176,10 @@ impl<'a> Stalker<'a> {
     }
 
     fn signal(&self, signal: &str) {
-        Command::new("kill").args([signal, &self.process.to_string()]).status().unwrap();
+        Command::new("kill")
+            .args([signal, &self.process.to_string()])
+            .status()
+            .unwrap();
     }
 }
 
@@ -137,21 +191,38 @@ async fn until(mut condition: impl FnMut() -> bool) {
 
 /// The segments of a spool with one remote, oldest first.
 fn segments(spool: &Path) -> Vec<PathBuf> {
-    let remotes = fs::read_dir(spool.join("segments")).into_iter().flatten().flatten();
-    let mut found: Vec<_> = remotes.flat_map(|remote| fs::read_dir(remote.path()).into_iter().flatten().flatten()).map(|file| file.path()).collect();
+    let remotes = fs::read_dir(spool.join("segments"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut found: Vec<_> = remotes
+        .flat_map(|remote| fs::read_dir(remote.path()).into_iter().flatten().flatten())
+        .map(|file| file.path())
+        .collect();
     found.sort();
     found
 }
 
 /// What is being written, with its size by now.
 fn drafts(spool: &Path) -> Vec<(PathBuf, u64)> {
-    let drafts = fs::read_dir(spool.join(".tmp")).into_iter().flatten().flatten();
-    drafts.filter_map(|draft| Some((draft.path(), draft.metadata().ok()?.len()))).collect()
+    let drafts = fs::read_dir(spool.join(".tmp"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    drafts
+        .filter_map(|draft| Some((draft.path(), draft.metadata().ok()?.len())))
+        .collect()
 }
 
 /// Samples in a spool that nobody works with, and those of its oldest segment.
 pub(super) fn spooled(spool: &Path) -> (u64, u64) {
-    let samples = |path: &PathBuf| segment::peek(&fs::read(path).unwrap()).unwrap().iter().map(|entry| u64::from(entry.samples)).sum::<u64>();
+    let samples = |path: &PathBuf| {
+        segment::peek(&fs::read(path).unwrap())
+            .unwrap()
+            .iter()
+            .map(|entry| u64::from(entry.samples))
+            .sum::<u64>()
+    };
     let each: Vec<_> = segments(spool).iter().map(samples).collect();
     (each.iter().sum(), each.first().copied().unwrap_or_default())
 }

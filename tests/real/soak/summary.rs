@@ -42,37 +42,80 @@ impl Summary {
     pub(super) fn compared(&mut self, exposed: &Samples, received: &Samples, claimed: &Comparison) {
         let count = |samples: &Samples| samples.values().map(BTreeMap::len).sum();
         (self.exposed, self.received) = (count(exposed), count(received));
-        (self.agreeing, self.lost, self.different) = (claimed.agreeing, claimed.lost.len(), claimed.different.len());
+        (self.agreeing, self.lost, self.different) = (
+            claimed.agreeing,
+            claimed.lost.len(),
+            claimed.different.len(),
+        );
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |counts: &BTreeMap<String, usize>| counts.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
+        let list = |counts: &BTreeMap<String, usize>| {
+            counts
+                .iter()
+                .map(|(what, count)| format!("{count} {what}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         let stats = self.stats.clone().unwrap_or_default();
-        let answers: Vec<_> = stats.statuses.iter().map(|(status, count)| format!("{count} × {status}")).collect();
+        let answers: Vec<_> = stats
+            .statuses
+            .iter()
+            .map(|(status, count)| format!("{count} × {status}"))
+            .collect();
         writeln!(f, "{:<62}{:>9.0}", "seconds", self.took.as_secs_f64())?;
-        writeln!(f, "{:<62}{:>9}  {}", "ticks that ended", self.ticks.values().sum::<usize>(), list(&self.ticks))?;
+        writeln!(
+            f,
+            "{:<62}{:>9}  {}",
+            "ticks that ended",
+            self.ticks.values().sum::<usize>(),
+            list(&self.ticks)
+        )?;
         for kill in Kill::ALL {
-            writeln!(f, "{:<62}{:>9}", format!("killed while {kill}"), self.killed(kill))?;
+            writeln!(
+                f,
+                "{:<62}{:>9}",
+                format!("killed while {kill}"),
+                self.killed(kill)
+            )?;
         }
         for (what, count) in [
             ("samples exposed to the function", self.exposed),
             ("samples at the receiver", self.received),
-            ("claimed by a release, and equal at the receiver", self.agreeing),
+            (
+                "claimed by a release, and equal at the receiver",
+                self.agreeing,
+            ),
             ("claimed by a release, and lost", self.lost),
-            ("claimed by a release, and different at the receiver", self.different),
+            (
+                "claimed by a release, and different at the receiver",
+                self.different,
+            ),
         ] {
             writeln!(f, "{what:<62}{count:>9}")?;
         }
         for (what, count) in [
             ("largest backlog in samples", self.largest),
-            ("out of order, or in two requests at once", stats.out_of_order + stats.concurrent),
-            ("repeated as they were (after kills and answers that were cut)", stats.repeated),
+            (
+                "out of order, or in two requests at once",
+                stats.out_of_order + stats.concurrent,
+            ),
+            (
+                "repeated as they were (after kills and answers that were cut)",
+                stats.repeated,
+            ),
         ] {
             writeln!(f, "{what:<62}{count:>9}")?;
         }
-        writeln!(f, "{:<62}{:>9}  {}", "requests to the gateway (0: none was answered)", stats.requests, answers.join(", "))?;
+        writeln!(
+            f,
+            "{:<62}{:>9}  {}",
+            "requests to the gateway (0: none was answered)",
+            stats.requests,
+            answers.join(", ")
+        )?;
         writeln!(f, "{:<62}{:>9}", "findings", self.findings.len())
     }
 }

@@ -28,7 +28,10 @@ pub(crate) async fn sdk(port: u16, access_key: &str, secret_key: &str) -> SdkCon
 impl Moto {
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Self {
         let process = process::Moto::start(environment).await.unwrap();
-        Self { port: process.port(), process }
+        Self {
+            port: process.port(),
+            process,
+        }
     }
 
     pub(crate) async fn create_bucket(&self, bucket: &str) {
@@ -44,14 +47,17 @@ impl Moto {
         self.iam("CreateUser").await;
         let answer = self.iam("CreateAccessKey").await;
         let field = |name: &str| {
-            let (_, rest) = answer.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {answer}"));
+            let (_, rest) = answer
+                .split_once(&format!("<{name}>"))
+                .unwrap_or_else(|| panic!("no {name} in {answer}"));
             rest.split_once('<').unwrap().0.to_owned()
         };
         (field("AccessKeyId"), field("SecretAccessKey"))
     }
 
     async fn iam(&self, action: &str) -> String {
-        let client = amp_forwarder::net::client(&amp_forwarder::net::ClientOptions::default()).unwrap();
+        let client =
+            amp_forwarder::net::client(&amp_forwarder::net::ClientOptions::default()).unwrap();
         let request = client
             .post(format!("http://127.0.0.1:{}/", self.port))
             .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0")

@@ -32,10 +32,18 @@ impl Proxy {
         let shared = Arc::clone(&mode);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, SocketAddr::from(([127, 0, 0, 1], upstream)), Arc::clone(&shared)));
+                tokio::spawn(serve(
+                    client,
+                    SocketAddr::from(([127, 0, 0, 1], upstream)),
+                    Arc::clone(&shared),
+                ));
             }
         });
-        Self { port, mode, accepting }
+        Self {
+            port,
+            mode,
+            accepting,
+        }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
@@ -44,7 +52,9 @@ impl Proxy {
 
     /// An S3 error.
     pub(crate) fn answer(&self, status: &str, code: &str) {
-        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>");
+        let body = format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
+        );
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         let length = body.len();
         self.set(Mode::Answer(format!("HTTP/1.1 {status}\r\ndate: {date}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")));
@@ -58,7 +68,9 @@ impl Drop for Proxy {
 }
 
 async fn serve(mut client: TcpStream, upstream: SocketAddr, mode: Arc<Mutex<Mode>>) {
-    let Ok(mut server) = TcpStream::connect(upstream).await else { return };
+    let Ok(mut server) = TcpStream::connect(upstream).await else {
+        return;
+    };
     let (mut request, mut answer) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {
         tokio::select! {

@@ -4,11 +4,13 @@ use amp_forwarder::spool::store::s3::S3Store;
 
 use crate::suite;
 
-/// Run by tests/infra, which deploys the template on a moto that enforces permissions: `SPOOL_BUCKET`, `SPOOL_PREFIX`,
-/// `AWS_ENDPOINT_URL_S3` and the role's credentials are in the environment, as Lambda puts them there.
+/// Run by tests/infra, which deploys the template on a moto that enforces permissions:
+/// `SPOOL_BUCKET`, `SPOOL_PREFIX`, `AWS_ENDPOINT_URL_S3` and the role's credentials are in the
+/// environment, as Lambda puts them there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "tests/infra deploys the role that this runs under"]
 async fn the_deployed_role_may_do_what_a_spool_does() {
-    let [bucket, prefix] = ["SPOOL_BUCKET", "SPOOL_PREFIX"].map(|name| std::env::var(name).unwrap());
+    let [bucket, prefix] =
+        ["SPOOL_BUCKET", "SPOOL_PREFIX"].map(|name| std::env::var(name).unwrap());
     suite::run(&S3Store::open(&bucket, &prefix).await).await;
 }

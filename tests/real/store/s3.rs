@@ -34,22 +34,46 @@ fn says(error: &StoreError, kind: Kind, words: &[&str]) {
 async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
     let (moto, proxy, store) = through_proxy().await;
     let direct = moto.store("spool", "").await;
-    let etag = store.put_if_absent("state.json", BODY, soon()).await.unwrap().value;
+    let etag = store
+        .put_if_absent("state.json", BODY, soon())
+        .await
+        .unwrap()
+        .value;
 
     proxy.set(Mode::CutAnswer);
-    let lost = store.put_if_absent("segments/a/1", BODY, soon()).await.unwrap_err();
-    says(&lost, Kind::NoAnswer, &["spool: put s3://spool/segments/a/1"]);
+    let lost = store
+        .put_if_absent("segments/a/1", BODY, soon())
+        .await
+        .unwrap_err();
+    says(
+        &lost,
+        Kind::NoAnswer,
+        &["spool: put s3://spool/segments/a/1"],
+    );
     assert_eq!(content(&direct, "segments/a/1").await, Some(BODY));
-    let lost = store.put_if_match("state.json", Bytes::from_static(b"new"), &etag, soon()).await.unwrap_err();
+    let lost = store
+        .put_if_match("state.json", Bytes::from_static(b"new"), &etag, soon())
+        .await
+        .unwrap_err();
     says(&lost, Kind::NoAnswer, &["state.json"]);
-    assert_eq!(content(&direct, "state.json").await.as_deref(), Some(&b"new"[..]));
+    assert_eq!(
+        content(&direct, "state.json").await.as_deref(),
+        Some(&b"new"[..])
+    );
     let lost = store.delete("segments/a/1", soon()).await.unwrap_err();
     says(&lost, Kind::NoAnswer, &["spool: delete"]);
     assert_eq!(content(&direct, "segments/a/1").await, None);
 
     // The repeat meets its own first try. It is the caller who knows.
     proxy.set(Mode::Pass);
-    says(&store.put_if_match("state.json", Bytes::from_static(b"new"), &etag, soon()).await.unwrap_err(), Kind::Changed, &["412"]);
+    says(
+        &store
+            .put_if_match("state.json", Bytes::from_static(b"new"), &etag, soon())
+            .await
+            .unwrap_err(),
+        Kind::Changed,
+        &["412"],
+    );
     store.delete("segments/a/1", soon()).await.unwrap();
 }
 
@@ -59,10 +83,21 @@ async fn a_slow_store_is_left_at_the_deadline() {
     proxy.set(Mode::Hang);
     let started = WallInstant::now();
     let deadline = Instant::now() + Duration::from_millis(400);
-    let slow = store.put_if_absent("slow", BODY, deadline).await.unwrap_err();
+    let slow = store
+        .put_if_absent("slow", BODY, deadline)
+        .await
+        .unwrap_err();
     says(&slow, Kind::NoAnswer, &["no answer within", "more time"]);
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
-    assert_eq!(content(&moto.store("spool", "").await, "slow").await, Some(BODY), "it may have happened, and here it has");
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        content(&moto.store("spool", "").await, "slow").await,
+        Some(BODY),
+        "it may have happened, and here it has"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,23 +105,68 @@ async fn answers_that_refuse_mean_what_they_say() {
     let (_moto, proxy, store) = through_proxy().await;
     let rows = [
         ("503 Slow Down", "SlowDown", Kind::Busy, "503 SlowDown"),
-        ("409 Conflict", "ConditionalRequestConflict", Kind::Busy, "409"),
-        ("412 Precondition Failed", "PreconditionFailed", Kind::Changed, "412"),
-        ("500 Internal Server Error", "InternalError", Kind::NoAnswer, "InternalError"),
-        ("403 Forbidden", "AccessDenied", Kind::Denied, "s3:PutObject"),
-        ("507 Insufficient Storage", "StorageFull", Kind::Full, "make room"),
-        ("301 Moved Permanently", "PermanentRedirect", Kind::Denied, "AWS_REGION"),
+        (
+            "409 Conflict",
+            "ConditionalRequestConflict",
+            Kind::Busy,
+            "409",
+        ),
+        (
+            "412 Precondition Failed",
+            "PreconditionFailed",
+            Kind::Changed,
+            "412",
+        ),
+        (
+            "500 Internal Server Error",
+            "InternalError",
+            Kind::NoAnswer,
+            "InternalError",
+        ),
+        (
+            "403 Forbidden",
+            "AccessDenied",
+            Kind::Denied,
+            "s3:PutObject",
+        ),
+        (
+            "507 Insufficient Storage",
+            "StorageFull",
+            Kind::Full,
+            "make room",
+        ),
+        (
+            "301 Moved Permanently",
+            "PermanentRedirect",
+            Kind::Denied,
+            "AWS_REGION",
+        ),
     ];
     for (status, code, kind, words) in rows {
         proxy.answer(status, code);
-        let error = store.put_if_absent("refused", BODY, soon()).await.unwrap_err();
+        let error = store
+            .put_if_absent("refused", BODY, soon())
+            .await
+            .unwrap_err();
         says(&error, kind, &[words, "as the test wants it"]);
         assert!(error.time.is_some(), "{error}");
     }
     proxy.answer("503 Slow Down", "SlowDown");
-    says(&store.get("refused", 10, soon()).await.unwrap_err(), Kind::Busy, &["spool: get"]);
-    says(&store.list("refused", None, soon()).await.unwrap_err(), Kind::Busy, &["spool: list"]);
-    says(&store.delete("refused", soon()).await.unwrap_err(), Kind::Busy, &["spool: delete"]);
+    says(
+        &store.get("refused", 10, soon()).await.unwrap_err(),
+        Kind::Busy,
+        &["spool: get"],
+    );
+    says(
+        &store.list("refused", None, soon()).await.unwrap_err(),
+        Kind::Busy,
+        &["spool: list"],
+    );
+    says(
+        &store.delete("refused", soon()).await.unwrap_err(),
+        Kind::Busy,
+        &["spool: delete"],
+    );
     // Nothing of it was done, nor retried behind our back.
     proxy.set(Mode::Pass);
     assert_eq!(content(&store, "refused").await, None);
@@ -95,16 +175,32 @@ async fn answers_that_refuse_mean_what_they_say() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_not_there_was_not_asked() {
     let port = Port::reserve().unwrap();
-    let store = S3Store::new("spool", "", &sdk(port.number(), "test", "test-secret").await);
-    let error = store.put_if_absent("state.json", BODY, soon()).await.unwrap_err();
-    says(&error, Kind::Unreachable, &["connect http://127.0.0.1", "refused"]);
+    let store = S3Store::new(
+        "spool",
+        "",
+        &sdk(port.number(), "test", "test-secret").await,
+    );
+    let error = store
+        .put_if_absent("state.json", BODY, soon())
+        .await
+        .unwrap_err();
+    says(
+        &error,
+        Kind::Unreachable,
+        &["connect http://127.0.0.1", "refused"],
+    );
     assert_eq!(error.time, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_that_is_not_there_is_no_empty_spool() {
     let moto = Moto::start(&[]).await;
-    let error = moto.store("nowhere", "").await.get("state.json", 10, soon()).await.unwrap_err();
+    let error = moto
+        .store("nowhere", "")
+        .await
+        .get("state.json", 10, soon())
+        .await
+        .unwrap_err();
     says(&error, Kind::Denied, &["NoSuchBucket", "create the bucket"]);
 }
 
@@ -115,11 +211,41 @@ async fn keys_that_are_wrong_and_roles_that_may_nothing_are_denied() {
     moto.create_bucket("spool").await;
     let (access_key, secret_key) = moto.powerless_user().await;
 
-    let unknown = S3Store::new("spool", "", &sdk(moto.port, "AKIAUNKNOWN", "test-secret").await);
-    says(&unknown.get("state.json", 10, soon()).await.unwrap_err(), Kind::Denied, &["403 InvalidAccessKeyId", "renew them"]);
-    let wrong = S3Store::new("spool", "", &sdk(moto.port, &access_key, "test-secret").await);
-    says(&wrong.put_if_absent("state.json", BODY, soon()).await.unwrap_err(), Kind::Denied, &["403 SignatureDoesNotMatch", "renew them"]);
+    let unknown = S3Store::new(
+        "spool",
+        "",
+        &sdk(moto.port, "AKIAUNKNOWN", "test-secret").await,
+    );
+    says(
+        &unknown.get("state.json", 10, soon()).await.unwrap_err(),
+        Kind::Denied,
+        &["403 InvalidAccessKeyId", "renew them"],
+    );
+    let wrong = S3Store::new(
+        "spool",
+        "",
+        &sdk(moto.port, &access_key, "test-secret").await,
+    );
+    says(
+        &wrong
+            .put_if_absent("state.json", BODY, soon())
+            .await
+            .unwrap_err(),
+        Kind::Denied,
+        &["403 SignatureDoesNotMatch", "renew them"],
+    );
     let powerless = S3Store::new("spool", "", &sdk(moto.port, &access_key, &secret_key).await);
-    says(&powerless.put_if_absent("state.json", BODY, soon()).await.unwrap_err(), Kind::Denied, &["403 AccessDenied", "s3:PutObject"]);
-    says(&powerless.list("", None, soon()).await.unwrap_err(), Kind::Denied, &["s3:ListBucket"]);
+    says(
+        &powerless
+            .put_if_absent("state.json", BODY, soon())
+            .await
+            .unwrap_err(),
+        Kind::Denied,
+        &["403 AccessDenied", "s3:PutObject"],
+    );
+    says(
+        &powerless.list("", None, soon()).await.unwrap_err(),
+        Kind::Denied,
+        &["s3:ListBucket"],
+    );
 }

@@ -34,18 +34,33 @@ pub(crate) async fn content(store: &dyn Store, key: &str) -> Option<Bytes> {
 
 async fn objects(store: &dyn Store) {
     let missing = store.get("state.json", 10, soon()).await.unwrap_err();
-    assert_eq!((missing.kind, missing.op), (Kind::NotFound, Op::Get), "{missing}");
+    assert_eq!(
+        (missing.kind, missing.op),
+        (Kind::NotFound, Op::Get),
+        "{missing}"
+    );
     // The first tick of all learns the store's time from this.
     assert!(missing.time.is_some());
     assert!(missing.to_string().contains("state.json"), "{missing}");
 
     let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
-    for (key, body) in [("o/text", &b"0123456789"[..]), ("o/empty", b""), ("o/large", &large), ("o/a b%20+\u{e9}&?=~", b"odd")] {
-        store.put_if_absent(key, Bytes::copy_from_slice(body), soon()).await.unwrap();
+    for (key, body) in [
+        ("o/text", &b"0123456789"[..]),
+        ("o/empty", b""),
+        ("o/large", &large),
+        ("o/a b%20+\u{e9}&?=~", b"odd"),
+    ] {
+        store
+            .put_if_absent(key, Bytes::copy_from_slice(body), soon())
+            .await
+            .unwrap();
         assert_eq!(content(store, key).await.as_deref(), Some(body), "{key}");
     }
     let part = store.get("o/text", 4, soon()).await.unwrap().value;
-    assert_eq!((&part.bytes[..], part.size, part.is_whole()), (&b"0123"[..], 10, false));
+    assert_eq!(
+        (&part.bytes[..], part.size, part.is_whole()),
+        (&b"0123"[..], 10, false)
+    );
 
     store.delete("o/text", soon()).await.unwrap();
     assert_eq!(content(store, "o/text").await, None);
@@ -56,38 +71,104 @@ async fn objects(store: &dyn Store) {
 }
 
 async fn conditions(store: &dyn Store) {
-    let first = store.put_if_absent("c/one", Bytes::from_static(b"1"), soon()).await.unwrap().value;
-    let exists = store.put_if_absent("c/one", Bytes::from_static(b"2"), soon()).await.unwrap_err();
+    let first = store
+        .put_if_absent("c/one", Bytes::from_static(b"1"), soon())
+        .await
+        .unwrap()
+        .value;
+    let exists = store
+        .put_if_absent("c/one", Bytes::from_static(b"2"), soon())
+        .await
+        .unwrap_err();
     assert_eq!(exists.kind, Kind::Changed, "{exists}");
     assert_eq!(content(store, "c/one").await.as_deref(), Some(&b"1"[..]));
-    assert_eq!(store.get("c/one", u64::MAX, soon()).await.unwrap().value.etag, first);
+    assert_eq!(
+        store
+            .get("c/one", u64::MAX, soon())
+            .await
+            .unwrap()
+            .value
+            .etag,
+        first
+    );
 
-    let second = store.put_if_match("c/one", Bytes::from_static(b"3"), &first, soon()).await.unwrap().value;
+    let second = store
+        .put_if_match("c/one", Bytes::from_static(b"3"), &first, soon())
+        .await
+        .unwrap()
+        .value;
     assert_ne!(first, second);
-    let changed = store.put_if_match("c/one", Bytes::from_static(b"4"), &first, soon()).await.unwrap_err();
+    let changed = store
+        .put_if_match("c/one", Bytes::from_static(b"4"), &first, soon())
+        .await
+        .unwrap_err();
     assert_eq!(changed.kind, Kind::Changed, "{changed}");
     assert_eq!(content(store, "c/one").await.as_deref(), Some(&b"3"[..]));
-    let third = store.put_if_match("c/one", Bytes::from_static(b"5"), &second, soon()).await.unwrap().value;
+    let third = store
+        .put_if_match("c/one", Bytes::from_static(b"5"), &second, soon())
+        .await
+        .unwrap()
+        .value;
 
     store.delete("c/one", soon()).await.unwrap();
-    let gone = store.put_if_match("c/one", Bytes::from_static(b"6"), &third, soon()).await.unwrap_err();
+    let gone = store
+        .put_if_match("c/one", Bytes::from_static(b"6"), &third, soon())
+        .await
+        .unwrap_err();
     assert_eq!(gone.kind, Kind::Changed, "{gone}");
     assert_eq!(content(store, "c/one").await, None);
-    store.put_if_absent("c/one", Bytes::from_static(b"7"), soon()).await.unwrap();
+    store
+        .put_if_absent("c/one", Bytes::from_static(b"7"), soon())
+        .await
+        .unwrap();
 }
 
 /// Of many who try at once, one succeeds and the rest are told so.
 pub(crate) async fn races(store: &dyn Store) {
-    let writes = (0..8_u8).map(|n| async move { (n, store.put_if_absent("r/new", Bytes::from(vec![n]), soon()).await) });
-    let base = winner(store, "r/new", join_all(writes).await.into_iter().map(|(n, done)| (n, done.map(|answer| answer.value)))).await;
+    let writes = (0..8_u8).map(|n| async move {
+        (
+            n,
+            store
+                .put_if_absent("r/new", Bytes::from(vec![n]), soon())
+                .await,
+        )
+    });
+    let base = winner(
+        store,
+        "r/new",
+        join_all(writes)
+            .await
+            .into_iter()
+            .map(|(n, done)| (n, done.map(|answer| answer.value))),
+    )
+    .await;
     let writes = (10..18_u8).map(|n| {
         let base = base.clone();
-        async move { (n, store.put_if_match("r/new", Bytes::from(vec![n]), &base, soon()).await) }
+        async move {
+            (
+                n,
+                store
+                    .put_if_match("r/new", Bytes::from(vec![n]), &base, soon())
+                    .await,
+            )
+        }
     });
-    winner(store, "r/new", join_all(writes).await.into_iter().map(|(n, done)| (n, done.map(|answer| answer.value)))).await;
+    winner(
+        store,
+        "r/new",
+        join_all(writes)
+            .await
+            .into_iter()
+            .map(|(n, done)| (n, done.map(|answer| answer.value))),
+    )
+    .await;
 }
 
-async fn winner(store: &dyn Store, key: &str, tries: impl Iterator<Item = (u8, Result<Etag, amp_forwarder::spool::store::StoreError>)>) -> Etag {
+async fn winner(
+    store: &dyn Store,
+    key: &str,
+    tries: impl Iterator<Item = (u8, Result<Etag, amp_forwarder::spool::store::StoreError>)>,
+) -> Etag {
     let mut won = Vec::new();
     for (n, done) in tries {
         match done {
@@ -105,12 +186,18 @@ async fn clock(store: &dyn Store) {
     let before = now_ms();
     let time = store.get("o/empty", 1, soon()).await.unwrap().time;
     let after = now_ms();
-    assert!(time.date_ms + time.coarse_ms >= before && time.date_ms <= after, "{before} {time:?} {after}");
+    assert!(
+        time.date_ms + time.coarse_ms >= before && time.date_ms <= after,
+        "{before} {time:?} {after}"
+    );
     assert!(time.sent <= time.received);
 }
 
 async fn deadlines(store: &dyn Store) {
-    let error = store.put_if_absent("d/late", Bytes::from_static(b"x"), Instant::now()).await.unwrap_err();
+    let error = store
+        .put_if_absent("d/late", Bytes::from_static(b"x"), Instant::now())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, Kind::Unreachable, "{error}");
     let error = store.delete("o/empty", Instant::now()).await.unwrap_err();
     assert_eq!(error.kind, Kind::Unreachable, "{error}");
@@ -124,10 +211,24 @@ async fn listing(store: &dyn Store) {
 
     let mut keys: Vec<String> = (0..PAGE + 50).map(|n| format!("l/b/{n:05}")).collect();
     // Names that sort differently as bytes than as words or paths: `l/a-`, `l/a/`, `l/a0`.
-    keys.extend(["l/a/x", "l/a-/x", "l/a0", "l/B", "l/_", "l/\u{e9}", "l/c/d/e/f"].map(str::to_owned));
+    keys.extend(
+        [
+            "l/a/x",
+            "l/a-/x",
+            "l/a0",
+            "l/B",
+            "l/_",
+            "l/\u{e9}",
+            "l/c/d/e/f",
+        ]
+        .map(str::to_owned),
+    );
     stream::iter(&keys)
         .for_each_concurrent(16, |key| async move {
-            store.put_if_absent(key, Bytes::from_static(b"12345"), soon()).await.unwrap();
+            store
+                .put_if_absent(key, Bytes::from_static(b"12345"), soon())
+                .await
+                .unwrap();
         })
         .await;
     keys.sort_unstable();
@@ -135,7 +236,11 @@ async fn listing(store: &dyn Store) {
     let mut listed: Vec<String> = Vec::new();
     let mut pages = 0;
     loop {
-        let page = store.list("l/", listed.last().map(String::as_str), soon()).await.unwrap().value;
+        let page = store
+            .list("l/", listed.last().map(String::as_str), soon())
+            .await
+            .unwrap()
+            .value;
         pages += 1;
         assert!(page.entries.len() <= PAGE && page.entries.iter().all(|entry| entry.size == 5));
         listed.extend(page.entries.into_iter().map(|entry| entry.key));
@@ -145,12 +250,25 @@ async fn listing(store: &dyn Store) {
     }
     assert_eq!((pages, &listed), (2, &keys));
 
-    let keys = |page: amp_forwarder::spool::store::Page| page.entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
+    let keys = |page: amp_forwarder::spool::store::Page| {
+        page.entries
+            .into_iter()
+            .map(|entry| entry.key)
+            .collect::<Vec<_>>()
+    };
     let few = store.list("l/a", None, soon()).await.unwrap().value;
     assert_eq!(keys(few), ["l/a-/x", "l/a/x", "l/a0"]);
-    let few = store.list("l/a/", Some("l/a/x"), soon()).await.unwrap().value;
+    let few = store
+        .list("l/a/", Some("l/a/x"), soon())
+        .await
+        .unwrap()
+        .value;
     assert_eq!(keys(few), [""; 0]);
     // Nothing but objects: no lock, no draft of anybody.
     let all = store.list("", None, soon()).await.unwrap().value;
-    assert!(all.entries.iter().all(|entry| !entry.key.starts_with('.')), "{:?}", all.entries[0]);
+    assert!(
+        all.entries.iter().all(|entry| !entry.key.starts_with('.')),
+        "{:?}",
+        all.entries[0]
+    );
 }

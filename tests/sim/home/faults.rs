@@ -52,13 +52,26 @@ const FAULTS: &[(Fault, Event)] = &[
     (Fault::Empty, Event::HomeEmpty),
 ];
 
-const MALFORMED: &[&str] =
-    &["foo{ 3\n", "foo one\n", "foo 1 2 3\n", "foo 1e400\n", "foo{a=\"b\" 1\n", "{a=\"1\"} 1\n", "foo 1 -5\n", "# TYPE foo unknown\n"];
+const MALFORMED: &[&str] = &[
+    "foo{ 3\n",
+    "foo one\n",
+    "foo 1 2 3\n",
+    "foo 1e400\n",
+    "foo{a=\"b\" 1\n",
+    "{a=\"1\"} 1\n",
+    "foo 1 -5\n",
+    "# TYPE foo unknown\n",
+];
 
 impl HomeModel {
     fn draw_fault(&self, rng: &mut Rng, now_ms: i64) -> Fault {
         let minute = now_ms / 60_000;
-        if self.traits.away.iter().any(|(from, to)| (*from..*to).contains(&minute)) {
+        if self
+            .traits
+            .away
+            .iter()
+            .any(|(from, to)| (*from..*to).contains(&minute))
+        {
             return [Fault::Refused, Fault::Silent][rng.usize(0..2)];
         }
         if rng.f64() >= self.traits.faults {
@@ -107,7 +120,10 @@ impl Home for HomeHandle {
                 must_fail: false,
                 over_body_limit: false,
                 over_sample_limit: false,
-                faultless: matches!(fault, Fault::None | Fault::Slow | Fault::Truncated | Fault::Empty) && request.timeout >= Duration::from_secs(1),
+                faultless: matches!(
+                    fault,
+                    Fault::None | Fault::Slow | Fault::Truncated | Fault::Empty
+                ) && request.timeout >= Duration::from_secs(1),
             };
             let latency = Duration::from_millis(lock(&home.state).rng.u64(0..50));
             let timed_out = |phase| NetError::timed_out(phase, Peer::Home, request.url);
@@ -115,7 +131,9 @@ impl Home for HomeHandle {
                 return Err(timed_out(Phase::Connect));
             }
             match fault {
-                Fault::Refused => return Err(home.error(request.url, Phase::Connect, "connection refused")),
+                Fault::Refused => {
+                    return Err(home.error(request.url, Phase::Connect, "connection refused"));
+                }
                 Fault::Silent => {
                     tokio::time::sleep_until(until).await;
                     return Err(timed_out(Phase::Http));
@@ -125,8 +143,16 @@ impl Home for HomeHandle {
             }
             let mut rng = lock(&home.state).rng.fork();
             let mut headers = HeaderMap::new();
-            let status = if fault == Fault::Status { [204, 400, 404, 500, 503][rng.usize(0..5)] } else { 200 };
-            let content_type = if fault == Fault::WrongType { "text/html" } else { "text/plain; version=0.0.4; charset=utf-8" };
+            let status = if fault == Fault::Status {
+                [204, 400, 404, 500, 503][rng.usize(0..5)]
+            } else {
+                200
+            };
+            let content_type = if fault == Fault::WrongType {
+                "text/html"
+            } else {
+                "text/plain; version=0.0.4; charset=utf-8"
+            };
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
 
             let (lines, mut texts) = home.exposition(at, start_ms);
@@ -136,10 +162,16 @@ impl Home for HomeHandle {
             match fault {
                 Fault::Malformed | Fault::LabelTwice => {
                     good = rng.usize(0..=good);
-                    let wrong = if fault == Fault::Malformed { MALFORMED[rng.usize(0..MALFORMED.len())] } else { "foo{a=\"1\",a=\"2\"} 1\n" };
+                    let wrong = if fault == Fault::Malformed {
+                        MALFORMED[rng.usize(0..MALFORMED.len())]
+                    } else {
+                        "foo{a=\"1\",a=\"2\"} 1\n"
+                    };
                     texts.insert(good, wrong.to_owned());
-                    // Labels are looked at when the sample is stored, and beyond the limit none is (scrape/target.go limitAppender).
-                    open.over_sample_limit = fault == Fault::LabelTwice && home.targets[at].is_over_limit(&open.lines[..good], 1);
+                    // Labels are looked at when the sample is stored, and beyond the limit none is
+                    // (scrape/target.go limitAppender).
+                    open.over_sample_limit = fault == Fault::LabelTwice
+                        && home.targets[at].is_over_limit(&open.lines[..good], 1);
                     open.must_fail = !open.over_sample_limit;
                     open.exact = !open.over_sample_limit;
                 }
@@ -174,7 +206,8 @@ impl Home for HomeHandle {
             if gzip {
                 home.world.hit(Event::HomeGzip);
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                let mut encoder =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 encoder.write_all(&plain).expect("a Vec takes it");
                 bytes = encoder.finish().expect("a Vec takes it");
                 open.exact = false;
@@ -192,7 +225,10 @@ impl Home for HomeHandle {
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
             let bytes = Bytes::from(bytes);
-            let chunks: Vec<Bytes> = cuts.windows(2).map(|pair| bytes.slice(pair[0]..pair[1])).collect();
+            let chunks: Vec<Bytes> = cuts
+                .windows(2)
+                .map(|pair| bytes.slice(pair[0]..pair[1]))
+                .collect();
             let pause = match fault {
                 Fault::Slow => request.timeout.mul_f64(0.3 + 0.5 * rng.f64()) / chunks.len() as u32,
                 _ => Duration::from_millis(rng.u64(0..5)),
@@ -212,7 +248,11 @@ impl Home for HomeHandle {
                 body_limit,
                 hides_cuts: home.hides_cuts,
             };
-            Ok(Answer { status, headers, body: Box::new(body) })
+            Ok(Answer {
+                status,
+                headers,
+                body: Box::new(body),
+            })
         })
     }
 }
@@ -240,7 +280,12 @@ impl Body for SimBody {
             let Some(chunk) = self.chunks.pop_front() else {
                 return match self.fault {
                     Fault::Cut if self.hides_cuts => Ok(None),
-                    Fault::Cut => Err(self.open.home.error(&self.url, Phase::Body, "connection reset")),
+                    Fault::Cut => {
+                        Err(self
+                            .open
+                            .home
+                            .error(&self.url, Phase::Body, "connection reset"))
+                    }
                     Fault::Stalls => {
                         tokio::time::sleep_until(self.until).await;
                         Err(timed_out(&self.url))
@@ -258,10 +303,16 @@ impl Body for SimBody {
             self.given += chunk.len();
             if !self.gzip {
                 // At the limit is too much, and what came with it is not looked at.
-                if self.body_limit > 0 && self.given as u64 >= self.body_limit && !chunk.is_empty() {
+                if self.body_limit > 0 && self.given as u64 >= self.body_limit && !chunk.is_empty()
+                {
                     self.open.over_body_limit = true;
                 } else if !self.open.over_body_limit {
-                    self.open.read = self.ends.iter().take(self.good).filter(|end| **end <= self.given).count();
+                    self.open.read = self
+                        .ends
+                        .iter()
+                        .take(self.good)
+                        .filter(|end| **end <= self.given)
+                        .count();
                 }
             }
             Ok(Some(chunk))

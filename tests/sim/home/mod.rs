@@ -1,4 +1,5 @@
-//! The home Prometheus: series that come and go. Its answers may have faults, and what each scrape was shown is noted exactly.
+//! The home Prometheus: series that come and go. Its answers may have faults, and what each scrape
+//! was shown is noted exactly.
 
 mod faults;
 mod noted;
@@ -16,8 +17,13 @@ use crate::series::{Series, TargetLabels, final_labels};
 use crate::world::{Key, World, identity, lock};
 
 /// Names and number of the series that report on a scrape.
-pub(crate) const OWN: [&str; 5] =
-    ["up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added"];
+pub(crate) const OWN: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
 
 /// How far ahead of the forwarder's clock a sample may be.
 const MAX_AHEAD_MS: i64 = 600_000;
@@ -102,8 +108,16 @@ pub(crate) struct HomeModel {
 }
 
 impl HomeModel {
-    pub(crate) fn new(world: Arc<World>, traits: Traits, external: BTreeMap<String, String>, targets: Vec<Target>, mut rng: Rng) -> Self {
-        let mut series: Vec<_> = (0..traits.series as u64).map(|id| Series::draw(&mut rng, id, targets.len(), traits.shared)).collect();
+    pub(crate) fn new(
+        world: Arc<World>,
+        traits: Traits,
+        external: BTreeMap<String, String>,
+        targets: Vec<Target>,
+        mut rng: Rng,
+    ) -> Self {
+        let mut series: Vec<_> = (0..traits.series as u64)
+            .map(|id| Series::draw(&mut rng, id, targets.len(), traits.shared))
+            .collect();
         if traits.odd_times {
             for series in &mut series {
                 match rng.u32(0..6) {
@@ -113,28 +127,63 @@ impl HomeModel {
                 }
             }
         }
-        let state = State { rng, series, shown: Vec::new(), expositions: 0, tracked: Vec::new(), dropped: HashSet::new() };
-        Self { world, traits, external, targets, state: Mutex::new(state), hides_cuts: false, hides_dropped: false, tight_memory: false }
+        let state = State {
+            rng,
+            series,
+            shown: Vec::new(),
+            expositions: 0,
+            tracked: Vec::new(),
+            dropped: HashSet::new(),
+        };
+        Self {
+            world,
+            traits,
+            external,
+            targets,
+            state: Mutex::new(state),
+            hides_cuts: false,
+            hides_dropped: false,
+            tight_memory: false,
+        }
     }
 
     /// The key of a series that the forwarder makes of a scrape of a target.
     pub(crate) fn own_key(&self, target: usize, name: &str) -> Key {
         let target = &self.targets[target].labels;
-        let labels = TargetLabels { labels: target.labels.clone(), honor: true };
+        let labels = TargetLabels {
+            labels: target.labels.clone(),
+            honor: true,
+        };
         let labels = final_labels([("__name__", name)].into_iter(), &labels, &self.external);
-        self.world.key(&identity(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+        self.world.key(&identity(
+            labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        ))
     }
 
     fn place(&self, url: &Url) -> usize {
-        let instance = format!("{}:{}", url.host_str().unwrap_or_default(), url.port().unwrap_or_default());
-        self.targets.iter().position(|target| target.instance == instance).expect("only known targets are scraped")
+        let instance = format!(
+            "{}:{}",
+            url.host_str().unwrap_or_default(),
+            url.port().unwrap_or_default()
+        );
+        self.targets
+            .iter()
+            .position(|target| target.instance == instance)
+            .expect("only known targets are scraped")
     }
 
     /// The exposition at this moment.
     fn exposition(&self, at: usize, start_ms: i64) -> (Vec<Line>, Vec<String>) {
         let target = &self.targets[at];
         let mut state = lock(&self.state);
-        let State { rng, series, dropped, .. } = &mut *state;
+        let State {
+            rng,
+            series,
+            dropped,
+            ..
+        } = &mut *state;
         let mut now_ms = self.world.now_ms() + self.traits.clock_off_ms;
         if self.traits.clock_off_ms != 0 {
             self.world.hit(Event::HomeClockOff);
@@ -151,14 +200,20 @@ impl HomeModel {
             if series.is_over(now_ms) {
                 self.world.hit(Event::HomeSeriesEnds);
             }
-            let Some(newest) = series.newest(now_ms) else { continue };
+            let Some(newest) = series.newest(now_ms) else {
+                continue;
+            };
             let key = series.key(&self.world, at, &target.labels, &self.external);
             let honored = series.has_timestamp && target.honor_timestamps;
             if !honored {
                 self.world.hit(Event::HomeNoTimestamp);
                 self.world.clocked(key);
             }
-            let rotated = if self.traits.other_order { rng.usize(0..8) } else { 0 };
+            let rotated = if self.traits.other_order {
+                rng.usize(0..8)
+            } else {
+                0
+            };
             if rotated > 0 {
                 self.world.hit(Event::HomeOtherOrder);
             }
@@ -172,10 +227,22 @@ impl HomeModel {
                 let limited = honored || !std::mem::replace(&mut again, true);
                 // gogoproto leaves a zero out, whatever its sign.
                 let bits = if value == 0.0 { 0 } else { value.to_bits() };
-                lines.push(Line { key, timestamp_ms: taken, bits, too_far_ahead, tracked: !honored, limited });
-                texts.push(series.line(value, series.has_timestamp.then_some(timestamp_ms), rotated));
+                lines.push(Line {
+                    key,
+                    timestamp_ms: taken,
+                    bits,
+                    too_far_ahead,
+                    tracked: !honored,
+                    limited,
+                });
+                texts.push(series.line(
+                    value,
+                    series.has_timestamp.then_some(timestamp_ms),
+                    rotated,
+                ));
             };
-            let at_time = |timestamp_ms: i64| series.value(if honored { timestamp_ms } else { start_ms });
+            let at_time =
+                |timestamp_ms: i64| series.value(if honored { timestamp_ms } else { start_ms });
             if self.world.exposed(key, newest).is_some() {
                 self.world.hit(Event::HomeUnchanged);
             }
@@ -201,7 +268,11 @@ impl HomeModel {
             }
         }
         if self.hides_dropped {
-            for (_, text) in lines.iter().zip(&mut texts).filter(|(line, _)| dropped.contains(&(line.key, line.timestamp_ms))) {
+            for (_, text) in lines
+                .iter()
+                .zip(&mut texts)
+                .filter(|(line, _)| dropped.contains(&(line.key, line.timestamp_ms)))
+            {
                 text.clear();
             }
         }

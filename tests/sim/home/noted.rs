@@ -32,17 +32,26 @@ pub(crate) struct Shown {
 }
 
 impl HomeModel {
-    /// The scrapes since the last call, in the order in which they ended. That one was given up because memory had no room, though it came
-    /// whole, is known by the report alone.
+    /// The scrapes since the last call, in the order in which they ended. That one was given up
+    /// because memory had no room, though it came whole, is known by the report alone.
     pub(crate) fn take_shown(&self, reports: &[&Report]) -> Vec<Shown> {
         let mut shown = std::mem::take(&mut lock(&self.state).shown);
-        for report in reports.iter().filter(|report| report.errors.iter().any(|error| error.contains("memory_limit exceeded"))) {
+        for report in reports.iter().filter(|report| {
+            report
+                .errors
+                .iter()
+                .any(|error| error.contains("memory_limit exceeded"))
+        }) {
             for failed in report.scrapes.iter().filter(|scrape| !scrape.up) {
                 let is_it = |shown: &&mut Shown| {
                     let target = &self.targets[shown.target];
-                    (&target.instance, &target.job, shown.start_ms) == (&failed.instance, &failed.job, failed.start_ms)
+                    (&target.instance, &target.job, shown.start_ms)
+                        == (&failed.instance, &failed.job, failed.start_ms)
                 };
-                shown.iter_mut().filter(is_it).for_each(|shown| shown.whole = false);
+                shown
+                    .iter_mut()
+                    .filter(is_it)
+                    .for_each(|shown| shown.whole = false);
             }
         }
         shown
@@ -60,7 +69,13 @@ impl HomeModel {
         }
         let whole = open.at_end && !over_limit && !open.must_fail;
         if open.at_end && open.must_fail {
-            self.world.found("malformed", format!("an exposition of {} was read to its end though it is malformed", target.instance));
+            self.world.found(
+                "malformed",
+                format!(
+                    "an exposition of {} was read to its end though it is malformed",
+                    target.instance
+                ),
+            );
         }
         let mut state = lock(&self.state);
         let exposition = state.expositions;
@@ -69,28 +84,52 @@ impl HomeModel {
         lines.truncate(open.read);
         if whole {
             for line in lines.iter().filter(|line| !line.too_far_ahead) {
-                self.world.expose(line.key, line.timestamp_ms, Some(line.bits), exposition);
+                self.world
+                    .expose(line.key, line.timestamp_ms, Some(line.bits), exposition);
             }
         }
-        let tracked: HashSet<_> = lines.iter().filter(|line| line.tracked).map(|line| line.key).collect();
+        let tracked: HashSet<_> = lines
+            .iter()
+            .filter(|line| line.tracked)
+            .map(|line| line.key)
+            .collect();
         state.tracked.resize_with(self.targets.len(), HashSet::new);
-        for &key in state.tracked[open.target].iter().filter(|key| !whole || self.tight_memory || !tracked.contains(key)) {
-            self.world.expose_own(key, open.start_ms, Some(STALE_NAN), exposition);
+        for &key in state.tracked[open.target]
+            .iter()
+            .filter(|key| !whole || self.tight_memory || !tracked.contains(key))
+        {
+            self.world
+                .expose_own(key, open.start_ms, Some(STALE_NAN), exposition);
         }
         // Of a scrape that failed the forwarder may have read more than is known.
-        let shown = open.lines.iter().filter(|line| line.tracked).map(|line| line.key).collect::<HashSet<_>>();
+        let shown = open
+            .lines
+            .iter()
+            .filter(|line| line.tracked)
+            .map(|line| line.key)
+            .collect::<HashSet<_>>();
         state.tracked[open.target].extend(&shown);
         if !whole && self.hides_dropped {
-            state.dropped.extend(lines.iter().map(|line| (line.key, line.timestamp_ms)));
+            state
+                .dropped
+                .extend(lines.iter().map(|line| (line.key, line.timestamp_ms)));
         }
         for name in OWN {
             let known = name == "up" && !(whole && self.tight_memory);
             let bits = known.then(|| f64::from(u8::from(whole)).to_bits());
-            self.world.expose_own(self.own_key(open.target, name), open.start_ms, bits, exposition);
+            self.world.expose_own(
+                self.own_key(open.target, name),
+                open.start_ms,
+                bits,
+                exposition,
+            );
         }
         self.world.tell(|| {
             let (fault, lines) = (open.fault, lines.len());
-            format!("home: scrape {exposition} of {} from {}: {fault:?}, {lines} lines, whole {whole}", target.instance, open.start_ms)
+            format!(
+                "home: scrape {exposition} of {} from {}: {fault:?}, {lines} lines, whole {whole}",
+                target.instance, open.start_ms
+            )
         });
         state.shown.push(Shown {
             target: open.target,

@@ -29,7 +29,11 @@ impl Run {
         for (remote, lost) in report.remotes.iter().zip(&mut self.lost) {
             total.add(&remote.ledger);
             *lost += remote.ledger.lost;
-            if report.errors.iter().any(|error| error.contains("are not kept")) {
+            if report
+                .errors
+                .iter()
+                .any(|error| error.contains("are not kept"))
+            {
                 // The store was down: they are counted, and that is all.
                 *lost += remote.ledger.rejected + remote.ledger.expired;
             }
@@ -38,16 +42,25 @@ impl Run {
                 *lost += remote.ledger.filtered;
             }
             if !remote.ledger.balances() {
-                found("ledger", format!("{} does not balance: {:?}", remote.remote, remote.ledger));
+                found(
+                    "ledger",
+                    format!("{} does not balance: {:?}", remote.remote, remote.ledger),
+                );
             }
         }
         if total != report.ledger {
-            found("ledger", format!("the total is {:?}, its parts are {total:?}", report.ledger));
+            found(
+                "ledger",
+                format!("the total is {:?}, its parts are {total:?}", report.ledger),
+            );
         }
         self.memory.check(&self.world, report);
-        let touched = !report.scrapes.is_empty() || report.ledger != Ledger::default() || report.remotes.iter().any(|remote| remote.requests > 0);
+        let touched = !report.scrapes.is_empty()
+            || report.ledger != Ledger::default()
+            || report.remotes.iter().any(|remote| remote.requests > 0);
         let degraded = is_degraded(report, process);
-        let no_scrape = report.scrapes.is_empty() && report.outcome == TickOutcome::Failed && !touched;
+        let no_scrape =
+            report.scrapes.is_empty() && report.outcome == TickOutcome::Failed && !touched;
         let event = match report.outcome {
             TickOutcome::Busy => Event::Busy,
             TickOutcome::Degraded => Event::Degraded,
@@ -59,10 +72,18 @@ impl Run {
         if report.ledger.owed_after > 0 {
             self.world.hit(Event::Overflowed);
         }
-        if report.errors.iter().any(|error| error.contains("max_bytes")) {
+        if report
+            .errors
+            .iter()
+            .any(|error| error.contains("max_bytes"))
+        {
             self.world.hit(Event::GivenUp);
         }
-        if report.errors.iter().any(|error| error.contains("memory_limit exceeded")) {
+        if report
+            .errors
+            .iter()
+            .any(|error| error.contains("memory_limit exceeded"))
+        {
             self.world.hit(Event::SpoolMemoryLimit);
         }
         if report.previous.is_some() {
@@ -72,7 +93,10 @@ impl Run {
             self.world.hit(Event::NotReleased);
         }
         if matches!(report.outcome, TickOutcome::Busy) && touched {
-            found("busy", format!("it says that it is busy, and did something: {report:?}"));
+            found(
+                "busy",
+                format!("it says that it is busy, and did something: {report:?}"),
+            );
         }
         if !degraded && report.outcome != TickOutcome::Degraded {
             for wrong in lock(&process.wrongs).drain(..) {
@@ -80,7 +104,10 @@ impl Run {
             }
         }
         if report.outcome != TickOutcome::Ok && report.errors.is_empty() {
-            found("errors", format!("{:?}, and nothing tells why", report.outcome));
+            found(
+                "errors",
+                format!("{:?}, and nothing tells why", report.outcome),
+            );
         }
     }
 
@@ -89,27 +116,58 @@ impl Run {
         for (index, answered) in answered.iter().enumerate() {
             let mut ledger = Ledger::default();
             let mut requests = 0;
-            for remote in reports.iter().filter_map(|report| report.remotes.get(index)) {
+            for remote in reports
+                .iter()
+                .filter_map(|report| report.remotes.get(index))
+            {
                 ledger.add(&remote.ledger);
                 requests += remote.requests;
             }
-            let mut told = (requests, ledger.written, ledger.deduplicated, ledger.rejected);
-            // What was throttled for a quarter of an hour is refused for good by the forwarder alone.
-            let more = told.3.saturating_sub(answered.rejected).min(answered.throttled);
+            let mut told = (
+                requests,
+                ledger.written,
+                ledger.deduplicated,
+                ledger.rejected,
+            );
+            // What was throttled for a quarter of an hour is refused for good by the forwarder
+            // alone.
+            let more = told
+                .3
+                .saturating_sub(answered.rejected)
+                .min(answered.throttled);
             let says_so = |error: &String| error.contains("throttled for 15 minutes");
-            if more > 0 && reports.iter().flat_map(|report| &report.errors).any(says_so) {
+            if more > 0
+                && reports
+                    .iter()
+                    .flat_map(|report| &report.errors)
+                    .any(says_so)
+            {
                 self.world.hit(Event::ThrottledForGood);
                 told.3 -= more;
             }
-            let given = (answered.posts, answered.written, answered.deduplicated, answered.rejected);
+            let given = (
+                answered.posts,
+                answered.written,
+                answered.deduplicated,
+                answered.rejected,
+            );
             if told != given {
                 let name = &self.receivers[index].name;
                 self.world.found("written", format!("{name}: requests, written, deduplicated, rejected: {told:?}, answered: {given:?}"));
             }
             let calm = self.shared.faults.load(Ordering::Relaxed) == faults;
-            let gave_up = reports.iter().flat_map(|report| &report.errors).any(|error| error.contains("max_bytes"));
+            let gave_up = reports
+                .iter()
+                .flat_map(|report| &report.errors)
+                .any(|error| error.contains("max_bytes"));
             if ledger.lost > 0 && calm && !gave_up {
-                self.world.found("lost", format!("{}: {} samples though the store had no fault", self.receivers[index].name, ledger.lost));
+                self.world.found(
+                    "lost",
+                    format!(
+                        "{}: {} samples though the store had no fault",
+                        self.receivers[index].name, ledger.lost
+                    ),
+                );
             }
         }
     }
@@ -117,37 +175,83 @@ impl Run {
     /// What is owed goes from one report to the next, and is what lies in the store.
     pub(super) fn owed(&mut self, report: &Report, calm: bool) {
         let known = self.owed.take();
-        if !matches!(report.outcome, TickOutcome::Busy) && report.spool.segments == 0 && report.ledger == Ledger::default() {
+        if !matches!(report.outcome, TickOutcome::Busy)
+            && report.spool.segments == 0
+            && report.ledger == Ledger::default()
+        {
             return;
         }
         if matches!(report.outcome, TickOutcome::Busy | TickOutcome::Degraded) {
             return;
         }
-        let before: Vec<_> = report.remotes.iter().map(|remote| remote.ledger.owed_before).collect();
-        if let Some(known) = known.as_ref().filter(|known| calm && known.iter().zip(&before).any(|(known, before)| known != before)) {
-            self.world.found("owed", format!("{known:?} when the last tick ended, {before:?} when this one began"));
+        let before: Vec<_> = report
+            .remotes
+            .iter()
+            .map(|remote| remote.ledger.owed_before)
+            .collect();
+        if let Some(known) = known.as_ref().filter(|known| {
+            calm && known
+                .iter()
+                .zip(&before)
+                .any(|(known, before)| known != before)
+        }) {
+            self.world.found(
+                "owed",
+                format!("{known:?} when the last tick ended, {before:?} when this one began"),
+            );
         }
-        let uncounted = report.errors.iter().any(|error| error.contains("is not counted yet"));
+        let uncounted = report
+            .errors
+            .iter()
+            .any(|error| error.contains("is not counted yet"));
         if !released(report) || report.ledger.lost > 0 || uncounted {
             return;
         }
-        let mut after: Vec<_> = report.remotes.iter().map(|remote| remote.ledger.owed_after).collect();
-        let state = self.shared.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).unwrap_or_default();
+        let mut after: Vec<_> = report
+            .remotes
+            .iter()
+            .map(|remote| remote.ledger.owed_after)
+            .collect();
+        let state = self
+            .shared
+            .objects
+            .peek(KEY)
+            .and_then(|bytes| State::read(&bytes).ok())
+            .unwrap_or_default();
         for (dir, owed) in self.dirs.iter().zip(&after) {
-            let head = state.remotes.get(dir).and_then(|remote| remote.head.clone());
-            let unwanted = state.remotes.get(dir).map(|remote| remote.unwanted.clone()).unwrap_or_default();
+            let head = state
+                .remotes
+                .get(dir)
+                .and_then(|remote| remote.head.clone());
+            let unwanted = state
+                .remotes
+                .get(dir)
+                .map(|remote| remote.unwanted.clone())
+                .unwrap_or_default();
             let stored: u64 = self
                 .objects(dir, Folder::Segments)
                 .into_iter()
                 .filter(|(name, _)| !unwanted.contains_key(name))
                 .map(|(name, batches)| {
-                    let answered = head.as_ref().filter(|head| head.segment == name).map(|head| head.answered.clone()).unwrap_or_default();
-                    let open = (0_u32..).zip(&batches).filter(|(place, _)| !answered.contains(place));
+                    let answered = head
+                        .as_ref()
+                        .filter(|head| head.segment == name)
+                        .map(|head| head.answered.clone())
+                        .unwrap_or_default();
+                    let open = (0_u32..)
+                        .zip(&batches)
+                        .filter(|(place, _)| !answered.contains(place));
                     open.map(|(_, batch)| u64::from(batch.samples)).sum::<u64>()
                 })
                 .sum();
             if stored != *owed && state.lease.is_none() {
-                self.world.found("owed", format!("{} has {stored} samples in the store, the report says {owed}", dir.as_str()));
+                self.world.found(
+                    "owed",
+                    format!(
+                        "{} has {stored} samples in the store, the report says {owed}",
+                        dir.as_str()
+                    ),
+                );
             }
         }
         // What the configuration does not name stays as it is.
@@ -162,7 +266,12 @@ impl Run {
             let segment = segment::read(&self.shared.objects.peek(&key)?).ok()?;
             Some((name, segment.batches))
         };
-        self.shared.objects.keys().into_iter().filter_map(of).collect()
+        self.shared
+            .objects
+            .keys()
+            .into_iter()
+            .filter_map(of)
+            .collect()
     }
 
     /// The tick has told what became of these, or keeps them.
@@ -170,9 +279,18 @@ impl Run {
         let remotes = self.configurations[self.configuration].remote_write.len();
         for shown in shown {
             let own = OWN.map(|name| (self.home.own_key(shown.target, name), shown.start_ms));
-            let lines = shown.lines.iter().filter(|line| shown.whole && !line.too_far_ahead);
-            let lines: Vec<_> = lines.map(|line| (line.key, line.timestamp_ms)).chain(own).collect();
-            self.claimed.iter_mut().take(remotes).for_each(|claimed| claimed.extend(&lines));
+            let lines = shown
+                .lines
+                .iter()
+                .filter(|line| shown.whole && !line.too_far_ahead);
+            let lines: Vec<_> = lines
+                .map(|line| (line.key, line.timestamp_ms))
+                .chain(own)
+                .collect();
+            self.claimed
+                .iter_mut()
+                .take(remotes)
+                .for_each(|claimed| claimed.extend(&lines));
         }
     }
 
@@ -196,26 +314,60 @@ impl Run {
                 configuration: None,
             };
             self.tick(seats, tick).await;
-            if !self.world.findings().is_empty() || self.owed.as_ref().is_some_and(|owed| owed.iter().all(|owed| *owed == 0)) {
+            if !self.world.findings().is_empty()
+                || self
+                    .owed
+                    .as_ref()
+                    .is_some_and(|owed| owed.iter().all(|owed| *owed == 0))
+            {
                 break;
             }
         }
-        let left = self.shared.objects.keys().into_iter().filter(|key| key.starts_with("segments/")).count();
+        let left = self
+            .shared
+            .objects
+            .keys()
+            .into_iter()
+            .filter(|key| key.starts_with("segments/"))
+            .count();
         if left > 0 && self.world.findings().is_empty() {
-            self.world.found("drain", format!("{left} segments are left though all faults have ended"));
+            self.world.found(
+                "drain",
+                format!("{left} segments are left though all faults have ended"),
+            );
         }
         let kept = self.kept();
-        for (((receiver, kept), lost), claimed) in self.receivers.iter().zip(&kept).zip(&self.lost).zip(&self.claimed) {
+        for (((receiver, kept), lost), claimed) in self
+            .receivers
+            .iter()
+            .zip(&kept)
+            .zip(&self.lost)
+            .zip(&self.claimed)
+        {
             let is_missing = |sample: &&(Key, i64)| {
                 let (key, timestamp_ms) = **sample;
-                receiver.stored(key, timestamp_ms).is_none() && !receiver.is_refused(key, timestamp_ms) && !kept.contains(*sample)
+                receiver.stored(key, timestamp_ms).is_none()
+                    && !receiver.is_refused(key, timestamp_ms)
+                    && !kept.contains(*sample)
             };
             let missing: Vec<_> = claimed.iter().filter(is_missing).collect();
             if missing.len() as u64 > *lost {
-                let mut names: Vec<_> = missing.iter().map(|(key, timestamp_ms)| format!("{} at {timestamp_ms}", self.world.name(*key))).collect();
+                let mut names: Vec<_> = missing
+                    .iter()
+                    .map(|(key, timestamp_ms)| {
+                        format!("{} at {timestamp_ms}", self.world.name(*key))
+                    })
+                    .collect();
                 names.sort();
-                self.world
-                    .found("missing", format!("{}: {} samples, {lost} were counted as lost; {:?}", receiver.name, missing.len(), names.first()));
+                self.world.found(
+                    "missing",
+                    format!(
+                        "{}: {} samples, {lost} were counted as lost; {:?}",
+                        receiver.name,
+                        missing.len(),
+                        names.first()
+                    ),
+                );
             }
         }
     }
@@ -223,10 +375,24 @@ impl Run {
     /// For each remote, what was refused or too old, and is kept, or was told to be gone.
     fn kept(&self) -> Vec<HashSet<(Key, i64)>> {
         let of = |dir: &RemoteDir| {
-            let unkept: Vec<_> = lock(&self.shared.unkept).iter().filter_map(|bytes| segment::read(bytes).ok()).collect();
-            let mut kept: HashSet<_> = unkept.iter().flat_map(|segment| &segment.batches).flat_map(|batch| self.samples(batch)).collect();
-            for (folder, event) in [(Folder::Rejected, Event::SpoolRejected), (Folder::Expired, Event::SpoolExpired)] {
-                for batch in self.objects(dir, folder).into_iter().flat_map(|(_, batches)| batches) {
+            let unkept: Vec<_> = lock(&self.shared.unkept)
+                .iter()
+                .filter_map(|bytes| segment::read(bytes).ok())
+                .collect();
+            let mut kept: HashSet<_> = unkept
+                .iter()
+                .flat_map(|segment| &segment.batches)
+                .flat_map(|batch| self.samples(batch))
+                .collect();
+            for (folder, event) in [
+                (Folder::Rejected, Event::SpoolRejected),
+                (Folder::Expired, Event::SpoolExpired),
+            ] {
+                for batch in self
+                    .objects(dir, folder)
+                    .into_iter()
+                    .flat_map(|(_, batches)| batches)
+                {
                     self.world.hit(event);
                     kept.extend(self.samples(&batch));
                 }
@@ -240,17 +406,38 @@ impl Run {
 impl Run {
     pub(super) fn samples(&self, batch: &Batch) -> Vec<(Key, i64)> {
         let of = |series: amp_forwarder::batch::proto::TimeSeries| {
-            let labels: HashMap<_, _> = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str())).collect();
+            let labels: HashMap<_, _> = series
+                .labels
+                .iter()
+                .map(|label| (label.name.as_str(), label.value.as_str()))
+                .collect();
             let mut sorted: Vec<_> = labels.into_iter().collect();
             sorted.sort_unstable();
             let key = self.world.key(&identity(sorted));
-            series.samples.into_iter().map(move |sample| (key, sample.timestamp)).collect::<Vec<_>>()
+            series
+                .samples
+                .into_iter()
+                .map(move |sample| (key, sample.timestamp))
+                .collect::<Vec<_>>()
         };
-        decode(batch).unwrap_or_default().timeseries.into_iter().flat_map(of).collect()
+        decode(batch)
+            .unwrap_or_default()
+            .timeseries
+            .into_iter()
+            .flat_map(of)
+            .collect()
     }
 
-    /// Without the store only who was at work within two minutes goes on, and who does beside another one cannot know.
-    pub(super) fn degraded(&mut self, at: usize, report: &Report, process: &Process, start_ms: i64, beside: bool) {
+    /// Without the store only who was at work within two minutes goes on, and who does beside
+    /// another one cannot know.
+    pub(super) fn degraded(
+        &mut self,
+        at: usize,
+        report: &Report,
+        process: &Process,
+        start_ms: i64,
+        beside: bool,
+    ) {
         let ended_ms = self.ended_ms[at];
         if began(report) {
             self.ended_ms[at] = Some(SimClock(std::sync::Arc::clone(&self.world)).now_ms());
@@ -270,25 +457,47 @@ impl Run {
     fn without(&mut self, ended_ms: Option<i64>, start_ms: i64, beside: bool) {
         let now_ms = SimClock(std::sync::Arc::clone(&self.world)).now_ms();
         match ended_ms {
-            // It may wait for the lease for a while before it finds that the store is down, and a clock that was set back has caught up then.
-            Some(ended_ms) if start_ms - ended_ms < 120_000 && now_ms >= ended_ms => self.beside_another |= beside,
-            _ => self.world.found("degraded", format!("it went on without the store, and its last tick had ended at {ended_ms:?}")),
+            // It may wait for the lease for a while before it finds that the store is down, and a
+            // clock that was set back has caught up then.
+            Some(ended_ms) if start_ms - ended_ms < 120_000 && now_ms >= ended_ms => {
+                self.beside_another |= beside
+            }
+            _ => self.world.found(
+                "degraded",
+                format!(
+                    "it went on without the store, and its last tick had ended at {ended_ms:?}"
+                ),
+            ),
         }
     }
 
     /// Nobody is kept out by a lease of its own.
     pub(super) fn busy(&self, report: &Report, process: &Process) {
-        let lease = self.shared.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).and_then(|state| state.lease);
+        let lease = self
+            .shared
+            .objects
+            .peek(KEY)
+            .and_then(|bytes| State::read(&bytes).ok())
+            .and_then(|state| state.lease);
         let own = lease.is_some_and(|lease| process.is(&lease.nonce));
-        if matches!(report.outcome, TickOutcome::Busy) && own && report.errors.iter().any(|error| error.contains("another tick holds the lease")) {
+        if matches!(report.outcome, TickOutcome::Busy)
+            && own
+            && report
+                .errors
+                .iter()
+                .any(|error| error.contains("another tick holds the lease"))
+        {
             self.world.found("busy", "with its own lease");
         }
     }
 }
 
-/// Whether it was a tick at all: one that the store or another one kept from it leaves everything as it was.
+/// Whether it was a tick at all: one that the store or another one kept from it leaves everything
+/// as it was.
 fn began(report: &Report) -> bool {
-    let untouched = report.scrapes.is_empty() && report.ledger == Ledger::default() && report.remotes.iter().all(|remote| remote.requests == 0);
+    let untouched = report.scrapes.is_empty()
+        && report.ledger == Ledger::default()
+        && report.remotes.iter().all(|remote| remote.requests == 0);
     match report.outcome {
         TickOutcome::Busy => false,
         TickOutcome::Failed => !untouched,
@@ -298,8 +507,10 @@ fn began(report: &Report) -> bool {
 
 /// Whether it scraped or sent without the lease.
 fn is_degraded(report: &Report, process: &Process) -> bool {
-    let touched = !report.scrapes.is_empty() || report.remotes.iter().any(|remote| remote.requests > 0);
-    let of_another_kind = |error: &str| error.contains("are owed to") || error.contains("waits for the lease to end");
+    let touched =
+        !report.scrapes.is_empty() || report.remotes.iter().any(|remote| remote.requests > 0);
+    let of_another_kind =
+        |error: &str| error.contains("are owed to") || error.contains("waits for the lease to end");
     let first_of_all = |error: &String| error.starts_with("spool: ") && !of_another_kind(error);
     let told = match report.outcome {
         TickOutcome::Degraded => true,
@@ -307,9 +518,15 @@ fn is_degraded(report: &Report, process: &Process) -> bool {
         _ => false,
     };
     // One that has the lease may have found the store down before it posted or wrote anything.
-    touched && told && !process.held.load(Ordering::Relaxed) && !process.told.load(Ordering::Relaxed)
+    touched
+        && told
+        && !process.held.load(Ordering::Relaxed)
+        && !process.told.load(Ordering::Relaxed)
 }
 
 pub(super) fn released(report: &Report) -> bool {
-    !report.errors.iter().any(|error| error.contains("the next tick waits for the lease to end"))
+    !report
+        .errors
+        .iter()
+        .any(|error| error.contains("the next tick waits for the lease to end"))
 }

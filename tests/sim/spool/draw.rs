@@ -40,7 +40,8 @@ pub(super) fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
     of[rng.usize(0..of.len())]
 }
 
-/// A run of the other simulation, with less room and an orderly home; and the configurations that it changes between.
+/// A run of the other simulation, with less room and an orderly home; and the configurations that
+/// it changes between.
 pub(super) fn scenario(rng: &mut Rng) -> (Scenario, Vec<Config>) {
     let mut scenario = draw(rng);
     scenario.home.lag_ms = None;
@@ -49,24 +50,40 @@ pub(super) fn scenario(rng: &mut Rng) -> (Scenario, Vec<Config>) {
     scenario.home.shared = false;
     scenario.home.odd_times = false;
     // Enough for most scrapes and a few segments, or for everything.
-    scenario.memory_limit = if rng.u32(0..12) == 0 { rng.u64(15_000..60_000) } else { ROOMY };
+    scenario.memory_limit = if rng.u32(0..12) == 0 {
+        rng.u64(15_000..60_000)
+    } else {
+        ROOMY
+    };
     let spool = &mut scenario.config.forwarder.spool;
     spool.overflow_after = Duration::from_millis(pick(rng, &[0, 0, 500, 5_000]));
     spool.segment_bytes = rng.usize(200..4_000);
     spool.drain_samples_per_second = pick(rng, &[50, 1_000, 50_000]);
-    spool.max_bytes = if rng.u32(0..8) == 0 { rng.u64(2_000..20_000) } else { 1 << 30 };
-    for (entry, traits) in scenario.config.remote_write.iter_mut().zip(&mut scenario.receivers) {
+    spool.max_bytes = if rng.u32(0..8) == 0 {
+        rng.u64(2_000..20_000)
+    } else {
+        1 << 30
+    };
+    for (entry, traits) in scenario
+        .config
+        .remote_write
+        .iter_mut()
+        .zip(&mut scenario.receivers)
+    {
         entry.queue.capacity = if rng.bool() { rng.usize(4..60) } else { 1_000 };
         traits.max_samples = entry.queue.max_samples_per_send.min(entry.queue.capacity);
         traits.forgetful = false;
-        // What is owed may stand in a fresh scrape as well, once a process has forgotten what it sent.
+        // What is owed may stand in a fresh scrape as well, once a process has forgotten what it
+        // sent.
         traits.no_repeats = false;
         if rng.u32(0..3) == 0 {
             // An outage over several ticks.
             let from = scenario.start_ms + rng.i64(0..120_000);
             let fault = pick(rng, FAULTS).0;
             if fault != Fault::Slow {
-                traits.outages.push((from, from + rng.i64(60_000..600_000), fault));
+                traits
+                    .outages
+                    .push((from, from + rng.i64(60_000..600_000), fault));
             }
         }
     }
@@ -78,7 +95,8 @@ pub(super) fn scenario(rng: &mut Rng) -> (Scenario, Vec<Config>) {
     (scenario, configurations)
 }
 
-/// Another queue for each remote, another spool, and one remote less: what is owed to that one stays.
+/// Another queue for each remote, another spool, and one remote less: what is owed to that one
+/// stays.
 fn changed(scenario: &mut Scenario, rng: &mut Rng) -> Config {
     let mut config = scenario.config.clone();
     if config.remote_write.len() > 1 && rng.bool() {
@@ -91,11 +109,17 @@ fn changed(scenario: &mut Scenario, rng: &mut Rng) -> Config {
         queue.max_shards = rng.usize(1..8);
         queue.min_shards = rng.usize(1..=queue.max_shards);
         // What one of them has spooled, the other sends.
-        traits.max_samples = traits.max_samples.max(queue.max_samples_per_send.min(queue.capacity));
+        traits.max_samples = traits
+            .max_samples
+            .max(queue.max_samples_per_send.min(queue.capacity));
         traits.max_in_flight = traits.max_in_flight.max(queue.max_shards);
     }
     config.forwarder.spool.segment_bytes = rng.usize(200..4_000);
-    config.forwarder.spool.max_bytes = if rng.u32(0..4) == 0 { rng.u64(2_000..20_000) } else { 1 << 30 };
+    config.forwarder.spool.max_bytes = if rng.u32(0..4) == 0 {
+        rng.u64(2_000..20_000)
+    } else {
+        1 << 30
+    };
     config.forwarder.spool.overflow_after = Duration::from_millis(pick(rng, &[0, 2_000]));
     config
 }
@@ -118,19 +142,42 @@ pub(super) fn ticks(rng: &mut Rng, configurations: usize) -> Vec<Tick> {
             4 => Kind::KilledAfter(Duration::from_millis(rng.u64(1..60_000))),
             5..=7 => {
                 let (op, folder) = folder(rng);
-                Kind::KilledInCall(KillAt { op, folder, skip: if rng.bool() { 0 } else { rng.u32(0..4) }, done: rng.bool() })
+                Kind::KilledInCall(KillAt {
+                    op,
+                    folder,
+                    skip: if rng.bool() { 0 } else { rng.u32(0..4) },
+                    done: rng.bool(),
+                })
             }
-            8 | 9 => Kind::Two(Duration::from_millis(if rng.bool() { 0 } else { rng.u64(0..40_000) })),
+            8 | 9 => Kind::Two(Duration::from_millis(if rng.bool() {
+                0
+            } else {
+                rng.u64(0..40_000)
+            })),
             _ => Kind::Whole,
         };
         Tick {
-            wait: Duration::from_millis(if rng.u32(0..4) == 0 { 1 } else { rng.u64(1..60_000) }),
+            wait: Duration::from_millis(if rng.u32(0..4) == 0 {
+                1
+            } else {
+                rng.u64(1..60_000)
+            }),
             timeout: Duration::from_millis(rng.u64(10_000..90_000)),
             kind,
             process: usize::from(rng.u32(0..5) == 0),
-            freeze_ms: if rng.u32(0..20) == 0 { rng.i64(1_000..3 * 3_600_000) } else { 0 },
-            skew_ms: (moves_clock && rng.u32(0..3) == 0).then(|| pick(rng, &[-3_700_000, -90_000, -5_000, 0, 20_000, 120_000, 900_000])),
-            configuration: (configurations > 1 && rng.u32(0..3) == 0).then(|| rng.usize(0..configurations)),
+            freeze_ms: if rng.u32(0..20) == 0 {
+                rng.i64(1_000..3 * 3_600_000)
+            } else {
+                0
+            },
+            skew_ms: (moves_clock && rng.u32(0..3) == 0).then(|| {
+                pick(
+                    rng,
+                    &[-3_700_000, -90_000, -5_000, 0, 20_000, 120_000, 900_000],
+                )
+            }),
+            configuration: (configurations > 1 && rng.u32(0..3) == 0)
+                .then(|| rng.usize(0..configurations)),
         }
     };
     (0..rng.usize(3..9)).map(|_| draw(rng)).collect()

@@ -1,4 +1,5 @@
-//! One seed with a spool: two processes on one store, killed, thawed and at once; outages of everything; and what must hold after each tick and in the end.
+//! One seed with a spool: two processes on one store, killed, thawed and at once; outages of
+//! everything; and what must hold after each tick and in the end.
 
 mod checks;
 mod draw;
@@ -35,7 +36,11 @@ use crate::world::{Key, SimClock, World, lock};
 
 /// Runs a seed.
 pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
     runtime.block_on(async { Run::new(seed, hits, tells, bug).all().await })
 }
 
@@ -82,24 +87,87 @@ impl Run {
         let from = scenario.start_ms + rng.i64(0..200_000);
         let traits = Traits {
             faults: [0.0, 0.05, 0.3][bad as usize],
-            outages: if bad > 0 && rng.u32(0..3) == 0 { vec![(from, from + rng.i64(1_000..120_000))] } else { vec![] },
-            off_ms: if rng.bool() { 0 } else { rng.i64(-4_000_000..4_000_000) },
+            outages: if bad > 0 && rng.u32(0..3) == 0 {
+                vec![(from, from + rng.i64(1_000..120_000))]
+            } else {
+                vec![]
+            },
+            off_ms: if rng.bool() {
+                0
+            } else {
+                rng.i64(-4_000_000..4_000_000)
+            },
         };
-        world.tell(|| format!("seed {seed} with a spool\n{}{:#?}\n{:?}\n{traits:?}", scenario.yaml, scenario.home, scenario.receivers));
-        world.tell(|| format!("memory limit {}, {:?}", scenario.memory_limit, scenario.config.forwarder.spool));
-        world.tell(|| format!("capacities: {:?}", scenario.config.remote_write.iter().map(|entry| entry.queue.capacity).collect::<Vec<_>>()));
-        let mut home =
-            HomeModel::new(Arc::clone(&world), scenario.home.clone(), scenario.config.global.external_labels.clone(), targets(&scenario), rng.fork());
+        world.tell(|| {
+            format!(
+                "seed {seed} with a spool\n{}{:#?}\n{:?}\n{traits:?}",
+                scenario.yaml, scenario.home, scenario.receivers
+            )
+        });
+        world.tell(|| {
+            format!(
+                "memory limit {}, {:?}",
+                scenario.memory_limit, scenario.config.forwarder.spool
+            )
+        });
+        world.tell(|| {
+            format!(
+                "capacities: {:?}",
+                scenario
+                    .config
+                    .remote_write
+                    .iter()
+                    .map(|entry| entry.queue.capacity)
+                    .collect::<Vec<_>>()
+            )
+        });
+        let mut home = HomeModel::new(
+            Arc::clone(&world),
+            scenario.home.clone(),
+            scenario.config.global.external_labels.clone(),
+            targets(&scenario),
+            rng.fork(),
+        );
         home.tight_memory = scenario.tight_memory();
         home.hides_dropped = bug == Some(Bug::DroppedTimestampsKept);
         let named = scenario.config.remote_write.iter().zip(&scenario.receivers);
-        let receivers: Vec<_> = named.map(|(entry, traits)| Receiver::new(Arc::clone(&world), entry.id(), traits.clone(), rng.fork(), bug)).collect();
-        let dirs: Vec<_> = scenario.config.remote_write.iter().map(|entry| RemoteDir::new(&entry.id())).collect();
-        let objects = MemoryStore::new(Arc::new(StoreClock { world: Arc::clone(&world), off_ms: traits.off_ms }));
+        let receivers: Vec<_> = named
+            .map(|(entry, traits)| {
+                Receiver::new(
+                    Arc::clone(&world),
+                    entry.id(),
+                    traits.clone(),
+                    rng.fork(),
+                    bug,
+                )
+            })
+            .collect();
+        let dirs: Vec<_> = scenario
+            .config
+            .remote_write
+            .iter()
+            .map(|entry| RemoteDir::new(&entry.id()))
+            .collect();
+        let objects = MemoryStore::new(Arc::new(StoreClock {
+            world: Arc::clone(&world),
+            off_ms: traits.off_ms,
+        }));
         let counter = Arc::new(AtomicU64::new(0));
         let off_ms = traits.off_ms;
-        objects.set_faults(faults(Arc::clone(&world), traits, Arc::clone(&counter), rng.fork()));
-        let shared = Arc::new(Shared { world: Arc::clone(&world), objects, off_ms, faults: counter, bug, unkept: Mutex::default() });
+        objects.set_faults(faults(
+            Arc::clone(&world),
+            traits,
+            Arc::clone(&counter),
+            rng.fork(),
+        ));
+        let shared = Arc::new(Shared {
+            world: Arc::clone(&world),
+            objects,
+            off_ms,
+            faults: counter,
+            bug,
+            unkept: Mutex::default(),
+        });
         let (lost, memory_limit) = (vec![0; receivers.len()], scenario.memory_limit);
         Self {
             world,
@@ -128,22 +196,30 @@ impl Run {
         let process = Arc::new(Process::default());
         let config = &self.configurations[self.configuration];
         let named = self.receivers.iter().take(config.remote_write.len());
-        let remotes = named.map(|receiver| Box::new(WatchedRemote::new(receiver, &self.shared, &process)) as Box<dyn Remote>);
+        let remotes = named.map(|receiver| {
+            Box::new(WatchedRemote::new(receiver, &self.shared, &process)) as Box<dyn Remote>
+        });
         let world = tick::World {
             home: Box::new(HomeHandle(Arc::clone(&self.home))),
             remotes: remotes.collect(),
             clock: Arc::new(SimClock(Arc::clone(&self.world))),
             rng: self.rng.fork(),
-            store: Some(Arc::new(SimStore { shared: Arc::clone(&self.shared), process: Arc::clone(&process) })),
+            store: Some(Arc::new(SimStore {
+                shared: Arc::clone(&self.shared),
+                process: Arc::clone(&process),
+            })),
         };
         let memory_limit = Bug::memory_limit(self.shared.bug, self.scenario.memory_limit);
-        let forwarder = Forwarder::new(config.clone(), world, memory_limit).expect("the targets are valid");
+        let forwarder =
+            Forwarder::new(config.clone(), world, memory_limit).expect("the targets are valid");
         Seat { process, forwarder }
     }
 
     /// What was sent may be sent again, as the newest of its series.
     fn forget(&self) {
-        self.receivers.iter().for_each(|receiver| receiver.forgotten(false));
+        self.receivers
+            .iter()
+            .for_each(|receiver| receiver.forgotten(false));
     }
 
     async fn all(mut self) -> Outcome {
@@ -154,20 +230,31 @@ impl Run {
                 self.world.freeze(tick.freeze_ms);
             }
             if let Some(skew_ms) = tick.skew_ms {
-                self.world.hit(if skew_ms < 0 { Event::SpoolClockBack } else { Event::SpoolClockForward });
+                self.world.hit(if skew_ms < 0 {
+                    Event::SpoolClockBack
+                } else {
+                    Event::SpoolClockForward
+                });
                 self.world.set_skew(skew_ms);
                 self.skewed = true;
             }
-            if let Some(configuration) = tick.configuration.filter(|configuration| *configuration != self.configuration) {
+            if let Some(configuration) = tick
+                .configuration
+                .filter(|configuration| *configuration != self.configuration)
+            {
                 self.reconfigure(configuration, &mut seats);
             }
             sleep(tick.wait).await;
             self.tick(&mut seats, tick).await;
             if self.beside_another {
-                // Without the store, a process cannot know that another one is at work, or has left a backlog (DESIGN: the store is down).
+                // Without the store, a process cannot know that another one is at work, or has left
+                // a backlog (DESIGN: the store is down).
                 self.world.hit(Event::DegradedBesideAnother);
                 self.world.pardon();
-                return Outcome { findings: vec![], story: self.world.story() };
+                return Outcome {
+                    findings: vec![],
+                    story: self.world.story(),
+                };
             }
             if !self.world.findings().is_empty() {
                 break;
@@ -176,7 +263,10 @@ impl Run {
         if self.world.findings().is_empty() {
             self.end(&mut seats).await;
         }
-        Outcome { findings: self.world.findings(), story: self.world.story() }
+        Outcome {
+            findings: self.world.findings(),
+            story: self.world.story(),
+        }
     }
 
     async fn tick(&mut self, seats: &mut [Seat; 2], tick: Tick) {
@@ -199,18 +289,29 @@ impl Run {
             }
         }
         let start_ms = SimClock(Arc::clone(&self.world)).now_ms();
-        let kill = if let Kind::KilledInCall(at) = tick.kind { Some(at) } else { None };
+        let kill = if let Kind::KilledInCall(at) = tick.kind {
+            Some(at)
+        } else {
+            None
+        };
         if let Kind::Two(after) = tick.kind {
             self.world.hit(Event::TwoTicks);
             self.forget();
             seats.iter().for_each(|seat| seat.process.begin(None));
             let [first, second] = seats;
-            let later = Plan { deadline: Some(started + after + tick.timeout), ..Plan::default() };
+            let later = Plan {
+                deadline: Some(started + after + tick.timeout),
+                ..Plan::default()
+            };
             let (first, second) = tokio::join!(first.forwarder.tick(&plan), async {
                 sleep(after).await;
                 second.forwarder.tick(&later).await
             });
-            let answered: Vec<_> = self.receivers.iter().map(|receiver| receiver.take_answered()).collect();
+            let answered: Vec<_> = self
+                .receivers
+                .iter()
+                .map(|receiver| receiver.take_answered())
+                .collect();
             let shown = self.home.take_shown(&[&first, &second]);
             // Between them, each counts its own; together they count everything.
             self.owed = None;
@@ -249,7 +350,11 @@ impl Run {
             }
         };
         let shown = self.home.take_shown(&Vec::from_iter(&report));
-        let answered: Vec<_> = self.receivers.iter().map(|receiver| receiver.take_answered()).collect();
+        let answered: Vec<_> = self
+            .receivers
+            .iter()
+            .map(|receiver| receiver.take_answered())
+            .collect();
         let Some(report) = report else {
             if !matches!(tick.kind, Kind::KilledInCall(_)) {
                 self.killed_at(&killed);
@@ -263,9 +368,16 @@ impl Run {
             self.went_without(tick.process, &killed, start_ms);
             self.excuse(&killed);
             self.late(&killed);
-            if self.configurations[self.configuration].forwarder.spool.max_bytes < 1 << 20 {
+            if self.configurations[self.configuration]
+                .forwarder
+                .spool
+                .max_bytes
+                < 1 << 20
+            {
                 // What it gave up it can no longer tell.
-                self.lost.iter_mut().for_each(|lost| *lost = u64::from(u32::MAX));
+                self.lost
+                    .iter_mut()
+                    .for_each(|lost| *lost = u64::from(u32::MAX));
             }
             *seat = self.seat();
             self.ended_ms[tick.process] = None;
@@ -276,7 +388,8 @@ impl Run {
         };
         let took = started.elapsed();
         if took > tick.timeout {
-            self.world.found("deadline", format!("{took:?} of {:?}", tick.timeout));
+            self.world
+                .found("deadline", format!("{took:?} of {:?}", tick.timeout));
         }
         let process = Arc::clone(&seat.process);
         self.report(&report, &process);
@@ -316,33 +429,61 @@ impl Run {
         self.forget();
     }
 
-    /// What a process that is gone, or whose turn it is not, was in doubt of: nobody else can know that its batches went another way.
+    /// What a process that is gone, or whose turn it is not, was in doubt of: nobody else can know
+    /// that its batches went another way.
     fn excuse(&self, process: &Process) {
         for key in std::mem::take(&mut *lock(&process.in_doubt)) {
             let of = |dir: &RemoteDir| key.starts_with(&dir.prefix(Folder::Segments));
-            let Some(receiver) = self.dirs.iter().position(of).map(|at| &self.receivers[at]) else { continue };
-            let Some(Ok(segment)) = self.shared.objects.peek(&key).map(|bytes| segment::read(&bytes)) else { continue };
+            let Some(receiver) = self.dirs.iter().position(of).map(|at| &self.receivers[at]) else {
+                continue;
+            };
+            let Some(Ok(segment)) = self
+                .shared
+                .objects
+                .peek(&key)
+                .map(|bytes| segment::read(&bytes))
+            else {
+                continue;
+            };
             self.world.hit(Event::DoubtfulOrphan);
             self.world.tell(|| format!("an orphan: {key}"));
-            segment.batches.iter().for_each(|batch| receiver.excuse(self.samples(batch)));
+            segment
+                .batches
+                .iter()
+                .for_each(|batch| receiver.excuse(self.samples(batch)));
         }
     }
 
     /// The store may yet do what a killed process had asked for, but not after its lease.
     fn late(&mut self, killed: &Process) {
-        let Some((key, body)) = lock(&killed.late).take().filter(|_| self.rng.bool()) else { return };
-        let state = self.shared.objects.peek(KEY).and_then(|bytes| State::read(&bytes).ok()).unwrap_or_default();
+        let Some((key, body)) = lock(&killed.late).take().filter(|_| self.rng.bool()) else {
+            return;
+        };
+        let state = self
+            .shared
+            .objects
+            .peek(KEY)
+            .and_then(|bytes| State::read(&bytes).ok())
+            .unwrap_or_default();
         let now_ms = self.world.now_ms() + self.shared.off_ms;
-        let Some(until_ms) = state.lease.map(|lease| lease.until_ms) else { return };
-        let Some(left_ms) = Some(until_ms - now_ms).filter(|left_ms| *left_ms > 1) else { return };
+        let Some(until_ms) = state.lease.map(|lease| lease.until_ms) else {
+            return;
+        };
+        let Some(left_ms) = Some(until_ms - now_ms).filter(|left_ms| *left_ms > 1) else {
+            return;
+        };
         let after = Duration::from_millis(self.rng.u64(0..left_ms as u64 - 1));
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             sleep(after).await;
             // Time may have passed that tokio's clock did not count.
-            if shared.world.now_ms() + shared.off_ms < until_ms && shared.objects.peek(&key).is_none() {
+            if shared.world.now_ms() + shared.off_ms < until_ms
+                && shared.objects.peek(&key).is_none()
+            {
                 shared.world.hit(Event::LatePut);
-                shared.world.tell(|| format!("store: late, PutIfAbsent {key}"));
+                shared
+                    .world
+                    .tell(|| format!("store: late, PutIfAbsent {key}"));
                 shared.objects.plant(&key, body);
             }
         });
@@ -361,9 +502,13 @@ impl Run {
                     Event::KilledTaking
                 }
             }
-            Some((Op::PutIfAbsent, key)) if self.shared.objects.peek(&key).is_some() => Event::KilledSpooled,
+            Some((Op::PutIfAbsent, key)) if self.shared.objects.peek(&key).is_some() => {
+                Event::KilledSpooled
+            }
             Some((Op::PutIfAbsent | Op::PutIfMatch, _)) => Event::KilledSpooling,
-            Some((Op::Delete, key)) if self.shared.objects.peek(&key).is_none() => Event::KilledDeleted,
+            Some((Op::Delete, key)) if self.shared.objects.peek(&key).is_none() => {
+                Event::KilledDeleted
+            }
             Some((Op::Delete, _)) => Event::KilledDeleting,
             Some((Op::List, _)) => Event::KilledListing,
             Some((Op::Get, _)) => Event::KilledReading,

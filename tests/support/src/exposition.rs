@@ -1,5 +1,6 @@
-//! Reads what a Prometheus serves on `/federate`: a second reading, independent of the forwarder's parsers, of just
-//! what real servers write there (text 0.0.4 and delimited protobuf, float samples). Not a parser for the wild.
+//! Reads what a Prometheus serves on `/federate`: a second reading, independent of the forwarder's
+//! parsers, of just what real servers write there (text 0.0.4 and delimited protobuf, float
+//! samples). Not a parser for the wild.
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
@@ -26,8 +27,12 @@ pub fn parse(content_type: &str, body: &[u8]) -> Result<Vec<Sample>> {
         return parse_protobuf(body);
     }
     let text = std::str::from_utf8(body).context("the exposition is not UTF-8")?;
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| parse_line(line).with_context(|| format!("exposition line {line:?}"))).collect()
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| parse_line(line).with_context(|| format!("exposition line {line:?}")))
+        .collect()
 }
 
 fn parse_line(line: &str) -> Result<Sample> {
@@ -49,7 +54,11 @@ fn parse_line(line: &str) -> Result<Sample> {
     let timestamp = fields.next().map(str::parse).transpose()?;
     ensure!(fields.next().is_none(), "more than value and timestamp");
     labels.retain(|_, value| !value.is_empty());
-    Ok(Sample { labels, value, timestamp })
+    Ok(Sample {
+        labels,
+        value,
+        timestamp,
+    })
 }
 
 /// From after the opening brace to after the closing one.
@@ -136,10 +145,18 @@ fn parse_protobuf(mut body: &[u8]) -> Result<Vec<Sample>> {
             let Some(untyped) = metric.untyped else {
                 continue;
             };
-            let mut labels: Labels = metric.label.into_iter().map(|label| (label.name, label.value)).collect();
+            let mut labels: Labels = metric
+                .label
+                .into_iter()
+                .map(|label| (label.name, label.value))
+                .collect();
             labels.insert("__name__".to_owned(), family.name.clone());
             labels.retain(|_, value| !value.is_empty());
-            samples.push(Sample { labels, value: untyped.value, timestamp: metric.timestamp_ms });
+            samples.push(Sample {
+                labels,
+                value: untyped.value,
+                timestamp: metric.timestamp_ms,
+            });
         }
     }
     Ok(samples)
@@ -156,10 +173,25 @@ mod tests {
         let samples = parse("text/plain; version=0.0.4", body.as_bytes()).unwrap();
         assert_eq!(samples[0].labels["a"], "x\"},\\y\nz");
         assert_eq!(samples[0].labels.get("instance"), None);
-        assert_eq!((samples[0].value, samples[0].timestamp), (1.5e-05, Some(1_700_000_000_123)));
-        assert_eq!((samples[1].labels["__name__"].as_str(), samples[1].labels["l.a"].as_str()), ("utf.8", "v"));
+        assert_eq!(
+            (samples[0].value, samples[0].timestamp),
+            (1.5e-05, Some(1_700_000_000_123))
+        );
+        assert_eq!(
+            (
+                samples[1].labels["__name__"].as_str(),
+                samples[1].labels["l.a"].as_str()
+            ),
+            ("utf.8", "v")
+        );
         assert!(samples[2].value.is_nan());
-        for wrong in ["foo", "foo{a=\"1} 2", "foo 1 2 3", "foo{a=\"1\",a=\"2\"} 1", "foo x"] {
+        for wrong in [
+            "foo",
+            "foo{a=\"1} 2",
+            "foo 1 2 3",
+            "foo{a=\"1\",a=\"2\"} 1",
+            "foo x",
+        ] {
             assert!(parse("text/plain", wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
@@ -167,13 +199,23 @@ mod tests {
     #[test]
     fn protobuf() {
         let metric = Metric {
-            label: vec![LabelPair { name: "job".to_owned(), value: "h".to_owned() }],
+            label: vec![LabelPair {
+                name: "job".to_owned(),
+                value: "h".to_owned(),
+            }],
             untyped: Some(Untyped { value: -0.0 }),
             timestamp_ms: Some(7),
         };
-        let body = MetricFamily { name: "foo".to_owned(), metric: vec![metric] }.encode_length_delimited_to_vec();
+        let body = MetricFamily {
+            name: "foo".to_owned(),
+            metric: vec![metric],
+        }
+        .encode_length_delimited_to_vec();
         let samples = parse("application/vnd.google.protobuf; encoding=delimited", &body).unwrap();
-        assert_eq!((samples[0].labels["__name__"].as_str(), samples[0].timestamp), ("foo", Some(7)));
+        assert_eq!(
+            (samples[0].labels["__name__"].as_str(), samples[0].timestamp),
+            ("foo", Some(7))
+        );
         assert!(parse("application/vnd.google.protobuf", &body[..body.len() - 1]).is_err());
     }
 }

@@ -1,11 +1,13 @@
-//! The messages of the protobuf exposition, for those who serve one. Values are written even when they are zero, as Go's client writes them.
+//! The messages of the protobuf exposition, for those who serve one. Values are written even when
+//! they are zero, as Go's client writes them.
 
 use prost::Message;
 
 use crate::gateway::wire::BucketSpan;
 
 /// `Content-Type` of delimited families.
-pub const CONTENT_TYPE: &str = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+pub const CONTENT_TYPE: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
 /// `MetricType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -159,26 +161,46 @@ pub struct Bucket {
 
 /// A family of metrics.
 pub fn family(name: &str, r#type: Type, metric: Vec<Metric>) -> Family {
-    Family { name: name.to_owned(), r#type: Some(r#type as i32), metric, ..Family::default() }
+    Family {
+        name: name.to_owned(),
+        r#type: Some(r#type as i32),
+        metric,
+        ..Family::default()
+    }
 }
 
 /// Labels alone, for struct update.
 pub fn labelled(labels: &[(&str, &str)]) -> Metric {
-    let pair = |(name, value): &(&str, &str)| LabelPair { name: Some(name.as_bytes().to_vec()), value: Some(value.as_bytes().to_vec()) };
-    Metric { label: labels.iter().map(pair).collect(), ..Metric::default() }
+    let pair = |(name, value): &(&str, &str)| LabelPair {
+        name: Some(name.as_bytes().to_vec()),
+        value: Some(value.as_bytes().to_vec()),
+    };
+    Metric {
+        label: labels.iter().map(pair).collect(),
+        ..Metric::default()
+    }
 }
 
 /// A plain value.
 pub fn single(value: f64) -> Option<Single> {
-    Some(Single { value: Some(value), exemplar: None })
+    Some(Single {
+        value: Some(value),
+        exemplar: None,
+    })
 }
 
 /// Spans by offset and length.
 pub fn spans(spans: &[(i32, u32)]) -> Vec<BucketSpan> {
-    spans.iter().map(|&(offset, length)| BucketSpan { offset, length }).collect()
+    spans
+        .iter()
+        .map(|&(offset, length)| BucketSpan { offset, length })
+        .collect()
 }
 
 /// A body.
 pub fn delimited(families: &[Family]) -> Vec<u8> {
-    families.iter().flat_map(Message::encode_length_delimited_to_vec).collect()
+    families
+        .iter()
+        .flat_map(Message::encode_length_delimited_to_vec)
+        .collect()
 }

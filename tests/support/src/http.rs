@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server that counts its connections and can misbehave on the wire, and a client for plain HTTP.
+//! A small HTTP/1.1 server that counts its connections and can misbehave on the wire, and a client
+//! for plain HTTP.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -98,11 +99,17 @@ impl Server {
         F: Fn(Request, Arc<Connection>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Answer> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address}"))?;
         let address = listener.local_addr()?;
         let counters = Arc::new(Counters::default());
         let task = tokio::spawn(accept(listener, counters.clone(), Arc::new(handler)));
-        Ok(Self { address, counters, task })
+        Ok(Self {
+            address,
+            counters,
+            task,
+        })
     }
 
     /// Where it listens.
@@ -143,18 +150,26 @@ where
         let _ = stream.set_nodelay(true);
         let id = counters.accepted.fetch_add(1, Ordering::SeqCst) + 1;
         counters.open.fetch_add(1, Ordering::SeqCst);
-        let connection = Arc::new(Connection { id, ..Connection::default() });
+        let connection = Arc::new(Connection {
+            id,
+            ..Connection::default()
+        });
         let handler = handler.clone();
         let open = OpenCount(counters.clone());
         connections.spawn(async move {
             let _open = open;
-            let socket = Socket { stream, connection: connection.clone() };
+            let socket = Socket {
+                stream,
+                connection: connection.clone(),
+            };
             let service = hyper::service::service_fn(move |request| {
                 connection.requests.fetch_add(1, Ordering::SeqCst);
                 handler(request, connection.clone())
             });
             // An error is a peer that went away, or a hang-up of our own.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), service)
+                .await;
         });
     }
 }
@@ -182,13 +197,21 @@ impl Drop for Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -207,21 +230,34 @@ impl AsyncWrite for Socket {
 
 /// A whole body.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
+    Full::new(bytes.into())
+        .map_err(|never: Infallible| match never {})
+        .boxed()
 }
 
 /// A body that ends with an error after `bytes`: the peer sees a cut connection.
 pub fn cut(bytes: impl Into<Bytes>) -> Body {
-    let frames = [Ok(Frame::data(bytes.into())), Err(io::Error::other("cut on purpose"))];
+    let frames = [
+        Ok(Frame::data(bytes.into())),
+        Err(io::Error::other("cut on purpose")),
+    ];
     // hyper drops what it has not flushed when a body fails, and flushes when a body lets it wait.
     let flush = Some(std::time::Duration::from_millis(5));
-    BodyExt::boxed(StreamBody::new(Frames { frames: frames.into_iter(), stall_before: flush, stalled: None }))
+    BodyExt::boxed(StreamBody::new(Frames {
+        frames: frames.into_iter(),
+        stall_before: flush,
+        stalled: None,
+    }))
 }
 
 /// A body that stands still for `pause` after `head`, then goes on with `tail`.
 pub fn stalled(head: impl Into<Bytes>, pause: std::time::Duration, tail: impl Into<Bytes>) -> Body {
     let frames = [Ok(Frame::data(head.into())), Ok(Frame::data(tail.into()))];
-    BodyExt::boxed(StreamBody::new(Frames { frames: frames.into_iter(), stall_before: Some(pause), stalled: None }))
+    BodyExt::boxed(StreamBody::new(Frames {
+        frames: frames.into_iter(),
+        stall_before: Some(pause),
+        stalled: None,
+    }))
 }
 
 type FrameResult = io::Result<Frame<Bytes>>;
@@ -255,14 +291,18 @@ impl futures_util::Stream for Frames {
 /// A plain answer.
 pub fn respond(status: u16, body: impl Into<Bytes>) -> http::Response<Body> {
     let mut response = http::Response::new(full(body));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     response
 }
 
 /// An answer in JSON.
 pub fn respond_json(status: u16, value: &impl serde::Serialize) -> http::Response<Body> {
     let mut response = respond(status, serde_json::to_vec(value).unwrap_or_default());
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        "content-type",
+        http::HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -272,7 +312,11 @@ where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    Limited::new(body, limit).collect().await.ok().map(http_body_util::Collected::to_bytes)
+    Limited::new(body, limit)
+        .collect()
+        .await
+        .ok()
+        .map(http_body_util::Collected::to_bytes)
 }
 
 /// A client for plain HTTP; clones share their connections.
@@ -283,7 +327,9 @@ pub struct Client {
 
 impl Default for Client {
     fn default() -> Self {
-        Self { inner: LegacyClient::builder(TokioExecutor::new()).build_http() }
+        Self {
+            inner: LegacyClient::builder(TokioExecutor::new()).build_http(),
+        }
     }
 }
 
@@ -297,9 +343,15 @@ impl Client {
     /// When there is no answer, or it is cut.
     pub async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<http::Response<Bytes>> {
         let address = format!("{} {}", request.method(), request.uri());
-        let response = self.inner.request(request).await.with_context(|| address.clone())?;
+        let response = self
+            .inner
+            .request(request)
+            .await
+            .with_context(|| address.clone())?;
         let (head, body) = response.into_parts();
-        let body = read_body(body, LONGEST_ANSWER).await.with_context(|| format!("{address}: the answer was cut"))?;
+        let body = read_body(body, LONGEST_ANSWER)
+            .await
+            .with_context(|| format!("{address}: the answer was cut"))?;
         Ok(http::Response::from_parts(head, body))
     }
 
@@ -308,15 +360,23 @@ impl Client {
     /// # Errors
     /// As [`Self::send`].
     pub async fn get(&self, url: &str) -> Result<http::Response<Bytes>> {
-        self.send(http::Request::get(url).body(Full::default())?).await
+        self.send(http::Request::get(url).body(Full::default())?)
+            .await
     }
 
     /// POST; whatever the status.
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub async fn post(&self, url: &str, content_type: &str, body: impl Into<Bytes>) -> Result<http::Response<Bytes>> {
-        let request = http::Request::post(url).header("content-type", content_type).body(Full::new(body.into()))?;
+    pub async fn post(
+        &self,
+        url: &str,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<http::Response<Bytes>> {
+        let request = http::Request::post(url)
+            .header("content-type", content_type)
+            .body(Full::new(body.into()))?;
         self.send(request).await
     }
 }

@@ -1,4 +1,5 @@
-//! Raw samples by Prometheus' query API, exact: the shortest decimal that it prints reads back as the same float.
+//! Raw samples by Prometheus' query API, exact: the shortest decimal that it prints reads back as
+//! the same float.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,17 @@ use serde::Deserialize;
 use crate::Labels;
 use crate::http::Client;
 
-/// Samples of series: timestamp in milliseconds and value's bits, oldest first. Every NaN has one form, since
-/// the query API does not tell them apart (and shows no stale markers).
+/// Samples of series: timestamp in milliseconds and value's bits, oldest first. Every NaN has one
+/// form, since the query API does not tell them apart (and shows no stale markers).
 pub type Samples = BTreeMap<Labels, BTreeMap<i64, u64>>;
 
 /// The bits of a value as [`Samples`] has them.
 pub fn value_bits(value: f64) -> u64 {
-    if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
+    if value.is_nan() {
+        f64::NAN.to_bits()
+    } else {
+        value.to_bits()
+    }
 }
 
 /// A Prometheus' query API.
@@ -50,7 +55,10 @@ struct Series {
 impl Querier {
     /// The query API of a server, e.g. `http://127.0.0.1:9090`.
     pub fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), client: Client::default() }
+        Self {
+            url: url.to_owned(),
+            client: Client::default(),
+        }
     }
 
     /// All raw float samples of `selector` with `from_ms <= timestamp <= to_ms`.
@@ -77,18 +85,37 @@ impl Querier {
         Ok(samples)
     }
 
-    /// Native histogram samples of `selector`, as the JSON of the query API, by series and timestamp.
+    /// Native histogram samples of `selector`, as the JSON of the query API, by series and
+    /// timestamp.
     ///
     /// # Errors
     /// As [`Self::raw`].
-    pub async fn raw_histograms(&self, selector: &str, from_ms: i64, to_ms: i64) -> Result<BTreeMap<Labels, BTreeMap<i64, serde_json::Value>>> {
+    pub async fn raw_histograms(
+        &self,
+        selector: &str,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<BTreeMap<Labels, BTreeMap<i64, serde_json::Value>>> {
         let range = (to_ms - from_ms + 1).max(1);
         let series = self.query(&format!("{selector}[{range}ms]"), to_ms).await?;
         let histograms = |series: Series| {
-            let at = |(seconds, histogram): (f64, serde_json::Value)| ((seconds * 1000.0).round() as i64, histogram);
-            (series.metric, series.histograms.into_iter().map(at).collect::<BTreeMap<_, _>>())
+            let at = |(seconds, histogram): (f64, serde_json::Value)| {
+                ((seconds * 1000.0).round() as i64, histogram)
+            };
+            (
+                series.metric,
+                series
+                    .histograms
+                    .into_iter()
+                    .map(at)
+                    .collect::<BTreeMap<_, _>>(),
+            )
         };
-        Ok(series.into_iter().map(histograms).filter(|(_, histograms)| !histograms.is_empty()).collect())
+        Ok(series
+            .into_iter()
+            .map(histograms)
+            .filter(|(_, histograms)| !histograms.is_empty())
+            .collect())
     }
 
     /// The value of an expression that gives one number or nothing, e.g. `count({__name__=~".+"})`.
@@ -105,7 +132,11 @@ impl Querier {
     /// As [`Self::raw`].
     pub async fn value_at(&self, expression: &str, at_ms: i64) -> Result<Option<f64>> {
         let series = self.query(expression, at_ms).await?;
-        series.into_iter().find_map(|series| series.value).map(|(_, text)| parse(&text).map(f64::from_bits)).transpose()
+        series
+            .into_iter()
+            .find_map(|series| series.value)
+            .map(|(_, text)| parse(&text).map(f64::from_bits))
+            .transpose()
     }
 
     async fn query(&self, expression: &str, at_ms: i64) -> Result<Vec<Series>> {
@@ -114,9 +145,17 @@ impl Querier {
             .append_pair("time", &format!("{}.{:03}", at_ms / 1000, at_ms % 1000))
             .finish();
         let url = format!("{}/api/v1/query", self.url);
-        let response = self.client.post(&url, "application/x-www-form-urlencoded", form).await?;
-        let answer: Answer = serde_json::from_slice(response.body()).with_context(|| format!("{url}: {}", response.status()))?;
-        ensure!(answer.status == "success", "{url}: {expression}: {}", answer.error.unwrap_or_default());
+        let response = self
+            .client
+            .post(&url, "application/x-www-form-urlencoded", form)
+            .await?;
+        let answer: Answer = serde_json::from_slice(response.body())
+            .with_context(|| format!("{url}: {}", response.status()))?;
+        ensure!(
+            answer.status == "success",
+            "{url}: {expression}: {}",
+            answer.error.unwrap_or_default()
+        );
         Ok(answer.data.map(|data| data.result).unwrap_or_default())
     }
 }
@@ -125,7 +164,9 @@ fn parse(text: &str) -> Result<u64> {
     let value = match text {
         "+Inf" => f64::INFINITY,
         "-Inf" => f64::NEG_INFINITY,
-        _ => text.parse().with_context(|| format!("not a value: {text}"))?,
+        _ => text
+            .parse()
+            .with_context(|| format!("not a value: {text}"))?,
     };
     Ok(value_bits(value))
 }

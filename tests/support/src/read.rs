@@ -1,4 +1,5 @@
-//! Remote read: what a Prometheus holds to the last bit, stale markers and native histograms included. −0 comes as 0, as it is sent.
+//! Remote read: what a Prometheus holds to the last bit, stale markers and native histograms
+//! included. −0 comes as 0, as it is sent.
 
 use anyhow::{Context, Result, ensure};
 use prost::Message;
@@ -47,18 +48,44 @@ struct QueryResult {
 /// `LabelMatcher.Type.NEQ`.
 const NOT_EQUAL: i32 = 1;
 
-/// All samples of the series that have a label of this name, with `from_ms <= timestamp <= to_ms`. `url` is the server's, e.g.
-/// `http://127.0.0.1:9090`.
+/// All samples of the series that have a label of this name, with `from_ms <= timestamp <= to_ms`.
+/// `url` is the server's, e.g. `http://127.0.0.1:9090`.
 ///
 /// # Errors
 /// When the server does not answer, or refuses.
 pub async fn read(url: &str, label: &str, from_ms: i64, to_ms: i64) -> Result<Vec<TimeSeries>> {
-    let matchers = vec![Matcher { kind: NOT_EQUAL, name: label.to_owned(), value: String::new() }];
-    let request = ReadRequest { queries: vec![Query { start_timestamp_ms: from_ms, end_timestamp_ms: to_ms, matchers }] };
+    let matchers = vec![Matcher {
+        kind: NOT_EQUAL,
+        name: label.to_owned(),
+        value: String::new(),
+    }];
+    let request = ReadRequest {
+        queries: vec![Query {
+            start_timestamp_ms: from_ms,
+            end_timestamp_ms: to_ms,
+            matchers,
+        }],
+    };
     let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec())?;
-    let response = Client::default().post(&format!("{url}/api/v1/read"), "application/x-protobuf", body).await?;
-    ensure!(response.status() == 200, "{url}: {}", String::from_utf8_lossy(response.body()));
-    let plain = snap::raw::Decoder::new().decompress_vec(response.body()).context("decompress the answer")?;
+    let response = Client::default()
+        .post(
+            &format!("{url}/api/v1/read"),
+            "application/x-protobuf",
+            body,
+        )
+        .await?;
+    ensure!(
+        response.status() == 200,
+        "{url}: {}",
+        String::from_utf8_lossy(response.body())
+    );
+    let plain = snap::raw::Decoder::new()
+        .decompress_vec(response.body())
+        .context("decompress the answer")?;
     let answer = ReadResponse::decode(&*plain)?;
-    Ok(answer.results.into_iter().flat_map(|result| result.timeseries).collect())
+    Ok(answer
+        .results
+        .into_iter()
+        .flat_map(|result| result.timeseries)
+        .collect())
 }

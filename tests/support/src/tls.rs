@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -31,7 +34,9 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
+        Ok(Self {
+            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?,
+        })
     }
 
     /// Its certificate, in PEM form.
@@ -59,7 +64,10 @@ impl Authority {
     fn issue_with(&self, params: &CertificateParams) -> Result<Pair> {
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?;
-        Ok(Pair { cert: cert.pem(), key: key.serialize_pem() })
+        Ok(Pair {
+            cert: cert.pem(),
+            key: key.serialize_pem(),
+        })
     }
 }
 
@@ -75,13 +83,19 @@ pub fn self_signed(names: &[&str], is_expired: bool) -> Result<Pair> {
         params = expired(params);
     }
     let key = KeyPair::generate()?;
-    Ok(Pair { cert: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        cert: params.self_signed(&key)?.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 fn params(names: &[&str]) -> Result<CertificateParams> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names)?;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     Ok(params)
 }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-/// The directory of the fetched programs: `AMP_FORWARDER_TOOLS`, else `build/tools` of this repository.
+/// The directory of the fetched programs: `AMP_FORWARDER_TOOLS`, else `build/tools` of this
+/// repository.
 pub fn directory() -> PathBuf {
     match std::env::var_os("AMP_FORWARDER_TOOLS") {
         Some(path) => PathBuf::from(path),
@@ -19,7 +20,10 @@ pub fn directory() -> PathBuf {
 pub fn program(path: &str) -> Result<PathBuf> {
     let full = directory().join(path);
     if !full.is_file() {
-        bail!("{} is missing: run `make tools` once (or set AMP_FORWARDER_TOOLS to where the tools are)", full.display());
+        bail!(
+            "{} is missing: run `make tools` once (or set AMP_FORWARDER_TOOLS to where the tools are)",
+            full.display()
+        );
     }
     Ok(full)
 }

@@ -19,13 +19,15 @@ use self::prices::Prices;
 use self::seen::{INTERVALS, Metric, STEP, Seen};
 use super::{End, Failure, human, load};
 
-/// Share of a classic histogram's samples that its native form saves at most ("up to 75 % lower metering costs": AWS Cloud Operations
-/// blog, Introducing native histogram support in Amazon Managed Service for Prometheus). How AMP counts one is not documented.
+/// Share of a classic histogram's samples that its native form saves at most ("up to 75 % lower
+/// metering costs": AWS Cloud Operations blog, Introducing native histogram support in Amazon
+/// Managed Service for Prometheus). How AMP counts one is not documented.
 const NATIVE_SAVES: f64 = 0.75;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// How long to watch for samples that repeat from scrape to scrape, in whole minutes; 0s: one look, all taken for new
+    /// How long to watch for samples that repeat from scrape to scrape, in whole minutes; 0s: one
+    /// look, all taken for new
     #[arg(long, value_name = "D", default_value = "1m", value_parser = minutes)]
     watch: Duration,
     /// Whose prices [default: the region of the AMP address, else us-east-1]
@@ -53,15 +55,21 @@ pub(super) struct Arguments {
 
 /// All intervals fit into it.
 fn minutes(text: &str) -> Result<Duration, String> {
-    let duration = parse_duration(text).filter(|duration| duration.as_millis().is_multiple_of(60_000));
+    let duration =
+        parse_duration(text).filter(|duration| duration.as_millis().is_multiple_of(60_000));
     duration.ok_or_else(|| "not whole minutes: write 1m, 5m or 0s".to_owned())
 }
 
-pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(
+    arguments: &Arguments,
+    config: Option<&str>,
+    json: bool,
+) -> Result<End, Failure> {
     let watch = arguments.watch;
     let config = load(config).await?.config;
     let region = arguments.region.clone().unwrap_or_else(|| region(&config));
-    let prices = Prices::of(&region).map_err(|error| Failure::Failed(format!("prices: {error}")))?;
+    let prices =
+        Prices::of(&region).map_err(|error| Failure::Failed(format!("prices: {error}")))?;
     let watched = look(config, watch, json).await?;
     let deployment = Deployment {
         memory_mb: f64::from(arguments.memory),
@@ -82,9 +90,16 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
 /// The first remote that is AMP decides.
 fn region(config: &Config) -> String {
     let region = |entry: &amp_forwarder::config::RemoteWrite| {
-        entry.amp_region().map(str::to_owned).or_else(|| entry.sigv4.as_ref().and_then(|sigv4| sigv4.region.clone()))
+        entry
+            .amp_region()
+            .map(str::to_owned)
+            .or_else(|| entry.sigv4.as_ref().and_then(|sigv4| sigv4.region.clone()))
     };
-    config.remote_write.iter().find_map(region).unwrap_or_else(|| "us-east-1".to_owned())
+    config
+        .remote_write
+        .iter()
+        .find_map(region)
+        .unwrap_or_else(|| "us-east-1".to_owned())
 }
 
 struct Watched {
@@ -93,7 +108,8 @@ struct Watched {
     scrape: Duration,
 }
 
-/// Scrapes all targets at each step, as a cold process would: a preview needs no credentials and posts nothing.
+/// Scrapes all targets at each step, as a cold process would: a preview needs no credentials and
+/// posts nothing.
 async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched, Failure> {
     let memory_limit = config.forwarder.memory_limit_bytes(None);
     config.remote_write.truncate(1);
@@ -104,23 +120,37 @@ async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched
         rng: fastrand::Rng::new(),
         store: None,
     };
-    let forwarder = Forwarder::new(config, world, memory_limit).map_err(|error| Failure::Usage(error.to_string()))?;
+    let forwarder = Forwarder::new(config, world, memory_limit)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     let steps = watch.as_secs() / STEP;
     let bar = human::bar(steps + 1, "scrapes", json);
     let started = Instant::now();
-    let mut watched = Watched { seen: Seen::default(), scrape: Duration::ZERO };
+    let mut watched = Watched {
+        seen: Seen::default(),
+        scrape: Duration::ZERO,
+    };
     for step in 0..=steps {
         tokio::time::sleep_until(started + Duration::from_secs(step * STEP)).await;
         let previews = forwarder.preview(None, Duration::MAX).await;
         for preview in &previews {
             if let Some(error) = &preview.scraped.error {
-                return Err(Failure::Failed(format!("{} {}: {error}", preview.job, preview.instance)));
+                return Err(Failure::Failed(format!(
+                    "{} {}: {error}",
+                    preview.job, preview.instance
+                )));
             }
             watched.scrape = watched.scrape.max(preview.scraped.duration);
         }
-        let batches: Vec<_> =
-            previews.iter().flat_map(|preview| &preview.scraped.committed).flat_map(|committed| &committed.scrapes).flatten().collect();
-        watched.seen.scraped(&batches).map_err(|error| Failure::Failed(error.to_string()))?;
+        let batches: Vec<_> = previews
+            .iter()
+            .flat_map(|preview| &preview.scraped.committed)
+            .flat_map(|committed| &committed.scrapes)
+            .flatten()
+            .collect();
+        watched
+            .seen
+            .scraped(&batches)
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -179,19 +209,51 @@ impl<'a> Estimate<'a> {
             scrape_seconds: watched.scrape.as_secs_f64(),
         };
         // Metrics share what is free, so one alone is reckoned at the list price.
-        let list_price = prices.item("amp_ingestion").map_or(0.0, prices::Item::first);
+        let list_price = prices
+            .item("amp_ingestion")
+            .map_or(0.0, prices::Item::first);
         let months = |metric: &Metric| -> Vec<Share> {
-            let each = seen.per_scrape(metric).into_iter().enumerate().map(|(index, samples)| load(index, samples).month());
-            each.map(|samples| Share { samples, dollars: samples * list_price }).collect()
+            let each = seen
+                .per_scrape(metric)
+                .into_iter()
+                .enumerate()
+                .map(|(index, samples)| load(index, samples).month());
+            each.map(|samples| Share {
+                samples,
+                dollars: samples * list_price,
+            })
+            .collect()
         };
         let bills = (0..INTERVALS.len()).map(|index| {
-            let load = load(index, seen.metrics().map(|(_, metric)| seen.per_scrape(metric)[index]).sum());
-            Bill { samples: load.month(), lines: bill(prices, deployment, load) }
+            let load = load(
+                index,
+                seen.metrics()
+                    .map(|(_, metric)| seen.per_scrape(metric)[index])
+                    .sum(),
+            );
+            Bill {
+                samples: load.month(),
+                lines: bill(prices, deployment, load),
+            }
         });
-        let mut all: Vec<_> =
-            seen.metrics().map(|(name, metric)| Top { name: name.to_owned(), series: metric.series, months: months(metric) }).collect();
-        all.sort_by(|a, b| b.months[0].samples.total_cmp(&a.months[0].samples).then_with(|| a.name.cmp(&b.name)));
-        let mut histograms = Histograms { series: 0, months: vec![Share::default(); INTERVALS.len()] };
+        let mut all: Vec<_> = seen
+            .metrics()
+            .map(|(name, metric)| Top {
+                name: name.to_owned(),
+                series: metric.series,
+                months: months(metric),
+            })
+            .collect();
+        all.sort_by(|a, b| {
+            b.months[0]
+                .samples
+                .total_cmp(&a.months[0].samples)
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        let mut histograms = Histograms {
+            series: 0,
+            months: vec![Share::default(); INTERVALS.len()],
+        };
         for (_, metric) in seen.histograms() {
             histograms.series += metric.series;
             for (sum, share) in histograms.months.iter_mut().zip(months(metric)) {
@@ -201,7 +263,14 @@ impl<'a> Estimate<'a> {
         }
         let (metrics, bills) = (all.len(), bills.collect());
         all.truncate(top);
-        Self { prices, series: seen.series(), bills, top: all, metrics, histograms }
+        Self {
+            prices,
+            series: seen.series(),
+            bills,
+            top: all,
+            metrics,
+            histograms,
+        }
     }
 
     fn json(&self) -> Value {
@@ -225,12 +294,23 @@ impl<'a> Estimate<'a> {
     }
 
     fn text(&self, watch: Duration, deployment: Deployment) -> String {
-        let free = if deployment.free_tier { "with" } else { "without" };
+        let free = if deployment.free_tier {
+            "with"
+        } else {
+            "without"
+        };
         let (series, prices) = (human::count(self.series), self.prices);
-        let mut out =
-            format!("{series} series of {} metrics; prices of {} as of {}, {free} the free tier\n\n", self.metrics, prices.region, prices.date);
+        let mut out = format!(
+            "{series} series of {} metrics; prices of {} as of {}, {free} the free tier\n\n",
+            self.metrics, prices.region, prices.date
+        );
         out.push_str(&human::table(&self.bill_rows()));
-        if self.bills.iter().flat_map(|bill| &bill.lines).any(|line| line.unverified) {
+        if self
+            .bills
+            .iter()
+            .flat_map(|bill| &bill.lines)
+            .any(|line| line.unverified)
+        {
             out.push_str("* a price or a quantity that could not be verified: look at the service's price page\n");
         }
         out.push_str("not in it: queries, the VPN, and what leaves AWS\n");
@@ -239,8 +319,18 @@ impl<'a> Estimate<'a> {
         }
         out.push('\n');
         let mut rows = vec![heading(&["COSTS MOST (at list price)", "series"])];
-        for Top { name, series, months } in &self.top {
-            rows.push([name.clone(), human::count(*series)].into_iter().chain(months.iter().map(|share| dollars(share.dollars))).collect());
+        for Top {
+            name,
+            series,
+            months,
+        } in &self.top
+        {
+            rows.push(
+                [name.clone(), human::count(*series)]
+                    .into_iter()
+                    .chain(months.iter().map(|share| dollars(share.dollars)))
+                    .collect(),
+            );
         }
         out.push_str(&human::table(&rows));
         let Histograms { series, months } = &self.histograms;
@@ -258,18 +348,40 @@ impl<'a> Estimate<'a> {
     fn bill_rows(&self) -> Vec<Vec<String>> {
         let mut rows = vec![heading(&["A MONTH"])];
         let cells = |first: String, cells: Vec<String>| [vec![first], cells].concat();
-        rows.push(cells("samples".to_owned(), self.bills.iter().map(|bill| human::count(bill.samples.round() as u64)).collect()));
+        rows.push(cells(
+            "samples".to_owned(),
+            self.bills
+                .iter()
+                .map(|bill| human::count(bill.samples.round() as u64))
+                .collect(),
+        ));
         for (index, line) in self.bills[0].lines.iter().enumerate() {
             let mark = if line.unverified { " *" } else { "" };
-            rows.push(cells(format!("{}{mark}", line.service), self.bills.iter().map(|bill| dollars(bill.lines[index].dollars)).collect()));
+            rows.push(cells(
+                format!("{}{mark}", line.service),
+                self.bills
+                    .iter()
+                    .map(|bill| dollars(bill.lines[index].dollars))
+                    .collect(),
+            ));
         }
-        rows.push(cells("total".to_owned(), self.bills.iter().map(|bill| dollars(bill.dollars())).collect()));
+        rows.push(cells(
+            "total".to_owned(),
+            self.bills
+                .iter()
+                .map(|bill| dollars(bill.dollars()))
+                .collect(),
+        ));
         rows
     }
 }
 
 fn heading(first: &[&str]) -> Vec<String> {
-    first.iter().map(|&first| first.to_owned()).chain(INTERVALS.map(|interval| format!("every {interval}s"))).collect()
+    first
+        .iter()
+        .map(|&first| first.to_owned())
+        .chain(INTERVALS.map(|interval| format!("every {interval}s")))
+        .collect()
 }
 
 fn dollars(amount: f64) -> String {

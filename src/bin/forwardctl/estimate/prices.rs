@@ -35,12 +35,18 @@ pub(super) struct Item {
 }
 
 impl Prices {
-    /// The prices of a region; those of the file's own stand in for what it does not give, and say so.
+    /// The prices of a region; those of the file's own stand in for what it does not give, and say
+    /// so.
     ///
     /// # Errors
     /// When the file is broken, which a test excludes.
     pub(super) fn of(region: &str) -> Result<Self, serde_json::Error> {
-        let File { date, region: own, mut items, regions } = serde_json::from_str(FILE)?;
+        let File {
+            date,
+            region: own,
+            mut items,
+            regions,
+        } = serde_json::from_str(FILE)?;
         let given = regions.get(region);
         for (name, item) in &mut items {
             match given.and_then(|given| given.get(name)) {
@@ -48,7 +54,11 @@ impl Prices {
                 None => item.unverified |= region != own,
             }
         }
-        Ok(Self { date, region: region.to_owned(), items })
+        Ok(Self {
+            date,
+            region: region.to_owned(),
+            items,
+        })
     }
 
     /// One item. Names are checked by a test.
@@ -60,7 +70,11 @@ impl Prices {
 impl Item {
     /// What a month's quantity costs, with or without what is free.
     pub(super) fn cost(&self, quantity: f64, free_tier: bool) -> f64 {
-        let mut left = if free_tier { (quantity - self.free).max(0.0) } else { quantity };
+        let mut left = if free_tier {
+            (quantity - self.free).max(0.0)
+        } else {
+            quantity
+        };
         let (mut cost, mut from) = (0.0, 0.0);
         for &(end, price) in &self.tiers {
             let size = end.map_or(f64::INFINITY, |end| end - from);
@@ -99,16 +113,34 @@ mod tests {
         let endpoint = tokyo.item("interface_endpoint").unwrap();
         assert_eq!((endpoint.first(), endpoint.unverified), (0.014, false));
         assert!(tokyo.item("amp_ingestion").unwrap().unverified);
-        assert!(!Prices::of("us-east-1").unwrap().item("amp_ingestion").unwrap().unverified);
-        assert!(Prices::of("mars-1").unwrap().items.values().all(|item| item.unverified));
+        assert!(
+            !Prices::of("us-east-1")
+                .unwrap()
+                .item("amp_ingestion")
+                .unwrap()
+                .unverified
+        );
+        assert!(
+            Prices::of("mars-1")
+                .unwrap()
+                .items
+                .values()
+                .all(|item| item.unverified)
+        );
     }
 
     #[test]
     fn each_price_has_a_source_and_sane_tiers() {
         for (name, item) in Prices::of("us-east-1").unwrap().items {
             assert!(item.source.contains('.') && !item.unit.is_empty(), "{name}");
-            assert!(item.tiers.last().is_some_and(|tier| tier.0.is_none()), "{name}");
-            assert!(item.tiers.windows(2).all(|pair| pair[0].1 > pair[1].1), "{name}");
+            assert!(
+                item.tiers.last().is_some_and(|tier| tier.0.is_none()),
+                "{name}"
+            );
+            assert!(
+                item.tiers.windows(2).all(|pair| pair[0].1 > pair[1].1),
+                "{name}"
+            );
         }
     }
 }

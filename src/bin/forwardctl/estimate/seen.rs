@@ -1,4 +1,5 @@
-//! What was seen of the series: how many there are, and how many samples are new from scrape to scrape.
+//! What was seen of the series: how many there are, and how many samples are new from scrape to
+//! scrape.
 
 use std::collections::HashMap;
 
@@ -61,9 +62,15 @@ impl Seen {
                         _ => {}
                     }
                 }
-                let timestamps =
-                    series.samples.iter().map(|sample| sample.timestamp).chain(series.histograms.iter().map(|histogram| histogram.timestamp));
-                let Some(newest) = timestamps.max() else { continue };
+                let timestamps = series.samples.iter().map(|sample| sample.timestamp).chain(
+                    series
+                        .histograms
+                        .iter()
+                        .map(|histogram| histogram.timestamp),
+                );
+                let Some(newest) = timestamps.max() else {
+                    continue;
+                };
                 let known = self.last.entry(xxh3_64(&text));
                 let metric = self.metrics.entry(name).or_default();
                 metric.buckets |= bucket;
@@ -103,15 +110,23 @@ impl Seen {
 
     /// The metrics by name.
     pub(super) fn metrics(&self) -> impl Iterator<Item = (&str, &Metric)> {
-        self.metrics.iter().map(|(name, metric)| (name.as_str(), metric))
+        self.metrics
+            .iter()
+            .map(|(name, metric)| (name.as_str(), metric))
     }
 
     /// Series and names of classic histograms: `_bucket` with `le`, and its `_sum` and `_count`.
     pub(super) fn histograms(&self) -> impl Iterator<Item = (&str, &Metric)> {
-        let families = self.metrics.iter().filter(|(_, metric)| metric.buckets).filter_map(|(name, _)| name.strip_suffix("_bucket"));
+        let families = self
+            .metrics
+            .iter()
+            .filter(|(_, metric)| metric.buckets)
+            .filter_map(|(name, _)| name.strip_suffix("_bucket"));
         families
             .flat_map(move |family| {
-                ["_bucket", "_sum", "_count"].into_iter().filter_map(move |part| self.metrics.get_key_value(&format!("{family}{part}")))
+                ["_bucket", "_sum", "_count"]
+                    .into_iter()
+                    .filter_map(move |part| self.metrics.get_key_value(&format!("{family}{part}")))
             })
             .map(|(name, metric)| (name.as_str(), metric))
     }
@@ -125,25 +140,44 @@ mod tests {
     use super::*;
 
     fn batch(samples: &[(&str, Option<&str>, i64)]) -> Batch {
-        let label = |name: &str, value: &str| Label { name: name.to_owned(), value: value.to_owned() };
+        let label = |name: &str, value: &str| Label {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
         let timeseries = samples
             .iter()
             .map(|&(name, le, timestamp)| TimeSeries {
-                labels: [label("__name__", name)].into_iter().chain(le.map(|le| label("le", le))).collect(),
-                samples: vec![Sample { value: 1.0, timestamp }],
+                labels: [label("__name__", name)]
+                    .into_iter()
+                    .chain(le.map(|le| label("le", le)))
+                    .collect(),
+                samples: vec![Sample {
+                    value: 1.0,
+                    timestamp,
+                }],
                 ..TimeSeries::default()
             })
             .collect::<Vec<_>>();
         let raw = WriteRequest { timeseries }.encode_to_vec();
         let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
-        Batch { body: body.into(), samples: samples.len() as u32, raw_len: raw.len() as u32, min_ms: 0, max_ms: 0 }
+        Batch {
+            body: body.into(),
+            samples: samples.len() as u32,
+            raw_len: raw.len() as u32,
+            min_ms: 0,
+            max_ms: 0,
+        }
     }
 
     #[test]
     fn a_home_that_samples_each_half_minute_gives_half_of_the_scrapes_nothing_new() {
         let mut seen = Seen::default();
         for second in [0, 15, 30, 45, 60] {
-            seen.scraped(&[&batch(&[("up", None, second), ("slow", None, second / 30 * 30)])]).unwrap();
+            seen.scraped(&[&batch(&[
+                ("up", None, second),
+                ("slow", None, second / 30 * 30),
+            ])])
+            .unwrap();
         }
         assert_eq!((seen.rounds, seen.series()), ([4, 2, 1], 2));
         let metric = |name| seen.metrics().find(|metric| metric.0 == name).unwrap().1;
@@ -154,13 +188,27 @@ mod tests {
     #[test]
     fn one_look_takes_all_for_new_and_knows_histograms() {
         let mut seen = Seen::default();
-        let samples =
-            [("h_bucket", Some("1")), ("h_bucket", Some("+Inf")), ("h_sum", None), ("h_count", None), ("not_bucket", None), ("x", Some("1"))];
-        seen.scraped(&[&batch(&samples.map(|(name, le)| (name, le, 1)))]).unwrap();
-        let mut parts: Vec<_> = seen.histograms().map(|(name, metric)| (name, metric.series)).collect();
+        let samples = [
+            ("h_bucket", Some("1")),
+            ("h_bucket", Some("+Inf")),
+            ("h_sum", None),
+            ("h_count", None),
+            ("not_bucket", None),
+            ("x", Some("1")),
+        ];
+        seen.scraped(&[&batch(&samples.map(|(name, le)| (name, le, 1)))])
+            .unwrap();
+        let mut parts: Vec<_> = seen
+            .histograms()
+            .map(|(name, metric)| (name, metric.series))
+            .collect();
         parts.sort_unstable();
         assert_eq!(parts, [("h_bucket", 2), ("h_count", 1), ("h_sum", 1)]);
-        let bucket = seen.metrics().find(|metric| metric.0 == "h_bucket").unwrap().1;
+        let bucket = seen
+            .metrics()
+            .find(|metric| metric.0 == "h_bucket")
+            .unwrap()
+            .1;
         assert_eq!(seen.per_scrape(bucket), [2.0, 2.0, 2.0]);
     }
 }

@@ -53,16 +53,29 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure
     let config = load(config).await?.config;
     let store = setup::store(&config).await?;
     let looked = inspect::state(&*store).await?;
-    let owed = looked.state.map(|state| state.backlog().samples).unwrap_or_default();
+    let owed = looked
+        .state
+        .map(|state| state.backlog().samples)
+        .unwrap_or_default();
     let mut forwarder = setup::forwarder(config).await?;
     let live = Arc::new(Live::default());
-    let plan = Plan { drain_only: true, live: Some(Arc::clone(&live)), ..Plan::default() };
+    let plan = Plan {
+        drain_only: true,
+        live: Some(Arc::clone(&live)),
+        ..Plan::default()
+    };
     let bar = bar(owed, "samples", json);
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return Err(Failure::Failed("cannot listen for signals".to_owned()));
     };
     let (stop, stopping) = tokio::sync::watch::channel(false);
-    let plan = Plan { stop: Some(stopping), ..plan };
+    let plan = Plan {
+        stop: Some(stopping),
+        ..plan
+    };
     let signals = async {
         for _ in 0..2 {
             tokio::select! {
@@ -81,25 +94,53 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure
     };
     bar.finish_and_clear();
     if json {
-        let Drained { ended, slices, ledger, errors } = &drained;
-        println!("{}", json!({"outcome": ended, "slices": slices, "ledger": ledger, "errors": errors}));
+        let Drained {
+            ended,
+            slices,
+            ledger,
+            errors,
+        } = &drained;
+        println!(
+            "{}",
+            json!({"outcome": ended, "slices": slices, "ledger": ledger, "errors": errors})
+        );
     } else {
         drained.errors.iter().for_each(|error| eprintln!("{error}"));
         println!("{}", told(&drained));
     }
-    Ok(if drained.ended == Ended::Drained && drained.ledger.lost == 0 { End::Fine } else { End::Failed })
+    Ok(
+        if drained.ended == Ended::Drained && drained.ledger.lost == 0 {
+            End::Fine
+        } else {
+            End::Failed
+        },
+    )
 }
 
 /// Slice after slice, until it is over one way or another.
 async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Drained {
-    let mut drained = Drained { ended: Ended::Drained, slices: 0, ledger: Ledger::default(), errors: Vec::new() };
+    let mut drained = Drained {
+        ended: Ended::Drained,
+        slices: 0,
+        ledger: Ledger::default(),
+        errors: Vec::new(),
+    };
     let mut patient_until = Instant::now() + PATIENCE;
     loop {
-        let report = forwarder.tick(&Plan { deadline: Some(Instant::now() + SLICE), ..plan.clone() }).await;
+        let report = forwarder
+            .tick(&Plan {
+                deadline: Some(Instant::now() + SLICE),
+                ..plan.clone()
+            })
+            .await;
         if report.outcome == Outcome::Busy {
             drained.errors = report.errors;
             if plan.is_stopping() || Instant::now() >= patient_until {
-                drained.ended = if plan.is_stopping() { Ended::Stopped } else { Ended::Busy };
+                drained.ended = if plan.is_stopping() {
+                    Ended::Stopped
+                } else {
+                    Ended::Busy
+                };
                 return drained;
             }
             bar.set_message("(waits for another tick)");
@@ -109,7 +150,10 @@ async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Dra
         patient_until = Instant::now() + PATIENCE;
         let ended = verdict(&report, plan.is_stopping());
         drained.add(report);
-        let done = drained.ledger.owed_before.saturating_sub(drained.ledger.owed_after);
+        let done = drained
+            .ledger
+            .owed_before
+            .saturating_sub(drained.ledger.owed_after);
         bar.set_length(drained.ledger.owed_before);
         bar.set_position(done);
         if let Some(ended) = ended {
@@ -124,7 +168,9 @@ fn verdict(report: &Report, stopping: bool) -> Option<Ended> {
     let (before, after) = (report.ledger.owed_before, report.ledger.owed_after);
     match report.outcome {
         // It could not begin.
-        Outcome::Failed if before == 0 && after == 0 && !report.errors.is_empty() => Some(Ended::Failed),
+        Outcome::Failed if before == 0 && after == 0 && !report.errors.is_empty() => {
+            Some(Ended::Failed)
+        }
         _ if after == 0 => Some(Ended::Drained),
         _ if after >= before => Some(Ended::Stuck),
         _ if stopping => Some(Ended::Stopped),
@@ -150,15 +196,41 @@ async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
 }
 
 fn told(drained: &Drained) -> String {
-    let Ledger { written, deduplicated, rejected, expired, lost, owed_after, .. } = drained.ledger;
-    let counts = [("written", written), ("deduplicated", deduplicated), ("rejected", rejected), ("expired", expired), ("lost", lost)];
-    let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{} {what}", many(*count, "sample"))).collect();
-    let counts = if counts.is_empty() { "nothing sent".to_owned() } else { counts.join(", ") };
+    let Ledger {
+        written,
+        deduplicated,
+        rejected,
+        expired,
+        lost,
+        owed_after,
+        ..
+    } = drained.ledger;
+    let counts = [
+        ("written", written),
+        ("deduplicated", deduplicated),
+        ("rejected", rejected),
+        ("expired", expired),
+        ("lost", lost),
+    ];
+    let counts: Vec<_> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{} {what}", many(*count, "sample")))
+        .collect();
+    let counts = if counts.is_empty() {
+        "nothing sent".to_owned()
+    } else {
+        counts.join(", ")
+    };
     let owed = many(owed_after, "sample");
     match drained.ended {
         Ended::Drained => format!("{counts}; nothing is owed any more"),
-        Ended::Stuck => format!("{counts}; {owed} still owed, and the remote takes none: see why above, then try again"),
-        Ended::Busy => format!("{counts}; other ticks hold the lease all the time: try again, or let them drain"),
+        Ended::Stuck => format!(
+            "{counts}; {owed} still owed, and the remote takes none: see why above, then try again"
+        ),
+        Ended::Busy => format!(
+            "{counts}; other ticks hold the lease all the time: try again, or let them drain"
+        ),
         Ended::Stopped => format!("{counts}; stopped, {owed} still owed"),
         Ended::Failed => "the spool cannot be drained: see why above".to_owned(),
     }
@@ -169,7 +241,12 @@ mod tests {
     use super::*;
 
     fn report(outcome: Outcome, owed_before: u64, written: u64, errors: &[&str]) -> Report {
-        let ledger = Ledger { owed_before, written, owed_after: owed_before - written, ..Ledger::default() };
+        let ledger = Ledger {
+            owed_before,
+            written,
+            owed_after: owed_before - written,
+            ..Ledger::default()
+        };
         let errors = errors.iter().map(|error| (*error).to_owned()).collect();
         let spool = amp_forwarder::report::SpoolReport::default();
         Report {
@@ -189,11 +266,29 @@ mod tests {
 
     #[test]
     fn it_goes_on_while_it_gets_less() {
-        assert_eq!(verdict(&report(Outcome::Partial, 100, 30, &["429"]), false), None);
-        assert_eq!(verdict(&report(Outcome::Partial, 100, 30, &[]), true), Some(Ended::Stopped));
-        assert_eq!(verdict(&report(Outcome::Partial, 100, 0, &["503"]), false), Some(Ended::Stuck));
-        assert_eq!(verdict(&report(Outcome::Ok, 100, 100, &[]), false), Some(Ended::Drained));
-        assert_eq!(verdict(&report(Outcome::Ok, 0, 0, &[]), false), Some(Ended::Drained));
-        assert_eq!(verdict(&report(Outcome::Failed, 0, 0, &["spool: get …"]), false), Some(Ended::Failed));
+        assert_eq!(
+            verdict(&report(Outcome::Partial, 100, 30, &["429"]), false),
+            None
+        );
+        assert_eq!(
+            verdict(&report(Outcome::Partial, 100, 30, &[]), true),
+            Some(Ended::Stopped)
+        );
+        assert_eq!(
+            verdict(&report(Outcome::Partial, 100, 0, &["503"]), false),
+            Some(Ended::Stuck)
+        );
+        assert_eq!(
+            verdict(&report(Outcome::Ok, 100, 100, &[]), false),
+            Some(Ended::Drained)
+        );
+        assert_eq!(
+            verdict(&report(Outcome::Ok, 0, 0, &[]), false),
+            Some(Ended::Drained)
+        );
+        assert_eq!(
+            verdict(&report(Outcome::Failed, 0, 0, &["spool: get …"]), false),
+            Some(Ended::Failed)
+        );
     }
 }

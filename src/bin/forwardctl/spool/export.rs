@@ -25,7 +25,11 @@ pub(in super::super) struct Arguments {
     output: Option<PathBuf>,
 }
 
-pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(
+    arguments: &Arguments,
+    config: Option<&str>,
+    json: bool,
+) -> Result<End, Failure> {
     if json && arguments.output.is_none() {
         return Err(Failure::Usage("--json tells of the export, and standard output is taken by the data: name a file with --output".to_owned()));
     }
@@ -58,16 +62,25 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
     bar.finish_and_clear();
 
     let written = match (out, &arguments.output) {
-        (Some(file), Some(path)) => export.finish(&mut BufWriter::new(file)).map_err(|error| unwritable(path, &error))?,
+        (Some(file), Some(path)) => export
+            .finish(&mut BufWriter::new(file))
+            .map_err(|error| unwritable(path, &error))?,
         _ => export.finish(&mut BufWriter::new(std::io::stdout().lock()))?,
     };
     if json {
-        println!("{}", json!({"samples": written.samples, "series": written.series, "left_out": written.left_out, "damaged": left}));
+        println!(
+            "{}",
+            json!({"samples": written.samples, "series": written.series, "left_out": written.left_out, "damaged": left})
+        );
     } else {
         eprintln!("{}", told(&written));
     }
     std::io::stdout().flush()?;
-    Ok(if left.is_empty() { End::Fine } else { End::Failed })
+    Ok(if left.is_empty() {
+        End::Fine
+    } else {
+        End::Failed
+    })
 }
 
 /// What of a segment cannot be decoded is told, and the rest is exported.
@@ -88,9 +101,29 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn told(written: &Written) -> String {
-    let LeftOut { stale, histograms, repeated } = written.left_out;
-    let left_out = [(stale, "stale marker"), (histograms, "native histogram"), (repeated, "repeated sample")];
-    let left_out: Vec<_> = left_out.iter().filter(|(number, _)| *number > 0).map(|(number, what)| many(*number, what)).collect();
-    let told = format!("exported {} of {} series", many(written.samples, "sample"), written.series);
-    if left_out.is_empty() { told } else { format!("{told}; left out: {}", left_out.join(", ")) }
+    let LeftOut {
+        stale,
+        histograms,
+        repeated,
+    } = written.left_out;
+    let left_out = [
+        (stale, "stale marker"),
+        (histograms, "native histogram"),
+        (repeated, "repeated sample"),
+    ];
+    let left_out: Vec<_> = left_out
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| many(*number, what))
+        .collect();
+    let told = format!(
+        "exported {} of {} series",
+        many(written.samples, "sample"),
+        written.series
+    );
+    if left_out.is_empty() {
+        told
+    } else {
+        format!("{told}; left out: {}", left_out.join(", "))
+    }
 }

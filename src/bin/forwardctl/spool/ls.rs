@@ -15,10 +15,17 @@ pub(in super::super) struct Arguments {
     long: bool,
 }
 
-pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(
+    arguments: &Arguments,
+    config: Option<&str>,
+    json: bool,
+) -> Result<End, Failure> {
     let mut spool = Spool::list(&arguments.wanted, config).await?;
     let bar = bar(spool.objects.len() as u64, "objects", json);
-    let peeked = peek_all(&*spool.store, std::mem::take(&mut spool.objects), || bar.inc(1)).await?;
+    let peeked = peek_all(&*spool.store, std::mem::take(&mut spool.objects), || {
+        bar.inc(1)
+    })
+    .await?;
     bar.finish_and_clear();
     let heaps = heaps(&peeked);
     if json {
@@ -39,7 +46,10 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
     print!("{}", summary(&heaps));
     let unreadable = heaps.iter().map(|heap| heap.unreadable).sum();
     if unreadable > 0 {
-        println!("{} cannot be read: `forwardctl spool verify` says why", many(unreadable, "object"));
+        println!(
+            "{} cannot be read: `forwardctl spool verify` says why",
+            many(unreadable, "object")
+        );
     }
     Ok(End::Fine)
 }
@@ -64,22 +74,45 @@ fn row(cells: [&str; 6]) -> Vec<String> {
 }
 
 fn summary(heaps: &[Heap]) -> String {
-    let mut rows = vec![["FOLDER", "REMOTE", "OBJECTS", "SAMPLES", "SIZE", "OLDEST", "NEWEST"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        [
+            "FOLDER", "REMOTE", "OBJECTS", "SAMPLES", "SIZE", "OLDEST", "NEWEST",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
     rows.extend(heaps.iter().map(|heap| {
         let (folder, remote) = (heap.folder.to_string(), plain(heap.remote.as_str()));
-        vec![folder, remote, count(heap.objects), count(heap.samples), size(heap.bytes), age(heap.oldest_ms), age(heap.newest_ms)]
+        vec![
+            folder,
+            remote,
+            count(heap.objects),
+            count(heap.samples),
+            size(heap.bytes),
+            age(heap.oldest_ms),
+            age(heap.newest_ms),
+        ]
     }));
     table(&rows)
 }
 
 fn objects(peeked: &[Peeked]) -> String {
-    let mut rows = vec![row(["KEY", "BATCHES", "SAMPLES", "SIZE", "OLDEST", "NEWEST"])];
+    let mut rows = vec![row([
+        "KEY", "BATCHES", "SAMPLES", "SIZE", "OLDEST", "NEWEST",
+    ])];
     rows.extend(peeked.iter().map(|object| {
         let (key, size) = (plain(&object.found.key), size(object.found.bytes));
         match (&object.entries, object.times()) {
             (Ok(entries), times) => {
                 let (oldest, newest) = times.unzip();
-                vec![key, count(entries.len() as u64), count(object.samples()), size, age(oldest), age(newest)]
+                vec![
+                    key,
+                    count(entries.len() as u64),
+                    count(object.samples()),
+                    size,
+                    age(oldest),
+                    age(newest),
+                ]
             }
             (Err(_), _) => row([&key, "?", "?", &size, "?", "?"]),
         }

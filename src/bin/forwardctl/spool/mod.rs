@@ -61,7 +61,11 @@ impl From<FolderName> for Folder {
     }
 }
 
-pub(super) async fn run(command: &Command, config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(
+    command: &Command,
+    config: Option<&str>,
+    json: bool,
+) -> Result<End, Failure> {
     match command {
         Command::Ls(arguments) => ls::run(arguments, config, json).await,
         Command::Show(arguments) => show::run(arguments, config, json).await,
@@ -82,7 +86,14 @@ impl Spool {
         let config = load(config).await?.config;
         let store = setup::store(&config).await?;
         let folder = wanted.folder.map(Folder::from);
-        let mut objects = inspect::list(&*store, &Filter { folder, remote: None }).await?;
+        let mut objects = inspect::list(
+            &*store,
+            &Filter {
+                folder,
+                remote: None,
+            },
+        )
+        .await?;
         if let Some(remote) = &wanted.remote {
             let remote = find(remote, &config, &objects)?;
             objects.retain(|object| object.remote == remote);
@@ -94,7 +105,8 @@ impl Spool {
     async fn nothing(&self) -> Result<String, Failure> {
         let address = self.store.address();
         // A state that is not usable is a state nevertheless.
-        let unused = matches!(inspect::state(&*self.store).await, Ok(looked) if looked.state.is_none());
+        let unused =
+            matches!(inspect::state(&*self.store).await, Ok(looked) if looked.state.is_none());
         Ok(if unused {
             format!("{address}: there is no spool yet; the first tick makes it")
         } else {
@@ -105,11 +117,21 @@ impl Spool {
 
 /// A remote by its name, or by the name of its folder.
 fn find(wanted: &str, config: &Config, objects: &[Found]) -> Result<RemoteDir, Failure> {
-    let configured = config.remote_write.iter().map(|entry| RemoteDir::new(&entry.id()));
-    let known: BTreeSet<_> = configured.chain(objects.iter().map(|object| object.remote.clone())).collect();
-    let found = [RemoteDir::new(wanted), RemoteDir::found(wanted)].into_iter().find(|remote| known.contains(remote));
+    let configured = config
+        .remote_write
+        .iter()
+        .map(|entry| RemoteDir::new(&entry.id()));
+    let known: BTreeSet<_> = configured
+        .chain(objects.iter().map(|object| object.remote.clone()))
+        .collect();
+    let found = [RemoteDir::new(wanted), RemoteDir::found(wanted)]
+        .into_iter()
+        .find(|remote| known.contains(remote));
     found.ok_or_else(|| {
         let known: Vec<_> = known.iter().map(|remote| plain(remote.as_str())).collect();
-        Failure::Usage(format!("unknown remote {wanted}; configuration and spool have: {}", known.join(", ")))
+        Failure::Usage(format!(
+            "unknown remote {wanted}; configuration and spool have: {}",
+            known.join(", ")
+        ))
     })
 }

@@ -14,18 +14,44 @@ pub(in super::super) struct Arguments {
     name: String,
 }
 
-pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool) -> Result<End, Failure> {
-    let spool = Spool::list(&Wanted { folder: None, remote: None }, config).await?;
+pub(super) async fn run(
+    arguments: &Arguments,
+    config: Option<&str>,
+    json: bool,
+) -> Result<End, Failure> {
+    let spool = Spool::list(
+        &Wanted {
+            folder: None,
+            remote: None,
+        },
+        config,
+    )
+    .await?;
     let address = spool.store.address();
-    let wanted = arguments.name.strip_prefix(address).unwrap_or(&arguments.name).trim_start_matches('/');
+    let wanted = arguments
+        .name
+        .strip_prefix(address)
+        .unwrap_or(&arguments.name)
+        .trim_start_matches('/');
     let file = format!("/{wanted}");
-    let matching: Vec<_> = spool.objects.iter().filter(|object| object.key == wanted || object.key.ends_with(&file)).collect();
+    let matching: Vec<_> = spool
+        .objects
+        .iter()
+        .filter(|object| object.key == wanted || object.key.ends_with(&file))
+        .collect();
     let found = match matching.as_slice() {
         [found] => *found,
-        [] => return Err(Failure::Usage(format!("{address} has no object {wanted}; `forwardctl spool ls --long` lists them"))),
+        [] => {
+            return Err(Failure::Usage(format!(
+                "{address} has no object {wanted}; `forwardctl spool ls --long` lists them"
+            )));
+        }
         several => {
             let keys: Vec<_> = several.iter().map(|object| plain(&object.key)).collect();
-            return Err(Failure::Usage(format!("{wanted} may be any of these: {}", keys.join(", "))));
+            return Err(Failure::Usage(format!(
+                "{wanted} may be any of these: {}",
+                keys.join(", ")
+            )));
         }
     };
     match inspect::read(&*spool.store, &found.key).await? {
@@ -38,7 +64,12 @@ pub(super) async fn run(arguments: &Arguments, config: Option<&str>, json: bool)
             );
             return Ok(End::Failed);
         }
-        Err(error) => return Err(Failure::Failed(format!("spool: {}: {error}", plain(&found.key)))),
+        Err(error) => {
+            return Err(Failure::Failed(format!(
+                "spool: {}: {error}",
+                plain(&found.key)
+            )));
+        }
     }
     Ok(End::Fine)
 }
@@ -63,18 +94,55 @@ fn told(found: &Found, segment: &Segment) -> serde_json::Value {
 }
 
 fn readable(found: &Found, segment: &Segment) -> String {
-    let mut text = format!("{}: {}, {}\n", plain(&found.key), many(samples(&segment.batches), "sample"), size(found.bytes));
+    let mut text = format!(
+        "{}: {}, {}\n",
+        plain(&found.key),
+        many(samples(&segment.batches), "sample"),
+        size(found.bytes)
+    );
     if let Some(name) = found.name() {
-        text.push_str(&format!("part {} of scrape {} of epoch {}\n", name.part(), name.scrape(), name.epoch()));
+        text.push_str(&format!(
+            "part {} of scrape {} of epoch {}\n",
+            name.part(),
+            name.scrape(),
+            name.epoch()
+        ));
     }
     if let Some(note) = &segment.note {
-        text.push_str(&format!("refused with {}: {}\n", note.status, plain(note.message.trim_end())));
+        text.push_str(&format!(
+            "refused with {}: {}\n",
+            note.status,
+            plain(note.message.trim_end())
+        ));
     }
-    let mut rows = vec![["BATCH", "SAMPLES", "SIZE", "UNCOMPRESSED", "OLDEST", "NEWEST", "AGE"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        [
+            "BATCH",
+            "SAMPLES",
+            "SIZE",
+            "UNCOMPRESSED",
+            "OLDEST",
+            "NEWEST",
+            "AGE",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
     rows.extend(segment.batches.iter().enumerate().map(|(place, batch)| {
-        let (body, raw) = (size(batch.body.len() as u64), size(u64::from(batch.raw_len)));
+        let (body, raw) = (
+            size(batch.body.len() as u64),
+            size(u64::from(batch.raw_len)),
+        );
         let samples = count(u64::from(batch.samples));
-        vec![place.to_string(), samples, body, raw, time(batch.min_ms), time(batch.max_ms), age(Some(batch.min_ms))]
+        vec![
+            place.to_string(),
+            samples,
+            body,
+            raw,
+            time(batch.min_ms),
+            time(batch.max_ms),
+            age(Some(batch.min_ms)),
+        ]
     }));
     format!("{text}\n{}", table(&rows))
 }

@@ -24,7 +24,9 @@ pub(super) async fn run(wanted: &Wanted, config: Option<&str>, json: bool) -> Re
                     if !json {
                         bar.suspend(|| println!("{}: {error}", plain(&found.key)));
                     }
-                    damaged.push(json!({"key": found.key, "bytes": found.bytes, "error": error.to_string()}));
+                    damaged.push(
+                        json!({"key": found.key, "bytes": found.bytes, "error": error.to_string()}),
+                    );
                 }
             }
             // Delivered meanwhile.
@@ -34,13 +36,28 @@ pub(super) async fn run(wanted: &Wanted, config: Option<&str>, json: bool) -> Re
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let end = if damaged.is_empty() { End::Fine } else { End::Failed };
-    if json {
-        println!("{}", json!({"address": spool.store.address(), "objects": objects, "bytes": bytes, "damaged": damaged}));
-    } else if damaged.is_empty() {
-        println!("every checksum holds: {}, {}", many(objects, "object"), size(bytes));
+    let end = if damaged.is_empty() {
+        End::Fine
     } else {
-        println!("{} of {} cannot be read", damaged.len(), many(objects, "object"));
+        End::Failed
+    };
+    if json {
+        println!(
+            "{}",
+            json!({"address": spool.store.address(), "objects": objects, "bytes": bytes, "damaged": damaged})
+        );
+    } else if damaged.is_empty() {
+        println!(
+            "every checksum holds: {}, {}",
+            many(objects, "object"),
+            size(bytes)
+        );
+    } else {
+        println!(
+            "{} of {} cannot be read",
+            damaged.len(),
+            many(objects, "object")
+        );
     }
     Ok(end)
 }

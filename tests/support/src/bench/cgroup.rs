@@ -25,23 +25,49 @@ impl Group {
         let name = format!("amp-forwarder-bench-{}", std::process::id());
         let (quota, memory) = (PERIOD * memory_mb / FULL_CORE_MB, memory_mb << 20);
         let write = |directory: &Path, file: &str, value: String| {
-            std::fs::write(directory.join(file), value).with_context(|| format!("write {}: control groups need root", directory.join(file).display()))
+            std::fs::write(directory.join(file), value).with_context(|| {
+                format!(
+                    "write {}: control groups need root",
+                    directory.join(file).display()
+                )
+            })
         };
         let make = |directory: PathBuf| {
-            std::fs::create_dir_all(&directory).with_context(|| format!("make {}: control groups need root", directory.display()))?;
+            std::fs::create_dir_all(&directory).with_context(|| {
+                format!("make {}: control groups need root", directory.display())
+            })?;
             Ok::<_, anyhow::Error>(directory)
         };
         if root.join("cgroup.controllers").exists() {
             write(root, "cgroup.subtree_control", "+cpu +memory".to_owned())?;
-            let group = Self { directories: vec![make(root.join(name))?] };
-            write(&group.directories[0], "cpu.max", format!("{quota} {PERIOD}"))?;
+            let group = Self {
+                directories: vec![make(root.join(name))?],
+            };
+            write(
+                &group.directories[0],
+                "cpu.max",
+                format!("{quota} {PERIOD}"),
+            )?;
             write(&group.directories[0], "memory.max", memory.to_string())?;
             return Ok(group);
         }
-        let group = Self { directories: vec![make(root.join("cpu").join(&name))?, make(root.join("memory").join(&name))?] };
-        write(&group.directories[0], "cpu.cfs_period_us", PERIOD.to_string())?;
+        let group = Self {
+            directories: vec![
+                make(root.join("cpu").join(&name))?,
+                make(root.join("memory").join(&name))?,
+            ],
+        };
+        write(
+            &group.directories[0],
+            "cpu.cfs_period_us",
+            PERIOD.to_string(),
+        )?;
         write(&group.directories[0], "cpu.cfs_quota_us", quota.to_string())?;
-        write(&group.directories[1], "memory.limit_in_bytes", memory.to_string())?;
+        write(
+            &group.directories[1],
+            "memory.limit_in_bytes",
+            memory.to_string(),
+        )?;
         Ok(group)
     }
 
@@ -50,8 +76,15 @@ impl Group {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn wrap(&self, program: &Path, script: &Path) -> Result<()> {
-        let enter: String = self.directories.iter().map(|directory| format!("echo $$ > '{}/cgroup.procs' && ", directory.display())).collect();
-        std::fs::write(script, format!("#!/bin/sh\n{enter}exec '{}'\n", program.display()))?;
+        let enter: String = self
+            .directories
+            .iter()
+            .map(|directory| format!("echo $$ > '{}/cgroup.procs' && ", directory.display()))
+            .collect();
+        std::fs::write(
+            script,
+            format!("#!/bin/sh\n{enter}exec '{}'\n", program.display()),
+        )?;
         std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         Ok(())
     }

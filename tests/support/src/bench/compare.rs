@@ -42,7 +42,8 @@ pub struct Measured {
     pub interval_seconds: u64,
     /// CPU seconds for a million samples scraped, in user and kernel mode.
     pub cpu_per_million: f64,
-    /// The same of the one scrape that took least: what it takes while nobody else uses the core, as neighbours of a virtual machine do.
+    /// The same of the one scrape that took least: what it takes while nobody else uses the core,
+    /// as neighbours of a virtual machine do.
     pub least_cpu_per_million: f64,
     /// Peak resident memory since its start, bytes.
     pub peak_memory: u64,
@@ -64,47 +65,98 @@ pub fn body_name(shape: Shape) -> String {
         (true, false) => "protobuf",
         (true, true) => "gzip protobuf",
     };
-    if shape.half_unchanged { format!("{coding}, half unchanged") } else { coding.to_owned() }
+    if shape.half_unchanged {
+        format!("{coding}, half unchanged")
+    } else {
+        coding.to_owned()
+    }
 }
 
 /// Measures one forwarder.
 ///
 /// # Errors
 /// When it does not scrape in time, or does not deliver what it scraped.
-pub async fn measure(program: Program, function: &Path, home: &SyntheticHome, case: Case) -> Result<Measured> {
+pub async fn measure(
+    program: Program,
+    function: &Path,
+    home: &SyntheticHome,
+    case: Case,
+) -> Result<Measured> {
     let receiver = Receiver::start().await?;
     home.reset();
-    let task = Task { home: home.address(), remote: receiver.url(), interval: case.interval, gzip: case.shape.gzip, protobuf: case.shape.protobuf };
+    let task = Task {
+        home: home.address(),
+        remote: receiver.url(),
+        interval: case.interval,
+        gzip: case.shape.gzip,
+        protobuf: case.shape.protobuf,
+    };
     let running = Running::start(program, function, &task).await?;
     let measured = watch(&running, home, &receiver, case).await;
-    let measured = measured.with_context(|| format!("{}; its log ends with:\n{}", program.name(), last_lines(&running.log())));
+    let measured = measured.with_context(|| {
+        format!(
+            "{}; its log ends with:\n{}",
+            program.name(),
+            last_lines(&running.log())
+        )
+    });
     drop(running);
     let (mut measured, fresh) = measured?;
     measured.program = program.name().to_owned();
-    // Reports of its own come on top; what is unchanged need not be sent.
-    // The last samples of a scrape may be on their way when the next one starts (vmagent flushes once a second).
-    ensure!(measured.samples >= fresh as f64 * 0.98, "{} delivered {} samples a scrape in place of {fresh}", program.name(), measured.samples);
+    // Reports of its own come on top; what is unchanged need not be sent. The last samples of a
+    // scrape may be on their way when the next one starts (vmagent flushes once a second).
+    ensure!(
+        measured.samples >= fresh as f64 * 0.98,
+        "{} delivered {} samples a scrape in place of {fresh}",
+        program.name(),
+        measured.samples
+    );
     Ok(measured)
 }
 
 /// Also the samples that must arrive of each scrape.
-async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, case: Case) -> Result<(Measured, usize)> {
+async fn watch(
+    running: &Running,
+    home: &SyntheticHome,
+    receiver: &Receiver,
+    case: Case,
+) -> Result<(Measured, usize)> {
     let process = running.id();
     let counted = receiver.counted();
-    home.probes(move || Some(Reading { cpu: usage::cpu(process).ok()?, received: counted() }));
+    home.probes(move || {
+        Some(Reading {
+            cpu: usage::cpu(process).ok()?,
+            received: counted(),
+        })
+    });
     let scrapes = window(home, case).await?;
     let count = (scrapes.len() - 1) as f64;
-    let read = |scrape: Option<&Scrape>| scrape.and_then(|scrape| scrape.reading).context("the measured process has ended");
+    let read = |scrape: Option<&Scrape>| {
+        scrape
+            .and_then(|scrape| scrape.reading)
+            .context("the measured process has ended")
+    };
     let (before, after) = (read(scrapes.first())?, read(scrapes.last())?);
     let cpu = after.cpu.saturating_sub(before.cpu);
     let apart = |at: usize| at == 0 || case.are_apart(&scrapes[at - 1], &scrapes[at]);
-    let alone = scrapes.windows(2).enumerate().filter(|(at, _)| apart(*at) && apart(at + 1));
-    let each = alone.filter_map(|(_, pair)| Some(pair[1].reading?.cpu.saturating_sub(pair[0].reading?.cpu)));
+    let alone = scrapes
+        .windows(2)
+        .enumerate()
+        .filter(|(at, _)| apart(*at) && apart(at + 1));
+    let each = alone
+        .filter_map(|(_, pair)| Some(pair[1].reading?.cpu.saturating_sub(pair[0].reading?.cpu)));
     let least = each.min().unwrap_or(cpu.div_f64(count));
     let (before, after) = (before.received, after.received);
     let mut latencies: Vec<f64> = scrapes
         .windows(2)
-        .filter_map(|pair| Some(receiver.last_answer(pair[1].asked)?.saturating_duration_since(pair[0].asked).as_secs_f64()))
+        .filter_map(|pair| {
+            Some(
+                receiver
+                    .last_answer(pair[1].asked)?
+                    .saturating_duration_since(pair[0].asked)
+                    .as_secs_f64(),
+            )
+        })
         .collect();
     latencies.sort_by(f64::total_cmp);
     let series = case.shape.series;
@@ -120,7 +172,10 @@ async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, cas
         sent_bytes: ((after.bytes - before.bytes) as f64 / count) as u64,
         requests: (after.requests - before.requests) as f64 / count,
         samples: (after.samples - before.samples) as f64 / count,
-        latency: latencies.get(latencies.len() / 2).copied().unwrap_or(f64::NAN),
+        latency: latencies
+            .get(latencies.len() / 2)
+            .copied()
+            .unwrap_or(f64::NAN),
     };
     Ok((measured, case.fresh()))
 }
@@ -129,11 +184,13 @@ async fn watch(running: &Running, home: &SyntheticHome, receiver: &Receiver, cas
 async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<Scrape>> {
     for more in 1..=5 {
         let times = case.warm_up + case.scrapes + more;
-        // The first scrape of a job may wait for an interval, and the smallest one for a slow start.
+        // The first scrape of a job may wait for an interval, and the smallest one for a slow
+        // start.
         let limit = case.interval * (times as u32 + 3) + Duration::from_secs(20);
         let scrapes = home.scraped(times, limit).await?;
         let apart = |at: &usize| case.are_apart(&scrapes[at - 1], &scrapes[*at]);
-        let warm = (case.warm_up..scrapes.len()).find(|at| apart(at) && case.is_warm(*at, &scrapes[*at]));
+        let warm =
+            (case.warm_up..scrapes.len()).find(|at| apart(at) && case.is_warm(*at, &scrapes[*at]));
         if let Some(first) = warm
             && let Some(last) = (first + case.scrapes..scrapes.len()).find(apart)
         {
@@ -144,23 +201,33 @@ async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<Scrape>> {
 }
 
 impl Case {
-    /// Two may be close to each other, a late one and the next slot: then the one is still being sent when the other starts, and nothing may be
-    /// read there.
+    /// Two may be close to each other, a late one and the next slot: then the one is still being
+    /// sent when the other starts, and nothing may be read there.
     fn are_apart(&self, one: &Scrape, next: &Scrape) -> bool {
         next.asked - one.asked > self.interval / 2
     }
 
     /// Samples that must arrive of a scrape, other than the first one.
     fn fresh(&self) -> usize {
-        if self.shape.half_unchanged { self.shape.series / 2 } else { self.shape.series }
+        if self.shape.half_unchanged {
+            self.shape.series / 2
+        } else {
+            self.shape.series
+        }
     }
 
-    /// Whether nothing of the scrapes before is on its way when this one starts, as the first of a million series can be: it would be counted here.
+    /// Whether nothing of the scrapes before is on its way when this one starts, as the first of a
+    /// million series can be: it would be counted here.
     fn is_warm(&self, scrapes: usize, next: &Scrape) -> bool {
         let scraped = self.shape.series + (scrapes - 1) * self.fresh();
         // vmagent flushes once a second: it sends the last scrape of a short interval later.
-        let may_come = if self.interval > LATE { self.fresh() / 50 } else { self.fresh() };
-        next.reading.is_some_and(|reading| reading.received.samples as usize + may_come >= scraped)
+        let may_come = if self.interval > LATE {
+            self.fresh() / 50
+        } else {
+            self.fresh()
+        };
+        next.reading
+            .is_some_and(|reading| reading.received.samples as usize + may_come >= scraped)
     }
 }
 
@@ -178,11 +245,30 @@ mod tests {
 
     #[test]
     fn a_scrape_is_measured_when_nothing_of_those_before_is_on_its_way() {
-        let shape = |half_unchanged| Shape { series: 1000, protobuf: false, gzip: false, half_unchanged };
-        let case = |seconds, half_unchanged| Case { shape: shape(half_unchanged), interval: Duration::from_secs(seconds), warm_up: 1, scrapes: 1 };
+        let shape = |half_unchanged| Shape {
+            series: 1000,
+            protobuf: false,
+            gzip: false,
+            half_unchanged,
+        };
+        let case = |seconds, half_unchanged| Case {
+            shape: shape(half_unchanged),
+            interval: Duration::from_secs(seconds),
+            warm_up: 1,
+            scrapes: 1,
+        };
         let scrape = |samples| {
-            let received = Received { samples, ..Received::default() };
-            Scrape { asked: Instant::now(), reading: Some(Reading { cpu: Duration::ZERO, received }) }
+            let received = Received {
+                samples,
+                ..Received::default()
+            };
+            Scrape {
+                asked: Instant::now(),
+                reading: Some(Reading {
+                    cpu: Duration::ZERO,
+                    received,
+                }),
+            }
         };
         for (seconds, half_unchanged, scrapes, samples, warm) in [
             (20, false, 1, 980, true),
@@ -197,8 +283,21 @@ mod tests {
             (2, true, 3, 1500, true),
             (2, true, 3, 1499, false),
         ] {
-            assert_eq!(case(seconds, half_unchanged).is_warm(scrapes, &scrape(samples)), warm, "{seconds} {half_unchanged} {scrapes} {samples}");
+            assert_eq!(
+                case(seconds, half_unchanged).is_warm(scrapes, &scrape(samples)),
+                warm,
+                "{seconds} {half_unchanged} {scrapes} {samples}"
+            );
         }
-        assert!(!case(2, false).is_warm(1, &Scrape { asked: Instant::now(), reading: None }), "nothing is known of it");
+        assert!(
+            !case(2, false).is_warm(
+                1,
+                &Scrape {
+                    asked: Instant::now(),
+                    reading: None
+                }
+            ),
+            "nothing is known of it"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! A home of N series whose next body is ready before it is asked for: only digits change between two scrapes, so the
-//! work of it is small, and is done while everybody else waits for the next scrape.
+//! A home of N series whose next body is ready before it is asked for: only digits change between
+//! two scrapes, so the work of it is small, and is done while everybody else waits for the next
+//! scrape.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -33,7 +34,8 @@ pub struct Shape {
     pub protobuf: bool,
     /// For whoever takes it.
     pub gzip: bool,
-    /// Half of the series keep sample and timestamp, 1 % are new with each scrape. Else all are fresh.
+    /// Half of the series keep sample and timestamp, 1 % are new with each scrape. Else all are
+    /// fresh.
     pub half_unchanged: bool,
 }
 
@@ -54,7 +56,8 @@ pub struct Body {
     turn: u64,
 }
 
-/// The labels of one series, without its name: 8 to 12 of them, sorted; the whole line has about 270 bytes.
+/// The labels of one series, without its name: 8 to 12 of them, sorted; the whole line has about
+/// 270 bytes.
 fn labels(family: usize, member: usize) -> Vec<(&'static str, String)> {
     let node = member % 23;
     let mut labels = vec![
@@ -68,7 +71,13 @@ fn labels(family: usize, member: usize) -> Vec<(&'static str, String)> {
         ("service", "kubelet".to_owned()),
     ];
     let more = [
-        ("id", format!("/kubepods/pod{:016x}", ((family * 7919 + member) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+        (
+            "id",
+            format!(
+                "/kubepods/pod{:016x}",
+                ((family * 7919 + member) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ),
+        ),
         ("image", format!("registry/team/app:v1.{}", family % 9)),
         ("interface", format!("eth{}", member % 3)),
         ("prometheus", "monitoring/stack".to_owned()),
@@ -89,8 +98,18 @@ fn name(family: usize) -> String {
         "go_memstats_heap",
         "workqueue_queue",
     ];
-    const UNITS: [&str; 5] = ["bytes_total", "duration_seconds_sum", "errors_total", "seconds_bucket", "objects"];
-    format!("{}_{family:03}_{}", SUBJECTS[family * 8 / FAMILIES], UNITS[family % 5])
+    const UNITS: [&str; 5] = [
+        "bytes_total",
+        "duration_seconds_sum",
+        "errors_total",
+        "seconds_bucket",
+        "objects",
+    ];
+    format!(
+        "{}_{family:03}_{}",
+        SUBJECTS[family * 8 / FAMILIES],
+        UNITS[family % 5]
+    )
 }
 
 /// Integers and fractions, as counters and gauges have them; a series keeps its width.
@@ -105,13 +124,20 @@ fn value(index: usize) -> String {
 
 /// The number of a series in the order of its families.
 fn members(series: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..FAMILIES).flat_map(move |family| (0..series.saturating_sub(family).div_ceil(FAMILIES)).map(move |member| (family, member)))
+    (0..FAMILIES).flat_map(move |family| {
+        (0..series.saturating_sub(family).div_ceil(FAMILIES)).map(move |member| (family, member))
+    })
 }
 
 impl Body {
     /// Builds it once.
     pub fn new(shape: Shape) -> Self {
-        let mut body = Self { bytes: Vec::new(), places: Vec::with_capacity(shape.series), shape, turn: 0 };
+        let mut body = Self {
+            bytes: Vec::new(),
+            places: Vec::with_capacity(shape.series),
+            shape,
+            turn: 0,
+        };
         if shape.protobuf {
             body.protobuf();
         } else {
@@ -134,13 +160,22 @@ impl Body {
             let _ = write!(text, "{name}{{");
             let mut pod = 0;
             for (at, (label, value)) in labels(family, member).iter().enumerate() {
-                let _ = write!(text, "{}{label}=\"{value}\"", if at == 0 { "" } else { "," });
+                let _ = write!(
+                    text,
+                    "{}{label}=\"{value}\"",
+                    if at == 0 { "" } else { "," }
+                );
                 if *label == "pod" {
                     pod = text.len() - 9;
                 }
             }
             let number = value(self.places.len());
-            let place = Place { value: text.len() + 2, value_len: number.len() as u8, time: text.len() + 3 + number.len(), pod };
+            let place = Place {
+                value: text.len() + 2,
+                value_len: number.len() as u8,
+                time: text.len() + 3 + number.len(),
+                pod,
+            };
             let _ = writeln!(text, "}} {number} {:013}", 0);
             self.places.push(place);
         }
@@ -167,7 +202,11 @@ impl Body {
             metric.extend_from_slice(&[0; TIME_VARINT]);
             families[family].push((pod, metric));
         }
-        for (family, metrics) in families.into_iter().enumerate().filter(|(_, metrics)| !metrics.is_empty()) {
+        for (family, metrics) in families
+            .into_iter()
+            .enumerate()
+            .filter(|(_, metrics)| !metrics.is_empty())
+        {
             let mut bytes = Vec::new();
             field(&mut bytes, 0x0a, name(family).as_bytes());
             bytes.extend_from_slice(&[0x18, 3]);
@@ -175,7 +214,12 @@ impl Body {
             for (pod, metric) in metrics {
                 field(&mut bytes, 0x22, &metric);
                 let start = bytes.len() - metric.len();
-                places.push(Place { value: bytes.len() - TIME_VARINT - 9, value_len: 8, time: bytes.len() - TIME_VARINT, pod: start + pod });
+                places.push(Place {
+                    value: bytes.len() - TIME_VARINT - 9,
+                    value_len: 8,
+                    time: bytes.len() - TIME_VARINT,
+                    pod: start + pod,
+                });
             }
             varint(&mut self.bytes, bytes.len() as u64);
             let start = self.bytes.len();
@@ -199,15 +243,24 @@ impl Body {
         for (index, place) in self.places.iter().enumerate() {
             let stays = self.shape.half_unchanged && !first && index % 2 == 1;
             if self.shape.half_unchanged && index % CHURN == (self.turn as usize % CHURN) & !1 {
-                let pod = format!("{:08x}", 0x8000_0000_u64 + self.turn * 1_000_003 + index as u64);
+                let pod = format!(
+                    "{:08x}",
+                    0x8000_0000_u64 + self.turn * 1_000_003 + index as u64
+                );
                 self.bytes[place.pod..place.pod + 8].copy_from_slice(&pod.as_bytes()[..8]);
             } else if stays {
                 continue;
             }
-            let noise = (self.turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index as u64).wrapping_mul(0xff51_afd7_ed55_8ccd) >> 40;
+            let noise = (self.turn.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index as u64)
+                .wrapping_mul(0xff51_afd7_ed55_8ccd)
+                >> 40;
             if self.shape.protobuf {
                 self.bytes[place.time..place.time + TIME_VARINT].copy_from_slice(&time);
-                let value = if index % 5 < 3 { noise as f64 } else { noise as f64 / 1e6 };
+                let value = if index % 5 < 3 {
+                    noise as f64
+                } else {
+                    noise as f64 / 1e6
+                };
                 self.bytes[place.value..place.value + 8].copy_from_slice(&value.to_le_bytes());
                 continue;
             }
@@ -311,8 +364,16 @@ impl SyntheticHome {
         });
         let shared = state.clone();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::start(listen, move |request, _| answer(shared.clone(), shape, request)).await?;
-        Ok(Self { server, state, shape, bytes })
+        let server = Server::start(listen, move |request, _| {
+            answer(shared.clone(), shape, request)
+        })
+        .await?;
+        Ok(Self {
+            server,
+            state,
+            shape,
+            bytes,
+        })
     }
 
     /// `host:port`.
@@ -336,10 +397,14 @@ impl SyntheticHome {
     /// When that takes longer than `limit`.
     pub async fn scraped(&self, times: usize, limit: Duration) -> Result<Vec<Scrape>> {
         let mut scrapes = self.state.scrapes.subscribe();
-        let seen = tokio::time::timeout(limit, scrapes.wait_for(|scrapes| scrapes.len() >= times)).await;
+        let seen =
+            tokio::time::timeout(limit, scrapes.wait_for(|scrapes| scrapes.len() >= times)).await;
         match seen {
             Ok(Ok(scrapes)) => Ok(scrapes.clone()),
-            _ => anyhow::bail!("{} scrapes in place of {times} within {limit:?}", self.state.scrapes.borrow().len()),
+            _ => anyhow::bail!(
+                "{} scrapes in place of {times} within {limit:?}",
+                self.state.scrapes.borrow().len()
+            ),
         }
     }
 
@@ -362,13 +427,23 @@ async fn made(state: &Arc<State>) -> Option<Bytes> {
 
 async fn answer(state: Arc<State>, shape: Shape, request: Request) -> server::Answer {
     let asked = Instant::now();
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if (shape.gzip && !header("accept-encoding").contains("gzip")) || (shape.protobuf && !header("accept").contains("vnd.google.protobuf")) {
+    let header = |name: &str| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    if (shape.gzip && !header("accept-encoding").contains("gzip"))
+        || (shape.protobuf && !header("accept").contains("vnd.google.protobuf"))
+    {
         return Ok(server::respond(406, "this home serves one form only"));
     }
     // Here and now: whoever waits for the scrape may be late, and would count what it takes.
     let reading = lock(&state.probe).as_ref().and_then(|probe| probe());
-    state.scrapes.send_modify(|scrapes| scrapes.push(Scrape { asked, reading }));
+    state
+        .scrapes
+        .send_modify(|scrapes| scrapes.push(Scrape { asked, reading }));
     let mut next = state.next.lock().await;
     // A first scrape and its first slot may be close to each other.
     let body = match next.take() {
@@ -402,12 +477,25 @@ mod tests {
 
     #[test]
     fn a_line_is_as_long_as_a_federated_one_and_only_digits_change() {
-        let mut body = Body::new(Shape { series: 10_000, protobuf: false, gzip: false, half_unchanged: false });
-        assert!((255..=285).contains(&(body.bytes.len() / 10_000)), "{} bytes a line", body.bytes.len() / 10_000);
+        let mut body = Body::new(Shape {
+            series: 10_000,
+            protobuf: false,
+            gzip: false,
+            half_unchanged: false,
+        });
+        assert!(
+            (255..=285).contains(&(body.bytes.len() / 10_000)),
+            "{} bytes a line",
+            body.bytes.len() / 10_000
+        );
         let before = body.bytes.clone();
         body.freshen(1_800_000_000_123);
         let text = String::from_utf8(body.bytes.clone()).unwrap();
-        for (line, was) in text.lines().zip(String::from_utf8(before).unwrap().lines()).filter(|(line, _)| !line.starts_with('#')) {
+        for (line, was) in text
+            .lines()
+            .zip(String::from_utf8(before).unwrap().lines())
+            .filter(|(line, _)| !line.starts_with('#'))
+        {
             let (series, sample) = line.rsplit_once("} ").unwrap();
             assert_eq!(Some(series), was.rsplit_once("} ").map(|split| split.0));
             let (value, time) = sample.split_once(' ').unwrap();
@@ -415,19 +503,37 @@ mod tests {
             assert!(value.parse::<f64>().is_ok() && value.len() < 20, "{line}");
             assert!((7..=11).contains(&series.matches(',').count()), "{line}");
         }
-        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 10_000);
+        assert_eq!(
+            text.lines().filter(|line| !line.starts_with('#')).count(),
+            10_000
+        );
     }
 
     #[test]
     fn half_stays_as_it_is_and_a_hundredth_is_new() {
         for protobuf in [false, true] {
-            let mut body = Body::new(Shape { series: 10_000, protobuf, gzip: false, half_unchanged: true });
+            let mut body = Body::new(Shape {
+                series: 10_000,
+                protobuf,
+                gzip: false,
+                half_unchanged: true,
+            });
             let before = body.bytes.clone();
             body.freshen(1_800_000_000_123);
             let field = |bytes: &[u8], at: usize, length: usize| bytes[at..at + length].to_vec();
             let length = if protobuf { TIME_VARINT } else { TIME_DIGITS };
-            let stays = body.places.iter().filter(|place| field(&body.bytes, place.time, length) == field(&before, place.time, length)).count();
-            let new = body.places.iter().filter(|place| field(&body.bytes, place.pod, 8) != field(&before, place.pod, 8)).count();
+            let stays = body
+                .places
+                .iter()
+                .filter(|place| {
+                    field(&body.bytes, place.time, length) == field(&before, place.time, length)
+                })
+                .count();
+            let new = body
+                .places
+                .iter()
+                .filter(|place| field(&body.bytes, place.pod, 8) != field(&before, place.pod, 8))
+                .count();
             assert_eq!((stays, new), (5000, 100), "protobuf {protobuf}");
         }
     }

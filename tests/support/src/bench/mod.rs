@@ -1,6 +1,7 @@
 //! `make bench`: our forwarder side by side with its peers, in one run on one machine.
 //!
-//! Everybody gets the same home, the same batch size, no signature, and a receiver that answers at once.
+//! Everybody gets the same home, the same batch size, no signature, and a receiver that answers at
+//! once.
 
 mod cgroup;
 pub mod compare;
@@ -54,20 +55,75 @@ pub struct Results {
 }
 
 fn cases(quick: bool) -> Vec<Case> {
-    let text = Shape { series: 100_000, protobuf: false, gzip: false, half_unchanged: false };
-    let case = |shape, seconds, warm_up, scrapes| Case { shape, interval: Duration::from_secs(seconds), warm_up, scrapes };
+    let text = Shape {
+        series: 100_000,
+        protobuf: false,
+        gzip: false,
+        half_unchanged: false,
+    };
+    let case = |shape, seconds, warm_up, scrapes| Case {
+        shape,
+        interval: Duration::from_secs(seconds),
+        warm_up,
+        scrapes,
+    };
     let cases = [
-        case(Shape { series: 10_000, ..text }, 1, 3, 10),
+        case(
+            Shape {
+                series: 10_000,
+                ..text
+            },
+            1,
+            3,
+            10,
+        ),
         case(text, 3, 1, 15),
         // The peers are still at work on a first scrape of this size when the second one starts.
-        case(Shape { series: 1_000_000, ..text }, 20, 2, 1),
+        case(
+            Shape {
+                series: 1_000_000,
+                ..text
+            },
+            20,
+            2,
+            1,
+        ),
         // The same series in other forms.
         case(Shape { gzip: true, ..text }, 2, 1, 3),
-        case(Shape { gzip: true, protobuf: true, ..text }, 2, 1, 3),
-        case(Shape { half_unchanged: true, ..text }, 2, 1, 3),
+        case(
+            Shape {
+                gzip: true,
+                protobuf: true,
+                ..text
+            },
+            2,
+            1,
+            3,
+        ),
+        case(
+            Shape {
+                half_unchanged: true,
+                ..text
+            },
+            2,
+            1,
+            3,
+        ),
     ];
-    let quick_case = |case: &Case| Case { interval: Duration::from_secs(2), scrapes: 2, ..*case };
-    if quick { cases.iter().filter(|case| case.shape.series < 1_000_000).map(quick_case).collect() } else { cases.to_vec() }
+    let quick_case = |case: &Case| Case {
+        interval: Duration::from_secs(2),
+        scrapes: 2,
+        ..*case
+    };
+    if quick {
+        cases
+            .iter()
+            .filter(|case| case.shape.series < 1_000_000)
+            .map(quick_case)
+            .collect()
+    } else {
+        cases.to_vec()
+    }
 }
 
 /// Measures everything, one thing after the other, and says on standard error what it is at.
@@ -75,16 +131,29 @@ fn cases(quick: bool) -> Vec<Case> {
 /// # Errors
 /// When a program does not do what it is there for: a figure of it would mean nothing.
 pub async fn run(options: &BenchOptions) -> Result<Results> {
-    let mut results = Results { machine: machine(), ..Results::default() };
+    let mut results = Results {
+        machine: machine(),
+        ..Results::default()
+    };
     let unpacked = TempDir::new()?;
     let function = once::unpack(&options.function, unpacked.path())?;
-    let chosen = |case: &Case| options.series.is_none_or(|series| series == case.shape.series);
+    let chosen = |case: &Case| {
+        options
+            .series
+            .is_none_or(|series| series == case.shape.series)
+    };
     for case in cases(options.quick).into_iter().filter(chosen) {
         let home = SyntheticHome::start(case.shape, case.interval).await?;
         let (bare, served) = home.bytes;
-        eprintln!("bench: {} series, {}: {bare} bytes, {served} as served", case.shape.series, body_name(case.shape));
+        eprintln!(
+            "bench: {} series, {}: {bare} bytes, {served} as served",
+            case.shape.series,
+            body_name(case.shape)
+        );
         for program in Program::ALL {
-            if (options.alone && program != Program::Forwarder) || (case.shape.protobuf && program == Program::Vmagent) {
+            if (options.alone && program != Program::Forwarder)
+                || (case.shape.protobuf && program == Program::Vmagent)
+            {
                 continue;
             }
             let measured = measure(program, &function, &home, case).await?;
@@ -98,7 +167,14 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
     eprintln!("bench: a cold tick");
     results.cold_tick = Some(once::cold_tick(&function, 100_000).await?);
     eprintln!("bench: a drain");
-    results.drain = Some(once::drain(&function, 100_000, if options.quick { 1_000_000 } else { 10_000_000 }).await?);
+    results.drain = Some(
+        once::drain(
+            &function,
+            100_000,
+            if options.quick { 1_000_000 } else { 10_000_000 },
+        )
+        .await?,
+    );
     eprintln!("bench: the start of the function");
     results.start = Some(once::start(&function, &options.function)?);
     Ok(results)
@@ -111,7 +187,10 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
 pub fn write(results: &Results, directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory)?;
     let files = [
-        ("results.json", serde_json::to_string_pretty(results)? + "\n"),
+        (
+            "results.json",
+            serde_json::to_string_pretty(results)? + "\n",
+        ),
         ("results.md", report::markdown(results)),
         ("results.svg", plot::svg(&results.compared)),
     ];
@@ -124,7 +203,14 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
 
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        info.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown processor", |line| line.trim_start_matches([' ', '\t', ':']));
-    format!("{model}, {} cores", std::thread::available_parallelism().map_or(1, usize::from))
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown processor", |line| {
+            line.trim_start_matches([' ', '\t', ':'])
+        });
+    format!(
+        "{model}, {} cores",
+        std::thread::available_parallelism().map_or(1, usize::from)
+    )
 }

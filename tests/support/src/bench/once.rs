@@ -60,11 +60,22 @@ pub struct Start {
 const FORWARD: &str = r#"{"action":"forward"}"#;
 
 fn plain(series: usize) -> Shape {
-    Shape { series, protobuf: false, gzip: false, half_unchanged: false }
+    Shape {
+        series,
+        protobuf: false,
+        gzip: false,
+        half_unchanged: false,
+    }
 }
 
 fn task(home: &SyntheticHome, remote: String) -> Task {
-    Task { home: home.address(), remote, interval: Duration::from_secs(60), gzip: false, protobuf: false }
+    Task {
+        home: home.address(),
+        remote,
+        interval: Duration::from_secs(60),
+        gzip: false,
+        protobuf: false,
+    }
 }
 
 /// A fresh process and its first invocation, which scrapes once; the median of some.
@@ -76,22 +87,39 @@ pub async fn cold_tick(program: &Path, series: usize) -> Result<ColdTick> {
     let mut ticks = Vec::new();
     for _ in 0..5 {
         home.reset();
-        let (receiver, api, spool) = (Receiver::start().await?, RuntimeApi::start().await?, TempDir::new()?);
+        let (receiver, api, spool) = (
+            Receiver::start().await?,
+            RuntimeApi::start().await?,
+            TempDir::new()?,
+        );
         let started = Instant::now();
         let function = function(program, &api, &task(&home, receiver.url()), spool.path())?;
-        let answer = api.invoke(FORWARD, Duration::from_secs(60)).await.and_then(Invoked::answer);
+        let answer = api
+            .invoke(FORWARD, Duration::from_secs(60))
+            .await
+            .and_then(Invoked::answer);
         let whole = started.elapsed().as_secs_f64();
         answer.with_context(|| function.log())?;
         let asked = home.scraped(1, Duration::ZERO).await?[0].asked;
-        let last = receiver.last_answer(Instant::now()).context("nothing was written")?;
-        ensure!(receiver.received().await.samples >= series as u64, "not everything was written");
-        ticks.push(ColdTick { series, latency: (last - asked).as_secs_f64(), whole });
+        let last = receiver
+            .last_answer(Instant::now())
+            .context("nothing was written")?;
+        ensure!(
+            receiver.received().await.samples >= series as u64,
+            "not everything was written"
+        );
+        ticks.push(ColdTick {
+            series,
+            latency: (last - asked).as_secs_f64(),
+            whole,
+        });
     }
     ticks.sort_by(|a, b| a.latency.total_cmp(&b.latency));
     Ok(ticks.swap_remove(ticks.len() / 2))
 }
 
-/// Spools one scrape, copies its segments until there are as many samples, and lets a fresh process send them.
+/// Spools one scrape, copies its segments until there are as many samples, and lets a fresh process
+/// send them.
 ///
 /// # Errors
 /// When it fails, or does not send everything.
@@ -102,13 +130,18 @@ pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain>
     let port = Port::reserve()?;
     let mut task = task(&home, format!("http://127.0.0.1:{port}/write"));
     let spooling = function(program, &api, &task, directory.path())?;
-    // What its answer says of a remote that is not there does not matter: the spool has it, or nothing was spooled.
+    // What its answer says of a remote that is not there does not matter: the spool has it, or
+    // nothing was spooled.
     api.invoke(FORWARD, Duration::from_secs(10)).await?;
     let log = spooling.log();
     drop(spooling);
     let segments = directory.path().join("segments");
     let copies = samples.div_ceil(series as u64);
-    let remote = std::fs::read_dir(&segments).with_context(|| format!("nothing was spooled:\n{log}"))?.next().context("no segment")??.path();
+    let remote = std::fs::read_dir(&segments)
+        .with_context(|| format!("nothing was spooled:\n{log}"))?
+        .next()
+        .context("no segment")??
+        .path();
     let bytes = copy(&remote, copies)?;
     // What it says of the backlog is no longer so: without it, the next tick counts.
     std::fs::remove_file(directory.path().join("state.json"))?;
@@ -117,9 +150,17 @@ pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain>
     task.remote = receiver.url();
     let api = RuntimeApi::start().await?;
     let draining = function(program, &api, &task, directory.path())?;
-    api.invoke(r#"{"action":"drain"}"#, Duration::from_secs(60)).await.and_then(Invoked::answer).with_context(|| draining.log())?;
+    api.invoke(r#"{"action":"drain"}"#, Duration::from_secs(60))
+        .await
+        .and_then(Invoked::answer)
+        .with_context(|| draining.log())?;
     let received = receiver.received().await;
-    ensure!(received.requests * BATCH as u64 >= samples, "{} requests; its log:\n{}", received.requests, draining.log());
+    ensure!(
+        received.requests * BATCH as u64 >= samples,
+        "{} requests; its log:\n{}",
+        received.requests,
+        draining.log()
+    );
     let (first, last) = receiver.answers().context("no request")?;
     Ok(Drain {
         samples,
@@ -132,43 +173,77 @@ pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain>
 
 /// The program in a zip; what is no zip is the program.
 pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
-    if function.extension().is_none_or(|extension| extension != "zip") {
+    if function
+        .extension()
+        .is_none_or(|extension| extension != "zip")
+    {
         return Ok(function.to_owned());
     }
-    let status = Command::new("python3").args(["-m", "zipfile", "-e"]).args([function, directory]).status().context("unpack the zip")?;
+    let status = Command::new("python3")
+        .args(["-m", "zipfile", "-e"])
+        .args([function, directory])
+        .status()
+        .context("unpack the zip")?;
     ensure!(status.success(), "cannot unpack {}", function.display());
     let program = directory.join("bootstrap");
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    std::fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )?;
     Ok(program)
 }
 
-/// Starts the function again and again, each time until it asks for its first invocation. `zip`: what it was unpacked from, or itself.
+/// Starts the function again and again, each time until it asks for its first invocation. `zip`:
+/// what it was unpacked from, or itself.
 ///
 /// # Errors
 /// When it does not ask.
 pub fn start(program: &Path, zip: &Path) -> Result<Start> {
-    let zip_bytes = if program == zip { 0 } else { zip.metadata()?.len() };
+    let zip_bytes = if program == zip {
+        0
+    } else {
+        zip.metadata()?.len()
+    };
     let mut starts = Vec::new();
     for _ in 0..21 {
         starts.push(first_request(program)?);
     }
     starts.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (first_request, memory) = starts[starts.len() / 2];
-    Ok(Start { first_request, memory, program_bytes: program.metadata()?.len(), zip_bytes })
+    Ok(Start {
+        first_request,
+        memory,
+        program_bytes: program.metadata()?.len(),
+        zip_bytes,
+    })
 }
 
 /// Seconds, and peak memory then.
 fn first_request(program: &Path) -> Result<(f64, u64)> {
     let api = TcpListener::bind(("127.0.0.1", 0))?;
     let mut command = Command::new(program);
-    command.env_clear().env("AWS_LAMBDA_RUNTIME_API", api.local_addr()?.to_string()).env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");
-    for (name, value) in [("FUNCTION_NAME", "amp-forwarder"), ("FUNCTION_VERSION", "1"), ("LOG_GROUP_NAME", "g"), ("LOG_STREAM_NAME", "s")] {
+    command
+        .env_clear()
+        .env("AWS_LAMBDA_RUNTIME_API", api.local_addr()?.to_string())
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");
+    for (name, value) in [
+        ("FUNCTION_NAME", "amp-forwarder"),
+        ("FUNCTION_VERSION", "1"),
+        ("LOG_GROUP_NAME", "g"),
+        ("LOG_STREAM_NAME", "s"),
+    ] {
         command.env(format!("AWS_LAMBDA_{name}"), value);
     }
     let started = Instant::now();
-    let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("start the function")?;
+    let mut process = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("start the function")?;
     let (mut connection, _) = api.accept()?;
-    let read = connection.read(&mut [0; 4]).context("the function asks for nothing")?;
+    let read = connection
+        .read(&mut [0; 4])
+        .context("the function asks for nothing")?;
     let took = started.elapsed().as_secs_f64();
     let memory = usage::peak_memory(process.id());
     process.kill()?;
@@ -182,7 +257,11 @@ fn copy(remote: &Path, copies: u64) -> Result<u64> {
     let mut bytes = 0;
     for segment in std::fs::read_dir(remote)? {
         let segment = segment?.path();
-        let name = segment.file_name().and_then(|name| name.to_str()).context("a segment's name")?.to_owned();
+        let name = segment
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("a segment's name")?
+            .to_owned();
         let (epoch, part) = (&name[..10], &name[20..]);
         for copy in 2..=copies {
             bytes += std::fs::copy(&segment, remote.join(format!("{epoch}-{copy:08}-{part}")))?;

@@ -20,8 +20,16 @@ struct Panel {
 }
 
 const PANELS: [Panel; 2] = [
-    Panel { title: "CPU seconds for a million samples (less is better)", figure: |row| row.cpu_per_million, label: |value| format!("{value:.2}") },
-    Panel { title: "peak memory (less is better)", figure: |row| row.peak_memory as f64, label: |value| bytes(value as u64) },
+    Panel {
+        title: "CPU seconds for a million samples (less is better)",
+        figure: |row| row.cpu_per_million,
+        label: |value| format!("{value:.2}"),
+    },
+    Panel {
+        title: "peak memory (less is better)",
+        figure: |row| row.peak_memory as f64,
+        label: |value| bytes(value as u64),
+    },
 ];
 
 /// An SVG of all rows.
@@ -50,7 +58,13 @@ pub(super) fn svg(rows: &[Measured]) -> String {
         );
     }
     for (at, panel) in PANELS.iter().enumerate() {
-        draw(&mut svg, panel, rows, &cases, 44.0 + at as f64 * panel_height);
+        draw(
+            &mut svg,
+            panel,
+            rows,
+            &cases,
+            44.0 + at as f64 * panel_height,
+        );
     }
     svg.push_str("</svg>\n");
     svg
@@ -59,19 +73,46 @@ pub(super) fn svg(rows: &[Measured]) -> String {
 fn draw(svg: &mut String, panel: &Panel, rows: &[Measured], cases: &[(usize, &str)], top: f64) {
     let figures = || rows.iter().map(panel.figure).filter(|figure| *figure > 0.0);
     // A decade below the least, so that the shortest bar is still one.
-    let (low, high) = (figures().fold(f64::MAX, f64::min).log10() - 0.5, figures().fold(f64::MIN_POSITIVE, f64::max).log10());
-    let scale = |figure: f64| ((figure.log10() - low) / (high - low).max(0.1)).clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT);
-    let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{}\" font-weight=\"bold\">{}, logarithmic</text>", top + 14.0, panel.title);
+    let (low, high) = (
+        figures().fold(f64::MAX, f64::min).log10() - 0.5,
+        figures().fold(f64::MIN_POSITIVE, f64::max).log10(),
+    );
+    let scale = |figure: f64| {
+        ((figure.log10() - low) / (high - low).max(0.1)).clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+    };
+    let _ = writeln!(
+        svg,
+        "<text x=\"{LEFT}\" y=\"{}\" font-weight=\"bold\">{}, logarithmic</text>",
+        top + 14.0,
+        panel.title
+    );
     let mut y = top + 26.0;
     for &(series, body) in cases {
-        let of_case: Vec<&Measured> = rows.iter().filter(|row| (row.series, row.body.as_str()) == (series, body)).collect();
+        let of_case: Vec<&Measured> = rows
+            .iter()
+            .filter(|row| (row.series, row.body.as_str()) == (series, body))
+            .collect();
         let middle = y + of_case.len() as f64 * BAR / 2.0;
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{} k series</text>", LEFT - 10.0, middle - 2.0, series / 1000);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#57606a\">{body}</text>", LEFT - 10.0, middle + 12.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{} k series</text>",
+            LEFT - 10.0,
+            middle - 2.0,
+            series / 1000
+        );
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#57606a\">{body}</text>",
+            LEFT - 10.0,
+            middle + 12.0
+        );
         for row in of_case {
             let figure = (panel.figure)(row);
             let length = scale(figure);
-            let colour = Program::ALL.iter().position(|program| program.name() == row.program).map_or("#000000", |at| COLOURS[at]);
+            let colour = Program::ALL
+                .iter()
+                .position(|program| program.name() == row.program)
+                .map_or("#000000", |at| COLOURS[at]);
             let _ = writeln!(
                 svg,
                 "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{}\">{}</text>",

@@ -58,11 +58,17 @@ impl Task {
     /// A `prometheus.yml` that all of them take, but for what vmagent has as flags.
     fn yaml(&self, program: Program) -> String {
         let interval = format!("{}ms", self.interval.as_millis());
-        let gzip =
-            if program == Program::Vmagent { format!("disable_compression: {}", !self.gzip) } else { format!("enable_compression: {}", self.gzip) };
-        // Prometheus and we ask for protobuf only where it is named first; vmagent does not know it.
+        let gzip = if program == Program::Vmagent {
+            format!("disable_compression: {}", !self.gzip)
+        } else {
+            format!("enable_compression: {}", self.gzip)
+        };
+        // Prometheus and we ask for protobuf only where it is named first; vmagent does not know
+        // it.
         let protocols = match (self.protobuf, program) {
-            (true, Program::Forwarder | Program::Prometheus) => "\n    scrape_protocols: [PrometheusProto, PrometheusText0.0.4]",
+            (true, Program::Forwarder | Program::Prometheus) => {
+                "\n    scrape_protocols: [PrometheusProto, PrometheusText0.0.4]"
+            }
             _ => "",
         };
         let write = match program {
@@ -150,18 +156,39 @@ impl Running {
 /// # Errors
 /// When the program is missing.
 pub fn function(program: &Path, api: &RuntimeApi, task: &Task, spool: &Path) -> Result<Function> {
-    let spool = format!("forwarder: {{spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}}}\n", spool.display());
+    let spool = format!(
+        "forwarder: {{spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}}}\n",
+        spool.display()
+    );
     let config = task.yaml(Program::Forwarder) + &spool;
-    Function::start(&FunctionOptions { memory_mb: MEMORY_MB, ..FunctionOptions::new(program, &api.runtime_api(), &config) })
+    Function::start(&FunctionOptions {
+        memory_mb: MEMORY_MB,
+        ..FunctionOptions::new(program, &api.runtime_api(), &config)
+    })
 }
 
 impl Scheduled {
     async fn start(program: &Path, task: &Task) -> Result<Self> {
-        let (api, spool) = (RuntimeApi::start().await?, TempDir::new().context("make a directory")?);
+        let (api, spool) = (
+            RuntimeApi::start().await?,
+            TempDir::new().context("make a directory")?,
+        );
         let function = function(program, &api, task, spool.path())?;
-        // Without a payload, as a schedule may be: the slots of a minute. After an error nothing more is scraped, and the log tells why.
-        let schedule = tokio::spawn(async move { while api.invoke("", INVOCATION).await.and_then(Invoked::answer).is_ok() {} });
-        Ok(Self { function, schedule, _spool: spool })
+        // Without a payload, as a schedule may be: the slots of a minute. After an error nothing
+        // more is scraped, and the log tells why.
+        let schedule = tokio::spawn(async move {
+            while api
+                .invoke("", INVOCATION)
+                .await
+                .and_then(Invoked::answer)
+                .is_ok()
+            {}
+        });
+        Ok(Self {
+            function,
+            schedule,
+            _spool: spool,
+        })
     }
 }
 
@@ -195,9 +222,23 @@ impl Peer {
             ("prometheus-3.5/prometheus", flags)
         };
         let configure = |command: &mut std::process::Command| {
-            command.args(flags).current_dir(place).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", place);
+            command
+                .args(flags)
+                .current_dir(place)
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin")
+                .env("HOME", place);
         };
-        let process = Child::spawn(program.name(), &tools::program(path)?, configure, &place.join("log"))?;
-        Ok(Self { process, _directory: directory, _port: port })
+        let process = Child::spawn(
+            program.name(),
+            &tools::program(path)?,
+            configure,
+            &place.join("log"),
+        )?;
+        Ok(Self {
+            process,
+            _directory: directory,
+            _port: port,
+        })
     }
 }

@@ -38,7 +38,11 @@ struct State {
 impl State {
     fn received(&self) -> Received {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Received { requests: read(&self.requests), bytes: read(&self.bytes), samples: read(&self.samples) }
+        Received {
+            requests: read(&self.requests),
+            bytes: read(&self.bytes),
+            samples: read(&self.samples),
+        }
     }
 }
 
@@ -57,7 +61,8 @@ impl Receiver {
         Self::start_counting(true).await
     }
 
-    /// As [`Receiver::start`], for a flood: samples are not counted, which takes as long as sending them.
+    /// As [`Receiver::start`], for a flood: samples are not counted, which takes as long as sending
+    /// them.
     ///
     /// # Errors
     /// As there.
@@ -71,7 +76,9 @@ impl Receiver {
         let counting = state.clone();
         std::thread::spawn(move || {
             while let Some(body) = bodies.blocking_recv() {
-                counting.samples.fetch_add(samples(&body), Ordering::Relaxed);
+                counting
+                    .samples
+                    .fetch_add(samples(&body), Ordering::Relaxed);
                 counting.uncounted.fetch_sub(1, Ordering::Relaxed);
             }
         });
@@ -79,7 +86,9 @@ impl Receiver {
         let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), move |request, _| {
             let (state, sender) = (shared.clone(), sender.clone());
             async move {
-                let body = server::read_body(request.into_body(), LARGEST_BODY).await.ok_or(Hangup)?;
+                let body = server::read_body(request.into_body(), LARGEST_BODY)
+                    .await
+                    .ok_or(Hangup)?;
                 state.requests.fetch_add(1, Ordering::Relaxed);
                 state.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
                 if counts {
@@ -92,7 +101,10 @@ impl Receiver {
                 Ok(server::respond(204, ""))
             }
         });
-        Ok(Self { server: server.await?, state })
+        Ok(Self {
+            server: server.await?,
+            state,
+        })
     }
 
     /// Where to write to.
@@ -127,15 +139,20 @@ impl Receiver {
     }
 }
 
-/// Entries of a `WriteRequest`, each with one sample from everybody who is measured here; metadata is not counted.
+/// Entries of a `WriteRequest`, each with one sample from everybody who is measured here; metadata
+/// is not counted.
 fn samples(body: &[u8]) -> u64 {
-    let Ok(raw) = snap::raw::Decoder::new().decompress_vec(body) else { return 0 };
+    let Ok(raw) = snap::raw::Decoder::new().decompress_vec(body) else {
+        return 0;
+    };
     let mut rest = &raw[..];
     let mut samples = 0;
     while let Some((&tag, behind)) = rest.split_first() {
         let (mut length, mut shift, mut at) = (0_usize, 0, 0);
         loop {
-            let Some(&byte) = behind.get(at) else { return samples };
+            let Some(&byte) = behind.get(at) else {
+                return samples;
+            };
             at += 1;
             length |= usize::from(byte & 0x7f) << shift;
             shift += 7;
@@ -144,7 +161,9 @@ fn samples(body: &[u8]) -> u64 {
             }
         }
         samples += u64::from(tag == 0x0a);
-        let Some(next) = behind.get(at + length..) else { return samples };
+        let Some(next) = behind.get(at + length..) else {
+            return samples;
+        };
         rest = next;
     }
     samples
@@ -156,7 +175,13 @@ mod tests {
 
     #[test]
     fn entries_are_counted_and_damage_is_none() {
-        let raw = [&[0x0a, 2, 1, 1][..], &[0x1a, 1, 7], &[0x0a, 0x80, 1], &[5; 128]].concat();
+        let raw = [
+            &[0x0a, 2, 1, 1][..],
+            &[0x1a, 1, 7],
+            &[0x0a, 0x80, 1],
+            &[5; 128],
+        ]
+        .concat();
         let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
         assert_eq!(samples(&body), 2);
         assert_eq!(samples(b"\xff\xff no snappy"), 0);

@@ -68,11 +68,21 @@ pub(super) fn markdown(results: &Results) -> String {
             measured.latency
         );
     }
-    text.push_str("\n![CPU time and memory side by side](results.svg)\n\n| once | |\n| --- | --- |\n");
+    text.push_str(
+        "\n![CPU time and memory side by side](results.svg)\n\n| once | |\n| --- | --- |\n",
+    );
     if let Some(tick) = &results.cold_tick {
         let series = grouped(tick.series as u64);
-        let _ = writeln!(text, "| first scrape of a fresh process, {series} series: request to last answer | {:.2} s |", tick.latency);
-        let _ = writeln!(text, "| from the start of that process to its answer | {:.2} s |", tick.whole);
+        let _ = writeln!(
+            text,
+            "| first scrape of a fresh process, {series} series: request to last answer | {:.2} s |",
+            tick.latency
+        );
+        let _ = writeln!(
+            text,
+            "| from the start of that process to its answer | {:.2} s |",
+            tick.whole
+        );
     }
     if let Some(drain) = &results.drain {
         let _ = writeln!(
@@ -92,7 +102,11 @@ pub(super) fn markdown(results: &Results) -> String {
 }
 
 fn function(start: &once::Start) -> String {
-    let mut text = format!("| function: start to first runtime request | {:.1} ms, {} |\n", start.first_request * 1e3, bytes(start.memory));
+    let mut text = format!(
+        "| function: start to first runtime request | {:.1} ms, {} |\n",
+        start.first_request * 1e3,
+        bytes(start.memory)
+    );
     let _ = writeln!(text, "| its program | {} |", bytes(start.program_bytes));
     if start.zip_bytes > 0 {
         let _ = writeln!(text, "| its zip | {} |", bytes(start.zip_bytes));
@@ -106,7 +120,13 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!([grouped(0), grouped(100), grouped(1000), grouped(10_000_000)], ["0", "100", "1,000", "10,000,000"]);
-        assert_eq!([bytes(39_940_000), bytes(167_000_000), bytes(3_660_000_000)], ["39.9 MB", "167 MB", "3.66 GB"]);
+        assert_eq!(
+            [grouped(0), grouped(100), grouped(1000), grouped(10_000_000)],
+            ["0", "100", "1,000", "10,000,000"]
+        );
+        assert_eq!(
+            [bytes(39_940_000), bytes(167_000_000), bytes(3_660_000_000)],
+            ["39.9 MB", "167 MB", "3.66 GB"]
+        );
     }
 }

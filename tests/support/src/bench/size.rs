@@ -1,4 +1,5 @@
-//! The function as small as Lambda makes it: how long a scrape takes, cold and warm, by memory and number of series.
+//! The function as small as Lambda makes it: how long a scrape takes, cold and warm, by memory and
+//! number of series.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -46,7 +47,12 @@ pub async fn measure(function: &Path) -> Result<Vec<Sized>> {
     let program = super::once::unpack(function, directory.path())?;
     let mut all: Vec<Sized> = Vec::new();
     for series in SERIES {
-        let shape = Shape { series, protobuf: false, gzip: true, half_unchanged: false };
+        let shape = Shape {
+            series,
+            protobuf: false,
+            gzip: true,
+            half_unchanged: false,
+        };
         for memory_mb in MEMORY_MB {
             let sized = one(&program, directory.path(), memory_mb, shape).await?;
             eprintln!("bench: {}", row(&sized));
@@ -59,7 +65,10 @@ pub async fn measure(function: &Path) -> Result<Vec<Sized>> {
 async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> Result<Sized> {
     let group = Group::new(memory_mb)?;
     let home = SyntheticHome::start(shape, Duration::ZERO).await?;
-    let (receiver, api) = (Receiver::start_without_counting().await?, RuntimeApi::start().await?);
+    let (receiver, api) = (
+        Receiver::start_without_counting().await?,
+        RuntimeApi::start().await?,
+    );
     let spool = TempDir::new()?;
     let config = format!(
         "scrape_configs:\n  - job_name: federate\n    scrape_interval: 60s\n    scrape_timeout: 50s\n    honor_labels: true\n    metrics_path: /federate\n    \
@@ -72,18 +81,33 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
     );
     let script = directory.join("limited");
     group.wrap(program, &script)?;
-    let options = FunctionOptions { memory_mb: memory_mb as u32, ..FunctionOptions::new(&script, &api.runtime_api(), &config) };
+    let options = FunctionOptions {
+        memory_mb: memory_mb as u32,
+        ..FunctionOptions::new(&script, &api.runtime_api(), &config)
+    };
     let mut function = Function::start(&options)?;
-    let mut sized = Sized { memory_mb, series: shape.series, cold: None, warm: None, peak_memory: 0, failed: None };
+    let mut sized = Sized {
+        memory_mb,
+        series: shape.series,
+        cold: None,
+        warm: None,
+        peak_memory: 0,
+        failed: None,
+    };
     let mut times = Vec::new();
     for _ in 0..=WARM {
         let started = Instant::now();
-        let answer = api.invoke(r#"{"action":"forward"}"#, LIMIT).await.and_then(Invoked::answer);
+        let answer = api
+            .invoke(r#"{"action":"forward"}"#, LIMIT)
+            .await
+            .and_then(Invoked::answer);
         let took = started.elapsed().as_secs_f64();
         sized.peak_memory = usage::peak_memory(function.id()).unwrap_or(sized.peak_memory);
         match answer.map(|answer| answer["ledger"]["written"].as_u64().unwrap_or_default()) {
             Ok(written) if written >= shape.series as u64 => times.push(took),
-            Ok(written) => sized.failed = Some(format!("{written} of {} samples written", shape.series)),
+            Ok(written) => {
+                sized.failed = Some(format!("{written} of {} samples written", shape.series))
+            }
             Err(error) => sized.failed = Some(told(&format!("{error:#}"))),
         }
         if sized.failed.is_some() {
@@ -104,14 +128,21 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
 /// The first error of the report in a function's error, else the beginning of what there is.
 fn told(error: &str) -> String {
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-    let report = error.find('{').and_then(|start| json(&error[start..])).and_then(|error| json(error["errorMessage"].as_str()?));
+    let report = error
+        .find('{')
+        .and_then(|start| json(&error[start..]))
+        .and_then(|error| json(error["errorMessage"].as_str()?));
     let first = report.and_then(|report| Some(report["errors"].get(0)?.as_str()?.to_owned()));
     first.unwrap_or_else(|| error.chars().take(300).collect())
 }
 
 fn row(sized: &Sized) -> String {
     let seconds = |time: Option<f64>| time.map_or("–".to_owned(), |time| format!("{time:.2} s"));
-    let note = sized.failed.as_deref().map(|failed| format!(" ({failed})")).unwrap_or_default();
+    let note = sized
+        .failed
+        .as_deref()
+        .map(|failed| format!(" ({failed})"))
+        .unwrap_or_default();
     format!(
         "| {} | {} MB | {} | {} | {}{note} |",
         super::report::grouped(sized.series as u64),
@@ -135,8 +166,12 @@ pub fn write(all: &[Sized], directory: &Path) -> Result<()> {
         super::machine()
     );
     std::fs::create_dir_all(directory)?;
-    for (name, content) in [("sizes.json", serde_json::to_string_pretty(all)? + "\n"), ("sizes.md", text)] {
-        std::fs::write(directory.join(name), content).with_context(|| format!("write {}", directory.join(name).display()))?;
+    for (name, content) in [
+        ("sizes.json", serde_json::to_string_pretty(all)? + "\n"),
+        ("sizes.md", text),
+    ] {
+        std::fs::write(directory.join(name), content)
+            .with_context(|| format!("write {}", directory.join(name).display()))?;
     }
     Ok(())
 }

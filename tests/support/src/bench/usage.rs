@@ -12,23 +12,36 @@ const TICKS: u64 = 100;
 /// # Errors
 /// When the process is gone.
 pub(super) fn cpu(process: u32) -> Result<Duration> {
-    // The one knows no less than a hundredth of a second, the other nothing of threads that have ended.
+    // The one knows no less than a hundredth of a second, the other nothing of threads that have
+    // ended.
     Ok(in_ticks(process)?.max(of_threads(process)?))
 }
 
 /// By the scheduler, to the nanosecond.
 fn of_threads(process: u32) -> Result<Duration> {
     let mut nanoseconds = 0;
-    for thread in std::fs::read_dir(format!("/proc/{process}/task")).context("the measured process has ended")? {
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))
+        .context("the measured process has ended")?
+    {
         let used = std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanoseconds += used.split(' ').next().and_then(|used| used.parse::<u64>().ok()).unwrap_or_default();
+        nanoseconds += used
+            .split(' ')
+            .next()
+            .and_then(|used| used.parse::<u64>().ok())
+            .unwrap_or_default();
     }
     Ok(Duration::from_nanos(nanoseconds))
 }
 
 fn in_ticks(process: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).context("the measured process has ended")?;
-    let fields: Vec<&str> = stat.rsplit_once(") ").context("/proc/…/stat")?.1.split(' ').collect();
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))
+        .context("the measured process has ended")?;
+    let fields: Vec<&str> = stat
+        .rsplit_once(") ")
+        .context("/proc/…/stat")?
+        .1
+        .split(' ')
+        .collect();
     let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
     Ok(Duration::from_millis(ticks * 1000 / TICKS))
 }
@@ -38,7 +51,11 @@ fn in_ticks(process: u32) -> Result<Duration> {
 /// # Errors
 /// When the process is gone.
 pub(super) fn peak_memory(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).context("the measured process has ended")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))
+        .context("the measured process has ended")?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("VmHWM")?;
     Ok(peak.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }

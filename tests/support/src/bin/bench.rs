@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use amp_forwarder_support::bench::{self, BenchOptions};
 use clap::Parser;
 
-/// Measures the forwarder beside vmagent and Prometheus in agent mode, and writes tables and a plot.
+/// Measures the forwarder beside vmagent and Prometheus in agent mode, and writes tables and a
+/// plot.
 #[derive(Parser)]
 struct Arguments {
     /// The zip of `make build`, or the program.
@@ -24,7 +25,8 @@ struct Arguments {
     /// Only the comparisons with so many series, for whoever profiles one.
     #[arg(long)]
     series: Option<usize>,
-    /// Only the function, as small as Lambda makes it, in control groups: writes sizes.md and sizes.json.
+    /// Only the function, as small as Lambda makes it, in control groups: writes sizes.md and
+    /// sizes.json.
     #[arg(long)]
     sizes: bool,
 }
@@ -42,11 +44,27 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { function, out, quick, alone, series, sizes } = arguments;
+    let Arguments {
+        function,
+        out,
+        quick,
+        alone,
+        series,
+        sizes,
+    } = arguments;
     // It is started in a directory of its own.
     let function = std::path::absolute(function)?;
     if sizes {
         return bench::size::write(&bench::size::measure(&function).await?, &out);
     }
-    bench::write(&bench::run(&BenchOptions { function, quick, alone, series }).await?, &out)
+    bench::write(
+        &bench::run(&BenchOptions {
+            function,
+            quick,
+            alone,
+            series,
+        })
+        .await?,
+        &out,
+    )
 }

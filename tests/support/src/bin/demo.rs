@@ -8,7 +8,8 @@ use amp_forwarder_support::demo::{Demo, DemoOptions};
 use anyhow::Result;
 use clap::Parser;
 
-/// Runs the function between two real Prometheis for about a minute, with an outage across its ticks, and compares both ends; exits 1 when a sample is missing.
+/// Runs the function between two real Prometheis for about a minute, with an outage across its
+/// ticks, and compares both ends; exits 1 when a sample is missing.
 #[derive(Parser)]
 struct Arguments {
     /// The zip of `make build`, or the program.
@@ -56,14 +57,29 @@ async fn demo(arguments: Arguments) -> Result<ExitCode> {
     demo.run().await?;
     let verdict = demo.verdict().await?;
     println!("\n{verdict}");
-    println!("{}\n", if verdict.is_good() { "nothing is lost" } else { "NOT as it should be" });
+    println!(
+        "{}\n",
+        if verdict.is_good() {
+            "nothing is lost"
+        } else {
+            "NOT as it should be"
+        }
+    );
     println!("look further:");
-    println!("  make demo DEMO_FLAGS=--drop-one-batch    a batch vanishes in the gateway, and the demo fails");
-    println!("  make demo DEMO_FLAGS=--keep              everything stays up, to look around with a browser");
+    println!(
+        "  make demo DEMO_FLAGS=--drop-one-batch    a batch vanishes in the gateway, and the demo fails"
+    );
+    println!(
+        "  make demo DEMO_FLAGS=--keep              everything stays up, to look around with a browser"
+    );
     println!("  cargo run --bin forwardctl -- --help     the same forwarder from the command line");
     if arguments.keep {
         println!("\nstill running until Ctrl-C: {}", demo.addresses());
         tokio::signal::ctrl_c().await?;
     }
-    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if verdict.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }

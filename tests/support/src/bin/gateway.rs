@@ -23,7 +23,8 @@ struct Arguments {
     /// Access key that is known.
     #[arg(long, default_value = ACCESS_KEY)]
     access_key: String,
-    /// Name of the environment variable that holds its secret (default: the secret of AWS' examples).
+    /// Name of the environment variable that holds its secret (default: the secret of AWS'
+    /// examples).
     #[arg(long)]
     secret_key_env: Option<String>,
     /// Session token that must come with the key.
@@ -41,11 +42,21 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let secret = match &arguments.secret_key_env {
-        Some(name) => std::env::var(name).with_context(|| format!("read the secret key from {name}"))?,
+        Some(name) => {
+            std::env::var(name).with_context(|| format!("read the secret key from {name}"))?
+        }
         None => SECRET_KEY.to_owned(),
     };
-    let key = Key { secret, session_token: arguments.session_token, allowed: true };
-    let keys = if arguments.unsigned { BTreeMap::new() } else { BTreeMap::from([(arguments.access_key, key)]) };
+    let key = Key {
+        secret,
+        session_token: arguments.session_token,
+        allowed: true,
+    };
+    let keys = if arguments.unsigned {
+        BTreeMap::new()
+    } else {
+        BTreeMap::from([(arguments.access_key, key)])
+    };
     let options = Options {
         listen: arguments.listen,
         region: arguments.region,
@@ -53,7 +64,10 @@ async fn main() -> Result<()> {
         upstream: arguments.upstream,
         count_only: arguments.count_only,
         // It may run for days.
-        journal: JournalOptions { requests: 1_000, samples: 100_000 },
+        journal: JournalOptions {
+            requests: 1_000,
+            samples: 100_000,
+        },
         ..Options::default()
     };
     let gateway = Gateway::start(options).await?;

@@ -1,6 +1,8 @@
-//! For tests/infra: the function between two real Prometheis, with the environment that a template gives it.
+//! For tests/infra: the function between two real Prometheis, with the environment that a template
+//! gives it.
 //!
-//! Prints one line of JSON when the receiver has what two ticks brought, then stays until its standard input ends.
+//! Prints one line of JSON when the receiver has what two ticks brought, then stays until its
+//! standard input ends.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,7 +32,8 @@ struct Arguments {
     /// The program.
     #[arg(long)]
     function: PathBuf,
-    /// NAME=VALUE of its environment. HOME_ADDRESS and AMP_REMOTE_WRITE_URL are set to this stage's.
+    /// NAME=VALUE of its environment. HOME_ADDRESS and AMP_REMOTE_WRITE_URL are set to this
+    /// stage's.
     #[arg(long)]
     env: Vec<String>,
     /// Then take invocations as Lambda's API does, for the AWS CLI.
@@ -43,22 +46,40 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut env = BTreeMap::new();
     for pair in &arguments.env {
-        let (name, value) = pair.split_once('=').with_context(|| format!("{pair} is not NAME=VALUE"))?;
+        let (name, value) = pair
+            .split_once('=')
+            .with_context(|| format!("{pair} is not NAME=VALUE"))?;
         env.insert(name.to_owned(), value.to_owned());
     }
     let exporter = NodeExporter::start().await?;
     let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])]).await?;
     let receiver = Prometheus::receiver(V3_5).await?;
-    let mut options = Options { upstream: Some(receiver.remote_write_url()), ..Options::default() };
-    if let (Some(id), Some(secret)) = (env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")) {
-        let key = Key { secret: secret.clone(), session_token: env.get("AWS_SESSION_TOKEN").cloned(), allowed: true };
+    let mut options = Options {
+        upstream: Some(receiver.remote_write_url()),
+        ..Options::default()
+    };
+    if let (Some(id), Some(secret)) = (
+        env.get("AWS_ACCESS_KEY_ID"),
+        env.get("AWS_SECRET_ACCESS_KEY"),
+    ) {
+        let key = Key {
+            secret: secret.clone(),
+            session_token: env.get("AWS_SESSION_TOKEN").cloned(),
+            allowed: true,
+        };
         options.keys = BTreeMap::from([(id.clone(), key)]);
     }
     let gateway = Gateway::start(options).await?;
     env.insert("HOME_ADDRESS".to_owned(), home.address());
-    env.insert("AMP_REMOTE_WRITE_URL".to_owned(), gateway.remote_write_url());
+    env.insert(
+        "AMP_REMOTE_WRITE_URL".to_owned(),
+        gateway.remote_write_url(),
+    );
     let querier = home.querier();
-    wait_for("the home's two targets are up", SOON, || async { querier.value("sum(up)").await.ok().flatten() == Some(2.0) }).await?;
+    wait_for("the home's two targets are up", SOON, || async {
+        querier.value("sum(up)").await.ok().flatten() == Some(2.0)
+    })
+    .await?;
 
     let api = RuntimeApi::start().await?;
     let mut function = FunctionOptions::new(&arguments.function, &api.runtime_api(), "");
@@ -66,30 +87,54 @@ async fn main() -> Result<()> {
     let running = Function::start(&function)?;
     let mut reports = Vec::new();
     for _ in 0..2 {
-        let invoked = api.invoke(include_str!("../../../../events/scheduler.json"), TICK).await;
+        let invoked = api
+            .invoke(include_str!("../../../../events/scheduler.json"), TICK)
+            .await;
         let report = invoked.and_then(Invoked::answer);
         reports.push(report.with_context(|| format!("the function's log:\n{}", running.log()))?);
     }
-    ensure!(gateway.stats().stored > 0, "nothing was stored: {reports:?}\n{}", running.log());
-    let metrics: Vec<Value> =
-        running.log().lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line.get("_aws").is_some()).collect();
+    ensure!(
+        gateway.stats().stored > 0,
+        "nothing was stored: {reports:?}\n{}",
+        running.log()
+    );
+    let metrics: Vec<Value> = running
+        .log()
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &Value| line.get("_aws").is_some())
+        .collect();
     let api = Arc::new(api);
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let front = if arguments.serve { Some(Server::start(listen, move |request, _| invoke(api.clone(), request)).await?) } else { None };
+    let front = if arguments.serve {
+        Some(Server::start(listen, move |request, _| invoke(api.clone(), request)).await?)
+    } else {
+        None
+    };
     let address = front.as_ref().map(Server::url);
-    println!("{}", json!({"invoke": address, "receiver": receiver.url(), "reports": reports, "metrics": metrics, "log": running.log()}));
-    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+    println!(
+        "{}",
+        json!({"invoke": address, "receiver": receiver.url(), "reports": reports, "metrics": metrics, "log": running.log()})
+    );
+    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()))
+        .await??;
     Ok(())
 }
 
-/// `POST /2015-03-31/functions/NAME/invocations`: an error of the function is a 200 with a header that says so.
+/// `POST /2015-03-31/functions/NAME/invocations`: an error of the function is a 200 with a header
+/// that says so.
 async fn invoke(api: Arc<RuntimeApi>, request: Request) -> Answer {
-    let payload = read_body(request.into_body(), LARGEST_PAYLOAD).await.unwrap_or_default();
+    let payload = read_body(request.into_body(), LARGEST_PAYLOAD)
+        .await
+        .unwrap_or_default();
     let mut response = match api.invoke(payload, SOON).await {
         Ok(Invoked::Answer(answer)) => return Ok(respond_json(200, &answer)),
         Ok(Invoked::Error(error)) => respond_json(200, &error),
         Err(error) => return Ok(respond_json(502, &json!({"message": error.to_string()}))),
     };
-    response.headers_mut().insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
+    response.headers_mut().insert(
+        "x-amz-function-error",
+        HeaderValue::from_static("Unhandled"),
+    );
     Ok(response)
 }

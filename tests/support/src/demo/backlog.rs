@@ -26,7 +26,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) const HEAD: &str = "tick    took  outcome  scrapes  scraped  written  lost | spool: segments     KB  samples";
+    pub(super) const HEAD: &str =
+        "tick    took  outcome  scrapes  scraped  written  lost | spool: segments     KB  samples";
 
     /// Reads a report, also that of a tick that failed.
     pub(super) fn new(last: Option<&Self>, took: Duration, answer: &Invoked) -> Result<Self> {
@@ -34,10 +35,15 @@ impl Row {
             Invoked::Answer(report) => report.clone(),
             Invoked::Error(error) => {
                 let message = error["errorMessage"].as_str().unwrap_or_default();
-                serde_json::from_str::<Value>(message).with_context(|| format!("the function failed: {error}"))?
+                serde_json::from_str::<Value>(message)
+                    .with_context(|| format!("the function failed: {error}"))?
             }
         };
-        let count = |part: &str, name: &str| report[part][name].as_u64().with_context(|| format!("no {part}.{name} in {report}"));
+        let count = |part: &str, name: &str| {
+            report[part][name]
+                .as_u64()
+                .with_context(|| format!("no {part}.{name} in {report}"))
+        };
         Ok(Self {
             number: last.map_or(1, |last| last.number + 1),
             took,
@@ -56,9 +62,24 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, took, outcome, scrapes, scraped, written, lost, segments, bytes, owed, before } = self;
+        let Self {
+            number,
+            took,
+            outcome,
+            scrapes,
+            scraped,
+            written,
+            lost,
+            segments,
+            bytes,
+            owed,
+            before,
+        } = self;
         let (took, kilobytes) = (took.as_secs_f64(), bytes.div_ceil(1000));
-        write!(f, "{number:>4}  {took:>4.1} s  {outcome:<7}  {scrapes:>7}  {scraped:>7}  {written:>7}  {lost:>4} | ")?;
+        write!(
+            f,
+            "{number:>4}  {took:>4.1} s  {outcome:<7}  {scrapes:>7}  {scraped:>7}  {written:>7}  {lost:>4} | "
+        )?;
         write!(f, "{segments:>15}  {kilobytes:>5}  {owed:>7}")?;
         match owed.cmp(before) {
             std::cmp::Ordering::Greater => write!(f, "  ▲ {}", owed - before),
@@ -74,7 +95,8 @@ mod tests {
     use serde_json::json;
 
     fn report(owed_before: u64, owed: u64) -> Value {
-        let ledger = json!({ "scraped": 700, "written": 10, "lost": 0, "owed_before": owed_before });
+        let ledger =
+            json!({ "scraped": 700, "written": 10, "lost": 0, "owed_before": owed_before });
         json!({ "outcome": "partial", "scrapes": [{}, {}], "ledger": ledger, "spool": { "segments": 2, "bytes": 12_345, "samples": owed } })
     }
 
@@ -83,11 +105,22 @@ mod tests {
         let took = Duration::from_millis(11_960);
         let first = Row::new(None, took, &Invoked::Answer(report(0, 690))).unwrap();
         assert_eq!((first.number, first.owed), (1, 690));
-        assert!(first.to_string().ends_with("2     13      690  ▲ 690"), "{first}");
-        let failed = json!({ "errorType": "TickFailed", "errorMessage": report(690, 90).to_string() });
+        assert!(
+            first.to_string().ends_with("2     13      690  ▲ 690"),
+            "{first}"
+        );
+        let failed =
+            json!({ "errorType": "TickFailed", "errorMessage": report(690, 90).to_string() });
         let second = Row::new(Some(&first), took, &Invoked::Error(failed)).unwrap();
         assert_eq!(second.number, 2);
         assert!(second.to_string().ends_with("▼ 600"), "{second}");
-        assert!(Row::new(None, took, &Invoked::Error(json!({ "errorMessage": "no report" }))).is_err());
+        assert!(
+            Row::new(
+                None,
+                took,
+                &Invoked::Error(json!({ "errorMessage": "no report" }))
+            )
+            .is_err()
+        );
     }
 }

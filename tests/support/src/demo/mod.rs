@@ -1,4 +1,5 @@
-//! `make demo`: the whole way of a sample, with an outage of the receiver that lasts longer than a tick.
+//! `make demo`: the whole way of a sample, with an outage of the receiver that lasts longer than a
+//! tick.
 //!
 //! ```text
 //! node exporter ─► home Prometheus ─► recorder ─► the function ─► gateway ─► receiver Prometheus
@@ -6,7 +7,8 @@
 //!                                      was exposed)  lambda)  │     SigV4)     then started again)
 //!                                                             └──► moto, an S3 for the spool
 //! ```
-//! The verdict comes from the wire and from the query APIs of both ends, never from the forwarder's own ledger.
+//! The verdict comes from the wire and from the query APIs of both ends, never from the forwarder's
+//! own ledger.
 
 mod backlog;
 mod table;
@@ -41,7 +43,8 @@ pub struct DemoOptions {
     pub interval: String,
     /// The function's time-out: a tick serves the slots that fit into it.
     pub tick: Duration,
-    /// The function is invoked again until this much time has passed, and then until it owes nothing.
+    /// The function is invoked again until this much time has passed, and then until it owes
+    /// nothing.
     pub duration: Duration,
     /// Time from the first stored sample to the outage.
     pub outage_after: Duration,
@@ -52,7 +55,8 @@ pub struct DemoOptions {
 }
 
 impl DemoOptions {
-    /// A bit more than a minute: ticks of a quarter of one, with 25 seconds of outage across the ends of the first two.
+    /// A bit more than a minute: ticks of a quarter of one, with 25 seconds of outage across the
+    /// ends of the first two.
     pub fn new(function: impl Into<PathBuf>) -> Self {
         Self {
             function: function.into(),
@@ -94,14 +98,27 @@ impl Demo {
         let exporter = NodeExporter::start().await?;
         say(format!("node exporter at http://{}", exporter.address()));
         let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])]).await?;
-        say(format!("home: Prometheus {V3_5} at {}, two jobs scraped each second", home.url()));
+        say(format!(
+            "home: Prometheus {V3_5} at {}, two jobs scraped each second",
+            home.url()
+        ));
         let receiver = Prometheus::receiver(V3_5).await?;
         say(format!("receiver: Prometheus {V3_5} at {}", receiver.url()));
         let upstream = Some(receiver.remote_write_url());
-        let gateway = Gateway::start(Options { upstream, ..Options::default() }).await?;
-        say(format!("gateway, which stands for AMP and verifies SigV4, at {}", gateway.url()));
+        let gateway = Gateway::start(Options {
+            upstream,
+            ..Options::default()
+        })
+        .await?;
+        say(format!(
+            "gateway, which stands for AMP and verifies SigV4, at {}",
+            gateway.url()
+        ));
         if options.drop_one_batch {
-            gateway.faults().add(Fault { skip: 1, ..Fault::once(Action::Drop) });
+            gateway.faults().add(Fault {
+                skip: 1,
+                ..Fault::once(Action::Drop)
+            });
             say("the gateway will swallow the second batch: acknowledged, not stored");
         }
         let recorder = Recorder::start(&home.url()).await?;
@@ -109,16 +126,25 @@ impl Demo {
         store.create_bucket(BUCKET).await?;
         say(format!("S3 for the spool: moto at {}", store.url()));
         let emulator = Emulator::start(options.tick).await?;
-        let config = forwarder_yml(&options.interval, &recorder.address(), &gateway.remote_write_url());
+        let config = forwarder_yml(
+            &options.interval,
+            &recorder.address(),
+            &gateway.remote_write_url(),
+        );
         let mut function = FunctionOptions::new(program, &emulator.runtime_api(), &config);
-        function.env.push(("AWS_ENDPOINT_URL_S3".to_owned(), store.url()));
+        function
+            .env
+            .push(("AWS_ENDPOINT_URL_S3".to_owned(), store.url()));
         let function = Function::start(&function)?;
         say("the function, under cargo-lambda's runtime API, with this forwarder.yml:");
         for line in config.lines() {
             println!("              {line}");
         }
         let querier = home.querier();
-        wait_for("the home's two targets are up", SOON, || async { querier.value("sum(up)").await.ok().flatten() == Some(2.0) }).await?;
+        wait_for("the home's two targets are up", SOON, || async {
+            querier.value("sum(up)").await.ok().flatten() == Some(2.0)
+        })
+        .await?;
         Ok(Self {
             options,
             function,
@@ -135,13 +161,19 @@ impl Demo {
         })
     }
 
-    /// Invokes the function on its schedule, with the outage in the middle, and tells what each tick left in the spool.
+    /// Invokes the function on its schedule, with the outage in the middle, and tells what each
+    /// tick left in the spool.
     ///
     /// # Errors
-    /// When an invocation is not answered, the receiver does not come back, or the backlog does not drain.
+    /// When an invocation is not answered, the receiver does not come back, or the backlog does not
+    /// drain.
     pub async fn run(&mut self) -> Result<()> {
         let done = tokio::try_join!(
-            invoke_until(&self.emulator, &self.options, self.started + self.options.duration),
+            invoke_until(
+                &self.emulator,
+                &self.options,
+                self.started + self.options.duration
+            ),
             out_and_back(&mut self.receiver, &self.gateway, &self.options)
         );
         done.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
@@ -158,8 +190,16 @@ impl Demo {
         let (from, until) = (self.started_ms - 600_000, now_ms());
         let evidence = Evidence {
             recordings,
-            home: self.home.querier().raw("{__name__=~\".+\"}", from, until).await?,
-            received: self.receiver.querier().raw("{__name__=~\".+\"}", from, until).await?,
+            home: self
+                .home
+                .querier()
+                .raw("{__name__=~\".+\"}", from, until)
+                .await?,
+            received: self
+                .receiver
+                .querier()
+                .raw("{__name__=~\".+\"}", from, until)
+                .await?,
             forwarder_instance: self.recorder.address(),
             gateway: self.gateway.stats(),
         };
@@ -168,7 +208,12 @@ impl Demo {
 
     /// Where to look while it still runs.
     pub fn addresses(&self) -> String {
-        format!("home {}  receiver {}  gateway {}/admin/stats", self.home.url(), self.receiver.url(), self.gateway.url())
+        format!(
+            "home {}  receiver {}  gateway {}/admin/stats",
+            self.home.url(),
+            self.receiver.url(),
+            self.gateway.url()
+        )
     }
 }
 
@@ -181,30 +226,55 @@ async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) 
     let mut last: Option<Row> = None;
     // What EventBridge Scheduler sends is not looked at: any event means forward.
     while Instant::now() < end || last.as_ref().is_some_and(|row| row.owed > 0) {
-        ensure!(Instant::now() < end + SOON, "the function still owes samples {SOON:?} after the end");
+        ensure!(
+            Instant::now() < end + SOON,
+            "the function still owes samples {SOON:?} after the end"
+        );
         let started = Instant::now();
-        let answer = emulator.invoke("{}", options.tick + Duration::from_secs(10)).await?;
+        let answer = emulator
+            .invoke("{}", options.tick + Duration::from_secs(10))
+            .await?;
         let row = Row::new(last.as_ref(), started.elapsed(), &answer)?;
         say(row.to_string());
         // One that fails at once would be invoked thousands of times.
-        ensure!(row.outcome != "failed" || started.elapsed() > Duration::from_secs(1), "the function fails at once: {answer:?}");
+        ensure!(
+            row.outcome != "failed" || started.elapsed() > Duration::from_secs(1),
+            "the function fails at once: {answer:?}"
+        );
         last = Some(row);
     }
     Ok(())
 }
 
-async fn out_and_back(receiver: &mut Prometheus, gateway: &Gateway, options: &DemoOptions) -> Result<()> {
+async fn out_and_back(
+    receiver: &mut Prometheus,
+    gateway: &Gateway,
+    options: &DemoOptions,
+) -> Result<()> {
     if options.outage.is_zero() {
         return Ok(());
     }
-    wait_for("the gateway has stored something", SOON, || async { gateway.stats().stored > 0 }).await?;
+    wait_for("the gateway has stored something", SOON, || async {
+        gateway.stats().stored > 0
+    })
+    .await?;
     tokio::time::sleep(options.outage_after).await;
     receiver.kill();
-    say(format!("the receiver is killed: away for {} s", options.outage.as_secs()));
+    say(format!(
+        "the receiver is killed: away for {} s",
+        options.outage.as_secs()
+    ));
     tokio::time::sleep(options.outage).await;
-    let refused = gateway.stats().statuses.get(&503).copied().unwrap_or_default();
+    let refused = gateway
+        .stats()
+        .statuses
+        .get(&503)
+        .copied()
+        .unwrap_or_default();
     receiver.restart().await?;
-    say(format!("the receiver is back; meanwhile {refused} requests were answered 503"));
+    say(format!(
+        "the receiver is back; meanwhile {refused} requests were answered 503"
+    ));
     Ok(())
 }
 
@@ -219,12 +289,24 @@ fn forwarder_yml(interval: &str, target: &str, remote_write: &str) -> String {
 
 /// The program in a zip that `make build` made, or the path itself.
 fn unpack(function: &Path, into: &Path) -> Result<PathBuf> {
-    ensure!(function.is_file(), "{} is missing: run `make build`", function.display());
-    if function.extension().is_none_or(|extension| extension != "zip") {
+    ensure!(
+        function.is_file(),
+        "{} is missing: run `make build`",
+        function.display()
+    );
+    if function
+        .extension()
+        .is_none_or(|extension| extension != "zip")
+    {
         return Ok(std::path::absolute(function)?);
     }
     // Python is there for the tools anyway, and no unzip may be.
-    let status = Command::new("python3").args(["-m", "zipfile", "-e"]).arg(function).arg(into).status().context("run python3 to unpack")?;
+    let status = Command::new("python3")
+        .args(["-m", "zipfile", "-e"])
+        .arg(function)
+        .arg(into)
+        .status()
+        .context("run python3 to unpack")?;
     ensure!(status.success(), "cannot unpack {}", function.display());
     let program = into.join("bootstrap");
     let mut permissions = std::fs::metadata(&program)?.permissions();

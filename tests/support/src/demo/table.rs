@@ -31,7 +31,8 @@ pub struct Verdict {
     pub scrapes: usize,
     /// Distinct samples in them.
     pub exposed: usize,
-    /// Samples that the home has and that no exposition showed: federation gives the newest one only.
+    /// Samples that the home has and that no exposition showed: federation gives the newest one
+    /// only.
     pub never_exposed: usize,
     /// Samples at the receiver, without the forwarder's own series.
     pub received: usize,
@@ -52,16 +53,33 @@ impl Evidence {
     /// When an exposition cannot be read.
     pub fn judge(self) -> Result<Verdict> {
         let mut exposed = Samples::new();
-        let whole: Vec<&Recording> = self.recordings.iter().filter(|recording| recording.status == 200).collect();
+        let whole: Vec<&Recording> = self
+            .recordings
+            .iter()
+            .filter(|recording| recording.status == 200)
+            .collect();
         for recording in &whole {
             for sample in recording.samples()? {
-                let timestamp = sample.timestamp.context("a federated sample has a timestamp")?;
-                exposed.entry(sample.labels).or_default().insert(timestamp, value_bits(sample.value));
+                let timestamp = sample
+                    .timestamp
+                    .context("a federated sample has a timestamp")?;
+                exposed
+                    .entry(sample.labels)
+                    .or_default()
+                    .insert(timestamp, value_bits(sample.value));
             }
         }
         let is_own = |instance: Option<&String>| instance == Some(&self.forwarder_instance);
-        let (own, received): (Samples, Samples) = self.received.into_iter().partition(|(labels, _)| is_own(labels.get("instance")));
-        let count = |samples: &Samples| samples.values().map(|of_series| of_series.len()).sum::<usize>();
+        let (own, received): (Samples, Samples) = self
+            .received
+            .into_iter()
+            .partition(|(labels, _)| is_own(labels.get("instance")));
+        let count = |samples: &Samples| {
+            samples
+                .values()
+                .map(|of_series| of_series.len())
+                .sum::<usize>()
+        };
         Ok(Verdict {
             scrapes: whole.len(),
             exposed: count(&exposed),
@@ -87,23 +105,70 @@ const SHOWN: usize = 5;
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Comparison { agreeing, lost, different, .. } = &self.comparison;
+        let Comparison {
+            agreeing,
+            lost,
+            different,
+            ..
+        } = &self.comparison;
         let rows = [
-            ("committed by scrapes, from the wire", self.exposed, format!("{} scrapes", self.scrapes)),
-            ("at the receiver, equal in series, timestamp and value", *agreeing, String::new()),
-            ("lost: committed, and absent at the receiver", lost.len(), String::new()),
-            ("different: at the receiver with another value", different.len(), String::new()),
-            ("foreign: at the receiver, and not at home", self.foreign.len(), String::new()),
-            ("never exposed: at home, between two scrapes", self.never_exposed, "federation shows the newest only".to_owned()),
-            ("the forwarder's own: up and scrape_*", self.own, String::new()),
-            ("out of order, or in two requests at once", count(self.gateway.out_of_order + self.gateway.concurrent), String::new()),
+            (
+                "committed by scrapes, from the wire",
+                self.exposed,
+                format!("{} scrapes", self.scrapes),
+            ),
+            (
+                "at the receiver, equal in series, timestamp and value",
+                *agreeing,
+                String::new(),
+            ),
+            (
+                "lost: committed, and absent at the receiver",
+                lost.len(),
+                String::new(),
+            ),
+            (
+                "different: at the receiver with another value",
+                different.len(),
+                String::new(),
+            ),
+            (
+                "foreign: at the receiver, and not at home",
+                self.foreign.len(),
+                String::new(),
+            ),
+            (
+                "never exposed: at home, between two scrapes",
+                self.never_exposed,
+                "federation shows the newest only".to_owned(),
+            ),
+            (
+                "the forwarder's own: up and scrape_*",
+                self.own,
+                String::new(),
+            ),
+            (
+                "out of order, or in two requests at once",
+                count(self.gateway.out_of_order + self.gateway.concurrent),
+                String::new(),
+            ),
         ];
         writeln!(f, "{:<58}{:>9}", "(series, timestamp, value)", "samples")?;
         for (what, count, note) in rows {
             writeln!(f, "{what:<58}{count:>9}  {note}")?;
         }
-        let answers: Vec<String> = self.gateway.statuses.iter().map(|(status, count)| format!("{count} × {status}")).collect();
-        writeln!(f, "the gateway answered {} on {} connections", answers.join(", "), self.gateway.connections)?;
+        let answers: Vec<String> = self
+            .gateway
+            .statuses
+            .iter()
+            .map(|(status, count)| format!("{count} × {status}"))
+            .collect();
+        writeln!(
+            f,
+            "the gateway answered {} on {} connections",
+            answers.join(", "),
+            self.gateway.connections
+        )?;
         for (what, points) in [("lost", lost), ("foreign", &self.foreign)] {
             for point in points.iter().take(SHOWN) {
                 writeln!(f, "{what}: {point}")?;
@@ -125,8 +190,14 @@ mod tests {
     fn samples(rows: &[(&str, i64)]) -> Samples {
         let mut samples = Samples::new();
         for (instance, timestamp) in rows {
-            let labels = Labels::from([("__name__", "a"), ("instance", *instance)].map(|(name, value)| (name.to_owned(), value.to_owned())));
-            samples.entry(labels).or_default().insert(*timestamp, value_bits(1.0));
+            let labels = Labels::from(
+                [("__name__", "a"), ("instance", *instance)]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            );
+            samples
+                .entry(labels)
+                .or_default()
+                .insert(*timestamp, value_bits(1.0));
         }
         samples
     }

@@ -1,5 +1,5 @@
-//! The gateway's own HTTP API, for the demo and for people:
-//! `GET /admin/stats`, `GET /admin/journal`, `POST /admin/faults` (one fault), `DELETE /admin/faults`.
+//! The gateway's own HTTP API, for the demo and for people: `GET /admin/stats`, `GET
+//! /admin/journal`, `POST /admin/faults` (one fault), `DELETE /admin/faults`.
 
 use http::Method;
 
@@ -17,7 +17,9 @@ pub(super) async fn answer(shared: &Shared, request: Request) -> http::Response<
         (Method::GET, "/admin/stats") => server::respond_json(200, &shared.stats()),
         (Method::GET, "/admin/journal") => server::respond_json(200, &newest(shared)),
         (Method::POST, "/admin/faults") => {
-            let body = server::read_body(body, LARGEST_FAULT).await.unwrap_or_default();
+            let body = server::read_body(body, LARGEST_FAULT)
+                .await
+                .unwrap_or_default();
             match serde_json::from_slice::<Fault>(&body) {
                 Ok(fault) => {
                     shared.faults.add(fault);
@@ -30,7 +32,10 @@ pub(super) async fn answer(shared: &Shared, request: Request) -> http::Response<
             shared.faults.clear();
             server::respond(204, "")
         }
-        _ => server::respond(404, "known: GET /admin/stats, GET /admin/journal, POST /admin/faults, DELETE /admin/faults\n"),
+        _ => server::respond(
+            404,
+            "known: GET /admin/stats, GET /admin/journal, POST /admin/faults, DELETE /admin/faults\n",
+        ),
     }
 }
 

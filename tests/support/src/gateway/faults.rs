@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// What happens to a request. `store` is judging, handing to the receiver and committing, as without a fault.
+/// What happens to a request. `store` is judging, handing to the receiver and committing, as
+/// without a fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Action {
@@ -76,22 +77,40 @@ impl Fault {
 
     /// For the next requests.
     pub fn times(action: Action, times: u64) -> Self {
-        Self { times: Some(times), ..Self::always(action) }
+        Self {
+            times: Some(times),
+            ..Self::always(action)
+        }
     }
 
     /// For a while from now.
     pub fn lasting(action: Action, duration: Duration) -> Self {
-        Self { for_ms: u64::try_from(duration.as_millis()).ok(), ..Self::always(action) }
+        Self {
+            for_ms: u64::try_from(duration.as_millis()).ok(),
+            ..Self::always(action)
+        }
     }
 
     /// Until [`Faults::clear`].
     pub fn always(action: Action) -> Self {
-        Self { action, times: None, for_ms: None, skip: 0, metric: None, min_samples: 0, reused_connection: false }
+        Self {
+            action,
+            times: None,
+            for_ms: None,
+            skip: 0,
+            metric: None,
+            min_samples: 0,
+            reused_connection: false,
+        }
     }
 
     /// Answers this status, with this body.
     pub fn status(status: u16, body: &str) -> Action {
-        Action::Respond { status, body: body.to_owned(), headers: BTreeMap::new() }
+        Action::Respond {
+            status,
+            body: body.to_owned(),
+            headers: BTreeMap::new(),
+        }
     }
 }
 
@@ -121,7 +140,9 @@ struct Active {
 impl Faults {
     /// Puts a fault in force, after those that are.
     pub fn add(&self, fault: Fault) {
-        let ends = fault.for_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        let ends = fault
+            .for_ms
+            .map(|ms| Instant::now() + Duration::from_millis(ms));
         self.lock().push(Active { fault, ends });
     }
 
@@ -141,7 +162,10 @@ impl Faults {
     pub fn strike(&self, facts: Facts<'_>) -> Option<Action> {
         let mut active = self.lock();
         retain_current(&mut active, Instant::now());
-        for entry in active.iter_mut().filter(|entry| matches(&entry.fault, facts)) {
+        for entry in active
+            .iter_mut()
+            .filter(|entry| matches(&entry.fault, facts))
+        {
             if entry.fault.skip > 0 {
                 entry.fault.skip -= 1;
                 continue;
@@ -155,7 +179,9 @@ impl Faults {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Active>> {
-        self.active.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.active
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -164,7 +190,10 @@ fn retain_current(active: &mut Vec<Active>, now: Instant) {
 }
 
 fn matches(fault: &Fault, facts: Facts<'_>) -> bool {
-    fault.metric.as_deref().is_none_or(|metric| facts.metrics.contains(&metric))
+    fault
+        .metric
+        .as_deref()
+        .is_none_or(|metric| facts.metrics.contains(&metric))
         && facts.samples >= fault.min_samples
         && (facts.reused_connection || !fault.reused_connection)
 }
@@ -176,19 +205,42 @@ mod tests {
     #[test]
     fn skips_counts_and_matches() {
         let faults = Faults::default();
-        let up = Facts { metrics: &["up"], samples: 5, reused_connection: false };
-        let other = Facts { metrics: &["x"], ..up };
-        faults.add(Fault { skip: 1, metric: Some("up".to_owned()), ..Fault::times(Action::Hang, 2) });
+        let up = Facts {
+            metrics: &["up"],
+            samples: 5,
+            reused_connection: false,
+        };
+        let other = Facts {
+            metrics: &["x"],
+            ..up
+        };
+        faults.add(Fault {
+            skip: 1,
+            metric: Some("up".to_owned()),
+            ..Fault::times(Action::Hang, 2)
+        });
         assert_eq!(faults.strike(other), None);
         assert_eq!(faults.strike(up), None);
         assert_eq!(faults.strike(up), Some(Action::Hang));
         assert_eq!(faults.strike(up), Some(Action::Hang));
         assert_eq!(faults.strike(up), None);
         assert_eq!(faults.active(), 0);
-        faults.add(Fault { min_samples: 6, ..Fault::always(Action::Drop) });
-        faults.add(Fault { reused_connection: true, ..Fault::always(Action::Reset) });
+        faults.add(Fault {
+            min_samples: 6,
+            ..Fault::always(Action::Drop)
+        });
+        faults.add(Fault {
+            reused_connection: true,
+            ..Fault::always(Action::Reset)
+        });
         assert_eq!(faults.strike(up), None);
-        assert_eq!(faults.strike(Facts { reused_connection: true, ..up }), Some(Action::Reset));
+        assert_eq!(
+            faults.strike(Facts {
+                reused_connection: true,
+                ..up
+            }),
+            Some(Action::Reset)
+        );
         faults.clear();
         faults.add(Fault::lasting(Action::Drop, Duration::ZERO));
         assert_eq!(faults.strike(up), None);
@@ -196,7 +248,8 @@ mod tests {
 
     #[test]
     fn reads_json() {
-        let fault: Fault = serde_json::from_str(r#"{"action":"respond","status":503,"times":3}"#).unwrap();
+        let fault: Fault =
+            serde_json::from_str(r#"{"action":"respond","status":503,"times":3}"#).unwrap();
         assert_eq!(fault, Fault::times(Fault::status(503, ""), 3));
         assert!(serde_json::from_str::<Fault>(r#"{"action":"explode"}"#).is_err());
     }

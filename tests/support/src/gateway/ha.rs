@@ -21,17 +21,27 @@ impl Tracker {
     ///
     /// # Errors
     /// 202 for another replica's request, 400 for one cluster too many.
-    pub fn check(&mut self, request: &mut WriteRequest, limits: &Limits, now_ms: i64) -> Result<(), Refusal> {
+    pub fn check(
+        &mut self,
+        request: &mut WriteRequest,
+        limits: &Limits,
+        now_ms: i64,
+    ) -> Result<(), Refusal> {
         let Some(first) = request.timeseries.first() else {
             return Ok(());
         };
-        let (Some(cluster), Some(replica)) = (value_of(&first.labels, CLUSTER), value_of(&first.labels, REPLICA)) else {
+        let (Some(cluster), Some(replica)) = (
+            value_of(&first.labels, CLUSTER),
+            value_of(&first.labels, REPLICA),
+        ) else {
             return Ok(());
         };
         let failover = i64::try_from(limits.ha_failover.as_millis()).unwrap_or(i64::MAX);
         match self.elected.get(cluster) {
             Some((elected, seen)) if elected != replica && now_ms - seen < failover => {
-                let body = format!("replicas did not mach, rejecting sample: replica={replica}, elected={elected}");
+                let body = format!(
+                    "replicas did not mach, rejecting sample: replica={replica}, elected={elected}"
+                );
                 return Err(Refusal::text(202, Reason::Replica, body));
             }
             None if self.elected.len() >= limits.max_ha_clusters => {
@@ -40,7 +50,8 @@ impl Tracker {
             }
             _ => {}
         }
-        self.elected.insert(cluster.to_owned(), (replica.to_owned(), now_ms));
+        self.elected
+            .insert(cluster.to_owned(), (replica.to_owned(), now_ms));
         for entry in &mut request.timeseries {
             entry.labels.retain(|label| label.name != REPLICA);
         }
@@ -48,10 +59,15 @@ impl Tracker {
     }
 }
 
-/// Whether a request mixes values of (`cluster`, `__replica__`): some of it would be judged by another's election.
+/// Whether a request mixes values of (`cluster`, `__replica__`): some of it would be judged by
+/// another's election.
 pub fn is_mixed(request: &WriteRequest) -> bool {
-    let pair =
-        |entry: &super::wire::TimeSeries| (value_of(&entry.labels, CLUSTER).map(str::to_owned), value_of(&entry.labels, REPLICA).map(str::to_owned));
+    let pair = |entry: &super::wire::TimeSeries| {
+        (
+            value_of(&entry.labels, CLUSTER).map(str::to_owned),
+            value_of(&entry.labels, REPLICA).map(str::to_owned),
+        )
+    };
     let mut pairs = request.timeseries.iter().map(pair);
     let first = pairs.next();
     pairs.any(|pair| Some(pair) != first)
@@ -64,15 +80,33 @@ mod tests {
 
     fn request(replica: &str) -> WriteRequest {
         let labels = [("__name__", "up"), (REPLICA, replica), (CLUSTER, "c")];
-        let labels = labels.map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).to_vec();
-        WriteRequest { timeseries: vec![TimeSeries { labels, ..Default::default() }], metadata: vec![] }
+        let labels = labels
+            .map(|(name, value)| Label {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            })
+            .to_vec();
+        WriteRequest {
+            timeseries: vec![TimeSeries {
+                labels,
+                ..Default::default()
+            }],
+            metadata: vec![],
+        }
     }
 
     #[test]
     fn the_other_replica_waits_half_a_minute() {
         let mut tracker = Tracker::default();
-        let limits = Limits { max_ha_clusters: 1, ..Limits::default() };
-        let mut check = |replica, now| tracker.check(&mut request(replica), &limits, now).map_err(|refusal| refusal.status);
+        let limits = Limits {
+            max_ha_clusters: 1,
+            ..Limits::default()
+        };
+        let mut check = |replica, now| {
+            tracker
+                .check(&mut request(replica), &limits, now)
+                .map_err(|refusal| refusal.status)
+        };
         assert_eq!(check("a", 0), Ok(()));
         assert_eq!(check("b", 29_999), Err(202));
         assert_eq!(check("b", 30_000), Ok(()));
@@ -82,7 +116,9 @@ mod tests {
     #[test]
     fn the_winner_loses_its_replica_label() {
         let mut winner = request("a");
-        Tracker::default().check(&mut winner, &Limits::default(), 0).unwrap();
+        Tracker::default()
+            .check(&mut winner, &Limits::default(), 0)
+            .unwrap();
         assert_eq!(value_of(&winner.timeseries[0].labels, REPLICA), None);
         assert!(!is_mixed(&request("a")));
         let mut mixed = request("a");

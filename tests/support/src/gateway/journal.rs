@@ -74,7 +74,8 @@ pub struct Stats {
     pub refused: BTreeMap<Reason, u64>,
     /// Samples swallowed by the `drop` fault.
     pub swallowed: u64,
-    /// Samples older than one of the same series posted before: never, if the sender keeps its promise.
+    /// Samples older than one of the same series posted before: never, if the sender keeps its
+    /// promise.
     pub out_of_order: u64,
     /// Series in two unanswered requests at once: never, if the sender keeps its promise.
     pub concurrent: u64,
@@ -105,7 +106,12 @@ pub struct Journal {
 impl Journal {
     /// An empty journal.
     pub fn new(options: JournalOptions) -> Self {
-        Self { options, entries: VecDeque::new(), samples_kept: 0, stats: Stats::default() }
+        Self {
+            options,
+            entries: VecDeque::new(),
+            samples_kept: 0,
+            stats: Stats::default(),
+        }
     }
 
     /// A request came; gives its number and how many are unanswered with it.

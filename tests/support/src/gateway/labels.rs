@@ -1,6 +1,6 @@
-//! The rules for a label set: Cortex' distributor, without its mercy. It sorts labels and drops empty ones by
-//! itself; a sender must not need that, so here they are refused.
-//! Sources: cortex pkg/util/validation/validate.go `ValidateLabels`; remote write 1.0.
+//! The rules for a label set: Cortex' distributor, without its mercy. It sorts labels and drops
+//! empty ones by itself; a sender must not need that, so here they are refused. Sources: cortex
+//! pkg/util/validation/validate.go `ValidateLabels`; remote write 1.0.
 
 use super::options::Limits;
 use super::refusal::{Reason, Refusal};
@@ -20,26 +20,40 @@ pub fn validate(labels: &[Label], limits: &Limits) -> Result<(), Refusal> {
         return bad(format!("sample invalid metric name: \"{name}\""));
     }
     if labels.len() > limits.max_labels {
-        return bad(format!("series has too many labels (actual: {}, limit: {}) series: '{series}'", labels.len(), limits.max_labels));
+        return bad(format!(
+            "series has too many labels (actual: {}, limit: {}) series: '{series}'",
+            labels.len(),
+            limits.max_labels
+        ));
     }
     let mut previous = "";
     for Label { name, value } in labels {
         if !is_label_name(name) {
-            return bad(format!("sample invalid label: \"{name}\" metric \"{series}\""));
+            return bad(format!(
+                "sample invalid label: \"{name}\" metric \"{series}\""
+            ));
         }
         if value.is_empty() {
-            return bad(format!("empty value of label \"{name}\" metric \"{series}\""));
+            return bad(format!(
+                "empty value of label \"{name}\" metric \"{series}\""
+            ));
         }
         if name.len() > limits.max_label_name {
-            return bad(format!("label name too long: \"{name}\" metric \"{series}\""));
+            return bad(format!(
+                "label name too long: \"{name}\" metric \"{series}\""
+            ));
         }
         if value.len() > limits.max_label_value {
-            return bad(format!("label value too long: \"{value}\" metric \"{series}\""));
+            return bad(format!(
+                "label value too long: \"{value}\" metric \"{series}\""
+            ));
         }
         match previous.cmp(name.as_str()) {
             std::cmp::Ordering::Less => {}
             std::cmp::Ordering::Equal => {
-                return bad(format!("duplicate label name: \"{name}\" metric \"{series}\""));
+                return bad(format!(
+                    "duplicate label name: \"{name}\" metric \"{series}\""
+                ));
             }
             std::cmp::Ordering::Greater => {
                 return bad(format!("labels not sorted: \"{name}\" metric \"{series}\""));
@@ -55,9 +69,18 @@ pub fn validate(labels: &[Label], limits: &Limits) -> Result<(), Refusal> {
 /// # Errors
 /// 400 with Cortex' words.
 pub fn validate_metadata(metadata: &[MetricMetadata], limits: &Limits) -> Result<(), Refusal> {
-    for MetricMetadata { metric_family_name: name, help, .. } in metadata {
+    for MetricMetadata {
+        metric_family_name: name,
+        help,
+        ..
+    } in metadata
+    {
         if name.is_empty() {
-            return Err(Refusal::text(400, Reason::Metadata, "metadata missing metric name"));
+            return Err(Refusal::text(
+                400,
+                Reason::Metadata,
+                "metadata missing metric name",
+            ));
         }
         if name.len() + help.len() > limits.max_metadata {
             let body = format!("metadata 'HELP' value too long: \"{help}\" metric \"{name}\"");
@@ -74,14 +97,24 @@ pub fn metric_name(labels: &[Label]) -> Option<&str> {
 
 /// The value of a label.
 pub fn value_of<'a>(labels: &'a [Label], name: &str) -> Option<&'a str> {
-    labels.iter().find(|label| label.name == name).map(|label| label.value.as_str())
+    labels
+        .iter()
+        .find(|label| label.name == name)
+        .map(|label| label.value.as_str())
 }
 
 /// `name{a="b"}`, for messages.
 pub fn format_series(labels: &[Label]) -> String {
-    let inner: Vec<String> =
-        labels.iter().filter(|label| label.name != "__name__").map(|label| format!("{}={:?}", label.name, label.value)).collect();
-    format!("{}{{{}}}", metric_name(labels).unwrap_or_default(), inner.join(", "))
+    let inner: Vec<String> = labels
+        .iter()
+        .filter(|label| label.name != "__name__")
+        .map(|label| format!("{}={:?}", label.name, label.value))
+        .collect();
+    format!(
+        "{}{{{}}}",
+        metric_name(labels).unwrap_or_default(),
+        inner.join(", ")
+    )
 }
 
 fn is_metric_name(name: &str) -> bool {
@@ -93,7 +126,11 @@ fn is_label_name(name: &str) -> bool {
 }
 
 fn is_name(name: &str, also: impl Fn(u8) -> bool) -> bool {
-    !name.is_empty() && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || also(byte))
+    !name.is_empty()
+        && !name.as_bytes()[0].is_ascii_digit()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || also(byte))
 }
 
 #[cfg(test)]
@@ -101,8 +138,19 @@ mod tests {
     use super::*;
 
     fn check(pairs: &[(&str, &str)]) -> String {
-        let labels: Vec<Label> = pairs.iter().map(|(name, value)| Label { name: (*name).to_owned(), value: (*value).to_owned() }).collect();
-        let limits = Limits { max_labels: 3, max_label_name: 10, max_label_value: 5, ..Limits::default() };
+        let labels: Vec<Label> = pairs
+            .iter()
+            .map(|(name, value)| Label {
+                name: (*name).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect();
+        let limits = Limits {
+            max_labels: 3,
+            max_label_name: 10,
+            max_label_value: 5,
+            ..Limits::default()
+        };
         validate(&labels, &limits).map_or_else(|refusal| refusal.body, |()| "ok".to_owned())
     }
 
@@ -121,7 +169,10 @@ mod tests {
             (vec![name, ("", "1")], "sample invalid label"),
             (vec![name, ("abcdefghijk", "1")], "label name too long"),
             (vec![name, ("a", "123456")], "label value too long"),
-            (vec![name, ("a", "1"), ("b", "1"), ("c", "1")], "series has too many labels"),
+            (
+                vec![name, ("a", "1"), ("b", "1"), ("c", "1")],
+                "series has too many labels",
+            ),
         ] {
             let actual = check(&pairs);
             assert!(actual.starts_with(expected), "{pairs:?}: {actual}");

@@ -1,9 +1,10 @@
 //! The gateway: an HTTP server that stands for an Amazon Managed Service for Prometheus workspace.
 //!
-//! It checks a request as AMP does, in this order: route, signature ([`sigv4`]), headers and size ([`request`]),
-//! rates ([`rate`]), HA election ([`ha`]), then every sample ([`labels`], [`tenant`]). What it accepts goes to a
-//! real Prometheus ([`upstream`]) before it is acknowledged. Scripted faults ([`faults`]) strike after decoding, so
-//! that the journal ([`journal`]) has every request that could be read, with each sample's fate.
+//! It checks a request as AMP does, in this order: route, signature ([`sigv4`]), headers and size
+//! ([`request`]), rates ([`rate`]), HA election ([`ha`]), then every sample ([`labels`],
+//! [`tenant`]). What it accepts goes to a real Prometheus ([`upstream`]) before it is acknowledged.
+//! Scripted faults ([`faults`]) strike after decoding, so that the journal ([`journal`]) has every
+//! request that could be read, with each sample's fate.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -67,7 +68,8 @@ pub struct StoredSample {
     pub value: Value,
 }
 
-/// What the requests share. Locks are held for computing only, never across an await; where both are needed, `tenant` is first.
+/// What the requests share. Locks are held for computing only, never across an await; where both
+/// are needed, `tenant` is first.
 #[derive(Debug)]
 pub(crate) struct Shared {
     options: Options,
@@ -97,7 +99,10 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> Stats {
         let active_series = lock(&self.tenant).active() as u64;
-        Stats { active_series, ..self.journal().stats.clone() }
+        Stats {
+            active_series,
+            ..self.journal().stats.clone()
+        }
     }
 }
 
@@ -109,7 +114,10 @@ impl Gateway {
     pub async fn start(options: Options) -> Result<Self> {
         let now = Instant::now();
         let bucket = |per_second: Option<f64>| per_second.map(|rate| Bucket::new(rate, now));
-        let rates = Rates { samples: bucket(options.limits.samples_per_second), requests: bucket(options.limits.requests_per_second) };
+        let rates = Rates {
+            samples: bucket(options.limits.samples_per_second),
+            requests: bucket(options.limits.requests_per_second),
+        };
         let listen = options.listen;
         let shared = Arc::new(Shared {
             started: now,
@@ -122,7 +130,10 @@ impl Gateway {
             options,
         });
         let handler = shared.clone();
-        let server = Server::start(listen, move |request, connection| receive::receive(handler.clone(), request, connection)).await?;
+        let server = Server::start(listen, move |request, connection| {
+            receive::receive(handler.clone(), request, connection)
+        })
+        .await?;
         Ok(Self { server, shared })
     }
 
@@ -133,7 +144,11 @@ impl Gateway {
 
     /// The URL for a `remote_write` entry.
     pub fn remote_write_url(&self) -> String {
-        format!("{}{}", self.url(), request::path(&self.shared.options.workspace))
+        format!(
+            "{}{}",
+            self.url(),
+            request::path(&self.shared.options.workspace)
+        )
     }
 
     /// The faults in force.
@@ -143,7 +158,10 @@ impl Gateway {
 
     /// Complete counts.
     pub fn stats(&self) -> Stats {
-        Stats { connections: self.server.counters().accepted(), ..self.shared.stats() }
+        Stats {
+            connections: self.server.counters().accepted(),
+            ..self.shared.stats()
+        }
     }
 
     /// The requests that the journal keeps, in the order of their ends.
@@ -154,7 +172,10 @@ impl Gateway {
     /// The labels of a series in the journal.
     pub fn labels(&self, series: SeriesId) -> Labels {
         let labels = lock(&self.shared.tenant).labels(series);
-        labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect()
+        labels
+            .iter()
+            .map(|label| (label.name.clone(), label.value.clone()))
+            .collect()
     }
 
     /// Every sample that was stored and not forgotten by the journal's bound.
@@ -166,6 +187,13 @@ impl Gateway {
             .flat_map(|entry| entry.samples.iter().copied())
             .filter(|sample| sample.outcome == Outcome::Stored)
             .collect();
-        samples.iter().map(|sample| StoredSample { labels: self.labels(sample.series), timestamp: sample.timestamp, value: sample.value }).collect()
+        samples
+            .iter()
+            .map(|sample| StoredSample {
+                labels: self.labels(sample.series),
+                timestamp: sample.timestamp,
+                value: sample.value,
+            })
+            .collect()
     }
 }

@@ -41,7 +41,8 @@ pub struct Options {
 /// Limits of a workspace; see FACTS, "Amazon Managed Service for Prometheus".
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of a request; both the body as sent and its decompressed form are held to it, since AMP does not say which.
+    /// Bytes of a request; both the body as sent and its decompressed form are held to it, since
+    /// AMP does not say which.
     pub request_bytes: usize,
     /// Samples older than this are refused.
     pub max_age: Duration,
@@ -100,7 +101,10 @@ pub struct JournalOptions {
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { requests: 100_000, samples: 5_000_000 }
+        Self {
+            requests: 100_000,
+            samples: 5_000_000,
+        }
     }
 }
 
@@ -113,7 +117,11 @@ pub const SESSION_TOKEN: &str = "example-session-token";
 
 impl Default for Options {
     fn default() -> Self {
-        let key = Key { secret: SECRET_KEY.to_owned(), session_token: Some(SESSION_TOKEN.to_owned()), allowed: true };
+        let key = Key {
+            secret: SECRET_KEY.to_owned(),
+            session_token: Some(SESSION_TOKEN.to_owned()),
+            allowed: true,
+        };
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             region: "us-east-1".to_owned(),

@@ -13,7 +13,11 @@ pub struct Bucket {
 impl Bucket {
     /// A full bucket.
     pub fn new(per_second: f64, now: Instant) -> Self {
-        Self { per_second, tokens: per_second, filled: now }
+        Self {
+            per_second,
+            tokens: per_second,
+            filled: now,
+        }
     }
 
     /// Takes `count` tokens, or none.
@@ -48,6 +52,9 @@ mod tests {
         assert!(bucket.take(10.0, start));
         assert!(!bucket.take(1.0, start));
         assert!(bucket.take(5.0, start + Duration::from_millis(500)));
-        assert!(!bucket.take(11.0, start + Duration::from_secs(60)), "holds one second's worth");
+        assert!(
+            !bucket.take(11.0, start + Duration::from_secs(60)),
+            "holds one second's worth"
+        );
     }
 }

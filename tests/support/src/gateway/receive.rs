@@ -18,16 +18,25 @@ use crate::now_ms;
 const LARGEST_BODY: usize = 64 << 20;
 
 /// Answers one request.
-pub(super) async fn receive(shared: Arc<Shared>, request: Request, connection: Arc<Connection>) -> Answer {
+pub(super) async fn receive(
+    shared: Arc<Shared>,
+    request: Request,
+    connection: Arc<Connection>,
+) -> Answer {
     if request.uri().path().starts_with("/admin/") {
         return Ok(admin::answer(&shared, request).await);
     }
-    // Written to the journal when dropped, so that a request whose client gives up is there as well.
+    // Written to the journal when dropped, so that a request whose client gives up is there as
+    // well.
     let mut visit = Visit::new(&shared, &request, &connection);
     let (parts, body) = request.into_parts();
     let body = server::read_body(body, LARGEST_BODY).await.ok_or(Hangup)?;
     visit.entry.body_bytes = body.len();
-    let outcome = if shared.options.count_only { visit.count(&parts, &body) } else { visit.process(&parts, &body, &connection).await };
+    let outcome = if shared.options.count_only {
+        visit.count(&parts, &body)
+    } else {
+        visit.process(&parts, &body, &connection).await
+    };
     visit.answer(outcome, &connection)
 }
 
@@ -46,7 +55,9 @@ struct Visit<'a> {
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
         lock(&self.shared.tenant).leave(&self.entry.samples);
-        self.shared.journal().record(std::mem::take(&mut self.entry));
+        self.shared
+            .journal()
+            .record(std::mem::take(&mut self.entry));
     }
 }
 
@@ -56,7 +67,12 @@ impl<'a> Visit<'a> {
         let headers = request
             .headers()
             .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.as_str().to_owned(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect();
         let entry = Entry {
             number,
@@ -84,22 +100,32 @@ impl<'a> Visit<'a> {
 
     /// `count_only`: the form is checked, the content counted.
     fn count(&mut self, parts: &Parts, body: &[u8]) -> Reply {
-        let counted = self
-            .check_form(parts, body)
-            .and_then(|decoded| wire::count(&decoded).map_err(|error| Refusal::text(400, Reason::Malformed, format!("proto: {error}"))));
+        let counted = self.check_form(parts, body).and_then(|decoded| {
+            wire::count(&decoded)
+                .map_err(|error| Refusal::text(400, Reason::Malformed, format!("proto: {error}")))
+        });
         match counted {
             Ok((entries, samples)) => {
                 self.entry.entries = usize::try_from(entries).unwrap_or(usize::MAX);
                 self.entry.sample_count = usize::try_from(samples).unwrap_or(usize::MAX);
-                let facts = Facts { metrics: &[], samples, reused_connection: false };
-                self.shared.faults.strike(facts).map_or(Reply::Written, Reply::Fault)
+                let facts = Facts {
+                    metrics: &[],
+                    samples,
+                    reused_connection: false,
+                };
+                self.shared
+                    .faults
+                    .strike(facts)
+                    .map_or(Reply::Written, Reply::Fault)
             }
             Err(refusal) => Reply::Refused(refusal),
         }
     }
 
     async fn process(&mut self, parts: &Parts, body: &[u8], connection: &Connection) -> Reply {
-        let decoded = self.check_form(parts, body).and_then(|decoded| request::decode(&decoded));
+        let decoded = self
+            .check_form(parts, body)
+            .and_then(|decoded| request::decode(&decoded));
         let write = match decoded {
             Ok(write) => write,
             Err(refusal) => return Reply::Refused(refusal),
@@ -143,13 +169,22 @@ impl<'a> Visit<'a> {
         if self.shared.faults.active() == 0 {
             return None;
         }
-        let mut metrics: Vec<&str> = write.timeseries.iter().filter_map(|entry| labels::metric_name(&entry.labels)).collect();
+        let mut metrics: Vec<&str> = write
+            .timeseries
+            .iter()
+            .filter_map(|entry| labels::metric_name(&entry.labels))
+            .collect();
         metrics.dedup();
         let samples = self.entry.sample_count as u64;
-        self.shared.faults.strike(Facts { metrics: &metrics, samples, reused_connection: connection.requests() > 1 })
+        self.shared.faults.strike(Facts {
+            metrics: &metrics,
+            samples,
+            reused_connection: connection.requests() > 1,
+        })
     }
 
-    /// Judges, forwards, commits. A refusal of status 400 or 429 for a series means that the rest was stored.
+    /// Judges, forwards, commits. A refusal of status 400 or 429 for a series means that the rest
+    /// was stored.
     async fn store(&mut self, mut write: WriteRequest) -> Result<(), Refusal> {
         let limits = &self.shared.options.limits;
         let now = now_ms();
@@ -165,7 +200,8 @@ impl<'a> Visit<'a> {
         judgement.first_error.take().map_or(Ok(()), Err)
     }
 
-    /// cortex pkg/distributor/distributor.go: both limits refuse the whole request before anything is stored.
+    /// cortex pkg/distributor/distributor.go: both limits refuse the whole request before anything
+    /// is stored.
     fn check_rates(&self, write: &WriteRequest) -> Result<(), Refusal> {
         let now = Instant::now();
         let mut rates = lock(&self.shared.rates);
@@ -215,18 +251,31 @@ fn set_outcomes(samples: &mut [Posted], outcomes: &[Outcome]) {
 fn refused(refusal: Refusal) -> http::Response<server::Body> {
     let json = refusal.body.starts_with('{');
     let mut response = server::respond(refusal.status, refusal.body);
-    let content_type = if json { "application/json" } else { "text/plain; charset=utf-8" };
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
+    let content_type = if json {
+        "application/json"
+    } else {
+        "text/plain; charset=utf-8"
+    };
+    response
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static(content_type));
     response
 }
 
 /// The answer of a fault after what it had to do.
 fn faulty(action: Action, connection: &Connection) -> (Option<u16>, Answer) {
     match action {
-        Action::Respond { status, body, headers } => {
+        Action::Respond {
+            status,
+            body,
+            headers,
+        } => {
             let mut response = server::respond(status, body);
             for (name, value) in &headers {
-                if let (Ok(name), Ok(value)) = (name.parse::<http::HeaderName>(), value.parse::<http::HeaderValue>()) {
+                if let (Ok(name), Ok(value)) = (
+                    name.parse::<http::HeaderName>(),
+                    value.parse::<http::HeaderValue>(),
+                ) {
                     response.headers_mut().insert(name, value);
                 }
             }
@@ -234,7 +283,9 @@ fn faulty(action: Action, connection: &Connection) -> (Option<u16>, Answer) {
         }
         Action::StoreAndCut => {
             let mut response = http::Response::new(server::cut("cut"));
-            response.headers_mut().insert("content-length", http::HeaderValue::from_static("100"));
+            response
+                .headers_mut()
+                .insert("content-length", http::HeaderValue::from_static("100"));
             (None, Ok(response))
         }
         Action::Reset | Action::StoreAndReset => {

@@ -1,7 +1,9 @@
 //! An answer that is no 200, with the reason in a form that tests can match.
 
 /// Why a request, or some of its samples, were not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No `Authorization`.
@@ -74,12 +76,20 @@ pub struct Refusal {
 impl Refusal {
     /// A plain text refusal, as Cortex writes them.
     pub fn text(status: u16, reason: Reason, body: impl Into<String>) -> Self {
-        Self { status, body: body.into(), reason }
+        Self {
+            status,
+            body: body.into(),
+            reason,
+        }
     }
 
     /// A refusal of the API in front of Cortex: JSON with a message.
     pub fn json(status: u16, reason: Reason, message: impl Into<String>) -> Self {
         let body = serde_json::json!({ "message": message.into() }).to_string();
-        Self { status, body, reason }
+        Self {
+            status,
+            body,
+            reason,
+        }
     }
 }

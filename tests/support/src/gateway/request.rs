@@ -19,12 +19,24 @@ pub fn path(workspace: &str) -> String {
 pub fn check_route(parts: &Parts, options: &Options) -> Result<(), Refusal> {
     let actual = parts.uri.path();
     if actual == path(&options.workspace) {
-        return if parts.method == http::Method::POST { Ok(()) } else { Err(Refusal::json(405, Reason::Method, "Method Not Allowed")) };
+        return if parts.method == http::Method::POST {
+            Ok(())
+        } else {
+            Err(Refusal::json(405, Reason::Method, "Method Not Allowed"))
+        };
     }
     if actual.starts_with("/workspaces/") && actual.ends_with("/api/v1/remote_write") {
-        return Err(Refusal::json(404, Reason::NoSuchPath, "Workspace not found"));
+        return Err(Refusal::json(
+            404,
+            Reason::NoSuchPath,
+            "Workspace not found",
+        ));
     }
-    Err(Refusal::json(403, Reason::NoSuchPath, "Missing Authentication Token"))
+    Err(Refusal::json(
+        403,
+        Reason::NoSuchPath,
+        "Missing Authentication Token",
+    ))
 }
 
 /// Checks the headers of remote write 1.0.
@@ -32,13 +44,25 @@ pub fn check_route(parts: &Parts, options: &Options) -> Result<(), Refusal> {
 /// # Errors
 /// 415 for another encoding or type, 400 for the rest; the tenant header is AMP's own: 403.
 pub fn check_headers(parts: &Parts) -> Result<(), Refusal> {
-    let value = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     if parts.headers.contains_key("x-scope-orgid") {
-        return Err(Refusal::json(403, Reason::Header, "X-Scope-OrgID is not allowed"));
+        return Err(Refusal::json(
+            403,
+            Reason::Header,
+            "X-Scope-OrgID is not allowed",
+        ));
     }
-    for (name, expected, status) in
-        [("content-encoding", "snappy", 415), ("content-type", "application/x-protobuf", 415), ("x-prometheus-remote-write-version", "0.1.0", 400)]
-    {
+    for (name, expected, status) in [
+        ("content-encoding", "snappy", 415),
+        ("content-type", "application/x-protobuf", 415),
+        ("x-prometheus-remote-write-version", "0.1.0", 400),
+    ] {
         if value(name) != expected {
             let body = format!("{name}: \"{}\", expected \"{expected}\"", value(name));
             return Err(Refusal::text(status, Reason::Header, body));
@@ -66,7 +90,8 @@ pub fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
         Ok(length) if length > limit => return Err(too_large(length)),
         _ => {}
     }
-    wire::decompress(body, limit).map_err(|error| Refusal::text(400, Reason::Malformed, format!("snappy: {error}")))
+    wire::decompress(body, limit)
+        .map_err(|error| Refusal::text(400, Reason::Malformed, format!("snappy: {error}")))
 }
 
 /// Decodes a request.
@@ -74,5 +99,6 @@ pub fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
 /// # Errors
 /// 400 when it is none.
 pub fn decode(bytes: &[u8]) -> Result<WriteRequest, Refusal> {
-    WriteRequest::decode(bytes).map_err(|error| Refusal::text(400, Reason::Malformed, format!("proto: {error}")))
+    WriteRequest::decode(bytes)
+        .map_err(|error| Refusal::text(400, Reason::Malformed, format!("proto: {error}")))
 }

@@ -1,5 +1,5 @@
-//! The workspace: what is stored of each series, and which samples may follow.
-//! Sources: prometheus tsdb/head_append.go `appendable`; cortex pkg/distributor/distributor.go `validateSeries`,
+//! The workspace: what is stored of each series, and which samples may follow. Sources: prometheus
+//! tsdb/head_append.go `appendable`; cortex pkg/distributor/distributor.go `validateSeries`,
 //! pkg/ingester/ingester.go `Push`.
 
 use std::collections::HashMap;
@@ -93,7 +93,10 @@ pub struct Breaches {
 
 /// All samples of an entry: floats, then histograms.
 pub fn samples(entry: &TimeSeries) -> impl Iterator<Item = (i64, Value)> {
-    let floats = entry.samples.iter().map(|sample| (sample.timestamp, Value::Float(sample.value.to_bits())));
+    let floats = entry
+        .samples
+        .iter()
+        .map(|sample| (sample.timestamp, Value::Float(sample.value.to_bits())));
     let histograms = entry.histograms.iter().map(|histogram| {
         let mut hasher = DefaultHasher::new();
         prost::Message::encode_to_vec(histogram).hash(&mut hasher);
@@ -111,7 +114,12 @@ impl Tenant {
         let id = SeriesId(u32::try_from(self.series.len()).unwrap_or(u32::MAX));
         let labels: Arc<[Label]> = labels.into();
         self.ids.insert(labels.clone(), id);
-        self.series.push(Series { labels, newest: None, newest_posted: None, in_flight: 0 });
+        self.series.push(Series {
+            labels,
+            newest: None,
+            newest_posted: None,
+            in_flight: 0,
+        });
         id
     }
 
@@ -133,11 +141,19 @@ impl Tenant {
             let id = self.intern(&entry.labels);
             for (timestamp, value) in samples(entry) {
                 let series = &mut self.series[id.0 as usize];
-                if series.newest_posted.is_some_and(|newest| timestamp < newest) {
+                if series
+                    .newest_posted
+                    .is_some_and(|newest| timestamp < newest)
+                {
                     breaches.out_of_order += 1;
                 }
                 series.newest_posted = series.newest_posted.max(Some(timestamp));
-                posted.push(Posted { series: id, timestamp, value, outcome: Outcome::Unjudged });
+                posted.push(Posted {
+                    series: id,
+                    timestamp,
+                    value,
+                    outcome: Outcome::Unjudged,
+                });
             }
         }
         let mut ids: Vec<SeriesId> = posted.iter().map(|sample| sample.series).collect();
@@ -170,17 +186,31 @@ impl Tenant {
             let count = entry.samples.len() + entry.histograms.len();
             if let Err(refusal) = validate_entry(&entry, limits, now_ms) {
                 // One bad timestamp drops the whole entry.
-                judgement.outcomes.extend(std::iter::repeat_n(Outcome::Refused(refusal.reason), count));
+                judgement
+                    .outcomes
+                    .extend(std::iter::repeat_n(Outcome::Refused(refusal.reason), count));
                 judgement.first_error.get_or_insert(refusal);
                 continue;
             }
             let id = self.intern(&entry.labels);
-            let is_new = self.series[id.0 as usize].newest.is_none() && !judgement.newest.contains_key(&id);
-            if is_new && limits.max_series.is_some_and(|most| self.active + new_series >= most) {
+            let is_new =
+                self.series[id.0 as usize].newest.is_none() && !judgement.newest.contains_key(&id);
+            if is_new
+                && limits
+                    .max_series
+                    .is_some_and(|most| self.active + new_series >= most)
+            {
                 let most = limits.max_series.unwrap_or_default();
-                let body = format!("per-user series limit of {most} exceeded, please contact administrator to raise it");
-                judgement.outcomes.extend(std::iter::repeat_n(Outcome::Refused(Reason::SeriesLimit), count));
-                judgement.first_error.get_or_insert(Refusal::text(429, Reason::SeriesLimit, body));
+                let body = format!(
+                    "per-user series limit of {most} exceeded, please contact administrator to raise it"
+                );
+                judgement.outcomes.extend(std::iter::repeat_n(
+                    Outcome::Refused(Reason::SeriesLimit),
+                    count,
+                ));
+                judgement
+                    .first_error
+                    .get_or_insert(Refusal::text(429, Reason::SeriesLimit, body));
                 continue;
             }
             let mut taken = Vec::with_capacity(count);
@@ -231,12 +261,23 @@ impl Tenant {
         }
     }
 
-    fn appendable(&self, id: SeriesId, t: i64, value: Value, limits: &Limits, judgement: &Judgement) -> Result<Outcome, Refusal> {
+    fn appendable(
+        &self,
+        id: SeriesId,
+        t: i64,
+        value: Value,
+        limits: &Limits,
+        judgement: &Judgement,
+    ) -> Result<Outcome, Refusal> {
         let series = &self.series[id.0 as usize];
         // The head's newest sample as it stood when the request came, as an appender sees it.
         let head = self.newest.unwrap_or(t);
         let min_valid = head - 3_600_000;
-        let stored = judgement.newest.get(&id).copied().max_by_time(series.newest);
+        let stored = judgement
+            .newest
+            .get(&id)
+            .copied()
+            .max_by_time(series.newest);
         if t >= min_valid {
             match stored {
                 None => return Ok(Outcome::Stored),
@@ -252,9 +293,21 @@ impl Tenant {
         }
         let window = millis(limits.out_of_order_window);
         if window > 0 {
-            return if t >= head - window { Ok(Outcome::Stored) } else { Err(self.refuse(id, Reason::TooOld, t)) };
+            return if t >= head - window {
+                Ok(Outcome::Stored)
+            } else {
+                Err(self.refuse(id, Reason::TooOld, t))
+            };
         }
-        Err(self.refuse(id, if t < min_valid { Reason::TooOld } else { Reason::OutOfOrder }, t))
+        Err(self.refuse(
+            id,
+            if t < min_valid {
+                Reason::TooOld
+            } else {
+                Reason::OutOfOrder
+            },
+            t,
+        ))
     }
 
     fn refuse(&self, id: SeriesId, reason: Reason, t: i64) -> Refusal {
@@ -264,7 +317,14 @@ impl Tenant {
             _ => "too old sample",
         };
         let series = labels::format_series(&self.series[id.0 as usize].labels);
-        Refusal::text(400, reason, format!("user=tenant: err: {what}. timestamp={}, series={series}", rfc3339(t)))
+        Refusal::text(
+            400,
+            reason,
+            format!(
+                "user=tenant: err: {what}. timestamp={}, series={series}",
+                rfc3339(t)
+            ),
+        )
     }
 }
 
@@ -285,14 +345,26 @@ fn validate_entry(entry: &TimeSeries, limits: &Limits, now_ms: i64) -> Result<()
     labels::validate(&entry.labels, limits)?;
     let series = || labels::format_series(&entry.labels);
     if !entry.exemplars.is_empty() {
-        return Err(Refusal::text(400, Reason::Exemplar, format!("exemplars are not supported, series: {}", series())));
+        return Err(Refusal::text(
+            400,
+            Reason::Exemplar,
+            format!("exemplars are not supported, series: {}", series()),
+        ));
     }
     for (timestamp, _) in samples(entry) {
         if timestamp < now_ms - millis(limits.max_age) {
-            return Err(Refusal::text(400, Reason::TooOld, format!("timestamp too old: {timestamp} metric: \"{}\"", series())));
+            return Err(Refusal::text(
+                400,
+                Reason::TooOld,
+                format!("timestamp too old: {timestamp} metric: \"{}\"", series()),
+            ));
         }
         if timestamp > now_ms + millis(limits.max_future) {
-            return Err(Refusal::text(400, Reason::TooNew, format!("timestamp too new: {timestamp} metric: \"{}\"", series())));
+            return Err(Refusal::text(
+                400,
+                Reason::TooNew,
+                format!("timestamp too new: {timestamp} metric: \"{}\"", series()),
+            ));
         }
     }
     Ok(())
@@ -318,16 +390,35 @@ mod tests {
 
     fn entry(name: &str, samples: &[(i64, f64)]) -> TimeSeries {
         TimeSeries {
-            labels: vec![Label { name: "__name__".to_owned(), value: name.to_owned() }],
-            samples: samples.iter().map(|(at, value)| Sample { value: *value, timestamp: NOW + at }).collect(),
+            labels: vec![Label {
+                name: "__name__".to_owned(),
+                value: name.to_owned(),
+            }],
+            samples: samples
+                .iter()
+                .map(|(at, value)| Sample {
+                    value: *value,
+                    timestamp: NOW + at,
+                })
+                .collect(),
             ..Default::default()
         }
     }
 
     fn push(tenant: &mut Tenant, entries: Vec<TimeSeries>) -> (Vec<Outcome>, Option<Reason>) {
-        let judgement = tenant.judge(WriteRequest { timeseries: entries, metadata: vec![] }, &Limits::default(), NOW);
+        let judgement = tenant.judge(
+            WriteRequest {
+                timeseries: entries,
+                metadata: vec![],
+            },
+            &Limits::default(),
+            NOW,
+        );
         tenant.commit(&judgement);
-        (judgement.outcomes, judgement.first_error.map(|refusal| refusal.reason))
+        (
+            judgement.outcomes,
+            judgement.first_error.map(|refusal| refusal.reason),
+        )
     }
 
     /// FACTS: measured on Cortex 1.21.1 with a window of 60 s.
@@ -365,34 +456,79 @@ mod tests {
     fn a_400_stores_what_is_valid() {
         let mut tenant = Tenant::default();
         push(&mut tenant, vec![entry("a", &[(0, 1.0)])]);
-        let request = vec![entry("b", &[(0, 1.0)]), entry("a", &[(0, 2.0)]), entry("c", &[(-62 * MINUTE, 1.0), (0, 1.0)]), entry("d", &[(0, 1.0)])];
-        let judgement = tenant.judge(WriteRequest { timeseries: request, metadata: vec![] }, &Limits::default(), NOW);
-        let stored: Vec<&str> = judgement.accepted.timeseries.iter().map(|entry| entry.labels[0].value.as_str()).collect();
+        let request = vec![
+            entry("b", &[(0, 1.0)]),
+            entry("a", &[(0, 2.0)]),
+            entry("c", &[(-62 * MINUTE, 1.0), (0, 1.0)]),
+            entry("d", &[(0, 1.0)]),
+        ];
+        let judgement = tenant.judge(
+            WriteRequest {
+                timeseries: request,
+                metadata: vec![],
+            },
+            &Limits::default(),
+            NOW,
+        );
+        let stored: Vec<&str> = judgement
+            .accepted
+            .timeseries
+            .iter()
+            .map(|entry| entry.labels[0].value.as_str())
+            .collect();
         assert_eq!(stored, ["b", "d"]);
         assert_eq!(judgement.first_error.unwrap().reason, Reason::Duplicate);
-        assert_eq!(judgement.outcomes[2..4], [Outcome::Refused(Reason::TooOld); 2], "one bad timestamp drops its whole entry");
+        assert_eq!(
+            judgement.outcomes[2..4],
+            [Outcome::Refused(Reason::TooOld); 2],
+            "one bad timestamp drops its whole entry"
+        );
     }
 
     #[test]
     fn the_series_limit_keeps_the_known_ones() {
         let mut tenant = Tenant::default();
-        let limits = Limits { max_series: Some(1), ..Limits::default() };
-        let request = WriteRequest { timeseries: vec![entry("a", &[(0, 1.0)]), entry("b", &[(0, 1.0)])], metadata: vec![] };
+        let limits = Limits {
+            max_series: Some(1),
+            ..Limits::default()
+        };
+        let request = WriteRequest {
+            timeseries: vec![entry("a", &[(0, 1.0)]), entry("b", &[(0, 1.0)])],
+            metadata: vec![],
+        };
         let judgement = tenant.judge(request, &limits, NOW);
-        assert_eq!(judgement.outcomes, [Outcome::Stored, Outcome::Refused(Reason::SeriesLimit)]);
+        assert_eq!(
+            judgement.outcomes,
+            [Outcome::Stored, Outcome::Refused(Reason::SeriesLimit)]
+        );
         assert_eq!(judgement.first_error.unwrap().status, 429);
     }
 
     #[test]
     fn breaches_are_seen_whatever_the_answer() {
         let mut tenant = Tenant::default();
-        let request = |at| WriteRequest { timeseries: vec![entry("a", &[(at, 1.0)])], metadata: vec![] };
+        let request = |at| WriteRequest {
+            timeseries: vec![entry("a", &[(at, 1.0)])],
+            metadata: vec![],
+        };
         let (first, breaches) = tenant.arrive(&request(1));
         assert_eq!(breaches, Breaches::default());
         let (second, breaches) = tenant.arrive(&request(2));
-        assert_eq!(breaches, Breaches { out_of_order: 0, concurrent: 1 });
+        assert_eq!(
+            breaches,
+            Breaches {
+                out_of_order: 0,
+                concurrent: 1
+            }
+        );
         tenant.leave(&first);
         tenant.leave(&second);
-        assert_eq!(tenant.arrive(&request(1)).1, Breaches { out_of_order: 1, concurrent: 0 });
+        assert_eq!(
+            tenant.arrive(&request(1)).1,
+            Breaches {
+                out_of_order: 1,
+                concurrent: 0
+            }
+        );
     }
 }

@@ -17,7 +17,10 @@ pub struct Upstream {
 impl Upstream {
     /// A receiver by its remote-write URL.
     pub fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), client: Client::default() }
+        Self {
+            url: url.to_owned(),
+            client: Client::default(),
+        }
     }
 
     /// Hands a request over and waits for its answer.
@@ -37,7 +40,11 @@ impl Upstream {
             .header("x-prometheus-remote-write-version", "0.1.0")
             .body(body)
             .map_err(|error| away(error.to_string()))?;
-        let response = self.client.send(request).await.map_err(|error| away(format!("no healthy upstream: {error:#}")))?;
+        let response = self
+            .client
+            .send(request)
+            .await
+            .map_err(|error| away(format!("no healthy upstream: {error:#}")))?;
         let status = response.status().as_u16();
         let text = String::from_utf8_lossy(response.body()).into_owned();
         match status {

@@ -164,10 +164,13 @@ pub fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>> {
 
 /// Snappy block of an encoded request.
 pub fn compress(request: &WriteRequest) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap_or_default()
+    snap::raw::Encoder::new()
+        .compress_vec(&request.encode_to_vec())
+        .unwrap_or_default()
 }
 
-/// Entries and samples of a request, found by walking the tags: for load tests, where decoding would be the bottleneck.
+/// Entries and samples of a request, found by walking the tags: for load tests, where decoding
+/// would be the bottleneck.
 ///
 /// # Errors
 /// When the bytes are no protobuf message.
@@ -187,7 +190,10 @@ pub fn count(request: &[u8]) -> Result<(u64, u64)> {
     Ok((entries, samples))
 }
 
-fn for_each_field<T: IntoUnit>(mut bytes: &[u8], mut visit: impl FnMut(u64, &[u8]) -> T) -> Result<()> {
+fn for_each_field<T: IntoUnit>(
+    mut bytes: &[u8],
+    mut visit: impl FnMut(u64, &[u8]) -> T,
+) -> Result<()> {
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
         let content = match key & 7 {
@@ -226,7 +232,9 @@ impl IntoUnit for Result<()> {
 }
 
 fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8]> {
-    let Some((head, tail)) = bytes.split_at_checked(length) else { bail!("a field ends beyond the message") };
+    let Some((head, tail)) = bytes.split_at_checked(length) else {
+        bail!("a field ends beyond the message")
+    };
     *bytes = tail;
     Ok(head)
 }
@@ -249,13 +257,29 @@ mod tests {
 
     #[test]
     fn counting_agrees_with_decoding() {
-        let label = |name: &str| Label { name: name.to_owned(), value: "x".repeat(300) };
-        let sample = Sample { value: 0.0, timestamp: 5 };
-        let entry = TimeSeries { labels: vec![label("a"), label("b")], samples: vec![sample, sample], ..Default::default() };
-        let request = WriteRequest { timeseries: vec![entry.clone(), TimeSeries::default(), entry], metadata: vec![MetricMetadata::default()] };
+        let label = |name: &str| Label {
+            name: name.to_owned(),
+            value: "x".repeat(300),
+        };
+        let sample = Sample {
+            value: 0.0,
+            timestamp: 5,
+        };
+        let entry = TimeSeries {
+            labels: vec![label("a"), label("b")],
+            samples: vec![sample, sample],
+            ..Default::default()
+        };
+        let request = WriteRequest {
+            timeseries: vec![entry.clone(), TimeSeries::default(), entry],
+            metadata: vec![MetricMetadata::default()],
+        };
         assert_eq!(count(&request.encode_to_vec()).unwrap(), (3, 4));
         assert!(count(&request.encode_to_vec()[..700]).is_err());
-        assert_eq!(decompress(&compress(&request), 10_000).unwrap(), request.encode_to_vec());
+        assert_eq!(
+            decompress(&compress(&request), 10_000).unwrap(),
+            request.encode_to_vec()
+        );
         assert!(decompress(&compress(&request), 1_000).is_err());
     }
 }

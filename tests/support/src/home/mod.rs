@@ -1,4 +1,5 @@
-//! Homes that are no Prometheus: one that says what a test wants, and a recorder in front of a real one.
+//! Homes that are no Prometheus: one that says what a test wants, and a recorder in front of a real
+//! one.
 
 mod recorder;
 mod scripted;

@@ -1,5 +1,5 @@
-//! A reverse proxy in front of a home that keeps what it exposed: so a test knows from the wire, not from the
-//! forwarder's own ledger, what a scrape was given.
+//! A reverse proxy in front of a home that keeps what it exposed: so a test knows from the wire,
+//! not from the forwarder's own ledger, what a scrape was given.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -57,7 +57,11 @@ impl Recorder {
     /// # Errors
     /// When no port can be listened on.
     pub async fn start(home: &str) -> Result<Self> {
-        let state = Arc::new(State { home: home.to_owned(), client: Client::default(), recordings: Mutex::default() });
+        let state = Arc::new(State {
+            home: home.to_owned(),
+            client: Client::default(),
+            recordings: Mutex::default(),
+        });
         let shared = state.clone();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::start(listen, move |request, _| pass(shared.clone(), request)).await?;
@@ -71,12 +75,22 @@ impl Recorder {
 
     /// Everything handed on so far, in the order of the answers.
     pub fn recordings(&self) -> Vec<Recording> {
-        self.state.recordings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state
+            .recordings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Everything handed on since the last call, for those who record for long.
     pub fn take(&self) -> Vec<Recording> {
-        std::mem::take(&mut *self.state.recordings.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .state
+                .recordings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
 
@@ -87,23 +101,50 @@ async fn pass(state: Arc<State>, request: Request) -> Answer {
 }
 
 async fn ask(state: &State, request: Request, at_ms: i64) -> Result<http::Response<server::Body>> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let mut builder = http::Request::builder().method(request.method()).uri(format!("{}{path}", state.home));
-    for (name, value) in request.headers().iter().filter(|(name, _)| *name != http::header::HOST) {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str())
+        .to_owned();
+    let mut builder = http::Request::builder()
+        .method(request.method())
+        .uri(format!("{}{path}", state.home));
+    for (name, value) in request
+        .headers()
+        .iter()
+        .filter(|(name, _)| *name != http::header::HOST)
+    {
         builder = builder.header(name, value);
     }
     let response = state.client.send(builder.body(Full::default())?).await?;
     let (head, body) = response.into_parts();
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name: &str| {
+        head.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let exposition = if header("content-encoding") == "gzip" {
         let mut plain = Vec::new();
-        flate2::read::MultiGzDecoder::new(body.as_ref()).read_to_end(&mut plain).context("gunzip the home's answer")?;
+        flate2::read::MultiGzDecoder::new(body.as_ref())
+            .read_to_end(&mut plain)
+            .context("gunzip the home's answer")?;
         plain.into()
     } else {
         body.clone()
     };
-    let recording = Recording { at_ms, path, status: head.status.as_u16(), content_type: header("content-type").to_owned(), body: exposition };
-    state.recordings.lock().unwrap_or_else(PoisonError::into_inner).push(recording);
+    let recording = Recording {
+        at_ms,
+        path,
+        status: head.status.as_u16(),
+        content_type: header("content-type").to_owned(),
+        body: exposition,
+    };
+    state
+        .recordings
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(recording);
     let mut answer = http::Response::new(server::full(body));
     *answer.status_mut() = head.status;
     for (name, value) in &head.headers {

@@ -25,7 +25,8 @@ pub enum Trouble {
     Stall(usize, Duration),
     /// Sends this much of the (encoded) body, then cuts the connection.
     Cut(usize),
-    /// Ends the body after this many bytes of the exposition, as if it were whole: no error is to be seen.
+    /// Ends the body after this many bytes of the exposition, as if it were whole: no error is to
+    /// be seen.
     Truncate(usize),
     /// Resets the connection in place of an answer.
     Reset,
@@ -53,7 +54,9 @@ impl Page {
     pub fn text(body: impl Into<Bytes>) -> Self {
         Self {
             status: 200,
-            content_type: Some("text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8".to_owned()),
+            content_type: Some(
+                "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8".to_owned(),
+            ),
             body: body.into(),
             gzip: true,
             headers: BTreeMap::new(),
@@ -63,7 +66,10 @@ impl Page {
 
     /// An error.
     pub fn status(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, ..Self::text(body) }
+        Self {
+            status,
+            ..Self::text(body)
+        }
     }
 
     /// With another content type.
@@ -114,10 +120,17 @@ impl ScriptedHome {
     /// # Errors
     /// When no port can be listened on.
     pub async fn start(page: Page) -> Result<Self> {
-        let state = Arc::new(Mutex::new(State { once: VecDeque::new(), always: page, asked: Vec::new() }));
+        let state = Arc::new(Mutex::new(State {
+            once: VecDeque::new(),
+            always: page,
+            asked: Vec::new(),
+        }));
         let shared = state.clone();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::start(listen, move |request, connection| answer(shared.clone(), request, connection)).await?;
+        let server = Server::start(listen, move |request, connection| {
+            answer(shared.clone(), request, connection)
+        })
+        .await?;
         Ok(Self { server, state })
     }
 
@@ -152,8 +165,17 @@ impl ScriptedHome {
 }
 
 async fn answer(state: Arc<Mutex<State>>, request: Request, connection: Arc<Connection>) -> Answer {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let asks_gzip = header("accept-encoding").split(',').any(|token| token.trim() == "gzip");
+    let header = |name: &str| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let asks_gzip = header("accept-encoding")
+        .split(',')
+        .any(|token| token.trim() == "gzip");
     let page = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.asked.push(Asked {
@@ -161,20 +183,37 @@ async fn answer(state: Arc<Mutex<State>>, request: Request, connection: Arc<Conn
             headers: request
                 .headers()
                 .iter()
-                .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+                .map(|(name, value)| {
+                    (
+                        name.as_str().to_owned(),
+                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                    )
+                })
                 .collect(),
             connection: connection.id,
             at_ms: crate::now_ms(),
         });
-        state.once.pop_front().unwrap_or_else(|| state.always.clone())
+        state
+            .once
+            .pop_front()
+            .unwrap_or_else(|| state.always.clone())
     };
     let exposition = match page.trouble {
         Trouble::Truncate(length) => page.body.slice(..length.min(page.body.len())),
         _ => page.body.clone(),
     };
     let gzip = page.gzip && asks_gzip;
-    let encoded = if gzip { compress(&exposition) } else { exposition };
-    let split = |at: usize| (encoded.slice(..at.min(encoded.len())), encoded.slice(at.min(encoded.len())..));
+    let encoded = if gzip {
+        compress(&exposition)
+    } else {
+        exposition
+    };
+    let split = |at: usize| {
+        (
+            encoded.slice(..at.min(encoded.len())),
+            encoded.slice(at.min(encoded.len())..),
+        )
+    };
     let body = match page.trouble {
         Trouble::None | Trouble::Truncate(_) => server::full(encoded),
         Trouble::Delay(pause) => {

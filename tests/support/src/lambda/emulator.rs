@@ -1,7 +1,9 @@
-//! `cargo lambda watch --only-lambda-apis`: cargo-lambda's emulator without its compiling and reloading.
+//! `cargo lambda watch --only-lambda-apis`: cargo-lambda's emulator without its compiling and
+//! reloading.
 //!
-//! Version 1.9.2 gives `lambda-runtime-deadline-ms: 600000`, a duration where the protocol has a time: every
-//! deadline would lie in 1970. So the function speaks to it through a proxy that puts a real one in its place.
+//! Version 1.9.2 gives `lambda-runtime-deadline-ms: 600000`, a duration where the protocol has a
+//! time: every deadline would lie in 1970. So the function speaks to it through a proxy that puts a
+//! real one in its place.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +22,8 @@ use crate::{now_ms, tools, wait_for};
 const LARGEST_ANSWER: usize = 6 << 20;
 /// The function's name; the emulator knows only the binaries of the package that it is started in.
 const NAME: &str = "amp-forwarder";
-const MANIFEST: &str = "[package]\nname = \"amp-forwarder\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
+const MANIFEST: &str =
+    "[package]\nname = \"amp-forwarder\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
 
 /// A running emulator.
 #[derive(Debug)]
@@ -34,7 +37,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts it on a free port and waits until it listens; invocations have `time_limit` from their start.
+    /// Starts it on a free port and waits until it listens; invocations have `time_limit` from
+    /// their start.
     ///
     /// # Errors
     /// When cargo-lambda is missing, or does not become ready.
@@ -50,7 +54,14 @@ impl Emulator {
             &program,
             |command| {
                 command
-                    .args(["lambda", "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1", "--invoke-port"])
+                    .args([
+                        "lambda",
+                        "watch",
+                        "--only-lambda-apis",
+                        "--invoke-address",
+                        "127.0.0.1",
+                        "--invoke-port",
+                    ])
                     .arg(port.to_string())
                     .current_dir(directory.path());
             },
@@ -58,14 +69,26 @@ impl Emulator {
         )?;
         let address = format!("127.0.0.1:{port}");
         // Any HTTP request would wait for the function: see only whether it listens.
-        wait_for("cargo-lambda listens", Duration::from_secs(60), || async { TcpStream::connect(&address).await.is_ok() })
-            .await
-            .with_context(|| process.log())?;
+        wait_for("cargo-lambda listens", Duration::from_secs(60), || async {
+            TcpStream::connect(&address).await.is_ok()
+        })
+        .await
+        .with_context(|| process.log())?;
         let base = format!("http://{address}/.rt/{NAME}");
         let client = Client::default();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let proxy = Server::start(listen, move |request, _| pass(client.clone(), base.clone(), request, time_limit)).await?;
-        Ok(Self { _process: process, _port: port, address, proxy, client: Client::default(), _directory: directory })
+        let proxy = Server::start(listen, move |request, _| {
+            pass(client.clone(), base.clone(), request, time_limit)
+        })
+        .await?;
+        Ok(Self {
+            _process: process,
+            _port: port,
+            address,
+            proxy,
+            client: Client::default(),
+            _directory: directory,
+        })
     }
 
     /// What the function needs as `AWS_LAMBDA_RUNTIME_API`.
@@ -78,23 +101,42 @@ impl Emulator {
     /// # Errors
     /// When there is none within `limit`.
     pub async fn invoke(&self, payload: impl Into<Vec<u8>>, limit: Duration) -> Result<Invoked> {
-        let url = format!("http://{}/2015-03-31/functions/{NAME}/invocations", self.address);
-        let answer = tokio::time::timeout(limit, self.client.post(&url, "application/json", payload.into()));
-        let response = answer.await.with_context(|| format!("no answer to the invocation within {limit:?}"))??;
+        let url = format!(
+            "http://{}/2015-03-31/functions/{NAME}/invocations",
+            self.address
+        );
+        let answer = tokio::time::timeout(
+            limit,
+            self.client.post(&url, "application/json", payload.into()),
+        );
+        let response = answer
+            .await
+            .with_context(|| format!("no answer to the invocation within {limit:?}"))??;
         let value = || serde_json::from_slice(response.body()).context("the answer is not JSON");
         match response.status().as_u16() {
             200 => Ok(Invoked::Answer(value()?)),
             500 => Ok(Invoked::Error(value()?)),
-            status => bail!("cargo-lambda answered {status}: {}", String::from_utf8_lossy(response.body())),
+            status => bail!(
+                "cargo-lambda answered {status}: {}",
+                String::from_utf8_lossy(response.body())
+            ),
         }
     }
 }
 
 async fn pass(client: Client, base: String, request: Request, time_limit: Duration) -> Answer {
     let (parts, body) = request.into_parts();
-    let body = server::read_body(body, LARGEST_ANSWER).await.ok_or(Hangup)?;
-    let mut onward = http::Request::builder().method(parts.method).uri(format!("{base}{}", parts.uri.path()));
-    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != http::header::HOST) {
+    let body = server::read_body(body, LARGEST_ANSWER)
+        .await
+        .ok_or(Hangup)?;
+    let mut onward = http::Request::builder()
+        .method(parts.method)
+        .uri(format!("{base}{}", parts.uri.path()));
+    for (name, value) in parts
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != http::header::HOST)
+    {
         onward = onward.header(name, value);
     }
     let onward = onward.body(Full::new(body)).map_err(|_| Hangup)?;

@@ -18,7 +18,8 @@ pub struct FunctionOptions {
     pub runtime_api: String,
     /// Content of the forwarder.yml that `FORWARDER_CONFIG` names.
     pub config: String,
-    /// Further environment variables; they win over the defaults (the gateway's credentials and region).
+    /// Further environment variables; they win over the defaults (the gateway's credentials and
+    /// region).
     pub env: Vec<(String, String)>,
     /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`.
     pub memory_mb: u32,
@@ -27,7 +28,13 @@ pub struct FunctionOptions {
 impl FunctionOptions {
     /// The usual ones.
     pub fn new(program: impl Into<PathBuf>, runtime_api: &str, config: &str) -> Self {
-        Self { program: program.into(), runtime_api: runtime_api.to_owned(), config: config.to_owned(), env: Vec::new(), memory_mb: 128 }
+        Self {
+            program: program.into(),
+            runtime_api: runtime_api.to_owned(),
+            config: config.to_owned(),
+            env: Vec::new(),
+            memory_mb: 128,
+        }
     }
 }
 
@@ -60,7 +67,10 @@ impl Function {
                         ("AWS_LAMBDA_RUNTIME_API", &options.runtime_api),
                         ("AWS_LAMBDA_FUNCTION_NAME", "amp-forwarder"),
                         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-                        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &options.memory_mb.to_string()),
+                        (
+                            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                            &options.memory_mb.to_string(),
+                        ),
                         ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/amp-forwarder"),
                         ("AWS_LAMBDA_LOG_STREAM_NAME", "local"),
                         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
@@ -70,7 +80,8 @@ impl Function {
                         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
                         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
                         ("AWS_SESSION_TOKEN", SESSION_TOKEN),
-                        // No way out: on this machine there is no instance metadata service to wait for.
+                        // No way out: on this machine there is no instance metadata service to wait
+                        // for.
                         ("AWS_EC2_METADATA_DISABLED", "true"),
                     ])
                     .env("FORWARDER_CONFIG", &config)

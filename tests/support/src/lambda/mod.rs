@@ -1,7 +1,9 @@
-//! Lambda on this machine: the function as a child process, and two runtime APIs for it to speak to.
+//! Lambda on this machine: the function as a child process, and two runtime APIs for it to speak
+//! to.
 //!
-//! [`Emulator`] is cargo-lambda's, a second opinion on the protocol. [`RuntimeApi`] is ours: deadlines to the
-//! millisecond, function errors with their type, and the invocation that a killed function never answers.
+//! [`Emulator`] is cargo-lambda's, a second opinion on the protocol. [`RuntimeApi`] is ours:
+//! deadlines to the millisecond, function errors with their type, and the invocation that a killed
+//! function never answers.
 
 mod emulator;
 mod function;

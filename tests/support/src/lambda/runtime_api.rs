@@ -48,11 +48,21 @@ impl RuntimeApi {
     /// When no port can be listened on.
     pub async fn start() -> Result<Self> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let state = Arc::new(State { queue: AsyncMutex::new(receiver), running: Mutex::default(), init_errors: Mutex::default() });
+        let state = Arc::new(State {
+            queue: AsyncMutex::new(receiver),
+            running: Mutex::default(),
+            init_errors: Mutex::default(),
+        });
         let shared = state.clone();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::start(listen, move |request, _| answer(shared.clone(), request)).await?;
-        Ok(Self { server, state, queue: sender, count: std::sync::atomic::AtomicU64::new(0) })
+        let server =
+            Server::start(listen, move |request, _| answer(shared.clone(), request)).await?;
+        Ok(Self {
+            server,
+            state,
+            queue: sender,
+            count: std::sync::atomic::AtomicU64::new(0),
+        })
     }
 
     /// What the function needs as `AWS_LAMBDA_RUNTIME_API`.
@@ -63,13 +73,21 @@ impl RuntimeApi {
     /// Invokes the function with a deadline `time_limit` from now, and waits for its answer.
     ///
     /// # Errors
-    /// When there is none two seconds after the deadline: where Lambda would have killed it at the deadline.
+    /// When there is none two seconds after the deadline: where Lambda would have killed it at the
+    /// deadline.
     pub async fn invoke(&self, payload: impl Into<Bytes>, time_limit: Duration) -> Result<Invoked> {
         let number = self.count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
         let id = format!("00000000-0000-4000-8000-{number:012}");
         let (done, answered) = oneshot::channel();
         let deadline_ms = now_ms() + i64::try_from(time_limit.as_millis())?;
-        self.queue.send(Pending { id: id.clone(), payload: payload.into(), deadline_ms, done }).context("the runtime API has ended")?;
+        self.queue
+            .send(Pending {
+                id: id.clone(),
+                payload: payload.into(),
+                deadline_ms,
+                done,
+            })
+            .context("the runtime API has ended")?;
         let answer = tokio::time::timeout(time_limit + Duration::from_secs(2), answered).await;
         lock(&self.state.running).remove(&id);
         answer
@@ -89,20 +107,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 async fn answer(state: Arc<State>, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path().strip_prefix(PREFIX).unwrap_or_default().to_owned();
+    let path = parts
+        .uri
+        .path()
+        .strip_prefix(PREFIX)
+        .unwrap_or_default()
+        .to_owned();
     if path == "invocation/next" {
         return Ok(next(&state).await);
     }
     let Some(body) = server::read_body(body, LARGEST_ANSWER).await else {
         return Ok(server::respond(413, ""));
     };
-    let value = || serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into());
+    let value = || {
+        serde_json::from_slice(&body)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
+    };
     if path == "init/error" {
         lock(&state.init_errors).push(value());
-        return Ok(server::respond_json(202, &serde_json::json!({ "status": "OK" })));
+        return Ok(server::respond_json(
+            202,
+            &serde_json::json!({ "status": "OK" }),
+        ));
     }
     let mut segments = path.split('/').skip(1);
-    let (id, kind) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default());
+    let (id, kind) = (
+        segments.next().unwrap_or_default(),
+        segments.next().unwrap_or_default(),
+    );
     let outcome = match kind {
         "response" => Invoked::Answer(value()),
         "error" => Invoked::Error(value()),
@@ -113,7 +145,10 @@ async fn answer(state: Arc<State>, request: Request) -> Answer {
     };
     // Nobody waits any more when the deadline has passed.
     let _ = done.send(outcome);
-    Ok(server::respond_json(202, &serde_json::json!({ "status": "OK" })))
+    Ok(server::respond_json(
+        202,
+        &serde_json::json!({ "status": "OK" }),
+    ))
 }
 
 async fn next(state: &State) -> http::Response<server::Body> {
@@ -124,9 +159,18 @@ async fn next(state: &State) -> http::Response<server::Body> {
     let mut response = server::respond(200, pending.payload);
     for (name, value) in [
         ("lambda-runtime-aws-request-id", pending.id.clone()),
-        ("lambda-runtime-deadline-ms", pending.deadline_ms.to_string()),
-        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:111122223333:function:amp-forwarder".to_owned()),
-        ("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0".to_owned()),
+        (
+            "lambda-runtime-deadline-ms",
+            pending.deadline_ms.to_string(),
+        ),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:us-east-1:111122223333:function:amp-forwarder".to_owned(),
+        ),
+        (
+            "lambda-runtime-trace-id",
+            "Root=1-00000000-000000000000000000000000;Sampled=0".to_owned(),
+        ),
         ("content-type", "application/json".to_owned()),
     ] {
         if let Ok(value) = value.parse() {
@@ -148,25 +192,62 @@ mod tests {
         let base = format!("http://{}{PREFIX}", api.runtime_api());
         let client = Client::default();
         let function = async {
-            for (kind, body) in [("response", r#"{"outcome":"ok"}"#), ("error", r#"{"errorType":"Failed"}"#)] {
+            for (kind, body) in [
+                ("response", r#"{"outcome":"ok"}"#),
+                ("error", r#"{"errorType":"Failed"}"#),
+            ] {
                 let next = client.get(&format!("{base}invocation/next")).await.unwrap();
                 let header = |name: &str| next.headers()[name].to_str().unwrap().to_owned();
                 let left = header("lambda-runtime-deadline-ms").parse::<i64>().unwrap() - now_ms();
                 assert!((4_000..=5_000).contains(&left), "{left}");
                 assert_eq!(next.body().as_ref(), b"{}");
-                let url = format!("{base}invocation/{}/{kind}", header("lambda-runtime-aws-request-id"));
-                assert_eq!(client.post(&url, "application/json", body).await.unwrap().status(), 202);
-                assert_eq!(client.post(&url, "application/json", body).await.unwrap().status(), 400, "answered twice");
+                let url = format!(
+                    "{base}invocation/{}/{kind}",
+                    header("lambda-runtime-aws-request-id")
+                );
+                assert_eq!(
+                    client
+                        .post(&url, "application/json", body)
+                        .await
+                        .unwrap()
+                        .status(),
+                    202
+                );
+                assert_eq!(
+                    client
+                        .post(&url, "application/json", body)
+                        .await
+                        .unwrap()
+                        .status(),
+                    400,
+                    "answered twice"
+                );
             }
         };
         let test = async {
             let limit = Duration::from_secs(5);
-            assert_eq!(api.invoke("{}", limit).await.unwrap(), Invoked::Answer(serde_json::json!({ "outcome": "ok" })));
-            assert_eq!(api.invoke("{}", limit).await.unwrap().error_type(), Some("Failed"));
+            assert_eq!(
+                api.invoke("{}", limit).await.unwrap(),
+                Invoked::Answer(serde_json::json!({ "outcome": "ok" }))
+            );
+            assert_eq!(
+                api.invoke("{}", limit).await.unwrap().error_type(),
+                Some("Failed")
+            );
         };
         tokio::join!(function, test);
-        client.post(&format!("{base}init/error"), "application/json", r#"{"errorType":"Config"}"#).await.unwrap();
-        assert_eq!(api.init_errors(), [serde_json::json!({ "errorType": "Config" })]);
+        client
+            .post(
+                &format!("{base}init/error"),
+                "application/json",
+                r#"{"errorType":"Config"}"#,
+            )
+            .await
+            .unwrap();
+        assert_eq!(
+            api.init_errors(),
+            [serde_json::json!({ "errorType": "Config" })]
+        );
     }
 
     #[tokio::test]

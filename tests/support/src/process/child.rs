@@ -12,7 +12,8 @@ use tokio::net::TcpSocket;
 
 use crate::http::Client;
 
-/// A child process; dropping it kills it. Its output is in a file, which is printed when the test panics.
+/// A child process; dropping it kills it. Its output is in a file, which is printed when the test
+/// panics.
 #[derive(Debug)]
 pub struct Child {
     name: String,
@@ -22,8 +23,9 @@ pub struct Child {
 
 /// A port of the loopback interface that nobody else is given as long as this lives.
 ///
-/// Its socket is bound and does not listen: connections are refused until a program that sets `SO_REUSEADDR`, as servers do, listens there. While that
-/// program is down, a server of another test must not get its port: it would take, and keep, what was meant for ours.
+/// Its socket is bound and does not listen: connections are refused until a program that sets
+/// `SO_REUSEADDR`, as servers do, listens there. While that program is down, a server of another
+/// test must not get its port: it would take, and keep, what was meant for ours.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -38,8 +40,13 @@ impl Port {
     pub fn reserve() -> Result<Self> {
         let socket = TcpSocket::new_v4().context("find a free port")?;
         socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).context("find a free port")?;
-        Ok(Self { number: socket.local_addr()?.port(), _socket: socket })
+        socket
+            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .context("find a free port")?;
+        Ok(Self {
+            number: socket.local_addr()?.port(),
+            _socket: socket,
+        })
     }
 
     /// Its number.
@@ -59,8 +66,17 @@ impl Child {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn(name: &str, program: &Path, configure: impl FnOnce(&mut Command), log: &Path) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(log).with_context(|| format!("open {}", log.display()))?;
+    pub fn spawn(
+        name: &str,
+        program: &Path,
+        configure: impl FnOnce(&mut Command),
+        log: &Path,
+    ) -> Result<Self> {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("open {}", log.display()))?;
         // So that a killed test leaves nobody behind; without setpriv they would live on.
         let setpriv = Path::new("/usr/bin/setpriv");
         let mut command = if setpriv.is_file() {
@@ -71,9 +87,18 @@ impl Child {
             Command::new(program)
         };
         configure(&mut command);
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let process = command.spawn().with_context(|| format!("start {}", program.display()))?;
-        Ok(Self { name: name.to_owned(), process, log: log.to_owned() })
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let process = command
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            process,
+            log: log.to_owned(),
+        })
     }
 
     /// Its process id.
@@ -88,7 +113,9 @@ impl Child {
 
     /// What it wrote so far.
     pub fn log(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        std::fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     /// SIGKILL, and waits for its end.
@@ -103,7 +130,10 @@ impl Child {
     /// When it still runs after `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> Result<Option<i32>> {
         // The standard library only sends SIGKILL.
-        Command::new("kill").arg(self.id().to_string()).status().context("run kill")?;
+        Command::new("kill")
+            .arg(self.id().to_string())
+            .status()
+            .context("run kill")?;
         self.wait(limit).await
     }
 
@@ -139,7 +169,12 @@ impl Child {
                 return Ok(());
             }
             if !self.is_running() || start.elapsed() > limit {
-                bail!("{} is not ready at {url} after {:?}; the end of its log:\n{}", self.name, start.elapsed(), tail(&self.log(), 20));
+                bail!(
+                    "{} is not ready at {url} after {:?}; the end of its log:\n{}",
+                    self.name,
+                    start.elapsed(),
+                    tail(&self.log(), 20)
+                );
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
@@ -150,7 +185,11 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("---- the end of {}'s log\n{}", self.name, tail(&self.log(), 40));
+            eprintln!(
+                "---- the end of {}'s log\n{}",
+                self.name,
+                tail(&self.log(), 40)
+            );
         }
     }
 }
@@ -172,7 +211,10 @@ mod tests {
         let port = Port::reserve().unwrap();
         let address = (Ipv4Addr::LOCALHOST, port.number());
         for _ in 0..2 {
-            assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            assert_eq!(
+                TcpStream::connect(address).unwrap_err().kind(),
+                ErrorKind::ConnectionRefused
+            );
             // The standard library's sets SO_REUSEADDR.
             let server = TcpListener::bind(address).unwrap();
             let client = TcpStream::connect(address).unwrap();
@@ -181,6 +223,9 @@ mod tests {
             drop((server, client));
         }
         let other = TcpSocket::new_v4().unwrap();
-        assert_eq!(other.bind(address.into()).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(
+            other.bind(address.into()).unwrap_err().kind(),
+            ErrorKind::AddrInUse
+        );
     }
 }

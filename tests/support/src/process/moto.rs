@@ -14,7 +14,8 @@ use crate::tools;
 /// It is written in Python, and imports a lot.
 const READY: Duration = Duration::from_secs(60);
 
-/// A running moto; its buckets are in its memory. Unless it is told otherwise, it takes any credentials.
+/// A running moto; its buckets are in its memory. Unless it is told otherwise, it takes any
+/// credentials.
 #[derive(Debug)]
 pub struct Moto {
     _process: Child,
@@ -23,7 +24,8 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts one on a free port, with these further environment variables, and waits until it is ready.
+    /// Starts one on a free port, with these further environment variables, and waits until it is
+    /// ready.
     ///
     /// # Errors
     /// When moto is missing, or does not become ready.
@@ -32,11 +34,19 @@ impl Moto {
         let directory = TempDir::new()?;
         let port = Port::reserve()?;
         let configure = |command: &mut std::process::Command| {
-            command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
+            command
+                .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+                .envs(environment.iter().copied());
         };
         let mut process = Child::spawn("moto", &program, configure, &directory.path().join("log"))?;
-        process.wait_ready(&format!("http://127.0.0.1:{port}/moto-api/"), READY).await?;
-        Ok(Self { _process: process, _directory: directory, port })
+        process
+            .wait_ready(&format!("http://127.0.0.1:{port}/moto-api/"), READY)
+            .await?;
+        Ok(Self {
+            _process: process,
+            _directory: directory,
+            port,
+        })
     }
 
     /// Of `AWS_ENDPOINT_URL_S3`.
@@ -54,7 +64,8 @@ impl Moto {
     /// # Errors
     /// When there is no answer.
     pub async fn get(&self, object: &str) -> Result<http::Response<Bytes>> {
-        let request = http::Request::get(format!("{}/{object}", self.url())).header("authorization", asker("s3"));
+        let request = http::Request::get(format!("{}/{object}", self.url()))
+            .header("authorization", asker("s3"));
         Client::default().send(request.body(Full::default())?).await
     }
 
@@ -64,9 +75,17 @@ impl Moto {
     /// When it does not answer 200.
     pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
         // Without a signature, moto takes a request to be for S3.
-        let request = http::Request::put(format!("{}/{bucket}", self.url())).body(Full::default())?;
-        let response = Client::default().send(request).await.context("create a bucket in moto")?;
-        ensure!(response.status() == 200, "moto answered {} to the creation of bucket {bucket}", response.status());
+        let request =
+            http::Request::put(format!("{}/{bucket}", self.url())).body(Full::default())?;
+        let response = Client::default()
+            .send(request)
+            .await
+            .context("create a bucket in moto")?;
+        ensure!(
+            response.status() == 200,
+            "moto answered {} to the creation of bucket {bucket}",
+            response.status()
+        );
         Ok(())
     }
 
@@ -75,9 +94,15 @@ impl Moto {
     /// # Errors
     /// When it does not answer 200.
     pub async fn put(&self, object: &str, body: impl Into<Bytes>) -> Result<()> {
-        let request = http::Request::put(format!("{}/{object}", self.url())).header("authorization", asker("s3")).body(Full::new(body.into()))?;
+        let request = http::Request::put(format!("{}/{object}", self.url()))
+            .header("authorization", asker("s3"))
+            .body(Full::new(body.into()))?;
         let response = Client::default().send(request).await?;
-        ensure!(response.status() == 200, "moto answered {} to the writing of {object}", response.status());
+        ensure!(
+            response.status() == 200,
+            "moto answered {} to the writing of {object}",
+            response.status()
+        );
         Ok(())
     }
 
@@ -85,19 +110,31 @@ impl Moto {
     ///
     /// # Errors
     /// When it does not answer 200.
-    pub async fn call(&self, service: &str, target: &str, arguments: &serde_json::Value) -> Result<serde_json::Value> {
+    pub async fn call(
+        &self,
+        service: &str,
+        target: &str,
+        arguments: &serde_json::Value,
+    ) -> Result<serde_json::Value> {
         let request = http::Request::post(self.url())
             .header("authorization", asker(service))
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", target)
             .body(Full::new(arguments.to_string().into()))?;
         let response = Client::default().send(request).await?;
-        ensure!(response.status() == 200, "moto answered {} to {target}: {:?}", response.status(), response.body());
+        ensure!(
+            response.status() == 200,
+            "moto answered {} to {target}: {:?}",
+            response.status(),
+            response.body()
+        );
         Ok(serde_json::from_slice(response.body())?)
     }
 }
 
 /// Somebody must ask; it does not matter who. moto takes the service from here.
 fn asker(service: &str) -> String {
-    format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0")
+    format!(
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+    )
 }

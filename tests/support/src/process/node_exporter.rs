@@ -31,12 +31,24 @@ impl NodeExporter {
             "node exporter",
             &program,
             |command| {
-                command.arg(format!("--web.listen-address={address}")).current_dir(directory.path());
+                command
+                    .arg(format!("--web.listen-address={address}"))
+                    .current_dir(directory.path());
             },
             &directory.path().join("log"),
         )?;
-        process.wait_ready(&format!("http://{address}/metrics"), Duration::from_secs(20)).await?;
-        Ok(Self { _process: process, _port: port, address, _directory: directory })
+        process
+            .wait_ready(
+                &format!("http://{address}/metrics"),
+                Duration::from_secs(20),
+            )
+            .await?;
+        Ok(Self {
+            _process: process,
+            _port: port,
+            address,
+            _directory: directory,
+        })
     }
 
     /// `host:port`.

@@ -41,7 +41,12 @@ impl Job {
     /// A job that scrapes each second.
     pub fn new(name: &str, targets: &[&str]) -> Self {
         let targets = targets.iter().map(|target| (*target).to_owned()).collect();
-        Self { name: name.to_owned(), targets, interval: "1s".to_owned(), extra: String::new() }
+        Self {
+            name: name.to_owned(),
+            targets,
+            interval: "1s".to_owned(),
+            extra: String::new(),
+        }
     }
 
     /// With another interval.
@@ -83,7 +88,12 @@ impl WebConfig {
             }
         }
         if self.password {
-            let _ = writeln!(yaml, "basic_auth_users: {{{}: '{}'}}", Self::USER, Self::BCRYPT);
+            let _ = writeln!(
+                yaml,
+                "basic_auth_users: {{{}: '{}'}}",
+                Self::USER,
+                Self::BCRYPT
+            );
         }
         let path = directory.join("web.yml");
         std::fs::write(&path, yaml)?;
@@ -130,9 +140,15 @@ impl PrometheusOptions {
         }
     }
 
-    /// A receiver: scrapes nothing, takes remote write. It is more lenient than the gateway in front of it, which is the judge.
+    /// A receiver: scrapes nothing, takes remote write. It is more lenient than the gateway in
+    /// front of it, which is the judge.
     pub fn receiver(version: &str) -> Self {
-        Self { scrape_itself: false, out_of_order_window: Some("2h".to_owned()), receiver: true, ..Self::home(version, Vec::new()) }
+        Self {
+            scrape_itself: false,
+            out_of_order_window: Some("2h".to_owned()),
+            receiver: true,
+            ..Self::home(version, Vec::new())
+        }
     }
 
     fn yaml(&self, own_address: &str) -> String {
@@ -144,13 +160,18 @@ impl PrometheusOptions {
             }
         }
         if let Some(window) = &self.out_of_order_window {
-            let _ = writeln!(yaml, "storage:\n  tsdb:\n    out_of_order_time_window: {window}");
+            let _ = writeln!(
+                yaml,
+                "storage:\n  tsdb:\n    out_of_order_time_window: {window}"
+            );
         }
         if !self.extra.is_empty() {
             let _ = writeln!(yaml, "{}", self.extra.trim_end());
         }
         yaml.push_str("scrape_configs:\n");
-        let itself = self.scrape_itself.then(|| Job::new("prometheus", &[own_address]));
+        let itself = self
+            .scrape_itself
+            .then(|| Job::new("prometheus", &[own_address]));
         for job in self.jobs.iter().chain(&itself) {
             let targets: Vec<String> = job.targets.iter().map(|target| quote(target)).collect();
             let _ = write!(
@@ -192,7 +213,12 @@ impl Prometheus {
         let port = Port::reserve()?;
         let mut process = spawn(&options, &port, directory.path())?;
         wait_ready(&mut process, &options, &port).await?;
-        Ok(Self { process, options, port, directory })
+        Ok(Self {
+            process,
+            options,
+            port,
+            directory,
+        })
     }
 
     /// A home of `version` that scrapes itself and the jobs.
@@ -226,15 +252,30 @@ impl Prometheus {
         wait_ready(&mut self.process, &self.options, &self.port).await
     }
 
-    /// Changes its configuration in place, as a person does: the file, then a reload. The process goes on.
+    /// Changes its configuration in place, as a person does: the file, then a reload. The process
+    /// goes on.
     ///
     /// # Errors
     /// When it does not take the new configuration.
     pub async fn reload(&mut self, change: impl FnOnce(&mut PrometheusOptions)) -> Result<()> {
         change(&mut self.options);
-        std::fs::write(self.directory.path().join("prometheus.yml"), self.options.yaml(&self.address()))?;
-        let answer = Client::default().post(&format!("{}/-/reload", self.url()), "text/plain", String::new()).await?;
-        ensure!(answer.status() == 200, "reload: {}: {}", answer.status(), String::from_utf8_lossy(answer.body()));
+        std::fs::write(
+            self.directory.path().join("prometheus.yml"),
+            self.options.yaml(&self.address()),
+        )?;
+        let answer = Client::default()
+            .post(
+                &format!("{}/-/reload", self.url()),
+                "text/plain",
+                String::new(),
+            )
+            .await?;
+        ensure!(
+            answer.status() == 200,
+            "reload: {}: {}",
+            answer.status(),
+            String::from_utf8_lossy(answer.body())
+        );
         Ok(())
     }
 
@@ -266,12 +307,21 @@ impl Prometheus {
 
 async fn wait_ready(process: &mut Child, options: &PrometheusOptions, port: &Port) -> Result<()> {
     if options.web.is_none() {
-        return process.wait_ready(&format!("http://127.0.0.1:{port}/-/ready"), READY).await;
+        return process
+            .wait_ready(&format!("http://127.0.0.1:{port}/-/ready"), READY)
+            .await;
     }
     // It would ask us, too.
     let start = Instant::now();
-    while !process.log().contains("Server is ready to receive web requests") {
-        ensure!(process.is_running() && start.elapsed() < READY, "prometheus is not ready: {}", process.log());
+    while !process
+        .log()
+        .contains("Server is ready to receive web requests")
+    {
+        ensure!(
+            process.is_running() && start.elapsed() < READY,
+            "prometheus is not ready: {}",
+            process.log()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
@@ -281,17 +331,28 @@ fn spawn(options: &PrometheusOptions, port: &Port, directory: &Path) -> Result<C
     let program = tools::program(&format!("prometheus-{}/prometheus", options.version))?;
     let config = directory.join("prometheus.yml");
     std::fs::write(&config, options.yaml(&format!("127.0.0.1:{port}")))?;
-    let web = options.web.as_ref().map(|web| web.write(directory)).transpose()?;
+    let web = options
+        .web
+        .as_ref()
+        .map(|web| web.write(directory))
+        .transpose()?;
     Child::spawn(
         &format!("prometheus {}", options.version),
         &program,
         |command| {
             command
                 .arg(format!("--config.file={}", config.display()))
-                .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+                .arg(format!(
+                    "--storage.tsdb.path={}",
+                    directory.join("data").display()
+                ))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                 .arg("--web.enable-lifecycle")
-                .args(options.receiver.then_some("--web.enable-remote-write-receiver"))
+                .args(
+                    options
+                        .receiver
+                        .then_some("--web.enable-remote-write-receiver"),
+                )
                 .args(web.map(|path| format!("--web.config.file={}", path.display())))
                 .args(&options.flags)
                 .current_dir(directory);

@@ -12,7 +12,8 @@ use crate::tools;
 
 const READY: Duration = Duration::from_secs(60);
 
-/// A running single-node VictoriaMetrics with its own data directory. It takes remote write without being told to.
+/// A running single-node VictoriaMetrics with its own data directory. It takes remote write without
+/// being told to.
 #[derive(Debug)]
 pub struct VictoriaMetrics {
     process: Child,
@@ -34,16 +35,34 @@ impl VictoriaMetrics {
         let port = Port::reserve()?;
         let configure = |command: &mut std::process::Command| {
             command
-                .arg(format!("-storageDataPath={}", directory.path().join("data").display()))
+                .arg(format!(
+                    "-storageDataPath={}",
+                    directory.path().join("data").display()
+                ))
                 .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
                 .arg(format!("-promscrape.config={}", config.display()))
                 // Fresh samples are to be seen at once.
-                .args(["-search.latencyOffset=0s", "-inmemoryDataFlushInterval=1s", "-search.disableCache"])
+                .args([
+                    "-search.latencyOffset=0s",
+                    "-inmemoryDataFlushInterval=1s",
+                    "-search.disableCache",
+                ])
                 .current_dir(directory.path());
         };
-        let mut process = Child::spawn("victoria-metrics", &program, configure, &directory.path().join("log"))?;
-        process.wait_ready(&format!("http://127.0.0.1:{port}/health"), READY).await?;
-        Ok(Self { process, port, _directory: directory })
+        let mut process = Child::spawn(
+            "victoria-metrics",
+            &program,
+            configure,
+            &directory.path().join("log"),
+        )?;
+        process
+            .wait_ready(&format!("http://127.0.0.1:{port}/health"), READY)
+            .await?;
+        Ok(Self {
+            process,
+            port,
+            _directory: directory,
+        })
     }
 
     /// `http://host:port`.
@@ -66,7 +85,9 @@ impl VictoriaMetrics {
     /// # Errors
     /// When it does not answer.
     pub async fn flush(&self) -> Result<()> {
-        Client::default().get(&format!("{}/internal/force_flush", self.url())).await?;
+        Client::default()
+            .get(&format!("{}/internal/force_flush", self.url()))
+            .await?;
         Ok(())
     }
 
