@@ -13,13 +13,14 @@
 #![allow(clippy::unwrap_used)]
 
 use amp_forwarder::batch::stage::Limits;
-use amp_forwarder::batch::{Batch, Writer, wire};
+use amp_forwarder::batch::{Batch, Writer};
 use amp_forwarder::net::aws::SigningIdentity;
-use amp_forwarder::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink};
+use amp_forwarder::prompb::wire;
+use amp_forwarder::scrape::exposition::{Exposed, Refused, Sink};
 use amp_forwarder::scrape::text::TextParser;
 use amp_forwarder::send::Signer;
 use amp_forwarder::series::cache::Key;
-use amp_forwarder::series::{Labels, SeriesCache};
+use amp_forwarder::series::{ExposedLabel, Labels, SeriesCache};
 use amp_forwarder_support::bench::home::{Body, Shape};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;

@@ -8,11 +8,12 @@ use url::Url;
 
 use crate::config::{Config, HttpConfig, Problem};
 use crate::net;
-use crate::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink};
+use crate::scrape::exposition::{Exposed, Refused, Sink};
 use crate::scrape::fetch::{Home, Request};
 use crate::scrape::targets;
 use crate::scrape::text::TextParser;
 use crate::send::{Remote, probe};
+use crate::series::ExposedLabel;
 use crate::tick::Forwarder;
 use crate::time::Clock;
 

@@ -8,6 +8,7 @@ pub mod event;
 pub mod function;
 pub mod metadata;
 pub mod net;
+pub mod prompb;
 pub mod queue;
 pub mod relabel;
 pub mod report;

@@ -3,7 +3,7 @@
 
 mod record;
 
-use amp_forwarder::batch::Value;
+use amp_forwarder::prompb::Value;
 use amp_forwarder::scrape::histogram::{HistogramLimits, compact, validate};
 use amp_forwarder::scrape::protobuf::{Histograms, ProtobufParser};
 use libfuzzer_sys::fuzz_target;

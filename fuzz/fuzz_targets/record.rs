@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use amp_forwarder::batch::Value;
-use amp_forwarder::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink, Stop};
+use amp_forwarder::prompb::Value;
+use amp_forwarder::scrape::exposition::{Exposed, Refused, Sink, Stop};
+use amp_forwarder::series::ExposedLabel;
 
 /// Series, value, timestamp.
 type Sample = (Vec<u8>, String, Option<i64>);

@@ -11,7 +11,7 @@ use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Value, wire};
+use crate::prompb::{Value, wire};
 
 /// Uncompressed bytes that a piece may have: snappy looks back no further, and places fit into 16
 /// bits.

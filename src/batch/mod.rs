@@ -2,16 +2,12 @@
 //! scrape commits.
 
 mod chunk;
-pub mod proto;
 mod split;
 pub mod stage;
-mod value;
-pub mod wire;
 mod writer;
 
-use crate::net::Body;
+use crate::prompb::RequestBody;
 pub use split::{SplitError, decode, split};
-pub use value::{Kind, Value};
 pub use writer::{Counts, Staged, Writer};
 
 /// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what
@@ -19,7 +15,7 @@ pub use writer::{Counts, Staged, Writer};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The compressed body, just as it is posted.
-    pub body: Body,
+    pub body: RequestBody,
     /// Samples in it, one a `TimeSeries` entry.
     pub samples: u32,
     /// Uncompressed bytes.

@@ -6,7 +6,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::Batch;
-use super::proto::{TimeSeries, WriteRequest};
+use crate::prompb::messages::{TimeSeries, WriteRequest};
 
 /// Longest uncompressed body that is looked into. Ours end at `forwarder.max_request_bytes`.
 const MAX_RAW_BYTES: usize = 64 << 20;
@@ -130,8 +130,8 @@ fn encode(raw: &[u8], entries: &[Entry]) -> Result<Batch, SplitError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::proto::{Count, Histogram, Label, Sample, WriteRequest};
     use super::*;
+    use crate::prompb::messages::{Count, Histogram, Label, Sample, WriteRequest};
 
     fn series(name: &str, timestamp: i64) -> TimeSeries {
         TimeSeries {

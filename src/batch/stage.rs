@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 
+use super::Batch;
 use super::chunk::{CHUNK_BYTES, CHUNK_SAMPLES, Chunk, Patch, Press, Pressed, Slot};
-use super::{Batch, Value, wire};
+use crate::prompb::{Value, wire};
 
 /// When a batch closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -399,7 +400,7 @@ impl Stage {
             min_ms: open.min_ms,
             max_ms: open.max_ms,
         };
-        self.bytes += size_of::<Batch>() + (batch.body.pieces().count() + 1) * size_of::<Bytes>();
+        self.bytes += size_of::<Batch>() + (batch.body.pieces().len() + 1) * size_of::<Bytes>();
         let nth = usize::from(open.nth);
         if self.closed.len() <= nth {
             self.closed.resize_with(nth + 1, Vec::new);

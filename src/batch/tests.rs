@@ -4,7 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::stage::{Compressor, EncodeLabels, Limits, Stage};
-use super::{Batch, Value, decode, wire};
+use super::{Batch, decode};
+use crate::prompb::{Value, wire};
 
 const NOW_MS: i64 = 1_795_176_000_000;
 
@@ -165,7 +166,7 @@ fn pieces_of_what_was_sent_are_patched_where_they_are() {
     let mut compressor = Compressor::default();
     let places = |sent: &[Batch]| {
         sent.iter()
-            .flat_map(|batch| batch.body.pieces().skip(1))
+            .flat_map(|batch| batch.body.pieces().iter().skip(1))
             .map(|piece| piece.as_ptr())
             .collect::<Vec<_>>()
     };

@@ -1,10 +1,11 @@
 //! Turns the samples of scrapes into the batches of one remote.
 
-use super::proto::Histogram;
+use super::Batch;
 use super::stage::{Compressor, EncodeLabels, Limits, Stage};
-use super::{Batch, Kind, Value};
+use crate::prompb::STALE_NAN;
+use crate::prompb::messages::Histogram;
+use crate::prompb::{Value, ValueKind};
 use crate::series::cache::{Key, Observed, Seen, Transaction};
-use crate::series::text::STALE_NAN;
 use crate::series::{Labels, SeriesCache};
 
 /// AMP and Cortex decide deduplication by these labels of a request's first series
@@ -245,7 +246,7 @@ impl Writer {
             // tsdb/head_append.go headAppender.Append: of a series of histograms it is a histogram.
             let kind = self.cache.kind(series);
             let histogram = Histogram::stale(kind);
-            let marker = if kind == Kind::Float {
+            let marker = if kind == ValueKind::Float {
                 Value::Float(f64::from_bits(STALE_NAN))
             } else {
                 Value::Histogram(&histogram)

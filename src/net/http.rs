@@ -15,7 +15,6 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::body::Body;
 use super::client::{ClientOptions, configured_client, send};
 use super::error::{NetError, Peer, Phase, redacted};
 use super::oauth2::{Tokens, basic, sensitive};
@@ -23,6 +22,7 @@ use super::resolve::Lookup;
 use super::secrets::{Secrets, secrets};
 use super::tls::{self, Materials};
 use crate::config::{Auth, HttpConfig, Secret, SecretSource};
+use crate::prompb::RequestBody;
 
 /// As Go's `net/http` does.
 const MAX_REDIRECTS: usize = 10;
@@ -161,7 +161,7 @@ impl HttpClient {
     /// [`NetError`], with the phase that was reached.
     pub async fn send(
         &self,
-        request: Request<impl Into<Body>>,
+        request: Request<impl Into<RequestBody>>,
         exchange: Exchange,
     ) -> Result<Reply, NetError> {
         let request = request.map(Into::into);
@@ -293,7 +293,7 @@ impl HttpClient {
     /// same.
     async fn follow(
         &self,
-        request: &Request<Body>,
+        request: &Request<RequestBody>,
         mut url: Url,
         additions: &Additions,
         exchange: Exchange,
@@ -340,7 +340,7 @@ impl HttpClient {
 
     async fn hop(
         &self,
-        request: &Request<Body>,
+        request: &Request<RequestBody>,
         first: &Url,
         url: &Url,
         additions: &Additions,

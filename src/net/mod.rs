@@ -1,13 +1,13 @@
 //! HTTP clients, the secrets that they carry, and what an error on the network means.
 
 pub mod aws;
-mod body;
 mod client;
 mod error;
 mod hints;
 mod http;
 mod oauth2;
 mod object;
+mod outgoing;
 mod progress;
 mod resolve;
 mod secrets;
@@ -19,7 +19,6 @@ pub(crate) mod testing;
 mod tests;
 mod tls;
 
-pub use body::Body;
 pub use client::{ClientError, ClientOptions, client, send};
 pub use error::*;
 pub use http::{Exchange, HttpClient, Reply};

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::aws::{AwsError, SigningIdentity, cause};
-use super::body::Body;
+use crate::prompb::RequestBody;
 
 /// A request that could not be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +88,7 @@ impl Signer {
     /// [`SignError`], within `timeout`.
     pub async fn sign(
         &self,
-        request: &mut http::Request<impl Into<Body> + Clone>,
+        request: &mut http::Request<impl Into<RequestBody> + Clone>,
         now_ms: i64,
         fresh: bool,
         timeout: Duration,
@@ -152,7 +152,7 @@ impl Cached {
 /// The body's hash is signed but, as in prometheus/sigv4, not sent as a header of its own. The
 /// session token is signed.
 fn apply(
-    request: &mut http::Request<impl Into<Body> + Clone>,
+    request: &mut http::Request<impl Into<RequestBody> + Clone>,
     credentials: Credentials,
     region: &str,
     service: &str,
@@ -177,7 +177,7 @@ fn apply(
         headers.push((name.as_str(), value));
     }
     let uri = request.uri().to_string();
-    let body: Body = request.body().clone().into();
+    let body: RequestBody = request.body().clone().into();
     let body = body.to_bytes();
     let signable = SignableRequest::new(
         request.method().as_str(),

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::exposition::{Exposed, ExposedLabel, ParseError, Place, Sink, Span, Stop};
+use super::exposition::{Exposed, ParseError, Place, Sink, Stop};
 use super::text::number;
-use crate::series::float;
 use crate::series::labels::NAME;
+use crate::series::{ExposedLabel, LabelSpan, float};
 
 /// Bytes of an error message's excerpt.
 const EXCERPT: usize = 80;
@@ -176,7 +176,7 @@ fn label<'b>(
     let as_is = matches!((&name, &value), (Cow::Borrowed(_), Cow::Borrowed(_)));
     let place = (u32::try_from(name_at), u32::try_from(value_at));
     let span = match place {
-        (Ok(name), Ok(value)) if as_is => Some(Span { name, value }),
+        (Ok(name), Ok(value)) if as_is => Some(LabelSpan { name, value }),
         _ => None,
     };
     ExposedLabel { name, value, span }

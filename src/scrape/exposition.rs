@@ -4,10 +4,10 @@
 //! Between scrapes the same series come back, so a parser first shows a sample together with the
 //! raw bytes of its series, and works out labels only when the [`Sink`] does not know these bytes.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use crate::batch::Value;
+use crate::prompb::Value;
+use crate::series::ExposedLabel;
 
 /// A sample as it stands in an exposition.
 #[derive(Debug, Clone, Copy)]
@@ -18,26 +18,6 @@ pub struct Exposed<'a> {
     pub value: Value<'a>,
     /// Milliseconds since 1970, when the exposition gives a timestamp.
     pub timestamp_ms: Option<i64>,
-}
-
-/// A label as parsed, in the order of the exposition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExposedLabel<'a> {
-    /// Un-escaped name; not validated.
-    pub name: Cow<'a, str>,
-    /// Un-escaped value; may be empty.
-    pub value: Cow<'a, str>,
-    /// Where name and value stand in [`Exposed::series`], when they stand there just as they are.
-    pub span: Option<Span>,
-}
-
-/// A label's place in the raw bytes of its series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// Where the name starts. Meaningless for the metric name, whose label name is not in the text.
-    pub name: u32,
-    /// Where the value starts.
-    pub value: u32,
 }
 
 /// Takes the samples of one scrape.

@@ -1,7 +1,7 @@
 //! Native histograms as Prometheus takes them from an exposition: compacted, coarsened to the job's
 //! limits, checked.
 
-use crate::batch::proto::{BucketSpan, Count, Histogram, ZeroCount};
+use crate::prompb::messages::{BucketSpan, Count, Histogram, ZeroCount};
 
 /// `model/histogram/generic.go` `ExponentialSchemaMin`, `ExponentialSchemaMax`,
 /// `CustomBucketsSchema`.

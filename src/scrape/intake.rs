@@ -5,16 +5,17 @@ use std::borrow::Cow;
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
-use super::exposition::{Exposed, ExposedLabel, Refused, Sink};
+use super::exposition::{Exposed, Refused, Sink};
 use super::histogram::{HistogramLimits, validate};
 use super::lawful;
 use super::target::Target;
-use crate::batch::{Staged, Value, Writer};
+use crate::batch::{Staged, Writer};
 use crate::config::{NameValidation, RemoteWrite, ScrapeLimits};
+use crate::prompb::Value;
 use crate::relabel::{self, Rule};
-use crate::series::Labels;
 use crate::series::cache::{Key, Seen};
 use crate::series::labels::NAME;
+use crate::series::{ExposedLabel, Labels};
 
 /// Samples further ahead of the clock than this are dropped (`scrape/scrape.go` `maxAheadTime`).
 const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;

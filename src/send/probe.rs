@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::remote::{PostError, PostRequest, Remote};
 use super::verdict::{Verdict, VerdictOptions, verdict};
-use crate::net::Body;
+use crate::prompb::RequestBody;
 use crate::time::Clock;
 
 /// An empty `WriteRequest` in snappy's block format: one byte that says zero.
@@ -24,7 +24,7 @@ pub struct Probe {
 /// Posts an empty request, once, and once more with fresh credentials when denied: nothing is
 /// stored.
 pub async fn probe(remote: &dyn Remote, clock: &dyn Clock, timeout: Duration) -> Probe {
-    let body = Body::from(EMPTY);
+    let body = RequestBody::from(EMPTY);
     let mut attempt = 0;
     loop {
         let retried = attempt > 0;

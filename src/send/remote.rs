@@ -6,8 +6,9 @@ use std::time::Duration;
 use ::http::HeaderMap;
 use futures_util::future::BoxFuture;
 
+use crate::net::NetError;
 use crate::net::sign::SignError;
-use crate::net::{Body, NetError};
+use crate::prompb::RequestBody;
 
 /// Takes remote-write requests.
 pub trait Remote: Send + Sync {
@@ -31,7 +32,7 @@ pub trait Remote: Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct PostRequest<'a> {
     /// Snappy-compressed `WriteRequest`.
-    pub body: &'a Body,
+    pub body: &'a RequestBody,
     /// 0 for the first try.
     pub attempt: u32,
     /// For all of it, from fetching credentials to the end of the answer.

@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use super::labels::Labels;
 use super::recipe::{self, Literals};
 use super::staleness::Tracker;
-use crate::batch::Kind;
+use crate::prompb::ValueKind;
 
 /// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows
 /// a series for 5 minutes after its last sample, so one that comes back later has a new sample.
@@ -125,7 +125,7 @@ struct Entry {
     target: u16,
     nth: u16,
     /// Of the last value taken.
-    kind: Kind,
+    kind: ValueKind,
     /// Its recipe needs no raw bytes.
     portable: bool,
     /// Its raw bytes may be met before they are looked for: see [`SeriesCache::expected`].
@@ -269,7 +269,7 @@ impl SeriesCache {
             seen_by: 0,
             target: transaction.target,
             nth: 0,
-            kind: Kind::Float,
+            kind: ValueKind::Float,
             portable: labels.is_some() && portable,
             expectable: true,
             resend: 0,
@@ -439,13 +439,13 @@ impl SeriesCache {
     /// The kind of the last value that was taken of a series: its stale marker must be of the same.
     #[inline]
     #[must_use]
-    pub fn kind(&self, index: usize) -> Kind {
+    pub fn kind(&self, index: usize) -> ValueKind {
         self.entries[self.entries[index].primary as usize].kind
     }
 
     /// Notes the kind of the value that was taken.
     #[inline]
-    pub fn set_kind(&mut self, index: usize, kind: Kind) {
+    pub fn set_kind(&mut self, index: usize, kind: ValueKind) {
         let primary = self.entries[index].primary as usize;
         self.entries[primary].kind = kind;
     }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::scrape::exposition::{ExposedLabel, Span};
+use super::exposed::ExposedLabel;
 
 /// The label of the metric name.
 pub const NAME: &str = "__name__";
@@ -39,7 +39,7 @@ impl<'a> Labels<'a> {
             .map(|label| Label {
                 name: Cow::Borrowed(&*label.name),
                 value: Cow::Borrowed(&*label.value),
-                value_at: label.span.map(|span: Span| span.value),
+                value_at: label.span.map(|span| span.value),
                 // The metric name's label name is in no text format.
                 name_at: label
                     .span

@@ -1,6 +1,7 @@
 //! Series: label sets, and the memory of what was made of each.
 
 pub mod cache;
+mod exposed;
 pub mod float;
 pub mod labels;
 mod recipe;
@@ -8,4 +9,5 @@ mod staleness;
 pub mod text;
 
 pub use cache::SeriesCache;
+pub use exposed::{ExposedLabel, LabelSpan};
 pub use labels::{Label, Labels};

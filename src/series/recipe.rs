@@ -14,7 +14,7 @@
 use hashbrown::HashTable;
 
 use super::labels::{Labels, NAME};
-use crate::batch::wire;
+use crate::prompb::wire;
 
 const PAIR: u64 = 0;
 const METRIC: u64 = 1;

@@ -1,10 +1,6 @@
 //! Series as the text formats write them, with names beyond `[a-zA-Z0-9_:]` in quotes
 //! (`docs/specs/om/open_metrics_spec_2_0.md`, "UTF-8 names").
 
-/// Prometheus' marker for a series that ended (`model/value/value.go` `StaleNaN`). No text format
-/// can carry it.
-pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
-
 /// A series: `name{label="value"}`, or `{"a name","a label"="value"}`.
 #[must_use]
 pub fn series(labels: &[(&str, &str)]) -> String {

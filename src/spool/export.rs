@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 
 use crate::batch::{Batch, SplitError, decode};
+use crate::prompb::STALE_NAN;
 use crate::series::{float, text};
 
 /// What a series takes in memory beside its text.
@@ -104,7 +105,7 @@ impl Export {
             let stale = series
                 .samples
                 .iter()
-                .filter(|sample| sample.value.to_bits() == text::STALE_NAN)
+                .filter(|sample| sample.value.to_bits() == STALE_NAN)
                 .count();
             self.left_out.stale += stale as u64;
             if series.samples.len() == stale {
@@ -134,7 +135,7 @@ impl Export {
             for sample in series
                 .samples
                 .iter()
-                .filter(|sample| sample.value.to_bits() != text::STALE_NAN)
+                .filter(|sample| sample.value.to_bits() != STALE_NAN)
             {
                 samples.push((sample.timestamp, sample.value.to_bits()));
                 self.held += SAMPLE;
@@ -430,20 +431,20 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::batch::Kind;
-    use crate::batch::proto::{self, Histogram, TimeSeries, WriteRequest};
+    use crate::prompb::ValueKind;
+    use crate::prompb::messages::{self, Histogram, TimeSeries, WriteRequest};
 
     fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
         let labels = labels
             .iter()
-            .map(|(name, value)| proto::Label {
+            .map(|(name, value)| messages::Label {
                 name: (*name).to_owned(),
                 value: (*value).to_owned(),
             })
             .collect();
         let samples = samples
             .iter()
-            .map(|(timestamp, value)| proto::Sample {
+            .map(|(timestamp, value)| messages::Sample {
                 value: *value,
                 timestamp: *timestamp,
             })
@@ -488,12 +489,15 @@ mod tests {
                 &[
                     (1_500, 1e21),
                     (2_000, 2.0),
-                    (2_500, f64::from_bits(text::STALE_NAN)),
+                    (2_500, f64::from_bits(STALE_NAN)),
                 ],
             ),
             series(&[("__name__", "a.b")], &[(1_700_000_000_123, f64::NAN)]),
             TimeSeries {
-                histograms: vec![Histogram::default(), Histogram::stale(Kind::FloatHistogram)],
+                histograms: vec![
+                    Histogram::default(),
+                    Histogram::stale(ValueKind::FloatHistogram),
+                ],
                 ..series(&[("__name__", "h")], &[])
             },
         ]);

@@ -65,7 +65,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::CrcAlgorithm;
 
 use crate::batch::Batch;
-use crate::net::Body;
+use crate::prompb::RequestBody;
 
 /// First bytes of each segment of any version.
 pub const MAGIC: &[u8; 8] = b"AMPFWSEG";
@@ -180,9 +180,9 @@ fn crc(bytes: &[u8]) -> u32 {
     crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
-fn body_crc(body: &Body) -> u32 {
+fn body_crc(body: &RequestBody) -> u32 {
     let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
-    body.pieces().for_each(|piece| digest.update(piece));
+    body.pieces().iter().for_each(|piece| digest.update(piece));
     digest.finalize() as u32
 }
 

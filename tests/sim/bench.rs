@@ -144,7 +144,7 @@ impl Remote for ScriptedRemote {
                 max_ms: 0,
             };
             let decoded = decode(&batch).expect("a request");
-            let sample = |series: &amp_forwarder::batch::proto::TimeSeries| {
+            let sample = |series: &amp_forwarder::prompb::messages::TimeSeries| {
                 let name = series
                     .labels
                     .iter()

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder::batch::proto::WriteRequest;
 use amp_forwarder::batch::{Batch, decode};
+use amp_forwarder::prompb::messages::WriteRequest;
 use amp_forwarder::report::{Outcome, Report};
 use amp_forwarder::send::{Answer, PostError, PostRequest};
 use bytes::Bytes;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use amp_forwarder::series::text::STALE_NAN;
+use amp_forwarder::prompb::STALE_NAN;
 use amp_forwarder::time::Clock;
 use tokio::time::Instant;
 

@@ -1,7 +1,7 @@
 //! Native histograms as JSON: the fields of remote write, floats as strings, buckets with their
 //! counts instead of differences.
 
-use amp_forwarder::batch::proto::{BucketSpan, Count, Histogram, ZeroCount};
+use amp_forwarder::prompb::messages::{BucketSpan, Count, Histogram, ZeroCount};
 use amp_forwarder::series::float;
 use serde_json::{Value, json};
 

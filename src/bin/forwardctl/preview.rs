@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::net::NetError;
+use amp_forwarder::prompb::STALE_NAN;
 use amp_forwarder::scrape::fetch::{Answer, Body, Home, Request};
 use amp_forwarder::series::{float, text};
 use amp_forwarder::setup;
@@ -125,7 +126,7 @@ fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Fail
     let request = decode(batch).map_err(|error| Failure::Failed(error.to_string()))?;
     for series in request.timeseries {
         let samples = series.samples.iter().map(|sample| {
-            let stale = sample.value.to_bits() == text::STALE_NAN;
+            let stale = sample.value.to_bits() == STALE_NAN;
             (
                 ("value", Value::from(float::json(sample.value))),
                 stale,

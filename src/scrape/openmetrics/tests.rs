@@ -7,8 +7,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::batch::Value;
-use crate::scrape::exposition::{ExposedLabel, ParseError, Place, Refused};
+use crate::prompb::Value;
+use crate::scrape::exposition::{ParseError, Place, Refused};
+use crate::series::ExposedLabel;
 use crate::series::float;
 
 /// Remembers the series it has seen, as a cache does.

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use prost::Message as _;
 
-use crate::batch::proto::BucketSpan;
-use crate::batch::wire::read_varint;
+use crate::prompb::messages::BucketSpan;
+use crate::prompb::wire::read_varint;
 
 /// `MetricFamily.name`, `.help`, `.type`, `.metric`, `.unit`.
 pub(super) const NAME: u64 = 1;

@@ -6,12 +6,13 @@ use prost::Message as _;
 
 use super::Histograms;
 use super::message::{self, Broken, Field, Summary, Type, bytes, field, number};
-use crate::batch::Value;
-use crate::batch::proto::{self, Count, ZeroCount};
-use crate::scrape::exposition::{Exposed, ExposedLabel, Refused, Sink, Span};
+use crate::prompb::Value;
+use crate::prompb::messages::{self, Count, ZeroCount};
+use crate::scrape::exposition::{Exposed, Refused, Sink};
 use crate::scrape::histogram::compact;
 use crate::series::float;
 use crate::series::labels::NAME;
+use crate::series::{ExposedLabel, LabelSpan};
 
 /// Ends a name in the raw bytes of a series: no UTF-8 holds it.
 const END_OF_NAME: u8 = 0xff;
@@ -57,7 +58,7 @@ pub(super) struct Metric {
     summary: Summary,
     pub(super) histogram: message::Histogram,
     /// What is sent of a native histogram.
-    native: proto::Histogram,
+    native: messages::Histogram,
     /// A series' raw bytes.
     raw: Vec<u8>,
 }
@@ -292,7 +293,7 @@ fn resolve(
     labels.push(ExposedLabel {
         name: Cow::Borrowed(NAME),
         value: Cow::Borrowed(name),
-        span: Some(Span { name: 0, value: 0 }),
+        span: Some(LabelSpan { name: 0, value: 0 }),
     });
     let end = name_len + 1 + labels_len;
     let mut at = name_len + 1;
@@ -305,7 +306,7 @@ fn resolve(
             u32::try_from(pair_at + name.start),
             u32::try_from(pair_at + value.start),
         ) {
-            (Ok(name), Ok(value)) => Some(Span { name, value }),
+            (Ok(name), Ok(value)) => Some(LabelSpan { name, value }),
             _ => None,
         };
         labels.push(ExposedLabel {

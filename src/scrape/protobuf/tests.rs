@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
-use crate::batch::Value;
-use crate::scrape::exposition::{Exposed, ExposedLabel, Refused};
+use crate::prompb::Value;
+use crate::scrape::exposition::{Exposed, Refused};
+use crate::series::ExposedLabel;
 use crate::series::float;
 
 /// The messages as their encoder sees them.
@@ -385,14 +386,14 @@ fn bucket(upper_bound: f64, count: u64) -> message::Bucket {
 
 fn varint_bytes(value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    crate::batch::wire::varint(&mut bytes, value);
+    crate::prompb::wire::varint(&mut bytes, value);
     bytes
 }
 
-fn spans(spans: &[(i32, u32)]) -> Vec<crate::batch::proto::BucketSpan> {
+fn spans(spans: &[(i32, u32)]) -> Vec<crate::prompb::messages::BucketSpan> {
     spans
         .iter()
-        .map(|&(offset, length)| crate::batch::proto::BucketSpan { offset, length })
+        .map(|&(offset, length)| crate::prompb::messages::BucketSpan { offset, length })
         .collect()
 }
 

@@ -12,10 +12,10 @@ use url::Url;
 
 use crate::batch::Batch;
 use crate::config::{HttpConfig, MetadataConfig, QueueConfig, RemoteWrite};
-use crate::net::Body;
 use crate::net::aws::SigningIdentity;
 use crate::net::testing::{Reply, Server};
 use crate::net::{Phase, testing};
+use crate::prompb::RequestBody;
 use crate::send::{
     DeliverContext, DeliverSettings, HttpRemote, PostError, PostRequest, Remote, RemoteState,
     Signer, deliver,
@@ -47,7 +47,7 @@ fn config(url: Url) -> RemoteWrite {
     }
 }
 
-fn post(body: &Body) -> PostRequest<'_> {
+fn post(body: &RequestBody) -> PostRequest<'_> {
     PostRequest {
         body,
         attempt: 0,
@@ -69,7 +69,7 @@ fn remote(server: &Server) -> HttpRemote {
 const BODY: &[u8] = b"\x04\x0cbody";
 
 /// In pieces, as batches are.
-fn body() -> Body {
+fn body() -> RequestBody {
     BODY.chunks(2).map(Bytes::from_static).collect()
 }
 

@@ -12,9 +12,9 @@ use prost::Message as _;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::batch::proto::{Label, Sample, TimeSeries, WriteRequest};
 use crate::net::aws::AwsError;
 use crate::net::{NetError, Peer, Phase};
+use crate::prompb::messages::{Label, Sample, TimeSeries, WriteRequest};
 use crate::send::{
     Answer, DeliverContext, DeliverSettings, Delivery, PostError, PostRequest, Remote, RemoteState,
     SignError, deliver,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Outbox;
 use crate::batch::Batch;
-use crate::net::Body;
+use crate::prompb::RequestBody;
 use crate::spool::name::SegmentName;
 use crate::spool::state::{self, Throttled};
 
@@ -23,7 +23,7 @@ const MOST: usize = 1000;
 pub(super) struct Throttling {
     /// By segment and place in it, the time of the first 429.
     since_ms: BTreeMap<(SegmentName, u32), i64>,
-    in_memory: Vec<(Body, i64)>,
+    in_memory: Vec<(RequestBody, i64)>,
     passed_ms: Option<i64>,
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use amp_forwarder::prompb::STALE_NAN;
 use amp_forwarder::report::Report;
-use amp_forwarder::series::text::STALE_NAN;
 use amp_forwarder::time::Clock as _;
 
 use super::faults::Fault;

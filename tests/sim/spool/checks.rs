@@ -405,7 +405,7 @@ impl Run {
 
 impl Run {
     pub(super) fn samples(&self, batch: &Batch) -> Vec<(Key, i64)> {
-        let of = |series: amp_forwarder::batch::proto::TimeSeries| {
+        let of = |series: amp_forwarder::prompb::messages::TimeSeries| {
             let labels: HashMap<_, _> = series
                 .labels
                 .iter()

@@ -134,7 +134,7 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use amp_forwarder::batch::proto::{Label, Sample, TimeSeries, WriteRequest};
+    use amp_forwarder::prompb::messages::{Label, Sample, TimeSeries, WriteRequest};
     use prost::Message as _;
 
     use super::*;

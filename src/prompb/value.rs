@@ -1,22 +1,21 @@
-//! What a sample is worth: a number, or a native histogram.
+//! The value of a sample: a float or a native histogram.
 
 use prost::Message as _;
 
-use super::proto::{Count, Histogram, ZeroCount};
+use super::messages::{Count, Histogram};
 use super::wire;
-use crate::series::text::STALE_NAN;
 
 /// A sample's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value<'a> {
-    /// Of a counter, a gauge, a part of a classic histogram or summary.
+    /// A float: a counter, a gauge, or a part of a classic histogram or summary.
     Float(f64),
-    /// A native histogram; its own timestamp is not looked at.
+    /// A native histogram. Its own timestamp field is ignored.
     Histogram(&'a Histogram),
 }
 
 impl Value<'_> {
-    /// Bytes of its field in a `TimeSeries`.
+    /// Length in bytes of the field that [`Value::encode`] appends.
     #[inline]
     #[must_use]
     pub fn field_len(self, timestamp_ms: i64) -> usize {
@@ -42,11 +41,11 @@ impl From<f64> for Value<'_> {
     }
 }
 
-/// Which kind of values a series had last: its stale marker must be of the same
+/// The kind of a series' last value. Its stale marker must be of the same kind
 /// (`tsdb/head_append.go` `headAppender.Append`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// [`Value::Float`].
+pub enum ValueKind {
+    /// A float ([`Value::Float`]).
     #[default]
     Float,
     /// A native histogram of integers.
@@ -56,41 +55,18 @@ pub enum Kind {
 }
 
 impl Value<'_> {
-    /// Its kind.
+    /// The kind of this value.
     #[inline]
     #[must_use]
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> ValueKind {
         match self {
-            Self::Float(_) => Kind::Float,
+            Self::Float(_) => ValueKind::Float,
             Self::Histogram(Histogram {
                 count: Some(Count::Float(_)),
                 ..
-            }) => Kind::FloatHistogram,
-            Self::Histogram(_) => Kind::Histogram,
+            }) => ValueKind::FloatHistogram,
+            Self::Histogram(_) => ValueKind::Histogram,
         }
-    }
-}
-
-impl Histogram {
-    /// The stale marker of a series of histograms: an empty one whose sum is [`STALE_NAN`].
-    #[must_use]
-    pub fn stale(kind: Kind) -> Self {
-        let (count, zero_count) = match kind {
-            Kind::FloatHistogram => (Count::Float(0.0), ZeroCount::Float(0.0)),
-            Kind::Float | Kind::Histogram => (Count::Int(0), ZeroCount::Int(0)),
-        };
-        Self {
-            count: Some(count),
-            zero_count: Some(zero_count),
-            sum: f64::from_bits(STALE_NAN),
-            ..Self::default()
-        }
-    }
-
-    /// Whether it is a stale marker.
-    #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.sum.to_bits() == STALE_NAN
     }
 }
 
@@ -106,7 +82,7 @@ fn histogram_len(histogram: &Histogram, timestamp_ms: i64) -> usize {
     histogram.encoded_len() + timestamp_len(timestamp_ms)
 }
 
-/// `TimeSeries.histograms`, the timestamp last.
+/// Appends the field `TimeSeries.histograms`, with the timestamp as its last field.
 fn encode_histogram(histogram: &Histogram, timestamp_ms: i64, out: &mut Vec<u8>) {
     out.push(wire::HISTOGRAM);
     wire::varint(out, histogram_len(histogram, timestamp_ms) as u64);
@@ -119,7 +95,7 @@ fn encode_histogram(histogram: &Histogram, timestamp_ms: i64, out: &mut Vec<u8>)
 
 #[cfg(test)]
 mod tests {
-    use super::super::proto::{BucketSpan, TimeSeries};
+    use super::super::messages::{BucketSpan, TimeSeries, ZeroCount};
     use super::*;
 
     #[test]
@@ -140,8 +116,8 @@ mod tests {
         };
         for (histogram, timestamp) in [
             (histogram, 1_700_000_000_000),
-            (Histogram::stale(Kind::FloatHistogram), 0),
-            (Histogram::stale(Kind::Float), -5),
+            (Histogram::stale(ValueKind::FloatHistogram), 0),
+            (Histogram::stale(ValueKind::Float), -5),
         ] {
             let mut bytes = Vec::new();
             let value = Value::Histogram(&histogram);
