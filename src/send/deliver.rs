@@ -10,7 +10,7 @@ use super::state::{Failure, RemoteState, Stop};
 use super::verdict::{Verdict, VerdictOptions, verdict};
 use crate::batch::{Batch, split};
 use crate::config::RemoteWrite;
-use crate::time::Clock;
+use crate::time::{Clock, millis};
 
 /// What a remote's configuration says about sending.
 #[derive(Debug, Clone)]
@@ -359,8 +359,5 @@ fn failure_of(remote: &dyn Remote, result: &Result<Answer, PostError>) -> Failur
 }
 
 fn too_old(batch: &Batch, limit: Option<Duration>, now_ms: i64) -> bool {
-    limit.is_some_and(|limit| {
-        let limit_ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
-        batch.max_ms < now_ms.saturating_sub(limit_ms)
-    })
+    limit.is_some_and(|limit| batch.max_ms < now_ms.saturating_sub(millis(limit)))
 }

@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::queue::Front;
 use crate::send::{DeliverContext, deliver};
 use crate::spool::outbox::{Head, Outbox};
+use crate::time::millis;
 
 /// What is to be sent next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +74,7 @@ impl Lane {
         ) else {
             return;
         };
-        let oldest_ms = bench
-            .clock
-            .now_ms()
-            .saturating_sub(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
+        let oldest_ms = bench.clock.now_ms().saturating_sub(millis(limit));
         let mut samples = 0;
         let done = outbox.expire(oldest_ms, &mut samples).await;
         if samples > 0 {

@@ -9,6 +9,7 @@ use super::{Forwarder, Plan};
 use crate::config::RemoteWrite;
 use crate::metadata::{self, Bounds, Metric};
 use crate::send::PostRequest;
+use crate::time::millis;
 
 /// For reading and sending all of it.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -134,8 +135,4 @@ impl Lane {
         }
         Ok(())
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::time::millis;
+
 /// The grid of one job: an offset plus multiples of its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grid {
@@ -24,9 +26,7 @@ impl Grid {
     /// (`scrape/target.go` `offset`).
     #[must_use]
     pub(super) fn new(job_name: &str, interval: Duration) -> Self {
-        let interval_ms = i64::try_from(interval.as_millis())
-            .unwrap_or(i64::MAX)
-            .max(1);
+        let interval_ms = millis(interval).max(1);
         let hash = xxhash_rust::xxh3::xxh3_64(job_name.as_bytes());
         Self {
             interval_ms,

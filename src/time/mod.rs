@@ -1,30 +1,42 @@
 //! The wall clock, behind a seam. Sleeping is always tokio's.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// Tells the time of day. A monotonic clock would not do across ticks: it may not count the time
-/// that a Lambda is frozen.
+/// The time of day. Across ticks a monotonic clock would not do: it may not count the time during
+/// which a Lambda sandbox is frozen.
 pub trait Clock: Send + Sync {
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     fn now_ms(&self) -> i64;
 }
 
-/// The system's.
+/// Converts a duration to whole milliseconds. One of more than 292 million years becomes
+/// `i64::MAX`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// assert_eq!(amp_forwarder::time::millis(Duration::from_micros(1_999)), 1);
+/// assert_eq!(amp_forwarder::time::millis(Duration::MAX), i64::MAX);
+/// ```
+#[must_use]
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The operating system's wall clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        millis(since_1970.unwrap_or_default())
     }
 }
 
-/// Starts at a chosen time and follows tokio's clock: for simulations, where that one is paused.
+/// A wall clock that starts at a chosen time and follows tokio's clock. Simulations pause that one.
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     start_ms: i64,
@@ -32,7 +44,7 @@ pub struct TokioClock {
 }
 
 impl TokioClock {
-    /// It is `start_ms` now.
+    /// Makes a clock that shows `start_ms` now.
     #[must_use]
     pub fn starting_at(start_ms: i64) -> Self {
         Self {
@@ -44,7 +56,6 @@ impl TokioClock {
 
 impl Clock for TokioClock {
     fn now_ms(&self) -> i64 {
-        let passed = i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.start_ms.saturating_add(passed)
+        self.start_ms.saturating_add(millis(self.start.elapsed()))
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Ask, Previous};
 use crate::spool::state::State;
 use crate::spool::store::StoreTime;
+use crate::time::millis;
 
 /// A lease that ends so far from the plan is written once more: our guess of the store's clock was
 /// that wrong.
@@ -31,9 +32,9 @@ pub(super) fn is_lately(ended_ms: Option<i64>, now_ms: i64) -> bool {
 /// Whether our clock has gone on as time did: not back, and forward by no more than a freeze
 /// between two ticks explains, which the other clock may not have counted.
 pub(super) fn is_steady(elapsed: Duration, by_clock_ms: i64) -> bool {
-    let elapsed_ms = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
+    let elapsed_ms = millis(elapsed);
     let ahead_ms = by_clock_ms.saturating_sub(elapsed_ms);
-    ahead_ms > -(TOLERANCE.as_millis() as i64) && ahead_ms < LATELY_MS
+    ahead_ms > -millis(TOLERANCE) && ahead_ms < LATELY_MS
 }
 
 /// What to do about a state that was found.
