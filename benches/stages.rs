@@ -21,7 +21,7 @@ use amp_forwarder::scrape::text::TextParser;
 use amp_forwarder::send::Signer;
 use amp_forwarder::series::cache::Key;
 use amp_forwarder::series::{ExposedLabel, Labels, SeriesCache};
-use amp_forwarder_support::bench::home::{Body, Shape};
+use amp_forwarder_support::bench::home::{Shape, SyntheticBody};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
@@ -41,8 +41,8 @@ fn main() {
     divan::main();
 }
 
-fn federated() -> Body {
-    Body::new(Shape {
+fn federated() -> SyntheticBody {
+    SyntheticBody::new(Shape {
         series: SERIES,
         protobuf: false,
         gzip: false,

@@ -3,7 +3,7 @@
 
 use std::alloc::System;
 
-use amp_forwarder_support::bench::home::{Body, Shape};
+use amp_forwarder_support::bench::home::{Shape, SyntheticBody};
 use amp_forwarder_support::now_ms;
 use stats_alloc::{Region, StatsAlloc};
 
@@ -16,7 +16,7 @@ static ALLOCATOR: StatsAlloc<System> = StatsAlloc::system();
 #[tokio::test]
 async fn a_known_sample_costs_no_allocation() {
     const SERIES: usize = 20_000;
-    let mut body = Body::new(Shape {
+    let mut body = SyntheticBody::new(Shape {
         series: SERIES,
         protobuf: false,
         gzip: false,

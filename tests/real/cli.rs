@@ -10,7 +10,7 @@ use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{AMPLE, Config, credentials, exposition, gateway, scripted, spooling};
+use crate::common::{AMPLE, TestConfig, credentials, exposition, gateway, scripted, spooling};
 
 /// The README's example, which is the one that people have.
 const EXAMPLE: &str = r#"
@@ -29,11 +29,11 @@ remote_write:
     sigv4: {region: ap-northeast-1}
 "#;
 
-pub(crate) struct Person {
+pub(crate) struct CommandLine {
     directory: TempDir,
 }
 
-impl Person {
+impl CommandLine {
     pub(crate) fn with(config: &str) -> Self {
         let directory = TempDir::new().unwrap();
         std::fs::write(
@@ -88,7 +88,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn the_example_is_right() {
-    let output = Person::with(EXAMPLE).runs(&["check"]).await;
+    let output = CommandLine::with(EXAMPLE).runs(&["check"]).await;
     assert_eq!(
         (output.status.code(), text(&output.stdout).as_str()),
         (
@@ -104,7 +104,7 @@ async fn slips_are_warned_of_and_errors_are_told_all_at_once() {
         .replace("{job=~\".+\"}", "{job=\".+\"}")
         .replace("/remote_write\n", "/remote_write/\n")
         .replace("{region: ap-northeast-1}", "{region: eu-west-1}");
-    let output = Person::with(&slips).runs(&["check"]).await;
+    let output = CommandLine::with(&slips).runs(&["check"]).await;
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0));
     for expected in ["=~", "slash", "eu-west-1"] {
@@ -120,7 +120,7 @@ async fn slips_are_warned_of_and_errors_are_told_all_at_once() {
         .replace("honor_labels: true", "honour_labels: true")
         .replace("scrape_interval: 15s", "scrape_interval: 15")
         .replace("capacity: 2500", "capacity: many");
-    let output = Person::with(&wrong).runs(&["check"]).await;
+    let output = CommandLine::with(&wrong).runs(&["check"]).await;
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
     for expected in [
@@ -134,14 +134,14 @@ async fn slips_are_warned_of_and_errors_are_told_all_at_once() {
         assert!(printed.contains(expected), "{expected}: {printed}");
     }
 
-    let output = Person::with("a: [").runs(&["check"]).await;
+    let output = CommandLine::with("a: [").runs(&["check"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(
         text(&output.stderr).contains("not valid YAML"),
         "{}",
         text(&output.stderr)
     );
-    let output = Person::with(EXAMPLE)
+    let output = CommandLine::with(EXAMPLE)
         .runs(&["check", "--config", "missing.yml"])
         .await;
     assert_eq!(output.status.code(), Some(2));
@@ -150,8 +150,8 @@ async fn slips_are_warned_of_and_errors_are_told_all_at_once() {
 
 #[test]
 fn a_preview_reads_standard_input() {
-    let person = Person::with(EXAMPLE);
-    let output = person.reads(
+    let cli = CommandLine::with(EXAMPLE);
+    let output = cli.reads(
         &["preview", "--input", "-", "--format", "json"],
         "m{b=\"2\",a=\"1\\n\"} -0 1700000000000\n",
     );
@@ -173,7 +173,7 @@ fn a_preview_reads_standard_input() {
         (&Value::from("up"), &Value::from("1"))
     );
 
-    let output = person.reads(&["preview", "--input", "-"], "m 1\nm{ 2\n");
+    let output = cli.reads(&["preview", "--input", "-"], "m 1\nm{ 2\n");
     assert_eq!(output.status.code(), Some(1));
     assert!(
         text(&output.stderr).contains("line 2, column 4"),
@@ -190,8 +190,8 @@ fn a_preview_reads_standard_input() {
 #[tokio::test]
 async fn one_run_brings_data_into_the_receiver() {
     let (home, gateway) = (scripted(125).await, gateway().await);
-    let person = Person::with(&Config::new(&home.address(), &gateway).yaml());
-    let output = person.runs(&["run", "--once"]).await;
+    let cli = CommandLine::with(&TestConfig::new(&home.address(), &gateway).yaml());
+    let output = cli.runs(&["run", "--once"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(
         text(&output.stderr).contains("130 samples: 130 written"),
@@ -199,7 +199,7 @@ async fn one_run_brings_data_into_the_receiver() {
         text(&output.stderr)
     );
     assert_eq!(gateway.stored().len(), 130);
-    let output = person.runs(&["run", "--once", "--json"]).await;
+    let output = cli.runs(&["run", "--once", "--json"]).await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&report["outcome"], &report["ledger"]["scraped"]),
@@ -210,16 +210,16 @@ async fn one_run_brings_data_into_the_receiver() {
 #[tokio::test]
 async fn a_signal_ends_a_run_when_all_is_sent() {
     let (home, gateway) = (scripted(125).await, gateway().await);
-    let config = Config {
+    let config = TestConfig {
         interval: "1s",
-        ..Config::new(&home.address(), &gateway)
+        ..TestConfig::new(&home.address(), &gateway)
     };
-    let person = Person::with(&config.yaml());
-    let log = person.directory.path().join("log");
+    let cli = CommandLine::with(&config.yaml());
+    let log = cli.directory.path().join("log");
     let configure = |command: &mut Command| {
         command
             .arg("run")
-            .current_dir(person.directory.path())
+            .current_dir(cli.directory.path())
             .env_clear()
             .envs(credentials());
     };
@@ -247,8 +247,8 @@ async fn a_signal_ends_a_run_when_all_is_sent() {
 #[tokio::test]
 async fn an_online_check_says_what_is_wrong_and_where() {
     let (home, gateway) = (scripted(5).await, gateway().await);
-    let config = Config::new(&home.address(), &gateway);
-    let output = Person::with(&config.yaml())
+    let config = TestConfig::new(&home.address(), &gateway);
+    let output = CommandLine::with(&config.yaml())
         .runs(&["check", "--online"])
         .await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
@@ -261,11 +261,11 @@ async fn an_online_check_says_what_is_wrong_and_where() {
 
     let port = Port::reserve().unwrap();
     let closed = format!("127.0.0.1:{port}");
-    let away = Config {
+    let away = TestConfig {
         home: closed.clone(),
         ..config
     };
-    let output = Person::with(&away.yaml())
+    let output = CommandLine::with(&away.yaml())
         .runs(&["check", "--online", "--json"])
         .await;
     assert_eq!(output.status.code(), Some(1));
@@ -282,8 +282,8 @@ async fn an_online_check_says_what_is_wrong_and_where() {
         "{finding}"
     );
 
-    let person = Person::with(&Config::new(&home.address(), &gateway).yaml());
-    let mut wrong = person.command(&["check", "--online"]);
+    let cli = CommandLine::with(&TestConfig::new(&home.address(), &gateway).yaml());
+    let mut wrong = cli.command(&["check", "--online"]);
     wrong.env("AWS_SECRET_ACCESS_KEY", "a-secret-that-is-wrong");
     let output = tokio::task::spawn_blocking(move || wrong.output())
         .await
@@ -313,7 +313,7 @@ async fn an_address_with_two_homes_behind_it_is_noticed() {
             now - (turn % 2) * 700
         )));
     }
-    let output = Person::with(&Config::new(&home.address(), &gateway).yaml())
+    let output = CommandLine::with(&TestConfig::new(&home.address(), &gateway).yaml())
         .runs(&["check", "--online"])
         .await;
     assert!(
@@ -326,15 +326,11 @@ async fn an_address_with_two_homes_behind_it_is_noticed() {
 
 #[tokio::test]
 async fn a_prometheus_yml_is_imported() {
-    let person = Person::with("");
+    let cli = CommandLine::with("");
     let prometheus_yml =
         format!("{EXAMPLE}rule_files: [rules.yml]\nalerting: {{alertmanagers: []}}\n");
-    std::fs::write(
-        person.directory.path().join("prometheus.yml"),
-        prometheus_yml,
-    )
-    .unwrap();
-    let output = person
+    std::fs::write(cli.directory.path().join("prometheus.yml"), prometheus_yml).unwrap();
+    let output = cli
         .runs(&["import", "prometheus.yml", "--output", "new.yml"])
         .await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -345,9 +341,9 @@ async fn a_prometheus_yml_is_imported() {
             text(&output.stderr)
         );
     }
-    let output = person.runs(&["check", "--config", "new.yml"]).await;
+    let output = cli.runs(&["check", "--config", "new.yml"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let output = person
+    let output = cli
         .runs(&["import", "prometheus.yml", "--output", "new.yml"])
         .await;
     assert_eq!(
@@ -360,13 +356,13 @@ async fn a_prometheus_yml_is_imported() {
 #[tokio::test]
 async fn a_run_for_a_time_ends_by_itself() {
     let (home, gateway) = (scripted(5).await, gateway().await);
-    let config = Config {
+    let config = TestConfig {
         interval: "1s",
-        ..Config::new(&home.address(), &gateway)
+        ..TestConfig::new(&home.address(), &gateway)
     };
-    let person = Person::with(&config.yaml());
+    let cli = CommandLine::with(&config.yaml());
     let started = std::time::Instant::now();
-    let output = person.runs(&["run", "--for", "2s"]).await;
+    let output = cli.runs(&["run", "--for", "2s"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!((Duration::from_secs(2)..Duration::from_secs(6)).contains(&started.elapsed()));
 }

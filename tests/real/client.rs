@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use amp_forwarder_support::gateway::tenant::Value as Stored;
+use amp_forwarder_support::gateway::SampleValue;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::http::{self as server, Server};
 use amp_forwarder_support::process::{
@@ -14,7 +14,7 @@ use amp_forwarder_support::wait_for;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::common::{AMPLE, Config, Running, SPOOL, credentials, gateway, spooling};
+use crate::common::{AMPLE, RunningFunction, SPOOL, TestConfig, credentials, gateway, spooling};
 
 /// A home behind TLS that wants a certificate of its clients, and a password; its own authority.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn a_home_with_tls_and_passwords_is_scraped() {
         };
         let home = Prometheus::start(options).await.unwrap();
         wait_for("the home scrapes", AMPLE, || async {
-            exposition.asked().len() > 2
+            exposition.requests().len() > 2
         })
         .await
         .unwrap();
@@ -61,36 +61,45 @@ async fn a_home_with_tls_and_passwords_is_scraped() {
             .leak()
         };
         let gateway = gateway().await;
-        let config = Config {
+        let config = TestConfig {
             job: job("prom.home.lan", WebConfig::USER),
-            ..Config::new(&home.address(), &gateway)
+            ..TestConfig::new(&home.address(), &gateway)
         };
-        let report = Running::start(&config.yaml()).await.tick("{}", AMPLE).await;
+        let report = RunningFunction::start(&config.yaml())
+            .await
+            .tick("{}", AMPLE)
+            .await;
         assert_eq!(report["outcome"], "ok", "{version}: {report}");
         assert!(
             gateway
                 .stored()
                 .iter()
                 .any(|sample| sample.labels["__name__"] == "m"
-                    && sample.value == Stored::Float(7f64.to_bits())),
+                    && sample.value == SampleValue::Float(7f64.to_bits())),
             "{version}"
         );
 
-        let wrong = Config {
+        let wrong = TestConfig {
             job: job("elsewhere", WebConfig::USER),
-            ..Config::new(&home.address(), &gateway)
+            ..TestConfig::new(&home.address(), &gateway)
         };
-        let report = Running::start(&wrong.yaml()).await.tick("{}", AMPLE).await;
+        let report = RunningFunction::start(&wrong.yaml())
+            .await
+            .tick("{}", AMPLE)
+            .await;
         let told = report["errors"].to_string();
         assert!(
             told.contains("prom.home.lan") && told.contains("server_name"),
             "{version}: {report}"
         );
-        let wrong = Config {
+        let wrong = TestConfig {
             job: job("prom.home.lan", "nobody"),
-            ..Config::new(&home.address(), &gateway)
+            ..TestConfig::new(&home.address(), &gateway)
         };
-        let report = Running::start(&wrong.yaml()).await.tick("{}", AMPLE).await;
+        let report = RunningFunction::start(&wrong.yaml())
+            .await
+            .tick("{}", AMPLE)
+            .await;
         let told = report["errors"].to_string();
         assert!(
             told.contains("401") && told.contains("basic_auth"),
@@ -153,7 +162,7 @@ async fn passwords_may_be_kept_by_aws() {
     };
     let home = Prometheus::start(options).await.unwrap();
     wait_for("the home scrapes", AMPLE, || async {
-        exposition.asked().len() > 2
+        exposition.requests().len() > 2
     })
     .await
     .unwrap();
@@ -180,9 +189,9 @@ async fn passwords_may_be_kept_by_aws() {
             WebConfig::USER
         )
         .leak();
-        let config = Config {
+        let config = TestConfig {
             job,
-            ..Config::new(&home.address(), &gateway)
+            ..TestConfig::new(&home.address(), &gateway)
         };
         std::fs::write(
             folder.path().join("forwarder.yml"),
@@ -209,9 +218,9 @@ async fn passwords_may_be_kept_by_aws() {
         WebConfig::USER
     )
     .leak();
-    let config = Config {
+    let config = TestConfig {
         job,
-        ..Config::new(&home.address(), &gateway)
+        ..TestConfig::new(&home.address(), &gateway)
     };
     std::fs::write(
         folder.path().join("forwarder.yml"),

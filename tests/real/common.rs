@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use amp_forwarder_support::gateway::Gateway;
-use amp_forwarder_support::gateway::options::{Options, SESSION_TOKEN};
+use amp_forwarder_support::gateway::options::{GatewayOptions, SESSION_TOKEN};
 use amp_forwarder_support::home::{Page, Recording, ScriptedHome};
-use amp_forwarder_support::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
+use amp_forwarder_support::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 use amp_forwarder_support::process::Prometheus;
 use amp_forwarder_support::query::{Samples, value_bits};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 
 /// A forwarder.yml with one federate job and one signed remote.
-pub(crate) struct Config {
+pub(crate) struct TestConfig {
     pub(crate) home: String,
     pub(crate) remote: String,
     pub(crate) interval: &'static str,
@@ -27,7 +27,7 @@ pub(crate) struct Config {
     pub(crate) forwarder: &'static str,
 }
 
-impl Config {
+impl TestConfig {
     pub(crate) fn new(home: &str, gateway: &Gateway) -> Self {
         Self {
             home: home.to_owned(),
@@ -65,13 +65,13 @@ pub(crate) fn spooling(yaml: &str, folder: &Path) -> String {
 }
 
 /// The function under a runtime API of ours.
-pub(crate) struct Running {
+pub(crate) struct RunningFunction {
     pub(crate) api: RuntimeApi,
     pub(crate) function: Function,
     pub(crate) folder: TempDir,
 }
 
-impl Running {
+impl RunningFunction {
     pub(crate) async fn start(config: &str) -> Self {
         Self::start_with(config, &[]).await
     }
@@ -104,8 +104,8 @@ impl Running {
             .await
             .unwrap_or_else(|error| panic!("{error}\n{}", self.function.log()))
         {
-            Invoked::Answer(report) => report,
-            Invoked::Error(error) => {
+            InvocationResult::Answer(report) => report,
+            InvocationResult::Error(error) => {
                 assert_eq!(error["errorType"], "TickFailed", "{error}");
                 serde_json::from_str(error["errorMessage"].as_str().unwrap()).unwrap()
             }
@@ -115,16 +115,16 @@ impl Running {
 
 /// A gateway that forwards to a real Prometheus.
 pub(crate) async fn gateway_to(receiver: &Prometheus) -> Gateway {
-    Gateway::start(Options {
+    Gateway::start(GatewayOptions {
         upstream: Some(receiver.remote_write_url()),
-        ..Options::default()
+        ..GatewayOptions::default()
     })
     .await
     .unwrap()
 }
 
 pub(crate) async fn gateway() -> Gateway {
-    Gateway::start(Options::default()).await.unwrap()
+    Gateway::start(GatewayOptions::default()).await.unwrap()
 }
 
 pub(crate) async fn scripted(samples: usize) -> ScriptedHome {

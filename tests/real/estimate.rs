@@ -6,8 +6,8 @@ use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, PrometheusOp
 use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::Value;
 
-use crate::cli::Person;
-use crate::common::{AMPLE, Config, gateway};
+use crate::cli::CommandLine;
+use crate::common::{AMPLE, TestConfig, gateway};
 
 /// Seconds of AWS' month.
 const MONTH: f64 = 730.0 * 3600.0;
@@ -15,8 +15,8 @@ const MONTH: f64 = 730.0 * 3600.0;
 /// Series of our own: `up` and its like.
 const OWN: f64 = 5.0;
 
-async fn estimate(person: &Person, arguments: &[&str]) -> Value {
-    let output = person
+async fn estimate(cli: &CommandLine, arguments: &[&str]) -> Value {
+    let output = cli
         .runs(&[&["estimate", "--json"], arguments].concat())
         .await;
     assert_eq!(
@@ -53,9 +53,9 @@ async fn it_agrees_with_the_homes_own_counts() {
     })
     .await
     .unwrap();
-    let person = Person::with(&Config::new(&home.address(), &gateway().await).yaml());
+    let cli = CommandLine::with(&TestConfig::new(&home.address(), &gateway().await).yaml());
 
-    let once = estimate(&person, &["--watch", "0s"]).await;
+    let once = estimate(&cli, &["--watch", "0s"]).await;
     let counted = querier
         .value("count({__name__=~\".+\"})")
         .await
@@ -87,7 +87,7 @@ async fn it_agrees_with_the_homes_own_counts() {
         .unwrap();
     assert_eq!(sizes.values().copied().fold(0.0, f64::max), largest);
 
-    let watched = estimate(&person, &["--watch", "1m"]).await;
+    let watched = estimate(&cli, &["--watch", "1m"]).await;
     let now_ms = now_ms();
     let raw = querier
         .raw("{__name__=~\".+\"}", now_ms - 59_999, now_ms)
@@ -119,15 +119,15 @@ async fn it_agrees_with_the_homes_own_counts() {
 
 #[tokio::test]
 async fn it_says_what_is_wrong() {
-    let person = Person::with(&Config::new("127.0.0.1:9", &gateway().await).yaml());
-    let output = person.runs(&["estimate", "--watch", "0s"]).await;
+    let cli = CommandLine::with(&TestConfig::new("127.0.0.1:9", &gateway().await).yaml());
+    let output = cli.runs(&["estimate", "--watch", "0s"]).await;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(
         told.contains("connect") && told.contains("127.0.0.1:9"),
         "{told}"
     );
-    let output = person.runs(&["estimate", "--watch", "90s"]).await;
+    let output = cli.runs(&["estimate", "--watch", "90s"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("whole minutes"));
 }

@@ -3,13 +3,17 @@
 use std::time::{Duration, Instant};
 
 use amp_forwarder_support::gateway::Gateway;
-use amp_forwarder_support::gateway::faults::{Action, Fault};
-use amp_forwarder_support::gateway::options::{Key, Limits, Options, SECRET_KEY};
+use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
+use amp_forwarder_support::gateway::options::{
+    AccessKey, GatewayOptions, SECRET_KEY, WorkspaceLimits,
+};
 use amp_forwarder_support::home::Page;
 use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::{Value, json};
 
-use crate::common::{AMPLE, Config, Running, assert_balanced, exposition, gateway, scripted};
+use crate::common::{
+    AMPLE, RunningFunction, TestConfig, assert_balanced, exposition, gateway, scripted,
+};
 
 const FORWARD: &str = include_str!("../../events/forward.json");
 
@@ -19,18 +23,18 @@ const SAMPLES: u64 = 255;
 /// One scrape against a gateway with faults.
 async fn tick(gateway: &Gateway, limit: Duration) -> Value {
     let home = scripted(250).await;
-    let running = Running::start(&Config::new(&home.address(), gateway).yaml()).await;
+    let running = RunningFunction::start(&TestConfig::new(&home.address(), gateway).yaml()).await;
     let report = running.tick(FORWARD, limit).await;
     assert_balanced(&report);
     report
 }
 
-fn respond(status: u16, body: &str, retry_after: Option<&str>) -> Action {
+fn respond(status: u16, body: &str, retry_after: Option<&str>) -> FaultAction {
     let headers = retry_after
         .map(|value| ("retry-after".to_owned(), value.to_owned()))
         .into_iter()
         .collect();
-    Action::Respond {
+    FaultAction::Respond {
         status,
         body: body.to_owned(),
         headers,
@@ -44,9 +48,9 @@ async fn what_passes_is_retried_until_all_is_written() {
         respond(503, "busy", Some("0")),
         respond(408, "", None),
         respond(429, "{\"message\":\"Rate exceeded\"}", None),
-        Action::Reset,
-        Action::StoreAndReset,
-        Action::StoreAndClose,
+        FaultAction::Reset,
+        FaultAction::StoreAndReset,
+        FaultAction::StoreAndClose,
     ];
     for trouble in troubles {
         let gateway = gateway().await;
@@ -64,7 +68,10 @@ async fn what_passes_is_retried_until_all_is_written() {
             (3 + 4, 0, 0),
             "{trouble:?}"
         );
-        let stored_first = matches!(trouble, Action::StoreAndReset | Action::StoreAndClose);
+        let stored_first = matches!(
+            trouble,
+            FaultAction::StoreAndReset | FaultAction::StoreAndClose
+        );
         assert_eq!(stats.repeated > 0, stored_first, "{trouble:?}: {stats:?}");
     }
 }
@@ -101,13 +108,13 @@ async fn retry_after_holds_for_all_shards() {
 
 #[tokio::test]
 async fn a_request_that_is_too_large_is_split() {
-    let limits = Limits {
+    let limits = WorkspaceLimits {
         request_bytes: 2_000,
-        ..Limits::default()
+        ..WorkspaceLimits::default()
     };
-    let gateway = Gateway::start(Options {
+    let gateway = Gateway::start(GatewayOptions {
         limits,
-        ..Options::default()
+        ..GatewayOptions::default()
     })
     .await
     .unwrap();
@@ -130,7 +137,7 @@ async fn a_refusal_for_good_is_counted_and_never_repeated() {
         exposition(250, now),
         now - 2 * 3_600_000
     )));
-    let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
+    let running = RunningFunction::start(&TestConfig::new(&home.address(), &gateway).yaml()).await;
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
     assert_eq!(report["outcome"], "partial", "{report}");
@@ -150,14 +157,14 @@ async fn a_refusal_for_good_is_counted_and_never_repeated() {
 
 #[tokio::test]
 async fn who_is_denied_stops_and_says_why() {
-    let key = Key {
+    let key = AccessKey {
         secret: SECRET_KEY.to_owned(),
         session_token: Some("example-session-token".to_owned()),
         allowed: false,
     };
-    let gateway = Gateway::start(Options {
+    let gateway = Gateway::start(GatewayOptions {
         keys: [("AKIDEXAMPLE".to_owned(), key)].into(),
-        ..Options::default()
+        ..GatewayOptions::default()
     })
     .await
     .unwrap();
@@ -180,12 +187,12 @@ async fn an_outage_within_a_tick_loses_nothing() {
     let gateway = gateway().await;
     gateway
         .faults()
-        .add(Fault::lasting(Action::Hang, Duration::from_secs(3)));
+        .add(Fault::lasting(FaultAction::Hang, Duration::from_secs(3)));
     let home = scripted(250).await;
-    let yaml = Config::new(&home.address(), &gateway)
+    let yaml = TestConfig::new(&home.address(), &gateway)
         .yaml()
         .replace("    sigv4", "    remote_timeout: 1s\n    sigv4");
-    let running = Running::start(&yaml).await;
+    let running = RunningFunction::start(&yaml).await;
     let report = running.tick(FORWARD, AMPLE).await;
     assert_eq!(
         (&report["outcome"], &report["ledger"]["written"]),
@@ -197,9 +204,9 @@ async fn an_outage_within_a_tick_loses_nothing() {
 #[tokio::test]
 async fn a_receiver_that_never_answers_does_not_keep_the_tick_beyond_its_deadline() {
     let gateway = gateway().await;
-    gateway.faults().add(Fault::always(Action::Hang));
+    gateway.faults().add(Fault::always(FaultAction::Hang));
     let home = scripted(250).await;
-    let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
+    let running = RunningFunction::start(&TestConfig::new(&home.address(), &gateway).yaml()).await;
     let started = Instant::now();
     let report = running.tick(FORWARD, Duration::from_secs(3)).await;
     assert!(started.elapsed() < Duration::from_secs(3));
@@ -243,7 +250,7 @@ async fn a_receiver_that_never_answers_does_not_keep_the_tick_beyond_its_deadlin
 }
 
 /// The segments of the function's spool.
-fn files(running: &Running) -> Vec<String> {
+fn files(running: &RunningFunction) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![running.folder.path().join("spool/segments")];
     while let Some(folder) = folders.pop() {
@@ -264,13 +271,13 @@ fn files(running: &Running) -> Vec<String> {
 #[tokio::test]
 async fn exactly_what_exceeds_the_capacity_is_spooled_at_once() {
     let gateway = gateway().await;
-    gateway.faults().add(Fault::always(Action::Hang));
+    gateway.faults().add(Fault::always(FaultAction::Hang));
     let home = scripted(125).await;
-    let config = Config {
+    let config = TestConfig {
         queue: "capacity: 100, max_samples_per_send: 50, max_shards: 1",
-        ..Config::new(&home.address(), &gateway)
+        ..TestConfig::new(&home.address(), &gateway)
     };
-    let running = Running::start(&config.yaml()).await;
+    let running = RunningFunction::start(&config.yaml()).await;
     let ticking = running.tick(FORWARD, Duration::from_secs(4));
     let looking = async {
         wait_for("the first segment", AMPLE, || async {
@@ -334,14 +341,14 @@ async fn exactly_what_exceeds_the_capacity_is_spooled_at_once() {
 #[tokio::test]
 async fn what_a_killed_function_had_spooled_is_delivered_by_the_next_one() {
     let gateway = gateway().await;
-    gateway.faults().add(Fault::always(Action::Hang));
+    gateway.faults().add(Fault::always(FaultAction::Hang));
     let home = scripted(250).await;
-    let yaml = Config {
+    let yaml = TestConfig {
         queue: "capacity: 50, max_samples_per_send: 50, max_shards: 1",
-        ..Config::new(&home.address(), &gateway)
+        ..TestConfig::new(&home.address(), &gateway)
     }
     .yaml();
-    let mut running = Running::start(&yaml).await;
+    let mut running = RunningFunction::start(&yaml).await;
     {
         let ticking = running.api.invoke(FORWARD, Duration::from_secs(5));
         let spooled = wait_for("segments", AMPLE, || async { !files(&running).is_empty() });
@@ -350,7 +357,7 @@ async fn what_a_killed_function_had_spooled_is_delivered_by_the_next_one() {
     running.function.kill();
     gateway.faults().clear();
 
-    let next = Running::start(&yaml.replace(
+    let next = RunningFunction::start(&yaml.replace(
         "@SPOOL@",
         &running.folder.path().join("spool").display().to_string(),
     ))

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use amp_forwarder_support::gateway::Value as Stored;
+use amp_forwarder_support::gateway::SampleValue;
 use amp_forwarder_support::home::{Page, ScriptedHome, Trouble};
-use amp_forwarder_support::lambda::{Emulator, Function, FunctionOptions, Invoked};
+use amp_forwarder_support::lambda::{Emulator, Function, FunctionOptions, InvocationResult};
 use amp_forwarder_support::now_ms;
 use serde_json::{Value, json};
 
 use crate::common::{
-    AMPLE, Config, Running, assert_balanced, exposition, gateway, scripted, spooling,
+    AMPLE, RunningFunction, TestConfig, assert_balanced, exposition, gateway, scripted, spooling,
 };
 
 /// The metrics of the tick's EMF lines.
@@ -23,7 +23,7 @@ fn metrics(log: &str) -> Vec<Value> {
 #[tokio::test]
 async fn each_sample_event_is_answered() {
     let (home, gateway) = (scripted(125).await, gateway().await);
-    let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
+    let running = RunningFunction::start(&TestConfig::new(&home.address(), &gateway).yaml()).await;
 
     // Both shapes of the schedule, and nothing at all, mean forward; the slot of the minute is
     // served once.
@@ -112,7 +112,7 @@ async fn each_sample_event_is_answered() {
 #[tokio::test]
 async fn what_is_not_understood_is_a_typed_error() {
     let (home, gateway) = (scripted(5).await, gateway().await);
-    let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
+    let running = RunningFunction::start(&TestConfig::new(&home.address(), &gateway).yaml()).await;
     let cases = [
         (
             json!({"action": "drian"}),
@@ -124,7 +124,8 @@ async fn what_is_not_understood_is_a_typed_error() {
         ),
     ];
     for (event, message) in cases {
-        let Invoked::Error(error) = running.api.invoke(event.to_string(), AMPLE).await.unwrap()
+        let InvocationResult::Error(error) =
+            running.api.invoke(event.to_string(), AMPLE).await.unwrap()
         else {
             panic!("{event} was answered")
         };
@@ -142,11 +143,12 @@ async fn what_is_not_understood_is_a_typed_error() {
 
 #[tokio::test]
 async fn a_wrong_configuration_is_told_at_each_invocation() {
-    let running = Running::start("scrape_configs: [{job_nmae: x}]\nremote_write: []\n").await;
+    let running =
+        RunningFunction::start("scrape_configs: [{job_nmae: x}]\nremote_write: []\n").await;
     for _ in 0..2 {
         let invoked = running.api.invoke("{}", AMPLE).await.unwrap();
         assert_eq!(invoked.error_type(), Some("ConfigurationError"));
-        let Invoked::Error(error) = invoked else {
+        let InvocationResult::Error(error) = invoked else {
             unreachable!()
         };
         let message = error["errorMessage"].as_str().unwrap();
@@ -162,11 +164,11 @@ async fn a_wrong_configuration_is_told_at_each_invocation() {
 #[tokio::test]
 async fn a_tick_serves_its_slots_and_ends_before_its_deadline() {
     let (home, gateway) = (scripted(125).await, gateway().await);
-    let config = Config {
+    let config = TestConfig {
         interval: "1s",
-        ..Config::new(&home.address(), &gateway)
+        ..TestConfig::new(&home.address(), &gateway)
     };
-    let running = Running::start(&config.yaml()).await;
+    let running = RunningFunction::start(&config.yaml()).await;
     let started = Instant::now();
     let report = running
         .tick(
@@ -200,7 +202,7 @@ async fn a_tick_serves_its_slots_and_ends_before_its_deadline() {
 #[tokio::test]
 async fn a_home_that_is_away_is_up_zero_and_a_typed_error() {
     let (home, gateway) = (scripted(10).await, gateway().await);
-    let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
+    let running = RunningFunction::start(&TestConfig::new(&home.address(), &gateway).yaml()).await;
     home.serve_once(Page::status(503, "starting"));
     home.serve_once(Page::text(exposition(2000, now_ms())).trouble(Trouble::Cut(500)));
     home.serve_once(
@@ -254,7 +256,7 @@ async fn a_home_that_is_away_is_up_zero_and_a_typed_error() {
         .collect();
     assert_eq!(
         gone.iter().map(|sample| sample.value).collect::<Vec<_>>(),
-        [Stored::Float(0x7ff0_0000_0000_0002)]
+        [SampleValue::Float(0x7ff0_0000_0000_0002)]
     );
 }
 
@@ -270,7 +272,7 @@ async fn under_cargo_lambda() {
     let emulator = Emulator::start(AMPLE).await.unwrap();
     let folder = tempfile::TempDir::new().unwrap();
     let config = spooling(
-        &Config::new(&home.address(), &gateway).yaml(),
+        &TestConfig::new(&home.address(), &gateway).yaml(),
         folder.path(),
     );
     let _function = Function::start(&FunctionOptions::new(

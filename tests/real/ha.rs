@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use amp_forwarder_support::gateway::{Gateway, Limits, Options};
+use amp_forwarder_support::gateway::{Gateway, GatewayOptions, WorkspaceLimits};
 use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, PrometheusOptions, V3_5};
 use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::Value;
 
-use crate::common::{AMPLE, Config, Running, assert_balanced};
+use crate::common::{AMPLE, RunningFunction, TestConfig, assert_balanced};
 
 const FORWARD: &str = include_str!("../../events/forward.json");
 const REPLICA: &str = "__replica__";
@@ -44,14 +44,14 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
     let failover = Duration::from_secs(4);
     let exporter = NodeExporter::start().await.unwrap();
     let receiver = Prometheus::receiver(V3_5).await.unwrap();
-    let limits = Limits {
+    let limits = WorkspaceLimits {
         ha_failover: failover,
-        ..Limits::default()
+        ..WorkspaceLimits::default()
     };
-    let gateway = Gateway::start(Options {
+    let gateway = Gateway::start(GatewayOptions {
         upstream: Some(receiver.remote_write_url()),
         limits,
-        ..Options::default()
+        ..GatewayOptions::default()
     })
     .await
     .unwrap();
@@ -69,11 +69,11 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
     }
     let started_ms = now_ms();
     let one = homes[0].address();
-    let both = Config::new(&one, &gateway).yaml().replace(
+    let both = TestConfig::new(&one, &gateway).yaml().replace(
         &format!("['{one}']"),
         &format!("['{one}', '{}']", homes[1].address()),
     );
-    let running = Running::start(&both).await;
+    let running = RunningFunction::start(&both).await;
 
     // Both are scraped at once, and one of them is elected.
     for first in [true, false] {

@@ -1,14 +1,14 @@
 //! Native histograms from a target by a real home to a real receiver.
 
 use amp_forwarder_support::families::{
-    Family, Histogram, Metric, Type, delimited, family, labelled, spans,
+    Family, Histogram, Metric, MetricType, delimited, family, labelled, spans,
 };
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
 use amp_forwarder_support::{families, now_ms, wait_for};
 
-use crate::common::{AMPLE, Config, Running, assert_balanced, gateway_to};
+use crate::common::{AMPLE, RunningFunction, TestConfig, assert_balanced, gateway_to};
 
 /// A scrape at once, whatever the slot.
 const FORWARD: &str = include_str!("../../events/forward.json");
@@ -49,7 +49,7 @@ fn page(round: u64) -> Page {
     };
     let plain: Family = family(
         "plain",
-        Type::Gauge,
+        MetricType::Gauge,
         vec![Metric {
             gauge: families::single(round as f64),
             ..labelled(&[])
@@ -57,15 +57,15 @@ fn page(round: u64) -> Page {
     );
     let latencies = vec![latency("/a", 1), latency("/b", 5)];
     let body = delimited(&[
-        family("latency", Type::Histogram, latencies),
-        family("queue", Type::GaugeHistogram, vec![queue]),
+        family("latency", MetricType::Histogram, latencies),
+        family("queue", MetricType::GaugeHistogram, vec![queue]),
         plain,
     ]);
     Page::text(body).content_type(Some(families::CONTENT_TYPE))
 }
 
 fn config(home: &Prometheus, gateway: &Gateway, send: bool) -> String {
-    let yaml = Config::new(&home.address(), gateway).yaml();
+    let yaml = TestConfig::new(&home.address(), gateway).yaml();
     yaml.replace(
         "    sigv4:",
         &format!("    send_native_histograms: {send}\n    sigv4:"),
@@ -89,7 +89,7 @@ async fn native_histograms_arrive_and_answer_equally() {
     let receiver = Prometheus::start(receiver).await.unwrap();
     let gateway = gateway_to(&receiver).await;
     let dropping_gateway = gateway_to(&receiver).await;
-    let running = Running::start(&config(&home, &gateway, true)).await;
+    let running = RunningFunction::start(&config(&home, &gateway, true)).await;
     let started_ms = now_ms();
 
     let rounds = 4;
@@ -153,7 +153,7 @@ async fn native_histograms_arrive_and_answer_equally() {
     assert_eq!(answers, 3 * rounds as usize * 5);
 
     // Without a wish for them they are dropped and counted; the rest goes on.
-    let dropping = Running::start(&config(&home, &dropping_gateway, false)).await;
+    let dropping = RunningFunction::start(&config(&home, &dropping_gateway, false)).await;
     let report = dropping.tick(FORWARD, AMPLE).await;
     assert_eq!(
         (&report["outcome"], &report["ledger"]["filtered"]),

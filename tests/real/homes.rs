@@ -10,7 +10,7 @@ use amp_forwarder_support::process::{
 use amp_forwarder_support::query::{Querier, Samples};
 use amp_forwarder_support::{now_ms, wait_for};
 
-use crate::common::{AMPLE, Config, Running, assert_balanced, exposed, gateway_to};
+use crate::common::{AMPLE, RunningFunction, TestConfig, assert_balanced, exposed, gateway_to};
 
 async fn everything_arrives(version: &str) {
     let exporter = NodeExporter::start().await.unwrap();
@@ -51,7 +51,8 @@ async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32)
     .unwrap();
     let recorder = Recorder::start(url).await.unwrap();
     let started_ms = now_ms();
-    let running = Running::start(&Config::new(&recorder.address(), &gateway).yaml()).await;
+    let running =
+        RunningFunction::start(&TestConfig::new(&recorder.address(), &gateway).yaml()).await;
 
     let (mut written, mut scraped, mut ticks) = (0, 0, 0);
     let until = Instant::now() + AMPLE;

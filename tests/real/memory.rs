@@ -4,15 +4,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use amp_forwarder_support::gateway::Gateway;
-use amp_forwarder_support::gateway::faults::{Action, Fault};
-use amp_forwarder_support::gateway::options::Options;
+use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
+use amp_forwarder_support::gateway::options::GatewayOptions;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::lambda::{Function, FunctionOptions, RuntimeApi};
 use amp_forwarder_support::now_ms;
 use amp_forwarder_support::process::Moto;
 use tempfile::TempDir;
 
-use crate::common::{Config, SPOOL, assert_balanced, credentials, spooling};
+use crate::common::{SPOOL, TestConfig, assert_balanced, credentials, spooling};
 
 const SERIES: usize = 100_000;
 const LIMIT_KB: u64 = 64 * 1024;
@@ -58,15 +58,15 @@ async fn a_hundred_thousand_series_fit_into_64_mebibytes() {
         body.len() / SERIES
     );
     let home = ScriptedHome::start(Page::text(body)).await.unwrap();
-    let gateway = Gateway::start(Options {
+    let gateway = Gateway::start(GatewayOptions {
         count_only: true,
-        ..Options::default()
+        ..GatewayOptions::default()
     })
     .await
     .unwrap();
-    let config = Config {
+    let config = TestConfig {
         queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500",
-        ..Config::new(&home.address(), &gateway)
+        ..TestConfig::new(&home.address(), &gateway)
     };
     let directory = TempDir::new().unwrap();
     std::fs::write(
@@ -121,19 +121,19 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
     let home = ScriptedHome::start(Page::text(federated(SERIES, now_ms())))
         .await
         .unwrap();
-    let gateway = Gateway::start(Options {
+    let gateway = Gateway::start(GatewayOptions {
         count_only: true,
-        ..Options::default()
+        ..GatewayOptions::default()
     })
     .await
     .unwrap();
-    gateway.faults().add(Fault::always(Action::Hang));
+    gateway.faults().add(Fault::always(FaultAction::Hang));
     // The queue of the README's example.
-    let config = Config {
+    let config = TestConfig {
         interval: "15s",
         queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500",
         forwarder: "deadline_margin: 3s",
-        ..Config::new(&home.address(), &gateway)
+        ..TestConfig::new(&home.address(), &gateway)
     };
     let yaml = config
         .yaml()
@@ -157,8 +157,8 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
     let changing = async {
         let mut asked = 0;
         loop {
-            if home.asked().len() > asked {
-                asked = home.asked().len();
+            if home.requests().len() > asked {
+                asked = home.requests().len();
                 let page = tokio::task::spawn_blocking(|| federated(SERIES, now_ms()))
                     .await
                     .unwrap();
@@ -172,8 +172,8 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
         () = changing => unreachable!(),
     };
     let report: serde_json::Value = match answer {
-        amp_forwarder_support::lambda::Invoked::Answer(report) => report,
-        amp_forwarder_support::lambda::Invoked::Error(error) => {
+        amp_forwarder_support::lambda::InvocationResult::Answer(report) => report,
+        amp_forwarder_support::lambda::InvocationResult::Error(error) => {
             panic!("{error}\n{}", function.log())
         }
     };

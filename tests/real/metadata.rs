@@ -10,15 +10,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::{
-    AMPLE, Config, Running, assert_balanced, gateway, gateway_to, scripted, spooling,
+    AMPLE, RunningFunction, TestConfig, assert_balanced, gateway, gateway_to, scripted, spooling,
 };
 
 const FORWARD: &str = include_str!("../../events/forward.json");
 
 /// Type and help text by metric.
-type Told = BTreeMap<String, (String, String)>;
+type MetadataByMetric = BTreeMap<String, (String, String)>;
 
-async fn of(home: &Prometheus) -> Told {
+async fn of(home: &Prometheus) -> MetadataByMetric {
     let answer = Client::default()
         .get(&format!("{}/api/v1/metadata", home.url()))
         .await
@@ -34,8 +34,8 @@ async fn of(home: &Prometheus) -> Told {
 }
 
 /// What came, and in how many requests.
-fn arrived(gateway: &Gateway) -> (Told, usize) {
-    let mut told = Told::new();
+fn arrived(gateway: &Gateway) -> (MetadataByMetric, usize) {
+    let mut metadata = MetadataByMetric::new();
     let mut requests = 0;
     for entry in gateway
         .journal()
@@ -60,14 +60,14 @@ fn arrived(gateway: &Gateway) -> (Told, usize) {
                 "info",
                 "stateset",
             ][metric.r#type as usize];
-            let before = told.insert(
+            let before = metadata.insert(
                 metric.metric_family_name.clone(),
                 (kind.to_owned(), metric.help.clone()),
             );
             assert_eq!(before, None, "{}", metric.metric_family_name);
         }
     }
-    (told, requests)
+    (metadata, requests)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,7 +88,7 @@ async fn what_federation_loses_arrives_once_an_hour() {
     .await
     .unwrap();
     let folder = TempDir::new().unwrap();
-    let mut config = Config::new(&home.address(), &gateway);
+    let mut config = TestConfig::new(&home.address(), &gateway);
     config.forwarder = "deadline_margin: 500ms, metadata: {enabled: true}";
     let yaml = spooling(&config.yaml(), folder.path()).replace(
         "    sigv4:",
@@ -98,7 +98,7 @@ async fn what_federation_loses_arrives_once_an_hour() {
     let expected = of(&home).await;
     for _ in 0..2 {
         // Each a cold process; only the first one's time has come.
-        let running = Running::start(&yaml).await;
+        let running = RunningFunction::start(&yaml).await;
         for _ in 0..2 {
             let report = running.tick(FORWARD, AMPLE).await;
             assert_balanced(&report);
@@ -109,14 +109,14 @@ async fn what_federation_loses_arrives_once_an_hour() {
             );
         }
     }
-    let (told, requests) = arrived(&gateway);
+    let (metadata, requests) = arrived(&gateway);
     assert!(
-        told.len() > 200 && told == expected,
+        metadata.len() > 200 && metadata == expected,
         "{} of {}",
-        told.len(),
+        metadata.len(),
         expected.len()
     );
-    assert_eq!(requests, told.len().div_ceil(50));
+    assert_eq!(requests, metadata.len().div_ceil(50));
     assert_eq!(
         gateway.stats().statuses.keys().copied().collect::<Vec<_>>(),
         [200]
@@ -127,9 +127,9 @@ async fn what_federation_loses_arrives_once_an_hour() {
 async fn a_home_without_metadata_is_worth_a_warning_and_no_more() {
     // It answers with an exposition, whatever it is asked.
     let (home, gateway) = (scripted(125).await, gateway().await);
-    let mut config = Config::new(&home.address(), &gateway);
+    let mut config = TestConfig::new(&home.address(), &gateway);
     config.forwarder = "deadline_margin: 500ms, metadata: {enabled: true, path: /prom/meta}";
-    let running = Running::start(&config.yaml()).await;
+    let running = RunningFunction::start(&config.yaml()).await;
     for errors in [1, 0] {
         let report = running.tick(FORWARD, AMPLE).await;
         assert_balanced(&report);
@@ -143,7 +143,7 @@ async fn a_home_without_metadata_is_worth_a_warning_and_no_more() {
         );
     }
     assert_eq!(
-        home.asked()
+        home.requests()
             .iter()
             .filter(|asked| asked.path.starts_with("/prom/meta?limit=20000"))
             .count(),

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use amp_forwarder_support::gateway::{Entry, Gateway, Key, Limits, Options};
+use amp_forwarder_support::gateway::{
+    AccessKey, Gateway, GatewayOptions, JournalEntry, WorkspaceLimits,
+};
 use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
 use amp_forwarder_support::query::Samples;
 use amp_forwarder_support::{Labels, now_ms, wait_for};
 
-use crate::common::{AMPLE, Config, Running};
+use crate::common::{AMPLE, RunningFunction, TestConfig};
 
 /// What the guide lets people write at the EC2 Prometheus before the function starts.
 const OWN_SERIES_STAY: &str = "    write_relabel_configs:\n      - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
@@ -28,17 +30,17 @@ struct Site {
 impl Site {
     async fn start() -> Self {
         let receiver = Prometheus::receiver(V3_5).await.unwrap();
-        let mut options = Options {
+        let mut options = GatewayOptions {
             upstream: Some(receiver.remote_write_url()),
-            limits: Limits {
+            limits: WorkspaceLimits {
                 ha_failover: Duration::from_secs(3),
-                ..Limits::default()
+                ..WorkspaceLimits::default()
             },
-            ..Options::default()
+            ..GatewayOptions::default()
         };
         options.keys.insert(
             EC2_KEY.to_owned(),
-            Key {
+            AccessKey {
                 secret: EC2_SECRET.to_owned(),
                 session_token: None,
                 allowed: true,
@@ -89,13 +91,13 @@ impl Site {
         )
     }
 
-    async fn function(&self, external_labels: &str) -> Running {
-        let config = Config::new(&self.home.address(), &self.gateway).yaml();
-        Running::start(&config.replace("{site: attic}", external_labels)).await
+    async fn function(&self, external_labels: &str) -> RunningFunction {
+        let config = TestConfig::new(&self.home.address(), &self.gateway).yaml();
+        RunningFunction::start(&config.replace("{site: attic}", external_labels)).await
     }
 
     /// One forward for each scrape of the home.
-    async fn ticks(&self, running: &Running, count: usize) {
+    async fn ticks(&self, running: &RunningFunction, count: usize) {
         let querier = self.home.querier();
         for _ in 0..count {
             let before = querier.value("max(timestamp(up))").await.unwrap();
@@ -128,7 +130,7 @@ impl Site {
     }
 
     /// What was posted to the gateway, by whom.
-    fn posted(&self, by_ec2: bool) -> Vec<(Entry, Labels, i64)> {
+    fn posted(&self, by_ec2: bool) -> Vec<(JournalEntry, Labels, i64)> {
         let mut posted = Vec::new();
         for entry in self.gateway.journal() {
             // AMP has the winner's samples only, and answers 202 to the other's.
@@ -194,7 +196,7 @@ impl Site {
     }
 }
 
-fn is_ec2(entry: &Entry) -> bool {
+fn is_ec2(entry: &JournalEntry) -> bool {
     entry.headers["user-agent"].starts_with("Prometheus/")
 }
 

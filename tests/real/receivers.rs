@@ -10,7 +10,7 @@ use amp_forwarder_support::query::{Querier, Samples};
 use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::Value;
 
-use crate::common::{AMPLE, Running, SPOOL, assert_balanced, exposed, exposition};
+use crate::common::{AMPLE, RunningFunction, SPOOL, assert_balanced, exposed, exposition};
 
 fn yaml(home: &str, remote: &str) -> String {
     format!(
@@ -41,7 +41,7 @@ async fn receives(remote: &str, querier: &Querier, exact: bool, flush: impl Asyn
     .unwrap();
     let recorder = Recorder::start(&home.url()).await.unwrap();
     let started_ms = now_ms();
-    let running = Running::start(&yaml(&recorder.address(), remote)).await;
+    let running = RunningFunction::start(&yaml(&recorder.address(), remote)).await;
     let mut written = 0;
     for _ in 0..2 {
         let report = running
@@ -131,7 +131,10 @@ async fn prometheus_refuses_what_is_out_of_order() {
         .await
         .unwrap();
     let config = yaml(&home.address(), &receiver.remote_write_url());
-    let first = Running::start(&config).await.tick("{}", AMPLE).await;
+    let first = RunningFunction::start(&config)
+        .await
+        .tick("{}", AMPLE)
+        .await;
     assert_eq!(
         (&first["outcome"], &first["ledger"]["written"]),
         (&Value::from("ok"), &Value::from(10)),
@@ -139,7 +142,7 @@ async fn prometheus_refuses_what_is_out_of_order() {
     );
     // Another process knows nothing of the first one's samples.
     home.serve(Page::text(exposition(5, now - 60_000)));
-    let running = Running::start(&config).await;
+    let running = RunningFunction::start(&config).await;
     let second = running.tick("{}", AMPLE).await;
     assert_eq!(
         second["ledger"]["rejected"], 10,
@@ -164,7 +167,7 @@ async fn a_prometheus_that_takes_nothing_says_so() {
     let home = ScriptedHome::start(Page::text(exposition(5, now_ms())))
         .await
         .unwrap();
-    let report = Running::start(&yaml(&home.address(), &prometheus.remote_write_url()))
+    let report = RunningFunction::start(&yaml(&home.address(), &prometheus.remote_write_url()))
         .await
         .tick("{}", AMPLE)
         .await;

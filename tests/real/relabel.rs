@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use amp_forwarder_support::gateway::Gateway;
-use amp_forwarder_support::gateway::options::Options;
+use amp_forwarder_support::gateway::options::GatewayOptions;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
 use amp_forwarder_support::{tools, wait_for};
@@ -36,11 +36,11 @@ const WRITE_RULES: [&str; 18] = [
     "{action: drop, source_labels: [nothing]}",
 ];
 
-type Given = BTreeMap<BTreeMap<String, String>, String>;
+type FirstValues = BTreeMap<BTreeMap<String, String>, String>;
 
 /// The series that a gateway stored, with their first values.
-fn given(gateway: &Gateway) -> Given {
-    let mut given = Given::new();
+fn first_values(gateway: &Gateway) -> FirstValues {
+    let mut values = FirstValues::new();
     for sample in gateway.stored() {
         let blurred = sample.labels["__name__"] == "scrape_duration_seconds"
             || sample.labels["__name__"] == "scrape_series_added";
@@ -49,18 +49,18 @@ fn given(gateway: &Gateway) -> Given {
         } else {
             format!("{:?}", sample.value)
         };
-        given.entry(sample.labels).or_insert(value);
+        values.entry(sample.labels).or_insert(value);
     }
-    given
+    values
 }
 
 async fn gateways() -> Vec<Gateway> {
     let mut gateways = Vec::new();
     for _ in WRITE_RULES {
         gateways.push(
-            Gateway::start(Options {
+            Gateway::start(GatewayOptions {
                 keys: BTreeMap::new(),
-                ..Options::default()
+                ..GatewayOptions::default()
             })
             .await
             .unwrap(),
@@ -118,10 +118,10 @@ async fn each_remote_gets_what_prometheus_writes() {
     );
 
     for ((rules, theirs), ours) in WRITE_RULES.iter().zip(&theirs).zip(&ours) {
-        let ours = given(ours);
-        let same = || async { given(theirs).len() >= ours.len() };
+        let ours = first_values(ours);
+        let same = || async { first_values(theirs).len() >= ours.len() };
         let _ = wait_for("as many series", Duration::from_secs(20), same).await;
-        let theirs = given(theirs);
+        let theirs = first_values(theirs);
         assert_eq!(ours, theirs, "{rules}\n{}", prometheus.log());
         assert!(!ours.is_empty() || rules.contains("nothing"), "{rules}");
     }

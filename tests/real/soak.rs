@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use amp_forwarder_support::compare::compare;
 use amp_forwarder_support::gateway::Gateway;
-use amp_forwarder_support::gateway::faults::{Action, Fault};
-use amp_forwarder_support::gateway::options::{JournalOptions, Options};
+use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
+use amp_forwarder_support::gateway::options::{GatewayOptions, JournalOptions};
 use amp_forwarder_support::home::Recorder;
 use amp_forwarder_support::http::{self as server, Server};
 use amp_forwarder_support::now_ms;
@@ -23,16 +23,16 @@ use amp_forwarder_support::query::Samples;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::kill::{Kill, Stalker};
+use self::kill::{Kill, KillWatch};
 use self::summary::Summary;
-use crate::common::{Config, Running, SPOOL, assert_balanced, exposed};
+use crate::common::{RunningFunction, SPOOL, TestConfig, assert_balanced, exposed};
 
 const METRIC: &str = "soak";
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+struct SoakPlan {
     series: usize,
     /// The function's time-out.
     tick: Duration,
@@ -47,7 +47,7 @@ struct Plan {
     lasts: Duration,
 }
 
-impl Plan {
+impl SoakPlan {
     /// The short one has one cycle of short ticks.
     fn of(seconds: u64) -> Self {
         let series = std::env::var("SOAK_SERIES")
@@ -84,7 +84,7 @@ impl Plan {
 
 /// What ails the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+enum ReceiverTrouble {
     None,
     Away,
     Throttles,
@@ -92,7 +92,7 @@ enum Trouble {
 }
 
 struct Soak {
-    plan: Plan,
+    plan: SoakPlan,
     target: Server,
     home: Prometheus,
     recorder: Recorder,
@@ -100,13 +100,13 @@ struct Soak {
     receiver: Prometheus,
     folder: TempDir,
     yaml: String,
-    running: Running,
+    running: RunningFunction,
     all: Samples,
     claimed: Samples,
     summary: Summary,
     started: Instant,
     started_ms: i64,
-    trouble: Trouble,
+    trouble: ReceiverTrouble,
     /// As the last report had it; none after a kill.
     owed: Option<u64>,
     /// After a kill: samples in the spool, and those of its head among them.
@@ -127,7 +127,7 @@ fn page(series: usize, round: u64) -> String {
 }
 
 impl Soak {
-    async fn start(plan: Plan) -> Self {
+    async fn start(plan: SoakPlan) -> Self {
         let rounds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let target = Server::start(listen, move |_, _| {
@@ -154,20 +154,20 @@ impl Soak {
             requests: 1000,
             samples: 0,
         };
-        let gateway = Gateway::start(Options {
+        let gateway = Gateway::start(GatewayOptions {
             upstream: Some(receiver.remote_write_url()),
             journal,
-            ..Options::default()
+            ..GatewayOptions::default()
         })
         .await
         .unwrap();
         let recorder = Recorder::start(&home.url()).await.unwrap();
         let folder = TempDir::new().unwrap();
-        let config = Config {
+        let config = TestConfig {
             interval: "5s",
             queue: "max_samples_per_send: 1000, max_shards: 50, capacity: 10000, min_backoff: 100ms, max_backoff: 2s",
             forwarder: "deadline_margin: 2s",
-            ..Config::new(&recorder.address(), &gateway)
+            ..TestConfig::new(&recorder.address(), &gateway)
         };
         let yaml = config
             .yaml()
@@ -187,7 +187,7 @@ impl Soak {
         )
         .await
         .unwrap();
-        let running = Running::start(&yaml).await;
+        let running = RunningFunction::start(&yaml).await;
         Self {
             plan,
             target,
@@ -203,7 +203,7 @@ impl Soak {
             summary: Summary::default(),
             started: Instant::now(),
             started_ms: now_ms(),
-            trouble: Trouble::None,
+            trouble: ReceiverTrouble::None,
             owed: Some(0),
             spooled: None,
         }
@@ -218,36 +218,36 @@ impl Soak {
         self.make_trouble();
         let started_ms = now_ms();
         let limit = self.plan.tick;
-        let mut stalker = Stalker::new(
+        let mut watch = KillWatch::new(
             kill,
             &self.gateway,
             self.spool(),
             self.running.function.id(),
             self.summary.killed(Kill::Flushing),
         );
-        let stalking = async {
+        let watching = async {
             match kill {
-                Some(_) => stalker.stalk(&self.recorder).await,
+                Some(_) => watch.wait(&self.recorder).await,
                 None => std::future::pending().await,
             }
         };
         let answer = tokio::select! {
             report = self.running.tick("{}", limit) => Some(report),
-            () = stalking => None,
+            () = watching => None,
         };
         let Some(report) = answer else {
             self.running.function.kill();
-            stalker.release();
+            watch.release();
             let kill = kill.unwrap_or(Kill::Draining);
             self.summary.kill(kill);
             self.line(&format!("killed while {kill}"));
             self.spooled = Some(kill::spooled(&self.spool()));
             self.owed = None;
             self.add(&self.recorder.take(), false);
-            self.running = Running::start(&self.yaml).await;
+            self.running = RunningFunction::start(&self.yaml).await;
             return true;
         };
-        let kept_from_writing = stalker.release();
+        let kept_from_writing = watch.release();
         if kept_from_writing && report["ledger"]["lost"] != 0 {
             // We were too slow, and it could not write for our lock: what it had is gone as if it
             // had been killed.
@@ -272,7 +272,7 @@ impl Soak {
         self.summary
             .tick(&outcome, report["spool"]["samples"].as_u64().unwrap());
         self.check(
-            self.trouble != Trouble::Away || count("written") == 0,
+            self.trouble != ReceiverTrouble::Away || count("written") == 0,
             || format!("written, though the receiver is away: {report}"),
         );
         let (before, after) = (count("owed_before"), count("owed_after"));
@@ -369,9 +369,15 @@ impl Soak {
     fn make_trouble(&self) {
         self.gateway.faults().clear();
         let actions = match self.trouble {
-            Trouble::None | Trouble::Away => return,
-            Trouble::Throttles => vec![Fault::status(429, "ingestion rate limit (1) exceeded"); 3],
-            Trouble::Resets => vec![Action::Reset, Action::StoreAndReset, Action::StoreAndCut],
+            ReceiverTrouble::None | ReceiverTrouble::Away => return,
+            ReceiverTrouble::Throttles => {
+                vec![Fault::status(429, "ingestion rate limit (1) exceeded"); 3]
+            }
+            ReceiverTrouble::Resets => vec![
+                FaultAction::Reset,
+                FaultAction::StoreAndReset,
+                FaultAction::StoreAndCut,
+            ],
         };
         // Some of the first requests pass, then some do not, and so on.
         for (turn, action) in (0..).zip(actions) {
@@ -383,13 +389,13 @@ impl Soak {
     }
 
     /// Ticks for that long, with these kills, however long those take.
-    async fn stage(&mut self, trouble: Trouble, lasts: Duration, kills: &[Kill]) {
+    async fn stage(&mut self, trouble: ReceiverTrouble, lasts: Duration, kills: &[Kill]) {
         self.trouble = trouble;
         let until = Instant::now() + lasts;
         // Kills that find no occasion must not keep it for ever.
         let patience = until + self.plan.tick * 15;
         let mut kills = kills.iter().copied().peekable();
-        let mut rested = trouble == Trouble::None;
+        let mut rested = trouble == ReceiverTrouble::None;
         while Instant::now() < until || kills.peek().is_some() {
             assert!(
                 Instant::now() < patience,
@@ -403,7 +409,7 @@ impl Soak {
                 .filter(|kill| rested && (*kill == Kill::Flushing || self.owed != Some(0)));
             if self.tick(kill).await {
                 kills.next();
-                rested = trouble == Trouble::None;
+                rested = trouble == ReceiverTrouble::None;
             } else {
                 rested = self.owed.is_some();
             }
@@ -414,7 +420,8 @@ impl Soak {
         let times = |kill| std::iter::repeat_n(kill, self.plan.kills);
         let flushing: Vec<_> = times(Kill::Flushing).collect();
         self.receiver.kill();
-        self.stage(Trouble::Away, self.plan.away, &flushing).await;
+        self.stage(ReceiverTrouble::Away, self.plan.away, &flushing)
+            .await;
         // Each kill of a draining tick needs a backlog, which the one before has left it.
         for kill in [Kill::Answered, Kill::Draining] {
             for _ in 0..self.plan.kills {
@@ -422,18 +429,20 @@ impl Soak {
                     .owed
                     .is_none_or(|owed| owed < 2 * self.plan.series as u64)
                 {
-                    self.trouble = Trouble::Away;
+                    self.trouble = ReceiverTrouble::Away;
                     self.receiver.kill();
                     self.tick(None).await;
                 }
                 self.receiver.restart().await.unwrap();
-                self.stage(Trouble::None, Duration::ZERO, &[kill]).await;
+                self.stage(ReceiverTrouble::None, Duration::ZERO, &[kill])
+                    .await;
             }
         }
-        self.stage(Trouble::Throttles, self.plan.throttled, &[])
+        self.stage(ReceiverTrouble::Throttles, self.plan.throttled, &[])
             .await;
-        self.stage(Trouble::Resets, self.plan.reset, &[]).await;
-        self.trouble = Trouble::None;
+        self.stage(ReceiverTrouble::Resets, self.plan.reset, &[])
+            .await;
+        self.trouble = ReceiverTrouble::None;
         self.settle().await;
     }
 
@@ -529,7 +538,7 @@ impl Soak {
     }
 }
 
-async fn soak(plan: Plan) {
+async fn soak(plan: SoakPlan) {
     let mut soak = Soak::start(plan).await;
     println!(
         "soak: {plan:?}, home {} of {}",
@@ -578,7 +587,7 @@ fn is_empty(segments: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minute_of_outages_and_kills_loses_nothing() {
-    soak(Plan::of(60)).await;
+    soak(SoakPlan::of(60)).await;
 }
 
 /// `make soak`; `SOAK_SECONDS` says how long.
@@ -589,5 +598,5 @@ async fn a_quarter_of_an_hour() {
         .ok()
         .and_then(|seconds| seconds.parse().ok())
         .unwrap_or(900);
-    soak(Plan::of(seconds)).await;
+    soak(SoakPlan::of(seconds)).await;
 }

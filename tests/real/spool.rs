@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amp_forwarder_support::gateway::Gateway;
-use amp_forwarder_support::gateway::faults::{Action, Fault};
+use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
 use amp_forwarder_support::home::{Page, ScriptedHome};
-use amp_forwarder_support::http::{self as server, Answer, Client, Hangup, Server};
+use amp_forwarder_support::http::{self as server, Client, HandlerResult, Hangup, Server};
 use amp_forwarder_support::process::Moto;
 use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::{Value, json};
 
 use crate::common::{
-    AMPLE, Config, Running, SPOOL, assert_balanced, exposition, gateway, scripted,
+    AMPLE, RunningFunction, SPOOL, TestConfig, assert_balanced, exposition, gateway, scripted,
 };
 
 const FORWARD: &str = include_str!("../../events/forward.json");
@@ -24,15 +24,15 @@ const LARGEST: usize = 16 << 20;
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// A way to S3.
-struct Way {
+/// A proxy in front of moto that can be switched off and on.
+struct S3Proxy {
     server: Mutex<Option<Server>>,
     address: SocketAddr,
     moto: String,
     asked: Log,
 }
 
-impl Way {
+impl S3Proxy {
     async fn to(moto: &Moto) -> Self {
         let asked = Log::default();
         let server = listen(SocketAddr::from(([127, 0, 0, 1], 0)), moto.url(), &asked).await;
@@ -89,7 +89,7 @@ async fn listen(address: SocketAddr, moto: String, asked: &Log) -> Server {
     server.await.unwrap()
 }
 
-async fn pass(request: server::Request, upstream: String, client: Client) -> Answer {
+async fn pass(request: server::ServerRequest, upstream: String, client: Client) -> HandlerResult {
     let (parts, body) = request.into_parts();
     let body = server::read_body(body, LARGEST).await.ok_or(Hangup)?;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -118,12 +118,12 @@ async fn pass(request: server::Request, upstream: String, client: Client) -> Ans
     Ok(answer)
 }
 
-/// Both ends, S3, and the way to it.
-struct World {
+/// Both ends, S3, and the proxy in front of it.
+struct SpoolSite {
     gateway: Gateway,
     home: ScriptedHome,
     moto: Moto,
-    way: Way,
+    proxy: S3Proxy,
 }
 
 const STATE: &str = "/spool/home/state.json";
@@ -131,34 +131,34 @@ const STATE: &str = "/spool/home/state.json";
 /// 250 samples of the home and five of our own.
 const SAMPLES: u64 = 255;
 
-impl World {
+impl SpoolSite {
     async fn new(samples: usize) -> Self {
         let moto = Moto::start(&[]).await.unwrap();
         moto.create_bucket("spool").await.unwrap();
-        let way = Way::to(&moto).await;
+        let proxy = S3Proxy::to(&moto).await;
         Self {
             gateway: gateway().await,
             home: scripted(samples).await,
             moto,
-            way,
+            proxy,
         }
     }
 
-    fn config(&self) -> Config {
-        Config::new(&self.home.address(), &self.gateway)
+    fn config(&self) -> TestConfig {
+        TestConfig::new(&self.home.address(), &self.gateway)
     }
 
     /// A function whose spool is in S3.
-    async fn start(&self, config: &Config) -> Running {
-        self.start_by(&self.way, config).await
+    async fn start(&self, config: &TestConfig) -> RunningFunction {
+        self.start_by(&self.proxy, config).await
     }
 
-    async fn start_by(&self, way: &Way, config: &Config) -> Running {
+    async fn start_by(&self, proxy: &S3Proxy, config: &TestConfig) -> RunningFunction {
         let yaml = config
             .yaml()
             .replace(&format!("file://{SPOOL}"), "s3://spool/home");
-        let env = way.env();
-        Running::start_with(
+        let env = proxy.env();
+        RunningFunction::start_with(
             &yaml,
             &env.each_ref().map(|(name, value)| (*name, value.as_str())),
         )
@@ -173,30 +173,29 @@ fn errors(report: &Value) -> String {
 /// The example of the design, with the spool where it is in Lambda.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
-    let world = World::new(125).await;
-    world.gateway.faults().add(Fault::always(Action::Hang));
-    let config = Config {
+    let site = SpoolSite::new(125).await;
+    site.gateway.faults().add(Fault::always(FaultAction::Hang));
+    let config = TestConfig {
         queue: "capacity: 100, max_samples_per_send: 50, max_shards: 1",
-        ..world.config()
+        ..site.config()
     };
-    let running = world.start(&config).await;
+    let running = site.start(&config).await;
     let looking = async {
         wait_for("the first segment", AMPLE, || async {
-            !world.way.segments().is_empty()
+            !site.proxy.segments().is_empty()
         })
         .await
         .unwrap();
-        let object = world.way.segments()[0].trim_start_matches('/').to_owned();
+        let object = site.proxy.segments()[0].trim_start_matches('/').to_owned();
         wait_for("it can be read", AMPLE, || async {
-            world
-                .moto
+            site.moto
                 .get(&object)
                 .await
                 .is_ok_and(|answer| answer.status() == 200)
         })
         .await
         .unwrap();
-        let segment = world.moto.get(&object).await.unwrap();
+        let segment = site.moto.get(&object).await.unwrap();
         amp_forwarder::spool::segment::peek(segment.body())
             .unwrap()
             .iter()
@@ -220,7 +219,7 @@ async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
         "{report}"
     );
 
-    world.gateway.faults().clear();
+    site.gateway.faults().clear();
     let report = running.tick(DRAIN, AMPLE).await;
     assert_balanced(&report);
     let ledger = &report["ledger"];
@@ -233,7 +232,7 @@ async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
         (&json!("ok"), &json!(130), &json!(130)),
         "{report}"
     );
-    let stats = world.gateway.stats();
+    let stats = site.gateway.stats();
     assert_eq!(
         (
             stats.stored,
@@ -243,7 +242,7 @@ async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
         ),
         (130, 0, 0, 1)
     );
-    let state = world.moto.get(STATE.trim_start_matches('/')).await.unwrap();
+    let state = site.moto.get(STATE.trim_start_matches('/')).await.unwrap();
     let state: Value = serde_json::from_slice(state.body()).unwrap();
     assert!(
         state["lease"].is_null()
@@ -258,14 +257,14 @@ async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warm_tick_makes_two_requests_and_a_cold_one_three() {
-    let world = World::new(250).await;
+    let site = SpoolSite::new(250).await;
     let (get, list, put) = (
         format!("GET {STATE}"),
         "GET /spool/".to_owned(),
         format!("PUT {STATE}"),
     );
     for process in 0..2 {
-        let running = world.start(&world.config()).await;
+        let running = site.start(&site.config()).await;
         for tick in 0..3 {
             let report = running.tick(FORWARD, AMPLE).await;
             assert_eq!(report["outcome"], "ok", "{report}");
@@ -277,7 +276,7 @@ async fn a_warm_tick_makes_two_requests_and_a_cold_one_three() {
                 _ => vec![&put, &put],
             };
             assert_eq!(
-                world.way.take().iter().collect::<Vec<_>>(),
+                site.proxy.take().iter().collect::<Vec<_>>(),
                 expected,
                 "process {process}, tick {tick}"
             );
@@ -287,9 +286,9 @@ async fn a_warm_tick_makes_two_requests_and_a_cold_one_three() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_s3_a_cold_function_scrapes_nothing_and_says_where_it_looked() {
-    let world = World::new(250).await;
-    world.way.away();
-    let running = world.start(&world.config()).await;
+    let site = SpoolSite::new(250).await;
+    site.proxy.away();
+    let running = site.start(&site.config()).await;
     let report = running.tick(FORWARD, Duration::from_secs(4)).await;
     assert_balanced(&report);
     assert_eq!(
@@ -298,7 +297,7 @@ async fn without_s3_a_cold_function_scrapes_nothing_and_says_where_it_looked() {
         "{report}"
     );
     assert_eq!(
-        (world.home.asked().len(), world.gateway.stats().requests),
+        (site.home.requests().len(), site.gateway.stats().requests),
         (0, 0)
     );
     let errors = errors(&report);
@@ -310,7 +309,7 @@ async fn without_s3_a_cold_function_scrapes_nothing_and_says_where_it_looked() {
         assert!(errors.contains(word), "no {word:?} in {errors}");
     }
 
-    world.way.back().await;
+    site.proxy.back().await;
     let report = running.tick(FORWARD, AMPLE).await;
     assert_eq!(
         (&report["outcome"], &report["ledger"]["written"]),
@@ -321,11 +320,11 @@ async fn without_s3_a_cold_function_scrapes_nothing_and_says_where_it_looked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
-    let world = World::new(250).await;
-    let running = world.start(&world.config()).await;
+    let site = SpoolSite::new(250).await;
+    let running = site.start(&site.config()).await;
     assert_eq!(running.tick(FORWARD, AMPLE).await["outcome"], "ok");
-    world.way.away();
-    world.home.serve(Page::text(exposition(250, now_ms())));
+    site.proxy.away();
+    site.home.serve(Page::text(exposition(250, now_ms())));
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
     assert_eq!(
@@ -339,8 +338,8 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
     );
 
     // Again, and what cannot be sent is lost: nobody could keep it.
-    world.gateway.faults().add(Fault::always(Action::Hang));
-    world.home.serve(Page::text(exposition(250, now_ms())));
+    site.gateway.faults().add(Fault::always(FaultAction::Hang));
+    site.home.serve(Page::text(exposition(250, now_ms())));
     let report = running.tick(FORWARD, Duration::from_secs(15)).await;
     assert_balanced(&report);
     assert_eq!(
@@ -349,8 +348,8 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
         "{report}"
     );
 
-    world.way.back().await;
-    world.gateway.faults().clear();
+    site.proxy.back().await;
+    site.gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
     // The home still shows what was lost, and it is sent after all.
     assert_eq!(
@@ -360,8 +359,8 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
     );
     assert_eq!(
         (
-            world.gateway.stats().out_of_order,
-            world.gateway.stats().concurrent
+            site.gateway.stats().out_of_order,
+            site.gateway.stats().concurrent
         ),
         (0, 0)
     );
@@ -369,20 +368,20 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_that_goes_away_in_mid_tick_costs_what_cannot_be_sent() {
-    let world = World::new(250).await;
+    let site = SpoolSite::new(250).await;
     // The batches are of 100, 100 and 55 samples.
-    world.gateway.faults().add(Fault {
+    site.gateway.faults().add(Fault {
         metric: Some("up".to_owned()),
-        ..Fault::always(Action::Hang)
+        ..Fault::always(FaultAction::Hang)
     });
-    let running = world.start(&world.config()).await;
+    let running = site.start(&site.config()).await;
     let leaving = async {
         wait_for("the first request", AMPLE, || async {
-            world.gateway.stats().requests > 0
+            site.gateway.stats().requests > 0
         })
         .await
         .unwrap();
-        world.way.away();
+        site.proxy.away();
     };
     let (report, ()) = tokio::join!(running.tick(FORWARD, Duration::from_secs(5)), leaving);
     assert_balanced(&report);
@@ -402,8 +401,8 @@ async fn s3_that_goes_away_in_mid_tick_costs_what_cannot_be_sent() {
         assert!(errors.contains(word), "no {word:?} in {errors}");
     }
 
-    world.way.back().await;
-    world.gateway.faults().clear();
+    site.proxy.back().await;
+    site.gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
     assert_eq!(
@@ -411,23 +410,23 @@ async fn s3_that_goes_away_in_mid_tick_costs_what_cannot_be_sent() {
         (&json!("ok"), &json!("killed")),
         "{report}"
     );
-    assert_eq!(world.gateway.stats().out_of_order, 0);
+    assert_eq!(site.gateway.stats().out_of_order, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_functions_at_once_one_works() {
-    let world = World::new(250).await;
-    let first = world.start(&world.config()).await;
-    let way = Way::to(&world.moto).await;
-    let second = world.start_by(&way, &world.config()).await;
-    world.gateway.faults().add(Fault::always(Action::Hang));
+    let site = SpoolSite::new(250).await;
+    let first = site.start(&site.config()).await;
+    let proxy = S3Proxy::to(&site.moto).await;
+    let second = site.start_by(&proxy, &site.config()).await;
+    site.gateway.faults().add(Fault::always(FaultAction::Hang));
     let others = async {
         wait_for("the first one posts", AMPLE, || async {
-            world.gateway.stats().requests > 0
+            site.gateway.stats().requests > 0
         })
         .await
         .unwrap();
-        let (asked, posted) = (world.home.asked().len(), world.gateway.stats().requests);
+        let (asked, posted) = (site.home.requests().len(), site.gateway.stats().requests);
         // Its time is too short to wait for the other's end.
         let busy = second.tick(FORWARD, Duration::from_secs(5)).await;
         assert_eq!(busy["outcome"], "busy", "{busy}");
@@ -437,11 +436,12 @@ async fn of_two_functions_at_once_one_works() {
             "{busy}"
         );
         assert_eq!(
-            (world.home.asked().len(), world.gateway.stats().requests),
+            (site.home.requests().len(), site.gateway.stats().requests),
             (asked, posted)
         );
         assert!(
-            way.take()
+            proxy
+                .take()
                 .iter()
                 .all(|asked| *asked == format!("GET {STATE}")),
             "it touched something"
@@ -451,11 +451,11 @@ async fn of_two_functions_at_once_one_works() {
     };
     let release = async {
         wait_for("the second one waits", AMPLE, || async {
-            way.asked.lock().unwrap().len() > 1
+            proxy.asked.lock().unwrap().len() > 1
         })
         .await
         .unwrap();
-        world.gateway.faults().clear();
+        site.gateway.faults().clear();
     };
     let (worked, waited, ()) = tokio::join!(
         first.tick(FORWARD, Duration::from_secs(12)),
@@ -473,9 +473,9 @@ async fn of_two_functions_at_once_one_works() {
         written(&worked) + written(&waited) >= SAMPLES,
         "{worked} {waited}"
     );
-    let stats = world.gateway.stats();
+    let stats = site.gateway.stats();
     assert_eq!((stats.out_of_order, stats.concurrent), (0, 0), "{stats:?}");
-    let stored = world.gateway.stored();
+    let stored = site.gateway.stored();
     assert_eq!(
         stored
             .iter()

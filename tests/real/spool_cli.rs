@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use amp_forwarder_support::gateway::Gateway;
-use amp_forwarder_support::gateway::faults::{Action, Fault};
+use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::now_ms;
 use amp_forwarder_support::tools;
@@ -13,26 +13,26 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::common::{Config, credentials, exposition, gateway, scripted, spooling};
+use crate::common::{TestConfig, credentials, exposition, gateway, scripted, spooling};
 
 /// Batches of 50 of the home's 125 samples and five of our own.
 const SAMPLES: u64 = 130;
 
 /// The slot after the first one is far away, so that nothing but the commands of a test makes
 /// ticks.
-struct Spool {
+struct SpoolFixture {
     folder: TempDir,
     gateway: Gateway,
     home: ScriptedHome,
 }
 
-struct Ran {
+struct CommandOutput {
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-impl Spool {
+impl SpoolFixture {
     async fn new() -> Self {
         let (home, gateway, folder) = (
             scripted(125).await,
@@ -40,9 +40,9 @@ impl Spool {
             TempDir::new().unwrap(),
         );
         let queue = "max_samples_per_send: 50, max_shards: 4, capacity: 2500, min_backoff: 10ms, max_backoff: 50ms";
-        let config = Config {
+        let config = TestConfig {
             queue,
-            ..Config::new(&home.address(), &gateway)
+            ..TestConfig::new(&home.address(), &gateway)
         };
         let yaml = config.yaml().replace(
             "remote_write:\n  - url",
@@ -80,7 +80,7 @@ impl Spool {
         files(&self.path().join("segments/amp"))
     }
 
-    async fn runs(&self, arguments: &[&str]) -> Ran {
+    async fn runs(&self, arguments: &[&str]) -> CommandOutput {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forwardctl"));
         let output = command
             .args(arguments)
@@ -91,7 +91,7 @@ impl Spool {
             .await
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran {
+        CommandOutput {
             code: output.status.code(),
             out: text(output.stdout),
             err: text(output.stderr),
@@ -105,7 +105,7 @@ impl Spool {
     }
 }
 
-fn denied() -> Action {
+fn denied() -> FaultAction {
     Fault::status(403, "{\"message\":\"no\"}")
 }
 
@@ -120,7 +120,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn a_spool_that_is_not_there_yet_is_no_error() {
-    let spool = Spool::new().await;
+    let spool = SpoolFixture::new().await;
     for arguments in [&["status"][..], &["spool", "ls"], &["spool", "verify"]] {
         let ran = spool.runs(arguments).await;
         assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -158,7 +158,7 @@ async fn a_spool_that_is_not_there_yet_is_no_error() {
 
 #[tokio::test]
 async fn what_is_owed_is_listed_shown_and_drained() {
-    let spool = Spool::after_an_outage().await;
+    let spool = SpoolFixture::after_an_outage().await;
     let listed = spool.tells(&["spool", "ls", "--long"]).await;
     let heap = &listed["remotes"][0];
     assert_eq!(
@@ -292,7 +292,7 @@ async fn what_is_owed_is_listed_shown_and_drained() {
 
 #[tokio::test]
 async fn a_drain_that_gets_nowhere_says_why_and_ends() {
-    let spool = Spool::after_an_outage().await;
+    let spool = SpoolFixture::after_an_outage().await;
     spool.gateway.faults().add(Fault::always(denied()));
     let ran = spool.runs(&["spool", "drain"]).await;
     assert_eq!(ran.code, Some(1));
@@ -307,7 +307,7 @@ async fn a_drain_that_gets_nowhere_says_why_and_ends() {
 
 #[tokio::test]
 async fn what_was_refused_is_shown_with_its_answer() {
-    let spool = Spool::new().await;
+    let spool = SpoolFixture::new().await;
     let now = now_ms();
     spool.home.serve(Page::text(format!(
         "{}old{{job=\"j\"}} 1 {}\n",
@@ -334,7 +334,7 @@ async fn what_was_refused_is_shown_with_its_answer() {
 
 #[tokio::test]
 async fn every_damaged_object_is_told() {
-    let spool = Spool::after_an_outage().await;
+    let spool = SpoolFixture::after_an_outage().await;
     let ran = spool.runs(&["spool", "verify"]).await;
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
     let whole = std::fs::read(&spool.segments()[0]).unwrap();
@@ -433,7 +433,7 @@ async fn blocks(folder: &Path, metrics: &Path) -> BTreeMap<String, Vec<(String, 
 
 #[tokio::test]
 async fn promtool_makes_blocks_of_an_export() {
-    let spool = Spool::new().await;
+    let spool = SpoolFixture::new().await;
     spool.gateway.faults().add(Fault::always(denied()));
     // Each series in three scrapes; the first one expires, and is in another two-hour block.
     let now = now_ms();
@@ -555,7 +555,7 @@ async fn promtool_makes_blocks_of_an_export() {
 
 #[tokio::test]
 async fn a_spool_that_cannot_be_used_says_why() {
-    let spool = Spool::after_an_outage().await;
+    let spool = SpoolFixture::after_an_outage().await;
     let state = spool.path().join("state.json");
     std::fs::write(&state, r#"{"version":2}"#).unwrap();
     for arguments in [&["status"][..], &["spool", "drain"]] {
@@ -580,7 +580,7 @@ async fn a_spool_that_cannot_be_used_says_why() {
         ran.err
     );
 
-    let file = Spool::new().await;
+    let file = SpoolFixture::new().await;
     std::fs::write(file.path(), "a file").unwrap();
     for arguments in [&["status"][..], &["spool", "ls"], &["spool", "export"]] {
         let ran = file.runs(arguments).await;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use amp_forwarder_support::gateway::{Fault, Gateway, Value as Posted};
+use amp_forwarder_support::gateway::{Fault, Gateway, SampleValue};
 use amp_forwarder_support::home::{Page, ScriptedHome};
 
-use crate::common::{AMPLE, Config, Running, assert_balanced, gateway};
+use crate::common::{AMPLE, RunningFunction, TestConfig, assert_balanced, gateway};
 
 const FORWARD: &str = include_str!("../../events/forward.json");
-const STALE: Posted = Posted::Float(0x7ff0_0000_0000_0002);
+const STALE: SampleValue = SampleValue::Float(0x7ff0_0000_0000_0002);
 
 /// Of each metric, which of its samples is a marker, oldest first.
 fn markers(gateway: &Gateway) -> BTreeMap<String, Vec<bool>> {
@@ -31,7 +31,7 @@ async fn what_a_target_shows_no_more_is_marked_once() {
         ScriptedHome::start(Page::text("")).await.unwrap(),
         gateway().await,
     );
-    let running = Running::start(&Config::new(&home.address(), &gateway).yaml()).await;
+    let running = RunningFunction::start(&TestConfig::new(&home.address(), &gateway).yaml()).await;
     let mut written = Vec::new();
     let pages = [
         Page::text("foo 1\nbar{a=\"\\\\\"} 2\n"),

@@ -54,7 +54,7 @@ struct Case {
 type Samples = BTreeMap<Labels, BTreeMap<i64, String>>;
 
 /// What one scrape gives: values by series, and by timestamp; none is the scrape's own.
-type Given = BTreeMap<Labels, BTreeMap<Option<i64>, String>>;
+type ScrapeSamples = BTreeMap<Labels, BTreeMap<Option<i64>, String>>;
 
 /// The table, and what is too long for it.
 fn cases(now: i64) -> Vec<Case> {
@@ -260,7 +260,7 @@ async fn stored(
     all_jobs: &str,
     count: usize,
     now: i64,
-) -> BTreeMap<String, Given> {
+) -> BTreeMap<String, ScrapeSamples> {
     let jobs = directory.join("jobs.yml");
     std::fs::write(&jobs, format!("scrape_configs:\n{all_jobs}")).unwrap();
     let mut options = PrometheusOptions::home(V3_5, Vec::new());
@@ -369,7 +369,7 @@ fn buckets(spans: &[BucketSpan], deltas: &[i64], counts: &[f64]) -> Value {
 }
 
 /// Samples by case, without those of scrapes after the first.
-fn by_case(samples: &Samples) -> BTreeMap<String, Given> {
+fn by_case(samples: &Samples) -> BTreeMap<String, ScrapeSamples> {
     // No case exposes a series of this name.
     let reports = samples
         .iter()
@@ -377,7 +377,7 @@ fn by_case(samples: &Samples) -> BTreeMap<String, Given> {
     let scrapes: BTreeMap<&str, Vec<i64>> = reports
         .map(|(labels, values)| (labels[CASE].as_str(), values.keys().copied().collect()))
         .collect();
-    let mut cases: BTreeMap<String, Given> = BTreeMap::new();
+    let mut cases: BTreeMap<String, ScrapeSamples> = BTreeMap::new();
     for (labels, values) in samples {
         let scrapes = &scrapes[labels[CASE].as_str()];
         let first = scrapes[0];
@@ -435,11 +435,11 @@ fn preview(config: &Path, arguments: &[&str]) -> (Samples, bool) {
 }
 
 /// How two scrapes of a case differ; nothing when they agree. Durations are only there in both.
-fn difference(expected: &Given, found: &Given) -> String {
+fn difference(expected: &ScrapeSamples, found: &ScrapeSamples) -> String {
     let mut text = String::new();
     for labels in expected.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
         let blurred = labels["__name__"] == "scrape_duration_seconds";
-        let view = |given: &Given| {
+        let view = |given: &ScrapeSamples| {
             let values = given.get(labels)?.iter();
             let shown = values.map(|(at, value)| {
                 (
@@ -556,7 +556,7 @@ async fn all_agree(cases: Vec<Case>, now: i64) -> usize {
 }
 
 /// A case without a target; none when it is about the way to the target.
-fn from_a_file(directory: &Path, job: &str, id: &str, case: &Case) -> Option<Given> {
+fn from_a_file(directory: &Path, job: &str, id: &str, case: &Case) -> Option<ScrapeSamples> {
     let Page {
         status,
         content_type,
@@ -589,7 +589,7 @@ fn from_a_file(directory: &Path, job: &str, id: &str, case: &Case) -> Option<Giv
     Some(given)
 }
 
-fn is_up(given: &Given) -> bool {
+fn is_up(given: &ScrapeSamples) -> bool {
     let mut labels = given
         .keys()
         .find(|labels| labels["__name__"] == REPORT)

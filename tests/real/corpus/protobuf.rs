@@ -1,8 +1,8 @@
 //! Protobuf expositions: families as Go's client writes them, and some that nobody writes.
 
 use amp_forwarder_support::families::{
-    Bucket, CONTENT_TYPE, Exemplar, Family, Histogram, LabelPair, Metric, Quantile, Summary, Type,
-    delimited, family, labelled, single, spans,
+    Bucket, CONTENT_TYPE, Exemplar, Family, Histogram, LabelPair, Metric, MetricType, Quantile,
+    Summary, delimited, family, labelled, single, spans,
 };
 
 /// A body under settings of its job.
@@ -99,7 +99,7 @@ fn classic() -> Histogram {
 fn histograms(name: &str, metrics: Vec<Histogram>) -> Family {
     family(
         name,
-        Type::Histogram,
+        MetricType::Histogram,
         metrics
             .into_iter()
             .enumerate()
@@ -136,17 +136,17 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
     plain("nothing", vec![]);
     plain(
         "a family without metrics",
-        vec![family("foo", Type::Gauge, vec![])],
+        vec![family("foo", MetricType::Gauge, vec![])],
     );
     plain(
         "a nameless family without metrics",
-        vec![family("", Type::Gauge, vec![])],
+        vec![family("", MetricType::Gauge, vec![])],
     );
     plain(
         "a counter",
         vec![family(
             "foo_total",
-            Type::Counter,
+            MetricType::Counter,
             vec![Metric {
                 counter: single(1.5),
                 ..labelled(&[("a", "b")])
@@ -157,7 +157,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "gauges",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![
                 numbered(0, gauge(-0.0)),
                 numbered(1, gauge(f64::INFINITY)),
@@ -169,7 +169,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a stale marker",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![gauge(f64::from_bits(0x7ff0_0000_0000_0002))],
         )],
     );
@@ -177,7 +177,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "an exemplar",
         vec![family(
             "foo_total",
-            Type::Counter,
+            MetricType::Counter,
             vec![Metric {
                 counter: Some(exemplary()),
                 ..labelled(&[])
@@ -188,7 +188,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a federated family",
         vec![family(
             "foo",
-            Type::Untyped,
+            MetricType::Untyped,
             vec![
                 untyped(
                     &[("b", "2"), ("a", "1"), ("instance", "")],
@@ -203,7 +203,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "timestamps",
         vec![family(
             "foo",
-            Type::Untyped,
+            MetricType::Untyped,
             vec![
                 untyped(&[("a", "1")], 1.0, 0),
                 untyped(&[("a", "3")], 1.0, now + 540_000),
@@ -215,7 +215,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a series at three times",
         vec![family(
             "foo",
-            Type::Untyped,
+            MetricType::Untyped,
             vec![
                 untyped(&[], 1.0, now - 60_000),
                 untyped(&[], 2.0, now - 50_000),
@@ -225,20 +225,28 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
     );
     plain(
         "a series twice",
-        vec![family("foo", Type::Gauge, vec![gauge(1.0), gauge(2.0)])],
+        vec![family(
+            "foo",
+            MetricType::Gauge,
+            vec![gauge(1.0), gauge(2.0)],
+        )],
     );
     plain(
         "a family twice",
         vec![
-            family("foo", Type::Gauge, vec![numbered(0, gauge(1.0))]),
-            family("foo", Type::Untyped, vec![untyped(&[("x", "y")], 2.0, now)]),
+            family("foo", MetricType::Gauge, vec![numbered(0, gauge(1.0))]),
+            family(
+                "foo",
+                MetricType::Untyped,
+                vec![untyped(&[("x", "y")], 2.0, now)],
+            ),
         ],
     );
     plain(
         "names of any kind",
         vec![family(
             "foo.bär",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![Metric {
                 gauge: single(1.0),
                 ..labelled(&[("a b", "c\n\"\\"), ("a:b", "\0")])
@@ -249,7 +257,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "labels of the target",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![Metric {
                 gauge: single(1.0),
                 ..labelled(&[("job", "x"), ("instance", "y")])
@@ -260,7 +268,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "an empty label",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![Metric {
                 gauge: single(1.0),
                 ..labelled(&[("a", ""), ("b", "1")])
@@ -271,7 +279,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a label twice",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![Metric {
                 gauge: single(1.0),
                 ..labelled(&[("a", "1"), ("a", "2")])
@@ -282,7 +290,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a label called __name__",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![Metric {
                 gauge: single(1.0),
                 ..labelled(&[("__name__", "bar")])
@@ -293,7 +301,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "an empty label name",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![
                 gauge(1.0),
                 Metric {
@@ -305,17 +313,25 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
     );
     plain(
         "no label name",
-        vec![family("foo", Type::Gauge, vec![pair(None, Some(b"1"))])],
+        vec![family(
+            "foo",
+            MetricType::Gauge,
+            vec![pair(None, Some(b"1"))],
+        )],
     );
     plain(
         "no label value",
-        vec![family("foo", Type::Gauge, vec![pair(Some(b"a"), None)])],
+        vec![family(
+            "foo",
+            MetricType::Gauge,
+            vec![pair(Some(b"a"), None)],
+        )],
     );
     plain(
         "a label name of bytes",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![pair(Some(b"\xff"), Some(b"1"))],
         )],
     );
@@ -323,18 +339,21 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a label value of bytes",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![pair(Some(b"a"), Some(b"\xff"))],
         )],
     );
-    plain("no name", vec![family("", Type::Gauge, vec![gauge(1.0)])]);
+    plain(
+        "no name",
+        vec![family("", MetricType::Gauge, vec![gauge(1.0)])],
+    );
     plain(
         "no type",
         vec![Family {
             r#type: None,
             ..family(
                 "foo",
-                Type::Gauge,
+                MetricType::Gauge,
                 vec![Metric {
                     counter: single(1.0),
                     ..labelled(&[])
@@ -346,21 +365,21 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "an unknown type",
         vec![Family {
             r#type: Some(6),
-            ..family("foo", Type::Gauge, vec![gauge(1.0)])
+            ..family("foo", MetricType::Gauge, vec![gauge(1.0)])
         }],
     );
     plain(
         "a negative type",
         vec![Family {
             r#type: Some(-1),
-            ..family("foo", Type::Gauge, vec![gauge(1.0)])
+            ..family("foo", MetricType::Gauge, vec![gauge(1.0)])
         }],
     );
     plain(
         "a value of another type",
         vec![family(
             "foo",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![Metric {
                 counter: single(1.0),
                 ..labelled(&[])
@@ -371,14 +390,14 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "help",
         vec![Family {
             help: "x\n".to_owned(),
-            ..family("foo", Type::Gauge, vec![gauge(1.0)])
+            ..family("foo", MetricType::Gauge, vec![gauge(1.0)])
         }],
     );
     plain(
         "a unit",
         vec![Family {
             unit: "s".to_owned(),
-            ..family("foo_s", Type::Gauge, vec![gauge(1.0)])
+            ..family("foo_s", MetricType::Gauge, vec![gauge(1.0)])
         }],
     );
     plain(
@@ -387,7 +406,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
             unit: "s".to_owned(),
             ..family(
                 "foo_s_total",
-                Type::Counter,
+                MetricType::Counter,
                 vec![Metric {
                     counter: single(1.0),
                     ..labelled(&[])
@@ -399,7 +418,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a unit that does not fit, of nothing",
         vec![Family {
             unit: "s".to_owned(),
-            ..family("foo", Type::Gauge, vec![])
+            ..family("foo", MetricType::Gauge, vec![])
         }],
     );
 
@@ -419,11 +438,11 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
     };
     plain(
         "a summary",
-        vec![family("s", Type::Summary, vec![summary(quantiles)])],
+        vec![family("s", MetricType::Summary, vec![summary(quantiles)])],
     );
     plain(
         "a summary without quantiles",
-        vec![family("s", Type::Summary, vec![summary(vec![])])],
+        vec![family("s", MetricType::Summary, vec![summary(vec![])])],
     );
     plain(
         "classic histograms",
@@ -461,7 +480,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
     plain(
         "a classic gauge histogram",
         vec![Family {
-            r#type: Some(Type::GaugeHistogram as i32),
+            r#type: Some(MetricType::GaugeHistogram as i32),
             ..histograms("h", vec![classic()])
         }],
     );
@@ -469,7 +488,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "the classic form of custom buckets, as /federate gives it",
         vec![family(
             "h",
-            Type::Histogram,
+            MetricType::Histogram,
             vec![Metric {
                 timestamp_ms: Some(now - 60_000),
                 ..of(classic())
@@ -484,7 +503,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
     plain(
         "a native gauge histogram",
         vec![Family {
-            r#type: Some(Type::GaugeHistogram as i32),
+            r#type: Some(MetricType::GaugeHistogram as i32),
             ..histograms("h", vec![native(), native_float()])
         }],
     );
@@ -492,7 +511,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a native histogram with a timestamp",
         vec![family(
             "h",
-            Type::Histogram,
+            MetricType::Histogram,
             vec![Metric {
                 timestamp_ms: Some(now - 60_000),
                 ..of(native_float())
@@ -503,20 +522,24 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "a native histogram twice",
         vec![family(
             "h",
-            Type::Histogram,
+            MetricType::Histogram,
             vec![of(native()), of(native_float())],
         )],
     );
     plain(
         "a name with floats and histograms",
         vec![
-            family("h", Type::Untyped, vec![untyped(&[("b", "1")], 1.0, now)]),
+            family(
+                "h",
+                MetricType::Untyped,
+                vec![untyped(&[("b", "1")], 1.0, now)],
+            ),
             histograms("h", vec![native_float()]),
             Family {
-                r#type: Some(Type::GaugeHistogram as i32),
+                r#type: Some(MetricType::GaugeHistogram as i32),
                 ..family(
                     "h",
-                    Type::Gauge,
+                    MetricType::Gauge,
                     vec![Metric {
                         histogram: Some(native_float()),
                         ..labelled(&[("c", "1")])
@@ -529,7 +552,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "native histograms far ahead",
         vec![family(
             "h",
-            Type::Histogram,
+            MetricType::Histogram,
             vec![
                 Metric {
                     timestamp_ms: Some(now + 660_000),
@@ -797,7 +820,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "both forms of one name with its own parts",
         vec![
             histograms("h", vec![both()]),
-            family("h_sum", Type::Gauge, vec![gauge(1.0)]),
+            family("h_sum", MetricType::Gauge, vec![gauge(1.0)]),
         ],
     );
 
@@ -823,7 +846,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "honor_timestamps: false",
         vec![family(
             "h",
-            Type::Histogram,
+            MetricType::Histogram,
             vec![Metric {
                 timestamp_ms: Some(now - 60_000),
                 ..of(native())
@@ -835,7 +858,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "honor_labels: true",
         vec![family(
             "foo",
-            Type::Untyped,
+            MetricType::Untyped,
             vec![untyped(&[("job", "x"), ("instance", "")], 1.0, now)],
         )],
     );
@@ -880,9 +903,9 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "bucket limit that no resolution reaches",
         "native_histogram_bucket_limit: 1",
         vec![
-            family("a", Type::Gauge, vec![gauge(1.0)]),
+            family("a", MetricType::Gauge, vec![gauge(1.0)]),
             histograms("h", vec![native(), native_float()]),
-            family("z", Type::Gauge, vec![gauge(1.0)]),
+            family("z", MetricType::Gauge, vec![gauge(1.0)]),
         ],
     );
     under(
@@ -926,10 +949,10 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         vec![histograms("h", vec![wide(100, 8), wide(100, 2)])],
     );
 
-    let bytes = delimited(&[family("foo", Type::Gauge, vec![gauge(1.0)])]);
+    let bytes = delimited(&[family("foo", MetricType::Gauge, vec![gauge(1.0)])]);
     let two = delimited(&[
-        family("foo", Type::Gauge, vec![gauge(1.0)]),
-        family("bar", Type::Gauge, vec![gauge(1.0)]),
+        family("foo", MetricType::Gauge, vec![gauge(1.0)]),
+        family("bar", MetricType::Gauge, vec![gauge(1.0)]),
     ]);
     let many = (0..5_000)
         .map(|at| {
@@ -941,8 +964,8 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         })
         .collect();
     let many = delimited(&[
-        family("many", Type::Untyped, many),
-        family("foo", Type::Gauge, vec![gauge(1.0)]),
+        family("many", MetricType::Untyped, many),
+        family("foo", MetricType::Gauge, vec![gauge(1.0)]),
     ]);
     add("a family larger than any block", "", many.clone(), None);
     add(
@@ -956,7 +979,7 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "",
         [
             &many[..],
-            &delimited(&[family("", Type::Gauge, vec![gauge(1.0)])]),
+            &delimited(&[family("", MetricType::Gauge, vec![gauge(1.0)])]),
         ]
         .concat(),
         None,
@@ -1047,14 +1070,14 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         "",
         delimited(&[Family {
             unit: "s".to_owned(),
-            ..family("foo", Type::Gauge, vec![gauge(1.0)])
+            ..family("foo", MetricType::Gauge, vec![gauge(1.0)])
         }]),
         Some(COUNTED_AHEAD),
     );
     add("text", "", b"foo 1\n".to_vec(), None);
     let old = family(
         "foo",
-        Type::Untyped,
+        MetricType::Untyped,
         vec![
             untyped(&[("a", "1")], 1.0, -5),
             untyped(&[("a", "2")], 2.0, now),

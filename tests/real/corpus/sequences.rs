@@ -485,7 +485,7 @@ const SEQUENCES: &[Sequence] = &[
 ];
 
 /// Values by series and by scrape, from 0, or else by timestamp.
-type Stored = BTreeMap<Labels, BTreeMap<Result<usize, i64>, u64>>;
+type StoredSamples = BTreeMap<Labels, BTreeMap<Result<usize, i64>, u64>>;
 
 fn page(step: Step, now: i64) -> Page {
     match step {
@@ -519,7 +519,7 @@ fn job(id: &str, sequence: &Sequence, home: &ScriptedHome) -> String {
 }
 
 /// What Prometheus stores, by case.
-async fn stored(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, Stored> {
+async fn stored(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, StoredSamples> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jobs.yml");
     std::fs::write(&file, format!("scrape_configs:\n{jobs}")).unwrap();
@@ -572,7 +572,7 @@ async fn stored(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String
 }
 
 /// What we send, by case.
-async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, Stored> {
+async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, StoredSamples> {
     let text = format!(
         "global: {{extra_scrape_metrics: true}}\nscrape_configs:\n{jobs}remote_write: [{{url: \"http://127.0.0.1:9/\"}}]\n"
     );
@@ -644,13 +644,13 @@ fn by_scrape(
     raw: BTreeMap<Labels, BTreeMap<i64, u64>>,
     homes: &[ScriptedHome],
     now: i64,
-) -> BTreeMap<String, Stored> {
+) -> BTreeMap<String, StoredSamples> {
     let starts: BTreeMap<String, Vec<i64>> = raw
         .iter()
         .filter(|(labels, _)| labels["__name__"] == REPORT)
         .map(|(labels, values)| (labels[CASE].clone(), values.keys().copied().collect()))
         .collect();
-    let mut cases: BTreeMap<String, Stored> = BTreeMap::new();
+    let mut cases: BTreeMap<String, StoredSamples> = BTreeMap::new();
     for (mut labels, values) in raw {
         let case = labels[CASE].clone();
         let at: usize = case[1..].parse().unwrap();
@@ -680,14 +680,14 @@ fn by_scrape(
 }
 
 /// Nothing when they agree.
-fn difference(expected: &Stored, found: &Stored) -> String {
+fn difference(expected: &StoredSamples, found: &StoredSamples) -> String {
     let mut text = String::new();
     let mut all: Vec<_> = expected.keys().chain(found.keys()).collect();
     all.sort();
     all.dedup();
     for labels in all {
         let blurred = labels["__name__"] == "scrape_duration_seconds";
-        let shown = |stored: &Stored| {
+        let shown = |stored: &StoredSamples| {
             let values = stored.get(labels).into_iter().flatten();
             values
                 .map(|(place, bits)| {

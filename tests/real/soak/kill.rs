@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use amp_forwarder::spool::segment;
 use amp_forwarder_support::gateway::Gateway;
-use amp_forwarder_support::gateway::faults::{Action, Fault};
+use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
 use amp_forwarder_support::home::Recorder;
 
 const POLL: Duration = Duration::from_millis(1);
@@ -44,7 +44,7 @@ impl fmt::Display for Kill {
 }
 
 /// Waits for the moment to kill a tick.
-pub(super) struct Stalker<'a> {
+pub(super) struct KillWatch<'a> {
     kill: Option<Kill>,
     gateway: &'a Gateway,
     spool: PathBuf,
@@ -55,7 +55,7 @@ pub(super) struct Stalker<'a> {
     lock: Option<File>,
 }
 
-impl<'a> Stalker<'a> {
+impl<'a> KillWatch<'a> {
     pub(super) fn new(
         kill: Option<Kill>,
         gateway: &'a Gateway,
@@ -74,7 +74,7 @@ impl<'a> Stalker<'a> {
     }
 
     /// Returns when the moment is there. What it stopped must be killed at once.
-    pub(super) async fn stalk(&mut self, recorder: &Recorder) {
+    pub(super) async fn wait(&mut self, recorder: &Recorder) {
         match self.kill {
             Some(Kill::Draining) => self.draining().await,
             Some(Kill::Flushing) => self.flushing(recorder).await,
@@ -132,7 +132,7 @@ impl<'a> Stalker<'a> {
     async fn answered(&self) {
         self.gateway
             .faults()
-            .add(Fault::always(Action::Delay { ms: 200 }));
+            .add(Fault::always(FaultAction::Delay { ms: 200 }));
         loop {
             let mut head: Option<(PathBuf, u64)> = None;
             until(|| {

@@ -16,7 +16,7 @@ use amp_forwarder::spool::store::dir::DirStore;
 use amp_forwarder::spool::store::memory::MemoryStore;
 use amp_forwarder::time::SystemClock;
 
-use moto::Moto;
+use moto::MotoS3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_keeps_the_promises_of_a_store() {
@@ -28,7 +28,7 @@ async fn a_directory_keeps_the_promises_of_a_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_keeps_the_promises_of_a_store() {
-    let moto = Moto::start(&[]).await;
+    let moto = MotoS3::start(&[]).await;
     moto.create_bucket("spool").await;
     // No races: moto checks a condition and writes without a lock between, and lets two of eight
     // win now and then.

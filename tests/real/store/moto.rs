@@ -8,7 +8,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::region::Region;
 
-pub(crate) struct Moto {
+pub(crate) struct MotoS3 {
     process: process::Moto,
     pub(crate) port: u16,
 }
@@ -25,7 +25,7 @@ pub(crate) async fn sdk(port: u16, access_key: &str, secret_key: &str) -> SdkCon
         .await
 }
 
-impl Moto {
+impl MotoS3 {
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Self {
         let process = process::Moto::start(environment).await.unwrap();
         Self {

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum ProxyMode {
     Pass,
     /// The request goes through; its answer is not passed on, and the connection is cut.
     CutAnswer,
@@ -20,7 +20,7 @@ pub(crate) enum Mode {
 
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    mode: Arc<Mutex<Mode>>,
+    mode: Arc<Mutex<ProxyMode>>,
     accepting: JoinHandle<()>,
 }
 
@@ -28,7 +28,7 @@ impl Proxy {
     pub(crate) async fn start(upstream: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mode = Arc::new(Mutex::new(Mode::Pass));
+        let mode = Arc::new(Mutex::new(ProxyMode::Pass));
         let shared = Arc::clone(&mode);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -46,7 +46,7 @@ impl Proxy {
         }
     }
 
-    pub(crate) fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: ProxyMode) {
         *self.mode.lock().unwrap() = mode;
     }
 
@@ -57,7 +57,7 @@ impl Proxy {
         );
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         let length = body.len();
-        self.set(Mode::Answer(format!("HTTP/1.1 {status}\r\ndate: {date}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")));
+        self.set(ProxyMode::Answer(format!("HTTP/1.1 {status}\r\ndate: {date}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")));
     }
 }
 
@@ -67,7 +67,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(mut client: TcpStream, upstream: SocketAddr, mode: Arc<Mutex<Mode>>) {
+async fn serve(mut client: TcpStream, upstream: SocketAddr, mode: Arc<Mutex<ProxyMode>>) {
     let Ok(mut server) = TcpStream::connect(upstream).await else {
         return;
     };
@@ -77,7 +77,7 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, mode: Arc<Mutex<Mode
             read = client.read(&mut request) => {
                 let Ok(length @ 1..) = read else { return };
                 let now = mode.lock().unwrap().clone();
-                if let Mode::Answer(text) = now {
+                if let ProxyMode::Answer(text) = now {
                     let _ = client.write_all(text.as_bytes()).await;
                     let _ = client.shutdown().await;
                     // Reads what is left of the request, or the reset would overtake the answer.
@@ -90,8 +90,8 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, mode: Arc<Mutex<Mode
                 let Ok(length @ 1..) = read else { return };
                 let now = mode.lock().unwrap().clone();
                 match now {
-                    Mode::CutAnswer => return,
-                    Mode::Hang => {
+                    ProxyMode::CutAnswer => return,
+                    ProxyMode::Hang => {
                         while matches!(client.read(&mut request).await, Ok(1..)) {}
                         return;
                     }

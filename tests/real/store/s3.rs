@@ -8,14 +8,14 @@ use amp_forwarder_support::process::Port;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::moto::{Moto, sdk};
-use crate::proxy::{Mode, Proxy};
+use crate::moto::{MotoS3, sdk};
+use crate::proxy::{Proxy, ProxyMode};
 use crate::suite::{content, soon};
 
 const BODY: Bytes = Bytes::from_static(b"body");
 
-async fn through_proxy() -> (Moto, Proxy, S3Store) {
-    let moto = Moto::start(&[]).await;
+async fn through_proxy() -> (MotoS3, Proxy, S3Store) {
+    let moto = MotoS3::start(&[]).await;
     moto.create_bucket("spool").await;
     let proxy = Proxy::start(moto.port).await;
     let store = S3Store::new("spool", "", &sdk(proxy.port, "test", "test").await);
@@ -40,7 +40,7 @@ async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
         .unwrap()
         .value;
 
-    proxy.set(Mode::CutAnswer);
+    proxy.set(ProxyMode::CutAnswer);
     let lost = store
         .put_if_absent("segments/a/1", BODY, soon())
         .await
@@ -65,7 +65,7 @@ async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
     assert_eq!(content(&direct, "segments/a/1").await, None);
 
     // The repeat meets its own first try. It is the caller who knows.
-    proxy.set(Mode::Pass);
+    proxy.set(ProxyMode::Pass);
     says(
         &store
             .put_if_match("state.json", Bytes::from_static(b"new"), &etag, soon())
@@ -80,7 +80,7 @@ async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_store_is_left_at_the_deadline() {
     let (moto, proxy, store) = through_proxy().await;
-    proxy.set(Mode::Hang);
+    proxy.set(ProxyMode::Hang);
     let started = WallInstant::now();
     let deadline = Instant::now() + Duration::from_millis(400);
     let slow = store
@@ -168,7 +168,7 @@ async fn answers_that_refuse_mean_what_they_say() {
         &["spool: delete"],
     );
     // Nothing of it was done, nor retried behind our back.
-    proxy.set(Mode::Pass);
+    proxy.set(ProxyMode::Pass);
     assert_eq!(content(&store, "refused").await, None);
 }
 
@@ -194,7 +194,7 @@ async fn a_store_that_is_not_there_was_not_asked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_that_is_not_there_is_no_empty_spool() {
-    let moto = Moto::start(&[]).await;
+    let moto = MotoS3::start(&[]).await;
     let error = moto
         .store("nowhere", "")
         .await
@@ -207,7 +207,7 @@ async fn a_bucket_that_is_not_there_is_no_empty_spool() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_are_wrong_and_roles_that_may_nothing_are_denied() {
     // Permissions are checked after the bucket, the user and the key were made.
-    let moto = Moto::start(&[("INITIAL_NO_AUTH_ACTION_COUNT", "3")]).await;
+    let moto = MotoS3::start(&[("INITIAL_NO_AUTH_ACTION_COUNT", "3")]).await;
     moto.create_bucket("spool").await;
     let (access_key, secret_key) = moto.powerless_user().await;
 

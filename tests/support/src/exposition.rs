@@ -9,7 +9,7 @@ use crate::Labels;
 
 /// A sample of an exposition.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
+pub struct ExposedSample {
     /// With `__name__`; empty values are left out, as Prometheus does.
     pub labels: Labels,
     /// Its value.
@@ -22,7 +22,7 @@ pub struct Sample {
 ///
 /// # Errors
 /// When it is not what a Prometheus writes.
-pub fn parse(content_type: &str, body: &[u8]) -> Result<Vec<Sample>> {
+pub fn parse(content_type: &str, body: &[u8]) -> Result<Vec<ExposedSample>> {
     if content_type.starts_with("application/vnd.google.protobuf") {
         return parse_protobuf(body);
     }
@@ -35,7 +35,7 @@ pub fn parse(content_type: &str, body: &[u8]) -> Result<Vec<Sample>> {
         .collect()
 }
 
-fn parse_line(line: &str) -> Result<Sample> {
+fn parse_line(line: &str) -> Result<ExposedSample> {
     let mut labels = Labels::new();
     let end_of_name = line.find(['{', ' ']).context("no value")?;
     let (name, mut rest) = line.split_at(end_of_name);
@@ -54,7 +54,7 @@ fn parse_line(line: &str) -> Result<Sample> {
     let timestamp = fields.next().map(str::parse).transpose()?;
     ensure!(fields.next().is_none(), "more than value and timestamp");
     labels.retain(|_, value| !value.is_empty());
-    Ok(Sample {
+    Ok(ExposedSample {
         labels,
         value,
         timestamp,
@@ -105,25 +105,25 @@ fn unquote(rest: &str) -> Result<(String, &str)> {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct MetricFamily {
+struct FederatedFamily {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(message, repeated, tag = "4")]
-    metric: Vec<Metric>,
+    metric: Vec<FederatedMetric>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Metric {
+struct FederatedMetric {
     #[prost(message, repeated, tag = "1")]
-    label: Vec<LabelPair>,
+    label: Vec<FederatedLabel>,
     #[prost(message, optional, tag = "5")]
-    untyped: Option<Untyped>,
+    untyped: Option<FederatedValue>,
     #[prost(int64, optional, tag = "6")]
     timestamp_ms: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct LabelPair {
+struct FederatedLabel {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(string, tag = "2")]
@@ -131,16 +131,16 @@ struct LabelPair {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Untyped {
+struct FederatedValue {
     #[prost(double, tag = "1")]
     value: f64,
 }
 
 /// `/federate` gives floats as untyped; native histograms are passed over.
-fn parse_protobuf(mut body: &[u8]) -> Result<Vec<Sample>> {
+fn parse_protobuf(mut body: &[u8]) -> Result<Vec<ExposedSample>> {
     let mut samples = Vec::new();
     while !body.is_empty() {
-        let family = MetricFamily::decode_length_delimited(&mut body)?;
+        let family = FederatedFamily::decode_length_delimited(&mut body)?;
         for metric in family.metric {
             let Some(untyped) = metric.untyped else {
                 continue;
@@ -152,7 +152,7 @@ fn parse_protobuf(mut body: &[u8]) -> Result<Vec<Sample>> {
                 .collect();
             labels.insert("__name__".to_owned(), family.name.clone());
             labels.retain(|_, value| !value.is_empty());
-            samples.push(Sample {
+            samples.push(ExposedSample {
                 labels,
                 value: untyped.value,
                 timestamp: metric.timestamp_ms,
@@ -198,15 +198,15 @@ mod tests {
 
     #[test]
     fn protobuf() {
-        let metric = Metric {
-            label: vec![LabelPair {
+        let metric = FederatedMetric {
+            label: vec![FederatedLabel {
                 name: "job".to_owned(),
                 value: "h".to_owned(),
             }],
-            untyped: Some(Untyped { value: -0.0 }),
+            untyped: Some(FederatedValue { value: -0.0 }),
             timestamp_ms: Some(7),
         };
-        let body = MetricFamily {
+        let body = FederatedFamily {
             name: "foo".to_owned(),
             metric: vec![metric],
         }

@@ -13,7 +13,7 @@ pub const CONTENT_TYPE: &str =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 #[allow(missing_docs, reason = "the names are Prometheus' own")]
-pub enum Type {
+pub enum MetricType {
     Counter = 0,
     Gauge = 1,
     Summary = 2,
@@ -160,7 +160,7 @@ pub struct Bucket {
 }
 
 /// A family of metrics.
-pub fn family(name: &str, r#type: Type, metric: Vec<Metric>) -> Family {
+pub fn family(name: &str, r#type: MetricType, metric: Vec<Metric>) -> Family {
     Family {
         name: name.to_owned(),
         r#type: Some(r#type as i32),

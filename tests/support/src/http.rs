@@ -23,11 +23,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// The body of an answer; an error in it cuts the connection.
-pub type Body = BoxBody<Bytes, io::Error>;
+pub type ServerBody = BoxBody<Bytes, io::Error>;
 /// A request as the server hands it on.
-pub type Request = http::Request<Incoming>;
+pub type ServerRequest = http::Request<Incoming>;
 /// An answer, or `Err(Hangup)` for none: the connection ends.
-pub type Answer = std::result::Result<http::Response<Body>, Hangup>;
+pub type HandlerResult = std::result::Result<http::Response<ServerBody>, Hangup>;
 
 /// No answer is given; the connection is closed, or reset after [`Connection::reset_on_close`].
 #[derive(Debug)]
@@ -96,8 +96,8 @@ impl Server {
     /// When the address cannot be listened on.
     pub async fn start<F, Fut>(address: SocketAddr, handler: F) -> Result<Self>
     where
-        F: Fn(Request, Arc<Connection>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Answer> + Send + 'static,
+        F: Fn(ServerRequest, Arc<Connection>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = HandlerResult> + Send + 'static,
     {
         let listener = TcpListener::bind(address)
             .await
@@ -136,8 +136,8 @@ impl Drop for Server {
 
 async fn accept<F, Fut>(listener: TcpListener, counters: Arc<Counters>, handler: Arc<F>)
 where
-    F: Fn(Request, Arc<Connection>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    F: Fn(ServerRequest, Arc<Connection>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = HandlerResult> + Send + 'static,
 {
     // Aborting this task drops the set, and with it every connection.
     let mut connections = JoinSet::new();
@@ -229,14 +229,14 @@ impl AsyncWrite for Socket {
 }
 
 /// A whole body.
-pub fn full(bytes: impl Into<Bytes>) -> Body {
+pub fn full(bytes: impl Into<Bytes>) -> ServerBody {
     Full::new(bytes.into())
         .map_err(|never: Infallible| match never {})
         .boxed()
 }
 
 /// A body that ends with an error after `bytes`: the peer sees a cut connection.
-pub fn cut(bytes: impl Into<Bytes>) -> Body {
+pub fn cut(bytes: impl Into<Bytes>) -> ServerBody {
     let frames = [
         Ok(Frame::data(bytes.into())),
         Err(io::Error::other("cut on purpose")),
@@ -251,7 +251,11 @@ pub fn cut(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// A body that stands still for `pause` after `head`, then goes on with `tail`.
-pub fn stalled(head: impl Into<Bytes>, pause: std::time::Duration, tail: impl Into<Bytes>) -> Body {
+pub fn stalled(
+    head: impl Into<Bytes>,
+    pause: std::time::Duration,
+    tail: impl Into<Bytes>,
+) -> ServerBody {
     let frames = [Ok(Frame::data(head.into())), Ok(Frame::data(tail.into()))];
     BodyExt::boxed(StreamBody::new(Frames {
         frames: frames.into_iter(),
@@ -289,7 +293,7 @@ impl futures_util::Stream for Frames {
 }
 
 /// A plain answer.
-pub fn respond(status: u16, body: impl Into<Bytes>) -> http::Response<Body> {
+pub fn respond(status: u16, body: impl Into<Bytes>) -> http::Response<ServerBody> {
     let mut response = http::Response::new(full(body));
     *response.status_mut() =
         http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
@@ -297,7 +301,7 @@ pub fn respond(status: u16, body: impl Into<Bytes>) -> http::Response<Body> {
 }
 
 /// An answer in JSON.
-pub fn respond_json(status: u16, value: &impl serde::Serialize) -> http::Response<Body> {
+pub fn respond_json(status: u16, value: &impl serde::Serialize) -> http::Response<ServerBody> {
     let mut response = respond(status, serde_json::to_vec(value).unwrap_or_default());
     response.headers_mut().insert(
         "content-type",

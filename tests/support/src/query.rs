@@ -30,7 +30,7 @@ pub struct Querier {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct QueryAnswer {
     status: String,
     error: Option<String>,
     data: Option<Data>,
@@ -38,11 +38,11 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Data {
-    result: Vec<Series>,
+    result: Vec<ResultSeries>,
 }
 
 #[derive(Deserialize)]
-struct Series {
+struct ResultSeries {
     metric: Labels,
     #[serde(default)]
     values: Vec<(f64, String)>,
@@ -70,7 +70,7 @@ impl Querier {
         let range = (to_ms - from_ms + 1).max(1);
         let series = self.query(&format!("{selector}[{range}ms]"), to_ms).await?;
         let mut samples = Samples::new();
-        for Series { metric, values, .. } in series {
+        for ResultSeries { metric, values, .. } in series {
             let mut of_series = BTreeMap::new();
             for (seconds, text) in values {
                 let timestamp = (seconds * 1000.0).round() as i64;
@@ -98,7 +98,7 @@ impl Querier {
     ) -> Result<BTreeMap<Labels, BTreeMap<i64, serde_json::Value>>> {
         let range = (to_ms - from_ms + 1).max(1);
         let series = self.query(&format!("{selector}[{range}ms]"), to_ms).await?;
-        let histograms = |series: Series| {
+        let histograms = |series: ResultSeries| {
             let at = |(seconds, histogram): (f64, serde_json::Value)| {
                 ((seconds * 1000.0).round() as i64, histogram)
             };
@@ -139,7 +139,7 @@ impl Querier {
             .transpose()
     }
 
-    async fn query(&self, expression: &str, at_ms: i64) -> Result<Vec<Series>> {
+    async fn query(&self, expression: &str, at_ms: i64) -> Result<Vec<ResultSeries>> {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("query", expression)
             .append_pair("time", &format!("{}.{:03}", at_ms / 1000, at_ms % 1000))
@@ -149,7 +149,7 @@ impl Querier {
             .client
             .post(&url, "application/x-www-form-urlencoded", form)
             .await?;
-        let answer: Answer = serde_json::from_slice(response.body())
+        let answer: QueryAnswer = serde_json::from_slice(response.body())
             .with_context(|| format!("{url}: {}", response.status()))?;
         ensure!(
             answer.status == "success",

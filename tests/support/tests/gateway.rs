@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use amp_forwarder_support::gateway::options::{ACCESS_KEY, SECRET_KEY, SESSION_TOKEN};
 use amp_forwarder_support::gateway::wire::{self, Label, Sample, TimeSeries, WriteRequest};
 use amp_forwarder_support::gateway::{
-    Action, Fault, Gateway, Key, Limits, Options, Outcome, Reason, Value,
+    AccessKey, Fault, FaultAction, Gateway, GatewayOptions, Outcome, Reason, SampleValue,
+    WorkspaceLimits,
 };
 use amp_forwarder_support::http::Client;
 use amp_forwarder_support::{now_ms, wait_for};
@@ -129,7 +130,7 @@ fn one(name: &str, timestamp: i64, value: f64) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_signed_request_is_stored_to_the_bit() {
-    let gateway = Gateway::start(Options::default()).await.unwrap();
+    let gateway = Gateway::start(GatewayOptions::default()).await.unwrap();
     let now = now_ms();
     let stale = f64::from_bits(0x7ff0_0000_0000_0002);
     assert_eq!(
@@ -147,15 +148,15 @@ async fn a_signed_request_is_stored_to_the_bit() {
     );
     assert_eq!(
         (stored[0].timestamp, stored[0].value),
-        (now, Value::Float(0x7ff0_0000_0000_0002))
+        (now, SampleValue::Float(0x7ff0_0000_0000_0002))
     );
     assert_eq!(gateway.journal()[0].headers["user-agent"], "test");
 }
 
 #[tokio::test]
 async fn refusals_by_kind() {
-    let mut options = Options::default();
-    let denied = Key {
+    let mut options = GatewayOptions::default();
+    let denied = AccessKey {
         secret: SECRET_KEY.to_owned(),
         session_token: None,
         allowed: false,
@@ -221,7 +222,7 @@ async fn refusals_by_kind() {
 
 #[tokio::test]
 async fn a_body_changed_after_signing_is_refused() {
-    let gateway = Gateway::start(Options::default()).await.unwrap();
+    let gateway = Gateway::start(GatewayOptions::default()).await.unwrap();
     let poster = Poster::new(&gateway);
     let mut request = poster.signed(&one("a", now_ms(), 1.0));
     *request.body_mut() = Full::new(one("b", now_ms(), 1.0).into());
@@ -230,7 +231,7 @@ async fn a_body_changed_after_signing_is_refused() {
 
 #[tokio::test]
 async fn sizes_and_forms() {
-    let gateway = Gateway::start(Options::default()).await.unwrap();
+    let gateway = Gateway::start(GatewayOptions::default()).await.unwrap();
     let poster = Poster::new(&gateway);
     // Compresses to almost nothing: AMP does not say which form it counts, so both are held to the
     // limit.
@@ -258,13 +259,13 @@ async fn sizes_and_forms() {
 
 #[tokio::test]
 async fn partial_success_replicas_and_rates() {
-    let limits = Limits {
+    let limits = WorkspaceLimits {
         samples_per_second: Some(10.0),
-        ..Limits::default()
+        ..WorkspaceLimits::default()
     };
-    let gateway = Gateway::start(Options {
+    let gateway = Gateway::start(GatewayOptions {
         limits,
-        ..Options::default()
+        ..GatewayOptions::default()
     })
     .await
     .unwrap();
@@ -308,14 +309,14 @@ async fn partial_success_replicas_and_rates() {
 
 #[tokio::test]
 async fn faults_on_the_wire() {
-    let gateway = Gateway::start(Options::default()).await.unwrap();
+    let gateway = Gateway::start(GatewayOptions::default()).await.unwrap();
     let poster = Poster::new(&gateway);
     let mut at = now_ms() - 60_000;
     let mut next = || {
         at += 1;
         one("a", at, 1.0)
     };
-    let retry_after = Action::Respond {
+    let retry_after = FaultAction::Respond {
         status: 503,
         body: "busy".to_owned(),
         headers: [("retry-after".to_owned(), "7".to_owned())].into(),
@@ -331,10 +332,10 @@ async fn faults_on_the_wire() {
     );
 
     for (action, stored) in [
-        (Action::Reset, false),
-        (Action::StoreAndReset, true),
-        (Action::StoreAndClose, true),
-        (Action::StoreAndCut, true),
+        (FaultAction::Reset, false),
+        (FaultAction::StoreAndReset, true),
+        (FaultAction::StoreAndClose, true),
+        (FaultAction::StoreAndCut, true),
     ] {
         let before = gateway.stats().stored;
         gateway.faults().add(Fault::once(action.clone()));
@@ -344,7 +345,7 @@ async fn faults_on_the_wire() {
             u64::from(stored),
             "{action:?}"
         );
-        if matches!(action, Action::Reset | Action::StoreAndReset) {
+        if matches!(action, FaultAction::Reset | FaultAction::StoreAndReset) {
             assert!(
                 format!("{error:#}").contains("reset"),
                 "{action:?}: {error:#}"
@@ -353,14 +354,14 @@ async fn faults_on_the_wire() {
     }
 
     let before = gateway.stats();
-    gateway.faults().add(Fault::once(Action::Drop));
+    gateway.faults().add(Fault::once(FaultAction::Drop));
     assert_eq!(poster.post(&next()).await.unwrap().0, 200);
     assert_eq!(
         (gateway.stats().stored, gateway.stats().swallowed),
         (before.stored, before.swallowed + 1)
     );
 
-    for (action, stored) in [(Action::Hang, 0), (Action::StoreAndHang, 1)] {
+    for (action, stored) in [(FaultAction::Hang, 0), (FaultAction::StoreAndHang, 1)] {
         let before = gateway.stats();
         gateway.faults().add(Fault::once(action));
         let gave_up = tokio::time::timeout(Duration::from_millis(200), poster.post(&next())).await;
@@ -376,7 +377,9 @@ async fn faults_on_the_wire() {
         assert_eq!(gateway.journal().last().unwrap().status, None);
     }
 
-    gateway.faults().add(Fault::once(Action::Delay { ms: 100 }));
+    gateway
+        .faults()
+        .add(Fault::once(FaultAction::Delay { ms: 100 }));
     let start = std::time::Instant::now();
     assert_eq!(poster.post(&next()).await.unwrap().0, 200);
     assert!(start.elapsed() >= Duration::from_millis(100));
@@ -385,12 +388,12 @@ async fn faults_on_the_wire() {
 
 #[tokio::test]
 async fn concurrent_requests_with_one_series_are_breaches() {
-    let gateway = Gateway::start(Options::default()).await.unwrap();
+    let gateway = Gateway::start(GatewayOptions::default()).await.unwrap();
     let poster = Poster::new(&gateway);
     let now = now_ms();
     gateway
         .faults()
-        .add(Fault::times(Action::Delay { ms: 300 }, 3));
+        .add(Fault::times(FaultAction::Delay { ms: 300 }, 3));
     let (a, b, c) = (
         one("a", now, 1.0),
         one("a", now + 1, 1.0),
@@ -413,9 +416,9 @@ async fn concurrent_requests_with_one_series_are_breaches() {
 
 #[tokio::test]
 async fn counting_only_and_the_admin_api() {
-    let gateway = Gateway::start(Options {
+    let gateway = Gateway::start(GatewayOptions {
         count_only: true,
-        ..Options::default()
+        ..GatewayOptions::default()
     })
     .await
     .unwrap();

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amp_forwarder_support::compare::compare;
-use amp_forwarder_support::gateway::{Gateway, Options};
+use amp_forwarder_support::gateway::{Gateway, GatewayOptions};
 use amp_forwarder_support::home::{Page, Recorder, ScriptedHome, Trouble};
 use amp_forwarder_support::http::Client;
-use amp_forwarder_support::lambda::{Emulator, Invoked};
+use amp_forwarder_support::lambda::{Emulator, InvocationResult};
 use amp_forwarder_support::process::{
     Job, NodeExporter, Prometheus, PrometheusOptions, V3_5, VERSIONS,
 };
@@ -66,10 +66,10 @@ async fn each_version_scrapes_and_federates() {
 #[tokio::test]
 async fn prometheus_through_the_gateway_into_a_receiver() {
     let mut receiver = Prometheus::receiver(V3_5).await.unwrap();
-    let options = Options {
+    let options = GatewayOptions {
         upstream: Some(receiver.remote_write_url()),
         keys: Default::default(),
-        ..Options::default()
+        ..GatewayOptions::default()
     };
     let gateway = Gateway::start(options).await.unwrap();
     let mut home_options = PrometheusOptions::home(V3_5, Vec::new());
@@ -163,7 +163,7 @@ async fn a_prometheus_takes_the_scripted_home_for_a_target() {
         }
     };
     is("foo{a=\"b\"}", 1.5).await.unwrap();
-    assert!(target.asked()[0].headers["accept-encoding"].contains("gzip"));
+    assert!(target.requests()[0].headers["accept-encoding"].contains("gzip"));
     target.serve(Page::text("foo 1\n").trouble(Trouble::Cut(10)));
     is("up{job=\"scripted\"}", 0.0).await.unwrap();
     target.serve(Page::text("foo 1\nbar 2\n").trouble(Trouble::Truncate(6)));
@@ -235,7 +235,7 @@ async fn the_emulator() {
     let test = async {
         assert_eq!(
             emulator.invoke("{}", SOON).await.unwrap(),
-            Invoked::Answer(serde_json::json!({ "outcome": "ok" }))
+            InvocationResult::Answer(serde_json::json!({ "outcome": "ok" }))
         );
         assert_eq!(
             emulator.invoke("{}", SOON).await.unwrap().error_type(),

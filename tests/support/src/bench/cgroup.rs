@@ -10,12 +10,12 @@ const FULL_CORE_MB: u64 = 1769;
 const PERIOD: u64 = 20_000;
 
 /// The group; dropping it removes it.
-pub(super) struct Group {
+pub(super) struct ControlGroup {
     /// One directory with version 2, one for each controller with version 1.
     directories: Vec<PathBuf>,
 }
 
-impl Group {
+impl ControlGroup {
     /// For a function of that memory.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ControlGroup {
     fn drop(&mut self) {
         for directory in &self.directories {
             // Its last process may take a moment to go.

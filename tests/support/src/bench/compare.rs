@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::home::{Reading, Scrape, Shape, SyntheticHome};
-use super::programs::{Program, Running, Task};
+use super::home::{Reading, ScrapeStart, Shape, SyntheticHome};
+use super::programs::{Program, RunningForwarder, Task};
 use super::receiver::Receiver;
 use super::usage;
 
@@ -29,7 +29,7 @@ pub struct Case {
 
 /// What was seen of one forwarder in one case.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Measurement {
     /// Its name.
     pub program: String,
     /// Of each scrape.
@@ -81,7 +81,7 @@ pub async fn measure(
     function: &Path,
     home: &SyntheticHome,
     case: Case,
-) -> Result<Measured> {
+) -> Result<Measurement> {
     let receiver = Receiver::start().await?;
     home.reset();
     let task = Task {
@@ -91,7 +91,7 @@ pub async fn measure(
         gzip: case.shape.gzip,
         protobuf: case.shape.protobuf,
     };
-    let running = Running::start(program, function, &task).await?;
+    let running = RunningForwarder::start(program, function, &task).await?;
     let measured = watch(&running, home, &receiver, case).await;
     let measured = measured.with_context(|| {
         format!(
@@ -116,11 +116,11 @@ pub async fn measure(
 
 /// Also the samples that must arrive of each scrape.
 async fn watch(
-    running: &Running,
+    running: &RunningForwarder,
     home: &SyntheticHome,
     receiver: &Receiver,
     case: Case,
-) -> Result<(Measured, usize)> {
+) -> Result<(Measurement, usize)> {
     let process = running.id();
     let counted = receiver.counted();
     home.probes(move || {
@@ -131,7 +131,7 @@ async fn watch(
     });
     let scrapes = window(home, case).await?;
     let count = (scrapes.len() - 1) as f64;
-    let read = |scrape: Option<&Scrape>| {
+    let read = |scrape: Option<&ScrapeStart>| {
         scrape
             .and_then(|scrape| scrape.reading)
             .context("the measured process has ended")
@@ -160,7 +160,7 @@ async fn watch(
         .collect();
     latencies.sort_by(f64::total_cmp);
     let series = case.shape.series;
-    let measured = Measured {
+    let measured = Measurement {
         program: String::new(),
         series,
         body: body_name(case.shape),
@@ -181,7 +181,7 @@ async fn watch(
 }
 
 /// The scrapes that are measured, and the one behind them.
-async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<Scrape>> {
+async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<ScrapeStart>> {
     for more in 1..=5 {
         let times = case.warm_up + case.scrapes + more;
         // The first scrape of a job may wait for an interval, and the smallest one for a slow
@@ -203,7 +203,7 @@ async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<Scrape>> {
 impl Case {
     /// Two may be close to each other, a late one and the next slot: then the one is still being
     /// sent when the other starts, and nothing may be read there.
-    fn are_apart(&self, one: &Scrape, next: &Scrape) -> bool {
+    fn are_apart(&self, one: &ScrapeStart, next: &ScrapeStart) -> bool {
         next.asked - one.asked > self.interval / 2
     }
 
@@ -218,7 +218,7 @@ impl Case {
 
     /// Whether nothing of the scrapes before is on its way when this one starts, as the first of a
     /// million series can be: it would be counted here.
-    fn is_warm(&self, scrapes: usize, next: &Scrape) -> bool {
+    fn is_warm(&self, scrapes: usize, next: &ScrapeStart) -> bool {
         let scraped = self.shape.series + (scrapes - 1) * self.fresh();
         // vmagent flushes once a second: it sends the last scrape of a short interval later.
         let may_come = if self.interval > LATE {
@@ -240,7 +240,7 @@ fn last_lines(log: &str) -> String {
 mod tests {
     use std::time::Instant;
 
-    use super::super::receiver::Received;
+    use super::super::receiver::ReceivedTotals;
     use super::*;
 
     #[test]
@@ -258,11 +258,11 @@ mod tests {
             scrapes: 1,
         };
         let scrape = |samples| {
-            let received = Received {
+            let received = ReceivedTotals {
                 samples,
-                ..Received::default()
+                ..ReceivedTotals::default()
             };
-            Scrape {
+            ScrapeStart {
                 asked: Instant::now(),
                 reading: Some(Reading {
                     cpu: Duration::ZERO,
@@ -292,7 +292,7 @@ mod tests {
         assert!(
             !case(2, false).is_warm(
                 1,
-                &Scrape {
+                &ScrapeStart {
                     asked: Instant::now(),
                     reading: None
                 }

@@ -12,8 +12,8 @@ use anyhow::Result;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::receiver::Received;
-use crate::http::{self as server, Hangup, Request, Server};
+use super::receiver::ReceivedTotals;
+use crate::http::{self as server, Hangup, Server, ServerRequest};
 use crate::now_ms;
 
 /// Metric families, as a cluster's Prometheus has some hundreds of each exporter.
@@ -40,7 +40,7 @@ pub struct Shape {
 }
 
 /// Where the digits of one series stand in the body.
-struct Place {
+struct SampleOffsets {
     value: usize,
     value_len: u8,
     time: usize,
@@ -49,9 +49,9 @@ struct Place {
 }
 
 /// The body, and where to change it.
-pub struct Body {
+pub struct SyntheticBody {
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<SampleOffsets>,
     shape: Shape,
     turn: u64,
 }
@@ -129,7 +129,7 @@ fn members(series: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-impl Body {
+impl SyntheticBody {
     /// Builds it once.
     pub fn new(shape: Shape) -> Self {
         let mut body = Self {
@@ -170,7 +170,7 @@ impl Body {
                 }
             }
             let number = value(self.places.len());
-            let place = Place {
+            let place = SampleOffsets {
                 value: text.len() + 2,
                 value_len: number.len() as u8,
                 time: text.len() + 3 + number.len(),
@@ -214,7 +214,7 @@ impl Body {
             for (pod, metric) in metrics {
                 field(&mut bytes, 0x22, &metric);
                 let start = bytes.len() - metric.len();
-                places.push(Place {
+                places.push(SampleOffsets {
                     value: bytes.len() - TIME_VARINT - 9,
                     value_len: 8,
                     time: bytes.len() - TIME_VARINT,
@@ -224,12 +224,13 @@ impl Body {
             varint(&mut self.bytes, bytes.len() as u64);
             let start = self.bytes.len();
             self.bytes.extend_from_slice(&bytes);
-            self.places.extend(places.into_iter().map(|place| Place {
-                value: place.value + start,
-                time: place.time + start,
-                pod: place.pod + start,
-                ..place
-            }));
+            self.places
+                .extend(places.into_iter().map(|place| SampleOffsets {
+                    value: place.value + start,
+                    time: place.time + start,
+                    pod: place.pod + start,
+                    ..place
+                }));
         }
     }
 
@@ -305,7 +306,7 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 
 /// The start of a scrape.
 #[derive(Debug, Clone, Copy)]
-pub struct Scrape {
+pub struct ScrapeStart {
     /// When its request came.
     pub asked: Instant,
     /// What the probe said by then, if there is one.
@@ -318,16 +319,16 @@ pub struct Reading {
     /// CPU time of the process that is measured.
     pub cpu: Duration,
     /// What it has sent.
-    pub received: Received,
+    pub received: ReceivedTotals,
 }
 
 type Probe = Box<dyn Fn() -> Option<Reading> + Send + Sync>;
 
 struct State {
-    body: Mutex<Body>,
+    body: Mutex<SyntheticBody>,
     /// None until it is made: nobody gets a body twice.
     next: tokio::sync::Mutex<Option<Bytes>>,
-    scrapes: watch::Sender<Vec<Scrape>>,
+    scrapes: watch::Sender<Vec<ScrapeStart>>,
     probe: Mutex<Option<Probe>>,
     /// From an answer to the work on the next one.
     rest: Duration,
@@ -352,7 +353,7 @@ impl SyntheticHome {
     /// # Errors
     /// When no port can be listened on.
     pub async fn start(shape: Shape, interval: Duration) -> Result<Self> {
-        let body = tokio::task::spawn_blocking(move || Body::new(shape)).await?;
+        let body = tokio::task::spawn_blocking(move || SyntheticBody::new(shape)).await?;
         let first = body.encoded();
         let bytes = (body.bytes.len(), first.len());
         let state = Arc::new(State {
@@ -395,7 +396,7 @@ impl SyntheticHome {
     ///
     /// # Errors
     /// When that takes longer than `limit`.
-    pub async fn scraped(&self, times: usize, limit: Duration) -> Result<Vec<Scrape>> {
+    pub async fn scraped(&self, times: usize, limit: Duration) -> Result<Vec<ScrapeStart>> {
         let mut scrapes = self.state.scrapes.subscribe();
         let seen =
             tokio::time::timeout(limit, scrapes.wait_for(|scrapes| scrapes.len() >= times)).await;
@@ -425,7 +426,7 @@ async fn made(state: &Arc<State>) -> Option<Bytes> {
     working.await.ok()
 }
 
-async fn answer(state: Arc<State>, shape: Shape, request: Request) -> server::Answer {
+async fn answer(state: Arc<State>, shape: Shape, request: ServerRequest) -> server::HandlerResult {
     let asked = Instant::now();
     let header = |name: &str| {
         request
@@ -443,7 +444,7 @@ async fn answer(state: Arc<State>, shape: Shape, request: Request) -> server::An
     let reading = lock(&state.probe).as_ref().and_then(|probe| probe());
     state
         .scrapes
-        .send_modify(|scrapes| scrapes.push(Scrape { asked, reading }));
+        .send_modify(|scrapes| scrapes.push(ScrapeStart { asked, reading }));
     let mut next = state.next.lock().await;
     // A first scrape and its first slot may be close to each other.
     let body = match next.take() {
@@ -477,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_line_is_as_long_as_a_federated_one_and_only_digits_change() {
-        let mut body = Body::new(Shape {
+        let mut body = SyntheticBody::new(Shape {
             series: 10_000,
             protobuf: false,
             gzip: false,
@@ -512,7 +513,7 @@ mod tests {
     #[test]
     fn half_stays_as_it_is_and_a_hundredth_is_new() {
         for protobuf in [false, true] {
-            let mut body = Body::new(Shape {
+            let mut body = SyntheticBody::new(Shape {
                 series: 10_000,
                 protobuf,
                 gzip: false,

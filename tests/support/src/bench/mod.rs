@@ -21,9 +21,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use self::compare::{Case, Measured, body_name, measure};
+use self::compare::{Case, Measurement, body_name, measure};
 use self::home::{Shape, SyntheticHome};
-use self::once::{ColdTick, Drain, Start};
+use self::once::{ColdTick, Drain, StartUp};
 use self::programs::Program;
 
 /// What to measure.
@@ -45,13 +45,13 @@ pub struct Results {
     /// The processor, and how many of them.
     pub machine: String,
     /// Side by side.
-    pub compared: Vec<Measured>,
+    pub compared: Vec<Measurement>,
     /// At 100,000 series.
     pub cold_tick: Option<ColdTick>,
     /// Of 10 million samples.
     pub drain: Option<Drain>,
     /// Of the function.
-    pub start: Option<Start>,
+    pub start: Option<StartUp>,
 }
 
 fn cases(quick: bool) -> Vec<Case> {

@@ -14,7 +14,7 @@ use super::home::{Shape, SyntheticHome};
 use super::programs::{BATCH, Task, function};
 use super::receiver::Receiver;
 use super::usage;
-use crate::lambda::{Invoked, RuntimeApi};
+use crate::lambda::{InvocationResult, RuntimeApi};
 use crate::process::Port;
 
 /// The first scrape of a fresh process.
@@ -45,7 +45,7 @@ pub struct Drain {
 
 /// The function until it asks for its first invocation, and what it weighs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Start {
+pub struct StartUp {
     /// From starting the process to its request for the next invocation: the median, seconds.
     pub first_request: f64,
     /// Peak resident memory at that moment, bytes.
@@ -97,7 +97,7 @@ pub async fn cold_tick(program: &Path, series: usize) -> Result<ColdTick> {
         let answer = api
             .invoke(FORWARD, Duration::from_secs(60))
             .await
-            .and_then(Invoked::answer);
+            .and_then(InvocationResult::answer);
         let whole = started.elapsed().as_secs_f64();
         answer.with_context(|| function.log())?;
         let asked = home.scraped(1, Duration::ZERO).await?[0].asked;
@@ -152,7 +152,7 @@ pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain>
     let draining = function(program, &api, &task, directory.path())?;
     api.invoke(r#"{"action":"drain"}"#, Duration::from_secs(60))
         .await
-        .and_then(Invoked::answer)
+        .and_then(InvocationResult::answer)
         .with_context(|| draining.log())?;
     let received = receiver.received().await;
     ensure!(
@@ -198,7 +198,7 @@ pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When it does not ask.
-pub fn start(program: &Path, zip: &Path) -> Result<Start> {
+pub fn start(program: &Path, zip: &Path) -> Result<StartUp> {
     let zip_bytes = if program == zip {
         0
     } else {
@@ -210,7 +210,7 @@ pub fn start(program: &Path, zip: &Path) -> Result<Start> {
     }
     starts.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (first_request, memory) = starts[starts.len() / 2];
-    Ok(Start {
+    Ok(StartUp {
         first_request,
         memory,
         program_bytes: program.metadata()?.len(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::compare::Measured;
+use super::compare::Measurement;
 use super::programs::Program;
 use super::report::bytes;
 
@@ -15,7 +15,7 @@ const COLOURS: [&str; 3] = ["#1a7f37", "#9a6700", "#8250df"];
 /// One panel: what it shows, its figure of a row, and how that is written.
 struct Panel {
     title: &'static str,
-    figure: fn(&Measured) -> f64,
+    figure: fn(&Measurement) -> f64,
     label: fn(f64) -> String,
 }
 
@@ -33,7 +33,7 @@ const PANELS: [Panel; 2] = [
 ];
 
 /// An SVG of all rows.
-pub(super) fn svg(rows: &[Measured]) -> String {
+pub(super) fn svg(rows: &[Measurement]) -> String {
     let mut cases: Vec<(usize, &str)> = Vec::new();
     for row in rows {
         if !cases.contains(&(row.series, &row.body)) {
@@ -70,7 +70,7 @@ pub(super) fn svg(rows: &[Measured]) -> String {
     svg
 }
 
-fn draw(svg: &mut String, panel: &Panel, rows: &[Measured], cases: &[(usize, &str)], top: f64) {
+fn draw(svg: &mut String, panel: &Panel, rows: &[Measurement], cases: &[(usize, &str)], top: f64) {
     let figures = || rows.iter().map(panel.figure).filter(|figure| *figure > 0.0);
     // A decade below the least, so that the shortest bar is still one.
     let (low, high) = (
@@ -88,7 +88,7 @@ fn draw(svg: &mut String, panel: &Panel, rows: &[Measured], cases: &[(usize, &st
     );
     let mut y = top + 26.0;
     for &(series, body) in cases {
-        let of_case: Vec<&Measured> = rows
+        let of_case: Vec<&Measurement> = rows
             .iter()
             .filter(|row| (row.series, row.body.as_str()) == (series, body))
             .collect();

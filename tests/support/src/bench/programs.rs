@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
+use crate::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 use crate::process::{Child, Port};
 use crate::tools;
 
@@ -93,17 +93,17 @@ const INVOCATION: Duration = Duration::from_secs(75);
 const MEMORY_MB: u32 = 1024;
 
 /// A running one.
-pub struct Running {
+pub struct RunningForwarder {
     process: Process,
 }
 
 enum Process {
-    Function(Scheduled),
+    Function(ScheduledFunction),
     Peer(Peer),
 }
 
 /// The function, and who invokes it, one invocation after the other.
-struct Scheduled {
+struct ScheduledFunction {
     function: Function,
     schedule: JoinHandle<()>,
     _spool: TempDir,
@@ -115,20 +115,22 @@ struct Peer {
     _port: Port,
 }
 
-impl Drop for Scheduled {
+impl Drop for ScheduledFunction {
     fn drop(&mut self) {
         self.schedule.abort();
     }
 }
 
-impl Running {
+impl RunningForwarder {
     /// Starts it.
     ///
     /// # Errors
     /// When the program is missing.
     pub async fn start(program: Program, function: &Path, task: &Task) -> Result<Self> {
         let process = match program {
-            Program::Forwarder => Process::Function(Scheduled::start(function, task).await?),
+            Program::Forwarder => {
+                Process::Function(ScheduledFunction::start(function, task).await?)
+            }
             Program::Vmagent | Program::Prometheus => Process::Peer(Peer::start(program, task)?),
         };
         Ok(Self { process })
@@ -167,7 +169,7 @@ pub fn function(program: &Path, api: &RuntimeApi, task: &Task, spool: &Path) -> 
     })
 }
 
-impl Scheduled {
+impl ScheduledFunction {
     async fn start(program: &Path, task: &Task) -> Result<Self> {
         let (api, spool) = (
             RuntimeApi::start().await?,
@@ -180,7 +182,7 @@ impl Scheduled {
             while api
                 .invoke("", INVOCATION)
                 .await
-                .and_then(Invoked::answer)
+                .and_then(InvocationResult::answer)
                 .is_ok()
             {}
         });

@@ -16,7 +16,7 @@ const LARGEST_BODY: usize = 64 << 20;
 
 /// Its counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedTotals {
     /// Requests.
     pub requests: u64,
     /// Bytes of their bodies.
@@ -36,9 +36,9 @@ struct State {
 }
 
 impl State {
-    fn received(&self) -> Received {
+    fn received(&self) -> ReceivedTotals {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Received {
+        ReceivedTotals {
             requests: read(&self.requests),
             bytes: read(&self.bytes),
             samples: read(&self.samples),
@@ -113,7 +113,7 @@ impl Receiver {
     }
 
     /// What came so far.
-    pub async fn received(&self) -> Received {
+    pub async fn received(&self) -> ReceivedTotals {
         while self.state.uncounted.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
@@ -121,7 +121,7 @@ impl Receiver {
     }
 
     /// What has come and was counted whenever this is called.
-    pub fn counted(&self) -> impl Fn() -> Received + Send + Sync + 'static {
+    pub fn counted(&self) -> impl Fn() -> ReceivedTotals + Send + Sync + 'static {
         let state = self.state.clone();
         move || state.received()
     }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::compare::Measured;
+use super::compare::Measurement;
 use super::{Results, once};
 
 /// One row, for the eye.
-pub(super) fn line(measured: &Measured) -> String {
+pub(super) fn line(measured: &Measurement) -> String {
     format!(
         "{:22} {:6.3} CPU s/M ({:.3} at least), peak {:>8}, {:>8} and {:6.1} requests a scrape, {:.3} s to the last answer",
         measured.program,
@@ -101,7 +101,7 @@ pub(super) fn markdown(results: &Results) -> String {
     text
 }
 
-fn function(start: &once::Start) -> String {
+fn function(start: &once::StartUp) -> String {
     let mut text = format!(
         "| function: start to first runtime request | {:.1} ms, {} |\n",
         start.first_request * 1e3,

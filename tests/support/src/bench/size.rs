@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::cgroup::Group;
+use super::cgroup::ControlGroup;
 use super::home::{Shape, SyntheticHome};
 use super::receiver::Receiver;
 use super::usage;
-use crate::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
+use crate::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 
 const MEMORY_MB: [u64; 4] = [128, 256, 512, 1024];
 const SERIES: [usize; 4] = [5_000, 20_000, 100_000, 300_000];
@@ -23,7 +23,7 @@ const WARM: usize = 3;
 
 /// A function of one size at one home.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Sized {
+pub struct SizeResult {
     /// Of the function.
     pub memory_mb: u64,
     /// In each scrape.
@@ -42,10 +42,10 @@ pub struct Sized {
 ///
 /// # Errors
 /// When control groups cannot be made, or servers not started.
-pub async fn measure(function: &Path) -> Result<Vec<Sized>> {
+pub async fn measure(function: &Path) -> Result<Vec<SizeResult>> {
     let directory = TempDir::new()?;
     let program = super::once::unpack(function, directory.path())?;
-    let mut all: Vec<Sized> = Vec::new();
+    let mut all: Vec<SizeResult> = Vec::new();
     for series in SERIES {
         let shape = Shape {
             series,
@@ -62,8 +62,8 @@ pub async fn measure(function: &Path) -> Result<Vec<Sized>> {
     Ok(all)
 }
 
-async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> Result<Sized> {
-    let group = Group::new(memory_mb)?;
+async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> Result<SizeResult> {
+    let group = ControlGroup::new(memory_mb)?;
     let home = SyntheticHome::start(shape, Duration::ZERO).await?;
     let (receiver, api) = (
         Receiver::start_without_counting().await?,
@@ -86,7 +86,7 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
         ..FunctionOptions::new(&script, &api.runtime_api(), &config)
     };
     let mut function = Function::start(&options)?;
-    let mut sized = Sized {
+    let mut sized = SizeResult {
         memory_mb,
         series: shape.series,
         cold: None,
@@ -100,7 +100,7 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
         let answer = api
             .invoke(r#"{"action":"forward"}"#, LIMIT)
             .await
-            .and_then(Invoked::answer);
+            .and_then(InvocationResult::answer);
         let took = started.elapsed().as_secs_f64();
         sized.peak_memory = usage::peak_memory(function.id()).unwrap_or(sized.peak_memory);
         match answer.map(|answer| answer["ledger"]["written"].as_u64().unwrap_or_default()) {
@@ -136,7 +136,7 @@ fn told(error: &str) -> String {
     first.unwrap_or_else(|| error.chars().take(300).collect())
 }
 
-fn row(sized: &Sized) -> String {
+fn row(sized: &SizeResult) -> String {
     let seconds = |time: Option<f64>| time.map_or("–".to_owned(), |time| format!("{time:.2} s"));
     let note = sized
         .failed
@@ -157,7 +157,7 @@ fn row(sized: &Sized) -> String {
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn write(all: &[Sized], directory: &Path) -> Result<()> {
+pub fn write(all: &[SizeResult], directory: &Path) -> Result<()> {
     let rows: String = all.iter().map(|sized| row(sized) + "\n").collect();
     let text = format!(
         "# How large a function must be\n\nMeasured by `make bench-size` on {}: the function with the memory and the share of a core that Lambda gives it (128 MB: 7 %), \

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use amp_forwarder_support::gateway::options::{ACCESS_KEY, JournalOptions, SECRET_KEY};
-use amp_forwarder_support::gateway::{Gateway, Key, Options};
+use amp_forwarder_support::gateway::{AccessKey, Gateway, GatewayOptions};
 use anyhow::{Context, Result};
 use clap::Parser;
 
@@ -47,7 +47,7 @@ async fn main() -> Result<()> {
         }
         None => SECRET_KEY.to_owned(),
     };
-    let key = Key {
+    let key = AccessKey {
         secret,
         session_token: arguments.session_token,
         allowed: true,
@@ -57,7 +57,7 @@ async fn main() -> Result<()> {
     } else {
         BTreeMap::from([(arguments.access_key, key)])
     };
-    let options = Options {
+    let options = GatewayOptions {
         listen: arguments.listen,
         region: arguments.region,
         keys,
@@ -68,7 +68,7 @@ async fn main() -> Result<()> {
             requests: 1_000,
             samples: 100_000,
         },
-        ..Options::default()
+        ..GatewayOptions::default()
     };
     let gateway = Gateway::start(options).await?;
     println!("{}", gateway.remote_write_url());

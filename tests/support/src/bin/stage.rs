@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder_support::gateway::{Gateway, Key, Options};
-use amp_forwarder_support::http::{Answer, Request, Server, read_body, respond_json};
-use amp_forwarder_support::lambda::{Function, FunctionOptions, Invoked, RuntimeApi};
+use amp_forwarder_support::gateway::{AccessKey, Gateway, GatewayOptions};
+use amp_forwarder_support::http::{HandlerResult, Server, ServerRequest, read_body, respond_json};
+use amp_forwarder_support::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, V3_5};
 use amp_forwarder_support::wait_for;
 use anyhow::{Context, Result, ensure};
@@ -54,15 +54,15 @@ async fn main() -> Result<()> {
     let exporter = NodeExporter::start().await?;
     let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])]).await?;
     let receiver = Prometheus::receiver(V3_5).await?;
-    let mut options = Options {
+    let mut options = GatewayOptions {
         upstream: Some(receiver.remote_write_url()),
-        ..Options::default()
+        ..GatewayOptions::default()
     };
     if let (Some(id), Some(secret)) = (
         env.get("AWS_ACCESS_KEY_ID"),
         env.get("AWS_SECRET_ACCESS_KEY"),
     ) {
-        let key = Key {
+        let key = AccessKey {
             secret: secret.clone(),
             session_token: env.get("AWS_SESSION_TOKEN").cloned(),
             allowed: true,
@@ -90,7 +90,7 @@ async fn main() -> Result<()> {
         let invoked = api
             .invoke(include_str!("../../../../events/scheduler.json"), TICK)
             .await;
-        let report = invoked.and_then(Invoked::answer);
+        let report = invoked.and_then(InvocationResult::answer);
         reports.push(report.with_context(|| format!("the function's log:\n{}", running.log()))?);
     }
     ensure!(
@@ -123,13 +123,13 @@ async fn main() -> Result<()> {
 
 /// `POST /2015-03-31/functions/NAME/invocations`: an error of the function is a 200 with a header
 /// that says so.
-async fn invoke(api: Arc<RuntimeApi>, request: Request) -> Answer {
+async fn invoke(api: Arc<RuntimeApi>, request: ServerRequest) -> HandlerResult {
     let payload = read_body(request.into_body(), LARGEST_PAYLOAD)
         .await
         .unwrap_or_default();
     let mut response = match api.invoke(payload, SOON).await {
-        Ok(Invoked::Answer(answer)) => return Ok(respond_json(200, &answer)),
-        Ok(Invoked::Error(error)) => respond_json(200, &error),
+        Ok(InvocationResult::Answer(answer)) => return Ok(respond_json(200, &answer)),
+        Ok(InvocationResult::Error(error)) => respond_json(200, &error),
         Err(error) => return Ok(respond_json(502, &json!({"message": error.to_string()}))),
     };
     response.headers_mut().insert(

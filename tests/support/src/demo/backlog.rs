@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::lambda::Invoked;
+use crate::lambda::InvocationResult;
 
 /// What one tick said.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row {
+pub(super) struct TickRow {
     number: u32,
     took: Duration,
     pub(super) outcome: String,
@@ -25,15 +25,19 @@ pub(super) struct Row {
     before: u64,
 }
 
-impl Row {
+impl TickRow {
     pub(super) const HEAD: &str =
         "tick    took  outcome  scrapes  scraped  written  lost | spool: segments     KB  samples";
 
     /// Reads a report, also that of a tick that failed.
-    pub(super) fn new(last: Option<&Self>, took: Duration, answer: &Invoked) -> Result<Self> {
+    pub(super) fn new(
+        last: Option<&Self>,
+        took: Duration,
+        answer: &InvocationResult,
+    ) -> Result<Self> {
         let report = match answer {
-            Invoked::Answer(report) => report.clone(),
-            Invoked::Error(error) => {
+            InvocationResult::Answer(report) => report.clone(),
+            InvocationResult::Error(error) => {
                 let message = error["errorMessage"].as_str().unwrap_or_default();
                 serde_json::from_str::<Value>(message)
                     .with_context(|| format!("the function failed: {error}"))?
@@ -60,7 +64,7 @@ impl Row {
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for TickRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             number,
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn a_row_counts_on_and_shows_where_the_backlog_goes() {
         let took = Duration::from_millis(11_960);
-        let first = Row::new(None, took, &Invoked::Answer(report(0, 690))).unwrap();
+        let first = TickRow::new(None, took, &InvocationResult::Answer(report(0, 690))).unwrap();
         assert_eq!((first.number, first.owed), (1, 690));
         assert!(
             first.to_string().ends_with("2     13      690  ▲ 690"),
@@ -111,14 +115,14 @@ mod tests {
         );
         let failed =
             json!({ "errorType": "TickFailed", "errorMessage": report(690, 90).to_string() });
-        let second = Row::new(Some(&first), took, &Invoked::Error(failed)).unwrap();
+        let second = TickRow::new(Some(&first), took, &InvocationResult::Error(failed)).unwrap();
         assert_eq!(second.number, 2);
         assert!(second.to_string().ends_with("▼ 600"), "{second}");
         assert!(
-            Row::new(
+            TickRow::new(
                 None,
                 took,
-                &Invoked::Error(json!({ "errorMessage": "no report" }))
+                &InvocationResult::Error(json!({ "errorMessage": "no report" }))
             )
             .is_err()
         );

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use self::backlog::Row;
-use crate::gateway::{Action, Fault, Gateway, Options};
+use self::backlog::TickRow;
+use crate::gateway::{Fault, FaultAction, Gateway, GatewayOptions};
 use crate::home::Recorder;
 use crate::lambda::{Emulator, Function, FunctionOptions};
 use crate::process::{Job, Moto, NodeExporter, Prometheus, V3_5};
@@ -105,9 +105,9 @@ impl Demo {
         let receiver = Prometheus::receiver(V3_5).await?;
         say(format!("receiver: Prometheus {V3_5} at {}", receiver.url()));
         let upstream = Some(receiver.remote_write_url());
-        let gateway = Gateway::start(Options {
+        let gateway = Gateway::start(GatewayOptions {
             upstream,
-            ..Options::default()
+            ..GatewayOptions::default()
         })
         .await?;
         say(format!(
@@ -117,7 +117,7 @@ impl Demo {
         if options.drop_one_batch {
             gateway.faults().add(Fault {
                 skip: 1,
-                ..Fault::once(Action::Drop)
+                ..Fault::once(FaultAction::Drop)
             });
             say("the gateway will swallow the second batch: acknowledged, not stored");
         }
@@ -222,8 +222,8 @@ fn say(what: impl AsRef<str>) {
 }
 
 async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) -> Result<()> {
-    say(Row::HEAD);
-    let mut last: Option<Row> = None;
+    say(TickRow::HEAD);
+    let mut last: Option<TickRow> = None;
     // What EventBridge Scheduler sends is not looked at: any event means forward.
     while Instant::now() < end || last.as_ref().is_some_and(|row| row.owed > 0) {
         ensure!(
@@ -234,7 +234,7 @@ async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) 
         let answer = emulator
             .invoke("{}", options.tick + Duration::from_secs(10))
             .await?;
-        let row = Row::new(last.as_ref(), started.elapsed(), &answer)?;
+        let row = TickRow::new(last.as_ref(), started.elapsed(), &answer)?;
         say(row.to_string());
         // One that fails at once would be invoked thousands of times.
         ensure!(

@@ -3,15 +3,18 @@
 
 use http::Method;
 
-use super::Shared;
+use super::GatewayState;
 use super::faults::Fault;
-use crate::http::{self as server, Body, Request};
+use crate::http::{self as server, ServerBody, ServerRequest};
 
 const LARGEST_FAULT: usize = 64 * 1024;
 const NEWEST: usize = 100;
 
 /// Answers a request to `/admin/`.
-pub(super) async fn answer(shared: &Shared, request: Request) -> http::Response<Body> {
+pub(super) async fn answer(
+    shared: &GatewayState,
+    request: ServerRequest,
+) -> http::Response<ServerBody> {
     let (parts, body) = request.into_parts();
     match (parts.method, parts.uri.path()) {
         (Method::GET, "/admin/stats") => server::respond_json(200, &shared.stats()),
@@ -39,7 +42,7 @@ pub(super) async fn answer(shared: &Shared, request: Request) -> http::Response<
     }
 }
 
-fn newest(shared: &Shared) -> Vec<serde_json::Value> {
+fn newest(shared: &GatewayState) -> Vec<serde_json::Value> {
     let journal = shared.journal();
     let entries: Vec<_> = journal.entries().collect();
     entries[entries.len().saturating_sub(NEWEST)..]

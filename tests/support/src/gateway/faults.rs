@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// without a fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
-pub enum Action {
+pub enum FaultAction {
     /// Answers this; stores nothing.
     Respond {
         /// HTTP status.
@@ -48,7 +48,7 @@ pub enum Action {
 pub struct Fault {
     /// What happens.
     #[serde(flatten)]
-    pub action: Action,
+    pub action: FaultAction,
     /// Ends after this many requests; `None`: no such end.
     #[serde(default)]
     pub times: Option<u64>,
@@ -71,12 +71,12 @@ pub struct Fault {
 
 impl Fault {
     /// For the next request only.
-    pub fn once(action: Action) -> Self {
+    pub fn once(action: FaultAction) -> Self {
         Self::times(action, 1)
     }
 
     /// For the next requests.
-    pub fn times(action: Action, times: u64) -> Self {
+    pub fn times(action: FaultAction, times: u64) -> Self {
         Self {
             times: Some(times),
             ..Self::always(action)
@@ -84,7 +84,7 @@ impl Fault {
     }
 
     /// For a while from now.
-    pub fn lasting(action: Action, duration: Duration) -> Self {
+    pub fn lasting(action: FaultAction, duration: Duration) -> Self {
         Self {
             for_ms: u64::try_from(duration.as_millis()).ok(),
             ..Self::always(action)
@@ -92,7 +92,7 @@ impl Fault {
     }
 
     /// Until [`Faults::clear`].
-    pub fn always(action: Action) -> Self {
+    pub fn always(action: FaultAction) -> Self {
         Self {
             action,
             times: None,
@@ -105,8 +105,8 @@ impl Fault {
     }
 
     /// Answers this status, with this body.
-    pub fn status(status: u16, body: &str) -> Action {
-        Action::Respond {
+    pub fn status(status: u16, body: &str) -> FaultAction {
+        FaultAction::Respond {
             status,
             body: body.to_owned(),
             headers: BTreeMap::new(),
@@ -116,7 +116,7 @@ impl Fault {
 
 /// What a fault looks at in a request.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct RequestFacts<'a> {
     /// Metric names in the request.
     pub metrics: &'a [&'a str],
     /// Samples in it.
@@ -128,11 +128,11 @@ pub struct Facts<'a> {
 /// The faults in force, oldest first; the first that matches strikes.
 #[derive(Debug, Default)]
 pub struct Faults {
-    active: Mutex<Vec<Active>>,
+    active: Mutex<Vec<ActiveFault>>,
 }
 
 #[derive(Debug)]
-struct Active {
+struct ActiveFault {
     fault: Fault,
     ends: Option<Instant>,
 }
@@ -143,7 +143,7 @@ impl Faults {
         let ends = fault
             .for_ms
             .map(|ms| Instant::now() + Duration::from_millis(ms));
-        self.lock().push(Active { fault, ends });
+        self.lock().push(ActiveFault { fault, ends });
     }
 
     /// Ends all faults.
@@ -159,7 +159,7 @@ impl Faults {
     }
 
     /// The action for a request, counted.
-    pub fn strike(&self, facts: Facts<'_>) -> Option<Action> {
+    pub fn strike(&self, facts: RequestFacts<'_>) -> Option<FaultAction> {
         let mut active = self.lock();
         retain_current(&mut active, Instant::now());
         for entry in active
@@ -178,18 +178,18 @@ impl Faults {
         None
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Active>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<ActiveFault>> {
         self.active
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-fn retain_current(active: &mut Vec<Active>, now: Instant) {
+fn retain_current(active: &mut Vec<ActiveFault>, now: Instant) {
     active.retain(|entry| entry.fault.times != Some(0) && entry.ends.is_none_or(|ends| now < ends));
 }
 
-fn matches(fault: &Fault, facts: Facts<'_>) -> bool {
+fn matches(fault: &Fault, facts: RequestFacts<'_>) -> bool {
     fault
         .metric
         .as_deref()
@@ -205,44 +205,44 @@ mod tests {
     #[test]
     fn skips_counts_and_matches() {
         let faults = Faults::default();
-        let up = Facts {
+        let up = RequestFacts {
             metrics: &["up"],
             samples: 5,
             reused_connection: false,
         };
-        let other = Facts {
+        let other = RequestFacts {
             metrics: &["x"],
             ..up
         };
         faults.add(Fault {
             skip: 1,
             metric: Some("up".to_owned()),
-            ..Fault::times(Action::Hang, 2)
+            ..Fault::times(FaultAction::Hang, 2)
         });
         assert_eq!(faults.strike(other), None);
         assert_eq!(faults.strike(up), None);
-        assert_eq!(faults.strike(up), Some(Action::Hang));
-        assert_eq!(faults.strike(up), Some(Action::Hang));
+        assert_eq!(faults.strike(up), Some(FaultAction::Hang));
+        assert_eq!(faults.strike(up), Some(FaultAction::Hang));
         assert_eq!(faults.strike(up), None);
         assert_eq!(faults.active(), 0);
         faults.add(Fault {
             min_samples: 6,
-            ..Fault::always(Action::Drop)
+            ..Fault::always(FaultAction::Drop)
         });
         faults.add(Fault {
             reused_connection: true,
-            ..Fault::always(Action::Reset)
+            ..Fault::always(FaultAction::Reset)
         });
         assert_eq!(faults.strike(up), None);
         assert_eq!(
-            faults.strike(Facts {
+            faults.strike(RequestFacts {
                 reused_connection: true,
                 ..up
             }),
-            Some(Action::Reset)
+            Some(FaultAction::Reset)
         );
         faults.clear();
-        faults.add(Fault::lasting(Action::Drop, Duration::ZERO));
+        faults.add(Fault::lasting(FaultAction::Drop, Duration::ZERO));
         assert_eq!(faults.strike(up), None);
     }
 

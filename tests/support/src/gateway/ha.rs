@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::labels::value_of;
-use super::options::Limits;
+use super::options::WorkspaceLimits;
 use super::refusal::{Reason, Refusal};
 use super::wire::WriteRequest;
 
@@ -24,7 +24,7 @@ impl Tracker {
     pub fn check(
         &mut self,
         request: &mut WriteRequest,
-        limits: &Limits,
+        limits: &WorkspaceLimits,
         now_ms: i64,
     ) -> Result<(), Refusal> {
         let Some(first) = request.timeseries.first() else {
@@ -98,9 +98,9 @@ mod tests {
     #[test]
     fn the_other_replica_waits_half_a_minute() {
         let mut tracker = Tracker::default();
-        let limits = Limits {
+        let limits = WorkspaceLimits {
             max_ha_clusters: 1,
-            ..Limits::default()
+            ..WorkspaceLimits::default()
         };
         let mut check = |replica, now| {
             tracker
@@ -117,7 +117,7 @@ mod tests {
     fn the_winner_loses_its_replica_label() {
         let mut winner = request("a");
         Tracker::default()
-            .check(&mut winner, &Limits::default(), 0)
+            .check(&mut winner, &WorkspaceLimits::default(), 0)
             .unwrap();
         assert_eq!(value_of(&winner.timeseries[0].labels, REPLICA), None);
         assert!(!is_mixed(&request("a")));

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::options::JournalOptions;
 use super::refusal::Reason;
-use super::tenant::{Breaches, Outcome, Posted};
+use super::tenant::{Breaches, Outcome, PostedSample};
 use super::wire::MetricMetadata;
 
 /// One request.
 #[derive(Debug, Clone, Default)]
-pub struct Entry {
+pub struct JournalEntry {
     /// Counts from 1 in the order of arrival.
     pub number: u64,
     /// Connection that it came on, counted from 1.
@@ -28,7 +28,7 @@ pub struct Entry {
     /// Why it is no 200, or a 400 in spite of samples stored.
     pub reason: Option<Reason>,
     /// The scripted fault that befell it.
-    pub fault: Option<super::faults::Action>,
+    pub fault: Option<super::faults::FaultAction>,
     /// Request headers.
     pub headers: BTreeMap<String, String>,
     /// Bytes of the body as sent.
@@ -46,7 +46,7 @@ pub struct Entry {
     /// Its metadata.
     pub metadata: Vec<MetricMetadata>,
     /// Its samples, unless the journal's bound made it forget them.
-    pub samples: Vec<Posted>,
+    pub samples: Vec<PostedSample>,
 }
 
 /// Complete counts since the start.
@@ -97,7 +97,7 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Journal {
     options: JournalOptions,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<JournalEntry>,
     samples_kept: usize,
     /// Counts.
     pub stats: Stats,
@@ -124,7 +124,7 @@ impl Journal {
     }
 
     /// A request ended.
-    pub fn record(&mut self, mut entry: Entry) {
+    pub fn record(&mut self, mut entry: JournalEntry) {
         self.count(&entry);
         if self.options.samples == 0 {
             entry.samples.clear();
@@ -145,7 +145,7 @@ impl Journal {
         }
     }
 
-    fn count(&mut self, entry: &Entry) {
+    fn count(&mut self, entry: &JournalEntry) {
         let stats = &mut self.stats;
         stats.in_flight -= 1;
         *stats.statuses.entry(entry.status.unwrap_or(0)).or_default() += 1;
@@ -160,7 +160,7 @@ impl Journal {
         stats.max_decoded_bytes = stats.max_decoded_bytes.max(entry.decoded_bytes as u64);
         stats.out_of_order += entry.breaches.out_of_order;
         stats.concurrent += entry.breaches.concurrent;
-        if entry.fault == Some(super::faults::Action::Drop) {
+        if entry.fault == Some(super::faults::FaultAction::Drop) {
             stats.swallowed += count;
         }
         for sample in &entry.samples {
@@ -174,7 +174,7 @@ impl Journal {
     }
 
     /// The requests kept, in the order of their ends.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &JournalEntry> {
         self.entries.iter()
     }
 }

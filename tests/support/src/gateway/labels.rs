@@ -2,7 +2,7 @@
 //! empty ones by itself; a sender must not need that, so here they are refused. Sources: cortex
 //! pkg/util/validation/validate.go `ValidateLabels`; remote write 1.0.
 
-use super::options::Limits;
+use super::options::WorkspaceLimits;
 use super::refusal::{Reason, Refusal};
 use super::wire::{Label, MetricMetadata};
 
@@ -10,7 +10,7 @@ use super::wire::{Label, MetricMetadata};
 ///
 /// # Errors
 /// 400 with Cortex' words.
-pub fn validate(labels: &[Label], limits: &Limits) -> Result<(), Refusal> {
+pub fn validate(labels: &[Label], limits: &WorkspaceLimits) -> Result<(), Refusal> {
     let series = format_series(labels);
     let bad = |what: String| Err(Refusal::text(400, Reason::Labels, what));
     let Some(name) = metric_name(labels) else {
@@ -68,7 +68,10 @@ pub fn validate(labels: &[Label], limits: &Limits) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// 400 with Cortex' words.
-pub fn validate_metadata(metadata: &[MetricMetadata], limits: &Limits) -> Result<(), Refusal> {
+pub fn validate_metadata(
+    metadata: &[MetricMetadata],
+    limits: &WorkspaceLimits,
+) -> Result<(), Refusal> {
     for MetricMetadata {
         metric_family_name: name,
         help,
@@ -145,11 +148,11 @@ mod tests {
                 value: (*value).to_owned(),
             })
             .collect();
-        let limits = Limits {
+        let limits = WorkspaceLimits {
             max_labels: 3,
             max_label_name: 10,
             max_label_value: 5,
-            ..Limits::default()
+            ..WorkspaceLimits::default()
         };
         validate(&labels, &limits).map_or_else(|refusal| refusal.body, |()| "ok".to_owned())
     }

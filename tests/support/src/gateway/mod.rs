@@ -8,8 +8,8 @@
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
-//! use amp_forwarder_support::gateway::{Fault, Gateway, Options};
-//! let gateway = Gateway::start(Options::default()).await?;
+//! use amp_forwarder_support::gateway::{Fault, Gateway, GatewayOptions};
+//! let gateway = Gateway::start(GatewayOptions::default()).await?;
 //! gateway.faults().add(Fault::times(Fault::status(503, "busy"), 3));
 //! // … post to gateway.remote_write_url() …
 //! assert_eq!(gateway.stats().out_of_order, 0);
@@ -37,16 +37,16 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-pub use faults::{Action, Fault, Faults};
-pub use journal::{Entry, Stats};
-pub use options::{Key, Limits, Options};
+pub use faults::{Fault, FaultAction, Faults};
+pub use journal::{JournalEntry, Stats};
+pub use options::{AccessKey, GatewayOptions, WorkspaceLimits};
 pub use refusal::Reason;
-pub use tenant::{Outcome, Posted, SeriesId, Value};
+pub use tenant::{Outcome, PostedSample, SampleValue, SeriesNumber};
 
 use crate::Labels;
 use crate::http::Server;
 use journal::Journal;
-use rate::Bucket;
+use rate::TokenBucket;
 use tenant::Tenant;
 use upstream::Upstream;
 
@@ -54,7 +54,7 @@ use upstream::Upstream;
 #[derive(Debug)]
 pub struct Gateway {
     server: Server,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
 }
 
 /// A sample that the gateway stored.
@@ -65,14 +65,14 @@ pub struct StoredSample {
     /// Milliseconds since the epoch.
     pub timestamp: i64,
     /// To the bit.
-    pub value: Value,
+    pub value: SampleValue,
 }
 
 /// What the requests share. Locks are held for computing only, never across an await; where both
 /// are needed, `tenant` is first.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    options: Options,
+pub(crate) struct GatewayState {
+    options: GatewayOptions,
     started: Instant,
     faults: Faults,
     upstream: Option<Upstream>,
@@ -84,15 +84,15 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 struct Rates {
-    samples: Option<Bucket>,
-    requests: Option<Bucket>,
+    samples: Option<TokenBucket>,
+    requests: Option<TokenBucket>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
+impl GatewayState {
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
         lock(&self.journal)
     }
@@ -111,15 +111,15 @@ impl Gateway {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn start(options: Options) -> Result<Self> {
+    pub async fn start(options: GatewayOptions) -> Result<Self> {
         let now = Instant::now();
-        let bucket = |per_second: Option<f64>| per_second.map(|rate| Bucket::new(rate, now));
+        let bucket = |per_second: Option<f64>| per_second.map(|rate| TokenBucket::new(rate, now));
         let rates = Rates {
             samples: bucket(options.limits.samples_per_second),
             requests: bucket(options.limits.requests_per_second),
         };
         let listen = options.listen;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(GatewayState {
             started: now,
             faults: Faults::default(),
             upstream: options.upstream.as_deref().map(Upstream::new),
@@ -165,12 +165,12 @@ impl Gateway {
     }
 
     /// The requests that the journal keeps, in the order of their ends.
-    pub fn journal(&self) -> Vec<Entry> {
+    pub fn journal(&self) -> Vec<JournalEntry> {
         self.shared.journal().entries().cloned().collect()
     }
 
     /// The labels of a series in the journal.
-    pub fn labels(&self, series: SeriesId) -> Labels {
+    pub fn labels(&self, series: SeriesNumber) -> Labels {
         let labels = lock(&self.shared.tenant).labels(series);
         labels
             .iter()
@@ -180,7 +180,7 @@ impl Gateway {
 
     /// Every sample that was stored and not forgotten by the journal's bound.
     pub fn stored(&self) -> Vec<StoredSample> {
-        let samples: Vec<Posted> = self
+        let samples: Vec<PostedSample> = self
             .shared
             .journal()
             .entries()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A credential that the gateway knows.
 #[derive(Debug, Clone)]
-pub struct Key {
+pub struct AccessKey {
     /// The secret access key.
     pub secret: String,
     /// The session token that must come with it; `None`: none may come.
@@ -17,7 +17,7 @@ pub struct Key {
 
 /// Options of [`super::Gateway::start`].
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct GatewayOptions {
     /// Where to listen; port 0 is any free one.
     pub listen: SocketAddr,
     /// Region that signatures must be scoped to.
@@ -25,7 +25,7 @@ pub struct Options {
     /// Workspace in the path: `/workspaces/<id>/api/v1/remote_write`.
     pub workspace: String,
     /// Known credentials by access key id. Empty: signatures are not looked at.
-    pub keys: BTreeMap<String, Key>,
+    pub keys: BTreeMap<String, AccessKey>,
     /// How far the signature's date may be from our clock.
     pub clock_skew: Duration,
     /// A receiver (a real Prometheus) that gets what was accepted, before it is acknowledged.
@@ -33,14 +33,14 @@ pub struct Options {
     /// Count entries and samples and answer 200; nothing is decoded, judged or forwarded.
     pub count_only: bool,
     /// What AMP enforces.
-    pub limits: Limits,
+    pub limits: WorkspaceLimits,
     /// How much the journal keeps.
     pub journal: JournalOptions,
 }
 
 /// Limits of a workspace; see FACTS, "Amazon Managed Service for Prometheus".
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct WorkspaceLimits {
     /// Bytes of a request; both the body as sent and its decompressed form are held to it, since
     /// AMP does not say which.
     pub request_bytes: usize,
@@ -70,7 +70,7 @@ pub struct Limits {
     pub max_ha_clusters: usize,
 }
 
-impl Default for Limits {
+impl Default for WorkspaceLimits {
     fn default() -> Self {
         Self {
             request_bytes: 1_000_000,
@@ -108,16 +108,16 @@ impl Default for JournalOptions {
     }
 }
 
-/// The access key that [`Options::default`] knows.
+/// The access key that [`GatewayOptions::default`] knows.
 pub const ACCESS_KEY: &str = "AKIDEXAMPLE";
 /// Its secret: the one of AWS' published signing examples.
 pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// Its session token.
 pub const SESSION_TOKEN: &str = "example-session-token";
 
-impl Default for Options {
+impl Default for GatewayOptions {
     fn default() -> Self {
-        let key = Key {
+        let key = AccessKey {
             secret: SECRET_KEY.to_owned(),
             session_token: Some(SESSION_TOKEN.to_owned()),
             allowed: true,
@@ -130,7 +130,7 @@ impl Default for Options {
             clock_skew: Duration::from_secs(300),
             upstream: None,
             count_only: false,
-            limits: Limits::default(),
+            limits: WorkspaceLimits::default(),
             journal: JournalOptions::default(),
         }
     }

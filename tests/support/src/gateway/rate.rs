@@ -4,13 +4,13 @@ use std::time::Instant;
 
 /// A token bucket.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     per_second: f64,
     tokens: f64,
     filled: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket.
     pub fn new(per_second: f64, now: Instant) -> Self {
         Self {
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn refills_and_takes_all_or_nothing() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(10.0, start);
+        let mut bucket = TokenBucket::new(10.0, start);
         assert!(!bucket.take(11.0, start));
         assert!(bucket.take(10.0, start));
         assert!(!bucket.take(1.0, start));

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
 
-use super::faults::{Action, Facts};
-use super::journal::Entry;
+use super::faults::{FaultAction, RequestFacts};
+use super::journal::JournalEntry;
 use super::refusal::{Reason, Refusal};
-use super::tenant::{Outcome, Posted};
+use super::tenant::{Outcome, PostedSample};
 use super::wire::{self, WriteRequest};
-use super::{Shared, admin, ha, labels, lock, request, sigv4};
-use crate::http::{self as server, Answer, Connection, Hangup, Request};
+use super::{GatewayState, admin, ha, labels, lock, request, sigv4};
+use crate::http::{self as server, Connection, HandlerResult, Hangup, ServerRequest};
 use crate::now_ms;
 
 /// No body is read beyond this, whatever the limit that is answered with 413.
@@ -19,10 +19,10 @@ const LARGEST_BODY: usize = 64 << 20;
 
 /// Answers one request.
 pub(super) async fn receive(
-    shared: Arc<Shared>,
-    request: Request,
+    shared: Arc<GatewayState>,
+    request: ServerRequest,
     connection: Arc<Connection>,
-) -> Answer {
+) -> HandlerResult {
     if request.uri().path().starts_with("/admin/") {
         return Ok(admin::answer(&shared, request).await);
     }
@@ -44,12 +44,12 @@ pub(super) async fn receive(
 enum Reply {
     Written,
     Refused(Refusal),
-    Fault(Action),
+    Fault(FaultAction),
 }
 
 struct Visit<'a> {
-    shared: &'a Shared,
-    entry: Entry,
+    shared: &'a GatewayState,
+    entry: JournalEntry,
 }
 
 impl Drop for Visit<'_> {
@@ -62,7 +62,7 @@ impl Drop for Visit<'_> {
 }
 
 impl<'a> Visit<'a> {
-    fn new(shared: &'a Shared, request: &Request, connection: &Connection) -> Self {
+    fn new(shared: &'a GatewayState, request: &ServerRequest, connection: &Connection) -> Self {
         let (number, in_flight) = shared.journal().arrive();
         let headers = request
             .headers()
@@ -74,14 +74,14 @@ impl<'a> Visit<'a> {
                 )
             })
             .collect();
-        let entry = Entry {
+        let entry = JournalEntry {
             number,
             connection: connection.id,
             arrived: shared.started.elapsed(),
             arrived_ms: now_ms(),
             headers,
             in_flight,
-            ..Entry::default()
+            ..JournalEntry::default()
         };
         Self { shared, entry }
     }
@@ -108,7 +108,7 @@ impl<'a> Visit<'a> {
             Ok((entries, samples)) => {
                 self.entry.entries = usize::try_from(entries).unwrap_or(usize::MAX);
                 self.entry.sample_count = usize::try_from(samples).unwrap_or(usize::MAX);
-                let facts = Facts {
+                let facts = RequestFacts {
                     metrics: &[],
                     samples,
                     reused_connection: false,
@@ -143,12 +143,14 @@ impl<'a> Visit<'a> {
         self.entry.fault.clone_from(&fault);
         match fault {
             None => {}
-            Some(Action::Delay { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
-            Some(Action::Hang) => return std::future::pending().await,
-            Some(action @ (Action::Respond { .. } | Action::Reset | Action::Drop)) => {
+            Some(FaultAction::Delay { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Some(FaultAction::Hang) => return std::future::pending().await,
+            Some(
+                action @ (FaultAction::Respond { .. } | FaultAction::Reset | FaultAction::Drop),
+            ) => {
                 return Reply::Fault(action);
             }
-            Some(Action::StoreAndHang) => {
+            Some(FaultAction::StoreAndHang) => {
                 let _ = self.store(write).await;
                 return std::future::pending().await;
             }
@@ -165,7 +167,7 @@ impl<'a> Visit<'a> {
         }
     }
 
-    fn strike(&self, write: &WriteRequest, connection: &Connection) -> Option<Action> {
+    fn strike(&self, write: &WriteRequest, connection: &Connection) -> Option<FaultAction> {
         if self.shared.faults.active() == 0 {
             return None;
         }
@@ -176,7 +178,7 @@ impl<'a> Visit<'a> {
             .collect();
         metrics.dedup();
         let samples = self.entry.sample_count as u64;
-        self.shared.faults.strike(Facts {
+        self.shared.faults.strike(RequestFacts {
             metrics: &metrics,
             samples,
             reused_connection: connection.requests() > 1,
@@ -224,7 +226,7 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    fn answer(&mut self, reply: Reply, connection: &Connection) -> Answer {
+    fn answer(&mut self, reply: Reply, connection: &Connection) -> HandlerResult {
         let (status, answer) = match reply {
             Reply::Written => (Some(200), Ok(server::respond(200, ""))),
             Reply::Refused(refusal) => {
@@ -242,13 +244,13 @@ impl<'a> Visit<'a> {
     }
 }
 
-fn set_outcomes(samples: &mut [Posted], outcomes: &[Outcome]) {
+fn set_outcomes(samples: &mut [PostedSample], outcomes: &[Outcome]) {
     for (sample, outcome) in samples.iter_mut().zip(outcomes) {
         sample.outcome = *outcome;
     }
 }
 
-fn refused(refusal: Refusal) -> http::Response<server::Body> {
+fn refused(refusal: Refusal) -> http::Response<server::ServerBody> {
     let json = refusal.body.starts_with('{');
     let mut response = server::respond(refusal.status, refusal.body);
     let content_type = if json {
@@ -263,9 +265,9 @@ fn refused(refusal: Refusal) -> http::Response<server::Body> {
 }
 
 /// The answer of a fault after what it had to do.
-fn faulty(action: Action, connection: &Connection) -> (Option<u16>, Answer) {
+fn faulty(action: FaultAction, connection: &Connection) -> (Option<u16>, HandlerResult) {
     match action {
-        Action::Respond {
+        FaultAction::Respond {
             status,
             body,
             headers,
@@ -281,18 +283,20 @@ fn faulty(action: Action, connection: &Connection) -> (Option<u16>, Answer) {
             }
             (Some(status), Ok(response))
         }
-        Action::StoreAndCut => {
+        FaultAction::StoreAndCut => {
             let mut response = http::Response::new(server::cut("cut"));
             response
                 .headers_mut()
                 .insert("content-length", http::HeaderValue::from_static("100"));
             (None, Ok(response))
         }
-        Action::Reset | Action::StoreAndReset => {
+        FaultAction::Reset | FaultAction::StoreAndReset => {
             connection.reset_on_close();
             (None, Err(Hangup))
         }
-        Action::StoreAndClose | Action::StoreAndHang | Action::Hang => (None, Err(Hangup)),
-        Action::Drop | Action::Delay { .. } => (Some(200), Ok(server::respond(200, ""))),
+        FaultAction::StoreAndClose | FaultAction::StoreAndHang | FaultAction::Hang => {
+            (None, Err(Hangup))
+        }
+        FaultAction::Drop | FaultAction::Delay { .. } => (Some(200), Ok(server::respond(200, ""))),
     }
 }

@@ -3,7 +3,7 @@
 use http::request::Parts;
 use prost::Message;
 
-use super::options::Options;
+use super::options::GatewayOptions;
 use super::refusal::{Reason, Refusal};
 use super::wire::{self, WriteRequest};
 
@@ -16,7 +16,7 @@ pub fn path(workspace: &str) -> String {
 ///
 /// # Errors
 /// 403 for a trailing slash and for what is no route, 404 for another workspace.
-pub fn check_route(parts: &Parts, options: &Options) -> Result<(), Refusal> {
+pub fn check_route(parts: &Parts, options: &GatewayOptions) -> Result<(), Refusal> {
     let actual = parts.uri.path();
     if actual == path(&options.workspace) {
         return if parts.method == http::Method::POST {

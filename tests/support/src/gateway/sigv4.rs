@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 
-use super::options::{Key, Options};
+use super::options::{AccessKey, GatewayOptions};
 use super::refusal::{Reason, Refusal};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -32,7 +32,7 @@ struct Authorization<'a> {
 pub fn verify(
     parts: &Parts,
     body: &[u8],
-    options: &Options,
+    options: &GatewayOptions,
     now: SystemTime,
 ) -> Result<(), Refusal> {
     let header = text_header(&parts.headers, "authorization")
@@ -205,7 +205,7 @@ fn check_date(
     Ok(())
 }
 
-fn check_token(headers: &HeaderMap, key: &Key) -> Result<(), Refusal> {
+fn check_token(headers: &HeaderMap, key: &AccessKey) -> Result<(), Refusal> {
     if text_header(headers, "x-amz-security-token") == key.session_token.as_deref() {
         Ok(())
     } else {

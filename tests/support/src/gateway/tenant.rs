@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::labels;
-use super::options::Limits;
+use super::options::WorkspaceLimits;
 use super::refusal::{Reason, Refusal};
 use super::wire::{Label, TimeSeries, WriteRequest};
 
 /// A series, numbered in the order of its first appearance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SeriesId(pub u32);
+pub struct SeriesNumber(pub u32);
 
 /// A sample's value, to the bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Value {
+pub enum SampleValue {
     /// The bits of the float; a stale marker is `0x7ff0_0000_0000_0002`.
     Float(u64),
     /// A hash of a native histogram.
@@ -28,13 +28,13 @@ pub enum Value {
 
 /// One sample as it was posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Posted {
+pub struct PostedSample {
     /// Its series.
-    pub series: SeriesId,
+    pub series: SeriesNumber,
     /// Milliseconds since the epoch.
     pub timestamp: i64,
     /// Its value.
-    pub value: Value,
+    pub value: SampleValue,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -62,22 +62,22 @@ pub struct Judgement {
     /// The first error of all: 400 with it, although the rest is stored.
     pub first_error: Option<Refusal>,
     /// New newest samples by series.
-    newest: HashMap<SeriesId, (i64, Value)>,
+    newest: HashMap<SeriesNumber, (i64, SampleValue)>,
 }
 
 /// The workspace.
 #[derive(Debug, Default)]
 pub struct Tenant {
-    ids: HashMap<Arc<[Label]>, SeriesId>,
-    series: Vec<Series>,
+    ids: HashMap<Arc<[Label]>, SeriesNumber>,
+    series: Vec<SeriesState>,
     newest: Option<i64>,
     active: usize,
 }
 
 #[derive(Debug)]
-struct Series {
+struct SeriesState {
     labels: Arc<[Label]>,
-    newest: Option<(i64, Value)>,
+    newest: Option<(i64, SampleValue)>,
     newest_posted: Option<i64>,
     in_flight: u32,
 }
@@ -92,29 +92,29 @@ pub struct Breaches {
 }
 
 /// All samples of an entry: floats, then histograms.
-pub fn samples(entry: &TimeSeries) -> impl Iterator<Item = (i64, Value)> {
+pub fn samples(entry: &TimeSeries) -> impl Iterator<Item = (i64, SampleValue)> {
     let floats = entry
         .samples
         .iter()
-        .map(|sample| (sample.timestamp, Value::Float(sample.value.to_bits())));
+        .map(|sample| (sample.timestamp, SampleValue::Float(sample.value.to_bits())));
     let histograms = entry.histograms.iter().map(|histogram| {
         let mut hasher = DefaultHasher::new();
         prost::Message::encode_to_vec(histogram).hash(&mut hasher);
-        (histogram.timestamp, Value::Histogram(hasher.finish()))
+        (histogram.timestamp, SampleValue::Histogram(hasher.finish()))
     });
     floats.chain(histograms)
 }
 
 impl Tenant {
     /// The number of a series, given on its first appearance.
-    pub fn intern(&mut self, labels: &[Label]) -> SeriesId {
+    pub fn intern(&mut self, labels: &[Label]) -> SeriesNumber {
         if let Some(id) = self.ids.get(labels) {
             return *id;
         }
-        let id = SeriesId(u32::try_from(self.series.len()).unwrap_or(u32::MAX));
+        let id = SeriesNumber(u32::try_from(self.series.len()).unwrap_or(u32::MAX));
         let labels: Arc<[Label]> = labels.into();
         self.ids.insert(labels.clone(), id);
-        self.series.push(Series {
+        self.series.push(SeriesState {
             labels,
             newest: None,
             newest_posted: None,
@@ -124,7 +124,7 @@ impl Tenant {
     }
 
     /// The labels of a series.
-    pub fn labels(&self, id: SeriesId) -> Arc<[Label]> {
+    pub fn labels(&self, id: SeriesNumber) -> Arc<[Label]> {
         self.series[id.0 as usize].labels.clone()
     }
 
@@ -134,7 +134,7 @@ impl Tenant {
     }
 
     /// A request arrived: numbers its samples, and looks for breaches of order.
-    pub fn arrive(&mut self, request: &WriteRequest) -> (Vec<Posted>, Breaches) {
+    pub fn arrive(&mut self, request: &WriteRequest) -> (Vec<PostedSample>, Breaches) {
         let mut posted = Vec::new();
         let mut breaches = Breaches::default();
         for entry in &request.timeseries {
@@ -148,7 +148,7 @@ impl Tenant {
                     breaches.out_of_order += 1;
                 }
                 series.newest_posted = series.newest_posted.max(Some(timestamp));
-                posted.push(Posted {
+                posted.push(PostedSample {
                     series: id,
                     timestamp,
                     value,
@@ -156,7 +156,7 @@ impl Tenant {
                 });
             }
         }
-        let mut ids: Vec<SeriesId> = posted.iter().map(|sample| sample.series).collect();
+        let mut ids: Vec<SeriesNumber> = posted.iter().map(|sample| sample.series).collect();
         ids.sort_unstable();
         ids.dedup();
         for id in ids {
@@ -168,8 +168,8 @@ impl Tenant {
     }
 
     /// The request is answered, or its connection gone.
-    pub fn leave(&mut self, posted: &[Posted]) {
-        let mut ids: Vec<SeriesId> = posted.iter().map(|sample| sample.series).collect();
+    pub fn leave(&mut self, posted: &[PostedSample]) {
+        let mut ids: Vec<SeriesNumber> = posted.iter().map(|sample| sample.series).collect();
         ids.sort_unstable();
         ids.dedup();
         for id in ids {
@@ -179,7 +179,12 @@ impl Tenant {
     }
 
     /// Judges every sample of a request; changes nothing that is stored.
-    pub fn judge(&mut self, mut request: WriteRequest, limits: &Limits, now_ms: i64) -> Judgement {
+    pub fn judge(
+        &mut self,
+        mut request: WriteRequest,
+        limits: &WorkspaceLimits,
+        now_ms: i64,
+    ) -> Judgement {
         let mut judgement = Judgement::default();
         let mut new_series = 0;
         for mut entry in request.timeseries.drain(..) {
@@ -263,10 +268,10 @@ impl Tenant {
 
     fn appendable(
         &self,
-        id: SeriesId,
+        id: SeriesNumber,
         t: i64,
-        value: Value,
-        limits: &Limits,
+        value: SampleValue,
+        limits: &WorkspaceLimits,
         judgement: &Judgement,
     ) -> Result<Outcome, Refusal> {
         let series = &self.series[id.0 as usize];
@@ -310,7 +315,7 @@ impl Tenant {
         ))
     }
 
-    fn refuse(&self, id: SeriesId, reason: Reason, t: i64) -> Refusal {
+    fn refuse(&self, id: SeriesNumber, reason: Reason, t: i64) -> Refusal {
         let what = match reason {
             Reason::Duplicate => "duplicate sample for timestamp",
             Reason::OutOfOrder => "out of order sample",
@@ -332,7 +337,7 @@ trait MaxByTime {
     fn max_by_time(self, other: Self) -> Self;
 }
 
-impl MaxByTime for Option<(i64, Value)> {
+impl MaxByTime for Option<(i64, SampleValue)> {
     fn max_by_time(self, other: Self) -> Self {
         match (self, other) {
             (Some(a), Some(b)) => Some(if a.0 >= b.0 { a } else { b }),
@@ -341,7 +346,11 @@ impl MaxByTime for Option<(i64, Value)> {
     }
 }
 
-fn validate_entry(entry: &TimeSeries, limits: &Limits, now_ms: i64) -> Result<(), Refusal> {
+fn validate_entry(
+    entry: &TimeSeries,
+    limits: &WorkspaceLimits,
+    now_ms: i64,
+) -> Result<(), Refusal> {
     labels::validate(&entry.labels, limits)?;
     let series = || labels::format_series(&entry.labels);
     if !entry.exemplars.is_empty() {
@@ -411,7 +420,7 @@ mod tests {
                 timeseries: entries,
                 metadata: vec![],
             },
-            &Limits::default(),
+            &WorkspaceLimits::default(),
             NOW,
         );
         tenant.commit(&judgement);
@@ -467,7 +476,7 @@ mod tests {
                 timeseries: request,
                 metadata: vec![],
             },
-            &Limits::default(),
+            &WorkspaceLimits::default(),
             NOW,
         );
         let stored: Vec<&str> = judgement
@@ -488,9 +497,9 @@ mod tests {
     #[test]
     fn the_series_limit_keeps_the_known_ones() {
         let mut tenant = Tenant::default();
-        let limits = Limits {
+        let limits = WorkspaceLimits {
             max_series: Some(1),
-            ..Limits::default()
+            ..WorkspaceLimits::default()
         };
         let request = WriteRequest {
             timeseries: vec![entry("a", &[(0, 1.0)]), entry("b", &[(0, 1.0)])],

@@ -5,4 +5,4 @@ mod recorder;
 mod scripted;
 
 pub use recorder::{Recorder, Recording};
-pub use scripted::{Asked, Page, ScriptedHome, Trouble};
+pub use scripted::{HomeRequest, Page, ScriptedHome, Trouble};

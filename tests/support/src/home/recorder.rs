@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 
 use crate::exposition;
-use crate::http::{self as server, Answer, Client, Request, Server};
+use crate::http::{self as server, Client, HandlerResult, Server, ServerRequest};
 
 /// An exposition that was handed on.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Recording {
     ///
     /// # Errors
     /// When it is none that a Prometheus writes.
-    pub fn samples(&self) -> Result<Vec<exposition::Sample>> {
+    pub fn samples(&self) -> Result<Vec<exposition::ExposedSample>> {
         exposition::parse(&self.content_type, &self.body)
     }
 }
@@ -94,13 +94,17 @@ impl Recorder {
     }
 }
 
-async fn pass(state: Arc<State>, request: Request) -> Answer {
+async fn pass(state: Arc<State>, request: ServerRequest) -> HandlerResult {
     let at_ms = crate::now_ms();
     let answer = ask(&state, request, at_ms).await;
     Ok(answer.unwrap_or_else(|error| server::respond(502, format!("{error:#}\n"))))
 }
 
-async fn ask(state: &State, request: Request, at_ms: i64) -> Result<http::Response<server::Body>> {
+async fn ask(
+    state: &State,
+    request: ServerRequest,
+    at_ms: i64,
+) -> Result<http::Response<server::ServerBody>> {
     let path = request
         .uri()
         .path_and_query()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 
-use crate::http::{self as server, Answer, Connection, Hangup, Request, Server};
+use crate::http::{self as server, Connection, HandlerResult, Hangup, Server, ServerRequest};
 
 /// What a page does besides being served.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Page {
 
 /// A request that a [`ScriptedHome`] got.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct HomeRequest {
     /// Path and query.
     pub path: String,
     /// Headers.
@@ -104,7 +104,7 @@ pub struct Asked {
 struct State {
     once: VecDeque<Page>,
     always: Page,
-    asked: Vec<Asked>,
+    asked: Vec<HomeRequest>,
 }
 
 /// A scripted home: serves its page on every path.
@@ -145,7 +145,7 @@ impl ScriptedHome {
     }
 
     /// The requests so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn requests(&self) -> Vec<HomeRequest> {
         self.lock().asked.clone()
     }
 
@@ -164,7 +164,11 @@ impl ScriptedHome {
     }
 }
 
-async fn answer(state: Arc<Mutex<State>>, request: Request, connection: Arc<Connection>) -> Answer {
+async fn answer(
+    state: Arc<Mutex<State>>,
+    request: ServerRequest,
+    connection: Arc<Connection>,
+) -> HandlerResult {
     let header = |name: &str| {
         request
             .headers()
@@ -178,7 +182,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request, connection: Arc<Conn
         .any(|token| token.trim() == "gzip");
     let page = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.asked.push(Asked {
+        state.asked.push(HomeRequest {
             path: request.uri().to_string(),
             headers: request
                 .headers()

@@ -13,8 +13,8 @@ use http_body_util::Full;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::Invoked;
-use crate::http::{self as server, Answer, Client, Hangup, Request, Server};
+use super::InvocationResult;
+use crate::http::{self as server, Client, HandlerResult, Hangup, Server, ServerRequest};
 use crate::process::{Child, Port};
 use crate::{now_ms, tools, wait_for};
 
@@ -100,7 +100,11 @@ impl Emulator {
     ///
     /// # Errors
     /// When there is none within `limit`.
-    pub async fn invoke(&self, payload: impl Into<Vec<u8>>, limit: Duration) -> Result<Invoked> {
+    pub async fn invoke(
+        &self,
+        payload: impl Into<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<InvocationResult> {
         let url = format!(
             "http://{}/2015-03-31/functions/{NAME}/invocations",
             self.address
@@ -114,8 +118,8 @@ impl Emulator {
             .with_context(|| format!("no answer to the invocation within {limit:?}"))??;
         let value = || serde_json::from_slice(response.body()).context("the answer is not JSON");
         match response.status().as_u16() {
-            200 => Ok(Invoked::Answer(value()?)),
-            500 => Ok(Invoked::Error(value()?)),
+            200 => Ok(InvocationResult::Answer(value()?)),
+            500 => Ok(InvocationResult::Error(value()?)),
             status => bail!(
                 "cargo-lambda answered {status}: {}",
                 String::from_utf8_lossy(response.body())
@@ -124,7 +128,12 @@ impl Emulator {
     }
 }
 
-async fn pass(client: Client, base: String, request: Request, time_limit: Duration) -> Answer {
+async fn pass(
+    client: Client,
+    base: String,
+    request: ServerRequest,
+    time_limit: Duration,
+) -> HandlerResult {
     let (parts, body) = request.into_parts();
     let body = server::read_body(body, LARGEST_ANSWER)
         .await

@@ -15,14 +15,14 @@ pub use runtime_api::RuntimeApi;
 
 /// How an invocation ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Invoked {
+pub enum InvocationResult {
     /// The handler's answer.
     Answer(serde_json::Value),
     /// A function error: `{"errorType":…,"errorMessage":…}`.
     Error(serde_json::Value),
 }
 
-impl Invoked {
+impl InvocationResult {
     /// The answer.
     ///
     /// # Errors

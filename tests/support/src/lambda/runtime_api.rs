@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
-use super::Invoked;
-use crate::http::{self as server, Answer, Request, Server};
+use super::InvocationResult;
+use crate::http::{self as server, HandlerResult, Server, ServerRequest};
 use crate::now_ms;
 
 const PREFIX: &str = "/2018-06-01/runtime/";
@@ -18,17 +18,17 @@ const PREFIX: &str = "/2018-06-01/runtime/";
 const LARGEST_ANSWER: usize = 6 << 20;
 
 #[derive(Debug)]
-struct Pending {
+struct PendingInvocation {
     id: String,
     payload: Bytes,
     deadline_ms: i64,
-    done: oneshot::Sender<Invoked>,
+    done: oneshot::Sender<InvocationResult>,
 }
 
 #[derive(Debug)]
 struct State {
-    queue: AsyncMutex<mpsc::UnboundedReceiver<Pending>>,
-    running: Mutex<HashMap<String, oneshot::Sender<Invoked>>>,
+    queue: AsyncMutex<mpsc::UnboundedReceiver<PendingInvocation>>,
+    running: Mutex<HashMap<String, oneshot::Sender<InvocationResult>>>,
     init_errors: Mutex<Vec<serde_json::Value>>,
 }
 
@@ -37,7 +37,7 @@ struct State {
 pub struct RuntimeApi {
     server: Server,
     state: Arc<State>,
-    queue: mpsc::UnboundedSender<Pending>,
+    queue: mpsc::UnboundedSender<PendingInvocation>,
     count: std::sync::atomic::AtomicU64,
 }
 
@@ -75,13 +75,17 @@ impl RuntimeApi {
     /// # Errors
     /// When there is none two seconds after the deadline: where Lambda would have killed it at the
     /// deadline.
-    pub async fn invoke(&self, payload: impl Into<Bytes>, time_limit: Duration) -> Result<Invoked> {
+    pub async fn invoke(
+        &self,
+        payload: impl Into<Bytes>,
+        time_limit: Duration,
+    ) -> Result<InvocationResult> {
         let number = self.count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
         let id = format!("00000000-0000-4000-8000-{number:012}");
         let (done, answered) = oneshot::channel();
         let deadline_ms = now_ms() + i64::try_from(time_limit.as_millis())?;
         self.queue
-            .send(Pending {
+            .send(PendingInvocation {
                 id: id.clone(),
                 payload: payload.into(),
                 deadline_ms,
@@ -105,7 +109,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn answer(state: Arc<State>, request: Request) -> Answer {
+async fn answer(state: Arc<State>, request: ServerRequest) -> HandlerResult {
     let (parts, body) = request.into_parts();
     let path = parts
         .uri
@@ -136,8 +140,8 @@ async fn answer(state: Arc<State>, request: Request) -> Answer {
         segments.next().unwrap_or_default(),
     );
     let outcome = match kind {
-        "response" => Invoked::Answer(value()),
-        "error" => Invoked::Error(value()),
+        "response" => InvocationResult::Answer(value()),
+        "error" => InvocationResult::Error(value()),
         _ => return Ok(server::respond(404, "")),
     };
     let Some(done) = lock(&state.running).remove(id) else {
@@ -151,7 +155,7 @@ async fn answer(state: Arc<State>, request: Request) -> Answer {
     ))
 }
 
-async fn next(state: &State) -> http::Response<server::Body> {
+async fn next(state: &State) -> http::Response<server::ServerBody> {
     // Whoever's connection ends while waiting here is cancelled, and takes nothing.
     let Some(pending) = state.queue.lock().await.recv().await else {
         return server::respond(500, "the runtime API has ended");
@@ -228,7 +232,7 @@ mod tests {
             let limit = Duration::from_secs(5);
             assert_eq!(
                 api.invoke("{}", limit).await.unwrap(),
-                Invoked::Answer(serde_json::json!({ "outcome": "ok" }))
+                InvocationResult::Answer(serde_json::json!({ "outcome": "ok" }))
             );
             assert_eq!(
                 api.invoke("{}", limit).await.unwrap().error_type(),
