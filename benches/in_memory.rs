@@ -7,7 +7,7 @@ use amp_forwarder::config::Config;
 use amp_forwarder::net::NetError;
 use amp_forwarder::report::Report;
 use amp_forwarder::scrape::fetch::{self, Home};
-use amp_forwarder::send::{Answer, PostError, PostRequest, Remote};
+use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::tick::{Forwarder, Plan, World};
 use amp_forwarder::time::SystemClock;
 use bytes::Bytes;
@@ -68,9 +68,9 @@ impl Home for BodyHome {
 struct Taker;
 
 impl Remote for Taker {
-    fn post<'a>(&'a self, _: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+    fn post<'a>(&'a self, _: PostRequest<'a>) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         Box::pin(async {
-            Ok(Answer {
+            Ok(PostAnswer {
                 status: 204,
                 headers: HeaderMap::new(),
                 body: String::new(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::remote::{Answer, PostError, PostRequest, Remote};
-use super::state::{Failure, RemoteState, Stop};
+use super::remote::{PostAnswer, PostError, PostRequest, Remote};
+use super::state::{SendFailure, SendState, StopReason};
 use super::verdict::{Verdict, VerdictOptions, verdict};
 use crate::batch::{Batch, split};
 use crate::config::RemoteWrite;
@@ -45,7 +45,7 @@ pub struct DeliverContext<'a> {
     /// Of the remote.
     pub settings: &'a DeliverSettings,
     /// Of the remote, shared by its shards.
-    pub state: &'a RemoteState,
+    pub state: &'a SendState,
     /// The wall clock.
     pub clock: &'a dyn Clock,
     /// No request outlives it.
@@ -62,11 +62,11 @@ pub struct Delivery {
     /// Samples that the receiver's HA deduplication dropped.
     pub deduplicated: u64,
     /// Refused for good: parts of the batch, to be kept.
-    pub rejected: Vec<Rejected>,
+    pub rejected: Vec<RejectedBatch>,
     /// Wholly older than `sample_age_limit`, to be kept.
     pub expired: Vec<Batch>,
     /// What is still owed.
-    pub undelivered: Option<Undelivered>,
+    pub undelivered: Option<UndeliveredBatches>,
     /// Requests made.
     pub attempts: u32,
     /// Of them, without a final verdict.
@@ -77,7 +77,7 @@ pub struct Delivery {
 
 /// A batch, or a part of one, that was refused for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub struct RejectedBatch {
     /// Just as it was posted.
     pub batch: Batch,
     /// Of the answer.
@@ -88,22 +88,22 @@ pub struct Rejected {
 
 /// What a delivery leaves undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undelivered {
+pub struct UndeliveredBatches {
     /// In the order in which they would have been posted. Their samples may have been stored: the
     /// last answer may be missing.
     pub batches: Vec<Batch>,
     /// Why.
-    pub why: Why,
+    pub reason: UndeliveredReason,
 }
 
 /// Why samples are still owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum UndeliveredReason {
     /// No time is left, or not enough for what the receiver asked to wait; with the last failure,
     /// if there was one.
-    Deadline(Option<Failure>),
+    Deadline(Option<SendFailure>),
     /// The remote is denied or misconfigured.
-    Stopped(Stop),
+    Stopped(StopReason),
 }
 
 impl Delivery {
@@ -156,10 +156,13 @@ pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContex
                     Err(error) => reject(&mut delivery, next, 413, format!("{message}; {error}")),
                 }
             }
-            End::Undelivered(why) => {
+            End::Undelivered(reason) => {
                 owed.push(next);
                 owed.reverse();
-                delivery.undelivered = Some(Undelivered { batches: owed, why });
+                delivery.undelivered = Some(UndeliveredBatches {
+                    batches: owed,
+                    reason,
+                });
                 break;
             }
         }
@@ -172,7 +175,7 @@ fn reject(delivery: &mut Delivery, batch: Batch, status: u16, message: String) {
         samples = batch.samples,
         "the remote refused a batch for good: {message}"
     );
-    delivery.rejected.push(Rejected {
+    delivery.rejected.push(RejectedBatch {
         batch,
         status,
         message,
@@ -186,7 +189,7 @@ enum End {
     Rejected { status: u16, message: String },
     Expired,
     TooLarge { message: String },
-    Undelivered(Why),
+    Undelivered(UndeliveredReason),
 }
 
 async fn deliver_whole(
@@ -210,7 +213,7 @@ async fn deliver_whole(
     let _turn = tokio::select! {
         biased;
         turn = state.turn() => turn,
-        () = state.over(latest) => return End::Undelivered(Why::Deadline(state.last_failure())),
+        () = state.over(latest) => return End::Undelivered(UndeliveredReason::Deadline(state.last_failure())),
     };
     loop {
         let deadline = state.deadline(latest);
@@ -219,18 +222,20 @@ async fn deliver_whole(
             return End::Expired;
         }
         if let Some(stop) = state.stopped() {
-            return End::Undelivered(Why::Stopped(stop));
+            return End::Undelivered(UndeliveredReason::Stopped(stop));
         }
         if let Some(until) = state.back_off_until() {
             if until >= deadline {
-                return End::Undelivered(Why::Deadline(last.or_else(|| state.last_failure())));
+                return End::Undelivered(UndeliveredReason::Deadline(
+                    last.or_else(|| state.last_failure()),
+                ));
             }
             state.sleep_until(until).await;
             continue;
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return End::Undelivered(Why::Deadline(last));
+            return End::Undelivered(UndeliveredReason::Deadline(last));
         }
 
         let request = PostRequest {
@@ -248,13 +253,13 @@ async fn deliver_whole(
             () = state.over(latest) => None,
         };
         let Some(result) = answered else {
-            let failure = Failure {
+            let failure = SendFailure {
                 status: None,
                 message: format!("send {}: no answer before the deadline", remote.address()),
                 hint: None,
             };
             state.failed(&failure);
-            return End::Undelivered(Why::Deadline(Some(failure)));
+            return End::Undelivered(UndeliveredReason::Deadline(Some(failure)));
         };
 
         let options = VerdictOptions {
@@ -273,9 +278,9 @@ async fn deliver_whole(
                     message: answer.message(),
                 }),
                 Verdict::Denied if !credentials_refreshed => Next::Resign,
-                Verdict::Denied => Next::Stop(Stop::Denied(failure_of(remote, &result))),
+                Verdict::Denied => Next::Stop(StopReason::Denied(failure_of(remote, &result))),
                 Verdict::Misconfigured => {
-                    Next::Stop(Stop::Misconfigured(failure_of(remote, &result)))
+                    Next::Stop(StopReason::Misconfigured(failure_of(remote, &result)))
                 }
                 Verdict::Retry { after } => Next::Wait(after),
             },
@@ -286,7 +291,7 @@ async fn deliver_whole(
                 Next::Resign
             }
             Err(PostError::Sign(error)) if error.is_final() => {
-                Next::Stop(Stop::Denied(failure_of(remote, &result)))
+                Next::Stop(StopReason::Denied(failure_of(remote, &result)))
             }
             Err(_) => Next::Wait(None),
         };
@@ -317,7 +322,7 @@ async fn deliver_whole(
                     state.back_off(until);
                 }
                 if until >= deadline {
-                    return End::Undelivered(Why::Deadline(Some(failure)));
+                    return End::Undelivered(UndeliveredReason::Deadline(Some(failure)));
                 }
                 state.sleep_until(until).await;
             }
@@ -332,25 +337,25 @@ enum Next {
     Reconnect,
     /// At once, with fresh credentials and clock.
     Resign,
-    Stop(Stop),
+    Stop(StopReason),
     Wait(Option<Duration>),
 }
 
-fn failure_of(remote: &dyn Remote, result: &Result<Answer, PostError>) -> Failure {
+fn failure_of(remote: &dyn Remote, result: &Result<PostAnswer, PostError>) -> SendFailure {
     let address = remote.address();
     match result {
-        Ok(answer) => Failure {
+        Ok(answer) => SendFailure {
             status: Some(answer.status),
             message: format!("send {address}: {}", answer.message()),
             hint: remote.hint(answer),
         },
         // It names phase and address itself.
-        Err(PostError::Net(error)) => Failure {
+        Err(PostError::Net(error)) => SendFailure {
             status: None,
             message: error.to_string(),
             hint: None,
         },
-        Err(PostError::Sign(error)) => Failure {
+        Err(PostError::Sign(error)) => SendFailure {
             status: None,
             message: format!("sign {address}: {error}"),
             hint: None,

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::denial::{DenialContext, denial_hint};
-use super::remote::{Answer, PostError, PostRequest, Remote};
+use super::remote::{PostAnswer, PostError, PostRequest, Remote};
 use crate::config::RemoteWrite;
 use crate::net::aws::{AwsError, signing_identity};
 use crate::net::sign::{SignError, Signer};
@@ -103,7 +103,7 @@ impl HttpRemote {
         })
     }
 
-    async fn exchange(&self, post: PostRequest<'_>) -> Result<Answer, PostError> {
+    async fn exchange(&self, post: PostRequest<'_>) -> Result<PostAnswer, PostError> {
         let until = Instant::now() + post.timeout;
         let mut request = http::Request::new(post.body.clone());
         *request.method_mut() = Method::POST;
@@ -146,7 +146,10 @@ impl HttpRemote {
 }
 
 impl Remote for HttpRemote {
-    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+    fn post<'a>(
+        &'a self,
+        request: PostRequest<'a>,
+    ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         Box::pin(self.exchange(request))
     }
 
@@ -154,7 +157,7 @@ impl Remote for HttpRemote {
         &self.address
     }
 
-    fn hint(&self, answer: &Answer) -> Option<&'static str> {
+    fn hint(&self, answer: &PostAnswer) -> Option<&'static str> {
         if !matches!(answer.status, 401 | 403 | 404 | 405) {
             return None;
         }
@@ -195,7 +198,7 @@ fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {
 }
 
 /// Whatever happens to the body, the status stands.
-async fn answer(mut reply: Reply) -> Answer {
+async fn answer(mut reply: Reply) -> PostAnswer {
     let status = reply.status();
     let headers = reply.take_headers();
     let mut body = Vec::new();
@@ -211,7 +214,7 @@ async fn answer(mut reply: Reply) -> Answer {
         }
     };
     let _ = tokio::time::timeout(BODY_PATIENCE, read).await;
-    Answer {
+    PostAnswer {
         status,
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),

@@ -4,8 +4,10 @@ mod backoff;
 mod deliver;
 mod denial;
 mod http;
+mod once;
 mod probe;
 mod remote;
+mod settlement;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -13,12 +15,14 @@ mod verdict;
 
 pub use self::backoff::Backoff;
 pub use self::deliver::{
-    DeliverContext, DeliverSettings, Delivery, Rejected, Undelivered, Why, deliver,
+    DeliverContext, DeliverSettings, Delivery, RejectedBatch, UndeliveredBatches,
+    UndeliveredReason, deliver,
 };
 pub use self::denial::{DenialContext, denial_hint};
 pub use self::http::{HttpRemote, RemoteError};
+pub use self::once::{PostOnceError, post_once};
 pub use self::probe::{Probe, probe};
-pub use self::remote::{Answer, PostError, PostRequest, Remote};
-pub use self::state::{Failure, RemoteState, Stop};
+pub use self::remote::{PostAnswer, PostError, PostRequest, Remote};
+pub use self::state::{SendFailure, SendState, StopReason};
 pub use self::verdict::{MAX_RETRY_AFTER, Verdict, VerdictOptions, verdict};
 pub use crate::net::sign::{SignError, Signer};

@@ -16,13 +16,14 @@ pub trait Remote: Send + Sync {
     ///
     /// # Errors
     /// [`PostError`] when there is no answer: the samples may have been stored all the same.
-    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>>;
+    fn post<'a>(&'a self, request: PostRequest<'a>)
+    -> BoxFuture<'a, Result<PostAnswer, PostError>>;
 
     /// Where it posts to, for people: without query and user information.
     fn address(&self) -> &str;
 
     /// Likely cause and next step for an answer that denies.
-    fn hint(&self, answer: &Answer) -> Option<&'static str> {
+    fn hint(&self, answer: &PostAnswer) -> Option<&'static str> {
         let _ = answer;
         None
     }
@@ -45,7 +46,7 @@ pub struct PostRequest<'a> {
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct PostAnswer {
     /// HTTP status.
     pub status: u16,
     /// All of them.
@@ -54,7 +55,7 @@ pub struct Answer {
     pub body: String,
 }
 
-impl Answer {
+impl PostAnswer {
     /// The status and the body in one line, without what may hold a secret.
     #[must_use]
     pub fn message(&self) -> String {
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_without_the_session_token() {
-        let answer = |body: &str| Answer {
+        let answer = |body: &str| PostAnswer {
             status: 403,
             headers: HeaderMap::new(),
             body: body.to_owned(),

@@ -15,7 +15,7 @@ const MIN_REQUEST_BYTES: usize = 16 << 10;
 
 /// A try that did not end well, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct SendFailure {
     /// `None` without an answer.
     pub status: Option<u16>,
     /// Phase, address and cause, or the answer.
@@ -25,7 +25,19 @@ pub struct Failure {
     pub hint: Option<&'static str>,
 }
 
-impl fmt::Display for Failure {
+impl SendFailure {
+    /// A try that the receiver did not answer.
+    #[must_use]
+    pub fn without_answer(message: String) -> Self {
+        Self {
+            status: None,
+            message,
+            hint: None,
+        }
+    }
+}
+
+impl fmt::Display for SendFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match self.hint {
@@ -37,17 +49,17 @@ impl fmt::Display for Failure {
 
 /// Why a remote gets no more requests in this tick.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
+pub enum StopReason {
     /// 401 or 403 even with fresh credentials, or no credentials at all.
-    Denied(Failure),
+    Denied(SendFailure),
     /// 404, 405, or no receiver at that URL.
-    Misconfigured(Failure),
+    Misconfigured(SendFailure),
 }
 
-impl Stop {
+impl StopReason {
     /// What was answered.
     #[must_use]
-    pub fn failure(&self) -> &Failure {
+    pub fn failure(&self) -> &SendFailure {
         match self {
             Self::Denied(failure) | Self::Misconfigured(failure) => failure,
         }
@@ -56,7 +68,7 @@ impl Stop {
 
 /// Shared by the shards of one remote, kept for the process.
 #[derive(Debug)]
-pub struct RemoteState {
+pub struct SendState {
     inner: Mutex<Inner>,
     stopping: Notify,
     probe: Arc<tokio::sync::Mutex<()>>,
@@ -64,12 +76,12 @@ pub struct RemoteState {
 
 #[derive(Debug)]
 struct Inner {
-    stop: Option<Stop>,
+    stop: Option<StopReason>,
     /// It was stopped in an earlier tick, and nothing has come through since.
     probing: bool,
     back_off_until: Option<Instant>,
     request_bytes: usize,
-    last_failure: Option<Failure>,
+    last_failure: Option<SendFailure>,
     /// Deliveries end by then, whatever their own deadlines are.
     hurry: Option<Instant>,
     /// The same, as it changes with what memory holds.
@@ -77,7 +89,7 @@ struct Inner {
     rng: Rng,
 }
 
-impl RemoteState {
+impl SendState {
     /// `max_request_bytes` is `forwarder.max_request_bytes`; `rng` draws the back-offs.
     #[must_use]
     pub fn new(max_request_bytes: usize, rng: Rng) -> Self {
@@ -112,7 +124,7 @@ impl RemoteState {
 
     /// Whether and why it gets no more requests in this tick.
     #[must_use]
-    pub fn stopped(&self) -> Option<Stop> {
+    pub fn stopped(&self) -> Option<StopReason> {
         self.lock().stop.clone()
     }
 
@@ -134,7 +146,7 @@ impl RemoteState {
 
     /// The latest of this tick.
     #[must_use]
-    pub fn last_failure(&self) -> Option<Failure> {
+    pub fn last_failure(&self) -> Option<SendFailure> {
         self.lock().last_failure.clone()
     }
 
@@ -179,7 +191,7 @@ impl RemoteState {
         }
     }
 
-    pub(super) fn stop(&self, stop: Stop) {
+    pub(super) fn stop(&self, stop: StopReason) {
         {
             let mut inner = self.lock();
             if inner.stop.is_some() {
@@ -192,7 +204,7 @@ impl RemoteState {
         self.stopping.notify_waiters();
     }
 
-    pub(super) fn failed(&self, failure: &Failure) {
+    pub(super) fn failed(&self, failure: &SendFailure) {
         let first = self.lock().last_failure.replace(failure.clone()).is_none();
         if first {
             tracing::warn!("not delivered yet, trying again: {failure}");

@@ -13,8 +13,8 @@ use crate::config::RemoteWrite;
 use crate::queue::Queue;
 use crate::report::{Ledger, RemoteReport};
 use crate::send::{
-    DeliverContext, DeliverSettings, Delivery, Failure, Rejected, Remote, RemoteState, Undelivered,
-    Why,
+    DeliverContext, DeliverSettings, Delivery, RejectedBatch, Remote, SendFailure, SendState,
+    UndeliveredBatches, UndeliveredReason,
 };
 use crate::spool::name::{Folder, RemoteDir};
 use crate::spool::outbox::Outbox;
@@ -41,7 +41,7 @@ pub(super) struct Lane {
     capacity: u64,
     settings: DeliverSettings,
     pub(super) remote: Box<dyn Remote>,
-    pub(super) state: RemoteState,
+    pub(super) state: SendState,
     pub(super) queue: Queue,
     /// Of the scrape that is being sent from memory.
     pub(super) shards_in_use: Cell<usize>,
@@ -108,7 +108,7 @@ impl Lane {
             capacity: config.queue.capacity as u64,
             settings: DeliverSettings::from(config),
             remote,
-            state: RemoteState::new(max_request_bytes, rng),
+            state: SendState::new(max_request_bytes, rng),
             queue: Queue::default(),
             shards_in_use: Cell::new(0),
             write_rate: Cell::new(FIRST_WRITE_RATE),
@@ -247,20 +247,10 @@ impl Lane {
         if let Some(live) = bench.live.filter(|_| delivery.written > 0) {
             live.written(delivery.written, batch.max_ms);
         }
-        for Rejected {
-            status, message, ..
-        } in &delivery.rejected
-        {
-            sent.errors.push(format!(
-                "send: {} refused a batch for good{}: {message}",
-                self.id,
-                why_refused(*status, repeated)
-            ));
+        for rejected in &delivery.rejected {
+            sent.errors.push(rejected.describe(&self.id, repeated));
         }
-        for refused in delivery
-            .rejected
-            .chunk_by(|one, next| (one.status, &one.message) == (next.status, &next.message))
-        {
+        for refused in delivery.rejected.chunk_by(RejectedBatch::has_same_answer) {
             let note = refused.first().map(|refused| Note {
                 status: refused.status,
                 message: refused.message.clone(),
@@ -277,7 +267,7 @@ impl Lane {
             }
         }
         if let Some(undelivered) = &delivery.undelivered {
-            sent.note(&self.id, &undelivered.why);
+            sent.note(&self.id, &undelivered.reason);
         }
     }
 
@@ -299,23 +289,20 @@ impl Lane {
                 let message = format!(
                     "{error}: what is older than sample_age_limit stays owed until it can be kept"
                 );
-                let why = Why::Deadline(Some(Failure {
-                    status: None,
-                    message,
-                    hint: None,
-                }));
+                let reason =
+                    UndeliveredReason::Deadline(Some(SendFailure::without_answer(message)));
                 let expired = std::mem::take(&mut delivery.expired);
                 match &mut delivery.undelivered {
                     // Why the rest of it was not sent is another matter: the remote may have
                     // stopped us.
                     Some(undelivered) => {
                         undelivered.batches.splice(..0, expired);
-                        sent.note(&self.id, &why);
+                        sent.note(&self.id, &reason);
                     }
                     None => {
-                        delivery.undelivered = Some(Undelivered {
+                        delivery.undelivered = Some(UndeliveredBatches {
                             batches: expired,
-                            why,
+                            reason,
                         })
                     }
                 }
@@ -366,16 +353,6 @@ impl Lane {
     }
 }
 
-/// What a refusal may be due to. Neither a limit nor a size has to do with what was stored before.
-fn why_refused(status: u16, repeated: bool) -> &'static str {
-    match status {
-        429 => " (a series limit, or it was throttled for 15 minutes while others passed)",
-        413 => "",
-        _ if repeated => " (a repeat after a kill: some of it was stored before)",
-        _ => "",
-    }
-}
-
 impl Sent {
     /// Nothing was sent; these counts are all there is.
     pub(super) fn only(ledger: Ledger) -> Self {
@@ -385,45 +362,12 @@ impl Sent {
         }
     }
 
-    fn note(&mut self, remote: &str, why: &Why) {
-        let error = match why {
-            Why::Stopped(stop) => {
-                self.stopped = true;
-                stop.failure().to_string()
-            }
-            Why::Deadline(Some(failure)) => {
-                format!("send: out of time for {remote}; the last try: {failure}")
-            }
-            Why::Deadline(None) => {
-                format!("send: out of time for {remote}: give the function a longer time-out")
-            }
-        };
+    fn note(&mut self, remote: &str, reason: &UndeliveredReason) {
+        self.stopped |= matches!(reason, UndeliveredReason::Stopped(_));
+        let error = reason.describe(remote);
         if !self.errors.contains(&error) {
             tracing::warn!("{error}");
         }
         self.errors.push(error);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_of_a_repeat_is_explained_by_its_status_first() {
-        let has = |status, repeated, word: &str| why_refused(status, repeated).contains(word);
-        assert!(
-            has(429, false, "throttled for 15 minutes")
-                && has(429, true, "throttled for 15 minutes")
-        );
-        assert!(has(400, true, "a repeat after a kill") && has(409, true, "a repeat after a kill"));
-        assert_eq!(
-            (
-                why_refused(400, false),
-                why_refused(413, true),
-                why_refused(413, false)
-            ),
-            ("", "", "")
-        );
     }
 }

@@ -8,7 +8,7 @@ use super::lane::Lane;
 use super::{Forwarder, Plan};
 use crate::config::RemoteWrite;
 use crate::metadata::{self, Bounds, Metric};
-use crate::send::PostRequest;
+use crate::send::post_once;
 use crate::time::millis;
 
 /// For reading and sending all of it.
@@ -110,28 +110,14 @@ impl Lane {
         let requests = metadata::requests(metrics, bounds)
             .map_err(|error| format!("metadata: {}: {error}", self.id))?;
         for body in requests {
-            let body = body.into();
-            let post = |attempt, timeout| PostRequest {
-                body: &body,
-                attempt,
-                timeout,
-                fresh_connection: attempt > 0,
-                fresh_credentials: false,
-            };
             let timeout = || {
                 config
                     .remote_timeout
                     .min(until.saturating_duration_since(Instant::now()))
             };
-            // A connection may have died since it was used last.
-            let answer = match self.remote.post(post(0, timeout())).await {
-                Ok(answer) if answer.status < 500 => Ok(answer),
-                _ => self.remote.post(post(1, timeout())).await,
-            };
-            let answer = answer.map_err(|error| format!("metadata: {}: {error}", self.id))?;
-            if !(200..300).contains(&answer.status) {
-                return Err(format!("metadata: {} {}", self.id, answer.message()));
-            }
+            post_once(self.remote.as_ref(), &body.into(), timeout)
+                .await
+                .map_err(|error| format!("metadata: {}: {error}", self.id))?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use amp_forwarder::config::Config;
 use amp_forwarder::net::{NetError, Peer, Phase};
 use amp_forwarder::report::Report;
 use amp_forwarder::scrape::fetch::{self, Body, Home, Request};
-use amp_forwarder::send::{Answer, PostError, PostRequest, Remote};
+use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::spool::store::Store;
 use amp_forwarder::spool::store::memory::MemoryStore;
 use amp_forwarder::tick::{Forwarder, Plan, World};
@@ -134,7 +134,10 @@ impl Drop for Leaving<'_> {
 }
 
 impl Remote for ScriptedRemote {
-    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+    fn post<'a>(
+        &'a self,
+        request: PostRequest<'a>,
+    ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         Box::pin(async move {
             let batch = Batch {
                 body: request.body.clone(),
@@ -191,7 +194,7 @@ impl Remote for ScriptedRemote {
                 }));
             };
             drop(leaving);
-            Ok(Answer {
+            Ok(PostAnswer {
                 status,
                 headers: HeaderMap::new(),
                 body: String::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::prompb::messages::WriteRequest;
 use amp_forwarder::report::{Outcome, Report};
-use amp_forwarder::send::{Answer, PostError, PostRequest};
+use amp_forwarder::send::{PostAnswer, PostError, PostRequest};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
@@ -123,7 +123,7 @@ impl Bug {
         self,
         receiver: &Arc<Receiver>,
         request: PostRequest<'a>,
-    ) -> BoxFuture<'a, Result<Answer, PostError>> {
+    ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         let receiver = Arc::clone(receiver);
         Box::pin(async move {
             let rewritten = rewrite(self, &request.body.to_bytes()).into();
@@ -152,7 +152,7 @@ impl Bug {
                             })
                             .await;
                     });
-                    Ok(Answer {
+                    Ok(PostAnswer {
                         status: 200,
                         headers: HeaderMap::new(),
                         body: String::new(),
@@ -163,7 +163,7 @@ impl Bug {
                     receiver.post(request).await
                 }
                 Self::FailureTakenForSuccess => match receiver.post(request).await {
-                    Ok(answer) if answer.status >= 500 => Ok(Answer {
+                    Ok(answer) if answer.status >= 500 => Ok(PostAnswer {
                         status: 200,
                         ..answer
                     }),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::net::aws::AwsError;
 use amp_forwarder::net::{NetError, Peer, Phase};
-use amp_forwarder::send::{Answer, PostError, PostRequest, Remote, SignError};
+use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote, SignError};
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, header};
@@ -480,7 +480,7 @@ impl Receiver {
     pub(crate) async fn post(
         self: Arc<Self>,
         request: PostRequest<'_>,
-    ) -> Result<Answer, PostError> {
+    ) -> Result<PostAnswer, PostError> {
         let (id, samples, raw) = self.arrive(&request);
         let mut guard = Guard {
             receiver: &self,
@@ -590,7 +590,7 @@ impl Receiver {
         self.answered(status, &samples, &body);
         self.world
             .tell(|| format!("{}: request {id} answered {status}", self.name));
-        Ok(Answer {
+        Ok(PostAnswer {
             status,
             headers,
             body,
@@ -623,7 +623,10 @@ impl Drop for Guard<'_> {
 pub(crate) struct RemoteHandle(pub(crate) Arc<Receiver>);
 
 impl Remote for RemoteHandle {
-    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+    fn post<'a>(
+        &'a self,
+        request: PostRequest<'a>,
+    ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         match self.0.bug {
             Some(bug) if bug.is_on_the_way() => bug.post(&self.0, request),
             _ => Box::pin(Arc::clone(&self.0).post(request)),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use amp_forwarder::send::{Answer as PostAnswer, PostError, PostRequest, Remote};
+use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::spool::state::{KEY, State};
 use amp_forwarder::spool::store::memory::{Fault, MemoryStore};
 use amp_forwarder::spool::store::{Answer, Call, Etag, Kind, Object, Op, Page, Store};

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::script::{Bench, Reply, SECOND, START_MS, Script, batch, decode};
-use crate::send::{RemoteState, Stop, Why, probe};
+use crate::send::{SendState, StopReason, UndeliveredReason, probe};
 use crate::time::{Clock as _, TokioClock};
 
 #[tokio::test(start_paused = true)]
@@ -64,8 +64,8 @@ async fn back_off_grows_to_its_maximum_and_ends_before_the_deadline() {
     let (delivery, posts) = bench.run(&[Reply::Status(503)], 3).await;
     let undelivered = delivery.undelivered.unwrap();
     assert_eq!(undelivered.batches, [batch(3)]);
-    let Why::Deadline(Some(failure)) = undelivered.why else {
-        panic!("{:?}", undelivered.why)
+    let UndeliveredReason::Deadline(Some(failure)) = undelivered.reason else {
+        panic!("{:?}", undelivered.reason)
     };
     assert_eq!(
         (failure.status, failure.message.as_str()),
@@ -97,8 +97,8 @@ async fn no_request_outlives_the_deadline() {
     assert_eq!(Instant::now(), bench.deadline);
     assert_eq!(posts[0].timeout, 3 * SECOND, "cut to what is left");
     assert!(matches!(
-        delivery.undelivered.unwrap().why,
-        Why::Deadline(Some(_))
+        delivery.undelivered.unwrap().reason,
+        UndeliveredReason::Deadline(Some(_))
     ));
     let (delivery, posts) = bench.run(&[Reply::Status(200)], 3).await;
     assert_eq!((posts.len(), delivery.undelivered_samples()), (0, 3));
@@ -257,7 +257,9 @@ async fn denied_once_is_signed_again_denied_twice_stops_all_shards() {
     let bench = Bench::new();
     let (delivery, posts) = bench.run(&[Reply::Body(403, "not authorized")], 3).await;
     assert_eq!(posts.len(), 2);
-    let Why::Stopped(Stop::Denied(failure)) = delivery.undelivered.unwrap().why else {
+    let UndeliveredReason::Stopped(StopReason::Denied(failure)) =
+        delivery.undelivered.unwrap().reason
+    else {
         panic!()
     };
     assert_eq!(
@@ -273,15 +275,15 @@ async fn without_credentials_or_receiver_it_stops_too() {
     let (delivery, posts) = Bench::new().run(&[Reply::NoCredentials], 3).await;
     assert_eq!(posts.len(), 2);
     assert!(matches!(
-        delivery.undelivered.unwrap().why,
-        Why::Stopped(Stop::Denied(_))
+        delivery.undelivered.unwrap().reason,
+        UndeliveredReason::Stopped(StopReason::Denied(_))
     ));
     for status in [404, 405, 302] {
         let (delivery, posts) = Bench::new().run(&[Reply::Status(status)], 3).await;
         assert_eq!(posts.len(), 1);
         assert!(matches!(
-            delivery.undelivered.unwrap().why,
-            Why::Stopped(Stop::Misconfigured(_))
+            delivery.undelivered.unwrap().reason,
+            UndeliveredReason::Stopped(StopReason::Misconfigured(_))
         ));
     }
 }
@@ -304,7 +306,10 @@ async fn a_stop_wakes_the_shards_that_back_off() {
         "two denials of a second each, and nobody slept on"
     );
     for delivery in deliveries {
-        assert!(matches!(delivery.undelivered.unwrap().why, Why::Stopped(_)));
+        assert!(matches!(
+            delivery.undelivered.unwrap().reason,
+            UndeliveredReason::Stopped(_)
+        ));
     }
 }
 
@@ -381,7 +386,7 @@ async fn parts_of_a_split_batch_end_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn a_413_halves_the_limit_once_for_batches_built_under_it() {
-    let state = RemoteState::new(1_000_000, Rng::with_seed(1));
+    let state = SendState::new(1_000_000, Rng::with_seed(1));
     for _ in 0..10 {
         state.too_large(900_000);
     }
@@ -394,7 +399,7 @@ async fn a_413_halves_the_limit_once_for_batches_built_under_it() {
         16 << 10,
         "not below what a request needs"
     );
-    let small = RemoteState::new(1000, Rng::with_seed(1));
+    let small = SendState::new(1000, Rng::with_seed(1));
     small.too_large(900);
     assert_eq!(
         small.max_request_bytes(),

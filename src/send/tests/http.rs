@@ -17,8 +17,8 @@ use crate::net::testing::{Reply, Server};
 use crate::net::{Phase, testing};
 use crate::prompb::RequestBody;
 use crate::send::{
-    DeliverContext, DeliverSettings, HttpRemote, PostError, PostRequest, Remote, RemoteState,
-    Signer, deliver,
+    DeliverContext, DeliverSettings, HttpRemote, PostError, PostRequest, Remote, SendState, Signer,
+    deliver,
 };
 use crate::time::{SystemClock, TokioClock};
 
@@ -181,7 +181,7 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
     })
     .await;
     let remote = remote(&server);
-    let state = RemoteState::new(1_000_000, Rng::with_seed(1));
+    let state = SendState::new(1_000_000, Rng::with_seed(1));
     let mut settings = DeliverSettings::from(&config(server.url("/")));
     settings.min_backoff = Duration::from_secs(3600);
     settings.max_backoff = Duration::from_secs(3600);

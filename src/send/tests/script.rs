@@ -16,8 +16,8 @@ use crate::net::aws::AwsError;
 use crate::net::{NetError, Peer, Phase};
 use crate::prompb::messages::{Label, Sample, TimeSeries, WriteRequest};
 use crate::send::{
-    Answer, DeliverContext, DeliverSettings, Delivery, PostError, PostRequest, Remote, RemoteState,
-    SignError, deliver,
+    DeliverContext, DeliverSettings, Delivery, PostAnswer, PostError, PostRequest, Remote,
+    SendState, SignError, deliver,
 };
 use crate::time::TokioClock;
 
@@ -82,7 +82,10 @@ impl Script {
 }
 
 impl Remote for Script {
-    fn post<'a>(&'a self, request: PostRequest<'a>) -> BoxFuture<'a, Result<Answer, PostError>> {
+    fn post<'a>(
+        &'a self,
+        request: PostRequest<'a>,
+    ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         let samples = decode(&request.body.to_bytes()).timeseries.len() as u32;
         self.posts.lock().unwrap().push(Post {
             after: self.start.elapsed(),
@@ -96,7 +99,7 @@ impl Remote for Script {
         let timeout = request.timeout;
         Box::pin(async move {
             let answer = |status, body: &str| {
-                Ok(Answer {
+                Ok(PostAnswer {
                     status,
                     headers: HeaderMap::new(),
                     body: body.to_owned(),
@@ -120,7 +123,7 @@ impl Remote for Script {
                 Reply::RetryAfter(status, value) => {
                     let mut headers = HeaderMap::new();
                     headers.insert(RETRY_AFTER, value.parse().unwrap());
-                    Ok(Answer {
+                    Ok(PostAnswer {
                         status,
                         headers,
                         body: String::new(),
@@ -149,7 +152,7 @@ impl Remote for Script {
         "https://aps"
     }
 
-    fn hint(&self, answer: &Answer) -> Option<&'static str> {
+    fn hint(&self, answer: &PostAnswer) -> Option<&'static str> {
         (answer.status == 403).then_some("ask the owner")
     }
 }
@@ -186,7 +189,7 @@ pub(super) fn batch(samples: i64) -> Batch {
 
 pub(super) struct Bench {
     pub(super) settings: DeliverSettings,
-    pub(super) state: RemoteState,
+    pub(super) state: SendState,
     pub(super) clock: TokioClock,
     pub(super) deadline: Instant,
     pub(super) last_429: bool,
@@ -202,7 +205,7 @@ impl Bench {
                 retry_on_http_429: true,
                 sample_age_limit: None,
             },
-            state: RemoteState::new(1_000_000, Rng::with_seed(1)),
+            state: SendState::new(1_000_000, Rng::with_seed(1)),
             clock: TokioClock::starting_at(START_MS),
             deadline: Instant::now() + 40 * SECOND,
             last_429: false,
