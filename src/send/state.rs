@@ -1,11 +1,11 @@
 //! What all shards of a remote must know of each other.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
@@ -69,13 +69,13 @@ impl StopReason {
 /// Shared by the shards of one remote, kept for the process.
 #[derive(Debug)]
 pub struct SendState {
-    inner: Mutex<Inner>,
+    shared: RefCell<Shared>,
     stopping: Notify,
-    probe: Arc<tokio::sync::Mutex<()>>,
+    probe: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct Shared {
     stop: Option<StopReason>,
     /// It was stopped in an earlier tick, and nothing has come through since.
     probing: bool,
@@ -94,7 +94,7 @@ impl SendState {
     #[must_use]
     pub fn new(max_request_bytes: usize, rng: Rng) -> Self {
         Self {
-            inner: Mutex::new(Inner {
+            shared: RefCell::new(Shared {
                 stop: None,
                 probing: false,
                 back_off_until: None,
@@ -105,34 +105,35 @@ impl SendState {
                 rng,
             }),
             stopping: Notify::new(),
-            probe: Arc::default(),
+            probe: Mutex::default(),
         }
     }
 
     /// Forgets what held only for the last tick. A remote that was stopped is probed with one batch
     /// before the others follow.
     pub fn begin_tick(&self) {
-        let mut inner = self.lock();
-        inner.probing |= inner.stop.take().is_some();
-        inner.last_failure = None;
-        inner.hurry = None;
-        inner.end = None;
+        let mut shared = self.shared.borrow_mut();
+        shared.probing |= shared.stop.take().is_some();
+        shared.last_failure = None;
+        shared.hurry = None;
+        shared.end = None;
         // Tokio's clock may not have counted a freeze: a time-out of the last tick means nothing
         // now.
-        inner.back_off_until = None;
+        shared.back_off_until = None;
     }
 
     /// Whether and why it gets no more requests in this tick.
     #[must_use]
     pub fn stopped(&self) -> Option<StopReason> {
-        self.lock().stop.clone()
+        self.shared.borrow().stop.clone()
     }
 
     /// Until when the receiver asked all shards to wait; `None` when it did not, or that time has
     /// passed.
     #[must_use]
     pub fn back_off_until(&self) -> Option<Instant> {
-        self.lock()
+        self.shared
+            .borrow()
             .back_off_until
             .filter(|until| *until > Instant::now())
     }
@@ -141,24 +142,29 @@ impl SendState {
     /// answered.
     #[must_use]
     pub fn max_request_bytes(&self) -> usize {
-        self.lock().request_bytes
+        self.shared.borrow().request_bytes
     }
 
     /// The latest of this tick.
     #[must_use]
     pub fn last_failure(&self) -> Option<SendFailure> {
-        self.lock().last_failure.clone()
+        self.shared.borrow().last_failure.clone()
     }
 
     /// Ends all deliveries of this tick by then.
     pub fn hurry(&self, until: Instant) {
-        self.lock().hurry = Some(until);
+        self.shared.borrow_mut().hurry = Some(until);
         self.stopping.notify_waiters();
     }
 
     /// Deliveries of this tick end by then, until this is called again.
     pub fn end_by(&self, until: Instant) {
-        let earlier = self.lock().end.replace(until).is_none_or(|end| until < end);
+        let earlier = self
+            .shared
+            .borrow_mut()
+            .end
+            .replace(until)
+            .is_none_or(|end| until < end);
         if earlier {
             self.stopping.notify_waiters();
         }
@@ -166,8 +172,8 @@ impl SendState {
 
     /// A delivery's deadline as it is now.
     pub(super) fn deadline(&self, deadline: Instant) -> Instant {
-        let inner = self.lock();
-        [inner.hurry, inner.end]
+        let shared = self.shared.borrow();
+        [shared.hurry, shared.end]
             .into_iter()
             .flatten()
             .fold(deadline, Instant::min)
@@ -193,56 +199,61 @@ impl SendState {
 
     pub(super) fn stop(&self, stop: StopReason) {
         {
-            let mut inner = self.lock();
-            if inner.stop.is_some() {
+            let mut shared = self.shared.borrow_mut();
+            if shared.stop.is_some() {
                 return;
             }
             tracing::error!(reason = %stop.failure(), "the remote refuses everything: no more requests in this tick");
-            inner.last_failure = Some(stop.failure().clone());
-            inner.stop = Some(stop);
+            shared.last_failure = Some(stop.failure().clone());
+            shared.stop = Some(stop);
         }
         self.stopping.notify_waiters();
     }
 
     pub(super) fn failed(&self, failure: &SendFailure) {
-        let first = self.lock().last_failure.replace(failure.clone()).is_none();
+        let first = self
+            .shared
+            .borrow_mut()
+            .last_failure
+            .replace(failure.clone())
+            .is_none();
         if first {
             tracing::warn!("not delivered yet, trying again: {failure}");
         }
     }
 
     pub(super) fn back_off(&self, until: Instant) {
-        let mut inner = self.lock();
-        inner.back_off_until = inner.back_off_until.max(Some(until));
+        let mut shared = self.shared.borrow_mut();
+        shared.back_off_until = shared.back_off_until.max(Some(until));
     }
 
     pub(super) fn draw(&self, backoff: &mut Backoff, retry_after: Option<Duration>) -> Duration {
-        backoff.next(retry_after, &mut self.lock().rng)
+        backoff.next(retry_after, &mut self.shared.borrow_mut().rng)
     }
 
     /// A batch of `raw_len` uncompressed bytes was too large. One that was built under a larger
     /// limit says nothing about the present one.
     pub(super) fn too_large(&self, raw_len: u32) {
-        let mut inner = self.lock();
-        if usize::try_from(raw_len).unwrap_or(usize::MAX) <= inner.request_bytes {
-            inner.request_bytes =
-                (inner.request_bytes / 2).max(MIN_REQUEST_BYTES.min(inner.request_bytes));
+        let mut shared = self.shared.borrow_mut();
+        if usize::try_from(raw_len).unwrap_or(usize::MAX) <= shared.request_bytes {
+            shared.request_bytes =
+                (shared.request_bytes / 2).max(MIN_REQUEST_BYTES.min(shared.request_bytes));
         }
     }
 
     /// The receiver takes requests: the other shards may follow.
     pub(super) fn accepts(&self) {
-        self.lock().probing = false;
+        self.shared.borrow_mut().probing = false;
     }
 
     /// Waits for its turn where the remote must be probed first; the turn lasts as long as the
     /// guard.
-    pub(super) async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
-        if !self.lock().probing {
+    pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        if !self.shared.borrow().probing {
             return None;
         }
-        let turn = Arc::clone(&self.probe).lock_owned().await;
-        self.lock().probing.then_some(turn)
+        let turn = self.probe.lock().await;
+        self.shared.borrow().probing.then_some(turn)
     }
 
     /// Sleeps, but not on once the remote is stopped or the time is up.
@@ -259,9 +270,5 @@ impl SendState {
                 () = stopping => {}
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
