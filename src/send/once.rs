@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::remote::{PostAnswer, PostError, PostRequest, Remote};
-use crate::prompb::Body;
+use crate::prompb::RequestBody;
 
 /// A request that was not taken by [`post_once`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum PostOnceError {
 /// [`PostOnceError`] when the receiver did not take it. Trying again at once is of no use.
 pub async fn post_once(
     remote: &dyn Remote,
-    body: &Body,
+    body: &RequestBody,
     timeout: impl Fn() -> Duration,
 ) -> Result<(), PostOnceError> {
     let post = |attempt| {
