@@ -19,6 +19,7 @@
 //! [`store::Store`] is the seam: S3, a directory, and memory for simulations keep the same
 //! promises.
 
+pub mod access;
 #[cfg(feature = "cli")]
 pub mod export;
 pub mod inspect;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lane::Lane;
 use crate::config::Spool;
 use crate::report::SpoolReport;
-use crate::spool::lease::{Ask, Keeper, Previous, TakeError, Tenure};
+use crate::spool::lease::{Keeper, LeasePlan, Previous, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
 use crate::spool::outbox::{self, Limits, Outbox};
 use crate::spool::state::{Backlog, JobState, RemoteState, State};
@@ -70,7 +70,7 @@ impl Holder {
 
     /// Takes the lease and opens what is owed.
     pub(super) async fn begin(&mut self, end: Instant, margin: Duration, lanes: &[Lane]) -> Begun {
-        let ask = Ask {
+        let ask = LeasePlan {
             end,
             margin: FENCE.min(margin / 2),
             wait_until: end.checked_sub(margin + WORTH_IT).unwrap_or(end),
@@ -100,12 +100,12 @@ impl Holder {
             .deadline()
             .checked_sub(margin)
             .unwrap_or_else(Instant::now);
-        let tick = tenure.tick(&self.keeper, until);
+        let access = tenure.access(&self.keeper, until);
         let remotes: Vec<_> = lanes
             .iter()
             .map(|lane| (lane.dir.clone(), self.limits))
             .collect();
-        match outbox::open(&tick, &tenure.state, &remotes).await {
+        match outbox::open(&access, &tenure.state, &remotes).await {
             Ok(opened) => {
                 let owed_before = opened
                     .outboxes

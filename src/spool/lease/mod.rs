@@ -9,6 +9,7 @@
 
 mod decide;
 mod error;
+mod fence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use tokio::time::Instant;
 
 use self::decide::{Step, decide, is_lately, is_off, is_steady};
 pub use self::error::{LookError, ReleaseError, TakeError};
+pub use self::fence::{Fence, LeasePlan};
+use super::access::StoreAccess;
 use super::name::{Folder, RemoteDir, SegmentName};
-use super::outbox::Tick;
 use super::retry::{Pause, list_all, try_until};
 use super::state::{KEY, Lease, MAX_BYTES, State, StateError};
 use super::store::{Answer, Etag, Kind, Store, StoreError, StoreTime};
@@ -30,44 +32,6 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// How long a store that is down is asked for the lease: slots pass meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What a tick plans.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask {
-    /// When it will have ended, never past the invocation's deadline.
-    pub end: Instant,
-    /// No call is under way later than this before the lease ends.
-    pub margin: Duration,
-    /// How long to wait at most for another holder.
-    pub wait_until: Instant,
-}
-
-/// Until when the holder may act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fence {
-    end: Instant,
-    margin: Duration,
-}
-
-impl Fence {
-    /// A fence that ends calls `margin` before `end`.
-    #[must_use]
-    pub fn new(end: Instant, margin: Duration) -> Self {
-        Self { end, margin }
-    }
-
-    /// No POST, PUT or DELETE may be under way any more.
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.end.checked_sub(self.margin).unwrap_or(self.end)
-    }
-
-    /// Until then.
-    #[must_use]
-    pub fn left(&self) -> Duration {
-        self.deadline().saturating_duration_since(Instant::now())
-    }
-}
 
 /// How the last holder ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,11 +62,11 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    /// What outboxes need to know of it.
+    /// The access to the store that outboxes need; `until` ends work on the backlog.
     #[must_use]
-    pub fn tick(&self, keeper: &Keeper, until: Instant) -> Tick {
+    pub fn access(&self, keeper: &Keeper, until: Instant) -> StoreAccess {
         let unclean = self.previous == Previous::Unclean;
-        Tick {
+        StoreAccess {
             store: Arc::clone(&keeper.store),
             epoch: self.epoch,
             until,
@@ -190,8 +154,8 @@ impl Keeper {
     /// # Errors
     /// [`TakeError`]. After [`TakeError::Store`] it may be ours nevertheless; our next call will
     /// find out.
-    pub async fn take(&mut self, ask: &Ask) -> Result<Tenure, TakeError> {
-        let deadline = Fence::new(ask.end, ask.margin).deadline();
+    pub async fn take(&mut self, plan: &LeasePlan) -> Result<Tenure, TakeError> {
+        let deadline = Fence::new(plan.end, plan.margin).deadline();
         // A clock that was moved would make a lease of the wrong length; should we be killed before
         // it is corrected, everybody waits for its end.
         let steady = self.learnt.is_some_and(|(then, then_ms)| {
@@ -212,9 +176,9 @@ impl Keeper {
                 self.held == Some(found.state.epoch) && found.state.lease.is_none();
             let now = Instant::now();
             let epoch = match decide(&found.state, &self.nonce, tried, found.time.as_ref(), now) {
-                Step::Ours => match self.fence(&found, ask) {
-                    Some(end) if corrected || !is_off(end, ask) => {
-                        let fence = Fence::new(end.min(ask.end), ask.margin);
+                Step::Ours => match self.fence(&found, plan) {
+                    Some(end) if corrected || !is_off(end, plan) => {
+                        let fence = Fence::new(end.min(plan.end), plan.margin);
                         return Ok(self.hold(found, fence, last));
                     }
                     None if corrected => return Err(TakeError::Late),
@@ -223,7 +187,7 @@ impl Keeper {
                         found.state.epoch
                     }
                 },
-                Step::Wait(end) if end > ask.wait_until => {
+                Step::Wait(end) if end > plan.wait_until => {
                     return Err(TakeError::Busy {
                         epoch: found.state.epoch,
                         left: end - now,
@@ -246,7 +210,7 @@ impl Keeper {
                 }
             };
             tried = Some(epoch);
-            let written = self.write(&found, epoch, ask, give_up).await;
+            let written = self.write(&found, epoch, plan, give_up).await;
             if matches!(&written, Err(TakeError::Store(error)) if error.kind == Kind::Changed) {
                 // Somebody else may be at work, or may have left a backlog: to go on without the
                 // store is safe no more.
@@ -406,10 +370,10 @@ impl Keeper {
         &mut self,
         found: &Found,
         epoch: u64,
-        ask: &Ask,
+        plan: &LeasePlan,
         deadline: Instant,
     ) -> Result<Found, TakeError> {
-        let length = ask.end.saturating_duration_since(Instant::now());
+        let length = plan.end.saturating_duration_since(Instant::now());
         let until_ms = self.clock.now_ms()
             + self.offset_ms
             + i64::try_from(length.as_millis()).unwrap_or_default();
@@ -457,12 +421,12 @@ impl Keeper {
         self.learnt = Some((Instant::now(), now_ms));
     }
 
-    fn fence(&self, found: &Found, ask: &Ask) -> Option<Instant> {
+    fn fence(&self, found: &Found, plan: &LeasePlan) -> Option<Instant> {
         let end = found
             .time
             .as_ref()?
             .certainly_before(found.state.lease.as_ref()?.until_ms)?;
-        (Fence::new(end, ask.margin).deadline() > Instant::now()).then_some(end)
+        (Fence::new(end, plan.margin).deadline() > Instant::now()).then_some(end)
     }
 
     fn hold(

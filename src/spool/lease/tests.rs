@@ -22,9 +22,9 @@ fn process(store: &MemoryStore, seed: u64, off_ms: i64) -> Keeper {
     )
 }
 
-fn ask() -> Ask {
+fn ask() -> LeasePlan {
     let now = Instant::now();
-    Ask {
+    LeasePlan {
         end: now + MINUTE,
         margin: Duration::from_secs(2),
         wait_until: now + Duration::from_secs(10),
@@ -198,7 +198,7 @@ async fn whoever_finds_a_lease_waits_for_its_end_or_leaves() {
     );
 
     // Its own deadline allows to wait: here it sees the release within a second.
-    let patient = Ask {
+    let patient = LeasePlan {
         wait_until: Instant::now() + 2 * MINUTE,
         end: Instant::now() + 3 * MINUTE,
         ..ask()
@@ -223,7 +223,7 @@ async fn a_killed_holder_is_followed_when_its_lease_is_certainly_over_and_not_be
     let store = world();
     let tenure = process(&store, 1, 0).take(&ask()).await.unwrap();
     let last_act = tenure.fence.deadline();
-    let patient = Ask {
+    let patient = LeasePlan {
         wait_until: Instant::now() + 2 * MINUTE,
         end: Instant::now() + 3 * MINUTE,
         ..ask()
@@ -653,7 +653,7 @@ async fn of_several_at_once_one_holds_at_a_time() {
             let (holding, epochs) = (&holding, &epochs);
             async move {
                 let now = Instant::now();
-                let ask = Ask {
+                let ask = LeasePlan {
                     end: now + MINUTE,
                     margin: Duration::from_secs(2),
                     wait_until: now + Duration::from_secs(58),

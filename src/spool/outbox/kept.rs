@@ -44,14 +44,14 @@ impl Outbox {
         scrape: u64,
         bytes: Bytes,
     ) -> Result<Option<String>, StoreError> {
-        let until = self.tick.until;
+        let until = self.access.until;
         let bound = self.bound(folder);
         let size = bytes.len() as u64;
         if bound.objects == 0 || size > bound.bytes {
             return Ok(None);
         }
         if !self.kept.borrow().contains_key(&folder) {
-            let listed = list_all(&*self.tick.store, &self.remote.prefix(folder), until).await?;
+            let listed = list_all(&*self.access.store, &self.remote.prefix(folder), until).await?;
             let objects = listed
                 .into_iter()
                 .map(|listed| (listed.key, listed.size))
@@ -77,7 +77,7 @@ impl Outbox {
                 objects.and_then(|objects| objects.front().cloned())
             };
             let Some((key, _)) = victim else { break };
-            erase(&*self.tick.store, &key, until).await?;
+            erase(&*self.access.store, &key, until).await?;
             if let Some(kept) = self.kept.borrow_mut().get_mut(&folder) {
                 kept.objects.retain(|(known, _)| *known != key);
             }
@@ -105,7 +105,7 @@ impl Outbox {
         let mut kept = self.kept.borrow_mut();
         let kept = kept.get_mut(&folder)?;
         loop {
-            let name = SegmentName::new(self.tick.epoch, scrape.min(MAX_SCRAPE), kept.next)?;
+            let name = SegmentName::new(self.access.epoch, scrape.min(MAX_SCRAPE), kept.next)?;
             kept.next += 1;
             // Epochs begin anew when somebody removes all but this.
             if kept

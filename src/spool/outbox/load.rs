@@ -111,7 +111,7 @@ impl Outbox {
         name: SegmentName,
     ) -> Result<Result<Segment, (SegmentError, bytes::Bytes)>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
-        let object = fetch(&*self.tick.store, &key, MAX_OBJECT, self.tick.until).await?;
+        let object = fetch(&*self.access.store, &key, MAX_OBJECT, self.access.until).await?;
         Ok(segment::read(&object.bytes).map_err(|error| (error, object.bytes)))
     }
 
@@ -161,7 +161,7 @@ impl Outbox {
             Some(place) => format!("it is kept as {place}"),
             None => "it is not kept: forwarder.spool.rejected leaves no room".to_owned(),
         };
-        self.get_rid_of(name, self.tick.until).await?;
+        self.get_rid_of(name, self.access.until).await?;
         self.forget(
             name,
             &format!("spool: {key}: {error}; {place}, and the queue goes on without it"),
@@ -230,7 +230,7 @@ impl Outbox {
 
     /// What is owed in a segment, from its first bytes. None when that cannot be told.
     pub(super) async fn peek(&self, name: SegmentName) -> Option<Meta> {
-        self.try_to_peek(name, self.tick.spare())
+        self.try_to_peek(name, self.access.optional_call_deadline())
             .await
             .ok()
             .flatten()
@@ -246,7 +246,7 @@ impl Outbox {
         until: Instant,
     ) -> Result<Option<Meta>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
-        let peeked = match peek(&*self.tick.store, &key, until).await {
+        let peeked = match peek(&*self.access.store, &key, until).await {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
             peeked => peeked?,
         };

@@ -19,7 +19,6 @@ mod tests;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -28,11 +27,12 @@ use tokio::time::Instant;
 use self::kept::Kept;
 pub use self::open::{Opened, open};
 use self::throttling::Throttling;
+use super::access::StoreAccess;
 use super::name::{Folder, RemoteDir, SegmentName};
 use super::retry::{erase, persist};
 use super::segment;
 use super::state::{Backlog, HeadState, RemoteState};
-use super::store::{Store, StoreError};
+use super::store::StoreError;
 use crate::batch::Batch;
 use crate::config;
 
@@ -58,33 +58,9 @@ pub struct Bound {
     pub bytes: u64,
 }
 
-/// What all outboxes of a tick share.
-#[derive(Clone)]
-pub struct Tick {
-    /// Where.
-    pub store: Arc<dyn Store>,
-    /// Of the lease.
-    pub epoch: u64,
-    /// Until then the backlog is read, moved and deleted. The time behind it is for what memory
-    /// holds, and for the release.
-    pub until: Instant,
-    /// Of its fence.
-    pub deadline: Instant,
-    /// The last holder was killed.
-    pub unclean: bool,
-}
-
-impl Tick {
-    /// For what is good to know: it leaves as much time as it takes.
-    fn spare(&self) -> Instant {
-        let now = Instant::now();
-        now + self.deadline.saturating_duration_since(now) / 2
-    }
-}
-
 /// The segments of one remote, for one tick.
 pub struct Outbox {
-    tick: Tick,
+    access: StoreAccess,
     remote: RemoteDir,
     limits: Limits,
     inner: RefCell<Inner>,
@@ -224,7 +200,7 @@ impl Outbox {
         until: Instant,
     ) -> Result<(), StoreError> {
         persist(
-            &*self.tick.store,
+            &*self.access.store,
             &name.key(folder, &self.remote),
             bytes,
             until,
@@ -268,7 +244,7 @@ impl Outbox {
             .iter()
             .any(|loaded| loaded.name == name && loaded.is_done());
         if done {
-            self.erase(name, self.tick.until).await?;
+            self.erase(name, self.access.until).await?;
             self.inner.borrow_mut().remove(name);
         }
         Ok(())
@@ -276,7 +252,7 @@ impl Outbox {
 
     async fn erase(&self, name: SegmentName, until: Instant) -> Result<(), StoreError> {
         erase(
-            &*self.tick.store,
+            &*self.access.store,
             &name.key(Folder::Segments, &self.remote),
             until,
         )

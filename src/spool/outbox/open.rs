@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 
 use super::throttling::Throttling;
 use super::unwanted::TICKS;
-use super::{Entry, Inner, Limits, Outbox, Tick};
+use super::{Entry, Inner, Limits, Outbox};
+use crate::spool::access::StoreAccess;
 use crate::spool::name::{Folder, RemoteDir, SegmentName};
 use crate::spool::retry::{MAX_OBJECT, erase, fetch, list_all};
 use crate::spool::state::{RemoteState, State};
@@ -34,14 +35,14 @@ pub struct Opened {
 /// # Errors
 /// The store is down.
 pub async fn open(
-    tick: &Tick,
+    access: &StoreAccess,
     state: &State,
     remotes: &[(RemoteDir, Limits)],
 ) -> Result<Opened, StoreError> {
     let mut listed: BTreeMap<RemoteDir, Vec<Entry>> = BTreeMap::new();
     let mut strangers = Vec::new();
-    if tick.unclean || state.is_owed_anything() {
-        for object in list_all(&*tick.store, &Folder::Segments.prefix(), tick.deadline).await? {
+    if access.unclean || state.is_owed_anything() {
+        for object in list_all(&*access.store, &Folder::Segments.prefix(), access.deadline).await? {
             let parsed = object
                 .key
                 .strip_prefix(&Folder::Segments.prefix())
@@ -65,7 +66,7 @@ pub async fn open(
     for (remote, limits) in remotes {
         let entries = listed.remove(remote).unwrap_or_default();
         let known = state.remotes.get(remote).cloned().unwrap_or_default();
-        outboxes.push(Outbox::new(tick.clone(), remote.clone(), *limits, entries, known).await);
+        outboxes.push(Outbox::new(access.clone(), remote.clone(), *limits, entries, known).await);
     }
     if let Some(first) = outboxes.first() {
         for stranger in strangers.into_iter().take(STRANGERS) {
@@ -75,13 +76,13 @@ pub async fn open(
         }
     }
     Ok(Opened {
-        orphans: orphans(tick, state, remotes, listed).await,
+        orphans: orphans(access, state, remotes, listed).await,
         outboxes,
     })
 }
 
 async fn orphans(
-    tick: &Tick,
+    access: &StoreAccess,
     state: &State,
     remotes: &[(RemoteDir, Limits)],
     listed: BTreeMap<RemoteDir, Vec<Entry>>,
@@ -93,7 +94,7 @@ async fn orphans(
         .filter(|(remote, known)| !asked(remote) && known.must_be_kept())
         .map(|(a, b)| (a.clone(), b.clone()))
         .collect();
-    if tick.unclean || state.is_owed_anything() {
+    if access.unclean || state.is_owed_anything() {
         let mut listed = listed;
         orphans
             .keys()
@@ -102,7 +103,7 @@ async fn orphans(
             let known = orphans.remove(&remote).unwrap_or_default();
             // Nothing is put there: the limits do not matter.
             let outbox = Outbox::new(
-                tick.clone(),
+                access.clone(),
                 remote.clone(),
                 Limits::default(),
                 entries,
@@ -120,7 +121,7 @@ async fn orphans(
 
 impl Outbox {
     async fn new(
-        tick: Tick,
+        access: StoreAccess,
         remote: RemoteDir,
         limits: Limits,
         mut entries: Vec<Entry>,
@@ -146,7 +147,7 @@ impl Outbox {
         let doubtful = entries
             .first()
             .map(|entry| entry.name)
-            .filter(|_| tick.unclean);
+            .filter(|_| access.unclean);
         let mut known_throttling = Throttling::default();
         known_throttling.resume(throttling, |name| {
             entries.iter().any(|entry| entry.name == name)
@@ -162,7 +163,7 @@ impl Outbox {
             ..Inner::default()
         };
         let outbox = Self {
-            tick,
+            access,
             remote,
             limits,
             inner: RefCell::new(inner),
@@ -173,7 +174,7 @@ impl Outbox {
         let found = outbox.backlog();
         // After an unclean end the sum is old; and if it is not of these segments, somebody else
         // was here.
-        if outbox.tick.unclean
+        if outbox.access.unclean
             || uncounted
             || (found.segments, found.bytes) != (told.segments, told.bytes)
         {
@@ -228,10 +229,10 @@ impl Outbox {
             ));
             return Ok(());
         }
-        let object = fetch(&*self.tick.store, key, MAX_OBJECT, self.tick.until).await?;
+        let object = fetch(&*self.access.store, key, MAX_OBJECT, self.access.until).await?;
         match self.keep_bytes(Folder::Rejected, 0, object.bytes).await? {
             Some(place) => {
-                erase(&*self.tick.store, key, self.tick.until).await?;
+                erase(&*self.access.store, key, self.access.until).await?;
                 self.inner.borrow_mut().say(format!(
                     "spool: {key} is none of ours: it is kept as {place}"
                 ));

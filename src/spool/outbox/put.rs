@@ -22,7 +22,7 @@ impl Outbox {
         let mut written = 0;
         while let Some(part) = parts.next() {
             if let Err(error) = self
-                .put_part((self.tick.epoch, scrape), &part, otherwise)
+                .put_part((self.access.epoch, scrape), &part, otherwise)
                 .await
             {
                 return Err(PutError {
@@ -56,7 +56,7 @@ impl Outbox {
         let name = self.name_part(scrape)?;
         let size = bytes.len() as u64;
         if let Err(error) = self
-            .write(Folder::Segments, name, bytes, self.tick.deadline)
+            .write(Folder::Segments, name, bytes, self.access.deadline)
             .await
         {
             match otherwise {
@@ -111,7 +111,7 @@ impl Outbox {
             StoreError::new(
                 Kind::Denied,
                 Op::PutIfAbsent,
-                self.tick.store.address(),
+                self.access.store.address(),
                 cause,
             )
         })?;
@@ -133,7 +133,7 @@ impl Outbox {
             let bytes = segment::write(&part, None);
             let size = bytes.len() as u64;
             if let Err(error) = self
-                .write(Folder::Segments, new, bytes, self.tick.deadline)
+                .write(Folder::Segments, new, bytes, self.access.deadline)
                 .await
             {
                 // The old one stands for all of them: what is to be repeated is owed once more.
@@ -182,7 +182,7 @@ impl Outbox {
                 meta.samples = 0;
             }
         }
-        if self.erase(name, self.tick.until).await.is_ok() {
+        if self.erase(name, self.access.until).await.is_ok() {
             self.inner.borrow_mut().remove(name);
         }
         Ok(())

@@ -34,11 +34,11 @@ impl Outbox {
                 .entries
                 .iter()
                 .any(|entry| entry.name == name && entry.meta.is_none())
-                && let Some(meta) = self.try_to_peek(name, self.tick.deadline).await?
+                && let Some(meta) = self.try_to_peek(name, self.access.deadline).await?
             {
                 self.inner.borrow_mut().learn(name, meta);
             }
-            self.get_rid_of(name, self.tick.deadline).await?;
+            self.get_rid_of(name, self.access.deadline).await?;
             let key = name.key(Folder::Segments, &self.remote);
             self.forget(
                 name,

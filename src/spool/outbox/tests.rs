@@ -1,10 +1,11 @@
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::*;
-use crate::spool::lease::{Ask, Keeper};
+use crate::spool::lease::{Keeper, LeasePlan};
 use crate::spool::state::State;
 use crate::spool::store::memory::{Fault, MemoryStore};
 use crate::spool::store::{Kind, Op};
@@ -35,8 +36,8 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-pub(super) fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> Tick {
-    Tick {
+pub(super) fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> StoreAccess {
+    StoreAccess {
         store: Arc::new(store.clone()),
         epoch,
         until: far(),
@@ -515,15 +516,15 @@ async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
             );
         }
         let now = Instant::now();
-        let ask = Ask {
+        let ask = LeasePlan {
             end: now + Duration::from_secs(60),
             margin: Duration::from_secs(2),
             wait_until: now,
         };
         let tenure = keeper.take(&ask).await.unwrap();
-        let tick = tenure.tick(&keeper, far());
+        let access = tenure.access(&keeper, far());
         let opened = open(
-            &tick,
+            &access,
             &tenure.state,
             &[(amp(), LIMITS), (RemoteDir::new("other"), LIMITS)],
         )
