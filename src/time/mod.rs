@@ -1,8 +1,12 @@
-//! The wall clock, behind a seam. Sleeping is always tokio's.
+//! The wall clock, behind a seam, and the ends of a tick's time. Sleeping is always tokio's.
+
+mod deadlines;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+
+pub use self::deadlines::Deadlines;
 
 /// The time of day. Across ticks a monotonic clock would not do: it may not count the time during
 /// which a Lambda sandbox is frozen.
