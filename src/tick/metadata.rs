@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::lane::Lane;
+use super::remote::Lane;
 use super::{Forwarder, Plan};
 use crate::config::RemoteWrite;
 use crate::metadata::{self, Bounds, Metric};

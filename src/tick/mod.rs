@@ -3,18 +3,14 @@
 //!
 //! All of a tick runs as one future: no task outlives it, and nothing of it needs a lock.
 
-mod drain;
-mod lane;
-mod live;
+mod job;
+mod lease;
+mod memory;
 mod metadata;
-mod overflow;
-mod pace;
 mod preview;
-mod serve;
-mod slots;
-mod tell;
-mod tenure;
-mod weigh;
+mod progress;
+mod remote;
+mod report;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -23,13 +19,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use self::lane::{Bench, Lane, Sent};
-pub use self::live::Live;
+use self::job::{EXPECTED_AT_FIRST, Grid, Job, Shift};
+use self::lease::{Begun, Held, Holder};
 pub use self::preview::Preview;
-use self::serve::{EXPECTED_AT_FIRST, Job, Shift};
-use self::slots::Grid;
-use self::tell::Noted;
-use self::tenure::{Begun, Held, Holder};
+pub use self::progress::Live;
+use self::remote::{Bench, Lane, Sent};
+use self::report::Noted;
 use crate::batch::Writer;
 use crate::batch::stage::Limits;
 use crate::config::{Config, ScrapeConfig};

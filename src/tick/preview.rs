@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::tell::Noted;
+use super::report::Noted;
 use super::{Forwarder, Plan};
 use crate::report::{Ledger, Report, SpoolReport};
 use crate::scrape::{Scraped, Scraper};
@@ -96,7 +96,7 @@ impl Forwarder {
         let sent = noted
             .ledgers
             .drain(..)
-            .map(super::lane::Sent::only)
+            .map(super::remote::Sent::only)
             .collect::<Vec<_>>();
         self.report(&sent, noted, SpoolReport::default(), true, started)
     }

@@ -1,13 +1,17 @@
 //! One remote in a tick: its queue in memory, its outbox in the spool, and what leaves them.
 
+mod drain;
+mod overflow;
+mod pace;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::live::Live;
-use super::pace::Pace;
+use self::pace::Pace;
+use super::progress::Live;
 use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::queue::Queue;
@@ -50,7 +54,7 @@ pub(super) struct Lane {
     /// Seconds of the slowest small one.
     write_time: Cell<f64>,
     /// How fast the backlog leaves the spool.
-    pub(super) pace: Pace,
+    pace: Pace,
     /// When it last got metadata.
     pub(super) metadata_ms: Cell<Option<i64>>,
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 
 use super::Forwarder;
-use super::tenure::Held;
+use super::lease::Held;
 use crate::report::MemoryReport;
 
 impl Forwarder {

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::Forwarder;
-use super::lane::Sent;
+use super::remote::Sent;
 use crate::report::{Ledger, Outcome, Previous, Report, ScrapeReport, SpoolReport};
 use crate::scrape::Scraped;
 

@@ -6,7 +6,7 @@ use futures_util::future;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::lane::{Bench, Lane, Sent};
+use super::{Bench, Lane, Sent};
 use crate::batch::Batch;
 use crate::queue::Front;
 use crate::send::{DeliverContext, deliver};
@@ -32,7 +32,7 @@ enum Going {
 impl Lane {
     /// Sends scrape after scrape until the queue is closed and nothing is owed, the remote refuses
     /// us, or the time is up.
-    pub(super) async fn drain(&self, bench: &Bench<'_>) -> Sent {
+    pub(in crate::tick) async fn drain(&self, bench: &Bench<'_>) -> Sent {
         let mut sent = Sent::default();
         self.age(bench, &mut sent).await;
         while self.queue.is_sending() {

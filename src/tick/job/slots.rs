@@ -7,7 +7,7 @@ use crate::time::millis;
 
 /// The grid of one job: an offset plus multiples of its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Grid {
+pub(in crate::tick) struct Grid {
     interval_ms: i64,
     offset_ms: i64,
 }
@@ -17,7 +17,7 @@ pub(super) struct Grid {
 const WAIT_BELOW_MS: i64 = 60_000;
 
 /// Whether a slot is one of the tick that started at `start_ms`.
-pub(super) fn within_minute(slot_ms: i64, start_ms: i64) -> bool {
+pub(in crate::tick) fn within_minute(slot_ms: i64, start_ms: i64) -> bool {
     slot_ms < start_ms.saturating_add(60_000)
 }
 
@@ -25,7 +25,7 @@ impl Grid {
     /// Jobs are spread over their intervals by their names, as Prometheus spreads its targets
     /// (`scrape/target.go` `offset`).
     #[must_use]
-    pub(super) fn new(job_name: &str, interval: Duration) -> Self {
+    pub(in crate::tick) fn new(job_name: &str, interval: Duration) -> Self {
         let interval_ms = millis(interval).max(1);
         let hash = xxhash_rust::xxh3::xxh3_64(job_name.as_bytes());
         Self {
@@ -36,14 +36,14 @@ impl Grid {
 
     /// The newest slot at that time.
     #[must_use]
-    pub(super) fn newest(&self, now_ms: i64) -> i64 {
+    pub(in crate::tick) fn newest(&self, now_ms: i64) -> i64 {
         (now_ms - self.offset_ms).div_euclid(self.interval_ms) * self.interval_ms + self.offset_ms
     }
 
     /// The slot that is due: the newest one, unless it was served. Slots that passed meanwhile are
     /// served by it, once.
     #[must_use]
-    pub(super) fn due(&self, now_ms: i64, served_ms: Option<i64>) -> Option<i64> {
+    pub(in crate::tick) fn due(&self, now_ms: i64, served_ms: Option<i64>) -> Option<i64> {
         let newest = self.newest(now_ms);
         // A clock that was set back must not stop the job until it has caught up.
         let served = served_ms.filter(|&served| served <= now_ms.saturating_add(self.interval_ms));
@@ -52,13 +52,13 @@ impl Grid {
 
     /// The slot after the newest one.
     #[must_use]
-    pub(super) fn after(&self, now_ms: i64) -> i64 {
+    pub(in crate::tick) fn after(&self, now_ms: i64) -> i64 {
         self.newest(now_ms).saturating_add(self.interval_ms)
     }
 
     /// The slot after the newest one, if a tick that started at `start_ms` waits for it.
     #[must_use]
-    pub(super) fn next(&self, now_ms: i64, start_ms: i64) -> Option<i64> {
+    pub(in crate::tick) fn next(&self, now_ms: i64, start_ms: i64) -> Option<i64> {
         let next = self.after(now_ms);
         (self.interval_ms < WAIT_BELOW_MS && within_minute(next, start_ms)).then_some(next)
     }

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::lane::{Bench, Lane, Sent};
+use super::{Bench, Lane, Sent};
 use crate::queue::CommittedScrape;
 use crate::spool::outbox::{Otherwise, Outbox, PutError};
 
@@ -10,7 +10,7 @@ impl Lane {
     /// Spools what exceeds the capacity, once it has waited for room, and everything once sending
     /// has ended. Ends with the scrapes. Says how many samples the end of sending left, and why it
     /// stopped early.
-    pub(super) async fn overflow(
+    pub(in crate::tick) async fn overflow(
         &self,
         outbox: &Outbox,
         bench: &Bench<'_>,
@@ -78,7 +78,7 @@ impl Lane {
     }
 
     /// Puts all that memory still holds into the spool. What cannot be put there is lost.
-    pub(super) async fn flush(&self, bench: &Bench<'_>, sent: &mut Sent) {
+    pub(in crate::tick) async fn flush(&self, bench: &Bench<'_>, sent: &mut Sent) {
         let (mut lost, mut spooled) = (0, sent.left_over);
         let mut why =
             "they could not be sent before the tick ended, and there is no spool".to_owned();

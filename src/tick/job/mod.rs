@@ -1,14 +1,17 @@
 //! A job in a tick: its slots, and what becomes of a scrape.
 
+mod slots;
+
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::slots::{self, Grid};
-use super::tell::Noted;
-use super::tenure::Held;
+pub(super) use self::slots::Grid;
+
+use super::lease::Held;
+use super::report::Noted;
 use super::{Forwarder, Plan};
 use crate::scrape::{Scraper, Target};
 

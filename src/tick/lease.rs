@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lane::Lane;
+use super::remote::Lane;
 use crate::config::Spool;
 use crate::report::SpoolReport;
 use crate::spool::lease::{Keeper, LeasePlan, Previous, TakeError, Tenure};
