@@ -90,7 +90,7 @@ impl Load {
     }
 
     /// Billed seconds of one tick. Below a minute a tick stays for its slots, the last of which
-    /// lies, on average, half an interval before its minute's end (src/tick/slots.rs); else it does
+    /// lies, on average, half an interval before its minute's end (src/tick/job/slots.rs); else it does
     /// its work and ends.
     fn tick_seconds(&self, memory_mb: f64) -> f64 {
         let cpu = self.scraped / 1e6 * CPU_SECONDS_PER_MILLION * (CORE_MB / memory_mb).max(1.0);
