@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::check;
-use crate::config::{Config, Problem};
+use crate::config::{Config, Problem, process_env};
 use crate::event::{Action, EventError, Request};
 use crate::report::{Outcome, Report, emf, logs};
-use crate::setup::{self, SetupError, environment};
+use crate::setup::{self, SetupError};
 use crate::spool::lease::LookError;
 use crate::status::Status;
 use crate::tick::{Forwarder, Plan};
@@ -192,7 +192,7 @@ impl Ready {
                 report,
                 &metrics.namespace,
                 function,
-                &logs::level_name(&environment),
+                &logs::level_name(&process_env),
                 SystemClock.now_ms(),
             );
             // CloudWatch takes the line from standard output; there is nobody to tell if that is

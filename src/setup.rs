@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::check::{self, Finding};
 use crate::config::{
-    Config, ConfigErrors, HttpConfig, Loaded, MAX_BYTES, NoSpool, Source, SourceError, read_file,
+    Config, ConfigErrors, HttpConfig, Loaded, MAX_BYTES, NoSpool, Source, SourceError, process_env,
+    read_file,
 };
 use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
 use crate::scrape::HttpHome;
@@ -52,12 +53,6 @@ pub enum SetupError {
     },
 }
 
-/// The environment, as the configuration asks for it.
-#[must_use]
-pub fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 /// Finds, reads and checks the configuration: `--config`, `FORWARDER_CONFIG`, or `forwarder.yml`
 /// beside the program.
 ///
@@ -65,12 +60,12 @@ pub fn environment(name: &str) -> Option<String> {
 /// [`SetupError`].
 pub async fn load(argument: Option<&str>) -> Result<Loaded, SetupError> {
     let program = std::env::current_exe().unwrap_or_default();
-    let source = Source::find(argument, &environment, Path::new(&program))?;
+    let source = Source::find(argument, &process_env, Path::new(&program))?;
     let text = match &source {
         Source::Path(path) => read_file(path)?,
         Source::S3 { bucket, key } => read_object(bucket, key).await?,
     };
-    Ok(Config::load(&text, &environment, &source.to_string())?)
+    Ok(Config::load(&text, &process_env, &source.to_string())?)
 }
 
 async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
@@ -140,7 +135,7 @@ pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
 /// # Errors
 /// [`SetupError::Spool`].
 pub async fn store(config: &Config) -> Result<Arc<dyn Store>, SetupError> {
-    Ok(store::open(&config.forwarder.spool.place(&environment)?).await)
+    Ok(store::open(&config.forwarder.spool.place(&process_env)?).await)
 }
 
 /// A forwarder with real clients.
@@ -150,7 +145,7 @@ pub async fn store(config: &Config) -> Result<Arc<dyn Store>, SetupError> {
 pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let function_memory =
-        environment("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
+        process_env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
     let memory_limit = config.forwarder.memory_limit_bytes(function_memory);
     let store = store(&config).await?;
     let world = World {

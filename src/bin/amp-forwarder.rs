@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use amp_forwarder::config::process_env;
 use amp_forwarder::function::Function;
 use amp_forwarder::report::logs;
 use lambda_runtime::tower::util::MapRequestLayer;
@@ -12,7 +13,7 @@ use tokio::sync::Mutex;
 // One thread: a function of 128 MB has a fourteenth of a core.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    logs::start_json();
+    logs::start_json(&process_env);
     let function = Rc::new(Mutex::new(Function::default()));
     let handler = service_fn(move |event: LambdaEvent<Value>| {
         let function = Rc::clone(&function);

@@ -1,16 +1,8 @@
 //! Values from the environment inside of strings.
 
+use super::env::Env;
 use super::problem::shown;
 use super::secret::{Secret, SecretPart, Stored};
-
-/// Looks a variable up; `None` when it is not set.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// The environment of the process; a value that is not UTF-8 counts as not set.
-#[must_use]
-pub fn process_env(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
 
 /// Why a string cannot be expanded, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::expand::Env;
+use super::env::Env;
 use super::http::read_http;
 use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
 use super::limits::{ScrapeLimits, read_limits};

@@ -7,6 +7,7 @@
 //! from a prometheus.yml.
 
 mod emit;
+mod env;
 mod expand;
 mod http;
 mod import;
@@ -32,7 +33,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use expand::{Env, process_env};
+pub use env::{Env, process_env};
 pub use http::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, TlsConfig, TlsVersion};
 pub use import::{Imported, LeftOut, import};
 pub use limits::ScrapeLimits;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::expand::{Env, expand, expand_external_label, expand_secret};
+use super::env::Env;
+use super::expand::{expand, expand_external_label, expand_secret};
 use super::keys::Table;
 use super::problem::{Problem, shown};
 use super::secret::{Secret, SecretPart, SecretSource};

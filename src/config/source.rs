@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::expand::Env;
+use super::env::Env;
 
 /// The variable that names the configuration when no `--config` does.
 pub const ENV_VAR: &str = "FORWARDER_CONFIG";

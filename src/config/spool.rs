@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::expand::Env;
+use super::env::Env;
 use super::keys::KEPT;
 use super::problem::shown;
 use super::reader::{Reader, Section, Text};

@@ -42,32 +42,27 @@ pub fn level_name(get: &dyn Fn(&str) -> Option<String>) -> String {
         .unwrap_or_else(|| "INFO".to_owned())
 }
 
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 /// Starts logging as JSON, as Lambda's log format wants it.
-pub fn start_json() {
+pub fn start_json(env: &dyn Fn(&str) -> Option<String>) {
     let layer = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false);
     let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(filter(&environment)))
+        .with(layer.with_filter(filter(env)))
         .try_init();
 }
 
 /// Starts logging for people.
-pub fn start_readable() {
-    let colours =
-        std::io::IsTerminal::is_terminal(&std::io::stderr()) && environment("NO_COLOR").is_none();
+pub fn start_readable(env: &dyn Fn(&str) -> Option<String>) {
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && env("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(colours);
     let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(filter(&environment)))
+        .with(layer.with_filter(filter(env)))
         .try_init();
 }
 

@@ -17,7 +17,7 @@ mod status;
 
 use std::process::ExitCode;
 
-use amp_forwarder::config::{Loaded, Source, SourceError};
+use amp_forwarder::config::{ENV_VAR, Loaded, Source, SourceError, process_env};
 use amp_forwarder::report::logs;
 use amp_forwarder::setup::{self, SetupError};
 use amp_forwarder::spool::lease::LookError;
@@ -111,9 +111,7 @@ async fn load(argument: Option<&str>) -> Result<Loaded, Failure> {
     let beside = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
         .map_err(|error: SourceError| Failure::Usage(error.to_string()))?;
     let here = beside.to_string();
-    let named = argument.is_some()
-        || setup::environment(amp_forwarder::config::ENV_VAR)
-            .is_some_and(|value| !value.is_empty());
+    let named = argument.is_some() || process_env(ENV_VAR).is_some_and(|value| !value.is_empty());
     let argument = if !named && std::path::Path::new(&here).exists() {
         Some(here.as_str())
     } else {
@@ -125,7 +123,7 @@ async fn load(argument: Option<&str>) -> Result<Loaded, Failure> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logs::start_readable();
+    logs::start_readable(&process_env);
     let config = arguments.config.as_deref();
     let json = arguments.json;
     let ended = match arguments.command {
