@@ -1,6 +1,6 @@
 //! Classes of characters and escapes, from RE2's syntax to that of `regex`.
 
-use super::re2::{Flags, SyntaxError, error};
+use super::syntax::{Flags, SyntaxError, error};
 
 /// A class that no character is in.
 pub(super) const NOTHING: &str = r"[^\x{0}-\x{10FFFF}]";

@@ -10,14 +10,15 @@ mod class;
 mod pattern;
 mod re2;
 mod rule;
+mod syntax;
 mod template;
 
 #[cfg(test)]
 mod tests;
 
 pub use pattern::{Pattern, PatternError};
-pub use re2::SyntaxError;
 pub use rule::{Action, Invalid, MAX_ADDED, Rule, TooLarge, Written};
+pub use syntax::SyntaxError;
 
 use crate::series::Labels;
 

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
-use super::re2::{SyntaxError, translate};
+use super::re2::translate;
+use super::syntax::SyntaxError;
 
 /// Bytes that one compiled pattern may take. Go's own bound (`regexp/syntax/parse.go` `maxSize`)
 /// lies at 128 MiB, too much for a small function.

@@ -6,6 +6,7 @@
 //! to interpret: every flag stands beside what it applies to, every other character is escaped.
 
 use super::class;
+use super::syntax::{Flags, SyntaxError, error};
 
 /// `regexp/syntax/parse.go` `maxRepeat`: for a repetition, and for the product of nested ones.
 const MAX_REPEAT: u32 = 1000;
@@ -14,35 +15,12 @@ const MAX_REPEAT: u32 = 1000;
 /// stacks of 2 MiB.
 const MAX_DEPTH: usize = 250;
 
-/// Why Go refuses a pattern, in its words.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("error parsing regexp: {reason}: `{expression}`")]
-pub struct SyntaxError {
-    reason: &'static str,
-    expression: String,
-}
-
-pub(super) fn error<T>(reason: &'static str, expression: &str) -> Result<T, SyntaxError> {
-    Err(SyntaxError {
-        reason,
-        expression: expression.to_owned(),
-    })
-}
-
 /// A pattern in the syntax of `regex`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Translated {
     pub(super) pattern: String,
     /// Names of the groups, from the first one; empty for those without. Go lets a name come twice.
     pub(super) names: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Flags {
-    pub(super) fold: bool,
-    multi_line: bool,
-    dot_newline: bool,
-    non_greedy: bool,
 }
 
 /// What a repetition would apply to.
