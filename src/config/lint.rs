@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::http::{Auth, HttpConfig};
+use super::model::{Config, QueueConfig, RemoteWrite, Scheme, ScrapeConfig};
+use super::naming::NameValidation;
 use super::problem::{Problem, shown};
 use super::reader::Places;
+use super::target::Populated;
 use super::units::format_duration;
-use super::{
-    Auth, Config, HttpConfig, NameValidation, Populated, RemoteWrite, Scheme, ScrapeConfig,
-};
 
 /// AMP's limit for a request body.
 const AMP_MAX_REQUEST_BYTES: usize = 1_000_000;
@@ -310,7 +311,7 @@ fn lint_queue(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
             "capacity {} is below max_samples_per_send {}: no batch is larger than {}",
             queue.capacity, queue.max_samples_per_send, queue.capacity
         );
-        let key = if queue.capacity == super::QueueConfig::defaults(false).capacity {
+        let key = if queue.capacity == QueueConfig::defaults(false).capacity {
             "max_samples_per_send"
         } else {
             "capacity"

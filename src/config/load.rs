@@ -9,6 +9,7 @@ use super::keys::{FORWARDER, GLOBAL, METRICS, ROOT, SCRAPE, SPOOL, STATIC};
 use super::limits::{ScrapeLimits, read_limits};
 use super::lint::lint;
 use super::metadata::read_metadata;
+use super::model::{Config, Forwarder, Global, Metrics, Scheme, ScrapeConfig, StaticConfig};
 use super::naming::{GlobalNaming, read_global_naming, read_naming};
 use super::problem::{ConfigErrors, Problem, shown};
 use super::protocols::{self, Formats};
@@ -18,7 +19,6 @@ use super::remote::read_remote_write;
 use super::source::Source;
 use super::spool::read_spool;
 use super::yaml::{Document, Node, parse};
-use super::{Config, Forwarder, Global, Metrics, Scheme, ScrapeConfig, StaticConfig};
 
 // config/config.go DefaultGlobalConfig
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);

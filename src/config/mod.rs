@@ -39,10 +39,13 @@ pub use import::{Imported, LeftOut, import};
 pub use limits::ScrapeLimits;
 pub use load::Loaded;
 pub use metadata::{Metadata, MetadataConfig};
-pub use model::*;
+pub use model::{
+    Config, Forwarder, Global, Metrics, QueueConfig, RemoteWrite, Scheme, ScrapeConfig, SigV4,
+    StaticConfig,
+};
 pub use naming::{NameEscaping, NameValidation, Naming};
 pub use problem::{ConfigErrors, Problem};
-pub use protocols::{FEDERATE_PROTOCOLS, ScrapeProtocol};
+pub use protocols::{FEDERATE_PROTOCOLS, Histograms, ScrapeProtocol};
 pub use secret::{Secret, SecretPart, SecretSource, Stored};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
 pub use spool::{Kept, NoSpool, Spool, SpoolUrl};

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{
-    HttpConfig, Metadata, MetadataConfig, Naming, ScrapeLimits, ScrapeProtocol, SecretSource, Spool,
-};
+use super::http::HttpConfig;
+use super::limits::ScrapeLimits;
+use super::metadata::{Metadata, MetadataConfig};
+use super::naming::Naming;
+use super::protocols::{Histograms, ScrapeProtocol};
+use super::secret::SecretSource;
+use super::spool::Spool;
 use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
@@ -73,7 +77,7 @@ pub struct ScrapeConfig {
     /// How the home is asked.
     pub http: HttpConfig,
     /// What is asked for, best first. Default: Prometheus', and for `/federate`
-    /// [`super::FEDERATE_PROTOCOLS`].
+    /// [`super::protocols::FEDERATE_PROTOCOLS`].
     pub scrape_protocols: Vec<ScrapeProtocol>,
     /// What an answer without a usable `Content-Type` is taken for. Default: none, it fails.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
@@ -81,29 +85,11 @@ pub struct ScrapeConfig {
     pub histograms: Histograms,
 }
 
-/// The keys of a job about histograms.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Histograms {
-    /// `scrape_native_histograms`. Default true: native ones are taken where they are exposed.
-    pub native: bool,
-    /// `always_scrape_classic_histograms`. Default false: of one that is exposed in both ways only
-    /// the native one is taken.
-    pub always_classic: bool,
-    /// `native_histogram_bucket_limit`: buckets that a histogram is coarsened to; 0 is no limit.
-    pub bucket_limit: u64,
-    /// `native_histogram_min_bucket_factor`: the growth from bucket to bucket that a histogram is
-    /// coarsened to; 0 is none.
-    pub min_bucket_factor: f64,
-}
-
-impl Default for Histograms {
-    fn default() -> Self {
-        Self {
-            native: true,
-            always_classic: false,
-            bucket_limit: 0,
-            min_bucket_factor: 0.0,
-        }
+impl ScrapeConfig {
+    /// Whether the job federates, by its path.
+    #[must_use]
+    pub fn is_federation(&self) -> bool {
+        self.metrics_path.ends_with("/federate")
     }
 }
 

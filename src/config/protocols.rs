@@ -2,7 +2,6 @@
 
 use super::problem::shown;
 use super::reader::{Reader, Section, Text};
-use super::{Histograms, ScrapeConfig};
 
 /// A format, by the name that Prometheus' configuration gives it (config/config.go
 /// `ScrapeProtocol`).
@@ -63,11 +62,29 @@ impl ScrapeProtocol {
     }
 }
 
-impl ScrapeConfig {
-    /// Whether the job federates, by its path.
-    #[must_use]
-    pub fn is_federation(&self) -> bool {
-        self.metrics_path.ends_with("/federate")
+/// The keys of a job about histograms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Histograms {
+    /// `scrape_native_histograms`. Default true: native ones are taken where they are exposed.
+    pub native: bool,
+    /// `always_scrape_classic_histograms`. Default false: of one that is exposed in both ways only
+    /// the native one is taken.
+    pub always_classic: bool,
+    /// `native_histogram_bucket_limit`: buckets that a histogram is coarsened to; 0 is no limit.
+    pub bucket_limit: u64,
+    /// `native_histogram_min_bucket_factor`: the growth from bucket to bucket that a histogram is
+    /// coarsened to; 0 is none.
+    pub min_bucket_factor: f64,
+}
+
+impl Default for Histograms {
+    fn default() -> Self {
+        Self {
+            native: true,
+            always_classic: false,
+            bucket_limit: 0,
+            min_bucket_factor: 0.0,
+        }
     }
 }
 
@@ -211,176 +228,4 @@ fn named(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    const REMOTE: &str = "remote_write: [{url: 'http://h/w'}]\n";
-
-    fn load(text: &str) -> Result<Config, String> {
-        Config::load(&format!("{REMOTE}{text}"), &|_| None, "x")
-            .map(|loaded| loaded.config)
-            .map_err(|errors| errors.to_string())
-    }
-
-    fn job(global: &str, keys: &str) -> ScrapeConfig {
-        let text = format!(
-            "global: {{{global}}}\nscrape_configs: [{{job_name: a, static_configs: [{{targets: ['h:1']}}], {keys}}}]"
-        );
-        load(&text)
-            .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
-            .scrape_configs
-            .remove(0)
-    }
-
-    #[test]
-    fn a_job_asks_for_what_it_names_or_what_global_names_or_the_default() {
-        const FEDERATE: &str = "metrics_path: /prometheus/federate";
-        let cases: &[(&str, &str, &[ScrapeProtocol])] = &[
-            ("", "", &DEFAULT[1..]),
-            ("", FEDERATE, &FEDERATE_PROTOCOLS),
-            ("scrape_native_histograms: true", "", &DEFAULT),
-            (
-                "scrape_native_histograms: true",
-                FEDERATE,
-                &FEDERATE_PROTOCOLS,
-            ),
-            (
-                "scrape_native_histograms: true",
-                "scrape_native_histograms: false",
-                &DEFAULT[1..],
-            ),
-            (
-                "",
-                "scrape_native_histograms: false, metrics_path: /federate",
-                &FEDERATE_PROTOCOLS,
-            ),
-            (
-                "scrape_protocols: [PrometheusText0.0.4]",
-                FEDERATE,
-                &[PrometheusText0_0_4],
-            ),
-            (
-                "scrape_protocols: [PrometheusText0.0.4]",
-                "scrape_protocols: [PrometheusProto, OpenMetricsText1.0.0]",
-                &[PrometheusProto, OpenMetricsText1_0_0],
-            ),
-        ];
-        for (global, keys, expected) in cases {
-            assert_eq!(
-                job(global, keys).scrape_protocols,
-                *expected,
-                "{global} {keys}"
-            );
-        }
-        assert_eq!(job("", "").fallback_scrape_protocol, None);
-        assert_eq!(
-            job("", "fallback_scrape_protocol: ''").fallback_scrape_protocol,
-            None
-        );
-        assert_eq!(
-            job("", "fallback_scrape_protocol: PrometheusProto").fallback_scrape_protocol,
-            Some(PrometheusProto)
-        );
-    }
-
-    #[test]
-    fn histograms_are_taken_as_a_job_or_global_says() {
-        assert_eq!(job("", "").histograms, Histograms::default());
-        assert!(
-            job("always_scrape_classic_histograms: true", "")
-                .histograms
-                .always_classic
-        );
-        assert!(
-            !job(
-                "always_scrape_classic_histograms: true",
-                "always_scrape_classic_histograms: false"
-            )
-            .histograms
-            .always_classic
-        );
-        assert!(!job("scrape_native_histograms: false", "").histograms.native);
-        let limited = job(
-            "",
-            "native_histogram_bucket_limit: 160, native_histogram_min_bucket_factor: 1.1",
-        )
-        .histograms;
-        assert_eq!(
-            (limited.bucket_limit, limited.min_bucket_factor),
-            (160, 1.1)
-        );
-    }
-
-    #[test]
-    fn what_is_refused_is_worded_as_by_prometheus() {
-        const SUPPORTED: &str = "supported: [OpenMetricsText0.0.1 OpenMetricsText1.0.0 PrometheusProto PrometheusText0.0.4 PrometheusText1.0.0]";
-        let job = |keys: &str| format!("scrape_configs: [{{job_name: a, {keys}}}]");
-        for (text, parts) in [
-            (
-                job("scrape_protocols: []"),
-                &["scrape_protocols cannot be empty for scrape config with job name \"a\""][..],
-            ),
-            (
-                job("scrape_protocols: [PrometheusProto, PrometheusProto]"),
-                &[
-                    "duplicated protocol in scrape_protocols, got [PrometheusProto PrometheusProto] for scrape config with job name \"a\"",
-                ],
-            ),
-            (
-                job("scrape_protocols: [prometheusproto]"),
-                &[
-                    "scrape_protocols: unknown scrape protocol \"prometheusproto\"",
-                    SUPPORTED,
-                ],
-            ),
-            (
-                job("scrape_protocols: PrometheusProto"),
-                &["expected a list"],
-            ),
-            (
-                "global: {scrape_protocols: []}".to_owned(),
-                &["scrape_protocols cannot be empty for global config"],
-            ),
-            (
-                job("fallback_scrape_protocol: Foo"),
-                &[
-                    "invalid fallback_scrape_protocol for scrape config with job name \"a\": unknown scrape protocol \"Foo\"",
-                    SUPPORTED,
-                ],
-            ),
-            (
-                job("native_histogram_min_bucket_factor: x"),
-                &["found \"x\", expected a number"],
-            ),
-            (
-                job("convert_classic_histograms_to_nhcb: true"),
-                &["not supported: classic histograms are sent as they are"],
-            ),
-            (
-                "global: {native_histogram_bucket_limit: 1}".to_owned(),
-                &["it belongs into a scrape_configs entry"],
-            ),
-        ] {
-            let errors = load(&text).expect_err(&text);
-            for part in parts {
-                assert!(errors.contains(part), "{text}\n{errors}\nlacks {part}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_switch_that_is_off_asks_for_nothing() {
-        let text = "remote_write: [{url: 'http://h/w', send_exemplars: false, send_native_histograms: true}]\n\
-                    scrape_configs: [{job_name: a, convert_classic_histograms_to_nhcb: false}]\nglobal: {convert_classic_histograms_to_nhcb: no}";
-        let config = Config::load(text, &|_| None, "x").unwrap().config;
-        assert!(config.remote_write[0].send_native_histograms);
-        let on = text.replace("send_exemplars: false", "send_exemplars: true");
-        assert!(
-            Config::load(&on, &|_| None, "x")
-                .unwrap_err()
-                .to_string()
-                .contains("send_exemplars: not supported: /federate has no exemplars")
-        );
-    }
-}
+mod tests;

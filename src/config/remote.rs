@@ -9,11 +9,11 @@ use url::Url;
 use super::http::{auth_name, read_http};
 use super::keys::{QUEUE, REMOTE, SIGV4};
 use super::metadata::read_metadata_config;
+use super::model::{QueueConfig, RemoteWrite, SigV4};
 use super::problem::shown;
 use super::reader::{Reader, Section, Text};
 use super::relabel::read_rules;
 use super::yaml::Node;
-use super::{QueueConfig, RemoteWrite, SigV4};
 
 /// Samples this old are not sent to AMP, which refuses them from an hour on.
 const AMP_SAMPLE_AGE_LIMIT: Duration = Duration::from_secs(55 * 60);

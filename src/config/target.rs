@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::model::{Scheme, ScrapeConfig};
 use super::units::{format_duration, parse_duration};
-use super::{Scheme, ScrapeConfig};
 use crate::relabel;
 use crate::series::Labels;
 

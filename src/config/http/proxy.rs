@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::super::{Secret, SecretSource};
+use super::super::secret::{Secret, SecretSource};
 
 /// `proxy_url`, or what `proxy_from_environment` found; `no_proxy`; `proxy_connect_header`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use url::Url;
 use super::super::keys::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, OAUTH2, TLS};
 use super::super::problem::shown;
 use super::super::reader::{Reader, Section, Text};
-use super::super::{Secret, SecretSource};
-use super::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, TlsConfig, TlsVersion};
+use super::super::secret::{Secret, SecretSource};
+use super::model::{Auth, HttpConfig, HttpHeader, OAuth2, TlsConfig, TlsVersion};
+use super::proxy::ProxyConfig;
 
 // common config/headers.go ReservedHeaders
 const RESERVED: [&str; 18] = [
