@@ -9,8 +9,11 @@
 mod emit;
 mod env;
 mod expand;
+mod forwarder;
+mod global;
 mod http;
 mod import;
+mod job;
 mod keys;
 mod limits;
 mod lint;

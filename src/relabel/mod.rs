@@ -9,6 +9,7 @@ mod case;
 mod class;
 mod pattern;
 mod re2;
+mod repetition;
 mod rule;
 mod syntax;
 mod template;

@@ -6,10 +6,8 @@
 //! to interpret: every flag stands beside what it applies to, every other character is escaped.
 
 use super::class;
+use super::repetition::{MAX_REPEAT, Repetition, counts};
 use super::syntax::{Flags, SyntaxError, error};
-
-/// `regexp/syntax/parse.go` `maxRepeat`: for a repetition, and for the product of nested ones.
-const MAX_REPEAT: u32 = 1000;
 
 /// Groups and repetitions within each other. Go takes a thousand; ours are compiled recursively, on
 /// stacks of 2 MiB.
@@ -409,39 +407,4 @@ impl<'a> Translator<'a> {
         }
         Ok(after)
     }
-}
-
-#[derive(Clone, Copy)]
-struct Repetition<'a> {
-    /// As written.
-    operator: &'a str,
-    min: u32,
-    /// None: without end.
-    max: Option<u32>,
-    /// In braces.
-    counted: bool,
-}
-
-/// `regexp/syntax/parse.go` `parseRepeat`: `{min}`, `{min,}` or `{min,max}`, and what follows; else
-/// the brace is a literal.
-fn counts(text: &str) -> Option<(u32, Option<u32>, &str)> {
-    let (min, rest) = integer(text.strip_prefix('{')?)?;
-    let Some(rest) = rest.strip_prefix(',') else {
-        return Some((min, Some(min), rest.strip_prefix('}')?));
-    };
-    if let Some(rest) = rest.strip_prefix('}') {
-        return Some((min, None, rest));
-    }
-    let (max, rest) = integer(rest)?;
-    Some((min, Some(max), rest.strip_prefix('}')?))
-}
-
-/// Digits without a leading zero.
-fn integer(text: &str) -> Option<(u32, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, rest) = text.split_at(digits);
-    if number.is_empty() || (number.len() > 1 && number.starts_with('0')) {
-        return None;
-    }
-    Some((number.parse().unwrap_or(u32::MAX), rest))
 }

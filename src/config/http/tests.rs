@@ -1,7 +1,7 @@
 //! The HTTP client configuration in jobs and remotes. The messages are those of Prometheus 3.5's
 //! promtool.
 
-use super::super::{Config, Source, Stored};
+use super::super::{Config, SecretSource, Source, Stored};
 use super::*;
 
 fn env(name: &str) -> Option<String> {

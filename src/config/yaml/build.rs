@@ -1,148 +1,16 @@
-//! YAML as go-yaml v2 reads it for Prometheus, into a tree that remembers lines and columns.
-//!
-//! Built straight from the parser's events: the tree needs every duplicate key (not only the
-//! first), merge keys, the style of each scalar (`"yes"` is no boolean, `yes` is), and bounds on
-//! depth and on the expansion of aliases.
+//! Builds the tree from the parser's events.
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use saphyr_parser::{Event, ScalarStyle, Span, Tag};
 
-use super::problem::{Problem, shown};
-use super::source::MAX_BYTES;
+use super::node::{Entry, Node, Value};
+use crate::config::problem::{Problem, shown};
 
 /// A Prometheus configuration nests about ten deep.
 const MAX_DEPTH: usize = 64;
 /// Aliases count with all that they repeat: a handful of nested ones could else expand without end.
 const MAX_NODES: usize = 400_000;
-
-/// A value and where it stands.
-#[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) line: usize,
-    pub(super) column: usize,
-    pub(super) value: Value,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    /// `plain` when it was written without quotes: only then may it be a number, a boolean or null.
-    Scalar {
-        text: String,
-        plain: bool,
-    },
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-/// A key of a mapping with its value; keys are unique.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) line: usize,
-    pub(super) column: usize,
-    pub(super) value: Node,
-}
-
-impl Node {
-    /// Nothing there: empty, `~` or `null`.
-    pub(super) fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
-    }
-
-    /// What stands there, for messages that must not show the value itself.
-    pub(super) fn kind(&self) -> &'static str {
-        match &self.value {
-            Value::Scalar { .. } if self.is_null() => "nothing",
-            Value::Scalar { .. } => "a single value",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a mapping",
-        }
-    }
-
-    /// The value under `key`, when this is a mapping that has it.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
-        match &self.value {
-            Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
-            _ => None,
-        }
-    }
-
-    fn count(&self) -> usize {
-        1 + match &self.value {
-            Value::Scalar { .. } => 0,
-            Value::List(items) => items.iter().map(Self::count).sum(),
-            Value::Map(entries) => entries.iter().map(|entry| 1 + entry.value.count()).sum(),
-        }
-    }
-}
-
-/// A document, with what is wrong in it (duplicate keys, tags) though the rest can be read, and
-/// what go-yaml would silently pass over.
-pub(super) struct Document {
-    pub(super) root: Node,
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
-}
-
-/// Reads the first document of `text`. The error is the first place that is no YAML.
-pub(super) fn parse(text: &str) -> Result<Document, Problem> {
-    if text.len() as u64 > MAX_BYTES {
-        let message = format!("found {} bytes, expected at most {MAX_BYTES}", text.len());
-        return Err(problem((1, 1), message, ""));
-    }
-    // A NUL ends the input for the parser: what follows would be ignored without a word.
-    if let Some(at) = text.find('\0') {
-        let line = 1 + text[..at].matches('\n').count();
-        return Err(problem(
-            (line, 1),
-            "found a NUL character, expected text".into(),
-            "save the file as UTF-8",
-        ));
-    }
-    let mut parser = Parser::new_from_str(text);
-    let mut builder = Builder::default();
-    let mut ended = false;
-    let mut warnings = Vec::new();
-    while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| {
-            let at = (error.marker().line(), error.marker().col() + 1);
-            problem(
-                at,
-                format!("not valid YAML: {}", error.info()),
-                "check indentation, quotes and brackets here and just above",
-            )
-        })?;
-        if ended {
-            if matches!(event, Event::DocumentStart(_)) {
-                let message =
-                    "a second document starts here: it is ignored, as Prometheus ignores it".into();
-                warnings.push(problem(
-                    position(span),
-                    message,
-                    "keep one document in the file",
-                ));
-                break;
-            }
-            continue;
-        }
-        ended = matches!(event, Event::DocumentEnd);
-        builder.take(event, span)?;
-    }
-    let root = builder.root.unwrap_or(Node {
-        line: 1,
-        column: 1,
-        value: Value::Scalar {
-            text: String::new(),
-            plain: true,
-        },
-    });
-    Ok(Document {
-        root,
-        problems: builder.problems,
-        warnings,
-    })
-}
 
 /// A list or mapping that is still open.
 struct Frame {
@@ -174,16 +42,16 @@ struct Slot {
 }
 
 #[derive(Default)]
-struct Builder {
+pub(super) struct Builder {
     open: Vec<Frame>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    root: Option<Node>,
-    problems: Vec<Problem>,
+    pub(super) root: Option<Node>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Builder {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+    pub(super) fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         let at = position(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -456,149 +324,16 @@ fn is_tag(tag: Option<&Tag>, suffix: &str) -> bool {
     tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == suffix)
 }
 
-fn position(span: Span) -> (usize, usize) {
+pub(super) fn position(span: Span) -> (usize, usize) {
     (span.start.line(), span.start.col() + 1)
 }
 
-fn problem((line, column): (usize, usize), message: String, fix: &str) -> Problem {
+pub(super) fn problem((line, column): (usize, usize), message: String, fix: &str) -> Problem {
     Problem {
         line,
         column,
         path: String::new(),
         message,
         fix: fix.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plain(node: &Node) -> String {
-        match &node.value {
-            Value::Scalar { text, plain: true } => text.clone(),
-            Value::Scalar { text, plain: false } => format!("'{text}'"),
-            Value::List(items) => format!(
-                "[{}]",
-                items.iter().map(plain).collect::<Vec<_>>().join(" ")
-            ),
-            Value::Map(entries) => {
-                format!(
-                    "{{{}}}",
-                    entries
-                        .iter()
-                        .map(|e| format!("{}={}", e.key, plain(&e.value)))
-                        .collect::<Vec<_>>()
-                        .join(" ")
-                )
-            }
-        }
-    }
-
-    fn read(text: &str) -> String {
-        match parse(text) {
-            Ok(document) if document.problems.is_empty() => plain(&document.root),
-            Ok(document) => document
-                .problems
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n"),
-            Err(problem) => problem.to_string(),
-        }
-    }
-
-    #[test]
-    fn trees() {
-        for (text, expected) in [
-            ("", ""),
-            ("a: 1\nb: 'x'", "{a=1 b='x'}"),
-            ("a: [1, \"2\"]", "{a=[1 '2']}"),
-            ("a: &x {k: 1}\nb: *x", "{a={k=1} b={k=1}}"),
-            ("a: !!str 5", "{a='5'}"),
-            // Merges apply where they stand; the earlier of several wins.
-            (
-                "x: &x {a: 1, b: 1}\ny:\n  <<: *x\n  b: 2",
-                "{x={a=1 b=1} y={a=1 b=2}}",
-            ),
-            ("x: &x {b: 1}\ny:\n  b: 2\n  <<: *x", "{x={b=1} y={b=1}}"),
-            (
-                "x: &x {a: 1}\nz: &z {a: 3, c: 3}\ny:\n  <<: [*x, *z]",
-                "{x={a=1} z={a=3 c=3} y={a=1 c=3}}",
-            ),
-            ("'<<': 1", "{<<=1}"),
-        ] {
-            assert_eq!(read(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn duplicates_are_all_reported() {
-        let problems = read("a: 1\nb: {c: 1, c: 2}\na: 3\n");
-        assert!(
-            problems.contains(
-                "line 2, b.c: found the key \"c\" again, expected it once; it is also on line 2"
-            ),
-            "{problems}"
-        );
-        assert!(
-            problems.contains(
-                "line 3, a: found the key \"a\" again, expected it once; it is also on line 1"
-            ),
-            "{problems}"
-        );
-    }
-
-    #[test]
-    fn bounds() {
-        let deep = "[".repeat(70);
-        assert!(
-            read(&deep).contains("nested more than 64 deep"),
-            "{}",
-            read(&deep)
-        );
-        let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-        for i in 1..8 {
-            let refs = vec![format!("*a{}", i - 1); 10].join(", ");
-            laughs.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
-        }
-        assert!(
-            read(&laughs).contains("more than 400000 values"),
-            "{}",
-            read(&laughs)
-        );
-        assert!(read(&" ".repeat(MAX_BYTES as usize + 1)).contains("expected at most"));
-        assert!(read("a: 1\n\0b: 2").starts_with("line 2: found a NUL"));
-        assert!(
-            read("a: &x [*x]").contains("alias"),
-            "{}",
-            read("a: &x [*x]")
-        );
-    }
-
-    #[test]
-    fn malformed_text_has_a_line() {
-        assert!(
-            read("a: 1\n  b: 2").starts_with("line 2: not valid YAML"),
-            "{}",
-            read("a: 1\n  b: 2")
-        );
-        assert!(
-            read("a: !thing 1").contains("found the tag"),
-            "{}",
-            read("a: !thing 1")
-        );
-        assert!(
-            read("{a: 1}: b").contains("as a key"),
-            "{}",
-            read("{a: 1}: b")
-        );
-    }
-
-    #[test]
-    fn a_second_document_is_warned_of() {
-        let document = parse("a: 1\n---\nb: 2\n").unwrap();
-        assert_eq!(plain(&document.root), "{a=1}");
-        assert_eq!(document.warnings[0].line, 2);
     }
 }

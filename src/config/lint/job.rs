@@ -1,0 +1,112 @@
+//! Slips in a job.
+
+use super::findings::Findings;
+use super::selector::lint_selector;
+use crate::config::model::ScrapeConfig;
+use crate::config::problem::shown;
+use crate::config::target::Populated;
+
+pub(super) fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
+    if job
+        .static_configs
+        .iter()
+        .all(|group| group.targets.is_empty())
+    {
+        findings.add(
+            &format!("{path}.static_configs"),
+            "found no target: the job scrapes nothing",
+            "add targets: [host:port]",
+        );
+    }
+    let mut kept = 0;
+    for (g, group) in job.static_configs.iter().enumerate() {
+        for (t, target) in group.targets.iter().enumerate() {
+            let Ok(Some(Populated {
+                address: target, ..
+            })) = job.populate(target, &group.labels)
+            else {
+                continue;
+            };
+            kept += 1;
+            let url = format!("{}://{target}/", job.scheme.as_str());
+            let address = url::Url::parse(&url).ok();
+            if !address.is_some_and(|url| {
+                url.path() == "/"
+                    && url.query().is_none()
+                    && url.fragment().is_none()
+                    && url.username().is_empty()
+            }) {
+                let path = format!("{path}.static_configs[{g}].targets[{t}]");
+                findings.add(
+                    &path,
+                    "found no address that can be reached",
+                    "write host:port",
+                );
+            }
+        }
+    }
+    if kept == 0
+        && job
+            .static_configs
+            .iter()
+            .any(|group| !group.targets.is_empty())
+    {
+        findings.add(
+            &format!("{path}.relabel_configs"),
+            "found rules that drop each target: the job scrapes nothing",
+            "keep one",
+        );
+    }
+    if let Some((before, query)) = job.metrics_path.split_once('?') {
+        let message = if query.contains("match") {
+            "found a ? in the path, where it is escaped: the selectors never arrive"
+        } else {
+            "found a ? in the path, where it is escaped"
+        };
+        findings.add(
+            &format!("{path}.metrics_path"),
+            message,
+            format!("write metrics_path: {before} and put the rest into params"),
+        );
+    }
+    if let Some(selectors) = job.params.get("match[]") {
+        for (i, selector) in selectors.iter().enumerate() {
+            lint_selector(selector, &format!("{path}.params.match[][{i}]"), findings);
+        }
+    }
+    if job
+        .metrics_path
+        .trim_end_matches('/')
+        .ends_with("/federate")
+    {
+        lint_federate(job, path, findings);
+    }
+}
+
+fn lint_federate(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
+    if job.params.get("match[]").is_none_or(Vec::is_empty) {
+        let fix = match job.params.keys().find(|key| key.starts_with("match")) {
+            Some(key) => format!("write 'match[]' in place of {}", shown(key)),
+            None => "add params: {'match[]': ['{job=~\".+\"}']}".to_owned(),
+        };
+        findings.add(
+            &format!("{path}.params"),
+            "found no match[]: /federate answers with nothing at all",
+            fix,
+        );
+    }
+    if !job.honor_labels {
+        findings.add(
+            &format!("{path}.honor_labels"),
+            "honor_labels is false on /federate: job and instance of the home become exported_job and exported_instance",
+            "write honor_labels: true",
+        );
+    }
+    if !job.honor_timestamps {
+        findings.add(
+            &format!("{path}.honor_timestamps"),
+            "honor_timestamps is false on /federate: each scrape makes new samples of values that have not changed, and each is billed",
+            "remove the key",
+        );
+    }
+}

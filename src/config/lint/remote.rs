@@ -1,0 +1,127 @@
+//! Slips in a remote.
+
+use std::time::Duration;
+
+use super::findings::Findings;
+use crate::config::model::{QueueConfig, RemoteWrite, Scheme};
+use crate::config::problem::shown;
+use crate::config::units::format_duration;
+
+/// AMP refuses older samples.
+const AMP_MAX_AGE: Duration = Duration::from_secs(3600);
+
+pub(super) fn lint_queue(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
+    let queue = &remote.queue;
+    if queue.capacity < queue.max_samples_per_send {
+        let message = format!(
+            "capacity {} is below max_samples_per_send {}: no batch is larger than {}",
+            queue.capacity, queue.max_samples_per_send, queue.capacity
+        );
+        let key = if queue.capacity == QueueConfig::defaults(false).capacity {
+            "max_samples_per_send"
+        } else {
+            "capacity"
+        };
+        findings.add(
+            &format!("{path}.queue_config.{key}"),
+            message,
+            "make capacity a few times max_samples_per_send",
+        );
+    }
+    if is_amp(remote)
+        && remote.sigv4.is_some()
+        && queue
+            .sample_age_limit
+            .is_none_or(|limit| limit > AMP_MAX_AGE)
+    {
+        let found = queue
+            .sample_age_limit
+            .map_or("0s, which is no limit".to_owned(), format_duration);
+        let message = format!("found {found}: AMP refuses samples older than 1h");
+        findings.add(
+            &format!("{path}.queue_config.sample_age_limit"),
+            message,
+            "remove the key: 55m is the default with sigv4",
+        );
+    }
+}
+
+pub(super) fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
+    let url_path = format!("{path}.url");
+    let text = remote.url.path();
+    let amp = is_amp(remote);
+    if amp || remote.sigv4.is_some() {
+        if text.ends_with("/remote_write/") {
+            findings.add(
+                &url_path,
+                "found a slash after remote_write: AMP answers 403",
+                "remove the slash",
+            );
+        } else if amp && !text.ends_with("/api/v1/remote_write") {
+            let message = format!("found the path {}, which takes no samples", shown(text));
+            findings.add(
+                &url_path,
+                message,
+                "write /workspaces/<id>/api/v1/remote_write",
+            );
+        }
+    }
+    if !amp {
+        return;
+    }
+    let Some(sigv4) = &remote.sigv4 else {
+        findings.add(
+            &url_path,
+            "found no sigv4: AMP answers 403 to a request that is not signed",
+            "add sigv4: {region: <region>} to the entry",
+        );
+        return;
+    };
+    if let (Some(region), Some(signed)) = (remote.amp_region(), &sigv4.region)
+        && region != signed
+    {
+        let message = format!(
+            "found the region {} beside a URL in {}: AMP answers 403",
+            shown(signed),
+            shown(region)
+        );
+        findings.add(
+            &format!("{path}.sigv4.region"),
+            message,
+            format!("write region: {region}, or correct the URL"),
+        );
+    }
+    if sigv4.service_name != "aps" {
+        let message = format!(
+            "found {}: AMP is signed for aps and answers 403",
+            shown(&sigv4.service_name)
+        );
+        findings.add(
+            &format!("{path}.sigv4.service_name"),
+            message,
+            "remove the key",
+        );
+    }
+    for name in remote
+        .headers
+        .keys()
+        .filter(|name| name.eq_ignore_ascii_case("x-scope-orgid"))
+    {
+        findings.add(
+            &format!("{path}.headers.{name}"),
+            "AMP refuses requests with X-Scope-OrgID",
+            "remove it: the workspace is in the URL",
+        );
+    }
+    if remote.url.scheme() == Scheme::Http.as_str() {
+        findings.add(
+            &url_path,
+            "found http: samples travel unencrypted",
+            "write https",
+        );
+    }
+}
+
+pub(super) fn is_amp(remote: &RemoteWrite) -> bool {
+    remote.amp_region().is_some()
+}

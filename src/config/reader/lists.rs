@@ -1,0 +1,154 @@
+//! Lists and mappings.
+
+use std::collections::BTreeMap;
+
+use super::{Reader, Section, Text};
+use crate::config::yaml::{Entry, Node, Value};
+
+impl Reader<'_> {
+    /// The items of a list with their paths.
+    pub(in crate::config) fn list<'n>(
+        &mut self,
+        section: &Section<'n>,
+        key: &str,
+    ) -> Vec<(&'n Node, String)> {
+        let Some(entry) = self.entry(section, key) else {
+            return Vec::new();
+        };
+        self.items(
+            &entry.value,
+            &section.path_of(key),
+            (entry.line, entry.column),
+        )
+    }
+
+    pub(super) fn items<'n>(
+        &mut self,
+        node: &'n Node,
+        path: &str,
+        at: (usize, usize),
+    ) -> Vec<(&'n Node, String)> {
+        let Value::List(items) = &node.value else {
+            self.error(
+                at,
+                path,
+                format!("found {}, expected a list", node.kind()),
+                "write one item a line, each after a dash, or all in [ ]",
+            );
+            return Vec::new();
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for (i, item) in items.iter().enumerate() {
+            let path = format!("{path}[{i}]");
+            self.places.0.insert(path.clone(), (item.line, item.column));
+            out.push((item, path));
+        }
+        out
+    }
+
+    /// What a mapping with free keys holds.
+    pub(in crate::config) fn entries<'n>(
+        &mut self,
+        section: &Section<'n>,
+        key: &str,
+    ) -> &'n [Entry] {
+        let Some(entry) = self.entry(section, key) else {
+            return &[];
+        };
+        match &entry.value.value {
+            Value::Map(entries) => entries,
+            _ => {
+                let message = format!("found {}, expected a mapping", entry.value.kind());
+                self.error(
+                    (entry.line, entry.column),
+                    section.path_of(key),
+                    message,
+                    "write one name: value a line",
+                );
+                &[]
+            }
+        }
+    }
+
+    /// The items of a list of strings with their paths.
+    pub(in crate::config) fn strings(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        kind: Text,
+    ) -> Vec<(String, String)> {
+        let items = self.list(section, key);
+        items
+            .into_iter()
+            .filter_map(|(node, path)| Some((self.item_text(node, &path, kind)?, path)))
+            .collect()
+    }
+
+    fn item_text(&mut self, node: &Node, path: &str, kind: Text) -> Option<String> {
+        let at = self.places.of(path);
+        match &node.value {
+            Value::Scalar { .. } if node.is_null() => self.text("", at, path, kind),
+            Value::Scalar { text, .. } => self.text(text, at, path, kind),
+            _ => {
+                let fix = if matches!(node.value, Value::Map(_)) {
+                    "quote values that start with {"
+                } else {
+                    ""
+                };
+                self.error(
+                    at,
+                    path,
+                    format!("found {}, expected a string", node.kind()),
+                    fix,
+                );
+                None
+            }
+        }
+    }
+
+    /// A mapping of strings to strings.
+    pub(in crate::config) fn string_map(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        kind: Text,
+    ) -> BTreeMap<String, String> {
+        let mut map = BTreeMap::new();
+        for entry in self.entries(section, key) {
+            let path = format!("{}.{}", section.path_of(key), entry.key);
+            self.places
+                .0
+                .insert(path.clone(), (entry.line, entry.column));
+            if let Some(value) = self.item_text(&entry.value, &path, kind) {
+                map.insert(entry.key.clone(), value);
+            }
+        }
+        map
+    }
+
+    /// A mapping of strings to lists of strings.
+    pub(in crate::config) fn lists_map(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+    ) -> BTreeMap<String, Vec<String>> {
+        let mut map = BTreeMap::new();
+        for entry in self.entries(section, key) {
+            let path = format!("{}.{}", section.path_of(key), entry.key);
+            self.places
+                .0
+                .insert(path.clone(), (entry.line, entry.column));
+            let items = if entry.value.is_null() {
+                Vec::new()
+            } else {
+                self.items(&entry.value, &path, (entry.line, entry.column))
+            };
+            let values = items
+                .into_iter()
+                .filter_map(|(node, path)| self.item_text(node, &path, Text::Plain))
+                .collect();
+            map.insert(entry.key.clone(), values);
+        }
+        map
+    }
+}
