@@ -156,7 +156,7 @@ fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Left
 }
 
 fn reason_to_leave(table: &Table, entry: &Entry) -> Option<(String, String)> {
-    if table.supported.contains(&entry.key.as_str()) {
+    if table.takes(&entry.key) {
         return None;
     }
     Some(match table.unsupported(&entry.key) {

@@ -11,7 +11,7 @@ use super::naming::read_naming;
 use super::problem::shown;
 use super::protocols;
 use super::reader::{Reader, Section, Text};
-use super::relabel::read_rules;
+use super::rules::read_rules;
 use super::yaml::Node;
 
 pub(super) fn read_scrape_configs(

@@ -12,7 +12,7 @@ use super::metadata::read_metadata_config;
 use super::model::{QueueConfig, RemoteWrite, SigV4};
 use super::problem::shown;
 use super::reader::{Reader, Section, Text};
-use super::relabel::read_rules;
+use super::rules::read_rules;
 use super::yaml::Node;
 
 /// Samples this old are not sent to AMP, which refuses them from an hour on.

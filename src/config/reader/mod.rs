@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
                 at,
                 section.path.clone(),
                 format!("found {}, expected a mapping", node.kind()),
-                advice_for_mapping(table),
+                table.listing(),
             ),
         }
         section
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
     fn check_key(&mut self, section: &Section<'_>, entry: &Entry, table: &Table) {
         let at = (entry.line, entry.column);
         let path = section.path_of(&entry.key);
-        if table.supported.contains(&entry.key.as_str()) {
+        if table.takes(&entry.key) {
             self.places.0.insert(path, at);
         } else if let Some(row) = table.unsupported(&entry.key) {
             if row.switch
@@ -288,8 +288,4 @@ impl<'a> Reader<'a> {
             .0
             .insert(path.to_owned(), (entry.line, entry.column));
     }
-}
-
-fn advice_for_mapping(table: &Table) -> String {
-    format!("{} takes {}", table.name, table.supported.join(", "))
 }

@@ -1,0 +1,48 @@
+//! Keys of `forwarder`, the section of our own.
+
+use super::table::{REMOVE, Table, later};
+
+pub(in crate::config) const FORWARDER: Table = Table {
+    name: "forwarder",
+    supported: &[&[
+        "deadline_margin",
+        "memory_limit",
+        "max_request_bytes",
+        "spool",
+        "metadata",
+        "metrics",
+    ]],
+    unsupported: &[later("backfill", "gaps are not filled", REMOVE)],
+};
+
+pub(in crate::config) const SPOOL: Table = Table {
+    name: "forwarder.spool",
+    supported: &[&[
+        "url",
+        "overflow_after",
+        "drain_samples_per_second",
+        "max_bytes",
+        "segment_bytes",
+        "rejected",
+        "expired",
+    ]],
+    unsupported: &[],
+};
+
+pub(in crate::config) const KEPT: Table = Table {
+    name: "rejected or expired of forwarder.spool",
+    supported: &[&["max_objects", "max_bytes"]],
+    unsupported: &[],
+};
+
+pub(in crate::config) const METADATA: Table = Table {
+    name: "forwarder.metadata",
+    supported: &[&["enabled", "interval", "path"]],
+    unsupported: &[],
+};
+
+pub(in crate::config) const METRICS: Table = Table {
+    name: "forwarder.metrics",
+    supported: &[&["enabled", "namespace"]],
+    unsupported: &[],
+};

@@ -1,0 +1,85 @@
+//! What a table of keys is made of.
+
+/// A section's keys.
+pub(in crate::config) struct Table {
+    /// How messages call the section.
+    pub(in crate::config) name: &'static str,
+    pub(in crate::config) supported: &'static [&'static [&'static str]],
+    pub(in crate::config) unsupported: &'static [Unsupported],
+}
+
+/// A key that Prometheus has and we do not take.
+pub(in crate::config) struct Unsupported {
+    /// `*_sd_configs` stands for all that end so.
+    pub(in crate::config) key: &'static str,
+    /// After "not supported: " or "not yet supported: ".
+    pub(in crate::config) why: &'static str,
+    /// What to do about it.
+    pub(in crate::config) instead: &'static str,
+    /// Planned: the message says "yet".
+    pub(in crate::config) later: bool,
+    /// A switch: `false`, the default, asks for nothing and is taken.
+    pub(in crate::config) switch: bool,
+}
+
+pub(super) const fn never(
+    key: &'static str,
+    why: &'static str,
+    instead: &'static str,
+) -> Unsupported {
+    Unsupported {
+        key,
+        why,
+        instead,
+        later: false,
+        switch: false,
+    }
+}
+
+pub(super) const fn later(
+    key: &'static str,
+    why: &'static str,
+    instead: &'static str,
+) -> Unsupported {
+    Unsupported {
+        key,
+        why,
+        instead,
+        later: true,
+        switch: false,
+    }
+}
+
+pub(super) const fn switch(key: &'static str, why: &'static str) -> Unsupported {
+    Unsupported {
+        key,
+        why,
+        instead: REMOVE,
+        later: false,
+        switch: true,
+    }
+}
+
+pub(in crate::config) const REMOVE: &str = "remove the key";
+
+impl Table {
+    /// All keys that the section takes, in the order in which messages list them.
+    pub(in crate::config) fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.supported.iter().copied().flatten().copied()
+    }
+
+    /// Whether the section takes the key.
+    pub(in crate::config) fn takes(&self, key: &str) -> bool {
+        self.keys().any(|known| known == key)
+    }
+
+    /// The row of a key that Prometheus has and we do not take.
+    pub(in crate::config) fn unsupported(&self, key: &str) -> Option<&'static Unsupported> {
+        self.unsupported
+            .iter()
+            .find(|row| match row.key.strip_prefix('*') {
+                Some(suffix) => key.ends_with(suffix),
+                None => row.key == key,
+            })
+    }
+}
