@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use amp_forwarder::config::Config;
+use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::NetError;
 use amp_forwarder::report::Report;
-use amp_forwarder::scrape::fetch::{self, Home};
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::tick::{Forwarder, Plan, World};
 use amp_forwarder::time::SystemClock;
@@ -38,14 +38,14 @@ struct BodyHome(Arc<Mutex<Bytes>>);
 
 struct Chunks(VecDeque<Bytes>);
 
-impl fetch::Body for Chunks {
+impl ResponseBody for Chunks {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
         Box::pin(async { Ok(self.0.pop_front()) })
     }
 }
 
 impl Home for BodyHome {
-    fn get<'a>(&'a self, _: fetch::Request<'a>) -> BoxFuture<'a, Result<fetch::Answer, NetError>> {
+    fn send<'a>(&'a self, _: HomeRequest<'a>) -> BoxFuture<'a, Result<HomeResponse, NetError>> {
         let body = self.0.lock().map(|body| body.clone()).unwrap_or_default();
         let chunks = (0..body.len())
             .step_by(CHUNK)
@@ -56,7 +56,7 @@ impl Home for BodyHome {
             HeaderValue::from_static("text/plain; version=0.0.4"),
         )]);
         Box::pin(async move {
-            Ok(fetch::Answer {
+            Ok(HomeResponse {
                 status: 200,
                 headers,
                 body: Box::new(Chunks(chunks)),

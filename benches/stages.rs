@@ -14,13 +14,13 @@
 
 use amp_forwarder::batch::stage::Limits;
 use amp_forwarder::batch::{Batch, Writer};
+use amp_forwarder::intake::{Exposed, Refused, Sink};
 use amp_forwarder::net::aws::SigningIdentity;
 use amp_forwarder::prompb::wire;
-use amp_forwarder::scrape::exposition::{Exposed, Refused, Sink};
 use amp_forwarder::scrape::text::TextParser;
 use amp_forwarder::send::Signer;
 use amp_forwarder::series::cache::Key;
-use amp_forwarder::series::{ExposedLabel, Labels, SeriesCache};
+use amp_forwarder::series::{ExposedLabel, Labels, SeriesCache, SeriesId, TargetId};
 use amp_forwarder_support::bench::home::{Shape, SyntheticBody};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -115,7 +115,7 @@ fn parse_warm(bencher: Bencher<'_, '_>) {
 /// Remembers every series of a body, with labels as they are exposed.
 struct Learner {
     cache: SeriesCache,
-    series: Vec<(Vec<u8>, usize)>,
+    series: Vec<(Vec<u8>, SeriesId)>,
     transaction: amp_forwarder::series::cache::Transaction,
 }
 
@@ -134,7 +134,7 @@ impl Sink for Learner {
         labels.finish();
         let index = self.cache.insert(
             self.transaction,
-            Key::new(0, sample.series),
+            Key::new(TargetId(0), sample.series),
             Some((&labels, 0)),
             false,
         );
@@ -145,7 +145,7 @@ impl Sink for Learner {
 
 fn learned(body: &[u8]) -> Learner {
     let mut cache = SeriesCache::default();
-    let transaction = cache.begin(0);
+    let transaction = cache.begin(TargetId(0));
     let mut learner = Learner {
         cache,
         series: Vec::new(),
@@ -169,7 +169,7 @@ fn cache_hit(bencher: Bencher<'_, '_>) {
         .counter(ItemsCount::new(SERIES))
         .bench_local(|| {
             for (raw, index) in &series {
-                assert_eq!(cache.find(Key::new(0, raw)), Some(*index));
+                assert_eq!(cache.find(Key::new(TargetId(0), raw)), Some(*index));
             }
         });
 }
@@ -218,14 +218,19 @@ fn batches() -> Vec<Batch> {
             let Self(writer, Some(staged)) = self else {
                 return Ok(());
             };
-            let series = writer.insert(staged, Key::new(0, sample.series), Some(&labels), false);
+            let series = writer.insert(
+                staged,
+                Key::new(TargetId(0), sample.series),
+                Some(&labels),
+                false,
+            );
             writer
                 .write(staged, series, sample.series, (sample.value, NOW_MS), false)
                 .map_or_else(|error| Err(Refused(error.to_string())), |_| Ok(()))
         }
     }
     let mut writer = Writer::new(LIMITS);
-    let staged = writer.begin(0);
+    let staged = writer.begin(TargetId(0));
     let mut writing = Writing(writer, Some(staged));
     TextParser::default()
         .parse(&federated().encoded(), true, &mut writing)

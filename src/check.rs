@@ -7,10 +7,9 @@ use serde::Serialize;
 use url::Url;
 
 use crate::config::{Config, HttpConfig, Problem};
+use crate::home::{Home, HomeMethod, HomeRequest, JobId, targets};
+use crate::intake::{Exposed, Refused, Sink};
 use crate::net;
-use crate::scrape::exposition::{Exposed, Refused, Sink};
-use crate::scrape::fetch::{Home, Request};
-use crate::scrape::targets;
 use crate::scrape::text::TextParser;
 use crate::send::{Remote, probe};
 use crate::series::ExposedLabel;
@@ -169,7 +168,7 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
         let subject = format!(
             "home {} ({})",
             target.instance(),
-            config.scrape_configs[target.job].job_name
+            config.scrape_configs[target.job.index()].job_name
         );
         findings.extend(alternation(&subject, home, target.job, &target.url).await);
     }
@@ -195,7 +194,7 @@ fn clock_finding(subject: &str, ahead_ms: i64) -> Finding {
 /// Whether always the same Prometheus answers. Two of them scrape the same targets at different
 /// moments, so what tells them apart is a series whose timestamp goes back from one answer to the
 /// next. `home` must use a new connection for each request.
-async fn alternation(subject: &str, home: &dyn Home, job: usize, url: &Url) -> Option<Finding> {
+async fn alternation(subject: &str, home: &dyn Home, job: JobId, url: &Url) -> Option<Finding> {
     if !url.path().ends_with("/federate") {
         return None;
     }
@@ -203,14 +202,16 @@ async fn alternation(subject: &str, home: &dyn Home, job: usize, url: &Url) -> O
     url.set_query(Some("match[]=up"));
     let mut newest = Timestamps::default();
     for _ in 0..SCRAPES {
-        let request = Request {
+        let request = HomeRequest {
             job,
             url: &url,
-            accept: "text/plain;version=0.0.4",
-            compression: false,
+            method: HomeMethod::Get {
+                accept: "text/plain;version=0.0.4",
+                compression: false,
+            },
             timeout: PROBE,
         };
-        let mut answer = home.get(request).await.ok()?;
+        let mut answer = home.send(request).await.ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.body.chunk().await.ok()? {
             body.extend_from_slice(&chunk);

@@ -6,6 +6,8 @@ pub mod config;
 pub mod event;
 #[cfg(feature = "lambda")]
 pub mod function;
+pub mod home;
+pub mod intake;
 pub mod metadata;
 pub mod net;
 pub mod prompb;

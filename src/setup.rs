@@ -10,8 +10,8 @@ use crate::config::{
     Config, ConfigErrors, HttpConfig, Loaded, MAX_BYTES, NoSpool, Source, SourceError, process_env,
     read_file,
 };
+use crate::home::HttpHome;
 use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
-use crate::scrape::HttpHome;
 use crate::send::{HttpRemote, Remote, RemoteError};
 use crate::spool::store::{self, Store};
 use crate::tick::{Forwarder, Unusable, World};

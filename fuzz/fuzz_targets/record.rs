@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use amp_forwarder::prompb::Value;
-use amp_forwarder::scrape::exposition::{Exposed, Refused, Sink, Stop};
+use amp_forwarder::intake::{Exposed, Refused, Sink};
+use amp_forwarder::scrape::exposition::Stop;
 use amp_forwarder::series::ExposedLabel;
 
 /// Series, value, timestamp.

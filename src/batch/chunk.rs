@@ -12,6 +12,7 @@ use std::ops::Deref;
 use bytes::{Bytes, BytesMut};
 
 use crate::prompb::{Value, wire};
+use crate::series::{SeriesId, TargetId};
 
 /// Uncompressed bytes that a piece may have: snappy looks back no further, and places fit into 16
 /// bits.
@@ -71,11 +72,9 @@ const ZERO: u32 = 1 << 31;
 
 impl Slot {
     /// For a sample that was just encoded.
-    pub(super) fn new(series: usize, patch: &Patch, end: usize) -> Option<Self> {
+    pub(super) fn new(series: SeriesId, patch: &Patch, end: usize) -> Option<Self> {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
-        let series = u32::try_from(series)
-            .ok()
-            .filter(|series| series & ZERO == 0)?;
+        let series = Some(series.0).filter(|series| series & ZERO == 0)?;
         Some(Self {
             series: series | zero,
             end: u16::try_from(end).ok()?,
@@ -101,7 +100,7 @@ pub(super) struct Chunk<Elements = Bytes> {
     /// Scrapes of its target when it was last used.
     pub(super) used: u32,
     /// The target.
-    pub(super) target: u16,
+    pub(super) target: TargetId,
 }
 
 impl Chunk {
@@ -184,11 +183,11 @@ impl<Elements: Deref<Target = [u8]>> Chunk<Elements> {
 
     /// Whether its nth sample is of this series and has this form.
     #[inline]
-    pub(super) fn takes(&self, nth: usize, series: usize, patch: &Patch) -> bool {
+    pub(super) fn takes(&self, nth: usize, series: SeriesId, patch: &Patch) -> bool {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
         self.slots
             .get(nth)
-            .is_some_and(|slot| slot.series as usize == series | zero as usize)
+            .is_some_and(|slot| slot.series == series.0 | zero)
     }
 
     /// Takes its first samples apart again: their uncompressed bytes, and their slots.
@@ -295,7 +294,7 @@ impl Press {
             elements: Bytes::copy_from_slice(pressed),
             slots: Box::from(&*slots),
             used: 0,
-            target: 0,
+            target: TargetId(0),
         }))
     }
 

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::Batch;
 use super::chunk::{CHUNK_BYTES, CHUNK_SAMPLES, Chunk, Patch, Press, Pressed, Slot};
 use crate::prompb::{Value, wire};
+use crate::series::{SeriesId, TargetId};
 
 /// When a batch closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +59,10 @@ impl Compressor {
         }
     }
 
-    fn keep(&mut self, (generation, target): (u32, u16), mut chunk: Chunk) {
+    fn keep(&mut self, (generation, target): (u32, TargetId), mut chunk: Chunk) {
         let used = self
             .scrapes
-            .get(usize::from(target))
+            .get(target.index())
             .copied()
             .unwrap_or_default();
         let Some(first) = chunk.first().filter(|_| generation == self.generation) else {
@@ -74,18 +75,18 @@ impl Compressor {
         }
     }
 
-    fn take(&mut self, generation: u32, first: usize) -> Option<Chunk<BytesMut>> {
+    fn take(&mut self, generation: u32, first: SeriesId) -> Option<Chunk<BytesMut>> {
         if generation != self.generation {
             return None;
         }
-        let chunk = self.kept.remove(&u32::try_from(first).ok()?)?;
+        let chunk = self.kept.remove(&first.0)?;
         self.kept_bytes -= chunk.memory();
         Some(chunk.open())
     }
 
     /// Ends a scrape of a target: pieces that it did not use for a while are let go.
-    fn age(&mut self, target: u16) {
-        let index = usize::from(target);
+    fn age(&mut self, target: TargetId) {
+        let index = target.index();
         if self.scrapes.len() <= index {
             self.scrapes.resize(index + 1, 0);
         }
@@ -116,7 +117,7 @@ impl Compressor {
 pub trait EncodeLabels {
     /// The series' place in the cache: the same labels for as long as [`Compressor::forget`] was
     /// not called.
-    fn series(&self) -> usize;
+    fn series(&self) -> SeriesId;
     /// Whether a piece may end before this series, whatever comes before it: of one series in some
     /// hundred, so that pieces are the same again behind a series that came or went.
     fn starts_chunk(&self) -> bool;
@@ -199,7 +200,7 @@ impl Piece {
 #[derive(Debug)]
 pub struct Stage {
     limits: Limits,
-    target: u16,
+    target: TargetId,
     /// Of the compressor's pieces when the scrape began.
     generation: u32,
     open: Vec<Open>,
@@ -213,7 +214,7 @@ pub struct Stage {
 impl Stage {
     /// An empty stage.
     #[must_use]
-    pub fn new(limits: Limits, target: u16, compressor: &Compressor) -> Self {
+    pub fn new(limits: Limits, target: TargetId, compressor: &Compressor) -> Self {
         Self {
             limits,
             target,
@@ -277,7 +278,7 @@ impl Stage {
     /// Writes the sample into the piece that was sent before, if it is the one that comes next
     /// there.
     #[inline]
-    fn again(&mut self, at: usize, series: usize, patch: Option<&Patch>) -> bool {
+    fn again(&mut self, at: usize, series: SeriesId, patch: Option<&Patch>) -> bool {
         let open = &mut self.open[at];
         let (Piece::Again(chunk, samples), Some(patch)) = (&mut open.piece, patch) else {
             return false;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::stage::{Compressor, EncodeLabels, Limits, Stage};
 use super::{Batch, decode};
 use crate::prompb::{Value, wire};
+use crate::series::{SeriesId, TargetId};
 
 const NOW_MS: i64 = 1_795_176_000_000;
 
@@ -26,8 +27,8 @@ impl Numbered {
 }
 
 impl EncodeLabels for Numbered {
-    fn series(&self) -> usize {
-        self.0
+    fn series(&self) -> SeriesId {
+        SeriesId(self.0 as u32)
     }
 
     fn starts_chunk(&self) -> bool {
@@ -47,7 +48,7 @@ impl EncodeLabels for Numbered {
 type Sample = (usize, f64, i64);
 
 fn batches(compressor: &mut Compressor, limits: Limits, samples: &[Sample]) -> Vec<Batch> {
-    let mut stage = Stage::new(limits, 0, compressor);
+    let mut stage = Stage::new(limits, TargetId(0), compressor);
     for (series, value, timestamp_ms) in samples {
         let group = u32::from(*series >= 90);
         stage
@@ -188,7 +189,7 @@ fn series_with_other_places_are_encoded_anew() {
     batches(&mut compressor, LIMITS, &steady(80, 0));
     let kept = compressor.memory();
     // One scrape is in progress when series get other places.
-    let mut stage = Stage::new(LIMITS, 0, &compressor);
+    let mut stage = Stage::new(LIMITS, TargetId(0), &compressor);
     for (series, value, time) in steady(12, 1) {
         stage
             .push(
@@ -243,7 +244,7 @@ fn pieces_that_are_not_used_any_more_are_let_go() {
 #[test]
 fn a_piece_is_counted_by_whoever_still_has_it() {
     let mut compressor = Compressor::default();
-    let mut stage = Stage::new(LIMITS, 0, &compressor);
+    let mut stage = Stage::new(LIMITS, TargetId(0), &compressor);
     for (series, value, time) in steady(100, 0) {
         stage
             .push(

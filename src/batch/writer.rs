@@ -6,7 +6,7 @@ use crate::prompb::STALE_NAN;
 use crate::prompb::messages::Histogram;
 use crate::prompb::{Value, ValueKind};
 use crate::series::cache::{Key, Observed, Seen, Transaction};
-use crate::series::{Labels, SeriesCache};
+use crate::series::{Labels, SeriesCache, SeriesId, TargetId};
 
 /// AMP and Cortex decide deduplication by these labels of a request's first series
 /// (`pkg/distributor/distributor.go`), so a request never mixes their values.
@@ -88,7 +88,7 @@ impl Writer {
     }
 
     /// Starts a scrape.
-    pub fn begin(&mut self, target: u16) -> Staged {
+    pub fn begin(&mut self, target: TargetId) -> Staged {
         Staged {
             transaction: self.cache.begin(target),
             stage: Stage::new(self.limits, target, &self.compressor),
@@ -97,7 +97,7 @@ impl Writer {
     }
 
     /// Starts what is left of a scrape that failed: its reports.
-    pub fn begin_reports(&mut self, target: u16) -> Staged {
+    pub fn begin_reports(&mut self, target: TargetId) -> Staged {
         Staged {
             transaction: self.cache.begin_reports(target),
             stage: Stage::new(self.limits, target, &self.compressor),
@@ -107,7 +107,7 @@ impl Writer {
 
     /// Finds a series by the raw bytes it was exposed with.
     #[inline]
-    pub fn find(&mut self, key: Key) -> Option<usize> {
+    pub fn find(&mut self, key: Key) -> Option<SeriesId> {
         self.cache.find(key)
     }
 
@@ -119,7 +119,7 @@ impl Writer {
     }
 
     /// The series is never the expected one.
-    pub fn never_expect(&mut self, series: usize) {
+    pub fn never_expect(&mut self, series: SeriesId) {
         self.cache.never_expect(series);
     }
 
@@ -131,14 +131,14 @@ impl Writer {
         key: Key,
         labels: Option<&Labels<'_>>,
         tracked: bool,
-    ) -> usize {
+    ) -> SeriesId {
         staged.counts.series_added += u64::from(labels.is_some());
         let labels = labels.map(|labels| (labels, self.group(labels)));
         self.cache.insert(staged.transaction, key, labels, tracked)
     }
 
     /// Remembers a series that `metric_relabel_configs` drop.
-    pub fn insert_unwanted(&mut self, staged: &Staged, key: Key) -> usize {
+    pub fn insert_unwanted(&mut self, staged: &Staged, key: Key) -> SeriesId {
         let series = self.cache.insert(staged.transaction, key, None, false);
         self.cache.set_unwanted(series);
         series
@@ -147,19 +147,19 @@ impl Writer {
     /// Whether `metric_relabel_configs` drop the series.
     #[inline]
     #[must_use]
-    pub fn is_unwanted(&self, series: usize) -> bool {
+    pub fn is_unwanted(&self, series: SeriesId) -> bool {
         self.cache.is_unwanted(series)
     }
 
     /// Whether a series can be tracked as it is remembered.
     #[inline]
     #[must_use]
-    pub fn is_trackable(&self, series: usize) -> bool {
+    pub fn is_trackable(&self, series: SeriesId) -> bool {
         self.cache.is_trackable(series)
     }
 
     /// Makes a series trackable that was remembered as one with timestamps of its own.
-    pub fn make_trackable(&mut self, series: usize, labels: &Labels<'_>) {
+    pub fn make_trackable(&mut self, series: SeriesId, labels: &Labels<'_>) {
         self.cache.make_portable(series, labels);
     }
 
@@ -177,7 +177,7 @@ impl Writer {
 
     /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    pub fn touch(&mut self, staged: &Staged, series: usize) -> Seen {
+    pub fn touch(&mut self, staged: &Staged, series: SeriesId) -> Seen {
         self.cache.touch(staged.transaction, series)
     }
 
@@ -191,7 +191,7 @@ impl Writer {
     pub fn write(
         &mut self,
         staged: &mut Staged,
-        series: usize,
+        series: SeriesId,
         raw: &[u8],
         (value, timestamp_ms): (Value<'_>, i64),
         tracked: bool,
@@ -322,13 +322,13 @@ impl Writer {
 /// A series of the cache, with the bytes that it was exposed with.
 struct Known<'a> {
     cache: &'a SeriesCache,
-    series: usize,
+    series: SeriesId,
     raw: &'a [u8],
 }
 
 impl EncodeLabels for Known<'_> {
     #[inline]
-    fn series(&self) -> usize {
+    fn series(&self) -> SeriesId {
         self.series
     }
 

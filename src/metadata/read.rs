@@ -9,8 +9,8 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use url::Url;
 
 use super::{MOST, Metric};
+use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse, JobId};
 use crate::net::{NetError, redacted};
-use crate::scrape::fetch::{Answer, Home, Request};
 
 /// Bytes of an answer. 20,000 metrics with a help text of a line each are 3 MB.
 const LARGEST: usize = 16 << 20;
@@ -62,19 +62,21 @@ pub fn address(federation: &Url, path: Option<&str>) -> Url {
 /// [`MetadataError`].
 pub async fn read(
     home: &dyn Home,
-    job: usize,
+    job: JobId,
     url: &Url,
     timeout: Duration,
 ) -> Result<Vec<Metric>, MetadataError> {
     let address = redacted(url);
-    let Answer {
+    let HomeResponse {
         status, mut body, ..
     } = home
-        .get(Request {
+        .send(HomeRequest {
             job,
             url,
-            accept: "application/json",
-            compression: false,
+            method: HomeMethod::Get {
+                accept: "application/json",
+                compression: false,
+            },
             timeout,
         })
         .await?;

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::exposition::{Exposed, ParseError, Place, Sink, Stop};
+use super::exposition::{ParseError, Place, Stop};
 use super::text::number;
+use crate::intake::{Exposed, Sink};
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, LabelSpan, float};
 

@@ -1,11 +1,12 @@
 //! Which parser a body gets (`model/textparse/interface.go` `New`, `extractMediaType`).
 
-use super::exposition::{Sink, Stop};
+use super::exposition::Stop;
 use super::media::media_type;
 use super::openmetrics::OpenMetricsParser;
 use super::protobuf::{self, ProtobufParser};
 use super::text::TextParser;
 use crate::config::{Histograms, ScrapeProtocol};
+use crate::intake::Sink;
 
 /// A parser for one exposition.
 pub(super) enum Parser {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::histogram::HistogramLimits;
-use super::intake::{Intake, Rules, Tally};
-use super::target::Target;
 use super::text::TextParser;
 use crate::batch::stage::Limits;
 use crate::batch::{Batch, Counts, Writer, decode};
 use crate::config::{Config, NameValidation, ScrapeLimits};
+use crate::home::{JobId, Target};
+use crate::intake::HistogramLimits;
+use crate::intake::{Intake, Rules, Tally};
+use crate::series::TargetId;
 
 /// Rules for the job, and for each of two remotes.
 fn config(metric: &str, first: &str, second: &str) -> Config {
@@ -48,8 +49,8 @@ impl Home {
             }))
         };
         let target = Target {
-            index: 0,
-            job: 0,
+            id: TargetId(0),
+            job: JobId(0),
             url: "http://h:1/".parse().unwrap(),
             labels: vec![
                 ("instance".to_owned(), "h:1".to_owned()),
@@ -82,7 +83,7 @@ impl Home {
         let mut staged: Vec<_> = self
             .writers
             .iter()
-            .map(|writer| writer.borrow_mut().begin(0))
+            .map(|writer| writer.borrow_mut().begin(TargetId(0)))
             .collect();
         let mut tally = Tally::default();
         let mut intake = Intake::new(rules, &self.writers, &mut staged, &mut tally);

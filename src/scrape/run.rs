@@ -8,16 +8,17 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
 use tokio::time::Instant;
 
+use super::accept::accept;
 use super::body::{BLOCK, Blocks, BodyError};
 use super::error::ScrapeError;
-use super::exposition::Refused;
-use super::fetch::{Answer, Home, Request, accept};
-use super::histogram::HistogramLimits;
-use super::intake::{Intake, Rules, Tally};
 use super::parser::Parser;
-use super::target::Target;
 use crate::batch::{Batch, Counts, Staged, Writer};
 use crate::config::{RemoteWrite, ScrapeConfig};
+use crate::home::Target;
+use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse};
+use crate::intake::HistogramLimits;
+use crate::intake::Refused;
+use crate::intake::{Intake, Rules, Tally};
 use crate::net::{NetError, Peer, Phase, redacted};
 use crate::report::Ledger;
 use crate::time::Clock;
@@ -129,7 +130,7 @@ impl Scraper<'_> {
     fn begin(&self, target: &Target) -> Vec<Staged> {
         self.writers
             .iter()
-            .map(|writer| writer.borrow_mut().begin(target.index))
+            .map(|writer| writer.borrow_mut().begin(target.id))
             .collect()
     }
 }
@@ -173,18 +174,20 @@ impl InProgress<'_> {
             self.job.is_federation(),
         );
         let target = self.rules.target;
-        let request = Request {
+        let request = HomeRequest {
             job: target.job,
             url: &target.url,
-            accept: &accept,
-            compression: self.job.enable_compression,
+            method: HomeMethod::Get {
+                accept: &accept,
+                compression: self.job.enable_compression,
+            },
             timeout,
         };
-        let Answer {
+        let HomeResponse {
             status,
             headers,
             mut body,
-        } = self.scraper.home.get(request).await?;
+        } = self.scraper.home.send(request).await?;
         self.ahead_ms = self.clock_difference(&headers);
         if status != 200 {
             return Err(ScrapeError::Status {
@@ -427,7 +430,7 @@ impl InProgress<'_> {
     }
 
     fn roll_back(&mut self, rolled_back: &mut [u64]) {
-        let target = self.rules.target.index;
+        let target = self.rules.target.id;
         let reports = self
             .scraper
             .writers

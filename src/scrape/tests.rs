@@ -9,14 +9,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::exposition::Stop;
-use super::histogram::HistogramLimits;
-use super::intake::{Intake, Rules, Tally};
 use super::protobuf::ProtobufParser;
-use super::target::Target;
 use super::text::TextParser;
 use crate::batch::stage::Limits;
 use crate::batch::{Batch, Counts, Staged, Writer, decode};
 use crate::config::{NameValidation, ScrapeLimits};
+use crate::home::{JobId, Target};
+use crate::intake::HistogramLimits;
+use crate::intake::{Intake, Rules, Tally};
+use crate::series::TargetId;
 
 /// `series::cache` forgets what more committed scrapes than that did not show.
 const KEEP_UNSEEN: u32 = 10;
@@ -66,8 +67,8 @@ fn target() -> Target {
         ("job".to_owned(), "j".to_owned()),
     ];
     Target {
-        index: 0,
-        job: 0,
+        id: TargetId(0),
+        job: JobId(0),
         url: "http://h:1/".parse().unwrap(),
         labels,
         scrape_timeout: Duration::from_secs(10),
@@ -98,7 +99,7 @@ fn staged(
         remotes: &[],
         start_ms,
     };
-    let mut staged = vec![writer.borrow_mut().begin(0)];
+    let mut staged = vec![writer.borrow_mut().begin(TargetId(0))];
     let mut tally = Tally::default();
     let mut intake = Intake::new(rules, std::slice::from_ref(writer), &mut staged, &mut tally);
     let ended = TextParser::default().parse(text.as_bytes(), true, &mut intake);
@@ -417,7 +418,7 @@ fn scrape_protobuf(
         remotes: &[],
         start_ms,
     };
-    let mut staged = vec![writer.borrow_mut().begin(0)];
+    let mut staged = vec![writer.borrow_mut().begin(TargetId(0))];
     let mut tally = Tally::default();
     let body: Vec<u8> = exposed.iter().flat_map(Exposed::family).collect();
     let mut intake = Intake::new(rules, std::slice::from_ref(writer), &mut staged, &mut tally);

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 
 use hashbrown::HashTable;
 
+use super::ids::{SeriesId, TargetId};
 use super::labels::Labels;
 use super::recipe::{self, Literals};
 use super::staleness::Tracker;
@@ -36,10 +37,10 @@ impl Key {
     /// The key of raw bytes exposed by a target.
     #[inline]
     #[must_use]
-    pub fn new(target: u16, raw: &[u8]) -> Self {
+    pub fn new(target: TargetId, raw: &[u8]) -> Self {
         // Not by a seed: of long input it makes a secret of its own each time.
         let hash = xxhash_rust::xxh3::xxh3_128(raw)
-            ^ u128::from(target).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            ^ u128::from(target.0).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let length = u16::try_from(raw.len()).unwrap_or(u16::MAX);
         Self(
             ((hash >> 64) as u64 & (LENGTH - 1)) | (u64::from(length) << LENGTH.trailing_zeros()),
@@ -61,7 +62,7 @@ const LENGTH: u64 = 1 << 48;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transaction {
     id: u32,
-    target: u16,
+    target: TargetId,
     /// Whether what it does not see is a scrape older once it commits.
     ages: bool,
 }
@@ -122,7 +123,7 @@ struct Entry {
     seen: u32,
     /// The transaction that saw it last.
     seen_by: u32,
-    target: u16,
+    target: TargetId,
     nth: u16,
     /// Of the last value taken.
     kind: ValueKind,
@@ -171,20 +172,20 @@ pub struct SeriesCache {
 
 impl SeriesCache {
     /// Starts a scrape of a target.
-    pub fn begin(&mut self, target: u16) -> Transaction {
+    pub fn begin(&mut self, target: TargetId) -> Transaction {
         self.open(target, true)
     }
 
     /// Starts what is left of a scrape that failed, its reports: series survive however many
     /// scrapes fail.
-    pub fn begin_reports(&mut self, target: u16) -> Transaction {
+    pub fn begin_reports(&mut self, target: TargetId) -> Transaction {
         self.open(target, false)
     }
 
-    fn open(&mut self, target: u16, ages: bool) -> Transaction {
-        if self.scrapes.len() <= usize::from(target) {
-            self.scrapes.resize(usize::from(target) + 1, 0);
-            self.committed.resize(usize::from(target) + 1, 0);
+    fn open(&mut self, target: TargetId, ages: bool) -> Transaction {
+        if self.scrapes.len() <= target.index() {
+            self.scrapes.resize(target.index() + 1, 0);
+            self.committed.resize(target.index() + 1, 0);
         }
         self.next_transaction += 1;
         let transaction = Transaction {
@@ -198,7 +199,7 @@ impl SeriesCache {
 
     /// Finds a series.
     #[inline]
-    pub fn find(&mut self, key: Key) -> Option<usize> {
+    pub fn find(&mut self, key: Key) -> Option<SeriesId> {
         let index = match self.entries.get(self.cursor) {
             Some(entry) if entry.key == key => self.cursor,
             _ => *self
@@ -207,7 +208,7 @@ impl SeriesCache {
                 as usize,
         };
         self.cursor = index + 1;
-        Some(index)
+        Some(SeriesId(index as u32))
     }
 
     /// How many raw bytes the series has that is most likely the next: the one behind the last that
@@ -223,8 +224,8 @@ impl SeriesCache {
     }
 
     /// Nobody is to expect this series.
-    pub fn never_expect(&mut self, index: usize) {
-        self.entries[index].expectable = false;
+    pub fn never_expect(&mut self, series: SeriesId) {
+        self.entries[series.index()].expectable = false;
     }
 
     /// Remembers a series and what was made of it: labels to send and their group, or none when it
@@ -235,7 +236,7 @@ impl SeriesCache {
         key: Key,
         labels: Option<(&Labels<'_>, u32)>,
         portable: bool,
-    ) -> usize {
+    ) -> SeriesId {
         let index = self.entries.len() as u32;
         let (mut recipe_at, mut primary) = (DROPPED, index);
         let mut labels_hash = 0;
@@ -278,38 +279,38 @@ impl SeriesCache {
         self.by_key
             .insert_unique(key.1, index, |&index| entries[index as usize].key.1);
         self.cursor = self.entries.len();
-        index as usize
+        SeriesId(index)
     }
 
     /// Makes a series trackable that was not: the next sweep packs what its recipe was.
-    pub fn make_portable(&mut self, index: usize, labels: &Labels<'_>) {
+    pub fn make_portable(&mut self, series: SeriesId, labels: &Labels<'_>) {
         let recipe_at = self.recipes.len() as u32;
         recipe::write(labels, true, &mut self.literals, &mut self.recipes);
-        let entry = &mut self.entries[index];
+        let entry = &mut self.entries[series.index()];
         (entry.recipe_at, entry.portable) = (recipe_at, true);
     }
 
     /// Whether a series can be tracked: it is dropped, or its recipe needs no raw bytes.
     #[inline]
     #[must_use]
-    pub fn is_trackable(&self, index: usize) -> bool {
-        self.is_dropped(index) || self.entries[index].portable
+    pub fn is_trackable(&self, series: SeriesId) -> bool {
+        self.is_dropped(series) || self.entries[series.index()].portable
     }
 
     /// The series is to get a stale marker when its target shows it no more.
     #[inline]
-    pub fn track(&mut self, transaction: Transaction, index: usize) {
-        self.tracker.track(transaction.target, index);
+    pub fn track(&mut self, transaction: Transaction, series: SeriesId) {
+        self.tracker.track(transaction.target, series);
     }
 
     /// Ends a pass of the target, and gives the series that it showed in the last one and not in
     /// this one, under whatever raw bytes.
-    pub fn end_pass(&mut self, transaction: Transaction) -> Vec<usize> {
+    pub fn end_pass(&mut self, transaction: Transaction) -> Vec<SeriesId> {
         let target = transaction.target;
         let mut gone = Vec::new();
         if !self.tracker.is_complete(target) {
-            let of = |index: usize| self.entries[index].target;
-            let primary = |index: usize| self.entries[index].primary;
+            let of = |series: SeriesId| self.entries[series.index()].target;
+            let primary = |series: SeriesId| self.entries[series.index()].primary;
             let shown: HashSet<_> = self
                 .tracker
                 .tracked(target, true, of)
@@ -318,7 +319,7 @@ impl SeriesCache {
             gone.extend(
                 self.tracker
                     .tracked(target, false, of)
-                    .filter(|&index| !shown.contains(&primary(index))),
+                    .filter(|&series| !shown.contains(&primary(series))),
             );
         }
         self.tracker.end_pass(target);
@@ -330,37 +331,37 @@ impl SeriesCache {
         let Self {
             tracker, entries, ..
         } = self;
-        tracker.undo(transaction.target, |index| entries[index].target);
+        tracker.undo(transaction.target, |series| entries[series.index()].target);
     }
 
     /// Remembers that the series is dropped for all remotes.
-    pub fn set_unwanted(&mut self, index: usize) {
-        self.entries[index].recipe_at = UNWANTED;
+    pub fn set_unwanted(&mut self, series: SeriesId) {
+        self.entries[series.index()].recipe_at = UNWANTED;
     }
 
     /// Whether the series is dropped for all remotes.
     #[inline]
     #[must_use]
-    pub fn is_unwanted(&self, index: usize) -> bool {
-        self.entries[index].recipe_at == UNWANTED
+    pub fn is_unwanted(&self, series: SeriesId) -> bool {
+        self.entries[series.index()].recipe_at == UNWANTED
     }
 
     /// Whether the series is dropped by relabelling, for all remotes or for this one.
     #[inline]
     #[must_use]
-    pub fn is_dropped(&self, index: usize) -> bool {
-        self.entries[index].is_dropped()
+    pub fn is_dropped(&self, series: SeriesId) -> bool {
+        self.entries[series.index()].is_dropped()
     }
 
     /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    pub fn touch(&mut self, transaction: Transaction, index: usize) -> Seen {
-        let entry = &mut self.entries[index];
-        entry.seen = self.scrapes[usize::from(transaction.target)] + 1;
+    pub fn touch(&mut self, transaction: Transaction, series: SeriesId) -> Seen {
+        let entry = &mut self.entries[series.index()];
+        entry.seen = self.scrapes[transaction.target.index()] + 1;
         let before = std::mem::replace(&mut entry.seen_by, transaction.id);
         if before == transaction.id {
             Seen::Already
-        } else if before > 0 && before >= self.committed[usize::from(transaction.target)] {
+        } else if before > 0 && before >= self.committed[transaction.target.index()] {
             Seen::Lately
         } else {
             Seen::Not
@@ -372,10 +373,10 @@ impl SeriesCache {
     pub fn observe(
         &mut self,
         transaction: Transaction,
-        index: usize,
+        series: SeriesId,
         timestamp_ms: i64,
     ) -> Observed {
-        let primary = self.entries[index].primary as usize;
+        let primary = self.entries[series.index()].primary as usize;
         let mine = self.entries[primary].transaction == transaction.id;
         // A series that another target's scrape has in hand: the first one wins, because only one
         // of the two orders of commit is right.
@@ -424,10 +425,10 @@ impl SeriesCache {
         entry.last_ms = timestamp_ms;
         entry.resend &= !AGAIN;
         let nth = entry.nth;
-        if index != primary {
+        if series.index() != primary {
             // So that the label set is not forgotten while a target shows it that did not do so
             // first.
-            let alias = &mut self.entries[index];
+            let alias = &mut self.entries[series.index()];
             if !mine {
                 (alias.before_ms, alias.transaction) = (alias.last_ms, transaction.id);
             }
@@ -439,47 +440,50 @@ impl SeriesCache {
     /// The kind of the last value that was taken of a series: its stale marker must be of the same.
     #[inline]
     #[must_use]
-    pub fn kind(&self, index: usize) -> ValueKind {
-        self.entries[self.entries[index].primary as usize].kind
+    pub fn kind(&self, series: SeriesId) -> ValueKind {
+        self.entries[self.entries[series.index()].primary as usize].kind
     }
 
     /// Notes the kind of the value that was taken.
     #[inline]
-    pub fn set_kind(&mut self, index: usize, kind: ValueKind) {
-        let primary = self.entries[index].primary as usize;
+    pub fn set_kind(&mut self, series: SeriesId, kind: ValueKind) {
+        let primary = self.entries[series.index()].primary as usize;
         self.entries[primary].kind = kind;
     }
 
     /// The group of a series that is sent.
     #[inline]
     #[must_use]
-    pub fn group(&self, index: usize) -> u32 {
-        self.entries[index].group
+    pub fn group(&self, series: SeriesId) -> u32 {
+        self.entries[series.index()].group
     }
 
     /// Bytes of a series' labels, encoded.
     #[inline]
     #[must_use]
-    pub fn labels_len(&self, index: usize) -> usize {
-        recipe::labels_len(self.recipe(index))
+    pub fn labels_len(&self, series: SeriesId) -> usize {
+        recipe::labels_len(self.recipe(series))
     }
 
     /// Appends a series' labels as `TimeSeries.labels`.
     #[inline]
-    pub fn encode_labels(&self, index: usize, raw: &[u8], out: &mut Vec<u8>) {
-        recipe::encode(self.recipe(index), raw, &self.literals, out);
+    pub fn encode_labels(&self, series: SeriesId, raw: &[u8], out: &mut Vec<u8>) {
+        recipe::encode(self.recipe(series), raw, &self.literals, out);
     }
 
-    fn recipe(&self, index: usize) -> &[u8] {
-        recipe::at(&self.recipes, self.entries[index].recipe_at as usize)
+    fn recipe(&self, series: SeriesId) -> &[u8] {
+        recipe::at(
+            &self.recipes,
+            self.entries[series.index()].recipe_at as usize,
+        )
     }
 
     /// Whether the series is one of those, one in some hundred, that compressed pieces of batches
     /// may start with.
     #[inline]
     #[must_use]
-    pub fn is_landmark(&self, index: usize) -> bool {
-        self.entries[index].key.0.is_multiple_of(128)
+    pub fn is_landmark(&self, series: SeriesId) -> bool {
+        self.entries[series.index()].key.0.is_multiple_of(128)
     }
 
     /// Ends a scrape that succeeded: its timestamps stand. Says whether series have moved to other
@@ -489,8 +493,8 @@ impl SeriesCache {
         if !transaction.ages {
             return false;
         }
-        self.committed[usize::from(transaction.target)] = transaction.id;
-        let scrapes = &mut self.scrapes[usize::from(transaction.target)];
+        self.committed[transaction.target.index()] = transaction.id;
+        let scrapes = &mut self.scrapes[transaction.target.index()];
         *scrapes += 1;
         // Other transactions hold no indices, but keep the rare sweep away from them all the same.
         (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() && self.sweep()
@@ -558,7 +562,7 @@ impl SeriesCache {
         let keep = self
             .entries
             .iter()
-            .map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[usize::from(entry.target)])
+            .map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[entry.target.index()])
             .collect();
         self.keep_only(keep)
     }
@@ -568,7 +572,7 @@ impl SeriesCache {
     /// scrapes missed: scrapes that fail make nothing older, so series that come and go would fill
     /// the memory for good. Says whether series have moved to other places.
     pub fn forget_untaken(&mut self) -> bool {
-        let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[usize::from(entry.target)];
+        let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[entry.target.index()];
         let keep = self
             .entries
             .iter()

@@ -3,6 +3,7 @@
 pub mod cache;
 mod exposed;
 pub mod float;
+mod ids;
 pub mod labels;
 mod recipe;
 mod staleness;
@@ -10,4 +11,5 @@ pub mod text;
 
 pub use cache::SeriesCache;
 pub use exposed::{ExposedLabel, LabelSpan};
+pub use ids::{SeriesId, TargetId};
 pub use labels::{Label, Labels};

@@ -5,6 +5,8 @@
 //! malformed stays tracked for its pass: Prometheus marks those series a scrape later. Nothing is
 //! held for a target whose samples have timestamps of their own.
 
+use super::ids::{SeriesId, TargetId};
+
 /// The first pass: the one before it is never 0, which means that nothing was tracked.
 const FIRST_PASS: u32 = 2;
 
@@ -57,8 +59,8 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    fn passes(&mut self, target: u16) -> &mut Passes {
-        let target = usize::from(target);
+    fn passes(&mut self, target: TargetId) -> &mut Passes {
+        let target = target.index();
         if self.targets.len() <= target {
             self.targets.resize_with(target + 1, Passes::default);
         }
@@ -67,7 +69,8 @@ impl Tracker {
 
     /// The target shows this series in its present pass.
     #[inline]
-    pub(super) fn track(&mut self, target: u16, entry: usize) {
+    pub(super) fn track(&mut self, target: TargetId, series: SeriesId) {
+        let entry = series.index();
         if self.marks.len() <= entry {
             self.marks.resize(entry + 1, Mark::default());
         }
@@ -83,9 +86,9 @@ impl Tracker {
     }
 
     /// Whether all that was tracked in the pass before is tracked again.
-    pub(super) fn is_complete(&self, target: u16) -> bool {
+    pub(super) fn is_complete(&self, target: TargetId) -> bool {
         self.targets
-            .get(usize::from(target))
+            .get(target.index())
             .is_none_or(|passes| passes.again == passes.before)
     }
 
@@ -93,21 +96,24 @@ impl Tracker {
     /// present one.
     pub(super) fn tracked(
         &self,
-        target: u16,
+        target: TargetId,
         present: bool,
-        of: impl Fn(usize) -> u16,
-    ) -> impl Iterator<Item = usize> {
+        of: impl Fn(SeriesId) -> TargetId,
+    ) -> impl Iterator<Item = SeriesId> {
         let now = self
             .targets
-            .get(usize::from(target))
+            .get(target.index())
             .map_or(FIRST_PASS, |passes| passes.now);
         let pass = if present { now } else { now - 1 };
-        (0..self.marks.len())
-            .filter(move |&entry| self.marks[entry].pass() == pass && of(entry) == target)
+        (0..)
+            .map(SeriesId)
+            .zip(&self.marks)
+            .filter(move |&(series, mark)| mark.pass() == pass && of(series) == target)
+            .map(|(series, _)| series)
     }
 
     /// Ends a pass.
-    pub(super) fn end_pass(&mut self, target: u16) {
+    pub(super) fn end_pass(&mut self, target: TargetId) {
         let passes = self.passes(target);
         *passes = Passes {
             now: passes.now + 1,
@@ -119,12 +125,12 @@ impl Tracker {
 
     /// Forgets what the present pass has tracked: of an exposition that did not come whole
     /// Prometheus parses nothing.
-    pub(super) fn undo(&mut self, target: u16, of: impl Fn(usize) -> u16) {
+    pub(super) fn undo(&mut self, target: TargetId, of: impl Fn(SeriesId) -> TargetId) {
         let passes = self.passes(target);
         (passes.again, passes.tracked) = (0, 0);
         let now = passes.now;
-        for (entry, mark) in self.marks.iter_mut().enumerate() {
-            if mark.pass() == now && of(entry) == target {
+        for (series, mark) in (0..).map(SeriesId).zip(&mut self.marks) {
+            if mark.pass() == now && of(series) == target {
                 *mark = if mark.again() {
                     Mark::new(now - 1, false)
                 } else {
@@ -151,15 +157,19 @@ mod tests {
     use super::*;
 
     /// Entries below 100 are of target 0, the others of target 1.
-    fn of(entry: usize) -> u16 {
-        u16::from(entry >= 100)
+    fn of(entry: SeriesId) -> TargetId {
+        TargetId(u16::from(entry.0 >= 100))
     }
 
-    fn pass(tracker: &mut Tracker, target: u16, entries: &[usize]) -> Vec<usize> {
-        entries
-            .iter()
-            .for_each(|&entry| tracker.track(target, entry));
-        let gone: Vec<_> = tracker.tracked(target, false, of).collect();
+    fn pass(tracker: &mut Tracker, target: u16, entries: &[u32]) -> Vec<u32> {
+        let target = TargetId(target);
+        for &entry in entries {
+            tracker.track(target, SeriesId(entry));
+        }
+        let gone: Vec<_> = tracker
+            .tracked(target, false, of)
+            .map(|series| series.0)
+            .collect();
         assert_eq!(tracker.is_complete(target), gone.is_empty());
         tracker.end_pass(target);
         gone
@@ -182,9 +192,9 @@ mod tests {
     fn what_is_undone_was_never_tracked() {
         let mut tracker = Tracker::default();
         pass(&mut tracker, 0, &[0, 1]);
-        tracker.track(0, 1);
-        tracker.track(0, 2);
-        tracker.undo(0, of);
+        tracker.track(TargetId(0), SeriesId(1));
+        tracker.track(TargetId(0), SeriesId(2));
+        tracker.undo(TargetId(0), of);
         assert_eq!(pass(&mut tracker, 0, &[]), [0, 1]);
         assert_eq!(pass(&mut tracker, 0, &[]), [0; 0]);
     }

@@ -28,8 +28,8 @@ use self::report::Noted;
 use crate::batch::Writer;
 use crate::batch::stage::Limits;
 use crate::config::{Config, ScrapeConfig};
+use crate::home::{Home, Target, targets};
 use crate::report::{Ledger, Outcome, Report, SpoolReport};
-use crate::scrape::{Home, Target, targets};
 use crate::send::Remote;
 use crate::spool::state::JobState;
 use crate::spool::store::Store;
@@ -126,7 +126,7 @@ impl Forwarder {
             .map(|_| Vec::new())
             .collect::<Vec<Vec<Target>>>();
         for target in targets(&config.scrape_configs).map_err(Unusable)? {
-            by_job[target.job].push(target);
+            by_job[target.job.index()].push(target);
         }
         let jobs = config
             .scrape_configs

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::config::Config;
+use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::{NetError, Peer, Phase};
 use amp_forwarder::report::Report;
-use amp_forwarder::scrape::fetch::{self, Body, Home, Request};
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::spool::store::Store;
 use amp_forwarder::spool::store::memory::MemoryStore;
@@ -71,14 +71,17 @@ struct ScriptedHome {
 
 struct Whole(Option<Bytes>);
 
-impl Body for Whole {
+impl ResponseBody for Whole {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
         Box::pin(async { Ok(self.0.take()) })
     }
 }
 
 impl Home for ScriptedHome {
-    fn get<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<fetch::Answer, NetError>> {
+    fn send<'a>(
+        &'a self,
+        request: HomeRequest<'a>,
+    ) -> BoxFuture<'a, Result<HomeResponse, NetError>> {
         Box::pin(async move {
             let at_ms = self.clock.now_ms();
             let url = request.url.to_string();
@@ -98,12 +101,12 @@ impl Home for ScriptedHome {
                 HeaderValue::from_static("text/plain; version=0.0.4"),
             )]);
             match reply {
-                Reply::Text(text) => Ok(fetch::Answer {
+                Reply::Text(text) => Ok(HomeResponse {
                     status: 200,
                     headers,
                     body: Box::new(Whole(Some(text.into()))),
                 }),
-                Reply::Status(status) => Ok(fetch::Answer {
+                Reply::Status(status) => Ok(HomeResponse {
                     status,
                     headers,
                     body: Box::new(Whole(None)),

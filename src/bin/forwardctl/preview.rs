@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amp_forwarder::batch::{Batch, decode};
+use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::NetError;
 use amp_forwarder::prompb::STALE_NAN;
-use amp_forwarder::scrape::fetch::{Answer, Body, Home, Request};
 use amp_forwarder::series::{float, text};
 use amp_forwarder::setup;
 use amp_forwarder::tick::{Forwarder, Preview, World};
@@ -198,7 +198,7 @@ impl FileHome {
 }
 
 impl Home for FileHome {
-    fn get<'a>(&'a self, _: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>> {
+    fn send<'a>(&'a self, _: HomeRequest<'a>) -> BoxFuture<'a, Result<HomeResponse, NetError>> {
         let file = self
             .file
             .lock()
@@ -207,7 +207,7 @@ impl Home for FileHome {
             .unwrap_or_else(|| Box::new(std::io::empty()));
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, self.content_type.clone())]);
         Box::pin(async move {
-            Ok(Answer {
+            Ok(HomeResponse {
                 status: 200,
                 headers,
                 body: Box::new(FileBody { file }),
@@ -220,7 +220,7 @@ struct FileBody {
     file: Box<dyn Read + Send>,
 }
 
-impl Body for FileBody {
+impl ResponseBody for FileBody {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
         let mut piece = vec![0; PIECE];
         let read = self.file.read(&mut piece);

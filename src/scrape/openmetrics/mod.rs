@@ -10,8 +10,9 @@ mod lexer;
 
 use self::lexer::{Lexer, Token};
 use super::entry::{Context, Cut, Entry, Family, Pair};
-use super::exposition::{Exposed, Sink, Stop};
+use super::exposition::Stop;
 use super::text::number;
+use crate::intake::{Exposed, Sink};
 
 /// A parser for one exposition.
 #[derive(Debug, Default)]

@@ -7,8 +7,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::intake::Refused;
 use crate::prompb::Value;
-use crate::scrape::exposition::{ParseError, Place, Refused};
+use crate::scrape::exposition::{ParseError, Place};
 use crate::series::ExposedLabel;
 use crate::series::float;
 

@@ -6,10 +6,10 @@ use prost::Message as _;
 
 use super::Histograms;
 use super::message::{self, Broken, Field, Summary, Type, bytes, field, number};
+use crate::intake::histogram_limits::compact;
+use crate::intake::{Exposed, Refused, Sink};
 use crate::prompb::Value;
 use crate::prompb::messages::{self, Count, ZeroCount};
-use crate::scrape::exposition::{Exposed, Refused, Sink};
-use crate::scrape::histogram::compact;
 use crate::series::float;
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, LabelSpan};

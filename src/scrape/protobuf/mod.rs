@@ -15,7 +15,8 @@ use self::message::{
     Broken, Field, HELP, METRIC, NAME, TYPE, Type, UNIT, bytes, field, number, varint,
 };
 use self::metric::{Cut, Metric};
-use super::exposition::{ParseError, Place, Sink, Stop};
+use super::exposition::{ParseError, Place, Stop};
+use crate::intake::Sink;
 
 /// Longest varint before a family (Go's `binary.MaxVarintLen32`).
 const LENGTH_BYTES: usize = 5;

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
+use crate::intake::{Exposed, Refused};
 use crate::prompb::Value;
-use crate::scrape::exposition::{Exposed, Refused};
 use crate::series::ExposedLabel;
 use crate::series::float;
 

@@ -13,7 +13,8 @@ pub use number::NORMAL_NAN;
 
 use self::lexer::{Lexer, Token};
 use super::entry::{Context, Cut, Entry, Family, Pair};
-use super::exposition::{Exposed, Sink, Stop};
+use super::exposition::Stop;
+use crate::intake::{Exposed, Sink};
 
 /// A parser for one exposition.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@ use super::*;
 const FRESH: Observed = Observed::Fresh { nth: 0 };
 
 fn observe(cache: &mut SeriesCache, timestamp_ms: i64, commits: bool) -> Observed {
-    let transaction = cache.begin(0);
-    let key = Key::new(0, b"a");
+    let transaction = cache.begin(TargetId(0));
+    let key = Key::new(TargetId(0), b"a");
     let index = cache
         .find(key)
         .unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
@@ -24,11 +24,11 @@ fn series_survive_scrapes_that_fail_and_not_those_that_lack_them() {
         observe(&mut cache, 100, true);
         for n in 0..3 * KEEP_UNSEEN {
             let transaction = if fails {
-                cache.begin_reports(0)
+                cache.begin_reports(TargetId(0))
             } else {
-                cache.begin(0)
+                cache.begin(TargetId(0))
             };
-            let key = Key::new(0, b"up");
+            let key = Key::new(TargetId(0), b"up");
             let index = cache
                 .find(key)
                 .unwrap_or_else(|| cache.insert(transaction, key, None, false));
@@ -43,16 +43,16 @@ fn series_survive_scrapes_that_fail_and_not_those_that_lack_them() {
 #[test]
 fn a_series_in_another_scrapes_hand_is_yielded_for_the_whole_of_a_scrape() {
     let mut cache = SeriesCache::default();
-    let (first, second) = (cache.begin(0), cache.begin(1));
+    let (first, second) = (cache.begin(TargetId(0)), cache.begin(TargetId(1)));
     let index = cache.insert(
         first,
-        Key::new(0, b"a"),
+        Key::new(TargetId(0), b"a"),
         Some((&Labels::default(), 0)),
         false,
     );
     let same = cache.insert(
         second,
-        Key::new(1, b"a"),
+        Key::new(TargetId(1), b"a"),
         Some((&Labels::default(), 0)),
         false,
     );
@@ -65,7 +65,7 @@ fn a_series_in_another_scrapes_hand_is_yielded_for_the_whole_of_a_scrape() {
         "a second value for the time of one that was not taken"
     );
     cache.commit(second);
-    let next = cache.begin(1);
+    let next = cache.begin(TargetId(1));
     assert_eq!(cache.observe(next, same, 200), FRESH);
 }
 
@@ -74,11 +74,11 @@ fn what_no_sample_was_taken_of_can_be_let_go() {
     let mut cache = SeriesCache::default();
     observe(&mut cache, 100, true);
     let kept = cache.memory();
-    let transaction = cache.begin(0);
+    let transaction = cache.begin(TargetId(0));
     for n in 0..10_000_u32 {
         let index = cache.insert(
             transaction,
-            Key::new(0, &n.to_le_bytes()),
+            Key::new(TargetId(0), &n.to_le_bytes()),
             Some((&Labels::default(), n)),
             false,
         );
@@ -103,12 +103,12 @@ fn what_no_sample_was_taken_of_can_be_let_go() {
 fn series_that_come_and_go_make_room() {
     let mut cache = SeriesCache::default();
     for n in 0..KEEP_UNSEEN - 1 {
-        let transaction = cache.begin(0);
+        let transaction = cache.begin(TargetId(0));
         let mut labels = Labels::default();
         labels.set("n", n.to_string());
         let index = cache.insert(
             transaction,
-            Key::new(0, &n.to_le_bytes()),
+            Key::new(TargetId(0), &n.to_le_bytes()),
             Some((&labels, 0)),
             false,
         );
@@ -125,8 +125,8 @@ fn series_that_come_and_go_make_room() {
 fn what_another_target_still_shows_is_not_let_go() {
     let mut cache = SeriesCache::default();
     let show = |cache: &mut SeriesCache, target: u16, timestamp_ms: i64| {
-        let transaction = cache.begin(target);
-        let key = Key::new(target, b"a");
+        let transaction = cache.begin(TargetId(target));
+        let key = Key::new(TargetId(target), b"a");
         let index = cache.find(key).unwrap_or_else(|| {
             cache.insert(transaction, key, Some((&Labels::default(), 0)), false)
         });
@@ -138,7 +138,7 @@ fn what_another_target_still_shows_is_not_let_go() {
     show(&mut cache, 0, 100);
     // The first target shows it no more.
     for _ in 0..3 {
-        let transaction = cache.begin(0);
+        let transaction = cache.begin(TargetId(0));
         cache.commit(transaction);
     }
     assert_eq!(show(&mut cache, 1, 200), FRESH);

@@ -13,7 +13,8 @@ pub(super) use self::slots::Grid;
 use super::lease::Held;
 use super::report::Noted;
 use super::{Forwarder, Plan};
-use crate::scrape::{Scraper, Target};
+use crate::home::Target;
+use crate::scrape::Scraper;
 
 /// A home whose clock differs by more than this is warned of: AMP counts its hour from the newest
 /// sample it has seen.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use amp_forwarder::batch::stage::Limits;
 use amp_forwarder::batch::{Writer, decode};
 use amp_forwarder::config::Config;
-use amp_forwarder::scrape::{Scraper, targets};
+use amp_forwarder::home::targets;
+use amp_forwarder::scrape::Scraper;
 use amp_forwarder::setup;
 use amp_forwarder::time::SystemClock;
 use amp_forwarder_support::home::{Page, ScriptedHome, Trouble};
@@ -595,8 +596,8 @@ async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, 
             writers: &writers,
             fits: &|_| true,
         };
-        let job = &config.scrape_configs[target.job];
-        for _ in SEQUENCES[target.job].steps {
+        let job = &config.scrape_configs[target.job.index()];
+        for _ in SEQUENCES[target.job.index()].steps {
             let scraped = scraper.scrape(job, &target, job.scrape_timeout).await;
             let mut fresh = 0;
             for batch in scraped
@@ -630,7 +631,7 @@ async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, 
                 ledger.scraped,
                 ledger.filtered + ledger.unchanged + ledger.rolled_back + fresh,
                 "{}",
-                SEQUENCES[target.job].name
+                SEQUENCES[target.job.index()].name
             );
             // Two scrapes never start in the same millisecond.
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use amp_forwarder::home::{Home, HomeMethod, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::{NetError, Peer, Phase, redacted};
-use amp_forwarder::scrape::fetch::{Answer, Body, Home, Request};
 use amp_forwarder::time::Clock as _;
 use bytes::Bytes;
 use fastrand::Rng;
@@ -98,7 +98,10 @@ impl HomeModel {
 pub(crate) struct HomeHandle(pub(crate) Arc<HomeModel>);
 
 impl Home for HomeHandle {
-    fn get<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Answer, NetError>> {
+    fn send<'a>(
+        &'a self,
+        request: HomeRequest<'a>,
+    ) -> BoxFuture<'a, Result<HomeResponse, NetError>> {
         Box::pin(async move {
             let home = &self.0;
             let until = Instant::now() + request.timeout;
@@ -201,7 +204,13 @@ impl Home for HomeHandle {
                 .collect();
             let plain = texts.concat().into_bytes();
             let body_limit = home.targets[at].body_limit;
-            let gzip = request.compression && rng.bool();
+            let gzip = matches!(
+                request.method,
+                HomeMethod::Get {
+                    compression: true,
+                    ..
+                }
+            ) && rng.bool();
             let mut bytes = plain.clone();
             if gzip {
                 home.world.hit(Event::HomeGzip);
@@ -248,7 +257,7 @@ impl Home for HomeHandle {
                 body_limit,
                 hides_cuts: home.hides_cuts,
             };
-            Ok(Answer {
+            Ok(HomeResponse {
                 status,
                 headers,
                 body: Box::new(body),
@@ -273,7 +282,7 @@ struct SimBody {
     hides_cuts: bool,
 }
 
-impl Body for SimBody {
+impl ResponseBody for SimBody {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
         Box::pin(async move {
             let timed_out = |url| NetError::timed_out(Phase::Body, Peer::Home, url);

@@ -6,14 +6,27 @@ use url::Url;
 use url::form_urlencoded::Serializer;
 
 use crate::config::{Populated, ScrapeConfig};
+use crate::series::TargetId;
+
+/// A scrape job: its place in `scrape_configs`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub usize);
+
+impl JobId {
+    /// The job's place as an index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// One address of a scrape job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Its place among all targets of the configuration.
-    pub index: u16,
+    pub id: TargetId,
     /// The job's place in `scrape_configs`.
-    pub job: usize,
+    pub job: JobId,
     /// What is fetched.
     pub url: Url,
     /// Added to its series, sorted by name. None starts with `__`.
@@ -52,7 +65,8 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
                 let Some(populated) = job.populate(address, &group.labels).map_err(wrong)? else {
                     continue;
                 };
-                let index = u16::try_from(targets.len())
+                let id = u16::try_from(targets.len())
+                    .map(TargetId)
                     .map_err(|_| "more than 65535 targets".to_owned())?;
                 let url = url(&populated).map_err(|error| wrong(error.to_string()))?;
                 let Populated {
@@ -66,8 +80,8 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
                     .all(|known| known.url != url || known.labels != labels)
                 {
                     targets.push(Target {
-                        index,
-                        job: place,
+                        id,
+                        job: JobId(place),
                         url,
                         labels,
                         scrape_timeout,

@@ -5,17 +5,21 @@ use std::borrow::Cow;
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
-use super::exposition::{Exposed, Refused, Sink};
-use super::histogram::{HistogramLimits, validate};
-use super::lawful;
-use super::target::Target;
+pub mod histogram_limits;
+mod label_limits;
+mod sink;
+
+pub use self::histogram_limits::HistogramLimits;
+use self::histogram_limits::validate;
+pub use self::sink::{Exposed, Refused, Sink};
 use crate::batch::{Staged, Writer};
 use crate::config::{NameValidation, RemoteWrite, ScrapeLimits};
+use crate::home::Target;
 use crate::prompb::Value;
 use crate::relabel::{self, Rule};
 use crate::series::cache::{Key, Seen};
 use crate::series::labels::NAME;
-use crate::series::{ExposedLabel, Labels};
+use crate::series::{ExposedLabel, Labels, SeriesId};
 
 /// Samples further ahead of the clock than this are dropped (`scrape/scrape.go` `maxAheadTime`).
 const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
@@ -69,7 +73,7 @@ pub struct Intake<'a> {
     staged: &'a mut [Staged],
     tally: &'a mut Tally,
     /// Where the sample's series stands in each writer's cache.
-    found: Vec<usize>,
+    found: Vec<SeriesId>,
 }
 
 impl<'a> Intake<'a> {
@@ -184,7 +188,7 @@ impl<'a> Intake<'a> {
     }
 
     fn key(&self, raw: &[u8]) -> Key {
-        Key::new(self.rules.target.index, raw)
+        Key::new(self.rules.target.id, raw)
     }
 
     /// Takes a sample of our own: its labels are the target's alone (`scrape/scrape.go`
@@ -370,7 +374,7 @@ impl Sink for Intake<'_> {
             self.expect_lines_only(sample);
             return Ok(());
         };
-        lawful::check(&labels, rules.validation, &rules.limits)
+        label_limits::check(&labels, rules.validation, &rules.limits)
             .inspect_err(|_| self.tally.scraped += 1)?;
         if let Some(name) = labels.duplicate() {
             // Found only when the sample is stored: what was dropped before is not looked at

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::exposition::Refused;
+use super::Refused;
 use crate::config::{NameValidation, ScrapeLimits};
 use crate::series::Labels;
 use crate::series::labels::NAME;
