@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Action {
+pub enum EventAction {
     /// Scrape and send.
     #[default]
     Forward,
@@ -17,19 +17,19 @@ pub enum Action {
     Status,
 }
 
-const ACTIONS: [(&str, Action); 4] = [
-    ("forward", Action::Forward),
-    ("drain", Action::Drain),
-    ("check", Action::Check),
-    ("status", Action::Status),
+const ACTIONS: [(&str, EventAction); 4] = [
+    ("forward", EventAction::Forward),
+    ("drain", EventAction::Drain),
+    ("check", EventAction::Check),
+    ("status", EventAction::Status),
 ];
 const KEYS: [&str; 3] = ["action", "jobs", "dry_run"];
 
 /// An event, understood.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Request {
+pub struct Event {
     /// What to do.
-    pub action: Action,
+    pub action: EventAction,
     /// Only these jobs; none: all.
     pub jobs: Option<Vec<String>>,
     /// Scrape and count, but send nothing.
@@ -43,7 +43,7 @@ pub struct Request {
 #[error("{0}")]
 pub struct EventError(String);
 
-impl Request {
+impl Event {
     /// Reads an event. EventBridge's, an empty one and null mean: forward.
     ///
     /// # Errors
@@ -125,19 +125,19 @@ mod tests {
             json!({"version": "0", "detail-type": "Scheduled Event", "source": "aws.scheduler", "detail": "{}"}),
         ];
         for event in events {
-            assert_eq!(Request::parse(&event), Ok(Request::default()), "{event}");
+            assert_eq!(Event::parse(&event), Ok(Event::default()), "{event}");
         }
     }
 
     #[test]
     fn people_say_what_they_want() {
         let request =
-            Request::parse(&json!({"action": "forward", "jobs": ["federate"], "dry_run": true}))
+            Event::parse(&json!({"action": "forward", "jobs": ["federate"], "dry_run": true}))
                 .unwrap();
         assert_eq!(
             request,
-            Request {
-                action: Action::Forward,
+            Event {
+                action: EventAction::Forward,
                 jobs: Some(vec!["federate".to_owned()]),
                 dry_run: true,
                 by_hand: true
@@ -145,7 +145,7 @@ mod tests {
         );
         for (name, action) in ACTIONS {
             assert_eq!(
-                Request::parse(&json!({"action": name})).unwrap().action,
+                Event::parse(&json!({"action": name})).unwrap().action,
                 action
             );
         }
@@ -179,7 +179,7 @@ mod tests {
             ),
         ];
         for (event, expected) in cases {
-            assert_eq!(Request::parse(&event).unwrap_err().to_string(), expected);
+            assert_eq!(Event::parse(&event).unwrap_err().to_string(), expected);
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::check;
 use crate::config::{Config, Problem, process_env};
-use crate::event::{Action, EventError, Request};
+use crate::event::{Event, EventAction, EventError};
 use crate::report::{Outcome, Report, emf, logs};
 use crate::setup::{self, SetupError};
 use crate::spool::lease::LookError;
@@ -79,7 +79,7 @@ impl Function {
     pub async fn handle(&mut self, event: LambdaEvent<Value>) -> Result<Value, FunctionError> {
         let arrived = Instant::now();
         let deadline = arrived + left(event.context.deadline, SystemClock.now_ms());
-        let request = Request::parse(&event.payload)?;
+        let request = Event::parse(&event.payload)?;
         let ready = self
             .ready()
             .await
@@ -101,16 +101,16 @@ impl Function {
             deadline: Some(deadline),
             once: request.by_hand,
             jobs: request.jobs,
-            drain_only: request.action == Action::Drain,
+            drain_only: request.action == EventAction::Drain,
             ..Plan::default()
         };
         match request.action {
-            Action::Check => ready.check().await,
-            Action::Status => ready.status().await,
-            Action::Forward | Action::Drain if request.dry_run => {
+            EventAction::Check => ready.check().await,
+            EventAction::Status => ready.status().await,
+            EventAction::Forward | EventAction::Drain if request.dry_run => {
                 ready.answer(&ready.forwarder.dry_run(&plan).await)
             }
-            Action::Forward | Action::Drain => {
+            EventAction::Forward | EventAction::Drain => {
                 let report = ready.forwarder.tick(&plan).await;
                 ready.publish(&report, &event.context.env_config.function_name);
                 ready.answer(&report)

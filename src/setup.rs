@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::check::{self, Finding};
 use crate::config::{
-    Config, ConfigErrors, HttpConfig, Loaded, MAX_BYTES, NoSpool, Source, SourceError, process_env,
-    read_file,
+    Config, ConfigErrors, HttpConfig, LoadedConfig, MAX_BYTES, Source, SourceError,
+    SpoolPlaceError, process_env, read_file,
 };
 use crate::home::HttpHome;
 use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
@@ -42,7 +42,7 @@ pub enum SetupError {
     Target(#[from] Unusable),
     /// There is no place for the spool.
     #[error(transparent)]
-    Spool(#[from] NoSpool),
+    Spool(#[from] SpoolPlaceError),
     /// A remote is not usable.
     #[error("remote_write {remote}: {source}")]
     Remote {
@@ -58,7 +58,7 @@ pub enum SetupError {
 ///
 /// # Errors
 /// [`SetupError`].
-pub async fn load(argument: Option<&str>) -> Result<Loaded, SetupError> {
+pub async fn load(argument: Option<&str>) -> Result<LoadedConfig, SetupError> {
     let program = std::env::current_exe().unwrap_or_default();
     let source = Source::find(argument, &process_env, Path::new(&program))?;
     let text = match &source {

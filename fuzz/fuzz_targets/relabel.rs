@@ -5,7 +5,7 @@
 //! value.
 #![no_main]
 
-use amp_forwarder::relabel::{Action, MAX_ADDED, Rule, Written, apply};
+use amp_forwarder::relabel::{Action, MAX_ADDED, Rule, RuleSpec, apply};
 use amp_forwarder::series::Labels;
 use libfuzzer_sys::fuzz_target;
 
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     for lines in lines.chunks_exact(4).take(8) {
         let names: Vec<_> = Action::names().collect();
         let action = Action::named(names[lines[0].len() % names.len()]).unwrap();
-        let written = Written {
+        let written = RuleSpec {
             source_labels: (!matches!(action, Action::LabelDrop | Action::LabelKeep))
                 .then(|| vec!["x".to_owned(), "y".to_owned()]),
             regex: (!matches!(action, Action::KeepEqual | Action::DropEqual))
@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
                 "$1".to_owned()
             },
             action,
-            ..Written::default()
+            ..RuleSpec::default()
         };
         match Rule::new(written) {
             Ok(rule) => rules.push(rule),

@@ -1,7 +1,7 @@
 //! Writes a tree as YAML in block style.
 
 use super::units::parse_integer;
-use super::yaml::{Node, Value};
+use super::yaml::{Node, NodeValue};
 
 /// The text of a mapping or list at the left margin; a scalar on a line of its own.
 pub(super) fn emit(node: &Node) -> String {
@@ -17,7 +17,7 @@ pub(super) fn emit(node: &Node) -> String {
 fn block(node: &Node, indent: usize, out: &mut String) {
     let margin = " ".repeat(indent);
     match &node.value {
-        Value::Map(entries) => {
+        NodeValue::Map(entries) => {
             for entry in entries {
                 out.push_str(&margin);
                 out.push_str(&scalar(&entry.key, is_safe(&entry.key)));
@@ -32,7 +32,7 @@ fn block(node: &Node, indent: usize, out: &mut String) {
                 }
             }
         }
-        Value::List(items) => {
+        NodeValue::List(items) => {
             for item in items {
                 out.push_str(&margin);
                 out.push('-');
@@ -49,17 +49,17 @@ fn block(node: &Node, indent: usize, out: &mut String) {
                 }
             }
         }
-        Value::Scalar { .. } => {}
+        NodeValue::Scalar { .. } => {}
     }
 }
 
 /// What fits beside its key; `None` for what needs lines of its own.
 fn inline(node: &Node) -> Option<String> {
     match &node.value {
-        Value::Scalar { .. } if node.is_null() => Some(String::new()),
-        Value::Scalar { text, plain } => Some(scalar(text, *plain)),
-        Value::List(items) if items.is_empty() => Some("[]".into()),
-        Value::Map(entries) if entries.is_empty() => Some("{}".into()),
+        NodeValue::Scalar { .. } if node.is_null() => Some(String::new()),
+        NodeValue::Scalar { text, plain } => Some(scalar(text, *plain)),
+        NodeValue::List(items) if items.is_empty() => Some("[]".into()),
+        NodeValue::Map(entries) if entries.is_empty() => Some("{}".into()),
         _ => None,
     }
 }
@@ -97,16 +97,16 @@ fn is_safe(text: &str) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::yaml::{Entry, parse};
+    use super::super::yaml::{MapEntry, parse};
     use super::*;
 
     fn same(a: &Node, b: &Node) -> bool {
         match (&a.value, &b.value) {
-            (Value::Scalar { text: a, .. }, Value::Scalar { text: b, .. }) => a == b,
-            (Value::List(a), Value::List(b)) => {
+            (NodeValue::Scalar { text: a, .. }, NodeValue::Scalar { text: b, .. }) => a == b,
+            (NodeValue::List(a), NodeValue::List(b)) => {
                 a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
             }
-            (Value::Map(a), Value::Map(b)) => {
+            (NodeValue::Map(a), NodeValue::Map(b)) => {
                 a.len() == b.len()
                     && a.iter()
                         .zip(b)
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(emit(&parse(text).unwrap().root), text);
     }
 
-    fn node(value: Value) -> Node {
+    fn node(value: NodeValue) -> Node {
         Node {
             line: 1,
             column: 1,
@@ -139,15 +139,15 @@ mod tests {
         let text = text.prop_filter("NUL is refused", |text| !text.contains('\0'));
         let leaf = text
             .clone()
-            .prop_map(|text| node(Value::Scalar { text, plain: false }));
+            .prop_map(|text| node(NodeValue::Scalar { text, plain: false }));
         leaf.prop_recursive(4, 24, 4, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4)
-                    .prop_map(|items| node(Value::List(items))),
+                    .prop_map(|items| node(NodeValue::List(items))),
                 prop::collection::btree_map(text.clone(), inner, 0..4).prop_map(|map| {
-                    node(Value::Map(
+                    node(NodeValue::Map(
                         map.into_iter()
-                            .map(|(key, value)| Entry {
+                            .map(|(key, value)| MapEntry {
                                 key,
                                 line: 1,
                                 column: 1,

@@ -2,7 +2,7 @@
 
 use super::env::Env;
 use super::problem::shown;
-use super::secret::{Secret, SecretPart, Stored};
+use super::secret::{Secret, SecretPart, StoredSecret};
 
 /// Why a string cannot be expanded, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,15 +17,15 @@ pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, ExpandError> {
     let mut out = String::with_capacity(text.len());
     for piece in pieces(text)? {
         match piece {
-            Piece::Literal(text) => out.push_str(text),
-            Piece::Reference(inside) if Stored::parse(inside).is_some() => {
+            TextPiece::Literal(text) => out.push_str(text),
+            TextPiece::Reference(inside) if StoredSecret::parse(inside).is_some() => {
                 let store = inside.split(':').next().unwrap_or_default();
                 return Err(ExpandError {
                     message: format!("found ${{{store}:…}} in a string that is no secret"),
                     fix: "take the value from the environment: ${NAME}".into(),
                 });
             }
-            Piece::Reference(inside) => out.push_str(&variable(inside, env)?),
+            TextPiece::Reference(inside) => out.push_str(&variable(inside, env)?),
         }
     }
     Ok(out)
@@ -38,8 +38,8 @@ pub(super) fn expand_secret(text: &str, env: Env<'_>) -> Result<Vec<SecretPart>,
     let mut out = String::new();
     for piece in pieces(text)? {
         match piece {
-            Piece::Literal(text) => out.push_str(text),
-            Piece::Reference(inside) => match Stored::parse(inside) {
+            TextPiece::Literal(text) => out.push_str(text),
+            TextPiece::Reference(inside) => match StoredSecret::parse(inside) {
                 Some(stored) if stored.is_valid() => {
                     if !out.is_empty() {
                         parts.push(SecretPart::Text(Secret::new(std::mem::take(&mut out))));
@@ -63,31 +63,31 @@ pub(super) fn expand_secret(text: &str, env: Env<'_>) -> Result<Vec<SecretPart>,
     Ok(parts)
 }
 
-enum Piece<'t> {
+enum TextPiece<'t> {
     Literal(&'t str),
     /// What stands between `${` and `}`.
     Reference(&'t str),
 }
 
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, ExpandError> {
+fn pieces(text: &str) -> Result<Vec<TextPiece<'_>>, ExpandError> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         // `$${`: the dollar before is an escape.
         if let Some(before) = rest[..at].strip_suffix('$') {
-            pieces.extend([Piece::Literal(before), Piece::Literal("${")]);
+            pieces.extend([TextPiece::Literal(before), TextPiece::Literal("${")]);
             rest = &rest[at + 2..];
             continue;
         }
-        pieces.push(Piece::Literal(&rest[..at]));
+        pieces.push(TextPiece::Literal(&rest[..at]));
         let inside = &rest[at + 2..];
         let Some(end) = inside.find('}') else {
             return Err(literal("found ${ without a closing }"));
         };
-        pieces.push(Piece::Reference(&inside[..end]));
+        pieces.push(TextPiece::Reference(&inside[..end]));
         rest = &inside[end + 1..];
     }
-    pieces.push(Piece::Literal(rest));
+    pieces.push(TextPiece::Literal(rest));
     Ok(pieces)
 }
 
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn secrets_may_name_what_aws_keeps() {
         let text = |text: &str| SecretPart::Text(Secret::new(text));
-        let ssm = |name: &str| SecretPart::Stored(Stored::Ssm(name.into()));
+        let ssm = |name: &str| SecretPart::Stored(StoredSecret::Ssm(name.into()));
         for (from, expected) in [
             ("", vec![text("")]),
             ("a${HOME_IP}b", vec![text("a192.0.2.10b")]),

@@ -2,13 +2,13 @@
 
 use super::keys::{FORWARDER, METRICS, SPOOL};
 use super::metadata::read_metadata;
-use super::model::{Forwarder, Metrics};
+use super::model::{ForwarderConfig, MetricsConfig};
 use super::problem::shown;
-use super::reader::{Reader, Section, Text};
+use super::reader::{Reader, Section, StringKind};
 use super::spool::read_spool;
 
-pub(super) fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> Forwarder {
-    let mut forwarder = Forwarder::default();
+pub(super) fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> ForwarderConfig {
+    let mut forwarder = ForwarderConfig::default();
     let Some(entry) = reader.entry(root, "forwarder") else {
         return forwarder;
     };
@@ -46,12 +46,12 @@ pub(super) fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> For
     forwarder
 }
 
-fn read_metrics(reader: &mut Reader<'_>, section: &Section<'_>) -> Metrics {
-    let mut metrics = Metrics::default();
+fn read_metrics(reader: &mut Reader<'_>, section: &Section<'_>) -> MetricsConfig {
+    let mut metrics = MetricsConfig::default();
     if let Some(enabled) = reader.boolean(section, "enabled") {
         metrics.enabled = enabled;
     }
-    if let Some(namespace) = reader.string(section, "namespace", Text::Plain) {
+    if let Some(namespace) = reader.string(section, "namespace", StringKind::Plain) {
         // CloudWatch API reference, PutMetricData: Namespace
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/#: ".contains(c);
         if namespace.trim().is_empty()

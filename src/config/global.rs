@@ -7,8 +7,8 @@ use super::keys::GLOBAL;
 use super::limits::{ScrapeLimits, read_limits};
 use super::model::Global;
 use super::naming::{GlobalNaming, read_global_naming};
-use super::protocols::{self, Formats};
-use super::reader::{Reader, Section, Text};
+use super::protocols::{self, FormatDefaults};
+use super::reader::{Reader, Section, StringKind};
 
 // config/config.go DefaultGlobalConfig
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
@@ -16,11 +16,11 @@ const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What jobs take over from `global`, besides its times.
-pub(super) struct Inherited {
+pub(super) struct JobDefaults {
     pub(super) limits: ScrapeLimits,
     pub(super) naming: GlobalNaming,
     pub(super) extra_scrape_metrics: bool,
-    pub(super) formats: Formats,
+    pub(super) formats: FormatDefaults,
 }
 
 // config/config.go GlobalConfig.UnmarshalYAML
@@ -28,7 +28,7 @@ pub(super) fn read_global(
     reader: &mut Reader<'_>,
     root: &Section<'_>,
     signed: bool,
-) -> (Global, Inherited) {
+) -> (Global, JobDefaults) {
     let mut global = Global {
         scrape_interval: SCRAPE_INTERVAL,
         scrape_timeout: SCRAPE_TIMEOUT,
@@ -38,11 +38,11 @@ pub(super) fn read_global(
         let naming = read_global_naming(reader, None, signed);
         return (
             global,
-            Inherited {
+            JobDefaults {
                 limits: ScrapeLimits::default(),
                 naming,
                 extra_scrape_metrics: false,
-                formats: Formats::default(),
+                formats: FormatDefaults::default(),
             },
         );
     };
@@ -61,13 +61,14 @@ pub(super) fn read_global(
         Some(timeout) => timeout,
         None => SCRAPE_TIMEOUT.min(global.scrape_interval),
     };
-    global.external_labels = reader.string_map(&section, "external_labels", Text::ExternalLabel);
+    global.external_labels =
+        reader.string_map(&section, "external_labels", StringKind::ExternalLabel);
     check_label_names(
         reader,
         &section.path_of("external_labels"),
         &global.external_labels,
     );
-    let inherited = Inherited {
+    let inherited = JobDefaults {
         limits: read_limits(reader, &section, ScrapeLimits::default()),
         naming: read_global_naming(reader, Some(&section), signed),
         extra_scrape_metrics: reader

@@ -9,7 +9,7 @@ use super::keys::{
 };
 use super::load::load_document;
 use super::problem::{ConfigErrors, Problem, shown};
-use super::yaml::{Document, Entry, Node, Value, parse};
+use super::yaml::{Document, MapEntry, Node, NodeValue, parse};
 
 /// What takes the place of jobs when none can be kept. The address is one of those kept for
 /// documentation.
@@ -22,12 +22,12 @@ const REMOTE_CREDENTIALS: [&str; 2] = ["azuread", "google_iam"];
 
 /// A forwarder.yml made from a prometheus.yml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Imported {
+pub struct ImportedConfig {
     /// The forwarder.yml: it loads without errors. It holds the secrets that were in the keys that
     /// were kept.
     pub yaml: String,
     /// All that is not in it, in the order of the file.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<Omission>,
     /// What was put in, because nothing that was found could take its place: to be replaced by
     /// hand.
     pub added: Vec<&'static str>,
@@ -35,7 +35,7 @@ pub struct Imported {
 
 /// Something in a prometheus.yml that a forwarder.yml cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LeftOut {
+pub struct Omission {
     /// Line in the prometheus.yml, from 1.
     pub line: usize,
     /// Its path, as `scrape_configs[0].relabel_configs`.
@@ -51,7 +51,7 @@ pub struct LeftOut {
 /// # Errors
 /// When the text is no YAML, or what would be kept is invalid in Prometheus too. Lines are those of
 /// the prometheus.yml.
-pub fn import(prometheus_yml: &str) -> Result<Imported, ConfigErrors> {
+pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
     let fail = |mut problems: Vec<Problem>| {
         problems.sort_by_key(|problem| (problem.line, problem.column));
         ConfigErrors {
@@ -83,7 +83,7 @@ pub fn import(prometheus_yml: &str) -> Result<Imported, ConfigErrors> {
     }
     yaml.push_str(&emit(&root));
     left_out.sort_by_key(|entry| entry.line);
-    Ok(Imported {
+    Ok(ImportedConfig {
         yaml,
         left_out,
         added,
@@ -117,8 +117,8 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
 
 /// The section without what it may not hold. What is no mapping stays, for the loader to complain
 /// of.
-fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<LeftOut>) -> Node {
-    let Value::Map(entries) = node.value else {
+fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omission>) -> Node {
+    let NodeValue::Map(entries) = node.value else {
         return node;
     };
     let mut kept = Vec::with_capacity(entries.len());
@@ -129,7 +129,7 @@ fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Left
             format!("{path}.{}", entry.key)
         };
         if let Some(reason) = reason_to_leave(table, &entry) {
-            left_out.push(LeftOut {
+            left_out.push(Omission {
                 line: entry.line,
                 key: path,
                 why: reason.0,
@@ -150,12 +150,12 @@ fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Left
         kept.push(entry);
     }
     Node {
-        value: Value::Map(kept),
+        value: NodeValue::Map(kept),
         ..node
     }
 }
 
-fn reason_to_leave(table: &Table, entry: &Entry) -> Option<(String, String)> {
+fn reason_to_leave(table: &Table, entry: &MapEntry) -> Option<(String, String)> {
     if table.takes(&entry.key) {
         return None;
     }
@@ -172,8 +172,8 @@ fn reason_to_leave(table: &Table, entry: &Entry) -> Option<(String, String)> {
     })
 }
 
-fn keep_items(node: Node, table: &Table, path: &str, left_out: &mut Vec<LeftOut>) -> Node {
-    let Value::List(items) = node.value else {
+fn keep_items(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omission>) -> Node {
+    let NodeValue::List(items) = node.value else {
         return node;
     };
     let mut kept = Vec::with_capacity(items.len());
@@ -187,7 +187,7 @@ fn keep_items(node: Node, table: &Table, path: &str, left_out: &mut Vec<LeftOut>
             None
         };
         match whole {
-            Some((why, instead)) => left_out.push(LeftOut {
+            Some((why, instead)) => left_out.push(Omission {
                 line: item.line,
                 key: path,
                 why,
@@ -197,7 +197,7 @@ fn keep_items(node: Node, table: &Table, path: &str, left_out: &mut Vec<LeftOut>
         }
     }
     Node {
-        value: Value::List(kept),
+        value: NodeValue::List(kept),
         ..node
     }
 }
@@ -209,7 +209,7 @@ fn reason_against_job(job: &Node) -> Option<(String, String)> {
         .map_or("without a name".into(), |entry| {
             scalar_text(&entry.value).map_or_else(String::new, shown)
         });
-    let Value::Map(entries) = &job.value else {
+    let NodeValue::Map(entries) = &job.value else {
         return None;
     };
     let discovery = entries
@@ -230,13 +230,13 @@ fn reason_against_job(job: &Node) -> Option<(String, String)> {
 }
 
 fn static_targets(job: &Node) -> Vec<&str> {
-    let Some(Value::List(groups)) = job.get("static_configs").map(|entry| &entry.value.value)
+    let Some(NodeValue::List(groups)) = job.get("static_configs").map(|entry| &entry.value.value)
     else {
         return Vec::new();
     };
     let lists = groups.iter().filter_map(|group| {
         match group.get("targets").map(|entry| &entry.value.value) {
-            Some(Value::List(targets)) => Some(targets),
+            Some(NodeValue::List(targets)) => Some(targets),
             _ => None,
         }
     });
@@ -244,7 +244,7 @@ fn static_targets(job: &Node) -> Vec<&str> {
 }
 
 fn reason_against_remote(remote: &Node) -> Option<(String, String)> {
-    let Value::Map(entries) = &remote.value else {
+    let NodeValue::Map(entries) = &remote.value else {
         return None;
     };
     if let Some(entry) = entries
@@ -271,14 +271,14 @@ fn reason_against_remote(remote: &Node) -> Option<(String, String)> {
 }
 
 /// Targets of one job have one interval here.
-fn drop_own_interval(node: Node, path: &str, left_out: &mut Vec<LeftOut>) -> Node {
-    let Value::Map(mut entries) = node.value else {
+fn drop_own_interval(node: Node, path: &str, left_out: &mut Vec<Omission>) -> Node {
+    let NodeValue::Map(mut entries) = node.value else {
         return node;
     };
     entries.retain(|entry| {
         let own = entry.key == "__scrape_interval__";
         if own {
-            left_out.push(LeftOut {
+            left_out.push(Omission {
                 line: entry.line,
                 key: format!("{path}.{}", entry.key),
                 why: "targets of one job have one interval here".into(),
@@ -288,14 +288,14 @@ fn drop_own_interval(node: Node, path: &str, left_out: &mut Vec<LeftOut>) -> Nod
         !own
     });
     Node {
-        value: Value::Map(entries),
+        value: NodeValue::Map(entries),
         ..node
     }
 }
 
 fn scalar_text(node: &Node) -> Option<&str> {
     match &node.value {
-        Value::Scalar { text, .. } => Some(text),
+        NodeValue::Scalar { text, .. } => Some(text),
         _ => None,
     }
 }
@@ -303,7 +303,7 @@ fn scalar_text(node: &Node) -> Option<&str> {
 fn has_items(root: &Node, key: &str) -> bool {
     match root.get(key).map(|entry| &entry.value) {
         Some(Node {
-            value: Value::List(items),
+            value: NodeValue::List(items),
             ..
         }) => !items.is_empty(),
         Some(node) => !node.is_null(),
@@ -314,11 +314,11 @@ fn has_items(root: &Node, key: &str) -> bool {
 fn put_list(root: &mut Node, key: &str, text: &str) -> Result<(), Problem> {
     let value = parse(text)?.root;
     if root.is_null() {
-        root.value = Value::Map(Vec::new());
+        root.value = NodeValue::Map(Vec::new());
     }
-    if let Value::Map(entries) = &mut root.value {
+    if let NodeValue::Map(entries) = &mut root.value {
         entries.retain(|entry| entry.key != key);
-        entries.push(Entry {
+        entries.push(MapEntry {
             key: key.into(),
             line: value.line,
             column: value.column,
@@ -332,12 +332,12 @@ fn put_list(root: &mut Node, key: &str, text: &str) -> Result<(), Problem> {
 /// the same as here.
 fn escape_variables(node: &mut Node, same: bool) {
     match &mut node.value {
-        Value::Scalar { text, .. } if !same => *text = text.replace("${", "$${"),
-        Value::Scalar { .. } => {}
-        Value::List(items) => items
+        NodeValue::Scalar { text, .. } if !same => *text = text.replace("${", "$${"),
+        NodeValue::Scalar { .. } => {}
+        NodeValue::List(items) => items
             .iter_mut()
             .for_each(|item| escape_variables(item, same)),
-        Value::Map(entries) => {
+        NodeValue::Map(entries) => {
             for entry in entries {
                 escape_variables(
                     &mut entry.value,

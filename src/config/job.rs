@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::global::{Inherited, check_label_names, positive};
+use super::global::{JobDefaults, check_label_names, positive};
 use super::http::read_http;
 use super::keys::{SCRAPE, STATIC};
 use super::limits::read_limits;
@@ -10,7 +10,7 @@ use super::model::{Global, Scheme, ScrapeConfig, StaticConfig};
 use super::naming::read_naming;
 use super::problem::shown;
 use super::protocols;
-use super::reader::{Reader, Section, Text};
+use super::reader::{Reader, Section, StringKind};
 use super::rules::read_rules;
 use super::yaml::Node;
 
@@ -18,7 +18,7 @@ pub(super) fn read_scrape_configs(
     reader: &mut Reader<'_>,
     root: &Section<'_>,
     global: &Global,
-    inherited: &Inherited,
+    inherited: &JobDefaults,
 ) -> Vec<ScrapeConfig> {
     let items = reader.list(root, "scrape_configs");
     if items.is_empty()
@@ -69,12 +69,12 @@ fn read_scrape_config(
     node: &Node,
     path: String,
     global: &Global,
-    inherited: &Inherited,
+    inherited: &JobDefaults,
 ) -> ScrapeConfig {
     let before = reader.problems.len();
     let section = reader.section(node, path, &SCRAPE);
     let job_name = reader
-        .string(&section, "job_name", Text::Plain)
+        .string(&section, "job_name", StringKind::Plain)
         .unwrap_or_default();
     let job_path = section.path_of("job_name");
     if job_name.is_empty()
@@ -122,7 +122,7 @@ fn read_scrape_config(
     );
     let http = read_http(reader, &section);
     let metrics_path = reader
-        .string(&section, "metrics_path", Text::Plain)
+        .string(&section, "metrics_path", StringKind::Plain)
         .unwrap_or_else(|| "/metrics".into());
     let (scrape_protocols, fallback_scrape_protocol, histograms) = protocols::read_job(
         reader,
@@ -188,7 +188,10 @@ fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Secti
 const TARGET: &str = "write host:port; scheme and path have keys of their own in the job";
 
 fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
-    match reader.string(section, "scheme", Text::Plain).as_deref() {
+    match reader
+        .string(section, "scheme", StringKind::Plain)
+        .as_deref()
+    {
         None | Some("http") => Scheme::Http,
         Some("https") => Scheme::Https,
         Some(other) => {
@@ -211,8 +214,8 @@ fn read_static_config(reader: &mut Reader<'_>, node: &Node, path: String) -> Sta
         );
     }
     let section = reader.section(node, path, &STATIC);
-    let targets = reader.strings(&section, "targets", Text::Plain);
-    let labels = reader.string_map(&section, "labels", Text::Plain);
+    let targets = reader.strings(&section, "targets", StringKind::Plain);
+    let labels = reader.string_map(&section, "labels", StringKind::Plain);
     check_label_names(reader, &section.path_of("labels"), &labels);
     StaticConfig {
         targets: targets.into_iter().map(|(target, _)| target).collect(),

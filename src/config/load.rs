@@ -15,7 +15,7 @@ use super::yaml::{Document, parse};
 
 /// A configuration that loads, and what is doubtful in it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The configuration.
     pub config: Config,
     /// Slips that are valid and still wrong, in the order of the file.
@@ -35,7 +35,7 @@ impl Config {
     ///
     /// # Errors
     /// Text that is no YAML; else all errors at once, in the order of the file.
-    pub fn load(text: &str, env: Env<'_>, origin: &str) -> Result<Loaded, ConfigErrors> {
+    pub fn load(text: &str, env: Env<'_>, origin: &str) -> Result<LoadedConfig, ConfigErrors> {
         let fail = |mut problems: Vec<Problem>| {
             problems.sort_by_key(|problem| (problem.line, problem.column));
             ConfigErrors {
@@ -54,7 +54,7 @@ pub(super) fn load_document(
     document: &Document,
     env: Env<'_>,
     origin: Option<&str>,
-) -> Result<Loaded, Vec<Problem>> {
+) -> Result<LoadedConfig, Vec<Problem>> {
     let mut reader = Reader::new(
         env,
         origin.is_some(),
@@ -82,5 +82,5 @@ pub(super) fn load_document(
     let mut warnings = reader.warnings;
     warnings.extend(lint(&config, &reader.places));
     warnings.sort_by_key(|warning| (warning.line, warning.column));
-    Ok(Loaded { config, warnings })
+    Ok(LoadedConfig { config, warnings })
 }

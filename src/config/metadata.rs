@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::keys::{METADATA, REMOTE_METADATA};
 use super::problem::shown;
-use super::reader::{Reader, Section, Text};
+use super::reader::{Reader, Section, StringKind};
 
 /// `forwarder.metadata`: where types and help texts come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metadata {
+pub struct ForwarderMetadata {
     /// Default false.
     pub enabled: bool,
     /// How often they are read and sent. Default 1h.
@@ -17,7 +17,7 @@ pub struct Metadata {
     pub path: Option<String>,
 }
 
-impl Default for Metadata {
+impl Default for ForwarderMetadata {
     fn default() -> Self {
         Self {
             enabled: false,
@@ -50,8 +50,8 @@ impl Default for MetadataConfig {
 }
 
 /// Reads `forwarder.metadata`.
-pub(super) fn read_metadata(reader: &mut Reader<'_>, forwarder: &Section<'_>) -> Metadata {
-    let mut metadata = Metadata::default();
+pub(super) fn read_metadata(reader: &mut Reader<'_>, forwarder: &Section<'_>) -> ForwarderMetadata {
+    let mut metadata = ForwarderMetadata::default();
     let Some(entry) = reader.entry(forwarder, "metadata") else {
         return metadata;
     };
@@ -68,7 +68,7 @@ pub(super) fn read_metadata(reader: &mut Reader<'_>, forwarder: &Section<'_>) ->
         metadata.interval = interval;
     }
     metadata.path = reader
-        .string(&section, "path", Text::Plain)
+        .string(&section, "path", StringKind::Plain)
         .filter(|path| !path.is_empty());
     if let Some(path) = metadata
         .path

@@ -38,19 +38,19 @@ mod tests;
 
 pub use env::{Env, process_env};
 pub use http::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, TlsConfig, TlsVersion};
-pub use import::{Imported, LeftOut, import};
+pub use import::{ImportedConfig, Omission, import};
 pub use limits::ScrapeLimits;
-pub use load::Loaded;
-pub use metadata::{Metadata, MetadataConfig};
+pub use load::LoadedConfig;
+pub use metadata::{ForwarderMetadata, MetadataConfig};
 pub use model::{
-    Config, Forwarder, Global, Metrics, QueueConfig, RemoteWrite, Scheme, ScrapeConfig, SigV4,
-    StaticConfig,
+    Config, ForwarderConfig, Global, MetricsConfig, QueueConfig, RemoteWrite, Scheme, ScrapeConfig,
+    SigV4, StaticConfig,
 };
 pub use naming::{NameEscaping, NameValidation, Naming};
 pub use problem::{ConfigErrors, Problem};
-pub use protocols::{FEDERATE_PROTOCOLS, Histograms, ScrapeProtocol};
-pub use secret::{Secret, SecretPart, SecretSource, Stored};
+pub use protocols::{FEDERATE_PROTOCOLS, HistogramConfig, ScrapeProtocol};
+pub use secret::{Secret, SecretPart, SecretSource, StoredSecret};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
-pub use spool::{Kept, NoSpool, Spool, SpoolUrl};
+pub use spool::{ArchiveLimits, SpoolConfig, SpoolPlaceError, SpoolUrl};
 pub use target::Populated;
 pub use units::{format_duration, parse_duration};

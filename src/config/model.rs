@@ -7,11 +7,11 @@ use url::Url;
 
 use super::http::HttpConfig;
 use super::limits::ScrapeLimits;
-use super::metadata::{Metadata, MetadataConfig};
+use super::metadata::{ForwarderMetadata, MetadataConfig};
 use super::naming::Naming;
-use super::protocols::{Histograms, ScrapeProtocol};
+use super::protocols::{HistogramConfig, ScrapeProtocol};
 use super::secret::SecretSource;
-use super::spool::Spool;
+use super::spool::SpoolConfig;
 use crate::relabel::Rule;
 
 /// A whole, valid `forwarder.yml`.
@@ -24,7 +24,7 @@ pub struct Config {
     /// Prometheus' `remote_write`. At least one.
     pub remote_write: Vec<RemoteWrite>,
     /// The section of our own.
-    pub forwarder: Forwarder,
+    pub forwarder: ForwarderConfig,
 }
 
 /// Prometheus' `global` section.
@@ -82,7 +82,7 @@ pub struct ScrapeConfig {
     /// What an answer without a usable `Content-Type` is taken for. Default: none, it fails.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
     /// How histograms are taken.
-    pub histograms: Histograms,
+    pub histograms: HistogramConfig,
 }
 
 impl ScrapeConfig {
@@ -223,7 +223,7 @@ pub struct SigV4 {
 
 /// The `forwarder` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forwarder {
+pub struct ForwarderConfig {
     /// What a tick leaves of the time that the runtime grants. Default 3s.
     pub deadline_margin: Duration,
     /// Bytes that cache, stages and queue may hold together. Default: 60 % of the function's
@@ -232,27 +232,27 @@ pub struct Forwarder {
     /// Uncompressed bytes at which a batch closes. Default 1,000,000.
     pub max_request_bytes: usize,
     /// Where what cannot be sent in time waits.
-    pub spool: Spool,
+    pub spool: SpoolConfig,
     /// Types and help texts.
-    pub metadata: Metadata,
+    pub metadata: ForwarderMetadata,
     /// EMF metrics in Lambda.
-    pub metrics: Metrics,
+    pub metrics: MetricsConfig,
 }
 
-impl Default for Forwarder {
+impl Default for ForwarderConfig {
     fn default() -> Self {
         Self {
             deadline_margin: Duration::from_secs(3),
             memory_limit: None,
             max_request_bytes: 1_000_000,
-            spool: Spool::default(),
-            metadata: Metadata::default(),
-            metrics: Metrics::default(),
+            spool: SpoolConfig::default(),
+            metadata: ForwarderMetadata::default(),
+            metrics: MetricsConfig::default(),
         }
     }
 }
 
-impl Forwarder {
+impl ForwarderConfig {
     /// `memory_limit`, else 60 % of the function's memory (in MB, as Lambda tells it), else 512
     /// MiB.
     #[must_use]
@@ -267,14 +267,14 @@ impl Forwarder {
 
 /// `forwarder.metrics`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metrics {
+pub struct MetricsConfig {
     /// Default true: one EMF line a tick in Lambda.
     pub enabled: bool,
     /// CloudWatch namespace. Default `AmpForwarder`.
     pub namespace: String,
 }
 
-impl Default for Metrics {
+impl Default for MetricsConfig {
     fn default() -> Self {
         Self {
             enabled: true,

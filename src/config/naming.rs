@@ -1,7 +1,7 @@
 //! Which names series may have, and how a home is asked to write the others.
 
 use super::problem::shown;
-use super::reader::{Reader, Section, Text};
+use super::reader::{Reader, Section, StringKind};
 
 /// `metric_name_validation_scheme`: which names of metrics and labels a scrape takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +130,7 @@ fn choice<T: Copy>(
     choices: &[(&str, T)],
 ) -> Option<T> {
     let text = reader
-        .string(section, key, Text::Plain)
+        .string(section, key, StringKind::Plain)
         .filter(|text| !text.is_empty())?;
     let found = choices.iter().find(|(name, _)| *name == text);
     if found.is_none() {

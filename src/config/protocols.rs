@@ -1,7 +1,7 @@
 //! Which formats a job asks for, and how it takes native histograms.
 
 use super::problem::shown;
-use super::reader::{Reader, Section, Text};
+use super::reader::{Reader, Section, StringKind};
 
 /// A format, by the name that Prometheus' configuration gives it (config/config.go
 /// `ScrapeProtocol`).
@@ -64,7 +64,7 @@ impl ScrapeProtocol {
 
 /// The keys of a job about histograms.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Histograms {
+pub struct HistogramConfig {
     /// `scrape_native_histograms`. Default true: native ones are taken where they are exposed.
     pub native: bool,
     /// `always_scrape_classic_histograms`. Default false: of one that is exposed in both ways only
@@ -77,7 +77,7 @@ pub struct Histograms {
     pub min_bucket_factor: f64,
 }
 
-impl Default for Histograms {
+impl Default for HistogramConfig {
     fn default() -> Self {
         Self {
             native: true,
@@ -90,15 +90,15 @@ impl Default for Histograms {
 
 /// What jobs take over from `global`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Formats {
+pub(super) struct FormatDefaults {
     protocols: Option<Vec<ScrapeProtocol>>,
     always_classic: bool,
     native: Option<bool>,
 }
 
 /// config/config.go `GlobalConfig.UnmarshalYAML`
-pub(super) fn read_global(reader: &mut Reader<'_>, section: &Section<'_>) -> Formats {
-    Formats {
+pub(super) fn read_global(reader: &mut Reader<'_>, section: &Section<'_>) -> FormatDefaults {
+    FormatDefaults {
         protocols: read_protocols(reader, section, "global config"),
         always_classic: reader
             .boolean(section, "always_scrape_classic_histograms")
@@ -114,8 +114,8 @@ pub(super) fn read_job(
     section: &Section<'_>,
     job_name: &str,
     metrics_path: &str,
-    global: &Formats,
-) -> (Vec<ScrapeProtocol>, Option<ScrapeProtocol>, Histograms) {
+    global: &FormatDefaults,
+) -> (Vec<ScrapeProtocol>, Option<ScrapeProtocol>, HistogramConfig) {
     let own = read_protocols(
         reader,
         section,
@@ -134,7 +134,7 @@ pub(super) fn read_job(
         }
     });
     let fallback = reader
-        .string(section, "fallback_scrape_protocol", Text::Plain)
+        .string(section, "fallback_scrape_protocol", StringKind::Plain)
         .filter(|name| !name.is_empty())
         .and_then(|name| {
             let path = section.path_of("fallback_scrape_protocol");
@@ -144,7 +144,7 @@ pub(super) fn read_job(
             );
             named(reader, &name, &path, &whose, "")
         });
-    let histograms = Histograms {
+    let histograms = HistogramConfig {
         native: native.unwrap_or(true),
         always_classic: reader
             .boolean(section, "always_scrape_classic_histograms")
@@ -168,7 +168,7 @@ fn read_protocols(
     reader.entry(section, "scrape_protocols")?;
     let path = section.path_of("scrape_protocols");
     let before = reader.problems.len();
-    let names = reader.strings(section, "scrape_protocols", Text::Plain);
+    let names = reader.strings(section, "scrape_protocols", StringKind::Plain);
     if names.is_empty() && reader.problems.len() == before {
         reader.error_at(
             &path,

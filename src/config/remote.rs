@@ -11,7 +11,7 @@ use super::keys::{QUEUE, REMOTE, SIGV4};
 use super::metadata::read_metadata_config;
 use super::model::{QueueConfig, RemoteWrite, SigV4};
 use super::problem::shown;
-use super::reader::{Reader, Section, Text};
+use super::reader::{Reader, Section, StringKind};
 use super::rules::read_rules;
 use super::yaml::Node;
 
@@ -109,7 +109,7 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
             "",
         );
     }
-    let headers = reader.string_map(&section, "headers", Text::Hidden);
+    let headers = reader.string_map(&section, "headers", StringKind::Hidden);
     check_headers(reader, &section.path_of("headers"), &headers);
     if reader.is_empty(&section, "sigv4") {
         let path = section.path_of("sigv4");
@@ -155,7 +155,7 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
         sigv4.is_some(),
     );
     let name = reader
-        .string(&section, "name", Text::Plain)
+        .string(&section, "name", StringKind::Plain)
         .filter(|name| !name.is_empty());
     let send_native_histograms = reader
         .boolean(&section, "send_native_histograms")
@@ -179,7 +179,7 @@ fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {
     let path = section.path_of("url");
     let before = reader.problems.len();
     // Never shown: it may hold a password.
-    let text = reader.string(section, "url", Text::Hidden);
+    let text = reader.string(section, "url", StringKind::Hidden);
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         if reader.problems.len() == before {
             reader.error_at(
@@ -357,14 +357,14 @@ fn read_sigv4(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SigV4> {
             .filter(|text| !text.is_empty())
     };
     let mut sigv4 = SigV4 {
-        region: given("region", Text::Plain),
-        access_key: given("access_key", Text::Hidden),
+        region: given("region", StringKind::Plain),
+        access_key: given("access_key", StringKind::Hidden),
         secret_key,
-        profile: given("profile", Text::Plain),
-        role_arn: given("role_arn", Text::Plain),
-        external_id: given("external_id", Text::Hidden),
+        profile: given("profile", StringKind::Plain),
+        role_arn: given("role_arn", StringKind::Plain),
+        external_id: given("external_id", StringKind::Hidden),
         use_fips_sts_endpoint: false,
-        service_name: given("service_name", Text::Plain).unwrap_or_else(|| "aps".into()),
+        service_name: given("service_name", StringKind::Plain).unwrap_or_else(|| "aps".into()),
     };
     sigv4.use_fips_sts_endpoint = reader
         .boolean(section, "use_fips_sts_endpoint")

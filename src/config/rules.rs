@@ -2,9 +2,9 @@
 
 use super::keys::RELABEL;
 use super::problem::shown;
-use super::reader::{Reader, Section, Text};
+use super::reader::{Reader, Section, StringKind};
 use super::yaml::Node;
-use crate::relabel::{Action, Invalid, Rule, Written};
+use crate::relabel::{Action, Rule, RuleError, RuleSpec};
 
 /// Reads a list of rules. `what` is how Prometheus calls one of them.
 pub(super) fn read_rules(
@@ -32,11 +32,11 @@ pub(super) fn read_rules(
 fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule> {
     let before = reader.problems.len();
     let section = reader.section(node, path, &RELABEL);
-    let mut written = Written::default();
+    let mut written = RuleSpec::default();
     if !reader.is_empty(&section, "source_labels")
         && reader.entry(&section, "source_labels").is_some()
     {
-        let labels = reader.strings(&section, "source_labels", Text::Raw);
+        let labels = reader.strings(&section, "source_labels", StringKind::Raw);
         for (_, path) in labels.iter().filter(|(label, _)| label.is_empty()) {
             reader.error_at(
                 path,
@@ -63,7 +63,7 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
             "relabel action cannot be empty",
             "remove the key for replace",
         );
-    } else if let Some(name) = reader.string(&section, "action", Text::Raw) {
+    } else if let Some(name) = reader.string(&section, "action", StringKind::Raw) {
         match Action::named(&name) {
             Some(action) => written.action = action,
             None => {
@@ -83,11 +83,11 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
         Ok(rule) => Some(rule),
         Err(error) => {
             let (key, fix) = match &error {
-                Invalid::Pattern(_) => (
+                RuleError::Pattern(_) => (
                     section.path_of("regex"),
                     "regular expressions are RE2's: neither look-around nor back-references",
                 ),
-                Invalid::Fields(_) => (section.path.clone(), ""),
+                RuleError::Fields(_) => (section.path.clone(), ""),
             };
             reader.error_at(&key, error.to_string(), fix);
             None
@@ -100,6 +100,6 @@ fn text(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Option<Str
     if reader.is_empty(section, key) {
         Some(String::new())
     } else {
-        reader.string(section, key, Text::Raw)
+        reader.string(section, key, StringKind::Raw)
     }
 }

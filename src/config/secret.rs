@@ -44,12 +44,12 @@ pub enum SecretPart {
     /// As it stands in the configuration, or in the environment.
     Text(Secret),
     /// `${ssm:…}` and `${secretsmanager:…}`.
-    Stored(Stored),
+    Stored(StoredSecret),
 }
 
 /// A secret that AWS keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Stored {
+pub enum StoredSecret {
     /// A parameter by name or ARN, decrypted. A name may end in `:version` or `:label`.
     Ssm(String),
     /// A secret by name or ARN.
@@ -61,7 +61,7 @@ pub enum Stored {
     },
 }
 
-impl Stored {
+impl StoredSecret {
     /// Reads what stands between `${` and `}`; none where no store is named.
     pub(super) fn parse(inside: &str) -> Option<Self> {
         if let Some(name) = inside.strip_prefix("ssm:") {
@@ -94,7 +94,7 @@ impl Stored {
     }
 }
 
-impl fmt::Display for Stored {
+impl fmt::Display for StoredSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ssm(name) => write!(f, "ssm:{name}"),
@@ -158,19 +158,22 @@ mod tests {
 
     #[test]
     fn stores_are_named_with_or_without_a_member() {
-        let manager = |id: &str, key: Option<&str>| Stored::SecretsManager {
+        let manager = |id: &str, key: Option<&str>| StoredSecret::SecretsManager {
             id: id.into(),
             key: key.map(Into::into),
         };
         for (text, expected) in [
-            ("ssm:/home/password", Stored::Ssm("/home/password".into())),
+            (
+                "ssm:/home/password",
+                StoredSecret::Ssm("/home/password".into()),
+            ),
             (
                 "ssm:/home/password:3",
-                Stored::Ssm("/home/password:3".into()),
+                StoredSecret::Ssm("/home/password:3".into()),
             ),
             (
                 "ssm:arn:aws:ssm:eu-west-1:1:parameter/a",
-                Stored::Ssm("arn:aws:ssm:eu-west-1:1:parameter/a".into()),
+                StoredSecret::Ssm("arn:aws:ssm:eu-west-1:1:parameter/a".into()),
             ),
             ("secretsmanager:home", manager("home", None)),
             (
@@ -192,12 +195,12 @@ mod tests {
                 ),
             ),
         ] {
-            let stored = Stored::parse(text).unwrap();
+            let stored = StoredSecret::parse(text).unwrap();
             assert_eq!(stored, expected);
             assert!(stored.is_valid(), "{text}");
             assert_eq!(stored.to_string(), text);
         }
-        assert_eq!(Stored::parse("HOME"), None);
+        assert_eq!(StoredSecret::parse("HOME"), None);
         for text in [
             "ssm:",
             "ssm:a b",
@@ -205,7 +208,7 @@ mod tests {
             "secretsmanager:a:",
             "secretsmanager::k",
         ] {
-            assert!(!Stored::parse(text).unwrap().is_valid(), "{text}");
+            assert!(!StoredSecret::parse(text).unwrap().is_valid(), "{text}");
         }
     }
 
@@ -213,7 +216,7 @@ mod tests {
     fn a_secret_is_never_printed() {
         let source = SecretSource::Inline(vec![
             SecretPart::Text(Secret::new("hunter2")),
-            SecretPart::Stored(Stored::Ssm("/a".into())),
+            SecretPart::Stored(StoredSecret::Ssm("/a".into())),
         ]);
         assert_eq!(
             format!("{source:?}"),

@@ -7,14 +7,14 @@ use std::time::Duration;
 use url::Url;
 
 use super::env::Env;
-use super::keys::KEPT;
+use super::keys::ARCHIVE;
 use super::problem::shown;
-use super::reader::{Reader, Section, Text};
+use super::reader::{Reader, Section, StringKind};
 
 /// `forwarder.spool`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spool {
-    /// Default: see [`Spool::place`].
+pub struct SpoolConfig {
+    /// Default: see [`SpoolConfig::place`].
     pub url: Option<SpoolUrl>,
     /// How long what exceeds the capacity waits for room in memory. Default 5s; 0s: not at all.
     pub overflow_after: Duration,
@@ -26,14 +26,14 @@ pub struct Spool {
     /// Of a segment. Two of them are in memory while the backlog drains. Default 8 MiB.
     pub segment_bytes: usize,
     /// Of what a remote refused for good. Default 100 objects, 100 MiB.
-    pub rejected: Kept,
+    pub rejected: ArchiveLimits,
     /// Of what was too old. Default 1000 objects, 1 GiB.
-    pub expired: Kept,
+    pub expired: ArchiveLimits,
 }
 
 /// How much is kept for each remote; the oldest give way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct ArchiveLimits {
     /// 0: nothing.
     pub max_objects: u64,
     /// Of all of them.
@@ -66,7 +66,7 @@ impl fmt::Display for SpoolUrl {
 
 /// No place for a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoSpool {
+pub enum SpoolPlaceError {
     /// What a function writes to its own disk is gone with it.
     #[error(
         "forwarder.spool.url is not set: in Lambda it must name a bucket; write s3://bucket/prefix"
@@ -79,7 +79,7 @@ pub enum NoSpool {
     NoHome,
 }
 
-impl Default for Spool {
+impl Default for SpoolConfig {
     fn default() -> Self {
         Self {
             url: None,
@@ -87,11 +87,11 @@ impl Default for Spool {
             drain_samples_per_second: 50_000,
             max_bytes: 10 << 30,
             segment_bytes: 8 << 20,
-            rejected: Kept {
+            rejected: ArchiveLimits {
                 max_objects: 100,
                 max_bytes: 100 << 20,
             },
-            expired: Kept {
+            expired: ArchiveLimits {
                 max_objects: 1000,
                 max_bytes: 1 << 30,
             },
@@ -99,18 +99,18 @@ impl Default for Spool {
     }
 }
 
-impl Spool {
+impl SpoolConfig {
     /// `url`, else `amp-forwarder/spool` under the user's state folder (`XDG_STATE_HOME`, else
     /// `~/.local/state`), which does not do in Lambda.
     ///
     /// # Errors
-    /// [`NoSpool`].
-    pub fn place(&self, env: Env<'_>) -> Result<SpoolUrl, NoSpool> {
+    /// [`SpoolPlaceError`].
+    pub fn place(&self, env: Env<'_>) -> Result<SpoolUrl, SpoolPlaceError> {
         if let Some(url) = &self.url {
             return Ok(url.clone());
         }
         if env("AWS_LAMBDA_FUNCTION_NAME").is_some() {
-            return Err(NoSpool::Lambda);
+            return Err(SpoolPlaceError::Lambda);
         }
         // The XDG specification: a path that is not absolute counts as not set.
         let absolute = |name: &str| {
@@ -122,16 +122,16 @@ impl Spool {
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
         state
             .map(|state| SpoolUrl::Dir(state.join("amp-forwarder/spool")))
-            .ok_or(NoSpool::NoHome)
+            .ok_or(SpoolPlaceError::NoHome)
     }
 }
 
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=32 << 20;
 
-pub(super) fn read_spool(reader: &mut Reader<'_>, section: &Section<'_>) -> Spool {
-    let mut spool = Spool {
+pub(super) fn read_spool(reader: &mut Reader<'_>, section: &Section<'_>) -> SpoolConfig {
+    let mut spool = SpoolConfig {
         url: read_url(reader, section),
-        ..Spool::default()
+        ..SpoolConfig::default()
     };
     if let Some(wait) = reader.duration(section, "overflow_after") {
         spool.overflow_after = wait;
@@ -179,11 +179,16 @@ pub(super) fn read_spool(reader: &mut Reader<'_>, section: &Section<'_>) -> Spoo
     spool
 }
 
-fn read_kept(reader: &mut Reader<'_>, section: &Section<'_>, key: &str, mut kept: Kept) -> Kept {
+fn read_kept(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    key: &str,
+    mut kept: ArchiveLimits,
+) -> ArchiveLimits {
     let Some(entry) = reader.entry(section, key) else {
         return kept;
     };
-    let section = reader.section(&entry.value, section.path_of(key), &KEPT);
+    let section = reader.section(&entry.value, section.path_of(key), &ARCHIVE);
     if let Some(objects) = reader.count(&section, "max_objects") {
         kept.max_objects = objects;
     }
@@ -196,7 +201,7 @@ fn read_kept(reader: &mut Reader<'_>, section: &Section<'_>, key: &str, mut kept
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolUrl> {
     const FIX: &str = "write s3://bucket/prefix or file:///path";
     let path = section.path_of("url");
-    let text = reader.string(section, "url", Text::Plain)?;
+    let text = reader.string(section, "url", StringKind::Plain)?;
     if let Some(address) = text.strip_prefix("s3://") {
         let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
         if bucket.is_empty() {
@@ -257,9 +262,9 @@ mod tests {
                     .find(|(known, _)| *known == name)
                     .map(|(_, value)| (*value).to_owned())
             };
-            Spool {
+            SpoolConfig {
                 url,
-                ..Spool::default()
+                ..SpoolConfig::default()
             }
             .place(&env)
             .map(|url| url.to_string())
@@ -283,9 +288,9 @@ mod tests {
             ),
             at("/home/ann/.local/state")
         );
-        assert_eq!(place(&[], None), Err(NoSpool::NoHome));
+        assert_eq!(place(&[], None), Err(SpoolPlaceError::NoHome));
         const LAMBDA: &[(&str, &str)] = &[("HOME", "/home/sbx"), ("AWS_LAMBDA_FUNCTION_NAME", "f")];
-        assert_eq!(place(LAMBDA, None), Err(NoSpool::Lambda));
+        assert_eq!(place(LAMBDA, None), Err(SpoolPlaceError::Lambda));
         let named = SpoolUrl::S3 {
             bucket: "bucket".to_owned(),
             prefix: String::new(),

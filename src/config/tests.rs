@@ -32,7 +32,7 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-fn load(text: &str) -> Result<Loaded, ConfigErrors> {
+fn load(text: &str) -> Result<LoadedConfig, ConfigErrors> {
     Config::load(text, &env, "forwarder.yml")
 }
 
@@ -168,7 +168,7 @@ fn defaults_are_those_of_prometheus() {
                 ScrapeProtocol::PrometheusText0_0_4,
             ],
             fallback_scrape_protocol: None,
-            histograms: Histograms::default(),
+            histograms: HistogramConfig::default(),
         }
     );
     let remote = &config.remote_write[0];
@@ -272,7 +272,7 @@ forwarder:
     rejected: {max_objects: 5, max_bytes: 0}
     expired: {max_objects: 0}
   metadata: {enabled: true, interval: 10m, path: /prom/api/v1/metadata}
-  metrics: {enabled: false, namespace: Home/Metrics}
+  metrics: {enabled: false, namespace: Home/MetricsConfig}
 "#;
     let config = config(text);
     assert_eq!(config.global.scrape_timeout, Duration::from_secs(20));
@@ -349,7 +349,7 @@ forwarder:
             max_samples_per_send: 7
         }
     );
-    let metadata = Metadata {
+    let metadata = ForwarderMetadata {
         enabled: true,
         interval: Duration::from_secs(600),
         path: Some("/prom/api/v1/metadata".to_owned()),
@@ -384,7 +384,7 @@ forwarder:
     assert_eq!(config.forwarder.max_request_bytes, 500_000);
     assert_eq!(
         config.forwarder.spool,
-        Spool {
+        SpoolConfig {
             url: Some(SpoolUrl::S3 {
                 bucket: "my-bucket".into(),
                 prefix: "home/forwarder".into()
@@ -393,21 +393,21 @@ forwarder:
             drain_samples_per_second: 1000,
             max_bytes: 2 << 30,
             segment_bytes: 1 << 20,
-            rejected: Kept {
+            rejected: ArchiveLimits {
                 max_objects: 5,
                 max_bytes: 0
             },
-            expired: Kept {
+            expired: ArchiveLimits {
                 max_objects: 0,
-                ..Spool::default().expired
+                ..SpoolConfig::default().expired
             },
         }
     );
     assert_eq!(
         config.forwarder.metrics,
-        Metrics {
+        MetricsConfig {
             enabled: false,
-            namespace: "Home/Metrics".into()
+            namespace: "Home/MetricsConfig".into()
         }
     );
     assert!(!format!("{config:?}").contains("hunter2"));

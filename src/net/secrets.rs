@@ -22,7 +22,7 @@ use super::client::{ClientOptions, client, send};
 use super::error::{NetError, Peer, Phase};
 use super::object::read_object;
 use super::sign::Signer;
-use crate::config::{Secret, SecretPart, SecretSource, Source, Stored};
+use crate::config::{Secret, SecretPart, SecretSource, Source, StoredSecret};
 
 /// Bytes of a file or an object: a bundle of certificates is the largest that is read.
 const MOST: u64 = 1 << 20;
@@ -202,15 +202,15 @@ const SECRETS_MANAGER: Service = Service {
     key: "SecretId",
 };
 
-async fn of_aws(stored: &Stored) -> Result<Secret, SecretError> {
+async fn of_aws(stored: &StoredSecret) -> Result<Secret, SecretError> {
     let fail = |cause: String, passing| SecretError {
         place: stored.to_string(),
         cause,
         passing,
     };
     let (service, name) = match stored {
-        Stored::Ssm(name) => (&SSM, name),
-        Stored::SecretsManager { id, .. } => (&SECRETS_MANAGER, id),
+        StoredSecret::Ssm(name) => (&SSM, name),
+        StoredSecret::SecretsManager { id, .. } => (&SECRETS_MANAGER, id),
     };
     let answer = match tokio::time::timeout(CALL, call(service, name)).await {
         Ok(answer) => answer.map_err(|(cause, passing)| fail(cause, passing))?,
@@ -221,7 +221,7 @@ async fn of_aws(stored: &Stored) -> Result<Secret, SecretError> {
         .or(answer["SecretString"].as_str());
     let text = string.ok_or_else(|| fail("it holds no string; is it binary?".to_owned(), false))?;
     let text = match stored {
-        Stored::SecretsManager { key: Some(key), .. } => {
+        StoredSecret::SecretsManager { key: Some(key), .. } => {
             let members: Option<Value> = serde_json::from_str(text).ok();
             let member = members
                 .as_ref()

@@ -18,7 +18,7 @@ mod template;
 mod tests;
 
 pub use pattern::{Pattern, PatternError};
-pub use rule::{Action, Invalid, MAX_ADDED, Rule, TooLarge, Written};
+pub use rule::{Action, MAX_ADDED, Rule, RuleError, RuleSpec, SizeError};
 pub use syntax::SyntaxError;
 
 use crate::series::Labels;
@@ -27,8 +27,8 @@ use crate::series::Labels;
 /// ProcessBuilder
 ///
 /// # Errors
-/// [`TooLarge`]: see [`MAX_ADDED`].
-pub fn apply(rules: &[Rule], labels: &mut Labels<'_>) -> Result<bool, TooLarge> {
+/// [`SizeError`]: see [`MAX_ADDED`].
+pub fn apply(rules: &[Rule], labels: &mut Labels<'_>) -> Result<bool, SizeError> {
     if rules.is_empty() {
         return Ok(true);
     }

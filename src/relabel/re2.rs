@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 250;
 
 /// A pattern in the syntax of `regex`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Translated {
+pub(super) struct Translation {
     pub(super) pattern: String,
     /// Names of the groups, from the first one; empty for those without. Go lets a name come twice.
     pub(super) names: Vec<String>,
@@ -54,7 +54,7 @@ struct Translator<'a> {
 }
 
 /// Translates a whole pattern; anchors are the caller's.
-pub(super) fn translate(pattern: &str) -> Result<Translated, SyntaxError> {
+pub(super) fn translate(pattern: &str) -> Result<Translation, SyntaxError> {
     let flags = Flags {
         fold: false,
         multi_line: false,
@@ -77,7 +77,7 @@ pub(super) fn translate(pattern: &str) -> Result<Translated, SyntaxError> {
         top,
     };
     translator.run()?;
-    Ok(Translated {
+    Ok(Translation {
         pattern: translator.out,
         names: translator.names,
     })

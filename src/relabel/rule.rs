@@ -85,7 +85,7 @@ impl fmt::Display for Action {
 
 /// A rule as written; [`Default`] is what holds for keys that are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct RuleSpec {
     /// None: not written, which is something else than an empty list for some actions.
     pub source_labels: Option<Vec<String>>,
     /// Default `;`.
@@ -106,7 +106,7 @@ const SEPARATOR: &str = ";";
 const REGEX: &str = "(.*)";
 const REPLACEMENT: &str = "$1";
 
-impl Default for Written {
+impl Default for RuleSpec {
     // model/relabel/relabel.go DefaultRelabelConfig
     fn default() -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Default for Written {
 
 /// Why a rule is refused, in Prometheus' words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
+pub enum RuleError {
     /// Its regular expression.
     #[error(transparent)]
     Pattern(#[from] PatternError),
@@ -137,7 +137,7 @@ pub enum Invalid {
 #[error(
     "relabelling more than doubles the labels of a series, by over {MAX_ADDED} bytes: look for a rule that repeats a value"
 )]
-pub struct TooLarge;
+pub struct SizeError;
 
 /// A rule that can be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,11 +155,11 @@ impl Rule {
     /// Checks and compiles a rule. // model/relabel/relabel.go (*Config).Validate
     ///
     /// # Errors
-    /// [`Invalid`]: the first objection that Prometheus has.
-    pub fn new(written: Written) -> Result<Self, Invalid> {
+    /// [`RuleError`]: the first objection that Prometheus has.
+    pub fn new(written: RuleSpec) -> Result<Self, RuleError> {
         let pattern = Pattern::new(written.regex.as_deref().unwrap_or(REGEX))?;
-        validate(&written).map_err(Invalid::Fields)?;
-        let Written {
+        validate(&written).map_err(RuleError::Fields)?;
+        let RuleSpec {
             source_labels,
             separator,
             modulus,
@@ -186,7 +186,7 @@ impl Rule {
         labels: &mut Labels<'_>,
         joined: &mut String,
         most: usize,
-    ) -> Result<bool, TooLarge> {
+    ) -> Result<bool, SizeError> {
         joined.clear();
         for (at, name) in self.source_labels.iter().enumerate() {
             if at > 0 {
@@ -194,7 +194,7 @@ impl Rule {
             }
             joined.push_str(labels.get(name));
             if joined.len() > most {
-                return Err(TooLarge);
+                return Err(SizeError);
             }
         }
         let target_label = self.target_label.as_str();
@@ -223,7 +223,7 @@ impl Rule {
             Action::LabelKeep => labels.retain(|name| self.pattern.is_match(name)),
         }
         if labels.bytes() > most {
-            Err(TooLarge)
+            Err(SizeError)
         } else {
             Ok(true)
         }
@@ -255,7 +255,7 @@ impl Rule {
         labels.set_at(target, value, value_at);
     }
 
-    fn map(&self, labels: &mut Labels<'_>, most: usize) -> Result<(), TooLarge> {
+    fn map(&self, labels: &mut Labels<'_>, most: usize) -> Result<(), SizeError> {
         let mut bytes = labels.bytes();
         // model/labels (*Builder).Range goes through what was there before.
         for (name, value, value_at) in labels.snapshot(|name| self.pattern.is_match(name)) {
@@ -273,7 +273,7 @@ impl Rule {
             bytes += mapped.len() + value.len();
             // Names that are set twice count twice: a label may be copied to where it is.
             if bytes > 2 * most {
-                return Err(TooLarge);
+                return Err(SizeError);
             }
             labels.set_at(mapped, value, value_at);
         }
@@ -281,12 +281,12 @@ impl Rule {
     }
 }
 
-fn validate(written: &Written) -> Result<(), String> {
+fn validate(written: &RuleSpec) -> Result<(), String> {
     use Action::{
         DropEqual, HashMod, KeepEqual, LabelDrop, LabelKeep, LabelMap, Lowercase, Replace,
         Uppercase,
     };
-    let Written {
+    let RuleSpec {
         source_labels,
         separator,
         regex,

@@ -7,7 +7,7 @@ use regex::bytes::Regex;
 use super::pattern::Groups;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(String),
     Number(usize),
     Name(String),
@@ -17,7 +17,7 @@ enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
     text: String,
-    parts: Vec<Part>,
+    parts: Vec<TemplatePart>,
 }
 
 impl Template {
@@ -39,14 +39,14 @@ impl Template {
                 continue;
             };
             if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
+                parts.push(TemplatePart::Text(std::mem::take(&mut literal)));
             }
             parts.push(part);
             rest = after;
         }
         literal.push_str(rest);
         if !literal.is_empty() {
-            parts.push(Part::Text(literal));
+            parts.push(TemplatePart::Text(literal));
         }
         Self {
             text: text.to_owned(),
@@ -62,7 +62,7 @@ impl Template {
     /// The one group that it is nothing else than.
     pub(super) fn only_group(&self) -> Option<usize> {
         match self.parts[..] {
-            [Part::Number(number)] => Some(number),
+            [TemplatePart::Number(number)] => Some(number),
             _ => None,
         }
     }
@@ -75,16 +75,16 @@ impl Template {
                 return;
             }
             out.push_str(match part {
-                Part::Text(text) => text,
-                Part::Number(number) => groups.get(*number).unwrap_or_default(),
-                Part::Name(name) => groups.named(name).unwrap_or_default(),
+                TemplatePart::Text(text) => text,
+                TemplatePart::Number(number) => groups.get(*number).unwrap_or_default(),
+                TemplatePart::Name(name) => groups.named(name).unwrap_or_default(),
             });
         }
     }
 }
 
 /// Go's `regexp` `extract`: what is behind a dollar, and the rest.
-fn reference(text: &str) -> Option<(Part, &str)> {
+fn reference(text: &str) -> Option<(TemplatePart, &str)> {
     let (inside, braces) = text
         .strip_prefix('{')
         .map_or((text, false), |inside| (inside, true));
@@ -103,8 +103,8 @@ fn reference(text: &str) -> Option<(Part, &str)> {
         && (name.len() == 1 || !name.starts_with('0'))
         && name.len() <= 9;
     let part = match name.parse() {
-        Ok(place) if number => Part::Number(place),
-        _ => Part::Name(name.to_owned()),
+        Ok(place) if number => TemplatePart::Number(place),
+        _ => TemplatePart::Name(name.to_owned()),
     };
     Some((part, rest))
 }

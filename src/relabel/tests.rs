@@ -21,15 +21,15 @@ fn shown(labels: &mut Labels<'_>) -> String {
         .join(" ")
 }
 
-fn written(action: &str) -> Written {
-    Written {
+fn written(action: &str) -> RuleSpec {
+    RuleSpec {
         action: Action::named(action).unwrap(),
-        ..Written::default()
+        ..RuleSpec::default()
     }
 }
 
 /// `action source,source/regex/target/replacement`; a `-` keeps the default.
-fn rule(text: &str) -> Written {
+fn rule(text: &str) -> RuleSpec {
     let (action, rest) = text.split_once(' ').unwrap();
     let mut fields = rest.split('/');
     let mut next = || fields.next().filter(|field| *field != "-");
@@ -326,12 +326,12 @@ fn templates() {
         ("$٣.", "."),
         ("$1$n$1", "xyx"),
     ] {
-        let text = Rule::new(Written {
+        let text = Rule::new(RuleSpec {
             source_labels: Some(vec!["a".into()]),
             regex: Some("(x)(?P<n>y)".into()),
             target_label: "out".into(),
             replacement: template.into(),
-            ..Written::default()
+            ..RuleSpec::default()
         });
         let mut labels = labels("a=xy");
         assert!(apply(&[text.unwrap()], &mut labels).unwrap());
@@ -430,16 +430,16 @@ fn invalid_rules() {
 fn what_relabelling_makes_is_bounded() {
     let double = Rule::new(rule("replace a/-/a/$1$1")).unwrap();
     let mut grown = labels("a=0123456789");
-    assert_eq!(apply(&vec![double; 40], &mut grown), Err(TooLarge));
+    assert_eq!(apply(&vec![double; 40], &mut grown), Err(SizeError));
     let many = Rule::new(rule("labelmap -/(.*)/-/${1}x")).unwrap();
     let mut grown = labels("a=0123456789");
-    assert_eq!(apply(&vec![many; 2_000], &mut grown), Err(TooLarge));
-    let long = Rule::new(Written {
+    assert_eq!(apply(&vec![many; 2_000], &mut grown), Err(SizeError));
+    let long = Rule::new(RuleSpec {
         replacement: "$1".repeat(100_000),
         ..rule("replace a/-/a")
     })
     .unwrap();
     let mut grown = Labels::default();
     grown.set("a", "x".repeat(100_000));
-    assert_eq!(apply(&[long], &mut grown), Err(TooLarge));
+    assert_eq!(apply(&[long], &mut grown), Err(SizeError));
 }

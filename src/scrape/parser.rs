@@ -5,7 +5,7 @@ use super::media::media_type;
 use super::openmetrics::OpenMetricsParser;
 use super::protobuf::{self, ProtobufParser};
 use super::text::TextParser;
-use crate::config::{Histograms, ScrapeProtocol};
+use crate::config::{HistogramConfig, ScrapeProtocol};
 use crate::intake::Sink;
 
 /// A parser for one exposition.
@@ -23,7 +23,7 @@ impl Parser {
     pub(super) fn new(
         content_type: &str,
         fallback: Option<ScrapeProtocol>,
-        histograms: Histograms,
+        histograms: HistogramConfig,
     ) -> Result<Self, String> {
         let named = media_type(content_type);
         let media_type = match (named.as_deref(), fallback) {

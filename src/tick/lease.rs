@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::remote::Lane;
-use crate::config::Spool;
+use crate::config::SpoolConfig;
 use crate::report::SpoolReport;
 use crate::spool::lease::{Keeper, LeasePlan, Previous, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
@@ -59,7 +59,7 @@ impl Holder {
     pub(super) fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        spool: &Spool,
+        spool: &SpoolConfig,
         rng: &mut fastrand::Rng,
     ) -> Self {
         Self {

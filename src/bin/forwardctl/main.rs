@@ -17,7 +17,7 @@ mod status;
 
 use std::process::ExitCode;
 
-use amp_forwarder::config::{ENV_VAR, Loaded, Source, SourceError, process_env};
+use amp_forwarder::config::{ENV_VAR, LoadedConfig, Source, SourceError, process_env};
 use amp_forwarder::report::logs;
 use amp_forwarder::setup::{self, SetupError};
 use amp_forwarder::spool::lease::LookError;
@@ -107,7 +107,7 @@ impl From<std::io::Error> for Failure {
 
 /// Loads the configuration that a command needs. A file in the working directory is found as well:
 /// people try things there.
-async fn load(argument: Option<&str>) -> Result<Loaded, Failure> {
+async fn load(argument: Option<&str>) -> Result<LoadedConfig, Failure> {
     let beside = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
         .map_err(|error: SourceError| Failure::Usage(error.to_string()))?;
     let here = beside.to_string();

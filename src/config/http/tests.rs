@@ -1,7 +1,7 @@
 //! The HTTP client configuration in jobs and remotes. The messages are those of Prometheus 3.5's
 //! promtool.
 
-use super::super::{Config, SecretSource, Source, Stored};
+use super::super::{Config, SecretSource, Source, StoredSecret};
 use super::*;
 
 fn env(name: &str) -> Option<String> {
@@ -95,7 +95,7 @@ fn secrets_stand_in_the_file_in_other_files_or_with_aws() {
         password("basic_auth: {password_file: 's3://b/pw'}"),
         SecretSource::File(s3)
     );
-    let kept = SecretSource::Inline(vec![super::super::SecretPart::Stored(Stored::Ssm(
+    let kept = SecretSource::Inline(vec![super::super::SecretPart::Stored(StoredSecret::Ssm(
         "/home/pw".into(),
     ))]);
     assert_eq!(password("basic_auth: {password: '${ssm:/home/pw}'}"), kept);

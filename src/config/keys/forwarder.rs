@@ -29,7 +29,7 @@ pub(in crate::config) const SPOOL: Table = Table {
     unsupported: &[],
 };
 
-pub(in crate::config) const KEPT: Table = Table {
+pub(in crate::config) const ARCHIVE: Table = Table {
     name: "rejected or expired of forwarder.spool",
     supported: &[&["max_objects", "max_bytes"]],
     unsupported: &[],

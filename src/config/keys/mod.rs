@@ -7,7 +7,7 @@ mod job;
 mod remote;
 mod table;
 
-pub(super) use forwarder::{FORWARDER, KEPT, METADATA, METRICS, SPOOL};
+pub(super) use forwarder::{ARCHIVE, FORWARDER, METADATA, METRICS, SPOOL};
 pub(super) use http::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, OAUTH2, TLS};
 pub(super) use job::{GLOBAL, RELABEL, ROOT, SCRAPE, STATIC};
 pub(super) use remote::{QUEUE, REMOTE, REMOTE_METADATA, SIGV4};
@@ -29,7 +29,7 @@ const ALL: [&Table; 19] = [
     &HTTP_HEADER,
     &FORWARDER,
     &SPOOL,
-    &KEPT,
+    &ARCHIVE,
     &METRICS,
     &REMOTE_METADATA,
     &METADATA,

@@ -5,11 +5,11 @@ pub(in crate::config) struct Table {
     /// How messages call the section.
     pub(in crate::config) name: &'static str,
     pub(in crate::config) supported: &'static [&'static [&'static str]],
-    pub(in crate::config) unsupported: &'static [Unsupported],
+    pub(in crate::config) unsupported: &'static [UnsupportedKey],
 }
 
 /// A key that Prometheus has and we do not take.
-pub(in crate::config) struct Unsupported {
+pub(in crate::config) struct UnsupportedKey {
     /// `*_sd_configs` stands for all that end so.
     pub(in crate::config) key: &'static str,
     /// After "not supported: " or "not yet supported: ".
@@ -26,8 +26,8 @@ pub(super) const fn never(
     key: &'static str,
     why: &'static str,
     instead: &'static str,
-) -> Unsupported {
-    Unsupported {
+) -> UnsupportedKey {
+    UnsupportedKey {
         key,
         why,
         instead,
@@ -40,8 +40,8 @@ pub(super) const fn later(
     key: &'static str,
     why: &'static str,
     instead: &'static str,
-) -> Unsupported {
-    Unsupported {
+) -> UnsupportedKey {
+    UnsupportedKey {
         key,
         why,
         instead,
@@ -50,8 +50,8 @@ pub(super) const fn later(
     }
 }
 
-pub(super) const fn switch(key: &'static str, why: &'static str) -> Unsupported {
-    Unsupported {
+pub(super) const fn switch(key: &'static str, why: &'static str) -> UnsupportedKey {
+    UnsupportedKey {
         key,
         why,
         instead: REMOVE,
@@ -74,7 +74,7 @@ impl Table {
     }
 
     /// The row of a key that Prometheus has and we do not take.
-    pub(in crate::config) fn unsupported(&self, key: &str) -> Option<&'static Unsupported> {
+    pub(in crate::config) fn unsupported(&self, key: &str) -> Option<&'static UnsupportedKey> {
         self.unsupported
             .iter()
             .find(|row| match row.key.strip_prefix('*') {

@@ -1,10 +1,10 @@
 //! Warnings, each at its place.
 
 use crate::config::problem::Problem;
-use crate::config::reader::Places;
+use crate::config::reader::Positions;
 
 pub(super) struct Findings<'a> {
-    pub(super) places: &'a Places,
+    pub(super) places: &'a Positions,
     pub(super) warnings: Vec<Problem>,
 }
 

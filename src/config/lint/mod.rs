@@ -13,12 +13,12 @@ use super::http::{Auth, HttpConfig};
 use super::model::Config;
 use super::naming::NameValidation;
 use super::problem::Problem;
-use super::reader::Places;
+use super::reader::Positions;
 
 /// AMP's limit for a request body.
 const AMP_MAX_REQUEST_BYTES: usize = 1_000_000;
 
-pub(super) fn lint(config: &Config, places: &Places) -> Vec<Problem> {
+pub(super) fn lint(config: &Config, places: &Positions) -> Vec<Problem> {
     let mut findings = Findings {
         places,
         warnings: Vec::new(),

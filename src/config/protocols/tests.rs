@@ -74,7 +74,7 @@ fn a_job_asks_for_what_it_names_or_what_global_names_or_the_default() {
 
 #[test]
 fn histograms_are_taken_as_a_job_or_global_says() {
-    assert_eq!(job("", "").histograms, Histograms::default());
+    assert_eq!(job("", "").histograms, HistogramConfig::default());
     assert!(
         job("always_scrape_classic_histograms: true", "")
             .histograms

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Reader, Section, Text};
-use crate::config::yaml::{Entry, Node, Value};
+use super::{Reader, Section, StringKind};
+use crate::config::yaml::{MapEntry, Node, NodeValue};
 
 impl Reader<'_> {
     /// The items of a list with their paths.
@@ -28,7 +28,7 @@ impl Reader<'_> {
         path: &str,
         at: (usize, usize),
     ) -> Vec<(&'n Node, String)> {
-        let Value::List(items) = &node.value else {
+        let NodeValue::List(items) = &node.value else {
             self.error(
                 at,
                 path,
@@ -51,12 +51,12 @@ impl Reader<'_> {
         &mut self,
         section: &Section<'n>,
         key: &str,
-    ) -> &'n [Entry] {
+    ) -> &'n [MapEntry] {
         let Some(entry) = self.entry(section, key) else {
             return &[];
         };
         match &entry.value.value {
-            Value::Map(entries) => entries,
+            NodeValue::Map(entries) => entries,
             _ => {
                 let message = format!("found {}, expected a mapping", entry.value.kind());
                 self.error(
@@ -75,7 +75,7 @@ impl Reader<'_> {
         &mut self,
         section: &Section<'_>,
         key: &str,
-        kind: Text,
+        kind: StringKind,
     ) -> Vec<(String, String)> {
         let items = self.list(section, key);
         items
@@ -84,13 +84,13 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn item_text(&mut self, node: &Node, path: &str, kind: Text) -> Option<String> {
+    fn item_text(&mut self, node: &Node, path: &str, kind: StringKind) -> Option<String> {
         let at = self.places.of(path);
         match &node.value {
-            Value::Scalar { .. } if node.is_null() => self.text("", at, path, kind),
-            Value::Scalar { text, .. } => self.text(text, at, path, kind),
+            NodeValue::Scalar { .. } if node.is_null() => self.text("", at, path, kind),
+            NodeValue::Scalar { text, .. } => self.text(text, at, path, kind),
             _ => {
-                let fix = if matches!(node.value, Value::Map(_)) {
+                let fix = if matches!(node.value, NodeValue::Map(_)) {
                     "quote values that start with {"
                 } else {
                     ""
@@ -111,7 +111,7 @@ impl Reader<'_> {
         &mut self,
         section: &Section<'_>,
         key: &str,
-        kind: Text,
+        kind: StringKind,
     ) -> BTreeMap<String, String> {
         let mut map = BTreeMap::new();
         for entry in self.entries(section, key) {
@@ -145,7 +145,7 @@ impl Reader<'_> {
             };
             let values = items
                 .into_iter()
-                .filter_map(|(node, path)| self.item_text(node, &path, Text::Plain))
+                .filter_map(|(node, path)| self.item_text(node, &path, StringKind::Plain))
                 .collect();
             map.insert(entry.key.clone(), values);
         }

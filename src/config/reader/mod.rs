@@ -12,13 +12,13 @@ use crate::config::keys::Table;
 use crate::config::problem::{Problem, shown};
 use crate::config::source::Source;
 use crate::config::units::parse_bool;
-use crate::config::yaml::{Entry, Node, Value};
+use crate::config::yaml::{MapEntry, Node, NodeValue};
 
 /// Where each thing that was read stands, by its path.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Places(HashMap<String, (usize, usize)>);
+pub(in crate::config) struct Positions(HashMap<String, (usize, usize)>);
 
-impl Places {
+impl Positions {
     /// Line and column of a path, or of the nearest section around it.
     pub(in crate::config) fn of(&self, path: &str) -> (usize, usize) {
         let mut path = path;
@@ -52,7 +52,7 @@ impl Section<'_> {
 
 /// How a string is expanded, and whether messages may show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) enum Text {
+pub(in crate::config) enum StringKind {
     /// `${NAME}` expands.
     Plain,
     /// As plain, and never shown.
@@ -71,7 +71,7 @@ pub(in crate::config) struct Reader<'a> {
     configuration: Option<Source>,
     pub(in crate::config) problems: Vec<Problem>,
     pub(in crate::config) warnings: Vec<Problem>,
-    pub(in crate::config) places: Places,
+    pub(in crate::config) places: Positions,
 }
 
 impl<'a> Reader<'a> {
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
             configuration,
             problems: Vec::new(),
             warnings: Vec::new(),
-            places: Places::default(),
+            places: Positions::default(),
         }
     }
 
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         self.places.0.entry(path.clone()).or_insert(at);
         let section = Section { path, node };
         match &node.value {
-            Value::Map(entries) => {
+            NodeValue::Map(entries) => {
                 for entry in entries {
                     self.check_key(&section, entry, table);
                 }
@@ -160,14 +160,14 @@ impl<'a> Reader<'a> {
         section
     }
 
-    fn check_key(&mut self, section: &Section<'_>, entry: &Entry, table: &Table) {
+    fn check_key(&mut self, section: &Section<'_>, entry: &MapEntry, table: &Table) {
         let at = (entry.line, entry.column);
         let path = section.path_of(&entry.key);
         if table.takes(&entry.key) {
             self.places.0.insert(path, at);
         } else if let Some(row) = table.unsupported(&entry.key) {
             if row.switch
-                && matches!(&entry.value.value, Value::Scalar { text, plain: true } if parse_bool(text) == Some(false))
+                && matches!(&entry.value.value, NodeValue::Scalar { text, plain: true } if parse_bool(text) == Some(false))
             {
                 return;
             }
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         &mut self,
         section: &Section<'n>,
         key: &str,
-    ) -> Option<&'n Entry> {
+    ) -> Option<&'n MapEntry> {
         section.node.get(key).filter(|entry| !entry.value.is_null())
     }
 
@@ -227,7 +227,7 @@ impl<'a> Reader<'a> {
             return None;
         }
         match &entry.value.value {
-            Value::Scalar { text, plain } => Some((text, *plain, at)),
+            NodeValue::Scalar { text, plain } => Some((text, *plain, at)),
             _ => {
                 self.error(
                     at,
@@ -244,14 +244,20 @@ impl<'a> Reader<'a> {
         &mut self,
         section: &Section<'_>,
         key: &str,
-        kind: Text,
+        kind: StringKind,
     ) -> Option<String> {
         let (text, _, at) = self.scalar(section, key)?;
         self.text(text, at, &section.path_of(key), kind)
     }
 
-    fn text(&mut self, text: &str, at: (usize, usize), path: &str, kind: Text) -> Option<String> {
-        if kind == Text::ExternalLabel {
+    fn text(
+        &mut self,
+        text: &str,
+        at: (usize, usize),
+        path: &str,
+        kind: StringKind,
+    ) -> Option<String> {
+        if kind == StringKind::ExternalLabel {
             let (value, empty) = expand_external_label(text, self.env);
             for name in empty {
                 let message = format!(
@@ -262,7 +268,7 @@ impl<'a> Reader<'a> {
             }
             return Some(value);
         }
-        if kind == Text::Raw {
+        if kind == StringKind::Raw {
             return Some(text.to_owned());
         }
         if !self.expands {
@@ -283,7 +289,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Remembers where a key stands that no table knows.
-    pub(in crate::config) fn place(&mut self, path: &str, entry: &Entry) {
+    pub(in crate::config) fn place(&mut self, path: &str, entry: &MapEntry) {
         self.places
             .0
             .insert(path.to_owned(), (entry.line, entry.column));

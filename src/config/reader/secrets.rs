@@ -1,11 +1,11 @@
 //! Secrets, in the configuration itself, with AWS or in other files.
 
-use super::{Reader, Section, Text};
+use super::{Reader, Section, StringKind};
 use crate::config::expand::expand_secret;
 use crate::config::problem::shown;
 use crate::config::secret::{Secret, SecretPart, SecretSource};
 use crate::config::source::Source;
-use crate::config::yaml::{Node, Value};
+use crate::config::yaml::{Node, NodeValue};
 
 impl Reader<'_> {
     /// A secret string: `${ssm:…}` too; never shown. An empty one is none.
@@ -42,7 +42,7 @@ impl Reader<'_> {
     ) -> Option<SecretSource> {
         let (text, _, at) = self.scalar(section, key)?;
         let path = section.path_of(key);
-        let address = self.text(text, at, &path, Text::Plain)?;
+        let address = self.text(text, at, &path, StringKind::Plain)?;
         self.address(&address, at, &path)
     }
 
@@ -98,10 +98,10 @@ impl Reader<'_> {
         for (node, path) in self.items(node, path, (node.line, node.column)) {
             let at = self.places.of(&path);
             let secret = match &node.value {
-                Value::Scalar { text, .. } if files => self
-                    .text(text, at, &path, Text::Plain)
+                NodeValue::Scalar { text, .. } if files => self
+                    .text(text, at, &path, StringKind::Plain)
                     .and_then(|address| self.address(&address, at, &path)),
-                Value::Scalar { text, .. } => self.secret_text(text, at, &path),
+                NodeValue::Scalar { text, .. } => self.secret_text(text, at, &path),
                 _ => {
                     self.error(
                         at,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, ScalarStyle, Span, Tag};
 
-use super::node::{Entry, Node, Value};
+use super::node::{MapEntry, Node, NodeValue};
 use crate::config::problem::{Problem, shown};
 
 /// A Prometheus configuration nests about ten deep.
@@ -22,13 +22,13 @@ struct Frame {
 enum Content {
     List(Vec<Node>),
     Map {
-        entries: Vec<Entry>,
-        index: HashMap<String, Slot>,
-        key: Option<Key>,
+        entries: Vec<MapEntry>,
+        index: HashMap<String, KeySlot>,
+        key: Option<MapKey>,
     },
 }
 
-struct Key {
+struct MapKey {
     text: String,
     at: (usize, usize),
     merge: bool,
@@ -36,7 +36,7 @@ struct Key {
 
 /// Where a key's entry is, and whether it came by `<<`: only a key that is written twice is an
 /// error.
-struct Slot {
+struct KeySlot {
     entry: usize,
     merged: bool,
 }
@@ -60,7 +60,7 @@ impl Builder {
                 let node = Node {
                     line: at.0,
                     column: at.1,
-                    value: Value::Scalar {
+                    value: NodeValue::Scalar {
                         text: text.into_owned(),
                         plain,
                     },
@@ -92,8 +92,8 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(frame) = self.open.pop() {
                     let value = match frame.content {
-                        Content::List(items) => Value::List(items),
-                        Content::Map { entries, .. } => Value::Map(entries),
+                        Content::List(items) => NodeValue::List(items),
+                        Content::Map { entries, .. } => NodeValue::Map(entries),
                     };
                     self.complete(
                         Node {
@@ -180,7 +180,7 @@ impl Builder {
             } => match key.take() {
                 None => as_key(node)
                     .map(|read| *key = Some(read))
-                    .inspect_err(|problem| *key = Some(Key::unreadable(problem))),
+                    .inspect_err(|problem| *key = Some(MapKey::unreadable(problem))),
                 Some(key) if key.merge => merge(node, entries, index),
                 Some(key) => put(key, node, entries, index),
             },
@@ -212,7 +212,7 @@ impl Builder {
     }
 }
 
-impl Key {
+impl MapKey {
     /// Stands in for a key that is none, so that its value is taken for a value.
     fn unreadable(problem: &Problem) -> Self {
         Self {
@@ -223,15 +223,15 @@ impl Key {
     }
 }
 
-fn as_key(node: Node) -> Result<Key, Problem> {
+fn as_key(node: Node) -> Result<MapKey, Problem> {
     let at = (node.line, node.column);
     match node.value {
-        Value::Scalar { text, plain } => Ok(Key {
+        NodeValue::Scalar { text, plain } => Ok(MapKey {
             merge: plain && text == "<<",
             text,
             at,
         }),
-        Value::List(_) | Value::Map(_) => Err(problem(
+        NodeValue::List(_) | NodeValue::Map(_) => Err(problem(
             at,
             format!("found {} as a key, expected a word", node.kind()),
             "quote values that start with { or [",
@@ -240,12 +240,12 @@ fn as_key(node: Node) -> Result<Key, Problem> {
 }
 
 fn put(
-    key: Key,
+    key: MapKey,
     value: Node,
-    entries: &mut Vec<Entry>,
-    index: &mut HashMap<String, Slot>,
+    entries: &mut Vec<MapEntry>,
+    index: &mut HashMap<String, KeySlot>,
 ) -> Result<(), Problem> {
-    let entry = Entry {
+    let entry = MapEntry {
         key: key.text,
         line: key.at.0,
         column: key.at.1,
@@ -270,7 +270,7 @@ fn put(
         None => {
             index.insert(
                 entry.key.clone(),
-                Slot {
+                KeySlot {
                     entry: entries.len(),
                     merged: false,
                 },
@@ -286,16 +286,16 @@ fn put(
 /// merge, mappingStruct
 fn merge(
     node: Node,
-    entries: &mut Vec<Entry>,
-    index: &mut HashMap<String, Slot>,
+    entries: &mut Vec<MapEntry>,
+    index: &mut HashMap<String, KeySlot>,
 ) -> Result<(), Problem> {
     let at = (node.line, node.column);
     let sources = match node.value {
-        Value::List(items) => items,
+        NodeValue::List(items) => items,
         _ => vec![node],
     };
     for source in sources.into_iter().rev() {
-        let Value::Map(merged) = source.value else {
+        let NodeValue::Map(merged) = source.value else {
             let message = "found no mapping after <<, expected one or a list of them".into();
             return Err(Problem {
                 path: "<<".into(),
@@ -308,7 +308,7 @@ fn merge(
             } else {
                 index.insert(
                     entry.key.clone(),
-                    Slot {
+                    KeySlot {
                         entry: entries.len(),
                         merged: true,
                     },

@@ -9,7 +9,7 @@ mod node;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::config) use node::{Entry, Node, Value};
+pub(in crate::config) use node::{MapEntry, Node, NodeValue};
 
 use saphyr_parser::{Event, Parser};
 
@@ -72,7 +72,7 @@ pub(in crate::config) fn parse(text: &str) -> Result<Document, Problem> {
     let root = builder.root.unwrap_or(Node {
         line: 1,
         column: 1,
-        value: Value::Scalar {
+        value: NodeValue::Scalar {
             text: String::new(),
             plain: true,
         },

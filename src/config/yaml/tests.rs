@@ -3,13 +3,13 @@ use crate::config::source::MAX_BYTES;
 
 fn plain(node: &Node) -> String {
     match &node.value {
-        Value::Scalar { text, plain: true } => text.clone(),
-        Value::Scalar { text, plain: false } => format!("'{text}'"),
-        Value::List(items) => format!(
+        NodeValue::Scalar { text, plain: true } => text.clone(),
+        NodeValue::Scalar { text, plain: false } => format!("'{text}'"),
+        NodeValue::List(items) => format!(
             "[{}]",
             items.iter().map(plain).collect::<Vec<_>>().join(" ")
         ),
-        Value::Map(entries) => {
+        NodeValue::Map(entries) => {
             format!(
                 "{{{}}}",
                 entries

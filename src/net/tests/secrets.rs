@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::secrets::Secrets;
 use super::super::testing::{Reply, Server, refusing};
-use crate::config::{Secret, SecretPart, SecretSource, Stored};
+use crate::config::{Secret, SecretPart, SecretSource, StoredSecret};
 
 fn ssm(name: &str) -> SecretSource {
-    SecretSource::Inline(vec![SecretPart::Stored(Stored::Ssm(name.into()))])
+    SecretSource::Inline(vec![SecretPart::Stored(StoredSecret::Ssm(name.into()))])
 }
 
 fn manager(id: &str, key: Option<&str>) -> SecretSource {
-    SecretSource::Inline(vec![SecretPart::Stored(Stored::SecretsManager {
+    SecretSource::Inline(vec![SecretPart::Stored(StoredSecret::SecretsManager {
         id: id.into(),
         key: key.map(Into::into),
     })])
@@ -104,7 +104,7 @@ async fn child_that_reads() {
     }
     let both = SecretSource::Inline(vec![
         SecretPart::Text(Secret::new("a-")),
-        SecretPart::Stored(Stored::Ssm("/other".into())),
+        SecretPart::Stored(StoredSecret::Ssm("/other".into())),
     ]);
     assert_eq!(read(&both, false).await.as_deref(), Ok("a-hunter1"));
     for _ in 0..2 {

@@ -176,9 +176,9 @@ pub struct PutError {
     pub error: StoreError,
 }
 
-impl From<&config::Spool> for Limits {
-    fn from(spool: &config::Spool) -> Self {
-        let bound = |kept: config::Kept| Bound {
+impl From<&config::SpoolConfig> for Limits {
+    fn from(spool: &config::SpoolConfig) -> Self {
+        let bound = |kept: config::ArchiveLimits| Bound {
             objects: kept.max_objects,
             bytes: kept.max_bytes,
         };

@@ -9,7 +9,7 @@ use super::super::model::{Auth, OAuth2};
 use super::proxy::read_proxy;
 use super::tls::read_tls;
 use crate::config::keys::{AUTHORIZATION, BASIC_AUTH, OAUTH2};
-use crate::config::reader::{Reader, Section, Text};
+use crate::config::reader::{Reader, Section, StringKind};
 use crate::config::secret::{Secret, SecretSource};
 
 /// The key that messages name: a bearer token is an authorization.
@@ -82,7 +82,7 @@ pub(super) fn read_auth(reader: &mut Reader<'_>, section: &Section<'_>) -> Optio
         const PASSWORDS: &str =
             "at most one of basic_auth password, password_file & password_ref must be configured";
         let username = reader
-            .string(&section, "username", Text::Plain)
+            .string(&section, "username", StringKind::Plain)
             .filter(|name| !name.is_empty())
             .map(SecretSource::text);
         return Some(Auth::Basic {
@@ -107,7 +107,7 @@ fn read_authorization(reader: &mut Reader<'_>, section: &Section<'_>) -> Auth {
     const BOTH: &str =
         "at most one of authorization credentials & credentials_file must be configured";
     let scheme = reader
-        .string(section, "type", Text::Plain)
+        .string(section, "type", StringKind::Plain)
         .unwrap_or_default()
         .trim()
         .to_owned();
@@ -138,7 +138,7 @@ fn read_authorization(reader: &mut Reader<'_>, section: &Section<'_>) -> Auth {
 fn read_oauth2(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
     const SECRETS: &str = "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured";
     let client_id = reader
-        .string(section, "client_id", Text::Plain)
+        .string(section, "client_id", StringKind::Plain)
         .unwrap_or_default();
     if client_id.is_empty() {
         reader.error_at(
@@ -149,7 +149,7 @@ fn read_oauth2(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
     }
     let path = section.path_of("token_url");
     let token_url = match reader
-        .string(section, "token_url", Text::Hidden)
+        .string(section, "token_url", StringKind::Hidden)
         .filter(|url| !url.is_empty())
     {
         None => {
@@ -183,13 +183,13 @@ fn read_oauth2(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
             SECRETS,
         ),
         scopes: reader
-            .strings(section, "scopes", Text::Plain)
+            .strings(section, "scopes", StringKind::Plain)
             .into_iter()
             .map(|(scope, _)| scope)
             .collect(),
         endpoint_params: {
             let params: BTreeMap<_, _> =
-                reader.string_map(section, "endpoint_params", Text::Hidden);
+                reader.string_map(section, "endpoint_params", StringKind::Hidden);
             params
                 .into_iter()
                 .map(|(name, value)| (name, Secret::new(value)))

@@ -4,17 +4,17 @@ use url::Url;
 
 use super::super::proxy::ProxyConfig;
 use super::headers::check_header;
-use crate::config::reader::{Reader, Section, Text};
+use crate::config::reader::{Reader, Section, StringKind};
 use crate::config::secret::{Secret, SecretSource};
 
 // common config/http_config.go ProxyConfig.Validate
 pub(super) fn read_proxy(reader: &mut Reader<'_>, section: &Section<'_>) -> ProxyConfig {
     let url = reader
-        .string(section, "proxy_url", Text::Hidden)
+        .string(section, "proxy_url", StringKind::Hidden)
         .filter(|url| !url.is_empty())
         .map(Secret::new);
     let no_proxy = reader
-        .string(section, "no_proxy", Text::Plain)
+        .string(section, "no_proxy", StringKind::Plain)
         .unwrap_or_default();
     let from_environment = reader
         .boolean(section, "proxy_from_environment")

@@ -3,7 +3,7 @@
 use super::super::model::{TlsConfig, TlsVersion};
 use crate::config::keys::TLS;
 use crate::config::problem::shown;
-use crate::config::reader::{Reader, Section, Text};
+use crate::config::reader::{Reader, Section, StringKind};
 
 // common config/http_config.go TLSConfig.Validate
 pub(super) fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsConfig {
@@ -32,7 +32,7 @@ pub(super) fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsCon
             "at most one of key and key_file must be configured",
         ),
         server_name: reader
-            .string(&section, "server_name", Text::Plain)
+            .string(&section, "server_name", StringKind::Plain)
             .filter(|name| !name.is_empty()),
         insecure_skip_verify: reader
             .boolean(&section, "insecure_skip_verify")
@@ -73,7 +73,7 @@ pub(super) fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsCon
 }
 
 fn read_version(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Option<TlsVersion> {
-    let version = reader.string(section, key, Text::Plain)?;
+    let version = reader.string(section, key, StringKind::Plain)?;
     match version.as_str() {
         "TLS13" => Some(TlsVersion::Tls13),
         "TLS12" => Some(TlsVersion::Tls12),
