@@ -70,7 +70,7 @@ lint: ## formatting, clippy, licences and one TLS stack, shell scripts
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) deny
 	$(DENY) check bans licenses sources
-	for script in $(FETCH) .ci/run infra/sam/hands.sh; do bash -n $$script || exit 1; done
+	for script in $(FETCH) .ci/run infra/sam/stack.sh; do bash -n $$script || exit 1; done
 
 deny: ## what is known against the versions of our dependencies (RustSec, on GitHub), and their licences
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) deny
@@ -94,26 +94,26 @@ clean: ## removes what cargo built; the fetched programs stay in build/
 	$(CARGO) clean
 
 # A stack in AWS: STACK=amp-forwarder names it, CONFIG=forwarder.yml the configuration, YES=1 answers each question with yes.
-HANDS := infra/sam/hands.sh
+STACK_SH := infra/sam/stack.sh
 .PHONY: deploy invoke logs config enable disable destroy
 
 deploy: build ## the stack by SAM, guided: schedule off, check, dry run, estimate, then on
-	@$(HANDS) deploy
+	@$(STACK_SH) deploy
 
 invoke: ## the function by hand: ACTION=forward|drain|check|status, JOBS=a,b, DRY_RUN=1
-	@ACTION='$(ACTION)' JOBS='$(JOBS)' DRY_RUN='$(DRY_RUN)' $(HANDS) invoke
+	@ACTION='$(ACTION)' JOBS='$(JOBS)' DRY_RUN='$(DRY_RUN)' $(STACK_SH) invoke
 
 logs: ## the function's log: SINCE=10m, FOLLOW=1
-	@SINCE='$(SINCE)' FOLLOW='$(FOLLOW)' $(HANDS) logs
+	@SINCE='$(SINCE)' FOLLOW='$(FOLLOW)' $(STACK_SH) logs
 
 config: ## uploads a changed forwarder.yml, starts new processes, checks
-	@$(HANDS) config
+	@$(STACK_SH) config
 
 enable: ## starts the schedule
-	@$(HANDS) enable
+	@$(STACK_SH) enable
 
 disable: ## stops the schedule
-	@$(HANDS) disable
+	@$(STACK_SH) disable
 
 destroy: ## stops the schedule, shows what is owed, offers to send or export it, deletes the stack
-	@$(HANDS) destroy
+	@$(STACK_SH) destroy

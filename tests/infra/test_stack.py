@@ -1,4 +1,4 @@
-"""`make deploy`, `invoke`, `logs`, `config` and `destroy` (infra/sam/hands.sh): the AWS CLI against moto, and the function's own answers."""
+"""`make deploy`, `invoke`, `logs`, `config` and `destroy` (infra/sam/stack.sh): the AWS CLI against moto, and the function's own answers."""
 
 import http.server
 import json
@@ -16,7 +16,7 @@ import pytest
 from sam import ROOT, WORKSPACE
 from test_watching import TARGET, TOOLS, staged
 
-HANDS = ROOT / "infra/sam/hands.sh"
+SCRIPT = ROOT / "infra/sam/stack.sh"
 CONFIG = """
 scrape_configs:
   - job_name: federate
@@ -85,10 +85,10 @@ def front(moto, tmp_path_factory):
 
 @pytest.fixture
 def person(front, moto, tmp_path):
-    """A folder with a configuration and a samconfig.toml beside the hands, and the CLI on PATH."""
+    """A folder with a configuration and a samconfig.toml next to the script, and the CLI on PATH."""
     folder = tmp_path / "sam"
     folder.mkdir()
-    shutil.copy(HANDS, folder)
+    shutil.copy(SCRIPT, folder)
     (folder / "template.yaml").symlink_to(ROOT / "infra/sam/template.yaml")
     ec2 = moto.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -107,13 +107,13 @@ def person(front, moto, tmp_path):
     return tmp_path
 
 
-def hands(person, front, action, **settings):
+def run(person, front, action, **settings):
     environment = {
         "PATH": f"{person / 'bin'}:{os.environ['PATH']}", "HOME": str(person), "AWS_ENDPOINT_URL": front.url, "AWS_ENDPOINT_URL_S3": front.moto, "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "STACK": person.name, "WATCH": "0s", **settings,
     }
     environment = {key: value for key, value in environment.items() if value is not None}
-    return subprocess.run([person / "sam/hands.sh", action], cwd=person, env=environment, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
+    return subprocess.run([person / "sam/stack.sh", action], cwd=person, env=environment, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
 
 
 def state(moto, person):
@@ -123,7 +123,7 @@ def state(moto, person):
 
 def test_a_stack_from_deploy_to_destroy(person, front, moto):
     front.invoked.clear()
-    done = hands(person, front, "deploy", YES="1")
+    done = run(person, front, "deploy", YES="1")
     assert done.returncode == 0, done.stderr
     # Check and dry run come before the schedule, which starts last.
     assert front.invoked == [{"action": "check"}, {"action": "forward", "dry_run": True}]
@@ -134,45 +134,45 @@ def test_a_stack_from_deploy_to_destroy(person, front, moto):
     uploaded = moto.client("s3").get_object(Bucket=outputs["SpoolBucketName"], Key="config/forwarder.yml")["Body"].read().decode()
     assert uploaded == CONFIG
 
-    done = hands(person, front, "invoke", ACTION="forward", JOBS="federate")
+    done = run(person, front, "invoke", ACTION="forward", JOBS="federate")
     report = json.loads(done.stdout)
     assert (done.returncode, report["outcome"], front.invoked[-1]) == (0, "ok", {"action": "forward", "jobs": ["federate"]}), done.stderr
-    done = hands(person, front, "invoke", ACTION="drian")
+    done = run(person, front, "invoke", ACTION="drian")
     assert done.returncode == 1 and "unknown action" in done.stdout
 
     before = moto.client("lambda").get_function_configuration(FunctionName=outputs["FunctionName"])["Description"]
     (person / "forwarder.yml").write_text(CONFIG + "# changed\n")
-    done = hands(person, front, "config")
+    done = run(person, front, "config")
     assert done.returncode == 0, done.stderr
     uploaded = moto.client("s3").get_object(Bucket=outputs["SpoolBucketName"], Key="config/forwarder.yml")["Body"].read().decode()
     assert uploaded.endswith("# changed\n")
     # A warm process would keep the old one.
     assert moto.client("lambda").get_function_configuration(FunctionName=outputs["FunctionName"])["Description"] != before
     (person / "forwarder.yml").write_text("scrape_configs: [{job_nmae: x}]\n")
-    done = hands(person, front, "config")
+    done = run(person, front, "config")
     assert done.returncode == 1 and "job_nmae" in done.stderr and "nothing was uploaded" in done.stderr
 
     stream = {"logGroupName": outputs["LogGroupName"], "logStreamName": "one"}
     moto.client("logs").create_log_stream(**stream)
     moto.client("logs").put_log_events(**stream, logEvents=[{"timestamp": int(time.time() * 1000), "message": "a tick"}])
-    done = hands(person, front, "logs")
+    done = run(person, front, "logs")
     assert done.returncode == 0 and "a tick" in done.stdout, done.stderr
 
-    done = hands(person, front, "destroy", YES="1")
+    done = run(person, front, "destroy", YES="1")
     assert done.returncode == 0, done.stderr
     assert done.stderr.index("the schedule is DISABLED") < done.stderr.index("== delete")
     assert not [one for one in moto.client("cloudformation").describe_stacks()["Stacks"] if one["StackName"] == person.name]
 
 
 def test_what_is_missing_is_told(person, front):
-    done = hands(person, front, "invoke")
+    done = run(person, front, "invoke")
     assert done.returncode == 1 and "there is no stack" in done.stderr and "make deploy" in done.stderr
     settings = person / "sam/samconfig.toml"
     settings.write_text(settings.read_text().replace("DISABLED", "ENABLED"))
-    done = hands(person, front, "deploy")
+    done = run(person, front, "deploy")
     assert done.returncode == 1 and "no ScheduleState=DISABLED" in done.stderr
     settings.unlink()
-    done = hands(person, front, "deploy")
+    done = run(person, front, "deploy")
     assert done.returncode == 1 and "samconfig.toml.example" in done.stderr
-    done = hands(person, front, "deploy", AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_EC2_METADATA_DISABLED="true")
+    done = run(person, front, "deploy", AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_EC2_METADATA_DISABLED="true")
     assert done.returncode == 1 and "AWS does not know you" in done.stderr and "aws sso login" in done.stderr

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Hands for a deployed stack: what `make deploy`, `invoke`, `logs`, `config`, `enable`, `disable` and `destroy` run.
+# Works on a deployed stack: what `make deploy`, `invoke`, `logs`, `config`, `enable`, `disable` and `destroy` run.
 #
 # Needs the AWS CLI (1 or 2) with credentials, for deploy and destroy the SAM CLI as well. Settings come from the environment:
 #   STACK      the stack's name (amp-forwarder)
@@ -246,5 +246,5 @@ case ${1:-} in
 deploy | invoke | logs | config | destroy) "$1" ;;
 enable) aws_ready && schedule ENABLED ;;
 disable) aws_ready && schedule DISABLED ;;
-*) die "usage: hands.sh deploy|invoke|logs|config|enable|disable|destroy" ;;
+*) die "usage: stack.sh deploy|invoke|logs|config|enable|disable|destroy" ;;
 esac
