@@ -100,7 +100,7 @@ schedule() {
         say "the schedule is $1"
         return
     fi
-    local parameters=(ParameterKey=ScheduleState,ParameterValue="$1") key
+    local parameters=("ParameterKey=ScheduleState,ParameterValue=$1") key
     while read -r key; do
         [ "$key" = ScheduleState ] || parameters+=("ParameterKey=$key,UsePreviousValue=true")
     done < <(cut -f 1 "$scratch/parameters")
