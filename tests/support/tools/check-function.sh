@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# check-function.sh ZIP GLIBC: says what was built, and fails when it would die on Lambda: a binary that asks for
-# a newer glibc than the runtime has starts here and not there.
+# check-function.sh ZIP GLIBC: prints the sizes of the function, and fails if it would not start on Lambda. A binary
+# that needs a newer glibc than the runtime has starts here, but not there.
 set -euo pipefail
 zip=$1 limit=$2
 work=$(mktemp -d)

