@@ -7,10 +7,12 @@ use std::time::Duration;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::process::{Child, Port};
 use amp_forwarder_support::{now_ms, wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::{AMPLE, TestConfig, credentials, exposition, gateway, scripted, spooling};
+use crate::common::{
+    AMPLE, TestConfig, assert_has, credentials, exposition, gateway, scripted, spooling,
+};
 
 /// The README's example, which is the one that people have.
 const EXAMPLE: &str = r#"
@@ -89,12 +91,10 @@ fn text(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn the_example_is_right() {
     let output = CommandLine::with(EXAMPLE).runs(&["check"]).await;
+    assert_eq!(output.status.code(), Some(0));
     assert_eq!(
-        (output.status.code(), text(&output.stdout).as_str()),
-        (
-            Some(0),
-            "ok   configuration: 1 scrape job(s), 1 remote(s)\n"
-        )
+        text(&output.stdout),
+        "ok   configuration: 1 scrape job(s), 1 remote(s)\n"
     );
 }
 
@@ -168,9 +168,9 @@ fn a_preview_reads_standard_input() {
         "timestamp_ms": 1_700_000_000_000_i64,
     });
     assert_eq!(lines[0], expected);
-    assert_eq!(
-        (&lines[1]["labels"]["__name__"], &lines[1]["value"]),
-        (&Value::from("up"), &Value::from("1"))
+    assert_has(
+        &lines[1],
+        &json!({"labels": {"__name__": "up"}, "value": "1"}),
     );
 
     let output = cli.reads(&["preview", "--input", "-"], "m 1\nm{ 2\n");
@@ -201,9 +201,9 @@ async fn one_run_brings_data_into_the_receiver() {
     assert_eq!(gateway.stored().len(), 130);
     let output = cli.runs(&["run", "--once", "--json"]).await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        (&report["outcome"], &report["ledger"]["scraped"]),
-        (&Value::from("ok"), &Value::from(130))
+    assert_has(
+        &report,
+        &json!({"outcome": "ok", "ledger": {"scraped": 130}}),
     );
 }
 

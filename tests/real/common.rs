@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::options::{GatewayOptions, SESSION_TOKEN};
+use amp_forwarder_support::gateway::{Gateway, GatewayStats};
 use amp_forwarder_support::home::{Page, Recording, ScriptedHome};
 use amp_forwarder_support::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 use amp_forwarder_support::process::Prometheus;
@@ -171,6 +171,64 @@ pub(crate) fn exposed(recordings: &[Recording]) -> Samples {
         }
     }
     samples
+}
+
+/// Asserts that a JSON value has what `expected` has. Objects are compared member by member and may
+/// have further members; everything else must be equal. A failure lists the members that differ.
+#[track_caller]
+pub(crate) fn assert_has(found: &Value, expected: &Value) {
+    let mut differences = Vec::new();
+    collect_differences("", found, expected, &mut differences);
+    assert!(
+        differences.is_empty(),
+        "{}\nin {found}",
+        differences.join("\n")
+    );
+}
+
+fn collect_differences(path: &str, found: &Value, expected: &Value, into: &mut Vec<String>) {
+    match expected {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, expected) in members {
+                collect_differences(&format!("{path}/{name}"), &found[name], expected, into);
+            }
+        }
+        _ if found == expected => {}
+        _ => into.push(format!("{path} is {found}, expected {expected}")),
+    }
+}
+
+#[test]
+fn a_missing_or_different_member_is_found_with_its_path() {
+    let found = serde_json::json!({"a": {"b": 1, "c": 2}, "d": []});
+    let differences = |expected: Value| {
+        let mut differences = Vec::new();
+        collect_differences("", &found, &expected, &mut differences);
+        differences
+    };
+    let same = serde_json::json!({"a": {"b": 1}, "d": []});
+    assert_eq!(differences(same), [""; 0]);
+    let other = serde_json::json!({"a": {"b": 2, "x": 0}, "d": {}, "e": {"f": 1}});
+    assert_eq!(
+        differences(other),
+        [
+            "/a/b is 1, expected 2",
+            "/a/x is null, expected 0",
+            "/d is [], expected {}",
+            "/e/f is null, expected 1",
+        ]
+    );
+}
+
+/// Asserts that the sender kept its promises: no sample older than one posted before it, and no
+/// series in two unanswered requests at once.
+#[track_caller]
+pub(crate) fn assert_in_order(stats: &GatewayStats) {
+    assert_eq!(stats.out_of_order, 0, "samples out of order: {stats:?}");
+    assert_eq!(
+        stats.concurrent, 0,
+        "series in two requests at once: {stats:?}"
+    );
 }
 
 /// Asserts the equation of the ledger.

@@ -10,7 +10,9 @@ use amp_forwarder_support::process::{
 use amp_forwarder_support::query::{Querier, Samples};
 use amp_forwarder_support::{now_ms, wait_for};
 
-use crate::common::{AMPLE, RunningFunction, TestConfig, assert_balanced, exposed, gateway_to};
+use crate::common::{
+    AMPLE, RunningFunction, TestConfig, assert_balanced, assert_in_order, exposed, gateway_to,
+};
 
 async fn everything_arrives(version: &str) {
     let exporter = NodeExporter::start().await.unwrap();
@@ -107,16 +109,9 @@ async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32)
     );
     assert!(scraped >= written - ticks * OWN);
     let stats = gateway.stats();
-    assert_eq!(
-        (
-            stats.out_of_order,
-            stats.concurrent,
-            stats.repeated,
-            stats.mixed_replicas
-        ),
-        (0, 0, 0, 0),
-        "{version}"
-    );
+    assert_in_order(&stats);
+    assert_eq!(stats.repeated, 0, "{version}: {stats:?}");
+    assert_eq!(stats.mixed_replicas, 0, "{version}: {stats:?}");
     assert!(
         stats.max_samples <= 100 && stats.max_in_flight <= 8 && stats.max_in_flight > 1,
         "{version}: {stats:?}"

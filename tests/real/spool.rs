@@ -13,7 +13,8 @@ use amp_forwarder_support::{now_ms, wait_for};
 use serde_json::{Value, json};
 
 use crate::common::{
-    AMPLE, RunningFunction, SPOOL, TestConfig, assert_balanced, exposition, gateway, scripted,
+    AMPLE, RunningFunction, SPOOL, TestConfig, assert_balanced, assert_has, assert_in_order,
+    exposition, gateway, scripted,
 };
 
 const FORWARD: &str = include_str!("../../events/forward.json");
@@ -205,43 +206,24 @@ async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
     let (report, spooled) = tokio::join!(running.tick(FORWARD, Duration::from_secs(6)), looking);
     assert_eq!(spooled, [30]);
     assert_balanced(&report);
-    assert_eq!(
-        (
-            &report["ledger"]["scraped"],
-            &report["ledger"]["owed_after"]
-        ),
-        (&json!(130), &json!(130)),
-        "{report}"
+    assert_has(
+        &report,
+        &json!({"ledger": {"scraped": 130, "owed_after": 130}}),
     );
-    assert_eq!(
-        (&report["spool"]["samples"], &report["spool"]["segments"]),
-        (&json!(130), &json!(2)),
-        "{report}"
-    );
+    assert_has(&report, &json!({"spool": {"samples": 130, "segments": 2}}));
 
     site.gateway.faults().clear();
     let report = running.tick(DRAIN, AMPLE).await;
     assert_balanced(&report);
-    let ledger = &report["ledger"];
-    assert_eq!(
-        (
-            &report["outcome"],
-            &ledger["owed_before"],
-            &ledger["written"]
-        ),
-        (&json!("ok"), &json!(130), &json!(130)),
-        "{report}"
+    assert_has(
+        &report,
+        &json!({"outcome": "ok", "ledger": {"owed_before": 130, "written": 130}}),
     );
     let stats = site.gateway.stats();
-    assert_eq!(
-        (
-            stats.stored,
-            stats.repeated,
-            stats.out_of_order,
-            stats.max_in_flight
-        ),
-        (130, 0, 0, 1)
-    );
+    assert_eq!(stats.stored, 130, "{stats:?}");
+    assert_eq!(stats.repeated, 0, "{stats:?}");
+    assert_eq!(stats.out_of_order, 0, "{stats:?}");
+    assert_eq!(stats.max_in_flight, 1, "{stats:?}");
     let state = site.moto.get(STATE.trim_start_matches('/')).await.unwrap();
     let state: Value = serde_json::from_slice(state.body()).unwrap();
     assert!(
@@ -291,15 +273,12 @@ async fn without_s3_a_cold_function_scrapes_nothing_and_says_where_it_looked() {
     let running = site.start(&site.config()).await;
     let report = running.tick(FORWARD, Duration::from_secs(4)).await;
     assert_balanced(&report);
-    assert_eq!(
-        (&report["outcome"], &report["ledger"]["scraped"]),
-        (&json!("failed"), &json!(0)),
-        "{report}"
+    assert_has(
+        &report,
+        &json!({"outcome": "failed", "ledger": {"scraped": 0}}),
     );
-    assert_eq!(
-        (site.home.requests().len(), site.gateway.stats().requests),
-        (0, 0)
-    );
+    assert_eq!(site.home.requests().len(), 0);
+    assert_eq!(site.gateway.stats().requests, 0);
     let errors = errors(&report);
     for word in [
         "spool: ",
@@ -311,10 +290,9 @@ async fn without_s3_a_cold_function_scrapes_nothing_and_says_where_it_looked() {
 
     site.proxy.back().await;
     let report = running.tick(FORWARD, AMPLE).await;
-    assert_eq!(
-        (&report["outcome"], &report["ledger"]["written"]),
-        (&json!("ok"), &json!(SAMPLES)),
-        "{report}"
+    assert_has(
+        &report,
+        &json!({"outcome": "ok", "ledger": {"written": SAMPLES}}),
     );
 }
 
@@ -327,10 +305,9 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
     site.home.serve(Page::text(exposition(250, now_ms())));
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
-    assert_eq!(
-        (&report["outcome"], &report["ledger"]["written"]),
-        (&json!("degraded"), &json!(SAMPLES)),
-        "{report}"
+    assert_has(
+        &report,
+        &json!({"outcome": "degraded", "ledger": {"written": SAMPLES}}),
     );
     assert!(
         errors(&report).contains("s3://spool/home/state.json"),
@@ -342,28 +319,20 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
     site.home.serve(Page::text(exposition(250, now_ms())));
     let report = running.tick(FORWARD, Duration::from_secs(15)).await;
     assert_balanced(&report);
-    assert_eq!(
-        (&report["outcome"], &report["ledger"]["lost"]),
-        (&json!("failed"), &json!(SAMPLES)),
-        "{report}"
+    assert_has(
+        &report,
+        &json!({"outcome": "failed", "ledger": {"lost": SAMPLES}}),
     );
 
     site.proxy.back().await;
     site.gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
     // The home still shows what was lost, and it is sent after all.
-    assert_eq!(
-        (&report["outcome"], &report["ledger"]["written"]),
-        (&json!("ok"), &json!(SAMPLES)),
-        "{report}"
+    assert_has(
+        &report,
+        &json!({"outcome": "ok", "ledger": {"written": SAMPLES}}),
     );
-    assert_eq!(
-        (
-            site.gateway.stats().out_of_order,
-            site.gateway.stats().concurrent
-        ),
-        (0, 0)
-    );
+    assert_in_order(&site.gateway.stats());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -385,11 +354,9 @@ async fn s3_that_goes_away_in_mid_tick_costs_what_cannot_be_sent() {
     };
     let (report, ()) = tokio::join!(running.tick(FORWARD, Duration::from_secs(5)), leaving);
     assert_balanced(&report);
-    let ledger = &report["ledger"];
-    assert_eq!(
-        (&report["outcome"], &ledger["written"], &ledger["lost"]),
-        (&json!("failed"), &json!(200), &json!(55)),
-        "{report}"
+    assert_has(
+        &report,
+        &json!({"outcome": "failed", "ledger": {"written": 200, "lost": 55}}),
     );
     let errors = errors(&report);
     for word in [
@@ -405,11 +372,7 @@ async fn s3_that_goes_away_in_mid_tick_costs_what_cannot_be_sent() {
     site.gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
-    assert_eq!(
-        (&report["outcome"], &report["previous"]),
-        (&json!("ok"), &json!("killed")),
-        "{report}"
-    );
+    assert_has(&report, &json!({"outcome": "ok", "previous": "killed"}));
     assert_eq!(site.gateway.stats().out_of_order, 0);
 }
 
@@ -435,10 +398,8 @@ async fn of_two_functions_at_once_one_works() {
             errors(&busy).contains("another tick holds the lease"),
             "{busy}"
         );
-        assert_eq!(
-            (site.home.requests().len(), site.gateway.stats().requests),
-            (asked, posted)
-        );
+        assert_eq!(site.home.requests().len(), asked);
+        assert_eq!(site.gateway.stats().requests, posted);
         assert!(
             proxy
                 .take()
@@ -473,8 +434,7 @@ async fn of_two_functions_at_once_one_works() {
         written(&worked) + written(&waited) >= SAMPLES,
         "{worked} {waited}"
     );
-    let stats = site.gateway.stats();
-    assert_eq!((stats.out_of_order, stats.concurrent), (0, 0), "{stats:?}");
+    assert_in_order(&site.gateway.stats());
     let stored = site.gateway.stored();
     assert_eq!(
         stored

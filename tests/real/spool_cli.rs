@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::common::{TestConfig, credentials, exposition, gateway, scripted, spooling};
+use crate::common::{TestConfig, assert_has, credentials, exposition, gateway, scripted, spooling};
 
 /// Batches of 50 of the home's 125 samples and five of our own.
 const SAMPLES: u64 = 130;
@@ -136,20 +136,13 @@ async fn a_spool_that_is_not_there_yet_is_no_error() {
         json!([])
     );
     let status = spool.tells(&["status"]).await;
-    assert_eq!(
-        (
-            &status["spool"]["exists"],
-            &status["spool"]["lease"]["state"]
-        ),
-        (&json!(false), &json!("free"))
+    assert_has(
+        &status,
+        &json!({"spool": {"exists": false, "lease": {"state": "free"}}}),
     );
     let ran = spool.runs(&["spool", "export"]).await;
-    assert_eq!(
-        (ran.code, ran.out.as_str()),
-        (Some(0), "# EOF\n"),
-        "{}",
-        ran.err
-    );
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(ran.out, "# EOF\n");
     assert!(!spool.path().exists(), "looking makes nothing");
     let ran = spool.runs(&["spool", "drain"]).await;
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
@@ -161,23 +154,17 @@ async fn what_is_owed_is_listed_shown_and_drained() {
     let spool = SpoolFixture::after_an_outage().await;
     let listed = spool.tells(&["spool", "ls", "--long"]).await;
     let heap = &listed["remotes"][0];
-    assert_eq!(
-        (&heap["folder"], &heap["remote"], &heap["samples"]),
-        (&json!("segments"), &json!("amp"), &json!(SAMPLES)),
-        "{listed}"
+    assert_has(
+        heap,
+        &json!({"folder": "segments", "remote": "amp", "samples": SAMPLES}),
     );
     let bytes: u64 = spool
         .segments()
         .iter()
         .map(|path| path.metadata().unwrap().len())
         .sum();
-    assert_eq!(
-        (
-            heap["objects"].as_u64().unwrap() as usize,
-            heap["bytes"].as_u64().unwrap()
-        ),
-        (spool.segments().len(), bytes)
-    );
+    assert_eq!(heap["objects"], spool.segments().len());
+    assert_eq!(heap["bytes"], bytes);
     let ran = spool.runs(&["spool", "ls"]).await;
     assert!(
         ran.out.starts_with("FOLDER ")
@@ -188,20 +175,11 @@ async fn what_is_owed_is_listed_shown_and_drained() {
     );
 
     let status = spool.tells(&["status"]).await;
-    assert_eq!(
-        (
-            &status["spool"]["samples"],
-            &status["remotes"][0]["samples"]
-        ),
-        (&json!(SAMPLES), &json!(SAMPLES)),
-        "{status}"
-    );
-    assert_eq!(
-        (
-            &status["spool"]["lease"]["state"],
-            &status["spool"]["epoch"]
-        ),
-        (&json!("free"), &json!(1))
+    assert_eq!(status["spool"]["samples"], SAMPLES, "{status}");
+    assert_eq!(status["remotes"][0]["samples"], SAMPLES, "{status}");
+    assert_has(
+        &status,
+        &json!({"spool": {"lease": {"state": "free"}, "epoch": 1}}),
     );
     assert!(
         status["jobs"][0]["watermarks"]["amp"].as_i64().unwrap() > now_ms() - 120_000,
@@ -230,15 +208,7 @@ async fn what_is_owed_is_listed_shown_and_drained() {
             .iter()
             .map(|batch| batch["samples"].as_u64().unwrap())
             .sum();
-        assert_eq!(
-            (
-                &shown["key"],
-                &shown["epoch"],
-                shown["samples"].as_u64().unwrap()
-            ),
-            (&json!(key), &json!(1), samples),
-            "{shown}"
-        );
+        assert_has(&shown, &json!({"key": key, "epoch": 1, "samples": samples}));
     }
     assert!(
         spool
@@ -262,31 +232,20 @@ async fn what_is_owed_is_listed_shown_and_drained() {
 
     assert_eq!(spool.gateway.stored().len(), 0);
     let ran = spool.runs(&["spool", "drain"]).await;
-    assert_eq!(
-        (ran.code, ran.out.as_str()),
-        (Some(0), "130 samples written; nothing is owed any more\n"),
-        "{}",
-        ran.err
-    );
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(ran.out, "130 samples written; nothing is owed any more\n");
     assert!(
         !ran.err.contains('\u{1b}') && !ran.err.contains("/130"),
         "no bar without a terminal: {}",
         ran.err
     );
-    assert_eq!(
-        (spool.gateway.stored().len() as u64, spool.segments().len()),
-        (SAMPLES, 0)
-    );
+    assert_eq!(spool.gateway.stored().len() as u64, SAMPLES);
+    assert!(spool.segments().is_empty(), "{:?}", spool.segments());
     assert_eq!(spool.gateway.stats().out_of_order, 0);
     let drained = spool.tells(&["spool", "drain"]).await;
-    assert_eq!(
-        (
-            &drained["outcome"],
-            &drained["slices"],
-            &drained["ledger"]["owed_before"]
-        ),
-        (&json!("drained"), &json!(1), &json!(0)),
-        "{drained}"
+    assert_has(
+        &drained,
+        &json!({"outcome": "drained", "slices": 1, "ledger": {"owed_before": 0}}),
     );
 }
 
@@ -472,14 +431,9 @@ async fn promtool_makes_blocks_of_an_export() {
         .tells(&["spool", "export", "--output", "metrics.txt"])
         .await;
     let none = json!({"stale": 0, "histograms": 0, "repeated": 0});
-    assert_eq!(
-        (
-            &exported["samples"],
-            &exported["series"],
-            &exported["left_out"]
-        ),
-        (&json!(411), &json!(137), &none),
-        "{exported}"
+    assert_has(
+        &exported,
+        &json!({"samples": 411, "series": 137, "left_out": none}),
     );
     let ran = spool.runs(&["spool", "export", "-o", "metrics.txt"]).await;
     assert_eq!(ran.code, Some(1), "an existing file is not replaced");
@@ -504,10 +458,8 @@ async fn promtool_makes_blocks_of_an_export() {
     );
 
     let found = blocks(spool.folder.path(), &metrics).await;
-    assert_eq!(
-        (found.len(), found.values().map(Vec::len).sum::<usize>()),
-        (137, 411)
-    );
+    assert_eq!(found.len(), 137, "series");
+    assert_eq!(found.values().map(Vec::len).sum::<usize>(), 411, "samples");
     let series = |name: &str| {
         let name = format!("__name__=\"{name}\"");
         found

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use amp_forwarder_support::compare::Comparison;
-use amp_forwarder_support::gateway::Stats;
+use amp_forwarder_support::gateway::GatewayStats;
 use amp_forwarder_support::query::Samples;
 
 use super::kill::Kill;
@@ -20,7 +20,7 @@ pub(super) struct Summary {
     pub(super) agreeing: usize,
     lost: usize,
     different: usize,
-    pub(super) stats: Option<Stats>,
+    pub(super) stats: Option<GatewayStats>,
     pub(super) took: Duration,
     pub(super) findings: Vec<String>,
 }

@@ -34,11 +34,8 @@ pub(crate) async fn content(store: &dyn Store, key: &str) -> Option<Bytes> {
 
 async fn objects(store: &dyn Store) {
     let missing = store.get("state.json", 10, soon()).await.unwrap_err();
-    assert_eq!(
-        (missing.kind, missing.op),
-        (Kind::NotFound, Op::Get),
-        "{missing}"
-    );
+    assert_eq!(missing.kind, Kind::NotFound, "{missing}");
+    assert_eq!(missing.op, Op::Get, "{missing}");
     // The first tick of all learns the store's time from this.
     assert!(missing.time.is_some());
     assert!(missing.to_string().contains("state.json"), "{missing}");
@@ -57,10 +54,9 @@ async fn objects(store: &dyn Store) {
         assert_eq!(content(store, key).await.as_deref(), Some(body), "{key}");
     }
     let part = store.get("o/text", 4, soon()).await.unwrap().value;
-    assert_eq!(
-        (&part.bytes[..], part.size, part.is_whole()),
-        (&b"0123"[..], 10, false)
-    );
+    assert_eq!(part.bytes, &b"0123"[..]);
+    assert_eq!(part.size, 10, "the size of the whole object");
+    assert!(!part.is_whole());
 
     store.delete("o/text", soon()).await.unwrap();
     assert_eq!(content(store, "o/text").await, None);
@@ -248,7 +244,8 @@ async fn listing(store: &dyn Store) {
             break;
         }
     }
-    assert_eq!((pages, &listed), (2, &keys));
+    assert_eq!(pages, 2);
+    assert_eq!(listed, keys);
 
     let keys = |page: amp_forwarder::spool::store::Page| {
         page.entries

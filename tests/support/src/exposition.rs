@@ -173,17 +173,10 @@ mod tests {
         let samples = parse("text/plain; version=0.0.4", body.as_bytes()).unwrap();
         assert_eq!(samples[0].labels["a"], "x\"},\\y\nz");
         assert_eq!(samples[0].labels.get("instance"), None);
-        assert_eq!(
-            (samples[0].value, samples[0].timestamp),
-            (1.5e-05, Some(1_700_000_000_123))
-        );
-        assert_eq!(
-            (
-                samples[1].labels["__name__"].as_str(),
-                samples[1].labels["l.a"].as_str()
-            ),
-            ("utf.8", "v")
-        );
+        assert_eq!(samples[0].value, 1.5e-05);
+        assert_eq!(samples[0].timestamp, Some(1_700_000_000_123));
+        assert_eq!(samples[1].labels["__name__"], "utf.8");
+        assert_eq!(samples[1].labels["l.a"], "v");
         assert!(samples[2].value.is_nan());
         for wrong in [
             "foo",
@@ -212,10 +205,8 @@ mod tests {
         }
         .encode_length_delimited_to_vec();
         let samples = parse("application/vnd.google.protobuf; encoding=delimited", &body).unwrap();
-        assert_eq!(
-            (samples[0].labels["__name__"].as_str(), samples[0].timestamp),
-            ("foo", Some(7))
-        );
+        assert_eq!(samples[0].labels["__name__"], "foo");
+        assert_eq!(samples[0].timestamp, Some(7));
         assert!(parse("application/vnd.google.protobuf", &body[..body.len() - 1]).is_err());
     }
 }

@@ -108,7 +108,8 @@ mod tests {
     fn a_row_counts_on_and_shows_where_the_backlog_goes() {
         let took = Duration::from_millis(11_960);
         let first = TickRow::new(None, took, &InvocationResult::Answer(report(0, 690))).unwrap();
-        assert_eq!((first.number, first.owed), (1, 690));
+        assert_eq!(first.number, 1);
+        assert_eq!(first.owed, 690);
         assert!(
             first.to_string().ends_with("2     13      690  ▲ 690"),
             "{first}"

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result};
 
 use crate::compare::{Comparison, Point, compare};
-use crate::gateway::Stats;
+use crate::gateway::GatewayStats;
 use crate::home::Recording;
 use crate::query::{Samples, value_bits};
 
@@ -21,7 +21,7 @@ pub struct Evidence {
     /// `instance` of the forwarder's own `up` and `scrape_*` series, which no home can have.
     pub forwarder_instance: String,
     /// The gateway's counts.
-    pub gateway: Stats,
+    pub gateway: GatewayStats,
 }
 
 /// What came out.
@@ -43,7 +43,7 @@ pub struct Verdict {
     /// At the receiver, and not at home.
     pub foreign: Vec<Point>,
     /// The gateway's counts.
-    pub gateway: Stats,
+    pub gateway: GatewayStats,
 }
 
 impl Evidence {
@@ -215,7 +215,7 @@ mod tests {
             home: samples(&[("h", 1000), ("h", 2000)]),
             received: samples(received),
             forwarder_instance: "f".to_owned(),
-            gateway: Stats::default(),
+            gateway: GatewayStats::default(),
         };
         evidence.judge().unwrap()
     }
@@ -224,7 +224,9 @@ mod tests {
     fn good_only_when_all_is_there_and_nothing_else() {
         let good = evidence(&[("h", 2000), ("f", 2000)]);
         assert!(good.is_good(), "{good}");
-        assert_eq!((good.exposed, good.never_exposed, good.own), (1, 1, 1));
+        assert_eq!(good.exposed, 1);
+        assert_eq!(good.never_exposed, 1);
+        assert_eq!(good.own, 1);
         assert!(!evidence(&[]).is_good(), "lost");
         assert!(!evidence(&[("h", 2000), ("h", 3000)]).is_good(), "foreign");
         let mut breached = good.clone();

@@ -51,7 +51,7 @@ pub struct JournalEntry {
 
 /// Complete counts since the start.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-pub struct Stats {
+pub struct GatewayStats {
     /// Requests to the remote-write path.
     pub requests: u64,
     /// Requests unanswered now.
@@ -100,7 +100,7 @@ pub struct Journal {
     entries: VecDeque<JournalEntry>,
     samples_kept: usize,
     /// Counts.
-    pub stats: Stats,
+    pub stats: GatewayStats,
 }
 
 impl Journal {
@@ -110,7 +110,7 @@ impl Journal {
             options,
             entries: VecDeque::new(),
             samples_kept: 0,
-            stats: Stats::default(),
+            stats: GatewayStats::default(),
         }
     }
 

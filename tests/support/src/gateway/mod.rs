@@ -38,7 +38,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 pub use faults::{Fault, FaultAction, Faults};
-pub use journal::{JournalEntry, Stats};
+pub use journal::{GatewayStats, JournalEntry};
 pub use options::{AccessKey, GatewayOptions, WorkspaceLimits};
 pub use refusal::Reason;
 pub use tenant::{Outcome, PostedSample, SampleValue, SeriesNumber};
@@ -97,9 +97,9 @@ impl GatewayState {
         lock(&self.journal)
     }
 
-    pub(crate) fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> GatewayStats {
         let active_series = lock(&self.tenant).active() as u64;
-        Stats {
+        GatewayStats {
             active_series,
             ..self.journal().stats.clone()
         }
@@ -157,8 +157,8 @@ impl Gateway {
     }
 
     /// Complete counts.
-    pub fn stats(&self) -> Stats {
-        Stats {
+    pub fn stats(&self) -> GatewayStats {
+        GatewayStats {
             connections: self.server.counters().accepted(),
             ..self.shared.stats()
         }
