@@ -502,7 +502,7 @@ impl Soak {
             format!(
                 "{} samples differ, first {}",
                 claimed.different.len(),
-                claimed.different[0].0
+                claimed.different[0].expected
             )
         });
         // What a killed tick had scraped may have arrived; what nobody scraped may not.

@@ -42,8 +42,17 @@ pub struct Comparison {
     pub lost: Vec<Point>,
     /// Present and not expected.
     pub extra: Vec<Point>,
-    /// At one timestamp of one series, with two values: the expected one and the one found.
-    pub different: Vec<(Point, f64)>,
+    /// Samples that both ends have with different values.
+    pub different: Vec<Difference>,
+}
+
+/// One timestamp of one series, with two values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The sample that was expected.
+    pub expected: Point,
+    /// The value that was found in its place.
+    pub found: f64,
 }
 
 impl Comparison {
@@ -69,9 +78,10 @@ pub fn compare(expected: &Samples, found: &Samples) -> Comparison {
         for (&timestamp, &bits) in samples {
             match others.and_then(|others| others.get(&timestamp)) {
                 Some(&other) if other == bits => comparison.agreeing += 1,
-                Some(&other) => comparison
-                    .different
-                    .push((point(labels, timestamp, bits), f64::from_bits(other))),
+                Some(&other) => comparison.different.push(Difference {
+                    expected: point(labels, timestamp, bits),
+                    found: f64::from_bits(other),
+                }),
                 None => comparison.lost.push(point(labels, timestamp, bits)),
             }
         }

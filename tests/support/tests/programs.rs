@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use amp_forwarder_support::compare::compare;
+use amp_forwarder_support::compare::{Comparison, compare};
 use amp_forwarder_support::gateway::{Gateway, GatewayOptions};
 use amp_forwarder_support::home::{Page, Recorder, ScriptedHome, Trouble};
 use amp_forwarder_support::http::Client;
@@ -11,7 +11,7 @@ use amp_forwarder_support::lambda::{Emulator, InvocationResult};
 use amp_forwarder_support::process::{
     Job, NodeExporter, Prometheus, PrometheusOptions, V3_5, VERSIONS,
 };
-use amp_forwarder_support::query::Samples;
+use amp_forwarder_support::query::{Querier, Samples};
 use amp_forwarder_support::{Labels, now_ms, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -100,32 +100,11 @@ async fn prometheus_through_the_gateway_into_a_receiver() {
     .unwrap();
     let until = now_ms();
     let (at_home, received) = (home.querier(), receiver.querier());
-    let ends = || async {
-        let selector = "{job=\"prometheus\"}";
-        let expected = at_home.raw(selector, until - 60_000, until).await.unwrap();
-        let found = received.raw(selector, until - 60_000, until).await.unwrap();
-        // A Prometheus sends what came after it had started to watch its own log: the first scrape
-        // is not among it.
-        let first = found
-            .values()
-            .filter_map(|samples| samples.keys().next())
-            .min()
-            .copied()
-            .unwrap_or(i64::MAX);
-        let since = |samples: BTreeMap<i64, u64>| {
-            samples.into_iter().filter(|(at, _)| *at >= first).collect()
-        };
-        let expected: Samples = expected
-            .into_iter()
-            .map(|(labels, samples)| (labels, since(samples)))
-            .collect();
-        compare(&expected, &found)
-    };
     let agreed = wait_for("both ends agree", SOON, || async {
-        ends().await.is_exact()
+        compare_ends(&at_home, &received, until).await.is_exact()
     })
     .await;
-    let comparison = ends().await;
+    let comparison = compare_ends(&at_home, &received, until).await;
     let examples = (
         comparison.lost.first(),
         comparison.extra.first(),
@@ -140,6 +119,28 @@ async fn prometheus_through_the_gateway_into_a_receiver() {
     );
     assert_eq!(gateway.stats().concurrent, 0);
     assert_eq!(gateway.stats().out_of_order, 0);
+}
+
+/// Compares the minute before `until` at both ends, from the first sample that was sent.
+async fn compare_ends(at_home: &Querier, received: &Querier, until: i64) -> Comparison {
+    let selector = "{job=\"prometheus\"}";
+    let expected = at_home.raw(selector, until - 60_000, until).await.unwrap();
+    let found = received.raw(selector, until - 60_000, until).await.unwrap();
+    // A Prometheus sends what came after it had started to watch its own log, so the first scrape
+    // is missing.
+    let first = found
+        .values()
+        .filter_map(|samples| samples.keys().next())
+        .min()
+        .copied()
+        .unwrap_or(i64::MAX);
+    let since =
+        |samples: BTreeMap<i64, u64>| samples.into_iter().filter(|(at, _)| *at >= first).collect();
+    let expected: Samples = expected
+        .into_iter()
+        .map(|(labels, samples)| (labels, since(samples)))
+        .collect();
+    compare(&expected, &found)
 }
 
 #[tokio::test]

@@ -343,8 +343,17 @@ pub struct SyntheticHome {
     server: Server,
     state: Arc<State>,
     shape: Shape,
-    /// Bytes of the exposition, uncompressed and as it is served.
-    pub bytes: (usize, usize),
+    /// Size of the exposition.
+    pub body_size: BodySize,
+}
+
+/// Size of an exposition in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodySize {
+    /// Before compression.
+    pub plain: usize,
+    /// On the wire.
+    pub served: usize,
 }
 
 impl SyntheticHome {
@@ -355,7 +364,10 @@ impl SyntheticHome {
     pub async fn start(shape: Shape, interval: Duration) -> Result<Self> {
         let body = tokio::task::spawn_blocking(move || SyntheticBody::new(shape)).await?;
         let first = body.encoded();
-        let bytes = (body.bytes.len(), first.len());
+        let body_size = BodySize {
+            plain: body.bytes.len(),
+            served: first.len(),
+        };
         let state = Arc::new(State {
             body: Mutex::new(body),
             next: tokio::sync::Mutex::new(Some(first)),
@@ -373,7 +385,7 @@ impl SyntheticHome {
             server,
             state,
             shape,
-            bytes,
+            body_size,
         })
     }
 

@@ -144,11 +144,12 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
     };
     for case in cases(options.quick).into_iter().filter(chosen) {
         let home = SyntheticHome::start(case.shape, case.interval).await?;
-        let (bare, served) = home.bytes;
         eprintln!(
-            "bench: {} series, {}: {bare} bytes, {served} as served",
+            "bench: {} series, {}: {} bytes, {} bytes as served",
             case.shape.series,
-            body_name(case.shape)
+            body_name(case.shape),
+            home.body_size.plain,
+            home.body_size.served
         );
         for program in Program::ALL {
             if (options.alone && program != Program::Forwarder)

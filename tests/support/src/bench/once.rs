@@ -161,11 +161,11 @@ pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain>
         received.requests,
         draining.log()
     );
-    let (first, last) = receiver.answers().context("no request")?;
+    let answering_time = receiver.answering_time().context("no request")?;
     Ok(Drain {
         samples,
         bytes,
-        samples_per_second: samples as f64 / (last - first).as_secs_f64(),
+        samples_per_second: samples as f64 / answering_time.as_secs_f64(),
         cpu_per_million: usage::cpu(draining.id())?.as_secs_f64() / samples as f64 * 1e6,
         peak_memory: usage::peak_memory(draining.id())?,
     })
@@ -208,18 +208,26 @@ pub fn start(program: &Path, zip: &Path) -> Result<StartUp> {
     for _ in 0..21 {
         starts.push(first_request(program)?);
     }
-    starts.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (first_request, memory) = starts[starts.len() / 2];
+    starts.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let median = &starts[starts.len() / 2];
     Ok(StartUp {
-        first_request,
-        memory,
+        first_request: median.seconds,
+        memory: median.peak_memory,
         program_bytes: program.metadata()?.len(),
         zip_bytes,
     })
 }
 
-/// Seconds, and peak memory then.
-fn first_request(program: &Path) -> Result<(f64, u64)> {
+/// A process that has asked for its first invocation.
+struct FirstRequest {
+    /// Seconds from the start of the process.
+    seconds: f64,
+    /// Peak resident memory by then, bytes.
+    peak_memory: u64,
+}
+
+/// Starts the function once, until it asks for its first invocation.
+fn first_request(program: &Path) -> Result<FirstRequest> {
     let api = TcpListener::bind(("127.0.0.1", 0))?;
     let mut command = Command::new(program);
     command
@@ -249,7 +257,10 @@ fn first_request(program: &Path) -> Result<(f64, u64)> {
     process.kill()?;
     process.wait()?;
     ensure!(read > 0, "the function hung up");
-    Ok((took, memory?))
+    Ok(FirstRequest {
+        seconds: took,
+        peak_memory: memory?,
+    })
 }
 
 /// Copies the segments of one scrape to others behind it: `<epoch>-<scrape>-<part>.seg`.

@@ -34,16 +34,19 @@ const PANELS: [Panel; 2] = [
 
 /// An SVG of all rows.
 pub(super) fn svg(rows: &[Measurement]) -> String {
-    let mut cases: Vec<(usize, &str)> = Vec::new();
+    let mut cases: Vec<PlotCase<'_>> = Vec::new();
     for row in rows {
-        if !cases.contains(&(row.series, &row.body)) {
-            cases.push((row.series, &row.body));
+        let case = PlotCase::of(row);
+        if !cases.contains(&case) {
+            cases.push(case);
         }
     }
     let panel_height = 44.0 + rows.len() as f64 * BAR + cases.len() as f64 * 12.0;
     let height = 40.0 + panel_height * PANELS.len() as f64;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, sans-serif\" \
+         font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
     );
     for (at, program) in Program::ALL.iter().enumerate() {
@@ -51,7 +54,8 @@ pub(super) fn svg(rows: &[Measurement]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             svg,
-            "<rect x=\"{x}\" y=\"12\" width=\"12\" height=\"12\" fill=\"{}\"/><text x=\"{}\" y=\"22\">{}</text>",
+            "<rect x=\"{x}\" y=\"12\" width=\"12\" height=\"12\" fill=\"{}\"/>\
+             <text x=\"{}\" y=\"22\">{}</text>",
             COLOURS[at],
             x + 18.0,
             program.name()
@@ -70,7 +74,23 @@ pub(super) fn svg(rows: &[Measurement]) -> String {
     svg
 }
 
-fn draw(svg: &mut String, panel: &Panel, rows: &[Measurement], cases: &[(usize, &str)], top: f64) {
+/// The rows of one home: a group of bars.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct PlotCase<'a> {
+    series: usize,
+    body: &'a str,
+}
+
+impl<'a> PlotCase<'a> {
+    fn of(row: &'a Measurement) -> Self {
+        Self {
+            series: row.series,
+            body: &row.body,
+        }
+    }
+}
+
+fn draw(svg: &mut String, panel: &Panel, rows: &[Measurement], cases: &[PlotCase<'_>], top: f64) {
     let figures = || rows.iter().map(panel.figure).filter(|figure| *figure > 0.0);
     // A decade below the least, so that the shortest bar is still one.
     let (low, high) = (
@@ -87,10 +107,10 @@ fn draw(svg: &mut String, panel: &Panel, rows: &[Measurement], cases: &[(usize, 
         panel.title
     );
     let mut y = top + 26.0;
-    for &(series, body) in cases {
+    for case in cases {
         let of_case: Vec<&Measurement> = rows
             .iter()
-            .filter(|row| (row.series, row.body.as_str()) == (series, body))
+            .filter(|row| PlotCase::of(row) == *case)
             .collect();
         let middle = y + of_case.len() as f64 * BAR / 2.0;
         let _ = writeln!(
@@ -98,13 +118,14 @@ fn draw(svg: &mut String, panel: &Panel, rows: &[Measurement], cases: &[(usize, 
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{} k series</text>",
             LEFT - 10.0,
             middle - 2.0,
-            series / 1000
+            case.series / 1000
         );
         let _ = writeln!(
             svg,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#57606a\">{body}</text>",
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"#57606a\">{}</text>",
             LEFT - 10.0,
-            middle + 12.0
+            middle + 12.0,
+            case.body
         );
         for row in of_case {
             let figure = (panel.figure)(row);
@@ -115,7 +136,8 @@ fn draw(svg: &mut String, panel: &Panel, rows: &[Measurement], cases: &[(usize, 
                 .map_or("#000000", |at| COLOURS[at]);
             let _ = writeln!(
                 svg,
-                "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{}\">{}</text>",
+                "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\" \
+                 fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{}\">{}</text>",
                 BAR - 3.0,
                 LEFT + length + 6.0,
                 y + 11.5,

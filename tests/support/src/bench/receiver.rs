@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -115,7 +115,7 @@ impl Receiver {
     /// What came so far.
     pub async fn received(&self) -> ReceivedTotals {
         while self.state.uncounted.load(Ordering::Relaxed) > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.state.received()
     }
@@ -126,10 +126,10 @@ impl Receiver {
         move || state.received()
     }
 
-    /// When the first and the last answer were given.
-    pub fn answers(&self) -> Option<(Instant, Instant)> {
+    /// Time from the first answer to the last one.
+    pub fn answering_time(&self) -> Option<Duration> {
         let answered = self.state.answered.lock().ok()?;
-        Some((*answered.first()?, *answered.last()?))
+        Some(*answered.last()? - *answered.first()?)
     }
 
     /// When the last answer before `before` was given.

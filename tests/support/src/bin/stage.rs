@@ -41,35 +41,16 @@ struct Arguments {
     serve: bool,
 }
 
+type Environment = BTreeMap<String, String>;
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let mut env = BTreeMap::new();
-    for pair in &arguments.env {
-        let (name, value) = pair
-            .split_once('=')
-            .with_context(|| format!("{pair} is not NAME=VALUE"))?;
-        env.insert(name.to_owned(), value.to_owned());
-    }
+    let mut env = environment(&arguments.env)?;
     let exporter = NodeExporter::start().await?;
     let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])]).await?;
     let receiver = Prometheus::receiver(V3_5).await?;
-    let mut options = GatewayOptions {
-        upstream: Some(receiver.remote_write_url()),
-        ..GatewayOptions::default()
-    };
-    if let (Some(id), Some(secret)) = (
-        env.get("AWS_ACCESS_KEY_ID"),
-        env.get("AWS_SECRET_ACCESS_KEY"),
-    ) {
-        let key = AccessKey {
-            secret: secret.clone(),
-            session_token: env.get("AWS_SESSION_TOKEN").cloned(),
-            allowed: true,
-        };
-        options.keys = BTreeMap::from([(id.clone(), key)]);
-    }
-    let gateway = Gateway::start(options).await?;
+    let gateway = Gateway::start(gateway_options(&env, &receiver)).await?;
     env.insert("HOME_ADDRESS".to_owned(), home.address());
     env.insert(
         "AMP_REMOTE_WRITE_URL".to_owned(),
@@ -98,12 +79,6 @@ async fn main() -> Result<()> {
         "nothing was stored: {reports:?}\n{}",
         running.log()
     );
-    let metrics: Vec<Value> = running
-        .log()
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .filter(|line: &Value| line.get("_aws").is_some())
-        .collect();
     let api = Arc::new(api);
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let front = if arguments.serve {
@@ -112,13 +87,58 @@ async fn main() -> Result<()> {
         None
     };
     let address = front.as_ref().map(Server::url);
-    println!(
-        "{}",
-        json!({"invoke": address, "receiver": receiver.url(), "reports": reports, "metrics": metrics, "log": running.log()})
-    );
+    let log = running.log();
+    let ready = json!({
+        "invoke": address,
+        "receiver": receiver.url(),
+        "reports": reports,
+        "metrics": metrics(&log),
+        "log": log,
+    });
+    println!("{ready}");
     tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()))
         .await??;
     Ok(())
+}
+
+/// Reads NAME=VALUE pairs.
+fn environment(pairs: &[String]) -> Result<Environment> {
+    let split = |pair: &String| {
+        let (name, value) = pair
+            .split_once('=')
+            .with_context(|| format!("{pair} is not NAME=VALUE"))?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    pairs.iter().map(split).collect()
+}
+
+/// A gateway that forwards to the receiver and knows the access key of the environment, if there is
+/// one.
+fn gateway_options(env: &Environment, receiver: &Prometheus) -> GatewayOptions {
+    let mut options = GatewayOptions {
+        upstream: Some(receiver.remote_write_url()),
+        ..GatewayOptions::default()
+    };
+    if let (Some(id), Some(secret)) = (
+        env.get("AWS_ACCESS_KEY_ID"),
+        env.get("AWS_SECRET_ACCESS_KEY"),
+    ) {
+        let key = AccessKey {
+            secret: secret.clone(),
+            session_token: env.get("AWS_SESSION_TOKEN").cloned(),
+            allowed: true,
+        };
+        options.keys = BTreeMap::from([(id.clone(), key)]);
+    }
+    options
+}
+
+/// The EMF lines of a log.
+fn metrics(log: &str) -> Vec<Value> {
+    log.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &Value| line.get("_aws").is_some())
+        .collect()
 }
 
 /// `POST /2015-03-31/functions/NAME/invocations`: an error of the function is a 200 with a header

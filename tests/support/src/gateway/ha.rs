@@ -13,7 +13,14 @@ const REPLICA: &str = "__replica__";
 /// The elected replica of each cluster.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    elected: HashMap<String, (String, i64)>,
+    elections: HashMap<String, Election>,
+}
+
+#[derive(Debug)]
+struct Election {
+    replica: String,
+    /// When the last request of the elected replica came, milliseconds since 1970.
+    last_seen_ms: i64,
 }
 
 impl Tracker {
@@ -37,21 +44,27 @@ impl Tracker {
             return Ok(());
         };
         let failover = i64::try_from(limits.ha_failover.as_millis()).unwrap_or(i64::MAX);
-        match self.elected.get(cluster) {
-            Some((elected, seen)) if elected != replica && now_ms - seen < failover => {
+        match self.elections.get(cluster) {
+            Some(Election {
+                replica: elected,
+                last_seen_ms,
+            }) if elected != replica && now_ms - last_seen_ms < failover => {
                 let body = format!(
                     "replicas did not mach, rejecting sample: replica={replica}, elected={elected}"
                 );
                 return Err(Refusal::text(202, Reason::Replica, body));
             }
-            None if self.elected.len() >= limits.max_ha_clusters => {
+            None if self.elections.len() >= limits.max_ha_clusters => {
                 let body = format!("too many HA clusters (limit: {})", limits.max_ha_clusters);
                 return Err(Refusal::text(400, Reason::HaClusters, body));
             }
             _ => {}
         }
-        self.elected
-            .insert(cluster.to_owned(), (replica.to_owned(), now_ms));
+        let election = Election {
+            replica: replica.to_owned(),
+            last_seen_ms: now_ms,
+        };
+        self.elections.insert(cluster.to_owned(), election);
         for entry in &mut request.timeseries {
             entry.labels.retain(|label| label.name != REPLICA);
         }

@@ -93,6 +93,15 @@ pub struct GatewayStats {
     pub connections: u64,
 }
 
+/// What the journal knows of a request when it arrives.
+#[derive(Debug, Clone, Copy)]
+pub struct ArrivalCounts {
+    /// Its number in the order of arrival, from 1.
+    pub number: u64,
+    /// Number of unanswered requests, this one included.
+    pub in_flight: u64,
+}
+
 /// The journal.
 #[derive(Debug)]
 pub struct Journal {
@@ -114,13 +123,16 @@ impl Journal {
         }
     }
 
-    /// A request came; gives its number and how many are unanswered with it.
-    pub fn arrive(&mut self) -> (u64, u64) {
+    /// Counts a request that arrived.
+    pub fn arrive(&mut self) -> ArrivalCounts {
         let stats = &mut self.stats;
         stats.requests += 1;
         stats.in_flight += 1;
         stats.max_in_flight = stats.max_in_flight.max(stats.in_flight);
-        (stats.requests, stats.in_flight)
+        ArrivalCounts {
+            number: stats.requests,
+            in_flight: stats.in_flight,
+        }
     }
 
     /// A request ended.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use http::request::Parts;
 
 use super::faults::{FaultAction, RequestFacts};
-use super::journal::JournalEntry;
+use super::journal::{ArrivalCounts, JournalEntry};
 use super::refusal::{Reason, Refusal};
 use super::tenant::{Outcome, PostedSample};
-use super::wire::{self, WriteRequest};
+use super::wire::{self, RequestCounts, WriteRequest};
 use super::{GatewayState, admin, ha, labels, lock, request, sigv4};
 use crate::http::{self as server, Connection, HandlerResult, Hangup, ServerRequest};
 use crate::now_ms;
@@ -63,7 +63,7 @@ impl Drop for Visit<'_> {
 
 impl<'a> Visit<'a> {
     fn new(shared: &'a GatewayState, request: &ServerRequest, connection: &Connection) -> Self {
-        let (number, in_flight) = shared.journal().arrive();
+        let ArrivalCounts { number, in_flight } = shared.journal().arrive();
         let headers = request
             .headers()
             .iter()
@@ -105,7 +105,7 @@ impl<'a> Visit<'a> {
                 .map_err(|error| Refusal::text(400, Reason::Malformed, format!("proto: {error}")))
         });
         match counted {
-            Ok((entries, samples)) => {
+            Ok(RequestCounts { entries, samples }) => {
                 self.entry.entries = usize::try_from(entries).unwrap_or(usize::MAX);
                 self.entry.sample_count = usize::try_from(samples).unwrap_or(usize::MAX);
                 let facts = RequestFacts {
@@ -130,11 +130,11 @@ impl<'a> Visit<'a> {
             Ok(write) => write,
             Err(refusal) => return Reply::Refused(refusal),
         };
-        let (samples, breaches) = lock(&self.shared.tenant).arrive(&write);
+        let arrival = lock(&self.shared.tenant).arrive(&write);
         self.entry.entries = write.timeseries.len();
-        self.entry.sample_count = samples.len();
-        self.entry.samples = samples;
-        self.entry.breaches = breaches;
+        self.entry.sample_count = arrival.samples.len();
+        self.entry.samples = arrival.samples;
+        self.entry.breaches = arrival.breaches;
         self.entry.metadata.clone_from(&write.metadata);
         if ha::is_mixed(&write) {
             self.shared.journal().stats.mixed_replicas += 1;

@@ -61,8 +61,26 @@ pub struct Judgement {
     pub accepted: WriteRequest,
     /// The first error of all: 400 with it, although the rest is stored.
     pub first_error: Option<Refusal>,
-    /// New newest samples by series.
-    newest: HashMap<SeriesNumber, (i64, SampleValue)>,
+    /// The samples that become the newest ones of their series.
+    newest: HashMap<SeriesNumber, NewestSample>,
+    /// Number of series that had no sample before this request.
+    new_series: usize,
+}
+
+/// The newest sample of a series.
+#[derive(Debug, Clone, Copy)]
+struct NewestSample {
+    timestamp: i64,
+    value: SampleValue,
+}
+
+/// A request on its arrival.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its samples, none of them judged.
+    pub samples: Vec<PostedSample>,
+    /// Its breaches of the sender's promises.
+    pub breaches: Breaches,
 }
 
 /// The workspace.
@@ -77,7 +95,7 @@ pub struct Tenant {
 #[derive(Debug)]
 struct SeriesState {
     labels: Arc<[Label]>,
-    newest: Option<(i64, SampleValue)>,
+    newest: Option<NewestSample>,
     newest_posted: Option<i64>,
     in_flight: u32,
 }
@@ -134,7 +152,7 @@ impl Tenant {
     }
 
     /// A request arrived: numbers its samples, and looks for breaches of order.
-    pub fn arrive(&mut self, request: &WriteRequest) -> (Vec<PostedSample>, Breaches) {
+    pub fn arrive(&mut self, request: &WriteRequest) -> Arrival {
         let mut posted = Vec::new();
         let mut breaches = Breaches::default();
         for entry in &request.timeseries {
@@ -164,7 +182,10 @@ impl Tenant {
             breaches.concurrent += u64::from(series.in_flight > 0);
             series.in_flight += 1;
         }
-        (posted, breaches)
+        Arrival {
+            samples: posted,
+            breaches,
+        }
     }
 
     /// The request is answered, or its connection gone.
@@ -186,83 +207,78 @@ impl Tenant {
         now_ms: i64,
     ) -> Judgement {
         let mut judgement = Judgement::default();
-        let mut new_series = 0;
-        for mut entry in request.timeseries.drain(..) {
-            let count = entry.samples.len() + entry.histograms.len();
+        for entry in request.timeseries.drain(..) {
+            // One bad timestamp drops the whole entry.
             if let Err(refusal) = validate_entry(&entry, limits, now_ms) {
-                // One bad timestamp drops the whole entry.
-                judgement
-                    .outcomes
-                    .extend(std::iter::repeat_n(Outcome::Refused(refusal.reason), count));
-                judgement.first_error.get_or_insert(refusal);
+                judgement.refuse_entry(&entry, refusal);
                 continue;
             }
             let id = self.intern(&entry.labels);
             let is_new =
                 self.series[id.0 as usize].newest.is_none() && !judgement.newest.contains_key(&id);
-            if is_new
-                && limits
-                    .max_series
-                    .is_some_and(|most| self.active + new_series >= most)
+            if let Some(most) = limits.max_series
+                && is_new
+                && self.active + judgement.new_series >= most
             {
-                let most = limits.max_series.unwrap_or_default();
                 let body = format!(
-                    "per-user series limit of {most} exceeded, please contact administrator to raise it"
+                    "per-user series limit of {most} exceeded, \
+                     please contact administrator to raise it"
                 );
-                judgement.outcomes.extend(std::iter::repeat_n(
-                    Outcome::Refused(Reason::SeriesLimit),
-                    count,
-                ));
-                judgement
-                    .first_error
-                    .get_or_insert(Refusal::text(429, Reason::SeriesLimit, body));
+                let refusal = Refusal::text(429, Reason::SeriesLimit, body);
+                judgement.refuse_entry(&entry, refusal);
                 continue;
             }
-            let mut taken = Vec::with_capacity(count);
-            for (timestamp, value) in samples(&entry) {
-                let outcome = match self.appendable(id, timestamp, value, limits, &judgement) {
-                    Ok(outcome) => outcome,
-                    Err(refusal) => {
-                        let reason = refusal.reason;
-                        judgement.first_error.get_or_insert(refusal);
-                        Outcome::Refused(reason)
-                    }
-                };
-                if outcome == Outcome::Stored {
-                    let newest = judgement.newest.entry(id);
-                    match newest {
-                        Entry::Vacant(slot) => {
-                            new_series += usize::from(is_new);
-                            slot.insert((timestamp, value));
-                        }
-                        Entry::Occupied(mut slot) if slot.get().0 < timestamp => {
-                            slot.insert((timestamp, value));
-                        }
-                        Entry::Occupied(_) => {}
-                    }
-                }
-                judgement.outcomes.push(outcome);
-                taken.push(!matches!(outcome, Outcome::Refused(_)));
-            }
-            let mut kept = taken.iter().copied();
-            entry.samples.retain(|_| kept.next().unwrap_or(false));
-            entry.histograms.retain(|_| kept.next().unwrap_or(false));
-            if !entry.samples.is_empty() || !entry.histograms.is_empty() {
-                judgement.accepted.timeseries.push(entry);
-            }
+            self.judge_entry(id, entry, limits, &mut judgement);
         }
         judgement
     }
 
+    /// Judges the samples of one entry whose labels and timestamps are valid.
+    fn judge_entry(
+        &self,
+        id: SeriesNumber,
+        mut entry: TimeSeries,
+        limits: &WorkspaceLimits,
+        judgement: &mut Judgement,
+    ) {
+        let is_new = self.series[id.0 as usize].newest.is_none();
+        let mut taken = Vec::new();
+        for (timestamp, value) in samples(&entry) {
+            let outcome = match self.appendable(id, timestamp, value, limits, judgement) {
+                Ok(outcome) => outcome,
+                Err(refusal) => {
+                    let reason = refusal.reason;
+                    judgement.first_error.get_or_insert(refusal);
+                    Outcome::Refused(reason)
+                }
+            };
+            if outcome == Outcome::Stored {
+                judgement.store(id, NewestSample { timestamp, value }, is_new);
+            }
+            judgement.outcomes.push(outcome);
+            taken.push(!matches!(outcome, Outcome::Refused(_)));
+        }
+        // The entry goes on with the samples that are taken.
+        let mut taken = taken.into_iter();
+        entry.samples.retain(|_| taken.next().unwrap_or(false));
+        entry.histograms.retain(|_| taken.next().unwrap_or(false));
+        if !entry.samples.is_empty() || !entry.histograms.is_empty() {
+            judgement.accepted.timeseries.push(entry);
+        }
+    }
+
     /// Stores what was judged.
     pub fn commit(&mut self, judgement: &Judgement) {
-        for (id, (timestamp, value)) in &judgement.newest {
+        for (id, sample) in &judgement.newest {
             let series = &mut self.series[id.0 as usize];
             self.active += usize::from(series.newest.is_none());
-            if series.newest.is_none_or(|(newest, _)| newest < *timestamp) {
-                series.newest = Some((*timestamp, *value));
+            if series
+                .newest
+                .is_none_or(|newest| newest.timestamp < sample.timestamp)
+            {
+                series.newest = Some(*sample);
             }
-            self.newest = self.newest.max(Some(*timestamp));
+            self.newest = self.newest.max(Some(sample.timestamp));
         }
     }
 
@@ -278,19 +294,15 @@ impl Tenant {
         // The head's newest sample as it stood when the request came, as an appender sees it.
         let head = self.newest.unwrap_or(t);
         let min_valid = head - 3_600_000;
-        let stored = judgement
-            .newest
-            .get(&id)
-            .copied()
-            .max_by_time(series.newest);
+        let stored = later(judgement.newest.get(&id).copied(), series.newest);
         if t >= min_valid {
             match stored {
                 None => return Ok(Outcome::Stored),
-                Some((newest, _)) if t > newest => return Ok(Outcome::Stored),
-                Some((newest, same)) if t == newest && same == value => {
+                Some(newest) if t > newest.timestamp => return Ok(Outcome::Stored),
+                Some(newest) if t == newest.timestamp && newest.value == value => {
                     return Ok(Outcome::Repeated);
                 }
-                Some((newest, _)) if t == newest => {
+                Some(newest) if t == newest.timestamp => {
                     return Err(self.refuse(id, Reason::Duplicate, t));
                 }
                 Some(_) => {}
@@ -333,16 +345,34 @@ impl Tenant {
     }
 }
 
-trait MaxByTime {
-    fn max_by_time(self, other: Self) -> Self;
+impl Judgement {
+    /// Refuses every sample of an entry.
+    fn refuse_entry(&mut self, entry: &TimeSeries, refusal: Refusal) {
+        let count = entry.samples.len() + entry.histograms.len();
+        let outcome = Outcome::Refused(refusal.reason);
+        self.outcomes.extend(std::iter::repeat_n(outcome, count));
+        self.first_error.get_or_insert(refusal);
+    }
+
+    /// Notes a sample that will be stored, if it is the newest one of its series.
+    fn store(&mut self, id: SeriesNumber, sample: NewestSample, is_new_series: bool) {
+        match self.newest.entry(id) {
+            Entry::Vacant(slot) => {
+                self.new_series += usize::from(is_new_series);
+                slot.insert(sample);
+            }
+            Entry::Occupied(mut slot) if slot.get().timestamp < sample.timestamp => {
+                slot.insert(sample);
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
 }
 
-impl MaxByTime for Option<(i64, SampleValue)> {
-    fn max_by_time(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(a), Some(b)) => Some(if a.0 >= b.0 { a } else { b }),
-            (a, b) => a.or(b),
-        }
+fn later(one: Option<NewestSample>, other: Option<NewestSample>) -> Option<NewestSample> {
+    match (one, other) {
+        (Some(one), Some(other)) if one.timestamp < other.timestamp => Some(other),
+        (one, other) => one.or(other),
     }
 }
 
@@ -520,20 +550,20 @@ mod tests {
             timeseries: vec![entry("a", &[(at, 1.0)])],
             metadata: vec![],
         };
-        let (first, breaches) = tenant.arrive(&request(1));
-        assert_eq!(breaches, Breaches::default());
-        let (second, breaches) = tenant.arrive(&request(2));
+        let first = tenant.arrive(&request(1));
+        assert_eq!(first.breaches, Breaches::default());
+        let second = tenant.arrive(&request(2));
         assert_eq!(
-            breaches,
+            second.breaches,
             Breaches {
                 out_of_order: 0,
                 concurrent: 1
             }
         );
-        tenant.leave(&first);
-        tenant.leave(&second);
+        tenant.leave(&first.samples);
+        tenant.leave(&second.samples);
         assert_eq!(
-            tenant.arrive(&request(1)).1,
+            tenant.arrive(&request(1)).breaches,
             Breaches {
                 out_of_order: 1,
                 concurrent: 0

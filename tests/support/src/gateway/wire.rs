@@ -174,20 +174,29 @@ pub fn compress(request: &WriteRequest) -> Vec<u8> {
 ///
 /// # Errors
 /// When the bytes are no protobuf message.
-pub fn count(request: &[u8]) -> Result<(u64, u64)> {
-    let (mut entries, mut samples) = (0, 0);
+pub fn count(request: &[u8]) -> Result<RequestCounts> {
+    let mut counts = RequestCounts::default();
     for_each_field(request, |field, content| {
         if field == 1 {
-            entries += 1;
+            counts.entries += 1;
             for_each_field(content, |inner, _| {
                 if inner == 2 || inner == 4 {
-                    samples += 1;
+                    counts.samples += 1;
                 }
             })?;
         }
         Ok(())
     })?;
-    Ok((entries, samples))
+    Ok(counts)
+}
+
+/// What a request holds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// Number of entries (`TimeSeries`).
+    pub entries: u64,
+    /// Number of samples, floats and histograms.
+    pub samples: u64,
 }
 
 fn for_each_field<T: IntoUnit>(
@@ -274,7 +283,11 @@ mod tests {
             timeseries: vec![entry.clone(), TimeSeries::default(), entry],
             metadata: vec![MetricMetadata::default()],
         };
-        assert_eq!(count(&request.encode_to_vec()).unwrap(), (3, 4));
+        let expected = RequestCounts {
+            entries: 3,
+            samples: 4,
+        };
+        assert_eq!(count(&request.encode_to_vec()).unwrap(), expected);
         assert!(count(&request.encode_to_vec()[..700]).is_err());
         assert_eq!(
             decompress(&compress(&request), 10_000).unwrap(),

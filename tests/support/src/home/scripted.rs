@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
 use bytes::Bytes;
 
 use crate::http::{self as server, Connection, HandlerResult, Hangup, Server, ServerRequest};
@@ -100,11 +99,30 @@ pub struct HomeRequest {
     pub at_ms: i64,
 }
 
+impl HomeRequest {
+    fn new(request: &ServerRequest, connection: &Connection) -> Self {
+        let headers = request.headers().iter();
+        Self {
+            path: request.uri().to_string(),
+            headers: headers
+                .map(|(name, value)| {
+                    (
+                        name.as_str().to_owned(),
+                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                    )
+                })
+                .collect(),
+            connection: connection.id,
+            at_ms: crate::now_ms(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     once: VecDeque<Page>,
     always: Page,
-    asked: Vec<HomeRequest>,
+    requests: Vec<HomeRequest>,
 }
 
 /// A scripted home: serves its page on every path.
@@ -119,11 +137,11 @@ impl ScriptedHome {
     ///
     /// # Errors
     /// When no port can be listened on.
-    pub async fn start(page: Page) -> Result<Self> {
+    pub async fn start(page: Page) -> anyhow::Result<Self> {
         let state = Arc::new(Mutex::new(State {
             once: VecDeque::new(),
             always: page,
-            asked: Vec::new(),
+            requests: Vec::new(),
         }));
         let shared = state.clone();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -146,7 +164,7 @@ impl ScriptedHome {
 
     /// The requests so far.
     pub fn requests(&self) -> Vec<HomeRequest> {
-        self.lock().asked.clone()
+        self.lock().requests.clone()
     }
 
     /// Connections accepted so far.
@@ -169,34 +187,16 @@ async fn answer(
     request: ServerRequest,
     connection: Arc<Connection>,
 ) -> HandlerResult {
-    let header = |name: &str| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let asks_gzip = header("accept-encoding")
+    let asks_gzip = request
+        .headers()
+        .get("accept-encoding")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
         .split(',')
         .any(|token| token.trim() == "gzip");
     let page = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.asked.push(HomeRequest {
-            path: request.uri().to_string(),
-            headers: request
-                .headers()
-                .iter()
-                .map(|(name, value)| {
-                    (
-                        name.as_str().to_owned(),
-                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                    )
-                })
-                .collect(),
-            connection: connection.id,
-            at_ms: crate::now_ms(),
-        });
+        state.requests.push(HomeRequest::new(&request, &connection));
         state
             .once
             .pop_front()
@@ -212,29 +212,7 @@ async fn answer(
     } else {
         exposition
     };
-    let split = |at: usize| {
-        (
-            encoded.slice(..at.min(encoded.len())),
-            encoded.slice(at.min(encoded.len())..),
-        )
-    };
-    let body = match page.trouble {
-        Trouble::None | Trouble::Truncate(_) => server::full(encoded),
-        Trouble::Delay(pause) => {
-            tokio::time::sleep(pause).await;
-            server::full(encoded)
-        }
-        Trouble::Hang => std::future::pending().await,
-        Trouble::Stall(at, pause) => {
-            let (head, tail) = split(at);
-            server::stalled(head, pause, tail)
-        }
-        Trouble::Cut(at) => server::cut(split(at).0),
-        Trouble::Reset => {
-            connection.reset_on_close();
-            return Err(Hangup);
-        }
-    };
+    let body = troubled_body(&page.trouble, encoded, &connection).await?;
     let mut response = http::Response::builder().status(page.status);
     if let Some(content_type) = &page.content_type {
         response = response.header("content-type", content_type);
@@ -246,6 +224,33 @@ async fn answer(
         response = response.header(name, value);
     }
     response.body(body).map_err(|_| Hangup)
+}
+
+/// Makes the body of an answer with the trouble of its page: it waits, stalls, is cut, or fails with
+/// `Hangup` in place of an answer.
+async fn troubled_body(
+    trouble: &Trouble,
+    encoded: Bytes,
+    connection: &Connection,
+) -> Result<server::ServerBody, Hangup> {
+    match *trouble {
+        Trouble::None | Trouble::Truncate(_) => Ok(server::full(encoded)),
+        Trouble::Delay(pause) => {
+            tokio::time::sleep(pause).await;
+            Ok(server::full(encoded))
+        }
+        Trouble::Hang => std::future::pending().await,
+        Trouble::Stall(at, pause) => {
+            let at = at.min(encoded.len());
+            let (head, tail) = (encoded.slice(..at), encoded.slice(at..));
+            Ok(server::stalled(head, pause, tail))
+        }
+        Trouble::Cut(at) => Ok(server::cut(encoded.slice(..at.min(encoded.len())))),
+        Trouble::Reset => {
+            connection.reset_on_close();
+            Err(Hangup)
+        }
+    }
 }
 
 fn compress(body: &[u8]) -> Bytes {
