@@ -16,54 +16,75 @@ use tempfile::TempDir;
 
 use crate::common::{AMPLE, RunningFunction, SPOOL, TestConfig, credentials, gateway, spooling};
 
-/// A home behind TLS that wants a certificate of its clients, and a password; its own authority.
+/// A home whose HTTP server asks for credentials, and the target that it scrapes.
+struct GuardedHome {
+    prometheus: Prometheus,
+    _target: ScriptedHome,
+}
+
+/// Starts a home whose target exposes `text`, and waits until it has scraped that.
+async fn guarded_home(version: &str, web: WebConfig, text: &'static str) -> GuardedHome {
+    let target = ScriptedHome::start(Page::text(text)).await.unwrap();
+    let job = Job::new("scripted", &[&target.address()]);
+    let options = PrometheusOptions {
+        scrape_itself: false,
+        web: Some(web),
+        ..PrometheusOptions::home(version, vec![job])
+    };
+    let prometheus = Prometheus::start(options).await.unwrap();
+    wait_for("the home scrapes", AMPLE, || async {
+        target.requests().len() > 2
+    })
+    .await
+    .unwrap();
+    GuardedHome {
+        prometheus,
+        _target: target,
+    }
+}
+
+/// Writes the files that the forwarder presents to a guarded home.
+fn write_credentials(folder: &Path, authority: &Authority) {
+    let ours = authority.issue(&["forwarder"]).unwrap();
+    for (name, text) in [
+        ("ca.pem", authority.pem()),
+        ("cert.pem", ours.cert),
+        ("key.pem", ours.key),
+        ("password", format!("{}\n", WebConfig::PASSWORD)),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+/// A home behind TLS with an authority of its own, which asks clients for a certificate and a
+/// password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_home_with_tls_and_passwords_is_scraped() {
     for version in [V2_53, V3_5] {
-        let exposition = ScriptedHome::start(Page::text("m{a=\"b\"} 7\n"))
-            .await
-            .unwrap();
         let authority = Authority::new("home").unwrap();
         let web = WebConfig {
             tls: Some(authority.issue(&["prom.home.lan"]).unwrap()),
             client_authority: Some(authority.pem()),
             password: true,
         };
-        let job = Job::new("scripted", &[&exposition.address()]);
-        let options = PrometheusOptions {
-            scrape_itself: false,
-            web: Some(web),
-            ..PrometheusOptions::home(version, vec![job])
-        };
-        let home = Prometheus::start(options).await.unwrap();
-        wait_for("the home scrapes", AMPLE, || async {
-            exposition.requests().len() > 2
-        })
-        .await
-        .unwrap();
+        let home = guarded_home(version, web, "m{a=\"b\"} 7\n").await;
 
         let folder = TempDir::new().unwrap();
-        let ours = authority.issue(&["forwarder"]).unwrap();
-        for (name, text) in [
-            ("ca.pem", authority.pem()),
-            ("cert.pem", ours.cert),
-            ("key.pem", ours.key),
-            ("password", format!("{}\n", WebConfig::PASSWORD)),
-        ] {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
+        write_credentials(folder.path(), &authority);
         let folder = folder.path().display();
         let job = |server_name: &str, user: &str| -> &'static str {
             format!(
-                "honor_labels: true\n    scheme: https\n    basic_auth: {{username: {user}, password_file: '{folder}/password'}}\n    \
-                 tls_config: {{ca_file: '{folder}/ca.pem', cert_file: '{folder}/cert.pem', key_file: '{folder}/key.pem', server_name: {server_name}}}"
+                "honor_labels: true\n    scheme: https\n    \
+                 basic_auth: {{username: {user}, password_file: '{folder}/password'}}\n    \
+                 tls_config: {{ca_file: '{folder}/ca.pem', cert_file: '{folder}/cert.pem', \
+                 key_file: '{folder}/key.pem', server_name: {server_name}}}"
             )
             .leak()
         };
         let gateway = gateway().await;
         let config = TestConfig {
             job: job("prom.home.lan", WebConfig::USER),
-            ..TestConfig::new(&home.address(), &gateway)
+            ..TestConfig::new(&home.prometheus.address(), &gateway)
         };
         let report = RunningFunction::start(&config.yaml())
             .await
@@ -81,7 +102,7 @@ async fn a_home_with_tls_and_passwords_is_scraped() {
 
         let wrong = TestConfig {
             job: job("elsewhere", WebConfig::USER),
-            ..TestConfig::new(&home.address(), &gateway)
+            ..TestConfig::new(&home.prometheus.address(), &gateway)
         };
         let report = RunningFunction::start(&wrong.yaml())
             .await
@@ -94,7 +115,7 @@ async fn a_home_with_tls_and_passwords_is_scraped() {
         );
         let wrong = TestConfig {
             job: job("prom.home.lan", "nobody"),
-            ..TestConfig::new(&home.address(), &gateway)
+            ..TestConfig::new(&home.prometheus.address(), &gateway)
         };
         let report = RunningFunction::start(&wrong.yaml())
             .await
@@ -127,8 +148,8 @@ fn printed(output: &Output) -> String {
     String::from_utf8([&output.stdout[..], &output.stderr].concat()).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn passwords_may_be_kept_by_aws() {
+/// A moto that keeps the home's password as a parameter, as a secret and as an object.
+async fn moto_with_passwords() -> Moto {
     let moto = Moto::start(&[]).await.unwrap();
     moto.create_bucket("secrets").await.unwrap();
     moto.put("secrets/password", WebConfig::PASSWORD)
@@ -147,32 +168,37 @@ async fn passwords_may_be_kept_by_aws() {
     )
     .await
     .unwrap();
+    moto
+}
 
-    let exposition = ScriptedHome::start(Page::text("m 7\n")).await.unwrap();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passwords_may_be_kept_by_aws() {
+    let moto = moto_with_passwords().await;
     let web = WebConfig {
-        tls: None,
-        client_authority: None,
         password: true,
+        ..WebConfig::default()
     };
-    let job = Job::new("scripted", &[&exposition.address()]);
-    let options = PrometheusOptions {
-        scrape_itself: false,
-        web: Some(web),
-        ..PrometheusOptions::home(V3_5, vec![job])
-    };
-    let home = Prometheus::start(options).await.unwrap();
-    wait_for("the home scrapes", AMPLE, || async {
-        exposition.requests().len() > 2
-    })
-    .await
-    .unwrap();
-
+    let home = guarded_home(V3_5, web, "m 7\n").await;
     let gateway = gateway().await;
     let folder = TempDir::new().unwrap();
     let environment = [
         ("AWS_ENDPOINT_URL", moto.url()),
         ("AWS_REGION", "us-east-1".to_owned()),
     ];
+    // Writes a forwarder.yml that finds its password by this key.
+    let configure = |key: &str| {
+        let job = format!(
+            "honor_labels: true\n    basic_auth: {{username: {}, {key}}}",
+            WebConfig::USER
+        )
+        .leak();
+        let config = TestConfig {
+            job,
+            ..TestConfig::new(&home.prometheus.address(), &gateway)
+        };
+        let yaml = spooling(&config.yaml(), folder.path());
+        std::fs::write(folder.path().join("forwarder.yml"), yaml).unwrap();
+    };
     for (key, place) in [
         ("password: '${ssm:/home/password}'", "ssm:/home/password"),
         (
@@ -184,20 +210,7 @@ async fn passwords_may_be_kept_by_aws() {
             "s3://secrets/password",
         ),
     ] {
-        let job = format!(
-            "honor_labels: true\n    basic_auth: {{username: {}, {key}}}",
-            WebConfig::USER
-        )
-        .leak();
-        let config = TestConfig {
-            job,
-            ..TestConfig::new(&home.address(), &gateway)
-        };
-        std::fs::write(
-            folder.path().join("forwarder.yml"),
-            spooling(&config.yaml(), folder.path()),
-        )
-        .unwrap();
+        configure(key);
         let output = forwardctl(folder.path(), &["preview"], &environment).await;
         assert!(
             output.status.success() && printed(&output).contains("m{"),
@@ -213,20 +226,7 @@ async fn passwords_may_be_kept_by_aws() {
         );
         assert!(!checked.contains(WebConfig::PASSWORD), "{checked}");
     }
-    let job = format!(
-        "basic_auth: {{username: {}, password: '${{ssm:/nowhere}}'}}",
-        WebConfig::USER
-    )
-    .leak();
-    let config = TestConfig {
-        job,
-        ..TestConfig::new(&home.address(), &gateway)
-    };
-    std::fs::write(
-        folder.path().join("forwarder.yml"),
-        spooling(&config.yaml(), folder.path()),
-    )
-    .unwrap();
+    configure("password: '${ssm:/nowhere}'");
     let output = forwardctl(folder.path(), &["check", "--online"], &environment).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -267,15 +267,18 @@ async fn secrets_are_never_shown() {
                 remote.url()
             ),
             format!(
-                "basic_auth: {{username: u, password: {MARKER}}}\n  proxy_url: 'http://u:{MARKER}@{}'",
+                "basic_auth: {{username: u, password: {MARKER}}}\n  \
+                 proxy_url: 'http://u:{MARKER}@{}'",
                 remote.address()
             ),
             format!("tls_config: {{cert: {MARKER}, key: {MARKER}}}\n  bearer_token: {MARKER}"),
         ] {
             let headers = format!("http_headers: {{X-Key: {{secrets: [{MARKER}]}}}}");
             let config = format!(
-                "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['{}']}}]\n  params: {{token: [{MARKER}]}}\n  {auth}\n  {headers}\n\
-                 remote_write:\n- url: '{}/write?token={MARKER}'\n  queue_config: {{max_backoff: 100ms}}\n  {auth}\n  {headers}\n\
+                "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['{}']}}]\n  \
+                 params: {{token: [{MARKER}]}}\n  {auth}\n  {headers}\n\
+                 remote_write:\n- url: '{}/write?token={MARKER}'\n  \
+                 queue_config: {{max_backoff: 100ms}}\n  {auth}\n  {headers}\n\
                  forwarder: {{spool: {{url: 'file://{SPOOL}'}}}}\n",
                 home.address(),
                 remote.url()

@@ -35,24 +35,30 @@ fn close(found: f64, expected: f64, tolerance: f64) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_agrees_with_the_homes_own_counts() {
-    let exporter = NodeExporter::start().await.unwrap();
-    // Half of its scrapes are new to us at 15 seconds, all at 30.
-    let options = PrometheusOptions {
+/// A home that scrapes the exporter every 30 seconds: half of our scrapes bring something new at 15
+/// seconds, all at 30.
+async fn home(exporter: &NodeExporter) -> Prometheus {
+    let job = Job::new("node", &[exporter.address()]).every("30s");
+    let home = Prometheus::start(PrometheusOptions {
         scrape_itself: false,
-        ..PrometheusOptions::home(
-            V3_5,
-            vec![Job::new("node", &[exporter.address()]).every("30s")],
-        )
-    };
-    let home = Prometheus::start(options).await.unwrap();
+        ..PrometheusOptions::home(V3_5, vec![job])
+    })
+    .await
+    .unwrap();
     let querier = home.querier();
     wait_for("the home has scraped its exporter", AMPLE * 2, || async {
         querier.value("up").await.is_ok_and(|up| up == Some(1.0))
     })
     .await
     .unwrap();
+    home
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_agrees_with_the_homes_own_counts() {
+    let exporter = NodeExporter::start().await.unwrap();
+    let home = home(&exporter).await;
+    let querier = home.querier();
     let cli = CommandLine::with(&TestConfig::new(&home.address(), &gateway().await).yaml());
 
     let once = estimate(&cli, &["--watch", "0s"]).await;

@@ -39,24 +39,23 @@ fn count(report: &Value, place: &str) -> u64 {
     report["ledger"][place].as_u64().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
-    let failover = Duration::from_secs(4);
-    let exporter = NodeExporter::start().await.unwrap();
-    let receiver = Prometheus::receiver(V3_5).await.unwrap();
+/// A gateway in front of the receiver that elects another replica after four seconds of silence.
+async fn electing_gateway(receiver: &Prometheus) -> Gateway {
     let limits = WorkspaceLimits {
-        ha_failover: failover,
+        ha_failover: Duration::from_secs(4),
         ..WorkspaceLimits::default()
     };
-    let gateway = Gateway::start(GatewayOptions {
+    Gateway::start(GatewayOptions {
         upstream: Some(receiver.remote_write_url()),
         limits,
         ..GatewayOptions::default()
     })
     .await
-    .unwrap();
-    let mut homes = [replica("a", &exporter).await, replica("b", &exporter).await];
-    for home in &homes {
+    .unwrap()
+}
+
+async fn wait_for_scrapes(homes: &[Prometheus]) {
+    for home in homes {
         let querier = home.querier();
         wait_for("both homes have scraped", AMPLE, || async {
             querier
@@ -67,6 +66,15 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
         .await
         .unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
+    let exporter = NodeExporter::start().await.unwrap();
+    let receiver = Prometheus::receiver(V3_5).await.unwrap();
+    let gateway = electing_gateway(&receiver).await;
+    let mut homes = [replica("a", &exporter).await, replica("b", &exporter).await];
+    wait_for_scrapes(&homes).await;
     let started_ms = now_ms();
     let one = homes[0].address();
     let both = TestConfig::new(&one, &gateway).yaml().replace(
@@ -127,7 +135,12 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
         stats.statuses.keys().copied().collect::<Vec<_>>(),
         [200, 202]
     );
-    // What is stored has no replica, so that queries see one series throughout.
+    assert_one_series(&receiver, started_ms, killed_ms).await;
+}
+
+/// Asserts that what is stored has no replica label, so that queries see one series before and after
+/// the kill.
+async fn assert_one_series(receiver: &Prometheus, started_ms: i64, killed_ms: i64) {
     let stored = receiver
         .querier()
         .raw("node_load1", started_ms - 60_000, now_ms())

@@ -6,7 +6,8 @@ use amp_forwarder_support::families::{
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
-use amp_forwarder_support::{families, now_ms, wait_for};
+use amp_forwarder_support::query::Querier;
+use amp_forwarder_support::{Labels, families, now_ms, wait_for};
 
 use serde_json::json;
 
@@ -74,28 +75,67 @@ fn config(home: &Prometheus, gateway: &Gateway, send: bool) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn native_histograms_arrive_and_answer_equally() {
-    let target = ScriptedHome::start(page(0)).await.unwrap();
+const ROUNDS: u64 = 4;
+const QUANTILES: [&str; 5] = ["0.01", "0.3", "0.5", "0.9", "0.999"];
+
+async fn home(target: &ScriptedHome) -> Prometheus {
     let job = Job::new("app", &[&target.address()]);
-    let home = PrometheusOptions {
+    Prometheus::start(PrometheusOptions {
         flags: vec![FLAG.to_owned()],
         scrape_itself: false,
         ..PrometheusOptions::home(V3_5, vec![job])
-    };
-    let home = Prometheus::start(home).await.unwrap();
-    let receiver = PrometheusOptions {
+    })
+    .await
+    .unwrap()
+}
+
+async fn receiver() -> Prometheus {
+    Prometheus::start(PrometheusOptions {
         flags: vec![FLAG.to_owned()],
         ..PrometheusOptions::receiver(V3_5)
-    };
-    let receiver = Prometheus::start(receiver).await.unwrap();
+    })
+    .await
+    .unwrap()
+}
+
+/// A selector of one series by its name and path.
+fn series_selector(name: &str, labels: &Labels) -> String {
+    let path = labels
+        .get("path")
+        .map(|path| format!(",path=\"{path}\""))
+        .unwrap_or_default();
+    format!("{name}{{job=\"app\"{path}}}")
+}
+
+/// Asserts that both ends give the same quantiles of a series; returns how many of them are numbers.
+async fn equal_quantiles(
+    home: &Prometheus,
+    receiver: &Prometheus,
+    series: &str,
+    at_ms: i64,
+) -> usize {
+    let mut answers = 0;
+    for quantile in QUANTILES {
+        let query = format!("histogram_quantile({quantile}, {series})");
+        let expected = home.querier().value_at(&query, at_ms).await.unwrap();
+        let found = receiver.querier().value_at(&query, at_ms).await.unwrap();
+        assert_eq!(found, expected, "{query} at {at_ms}");
+        answers += usize::from(expected.is_some_and(f64::is_finite));
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn native_histograms_arrive_and_answer_equally() {
+    let target = ScriptedHome::start(page(0)).await.unwrap();
+    let home = home(&target).await;
+    let receiver = receiver().await;
     let gateway = gateway_to(&receiver).await;
     let dropping_gateway = gateway_to(&receiver).await;
     let running = RunningFunction::start(&config(&home, &gateway, true)).await;
     let started_ms = now_ms();
 
-    let rounds = 4;
-    for round in 0..rounds {
+    for round in 0..ROUNDS {
         target.serve(page(round));
         let count = format!("sum(histogram_count(latency)) == {}", 30 * (round + 1));
         wait_for("the home has this round", AMPLE, || async {
@@ -113,46 +153,31 @@ async fn native_histograms_arrive_and_answer_equally() {
     }
 
     let mut answers = 0;
-    for name in ["latency", "queue"] {
+    for (name, series) in [("latency", 2), ("queue", 1)] {
         let selector = format!("{name}{{job=\"app\"}}");
-        let expected = home
-            .querier()
-            .raw_histograms(&selector, started_ms - 60_000, now_ms())
-            .await
-            .unwrap();
-        let found = receiver
-            .querier()
-            .raw_histograms(&selector, started_ms - 60_000, now_ms())
-            .await
-            .unwrap();
-        assert_eq!(found.len(), if name == "latency" { 2 } else { 1 });
+        let raw = async |querier: Querier| {
+            querier
+                .raw_histograms(&selector, started_ms - 60_000, now_ms())
+                .await
+                .unwrap()
+        };
+        let expected = raw(home.querier()).await;
+        let found = raw(receiver.querier()).await;
+        assert_eq!(found.len(), series);
         for (mut labels, samples) in found {
             assert_eq!(labels.remove("site").as_deref(), Some("attic"));
-            assert_eq!(samples.len(), rounds as usize, "{labels:?}");
+            assert_eq!(samples.len(), ROUNDS as usize, "{labels:?}");
             for (at_ms, histogram) in samples {
                 assert_eq!(
                     expected[&labels][&at_ms], histogram,
                     "{labels:?} at {at_ms}"
                 );
-                for quantile in ["0.01", "0.3", "0.5", "0.9", "0.999"] {
-                    let path = labels
-                        .get("path")
-                        .map(|path| format!(",path=\"{path}\""))
-                        .unwrap_or_default();
-                    let query =
-                        format!("histogram_quantile({quantile}, {name}{{job=\"app\"{path}}})");
-                    let home = home.querier().value_at(&query, at_ms).await.unwrap();
-                    assert_eq!(
-                        receiver.querier().value_at(&query, at_ms).await.unwrap(),
-                        home,
-                        "{query} at {at_ms}"
-                    );
-                    answers += usize::from(home.is_some_and(f64::is_finite));
-                }
+                let series = series_selector(name, &labels);
+                answers += equal_quantiles(&home, &receiver, &series, at_ms).await;
             }
         }
     }
-    assert_eq!(answers, 3 * rounds as usize * 5);
+    assert_eq!(answers, 3 * ROUNDS as usize * QUANTILES.len());
 
     // Without a wish for them they are dropped and counted; the rest goes on.
     let dropping = RunningFunction::start(&config(&home, &dropping_gateway, false)).await;

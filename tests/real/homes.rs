@@ -37,8 +37,45 @@ const ENOUGH: u64 = 1500;
 /// `up` and its like.
 const OWN: u64 = 5;
 
-/// Four ticks and more of a home that scrapes so many targets, until there is enough to compare;
-/// returns what it has exposed.
+/// What the reports of some ticks add up to.
+#[derive(Debug, Default, Clone, Copy)]
+struct Totals {
+    ticks: u64,
+    scraped: u64,
+    written: u64,
+}
+
+/// Runs four ticks or more, until there is enough to compare. Each waits for newer samples at the
+/// home.
+async fn forward(running: &RunningFunction, recorder: &Recorder, querier: &Querier) -> Totals {
+    let mut totals = Totals::default();
+    let until = Instant::now() + AMPLE;
+    while totals.ticks < 4
+        || (totals.written - totals.ticks * OWN <= ENOUGH && Instant::now() < until)
+    {
+        totals.ticks += 1;
+        let before = newest(recorder);
+        wait_for("the home has newer samples", AMPLE, || async {
+            querier
+                .value("max(timestamp(up))")
+                .await
+                .is_ok_and(|newest| newest.is_some_and(|newest| newest * 1000.0 > before as f64))
+        })
+        .await
+        .unwrap();
+        let report = running
+            .tick(include_str!("../../events/forward.json"), AMPLE)
+            .await;
+        assert_eq!(report["outcome"], "ok", "{report}");
+        assert_balanced(&report);
+        totals.written += report["ledger"]["written"].as_u64().unwrap();
+        totals.scraped += report["scrapes"][0]["samples"].as_u64().unwrap();
+    }
+    totals
+}
+
+/// Forwards from a home with this number of targets and compares both ends; returns what the home
+/// has exposed.
 async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32) -> Samples {
     let receiver = Prometheus::receiver(V3_5).await.unwrap();
     let gateway = gateway_to(&receiver).await;
@@ -55,28 +92,7 @@ async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32)
     let started_ms = now_ms();
     let running =
         RunningFunction::start(&TestConfig::new(&recorder.address(), &gateway).yaml()).await;
-
-    let (mut written, mut scraped, mut ticks) = (0, 0, 0);
-    let until = Instant::now() + AMPLE;
-    while ticks < 4 || (written - ticks * OWN <= ENOUGH && Instant::now() < until) {
-        ticks += 1;
-        let before = newest(&recorder);
-        wait_for("the home has newer samples", AMPLE, || async {
-            querier
-                .value("max(timestamp(up))")
-                .await
-                .is_ok_and(|newest| newest.is_some_and(|newest| newest * 1000.0 > before as f64))
-        })
-        .await
-        .unwrap();
-        let report = running
-            .tick(include_str!("../../events/forward.json"), AMPLE)
-            .await;
-        assert_eq!(report["outcome"], "ok", "{report}");
-        assert_balanced(&report);
-        written += report["ledger"]["written"].as_u64().unwrap();
-        scraped += report["scrapes"][0]["samples"].as_u64().unwrap();
-    }
+    let totals = forward(&running, &recorder, querier).await;
 
     let expected = exposed(&recorder.recordings());
     let mut found = receiver
@@ -101,13 +117,14 @@ async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32)
         "{version}: only {} samples were compared",
         comparison.agreeing
     );
-    // With those of our own at each tick; what the home repeated was not sent again.
+    // Each tick adds its own series; samples that the home repeated were not sent again.
+    let own = totals.ticks * OWN;
     assert_eq!(
-        written,
-        comparison.agreeing as u64 + ticks * OWN,
+        totals.written,
+        comparison.agreeing as u64 + own,
         "{version}"
     );
-    assert!(scraped >= written - ticks * OWN);
+    assert!(totals.scraped >= totals.written - own, "{totals:?}");
     let stats = gateway.stats();
     assert_in_order(&stats);
     assert_eq!(stats.repeated, 0, "{version}: {stats:?}");

@@ -7,7 +7,7 @@ use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
 use amp_forwarder_support::gateway::options::GatewayOptions;
 use amp_forwarder_support::home::{Page, ScriptedHome};
-use amp_forwarder_support::lambda::{Function, FunctionOptions, RuntimeApi};
+use amp_forwarder_support::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 use amp_forwarder_support::now_ms;
 use amp_forwarder_support::process::Moto;
 use serde_json::json;
@@ -24,18 +24,29 @@ fn federated(series: usize, at_ms: i64) -> String {
     for index in 0..series {
         let (family, pod, node) = (index % 400, index / 400, index % 7);
         text.push_str(&format!(
-            "container_network_transmit_packets_total_{family:03}{{container=\"prometheus-{family}\",endpoint=\"https-metrics\",id=\"/kubepods/besteffort/pod{pod:08x}\",\
-             instance=\"10.0.{node}.12:10250\",interface=\"eth0\",job=\"kubelet\",namespace=\"monitoring\",node=\"worker-{node}\",pod=\"app-{pod:05}-x7k2p\",service=\"kubelet\"}} \
-             {index}.25 {at_ms}\n"
+            "container_network_transmit_packets_total_{family:03}{{\
+             container=\"prometheus-{family}\",endpoint=\"https-metrics\",\
+             id=\"/kubepods/besteffort/pod{pod:08x}\",instance=\"10.0.{node}.12:10250\",\
+             interface=\"eth0\",job=\"kubelet\",namespace=\"monitoring\",node=\"worker-{node}\",\
+             pod=\"app-{pod:05}-x7k2p\",service=\"kubelet\"}} {index}.25 {at_ms}\n"
         ));
     }
     text
 }
 
-/// Peak resident memory (kB) and CPU time (clock ticks) of a process that lives.
-fn usage(process: u32) -> Option<(u64, u64)> {
+/// What a process has used since its start.
+#[derive(Debug, Default, Clone, Copy)]
+struct Usage {
+    /// Peak resident memory, kB.
+    peak_kb: u64,
+    /// CPU time in user and kernel mode, to a hundredth of a second.
+    cpu: Duration,
+}
+
+/// Reads `/proc`; `None` when the process has ended.
+fn usage(process: u32) -> Option<Usage> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let peak = status
+    let peak_kb = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?
         .trim()
@@ -44,10 +55,11 @@ fn usage(process: u32) -> Option<(u64, u64)> {
         .ok()?;
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    Some((
-        peak,
-        fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
-    ))
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Usage {
+        peak_kb,
+        cpu: Duration::from_millis(ticks * 10),
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,12 +71,7 @@ async fn a_hundred_thousand_series_fit_into_64_mebibytes() {
         body.len() / SERIES
     );
     let home = ScriptedHome::start(Page::text(body)).await.unwrap();
-    let gateway = Gateway::start(GatewayOptions {
-        count_only: true,
-        ..GatewayOptions::default()
-    })
-    .await
-    .unwrap();
+    let gateway = counting_gateway().await;
     let config = TestConfig {
         queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500",
         ..TestConfig::new(&home.address(), &gateway)
@@ -89,24 +96,65 @@ async fn a_hundred_thousand_series_fit_into_64_mebibytes() {
         .env_clear()
         .envs(credentials());
     let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-    let mut peak = (0, 0);
+    let mut used = Usage::default();
     let status = loop {
-        peak = usage(child.id()).map_or(peak, |(memory, time)| {
-            (memory.max(peak.0), time.max(peak.1))
-        });
+        if let Some(now) = usage(child.id()) {
+            used.peak_kb = used.peak_kb.max(now.peak_kb);
+            used.cpu = used.cpu.max(now.cpu);
+        }
         match child.try_wait().unwrap() {
             Some(status) => break status,
             None => tokio::time::sleep(Duration::from_millis(2)).await,
         }
     };
-    println!("peak {} kB, CPU {} ms", peak.0, peak.1 * 10);
+    println!("peak {} kB, CPU {} ms", used.peak_kb, used.cpu.as_millis());
     assert!(status.success());
     assert_eq!(gateway.stats().samples, SERIES as u64 + 5);
     assert!(
-        peak.0 > 1024 && peak.0 < LIMIT_KB,
+        used.peak_kb > 1024 && used.peak_kb < LIMIT_KB,
         "peak resident memory: {} kB",
-        peak.0
+        used.peak_kb
     );
+}
+
+/// A gateway that counts samples and decodes nothing.
+async fn counting_gateway() -> Gateway {
+    Gateway::start(GatewayOptions {
+        count_only: true,
+        ..GatewayOptions::default()
+    })
+    .await
+    .unwrap()
+}
+
+/// A configuration with the queue of the README's example and a spool in S3.
+fn config_with_s3(home: &ScriptedHome, gateway: &Gateway) -> String {
+    let config = TestConfig {
+        interval: "15s",
+        queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500",
+        forwarder: "deadline_margin: 3s",
+        ..TestConfig::new(&home.address(), gateway)
+    };
+    config
+        .yaml()
+        .replace("scrape_timeout: 1s", "scrape_timeout: 10s")
+        .replace("overflow_after: 0s", "overflow_after: 5s")
+        .replace(&format!("file://{SPOOL}"), "s3://spool/home")
+}
+
+/// Gives the home new samples after each scrape. Never returns.
+async fn serve_new_samples(home: &ScriptedHome) {
+    let mut scrapes = 0;
+    loop {
+        if home.requests().len() > scrapes {
+            scrapes = home.requests().len();
+            let page = tokio::task::spawn_blocking(|| federated(SERIES, now_ms()))
+                .await
+                .unwrap();
+            home.serve(Page::text(page));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// At 128 MB a function has a fourteenth of the processor that 1,769 MB give it.
@@ -122,29 +170,11 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
     let home = ScriptedHome::start(Page::text(federated(SERIES, now_ms())))
         .await
         .unwrap();
-    let gateway = Gateway::start(GatewayOptions {
-        count_only: true,
-        ..GatewayOptions::default()
-    })
-    .await
-    .unwrap();
+    let gateway = counting_gateway().await;
     gateway.faults().add(Fault::always(FaultAction::Hang));
-    // The queue of the README's example.
-    let config = TestConfig {
-        interval: "15s",
-        queue: "max_samples_per_send: 1000, max_shards: 200, capacity: 2500",
-        forwarder: "deadline_margin: 3s",
-        ..TestConfig::new(&home.address(), &gateway)
-    };
-    let yaml = config
-        .yaml()
-        .replace("scrape_timeout: 1s", "scrape_timeout: 10s")
-        .replace("overflow_after: 0s", "overflow_after: 5s");
-    let yaml = yaml.replace(&format!("file://{SPOOL}"), "s3://spool/home");
-    let (api, other) = (
-        RuntimeApi::start().await.unwrap(),
-        std::env::var("FUNCTION").ok(),
-    );
+    let yaml = config_with_s3(&home, &gateway);
+    let api = RuntimeApi::start().await.unwrap();
+    let other = std::env::var("FUNCTION").ok();
     let program = other
         .clone()
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_amp-forwarder").to_owned());
@@ -154,32 +184,15 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
         .push(("AWS_ENDPOINT_URL_S3".to_owned(), moto.url()));
     let function = Function::start(&options).unwrap();
 
-    // Each scrape meets new samples.
-    let changing = async {
-        let mut asked = 0;
-        loop {
-            if home.requests().len() > asked {
-                asked = home.requests().len();
-                let page = tokio::task::spawn_blocking(|| federated(SERIES, now_ms()))
-                    .await
-                    .unwrap();
-                home.serve(Page::text(page));
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
     let answer = tokio::select! {
         answer = api.invoke(include_str!("../../events/rule.json"), TIME_OUT) => answer.unwrap(),
-        () = changing => unreachable!(),
+        () = serve_new_samples(&home) => unreachable!(),
     };
-    let report: serde_json::Value = match answer {
-        amp_forwarder_support::lambda::InvocationResult::Answer(report) => report,
-        amp_forwarder_support::lambda::InvocationResult::Error(error) => {
-            panic!("{error}\n{}", function.log())
-        }
+    let report = match answer {
+        InvocationResult::Answer(report) => report,
+        InvocationResult::Error(error) => panic!("{error}\n{}", function.log()),
     };
-    let (peak_kb, ticks) = usage(function.id()).unwrap();
-    let time = Duration::from_millis(ticks * 10);
+    let Usage { peak_kb, cpu: time } = usage(function.id()).unwrap();
     println!(
         "{} scrapes, peak {peak_kb} kB, CPU {time:?}, {:?} at 128 MB: {}",
         report["scrapes"].as_array().unwrap().len(),

@@ -14,7 +14,8 @@ use amp_forwarder_support::{Labels, now_ms, wait_for};
 use crate::common::{AMPLE, RunningFunction, TestConfig};
 
 /// What the guide lets people write at the EC2 Prometheus before the function starts.
-const OWN_SERIES_STAY: &str = "    write_relabel_configs:\n      - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
+const OWN_SERIES_STAY: &str = "    write_relabel_configs:\n      \
+     - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
 
 /// The access key of the EC2 Prometheus: it has no session token.
 const EC2_KEY: &str = "AKIDEC2";
@@ -25,6 +26,12 @@ struct Site {
     home: Prometheus,
     gateway: Gateway,
     receiver: Prometheus,
+}
+
+/// The external label that both senders add.
+struct AddedLabel {
+    name: &'static str,
+    value: &'static str,
 }
 
 impl Site {
@@ -64,7 +71,9 @@ impl Site {
 
     async fn ec2(&self, external_labels: &[(&str, &str)]) -> Prometheus {
         let federate = Job {
-            extra: "    honor_labels: true\n    metrics_path: /federate\n    params: {'match[]': ['{job=~\".+\"}']}".to_owned(),
+            extra: "    honor_labels: true\n    metrics_path: /federate\n    \
+                    params: {'match[]': ['{job=~\".+\"}']}"
+                .to_owned(),
             ..Job::new("federate", &[&self.home.address()])
         };
         let external_labels = external_labels
@@ -86,7 +95,9 @@ impl Site {
 
     fn remote_write(&self, more: &str) -> String {
         format!(
-            "remote_write:\n  - url: {}\n    sigv4: {{region: us-east-1, access_key: {EC2_KEY}, secret_key: {EC2_SECRET}}}\n    queue_config: {{batch_send_deadline: 200ms}}\n{more}",
+            "remote_write:\n  - url: {}\n    sigv4: {{region: us-east-1, \
+             access_key: {EC2_KEY}, secret_key: {EC2_SECRET}}}\n    \
+             queue_config: {{batch_send_deadline: 200ms}}\n{more}",
             self.gateway.remote_write_url()
         )
     }
@@ -129,39 +140,32 @@ impl Site {
         .unwrap();
     }
 
-    /// What was posted to the gateway, by whom.
-    fn posted(&self, by_ec2: bool) -> Vec<(JournalEntry, Labels, i64)> {
-        let mut posted = Vec::new();
+    /// Timestamps of the samples of a sender's own series that AMP stored.
+    fn own_timestamps(&self, by_ec2: bool) -> BTreeSet<i64> {
+        let mut timestamps = BTreeSet::new();
         for entry in self.gateway.journal() {
             // AMP has the winner's samples only, and answers 202 to the other's.
             if is_ec2(&entry) != by_ec2 || entry.status != Some(200) {
                 continue;
             }
-            for sample in &entry.samples {
-                let mut labels = self.gateway.labels(sample.series);
-                labels.remove("__replica__");
-                posted.push((entry.clone(), labels, sample.timestamp));
-            }
+            let own = entry
+                .samples
+                .iter()
+                .filter(|sample| is_own(&self.gateway.labels(sample.series)));
+            timestamps.extend(own.map(|sample| sample.timestamp));
         }
-        posted
+        timestamps
     }
 
-    /// Whether own series of both senders lie within each other.
+    /// Whether the times of both senders' own series overlap.
     fn collide(&self) -> bool {
-        let own = |by_ec2| {
-            let posted = self.posted(by_ec2).into_iter();
-            posted
-                .filter(|(_, labels, _)| is_own(labels))
-                .map(|(_, _, timestamp)| timestamp)
-                .collect::<BTreeSet<_>>()
-        };
-        let (ec2, function) = (own(true), own(false));
+        let (ec2, function) = (self.own_timestamps(true), self.own_timestamps(false));
         assert!(ec2.len() > 1 && function.len() > 1, "{ec2:?} {function:?}");
         ec2.last() >= function.first()
     }
 
     /// Every sample of the home since `from_ms` is in the receiver, under one set of labels.
-    async fn assert_no_gap(&self, from_ms: i64, added: (&str, &str)) {
+    async fn assert_no_gap(&self, from_ms: i64, added: AddedLabel) {
         let mut found = Samples::new();
         for (mut labels, samples) in self
             .receiver
@@ -171,8 +175,8 @@ impl Site {
             .unwrap()
         {
             assert_eq!(
-                labels.remove(added.0).as_deref(),
-                Some(added.1),
+                labels.remove(added.name).as_deref(),
+                Some(added.value),
                 "{labels:?}"
             );
             found.insert(labels, samples);
@@ -252,7 +256,11 @@ async fn a_single_prometheus_hands_over_without_a_gap_a_collision_or_a_double_bi
         stats.refused.is_empty() && stats.statuses.keys().eq([&200]),
         "{stats:?}"
     );
-    site.assert_no_gap(from_ms, ("site", "attic")).await;
+    let added = AddedLabel {
+        name: "site",
+        value: "attic",
+    };
+    site.assert_no_gap(from_ms, added).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -295,7 +303,11 @@ async fn an_ha_pair_hands_over_to_a_function_without_a_replica_label() {
     );
     let stats = site.gateway.stats();
     assert!(stats.statuses.keys().eq([&200, &202]), "{stats:?}");
-    site.assert_no_gap(from_ms, ("cluster", "c")).await;
+    let added = AddedLabel {
+        name: "cluster",
+        value: "c",
+    };
+    site.assert_no_gap(from_ms, added).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

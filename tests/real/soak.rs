@@ -9,6 +9,7 @@ mod summary;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use amp_forwarder_support::compare::compare;
@@ -23,9 +24,9 @@ use amp_forwarder_support::query::Samples;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::kill::{Kill, KillWatch};
+use self::kill::{Kill, KillWatch, SpoolContent};
 use self::summary::Summary;
-use crate::common::{RunningFunction, SPOOL, TestConfig, assert_balanced, exposed};
+use crate::common::{RunningFunction, TestConfig, assert_balanced, exposed, spooling};
 
 const METRIC: &str = "soak";
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -109,8 +110,8 @@ struct Soak {
     trouble: ReceiverTrouble,
     /// As the last report had it; none after a kill.
     owed: Option<u64>,
-    /// After a kill: samples in the spool, and those of its head among them.
-    spooled: Option<(u64, u64)>,
+    /// What a kill left in the spool; `None` after a tick that was not killed.
+    spooled: Option<SpoolContent>,
 }
 
 /// Series with a value that tells series and scrape apart.
@@ -126,20 +127,41 @@ fn page(series: usize, round: u64) -> String {
     text
 }
 
+/// A target that exposes other values at each scrape.
+async fn target(series: usize) -> Server {
+    let rounds = AtomicU64::new(0);
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let target = Server::start(listen, move |_, _| {
+        let round = rounds.fetch_add(1, Ordering::Relaxed);
+        let mut answer = server::respond(200, page(series, round));
+        answer.headers_mut().insert(
+            "content-type",
+            http::HeaderValue::from_static("text/plain; version=0.0.4"),
+        );
+        async { Ok(answer) }
+    });
+    target.await.unwrap()
+}
+
+/// The forwarder.yml of a soak with its spool in that folder.
+fn config(home: &str, gateway: &Gateway, folder: &Path) -> String {
+    let config = TestConfig {
+        interval: "5s",
+        queue: "max_samples_per_send: 1000, max_shards: 50, capacity: 10000, \
+                min_backoff: 100ms, max_backoff: 2s",
+        forwarder: "deadline_margin: 2s",
+        ..TestConfig::new(home, gateway)
+    };
+    let yaml = config
+        .yaml()
+        .replace("scrape_timeout: 1s", "scrape_timeout: 4s")
+        .replace("overflow_after: 0s", "drain_samples_per_second: 10000000");
+    spooling(&yaml, folder)
+}
+
 impl Soak {
     async fn start(plan: SoakPlan) -> Self {
-        let rounds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let target = Server::start(listen, move |_, _| {
-            let round = rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let mut answer = server::respond(200, page(plan.series, round));
-            answer.headers_mut().insert(
-                "content-type",
-                http::HeaderValue::from_static("text/plain; version=0.0.4"),
-            );
-            async { Ok(answer) }
-        });
-        let target = target.await.unwrap();
+        let target = target(plan.series).await;
         let address = target.address().to_string();
         let job = Job::new("soak", &[&address]).every("5s");
         let home = Prometheus::start(PrometheusOptions {
@@ -163,17 +185,7 @@ impl Soak {
         .unwrap();
         let recorder = Recorder::start(&home.url()).await.unwrap();
         let folder = TempDir::new().unwrap();
-        let config = TestConfig {
-            interval: "5s",
-            queue: "max_samples_per_send: 1000, max_shards: 50, capacity: 10000, min_backoff: 100ms, max_backoff: 2s",
-            forwarder: "deadline_margin: 2s",
-            ..TestConfig::new(&recorder.address(), &gateway)
-        };
-        let yaml = config
-            .yaml()
-            .replace("scrape_timeout: 1s", "scrape_timeout: 4s")
-            .replace("overflow_after: 0s", "drain_samples_per_second: 10000000");
-        let yaml = yaml.replace(SPOOL, &folder.path().join("spool").display().to_string());
+        let yaml = config(&recorder.address(), &gateway, folder.path());
         let querier = home.querier();
         amp_forwarder_support::wait_for(
             "the home has scraped",
@@ -307,12 +319,13 @@ impl Soak {
             (Some(owed), _) => self.check(before == owed, || {
                 format!("owed {owed} at the last release, {before} before this tick")
             }),
-            (None, Some((spooled, head))) => {
+            (None, Some(SpoolContent { samples, head })) => {
                 self.check(report["previous"] == "killed", || {
                     format!("a kill went unnoticed: {report}")
                 });
-                self.check((spooled - head..=spooled).contains(&before), || {
-                    format!("{spooled} samples were in the spool, {before} are owed")
+                // The kill may have come after the answers of the oldest segment.
+                self.check((samples - head..=samples).contains(&before), || {
+                    format!("{samples} samples were in the spool, {before} are owed")
                 });
             }
             (None, None) => {}
@@ -456,31 +469,30 @@ impl Soak {
         }
     }
 
-    /// Compares both ends, piece by piece.
-    async fn compare(&mut self) {
+    /// Reads everything that a Prometheus has of this soak, in pieces that one query may give.
+    async fn everything(&self, prometheus: &Prometheus) -> Samples {
         let (from, until) = (self.started_ms - 600_000, now_ms());
-        let own = self.recorder.address();
         let pieces = (0..10)
             .map(|digit| format!("{{__name__=\"{METRIC}\",i=~\".*{digit}\"}}"))
             .chain([format!("{{__name__=~\".+\",__name__!=\"{METRIC}\"}}")]);
-        let mut received = Samples::new();
-        let mut at_home = Samples::new();
+        let mut samples = Samples::new();
         for selector in pieces {
-            received.extend(
-                self.receiver
-                    .querier()
-                    .raw(&selector, from, until)
-                    .await
-                    .unwrap(),
-            );
-            at_home.extend(
-                self.home
+            samples.extend(
+                prometheus
                     .querier()
                     .raw(&selector, from, until)
                     .await
                     .unwrap(),
             );
         }
+        samples
+    }
+
+    /// Compares both ends.
+    async fn compare(&mut self) {
+        let at_home = self.everything(&self.home).await;
+        let mut received = self.everything(&self.receiver).await;
+        let own = self.recorder.address();
         received.retain(|labels, _| labels.get("instance") != Some(&own));
         let claimed = compare(&self.claimed, &received);
         self.check(claimed.lost.is_empty(), || {
@@ -526,6 +538,11 @@ impl Soak {
             "the home has other values than it exposed".to_owned()
         });
         self.summary.compared(&self.all, &received, &claimed);
+        self.check_order();
+        self.summary.took = self.started.elapsed();
+    }
+
+    fn check_order(&mut self) {
         let stats = self.gateway.stats();
         self.check(stats.out_of_order == 0, || {
             format!("{} samples out of order", stats.out_of_order)
@@ -534,7 +551,6 @@ impl Soak {
             format!("{} series in two requests at once", stats.concurrent)
         });
         self.summary.stats = Some(stats);
-        self.summary.took = self.started.elapsed();
     }
 }
 

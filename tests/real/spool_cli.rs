@@ -39,7 +39,8 @@ impl SpoolFixture {
             gateway().await,
             TempDir::new().unwrap(),
         );
-        let queue = "max_samples_per_send: 50, max_shards: 4, capacity: 2500, min_backoff: 10ms, max_backoff: 50ms";
+        let queue = "max_samples_per_send: 50, max_shards: 4, capacity: 2500, \
+                     min_backoff: 10ms, max_backoff: 50ms";
         let config = TestConfig {
             queue,
             ..TestConfig::new(&home.address(), &gateway)
@@ -150,7 +151,7 @@ async fn a_spool_that_is_not_there_yet_is_no_error() {
 }
 
 #[tokio::test]
-async fn what_is_owed_is_listed_shown_and_drained() {
+async fn a_backlog_is_listed() {
     let spool = SpoolFixture::after_an_outage().await;
     let listed = spool.tells(&["spool", "ls", "--long"]).await;
     let heap = &listed["remotes"][0];
@@ -173,7 +174,18 @@ async fn what_is_owed_is_listed_shown_and_drained() {
         "{}",
         ran.out
     );
+    let ran = spool.runs(&["spool", "ls", "--remote", "amq"]).await;
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.err.contains("unknown remote amq") && ran.err.contains("have: amp"),
+        "{}",
+        ran.err
+    );
+}
 
+#[tokio::test]
+async fn the_status_tells_of_a_backlog() {
+    let spool = SpoolFixture::after_an_outage().await;
     let status = spool.tells(&["status"]).await;
     assert_eq!(status["spool"]["samples"], SAMPLES, "{status}");
     assert_eq!(status["remotes"][0]["samples"], SAMPLES, "{status}");
@@ -193,7 +205,12 @@ async fn what_is_owed_is_listed_shown_and_drained() {
         "{}",
         ran.out
     );
+}
 
+#[tokio::test]
+async fn a_segment_is_shown_by_its_key_its_name_or_its_path() {
+    let spool = SpoolFixture::after_an_outage().await;
+    let listed = spool.tells(&["spool", "ls", "--long"]).await;
     let key = listed["objects"][0]["key"].as_str().unwrap();
     let name = key.rsplit('/').next().unwrap();
     for name in [
@@ -222,14 +239,11 @@ async fn what_is_owed_is_listed_shown_and_drained() {
         .await;
     assert_eq!(ran.code, Some(2));
     assert!(ran.err.contains("spool ls --long"), "{}", ran.err);
-    let ran = spool.runs(&["spool", "ls", "--remote", "amq"]).await;
-    assert_eq!(ran.code, Some(2));
-    assert!(
-        ran.err.contains("unknown remote amq") && ran.err.contains("have: amp"),
-        "{}",
-        ran.err
-    );
+}
 
+#[tokio::test]
+async fn a_backlog_is_drained() {
+    let spool = SpoolFixture::after_an_outage().await;
     assert_eq!(spool.gateway.stored().len(), 0);
     let ran = spool.runs(&["spool", "drain"]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.err);
@@ -358,8 +372,18 @@ async fn every_damaged_object_is_told() {
     );
 }
 
-/// What promtool makes of an export, by series: value and timestamp.
-async fn blocks(folder: &Path, metrics: &Path) -> BTreeMap<String, Vec<(String, i64)>> {
+/// A sample as `promtool tsdb dump` prints it.
+struct DumpedSample {
+    value: String,
+    /// Milliseconds since 1970.
+    timestamp: i64,
+}
+
+/// Samples by series.
+type Blocks = BTreeMap<String, Vec<DumpedSample>>;
+
+/// Lets promtool make blocks of an export, and reads them.
+async fn blocks(folder: &Path, metrics: &Path) -> Blocks {
     let promtool = tools::program("prometheus-3.5/promtool").unwrap();
     let data = folder.join("data");
     let made = Command::new(&promtool)
@@ -378,28 +402,28 @@ async fn blocks(folder: &Path, metrics: &Path) -> BTreeMap<String, Vec<(String, 
         .await
         .unwrap();
     assert!(dumped.status.success(), "{dumped:?}");
-    let mut series = BTreeMap::<_, Vec<_>>::new();
+    let mut series = Blocks::new();
     for line in String::from_utf8(dumped.stdout).unwrap().lines() {
         let (labels, sample) = line.rsplit_once("} ").unwrap();
         let (value, ms) = sample.split_once(' ').unwrap();
         series
             .entry(format!("{labels}}}"))
             .or_default()
-            .push((value.to_owned(), ms.parse().unwrap()));
+            .push(DumpedSample {
+                value: value.to_owned(),
+                timestamp: ms.parse().unwrap(),
+            });
     }
     series
 }
 
-#[tokio::test]
-async fn promtool_makes_blocks_of_an_export() {
-    let spool = SpoolFixture::new().await;
+/// Spools each series in three scrapes at these times.
+async fn spool_three_scrapes(spool: &SpoolFixture, times: &[i64; 3]) {
     spool.gateway.faults().add(Fault::always(denied()));
-    // Each series in three scrapes; the first one expires, and is in another two-hour block.
-    let now = now_ms();
-    let times = [now - 2 * 3_600_000, now - 1_001, now];
     for (turn, at) in times.iter().enumerate() {
         let odd = format!(
-            "h_bucket{{le=\"+Inf\"}} {turn} {at}\nh_created {turn} {at}\nodd{{a=\"\\\"\\\\\\n é\"}} -Inf {at}\n"
+            "h_bucket{{le=\"+Inf\"}} {turn} {at}\nh_created {turn} {at}\n\
+             odd{{a=\"\\\"\\\\\\n é\"}} -Inf {at}\n"
         );
         let numbers =
             format!("h_total 1e+21 {at}\nnan NaN {at}\nsmall 5e-324 {at}\nzero -0 {at}\n");
@@ -425,6 +449,15 @@ async fn promtool_makes_blocks_of_an_export() {
         3 * (125 + 7 + 5),
         "{listed}"
     );
+}
+
+#[tokio::test]
+async fn promtool_makes_blocks_of_an_export() {
+    let spool = SpoolFixture::new().await;
+    let now = now_ms();
+    // The first scrape expires, and is in another two-hour block.
+    let times = [now - 2 * 3_600_000, now - 1_001, now];
+    spool_three_scrapes(&spool, &times).await;
 
     let metrics = spool.folder.path().join("metrics.txt");
     let exported = spool
@@ -435,31 +468,31 @@ async fn promtool_makes_blocks_of_an_export() {
         &exported,
         &json!({"samples": 411, "series": 137, "left_out": none}),
     );
-    let ran = spool.runs(&["spool", "export", "-o", "metrics.txt"]).await;
-    assert_eq!(ran.code, Some(1), "an existing file is not replaced");
-    assert!(ran.err.contains("metrics.txt"), "{}", ran.err);
-    assert_eq!(
-        spool.runs(&["spool", "export", "--json"]).await.code,
-        Some(2)
-    );
-    assert_eq!(
-        spool
-            .runs(&["spool", "export", "--remote", "amp"])
-            .await
-            .out,
-        std::fs::read_to_string(&metrics).unwrap()
-    );
-    assert_eq!(
-        spool
-            .runs(&["spool", "export", "--folder", "rejected"])
-            .await
-            .out,
-        "# EOF\n"
-    );
+    assert_exports(&spool, &std::fs::read_to_string(&metrics).unwrap()).await;
 
     let found = blocks(spool.folder.path(), &metrics).await;
     assert_eq!(found.len(), 137, "series");
     assert_eq!(found.values().map(Vec::len).sum::<usize>(), 411, "samples");
+    assert_blocks(&found, &times);
+}
+
+/// Asserts what else `spool export` does of a spool whose export is `whole`.
+async fn assert_exports(spool: &SpoolFixture, whole: &str) {
+    let ran = spool.runs(&["spool", "export", "-o", "metrics.txt"]).await;
+    assert_eq!(ran.code, Some(1), "an existing file is not replaced");
+    assert!(ran.err.contains("metrics.txt"), "{}", ran.err);
+    let ran = spool.runs(&["spool", "export", "--json"]).await;
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    let ran = spool.runs(&["spool", "export", "--remote", "amp"]).await;
+    assert_eq!(ran.out, whole);
+    let ran = spool
+        .runs(&["spool", "export", "--folder", "rejected"])
+        .await;
+    assert_eq!(ran.out, "# EOF\n");
+}
+
+/// Asserts that the odd series have their values at these times.
+fn assert_blocks(found: &Blocks, times: &[i64; 3]) {
     let series = |name: &str| {
         let name = format!("__name__=\"{name}\"");
         found
@@ -479,12 +512,15 @@ async fn promtool_makes_blocks_of_an_export() {
         "zero",
     ] {
         assert_eq!(
-            series(name).iter().map(|(_, ms)| *ms).collect::<Vec<_>>(),
+            series(name)
+                .iter()
+                .map(|sample| sample.timestamp)
+                .collect::<Vec<_>>(),
             times,
             "{name}"
         );
     }
-    let first = |name: &str| series(name)[0].0.as_str();
+    let first = |name: &str| series(name)[0].value.as_str();
     assert_eq!(
         ["odd", "h_total", "nan", "small", "zero"].map(first),
         ["-Inf", "1e+21", "NaN", "5e-324", "0"]
@@ -492,7 +528,7 @@ async fn promtool_makes_blocks_of_an_export() {
     assert_eq!(
         series("h_created")
             .iter()
-            .map(|(value, _)| value.as_str())
+            .map(|sample| sample.value.as_str())
             .collect::<Vec<_>>(),
         ["0", "1", "2"]
     );

@@ -56,8 +56,29 @@ type Samples = BTreeMap<Labels, BTreeMap<i64, String>>;
 /// What one scrape gives: values by series, and by timestamp; none is the scrape's own.
 type ScrapeSamples = BTreeMap<Labels, BTreeMap<Option<i64>, String>>;
 
-/// The table, and what is too long for it.
+impl Case {
+    /// A case of a page that has nothing to do with labels or with known differences.
+    fn new(name: &str, job: &str, page: Page) -> Self {
+        Self {
+            name: name.to_owned(),
+            job: job.to_owned(),
+            labels: String::new(),
+            page,
+            differs: None,
+        }
+    }
+}
+
+/// All cases: the tables, and the bodies that are too long for them.
 fn cases(now: i64) -> Vec<Case> {
+    let mut cases = tabled(now);
+    cases.extend(many_lines());
+    cases.extend(long_entries());
+    cases.extend(answers());
+    cases
+}
+
+fn tabled(now: i64) -> Vec<Case> {
     let mut cases = Vec::new();
     for group in GROUPS
         .iter()
@@ -92,103 +113,84 @@ fn cases(now: i64) -> Vec<Case> {
             differs,
         });
     }
-    let mut add = |name: &str, job: &str, page: Page, differs| {
-        cases.push(Case {
-            name: name.to_owned(),
-            job: job.to_owned(),
-            labels: String::new(),
-            page,
-            differs,
-        });
-    };
+    cases
+}
+
+/// Bodies of many blocks.
+fn many_lines() -> Vec<Case> {
     let many: String = (0..5_000).fold(String::new(), |mut text, at| {
         let _ = writeln!(text, "foo{{a=\"{at}\",b=\"{}\"}} {at}", "x".repeat(at % 50));
         text
     });
-    add(
-        "many lines, in many blocks",
-        "",
-        Page::text(many.clone()),
-        None,
-    );
-    add(
-        "an error behind many lines",
-        "",
-        Page::text(format!("{many}broken\n")),
-        None,
-    );
-    add(
-        "a label twice behind many lines",
-        "",
-        Page::text(format!("{many}foo{{a=\"\",c=\"1\",c=\"2\"}} 1\nbar 1\n")),
-        None,
-    );
-    add(
-        "sample_limit within many lines",
-        "sample_limit: 1234",
-        Page::text(many.clone()),
-        None,
-    );
-    add(
-        "body_size_limit within many lines",
-        "body_size_limit: 100KB",
-        Page::text(many.clone()),
-        None,
-    );
-    add(
-        "a cut connection",
-        "",
-        Page::text(many.clone()).trouble(Trouble::Cut(1_000)),
-        None,
-    );
-    add(
-        "a cut connection, not compressed",
-        "enable_compression: false",
-        Page::text(many).trouble(Trouble::Cut(100_000)),
-        None,
-    );
-    add(
-        "a label longer than a block",
-        "",
-        Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "y".repeat(200_000))),
-        None,
-    );
-    add(
-        "a label of many lines",
-        "",
-        Page::text(format!("foo{{a=\"{}\"}} 1\nbar 2\n", "z\n".repeat(100_000))),
-        None,
-    );
-    add(
-        "a comment longer than a block",
-        "",
-        Page::text(format!("# {}\nbar 2\n", "y".repeat(200_000))),
-        None,
-    );
-    add(
-        "labels in the hundreds",
-        "",
-        Page::text(labels_in_the_hundreds()),
-        None,
-    );
-    add("a wrong status", "", Page::status(500, "foo 1\n"), None);
-    add("another good status", "", Page::status(204, ""), None);
-    add("not gzip", "", plain(Page::text("foo 1\n"), "gzip"), None);
-    add(
-        "a coding that nobody asked for",
-        "",
-        plain(Page::text("foo 1\n"), "deflate"),
-        None,
-    );
-    add("GZIP", "", plain(Page::text("foo 1\n"), "GZIP"), None);
+    let with_end = |end: &str| Page::text(format!("{many}{end}"));
+    let whole = || Page::text(many.clone());
+    vec![
+        Case::new("many lines, in many blocks", "", whole()),
+        Case::new("an error behind many lines", "", with_end("broken\n")),
+        Case::new(
+            "a label twice behind many lines",
+            "",
+            with_end("foo{a=\"\",c=\"1\",c=\"2\"} 1\nbar 1\n"),
+        ),
+        Case::new(
+            "sample_limit within many lines",
+            "sample_limit: 1234",
+            whole(),
+        ),
+        Case::new(
+            "body_size_limit within many lines",
+            "body_size_limit: 100KB",
+            whole(),
+        ),
+        Case::new("a cut connection", "", whole().trouble(Trouble::Cut(1_000))),
+        Case::new(
+            "a cut connection, not compressed",
+            "enable_compression: false",
+            whole().trouble(Trouble::Cut(100_000)),
+        ),
+    ]
+}
+
+/// Entries that are longer than a block.
+fn long_entries() -> Vec<Case> {
+    let labelled = |value: String| Page::text(format!("foo{{a=\"{value}\"}} 1\nbar 2\n"));
     let overlong = format!("foo{{a=\"{}\"}} 1\n", "y".repeat(OVERLONG));
-    add(
-        "an overlong entry",
-        "",
-        Page::text(overlong),
-        Some("memory is bounded: an entry has at most 1 MiB, and AMP takes labels of 2048 bytes"),
-    );
-    cases
+    vec![
+        Case::new(
+            "a label longer than a block",
+            "",
+            labelled("y".repeat(200_000)),
+        ),
+        Case::new("a label of many lines", "", labelled("z\n".repeat(100_000))),
+        Case::new(
+            "a comment longer than a block",
+            "",
+            Page::text(format!("# {}\nbar 2\n", "y".repeat(200_000))),
+        ),
+        Case::new(
+            "labels in the hundreds",
+            "",
+            Page::text(labels_in_the_hundreds()),
+        ),
+        Case {
+            differs: Some(
+                "memory is bounded: an entry has at most 1 MiB, and AMP takes labels of 2048 bytes",
+            ),
+            ..Case::new("an overlong entry", "", Page::text(overlong))
+        },
+    ]
+}
+
+/// Status codes and content encodings.
+fn answers() -> Vec<Case> {
+    let encoded = |coding: &str| plain(Page::text("foo 1\n"), coding);
+    vec![
+        Case::new("a wrong status", "", Page::status(500, "foo 1\n")),
+        Case::new("another good status", "", Page::status(204, "")),
+        Case::new("not gzip", "", encoded("gzip")),
+        Case::new("a coding that was not asked for", "", encoded("deflate")),
+        Case::new("GZIP", "", encoded("GZIP")),
+    ]
 }
 
 fn labels_in_the_hundreds() -> String {
@@ -248,7 +250,10 @@ fn own_config(directory: &Path, jobs: &str) -> PathBuf {
     let path = directory.join("forwarder.yml");
     std::fs::write(
         &path,
-        format!("scrape_configs:\n{jobs}remote_write: [{{url: \"http://127.0.0.1:9/api/v1/write\", send_native_histograms: true}}]\n"),
+        format!(
+            "scrape_configs:\n{jobs}remote_write: \
+             [{{url: \"http://127.0.0.1:9/api/v1/write\", send_native_histograms: true}}]\n"
+        ),
     )
     .unwrap();
     path
@@ -332,6 +337,16 @@ fn histogram(histogram: &Histogram) -> String {
         None => panic!("{histogram:?}"),
     };
     assert!(histogram.custom_values.is_empty(), "{histogram:?}");
+    let positive = buckets(
+        &histogram.positive_spans,
+        &histogram.positive_deltas,
+        &histogram.positive_counts,
+    );
+    let negative = buckets(
+        &histogram.negative_spans,
+        &histogram.negative_deltas,
+        &histogram.negative_counts,
+    );
     let shown = serde_json::json!({
         "count": count,
         "sum": json(histogram.sum),
@@ -340,8 +355,8 @@ fn histogram(histogram: &Histogram) -> String {
         "zero_count": zero_count,
         "float": is_float,
         "gauge": histogram.reset_hint == 3,
-        "positive": buckets(&histogram.positive_spans, &histogram.positive_deltas, &histogram.positive_counts),
-        "negative": buckets(&histogram.negative_spans, &histogram.negative_deltas, &histogram.negative_counts),
+                "positive": positive,
+        "negative": negative,
     });
     shown.to_string()
 }
@@ -477,12 +492,9 @@ async fn what_prometheus_stores_is_what_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn relabelling_is_what_prometheus_makes_of_it() {
-    let case = |(name, job, body)| Case {
-        name,
-        job,
+    let case = |case: relabel::RelabelCase| Case {
         labels: relabel::LABELS.to_owned(),
-        page: Page::text(body),
-        differs: None,
+        ..Case::new(&case.name, &case.job, Page::text(case.exposition))
     };
     let cases: Vec<_> = relabel::cases().into_iter().map(case).collect();
     let count = cases.len();

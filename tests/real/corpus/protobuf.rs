@@ -119,7 +119,7 @@ fn numbered(at: usize, mut metric: Metric) -> Metric {
 const COUNTED_AHEAD: &str =
     "the body is parsed as it comes, so what stands before a flaw of its family was counted";
 
-#[allow(clippy::too_many_lines, reason = "a table")]
+#[allow(clippy::too_many_lines, reason = "one table of cases")]
 pub(super) fn expositions(now: i64) -> Vec<Exposition> {
     let mut all = Vec::new();
     let mut add = |name: &str, job: &'static str, body: Vec<u8>, differs| {

@@ -3,8 +3,13 @@
 
 use std::fmt::Write as _;
 
-/// A case: its name, keys of its job in YAML, an exposition.
-pub(super) type Case = (String, String, String);
+/// One exposition under the rules of one job.
+pub(super) struct RelabelCase {
+    pub(super) name: String,
+    /// Keys of the job, in YAML.
+    pub(super) job: String,
+    pub(super) exposition: String,
+}
 
 /// What patterns and templates are tried on.
 const VALUES: &[&str] = &[
@@ -612,37 +617,42 @@ fn metric(rules: &str) -> String {
 }
 
 /// All cases.
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<RelabelCase> {
     let mut cases = Vec::new();
     let values = tried(VALUES.iter().copied());
     for pattern in PATTERNS {
         let rule = format!(
-            "{{source_labels: [x], regex: {}, target_label: out, replacement: '[$0][$1][$2][$b][$1a]'}}",
+            "{{source_labels: [x], regex: {}, target_label: out, \
+             replacement: '[$0][$1][$2][$b][$1a]'}}",
             quoted(pattern)
         );
-        cases.push((format!("pattern {pattern}"), metric(&rule), values.clone()));
+        cases.push(RelabelCase {
+            name: format!("pattern {pattern}"),
+            job: metric(&rule),
+            exposition: values.clone(),
+        });
     }
     for template in TEMPLATES {
         let rule = format!(
             "{{source_labels: [x], regex: '(?P<n>.)(.*)', target_label: out, replacement: {}}}",
             quoted(template)
         );
-        cases.push((
-            format!("template {template}"),
-            metric(&rule),
-            tried(VALUES.iter().copied().take(20)),
-        ));
+        cases.push(RelabelCase {
+            name: format!("template {template}"),
+            job: metric(&rule),
+            exposition: tried(VALUES.iter().copied().take(20)),
+        });
     }
     for target in TARGETS {
         let rule = format!(
             "{{source_labels: [x], regex: '(?P<n>.)(.*)', target_label: {}, replacement: hit}}",
             quoted(target)
         );
-        cases.push((
-            format!("target label {target}"),
-            metric(&rule),
-            tried(["a", "ab", "é", "9", ""]),
-        ));
+        cases.push(RelabelCase {
+            name: format!("target label {target}"),
+            job: metric(&rule),
+            exposition: tried(["a", "ab", "é", "9", ""]),
+        });
     }
     let all: Vec<char> = ('\u{20}'..='\u{1e9ff}')
         .filter(|c| !matches!(c, '"' | '\\'))
@@ -653,32 +663,30 @@ pub(super) fn cases() -> Vec<Case> {
         .collect();
     for action in ["lowercase", "uppercase"] {
         let rule = format!("{{action: {action}, source_labels: [x], target_label: out}}");
-        cases.push((
-            format!("{action} of every character"),
-            metric(&rule),
-            tried(all.iter().map(String::as_str)),
-        ));
+        cases.push(RelabelCase {
+            name: format!("{action} of every character"),
+            job: metric(&rule),
+            exposition: tried(all.iter().map(String::as_str)),
+        });
     }
-    cases.extend(
-        RULES
-            .iter()
-            .map(|(rules, body)| (format!("rules {rules}"), metric(rules), (*body).to_owned())),
-    );
+    cases.extend(RULES.iter().map(|(rules, body)| RelabelCase {
+        name: format!("rules {rules}"),
+        job: metric(rules),
+        exposition: (*body).to_owned(),
+    }));
     let with_keys = WITH_KEYS.iter();
-    cases.extend(with_keys.map(|(keys, rules, body)| {
-        (
-            format!("{keys}, rules {rules}"),
-            format!("{keys}\n  {}", metric(rules)),
-            (*body).to_owned(),
-        )
+    cases.extend(with_keys.map(|(keys, rules, body)| RelabelCase {
+        name: format!("{keys}, rules {rules}"),
+        job: format!("{keys}\n  {}", metric(rules)),
+        exposition: (*body).to_owned(),
     }));
     for rules in OF_TARGETS {
         let job = format!("params: {{x: [a, b], y: [c]}}\n  relabel_configs: [{rules}]");
-        cases.push((
-            format!("target rules {rules}"),
+        cases.push(RelabelCase {
+            name: format!("target rules {rules}"),
             job,
-            "m 1\nm{x=\"1\",own=\"2\"} 2\n".to_owned(),
-        ));
+            exposition: "m 1\nm{x=\"1\",own=\"2\"} 2\n".to_owned(),
+        });
     }
     cases
 }

@@ -214,8 +214,17 @@ fn drafts(spool: &Path) -> Vec<(PathBuf, u64)> {
         .collect()
 }
 
-/// Samples in a spool that nobody works with, and those of its oldest segment.
-pub(super) fn spooled(spool: &Path) -> (u64, u64) {
+/// What is in a spool that no function works with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpoolContent {
+    /// Number of samples in all segments.
+    pub(super) samples: u64,
+    /// Number of samples in the oldest segment.
+    pub(super) head: u64,
+}
+
+/// Counts the samples of a spool that no function works with.
+pub(super) fn spooled(spool: &Path) -> SpoolContent {
     let samples = |path: &PathBuf| {
         segment::peek(&fs::read(path).unwrap())
             .unwrap()
@@ -224,5 +233,8 @@ pub(super) fn spooled(spool: &Path) -> (u64, u64) {
             .sum::<u64>()
     };
     let each: Vec<_> = segments(spool).iter().map(samples).collect();
-    (each.iter().sum(), each.first().copied().unwrap_or_default())
+    SpoolContent {
+        samples: each.iter().sum(),
+        head: each.first().copied().unwrap_or_default(),
+    }
 }
