@@ -14,7 +14,7 @@
 
 use amp_forwarder::batch::stage::Limits;
 use amp_forwarder::batch::{Batch, Writer};
-use amp_forwarder::intake::{Exposed, Refused, Sink};
+use amp_forwarder::intake::{ExposedSample, Refusal, Sink};
 use amp_forwarder::net::aws::SigningIdentity;
 use amp_forwarder::prompb::wire;
 use amp_forwarder::scrape::text::TextParser;
@@ -66,13 +66,17 @@ struct Listener {
 }
 
 impl Sink for Listener {
-    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
+    fn known(&mut self, sample: &ExposedSample<'_>) -> Result<bool, Refusal> {
         self.samples += usize::from(self.knows);
         divan::black_box(sample);
         Ok(self.knows)
     }
 
-    fn resolved(&mut self, _: &Exposed<'_>, labels: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+    fn resolved(
+        &mut self,
+        _: &ExposedSample<'_>,
+        labels: &[ExposedLabel<'_>],
+    ) -> Result<(), Refusal> {
         self.samples += 1;
         divan::black_box(labels);
         Ok(())
@@ -120,15 +124,15 @@ struct Learner {
 }
 
 impl Sink for Learner {
-    fn known(&mut self, _: &Exposed<'_>) -> Result<bool, Refused> {
+    fn known(&mut self, _: &ExposedSample<'_>) -> Result<bool, Refusal> {
         Ok(false)
     }
 
     fn resolved(
         &mut self,
-        sample: &Exposed<'_>,
+        sample: &ExposedSample<'_>,
         labels: &[ExposedLabel<'_>],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Refusal> {
         let mut labels = Labels::exposed(labels);
         labels.set("cluster", "bench");
         labels.finish();
@@ -202,17 +206,17 @@ fn encode(bencher: Bencher<'_, '_>, (_, escapes): (&str, bool)) {
 }
 
 fn batches() -> Vec<Batch> {
-    struct Writing(Writer, Option<amp_forwarder::batch::Staged>);
+    struct Writing(Writer, Option<amp_forwarder::batch::StagedScrape>);
     impl Sink for Writing {
-        fn known(&mut self, _: &Exposed<'_>) -> Result<bool, Refused> {
+        fn known(&mut self, _: &ExposedSample<'_>) -> Result<bool, Refusal> {
             Ok(false)
         }
 
         fn resolved(
             &mut self,
-            sample: &Exposed<'_>,
+            sample: &ExposedSample<'_>,
             labels: &[ExposedLabel<'_>],
-        ) -> Result<(), Refused> {
+        ) -> Result<(), Refusal> {
             let mut labels = Labels::exposed(labels);
             labels.finish();
             let Self(writer, Some(staged)) = self else {
@@ -226,7 +230,7 @@ fn batches() -> Vec<Batch> {
             );
             writer
                 .write(staged, series, sample.series, (sample.value, NOW_MS), false)
-                .map_or_else(|error| Err(Refused(error.to_string())), |_| Ok(()))
+                .map_or_else(|error| Err(Refusal(error.to_string())), |_| Ok(()))
         }
     }
     let mut writer = Writer::new(LIMITS);

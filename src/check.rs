@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::config::{Config, HttpConfig, Problem};
 use crate::home::{Home, HomeMethod, HomeRequest, JobId, targets};
-use crate::intake::{Exposed, Refused, Sink};
+use crate::intake::{ExposedSample, Refusal, Sink};
 use crate::net;
 use crate::scrape::text::TextParser;
 use crate::send::{Remote, probe};
@@ -240,7 +240,7 @@ struct Timestamps {
 }
 
 impl Sink for Timestamps {
-    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
+    fn known(&mut self, sample: &ExposedSample<'_>) -> Result<bool, Refusal> {
         let Some(timestamp_ms) = sample.timestamp_ms else {
             return Ok(true);
         };
@@ -253,7 +253,7 @@ impl Sink for Timestamps {
         Ok(true)
     }
 
-    fn resolved(&mut self, _: &Exposed<'_>, _: &[ExposedLabel<'_>]) -> Result<(), Refused> {
+    fn resolved(&mut self, _: &ExposedSample<'_>, _: &[ExposedLabel<'_>]) -> Result<(), Refusal> {
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use amp_forwarder::prompb::Value;
-use amp_forwarder::intake::{Exposed, Refused, Sink};
+use amp_forwarder::intake::{ExposedSample, Refusal, Sink};
 use amp_forwarder::scrape::exposition::Stop;
 use amp_forwarder::series::ExposedLabel;
 
@@ -24,7 +24,7 @@ pub struct Record {
 }
 
 impl Record {
-    fn take(&mut self, sample: &Exposed<'_>) {
+    fn take(&mut self, sample: &ExposedSample<'_>) {
         if let Some(check) = self.check {
             check(sample.value);
         }
@@ -45,7 +45,7 @@ impl Sink for Record {
             .copied()
     }
 
-    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
+    fn known(&mut self, sample: &ExposedSample<'_>) -> Result<bool, Refusal> {
         let known = self.known.contains(sample.series);
         if known {
             self.take(sample);
@@ -55,9 +55,9 @@ impl Sink for Record {
 
     fn resolved(
         &mut self,
-        sample: &Exposed<'_>,
+        sample: &ExposedSample<'_>,
         labels: &[ExposedLabel<'_>],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Refusal> {
         for label in labels {
             // A place stands for the text: what is encoded from it later must be what was parsed.
             if let Some(span) = label.span {
@@ -114,7 +114,7 @@ fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(
                     error.message.split(" in \"").next().unwrap_or_default()
                 ));
             }
-            Err(Stop::Refused(refused)) => panic!("{refused}"),
+            Err(Stop::Refusal(refused)) => panic!("{refused}"),
         }
         if last {
             assert_eq!(done, body.len(), "the last block is taken whole");

@@ -8,7 +8,7 @@ mod writer;
 
 use crate::prompb::RequestBody;
 pub use split::{SplitError, decode, split};
-pub use writer::{Counts, Staged, Writer};
+pub use writer::{SampleCounts, StagedScrape, Writer};
 
 /// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what
 /// must be known of it without decoding it.

@@ -5,7 +5,7 @@ use super::stage::{Compressor, EncodeLabels, Limits, Stage};
 use crate::prompb::STALE_NAN;
 use crate::prompb::messages::Histogram;
 use crate::prompb::{Value, ValueKind};
-use crate::series::cache::{Key, Observed, Seen, Transaction};
+use crate::series::cache::{Key, Observed, Transaction};
 use crate::series::{Labels, SeriesCache, SeriesId, TargetId};
 
 /// AMP and Cortex decide deduplication by these labels of a request's first series
@@ -26,16 +26,16 @@ pub struct Writer {
 
 /// What one scrape gave, for one remote.
 #[derive(Debug)]
-pub struct Staged {
+pub struct StagedScrape {
     transaction: Transaction,
     stage: Stage,
     /// What became of its samples so far.
-    pub counts: Counts,
+    pub counts: SampleCounts,
 }
 
 /// Where the samples of a scrape went; the fresh ones are in its batches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct SampleCounts {
     /// All that were given.
     pub scraped: u64,
     /// Dropped by relabelling, out of order, too far ahead.
@@ -88,46 +88,41 @@ impl Writer {
     }
 
     /// Starts a scrape.
-    pub fn begin(&mut self, target: TargetId) -> Staged {
-        Staged {
+    pub fn begin(&mut self, target: TargetId) -> StagedScrape {
+        StagedScrape {
             transaction: self.cache.begin(target),
             stage: Stage::new(self.limits, target, &self.compressor),
-            counts: Counts::default(),
+            counts: SampleCounts::default(),
         }
     }
 
     /// Starts what is left of a scrape that failed: its reports.
-    pub fn begin_reports(&mut self, target: TargetId) -> Staged {
-        Staged {
+    pub fn begin_reports(&mut self, target: TargetId) -> StagedScrape {
+        StagedScrape {
             transaction: self.cache.begin_reports(target),
             stage: Stage::new(self.limits, target, &self.compressor),
-            counts: Counts::default(),
+            counts: SampleCounts::default(),
         }
     }
 
-    /// Finds a series by the raw bytes it was exposed with.
-    #[inline]
-    pub fn find(&mut self, key: Key) -> Option<SeriesId> {
-        self.cache.find(key)
-    }
-
-    /// How many raw bytes the next series has, most likely.
+    /// What the writer remembers of series.
     #[inline]
     #[must_use]
-    pub fn expected(&self) -> Option<usize> {
-        self.cache.expected()
+    pub fn cache(&self) -> &SeriesCache {
+        &self.cache
     }
 
-    /// The series is never the expected one.
-    pub fn never_expect(&mut self, series: SeriesId) {
-        self.cache.never_expect(series);
+    /// What the writer remembers of series, to find one or to mark it as seen.
+    #[inline]
+    pub fn cache_mut(&mut self) -> &mut SeriesCache {
+        &mut self.cache
     }
 
     /// Remembers a new series: its finished labels, or none when it is dropped. `tracked`: it may
     /// get a stale marker.
     pub fn insert(
         &mut self,
-        staged: &mut Staged,
+        staged: &mut StagedScrape,
         key: Key,
         labels: Option<&Labels<'_>>,
         tracked: bool,
@@ -138,29 +133,10 @@ impl Writer {
     }
 
     /// Remembers a series that `metric_relabel_configs` drop.
-    pub fn insert_unwanted(&mut self, staged: &Staged, key: Key) -> SeriesId {
+    pub fn insert_unwanted(&mut self, staged: &StagedScrape, key: Key) -> SeriesId {
         let series = self.cache.insert(staged.transaction, key, None, false);
         self.cache.set_unwanted(series);
         series
-    }
-
-    /// Whether `metric_relabel_configs` drop the series.
-    #[inline]
-    #[must_use]
-    pub fn is_unwanted(&self, series: SeriesId) -> bool {
-        self.cache.is_unwanted(series)
-    }
-
-    /// Whether a series can be tracked as it is remembered.
-    #[inline]
-    #[must_use]
-    pub fn is_trackable(&self, series: SeriesId) -> bool {
-        self.cache.is_trackable(series)
-    }
-
-    /// Makes a series trackable that was remembered as one with timestamps of its own.
-    pub fn make_trackable(&mut self, series: SeriesId, labels: &Labels<'_>) {
-        self.cache.make_portable(series, labels);
     }
 
     fn group(&mut self, labels: &Labels<'_>) -> u32 {
@@ -175,12 +151,6 @@ impl Writer {
         }) as u32
     }
 
-    /// Marks a series as seen in this scrape, and says when it was seen before.
-    #[inline]
-    pub fn touch(&mut self, staged: &Staged, series: SeriesId) -> Seen {
-        self.cache.touch(staged.transaction, series)
-    }
-
     /// Takes a sample of a series that was found or inserted, and says whether it is one that
     /// Prometheus' storage would take as it comes (`sampleAdded` in `scrape/scrape.go` `append`).
     /// `tracked`: it is to get a stale marker when its target shows it no more.
@@ -190,7 +160,7 @@ impl Writer {
     #[inline]
     pub fn write(
         &mut self,
-        staged: &mut Staged,
+        staged: &mut StagedScrape,
         series: SeriesId,
         raw: &[u8],
         (value, timestamp_ms): (Value<'_>, i64),
@@ -239,7 +209,7 @@ impl Writer {
     /// As [`Stage::push`].
     pub fn mark_stale(
         &mut self,
-        staged: &mut Staged,
+        staged: &mut StagedScrape,
         timestamp_ms: i64,
     ) -> Result<(), snap::Error> {
         for series in self.cache.end_pass(staged.transaction) {
@@ -257,7 +227,7 @@ impl Writer {
     }
 
     /// Forgets what the scrape has tracked: its exposition did not come whole.
-    pub fn untrack(&mut self, staged: &Staged) {
+    pub fn untrack(&mut self, staged: &StagedScrape) {
         self.cache.untrack(staged.transaction);
     }
 
@@ -265,7 +235,7 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Stage::push`]; the scrape is then rolled back.
-    pub fn commit(&mut self, staged: Staged) -> Result<Vec<Vec<Batch>>, snap::Error> {
+    pub fn commit(&mut self, staged: StagedScrape) -> Result<Vec<Vec<Batch>>, snap::Error> {
         match staged.stage.finish(&mut self.compressor) {
             Ok(batches) => {
                 if self.cache.commit(staged.transaction) {
@@ -281,7 +251,7 @@ impl Writer {
     }
 
     /// Ends a scrape that failed: nothing of it is sent, its series stay known.
-    pub fn rollback(&mut self, staged: Staged) {
+    pub fn rollback(&mut self, staged: StagedScrape) {
         staged.stage.discard(&mut self.compressor);
         self.cache.rollback(staged.transaction);
     }
@@ -302,7 +272,7 @@ impl Writer {
 
     /// Bytes held by a scrape in progress.
     #[must_use]
-    pub fn staged_memory(&self, staged: &Staged) -> usize {
+    pub fn staged_memory(&self, staged: &StagedScrape) -> usize {
         staged.stage.memory(&self.compressor)
     }
 
@@ -345,8 +315,15 @@ impl EncodeLabels for Known<'_> {
     }
 }
 
-impl Staged {
-    /// Counts a sample that its timestamp or a limit keeps out.
+impl StagedScrape {
+    /// The scrape's transaction in the cache of series.
+    #[inline]
+    #[must_use]
+    pub fn transaction(&self) -> Transaction {
+        self.transaction
+    }
+
+    /// SampleCounts a sample that its timestamp or a limit keeps out.
     #[inline]
     pub fn refuse(&mut self) {
         self.counts.scraped += 1;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Refused;
+use super::Refusal;
 use crate::config::{NameValidation, ScrapeLimits};
 use crate::series::Labels;
 use crate::series::labels::NAME;
@@ -19,13 +19,13 @@ pub(super) fn check(
     labels: &Labels<'_>,
     validation: NameValidation,
     limits: &ScrapeLimits,
-) -> Result<(), Refused> {
+) -> Result<(), Refusal> {
     let metric = labels.get(NAME);
     if metric.is_empty() {
-        return Err(Refused("missing metric name (__name__ label)".to_owned()));
+        return Err(Refusal("missing metric name (__name__ label)".to_owned()));
     }
     if labels.iter().any(|label| label.name.is_empty()) {
-        return Err(Refused(
+        return Err(Refusal(
             "invalid metric name or label names: a label's name is empty".to_owned(),
         ));
     }
@@ -36,7 +36,7 @@ pub(super) fn check(
             .map(|label| (&*label.name, &*label.value))
             .collect();
         let series = clipped(&text::series(&pairs), SHOWN_SERIES);
-        return Err(Refused(format!(
+        return Err(Refusal(format!(
             "invalid metric name or label names: {series}: metric_name_validation_scheme is legacy"
         )));
     }
@@ -51,7 +51,7 @@ fn is_legacy(labels: &Labels<'_>, metric: &str) -> bool {
 }
 
 /// `scrape/scrape.go` `verifyLabelLimits`: lengths are bytes.
-fn within(labels: &Labels<'_>, metric: &str, limits: &ScrapeLimits) -> Result<(), Refused> {
+fn within(labels: &Labels<'_>, metric: &str, limits: &ScrapeLimits) -> Result<(), Refusal> {
     let exceeds = |length: usize, limit: u64| limit > 0 && length as u64 > limit;
     let metric = || clipped(metric, SHOWN);
     let count = labels.iter().len();
@@ -61,7 +61,7 @@ fn within(labels: &Labels<'_>, metric: &str, limits: &ScrapeLimits) -> Result<()
             metric(),
             limits.labels
         );
-        return Err(Refused(message));
+        return Err(Refusal(message));
     }
     for label in labels.iter() {
         let mut message = String::new();
@@ -92,7 +92,7 @@ fn within(labels: &Labels<'_>, metric: &str, limits: &ScrapeLimits) -> Result<()
             );
         }
         if !message.is_empty() {
-            return Err(Refused(message));
+            return Err(Refusal(message));
         }
     }
     Ok(())

@@ -6,48 +6,49 @@
 use crate::prompb::Value;
 use crate::series::ExposedLabel;
 
-/// A sample as it stands in an exposition.
+/// A sample as a source shows it.
 #[derive(Debug, Clone, Copy)]
-pub struct Exposed<'a> {
-    /// The series' raw bytes, value and timestamp aside: its identity within one target.
+pub struct ExposedSample<'a> {
+    /// Raw bytes of the series, without value and timestamp. They identify the series within one
+    /// target.
     pub series: &'a [u8],
-    /// In the text formats NaN is always the canonical one: they cannot expose a stale marker.
+    /// The value. In the text formats a NaN is always the canonical one, because they cannot expose
+    /// a stale marker.
     pub value: Value<'a>,
-    /// Milliseconds since 1970, when the exposition gives a timestamp.
+    /// Milliseconds since 1970, if the source gives a timestamp.
     pub timestamp_ms: Option<i64>,
 }
 
 /// Takes the samples of one scrape.
 pub trait Sink {
-    /// How many bytes the next series has if the exposition goes on as the last one did. Only a
-    /// hint, but never of a series with a newline in it.
+    /// Length in bytes of the next series if the exposition goes on as the previous one did. It is
+    /// only a hint, but it is never given for a series with a newline in it.
     fn expected(&self) -> Option<usize> {
         None
     }
 
-    /// Takes the sample if its series is known, and says whether it did.
+    /// Takes the sample if its series is known. The result says whether it did.
     ///
     /// # Errors
-    /// [`Refused`] fails the scrape.
-    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused>;
+    /// A [`Refusal`] ends the source's work and fails the scrape.
+    fn known(&mut self, sample: &ExposedSample<'_>) -> Result<bool, Refusal>;
 
     /// Takes a sample of a series that [`Sink::known`] did not know. The metric name is the label
     /// `__name__`.
     ///
     /// # Errors
-    /// [`Refused`] fails the scrape.
+    /// A [`Refusal`] ends the source's work and fails the scrape.
     fn resolved(
         &mut self,
-        sample: &Exposed<'_>,
+        sample: &ExposedSample<'_>,
         labels: &[ExposedLabel<'_>],
-    ) -> Result<(), Refused>;
+    ) -> Result<(), Refusal>;
 
-    /// There is a sample, but its names are not valid UTF-8: it counts as scraped, and the parse
-    /// ends.
+    /// Counts a sample whose names are not valid UTF-8. The source's work ends with it.
     fn unreadable(&mut self) {}
 }
 
-/// Why a well-formed exposition fails its scrape.
+/// Why a well-formed sample fails its scrape, in Prometheus' words where it has some.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub struct Refusal(pub String);

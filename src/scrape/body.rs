@@ -1,187 +1,264 @@
-//! From the bytes on the wire to blocks that a parser takes: decompression, limits, and what a
-//! block leaves for the next one.
+//! From the bytes on the wire to blocks that a parser takes: decompression, limits, and what a block
+//! leaves for the next one.
+//!
+//! [`ExpositionBody`] has the shape of a buffered reader: [`push`](ExpositionBody::push) a chunk,
+//! then, while [`fill`](ExpositionBody::fill) says that there is something,
+//! parse [`buffer`](ExpositionBody::buffer) and [`consume`](ExpositionBody::consume) what was parsed.
 
+use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// Bytes that a block holds at first, and that are parsed at once. It grows for a longer entry, up
-/// to [`MAX_ENTRY`].
+/// Bytes that a block holds at first, and the most that is parsed at once. A block grows for a
+/// longer entry, up to [`MAX_ENTRY`].
 pub(super) const BLOCK: usize = 64 * 1024;
 
-/// Bytes of a plain body that are put behind an entry that was cut, at first: most lines are
+/// Bytes of a plain body that are first appended to an entry that a chunk has cut: most lines are
 /// shorter.
 const STEP: usize = 512;
 
-/// Longest entry (a line, mostly) that is taken. Labels of AMP have at most 2048 bytes, and a
-/// series 150 of them.
+/// Longest entry (mostly a line) that is taken, in bytes. AMP takes labels of at most 2048 bytes and
+/// at most 150 of them in a series.
 pub const MAX_ENTRY: usize = 1024 * 1024;
 
-/// `Content-Encoding`.
+/// The `Content-Encoding` of a body.
 #[derive(Debug)]
 enum Coding {
     Identity,
     Gzip {
         inflate: Box<Decompress>,
-        /// Between members: the body may end here.
-        clean: bool,
+        /// Whether the stream is between members, where the body may end.
+        between_members: bool,
     },
 }
 
-/// Collects decoded bytes. A plain body is parsed where it stands ([`Blocks::is_in_place`]), but
-/// for the entries that its pieces cut.
+/// Decodes a body, and hands it out in blocks.
+///
+/// A plain body is parsed where its chunks are in memory, without a copy, but for the entries that
+/// the border of two chunks cuts. Such an entry is completed in `block`. A compressed body is always
+/// decoded into `block`.
 #[derive(Debug)]
-pub(super) struct Blocks {
+pub(super) struct ExpositionBody {
     coding: Coding,
+    /// The chunk that was pushed last, and how much of it was taken.
+    chunk: Bytes,
+    taken: usize,
+    /// Decoded bytes that were not consumed yet are `block[..filled]`.
     block: Vec<u8>,
     filled: usize,
-    /// Of `filled`, what the last call of [`Blocks::feed`] put there.
-    fed: usize,
+    /// How many of the `filled` bytes the last fill has added.
+    added: usize,
+    source: Source,
+    /// Whether the decoder may hold more output for input that it has taken.
+    pending: bool,
     total: u64,
+}
+
+/// What the buffer refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The next bytes of the chunk, this many.
+    Chunk(usize),
+    /// The block.
+    Block,
 }
 
 /// Why a body cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Not gzip, or damaged.
+    /// The body is not gzip, or it is damaged.
     #[error("gzip: {0}")]
     Gzip(String),
     /// The compressed stream ends early.
     #[error("gzip: the body ends within the compressed stream")]
-    Cut,
-    /// An entry that no exposition has.
+    Truncated,
+    /// The body has an entry that is longer than any exposition has.
     #[error("an entry is longer than {MAX_ENTRY} bytes")]
     EntryTooLong,
 }
 
-impl Blocks {
-    /// For one body.
+impl ExpositionBody {
+    /// A body of which nothing has arrived yet.
     #[must_use]
     pub(super) fn new(gzip: bool) -> Self {
         // 15 bits is the largest window, which any gzip may use.
         let coding = if gzip {
             Coding::Gzip {
                 inflate: Box::new(Decompress::new_gzip(15)),
-                clean: false,
+                between_members: false,
             }
         } else {
             Coding::Identity
         };
         Self {
             coding,
+            chunk: Bytes::new(),
+            taken: 0,
             block: vec![0; BLOCK],
             filled: 0,
-            fed: 0,
+            added: 0,
+            source: Source::Block,
+            pending: false,
             total: 0,
         }
     }
 
-    /// Whether the body's next bytes may be parsed as they come: it is not compressed, and nothing
-    /// is left over.
-    #[must_use]
-    pub(super) fn is_in_place(&self) -> bool {
-        self.filled == 0 && matches!(self.coding, Coding::Identity)
-    }
-
-    /// Counts bytes that were parsed in place, and keeps those behind them: an entry that is cut.
-    ///
-    /// # Errors
-    /// [`BodyError`] ends the scrape.
-    pub(super) fn keep(&mut self, parsed: usize, mut rest: &[u8]) -> Result<(), BodyError> {
-        self.total += parsed as u64;
-        while !rest.is_empty() {
-            rest = &rest[self.feed(rest)?..];
+    /// Takes the next chunk from the wire. The previous one must be used up: [`fill`](Self::fill)
+    /// has returned `false`.
+    pub(super) fn push(&mut self, chunk: Bytes) {
+        if matches!(self.coding, Coding::Identity) {
+            // All that has arrived of a plain body counts at once.
+            self.total += chunk.len() as u64;
         }
-        Ok(())
+        self.chunk = chunk;
+        self.taken = 0;
     }
 
-    /// Decodes bytes into the block, as far as it has room, and returns how many of `input` it
-    /// took. A block that is full and of which nothing was [`taken`](Self::taken) grows.
+    /// Makes the next bytes available in [`buffer`](Self::buffer). `false` means that the chunk is
+    /// used up. What an earlier buffer held and nobody consumed stays at the front, and a block that
+    /// is full of such bytes grows.
     ///
     /// # Errors
     /// [`BodyError`] ends the scrape.
-    pub(super) fn feed(&mut self, input: &[u8]) -> Result<usize, BodyError> {
+    pub(super) fn fill(&mut self) -> Result<bool, BodyError> {
+        let rest = self.chunk.len() - self.taken;
+        if rest == 0 && !self.pending {
+            return Ok(false);
+        }
+        if self.filled == 0 && matches!(self.coding, Coding::Identity) {
+            // At most a block at a time: the caller looks at its limits in between.
+            self.source = Source::Chunk(rest.min(BLOCK));
+            return Ok(true);
+        }
+        self.source = Source::Block;
+        self.decode()?;
+        self.pending =
+            self.filled == self.block.len() && matches!(self.coding, Coding::Gzip { .. });
+        Ok(true)
+    }
+
+    /// Decodes the rest of the chunk into the block, as far as there is room.
+    fn decode(&mut self) -> Result<(), BodyError> {
         if self.filled == self.block.len() {
             if self.filled >= MAX_ENTRY {
                 return Err(BodyError::EntryTooLong);
             }
             self.block.resize(self.filled * 2, 0);
         }
+        let input = &self.chunk[self.taken..];
         let room = &mut self.block[self.filled..];
         let (consumed, produced) = match &mut self.coding {
             Coding::Identity => {
-                // Little more than what the entry lacks: what follows it is parsed in place.
+                // Little more than the entry lacks, because what follows it is parsed in place.
                 let length = input.len().min(room.len()).min(self.filled.max(STEP));
                 room[..length].copy_from_slice(&input[..length]);
                 (length, length)
             }
-            Coding::Gzip { inflate, clean } => {
-                if *clean && !input.is_empty() {
+            Coding::Gzip {
+                inflate,
+                between_members,
+            } => {
+                if *between_members && !input.is_empty() {
                     // Go's reader takes concatenated members for one stream.
                     **inflate = Decompress::new_gzip(15);
-                    *clean = false;
+                    *between_members = false;
                 }
-                let before = (inflate.total_in(), inflate.total_out());
+                let (total_in, total_out) = (inflate.total_in(), inflate.total_out());
                 let status = inflate
                     .decompress(input, room, FlushDecompress::None)
                     .map_err(|error| BodyError::Gzip(error.to_string()))?;
-                *clean = status == Status::StreamEnd;
-                (
-                    (inflate.total_in() - before.0) as usize,
-                    (inflate.total_out() - before.1) as usize,
-                )
+                *between_members = status == Status::StreamEnd;
+                let produced = inflate.total_out() - total_out;
+                self.total += produced;
+                ((inflate.total_in() - total_in) as usize, produced as usize)
             }
         };
-        (self.filled, self.fed) = (self.filled + produced, produced);
-        self.total += produced as u64;
-        Ok(consumed)
+        self.taken += consumed;
+        self.filled += produced;
+        self.added = produced;
+        Ok(())
     }
 
-    /// Whether the decoder may hold more output for input that it has taken: feed it nothing once
-    /// more.
+    /// The bytes that are to be parsed now.
     #[must_use]
-    pub(super) fn is_full(&self) -> bool {
-        self.filled == self.block.len()
-    }
-
-    /// The bytes to be parsed.
-    #[must_use]
-    pub(super) fn filled(&self) -> &[u8] {
-        &self.block[..self.filled]
-    }
-
-    /// Forgets the bytes at the start that were parsed. Of a plain body it also gives back what was
-    /// fed behind an entry that is whole now: how many bytes of the last input come again.
-    pub(super) fn taken(&mut self, length: usize) -> usize {
-        let left = self.filled - length;
-        if matches!(self.coding, Coding::Identity) && length > 0 && left <= self.fed {
-            (self.filled, self.fed) = (0, 0);
-            self.total -= left as u64;
-            return left;
+    pub(super) fn buffer(&self) -> &[u8] {
+        match self.source {
+            Source::Chunk(length) => &self.chunk[self.taken..self.taken + length],
+            Source::Block => &self.block[..self.filled],
         }
-        self.block.copy_within(length..self.filled, 0);
-        self.filled = left;
-        0
     }
 
-    /// Uncompressed bytes so far.
+    /// Gives back the buffer, of which the first `parsed` bytes are done with.
+    ///
+    /// # Errors
+    /// [`BodyError`] ends the scrape.
+    pub(super) fn consume(&mut self, parsed: usize) -> Result<(), BodyError> {
+        match self.source {
+            Source::Chunk(length) => self.consume_in_place(parsed, length),
+            Source::Block => {
+                self.consume_block(parsed);
+                Ok(())
+            }
+        }
+    }
+
+    fn consume_in_place(&mut self, parsed: usize, length: usize) -> Result<(), BodyError> {
+        self.taken += parsed;
+        let is_last_piece = self.taken - parsed + length == self.chunk.len();
+        if parsed > 0 && !is_last_piece {
+            // The next piece starts with the entry that this one has cut.
+            return Ok(());
+        }
+        // The chunk ends within an entry, or the entry is longer than a block: it moves to the
+        // block, where the bytes that complete it can follow.
+        let end = self.taken - parsed + length;
+        while self.taken < end {
+            self.copy_until(end)?;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes of the chunk up to `end` into the block, as far as there is room.
+    fn copy_until(&mut self, end: usize) -> Result<(), BodyError> {
+        let whole = self.chunk.clone();
+        self.chunk.truncate(end);
+        let copied = self.decode();
+        self.chunk = whole;
+        copied
+    }
+
+    fn consume_block(&mut self, parsed: usize) {
+        let left = self.filled - parsed;
+        if matches!(self.coding, Coding::Identity) && parsed > 0 && left <= self.added {
+            // The entry that was cut is whole now and parsed. What was copied behind it is still in
+            // the chunk: it is parsed there.
+            self.taken -= left;
+            (self.filled, self.added) = (0, 0);
+            return;
+        }
+        self.block.copy_within(parsed..self.filled, 0);
+        self.filled = left;
+    }
+
+    /// Uncompressed bytes that have arrived so far.
     #[must_use]
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Ends the body: what is left to be parsed. `newline`: with the one that Prometheus appends to
-    /// a text.
+    /// Ends the body, and gives the bytes that are left to be parsed. `newline` appends the newline
+    /// that Prometheus appends to a text.
     ///
     /// # Errors
-    /// [`BodyError::Cut`].
+    /// [`BodyError::Truncated`] when the compressed stream is not complete.
     pub(super) fn finish(&mut self, newline: bool) -> Result<&[u8], BodyError> {
         // An empty body is fine whatever its encoding says.
         if let Coding::Gzip {
             inflate,
-            clean: false,
+            between_members: false,
         } = &self.coding
             && inflate.total_in() > 0
         {
-            return Err(BodyError::Cut);
+            return Err(BodyError::Truncated);
         }
         self.block.truncate(self.filled);
         if newline {
@@ -206,32 +283,23 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// The whole body, given in pieces of this size and parsed line by line.
-    fn decode(is_gzip: bool, wire: &[u8], piece: usize) -> Result<Vec<u8>, BodyError> {
-        let mut blocks = Blocks::new(is_gzip);
+    /// Decodes the whole body, which comes in chunks of this size and is parsed line by line.
+    fn decode(is_gzip: bool, wire: &[u8], chunk: usize) -> Result<Vec<u8>, BodyError> {
+        let mut body = ExpositionBody::new(is_gzip);
         let mut out = Vec::new();
-        for mut rest in wire.chunks(piece) {
-            loop {
-                let lines =
-                    |bytes: &[u8]| memchr::memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
-                if blocks.is_in_place() {
-                    let parsed = lines(rest);
-                    out.extend_from_slice(&rest[..parsed]);
-                    blocks.keep(parsed, &rest[parsed..])?;
-                    break;
-                }
-                let taken = blocks.feed(rest)?;
-                let full = blocks.is_full();
-                let parsed = lines(blocks.filled());
-                out.extend_from_slice(&blocks.filled()[..parsed]);
-                rest = &rest[taken - blocks.taken(parsed)..];
-                if rest.is_empty() && !full {
-                    break;
-                }
+        for chunk in wire.chunks(chunk) {
+            body.push(Bytes::copy_from_slice(chunk));
+            while body.fill()? {
+                let buffer = body.buffer();
+                let parsed = memchr::memrchr(b'\n', buffer).map_or(0, |newline| newline + 1);
+                out.extend_from_slice(&buffer[..parsed]);
+                body.consume(parsed)?;
             }
         }
-        assert_eq!(blocks.total(), (out.len() + blocks.filled().len()) as u64);
-        out.extend_from_slice(blocks.finish(true)?);
+        let total = body.total();
+        let rest = body.finish(true)?;
+        assert_eq!(total, (out.len() + rest.len() - 1) as u64);
+        out.extend_from_slice(rest);
         Ok(out)
     }
 
@@ -268,7 +336,7 @@ mod tests {
         for length in 1..wire.len() {
             assert_eq!(
                 decode(true, &wire[..length], 4),
-                Err(BodyError::Cut),
+                Err(BodyError::Truncated),
                 "{length}"
             );
         }

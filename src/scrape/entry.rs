@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::exposition::{ParseError, Place, Stop};
 use super::text::number;
-use crate::intake::{Exposed, Sink};
+use crate::intake::{ExposedSample, Sink};
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, LabelSpan, float};
 
@@ -101,7 +101,7 @@ impl Context {
         sink: &mut S,
     ) -> Result<(), Stop> {
         let series = &bytes[..entry.series];
-        let exposed = Exposed {
+        let exposed = ExposedSample {
             series,
             value: entry.value.into(),
             timestamp_ms: entry.timestamp,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::intake::Refused;
+use crate::intake::Refusal;
 
 /// Where in an exposition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,5 +52,5 @@ pub enum Stop {
     Malformed(#[from] ParseError),
     /// The sink refused a sample.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refusal(#[from] Refusal),
 }

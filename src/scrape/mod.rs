@@ -14,7 +14,7 @@ pub mod text;
 
 pub use body::MAX_ENTRY;
 pub use error::ScrapeError;
-pub use run::{Committed, Scraped, Scraper};
+pub use run::{ScrapeOutcome, Scraper};
 
 #[cfg(test)]
 mod relabel_tests;

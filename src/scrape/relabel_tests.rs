@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 use super::text::TextParser;
 use crate::batch::stage::Limits;
-use crate::batch::{Batch, Counts, Writer, decode};
+use crate::batch::{Batch, SampleCounts, Writer, decode};
 use crate::config::{Config, NameValidation, ScrapeLimits};
 use crate::home::{JobId, Target};
 use crate::intake::HistogramLimits;
-use crate::intake::{Intake, Rules, Tally};
+use crate::intake::{Intake, IntakeRules, Tally};
 use crate::series::TargetId;
 
 /// Rules for the job, and for each of two remotes.
@@ -35,7 +35,7 @@ struct Home {
 
 struct Given {
     tally: Tally,
-    counts: Vec<Counts>,
+    counts: Vec<SampleCounts>,
     batches: Vec<Vec<Vec<Batch>>>,
     refused: Option<String>,
 }
@@ -67,7 +67,7 @@ impl Home {
     }
 
     fn scrape(&self, text: &str, start_ms: i64) -> Given {
-        let rules = Rules {
+        let rules = IntakeRules {
             target: &self.target,
             honor_labels: false,
             honor_timestamps: true,

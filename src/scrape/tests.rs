@@ -12,11 +12,11 @@ use super::exposition::Stop;
 use super::protobuf::ProtobufParser;
 use super::text::TextParser;
 use crate::batch::stage::Limits;
-use crate::batch::{Batch, Counts, Staged, Writer, decode};
+use crate::batch::{Batch, SampleCounts, StagedScrape, Writer, decode};
 use crate::config::{NameValidation, ScrapeLimits};
 use crate::home::{JobId, Target};
 use crate::intake::HistogramLimits;
-use crate::intake::{Intake, Rules, Tally};
+use crate::intake::{Intake, IntakeRules, Tally};
 use crate::series::TargetId;
 
 /// `series::cache` forgets what more committed scrapes than that did not show.
@@ -81,12 +81,12 @@ fn staged(
     writer: &RefCell<Writer>,
     text: &str,
     start_ms: i64,
-) -> (Staged, Tally, Result<usize, Stop>) {
+) -> (StagedScrape, Tally, Result<usize, Stop>) {
     let (target, external_labels) = (
         target(),
         BTreeMap::from([("site".to_owned(), "home".to_owned())]),
     );
-    let rules = Rules {
+    let rules = IntakeRules {
         target: &target,
         honor_labels: false,
         honor_timestamps: true,
@@ -113,7 +113,7 @@ fn scrape(
     lines: &[Line],
     start_ms: i64,
     commit: bool,
-) -> (Counts, Vec<Vec<Batch>>) {
+) -> (SampleCounts, Vec<Vec<Batch>>) {
     let text: String = lines.iter().map(Line::text).collect();
     let (staged, tally, ended) = staged(writer, &text, start_ms);
     ended.unwrap();
@@ -400,12 +400,12 @@ fn scrape_protobuf(
     writer: &RefCell<Writer>,
     exposed: &[Exposed],
     start_ms: i64,
-) -> (Counts, Vec<Vec<Batch>>) {
+) -> (SampleCounts, Vec<Vec<Batch>>) {
     let (target, external_labels) = (
         target(),
         BTreeMap::from([("site".to_owned(), "home".to_owned())]),
     );
-    let rules = Rules {
+    let rules = IntakeRules {
         target: &target,
         honor_labels: false,
         honor_timestamps: true,

@@ -15,7 +15,7 @@ impl TargetId {
 
 /// A series of one remote: its place in that remote's [`SeriesCache`](super::SeriesCache). It is
 /// valid until the cache forgets series, which it does only between scrapes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub(crate) u32);
 
 impl SeriesId {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::report::Noted;
 use super::{Forwarder, Plan};
 use crate::report::{Ledger, Report, SpoolReport};
-use crate::scrape::{Scraped, Scraper};
+use crate::scrape::{ScrapeOutcome, Scraper};
 
 /// A scrape that was made to be looked at.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Preview {
     /// Label `instance`.
     pub instance: String,
     /// Its outcome; batches by remote.
-    pub scraped: Scraped,
+    pub scraped: ScrapeOutcome,
 }
 
 impl Forwarder {
@@ -86,7 +86,7 @@ impl Forwarder {
             for (ledger, committed) in noted
                 .ledgers
                 .iter_mut()
-                .zip(std::mem::take(&mut scraped.committed))
+                .zip(std::mem::take(&mut scraped.commits))
             {
                 ledger.add(&committed.ledger());
                 ledger.owed_after += committed.counts.fresh;

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::Forwarder;
 use super::remote::Sent;
 use crate::report::{Ledger, Outcome, Previous, Report, ScrapeReport, SpoolReport};
-use crate::scrape::Scraped;
+use crate::scrape::ScrapeOutcome;
 
 /// Of these many scrapes and errors a report tells.
 const REPORTED: usize = 200;
@@ -21,7 +21,7 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    pub(super) fn scraped(&mut self, job: &str, instance: &str, scraped: &Scraped) {
+    pub(super) fn scraped(&mut self, job: &str, instance: &str, scraped: &ScrapeOutcome) {
         self.errors.extend(
             scraped
                 .error

@@ -106,7 +106,7 @@ pub(super) async fn run(
     } in forwarder.preview(None, Duration::MAX).await
     {
         for batch in scraped
-            .committed
+            .commits
             .iter()
             .flat_map(|committed| &committed.scrapes)
             .flatten()

@@ -12,7 +12,7 @@ use self::lexer::{Lexer, Token};
 use super::entry::{Context, Cut, Entry, Family, Pair};
 use super::exposition::Stop;
 use super::text::number;
-use crate::intake::{Exposed, Sink};
+use crate::intake::{ExposedSample, Sink};
 
 /// A parser for one exposition.
 #[derive(Debug, Default)]
@@ -339,7 +339,7 @@ fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop
     if let Some(space) = memchr::memrchr(b' ', head)
         && let Some(value) = number::value(&head[space + 1..])
         && let Some(timestamp) = number::seconds(tail)
-        && sink.known(&Exposed {
+        && sink.known(&ExposedSample {
             series: &head[..space],
             value: value.into(),
             timestamp_ms: Some(timestamp),
@@ -351,7 +351,7 @@ fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop
         return Ok(None);
     };
     Ok(sink
-        .known(&Exposed {
+        .known(&ExposedSample {
             series: head,
             value: value.into(),
             timestamp_ms: None,

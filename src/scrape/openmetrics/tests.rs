@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::intake::Refused;
+use crate::intake::Refusal;
 use crate::prompb::Value;
 use crate::scrape::exposition::{ParseError, Place};
 use crate::series::ExposedLabel;
@@ -22,7 +22,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn take(&mut self, labels: &str, sample: &Exposed<'_>) {
+    fn take(&mut self, labels: &str, sample: &ExposedSample<'_>) {
         let Value::Float(value) = sample.value else {
             panic!("OpenMetrics has no native histograms")
         };
@@ -36,7 +36,7 @@ impl Memory {
 }
 
 impl Sink for Memory {
-    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
+    fn known(&mut self, sample: &ExposedSample<'_>) -> Result<bool, Refusal> {
         let Some(labels) = self.series.get(sample.series).cloned() else {
             return Ok(false);
         };
@@ -46,9 +46,9 @@ impl Sink for Memory {
 
     fn resolved(
         &mut self,
-        sample: &Exposed<'_>,
+        sample: &ExposedSample<'_>,
         labels: &[ExposedLabel<'_>],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Refusal> {
         let name = |name: &str| {
             if name == "__name__" {
                 String::new()
@@ -91,7 +91,7 @@ fn parse(
                     .to_owned();
                 return Err(ParseError { message, ..error });
             }
-            Err(Stop::Refused(refused)) => panic!("{refused}"),
+            Err(Stop::Refusal(refused)) => panic!("{refused}"),
         }
     }
     assert_eq!(done, text.len());

@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::Histograms;
 use super::message::{self, Broken, Field, Summary, Type, bytes, field, number};
 use crate::intake::histogram_limits::compact;
-use crate::intake::{Exposed, Refused, Sink};
+use crate::intake::{ExposedSample, Refusal, Sink};
 use crate::prompb::Value;
 use crate::prompb::messages::{self, Count, ZeroCount};
 use crate::series::float;
@@ -28,7 +28,7 @@ pub(super) enum Cut {
     /// More bytes may make it whole.
     Incomplete,
     Malformed(String),
-    Refused(Refused),
+    Refusal(Refusal),
 }
 
 impl From<Broken> for Cut {
@@ -40,9 +40,9 @@ impl From<Broken> for Cut {
     }
 }
 
-impl From<Refused> for Cut {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
+impl From<Refusal> for Cut {
+    fn from(refused: Refusal) -> Self {
+        Self::Refusal(refused)
     }
 }
 
@@ -260,7 +260,7 @@ impl Metric {
         }
         // No timestamp and one of zero are one thing to Prometheus (protobufparse.go Series).
         let timestamp_ms = (*timestamp_ms != 0).then_some(*timestamp_ms);
-        let exposed = Exposed {
+        let exposed = ExposedSample {
             series: raw,
             value,
             timestamp_ms,

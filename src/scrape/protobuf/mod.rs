@@ -99,7 +99,7 @@ impl ProtobufParser {
                     return Err(self.error("the exposition ends within a message"));
                 }
                 Err(Cut::Malformed(message)) => return Err(self.error(&message)),
-                Err(Cut::Refused(refused)) => return Err(refused.into()),
+                Err(Cut::Refusal(refused)) => return Err(refused.into()),
             }
         }
         if last && self.family.is_some() {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
-use crate::intake::{Exposed, Refused};
+use crate::intake::{ExposedSample, Refusal};
 use crate::prompb::Value;
 use crate::series::ExposedLabel;
 use crate::series::float;
@@ -95,7 +95,7 @@ fn body(families: &[FamilyMessage]) -> Vec<u8> {
 }
 
 /// A series with its value as a short text.
-fn shown(labels: &[(String, String)], sample: &Exposed<'_>) -> String {
+fn shown(labels: &[(String, String)], sample: &ExposedSample<'_>) -> String {
     let labels: Vec<_> = labels
         .iter()
         .map(|(name, value)| format!("{}={value}", if name == "__name__" { "" } else { name }))
@@ -143,7 +143,7 @@ struct Memory {
 }
 
 impl Sink for Memory {
-    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
+    fn known(&mut self, sample: &ExposedSample<'_>) -> Result<bool, Refusal> {
         let known = self
             .series
             .get(sample.series)
@@ -155,9 +155,9 @@ impl Sink for Memory {
 
     fn resolved(
         &mut self,
-        sample: &Exposed<'_>,
+        sample: &ExposedSample<'_>,
         labels: &[ExposedLabel<'_>],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Refusal> {
         for ExposedLabel { name, value, span } in labels {
             let Some(span) = span else { continue };
             assert_eq!(
@@ -663,7 +663,7 @@ proptest! {
                 let labels: Vec<_> = [("__name__".to_owned(), family.name.clone())].into_iter().chain(labels).collect();
                 let value = Value::Float(metric.untyped.unwrap().value.unwrap());
                 let timestamp_ms = (metric.timestamp_ms != 0).then_some(metric.timestamp_ms);
-                expected.push(shown(&labels, &Exposed { series: b"", value, timestamp_ms }));
+                expected.push(shown(&labels, &ExposedSample { series: b"", value, timestamp_ms }));
             }
         }
         prop_assert_eq!(memory.given, expected);

@@ -14,7 +14,7 @@ pub use number::NORMAL_NAN;
 use self::lexer::{Lexer, Token};
 use super::entry::{Context, Cut, Entry, Family, Pair};
 use super::exposition::Stop;
-use crate::intake::{Exposed, Sink};
+use crate::intake::{ExposedSample, Sink};
 
 /// A parser for one exposition.
 #[derive(Debug, Default)]
@@ -282,7 +282,7 @@ fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop
 
 /// Cuts a line whose series has that many bytes.
 #[inline]
-fn expected_line(bytes: &[u8], series: usize) -> Option<(Exposed<'_>, usize)> {
+fn expected_line(bytes: &[u8], series: usize) -> Option<(ExposedSample<'_>, usize)> {
     let (series, [b' ', rest @ ..]) = bytes.split_at_checked(series)? else {
         return None;
     };
@@ -300,7 +300,7 @@ fn expected_line(bytes: &[u8], series: usize) -> Option<(Exposed<'_>, usize)> {
         }
     };
     Some((
-        Exposed {
+        ExposedSample {
             series,
             value: value.into(),
             timestamp_ms,
@@ -325,7 +325,7 @@ fn any_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop> 
     {
         let space = head.len().saturating_sub(32) + space;
         if let Some(value) = number::value(&head[space + 1..]) {
-            exposed = Some(Exposed {
+            exposed = Some(ExposedSample {
                 series: &head[..space],
                 value: value.into(),
                 timestamp_ms: Some(timestamp),
@@ -335,7 +335,7 @@ fn any_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop> 
     let exposed = match exposed {
         Some(exposed) => exposed,
         None => match number::value(tail) {
-            Some(value) => Exposed {
+            Some(value) => ExposedSample {
                 series: head,
                 value: value.into(),
                 timestamp_ms: None,

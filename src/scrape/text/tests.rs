@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::intake::Refused;
+use crate::intake::Refusal;
 use crate::prompb::Value;
 use crate::scrape::exposition::{ParseError, Place};
 use crate::series::ExposedLabel;
@@ -60,7 +60,7 @@ impl Sink for Memory {
             .copied()
     }
 
-    fn known(&mut self, sample: &Exposed<'_>) -> Result<bool, Refused> {
+    fn known(&mut self, sample: &ExposedSample<'_>) -> Result<bool, Refusal> {
         let known = self.series.get(sample.series);
         self.given
             .extend(known.map(|labels| (labels.clone(), bits(sample.value), sample.timestamp_ms)));
@@ -69,9 +69,9 @@ impl Sink for Memory {
 
     fn resolved(
         &mut self,
-        sample: &Exposed<'_>,
+        sample: &ExposedSample<'_>,
         labels: &[ExposedLabel<'_>],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Refusal> {
         for ExposedLabel { name, value, span } in labels {
             let Some(span) = span else { continue };
             assert_eq!(
@@ -123,7 +123,7 @@ fn parse(
                     .to_owned();
                 return Err(ParseError { message, ..error });
             }
-            Err(Stop::Refused(refused)) => panic!("{refused}"),
+            Err(Stop::Refusal(refused)) => panic!("{refused}"),
         }
     }
     assert_eq!(done, body.len());

@@ -137,7 +137,7 @@ impl Forwarder {
         for ((lane, committed), ledger) in self
             .lanes
             .iter()
-            .zip(std::mem::take(&mut scraped.committed))
+            .zip(std::mem::take(&mut scraped.commits))
             .zip(&mut noted.ledgers)
         {
             ledger.add(&committed.ledger());

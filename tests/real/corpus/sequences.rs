@@ -601,7 +601,7 @@ async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, 
             let scraped = scraper.scrape(job, &target, job.scrape_timeout).await;
             let mut fresh = 0;
             for batch in scraped
-                .committed
+                .commits
                 .iter()
                 .flat_map(|committed| &committed.scrapes)
                 .flatten()
@@ -626,7 +626,7 @@ async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, 
                     }
                 }
             }
-            let ledger = scraped.committed[0].ledger();
+            let ledger = scraped.commits[0].ledger();
             assert_eq!(
                 ledger.scraped,
                 ledger.filtered + ledger.unchanged + ledger.rolled_back + fresh,

@@ -143,7 +143,7 @@ async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched
         }
         let batches: Vec<_> = previews
             .iter()
-            .flat_map(|preview| &preview.scraped.committed)
+            .flat_map(|preview| &preview.scraped.commits)
             .flat_map(|committed| &committed.scrapes)
             .flatten()
             .collect();

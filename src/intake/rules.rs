@@ -1,0 +1,166 @@
+//! What Prometheus' scrape loop makes of a sample (`scrape/scrape.go` `append`,
+//! `mutateSampleLabels`): labels, limits and timestamps. Nothing here knows a remote.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::histogram_limits::HistogramLimits;
+use super::sink::{ExposedSample, Refusal};
+use crate::config::{NameValidation, RemoteWrite, ScrapeLimits};
+use crate::home::Target;
+use crate::prompb::Value;
+use crate::relabel::{self, Rule};
+use crate::series::Labels;
+
+/// Samples further ahead of the clock than this are dropped (`scrape/scrape.go` `maxAheadTime`).
+const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
+
+/// What the intake of one scrape must know of its job and of the remotes.
+#[derive(Debug, Clone, Copy)]
+pub struct IntakeRules<'a> {
+    /// The target that is scraped.
+    pub target: &'a Target,
+    /// `honor_labels`.
+    pub honor_labels: bool,
+    /// `honor_timestamps`.
+    pub honor_timestamps: bool,
+    /// `track_timestamps_staleness`.
+    pub track_timestamps_staleness: bool,
+    /// `sample_limit`, `label_limit` and the like.
+    pub limits: ScrapeLimits,
+    /// `metric_name_validation_scheme`.
+    pub validation: NameValidation,
+    /// `metric_relabel_configs`.
+    pub metric_relabel: &'a [Rule],
+    /// The limits that native histograms are reduced to (`native_histogram_bucket_limit`,
+    /// `native_histogram_min_bucket_factor`).
+    pub histogram_limits: HistogramLimits,
+    /// `external_labels`.
+    pub external_labels: &'a BTreeMap<String, String>,
+    /// The remotes in the order of the writers; their `write_relabel_configs` apply.
+    pub remotes: &'a [RemoteWrite],
+    /// Start of the scrape, milliseconds since 1970: the timestamp of samples that have none.
+    pub start_ms: i64,
+}
+
+/// What Prometheus reports about a scrape.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Samples in the exposition.
+    pub scraped: u64,
+    /// Samples that `metric_relabel_configs` have left.
+    pub post_relabel: u64,
+    /// Series that the previous scrape did not show.
+    pub series_added: u64,
+    /// Samples that `sample_limit` counts: those that no earlier check has dropped.
+    pub limited: u64,
+    /// Whether a native histogram has more buckets than `native_histogram_bucket_limit` even at the
+    /// coarsest resolution.
+    pub over_buckets: bool,
+}
+
+/// Decides which samples of a scrape are taken, and counts them.
+pub(super) struct Admission<'a> {
+    pub(super) rules: IntakeRules<'a>,
+    pub(super) tally: &'a mut Tally,
+}
+
+impl Admission<'_> {
+    /// Counts a sample, and gives its timestamp unless the sample is dropped. `repeated`: this
+    /// scrape has shown its series before. `over_buckets`: it is a native histogram above its limit.
+    pub(super) fn admit(
+        &mut self,
+        sample: &ExposedSample<'_>,
+        repeated: bool,
+        over_buckets: bool,
+    ) -> Option<i64> {
+        self.tally.scraped += 1;
+        self.tally.post_relabel += 1;
+        let explicit = sample.timestamp_ms.filter(|_| self.rules.honor_timestamps);
+        if repeated && explicit.is_none() {
+            // It is a duplicate whatever came before, and not even the limit counts it
+            // (scrape/scrape.go append).
+            return None;
+        }
+        // Prometheus looks at the buckets before sample_limit counts (scrape/scrape.go appender).
+        if over_buckets {
+            self.tally.over_buckets = true;
+            return None;
+        }
+        let timestamp_ms = explicit.unwrap_or(self.rules.start_ms);
+        // Only floats are limited, in number and in time: limitAppender and timeLimitAppender
+        // (scrape/target.go) have no AppendHistogram.
+        if matches!(sample.value, Value::Histogram(_)) {
+            return Some(timestamp_ms);
+        }
+        self.tally.limited += 1;
+        if self.rules.limits.samples > 0 && self.tally.limited > self.rules.limits.samples {
+            return None;
+        }
+        (timestamp_ms <= self.rules.start_ms.saturating_add(MAX_AHEAD_MS)).then_some(timestamp_ms)
+    }
+
+    /// Counts a sample of a series that `metric_relabel_configs` drop. No limit counts it
+    /// (`scrape/scrape.go` `append`).
+    pub(super) fn pass_over(&mut self) {
+        self.tally.scraped += 1;
+    }
+
+    /// Whether the series gets a stale marker when its target no longer shows it.
+    #[inline]
+    pub(super) fn is_tracked(&self, sample: &ExposedSample<'_>) -> bool {
+        sample.timestamp_ms.is_none()
+            || !self.rules.honor_timestamps
+            || self.rules.track_timestamps_staleness
+    }
+}
+
+/// The label set that relabelling leaves, unless it drops the series.
+///
+/// # Errors
+/// [`Refusal`] when the rules made the label set too large.
+pub(super) fn relabelled<'a>(
+    rules: &[Rule],
+    mut labels: Labels<'a>,
+) -> Result<Option<Labels<'a>>, Refusal> {
+    let stays = relabel::apply(rules, &mut labels).map_err(|error| Refusal(error.to_string()))?;
+    labels.finish();
+    Ok((stays && !labels.is_empty()).then_some(labels))
+}
+
+/// Adds the target's labels, and resolves conflicts with exposed ones as `honor_labels` says
+/// (`scrape/scrape.go` `mutateSampleLabels`, `resolveConflictingExposedLabels`).
+pub(super) fn add_target_labels<'a>(mut labels: Labels<'a>, rules: IntakeRules<'a>) -> Labels<'a> {
+    let target = &rules.target.labels;
+    if rules.honor_labels {
+        // An exposed label that is empty counts as present here, although it is dropped afterwards.
+        let absent: Vec<_> = target
+            .iter()
+            .filter(|(name, _)| labels.find(name).is_none())
+            .collect();
+        labels.drop_emptied();
+        for (name, value) in absent {
+            labels.set(name.as_str(), value.as_str());
+        }
+        return labels;
+    }
+    let mut exported: Vec<_> = target
+        .iter()
+        .filter_map(|(name, _)| labels.find(name))
+        .filter(|label| !label.value.is_empty())
+        .cloned()
+        .collect();
+    labels.drop_emptied();
+    for (name, value) in target {
+        labels.set(name.as_str(), value.as_str());
+    }
+    exported.sort_by_key(|label| label.name.len());
+    for label in exported {
+        let mut name = format!("exported_{}", label.name);
+        while !labels.get(&name).is_empty() {
+            name.insert_str(0, "exported_");
+        }
+        labels.set_moved(Cow::Owned(name), label);
+    }
+    labels
+}
