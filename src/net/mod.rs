@@ -3,7 +3,6 @@
 pub mod aws;
 mod client;
 mod error;
-mod hints;
 mod http;
 mod oauth2;
 mod object;

@@ -1,10 +1,10 @@
 //! Likely cause and next step of a network error: the one table.
 
-use super::error::{Peer, Phase};
+use super::{Peer, Phase};
 
 /// What went wrong, as far as it changes the advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::net) enum Kind {
     TimedOut,
     Refused,
     Unreachable,

@@ -1,12 +1,14 @@
 //! Network errors by phase.
 
+mod hints;
+
 use std::error::Error;
 use std::fmt;
 use std::io;
 
 use url::Url;
 
-use super::hints::{self, Kind};
+use self::hints::Kind;
 use super::progress::Step;
 use super::resolve::DnsError;
 
