@@ -1,4 +1,4 @@
-//! AWS Signature Version 4, with credentials as fresh as they need be.
+//! AWS Signature Version 4, with credentials that are fetched again before they expire.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,12 @@ use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SigningParams, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::aws::{AwsError, SigningIdentity, cause};
+use super::error::NetError;
 use crate::prompb::RequestBody;
 
 /// A request that could not be signed.
@@ -21,57 +23,62 @@ pub enum SignError {
     /// No usable credentials.
     #[error(transparent)]
     Credentials(#[from] AwsError),
-    /// The credentials' source did not answer in time.
+    /// The source of the credentials did not answer within this time.
     #[error(
-        "no AWS credentials within {0:?}; a function in a VPC reaches STS only by an interface endpoint or a NAT gateway"
+        "no AWS credentials within {0:?}; a function in a VPC reaches STS only through an \
+         interface endpoint or a NAT gateway"
     )]
     TimedOut(Duration),
-    /// A secret of the configuration cannot be had.
-    #[error("{0}")]
-    Secret(String),
-    /// A header or the URL cannot be signed.
+    /// A secret or another part of the configured request cannot be used, whoever signs it.
+    #[error(transparent)]
+    Configuration(#[from] NetError),
+    /// A header or the URL cannot be signed. Holds what the signer said.
     #[error("cannot sign the request: {0}")]
     Request(String),
 }
 
 impl SignError {
-    /// Whether trying again within the tick is pointless.
+    /// Whether trying again within the tick is of no use.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(
             self,
             Self::Request(_)
-                | Self::Secret(_)
+                | Self::Configuration(_)
                 | Self::Credentials(AwsError::NoCredentials(_) | AwsError::NoRegion)
         )
     }
 }
 
-/// Credentials are fetched anew this long before they expire.
+/// Credentials are fetched again this long before they expire.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
-/// Credentials that do not say when they expire are read afresh each tick.
+
+/// Credentials without an expiry are used for this long, so that each tick reads them afresh.
 const UNDATED_FOR: Duration = Duration::from_secs(50);
-/// Shards that are denied together refresh once together.
+
+/// Credentials that are younger are not fetched again: shards that are denied together refresh them
+/// together.
 const REFRESH_TOGETHER: Duration = Duration::from_secs(2);
 
-/// Signs requests of one remote.
+/// Signs requests of one remote or service.
 #[derive(Debug)]
 pub struct Signer {
     identity: SigningIdentity,
     service: String,
-    cached: Mutex<Option<Cached>>,
+    cached: Mutex<Option<CachedCredentials>>,
 }
 
 #[derive(Debug)]
-struct Cached {
+struct CachedCredentials {
     credentials: Credentials,
-    /// By the wall clock: a monotonic one may not count the time that a Lambda is frozen.
+    /// Wall-clock time: a monotonic clock may not count the time during which a Lambda sandbox is
+    /// frozen.
     fetched: SystemTime,
     fetched_at: Instant,
 }
 
 impl Signer {
-    /// `service` is part of the signature: `aps` for AMP.
+    /// Makes a signer for a service: `aps` for AMP.
     #[must_use]
     pub fn new(identity: SigningIdentity, service: impl Into<String>) -> Self {
         Self {
@@ -81,11 +88,12 @@ impl Signer {
         }
     }
 
-    /// Adds the signature's headers to `request`, as of `now_ms`. `fresh` asks the credentials'
-    /// source again whatever the cache holds.
+    /// Adds the signature's headers to `request`, dated `now_ms` (milliseconds since 1970). `fresh`
+    /// fetches credentials again unless the cached ones are new.
     ///
     /// # Errors
-    /// [`SignError`], within `timeout`.
+    /// [`SignError`] when there are no credentials within `timeout`, or when a header or the URL
+    /// cannot be signed. [`SignError::is_final`] says whether another try can help.
     pub async fn sign(
         &self,
         request: &mut http::Request<impl Into<RequestBody> + Clone>,
@@ -110,7 +118,7 @@ impl Signer {
         let mut cached = self.cached.lock().await;
         if let Some(known) = &*cached {
             let just_fetched = known.fetched_at.elapsed() < REFRESH_TOGETHER;
-            if known.usable_at(now) && (!fresh || just_fetched) {
+            if known.is_usable_at(now) && (!fresh || just_fetched) {
                 return Ok(known.credentials.clone());
             }
         }
@@ -121,8 +129,8 @@ impl Signer {
             .await
             .map_err(|error| match &error {
                 CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
-                // The last place of the chain: it is only asked where nothing else holds any, and
-                // outside EC2 it does not answer.
+                // The instance metadata service is the last place of the chain. It is asked only
+                // where no other place holds credentials, and outside of EC2 it does not answer.
                 CredentialsError::ProviderError(_)
                     if format!("{error:?}").contains("FailedToLoadToken") =>
                 {
@@ -130,7 +138,7 @@ impl Signer {
                 }
                 _ => AwsError::Credentials(cause(&error)),
             })?;
-        *cached = Some(Cached {
+        *cached = Some(CachedCredentials {
             credentials: credentials.clone(),
             fetched: now,
             fetched_at: Instant::now(),
@@ -139,8 +147,8 @@ impl Signer {
     }
 }
 
-impl Cached {
-    fn usable_at(&self, now: SystemTime) -> bool {
+impl CachedCredentials {
+    fn is_usable_at(&self, now: SystemTime) -> bool {
         let until = match self.credentials.expiry() {
             Some(expiry) => expiry.checked_sub(EXPIRY_MARGIN).unwrap_or(UNIX_EPOCH),
             None => self.fetched + UNDATED_FOR,
@@ -149,8 +157,8 @@ impl Cached {
     }
 }
 
-/// The body's hash is signed but, as in prometheus/sigv4, not sent as a header of its own. The
-/// session token is signed.
+/// Signs a request. The body's hash is signed but, as in prometheus/sigv4, not sent as a header of
+/// its own. The session token is signed.
 fn apply(
     request: &mut http::Request<impl Into<RequestBody> + Clone>,
     credentials: Credentials,
@@ -178,12 +186,11 @@ fn apply(
     }
     let uri = request.uri().to_string();
     let body: RequestBody = request.body().clone().into();
-    let body = body.to_bytes();
     let signable = SignableRequest::new(
         request.method().as_str(),
         uri.as_str(),
         headers.into_iter(),
-        SignableBody::Bytes(&body),
+        SignableBody::Precomputed(body_hash(&body)),
     )
     .map_err(|error| failed(&error))?;
     let (instructions, _) = sign(signable, &params)
@@ -191,6 +198,23 @@ fn apply(
         .into_parts();
     instructions.apply_to_request_http1x(request);
     Ok(())
+}
+
+/// The SHA-256 of a body in lowercase hexadecimal. The pieces are hashed one by one, because joining
+/// them would copy each signed body.
+fn body_hash(body: &RequestBody) -> String {
+    let mut hash = Sha256::new();
+    for piece in body.pieces() {
+        hash.update(piece);
+    }
+    hash.finalize()
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let digit = |nibble| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+            hex.push(digit(byte >> 4));
+            hex.push(digit(byte & 0xf));
+            hex
+        })
 }
 
 fn cause_of(error: &dyn std::error::Error) -> String {
