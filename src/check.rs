@@ -93,7 +93,7 @@ pub async fn online(
     clock: &dyn Clock,
     forwarder: &Forwarder,
 ) -> Vec<Finding> {
-    let mut findings = kept_secrets(config).await;
+    let mut findings = kept_secrets(config, clock).await;
     findings.extend(homes(config, home, forwarder).await);
     for (entry, remote) in config.remote_write.iter().zip(remotes) {
         let subject = format!(
@@ -114,7 +114,7 @@ pub async fn online(
 }
 
 /// Whether each secret that stands elsewhere can be read: first, because all else fails without it.
-async fn kept_secrets(config: &Config) -> Vec<Finding> {
+async fn kept_secrets(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
     let https = config
         .scrape_configs
         .iter()
@@ -134,10 +134,12 @@ async fn kept_secrets(config: &Config) -> Vec<Finding> {
         if !seen.insert(place.clone()) {
             continue;
         }
-        findings.push(match net::secrets().get(source, false).await {
-            Ok(_) => Finding::good(format!("secret {place}"), "it can be read"),
-            Err(error) => Finding::bad(format!("secret {place}"), error.cause),
-        });
+        findings.push(
+            match net::secrets().get(source, false, clock.now_ms()).await {
+                Ok(_) => Finding::good(format!("secret {place}"), "it can be read"),
+                Err(error) => Finding::bad(format!("secret {place}"), error.cause),
+            },
+        );
     }
     findings
 }

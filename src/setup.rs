@@ -71,13 +71,7 @@ pub async fn load(argument: Option<&str>) -> Result<LoadedConfig, SetupError> {
 async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
     let bytes = net::read_object(bucket, key, MAX_BYTES).await?;
     String::from_utf8(bytes).map_err(|_| {
-        let (address, cause) = (format!("s3://{bucket}/{key}"), "it is not UTF-8".to_owned());
-        ObjectError {
-            address,
-            cause,
-            hint: "is it the right object?",
-        }
-        .into()
+        ObjectError::new(bucket, key, "it is not UTF-8", "is it the right object?").into()
     })
 }
 

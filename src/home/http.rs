@@ -8,7 +8,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{Home, HomeMethod, HomeRequest, HomeResponse, ResponseBody};
-use crate::net::{Exchange, HttpClient, NetError, Reply};
+use crate::net::{Exchange, HttpClient, HttpReply, NetError, Peer, redacted};
 
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -30,7 +30,7 @@ impl HttpHome {
         let client = self
             .clients
             .get(request.job.index())
-            .ok_or_else(|| NetError::of_url(url, "no such job".to_owned()))?;
+            .ok_or_else(|| NetError::malformed_request(Peer::Home, redacted(url), "no such job"))?;
         let timeout = request.timeout;
         let mut reply = client
             .send(
@@ -64,7 +64,9 @@ fn http_request(request: &HomeRequest<'_>) -> Result<http::Request<Bytes>, NetEr
     *http.uri_mut() = url
         .as_str()
         .parse()
-        .map_err(|error: http::uri::InvalidUri| NetError::of_url(url, error.to_string()))?;
+        .map_err(|error: http::uri::InvalidUri| {
+            NetError::malformed_request(Peer::Home, redacted(url), error.to_string())
+        })?;
     match &request.method {
         HomeMethod::Get {
             accept,
@@ -97,7 +99,7 @@ fn http_request(request: &HomeRequest<'_>) -> Result<http::Request<Bytes>, NetEr
 }
 
 struct HttpBody {
-    reply: Reply,
+    reply: HttpReply,
 }
 
 impl ResponseBody for HttpBody {

@@ -10,18 +10,21 @@ use rustls::ClientConfig;
 use super::error::{NetError, Peer, redacted};
 use super::progress::{Progress, ProgressLayer};
 use super::resolve::{Lookup, Resolver, SystemLookup};
-use super::tls;
+use super::tls::{self, TlsError};
+use crate::time::{Clock, SystemClock};
 
-/// What clients differ in.
+/// The properties in which clients differ.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// From the look-up to the end of the TLS handshake, shared out among the addresses of a name.
-    /// Default 5s.
+    /// Time from the look-up of a name to the end of the TLS handshake, shared among the addresses
+    /// of the name. Default 5 s.
     pub connect_timeout: Duration,
-    /// How long an idle connection is kept; zero opens one for each request. Default 90s.
+    /// How long an idle connection is kept. Zero opens a connection for each request. Default 90 s.
     pub idle_timeout: Duration,
-    /// Default [`SystemLookup`].
+    /// Name resolution. Default [`SystemLookup`].
     pub lookup: Arc<dyn Lookup>,
+    /// The wall clock, which ages tokens, secrets and certificates. Default [`SystemClock`].
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for ClientOptions {
@@ -30,29 +33,32 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(90),
             lookup: Arc::new(SystemLookup),
+            clock: Arc::new(SystemClock),
         }
     }
 }
 
-/// No client: the TLS configuration is broken.
+/// An HTTP client that cannot be built: its TLS configuration is broken.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot build an HTTP client: {0}")]
-pub struct ClientError(String);
-
-/// A client with the process' TLS configuration, HTTP/1.1, without proxies, without automatic
-/// decompression and redirects.
-///
-/// # Errors
-/// [`ClientError`] when TLS cannot be set up.
-pub fn client(options: &ClientOptions) -> Result<Client, ClientError> {
-    configured_client(
-        options,
-        tls::config().map_err(|error| ClientError(error.to_string()))?,
-        Vec::new(),
-    )
+pub enum ClientError {
+    /// rustls does not accept the built-in configuration.
+    #[error("cannot build an HTTP client: {0}")]
+    Tls(#[from] TlsError),
+    /// reqwest does not accept the TLS configuration or a proxy.
+    #[error("cannot build an HTTP client: {0}")]
+    Build(#[from] reqwest::Error),
 }
 
-/// As [`client`], with another TLS configuration and with proxies.
+/// Builds a client for HTTP/1.1 with the TLS configuration of the process. It uses no proxy, follows
+/// no redirect, retries nothing and decompresses nothing.
+///
+/// # Errors
+/// [`ClientError`] when TLS cannot be set up. Trying again is of no use.
+pub fn client(options: &ClientOptions) -> Result<Client, ClientError> {
+    configured_client(options, tls::config()?, Vec::new())
+}
+
+/// Builds a client as [`client`] does, with another TLS configuration and with proxies.
 pub(super) fn configured_client(
     options: &ClientOptions,
     tls: ClientConfig,
@@ -63,7 +69,7 @@ pub(super) fn configured_client(
         .no_proxy()
         .http1_only()
         .referer(false)
-        // Retrying is the caller's: it knows what a repeat may cost.
+        // The caller retries: it knows what a repeat may cost.
         .retry(reqwest::retry::never())
         .redirect(Policy::none())
         .connect_timeout(options.connect_timeout)
@@ -78,27 +84,25 @@ pub(super) fn configured_client(
     }
     #[cfg(target_os = "linux")]
     {
-        // A frozen Lambda leaves dead sockets: without this, a request on one hangs until its own
+        // A frozen Lambda leaves dead sockets. Without this, a request on one hangs until its own
         // time-out.
         builder = builder.tcp_user_timeout(options.connect_timeout * 2);
     }
-    builder
-        .build()
-        .map_err(|error| ClientError(error.to_string()))
+    Ok(builder.build()?)
 }
 
 /// Sends a request up to the answer's headers.
 ///
 /// # Errors
-/// [`NetError`], with the phase that was reached. For the body's chunks use
-/// [`NetError::from_reqwest`].
+/// [`NetError`] when there is no answer; its phase says how far the request came. An error while the
+/// body is read becomes one by [`NetError::from_reqwest`].
 pub async fn send(client: &Client, request: Request, peer: Peer) -> Result<Response, NetError> {
     let address = redacted(request.url());
     let progress = Progress::default();
     match progress.watch(client.execute(request)).await {
         Ok(response) => Ok(response),
         Err(error) => Err(NetError::from_request(
-            &error,
+            error,
             progress.step(),
             peer,
             address,

@@ -1,9 +1,18 @@
 //! HTTP clients, the secrets that they carry, and what an error on the network means.
+//!
+//! From the bottom up: `error`, `progress` and `resolve` find out what went wrong; `tls` and
+//! `client` build one HTTP client; `aws` and `smithy` put the AWS SDK on it; `sign`, `object` and
+//! `secrets` read what AWS keeps; `clients` and `transport` send a request as a TLS and proxy
+//! configuration say; `oauth2` fetches tokens over a transport; `http` adds credentials to requests;
+//! `identity` finds out who signs them.
 
 pub mod aws;
 mod client;
+mod clients;
 mod error;
+mod header;
 mod http;
+mod identity;
 mod oauth2;
 mod object;
 mod outgoing;
@@ -17,10 +26,14 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod transport;
 
 pub use client::{ClientError, ClientOptions, client, send};
-pub use error::*;
-pub use http::{Exchange, HttpClient, Reply};
+pub use error::{NetError, Peer, Phase, SharedError, redacted};
+pub use http::{Exchange, HttpClient};
+pub use identity::signing_identity;
 pub use object::{ObjectError, read_object};
 pub use resolve::{Lookup, SystemLookup};
 pub use secrets::{SecretError, Secrets, secrets};
+pub use tls::{TlsError, TlsFault};
+pub use transport::HttpReply;

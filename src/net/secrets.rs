@@ -1,14 +1,15 @@
 //! Reads secrets where they are kept: files, objects in S3, SSM parameters, Secrets Manager.
 //!
-//! SSM and Secrets Manager are asked by one signed request each, without their SDK crates: those
+//! SSM and Secrets Manager are asked with one signed request each, without their SDK crates, which
 //! would make the function's zip noticeably larger for two calls.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::LazyLock;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -19,56 +20,72 @@ use url::Url;
 
 use super::aws::{self, AwsError, SigningIdentity};
 use super::client::{ClientOptions, client, send};
-use super::error::{NetError, Peer, Phase};
+use super::error::{NetError, Peer, Phase, SharedError};
 use super::object::read_object;
 use super::sign::Signer;
 use crate::config::{Secret, SecretPart, SecretSource, Source, StoredSecret};
+use crate::time::millis;
 
-/// Bytes of a file or an object: a bundle of certificates is the largest that is read.
-const MOST: u64 = 1 << 20;
+/// Largest file, object or answer in bytes. A bundle of certificates is the largest that is read.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// For one call of SSM or Secrets Manager, connection included.
-const CALL: Duration = Duration::from_secs(10);
+/// Time for one call of SSM or Secrets Manager, connection included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What AWS keeps is asked for again after a refusal (401), but not more often than that, and so is
-/// what could not be read.
+/// A secret that AWS keeps is not read again within this time, even after a refusal (401).
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// A secret that could not be read is not tried again within this time.
 const FAILED_FOR: Duration = Duration::from_secs(5);
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
-/// A secret that cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// A secret that could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{place}: {cause}")]
 pub struct SecretError {
-    /// A path, `s3://bucket/key`, `ssm:name` or `secretsmanager:id`.
+    /// Where the secret is kept: a path, `s3://bucket/key`, `ssm:name` or `secretsmanager:id`.
     pub place: String,
-    /// Why, and what to do.
+    /// What went wrong, and the next step.
     pub cause: String,
     /// Whether the same call may succeed in a moment.
     pub passing: bool,
+    /// The error underneath.
+    pub source: Option<SharedError>,
 }
 
 impl From<SecretError> for NetError {
     fn from(error: SecretError) -> Self {
-        Self::of_credentials(error.place, error.cause, error.passing)
+        Self::no_credentials(error.place.clone(), error.cause.clone(), error.passing)
+            .with_source(error)
     }
 }
 
-/// The secrets that this process has read. What AWS keeps is read once, at its first use, and again
-/// when it is asked for anew.
+/// The secrets that this process has read. A secret that AWS keeps is read at its first use, and
+/// again when a fresh one is requested.
 #[derive(Default)]
 pub struct Secrets {
-    known: Mutex<HashMap<String, Known>>,
+    cache: Mutex<HashMap<String, CachedSecret>>,
 }
 
-struct Known {
+struct CachedSecret {
     value: Result<Secret, SecretError>,
-    /// By the wall clock: a monotonic one may not count the time that a Lambda is frozen.
-    read: SystemTime,
+    /// Milliseconds since 1970. A monotonic clock may not count the time during which a Lambda
+    /// sandbox is frozen.
+    read_ms: i64,
 }
 
-/// Those of the process.
+impl CachedSecret {
+    fn is_usable(&self, fresh: bool, now_ms: i64) -> bool {
+        let age_ms = now_ms.saturating_sub(self.read_ms);
+        match &self.value {
+            Ok(_) => !fresh || age_ms < millis(AGAIN_AFTER),
+            Err(_) => age_ms < millis(FAILED_FOR),
+        }
+    }
+}
+
+/// The secrets of the process.
 #[must_use]
 pub fn secrets() -> &'static Secrets {
     static SECRETS: LazyLock<Secrets> = LazyLock::new(Secrets::default);
@@ -76,17 +93,22 @@ pub fn secrets() -> &'static Secrets {
 }
 
 impl Secrets {
-    /// The secret of a source. Files are read each time, as Prometheus does; `fresh` asks AWS
-    /// again, within bounds.
+    /// Returns the secret of a source. Files are read each time, as Prometheus does. `fresh` reads
+    /// again what AWS keeps, within bounds. `now_ms` is the wall clock in milliseconds since 1970.
     ///
     /// # Errors
-    /// [`SecretError`].
-    pub async fn get(&self, source: &SecretSource, fresh: bool) -> Result<Secret, SecretError> {
+    /// [`SecretError`] when the secret cannot be read; it says whether the next try may succeed.
+    pub async fn get(
+        &self,
+        source: &SecretSource,
+        fresh: bool,
+        now_ms: i64,
+    ) -> Result<Secret, SecretError> {
         match source {
             SecretSource::File(Source::Path(path)) => read_file(path),
             SecretSource::File(Source::S3 { bucket, key }) => {
-                self.known(&source.places()[0], fresh, Box::pin(of_object(bucket, key)))
-                    .await
+                let read = Box::pin(read_secret_object(bucket, key));
+                self.cached(&source.places()[0], fresh, now_ms, read).await
             }
             SecretSource::Inline(parts) => {
                 let mut whole = String::new();
@@ -94,9 +116,9 @@ impl Secrets {
                     match part {
                         SecretPart::Text(text) => whole.push_str(text.expose()),
                         SecretPart::Stored(stored) => {
-                            let value = self
-                                .known(&stored.to_string(), fresh, Box::pin(of_aws(stored)))
-                                .await?;
+                            let read = Box::pin(read_stored(stored, now_ms));
+                            let place = stored.to_string();
+                            let value = self.cached(&place, fresh, now_ms, read).await?;
                             whole.push_str(value.expose());
                         }
                     }
@@ -106,31 +128,27 @@ impl Secrets {
         }
     }
 
-    /// One at a time: requests that are refused together ask again once together.
-    async fn known(
+    /// Returns the cached secret of a place, or reads it. Secrets are read one at a time, so that
+    /// requests that are refused together read a new one together.
+    async fn cached(
         &self,
         place: &str,
         fresh: bool,
+        now_ms: i64,
         read: BoxFuture<'_, Result<Secret, SecretError>>,
     ) -> Result<Secret, SecretError> {
-        let mut all = self.known.lock().await;
-        let now = SystemTime::now();
-        if let Some(known) = all.get(place) {
-            let age = now.duration_since(known.read).unwrap_or_default();
-            let good = match &known.value {
-                Ok(_) => !fresh || age < AGAIN_AFTER,
-                Err(_) => age < FAILED_FOR,
-            };
-            if good {
-                return known.value.clone();
-            }
+        let mut cache = self.cache.lock().await;
+        if let Some(cached) = cache.get(place)
+            && cached.is_usable(fresh, now_ms)
+        {
+            return cached.value.clone();
         }
         let value = read.await;
-        all.insert(
+        cache.insert(
             place.to_owned(),
-            Known {
+            CachedSecret {
                 value: value.clone(),
-                read: now,
+                read_ms: now_ms,
             },
         );
         value
@@ -138,100 +156,110 @@ impl Secrets {
 }
 
 fn read_file(path: &Path) -> Result<Secret, SecretError> {
-    let fail = |cause: String| SecretError {
+    let fail = |cause: String, source: Option<SharedError>| SecretError {
         place: path.display().to_string(),
         cause,
         passing: false,
+        source,
     };
     let read = || {
         let mut text = String::new();
-        File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+        File::open(path)?
+            .take(MAX_BYTES + 1)
+            .read_to_string(&mut text)?;
         Ok::<_, std::io::Error>(text)
     };
     let text = read().map_err(|error| {
-        fail(format!(
-            "unable to read file: {error}; a relative path is beside the configuration"
-        ))
+        let cause = format!(
+            "unable to read file: {error}; a relative path starts at the configuration's folder"
+        );
+        fail(cause, Some(Arc::new(error)))
     })?;
-    if text.len() as u64 > MOST {
-        return Err(fail(format!(
-            "the file is larger than {MOST} bytes; is it the right one?"
-        )));
+    if text.len() as u64 > MAX_BYTES {
+        let cause = format!("the file is larger than {MAX_BYTES} bytes; is it the right one?");
+        return Err(fail(cause, None));
     }
     Ok(Secret::new(text.trim()))
 }
 
-async fn of_object(bucket: &str, key: &str) -> Result<Secret, SecretError> {
-    let fail = |cause: String| SecretError {
+async fn read_secret_object(bucket: &str, key: &str) -> Result<Secret, SecretError> {
+    let fail = |cause: String, source: SharedError| SecretError {
         place: format!("s3://{bucket}/{key}"),
         cause,
         passing: false,
+        source: Some(source),
     };
-    let bytes = read_object(bucket, key, MOST)
-        .await
-        .map_err(|error| fail(format!("{}; {}", error.cause, error.hint)))?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| fail("the object is not UTF-8; is it the right one?".to_owned()))?;
+    let bytes = read_object(bucket, key, MAX_BYTES).await.map_err(|error| {
+        let cause = format!("{}; {}", error.cause, error.hint);
+        fail(cause, Arc::new(error))
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let cause = "the object is not UTF-8; is it the right one?".to_owned();
+        fail(cause, Arc::new(error))
+    })?;
     Ok(Secret::new(text.trim()))
 }
 
-/// What the two services differ in.
-struct Service {
-    /// Of the signature, the host name and the VPC endpoint.
+/// An AWS service that keeps secrets.
+struct SecretService {
+    /// Name in the signature, in the host name and in the name of the VPC endpoint.
     name: &'static str,
     endpoint_variable: &'static str,
+    /// Operation, as the `X-Amz-Target` header names it.
     target: &'static str,
-    /// What the role needs.
+    /// Permissions that the role needs.
     permission: &'static str,
+    /// Member of the request that names the secret.
     key: &'static str,
 }
 
-const SSM: Service = Service {
+const SSM: SecretService = SecretService {
     name: "ssm",
     endpoint_variable: "AWS_ENDPOINT_URL_SSM",
     target: "AmazonSSM.GetParameter",
-    permission: "ssm:GetParameter on the parameter, and kms:Decrypt on its key where that is not aws/ssm",
+    permission: "ssm:GetParameter on the parameter, and kms:Decrypt on its key \
+                 unless that is aws/ssm",
     key: "Name",
 };
 
-const SECRETS_MANAGER: Service = Service {
+const SECRETS_MANAGER: SecretService = SecretService {
     name: "secretsmanager",
     endpoint_variable: "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     target: "secretsmanager.GetSecretValue",
-    permission: "secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key where that is not aws/secretsmanager",
+    permission: "secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key \
+                 unless that is aws/secretsmanager",
     key: "SecretId",
 };
 
-async fn of_aws(stored: &StoredSecret) -> Result<Secret, SecretError> {
-    let fail = |cause: String, passing| SecretError {
+/// Reads a secret from the service that keeps it.
+async fn read_stored(stored: &StoredSecret, now_ms: i64) -> Result<Secret, SecretError> {
+    let fail = |error: CallError| SecretError {
         place: stored.to_string(),
-        cause,
-        passing,
+        cause: error.cause,
+        passing: error.passing,
+        source: error.source,
     };
     let (service, name) = match stored {
         StoredSecret::Ssm(name) => (&SSM, name),
         StoredSecret::SecretsManager { id, .. } => (&SECRETS_MANAGER, id),
     };
-    let answer = match tokio::time::timeout(CALL, call(service, name)).await {
-        Ok(answer) => answer.map_err(|(cause, passing)| fail(cause, passing))?,
-        Err(_) => return Err(fail(format!("no answer within {CALL:?}"), true)),
+    let answer = match tokio::time::timeout(CALL_TIMEOUT, call(service, name, now_ms)).await {
+        Ok(answer) => answer.map_err(fail)?,
+        Err(_) => {
+            let cause = format!("no answer within {CALL_TIMEOUT:?}");
+            return Err(fail(CallError::new(cause, true)));
+        }
     };
     let string = answer["Parameter"]["Value"]
         .as_str()
         .or(answer["SecretString"].as_str());
-    let text = string.ok_or_else(|| fail("it holds no string; is it binary?".to_owned(), false))?;
+    let text =
+        string.ok_or_else(|| fail(CallError::new("it holds no string; is it binary?", false)))?;
     let text = match stored {
         StoredSecret::SecretsManager { key: Some(key), .. } => {
-            let members: Option<Value> = serde_json::from_str(text).ok();
-            let member = members
-                .as_ref()
-                .and_then(|members| members.get(key)?.as_str())
-                .map(str::to_owned);
-            member.ok_or_else(|| {
-                fail(
-                    format!("it is no JSON object that has {key:?} as a string"),
-                    false,
-                )
+            member(text, key).ok_or_else(|| {
+                let cause = format!("it is not a JSON object that has {key:?} as a string");
+                fail(CallError::new(cause, false))
             })?
         }
         _ => text.to_owned(),
@@ -239,54 +267,72 @@ async fn of_aws(stored: &StoredSecret) -> Result<Secret, SecretError> {
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 
-/// One signed call; the error's second part says whether it may pass.
-async fn call(service: &Service, name: &str) -> Result<Value, (String, bool)> {
-    let (identity, endpoint) = place(service, name)
-        .await
-        .map_err(|error| (error.to_string(), false))?;
-    let region = identity.region.to_string();
-    let mut body = json!({ service.key: name });
-    if service.key == SSM.key {
-        body["WithDecryption"] = true.into();
+/// The string member `key` of a JSON object.
+fn member(text: &str, key: &str) -> Option<String> {
+    let members: Value = serde_json::from_str(text).ok()?;
+    Some(members.get(key)?.as_str()?.to_owned())
+}
+
+/// A call of SSM or Secrets Manager that did not give the secret.
+struct CallError {
+    /// What went wrong, and the next step.
+    cause: String,
+    /// Whether the same call may succeed in a moment.
+    passing: bool,
+    source: Option<SharedError>,
+}
+
+impl CallError {
+    fn new(cause: impl Into<String>, passing: bool) -> Self {
+        Self {
+            cause: cause.into(),
+            passing,
+            source: None,
+        }
     }
-    let mut request = http::Request::new(Bytes::from(body.to_string()));
-    *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = endpoint
-        .as_str()
-        .parse()
-        .map_err(|error| (format!("{}: {error}", service.endpoint_variable), false))?;
-    request.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-amz-json-1.1"),
-    );
-    request
-        .headers_mut()
-        .insert(TARGET, HeaderValue::from_static(service.target));
-    let now_ms = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis() as i64;
+
+    /// An error that stays until something is changed.
+    fn lasting(error: impl Error + Send + Sync + 'static) -> Self {
+        let cause = error.to_string();
+        Self {
+            source: Some(Arc::new(error)),
+            ..Self::new(cause, false)
+        }
+    }
+}
+
+/// Makes one signed call and returns its answer.
+async fn call(service: &SecretService, name: &str, now_ms: i64) -> Result<Value, CallError> {
+    let (identity, endpoint) = place(service, name).await.map_err(CallError::lasting)?;
+    let region = identity.region.to_string();
+    let mut request = call_request(service, name, &endpoint)?;
     Signer::new(identity, service.name)
-        .sign(&mut request, now_ms, false, CALL)
+        .sign(&mut request, now_ms, false, CALL_TIMEOUT)
         .await
-        .map_err(|error| (error.to_string(), !error.is_final()))?;
+        .map_err(|error| CallError {
+            passing: !error.is_final(),
+            ..CallError::lasting(error)
+        })?;
     let request = reqwest::Request::try_from(request)
-        .map_err(|error| (error.without_url().to_string(), false))?;
-    let client = client(&ClientOptions::default()).map_err(|error| (error.to_string(), false))?;
+        .map_err(|error| CallError::lasting(error.without_url()))?;
+    let client = client(&ClientOptions::default()).map_err(CallError::lasting)?;
     let mut response = send(&client, request, Peer::Aws)
         .await
-        .map_err(|error| (advice(&error, service, &region), true))?;
+        .map_err(|error| CallError {
+            cause: advice(&error, service, &region),
+            passing: true,
+            source: Some(Arc::new(error)),
+        })?;
     let status = response.status().as_u16();
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| {
-        (
-            NetError::from_reqwest(&error, Peer::Aws, &endpoint).to_string(),
-            true,
-        )
+    while let Some(chunk) = response.chunk().await.map_err(|error| CallError {
+        passing: true,
+        ..CallError::lasting(NetError::from_reqwest(error, Peer::Aws, &endpoint))
     })? {
         body.extend_from_slice(&chunk);
-        if body.len() as u64 > MOST {
-            return Err((format!("the answer is larger than {MOST} bytes"), false));
+        if body.len() as u64 > MAX_BYTES {
+            let cause = format!("the answer is larger than {MAX_BYTES} bytes");
+            return Err(CallError::new(cause, false));
         }
     }
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -296,8 +342,36 @@ async fn call(service: &Service, name: &str) -> Result<Value, (String, bool)> {
     Ok(answer)
 }
 
-/// Who signs, and where the service is. An ARN names its region.
-async fn place(service: &Service, name: &str) -> Result<(SigningIdentity, Url), AwsError> {
+/// Builds the request for a secret, not signed yet.
+fn call_request(
+    service: &SecretService,
+    name: &str,
+    endpoint: &Url,
+) -> Result<http::Request<Bytes>, CallError> {
+    let mut body = json!({ service.key: name });
+    if service.key == SSM.key {
+        body["WithDecryption"] = true.into();
+    }
+    let mut request = http::Request::new(Bytes::from(body.to_string()));
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = endpoint
+        .as_str()
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| CallError {
+            cause: format!("{}: {error}", service.endpoint_variable),
+            ..CallError::lasting(error)
+        })?;
+    let headers = request.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.1"),
+    );
+    headers.insert(TARGET, HeaderValue::from_static(service.target));
+    Ok(request)
+}
+
+/// Finds the identity that signs, and the endpoint of the service. An ARN names its own region.
+async fn place(service: &SecretService, name: &str) -> Result<(SigningIdentity, Url), AwsError> {
     let named = name
         .strip_prefix("arn:")
         .and_then(|rest| rest.split(':').nth(2))
@@ -331,21 +405,25 @@ async fn place(service: &Service, name: &str) -> Result<(SigningIdentity, Url), 
     ))
 }
 
-/// In a VPC without NAT, the way to the service is what is missing: the endpoint is named.
-fn advice(error: &NetError, service: &Service, region: &str) -> String {
+/// Describes a network error. In a VPC without NAT there is no way to the service, so the text names
+/// the interface endpoint that is missing.
+fn advice(error: &NetError, service: &SecretService, region: &str) -> String {
     let no_way = error.phase == Phase::Dns
         || (error.phase == Phase::Connect && (error.timed_out || error.unreachable));
     if !no_way {
         return error.to_string();
     }
     format!(
-        "{} {}: {}; in a VPC without NAT add an interface endpoint com.amazonaws.{region}.{} (private DNS on, its security group letting port 443 in), \
-         or keep the secret in an object and name it in the _file key as s3://bucket/key: the S3 gateway endpoint is free",
+        "{} {}: {}; in a VPC without NAT add an interface endpoint com.amazonaws.{region}.{} \
+         (private DNS on, its security group letting port 443 in), or keep the secret in an object \
+         and name it in the _file key as s3://bucket/key: the S3 gateway endpoint is free",
         error.phase, error.address, error.cause, service.name
     )
 }
 
-fn refusal(status: u16, answer: &Value, service: &Service) -> (String, bool) {
+/// Describes an answer other than 200. Only the name of the error is shown, because the message may
+/// repeat the secret.
+fn refusal(status: u16, answer: &Value, service: &SecretService) -> CallError {
     let kind = answer["__type"].as_str().unwrap_or_default();
     let kind: String = kind
         .rsplit('#')
@@ -355,12 +433,13 @@ fn refusal(status: u16, answer: &Value, service: &Service) -> (String, bool) {
         .filter(char::is_ascii_alphanumeric)
         .take(80)
         .collect();
+    let is_passing = status >= 500 || kind.contains("Throttl");
     let advice = match kind.as_str() {
         "ParameterNotFound" | "ResourceNotFoundException" | "ParameterVersionNotFound" => {
-            "there is none of this name in this region and account"
+            "there is nothing of this name in this region and account"
         }
         "AccessDeniedException" | "AccessDenied" => "",
-        _ if status >= 500 || kind.contains("Throttl") => "it is asked again at the next try",
+        _ if is_passing => "the next try asks again",
         _ => "check the name, the region and the role",
     };
     let advice = if advice.is_empty() {
@@ -368,8 +447,8 @@ fn refusal(status: u16, answer: &Value, service: &Service) -> (String, bool) {
     } else {
         advice.to_owned()
     };
-    (
+    CallError::new(
         format!("{} answered {status} {kind}; {advice}", service.name),
-        status >= 500 || kind.contains("Throttl"),
+        is_passing,
     )
 }

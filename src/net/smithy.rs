@@ -16,19 +16,17 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::BodyExt as _;
 use reqwest::Client;
 
-use super::client::{ClientOptions, client, send};
+use super::client::{ClientError, ClientOptions, client, send};
 use super::error::{NetError, Peer, Phase};
 
-type BoxError = Box<dyn Error + Send + Sync>;
-
-/// The client for all of the SDK, kept for the process. `peer` says whom its errors are about:
-/// [`Peer::Store`] for S3, else [`Peer::Aws`].
+/// Returns the client for all of the SDK, kept for the process. `peer` is the party that its errors
+/// are about: [`Peer::Store`] for S3, else [`Peer::Aws`].
 #[must_use]
 pub fn http_client(peer: Peer) -> SharedHttpClient {
     static STORE: LazyLock<SharedHttpClient> =
-        LazyLock::new(|| SharedHttpClient::new(Clients::new(Peer::Store)));
+        LazyLock::new(|| SharedHttpClient::new(SmithyClients::new(Peer::Store)));
     static AWS: LazyLock<SharedHttpClient> =
-        LazyLock::new(|| SharedHttpClient::new(Clients::new(Peer::Aws)));
+        LazyLock::new(|| SharedHttpClient::new(SmithyClients::new(Peer::Aws)));
     if peer == Peer::Store {
         STORE.clone()
     } else {
@@ -36,14 +34,15 @@ pub fn http_client(peer: Peer) -> SharedHttpClient {
     }
 }
 
-/// One client for each connect time-out that is asked for: the SDK gives IMDS a short one.
+/// One client for each connect time-out that the SDK wants: it gives the instance metadata service a
+/// short one.
 #[derive(Debug)]
-struct Clients {
+struct SmithyClients {
     peer: Peer,
     by_connect_timeout: Mutex<HashMap<Option<Duration>, SharedHttpConnector>>,
 }
 
-impl Clients {
+impl SmithyClients {
     fn new(peer: Peer) -> Self {
         Self {
             peer,
@@ -52,7 +51,7 @@ impl Clients {
     }
 }
 
-impl HttpClient for Clients {
+impl HttpClient for SmithyClients {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
@@ -70,8 +69,8 @@ impl HttpClient for Clients {
         if let Some(connect_timeout) = connect_timeout {
             options.connect_timeout = connect_timeout;
         }
-        let connector = SharedHttpConnector::new(Connector {
-            client: client(&options).map_err(|error| Arc::from(error.to_string())),
+        let connector = SharedHttpConnector::new(SmithyConnector {
+            client: client(&options).map_err(Arc::new),
             peer: self.peer,
             read_timeout: settings.read_timeout(),
         });
@@ -81,19 +80,18 @@ impl HttpClient for Clients {
 }
 
 #[derive(Debug)]
-struct Connector {
-    client: Result<Client, Arc<str>>,
+struct SmithyConnector {
+    client: Result<Client, Arc<ClientError>>,
     peer: Peer,
     read_timeout: Option<Duration>,
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for SmithyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let client = self.client.clone();
         let (peer, read_timeout) = (self.peer, self.read_timeout);
         HttpConnectorFuture::new(async move {
-            let client =
-                client.map_err(|error| ConnectorError::other(BoxError::from(&*error), None))?;
+            let client = client.map_err(|error| ConnectorError::other(Box::new(error), None))?;
             exchange(&client, request, peer, read_timeout).await
         })
     }

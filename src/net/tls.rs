@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
-    Tls13ClientSessionValue, WebPkiServerVerifier, verify_server_name,
+    Tls13ClientSessionValue, VerifierBuilderError, WebPkiServerVerifier, verify_server_name,
 };
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -19,116 +19,88 @@ use rustls::{
 use super::progress::{self, Step};
 use crate::config::{Secret, TlsConfig, TlsVersion};
 
-/// Sessions that can be taken up again, of as many servers.
+/// Number of servers whose TLS sessions are kept, so that they can be resumed.
 const SESSIONS: usize = 64;
 
-/// With the roots compiled in, built on first use: reading the system's certificates costs 3 to 45
-/// ms for each client.
-pub(super) fn config() -> Result<ClientConfig, Error> {
-    static CONFIG: OnceLock<Result<ClientConfig, Error>> = OnceLock::new();
+/// The configuration of the process, built at its first use. The root certificates are compiled in:
+/// reading the system's costs 3 to 45 ms for each client.
+pub(super) fn config() -> Result<ClientConfig, TlsError> {
+    static CONFIG: OnceLock<Result<ClientConfig, TlsError>> = OnceLock::new();
     CONFIG
-        .get_or_init(|| {
-            configured(&TlsConfig::default(), &Materials::default())
-                .map_err(|error| Error::General(error.cause))
-        })
+        .get_or_init(|| configured(&TlsConfig::default(), &TlsMaterials::default()))
         .clone()
 }
 
-/// What stands in the files of a `tls_config`.
+/// The contents of the files of a `tls_config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Materials {
+pub(super) struct TlsMaterials {
     pub(super) ca: Option<Secret>,
     pub(super) cert: Option<Secret>,
     pub(super) key: Option<Secret>,
 }
 
 /// A `tls_config` that cannot be used.
-#[derive(Debug)]
-pub(super) struct TlsError {
-    /// The key that is to be mended.
-    pub(super) key: &'static str,
-    pub(super) cause: String,
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("tls_config.{key}: {fault}")]
+pub struct TlsError {
+    /// The key of `tls_config` that must be changed.
+    pub key: &'static str,
+    /// What is wrong with it.
+    #[source]
+    pub fault: TlsFault,
 }
 
-/// The configuration that a `tls_config` means.
-pub(super) fn configured(tls: &TlsConfig, materials: &Materials) -> Result<ClientConfig, TlsError> {
-    let fail = |key| {
-        move |error: Error| TlsError {
-            key,
-            cause: error.to_string(),
-        }
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let (lowest, highest) = (
-        tls.min_version.unwrap_or(TlsVersion::Tls12),
-        tls.max_version.unwrap_or(TlsVersion::Tls13),
-    );
-    let versions: Vec<&'static SupportedProtocolVersion> = [
-        (TlsVersion::Tls13, &version::TLS13),
-        (TlsVersion::Tls12, &version::TLS12),
-    ]
-    .into_iter()
-    .filter(|(version, _)| (lowest..=highest).contains(version))
-    .map(|(_, version)| version)
-    .collect();
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions)
-        .map_err(fail("min_version"))?;
+/// What is wrong with a key of `tls_config`.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TlsFault {
+    /// rustls does not accept a certificate, a key or a version.
+    #[error(transparent)]
+    Rustls(#[from] Error),
+    /// No verifier can be made of the authorities.
+    #[error(transparent)]
+    Verifier(#[from] VerifierBuilderError),
+    /// The server name is neither a host name nor an address.
+    #[error("it is neither a DNS name nor an IP address")]
+    Name,
+    /// The file holds no certificate.
+    #[error("found no certificate in PEM form")]
+    NoCertificate,
+    /// The file holds no usable key. The parser's own message is left out, because it quotes the
+    /// file.
+    #[error("found no private key in PEM form that is not encrypted")]
+    NoKey,
+}
 
-    let authorities = match &materials.ca {
-        Some(pem) => Some(certificates(pem, "ca")?),
-        None => None,
-    };
-    let roots = match &authorities {
-        // As in Go: they take the place of the public ones.
-        Some(authorities) => {
-            let mut roots = RootCertStore::empty();
-            for authority in authorities {
-                roots.add(authority.clone()).map_err(fail("ca"))?;
-            }
-            roots
+impl TlsFault {
+    /// Makes errors about `key`.
+    fn of<E: Into<Self>>(key: &'static str) -> impl FnOnce(E) -> TlsError {
+        move |error| TlsError {
+            key,
+            fault: error.into(),
         }
-        None => RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        },
-    };
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let verifier = verifier.build().map_err(|error| TlsError {
-        key: "ca",
-        cause: error.to_string(),
-    })?;
-    let name = match &tls.server_name {
-        Some(name) => Some(
-            ServerName::try_from(name.clone()).map_err(|error| TlsError {
-                key: "server_name",
-                cause: error.to_string(),
-            })?,
-        ),
-        None => None,
-    };
-    let verifier = Verifier {
-        verifier,
-        provider,
-        name,
-        pinned: authorities.unwrap_or_default(),
-        insecure_skip_verify: tls.insecure_skip_verify,
-    };
+    }
+}
+
+/// Builds the client configuration that a `tls_config` and the contents of its files describe.
+pub(super) fn configured(
+    tls: &TlsConfig,
+    materials: &TlsMaterials,
+) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&versions(tls))
+        .map_err(TlsFault::of("min_version"))?;
+    let verifier = verifier(tls, materials, provider)?;
     let builder = builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-
     let mut config = match (&materials.cert, &materials.key) {
         (Some(cert), Some(key)) => {
-            // Its Display names what was found in the file, never the key.
-            let key =
-                PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| TlsError {
-                    key: "key",
-                    cause: "found no private key in PEM form, which is not encrypted".to_owned(),
-                })?;
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+                .map_err(|_| TlsFault::of("key")(TlsFault::NoKey))?;
             builder
                 .with_client_auth_cert(certificates(cert, "cert")?, key)
-                .map_err(fail("cert"))?
+                .map_err(TlsFault::of("cert"))?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -137,28 +109,82 @@ pub(super) fn configured(tls: &TlsConfig, materials: &Materials) -> Result<Clien
     Ok(config)
 }
 
+/// The TLS versions from `min_version` to `max_version`.
+fn versions(tls: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
+    let lowest = tls.min_version.unwrap_or(TlsVersion::Tls12);
+    let highest = tls.max_version.unwrap_or(TlsVersion::Tls13);
+    [
+        (TlsVersion::Tls13, &version::TLS13),
+        (TlsVersion::Tls12, &version::TLS12),
+    ]
+    .into_iter()
+    .filter(|(version, _)| (lowest..=highest).contains(version))
+    .map(|(_, version)| version)
+    .collect()
+}
+
+/// The verifier of server certificates that a `tls_config` describes.
+fn verifier(
+    tls: &TlsConfig,
+    materials: &TlsMaterials,
+    provider: Arc<CryptoProvider>,
+) -> Result<Verifier, TlsError> {
+    let authorities = match &materials.ca {
+        Some(pem) => Some(certificates(pem, "ca")?),
+        None => None,
+    };
+    let roots = match &authorities {
+        // As in Go, configured authorities take the place of the public ones.
+        Some(authorities) => {
+            let mut roots = RootCertStore::empty();
+            for authority in authorities {
+                roots.add(authority.clone()).map_err(TlsFault::of("ca"))?;
+            }
+            roots
+        }
+        None => RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        },
+    };
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(TlsFault::of("ca"))?;
+    let name = match &tls.server_name {
+        Some(name) => Some(
+            ServerName::try_from(name.clone())
+                .map_err(|_| TlsFault::of("server_name")(TlsFault::Name))?,
+        ),
+        None => None,
+    };
+    Ok(Verifier {
+        verifier,
+        provider,
+        name,
+        pinned: authorities.unwrap_or_default(),
+        insecure_skip_verify: tls.insecure_skip_verify,
+    })
+}
+
 fn certificates(pem: &Secret, key: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(pem.expose().as_bytes()).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(TlsError {
-            key,
-            cause: "found no certificate in PEM form".to_owned(),
-        }),
+        _ => Err(TlsFault::of(key)(TlsFault::NoCertificate)),
     }
 }
 
-/// webpki's verification, against another name where one is configured, and with what Go does in
-/// addition.
+/// webpki's verification, against the configured name where there is one, and with Go's additional
+/// trust in pinned certificates.
 #[derive(Debug)]
 struct Verifier {
     verifier: Arc<WebPkiServerVerifier>,
     provider: Arc<CryptoProvider>,
     name: Option<ServerName<'static>>,
-    /// Of `ca`: a server that shows one of these themselves is trusted, as Go does (x509 Verify).
-    /// Such a certificate, made by `openssl req -x509`, mostly calls itself an authority, which
-    /// webpki accepts of none at the end of a chain.
+    /// The certificates of `ca`. A server that presents one of these itself is trusted, as in Go
+    /// (`x509` `Verify`). Such a certificate, made by `openssl req -x509`, mostly calls itself an
+    /// authority, and webpki accepts no authority as a server.
     pinned: Vec<CertificateDer<'static>>,
     insecure_skip_verify: bool,
 }
@@ -180,7 +206,8 @@ impl ServerCertVerifier for Verifier {
             .verifier
             .verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
         {
-            // The time is what webpki looks at first.
+            // webpki checks the validity first, so an error about anything else says that the time
+            // was right.
             Err(error)
                 if self.pinned.iter().any(|pinned| pinned == end_entity)
                     && !is_about_time(&error) =>
@@ -237,8 +264,8 @@ fn is_about_time(error: &Error) -> bool {
     )
 }
 
-/// The first thing that a handshake does is to look here: so a time-out in it is told from one in
-/// the TCP connection before.
+/// A session store that marks the beginning of the handshake, because that is when rustls looks for
+/// a session first. So a time-out of the handshake can be told from one of the TCP connection.
 #[derive(Debug)]
 struct Sessions(ClientSessionMemoryCache);
 

@@ -13,9 +13,11 @@ use tokio::time::Instant;
 use super::denial::{DenialContext, denial_hint};
 use super::remote::{PostAnswer, PostError, PostRequest, Remote};
 use crate::config::RemoteWrite;
-use crate::net::aws::{AwsError, signing_identity};
+use crate::net::aws::AwsError;
 use crate::net::sign::{SignError, Signer};
-use crate::net::{ClientOptions, Exchange, HttpClient, Peer, Phase, Reply, redacted};
+use crate::net::{
+    ClientOptions, Exchange, HttpClient, HttpReply, Peer, Phase, redacted, signing_identity,
+};
 use crate::time::Clock;
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
@@ -63,7 +65,7 @@ impl HttpRemote {
     pub async fn new(config: &RemoteWrite, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
         let signer = match &config.sigv4 {
             Some(sigv4) => Some(Signer::new(
-                signing_identity(sigv4).await?,
+                signing_identity(sigv4, &clock).await?,
                 &sigv4.service_name,
             )),
             None => None,
@@ -85,6 +87,7 @@ impl HttpRemote {
             connect_timeout: ClientOptions::default()
                 .connect_timeout
                 .min(config.remote_timeout / 2),
+            clock: Arc::clone(&clock),
             ..ClientOptions::default()
         };
         Ok(Self {
@@ -132,10 +135,10 @@ impl HttpRemote {
                 .send(request, exchange)
                 .await
                 .map_err(|error| match error.phase {
-                    // Trying again within the tick is of no use, unless the place where they are
-                    // kept was only out of reach.
-                    Phase::Credentials if !error.timed_out => {
-                        PostError::Sign(SignError::Secret(error.to_string()))
+                    // Trying again within the tick is of no use, unless the place where the
+                    // credentials are kept was only out of reach.
+                    Phase::Request | Phase::Credentials if !error.timed_out => {
+                        PostError::Sign(SignError::Configuration(error))
                     }
                     _ => PostError::Net(error),
                 })?;
@@ -198,7 +201,7 @@ fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {
 }
 
 /// Whatever happens to the body, the status stands.
-async fn answer(mut reply: Reply) -> PostAnswer {
+async fn answer(mut reply: HttpReply) -> PostAnswer {
     let status = reply.status();
     let headers = reply.take_headers();
     let mut body = Vec::new();

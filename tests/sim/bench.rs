@@ -183,17 +183,9 @@ impl Remote for ScriptedRemote {
             }
             let Reply::Status(status) = reply else {
                 sleep(request.timeout).await;
-                let cause = "timed out".to_owned();
-                let (phase, peer, address) = (Phase::Http, Peer::Remote, self.name.clone());
                 return Err(PostError::Net(NetError {
-                    phase,
-                    peer,
-                    address,
-                    cause,
                     timed_out: true,
-                    unreachable: false,
-                    stale_connection: false,
-                    hint: None,
+                    ..NetError::new(Phase::Http, Peer::Remote, self.name.clone(), "timed out")
                 }));
             };
             drop(leaving);

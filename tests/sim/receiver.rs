@@ -498,14 +498,9 @@ impl Receiver {
             )
         });
         let net = |cause: &str, timed_out, stale_connection| NetError {
-            phase: Phase::Http,
-            peer: Peer::Remote,
-            address: self.name.clone(),
-            cause: cause.to_owned(),
             timed_out,
-            unreachable: false,
             stale_connection,
-            hint: None,
+            ..NetError::new(Phase::Http, Peer::Remote, self.name.clone(), cause)
         };
         if fault == Some(Fault::Stale) && !request.fresh_connection {
             guard.over = true;

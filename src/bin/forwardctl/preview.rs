@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
-use amp_forwarder::net::NetError;
+use amp_forwarder::net::{NetError, Peer};
 use amp_forwarder::prompb::STALE_NAN;
 use amp_forwarder::series::{float, text};
 use amp_forwarder::setup;
@@ -231,7 +231,11 @@ impl ResponseBody for FileBody {
                     piece.truncate(length);
                     Ok(Some(piece.into()))
                 }
-                Err(error) => Err(NetError::of_file(&error)),
+                Err(error) => Err(NetError::unreadable_body(
+                    error,
+                    Peer::Home,
+                    "the input file",
+                )),
             }
         })
     }

@@ -1,38 +1,17 @@
 //! Likely cause and next step of a network error: the one table.
 
-use super::{Peer, Phase};
-
-/// What went wrong, as far as it changes the advice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::net) enum Kind {
-    TimedOut,
-    Refused,
-    Unreachable,
-    Reset,
-    UnknownIssuer,
-    WrongName,
-    Expired,
-    NotYetValid,
-    /// Otherwise unfit.
-    Certificate,
-    ClientCertificateWanted,
-    ClientCertificateRefused,
-    TlsVersion,
-    /// The server knows no host of the name that was asked for.
-    UnknownName,
-    Other,
-}
+use super::phase::{Fault, Peer, Phase};
 
 /// The advice for an error, if there is any.
-pub(super) fn hint(phase: Phase, peer: Peer, kind: Kind) -> Option<&'static str> {
-    use Kind::{
+pub(super) fn hint(phase: Phase, peer: Peer, fault: Fault) -> Option<&'static str> {
+    use Fault::{
         Certificate, ClientCertificateRefused, ClientCertificateWanted, Expired, NotYetValid,
         Refused, Reset, TimedOut, TlsVersion, UnknownIssuer, UnknownName, Unreachable, WrongName,
     };
     use Peer::{Aws, Home, Remote, Store};
     use Phase::{Body, Connect, Dns, Http, Tls};
 
-    Some(match (phase, peer, kind) {
+    Some(match (phase, peer, fault) {
         (Dns, Home, TimedOut) => {
             "the name server does not answer: a VPC resolves home names only through a Route 53 Resolver outbound endpoint; or use the IP address"
         }
@@ -136,75 +115,85 @@ mod tests {
             (
                 Phase::Connect,
                 Peer::Remote,
-                Kind::TimedOut,
+                Fault::TimedOut,
                 "no public IP address, even in a public subnet",
             ),
-            (Phase::Connect, Peer::Home, Kind::TimedOut, "route"),
-            (Phase::Connect, Peer::Home, Kind::TimedOut, "security group"),
+            (Phase::Connect, Peer::Home, Fault::TimedOut, "route"),
             (
                 Phase::Connect,
                 Peer::Home,
-                Kind::TimedOut,
+                Fault::TimedOut,
+                "security group",
+            ),
+            (
+                Phase::Connect,
+                Peer::Home,
+                Fault::TimedOut,
                 "firewall policy",
             ),
-            (Phase::Connect, Peer::Home, Kind::Refused, "NodePort"),
-            (Phase::Connect, Peer::Home, Kind::Unreachable, "route table"),
+            (Phase::Connect, Peer::Home, Fault::Refused, "NodePort"),
+            (
+                Phase::Connect,
+                Peer::Home,
+                Fault::Unreachable,
+                "route table",
+            ),
             (
                 Phase::Connect,
                 Peer::Store,
-                Kind::TimedOut,
+                Fault::TimedOut,
                 "gateway endpoint to the subnet's route table",
             ),
             (
                 Phase::Connect,
                 Peer::Store,
-                Kind::Refused,
+                Fault::Refused,
                 "AWS_ENDPOINT_URL_S3",
             ),
             (
                 Phase::Connect,
                 Peer::Aws,
-                Kind::TimedOut,
+                Fault::TimedOut,
                 "interface endpoint",
             ),
-            (Phase::Body, Peer::Home, Kind::TimedOut, "MSS"),
-            (Phase::Body, Peer::Home, Kind::TimedOut, "MTU"),
-            (Phase::Dns, Peer::Home, Kind::Other, "Route 53 Resolver"),
-            (Phase::Dns, Peer::Remote, Kind::Other, "enableDnsSupport"),
-            (Phase::Tls, Peer::Store, Kind::Certificate, "clock"),
+            (Phase::Body, Peer::Home, Fault::TimedOut, "MSS"),
+            (Phase::Body, Peer::Home, Fault::TimedOut, "MTU"),
+            (Phase::Dns, Peer::Home, Fault::Other, "Route 53 Resolver"),
+            (Phase::Dns, Peer::Remote, Fault::Other, "enableDnsSupport"),
+            (Phase::Tls, Peer::Store, Fault::Certificate, "clock"),
             (
                 Phase::Tls,
                 Peer::Home,
-                Kind::UnknownIssuer,
+                Fault::UnknownIssuer,
                 "tls_config.ca_file",
             ),
             (
                 Phase::Tls,
                 Peer::Home,
-                Kind::WrongName,
+                Fault::WrongName,
                 "tls_config.server_name",
             ),
-            (Phase::Tls, Peer::Remote, Kind::Expired, "renew"),
-            (Phase::Tls, Peer::Home, Kind::TimedOut, "scheme http"),
+            (Phase::Tls, Peer::Remote, Fault::Expired, "renew"),
+            (Phase::Tls, Peer::Home, Fault::TimedOut, "scheme http"),
             (
                 Phase::Tls,
                 Peer::Home,
-                Kind::ClientCertificateWanted,
+                Fault::ClientCertificateWanted,
                 "cert_file and key_file",
             ),
-            (Phase::Tls, Peer::Home, Kind::Other, "scheme http"),
+            (Phase::Tls, Peer::Home, Fault::Other, "scheme http"),
         ];
-        for (phase, peer, kind, remedy) in rows {
-            let text = hint(phase, peer, kind).unwrap_or_default();
+        for (phase, peer, fault, remedy) in rows {
+            let text = hint(phase, peer, fault).unwrap_or_default();
             assert!(
                 text.contains(remedy),
-                "{phase} {peer:?} {kind:?}: {text:?} lacks {remedy:?}"
+                "{phase} {peer:?} {fault:?}: {text:?} lacks {remedy:?}"
             );
         }
     }
 
     #[test]
     fn what_has_no_known_cause_gets_no_advice() {
-        assert_eq!(hint(Phase::Http, Peer::Store, Kind::Other), None);
+        assert_eq!(hint(Phase::Http, Peer::Store, Fault::Other), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The SDK over our client. What depends on the environment runs in a child process of its own.
 
 use std::process::Output;
+use std::sync::Arc;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
@@ -9,9 +10,11 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_types::SdkConfig;
 
 use super::super::Peer;
-use super::super::aws::{AwsError, cause, region, shared_config, signing_identity};
+use super::super::aws::{AwsError, SigningIdentity, cause, region, shared_config};
+use super::super::signing_identity;
 use super::super::testing::{Reply, Server, refusing};
 use crate::config::{SecretSource, SigV4};
+use crate::time::{Clock, SystemClock};
 
 async fn s3(endpoint: String) -> aws_sdk_s3::Client {
     let config: SdkConfig = shared_config(Some("eu-west-1"), None, Peer::Store).await;
@@ -144,8 +147,13 @@ fn region_and_keys_come_from_where_prometheus_takes_them() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
+async fn identity(sigv4: &SigV4) -> Result<SigningIdentity, AwsError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    signing_identity(sigv4, &clock).await
+}
+
 async fn key(sigv4: &SigV4) -> String {
-    signing_identity(sigv4)
+    identity(sigv4)
         .await
         .unwrap()
         .credentials
@@ -163,16 +171,13 @@ async fn child_with_environment() {
         region: Some("us-east-2".to_owned()),
         ..sigv4()
     };
-    assert_eq!(
-        signing_identity(&own).await.unwrap().region.as_ref(),
-        "us-east-2"
-    );
+    assert_eq!(identity(&own).await.unwrap().region.as_ref(), "us-east-2");
     let empty = SigV4 {
         region: Some(String::new()),
         ..sigv4()
     };
     assert_eq!(
-        signing_identity(&empty).await.unwrap().region.as_ref(),
+        identity(&empty).await.unwrap().region.as_ref(),
         "ap-northeast-1"
     );
     assert_eq!(key(&sigv4()).await, "ENVKEY");
@@ -181,7 +186,7 @@ async fn child_with_environment() {
         ..sigv4()
     };
     assert_eq!(
-        signing_identity(&profile).await.unwrap().region.as_ref(),
+        identity(&profile).await.unwrap().region.as_ref(),
         "eu-west-2"
     );
     assert_eq!(key(&profile).await, "PROFILEKEY");
@@ -207,15 +212,12 @@ async fn child_with_profiles_only() {
 #[tokio::test]
 #[ignore = "run by region_and_keys_come_from_where_prometheus_takes_them"]
 async fn child_with_nothing() {
-    assert_eq!(
-        signing_identity(&sigv4()).await.unwrap_err(),
-        AwsError::NoRegion
-    );
+    assert_eq!(identity(&sigv4()).await.unwrap_err(), AwsError::NoRegion);
     let regional = SigV4 {
         region: Some("us-east-2".to_owned()),
         ..sigv4()
     };
-    let credentials = signing_identity(&regional).await.unwrap().credentials;
+    let credentials = identity(&regional).await.unwrap().credentials;
     assert!(credentials.provide_credentials().await.is_err());
 }
 

@@ -208,7 +208,7 @@ async fn a_body_that_stalls_or_ends_early_is_body() {
     .await
     .unwrap();
     assert_eq!(response.chunk().await.unwrap().unwrap(), "half");
-    let error = NetError::from_reqwest(&response.chunk().await.unwrap_err(), Peer::Home, &url);
+    let error = NetError::from_reqwest(response.chunk().await.unwrap_err(), Peer::Home, &url);
     assert_eq!(
         (error.phase, error.timed_out),
         (Phase::Body, true),
@@ -229,7 +229,7 @@ async fn a_body_that_stalls_or_ends_early_is_body() {
     .await
     .unwrap();
     let _ = response.chunk().await;
-    let error = NetError::from_reqwest(&response.chunk().await.unwrap_err(), Peer::Home, &url);
+    let error = NetError::from_reqwest(response.chunk().await.unwrap_err(), Peer::Home, &url);
     assert_eq!(
         (error.phase, error.timed_out),
         (Phase::Body, false),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::secrets::Secrets;
 use super::super::testing::{Reply, Server, refusing};
 use crate::config::{Secret, SecretPart, SecretSource, StoredSecret};
+use crate::time::{Clock as _, SystemClock};
 
 fn ssm(name: &str) -> SecretSource {
     SecretSource::Inline(vec![SecretPart::Stored(StoredSecret::Ssm(name.into()))])
@@ -90,7 +91,7 @@ async fn child_that_reads() {
     let secrets = Secrets::default();
     let read = async |source: &SecretSource, fresh| {
         secrets
-            .get(source, fresh)
+            .get(source, fresh, SystemClock.now_ms())
             .await
             .map(|secret| secret.expose().to_owned())
             .map_err(|error| error.to_string())
@@ -111,7 +112,7 @@ async fn child_that_reads() {
         let missing = read(&ssm("/missing"), false).await.unwrap_err();
         assert!(
             missing.starts_with(
-                "ssm:/missing: ssm answered 400 ParameterNotFound; there is none of this name"
+                "ssm:/missing: ssm answered 400 ParameterNotFound; there is nothing of this name"
             ),
             "{missing}"
         );
@@ -126,7 +127,7 @@ async fn child_that_reads() {
     );
     let number = read(&manager("home", Some("n")), false).await.unwrap_err();
     assert!(
-        number.contains("no JSON object that has \"n\" as a string"),
+        number.contains("not a JSON object that has \"n\" as a string"),
         "{number}"
     );
     let forbidden = read(&manager("forbidden", None), false).await.unwrap_err();
@@ -152,7 +153,10 @@ async fn a_service_without_a_way_to_it_names_the_endpoint() {
 #[ignore = "run by a_service_without_a_way_to_it_names_the_endpoint"]
 async fn child_without_a_way() {
     let secrets = Secrets::default();
-    let error = secrets.get(&ssm("/home/pw"), false).await.unwrap_err();
+    let error = secrets
+        .get(&ssm("/home/pw"), false, SystemClock.now_ms())
+        .await
+        .unwrap_err();
     let told = error.to_string();
     assert!(
         error.passing
@@ -164,7 +168,7 @@ async fn child_without_a_way() {
     // An ARN names the region itself.
     let arn = "arn:aws:secretsmanager:us-west-2:1:secret:home-a1B2c3";
     let told = secrets
-        .get(&manager(arn, None), false)
+        .get(&manager(arn, None), false, SystemClock.now_ms())
         .await
         .unwrap_err()
         .to_string();
@@ -178,7 +182,7 @@ async fn child_without_a_way() {
 #[ignore = "run by a_service_without_a_way_to_it_names_the_endpoint"]
 async fn child_with_a_refusal() {
     let error = Secrets::default()
-        .get(&ssm("/home/pw"), false)
+        .get(&ssm("/home/pw"), false, SystemClock.now_ms())
         .await
         .unwrap_err();
     assert!(

@@ -107,14 +107,8 @@ impl Remote for Script {
             };
             let net = |stale_connection| {
                 Err(PostError::Net(NetError {
-                    phase: Phase::Http,
-                    peer: Peer::Remote,
-                    address: "https://aps".to_owned(),
-                    cause: "connection reset".to_owned(),
-                    timed_out: false,
-                    unreachable: false,
                     stale_connection,
-                    hint: None,
+                    ..NetError::new(Phase::Http, Peer::Remote, "https://aps", "connection reset")
                 }))
             };
             match reply {

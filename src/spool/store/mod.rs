@@ -298,7 +298,9 @@ impl StoreError {
     /// long.
     pub(super) fn kind_of(error: &NetError) -> Kind {
         match error.phase {
-            Phase::Credentials | Phase::Dns | Phase::Connect | Phase::Tls => Kind::Unreachable,
+            Phase::Request | Phase::Credentials | Phase::Dns | Phase::Connect | Phase::Tls => {
+                Kind::Unreachable
+            }
             Phase::Http | Phase::Body => Kind::NoAnswer,
         }
     }

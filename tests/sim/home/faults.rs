@@ -81,16 +81,7 @@ impl HomeModel {
     }
 
     fn error(&self, url: &Url, phase: Phase, cause: &str) -> NetError {
-        NetError {
-            phase,
-            peer: Peer::Home,
-            address: redacted(url),
-            cause: cause.to_owned(),
-            timed_out: false,
-            unreachable: false,
-            stale_connection: false,
-            hint: None,
-        }
+        NetError::new(phase, Peer::Home, redacted(url), cause)
     }
 }
 
