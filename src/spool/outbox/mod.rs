@@ -5,14 +5,15 @@
 //! out. So a kill repeats at most the batches of one segment, whose samples are still the newest of
 //! their series. All of it is done under the lease: no call is under way past its fence.
 
-mod age;
-mod kept;
-mod load;
+mod archive;
+mod evict;
+mod expire;
+mod head;
 mod open;
 mod put;
-mod room;
+
 mod throttling;
-mod unwanted;
+mod tombstones;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use self::kept::Kept;
+use self::archive::Kept;
 pub use self::open::{Opened, open};
 use self::throttling::Throttling;
 use super::access::StoreAccess;

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Mutex;
 
 use super::throttling::Throttling;
-use super::unwanted::TICKS;
+use super::tombstones::TICKS;
 use super::{Entry, Inner, Limits, Outbox};
 use crate::spool::access::StoreAccess;
 use crate::spool::name::{Folder, RemoteDir, SegmentName};
