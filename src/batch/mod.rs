@@ -26,5 +26,14 @@ pub struct Batch {
     pub max_ms: i64,
 }
 
+/// Number of samples in these batches.
+#[must_use]
+pub fn samples<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> u64 {
+    batches
+        .into_iter()
+        .map(|batch| u64::from(batch.samples))
+        .sum()
+}
+
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::Notify;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, samples};
 
 /// The batches of one scrape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,13 +311,6 @@ impl Queue {
 
 fn bytes<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> usize {
     batches.into_iter().map(|batch| batch.body.len()).sum()
-}
-
-fn samples<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> u64 {
-    batches
-        .into_iter()
-        .map(|batch| u64::from(batch.samples))
-        .sum()
 }
 
 #[cfg(test)]

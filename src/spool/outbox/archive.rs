@@ -1,30 +1,22 @@
-//! `rejected/` and `expired/`: kept for people, within bounds.
-
-use std::collections::VecDeque;
+//! `rejected/` and `expired/`: batches that will never be sent, kept for people within bounds.
 
 use bytes::Bytes;
 
-use super::{Bound, Outbox};
+use super::Outbox;
+use super::inventory::archive_index::ArchiveIndex;
+use super::limits::Bound;
 use crate::batch::Batch;
-use crate::spool::name::{Folder, MAX_SCRAPE, SegmentName};
+use crate::spool::name::Folder;
 use crate::spool::retry::{erase, list_all};
 use crate::spool::segment::{self, Note};
 use crate::spool::store::StoreError;
 
-/// What is in a folder.
-#[derive(Clone, Default)]
-pub(super) struct Kept {
-    /// Keys and sizes, oldest first.
-    objects: VecDeque<(String, u64)>,
-    /// For the names of this tick.
-    next: u32,
-}
-
 impl Outbox {
-    /// Keeps batches that were refused for good, or are too old. The oldest that are kept give way.
+    /// Keeps batches that were refused for good, or are too old. The oldest objects of the folder
+    /// are deleted to make room.
     ///
     /// # Errors
-    /// The store is down: they are not kept, as far as is known.
+    /// The store is down. The batches may be kept nevertheless.
     pub async fn keep(
         &self,
         folder: Folder,
@@ -37,7 +29,7 @@ impl Outbox {
             .map(|_| ())
     }
 
-    /// The key; none when the bounds leave no room for it.
+    /// Keeps an object. Returns its key, or `None` when the bounds leave no room for it.
     pub(super) async fn keep_bytes(
         &self,
         folder: Folder,
@@ -50,71 +42,52 @@ impl Outbox {
         if bound.objects == 0 || size > bound.bytes {
             return Ok(None);
         }
-        if !self.kept.borrow().contains_key(&folder) {
-            let listed = list_all(&*self.access.store, &self.remote.prefix(folder), until).await?;
-            let objects = listed
-                .into_iter()
-                .map(|listed| (listed.key, listed.size))
-                .collect();
-            self.kept
-                .borrow_mut()
-                .entry(folder)
-                .or_insert(Kept { objects, next: 0 });
-        }
-        loop {
-            let victim = {
-                let kept = self.kept.borrow();
-                let objects = kept.get(&folder).map(|kept| &kept.objects);
-                let (number, held) = objects.map_or((0, 0), |objects| {
-                    (
-                        objects.len() as u64,
-                        objects.iter().map(|(_, size)| size).sum::<u64>(),
-                    )
-                });
-                if number < bound.objects && held + size <= bound.bytes {
-                    break;
-                }
-                objects.and_then(|objects| objects.front().cloned())
-            };
-            let Some((key, _)) = victim else { break };
+        self.list_archive(folder).await?;
+        while let Some(key) = self.with_archive(folder, |index| index.victim(bound, size)) {
             erase(&*self.access.store, &key, until).await?;
-            if let Some(kept) = self.kept.borrow_mut().get_mut(&folder) {
-                kept.objects.retain(|(known, _)| *known != key);
-            }
+            self.with_archive(folder, |index| index.remove(&key));
         }
-        let Some(name) = self.name_kept(folder, scrape) else {
+        let named = self.with_archive(folder, |index| {
+            index.next_name(self.access.epoch, scrape, folder, &self.remote)
+        });
+        let Some(name) = named else {
             return Ok(None);
         };
         let key = name.key(folder, &self.remote);
         self.write(folder, name, bytes, until).await?;
-        if let Some(kept) = self.kept.borrow_mut().get_mut(&folder) {
-            kept.objects.push_back((key.clone(), size));
-        }
+        self.with_archive(folder, |index| index.push(key.clone(), size));
         Ok(Some(key))
+    }
+
+    /// Lists the folder, once a tick and only when something is added to it.
+    async fn list_archive(&self, folder: Folder) -> Result<(), StoreError> {
+        let is_listed = self.inventory.borrow().archives.contains_key(&folder);
+        if is_listed {
+            return Ok(());
+        }
+        let prefix = self.remote.prefix(folder);
+        let listed = list_all(&*self.access.store, &prefix, self.access.until).await?;
+        self.inventory
+            .borrow_mut()
+            .archives
+            .entry(folder)
+            .or_insert_with(|| ArchiveIndex::new(listed));
+        Ok(())
+    }
+
+    fn with_archive<T>(&self, folder: Folder, act: impl FnOnce(&mut ArchiveIndex) -> T) -> T {
+        act(self
+            .inventory
+            .borrow_mut()
+            .archives
+            .entry(folder)
+            .or_default())
     }
 
     fn bound(&self, folder: Folder) -> Bound {
         match folder {
             Folder::Expired => self.limits.expired,
             Folder::Rejected | Folder::Segments => self.limits.rejected,
-        }
-    }
-
-    /// Of this epoch, whatever the epoch of the samples: so that no two ticks ever use one name.
-    fn name_kept(&self, folder: Folder, scrape: u64) -> Option<SegmentName> {
-        let mut kept = self.kept.borrow_mut();
-        let kept = kept.get_mut(&folder)?;
-        loop {
-            let name = SegmentName::new(self.access.epoch, scrape.min(MAX_SCRAPE), kept.next)?;
-            kept.next += 1;
-            // Epochs begin anew when somebody removes all but this.
-            if kept
-                .objects
-                .iter()
-                .all(|(known, _)| *known != name.key(folder, &self.remote))
-            {
-                return Some(name);
-            }
         }
     }
 }

@@ -1,46 +1,37 @@
-//! `max_bytes`: the oldest give way.
+//! `max_bytes`: the oldest segments make room for new ones.
 
 use super::Outbox;
 use crate::spool::name::Folder;
 use crate::spool::store::StoreError;
 
 impl Outbox {
-    /// Gives up the oldest segments until there is room for `bytes` more. False when there is none
-    /// even then.
+    /// Deletes the oldest segments until there is room for `bytes` more. False when there is no
+    /// room even then.
     ///
     /// # Errors
     /// The store is down.
     pub(super) async fn make_room(&self, bytes: u64) -> Result<bool, StoreError> {
         while !self.has_room(bytes) {
-            let _mine = self.oldest.lock().await;
+            let _turn = self.oldest.lock().await;
+            // The head may have left while this waited.
             if self.has_room(bytes) {
                 break;
             }
-            let victim = {
-                let inner = self.inner.borrow();
-                // Not one that is being posted.
-                inner
-                    .entries
-                    .iter()
-                    .map(|entry| entry.name)
-                    .find(|name| inner.loaded.iter().all(|loaded| loaded.name != *name))
+            let victim = self.inventory.borrow().next_to_evict();
+            let Some(name) = victim else {
+                return Ok(false);
             };
-            let Some(name) = victim else { return Ok(false) };
-            // Of a store that does not tell what is in it nothing is given up: it would be lost,
-            // and not counted.
-            if self
-                .inner
-                .borrow()
-                .entries
-                .iter()
-                .any(|entry| entry.name == name && entry.meta.is_none())
-                && let Some(meta) = self.try_to_peek(name, self.access.deadline).await?
+            // Nothing is evicted when the store cannot say what is in it: those samples would be
+            // lost without being counted.
+            let is_unknown = self.inventory.borrow().backlog.is_unknown(name);
+            if is_unknown
+                && let Some(contents) = self.try_to_peek(name, self.access.deadline).await?
             {
-                self.inner.borrow_mut().learn(name, meta);
+                self.inventory.borrow_mut().backlog.learn(name, contents);
             }
-            self.get_rid_of(name, self.access.deadline).await?;
+            self.erase_for_good(name, self.access.deadline).await?;
             let key = name.key(Folder::Segments, &self.remote);
-            self.forget(
+            self.lose(
                 name,
                 &format!("spool: {key} is given up: the backlog has come to max_bytes"),
             )
@@ -50,13 +41,7 @@ impl Outbox {
     }
 
     fn has_room(&self, bytes: u64) -> bool {
-        let held: u64 = self
-            .inner
-            .borrow()
-            .entries
-            .iter()
-            .map(|entry| entry.bytes)
-            .sum();
+        let held = self.inventory.borrow().backlog.bytes();
         held.saturating_add(bytes) <= self.limits.max_bytes
     }
 }

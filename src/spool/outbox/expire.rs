@@ -1,17 +1,17 @@
-//! `sample_age_limit`: what is too old to be sent leaves the queue, whatever state the remote is
-//! in.
+//! `sample_age_limit`: batches that are too old to be sent leave the backlog, also while the remote
+//! is down.
 
 use super::{HeadError, Outbox};
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::spool::name::Folder;
 
 impl Outbox {
-    /// Moves batches whose newest sample is before `oldest_ms` to `expired/`, from the head on
-    /// until one is young enough. Adds their samples to `expired`, in case of an error as well:
-    /// they are there.
+    /// Moves batches whose newest sample is before `oldest_ms` to `expired/`: from the head on,
+    /// until a batch is young enough. Adds their samples to `expired`, after an error as well: what
+    /// was moved until then stays moved.
     ///
     /// # Errors
-    /// [`HeadError`]. Called again, it goes on where it was.
+    /// A segment cannot be read or moved. The next call goes on where this one was.
     pub async fn expire(&self, oldest_ms: i64, expired: &mut u64) -> Result<(), HeadError> {
         while !self.is_empty() {
             let Some(head) = self.head().await? else {
@@ -28,7 +28,7 @@ impl Outbox {
                 places
                     .into_iter()
                     .for_each(|place| self.answered(head.name, place));
-                *expired += super::samples(&batches);
+                *expired += batch::samples(&batches);
             }
             if !young.is_empty() {
                 break;

@@ -1,155 +1,70 @@
-//! What is owed to one remote: its segments, oldest first.
+//! The backlog of one remote: its segments, oldest first.
 //!
-//! One segment is at the head at a time: it is loaded, its batches are posted in any order, each is
-//! marked as answered, and when all are, the segment is deleted; only then is the next one given
-//! out. So a kill repeats at most the batches of one segment, whose samples are still the newest of
-//! their series. All of it is done under the lease: no call is under way past its fence.
+//! One segment is the head at a time. It is read, its batches are posted in any order, and each is
+//! marked as answered. When all are, the segment is deleted, and only then is the next one given
+//! out. So a kill repeats at most the batches of one segment, and their samples are still the
+//! newest of their series. All of this happens under the lease: no call is under way past its
+//! fence.
+//!
+//! [`inventory`] is what is known without asking the store: plain data. [`Outbox`] is the async
+//! shell around it. Its files have every call to the store, by what the call is for: `open`,
+//! `head` (reading), `put` (writing), `delete`, `count`, `evict`, `expire` and `archive`. A borrow
+//! of the inventory never lasts over an `await`.
 
 mod archive;
+mod count;
+mod delete;
 mod evict;
 mod expire;
 mod head;
+mod inventory;
+mod limits;
 mod open;
 mod put;
-
-mod throttling;
-mod tombstones;
 
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use bytes::Bytes;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
-use self::archive::Kept;
+use self::inventory::Inventory;
+pub use self::inventory::window::Head;
+pub use self::limits::{Bound, Limits};
 pub use self::open::{Opened, open};
-use self::throttling::Throttling;
 use super::access::StoreAccess;
-use super::name::{Folder, RemoteDir, SegmentName};
-use super::retry::{erase, persist};
+use super::name::{RemoteDir, SegmentName};
 use super::segment;
-use super::state::{Backlog, HeadState, RemoteState};
+use super::state::{Backlog, RemoteState};
 use super::store::StoreError;
 use crate::batch::Batch;
-use crate::config;
 
-/// Bounds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Of a segment.
-    pub segment_bytes: usize,
-    /// Of all segments of the remote together; the oldest give way.
-    pub max_bytes: u64,
-    /// Of what was refused.
-    pub rejected: Bound,
-    /// Of what was too old.
-    pub expired: Bound,
-}
-
-/// How much is kept of what will never be sent; the oldest give way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Bound {
-    /// 0: nothing is kept.
-    pub objects: u64,
-    /// Of all of them.
-    pub bytes: u64,
-}
-
-/// The segments of one remote, for one tick.
+/// The backlog of one remote, for one tick.
 pub struct Outbox {
     access: StoreAccess,
     remote: RemoteDir,
     limits: Limits,
-    inner: RefCell<Inner>,
-    kept: RefCell<HashMap<Folder, Kept>>,
-    /// Whoever takes the oldest segment in hand: to send it, or to give it up. Both at once would
-    /// count it twice.
+    inventory: RefCell<Inventory>,
+    /// The turn to work on the oldest segment: to give it out, or to evict it. Both wait for the
+    /// store, and both at once would count its samples twice. It orders two futures of one thread,
+    /// once for a segment.
     oldest: Mutex<()>,
 }
 
-#[derive(Default)]
-struct Inner {
-    /// In the order of their names.
-    entries: VecDeque<Entry>,
-    /// Samples owed in those entries whose meta is not known yet.
-    rest: u64,
-    /// Samples that are owed beyond the sum, since this was last asked: their segment could not be
-    /// looked into when the tick began, or they were answered and are owed once more.
-    found: u64,
-    /// What may be there and is owed to nobody; [`RemoteState::unwanted`].
-    unwanted: BTreeMap<SegmentName, u8>,
-    throttling: Throttling,
-    /// [`RemoteState::missed`].
-    missed: BTreeSet<SegmentName>,
-    /// As the last release said, for as long as nothing newer is known.
-    oldest_ms: Option<i64>,
-    /// Loaded segments: the head and the next.
-    loaded: Vec<Loaded>,
-    /// How far the head was when it was left.
-    resume: Option<HeadState>,
-    /// The first of the segments that a killed tick left: some of its batches may have been
-    /// answered.
-    doubtful: Option<SegmentName>,
-    /// The next part of each scrape of this epoch.
-    parts: HashMap<(u64, u64), u32>,
-    /// Given up or unreadable, since this was last asked.
-    lost: u64,
-    /// What people must know, since this was last asked.
-    messages: Vec<String>,
-}
-
-struct Entry {
-    name: SegmentName,
-    bytes: u64,
-    meta: Option<Meta>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Meta {
-    /// Not answered yet.
-    samples: u64,
-    oldest_ms: Option<i64>,
-}
-
-struct Loaded {
-    name: SegmentName,
-    batches: Vec<Batch>,
-    answered: Vec<bool>,
-}
-
-impl Loaded {
-    fn is_done(&self) -> bool {
-        self.answered.iter().all(|answered| *answered)
-    }
-}
-
-/// The oldest segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// Its name.
-    pub name: SegmentName,
-    /// The batches that are not answered yet, with their places in it. At least one.
-    pub batches: Vec<(u32, Batch)>,
-    /// Some may have been answered before a kill: a refusal of theirs tells nothing.
-    pub repeated: bool,
-}
-
-/// No head, though there is something owed.
+/// Why there is no head although there is a backlog.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    /// The oldest segment is of a newer program: nothing may pass it.
+    /// A newer version of this program wrote the oldest segment. Nothing may pass it.
     #[error(
-        "spool: {key} has version {version} and this program reads up to {}: the remote is blocked until the newer program is back",
+        "spool: {key} has version {version} and this program reads up to {}: \
+         the remote is blocked until the newer program is back",
         segment::VERSION
     )]
     Blocked {
-        /// Where it is.
+        /// Key of the segment.
         key: String,
-        /// Its version.
+        /// Version of its format.
         version: u16,
     },
     /// The store is down.
@@ -160,10 +75,11 @@ pub enum HeadError {
 /// What becomes of batches that cannot be put into the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Otherwise {
-    /// They stay in memory and go another way: if they are in the spool nevertheless, nobody may
-    /// send them.
+    /// They stay in memory and are sent from there. If the write took place after all, the segment
+    /// must never be sent.
     Sent,
-    /// They are counted as lost: if they are in the spool nevertheless, so much the better.
+    /// They are counted as lost. If the write took place after all, the next tick finds the segment
+    /// and sends it.
     Lost,
 }
 
@@ -171,263 +87,120 @@ pub enum Otherwise {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct PutError {
-    /// They may be there nevertheless, when the error is [`super::store::Kind::NoAnswer`].
+    /// The batches that were not put, in their order. The first segment of them may exist
+    /// nevertheless when the error is [`super::store::Kind::NoAnswer`].
     pub left: Vec<Batch>,
-    /// Why.
+    /// The error of the store.
+    #[source]
     pub error: StoreError,
 }
 
-impl From<&config::SpoolConfig> for Limits {
-    fn from(spool: &config::SpoolConfig) -> Self {
-        let bound = |kept: config::ArchiveLimits| Bound {
-            objects: kept.max_objects,
-            bytes: kept.max_bytes,
-        };
-        Self {
-            segment_bytes: spool.segment_bytes,
-            max_bytes: spool.max_bytes,
-            rejected: bound(spool.rejected),
-            expired: bound(spool.expired),
-        }
-    }
-}
-
 impl Outbox {
-    async fn write(
-        &self,
-        folder: Folder,
-        name: SegmentName,
-        bytes: Bytes,
-        until: Instant,
-    ) -> Result<(), StoreError> {
-        persist(
-            &*self.access.store,
-            &name.key(folder, &self.remote),
-            bytes,
-            until,
-        )
-        .await
-    }
-
     /// Marks a batch of the head as answered: written, or kept elsewhere.
     pub fn answered(&self, name: SegmentName, place: u32) {
-        let inner = &mut *self.inner.borrow_mut();
-        let Some(loaded) = inner.loaded.iter_mut().find(|loaded| loaded.name == name) else {
-            return;
-        };
-        let at = place as usize;
-        let Some(answered) = loaded.answered.get_mut(at).filter(|answered| !**answered) else {
-            return;
-        };
-        *answered = true;
-        let samples = u64::from(loaded.batches[at].samples);
-        if let Some(meta) = inner
-            .entries
-            .iter_mut()
-            .find(|entry| entry.name == name)
-            .and_then(|entry| entry.meta.as_mut())
-        {
-            meta.samples = meta.samples.saturating_sub(samples);
-        }
+        self.inventory.borrow_mut().answer(name, place);
     }
 
     /// Deletes the head if all of its batches were answered. Nothing newer may be posted before
     /// this has succeeded.
     ///
     /// # Errors
-    /// The store is down. The next tick deletes it, as long as it is released with
+    /// The store is down. The next tick deletes the segment, as long as this one is released with
     /// [`Outbox::summary`].
     pub async fn finish(&self, name: SegmentName) -> Result<(), StoreError> {
-        let done = self
-            .inner
-            .borrow()
-            .loaded
-            .iter()
-            .any(|loaded| loaded.name == name && loaded.is_done());
-        if done {
+        let is_done = self.inventory.borrow().window.is_done(name);
+        if is_done {
             self.erase(name, self.access.until).await?;
-            self.inner.borrow_mut().remove(name);
+            self.inventory.borrow_mut().remove(name);
         }
         Ok(())
     }
 
-    async fn erase(&self, name: SegmentName, until: Instant) -> Result<(), StoreError> {
-        erase(
-            &*self.access.store,
-            &name.key(Folder::Segments, &self.remote),
-            until,
-        )
-        .await
-    }
-
-    /// What is owed, as far as it is known without asking the store.
+    /// The sums of the backlog, as far as they are known without asking the store.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
-        self.inner.borrow().backlog()
+        self.inventory.borrow().backlog.sums()
     }
 
-    /// Bytes of the segments that are loaded.
+    /// Size of the batches that are in memory, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.inner
-            .borrow()
-            .loaded
-            .iter()
-            .flat_map(|loaded| &loaded.batches)
-            .map(|batch| batch.body.len())
-            .sum()
+        self.inventory.borrow().window.bytes()
     }
 
     /// The name of the oldest segment.
     #[must_use]
     pub fn front(&self) -> Option<SegmentName> {
-        self.inner.borrow().entries.front().map(|entry| entry.name)
+        self.inventory.borrow().backlog.oldest()
     }
 
-    /// Whether a batch of a loaded segment was not answered yet.
+    /// Whether a batch of a segment in memory was not answered yet.
     #[must_use]
     pub fn is_owed(&self, name: SegmentName, place: u32) -> bool {
-        let inner = self.inner.borrow();
-        inner
-            .loaded
-            .iter()
-            .find(|loaded| loaded.name == name)
-            .is_some_and(|loaded| loaded.answered.get(place as usize) == Some(&false))
+        self.inventory.borrow().window.is_unanswered(name, place)
     }
 
-    /// Whether nothing is owed.
+    /// Whether the backlog has no segment.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.inner.borrow().entries.is_empty()
+        self.inventory.borrow().backlog.is_empty()
     }
 
-    /// Samples that were lost in the spool since this was last asked: given up for `max_bytes`, or
+    /// Samples that were lost in the spool since the last call: evicted for `max_bytes`, or
     /// unreadable.
     #[must_use]
     pub fn take_lost(&self) -> u64 {
-        std::mem::take(&mut self.inner.borrow_mut().lost)
+        self.inventory.borrow_mut().losses.take_samples()
     }
 
-    /// Samples that were owed all the time, though nobody could tell: found since this was last
-    /// asked.
+    /// Samples that were in the backlog when the tick began, but could not be counted then; found
+    /// since the last call.
     #[must_use]
     pub fn take_found(&self) -> u64 {
-        std::mem::take(&mut self.inner.borrow_mut().found)
+        self.inventory.borrow_mut().backlog.take_found()
     }
 
-    /// What people must know, since this was last asked. It was logged already.
+    /// What people must know, since the last call. It was logged already.
     #[must_use]
     pub fn take_messages(&self) -> Vec<String> {
-        std::mem::take(&mut self.inner.borrow_mut().messages)
+        self.inventory.borrow_mut().losses.take_messages()
     }
 
-    /// For the release. May look into the oldest segment for its time.
+    /// What the next tick must know, for the release. May read the first bytes of the oldest
+    /// segment for its time.
     pub async fn summary(&self) -> RemoteState {
-        self.look_at_oldest().await;
-        let inner = self.inner.borrow();
-        let first = inner.entries.front().map(|entry| entry.name);
-        let of_loaded = inner
-            .loaded
-            .iter()
-            .find(|loaded| Some(loaded.name) == first)
-            .map(|loaded| HeadState {
-                segment: loaded.name,
-                answered: (0_u32..)
-                    .zip(&loaded.answered)
-                    .filter(|(_, answered)| **answered)
-                    .map(|(place, _)| place)
-                    .collect(),
-            });
-        let head = of_loaded.or_else(|| {
-            inner
-                .resume
-                .clone()
-                .filter(|resume| Some(resume.segment) == first)
-        });
-        RemoteState {
-            backlog: inner.backlog(),
-            head: head.filter(|head| !head.answered.is_empty()),
-            metadata_ms: None,
-            throttling: inner.throttling.state(),
-            unwanted: inner.unwanted.clone(),
-            missed: inner.missed.clone(),
-            uncounted: inner.uncounted() > 0,
-        }
-    }
-}
-
-impl Inner {
-    fn insert(&mut self, entry: Entry) {
-        let at = self
-            .entries
-            .partition_point(|known| known.name < entry.name);
-        self.entries.insert(at, entry);
+        self.look_into_oldest().await;
+        self.inventory.borrow().state()
     }
 
-    /// What was owed in it leaves the sum. None when that is not known.
-    fn remove(&mut self, name: SegmentName) -> Option<u64> {
-        self.loaded.retain(|loaded| loaded.name != name);
-        self.throttling.remove(name);
-        let at = self.entries.iter().position(|entry| entry.name == name)?;
-        let entry = self.entries.remove(at)?;
-        if at == 0 {
-            self.oldest_ms = None;
-        }
-        entry.meta.map(|meta| meta.samples)
+    /// Records that the last answer to a batch of a segment was a 429, and the first one came at
+    /// `since_ms`, milliseconds since 1970.
+    pub fn throttled(&self, name: SegmentName, place: u32, since_ms: i64) {
+        self.inventory
+            .borrow_mut()
+            .throttling
+            .throttle(name, place, since_ms);
     }
 
-    /// Now that it is known what is in a segment.
-    fn learn(&mut self, name: SegmentName, meta: Meta) {
-        let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) else {
-            return;
-        };
-        if entry.meta.is_none() {
-            entry.meta = Some(meta);
-            self.found += meta.samples.saturating_sub(self.rest);
-            self.rest = self.rest.saturating_sub(meta.samples);
-        }
+    /// Records the same of a batch in memory. If it is put into a segment later, it is known there.
+    pub fn throttled_in_memory(&self, batch: &Batch, since_ms: i64) {
+        self.inventory
+            .borrow_mut()
+            .throttling
+            .throttle_in_memory(batch, since_ms);
     }
 
-    fn lost(&mut self, samples: u64, message: String) {
-        self.lost += samples;
-        self.say(message);
+    /// Records that the remote took a batch.
+    pub fn passed(&self, now_ms: i64) {
+        self.inventory.borrow_mut().throttling.pass(now_ms);
     }
 
-    fn say(&mut self, message: String) {
-        tracing::error!("{message}");
-        self.messages.push(message);
+    /// Whether one more 429 refuses this batch for good.
+    #[must_use]
+    pub fn is_throttled_for_good(&self, name: SegmentName, place: u32, now_ms: i64) -> bool {
+        self.inventory
+            .borrow()
+            .throttling
+            .is_for_good(name, place, now_ms)
     }
-
-    /// Segments of which nothing is in the sum.
-    fn uncounted(&self) -> usize {
-        if self.rest == 0 {
-            self.entries
-                .iter()
-                .filter(|entry| entry.meta.is_none())
-                .count()
-        } else {
-            0
-        }
-    }
-
-    fn backlog(&self) -> Backlog {
-        let known: u64 = self
-            .entries
-            .iter()
-            .filter_map(|entry| entry.meta)
-            .map(|meta| meta.samples)
-            .sum();
-        let first = self.entries.front();
-        Backlog {
-            segments: self.entries.len() as u64,
-            samples: known + self.rest,
-            bytes: self.entries.iter().map(|entry| entry.bytes).sum(),
-            oldest_ms: first
-                .and_then(|first| first.meta.map_or(self.oldest_ms, |meta| meta.oldest_ms)),
-        }
-    }
-}
-
-fn samples(batches: &[Batch]) -> u64 {
-    batches.iter().map(|batch| u64::from(batch.samples)).sum()
 }

@@ -1,30 +1,56 @@
-//! What comes into the spool.
+//! Writing segments.
 
-use super::{Entry, Meta, Otherwise, Outbox, PutError, samples};
-use crate::batch::Batch;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::inventory::parts::{NoPartLeft, ScrapeId};
+use super::{Otherwise, Outbox, PutError};
+use crate::batch::{self, Batch};
 use crate::spool::name::{Folder, MAX_PART, SegmentName};
+use crate::spool::retry::persist;
 use crate::spool::segment;
 use crate::spool::store::{Kind, Op, StoreError};
 
+/// A segment that [`Outbox::replace`] has written.
+struct Replacement {
+    name: SegmentName,
+    bytes: u64,
+    batches: Vec<Batch>,
+}
+
 impl Outbox {
+    /// Writes an object under a name that was never used before.
+    pub(super) async fn write(
+        &self,
+        folder: Folder,
+        name: SegmentName,
+        bytes: Bytes,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        let key = name.key(folder, &self.remote);
+        persist(&*self.access.store, &key, bytes, until).await
+    }
+
     /// Puts batches of a scrape behind everything older. Batches of the same scrape may follow
-    /// later. Says how many segments they took.
+    /// later. Returns the number of segments that were written.
     ///
     /// # Errors
-    /// [`PutError`]: the others are in the spool.
+    /// The store could not take all of them. [`PutError::left`] are the batches that are not in the
+    /// spool; the others are.
     pub async fn put(
         &self,
         scrape: u64,
         batches: Vec<Batch>,
         otherwise: Otherwise,
     ) -> Result<usize, PutError> {
+        let scrape = ScrapeId {
+            epoch: self.access.epoch,
+            scrape,
+        };
         let mut parts = segment::parts(batches, self.limits.segment_bytes).into_iter();
         let mut written = 0;
         while let Some(part) = parts.next() {
-            if let Err(error) = self
-                .put_part((self.access.epoch, scrape), &part, otherwise)
-                .await
-            {
+            if let Err(error) = self.put_part(scrape, &part, otherwise).await {
                 return Err(PutError {
                     left: part.into_iter().chain(parts.flatten()).collect(),
                     error,
@@ -37,14 +63,15 @@ impl Outbox {
 
     async fn put_part(
         &self,
-        scrape: (u64, u64),
+        scrape: ScrapeId,
         batches: &[Batch],
         otherwise: Otherwise,
     ) -> Result<(), StoreError> {
         let bytes = segment::write(batches, None);
-        if !self.make_room(bytes.len() as u64).await? {
-            let samples = samples(batches);
-            self.inner.borrow_mut().lost(
+        let size = bytes.len() as u64;
+        if !self.make_room(size).await? {
+            let samples = batch::samples(batches);
+            self.inventory.borrow_mut().losses.lose(
                 samples,
                 format!(
                     "spool: {samples} samples for {} are lost: they alone pass max_bytes",
@@ -53,60 +80,30 @@ impl Outbox {
             );
             return Ok(());
         }
-        let name = self.name_part(scrape)?;
-        let size = bytes.len() as u64;
-        if let Err(error) = self
+        let name = self.next_name(scrape)?;
+        let written = self
             .write(Folder::Segments, name, bytes, self.access.deadline)
-            .await
-        {
+            .await;
+        if let Err(error) = written {
+            // Without an answer the segment may exist, or appear later. What that means depends on
+            // what the caller does with the batches.
             match otherwise {
                 _ if error.kind != Kind::NoAnswer => {}
-                Otherwise::Sent => self.discard(name).await,
-                Otherwise::Lost => _ = self.inner.borrow_mut().missed.insert(name),
+                Otherwise::Sent => self.bury(name).await,
+                Otherwise::Lost => self.inventory.borrow_mut().tombstones.miss(name),
             }
             return Err(error);
         }
-        let oldest_ms = batches.iter().map(|batch| batch.min_ms).min();
-        self.inner.borrow_mut().throttling.put(name, batches);
-        self.inner.borrow_mut().insert(Entry {
-            name,
-            bytes: size,
-            meta: Some(Meta {
-                samples: samples(batches),
-                oldest_ms,
-            }),
-        });
+        self.inventory.borrow_mut().insert(name, size, batches);
         Ok(())
     }
 
-    /// A part that no other segment of the scrape has, and that sorts behind them.
-    fn name_part(&self, scrape: (u64, u64)) -> Result<SegmentName, StoreError> {
-        let inner = &mut *self.inner.borrow_mut();
-        let of_scrape = |entry: &&Entry| (entry.name.epoch(), entry.name.scrape()) == scrape;
-        let unwanted = inner
-            .unwanted
-            .keys()
-            .filter(|name| (name.epoch(), name.scrape()) == scrape);
-        let known = inner
-            .entries
-            .iter()
-            .filter(of_scrape)
-            .map(|entry| &entry.name);
-        let taken = known
-            .chain(unwanted)
-            .map(|name| name.part() + 1)
-            .max()
-            .unwrap_or_default();
-        let part = inner
-            .parts
-            .get(&scrape)
-            .copied()
-            .unwrap_or_default()
-            .max(taken);
-        let name = SegmentName::new(scrape.0, scrape.1, part).ok_or_else(|| {
+    fn next_name(&self, scrape: ScrapeId) -> Result<SegmentName, StoreError> {
+        let named = self.inventory.borrow_mut().next_name(scrape);
+        named.map_err(|NoPartLeft { scrape, part }| {
             let cause = format!(
                 "scrape {} of epoch {} has no name for its part {part}, of at most {MAX_PART}",
-                scrape.1, scrape.0
+                scrape.scrape, scrape.epoch
             );
             StoreError::new(
                 Kind::Denied,
@@ -114,77 +111,63 @@ impl Outbox {
                 self.access.store.address(),
                 cause,
             )
-        })?;
-        inner.parts.insert(scrape, part + 1);
-        Ok(name)
+        })
     }
 
-    /// Puts these batches in place of a head, in its place in the order: for what is left of it
-    /// when a batch was split.
+    /// Puts these batches in place of a head, in its place in the order: what is left of a head
+    /// after one of its batches was split.
     ///
     /// # Errors
-    /// The store is down: the old segment stands for all of it, and what was answered of the batch
-    /// that was split will be repeated.
+    /// The store is down. The old segment stays as it is, and the answered part of the batch that
+    /// was split will be sent again.
     pub async fn replace(&self, name: SegmentName, batches: Vec<Batch>) -> Result<(), StoreError> {
-        let left = samples(&batches);
-        let mut written: Vec<Entry> = Vec::new();
+        let left = batch::samples(&batches);
+        // The new segments are written before the old one is deleted, so that a kill in between
+        // repeats samples but loses none.
+        let mut written: Vec<Replacement> = Vec::new();
         for part in segment::parts(batches, self.limits.segment_bytes) {
-            let new = self.name_part((name.epoch(), name.scrape()))?;
+            let new = self.next_name(name.into())?;
             let bytes = segment::write(&part, None);
             let size = bytes.len() as u64;
             if let Err(error) = self
                 .write(Folder::Segments, new, bytes, self.access.deadline)
                 .await
             {
-                // The old one stands for all of them: what is to be repeated is owed once more.
-                {
-                    let inner = &mut *self.inner.borrow_mut();
-                    let owed = inner
-                        .entries
-                        .iter()
-                        .find(|entry| entry.name == name)
-                        .and_then(|entry| entry.meta)
-                        .map_or(0, |meta| meta.samples);
-                    inner.found += owed.saturating_sub(left);
-                }
-                for entry in written {
-                    self.discard(entry.name).await;
-                }
+                self.undo_replace(name, left, &written).await;
                 if error.kind == Kind::NoAnswer {
-                    self.discard(new).await;
+                    self.bury(new).await;
                 }
                 return Err(error);
             }
-            let oldest_ms = part.iter().map(|batch| batch.min_ms).min();
-            written.push(Entry {
+            written.push(Replacement {
                 name: new,
                 bytes: size,
-                meta: Some(Meta {
-                    samples: samples(&part),
-                    oldest_ms,
-                }),
+                batches: part,
             });
         }
         {
-            let inner = &mut *self.inner.borrow_mut();
-            written.into_iter().for_each(|entry| inner.insert(entry));
-            // Nothing of the old one is owed any more: if it cannot be deleted now, the next tick
-            // does so.
-            if let Some(loaded) = inner.loaded.iter_mut().find(|loaded| loaded.name == name) {
-                loaded.answered.fill(true);
+            let inventory = &mut *self.inventory.borrow_mut();
+            for new in written {
+                inventory.insert(new.name, new.bytes, &new.batches);
             }
-            if let Some(meta) = inner
-                .entries
-                .iter_mut()
-                .find(|entry| entry.name == name)
-                .and_then(|entry| entry.meta.as_mut())
-            {
-                meta.samples = 0;
-            }
+            // The samples of the old segment are in the new ones. If it cannot be deleted now, a
+            // later call or the next tick deletes it.
+            inventory.answer_all(name);
         }
         if self.erase(name, self.access.until).await.is_ok() {
-            self.inner.borrow_mut().remove(name);
+            self.inventory.borrow_mut().remove(name);
         }
         Ok(())
+    }
+
+    /// The old segment will be sent as a whole again, so the new ones must not be.
+    async fn undo_replace(&self, name: SegmentName, left: u64, written: &[Replacement]) {
+        self.inventory
+            .borrow_mut()
+            .backlog
+            .repeat_all_but(name, left);
+        for new in written {
+            self.bury(new.name).await;
+        }
     }
 }

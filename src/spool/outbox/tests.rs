@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::time::Instant;
+
 use super::*;
 use crate::spool::lease::{Keeper, LeasePlan};
 use crate::spool::state::State;
@@ -335,7 +338,6 @@ async fn what_was_replaced_counts_once_though_it_cannot_be_deleted() {
     assert!(store.keys().is_empty());
 }
 
-/// Writes take place and are not answered; everything else is refused.
 #[tokio::test(start_paused = true)]
 async fn a_deletion_in_doubt_of_what_is_given_up_counts_once() {
     let store = world();
@@ -657,7 +659,10 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
     assert_eq!(outbox.backlog().segments, 1);
     let stored = batches.len() - error.left.len();
     assert_eq!(error.left, batches[stored..]);
-    assert_eq!(outbox.backlog().samples, samples(&batches[..stored]));
+    assert_eq!(
+        outbox.backlog().samples,
+        crate::batch::samples(&batches[..stored])
+    );
 
     // A store that comes back in time is waited for, and one that does not is left at the fence.
     let start = Instant::now();

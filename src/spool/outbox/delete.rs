@@ -1,9 +1,4 @@
-//! Segments that may be there and are owed to nobody.
-//!
-//! A write that had no answer may have taken place, or may take place yet; what was in it has gone
-//! another way meanwhile and is counted there. To send it, too, would bring old samples after newer
-//! ones. So its name is remembered in `state.json`, whoever finds it there takes it for nothing,
-//! and some more ticks delete it.
+//! Deleting segments, those of writes without an answer included.
 
 use std::time::Duration;
 
@@ -12,63 +7,58 @@ use tokio::time::Instant;
 
 use super::Outbox;
 use crate::spool::name::{Folder, SegmentName};
+use crate::spool::retry::erase;
 use crate::spool::store::{Kind, StoreError};
 
-/// Ticks that delete a name: a write that had no answer takes place within seconds or never, and a
-/// tick is mostly a minute.
-pub(super) const TICKS: u8 = 5;
-
-/// Most names; beyond these the oldest are forgotten.
-const MOST: usize = 1000;
-
-/// For one try: nobody waits for it.
+/// Longest time for one deletion of a segment with a tombstone: nothing waits for it to succeed.
 const TRY: Duration = Duration::from_secs(2);
 
-/// Deletions at once.
+/// Deletions that are under way at once.
 const AT_ONCE: usize = 16;
 
 impl Outbox {
-    /// What is in that segment went another way: if it is there, it must not be sent.
-    pub(super) async fn discard(&self, name: SegmentName) {
-        {
-            let inner = &mut *self.inner.borrow_mut();
-            inner.unwanted.insert(name, TICKS);
-            while inner.unwanted.len() > MOST {
-                inner.unwanted.pop_first();
-            }
-        }
-        // Should this tick be killed, nobody would know of the name.
-        self.try_to_delete(name).await;
+    /// Deletes a segment.
+    pub(super) async fn erase(&self, name: SegmentName, until: Instant) -> Result<(), StoreError> {
+        let key = name.key(Folder::Segments, &self.remote);
+        erase(&*self.access.store, &key, until).await
     }
 
-    /// Deletes a segment whose samples are counted elsewhere. In doubt, it is as good as deleted.
-    pub(super) async fn get_rid_of(
+    /// Deletes a segment whose samples are counted elsewhere. A deletion without an answer is as
+    /// good as one: the segment gets a tombstone.
+    pub(super) async fn erase_for_good(
         &self,
         name: SegmentName,
         until: Instant,
     ) -> Result<(), StoreError> {
         match self.erase(name, until).await {
             Err(error) if error.kind == Kind::NoAnswer => {
-                self.discard(name).await;
+                self.bury(name).await;
                 Ok(())
             }
             erased => erased,
         }
     }
 
-    /// Deletes what earlier ticks left.
-    pub(super) async fn delete_unwanted(&self) {
-        let names: Vec<_> = self.inner.borrow().unwanted.keys().copied().collect();
+    /// Gives a segment a tombstone, because its samples took another way: if the segment exists, it
+    /// must not be sent.
+    pub(super) async fn bury(&self, name: SegmentName) {
+        self.inventory.borrow_mut().tombstones.insert(name);
+        // The tombstone is in memory until the release. If this tick is killed before, only an
+        // immediate deletion keeps the next tick from sending the segment.
+        self.try_to_delete(name).await;
+    }
+
+    /// Deletes the segments that have a tombstone from earlier ticks.
+    pub(super) async fn delete_buried(&self) {
+        let names: Vec<_> = self.inventory.borrow().tombstones.names().collect();
         let deleting =
             stream::iter(names).map(|name| async move { (name, self.try_to_delete(name).await) });
         let deleted: Vec<_> = deleting.buffer_unordered(AT_ONCE).collect().await;
-        let unwanted = &mut self.inner.borrow_mut().unwanted;
-        for (name, _) in deleted.into_iter().filter(|(_, deleted)| *deleted) {
-            if let Some(ticks) = unwanted.get_mut(&name) {
-                *ticks = ticks.saturating_sub(1);
-            }
-        }
-        unwanted.retain(|_, ticks| *ticks > 0);
+        let deleted = deleted
+            .into_iter()
+            .filter(|(_, deleted)| *deleted)
+            .map(|(name, _)| name);
+        self.inventory.borrow_mut().tombstones.deleted(deleted);
     }
 
     async fn try_to_delete(&self, name: SegmentName) -> bool {
