@@ -49,7 +49,7 @@ pub struct DeliverContext<'a> {
     /// The wall clock.
     pub clock: &'a dyn Clock,
     /// No request outlives it.
-    pub deadline: Instant,
+    pub work_ends: Instant,
     /// This batch was throttled for long enough, while others passed: one more 429 rejects it.
     pub last_429: bool,
 }
@@ -202,7 +202,7 @@ async fn deliver_whole(
         settings,
         state,
         clock,
-        deadline: latest,
+        work_ends,
         last_429,
     } = *context;
     let mut backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
@@ -213,10 +213,10 @@ async fn deliver_whole(
     let _turn = tokio::select! {
         biased;
         turn = state.turn() => turn,
-        () = state.over(latest) => return End::Undelivered(UndeliveredReason::Deadline(state.last_failure())),
+        () = state.sending_ended(work_ends) => return End::Undelivered(UndeliveredReason::Deadline(state.last_failure())),
     };
     loop {
-        let deadline = state.deadline(latest);
+        let sending_ends = state.sending_ends(work_ends);
         let now_ms = clock.now_ms();
         if too_old(batch, settings.sample_age_limit, now_ms) {
             return End::Expired;
@@ -225,7 +225,7 @@ async fn deliver_whole(
             return End::Undelivered(UndeliveredReason::Stopped(stop));
         }
         if let Some(until) = state.back_off_until() {
-            if until >= deadline {
+            if until >= sending_ends {
                 return End::Undelivered(UndeliveredReason::Deadline(
                     last.or_else(|| state.last_failure()),
                 ));
@@ -233,7 +233,7 @@ async fn deliver_whole(
             state.sleep_until(until).await;
             continue;
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = sending_ends.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return End::Undelivered(UndeliveredReason::Deadline(last));
         }
@@ -250,7 +250,7 @@ async fn deliver_whole(
         let answered = tokio::select! {
             biased;
             result = remote.post(request) => Some(result),
-            () = state.over(latest) => None,
+            () = state.sending_ended(work_ends) => None,
         };
         let Some(result) = answered else {
             let failure = SendFailure {
@@ -321,7 +321,7 @@ async fn deliver_whole(
                 if after.is_some_and(|after| !after.is_zero()) {
                     state.back_off(until);
                 }
-                if until >= deadline {
+                if until >= sending_ends {
                     return End::Undelivered(UndeliveredReason::Deadline(Some(failure)));
                 }
                 state.sleep_until(until).await;

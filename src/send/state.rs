@@ -82,10 +82,10 @@ struct Shared {
     back_off_until: Option<Instant>,
     request_bytes: usize,
     last_failure: Option<SendFailure>,
-    /// Deliveries end by then, whatever their own deadlines are.
-    hurry: Option<Instant>,
-    /// The same, as it changes with what memory holds.
-    end: Option<Instant>,
+    /// End of sending once the tick is to stop.
+    stop_grace_ends: Option<Instant>,
+    /// End of sending as it changes with what memory holds.
+    sending_ends: Option<Instant>,
     rng: Rng,
 }
 
@@ -100,8 +100,8 @@ impl SendState {
                 back_off_until: None,
                 request_bytes: max_request_bytes,
                 last_failure: None,
-                hurry: None,
-                end: None,
+                stop_grace_ends: None,
+                sending_ends: None,
                 rng,
             }),
             stopping: Notify::new(),
@@ -115,8 +115,8 @@ impl SendState {
         let mut shared = self.shared.borrow_mut();
         shared.probing |= shared.stop.take().is_some();
         shared.last_failure = None;
-        shared.hurry = None;
-        shared.end = None;
+        shared.stop_grace_ends = None;
+        shared.sending_ends = None;
         // Tokio's clock may not have counted a freeze: a time-out of the last tick means nothing
         // now.
         shared.back_off_until = None;
@@ -151,44 +151,45 @@ impl SendState {
         self.shared.borrow().last_failure.clone()
     }
 
-    /// Ends all deliveries of this tick by then.
-    pub fn hurry(&self, until: Instant) {
-        self.shared.borrow_mut().hurry = Some(until);
+    /// Ends all deliveries of this tick at `stop_grace_ends`, because the tick is to stop.
+    pub fn stop_by(&self, stop_grace_ends: Instant) {
+        self.shared.borrow_mut().stop_grace_ends = Some(stop_grace_ends);
         self.stopping.notify_waiters();
     }
 
-    /// Deliveries of this tick end by then, until this is called again.
-    pub fn end_by(&self, until: Instant) {
+    /// Moves the end of this tick's deliveries to `sending_ends`. Each call replaces the last one.
+    pub fn set_sending_ends(&self, sending_ends: Instant) {
         let earlier = self
             .shared
             .borrow_mut()
-            .end
-            .replace(until)
-            .is_none_or(|end| until < end);
+            .sending_ends
+            .replace(sending_ends)
+            .is_none_or(|known| sending_ends < known);
         if earlier {
             self.stopping.notify_waiters();
         }
     }
 
-    /// A delivery's deadline as it is now.
-    pub(super) fn deadline(&self, deadline: Instant) -> Instant {
+    /// End of sending as it is known now; never later than `work_ends`.
+    pub(super) fn sending_ends(&self, work_ends: Instant) -> Instant {
         let shared = self.shared.borrow();
-        [shared.hurry, shared.end]
+        [shared.stop_grace_ends, shared.sending_ends]
             .into_iter()
             .flatten()
-            .fold(deadline, Instant::min)
+            .fold(work_ends, Instant::min)
     }
 
-    /// Waits for a delivery's deadline, however it changes meanwhile.
-    pub async fn over(&self, deadline: Instant) {
+    /// Waits for the end of sending, however it moves meanwhile. It is never later than
+    /// `work_ends`.
+    pub async fn sending_ended(&self, work_ends: Instant) {
         loop {
             let mut changed = std::pin::pin!(self.stopping.notified());
             changed.as_mut().enable();
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(self.deadline(deadline)) => {
+                () = tokio::time::sleep_until(self.sending_ends(work_ends)) => {
                     // It may be later by now.
-                    if self.deadline(deadline) <= Instant::now() {
+                    if self.sending_ends(work_ends) <= Instant::now() {
                         return;
                     }
                 }
@@ -266,7 +267,7 @@ impl SendState {
             }
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(self.deadline(until)) => return,
+                () = tokio::time::sleep_until(self.sending_ends(until)) => return,
                 () = stopping => {}
             }
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::lease::LookError;
 use super::name::{Folder, RemoteDir, SegmentName};
-use super::retry::{MAX_OBJECT, Pause, fetch, list_all, peek, try_until};
+use super::retry::{MAX_OBJECT, Pause, fetch, list_all, peek, try_ends};
 use super::segment::{self, Entry, Segment, SegmentError};
 use super::state::{KEY, MAX_BYTES, State, StateError};
 use super::store::{Answer, Kind, Store, StoreError, StoreTime};
@@ -42,7 +42,7 @@ pub async fn state(store: &dyn Store) -> Result<Looked, LookError> {
     let deadline = deadline();
     let mut pause = Pause::default();
     loop {
-        match store.get(KEY, MAX_BYTES, try_until(deadline)).await {
+        match store.get(KEY, MAX_BYTES, try_ends(deadline)).await {
             Ok(Answer {
                 value: object,
                 time,

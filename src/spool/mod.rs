@@ -8,7 +8,7 @@
 //! <place>/expired/<remote>/…                                          too old for the receiver
 //! ```
 //! A tick, in reading order:
-//! 1. [`lease::Keeper::take`]: one conditional PUT. Its [`lease::Fence`] ends every call, the posts
+//! 1. [`lease::Keeper::take`]: one conditional PUT. Its [fence](crate::time::Deadlines::fence) ends every call, the posts
 //!    to the remotes included.
 //! 2. [`outbox::open`]: the backlogs; nothing is asked of the store when the last release was clean
 //!    and empty.

@@ -35,18 +35,18 @@ impl Default for Pause {
 impl Pause {
     /// Pauses; false when the deadline comes first.
     pub(super) async fn pause(&mut self, deadline: Instant) -> bool {
-        let until = Instant::now() + self.0;
+        let pause_ends = Instant::now() + self.0;
         self.0 = (self.0 * 2).min(LONGEST_PAUSE);
-        if until >= deadline {
+        if pause_ends >= deadline {
             return false;
         }
-        tokio::time::sleep_until(until).await;
+        tokio::time::sleep_until(pause_ends).await;
         true
     }
 }
 
-/// When a try that begins now must end.
-pub(super) fn try_until(deadline: Instant) -> Instant {
+/// Deadline of a try that begins now, within the deadline of all tries.
+pub(super) fn try_ends(deadline: Instant) -> Instant {
     deadline.min(Instant::now() + TRY)
 }
 
@@ -58,7 +58,7 @@ where
     let mut pause = Pause::default();
     let mut in_doubt = false;
     loop {
-        let error = match call(try_until(deadline)).await {
+        let error = match call(try_ends(deadline)).await {
             Ok(answer) => return Ok(answer.value),
             Err(error) => error,
         };
@@ -82,8 +82,8 @@ pub async fn persist(
     body: Bytes,
     deadline: Instant,
 ) -> Result<(), StoreError> {
-    let written = again(deadline, |until| {
-        store.put_if_absent(key, body.clone(), until)
+    let written = again(deadline, |try_ends| {
+        store.put_if_absent(key, body.clone(), try_ends)
     })
     .await;
     match written {
@@ -111,7 +111,7 @@ pub async fn fetch(
     most: u64,
     deadline: Instant,
 ) -> Result<Object, StoreError> {
-    again(deadline, |until| store.get(key, most, until)).await
+    again(deadline, |try_ends| store.get(key, most, try_ends)).await
 }
 
 /// What the index of a segment says, from its first bytes.
@@ -142,7 +142,7 @@ pub async fn peek(
 /// # Errors
 /// The last try's; [`Kind::NoAnswer`] whenever it may be gone.
 pub async fn erase(store: &dyn Store, key: &str, deadline: Instant) -> Result<(), StoreError> {
-    again(deadline, |until| store.delete(key, until)).await
+    again(deadline, |try_ends| store.delete(key, try_ends)).await
 }
 
 /// All keys that begin with `prefix`, in order.
@@ -158,7 +158,7 @@ pub async fn list_all(
     loop {
         let page = {
             let after = all.last().map(|listed| listed.key.as_str());
-            again(deadline, |until| store.list(prefix, after, until)).await?
+            again(deadline, |try_ends| store.list(prefix, after, try_ends)).await?
         };
         let more = page.more && !page.entries.is_empty();
         all.extend(page.entries);

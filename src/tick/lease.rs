@@ -2,25 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::remote::Lane;
 use crate::config::SpoolConfig;
 use crate::report::SpoolReport;
-use crate::spool::lease::{Keeper, LeasePlan, Previous, TakeError, Tenure};
+use crate::spool::lease::{Keeper, Previous, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
 use crate::spool::outbox::{self, Limits, Outbox};
 use crate::spool::state::{Backlog, JobState, RemoteState, State};
 use crate::spool::store::Store;
-use crate::time::Clock;
-
-/// Least time between the last call to the store and the end of the lease.
-const FENCE: Duration = Duration::from_secs(1);
-
-/// What a tick can do nothing useful in.
-const WORTH_IT: Duration = Duration::from_secs(2);
+use crate::time::{Clock, Deadlines};
 
 /// The spool of a process.
 pub(super) struct Holder {
@@ -46,8 +37,6 @@ pub(super) enum Begun {
 /// The lease, and what is owed.
 pub(super) struct Held {
     tenure: Tenure,
-    /// When it is time for what memory holds.
-    pub(super) until: Instant,
     /// One for each remote.
     pub(super) outboxes: Vec<Outbox>,
     orphans: BTreeMap<RemoteDir, RemoteState>,
@@ -69,13 +58,8 @@ impl Holder {
     }
 
     /// Takes the lease and opens what is owed.
-    pub(super) async fn begin(&mut self, end: Instant, margin: Duration, lanes: &[Lane]) -> Begun {
-        let ask = LeasePlan {
-            end,
-            margin: FENCE.min(margin / 2),
-            wait_until: end.checked_sub(margin + WORTH_IT).unwrap_or(end),
-        };
-        let taken = self.keeper.take(&ask).await;
+    pub(super) async fn begin(&mut self, planned: &Deadlines, lanes: &[Lane]) -> Begun {
+        let taken = self.keeper.take(planned).await;
         // Now, and not before: it may just have met another one.
         let may_go_without = self.keeper.may_go_without();
         let down = |error: String| {
@@ -95,12 +79,7 @@ impl Holder {
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),
             Err(error @ TakeError::State(_)) => return Begun::Down(error.to_string()),
         };
-        let until = tenure
-            .fence
-            .deadline()
-            .checked_sub(margin)
-            .unwrap_or_else(Instant::now);
-        let access = tenure.access(&self.keeper, until);
+        let access = tenure.access(&self.keeper);
         let remotes: Vec<_> = lanes
             .iter()
             .map(|lane| (lane.dir.clone(), self.limits))
@@ -114,7 +93,6 @@ impl Holder {
                     .collect();
                 Begun::Held(Box::new(Held {
                     tenure,
-                    until,
                     outboxes: opened.outboxes,
                     orphans: opened.orphans,
                     owed_before,
@@ -169,6 +147,10 @@ impl Holder {
 }
 
 impl Held {
+    pub(super) fn deadlines(&self) -> Deadlines {
+        self.tenure.deadlines
+    }
+
     pub(super) fn epoch(&self) -> u64 {
         self.tenure.epoch
     }

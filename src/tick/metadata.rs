@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(600);
 impl Forwarder {
     /// Reads the homes' metadata and sends it to the remotes that are due. Says what went wrong:
     /// nothing of it concerns samples.
-    pub(super) async fn send_metadata(&self, plan: &Plan, until: Instant) -> Vec<String> {
+    pub(super) async fn send_metadata(&self, plan: &Plan, work_ends: Instant) -> Vec<String> {
         let config = &self.config.forwarder.metadata;
         if !config.enabled || plan.drain_only || plan.jobs.is_some() || plan.is_stopping() {
             return Vec::new();
@@ -40,14 +40,19 @@ impl Forwarder {
                 remote.metadata.send && lane.state.stopped().is_none() && is_due(lane, remote)
             })
             .collect();
-        if due.is_empty() || until <= Instant::now() {
+        if due.is_empty() || work_ends <= Instant::now() {
             return Vec::new();
         }
-        let until = until.min(Instant::now() + LONGEST);
+        let metadata_ends = work_ends.min(Instant::now() + LONGEST);
         let mut errors = Vec::new();
-        let metrics = self.read_metadata(until, &mut errors).await;
+        let metrics = self.read_metadata(metadata_ends, &mut errors).await;
         for (lane, remote) in due {
-            let sent = match timeout_at(until, lane.send_metadata(&metrics, remote, until)).await {
+            let sent = match timeout_at(
+                metadata_ends,
+                lane.send_metadata(&metrics, remote, metadata_ends),
+            )
+            .await
+            {
                 Ok(sent) => sent,
                 Err(_) => Err(format!("metadata: out of time for {}", lane.id)),
             };
@@ -67,7 +72,7 @@ impl Forwarder {
 
     /// Of the homes that are federated: other targets expose types and help texts, but nobody asks
     /// them here.
-    async fn read_metadata(&self, until: Instant, errors: &mut Vec<String>) -> Vec<Metric> {
+    async fn read_metadata(&self, metadata_ends: Instant, errors: &mut Vec<String>) -> Vec<Metric> {
         let mut metrics = Vec::new();
         for (job, config) in self
             .jobs
@@ -78,7 +83,7 @@ impl Forwarder {
             for target in &job.targets {
                 let url =
                     metadata::address(&target.url, self.config.forwarder.metadata.path.as_deref());
-                let left = until.saturating_duration_since(Instant::now());
+                let left = metadata_ends.saturating_duration_since(Instant::now());
                 match metadata::read(
                     &*self.home,
                     target.job,
@@ -101,7 +106,7 @@ impl Lane {
         &self,
         metrics: &[Metric],
         config: &RemoteWrite,
-        until: Instant,
+        metadata_ends: Instant,
     ) -> Result<(), String> {
         let bounds = Bounds {
             metrics: config.metadata.max_samples_per_send,
@@ -113,7 +118,7 @@ impl Lane {
             let timeout = || {
                 config
                     .remote_timeout
-                    .min(until.saturating_duration_since(Instant::now()))
+                    .min(metadata_ends.saturating_duration_since(Instant::now()))
             };
             post_once(self.remote.as_ref(), &body.into(), timeout)
                 .await

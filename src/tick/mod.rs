@@ -33,13 +33,7 @@ use crate::report::{Ledger, Outcome, Report, SpoolReport};
 use crate::send::Remote;
 use crate::spool::state::JobState;
 use crate::spool::store::Store;
-use crate::time::Clock;
-
-/// How long what is in flight may still be answered once the tick is to stop.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// The end of a tick that nobody bounds.
-const UNLIMITED: Duration = Duration::from_secs(3600);
+use crate::time::{Clock, Deadlines};
 
 /// The world around a tick.
 pub struct World {
@@ -220,14 +214,10 @@ impl Forwarder {
     pub async fn tick(&mut self, plan: &Plan) -> Report {
         let started = Instant::now();
         self.most_held.set(0);
-        let end = plan.deadline.unwrap_or(started + UNLIMITED);
-        let margin = self
-            .config
-            .forwarder
-            .deadline_margin
-            .min(end.saturating_duration_since(started));
+        let deadline_margin = self.config.forwarder.deadline_margin;
+        let planned = Deadlines::new(started, plan.deadline, deadline_margin);
         let begun = match &mut self.holder {
-            Some(holder) => holder.begin(end, margin, &self.lanes).await,
+            Some(holder) => holder.begin(&planned, &self.lanes).await,
             None => Begun::Without { degraded: None },
         };
         let (held, degraded) = match begun {
@@ -243,12 +233,13 @@ impl Forwarder {
         noted.errors.extend(degraded.iter().cloned());
         self.remember(held.as_ref(), &mut noted);
 
-        let until = held.as_ref().map_or_else(
-            || end.checked_sub(margin).unwrap_or(started),
-            |held| held.until,
-        );
-        let (mut sent, mut noted) = self.work(plan, held.as_ref(), until, noted).await;
-        noted.errors.extend(self.send_metadata(plan, until).await);
+        let deadlines = match &held {
+            Some(held) => held.deadlines(),
+            None => planned.without_lease(),
+        };
+        let (mut sent, mut noted) = self.work(plan, held.as_ref(), deadlines, noted).await;
+        let metadata_errors = self.send_metadata(plan, deadlines.work_ends()).await;
+        noted.errors.extend(metadata_errors);
         self.finish(
             held,
             sent.as_mut_slice(),
@@ -290,7 +281,7 @@ impl Forwarder {
         &mut self,
         plan: &Plan,
         held: Option<&Held>,
-        until: Instant,
+        deadlines: Deadlines,
         noted: Noted,
     ) -> (Vec<Sent>, Noted) {
         let start_ms = self.clock.now_ms();
@@ -298,7 +289,7 @@ impl Forwarder {
         let benches: Vec<_> = (0..self.lanes.len())
             .map(|index| Bench {
                 clock: &*self.clock,
-                until,
+                deadlines,
                 outbox: held.map(|held| &held.outboxes[index]),
                 epoch: held.map_or(0, Held::epoch),
                 overflow_after: spool.overflow_after,
@@ -314,7 +305,7 @@ impl Forwarder {
             plan,
             held,
             start_ms,
-            until,
+            deadlines,
             noted: &noted,
         };
         let scrapes = async {
@@ -341,7 +332,7 @@ impl Forwarder {
                     let (mut sent, (left_over, error)) = tokio::select! {
                         biased;
                         done = sending => done,
-                        never = lane.watch_the_end(bench) => match never {},
+                        never = lane.follow_sending_ends(bench) => match never {},
                     };
                     sent.left_over = left_over;
                     sent.errors.extend(error);
@@ -354,7 +345,7 @@ impl Forwarder {
         let ((), sent) = tokio::select! {
             biased;
             done = self.weighed(working, held) => done,
-            never = self.hurry_when_stopped(plan) => match never {},
+            never = self.end_sending_when_stopped(plan) => match never {},
         };
         drop(benches);
         self.jobs = jobs;
@@ -362,12 +353,14 @@ impl Forwarder {
     }
 
     /// Once the tick is to stop, what is in flight has little time left.
-    async fn hurry_when_stopped(&self, plan: &Plan) -> std::convert::Infallible {
+    async fn end_sending_when_stopped(&self, plan: &Plan) -> std::convert::Infallible {
         if let Some(mut stop) = plan.stop.clone()
             && stop.wait_for(|stop| *stop).await.is_ok()
         {
-            let until = Instant::now() + FAREWELL;
-            self.lanes.iter().for_each(|lane| lane.state.hurry(until));
+            let grace_ends = Deadlines::stop_grace_ends(Instant::now());
+            self.lanes
+                .iter()
+                .for_each(|lane| lane.state.stop_by(grace_ends));
         }
         std::future::pending().await
     }

@@ -207,13 +207,13 @@ async fn a_429_is_told_apart_from_other_failures_and_final_after_long_enough() {
 async fn the_end_of_all_deliveries_may_move() {
     let bench = Bench::new();
     let start = Instant::now();
-    bench.state.end_by(start + 10 * SECOND);
+    bench.state.set_sending_ends(start + 10 * SECOND);
     let replies = [Reply::Hang];
     let moving = async {
         tokio::time::sleep(3 * SECOND).await;
-        bench.state.end_by(start + 30 * SECOND);
+        bench.state.set_sending_ends(start + 30 * SECOND);
         tokio::time::sleep(9 * SECOND).await;
-        bench.state.end_by(start + 13 * SECOND);
+        bench.state.set_sending_ends(start + 13 * SECOND);
     };
     let ((delivery, _), ()) = tokio::join!(bench.run(&replies, 3), moving);
     assert_eq!(

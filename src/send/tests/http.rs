@@ -189,7 +189,7 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
         settings: &settings,
         state: &state,
         clock: &SystemClock,
-        deadline: Instant::now() + Duration::from_secs(20),
+        work_ends: Instant::now() + Duration::from_secs(20),
         last_429: false,
     };
     let batch = Batch {

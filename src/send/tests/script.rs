@@ -211,7 +211,7 @@ impl Bench {
             settings: &self.settings,
             state: &self.state,
             clock: &self.clock,
-            deadline: self.deadline,
+            work_ends: self.deadline,
             last_429: self.last_429,
         };
         let delivery = deliver(remote, batch, &context).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{LeasePlan, Previous};
+use super::Previous;
 use crate::spool::state::State;
 use crate::spool::store::StoreTime;
 use crate::time::millis;
@@ -18,9 +18,9 @@ const LATELY_MS: i64 = 120_000;
 
 /// Whether a lease ends so far from the plan that our guess of the store's clock must have been
 /// wrong.
-pub(super) fn is_off(end: Instant, plan: &LeasePlan) -> bool {
-    plan.end.saturating_duration_since(end) > TOLERANCE
-        || end.saturating_duration_since(plan.end) > TOLERANCE
+pub(super) fn is_off(end: Instant, planned: Instant) -> bool {
+    planned.saturating_duration_since(end) > TOLERANCE
+        || end.saturating_duration_since(planned) > TOLERANCE
 }
 
 /// Whether a tick that ended then is a matter of the last two minutes. A clock that was set back

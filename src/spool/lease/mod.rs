@@ -9,7 +9,6 @@
 
 mod decide;
 mod error;
-mod fence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,13 +18,12 @@ use tokio::time::Instant;
 
 use self::decide::{Step, decide, is_lately, is_off, is_steady};
 pub use self::error::{LookError, ReleaseError, TakeError};
-pub use self::fence::{Fence, LeasePlan};
 use super::access::StoreAccess;
 use super::name::{Folder, RemoteDir, SegmentName};
-use super::retry::{Pause, list_all, try_until};
+use super::retry::{Pause, list_all, try_ends};
 use super::state::{KEY, Lease, MAX_BYTES, State, StateError};
 use super::store::{Answer, Etag, Kind, Store, StoreError, StoreTime};
-use crate::time::Clock;
+use crate::time::{Clock, Deadlines, millis};
 
 /// How often a process that waits for another one looks whether that one is done.
 const POLL: Duration = Duration::from_secs(1);
@@ -49,8 +47,8 @@ pub enum Previous {
 pub struct Tenure {
     /// For the names of segments.
     pub epoch: u64,
-    /// Until when.
-    pub fence: Fence,
+    /// Ends of the tick's time under this lease.
+    pub deadlines: Deadlines,
     /// What the last release said.
     pub state: State,
     /// How that went.
@@ -62,15 +60,14 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    /// The access to the store that outboxes need; `until` ends work on the backlog.
+    /// Returns the access to the store that outboxes need.
     #[must_use]
-    pub fn access(&self, keeper: &Keeper, until: Instant) -> StoreAccess {
+    pub fn access(&self, keeper: &Keeper) -> StoreAccess {
         let unclean = self.previous == Previous::Unclean;
         StoreAccess {
             store: Arc::clone(&keeper.store),
             epoch: self.epoch,
-            until,
-            deadline: self.fence.deadline(),
+            deadlines: self.deadlines,
             unclean,
         }
     }
@@ -154,8 +151,8 @@ impl Keeper {
     /// # Errors
     /// [`TakeError`]. After [`TakeError::Store`] it may be ours nevertheless; our next call will
     /// find out.
-    pub async fn take(&mut self, plan: &LeasePlan) -> Result<Tenure, TakeError> {
-        let deadline = Fence::new(plan.end, plan.margin).deadline();
+    pub async fn take(&mut self, planned: &Deadlines) -> Result<Tenure, TakeError> {
+        let store_ends = |now: Instant| planned.fence().min(now + PATIENCE);
         // A clock that was moved would make a lease of the wrong length; should we be killed before
         // it is corrected, everybody waits for its end.
         let steady = self.learnt.is_some_and(|(then, then_ms)| {
@@ -165,21 +162,20 @@ impl Keeper {
         let mut tried = None;
         let mut last = (Previous::None, false);
         let (mut corrected, mut doubted) = (false, false);
-        let mut give_up = deadline.min(Instant::now() + PATIENCE);
+        let mut deadline = store_ends(Instant::now());
         let mut pause = Pause::default();
         loop {
             let found = match known.take() {
                 Some(found) => found,
-                None => self.find(give_up).await?,
+                None => self.find(deadline).await?,
             };
             self.released_empty &=
                 self.held == Some(found.state.epoch) && found.state.lease.is_none();
             let now = Instant::now();
             let epoch = match decide(&found.state, &self.nonce, tried, found.time.as_ref(), now) {
-                Step::Ours => match self.fence(&found, plan) {
-                    Some(end) if corrected || !is_off(end, plan) => {
-                        let fence = Fence::new(end.min(plan.end), plan.margin);
-                        return Ok(self.hold(found, fence, last));
+                Step::Ours => match lease_end(&found, planned) {
+                    Some(end) if corrected || !is_off(end, planned.kill()) => {
+                        return Ok(self.hold(found, planned.with_lease_end(end), last));
                     }
                     None if corrected => return Err(TakeError::Late),
                     _ => {
@@ -187,7 +183,7 @@ impl Keeper {
                         found.state.epoch
                     }
                 },
-                Step::Wait(end) if end > plan.wait_until => {
+                Step::Wait(end) if end > planned.lease_wait_ends() => {
                     return Err(TakeError::Busy {
                         epoch: found.state.epoch,
                         left: end - now,
@@ -195,7 +191,7 @@ impl Keeper {
                 }
                 Step::Wait(end) => {
                     tokio::time::sleep_until(end.min(now + POLL)).await;
-                    give_up = deadline.min(Instant::now() + PATIENCE);
+                    deadline = store_ends(Instant::now());
                     continue;
                 }
                 Step::Take(previous) => {
@@ -210,7 +206,7 @@ impl Keeper {
                 }
             };
             tried = Some(epoch);
-            let written = self.write(&found, epoch, plan, give_up).await;
+            let written = self.write(&found, epoch, planned.kill(), deadline).await;
             if matches!(&written, Err(TakeError::Store(error)) if error.kind == Kind::Changed) {
                 // Somebody else may be at work, or may have left a backlog: to go on without the
                 // store is safe no more.
@@ -225,7 +221,7 @@ impl Keeper {
                 Err(TakeError::Store(error))
                     if error.kind == Kind::Changed || error.kind.is_passing() =>
                 {
-                    if !pause.pause(give_up).await {
+                    if !pause.pause(deadline).await {
                         return Err(error.into());
                     }
                 }
@@ -259,13 +255,13 @@ impl Keeper {
             ..state
         };
         let body = state.write().map_err(LookError::State)?;
-        let deadline = tenure.fence.deadline();
+        let deadline = tenure.deadlines.fence();
         let mut etag = tenure.etag;
         let mut pause = Pause::default();
         loop {
             let error = match self
                 .store
-                .put_if_match(KEY, body.clone(), &etag, try_until(deadline))
+                .put_if_match(KEY, body.clone(), &etag, try_ends(deadline))
                 .await
             {
                 Ok(answer) => {
@@ -319,7 +315,7 @@ impl Keeper {
     async fn find(&mut self, deadline: Instant) -> Result<Found, LookError> {
         let mut pause = Pause::default();
         loop {
-            match self.store.get(KEY, MAX_BYTES, try_until(deadline)).await {
+            match self.store.get(KEY, MAX_BYTES, try_ends(deadline)).await {
                 Ok(Answer {
                     value: object,
                     time,
@@ -370,13 +366,11 @@ impl Keeper {
         &mut self,
         found: &Found,
         epoch: u64,
-        plan: &LeasePlan,
+        lease_end: Instant,
         deadline: Instant,
     ) -> Result<Found, TakeError> {
-        let length = plan.end.saturating_duration_since(Instant::now());
-        let until_ms = self.clock.now_ms()
-            + self.offset_ms
-            + i64::try_from(length.as_millis()).unwrap_or_default();
+        let length = lease_end.saturating_duration_since(Instant::now());
+        let until_ms = self.clock.now_ms() + self.offset_ms + millis(length);
         let lease = Lease {
             nonce: self.nonce.clone(),
             epoch,
@@ -399,10 +393,10 @@ impl Keeper {
             }
         }
         let body = state.write()?;
-        let until = try_until(deadline);
+        let deadline = try_ends(deadline);
         let answer = match &found.etag {
-            Some(etag) => self.store.put_if_match(KEY, body, etag, until).await?,
-            None => self.store.put_if_absent(KEY, body, until).await?,
+            Some(etag) => self.store.put_if_match(KEY, body, etag, deadline).await?,
+            None => self.store.put_if_absent(KEY, body, deadline).await?,
         };
         self.learn(&answer.time);
         Ok(Found {
@@ -415,24 +409,16 @@ impl Keeper {
     /// The store's clock at its latest, and once more what rounding takes: so no lease is shorter
     /// than planned for the sake of rounding.
     fn learn(&mut self, time: &StoreTime) {
-        let since = i64::try_from(time.sent.elapsed().as_millis()).unwrap_or_default();
+        let since = millis(time.sent.elapsed());
         let now_ms = self.clock.now_ms();
         self.offset_ms = time.date_ms + 2 * time.coarse_ms + since - now_ms;
         self.learnt = Some((Instant::now(), now_ms));
     }
 
-    fn fence(&self, found: &Found, plan: &LeasePlan) -> Option<Instant> {
-        let end = found
-            .time
-            .as_ref()?
-            .certainly_before(found.state.lease.as_ref()?.until_ms)?;
-        (Fence::new(end, plan.margin).deadline() > Instant::now()).then_some(end)
-    }
-
     fn hold(
         &mut self,
         found: Found,
-        fence: Fence,
+        deadlines: Deadlines,
         (previous, continued): (Previous, bool),
     ) -> Tenure {
         self.released_empty = false;
@@ -440,7 +426,7 @@ impl Keeper {
         self.untold.clear();
         Tenure {
             epoch: found.state.epoch,
-            fence,
+            deadlines,
             state: State {
                 lease: None,
                 ..found.state
@@ -451,6 +437,14 @@ impl Keeper {
             etag: found.etag.unwrap_or(Etag(String::new())),
         }
     }
+}
+
+/// The moment up to which a lease that we wrote is certainly ours. `None` when its fence has passed
+/// already.
+fn lease_end(found: &Found, planned: &Deadlines) -> Option<Instant> {
+    let lease = found.state.lease.as_ref()?;
+    let end = found.time.as_ref()?.certainly_before(lease.until_ms)?;
+    (planned.with_lease_end(end).fence() > Instant::now()).then_some(end)
 }
 
 #[cfg(test)]

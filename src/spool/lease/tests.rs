@@ -22,13 +22,20 @@ fn process(store: &MemoryStore, seed: u64, off_ms: i64) -> Keeper {
     )
 }
 
-fn ask() -> LeasePlan {
+/// A tick of a minute that waits ten seconds for another one.
+fn planned() -> Deadlines {
     let now = Instant::now();
-    LeasePlan {
-        end: now + MINUTE,
-        margin: Duration::from_secs(2),
-        wait_until: now + Duration::from_secs(10),
-    }
+    Deadlines::new(now, Some(now + MINUTE), Duration::from_secs(48))
+}
+
+/// A tick of three minutes that waits two of them for another one.
+fn patient() -> Deadlines {
+    let now = Instant::now();
+    Deadlines::new(now, Some(now + 3 * MINUTE), Duration::from_secs(58))
+}
+
+fn left(tenure: &Tenure) -> Duration {
+    tenure.deadlines.left_to_fence(Instant::now())
 }
 
 fn ops(store: &MemoryStore) -> Vec<Op> {
@@ -142,7 +149,7 @@ async fn what_a_state_that_is_found_asks_for() {
 async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
     let store = world();
     let mut process = process(&store, 1, 0);
-    let tenure = process.take(&ask()).await.unwrap();
+    let tenure = process.take(&planned()).await.unwrap();
     assert_eq!(
         (tenure.epoch, tenure.previous, tenure.continued),
         (1, Previous::None, false)
@@ -153,19 +160,19 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
         "the first of all looks for segments"
     );
     // All of the tick, and nothing beyond it.
-    assert_eq!(tenure.fence.left(), MINUTE - Duration::from_secs(2));
+    assert_eq!(left(&tenure), MINUTE - Duration::from_secs(1));
     let state = tenure.state.clone();
     process.release(tenure, state).await.unwrap();
     assert_eq!(ops(&store), [Op::PutIfMatch]);
 
     for epoch in 2..5 {
         tokio::time::advance(Duration::from_millis(59_750)).await;
-        let tenure = process.take(&ask()).await.unwrap();
+        let tenure = process.take(&planned()).await.unwrap();
         assert_eq!(
             (tenure.epoch, tenure.previous, tenure.continued),
             (epoch, Previous::Clean, true)
         );
-        assert_eq!(tenure.fence.left(), MINUTE - Duration::from_secs(2));
+        assert_eq!(left(&tenure), MINUTE - Duration::from_secs(1));
         let held = State::read(&store.peek(KEY).unwrap()).unwrap();
         assert_eq!(
             (held.epoch, held.lease.unwrap().epoch),
@@ -176,7 +183,7 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
         process.release(tenure, state).await.unwrap();
         assert_eq!(ops(&store), [Op::PutIfMatch, Op::PutIfMatch]);
     }
-    let tenure = self::process(&store, 2, 0).take(&ask()).await.unwrap();
+    let tenure = self::process(&store, 2, 0).take(&planned()).await.unwrap();
     assert_eq!(
         (tenure.epoch, tenure.previous, tenure.continued),
         (5, Previous::Clean, false)
@@ -188,8 +195,8 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
 async fn whoever_finds_a_lease_waits_for_its_end_or_leaves() {
     let store = world();
     let (mut first, mut second) = (process(&store, 1, 0), process(&store, 2, 0));
-    let tenure = first.take(&ask()).await.unwrap();
-    let Err(TakeError::Busy { epoch: 1, left }) = second.take(&ask()).await else {
+    let tenure = first.take(&planned()).await.unwrap();
+    let Err(TakeError::Busy { epoch: 1, left }) = second.take(&planned()).await else {
         panic!("not busy")
     };
     assert!(
@@ -198,11 +205,7 @@ async fn whoever_finds_a_lease_waits_for_its_end_or_leaves() {
     );
 
     // Its own deadline allows to wait: here it sees the release within a second.
-    let patient = LeasePlan {
-        wait_until: Instant::now() + 2 * MINUTE,
-        end: Instant::now() + 3 * MINUTE,
-        ..ask()
-    };
+    let patient = patient();
     let started = Instant::now();
     let release = async {
         tokio::time::sleep(Duration::from_secs(20)).await;
@@ -221,13 +224,9 @@ async fn whoever_finds_a_lease_waits_for_its_end_or_leaves() {
 #[tokio::test(start_paused = true)]
 async fn a_killed_holder_is_followed_when_its_lease_is_certainly_over_and_not_before() {
     let store = world();
-    let tenure = process(&store, 1, 0).take(&ask()).await.unwrap();
-    let last_act = tenure.fence.deadline();
-    let patient = LeasePlan {
-        wait_until: Instant::now() + 2 * MINUTE,
-        end: Instant::now() + 3 * MINUTE,
-        ..ask()
-    };
+    let tenure = process(&store, 1, 0).take(&planned()).await.unwrap();
+    let last_act = tenure.deadlines.fence();
+    let patient = patient();
     // Their own clocks do not matter.
     let taken = process(&store, 2, 3_600_000).take(&patient).await.unwrap();
     assert_eq!(
@@ -242,12 +241,12 @@ async fn a_killed_holder_is_followed_when_its_lease_is_certainly_over_and_not_be
 async fn a_process_that_another_one_followed_forgets_and_cannot_release() {
     let store = world();
     let (mut old, mut new) = (process(&store, 1, 0), process(&store, 2, 0));
-    let tenure = old.take(&ask()).await.unwrap();
+    let tenure = old.take(&planned()).await.unwrap();
     old.release(tenure, State::default()).await.unwrap();
-    let tenure = new.take(&ask()).await.unwrap();
+    let tenure = new.take(&planned()).await.unwrap();
     new.release(tenure, State::default()).await.unwrap();
     tokio::time::advance(60 * MINUTE).await;
-    let thawed = old.take(&ask()).await.unwrap();
+    let thawed = old.take(&planned()).await.unwrap();
     assert_eq!(
         (thawed.epoch, thawed.previous, thawed.continued),
         (3, Previous::Clean, false)
@@ -255,7 +254,7 @@ async fn a_process_that_another_one_followed_forgets_and_cannot_release() {
 
     // It sleeps through its lease, and another one takes over.
     tokio::time::advance(2 * MINUTE).await;
-    let tenure = new.take(&ask()).await.unwrap();
+    let tenure = new.take(&planned()).await.unwrap();
     assert_eq!((tenure.epoch, tenure.previous), (4, Previous::Unclean));
     let before = store.peek(KEY);
     assert!(
@@ -274,7 +273,7 @@ async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_an
     for another in [false, true] {
         let store = world();
         let mut process = process(&store, 1, 0);
-        let tenure = process.take(&ask()).await.unwrap();
+        let tenure = process.take(&planned()).await.unwrap();
         store.set_faults(|_, _, _| Fault {
             refuse: Some(Kind::Denied),
             ..Fault::default()
@@ -296,10 +295,10 @@ async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_an
         tokio::time::advance(2 * MINUTE).await;
         if another {
             let mut another = self::process(&store, 2, 0);
-            let tenure = another.take(&ask()).await.unwrap();
+            let tenure = another.take(&planned()).await.unwrap();
             another.release(tenure, State::default()).await.unwrap();
         }
-        let _killed = process.take(&ask()).await.unwrap();
+        let _killed = process.take(&planned()).await.unwrap();
         let found = State::read(&store.peek(KEY).unwrap()).unwrap();
         assert_eq!(
             found.remotes,
@@ -312,11 +311,11 @@ async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_an
 async fn a_release_that_comes_too_late_changes_nothing() {
     let store = world();
     let (mut old, mut new) = (process(&store, 1, 0), process(&store, 2, 0));
-    let mut tenure = old.take(&ask()).await.unwrap();
+    let mut tenure = old.take(&planned()).await.unwrap();
     tokio::time::advance(2 * MINUTE).await;
-    let _held = new.take(&ask()).await.unwrap();
+    let _held = new.take(&planned()).await.unwrap();
     // A clock that did not count the freeze.
-    tenure.fence = Fence::new(Instant::now() + MINUTE, Duration::ZERO);
+    tenure.deadlines = planned();
     assert_eq!(
         old.release(tenure, State::default()).await,
         Err(ReleaseError::Lost { held: 1, found: 2 })
@@ -392,7 +391,7 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
                 }
             });
             let tenure = process
-                .take(&ask())
+                .take(&planned())
                 .await
                 .unwrap_or_else(|error| panic!("{what} {hits:?}: {error}"));
             assert_eq!(
@@ -406,7 +405,7 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
                 .await
                 .unwrap_or_else(|error| panic!("{what} {hits:?}: {error}"));
             store.heal();
-            let tenure = process.take(&ask()).await.unwrap();
+            let tenure = process.take(&planned()).await.unwrap();
             assert_eq!(
                 (tenure.epoch, tenure.previous, tenure.continued),
                 (2, Previous::Clean, true),
@@ -421,9 +420,9 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
 async fn who_met_another_process_does_not_go_on_without_the_store() {
     let store = world();
     let (mut first, mut second) = (process(&store, 1, 0), process(&store, 2, 0));
-    let tenure = first.take(&ask()).await.unwrap();
+    let tenure = first.take(&planned()).await.unwrap();
     first.release(tenure, State::default()).await.unwrap();
-    let tenure = second.take(&ask()).await.unwrap();
+    let tenure = second.take(&planned()).await.unwrap();
     second
         .release(tenure, owing(State::default()))
         .await
@@ -433,7 +432,7 @@ async fn who_met_another_process_does_not_go_on_without_the_store() {
         refuse: (op == Op::Get).then_some(Kind::Denied),
         ..Fault::default()
     });
-    first.take(&ask()).await.unwrap_err();
+    first.take(&planned()).await.unwrap_err();
     assert!(!first.may_go_without(), "the state had changed");
 }
 
@@ -441,7 +440,7 @@ async fn who_met_another_process_does_not_go_on_without_the_store() {
 async fn who_was_away_for_long_does_not_go_on_without_the_store() {
     let store = world();
     let mut process = process(&store, 1, 0);
-    let tenure = process.take(&ask()).await.unwrap();
+    let tenure = process.take(&planned()).await.unwrap();
     process.release(tenure, State::default()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert!(process.may_go_without());
@@ -478,7 +477,7 @@ async fn a_clock_that_was_set_makes_no_lease_that_is_too_long() {
             Arc::<Movable>::clone(&clock),
             &mut fastrand::Rng::with_seed(1),
         );
-        let tenure = process.take(&ask()).await.unwrap();
+        let tenure = process.take(&planned()).await.unwrap();
         process.release(tenure, State::default()).await.unwrap();
         clock.0.store(skew_ms, std::sync::atomic::Ordering::Relaxed);
         let _ = store.take_calls();
@@ -488,7 +487,7 @@ async fn a_clock_that_was_set_makes_no_lease_that_is_too_long() {
             answer_delay: Duration::from_secs(if op == Op::PutIfMatch { 9 } else { 0 }),
             ..Fault::default()
         });
-        let _ = tokio::time::timeout(Duration::from_secs(1), process.take(&ask())).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), process.take(&planned())).await;
         let calls = store.take_calls();
         assert_eq!(
             calls.iter().filter(|called| called.op == Op::Get).count(),
@@ -512,7 +511,7 @@ async fn a_clock_that_was_set_makes_no_lease_that_is_too_long() {
 async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
     let store = world();
     let mut process = process(&store, 1, 0);
-    let tenure = process.take(&ask()).await.unwrap();
+    let tenure = process.take(&planned()).await.unwrap();
     process.release(tenure, State::default()).await.unwrap();
     assert!(process.may_go_without());
 
@@ -528,7 +527,7 @@ async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
         },
     });
     let started = Instant::now();
-    let error = process.take(&ask()).await.unwrap_err();
+    let error = process.take(&planned()).await.unwrap_err();
     assert!(
         matches!(&error, TakeError::Store(error) if error.kind == Kind::Unreachable),
         "{error}"
@@ -537,7 +536,7 @@ async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
     assert!(process.may_go_without(), "clean and empty it was, and is");
 
     store.heal();
-    let tenure = process.take(&ask()).await.unwrap();
+    let tenure = process.take(&planned()).await.unwrap();
     assert_eq!(
         (tenure.epoch, tenure.previous, tenure.continued),
         (3, Previous::Unclean, false),
@@ -557,7 +556,7 @@ async fn segments_without_a_state_are_older_than_all_that_comes() {
     store.plant("segments/amp/0000000041-00000001-0000.seg", Bytes::new());
     store.plant("segments/other/0000000017-00000001-0000.seg", Bytes::new());
     store.plant("segments/amp/notes", Bytes::new());
-    let tenure = process(&store, 1, 0).take(&ask()).await.unwrap();
+    let tenure = process(&store, 1, 0).take(&planned()).await.unwrap();
     assert_eq!((tenure.epoch, tenure.previous), (42, Previous::Unclean));
 }
 
@@ -570,14 +569,14 @@ async fn denials_are_told_at_once() {
     });
     let started = Instant::now();
     assert!(matches!(
-        process(&store, 1, 0).take(&ask()).await,
+        process(&store, 1, 0).take(&planned()).await,
         Err(TakeError::Store(_))
     ));
     assert_eq!(started.elapsed(), Duration::ZERO);
     store.heal();
     store.plant(KEY, Bytes::from_static(br#"{"version":9}"#));
     assert_eq!(
-        process(&store, 1, 0).take(&ask()).await.unwrap_err(),
+        process(&store, 1, 0).take(&planned()).await.unwrap_err(),
         TakeError::State(StateError::Newer(9))
     );
 }
@@ -607,22 +606,18 @@ async fn a_clock_that_jumps_costs_a_request_and_no_safety() {
             Arc::<Movable>::clone(&clock),
             &mut fastrand::Rng::with_seed(1),
         );
-        let tenure = process.take(&ask()).await.unwrap();
+        let tenure = process.take(&planned()).await.unwrap();
         process.release(tenure, State::default()).await.unwrap();
         let _ = store.take_calls();
         clock.0.store(jump_ms, std::sync::atomic::Ordering::Relaxed);
-        let tenure = process.take(&ask()).await.unwrap();
+        let tenure = process.take(&planned()).await.unwrap();
         assert_eq!(ops(&store), [first, Op::PutIfMatch], "{jump_ms}");
         assert_eq!(
             (tenure.epoch, tenure.previous, tenure.continued),
             (2, Previous::Clean, true),
             "{jump_ms}"
         );
-        assert_eq!(
-            tenure.fence.left(),
-            MINUTE - Duration::from_secs(2),
-            "{jump_ms}"
-        );
+        assert_eq!(left(&tenure), MINUTE - Duration::from_secs(1), "{jump_ms}");
         let until_ms = State::read(&store.peek(KEY).unwrap())
             .unwrap()
             .lease
@@ -653,17 +648,13 @@ async fn of_several_at_once_one_holds_at_a_time() {
             let (holding, epochs) = (&holding, &epochs);
             async move {
                 let now = Instant::now();
-                let ask = LeasePlan {
-                    end: now + MINUTE,
-                    margin: Duration::from_secs(2),
-                    wait_until: now + Duration::from_secs(58),
-                };
-                let Ok(tenure) = process.take(&ask).await else {
+                let eager = Deadlines::new(now, Some(now + MINUTE), Duration::ZERO);
+                let Ok(tenure) = process.take(&eager).await else {
                     return;
                 };
                 assert_eq!(holding.replace(1), 0, "seed {seed}");
                 epochs.borrow_mut().push(tenure.epoch);
-                tokio::time::sleep(Duration::from_secs(3).min(tenure.fence.left())).await;
+                tokio::time::sleep(Duration::from_secs(3).min(left(&tenure))).await;
                 holding.set(0);
                 let _ = process.release(tenure, State::default()).await;
             }

@@ -36,7 +36,7 @@ impl Outbox {
         scrape: u64,
         bytes: Bytes,
     ) -> Result<Option<String>, StoreError> {
-        let until = self.access.until;
+        let until = self.access.work_ends();
         let bound = self.bound(folder);
         let size = bytes.len() as u64;
         if bound.objects == 0 || size > bound.bytes {
@@ -66,7 +66,7 @@ impl Outbox {
             return Ok(());
         }
         let prefix = self.remote.prefix(folder);
-        let listed = list_all(&*self.access.store, &prefix, self.access.until).await?;
+        let listed = list_all(&*self.access.store, &prefix, self.access.work_ends()).await?;
         self.inventory
             .borrow_mut()
             .archives

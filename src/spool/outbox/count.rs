@@ -102,7 +102,7 @@ impl Outbox {
     }
 
     async fn peek(&self, name: SegmentName) -> Option<Contents> {
-        self.try_to_peek(name, self.access.optional_call_deadline())
+        self.try_to_peek(name, self.access.optional_call_ends())
             .await
             .ok()
             .flatten()

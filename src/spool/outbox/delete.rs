@@ -63,10 +63,7 @@ impl Outbox {
 
     async fn try_to_delete(&self, name: SegmentName) -> bool {
         let key = name.key(Folder::Segments, &self.remote);
-        let until = self
-            .access
-            .optional_call_deadline()
-            .min(Instant::now() + TRY);
+        let until = self.access.optional_call_ends().min(Instant::now() + TRY);
         let deleted = self.access.store.delete(&key, until).await;
         if let Err(error) = &deleted {
             tracing::debug!("{error}: the next tick deletes it");

@@ -25,11 +25,11 @@ impl Outbox {
             // lost without being counted.
             let is_unknown = self.inventory.borrow().backlog.is_unknown(name);
             if is_unknown
-                && let Some(contents) = self.try_to_peek(name, self.access.deadline).await?
+                && let Some(contents) = self.try_to_peek(name, self.access.fence()).await?
             {
                 self.inventory.borrow_mut().backlog.learn(name, contents);
             }
-            self.erase_for_good(name, self.access.deadline).await?;
+            self.erase_for_good(name, self.access.fence()).await?;
             let key = name.key(Folder::Segments, &self.remote);
             self.lose(
                 name,

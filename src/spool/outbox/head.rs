@@ -89,7 +89,13 @@ impl Outbox {
 
     async fn get(&self, name: SegmentName) -> Result<Result<Segment, Unreadable>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
-        let object = fetch(&*self.access.store, &key, MAX_OBJECT, self.access.until).await?;
+        let object = fetch(
+            &*self.access.store,
+            &key,
+            MAX_OBJECT,
+            self.access.work_ends(),
+        )
+        .await?;
         Ok(segment::read(&object.bytes).map_err(|error| Unreadable {
             error,
             bytes: object.bytes,
@@ -112,7 +118,7 @@ impl Outbox {
             Some(place) => format!("it is kept as {place}"),
             None => "it is not kept: forwarder.spool.rejected leaves no room".to_owned(),
         };
-        self.erase_for_good(name, self.access.until).await?;
+        self.erase_for_good(name, self.access.work_ends()).await?;
         self.lose(
             name,
             &format!("spool: {key}: {error}; {place}, and the queue goes on without it"),

@@ -110,7 +110,7 @@ impl Outbox {
     pub async fn finish(&self, name: SegmentName) -> Result<(), StoreError> {
         let is_done = self.inventory.borrow().window.is_done(name);
         if is_done {
-            self.erase(name, self.access.until).await?;
+            self.erase(name, self.access.work_ends()).await?;
             self.inventory.borrow_mut().remove(name);
         }
         Ok(())

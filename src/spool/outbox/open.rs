@@ -83,7 +83,7 @@ pub async fn open(
 async fn list_segments(access: &StoreAccess) -> Result<Listing, StoreError> {
     let prefix = Folder::Segments.prefix();
     let mut listing = Listing::default();
-    for object in list_all(&*access.store, &prefix, access.deadline).await? {
+    for object in list_all(&*access.store, &prefix, access.fence()).await? {
         let parsed = object.key.strip_prefix(&prefix).and_then(|rest| {
             let (remote, file) = rest.split_once('/')?;
             Some((RemoteDir::found(remote), SegmentName::parse(file)?))
@@ -168,10 +168,16 @@ impl Outbox {
             ));
             return Ok(());
         }
-        let object = fetch(&*self.access.store, key, MAX_OBJECT, self.access.until).await?;
+        let object = fetch(
+            &*self.access.store,
+            key,
+            MAX_OBJECT,
+            self.access.work_ends(),
+        )
+        .await?;
         match self.keep_bytes(Folder::Rejected, 0, object.bytes).await? {
             Some(place) => {
-                erase(&*self.access.store, key, self.access.until).await?;
+                erase(&*self.access.store, key, self.access.work_ends()).await?;
                 self.say(format!(
                     "spool: {key} is none of ours: it is kept as {place}"
                 ));

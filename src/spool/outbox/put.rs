@@ -82,7 +82,7 @@ impl Outbox {
         }
         let name = self.next_name(scrape)?;
         let written = self
-            .write(Folder::Segments, name, bytes, self.access.deadline)
+            .write(Folder::Segments, name, bytes, self.access.fence())
             .await;
         if let Err(error) = written {
             // Without an answer the segment may exist, or appear later. What that means depends on
@@ -130,7 +130,7 @@ impl Outbox {
             let bytes = segment::write(&part, None);
             let size = bytes.len() as u64;
             if let Err(error) = self
-                .write(Folder::Segments, new, bytes, self.access.deadline)
+                .write(Folder::Segments, new, bytes, self.access.fence())
                 .await
             {
                 self.undo_replace(name, left, &written).await;
@@ -154,7 +154,7 @@ impl Outbox {
             // later call or the next tick deletes it.
             inventory.answer_all(name);
         }
-        if self.erase(name, self.access.until).await.is_ok() {
+        if self.erase(name, self.access.work_ends()).await.is_ok() {
             self.inventory.borrow_mut().remove(name);
         }
         Ok(())

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::*;
-use crate::spool::lease::{Keeper, LeasePlan};
+use crate::spool::lease::Keeper;
 use crate::spool::state::State;
 use crate::spool::store::memory::{Fault, MemoryStore};
 use crate::spool::store::{Kind, Op};
-use crate::time::TokioClock;
+use crate::time::{Deadlines, TokioClock};
 
 pub(super) const LIMITS: Limits = Limits {
     segment_bytes: 330,
@@ -35,16 +35,16 @@ pub(super) fn amp() -> RemoteDir {
     RemoteDir::new("amp")
 }
 
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+fn minute() -> Deadlines {
+    let now = Instant::now();
+    Deadlines::new(now, Some(now + Duration::from_secs(60)), Duration::ZERO)
 }
 
 pub(super) fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> StoreAccess {
     StoreAccess {
         store: Arc::new(store.clone()),
         epoch,
-        until: far(),
-        deadline: far(),
+        deadlines: minute(),
         unclean,
     }
 }
@@ -518,13 +518,10 @@ async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
             );
         }
         let now = Instant::now();
-        let ask = LeasePlan {
-            end: now + Duration::from_secs(60),
-            margin: Duration::from_secs(2),
-            wait_until: now,
-        };
-        let tenure = keeper.take(&ask).await.unwrap();
-        let access = tenure.access(&keeper, far());
+        let minute = Some(now + Duration::from_secs(60));
+        let planned = Deadlines::new(now, minute, Duration::from_secs(4));
+        let tenure = keeper.take(&planned).await.unwrap();
+        let access = tenure.access(&keeper);
         let opened = open(
             &access,
             &tenure.state,

@@ -15,6 +15,7 @@ use super::report::Noted;
 use super::{Forwarder, Plan};
 use crate::home::Target;
 use crate::scrape::Scraper;
+use crate::time::Deadlines;
 
 /// A home whose clock differs by more than this is warned of: AMP counts its hour from the newest
 /// sample it has seen.
@@ -38,7 +39,7 @@ pub(super) struct Shift<'a> {
     pub(super) plan: &'a Plan,
     pub(super) held: Option<&'a Held>,
     pub(super) start_ms: i64,
-    pub(super) until: Instant,
+    pub(super) deadlines: Deadlines,
     pub(super) noted: &'a RefCell<Noted>,
 }
 
@@ -48,7 +49,7 @@ impl Forwarder {
         let Shift {
             plan,
             start_ms,
-            until,
+            deadlines,
             ..
         } = *shift;
         let config = &self.config.scrape_configs[index];
@@ -73,7 +74,9 @@ impl Forwarder {
                 if !slots::within_minute(slot, start_ms) {
                     return;
                 }
-                let left = until.saturating_duration_since(Instant::now());
+                let left = deadlines
+                    .work_ends()
+                    .saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return;
                 }
@@ -97,7 +100,7 @@ impl Forwarder {
                 return;
             };
             let wait = Duration::from_millis(u64::try_from(next - now_ms).unwrap_or_default());
-            if Instant::now() + wait + job.expected > until {
+            if Instant::now() + wait + job.expected > deadlines.work_ends() {
                 return;
             }
             plan.sleep(wait).await;

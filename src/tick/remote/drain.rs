@@ -49,7 +49,7 @@ impl Lane {
                     }
                     None => (Going::Over, Duration::ZERO),
                 },
-                Next::Wait if timeout_at(self.send_until(bench), changed).await.is_ok() => {
+                Next::Wait if timeout_at(self.sending_ends(bench), changed).await.is_ok() => {
                     (Going::On, Duration::ZERO)
                 }
                 Next::Wait | Next::Done => (Going::Over, Duration::ZERO),
@@ -236,7 +236,7 @@ impl Lane {
                 Some(delivered) = in_flight.next() => delivered,
                 () = sleep_until(next_turn.unwrap_or_else(Instant::now)), if next_turn.is_some() => continue,
                 // The next delivery finds that there is no time, and says so.
-                () = self.state.over(bench.until), if next_turn.is_some() => {
+                () = self.state.sending_ended(bench.deadlines.work_ends()), if next_turn.is_some() => {
                     out_of_time = true;
                     continue;
                 }

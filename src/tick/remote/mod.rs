@@ -24,7 +24,7 @@ use crate::spool::name::{Folder, RemoteDir};
 use crate::spool::outbox::Outbox;
 use crate::spool::segment::Note;
 use crate::spool::store::StoreError;
-use crate::time::Clock;
+use crate::time::{Clock, Deadlines};
 
 /// A write to the store is expected to be no faster than this, before any was seen.
 const FIRST_WRITE_RATE: f64 = 4e6;
@@ -63,8 +63,8 @@ pub(super) struct Lane {
 #[derive(Clone, Copy)]
 pub(super) struct Bench<'a> {
     pub(super) clock: &'a dyn Clock,
-    /// When the last answer must be there, if memory held nothing to be written then.
-    pub(super) until: Instant,
+    /// Ends of the tick's time.
+    pub(super) deadlines: Deadlines,
     /// Without one, what is left in the end is lost.
     pub(super) outbox: Option<&'a Outbox>,
     /// Of the lease.
@@ -161,35 +161,35 @@ impl Lane {
             settings: &self.settings,
             state: &self.state,
             clock: bench.clock,
-            deadline: bench.until,
+            work_ends: bench.deadlines.work_ends(),
             last_429: false,
         }
     }
 
-    /// Sending ends then, as far as is known now.
-    pub(super) fn send_until(&self, bench: &Bench<'_>) -> Instant {
+    /// End of sending, as far as it is known now: early enough for what memory holds to be written.
+    pub(super) fn sending_ends(&self, bench: &Bench<'_>) -> Instant {
         if bench.outbox.is_none() {
-            return bench.until;
+            return bench.deadlines.work_ends();
         }
         // Those in flight may be of one more scrape than those that wait.
         let writes = self.queue.bytes() / bench.segment_bytes.max(1) + self.queue.scrapes() + 1;
         let bytes: usize = bench.lanes.iter().map(|lane| lane.queue.bytes()).sum();
         let reserve = writes as f64 * self.write_time.get() + bytes as f64 / self.write_rate.get();
+        let longest = Duration::from_secs(3600).as_secs_f64();
         bench
-            .until
-            .checked_sub(Duration::from_secs_f64(reserve.min(3600.0)))
-            .unwrap_or(bench.until)
+            .deadlines
+            .sending_ends(Duration::from_secs_f64(reserve.min(longest)))
     }
 
     /// Tells the deliveries when they must end, as memory fills, and ends sending then: memory is
     /// not to wait for what a slow store is asked besides. Never ends by itself.
-    pub(super) async fn watch_the_end(&self, bench: &Bench<'_>) -> Infallible {
+    pub(super) async fn follow_sending_ends(&self, bench: &Bench<'_>) -> Infallible {
         loop {
             let mut changed = std::pin::pin!(self.queue.changed());
             changed.as_mut().enable();
-            let end = self.send_until(bench);
-            self.state.end_by(end);
-            if timeout_at(end, changed).await.is_err() {
+            let sending_ends = self.sending_ends(bench);
+            self.state.set_sending_ends(sending_ends);
+            if timeout_at(sending_ends, changed).await.is_err() {
                 self.queue.stop_sending();
                 return std::future::pending().await;
             }
