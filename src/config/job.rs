@@ -177,7 +177,7 @@ fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Secti
             if let Err(error) = config.populate(target, &group.labels) {
                 reader.error_at(
                     &format!("{}[{g}].targets[{t}]", section.path_of("static_configs")),
-                    error,
+                    error.to_string(),
                     TARGET,
                 );
             }

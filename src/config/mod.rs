@@ -52,5 +52,5 @@ pub use protocols::{FEDERATE_PROTOCOLS, HistogramConfig, ScrapeProtocol};
 pub use secret::{Secret, SecretPart, SecretSource, StoredSecret};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
 pub use spool::{ArchiveLimits, SpoolConfig, SpoolPlaceError, SpoolUrl};
-pub use target::Populated;
+pub use target::{PopulatedTarget, TargetError};
 pub use units::{format_duration, parse_duration};

@@ -1,29 +1,77 @@
 //! The labels of a target before its first scrape: what the job gives it, and what
 //! `relabel_configs` make of it.
+//!
+//! This is checked while the configuration loads, as `promtool check config` does, so that a target
+//! that cannot be scraped is reported with its line, together with all other errors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::model::{Scheme, ScrapeConfig};
 use super::units::{format_duration, parse_duration};
-use crate::relabel;
-use crate::series::Labels;
+use crate::relabel::{self, SizeError};
 
 /// A target after relabelling.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Populated {
-    /// `host:port`.
+pub struct PopulatedTarget {
+    /// `host:port`, without a scheme or a path.
     pub address: String,
-    /// Of its URL.
+    /// Scheme of the target's URL.
     pub scheme: Scheme,
-    /// Of its URL.
+    /// Path of the target's URL.
     pub metrics_path: String,
-    /// URL parameters: the job's, the first value of each as relabelled.
+    /// URL parameters: the job's, with the first value of each as relabelled.
     pub params: BTreeMap<String, Vec<String>>,
-    /// Never more than the interval.
+    /// Time-out of one scrape, at most the scrape interval.
     pub scrape_timeout: Duration,
-    /// Added to its series, sorted by name. None starts with `__`.
+    /// Labels that are added to the target's series, sorted by name. No name starts with `__`.
     pub labels: Vec<(String, String)>,
+}
+
+/// Why a target cannot be scraped, in Prometheus' words where it has some.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Relabelling made the labels too large.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// Relabelling removed the address.
+    #[error("no address")]
+    NoAddress,
+    /// The address holds a slash. The text is the quoted address, or a description of it when it
+    /// may hold a password.
+    #[error("{0} is not a valid hostname")]
+    Hostname(String),
+    /// The scheme is neither `http` nor `https`.
+    #[error("unsupported protocol scheme {0:?}: expected http or https")]
+    Scheme(String),
+    /// The interval or the time-out is empty.
+    #[error("error parsing scrape {0}: empty duration string")]
+    EmptyDuration(&'static str),
+    /// The interval or the time-out is no duration.
+    #[error("error parsing scrape {setting}: not a valid duration string: {text:?}")]
+    Duration {
+        /// `interval` or `timeout`.
+        setting: &'static str,
+        /// The text that is no duration.
+        text: String,
+    },
+    /// The interval or the time-out is zero.
+    #[error("scrape {0} cannot be 0")]
+    ZeroDuration(&'static str),
+    /// The time-out is longer than the interval.
+    #[error("scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})")]
+    Timeout {
+        /// The time-out, as written.
+        timeout: String,
+        /// The interval, as written.
+        interval: String,
+    },
+    /// The target has another interval than its job.
+    #[error(
+        "{SCRAPE_INTERVAL} is {0}, and targets of one job have one interval here: \
+         give it a job of its own"
+    )]
+    OwnInterval(String),
 }
 
 const ADDRESS: &str = "__address__";
@@ -32,83 +80,55 @@ const METRICS_PATH: &str = "__metrics_path__";
 const SCRAPE_INTERVAL: &str = "__scrape_interval__";
 const SCRAPE_TIMEOUT: &str = "__scrape_timeout__";
 const PARAM: &str = "__param_";
+const INSTANCE: &str = "instance";
 
 impl ScrapeConfig {
-    /// Makes a target of an address and the labels of its group; none when `relabel_configs` drop
-    /// it. // scrape/target.go PopulateLabels
+    /// Makes a target of an address and the labels of its group. Returns `None` when
+    /// `relabel_configs` drop it. // scrape/target.go PopulateLabels
     ///
     /// # Errors
-    /// Why Prometheus would not scrape it.
+    /// Fails with the reason why Prometheus would not scrape the target, or why its job cannot have
+    /// it here.
     pub fn populate(
         &self,
         address: &str,
         own: &BTreeMap<String, String>,
-    ) -> Result<Option<Populated>, String> {
-        let labels = self.discovered(address, own);
-        let mut relabelled = Labels::default();
-        for (name, value) in &labels {
-            relabelled.set(name.as_str(), value.as_str());
-        }
-        if !relabel::apply(&self.relabel_configs, &mut relabelled)
-            .map_err(|error| error.to_string())?
-        {
+    ) -> Result<Option<PopulatedTarget>, TargetError> {
+        let discovered = self.discovered(address, own);
+        let Some(mut labels) = relabel::apply_to_map(&self.relabel_configs, &discovered)? else {
             return Ok(None);
-        }
-        let address = relabelled.get(ADDRESS).to_owned();
-        if address.is_empty() {
-            return Err("no address".to_owned());
-        }
-        // config/config.go CheckTargetAddress. A URL may hold a password.
-        if address.contains('/') {
-            let shown = if address.contains('@') {
-                "the address".to_owned()
-            } else {
-                format!("{address:?}")
-            };
-            return Err(format!("{shown} is not a valid hostname"));
-        }
-        let scrape_timeout = self.own_times(
-            relabelled.get(SCRAPE_INTERVAL),
-            relabelled.get(SCRAPE_TIMEOUT),
+        };
+        let get = |labels: &BTreeMap<String, String>, name: &str| {
+            labels.get(name).cloned().unwrap_or_default()
+        };
+        let address = checked_address(get(&labels, ADDRESS))?;
+        let scrape_timeout = self.own_timeout(
+            &get(&labels, SCRAPE_INTERVAL),
+            &get(&labels, SCRAPE_TIMEOUT),
         )?;
-        let scheme = match relabelled.get(SCHEME) {
+        let scheme = match get(&labels, SCHEME).as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            other => {
-                return Err(format!(
-                    "unsupported protocol scheme {other:?}: expected http or https"
-                ));
-            }
+            other => return Err(TargetError::Scheme(other.to_owned())),
         };
-        if relabelled.get("instance").is_empty() {
-            relabelled.set("instance", address.clone());
-        }
-        relabelled.finish();
-        // scrape/target.go URL
-        let mut params = self.params.clone();
-        for label in relabelled.iter() {
-            if let Some(name) = label.name.strip_prefix(PARAM) {
-                let values = params.entry(name.to_owned()).or_default();
-                values.splice(..values.len().min(1), [label.value.to_string()]);
-            }
-        }
-        let public = relabelled
-            .iter()
-            .filter(|label| !label.name.starts_with("__"));
-        Ok(Some(Populated {
+        labels
+            .entry(INSTANCE.to_owned())
+            .or_insert_with(|| address.clone());
+        Ok(Some(PopulatedTarget {
             address,
             scheme,
-            metrics_path: relabelled.get(METRICS_PATH).to_owned(),
-            params,
+            metrics_path: get(&labels, METRICS_PATH),
+            params: self.relabelled_params(&labels),
             scrape_timeout,
-            labels: public
-                .map(|label| (label.name.to_string(), label.value.to_string()))
+            labels: labels
+                .into_iter()
+                .filter(|(name, _)| !name.starts_with("__"))
                 .collect(),
         }))
     }
 
-    /// `scrape/target.go` `PopulateDiscoveredLabels`: a label of the target wins over what the job
-    /// says.
+    /// The labels of a target before relabelling. A label of the target wins over what the job
+    /// says. // `scrape/target.go` `PopulateDiscoveredLabels`
     fn discovered(
         &self,
         address: &str,
@@ -141,30 +161,63 @@ impl ScrapeConfig {
         labels
     }
 
-    /// The time-out of a target that was relabelled.
-    fn own_times(&self, interval: &str, timeout: &str) -> Result<Duration, String> {
-        let parse = |what: &str, text: &str| match parse_duration(text) {
-            None if text.is_empty() => Err(format!(
-                "error parsing scrape {what}: empty duration string"
-            )),
-            None => Err(format!(
-                "error parsing scrape {what}: not a valid duration string: {text:?}"
-            )),
-            Some(duration) if duration.is_zero() => Err(format!("scrape {what} cannot be 0")),
-            Some(duration) => Ok(duration),
-        };
-        let (own_interval, own_timeout) =
-            (parse("interval", interval)?, parse("timeout", timeout)?);
+    /// The job's URL parameters. A `__param_` label replaces the first value of its parameter. //
+    /// scrape/target.go URL
+    fn relabelled_params(
+        &self,
+        labels: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, Vec<String>> {
+        let mut params = self.params.clone();
+        for (label, value) in labels {
+            if let Some(name) = label.strip_prefix(PARAM) {
+                let values = params.entry(name.to_owned()).or_default();
+                values.splice(..values.len().min(1), [value.clone()]);
+            }
+        }
+        params
+    }
+
+    /// The time-out of a relabelled target, whose interval must be the job's.
+    fn own_timeout(&self, interval: &str, timeout: &str) -> Result<Duration, TargetError> {
+        let own_interval = parse_setting("interval", interval)?;
+        let own_timeout = parse_setting("timeout", timeout)?;
         if own_timeout > own_interval {
-            return Err(format!(
-                "scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})"
-            ));
+            return Err(TargetError::Timeout {
+                timeout: timeout.to_owned(),
+                interval: interval.to_owned(),
+            });
         }
         if own_interval != self.scrape_interval {
-            return Err(format!(
-                "{SCRAPE_INTERVAL} is {interval}, and targets of one job have one interval here: give it a job of its own"
-            ));
+            return Err(TargetError::OwnInterval(interval.to_owned()));
         }
         Ok(own_timeout)
+    }
+}
+
+/// config/config.go `CheckTargetAddress`
+fn checked_address(address: String) -> Result<String, TargetError> {
+    if address.is_empty() {
+        return Err(TargetError::NoAddress);
+    }
+    if address.contains('/') {
+        // An address with an @ may be a URL with a password: it is not shown.
+        return Err(TargetError::Hostname(if address.contains('@') {
+            "the address".to_owned()
+        } else {
+            format!("{address:?}")
+        }));
+    }
+    Ok(address)
+}
+
+fn parse_setting(setting: &'static str, text: &str) -> Result<Duration, TargetError> {
+    match parse_duration(text) {
+        None if text.is_empty() => Err(TargetError::EmptyDuration(setting)),
+        None => Err(TargetError::Duration {
+            setting,
+            text: text.to_owned(),
+        }),
+        Some(duration) if duration.is_zero() => Err(TargetError::ZeroDuration(setting)),
+        Some(duration) => Ok(duration),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use crate::config::{Populated, ScrapeConfig};
+use crate::config::{PopulatedTarget, ScrapeConfig};
 use crate::series::TargetId;
 
 /// A scrape job: its place in `scrape_configs`.
@@ -62,14 +62,17 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
                 let wrong = |error: String| {
                     format!("job \"{}\", target \"{address}\": {error}", job.job_name)
                 };
-                let Some(populated) = job.populate(address, &group.labels).map_err(wrong)? else {
+                let Some(populated) = job
+                    .populate(address, &group.labels)
+                    .map_err(|error| wrong(error.to_string()))?
+                else {
                     continue;
                 };
                 let id = u16::try_from(targets.len())
                     .map(TargetId)
                     .map_err(|_| "more than 65535 targets".to_owned())?;
                 let url = url(&populated).map_err(|error| wrong(error.to_string()))?;
-                let Populated {
+                let PopulatedTarget {
                     labels,
                     scrape_timeout,
                     ..
@@ -99,7 +102,7 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
 }
 
 /// Parameters are sorted by key, as Go's `url.Values.Encode` sorts them.
-fn url(target: &Populated) -> Result<Url, url::ParseError> {
+fn url(target: &PopulatedTarget) -> Result<Url, url::ParseError> {
     let mut url = Url::parse(&format!(
         "{}://{}{}",
         target.scheme.as_str(),

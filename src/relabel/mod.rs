@@ -21,13 +21,33 @@ pub use pattern::{Pattern, PatternError};
 pub use rule::{Action, MAX_ADDED, Rule, RuleError, RuleSpec, SizeError};
 pub use syntax::SyntaxError;
 
+use std::collections::BTreeMap;
+
 use crate::series::Labels;
 
-/// Applies rules in their order. Says whether the label set stays. // model/relabel/relabel.go
+/// Applies rules in their order. Returns whether the label set is kept. // model/relabel/relabel.go
 /// ProcessBuilder
 ///
 /// # Errors
-/// [`SizeError`]: see [`MAX_ADDED`].
+/// Fails with [`SizeError`] when the labels grow beyond [`MAX_ADDED`].
+///
+/// # Examples
+/// ```
+/// use amp_forwarder::relabel::{Action, Rule, RuleSpec, apply};
+/// use amp_forwarder::series::Labels;
+///
+/// let rule = Rule::new(RuleSpec {
+///     source_labels: Some(vec!["instance".to_owned()]),
+///     regex: Some("(.*):[0-9]+".to_owned()),
+///     target_label: "host".to_owned(),
+///     ..RuleSpec::default()
+/// })?;
+/// let mut labels = Labels::default();
+/// labels.set("instance", "nas:9100");
+/// assert!(apply(&[rule], &mut labels)?);
+/// assert_eq!(labels.get("host"), "nas");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn apply(rules: &[Rule], labels: &mut Labels<'_>) -> Result<bool, SizeError> {
     if rules.is_empty() {
         return Ok(true);
@@ -40,4 +60,27 @@ pub fn apply(rules: &[Rule], labels: &mut Labels<'_>) -> Result<bool, SizeError>
         }
     }
     Ok(true)
+}
+
+/// Applies rules to plain names and values. Returns `None` when a rule drops the label set. Empty
+/// values are as good as missing ones.
+///
+/// # Errors
+/// Fails as [`apply`] does.
+pub fn apply_to_map(
+    rules: &[Rule],
+    map: &BTreeMap<String, String>,
+) -> Result<Option<BTreeMap<String, String>>, SizeError> {
+    let mut labels = Labels::default();
+    for (name, value) in map {
+        labels.set(name.as_str(), value.as_str());
+    }
+    if !apply(rules, &mut labels)? {
+        return Ok(None);
+    }
+    labels.finish();
+    let pairs = labels
+        .iter()
+        .map(|label| (label.name.to_string(), label.value.to_string()));
+    Ok(Some(pairs.collect()))
 }

@@ -4,7 +4,7 @@ use super::findings::Findings;
 use super::selector::lint_selector;
 use crate::config::model::ScrapeConfig;
 use crate::config::problem::shown;
-use crate::config::target::Populated;
+use crate::config::target::PopulatedTarget;
 
 pub(super) fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
     if job
@@ -21,7 +21,7 @@ pub(super) fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'
     let mut kept = 0;
     for (g, group) in job.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
-            let Ok(Some(Populated {
+            let Ok(Some(PopulatedTarget {
                 address: target, ..
             })) = job.populate(target, &group.labels)
             else {
