@@ -3,7 +3,8 @@
 use super::units::parse_integer;
 use super::yaml::{Node, NodeValue};
 
-/// The text of a mapping or list at the left margin; a scalar on a line of its own.
+/// The text of a document: a mapping or list starts at the left margin, a scalar has a line of its
+/// own.
 pub(super) fn emit(node: &Node) -> String {
     if let Some(text) = inline(node) {
         return format!("{text}\n");
@@ -13,7 +14,7 @@ pub(super) fn emit(node: &Node) -> String {
     out
 }
 
-/// What `inline` leaves: mappings and lists that hold something.
+/// Writes a mapping or list that is not empty, which is all that `inline` does not write.
 fn block(node: &Node, indent: usize, out: &mut String) {
     let margin = " ".repeat(indent);
     match &node.value {
@@ -42,7 +43,7 @@ fn block(node: &Node, indent: usize, out: &mut String) {
                     None => {
                         let mut nested = String::new();
                         block(item, indent + 2, &mut nested);
-                        // The first line of the item stands beside its dash.
+                        // The first line of the item follows its dash.
                         out.push(' ');
                         out.push_str(nested.trim_start_matches(' '));
                     }
@@ -53,7 +54,8 @@ fn block(node: &Node, indent: usize, out: &mut String) {
     }
 }
 
-/// What fits beside its key; `None` for what needs lines of its own.
+/// The text of a value that fits on the line of its key or dash. Returns `None` when it needs lines
+/// of its own.
 fn inline(node: &Node) -> Option<String> {
     match &node.value {
         NodeValue::Scalar { .. } if node.is_null() => Some(String::new()),
@@ -84,7 +86,7 @@ fn scalar(text: &str, plain: bool) -> String {
     quoted
 }
 
-/// A word that means the same without quotes.
+/// Whether a word means the same without quotes.
 fn is_safe(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/'))
         && text
@@ -97,6 +99,7 @@ fn is_safe(text: &str) -> bool {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::problem::Position;
     use super::super::yaml::{MapEntry, parse};
     use super::*;
 
@@ -124,8 +127,7 @@ mod tests {
 
     fn node(value: NodeValue) -> Node {
         Node {
-            line: 1,
-            column: 1,
+            position: Position::START,
             value,
         }
     }
@@ -149,8 +151,7 @@ mod tests {
                         map.into_iter()
                             .map(|(key, value)| MapEntry {
                                 key,
-                                line: 1,
-                                column: 1,
+                                position: Position::START,
                                 value,
                             })
                             .collect(),

@@ -1,18 +1,19 @@
-//! Values from the environment inside of strings.
+//! Expands environment variables and names of secrets in strings.
 
 use super::env::Env;
 use super::problem::shown;
 use super::secret::{Secret, SecretPart, StoredSecret};
 
-/// Why a string cannot be expanded, and what to write instead.
+/// Why a string cannot be expanded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ExpandError {
     pub(super) message: String,
+    /// Advice on what to write instead.
     pub(super) fix: String,
 }
 
-/// `${NAME}` and `${NAME:-default}` (the default also when the variable is empty, as in a shell);
-/// `$${` is a literal `${`.
+/// Expands `${NAME}` and `${NAME:-default}`. The default also replaces an empty variable, as in a
+/// shell. `$${` is a literal `${`.
 pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, ExpandError> {
     let mut out = String::with_capacity(text.len());
     for piece in pieces(text)? {
@@ -31,10 +32,11 @@ pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, ExpandError> {
     Ok(out)
 }
 
-/// As [`expand`], with `${ssm:…}` and `${secretsmanager:…}`, which stay as they are until they are
-/// needed.
+/// Expands variables as [`expand`] does, and splits the string at `${ssm:…}` and
+/// `${secretsmanager:…}`, which are looked up only when the secret is needed.
 pub(super) fn expand_secret(text: &str, env: Env<'_>) -> Result<Vec<SecretPart>, ExpandError> {
     let mut parts = Vec::new();
+    // The text since the last stored secret.
     let mut out = String::new();
     for piece in pieces(text)? {
         match piece {
@@ -63,17 +65,20 @@ pub(super) fn expand_secret(text: &str, env: Env<'_>) -> Result<Vec<SecretPart>,
     Ok(parts)
 }
 
+/// A part of a string that is to be expanded.
 enum TextPiece<'t> {
+    /// Text that means itself.
     Literal(&'t str),
-    /// What stands between `${` and `}`.
+    /// The text between `${` and `}`.
     Reference(&'t str),
 }
 
+/// Splits a string into its pieces.
 fn pieces(text: &str) -> Result<Vec<TextPiece<'_>>, ExpandError> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
-        // `$${`: the dollar before is an escape.
+        // `$${` is an escape: the first dollar goes, and `${` is text.
         if let Some(before) = rest[..at].strip_suffix('$') {
             pieces.extend([TextPiece::Literal(before), TextPiece::Literal("${")]);
             rest = &rest[at + 2..];
@@ -91,6 +96,7 @@ fn pieces(text: &str) -> Result<Vec<TextPiece<'_>>, ExpandError> {
     Ok(pieces)
 }
 
+/// The value of `NAME` or `NAME:-default`.
 fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -99,9 +105,9 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
     let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !valid {
-        // The text may belong to a secret: it is not shown.
+        // The message does not show the text, which may belong to a secret.
         return Err(literal(
-            "found ${…} with something else than a variable's name in it",
+            "found ${…} with something other than a variable's name in it",
         ));
     }
     match (env(name), default) {
@@ -117,6 +123,7 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
     }
 }
 
+/// The error for text that is probably meant literally.
 fn literal(message: &str) -> ExpandError {
     ExpandError {
         message: message.into(),
@@ -124,9 +131,16 @@ fn literal(message: &str) -> ExpandError {
     }
 }
 
-/// `$NAME` and `${NAME}` of an external label, `$$` for a dollar. A variable that is unset or empty
-/// gives nothing: its name is in the second part. // config/config.go Load, Go os.Expand
-pub(super) fn expand_external_label(text: &str, env: Env<'_>) -> (String, Vec<String>) {
+/// An external label after expansion.
+pub(super) struct ExternalLabel {
+    pub(super) text: String,
+    /// Names of variables that are empty or not set. They expand to nothing.
+    pub(super) empty: Vec<String>,
+}
+
+/// Expands `$NAME` and `${NAME}` in an external label. `$$` is a dollar. // config/config.go Load, Go
+/// os.Expand
+pub(super) fn expand_external_label(text: &str, env: Env<'_>) -> ExternalLabel {
     let mut out = String::with_capacity(text.len());
     let mut empty = Vec::new();
     let mut rest = text;
@@ -140,10 +154,10 @@ pub(super) fn expand_external_label(text: &str, env: Env<'_>) -> (String, Vec<St
         }
         let (name, width) = shell_name(after);
         match name {
-            // Bad syntax: os.Expand eats it.
+            // Malformed braces vanish with what is in them.
             "" if width > 0 => {}
-            "" => out.push('$'),
-            "$" => out.push('$'),
+            // A dollar that no name follows is text, and so is `$$`.
+            "" | "$" => out.push('$'),
             name => match env(name).filter(|value| !value.is_empty()) {
                 Some(value) => out.push_str(&value),
                 None => empty.push(name.to_owned()),
@@ -152,10 +166,10 @@ pub(super) fn expand_external_label(text: &str, env: Env<'_>) -> (String, Vec<St
         rest = &after[width..];
     }
     out.push_str(rest);
-    (out, empty)
+    ExternalLabel { text: out, empty }
 }
 
-/// The name after a dollar, and the bytes that it takes. // Go os getShellName
+/// The name after a dollar, and its width in bytes, with braces. // Go os getShellName
 fn shell_name(text: &str) -> (&str, usize) {
     let special = |c: char| "*#$@!?-0123456789".contains(c);
     if let Some(inside) = text.strip_prefix('{') {
@@ -208,9 +222,9 @@ mod tests {
         for (text, part) in [
             ("${NOT_SET}", "\"NOT_SET\" is not set"),
             ("${", "without a closing"),
-            ("${}", "something else"),
-            ("${1}", "something else"),
-            ("${a b}", "something else"),
+            ("${}", "something other"),
+            ("${1}", "something other"),
+            ("${a b}", "something other"),
             ("${ssm:/x}", "no secret"),
         ] {
             assert!(
@@ -267,12 +281,9 @@ mod tests {
             ("$é", "$é", &[]),
             ("$1x", "x", &["1"]),
         ] {
-            let (value, names) = expand_external_label(text, &env);
-            assert_eq!(
-                (value.as_str(), names),
-                (expected, empty.iter().map(ToString::to_string).collect()),
-                "{text}"
-            );
+            let label = expand_external_label(text, &env);
+            assert_eq!(label.text, expected, "{text}");
+            assert_eq!(label.empty, empty, "{text}");
         }
     }
 

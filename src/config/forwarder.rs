@@ -7,12 +7,12 @@ use super::problem::shown;
 use super::reader::{Reader, Section, StringKind};
 use super::spool::read_spool;
 
+/// Reads `forwarder`.
 pub(super) fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> ForwarderConfig {
     let mut forwarder = ForwarderConfig::default();
-    let Some(entry) = reader.entry(root, "forwarder") else {
+    let Some(section) = reader.subsection(root, "forwarder", &FORWARDER) else {
         return forwarder;
     };
-    let section = reader.section(&entry.value, "forwarder".into(), &FORWARDER);
     if let Some(margin) = reader.duration(&section, "deadline_margin") {
         forwarder.deadline_margin = margin;
     }
@@ -34,13 +34,11 @@ pub(super) fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> For
             ),
         }
     }
-    if let Some(entry) = reader.entry(&section, "spool") {
-        let section = reader.section(&entry.value, "forwarder.spool".into(), &SPOOL);
+    if let Some(section) = reader.subsection(&section, "spool", &SPOOL) {
         forwarder.spool = read_spool(reader, &section);
     }
     forwarder.metadata = read_metadata(reader, &section);
-    if let Some(entry) = reader.entry(&section, "metrics") {
-        let section = reader.section(&entry.value, "forwarder.metrics".into(), &METRICS);
+    if let Some(section) = reader.subsection(&section, "metrics", &METRICS) {
         forwarder.metrics = read_metrics(reader, &section);
     }
     forwarder
@@ -51,28 +49,31 @@ fn read_metrics(reader: &mut Reader<'_>, section: &Section<'_>) -> MetricsConfig
     if let Some(enabled) = reader.boolean(section, "enabled") {
         metrics.enabled = enabled;
     }
-    if let Some(namespace) = reader.string(section, "namespace", StringKind::Plain) {
-        // CloudWatch API reference, PutMetricData: Namespace
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/#: ".contains(c);
-        if namespace.trim().is_empty()
-            || namespace.len() > 255
-            || namespace.starts_with([':'])
-            || !namespace.chars().all(allowed)
-        {
-            let message = format!(
-                "found {}, expected 1 to 255 letters, digits, spaces and . _ - / # :, not starting with a colon",
-                shown(&namespace)
-            );
-            reader.error_at(&section.path_of("namespace"), message, "");
-        } else if namespace.starts_with("AWS/") {
-            reader.error_at(
-                &section.path_of("namespace"),
-                format!("found {}: AWS keeps AWS/ for itself", shown(&namespace)),
-                "choose another name",
-            );
-        } else {
-            metrics.namespace = namespace;
-        }
+    let Some(namespace) = reader.string(section, "namespace", StringKind::Plain) else {
+        return metrics;
+    };
+    let path = section.path_of("namespace");
+    if !is_namespace(&namespace) {
+        let message = format!(
+            "found {}, expected 1 to 255 letters, digits, spaces and . _ - / # :, not starting \
+             with a colon",
+            shown(&namespace)
+        );
+        reader.error_at(&path, message, "");
+    } else if namespace.starts_with("AWS/") {
+        let message = format!("found {}: AWS keeps AWS/ for itself", shown(&namespace));
+        reader.error_at(&path, message, "choose another name");
+    } else {
+        metrics.namespace = namespace;
     }
     metrics
+}
+
+// CloudWatch API reference, PutMetricData: Namespace
+fn is_namespace(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-/#: ".contains(c);
+    !text.trim().is_empty()
+        && text.len() <= 255
+        && !text.starts_with(':')
+        && text.chars().all(is_allowed)
 }

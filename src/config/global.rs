@@ -1,4 +1,4 @@
-//! `global`: what it says itself, and what jobs take over from it.
+//! `global`: its own settings, and those that jobs take over from it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,9 @@ use super::reader::{Reader, Section, StringKind};
 
 // config/config.go DefaultGlobalConfig
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
-
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What jobs take over from `global`, besides its times.
+/// Settings that jobs take over from `global`, besides its times.
 pub(super) struct JobDefaults {
     pub(super) limits: ScrapeLimits,
     pub(super) naming: GlobalNaming,
@@ -23,7 +22,8 @@ pub(super) struct JobDefaults {
     pub(super) formats: FormatDefaults,
 }
 
-// config/config.go GlobalConfig.UnmarshalYAML
+/// Reads `global`. `signed` says whether a remote signs its requests, which changes the names that
+/// jobs take by default. // config/config.go GlobalConfig.UnmarshalYAML
 pub(super) fn read_global(
     reader: &mut Reader<'_>,
     root: &Section<'_>,
@@ -32,35 +32,21 @@ pub(super) fn read_global(
     let mut global = Global {
         scrape_interval: SCRAPE_INTERVAL,
         scrape_timeout: SCRAPE_TIMEOUT,
-        external_labels: Default::default(),
+        external_labels: BTreeMap::new(),
     };
-    let Some(entry) = reader.entry(root, "global") else {
-        let naming = read_global_naming(reader, None, signed);
-        return (
-            global,
-            JobDefaults {
-                limits: ScrapeLimits::default(),
-                naming,
-                extra_scrape_metrics: false,
-                formats: FormatDefaults::default(),
-            },
-        );
+    let Some(section) = reader.subsection(root, "global", &GLOBAL) else {
+        let defaults = JobDefaults {
+            limits: ScrapeLimits::default(),
+            naming: read_global_naming(reader, None, signed),
+            extra_scrape_metrics: false,
+            formats: FormatDefaults::default(),
+        };
+        return (global, defaults);
     };
-    let section = reader.section(&entry.value, "global".into(), &GLOBAL);
     global.scrape_interval =
         positive(reader.duration(&section, "scrape_interval")).unwrap_or(SCRAPE_INTERVAL);
-    global.scrape_timeout = match positive(reader.duration(&section, "scrape_timeout")) {
-        Some(timeout) if timeout > global.scrape_interval => {
-            reader.error_at(
-                &section.path_of("scrape_timeout"),
-                format!("global scrape timeout greater than scrape interval: found {timeout:?}, expected at most {:?}", global.scrape_interval),
-                "lower it, or raise scrape_interval",
-            );
-            global.scrape_interval
-        }
-        Some(timeout) => timeout,
-        None => SCRAPE_TIMEOUT.min(global.scrape_interval),
-    };
+    global.scrape_timeout = read_timeout(reader, &section, global.scrape_interval)
+        .unwrap_or(SCRAPE_TIMEOUT.min(global.scrape_interval));
     global.external_labels =
         reader.string_map(&section, "external_labels", StringKind::ExternalLabel);
     check_label_names(
@@ -68,7 +54,7 @@ pub(super) fn read_global(
         &section.path_of("external_labels"),
         &global.external_labels,
     );
-    let inherited = JobDefaults {
+    let defaults = JobDefaults {
         limits: read_limits(reader, &section, ScrapeLimits::default()),
         naming: read_global_naming(reader, Some(&section), signed),
         extra_scrape_metrics: reader
@@ -76,10 +62,30 @@ pub(super) fn read_global(
             .unwrap_or(false),
         formats: protocols::read_global(reader, &section),
     };
-    (global, inherited)
+    (global, defaults)
 }
 
-/// Prometheus 3 takes any name that is not empty; YAML text is UTF-8 already.
+fn read_timeout(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    interval: Duration,
+) -> Option<Duration> {
+    let timeout = positive(reader.duration(section, "scrape_timeout"))?;
+    if timeout > interval {
+        let message = format!(
+            "global scrape timeout greater than scrape interval: \
+             found {timeout:?}, expected at most {interval:?}"
+        );
+        reader.error_at(
+            &section.path_of("scrape_timeout"),
+            message,
+            "lower it, or raise scrape_interval",
+        );
+    }
+    Some(timeout.min(interval))
+}
+
+/// Reports an empty label name. Prometheus 3 takes any other one: YAML text is UTF-8 already.
 pub(super) fn check_label_names(
     reader: &mut Reader<'_>,
     path: &str,
@@ -94,7 +100,7 @@ pub(super) fn check_label_names(
     }
 }
 
+/// A duration of 0 counts as not set, as in Prometheus.
 pub(super) fn positive(duration: Option<Duration>) -> Option<Duration> {
-    // As Prometheus: 0 is not set.
     duration.filter(|duration| !duration.is_zero())
 }

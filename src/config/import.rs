@@ -1,4 +1,4 @@
-//! From a whole prometheus.yml to a forwarder.yml.
+//! Import: makes a forwarder.yml from a whole prometheus.yml.
 
 use serde::Serialize;
 
@@ -8,28 +8,38 @@ use super::keys::{
     REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, TLS, Table,
 };
 use super::load::load_document;
-use super::problem::{ConfigErrors, Problem, shown};
+use super::problem::{ConfigErrors, Position, Problem, shown};
 use super::yaml::{Document, MapEntry, Node, NodeValue, parse};
 
-/// What takes the place of jobs when none can be kept. The address is one of those kept for
-/// documentation.
-const PLACEHOLDER_JOB: &str = "- job_name: federate\n  honor_labels: true\n  metrics_path: /federate\n  params: {'match[]': ['{job=~\".+\"}']}\n  static_configs: [{targets: ['192.0.2.10:9090']}]\n";
-const PLACEHOLDER_REMOTE: &str = "- url: https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-REPLACE-ME/api/v1/remote_write\n  sigv4: {region: us-east-1}\n";
+/// The job of a forwarder.yml for which no job could be kept. Its address is one of those that are
+/// reserved for documentation.
+const PLACEHOLDER_JOB: &str = "\
+- job_name: federate
+  honor_labels: true
+  metrics_path: /federate
+  params: {'match[]': ['{job=~\".+\"}']}
+  static_configs: [{targets: ['192.0.2.10:9090']}]
+";
+/// The remote of a forwarder.yml for which no remote could be kept.
+const PLACEHOLDER_REMOTE: &str = "\
+- url: https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-REPLACE-ME/api/v1/remote_write
+  sigv4: {region: us-east-1}
+";
 
-/// Credentials that a receiver asks for and we cannot give: without them the whole entry is
+/// Keys for credentials that a receiver asks for and we cannot give. Without them the whole entry is
 /// useless.
 const REMOTE_CREDENTIALS: [&str; 2] = ["azuread", "google_iam"];
 
 /// A forwarder.yml made from a prometheus.yml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImportedConfig {
-    /// The forwarder.yml: it loads without errors. It holds the secrets that were in the keys that
-    /// were kept.
+    /// The forwarder.yml, which loads without errors. It holds the secrets of the keys that were
+    /// kept.
     pub yaml: String,
-    /// All that is not in it, in the order of the file.
+    /// Everything that is not in it, in the order of the file.
     pub left_out: Vec<Omission>,
-    /// What was put in, because nothing that was found could take its place: to be replaced by
-    /// hand.
+    /// Placeholders that were put in because nothing in the prometheus.yml could be kept there. A
+    /// person must replace them.
     pub added: Vec<&'static str>,
 }
 
@@ -38,27 +48,45 @@ pub struct ImportedConfig {
 pub struct Omission {
     /// Line in the prometheus.yml, from 1.
     pub line: usize,
-    /// Its path, as `scrape_configs[0].relabel_configs`.
+    /// Path in the prometheus.yml, as `scrape_configs[0].relabel_configs`.
     pub key: String,
-    /// Why.
+    /// Reason why it is left out.
     pub why: String,
-    /// Where it goes, or what to do.
+    /// Its new place, or advice on what to do instead.
     pub where_instead: String,
+}
+
+/// Why something is left out, and what to do instead.
+struct Reason {
+    why: String,
+    instead: String,
+}
+
+impl Reason {
+    fn new(why: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            instead: instead.into(),
+        }
+    }
+
+    fn omission(self, position: Position, key: String) -> Omission {
+        Omission {
+            line: position.line,
+            key,
+            why: self.why,
+            where_instead: self.instead,
+        }
+    }
 }
 
 /// Turns a prometheus.yml into a forwarder.yml.
 ///
 /// # Errors
-/// When the text is no YAML, or what would be kept is invalid in Prometheus too. Lines are those of
-/// the prometheus.yml.
+/// Fails when the text is no YAML, or when something that would be kept is invalid in Prometheus,
+/// too. Lines are those of the prometheus.yml.
 pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
-    let fail = |mut problems: Vec<Problem>| {
-        problems.sort_by_key(|problem| (problem.line, problem.column));
-        ConfigErrors {
-            origin: "prometheus.yml".into(),
-            problems,
-        }
-    };
+    let fail = |problems| ConfigErrors::new("prometheus.yml", problems);
     let mut document = parse(prometheus_yml).map_err(|problem| fail(vec![problem]))?;
     let mut left_out = Vec::new();
     document.root = keep_supported(document.root, &ROOT, "", &mut left_out);
@@ -66,13 +94,20 @@ pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
     if !has_items(&document.root, "scrape_configs") {
         put_list(&mut document.root, "scrape_configs", PLACEHOLDER_JOB)
             .map_err(|problem| fail(vec![problem]))?;
-        added.push("scrape_configs: a job for /federate; replace 192.0.2.10:9090 by the address of the home Prometheus");
+        added.push(
+            "scrape_configs: a job for /federate; replace 192.0.2.10:9090 by the address of the \
+             home Prometheus",
+        );
     }
     if !has_items(&document.root, "remote_write") {
         put_list(&mut document.root, "remote_write", PLACEHOLDER_REMOTE)
             .map_err(|problem| fail(vec![problem]))?;
-        added.push("remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 by the workspace and its region");
+        added.push(
+            "remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 by the workspace \
+             and its region",
+        );
     }
+    // Loading it finds errors while the tree still has the lines of the prometheus.yml.
     load_document(&document, &|_| None, None).map_err(fail)?;
 
     let Document { mut root, .. } = document;
@@ -90,7 +125,7 @@ pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
     })
 }
 
-/// The table of what stands below a key, and whether it is a list of such sections.
+/// The table of the section below a key, and whether the key holds a list of such sections.
 fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
     Some(match (table.name, key) {
         (name, "global") if name == ROOT.name => (&GLOBAL, false),
@@ -115,8 +150,8 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
     })
 }
 
-/// The section without what it may not hold. What is no mapping stays, for the loader to complain
-/// of.
+/// The section without the keys that it may not hold. A value that is no mapping is kept: the loader
+/// reports it.
 fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omission>) -> Node {
     let NodeValue::Map(entries) = node.value else {
         return node;
@@ -129,12 +164,7 @@ fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omis
             format!("{path}.{}", entry.key)
         };
         if let Some(reason) = reason_to_leave(table, &entry) {
-            left_out.push(Omission {
-                line: entry.line,
-                key: path,
-                why: reason.0,
-                where_instead: reason.1,
-            });
+            left_out.push(reason.omission(entry.position, path));
             continue;
         }
         if let Some((table, list)) = below(table, &entry.key) {
@@ -155,21 +185,20 @@ fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omis
     }
 }
 
-fn reason_to_leave(table: &Table, entry: &MapEntry) -> Option<(String, String)> {
+fn reason_to_leave(table: &Table, entry: &MapEntry) -> Option<Reason> {
     if table.takes(&entry.key) {
         return None;
     }
-    Some(match table.unsupported(&entry.key) {
-        Some(row) if row.instead == REMOVE && row.later => (row.why.into(), "nowhere yet".into()),
-        Some(row) if row.instead == REMOVE => {
-            (row.why.into(), "nowhere: it has no use here".into())
-        }
-        Some(row) => (row.why.into(), row.instead.into()),
-        None => (
-            "Prometheus 3.5 has no such key".into(),
-            table.advice(&entry.key),
-        ),
-    })
+    let Some(row) = table.unsupported(&entry.key) else {
+        let advice = table.advice(&entry.key);
+        return Some(Reason::new("Prometheus 3.5 has no such key", advice));
+    };
+    let instead = match (row.instead, row.later) {
+        (REMOVE, true) => "nowhere yet",
+        (REMOVE, false) => "nowhere: it has no use here",
+        (instead, _) => instead,
+    };
+    Some(Reason::new(row.why, instead))
 }
 
 fn keep_items(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omission>) -> Node {
@@ -187,12 +216,7 @@ fn keep_items(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omission
             None
         };
         match whole {
-            Some((why, instead)) => left_out.push(Omission {
-                line: item.line,
-                key: path,
-                why,
-                where_instead: instead,
-            }),
+            Some(reason) => left_out.push(reason.omission(item.position, path)),
             None => kept.push(keep_supported(item, table, &path, left_out)),
         }
     }
@@ -202,31 +226,29 @@ fn keep_items(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omission
     }
 }
 
-/// A job that could scrape nothing without what we leave out of it.
-fn reason_against_job(job: &Node) -> Option<(String, String)> {
-    let name = job
-        .get("job_name")
-        .map_or("without a name".into(), |entry| {
-            scalar_text(&entry.value).map_or_else(String::new, shown)
-        });
+/// Why a whole job is left out: it has no targets but those that it would discover.
+fn reason_against_job(job: &Node) -> Option<Reason> {
     let NodeValue::Map(entries) = &job.value else {
         return None;
     };
     let discovery = entries
         .iter()
-        .find(|entry| entry.key.ends_with("_sd_configs"));
-    let targets = static_targets(job);
-    if targets.is_empty()
-        && let Some(discovery) = discovery
-    {
-        let why = format!(
+        .find(|entry| entry.key.ends_with("_sd_configs"))?;
+    if !static_targets(job).is_empty() {
+        return None;
+    }
+    let name = match job.get("job_name") {
+        Some(entry) => scalar_text(&entry.value).map_or_else(String::new, shown),
+        None => "without a name".to_owned(),
+    };
+    Some(Reason::new(
+        format!(
             "the job {name} finds its targets by {}, and targets are not discovered here",
             discovery.key
-        );
-        let instead = "let the home Prometheus scrape them: they come with /federate; or list them in static_configs";
-        return Some((why, instead.into()));
-    }
-    None
+        ),
+        "let the home Prometheus scrape them: they come with /federate; or list them in \
+         static_configs",
+    ))
 }
 
 fn static_targets(job: &Node) -> Vec<&str> {
@@ -243,7 +265,8 @@ fn static_targets(job: &Node) -> Vec<&str> {
     lists.flatten().filter_map(scalar_text).collect()
 }
 
-fn reason_against_remote(remote: &Node) -> Option<(String, String)> {
+/// Why a whole remote is left out: we cannot give the credentials that it asks for.
+fn reason_against_remote(remote: &Node) -> Option<Reason> {
     let NodeValue::Map(entries) = &remote.value else {
         return None;
     };
@@ -255,22 +278,22 @@ fn reason_against_remote(remote: &Node) -> Option<(String, String)> {
             "the receiver asks for {}, and credentials of other clouds are not fetched",
             entry.key
         );
-        return Some((why, "send to it from the home Prometheus itself".into()));
+        let instead = "send to it from the home Prometheus itself";
+        return Some(Reason::new(why, instead));
     }
     let url = remote
         .get("url")
         .and_then(|entry| scalar_text(&entry.value))?;
     let url = url::Url::parse(url).ok()?;
     (!url.username().is_empty() || url.password().is_some()).then(|| {
-        let why = "the receiver's URL holds credentials, which are not supported there".to_owned();
-        (
-            why,
-            "write the entry by hand, with the credentials under basic_auth".to_owned(),
+        Reason::new(
+            "the receiver's URL holds credentials, which are not supported there",
+            "write the entry by hand, with the credentials under basic_auth",
         )
     })
 }
 
-/// Targets of one job have one interval here.
+/// The labels of a target without an interval of its own: here, all targets of a job share one.
 fn drop_own_interval(node: Node, path: &str, left_out: &mut Vec<Omission>) -> Node {
     let NodeValue::Map(mut entries) = node.value else {
         return node;
@@ -278,12 +301,11 @@ fn drop_own_interval(node: Node, path: &str, left_out: &mut Vec<Omission>) -> No
     entries.retain(|entry| {
         let own = entry.key == "__scrape_interval__";
         if own {
-            left_out.push(Omission {
-                line: entry.line,
-                key: format!("{path}.{}", entry.key),
-                why: "targets of one job have one interval here".into(),
-                where_instead: "give the target a job of its own, with scrape_interval".into(),
-            });
+            let reason = Reason::new(
+                "targets of one job have one interval here",
+                "give the target a job of its own, with scrape_interval",
+            );
+            left_out.push(reason.omission(entry.position, format!("{path}.{}", entry.key)));
         }
         !own
     });
@@ -320,16 +342,15 @@ fn put_list(root: &mut Node, key: &str, text: &str) -> Result<(), Problem> {
         entries.retain(|entry| entry.key != key);
         entries.push(MapEntry {
             key: key.into(),
-            line: value.line,
-            column: value.column,
+            position: value.position,
             value,
         });
     }
     Ok(())
 }
 
-/// `${` has no meaning in a prometheus.yml, but in external labels and relabel rules, where it has
-/// the same as here.
+/// Escapes `${`, which is plain text in a prometheus.yml. It has a meaning only in external labels
+/// and relabel rules, and there it has the `same` one here.
 fn escape_variables(node: &mut Node, same: bool) {
     match &mut node.value {
         NodeValue::Scalar { text, .. } if !same => *text = text.replace("${", "$${"),

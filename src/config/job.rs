@@ -1,6 +1,7 @@
 //! `scrape_configs`: jobs and their targets.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::global::{JobDefaults, check_label_names, positive};
 use super::http::read_http;
@@ -14,11 +15,12 @@ use super::reader::{Reader, Section, StringKind};
 use super::rules::read_rules;
 use super::yaml::Node;
 
+/// Reads all jobs.
 pub(super) fn read_scrape_configs(
     reader: &mut Reader<'_>,
     root: &Section<'_>,
     global: &Global,
-    inherited: &JobDefaults,
+    defaults: &JobDefaults,
 ) -> Vec<ScrapeConfig> {
     let items = reader.list(root, "scrape_configs");
     if items.is_empty()
@@ -33,7 +35,7 @@ pub(super) fn read_scrape_configs(
             "add a job that scrapes /federate of the home Prometheus",
         );
     }
-    let mut jobs: HashMap<String, usize> = HashMap::new();
+    let mut lines_by_name: HashMap<String, usize> = HashMap::new();
     let mut configs = Vec::new();
     for (node, path) in items {
         if node.is_null() {
@@ -44,10 +46,10 @@ pub(super) fn read_scrape_configs(
             );
             continue;
         }
-        let config = read_scrape_config(reader, node, path.clone(), global, inherited);
-        let (line, _) = reader.places.of(&path);
+        let config = read_scrape_config(reader, node, path.clone(), global, defaults);
+        let line = reader.positions.of(&path).line;
         if !config.job_name.is_empty()
-            && let Some(first) = jobs.insert(config.job_name.clone(), line)
+            && let Some(first) = lines_by_name.insert(config.job_name.clone(), line)
         {
             reader.error_at(
                 &format!("{path}.job_name"),
@@ -69,42 +71,15 @@ fn read_scrape_config(
     node: &Node,
     path: String,
     global: &Global,
-    inherited: &JobDefaults,
+    defaults: &JobDefaults,
 ) -> ScrapeConfig {
     let before = reader.problems.len();
     let section = reader.section(node, path, &SCRAPE);
-    let job_name = reader
-        .string(&section, "job_name", StringKind::Plain)
-        .unwrap_or_default();
-    let job_path = section.path_of("job_name");
-    if job_name.is_empty()
-        && !reader.problems[before..]
-            .iter()
-            .any(|problem| problem.path == job_path || problem.path == section.path)
-    {
-        reader.error_at(
-            &job_path,
-            "job_name is empty, expected a name",
-            "it becomes the label job",
-        );
-    }
+    let job_name = read_job_name(reader, &section, before);
     let scrape_interval =
         positive(reader.duration(&section, "scrape_interval")).unwrap_or(global.scrape_interval);
-    let scrape_timeout = match positive(reader.duration(&section, "scrape_timeout")) {
-        Some(timeout) if timeout > scrape_interval => {
-            reader.error_at(
-                &section.path_of("scrape_timeout"),
-                format!(
-                    "scrape timeout greater than scrape interval for scrape config with job name {}: found {timeout:?}, expected at most {scrape_interval:?}",
-                    shown(&job_name)
-                ),
-                "lower it, or raise scrape_interval",
-            );
-            scrape_interval
-        }
-        Some(timeout) => timeout,
-        None => global.scrape_timeout.min(scrape_interval),
-    };
+    let scrape_timeout = read_timeout(reader, &section, &job_name, scrape_interval)
+        .unwrap_or(global.scrape_timeout.min(scrape_interval));
     let static_configs = reader.list(&section, "static_configs");
     let before_rules = reader.problems.len();
     let relabel_configs = read_rules(
@@ -113,7 +88,7 @@ fn read_scrape_config(
         "relabel_configs",
         "target relabeling rule in scrape config",
     );
-    let rules_fine = reader.problems.len() == before_rules;
+    let rules_are_valid = reader.problems.len() == before_rules;
     let metric_relabel_configs = read_rules(
         reader,
         &section,
@@ -124,53 +99,92 @@ fn read_scrape_config(
     let metrics_path = reader
         .string(&section, "metrics_path", StringKind::Plain)
         .unwrap_or_else(|| "/metrics".into());
-    let (scrape_protocols, fallback_scrape_protocol, histograms) = protocols::read_job(
+    let formats = protocols::read_job(
         reader,
         &section,
         &job_name,
         &metrics_path,
-        &inherited.formats,
+        &defaults.formats,
     );
+    let scheme = read_scheme(reader, &section);
+    let params = reader.lists_map(&section, "params");
+    let mut switch = |key, default| reader.boolean(&section, key).unwrap_or(default);
     let config = ScrapeConfig {
         job_name,
         scrape_interval,
         scrape_timeout,
-        scheme: read_scheme(reader, &section),
+        scheme,
         metrics_path,
-        params: reader.lists_map(&section, "params"),
-        honor_labels: reader.boolean(&section, "honor_labels").unwrap_or(false),
-        honor_timestamps: reader.boolean(&section, "honor_timestamps").unwrap_or(true),
+        params,
+        honor_labels: switch("honor_labels", false),
+        honor_timestamps: switch("honor_timestamps", true),
+        track_timestamps_staleness: switch("track_timestamps_staleness", false),
+        extra_scrape_metrics: switch("extra_scrape_metrics", defaults.extra_scrape_metrics),
+        enable_compression: switch("enable_compression", true),
         static_configs: static_configs
             .into_iter()
             .map(|(node, path)| read_static_config(reader, node, path))
             .collect(),
         relabel_configs,
         metric_relabel_configs,
-        track_timestamps_staleness: reader
-            .boolean(&section, "track_timestamps_staleness")
-            .unwrap_or(false),
-        limits: read_limits(reader, &section, inherited.limits),
-        naming: read_naming(reader, &section, inherited.naming),
-        extra_scrape_metrics: reader
-            .boolean(&section, "extra_scrape_metrics")
-            .unwrap_or(inherited.extra_scrape_metrics),
-        enable_compression: reader
-            .boolean(&section, "enable_compression")
-            .unwrap_or(true),
+        limits: read_limits(reader, &section, defaults.limits),
+        naming: read_naming(reader, &section, defaults.naming),
         http,
-        scrape_protocols,
-        fallback_scrape_protocol,
-        histograms,
+        scrape_protocols: formats.protocols,
+        fallback_scrape_protocol: formats.fallback,
+        histograms: formats.histograms,
     };
-    // Without the rules that are wrong they would be other targets.
-    if rules_fine {
+    // Without the rules that are invalid the targets would be other ones.
+    if rules_are_valid {
         check_targets(reader, &config, &section);
     }
     config
 }
 
-/// Prometheus logs a target that cannot be, and scrapes the others; `promtool check config` refuses
-/// it, and so do we.
+/// Reads the job's name. It reports an empty name only when no problem of the name or the section
+/// was reported since the first `before`.
+fn read_job_name(reader: &mut Reader<'_>, section: &Section<'_>, before: usize) -> String {
+    let name = reader
+        .string(section, "job_name", StringKind::Plain)
+        .unwrap_or_default();
+    let path = section.path_of("job_name");
+    let is_reported = reader.problems[before..]
+        .iter()
+        .any(|problem| problem.path == path || problem.path == section.path);
+    if name.is_empty() && !is_reported {
+        reader.error_at(
+            &path,
+            "job_name is empty, expected a name",
+            "it becomes the label job",
+        );
+    }
+    name
+}
+
+fn read_timeout(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    job_name: &str,
+    interval: Duration,
+) -> Option<Duration> {
+    let timeout = positive(reader.duration(section, "scrape_timeout"))?;
+    if timeout > interval {
+        let message = format!(
+            "scrape timeout greater than scrape interval for scrape config with job name {}: \
+             found {timeout:?}, expected at most {interval:?}",
+            shown(job_name)
+        );
+        reader.error_at(
+            &section.path_of("scrape_timeout"),
+            message,
+            "lower it, or raise scrape_interval",
+        );
+    }
+    Some(timeout.min(interval))
+}
+
+/// Reports targets that Prometheus would log and skip. `promtool check config` refuses them, and so
+/// do we.
 fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Section<'_>) {
     for (g, group) in config.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
@@ -178,14 +192,12 @@ fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Secti
                 reader.error_at(
                     &format!("{}[{g}].targets[{t}]", section.path_of("static_configs")),
                     error.to_string(),
-                    TARGET,
+                    "write host:port; scheme and path have keys of their own in the job",
                 );
             }
         }
     }
 }
-
-const TARGET: &str = "write host:port; scheme and path have keys of their own in the job";
 
 fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
     match reader

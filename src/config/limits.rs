@@ -1,26 +1,26 @@
-//! The limits of a scrape, which jobs take over from `global`.
+//! Limits of a scrape, which jobs take over from `global`.
 
 use super::reader::{Reader, Section};
 
-/// Limits of a scrape; 0 is none.
+/// Limits of a scrape. 0 is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScrapeLimits {
-    /// `body_size_limit`: bytes of the uncompressed body at which a scrape fails.
+    /// `body_size_limit`: size of the uncompressed body, in bytes, at which a scrape fails.
     pub body_size: u64,
-    /// `sample_limit`: samples above which a scrape fails.
+    /// `sample_limit`: most samples of a scrape; one with more fails.
     pub samples: u64,
-    /// `target_limit`: targets of the job above which all its scrapes fail.
+    /// `target_limit`: most targets of the job; with more, all its scrapes fail.
     pub targets: u64,
-    /// `label_limit`: labels of a series, the metric's name included, above which its scrape fails.
+    /// `label_limit`: most labels of a series, the metric's name included; a scrape with more fails.
     pub labels: u64,
-    /// `label_name_length_limit`, in bytes.
+    /// `label_name_length_limit`: longest label name, in bytes.
     pub label_name_length: u64,
-    /// `label_value_length_limit`, in bytes.
+    /// `label_value_length_limit`: longest label value, in bytes.
     pub label_value_length: u64,
 }
 
-/// Reads the limits of a section; those that are 0 or missing are the `inherited` ones
-/// (`config/config.go` `ScrapeConfig.Validate`).
+/// Reads the limits of a section. Those that are 0 or missing are inherited. // config/config.go
+/// ScrapeConfig.Validate
 pub(super) fn read_limits(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
@@ -44,8 +44,8 @@ pub(super) fn read_limits(
             *limit = count;
         }
     }
-    // Only what Prometheus' own pages show of dropped targets depends on it; it must be a number
-    // all the same.
+    // The key only changes what Prometheus' own pages show of dropped targets, but its value is
+    // checked.
     let _ = reader.count(section, "keep_dropped_targets");
     limits
 }

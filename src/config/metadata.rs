@@ -6,14 +6,15 @@ use super::keys::{METADATA, REMOTE_METADATA};
 use super::problem::shown;
 use super::reader::{Reader, Section, StringKind};
 
-/// `forwarder.metadata`: where types and help texts come from.
+/// `forwarder.metadata`: how types and help texts are read from the home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwarderMetadata {
-    /// Default false.
+    /// Whether metadata is read and sent. Default false.
     pub enabled: bool,
-    /// How often they are read and sent. Default 1h.
+    /// Time between two readings. Default 1h.
     pub interval: Duration,
-    /// Their path at the home. Default: `/api/v1/metadata` beside `/federate`.
+    /// Path of the metadata API at the home. By default it is `/api/v1/metadata` with the same prefix
+    /// as `/federate`.
     pub path: Option<String>,
 }
 
@@ -30,11 +31,11 @@ impl Default for ForwarderMetadata {
 /// Prometheus' `metadata_config` of a remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetadataConfig {
-    /// Default true.
+    /// Whether metadata is sent to the remote. Default true.
     pub send: bool,
-    /// Not more often than this. Default 1m.
+    /// Shortest time between two sendings. Default 1m.
     pub send_interval: Duration,
-    /// Metrics in a request. Default 2000.
+    /// Most metrics in a request. Default 2000.
     pub max_samples_per_send: usize,
 }
 
@@ -52,10 +53,9 @@ impl Default for MetadataConfig {
 /// Reads `forwarder.metadata`.
 pub(super) fn read_metadata(reader: &mut Reader<'_>, forwarder: &Section<'_>) -> ForwarderMetadata {
     let mut metadata = ForwarderMetadata::default();
-    let Some(entry) = reader.entry(forwarder, "metadata") else {
+    let Some(section) = reader.subsection(forwarder, "metadata", &METADATA) else {
         return metadata;
     };
-    let section = reader.section(&entry.value, forwarder.path_of("metadata"), &METADATA);
     metadata.enabled = reader.boolean(&section, "enabled").unwrap_or(false);
     if let Some(interval) = reader.duration(&section, "interval") {
         if interval.is_zero() {
@@ -67,22 +67,15 @@ pub(super) fn read_metadata(reader: &mut Reader<'_>, forwarder: &Section<'_>) ->
         }
         metadata.interval = interval;
     }
-    metadata.path = reader
-        .string(&section, "path", StringKind::Plain)
-        .filter(|path| !path.is_empty());
-    if let Some(path) = metadata
-        .path
-        .as_ref()
-        .filter(|path| !path.starts_with('/') || path.contains(['?', '#']))
+    metadata.path = reader.filled_string(&section, "path", StringKind::Plain);
+    if let Some(path) = &metadata.path
+        && (!path.starts_with('/') || path.contains(['?', '#']))
     {
-        reader.error_at(
-            &section.path_of("path"),
-            format!(
-                "found {}, expected a path such as /api/v1/metadata",
-                shown(path)
-            ),
-            "",
+        let message = format!(
+            "found {}, expected a path such as /api/v1/metadata",
+            shown(path)
         );
+        reader.error_at(&section.path_of("path"), message, "");
     }
     metadata
 }
@@ -93,27 +86,16 @@ pub(super) fn read_metadata_config(
     remote: &Section<'_>,
 ) -> MetadataConfig {
     let mut config = MetadataConfig::default();
-    let Some(entry) = reader.entry(remote, "metadata_config") else {
+    let Some(section) = reader.subsection(remote, "metadata_config", &REMOTE_METADATA) else {
         return config;
     };
-    let section = reader.section(
-        &entry.value,
-        remote.path_of("metadata_config"),
-        &REMOTE_METADATA,
-    );
     config.send = reader.boolean(&section, "send").unwrap_or(config.send);
     config.send_interval = reader
         .duration(&section, "send_interval")
         .unwrap_or(config.send_interval);
-    if let Some(most) = reader.count(&section, "max_samples_per_send") {
-        match usize::try_from(most) {
-            Ok(most) if most > 0 => config.max_samples_per_send = most,
-            _ => reader.error_at(
-                &section.path_of("max_samples_per_send"),
-                format!("found {most}, expected a number from 1"),
-                "remove the key for the default",
-            ),
-        }
+    let fix = "remove the key for the default";
+    if let Some(most) = reader.positive_count(&section, "max_samples_per_send", fix) {
+        config.max_samples_per_send = most;
     }
     config
 }

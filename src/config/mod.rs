@@ -23,6 +23,7 @@ mod model;
 mod naming;
 mod problem;
 mod protocols;
+mod queue;
 mod reader;
 mod remote;
 mod rules;

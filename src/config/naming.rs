@@ -1,32 +1,32 @@
-//! Which names series may have, and how a home is asked to write the others.
+//! The names that series may have, and how a home is asked to write other ones.
 
 use super::problem::shown;
 use super::reader::{Reader, Section, StringKind};
 
-/// `metric_name_validation_scheme`: which names of metrics and labels a scrape takes.
+/// `metric_name_validation_scheme`: the names of metrics and labels that a scrape takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameValidation {
-    /// Letters, digits and underscores; in the names of metrics colons as well.
+    /// Names of ASCII letters, digits and underscores; names of metrics may hold colons as well.
     Legacy,
-    /// Any UTF-8.
+    /// Any names in UTF-8.
     Utf8,
 }
 
-/// `metric_name_escaping_scheme`: what a home is asked to do with names that are not legacy ones.
+/// `metric_name_escaping_scheme`: how a home is asked to write names that are not legacy ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameEscaping {
-    /// To leave them.
+    /// It writes them unchanged.
     AllowUtf8,
-    /// To write `_` for what is not legal.
+    /// It writes `_` for each character that is not legal.
     Underscores,
-    /// As underscores, but dots are `_dot_` and underscores are doubled.
+    /// Like underscores, but it writes `_dot_` for a dot and doubles each underscore.
     Dots,
-    /// `U__`, and the code points in hexadecimal.
+    /// It writes `U__` before the name, and code points in hexadecimal.
     Values,
 }
 
 impl NameEscaping {
-    /// As configurations and the `Accept` header have it.
+    /// The scheme's name in configurations and in the `Accept` header.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,26 +38,26 @@ impl NameEscaping {
     }
 }
 
-/// Both, of a job.
+/// The two schemes of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Naming {
-    /// What is taken.
+    /// Names that the job takes.
     pub validation: NameValidation,
-    /// What is asked for.
+    /// Names that the home is asked for.
     pub escaping: NameEscaping,
 }
 
-/// What `global` says, or nobody.
+/// The schemes of `global`, or the defaults.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GlobalNaming {
     naming: Naming,
-    /// `global` names the validation scheme.
+    /// Whether `global` names the validation scheme.
     explicit: bool,
 }
 
-/// Reads `global`'s. `signed`: a remote signs by sigv4, so that it is AMP, which refuses UTF-8
-/// names: legacy is then the default. A scrape is committed as a whole for all remotes, so the
-/// scheme is the scrape's even if others would take more.
+/// Reads the schemes of `global`. With a `signed` remote the default is legacy, because such a
+/// remote is AMP, which refuses UTF-8 names. A scrape is committed as a whole for all remotes, so
+/// this holds even if other remotes would take more.
 pub(super) fn read_global_naming(
     reader: &mut Reader<'_>,
     section: Option<&Section<'_>>,
@@ -73,7 +73,7 @@ pub(super) fn read_global_naming(
     let chosen = validation.unwrap_or(default);
     let naming = Naming {
         validation: chosen,
-        escaping: escaping.unwrap_or(suits(chosen)),
+        escaping: escaping.unwrap_or(default_escaping(chosen)),
     };
     GlobalNaming {
         naming,
@@ -81,7 +81,7 @@ pub(super) fn read_global_naming(
     }
 }
 
-// config/config.go ScrapeConfig.Validate
+/// Reads a job's schemes. // config/config.go ScrapeConfig.Validate
 pub(super) fn read_naming(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
@@ -89,8 +89,8 @@ pub(super) fn read_naming(
 ) -> Naming {
     let own = validation(reader, section);
     let escaping = escaping(reader, section);
-    // Who asks for UTF-8 names wants them; only where nobody named a scheme does our own default
-    // give way.
+    // A job that asks for UTF-8 names takes them, unless `global` names another scheme: only our
+    // own default may give way.
     let default = if escaping == Some(NameEscaping::AllowUtf8) && !global.explicit {
         NameValidation::Utf8
     } else {
@@ -100,13 +100,15 @@ pub(super) fn read_naming(
     let escaping = escaping.unwrap_or(if own.is_none() {
         global.naming.escaping
     } else {
-        suits(chosen)
+        default_escaping(chosen)
     });
     if escaping == NameEscaping::AllowUtf8 && chosen == NameValidation::Legacy {
         reader.error_at(
             &section.path_of("metric_name_escaping_scheme"),
-            "utf8 metric names requested but validation scheme is not set to UTF8: found allow-utf-8 beside the validation scheme legacy",
-            "write metric_name_escaping_scheme: underscores, or metric_name_validation_scheme: utf8",
+            "utf8 metric names requested but validation scheme is not set to UTF8: \
+             found allow-utf-8 with the validation scheme legacy",
+            "write metric_name_escaping_scheme: underscores, \
+             or metric_name_validation_scheme: utf8",
         );
     }
     Naming {
@@ -115,23 +117,22 @@ pub(super) fn read_naming(
     }
 }
 
-fn suits(validation: NameValidation) -> NameEscaping {
+/// The default escaping for a validation scheme.
+fn default_escaping(validation: NameValidation) -> NameEscaping {
     match validation {
         NameValidation::Legacy => NameEscaping::Underscores,
         NameValidation::Utf8 => NameEscaping::AllowUtf8,
     }
 }
 
-/// One of the values that a key may have; nothing and an empty string are none.
+/// Reads one of the values that a key may have. An empty string counts as missing.
 fn choice<T: Copy>(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
     key: &str,
     choices: &[(&str, T)],
 ) -> Option<T> {
-    let text = reader
-        .string(section, key, StringKind::Plain)
-        .filter(|text| !text.is_empty())?;
+    let text = reader.filled_string(section, key, StringKind::Plain)?;
     let found = choices.iter().find(|(name, _)| *name == text);
     if found.is_none() {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();

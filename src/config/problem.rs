@@ -1,23 +1,62 @@
-//! What is wrong (or doubtful) in a configuration: where, what, and how to mend it.
+//! Problems of a configuration: where they are, what they are, and how to fix them.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// One finding: an error of a configuration that does not load, or a warning of one that does.
+/// Line and column in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    /// Line, from 1.
+    pub(super) line: usize,
+    /// Column in the line, in characters, from 1.
+    pub(super) column: usize,
+}
+
+impl Position {
+    /// The start of the file.
+    pub(super) const START: Self = Self { line: 1, column: 1 };
+}
+
+/// One finding: an error of a configuration that does not load, or a warning about one that does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// Line in the file, from 1.
     pub line: usize,
     /// Column in the line, in characters, from 1.
     pub column: usize,
-    /// Where in the configuration, as `scrape_configs[0].params.match[]`; empty for the file as a
+    /// Path in the configuration, as `scrape_configs[0].params.match[]`; empty for the file as a
     /// whole.
     pub path: String,
-    /// What was found and what is expected. Never a secret.
+    /// Sentence that says what was found and what is expected. It never shows a secret.
     pub message: String,
-    /// What to write instead; empty when the message says it all.
+    /// Advice on what to write instead; empty when the message says it all.
     pub fix: String,
+}
+
+impl Problem {
+    /// Makes a problem of the file as a whole, or one whose path is set later.
+    pub(super) fn at(
+        position: Position,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            line: position.line,
+            column: position.column,
+            path: String::new(),
+            message: message.into(),
+            fix: fix.into(),
+        }
+    }
+
+    /// The problem's line and column.
+    pub(super) fn position(&self) -> Position {
+        Position {
+            line: self.line,
+            column: self.column,
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -34,13 +73,24 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that keeps a configuration from loading, in the order of the file.
+/// All errors that keep a configuration from loading, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigErrors {
-    /// The file, or wherever the text came from.
+    /// The file or the S3 object that the text came from.
     pub origin: String,
-    /// At least one.
+    /// The errors, at least one.
     pub problems: Vec<Problem>,
+}
+
+impl ConfigErrors {
+    /// Sorts the problems into the order of the file.
+    pub(super) fn new(origin: &str, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(Problem::position);
+        Self {
+            origin: origin.to_owned(),
+            problems,
+        }
+    }
 }
 
 impl fmt::Display for ConfigErrors {
@@ -63,7 +113,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// A value as messages show it: quoted, escaped, shortened.
+/// A value as messages show it: quoted, escaped, and cut after 80 characters.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 80;
     if text.chars().count() <= MOST {

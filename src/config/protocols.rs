@@ -1,21 +1,20 @@
-//! Which formats a job asks for, and how it takes native histograms.
+//! The formats that a job asks for, and its settings for native histograms.
 
 use super::problem::shown;
 use super::reader::{Reader, Section, StringKind};
 
-/// A format, by the name that Prometheus' configuration gives it (config/config.go
-/// `ScrapeProtocol`).
+/// An exposition format. // config/config.go ScrapeProtocol
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScrapeProtocol {
-    /// Delimited protobuf.
+    /// Protobuf messages, each with its length before it.
     PrometheusProto,
-    /// Text.
+    /// The classic text format.
     PrometheusText0_0_4,
-    /// Text with any UTF-8 name, in quotes.
+    /// The classic text format with any UTF-8 names, in quotes.
     PrometheusText1_0_0,
-    /// OpenMetrics before it was one.
+    /// A draft of OpenMetrics.
     OpenMetricsText0_0_1,
-    /// OpenMetrics.
+    /// OpenMetrics 1.0.
     OpenMetricsText1_0_0,
 }
 
@@ -24,7 +23,7 @@ use ScrapeProtocol::{
     PrometheusText1_0_0,
 };
 
-/// In the order in which messages list them.
+/// All formats, in the order in which messages list them.
 const ALL: [ScrapeProtocol; 5] = [
     OpenMetricsText0_0_1,
     OpenMetricsText1_0_0,
@@ -33,8 +32,8 @@ const ALL: [ScrapeProtocol; 5] = [
     PrometheusText1_0_0,
 ];
 
-/// config/config.go `DefaultProtoFirstScrapeProtocols`; `DefaultScrapeProtocols` are these without
-/// the first.
+/// The formats of a job that wants native histograms; other jobs ask for these without the first.
+/// // config/config.go DefaultProtoFirstScrapeProtocols, DefaultScrapeProtocols
 const DEFAULT: [ScrapeProtocol; 5] = [
     PrometheusProto,
     OpenMetricsText1_0_0,
@@ -43,13 +42,14 @@ const DEFAULT: [ScrapeProtocol; 5] = [
     PrometheusText0_0_4,
 ];
 
-/// What `/federate` is asked for: its text loses native histograms, and a label name with a colon
-/// breaks it. It has no OpenMetrics.
+/// The formats that a job asks `/federate` for by default: protobuf first, because the text of
+/// `/federate` loses native histograms, and a label name with a colon breaks it. `/federate` has no
+/// OpenMetrics.
 pub const FEDERATE_PROTOCOLS: [ScrapeProtocol; 3] =
     [PrometheusProto, PrometheusText1_0_0, PrometheusText0_0_4];
 
 impl ScrapeProtocol {
-    /// As the configuration names it.
+    /// The format's name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -62,18 +62,19 @@ impl ScrapeProtocol {
     }
 }
 
-/// The keys of a job about histograms.
+/// A job's settings for histograms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistogramConfig {
-    /// `scrape_native_histograms`. Default true: native ones are taken where they are exposed.
+    /// `scrape_native_histograms`: native histograms are taken where they are exposed. Default true.
     pub native: bool,
-    /// `always_scrape_classic_histograms`. Default false: of one that is exposed in both ways only
-    /// the native one is taken.
+    /// `always_scrape_classic_histograms`: a histogram that is exposed in both ways is taken in both;
+    /// otherwise only the native one is. Default false.
     pub always_classic: bool,
-    /// `native_histogram_bucket_limit`: buckets that a histogram is coarsened to; 0 is no limit.
+    /// `native_histogram_bucket_limit`: most buckets; a histogram with more is coarsened. 0 is no
+    /// limit.
     pub bucket_limit: u64,
-    /// `native_histogram_min_bucket_factor`: the growth from bucket to bucket that a histogram is
-    /// coarsened to; 0 is none.
+    /// `native_histogram_min_bucket_factor`: smallest growth from one bucket to the next; a histogram
+    /// with a smaller one is coarsened. 0 is no limit.
     pub min_bucket_factor: f64,
 }
 
@@ -88,7 +89,7 @@ impl Default for HistogramConfig {
     }
 }
 
-/// What jobs take over from `global`.
+/// Settings that jobs take over from `global`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FormatDefaults {
     protocols: Option<Vec<ScrapeProtocol>>,
@@ -96,7 +97,7 @@ pub(super) struct FormatDefaults {
     native: Option<bool>,
 }
 
-/// config/config.go `GlobalConfig.UnmarshalYAML`
+/// Reads the settings of `global`. // config/config.go GlobalConfig.UnmarshalYAML
 pub(super) fn read_global(reader: &mut Reader<'_>, section: &Section<'_>) -> FormatDefaults {
     FormatDefaults {
         protocols: read_protocols(reader, section, "global config"),
@@ -107,15 +108,23 @@ pub(super) fn read_global(reader: &mut Reader<'_>, section: &Section<'_>) -> For
     }
 }
 
-/// A job's formats, the one that a target without a usable `Content-Type` gets, and its histograms
-/// (config/config.go `ScrapeConfig.Validate`).
+/// The formats of a job.
+pub(super) struct JobFormats {
+    /// Formats that it asks for, best first.
+    pub(super) protocols: Vec<ScrapeProtocol>,
+    /// Format of an answer without a usable `Content-Type`.
+    pub(super) fallback: Option<ScrapeProtocol>,
+    pub(super) histograms: HistogramConfig,
+}
+
+/// Reads a job's formats. // config/config.go ScrapeConfig.Validate
 pub(super) fn read_job(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
     job_name: &str,
     metrics_path: &str,
     global: &FormatDefaults,
-) -> (Vec<ScrapeProtocol>, Option<ScrapeProtocol>, HistogramConfig) {
+) -> JobFormats {
     let own = read_protocols(
         reader,
         section,
@@ -124,26 +133,10 @@ pub(super) fn read_job(
     let native = reader
         .boolean(section, "scrape_native_histograms")
         .or(global.native);
-    let protocols = own.or_else(|| global.protocols.clone()).unwrap_or_else(|| {
-        // Only a wish to have none keeps /federate from protobuf, and only one to have some brings
-        // others to it.
-        match native {
-            Some(false) | None if !metrics_path.ends_with("/federate") => DEFAULT[1..].to_vec(),
-            _ if metrics_path.ends_with("/federate") => FEDERATE_PROTOCOLS.to_vec(),
-            _ => DEFAULT.to_vec(),
-        }
-    });
-    let fallback = reader
-        .string(section, "fallback_scrape_protocol", StringKind::Plain)
-        .filter(|name| !name.is_empty())
-        .and_then(|name| {
-            let path = section.path_of("fallback_scrape_protocol");
-            let whose = format!(
-                "invalid fallback_scrape_protocol for scrape config with job name {}: ",
-                shown(job_name)
-            );
-            named(reader, &name, &path, &whose, "")
-        });
+    let protocols = own
+        .or_else(|| global.protocols.clone())
+        .unwrap_or_else(|| default_protocols(metrics_path, native));
+    let fallback = read_fallback(reader, section, job_name);
     let histograms = HistogramConfig {
         native: native.unwrap_or(true),
         always_classic: reader
@@ -156,10 +149,45 @@ pub(super) fn read_job(
             .number(section, "native_histogram_min_bucket_factor")
             .unwrap_or(0.0),
     };
-    (protocols, fallback, histograms)
+    JobFormats {
+        protocols,
+        fallback,
+        histograms,
+    }
 }
 
-/// config/config.go `validateAcceptScrapeProtocols`
+/// The formats of a job that names none. `native` says what the configuration wants of native
+/// histograms, if it says anything.
+fn default_protocols(metrics_path: &str, native: Option<bool>) -> Vec<ScrapeProtocol> {
+    if metrics_path.ends_with("/federate") {
+        FEDERATE_PROTOCOLS.to_vec()
+    } else if native == Some(true) {
+        DEFAULT.to_vec()
+    } else {
+        DEFAULT[1..].to_vec()
+    }
+}
+
+fn read_fallback(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    job_name: &str,
+) -> Option<ScrapeProtocol> {
+    const KEY: &str = "fallback_scrape_protocol";
+    let name = reader.filled_string(section, KEY, StringKind::Plain)?;
+    let before = format!(
+        "invalid fallback_scrape_protocol for scrape config with job name {}: ",
+        shown(job_name)
+    );
+    let context = MessageContext {
+        before: &before,
+        after: "",
+    };
+    named(reader, &name, &section.path_of(KEY), context)
+}
+
+/// Reads `scrape_protocols`. Messages end with `whose` list it is. // config/config.go
+/// validateAcceptScrapeProtocols
 fn read_protocols(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
@@ -176,15 +204,14 @@ fn read_protocols(
             super::keys::REMOVE,
         );
     }
+    let after = format!(" for {whose}");
+    let context = MessageContext {
+        before: "scrape_protocols: ",
+        after: &after,
+    };
     let mut protocols = Vec::new();
     for (name, item_path) in &names {
-        let Some(protocol) = named(
-            reader,
-            name,
-            item_path,
-            "scrape_protocols: ",
-            &format!(" for {whose}"),
-        ) else {
+        let Some(protocol) = named(reader, name, item_path, context) else {
             continue;
         };
         if protocols.contains(&protocol) {
@@ -204,13 +231,19 @@ fn read_protocols(
     Some(protocols)
 }
 
-/// config/config.go `ScrapeProtocol.Validate`
+/// The text around the message of an unknown format.
+#[derive(Clone, Copy)]
+struct MessageContext<'a> {
+    before: &'a str,
+    after: &'a str,
+}
+
+/// The format of that name. An unknown one is reported. // config/config.go ScrapeProtocol.Validate
 fn named(
     reader: &mut Reader<'_>,
     name: &str,
     path: &str,
-    before: &str,
-    behind: &str,
+    context: MessageContext<'_>,
 ) -> Option<ScrapeProtocol> {
     let found = ALL.into_iter().find(|protocol| protocol.name() == name);
     if found.is_none() {
@@ -218,8 +251,10 @@ fn named(
         reader.error_at(
             path,
             format!(
-                "{before}unknown scrape protocol {}, supported: [{supported}]{behind}",
-                shown(name)
+                "{}unknown scrape protocol {}, supported: [{supported}]{}",
+                context.before,
+                shown(name),
+                context.after
             ),
             "",
         );

@@ -648,7 +648,7 @@ fn what_does_not_load_says_where_and_why() {
             remote("queue_config: {min_backoff: 6s}"),
             &["expected at least min_backoff"],
         ),
-        (remote("capacity: 5"), &["it belongs into queue_config"]),
+        (remote("capacity: 5"), &["it belongs in queue_config"]),
         (
             remote("sigv4: {access_key: hunter2}"),
             &[
@@ -716,7 +716,7 @@ fn what_does_not_load_says_where_and_why() {
         ),
         (
             with("forwarder: {overflow_after: 1s}"),
-            &["it belongs into forwarder.spool"],
+            &["it belongs in forwarder.spool"],
         ),
         (
             with("forwarder: {max_request_bytes: 0}"),
@@ -810,7 +810,7 @@ fn slips_are_warned_of() {
         (with("scrape_configs: [{job_name: a}]"), "found no target"),
         (
             with("scrape_configs: [{job_name: a, static_configs: [{targets: ['h:x']}]}]"),
-            "found no address that can be reached",
+            "found an address that cannot be reached",
         ),
         (
             with("global: {external_labels: {cluster: a}}"),
@@ -836,11 +836,11 @@ fn slips_are_warned_of() {
         (amp(""), "found no sigv4"),
         (
             amp("sigv4: {region: us-east-1}"),
-            "line 4, remote_write[0].sigv4.region: found the region \"us-east-1\" beside a URL in \"eu-west-1\"",
+            "line 4, remote_write[0].sigv4.region: found the region \"us-east-1\", but the URL is in \"eu-west-1\"",
         ),
         (
             amp("sigv4: {service_name: execute-api}"),
-            "AMP is signed for aps",
+            "requests to AMP must be signed for aps",
         ),
         (
             amp("sigv4: {}\nheaders: {x-scope-orgid: a}"),

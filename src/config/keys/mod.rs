@@ -61,7 +61,7 @@ impl Table {
         if elsewhere.is_empty() {
             return self.listing();
         }
-        format!("it belongs into {}", elsewhere.join(" or "))
+        format!("it belongs in {}", elsewhere.join(" or "))
     }
 }
 
@@ -90,10 +90,10 @@ mod tests {
             "did you mean max_samples_per_send?"
         );
         assert_eq!(ROOT.advice("Global"), "did you mean global?");
-        assert_eq!(REMOTE.advice("max_shards"), "it belongs into queue_config");
+        assert_eq!(REMOTE.advice("max_shards"), "it belongs in queue_config");
         assert_eq!(
             ROOT.advice("scrape_interval"),
-            "it belongs into global or a scrape_configs entry"
+            "it belongs in global or a scrape_configs entry"
         );
         assert_eq!(
             STATIC.advice("zebra"),

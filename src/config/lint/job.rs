@@ -6,57 +6,9 @@ use crate::config::model::ScrapeConfig;
 use crate::config::problem::shown;
 use crate::config::target::PopulatedTarget;
 
+/// Looks for slips in a job.
 pub(super) fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
-    if job
-        .static_configs
-        .iter()
-        .all(|group| group.targets.is_empty())
-    {
-        findings.add(
-            &format!("{path}.static_configs"),
-            "found no target: the job scrapes nothing",
-            "add targets: [host:port]",
-        );
-    }
-    let mut kept = 0;
-    for (g, group) in job.static_configs.iter().enumerate() {
-        for (t, target) in group.targets.iter().enumerate() {
-            let Ok(Some(PopulatedTarget {
-                address: target, ..
-            })) = job.populate(target, &group.labels)
-            else {
-                continue;
-            };
-            kept += 1;
-            let url = format!("{}://{target}/", job.scheme.as_str());
-            let address = url::Url::parse(&url).ok();
-            if !address.is_some_and(|url| {
-                url.path() == "/"
-                    && url.query().is_none()
-                    && url.fragment().is_none()
-                    && url.username().is_empty()
-            }) {
-                let path = format!("{path}.static_configs[{g}].targets[{t}]");
-                findings.add(
-                    &path,
-                    "found no address that can be reached",
-                    "write host:port",
-                );
-            }
-        }
-    }
-    if kept == 0
-        && job
-            .static_configs
-            .iter()
-            .any(|group| !group.targets.is_empty())
-    {
-        findings.add(
-            &format!("{path}.relabel_configs"),
-            "found rules that drop each target: the job scrapes nothing",
-            "keep one",
-        );
-    }
+    lint_targets(job, path, findings);
     if let Some((before, query)) = job.metrics_path.split_once('?') {
         let message = if query.contains("match") {
             "found a ? in the path, where it is escaped: the selectors never arrive"
@@ -83,6 +35,53 @@ pub(super) fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'
     }
 }
 
+fn lint_targets(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
+    let mut groups = job.static_configs.iter();
+    if groups.all(|group| group.targets.is_empty()) {
+        findings.add(
+            &format!("{path}.static_configs"),
+            "found no target: the job scrapes nothing",
+            "add targets: [host:port]",
+        );
+        return;
+    }
+    let mut is_any_kept = false;
+    for (g, group) in job.static_configs.iter().enumerate() {
+        for (t, target) in group.targets.iter().enumerate() {
+            let Ok(Some(target)) = job.populate(target, &group.labels) else {
+                continue;
+            };
+            is_any_kept = true;
+            if !is_address(job, &target) {
+                findings.add(
+                    &format!("{path}.static_configs[{g}].targets[{t}]"),
+                    "found an address that cannot be reached",
+                    "write host:port",
+                );
+            }
+        }
+    }
+    if !is_any_kept {
+        findings.add(
+            &format!("{path}.relabel_configs"),
+            "found rules that drop every target: the job scrapes nothing",
+            "keep one",
+        );
+    }
+}
+
+/// Whether the target's address is the host and port of a URL, and nothing else.
+fn is_address(job: &ScrapeConfig, target: &PopulatedTarget) -> bool {
+    let url = format!("{}://{}/", job.scheme.as_str(), target.address);
+    url::Url::parse(&url).is_ok_and(|url| {
+        url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+    })
+}
+
+/// Looks for slips in a job that scrapes `/federate`.
 fn lint_federate(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
     if job.params.get("match[]").is_none_or(Vec::is_empty) {
         let fix = match job.params.keys().find(|key| key.starts_with("match")) {
@@ -91,21 +90,23 @@ fn lint_federate(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
         };
         findings.add(
             &format!("{path}.params"),
-            "found no match[]: /federate answers with nothing at all",
+            "found no match[]: /federate answers with no series",
             fix,
         );
     }
     if !job.honor_labels {
         findings.add(
             &format!("{path}.honor_labels"),
-            "honor_labels is false on /federate: job and instance of the home become exported_job and exported_instance",
+            "honor_labels is false on /federate: the labels job and instance of the home become \
+             exported_job and exported_instance",
             "write honor_labels: true",
         );
     }
     if !job.honor_timestamps {
         findings.add(
             &format!("{path}.honor_timestamps"),
-            "honor_timestamps is false on /federate: each scrape makes new samples of values that have not changed, and each is billed",
+            "honor_timestamps is false on /federate: each scrape makes new samples of values that \
+             have not changed, and AMP bills each of them",
             "remove the key",
         );
     }

@@ -1,4 +1,4 @@
-//! Slips that load and still do the wrong thing. Each warning is true whenever it is given.
+//! Slips that load and still do the wrong thing. A warning is given only where it is certainly true.
 
 mod findings;
 mod job;
@@ -15,49 +15,28 @@ use super::naming::NameValidation;
 use super::problem::Problem;
 use super::reader::Positions;
 
-/// AMP's limit for a request body.
+/// Largest request body that AMP takes, in bytes.
 const AMP_MAX_REQUEST_BYTES: usize = 1_000_000;
 
-pub(super) fn lint(config: &Config, places: &Positions) -> Vec<Problem> {
+/// Looks for slips in a valid configuration.
+pub(super) fn lint(config: &Config, positions: &Positions) -> Vec<Problem> {
     let mut findings = Findings {
-        places,
+        positions,
         warnings: Vec::new(),
     };
-    let labels = &config.global.external_labels;
-    for (has, lacks, why) in [
-        (
-            "cluster",
-            "__replica__",
-            "AMP deduplicates only series that carry both",
-        ),
-        (
-            "__replica__",
-            "cluster",
-            "AMP deduplicates only series that carry both",
-        ),
-    ] {
-        if labels.contains_key(has) && !labels.contains_key(lacks) {
-            let message = format!("found {has} without {lacks}: {why}");
-            let fix = if has == "cluster" {
-                "add __replica__ when two forwarders send the same series, else leave cluster as it is".to_owned()
-            } else {
-                "add cluster, the same for all replicas".to_owned()
-            };
-            findings.add(&format!("global.external_labels.{has}"), message, fix);
-        }
-    }
-    let amp = config
+    lint_replica_labels(config, &mut findings);
+    let has_amp = config
         .remote_write
         .iter()
         .any(|remote| is_amp(remote) && remote.sigv4.is_some());
     for (i, job) in config.scrape_configs.iter().enumerate() {
         let path = format!("scrape_configs[{i}]");
         lint_job(job, &path, &mut findings);
-        if amp && job.naming.validation == NameValidation::Utf8 {
-            let message = "UTF-8 names are taken: AMP refuses a request with a name beyond letters, digits and underscores";
+        if has_amp && job.naming.validation == NameValidation::Utf8 {
             findings.add(
                 &format!("{path}.metric_name_validation_scheme"),
-                message,
+                "UTF-8 names are taken: AMP refuses a request that holds a name with anything \
+                 but letters, digits and underscores",
                 "write metric_name_validation_scheme: legacy",
             );
         }
@@ -82,6 +61,32 @@ pub(super) fn lint(config: &Config, places: &Positions) -> Vec<Problem> {
     findings.warnings
 }
 
+/// AMP removes the duplicates of two replicas only by these two labels together.
+fn lint_replica_labels(config: &Config, findings: &mut Findings<'_>) {
+    const CLUSTER: &str = "cluster";
+    const REPLICA: &str = "__replica__";
+    let labels = &config.global.external_labels;
+    for (has, lacks, fix) in [
+        (
+            CLUSTER,
+            REPLICA,
+            "add __replica__ when two forwarders send the same series, \
+             else leave cluster as it is",
+        ),
+        (REPLICA, CLUSTER, "add cluster, the same for all replicas"),
+    ] {
+        if labels.contains_key(has) && !labels.contains_key(lacks) {
+            findings.add(
+                &format!("global.external_labels.{has}"),
+                format!(
+                    "found {has} without {lacks}: AMP deduplicates only series that carry both"
+                ),
+                fix,
+            );
+        }
+    }
+}
+
 fn lint_http(http: &HttpConfig, path: &str, findings: &mut Findings<'_>) {
     let mut tls = vec![(&http.tls, format!("{path}.tls_config"))];
     if let Some(Auth::OAuth2(oauth2)) = &http.auth {
@@ -91,8 +96,10 @@ fn lint_http(http: &HttpConfig, path: &str, findings: &mut Findings<'_>) {
         if tls.insecure_skip_verify {
             findings.add(
                 &format!("{path}.insecure_skip_verify"),
-                "INSECURE: the server's certificate is not verified: anybody on the way can pose as the server, read the credentials and change the samples",
-                "name the server's own authority, or its very certificate, in ca_file, and a name that it has in server_name",
+                "INSECURE: the server's certificate is not verified: anybody on the way can \
+                 pose as the server, read the credentials and change the samples",
+                "put the certificate of the server's authority, or the server's own, into ca_file, \
+                 and a name that it holds into server_name",
             );
         }
     }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::findings::Findings;
-use crate::config::model::{QueueConfig, RemoteWrite, Scheme};
+use crate::config::model::{QueueConfig, RemoteWrite, Scheme, SigV4};
 use crate::config::problem::shown;
 use crate::config::units::format_duration;
 
-/// AMP refuses older samples.
+/// Age from which AMP refuses samples.
 const AMP_MAX_AGE: Duration = Duration::from_secs(3600);
 
+/// Looks for slips in a remote's queue.
 pub(super) fn lint_queue(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
     let queue = &remote.queue;
     if queue.capacity < queue.max_samples_per_send {
@@ -46,27 +47,27 @@ pub(super) fn lint_queue(remote: &RemoteWrite, path: &str, findings: &mut Findin
     }
 }
 
+/// Looks for slips in a remote's address and signature.
 pub(super) fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
     let url_path = format!("{path}.url");
-    let text = remote.url.path();
-    let amp = is_amp(remote);
-    if amp || remote.sigv4.is_some() {
+    let is_amp = is_amp(remote);
+    if is_amp || remote.sigv4.is_some() {
+        let text = remote.url.path();
         if text.ends_with("/remote_write/") {
             findings.add(
                 &url_path,
                 "found a slash after remote_write: AMP answers 403",
                 "remove the slash",
             );
-        } else if amp && !text.ends_with("/api/v1/remote_write") {
-            let message = format!("found the path {}, which takes no samples", shown(text));
+        } else if is_amp && !text.ends_with("/api/v1/remote_write") {
             findings.add(
                 &url_path,
-                message,
+                format!("found the path {}, which takes no samples", shown(text)),
                 "write /workspaces/<id>/api/v1/remote_write",
             );
         }
     }
-    if !amp {
+    if !is_amp {
         return;
     }
     let Some(sigv4) = &remote.sigv4 else {
@@ -77,36 +78,12 @@ pub(super) fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings
         );
         return;
     };
-    if let (Some(region), Some(signed)) = (remote.amp_region(), &sigv4.region)
-        && region != signed
-    {
-        let message = format!(
-            "found the region {} beside a URL in {}: AMP answers 403",
-            shown(signed),
-            shown(region)
-        );
-        findings.add(
-            &format!("{path}.sigv4.region"),
-            message,
-            format!("write region: {region}, or correct the URL"),
-        );
-    }
-    if sigv4.service_name != "aps" {
-        let message = format!(
-            "found {}: AMP is signed for aps and answers 403",
-            shown(&sigv4.service_name)
-        );
-        findings.add(
-            &format!("{path}.sigv4.service_name"),
-            message,
-            "remove the key",
-        );
-    }
-    for name in remote
+    lint_signature(remote, sigv4, path, findings);
+    let tenants = remote
         .headers
         .keys()
-        .filter(|name| name.eq_ignore_ascii_case("x-scope-orgid"))
-    {
+        .filter(|name| name.eq_ignore_ascii_case("x-scope-orgid"));
+    for name in tenants {
         findings.add(
             &format!("{path}.headers.{name}"),
             "AMP refuses requests with X-Scope-OrgID",
@@ -122,6 +99,36 @@ pub(super) fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings
     }
 }
 
+/// Looks for slips in the signature of requests to AMP.
+fn lint_signature(remote: &RemoteWrite, sigv4: &SigV4, path: &str, findings: &mut Findings<'_>) {
+    if let (Some(region), Some(signed)) = (remote.amp_region(), &sigv4.region)
+        && region != signed
+    {
+        let message = format!(
+            "found the region {}, but the URL is in {}: AMP answers 403",
+            shown(signed),
+            shown(region)
+        );
+        findings.add(
+            &format!("{path}.sigv4.region"),
+            message,
+            format!("write region: {region}, or correct the URL"),
+        );
+    }
+    if sigv4.service_name != "aps" {
+        let message = format!(
+            "found {}: requests to AMP must be signed for aps, or it answers 403",
+            shown(&sigv4.service_name)
+        );
+        findings.add(
+            &format!("{path}.sigv4.service_name"),
+            message,
+            "remove the key",
+        );
+    }
+}
+
+/// Whether the remote is an AMP workspace.
 pub(super) fn is_amp(remote: &RemoteWrite) -> bool {
     remote.amp_region().is_some()
 }

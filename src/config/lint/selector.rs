@@ -3,61 +3,47 @@
 use super::findings::Findings;
 use crate::config::problem::shown;
 
-/// `{job=".+"}`: an equality where a regular expression was meant.
+/// Looks for matchers such as `{job=".+"}`, an equality where a regular expression was meant.
 pub(super) fn lint_selector(selector: &str, path: &str, findings: &mut Findings<'_>) {
-    for matcher in matchers(selector) {
-        let regex = [".+", ".*", "|"]
-            .iter()
-            .any(|part| matcher.value.contains(part));
-        if regex && matcher.operator == "=" {
-            let message = format!(
-                "found {}={}: an equality, only for the very text {}",
-                matcher.name,
-                shown(matcher.value),
-                shown(matcher.value)
-            );
-            findings.add(
-                path,
-                message,
-                format!(
-                    "for a regular expression write {}=~{}",
-                    matcher.name,
-                    shown(matcher.value)
-                ),
-            );
-        } else if regex && matcher.operator == "!=" {
-            let message = format!(
-                "found {}!={}: excludes only the very text {}",
-                matcher.name,
-                shown(matcher.value),
-                shown(matcher.value)
-            );
-            findings.add(
-                path,
-                message,
-                format!(
-                    "for a regular expression write {}!~{}",
-                    matcher.name,
-                    shown(matcher.value)
-                ),
-            );
+    for Matcher {
+        name,
+        operator,
+        value,
+    } in matchers(selector)
+    {
+        let looks_like_regex = [".+", ".*", "|"].iter().any(|part| value.contains(part));
+        if !looks_like_regex {
+            continue;
         }
+        let value = shown(value);
+        let (message, regex_operator) = match operator {
+            "=" => ("an equality, which matches only the text", "=~"),
+            "!=" => ("an inequality, which excludes only the text", "!~"),
+            _ => continue,
+        };
+        findings.add(
+            path,
+            format!("found {name}{operator}{value}: {message} {value}"),
+            format!("for a regular expression write {name}{regex_operator}{value}"),
+        );
     }
 }
 
+/// One part of a selector.
 struct Matcher<'a> {
     name: &'a str,
     operator: &'a str,
     value: &'a str,
 }
 
-/// The `name operator "value"` parts of a selector; what is no matcher is passed over.
+/// The `name operator "value"` parts of a selector. Anything else in it is skipped.
 fn matchers(selector: &str) -> Vec<Matcher<'_>> {
     let mut found = Vec::new();
     let mut rest = selector;
-    let mut before = selector;
+    // Values are quoted, so each quote starts one. The operator is just before it, and the name
+    // before that, up to the brace or comma.
     while let Some(start) = rest.find(['"', '\'', '`']) {
-        let head = &before[..before.len() - rest.len() + start];
+        let head = &rest[..start];
         let quote = &rest[start..=start];
         let body = &rest[start + 1..];
         let Some(end) = closing(body, quote) else {
@@ -74,12 +60,11 @@ fn matchers(selector: &str) -> Vec<Matcher<'_>> {
             value: &body[..end],
         });
         rest = &body[end + 1..];
-        before = rest;
     }
     found
 }
 
-/// Where a string ends; back-quoted ones know no escapes.
+/// The index of a string's closing quote. Back-quoted strings know no escapes.
 fn closing(body: &str, quote: &str) -> Option<usize> {
     let mut escaped = false;
     body.bytes().position(|byte| {

@@ -147,7 +147,7 @@ fn what_is_refused_is_worded_as_by_prometheus() {
         ),
         (
             "global: {native_histogram_bucket_limit: 1}".to_owned(),
-            &["it belongs into a scrape_configs entry"],
+            &["it belongs in a scrape_configs entry"],
         ),
     ] {
         let errors = load(&text).expect_err(&text);

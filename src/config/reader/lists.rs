@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Reader, Section, StringKind};
+use crate::config::problem::Position;
 use crate::config::yaml::{MapEntry, Node, NodeValue};
 
 impl Reader<'_> {
-    /// The items of a list with their paths.
+    /// Reads the items of a list, with their paths.
     pub(in crate::config) fn list<'n>(
         &mut self,
         section: &Section<'n>,
@@ -15,22 +16,20 @@ impl Reader<'_> {
         let Some(entry) = self.entry(section, key) else {
             return Vec::new();
         };
-        self.items(
-            &entry.value,
-            &section.path_of(key),
-            (entry.line, entry.column),
-        )
+        self.items(&entry.value, &section.path_of(key), entry.position)
     }
 
+    /// The items of a node that must be a list, with their paths. An error is reported at
+    /// `position`.
     pub(super) fn items<'n>(
         &mut self,
         node: &'n Node,
         path: &str,
-        at: (usize, usize),
+        position: Position,
     ) -> Vec<(&'n Node, String)> {
         let NodeValue::List(items) = &node.value else {
             self.error(
-                at,
+                position,
                 path,
                 format!("found {}, expected a list", node.kind()),
                 "write one item a line, each after a dash, or all in [ ]",
@@ -40,13 +39,13 @@ impl Reader<'_> {
         let mut out = Vec::with_capacity(items.len());
         for (i, item) in items.iter().enumerate() {
             let path = format!("{path}[{i}]");
-            self.places.0.insert(path.clone(), (item.line, item.column));
+            self.positions.0.insert(path.clone(), item.position);
             out.push((item, path));
         }
         out
     }
 
-    /// What a mapping with free keys holds.
+    /// Reads the entries of a mapping whose keys are free.
     pub(in crate::config) fn entries<'n>(
         &mut self,
         section: &Section<'n>,
@@ -55,22 +54,19 @@ impl Reader<'_> {
         let Some(entry) = self.entry(section, key) else {
             return &[];
         };
-        match &entry.value.value {
-            NodeValue::Map(entries) => entries,
-            _ => {
-                let message = format!("found {}, expected a mapping", entry.value.kind());
-                self.error(
-                    (entry.line, entry.column),
-                    section.path_of(key),
-                    message,
-                    "write one name: value a line",
-                );
-                &[]
-            }
-        }
+        let NodeValue::Map(entries) = &entry.value.value else {
+            self.error(
+                entry.position,
+                section.path_of(key),
+                format!("found {}, expected a mapping", entry.value.kind()),
+                "write one name: value a line",
+            );
+            return &[];
+        };
+        entries
     }
 
-    /// The items of a list of strings with their paths.
+    /// Reads a list of strings. Each comes with its path.
     pub(in crate::config) fn strings(
         &mut self,
         section: &Section<'_>,
@@ -85,28 +81,24 @@ impl Reader<'_> {
     }
 
     fn item_text(&mut self, node: &Node, path: &str, kind: StringKind) -> Option<String> {
-        let at = self.places.of(path);
+        let position = self.positions.of(path);
         match &node.value {
-            NodeValue::Scalar { .. } if node.is_null() => self.text("", at, path, kind),
-            NodeValue::Scalar { text, .. } => self.text(text, at, path, kind),
-            _ => {
+            NodeValue::Scalar { .. } if node.is_null() => self.text("", position, path, kind),
+            NodeValue::Scalar { text, .. } => self.text(text, position, path, kind),
+            NodeValue::List(_) | NodeValue::Map(_) => {
                 let fix = if matches!(node.value, NodeValue::Map(_)) {
                     "quote values that start with {"
                 } else {
                     ""
                 };
-                self.error(
-                    at,
-                    path,
-                    format!("found {}, expected a string", node.kind()),
-                    fix,
-                );
+                let message = format!("found {}, expected a string", node.kind());
+                self.error(position, path, message, fix);
                 None
             }
         }
     }
 
-    /// A mapping of strings to strings.
+    /// Reads a mapping of strings to strings.
     pub(in crate::config) fn string_map(
         &mut self,
         section: &Section<'_>,
@@ -116,9 +108,7 @@ impl Reader<'_> {
         let mut map = BTreeMap::new();
         for entry in self.entries(section, key) {
             let path = format!("{}.{}", section.path_of(key), entry.key);
-            self.places
-                .0
-                .insert(path.clone(), (entry.line, entry.column));
+            self.remember(&path, entry);
             if let Some(value) = self.item_text(&entry.value, &path, kind) {
                 map.insert(entry.key.clone(), value);
             }
@@ -126,7 +116,7 @@ impl Reader<'_> {
         map
     }
 
-    /// A mapping of strings to lists of strings.
+    /// Reads a mapping of strings to lists of strings.
     pub(in crate::config) fn lists_map(
         &mut self,
         section: &Section<'_>,
@@ -135,13 +125,11 @@ impl Reader<'_> {
         let mut map = BTreeMap::new();
         for entry in self.entries(section, key) {
             let path = format!("{}.{}", section.path_of(key), entry.key);
-            self.places
-                .0
-                .insert(path.clone(), (entry.line, entry.column));
+            self.remember(&path, entry);
             let items = if entry.value.is_null() {
                 Vec::new()
             } else {
-                self.items(&entry.value, &path, (entry.line, entry.column))
+                self.items(&entry.value, &path, entry.position)
             };
             let values = items
                 .into_iter()

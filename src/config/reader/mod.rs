@@ -1,4 +1,8 @@
-//! Reads typed values out of the tree, strictly, gathering every problem on the way.
+//! Reads typed values out of the tree, strictly, and collects every problem on the way.
+//!
+//! Reading never stops at an error: a value that cannot be read is reported and missing, and the
+//! next one is read. Each value has a path, as `scrape_configs[0].params`, and [`Positions`] knows
+//! where each path is in the file.
 
 mod lists;
 mod scalars;
@@ -9,26 +13,26 @@ use std::collections::HashMap;
 use crate::config::env::Env;
 use crate::config::expand::{expand, expand_external_label};
 use crate::config::keys::Table;
-use crate::config::problem::{Problem, shown};
+use crate::config::problem::{Position, Problem, shown};
 use crate::config::source::Source;
 use crate::config::units::parse_bool;
 use crate::config::yaml::{MapEntry, Node, NodeValue};
 
-/// Where each thing that was read stands, by its path.
+/// The positions of all values that were read, by their paths.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Positions(HashMap<String, (usize, usize)>);
+pub(in crate::config) struct Positions(HashMap<String, Position>);
 
 impl Positions {
-    /// Line and column of a path, or of the nearest section around it.
-    pub(in crate::config) fn of(&self, path: &str) -> (usize, usize) {
+    /// The position of a path, or of the nearest section around it.
+    pub(in crate::config) fn of(&self, path: &str) -> Position {
         let mut path = path;
         loop {
-            if let Some(at) = self.0.get(path) {
-                return *at;
+            if let Some(position) = self.0.get(path) {
+                return *position;
             }
             match path.rfind(['.', '[']) {
                 Some(end) => path = &path[..end],
-                None => return (1, 1),
+                None => return Position::START,
             }
         }
     }
@@ -41,6 +45,7 @@ pub(in crate::config) struct Section<'n> {
 }
 
 impl Section<'_> {
+    /// The path of one of the section's keys.
     pub(in crate::config) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
@@ -55,23 +60,33 @@ impl Section<'_> {
 pub(in crate::config) enum StringKind {
     /// `${NAME}` expands.
     Plain,
-    /// As plain, and never shown.
+    /// `${NAME}` expands, and messages never show the string.
     Hidden,
-    /// `$NAME`, as Prometheus' external labels.
+    /// `$NAME` expands, as in Prometheus' external labels.
     ExternalLabel,
-    /// Relabel rules: `${1}` is theirs.
+    /// Nothing expands: in relabel rules, `${1}` is a group of the pattern.
     Raw,
 }
 
+/// Reads values and collects problems and warnings.
 pub(in crate::config) struct Reader<'a> {
     env: Env<'a>,
-    /// A prometheus.yml knows no variables but in external labels.
+    /// Whether variables expand. In a prometheus.yml they do so only in external labels.
     expands: bool,
-    /// What relative paths are beside.
+    /// The configuration itself: relative paths start in its folder.
     configuration: Option<Source>,
     pub(in crate::config) problems: Vec<Problem>,
     pub(in crate::config) warnings: Vec<Problem>,
-    pub(in crate::config) places: Positions,
+    pub(in crate::config) positions: Positions,
+}
+
+/// A single value, as written.
+struct Scalar<'n> {
+    text: &'n str,
+    /// Whether it was written without quotes.
+    plain: bool,
+    /// Position of its key.
+    position: Position,
 }
 
 impl<'a> Reader<'a> {
@@ -86,53 +101,58 @@ impl<'a> Reader<'a> {
             configuration,
             problems: Vec::new(),
             warnings: Vec::new(),
-            places: Positions::default(),
+            positions: Positions::default(),
         }
     }
 
-    pub(in crate::config) fn error(
+    /// Reports an error at a position.
+    fn error(
         &mut self,
-        at: (usize, usize),
+        position: Position,
         path: impl Into<String>,
         message: impl Into<String>,
         fix: impl Into<String>,
     ) {
         self.problems.push(Problem {
-            line: at.0,
-            column: at.1,
             path: path.into(),
-            message: message.into(),
-            fix: fix.into(),
+            ..Problem::at(position, message, fix)
         });
     }
 
-    /// An error at the place of `path`, or of the section around it.
+    /// Reports an error at the position of `path`, or of the section around it.
     pub(in crate::config) fn error_at(
         &mut self,
         path: &str,
         message: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.error(self.places.of(path), path, message, fix);
+        self.error(self.positions.of(path), path, message, fix);
     }
 
-    pub(in crate::config) fn warn(
+    /// Reports a warning at the position of `path`, or of the section around it.
+    pub(in crate::config) fn warn_at(
         &mut self,
-        at: (usize, usize),
         path: &str,
         message: impl Into<String>,
-        fix: &str,
+        fix: impl Into<String>,
+    ) {
+        self.warn(self.positions.of(path), path, message, fix);
+    }
+
+    fn warn(
+        &mut self,
+        position: Position,
+        path: &str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
     ) {
         self.warnings.push(Problem {
-            line: at.0,
-            column: at.1,
-            path: path.into(),
-            message: message.into(),
-            fix: fix.into(),
+            path: path.to_owned(),
+            ..Problem::at(position, message, fix)
         });
     }
 
-    /// Opens a mapping and reports each key that does not belong there. Nothing at all is an empty
+    /// Opens a mapping and reports each key that it may not have. A value that is null is an empty
     /// mapping.
     pub(in crate::config) fn section<'n>(
         &mut self,
@@ -140,8 +160,8 @@ impl<'a> Reader<'a> {
         path: String,
         table: &Table,
     ) -> Section<'n> {
-        let at = (node.line, node.column);
-        self.places.0.entry(path.clone()).or_insert(at);
+        let position = node.position;
+        self.positions.0.entry(path.clone()).or_insert(position);
         let section = Section { path, node };
         match &node.value {
             NodeValue::Map(entries) => {
@@ -151,7 +171,7 @@ impl<'a> Reader<'a> {
             }
             _ if node.is_null() => {}
             _ => self.error(
-                at,
+                position,
                 section.path.clone(),
                 format!("found {}, expected a mapping", node.kind()),
                 table.listing(),
@@ -160,38 +180,47 @@ impl<'a> Reader<'a> {
         section
     }
 
-    fn check_key(&mut self, section: &Section<'_>, entry: &MapEntry, table: &Table) {
-        let at = (entry.line, entry.column);
-        let path = section.path_of(&entry.key);
-        if table.takes(&entry.key) {
-            self.places.0.insert(path, at);
-        } else if let Some(row) = table.unsupported(&entry.key) {
-            if row.switch
-                && matches!(&entry.value.value, NodeValue::Scalar { text, plain: true } if parse_bool(text) == Some(false))
-            {
-                return;
-            }
-            let yet = if row.later {
-                "not yet supported"
-            } else {
-                "not supported"
-            };
-            self.error(at, path, format!("{yet}: {}", row.why), row.instead);
-        } else {
-            self.error(
-                at,
-                path,
-                format!(
-                    "found the key {}, which {} does not have",
-                    shown(&entry.key),
-                    table.name
-                ),
-                table.advice(&entry.key),
-            );
-        }
+    /// Opens the mapping of a key that is there and is not null.
+    pub(in crate::config) fn subsection<'n>(
+        &mut self,
+        section: &Section<'n>,
+        key: &str,
+        table: &Table,
+    ) -> Option<Section<'n>> {
+        let entry = self.entry(section, key)?;
+        Some(self.section(&entry.value, section.path_of(key), table))
     }
 
-    /// Whether a key is there and holds nothing.
+    fn check_key(&mut self, section: &Section<'_>, entry: &MapEntry, table: &Table) {
+        let position = entry.position;
+        let path = section.path_of(&entry.key);
+        if table.takes(&entry.key) {
+            self.positions.0.insert(path, position);
+            return;
+        }
+        let Some(row) = table.unsupported(&entry.key) else {
+            let key = shown(&entry.key);
+            let message = format!("found the key {key}, which {} does not have", table.name);
+            self.error(position, path, message, table.advice(&entry.key));
+            return;
+        };
+        // A switch that is off, its default, asks for nothing.
+        if row.switch
+            && let NodeValue::Scalar { text, plain: true } = &entry.value.value
+            && parse_bool(text) == Some(false)
+        {
+            return;
+        }
+        let refusal = if row.later {
+            "not yet supported"
+        } else {
+            "not supported"
+        };
+        let message = format!("{refusal}: {}", row.why);
+        self.error(position, path, message, row.instead);
+    }
+
+    /// Whether a key is there and is null.
     pub(in crate::config) fn is_empty(&self, section: &Section<'_>, key: &str) -> bool {
         section
             .node
@@ -199,99 +228,105 @@ impl<'a> Reader<'a> {
             .is_some_and(|entry| entry.value.is_null())
     }
 
-    /// The entry of a key that is there and holds something.
+    /// The entry of a key that is there and is not null.
     pub(in crate::config) fn entry<'n>(
-        &mut self,
+        &self,
         section: &Section<'n>,
         key: &str,
     ) -> Option<&'n MapEntry> {
         section.node.get(key).filter(|entry| !entry.value.is_null())
     }
 
-    /// A scalar; an empty one is as good as none, which is worth a word.
-    fn scalar<'n>(
-        &mut self,
-        section: &Section<'n>,
-        key: &str,
-    ) -> Option<(&'n str, bool, (usize, usize))> {
+    /// Reads a single value. A key that is null counts as missing, with a warning.
+    fn scalar<'n>(&mut self, section: &Section<'n>, key: &str) -> Option<Scalar<'n>> {
         let entry = section.node.get(key)?;
         let path = section.path_of(key);
-        let at = (entry.line, entry.column);
         if entry.value.is_null() {
             self.warn(
-                at,
+                entry.position,
                 &path,
                 "found no value: the default is used",
                 "give a value or remove the key",
             );
             return None;
         }
-        match &entry.value.value {
-            NodeValue::Scalar { text, plain } => Some((text, *plain, at)),
-            _ => {
-                self.error(
-                    at,
-                    path,
-                    format!("found {}, expected a single value", entry.value.kind()),
-                    "",
-                );
-                None
-            }
-        }
+        let NodeValue::Scalar { text, plain } = &entry.value.value else {
+            let message = format!("found {}, expected a single value", entry.value.kind());
+            self.error(entry.position, path, message, "");
+            return None;
+        };
+        Some(Scalar {
+            text,
+            plain: *plain,
+            position: entry.position,
+        })
     }
 
+    /// Reads a string.
     pub(in crate::config) fn string(
         &mut self,
         section: &Section<'_>,
         key: &str,
         kind: StringKind,
     ) -> Option<String> {
-        let (text, _, at) = self.scalar(section, key)?;
-        self.text(text, at, &section.path_of(key), kind)
+        let scalar = self.scalar(section, key)?;
+        self.text(scalar.text, scalar.position, &section.path_of(key), kind)
     }
 
+    /// Reads a string that is not empty.
+    pub(in crate::config) fn filled_string(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        kind: StringKind,
+    ) -> Option<String> {
+        self.string(section, key, kind)
+            .filter(|text| !text.is_empty())
+    }
+
+    /// Expands a text.
     fn text(
         &mut self,
         text: &str,
-        at: (usize, usize),
+        position: Position,
         path: &str,
         kind: StringKind,
     ) -> Option<String> {
-        if kind == StringKind::ExternalLabel {
-            let (value, empty) = expand_external_label(text, self.env);
-            for name in empty {
-                let message = format!(
-                    "the environment variable {} is empty or not set: it expands to nothing, as in Prometheus",
-                    shown(&name)
-                );
-                self.warn(at, path, message, "set it, or write $$ for a dollar");
-            }
-            return Some(value);
-        }
-        if kind == StringKind::Raw {
-            return Some(text.to_owned());
-        }
-        if !self.expands {
-            return Some(text.to_owned());
-        }
-        match expand(text, self.env) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.error(at, path, error.message, error.fix);
-                None
-            }
+        match kind {
+            StringKind::ExternalLabel => Some(self.external_label(text, position, path)),
+            StringKind::Raw => Some(text.to_owned()),
+            StringKind::Plain | StringKind::Hidden if !self.expands => Some(text.to_owned()),
+            StringKind::Plain | StringKind::Hidden => match expand(text, self.env) {
+                Ok(value) => Some(value),
+                Err(error) => {
+                    self.error(position, path, error.message, error.fix);
+                    None
+                }
+            },
         }
     }
 
-    /// A variable of the environment, which a prometheus.yml is read without.
+    fn external_label(&mut self, text: &str, position: Position, path: &str) -> String {
+        let expanded = expand_external_label(text, self.env);
+        for name in expanded.empty {
+            let message = format!(
+                "the environment variable {} is empty or not set: it expands to nothing, \
+                 as in Prometheus",
+                shown(&name)
+            );
+            let fix = "set it, or write $$ for a dollar";
+            self.warn(position, path, message, fix);
+        }
+        expanded.text
+    }
+
+    /// The value of an environment variable.
     pub(in crate::config) fn environment(&self, name: &str) -> Option<String> {
         (self.env)(name)
     }
 
-    /// Remembers where a key stands that no table knows.
-    pub(in crate::config) fn place(&mut self, path: &str, entry: &MapEntry) {
-        self.places
-            .0
-            .insert(path.to_owned(), (entry.line, entry.column));
+    /// Remembers the position of a key that no table lists.
+    pub(in crate::config) fn remember(&mut self, path: &str, entry: &MapEntry) {
+        self.positions.0.insert(path.to_owned(), entry.position);
     }
 }

@@ -1,52 +1,53 @@
-//! Secrets, in the configuration itself, with AWS or in other files.
+//! Secrets: in the configuration itself, in AWS, or in other files.
 
-use super::{Reader, Section, StringKind};
+use super::{Reader, Scalar, Section, StringKind};
 use crate::config::expand::expand_secret;
-use crate::config::problem::shown;
+use crate::config::problem::{Position, shown};
 use crate::config::secret::{Secret, SecretPart, SecretSource};
 use crate::config::source::Source;
 use crate::config::yaml::{Node, NodeValue};
 
 impl Reader<'_> {
-    /// A secret string: `${ssm:…}` too; never shown. An empty one is none.
+    /// Reads a secret string, in which `${ssm:…}` may stand, too. Messages never show it. An empty
+    /// one counts as missing.
     pub(in crate::config) fn secret(
         &mut self,
         section: &Section<'_>,
         key: &str,
     ) -> Option<SecretSource> {
-        let (text, _, at) = self.scalar(section, key)?;
-        self.secret_text(text, at, &section.path_of(key))
+        let Scalar { text, position, .. } = self.scalar(section, key)?;
+        self.secret_text(text, position, &section.path_of(key))
             .filter(|secret| !secret.is_empty())
     }
 
-    fn secret_text(&mut self, text: &str, at: (usize, usize), path: &str) -> Option<SecretSource> {
+    fn secret_text(&mut self, text: &str, position: Position, path: &str) -> Option<SecretSource> {
         if !self.expands {
-            return Some(SecretSource::Inline(vec![SecretPart::Text(Secret::new(
-                text,
-            ))]));
+            let secret = SecretPart::Text(Secret::new(text));
+            return Some(SecretSource::Inline(vec![secret]));
         }
         match expand_secret(text, self.env) {
             Ok(parts) => Some(SecretSource::Inline(parts)),
             Err(error) => {
-                self.error(at, path, error.message, error.fix);
+                self.error(position, path, error.message, error.fix);
                 None
             }
         }
     }
 
-    /// A path beside the configuration, or an object in S3. An empty one is none.
+    /// Reads the path of a file in the configuration's folder, or the address of an object in S3.
+    /// An empty one counts as missing.
     pub(in crate::config) fn file(
         &mut self,
         section: &Section<'_>,
         key: &str,
     ) -> Option<SecretSource> {
-        let (text, _, at) = self.scalar(section, key)?;
+        let Scalar { text, position, .. } = self.scalar(section, key)?;
         let path = section.path_of(key);
-        let address = self.text(text, at, &path, StringKind::Plain)?;
-        self.address(&address, at, &path)
+        let address = self.text(text, position, &path, StringKind::Plain)?;
+        self.address(&address, position, &path)
     }
 
-    fn address(&mut self, address: &str, at: (usize, usize), path: &str) -> Option<SecretSource> {
+    fn address(&mut self, address: &str, position: Position, path: &str) -> Option<SecretSource> {
         if address.is_empty() {
             return None;
         }
@@ -54,69 +55,19 @@ impl Reader<'_> {
             Some(configuration) => configuration.beside(address),
             None => Source::parse(address),
         };
-        match found {
-            Ok(source) => Some(SecretSource::File(source)),
-            Err(_) => {
-                self.error(
-                    at,
-                    path,
-                    format!(
-                        "found {}, expected a path or an object in S3",
-                        shown(address)
-                    ),
-                    "write s3://bucket/key",
-                );
-                None
-            }
-        }
+        let Ok(source) = found else {
+            let message = format!(
+                "found {}, expected a path or an object in S3",
+                shown(address)
+            );
+            self.error(position, path, message, "write s3://bucket/key");
+            return None;
+        };
+        Some(SecretSource::File(source))
     }
 
-    /// A list of secret strings, or of files that hold them.
-    pub(in crate::config) fn secrets(
-        &mut self,
-        section: &Section<'_>,
-        key: &str,
-        files: bool,
-    ) -> Vec<SecretSource> {
-        match self.entry(section, key) {
-            Some(entry) => self.secret_items(&entry.value, &section.path_of(key), files),
-            None => Vec::new(),
-        }
-    }
-
-    /// As [`Reader::secrets`], of the value itself.
-    pub(in crate::config) fn secret_items(
-        &mut self,
-        node: &Node,
-        path: &str,
-        files: bool,
-    ) -> Vec<SecretSource> {
-        if node.is_null() {
-            return Vec::new();
-        }
-        let mut secrets = Vec::new();
-        for (node, path) in self.items(node, path, (node.line, node.column)) {
-            let at = self.places.of(&path);
-            let secret = match &node.value {
-                NodeValue::Scalar { text, .. } if files => self
-                    .text(text, at, &path, StringKind::Plain)
-                    .and_then(|address| self.address(&address, at, &path)),
-                NodeValue::Scalar { text, .. } => self.secret_text(text, at, &path),
-                _ => {
-                    self.error(
-                        at,
-                        path,
-                        format!("found {}, expected a string", node.kind()),
-                        "",
-                    );
-                    None
-                }
-            };
-            secrets.extend(secret);
-        }
-        secrets
-    }
-
+    /// Reads a secret that is either in `key` or in the file that the key `file` names. `both` is
+    /// the message when both keys are there.
     pub(in crate::config) fn secret_or_file(
         &mut self,
         section: &Section<'_>,
@@ -128,6 +79,7 @@ impl Reader<'_> {
         self.or_file(section, inline, file, both)
     }
 
+    /// As [`Reader::secret_or_file`], for a value that was read before.
     pub(in crate::config) fn or_file(
         &mut self,
         section: &Section<'_>,
@@ -140,5 +92,47 @@ impl Reader<'_> {
             self.error_at(&section.path_of(file), both, "remove one");
         }
         inline.or(in_file)
+    }
+
+    /// Reads a list of secret strings, or of files that hold them.
+    pub(in crate::config) fn secrets(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        files: bool,
+    ) -> Vec<SecretSource> {
+        match self.entry(section, key) {
+            Some(entry) => self.secret_items(&entry.value, &section.path_of(key), files),
+            None => Vec::new(),
+        }
+    }
+
+    /// As [`Reader::secrets`], for the list itself.
+    pub(in crate::config) fn secret_items(
+        &mut self,
+        node: &Node,
+        path: &str,
+        files: bool,
+    ) -> Vec<SecretSource> {
+        if node.is_null() {
+            return Vec::new();
+        }
+        let mut secrets = Vec::new();
+        for (node, path) in self.items(node, path, node.position) {
+            let position = self.positions.of(&path);
+            let secret = match &node.value {
+                NodeValue::Scalar { text, .. } if files => self
+                    .text(text, position, &path, StringKind::Plain)
+                    .and_then(|address| self.address(&address, position, &path)),
+                NodeValue::Scalar { text, .. } => self.secret_text(text, position, &path),
+                _ => {
+                    let message = format!("found {}, expected a string", node.kind());
+                    self.error(position, path, message, "");
+                    None
+                }
+            };
+            secrets.extend(secret);
+        }
+        secrets
     }
 }

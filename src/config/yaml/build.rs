@@ -4,120 +4,76 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, ScalarStyle, Span, Tag};
 
-use super::node::{MapEntry, Node, NodeValue};
-use crate::config::problem::{Problem, shown};
+use super::map::OpenMap;
+use super::node::{Node, NodeValue};
+use crate::config::problem::{Position, Problem, shown};
 
-/// A Prometheus configuration nests about ten deep.
+/// Most lists and mappings within each other. A Prometheus configuration nests about ten deep.
 const MAX_DEPTH: usize = 64;
-/// Aliases count with all that they repeat: a handful of nested ones could else expand without end.
+/// Most nodes of a document. An alias counts with all that it repeats: otherwise a handful of
+/// nested ones could expand without end.
 const MAX_NODES: usize = 400_000;
+
+/// Tags of the YAML core schema that change nothing here.
+const KNOWN_TAGS: [&str; 8] = ["str", "int", "float", "bool", "null", "seq", "map", "merge"];
 
 /// A list or mapping that is still open.
 struct Frame {
-    at: (usize, usize),
+    position: Position,
+    /// Number of the node's anchor; 0 is none.
     anchor: usize,
-    content: Content,
+    content: FrameContent,
 }
 
-enum Content {
+enum FrameContent {
     List(Vec<Node>),
-    Map {
-        entries: Vec<MapEntry>,
-        index: HashMap<String, KeySlot>,
-        key: Option<MapKey>,
-    },
+    Map(OpenMap),
 }
 
-struct MapKey {
-    text: String,
-    at: (usize, usize),
-    merge: bool,
-}
-
-/// Where a key's entry is, and whether it came by `<<`: only a key that is written twice is an
-/// error.
-struct KeySlot {
-    entry: usize,
-    merged: bool,
-}
-
+/// The tree so far: a stack of open lists and mappings, the innermost last.
 #[derive(Default)]
 pub(super) struct Builder {
     open: Vec<Frame>,
+    /// Complete nodes that have an anchor, by its number.
     anchors: HashMap<usize, Node>,
+    /// Nodes so far, aliases counted with all that they repeat.
     nodes: usize,
     pub(super) root: Option<Node>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl Builder {
+    /// Takes the next event. The error is one after which nothing can be read.
     pub(super) fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
-        let at = position(span);
+        let position = position(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.check_tag(tag.as_deref(), at);
+                self.check_tag(tag.as_deref(), position);
+                self.spend(1, position)?;
+                // `!!str 5` is a string, as `"5"` is.
                 let plain = style == ScalarStyle::Plain && !is_tag(tag.as_deref(), "str");
-                let node = Node {
-                    line: at.0,
-                    column: at.1,
-                    value: NodeValue::Scalar {
-                        text: text.into_owned(),
-                        plain,
-                    },
-                };
-                self.spend(1, at)?;
-                self.complete(node, anchor);
+                let text = text.into_owned();
+                let value = NodeValue::Scalar { text, plain };
+                self.complete(Node { position, value }, anchor);
             }
             Event::SequenceStart(anchor, tag) => {
-                self.check_tag(tag.as_deref(), at);
+                self.check_tag(tag.as_deref(), position);
                 self.enter(Frame {
-                    at,
+                    position,
                     anchor,
-                    content: Content::List(Vec::new()),
+                    content: FrameContent::List(Vec::new()),
                 })?;
             }
             Event::MappingStart(anchor, tag) => {
-                self.check_tag(tag.as_deref(), at);
-                let content = Content::Map {
-                    entries: Vec::new(),
-                    index: HashMap::new(),
-                    key: None,
-                };
+                self.check_tag(tag.as_deref(), position);
                 self.enter(Frame {
-                    at,
+                    position,
                     anchor,
-                    content,
+                    content: FrameContent::Map(OpenMap::default()),
                 })?;
             }
-            Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(frame) = self.open.pop() {
-                    let value = match frame.content {
-                        Content::List(items) => NodeValue::List(items),
-                        Content::Map { entries, .. } => NodeValue::Map(entries),
-                    };
-                    self.complete(
-                        Node {
-                            line: frame.at.0,
-                            column: frame.at.1,
-                            value,
-                        },
-                        frame.anchor,
-                    );
-                }
-            }
-            Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
-                Some(node) => {
-                    self.spend(node.count(), at)?;
-                    self.complete(node, 0);
-                }
-                None => {
-                    return Err(problem(
-                        at,
-                        "found an alias inside of what it names".into(),
-                        "write the value out",
-                    ));
-                }
-            },
+            Event::SequenceEnd | Event::MappingEnd => self.leave(),
+            Event::Alias(anchor) => self.repeat(anchor, position)?,
             Event::Nothing
             | Event::StreamStart
             | Event::StreamEnd
@@ -127,39 +83,67 @@ impl Builder {
         Ok(())
     }
 
+    /// Opens a list or mapping.
     fn enter(&mut self, frame: Frame) -> Result<(), Problem> {
         if self.open.len() == MAX_DEPTH {
-            return Err(problem(
-                frame.at,
-                format!("nested more than {MAX_DEPTH} deep"),
-                "",
-            ));
+            let message = format!("nested more than {MAX_DEPTH} deep");
+            return Err(Problem::at(frame.position, message, ""));
         }
-        self.spend(1, frame.at)?;
+        self.spend(1, frame.position)?;
         self.open.push(frame);
         Ok(())
     }
 
-    fn spend(&mut self, nodes: usize, at: (usize, usize)) -> Result<(), Problem> {
+    /// Closes the innermost list or mapping, which then is a node of the one around it.
+    fn leave(&mut self) {
+        let Some(frame) = self.open.pop() else {
+            return;
+        };
+        let value = match frame.content {
+            FrameContent::List(items) => NodeValue::List(items),
+            FrameContent::Map(map) => NodeValue::Map(map.entries),
+        };
+        let node = Node {
+            position: frame.position,
+            value,
+        };
+        self.complete(node, frame.anchor);
+    }
+
+    /// Puts a copy of the anchor's node here. Its nodes keep the positions that they have at the
+    /// anchor.
+    fn repeat(&mut self, anchor: usize, position: Position) -> Result<(), Problem> {
+        // A node gets into `anchors` when it is complete: an alias within it finds nothing.
+        let Some(node) = self.anchors.get(&anchor).cloned() else {
+            let message = "found an alias inside of what it names";
+            return Err(Problem::at(position, message, "write the value out"));
+        };
+        self.spend(node.count(), position)?;
+        self.complete(node, 0);
+        Ok(())
+    }
+
+    fn spend(&mut self, nodes: usize, position: Position) -> Result<(), Problem> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES {
             let message =
                 format!("more than {MAX_NODES} values, aliases counted with all that they repeat");
-            return Err(problem(at, message, ""));
+            return Err(Problem::at(position, message, ""));
         }
         Ok(())
     }
 
-    fn check_tag(&mut self, tag: Option<&Tag>, at: (usize, usize)) {
-        const KNOWN: [&str; 8] = ["str", "int", "float", "bool", "null", "seq", "map", "merge"];
+    fn check_tag(&mut self, tag: Option<&Tag>, position: Position) {
         if let Some(tag) = tag
-            && !(tag.is_yaml_core_schema() && KNOWN.contains(&tag.suffix.as_str()))
+            && !(tag.is_yaml_core_schema() && KNOWN_TAGS.contains(&tag.suffix.as_str()))
         {
             let message = format!("found the tag {}, expected none", shown(&tag.to_string()));
-            self.problems.push(problem(at, message, "remove it"));
+            self.problems
+                .push(Problem::at(position, message, "remove it"));
         }
     }
 
+    /// Gives a complete node to the innermost open list or mapping. Without one it is the root.
     fn complete(&mut self, node: Node, anchor: usize) {
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
@@ -168,40 +152,31 @@ impl Builder {
             self.root = Some(node);
             return;
         };
-        let placed = match &mut frame.content {
-            Content::List(items) => {
+        let taken = match &mut frame.content {
+            FrameContent::List(items) => {
                 items.push(node);
                 Ok(())
             }
-            Content::Map {
-                entries,
-                index,
-                key,
-            } => match key.take() {
-                None => as_key(node)
-                    .map(|read| *key = Some(read))
-                    .inspect_err(|problem| *key = Some(MapKey::unreadable(problem))),
-                Some(key) if key.merge => merge(node, entries, index),
-                Some(key) => put(key, node, entries, index),
-            },
+            FrameContent::Map(map) => map.take(node),
         };
-        if let Err(mut problem) = placed {
+        if let Err(mut problem) = taken {
             problem.path = self.path() + &problem.path;
             self.problems.push(problem);
         }
     }
 
-    /// The path of what is open, up to the innermost mapping or list.
+    /// The path of the innermost open list or mapping, with a dot at its end. The innermost itself
+    /// adds nothing: its key or index is in the frame around it.
     fn path(&self) -> String {
         let mut path = String::new();
         for frame in &self.open[..self.open.len().saturating_sub(1)] {
             match &frame.content {
-                Content::List(items) => path.push_str(&format!("[{}]", items.len())),
-                Content::Map { key, .. } => {
+                FrameContent::List(items) => path.push_str(&format!("[{}]", items.len())),
+                FrameContent::Map(map) => {
                     if !path.is_empty() {
                         path.push('.');
                     }
-                    path.push_str(key.as_ref().map_or("", |key| &key.text));
+                    path.push_str(map.key.as_ref().map_or("", |key| &key.text));
                 }
             }
         }
@@ -212,128 +187,14 @@ impl Builder {
     }
 }
 
-impl MapKey {
-    /// Stands in for a key that is none, so that its value is taken for a value.
-    fn unreadable(problem: &Problem) -> Self {
-        Self {
-            text: String::new(),
-            at: (problem.line, problem.column),
-            merge: false,
-        }
-    }
-}
-
-fn as_key(node: Node) -> Result<MapKey, Problem> {
-    let at = (node.line, node.column);
-    match node.value {
-        NodeValue::Scalar { text, plain } => Ok(MapKey {
-            merge: plain && text == "<<",
-            text,
-            at,
-        }),
-        NodeValue::List(_) | NodeValue::Map(_) => Err(problem(
-            at,
-            format!("found {} as a key, expected a word", node.kind()),
-            "quote values that start with { or [",
-        )),
-    }
-}
-
-fn put(
-    key: MapKey,
-    value: Node,
-    entries: &mut Vec<MapEntry>,
-    index: &mut HashMap<String, KeySlot>,
-) -> Result<(), Problem> {
-    let entry = MapEntry {
-        key: key.text,
-        line: key.at.0,
-        column: key.at.1,
-        value,
-    };
-    match index.get_mut(&entry.key) {
-        Some(slot) if slot.merged => {
-            slot.merged = false;
-            entries[slot.entry] = entry;
-        }
-        Some(slot) => {
-            let first = entries[slot.entry].line;
-            let message = format!(
-                "found the key {} again, expected it once; it is also on line {first}",
-                shown(&entry.key)
-            );
-            return Err(Problem {
-                path: entry.key,
-                ..problem(key.at, message, "remove one of the two")
-            });
-        }
-        None => {
-            index.insert(
-                entry.key.clone(),
-                KeySlot {
-                    entry: entries.len(),
-                    merged: false,
-                },
-            );
-            entries.push(entry);
-        }
-    }
-    Ok(())
-}
-
-/// `<<: *base` or `<<: [*a, *b]`: of several the earlier wins, and what is written out beside it
-/// wins when it comes after: go-yaml v2 applies a merge where it stands. // yaml.v2 decode.go
-/// merge, mappingStruct
-fn merge(
-    node: Node,
-    entries: &mut Vec<MapEntry>,
-    index: &mut HashMap<String, KeySlot>,
-) -> Result<(), Problem> {
-    let at = (node.line, node.column);
-    let sources = match node.value {
-        NodeValue::List(items) => items,
-        _ => vec![node],
-    };
-    for source in sources.into_iter().rev() {
-        let NodeValue::Map(merged) = source.value else {
-            let message = "found no mapping after <<, expected one or a list of them".into();
-            return Err(Problem {
-                path: "<<".into(),
-                ..problem(at, message, "write <<: *name")
-            });
-        };
-        for entry in merged {
-            if let Some(slot) = index.get(&entry.key) {
-                entries[slot.entry] = entry;
-            } else {
-                index.insert(
-                    entry.key.clone(),
-                    KeySlot {
-                        entry: entries.len(),
-                        merged: true,
-                    },
-                );
-                entries.push(entry);
-            }
-        }
-    }
-    Ok(())
-}
-
 fn is_tag(tag: Option<&Tag>, suffix: &str) -> bool {
     tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == suffix)
 }
 
-pub(super) fn position(span: Span) -> (usize, usize) {
-    (span.start.line(), span.start.col() + 1)
-}
-
-pub(super) fn problem((line, column): (usize, usize), message: String, fix: &str) -> Problem {
-    Problem {
-        line,
-        column,
-        path: String::new(),
-        message,
-        fix: fix.into(),
+/// The start of a span. The parser counts columns from 0.
+pub(super) fn position(span: Span) -> Position {
+    Position {
+        line: span.start.line(),
+        column: span.start.col() + 1,
     }
 }

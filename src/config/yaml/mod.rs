@@ -1,10 +1,11 @@
 //! YAML as go-yaml v2 reads it for Prometheus, into a tree that remembers lines and columns.
 //!
-//! Built straight from the parser's events: the tree needs every duplicate key (not only the
-//! first), merge keys, the style of each scalar (`"yes"` is no boolean, `yes` is), and bounds on
-//! depth and on the expansion of aliases.
+//! The tree is built straight from the parser's events, because it needs what a ready-made tree
+//! does not keep: every duplicate key (not only the first), merge keys, the style of each scalar
+//! (`"yes"` is no boolean, `yes` is), and bounds on depth and on the expansion of aliases.
 
 mod build;
+mod map;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -13,65 +14,51 @@ pub(in crate::config) use node::{MapEntry, Node, NodeValue};
 
 use saphyr_parser::{Event, Parser};
 
-use crate::config::problem::Problem;
+use crate::config::problem::{Position, Problem};
 use crate::config::source::MAX_BYTES;
-use build::{Builder, position, problem};
+use build::{Builder, position};
 
-/// A document, with what is wrong in it (duplicate keys, tags) though the rest can be read, and
-/// what go-yaml would silently pass over.
+/// A document that could be read.
 pub(in crate::config) struct Document {
     pub(in crate::config) root: Node,
+    /// Errors that leave the rest of the document readable: duplicate keys and tags.
     pub(in crate::config) problems: Vec<Problem>,
+    /// What go-yaml would ignore silently.
     pub(in crate::config) warnings: Vec<Problem>,
 }
 
 /// Reads the first document of `text`. The error is the first place that is no YAML.
 pub(in crate::config) fn parse(text: &str) -> Result<Document, Problem> {
-    if text.len() as u64 > MAX_BYTES {
-        let message = format!("found {} bytes, expected at most {MAX_BYTES}", text.len());
-        return Err(problem((1, 1), message, ""));
-    }
-    // A NUL ends the input for the parser: what follows would be ignored without a word.
-    if let Some(at) = text.find('\0') {
-        let line = 1 + text[..at].matches('\n').count();
-        return Err(problem(
-            (line, 1),
-            "found a NUL character, expected text".into(),
-            "save the file as UTF-8",
-        ));
-    }
+    check_text(text)?;
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
     let mut ended = false;
     let mut warnings = Vec::new();
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
-            let at = (error.marker().line(), error.marker().col() + 1);
-            problem(
-                at,
-                format!("not valid YAML: {}", error.info()),
-                "check indentation, quotes and brackets here and just above",
-            )
+            let at = Position {
+                line: error.marker().line(),
+                column: error.marker().col() + 1,
+            };
+            let message = format!("not valid YAML: {}", error.info());
+            let fix = "check indentation, quotes and brackets here and just above";
+            Problem::at(at, message, fix)
         })?;
-        if ended {
-            if matches!(event, Event::DocumentStart(_)) {
-                let message =
-                    "a second document starts here: it is ignored, as Prometheus ignores it".into();
-                warnings.push(problem(
-                    position(span),
-                    message,
-                    "keep one document in the file",
-                ));
-                break;
-            }
-            continue;
+        if !ended {
+            ended = matches!(event, Event::DocumentEnd);
+            builder.take(event, span)?;
+        } else if matches!(event, Event::DocumentStart(_)) {
+            // The parser goes on only to find out whether a second document follows.
+            warnings.push(Problem::at(
+                position(span),
+                "a second document starts here: it is ignored, as Prometheus ignores it",
+                "keep one document in the file",
+            ));
+            break;
         }
-        ended = matches!(event, Event::DocumentEnd);
-        builder.take(event, span)?;
     }
     let root = builder.root.unwrap_or(Node {
-        line: 1,
-        column: 1,
+        position: Position::START,
         value: NodeValue::Scalar {
             text: String::new(),
             plain: true,
@@ -82,4 +69,22 @@ pub(in crate::config) fn parse(text: &str) -> Result<Document, Problem> {
         problems: builder.problems,
         warnings,
     })
+}
+
+/// Refuses text that the parser would not read to its end.
+fn check_text(text: &str) -> Result<(), Problem> {
+    if text.len() as u64 > MAX_BYTES {
+        let message = format!("found {} bytes, expected at most {MAX_BYTES}", text.len());
+        return Err(Problem::at(Position::START, message, ""));
+    }
+    // The parser takes a NUL for the end of the input and would ignore what follows.
+    if let Some(at) = text.find('\0') {
+        let line = 1 + text[..at].matches('\n').count();
+        return Err(Problem::at(
+            Position { line, column: 1 },
+            "found a NUL character, expected text",
+            "save the file as UTF-8",
+        ));
+    }
+    Ok(())
 }

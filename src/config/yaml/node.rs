@@ -1,16 +1,19 @@
-//! The tree: values and where they stand.
+//! The tree: values and their positions in the file.
 
-/// A value and where it stands.
+use crate::config::problem::Position;
+
+/// A value and its position.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Node {
-    pub(in crate::config) line: usize,
-    pub(in crate::config) column: usize,
+    pub(in crate::config) position: Position,
     pub(in crate::config) value: NodeValue,
 }
 
+/// What a node holds.
 #[derive(Debug, Clone)]
 pub(in crate::config) enum NodeValue {
-    /// `plain` when it was written without quotes: only then may it be a number, a boolean or null.
+    /// A single value. It is `plain` when it was written without quotes: only then may it be a
+    /// number, a boolean or null.
     Scalar {
         text: String,
         plain: bool,
@@ -19,22 +22,25 @@ pub(in crate::config) enum NodeValue {
     Map(Vec<MapEntry>),
 }
 
-/// A key of a mapping with its value; keys are unique.
+/// A key of a mapping with its value. Keys are unique within their mapping.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct MapEntry {
     pub(in crate::config) key: String,
-    pub(in crate::config) line: usize,
-    pub(in crate::config) column: usize,
+    /// Position of the key.
+    pub(in crate::config) position: Position,
     pub(in crate::config) value: Node,
 }
 
 impl Node {
-    /// Nothing there: empty, `~` or `null`.
+    /// Whether the node is empty, `~` or `null`.
     pub(in crate::config) fn is_null(&self) -> bool {
-        matches!(&self.value, NodeValue::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+        let NodeValue::Scalar { text, plain: true } = &self.value else {
+            return false;
+        };
+        matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 
-    /// What stands there, for messages that must not show the value itself.
+    /// The kind of the value, for messages that must not show the value itself.
     pub(in crate::config) fn kind(&self) -> &'static str {
         match &self.value {
             NodeValue::Scalar { .. } if self.is_null() => "nothing",
@@ -44,7 +50,7 @@ impl Node {
         }
     }
 
-    /// The value under `key`, when this is a mapping that has it.
+    /// The entry of `key`, when this is a mapping that has it.
     pub(in crate::config) fn get(&self, key: &str) -> Option<&MapEntry> {
         match &self.value {
             NodeValue::Map(entries) => entries.iter().find(|entry| entry.key == key),
@@ -52,6 +58,7 @@ impl Node {
         }
     }
 
+    /// The number of nodes and keys in this tree.
     pub(super) fn count(&self) -> usize {
         1 + match &self.value {
             NodeValue::Scalar { .. } => 0,

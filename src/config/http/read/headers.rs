@@ -36,7 +36,7 @@ pub(super) fn read_headers(reader: &mut Reader<'_>, section: &Section<'_>) -> Ve
     let mut headers = Vec::new();
     for entry in reader.entries(section, "http_headers") {
         let path = format!("{path}.{}", entry.key);
-        reader.place(&path, entry);
+        reader.remember(&path, entry);
         let section = reader.section(&entry.value, path.clone(), &HTTP_HEADER);
         let mut values = reader.secrets(&section, "values", false);
         values.extend(reader.secrets(&section, "secrets", false));

@@ -7,11 +7,10 @@ use super::headers::check_header;
 use crate::config::reader::{Reader, Section, StringKind};
 use crate::config::secret::{Secret, SecretSource};
 
-// common config/http_config.go ProxyConfig.Validate
+/// Reads the settings of a proxy. // common config/http_config.go ProxyConfig.Validate
 pub(super) fn read_proxy(reader: &mut Reader<'_>, section: &Section<'_>) -> ProxyConfig {
     let url = reader
-        .string(section, "proxy_url", StringKind::Hidden)
-        .filter(|url| !url.is_empty())
+        .filled_string(section, "proxy_url", StringKind::Hidden)
         .map(Secret::new);
     let no_proxy = reader
         .string(section, "no_proxy", StringKind::Plain)
@@ -23,7 +22,8 @@ pub(super) fn read_proxy(reader: &mut Reader<'_>, section: &Section<'_>) -> Prox
     let error = if !connect_headers.is_empty() && !from_environment && url.is_none() {
         Some((
             "proxy_connect_header",
-            "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+            "if proxy_connect_header is configured, proxy_url or proxy_from_environment \
+             must also be configured",
         ))
     } else if from_environment && url.is_some() {
         Some((
@@ -47,24 +47,10 @@ pub(super) fn read_proxy(reader: &mut Reader<'_>, section: &Section<'_>) -> Prox
         reader.error_at(&section.path_of(key), message, "");
     }
     if from_environment {
-        // golang.org/x/net/http/httpproxy FromEnvironment
-        let first = |names: [&str; 2]| {
-            names
-                .into_iter()
-                .find_map(|name| reader.environment(name).filter(|value| !value.is_empty()))
-        };
-        let [http, https] = [["HTTP_PROXY", "http_proxy"], ["HTTPS_PROXY", "https_proxy"]]
-            .map(|names| first(names).map(|url| proxy_address(&url)));
-        let no_proxy = first(["NO_PROXY", "no_proxy"]).unwrap_or_default();
-        for proxy in [&http, &https].into_iter().flatten() {
-            check_proxy(reader, proxy, &section.path_of("proxy_from_environment"));
-        }
+        let path = section.path_of("proxy_from_environment");
         return ProxyConfig {
-            http,
-            https,
-            no_proxy,
-            spares_loopback: true,
             connect_headers,
+            ..from_the_environment(reader, &path)
         };
     }
     if let Some(proxy) = &url {
@@ -79,7 +65,31 @@ pub(super) fn read_proxy(reader: &mut Reader<'_>, section: &Section<'_>) -> Prox
     }
 }
 
-/// In the environment, `host:port` is `http://host:port`. // httpproxy parseProxy
+/// The proxies of the environment, whose variables may be in upper or lower case. //
+/// golang.org/x/net/http/httpproxy FromEnvironment
+fn from_the_environment(reader: &mut Reader<'_>, path: &str) -> ProxyConfig {
+    let first = |names: [&str; 2]| {
+        names
+            .into_iter()
+            .find_map(|name| reader.environment(name).filter(|value| !value.is_empty()))
+    };
+    let http = first(["HTTP_PROXY", "http_proxy"]).map(|url| proxy_address(&url));
+    let https = first(["HTTPS_PROXY", "https_proxy"]).map(|url| proxy_address(&url));
+    let no_proxy = first(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    for proxy in [&http, &https].into_iter().flatten() {
+        check_proxy(reader, proxy, path);
+    }
+    ProxyConfig {
+        http,
+        https,
+        no_proxy,
+        spares_loopback: true,
+        connect_headers: Vec::new(),
+    }
+}
+
+/// The URL of a proxy of the environment, where `host:port` means `http://host:port`. // httpproxy
+/// parseProxy
 fn proxy_address(text: &str) -> Secret {
     Secret::new(if text.contains("://") {
         text.to_owned()
@@ -108,7 +118,7 @@ fn read_connect_headers(
     let mut headers = Vec::new();
     for entry in reader.entries(section, "proxy_connect_header") {
         let path = format!("{path}.{}", entry.key);
-        reader.place(&path, entry);
+        reader.remember(&path, entry);
         let values = reader.secret_items(&entry.value, &path, false);
         check_header(reader, &path, &entry.key, &values);
         headers.extend(values.into_iter().map(|value| (entry.key.clone(), value)));

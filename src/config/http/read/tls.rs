@@ -5,12 +5,11 @@ use crate::config::keys::TLS;
 use crate::config::problem::shown;
 use crate::config::reader::{Reader, Section, StringKind};
 
-// common config/http_config.go TLSConfig.Validate
+/// Reads `tls_config`. // common config/http_config.go TLSConfig.Validate
 pub(super) fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsConfig {
-    let Some(entry) = reader.entry(section, "tls_config") else {
+    let Some(section) = reader.subsection(section, "tls_config", &TLS) else {
         return TlsConfig::default();
     };
-    let section = reader.section(&entry.value, section.path_of("tls_config"), &TLS);
     let before = reader.problems.len();
     let tls = TlsConfig {
         ca: reader.secret_or_file(
@@ -31,20 +30,25 @@ pub(super) fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsCon
             "key_file",
             "at most one of key and key_file must be configured",
         ),
-        server_name: reader
-            .string(&section, "server_name", StringKind::Plain)
-            .filter(|name| !name.is_empty()),
+        server_name: reader.filled_string(&section, "server_name", StringKind::Plain),
         insecure_skip_verify: reader
             .boolean(&section, "insecure_skip_verify")
             .unwrap_or(false),
         min_version: read_version(reader, &section, "min_version"),
         max_version: read_version(reader, &section, "max_version"),
     };
-    if reader.problems.len() > before {
-        return tls;
+    // A value that could not be read would count as missing.
+    if reader.problems.len() == before {
+        check_tls(reader, &section, &tls);
     }
+    tls
+}
+
+/// Reports settings that contradict each other.
+fn check_tls(reader: &mut Reader<'_>, section: &Section<'_>, tls: &TlsConfig) {
     if tls.cert.is_some() && tls.key.is_none() {
-        let message = "exactly one of key or key_file must be configured when a client certificate is configured";
+        let message = "exactly one of key or key_file must be configured when a client \
+                       certificate is configured";
         reader.error_at(&section.path, message, "add key_file");
     } else if tls.key.is_some() && tls.cert.is_none() {
         let message =
@@ -54,7 +58,8 @@ pub(super) fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsCon
     if let (Some(lowest), Some(highest)) = (tls.min_version, tls.max_version)
         && highest < lowest
     {
-        let message = "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified";
+        let message = "tls_config.max_version must be greater than or equal to \
+                       tls_config.min_version if both are specified";
         reader.error_at(&section.path_of("max_version"), message, "");
     }
     if let Some(name) = &tls.server_name
@@ -69,7 +74,6 @@ pub(super) fn read_tls(reader: &mut Reader<'_>, section: &Section<'_>) -> TlsCon
             "",
         );
     }
-    tls
 }
 
 fn read_version(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Option<TlsVersion> {
@@ -77,11 +81,10 @@ fn read_version(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Op
     match version.as_str() {
         "TLS13" => Some(TlsVersion::Tls13),
         "TLS12" => Some(TlsVersion::Tls12),
-        // A lower bound below what is spoken excludes nothing.
+        // As a lower bound, an older version excludes nothing that is spoken here.
         "TLS10" | "TLS11" if key == "min_version" => Some(TlsVersion::Tls12),
         "TLS10" | "TLS11" => {
-            let message =
-                format!("not supported: {version} is not spoken here, as browsers do not any more");
+            let message = format!("not supported: {version} is not spoken here");
             reader.error_at(
                 &section.path_of(key),
                 message,
