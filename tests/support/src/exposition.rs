@@ -21,7 +21,7 @@ pub struct ExposedSample {
 /// Reads a body by its content type.
 ///
 /// # Errors
-/// When it is not what a Prometheus writes.
+/// Fails when it is not what a Prometheus writes.
 pub fn parse(content_type: &str, body: &[u8]) -> Result<Vec<ExposedSample>> {
     if content_type.starts_with("application/vnd.google.protobuf") {
         return parse_protobuf(body);

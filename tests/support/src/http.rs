@@ -93,7 +93,7 @@ impl Server {
     /// Listens on `address` (port 0: any free one) and answers each request with `handler`.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// Fails when the address cannot be listened on.
     pub async fn start<F, Fut>(address: SocketAddr, handler: F) -> Result<Self>
     where
         F: Fn(ServerRequest, Arc<Connection>) -> Fut + Send + Sync + 'static,
@@ -344,7 +344,7 @@ impl Client {
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
-    /// When there is no answer, or it is cut.
+    /// Fails when there is no answer, or it is cut.
     pub async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<http::Response<Bytes>> {
         let address = format!("{} {}", request.method(), request.uri());
         let response = self
@@ -362,7 +362,7 @@ impl Client {
     /// GET; whatever the status.
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// Fails as [`Self::send`] does.
     pub async fn get(&self, url: &str) -> Result<http::Response<Bytes>> {
         self.send(http::Request::get(url).body(Full::default())?)
             .await
@@ -371,7 +371,7 @@ impl Client {
     /// POST; whatever the status.
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// Fails as [`Self::send`] does.
     pub async fn post(
         &self,
         url: &str,

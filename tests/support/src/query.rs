@@ -64,7 +64,7 @@ impl Querier {
     /// All raw float samples of `selector` with `from_ms <= timestamp <= to_ms`.
     ///
     /// # Errors
-    /// When the server does not answer, or refuses the query.
+    /// Fails when the server does not answer, or refuses the query.
     pub async fn raw(&self, selector: &str, from_ms: i64, to_ms: i64) -> Result<Samples> {
         // Left-open in 3.x and closed in 2.x: ask for a millisecond more and cut here.
         let range = (to_ms - from_ms + 1).max(1);
@@ -89,7 +89,7 @@ impl Querier {
     /// timestamp.
     ///
     /// # Errors
-    /// As [`Self::raw`].
+    /// Fails as [`Self::raw`] does.
     pub async fn raw_histograms(
         &self,
         selector: &str,
@@ -121,7 +121,7 @@ impl Querier {
     /// The value of an expression that gives one number or nothing, e.g. `count({__name__=~".+"})`.
     ///
     /// # Errors
-    /// As [`Self::raw`].
+    /// Fails as [`Self::raw`] does.
     pub async fn value(&self, expression: &str) -> Result<Option<f64>> {
         self.value_at(expression, crate::now_ms()).await
     }
@@ -129,7 +129,7 @@ impl Querier {
     /// As [`Self::value`], at a time.
     ///
     /// # Errors
-    /// As [`Self::raw`].
+    /// Fails as [`Self::raw`] does.
     pub async fn value_at(&self, expression: &str, at_ms: i64) -> Result<Option<f64>> {
         let series = self.query(expression, at_ms).await?;
         series

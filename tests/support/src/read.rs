@@ -52,7 +52,7 @@ const NOT_EQUAL: i32 = 1;
 /// `url` is the server's, e.g. `http://127.0.0.1:9090`.
 ///
 /// # Errors
-/// When the server does not answer, or refuses.
+/// Fails when the server does not answer, or refuses.
 pub async fn read(url: &str, label: &str, from_ms: i64, to_ms: i64) -> Result<Vec<TimeSeries>> {
     let matchers = vec![Matcher {
         kind: NOT_EQUAL,

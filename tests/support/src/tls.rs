@@ -28,7 +28,7 @@ impl Authority {
     /// A new one.
     ///
     /// # Errors
-    /// When there is no randomness.
+    /// Fails when there is no randomness.
     pub fn new(name: &str) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -56,7 +56,7 @@ impl Authority {
     /// As [`Self::issue`], expired since yesterday.
     ///
     /// # Errors
-    /// As [`Self::issue`].
+    /// Fails as [`Self::issue`] does.
     pub fn issue_expired(&self, names: &[&str]) -> Result<Pair> {
         self.issue_with(&expired(params(names)?))
     }
@@ -74,7 +74,7 @@ impl Authority {
 /// What `openssl req -x509` makes: a certificate that is its own authority.
 ///
 /// # Errors
-/// As [`Authority::issue`].
+/// Fails as [`Authority::issue`] does.
 pub fn self_signed(names: &[&str], is_expired: bool) -> Result<Pair> {
     let mut params = params(names)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

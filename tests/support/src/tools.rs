@@ -16,7 +16,7 @@ pub fn directory() -> PathBuf {
 /// The path of a fetched program, e.g. `prometheus-3.5/prometheus`.
 ///
 /// # Errors
-/// When it is not there; the message says what to run.
+/// Fails when it is not there; the message says what to run.
 pub fn program(path: &str) -> Result<PathBuf> {
     let full = directory().join(path);
     if !full.is_file() {
@@ -31,7 +31,7 @@ pub fn program(path: &str) -> Result<PathBuf> {
 /// `moto_server`, an S3 over HTTP.
 ///
 /// # Errors
-/// As [`program`].
+/// Fails as [`program`] does.
 pub fn moto_server() -> Result<PathBuf> {
     program("moto/bin/moto_server")
 }

@@ -19,7 +19,7 @@ impl ControlGroup {
     /// For a function of that memory.
     ///
     /// # Errors
-    /// When this user may not make groups.
+    /// Fails when this user may not make groups.
     pub(super) fn new(memory_mb: u64) -> Result<Self> {
         let root = Path::new("/sys/fs/cgroup");
         let name = format!("amp-forwarder-bench-{}", std::process::id());
@@ -74,7 +74,7 @@ impl ControlGroup {
     /// A script that runs a program within the group.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails when it cannot be written.
     pub(super) fn wrap(&self, program: &Path, script: &Path) -> Result<()> {
         let enter: String = self
             .directories

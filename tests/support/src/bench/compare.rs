@@ -75,7 +75,7 @@ pub fn body_name(shape: Shape) -> String {
 /// Measures one forwarder.
 ///
 /// # Errors
-/// When it does not scrape in time, or does not deliver what it scraped.
+/// Fails when it does not scrape in time, or does not deliver what it scraped.
 pub async fn measure(
     program: Program,
     function: &Path,

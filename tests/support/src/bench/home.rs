@@ -360,7 +360,7 @@ impl SyntheticHome {
     /// Starts it. The next body is made half an interval after the last one was asked for.
     ///
     /// # Errors
-    /// When no port can be listened on.
+    /// Fails when no port can be listened on.
     pub async fn start(shape: Shape, interval: Duration) -> Result<Self> {
         let body = tokio::task::spawn_blocking(move || SyntheticBody::new(shape)).await?;
         let first = body.encoded();
@@ -407,7 +407,7 @@ impl SyntheticHome {
     /// Waits until it was scraped that often, and tells of each scrape's start.
     ///
     /// # Errors
-    /// When that takes longer than `limit`.
+    /// Fails when that takes longer than `limit`.
     pub async fn scraped(&self, times: usize, limit: Duration) -> Result<Vec<ScrapeStart>> {
         let mut scrapes = self.state.scrapes.subscribe();
         let seen =

@@ -129,7 +129,7 @@ fn cases(quick: bool) -> Vec<Case> {
 /// Measures everything, one thing after the other, and says on standard error what it is at.
 ///
 /// # Errors
-/// When a program does not do what it is there for: a figure of it would mean nothing.
+/// Fails when a program does not do what it is there for: a figure of it would mean nothing.
 pub async fn run(options: &BenchOptions) -> Result<Results> {
     let mut results = Results {
         machine: machine(),
@@ -184,7 +184,7 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
 /// Writes `results.json`, `results.md` and `results.svg`.
 ///
 /// # Errors
-/// When they cannot be written.
+/// Fails when they cannot be written.
 pub fn write(results: &Results, directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory)?;
     let files = [

@@ -81,7 +81,7 @@ fn task(home: &SyntheticHome, remote: String) -> Task {
 /// A fresh process and its first invocation, which scrapes once; the median of some.
 ///
 /// # Errors
-/// When it fails, or does not deliver everything.
+/// Fails when it fails, or does not deliver everything.
 pub async fn cold_tick(program: &Path, series: usize) -> Result<ColdTick> {
     let home = SyntheticHome::start(plain(series), Duration::ZERO).await?;
     let mut ticks = Vec::new();
@@ -122,7 +122,7 @@ pub async fn cold_tick(program: &Path, series: usize) -> Result<ColdTick> {
 /// send them.
 ///
 /// # Errors
-/// When it fails, or does not send everything.
+/// Fails when it fails, or does not send everything.
 pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain> {
     let home = SyntheticHome::start(plain(series), Duration::ZERO).await?;
     let (api, directory) = (RuntimeApi::start().await?, TempDir::new()?);
@@ -197,7 +197,7 @@ pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
 /// what it was unpacked from, or itself.
 ///
 /// # Errors
-/// When it does not ask.
+/// Fails when it does not ask.
 pub fn start(program: &Path, zip: &Path) -> Result<StartUp> {
     let zip_bytes = if program == zip {
         0

@@ -125,7 +125,7 @@ impl RunningForwarder {
     /// Starts it.
     ///
     /// # Errors
-    /// When the program is missing.
+    /// Fails when the program is missing.
     pub async fn start(program: Program, function: &Path, task: &Task) -> Result<Self> {
         let process = match program {
             Program::Forwarder => {
@@ -156,7 +156,7 @@ impl RunningForwarder {
 /// Starts the function with a spool in that directory.
 ///
 /// # Errors
-/// When the program is missing.
+/// Fails when the program is missing.
 pub fn function(program: &Path, api: &RuntimeApi, task: &Task, spool: &Path) -> Result<Function> {
     let spool = format!(
         "forwarder: {{spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}}}\n",

@@ -56,7 +56,7 @@ impl Receiver {
     /// Starts it on a free port.
     ///
     /// # Errors
-    /// When no port can be listened on.
+    /// Fails when no port can be listened on.
     pub async fn start() -> Result<Self> {
         Self::start_counting(true).await
     }

@@ -41,7 +41,7 @@ pub struct SizeResult {
 /// Measures all sizes. A function gets the share of a core that Lambda gives it.
 ///
 /// # Errors
-/// When control groups cannot be made, or servers not started.
+/// Fails when control groups cannot be made, or servers not started.
 pub async fn measure(function: &Path) -> Result<Vec<SizeResult>> {
     let directory = TempDir::new()?;
     let program = super::once::unpack(function, directory.path())?;
@@ -156,7 +156,7 @@ fn row(sized: &SizeResult) -> String {
 /// Writes `sizes.json` and `sizes.md`.
 ///
 /// # Errors
-/// When they cannot be written.
+/// Fails when they cannot be written.
 pub fn write(all: &[SizeResult], directory: &Path) -> Result<()> {
     let rows: String = all.iter().map(|sized| row(sized) + "\n").collect();
     let text = format!(

@@ -10,7 +10,7 @@ const TICKS: u64 = 100;
 /// User and system time of all threads so far.
 ///
 /// # Errors
-/// When the process is gone.
+/// Fails when the process is gone.
 pub(super) fn cpu(process: u32) -> Result<Duration> {
     // The one knows no less than a hundredth of a second, the other nothing of threads that have
     // ended.
@@ -49,7 +49,7 @@ fn in_ticks(process: u32) -> Result<Duration> {
 /// Peak resident memory in bytes.
 ///
 /// # Errors
-/// When the process is gone.
+/// Fails when the process is gone.
 pub(super) fn peak_memory(process: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))
         .context("the measured process has ended")?;

@@ -91,7 +91,7 @@ impl Demo {
     /// Starts all the programs and waits until the home has something to expose.
     ///
     /// # Errors
-    /// When a program is missing or does not become ready.
+    /// Fails when a program is missing or does not become ready.
     pub async fn start(options: DemoOptions) -> Result<Self> {
         let unpacked = TempDir::new()?;
         let program = unpack(&options.function, unpacked.path())?;
@@ -165,7 +165,7 @@ impl Demo {
     /// tick left in the spool.
     ///
     /// # Errors
-    /// When an invocation is not answered, the receiver does not come back, or the backlog does not
+    /// Fails when an invocation is not answered, the receiver does not come back, or the backlog does not
     /// drain.
     pub async fn run(&mut self) -> Result<()> {
         let done = tokio::try_join!(
@@ -183,7 +183,7 @@ impl Demo {
     /// Compares both ends.
     ///
     /// # Errors
-    /// When one of them does not answer.
+    /// Fails when one of them does not answer.
     pub async fn verdict(&self) -> Result<Verdict> {
         // The home goes on scraping: compare what was there when the last exposition was taken.
         let recordings = self.recorder.recordings();

@@ -50,7 +50,7 @@ impl Evidence {
     /// Compares.
     ///
     /// # Errors
-    /// When an exposition cannot be read.
+    /// Fails when an exposition cannot be read.
     pub fn judge(self) -> Result<Verdict> {
         let mut exposed = Samples::new();
         let whole: Vec<&Recording> = self

@@ -110,7 +110,7 @@ impl Gateway {
     /// Starts listening.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// Fails when the address cannot be listened on.
     pub async fn start(options: GatewayOptions) -> Result<Self> {
         let now = Instant::now();
         let bucket = |per_second: Option<f64>| per_second.map(|rate| TokenBucket::new(rate, now));

@@ -153,7 +153,7 @@ pub struct MetricMetadata {
 /// Undoes the block format, refusing more than `limit` bytes before any is allocated.
 ///
 /// # Errors
-/// When the body is no snappy block, or says that it is larger than `limit`.
+/// Fails when the body is no snappy block, or says that it is larger than `limit`.
 pub fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>> {
     let length = snap::raw::decompress_len(body)?;
     if length > limit {
@@ -173,7 +173,7 @@ pub fn compress(request: &WriteRequest) -> Vec<u8> {
 /// would be the bottleneck.
 ///
 /// # Errors
-/// When the bytes are no protobuf message.
+/// Fails when the bytes are no protobuf message.
 pub fn count(request: &[u8]) -> Result<RequestCounts> {
     let mut counts = RequestCounts::default();
     for_each_field(request, |field, content| {

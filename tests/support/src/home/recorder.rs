@@ -31,7 +31,7 @@ impl Recording {
     /// Its samples.
     ///
     /// # Errors
-    /// When it is none that a Prometheus writes.
+    /// Fails when it is none that a Prometheus writes.
     pub fn samples(&self) -> Result<Vec<exposition::ExposedSample>> {
         exposition::parse(&self.content_type, &self.body)
     }
@@ -55,7 +55,7 @@ impl Recorder {
     /// Hands everything on to `home` (`http://host:port`), and keeps the answers.
     ///
     /// # Errors
-    /// When no port can be listened on.
+    /// Fails when no port can be listened on.
     pub async fn start(home: &str) -> Result<Self> {
         let state = Arc::new(State {
             home: home.to_owned(),

@@ -136,7 +136,7 @@ impl ScriptedHome {
     /// Serves `page` until told otherwise.
     ///
     /// # Errors
-    /// When no port can be listened on.
+    /// Fails when no port can be listened on.
     pub async fn start(page: Page) -> anyhow::Result<Self> {
         let state = Arc::new(Mutex::new(State {
             once: VecDeque::new(),

@@ -41,7 +41,7 @@ impl Emulator {
     /// their start.
     ///
     /// # Errors
-    /// When cargo-lambda is missing, or does not become ready.
+    /// Fails when cargo-lambda is missing, or does not become ready.
     pub async fn start(time_limit: Duration) -> Result<Self> {
         let program = tools::program("lambda/bin/cargo-lambda")?;
         let directory = TempDir::new()?;
@@ -99,7 +99,7 @@ impl Emulator {
     /// Invokes the function and waits for its answer.
     ///
     /// # Errors
-    /// When there is none within `limit`.
+    /// Fails when there is none within `limit`.
     pub async fn invoke(
         &self,
         payload: impl Into<Vec<u8>>,

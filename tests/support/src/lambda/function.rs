@@ -49,7 +49,7 @@ impl Function {
     /// Starts it. Readiness shows in the first invocation: Lambda knows no other either.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Fails when it cannot be started.
     pub fn start(options: &FunctionOptions) -> Result<Self> {
         let directory = TempDir::new()?;
         let config = directory.path().join("forwarder.yml");
@@ -117,7 +117,7 @@ impl Function {
     /// Waits for its end; its exit code if it had one.
     ///
     /// # Errors
-    /// When it still runs after `limit`.
+    /// Fails when it still runs after `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<Option<i32>> {
         self.process.wait(limit).await
     }

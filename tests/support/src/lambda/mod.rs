@@ -26,7 +26,7 @@ impl InvocationResult {
     /// The answer.
     ///
     /// # Errors
-    /// When it was a function error.
+    /// Fails when it was a function error.
     pub fn answer(self) -> anyhow::Result<serde_json::Value> {
         match self {
             Self::Answer(answer) => Ok(answer),

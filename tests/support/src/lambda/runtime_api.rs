@@ -45,7 +45,7 @@ impl RuntimeApi {
     /// Starts it on a free port.
     ///
     /// # Errors
-    /// When no port can be listened on.
+    /// Fails when no port can be listened on.
     pub async fn start() -> Result<Self> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let state = Arc::new(State {
@@ -73,7 +73,7 @@ impl RuntimeApi {
     /// Invokes the function with a deadline `time_limit` from now, and waits for its answer.
     ///
     /// # Errors
-    /// When there is none two seconds after the deadline: where Lambda would have killed it at the
+    /// Fails when there is none two seconds after the deadline: where Lambda would have killed it at the
     /// deadline.
     pub async fn invoke(
         &self,

@@ -36,7 +36,7 @@ impl Port {
     /// One that is free.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails when there is none.
     pub fn reserve() -> Result<Self> {
         let socket = TcpSocket::new_v4().context("find a free port")?;
         socket.set_reuseaddr(true)?;
@@ -65,7 +65,7 @@ impl Child {
     /// Starts a program; its standard output and error go to `log`, after what is there.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// Fails when it cannot be started.
     pub fn spawn(
         name: &str,
         program: &Path,
@@ -127,7 +127,7 @@ impl Child {
     /// SIGTERM, and waits for its end; its exit code if it had one.
     ///
     /// # Errors
-    /// When it still runs after `limit`.
+    /// Fails when it still runs after `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> Result<Option<i32>> {
         // The standard library only sends SIGKILL.
         Command::new("kill")
@@ -140,7 +140,7 @@ impl Child {
     /// Waits for its end; its exit code if it had one.
     ///
     /// # Errors
-    /// When it still runs after `limit`.
+    /// Fails when it still runs after `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<Option<i32>> {
         let start = Instant::now();
         loop {
@@ -157,7 +157,7 @@ impl Child {
     /// Waits until `url` answers 200.
     ///
     /// # Errors
-    /// When the program ended, or the limit passed: with the end of its log.
+    /// Fails when the program ended, or the limit passed: with the end of its log.
     pub async fn wait_ready(&mut self, url: &str, limit: Duration) -> Result<()> {
         let client = Client::default();
         let start = Instant::now();

@@ -28,7 +28,7 @@ impl Moto {
     /// ready.
     ///
     /// # Errors
-    /// When moto is missing, or does not become ready.
+    /// Fails when moto is missing, or does not become ready.
     pub async fn start(environment: &[(&str, &str)]) -> Result<Self> {
         let program = tools::moto_server()?;
         let directory = TempDir::new()?;
@@ -62,7 +62,7 @@ impl Moto {
     /// Reads an object (`bucket/key`), whatever the status.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// Fails when there is no answer.
     pub async fn get(&self, object: &str) -> Result<http::Response<Bytes>> {
         let request = http::Request::get(format!("{}/{object}", self.url()))
             .header("authorization", asker("s3"));
@@ -72,7 +72,7 @@ impl Moto {
     /// Makes an empty bucket.
     ///
     /// # Errors
-    /// When it does not answer 200.
+    /// Fails when it does not answer 200.
     pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
         // Without a signature, moto takes a request to be for S3.
         let request =
@@ -92,7 +92,7 @@ impl Moto {
     /// Writes an object (`bucket/key`).
     ///
     /// # Errors
-    /// When it does not answer 200.
+    /// Fails when it does not answer 200.
     pub async fn put(&self, object: &str, body: impl Into<Bytes>) -> Result<()> {
         let request = http::Request::put(format!("{}/{object}", self.url()))
             .header("authorization", asker("s3"))
@@ -109,7 +109,7 @@ impl Moto {
     /// Makes a call of a service that speaks JSON, e.g. `ssm`, `AmazonSSM.PutParameter`.
     ///
     /// # Errors
-    /// When it does not answer 200.
+    /// Fails when it does not answer 200.
     pub async fn call(
         &self,
         service: &str,

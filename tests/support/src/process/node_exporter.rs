@@ -21,7 +21,7 @@ impl NodeExporter {
     /// Starts it on a free port and waits until it answers.
     ///
     /// # Errors
-    /// When the program is missing, or does not become ready.
+    /// Fails when the program is missing, or does not become ready.
     pub async fn start() -> Result<Self> {
         let program = tools::program("node-exporter/prometheus-node-exporter")?;
         let directory = TempDir::new()?;

@@ -207,7 +207,7 @@ impl Prometheus {
     /// Starts one on a free port and waits until it is ready.
     ///
     /// # Errors
-    /// When the program is missing, or does not become ready.
+    /// Fails when the program is missing, or does not become ready.
     pub async fn start(options: PrometheusOptions) -> Result<Self> {
         let directory = TempDir::new().context("make a data directory")?;
         let port = Port::reserve()?;
@@ -224,7 +224,7 @@ impl Prometheus {
     /// A home of `version` that scrapes itself and the jobs.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// Fails as [`Self::start`] does.
     pub async fn home(version: &str, jobs: Vec<Job>) -> Result<Self> {
         Self::start(PrometheusOptions::home(version, jobs)).await
     }
@@ -232,7 +232,7 @@ impl Prometheus {
     /// A receiver of `version`.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// Fails as [`Self::start`] does.
     pub async fn receiver(version: &str) -> Result<Self> {
         Self::start(PrometheusOptions::receiver(version)).await
     }
@@ -245,7 +245,7 @@ impl Prometheus {
     /// Starts it again after [`Self::kill`], on its port, with its data.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// Fails as [`Self::start`] does.
     pub async fn restart(&mut self) -> Result<()> {
         self.process.kill();
         self.process = spawn(&self.options, &self.port, self.directory.path())?;
@@ -256,7 +256,7 @@ impl Prometheus {
     /// goes on.
     ///
     /// # Errors
-    /// When it does not take the new configuration.
+    /// Fails when it does not take the new configuration.
     pub async fn reload(&mut self, change: impl FnOnce(&mut PrometheusOptions)) -> Result<()> {
         change(&mut self.options);
         std::fs::write(

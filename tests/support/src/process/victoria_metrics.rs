@@ -25,7 +25,7 @@ impl VictoriaMetrics {
     /// Starts one that scrapes these targets (`host:port`) each second.
     ///
     /// # Errors
-    /// When the program is missing, or does not become ready.
+    /// Fails when the program is missing, or does not become ready.
     pub async fn start(targets: &[&str]) -> Result<Self> {
         let program = tools::program("victoria-metrics/victoria-metrics")?;
         let directory = TempDir::new()?;
@@ -83,7 +83,7 @@ impl VictoriaMetrics {
     /// Makes what it has taken visible to queries.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// Fails when it does not answer.
     pub async fn flush(&self) -> Result<()> {
         Client::default()
             .get(&format!("{}/internal/force_flush", self.url()))
