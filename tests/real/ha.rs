@@ -138,8 +138,8 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
     assert_one_series(&receiver, started_ms, killed_ms).await;
 }
 
-/// Asserts that what is stored has no replica label, so that queries see one series before and after
-/// the kill.
+/// Asserts that what is stored has no replica label, so that queries see one series before and
+/// after the kill.
 async fn assert_one_series(receiver: &Prometheus, started_ms: i64, killed_ms: i64) {
     let stored = receiver
         .querier()

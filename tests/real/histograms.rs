@@ -107,7 +107,8 @@ fn series_selector(name: &str, labels: &Labels) -> String {
     format!("{name}{{job=\"app\"{path}}}")
 }
 
-/// Asserts that both ends give the same quantiles of a series; returns how many of them are numbers.
+/// Asserts that both ends give the same quantiles of a series; returns how many of them are
+/// numbers.
 async fn equal_quantiles(
     home: &Prometheus,
     receiver: &Prometheus,

@@ -1,16 +1,16 @@
-//! Two ends, sample by sample.
+//! Compares two ends, sample by sample.
 
 use std::fmt;
 
 use crate::Labels;
 use crate::query::Samples;
 
-/// One sample.
+/// One sample of one series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// Its series.
+    /// Labels of its series.
     pub labels: Labels,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since 1970.
     pub timestamp: i64,
     /// Its value.
     pub value: f64,
@@ -33,14 +33,14 @@ impl fmt::Display for Point {
     }
 }
 
-/// What two ends have in common and what not.
+/// The result of a comparison.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Comparison {
-    /// Samples that both have: series, timestamp and value.
+    /// Number of samples that both ends have: series, timestamp and value are equal.
     pub agreeing: usize,
-    /// Expected and absent.
+    /// Samples that were expected and are absent.
     pub lost: Vec<Point>,
-    /// Present and not expected.
+    /// Samples that are present and were not expected.
     pub extra: Vec<Point>,
     /// Samples that both ends have with different values.
     pub different: Vec<Difference>,

@@ -1,6 +1,6 @@
-//! Reads what a Prometheus serves on `/federate`: a second reading, independent of the forwarder's
-//! parsers, of just what real servers write there (text 0.0.4 and delimited protobuf, float
-//! samples). Not a parser for the wild.
+//! Reads what a Prometheus serves on `/federate`. It is independent of the forwarder's parsers and
+//! reads only what real servers write there: text 0.0.4 and delimited protobuf with float samples.
+//! It is not a general parser.
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
@@ -10,11 +10,11 @@ use crate::Labels;
 /// A sample of an exposition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExposedSample {
-    /// With `__name__`; empty values are left out, as Prometheus does.
+    /// Labels with `__name__`. Empty values are left out, as Prometheus does.
     pub labels: Labels,
     /// Its value.
     pub value: f64,
-    /// Milliseconds since the epoch, if the exposition gives one.
+    /// Milliseconds since 1970, if the exposition gives a timestamp.
     pub timestamp: Option<i64>,
 }
 
@@ -61,7 +61,7 @@ fn parse_line(line: &str) -> Result<ExposedSample> {
     })
 }
 
-/// From after the opening brace to after the closing one.
+/// Parses the labels behind an opening brace; returns the text behind the closing one.
 fn parse_labels<'a>(mut rest: &'a str, labels: &mut Labels) -> Result<&'a str> {
     loop {
         rest = rest.trim_start_matches([',', ' ']);
@@ -75,7 +75,7 @@ fn parse_labels<'a>(mut rest: &'a str, labels: &mut Labels) -> Result<&'a str> {
             (rest[..end].to_owned(), &rest[end..])
         };
         let Some(value) = after_name.strip_prefix("=\"") else {
-            // A quoted metric name stands alone.
+            // A quoted metric name has no value.
             labels.insert("__name__".to_owned(), name);
             rest = after_name;
             continue;
@@ -86,7 +86,7 @@ fn parse_labels<'a>(mut rest: &'a str, labels: &mut Labels) -> Result<&'a str> {
     }
 }
 
-/// From after the opening quote: the text, and what follows the closing quote.
+/// Reads the text behind an opening quote; returns it and what follows the closing quote.
 fn unquote(rest: &str) -> Result<(String, &str)> {
     let mut text = String::new();
     let mut chars = rest.char_indices();
@@ -136,7 +136,7 @@ struct FederatedValue {
     value: f64,
 }
 
-/// `/federate` gives floats as untyped; native histograms are passed over.
+/// `/federate` gives floats as untyped. Native histograms are skipped.
 fn parse_protobuf(mut body: &[u8]) -> Result<Vec<ExposedSample>> {
     let mut samples = Vec::new();
     while !body.is_empty() {

@@ -1,4 +1,4 @@
-//! The messages of the protobuf exposition, for those who serve one. Values are written even when
+//! The messages of the protobuf exposition, for tests that serve one. Values are written even when
 //! they are zero, as Go's client writes them.
 
 use prost::Message;
@@ -9,7 +9,7 @@ use crate::gateway::wire::BucketSpan;
 pub const CONTENT_TYPE: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
-/// `MetricType`.
+/// `io.prometheus.client.MetricType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 #[allow(missing_docs, reason = "the names are Prometheus' own")]
@@ -58,7 +58,7 @@ pub struct Metric {
     pub histogram: Option<Histogram>,
 }
 
-/// `LabelPair`, of any bytes.
+/// `LabelPair`, with bytes in the place of strings, so that a test can send invalid UTF-8.
 #[derive(Clone, PartialEq, Message)]
 #[allow(missing_docs, reason = "the names are Prometheus' own")]
 pub struct LabelPair {
@@ -74,12 +74,12 @@ pub struct LabelPair {
 pub struct Single {
     #[prost(double, optional, tag = "1")]
     pub value: Option<f64>,
-    /// Of a counter.
+    /// The exemplar of a counter.
     #[prost(message, optional, tag = "2")]
     pub exemplar: Option<Exemplar>,
 }
 
-/// `Exemplar`, its time aside.
+/// `Exemplar`, without its timestamp.
 #[derive(Clone, PartialEq, Message)]
 #[allow(missing_docs, reason = "the names are Prometheus' own")]
 pub struct Exemplar {
@@ -159,7 +159,7 @@ pub struct Bucket {
     pub exemplar: Option<Exemplar>,
 }
 
-/// A family of metrics.
+/// Makes a family of metrics.
 pub fn family(name: &str, r#type: MetricType, metric: Vec<Metric>) -> Family {
     Family {
         name: name.to_owned(),
@@ -169,7 +169,7 @@ pub fn family(name: &str, r#type: MetricType, metric: Vec<Metric>) -> Family {
     }
 }
 
-/// Labels alone, for struct update.
+/// Makes a metric with labels and no value, for struct update.
 pub fn labelled(labels: &[(&str, &str)]) -> Metric {
     let pair = |(name, value): &(&str, &str)| LabelPair {
         name: Some(name.as_bytes().to_vec()),
@@ -181,7 +181,7 @@ pub fn labelled(labels: &[(&str, &str)]) -> Metric {
     }
 }
 
-/// A plain value.
+/// Makes a plain value.
 pub fn single(value: f64) -> Option<Single> {
     Some(Single {
         value: Some(value),
@@ -189,7 +189,7 @@ pub fn single(value: f64) -> Option<Single> {
     })
 }
 
-/// Spans by offset and length.
+/// Makes spans from pairs of offset and length.
 pub fn spans(spans: &[(i32, u32)]) -> Vec<BucketSpan> {
     spans
         .iter()
@@ -197,7 +197,7 @@ pub fn spans(spans: &[(i32, u32)]) -> Vec<BucketSpan> {
         .collect()
 }
 
-/// A body.
+/// Encodes families as the body of an answer.
 pub fn delimited(families: &[Family]) -> Vec<u8> {
     families
         .iter()

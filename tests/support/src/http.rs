@@ -22,14 +22,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// The body of an answer; an error in it cuts the connection.
+/// The body of an answer. An error in it cuts the connection.
 pub type ServerBody = BoxBody<Bytes, io::Error>;
-/// A request as the server hands it on.
+/// A request as the server hands it to its handler.
 pub type ServerRequest = http::Request<Incoming>;
-/// An answer, or `Err(Hangup)` for none: the connection ends.
+/// The result of a handler: an answer, or `Err(Hangup)` to end the connection without one.
 pub type HandlerResult = std::result::Result<http::Response<ServerBody>, Hangup>;
 
-/// No answer is given; the connection is closed, or reset after [`Connection::reset_on_close`].
+/// No answer is given. The connection is closed, or reset after [`Connection::reset_on_close`].
 #[derive(Debug)]
 pub struct Hangup;
 
@@ -41,28 +41,28 @@ impl std::fmt::Display for Hangup {
 
 impl std::error::Error for Hangup {}
 
-/// What a handler knows of the connection that a request came on.
+/// The connection of a request, as the handler sees it.
 #[derive(Debug, Default)]
 pub struct Connection {
-    /// Counts from 1 in the order of acceptance.
+    /// Number of the connection, counted from 1 in the order of acceptance.
     pub id: u64,
     requests: AtomicU64,
     reset: AtomicBool,
 }
 
 impl Connection {
-    /// From now on closing this connection sends RST, not FIN.
+    /// Makes the end of this connection an RST in the place of a FIN.
     pub fn reset_on_close(&self) {
         self.reset.store(true, Ordering::SeqCst);
     }
 
-    /// Requests that came on this connection so far, the present one included.
+    /// Number of requests on this connection so far, with the present one.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
-/// Counts of a [`Server`].
+/// Counters of a [`Server`].
 #[derive(Debug, Default)]
 pub struct Counters {
     accepted: AtomicU64,
@@ -70,12 +70,12 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Connections accepted since the start.
+    /// Number of connections accepted since the start.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    /// Connections open now.
+    /// Number of open connections.
     pub fn open(&self) -> u64 {
         self.open.load(Ordering::SeqCst)
     }
@@ -112,7 +112,7 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -122,7 +122,7 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Its connection counts.
+    /// Counters of its connections.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -166,7 +166,7 @@ where
                 connection.requests.fetch_add(1, Ordering::SeqCst);
                 handler(request, connection.clone())
             });
-            // An error is a peer that went away, or a hang-up of our own.
+            // An error means that the peer went away, or that the handler hung up.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(socket), service)
                 .await;
@@ -228,20 +228,20 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A whole body.
+/// Makes a whole body.
 pub fn full(bytes: impl Into<Bytes>) -> ServerBody {
     Full::new(bytes.into())
         .map_err(|never: Infallible| match never {})
         .boxed()
 }
 
-/// A body that ends with an error after `bytes`: the peer sees a cut connection.
+/// Makes a body that ends with an error after `bytes`: the peer sees a cut connection.
 pub fn cut(bytes: impl Into<Bytes>) -> ServerBody {
     let frames = [
         Ok(Frame::data(bytes.into())),
         Err(io::Error::other("cut on purpose")),
     ];
-    // hyper drops what it has not flushed when a body fails, and flushes when a body lets it wait.
+    // hyper drops what it has not flushed when a body fails, and flushes when a body makes it wait.
     let flush = Some(std::time::Duration::from_millis(5));
     BodyExt::boxed(StreamBody::new(Frames {
         frames: frames.into_iter(),
@@ -250,7 +250,7 @@ pub fn cut(bytes: impl Into<Bytes>) -> ServerBody {
     }))
 }
 
-/// A body that stands still for `pause` after `head`, then goes on with `tail`.
+/// Makes a body that pauses after `head` and then continues with `tail`.
 pub fn stalled(
     head: impl Into<Bytes>,
     pause: std::time::Duration,
@@ -292,7 +292,7 @@ impl futures_util::Stream for Frames {
     }
 }
 
-/// A plain answer.
+/// Makes a plain answer.
 pub fn respond(status: u16, body: impl Into<Bytes>) -> http::Response<ServerBody> {
     let mut response = http::Response::new(full(body));
     *response.status_mut() =
@@ -300,7 +300,7 @@ pub fn respond(status: u16, body: impl Into<Bytes>) -> http::Response<ServerBody
     response
 }
 
-/// An answer in JSON.
+/// Makes an answer in JSON.
 pub fn respond_json(status: u16, value: &impl serde::Serialize) -> http::Response<ServerBody> {
     let mut response = respond(status, serde_json::to_vec(value).unwrap_or_default());
     response.headers_mut().insert(
@@ -337,7 +337,7 @@ impl Default for Client {
     }
 }
 
-/// Answers longer than this are an error: nothing here is near it.
+/// Limit of an answer's length. No answer here comes near it.
 const LONGEST_ANSWER: usize = 1 << 30;
 
 impl Client {
@@ -359,7 +359,7 @@ impl Client {
         Ok(http::Response::from_parts(head, body))
     }
 
-    /// GET; whatever the status.
+    /// Sends a GET and returns the answer of any status.
     ///
     /// # Errors
     /// Fails as [`Self::send`] does.
@@ -368,7 +368,7 @@ impl Client {
             .await
     }
 
-    /// POST; whatever the status.
+    /// Sends a POST and returns the answer of any status.
     ///
     /// # Errors
     /// Fails as [`Self::send`] does.

@@ -1,5 +1,5 @@
-//! Raw samples by Prometheus' query API, exact: the shortest decimal that it prints reads back as
-//! the same float.
+//! Reads raw samples by Prometheus' query API. They are exact: the shortest decimal that it prints
+//! reads back as the same float.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,12 @@ use serde::Deserialize;
 use crate::Labels;
 use crate::http::Client;
 
-/// Samples of series: timestamp in milliseconds and value's bits, oldest first. Every NaN has one
-/// form, since the query API does not tell them apart (and shows no stale markers).
+/// Samples of series by timestamp in milliseconds, oldest first; values are the bits of floats.
+/// Every NaN has the same bits, because the query API does not distinguish them (and shows no stale
+/// markers).
 pub type Samples = BTreeMap<Labels, BTreeMap<i64, u64>>;
 
-/// The bits of a value as [`Samples`] has them.
+/// The bits of a value in [`Samples`].
 pub fn value_bits(value: f64) -> u64 {
     if value.is_nan() {
         f64::NAN.to_bits()
@@ -47,13 +48,13 @@ struct ResultSeries {
     #[serde(default)]
     values: Vec<(f64, String)>,
     value: Option<(f64, String)>,
-    /// Native histograms, left as they are.
+    /// Native histograms, as the JSON of the API.
     #[serde(default)]
     histograms: Vec<(f64, serde_json::Value)>,
 }
 
 impl Querier {
-    /// The query API of a server, e.g. `http://127.0.0.1:9090`.
+    /// Makes a client for the query API of a server, e.g. `http://127.0.0.1:9090`.
     pub fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -61,12 +62,13 @@ impl Querier {
         }
     }
 
-    /// All raw float samples of `selector` with `from_ms <= timestamp <= to_ms`.
+    /// Reads all raw float samples of `selector` with `from_ms <= timestamp <= to_ms`.
     ///
     /// # Errors
     /// Fails when the server does not answer, or refuses the query.
     pub async fn raw(&self, selector: &str, from_ms: i64, to_ms: i64) -> Result<Samples> {
-        // Left-open in 3.x and closed in 2.x: ask for a millisecond more and cut here.
+        // The range is left-open in 3.x and closed in 2.x. So the query asks for a millisecond more
+        // and cuts here.
         let range = (to_ms - from_ms + 1).max(1);
         let series = self.query(&format!("{selector}[{range}ms]"), to_ms).await?;
         let mut samples = Samples::new();
@@ -85,7 +87,7 @@ impl Querier {
         Ok(samples)
     }
 
-    /// Native histogram samples of `selector`, as the JSON of the query API, by series and
+    /// Reads the native histogram samples of `selector` as the JSON of the query API, by series and
     /// timestamp.
     ///
     /// # Errors
@@ -118,7 +120,7 @@ impl Querier {
             .collect())
     }
 
-    /// The value of an expression that gives one number or nothing, e.g. `count({__name__=~".+"})`.
+    /// Evaluates an expression that gives one number or nothing, e.g. `count({__name__=~".+"})`.
     ///
     /// # Errors
     /// Fails as [`Self::raw`] does.
@@ -126,7 +128,7 @@ impl Querier {
         self.value_at(expression, crate::now_ms()).await
     }
 
-    /// As [`Self::value`], at a time.
+    /// Evaluates an expression at a time; see [`Self::value`].
     ///
     /// # Errors
     /// Fails as [`Self::raw`] does.

@@ -1,5 +1,5 @@
-//! Remote read: what a Prometheus holds to the last bit, stale markers and native histograms
-//! included. −0 comes as 0, as it is sent.
+//! Reads samples by remote read: all that a Prometheus holds to the last bit, with stale markers
+//! and native histograms. −0 comes as 0, as it was sent.
 
 use anyhow::{Context, Result, ensure};
 use prost::Message;
@@ -48,8 +48,8 @@ struct QueryResult {
 /// `LabelMatcher.Type.NEQ`.
 const NOT_EQUAL: i32 = 1;
 
-/// All samples of the series that have a label of this name, with `from_ms <= timestamp <= to_ms`.
-/// `url` is the server's, e.g. `http://127.0.0.1:9090`.
+/// Reads all samples of the series that have a label of this name, with `from_ms <= timestamp <=
+/// to_ms`. `url` is the server's, e.g. `http://127.0.0.1:9090`.
 ///
 /// # Errors
 /// Fails when the server does not answer, or refuses.

@@ -1,4 +1,4 @@
-//! Certificates of one's own, for servers and clients of tests.
+//! Makes certificates for the servers and clients of tests.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use rcgen::{
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Signs certificates.
+/// An authority that signs certificates.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -18,14 +18,14 @@ pub struct Authority {
 /// A certificate and its key, in PEM form.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// The chain.
+    /// The certificate chain.
     pub cert: String,
     /// The private key.
     pub key: String,
 }
 
 impl Authority {
-    /// A new one.
+    /// Makes a new authority.
     ///
     /// # Errors
     /// Fails when there is no randomness.
@@ -39,21 +39,21 @@ impl Authority {
         })
     }
 
-    /// Its certificate, in PEM form.
+    /// The certificate of the authority, in PEM form.
     #[must_use]
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    /// For a server that is called by these names or addresses, or for a client.
+    /// Issues a certificate for a server with these names or addresses, or for a client.
     ///
     /// # Errors
-    /// A name that no certificate may have.
+    /// Fails when a certificate may not have one of the names.
     pub fn issue(&self, names: &[&str]) -> Result<Pair> {
         self.issue_with(&params(names)?)
     }
 
-    /// As [`Self::issue`], expired since yesterday.
+    /// Issues a certificate that expired yesterday; see [`Self::issue`].
     ///
     /// # Errors
     /// Fails as [`Self::issue`] does.
@@ -71,7 +71,7 @@ impl Authority {
     }
 }
 
-/// What `openssl req -x509` makes: a certificate that is its own authority.
+/// Makes a certificate that is its own authority, as `openssl req -x509` does.
 ///
 /// # Errors
 /// Fails as [`Authority::issue`] does.

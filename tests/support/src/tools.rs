@@ -1,10 +1,10 @@
-//! Where the fetched programs are (`tests/support/tools/fetch.sh` puts them there).
+//! Paths of the fetched programs (`tests/support/tools/fetch.sh` puts them there).
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-/// The directory of the fetched programs: `AMP_FORWARDER_TOOLS`, else `build/tools` of this
+/// The directory of the fetched programs: `AMP_FORWARDER_TOOLS`, or `build/tools` of this
 /// repository.
 pub fn directory() -> PathBuf {
     match std::env::var_os("AMP_FORWARDER_TOOLS") {
@@ -28,7 +28,7 @@ pub fn program(path: &str) -> Result<PathBuf> {
     Ok(full)
 }
 
-/// `moto_server`, an S3 over HTTP.
+/// The path of `moto_server`, an S3 over HTTP.
 ///
 /// # Errors
 /// Fails as [`program`] does.

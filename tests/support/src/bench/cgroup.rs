@@ -1,22 +1,23 @@
-//! A control group: as much processor and memory as Lambda gives a function of a size.
+//! A control group with the share of a processor and the memory that Lambda gives a function of one
+//! size.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Memory with which a function has one whole core.
+/// Memory with which a function has one whole core, MB.
 const FULL_CORE_MB: u64 = 1769;
-/// Lambda's scheduling period, microseconds.
+/// Lambda's scheduling period in microseconds.
 const PERIOD: u64 = 20_000;
 
-/// The group; dropping it removes it.
+/// A control group; dropping it removes it.
 pub(super) struct ControlGroup {
-    /// One directory with version 2, one for each controller with version 1.
+    /// One directory in version 2 of control groups, one for each controller in version 1.
     directories: Vec<PathBuf>,
 }
 
 impl ControlGroup {
-    /// For a function of that memory.
+    /// Makes a group for a function of this memory.
     ///
     /// # Errors
     /// Fails when this user may not make groups.
@@ -71,7 +72,7 @@ impl ControlGroup {
         Ok(group)
     }
 
-    /// A script that runs a program within the group.
+    /// Writes a script that runs a program within the group.
     ///
     /// # Errors
     /// Fails when it cannot be written.
@@ -93,7 +94,7 @@ impl ControlGroup {
 impl Drop for ControlGroup {
     fn drop(&mut self) {
         for directory in &self.directories {
-            // Its last process may take a moment to go.
+            // The kernel may take a moment to remove the last process from the group.
             for _ in 0..200 {
                 if std::fs::remove_dir(directory).is_ok() {
                     break;

@@ -1,4 +1,5 @@
-//! One forwarder, one home, one receiver: some scrapes to warm up, then as many as fill the time.
+//! One forwarder, one home, one receiver: some scrapes to warm up, then as many as the case asks
+//! for.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,53 +12,53 @@ use super::programs::{Program, RunningForwarder, Task};
 use super::receiver::Receiver;
 use super::usage;
 
-/// Samples arrive no later, unless their sender falls behind.
+/// Samples arrive within this time, unless their sender falls behind.
 const LATE: Duration = Duration::from_secs(4);
 
 /// A home, and how it is scraped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Case {
-    /// What the home serves.
+    /// The series of the home and their form.
     pub shape: Shape,
-    /// Between two scrapes.
+    /// Time between two scrapes.
     pub interval: Duration,
-    /// Scrapes that are not measured.
+    /// Number of scrapes that are not measured.
     pub warm_up: usize,
-    /// Scrapes that are.
+    /// Number of scrapes that are measured.
     pub scrapes: usize,
 }
 
-/// What was seen of one forwarder in one case.
+/// The figures of one forwarder in one case.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measurement {
-    /// Its name.
+    /// Name of the program.
     pub program: String,
-    /// Of each scrape.
+    /// Number of series in each scrape.
     pub series: usize,
-    /// As [`body_name`] calls it.
+    /// The form of the body, in the words of [`body_name`].
     pub body: String,
-    /// Scrapes that were measured.
+    /// Number of scrapes that were measured.
     pub scrapes: usize,
-    /// Between two of them.
+    /// Time between two scrapes, in seconds.
     pub interval_seconds: u64,
     /// CPU seconds for a million samples scraped, in user and kernel mode.
     pub cpu_per_million: f64,
-    /// The same of the one scrape that took least: what it takes while nobody else uses the core,
-    /// as neighbours of a virtual machine do.
+    /// The same figure of the cheapest scrape. It shows the cost while no neighbour of a virtual
+    /// machine uses the core.
     pub least_cpu_per_million: f64,
-    /// Peak resident memory since its start, bytes.
+    /// Peak resident memory since the start of the process, in bytes.
     pub peak_memory: u64,
-    /// Bytes of requests' bodies, a scrape.
+    /// Bytes of request bodies a scrape.
     pub sent_bytes: u64,
-    /// Requests, a scrape.
+    /// Requests a scrape.
     pub requests: f64,
     /// Samples that arrived, a scrape.
     pub samples: f64,
-    /// From the scrape's request to the last acknowledgement: the median, seconds.
+    /// Median time from the scrape's request to the last acknowledgement, in seconds.
     pub latency: f64,
 }
 
-/// How tables call a body.
+/// The name of a body's form in tables.
 pub fn body_name(shape: Shape) -> String {
     let coding = match (shape.protobuf, shape.gzip) {
         (false, false) => "plain text",
@@ -72,7 +73,7 @@ pub fn body_name(shape: Shape) -> String {
     }
 }
 
-/// Measures one forwarder.
+/// Measures one forwarder in one case.
 ///
 /// # Errors
 /// Fails when it does not scrape in time, or does not deliver what it scraped.
@@ -103,8 +104,9 @@ pub async fn measure(
     drop(running);
     let (mut measured, fresh) = measured?;
     measured.program = program.name().to_owned();
-    // Reports of its own come on top; what is unchanged need not be sent. The last samples of a
-    // scrape may be on their way when the next one starts (vmagent flushes once a second).
+    // A sender's own reports come on top, and unchanged samples need not be sent. The last samples
+    // of a scrape may still be on their way when the next one starts (vmagent flushes once a
+    // second).
     ensure!(
         measured.samples >= fresh as f64 * 0.98,
         "{} delivered {} samples a scrape in place of {fresh}",
@@ -114,7 +116,8 @@ pub async fn measure(
     Ok(measured)
 }
 
-/// Also the samples that must arrive of each scrape.
+/// Reads the counters around the measured scrapes. The second value is the number of samples that
+/// must arrive of each scrape.
 async fn watch(
     running: &RunningForwarder,
     home: &SyntheticHome,
@@ -180,11 +183,11 @@ async fn watch(
     Ok((measured, case.fresh()))
 }
 
-/// The scrapes that are measured, and the one behind them.
+/// Waits for the measured scrapes; returns them and the scrape after them.
 async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<ScrapeStart>> {
     for more in 1..=5 {
         let times = case.warm_up + case.scrapes + more;
-        // The first scrape of a job may wait for an interval, and the smallest one for a slow
+        // The first scrape of a job may wait for an interval, and the smallest interval for a slow
         // start.
         let limit = case.interval * (times as u32 + 3) + Duration::from_secs(20);
         let scrapes = home.scraped(times, limit).await?;
@@ -201,13 +204,14 @@ async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<ScrapeStart>> {
 }
 
 impl Case {
-    /// Two may be close to each other, a late one and the next slot: then the one is still being
-    /// sent when the other starts, and nothing may be read there.
+    /// Whether two scrapes are at least half an interval apart. A late scrape and the next slot can
+    /// be closer: then one is still being sent when the other starts, and a counter read there
+    /// would mix them.
     fn are_apart(&self, one: &ScrapeStart, next: &ScrapeStart) -> bool {
         next.asked - one.asked > self.interval / 2
     }
 
-    /// Samples that must arrive of a scrape, other than the first one.
+    /// Number of samples that must arrive of a scrape, other than the first one.
     fn fresh(&self) -> usize {
         if self.shape.half_unchanged {
             self.shape.series / 2
@@ -216,11 +220,11 @@ impl Case {
         }
     }
 
-    /// Whether nothing of the scrapes before is on its way when this one starts, as the first of a
-    /// million series can be: it would be counted here.
+    /// Whether the samples of all earlier scrapes have arrived when this one starts. Late samples,
+    /// such as those of a first scrape of a million series, would be counted here.
     fn is_warm(&self, scrapes: usize, next: &ScrapeStart) -> bool {
         let scraped = self.shape.series + (scrapes - 1) * self.fresh();
-        // vmagent flushes once a second: it sends the last scrape of a short interval later.
+        // vmagent flushes once a second, so it sends the last scrape of a short interval later.
         let may_come = if self.interval > LATE {
             self.fresh() / 50
         } else {
@@ -277,7 +281,7 @@ mod tests {
             (20, false, 3, 2980, true),
             (20, true, 3, 1990, true),
             (20, true, 3, 1989, false),
-            // The last one may come later.
+            // The samples of the last scrape may arrive later.
             (2, false, 3, 2000, true),
             (2, false, 3, 1999, false),
             (2, true, 3, 1500, true),

@@ -1,5 +1,5 @@
-//! A home of N series whose next body is ready before it is asked for: only digits change between
-//! two scrapes, so the work of it is small, and is done while everybody else waits for the next
+//! A home of N series that prepares its next body in advance. Only digits change between two
+//! scrapes, so that is little work, and it is done while the measured programs wait for the next
 //! scrape.
 
 use std::fmt::Write as _;
@@ -16,39 +16,40 @@ use super::receiver::ReceivedTotals;
 use crate::http::{self as server, Hangup, Server, ServerRequest};
 use crate::now_ms;
 
-/// Metric families, as a cluster's Prometheus has some hundreds of each exporter.
+/// Number of metric families, of the order that a cluster's Prometheus has of each exporter.
 const FAMILIES: usize = 400;
 /// Digits of a timestamp in milliseconds, until the year 2286.
 const TIME_DIGITS: usize = 13;
 /// Bytes of such a timestamp as a varint, until the year 2109.
 const TIME_VARINT: usize = 6;
-/// One series in this many is another one with each scrape, in a home where half is unchanged.
+/// One series in this many is replaced with each scrape, in a home where half of the samples are
+/// unchanged.
 const CHURN: usize = 100;
 
-/// What is asked of the home.
+/// The series of a home and their form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// In each scrape.
+    /// Number of series in each scrape.
     pub series: usize,
-    /// Delimited protobuf; else text.
+    /// Whether the body is delimited protobuf; otherwise it is text.
     pub protobuf: bool,
-    /// For whoever takes it.
+    /// Whether the body is compressed.
     pub gzip: bool,
-    /// Half of the series keep sample and timestamp, 1 % are new with each scrape. Else all are
-    /// fresh.
+    /// Whether half of the series keep sample and timestamp, and 1 % are new with each scrape.
+    /// Otherwise all samples are fresh.
     pub half_unchanged: bool,
 }
 
-/// Where the digits of one series stand in the body.
+/// Offsets of one series' digits in the body.
 struct SampleOffsets {
     value: usize,
     value_len: u8,
     time: usize,
-    /// Eight hexadecimal digits of the pod's name.
+    /// Offset of eight hexadecimal digits in the pod's name.
     pod: usize,
 }
 
-/// The body, and where to change it.
+/// A body, and the places where it changes.
 pub struct SyntheticBody {
     bytes: Vec<u8>,
     places: Vec<SampleOffsets>,
@@ -56,8 +57,8 @@ pub struct SyntheticBody {
     turn: u64,
 }
 
-/// The labels of one series, without its name: 8 to 12 of them, sorted; the whole line has about
-/// 270 bytes.
+/// The labels of one series without its name: 8 to 12 of them, sorted. The whole line has about 270
+/// bytes.
 fn labels(family: usize, member: usize) -> Vec<(&'static str, String)> {
     let node = member % 23;
     let mut labels = vec![
@@ -112,7 +113,8 @@ fn name(family: usize) -> String {
     )
 }
 
-/// Integers and fractions, as counters and gauges have them; a series keeps its width.
+/// The value of a series: integers and fractions, as counters and gauges have them. A series keeps
+/// its width.
 fn value(index: usize) -> String {
     match index % 5 {
         0 => format!("{}", 10_000_000_000_u64 + index as u64 * 7919),
@@ -122,7 +124,7 @@ fn value(index: usize) -> String {
     }
 }
 
-/// The number of a series in the order of its families.
+/// The family of each series and its number within the family, in the order of the body.
 fn members(series: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..FAMILIES).flat_map(move |family| {
         (0..series.saturating_sub(family).div_ceil(FAMILIES)).map(move |member| (family, member))
@@ -130,7 +132,7 @@ fn members(series: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 impl SyntheticBody {
-    /// Builds it once.
+    /// Builds the body with its first samples.
     pub fn new(shape: Shape) -> Self {
         let mut body = Self {
             bytes: Vec::new(),
@@ -234,7 +236,7 @@ impl SyntheticBody {
         }
     }
 
-    /// Gives every sample that is to be fresh another value and this timestamp.
+    /// Gives every sample that changes another value and this timestamp.
     pub fn freshen(&mut self, at_ms: i64) {
         self.turn += 1;
         let digits = format!("{at_ms:0TIME_DIGITS$}");
@@ -266,7 +268,8 @@ impl SyntheticBody {
                 continue;
             }
             self.bytes[place.time..place.time + TIME_DIGITS].copy_from_slice(digits.as_bytes());
-            // The last digits change, and are never zeros: a number has no other form.
+            // The last digits change, and never to zero: a number with trailing zeros has a shorter
+            // form.
             let value = &mut self.bytes[place.value..place.value + usize::from(place.value_len)];
             let length = value.len();
             for (at, digit) in value[length.saturating_sub(3)..].iter_mut().enumerate() {
@@ -277,12 +280,12 @@ impl SyntheticBody {
         }
     }
 
-    /// As it is served.
+    /// The body as it is served.
     pub fn encoded(&self) -> Bytes {
         if !self.shape.gzip {
             return Bytes::copy_from_slice(&self.bytes);
         }
-        // What Go's gzip does by default would take the machine from those who are measured.
+        // Go's default level would take the processor from the programs that are measured.
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(2));
         // Writing to memory does not fail.
         let _ = encoder.write_all(&self.bytes);
@@ -307,18 +310,18 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 /// The start of a scrape.
 #[derive(Debug, Clone, Copy)]
 pub struct ScrapeStart {
-    /// When its request came.
+    /// When the request came.
     pub asked: Instant,
-    /// What the probe said by then, if there is one.
+    /// The counters of the probe at that moment, if a probe is set.
     pub reading: Option<Reading>,
 }
 
-/// What was used and received by some moment.
+/// Counters at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
-    /// CPU time of the process that is measured.
+    /// CPU time of the measured process.
     pub cpu: Duration,
-    /// What it has sent.
+    /// Totals of the receiver, which are what the process has sent.
     pub received: ReceivedTotals,
 }
 
@@ -326,11 +329,11 @@ type Probe = Box<dyn Fn() -> Option<Reading> + Send + Sync>;
 
 struct State {
     body: Mutex<SyntheticBody>,
-    /// None until it is made: nobody gets a body twice.
+    /// The prepared body; `None` while it is being made, so that no body is served twice.
     next: tokio::sync::Mutex<Option<Bytes>>,
     scrapes: watch::Sender<Vec<ScrapeStart>>,
     probe: Mutex<Option<Probe>>,
-    /// From an answer to the work on the next one.
+    /// Time from an answer to the work on the next body.
     rest: Duration,
 }
 
@@ -338,7 +341,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The home, listening.
+/// A home that listens.
 pub struct SyntheticHome {
     server: Server,
     state: Arc<State>,
@@ -350,14 +353,14 @@ pub struct SyntheticHome {
 /// Size of an exposition in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodySize {
-    /// Before compression.
+    /// Bytes before compression.
     pub plain: usize,
-    /// On the wire.
+    /// Bytes on the wire.
     pub served: usize,
 }
 
 impl SyntheticHome {
-    /// Starts it. The next body is made half an interval after the last one was asked for.
+    /// Starts the home. It makes the next body half an interval after the last request.
     ///
     /// # Errors
     /// Fails when no port can be listened on.
@@ -394,17 +397,17 @@ impl SyntheticHome {
         self.server.address().to_string()
     }
 
-    /// What it serves.
+    /// The series of the home and their form.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// Asks this at the start of each scrape.
+    /// Calls this probe at the start of each scrape from now on.
     pub fn probes(&self, probe: impl Fn() -> Option<Reading> + Send + Sync + 'static) {
         *lock(&self.state.probe) = Some(Box::new(probe));
     }
 
-    /// Waits until it was scraped that often, and tells of each scrape's start.
+    /// Waits until the home was scraped this often, and returns the start of each scrape.
     ///
     /// # Errors
     /// Fails when that takes longer than `limit`.
@@ -427,7 +430,7 @@ impl SyntheticHome {
     }
 }
 
-/// The body with fresh samples.
+/// Makes the body with fresh samples.
 async fn made(state: &Arc<State>) -> Option<Bytes> {
     let state = state.clone();
     let working = tokio::task::spawn_blocking(move || {
@@ -452,7 +455,8 @@ async fn answer(state: Arc<State>, shape: Shape, request: ServerRequest) -> serv
     {
         return Ok(server::respond(406, "this home serves one form only"));
     }
-    // Here and now: whoever waits for the scrape may be late, and would count what it takes.
+    // The probe is read at once: a task that waits for the scrape may run late and would count
+    // more.
     let reading = lock(&state.probe).as_ref().and_then(|probe| probe());
     state
         .scrapes

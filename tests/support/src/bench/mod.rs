@@ -1,6 +1,6 @@
-//! `make bench`: our forwarder side by side with its peers, in one run on one machine.
+//! `make bench`: the forwarder and its peers, measured in one run on one machine.
 //!
-//! Everybody gets the same home, the same batch size, no signature, and a receiver that answers at
+//! All of them get the same home, the same batch size, no signature, and a receiver that answers at
 //! once.
 
 mod cgroup;
@@ -26,31 +26,32 @@ use self::home::{Shape, SyntheticHome};
 use self::once::{ColdTick, Drain, StartUp};
 use self::programs::Program;
 
-/// What to measure.
+/// Selects what is measured.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
     /// The zip of `make build`, or the program.
     pub function: PathBuf,
-    /// A twentieth of the time, for whoever works on the benchmark itself: the figures say little.
+    /// Whether to measure a twentieth of the time. The figures mean little; it shows that the
+    /// benchmark works.
     pub quick: bool,
-    /// Without the peers.
+    /// Whether to leave out the peers.
     pub alone: bool,
-    /// Only the comparisons with so many series.
+    /// Measures only the comparisons with this number of series.
     pub series: Option<usize>,
 }
 
 /// All figures of one run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Results {
-    /// The processor, and how many of them.
+    /// Model of the processor and number of cores.
     pub machine: String,
-    /// Side by side.
+    /// The forwarder and its peers, case by case.
     pub compared: Vec<Measurement>,
-    /// At 100,000 series.
+    /// The first scrape of a fresh process, with 100,000 series.
     pub cold_tick: Option<ColdTick>,
-    /// Of 10 million samples.
+    /// The drain of 10 million samples.
     pub drain: Option<Drain>,
-    /// Of the function.
+    /// The start of the function.
     pub start: Option<StartUp>,
 }
 
@@ -78,7 +79,7 @@ fn cases(quick: bool) -> Vec<Case> {
             10,
         ),
         case(text, 3, 1, 15),
-        // The peers are still at work on a first scrape of this size when the second one starts.
+        // The peers still work on their first scrape of this size when the second one starts.
         case(
             Shape {
                 series: 1_000_000,
@@ -126,10 +127,10 @@ fn cases(quick: bool) -> Vec<Case> {
     }
 }
 
-/// Measures everything, one thing after the other, and says on standard error what it is at.
+/// Measures everything in turn and reports its progress on standard error.
 ///
 /// # Errors
-/// Fails when a program does not do what it is there for: a figure of it would mean nothing.
+/// Fails when a program does not do its job: a figure of it would mean nothing.
 pub async fn run(options: &BenchOptions) -> Result<Results> {
     let mut results = Results {
         machine: machine(),

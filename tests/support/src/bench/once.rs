@@ -1,4 +1,4 @@
-//! What happens once: a cold tick, the drain of a backlog, the start of the function.
+//! Figures of single events: a cold tick, the drain of a backlog, the start of the function.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -20,43 +20,43 @@ use crate::process::Port;
 /// The first scrape of a fresh process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ColdTick {
-    /// Of the scrape.
+    /// Number of series in the scrape.
     pub series: usize,
-    /// From the scrape's request to the last acknowledgement, seconds.
+    /// Time from the scrape's request to the last acknowledgement, in seconds.
     pub latency: f64,
-    /// From the start of the process to its answer to the invocation, seconds.
+    /// Time from the start of the process to its answer to the invocation, in seconds.
     pub whole: f64,
 }
 
-/// The drain of a directory spool with its rate bound off.
+/// The drain of a directory spool without a limit of its rate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Drain {
-    /// Owed at first.
+    /// Number of samples in the spool at the start.
     pub samples: u64,
-    /// Bytes of the segments.
+    /// Size of the segments in bytes.
     pub bytes: u64,
-    /// From the first request to the last acknowledgement.
+    /// Samples a second, from the first request to the last acknowledgement.
     pub samples_per_second: f64,
     /// CPU seconds for a million samples.
     pub cpu_per_million: f64,
-    /// Peak resident memory, bytes.
+    /// Peak resident memory in bytes.
     pub peak_memory: u64,
 }
 
-/// The function until it asks for its first invocation, and what it weighs.
+/// The function until it asks for its first invocation, and its size.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StartUp {
-    /// From starting the process to its request for the next invocation: the median, seconds.
+    /// Median time from the start of the process to its request for an invocation, in seconds.
     pub first_request: f64,
-    /// Peak resident memory at that moment, bytes.
+    /// Peak resident memory at that moment, in bytes.
     pub memory: u64,
-    /// The program, bytes.
+    /// Size of the program in bytes.
     pub program_bytes: u64,
-    /// The zip, bytes; 0 when a program was given in its place.
+    /// Size of the zip in bytes; 0 when a program was given in its place.
     pub zip_bytes: u64,
 }
 
-/// One scrape, now.
+/// The event that scrapes once, now.
 const FORWARD: &str = r#"{"action":"forward"}"#;
 
 fn plain(series: usize) -> Shape {
@@ -78,7 +78,7 @@ fn task(home: &SyntheticHome, remote: String) -> Task {
     }
 }
 
-/// A fresh process and its first invocation, which scrapes once; the median of some.
+/// Starts a fresh process and lets its first invocation scrape once; returns the median of five.
 ///
 /// # Errors
 /// Fails when it fails, or does not deliver everything.
@@ -126,12 +126,12 @@ pub async fn cold_tick(program: &Path, series: usize) -> Result<ColdTick> {
 pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain> {
     let home = SyntheticHome::start(plain(series), Duration::ZERO).await?;
     let (api, directory) = (RuntimeApi::start().await?, TempDir::new()?);
-    // Nobody listens there.
+    // No program listens on this port.
     let port = Port::reserve()?;
     let mut task = task(&home, format!("http://127.0.0.1:{port}/write"));
     let spooling = function(program, &api, &task, directory.path())?;
-    // What its answer says of a remote that is not there does not matter: the spool has it, or
-    // nothing was spooled.
+    // The answer reports an unreachable remote, which does not matter here: either the spool has
+    // the samples, or there is no segment and the next step fails.
     api.invoke(FORWARD, Duration::from_secs(10)).await?;
     let log = spooling.log();
     drop(spooling);
@@ -143,7 +143,7 @@ pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain>
         .context("no segment")??
         .path();
     let bytes = copy(&remote, copies)?;
-    // What it says of the backlog is no longer so: without it, the next tick counts.
+    // The state does not know the copies. Without a state, the next tick counts the segments.
     std::fs::remove_file(directory.path().join("state.json"))?;
 
     let receiver = Receiver::start_without_counting().await?;
@@ -171,7 +171,7 @@ pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain>
     })
 }
 
-/// The program in a zip; what is no zip is the program.
+/// Unpacks the program from a zip; a path without that extension is the program.
 pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
     if function
         .extension()
@@ -193,8 +193,8 @@ pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Starts the function again and again, each time until it asks for its first invocation. `zip`:
-/// what it was unpacked from, or itself.
+/// Starts the function 21 times, each time until it asks for its first invocation. `zip` is the
+/// file that the program was unpacked from, or the program.
 ///
 /// # Errors
 /// Fails when it does not ask.
@@ -263,7 +263,7 @@ fn first_request(program: &Path) -> Result<FirstRequest> {
     })
 }
 
-/// Copies the segments of one scrape to others behind it: `<epoch>-<scrape>-<part>.seg`.
+/// Copies the segments of one scrape to later scrape numbers: `<epoch>-<scrape>-<part>.seg`.
 fn copy(remote: &Path, copies: u64) -> Result<u64> {
     let mut bytes = 0;
     for segment in std::fs::read_dir(remote)? {

@@ -1,4 +1,4 @@
-//! The comparison as a picture: bars on a logarithmic scale, which needs no library.
+//! The comparison as a picture: bars on a logarithmic scale, drawn without a library.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ const RIGHT: f64 = 90.0;
 const BAR: f64 = 17.0;
 const COLOURS: [&str; 3] = ["#1a7f37", "#9a6700", "#8250df"];
 
-/// One panel: what it shows, its figure of a row, and how that is written.
+/// One panel: its title, the figure that it shows of a row, and the text of that figure.
 struct Panel {
     title: &'static str,
     figure: fn(&Measurement) -> f64,
@@ -32,7 +32,7 @@ const PANELS: [Panel; 2] = [
     },
 ];
 
-/// An SVG of all rows.
+/// Draws all rows as SVG.
 pub(super) fn svg(rows: &[Measurement]) -> String {
     let mut cases: Vec<PlotCase<'_>> = Vec::new();
     for row in rows {
@@ -74,7 +74,7 @@ pub(super) fn svg(rows: &[Measurement]) -> String {
     svg
 }
 
-/// The rows of one home: a group of bars.
+/// The rows of one home, which are one group of bars.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct PlotCase<'a> {
     series: usize,
@@ -92,7 +92,7 @@ impl<'a> PlotCase<'a> {
 
 fn draw(svg: &mut String, panel: &Panel, rows: &[Measurement], cases: &[PlotCase<'_>], top: f64) {
     let figures = || rows.iter().map(panel.figure).filter(|figure| *figure > 0.0);
-    // A decade below the least, so that the shortest bar is still one.
+    // The scale starts half a decade below the least figure, so that the shortest bar can be seen.
     let (low, high) = (
         figures().fold(f64::MAX, f64::min).log10() - 0.5,
         figures().fold(f64::MIN_POSITIVE, f64::max).log10(),

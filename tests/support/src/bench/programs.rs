@@ -11,13 +11,13 @@ use crate::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 use crate::process::{Child, Port};
 use crate::tools;
 
-/// Samples of a request, for everybody.
+/// Number of samples in a request, the same for every program.
 pub const BATCH: usize = 1000;
 
 /// A forwarder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// Ours: the function.
+    /// The function of this repository.
     Forwarder,
     /// VictoriaMetrics' agent.
     Vmagent,
@@ -26,10 +26,10 @@ pub enum Program {
 }
 
 impl Program {
-    /// All, the best of the peers first.
+    /// All programs: the forwarder, then its peers.
     pub const ALL: [Self; 3] = [Self::Forwarder, Self::Vmagent, Self::Prometheus];
 
-    /// As tables call it.
+    /// The name of the program in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forwarder => "amp-forwarder",
@@ -39,14 +39,14 @@ impl Program {
     }
 }
 
-/// What it is to do.
+/// The job of a program: the home that it scrapes and the remote that it writes to.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// `host:port` of the home.
     pub home: String,
-    /// Where to write.
+    /// Remote-write URL.
     pub remote: String,
-    /// Between two scrapes.
+    /// Time between two scrapes.
     pub interval: Duration,
     /// Whether it asks for gzip.
     pub gzip: bool,
@@ -55,7 +55,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// A `prometheus.yml` that all of them take, but for what vmagent has as flags.
+    /// Writes a `prometheus.yml` for the program. What vmagent has as flags is left out of its own.
     fn yaml(&self, program: Program) -> String {
         let interval = format!("{}ms", self.interval.as_millis());
         let gzip = if program == Program::Vmagent {
@@ -63,8 +63,8 @@ impl Task {
         } else {
             format!("enable_compression: {}", self.gzip)
         };
-        // Prometheus and we ask for protobuf only where it is named first; vmagent does not know
-        // it.
+        // Prometheus and the forwarder ask for protobuf only where it is named first; vmagent does
+        // not know it.
         let protocols = match (self.protobuf, program) {
             (true, Program::Forwarder | Program::Prometheus) => {
                 "\n    scrape_protocols: [PrometheusProto, PrometheusText0.0.4]"
@@ -87,12 +87,13 @@ impl Task {
     }
 }
 
-/// Lambda's limit for an invocation of the schedule, whose slots are those of a minute.
+/// Lambda's limit for an invocation of the schedule, which serves the slots of a minute.
 const INVOCATION: Duration = Duration::from_secs(75);
-/// Nothing is measured of a function that has not enough memory.
+/// Memory of the function. It is ample, because a function that is short of memory measures
+/// nothing.
 const MEMORY_MB: u32 = 1024;
 
-/// A running one.
+/// A forwarder process that scrapes and sends until it is dropped.
 pub struct RunningForwarder {
     process: Process,
 }
@@ -102,7 +103,7 @@ enum Process {
     Peer(Peer),
 }
 
-/// The function, and who invokes it, one invocation after the other.
+/// The function, and the task that invokes it, one invocation after the other.
 struct ScheduledFunction {
     function: Function,
     schedule: JoinHandle<()>,
@@ -122,7 +123,7 @@ impl Drop for ScheduledFunction {
 }
 
 impl RunningForwarder {
-    /// Starts it.
+    /// Starts the program.
     ///
     /// # Errors
     /// Fails when the program is missing.
@@ -136,7 +137,7 @@ impl RunningForwarder {
         Ok(Self { process })
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         match &self.process {
             Process::Function(scheduled) => scheduled.function.id(),
@@ -144,7 +145,7 @@ impl RunningForwarder {
         }
     }
 
-    /// What it wrote so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         match &self.process {
             Process::Function(scheduled) => scheduled.function.log(),
@@ -176,8 +177,8 @@ impl ScheduledFunction {
             TempDir::new().context("make a directory")?,
         );
         let function = function(program, &api, task, spool.path())?;
-        // Without a payload, as a schedule may be: the slots of a minute. After an error nothing
-        // more is scraped, and the log tells why.
+        // The payload is empty, as a schedule's may be: that serves the slots of a minute. After an
+        // error no more is scraped, and the log says why.
         let schedule = tokio::spawn(async move {
             while api
                 .invoke("", INVOCATION)
@@ -207,7 +208,7 @@ impl Peer {
                 format!("-promscrape.config={}", config.display()),
                 "-promscrape.maxScrapeSize=4GB".to_owned(),
                 format!("-remoteWrite.url={}", task.remote),
-                // Its own protocol is another one.
+                // vmagent has a remote-write protocol of its own, which the receiver does not read.
                 "-remoteWrite.forcePromProto=true".to_owned(),
                 format!("-remoteWrite.maxRowsPerBlock={BATCH}"),
                 format!("-remoteWrite.tmpDataPath={}", data.display()),

@@ -1,4 +1,4 @@
-//! A receiver that answers at once. What it got is counted after the answer.
+//! A receiver that answers at once and counts what it got after the answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::http::{self as server, Hangup, Server};
 
 const LARGEST_BODY: usize = 64 << 20;
 
-/// Its counts.
+/// Totals of a receiver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReceivedTotals {
-    /// Requests.
+    /// Number of requests.
     pub requests: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
-    /// Samples in them.
+    /// Number of samples in them.
     pub samples: u64,
 }
 
@@ -31,7 +31,7 @@ struct State {
     bytes: AtomicU64,
     samples: AtomicU64,
     uncounted: AtomicU64,
-    /// When each answer was given. A scrape of a million series has a thousand.
+    /// The time of each answer. A scrape of a million series has a thousand of them.
     answered: Mutex<Vec<Instant>>,
 }
 
@@ -46,14 +46,14 @@ impl State {
     }
 }
 
-/// The receiver, listening.
+/// A receiver that listens.
 pub struct Receiver {
     server: Server,
     state: Arc<State>,
 }
 
 impl Receiver {
-    /// Starts it on a free port.
+    /// Starts a receiver on a free port.
     ///
     /// # Errors
     /// Fails when no port can be listened on.
@@ -61,11 +61,11 @@ impl Receiver {
         Self::start_counting(true).await
     }
 
-    /// As [`Receiver::start`], for a flood: samples are not counted, which takes as long as sending
-    /// them.
+    /// Starts a receiver for a flood: samples are not counted, because counting takes as long as
+    /// sending them.
     ///
     /// # Errors
-    /// As there.
+    /// Fails when no port can be listened on.
     pub async fn start_without_counting() -> Result<Self> {
         Self::start_counting(false).await
     }
@@ -107,12 +107,12 @@ impl Receiver {
         })
     }
 
-    /// Where to write to.
+    /// Remote-write URL of the receiver.
     pub fn url(&self) -> String {
         format!("{}/api/v1/write", self.server.url())
     }
 
-    /// What came so far.
+    /// Waits until everything that came is counted, and returns the totals.
     pub async fn received(&self) -> ReceivedTotals {
         while self.state.uncounted.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -120,7 +120,7 @@ impl Receiver {
         self.state.received()
     }
 
-    /// What has come and was counted whenever this is called.
+    /// Returns a function that reads the totals that are counted so far, without waiting.
     pub fn counted(&self) -> impl Fn() -> ReceivedTotals + Send + Sync + 'static {
         let state = self.state.clone();
         move || state.received()
@@ -132,15 +132,15 @@ impl Receiver {
         Some(*answered.last()? - *answered.first()?)
     }
 
-    /// When the last answer before `before` was given.
+    /// Time of the last answer before `before`.
     pub fn last_answer(&self, before: Instant) -> Option<Instant> {
         let answered = self.state.answered.lock().ok()?;
         answered.iter().rev().find(|at| **at < before).copied()
     }
 }
 
-/// Entries of a `WriteRequest`, each with one sample from everybody who is measured here; metadata
-/// is not counted.
+/// Counts the entries of a `WriteRequest`; each program here sends one sample in each. Metadata is
+/// not counted.
 fn samples(body: &[u8]) -> u64 {
     let Ok(raw) = snap::raw::Decoder::new().decompress_vec(body) else {
         return 0;

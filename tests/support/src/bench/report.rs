@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::compare::Measurement;
 use super::{Results, once};
 
-/// One row, for the eye.
+/// One measurement as a line on standard error.
 pub(super) fn line(measured: &Measurement) -> String {
     format!(
         "{:22} {:6.3} CPU s/M ({:.3} at least), peak {:>8}, {:>8} and {:6.1} requests a scrape, {:.3} s to the last answer",
@@ -39,7 +39,7 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// The tables of `results.md`.
+/// Writes the text and the tables of `results.md`.
 pub(super) fn markdown(results: &Results) -> String {
     let mut text = format!(
         "# What `make bench` measured\n\nOn {}. No signatures, {} samples a request, a receiver that answers at once on the same machine; CPU time is user and kernel, \

@@ -1,4 +1,4 @@
-//! The function as small as Lambda makes it: how long a scrape takes, cold and warm, by memory and
+//! The function as small as Lambda makes it: the time of a scrape, cold and warm, by memory and
 //! number of series.
 
 use std::path::Path;
@@ -16,29 +16,30 @@ use crate::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 
 const MEMORY_MB: [u64; 4] = [128, 256, 512, 1024];
 const SERIES: [usize; 4] = [5_000, 20_000, 100_000, 300_000];
-/// Of one invocation: a scrape that takes longer is of no use at any interval.
+/// Longest time of one invocation: a scrape that takes longer is of no use at any interval.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Warm scrapes that are timed.
+/// Number of warm scrapes that are timed.
 const WARM: usize = 3;
 
-/// A function of one size at one home.
+/// The times of a function of one size at one home.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SizeResult {
-    /// Of the function.
+    /// Memory of the function, MB.
     pub memory_mb: u64,
-    /// In each scrape.
+    /// Number of series in each scrape.
     pub series: usize,
-    /// Seconds of the first invocation: one scrape, sent.
+    /// Time of the first invocation, which scrapes and sends once, in seconds; `None` when it
+    /// failed.
     pub cold: Option<f64>,
-    /// The median of later ones.
+    /// Median time of the later invocations, in seconds.
     pub warm: Option<f64>,
-    /// Peak resident memory, bytes.
+    /// Peak resident memory in bytes.
     pub peak_memory: u64,
-    /// Why it did not work.
+    /// The first error, if an invocation failed or wrote too little.
     pub failed: Option<String>,
 }
 
-/// Measures all sizes. A function gets the share of a core that Lambda gives it.
+/// Measures the function in all sizes, each with the share of a core that Lambda gives it.
 ///
 /// # Errors
 /// Fails when control groups cannot be made, or servers not started.
@@ -113,7 +114,7 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
         if sized.failed.is_some() {
             break;
         }
-        // The next body is made meanwhile.
+        // The home makes its next body in this time.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     function.kill();
@@ -125,7 +126,8 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
     Ok(sized)
 }
 
-/// The first error of the report in a function's error, else the beginning of what there is.
+/// The first error of the report that a function's error holds, or the beginning of the text when
+/// it holds none.
 fn told(error: &str) -> String {
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
     let report = error

@@ -1,10 +1,10 @@
-//! What a process has used, by `/proc`.
+//! CPU time and memory of a process, as `/proc` shows them.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Clock ticks a second: Linux shows them to everybody as 100.
+/// Clock ticks a second. Linux shows programs 100, whatever the kernel uses.
 const TICKS: u64 = 100;
 
 /// User and system time of all threads so far.
@@ -12,12 +12,12 @@ const TICKS: u64 = 100;
 /// # Errors
 /// Fails when the process is gone.
 pub(super) fn cpu(process: u32) -> Result<Duration> {
-    // The one knows no less than a hundredth of a second, the other nothing of threads that have
-    // ended.
+    // The clock ticks are exact to a hundredth of a second; the scheduler's counts leave out
+    // threads that have ended. So the larger value is the better one.
     Ok(in_ticks(process)?.max(of_threads(process)?))
 }
 
-/// By the scheduler, to the nanosecond.
+/// CPU time of the threads that live, from the scheduler's counts, to the nanosecond.
 fn of_threads(process: u32) -> Result<Duration> {
     let mut nanoseconds = 0;
     for thread in std::fs::read_dir(format!("/proc/{process}/task"))

@@ -6,27 +6,27 @@ use std::process::ExitCode;
 use amp_forwarder_support::bench::{self, BenchOptions};
 use clap::Parser;
 
-/// Measures the forwarder beside vmagent and Prometheus in agent mode, and writes tables and a
-/// plot.
+/// Measures the forwarder and its peers, vmagent and Prometheus in agent mode, and writes tables
+/// and a plot.
 #[derive(Parser)]
 struct Arguments {
     /// The zip of `make build`, or the program.
     #[arg(long)]
     function: PathBuf,
-    /// Where results.md, results.json and results.svg go.
+    /// Folder for results.md, results.json and results.svg.
     #[arg(long, default_value = "benches")]
     out: PathBuf,
-    /// A few scrapes of each, to see that it works: the figures say little.
+    /// Measures a few scrapes of each, to show that the benchmark works. The figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Without the peers.
+    /// Leaves out the peers.
     #[arg(long)]
     alone: bool,
-    /// Only the comparisons with so many series, for whoever profiles one.
+    /// Measures only the comparisons with this number of series, for profiling.
     #[arg(long)]
     series: Option<usize>,
-    /// Only the function, as small as Lambda makes it, in control groups: writes sizes.md and
-    /// sizes.json.
+    /// Measures only the function, as small as Lambda makes it, in control groups. Writes sizes.md
+    /// and sizes.json.
     #[arg(long)]
     sizes: bool,
 }
@@ -52,7 +52,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
         series,
         sizes,
     } = arguments;
-    // It is started in a directory of its own.
+    // The function runs in a directory of its own, so its path must be absolute.
     let function = std::path::absolute(function)?;
     if sizes {
         return bench::size::write(&bench::size::measure(&function).await?, &out);

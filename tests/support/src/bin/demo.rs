@@ -8,29 +8,30 @@ use amp_forwarder_support::demo::{Demo, DemoOptions};
 use anyhow::Result;
 use clap::Parser;
 
-/// Runs the function between two real Prometheis for about a minute, with an outage across its
-/// ticks, and compares both ends; exits 1 when a sample is missing.
+/// Runs the function between two real Prometheus servers for about a minute, with an outage across
+/// its ticks, and compares both ends. Exits with 1 when a sample is missing.
 #[derive(Parser)]
 struct Arguments {
     /// The zip of `make build`, or the program.
     #[arg(long)]
     function: PathBuf,
-    /// Seconds that the receiver is away.
+    /// Seconds of the receiver's outage.
     #[arg(long, default_value_t = 25)]
     outage: u64,
-    /// The function's time-out in seconds: a tick serves the scrapes that fit into it.
+    /// Time-out of the function in seconds. A tick serves the scrapes that fit into it.
     #[arg(long, default_value_t = 15)]
     tick: u64,
-    /// Time between two scrapes.
+    /// Time between two scrapes, as Prometheus writes durations.
     #[arg(long, default_value = "5s")]
     interval: String,
-    /// Seconds during which the function is invoked again; after them, until it owes nothing.
+    /// Seconds during which the function is invoked again. After them, it is invoked until the
+    /// spool is empty.
     #[arg(long, default_value_t = 50)]
     duration: u64,
-    /// Let the gateway acknowledge a batch without storing it, to see the demo notice.
+    /// Lets the gateway acknowledge one batch without storing it, so that the demo fails.
     #[arg(long)]
     drop_one_batch: bool,
-    /// Leave everything running at the end, until Ctrl-C.
+    /// Keeps everything running at the end, until Ctrl-C.
     #[arg(long)]
     keep: bool,
 }
@@ -38,7 +39,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     demo(Arguments::parse()).await.unwrap_or_else(|error| {
-        // Without the backtrace that `Result` in main would print.
+        // `Result` in main would print a backtrace.
         eprintln!("demo: error: {error:#}");
         ExitCode::from(1)
     })

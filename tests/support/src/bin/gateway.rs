@@ -11,29 +11,29 @@ use clap::Parser;
 /// A remote-write receiver that answers as Amazon Managed Service for Prometheus does.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Remote-write URL of a real receiver that gets what is accepted.
+    /// Remote-write URL of a real receiver that gets the accepted samples.
     #[arg(long)]
     upstream: Option<String>,
     /// Region that signatures must be scoped to.
     #[arg(long, default_value = "us-east-1")]
     region: String,
-    /// Access key that is known.
+    /// Access key that the gateway knows.
     #[arg(long, default_value = ACCESS_KEY)]
     access_key: String,
-    /// Name of the environment variable that holds its secret (default: the secret of AWS'
+    /// Name of the environment variable with the secret of that key (default: the secret of AWS'
     /// examples).
     #[arg(long)]
     secret_key_env: Option<String>,
     /// Session token that must come with the key.
     #[arg(long)]
     session_token: Option<String>,
-    /// Do not look at signatures.
+    /// Accepts requests without looking at their signatures.
     #[arg(long)]
     unsigned: bool,
-    /// Count samples and answer 200 at once; nothing is decoded, judged or forwarded.
+    /// Counts samples and answers 200 at once; nothing is decoded, judged or forwarded.
     #[arg(long)]
     count_only: bool,
 }
@@ -63,7 +63,7 @@ async fn main() -> Result<()> {
         keys,
         upstream: arguments.upstream,
         count_only: arguments.count_only,
-        // It may run for days.
+        // The gateway may run for days.
         journal: JournalOptions {
             requests: 1_000,
             samples: 100_000,

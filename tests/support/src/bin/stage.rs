@@ -1,7 +1,7 @@
-//! For tests/infra: the function between two real Prometheis, with the environment that a template
-//! gives it.
+//! For tests/infra: the function between two real Prometheus servers, with the environment that a
+//! template gives it.
 //!
-//! Prints one line of JSON when the receiver has what two ticks brought, then stays until its
+//! Prints one line of JSON when the receiver has the samples of two ticks, then runs until its
 //! standard input ends.
 
 use std::collections::BTreeMap;
@@ -23,20 +23,20 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(60);
 /// Lambda's limit for a synchronous payload.
 const LARGEST_PAYLOAD: usize = 6 << 20;
-/// A tick's time-out: at a scrape in four seconds, two of them.
+/// Time-out of a tick. With a scrape every four seconds, two fit into it.
 const TICK: Duration = Duration::from_secs(8);
 
-/// Runs the function for two ticks and keeps both ends up.
+/// Runs the function for two ticks and keeps both ends running.
 #[derive(Parser)]
 struct Arguments {
-    /// The program.
+    /// The program of the function.
     #[arg(long)]
     function: PathBuf,
-    /// NAME=VALUE of its environment. HOME_ADDRESS and AMP_REMOTE_WRITE_URL are set to this
-    /// stage's.
+    /// NAME=VALUE of the function's environment. HOME_ADDRESS and AMP_REMOTE_WRITE_URL are set to
+    /// the servers of this stage.
     #[arg(long)]
     env: Vec<String>,
-    /// Then take invocations as Lambda's API does, for the AWS CLI.
+    /// After the ticks, takes invocations as Lambda's API does, for the AWS CLI.
     #[arg(long)]
     serve: bool,
 }
@@ -133,7 +133,7 @@ fn gateway_options(env: &Environment, receiver: &Prometheus) -> GatewayOptions {
     options
 }
 
-/// The EMF lines of a log.
+/// Parses the EMF lines of a log.
 fn metrics(log: &str) -> Vec<Value> {
     log.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -141,7 +141,7 @@ fn metrics(log: &str) -> Vec<Value> {
         .collect()
 }
 
-/// `POST /2015-03-31/functions/NAME/invocations`: an error of the function is a 200 with a header
+/// Answers `POST /2015-03-31/functions/NAME/invocations`. A function error is a 200 with a header
 /// that says so.
 async fn invoke(api: Arc<RuntimeApi>, request: ServerRequest) -> HandlerResult {
     let payload = read_body(request.into_body(), LARGEST_PAYLOAD)

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::lambda::InvocationResult;
 
-/// What one tick said.
+/// The report of one tick, as a row of the table.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TickRow {
     number: u32,
@@ -20,7 +20,7 @@ pub(super) struct TickRow {
     lost: u64,
     segments: u64,
     bytes: u64,
-    /// Samples in the spool.
+    /// Number of samples in the spool.
     pub(super) owed: u64,
     before: u64,
 }
@@ -29,7 +29,7 @@ impl TickRow {
     pub(super) const HEAD: &str =
         "tick    took  outcome  scrapes  scraped  written  lost | spool: segments     KB  samples";
 
-    /// Reads a report, also that of a tick that failed.
+    /// Reads the report of a tick, also of one that failed.
     pub(super) fn new(
         last: Option<&Self>,
         took: Duration,

@@ -31,10 +31,10 @@ pub use table::{Evidence, Verdict};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Of the spool, in moto.
+/// The bucket of the spool in moto.
 const BUCKET: &str = "amp-forwarder-demo";
 
-/// What to show.
+/// Options of a demo.
 #[derive(Debug, Clone)]
 pub struct DemoOptions {
     /// The function: the zip of `make build`, or a program.
@@ -43,20 +43,20 @@ pub struct DemoOptions {
     pub interval: String,
     /// The function's time-out: a tick serves the slots that fit into it.
     pub tick: Duration,
-    /// The function is invoked again until this much time has passed, and then until it owes
-    /// nothing.
+    /// Time during which the function is invoked again. After it, the invocations go on until the
+    /// spool is empty.
     pub duration: Duration,
     /// Time from the first stored sample to the outage.
     pub outage_after: Duration,
-    /// How long the receiver is away; zero: never.
+    /// Length of the outage; zero for none.
     pub outage: Duration,
-    /// Let the gateway swallow a batch, to see that the verdict notices.
+    /// Whether the gateway swallows a batch, to show that the verdict notices.
     pub drop_one_batch: bool,
 }
 
 impl DemoOptions {
-    /// A bit more than a minute: ticks of a quarter of one, with 25 seconds of outage across the
-    /// ends of the first two.
+    /// A little more than a minute: ticks of a quarter of a minute, and 25 seconds of outage across
+    /// the ends of the first two.
     pub fn new(function: impl Into<PathBuf>) -> Self {
         Self {
             function: function.into(),
@@ -88,7 +88,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts all the programs and waits until the home has something to expose.
+    /// Starts all programs and waits until the home has something to expose.
     ///
     /// # Errors
     /// Fails when a program is missing or does not become ready.
@@ -161,12 +161,12 @@ impl Demo {
         })
     }
 
-    /// Invokes the function on its schedule, with the outage in the middle, and tells what each
+    /// Invokes the function on its schedule, with the outage in the middle, and prints what each
     /// tick left in the spool.
     ///
     /// # Errors
-    /// Fails when an invocation is not answered, the receiver does not come back, or the backlog does not
-    /// drain.
+    /// Fails when an invocation is not answered, the receiver does not come back, or the backlog
+    /// does not drain.
     pub async fn run(&mut self) -> Result<()> {
         let done = tokio::try_join!(
             invoke_until(
@@ -185,7 +185,8 @@ impl Demo {
     /// # Errors
     /// Fails when one of them does not answer.
     pub async fn verdict(&self) -> Result<Verdict> {
-        // The home goes on scraping: compare what was there when the last exposition was taken.
+        // The home continues to scrape: the comparison ends with the last exposition that was
+        // taken.
         let recordings = self.recorder.recordings();
         let (from, until) = (self.started_ms - 600_000, now_ms());
         let evidence = Evidence {
@@ -206,7 +207,7 @@ impl Demo {
         evidence.judge()
     }
 
-    /// Where to look while it still runs.
+    /// Addresses of the programs, for a person who wants to look around.
     pub fn addresses(&self) -> String {
         format!(
             "home {}  receiver {}  gateway {}/admin/stats",
@@ -224,7 +225,7 @@ fn say(what: impl AsRef<str>) {
 async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) -> Result<()> {
     say(TickRow::HEAD);
     let mut last: Option<TickRow> = None;
-    // What EventBridge Scheduler sends is not looked at: any event means forward.
+    // Any event means forward, so the body that EventBridge Scheduler sends is not needed here.
     while Instant::now() < end || last.as_ref().is_some_and(|row| row.owed > 0) {
         ensure!(
             Instant::now() < end + SOON,
@@ -236,7 +237,7 @@ async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) 
             .await?;
         let row = TickRow::new(last.as_ref(), started.elapsed(), &answer)?;
         say(row.to_string());
-        // One that fails at once would be invoked thousands of times.
+        // A function that fails at once would be invoked thousands of times.
         ensure!(
             row.outcome != "failed" || started.elapsed() > Duration::from_secs(1),
             "the function fails at once: {answer:?}"
@@ -287,7 +288,7 @@ fn forwarder_yml(interval: &str, target: &str, remote_write: &str) -> String {
     )
 }
 
-/// The program in a zip that `make build` made, or the path itself.
+/// Unpacks the program from a zip of `make build`; a path without that extension is the program.
 fn unpack(function: &Path, into: &Path) -> Result<PathBuf> {
     ensure!(
         function.is_file(),
@@ -300,7 +301,7 @@ fn unpack(function: &Path, into: &Path) -> Result<PathBuf> {
     {
         return Ok(std::path::absolute(function)?);
     }
-    // Python is there for the tools anyway, and no unzip may be.
+    // Python is installed for the tools anyway; unzip may be missing.
     let status = Command::new("python3")
         .args(["-m", "zipfile", "-e"])
         .arg(function)

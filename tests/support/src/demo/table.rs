@@ -9,45 +9,46 @@ use crate::gateway::GatewayStats;
 use crate::home::Recording;
 use crate::query::{Samples, value_bits};
 
-/// What the verdict is made from.
+/// The observations that a verdict is made from.
 #[derive(Debug, Clone)]
 pub struct Evidence {
-    /// What the home exposed to the function, from the wire.
+    /// The expositions that the home gave the function, from the wire.
     pub recordings: Vec<Recording>,
-    /// What the home has, by its query API.
+    /// The samples of the home, by its query API.
     pub home: Samples,
-    /// What the receiver has, by its query API.
+    /// The samples of the receiver, by its query API.
     pub received: Samples,
-    /// `instance` of the forwarder's own `up` and `scrape_*` series, which no home can have.
+    /// The `instance` label of the forwarder's own `up` and `scrape_*` series, which no home can
+    /// have.
     pub forwarder_instance: String,
     /// The gateway's counts.
     pub gateway: GatewayStats,
 }
 
-/// What came out.
+/// The result of a demo.
 #[derive(Debug, Clone)]
 pub struct Verdict {
-    /// Expositions that the function was given whole.
+    /// Number of expositions that the function received whole.
     pub scrapes: usize,
-    /// Distinct samples in them.
+    /// Number of distinct samples in them.
     pub exposed: usize,
-    /// Samples that the home has and that no exposition showed: federation gives the newest one
-    /// only.
+    /// Number of samples of the home that no exposition showed: federation gives only the newest
+    /// one.
     pub never_exposed: usize,
-    /// Samples at the receiver, without the forwarder's own series.
+    /// Number of samples at the receiver, without the forwarder's own series.
     pub received: usize,
-    /// Samples of the forwarder's own series at the receiver.
+    /// Number of samples of the forwarder's own series at the receiver.
     pub own: usize,
-    /// Exposed against received.
+    /// The exposed samples compared with the received ones.
     pub comparison: Comparison,
-    /// At the receiver, and not at home.
+    /// Samples that are at the receiver and not at the home.
     pub foreign: Vec<Point>,
     /// The gateway's counts.
     pub gateway: GatewayStats,
 }
 
 impl Evidence {
-    /// Compares.
+    /// Compares both ends.
     ///
     /// # Errors
     /// Fails when an exposition cannot be read.
@@ -94,7 +95,8 @@ impl Evidence {
 }
 
 impl Verdict {
-    /// Whether something was compared, nothing is missing, wrong or foreign, and order was kept.
+    /// Whether something was compared, nothing is missing, different or foreign, and the order was
+    /// kept.
     pub fn is_good(&self) -> bool {
         let breaches = self.gateway.out_of_order + self.gateway.concurrent;
         self.comparison.is_exact() && self.foreign.is_empty() && breaches == 0

@@ -90,7 +90,8 @@ impl Default for WorkspaceLimits {
     }
 }
 
-/// How much the journal keeps; the counts in `GatewayStats` are complete whatever is forgotten here.
+/// How much the journal keeps; the counts in `GatewayStats` are complete whatever is forgotten
+/// here.
 #[derive(Debug, Clone)]
 pub struct JournalOptions {
     /// Requests kept, the newest ones.

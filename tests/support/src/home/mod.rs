@@ -1,5 +1,4 @@
-//! Homes that are no Prometheus: one that says what a test wants, and a recorder in front of a real
-//! one.
+//! Homes other than a real one: a scripted home, and a recorder in front of a real home.
 
 mod recorder;
 mod scripted;

@@ -1,5 +1,5 @@
-//! A reverse proxy in front of a home that keeps what it exposed: so a test knows from the wire,
-//! not from the forwarder's own ledger, what a scrape was given.
+//! A reverse proxy in front of a home that keeps the answers. So a test knows what a scrape
+//! received from the wire, and not from the forwarder's own ledger.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -12,26 +12,26 @@ use http_body_util::Full;
 use crate::exposition;
 use crate::http::{self as server, Client, HandlerResult, Server, ServerRequest};
 
-/// An exposition that was handed on.
+/// An answer that was passed on.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    /// When it was asked for, milliseconds since the epoch.
+    /// When the request came, milliseconds since 1970.
     pub at_ms: i64,
-    /// Path and query.
+    /// Path and query of the request.
     pub path: String,
-    /// Status.
+    /// HTTP status.
     pub status: u16,
-    /// `Content-Type`.
+    /// `Content-Type` of the answer; empty when it has none.
     pub content_type: String,
-    /// The exposition, no longer compressed.
+    /// The exposition, decompressed.
     pub body: Bytes,
 }
 
 impl Recording {
-    /// Its samples.
+    /// Parses the samples of the exposition.
     ///
     /// # Errors
-    /// Fails when it is none that a Prometheus writes.
+    /// Fails when a real Prometheus would not write such an exposition.
     pub fn samples(&self) -> Result<Vec<exposition::ExposedSample>> {
         exposition::parse(&self.content_type, &self.body)
     }
@@ -52,7 +52,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Hands everything on to `home` (`http://host:port`), and keeps the answers.
+    /// Starts a proxy that passes everything on to `home` (`http://host:port`) and keeps the
+    /// answers.
     ///
     /// # Errors
     /// Fails when no port can be listened on.
@@ -73,7 +74,7 @@ impl Recorder {
         self.server.address().to_string()
     }
 
-    /// Everything handed on so far, in the order of the answers.
+    /// All answers that were passed on, in their order.
     pub fn recordings(&self) -> Vec<Recording> {
         self.state
             .recordings
@@ -82,7 +83,8 @@ impl Recorder {
             .clone()
     }
 
-    /// Everything handed on since the last call, for those who record for long.
+    /// Removes and returns the answers since the last call, so that a long test does not keep them
+    /// all.
     pub fn take(&self) -> Vec<Recording> {
         std::mem::take(
             &mut *self

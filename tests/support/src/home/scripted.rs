@@ -1,4 +1,4 @@
-//! An exposition server that says what a test wants, as it wants it.
+//! An exposition server whose answers a test chooses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
@@ -10,24 +10,24 @@ use bytes::Bytes;
 
 use crate::http::{self as server, Connection, HandlerResult, Hangup, Server, ServerRequest};
 
-/// What a page does besides being served.
+/// The trouble of a page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nothing.
+    /// The page is served without trouble.
     #[default]
     None,
-    /// Waits before the answer.
+    /// The answer waits.
     Delay(Duration),
-    /// Never answers.
+    /// The answer never comes.
     Hang,
-    /// Sends this much of the (encoded) body, then waits this long.
+    /// The answer stops after this many bytes of the encoded body, and continues after this time.
     Stall(usize, Duration),
-    /// Sends this much of the (encoded) body, then cuts the connection.
+    /// The connection is cut after this many bytes of the encoded body.
     Cut(usize),
-    /// Ends the body after this many bytes of the exposition, as if it were whole: no error is to
-    /// be seen.
+    /// The body ends after this many bytes of the exposition as if it were whole, without any
+    /// error.
     Truncate(usize),
-    /// Resets the connection in place of an answer.
+    /// The connection is reset in place of an answer.
     Reset,
 }
 
@@ -36,15 +36,15 @@ pub enum Trouble {
 pub struct Page {
     /// HTTP status.
     pub status: u16,
-    /// `Content-Type`; `None`: without.
+    /// `Content-Type`; `None` leaves the header out.
     pub content_type: Option<String>,
     /// The exposition.
     pub body: Bytes,
-    /// Whether gzip is spoken to those who ask for it.
+    /// Whether the body is compressed for clients that accept gzip.
     pub gzip: bool,
-    /// Further headers.
+    /// Further headers of the answer.
     pub headers: BTreeMap<String, String>,
-    /// Trouble.
+    /// The trouble of the page.
     pub trouble: Trouble,
 }
 
@@ -63,7 +63,7 @@ impl Page {
         }
     }
 
-    /// An error.
+    /// An answer of another status.
     pub fn status(status: u16, body: impl Into<Bytes>) -> Self {
         Self {
             status,
@@ -71,14 +71,14 @@ impl Page {
         }
     }
 
-    /// With another content type.
+    /// Changes the content type.
     #[must_use]
     pub fn content_type(mut self, content_type: Option<&str>) -> Self {
         self.content_type = content_type.map(str::to_owned);
         self
     }
 
-    /// With trouble.
+    /// Adds trouble.
     #[must_use]
     pub fn trouble(mut self, trouble: Trouble) -> Self {
         self.trouble = trouble;
@@ -91,11 +91,11 @@ impl Page {
 pub struct HomeRequest {
     /// Path and query.
     pub path: String,
-    /// Headers.
+    /// Request headers.
     pub headers: BTreeMap<String, String>,
-    /// Connection, counted from 1.
+    /// Number of the connection, counted from 1.
     pub connection: u64,
-    /// Wall clock, milliseconds since the epoch.
+    /// When the request came, milliseconds since 1970.
     pub at_ms: i64,
 }
 
@@ -125,7 +125,7 @@ struct State {
     requests: Vec<HomeRequest>,
 }
 
-/// A scripted home: serves its page on every path.
+/// A scripted home, which serves its page on every path.
 #[derive(Debug)]
 pub struct ScriptedHome {
     server: Server,
@@ -133,7 +133,7 @@ pub struct ScriptedHome {
 }
 
 impl ScriptedHome {
-    /// Serves `page` until told otherwise.
+    /// Starts a home that serves `page` until another page takes its place.
     ///
     /// # Errors
     /// Fails when no port can be listened on.
@@ -157,17 +157,17 @@ impl ScriptedHome {
         self.lock().always = page;
     }
 
-    /// Serves `page` for one request, after those promised before.
+    /// Serves `page` for one request, after the pages that were added before.
     pub fn serve_once(&self, page: Page) {
         self.lock().once.push_back(page);
     }
 
-    /// The requests so far.
+    /// All requests so far.
     pub fn requests(&self) -> Vec<HomeRequest> {
         self.lock().requests.clone()
     }
 
-    /// Connections accepted so far.
+    /// Number of connections accepted so far.
     pub fn connections(&self) -> u64 {
         self.server.counters().accepted()
     }
@@ -226,8 +226,8 @@ async fn answer(
     response.body(body).map_err(|_| Hangup)
 }
 
-/// Makes the body of an answer with the trouble of its page: it waits, stalls, is cut, or fails with
-/// `Hangup` in place of an answer.
+/// Makes the body of an answer with the trouble of its page: it waits, stalls, is cut, or fails
+/// with `Hangup` in place of an answer.
 async fn troubled_body(
     trouble: &Trouble,
     encoded: Bytes,

@@ -2,8 +2,8 @@
 //! reloading.
 //!
 //! Version 1.9.2 gives `lambda-runtime-deadline-ms: 600000`, a duration where the protocol has a
-//! time: every deadline would lie in 1970. So the function speaks to it through a proxy that puts a
-//! real one in its place.
+//! time, so that every deadline would lie in 1970. So the function speaks to the emulator through a
+//! proxy that puts a real deadline in its place.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::{now_ms, tools, wait_for};
 
 /// Lambda's limit for an answer.
 const LARGEST_ANSWER: usize = 6 << 20;
-/// The function's name; the emulator knows only the binaries of the package that it is started in.
+/// Name of the function. The emulator knows only the binaries of the package in its working
+/// directory.
 const NAME: &str = "amp-forwarder";
 const MANIFEST: &str =
     "[package]\nname = \"amp-forwarder\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
@@ -37,8 +38,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts it on a free port and waits until it listens; invocations have `time_limit` from
-    /// their start.
+    /// Starts the emulator on a free port and waits until it listens. Invocations have `time_limit`
+    /// from their start.
     ///
     /// # Errors
     /// Fails when cargo-lambda is missing, or does not become ready.
@@ -68,7 +69,8 @@ impl Emulator {
             &directory.path().join("log"),
         )?;
         let address = format!("127.0.0.1:{port}");
-        // Any HTTP request would wait for the function: see only whether it listens.
+        // Any HTTP request would wait for the function, so this looks only at whether the port is
+        // open.
         wait_for("cargo-lambda listens", Duration::from_secs(60), || async {
             TcpStream::connect(&address).await.is_ok()
         })
@@ -91,7 +93,7 @@ impl Emulator {
         })
     }
 
-    /// What the function needs as `AWS_LAMBDA_RUNTIME_API`.
+    /// Value of `AWS_LAMBDA_RUNTIME_API` for the function.
     pub fn runtime_api(&self) -> String {
         self.proxy.address().to_string()
     }
@@ -99,7 +101,7 @@ impl Emulator {
     /// Invokes the function and waits for its answer.
     ///
     /// # Errors
-    /// Fails when there is none within `limit`.
+    /// Fails when there is no answer within `limit`.
     pub async fn invoke(
         &self,
         payload: impl Into<Vec<u8>>,

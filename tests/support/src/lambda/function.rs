@@ -9,24 +9,24 @@ use tempfile::TempDir;
 use crate::gateway::options::{ACCESS_KEY, SECRET_KEY, SESSION_TOKEN};
 use crate::process::Child;
 
-/// How to start the function.
+/// Options of a function process.
 #[derive(Debug, Clone)]
 pub struct FunctionOptions {
-    /// The program: `bootstrap` of the zip, or the one that cargo built.
+    /// The program: `bootstrap` of the zip, or the binary that cargo built.
     pub program: PathBuf,
-    /// `AWS_LAMBDA_RUNTIME_API`.
+    /// Value of `AWS_LAMBDA_RUNTIME_API`.
     pub runtime_api: String,
     /// Content of the forwarder.yml that `FORWARDER_CONFIG` names.
     pub config: String,
-    /// Further environment variables; they win over the defaults (the gateway's credentials and
-    /// region).
+    /// Further environment variables. They override the defaults, which are the gateway's
+    /// credentials and region.
     pub env: Vec<(String, String)>,
-    /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`.
+    /// Value of `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`.
     pub memory_mb: u32,
 }
 
 impl FunctionOptions {
-    /// The usual ones.
+    /// Options with 128 MB of memory and the default environment.
     pub fn new(program: impl Into<PathBuf>, runtime_api: &str, config: &str) -> Self {
         Self {
             program: program.into(),
@@ -38,7 +38,7 @@ impl FunctionOptions {
     }
 }
 
-/// The running function; dropping it kills it.
+/// A function process; dropping it kills it.
 #[derive(Debug)]
 pub struct Function {
     process: Child,
@@ -46,7 +46,8 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts it. Readiness shows in the first invocation: Lambda knows no other either.
+    /// Starts the function. It is ready when it answers its first invocation; Lambda has no other
+    /// sign either.
     ///
     /// # Errors
     /// Fails when it cannot be started.
@@ -80,8 +81,8 @@ impl Function {
                         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
                         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
                         ("AWS_SESSION_TOKEN", SESSION_TOKEN),
-                        // No way out: on this machine there is no instance metadata service to wait
-                        // for.
+                        // There is no instance metadata service on this machine, and the SDK would
+                        // wait for one.
                         ("AWS_EC2_METADATA_DISABLED", "true"),
                     ])
                     .env("FORWARDER_CONFIG", &config)
@@ -94,30 +95,30 @@ impl Function {
         Ok(Self { process, directory })
     }
 
-    /// Its standard output and error so far.
+    /// Standard output and error so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// SIGKILL, as Lambda does at a time-out.
+    /// Sends SIGKILL, as Lambda does at a time-out.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Where its forwarder.yml and log are.
+    /// The directory of its forwarder.yml and its log.
     pub fn directory(&self) -> &std::path::Path {
         self.directory.path()
     }
 
-    /// Waits for its end; its exit code if it had one.
+    /// Waits until the process ends; returns its exit code, if it had one.
     ///
     /// # Errors
-    /// Fails when it still runs after `limit`.
+    /// Fails when the process still runs after `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<Option<i32>> {
         self.process.wait(limit).await
     }

@@ -1,8 +1,8 @@
-//! Lambda on this machine: the function as a child process, and two runtime APIs for it to speak
-//! to.
+//! Lambda on this machine: the function as a child process, and two runtime APIs that it can run
+//! against.
 //!
-//! [`Emulator`] is cargo-lambda's, a second opinion on the protocol. [`RuntimeApi`] is ours:
-//! deadlines to the millisecond, function errors with their type, and the invocation that a killed
+//! [`Emulator`] is cargo-lambda's, a second opinion on the protocol. [`RuntimeApi`] is our own: it
+//! has deadlines to the millisecond, function errors with their type, and invocations that a killed
 //! function never answers.
 
 mod emulator;
@@ -13,7 +13,7 @@ pub use emulator::Emulator;
 pub use function::{Function, FunctionOptions};
 pub use runtime_api::RuntimeApi;
 
-/// How an invocation ended.
+/// The end of an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum InvocationResult {
     /// The handler's answer.
@@ -23,10 +23,10 @@ pub enum InvocationResult {
 }
 
 impl InvocationResult {
-    /// The answer.
+    /// Takes the answer.
     ///
     /// # Errors
-    /// Fails when it was a function error.
+    /// Fails when the function reported an error.
     pub fn answer(self) -> anyhow::Result<serde_json::Value> {
         match self {
             Self::Answer(answer) => Ok(answer),
@@ -34,7 +34,7 @@ impl InvocationResult {
         }
     }
 
-    /// `errorType` of a function error.
+    /// The `errorType` of a function error.
     pub fn error_type(&self) -> Option<&str> {
         match self {
             Self::Answer(_) => None,

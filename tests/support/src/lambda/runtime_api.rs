@@ -1,4 +1,5 @@
-//! The Lambda runtime API, 2018-06-01, of our own: one invocation at a time, deadlines as told.
+//! Our own Lambda runtime API, version 2018-06-01: one invocation at a time, with the deadline that
+//! the test chooses.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -42,7 +43,7 @@ pub struct RuntimeApi {
 }
 
 impl RuntimeApi {
-    /// Starts it on a free port.
+    /// Starts a runtime API on a free port.
     ///
     /// # Errors
     /// Fails when no port can be listened on.
@@ -65,7 +66,7 @@ impl RuntimeApi {
         })
     }
 
-    /// What the function needs as `AWS_LAMBDA_RUNTIME_API`.
+    /// Value of `AWS_LAMBDA_RUNTIME_API` for the function.
     pub fn runtime_api(&self) -> String {
         self.server.address().to_string()
     }
@@ -73,8 +74,8 @@ impl RuntimeApi {
     /// Invokes the function with a deadline `time_limit` from now, and waits for its answer.
     ///
     /// # Errors
-    /// Fails when there is none two seconds after the deadline: where Lambda would have killed it at the
-    /// deadline.
+    /// Fails when there is no answer two seconds after the deadline. Lambda would have killed the
+    /// function at the deadline.
     pub async fn invoke(
         &self,
         payload: impl Into<Bytes>,
@@ -99,7 +100,7 @@ impl RuntimeApi {
             .context("the function took another invocation without answering")
     }
 
-    /// What the function reported to `init/error`.
+    /// The errors that the function reported to `init/error`.
     pub fn init_errors(&self) -> Vec<serde_json::Value> {
         lock(&self.state.init_errors).clone()
     }
@@ -147,7 +148,7 @@ async fn answer(state: Arc<State>, request: ServerRequest) -> HandlerResult {
     let Some(done) = lock(&state.running).remove(id) else {
         return Ok(server::respond(400, "no such invocation"));
     };
-    // Nobody waits any more when the deadline has passed.
+    // After the deadline no test waits for the answer any more.
     let _ = done.send(outcome);
     Ok(server::respond_json(
         202,
@@ -156,7 +157,7 @@ async fn answer(state: Arc<State>, request: ServerRequest) -> HandlerResult {
 }
 
 async fn next(state: &State) -> http::Response<server::ServerBody> {
-    // Whoever's connection ends while waiting here is cancelled, and takes nothing.
+    // A request whose connection ends while it waits here is cancelled, and takes no invocation.
     let Some(pending) = state.queue.lock().await.recv().await else {
         return server::respond(500, "the runtime API has ended");
     };

@@ -12,8 +12,8 @@ use tokio::net::TcpSocket;
 
 use crate::http::Client;
 
-/// A child process; dropping it kills it. Its output is in a file, which is printed when the test
-/// panics.
+/// A child process; dropping it kills it. Its output goes to a file, whose end is printed when the
+/// test panics.
 #[derive(Debug)]
 pub struct Child {
     name: String,
@@ -21,11 +21,11 @@ pub struct Child {
     log: PathBuf,
 }
 
-/// A port of the loopback interface that nobody else is given as long as this lives.
+/// A port of the loopback interface that stays reserved as long as this value lives.
 ///
-/// Its socket is bound and does not listen: connections are refused until a program that sets
-/// `SO_REUSEADDR`, as servers do, listens there. While that program is down, a server of another
-/// test must not get its port: it would take, and keep, what was meant for ours.
+/// Its socket is bound and does not listen. So connections are refused until a program that sets
+/// `SO_REUSEADDR`, as servers do, listens there. While that program is down, the server of another
+/// test must not get its port: it would receive the requests that are meant for our program.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -33,10 +33,10 @@ pub struct Port {
 }
 
 impl Port {
-    /// One that is free.
+    /// Reserves a free port.
     ///
     /// # Errors
-    /// Fails when there is none.
+    /// Fails when there is no free port.
     pub fn reserve() -> Result<Self> {
         let socket = TcpSocket::new_v4().context("find a free port")?;
         socket.set_reuseaddr(true)?;
@@ -49,7 +49,7 @@ impl Port {
         })
     }
 
-    /// Its number.
+    /// The number of the port.
     pub fn number(&self) -> u16 {
         self.number
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Port {
 }
 
 impl Child {
-    /// Starts a program; its standard output and error go to `log`, after what is there.
+    /// Starts a program whose standard output and error are appended to `log`.
     ///
     /// # Errors
     /// Fails when it cannot be started.
@@ -77,7 +77,8 @@ impl Child {
             .append(true)
             .open(log)
             .with_context(|| format!("open {}", log.display()))?;
-        // So that a killed test leaves nobody behind; without setpriv they would live on.
+        // The program dies with the test, also when that is killed. Without setpriv it would live
+        // on.
         let setpriv = Path::new("/usr/bin/setpriv");
         let mut command = if setpriv.is_file() {
             let mut command = Command::new(setpriv);
@@ -101,33 +102,33 @@ impl Child {
         })
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Whether it still runs.
+    /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// What it wrote so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read(&self.log)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 
-    /// SIGKILL, and waits for its end.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 
-    /// SIGTERM, and waits for its end; its exit code if it had one.
+    /// Sends SIGTERM and waits for the end of the process; returns its exit code, if it had one.
     ///
     /// # Errors
-    /// Fails when it still runs after `limit`.
+    /// Fails when the process still runs after `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> Result<Option<i32>> {
         // The standard library only sends SIGKILL.
         Command::new("kill")
@@ -137,10 +138,10 @@ impl Child {
         self.wait(limit).await
     }
 
-    /// Waits for its end; its exit code if it had one.
+    /// Waits for the end of the process; returns its exit code, if it had one.
     ///
     /// # Errors
-    /// Fails when it still runs after `limit`.
+    /// Fails when the process still runs after `limit`.
     pub async fn wait(&mut self, limit: Duration) -> Result<Option<i32>> {
         let start = Instant::now();
         loop {
@@ -157,7 +158,7 @@ impl Child {
     /// Waits until `url` answers 200.
     ///
     /// # Errors
-    /// Fails when the program ended, or the limit passed: with the end of its log.
+    /// Fails when the program ended or the limit passed; the error has the end of its log.
     pub async fn wait_ready(&mut self, url: &str, limit: Duration) -> Result<()> {
         let client = Client::default();
         let start = Instant::now();
@@ -215,10 +216,10 @@ mod tests {
                 TcpStream::connect(address).unwrap_err().kind(),
                 ErrorKind::ConnectionRefused
             );
-            // The standard library's sets SO_REUSEADDR.
+            // The standard library's listener sets SO_REUSEADDR.
             let server = TcpListener::bind(address).unwrap();
             let client = TcpStream::connect(address).unwrap();
-            // It closes first, as one that is killed does: its end of the connection lingers.
+            // The server closes first, as a killed one does: its end of the connection lingers.
             drop(server.accept().unwrap());
             drop((server, client));
         }

@@ -1,4 +1,5 @@
-//! Real programs as child processes: on free ports, ready by condition, killed with their owner.
+//! Real programs as child processes: on free ports, ready when they say so, killed with their
+//! owner.
 
 mod child;
 mod moto;

@@ -11,11 +11,11 @@ use super::{Child, Port};
 use crate::http::Client;
 use crate::tools;
 
-/// It is written in Python, and imports a lot.
+/// moto is written in Python and imports a lot.
 const READY: Duration = Duration::from_secs(60);
 
-/// A running moto; its buckets are in its memory. Unless it is told otherwise, it takes any
-/// credentials.
+/// A moto server that keeps its buckets in memory. It takes any credentials unless its environment
+/// asks for more.
 #[derive(Debug)]
 pub struct Moto {
     _process: Child,
@@ -24,8 +24,8 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts one on a free port, with these further environment variables, and waits until it is
-    /// ready.
+    /// Starts a server on a free port with these further environment variables, and waits until it
+    /// is ready.
     ///
     /// # Errors
     /// Fails when moto is missing, or does not become ready.
@@ -49,17 +49,17 @@ impl Moto {
         })
     }
 
-    /// Of `AWS_ENDPOINT_URL_S3`.
+    /// Endpoint, for `AWS_ENDPOINT_URL_S3` and its like.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// On the loopback interface.
+    /// Port on the loopback interface.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// Reads an object (`bucket/key`), whatever the status.
+    /// Reads an object (`bucket/key`) and returns the answer of any status.
     ///
     /// # Errors
     /// Fails when there is no answer.
@@ -74,7 +74,7 @@ impl Moto {
     /// # Errors
     /// Fails when it does not answer 200.
     pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
-        // Without a signature, moto takes a request to be for S3.
+        // moto takes a request without a signature to be for S3.
         let request =
             http::Request::put(format!("{}/{bucket}", self.url())).body(Full::default())?;
         let response = Client::default()
@@ -106,7 +106,7 @@ impl Moto {
         Ok(())
     }
 
-    /// Makes a call of a service that speaks JSON, e.g. `ssm`, `AmazonSSM.PutParameter`.
+    /// Calls a service that speaks JSON, e.g. `ssm`, `AmazonSSM.PutParameter`.
     ///
     /// # Errors
     /// Fails when it does not answer 200.
@@ -132,7 +132,7 @@ impl Moto {
     }
 }
 
-/// Somebody must ask; it does not matter who. moto takes the service from here.
+/// An `Authorization` header without a valid signature. moto only reads the service from it.
 fn asker(service: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"

@@ -18,7 +18,7 @@ pub struct NodeExporter {
 }
 
 impl NodeExporter {
-    /// Starts it on a free port and waits until it answers.
+    /// Starts an exporter on a free port and waits until it answers.
     ///
     /// # Errors
     /// Fails when the program is missing, or does not become ready.

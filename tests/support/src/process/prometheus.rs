@@ -13,13 +13,13 @@ use crate::query::Querier;
 use crate::tls::Pair;
 use crate::tools;
 
-/// Debian stable's.
+/// The version of Debian stable.
 pub const V2_42: &str = "2.42";
 /// The last long-term release of 2.x.
 pub const V2_53: &str = "2.53";
 /// The long-term release of 3.x.
 pub const V3_5: &str = "3.5";
-/// All three.
+/// All three versions.
 pub const VERSIONS: [&str; 3] = [V2_42, V2_53, V3_5];
 
 const READY: Duration = Duration::from_secs(60);
@@ -27,11 +27,11 @@ const READY: Duration = Duration::from_secs(60);
 /// A scrape job of the generated configuration.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// `job_name`.
+    /// Value of `job_name`.
     pub name: String,
-    /// `host:port` of its targets.
+    /// Addresses of its targets, `host:port`.
     pub targets: Vec<String>,
-    /// As Prometheus writes durations, e.g. `1s` or `500ms`.
+    /// Time between two scrapes, as Prometheus writes durations, e.g. `1s` or `500ms`.
     pub interval: String,
     /// Further keys of the job, as YAML indented by four spaces.
     pub extra: String,
@@ -49,7 +49,7 @@ impl Job {
         }
     }
 
-    /// With another interval.
+    /// Changes the interval.
     #[must_use]
     pub fn every(mut self, interval: &str) -> Self {
         self.interval = interval.to_owned();
@@ -57,23 +57,25 @@ impl Job {
     }
 }
 
-/// What its own HTTP server asks of clients (`--web.config.file`). It must not scrape itself then.
+/// What the HTTP server asks of clients (`--web.config.file`). Such a Prometheus must not scrape
+/// itself.
 #[derive(Debug, Clone, Default)]
 pub struct WebConfig {
-    /// It speaks TLS, with this certificate.
+    /// Certificate of the server; with it, the server speaks TLS.
     pub tls: Option<Pair>,
-    /// Clients must have a certificate of this authority (PEM).
+    /// Authority of client certificates (PEM); with it, clients must have one.
     pub client_authority: Option<String>,
-    /// Clients must say [`Self::USER`] and [`Self::PASSWORD`].
+    /// Whether clients must present [`Self::USER`] and [`Self::PASSWORD`].
     pub password: bool,
 }
 
 impl WebConfig {
-    /// The one user.
+    /// The only user.
     pub const USER: &'static str = "admin";
-    /// Its password.
+    /// The password of the user.
     pub const PASSWORD: &'static str = "correct horse";
-    /// At the lowest cost: a higher one takes longer than a scrape may on a busy machine.
+    /// The hash of the password at the lowest cost: a higher one takes longer than a scrape may on
+    /// a busy machine.
     const BCRYPT: &'static str = "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
 
     fn write(&self, directory: &Path) -> Result<PathBuf> {
@@ -101,22 +103,22 @@ impl WebConfig {
     }
 }
 
-/// How to run a Prometheus.
+/// Options of a Prometheus process.
 #[derive(Debug, Clone)]
 pub struct PrometheusOptions {
     /// One of [`VERSIONS`].
     pub version: String,
-    /// What it scrapes.
+    /// Jobs that it scrapes.
     pub jobs: Vec<Job>,
     /// Whether it scrapes itself each second, as job `prometheus`.
     pub scrape_itself: bool,
-    /// `global.external_labels`.
+    /// Value of `global.external_labels`.
     pub external_labels: Vec<(String, String)>,
-    /// `storage.tsdb.out_of_order_time_window`, e.g. `10m`; `None`: 0.
+    /// Value of `storage.tsdb.out_of_order_time_window`, e.g. `10m`; `None` is 0.
     pub out_of_order_window: Option<String>,
     /// Whether it takes remote write.
     pub receiver: bool,
-    /// What it asks of clients; `None`: nothing.
+    /// What it asks of its clients; `None` for nothing.
     pub web: Option<WebConfig>,
     /// Further command-line flags, e.g. `--enable-feature=native-histograms`.
     pub flags: Vec<String>,
@@ -140,8 +142,8 @@ impl PrometheusOptions {
         }
     }
 
-    /// A receiver: scrapes nothing, takes remote write. It is more lenient than the gateway in
-    /// front of it, which is the judge.
+    /// A receiver: it scrapes nothing and takes remote write. It accepts more than the gateway in
+    /// front of it, so the gateway is the judge.
     pub fn receiver(version: &str) -> Self {
         Self {
             scrape_itself: false,
@@ -189,7 +191,7 @@ impl PrometheusOptions {
     }
 }
 
-/// A YAML string: JSON's are.
+/// Quotes a YAML string. JSON's form is valid there.
 fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -204,7 +206,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one on a free port and waits until it is ready.
+    /// Starts a server on a free port and waits until it is ready.
     ///
     /// # Errors
     /// Fails when the program is missing, or does not become ready.
@@ -221,7 +223,7 @@ impl Prometheus {
         })
     }
 
-    /// A home of `version` that scrapes itself and the jobs.
+    /// Starts a home of `version` that scrapes itself and the jobs.
     ///
     /// # Errors
     /// Fails as [`Self::start`] does.
@@ -229,7 +231,7 @@ impl Prometheus {
         Self::start(PrometheusOptions::home(version, jobs)).await
     }
 
-    /// A receiver of `version`.
+    /// Starts a receiver of `version`.
     ///
     /// # Errors
     /// Fails as [`Self::start`] does.
@@ -237,12 +239,12 @@ impl Prometheus {
         Self::start(PrometheusOptions::receiver(version)).await
     }
 
-    /// SIGKILL: an outage. The data stays for [`Self::restart`].
+    /// Sends SIGKILL, for an outage. The data stays for [`Self::restart`].
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again after [`Self::kill`], on its port, with its data.
+    /// Starts the server again after [`Self::kill`], on its port and with its data.
     ///
     /// # Errors
     /// Fails as [`Self::start`] does.
@@ -252,8 +254,8 @@ impl Prometheus {
         wait_ready(&mut self.process, &self.options, &self.port).await
     }
 
-    /// Changes its configuration in place, as a person does: the file, then a reload. The process
-    /// goes on.
+    /// Changes the configuration in place, as a person does: writes the file and reloads it. The
+    /// process keeps running.
     ///
     /// # Errors
     /// Fails when it does not take the new configuration.
@@ -289,7 +291,7 @@ impl Prometheus {
         format!("http://{}", self.address())
     }
 
-    /// Where it takes remote write, if it does.
+    /// Remote-write URL, for a server that takes remote write.
     pub fn remote_write_url(&self) -> String {
         format!("{}/api/v1/write", self.url())
     }
@@ -299,7 +301,7 @@ impl Prometheus {
         Querier::new(&self.url())
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -311,7 +313,7 @@ async fn wait_ready(process: &mut Child, options: &PrometheusOptions, port: &Por
             .wait_ready(&format!("http://127.0.0.1:{port}/-/ready"), READY)
             .await;
     }
-    // It would ask us, too.
+    // The ready page would ask for credentials, too, so the log is read in its place.
     let start = Instant::now();
     while !process
         .log()

@@ -12,8 +12,8 @@ use crate::tools;
 
 const READY: Duration = Duration::from_secs(60);
 
-/// A running single-node VictoriaMetrics with its own data directory. It takes remote write without
-/// being told to.
+/// A single-node VictoriaMetrics with its own data directory. It takes remote write without any
+/// flag.
 #[derive(Debug)]
 pub struct VictoriaMetrics {
     process: Child,
@@ -22,7 +22,7 @@ pub struct VictoriaMetrics {
 }
 
 impl VictoriaMetrics {
-    /// Starts one that scrapes these targets (`host:port`) each second.
+    /// Starts a server that scrapes these targets (`host:port`) each second.
     ///
     /// # Errors
     /// Fails when the program is missing, or does not become ready.
@@ -41,7 +41,7 @@ impl VictoriaMetrics {
                 ))
                 .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
                 .arg(format!("-promscrape.config={}", config.display()))
-                // Fresh samples are to be seen at once.
+                // These flags make fresh samples visible at once.
                 .args([
                     "-search.latencyOffset=0s",
                     "-inmemoryDataFlushInterval=1s",
@@ -70,17 +70,17 @@ impl VictoriaMetrics {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Where it takes remote write.
+    /// Remote-write URL of the server.
     pub fn remote_write_url(&self) -> String {
         format!("{}/api/v1/write", self.url())
     }
 
-    /// Its query API, which is Prometheus'.
+    /// The query API, which is compatible with Prometheus' own.
     pub fn querier(&self) -> Querier {
         Querier::new(&self.url())
     }
 
-    /// Makes what it has taken visible to queries.
+    /// Makes all samples that it has taken visible to queries.
     ///
     /// # Errors
     /// Fails when it does not answer.
@@ -91,7 +91,7 @@ impl VictoriaMetrics {
         Ok(())
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
