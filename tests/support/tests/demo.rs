@@ -1,11 +1,10 @@
-//! The demo's exit status, in a short run of it: without it, a demo that cannot fail would go
+//! The exit status of the demo, in short runs. Without this test, a demo that cannot fail would go
 //! unnoticed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The function, which cargo puts beside this package's programs when the whole workspace is
-/// tested.
+/// The function. Cargo puts it next to this package's programs when the whole workspace is tested.
 fn function() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("amp-forwarder");
     assert!(

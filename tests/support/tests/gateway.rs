@@ -1,4 +1,4 @@
-//! The gateway over real sockets, with requests that the AWS SDK's signer signed.
+//! The gateway over real sockets, with requests that the AWS SDK's signer has signed.
 
 use std::time::{Duration, SystemTime};
 
@@ -232,8 +232,8 @@ async fn a_body_changed_after_signing_is_refused() {
 async fn sizes_and_forms() {
     let gateway = Gateway::start(GatewayOptions::default()).await.unwrap();
     let poster = Poster::new(&gateway);
-    // Compresses to almost nothing: AMP does not say which form it counts, so both are held to the
-    // limit.
+    // This compresses to almost nothing. AMP does not say which form it counts, so both must keep
+    // to the limit.
     let large = entry(
         &[("__name__", "a"), ("b", &"x".repeat(1_000_001))],
         &[(now_ms(), 1.0)],

@@ -1,4 +1,4 @@
-//! The real programs, each started once. `make tools` fetches them.
+//! Starts each of the real programs once. `make tools` fetches them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn each_version_scrapes_and_federates() {
         assert_eq!(Client::default().get(&url).await.unwrap().status(), 200);
         let samples = recorder.recordings()[0].samples().unwrap();
         assert!(samples.len() > 500, "{version}: {}", samples.len());
-        // What federation gave is what the query API has, to the bit.
+        // Federation gave the samples of the query API, to the bit.
         let mut exposed = Samples::new();
         for sample in samples {
             let bits = amp_forwarder_support::query::value_bits(sample.value);
@@ -61,8 +61,8 @@ async fn each_version_scrapes_and_federates() {
     }
 }
 
-/// A Prometheus that remote-writes to the gateway, a receiver behind it: what stands in the
-/// receiver is what the home has.
+/// A Prometheus remote-writes to the gateway, which has a receiver behind it: in the end the
+/// receiver has what the home has.
 #[tokio::test]
 async fn prometheus_through_the_gateway_into_a_receiver() {
     let mut receiver = Prometheus::receiver(V3_5).await.unwrap();
@@ -206,7 +206,8 @@ async fn exact_values_by_the_query_api() {
     assert_eq!(labels["__name__"], "a");
 }
 
-/// The test plays the function: what cargo-lambda's emulator does with an answer and with an error.
+/// The test plays the function: it sees what cargo-lambda's emulator does with an answer and with
+/// an error.
 #[tokio::test]
 async fn the_emulator() {
     let emulator = Emulator::start(Duration::from_secs(20)).await.unwrap();

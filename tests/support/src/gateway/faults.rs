@@ -1,4 +1,4 @@
-//! Scripted misbehaviour: what to do, to which requests, how often or how long.
+//! Scripted misbehaviour: an action, the requests that it strikes, and its end by count or time.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,30 +6,30 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// What happens to a request. `store` is judging, handing to the receiver and committing, as
-/// without a fault.
+/// What the gateway does to a request. "Stores" means that it judges the request, hands it to the
+/// receiver and commits it, as without a fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum FaultAction {
-    /// Answers this; stores nothing.
+    /// Answers with this status and stores nothing.
     Respond {
         /// HTTP status.
         status: u16,
-        /// Answer's body.
+        /// Body of the answer.
         #[serde(default)]
         body: String,
         /// Further headers, e.g. `retry-after`.
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
-    /// Waits, then goes on as usual.
+    /// Waits, then continues as usual.
     Delay {
-        /// How long.
+        /// Time to wait in milliseconds.
         ms: u64,
     },
-    /// Never answers; stores nothing. Ends when the client gives up.
+    /// Never answers and stores nothing. Ends when the client gives up.
     Hang,
-    /// Resets the connection; stores nothing.
+    /// Resets the connection and stores nothing.
     Reset,
     /// Stores, then never answers.
     StoreAndHang,
@@ -43,39 +43,39 @@ pub enum FaultAction {
     Drop,
 }
 
-/// A fault: an action and the requests that it befalls.
+/// A fault: an action and the requests that it strikes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
-    /// What happens.
+    /// The action.
     #[serde(flatten)]
     pub action: FaultAction,
-    /// Ends after this many requests; `None`: no such end.
+    /// Number of requests after which the fault ends; `None` for no such end.
     #[serde(default)]
     pub times: Option<u64>,
-    /// Ends after this long; `None`: no such end.
+    /// Time after which the fault ends, in milliseconds; `None` for no such end.
     #[serde(default)]
     pub for_ms: Option<u64>,
-    /// Spares the first requests that match.
+    /// Number of matching requests that are spared at first.
     #[serde(default)]
     pub skip: u64,
-    /// Only requests that hold a series of this metric.
+    /// Strikes only requests with a series of this metric.
     #[serde(default)]
     pub metric: Option<String>,
-    /// Only requests with at least this many samples.
+    /// Strikes only requests with at least this many samples.
     #[serde(default)]
     pub min_samples: u64,
-    /// Only requests on a connection that served one before.
+    /// Strikes only requests on a connection that has served a request before.
     #[serde(default)]
     pub reused_connection: bool,
 }
 
 impl Fault {
-    /// For the next request only.
+    /// Makes a fault that strikes the next request.
     pub fn once(action: FaultAction) -> Self {
         Self::times(action, 1)
     }
 
-    /// For the next requests.
+    /// Makes a fault that strikes this many requests.
     pub fn times(action: FaultAction, times: u64) -> Self {
         Self {
             times: Some(times),
@@ -83,7 +83,7 @@ impl Fault {
         }
     }
 
-    /// For a while from now.
+    /// Makes a fault that lasts for a time from now.
     pub fn lasting(action: FaultAction, duration: Duration) -> Self {
         Self {
             for_ms: u64::try_from(duration.as_millis()).ok(),
@@ -91,7 +91,7 @@ impl Fault {
         }
     }
 
-    /// Until [`Faults::clear`].
+    /// Makes a fault that lasts until [`Faults::clear`].
     pub fn always(action: FaultAction) -> Self {
         Self {
             action,
@@ -104,7 +104,7 @@ impl Fault {
         }
     }
 
-    /// Answers this status, with this body.
+    /// Makes an action that answers with this status and body.
     pub fn status(status: u16, body: &str) -> FaultAction {
         FaultAction::Respond {
             status,
@@ -114,18 +114,18 @@ impl Fault {
     }
 }
 
-/// What a fault looks at in a request.
+/// The properties of a request that faults look at.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestFacts<'a> {
     /// Metric names in the request.
     pub metrics: &'a [&'a str],
-    /// Samples in it.
+    /// Number of samples in the request.
     pub samples: u64,
-    /// Whether its connection served one before.
+    /// Whether the connection has served a request before.
     pub reused_connection: bool,
 }
 
-/// The faults in force, oldest first; the first that matches strikes.
+/// The faults in force, oldest first. The first one that matches a request strikes it.
 #[derive(Debug, Default)]
 pub struct Faults {
     active: Mutex<Vec<ActiveFault>>,
@@ -138,7 +138,7 @@ struct ActiveFault {
 }
 
 impl Faults {
-    /// Puts a fault in force, after those that are.
+    /// Adds a fault behind those in force.
     pub fn add(&self, fault: Fault) {
         let ends = fault
             .for_ms
@@ -151,14 +151,14 @@ impl Faults {
         self.lock().clear();
     }
 
-    /// Faults in force.
+    /// Number of faults in force.
     pub fn active(&self) -> usize {
         let mut active = self.lock();
         retain_current(&mut active, Instant::now());
         active.len()
     }
 
-    /// The action for a request, counted.
+    /// Returns the action that strikes a request, and counts it.
     pub fn strike(&self, facts: RequestFacts<'_>) -> Option<FaultAction> {
         let mut active = self.lock();
         retain_current(&mut active, Instant::now());

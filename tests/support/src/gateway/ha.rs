@@ -1,4 +1,5 @@
-//! HA deduplication: cortex pkg/ha/ha_tracker.go. Decided for each request from its first series.
+//! HA deduplication as in cortex pkg/ha/ha_tracker.go. The first series of a request decides for
+//! all of it.
 
 use std::collections::HashMap;
 
@@ -24,10 +25,11 @@ struct Election {
 }
 
 impl Tracker {
-    /// Elects, or checks against the election; the request of the elected loses its replica labels.
+    /// Elects a replica, or checks a request against the election. A request of the elected replica
+    /// loses its replica labels.
     ///
     /// # Errors
-    /// 202 for another replica's request, 400 for one cluster too many.
+    /// Refuses another replica's request with 202, and one cluster too many with 400.
     pub fn check(
         &mut self,
         request: &mut WriteRequest,
@@ -72,8 +74,8 @@ impl Tracker {
     }
 }
 
-/// Whether a request mixes values of (`cluster`, `__replica__`): some of it would be judged by
-/// another's election.
+/// Whether a request mixes values of (`cluster`, `__replica__`). Part of it would be judged by
+/// another cluster's election.
 pub fn is_mixed(request: &WriteRequest) -> bool {
     let pair = |entry: &super::wire::TimeSeries| {
         (

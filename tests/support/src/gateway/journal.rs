@@ -1,4 +1,4 @@
-//! What came in: complete counts, and the newest requests with their samples.
+//! The journal: complete counts, and the newest requests with their samples.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,90 +10,92 @@ use super::refusal::Reason;
 use super::tenant::{Breaches, Outcome, PostedSample};
 use super::wire::MetricMetadata;
 
-/// One request.
+/// One request and its answer.
 #[derive(Debug, Clone, Default)]
 pub struct JournalEntry {
-    /// Counts from 1 in the order of arrival.
+    /// Number of the request, counted from 1 in the order of arrival.
     pub number: u64,
-    /// Connection that it came on, counted from 1.
+    /// Number of its connection, counted from 1.
     pub connection: u64,
-    /// Arrival of its head, since the gateway's start.
+    /// Arrival of the request's head, since the gateway's start.
     pub arrived: Duration,
-    /// Its answer, since the gateway's start; `None` while there is none.
+    /// Time of the answer, since the gateway's start; `None` while there is none.
     pub answered: Option<Duration>,
-    /// Arrival by the wall clock, milliseconds since the epoch.
+    /// Arrival by the wall clock, milliseconds since 1970.
     pub arrived_ms: i64,
     /// Status of the answer; `None` when none was given.
     pub status: Option<u16>,
-    /// Why it is no 200, or a 400 in spite of samples stored.
+    /// Reason of a refusal. A 400 can have one although samples were stored.
     pub reason: Option<Reason>,
-    /// The scripted fault that befell it.
+    /// The scripted fault that struck the request.
     pub fault: Option<super::faults::FaultAction>,
     /// Request headers.
     pub headers: BTreeMap<String, String>,
-    /// Bytes of the body as sent.
+    /// Bytes of the body on the wire.
     pub body_bytes: usize,
-    /// Bytes of it decompressed.
+    /// Bytes of the decompressed body.
     pub decoded_bytes: usize,
-    /// Entries (TimeSeries) in it.
+    /// Number of entries (`TimeSeries`) in the request.
     pub entries: usize,
-    /// Requests unanswered when it came, itself included.
+    /// Number of unanswered requests when this one came, itself included.
     pub in_flight: u64,
-    /// Its breaches of the sender's promises.
+    /// Promises of the sender that the request broke.
     pub breaches: Breaches,
-    /// Number of its samples.
+    /// Number of samples in the request.
     pub sample_count: usize,
-    /// Its metadata.
+    /// Metadata in the request.
     pub metadata: Vec<MetricMetadata>,
-    /// Its samples, unless the journal's bound made it forget them.
+    /// Samples in the request, unless the journal's limit made it forget them.
     pub samples: Vec<PostedSample>,
 }
 
 /// Complete counts since the start.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct GatewayStats {
-    /// Requests to the remote-write path.
+    /// Number of requests to the remote-write path.
     pub requests: u64,
-    /// Requests unanswered now.
+    /// Number of requests that are unanswered now.
     pub in_flight: u64,
-    /// Most requests unanswered at once.
+    /// Largest number of requests that were unanswered at once.
     pub max_in_flight: u64,
-    /// Answers by status; 0 stands for none.
+    /// Answers by status; 0 counts requests without an answer.
     pub statuses: BTreeMap<u16, u64>,
     /// Requests by reason of refusal.
     pub refusals: BTreeMap<Reason, u64>,
-    /// Entries (TimeSeries).
+    /// Number of entries (`TimeSeries`).
     pub entries: u64,
-    /// Samples posted.
+    /// Number of samples that were posted.
     pub samples: u64,
-    /// Samples stored.
+    /// Number of samples that were stored.
     pub stored: u64,
-    /// Samples equal to the newest of their series.
+    /// Number of samples equal to the newest of their series.
     pub repeated: u64,
-    /// Samples refused, by reason.
+    /// Refused samples by reason.
     pub refused: BTreeMap<Reason, u64>,
-    /// Samples swallowed by the `drop` fault.
+    /// Number of samples that the `drop` fault swallowed.
     pub swallowed: u64,
-    /// Samples older than one of the same series posted before: never, if the sender keeps its
-    /// promise.
+    /// Number of samples older than one of the same series that was posted before. It stays 0 if
+    /// the sender keeps its promise.
     pub out_of_order: u64,
-    /// Series in two unanswered requests at once: never, if the sender keeps its promise.
+    /// Number of series that were in two unanswered requests at once. It stays 0 if the sender
+    /// keeps its promise.
     pub concurrent: u64,
-    /// Requests that mix HA clusters or replicas: never, if the sender keeps its promise.
+    /// Number of requests that mix HA clusters or replicas. It stays 0 if the sender keeps its
+    /// promise.
     pub mixed_replicas: u64,
-    /// Most samples in a request.
+    /// Largest number of samples in a request.
     pub max_samples: u64,
-    /// Bytes of bodies as sent.
+    /// Bytes of all bodies on the wire.
     pub body_bytes: u64,
     /// Bytes of the largest decompressed body.
     pub max_decoded_bytes: u64,
-    /// Active series.
+    /// Number of active series.
     pub active_series: u64,
-    /// Connections accepted.
+    /// Number of accepted connections.
     pub connections: u64,
 }
 
-/// What the journal knows of a request when it arrives.
+/// The number and the company of a request on its arrival.
 #[derive(Debug, Clone, Copy)]
 pub struct ArrivalCounts {
     /// Its number in the order of arrival, from 1.
@@ -108,12 +110,12 @@ pub struct Journal {
     options: JournalOptions,
     entries: VecDeque<JournalEntry>,
     samples_kept: usize,
-    /// Counts.
+    /// Complete counts since the start.
     pub stats: GatewayStats,
 }
 
 impl Journal {
-    /// An empty journal.
+    /// Makes an empty journal.
     pub fn new(options: JournalOptions) -> Self {
         Self {
             options,
@@ -135,7 +137,7 @@ impl Journal {
         }
     }
 
-    /// A request ended.
+    /// Records a request that has ended.
     pub fn record(&mut self, mut entry: JournalEntry) {
         self.count(&entry);
         if self.options.samples == 0 {
@@ -185,7 +187,7 @@ impl Journal {
         }
     }
 
-    /// The requests kept, in the order of their ends.
+    /// The requests that are kept, in the order of their ends.
     pub fn entries(&self) -> impl Iterator<Item = &JournalEntry> {
         self.entries.iter()
     }

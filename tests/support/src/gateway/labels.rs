@@ -1,6 +1,6 @@
-//! The rules for a label set: Cortex' distributor, without its mercy. It sorts labels and drops
-//! empty ones by itself; a sender must not need that, so here they are refused. Sources: cortex
-//! pkg/util/validation/validate.go `ValidateLabels`; remote write 1.0.
+//! The rules for a label set, as Cortex' distributor has them, but stricter: Cortex sorts labels
+//! and drops empty ones itself. A sender must not rely on that, so the gateway refuses them.
+//! Sources: cortex pkg/util/validation/validate.go `ValidateLabels`; remote write 1.0.
 
 use super::options::WorkspaceLimits;
 use super::refusal::{Reason, Refusal};
@@ -9,7 +9,7 @@ use super::wire::{Label, MetricMetadata};
 /// Checks the labels of one entry.
 ///
 /// # Errors
-/// 400 with Cortex' words.
+/// Refuses with 400 and Cortex' words.
 pub fn validate(labels: &[Label], limits: &WorkspaceLimits) -> Result<(), Refusal> {
     let series = format_series(labels);
     let bad = |what: String| Err(Refusal::text(400, Reason::Labels, what));
@@ -64,10 +64,10 @@ pub fn validate(labels: &[Label], limits: &WorkspaceLimits) -> Result<(), Refusa
     Ok(())
 }
 
-/// Checks the metadata of a request: one that is too long is fatal for all of it.
+/// Checks the metadata of a request. One text that is too long refuses the whole request.
 ///
 /// # Errors
-/// 400 with Cortex' words.
+/// Refuses with 400 and Cortex' words.
 pub fn validate_metadata(
     metadata: &[MetricMetadata],
     limits: &WorkspaceLimits,
@@ -106,7 +106,7 @@ pub fn value_of<'a>(labels: &'a [Label], name: &str) -> Option<&'a str> {
         .map(|label| label.value.as_str())
 }
 
-/// `name{a="b"}`, for messages.
+/// Formats a series as `name{a="b"}`, for messages.
 pub fn format_series(labels: &[Label]) -> String {
     let inner: Vec<String> = labels
         .iter()

@@ -1,4 +1,5 @@
-//! The gateway: an HTTP server that stands for an Amazon Managed Service for Prometheus workspace.
+//! The gateway: an HTTP server that takes the place of a workspace of Amazon Managed Service for
+//! Prometheus.
 //!
 //! It checks a request as AMP does, in this order: route, signature ([`sigv4`]), headers and size
 //! ([`request`]), rates ([`rate`]), HA election ([`ha`]), then every sample ([`labels`],
@@ -57,19 +58,19 @@ pub struct Gateway {
     shared: Arc<GatewayState>,
 }
 
-/// A sample that the gateway stored.
+/// A sample that the gateway has stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSample {
-    /// As posted: the replica label is still there.
+    /// Labels as they were posted, with the replica label.
     pub labels: Labels,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since 1970.
     pub timestamp: i64,
-    /// To the bit.
+    /// The value to the bit.
     pub value: SampleValue,
 }
 
-/// What the requests share. Locks are held for computing only, never across an await; where both
-/// are needed, `tenant` is first.
+/// The state that all requests share. Locks are held for computing only, never across an await.
+/// Where two are needed, `tenant` is taken first.
 #[derive(Debug)]
 pub(crate) struct GatewayState {
     options: GatewayOptions,
@@ -107,7 +108,7 @@ impl GatewayState {
 }
 
 impl Gateway {
-    /// Starts listening.
+    /// Starts a gateway that listens.
     ///
     /// # Errors
     /// Fails when the address cannot be listened on.
@@ -164,7 +165,7 @@ impl Gateway {
         }
     }
 
-    /// The requests that the journal keeps, in the order of their ends.
+    /// All requests that the journal keeps, in the order of their ends.
     pub fn journal(&self) -> Vec<JournalEntry> {
         self.shared.journal().entries().cloned().collect()
     }
@@ -178,7 +179,7 @@ impl Gateway {
             .collect()
     }
 
-    /// Every sample that was stored and not forgotten by the journal's bound.
+    /// All samples that were stored and that the journal still keeps.
     pub fn stored(&self) -> Vec<StoredSample> {
         let samples: Vec<PostedSample> = self
             .shared

@@ -1,4 +1,4 @@
-//! What a gateway is told at its start. The defaults are AMP's.
+//! Options of a gateway. The defaults are AMP's.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,56 +7,58 @@ use std::time::Duration;
 /// A credential that the gateway knows.
 #[derive(Debug, Clone)]
 pub struct AccessKey {
-    /// The secret access key.
+    /// Secret access key.
     pub secret: String,
-    /// The session token that must come with it; `None`: none may come.
+    /// Session token that must come with the key; `None` when none may come.
     pub session_token: Option<String>,
-    /// Whether its owner may `aps:RemoteWrite`.
+    /// Whether the owner of the key is allowed to call `aps:RemoteWrite`.
     pub allowed: bool,
 }
 
 /// Options of [`super::Gateway::start`].
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
-    /// Where to listen; port 0 is any free one.
+    /// Address to listen on; port 0 is any free one.
     pub listen: SocketAddr,
-    /// Region that signatures must be scoped to.
+    /// Region that signatures must have in their scope.
     pub region: String,
     /// Workspace in the path: `/workspaces/<id>/api/v1/remote_write`.
     pub workspace: String,
-    /// Known credentials by access key id. Empty: signatures are not looked at.
+    /// Known credentials by access key id. When it is empty, signatures are not checked.
     pub keys: BTreeMap<String, AccessKey>,
-    /// How far the signature's date may be from our clock.
+    /// Largest difference between the date of a signature and our clock.
     pub clock_skew: Duration,
-    /// A receiver (a real Prometheus) that gets what was accepted, before it is acknowledged.
+    /// Remote-write URL of a real Prometheus that gets the accepted samples before they are
+    /// acknowledged.
     pub upstream: Option<String>,
-    /// Count entries and samples and answer 200; nothing is decoded, judged or forwarded.
+    /// Whether entries and samples are only counted and answered with 200; nothing is decoded,
+    /// judged or forwarded.
     pub count_only: bool,
-    /// What AMP enforces.
+    /// Limits that the gateway enforces.
     pub limits: WorkspaceLimits,
-    /// How much the journal keeps.
+    /// Size of the journal.
     pub journal: JournalOptions,
 }
 
-/// Limits of a workspace; see FACTS, "Amazon Managed Service for Prometheus".
+/// Limits of a workspace. The defaults are AMP's documented quotas.
 #[derive(Debug, Clone)]
 pub struct WorkspaceLimits {
-    /// Bytes of a request; both the body as sent and its decompressed form are held to it, since
-    /// AMP does not say which.
+    /// Bytes of a request. Both the compressed and the decompressed body must keep to it, because
+    /// AMP does not say which one it counts.
     pub request_bytes: usize,
-    /// Samples older than this are refused.
+    /// Age beyond which samples are refused.
     pub max_age: Duration,
-    /// Samples stamped further ahead than this are refused.
+    /// Time ahead of our clock beyond which samples are refused.
     pub max_future: Duration,
-    /// `outOfOrderTimeWindowInSeconds`.
+    /// AMP's `outOfOrderTimeWindowInSeconds`.
     pub out_of_order_window: Duration,
-    /// Samples a second, and as many at once; `None`: no limit.
+    /// Samples a second, and the largest burst; `None` for no limit.
     pub samples_per_second: Option<f64>,
-    /// Requests a second, and as many at once; `None`: no limit.
+    /// Requests a second, and the largest burst; `None` for no limit.
     pub requests_per_second: Option<f64>,
-    /// Active series; `None`: no limit.
+    /// Number of active series; `None` for no limit.
     pub max_series: Option<usize>,
-    /// Labels of a series.
+    /// Number of labels of a series.
     pub max_labels: usize,
     /// Bytes of a label name.
     pub max_label_name: usize,
@@ -64,9 +66,9 @@ pub struct WorkspaceLimits {
     pub max_label_value: usize,
     /// Bytes of a metric's name and help text together.
     pub max_metadata: usize,
-    /// How long the elected HA replica may be silent.
+    /// Silence of the elected HA replica after which another one is elected.
     pub ha_failover: Duration,
-    /// HA clusters.
+    /// Number of HA clusters.
     pub max_ha_clusters: usize,
 }
 
@@ -90,13 +92,13 @@ impl Default for WorkspaceLimits {
     }
 }
 
-/// How much the journal keeps; the counts in `GatewayStats` are complete whatever is forgotten
-/// here.
+/// Size of the journal. The counts in `GatewayStats` are complete whatever the journal forgets.
 #[derive(Debug, Clone)]
 pub struct JournalOptions {
-    /// Requests kept, the newest ones.
+    /// Number of requests that are kept; the oldest go first.
     pub requests: usize,
-    /// Samples kept, over all requests; older requests lose theirs first. 0: none.
+    /// Number of samples that are kept over all requests; the oldest requests lose theirs first. 0
+    /// keeps none.
     pub samples: usize,
 }
 
@@ -111,9 +113,9 @@ impl Default for JournalOptions {
 
 /// The access key that [`GatewayOptions::default`] knows.
 pub const ACCESS_KEY: &str = "AKIDEXAMPLE";
-/// Its secret: the one of AWS' published signing examples.
+/// The secret of that key, from AWS' published signing examples.
 pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-/// Its session token.
+/// The session token of that key.
 pub const SESSION_TOKEN: &str = "example-session-token";
 
 impl Default for GatewayOptions {

@@ -11,7 +11,7 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full bucket.
+    /// Makes a full bucket.
     pub fn new(per_second: f64, now: Instant) -> Self {
         Self {
             per_second,
@@ -20,7 +20,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes `count` tokens, or none.
+    /// Takes `count` tokens if the bucket has as many; otherwise none.
     pub fn take(&mut self, count: f64, now: Instant) -> bool {
         let gained = now.saturating_duration_since(self.filled).as_secs_f64() * self.per_second;
         self.tokens = (self.tokens + gained).min(self.per_second);

@@ -14,7 +14,7 @@ use super::{GatewayState, admin, ha, labels, lock, request, sigv4};
 use crate::http::{self as server, Connection, HandlerResult, Hangup, ServerRequest};
 use crate::now_ms;
 
-/// No body is read beyond this, whatever the limit that is answered with 413.
+/// Largest body that is read, whatever the limit that is answered with 413.
 const LARGEST_BODY: usize = 64 << 20;
 
 /// Answers one request.
@@ -26,8 +26,8 @@ pub(super) async fn receive(
     if request.uri().path().starts_with("/admin/") {
         return Ok(admin::answer(&shared, request).await);
     }
-    // Written to the journal when dropped, so that a request whose client gives up is there as
-    // well.
+    // The visit is written to the journal when it is dropped, so that a request whose client gives
+    // up is in it as well.
     let mut visit = Visit::new(&shared, &request, &connection);
     let (parts, body) = request.into_parts();
     let body = server::read_body(body, LARGEST_BODY).await.ok_or(Hangup)?;
@@ -40,7 +40,7 @@ pub(super) async fn receive(
     visit.answer(outcome, &connection)
 }
 
-/// What is to be answered.
+/// The kind of answer that a request gets.
 enum Reply {
     Written,
     Refused(Refusal),
@@ -98,7 +98,7 @@ impl<'a> Visit<'a> {
         Ok(decoded)
     }
 
-    /// `count_only`: the form is checked, the content counted.
+    /// Checks the form of a request and counts its content, for `count_only`.
     fn count(&mut self, parts: &Parts, body: &[u8]) -> Reply {
         let counted = self.check_form(parts, body).and_then(|decoded| {
             wire::count(&decoded)
@@ -185,8 +185,8 @@ impl<'a> Visit<'a> {
         })
     }
 
-    /// Judges, forwards, commits. A refusal of status 400 or 429 for a series means that the rest
-    /// was stored.
+    /// Judges, forwards and commits a request. A refusal of status 400 or 429 for a series means
+    /// that the rest was stored.
     async fn store(&mut self, mut write: WriteRequest) -> Result<(), Refusal> {
         let limits = &self.shared.options.limits;
         let now = now_ms();
@@ -202,8 +202,8 @@ impl<'a> Visit<'a> {
         judgement.first_error.take().map_or(Ok(()), Err)
     }
 
-    /// cortex pkg/distributor/distributor.go: both limits refuse the whole request before anything
-    /// is stored.
+    /// Takes the request from both rate limits. Either of them refuses the whole request before
+    /// anything is stored (cortex pkg/distributor/distributor.go).
     fn check_rates(&self, write: &WriteRequest) -> Result<(), Refusal> {
         let now = Instant::now();
         let mut rates = lock(&self.shared.rates);
@@ -264,7 +264,7 @@ fn refused(refusal: Refusal) -> http::Response<server::ServerBody> {
     response
 }
 
-/// The answer of a fault after what it had to do.
+/// Answers after a fault has done its work.
 fn faulty(action: FaultAction, connection: &Connection) -> (Option<u16>, HandlerResult) {
     match action {
         FaultAction::Respond {

@@ -1,60 +1,60 @@
-//! An answer that is no 200, with the reason in a form that tests can match.
+//! A refusal: an answer other than 200, with its reason in a form that tests can match.
 
-/// Why a request, or some of its samples, were not taken.
+/// The reason why a request, or some of its samples, were refused.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// No `Authorization`.
+    /// The request has no `Authorization` header.
     MissingToken,
-    /// `Authorization` cannot be read, or does not cover what it must.
+    /// The `Authorization` header cannot be read, or does not cover what it must.
     IncompleteSignature,
-    /// The access key, or the session token with it, is not known.
+    /// The access key, or the session token with it, is unknown.
     UnknownKey,
     /// The signature does not match.
     SignatureMismatch,
     /// The signature's date is too far from our clock.
     Expired,
-    /// Scoped to another region.
+    /// The signature is scoped to another region.
     WrongRegion,
-    /// Scoped to another service.
+    /// The signature is scoped to another service.
     WrongService,
-    /// The key's owner may not write.
+    /// The key's owner is not allowed to write.
     AccessDenied,
-    /// Not the path of the workspace.
+    /// The path is not the workspace's.
     NoSuchPath,
-    /// Not a POST.
+    /// The method is not POST.
     Method,
     /// A header is missing, wrong or refused.
     Header,
-    /// Not snappy, or not a write request.
+    /// The body is not snappy, or not a write request.
     Malformed,
-    /// Over the byte limit.
+    /// The body exceeds the byte limit.
     TooLarge,
-    /// A label set that AMP refuses.
+    /// AMP refuses the label set.
     Labels,
-    /// Metadata that AMP refuses.
+    /// AMP refuses the metadata.
     Metadata,
-    /// Exemplars: AMP takes none.
+    /// The request has exemplars, which AMP does not take.
     Exemplar,
-    /// Older than the age limit, or than the newest sample allows.
+    /// The sample is older than the age limit, or than the newest sample allows.
     TooOld,
-    /// Too far ahead of our clock.
+    /// The sample is too far ahead of our clock.
     TooNew,
-    /// Older than the newest of its series, and outside the window.
+    /// The sample is older than the newest of its series, and outside the window.
     OutOfOrder,
-    /// The newest timestamp of its series again, with another value.
+    /// The sample has the newest timestamp of its series with another value.
     Duplicate,
-    /// Samples a second.
+    /// The limit of samples a second is exceeded.
     RateLimit,
-    /// Requests a second.
+    /// The limit of requests a second is exceeded.
     RequestRate,
-    /// Active series.
+    /// The limit of active series is exceeded.
     SeriesLimit,
-    /// Another replica is the elected one.
+    /// Another replica is elected.
     Replica,
-    /// Too many HA clusters.
+    /// There are too many HA clusters.
     HaClusters,
     /// The receiver behind the gateway is away.
     UpstreamAway,
@@ -62,19 +62,19 @@ pub enum Reason {
     UpstreamRefused,
 }
 
-/// A refusal: status, body and reason.
+/// The answer to a refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
-    /// The body, as AMP words it.
+    /// Body of the answer, in AMP's words.
     pub body: String,
-    /// The reason.
+    /// The reason of the refusal.
     pub reason: Reason,
 }
 
 impl Refusal {
-    /// A plain text refusal, as Cortex writes them.
+    /// Makes a refusal in plain text, as Cortex writes them.
     pub fn text(status: u16, reason: Reason, body: impl Into<String>) -> Self {
         Self {
             status,
@@ -83,7 +83,7 @@ impl Refusal {
         }
     }
 
-    /// A refusal of the API in front of Cortex: JSON with a message.
+    /// Makes a refusal of the API in front of Cortex: JSON with a message.
     pub fn json(status: u16, reason: Reason, message: impl Into<String>) -> Self {
         let body = serde_json::json!({ "message": message.into() }).to_string();
         Self {

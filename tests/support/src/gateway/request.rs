@@ -1,4 +1,4 @@
-//! The form of a request: path, headers, size, encoding. (Its samples: `tenant`.)
+//! The form of a request: path, headers, size and encoding. (`tenant` judges its samples.)
 
 use http::request::Parts;
 use prost::Message;
@@ -12,10 +12,10 @@ pub fn path(workspace: &str) -> String {
     format!("/workspaces/{workspace}/api/v1/remote_write")
 }
 
-/// Checks method and path: what is wrong there is answered before the signature is looked at.
+/// Checks method and path. Errors there are answered before the signature is checked.
 ///
 /// # Errors
-/// 403 for a trailing slash and for what is no route, 404 for another workspace.
+/// Refuses a trailing slash and unknown routes with 403, another workspace with 404.
 pub fn check_route(parts: &Parts, options: &GatewayOptions) -> Result<(), Refusal> {
     let actual = parts.uri.path();
     if actual == path(&options.workspace) {
@@ -42,7 +42,8 @@ pub fn check_route(parts: &Parts, options: &GatewayOptions) -> Result<(), Refusa
 /// Checks the headers of remote write 1.0.
 ///
 /// # Errors
-/// 415 for another encoding or type, 400 for the rest; the tenant header is AMP's own: 403.
+/// Refuses another encoding or type with 415, other headers with 400, and AMP's own tenant header
+/// with 403.
 pub fn check_headers(parts: &Parts) -> Result<(), Refusal> {
     let value = |name: &str| {
         parts
@@ -74,10 +75,10 @@ pub fn check_headers(parts: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Decompresses a body, holding both of its forms to the limit.
+/// Decompresses a body; both of its forms must keep to the limit.
 ///
 /// # Errors
-/// 413 when it is too large, 400 when it is no snappy block.
+/// Refuses a body that is too large with 413, and one that is no snappy block with 400.
 pub fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
     let too_large = |size: usize| {
         let body = format!("Request Entity Too Large: {size} bytes, the limit is {limit}");
@@ -97,7 +98,7 @@ pub fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
 /// Decodes a request.
 ///
 /// # Errors
-/// 400 when it is none.
+/// Refuses bytes that are no request with 400.
 pub fn decode(bytes: &[u8]) -> Result<WriteRequest, Refusal> {
     WriteRequest::decode(bytes)
         .map_err(|error| Refusal::text(400, Reason::Malformed, format!("proto: {error}")))

@@ -1,5 +1,5 @@
-//! Signature version 4, verified with nothing but HMAC-SHA256: an independent reading of AWS'
-//! description, so that a slip in the sender's signing library cannot pass unnoticed.
+//! Signature version 4, verified with only HMAC-SHA256. It is an independent reading of AWS'
+//! description, so that an error of the sender's signing library is noticed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,10 +25,10 @@ struct Authorization<'a> {
     signature: &'a str,
 }
 
-/// Checks the signature of a request; in the order, and with the words, of AWS' front end.
+/// Checks the signature of a request, in the order and with the words of AWS' front end.
 ///
 /// # Errors
-/// 403 with the reason.
+/// Refuses with 403 and the reason.
 pub fn verify(
     parts: &Parts,
     body: &[u8],
@@ -44,7 +44,7 @@ pub fn verify(
             return Err(denied(Reason::IncompleteSignature, message));
         }
     }
-    // Everything of AWS' that is sent must be signed, the session token above all.
+    // All of AWS' headers that are sent must be signed, the session token above all.
     for name in parts.headers.keys().map(http::HeaderName::as_str) {
         if name.starts_with("x-amz-") && !authorization.signed_headers.contains(&name) {
             return Err(denied(
@@ -275,7 +275,7 @@ fn canonical_request(
     Ok(canonical)
 }
 
-/// Every service but S3 encodes the path, as it stands in the request, once more.
+/// Encodes the path of the request once more, as every service except S3 asks for.
 fn encode_path(path: &str) -> String {
     encode(path, |byte| byte == b'/')
 }
@@ -320,7 +320,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `20150830T123600Z`.
+/// Parses a date such as `20150830T123600Z`.
 fn parse_date(date: &str) -> Option<SystemTime> {
     let bytes = date.as_bytes();
     if bytes.len() != 16 || bytes[8] != b'T' || bytes[15] != b'Z' || !date.is_ascii() {

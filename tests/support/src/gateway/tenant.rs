@@ -1,6 +1,6 @@
-//! The workspace: what is stored of each series, and which samples may follow. Sources: prometheus
-//! tsdb/head_append.go `appendable`; cortex pkg/distributor/distributor.go `validateSeries`,
-//! pkg/ingester/ingester.go `Push`.
+//! The workspace: the newest sample of each series, and the rules for the samples that may follow.
+//! Sources: prometheus tsdb/head_append.go `appendable`; cortex pkg/distributor/distributor.go
+//! `validateSeries`, pkg/ingester/ingester.go `Push`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
@@ -13,11 +13,11 @@ use super::options::WorkspaceLimits;
 use super::refusal::{Reason, Refusal};
 use super::wire::{Label, TimeSeries, WriteRequest};
 
-/// A series, numbered in the order of its first appearance.
+/// The number of a series, in the order of first appearance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesNumber(pub u32);
 
-/// A sample's value, to the bit.
+/// The value of a sample, to the bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SampleValue {
     /// The bits of the float; a stale marker is `0x7ff0_0000_0000_0002`.
@@ -31,35 +31,36 @@ pub enum SampleValue {
 pub struct PostedSample {
     /// Its series.
     pub series: SeriesNumber,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since 1970.
     pub timestamp: i64,
     /// Its value.
     pub value: SampleValue,
-    /// What became of it.
+    /// The fate of the sample.
     pub outcome: Outcome,
 }
 
-/// What became of a sample.
+/// The fate of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Stored.
+    /// The sample was stored.
     Stored,
-    /// Equal to the newest of its series: taken without a word, nothing changed.
+    /// The sample equals the newest of its series: it was taken silently and changed nothing.
     Repeated,
-    /// Not stored, for this reason.
+    /// The sample was refused for this reason.
     Refused(Reason),
-    /// The request ended before the sample was looked at (a fault, a refusal of the whole).
+    /// The request ended before the sample was judged, by a fault or a refusal of the whole
+    /// request.
     Unjudged,
 }
 
-/// What is to become of a request, before anything of it is stored.
+/// The judgement of a request, before anything of it is stored.
 #[derive(Debug, Default)]
 pub struct Judgement {
     /// One outcome for each sample, in the order of [`samples`].
     pub outcomes: Vec<Outcome>,
-    /// What to hand to the receiver: entries with the samples that are taken.
+    /// The request for the receiver: the entries with the samples that are taken.
     pub accepted: WriteRequest,
-    /// The first error of all: 400 with it, although the rest is stored.
+    /// The first error. It is the answer although the other samples are stored.
     pub first_error: Option<Refusal>,
     /// The samples that become the newest ones of their series.
     newest: HashMap<SeriesNumber, NewestSample>,
@@ -100,12 +101,12 @@ struct SeriesState {
     in_flight: u32,
 }
 
-/// What a request did wrong against the promises of the sender, whatever its answer.
+/// Promises of the sender that a request broke, whatever its answer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Breaches {
-    /// Samples older than one of the same series posted before.
+    /// Number of samples older than one of the same series that was posted before.
     pub out_of_order: u64,
-    /// Series that another unanswered request holds.
+    /// Number of series that another unanswered request has, too.
     pub concurrent: u64,
 }
 
@@ -124,7 +125,7 @@ pub fn samples(entry: &TimeSeries) -> impl Iterator<Item = (i64, SampleValue)> {
 }
 
 impl Tenant {
-    /// The number of a series, given on its first appearance.
+    /// Returns the number of a series; a new series gets the next one.
     pub fn intern(&mut self, labels: &[Label]) -> SeriesNumber {
         if let Some(id) = self.ids.get(labels) {
             return *id;
@@ -146,12 +147,12 @@ impl Tenant {
         self.series[id.0 as usize].labels.clone()
     }
 
-    /// Series that hold at least one sample.
+    /// Number of series with at least one sample.
     pub fn active(&self) -> usize {
         self.active
     }
 
-    /// A request arrived: numbers its samples, and looks for breaches of order.
+    /// Numbers the samples of a request that arrived, and finds breaches of order.
     pub fn arrive(&mut self, request: &WriteRequest) -> Arrival {
         let mut posted = Vec::new();
         let mut breaches = Breaches::default();
@@ -188,7 +189,7 @@ impl Tenant {
         }
     }
 
-    /// The request is answered, or its connection gone.
+    /// Ends a request that is answered or whose connection has ended.
     pub fn leave(&mut self, posted: &[PostedSample]) {
         let mut ids: Vec<SeriesNumber> = posted.iter().map(|sample| sample.series).collect();
         ids.sort_unstable();
@@ -199,7 +200,7 @@ impl Tenant {
         }
     }
 
-    /// Judges every sample of a request; changes nothing that is stored.
+    /// Judges every sample of a request without storing anything.
     pub fn judge(
         &mut self,
         mut request: WriteRequest,
@@ -258,7 +259,7 @@ impl Tenant {
             judgement.outcomes.push(outcome);
             taken.push(!matches!(outcome, Outcome::Refused(_)));
         }
-        // The entry goes on with the samples that are taken.
+        // Only the samples that are taken go on to the receiver.
         let mut taken = taken.into_iter();
         entry.samples.retain(|_| taken.next().unwrap_or(false));
         entry.histograms.retain(|_| taken.next().unwrap_or(false));
@@ -267,7 +268,7 @@ impl Tenant {
         }
     }
 
-    /// Stores what was judged.
+    /// Stores the samples of a judged request.
     pub fn commit(&mut self, judgement: &Judgement) {
         for (id, sample) in &judgement.newest {
             let series = &mut self.series[id.0 as usize];
@@ -291,7 +292,7 @@ impl Tenant {
         judgement: &Judgement,
     ) -> Result<Outcome, Refusal> {
         let series = &self.series[id.0 as usize];
-        // The head's newest sample as it stood when the request came, as an appender sees it.
+        // An appender sees the newest sample of the head as it was when the request came.
         let head = self.newest.unwrap_or(t);
         let min_valid = head - 3_600_000;
         let stored = later(judgement.newest.get(&id).copied(), series.newest);
@@ -354,7 +355,7 @@ impl Judgement {
         self.first_error.get_or_insert(refusal);
     }
 
-    /// Notes a sample that will be stored, if it is the newest one of its series.
+    /// Remembers a sample that will be stored, if it is the newest one of its series.
     fn store(&mut self, id: SeriesNumber, sample: NewestSample, is_new_series: bool) {
         match self.newest.entry(id) {
             Entry::Vacant(slot) => {
@@ -414,7 +415,8 @@ fn millis(duration: Duration) -> i64 {
 }
 
 fn rfc3339(ms: i64) -> String {
-    // Seconds are enough for a message: `Sun, 06 Nov 1994 08:49:37 GMT` and the milliseconds.
+    // Seconds are enough for a message, followed by the milliseconds: `Sun, 06 Nov 1994 08:49:37
+    // GMT`.
     let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or_default());
     format!("{} ({ms})", httpdate::fmt_http_date(at))
 }
@@ -460,7 +462,7 @@ mod tests {
         )
     }
 
-    /// FACTS: measured on Cortex 1.21.1 with a window of 60 s.
+    /// The expected outcomes were measured on Cortex 1.21.1 with a window of 60 s.
     #[test]
     fn order_window_and_age() {
         use Outcome::{Refused, Repeated, Stored};
@@ -481,7 +483,7 @@ mod tests {
             ("ahead", 11 * MINUTE, 1.0, Refused(Reason::TooNew)),
             ("nan", 0, f64::NAN, Stored),
             ("nan", 0, f64::NAN, Repeated),
-            // A home whose clock runs ahead shortens the hour for everybody.
+            // A home whose clock runs ahead shortens the hour for all series.
             ("ahead", 5 * MINUTE, 1.0, Stored),
             ("victim", -57 * MINUTE, 1.0, Refused(Reason::TooOld)),
         ] {

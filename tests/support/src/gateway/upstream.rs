@@ -7,7 +7,7 @@ use super::refusal::{Reason, Refusal};
 use super::wire::{self, WriteRequest};
 use crate::http::Client;
 
-/// Where accepted samples go.
+/// The receiver of the accepted samples.
 #[derive(Debug)]
 pub struct Upstream {
     url: String,
@@ -15,7 +15,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// A receiver by its remote-write URL.
+    /// Makes a receiver with this remote-write URL.
     pub fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -23,10 +23,11 @@ impl Upstream {
         }
     }
 
-    /// Hands a request over and waits for its answer.
+    /// Forwards a request and waits for its answer.
     ///
     /// # Errors
-    /// 503 when it cannot be reached or is failing; its own status when it refuses.
+    /// Refuses with 503 when the receiver is away or failing, and with its own status when it
+    /// refuses the request.
     pub async fn forward(&self, request: &WriteRequest) -> Result<(), Refusal> {
         if request.timeseries.is_empty() && request.metadata.is_empty() {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Remote write 1.0 on the wire, as prometheus/prompb has it; and a counter that decodes nothing.
+//! Remote write 1.0 on the wire, as prometheus/prompb defines it, and a counter that decodes
+//! nothing.
 
 use anyhow::{Result, bail};
 use prost::Message;
@@ -6,7 +7,7 @@ use prost::Message;
 /// `prometheus.WriteRequest`.
 #[derive(Clone, PartialEq, Message)]
 pub struct WriteRequest {
-    /// One entry a series; a series may have several entries.
+    /// Entries; a series may have several of them.
     #[prost(message, repeated, tag = "1")]
     pub timeseries: Vec<TimeSeries>,
     /// Types and help texts.
@@ -17,16 +18,16 @@ pub struct WriteRequest {
 /// `prometheus.TimeSeries`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TimeSeries {
-    /// Sorted by name.
+    /// Labels, sorted by name.
     #[prost(message, repeated, tag = "1")]
     pub labels: Vec<Label>,
-    /// Oldest first.
+    /// Samples, oldest first.
     #[prost(message, repeated, tag = "2")]
     pub samples: Vec<Sample>,
-    /// AMP refuses them.
+    /// Exemplars, which AMP refuses.
     #[prost(message, repeated, tag = "3")]
     pub exemplars: Vec<Exemplar>,
-    /// Native histograms.
+    /// Native histogram samples.
     #[prost(message, repeated, tag = "4")]
     pub histograms: Vec<Histogram>,
 }
@@ -45,10 +46,10 @@ pub struct Label {
 /// `prometheus.Sample`.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Sample {
-    /// Stale markers keep their bits.
+    /// The value; stale markers keep their bits.
     #[prost(double, tag = "1")]
     pub value: f64,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since 1970.
     #[prost(int64, tag = "2")]
     pub timestamp: i64,
 }
@@ -56,13 +57,13 @@ pub struct Sample {
 /// `prometheus.Exemplar`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Exemplar {
-    /// Labels of the exemplar alone.
+    /// Labels of the exemplar alone, without those of its series.
     #[prost(message, repeated, tag = "1")]
     pub labels: Vec<Label>,
-    /// Its value.
+    /// The value.
     #[prost(double, tag = "2")]
     pub value: f64,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since 1970.
     #[prost(int64, tag = "3")]
     pub timestamp: i64,
 }
@@ -73,7 +74,7 @@ pub struct BucketSpan {
     /// Gap to the previous span.
     #[prost(sint32, tag = "1")]
     pub offset: i32,
-    /// Buckets in it.
+    /// Number of buckets in the span.
     #[prost(uint32, tag = "2")]
     pub length: u32,
 }
@@ -106,14 +107,14 @@ pub struct Histogram {
     pub positive_counts: Vec<f64>,
     #[prost(int32, tag = "14")]
     pub reset_hint: i32,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since 1970.
     #[prost(int64, tag = "15")]
     pub timestamp: i64,
     #[prost(double, repeated, tag = "16")]
     pub custom_values: Vec<f64>,
 }
 
-/// A histogram's count: of integers or of floats.
+/// The count of a histogram, of integers or of floats.
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]
 #[allow(missing_docs, reason = "the names are Prometheus' own")]
 pub enum HistogramCount {
@@ -123,7 +124,7 @@ pub enum HistogramCount {
     Float(f64),
 }
 
-/// A histogram's zero bucket: of integers or of floats.
+/// The zero bucket of a histogram, of integers or of floats.
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]
 #[allow(missing_docs, reason = "the names are Prometheus' own")]
 pub enum HistogramZeroCount {
@@ -136,10 +137,10 @@ pub enum HistogramZeroCount {
 /// `prometheus.MetricMetadata`.
 #[derive(Clone, PartialEq, Message)]
 pub struct MetricMetadata {
-    /// 0 unknown, 1 counter, 2 gauge, …
+    /// Type of the metric: 0 unknown, 1 counter, 2 gauge, …
     #[prost(int32, tag = "1")]
     pub r#type: i32,
-    /// Metric family.
+    /// Name of the metric family.
     #[prost(string, tag = "2")]
     pub metric_family_name: String,
     /// Help text.
@@ -150,7 +151,7 @@ pub struct MetricMetadata {
     pub unit: String,
 }
 
-/// Undoes the block format, refusing more than `limit` bytes before any is allocated.
+/// Decompresses a snappy block. More than `limit` bytes are refused before anything is allocated.
 ///
 /// # Errors
 /// Fails when the body is no snappy block, or says that it is larger than `limit`.
@@ -162,15 +163,15 @@ pub fn decompress(body: &[u8], limit: usize) -> Result<Vec<u8>> {
     Ok(snap::raw::Decoder::new().decompress_vec(body)?)
 }
 
-/// Snappy block of an encoded request.
+/// Compresses an encoded request as a snappy block.
 pub fn compress(request: &WriteRequest) -> Vec<u8> {
     snap::raw::Encoder::new()
         .compress_vec(&request.encode_to_vec())
         .unwrap_or_default()
 }
 
-/// Entries and samples of a request, found by walking the tags: for load tests, where decoding
-/// would be the bottleneck.
+/// Counts the entries and samples of a request by walking its tags, for load tests in which
+/// decoding would be the bottleneck.
 ///
 /// # Errors
 /// Fails when the bytes are no protobuf message.
@@ -190,7 +191,7 @@ pub fn count(request: &[u8]) -> Result<RequestCounts> {
     Ok(counts)
 }
 
-/// What a request holds.
+/// The numbers of entries and samples in a request.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct RequestCounts {
     /// Number of entries (`TimeSeries`).
@@ -223,7 +224,7 @@ fn for_each_field<T: IntoUnit>(
     Ok(())
 }
 
-/// A visitor may fail or not.
+/// The result of a visitor, which may be able to fail or not.
 trait IntoUnit {
     fn into_unit(self) -> Result<()>;
 }
