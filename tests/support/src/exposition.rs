@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn what_federate_writes() {
-        let body = "# TYPE foo untyped\nfoo{a=\"x\\\"},\\\\y\\nz\",job=\"h\",instance=\"\"} 1.5e-05 1700000000123\n\
+        let body = "# TYPE foo untyped\n\
+                    foo{a=\"x\\\"},\\\\y\\nz\",job=\"h\",instance=\"\"} 1.5e-05 1700000000123\n\
                     {\"utf.8\",\"l.a\"=\"v\"} +Inf 5\nbare NaN\n";
         let samples = parse("text/plain; version=0.0.4", body.as_bytes()).unwrap();
         assert_eq!(samples[0].labels["a"], "x\"},\\y\nz");

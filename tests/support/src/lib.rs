@@ -1,17 +1,27 @@
-//! What the tests and the demo of amp-forwarder run against: real programs where there are any, and
-//! where there is none (AMP itself, Lambda itself), servers that answer as the sources say they do.
+//! The other side of amp-forwarder: what its tests, its demo and its benchmark run against.
 //!
-//! - [`gateway`]: stands for AMP. Checks the signature, the headers and every sample as AMP does,
-//!   keeps a journal, can be told to fail, and hands what it accepted to a real Prometheus.
-//! - [`process`]: real Prometheus (three versions) and node exporter, on free ports, killed with
-//!   their owner.
-//! - [`home`]: a scripted exposition server, and a recorder that sits between the function and a
-//!   real home.
-//! - [`lambda`]: cargo-lambda's emulator, and a runtime API of our own with exact deadlines.
-//! - [`tls`]: certificates for servers and clients.
-//! - [`query`], [`read`] and [`compare`]: both ends, sample by sample.
-//! - [`demo`]: all of them together, for `make demo`.
-//! - [`bench`]: the forwarder beside its peers, for `make bench`.
+//! Where a real program exists, it is used. AMP and Lambda cannot run on this machine; servers that
+//! answer as their sources say take their place.
+//!
+//! # A tour along the way of a sample
+//!
+//! 1. [`process`] starts real programs as child processes on free ports: Prometheus in three
+//!    versions, node exporter, VictoriaMetrics, and moto for S3. They are killed with their owner.
+//!    [`tools`] finds the programs that `make tools` fetched.
+//! 2. [`home`] has homes for tests: one with scripted answers, and a recorder between the function
+//!    and a real home, so that a test knows from the wire what was exposed. [`families`] are the
+//!    messages of a protobuf exposition; [`exposition`] reads what a real home serves.
+//! 3. [`lambda`] runs the function as Lambda does: under cargo-lambda's emulator, or under our own
+//!    runtime API with exact deadlines.
+//! 4. [`gateway`] takes the place of AMP. It checks the signature, the headers and every sample as
+//!    AMP does, keeps a journal, fails when a test asks for it, and forwards what it accepted to a
+//!    real Prometheus.
+//! 5. [`query`] and [`read`] read both ends by the query API and by remote read; [`compare`]
+//!    compares them sample by sample.
+//!
+//! [`http`] and [`tls`] are the servers, the client and the certificates of all of these. [`demo`]
+//! puts everything together for `make demo`; [`bench`] measures the forwarder and its peers for
+//! `make bench`.
 
 pub mod bench;
 pub mod compare;
@@ -40,9 +50,10 @@ pub fn now_ms() -> i64 {
         .map_or(0, |elapsed| elapsed.as_millis() as i64)
 }
 
-/// Polls `condition` until it holds; the error names `what` when it did not within `limit`.
+/// Polls `condition` until it holds, in the place of a fixed sleep.
 ///
-/// In place of fixed sleeps: returns as soon as the condition is there.
+/// # Errors
+/// Fails with `what` in the message when the condition does not hold within `limit`.
 pub async fn wait_for<F, Fut>(
     what: &str,
     limit: std::time::Duration,

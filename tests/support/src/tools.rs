@@ -21,7 +21,8 @@ pub fn program(path: &str) -> Result<PathBuf> {
     let full = directory().join(path);
     if !full.is_file() {
         bail!(
-            "{} is missing: run `make tools` once (or set AMP_FORWARDER_TOOLS to where the tools are)",
+            "{} is missing: run `make tools` once, or set AMP_FORWARDER_TOOLS to the folder of the \
+             tools",
             full.display()
         );
     }

@@ -179,7 +179,8 @@ async fn a_prometheus_takes_the_scripted_home_for_a_target() {
 
 #[tokio::test]
 async fn exact_values_by_the_query_api() {
-    let body = "a NaN\na{x=\"1\"} -0\na{x=\"2\"} 1.7976931348623157e+308\na{x=\"3\"} 4.9e-324\na{x=\"4\"} -Inf\na{x=\"5\"} 0.1\n";
+    let body = "a NaN\na{x=\"1\"} -0\na{x=\"2\"} 1.7976931348623157e+308\n\
+                a{x=\"3\"} 4.9e-324\na{x=\"4\"} -Inf\na{x=\"5\"} 0.1\n";
     let target = ScriptedHome::start(Page::text(body)).await.unwrap();
     let home = Prometheus::home(V3_5, vec![Job::new("t", &[&target.address()])])
         .await

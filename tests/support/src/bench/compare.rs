@@ -200,7 +200,7 @@ async fn window(home: &SyntheticHome, case: Case) -> Result<Vec<ScrapeStart>> {
             return Ok(scrapes[first..=last].to_vec());
         }
     }
-    anyhow::bail!("its scrapes are too close to each other, or it falls behind")
+    anyhow::bail!("the scrapes are too close to each other, or the program falls behind")
 }
 
 impl Case {

@@ -477,7 +477,8 @@ async fn answer(state: Arc<State>, shape: Shape, request: ServerRequest) -> serv
         }
     });
     let media = if shape.protobuf {
-        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=allow-utf-8"
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+         encoding=delimited; escaping=allow-utf-8"
     } else {
         "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8"
     };

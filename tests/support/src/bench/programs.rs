@@ -74,13 +74,17 @@ impl Task {
         let write = match program {
             Program::Vmagent => String::new(),
             _ => format!(
-                "remote_write:\n  - name: bench\n    url: {}\n    queue_config: {{max_samples_per_send: {BATCH}, max_shards: 200, capacity: 2500}}\n",
+                "remote_write:\n  - name: bench\n    url: {}\n    queue_config: \
+                 {{max_samples_per_send: {BATCH}, max_shards: 200, capacity: 2500}}\n",
                 self.remote
             ),
         };
         format!(
-            "global:\n  external_labels: {{cluster: bench}}\nscrape_configs:\n  - job_name: federate\n    scrape_interval: {interval}\n    scrape_timeout: {interval}\n    \
-             honor_labels: true\n    honor_timestamps: true\n    {gzip}{protocols}\n    metrics_path: /federate\n    params: {{'match[]': ['{{job=~\".+\"}}']}}\n    \
+            "global:\n  external_labels: {{cluster: bench}}\nscrape_configs:\n  \
+             - job_name: federate\n    scrape_interval: {interval}\n    \
+             scrape_timeout: {interval}\n    honor_labels: true\n    honor_timestamps: true\n    \
+             {gzip}{protocols}\n    metrics_path: /federate\n    \
+             params: {{'match[]': ['{{job=~\".+\"}}']}}\n    \
              static_configs: [{{targets: ['{}']}}]\n{write}",
             self.home,
         )

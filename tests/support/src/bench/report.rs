@@ -8,7 +8,8 @@ use super::{Results, once};
 /// One measurement as a line on standard error.
 pub(super) fn line(measured: &Measurement) -> String {
     format!(
-        "{:22} {:6.3} CPU s/M ({:.3} at least), peak {:>8}, {:>8} and {:6.1} requests a scrape, {:.3} s to the last answer",
+        "{:22} {:6.3} CPU s/M ({:.3} at least), peak {:>8}, {:>8} and {:6.1} requests a scrape, \
+         {:.3} s to the last answer",
         measured.program,
         measured.cpu_per_million,
         measured.least_cpu_per_million,
@@ -42,10 +43,13 @@ pub(super) fn grouped(number: u64) -> String {
 /// Writes the text and the tables of `results.md`.
 pub(super) fn markdown(results: &Results) -> String {
     let mut text = format!(
-        "# What `make bench` measured\n\nOn {}. No signatures, {} samples a request, a receiver that answers at once on the same machine; CPU time is user and kernel, \
-         after a warm-up, for a million samples scraped: of all scrapes that were measured, and of the one that took least, as the other tenants of the \
-         machine's processor let it.\n\n\
-         | series | body | scrapes | forwarder | CPU s / M samples | least | peak memory | sent a scrape | requests a scrape | scrape to last answer |\n\
+        "# Results of `make bench`\n\n\
+         Measured on {}. Requests have no signature and {} samples; the receiver runs on the same \
+         machine and answers at once. CPU time is user and kernel time after a warm-up, for a \
+         million samples scraped. The column \"least\" has the cheapest of the measured scrapes: \
+         other tenants of the machine's processor disturb it least.\n\n\
+         | series | body | scrapes | forwarder | CPU s / M samples | least | peak memory \
+         | sent a scrape | requests a scrape | scrape to last answer |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         results.machine,
         super::programs::BATCH
@@ -69,13 +73,15 @@ pub(super) fn markdown(results: &Results) -> String {
         );
     }
     text.push_str(
-        "\n![CPU time and memory side by side](results.svg)\n\n| once | |\n| --- | --- |\n",
+        "\n![CPU time and memory by program](results.svg)\n\n\
+         | single events | |\n| --- | --- |\n",
     );
     if let Some(tick) = &results.cold_tick {
         let series = grouped(tick.series as u64);
         let _ = writeln!(
             text,
-            "| first scrape of a fresh process, {series} series: request to last answer | {:.2} s |",
+            "| first scrape of a fresh process, {series} series: request to last answer \
+             | {:.2} s |",
             tick.latency
         );
         let _ = writeln!(
@@ -87,7 +93,8 @@ pub(super) fn markdown(results: &Results) -> String {
     if let Some(drain) = &results.drain {
         let _ = writeln!(
             text,
-            "| drain of {} samples ({}) from a directory spool | {:.1} M samples/s, {:.3} CPU s / M, peak {} |",
+            "| drain of {} samples ({}) from a directory spool \
+             | {:.1} M samples/s, {:.3} CPU s / M, peak {} |",
             grouped(drain.samples),
             bytes(drain.bytes),
             drain.samples_per_second / 1e6,
@@ -107,9 +114,13 @@ fn function(start: &once::StartUp) -> String {
         start.first_request * 1e3,
         bytes(start.memory)
     );
-    let _ = writeln!(text, "| its program | {} |", bytes(start.program_bytes));
+    let _ = writeln!(
+        text,
+        "| size of the program | {} |",
+        bytes(start.program_bytes)
+    );
     if start.zip_bytes > 0 {
-        let _ = writeln!(text, "| its zip | {} |", bytes(start.zip_bytes));
+        let _ = writeln!(text, "| size of the zip | {} |", bytes(start.zip_bytes));
     }
     text
 }

@@ -72,10 +72,13 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
     );
     let spool = TempDir::new()?;
     let config = format!(
-        "scrape_configs:\n  - job_name: federate\n    scrape_interval: 60s\n    scrape_timeout: 50s\n    honor_labels: true\n    metrics_path: /federate\n    \
-         scrape_protocols: [PrometheusText0.0.4]\n    params: {{'match[]': ['{{job=~\".+\"}}']}}\n    static_configs: [{{targets: ['{}']}}]\n\
+        "scrape_configs:\n  - job_name: federate\n    scrape_interval: 60s\n    \
+         scrape_timeout: 50s\n    honor_labels: true\n    metrics_path: /federate\n    \
+         scrape_protocols: [PrometheusText0.0.4]\n    \
+         params: {{'match[]': ['{{job=~\".+\"}}']}}\n    static_configs: [{{targets: ['{}']}}]\n\
          remote_write:\n  - name: bench\n    url: {}\n    sigv4: {{region: us-east-1}}\n    \
-         queue_config: {{max_samples_per_send: 1000, max_shards: 50, capacity: 2500}}\nforwarder: {{spool: {{url: 'file://{}'}}}}\n",
+         queue_config: {{max_samples_per_send: 1000, max_shards: 50, capacity: 2500}}\n\
+         forwarder: {{spool: {{url: 'file://{}'}}}}\n",
         home.address(),
         receiver.url(),
         spool.path().display()
@@ -109,7 +112,7 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
             Ok(written) => {
                 sized.failed = Some(format!("{written} of {} samples written", shape.series))
             }
-            Err(error) => sized.failed = Some(told(&format!("{error:#}"))),
+            Err(error) => sized.failed = Some(first_error(&format!("{error:#}"))),
         }
         if sized.failed.is_some() {
             break;
@@ -128,7 +131,7 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
 
 /// The first error of the report that a function's error holds, or the beginning of the text when
 /// it holds none.
-fn told(error: &str) -> String {
+fn first_error(error: &str) -> String {
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
     let report = error
         .find('{')
@@ -162,9 +165,13 @@ fn row(sized: &SizeResult) -> String {
 pub fn write(all: &[SizeResult], directory: &Path) -> Result<()> {
     let rows: String = all.iter().map(|sized| row(sized) + "\n").collect();
     let text = format!(
-        "# How large a function must be\n\nMeasured by `make bench-size` on {}: the function with the memory and the share of a core that Lambda gives it (128 MB: 7 %), \
-         one scrape by one invocation, signed, home and receiver on the same machine. A job keeps its slots when a warm scrape takes less than its interval.\n\n\
-         | series | function | first scrape | later ones | peak memory |\n| --- | --- | --- | --- | --- |\n{rows}",
+        "# How large a function must be\n\n\
+         Measured by `make bench-size` on {}. The function has the memory and the share of a core \
+         that Lambda gives it (128 MB: 7 %). Each invocation scrapes once and signs its requests; \
+         home and receiver run on the same machine. A job keeps its slots when a warm scrape takes \
+         less than its interval.\n\n\
+                  | series | function | first scrape | later ones | peak memory |\n\
+         | --- | --- | --- | --- | --- |\n{rows}",
         super::machine()
     );
     std::fs::create_dir_all(directory)?;
@@ -180,12 +187,15 @@ pub fn write(all: &[SizeResult], directory: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::told;
+    use super::first_error;
 
     #[test]
-    fn the_first_error_of_a_report_is_told() {
-        let report = r#"function error: {"errorMessage":"{\"errors\":[\"scrape: memory_limit exceeded\",\"send: b\"]}","errorType":"Failed"}"#;
-        assert_eq!(told(report), "scrape: memory_limit exceeded");
-        assert_eq!(told("function error: {cut"), "function error: {cut");
+    fn the_first_error_of_a_report_is_found() {
+        let report = concat!(
+            r#"function error: {"errorMessage":"{\"errors\":[\"scrape: memory_limit exceeded\","#,
+            r#"\"send: b\"]}","errorType":"Failed"}"#
+        );
+        assert_eq!(first_error(report), "scrape: memory_limit exceeded");
+        assert_eq!(first_error("function error: {cut"), "function error: {cut");
     }
 }

@@ -66,16 +66,17 @@ async fn demo(arguments: Arguments) -> Result<ExitCode> {
             "NOT as it should be"
         }
     );
-    println!("look further:");
     println!(
-        "  make demo DEMO_FLAGS=--drop-one-batch    a batch vanishes in the gateway, and the demo fails"
+        "next steps:\n  \
+         make demo DEMO_FLAGS=--drop-one-batch    \
+         the gateway loses a batch, and the demo fails\n  \
+         make demo DEMO_FLAGS=--keep              \
+         everything keeps running, to look around with a browser\n  \
+         cargo run --bin forwardctl -- --help     \
+         the same forwarder on the command line"
     );
-    println!(
-        "  make demo DEMO_FLAGS=--keep              everything stays up, to look around with a browser"
-    );
-    println!("  cargo run --bin forwardctl -- --help     the same forwarder from the command line");
     if arguments.keep {
-        println!("\nstill running until Ctrl-C: {}", demo.addresses());
+        println!("\nrunning until Ctrl-C: {}", demo.addresses());
         tokio::signal::ctrl_c().await?;
     }
     Ok(if verdict.is_good() {

@@ -82,7 +82,8 @@ impl fmt::Display for TickRow {
         let (took, kilobytes) = (took.as_secs_f64(), bytes.div_ceil(1000));
         write!(
             f,
-            "{number:>4}  {took:>4.1} s  {outcome:<7}  {scrapes:>7}  {scraped:>7}  {written:>7}  {lost:>4} | "
+            "{number:>4}  {took:>4.1} s  {outcome:<7}  {scrapes:>7}  \
+             {scraped:>7}  {written:>7}  {lost:>4} | "
         )?;
         write!(f, "{segments:>15}  {kilobytes:>5}  {owed:>7}")?;
         match owed.cmp(before) {
@@ -101,7 +102,8 @@ mod tests {
     fn report(owed_before: u64, owed: u64) -> Value {
         let ledger =
             json!({ "scraped": 700, "written": 10, "lost": 0, "owed_before": owed_before });
-        json!({ "outcome": "partial", "scrapes": [{}, {}], "ledger": ledger, "spool": { "segments": 2, "bytes": 12_345, "samples": owed } })
+        let spool = json!({ "segments": 2, "bytes": 12_345, "samples": owed });
+        json!({ "outcome": "partial", "scrapes": [{}, {}], "ledger": ledger, "spool": spool })
     }
 
     #[test]

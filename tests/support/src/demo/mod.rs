@@ -111,7 +111,7 @@ impl Demo {
         })
         .await?;
         say(format!(
-            "gateway, which stands for AMP and verifies SigV4, at {}",
+            "gateway at {}: takes the place of AMP and verifies SigV4",
             gateway.url()
         ));
         if options.drop_one_batch {
@@ -119,7 +119,7 @@ impl Demo {
                 skip: 1,
                 ..Fault::once(FaultAction::Drop)
             });
-            say("the gateway will swallow the second batch: acknowledged, not stored");
+            say("the gateway will acknowledge the second batch without storing it");
         }
         let recorder = Recorder::start(&home.url()).await?;
         let store = Moto::start(&[]).await?;
@@ -229,7 +229,7 @@ async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) 
     while Instant::now() < end || last.as_ref().is_some_and(|row| row.owed > 0) {
         ensure!(
             Instant::now() < end + SOON,
-            "the function still owes samples {SOON:?} after the end"
+            "the spool still has samples {SOON:?} after the end"
         );
         let started = Instant::now();
         let answer = emulator
@@ -262,7 +262,7 @@ async fn out_and_back(
     tokio::time::sleep(options.outage_after).await;
     receiver.kill();
     say(format!(
-        "the receiver is killed: away for {} s",
+        "the receiver is killed and stays away for {} s",
         options.outage.as_secs()
     ));
     tokio::time::sleep(options.outage).await;
@@ -281,10 +281,12 @@ async fn out_and_back(
 
 fn forwarder_yml(interval: &str, target: &str, remote_write: &str) -> String {
     format!(
-        "global:\n  scrape_interval: {interval}\nscrape_configs:\n  - job_name: federate\n    honor_labels: true\n    \
-         metrics_path: /federate\n    params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{target}']}}]\n\
-         remote_write:\n  - url: {remote_write}\n    queue_config: {{max_samples_per_send: 500, max_shards: 4}}\n    sigv4: {{region: us-east-1}}\n\
-         forwarder:\n  spool: {{url: 's3://{BUCKET}/spool'}}\n"
+        "global:\n  scrape_interval: {interval}\nscrape_configs:\n  - job_name: federate\n    \
+         honor_labels: true\n    metrics_path: /federate\n    \
+         params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    \
+         static_configs: [{{targets: ['{target}']}}]\nremote_write:\n  - url: {remote_write}\n    \
+         queue_config: {{max_samples_per_send: 500, max_shards: 4}}\n    \
+         sigv4: {{region: us-east-1}}\nforwarder:\n  spool: {{url: 's3://{BUCKET}/spool'}}\n"
     )
 }
 

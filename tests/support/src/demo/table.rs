@@ -115,7 +115,7 @@ impl fmt::Display for Verdict {
         } = &self.comparison;
         let rows = [
             (
-                "committed by scrapes, from the wire",
+                "exposed to committed scrapes, from the wire",
                 self.exposed,
                 format!("{} scrapes", self.scrapes),
             ),
@@ -125,7 +125,7 @@ impl fmt::Display for Verdict {
                 String::new(),
             ),
             (
-                "lost: committed, and absent at the receiver",
+                "lost: exposed and absent at the receiver",
                 lost.len(),
                 String::new(),
             ),
@@ -135,14 +135,14 @@ impl fmt::Display for Verdict {
                 String::new(),
             ),
             (
-                "foreign: at the receiver, and not at home",
+                "foreign: at the receiver and not at the home",
                 self.foreign.len(),
                 String::new(),
             ),
             (
-                "never exposed: at home, between two scrapes",
+                "never exposed: at the home, between two scrapes",
                 self.never_exposed,
-                "federation shows the newest only".to_owned(),
+                "federation shows only the newest sample".to_owned(),
             ),
             (
                 "the forwarder's own: up and scrape_*",

@@ -37,7 +37,8 @@ pub(super) async fn answer(
         }
         _ => server::respond(
             404,
-            "known: GET /admin/stats, GET /admin/journal, POST /admin/faults, DELETE /admin/faults\n",
+            "known routes: GET /admin/stats, GET /admin/journal, POST /admin/faults, \
+             DELETE /admin/faults\n",
         ),
     }
 }

@@ -84,8 +84,8 @@ pub fn verify(
     }
     if !key.allowed {
         let message = format!(
-            "User: arn:aws:sts::111122223333:assumed-role/forwarder is not authorized to perform: aps:RemoteWrite on resource: \
-             arn:aws:aps:{}:111122223333:workspace/{}",
+            "User: arn:aws:sts::111122223333:assumed-role/forwarder is not authorized to perform: \
+             aps:RemoteWrite on resource: arn:aws:aps:{}:111122223333:workspace/{}",
             options.region, options.workspace
         );
         return Err(denied(Reason::AccessDenied, message));
@@ -107,8 +107,9 @@ fn unknown_key() -> Refusal {
 fn mismatch() -> Refusal {
     denied(
         Reason::SignatureMismatch,
-        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and \
-         signing method. Consult the service documentation for details.",
+        "The request signature we calculated does not match the signature you provided. \
+         Check your AWS Secret Access Key and signing method. \
+         Consult the service documentation for details.",
     )
 }
 
@@ -179,7 +180,8 @@ fn check_date(
     };
     if !date.starts_with(scope_date) {
         let message = format!(
-            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date: {scope_date} {date}"
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date: \
+             {scope_date} {date}"
         );
         return Err(denied(Reason::IncompleteSignature, message));
     }

@@ -135,6 +135,7 @@ impl Moto {
 /// An `Authorization` header without a valid signature. moto only reads the service from it.
 fn asker(service: &str) -> String {
     format!(
-        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, \
+         SignedHeaders=host, Signature=0"
     )
 }

@@ -86,7 +86,10 @@ impl WebConfig {
             yaml.push_str("tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n");
             if let Some(authority) = &self.client_authority {
                 std::fs::write(directory.join("clients.pem"), authority)?;
-                yaml.push_str("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n");
+                yaml.push_str(
+                    "  client_auth_type: RequireAndVerifyClientCert\n  \
+                     client_ca_file: clients.pem\n",
+                );
             }
         }
         if self.password {
@@ -178,7 +181,8 @@ impl PrometheusOptions {
             let targets: Vec<String> = job.targets.iter().map(|target| quote(target)).collect();
             let _ = write!(
                 yaml,
-                "  - job_name: {}\n    scrape_interval: {interval}\n    scrape_timeout: {interval}\n    static_configs: [{{targets: [{}]}}]\n",
+                "  - job_name: {}\n    scrape_interval: {interval}\n    \
+                 scrape_timeout: {interval}\n    static_configs: [{{targets: [{}]}}]\n",
                 quote(&job.name),
                 targets.join(", "),
                 interval = job.interval,

@@ -29,7 +29,12 @@ impl VictoriaMetrics {
     pub async fn start(targets: &[&str]) -> Result<Self> {
         let program = tools::program("victoria-metrics/victoria-metrics")?;
         let directory = TempDir::new()?;
-        let jobs = serde_json::json!({"scrape_configs": [{"job_name": "node", "scrape_interval": "1s", "static_configs": [{"targets": targets}]}]});
+        let job = serde_json::json!({
+            "job_name": "node",
+            "scrape_interval": "1s",
+            "static_configs": [{"targets": targets}],
+        });
+        let jobs = serde_json::json!({"scrape_configs": [job]});
         let config = directory.path().join("scrape.yml");
         std::fs::write(&config, jobs.to_string())?;
         let port = Port::reserve()?;
