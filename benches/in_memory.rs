@@ -25,7 +25,7 @@ remote_write:
     queue_config: {max_samples_per_send: 1000, max_shards: 200, capacity: 2500}
 ";
 
-/// What the connection gives at once.
+/// Bytes that the connection gives at once.
 const CHUNK: usize = 256 * 1024;
 
 /// The forwarder, and the body that its next scrape gets.

@@ -1,5 +1,5 @@
 //! The stages of a scrape, each alone: `cargo bench`, or `cargo bench -- encode` for one of them.
-//! Whole programs beside their peers: `make bench`.
+//! `make bench` measures whole programs.
 //!
 //! Data sets:
 //! - `federated`: 10,000 series of 8 to 12 labels, 270 bytes a line, as `/federate` gives them
@@ -104,7 +104,7 @@ fn parse_cold(bencher: Bencher<'_, '_>) {
     counted(bencher, &federated().encoded(), |body| parsed(body, false));
 }
 
-/// The same, with escapes to decode.
+/// The same with escapes, which must be decoded.
 #[divan::bench]
 fn parse_cold_escaped(bencher: Bencher<'_, '_>) {
     counted(bencher, &escaped(), |body| parsed(body, false));

@@ -177,7 +177,7 @@ pub fn steps(data: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(data.split_at(usize::from(steps % 8).min(data.len())))
 }
 
-/// What text can say.
+/// Asserts that a text format can express the value.
 #[allow(dead_code, reason = "not of protobuf")]
 pub fn a_text_value(value: Value<'_>) {
     let Value::Float(value) = value else {

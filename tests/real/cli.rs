@@ -14,7 +14,7 @@ use crate::common::{
     AMPLE, TestConfig, assert_has, credentials, exposition, gateway, scripted, spooling,
 };
 
-/// The README's example, which is the one that people have.
+/// The README's example, which most people start from.
 const EXAMPLE: &str = r#"
 global:
   external_labels: {cluster: prometheus-cluster, __replica__: ray-prometheus01}
@@ -57,7 +57,7 @@ impl CommandLine {
         command
     }
 
-    /// Runs beside the test's own servers.
+    /// Runs forwardctl while the servers of the test keep running.
     pub(crate) async fn runs(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         tokio::task::spawn_blocking(move || command.output())
@@ -299,7 +299,7 @@ async fn an_online_check_says_what_is_wrong_and_where() {
     );
 }
 
-/// A NodePort in front of two Prometheis hands out either.
+/// A NodePort in front of two Prometheus servers may answer from either.
 #[tokio::test]
 async fn an_address_with_two_homes_behind_it_is_noticed() {
     let gateway = gateway().await;

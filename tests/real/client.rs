@@ -1,4 +1,4 @@
-//! Homes that ask for credentials, secrets that AWS keeps, and that none of them is ever shown.
+//! Homes that ask for credentials, and secrets that AWS keeps. None of them is ever shown.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -236,7 +236,7 @@ async fn passwords_may_be_kept_by_aws() {
     );
 }
 
-/// Wherever a secret may stand; the servers repeat all that they are asked with.
+/// The secret in every place that may have one. The servers repeat all that is in their requests.
 const MARKER: &str = "hunter2-9f3c";
 /// `base64("u:hunter2-9f3c")`
 const ENCODED: &str = "dTpodW50ZXIyLTlmM2M=";

@@ -1,4 +1,4 @@
-//! What these tests share.
+//! Helpers that these tests share.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +13,7 @@ use amp_forwarder_support::query::{Samples, value_bits};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// More than any tick of these tests needs; a deadline of its own is what a test about deadlines
-/// sets.
+/// A limit that no tick of these tests needs. A test about deadlines sets its own.
 pub(crate) const AMPLE: Duration = Duration::from_secs(30);
 
 /// A forwarder.yml with one federate job and one signed remote.
@@ -56,7 +55,7 @@ impl TestConfig {
     }
 }
 
-/// Stands in a configuration for the folder of its spool.
+/// The placeholder in a configuration for the folder of its spool.
 pub(crate) const SPOOL: &str = "@SPOOL@";
 
 /// The configuration with a spool in that folder.
@@ -64,7 +63,7 @@ pub(crate) fn spooling(yaml: &str, folder: &Path) -> String {
     yaml.replace(SPOOL, &folder.join("spool").display().to_string())
 }
 
-/// The function under a runtime API of ours.
+/// The function under our own runtime API.
 pub(crate) struct RunningFunction {
     pub(crate) api: RuntimeApi,
     pub(crate) function: Function,
@@ -96,7 +95,7 @@ impl RunningFunction {
         }
     }
 
-    /// Invokes, and returns the tick's report, also of a tick that failed.
+    /// Invokes the function and returns the tick's report, also of a tick that failed.
     pub(crate) async fn tick(&self, payload: &str, limit: Duration) -> Value {
         match self
             .api
@@ -147,7 +146,7 @@ pub(crate) fn exposition(samples: usize, at_ms: i64) -> String {
     text
 }
 
-/// What successful scrapes exposed, as it must stand in the receiver.
+/// The samples that successful scrapes exposed, as the receiver must have them.
 pub(crate) fn exposed(recordings: &[Recording]) -> Samples {
     let mut samples = Samples::new();
     for recording in recordings {
@@ -163,7 +162,7 @@ pub(crate) fn exposed(recordings: &[Recording]) -> Samples {
             labels
                 .entry("job".to_owned())
                 .or_insert_with(|| "federate".to_owned());
-            // −0 goes out as 0.
+            // −0 is sent as 0.
             samples
                 .entry(labels)
                 .or_default()
@@ -262,7 +261,7 @@ pub(crate) fn assert_balanced(report: &Value) {
     }
 }
 
-/// The environment of a command-line program: the gateway's credentials, and nothing of this
+/// The environment of a command-line program: the gateway's credentials, and none of this
 /// machine's.
 pub(crate) fn credentials() -> [(&'static str, &'static str); 6] {
     use amp_forwarder_support::gateway::options::{ACCESS_KEY, SECRET_KEY};

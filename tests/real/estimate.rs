@@ -1,4 +1,4 @@
-//! `forwardctl estimate`, against what the home's own query API counts.
+//! `forwardctl estimate` compared with the counts of the home's own query API.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::cli::CommandLine;
 use crate::common::{AMPLE, TestConfig, gateway};
 
-/// Seconds of AWS' month.
+/// Seconds of a month in AWS' bills.
 const MONTH: f64 = 730.0 * 3600.0;
 
-/// Series of our own: `up` and its like.
+/// Number of the forwarder's own series: `up` and its like.
 const OWN: f64 = 5.0;
 
 async fn estimate(cli: &CommandLine, arguments: &[&str]) -> Value {

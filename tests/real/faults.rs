@@ -1,4 +1,4 @@
-//! What the gateway does to the function, and what comes of it.
+//! Faults of the gateway, and their consequences in the function.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ use crate::common::{
 
 const FORWARD: &str = include_str!("../../events/forward.json");
 
-/// 250 samples of the home and five of our own, in three batches.
+/// 250 samples of the home and five of the forwarder's own, in three batches.
 const SAMPLES: u64 = 255;
 
-/// One scrape against a gateway with faults.
+/// Scrapes once against a gateway with faults.
 async fn tick(gateway: &Gateway, limit: Duration) -> Value {
     let home = scripted(250).await;
     let running = RunningFunction::start(&TestConfig::new(&home.address(), gateway).yaml()).await;
@@ -138,7 +138,7 @@ async fn a_refusal_for_good_is_counted_and_never_repeated() {
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
     assert_eq!(report["outcome"], "partial", "{report}");
-    // The batch that holds it counts as a whole; AMP has stored the rest of it.
+    // The batch with the old sample counts as a whole; AMP has stored the rest of it.
     assert_has(
         &report,
         &json!({"ledger": {"rejected": 56, "written": 200}}),
@@ -174,7 +174,7 @@ async fn who_is_denied_stops_and_says_why() {
         report["errors"].to_string().contains("aps:RemoteWrite"),
         "{report}"
     );
-    // Each of the three shards may have asked twice before the first was told no.
+    // Each of the three shards may have posted twice before the first denial came.
     assert!(gateway.stats().requests <= 6, "{:?}", gateway.stats());
 }
 
@@ -216,7 +216,7 @@ async fn a_receiver_that_never_answers_does_not_keep_the_tick_beyond_its_deadlin
         "{report}"
     );
 
-    // What is owed goes first, and is not sent twice.
+    // The backlog goes first, and is not sent twice.
     gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
@@ -229,7 +229,7 @@ async fn a_receiver_that_never_answers_does_not_keep_the_tick_beyond_its_deadlin
     assert!(files(&running).is_empty(), "{:?}", files(&running));
 }
 
-/// The segments of the function's spool.
+/// File names of the segments in the function's spool.
 fn files(running: &RunningFunction) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![running.folder.path().join("spool/segments")];
@@ -246,8 +246,8 @@ fn files(running: &RunningFunction) -> Vec<String> {
     found
 }
 
-/// The example of the design: what exceeds the capacity leaves at once, the rest when the tick
-/// ends, and all follows in order.
+/// With 130 samples and a capacity of 100, the 30 that exceed it leave for the spool at once, the
+/// rest when the tick ends, and all of them follow in order.
 #[tokio::test]
 async fn exactly_what_exceeds_the_capacity_is_spooled_at_once() {
     let gateway = gateway().await;
@@ -303,7 +303,7 @@ async fn exactly_what_exceeds_the_capacity_is_spooled_at_once() {
     assert!(files(&running).is_empty());
 }
 
-/// The function dies with what it owes in the spool and the lease in its hand: the next one waits,
+/// A function dies with a backlog in the spool and while it holds the lease. The next one waits,
 /// counts and delivers.
 #[tokio::test]
 async fn what_a_killed_function_had_spooled_is_delivered_by_the_next_one() {

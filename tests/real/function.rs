@@ -1,4 +1,4 @@
-//! The function under the Lambda runtime API: its events, its answers, its deadline.
+//! The function under the Lambda runtime API: its events, answers and deadline.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ async fn each_sample_event_is_answered() {
     let (home, gateway) = (scripted(125).await, gateway().await);
     let running = RunningFunction::start(&TestConfig::new(&home.address(), &gateway).yaml()).await;
 
-    // Both shapes of the schedule, and nothing at all, mean forward; the slot of the minute is
+    // Both shapes of the schedule, and no payload at all, mean forward. The slot of the minute is
     // served once.
     let first = running
         .tick(include_str!("../../events/scheduler.json"), AMPLE)
@@ -42,7 +42,8 @@ async fn each_sample_event_is_answered() {
         assert!(report["scrapes"].as_array().unwrap().len() <= 1, "{report}");
     }
 
-    // By hand: one scrape now. The home's samples are the same ones: only ours are new.
+    // An event by hand scrapes once, now. The home shows the same samples, so only the forwarder's
+    // own are new.
     let report = running
         .tick(include_str!("../../events/forward.json"), AMPLE)
         .await;
@@ -167,7 +168,7 @@ async fn a_tick_serves_its_slots_and_ends_before_its_deadline() {
         .map(|scrape| scrape["start_ms"].as_i64().unwrap())
         .collect();
     assert!((4..=7).contains(&starts.len()), "{starts:?}");
-    // The first slot may be served late; the others lie on the grid of a second.
+    // The first slot may be served late; the others are a second apart.
     assert!(
         starts[1..]
             .windows(2)
@@ -226,8 +227,9 @@ async fn a_home_that_is_away_is_up_zero_and_a_typed_error() {
         &report,
         &json!({"outcome": "ok", "ledger": {"written": 16}}),
     );
-    // Beside the ten and our five: the series before the malformed line is gone, which Prometheus
-    // marks as well (tests/real/corpus/sequences.rs, "a malformed line behind a new series").
+    // Besides the ten samples and our five, there is a marker: the series before the malformed line
+    // is gone, and Prometheus marks it as well (tests/real/corpus/sequences.rs, "a malformed line
+    // behind a new series").
     let gone: Vec<_> = gateway
         .stored()
         .into_iter()

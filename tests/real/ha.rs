@@ -24,7 +24,7 @@ async fn replica(name: &str, exporter: &NodeExporter) -> Prometheus {
     .unwrap()
 }
 
-/// Whose samples were stored, in the order of their arrival.
+/// The replicas whose samples were stored, in the order of arrival.
 fn replicas(gateway: &Gateway) -> Vec<String> {
     let mut replicas: Vec<_> = gateway
         .stored()
@@ -88,7 +88,7 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
         let report = running.tick(FORWARD, AMPLE).await;
         assert_balanced(&report);
         assert_eq!(report["outcome"], "ok", "{report}");
-        // Later the homes may have nothing new.
+        // After the first scrape the homes may have nothing new.
         assert!(
             !first || (count(&report, "written") > 200 && count(&report, "deduplicated") > 200),
             "{report}"
@@ -107,7 +107,8 @@ async fn the_elected_replica_is_stored_and_the_other_one_takes_over() {
         (1, "a")
     };
 
-    // It dies: its scrapes fail, and the other one's samples are not taken until the election ends.
+    // The elected replica dies: its scrapes fail, and the other one's samples are not taken until
+    // the election ends.
     homes[leader].kill();
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);

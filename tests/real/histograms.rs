@@ -1,4 +1,4 @@
-//! Native histograms from a target by a real home to a real receiver.
+//! Native histograms on their way from a target by a real home to a real receiver.
 
 use amp_forwarder_support::families::{
     Family, Histogram, Metric, MetricType, delimited, family, labelled, spans,
@@ -13,13 +13,13 @@ use serde_json::json;
 
 use crate::common::{AMPLE, RunningFunction, TestConfig, assert_balanced, assert_has, gateway_to};
 
-/// A scrape at once, whatever the slot.
+/// An event that scrapes at once, whatever the slot.
 const FORWARD: &str = include_str!("../../events/forward.json");
 
 const FLAG: &str = "--enable-feature=native-histograms";
 
-/// Histograms of integers and of floats, on both sides of zero, of two series, and a gauge one; all
-/// of them larger with each round.
+/// Histograms of integers and of floats, on both sides of zero, of two series, and a gauge
+/// histogram. All of them grow with each round.
 fn page(round: u64) -> Page {
     let grown = |count: u64| count * (round + 1);
     let latency = |path: &str, schema: i32| Metric {
@@ -180,7 +180,7 @@ async fn native_histograms_arrive_and_answer_equally() {
     }
     assert_eq!(answers, 3 * ROUNDS as usize * QUANTILES.len());
 
-    // Without a wish for them they are dropped and counted; the rest goes on.
+    // Without `send_native_histograms` they are dropped and counted; other samples are sent.
     let dropping = RunningFunction::start(&config(&home, &dropping_gateway, false)).await;
     let report = dropping.tick(FORWARD, AMPLE).await;
     assert_has(

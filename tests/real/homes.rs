@@ -30,14 +30,14 @@ async fn everything_arrives(version: &str) {
     );
 }
 
-/// New samples that are enough to compare. Some homes show few new ones a tick: VictoriaMetrics
-/// holds the latest back for a while.
+/// Number of new samples that is enough to compare. Some homes show few new ones a tick:
+/// VictoriaMetrics holds the latest back for a while.
 const ENOUGH: u64 = 1500;
 
-/// `up` and its like.
+/// Number of the forwarder's own series: `up` and its like.
 const OWN: u64 = 5;
 
-/// What the reports of some ticks add up to.
+/// Totals of the reports of some ticks.
 #[derive(Debug, Default, Clone, Copy)]
 struct Totals {
     ticks: u64,
@@ -100,7 +100,7 @@ async fn arrives_from(version: &str, url: &str, querier: &Querier, targets: u32)
         .raw("{site=\"attic\"}", started_ms - 300_000, now_ms())
         .await
         .unwrap();
-    // Ours are not the home's.
+    // The forwarder's own series are not the home's.
     found.retain(|labels, _| {
         !(labels["job"] == "federate" && labels.get("instance") == Some(&recorder.address()))
     });

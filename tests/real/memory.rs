@@ -1,4 +1,4 @@
-//! A large home on a small machine.
+//! A large home, and a function with little memory.
 
 use std::process::Command;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::common::{SPOOL, TestConfig, assert_balanced, assert_has, credentials,
 const SERIES: usize = 100_000;
 const LIMIT_KB: u64 = 64 * 1024;
 
-/// About 270 bytes a line, as federated series have.
+/// An exposition of about 270 bytes a line, as federated series have.
 fn federated(series: usize, at_ms: i64) -> String {
     let mut text = String::with_capacity(series * 280);
     for index in 0..series {
@@ -34,7 +34,7 @@ fn federated(series: usize, at_ms: i64) -> String {
     text
 }
 
-/// What a process has used since its start.
+/// CPU time and memory of a process since its start.
 #[derive(Debug, Default, Clone, Copy)]
 struct Usage {
     /// Peak resident memory, kB.
@@ -157,11 +157,11 @@ async fn serve_new_samples(home: &ScriptedHome) {
     }
 }
 
-/// At 128 MB a function has a fourteenth of the processor that 1,769 MB give it.
+/// A function of 128 MB has a fourteenth of the processor that 1,769 MB give it.
 const SHARE: u32 = 14;
 
-/// A minute of scrapes of 100,000 new samples each, and nothing is answered. `FUNCTION` names
-/// another build of the function: what is asked of the processor is asked of a release.
+/// A minute of scrapes of 100,000 new samples each, while the receiver answers nothing. `FUNCTION`
+/// names another build of the function; only a release must meet the limit of CPU time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
     const TIME_OUT: Duration = Duration::from_secs(68);

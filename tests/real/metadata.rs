@@ -1,4 +1,4 @@
-//! Types and help texts, from a real home to the gateway.
+//! Types and help texts on their way from a real home to the gateway.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ async fn of(home: &Prometheus) -> MetadataByMetric {
         .collect()
 }
 
-/// What came, and in how many requests.
+/// The metadata that arrived, and the number of requests with it.
 fn arrived(gateway: &Gateway) -> (MetadataByMetric, usize) {
     let mut metadata = MetadataByMetric::new();
     let mut requests = 0;
@@ -95,7 +95,7 @@ async fn what_federation_loses_arrives_once_an_hour() {
 
     let expected = of(&home).await;
     for _ in 0..2 {
-        // Each a cold process; only the first one's time has come.
+        // Each is a cold process. Only the first one finds that an hour has passed.
         let running = RunningFunction::start(&yaml).await;
         for _ in 0..2 {
             let report = running.tick(FORWARD, AMPLE).await;
@@ -119,7 +119,7 @@ async fn what_federation_loses_arrives_once_an_hour() {
 
 #[tokio::test]
 async fn a_home_without_metadata_is_worth_a_warning_and_no_more() {
-    // It answers with an exposition, whatever it is asked.
+    // This home answers every request with an exposition.
     let (home, gateway) = (scripted(125).await, gateway().await);
     let mut config = TestConfig::new(&home.address(), &gateway);
     config.forwarder = "deadline_margin: 500ms, metadata: {enabled: true, path: /prom/meta}";

@@ -1,5 +1,5 @@
-//! The move from an EC2 Prometheus to the function, as infra/README.md tells it: no gap, no
-//! collision, no double bill.
+//! The move from an EC2 Prometheus to the function, as infra/README.md describes it: without a gap,
+//! a collision or a double bill.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use amp_forwarder_support::{Labels, now_ms, wait_for};
 
 use crate::common::{AMPLE, RunningFunction, TestConfig};
 
-/// What the guide lets people write at the EC2 Prometheus before the function starts.
+/// The rules that the guide adds to the EC2 Prometheus before the function starts.
 const OWN_SERIES_STAY: &str = "    write_relabel_configs:\n      \
      - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
 
-/// The access key of the EC2 Prometheus: it has no session token.
+/// The access key of the EC2 Prometheus, which has no session token.
 const EC2_KEY: &str = "AKIDEC2";
 const EC2_SECRET: &str = "ec2-example-secret";
 
@@ -54,7 +54,8 @@ impl Site {
             },
         );
         let gateway = Gateway::start(options).await.unwrap();
-        // Slower than those who ask it, so that none of its samples may be missing in the end.
+        // The home scrapes less often than it is scraped, so that in the end none of its samples
+        // may be missing.
         let itself = Job::new("node", &[&receiver.address()]).every("2s");
         let home = Prometheus::start(PrometheusOptions {
             scrape_itself: false,
@@ -107,7 +108,7 @@ impl Site {
         RunningFunction::start(&config.replace("{site: attic}", external_labels)).await
     }
 
-    /// One forward for each scrape of the home.
+    /// Forwards once after each scrape of the home.
     async fn ticks(&self, running: &RunningFunction, count: usize) {
         let querier = self.home.querier();
         for _ in 0..count {
@@ -164,7 +165,8 @@ impl Site {
         ec2.last() >= function.first()
     }
 
-    /// Every sample of the home since `from_ms` is in the receiver, under one set of labels.
+    /// Asserts that every sample of the home since `from_ms` is in the receiver, under one set of
+    /// labels.
     async fn assert_no_gap(&self, from_ms: i64, added: AddedLabel) {
         let mut found = Samples::new();
         for (mut labels, samples) in self
@@ -209,11 +211,11 @@ fn is_own(labels: &Labels) -> bool {
         && (labels["__name__"] == "up" || labels["__name__"].starts_with("scrape_"))
 }
 
-/// Stops what an EC2 Prometheus sends, not what it scrapes: one that gives up a job writes stale
-/// markers into the series that the function goes on with.
+/// Stops what an EC2 Prometheus sends, not what it scrapes. If it gave up the job, it would write
+/// stale markers into the series that the function continues.
 async fn stop_sending(ec2: &mut Prometheus, gateway: &Gateway) -> i64 {
     ec2.reload(|options| options.extra.clear()).await.unwrap();
-    // The reload returns when its queue is empty.
+    // The reload returns when the queue is empty.
     wait_for("nothing is on its way", AMPLE, || async {
         gateway.stats().in_flight == 0
     })

@@ -23,7 +23,8 @@ fn yaml(home: &str, remote: &str) -> String {
     )
 }
 
-/// A real home, two ticks, and what the receiver shows of them: the same samples, to the last bit.
+/// Forwards two ticks of a real home, and compares the samples that the receiver shows, to the last
+/// bit.
 async fn receives(remote: &str, querier: &Querier, exact: bool, flush: impl AsyncFn()) {
     let exporter = NodeExporter::start().await.unwrap();
     let home = Prometheus::start(PrometheusOptions::home(
@@ -67,7 +68,7 @@ async fn receives(remote: &str, querier: &Querier, exact: bool, flush: impl Asyn
     assert!(count(&found) > 700, "{}", count(&found));
     assert_eq!(written as usize, count(&expected) + 10);
     if !exact {
-        // VictoriaMetrics takes a NaN and never shows it, and keeps floats as decimals.
+        // VictoriaMetrics takes a NaN and never shows it, and it stores floats as decimals.
         let digits = |samples: &mut Samples| {
             for bits in samples.values_mut().flat_map(BTreeMap::values_mut) {
                 *bits = format!("{:.12e}", f64::from_bits(*bits))
@@ -119,8 +120,8 @@ async fn victoria_metrics_receives() {
     .await;
 }
 
-/// Prometheus without an out-of-order window answers 400 to what is older than the newest sample of
-/// its series.
+/// Prometheus without an out-of-order window answers 400 to samples that are older than the newest
+/// of their series.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_refuses_what_is_out_of_order() {
     let options = PrometheusOptions {
@@ -138,7 +139,7 @@ async fn prometheus_refuses_what_is_out_of_order() {
         .tick("{}", AMPLE)
         .await;
     assert_has(&first, &json!({"outcome": "ok", "ledger": {"written": 10}}));
-    // Another process knows nothing of the first one's samples.
+    // A new process does not know the samples of the first one.
     home.serve(Page::text(exposition(5, now - 60_000)));
     let running = RunningFunction::start(&config).await;
     let second = running.tick("{}", AMPLE).await;

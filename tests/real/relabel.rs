@@ -1,5 +1,5 @@
-//! Relabelling for each remote, and what is refused, beside a real Prometheus 3.5. (Rules for
-//! series and targets: `corpus`.)
+//! Relabelling for each remote, and the rules that are refused, compared with a real Prometheus
+//! 3.5. (`corpus` has the rules for series and targets.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -127,7 +127,7 @@ async fn each_remote_gets_what_prometheus_writes() {
     }
 }
 
-/// Rules: a real Prometheus says which of them it takes.
+/// Rules; a real Prometheus decides which of them are valid.
 const RULES: &[&str] = &[
     "{}",
     "~",
@@ -311,7 +311,8 @@ fn what_prometheus_refuses_is_refused() {
             said.0,
             said.1
         );
-        // What Prometheus says itself, and not its YAML library, is said in its words.
+        // The messages of Prometheus itself, other than those of its YAML library, are repeated
+        // word for word.
         if let Some((_, message)) = said
             .0
             .trim_end()

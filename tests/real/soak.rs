@@ -1,8 +1,8 @@
 //! Minutes of outages, throttling, resets and kills, against a real home of 20,000 series and a
 //! real receiver.
 //!
-//! What a tick's report had claimed, as delivered or as owed, must be at the receiver in the end;
-//! what a killed tick had in its hands may be.
+//! All samples that a tick's report claims as delivered or as in the spool must be at the receiver
+//! in the end. Samples that a killed tick had in memory may be there or not.
 
 mod kill;
 mod summary;
@@ -31,25 +31,25 @@ use crate::common::{RunningFunction, TestConfig, assert_balanced, exposed, spool
 const METRIC: &str = "soak";
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long and how often.
+/// The length and the troubles of a soak.
 #[derive(Debug, Clone, Copy)]
 struct SoakPlan {
     series: usize,
     /// The function's time-out.
     tick: Duration,
     cycles: u32,
-    /// Of each kind, in each cycle.
+    /// Number of kills of each kind in each cycle.
     kills: usize,
-    /// How long each trouble of a cycle lasts at least.
+    /// Shortest time of each trouble in a cycle.
     away: Duration,
     throttled: Duration,
     reset: Duration,
-    /// The whole of it, at least.
+    /// Shortest time of the whole soak.
     lasts: Duration,
 }
 
 impl SoakPlan {
-    /// The short one has one cycle of short ticks.
+    /// Makes a plan. A short soak has one cycle of short ticks.
     fn of(seconds: u64) -> Self {
         let series = std::env::var("SOAK_SERIES")
             .ok()
@@ -83,7 +83,7 @@ impl SoakPlan {
     }
 }
 
-/// What ails the receiver.
+/// The trouble of the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReceiverTrouble {
     None,
@@ -108,13 +108,13 @@ struct Soak {
     started: Instant,
     started_ms: i64,
     trouble: ReceiverTrouble,
-    /// As the last report had it; none after a kill.
+    /// Samples in the spool by the last report; `None` after a kill.
     owed: Option<u64>,
     /// What a kill left in the spool; `None` after a tick that was not killed.
     spooled: Option<SpoolContent>,
 }
 
-/// Series with a value that tells series and scrape apart.
+/// An exposition whose values are different for each series and each scrape.
 fn page(series: usize, round: u64) -> String {
     let mut text = format!("# TYPE {METRIC} untyped\n");
     for index in 0..series {
@@ -171,7 +171,7 @@ impl Soak {
         .await
         .unwrap();
         let receiver = Prometheus::receiver(V3_5).await.unwrap();
-        // Its counts are all that is asked for: the receiver has the samples.
+        // Only the gateway's counts are needed: the receiver has the samples.
         let journal = JournalOptions {
             requests: 1000,
             samples: 0,
@@ -225,7 +225,8 @@ impl Soak {
         self.folder.path().join("spool")
     }
 
-    /// One invocation, and perhaps a kill in it. Says whether it came to that.
+    /// Invokes the function once, and kills it at the given moment. Returns whether the moment
+    /// came.
     async fn tick(&mut self, kill: Option<Kill>) -> bool {
         self.make_trouble();
         let started_ms = now_ms();
@@ -261,8 +262,8 @@ impl Soak {
         };
         let kept_from_writing = watch.release();
         if kept_from_writing && report["ledger"]["lost"] != 0 {
-            // We were too slow, and it could not write for our lock: what it had is gone as if it
-            // had been killed.
+            // The kill came too late, and the function could not write because of our lock. Its
+            // samples are lost as if it had been killed.
             self.line("missed the moment to kill");
             self.spooled = Some(kill::spooled(&self.spool()));
             self.owed = None;
@@ -271,7 +272,7 @@ impl Soak {
         }
         self.judge(&report, started_ms);
         if report["outcome"] == "busy" {
-            // The scheduler's next try.
+            // The scheduler tries again later.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         false
@@ -299,7 +300,7 @@ impl Soak {
             count("scraped"),
             count("written")
         ));
-        // What a killed function had asked for may be answered after its end.
+        // A scrape of a killed function may be answered after its end.
         let (late, recordings): (Vec<_>, Vec<_>) = self
             .recorder
             .take()
@@ -331,8 +332,8 @@ impl Soak {
             (None, None) => {}
         }
         self.owed = Some(after);
-        // A scrape that failed claims nothing; which one it was, the report tells by its number
-        // only.
+        // A failed scrape claims nothing, and the report does not say which recording it was. So
+        // recordings are claimed only when all scrapes succeeded.
         let up = report["scrapes"]
             .as_array()
             .unwrap()
@@ -392,7 +393,7 @@ impl Soak {
                 FaultAction::StoreAndCut,
             ],
         };
-        // Some of the first requests pass, then some do not, and so on.
+        // A few requests pass, then some fail, and so on.
         for (turn, action) in (0..).zip(actions) {
             self.gateway.faults().add(Fault {
                 skip: 5 * turn,
@@ -401,11 +402,11 @@ impl Soak {
         }
     }
 
-    /// Ticks for that long, with these kills, however long those take.
+    /// Ticks for this time with these kills, however long the kills take.
     async fn stage(&mut self, trouble: ReceiverTrouble, lasts: Duration, kills: &[Kill]) {
         self.trouble = trouble;
         let until = Instant::now() + lasts;
-        // Kills that find no occasion must not keep it for ever.
+        // A kill that finds no occasion must not make the stage endless.
         let patience = until + self.plan.tick * 15;
         let mut kills = kills.iter().copied().peekable();
         let mut rested = trouble == ReceiverTrouble::None;
@@ -415,7 +416,7 @@ impl Soak {
                 "no occasion to kill while {:?}",
                 kills.peek()
             );
-            // One tick between two kills ends as it should, so that there is something to lose.
+            // A tick between two kills ends normally, so that the next kill has something to lose.
             let kill = kills
                 .peek()
                 .copied()
@@ -435,7 +436,7 @@ impl Soak {
         self.receiver.kill();
         self.stage(ReceiverTrouble::Away, self.plan.away, &flushing)
             .await;
-        // Each kill of a draining tick needs a backlog, which the one before has left it.
+        // A kill of a draining tick needs a backlog, which the kill before it has left.
         for kill in [Kill::Answered, Kill::Draining] {
             for _ in 0..self.plan.kills {
                 while self
@@ -459,7 +460,7 @@ impl Soak {
         self.settle().await;
     }
 
-    /// Until nothing is owed.
+    /// Ticks until the spool is empty.
     async fn settle(&mut self) {
         let patience = Instant::now() + self.plan.tick * 10;
         self.tick(None).await;
@@ -496,7 +497,7 @@ impl Soak {
         received.retain(|labels, _| labels.get("instance") != Some(&own));
         let claimed = compare(&self.claimed, &received);
         self.check(claimed.lost.is_empty(), || {
-            // Those of one scrape of the home have one time.
+            // All samples of one scrape of the home have one timestamp.
             let times: std::collections::BTreeSet<_> = claimed
                 .lost
                 .iter()
@@ -517,7 +518,8 @@ impl Soak {
                 claimed.different[0].expected
             )
         });
-        // What a killed tick had scraped may have arrived; what nobody scraped may not.
+        // Samples that a killed tick had scraped may have arrived. Samples that were never scraped
+        // may not.
         let foreign = compare(&self.all, &received).extra;
         self.check(foreign.is_empty(), || {
             format!(
@@ -606,7 +608,7 @@ async fn a_minute_of_outages_and_kills_loses_nothing() {
     soak(SoakPlan::of(60)).await;
 }
 
-/// `make soak`; `SOAK_SECONDS` says how long.
+/// The soak of `make soak`; `SOAK_SECONDS` sets its length.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a quarter of an hour: make soak"]
 async fn a_quarter_of_an_hour() {

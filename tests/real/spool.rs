@@ -1,4 +1,4 @@
-//! The spool in S3: moto, over HTTP, behind a proxy that counts and can be away.
+//! The spool in S3: moto over HTTP, behind a proxy that counts requests and can be switched off.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use crate::common::{
 const FORWARD: &str = include_str!("../../events/forward.json");
 const DRAIN: &str = include_str!("../../events/drain.json");
 
-/// Largest request of these tests.
+/// Largest request body of these tests.
 const LARGEST: usize = 16 << 20;
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -49,7 +49,7 @@ impl S3Proxy {
         [("AWS_ENDPOINT_URL_S3", format!("http://{}", self.address))]
     }
 
-    /// Nothing listens there any more, and every connection ends.
+    /// Closes the socket and every connection.
     fn away(&self) {
         self.server.lock().unwrap().take();
     }
@@ -59,8 +59,7 @@ impl S3Proxy {
         *self.server.lock().unwrap() = Some(server);
     }
 
-    /// Method and path of each request since the last call; what the SDK adds to the query is left
-    /// out.
+    /// Method and path of each request since the last call, without the query that the SDK adds.
     fn take(&self) -> Vec<String> {
         let asked = std::mem::take(&mut *self.asked.lock().unwrap());
         asked
@@ -129,7 +128,7 @@ struct SpoolSite {
 
 const STATE: &str = "/spool/home/state.json";
 
-/// 250 samples of the home and five of our own.
+/// 250 samples of the home and five of the forwarder's own.
 const SAMPLES: u64 = 255;
 
 impl SpoolSite {
@@ -149,7 +148,7 @@ impl SpoolSite {
         TestConfig::new(&self.home.address(), &self.gateway)
     }
 
-    /// A function whose spool is in S3.
+    /// Starts a function whose spool is in S3.
     async fn start(&self, config: &TestConfig) -> RunningFunction {
         self.start_by(&self.proxy, config).await
     }
@@ -171,7 +170,8 @@ fn errors(report: &Value) -> String {
     report["errors"].to_string()
 }
 
-/// The example of the design, with the spool where it is in Lambda.
+/// With 130 samples and a capacity of 100, the 30 that exceed it leave for S3 at once, where the
+/// spool of a Lambda function is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_what_exceeds_the_capacity_is_in_s3_at_once() {
     let site = SpoolSite::new(125).await;
@@ -251,8 +251,8 @@ async fn a_warm_tick_makes_two_requests_and_a_cold_one_three() {
             let report = running.tick(FORWARD, AMPLE).await;
             assert_eq!(report["outcome"], "ok", "{report}");
             let expected = match (process, tick) {
-                // Without a state there may be segments of an earlier one: the very first tick
-                // looks.
+                // Without a state there may be segments of an earlier one, so the very first tick
+                // lists them.
                 (0, 0) => vec![&get, &list, &put, &put],
                 (_, 0) => vec![&get, &put, &put],
                 _ => vec![&put, &put],
@@ -314,7 +314,7 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
         "{report}"
     );
 
-    // Again, and what cannot be sent is lost: nobody could keep it.
+    // Without a store, samples that cannot be sent are lost.
     site.gateway.faults().add(Fault::always(FaultAction::Hang));
     site.home.serve(Page::text(exposition(250, now_ms())));
     let report = running.tick(FORWARD, Duration::from_secs(15)).await;
@@ -327,7 +327,7 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
     site.proxy.back().await;
     site.gateway.faults().clear();
     let report = running.tick(FORWARD, AMPLE).await;
-    // The home still shows what was lost, and it is sent after all.
+    // The home still shows the lost samples, so they are sent in the end.
     assert_has(
         &report,
         &json!({"outcome": "ok", "ledger": {"written": SAMPLES}}),
@@ -338,7 +338,7 @@ async fn without_s3_a_warm_function_that_owes_nothing_goes_on_degraded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_that_goes_away_in_mid_tick_costs_what_cannot_be_sent() {
     let site = SpoolSite::new(250).await;
-    // The batches are of 100, 100 and 55 samples.
+    // The batches have 100, 100 and 55 samples.
     site.gateway.faults().add(Fault {
         metric: Some("up".to_owned()),
         ..Fault::always(FaultAction::Hang)
@@ -390,7 +390,7 @@ async fn of_two_functions_at_once_one_works() {
         .await
         .unwrap();
         let (asked, posted) = (site.home.requests().len(), site.gateway.stats().requests);
-        // Its time is too short to wait for the other's end.
+        // Its time is too short to wait for the other function's end.
         let busy = second.tick(FORWARD, Duration::from_secs(5)).await;
         assert_eq!(busy["outcome"], "busy", "{busy}");
         assert_balanced(&busy);
@@ -407,7 +407,7 @@ async fn of_two_functions_at_once_one_works() {
                 .all(|asked| *asked == format!("GET {STATE}")),
             "it touched something"
         );
-        // This one has time.
+        // This tick has enough time.
         second.tick(FORWARD, AMPLE).await
     };
     let release = async {
@@ -426,8 +426,8 @@ async fn of_two_functions_at_once_one_works() {
     for report in [&worked, &waited] {
         assert_balanced(report);
     }
-    // Whether the first one's batches were answered in the end or handed over, all of them arrive,
-    // in order.
+    // Whether the first function's batches were answered in the end or handed over, all of them
+    // arrive, in order.
     assert_eq!(waited["outcome"], "ok", "{waited}");
     let written = |report: &Value| report["ledger"]["written"].as_u64().unwrap();
     assert!(

@@ -1,5 +1,5 @@
-//! forwardctl's look into a spool, as a person takes it: what an outage leaves, what promtool makes
-//! of it, and how it is delivered.
+//! forwardctl's commands for a spool: what an outage leaves, the blocks that promtool makes of it,
+//! and its delivery.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use tokio::process::Command;
 
 use crate::common::{TestConfig, assert_has, credentials, exposition, gateway, scripted, spooling};
 
-/// Batches of 50 of the home's 125 samples and five of our own.
+/// Batches of 50 samples: 125 of the home and five of the forwarder's own.
 const SAMPLES: u64 = 130;
 
-/// The slot after the first one is far away, so that nothing but the commands of a test makes
-/// ticks.
+/// A spool and both ends. The slot after the first one is far away, so that only the commands of a
+/// test make ticks.
 struct SpoolFixture {
     folder: TempDir,
     gateway: Gateway,
@@ -61,10 +61,10 @@ impl SpoolFixture {
         }
     }
 
-    /// With what an outage has left.
+    /// A spool with the backlog of an outage.
     async fn after_an_outage() -> Self {
         let spool = Self::new().await;
-        // A refusal for good is what is denied: the tick ends at once.
+        // A denial is final, so the tick ends at once.
         spool.gateway.faults().add(Fault::always(denied()));
         let ran = spool.runs(&["run", "--once", "--json"]).await;
         let report: Value = serde_json::from_str(&ran.out).unwrap();
@@ -347,7 +347,7 @@ async fn every_damaged_object_is_told() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("truncated"), "{}", ran.err);
 
-    // What can be read is exported all the same.
+    // Readable segments are exported in spite of the damaged ones.
     let ran = spool.runs(&["spool", "export"]).await;
     assert_eq!(ran.code, Some(1));
     assert!(
@@ -393,7 +393,7 @@ async fn blocks(folder: &Path, metrics: &Path) -> Blocks {
         .await
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    // `dump` wants a whole database.
+    // `dump` needs the layout of a whole database.
     std::fs::create_dir(data.join("wal")).unwrap();
     let dumped = Command::new(&promtool)
         .args(["tsdb", "dump"])
@@ -455,7 +455,7 @@ async fn spool_three_scrapes(spool: &SpoolFixture, times: &[i64; 3]) {
 async fn promtool_makes_blocks_of_an_export() {
     let spool = SpoolFixture::new().await;
     let now = now_ms();
-    // The first scrape expires, and is in another two-hour block.
+    // The first scrape expires, and its samples are in another two-hour block.
     let times = [now - 2 * 3_600_000, now - 1_001, now];
     spool_three_scrapes(&spool, &times).await;
 
@@ -555,7 +555,7 @@ async fn a_spool_that_cannot_be_used_says_why() {
             ran.err
         );
     }
-    // Its segments can be seen all the same.
+    // The segments can be listed without a readable state.
     assert_eq!(
         spool.tells(&["spool", "ls"]).await["remotes"][0]["samples"],
         SAMPLES

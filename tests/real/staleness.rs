@@ -10,7 +10,7 @@ use crate::common::{AMPLE, RunningFunction, TestConfig, assert_balanced, gateway
 const FORWARD: &str = include_str!("../../events/forward.json");
 const STALE: SampleValue = SampleValue::Float(0x7ff0_0000_0000_0002);
 
-/// Of each metric, which of its samples is a marker, oldest first.
+/// Whether each sample of a metric is a stale marker, by metric, oldest first.
 fn markers(gateway: &Gateway) -> BTreeMap<String, Vec<bool>> {
     let mut samples: BTreeMap<String, BTreeMap<i64, bool>> = BTreeMap::new();
     for sample in gateway.stored() {
@@ -42,7 +42,7 @@ async fn what_a_target_shows_no_more_is_marked_once() {
     ];
     for (at, page) in (0..).zip(pages) {
         home.serve(page);
-        // The failure's markers take the way through the spool.
+        // The markers of the failed scrape go through the spool.
         if at == 2 {
             gateway
                 .faults()
@@ -55,7 +55,8 @@ async fn what_a_target_shows_no_more_is_marked_once() {
         assert_balanced(&report);
         written.push(report["ledger"]["written"].as_u64().unwrap());
     }
-    // With five of our own each; what the third could not send, the fourth did.
+    // Each scrape adds five series of the forwarder's own. The fourth one sent what the third could
+    // not.
     assert_eq!(written, [7, 7, 0, 11, 6]);
     let markers = markers(&gateway);
     assert_eq!(markers["foo"], [false, false, true, false]);

@@ -1,7 +1,7 @@
-//! The expositions. Each one is scraped as it stands; what it gives is not written here, because a
-//! real Prometheus says it.
+//! The expositions. Their results are not written here, because a real Prometheus gives them.
 //!
-//! `<now>`, `<now-60000>` and `<now+60000>` stand for a timestamp that many milliseconds from now.
+//! `<now>`, `<now-60000>` and `<now+60000>` are replaced by a timestamp that many milliseconds from
+//! now.
 
 /// Expositions under the same settings.
 pub(super) struct Group {
@@ -10,10 +10,10 @@ pub(super) struct Group {
     pub(super) job: &'static str,
     /// Labels of the target, in YAML's flow style, without braces.
     pub(super) labels: &'static str,
-    /// None: the header is missing.
+    /// Content type; `None` leaves the header out.
     pub(super) content_type: Option<&'static str>,
     pub(super) bodies: &'static [&'static [u8]],
-    /// Why these give something else here than in Prometheus, where they are meant to.
+    /// The reason why the results differ from Prometheus', where they are meant to.
     pub(super) differs: Option<&'static str>,
 }
 

@@ -53,7 +53,8 @@ struct Case {
 /// Values as texts that tell them apart, by series and timestamp.
 type Samples = BTreeMap<Labels, BTreeMap<i64, String>>;
 
-/// What one scrape gives: values by series, and by timestamp; none is the scrape's own.
+/// The samples of one scrape: values by series, and by timestamp; `None` is the scrape's own
+/// timestamp.
 type ScrapeSamples = BTreeMap<Labels, BTreeMap<Option<i64>, String>>;
 
 impl Case {
@@ -259,7 +260,7 @@ fn own_config(directory: &Path, jobs: &str) -> PathBuf {
     path
 }
 
-/// What Prometheus stored of the first scrape of each case.
+/// Runs Prometheus until it has scraped each case, and returns the samples of the first scrapes.
 async fn stored(
     directory: &Path,
     all_jobs: &str,
@@ -449,7 +450,8 @@ fn preview(config: &Path, arguments: &[&str]) -> (Samples, bool) {
     (samples, fine)
 }
 
-/// How two scrapes of a case differ; nothing when they agree. Durations are only there in both.
+/// The differences between two scrapes of a case; empty when they agree. Durations are only
+/// compared by their presence.
 fn difference(expected: &ScrapeSamples, found: &ScrapeSamples) -> String {
     let mut text = String::new();
     for labels in expected.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
@@ -502,8 +504,8 @@ async fn relabelling_is_what_prometheus_makes_of_it() {
     assert_eq!(all_agree(cases, now_ms()).await, count);
 }
 
-/// How many results agree, of all ways to them; they all do, but for those that are meant to
-/// differ.
+/// Number of results that agree, over all ways to scrape. All of them must, except those that are
+/// meant to differ.
 async fn all_agree(cases: Vec<Case>, now: i64) -> usize {
     let mut homes = Vec::new();
     for case in &cases {

@@ -1,11 +1,11 @@
-//! OpenMetrics expositions, each with its own `# EOF` or without. `<now-60000>e-3` stands for a
-//! time in seconds.
+//! OpenMetrics expositions with and without `# EOF`. `<now-60000>e-3` is replaced by a time in
+//! seconds.
 
 use super::cases::Group;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Why old samples differ.
+/// The reason why old samples differ.
 pub(super) const TOO_OLD: &str =
     "the TSDB takes nothing from before its head; here sample_age_limit and the receiver decide";
 

@@ -1,17 +1,17 @@
-//! Protobuf expositions: families as Go's client writes them, and some that nobody writes.
+//! Protobuf expositions: families as Go's client writes them, and some that no client writes.
 
 use amp_forwarder_support::families::{
     Bucket, CONTENT_TYPE, Exemplar, Family, Histogram, LabelPair, Metric, MetricType, Quantile,
     Summary, delimited, family, labelled, single, spans,
 };
 
-/// A body under settings of its job.
+/// One body under the settings of its job.
 pub(super) struct Exposition {
     pub(super) name: String,
     pub(super) job: &'static str,
     pub(super) content_type: Option<&'static str>,
     pub(super) body: Vec<u8>,
-    /// Why it gives something else here, where it is meant to.
+    /// The reason why the result differs from Prometheus', where it is meant to.
     pub(super) differs: Option<&'static str>,
 }
 
@@ -45,7 +45,7 @@ fn bucket(bound: f64, count: u64) -> Bucket {
     }
 }
 
-/// Of integers: 2 in the zero bucket, 3, 5, 1 and 4 in others.
+/// A histogram of integers: 2 in the zero bucket, and 3, 5, 1 and 4 in others.
 fn native() -> Histogram {
     Histogram {
         sample_count: Some(15),
@@ -61,7 +61,7 @@ fn native() -> Histogram {
     }
 }
 
-/// As `/federate` gives it.
+/// A histogram of floats, as `/federate` gives it.
 fn native_float() -> Histogram {
     Histogram {
         sample_count_float: Some(15.5),

@@ -1,5 +1,5 @@
-//! Relabelling: rules, patterns, templates and the mapping of case, over expositions that tell
-//! their meanings apart.
+//! Relabelling: rules, patterns, templates and the mapping of case, over expositions that make
+//! their meanings visible.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ pub(super) struct RelabelCase {
     pub(super) exposition: String,
 }
 
-/// What patterns and templates are tried on.
+/// Values that patterns and templates are tried on.
 const VALUES: &[&str] = &[
     "",
     "a",

@@ -1,5 +1,5 @@
-//! Several scrapes of one target, one after the other, by a real Prometheus 3.5 and by us: what is
-//! stored of each of them, stale markers included.
+//! Several scrapes of one target in turn, by a real Prometheus 3.5 and by the forwarder. Both must
+//! store the same, stale markers included.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

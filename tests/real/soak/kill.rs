@@ -1,4 +1,4 @@
-//! Kills at the moments that matter, told by what can be seen from outside: the gateway's counts
+//! Kills at the moments that matter. The moments are found from outside, by the gateway's counts
 //! and the spool's directory.
 
 use std::collections::BTreeSet;
@@ -15,15 +15,15 @@ use amp_forwarder_support::home::Recorder;
 
 const POLL: Duration = Duration::from_millis(1);
 
-/// A draft of more bytes than this is a segment; state.json is smaller.
+/// Size in bytes above which a draft is a segment; state.json is smaller.
 const SEGMENT: u64 = 20_000;
 
-/// When to kill.
+/// The moment of a kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kill {
-    /// Batches of a segment are under way, some of the tick's were stored.
+    /// Batches of a segment are being sent, and some of the tick's samples were stored.
     Draining,
-    /// What memory held is on its way into the spool.
+    /// The samples in memory are being written to the spool.
     Flushing,
     /// All batches of a segment were answered, and it is still there.
     Answered,
@@ -49,9 +49,9 @@ pub(super) struct KillWatch<'a> {
     gateway: &'a Gateway,
     spool: PathBuf,
     process: u32,
-    /// Kills of this kind before this one.
+    /// Number of earlier kills of this kind.
     before: usize,
-    /// Of the spool's directory: whoever holds it keeps others from writing.
+    /// The lock of the spool's directory. While it is held, the function cannot write.
     lock: Option<File>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> KillWatch<'a> {
         }
     }
 
-    /// Returns when the moment is there. What it stopped must be killed at once.
+    /// Returns when the moment has come. The process must then be killed at once.
     pub(super) async fn wait(&mut self, recorder: &Recorder) {
         match self.kill {
             Some(Kill::Draining) => self.draining().await,
@@ -83,7 +83,7 @@ impl<'a> KillWatch<'a> {
         }
     }
 
-    /// Lets others write again. Says whether they could not.
+    /// Lets the function write again. Returns whether it could not.
     pub(super) fn release(&mut self) -> bool {
         self.lock.take().is_some()
     }
@@ -97,7 +97,7 @@ impl<'a> KillWatch<'a> {
         .await;
     }
 
-    /// Before the first segment of a tick is there, or between two of them.
+    /// Waits for a flush: before the first segment of the tick, or between two of them.
     async fn flushing(&mut self, recorder: &Recorder) {
         let known: BTreeSet<_> = segments(&self.spool).into_iter().collect();
         until(|| !recorder.recordings().is_empty()).await;
@@ -127,8 +127,8 @@ impl<'a> KillWatch<'a> {
         .await;
     }
 
-    /// The answers are held back until the whole segment is under way. Then the process stands
-    /// still, and gets them without learning of it.
+    /// Holds the answers back until the whole segment is being sent, then stops the process: the
+    /// answers arrive, and it cannot read them.
     async fn answered(&self) {
         self.gateway
             .faults()
@@ -203,7 +203,7 @@ fn segments(spool: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What is being written, with its size by now.
+/// Files that are being written, with their size so far.
 fn drafts(spool: &Path) -> Vec<(PathBuf, u64)> {
     let drafts = fs::read_dir(spool.join(".tmp"))
         .into_iter()
@@ -214,7 +214,7 @@ fn drafts(spool: &Path) -> Vec<(PathBuf, u64)> {
         .collect()
 }
 
-/// What is in a spool that no function works with.
+/// The samples in a spool while no function runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SpoolContent {
     /// Number of samples in all segments.
@@ -223,7 +223,7 @@ pub(super) struct SpoolContent {
     pub(super) head: u64,
 }
 
-/// Counts the samples of a spool that no function works with.
+/// Counts the samples of a spool while no function runs.
 pub(super) fn spooled(spool: &Path) -> SpoolContent {
     let samples = |path: &PathBuf| {
         segment::peek(&fs::read(path).unwrap())

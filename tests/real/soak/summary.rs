@@ -1,4 +1,4 @@
-//! What a soak comes to.
+//! The summary of a soak.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! A directory's own ways to fail.
+//! Errors that only a directory has.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use crate::suite::{content, soon};
 
-/// Set in the process that this test starts: where its spool is.
+/// The variable of the child process of this test; it holds the path of its spool.
 const FULL: &str = "STORE_TEST_FULL";
 
-/// A full file system needs root to make; a limit on the size of files does not, and stops a write
+/// A full file system needs root to make. A limit on the size of files does not, and stops a write
 /// in its middle just the same.
 #[tokio::test]
 async fn a_full_directory_says_so_and_keeps_nothing_of_the_object() {
@@ -23,11 +23,11 @@ async fn a_full_directory_says_so_and_keeps_nothing_of_the_object() {
         let place = tempfile::tempdir().unwrap();
         let program = std::env::current_exe().unwrap();
         let output = Command::new("/bin/sh")
-            // The limit's signal would kill: ignored, the write fails.
+            // The signal of the limit would kill the process. When it is ignored, the write fails.
             .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" --exact dir::a_full_directory_says_so_and_keeps_nothing_of_the_object"])
             .arg(program)
             .env(FULL, place.path())
-            // Pipes: the limit would hold for a file that the test's own output goes to.
+            // The output goes to pipes, because the limit would hold for a file, too.
             .output()
             .unwrap();
         assert!(
@@ -56,7 +56,7 @@ async fn a_full_directory_says_so_and_keeps_nothing_of_the_object() {
         0,
         "the draft is gone, too"
     );
-    // What fits is still taken.
+    // A small object still fits.
     store
         .put_if_absent("small", Bytes::from_static(b"small"), soon())
         .await
@@ -76,7 +76,7 @@ async fn something_else_in_its_place_is_denied() {
     assert!(error.to_string().contains("forwarder.spool.url"), "{error}");
 }
 
-/// Where not even root may make a file: whoever runs the tests meets it.
+/// Not even root can make a file in these places, so the test does not depend on its user.
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_to_is_denied_and_says_whose_it_must_be() {
     for place in ["/sys/kernel", "/sys/amp-forwarder"] {

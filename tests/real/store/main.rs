@@ -1,5 +1,5 @@
-//! The spool's homes keep the same promises: a directory, S3 over HTTP (moto), and the
-//! simulation's. And they fail in ways that can be told apart.
+//! All stores keep the same promises: a directory, S3 over HTTP (moto), and the simulation's. Their
+//! errors can be told apart.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is a test")]
 
@@ -30,8 +30,8 @@ async fn a_directory_keeps_the_promises_of_a_store() {
 async fn s3_keeps_the_promises_of_a_store() {
     let moto = MotoS3::start(&[]).await;
     moto.create_bucket("spool").await;
-    // No races: moto checks a condition and writes without a lock between, and lets two of eight
-    // win now and then.
+    // There are no races here: moto checks a condition and writes without a lock in between, so
+    // that two of eight writers succeed now and then.
     suite::run(&moto.store("spool", "some/prefix").await).await;
 }
 

@@ -42,7 +42,7 @@ impl MotoS3 {
         S3Store::new(bucket, prefix, &sdk(self.port, "test", "test").await)
     }
 
-    /// Keys of a user who may do nothing.
+    /// Keys of a user without any permission.
     pub(crate) async fn powerless_user(&self) -> (String, String) {
         self.iam("CreateUser").await;
         let answer = self.iam("CreateAccessKey").await;

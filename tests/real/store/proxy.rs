@@ -1,4 +1,4 @@
-//! A TCP proxy that can fail in the ways a network does.
+//! A TCP proxy that fails in the ways of a network.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,11 +10,11 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProxyMode {
     Pass,
-    /// The request goes through; its answer is not passed on, and the connection is cut.
+    /// The request passes; its answer does not, and the connection is cut.
     CutAnswer,
-    /// The request goes through; its answer never comes.
+    /// The request passes; its answer never comes.
     Hang,
-    /// The request does not go through; this is answered.
+    /// The request does not pass; this text is the answer.
     Answer(String),
 }
 
@@ -50,7 +50,7 @@ impl Proxy {
         *self.mode.lock().unwrap() = mode;
     }
 
-    /// An S3 error.
+    /// Answers with an S3 error.
     pub(crate) fn answer(&self, status: &str, code: &str) {
         let body = format!(
             "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
@@ -80,7 +80,8 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, mode: Arc<Mutex<Prox
                 if let ProxyMode::Answer(text) = now {
                     let _ = client.write_all(text.as_bytes()).await;
                     let _ = client.shutdown().await;
-                    // Reads what is left of the request, or the reset would overtake the answer.
+                    // The rest of the request is read first, or the reset would overtake the
+                    // answer.
                     while matches!(client.read(&mut request).await, Ok(1..)) {}
                     return;
                 }

@@ -1,12 +1,12 @@
-//! The promises of a store under the role and on the bucket that the templates make.
+//! The promises of a store, with the role and the bucket of the templates.
 
 use amp_forwarder::spool::store::s3::S3Store;
 
 use crate::suite;
 
-/// Run by tests/infra, which deploys the template on a moto that enforces permissions:
+/// tests/infra runs this after it has deployed the template on a moto that enforces permissions:
 /// `SPOOL_BUCKET`, `SPOOL_PREFIX`, `AWS_ENDPOINT_URL_S3` and the role's credentials are in the
-/// environment, as Lambda puts them there.
+/// environment, as in Lambda.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "tests/infra deploys the role that this runs under"]
 async fn the_deployed_role_may_do_what_a_spool_does() {

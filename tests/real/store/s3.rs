@@ -1,4 +1,4 @@
-//! S3's own ways to fail.
+//! Errors that only S3 has.
 
 use std::time::{Duration, Instant as WallInstant};
 
@@ -64,7 +64,7 @@ async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
     says(&lost, Kind::NoAnswer, &["spool: delete"]);
     assert_eq!(content(&direct, "segments/a/1").await, None);
 
-    // The repeat meets its own first try. It is the caller who knows.
+    // The repeated request finds the result of its own first try. Only the caller can know that.
     proxy.set(ProxyMode::Pass);
     says(
         &store
@@ -167,7 +167,7 @@ async fn answers_that_refuse_mean_what_they_say() {
         Kind::Busy,
         &["spool: delete"],
     );
-    // Nothing of it was done, nor retried behind our back.
+    // Nothing of it was done, and nothing was retried by the SDK.
     proxy.set(ProxyMode::Pass);
     assert_eq!(content(&store, "refused").await, None);
 }

@@ -1,4 +1,4 @@
-//! What every store promises.
+//! The promises of every store.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn objects(store: &dyn Store) {
     let missing = store.get("state.json", 10, soon()).await.unwrap_err();
     assert_eq!(missing.kind, Kind::NotFound, "{missing}");
     assert_eq!(missing.op, Op::Get, "{missing}");
-    // The first tick of all learns the store's time from this.
+    // The very first tick learns the store's time from this answer.
     assert!(missing.time.is_some());
     assert!(missing.to_string().contains("state.json"), "{missing}");
 
@@ -60,7 +60,7 @@ async fn objects(store: &dyn Store) {
 
     store.delete("o/text", soon()).await.unwrap();
     assert_eq!(content(store, "o/text").await, None);
-    // As a delete whose answer was lost is repeated.
+    // A delete whose answer was lost is repeated like this.
     store.delete("o/text", soon()).await.unwrap();
     store.delete("never/there", soon()).await.unwrap();
     assert_eq!(content(store, "o/empty").await.as_deref(), Some(&b""[..]));
@@ -119,7 +119,7 @@ async fn conditions(store: &dyn Store) {
         .unwrap();
 }
 
-/// Of many who try at once, one succeeds and the rest are told so.
+/// Of several writers at once, exactly one succeeds, and the others get an error.
 pub(crate) async fn races(store: &dyn Store) {
     let writes = (0..8_u8).map(|n| async move {
         (
@@ -261,7 +261,7 @@ async fn listing(store: &dyn Store) {
         .unwrap()
         .value;
     assert_eq!(keys(few), [""; 0]);
-    // Nothing but objects: no lock, no draft of anybody.
+    // A listing has only objects: no lock and no drafts.
     let all = store.list("", None, soon()).await.unwrap().value;
     assert!(
         all.entries.iter().all(|entry| !entry.key.starts_with('.')),
