@@ -53,7 +53,8 @@ fn federated() -> SyntheticBody {
 fn escaped() -> Bytes {
     let line = |at: usize| {
         format!(
-            "windows_service{{job=\"win\",path=\"C:\\\\Program Files\\\\Service {at}\",note=\"a \\\"quoted\\\" word\"}} 1 {NOW_MS}\n"
+            "windows_service{{job=\"win\",path=\"C:\\\\Program Files\\\\Service \
+             {at}\",note=\"a \\\"quoted\\\" word\"}} 1 {NOW_MS}\n"
         )
     };
     (0..SERIES).map(line).collect::<String>().into()
@@ -291,12 +292,21 @@ fn sign(bencher: Bencher<'_, '_>) {
         "aps",
     );
     let body = batches().swap_remove(0).body.to_bytes();
-    bencher.counter(BytesCount::from(body.len())).counter(ItemsCount::new(1000_usize)).bench_local(|| {
-        let mut request = http::Request::new(body.clone());
-        *request.uri_mut() = http::Uri::from_static("https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-x/api/v1/remote_write");
-        runtime.block_on(signer.sign(&mut request, NOW_MS, false, std::time::Duration::from_secs(1))).unwrap();
-        request
-    });
+    let limit = std::time::Duration::from_secs(1);
+    bencher
+        .counter(BytesCount::from(body.len()))
+        .counter(ItemsCount::new(1000_usize))
+        .bench_local(|| {
+            let mut request = http::Request::new(body.clone());
+            *request.uri_mut() = http::Uri::from_static(
+                "https://aps-workspaces.us-east-1.amazonaws.com\
+                 /workspaces/ws-x/api/v1/remote_write",
+            );
+            runtime
+                .block_on(signer.sign(&mut request, NOW_MS, false, limit))
+                .unwrap();
+            request
+        });
 }
 
 /// All of them together, without network: a warm tick in which every sample is fresh.

@@ -162,8 +162,15 @@ fn a_preview_reads_standard_input() {
         .collect();
     assert_eq!(lines.len(), 6);
     let expected = serde_json::json!({
-        "labels": {"__name__": "m", "__replica__": "ray-prometheus01", "a": "1\n", "b": "2", "cluster": "prometheus-cluster",
-            "instance": "192.0.2.10:30090", "job": "federate"},
+                "labels": {
+            "__name__": "m",
+            "__replica__": "ray-prometheus01",
+            "a": "1\n",
+            "b": "2",
+            "cluster": "prometheus-cluster",
+            "instance": "192.0.2.10:30090",
+            "job": "federate",
+        },
         "value": "0",
         "timestamp_ms": 1_700_000_000_000_i64,
     });

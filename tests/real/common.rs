@@ -33,7 +33,8 @@ impl TestConfig {
             remote: gateway.remote_write_url(),
             interval: "1m",
             job: "honor_labels: true",
-            queue: "max_samples_per_send: 100, max_shards: 8, capacity: 2500, min_backoff: 10ms, max_backoff: 200ms",
+            queue: "max_samples_per_send: 100, max_shards: 8, capacity: 2500, min_backoff: \
+                    10ms, max_backoff: 200ms",
             forwarder: "deadline_margin: 500ms",
         }
     }
@@ -48,9 +49,14 @@ impl TestConfig {
             forwarder,
         } = self;
         format!(
-            "global:\n  scrape_interval: {interval}\n  scrape_timeout: 1s\n  external_labels: {{site: attic}}\nscrape_configs:\n  - job_name: federate\n    {job}\n    \
-             metrics_path: /federate\n    params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{home}']}}]\nremote_write:\n  - url: {remote}\n    \
-             queue_config: {{{queue}}}\n    sigv4: {{region: us-east-1}}\nforwarder: {{{forwarder}, spool: {{url: 'file://{SPOOL}', overflow_after: 0s}}}}\n"
+            "global:\n  scrape_interval: {interval}\n  scrape_timeout: 1s\n  external_labels: \
+             {{site: attic}}\nscrape_configs:\n  - job_name: federate\n    {job}\n    \
+             metrics_path: /federate\n    params: {{'match[]': \
+             ['{{__name__=~\".+\"}}']}}\n    static_configs: [{{targets: ['{home}']}}]\n\
+             remote_write:\n  - url: {remote}\n    \
+             queue_config: {{{queue}}}\n    sigv4: {{region: us-east-1}}\n\
+             forwarder: {{{forwarder}, spool: {{url: 'file://{SPOOL}', overflow_after: \
+             0s}}}}\n"
         )
     }
 }

@@ -319,7 +319,10 @@ async fn what_a_killed_function_had_spooled_is_delivered_by_the_next_one() {
     {
         let ticking = running.api.invoke(FORWARD, Duration::from_secs(5));
         let spooled = wait_for("segments", AMPLE, || async { !files(&running).is_empty() });
-        tokio::select! { _ = ticking => panic!("the tick ended"), spooled = spooled => spooled.unwrap() }
+        tokio::select! {
+            _ = ticking => panic!("the tick ended"),
+            spooled = spooled => spooled.unwrap(),
+        }
     }
     running.function.kill();
     gateway.faults().clear();

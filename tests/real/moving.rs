@@ -15,7 +15,8 @@ use crate::common::{AMPLE, RunningFunction, TestConfig};
 
 /// The rules that the guide adds to the EC2 Prometheus before the function starts.
 const OWN_SERIES_STAY: &str = "    write_relabel_configs:\n      \
-     - {source_labels: [job, __name__], regex: 'federate;(up|scrape_.*)', action: drop}\n";
+                               - {source_labels: [job, __name__], \
+                               regex: 'federate;(up|scrape_.*)', action: drop}\n";
 
 /// The access key of the EC2 Prometheus, which has no session token.
 const EC2_KEY: &str = "AKIDEC2";

@@ -16,9 +16,12 @@ use crate::common::{
 
 fn yaml(home: &str, remote: &str) -> String {
     format!(
-        "global: {{scrape_interval: 1m, scrape_timeout: 5s, external_labels: {{site: attic}}}}\nscrape_configs:\n- job_name: federate\n  honor_labels: true\n  \
-         metrics_path: /federate\n  params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n  static_configs: [{{targets: ['{home}']}}]\n\
-         remote_write: [{{url: '{remote}', name: plain, queue_config: {{max_samples_per_send: 500}}}}]\n\
+        "global: {{scrape_interval: 1m, scrape_timeout: 5s, external_labels: {{site: \
+         attic}}}}\nscrape_configs:\n- job_name: federate\n  honor_labels: true\n  \
+         metrics_path: /federate\n  params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n  \
+         static_configs: [{{targets: ['{home}']}}]\n\
+         remote_write: [{{url: '{remote}', name: plain, queue_config: {{max_samples_per_send: \
+         500}}}}]\n\
          forwarder: {{deadline_margin: 500ms, spool: {{url: 'file://{SPOOL}'}}}}\n"
     )
 }

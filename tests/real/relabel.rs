@@ -24,11 +24,13 @@ const WRITE_RULES: [&str; 18] = [
     "{action: labeldrop, regex: room}",
     "{action: labeldrop, regex: 'job|instance'}",
     "{action: labelkeep, regex: '__name__|x|room'}",
-    "{source_labels: [room], target_label: where, replacement: 'the-$1'}, {action: labeldrop, regex: room}",
+    "{source_labels: [room], target_label: where, replacement: 'the-$1'}, {action: labeldrop, \
+     regex: room}",
     "{target_label: room, replacement: elsewhere}",
     "{target_label: room, replacement: ''}",
     "{source_labels: [x], regex: '(.+)', target_label: __name__, replacement: 'm_$1'}",
-    "{action: hashmod, source_labels: [__name__, x], modulus: 3, target_label: __tmp}, {action: keep, source_labels: [__tmp], regex: '[01]'}, {action: labeldrop, regex: __tmp}",
+    "{action: hashmod, source_labels: [__name__, x], modulus: 3, target_label: __tmp}, \
+     {action: keep, source_labels: [__tmp], regex: '[01]'}, {action: labeldrop, regex: __tmp}",
     "{action: labelmap, regex: '(x|room)', replacement: 'copy_$1'}",
     "{action: labelmap, regex: 'x|room|job|zone', replacement: last}",
     "{action: uppercase, source_labels: [room], target_label: room}",
@@ -74,7 +76,8 @@ fn remote_write(gateways: &[Gateway]) -> String {
     for (nth, (rules, gateway)) in WRITE_RULES.iter().zip(gateways).enumerate() {
         let _ = writeln!(
             yaml,
-            "- name: r{nth}\n  url: {}\n  queue_config: {{batch_send_deadline: 100ms}}\n  write_relabel_configs: [{rules}]",
+            "- name: r{nth}\n  url: {}\n  queue_config: {{batch_send_deadline: 100ms}}\n  \
+             write_relabel_configs: [{rules}]",
             gateway.remote_write_url()
         );
     }
@@ -97,7 +100,9 @@ async fn each_remote_gets_what_prometheus_writes() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("forwarder.yml");
     let yaml = format!(
-        "global: {{external_labels: {{room: attic, zone: z}}}}\nscrape_configs:\n- job_name: j\n  static_configs: [{{targets: ['{}']}}]\n{}forwarder: {{spool: {{url: 'file://{}'}}}}\n",
+        "global: {{external_labels: {{room: attic, zone: z}}}}\nscrape_configs:\n\
+         - job_name: j\n  static_configs: [{{targets: ['{}']}}]\n\
+         {}forwarder: {{spool: {{url: 'file://{}'}}}}\n",
         home.address(),
         remote_write(&ours),
         directory.path().join("spool").display(),
@@ -287,7 +292,9 @@ fn what_prometheus_refuses_is_refused() {
     let mut verdicts = BTreeSet::new();
     for rule in RULES.iter().map(|rule| (*rule).to_owned()).chain(patterns) {
         let yaml = format!(
-            "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['h:1']}}]\n  metric_relabel_configs:\n  - {rule}\nremote_write: [{{url: http://127.0.0.1:9/}}]\n"
+            "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['h:1']}}]\n  \
+             metric_relabel_configs:\n  - {rule}\n\
+             remote_write: [{{url: http://127.0.0.1:9/}}]\n"
         );
         std::fs::write(&path, yaml).unwrap();
         let theirs = Command::new(&promtool)

@@ -109,7 +109,8 @@ pub(super) const GROUPS: &[Group] = &[
             b"foo 0\nbar -0\nqux +0\n",
             b"a inf\nb INFINITY\nc nAn\nd 5.\ne .5\nf +Inf\ng -Inf\nh -inFinity\n",
             b"a 1e3\nb 1E+3\nc 1e-3\nd 0001\ne 1e-400\nf -1e-400\n",
-            b"a 1.7976931348623157e308\nb 4.9406564584124654e-324\nc 2.2250738585072011e-308\nd 0.1\ne 123456789012345678901234567890\n",
+            b"a 1.7976931348623157e308\nb 4.9406564584124654e-324\nc 2.2250738585072011e-308\n\
+              d 0.1\ne 123456789012345678901234567890\n",
             b"a 9007199254740993\nb 1.00000000000000011102230246251565404\nc 1e23\nd 8.41e21\n",
             b"foo 1e400\n",
             b"foo -1e400\n",
@@ -189,7 +190,10 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "too old for a receiver",
         bodies: &[b"foo 1 0\nbar 2\n", b"foo 1 1395066363000\n"],
-        differs: Some("how old a sample may be is the receiver's to say, and sample_age_limit's: Prometheus' own storage drops these"),
+        differs: Some(
+            "how old a sample may be is the receiver's to say, and sample_age_limit's: \
+             Prometheus' own storage drops these",
+        ),
         ..GROUP
     },
     Group {
@@ -313,7 +317,10 @@ pub(super) const GROUPS: &[Group] = &[
         name: "a bare name in braces",
         // One of a single letter, as in `{m} 1`, ends Prometheus 3.5 with a panic.
         bodies: &[b"{foo} 1\n", b"{foo,a=\"b\"} 1\n"],
-        differs: Some("Prometheus 3.5 takes it for a quoted name and cuts off its first and last letter; later ones refuse it, as we do"),
+        differs: Some(
+            "Prometheus 3.5 takes it for a quoted name and cuts off its first and last \
+             letter; later ones refuse it, as we do",
+        ),
         ..GROUP
     },
     Group {
@@ -374,31 +381,45 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "le and quantile",
         bodies: &[
-            b"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2.5\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 4\nh_count 3\n",
-            b"# TYPE h histogram\nh_bucket{le=\"1e6\"} 1\nh_bucket{le=\"100000\"} 1\nh_bucket{le=\"0.00001\"} 2\nh_bucket{le=\"1e21\"} 2\nh_bucket{le=\"Inf\"} 3\n",
+            b"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2.5\"} 2\n\
+              h_bucket{le=\"+Inf\"} 3\nh_sum 4\nh_count 3\n",
+            b"# TYPE h histogram\nh_bucket{le=\"1e6\"} 1\nh_bucket{le=\"100000\"} 1\n\
+              h_bucket{le=\"0.00001\"} 2\nh_bucket{le=\"1e21\"} 2\nh_bucket{le=\"Inf\"} 3\n",
             b"# TYPE h histogram\nh_bucket{le=\"0\"} 1\nh_bucket{le=\"-0\"} 1\n",
-            b"# TYPE h histogram\nh_bucket{le=\"-1\"} 1\nh_bucket{le=\"1.0\"} 1\nh_bucket{le=\"01\"} 2\nh_bucket{le=\"NaN\"} 3\nh_bucket{le=\"-Inf\"} 4\n",
-            b"# TYPE h histogram\nh_bucket{le=\"x\"} 1\nh_bucket{le=\"\"} 2\nh_bucket{le=\"1e400\"} 5\nh_bucket{le=\"-nan\"} 6\n",
+            b"# TYPE h histogram\nh_bucket{le=\"-1\"} 1\nh_bucket{le=\"1.0\"} 1\n\
+              h_bucket{le=\"01\"} 2\nh_bucket{le=\"NaN\"} 3\nh_bucket{le=\"-Inf\"} 4\n",
+            b"# TYPE h histogram\nh_bucket{le=\"x\"} 1\nh_bucket{le=\"\"} 2\n\
+              h_bucket{le=\"1e400\"} 5\nh_bucket{le=\"-nan\"} 6\n",
             b"# TYPE h histogram\nother{le=\"1\",quantile=\"1\"} 1\n",
-            b"# TYPE s summary\ns{quantile=\"0\"} 1\ns{quantile=\"0.5\"} 2\ns{quantile=\"1\"} 3\ns{quantile=\"0.99\",le=\"1\"} 4\ns_sum 5\ns_count 6\n",
+            b"# TYPE s summary\ns{quantile=\"0\"} 1\ns{quantile=\"0.5\"} 2\n\
+              s{quantile=\"1\"} 3\ns{quantile=\"0.99\",le=\"1\"} 4\ns_sum 5\ns_count 6\n",
             b"# TYPE s summary\ns{quantile=\"1e0\"} 3\ns{quantile=\"1\"} 4\n",
             b"# TYPE h gauge\nh_bucket{le=\"1\"} 1\nh_bucket{quantile=\"1\"} 1\n",
             b"h_bucket{le=\"1\"} 1\ns{quantile=\"1\"} 2\n",
             b"# TYPE h untyped\nh_bucket{le=\"1\"} 1\n",
-            b"# TYPE h histogram\nh_bucket{le=\"1\"} 1\n# TYPE g gauge\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"2\"} 3\n",
-            b"# TYPE h gauge\nh_bucket{le=\"1\"} 1\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{ le=\"1\"} 3\n",
+            b"# TYPE h histogram\nh_bucket{le=\"1\"} 1\n# TYPE g gauge\nh_bucket{le=\"1\"} 2\n\
+              h_bucket{le=\"2\"} 3\n",
+            b"# TYPE h gauge\nh_bucket{le=\"1\"} 1\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\n\
+              h_bucket{ le=\"1\"} 3\n",
             b"# TYPE h histogram\nh_bucket{\"le\"=\"1\"} 1\n{\"h_bucket\",le=\"3\"} 1\n",
             b"# TYPE h histogram\nh_bucket{le=\"1\",le=\"1.0\"} 1\n",
             b"# TYPE h histogram\nle{le=\"3\"} 1\n",
             b"# TYPE h histogram\n# HELP h text\n\n# comment\nh_bucket{le=\"7\"} 1\n",
-            b"# TYPE h histogram\nh_bucket{le=\"\\\\1\"} 1\nh_bucket{le=\"123456789\"} 1\nh_bucket{le=\"999999\"} 1\nh_bucket{le=\"1000000\"} 1\nh_bucket{le=\"0.0001\"} 1\n",
+            b"# TYPE h histogram\nh_bucket{le=\"\\\\1\"} 1\nh_bucket{le=\"123456789\"} 1\n\
+              h_bucket{le=\"999999\"} 1\nh_bucket{le=\"1000000\"} 1\nh_bucket{le=\"0.0001\"} 1\n",
         ],
         ..GROUP
     },
     Group {
         name: "Go's numbers in le",
-        bodies: &[b"# TYPE h histogram\nh_bucket{le=\"1_0\"} 1\n", b"# TYPE h histogram\nh_bucket{le=\"0x1p4\"} 1\n"],
-        differs: Some("no client writes a bound with underscores or in hexadecimals; it stays as it is"),
+        bodies: &[
+            b"# TYPE h histogram\nh_bucket{le=\"1_0\"} 1\n",
+            b"# TYPE h histogram\nh_bucket{le=\"0x1p4\"} 1\n",
+        ],
+        differs: Some(
+            "no client writes a bound with underscores or in hexadecimals; it stays as \
+             it is",
+        ),
         ..GROUP
     },
     Group {
@@ -494,7 +515,8 @@ pub(super) const GROUPS: &[Group] = &[
             b"a 1\na 1\na 1\na 1\n",
             b"a 1\na 2\nb 1\nc 1\nd 1\n",
             b"a 1 <now-60000>\na 1 <now-50000>\na 1 <now-40000>\na 1 <now-30000>\n",
-            b"a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\na{y=\"2\", x=\"1\"} 3\na{ y=\"2\",x=\"1\"} 4\n",
+            b"a{x=\"1\",y=\"2\"} 1\na{y=\"2\",x=\"1\"} 2\na{y=\"2\", x=\"1\"} 3\n\
+              a{ y=\"2\",x=\"1\"} 4\n",
             b"a 1\nb 2\nc 3\n{\"\xff\"} 4\n",
         ],
         ..GROUP
@@ -502,7 +524,12 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "body_size_limit",
         job: "body_size_limit: 10B",
-        bodies: &[b"foo 1\na 2", b"foo 1\na 2\n", b"foo 1\na 2\nb", b"a 1\nb 2\nc 3\nd 4\ne 5\n"],
+        bodies: &[
+            b"foo 1\na 2",
+            b"foo 1\na 2\n",
+            b"foo 1\na 2\nb",
+            b"a 1\nb 2\nc 3\nd 4\ne 5\n",
+        ],
         ..GROUP
     },
     Group {
@@ -511,23 +538,108 @@ pub(super) const GROUPS: &[Group] = &[
         bodies: &[b"foo{a=\"b\"} 1\n"],
         ..GROUP
     },
-    Group { name: "no content type", content_type: None, bodies: &[b"foo 1\n", b"", b"\n"], ..GROUP },
-    Group { name: "empty content type", content_type: Some(""), bodies: &[b"foo 1\n", b""], ..GROUP },
-    Group { name: "text/plain", content_type: Some("text/plain"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "TEXT/Plain", content_type: Some("TEXT/Plain"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/plain; version=9", content_type: Some("text/plain; version=9"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/plain;;", content_type: Some("text/plain;;"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/plain;", content_type: Some("text/plain;"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/plain; version", content_type: Some("text/plain; version"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/plain; a=b; a=c", content_type: Some("text/plain; a=b; a=c"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/plain ; a=\"b\"", content_type: Some("text/plain ; a=\"b\""), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/plain; a=\"b", content_type: Some("text/plain; a=\"b"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/plain, text/html", content_type: Some("text/plain, text/html"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/ plain", content_type: Some("text/ plain"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text", content_type: Some("text"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/", content_type: Some("text/"), bodies: &[b"foo 1\n"], ..GROUP },
-    Group { name: "text/html", content_type: Some("text/html; charset=utf-8"), bodies: &[b"foo 1\n", b"", b"<html>\n"], ..GROUP },
-    Group { name: "application/json", content_type: Some("application/json"), bodies: &[b"{}"], ..GROUP },
+    Group {
+        name: "no content type",
+        content_type: None,
+        bodies: &[b"foo 1\n", b"", b"\n"],
+        ..GROUP
+    },
+    Group {
+        name: "empty content type",
+        content_type: Some(""),
+        bodies: &[b"foo 1\n", b""],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain",
+        content_type: Some("text/plain"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "TEXT/Plain",
+        content_type: Some("TEXT/Plain"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain; version=9",
+        content_type: Some("text/plain; version=9"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain;;",
+        content_type: Some("text/plain;;"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain;",
+        content_type: Some("text/plain;"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain; version",
+        content_type: Some("text/plain; version"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain; a=b; a=c",
+        content_type: Some("text/plain; a=b; a=c"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain ; a=\"b\"",
+        content_type: Some("text/plain ; a=\"b\""),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain; a=\"b",
+        content_type: Some("text/plain; a=\"b"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/plain, text/html",
+        content_type: Some("text/plain, text/html"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/ plain",
+        content_type: Some("text/ plain"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text",
+        content_type: Some("text"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/",
+        content_type: Some("text/"),
+        bodies: &[b"foo 1\n"],
+        ..GROUP
+    },
+    Group {
+        name: "text/html",
+        content_type: Some("text/html; charset=utf-8"),
+        bodies: &[b"foo 1\n", b"", b"<html>\n"],
+        ..GROUP
+    },
+    Group {
+        name: "application/json",
+        content_type: Some("application/json"),
+        bodies: &[b"{}"],
+        ..GROUP
+    },
     Group {
         name: "text/plain; version=1.0.0",
         content_type: Some("text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8"),

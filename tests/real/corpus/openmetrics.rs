@@ -108,8 +108,18 @@ pub(super) const GROUPS: &[Group] = &[
         ],
         ..GROUP
     },
-    Group { name: "OpenMetrics, long ago", bodies: &[b"a 1 -5\nb 2\n# EOF\n"], differs: Some(TOO_OLD), ..GROUP },
-    Group { name: "OpenMetrics, honor_timestamps", job: "honor_timestamps: false", bodies: &[b"a 1 <now-60000>e-3\nb 2\n# EOF\n"], ..GROUP },
+    Group {
+        name: "OpenMetrics, long ago",
+        bodies: &[b"a 1 -5\nb 2\n# EOF\n"],
+        differs: Some(TOO_OLD),
+        ..GROUP
+    },
+    Group {
+        name: "OpenMetrics, honor_timestamps",
+        job: "honor_timestamps: false",
+        bodies: &[b"a 1 <now-60000>e-3\nb 2\n# EOF\n"],
+        ..GROUP
+    },
     Group {
         name: "OpenMetrics labels",
         bodies: &[
@@ -176,20 +186,23 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "OpenMetrics types",
         bodies: &[
-            b"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2.50\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_count 3\nh_sum 4\n# EOF\n",
+            b"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2.50\"} 2\n\
+              h_bucket{le=\"+Inf\"} 3\nh_count 3\nh_sum 4\n# EOF\n",
             b"# TYPE h gaugehistogram\nh_bucket{le=\"1\"} 1\nh_gcount 1\nh_gsum 1\n# EOF\n",
             b"# TYPE s summary\ns{quantile=\"1\"} 1\ns_count 1\ns_sum 1\n# EOF\n",
             b"# TYPE h unknown\nh{le=\"1\"} 1\nh{quantile=\"1\"} 1\n# EOF\n",
             b"# TYPE h histogram\n# TYPE c counter\nc_total{le=\"1\"} 1\n# EOF\n",
             b"# TYPE foo counter\nfoo_total 17\nfoo_created 1520872607.123\nbar_created 1\n# EOF\n",
-            b"# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_count 1\nh_sum 1\nh_created 1520872607.123\n# EOF\n",
+            b"# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_count 1\nh_sum 1\n\
+              h_created 1520872607.123\n# EOF\n",
         ],
         ..GROUP
     },
     Group {
         name: "OpenMetrics exemplars",
         bodies: &[
-            b"a_total 1 # {} 1\nb_total 2 # {trace=\"x\"} 2 3\nc_total 3 <now-60000>e-3 # {trace=\"x\",} 2 <now-60000>e-3\n# EOF\n",
+            b"a_total 1 # {} 1\nb_total 2 # {trace=\"x\"} 2 3\n\
+              c_total 3 <now-60000>e-3 # {trace=\"x\",} 2 <now-60000>e-3\n# EOF\n",
             b"a 1 # {\"a b\"=\"c\"} 1\n# EOF\n",
             b"a 1 # {\"a\"} 1\n# EOF\n",
             b"a 1 # {a} 1\n# EOF\n",
@@ -208,7 +221,10 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "OpenMetrics in place of text",
         content_type: Some("text/plain; version=0.0.4"),
-        bodies: &[b"foo 1 <now-60000>\n# EOF\n", b"# UNIT foo_s s\nfoo_s 1\n# EOF\nbar 1\n"],
+        bodies: &[
+            b"foo 1 <now-60000>\n# EOF\n",
+            b"# UNIT foo_s s\nfoo_s 1\n# EOF\nbar 1\n",
+        ],
         ..GROUP
     },
     Group {

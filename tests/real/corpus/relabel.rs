@@ -333,7 +333,8 @@ const RULES: &[(&str, &str)] = &[
         "m{x=\"1\",y=\"2\"} 1\n",
     ),
     (
-        "{source_labels: [x, y], separator: ' - ', regex: '(.*) - (.*)', target_label: z, replacement: '$2 $1'}",
+        "{source_labels: [x, y], separator: ' - ', regex: '(.*) - (.*)', target_label: z, \
+         replacement: '$2 $1'}",
         "m{x=\"1\",y=\"2\"} 1\n",
     ),
     (
@@ -407,15 +408,18 @@ const RULES: &[(&str, &str)] = &[
         "m{x=\"1\"} 1\nm{x=\"2\"} 1\nm{x=\"é\"} 1\nm 1\n",
     ),
     (
-        "{action: hashmod, source_labels: [x, __name__], modulus: 18446744073709551615, target_label: h}",
+        "{action: hashmod, source_labels: [x, __name__], modulus: 18446744073709551615, \
+         target_label: h}",
         "m{x=\"1\"} 1\nm{x=\"2\"} 1\n",
     ),
     (
-        "{action: hashmod, source_labels: [x], modulus: 0x10, target_label: 'a b', regex: nope, separator: x}",
+        "{action: hashmod, source_labels: [x], modulus: 0x10, target_label: 'a b', regex: \
+         nope, separator: x}",
         "m{x=\"1\"} 1\n",
     ),
     (
-        "{action: hashmod, source_labels: [x], modulus: 2, target_label: __tmp}, {action: keep, source_labels: [__tmp], regex: 1}",
+        "{action: hashmod, source_labels: [x], modulus: 2, target_label: __tmp}, {action: \
+         keep, source_labels: [__tmp], regex: 1}",
         "m{x=\"1\"} 1\nm{x=\"2\"} 1\nm{x=\"3\"} 1\n",
     ),
     (
@@ -431,15 +435,18 @@ const RULES: &[(&str, &str)] = &[
         "m{y=\"2\",z=\"3\",x=\"1\"} 1\nm{y=\"4\"} 2\n",
     ),
     (
-        "{target_label: x, replacement: last}, {action: labelmap, regex: 'x|y|z', replacement: one}",
+        "{target_label: x, replacement: last}, {action: labelmap, regex: 'x|y|z', replacement: \
+         one}",
         "m{y=\"2\",z=\"3\",x=\"1\"} 1\n",
     ),
     (
-        "{target_label: w, replacement: last}, {action: labelmap, regex: 'w|x|y|z', replacement: one}",
+        "{target_label: w, replacement: last}, {action: labelmap, regex: 'w|x|y|z', \
+         replacement: one}",
         "m{y=\"2\",z=\"3\",x=\"1\"} 1\n",
     ),
     (
-        "{target_label: x, replacement: a}, {target_label: x, replacement: ''}, {target_label: x, replacement: b}, {action: labelmap, regex: 'x|y', replacement: one}",
+        "{target_label: x, replacement: a}, {target_label: x, replacement: ''}, {target_label: \
+         x, replacement: b}, {action: labelmap, regex: 'x|y', replacement: one}",
         "m{y=\"2\",x=\"1\"} 1\n",
     ),
     (
@@ -529,7 +536,8 @@ const RULES: &[(&str, &str)] = &[
         "m{x=\"\",y=\"1\"} 1\n",
     ),
     (
-        "{source_labels: [a], target_label: b}, {source_labels: [b], target_label: c}, {action: labeldrop, regex: 'a|b'}",
+        "{source_labels: [a], target_label: b}, {source_labels: [b], target_label: c}, \
+         {action: labeldrop, regex: 'a|b'}",
         "m{a=\"1\"} 1\nm{b=\"1\"} 2\n",
     ),
     (
@@ -577,7 +585,8 @@ const OF_TARGETS: &[&str] = &[
     "{target_label: __metrics_path__, replacement: /other}",
     "{source_labels: [__metrics_path__], target_label: path}",
     "{source_labels: [__scheme__, __scrape_interval__, __scrape_timeout__], target_label: all}",
-    "{source_labels: [__address__], regex: '.*:(.*)', target_label: __address__, replacement: 'localhost:$1'}",
+    "{source_labels: [__address__], regex: '.*:(.*)', target_label: __address__, replacement: \
+     'localhost:$1'}",
     "{target_label: instance, replacement: me}",
     "{target_label: job, replacement: other}",
     "{target_label: job, replacement: ''}",

@@ -61,10 +61,19 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         name: "label_limit, honor_labels",
         job: "label_limit: 4\n  honor_labels: true",
-        bodies: &[b"foo{job=\"x\",instance=\"y\"} 1\n", b"foo{job=\"\",instance=\"\",a=\"1\",b=\"2\"} 1\n", b"foo{a=\"1\"} 1\n"],
+        bodies: &[
+            b"foo{job=\"x\",instance=\"y\"} 1\n",
+            b"foo{job=\"\",instance=\"\",a=\"1\",b=\"2\"} 1\n",
+            b"foo{a=\"1\"} 1\n",
+        ],
         ..GROUP
     },
-    Group { name: "a label_limit that no report passes", job: "label_limit: 1", bodies: &[b"", b"foo 1\n"], ..GROUP },
+    Group {
+        name: "a label_limit that no report passes",
+        job: "label_limit: 1",
+        bodies: &[b"", b"foo 1\n"],
+        ..GROUP
+    },
     Group {
         name: "label_name_length_limit",
         job: "label_name_length_limit: 11",
@@ -86,8 +95,10 @@ pub(super) const GROUPS: &[Group] = &[
         bodies: &[
             b"foo{a=\"123456789012345678901\"} 1\n",
             b"foo{a=\"1234567890123456789012\"} 1\n",
-            b"foo{a=\"\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\"} 1\n",
-            b"foo{a=\"\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\"} 1\n",
+            b"foo{a=\"\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\
+              \xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\"} 1\n",
+            b"foo{a=\"\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\
+              \xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\"} 1\n",
             b"abcdefghijklmnopqrstu 1\n",
             b"abcdefghijklmnopqrstuv 1\n",
             b"foo{a=\"\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\"} 1\n",
@@ -98,21 +109,34 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         name: "all limits at once",
-        job: "sample_limit: 2\n  label_limit: 5\n  label_name_length_limit: 11\n  label_value_length_limit: 21\n  body_size_limit: 1KB\n  target_limit: 1\n  keep_dropped_targets: 1",
-        bodies: &[b"foo{a=\"1\"} 1\nbar 2\n", b"foo 1\nbar 2\nqux{a=\"1\",b=\"2\"} 3\n", b"foo 1\nbar 2\nqux 3\n"],
+        job: "sample_limit: 2\n  label_limit: 5\n  label_name_length_limit: 11\n  \
+              label_value_length_limit: 21\n  body_size_limit: 1KB\n  target_limit: 1\n  \
+              keep_dropped_targets: 1",
+        bodies: &[
+            b"foo{a=\"1\"} 1\nbar 2\n",
+            b"foo 1\nbar 2\nqux{a=\"1\",b=\"2\"} 3\n",
+            b"foo 1\nbar 2\nqux 3\n",
+        ],
         ..GROUP
     },
     Group {
         name: "sample_limit, timestamps tracked",
         job: "sample_limit: 2\n  track_timestamps_staleness: true",
-        bodies: &[b"foo 1 <now-60000>\nbar 2 <now-60000>\n", b"foo 1 <now-60000>\nbar 2\nqux 3\n"],
+        bodies: &[
+            b"foo 1 <now-60000>\nbar 2 <now-60000>\n",
+            b"foo 1 <now-60000>\nbar 2\nqux 3\n",
+        ],
         ..GROUP
     },
     Group {
         name: "honor_labels, honor_timestamps not",
         job: "honor_labels: true\n  honor_timestamps: false",
         labels: "a: target",
-        bodies: &[b"foo{a=\"x\",job=\"y\"} 1 <now-60000>\n", b"foo{a=\"\"} 1 <now-60000>\nfoo{a=\"\"} 2 <now-50000>\n", b"foo{exported_a=\"x\"} 1\n"],
+        bodies: &[
+            b"foo{a=\"x\",job=\"y\"} 1 <now-60000>\n",
+            b"foo{a=\"\"} 1 <now-60000>\nfoo{a=\"\"} 2 <now-50000>\n",
+            b"foo{exported_a=\"x\"} 1\n",
+        ],
         ..GROUP
     },
 ];

@@ -54,7 +54,8 @@ const fn case(name: &'static str, job: &'static str, steps: &'static [Step]) -> 
 
 /// `!seriesCached && sampleAdded` in `scrape/scrape.go` `append`, from 3.6 on.
 const REFUSED: Option<&str> = Some(
-    "Prometheus 3.5 marks series that a limit or their timestamps kept out, so that nothing was ever stored of them; later ones do not, nor do we",
+    "Prometheus 3.5 marks series that a limit or their timestamps kept out, so that nothing \
+     was ever stored of them; later ones do not, nor do we",
 );
 
 const TRACKED: &str = "track_timestamps_staleness: true";
@@ -304,7 +305,8 @@ const SEQUENCES: &[Sequence] = &[
     ),
     Sequence {
         differs: Some(
-            "a value that changes without its timestamp is taken for unchanged: values are not remembered",
+            "a value that changes without its timestamp is taken for unchanged: values are not \
+             remembered",
         ),
         ..case(
             "timestamps tracked, another value",
@@ -513,7 +515,8 @@ async fn home(sequence: &Sequence, now: i64) -> ScriptedHome {
 
 fn job(id: &str, sequence: &Sequence, home: &ScriptedHome) -> String {
     format!(
-        "- job_name: {id}\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs: [{{targets: [\"{}\"], labels: {{{CASE}: {id}}}}}]\n  {}\n",
+        "- job_name: {id}\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs: \
+         [{{targets: [\"{}\"], labels: {{{CASE}: {id}}}}}]\n  {}\n",
         home.address(),
         sequence.job
     )
@@ -575,7 +578,8 @@ async fn stored(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String
 /// What we send, by case.
 async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, StoredSamples> {
     let text = format!(
-        "global: {{extra_scrape_metrics: true}}\nscrape_configs:\n{jobs}remote_write: [{{url: \"http://127.0.0.1:9/\"}}]\n"
+        "global: {{extra_scrape_metrics: true}}\nscrape_configs:\n\
+         {jobs}remote_write: [{{url: \"http://127.0.0.1:9/\"}}]\n"
     );
     let config = Config::load(&text, &|_| None, "forwarder.yml")
         .unwrap()

@@ -24,7 +24,11 @@ async fn a_full_directory_says_so_and_keeps_nothing_of_the_object() {
         let program = std::env::current_exe().unwrap();
         let output = Command::new("/bin/sh")
             // The signal of the limit would kill the process. When it is ignored, the write fails.
-            .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" --exact dir::a_full_directory_says_so_and_keeps_nothing_of_the_object"])
+            .args([
+                "-c",
+                "trap '' XFSZ; ulimit -f 16; exec \"$0\" --exact \
+                 dir::a_full_directory_says_so_and_keeps_nothing_of_the_object",
+            ])
             .arg(program)
             .env(FULL, place.path())
             // The output goes to pipes, because the limit would hold for a file, too.

@@ -60,9 +60,15 @@ impl MotoS3 {
             amp_forwarder::net::client(&amp_forwarder::net::ClientOptions::default()).unwrap();
         let request = client
             .post(format!("http://127.0.0.1:{}/", self.port))
-            .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/iam/aws4_request, \
+                 SignedHeaders=host, Signature=0",
+            )
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(format!("Action={action}&UserName=nobody&Version=2010-05-08"));
+            .body(format!(
+                "Action={action}&UserName=nobody&Version=2010-05-08"
+            ));
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 200, "{action}");
         answer.text().await.unwrap()

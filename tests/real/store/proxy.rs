@@ -53,11 +53,15 @@ impl Proxy {
     /// Answers with an S3 error.
     pub(crate) fn answer(&self, status: &str, code: &str) {
         let body = format!(
-            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants \
+             it</Message></Error>"
         );
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         let length = body.len();
-        self.set(ProxyMode::Answer(format!("HTTP/1.1 {status}\r\ndate: {date}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")));
+        self.set(ProxyMode::Answer(format!(
+            "HTTP/1.1 {status}\r\ndate: {date}\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{body}"
+        )));
     }
 }
 
