@@ -99,7 +99,7 @@ async fn the_example_is_right() {
 }
 
 #[tokio::test]
-async fn slips_are_warned_of_and_errors_are_told_all_at_once() {
+async fn slips_are_warned_of_and_errors_are_reported_all_at_once() {
     let slips = EXAMPLE
         .replace("{job=~\".+\"}", "{job=\".+\"}")
         .replace("/remote_write\n", "/remote_write/\n")
@@ -276,8 +276,8 @@ async fn an_online_check_says_what_is_wrong_and_where() {
         .runs(&["check", "--online", "--json"])
         .await;
     assert_eq!(output.status.code(), Some(1));
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let finding = told["findings"]
+    let checked: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let finding = checked["findings"]
         .as_array()
         .unwrap()
         .iter()
@@ -361,7 +361,7 @@ async fn a_prometheus_yml_is_imported() {
 }
 
 #[tokio::test]
-async fn a_run_for_a_time_ends_by_itself() {
+async fn a_run_for_a_time_ends_on_its_own() {
     let (home, gateway) = (scripted(5).await, gateway().await);
     let config = TestConfig {
         interval: "1s",

@@ -108,9 +108,9 @@ async fn a_home_with_tls_and_passwords_is_scraped() {
             .await
             .tick("{}", AMPLE)
             .await;
-        let told = report["errors"].to_string();
+        let errors = report["errors"].to_string();
         assert!(
-            told.contains("prom.home.lan") && told.contains("server_name"),
+            errors.contains("prom.home.lan") && errors.contains("server_name"),
             "{version}: {report}"
         );
         let wrong = TestConfig {
@@ -121,9 +121,9 @@ async fn a_home_with_tls_and_passwords_is_scraped() {
             .await
             .tick("{}", AMPLE)
             .await;
-        let told = report["errors"].to_string();
+        let errors = report["errors"].to_string();
         assert!(
-            told.contains("401") && told.contains("basic_auth"),
+            errors.contains("401") && errors.contains("basic_auth"),
             "{version}: {report}"
         );
     }

@@ -127,11 +127,11 @@ async fn it_agrees_with_the_homes_own_counts() {
 async fn it_says_what_is_wrong() {
     let cli = CommandLine::with(&TestConfig::new("127.0.0.1:9", &gateway().await).yaml());
     let output = cli.runs(&["estimate", "--watch", "0s"]).await;
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(
-        told.contains("connect") && told.contains("127.0.0.1:9"),
-        "{told}"
+        message.contains("connect") && message.contains("127.0.0.1:9"),
+        "{message}"
     );
     let output = cli.runs(&["estimate", "--watch", "90s"]).await;
     assert_eq!(output.status.code(), Some(2));

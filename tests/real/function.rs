@@ -124,7 +124,7 @@ async fn what_is_not_understood_is_a_typed_error() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_is_told_at_each_invocation() {
+async fn a_wrong_configuration_is_reported_at_each_invocation() {
     let running =
         RunningFunction::start("scrape_configs: [{job_nmae: x}]\nremote_write: []\n").await;
     for _ in 0..2 {

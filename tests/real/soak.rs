@@ -264,7 +264,7 @@ impl Soak {
         if kept_from_writing && report["ledger"]["lost"] != 0 {
             // The kill came too late, and the function could not write because of our lock. Its
             // samples are lost as if it had been killed.
-            self.line("missed the moment to kill");
+            self.line("the kill came too late");
             self.spooled = Some(kill::spooled(&self.spool()));
             self.owed = None;
             self.add(&self.recorder.take(), false);
@@ -286,7 +286,7 @@ impl Soak {
             .tick(&outcome, report["spool"]["samples"].as_u64().unwrap());
         self.check(
             self.trouble != ReceiverTrouble::Away || count("written") == 0,
-            || format!("written, though the receiver is away: {report}"),
+            || format!("samples are written while the receiver is away: {report}"),
         );
         let (before, after) = (count("owed_before"), count("owed_after"));
         let (unchanged, rolled_back) = (count("unchanged"), count("rolled_back"));
@@ -296,7 +296,7 @@ impl Soak {
             String::new()
         };
         self.line(&format!(
-            "{outcome:<8} scraped {:>6}  written {:>6}  owed {before:>6} -> {after:>6}{kept_back}",
+                        "{outcome:<8} scraped {:>6}  written {:>6}  backlog {before:>6} -> {after:>6}{kept_back}",
             count("scraped"),
             count("written")
         ));
@@ -308,7 +308,9 @@ impl Soak {
             .partition(|recording| recording.at_ms < started_ms);
         self.add(&late, false);
         if outcome == "busy" {
-            self.check(recordings.is_empty(), || "a busy tick scraped".to_owned());
+            self.check(recordings.is_empty(), || {
+                "a busy tick has scraped".to_owned()
+            });
             return;
         }
         for what in ["lost", "rejected", "expired"] {
@@ -318,7 +320,7 @@ impl Soak {
         }
         match (self.owed, self.spooled.take()) {
             (Some(owed), _) => self.check(before == owed, || {
-                format!("owed {owed} at the last release, {before} before this tick")
+                format!("the backlog was {owed} at the last release, and is {before} now")
             }),
             (None, Some(SpoolContent { samples, head })) => {
                 self.check(report["previous"] == "killed", || {
@@ -326,7 +328,7 @@ impl Soak {
                 });
                 // The kill may have come after the answers of the oldest segment.
                 self.check((samples - head..=samples).contains(&before), || {
-                    format!("{samples} samples were in the spool, {before} are owed")
+                    format!("{samples} samples were in the spool, the backlog is {before}")
                 });
             }
             (None, None) => {}
@@ -537,7 +539,7 @@ impl Soak {
             .collect();
         let unlike = compare(&self.all, &home);
         self.check(unlike.different.is_empty(), || {
-            "the home has other values than it exposed".to_owned()
+            "the home has values that it did not expose".to_owned()
         });
         self.summary.compared(&self.all, &received, &claimed);
         self.check_order();

@@ -99,7 +99,7 @@ impl SpoolFixture {
         }
     }
 
-    async fn tells(&self, arguments: &[&str]) -> Value {
+    async fn json(&self, arguments: &[&str]) -> Value {
         let ran = self.runs(&[arguments, &["--json"]].concat()).await;
         assert_eq!(ran.code, Some(0), "{arguments:?}: {}{}", ran.out, ran.err);
         serde_json::from_str(&ran.out).unwrap()
@@ -131,12 +131,9 @@ async fn a_spool_that_is_not_there_yet_is_no_error() {
             ran.out
         );
     }
-    assert_eq!(spool.tells(&["spool", "ls"]).await["remotes"], json!([]));
-    assert_eq!(
-        spool.tells(&["spool", "verify"]).await["damaged"],
-        json!([])
-    );
-    let status = spool.tells(&["status"]).await;
+    assert_eq!(spool.json(&["spool", "ls"]).await["remotes"], json!([]));
+    assert_eq!(spool.json(&["spool", "verify"]).await["damaged"], json!([]));
+    let status = spool.json(&["status"]).await;
     assert_has(
         &status,
         &json!({"spool": {"exists": false, "lease": {"state": "free"}}}),
@@ -153,7 +150,7 @@ async fn a_spool_that_is_not_there_yet_is_no_error() {
 #[tokio::test]
 async fn a_backlog_is_listed() {
     let spool = SpoolFixture::after_an_outage().await;
-    let listed = spool.tells(&["spool", "ls", "--long"]).await;
+    let listed = spool.json(&["spool", "ls", "--long"]).await;
     let heap = &listed["remotes"][0];
     assert_has(
         heap,
@@ -184,9 +181,9 @@ async fn a_backlog_is_listed() {
 }
 
 #[tokio::test]
-async fn the_status_tells_of_a_backlog() {
+async fn the_status_shows_a_backlog() {
     let spool = SpoolFixture::after_an_outage().await;
-    let status = spool.tells(&["status"]).await;
+    let status = spool.json(&["status"]).await;
     assert_eq!(status["spool"]["samples"], SAMPLES, "{status}");
     assert_eq!(status["remotes"][0]["samples"], SAMPLES, "{status}");
     assert_has(
@@ -210,7 +207,7 @@ async fn the_status_tells_of_a_backlog() {
 #[tokio::test]
 async fn a_segment_is_shown_by_its_key_its_name_or_its_path() {
     let spool = SpoolFixture::after_an_outage().await;
-    let listed = spool.tells(&["spool", "ls", "--long"]).await;
+    let listed = spool.json(&["spool", "ls", "--long"]).await;
     let key = listed["objects"][0]["key"].as_str().unwrap();
     let name = key.rsplit('/').next().unwrap();
     for name in [
@@ -218,7 +215,7 @@ async fn a_segment_is_shown_by_its_key_its_name_or_its_path() {
         name.to_owned(),
         spool.path().join(key).display().to_string(),
     ] {
-        let shown = spool.tells(&["spool", "show", &name]).await;
+        let shown = spool.json(&["spool", "show", &name]).await;
         let samples: u64 = shown["batches"]
             .as_array()
             .unwrap()
@@ -256,7 +253,7 @@ async fn a_backlog_is_drained() {
     assert_eq!(spool.gateway.stored().len() as u64, SAMPLES);
     assert!(spool.segments().is_empty(), "{:?}", spool.segments());
     assert_eq!(spool.gateway.stats().out_of_order, 0);
-    let drained = spool.tells(&["spool", "drain"]).await;
+    let drained = spool.json(&["spool", "drain"]).await;
     assert_has(
         &drained,
         &json!({"outcome": "drained", "slices": 1, "ledger": {"owed_before": 0}}),
@@ -275,7 +272,7 @@ async fn a_drain_that_gets_nowhere_says_why_and_ends() {
         ran.out,
         ran.err
     );
-    assert_eq!(spool.tells(&["status"]).await["spool"]["samples"], SAMPLES);
+    assert_eq!(spool.json(&["status"]).await["spool"]["samples"], SAMPLES);
 }
 
 #[tokio::test]
@@ -289,11 +286,11 @@ async fn what_was_refused_is_shown_with_its_answer() {
     )));
     spool.runs(&["run", "--once"]).await;
     let listed = spool
-        .tells(&["spool", "ls", "--folder", "rejected", "--long"])
+        .json(&["spool", "ls", "--folder", "rejected", "--long"])
         .await;
     let key = listed["objects"][0]["key"].as_str().unwrap();
     assert!(key.starts_with("rejected/amp/"), "{listed}");
-    let shown = spool.tells(&["spool", "show", key]).await;
+    let shown = spool.json(&["spool", "show", key]).await;
     assert_eq!(shown["note"]["status"], 400, "{shown}");
     let message = shown["note"]["message"].as_str().unwrap();
     assert!(!message.is_empty());
@@ -306,7 +303,7 @@ async fn what_was_refused_is_shown_with_its_answer() {
 }
 
 #[tokio::test]
-async fn every_damaged_object_is_told() {
+async fn every_damaged_object_is_reported() {
     let spool = SpoolFixture::after_an_outage().await;
     let ran = spool.runs(&["spool", "verify"]).await;
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
@@ -321,19 +318,19 @@ async fn every_damaged_object_is_told() {
     plant("notes.txt", b"milk, eggs");
     let ran = spool.runs(&["spool", "verify"]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.err);
-    let told = |name: &str, why: &str| {
+    let reported = |name: &str, why: &str| {
         ran.out
             .lines()
             .any(|line| line.contains(name) && line.contains(why))
     };
     assert!(
-        told("0000000000-00000001-0000.seg", "checksum")
-            && told("0000000000-00000002-0000.seg", "truncated"),
+        reported("0000000000-00000001-0000.seg", "checksum")
+            && reported("0000000000-00000002-0000.seg", "truncated"),
         "{}",
         ran.out
     );
     assert!(
-        told("notes.txt", "not a segment") && ran.out.contains("3 of "),
+        reported("notes.txt", "not a segment") && ran.out.contains("3 of "),
         "{}",
         ran.out
     );
@@ -433,7 +430,7 @@ async fn spool_three_scrapes(spool: &SpoolFixture, times: &[i64; 3]) {
         )));
         spool.runs(&["run", "--once"]).await;
     }
-    let listed = spool.tells(&["spool", "ls"]).await;
+    let listed = spool.json(&["spool", "ls"]).await;
     let of = |folder: &str| {
         listed["remotes"]
             .as_array()
@@ -461,7 +458,7 @@ async fn promtool_makes_blocks_of_an_export() {
 
     let metrics = spool.folder.path().join("metrics.txt");
     let exported = spool
-        .tells(&["spool", "export", "--output", "metrics.txt"])
+        .json(&["spool", "export", "--output", "metrics.txt"])
         .await;
     let none = json!({"stale": 0, "histograms": 0, "repeated": 0});
     assert_has(
@@ -557,7 +554,7 @@ async fn a_spool_that_cannot_be_used_says_why() {
     }
     // The segments can be listed without a readable state.
     assert_eq!(
-        spool.tells(&["spool", "ls"]).await["remotes"][0]["samples"],
+        spool.json(&["spool", "ls"]).await["remotes"][0]["samples"],
         SAMPLES
     );
     std::fs::write(&state, "no json").unwrap();

@@ -85,12 +85,12 @@ impl fmt::Display for Summary {
             ("samples exposed to the function", self.exposed),
             ("samples at the receiver", self.received),
             (
-                "claimed by a release, and equal at the receiver",
+                "claimed by a report, and equal at the receiver",
                 self.agreeing,
             ),
-            ("claimed by a release, and lost", self.lost),
+            ("claimed by a report, and lost", self.lost),
             (
-                "claimed by a release, and different at the receiver",
+                "claimed by a report, and different at the receiver",
                 self.different,
             ),
         ] {
@@ -103,7 +103,7 @@ impl fmt::Display for Summary {
                 stats.out_of_order + stats.concurrent,
             ),
             (
-                "repeated as they were (after kills and answers that were cut)",
+                "repeated unchanged (after kills and cut answers)",
                 stats.repeated,
             ),
         ] {

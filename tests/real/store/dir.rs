@@ -99,7 +99,7 @@ async fn a_directory_that_cannot_be_written_to_is_denied_and_says_whose_it_must_
 }
 
 #[tokio::test]
-async fn whoever_holds_the_lock_keeps_others_waiting_until_their_deadline() {
+async fn a_held_lock_keeps_others_waiting_until_their_deadline() {
     let place = tempfile::tempdir().unwrap();
     let store = DirStore::new(place.path());
     store

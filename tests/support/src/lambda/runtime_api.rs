@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_answers() {
+    async fn a_missing_answer_is_an_error() {
         let api = RuntimeApi::start().await.unwrap();
         assert!(api.invoke("{}", Duration::ZERO).await.is_err());
     }
