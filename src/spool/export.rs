@@ -38,12 +38,12 @@ pub struct Export {
     held: usize,
     sorting: BTreeMap<Series, Vec<Sample>>,
     runs: Option<Runs>,
-    left_out: LeftOut,
+    left_out: ExportOmissions,
 }
 
 /// What OpenMetrics cannot say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct LeftOut {
+pub struct ExportOmissions {
     /// Stale markers.
     pub stale: u64,
     /// Native histograms.
@@ -54,13 +54,13 @@ pub struct LeftOut {
 
 /// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Written {
+pub struct ExportSummary {
     /// Lines with a value.
     pub samples: u64,
     /// Different ones.
     pub series: u64,
     /// What was not.
-    pub left_out: LeftOut,
+    pub left_out: ExportOmissions,
 }
 
 /// A batch that could not be added.
@@ -85,7 +85,7 @@ impl Export {
             held: 0,
             sorting: BTreeMap::new(),
             runs: None,
-            left_out: LeftOut::default(),
+            left_out: ExportOmissions::default(),
         }
     }
 
@@ -164,18 +164,18 @@ impl Export {
     /// # Errors
     /// `out`, or the temporary file. What was written then lacks its last line, and promtool
     /// refuses it.
-    pub fn finish(mut self, out: &mut impl Write) -> io::Result<Written> {
-        let mut written = Written {
+    pub fn finish(mut self, out: &mut impl Write) -> io::Result<ExportSummary> {
+        let mut written = ExportSummary {
             left_out: self.left_out,
-            ..Written::default()
+            ..ExportSummary::default()
         };
-        let memory: Source<'_> =
+        let memory: PointSource<'_> =
             Box::new(points(sorted(std::mem::take(&mut self.sorting))).map(Ok));
         let runs = self.runs.as_ref().map(Runs::read).unwrap_or_default();
         // In the order in which they were added: of what is repeated, the first one stays.
         let sources = runs
             .into_iter()
-            .map(|run| Box::new(run) as Source<'_>)
+            .map(|run| Box::new(run) as PointSource<'_>)
             .chain([memory]);
         let mut last: Option<Point> = None;
         for point in Merge::new(sources.collect())? {
@@ -267,7 +267,7 @@ impl Runs {
 
     fn read(&self) -> Vec<Run<'_>> {
         let starts = [0].into_iter().chain(self.ends.iter().copied());
-        let ranges = starts.zip(&self.ends).map(|(at, end)| Part {
+        let ranges = starts.zip(&self.ends).map(|(at, end)| FileRange {
             file: &self.file,
             at,
             end: *end,
@@ -283,13 +283,13 @@ impl Runs {
 }
 
 /// A part of a file that several read.
-struct Part<'a> {
+struct FileRange<'a> {
     file: &'a File,
     at: u64,
     end: u64,
 }
 
-impl Read for Part<'_> {
+impl Read for FileRange<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end - self.at)
             .unwrap_or(usize::MAX)
@@ -301,7 +301,7 @@ impl Read for Part<'_> {
 }
 
 struct Run<'a> {
-    bytes: BufReader<Part<'a>>,
+    bytes: BufReader<FileRange<'a>>,
     series: Option<Rc<Series>>,
     left: u64,
 }
@@ -353,20 +353,20 @@ impl Iterator for Run<'_> {
 }
 
 /// Points in order.
-type Source<'a> = Box<dyn Iterator<Item = io::Result<Point>> + 'a>;
+type PointSource<'a> = Box<dyn Iterator<Item = io::Result<Point>> + 'a>;
 
 /// Series, timestamp, source and value: the order of the merge.
-type Next = (Rc<Series>, i64, usize, u64);
+type MergeKey = (Rc<Series>, i64, usize, u64);
 
 /// Sorted sources, merged.
 struct Merge<'a> {
-    sources: Vec<Source<'a>>,
+    sources: Vec<PointSource<'a>>,
     /// The next one of each.
-    next: BinaryHeap<Reverse<Next>>,
+    next: BinaryHeap<Reverse<MergeKey>>,
 }
 
 impl<'a> Merge<'a> {
-    fn new(sources: Vec<Source<'a>>) -> io::Result<Self> {
+    fn new(sources: Vec<PointSource<'a>>) -> io::Result<Self> {
         let mut merge = Self {
             next: BinaryHeap::with_capacity(sources.len()),
             sources,
@@ -468,7 +468,7 @@ mod tests {
         }
     }
 
-    fn exported(batches: &[Batch], memory: usize) -> (String, Written) {
+    fn exported(batches: &[Batch], memory: usize) -> (String, ExportSummary) {
         let mut export = Export::new(memory);
         batches.iter().for_each(|batch| export.add(batch).unwrap());
         let mut out = Vec::new();
@@ -504,7 +504,7 @@ mod tests {
         let expected = "# TYPE \"a.b\" unknown\n{\"a.b\"} NaN 1700000000.123\n\
                         # TYPE m unknown\nm -2.5 2\nm{a=\"2\"} 1e+21 1.500\nm{a=\"2\"} 2 2\n\
                         # TYPE m_total unknown\nm_total +Inf 2\n# EOF\n";
-        let left_out = LeftOut {
+        let left_out = ExportOmissions {
             stale: 2,
             histograms: 1,
             repeated: 1,
@@ -516,7 +516,7 @@ mod tests {
                 told,
                 (
                     expected.to_owned(),
-                    Written {
+                    ExportSummary {
                         samples: 5,
                         series: 4,
                         left_out

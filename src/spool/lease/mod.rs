@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::decide::{Step, decide, is_lately, is_off, is_steady};
+use self::decide::{LeaseStep, decide, is_lately, is_off, is_steady};
 pub use self::error::{LookError, ReleaseError, TakeError};
 use super::access::StoreAccess;
 use super::name::{Folder, RemoteDir, SegmentName};
 use super::retry::{Pause, list_all, try_ends};
-use super::state::{KEY, Lease, MAX_BYTES, State, StateError};
-use super::store::{Answer, Etag, Kind, Store, StoreError, StoreTime};
+use super::state::{KEY, Lease, MAX_BYTES, SpoolState, StateError};
+use super::store::{Etag, FailureKind, Store, StoreAnswer, StoreError, StoreTime};
 use crate::time::{Clock, Deadlines, millis};
 
 /// How often a process that waits for another one looks whether that one is done.
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the last holder ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Previous {
+pub enum PreviousEnd {
     /// There was none.
     None,
     /// It released.
@@ -50,9 +50,9 @@ pub struct Tenure {
     /// Ends of the tick's time under this lease.
     pub deadlines: Deadlines,
     /// What the last release said.
-    pub state: State,
+    pub state: SpoolState,
     /// How that went.
-    pub previous: Previous,
+    pub previous: PreviousEnd,
     /// Nobody else held the lease since this process did: what it remembers of series and slots
     /// still holds.
     pub continued: bool,
@@ -62,8 +62,8 @@ pub struct Tenure {
 impl Tenure {
     /// Returns the access to the store that outboxes need.
     #[must_use]
-    pub fn access(&self, keeper: &Keeper) -> StoreAccess {
-        let unclean = self.previous == Previous::Unclean;
+    pub fn access(&self, keeper: &LeaseClient) -> StoreAccess {
+        let unclean = self.previous == PreviousEnd::Unclean;
         StoreAccess {
             store: Arc::clone(&keeper.store),
             epoch: self.epoch,
@@ -75,20 +75,20 @@ impl Tenure {
 
 /// A state as it lies in the store.
 #[derive(Debug, Clone)]
-struct Found {
-    state: State,
+struct StoredState {
+    state: SpoolState,
     /// None: there is no object.
     etag: Option<Etag>,
     time: Option<StoreTime>,
 }
 
 /// Takes and releases the lease. Kept for the process: a warm one needs no GET.
-pub struct Keeper {
+pub struct LeaseClient {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     nonce: String,
     /// As we released it.
-    warm: Option<Found>,
+    warm: Option<StoredState>,
     /// Our last epoch.
     held: Option<u64>,
     released_empty: bool,
@@ -98,14 +98,14 @@ pub struct Keeper {
     offset_ms: i64,
     /// When that was learnt, by the clock that does not go back and by ours.
     learnt: Option<(Instant, i64)>,
-    /// What a release that failed could not tell; see [`RemoteState::unwanted`]. Our next lease
+    /// What a release that failed could not tell; see [`RemoteRecord::tombstones`]. Our next lease
     /// tells it: should that tick be killed, others know.
     ///
-    /// [`RemoteState::unwanted`]: super::state::RemoteState::unwanted
-    untold: BTreeMap<RemoteDir, BTreeMap<SegmentName, u8>>,
+    /// [`RemoteRecord::tombstones`]: super::state::RemoteRecord::tombstones
+    unreported_tombstones: BTreeMap<RemoteDir, BTreeMap<SegmentName, u8>>,
 }
 
-impl Keeper {
+impl LeaseClient {
     /// `rng` draws the name of this process: no two may share it.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, rng: &mut fastrand::Rng) -> Self {
@@ -120,7 +120,7 @@ impl Keeper {
             ended_ms: None,
             offset_ms: 0,
             learnt: None,
-            untold: BTreeMap::new(),
+            unreported_tombstones: BTreeMap::new(),
         }
     }
 
@@ -141,7 +141,7 @@ impl Keeper {
     ///
     /// # Errors
     /// [`LookError`].
-    pub async fn look(&mut self, deadline: Instant) -> Result<State, LookError> {
+    pub async fn look(&mut self, deadline: Instant) -> Result<SpoolState, LookError> {
         Ok(self.find(deadline).await?.state)
     }
 
@@ -160,7 +160,7 @@ impl Keeper {
         });
         let mut known = self.warm.take().filter(|_| steady);
         let mut tried = None;
-        let mut last = (Previous::None, false);
+        let mut last = (PreviousEnd::None, false);
         let (mut corrected, mut doubted) = (false, false);
         let mut deadline = store_ends(Instant::now());
         let mut pause = Pause::default();
@@ -173,7 +173,7 @@ impl Keeper {
                 self.held == Some(found.state.epoch) && found.state.lease.is_none();
             let now = Instant::now();
             let epoch = match decide(&found.state, &self.nonce, tried, found.time.as_ref(), now) {
-                Step::Ours => match lease_end(&found, planned) {
+                LeaseStep::Ours => match lease_end(&found, planned) {
                     Some(end) if corrected || !is_off(end, planned.kill()) => {
                         return Ok(self.hold(found, planned.with_lease_end(end), last));
                     }
@@ -183,21 +183,21 @@ impl Keeper {
                         found.state.epoch
                     }
                 },
-                Step::Wait(end) if end > planned.lease_wait_ends() => {
+                LeaseStep::Wait(end) if end > planned.lease_wait_ends() => {
                     return Err(TakeError::Busy {
                         epoch: found.state.epoch,
                         left: end - now,
                     });
                 }
-                Step::Wait(end) => {
+                LeaseStep::Wait(end) => {
                     tokio::time::sleep_until(end.min(now + POLL)).await;
                     deadline = store_ends(Instant::now());
                     continue;
                 }
-                Step::Take(previous) => {
+                LeaseStep::Take(previous) => {
                     // Without a state.json, segments are what tells of earlier ticks.
                     let previous = if found.etag.is_none() && found.state.epoch > 0 {
-                        Previous::Unclean
+                        PreviousEnd::Unclean
                     } else {
                         previous
                     };
@@ -207,7 +207,8 @@ impl Keeper {
             };
             tried = Some(epoch);
             let written = self.write(&found, epoch, planned.kill(), deadline).await;
-            if matches!(&written, Err(TakeError::Store(error)) if error.kind == Kind::Changed) {
+            if matches!(&written, Err(TakeError::Store(error)) if error.kind == FailureKind::Changed)
+            {
                 // Somebody else may be at work, or may have left a backlog: to go on without the
                 // store is safe no more.
                 self.released_empty = false;
@@ -216,10 +217,10 @@ impl Keeper {
                 Ok(written) => known = Some(written),
                 // That may have been us: the state tells, and mostly at once.
                 Err(TakeError::Store(error))
-                    if matches!(error.kind, Kind::Changed | Kind::NoAnswer)
+                    if matches!(error.kind, FailureKind::Changed | FailureKind::NoAnswer)
                         && !std::mem::replace(&mut doubted, true) => {}
                 Err(TakeError::Store(error))
-                    if error.kind == Kind::Changed || error.kind.is_passing() =>
+                    if error.kind == FailureKind::Changed || error.kind.is_passing() =>
                 {
                     if !pause.pause(deadline).await {
                         return Err(error.into());
@@ -235,21 +236,25 @@ impl Keeper {
     ///
     /// # Errors
     /// [`ReleaseError`].
-    pub async fn release(&mut self, tenure: Tenure, state: State) -> Result<(), ReleaseError> {
-        let unwanted = state
+    pub async fn release(&mut self, tenure: Tenure, state: SpoolState) -> Result<(), ReleaseError> {
+        let tombstones = state
             .remotes
             .iter()
-            .map(|(remote, known)| (remote.clone(), known.unwanted.clone()))
+            .map(|(remote, known)| (remote.clone(), known.tombstones.clone()))
             .collect();
         let released = self.try_to_release(tenure, state).await;
         if released.is_err() {
-            self.untold = unwanted;
+            self.unreported_tombstones = tombstones;
         }
         released
     }
 
-    async fn try_to_release(&mut self, tenure: Tenure, state: State) -> Result<(), ReleaseError> {
-        let state = State {
+    async fn try_to_release(
+        &mut self,
+        tenure: Tenure,
+        state: SpoolState,
+    ) -> Result<(), ReleaseError> {
+        let state = SpoolState {
             epoch: tenure.epoch,
             lease: None,
             ..state
@@ -271,7 +276,7 @@ impl Keeper {
                 }
                 Err(error) => error,
             };
-            if error.kind != Kind::Changed {
+            if error.kind != FailureKind::Changed {
                 if error.kind.is_passing() && pause.pause(deadline).await {
                     continue;
                 }
@@ -302,21 +307,21 @@ impl Keeper {
         }
     }
 
-    fn released(&mut self, state: State, etag: Etag) {
+    fn released(&mut self, state: SpoolState, etag: Etag) {
         self.released_empty = state.is_clean_and_empty();
         self.ended_ms = Some(self.clock.now_ms());
-        self.warm = Some(Found {
+        self.warm = Some(StoredState {
             state,
             etag: Some(etag),
             time: None,
         });
     }
 
-    async fn find(&mut self, deadline: Instant) -> Result<Found, LookError> {
+    async fn find(&mut self, deadline: Instant) -> Result<StoredState, LookError> {
         let mut pause = Pause::default();
         loop {
             match self.store.get(KEY, MAX_BYTES, try_ends(deadline)).await {
-                Ok(Answer {
+                Ok(StoreAnswer {
                     value: object,
                     time,
                 }) => {
@@ -326,23 +331,23 @@ impl Keeper {
                             StateError::Malformed(format!("it has {} bytes", object.size)).into(),
                         );
                     }
-                    return Ok(Found {
-                        state: State::read(&object.bytes)?,
+                    return Ok(StoredState {
+                        state: SpoolState::read(&object.bytes)?,
                         etag: Some(object.etag),
                         time: Some(time),
                     });
                 }
-                Err(error) if error.kind == Kind::NotFound => {
+                Err(error) if error.kind == FailureKind::NotFound => {
                     if let Some(time) = &error.time {
                         self.learn(time);
                     }
                     // An epoch that starts anew must not sort before what is there: somebody may
                     // have removed the object.
-                    let state = State {
+                    let state = SpoolState {
                         epoch: self.newest_epoch(deadline).await?,
-                        ..State::default()
+                        ..SpoolState::default()
                     };
-                    return Ok(Found {
+                    return Ok(StoredState {
                         state,
                         etag: None,
                         time: error.time,
@@ -364,11 +369,11 @@ impl Keeper {
 
     async fn write(
         &mut self,
-        found: &Found,
+        found: &StoredState,
         epoch: u64,
         lease_end: Instant,
         deadline: Instant,
-    ) -> Result<Found, TakeError> {
+    ) -> Result<StoredState, TakeError> {
         let length = lease_end.saturating_duration_since(Instant::now());
         let until_ms = self.clock.now_ms() + self.offset_ms + millis(length);
         let lease = Lease {
@@ -376,19 +381,19 @@ impl Keeper {
             epoch,
             until_ms,
         };
-        let mut state = State {
+        let mut state = SpoolState {
             epoch,
             lease: Some(lease),
             ..found.state.clone()
         };
         // Whoever had the lease meanwhile has counted what was there.
         if self.held == Some(found.state.epoch) {
-            for (remote, names) in &self.untold {
+            for (remote, names) in &self.unreported_tombstones {
                 state
                     .remotes
                     .entry(remote.clone())
                     .or_default()
-                    .unwanted
+                    .tombstones
                     .extend(names);
             }
         }
@@ -399,7 +404,7 @@ impl Keeper {
             None => self.store.put_if_absent(KEY, body, deadline).await?,
         };
         self.learn(&answer.time);
-        Ok(Found {
+        Ok(StoredState {
             state,
             etag: Some(answer.value),
             time: Some(answer.time),
@@ -417,17 +422,17 @@ impl Keeper {
 
     fn hold(
         &mut self,
-        found: Found,
+        found: StoredState,
         deadlines: Deadlines,
-        (previous, continued): (Previous, bool),
+        (previous, continued): (PreviousEnd, bool),
     ) -> Tenure {
         self.released_empty = false;
         self.held = Some(found.state.epoch);
-        self.untold.clear();
+        self.unreported_tombstones.clear();
         Tenure {
             epoch: found.state.epoch,
             deadlines,
-            state: State {
+            state: SpoolState {
                 lease: None,
                 ..found.state
             },
@@ -441,7 +446,7 @@ impl Keeper {
 
 /// The moment up to which a lease that we wrote is certainly ours. `None` when its fence has passed
 /// already.
-fn lease_end(found: &Found, planned: &Deadlines) -> Option<Instant> {
+fn lease_end(found: &StoredState, planned: &Deadlines) -> Option<Instant> {
     let lease = found.state.lease.as_ref()?;
     let end = found.time.as_ref()?.certainly_before(lease.until_ms)?;
     (planned.with_lease_end(end).fence() > Instant::now()).then_some(end)

@@ -23,7 +23,8 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::{
-    Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within,
+    Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
+    StoreTime, within,
 };
 use crate::net::{NetError, Peer, aws};
 
@@ -89,8 +90,8 @@ impl S3Store {
         format!("{}{key}", self.prefix)
     }
 
-    fn asked(&self, op: Op, key: &str) -> Asked {
-        Asked {
+    fn asked(&self, op: Op, key: &str) -> S3Request {
+        S3Request {
             op,
             address: format!("{}/{key}", self.address),
             sent: Instant::now(),
@@ -105,7 +106,7 @@ impl S3Store {
         body: Bytes,
         etag: Option<&Etag>,
         deadline: Instant,
-    ) -> Result<Answer<Etag>, StoreError> {
+    ) -> Result<StoreAnswer<Etag>, StoreError> {
         let asked = self.asked(op, key);
         let put = self
             .client
@@ -126,7 +127,7 @@ impl S3Store {
                 .map_err(|error| asked.failed(&error))?;
             match done.e_tag {
                 Some(etag) => asked.answer(Etag(etag)),
-                None => Err(asked.error(Kind::NoAnswer, "an answer without an etag")),
+                None => Err(asked.error(FailureKind::NoAnswer, "an answer without an etag")),
             }
         };
         within(deadline, op, &asked.address, work).await
@@ -137,7 +138,7 @@ impl S3Store {
         key: &str,
         most: u64,
         deadline: Instant,
-    ) -> Result<Answer<Object>, StoreError> {
+    ) -> Result<StoreAnswer<Object>, StoreError> {
         let asked = self.asked(Op::Get, key);
         // A range that ends before it starts would be ignored.
         let get = self
@@ -179,7 +180,7 @@ impl S3Store {
             }
             let size = total.unwrap_or(length);
             if (bytes.len() as u64) < size.min(most as u64) {
-                return Err(asked.error(Kind::NoAnswer, "the body ends too early"));
+                return Err(asked.error(FailureKind::NoAnswer, "the body ends too early"));
             }
             asked.answer(Object {
                 bytes: bytes.freeze(),
@@ -195,7 +196,7 @@ impl S3Store {
         prefix: &str,
         after: Option<&str>,
         deadline: Instant,
-    ) -> Result<Answer<Page>, StoreError> {
+    ) -> Result<StoreAnswer<Page>, StoreError> {
         let asked = self.asked(Op::List, prefix);
         let list = self
             .client
@@ -218,7 +219,7 @@ impl S3Store {
                 .into_iter()
                 .filter_map(|object| {
                     let key = object.key?.strip_prefix(&self.prefix)?.to_owned();
-                    Some(Listed {
+                    Some(ListedObject {
                         key,
                         size: u64::try_from(object.size?).ok()?,
                     })
@@ -231,7 +232,7 @@ impl S3Store {
         within(deadline, Op::List, &asked.address, work).await
     }
 
-    async fn remove(&self, key: &str, deadline: Instant) -> Result<Answer<()>, StoreError> {
+    async fn remove(&self, key: &str, deadline: Instant) -> Result<StoreAnswer<()>, StoreError> {
         let asked = self.asked(Op::Delete, key);
         let delete = self
             .client
@@ -292,14 +293,14 @@ impl Store for S3Store {
 }
 
 /// A request on its way.
-struct Asked {
+struct S3Request {
     op: Op,
     address: String,
     sent: Instant,
     date: DateWitness,
 }
 
-impl Asked {
+impl S3Request {
     fn time(&self) -> Option<StoreTime> {
         let date_ms = (*self.date.0.lock().unwrap_or_else(PoisonError::into_inner))?;
         Some(StoreTime {
@@ -310,15 +311,15 @@ impl Asked {
         })
     }
 
-    fn answer<T>(&self, value: T) -> Result<Answer<T>, StoreError> {
+    fn answer<T>(&self, value: T) -> Result<StoreAnswer<T>, StoreError> {
         match self.time() {
-            Some(time) => Ok(Answer { value, time }),
+            Some(time) => Ok(StoreAnswer { value, time }),
             // Every S3 sends one; a proxy between may not.
-            None => Err(self.error(Kind::NoAnswer, "an answer without a date")),
+            None => Err(self.error(FailureKind::NoAnswer, "an answer without a date")),
         }
     }
 
-    fn error(&self, kind: Kind, cause: impl Into<String>) -> StoreError {
+    fn error(&self, kind: FailureKind, cause: impl Into<String>) -> StoreError {
         StoreError {
             time: self.time(),
             ..StoreError::new(kind, self.op, &self.address, cause)
@@ -346,10 +347,10 @@ impl Asked {
         let kind = match net_error(error) {
             // Where credentials come from is no part of the store: nothing was asked of that one
             // yet.
-            Some(net) if net.peer != Peer::Store => Kind::Unreachable,
+            Some(net) if net.peer != Peer::Store => FailureKind::Unreachable,
             Some(net) => StoreError::kind_of(net),
             // The SDK has no credentials, no region, or found the request to be wrong.
-            None => Kind::Denied,
+            None => FailureKind::Denied,
         };
         self.error(kind, aws::cause(error))
     }
@@ -373,38 +374,42 @@ fn net_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a NetError> {
 }
 
 /// What an answer that is none means. S3 API reference, error responses.
-fn classify(op: Op, status: u16, code: &str) -> (Kind, Option<&'static str>) {
+fn classify(op: Op, status: u16, code: &str) -> (FailureKind, Option<&'static str>) {
     const REGION: &str = "the bucket is in another region: set AWS_REGION to that one";
     match (status, code) {
         (404, "NoSuchBucket") => (
-            Kind::Denied,
+            FailureKind::Denied,
             Some("create the bucket, or name another one in forwarder.spool.url"),
         ),
-        (404, _) if op == Op::PutIfMatch => (Kind::Changed, None),
-        (404, _) => (Kind::NotFound, None),
-        (412, _) => (Kind::Changed, None),
+        (404, _) if op == Op::PutIfMatch => (FailureKind::Changed, None),
+        (404, _) => (FailureKind::NotFound, None),
+        (412, _) => (FailureKind::Changed, None),
         // ConditionalRequestConflict: another call on the same key was under way.
-        (409 | 429 | 503, _) => (Kind::Busy, None),
+        (409 | 429 | 503, _) => (FailureKind::Busy, None),
         (507, _) => (
-            Kind::Full,
+            FailureKind::Full,
             Some("make room in the store, or lower forwarder.spool.max_bytes"),
         ),
-        (301 | 307, _) | (400, "AuthorizationHeaderMalformed") => (Kind::Denied, Some(REGION)),
-        (403, "RequestTimeTooSkewed") => (Kind::Denied, Some("set this machine's clock by NTP")),
+        (301 | 307, _) | (400, "AuthorizationHeaderMalformed") => {
+            (FailureKind::Denied, Some(REGION))
+        }
+        (403, "RequestTimeTooSkewed") => {
+            (FailureKind::Denied, Some("set this machine's clock by NTP"))
+        }
         (403, "InvalidAccessKeyId" | "SignatureDoesNotMatch")
         | (400, "ExpiredToken" | "InvalidToken") => (
-            Kind::Denied,
+            FailureKind::Denied,
             Some("the AWS credentials are not valid: renew them, or use the function's role"),
         ),
         (401 | 403, _) => (
-            Kind::Denied,
+            FailureKind::Denied,
             Some(
                 "the role needs s3:GetObject, s3:PutObject and s3:DeleteObject on the prefix and s3:ListBucket on the bucket (without the last, a missing object is a 403), and the key of an encrypted bucket",
             ),
         ),
-        (400..=499, _) => (Kind::Denied, None),
+        (400..=499, _) => (FailureKind::Denied, None),
         // 500 InternalError, or something on the way: it may have been done.
-        _ => (Kind::NoAnswer, None),
+        _ => (FailureKind::NoAnswer, None),
     }
 }
 
@@ -448,55 +453,79 @@ mod tests {
     #[test]
     fn answers_mean_what_the_caller_can_do() {
         let rows = [
-            (Op::Get, 404, "NoSuchKey", Kind::NotFound, ""),
-            (Op::PutIfMatch, 404, "NoSuchKey", Kind::Changed, ""),
+            (Op::Get, 404, "NoSuchKey", FailureKind::NotFound, ""),
+            (Op::PutIfMatch, 404, "NoSuchKey", FailureKind::Changed, ""),
             (
                 Op::Get,
                 404,
                 "NoSuchBucket",
-                Kind::Denied,
+                FailureKind::Denied,
                 "create the bucket",
             ),
             (
                 Op::PutIfAbsent,
                 412,
                 "PreconditionFailed",
-                Kind::Changed,
+                FailureKind::Changed,
                 "",
             ),
             (
                 Op::PutIfMatch,
                 409,
                 "ConditionalRequestConflict",
-                Kind::Busy,
+                FailureKind::Busy,
                 "",
             ),
-            (Op::PutIfAbsent, 503, "SlowDown", Kind::Busy, ""),
-            (Op::PutIfAbsent, 500, "InternalError", Kind::NoAnswer, ""),
-            (Op::List, 403, "AccessDenied", Kind::Denied, "s3:ListBucket"),
+            (Op::PutIfAbsent, 503, "SlowDown", FailureKind::Busy, ""),
+            (
+                Op::PutIfAbsent,
+                500,
+                "InternalError",
+                FailureKind::NoAnswer,
+                "",
+            ),
+            (
+                Op::List,
+                403,
+                "AccessDenied",
+                FailureKind::Denied,
+                "s3:ListBucket",
+            ),
             (
                 Op::Get,
                 403,
                 "InvalidAccessKeyId",
-                Kind::Denied,
+                FailureKind::Denied,
                 "renew them",
             ),
-            (Op::Get, 403, "RequestTimeTooSkewed", Kind::Denied, "NTP"),
+            (
+                Op::Get,
+                403,
+                "RequestTimeTooSkewed",
+                FailureKind::Denied,
+                "NTP",
+            ),
             (
                 Op::Get,
                 301,
                 "PermanentRedirect",
-                Kind::Denied,
+                FailureKind::Denied,
                 "AWS_REGION",
             ),
             (
                 Op::PutIfAbsent,
                 507,
                 "XMinioStorageFull",
-                Kind::Full,
+                FailureKind::Full,
                 "make room",
             ),
-            (Op::PutIfAbsent, 400, "EntityTooLarge", Kind::Denied, ""),
+            (
+                Op::PutIfAbsent,
+                400,
+                "EntityTooLarge",
+                FailureKind::Denied,
+                "",
+            ),
         ];
         for (op, status, code, kind, hint) in rows {
             let (found, advice) = classify(op, status, code);
