@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::PreviousEnd;
+use super::tenure::PreviousEnd;
 use crate::spool::state::SpoolState;
 use crate::spool::store::StoreTime;
 use crate::time::millis;

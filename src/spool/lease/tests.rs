@@ -1,10 +1,15 @@
 use bytes::Bytes;
 
+use std::time::Duration;
+
+use super::decide::{LeaseStep, decide};
+use super::take::PATIENCE;
 use super::*;
+use crate::spool::state::Lease;
 use crate::spool::store::Op;
 use crate::spool::store::memory::{Fault, MemoryStore};
 use crate::spool::{name::RemoteDir, state::RemoteRecord};
-use crate::time::TokioClock;
+use crate::time::{Deadlines, TokioClock};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const START_MS: i64 = 1_700_000_000_123;
