@@ -4,32 +4,27 @@
 //! it somebody else's. How objects are encrypted is left to the bucket. Uploads carry no checksum
 //! beside the signature's SHA-256 of the body, and segments have their own.
 
-use std::error::Error;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+mod classify;
+mod date;
+mod request;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{
-    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
-};
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
+use self::date::DateWitness;
+use self::request::{S3Request, status};
 use super::{
     Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
-    StoreTime, within,
+    within,
 };
-use crate::net::{NetError, Peer, aws};
-
-/// A `Date` header has whole seconds.
-const COARSE_MS: i64 = 1000;
+use crate::net::{Peer, aws};
 
 /// `s3://bucket/prefix`.
 #[derive(Debug, Clone)]
@@ -289,251 +284,5 @@ impl Store for S3Store {
 
     fn address(&self) -> &str {
         &self.address
-    }
-}
-
-/// A request on its way.
-struct S3Request {
-    op: Op,
-    address: String,
-    sent: Instant,
-    date: DateWitness,
-}
-
-impl S3Request {
-    fn time(&self) -> Option<StoreTime> {
-        let date_ms = (*self.date.0.lock().unwrap_or_else(PoisonError::into_inner))?;
-        Some(StoreTime {
-            date_ms,
-            coarse_ms: COARSE_MS,
-            sent: self.sent,
-            received: Instant::now(),
-        })
-    }
-
-    fn answer<T>(&self, value: T) -> Result<StoreAnswer<T>, StoreError> {
-        match self.time() {
-            Some(time) => Ok(StoreAnswer { value, time }),
-            // Every S3 sends one; a proxy between may not.
-            None => Err(self.error(FailureKind::NoAnswer, "an answer without a date")),
-        }
-    }
-
-    fn error(&self, kind: FailureKind, cause: impl Into<String>) -> StoreError {
-        StoreError {
-            time: self.time(),
-            ..StoreError::new(kind, self.op, &self.address, cause)
-        }
-    }
-
-    fn failed<E: ProvideErrorMetadata + Error + 'static>(&self, error: &SdkError<E>) -> StoreError {
-        let Some(status) = status(error) else {
-            return self.broken(error);
-        };
-        let code = error.code().unwrap_or_default();
-        let (kind, hint) = classify(self.op, status, code);
-        let message = error
-            .message()
-            .filter(|message| !message.is_empty())
-            .map(|message| format!(": {message}"))
-            .unwrap_or_default();
-        let mut failure = self.error(kind, format!("{status} {code}{message}").replace(" :", ":"));
-        failure.hint = hint;
-        failure
-    }
-
-    /// Without an answer.
-    fn broken(&self, error: &(dyn Error + 'static)) -> StoreError {
-        let kind = match net_error(error) {
-            // Where credentials come from is no part of the store: nothing was asked of that one
-            // yet.
-            Some(net) if net.peer != Peer::Store => FailureKind::Unreachable,
-            Some(net) => StoreError::kind_of(net),
-            // The SDK has no credentials, no region, or found the request to be wrong.
-            None => FailureKind::Denied,
-        };
-        self.error(kind, aws::cause(error))
-    }
-}
-
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error
-        .raw_response()
-        .map(|response| response.status().as_u16())
-}
-
-fn net_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a NetError> {
-    let mut next = Some(error);
-    while let Some(current) = next {
-        if let Some(net) = current.downcast_ref() {
-            return Some(net);
-        }
-        next = current.source();
-    }
-    None
-}
-
-/// What an answer that is none means. S3 API reference, error responses.
-fn classify(op: Op, status: u16, code: &str) -> (FailureKind, Option<&'static str>) {
-    const REGION: &str = "the bucket is in another region: set AWS_REGION to that one";
-    match (status, code) {
-        (404, "NoSuchBucket") => (
-            FailureKind::Denied,
-            Some("create the bucket, or name another one in forwarder.spool.url"),
-        ),
-        (404, _) if op == Op::PutIfMatch => (FailureKind::Changed, None),
-        (404, _) => (FailureKind::NotFound, None),
-        (412, _) => (FailureKind::Changed, None),
-        // ConditionalRequestConflict: another call on the same key was under way.
-        (409 | 429 | 503, _) => (FailureKind::Busy, None),
-        (507, _) => (
-            FailureKind::Full,
-            Some("make room in the store, or lower forwarder.spool.max_bytes"),
-        ),
-        (301 | 307, _) | (400, "AuthorizationHeaderMalformed") => {
-            (FailureKind::Denied, Some(REGION))
-        }
-        (403, "RequestTimeTooSkewed") => {
-            (FailureKind::Denied, Some("set this machine's clock by NTP"))
-        }
-        (403, "InvalidAccessKeyId" | "SignatureDoesNotMatch")
-        | (400, "ExpiredToken" | "InvalidToken") => (
-            FailureKind::Denied,
-            Some("the AWS credentials are not valid: renew them, or use the function's role"),
-        ),
-        (401 | 403, _) => (
-            FailureKind::Denied,
-            Some(
-                "the role needs s3:GetObject, s3:PutObject and s3:DeleteObject on the prefix and s3:ListBucket on the bucket (without the last, a missing object is a 403), and the key of an encrypted bucket",
-            ),
-        ),
-        (400..=499, _) => (FailureKind::Denied, None),
-        // 500 InternalError, or something on the way: it may have been done.
-        _ => (FailureKind::NoAnswer, None),
-    }
-}
-
-/// Takes the `Date` off an answer, which the SDK's outputs do not tell.
-#[derive(Clone, Default)]
-struct DateWitness(Arc<Mutex<Option<i64>>>);
-
-impl fmt::Debug for DateWitness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DateWitness")
-    }
-}
-
-impl Intercept for DateWitness {
-    fn name(&self) -> &'static str {
-        "DateWitness"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let date = context
-            .response()
-            .headers()
-            .get("date")
-            .and_then(|date| httpdate::parse_http_date(date).ok());
-        let since = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            since.and_then(|since| i64::try_from(since.as_millis()).ok());
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_mean_what_the_caller_can_do() {
-        let rows = [
-            (Op::Get, 404, "NoSuchKey", FailureKind::NotFound, ""),
-            (Op::PutIfMatch, 404, "NoSuchKey", FailureKind::Changed, ""),
-            (
-                Op::Get,
-                404,
-                "NoSuchBucket",
-                FailureKind::Denied,
-                "create the bucket",
-            ),
-            (
-                Op::PutIfAbsent,
-                412,
-                "PreconditionFailed",
-                FailureKind::Changed,
-                "",
-            ),
-            (
-                Op::PutIfMatch,
-                409,
-                "ConditionalRequestConflict",
-                FailureKind::Busy,
-                "",
-            ),
-            (Op::PutIfAbsent, 503, "SlowDown", FailureKind::Busy, ""),
-            (
-                Op::PutIfAbsent,
-                500,
-                "InternalError",
-                FailureKind::NoAnswer,
-                "",
-            ),
-            (
-                Op::List,
-                403,
-                "AccessDenied",
-                FailureKind::Denied,
-                "s3:ListBucket",
-            ),
-            (
-                Op::Get,
-                403,
-                "InvalidAccessKeyId",
-                FailureKind::Denied,
-                "renew them",
-            ),
-            (
-                Op::Get,
-                403,
-                "RequestTimeTooSkewed",
-                FailureKind::Denied,
-                "NTP",
-            ),
-            (
-                Op::Get,
-                301,
-                "PermanentRedirect",
-                FailureKind::Denied,
-                "AWS_REGION",
-            ),
-            (
-                Op::PutIfAbsent,
-                507,
-                "XMinioStorageFull",
-                FailureKind::Full,
-                "make room",
-            ),
-            (
-                Op::PutIfAbsent,
-                400,
-                "EntityTooLarge",
-                FailureKind::Denied,
-                "",
-            ),
-        ];
-        for (op, status, code, kind, hint) in rows {
-            let (found, advice) = classify(op, status, code);
-            assert_eq!(found, kind, "{op} {status} {code}");
-            assert!(
-                advice.unwrap_or_default().contains(hint),
-                "{op} {status} {code}: {advice:?}"
-            );
-        }
     }
 }
