@@ -44,6 +44,7 @@
 // Sources of samples, and the seam to the home.
 pub mod home;
 pub mod metadata;
+pub mod read;
 pub mod scrape;
 
 // From a sample to each remote's request bodies.

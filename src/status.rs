@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::spool::inspect::{self, StateSnapshot};
+use crate::spool::inspect::{self, Looked};
 use crate::spool::lease::LookError;
 use crate::spool::name::RemoteDir;
-use crate::spool::state::{Backlog, HeadProgress, JobState, Lease, SpoolState};
+use crate::spool::state::{Backlog, HeadState, JobState, Lease, State};
 use crate::spool::store::Store;
 
 /// All of it. The backlog is what the last release said: while a tick is at work, or after one was
@@ -52,7 +52,7 @@ pub struct RemoteStatus {
     pub backlog: Backlog,
     /// How far the oldest segment is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub head: Option<HeadProgress>,
+    pub head: Option<HeadState>,
 }
 
 /// The spool.
@@ -89,7 +89,7 @@ impl Status {
     /// # Errors
     /// [`LookError`].
     pub async fn look(config: &Config, store: &dyn Store, now_ms: i64) -> Result<Self, LookError> {
-        let StateSnapshot { state, time } = inspect::state(store).await?;
+        let Looked { state, time } = inspect::state(store).await?;
         Ok(Self::tell(
             config,
             store.address(),
@@ -98,9 +98,9 @@ impl Status {
         ))
     }
 
-    fn tell(config: &Config, address: &str, state: Option<SpoolState>, time_ms: i64) -> Self {
+    fn tell(config: &Config, address: &str, state: Option<State>, time_ms: i64) -> Self {
         let exists = state.is_some();
-        let SpoolState {
+        let State {
             epoch,
             lease,
             jobs,
@@ -211,7 +211,7 @@ mod tests {
             "jobs": {"home": {"last_slot_ms": 4_000, "watermarks": {"amp": 3_000}}, "away": {}},
             "remotes": {"amp": {"segments": 2, "samples": 130, "bytes": 900, "oldest_ms": 1_000}, "old": {"segments": 1, "samples": 5, "bytes": 60, "oldest_ms": 500}},
         });
-        let state = SpoolState::read(state.to_string().as_bytes()).unwrap();
+        let state = State::read(state.to_string().as_bytes()).unwrap();
         let told = Status::tell(&config(), "/spool", Some(state.clone()), 8_999);
         assert!(matches!(&told.spool.lease, LeaseStatus::Held(lease) if lease.until_ms == 9_000));
         assert_eq!(

@@ -3,8 +3,8 @@
 
 mod record;
 
-use amp_forwarder::prompb::Value;
 use amp_forwarder::intake::histogram_limits::{HistogramLimits, compact, validate};
+use amp_forwarder::prompb::Value;
 use amp_forwarder::scrape::protobuf::{Histograms, ProtobufParser};
 use libfuzzer_sys::fuzz_target;
 

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use amp_forwarder::prompb::Value;
 use amp_forwarder::intake::{ExposedSample, Refusal, Sink};
+use amp_forwarder::prompb::Value;
 use amp_forwarder::scrape::exposition::Stop;
 use amp_forwarder::series::ExposedLabel;
 

@@ -6,6 +6,7 @@
 
 mod body;
 pub mod messages;
+pub mod remote_read;
 mod stale;
 mod value;
 pub mod wire;

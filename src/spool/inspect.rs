@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::lease::LookError;
 use super::name::{Folder, RemoteDir, SegmentName};
 use super::retry::{MAX_OBJECT, Pause, fetch, list_all, peek, try_ends};
-use super::segment::{self, IndexEntry, Segment, SegmentError};
-use super::state::{KEY, MAX_BYTES, SpoolState, StateError};
-use super::store::{FailureKind, Store, StoreAnswer, StoreError, StoreTime};
+use super::segment::{self, Entry, Segment, SegmentError};
+use super::state::{KEY, MAX_BYTES, State, StateError};
+use super::store::{Answer, Kind, Store, StoreError, StoreTime};
 
 /// How long a call is repeated while its failures may pass.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,9 +27,9 @@ fn deadline() -> Instant {
 
 /// `state.json`, and what the store's clock showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateSnapshot {
+pub struct Looked {
     /// None when nothing has used the spool yet.
-    pub state: Option<SpoolState>,
+    pub state: Option<State>,
     /// None when the store did not tell.
     pub time: Option<StoreTime>,
 }
@@ -38,25 +38,25 @@ pub struct StateSnapshot {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn state(store: &dyn Store) -> Result<StateSnapshot, LookError> {
+pub async fn state(store: &dyn Store) -> Result<Looked, LookError> {
     let deadline = deadline();
     let mut pause = Pause::default();
     loop {
         match store.get(KEY, MAX_BYTES, try_ends(deadline)).await {
-            Ok(StoreAnswer {
+            Ok(Answer {
                 value: object,
                 time,
             }) if object.is_whole() => {
-                return Ok(StateSnapshot {
-                    state: Some(SpoolState::read(&object.bytes)?),
+                return Ok(Looked {
+                    state: Some(State::read(&object.bytes)?),
                     time: Some(time),
                 });
             }
-            Ok(StoreAnswer { value: object, .. }) => {
+            Ok(Answer { value: object, .. }) => {
                 return Err(StateError::Malformed(format!("it has {} bytes", object.size)).into());
             }
-            Err(error) if error.kind == FailureKind::NotFound => {
-                return Ok(StateSnapshot {
+            Err(error) if error.kind == Kind::NotFound => {
+                return Ok(Looked {
                     state: None,
                     time: error.time,
                 });
@@ -69,7 +69,7 @@ pub async fn state(store: &dyn Store) -> Result<StateSnapshot, LookError> {
 
 /// An object in one of the folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpoolObject {
+pub struct Found {
     /// Relative to the spool.
     pub key: String,
     /// Of which folder.
@@ -94,7 +94,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// The store is down.
-pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<SpoolObject>, StoreError> {
+pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Found>, StoreError> {
     let mut all = Vec::new();
     for folder in Folder::ALL
         .into_iter()
@@ -110,7 +110,7 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<SpoolObject>
                 .strip_prefix(&folder.prefix())
                 .unwrap_or_default();
             let remote = RemoteDir::found(rest.split_once('/').map_or("", |(remote, _)| remote));
-            all.push(SpoolObject {
+            all.push(Found {
                 folder,
                 remote,
                 bytes: listed.size,
@@ -121,7 +121,7 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<SpoolObject>
     Ok(all)
 }
 
-impl SpoolObject {
+impl Found {
     /// The segment's place in the order of its remote, if it bears the name of one.
     #[must_use]
     pub fn name(&self) -> Option<SegmentName> {
@@ -132,7 +132,7 @@ impl SpoolObject {
 /// A whole object, every byte of it checked.
 ///
 /// # Errors
-/// The store is down, or the object is gone by now ([`FailureKind::NotFound`]); within: it is no segment
+/// The store is down, or the object is gone by now ([`Kind::NotFound`]); within: it is no segment
 /// that can be read.
 pub async fn read(
     store: &dyn Store,
@@ -144,14 +144,14 @@ pub async fn read(
 
 /// An object with what its index says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexedObject {
+pub struct Peeked {
     /// Which.
-    pub found: SpoolObject,
+    pub found: Found,
     /// Its batches, or why that cannot be told.
-    pub entries: Result<Vec<IndexEntry>, SegmentError>,
+    pub entries: Result<Vec<Entry>, SegmentError>,
 }
 
-impl IndexedObject {
+impl Peeked {
     /// Of all batches, answered or not.
     #[must_use]
     pub fn samples(&self) -> u64 {
@@ -180,9 +180,9 @@ impl IndexedObject {
 /// The store is down.
 pub async fn peek_all(
     store: &dyn Store,
-    objects: Vec<SpoolObject>,
+    objects: Vec<Found>,
     seen: impl Fn(),
-) -> Result<Vec<IndexedObject>, StoreError> {
+) -> Result<Vec<Peeked>, StoreError> {
     let mut peeks = stream::iter(objects)
         .map(|found| async move { (peek(store, &found.key, deadline()).await, found) })
         .buffered(PEEKS);
@@ -190,8 +190,8 @@ pub async fn peek_all(
     while let Some((peeked, found)) = peeks.next().await {
         seen();
         match peeked {
-            Ok(entries) => all.push(IndexedObject { found, entries }),
-            Err(error) if error.kind == FailureKind::NotFound => {}
+            Ok(entries) => all.push(Peeked { found, entries }),
+            Err(error) if error.kind == Kind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
@@ -200,7 +200,7 @@ pub async fn peek_all(
 
 /// What a folder holds for a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FolderSum {
+pub struct Heap {
     /// Which.
     pub folder: Folder,
     /// Which.
@@ -221,11 +221,11 @@ pub struct FolderSum {
 
 /// Adds up by folder and remote, in this order.
 #[must_use]
-pub fn heaps(peeked: &[IndexedObject]) -> Vec<FolderSum> {
-    let mut heaps: BTreeMap<(Folder, RemoteDir), FolderSum> = BTreeMap::new();
+pub fn heaps(peeked: &[Peeked]) -> Vec<Heap> {
+    let mut heaps: BTreeMap<(Folder, RemoteDir), Heap> = BTreeMap::new();
     for object in peeked {
         let (folder, remote) = (object.found.folder, object.found.remote.clone());
-        let empty = FolderSum {
+        let empty = Heap {
             folder,
             remote: remote.clone(),
             objects: 0,
@@ -342,7 +342,7 @@ mod tests {
         let store = store();
         store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[1]));
         let mut listed = list(&store, &Filter::default()).await.unwrap();
-        let gone = SpoolObject {
+        let gone = Found {
             key: "segments/a/0000000001-00000000-0000.seg".to_owned(),
             ..listed[0].clone()
         };

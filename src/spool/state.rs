@@ -21,7 +21,7 @@ pub const MAX_BYTES: u64 = 4 << 20;
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpoolState {
+pub struct State {
     /// Of this layout.
     pub version: u32,
     /// Of the latest holder. Each takes the next: it is the first part of the names that it gives
@@ -35,10 +35,10 @@ pub struct SpoolState {
     pub jobs: BTreeMap<String, JobState>,
     /// Backlogs, those of remotes that the configuration no longer names included.
     #[serde(default)]
-    pub remotes: BTreeMap<RemoteDir, RemoteRecord>,
+    pub remotes: BTreeMap<RemoteDir, RemoteState>,
 }
 
-impl Default for SpoolState {
+impl Default for State {
     fn default() -> Self {
         Self {
             version: VERSION,
@@ -75,27 +75,23 @@ pub struct JobState {
 
 /// What is owed to a remote.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteRecord {
+pub struct RemoteState {
     /// In short.
     #[serde(flatten)]
     pub backlog: Backlog,
     /// How far the oldest segment is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head: Option<HeadProgress>,
+    pub head: Option<HeadState>,
     /// When it last got metadata: a process that starts must not send it each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_ms: Option<i64>,
     /// Which batches it throttles, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub throttling: Option<ThrottlingRecord>,
+    pub throttling: Option<Throttling>,
     /// Segments that may be there, or may yet appear, and are owed to nobody: what was in them went
     /// another way, and is counted. They are deleted unsent, in as many more ticks.
-    #[serde(
-        default,
-        rename = "unwanted",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
-    pub tombstones: BTreeMap<SegmentName, u8>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unwanted: BTreeMap<SegmentName, u8>,
     /// Segments whose write had no answer, and whose samples were counted as lost. The next tick
     /// looks whether they are there after all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -105,7 +101,7 @@ pub struct RemoteRecord {
     pub uncounted: bool,
 }
 
-impl RemoteRecord {
+impl RemoteState {
     /// Whether there is something to LIST for.
     #[must_use]
     pub fn is_owed_anything(&self) -> bool {
@@ -115,7 +111,7 @@ impl RemoteRecord {
     /// Whether there is anything to know of it, should the configuration no longer name it.
     #[must_use]
     pub fn must_be_kept(&self) -> bool {
-        self.is_owed_anything() || !self.tombstones.is_empty()
+        self.is_owed_anything() || !self.unwanted.is_empty()
     }
 }
 
@@ -148,7 +144,7 @@ impl Backlog {
 
 /// The oldest segment of a remote, partly answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeadProgress {
+pub struct HeadState {
     /// Its name.
     pub segment: SegmentName,
     /// The batches that were answered, by their place in it, from 0.
@@ -157,17 +153,17 @@ pub struct HeadProgress {
 
 /// Batches that the remote throttles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThrottlingRecord {
+pub struct Throttling {
     /// When it last took any batch, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_ms: Option<i64>,
     /// Those whose last answer was a 429.
-    pub batches: Vec<ThrottledBatch>,
+    pub batches: Vec<Throttled>,
 }
 
 /// A batch that the remote throttles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThrottledBatch {
+pub struct Throttled {
     /// Where it is.
     pub segment: SegmentName,
     /// Its place there, from 0.
@@ -191,7 +187,7 @@ pub enum StateError {
     Malformed(String),
 }
 
-impl SpoolState {
+impl State {
     /// Reads the object.
     ///
     /// # Errors
@@ -235,7 +231,7 @@ impl SpoolState {
     /// Whether there is something to LIST for.
     #[must_use]
     pub fn is_owed_anything(&self) -> bool {
-        self.remotes.values().any(RemoteRecord::is_owed_anything)
+        self.remotes.values().any(RemoteState::is_owed_anything)
     }
 
     /// Whether it was released, with nothing owed to anybody: there is nothing to LIST.
@@ -249,21 +245,21 @@ impl SpoolState {
 mod tests {
     use super::*;
 
-    fn state() -> SpoolState {
+    fn state() -> State {
         let name = |part| SegmentName::new(7, 1, part).unwrap();
-        let head = HeadProgress {
+        let head = HeadState {
             segment: name(0),
             answered: vec![0, 2],
         };
-        let throttling = ThrottlingRecord {
+        let throttling = Throttling {
             passed_ms: Some(1_600),
-            batches: vec![ThrottledBatch {
+            batches: vec![Throttled {
                 segment: name(0),
                 place: 1,
                 since_ms: 1_500,
             }],
         };
-        let (tombstones, missed) = (BTreeMap::from([(name(1), 3)]), BTreeSet::from([name(2)]));
+        let (unwanted, missed) = (BTreeMap::from([(name(1), 3)]), BTreeSet::from([name(2)]));
         let backlog = Backlog {
             segments: 2,
             samples: 130,
@@ -274,7 +270,7 @@ mod tests {
             last_slot_ms: Some(60_000),
             watermarks: BTreeMap::from([(RemoteDir::new("amp"), 59_000)]),
         };
-        SpoolState {
+        State {
             epoch: 7,
             lease: Some(Lease {
                 nonce: "ab".to_owned(),
@@ -284,24 +280,24 @@ mod tests {
             jobs: BTreeMap::from([("home".to_owned(), job)]),
             remotes: BTreeMap::from([(
                 RemoteDir::new("amp"),
-                RemoteRecord {
+                RemoteState {
                     backlog,
                     head: Some(head),
                     metadata_ms: Some(3),
                     throttling: Some(throttling),
-                    tombstones,
+                    unwanted,
                     missed,
                     uncounted: true,
                 },
             )]),
-            ..SpoolState::default()
+            ..State::default()
         }
     }
 
     #[test]
     fn what_is_written_is_read_and_can_be_read_by_people() {
         let bytes = state().write().unwrap();
-        assert_eq!(SpoolState::read(&bytes), Ok(state()));
+        assert_eq!(State::read(&bytes), Ok(state()));
         let text = std::str::from_utf8(&bytes).unwrap();
         for part in [
             "\"version\": 1",
@@ -309,17 +305,16 @@ mod tests {
             "\"until_ms\": 120000",
             "\"segment\": \"0000000007-00000001-0000.seg\"",
             "\"samples\": 130",
-            "\"unwanted\": {",
             "\"0000000007-00000001-0001.seg\": 3",
             "\"last_slot_ms\": 60000",
         ] {
             assert!(text.contains(part), "{text} lacks {part}");
         }
         assert_eq!(
-            SpoolState::read(br#"{"version":1,"epoch":3}"#),
-            Ok(SpoolState {
+            State::read(br#"{"version":1,"epoch":3}"#),
+            Ok(State {
                 epoch: 3,
-                ..SpoolState::default()
+                ..State::default()
             })
         );
     }
@@ -327,7 +322,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_says_why() {
         assert_eq!(
-            SpoolState::read(br#"{"version":2,"epoch":"a different kind"}"#),
+            State::read(br#"{"version":2,"epoch":"a different kind"}"#),
             Err(StateError::Newer(2))
         );
         for strange in [
@@ -340,7 +335,7 @@ mod tests {
             br#"{"version":1,"epoch":-1}"#,
             b"\xff\xfe",
         ] {
-            let error = SpoolState::read(strange).unwrap_err();
+            let error = State::read(strange).unwrap_err();
             assert!(
                 matches!(error, StateError::Malformed(_))
                     && error.to_string().contains("remove that one object"),

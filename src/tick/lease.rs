@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::remote::Lane;
 use crate::config::SpoolConfig;
 use crate::report::SpoolReport;
-use crate::spool::lease::{LeaseClient, PreviousEnd, TakeError, Tenure};
+use crate::spool::lease::{Keeper, Previous, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
-use crate::spool::outbox::{self, Outbox, SpoolLimits};
-use crate::spool::state::{Backlog, JobState, RemoteRecord, SpoolState};
+use crate::spool::outbox::{self, Limits, Outbox};
+use crate::spool::state::{Backlog, JobState, RemoteState, State};
 use crate::spool::store::Store;
 use crate::time::{Clock, Deadlines};
 
 /// The spool of a process.
 pub(super) struct Holder {
-    keeper: LeaseClient,
-    limits: SpoolLimits,
+    keeper: Keeper,
+    limits: Limits,
 }
 
 /// How a tick begins.
@@ -39,7 +39,7 @@ pub(super) struct Held {
     tenure: Tenure,
     /// One for each remote.
     pub(super) outboxes: Vec<Outbox>,
-    orphans: BTreeMap<RemoteDir, RemoteRecord>,
+    orphans: BTreeMap<RemoteDir, RemoteState>,
     /// Samples that each outbox owed when the tick began.
     pub(super) owed_before: Vec<u64>,
 }
@@ -52,8 +52,8 @@ impl Holder {
         rng: &mut fastrand::Rng,
     ) -> Self {
         Self {
-            keeper: LeaseClient::new(store, clock, rng),
-            limits: SpoolLimits::from(spool),
+            keeper: Keeper::new(store, clock, rng),
+            limits: Limits::from(spool),
         }
     }
 
@@ -128,7 +128,7 @@ impl Holder {
             backlog.add(&summary.backlog);
             remotes.insert(
                 lane.dir.clone(),
-                RemoteRecord {
+                RemoteState {
                     metadata_ms: lane.metadata_ms.get(),
                     ..summary
                 },
@@ -136,7 +136,7 @@ impl Holder {
         }
         // What a job gave that the configuration no longer names may come back with it.
         let jobs = tenure.state.jobs.clone().into_iter().chain(jobs).collect();
-        let state = SpoolState {
+        let state = State {
             jobs,
             remotes,
             ..tenure.state.clone()
@@ -161,7 +161,7 @@ impl Held {
     }
 
     pub(super) fn after_a_kill(&self) -> bool {
-        self.tenure.previous == PreviousEnd::Unclean
+        self.tenure.previous == Previous::Unclean
     }
 
     /// What was known of a job when the lease was taken.

@@ -31,12 +31,12 @@ use tokio::sync::Mutex;
 
 use self::inventory::Inventory;
 pub use self::inventory::window::Head;
-pub use self::limits::{ArchiveBound, SpoolLimits};
-pub use self::open::{OpenSpool, open};
+pub use self::limits::{Bound, Limits};
+pub use self::open::{Opened, open};
 use super::access::StoreAccess;
 use super::name::{RemoteDir, SegmentName};
 use super::segment;
-use super::state::{Backlog, RemoteRecord};
+use super::state::{Backlog, RemoteState};
 use super::store::StoreError;
 use crate::batch::Batch;
 
@@ -44,7 +44,7 @@ use crate::batch::Batch;
 pub struct Outbox {
     access: StoreAccess,
     remote: RemoteDir,
-    limits: SpoolLimits,
+    limits: Limits,
     inventory: RefCell<Inventory>,
     /// The turn to work on the oldest segment: to give it out, or to evict it. Both wait for the
     /// store, and both at once would count its samples twice. It orders two futures of one thread,
@@ -74,13 +74,13 @@ pub enum HeadError {
 
 /// What becomes of batches that cannot be put into the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
+pub enum Otherwise {
     /// They stay in memory and are sent from there. If the write took place after all, the segment
     /// must never be sent.
-    Memory,
+    Sent,
     /// They are counted as lost. If the write took place after all, the next tick finds the segment
     /// and sends it.
-    Loss,
+    Lost,
 }
 
 /// Batches that could not be put into the spool.
@@ -88,7 +88,7 @@ pub enum Fallback {
 #[error("{error}")]
 pub struct PutError {
     /// The batches that were not put, in their order. The first segment of them may exist
-    /// nevertheless when the error is [`super::store::FailureKind::NoAnswer`].
+    /// nevertheless when the error is [`super::store::Kind::NoAnswer`].
     pub left: Vec<Batch>,
     /// The error of the store.
     #[source]
@@ -168,7 +168,7 @@ impl Outbox {
 
     /// What the next tick must know, for the release. May read the first bytes of the oldest
     /// segment for its time.
-    pub async fn summary(&self) -> RemoteRecord {
+    pub async fn summary(&self) -> RemoteState {
         self.look_into_oldest().await;
         self.inventory.borrow().state()
     }

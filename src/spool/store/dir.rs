@@ -18,8 +18,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
-    StoreTime, within,
+    Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within,
 };
 use crate::time::{Clock as _, SystemClock};
 
@@ -81,7 +80,7 @@ impl DirStore {
             let joined = async {
                 done.await.unwrap_or_else(|error| {
                     Err(StoreError::new(
-                        FailureKind::NoAnswer,
+                        Kind::NoAnswer,
                         op,
                         &address,
                         error.to_string(),
@@ -96,7 +95,7 @@ impl DirStore {
                 received: Instant::now(),
             };
             match result {
-                Ok(value) => Ok(StoreAnswer { value, time }),
+                Ok(value) => Ok(Answer { value, time }),
                 Err(error) => Err(StoreError {
                     time: Some(time),
                     ..error
@@ -118,17 +117,17 @@ impl Work {
             )
         };
         match error.kind() {
-            ErrorKind::NotFound => failure(FailureKind::NotFound),
+            ErrorKind::NotFound => failure(Kind::NotFound),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                failure(FailureKind::Denied).hint("let this user read and write the spool's directory")
+                failure(Kind::Denied).hint("let this user read and write the spool's directory")
             }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                failure(FailureKind::Full).hint("make room, or lower forwarder.spool.max_bytes")
+                failure(Kind::Full).hint("make room, or lower forwarder.spool.max_bytes")
             }
             ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidFilename => {
-                failure(FailureKind::Denied).hint("something else is in the spool's directory: name another one in forwarder.spool.url")
+                failure(Kind::Denied).hint("something else is in the spool's directory: name another one in forwarder.spool.url")
             }
-            _ => failure(FailureKind::NoAnswer),
+            _ => failure(Kind::NoAnswer),
         }
     }
 
@@ -141,7 +140,7 @@ impl Work {
             return Ok(());
         }
         Err(StoreError::new(
-            FailureKind::Unreachable,
+            Kind::Unreachable,
             self.op,
             self.path.display().to_string(),
             "not done: no time is left",
@@ -164,7 +163,7 @@ impl Work {
                     if std::time::Instant::now() + LOCK_POLL >= self.deadline =>
                 {
                     let busy = StoreError::new(
-                        FailureKind::Busy,
+                        Kind::Busy,
                         self.op,
                         self.path.display().to_string(),
                         "another process holds the lock of the directory",
@@ -222,7 +221,7 @@ impl Work {
         };
         if !may_be_written(present) {
             return Err(StoreError::new(
-                FailureKind::Changed,
+                Kind::Changed,
                 self.op,
                 self.path.display().to_string(),
                 "it is there already, or not as it was",
@@ -233,7 +232,7 @@ impl Work {
         // From here on it is there, and may vanish only with the power.
         self.io(sync_dir(self.path.parent().unwrap_or(&self.root)))
             .map_err(|error| StoreError {
-                kind: FailureKind::NoAnswer,
+                kind: Kind::NoAnswer,
                 ..error
             })?;
         Ok(etag(body))
@@ -265,7 +264,7 @@ impl Work {
             Ok(()) => self
                 .io(sync_dir(self.path.parent().unwrap_or(&self.root)))
                 .map_err(|error| StoreError {
-                    kind: FailureKind::NoAnswer,
+                    kind: Kind::NoAnswer,
                     ..error
                 }),
         }
@@ -319,7 +318,7 @@ fn remove_leftovers(tmp: &Path) {
     }
 }
 
-fn walk(root: &Path, folder: &str, entries: &mut Vec<ListedObject>) -> io::Result<()> {
+fn walk(root: &Path, folder: &str, entries: &mut Vec<Listed>) -> io::Result<()> {
     let found = match fs::read_dir(root.join(folder)) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -346,7 +345,7 @@ fn walk(root: &Path, folder: &str, entries: &mut Vec<ListedObject>) -> io::Resul
         if metadata.is_dir() {
             walk(root, &key, entries)?;
         } else {
-            entries.push(ListedObject {
+            entries.push(Listed {
                 key,
                 size: metadata.len(),
             });

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Bench, Lane, Sent};
 use crate::queue::CommittedScrape;
-use crate::spool::outbox::{Fallback, Outbox, PutError};
+use crate::spool::outbox::{Otherwise, Outbox, PutError};
 
 impl Lane {
     /// Spools what exceeds the capacity, once it has waited for room, and everything once sending
@@ -29,7 +29,7 @@ impl Lane {
                 continue;
             };
             let over = !self.queue.is_sending();
-            match self.put(outbox, &scrape, Fallback::Memory).await {
+            match self.put(outbox, &scrape, Otherwise::Sent).await {
                 Ok(()) => {
                     left_over += if over { scrape.samples() } else { 0 };
                     self.queue.spilled(&scrape, Vec::new());
@@ -62,7 +62,7 @@ impl Lane {
         &self,
         outbox: &Outbox,
         scrape: &CommittedScrape,
-        fallback: Fallback,
+        otherwise: Otherwise,
     ) -> Result<(), PutError> {
         let bytes = scrape.batches.iter().map(|batch| batch.body.len()).sum();
         let started = Instant::now();
@@ -70,7 +70,7 @@ impl Lane {
             .put(
                 scrape.number,
                 scrape.batches.iter().cloned().collect(),
-                fallback,
+                otherwise,
             )
             .await?;
         self.wrote(bytes, objects, started.elapsed());
@@ -85,7 +85,7 @@ impl Lane {
         for scrape in self.queue.drain() {
             let left = match bench.outbox {
                 None => scrape.batches.into(),
-                Some(outbox) => match self.put(outbox, &scrape, Fallback::Loss).await {
+                Some(outbox) => match self.put(outbox, &scrape, Otherwise::Lost).await {
                     Ok(()) => {
                         spooled += scrape.samples();
                         continue;

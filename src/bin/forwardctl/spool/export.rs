@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use amp_forwarder::spool::export::{AddError, Export, ExportOmissions, ExportSummary};
+use amp_forwarder::spool::export::{AddError, Export, LeftOut, Written};
 use amp_forwarder::spool::inspect;
 use amp_forwarder::spool::segment::Segment;
-use amp_forwarder::spool::store::FailureKind;
+use amp_forwarder::spool::store::Kind;
 use serde_json::json;
 
 use super::super::human::{bar, many, plain};
@@ -50,7 +50,7 @@ pub(super) async fn run(
             Ok(Ok(segment)) => add(&mut export, &segment)?,
             Ok(Err(error)) => vec![error.to_string()],
             // Delivered meanwhile.
-            Err(error) if error.kind == FailureKind::NotFound => Vec::new(),
+            Err(error) if error.kind == Kind::NotFound => Vec::new(),
             Err(error) => return Err(error.into()),
         };
         for error in added {
@@ -100,8 +100,8 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
-fn told(written: &ExportSummary) -> String {
-    let ExportOmissions {
+fn told(written: &Written) -> String {
+    let LeftOut {
         stale,
         histograms,
         repeated,

@@ -1,6 +1,6 @@
 //! `forwardctl spool ls`
 
-use amp_forwarder::spool::inspect::{FolderSum, IndexedObject, heaps, peek_all};
+use amp_forwarder::spool::inspect::{Heap, Peeked, heaps, peek_all};
 use serde_json::{Value, json};
 
 use super::super::human::{age, bar, count, many, plain, size, table};
@@ -54,7 +54,7 @@ pub(super) async fn run(
     Ok(End::Fine)
 }
 
-fn object(peeked: &IndexedObject) -> Value {
+fn object(peeked: &Peeked) -> Value {
     let (found, times) = (&peeked.found, peeked.times());
     let mut told = json!({"key": found.key, "folder": found.folder, "remote": found.remote, "bytes": found.bytes});
     match &peeked.entries {
@@ -73,7 +73,7 @@ fn row(cells: [&str; 6]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
-fn summary(heaps: &[FolderSum]) -> String {
+fn summary(heaps: &[Heap]) -> String {
     let mut rows = vec![
         [
             "FOLDER", "REMOTE", "OBJECTS", "SAMPLES", "SIZE", "OLDEST", "NEWEST",
@@ -96,7 +96,7 @@ fn summary(heaps: &[FolderSum]) -> String {
     table(&rows)
 }
 
-fn objects(peeked: &[IndexedObject]) -> String {
+fn objects(peeked: &[Peeked]) -> String {
     let mut rows = vec![row([
         "KEY", "BATCHES", "SAMPLES", "SIZE", "OLDEST", "NEWEST",
     ])];

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use amp_forwarder::config::Config;
 use amp_forwarder::setup;
-use amp_forwarder::spool::inspect::{self, Filter, SpoolObject};
+use amp_forwarder::spool::inspect::{self, Filter, Found};
 use amp_forwarder::spool::name::{Folder, RemoteDir};
 use amp_forwarder::spool::store::Store;
 use clap::Subcommand;
@@ -78,7 +78,7 @@ pub(super) async fn run(
 /// A spool that was listed.
 struct Spool {
     store: Arc<dyn Store>,
-    objects: Vec<SpoolObject>,
+    objects: Vec<Found>,
 }
 
 impl Spool {
@@ -116,7 +116,7 @@ impl Spool {
 }
 
 /// A remote by its name, or by the name of its folder.
-fn find(wanted: &str, config: &Config, objects: &[SpoolObject]) -> Result<RemoteDir, Failure> {
+fn find(wanted: &str, config: &Config, objects: &[Found]) -> Result<RemoteDir, Failure> {
     let configured = config
         .remote_write
         .iter()

@@ -1,7 +1,7 @@
 //! `forwardctl spool show`
 
 use amp_forwarder::batch::Batch;
-use amp_forwarder::spool::inspect::{self, SpoolObject};
+use amp_forwarder::spool::inspect::{self, Found};
 use amp_forwarder::spool::segment::Segment;
 use serde_json::json;
 
@@ -78,7 +78,7 @@ fn samples(batches: &[Batch]) -> u64 {
     batches.iter().map(|batch| u64::from(batch.samples)).sum()
 }
 
-fn told(found: &SpoolObject, segment: &Segment) -> serde_json::Value {
+fn told(found: &Found, segment: &Segment) -> serde_json::Value {
     let batch = |(place, batch): (usize, &Batch)| {
         json!({"place": place, "samples": batch.samples, "bytes": batch.body.len(), "uncompressed_bytes": batch.raw_len,
             "oldest_ms": batch.min_ms, "newest_ms": batch.max_ms})
@@ -93,7 +93,7 @@ fn told(found: &SpoolObject, segment: &Segment) -> serde_json::Value {
     })
 }
 
-fn readable(found: &SpoolObject, segment: &Segment) -> String {
+fn readable(found: &Found, segment: &Segment) -> String {
     let mut text = format!(
         "{}: {}, {}\n",
         plain(&found.key),

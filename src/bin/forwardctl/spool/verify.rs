@@ -1,7 +1,7 @@
 //! `forwardctl spool verify`
 
 use amp_forwarder::spool::inspect;
-use amp_forwarder::spool::store::FailureKind;
+use amp_forwarder::spool::store::Kind;
 use serde_json::json;
 
 use super::super::human::{bar, many, plain, size};
@@ -30,7 +30,7 @@ pub(super) async fn run(wanted: &Wanted, config: Option<&str>, json: bool) -> Re
                 }
             }
             // Delivered meanwhile.
-            Err(error) if error.kind == FailureKind::NotFound => {}
+            Err(error) if error.kind == Kind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
         bar.inc(1);
