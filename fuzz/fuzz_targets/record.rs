@@ -1,4 +1,4 @@
-//! A sink that remembers what it is given, as a cache would, and what must hold of every parser.
+//! A sink that remembers its samples, as a cache would, and the checks that every parser must pass.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -9,16 +9,21 @@ use amp_forwarder::prompb::Value;
 use amp_forwarder::scrape::exposition::Stop;
 use amp_forwarder::series::ExposedLabel;
 
-/// Series, value, timestamp.
-type Sample = (Vec<u8>, String, Option<i64>);
+/// A sample as the sink got it.
+#[derive(Debug, PartialEq)]
+struct RecordedSample {
+    series: Vec<u8>,
+    value: String,
+    timestamp_ms: Option<i64>,
+}
 
 #[derive(Default)]
 pub struct Record {
     known: BTreeSet<Vec<u8>>,
-    samples: Vec<Sample>,
+    samples: Vec<RecordedSample>,
     labels: Vec<Vec<(String, String)>>,
     check: Option<fn(Value<'_>)>,
-    /// Lengths that it expects in turn, be they right or not.
+    /// Lengths of the next series that the sink expects in turn, right or wrong.
     lengths: Vec<usize>,
     asked: Cell<usize>,
 }
@@ -32,8 +37,11 @@ impl Record {
             Value::Float(value) => value.to_bits().to_string(),
             Value::Histogram(histogram) => format!("{histogram:?} {}", histogram.sum.to_bits()),
         };
-        self.samples
-            .push((sample.series.to_vec(), value, sample.timestamp_ms));
+        self.samples.push(RecordedSample {
+            series: sample.series.to_vec(),
+            value,
+            timestamp_ms: sample.timestamp_ms,
+        });
     }
 }
 
@@ -59,7 +67,8 @@ impl Sink for Record {
         labels: &[ExposedLabel<'_>],
     ) -> Result<(), Refusal> {
         for label in labels {
-            // A place stands for the text: what is encoded from it later must be what was parsed.
+            // Labels are encoded later from their place in the series, so it must hold
+            // the parsed text.
             if let Some(span) = label.span {
                 assert_eq!(
                     &sample.series[span.value as usize..][..label.value.len()],
@@ -90,8 +99,8 @@ impl Sink for Record {
     }
 }
 
-/// Feeds a body in blocks of these steps to a parser: one that is given a block, whether it is the
-/// last one, and the sink. No step at all: everything at once.
+/// Feeds a body to a parser in blocks of these steps, or at once without any step. The parser gets
+/// a block, whether it is the last one, and the sink.
 fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(
     mut parser: P,
     body: &[u8],
@@ -106,7 +115,7 @@ fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(
         let last = end == body.len();
         match parser(&body[done..end], last, sink) {
             Ok(taken) => done += taken,
-            // Its excerpt aside, which ends where the block does.
+            // The excerpt in the message is left out: it ends where the block does.
             Err(Stop::Malformed(error)) => {
                 return Some(format!(
                     "{}: {}",
@@ -123,8 +132,8 @@ fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(
     }
 }
 
-/// Any bytes are samples or an error with a place, the same ones however they are cut into blocks
-/// and whatever the sink knows.
+/// Asserts that any bytes are samples or an error with a place, and that the result does not depend
+/// on the blocks or on the series that the sink knows.
 pub fn agree<P, N>(parser: N, body: &[u8], steps: &[u8], check: fn(Value<'_>))
 where
     N: Fn() -> P,
@@ -171,7 +180,7 @@ where
     }
 }
 
-/// The first bytes of the input say how to cut the rest.
+/// Splits the input: its first bytes are the steps by which the rest is cut.
 pub fn steps(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&steps, data) = data.split_first()?;
     Some(data.split_at(usize::from(steps % 8).min(data.len())))

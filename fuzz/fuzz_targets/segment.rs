@@ -1,5 +1,5 @@
-//! Any bytes are a segment or an error; what is read is written back to the same bytes; a peek
-//! tells what a read does.
+//! Any bytes are a segment or an error. A segment that was read is written back to the same bytes,
+//! and a peek agrees with a read.
 #![no_main]
 
 use amp_forwarder::spool::segment::{peek, read, write};
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     check(&Bytes::copy_from_slice(data));
-    // Once more behind checksums that hold, or nothing of the inside would ever be reached.
+    // The same bytes with valid checksums, or the fuzzer would never get past them.
     let mut data = data.to_vec();
     let Some(head) = data.get_mut(..32) else {
         return;
@@ -30,10 +30,10 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(bytes: &Bytes) {
-    let told = peek(bytes);
+    let peeked = peek(bytes);
     if let Ok(segment) = read(bytes) {
-        let told = told.expect("what can be read can be peeked at");
-        assert_eq!(told.len(), segment.batches.len());
+        let peeked = peeked.expect("a segment that can be read can be peeked at");
+        assert_eq!(peeked.len(), segment.batches.len());
         if segment
             .note
             .as_ref()

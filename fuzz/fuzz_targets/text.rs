@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((steps, exposition)) = record::steps(data) else {
         return;
     };
-    // As Prometheus does.
+    // Prometheus appends a line feed to every body, too.
     let body = [exposition, b"\n"].concat();
     let parser = || {
         let mut parser = TextParser::default();

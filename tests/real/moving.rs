@@ -30,6 +30,7 @@ struct Site {
 }
 
 /// The external label that both senders add.
+#[derive(Clone, Copy)]
 struct AddedLabel {
     name: &'static str,
     value: &'static str,
