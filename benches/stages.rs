@@ -5,7 +5,7 @@
 //! - `federated`: 10,000 series of 8 to 12 labels, 270 bytes a line, as `/federate` gives them
 //!   (`amp_forwarder_support::bench::home`). Large enough that no cache of the processor holds the
 //!   body, small enough for many rounds.
-//! - `escaped`: label values with escapes, which cannot be taken from the body as they stand: the
+//! - `escaped`: label values with escapes, which cannot be copied from the body as they are: the
 //!   slow way of the parser, and literals in the encoding.
 //! - `request`: a compressed batch of 1,000 samples, what is signed and posted.
 

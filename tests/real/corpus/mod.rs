@@ -32,8 +32,7 @@ const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 /// Each case is scraped once within it, and compared by its first scrape.
 const INTERVAL: &str = "5s";
 
-/// The label of the target that tells the series of the cases apart, whatever else they are
-/// labelled with.
+/// The target label that identifies the series of a case, whatever other labels they have.
 const CASE: &str = "corpus_case";
 
 /// A series that every scrape gives.
@@ -50,7 +49,7 @@ struct Case {
     differs: Option<&'static str>,
 }
 
-/// Values as texts that tell them apart, by series and timestamp.
+/// Values by series and timestamp, as texts that are different for different values.
 type Samples = BTreeMap<Labels, BTreeMap<i64, String>>;
 
 /// The samples of one scrape: values by series, and by timestamp; `None` is the scrape's own
@@ -311,7 +310,8 @@ fn texts(series: TimeSeries) -> (Labels, BTreeMap<i64, String>) {
     (labels, floats.chain(histograms).collect())
 }
 
-/// A value as a text: bit by bit, but for the kinds of NaN, of which only the stale marker matters.
+/// Formats a value as a text, bit by bit except for NaN: of its kinds only the stale marker
+/// matters.
 fn float(value: f64) -> String {
     if value.to_bits() == STALE_NAN {
         "stale".to_owned()

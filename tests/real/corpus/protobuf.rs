@@ -117,7 +117,7 @@ fn numbered(at: usize, mut metric: Metric) -> Metric {
 }
 
 const COUNTED_AHEAD: &str =
-    "the body is parsed as it comes, so what stands before a flaw of its family was counted";
+    "the body is parsed as it comes, so the samples before a flaw of their family are counted";
 
 #[allow(clippy::too_many_lines, reason = "one table of cases")]
 pub(super) fn expositions(now: i64) -> Vec<Exposition> {

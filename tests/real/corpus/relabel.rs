@@ -546,7 +546,7 @@ const RULES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Keys of a job beside the rules, rules for series, lines: what the rules do not count for.
+/// Other keys of a job, rules for its series, and lines that the rules do not affect.
 const WITH_KEYS: &[(&str, &str, &str)] = &[
     (
         "sample_limit: 2",

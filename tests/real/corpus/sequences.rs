@@ -19,7 +19,7 @@ use amp_forwarder_support::{Labels, now_ms, read, wait_for};
 
 use super::{CASE, REPORT, id, stamped};
 
-/// What one scrape meets.
+/// The answer to one scrape.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     /// This exposition.
@@ -39,7 +39,7 @@ struct Sequence {
     /// Keys of the job, in YAML.
     job: &'static str,
     steps: &'static [Step],
-    /// Why it gives something else here than in Prometheus, where it is meant to.
+    /// The reason why the result differs from Prometheus', where it is meant to.
     differs: Option<&'static str>,
 }
 
@@ -522,7 +522,7 @@ fn job(id: &str, sequence: &Sequence, home: &ScriptedHome) -> String {
     )
 }
 
-/// What Prometheus stores, by case.
+/// Lets Prometheus scrape all steps; returns its samples by case.
 async fn stored(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, StoredSamples> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jobs.yml");
@@ -575,7 +575,7 @@ async fn stored(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String
     by_scrape(raw, homes, now)
 }
 
-/// What we send, by case.
+/// Scrapes all steps with the forwarder; returns the samples that it would send, by case.
 async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, StoredSamples> {
     let text = format!(
         "global: {{extra_scrape_metrics: true}}\nscrape_configs:\n\

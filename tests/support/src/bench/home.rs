@@ -310,7 +310,7 @@ fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 /// The start of a scrape.
 #[derive(Debug, Clone, Copy)]
 pub struct ScrapeStart {
-    /// When the request came.
+    /// Time of the request.
     pub asked: Instant,
     /// The counters of the probe at that moment, if a probe is set.
     pub reading: Option<Reading>,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// What the gateway does to a request. "Stores" means that it judges the request, hands it to the
+/// The action on a request. "Stores" means that the gateway judges the request, forwards it to the
 /// receiver and commits it, as without a fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]

@@ -20,7 +20,7 @@ pub struct Tracker {
 #[derive(Debug)]
 struct Election {
     replica: String,
-    /// When the last request of the elected replica came, milliseconds since 1970.
+    /// Time of the last request of the elected replica, milliseconds since 1970.
     last_seen_ms: i64,
 }
 

@@ -15,7 +15,7 @@ use crate::http::{self as server, Client, HandlerResult, Server, ServerRequest};
 /// An answer that was passed on.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    /// When the request came, milliseconds since 1970.
+    /// Time of the request, milliseconds since 1970.
     pub at_ms: i64,
     /// Path and query of the request.
     pub path: String,

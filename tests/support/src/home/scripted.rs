@@ -95,7 +95,7 @@ pub struct HomeRequest {
     pub headers: BTreeMap<String, String>,
     /// Number of the connection, counted from 1.
     pub connection: u64,
-    /// When the request came, milliseconds since 1970.
+    /// Time of the request, milliseconds since 1970.
     pub at_ms: i64,
 }
 

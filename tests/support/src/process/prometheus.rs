@@ -57,8 +57,8 @@ impl Job {
     }
 }
 
-/// What the HTTP server asks of clients (`--web.config.file`). Such a Prometheus must not scrape
-/// itself.
+/// Settings of the HTTP server for its clients (`--web.config.file`). A Prometheus with them must
+/// not scrape itself.
 #[derive(Debug, Clone, Default)]
 pub struct WebConfig {
     /// Certificate of the server; with it, the server speaks TLS.
@@ -121,7 +121,7 @@ pub struct PrometheusOptions {
     pub out_of_order_window: Option<String>,
     /// Whether it takes remote write.
     pub receiver: bool,
-    /// What it asks of its clients; `None` for nothing.
+    /// Settings for clients of the HTTP server; `None` admits all of them.
     pub web: Option<WebConfig>,
     /// Further command-line flags, e.g. `--enable-feature=native-histograms`.
     pub flags: Vec<String>,
