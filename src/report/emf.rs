@@ -127,6 +127,7 @@ mod tests {
             lag_ms: Some(1500),
             duration_ms: 100,
             errors: Vec::new(),
+            incidents: Vec::new(),
         }
     }
 

@@ -8,33 +8,70 @@ use serde::Serialize;
 /// deduplicated + rejected + expired + lost + owed_after`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
-    /// In the queue or the spool when the tick started.
+    /// Samples in the queue or the spool when the tick started.
     pub owed_before: u64,
-    /// Exposed, those of our own (`up` …) included.
+    /// Samples exposed by the home, those of our own (`up` …) included.
     pub scraped: u64,
-    /// Fetched from the home for a gap.
+    /// Samples fetched from the home for a gap. Always 0: nothing reads the past yet.
     pub backfilled: u64,
-    /// Dropped by relabelling, out of order within what a tick sees, or too far ahead.
+    /// Samples dropped by relabelling, out of order within one tick, or too far ahead.
     pub filtered: u64,
-    /// This series at this timestamp was already sent.
+    /// Samples of a series and timestamp that were sent before.
     pub unchanged: u64,
-    /// Their scrape failed.
+    /// Samples of scrapes that failed.
     pub rolled_back: u64,
-    /// Accepted.
+    /// Samples that the receiver accepted.
     pub written: u64,
-    /// Accepted from the other replica (202).
+    /// Samples that the receiver dropped because another replica had sent them (202).
     pub deduplicated: u64,
-    /// In a batch that was refused for good. An upper bound: AMP stores the valid ones of a batch.
+    /// Samples of batches that were refused for good. An upper bound: AMP stores the valid ones of
+    /// a batch.
     pub rejected: u64,
-    /// Older than the receiver takes.
+    /// Samples older than the receiver takes.
     pub expired: u64,
-    /// Could not be sent, and not be kept.
+    /// Samples that could neither be sent nor be kept.
     pub lost: u64,
-    /// Still to be sent.
+    /// Samples that are still to be sent.
     pub owed_after: u64,
 }
 
+/// The ends of a sample's way, from where it was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The receiver accepted it.
+    Written,
+    /// The receiver dropped it, because another replica had sent it.
+    Deduplicated,
+    /// Its batch was refused for good.
+    Rejected,
+    /// It became older than the receiver takes.
+    Expired,
+    /// It could neither be sent nor be kept.
+    Lost,
+}
+
 impl Ledger {
+    /// Records the fate of samples.
+    pub fn record(&mut self, fate: Fate, samples: u64) {
+        *match fate {
+            Fate::Written => &mut self.written,
+            Fate::Deduplicated => &mut self.deduplicated,
+            Fate::Rejected => &mut self.rejected,
+            Fate::Expired => &mut self.expired,
+            Fate::Lost => &mut self.lost,
+        } += samples;
+    }
+
+    /// Records the backlog in the spool: `before` the tick and `after` it.
+    pub fn record_backlog(&mut self, before: u64, after: u64) {
+        (self.owed_before, self.owed_after) = (before, after);
+    }
+
+    /// Records samples of this tick that stay owed.
+    pub fn leave_owed(&mut self, samples: u64) {
+        self.owed_after += samples;
+    }
+
     /// What came in.
     #[must_use]
     pub fn entered(&self) -> u64 {

@@ -1,12 +1,14 @@
 //! What a tick tells: its report, metrics and logs.
 
 pub mod emf;
+mod incident;
 mod ledger;
 pub mod logs;
 
 use serde::Serialize;
 
-pub use ledger::Ledger;
+pub use incident::{Incident, IncidentKind, error_texts, merge_incidents};
+pub use ledger::{Fate, Ledger};
 
 /// How a tick ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,6 +62,8 @@ pub struct Report {
     pub duration_ms: u64,
     /// Each different one, with how often it was met.
     pub errors: Vec<String>,
+    /// What went wrong, as data: the same as `errors`, by kind, job and remote.
+    pub incidents: Vec<Incident>,
 }
 
 /// One scrape.

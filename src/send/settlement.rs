@@ -2,17 +2,25 @@
 //! verdicts. Nothing outside of this room looks at the HTTP status of a remote.
 
 use super::deliver::{RejectedBatch, UndeliveredReason};
+use crate::report::{Incident, IncidentKind};
 
 impl RejectedBatch {
-    /// One line for the report. `repeated` says whether a part of the batch may have been stored
-    /// before a kill.
+    /// Makes the incident for the report. `repeated` says whether a part of the batch may have been
+    /// stored before a kill.
     #[must_use]
-    pub fn describe(&self, remote: &str, repeated: bool) -> String {
-        format!(
+    pub fn incident(&self, remote: &str, repeated: bool) -> Incident {
+        let kind = match self.status {
+            429 => IncidentKind::BatchThrottled,
+            _ => IncidentKind::BatchRejected,
+        };
+        let text = format!(
             "send: {remote} refused a batch for good{}: {}",
             likely_reason(self.status, repeated),
             self.message
-        )
+        );
+        Incident::new(kind, text)
+            .for_remote(remote)
+            .with_samples(u64::from(self.batch.samples))
     }
 
     /// Whether both were refused with the same answer.
@@ -23,18 +31,23 @@ impl RejectedBatch {
 }
 
 impl UndeliveredReason {
-    /// One line for the report.
+    /// Makes the incident for the report, for so many undelivered samples.
     #[must_use]
-    pub fn describe(&self, remote: &str) -> String {
-        match self {
-            Self::Stopped(stop) => stop.failure().to_string(),
-            Self::Deadline(Some(failure)) => {
-                format!("send: out of time for {remote}; the last try: {failure}")
-            }
-            Self::Deadline(None) => {
-                format!("send: out of time for {remote}: give the function a longer time-out")
-            }
-        }
+    pub fn incident(&self, remote: &str, samples: u64) -> Incident {
+        let (kind, text) = match self {
+            Self::Stopped(stop) => (IncidentKind::RemoteStopped, stop.failure().to_string()),
+            Self::Deadline(Some(failure)) => (
+                IncidentKind::OutOfTime,
+                format!("send: out of time for {remote}; the last try: {failure}"),
+            ),
+            Self::Deadline(None) => (
+                IncidentKind::OutOfTime,
+                format!("send: out of time for {remote}: give the function a longer time-out"),
+            ),
+        };
+        Incident::new(kind, text)
+            .for_remote(remote)
+            .with_samples(samples)
     }
 }
 

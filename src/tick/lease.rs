@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::remote::Lane;
 use crate::config::SpoolConfig;
-use crate::report::SpoolReport;
+use crate::report::{Incident, IncidentKind, SpoolReport};
 use crate::spool::lease::{Keeper, Previous, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
 use crate::spool::outbox::{self, Limits, Outbox};
@@ -26,12 +26,12 @@ pub(super) enum Begun {
     /// Without a spool: there is none, or it is down and there is nothing in it.
     Without {
         /// That it is down.
-        degraded: Option<String>,
+        degraded: Option<Incident>,
     },
     /// Another one is at work: nothing is touched.
-    Busy(String),
+    Busy(Incident),
     /// Nothing may be done without the spool.
-    Down(String),
+    Down(Incident),
 }
 
 /// The lease, and what is owed.
@@ -62,22 +62,28 @@ impl Holder {
         let taken = self.keeper.take(planned).await;
         // Now, and not before: it may just have met another one.
         let may_go_without = self.keeper.may_go_without();
-        let down = |error: String| {
+        let down = |text: String| {
             if may_go_without {
                 Begun::Without {
-                    degraded: Some(error),
+                    degraded: Some(Incident::new(IncidentKind::WithoutSpool, text)),
                 }
             } else {
-                Begun::Down(error)
+                Begun::Down(Incident::new(IncidentKind::SpoolUnavailable, text))
             }
         };
         let tenure = match taken {
             Ok(tenure) => tenure,
-            Err(error @ (TakeError::Busy { .. } | TakeError::Late)) => {
-                return Begun::Busy(error.to_string());
+            Err(error @ TakeError::Busy { .. }) => {
+                return Begun::Busy(Incident::new(IncidentKind::LeaseHeld, error.to_string()));
+            }
+            Err(error @ TakeError::Late) => {
+                return Begun::Busy(Incident::new(IncidentKind::LeaseLate, error.to_string()));
             }
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),
-            Err(error @ TakeError::State(_)) => return Begun::Down(error.to_string()),
+            Err(error @ TakeError::State(_)) => {
+                let kind = IncidentKind::SpoolUnavailable;
+                return Begun::Down(Incident::new(kind, error.to_string()));
+            }
         };
         let access = tenure.access(&self.keeper);
         let remotes: Vec<_> = lanes
@@ -99,7 +105,10 @@ impl Holder {
                 }))
             }
             // The lease ends by itself, and what is owed stays where it is.
-            Err(error) => Begun::Down(error.to_string()),
+            Err(error) => {
+                let kind = IncidentKind::SpoolUnavailable;
+                Begun::Down(Incident::new(kind, error.to_string()))
+            }
         }
     }
 
@@ -114,7 +123,7 @@ impl Holder {
         held: Held,
         jobs: BTreeMap<String, JobState>,
         lanes: &[Lane],
-    ) -> (SpoolReport, Option<String>) {
+    ) -> (SpoolReport, Option<Incident>) {
         let Held {
             tenure,
             outboxes,
@@ -142,7 +151,13 @@ impl Holder {
             ..tenure.state.clone()
         };
         let released = self.keeper.release(tenure, state).await;
-        (report(&backlog), released.err().map(|error| format!("{error}; the next tick waits for the lease to end, and counts what is owed anew")))
+        let incident = released.err().map(|error| {
+            let text = format!(
+                "{error}; the next tick waits for the lease to end, and counts what is owed anew"
+            );
+            Incident::new(IncidentKind::LeaseNotReleased, text)
+        });
+        (report(&backlog), incident)
     }
 }
 
@@ -180,17 +195,21 @@ impl Held {
     }
 
     /// Backlogs of remotes that the configuration does not name.
-    pub(super) fn orphans(&self) -> impl Iterator<Item = String> + '_ {
+    pub(super) fn orphans(&self) -> impl Iterator<Item = Incident> + '_ {
         let owed = self
             .orphans
             .iter()
             .filter(|(_, state)| state.backlog.segments > 0);
         owed.map(|(remote, state)| {
-            format!(
-                "spool: {} samples are owed to {}, which the configuration does not name: they stay until it does",
-                state.backlog.samples,
+            let samples = state.backlog.samples;
+            let text = format!(
+                "spool: {samples} samples are owed to {}, which the configuration does not name: \
+                 they stay until it does",
                 remote.as_str()
-            )
+            );
+            Incident::new(IncidentKind::BacklogOrphaned, text)
+                .for_remote(remote.as_str())
+                .with_samples(samples)
         })
     }
 }

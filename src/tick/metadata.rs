@@ -8,6 +8,7 @@ use super::remote::Lane;
 use super::{Forwarder, Plan};
 use crate::config::RemoteWrite;
 use crate::metadata::{self, Bounds, Metric};
+use crate::report::{Incident, IncidentKind};
 use crate::send::post_once;
 use crate::time::millis;
 
@@ -20,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(600);
 impl Forwarder {
     /// Reads the homes' metadata and sends it to the remotes that are due. Says what went wrong:
     /// nothing of it concerns samples.
-    pub(super) async fn send_metadata(&self, plan: &Plan, work_ends: Instant) -> Vec<String> {
+    pub(super) async fn send_metadata(&self, plan: &Plan, work_ends: Instant) -> Vec<Incident> {
         let config = &self.config.forwarder.metadata;
         if !config.enabled || plan.drain_only || plan.jobs.is_some() || plan.is_stopping() {
             return Vec::new();
@@ -44,8 +45,8 @@ impl Forwarder {
             return Vec::new();
         }
         let metadata_ends = work_ends.min(Instant::now() + LONGEST);
-        let mut errors = Vec::new();
-        let metrics = self.read_metadata(metadata_ends, &mut errors).await;
+        let mut incidents = Vec::new();
+        let metrics = self.read_metadata(metadata_ends, &mut incidents).await;
         for (lane, remote) in due {
             let sent = match timeout_at(
                 metadata_ends,
@@ -56,23 +57,27 @@ impl Forwarder {
                 Ok(sent) => sent,
                 Err(_) => Err(format!("metadata: out of time for {}", lane.id)),
             };
-            let sent_ms = if sent.is_ok() && errors.is_empty() {
+            let sent_ms = if sent.is_ok() && incidents.is_empty() {
                 now_ms
             } else {
                 now_ms - every(remote) + millis(AGAIN).min(every(remote))
             };
             lane.metadata_ms.set(Some(sent_ms));
-            errors.extend(sent.err());
+            incidents.extend(sent.err().map(|text| failure(text).for_remote(&lane.id)));
         }
-        errors
-            .iter()
-            .for_each(|error| tracing::warn!("{error}; samples are not concerned"));
-        errors
+        for incident in &incidents {
+            tracing::warn!("{}; samples are not concerned", incident.text);
+        }
+        incidents
     }
 
     /// Of the homes that are federated: other targets expose types and help texts, but nobody asks
     /// them here.
-    async fn read_metadata(&self, metadata_ends: Instant, errors: &mut Vec<String>) -> Vec<Metric> {
+    async fn read_metadata(
+        &self,
+        metadata_ends: Instant,
+        incidents: &mut Vec<Incident>,
+    ) -> Vec<Metric> {
         let mut metrics = Vec::new();
         for (job, config) in self
             .jobs
@@ -93,12 +98,18 @@ impl Forwarder {
                 .await
                 {
                     Ok(read) => metrics.extend(read),
-                    Err(error) => errors.push(error.to_string()),
+                    Err(error) => {
+                        incidents.push(failure(error.to_string()).for_job(&config.job_name));
+                    }
                 }
             }
         }
         metrics
     }
+}
+
+fn failure(text: String) -> Incident {
+    Incident::new(IncidentKind::MetadataFailed, text)
 }
 
 impl Lane {

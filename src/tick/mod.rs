@@ -29,7 +29,7 @@ use crate::batch::Writer;
 use crate::batch::stage::Limits;
 use crate::config::{Config, ScrapeConfig};
 use crate::home::{Home, Target, targets};
-use crate::report::{Ledger, Outcome, Report, SpoolReport};
+use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport};
 use crate::send::Remote;
 use crate::spool::state::JobState;
 use crate::spool::store::Store;
@@ -223,14 +223,14 @@ impl Forwarder {
         let (held, degraded) = match begun {
             Begun::Held(held) => (Some(*held), None),
             Begun::Without { degraded } => (None, degraded),
-            Begun::Busy(error) => return self.untouched(Outcome::Busy, error, started),
-            Begun::Down(error) => return self.untouched(Outcome::Failed, error, started),
+            Begun::Busy(incident) => return self.untouched(Outcome::Busy, incident, started),
+            Begun::Down(incident) => return self.untouched(Outcome::Failed, incident, started),
         };
         let mut noted = Noted {
             ledgers: vec![Ledger::default(); self.lanes.len()],
             ..Noted::default()
         };
-        noted.errors.extend(degraded.iter().cloned());
+        noted.incidents.extend(degraded.iter().cloned());
         self.remember(held.as_ref(), &mut noted);
 
         let deadlines = match &held {
@@ -238,8 +238,8 @@ impl Forwarder {
             None => planned.without_lease(),
         };
         let (mut sent, mut noted) = self.work(plan, held.as_ref(), deadlines, noted).await;
-        let metadata_errors = self.send_metadata(plan, deadlines.work_ends()).await;
-        noted.errors.extend(metadata_errors);
+        let metadata_incidents = self.send_metadata(plan, deadlines.work_ends()).await;
+        noted.incidents.extend(metadata_incidents);
         self.finish(
             held,
             sent.as_mut_slice(),
@@ -254,7 +254,7 @@ impl Forwarder {
     fn remember(&mut self, held: Option<&Held>, noted: &mut Noted) {
         if let Some(held) = held {
             noted.after_a_kill = held.after_a_kill();
-            noted.errors.extend(held.orphans());
+            noted.incidents.extend(held.orphans());
             if !held.continued() {
                 // Somebody else may have sent newer samples, and served newer slots.
                 self.writers
@@ -329,13 +329,13 @@ impl Forwarder {
                         }
                     };
                     let sending = async { tokio::join!(lane.drain(bench), overflow) };
-                    let (mut sent, (left_over, error)) = tokio::select! {
+                    let (mut sent, (left_over, incident)) = tokio::select! {
                         biased;
                         done = sending => done,
                         never = lane.follow_sending_ends(bench) => match never {},
                     };
                     sent.left_over = left_over;
-                    sent.errors.extend(error);
+                    sent.incidents.extend(incident);
                     // At once: another remote may need all the time that there is.
                     lane.flush(bench, &mut sent).await;
                     sent
@@ -379,17 +379,28 @@ impl Forwarder {
             if let Some(held) = &held {
                 let outbox = &held.outboxes[index];
                 outbox.count_unknown().await;
-                sent.ledger.owed_before = held.owed_before[index] + outbox.take_found();
-                sent.ledger.lost += outbox.take_lost();
-                sent.errors.extend(outbox.take_messages());
-                sent.ledger.owed_after = outbox.backlog().samples;
-                if sent.ledger.owed_after > 0 && sent.errors.is_empty() {
+                let remote = &self.lanes[index].id;
+                let owed = outbox.backlog().samples;
+                sent.ledger
+                    .record_backlog(held.owed_before[index] + outbox.take_found(), owed);
+                sent.ledger.record(Fate::Lost, outbox.take_lost());
+                let incidents = outbox.take_incidents().into_iter();
+                sent.incidents
+                    .extend(incidents.map(|incident| incident.for_remote(remote)));
+                if owed > 0 && sent.incidents.is_empty() {
                     // Their write took until the end, or the rate of draining did.
-                    let (owed, lane) = (sent.ledger.owed_after, &self.lanes[index].id);
-                    sent.errors.push(format!("send: {owed} samples for {lane} are in the spool, and the next tick sends them first"));
+                    let text = format!(
+                        "send: {owed} samples for {remote} are in the spool, \
+                         and the next tick sends them first"
+                    );
+                    sent.incidents.push(
+                        Incident::new(IncidentKind::BacklogLeft, text)
+                            .for_remote(remote)
+                            .with_samples(owed),
+                    );
                 }
             }
-            noted.errors.append(&mut sent.errors);
+            noted.incidents.append(&mut sent.incidents);
             if sent.ledger.lost > 0 {
                 // What was lost may be sent again, if the home still shows it.
                 self.writers[index].borrow_mut().forget_timestamps();
@@ -398,11 +409,11 @@ impl Forwarder {
         let mut spool = SpoolReport::default();
         if let (Some(holder), Some(held)) = (&mut self.holder, held) {
             let jobs = job_states(&self.config, &self.jobs, &self.lanes, &held, sent);
-            let (report, error) = holder.release(held, jobs, &self.lanes).await;
+            let (report, incident) = holder.release(held, jobs, &self.lanes).await;
             spool = report;
-            if let Some(error) = error {
-                tracing::error!("{error}");
-                noted.errors.push(error);
+            if let Some(incident) = incident {
+                tracing::error!("{}", incident.text);
+                noted.incidents.push(incident);
             }
         }
         if let Some(holder) = self.holder.as_mut().filter(|_| degraded) {
@@ -413,21 +424,20 @@ impl Forwarder {
     }
 
     /// A tick that could not begin.
-    fn untouched(&self, outcome: Outcome, error: String, started: Instant) -> Report {
-        tracing::warn!("{error}");
+    fn untouched(&self, outcome: Outcome, incident: Incident, started: Instant) -> Report {
+        tracing::warn!("{}", incident.text);
         let sent: Vec<_> = self.lanes.iter().map(|_| Sent::default()).collect();
         let report = self.report(
             &sent,
-            Noted::default(),
+            Noted {
+                incidents: vec![incident],
+                ..Noted::default()
+            },
             SpoolReport::default(),
             false,
             started,
         );
-        Report {
-            outcome,
-            errors: vec![error],
-            ..report
-        }
+        Report { outcome, ..report }
     }
 }
 

@@ -89,7 +89,7 @@ impl Forwarder {
                 .zip(std::mem::take(&mut scraped.commits))
             {
                 ledger.add(&committed.ledger());
-                ledger.owed_after += committed.counts.fresh;
+                ledger.leave_owed(committed.counts.fresh);
             }
             noted.scraped(&job, &instance, &scraped);
         }

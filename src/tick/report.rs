@@ -4,10 +4,14 @@ use tokio::time::Instant;
 
 use super::Forwarder;
 use super::remote::Sent;
-use crate::report::{Ledger, Outcome, Previous, Report, ScrapeReport, SpoolReport};
+use crate::report::{
+    Incident, IncidentKind, Ledger, Outcome, Previous, Report, ScrapeReport, SpoolReport,
+    error_texts, merge_incidents,
+};
+use crate::scrape::ScrapeError;
 use crate::scrape::ScrapeOutcome;
 
-/// Of these many scrapes and errors a report tells.
+/// At most this many scrapes and errors are listed in a report.
 const REPORTED: usize = 200;
 
 /// What a tick's scrapes leave behind.
@@ -17,17 +21,21 @@ pub(super) struct Noted {
     pub(super) degraded: bool,
     pub(super) ledgers: Vec<Ledger>,
     pub(super) scrapes: Vec<ScrapeReport>,
-    pub(super) errors: Vec<String>,
+    pub(super) incidents: Vec<Incident>,
 }
 
 impl Noted {
     pub(super) fn scraped(&mut self, job: &str, instance: &str, scraped: &ScrapeOutcome) {
-        self.errors.extend(
-            scraped
-                .error
-                .as_ref()
-                .map(|error| format!("scrape: {error}")),
-        );
+        if let Some(error) = &scraped.error {
+            let kind = match error {
+                ScrapeError::Limit { limit, .. } if limit == "memory_limit" => {
+                    IncidentKind::MemoryLimit
+                }
+                _ => IncidentKind::ScrapeFailed,
+            };
+            self.incidents
+                .push(Incident::new(kind, format!("scrape: {error}")).for_job(job));
+        }
         self.scrapes.push(ScrapeReport {
             job: job.to_owned(),
             instance: instance.to_owned(),
@@ -90,29 +98,8 @@ impl Forwarder {
             memory: self.memory(),
             lag_ms: newest_ms.map(|newest| self.clock.now_ms() - newest),
             duration_ms: started.elapsed().as_millis() as u64,
-            errors: counted(noted.errors),
+            errors: error_texts(&noted.incidents, REPORTED),
+            incidents: merge_incidents(&noted.incidents, REPORTED),
         }
     }
-}
-
-/// Each different error once, with how often it was met.
-fn counted(errors: Vec<String>) -> Vec<String> {
-    let mut different: Vec<(String, usize)> = Vec::new();
-    for error in errors {
-        match different.iter().position(|(known, _)| *known == error) {
-            Some(at) => different[at].1 += 1,
-            None if different.len() < REPORTED => different.push((error, 1)),
-            None => {}
-        }
-    }
-    different
-        .into_iter()
-        .map(|(error, times)| {
-            if times > 1 {
-                format!("{error} ({times} times)")
-            } else {
-                error
-            }
-        })
-        .collect()
 }

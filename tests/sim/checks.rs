@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use amp_forwarder::report::{Ledger, Outcome, Report};
+use amp_forwarder::report::{IncidentKind, Ledger, Outcome, Report};
 use tokio::time::Instant;
 
 use crate::events::Event;
 use crate::home::{HomeModel, Line, OWN, Shown};
 use crate::memory::Memory;
+use crate::memory::has;
 use crate::planted::Bug;
 use crate::receiver::{Answered, Receiver};
 use crate::scenario::{Kind, Scenario, Tick};
@@ -142,18 +143,10 @@ impl Checks {
                 world.hit(event);
             }
         }
-        if report
-            .errors
-            .iter()
-            .any(|error| error.contains("memory_limit exceeded"))
-        {
+        if has(report, IncidentKind::MemoryLimit) {
             world.hit(Event::MemoryLimit);
         }
-        if report
-            .errors
-            .iter()
-            .any(|error| error.contains("out of time"))
-        {
+        if has(report, IncidentKind::OutOfTime) {
             world.hit(Event::OutOfTime);
         }
 

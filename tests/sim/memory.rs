@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use amp_forwarder::report::Report;
+use amp_forwarder::report::{IncidentKind, Report};
 
 use crate::world::World;
 
@@ -51,4 +51,12 @@ impl Memory {
             );
         }
     }
+}
+
+/// Whether a report has an incident of that kind.
+pub(crate) fn has(report: &Report, kind: IncidentKind) -> bool {
+    report
+        .incidents
+        .iter()
+        .any(|incident| incident.kind == kind)
 }

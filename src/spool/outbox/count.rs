@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::Outbox;
 use super::inventory::backlog::Contents;
+use crate::report::IncidentKind;
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::retry::peek;
 use crate::spool::store::{Kind, StoreError};
@@ -36,18 +37,21 @@ impl Outbox {
             let inventory = &mut *self.inventory.borrow_mut();
             let unknown = inventory.backlog.uncounted();
             if unknown > 0 {
-                inventory.losses.say(format!(
-                    "spool: {unknown} segments for {} could not be looked into: \
+                inventory.losses.say(
+                    IncidentKind::BacklogUncounted,
+                    format!(
+                        "spool: {unknown} segments for {} could not be looked into: \
                      what is owed in them is not counted yet",
-                    self.remote
-                ));
+                        self.remote
+                    ),
+                );
             }
         }
         self.lose_unattributed();
     }
 
     /// Counts the samples of a segment that is gone as lost.
-    pub(super) async fn lose(&self, name: SegmentName, why: &str) {
+    pub(super) async fn lose(&self, kind: IncidentKind, name: SegmentName, why: &str) {
         let known = self.inventory.borrow_mut().remove(name);
         let samples = match known {
             Some(samples) => samples,
@@ -58,10 +62,11 @@ impl Outbox {
                 self.inventory.borrow_mut().backlog.take_unattributed()
             }
         };
-        self.inventory
-            .borrow_mut()
-            .losses
-            .lose(samples, format!("{why}: {samples} samples are lost"));
+        self.inventory.borrow_mut().losses.lose(
+            kind,
+            samples,
+            format!("{why}: {samples} samples are lost"),
+        );
     }
 
     /// Counts what is left of the sum as lost, once the contents of each segment are known: those
@@ -71,6 +76,7 @@ impl Outbox {
         let samples = inventory.backlog.take_unattributed();
         if samples > 0 {
             inventory.losses.lose(
+                IncidentKind::SegmentLost,
                 samples,
                 format!(
                     "spool: {samples} samples for {} are lost with the segments that were",
@@ -203,7 +209,11 @@ mod tests {
                 "nobody can tell"
             );
             outbox.count_unknown().await;
-            assert!(outbox.take_messages()[0].contains("is not counted yet"));
+            assert!(
+                outbox.take_incidents()[0]
+                    .text
+                    .contains("is not counted yet")
+            );
             let told = State {
                 remotes: [(amp(), outbox.summary().await)].into(),
                 ..State::default()
@@ -223,7 +233,7 @@ mod tests {
             outbox.count_unknown().await;
             assert_eq!((outbox.take_found(), outbox.take_found()), (7, 0));
             assert_eq!(
-                (outbox.backlog().samples, outbox.take_messages().len()),
+                (outbox.backlog().samples, outbox.take_incidents().len()),
                 (if drained { 0 } else { 7 }, 0)
             );
         }

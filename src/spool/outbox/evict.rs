@@ -1,6 +1,7 @@
 //! `max_bytes`: the oldest segments make room for new ones.
 
 use super::Outbox;
+use crate::report::IncidentKind;
 use crate::spool::name::Folder;
 use crate::spool::store::StoreError;
 
@@ -32,6 +33,7 @@ impl Outbox {
             self.erase_for_good(name, self.access.fence()).await?;
             let key = name.key(Folder::Segments, &self.remote);
             self.lose(
+                IncidentKind::BacklogEvicted,
                 name,
                 &format!("spool: {key} is given up: the backlog has come to max_bytes"),
             )
@@ -78,7 +80,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((outbox.take_lost(), outbox.backlog().segments), (4, 3));
-        assert!(outbox.take_messages()[0].contains("max_bytes"));
+        assert!(outbox.take_incidents()[0].text.contains("max_bytes"));
         // Larger than all of it: lost, and nothing else is given up for it in vain but what it
         // takes.
         outbox.answered(head.name, 0);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::inventory::window::Head;
 use super::{HeadError, Outbox};
+use crate::report::IncidentKind;
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::retry::{MAX_OBJECT, fetch};
 use crate::spool::segment::{self, Segment, SegmentError};
@@ -77,6 +78,7 @@ impl Outbox {
             }
             Err(error) if error.kind == Kind::NotFound => {
                 self.lose(
+                    IncidentKind::SegmentLost,
                     name,
                     &format!("spool: {key} is gone, though nobody of ours deleted it"),
                 )
@@ -120,6 +122,7 @@ impl Outbox {
         };
         self.erase_for_good(name, self.access.work_ends()).await?;
         self.lose(
+            IncidentKind::SegmentLost,
             name,
             &format!("spool: {key}: {error}; {place}, and the queue goes on without it"),
         )

@@ -39,6 +39,7 @@ use super::segment;
 use super::state::{Backlog, RemoteState};
 use super::store::StoreError;
 use crate::batch::Batch;
+use crate::report::Incident;
 
 /// The backlog of one remote, for one tick.
 pub struct Outbox {
@@ -162,8 +163,8 @@ impl Outbox {
 
     /// What people must know, since the last call. It was logged already.
     #[must_use]
-    pub fn take_messages(&self) -> Vec<String> {
-        self.inventory.borrow_mut().losses.take_messages()
+    pub fn take_incidents(&self) -> Vec<Incident> {
+        self.inventory.borrow_mut().losses.take_incidents()
     }
 
     /// What the next tick must know, for the release. May read the first bytes of the oldest

@@ -9,6 +9,7 @@ use super::Outbox;
 use super::inventory::Inventory;
 use super::inventory::backlog::BacklogSegment;
 use super::limits::Limits;
+use crate::report::IncidentKind;
 use crate::spool::access::StoreAccess;
 use crate::spool::name::{Folder, RemoteDir, SegmentName};
 use crate::spool::retry::{MAX_OBJECT, erase, fetch, list_all};
@@ -188,7 +189,10 @@ impl Outbox {
     }
 
     fn say(&self, message: String) {
-        self.inventory.borrow_mut().losses.say(message);
+        self.inventory
+            .borrow_mut()
+            .losses
+            .say(IncidentKind::ForeignObject, message);
     }
 }
 
@@ -197,7 +201,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::super::open;
-    use super::super::tests::{LIMITS, amp, batch, tick, world};
+    use super::super::tests::{LIMITS, amp, batch, texts, tick, world};
     use crate::spool::name::RemoteDir;
     use crate::spool::segment;
     use crate::spool::state::State;
@@ -229,7 +233,7 @@ mod tests {
             (1, 7, Some(95))
         );
         assert_eq!(opened.orphans.len(), 1);
-        let messages = opened.outboxes[0].take_messages().join("\n");
+        let messages = texts(&opened.outboxes[0]);
         assert!(
             messages.contains("segments/amp/huge") && messages.contains("too large"),
             "{messages}"

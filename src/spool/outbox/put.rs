@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::inventory::parts::{NoPartLeft, ScrapeId};
 use super::{Otherwise, Outbox, PutError};
 use crate::batch::{self, Batch};
+use crate::report::IncidentKind;
 use crate::spool::name::{Folder, MAX_PART, SegmentName};
 use crate::spool::retry::persist;
 use crate::spool::segment;
@@ -72,6 +73,7 @@ impl Outbox {
         if !self.make_room(size).await? {
             let samples = batch::samples(batches);
             self.inventory.borrow_mut().losses.lose(
+                IncidentKind::BacklogEvicted,
                 samples,
                 format!(
                     "spool: {samples} samples for {} are lost: they alone pass max_bytes",

@@ -31,6 +31,16 @@ pub(super) fn world() -> MemoryStore {
     MemoryStore::new(Arc::new(TokioClock::starting_at(0)))
 }
 
+/// The texts of the incidents since the last call.
+pub(super) fn texts(outbox: &Outbox) -> String {
+    let incidents = outbox.take_incidents();
+    let texts: Vec<_> = incidents
+        .into_iter()
+        .map(|incident| incident.text)
+        .collect();
+    texts.join("\n")
+}
+
 pub(super) fn amp() -> RemoteDir {
     RemoteDir::new("amp")
 }
@@ -442,7 +452,7 @@ async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
         let second = outbox(&store, 2, Some(&summary)).await;
         let before = second.backlog().samples;
         assert_eq!(drain(&second).await, [2, 8], "{what}");
-        let messages = second.take_messages().join("\n");
+        let messages = texts(&second);
         assert!(
             messages.contains(key)
                 && messages.contains(what)

@@ -9,8 +9,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{Bench, Lane, Sent};
 use crate::batch::Batch;
 use crate::queue::Front;
+use crate::report::{Fate, IncidentKind};
 use crate::send::{DeliverContext, deliver};
-use crate::spool::outbox::{Head, Outbox};
+use crate::spool::outbox::{Head, HeadError, Outbox};
 use crate::time::millis;
 
 /// What is to be sent next.
@@ -78,11 +79,21 @@ impl Lane {
         let mut samples = 0;
         let done = outbox.expire(oldest_ms, &mut samples).await;
         if samples > 0 {
-            sent.ledger.expired += samples;
-            sent.errors.push(format!("spool: {samples} samples for {} are older than sample_age_limit: they are in expired/", self.id));
+            sent.ledger.record(Fate::Expired, samples);
+            let text = format!(
+                "spool: {samples} samples for {} are older than sample_age_limit: \
+                 they are in expired/",
+                self.id
+            );
+            sent.incidents.push(
+                self.incident(IncidentKind::SamplesExpired, text)
+                    .with_samples(samples),
+            );
         }
-        sent.errors
-            .extend(done.err().map(|error| error.to_string()));
+        sent.incidents.extend(
+            done.err()
+                .map(|error| self.incident(IncidentKind::SpoolUnavailable, error.to_string())),
+        );
     }
 
     async fn timed(&self, sending: impl Future<Output = Going>) -> (Going, Duration) {
@@ -163,7 +174,11 @@ impl Lane {
             Ok(None) => return Going::On,
             Err(error) => {
                 tracing::error!(remote = self.id, "{error}");
-                sent.errors.push(error.to_string());
+                let kind = match error {
+                    HeadError::Blocked { .. } => IncidentKind::RemoteBlocked,
+                    HeadError::Store(_) => IncidentKind::SpoolUnavailable,
+                };
+                sent.incidents.push(self.incident(kind, error.to_string()));
                 return Going::Over;
             }
         };
@@ -179,7 +194,9 @@ impl Lane {
             Ok(()) => Going::On,
             // Nothing newer may be posted before it is gone.
             Err(error) => {
-                sent.errors.push(error.to_string());
+                let text = error.to_string();
+                sent.incidents
+                    .push(self.incident(IncidentKind::SpoolUnavailable, text));
                 Going::Over
             }
         }
@@ -287,9 +304,10 @@ impl Lane {
             }
         }
         if let Err(error) = outbox.replace(head.name, left).await {
-            sent.errors.push(format!(
-                "{error}: what was answered of a batch that was split will be repeated"
-            ));
+            let text =
+                format!("{error}: what was answered of a batch that was split will be repeated");
+            sent.incidents
+                .push(self.incident(IncidentKind::SpoolUnavailable, text));
         }
     }
 }

@@ -15,7 +15,7 @@ use super::progress::Live;
 use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::queue::Queue;
-use crate::report::{Ledger, RemoteReport};
+use crate::report::{Fate, Incident, IncidentKind, Ledger, RemoteReport};
 use crate::send::{
     DeliverContext, DeliverSettings, Delivery, RejectedBatch, Remote, SendFailure, SendState,
     UndeliveredBatches, UndeliveredReason,
@@ -90,7 +90,7 @@ pub(super) struct Sent {
     pub(super) busy: Duration,
     /// Newest timestamp that was delivered.
     pub(super) newest_ms: Option<i64>,
-    pub(super) errors: Vec<String>,
+    pub(super) incidents: Vec<Incident>,
     /// Samples that went to the spool because sending had ended.
     pub(super) left_over: u64,
     /// The remote refuses us: nothing more was tried.
@@ -231,10 +231,14 @@ impl Lane {
     ) {
         self.keep_expired(delivery, scrape, bench, sent).await;
         sent.requests += u64::from(delivery.attempts);
-        sent.ledger.written += delivery.written;
-        sent.ledger.deduplicated += delivery.deduplicated;
-        sent.ledger.rejected += delivery.rejected_samples();
-        sent.ledger.expired += delivery.expired_samples();
+        for (fate, samples) in [
+            (Fate::Written, delivery.written),
+            (Fate::Deduplicated, delivery.deduplicated),
+            (Fate::Rejected, delivery.rejected_samples()),
+            (Fate::Expired, delivery.expired_samples()),
+        ] {
+            sent.ledger.record(fate, samples);
+        }
         if delivery.undelivered.is_none() {
             sent.batches += 1;
             sent.bytes += batch.body.len() as u64;
@@ -252,7 +256,7 @@ impl Lane {
             live.written(delivery.written, batch.max_ms);
         }
         for rejected in &delivery.rejected {
-            sent.errors.push(rejected.describe(&self.id, repeated));
+            sent.incidents.push(rejected.incident(&self.id, repeated));
         }
         for refused in delivery.rejected.chunk_by(RejectedBatch::has_same_answer) {
             let note = refused.first().map(|refused| Note {
@@ -271,7 +275,11 @@ impl Lane {
             }
         }
         if let Some(undelivered) = &delivery.undelivered {
-            sent.note(&self.id, &undelivered.reason);
+            sent.note_undelivered(
+                &self.id,
+                &undelivered.reason,
+                delivery.undelivered_samples(),
+            );
         }
     }
 
@@ -295,13 +303,14 @@ impl Lane {
                 );
                 let reason =
                     UndeliveredReason::Deadline(Some(SendFailure::without_answer(message)));
+                let samples = delivery.expired_samples();
                 let expired = std::mem::take(&mut delivery.expired);
                 match &mut delivery.undelivered {
                     // Why the rest of it was not sent is another matter: the remote may have
                     // stopped us.
                     Some(undelivered) => {
                         undelivered.batches.splice(..0, expired);
-                        sent.note(&self.id, &reason);
+                        sent.note_undelivered(&self.id, &reason, samples);
                     }
                     None => {
                         delivery.undelivered = Some(UndeliveredBatches {
@@ -317,10 +326,14 @@ impl Lane {
             Some(Err(error)) => self.not_kept(&error, sent),
             Some(Ok(())) | None => {}
         }
-        sent.errors.push(format!(
+        let text = format!(
             "send: samples for {} are older than sample_age_limit: they were not sent",
             self.id
-        ));
+        );
+        sent.incidents.push(
+            self.incident(IncidentKind::SamplesExpired, text)
+                .with_samples(delivery.expired_samples()),
+        );
     }
 
     /// None without a spool.
@@ -342,7 +355,13 @@ impl Lane {
         );
         // At once: a kill would take the report along, and they are gone.
         tracing::warn!("{error}");
-        sent.errors.push(error);
+        sent.incidents
+            .push(self.incident(IncidentKind::BatchNotKept, error));
+    }
+
+    /// An incident of this remote.
+    fn incident(&self, kind: IncidentKind, text: String) -> Incident {
+        Incident::new(kind, text).for_remote(&self.id)
     }
 
     pub(super) fn report(&self, sent: &Sent) -> RemoteReport {
@@ -366,12 +385,16 @@ impl Sent {
         }
     }
 
-    fn note(&mut self, remote: &str, reason: &UndeliveredReason) {
+    fn note_undelivered(&mut self, remote: &str, reason: &UndeliveredReason, samples: u64) {
         self.stopped |= matches!(reason, UndeliveredReason::Stopped(_));
-        let error = reason.describe(remote);
-        if !self.errors.contains(&error) {
-            tracing::warn!("{error}");
+        let incident = reason.incident(remote, samples);
+        if !self
+            .incidents
+            .iter()
+            .any(|known| known.text == incident.text)
+        {
+            tracing::warn!("{}", incident.text);
         }
-        self.errors.push(error);
+        self.incidents.push(incident);
     }
 }

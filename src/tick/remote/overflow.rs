@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{Bench, Lane, Sent};
 use crate::queue::CommittedScrape;
+use crate::report::{Fate, Incident, IncidentKind};
 use crate::spool::outbox::{Otherwise, Outbox, PutError};
 
 impl Lane {
@@ -14,7 +15,7 @@ impl Lane {
         &self,
         outbox: &Outbox,
         bench: &Bench<'_>,
-    ) -> (u64, Option<String>) {
+    ) -> (u64, Option<Incident>) {
         let mut left_over = 0;
         while self.queue.overflowing(|| self.room()).await {
             if self.waits_for_room(bench) {
@@ -40,7 +41,8 @@ impl Lane {
                         remote = self.id,
                         "{error}: what exceeds the capacity stays in memory"
                     );
-                    return (left_over, Some(error.to_string()));
+                    let kind = IncidentKind::SpoolUnavailable;
+                    return (left_over, Some(self.incident(kind, error.to_string())));
                 }
             }
         }
@@ -101,17 +103,26 @@ impl Lane {
                 .map(|batch| u64::from(batch.samples))
                 .sum::<u64>();
         }
-        if spooled > 0 && sent.errors.is_empty() {
+        if spooled > 0 && sent.incidents.is_empty() {
             // Nothing else tells why the tick is no whole success.
-            sent.errors.push(format!("send: out of time for {}: {spooled} samples are in the spool, and the next tick sends them first", self.id));
+            let text = format!(
+                "send: out of time for {}: {spooled} samples are in the spool, \
+                 and the next tick sends them first",
+                self.id
+            );
+            sent.incidents.push(
+                self.incident(IncidentKind::OutOfTime, text)
+                    .with_samples(spooled),
+            );
         }
         if lost > 0 {
-            sent.ledger.lost += lost;
+            sent.ledger.record(Fate::Lost, lost);
             tracing::error!(remote = self.id, samples = lost, "samples are lost: {why}");
-            sent.errors.push(format!(
-                "queue: {lost} samples for {} are lost: {why}",
-                self.id
-            ));
+            let text = format!("queue: {lost} samples for {} are lost: {why}", self.id);
+            sent.incidents.push(
+                self.incident(IncidentKind::SamplesLost, text)
+                    .with_samples(lost),
+            );
         }
     }
 }

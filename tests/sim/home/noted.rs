@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use amp_forwarder::prompb::STALE_NAN;
-use amp_forwarder::report::Report;
+use amp_forwarder::report::{IncidentKind, Report};
 use amp_forwarder::time::Clock as _;
 
 use super::faults::Fault;
 use super::{HomeModel, Line, OWN};
 use crate::events::Event;
+use crate::memory::has;
 use crate::world::{Key, SimClock, lock};
 
 /// One scrape, as the home saw it.
@@ -36,12 +37,10 @@ impl HomeModel {
     /// because memory had no room, though it came whole, is known by the report alone.
     pub(crate) fn take_shown(&self, reports: &[&Report]) -> Vec<Shown> {
         let mut shown = std::mem::take(&mut lock(&self.state).shown);
-        for report in reports.iter().filter(|report| {
-            report
-                .errors
-                .iter()
-                .any(|error| error.contains("memory_limit exceeded"))
-        }) {
+        for report in reports
+            .iter()
+            .filter(|report| has(report, IncidentKind::MemoryLimit))
+        {
             for failed in report.scrapes.iter().filter(|scrape| !scrape.up) {
                 let is_it = |shown: &&mut Shown| {
                     let target = &self.targets[shown.target];

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use amp_forwarder::batch::{Batch, decode};
-use amp_forwarder::report::{Ledger, Outcome as TickOutcome, Report};
+use amp_forwarder::report::{IncidentKind, Ledger, Outcome as TickOutcome, Report};
 use amp_forwarder::spool::name::{Folder, RemoteDir, SegmentName};
 use amp_forwarder::spool::segment;
 use amp_forwarder::spool::state::{KEY, State};
@@ -16,6 +16,7 @@ use super::draw::{Kind, Tick};
 use super::{Run, Seat};
 use crate::events::Event;
 use crate::home::{OWN, Shown};
+use crate::memory::has;
 use crate::receiver::Answered;
 use crate::store::Process;
 use crate::world::{Key, SimClock, identity, lock};
@@ -29,11 +30,7 @@ impl Run {
         for (remote, lost) in report.remotes.iter().zip(&mut self.lost) {
             total.add(&remote.ledger);
             *lost += remote.ledger.lost;
-            if report
-                .errors
-                .iter()
-                .any(|error| error.contains("are not kept"))
-            {
+            if has(report, IncidentKind::BatchNotKept) {
                 // The store was down: they are counted, and that is all.
                 *lost += remote.ledger.rejected + remote.ledger.expired;
             }
@@ -72,18 +69,10 @@ impl Run {
         if report.ledger.owed_after > 0 {
             self.world.hit(Event::Overflowed);
         }
-        if report
-            .errors
-            .iter()
-            .any(|error| error.contains("max_bytes"))
-        {
+        if has(report, IncidentKind::BacklogEvicted) {
             self.world.hit(Event::GivenUp);
         }
-        if report
-            .errors
-            .iter()
-            .any(|error| error.contains("memory_limit exceeded"))
-        {
+        if has(report, IncidentKind::MemoryLimit) {
             self.world.hit(Event::SpoolMemoryLimit);
         }
         if report.previous.is_some() {
@@ -135,12 +124,10 @@ impl Run {
                 .3
                 .saturating_sub(answered.rejected)
                 .min(answered.throttled);
-            let says_so = |error: &String| error.contains("throttled for 15 minutes");
             if more > 0
                 && reports
                     .iter()
-                    .flat_map(|report| &report.errors)
-                    .any(says_so)
+                    .any(|report| has(report, IncidentKind::BatchThrottled))
             {
                 self.world.hit(Event::ThrottledForGood);
                 told.3 -= more;
@@ -158,8 +145,7 @@ impl Run {
             let calm = self.shared.faults.load(Ordering::Relaxed) == faults;
             let gave_up = reports
                 .iter()
-                .flat_map(|report| &report.errors)
-                .any(|error| error.contains("max_bytes"));
+                .any(|report| has(report, IncidentKind::BacklogEvicted));
             if ledger.lost > 0 && calm && !gave_up {
                 self.world.found(
                     "lost",
@@ -200,10 +186,7 @@ impl Run {
                 format!("{known:?} when the last tick ended, {before:?} when this one began"),
             );
         }
-        let uncounted = report
-            .errors
-            .iter()
-            .any(|error| error.contains("is not counted yet"));
+        let uncounted = has(report, IncidentKind::BacklogUncounted);
         if !released(report) || report.ledger.lost > 0 || uncounted {
             return;
         }
@@ -482,10 +465,7 @@ impl Run {
         let own = lease.is_some_and(|lease| process.is(&lease.nonce));
         if matches!(report.outcome, TickOutcome::Busy)
             && own
-            && report
-                .errors
-                .iter()
-                .any(|error| error.contains("another tick holds the lease"))
+            && has(report, IncidentKind::LeaseHeld)
         {
             self.world.found("busy", "with its own lease");
         }
@@ -509,14 +489,7 @@ fn began(report: &Report) -> bool {
 fn is_degraded(report: &Report, process: &Process) -> bool {
     let touched =
         !report.scrapes.is_empty() || report.remotes.iter().any(|remote| remote.requests > 0);
-    let of_another_kind =
-        |error: &str| error.contains("are owed to") || error.contains("waits for the lease to end");
-    let first_of_all = |error: &String| error.starts_with("spool: ") && !of_another_kind(error);
-    let told = match report.outcome {
-        TickOutcome::Degraded => true,
-        TickOutcome::Failed => report.errors.first().is_some_and(first_of_all),
-        _ => false,
-    };
+    let told = has(report, IncidentKind::WithoutSpool);
     // One that has the lease may have found the store down before it posted or wrote anything.
     touched
         && told
@@ -525,8 +498,5 @@ fn is_degraded(report: &Report, process: &Process) -> bool {
 }
 
 pub(super) fn released(report: &Report) -> bool {
-    !report
-        .errors
-        .iter()
-        .any(|error| error.contains("the next tick waits for the lease to end"))
+    !has(report, IncidentKind::LeaseNotReleased)
 }

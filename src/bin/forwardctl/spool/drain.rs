@@ -261,6 +261,7 @@ mod tests {
             lag_ms: None,
             duration_ms: 1,
             errors,
+            incidents: Vec::new(),
         }
     }
 

@@ -1,23 +1,29 @@
 //! What people must know: samples that were lost in the spool, and why.
 
-/// The losses and messages since they were last taken.
+use crate::report::{Incident, IncidentKind};
+
+/// The losses and incidents since they were last taken.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     samples: u64,
-    messages: Vec<String>,
+    incidents: Vec<Incident>,
 }
 
 impl Losses {
     /// Counts samples as lost, and logs why.
-    pub(crate) fn lose(&mut self, samples: u64, message: String) {
+    pub(crate) fn lose(&mut self, kind: IncidentKind, samples: u64, text: String) {
         self.samples += samples;
-        self.say(message);
+        self.keep(Incident::new(kind, text).with_samples(samples));
     }
 
-    /// Logs a message, and keeps it for the report.
-    pub(crate) fn say(&mut self, message: String) {
-        tracing::error!("{message}");
-        self.messages.push(message);
+    /// Logs what happened, and keeps it for the report.
+    pub(crate) fn say(&mut self, kind: IncidentKind, text: String) {
+        self.keep(Incident::new(kind, text));
+    }
+
+    fn keep(&mut self, incident: Incident) {
+        tracing::error!("{}", incident.text);
+        self.incidents.push(incident);
     }
 
     /// Samples that were lost since the last call.
@@ -25,9 +31,9 @@ impl Losses {
         std::mem::take(&mut self.samples)
     }
 
-    /// Messages since the last call.
-    pub(crate) fn take_messages(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.messages)
+    /// Incidents since the last call.
+    pub(crate) fn take_incidents(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.incidents)
     }
 }
 
@@ -38,11 +44,19 @@ mod tests {
     #[test]
     fn losses_add_up_and_are_taken_once() {
         let mut losses = Losses::default();
-        losses.lose(3, "one".to_owned());
-        losses.say("two".to_owned());
-        losses.lose(4, "three".to_owned());
+        losses.lose(IncidentKind::SegmentLost, 3, "one".to_owned());
+        losses.say(IncidentKind::ForeignObject, "two".to_owned());
+        losses.lose(IncidentKind::BacklogEvicted, 4, "three".to_owned());
         assert_eq!((losses.take_samples(), losses.take_samples()), (7, 0));
-        assert_eq!(losses.take_messages(), ["one", "two", "three"]);
-        assert!(losses.take_messages().is_empty());
+        let incidents = losses.take_incidents();
+        assert_eq!(
+            incidents
+                .iter()
+                .map(|incident| incident.text.as_str())
+                .collect::<Vec<_>>(),
+            ["one", "two", "three"]
+        );
+        assert_eq!(incidents[2].samples, Some(4));
+        assert!(losses.take_incidents().is_empty());
     }
 }
