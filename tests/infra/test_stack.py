@@ -1,4 +1,7 @@
-"""`make deploy`, `invoke`, `logs`, `config` and `destroy` (infra/sam/stack.sh): the AWS CLI against moto, and the function's own answers."""
+"""`make deploy`, `invoke`, `logs`, `config` and `destroy` (infra/sam/stack.sh).
+
+The AWS CLI talks to moto, and the real function answers invocations.
+"""
 
 import http.server
 import json
@@ -16,7 +19,7 @@ import pytest
 from sam import ROOT, WORKSPACE
 from test_watching import TARGET, TOOLS, staged
 
-SCRIPT = ROOT / "infra/sam/stack.sh"
+SCRIPTS = [ROOT / "infra/sam/stack.sh", ROOT / "infra/sam/lambda_json.py"]
 CONFIG = """
 scrape_configs:
   - job_name: federate
@@ -85,10 +88,11 @@ def front(moto, tmp_path_factory):
 
 @pytest.fixture
 def person(front, moto, tmp_path):
-    """A folder with a configuration and a samconfig.toml next to the script, and the CLI on PATH."""
+    """A folder with a configuration, the script with its samconfig.toml, and the CLI on PATH."""
     folder = tmp_path / "sam"
     folder.mkdir()
-    shutil.copy(SCRIPT, folder)
+    for script in SCRIPTS:
+        shutil.copy(script, folder)
     (folder / "template.yaml").symlink_to(ROOT / "infra/sam/template.yaml")
     ec2 = moto.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -164,7 +168,7 @@ def test_a_stack_from_deploy_to_destroy(person, front, moto):
     assert not [one for one in moto.client("cloudformation").describe_stacks()["Stacks"] if one["StackName"] == person.name]
 
 
-def test_what_is_missing_is_told(person, front):
+def test_the_script_reports_what_is_missing(person, front):
     done = run(person, front, "invoke")
     assert done.returncode == 1 and "there is no stack" in done.stderr and "make deploy" in done.stderr
     settings = person / "sam/samconfig.toml"
