@@ -7,8 +7,8 @@
 
 mod check;
 mod estimate;
+mod format;
 mod histogram;
-mod human;
 mod import;
 mod preview;
 mod run;

@@ -5,7 +5,7 @@ use amp_forwarder::status::{JobStatus, LeaseStatus, Status};
 use amp_forwarder::time::{Clock, SystemClock};
 use serde_json::json;
 
-use super::human::{age, count, many, plain, size, span, table, time};
+use super::format::{age, count, many, plain, size, span, table, time};
 use super::{End, Failure, load};
 
 pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure> {

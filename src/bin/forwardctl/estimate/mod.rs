@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::bill::{Deployment, Egress, Line, Load, bill};
 use self::prices::Prices;
 use self::seen::{INTERVALS, Metric, STEP, Seen};
-use super::{End, Failure, human, load};
+use super::{End, Failure, format, load};
 
 /// Share of a classic histogram's samples that its native form saves at most ("up to 75 % lower
 /// metering costs": AWS Cloud Operations blog, Introducing native histogram support in Amazon
@@ -123,7 +123,7 @@ async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched
     let forwarder = Forwarder::new(config, world, memory_limit)
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let steps = watch.as_secs() / STEP;
-    let bar = human::bar(steps + 1, "scrapes", json);
+    let bar = format::bar(steps + 1, "scrapes", json);
     let started = Instant::now();
     let mut watched = Watched {
         seen: Seen::default(),
@@ -299,12 +299,12 @@ impl<'a> Estimate<'a> {
         } else {
             "without"
         };
-        let (series, prices) = (human::count(self.series), self.prices);
+        let (series, prices) = (format::count(self.series), self.prices);
         let mut out = format!(
             "{series} series of {} metrics; prices of {} as of {}, {free} the free tier\n\n",
             self.metrics, prices.region, prices.date
         );
-        out.push_str(&human::table(&self.bill_rows()));
+        out.push_str(&format::table(&self.bill_rows()));
         if self
             .bills
             .iter()
@@ -326,19 +326,19 @@ impl<'a> Estimate<'a> {
         } in &self.top
         {
             rows.push(
-                [name.clone(), human::count(*series)]
+                [name.clone(), format::count(*series)]
                     .into_iter()
                     .chain(months.iter().map(|share| dollars(share.dollars)))
                     .collect(),
             );
         }
-        out.push_str(&human::table(&rows));
+        out.push_str(&format::table(&rows));
         let Histograms { series, months } = &self.histograms;
         if *series > 0 {
             let saves: Vec<_> = months.iter().map(|share| dollars(share.dollars)).collect();
             out.push_str(&format!(
                 "\nclassic histograms: {} series; native ones in their place would save up to {} (at 75 %, AWS' own \"up to\"; how AMP counts one is not documented)\n",
-                human::count(*series),
+                format::count(*series),
                 saves.join(" / ")
             ));
         }
@@ -352,7 +352,7 @@ impl<'a> Estimate<'a> {
             "samples".to_owned(),
             self.bills
                 .iter()
-                .map(|bill| human::count(bill.samples.round() as u64))
+                .map(|bill| format::count(bill.samples.round() as u64))
                 .collect(),
         ));
         for (index, line) in self.bills[0].lines.iter().enumerate() {

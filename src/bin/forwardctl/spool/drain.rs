@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use super::super::human::{bar, many};
+use super::super::format::{bar, many};
 use super::{End, Failure, load};
 
 /// The lease is held for so long at once: the schedule's ticks wait meanwhile.

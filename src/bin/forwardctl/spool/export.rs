@@ -10,7 +10,7 @@ use amp_forwarder::spool::segment::Segment;
 use amp_forwarder::spool::store::Kind;
 use serde_json::json;
 
-use super::super::human::{bar, many, plain};
+use super::super::format::{bar, many, plain};
 use super::{End, Failure, Spool, Wanted};
 
 /// For sorting; what does not fit goes to a temporary file.

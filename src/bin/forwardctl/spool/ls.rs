@@ -3,7 +3,7 @@
 use amp_forwarder::spool::inspect::{Heap, Peeked, heaps, peek_all};
 use serde_json::{Value, json};
 
-use super::super::human::{age, bar, count, many, plain, size, table};
+use super::super::format::{age, bar, count, many, plain, size, table};
 use super::{End, Failure, Spool, Wanted};
 
 #[derive(clap::Args)]

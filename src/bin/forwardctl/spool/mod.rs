@@ -16,7 +16,7 @@ use amp_forwarder::spool::name::{Folder, RemoteDir};
 use amp_forwarder::spool::store::Store;
 use clap::Subcommand;
 
-use super::human::plain;
+use super::format::plain;
 use super::{End, Failure, load};
 
 #[derive(Subcommand)]

@@ -5,7 +5,7 @@ use amp_forwarder::spool::inspect::{self, Found};
 use amp_forwarder::spool::segment::Segment;
 use serde_json::json;
 
-use super::super::human::{age, count, many, plain, size, table, time};
+use super::super::format::{age, count, many, plain, size, table, time};
 use super::{End, Failure, Spool, Wanted};
 
 #[derive(clap::Args)]

@@ -4,7 +4,7 @@ use amp_forwarder::spool::inspect;
 use amp_forwarder::spool::store::Kind;
 use serde_json::json;
 
-use super::super::human::{bar, many, plain, size};
+use super::super::format::{bar, many, plain, size};
 use super::{End, Failure, Spool, Wanted};
 
 pub(super) async fn run(wanted: &Wanted, config: Option<&str>, json: bool) -> Result<End, Failure> {
