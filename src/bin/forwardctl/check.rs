@@ -4,20 +4,20 @@ use amp_forwarder::check;
 use amp_forwarder::setup;
 use serde_json::json;
 
-use super::{End, Failure, load};
+use super::{CommandError, CommandOutcome, load};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct CheckArguments {
     /// Ask the home, its clock and each remote, too
     #[arg(long)]
     online: bool,
 }
 
 pub(super) async fn run(
-    arguments: &Arguments,
+    arguments: &CheckArguments,
     config: Option<&str>,
     json: bool,
-) -> Result<End, Failure> {
+) -> Result<CommandOutcome, CommandError> {
     let loaded = load(config).await?;
     let mut findings = check::warnings(&loaded.warnings);
     if arguments.online {
@@ -46,5 +46,9 @@ pub(super) async fn run(
             if ok { "ok  " } else { "FAIL" }
         );
     }
-    Ok(if ok { End::Fine } else { End::Failed })
+    Ok(if ok {
+        CommandOutcome::Success
+    } else {
+        CommandOutcome::Failure
+    })
 }

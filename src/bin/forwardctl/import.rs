@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use amp_forwarder::config::{import, read_file};
 use serde_json::json;
 
-use super::{End, Failure};
+use super::{CommandError, CommandOutcome};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ImportArguments {
     /// A whole prometheus.yml
     prometheus_yml: PathBuf,
     /// Write the forwarder.yml there instead of to standard output; an existing file is not
@@ -17,11 +17,11 @@ pub(super) struct Arguments {
     output: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments, json: bool) -> Result<End, Failure> {
-    let text =
-        read_file(&arguments.prometheus_yml).map_err(|error| Failure::Usage(error.to_string()))?;
+pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutcome, CommandError> {
+    let text = read_file(&arguments.prometheus_yml)
+        .map_err(|error| CommandError::Usage(error.to_string()))?;
     let imported = import(&text).map_err(|errors| {
-        Failure::Usage(errors.to_string().replacen(
+        CommandError::Usage(errors.to_string().replacen(
             "prometheus.yml",
             &arguments.prometheus_yml.display().to_string(),
             1,
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<End, Failure> {
             "{}",
             json!({"yaml": imported.yaml, "left_out": left_out, "added": imported.added})
         );
-        return Ok(End::Fine);
+        return Ok(CommandOutcome::Success);
     }
     if arguments.output.is_none() {
         print!("{}", imported.yaml);
@@ -54,12 +54,13 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Result<End, Failure> {
             left.line, left.key, left.why, left.where_instead
         );
     }
-    Ok(End::Fine)
+    Ok(CommandOutcome::Success)
 }
 
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut file = std::fs::File::create_new(path)
-        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
+fn write_new(path: &Path, text: &str) -> Result<(), CommandError> {
+    let mut file = std::fs::File::create_new(path).map_err(|error| {
+        CommandError::Failed(format!("cannot write {}: {error}", path.display()))
+    })?;
     std::io::Write::write_all(&mut file, text.as_bytes())
-        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
+        .map_err(|error| CommandError::Failed(format!("cannot write {}: {error}", path.display())))
 }

@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 /// Exit status: 0 fine, 1 failed, 2 wrong usage or configuration.
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
-struct Arguments {
+struct Cli {
     /// The configuration: a path or s3://bucket/key [default: $FORWARDER_CONFIG, else
     /// ./forwarder.yml, else forwarder.yml beside the program]
     #[arg(long, global = true, value_name = "FILE")]
@@ -44,37 +44,37 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Validate the configuration
-    Check(check::Arguments),
+    Check(check::CheckArguments),
     /// Scrape once, and print just what would be sent
-    Preview(preview::Arguments),
+    Preview(preview::PreviewArguments),
     /// Forward in the foreground, on the configured interval
-    Run(run::Arguments),
+    Run(run::RunArguments),
     /// Look into the spool, drain it, export it
     #[command(subcommand)]
-    Spool(spool::Command),
+    Spool(spool::SpoolCommand),
     /// Tell who holds the lease, how far the jobs are, and what is owed
     Status,
     /// Tell what a month would cost, from a look at the home
-    Estimate(estimate::Arguments),
+    Estimate(estimate::EstimateArguments),
     /// Turn a prometheus.yml into a forwarder.yml
-    Import(import::Arguments),
+    Import(import::ImportArguments),
 }
 
 /// How a command ended without an error of its own.
-enum End {
-    Fine,
-    Failed,
+enum CommandOutcome {
+    Success,
+    Failure,
 }
 
 /// What went wrong, for the exit status.
-enum Failure {
+enum CommandError {
     /// 1
     Failed(String),
     /// 2
     Usage(String),
 }
 
-impl From<SetupError> for Failure {
+impl From<SetupError> for CommandError {
     fn from(error: SetupError) -> Self {
         match error {
             SetupError::Config(_)
@@ -86,20 +86,20 @@ impl From<SetupError> for Failure {
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
-impl From<LookError> for Failure {
+impl From<LookError> for CommandError {
     fn from(error: LookError) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
 /// Of what is printed: files name themselves.
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(format!("cannot write to standard output: {error}"))
     }
@@ -107,9 +107,9 @@ impl From<std::io::Error> for Failure {
 
 /// Loads the configuration that a command needs. A file in the working directory is found as well:
 /// people try things there.
-async fn load(argument: Option<&str>) -> Result<LoadedConfig, Failure> {
+async fn load(argument: Option<&str>) -> Result<LoadedConfig, CommandError> {
     let beside = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
-        .map_err(|error: SourceError| Failure::Usage(error.to_string()))?;
+        .map_err(|error: SourceError| CommandError::Usage(error.to_string()))?;
     let here = beside.to_string();
     let named = argument.is_some() || process_env(ENV_VAR).is_some_and(|value| !value.is_empty());
     let argument = if !named && std::path::Path::new(&here).exists() {
@@ -122,7 +122,7 @@ async fn load(argument: Option<&str>) -> Result<LoadedConfig, Failure> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Cli::parse();
     logs::start_readable(&process_env);
     let config = arguments.config.as_deref();
     let json = arguments.json;
@@ -136,13 +136,13 @@ async fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments, json),
     };
     match ended {
-        Ok(End::Fine) => ExitCode::SUCCESS,
-        Ok(End::Failed) => ExitCode::from(1),
-        Err(Failure::Failed(message)) => {
+        Ok(CommandOutcome::Success) => ExitCode::SUCCESS,
+        Ok(CommandOutcome::Failure) => ExitCode::from(1),
+        Err(CommandError::Failed(message)) => {
             eprintln!("{message}");
             ExitCode::from(1)
         }
-        Err(Failure::Usage(message)) => {
+        Err(CommandError::Usage(message)) => {
             eprintln!("{message}");
             ExitCode::from(2)
         }

@@ -20,13 +20,13 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::{End, Failure, histogram, load};
+use super::{CommandError, CommandOutcome, histogram, load};
 
 /// Bytes read from a file at once.
 const PIECE: usize = 64 * 1024;
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct PreviewArguments {
     /// Read an exposition from a file (- for standard input) in place of a target
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -43,21 +43,25 @@ pub(super) struct Arguments {
     job: Option<String>,
     /// How to print: text as an exposition, json one object a line
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: OutputFormat,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+enum OutputFormat {
     Text,
     Json,
 }
 
 pub(super) async fn run(
-    arguments: &Arguments,
+    arguments: &PreviewArguments,
     config: Option<&str>,
     json: bool,
-) -> Result<End, Failure> {
-    let format = if json { Format::Json } else { arguments.format };
+) -> Result<CommandOutcome, CommandError> {
+    let format = if json {
+        OutputFormat::Json
+    } else {
+        arguments.format
+    };
     let mut config = load(config).await?.config;
     if let Some(job) = &arguments.job {
         let known: Vec<_> = config
@@ -67,7 +71,7 @@ pub(super) async fn run(
             .collect();
         config.scrape_configs.retain(|known| known.job_name == *job);
         if config.scrape_configs.is_empty() {
-            return Err(Failure::Usage(format!(
+            return Err(CommandError::Usage(format!(
                 "unknown job {job}; the configuration has: {}",
                 known.join(", ")
             )));
@@ -96,8 +100,8 @@ pub(super) async fn run(
         store: None,
     };
     let forwarder = Forwarder::new(config, world, memory_limit)
-        .map_err(|error| Failure::Usage(error.to_string()))?;
-    let mut end = End::Fine;
+        .map_err(|error| CommandError::Usage(error.to_string()))?;
+    let mut end = CommandOutcome::Success;
     let mut out = BufWriter::new(std::io::stdout().lock());
     for Preview {
         job,
@@ -116,14 +120,14 @@ pub(super) async fn run(
         out.flush()?;
         if let Some(error) = scraped.error {
             eprintln!("{job} {instance}: {error}");
-            end = End::Failed;
+            end = CommandOutcome::Failure;
         }
     }
     Ok(end)
 }
 
-fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Failure> {
-    let request = decode(batch).map_err(|error| Failure::Failed(error.to_string()))?;
+fn print(batch: &Batch, format: OutputFormat, out: &mut impl Write) -> Result<(), CommandError> {
+    let request = decode(batch).map_err(|error| CommandError::Failed(error.to_string()))?;
     for series in request.timeseries {
         let samples = series.samples.iter().map(|sample| {
             let stale = sample.value.to_bits() == STALE_NAN;
@@ -142,7 +146,7 @@ fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Fail
         });
         for ((key, value), stale, timestamp) in samples.chain(histograms) {
             match format {
-                Format::Json => {
+                OutputFormat::Json => {
                     let labels: Map<String, Value> = series
                         .labels
                         .iter()
@@ -154,7 +158,7 @@ fn print(batch: &Batch, format: Format, out: &mut impl Write) -> Result<(), Fail
                     }
                     writeln!(out, "{line}")?;
                 }
-                Format::Text => {
+                OutputFormat::Text => {
                     let labels: Vec<_> = series
                         .labels
                         .iter()
@@ -179,17 +183,17 @@ struct FileHome {
 }
 
 impl FileHome {
-    fn open(path: &Path, content_type: &str) -> Result<Self, Failure> {
+    fn open(path: &Path, content_type: &str) -> Result<Self, CommandError> {
         let file: Box<dyn Read + Send> = if path == Path::new("-") {
             Box::new(std::io::stdin())
         } else {
             Box::new(File::open(path).map_err(|error| {
-                Failure::Usage(format!("cannot read {}: {error}", path.display()))
+                CommandError::Usage(format!("cannot read {}: {error}", path.display()))
             })?)
         };
         let content_type = content_type
             .parse()
-            .map_err(|_| Failure::Usage(format!("not a content type: {content_type:?}")))?;
+            .map_err(|_| CommandError::Usage(format!("not a content type: {content_type:?}")))?;
         Ok(Self {
             file: Mutex::new(Some(file)),
             content_type,

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{End, Failure, load};
+use super::{CommandError, CommandOutcome, load};
 
 /// A tick serves a minute's slots; what is left of its time is for their sends.
 const TICK: Duration = Duration::from_secs(75);
@@ -28,7 +28,7 @@ const ONCE: Duration = Duration::from_secs(30);
 const FAREWELL: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     /// One scrape of each job, then stop
     #[arg(long)]
     once: bool,
@@ -42,10 +42,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) async fn run(
-    arguments: &Arguments,
+    arguments: &RunArguments,
     config: Option<&str>,
     json: bool,
-) -> Result<End, Failure> {
+) -> Result<CommandOutcome, CommandError> {
     let loaded = load(config).await?;
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
@@ -63,7 +63,7 @@ pub(super) async fn run(
     let work = ticks(&mut forwarder, arguments, &plan, json);
     let report = tokio::select! {
         report = work => report,
-        () = watch_signals(arguments.duration, stop) => return Err(Failure::Failed(format!("stopped before everything was sent: {}", told(&live)))),
+        () = watch_signals(arguments.duration, stop) => return Err(CommandError::Failed(format!("stopped before everything was sent: {}", told(&live)))),
         never = redraw(&bar, &live) => match never {},
     };
     bar.finish_and_clear();
@@ -72,13 +72,17 @@ pub(super) async fn run(
         eprintln!("{}", told(&live));
         eprintln!("{}", summary(&ledger));
     }
-    Ok(if failed { End::Failed } else { End::Fine })
+    Ok(if failed {
+        CommandOutcome::Failure
+    } else {
+        CommandOutcome::Success
+    })
 }
 
 /// Tick after tick, until there is nothing more to do.
 async fn ticks(
     forwarder: &mut Forwarder,
-    arguments: &Arguments,
+    arguments: &RunArguments,
     plan: &Plan,
     json: bool,
 ) -> (Ledger, bool) {

@@ -6,9 +6,9 @@ use amp_forwarder::time::{Clock, SystemClock};
 use serde_json::json;
 
 use super::format::{age, count, many, plain, size, span, table, time};
-use super::{End, Failure, load};
+use super::{CommandError, CommandOutcome, load};
 
-pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutcome, CommandError> {
     let config = load(config).await?.config;
     let store = setup::store(&config).await?;
     let status = Status::look(&config, &*store, SystemClock.now_ms()).await?;
@@ -17,7 +17,7 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure
     } else {
         print!("{}", told(&status));
     }
-    Ok(End::Fine)
+    Ok(CommandOutcome::Success)
 }
 
 fn told(status: &Status) -> String {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::bill::{Deployment, Egress, Line, Load, bill};
 use self::prices::Prices;
 use self::seen::{INTERVALS, Metric, STEP, Seen};
-use super::{End, Failure, format, load};
+use super::{CommandError, CommandOutcome, format, load};
 
 /// Share of a classic histogram's samples that its native form saves at most ("up to 75 % lower
 /// metering costs": AWS Cloud Operations blog, Introducing native histogram support in Amazon
@@ -25,7 +25,7 @@ use super::{End, Failure, format, load};
 const NATIVE_SAVES: f64 = 0.75;
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct EstimateArguments {
     /// How long to watch for samples that repeat from scrape to scrape, in whole minutes; 0s: one
     /// look, all taken for new
     #[arg(long, value_name = "D", default_value = "1m", value_parser = minutes)]
@@ -61,15 +61,15 @@ fn minutes(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) async fn run(
-    arguments: &Arguments,
+    arguments: &EstimateArguments,
     config: Option<&str>,
     json: bool,
-) -> Result<End, Failure> {
+) -> Result<CommandOutcome, CommandError> {
     let watch = arguments.watch;
     let config = load(config).await?.config;
     let region = arguments.region.clone().unwrap_or_else(|| region(&config));
     let prices =
-        Prices::of(&region).map_err(|error| Failure::Failed(format!("prices: {error}")))?;
+        Prices::of(&region).map_err(|error| CommandError::Failed(format!("prices: {error}")))?;
     let watched = look(config, watch, json).await?;
     let deployment = Deployment {
         memory_mb: f64::from(arguments.memory),
@@ -84,7 +84,7 @@ pub(super) async fn run(
     } else {
         print!("{}", estimate.text(watch, deployment));
     }
-    Ok(End::Fine)
+    Ok(CommandOutcome::Success)
 }
 
 /// The first remote that is AMP decides.
@@ -110,7 +110,7 @@ struct Watched {
 
 /// Scrapes all targets at each step, as a cold process would: a preview needs no credentials and
 /// posts nothing.
-async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched, Failure> {
+async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched, CommandError> {
     let memory_limit = config.forwarder.memory_limit_bytes(None);
     config.remote_write.truncate(1);
     let world = World {
@@ -121,7 +121,7 @@ async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched
         store: None,
     };
     let forwarder = Forwarder::new(config, world, memory_limit)
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+        .map_err(|error| CommandError::Usage(error.to_string()))?;
     let steps = watch.as_secs() / STEP;
     let bar = format::bar(steps + 1, "scrapes", json);
     let started = Instant::now();
@@ -134,7 +134,7 @@ async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched
         let previews = forwarder.preview(None, Duration::MAX).await;
         for preview in &previews {
             if let Some(error) = &preview.scraped.error {
-                return Err(Failure::Failed(format!(
+                return Err(CommandError::Failed(format!(
                     "{} {}: {error}",
                     preview.job, preview.instance
                 )));
@@ -150,7 +150,7 @@ async fn look(mut config: Config, watch: Duration, json: bool) -> Result<Watched
         watched
             .seen
             .scraped(&batches)
-            .map_err(|error| Failure::Failed(error.to_string()))?;
+            .map_err(|error| CommandError::Failed(error.to_string()))?;
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::super::format::{bar, many};
-use super::{End, Failure, load};
+use super::{CommandError, CommandOutcome, load};
 
 /// The lease is held for so long at once: the schedule's ticks wait meanwhile.
 const SLICE: Duration = Duration::from_secs(20);
@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Ended {
+enum DrainOutcome {
     /// Nothing is owed.
     Drained,
     /// What is owed does not get less.
@@ -41,15 +41,15 @@ enum Ended {
 }
 
 /// All slices together.
-struct Drained {
-    ended: Ended,
+struct DrainRun {
+    ended: DrainOutcome,
     slices: u64,
     ledger: Ledger,
     /// Of the last slice.
     errors: Vec<String>,
 }
 
-pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure> {
+pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutcome, CommandError> {
     let config = load(config).await?.config;
     let store = setup::store(&config).await?;
     let looked = inspect::state(&*store).await?;
@@ -69,7 +69,7 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
     ) else {
-        return Err(Failure::Failed("cannot listen for signals".to_owned()));
+        return Err(CommandError::Failed("cannot listen for signals".to_owned()));
     };
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let plan = Plan {
@@ -89,12 +89,12 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure
     };
     let drained = tokio::select! {
         drained = drain(&mut forwarder, &plan, &bar) => drained,
-        () = signals => return Err(Failure::Failed("stopped in the middle of a slice: its lease ends by itself, and the next tick counts the backlog anew".to_owned())),
+        () = signals => return Err(CommandError::Failed("stopped in the middle of a slice: its lease ends by itself, and the next tick counts the backlog anew".to_owned())),
         never = redraw(&bar, &live) => match never {},
     };
     bar.finish_and_clear();
     if json {
-        let Drained {
+        let DrainRun {
             ended,
             slices,
             ledger,
@@ -109,18 +109,18 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<End, Failure
         println!("{}", told(&drained));
     }
     Ok(
-        if drained.ended == Ended::Drained && drained.ledger.lost == 0 {
-            End::Fine
+        if drained.ended == DrainOutcome::Drained && drained.ledger.lost == 0 {
+            CommandOutcome::Success
         } else {
-            End::Failed
+            CommandOutcome::Failure
         },
     )
 }
 
 /// Slice after slice, until it is over one way or another.
-async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Drained {
-    let mut drained = Drained {
-        ended: Ended::Drained,
+async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> DrainRun {
+    let mut drained = DrainRun {
+        ended: DrainOutcome::Drained,
         slices: 0,
         ledger: Ledger::default(),
         errors: Vec::new(),
@@ -137,9 +137,9 @@ async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Dra
             drained.errors = report.errors;
             if plan.is_stopping() || Instant::now() >= patient_until {
                 drained.ended = if plan.is_stopping() {
-                    Ended::Stopped
+                    DrainOutcome::Stopped
                 } else {
-                    Ended::Busy
+                    DrainOutcome::Busy
                 };
                 return drained;
             }
@@ -164,21 +164,21 @@ async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Dra
 }
 
 /// None: once more.
-fn verdict(report: &Report, stopping: bool) -> Option<Ended> {
+fn verdict(report: &Report, stopping: bool) -> Option<DrainOutcome> {
     let (before, after) = (report.ledger.owed_before, report.ledger.owed_after);
     match report.outcome {
         // It could not begin.
         Outcome::Failed if before == 0 && after == 0 && !report.errors.is_empty() => {
-            Some(Ended::Failed)
+            Some(DrainOutcome::Failed)
         }
-        _ if after == 0 => Some(Ended::Drained),
-        _ if after >= before => Some(Ended::Stuck),
-        _ if stopping => Some(Ended::Stopped),
+        _ if after == 0 => Some(DrainOutcome::Drained),
+        _ if after >= before => Some(DrainOutcome::Stuck),
+        _ if stopping => Some(DrainOutcome::Stopped),
         _ => None,
     }
 }
 
-impl Drained {
+impl DrainRun {
     fn add(&mut self, report: Report) {
         self.ledger.follow(&report.ledger);
         self.slices += 1;
@@ -195,7 +195,7 @@ async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
     }
 }
 
-fn told(drained: &Drained) -> String {
+fn told(drained: &DrainRun) -> String {
     let Ledger {
         written,
         deduplicated,
@@ -224,15 +224,15 @@ fn told(drained: &Drained) -> String {
     };
     let owed = many(owed_after, "sample");
     match drained.ended {
-        Ended::Drained => format!("{counts}; nothing is owed any more"),
-        Ended::Stuck => format!(
+        DrainOutcome::Drained => format!("{counts}; nothing is owed any more"),
+        DrainOutcome::Stuck => format!(
             "{counts}; {owed} still owed, and the remote takes none: see why above, then try again"
         ),
-        Ended::Busy => format!(
+        DrainOutcome::Busy => format!(
             "{counts}; other ticks hold the lease all the time: try again, or let them drain"
         ),
-        Ended::Stopped => format!("{counts}; stopped, {owed} still owed"),
-        Ended::Failed => "the spool cannot be drained: see why above".to_owned(),
+        DrainOutcome::Stopped => format!("{counts}; stopped, {owed} still owed"),
+        DrainOutcome::Failed => "the spool cannot be drained: see why above".to_owned(),
     }
 }
 
@@ -273,23 +273,23 @@ mod tests {
         );
         assert_eq!(
             verdict(&report(Outcome::Partial, 100, 30, &[]), true),
-            Some(Ended::Stopped)
+            Some(DrainOutcome::Stopped)
         );
         assert_eq!(
             verdict(&report(Outcome::Partial, 100, 0, &["503"]), false),
-            Some(Ended::Stuck)
+            Some(DrainOutcome::Stuck)
         );
         assert_eq!(
             verdict(&report(Outcome::Ok, 100, 100, &[]), false),
-            Some(Ended::Drained)
+            Some(DrainOutcome::Drained)
         );
         assert_eq!(
             verdict(&report(Outcome::Ok, 0, 0, &[]), false),
-            Some(Ended::Drained)
+            Some(DrainOutcome::Drained)
         );
         assert_eq!(
             verdict(&report(Outcome::Failed, 0, 0, &["spool: get …"]), false),
-            Some(Ended::Failed)
+            Some(DrainOutcome::Failed)
         );
     }
 }

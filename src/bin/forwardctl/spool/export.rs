@@ -11,29 +11,29 @@ use amp_forwarder::spool::store::Kind;
 use serde_json::json;
 
 use super::super::format::{bar, many, plain};
-use super::{End, Failure, Spool, Wanted};
+use super::{CommandError, CommandOutcome, Selection, SpoolListing};
 
 /// For sorting; what does not fit goes to a temporary file.
 const MEMORY: usize = 128 << 20;
 
 #[derive(clap::Args)]
-pub(in super::super) struct Arguments {
+pub(in super::super) struct ExportArguments {
     #[command(flatten)]
-    wanted: Wanted,
+    wanted: Selection,
     /// Write there instead of to standard output; an existing file is not replaced
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 pub(super) async fn run(
-    arguments: &Arguments,
+    arguments: &ExportArguments,
     config: Option<&str>,
     json: bool,
-) -> Result<End, Failure> {
+) -> Result<CommandOutcome, CommandError> {
     if json && arguments.output.is_none() {
-        return Err(Failure::Usage("--json tells of the export, and standard output is taken by the data: name a file with --output".to_owned()));
+        return Err(CommandError::Usage("--json tells of the export, and standard output is taken by the data: name a file with --output".to_owned()));
     }
-    let spool = Spool::list(&arguments.wanted, config).await?;
+    let spool = SpoolListing::list(&arguments.wanted, config).await?;
     if spool.objects.is_empty() {
         eprintln!("{}", spool.nothing().await?);
     }
@@ -77,27 +77,27 @@ pub(super) async fn run(
     }
     std::io::stdout().flush()?;
     Ok(if left.is_empty() {
-        End::Fine
+        CommandOutcome::Success
     } else {
-        End::Failed
+        CommandOutcome::Failure
     })
 }
 
 /// What of a segment cannot be decoded is told, and the rest is exported.
-fn add(export: &mut Export, segment: &Segment) -> Result<Vec<String>, Failure> {
+fn add(export: &mut Export, segment: &Segment) -> Result<Vec<String>, CommandError> {
     let mut errors = Vec::new();
     for (place, batch) in segment.batches.iter().enumerate() {
         match export.add(batch) {
             Ok(()) => {}
             Err(AddError::Batch(error)) => errors.push(format!("batch {place}: {error}")),
-            Err(error) => return Err(Failure::Failed(error.to_string())),
+            Err(error) => return Err(CommandError::Failed(error.to_string())),
         }
     }
     Ok(errors)
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Failed(format!("cannot write {}: {error}", path.display()))
+fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
 fn told(written: &Written) -> String {

@@ -4,23 +4,23 @@ use amp_forwarder::spool::inspect::{Heap, Peeked, heaps, peek_all};
 use serde_json::{Value, json};
 
 use super::super::format::{age, bar, count, many, plain, size, table};
-use super::{End, Failure, Spool, Wanted};
+use super::{CommandError, CommandOutcome, Selection, SpoolListing};
 
 #[derive(clap::Args)]
-pub(in super::super) struct Arguments {
+pub(in super::super) struct LsArguments {
     #[command(flatten)]
-    wanted: Wanted,
+    wanted: Selection,
     /// A line for each object, too: what `spool show` takes
     #[arg(long, short)]
     long: bool,
 }
 
 pub(super) async fn run(
-    arguments: &Arguments,
+    arguments: &LsArguments,
     config: Option<&str>,
     json: bool,
-) -> Result<End, Failure> {
-    let mut spool = Spool::list(&arguments.wanted, config).await?;
+) -> Result<CommandOutcome, CommandError> {
+    let mut spool = SpoolListing::list(&arguments.wanted, config).await?;
     let bar = bar(spool.objects.len() as u64, "objects", json);
     let peeked = peek_all(&*spool.store, std::mem::take(&mut spool.objects), || {
         bar.inc(1)
@@ -34,11 +34,11 @@ pub(super) async fn run(
             told["objects"] = peeked.iter().map(object).collect();
         }
         println!("{told}");
-        return Ok(End::Fine);
+        return Ok(CommandOutcome::Success);
     }
     if peeked.is_empty() {
         println!("{}", spool.nothing().await?);
-        return Ok(End::Fine);
+        return Ok(CommandOutcome::Success);
     }
     if arguments.long {
         println!("{}", objects(&peeked));
@@ -51,7 +51,7 @@ pub(super) async fn run(
             many(unreadable, "object")
         );
     }
-    Ok(End::Fine)
+    Ok(CommandOutcome::Success)
 }
 
 fn object(peeked: &Peeked) -> Value {

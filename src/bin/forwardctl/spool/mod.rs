@@ -17,72 +17,72 @@ use amp_forwarder::spool::store::Store;
 use clap::Subcommand;
 
 use super::format::plain;
-use super::{End, Failure, load};
+use super::{CommandError, CommandOutcome, load};
 
 #[derive(Subcommand)]
-pub(super) enum Command {
+pub(super) enum SpoolCommand {
     /// List what is in the spool, by folder and remote
-    Ls(ls::Arguments),
+    Ls(ls::LsArguments),
     /// Show what one object holds
-    Show(show::Arguments),
+    Show(show::ShowArguments),
     /// Read every object and check its checksums; exit 1 when one is damaged
-    Verify(Wanted),
+    Verify(Selection),
     /// Write samples as OpenMetrics, for `promtool tsdb create-blocks-from openmetrics`
-    Export(export::Arguments),
+    Export(export::ExportArguments),
     /// Send what is owed, until nothing is or it does not get less
     Drain,
 }
 
 /// Which objects.
 #[derive(clap::Args)]
-pub(super) struct Wanted {
+pub(super) struct Selection {
     /// Only this folder
     #[arg(long, value_enum)]
-    folder: Option<FolderName>,
+    folder: Option<FolderArgument>,
     /// Only this remote: its name in the configuration, or its folder
     #[arg(long)]
     remote: Option<String>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum FolderName {
+enum FolderArgument {
     Segments,
     Rejected,
     Expired,
 }
 
-impl From<FolderName> for Folder {
-    fn from(name: FolderName) -> Self {
+impl From<FolderArgument> for Folder {
+    fn from(name: FolderArgument) -> Self {
         match name {
-            FolderName::Segments => Self::Segments,
-            FolderName::Rejected => Self::Rejected,
-            FolderName::Expired => Self::Expired,
+            FolderArgument::Segments => Self::Segments,
+            FolderArgument::Rejected => Self::Rejected,
+            FolderArgument::Expired => Self::Expired,
         }
     }
 }
 
 pub(super) async fn run(
-    command: &Command,
+    command: &SpoolCommand,
     config: Option<&str>,
     json: bool,
-) -> Result<End, Failure> {
+) -> Result<CommandOutcome, CommandError> {
     match command {
-        Command::Ls(arguments) => ls::run(arguments, config, json).await,
-        Command::Show(arguments) => show::run(arguments, config, json).await,
-        Command::Verify(wanted) => verify::run(wanted, config, json).await,
-        Command::Export(arguments) => export::run(arguments, config, json).await,
-        Command::Drain => drain::run(config, json).await,
+        SpoolCommand::Ls(arguments) => ls::run(arguments, config, json).await,
+        SpoolCommand::Show(arguments) => show::run(arguments, config, json).await,
+        SpoolCommand::Verify(wanted) => verify::run(wanted, config, json).await,
+        SpoolCommand::Export(arguments) => export::run(arguments, config, json).await,
+        SpoolCommand::Drain => drain::run(config, json).await,
     }
 }
 
 /// A spool that was listed.
-struct Spool {
+struct SpoolListing {
     store: Arc<dyn Store>,
     objects: Vec<Found>,
 }
 
-impl Spool {
-    async fn list(wanted: &Wanted, config: Option<&str>) -> Result<Self, Failure> {
+impl SpoolListing {
+    async fn list(wanted: &Selection, config: Option<&str>) -> Result<Self, CommandError> {
         let config = load(config).await?.config;
         let store = setup::store(&config).await?;
         let folder = wanted.folder.map(Folder::from);
@@ -102,7 +102,7 @@ impl Spool {
     }
 
     /// What to say when there is nothing.
-    async fn nothing(&self) -> Result<String, Failure> {
+    async fn nothing(&self) -> Result<String, CommandError> {
         let address = self.store.address();
         // A state that is not usable is a state nevertheless.
         let unused =
@@ -116,7 +116,7 @@ impl Spool {
 }
 
 /// A remote by its name, or by the name of its folder.
-fn find(wanted: &str, config: &Config, objects: &[Found]) -> Result<RemoteDir, Failure> {
+fn find(wanted: &str, config: &Config, objects: &[Found]) -> Result<RemoteDir, CommandError> {
     let configured = config
         .remote_write
         .iter()
@@ -129,7 +129,7 @@ fn find(wanted: &str, config: &Config, objects: &[Found]) -> Result<RemoteDir, F
         .find(|remote| known.contains(remote));
     found.ok_or_else(|| {
         let known: Vec<_> = known.iter().map(|remote| plain(remote.as_str())).collect();
-        Failure::Usage(format!(
+        CommandError::Usage(format!(
             "unknown remote {wanted}; configuration and spool have: {}",
             known.join(", ")
         ))

@@ -6,21 +6,21 @@ use amp_forwarder::spool::segment::Segment;
 use serde_json::json;
 
 use super::super::format::{age, count, many, plain, size, table, time};
-use super::{End, Failure, Spool, Wanted};
+use super::{CommandError, CommandOutcome, Selection, SpoolListing};
 
 #[derive(clap::Args)]
-pub(in super::super) struct Arguments {
+pub(in super::super) struct ShowArguments {
     /// A key as `spool ls --long` prints it, or its last part
     name: String,
 }
 
 pub(super) async fn run(
-    arguments: &Arguments,
+    arguments: &ShowArguments,
     config: Option<&str>,
     json: bool,
-) -> Result<End, Failure> {
-    let spool = Spool::list(
-        &Wanted {
+) -> Result<CommandOutcome, CommandError> {
+    let spool = SpoolListing::list(
+        &Selection {
             folder: None,
             remote: None,
         },
@@ -42,13 +42,13 @@ pub(super) async fn run(
     let found = match matching.as_slice() {
         [found] => *found,
         [] => {
-            return Err(Failure::Usage(format!(
+            return Err(CommandError::Usage(format!(
                 "{address} has no object {wanted}; `forwardctl spool ls --long` lists them"
             )));
         }
         several => {
             let keys: Vec<_> = several.iter().map(|object| plain(&object.key)).collect();
-            return Err(Failure::Usage(format!(
+            return Err(CommandError::Usage(format!(
                 "{wanted} may be any of these: {}",
                 keys.join(", ")
             )));
@@ -62,16 +62,16 @@ pub(super) async fn run(
                 "{}",
                 json!({"key": found.key, "folder": found.folder, "remote": found.remote, "bytes": found.bytes, "error": error.to_string()})
             );
-            return Ok(End::Failed);
+            return Ok(CommandOutcome::Failure);
         }
         Err(error) => {
-            return Err(Failure::Failed(format!(
+            return Err(CommandError::Failed(format!(
                 "spool: {}: {error}",
                 plain(&found.key)
             )));
         }
     }
-    Ok(End::Fine)
+    Ok(CommandOutcome::Success)
 }
 
 fn samples(batches: &[Batch]) -> u64 {

@@ -5,13 +5,17 @@ use amp_forwarder::spool::store::Kind;
 use serde_json::json;
 
 use super::super::format::{bar, many, plain, size};
-use super::{End, Failure, Spool, Wanted};
+use super::{CommandError, CommandOutcome, Selection, SpoolListing};
 
-pub(super) async fn run(wanted: &Wanted, config: Option<&str>, json: bool) -> Result<End, Failure> {
-    let spool = Spool::list(wanted, config).await?;
+pub(super) async fn run(
+    wanted: &Selection,
+    config: Option<&str>,
+    json: bool,
+) -> Result<CommandOutcome, CommandError> {
+    let spool = SpoolListing::list(wanted, config).await?;
     if spool.objects.is_empty() && !json {
         println!("{}", spool.nothing().await?);
-        return Ok(End::Fine);
+        return Ok(CommandOutcome::Success);
     }
     let bar = bar(spool.objects.len() as u64, "objects", json);
     let (mut objects, mut bytes, mut damaged) = (0, 0, Vec::new());
@@ -37,9 +41,9 @@ pub(super) async fn run(wanted: &Wanted, config: Option<&str>, json: bool) -> Re
     }
     bar.finish_and_clear();
     let end = if damaged.is_empty() {
-        End::Fine
+        CommandOutcome::Success
     } else {
-        End::Failed
+        CommandOutcome::Failure
     };
     if json {
         println!(
