@@ -1,4 +1,4 @@
-//! Sizes, ages and tables that people can read, and progress on a terminal.
+//! Formats sizes, ages and tables for people, and shows progress on a terminal.
 
 use std::io::IsTerminal;
 
@@ -7,17 +7,17 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-/// `8.00 MiB`
+/// A size in bytes: `8.00 MiB`.
 pub(super) fn size(bytes: u64) -> String {
     HumanBytes(bytes).to_string()
 }
 
-/// `1,234,567`
+/// A number with separators: `1,234,567`.
 pub(super) fn count(number: u64) -> String {
     HumanCount(number).to_string()
 }
 
-/// `1 object`, `2 objects`
+/// A number of things: `1 object`, `2 objects`.
 pub(super) fn many(number: u64, one: &str) -> String {
     format!(
         "{} {one}{}",
@@ -26,7 +26,7 @@ pub(super) fn many(number: u64, one: &str) -> String {
     )
 }
 
-/// The two largest units: `3d 4h`, `2h 5m`, `3m 20s`, `45s`.
+/// A time span in its two largest units: `3d 4h`, `2h 5m`, `3m 20s`, `45s`.
 pub(super) fn span(ms: i64) -> String {
     let seconds = ms.max(0) / 1000;
     match seconds {
@@ -37,19 +37,19 @@ pub(super) fn span(ms: i64) -> String {
     }
 }
 
-/// The age of a moment; `-` for none.
+/// The age of a moment in milliseconds since 1970, or `-` without one.
 pub(super) fn age(moment_ms: Option<i64>) -> String {
     moment_ms.map_or("-".to_owned(), |moment| span(SystemClock.now_ms() - moment))
 }
 
-/// `2026-11-22T17:05:56.123Z`
+/// A moment in milliseconds since 1970: `2026-11-22T17:05:56.123Z`.
 pub(super) fn time(ms: i64) -> String {
     let time = DateTime::from_millis(ms);
     time.fmt(Format::DateTime)
         .unwrap_or_else(|_| format!("{ms} ms since 1970"))
 }
 
-/// What a receiver said, safe for a terminal.
+/// A text from elsewhere without the control characters that could change a terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| {
@@ -62,7 +62,8 @@ pub(super) fn plain(text: &str) -> String {
         .collect()
 }
 
-/// Columns as wide as their widest cell, two spaces apart. The first row is the heading.
+/// A table whose columns are as wide as their widest cell, two spaces apart. The first row is the
+/// heading.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -86,7 +87,7 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A bar over `length` things, on a terminal and not when a machine reads.
+/// A progress bar over `length` things. It is hidden with `json` and without a terminal.
 pub(super) fn bar(length: u64, what: &'static str, json: bool) -> ProgressBar {
     if json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_can_read_it() {
+    fn sizes_spans_and_times_are_readable() {
         let spans = [
             (-5, "0s"),
             (59_999, "59s"),

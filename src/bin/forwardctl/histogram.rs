@@ -1,11 +1,12 @@
-//! Native histograms as JSON: the fields of remote write, floats as strings, buckets with their
-//! counts instead of differences.
+//! Native histograms as JSON. The fields are those of remote write, floats are strings, and buckets
+//! have counts instead of differences.
 
 use amp_forwarder::prompb::messages::{BucketSpan, Count, Histogram, ZeroCount};
 use amp_forwarder::series::float;
 use serde_json::{Value, json};
 
-/// `{"count":"3","sum":"1.5","schema":0,…}`; `"float":true` when its counts are floats.
+/// A histogram as `{"count":"3","sum":"1.5","schema":0,…}`, with `"float":true` when its counts are
+/// floats.
 pub(super) fn json(histogram: &Histogram) -> Value {
     let count = match histogram.count {
         Some(Count::Float(count)) => float::json(count),
@@ -25,8 +26,16 @@ pub(super) fn json(histogram: &Histogram) -> Value {
         "zero_count": zero_count,
         "float": matches!(histogram.count, Some(Count::Float(_))),
         "gauge": histogram.reset_hint == 3,
-        "positive": buckets(&histogram.positive_spans, &histogram.positive_deltas, &histogram.positive_counts),
-        "negative": buckets(&histogram.negative_spans, &histogram.negative_deltas, &histogram.negative_counts),
+        "positive": buckets(
+            &histogram.positive_spans,
+            &histogram.positive_deltas,
+            &histogram.positive_counts,
+        ),
+        "negative": buckets(
+            &histogram.negative_spans,
+            &histogram.negative_deltas,
+            &histogram.negative_counts,
+        ),
     });
     if !histogram.custom_values.is_empty() {
         out["custom_values"] = histogram
@@ -38,7 +47,8 @@ pub(super) fn json(histogram: &Histogram) -> Value {
     out
 }
 
-/// `[[index, "count"], …]`
+/// The buckets as `[[index, "count"], …]`. A histogram has either deltas of integer counts or float
+/// counts, so the two are simply chained.
 fn buckets(spans: &[BucketSpan], deltas: &[i64], counts: &[f64]) -> Value {
     let mut total = 0_i64;
     let absolute = deltas.iter().map(|delta| {
@@ -46,6 +56,7 @@ fn buckets(spans: &[BucketSpan], deltas: &[i64], counts: &[f64]) -> Value {
         total.to_string()
     });
     let mut counts = absolute.chain(counts.iter().map(|count| float::json(*count)));
+    // A span's offset is the gap to the end of the span before it.
     let mut index = 0_i64;
     let mut out = Vec::new();
     for span in spans {

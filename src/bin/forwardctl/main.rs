@@ -1,8 +1,8 @@
-//! The command line: looks at what the function would do, and does it in the foreground.
+//! The command line. It shows what the function would do, and does it in the foreground.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "printing is what it is for"
+    reason = "a command line prints"
 )]
 
 mod check;
@@ -30,11 +30,11 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
-    /// The configuration: a path or s3://bucket/key [default: $FORWARDER_CONFIG, else
-    /// ./forwarder.yml, else forwarder.yml beside the program]
+    /// Read the configuration from a path or s3://bucket/key [default: $FORWARDER_CONFIG, else
+    /// ./forwarder.yml, else forwarder.yml in the program's folder]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<String>,
-    /// Print data for machines
+    /// Print JSON for programs
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -45,34 +45,41 @@ struct Cli {
 enum Command {
     /// Validate the configuration
     Check(check::CheckArguments),
-    /// Scrape once, and print just what would be sent
+    /// Scrape once and print what would be sent
     Preview(preview::PreviewArguments),
-    /// Forward in the foreground, on the configured interval
+    /// Forward in the foreground, at the configured intervals
     Run(run::RunArguments),
-    /// Look into the spool, drain it, export it
+    /// List, verify, export or drain the spool
     #[command(subcommand)]
     Spool(spool::SpoolCommand),
-    /// Tell who holds the lease, how far the jobs are, and what is owed
+    /// Show the lease, the progress of the jobs and the backlog
     Status,
-    /// Tell what a month would cost, from a look at the home
+    /// Estimate the cost of a month from a few scrapes of the home
     Estimate(estimate::EstimateArguments),
     /// Turn a prometheus.yml into a forwarder.yml
     Import(import::ImportArguments),
 }
 
-/// How a command ended without an error of its own.
+/// How a command ended after it printed its result.
 enum CommandOutcome {
+    /// Exit status 0.
     Success,
+    /// Exit status 1: the result is bad, and the command has reported why.
     Failure,
 }
 
-/// What went wrong, for the exit status.
+/// The message of a command that could not do its work. The variant decides the exit status.
 enum CommandError {
-    /// 1
+    /// Exit status 1: the work failed.
     Failed(String),
-    /// 2
+    /// Exit status 2: the arguments or the configuration are wrong.
     Usage(String),
 }
+
+/// An argument that should be a duration and is not. The text says how to write one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DurationArgumentError(&'static str);
 
 impl From<SetupError> for CommandError {
     fn from(error: SetupError) -> Self {
@@ -98,19 +105,19 @@ impl From<LookError> for CommandError {
     }
 }
 
-/// Of what is printed: files name themselves.
+/// An error of standard output. Errors of files are converted where the path is known.
 impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(format!("cannot write to standard output: {error}"))
     }
 }
 
-/// Loads the configuration that a command needs. A file in the working directory is found as well:
-/// people try things there.
+/// Loads the configuration that a command needs. A forwarder.yml in the working directory is found
+/// as well, because people try things there.
 async fn load(argument: Option<&str>) -> Result<LoadedConfig, CommandError> {
-    let beside = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
+    let default = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
         .map_err(|error: SourceError| CommandError::Usage(error.to_string()))?;
-    let here = beside.to_string();
+    let here = default.to_string();
     let named = argument.is_some() || process_env(ENV_VAR).is_some_and(|value| !value.is_empty());
     let argument = if !named && std::path::Path::new(&here).exists() {
         Some(here.as_str())

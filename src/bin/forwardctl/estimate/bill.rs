@@ -1,97 +1,106 @@
-//! The bill of a month, line by line: pure sums.
+//! The bill of a month, line by line, as pure sums.
 
 use super::prices::Prices;
 
-/// A month as AWS reckons it: 730 hours.
+/// Hours in a month, as AWS counts them.
 const MONTH_HOURS: f64 = 730.0;
 const MONTH_SECONDS: f64 = MONTH_HOURS * 3600.0;
-/// One tick a minute.
+/// Invocations in a month, one each minute.
 const TICKS: f64 = MONTH_SECONDS / 60.0;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
-/// AMP keeps samples this long unless told otherwise, "typically 1 or 2 bytes" each
-/// (aws.amazon.com/prometheus/pricing). Labels come on top.
+/// Months for which AMP keeps samples by default: 150 days.
 const RETENTION_MONTHS: f64 = 150.0 * 24.0 / MONTH_HOURS;
+/// Bytes that a stored sample takes, "typically 1 or 2 bytes" (aws.amazon.com/prometheus/pricing).
+/// Labels come on top of them.
 const STORED_BYTES: f64 = 2.0;
 
-/// MB of memory that come with one whole core (Lambda developer guide).
+/// Megabytes of memory that come with one whole core (Lambda developer guide).
 const CORE_MB: f64 = 1769.0;
 
-/// CPU seconds for a million samples on a whole core, warm, network aside. `make bench` gives 0.26
-/// for plain text, 0.80 for gzip text and 0.97 for gzip protobuf (benches/results.md), which
-/// changes the bill by cents.
+/// CPU seconds for a million samples on a whole core, warm, without the network. `make bench` gives
+/// 0.26 for plain text, 0.80 for gzip text and 0.97 for gzip protobuf (benches/results.md). The
+/// difference changes the bill by cents.
 const CPU_SECONDS_PER_MILLION: f64 = 0.6;
 
-/// What is billed for a tick beyond its work: start of the runtime, lease, release.
+/// Billed seconds of a tick beyond its work: start of the runtime, lease, release.
 const TICK_OVERHEAD_SECONDS: f64 = 0.1;
 
-/// Log lines of a tick and Lambda's own three, in bytes.
+/// Bytes of the log lines of one tick, with the three lines that Lambda adds.
 const TICK_LOG_BYTES: f64 = 2_000.0;
 
-/// Metrics of the function's EMF line, and alarms of the templates in infra/.
+/// Number of metrics in the function's EMF line.
 const METRICS: f64 = 10.0;
+/// Number of alarms in the templates in infra/.
 const ALARMS: f64 = 10.0;
 
 /// How the function reaches AMP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Egress {
-    /// An interface endpoint of its own
+    /// Through an interface endpoint made for it
     Endpoint,
-    /// A NAT gateway of its own
+    /// Through a NAT gateway made for it
     Nat,
-    /// IPv6 through an egress-only gateway: free
+    /// Over IPv6 through an egress-only gateway, which is free
     Ipv6,
-    /// What is there already
+    /// Through what the VPC already has
     Existing,
 }
 
 /// How the function is deployed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deployment {
+    /// Memory of the function in megabytes.
     pub(super) memory_mb: f64,
+    /// Whether the function runs on Graviton.
     pub(super) arm64: bool,
     pub(super) egress: Egress,
+    /// Number of availability zones with an endpoint or a NAT gateway.
     pub(super) zones: f64,
+    /// Whether the account's free tier is left for the function.
     pub(super) free_tier: bool,
 }
 
 /// What the home gives at one interval.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
+pub(super) struct MonthlyLoad {
     pub(super) interval_seconds: f64,
-    /// New samples a scrape.
+    /// New samples in each scrape: only these are sent.
     pub(super) samples: f64,
-    /// All samples of a scrape: each is parsed.
+    /// All samples in each scrape: every one is parsed.
     pub(super) scraped: f64,
-    /// Compressed bytes of a sample.
+    /// Compressed bytes of one sample in a request.
     pub(super) sample_bytes: f64,
-    /// Of one scrape, network included.
+    /// Duration of one scrape, network included.
     pub(super) scrape_seconds: f64,
 }
 
 /// One line of the bill.
 #[derive(Debug, Clone, serde::Serialize)]
-pub(super) struct Line {
+pub(super) struct BillLine {
     pub(super) service: &'static str,
+    /// Units that are used in a month.
     pub(super) quantity: f64,
     pub(super) unit: String,
     pub(super) dollars: f64,
-    /// Where the price stands.
+    /// Address of the page that shows the price.
     pub(super) source: String,
-    /// A price or a quantity in it is believed, not known.
+    /// Whether the price was not read at its source, or the quantity is a guess.
     pub(super) unverified: bool,
 }
 
-impl Load {
-    /// Samples of a month.
-    pub(super) fn month(&self) -> f64 {
+impl MonthlyLoad {
+    /// New samples in a month.
+    pub(super) fn samples_per_month(&self) -> f64 {
         self.samples * MONTH_SECONDS / self.interval_seconds
     }
 
-    /// Billed seconds of one tick. Below a minute a tick stays for its slots, the last of which
-    /// lies, on average, half an interval before its minute's end (src/tick/job/slots.rs); else it does
-    /// its work and ends.
+    /// Billed seconds of one tick.
+    ///
+    /// With an interval below a minute, a tick stays for its slots, the last of which lies, on
+    /// average, half an interval before the end of the minute (src/tick/job/slots.rs). Otherwise a
+    /// tick ends when its work is done.
     fn tick_seconds(&self, memory_mb: f64) -> f64 {
         let cpu = self.scraped / 1e6 * CPU_SECONDS_PER_MILLION * (CORE_MB / memory_mb).max(1.0);
         let work = self.scrape_seconds + cpu + TICK_OVERHEAD_SECONDS;
@@ -103,72 +112,82 @@ impl Load {
     }
 }
 
-/// A month's bill.
-pub(super) fn bill(prices: &Prices, deployment: Deployment, load: Load) -> Vec<Line> {
-    let mut lines = Vec::new();
-    let mut add = |service, item: &str, quantity: f64, guessed: bool| {
-        let Some(price) = prices.item(item) else {
+/// A bill that grows line by line.
+struct BillWriter<'a> {
+    prices: &'a Prices,
+    free_tier: bool,
+    lines: Vec<BillLine>,
+}
+
+impl BillWriter<'_> {
+    /// Adds a line whose quantity is known.
+    fn add(&mut self, service: &'static str, item: &str, quantity: f64) {
+        let Some(price) = self.prices.item(item) else {
             return;
         };
-        let dollars = price.cost(quantity, deployment.free_tier);
-        lines.push(Line {
+        self.lines.push(BillLine {
             service,
             quantity,
             unit: price.unit.clone(),
-            dollars,
+            dollars: price.cost(quantity, self.free_tier),
             source: price.source.clone(),
-            unverified: guessed || price.unverified,
+            unverified: price.unverified,
         });
+    }
+
+    /// Adds a line whose quantity is a guess.
+    fn add_guess(&mut self, service: &'static str, item: &str, quantity: f64) {
+        self.add(service, item, quantity);
+        if let Some(line) = self.lines.last_mut() {
+            line.unverified = true;
+        }
+    }
+}
+
+/// Computes the bill of a month. The services come in the same order for every load.
+pub(super) fn bill(prices: &Prices, deployment: Deployment, load: MonthlyLoad) -> Vec<BillLine> {
+    let mut bill = BillWriter {
+        prices,
+        free_tier: deployment.free_tier,
+        lines: Vec::new(),
     };
-    let samples = load.month();
-    add("AMP ingestion", "amp_ingestion", samples, false);
-    add(
-        "AMP storage",
-        "amp_storage",
-        samples * RETENTION_MONTHS * STORED_BYTES / GIB,
-        true,
-    );
-    add("Lambda requests", "lambda_requests", TICKS, false);
-    let seconds = TICKS * load.tick_seconds(deployment.memory_mb);
+    let samples = load.samples_per_month();
+    bill.add("AMP ingestion", "amp_ingestion", samples);
+    let stored = samples * RETENTION_MONTHS * STORED_BYTES / GIB;
+    bill.add_guess("AMP storage", "amp_storage", stored);
+    bill.add("Lambda requests", "lambda_requests", TICKS);
     let architecture = if deployment.arm64 {
         "lambda_arm64"
     } else {
         "lambda_x86_64"
     };
-    add(
+    let seconds = TICKS * load.tick_seconds(deployment.memory_mb);
+    bill.add(
         "Lambda time",
         architecture,
         seconds * deployment.memory_mb / 1024.0,
-        false,
     );
-    add("EventBridge Scheduler", "scheduler", TICKS, false);
-    add("S3 PUT", "s3_put", 2.0 * TICKS, false);
+    bill.add("EventBridge Scheduler", "scheduler", TICKS);
+    // A tick takes the lease and releases it.
+    bill.add("S3 PUT", "s3_put", 2.0 * TICKS);
     let sent = samples * load.sample_bytes / GIB;
+    let hours = MONTH_HOURS * deployment.zones;
     match deployment.egress {
         Egress::Endpoint => {
-            add(
-                "AMP endpoint",
-                "interface_endpoint",
-                MONTH_HOURS * deployment.zones,
-                false,
-            );
-            add("AMP endpoint, data", "interface_endpoint_gb", sent, false);
+            bill.add("AMP endpoint", "interface_endpoint", hours);
+            bill.add("AMP endpoint, data", "interface_endpoint_gb", sent);
         }
         Egress::Nat => {
-            add("NAT gateway", "nat", MONTH_HOURS * deployment.zones, false);
-            add("NAT gateway, data", "nat_gb", sent, false);
+            bill.add("NAT gateway", "nat", hours);
+            bill.add("NAT gateway, data", "nat_gb", sent);
         }
         Egress::Ipv6 | Egress::Existing => {}
     }
-    add("CloudWatch metrics", "cloudwatch_metric", METRICS, false);
-    add("CloudWatch alarms", "cloudwatch_alarm", ALARMS, false);
-    add(
-        "CloudWatch logs",
-        "cloudwatch_logs_gb",
-        TICKS * TICK_LOG_BYTES / GIB,
-        false,
-    );
-    lines
+    bill.add("CloudWatch metrics", "cloudwatch_metric", METRICS);
+    bill.add("CloudWatch alarms", "cloudwatch_alarm", ALARMS);
+    let logged = TICKS * TICK_LOG_BYTES / GIB;
+    bill.add("CloudWatch logs", "cloudwatch_logs_gb", logged);
+    bill.lines
 }
 
 #[cfg(test)]
@@ -182,7 +201,7 @@ mod tests {
         zones: 2.0,
         free_tier: false,
     };
-    const HOME: Load = Load {
+    const HOME: MonthlyLoad = MonthlyLoad {
         interval_seconds: 15.0,
         samples: 5_000.0,
         scraped: 5_000.0,
@@ -190,7 +209,7 @@ mod tests {
         scrape_seconds: 0.1,
     };
 
-    fn line(lines: &[Line], service: &str) -> Line {
+    fn line(lines: &[BillLine], service: &str) -> BillLine {
         lines
             .iter()
             .find(|line| line.service == service)
@@ -200,13 +219,13 @@ mod tests {
 
     #[test]
     fn a_month_by_hand() {
-        let prices = Prices::of("us-east-1").unwrap();
+        let prices = Prices::new("us-east-1").unwrap();
         let lines = bill(&prices, ALONE, HOME);
         // 175,200 scrapes of 5,000 samples.
         let ingestion = line(&lines, "AMP ingestion");
         assert_eq!(ingestion.quantity, 876e6);
         assert!((ingestion.dollars - 78.84).abs() < 1e-6);
-        // 43,800 ticks, 52.5 s and a bit of 1/8 GB each.
+        // 43,800 ticks of 52.5 s and a bit, with 1/8 GB each.
         let time = line(&lines, "Lambda time");
         let work = 0.1 + 0.1 + 0.005 * CPU_SECONDS_PER_MILLION * 1769.0 / 128.0;
         assert!(
@@ -221,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_free_tier_egress_and_interval_change_what_they_should() {
-        let prices = Prices::of("us-east-1").unwrap();
+        let prices = Prices::new("us-east-1").unwrap();
         let free = bill(
             &prices,
             Deployment {
@@ -229,7 +248,7 @@ mod tests {
                 egress: Egress::Ipv6,
                 ..ALONE
             },
-            Load {
+            MonthlyLoad {
                 interval_seconds: 60.0,
                 ..HOME
             },
@@ -262,10 +281,10 @@ mod tests {
         assert!(line(&arm, "Lambda time").dollars < line(&nat, "Lambda time").dollars);
     }
 
-    /// Each series new at each scrape; 32 bytes of a request for each sample, as 100,000 real ones
-    /// took; half a second for a scrape.
-    fn of_the_guide(series: f64, interval_seconds: f64) -> Load {
-        Load {
+    /// The load behind the table of infra/README.md: each series is new in each scrape, a sample takes
+    /// 32 bytes of a request, as 100,000 real ones did, and a scrape takes half a second.
+    fn guide_load(series: f64, interval_seconds: f64) -> MonthlyLoad {
+        MonthlyLoad {
             interval_seconds,
             samples: series,
             scraped: series,
@@ -276,14 +295,14 @@ mod tests {
 
     #[test]
     fn the_table_of_the_guide_is_these_sums() {
-        let prices = Prices::of("us-east-1").unwrap();
+        let prices = Prices::new("us-east-1").unwrap();
         let guide =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/README.md"))
                 .unwrap();
         let mut missing = String::new();
         for series in [5_000.0, 20_000.0, 100_000.0] {
             for interval in [15.0, 30.0, 60.0] {
-                let load = of_the_guide(series, interval);
+                let load = guide_load(series, interval);
                 let list = Deployment {
                     zones: 1.0,
                     ..ALONE
@@ -303,14 +322,15 @@ mod tests {
                         .sum::<f64>()
                 };
                 let row = format!(
-                    "| {series} | {interval} s | {:.0} M | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | **{:.2}** | {:.2} |\n",
-                    load.month() / 1e6,
+                    "| {series} | {interval} s | {:.0} M | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} \
+                     | {:.2} | **{:.2}** | {:.2} |\n",
+                    load.samples_per_month() / 1e6,
                     sum(&["AMP ingestion"]),
                     sum(&["AMP storage"]),
                     sum(&["Lambda requests", "Lambda time", "EventBridge Scheduler"]),
                     sum(&["S3 PUT"]),
                     sum(&["AMP endpoint", "AMP endpoint, data"]),
-                    sum(&["CloudWatch metrics", "CloudWatch alarms", "CloudWatch logs"]),
+                    sum(&["CloudWatch metrics", "CloudWatch alarms", "CloudWatch logs",]),
                     all(false),
                     all(true),
                 );

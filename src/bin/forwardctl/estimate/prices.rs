@@ -1,6 +1,10 @@
-//! What AWS asks for, from one file with its date and sources.
+//! The list prices of AWS. `prices.json` is the one place that holds them, with the date on which they
+//! were read and the page that each comes from.
+//!
+//! To bring the list up to date, read each page again, change the prices and set `date`. Mark a price
+//! that the page did not show as `unverified`: the estimate prints a star at it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -8,40 +12,47 @@ const FILE: &str = include_str!("prices.json");
 
 /// The list prices of one region, in dollars.
 pub(super) struct Prices {
+    /// Day on which the prices were read, `2026-11-22`.
     pub(super) date: String,
     pub(super) region: String,
-    items: BTreeMap<String, Item>,
+    items: BTreeMap<String, PriceItem>,
 }
 
+/// `prices.json`.
 #[derive(Deserialize)]
-struct File {
+struct PriceList {
     date: String,
+    /// Region of the prices in `items`.
     region: String,
-    items: BTreeMap<String, Item>,
+    items: BTreeMap<String, PriceItem>,
+    /// Prices that differ in other regions, by region and item.
     regions: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
+/// The price of one thing that AWS bills.
 #[derive(Clone, Deserialize)]
-pub(super) struct Item {
-    /// `[up to, price of one]`, cheapest last.
+pub(super) struct PriceItem {
+    /// Pairs of the quantity at which the tier ends and its price for one unit. The last tier has no
+    /// end.
     tiers: Vec<(Option<f64>, f64)>,
-    /// Free each month.
+    /// Quantity that the free tier covers each month.
     free: f64,
     pub(super) unit: String,
+    /// Address of the page that shows the price, without `https://`.
     pub(super) source: String,
-    /// Believed, and not read at the source: of another region, perhaps.
+    /// Whether the price was not read at its source, or was read for another region.
     #[serde(default)]
     pub(super) unverified: bool,
 }
 
 impl Prices {
-    /// The prices of a region; those of the file's own stand in for what it does not give, and say
-    /// so.
+    /// Reads the prices of a region. An item without a price of that region gets the one of the
+    /// list's own region and is marked as unverified.
     ///
     /// # Errors
-    /// When the file is broken, which a test excludes.
-    pub(super) fn of(region: &str) -> Result<Self, serde_json::Error> {
-        let File {
+    /// When `prices.json` is malformed, which a test excludes.
+    pub(super) fn new(region: &str) -> Result<Self, serde_json::Error> {
+        let PriceList {
             date,
             region: own,
             mut items,
@@ -61,14 +72,22 @@ impl Prices {
         })
     }
 
-    /// One item. Names are checked by a test.
-    pub(super) fn item(&self, name: &str) -> Option<&Item> {
+    /// Finds an item by its name in `prices.json`. A test checks the names that are used.
+    pub(super) fn item(&self, name: &str) -> Option<&PriceItem> {
         self.items.get(name)
+    }
+
+    /// The pages that the prices come from.
+    pub(super) fn sources(&self) -> BTreeSet<&str> {
+        self.items
+            .values()
+            .map(|item| item.source.as_str())
+            .collect()
     }
 }
 
-impl Item {
-    /// What a month's quantity costs, with or without what is free.
+impl PriceItem {
+    /// The cost of a month's quantity, with or without the free tier.
     pub(super) fn cost(&self, quantity: f64, free_tier: bool) -> f64 {
         let mut left = if free_tier {
             (quantity - self.free).max(0.0)
@@ -86,8 +105,8 @@ impl Item {
         cost
     }
 
-    /// What one more costs, at the first tier.
-    pub(super) fn first(&self) -> f64 {
+    /// The price of one unit in the first tier.
+    pub(super) fn first_price(&self) -> f64 {
         self.tiers.first().map_or(0.0, |tier| tier.1)
     }
 }
@@ -97,8 +116,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiers_and_what_is_free() {
-        let prices = Prices::of("us-east-1").unwrap();
+    fn tiers_and_the_free_tier() {
+        let prices = Prices::new("us-east-1").unwrap();
         let samples = prices.item("amp_ingestion").unwrap();
         // 2 G at 0.90 $ / 10 M, then 3 G at 0.35 $ / 10 M.
         assert!((samples.cost(5e9, false) - (180.0 + 105.0)).abs() < 1e-6);
@@ -108,20 +127,23 @@ mod tests {
     }
 
     #[test]
-    fn other_regions_have_their_own_or_say_that_they_do_not() {
-        let tokyo = Prices::of("ap-northeast-1").unwrap();
+    fn other_regions_have_prices_of_their_own_or_are_marked_as_unverified() {
+        let tokyo = Prices::new("ap-northeast-1").unwrap();
         let endpoint = tokyo.item("interface_endpoint").unwrap();
-        assert_eq!((endpoint.first(), endpoint.unverified), (0.014, false));
+        assert_eq!(
+            (endpoint.first_price(), endpoint.unverified),
+            (0.014, false)
+        );
         assert!(tokyo.item("amp_ingestion").unwrap().unverified);
         assert!(
-            !Prices::of("us-east-1")
+            !Prices::new("us-east-1")
                 .unwrap()
                 .item("amp_ingestion")
                 .unwrap()
                 .unverified
         );
         assert!(
-            Prices::of("mars-1")
+            Prices::new("mars-1")
                 .unwrap()
                 .items
                 .values()
@@ -131,7 +153,13 @@ mod tests {
 
     #[test]
     fn each_price_has_a_source_and_sane_tiers() {
-        for (name, item) in Prices::of("us-east-1").unwrap().items {
+        let prices = Prices::new("us-east-1").unwrap();
+        assert!(
+            prices
+                .sources()
+                .contains("aws.amazon.com/prometheus/pricing")
+        );
+        for (name, item) in prices.items {
             assert!(item.source.contains('.') && !item.unit.is_empty(), "{name}");
             assert!(
                 item.tiers.last().is_some_and(|tier| tier.0.is_none()),
