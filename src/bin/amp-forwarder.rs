@@ -25,7 +25,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         .await
 }
 
-/// An invocation without a payload is no JSON, and means the same as null.
+/// Turns an empty payload, which is not JSON, into `null`, which means the same.
 fn empty_is_null(mut invocation: LambdaInvocation) -> LambdaInvocation {
     if invocation.body.is_empty() {
         invocation.body = "null".into();

@@ -1,4 +1,4 @@
-//! `forwardctl check`
+//! `forwardctl check`: problems of the configuration, and of the systems that it names.
 
 use amp_forwarder::check;
 use amp_forwarder::setup;
@@ -8,7 +8,7 @@ use super::{CommandError, CommandOutcome, load};
 
 #[derive(clap::Args)]
 pub(super) struct CheckArguments {
-    /// Ask the home, its clock and each remote, too
+    /// Probe the homes, their clocks, the remotes and the secrets, too
     #[arg(long)]
     online: bool,
 }

@@ -1,4 +1,4 @@
-//! `forwardctl import`
+//! `forwardctl import`: a forwarder.yml from a prometheus.yml.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,9 @@ use super::{CommandError, CommandOutcome};
 
 #[derive(clap::Args)]
 pub(super) struct ImportArguments {
-    /// A whole prometheus.yml
+    /// Read this prometheus.yml
     prometheus_yml: PathBuf,
-    /// Write the forwarder.yml there instead of to standard output; an existing file is not
+    /// Write the forwarder.yml to this file instead of standard output; an existing file is not
     /// replaced
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -34,7 +34,14 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
         let left_out: Vec<_> = imported
             .left_out
             .iter()
-            .map(|left| json!({"line": left.line, "key": left.key, "why": left.why, "where_instead": left.where_instead}))
+            .map(|left| {
+                json!({
+                    "line": left.line,
+                    "key": left.key,
+                    "why": left.why,
+                    "where_instead": left.where_instead,
+                })
+            })
             .collect();
         println!(
             "{}",
@@ -57,6 +64,7 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
     Ok(CommandOutcome::Success)
 }
 
+/// Writes a file that must not exist yet.
 fn write_new(path: &Path, text: &str) -> Result<(), CommandError> {
     let mut file = std::fs::File::create_new(path).map_err(|error| {
         CommandError::Failed(format!("cannot write {}: {error}", path.display()))

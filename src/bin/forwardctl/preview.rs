@@ -1,4 +1,4 @@
-//! `forwardctl preview`
+//! `forwardctl preview`: one scrape, printed as it would be sent.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amp_forwarder::batch::{Batch, decode};
+use amp_forwarder::config::Config;
 use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::{NetError, Peer};
 use amp_forwarder::prompb::STALE_NAN;
@@ -22,15 +23,15 @@ use serde_json::{Map, Value, json};
 
 use super::{CommandError, CommandOutcome, histogram, load};
 
-/// Bytes read from a file at once.
+/// Bytes that are read from a file at once.
 const PIECE: usize = 64 * 1024;
 
 #[derive(clap::Args)]
 pub(super) struct PreviewArguments {
-    /// Read an exposition from a file (- for standard input) in place of a target
+    /// Read an exposition from a file (- for standard input) instead of a target
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// The Content-Type of FILE
+    /// Parse FILE as this Content-Type
     #[arg(
         long,
         value_name = "TYPE",
@@ -38,10 +39,10 @@ pub(super) struct PreviewArguments {
         requires = "input"
     )]
     content_type: String,
-    /// Only this job
+    /// Scrape only this job
     #[arg(long)]
     job: Option<String>,
-    /// How to print: text as an exposition, json one object a line
+    /// Print an exposition (text), or one JSON object a line (json)
     #[arg(long, value_enum, default_value = "text")]
     format: OutputFormat,
 }
@@ -64,21 +65,55 @@ pub(super) async fn run(
     };
     let mut config = load(config).await?.config;
     if let Some(job) = &arguments.job {
-        let known: Vec<_> = config
-            .scrape_configs
+        keep_job(&mut config, job)?;
+    }
+    let forwarder = previewer(arguments, config)?;
+    let mut outcome = CommandOutcome::Success;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for Preview {
+        job,
+        instance,
+        scraped,
+    } in forwarder.preview(None, Duration::MAX).await
+    {
+        for batch in scraped
+            .commits
             .iter()
-            .map(|job| job.job_name.clone())
-            .collect();
-        config.scrape_configs.retain(|known| known.job_name == *job);
-        if config.scrape_configs.is_empty() {
-            return Err(CommandError::Usage(format!(
-                "unknown job {job}; the configuration has: {}",
-                known.join(", ")
-            )));
+            .flat_map(|committed| &committed.scrapes)
+            .flatten()
+        {
+            print(batch, format, &mut out)?;
+        }
+        out.flush()?;
+        if let Some(error) = scraped.error {
+            eprintln!("{job} {instance}: {error}");
+            outcome = CommandOutcome::Failure;
         }
     }
+    Ok(outcome)
+}
+
+/// Leaves one job in the configuration.
+fn keep_job(config: &mut Config, job: &str) -> Result<(), CommandError> {
+    let known: Vec<_> = config
+        .scrape_configs
+        .iter()
+        .map(|job| job.job_name.clone())
+        .collect();
+    config.scrape_configs.retain(|known| known.job_name == job);
+    if config.scrape_configs.is_empty() {
+        return Err(CommandError::Usage(format!(
+            "unknown job {job}; the configuration has: {}",
+            known.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+/// Makes a forwarder that can preview and nothing else: without remotes and a spool, it needs no
+/// credentials.
+fn previewer(arguments: &PreviewArguments, mut config: Config) -> Result<Forwarder, CommandError> {
     let memory_limit = config.forwarder.memory_limit_bytes(None);
-    // Nothing is posted, so nothing that could post is made: a preview needs no credentials.
     config.remote_write.truncate(1);
     let home: Box<dyn Home> = match &arguments.input {
         Some(path) => {
@@ -99,33 +134,11 @@ pub(super) async fn run(
         rng: fastrand::Rng::new(),
         store: None,
     };
-    let forwarder = Forwarder::new(config, world, memory_limit)
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
-    let mut end = CommandOutcome::Success;
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    for Preview {
-        job,
-        instance,
-        scraped,
-    } in forwarder.preview(None, Duration::MAX).await
-    {
-        for batch in scraped
-            .commits
-            .iter()
-            .flat_map(|committed| &committed.scrapes)
-            .flatten()
-        {
-            print(batch, format, &mut out)?;
-        }
-        out.flush()?;
-        if let Some(error) = scraped.error {
-            eprintln!("{job} {instance}: {error}");
-            end = CommandOutcome::Failure;
-        }
-    }
-    Ok(end)
+    Forwarder::new(config, world, memory_limit)
+        .map_err(|error| CommandError::Usage(error.to_string()))
 }
 
+/// Prints each sample and each native histogram of a batch on a line of its own.
 fn print(batch: &Batch, format: OutputFormat, out: &mut impl Write) -> Result<(), CommandError> {
     let request = decode(batch).map_err(|error| CommandError::Failed(error.to_string()))?;
     for series in request.timeseries {
@@ -164,7 +177,7 @@ fn print(batch: &Batch, format: OutputFormat, out: &mut impl Write) -> Result<()
                         .iter()
                         .map(|label| (label.name.as_str(), label.value.as_str()))
                         .collect();
-                    // No text format has native histograms: shown as in JSON.
+                    // The text format has no native histograms, so they are printed as JSON.
                     let value = value
                         .as_str()
                         .map_or_else(|| value.to_string(), str::to_owned);
@@ -176,7 +189,7 @@ fn print(batch: &Batch, format: OutputFormat, out: &mut impl Write) -> Result<()
     Ok(())
 }
 
-/// A file that answers like a target.
+/// A file that answers like a target: the first request gets its content, later ones nothing.
 struct FileHome {
     file: Mutex<Option<Box<dyn Read + Send>>>,
     content_type: HeaderValue,

@@ -1,4 +1,4 @@
-//! `forwardctl run`
+//! `forwardctl run`: the function's work in the foreground, tick after tick.
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
@@ -15,30 +15,33 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{CommandError, CommandOutcome, load};
+use super::{CommandError, CommandOutcome, DurationArgumentError, load};
 
-/// A tick serves a minute's slots; what is left of its time is for their sends.
+/// How long a tick may take. It serves a minute's slots, and the rest is for their sends.
 const TICK: Duration = Duration::from_secs(75);
 
-/// One scrape has no next one to be kept from: half a minute shows whether the remote takes it.
+/// How long the only tick of `--once` may take: half a minute shows whether the remote takes the
+/// samples.
 const ONCE: Duration = Duration::from_secs(30);
 
-/// How long a tick may take to end after a signal: what is in flight has five seconds, the rest
-/// goes to the spool.
-const FAREWELL: Duration = Duration::from_secs(20);
+/// How long a tick may take to end after a signal. Requests in flight have five seconds, and all
+/// other samples go to the spool.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub(super) struct RunArguments {
-    /// One scrape of each job, then stop
+    /// Scrape each job once, then stop
     #[arg(long)]
     once: bool,
-    /// Stop after this time, as Prometheus writes durations: 90s, 5m, 1h30m
+    /// Stop after this time, written as Prometheus does: 90s, 5m, 1h30m
     #[arg(long = "for", value_name = "D", value_parser = duration, conflicts_with = "once")]
     duration: Option<Duration>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "not a duration: write 90s, 5m or 1h30m".to_owned())
+fn duration(text: &str) -> Result<Duration, DurationArgumentError> {
+    parse_duration(text).ok_or(DurationArgumentError(
+        "not a duration: write 90s, 5m or 1h30m",
+    ))
 }
 
 pub(super) async fn run(
@@ -59,17 +62,21 @@ pub(super) async fn run(
         live: Some(Arc::clone(&live)),
         ..Plan::default()
     };
-    let bar = line(json);
+    let bar = status_line(json);
     let work = ticks(&mut forwarder, arguments, &plan, json);
     let report = tokio::select! {
         report = work => report,
-        () = watch_signals(arguments.duration, stop) => return Err(CommandError::Failed(format!("stopped before everything was sent: {}", told(&live)))),
+        () = watch_signals(arguments.duration, stop) => {
+            let progress = progress(&live);
+            let message = format!("stopped before everything was sent: {progress}");
+            return Err(CommandError::Failed(message));
+        }
         never = redraw(&bar, &live) => match never {},
     };
     bar.finish_and_clear();
     let (ledger, failed) = report;
     if !json {
-        eprintln!("{}", told(&live));
+        eprintln!("{}", progress(&live));
         eprintln!("{}", summary(&ledger));
     }
     Ok(if failed {
@@ -79,7 +86,8 @@ pub(super) async fn run(
     })
 }
 
-/// Tick after tick, until there is nothing more to do.
+/// Runs tick after tick until the plan says stop. Returns the ledger of all ticks together, and
+/// whether the last one failed or any sample was lost.
 async fn ticks(
     forwarder: &mut Forwarder,
     arguments: &RunArguments,
@@ -95,11 +103,11 @@ async fn ticks(
             })
             .await;
         ledger.follow(&report.ledger);
-        // A scrape that failed is history once another succeeds; samples that were lost are not.
+        // A failed tick no longer counts once a later one succeeds, but lost samples always do.
         let failed = report.outcome == Outcome::Failed
             || (arguments.once && report.outcome == Outcome::Busy)
             || ledger.lost > 0;
-        show(&report, json);
+        print_report(&report, json);
         if arguments.once || plan.is_stopping() {
             return (ledger, failed);
         }
@@ -111,8 +119,8 @@ async fn ticks(
     }
 }
 
-/// Asks the ticks to stop after `duration` or at a signal. Returns when they had the time for it,
-/// or at another signal.
+/// Asks the ticks to stop after `duration` or at a signal. Returns when their time to stop is over,
+/// or at a second signal.
 async fn watch_signals(duration: Option<Duration>, stop: watch::Sender<bool>) {
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
@@ -125,17 +133,17 @@ async fn watch_signals(duration: Option<Duration>, stop: watch::Sender<bool>) {
         _ = terminate.recv() => {}
         () = tokio::time::sleep(duration.unwrap_or(Duration::MAX)) => {}
     }
-    // Nobody listens only when the ticks have ended.
+    // Sending fails only when the ticks have ended.
     let _ = stop.send(true);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = tokio::time::sleep(FAREWELL) => {}
+        () = tokio::time::sleep(STOP_TIMEOUT) => {}
     }
 }
 
-/// One line that changes, on a terminal.
-fn line(json: bool) -> ProgressBar {
+/// A status line that changes. It is hidden with `json` and without a terminal.
+fn status_line(json: bool) -> ProgressBar {
     if json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -144,16 +152,18 @@ fn line(json: bool) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style)
 }
 
+/// Redraws the status line until it is dropped.
 async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
     let mut often = tokio::time::interval(Duration::from_millis(500));
     loop {
         often.tick().await;
-        bar.set_message(told(live));
+        bar.set_message(progress(live));
         bar.tick();
     }
 }
 
-fn told(live: &Live) -> String {
+/// What the ticks have done so far, in one line.
+fn progress(live: &Live) -> String {
     let ((scrapes, failed), (scraped, written)) = (live.scrapes(), live.samples());
     let failed = if failed > 0 {
         format!(" ({failed} failed)")
@@ -172,15 +182,23 @@ fn told(live: &Live) -> String {
     format!("{scrapes} scrapes{failed}, {scraped} samples scraped, {written} written{lag}")
 }
 
-fn show(report: &Report, json: bool) {
+/// Prints a tick's report as JSON, or logs it in one line.
+fn print_report(report: &Report, json: bool) {
     if json {
         println!("{}", serde_json::json!(report));
         return;
     }
     let (written, unchanged) = (report.ledger.written, report.ledger.unchanged);
-    tracing::info!(outcome = ?report.outcome, scrapes = report.scrapes.len(), written, unchanged, "tick");
+    tracing::info!(
+        outcome = ?report.outcome,
+        scrapes = report.scrapes.len(),
+        written,
+        unchanged,
+        "tick"
+    );
 }
 
+/// The ledger in one line, without the counts that are zero.
 fn summary(ledger: &Ledger) -> String {
     let counts = [
         ("written", ledger.written),

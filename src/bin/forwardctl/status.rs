@@ -1,4 +1,4 @@
-//! `forwardctl status`
+//! `forwardctl status`: the lease, the jobs and the backlog, read from the spool.
 
 use amp_forwarder::setup;
 use amp_forwarder::status::{JobStatus, LeaseStatus, Status};
@@ -15,16 +15,17 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutco
     if json {
         println!("{}", json!(status));
     } else {
-        print!("{}", told(&status));
+        print!("{}", readable(&status));
     }
     Ok(CommandOutcome::Success)
 }
 
-fn told(status: &Status) -> String {
+/// The status as text for people.
+fn readable(status: &Status) -> String {
     let spool = &status.spool;
     if !spool.exists {
         return format!(
-            "spool    {}: there is none yet; the first tick makes it\n",
+            "spool    {}: there is none yet; the first tick creates it\n",
             spool.address
         );
     }
@@ -60,7 +61,8 @@ fn lease(lease: &LeaseStatus, now_ms: i64) -> String {
         LeaseStatus::Held(lease) => {
             let left = span(lease.until_ms - now_ms);
             format!(
-                "held by {} (epoch {}) for up to {left}; the figures are those of the release before",
+                "held by {} (epoch {}) for up to {left}; \
+                 the figures are those of the previous release",
                 plain(&lease.nonce),
                 lease.epoch
             )
@@ -68,7 +70,8 @@ fn lease(lease: &LeaseStatus, now_ms: i64) -> String {
         LeaseStatus::Ended(lease) => {
             let ago = span(now_ms - lease.until_ms);
             format!(
-                "not released by {} (epoch {}), ended {ago} ago: the next tick counts the backlog anew",
+                "not released by {} (epoch {}), ended {ago} ago: \
+                 the next tick counts the backlog again",
                 plain(&lease.nonce),
                 lease.epoch
             )
@@ -80,7 +83,7 @@ fn heading(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// What the configuration does not name is marked.
+/// A name, marked when the configuration does not have it.
 fn marked(name: &str, configured: bool) -> String {
     if configured {
         name.to_owned()
@@ -108,6 +111,7 @@ fn remotes(status: &Status) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// Adds a job's rows, one for each remote with a watermark.
 fn jobs(mut rows: Vec<Vec<String>>, job: &JobStatus) -> Vec<Vec<String>> {
     let moment = |ms: i64| format!("{} ({} ago)", time(ms), age(Some(ms)));
     let name = marked(&job.job, job.configured);

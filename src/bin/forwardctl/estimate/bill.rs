@@ -281,8 +281,8 @@ mod tests {
         assert!(line(&arm, "Lambda time").dollars < line(&nat, "Lambda time").dollars);
     }
 
-    /// The load behind the table of infra/README.md: each series is new in each scrape, a sample takes
-    /// 32 bytes of a request, as 100,000 real ones did, and a scrape takes half a second.
+    /// The load behind the table of infra/README.md: each series is new in each scrape, a sample
+    /// takes 32 bytes of a request, as 100,000 real ones did, and a scrape takes half a second.
     fn guide_load(series: f64, interval_seconds: f64) -> MonthlyLoad {
         MonthlyLoad {
             interval_seconds,

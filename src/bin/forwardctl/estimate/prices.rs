@@ -1,8 +1,8 @@
-//! The list prices of AWS. `prices.json` is the one place that holds them, with the date on which they
-//! were read and the page that each comes from.
+//! The list prices of AWS. `prices.json` is the one place that holds them, with the date on which
+//! they were read and the page that each comes from.
 //!
-//! To bring the list up to date, read each page again, change the prices and set `date`. Mark a price
-//! that the page did not show as `unverified`: the estimate prints a star at it.
+//! To bring the list up to date, read each page again, change the prices and set `date`. Mark a
+//! price that the page did not show as `unverified`: the estimate prints a star at it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +32,8 @@ struct PriceList {
 /// The price of one thing that AWS bills.
 #[derive(Clone, Deserialize)]
 pub(super) struct PriceItem {
-    /// Pairs of the quantity at which the tier ends and its price for one unit. The last tier has no
-    /// end.
+    /// Pairs of the quantity at which the tier ends and its price for one unit. The last tier has
+    /// no end.
     tiers: Vec<(Option<f64>, f64)>,
     /// Quantity that the free tier covers each month.
     free: f64,

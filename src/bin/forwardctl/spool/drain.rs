@@ -1,4 +1,4 @@
-//! `forwardctl spool drain`
+//! `forwardctl spool drain`: ticks that send the backlog and scrape nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,86 +10,83 @@ use amp_forwarder::spool::inspect;
 use amp_forwarder::tick::{Forwarder, Live, Plan};
 use indicatif::ProgressBar;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::format::{bar, many};
 use super::{CommandError, CommandOutcome, load};
 
-/// The lease is held for so long at once: the schedule's ticks wait meanwhile.
+/// How long one slice holds the lease. The schedule's ticks cannot work during a slice, but between
+/// two.
 const SLICE: Duration = Duration::from_secs(20);
 
-/// How long other ticks are waited for: the schedule's last a minute.
+/// How long the drain waits for ticks of the schedule, which take a minute each, to release the
+/// lease.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// How long the drain waits before it asks for the lease again.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How it ended.
+/// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 enum DrainOutcome {
-    /// Nothing is owed.
+    /// The backlog is empty.
     Drained,
-    /// What is owed does not get less.
+    /// The last slice did not make the backlog smaller.
     Stuck,
-    /// Other ticks are at work.
+    /// Other ticks held the lease all the time.
     Busy,
-    /// By a signal.
+    /// A signal stopped the drain.
     Stopped,
-    /// The spool cannot be used.
+    /// The spool could not be used.
     Failed,
 }
 
-/// All slices together.
+/// The result of all slices together.
 struct DrainRun {
     ended: DrainOutcome,
+    /// Slices that held the lease.
     slices: u64,
     ledger: Ledger,
-    /// Of the last slice.
+    /// The errors of the last slice.
     errors: Vec<String>,
 }
 
 pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutcome, CommandError> {
     let config = load(config).await?.config;
     let store = setup::store(&config).await?;
-    let looked = inspect::state(&*store).await?;
-    let owed = looked
+    let backlog = inspect::state(&*store)
+        .await?
         .state
         .map(|state| state.backlog().samples)
         .unwrap_or_default();
     let mut forwarder = setup::forwarder(config).await?;
     let live = Arc::new(Live::default());
-    let plan = Plan {
-        drain_only: true,
-        live: Some(Arc::clone(&live)),
-        ..Plan::default()
-    };
-    let bar = bar(owed, "samples", json);
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
+    let bar = bar(backlog, "samples", json);
+    let (Ok(interrupt), Ok(terminate)) = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
     ) else {
         return Err(CommandError::Failed("cannot listen for signals".to_owned()));
     };
-    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let (stop, stopping) = watch::channel(false);
     let plan = Plan {
+        drain_only: true,
+        live: Some(Arc::clone(&live)),
         stop: Some(stopping),
-        ..plan
-    };
-    let signals = async {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            // Nobody listens only when all is over.
-            let _ = stop.send(true);
-            bar.set_message("(stops after this slice; once more: at once)");
-        }
+        ..Plan::default()
     };
     let drained = tokio::select! {
         drained = drain(&mut forwarder, &plan, &bar) => drained,
-        () = signals => return Err(CommandError::Failed("stopped in the middle of a slice: its lease ends by itself, and the next tick counts the backlog anew".to_owned())),
+        () = second_signal(interrupt, terminate, stop, &bar) => {
+            return Err(CommandError::Failed(
+                "stopped in the middle of a slice: its lease will expire, \
+                 and the next tick counts the backlog again"
+                    .to_owned(),
+            ));
+        }
         never = redraw(&bar, &live) => match never {},
     };
     bar.finish_and_clear();
@@ -106,7 +103,7 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutco
         );
     } else {
         drained.errors.iter().for_each(|error| eprintln!("{error}"));
-        println!("{}", told(&drained));
+        println!("{}", summary(&drained));
     }
     Ok(
         if drained.ended == DrainOutcome::Drained && drained.ledger.lost == 0 {
@@ -117,7 +114,25 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutco
     )
 }
 
-/// Slice after slice, until it is over one way or another.
+/// Asks the drain to stop at the first signal. Returns at the second.
+async fn second_signal(
+    mut interrupt: Signal,
+    mut terminate: Signal,
+    stop: watch::Sender<bool>,
+    bar: &ProgressBar,
+) {
+    for _ in 0..2 {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        // Sending fails only when the drain has ended.
+        let _ = stop.send(true);
+        bar.set_message("(stops after this slice; at once with another signal)");
+    }
+}
+
+/// Drains slice after slice, until a [`verdict`] or a signal ends it.
 async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> DrainRun {
     let mut drained = DrainRun {
         ended: DrainOutcome::Drained,
@@ -125,6 +140,7 @@ async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Dra
         ledger: Ledger::default(),
         errors: Vec::new(),
     };
+    // Each slice that gets the lease starts the wait for the next one afresh.
     let mut patient_until = Instant::now() + PATIENCE;
     loop {
         let report = forwarder
@@ -143,7 +159,7 @@ async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Dra
                 };
                 return drained;
             }
-            bar.set_message("(waits for another tick)");
+            bar.set_message("(waiting for another tick)");
             plan.sleep(POLL).await;
             continue;
         }
@@ -163,11 +179,11 @@ async fn drain(forwarder: &mut Forwarder, plan: &Plan, bar: &ProgressBar) -> Dra
     }
 }
 
-/// None: once more.
+/// How the drain ends after this slice, or `None` when another slice follows.
 fn verdict(report: &Report, stopping: bool) -> Option<DrainOutcome> {
     let (before, after) = (report.ledger.owed_before, report.ledger.owed_after);
     match report.outcome {
-        // It could not begin.
+        // The tick could not begin: it did not even count the backlog.
         Outcome::Failed if before == 0 && after == 0 && !report.errors.is_empty() => {
             Some(DrainOutcome::Failed)
         }
@@ -186,6 +202,7 @@ impl DrainRun {
     }
 }
 
+/// Moves the bar while a slice is at work, until it is dropped.
 async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
     let mut often = tokio::time::interval(Duration::from_millis(250));
     loop {
@@ -195,7 +212,8 @@ async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
     }
 }
 
-fn told(drained: &DrainRun) -> String {
+/// The result in one line.
+fn summary(drained: &DrainRun) -> String {
     let Ledger {
         written,
         deduplicated,
@@ -226,13 +244,14 @@ fn told(drained: &DrainRun) -> String {
     match drained.ended {
         DrainOutcome::Drained => format!("{counts}; nothing is owed any more"),
         DrainOutcome::Stuck => format!(
-            "{counts}; {owed} still owed, and the remote takes none: see why above, then try again"
+            "{counts}; {owed} still owed, and the remote takes none: \
+             see the errors above, then try again"
         ),
         DrainOutcome::Busy => format!(
-            "{counts}; other ticks hold the lease all the time: try again, or let them drain"
+            "{counts}; other ticks held the lease all the time: try again, or let them drain"
         ),
         DrainOutcome::Stopped => format!("{counts}; stopped, {owed} still owed"),
-        DrainOutcome::Failed => "the spool cannot be drained: see why above".to_owned(),
+        DrainOutcome::Failed => "the spool cannot be drained: see the errors above".to_owned(),
     }
 }
 
@@ -266,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_while_it_gets_less() {
+    fn a_drain_goes_on_while_the_backlog_shrinks() {
         assert_eq!(
             verdict(&report(Outcome::Partial, 100, 30, &["429"]), false),
             None

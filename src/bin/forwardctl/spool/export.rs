@@ -1,4 +1,4 @@
-//! `forwardctl spool export`
+//! `forwardctl spool export`: the spool's samples as OpenMetrics.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,14 +13,14 @@ use serde_json::json;
 use super::super::format::{bar, many, plain};
 use super::{CommandError, CommandOutcome, Selection, SpoolListing};
 
-/// For sorting; what does not fit goes to a temporary file.
+/// Bytes of memory for sorting. Samples beyond that go to a temporary file.
 const MEMORY: usize = 128 << 20;
 
 #[derive(clap::Args)]
 pub(in super::super) struct ExportArguments {
     #[command(flatten)]
-    wanted: Selection,
-    /// Write there instead of to standard output; an existing file is not replaced
+    selection: Selection,
+    /// Write to this file instead of standard output; an existing file is not replaced
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -31,11 +31,15 @@ pub(super) async fn run(
     json: bool,
 ) -> Result<CommandOutcome, CommandError> {
     if json && arguments.output.is_none() {
-        return Err(CommandError::Usage("--json tells of the export, and standard output is taken by the data: name a file with --output".to_owned()));
+        return Err(CommandError::Usage(
+            "--json prints a summary, but the samples go to standard output: \
+             name a file for them with --output"
+                .to_owned(),
+        ));
     }
-    let spool = SpoolListing::list(&arguments.wanted, config).await?;
+    let spool = SpoolListing::list(&arguments.selection, config).await?;
     if spool.objects.is_empty() {
-        eprintln!("{}", spool.nothing().await?);
+        eprintln!("{}", spool.empty_message().await?);
     }
     let out = match &arguments.output {
         Some(path) => Some(File::create_new(path).map_err(|error| unwritable(path, &error))?),
@@ -47,9 +51,9 @@ pub(super) async fn run(
     let bar = bar(spool.objects.len() as u64, "objects", json);
     for found in &spool.objects {
         let added = match inspect::read(&*spool.store, &found.key).await {
-            Ok(Ok(segment)) => add(&mut export, &segment)?,
+            Ok(Ok(segment)) => add_segment(&mut export, &segment)?,
             Ok(Err(error)) => vec![error.to_string()],
-            // Delivered meanwhile.
+            // The object was delivered and deleted since it was listed.
             Err(error) if error.kind == Kind::NotFound => Vec::new(),
             Err(error) => return Err(error.into()),
         };
@@ -70,10 +74,15 @@ pub(super) async fn run(
     if json {
         println!(
             "{}",
-            json!({"samples": written.samples, "series": written.series, "left_out": written.left_out, "damaged": left})
+            json!({
+                "samples": written.samples,
+                "series": written.series,
+                "left_out": written.left_out,
+                "damaged": left,
+            })
         );
     } else {
-        eprintln!("{}", told(&written));
+        eprintln!("{}", summary(&written));
     }
     std::io::stdout().flush()?;
     Ok(if left.is_empty() {
@@ -83,8 +92,8 @@ pub(super) async fn run(
     })
 }
 
-/// What of a segment cannot be decoded is told, and the rest is exported.
-fn add(export: &mut Export, segment: &Segment) -> Result<Vec<String>, CommandError> {
+/// Adds the batches of a segment. Returns the errors of those that cannot be decoded.
+fn add_segment(export: &mut Export, segment: &Segment) -> Result<Vec<String>, CommandError> {
     let mut errors = Vec::new();
     for (place, batch) in segment.batches.iter().enumerate() {
         match export.add(batch) {
@@ -100,7 +109,8 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
     CommandError::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
-fn told(written: &Written) -> String {
+/// What was exported and what was left out, in one line.
+fn summary(written: &Written) -> String {
     let LeftOut {
         stale,
         histograms,
@@ -116,14 +126,14 @@ fn told(written: &Written) -> String {
         .filter(|(number, _)| *number > 0)
         .map(|(number, what)| many(*number, what))
         .collect();
-    let told = format!(
+    let exported = format!(
         "exported {} of {} series",
         many(written.samples, "sample"),
         written.series
     );
     if left_out.is_empty() {
-        told
+        exported
     } else {
-        format!("{told}; left out: {}", left_out.join(", "))
+        format!("{exported}; left out: {}", left_out.join(", "))
     }
 }

@@ -1,4 +1,4 @@
-//! `forwardctl spool ls`
+//! `forwardctl spool ls`: what is in the spool, by folder and remote.
 
 use amp_forwarder::spool::inspect::{Heap, Peeked, heaps, peek_all};
 use serde_json::{Value, json};
@@ -9,8 +9,8 @@ use super::{CommandError, CommandOutcome, Selection, SpoolListing};
 #[derive(clap::Args)]
 pub(in super::super) struct LsArguments {
     #[command(flatten)]
-    wanted: Selection,
-    /// A line for each object, too: what `spool show` takes
+    selection: Selection,
+    /// List each object, too, with the key that `spool show` takes
     #[arg(long, short)]
     long: bool,
 }
@@ -20,7 +20,7 @@ pub(super) async fn run(
     config: Option<&str>,
     json: bool,
 ) -> Result<CommandOutcome, CommandError> {
-    let mut spool = SpoolListing::list(&arguments.wanted, config).await?;
+    let mut spool = SpoolListing::list(&arguments.selection, config).await?;
     let bar = bar(spool.objects.len() as u64, "objects", json);
     let peeked = peek_all(&*spool.store, std::mem::take(&mut spool.objects), || {
         bar.inc(1)
@@ -29,15 +29,15 @@ pub(super) async fn run(
     bar.finish_and_clear();
     let heaps = heaps(&peeked);
     if json {
-        let mut told = json!({"address": spool.store.address(), "remotes": heaps});
+        let mut listing = json!({"address": spool.store.address(), "remotes": heaps});
         if arguments.long {
-            told["objects"] = peeked.iter().map(object).collect();
+            listing["objects"] = peeked.iter().map(object).collect();
         }
-        println!("{told}");
+        println!("{listing}");
         return Ok(CommandOutcome::Success);
     }
     if peeked.is_empty() {
-        println!("{}", spool.nothing().await?);
+        println!("{}", spool.empty_message().await?);
         return Ok(CommandOutcome::Success);
     }
     if arguments.long {
@@ -47,26 +47,32 @@ pub(super) async fn run(
     let unreadable = heaps.iter().map(|heap| heap.unreadable).sum();
     if unreadable > 0 {
         println!(
-            "{} cannot be read: `forwardctl spool verify` says why",
+            "{} cannot be read: `forwardctl spool verify` shows why",
             many(unreadable, "object")
         );
     }
     Ok(CommandOutcome::Success)
 }
 
+/// One object as JSON.
 fn object(peeked: &Peeked) -> Value {
     let (found, times) = (&peeked.found, peeked.times());
-    let mut told = json!({"key": found.key, "folder": found.folder, "remote": found.remote, "bytes": found.bytes});
+    let mut out = json!({
+        "key": found.key,
+        "folder": found.folder,
+        "remote": found.remote,
+        "bytes": found.bytes,
+    });
     match &peeked.entries {
         Ok(entries) => {
-            told["batches"] = entries.len().into();
-            told["samples"] = peeked.samples().into();
-            told["oldest_ms"] = times.map(|(oldest, _)| oldest).into();
-            told["newest_ms"] = times.map(|(_, newest)| newest).into();
+            out["batches"] = entries.len().into();
+            out["samples"] = peeked.samples().into();
+            out["oldest_ms"] = times.map(|(oldest, _)| oldest).into();
+            out["newest_ms"] = times.map(|(_, newest)| newest).into();
         }
-        Err(error) => told["error"] = error.to_string().into(),
+        Err(error) => out["error"] = error.to_string().into(),
     }
-    told
+    out
 }
 
 fn row(cells: [&str; 6]) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! `forwardctl spool`
+//! `forwardctl spool`: commands that look into the spool or drain it.
 
 mod drain;
 mod export;
@@ -21,25 +21,25 @@ use super::{CommandError, CommandOutcome, load};
 
 #[derive(Subcommand)]
 pub(super) enum SpoolCommand {
-    /// List what is in the spool, by folder and remote
+    /// List the spool by folder and remote
     Ls(ls::LsArguments),
-    /// Show what one object holds
+    /// Show the batches of one object
     Show(show::ShowArguments),
-    /// Read every object and check its checksums; exit 1 when one is damaged
+    /// Read every object and verify its checksums; exit with 1 when one is damaged
     Verify(Selection),
     /// Write samples as OpenMetrics, for `promtool tsdb create-blocks-from openmetrics`
     Export(export::ExportArguments),
-    /// Send what is owed, until nothing is or it does not get less
+    /// Send the backlog, until it is empty or stops shrinking
     Drain,
 }
 
-/// Which objects.
+/// Selects objects of the spool.
 #[derive(clap::Args)]
 pub(super) struct Selection {
-    /// Only this folder
+    /// Select only this folder
     #[arg(long, value_enum)]
     folder: Option<FolderArgument>,
-    /// Only this remote: its name in the configuration, or its folder
+    /// Select only this remote, by its name in the configuration or its folder
     #[arg(long)]
     remote: Option<String>,
 }
@@ -69,23 +69,23 @@ pub(super) async fn run(
     match command {
         SpoolCommand::Ls(arguments) => ls::run(arguments, config, json).await,
         SpoolCommand::Show(arguments) => show::run(arguments, config, json).await,
-        SpoolCommand::Verify(wanted) => verify::run(wanted, config, json).await,
+        SpoolCommand::Verify(selection) => verify::run(selection, config, json).await,
         SpoolCommand::Export(arguments) => export::run(arguments, config, json).await,
         SpoolCommand::Drain => drain::run(config, json).await,
     }
 }
 
-/// A spool that was listed.
+/// The spool, and those of its objects that a command works on.
 struct SpoolListing {
     store: Arc<dyn Store>,
     objects: Vec<Found>,
 }
 
 impl SpoolListing {
-    async fn list(wanted: &Selection, config: Option<&str>) -> Result<Self, CommandError> {
+    async fn list(selection: &Selection, config: Option<&str>) -> Result<Self, CommandError> {
         let config = load(config).await?.config;
         let store = setup::store(&config).await?;
-        let folder = wanted.folder.map(Folder::from);
+        let folder = selection.folder.map(Folder::from);
         let mut objects = inspect::list(
             &*store,
             &Filter {
@@ -94,29 +94,33 @@ impl SpoolListing {
             },
         )
         .await?;
-        if let Some(remote) = &wanted.remote {
-            let remote = find(remote, &config, &objects)?;
+        if let Some(remote) = &selection.remote {
+            let remote = find_remote(remote, &config, &objects)?;
             objects.retain(|object| object.remote == remote);
         }
         Ok(Self { store, objects })
     }
 
-    /// What to say when there is nothing.
-    async fn nothing(&self) -> Result<String, CommandError> {
+    /// The message for an empty listing: there is no spool, or the selection matches nothing.
+    async fn empty_message(&self) -> Result<String, CommandError> {
         let address = self.store.address();
-        // A state that is not usable is a state nevertheless.
+        // A state that cannot be read shows that the spool was used.
         let unused =
             matches!(inspect::state(&*self.store).await, Ok(looked) if looked.state.is_none());
         Ok(if unused {
-            format!("{address}: there is no spool yet; the first tick makes it")
+            format!("{address}: there is no spool yet; the first tick creates it")
         } else {
-            format!("{address}: nothing of that in the spool")
+            format!("{address}: the spool has no such objects")
         })
     }
 }
 
-/// A remote by its name, or by the name of its folder.
-fn find(wanted: &str, config: &Config, objects: &[Found]) -> Result<RemoteDir, CommandError> {
+/// Finds a remote by its name in the configuration, or by the name of its folder.
+fn find_remote(
+    wanted: &str,
+    config: &Config,
+    objects: &[Found],
+) -> Result<RemoteDir, CommandError> {
     let configured = config
         .remote_write
         .iter()
@@ -130,7 +134,7 @@ fn find(wanted: &str, config: &Config, objects: &[Found]) -> Result<RemoteDir, C
     found.ok_or_else(|| {
         let known: Vec<_> = known.iter().map(|remote| plain(remote.as_str())).collect();
         CommandError::Usage(format!(
-            "unknown remote {wanted}; configuration and spool have: {}",
+            "unknown remote {wanted}; the configuration and the spool have: {}",
             known.join(", ")
         ))
     })

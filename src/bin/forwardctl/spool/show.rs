@@ -1,4 +1,4 @@
-//! `forwardctl spool show`
+//! `forwardctl spool show`: the batches of one object.
 
 use amp_forwarder::batch::Batch;
 use amp_forwarder::spool::inspect::{self, Found};
@@ -10,7 +10,8 @@ use super::{CommandError, CommandOutcome, Selection, SpoolListing};
 
 #[derive(clap::Args)]
 pub(in super::super) struct ShowArguments {
-    /// A key as `spool ls --long` prints it, or its last part
+    /// Show the object with this key, as `spool ls --long` prints it, or with this last part of a
+    /// key
     name: String,
 }
 
@@ -19,48 +20,25 @@ pub(super) async fn run(
     config: Option<&str>,
     json: bool,
 ) -> Result<CommandOutcome, CommandError> {
-    let spool = SpoolListing::list(
-        &Selection {
-            folder: None,
-            remote: None,
-        },
-        config,
-    )
-    .await?;
-    let address = spool.store.address();
-    let wanted = arguments
-        .name
-        .strip_prefix(address)
-        .unwrap_or(&arguments.name)
-        .trim_start_matches('/');
-    let file = format!("/{wanted}");
-    let matching: Vec<_> = spool
-        .objects
-        .iter()
-        .filter(|object| object.key == wanted || object.key.ends_with(&file))
-        .collect();
-    let found = match matching.as_slice() {
-        [found] => *found,
-        [] => {
-            return Err(CommandError::Usage(format!(
-                "{address} has no object {wanted}; `forwardctl spool ls --long` lists them"
-            )));
-        }
-        several => {
-            let keys: Vec<_> = several.iter().map(|object| plain(&object.key)).collect();
-            return Err(CommandError::Usage(format!(
-                "{wanted} may be any of these: {}",
-                keys.join(", ")
-            )));
-        }
+    let everything = Selection {
+        folder: None,
+        remote: None,
     };
+    let spool = SpoolListing::list(&everything, config).await?;
+    let found = find_object(&spool, &arguments.name)?;
     match inspect::read(&*spool.store, &found.key).await? {
-        Ok(segment) if json => println!("{}", told(found, &segment)),
+        Ok(segment) if json => println!("{}", segment_json(found, &segment)),
         Ok(segment) => print!("{}", readable(found, &segment)),
         Err(error) if json => {
             println!(
                 "{}",
-                json!({"key": found.key, "folder": found.folder, "remote": found.remote, "bytes": found.bytes, "error": error.to_string()})
+                json!({
+                    "key": found.key,
+                    "folder": found.folder,
+                    "remote": found.remote,
+                    "bytes": found.bytes,
+                    "error": error.to_string(),
+                })
             );
             return Ok(CommandOutcome::Failure);
         }
@@ -74,25 +52,68 @@ pub(super) async fn run(
     Ok(CommandOutcome::Success)
 }
 
+/// Finds the one object whose key, or the end of whose key, is `name`.
+fn find_object<'a>(spool: &'a SpoolListing, name: &str) -> Result<&'a Found, CommandError> {
+    let address = spool.store.address();
+    let wanted = name
+        .strip_prefix(address)
+        .unwrap_or(name)
+        .trim_start_matches('/');
+    let ending = format!("/{wanted}");
+    let matching: Vec<_> = spool
+        .objects
+        .iter()
+        .filter(|object| object.key == wanted || object.key.ends_with(&ending))
+        .collect();
+    match matching.as_slice() {
+        [found] => Ok(*found),
+        [] => Err(CommandError::Usage(format!(
+            "{address} has no object {wanted}; `forwardctl spool ls --long` lists them"
+        ))),
+        several => {
+            let keys: Vec<_> = several.iter().map(|object| plain(&object.key)).collect();
+            Err(CommandError::Usage(format!(
+                "{wanted} matches more than one object: {}",
+                keys.join(", ")
+            )))
+        }
+    }
+}
+
 fn samples(batches: &[Batch]) -> u64 {
     batches.iter().map(|batch| u64::from(batch.samples)).sum()
 }
 
-fn told(found: &Found, segment: &Segment) -> serde_json::Value {
+/// The segment as JSON.
+fn segment_json(found: &Found, segment: &Segment) -> serde_json::Value {
     let batch = |(place, batch): (usize, &Batch)| {
-        json!({"place": place, "samples": batch.samples, "bytes": batch.body.len(), "uncompressed_bytes": batch.raw_len,
-            "oldest_ms": batch.min_ms, "newest_ms": batch.max_ms})
+        json!({
+            "place": place,
+            "samples": batch.samples,
+            "bytes": batch.body.len(),
+            "uncompressed_bytes": batch.raw_len,
+            "oldest_ms": batch.min_ms,
+            "newest_ms": batch.max_ms,
+        })
     };
     let name = found.name();
     json!({
-        "key": found.key, "folder": found.folder, "remote": found.remote, "bytes": found.bytes,
-        "epoch": name.map(|name| name.epoch()), "scrape": name.map(|name| name.scrape()), "part": name.map(|name| name.part()),
+        "key": found.key,
+        "folder": found.folder,
+        "remote": found.remote,
+        "bytes": found.bytes,
+        "epoch": name.map(|name| name.epoch()),
+        "scrape": name.map(|name| name.scrape()),
+        "part": name.map(|name| name.part()),
         "samples": samples(&segment.batches),
         "batches": segment.batches.iter().enumerate().map(batch).collect::<Vec<_>>(),
-        "note": segment.note.as_ref().map(|note| json!({"status": note.status, "message": note.message})),
+        "note": segment.note.as_ref().map(|note| {
+            json!({"status": note.status, "message": note.message})
+        }),
     })
 }
 
+/// The segment as text for people.
 fn readable(found: &Found, segment: &Segment) -> String {
     let mut text = format!(
         "{}: {}, {}\n",

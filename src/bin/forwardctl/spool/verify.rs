@@ -1,4 +1,4 @@
-//! `forwardctl spool verify`
+//! `forwardctl spool verify`: reads every object and checks its checksums.
 
 use amp_forwarder::spool::inspect;
 use amp_forwarder::spool::store::Kind;
@@ -8,13 +8,13 @@ use super::super::format::{bar, many, plain, size};
 use super::{CommandError, CommandOutcome, Selection, SpoolListing};
 
 pub(super) async fn run(
-    wanted: &Selection,
+    selection: &Selection,
     config: Option<&str>,
     json: bool,
 ) -> Result<CommandOutcome, CommandError> {
-    let spool = SpoolListing::list(wanted, config).await?;
+    let spool = SpoolListing::list(selection, config).await?;
     if spool.objects.is_empty() && !json {
-        println!("{}", spool.nothing().await?);
+        println!("{}", spool.empty_message().await?);
         return Ok(CommandOutcome::Success);
     }
     let bar = bar(spool.objects.len() as u64, "objects", json);
@@ -33,7 +33,7 @@ pub(super) async fn run(
                     );
                 }
             }
-            // Delivered meanwhile.
+            // The object was delivered and deleted since it was listed.
             Err(error) if error.kind == Kind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
@@ -48,7 +48,12 @@ pub(super) async fn run(
     if json {
         println!(
             "{}",
-            json!({"address": spool.store.address(), "objects": objects, "bytes": bytes, "damaged": damaged})
+            json!({
+                "address": spool.store.address(),
+                "objects": objects,
+                "bytes": bytes,
+                "damaged": damaged,
+            })
         );
     } else if damaged.is_empty() {
         println!(
