@@ -1,4 +1,5 @@
-//! Asks everybody whether they would do their part, and changes nothing.
+//! Probes every system that the configuration names, and changes nothing: secrets, homes, their
+//! clocks, and remotes.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,33 +17,33 @@ use crate::series::ExposedLabel;
 use crate::tick::Forwarder;
 use crate::time::Clock;
 
-/// How long one probe may take.
+/// Time limit of one probe.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// Scrapes of a home, to see whether always the same Prometheus answers: a NodePort chooses among
-/// pods for each connection, and with two of them ten answers show no step back once in a hundred
-/// times.
+/// Number of scrapes that show whether the same Prometheus answers every time. A NodePort chooses
+/// among pods for each connection; with two pods, ten answers miss the alternation once in a
+/// hundred times.
 const SCRAPES: usize = 10;
 
-/// Between them.
+/// Pause between two of these scrapes.
 const APART: Duration = Duration::from_millis(50);
 
-/// Bytes of `up`, of each target of the home.
+/// Largest body in bytes of such a scrape, which holds one `up` for each target of the home.
 const LARGEST: usize = 1 << 20;
 
-/// A home's clock may differ by that much.
+/// Largest difference between a home's clock and ours that is not reported, milliseconds.
 const CLOCK_TOLERANCE_MS: i64 = 5_000;
 
-/// One line of the result.
+/// One line of a check's result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// The thing that was probed: `home 192.0.2.10:30090 (federate)`.
     pub subject: String,
-    /// `false` stops the forwarder from doing its work.
+    /// Whether the forwarder can work with it.
     pub ok: bool,
-    /// Not an error, but surely not meant.
+    /// Whether it works, but probably not as intended.
     pub warning: bool,
-    /// What was found, and what to do.
+    /// The observation, and what to do about it.
     pub message: String,
 }
 
@@ -75,7 +76,7 @@ impl Finding {
     }
 }
 
-/// What the configuration's reader found doubtful.
+/// Turns the warnings of a configuration into findings.
 #[must_use]
 pub fn warnings(problems: &[Problem]) -> Vec<Finding> {
     problems
@@ -84,8 +85,10 @@ pub fn warnings(problems: &[Problem]) -> Vec<Finding> {
         .collect()
 }
 
-/// Reads secrets, and probes homes and remotes over the network. `home` must use a new connection
-/// for each request.
+/// Reads the secrets, and probes homes and remotes over the network.
+///
+/// `home` must use a new connection for each request, so that a load balancer in front of two
+/// replicas shows.
 pub async fn online(
     config: &Config,
     home: &dyn Home,
@@ -93,7 +96,7 @@ pub async fn online(
     clock: &dyn Clock,
     forwarder: &Forwarder,
 ) -> Vec<Finding> {
-    let mut findings = kept_secrets(config, clock).await;
+    let mut findings = secrets(config, clock).await;
     findings.extend(homes(config, home, forwarder).await);
     for (entry, remote) in config.remote_write.iter().zip(remotes) {
         let subject = format!(
@@ -113,8 +116,9 @@ pub async fn online(
     findings
 }
 
-/// Whether each secret that stands elsewhere can be read: first, because all else fails without it.
-async fn kept_secrets(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
+/// Reads each secret that the configuration refers to. These findings come first, because every
+/// other probe fails without its secret.
+async fn secrets(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
     let https = config
         .scrape_configs
         .iter()
@@ -144,6 +148,7 @@ async fn kept_secrets(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
     findings
 }
 
+/// Scrapes each target once, compares its clock and looks for replicas that alternate.
 async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<Finding> {
     let mut findings = Vec::new();
     for previewed in forwarder.preview(None, PROBE).await {
@@ -153,11 +158,17 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
             Some(error) => Finding::bad(subject.clone(), error.to_string()),
             None if scraped.tally.scraped == 0 => Finding::doubtful(
                 subject.clone(),
-                "it answers, but with no sample: match[] selects nothing of the last 5 minutes; try the selector on the home's own /graph page",
+                "it answers, but with no sample: match[] selects nothing of the last 5 minutes; \
+                 try the selector on the home's own /graph page",
             ),
             None => Finding::good(
                 subject.clone(),
-                format!("{} samples, {} bytes in {} ms", scraped.tally.scraped, scraped.bytes, scraped.duration.as_millis()),
+                format!(
+                    "{} samples, {} bytes in {} ms",
+                    scraped.tally.scraped,
+                    scraped.bytes,
+                    scraped.duration.as_millis()
+                ),
             ),
         });
         findings.extend(
@@ -177,7 +188,8 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
     findings
 }
 
-/// `Date` has whole seconds, and the answer was under way for a while.
+/// Judges a home's clock by the `Date` of its answer. Small differences mean nothing: `Date` has
+/// whole seconds, and the answer took some time to arrive.
 fn clock_finding(subject: &str, ahead_ms: i64) -> Finding {
     let seconds = ahead_ms as f64 / 1000.0;
     if ahead_ms.abs() <= CLOCK_TOLERANCE_MS {
@@ -187,15 +199,16 @@ fn clock_finding(subject: &str, ahead_ms: i64) -> Finding {
     Finding::doubtful(
         subject,
         format!(
-            "its clock is {:.0} s {direction} ours: set both by NTP; AMP counts the hour that it takes samples for from the newest one it has seen",
+            "its clock is {:.0} s {direction} ours: set both by NTP; \
+             AMP accepts samples that are up to an hour older than the newest that it has seen",
             seconds.abs()
         ),
     )
 }
 
-/// Whether always the same Prometheus answers. Two of them scrape the same targets at different
-/// moments, so what tells them apart is a series whose timestamp goes back from one answer to the
-/// next. `home` must use a new connection for each request.
+/// Looks for replicas that alternate behind one address. They scrape the same targets at different
+/// moments, so a series whose timestamp goes back from one answer to the next gives them away.
+/// `home` must use a new connection for each request.
 async fn alternation(subject: &str, home: &dyn Home, job: JobId, url: &Url) -> Option<Finding> {
     if !url.path().ends_with("/federate") {
         return None;
@@ -228,16 +241,18 @@ async fn alternation(subject: &str, home: &dyn Home, job: JobId, url: &Url) -> O
     newest.went_back.then(|| {
         Finding::doubtful(
             subject,
-            "more than one Prometheus answers at this address: samples go back and forth in time, and AMP refuses what goes back; \
+            "more than one Prometheus answers at this address: timestamps go back and forth, \
+             and AMP rejects samples that go back; \
              give each replica a Service (NodePort) of its own, or set sessionAffinity: ClientIP",
         )
     })
 }
 
-/// The newest timestamp of each series.
+/// The newest timestamp of each series in milliseconds, by the series' text.
 #[derive(Default)]
 struct Timestamps {
     newest: HashMap<Vec<u8>, i64>,
+    /// Whether any series showed a timestamp older than its newest.
     went_back: bool,
 }
 

@@ -1,5 +1,4 @@
-//! What the spool knows of lease, jobs and backlog: read from `state.json` alone, without the
-//! lease.
+//! Lease, jobs and backlog as `state.json` has them, which is read without taking the lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,85 +11,89 @@ use crate::spool::name::RemoteDir;
 use crate::spool::state::{Backlog, HeadState, JobState, Lease, State};
 use crate::spool::store::Store;
 
-/// All of it. The backlog is what the last release said: while a tick is at work, or after one was
-/// killed, it is older than the truth.
+/// The answer to the action `status`.
+///
+/// The backlog is that of the last release. It is out of date while a tick is at work, and after a
+/// tick was killed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// When it was read, by the store's clock.
+    /// Time of the reading by the store's clock, milliseconds since 1970.
     pub time_ms: i64,
-    /// Those of the configuration first, in its order.
+    /// The jobs of the configuration in its order, then those that only the spool knows.
     pub jobs: Vec<JobStatus>,
-    /// Those of the configuration first, in its order.
+    /// The remotes of the configuration in its order, then those that only the spool knows.
     pub remotes: Vec<RemoteStatus>,
-    /// As a whole.
+    /// The spool as a whole.
     pub spool: SpoolStatus,
 }
 
-/// A job.
+/// The progress of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobStatus {
-    /// `job_name`.
+    /// The job's `job_name`.
     pub job: String,
     /// Whether the configuration names it.
     pub configured: bool,
-    /// The newest slot that was served.
+    /// The newest slot that was served, milliseconds since 1970.
     pub last_slot_ms: Option<i64>,
-    /// For each remote, the time up to which every sample of the job is delivered or durable in the
-    /// spool.
+    /// For each remote, the time up to which every sample of the job is delivered or stored in the
+    /// spool, milliseconds since 1970.
     pub watermarks: BTreeMap<RemoteDir, i64>,
 }
 
-/// A remote.
+/// The backlog of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RemoteStatus {
-    /// As the spool calls it.
+    /// The remote's folder in the spool.
     pub remote: RemoteDir,
-    /// Whether the configuration names it. What is owed to another one stays until it does.
+    /// Whether the configuration names it. The backlog of a remote that is not configured stays in
+    /// the spool until it is.
     pub configured: bool,
-    /// What is owed to it.
+    /// Segments, samples and bytes that wait for it.
     #[serde(flatten)]
     pub backlog: Backlog,
-    /// How far the oldest segment is.
+    /// Progress of the delivery of the oldest segment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadState>,
 }
 
-/// The spool.
+/// The spool: where it is, who holds it, what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SpoolStatus {
-    /// Where it is.
+    /// Address of the store, an S3 URL or a path.
     pub address: String,
-    /// Whether anything has used it.
+    /// Whether it has a `state.json`, which the first tick writes.
     pub exists: bool,
-    /// Of its latest holder.
+    /// Epoch of its latest holder.
     pub epoch: u64,
-    /// Who holds it.
+    /// Whether a tick holds it.
     pub lease: LeaseStatus,
-    /// Owed to all remotes together.
+    /// Segments, samples and bytes that wait for any remote.
     #[serde(flatten)]
     pub backlog: Backlog,
 }
 
-/// The lease.
+/// The state of the lease at the time of the reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum LeaseStatus {
-    /// Nobody holds it; the last one released it.
+    /// The last holder released it.
     Free,
-    /// A tick is at work.
+    /// A tick holds it.
     Held(Lease),
-    /// Its time is over and it was not released: its holder was killed.
+    /// It expired without a release, because its holder was killed.
     Ended(Lease),
 }
 
 impl Status {
-    /// Reads the state.
+    /// Reads `state.json` and compares it with the configuration. `now_ms` is used only when the
+    /// store does not give its own time.
     ///
     /// # Errors
-    /// [`LookError`].
+    /// When the store cannot be read or its `state.json` cannot be used.
     pub async fn look(config: &Config, store: &dyn Store, now_ms: i64) -> Result<Self, LookError> {
         let Looked { state, time } = inspect::state(store).await?;
-        Ok(Self::tell(
+        Ok(Self::new(
             config,
             store.address(),
             state,
@@ -98,7 +101,7 @@ impl Status {
         ))
     }
 
-    fn tell(config: &Config, address: &str, state: Option<State>, time_ms: i64) -> Self {
+    fn new(config: &Config, address: &str, state: Option<State>, time_ms: i64) -> Self {
         let exists = state.is_some();
         let State {
             epoch,
@@ -159,22 +162,23 @@ impl Status {
     }
 }
 
-/// What the configuration names, in its order, and then what only the spool knows.
+/// Merges two lists: first the names of the configuration in its order, then those that only the
+/// spool knows.
 fn known_first<K: Ord + Clone, V: Default, T>(
     configured: Vec<K>,
     known: &BTreeMap<K, V>,
-    tell: impl Fn(K, bool, &V) -> T,
+    make: impl Fn(K, bool, &V) -> T,
 ) -> Vec<T> {
     let names: BTreeSet<K> = configured.iter().cloned().collect();
     let none = V::default();
     let first = configured.into_iter().map(|name| {
         let known = known.get(&name).unwrap_or(&none);
-        tell(name, true, known)
+        make(name, true, known)
     });
     let rest = known
         .iter()
         .filter(|(name, _)| !names.contains(*name))
-        .map(|(name, known)| tell(name.clone(), false, known));
+        .map(|(name, known)| make(name.clone(), false, known));
     first.chain(rest).collect()
 }
 
@@ -185,7 +189,8 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
-        let yaml = "scrape_configs:\n  - {job_name: home, static_configs: [{targets: ['192.0.2.1:9090']}]}\n\
+        let yaml = "scrape_configs:\n  \
+                    - {job_name: home, static_configs: [{targets: ['192.0.2.1:9090']}]}\n\
                     remote_write:\n  - {name: amp, url: 'http://192.0.2.2/api/v1/remote_write'}\n";
         Config::load(yaml, &|_| None, "forwarder.yml")
             .unwrap()
@@ -193,47 +198,62 @@ mod tests {
     }
 
     #[test]
-    fn a_spool_that_nobody_has_used_has_nothing_to_tell() {
-        let told = json!(Status::tell(&config(), "/spool", None, 5_000));
+    fn an_unused_spool_has_only_the_names_of_the_configuration() {
+        let status = json!(Status::new(&config(), "/spool", None, 5_000));
         let expected = json!({
             "time_ms": 5_000,
             "jobs": [{"job": "home", "configured": true, "last_slot_ms": null, "watermarks": {}}],
-            "remotes": [{"remote": "amp", "configured": true, "segments": 0, "samples": 0, "bytes": 0}],
-            "spool": {"address": "/spool", "exists": false, "epoch": 0, "lease": {"state": "free"}, "segments": 0, "samples": 0, "bytes": 0},
+            "remotes": [
+                {"remote": "amp", "configured": true, "segments": 0, "samples": 0, "bytes": 0},
+            ],
+            "spool": {
+                "address": "/spool",
+                "exists": false,
+                "epoch": 0,
+                "lease": {"state": "free"},
+                "segments": 0,
+                "samples": 0,
+                "bytes": 0,
+            },
         });
-        assert_eq!(told, expected);
+        assert_eq!(status, expected);
     }
 
     #[test]
-    fn what_only_the_spool_knows_is_told_as_well() {
+    fn jobs_and_remotes_that_only_the_spool_knows_are_listed() {
         let state = json!({
             "version": 1, "epoch": 7, "lease": {"nonce": "ab", "epoch": 7, "until_ms": 9_000},
             "jobs": {"home": {"last_slot_ms": 4_000, "watermarks": {"amp": 3_000}}, "away": {}},
-            "remotes": {"amp": {"segments": 2, "samples": 130, "bytes": 900, "oldest_ms": 1_000}, "old": {"segments": 1, "samples": 5, "bytes": 60, "oldest_ms": 500}},
+            "remotes": {
+                "amp": {"segments": 2, "samples": 130, "bytes": 900, "oldest_ms": 1_000},
+                "old": {"segments": 1, "samples": 5, "bytes": 60, "oldest_ms": 500},
+            },
         });
         let state = State::read(state.to_string().as_bytes()).unwrap();
-        let told = Status::tell(&config(), "/spool", Some(state.clone()), 8_999);
-        assert!(matches!(&told.spool.lease, LeaseStatus::Held(lease) if lease.until_ms == 9_000));
+        let status = Status::new(&config(), "/spool", Some(state.clone()), 8_999);
+        assert!(matches!(&status.spool.lease, LeaseStatus::Held(lease) if lease.until_ms == 9_000));
         assert_eq!(
-            (told.spool.backlog.samples, told.spool.backlog.oldest_ms),
+            (status.spool.backlog.samples, status.spool.backlog.oldest_ms),
             (135, Some(500))
         );
         assert_eq!(
-            told.jobs
+            status
+                .jobs
                 .iter()
                 .map(|job| (job.job.as_str(), job.configured))
                 .collect::<Vec<_>>(),
             [("home", true), ("away", false)]
         );
-        assert_eq!(told.jobs[0].watermarks[&RemoteDir::new("amp")], 3_000);
+        assert_eq!(status.jobs[0].watermarks[&RemoteDir::new("amp")], 3_000);
         assert_eq!(
-            told.remotes
+            status
+                .remotes
                 .iter()
                 .map(|remote| (remote.remote.as_str(), remote.configured))
                 .collect::<Vec<_>>(),
             [("amp", true), ("old", false)]
         );
-        let late = Status::tell(&config(), "/spool", Some(state), 9_000);
+        let late = Status::new(&config(), "/spool", Some(state), 9_000);
         assert_eq!(
             json!(late)["spool"]["lease"],
             json!({"state": "ended", "nonce": "ab", "epoch": 7, "until_ms": 9_000})
