@@ -26,7 +26,7 @@ QUERY = re.compile(r"""SELECT SUM\(DiscardedSamples\) FROM "AWS/Prometheus" WHER
 
 @contextlib.contextmanager
 def staged(environment, *flags):
-    """The function between two real Prometheis (tests/support/src/bin/stage.rs), for two ticks."""
+    """The function between two real Prometheus servers (tests/support/src/bin/stage.rs), for two ticks."""
     command = [TARGET / "stage", "--function", TARGET / "amp-forwarder"]
     command += [*flags, *(f"--env={name}={value}" for name, value in environment.items())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -110,7 +110,7 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       datapointsToAlarm: 5,
       comparisonOperator: GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
       treatMissingData: cloudwatch.TreatMissingData.BREACHING,
-      text: `no tick without a failure for five minutes, or none at all. Samples are going missing at home's side of the VPN unless it is back soon. 1. Is the schedule enabled? 2. Invoke the function with {"action":"check"}: it names what fails (home, AMP, spool) and the next step. 3. No answer: look at its log group, and at its time-out and memory.`,
+      text: `no tick without a failure for five minutes, or none at all. Samples will be missing unless it works again soon. 1. Is the schedule enabled? 2. Invoke the function with {"action":"check"}: it names what fails (home, AMP, spool) and the next step. 3. No answer: look at its log group, and at its time-out and memory.`,
     },
     LagAlarm: {
       metric: metric(name, 'Lag'),
@@ -126,7 +126,7 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       evaluationPeriods: 3,
       datapointsToAlarm: 3,
       comparisonOperator: GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-      text: `the oldest sample in the spool is ${backlog} s old; AMP refuses it after an hour, and it moves to expired/. Invoke with {"action":"check"} to see why AMP does not take it, mend that, then drain: {"action":"drain"} or forwardctl spool drain.`,
+      text: `the oldest sample in the spool is ${backlog} s old; AMP refuses it after an hour, and it moves to expired/. Invoke with {"action":"check"} to see why AMP does not take it, fix that, then drain: {"action":"drain"} or forwardctl spool drain.`,
     },
     RejectedAlarm: {
       metric: metric(name, 'Rejected', within),
@@ -136,7 +136,7 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
     ExpiredAlarm: {
       metric: metric(name, 'Expired', within),
       ...any,
-      text: `samples got too old for AMP and moved to expired/, where they stay for ${watched.expiredDays} days. AMP will not take them any more; forwardctl spool export --folder expired makes a file of them that promtool turns into blocks for any Prometheus.`,
+      text: `samples got too old for AMP and moved to expired/, where they stay for ${watched.expiredDays} days. AMP no longer takes them; forwardctl spool export --folder expired makes a file of them that promtool turns into blocks for any Prometheus.`,
     },
     LostAlarm: {
       metric: metric(name, 'Lost', within),
@@ -155,7 +155,7 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       ...any,
       evaluationPeriods: 5,
       datapointsToAlarm: 3,
-      text: `Lambda does not start the function for want of concurrency. Raise the account's quota, or take the concurrency that another function holds; with ReservedConcurrency 1 a tick that runs on throttles the next one.`,
+      text: `Lambda does not start the function, because its concurrency is used up. Raise the account's quota, or take the concurrency that another function holds; with ReservedConcurrency 1 a tick that overruns throttles the next one.`,
     },
     DiscardedAlarm: {
       // A query finds each reason there is; a metric would need them listed beforehand.

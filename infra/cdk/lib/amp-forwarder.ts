@@ -36,7 +36,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   readonly securityGroup: ec2.ISecurityGroup;
   readonly connections: ec2.Connections;
   readonly grantPrincipal: iam.IPrincipal;
-  /** Stays when the stack is deleted: it may hold samples that are owed. */
+  /** The spool's bucket. It is kept when the stack is deleted, because it may hold owed samples. */
   readonly spoolBucket: s3.Bucket;
   /** `s3://…`, for `forwardctl`. */
   readonly spoolUrl: string;
@@ -163,7 +163,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     this.dashboard = dashboard(this, this.function, workspace.id, (thresholds.backlog ?? DEFAULT_BACKLOG).toSeconds());
   }
 
-  /** Lets somebody start the function by hand: `forward`, `drain`, `check`, `status`. */
+  /** Lets a principal invoke the function by hand: `forward`, `drain`, `check`, `status`. */
   grantInvoke(grantee: iam.IGrantable): iam.Grant {
     return this.function.grantInvoke(grantee);
   }
@@ -173,7 +173,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     return this.#grantSpool(grantee, ['s3:GetObject']);
   }
 
-  /** Lets somebody send what is owed from elsewhere: `forwardctl spool drain`. */
+  /** Lets a principal send the backlog from elsewhere: `forwardctl spool drain`. */
   grantDrain(grantee: iam.IGrantable): iam.Grant {
     const write = iam.Grant.addToPrincipal({ grantee, actions: ['aps:RemoteWrite'], resourceArns: [this.workspaceArn] });
     return write.combine(this.#grantSpool(grantee, ['s3:GetObject', 's3:PutObject', 's3:DeleteObject']));

@@ -12,7 +12,7 @@ export class Configuration {
   }
 
   /**
-   * A `forwarder.yml` of the app, deployed with it as an asset: each change of it is a deployment, and starts the function anew.
+   * A `forwarder.yml` of the app, deployed with it as an asset. Each change of it is a deployment, which restarts the function.
    *
    * @param path of the file
    */

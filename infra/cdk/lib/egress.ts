@@ -1,6 +1,6 @@
 import type * as ec2 from 'aws-cdk-lib/aws-ec2';
 
-/** AWS services beside AMP and S3 that a configuration can need, and that get an interface endpoint where there is no other way out. */
+/** AWS services besides AMP and S3 that a configuration can need. They get an interface endpoint where there is no other way out. */
 export enum EndpointService {
   /** `sigv4.role_arn`: a workspace of another account. */
   STS = 'sts',

@@ -25,7 +25,7 @@ export interface SpoolRetention {
   readonly expired?: Duration;
 }
 
-/** The spool's bucket: private, encrypted, TLS only. It stays when the stack is deleted, since it may hold samples that are owed. */
+/** The spool's bucket: private, encrypted, TLS only. It is kept when the stack is deleted, because it may hold owed samples. */
 export function spoolBucket(scope: Construct, retention: SpoolRetention, key: kms.IKey | undefined): s3.Bucket {
   // No versions: segments are written once and deleted once, and state.json is replaced twice a minute, by conditional writes. Versions would
   // keep 86,400 of it a month and every segment that was delivered.
@@ -36,7 +36,7 @@ export function spoolBucket(scope: Construct, retention: SpoolRetention, key: km
     encryptionKey: key,
     bucketKeyEnabled: key === undefined ? undefined : true,
     removalPolicy: RemovalPolicy.RETAIN,
-    // Never one on segments/ or state.json: those are owed.
+    // There must never be a rule on segments/ or state.json: they hold owed samples.
     lifecycleRules: [
       { id: 'rejected', prefix: `${SPOOL_PREFIX}/rejected/`, expiration: retention.rejected ?? Duration.days(30) },
       { id: 'expired', prefix: `${SPOOL_PREFIX}/expired/`, expiration: retention.expired ?? Duration.days(30) },

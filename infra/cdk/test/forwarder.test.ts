@@ -67,7 +67,7 @@ test('nothing but home, S3 and the way to AMP is open', () => {
   );
 });
 
-test('what is owed never ages out, and outlives the stack', () => {
+test('owed samples never age out, and outlive the stack', () => {
   const template = synthesized('default');
   template.hasResource('AWS::S3::Bucket', { DeletionPolicy: 'Retain', UpdateReplacePolicy: 'Retain' });
   const [bucket] = Object.values(template.findResources('AWS::S3::Bucket')) as { Properties: { LifecycleConfiguration: { Rules: object[] } } }[];
