@@ -1,10 +1,16 @@
-//! One batch, to its end.
+//! The delivery of one batch, to its end.
+//!
+//! A batch is posted until the receiver gives a final answer. One that is too large is split, and
+//! its parts are delivered one after the other. Everything else that can happen to a request is
+//! judged by [`verdict`], and this module acts on the verdict.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::delivery::{Delivery, UndeliveredBatches, UndeliveredReason};
 use super::remote::{PostAnswer, PostError, PostRequest, Remote};
 use super::state::{SendFailure, SendState, StopReason};
 use super::verdict::{Verdict, VerdictOptions, verdict};
@@ -12,18 +18,19 @@ use crate::batch::{Batch, split};
 use crate::config::RemoteWrite;
 use crate::time::{Clock, millis};
 
-/// What a remote's configuration says about sending.
+/// What the configuration of a remote says about sending.
 #[derive(Debug, Clone)]
 pub struct DeliverSettings {
-    /// For one request.
+    /// Time for one request, from fetching credentials to the end of the answer.
     pub remote_timeout: Duration,
-    /// Bound of the first back-off.
+    /// Upper bound of the first back-off.
     pub min_backoff: Duration,
-    /// Bound of all.
+    /// Upper bound of all back-offs.
     pub max_backoff: Duration,
-    /// Else a 429 rejects.
+    /// Whether a request that was answered 429 is sent again. Otherwise its batch is refused for
+    /// good.
     pub retry_on_http_429: bool,
-    /// Batches wholly older expire.
+    /// Age at which samples are no longer sent. A batch expires when all of its samples are older.
     pub sample_age_limit: Option<Duration>,
 }
 
@@ -39,124 +46,46 @@ impl From<&RemoteWrite> for DeliverSettings {
     }
 }
 
-/// What a delivery happens in.
+/// The circumstances of a delivery.
 #[derive(Clone, Copy)]
 pub struct DeliverContext<'a> {
-    /// Of the remote.
+    /// Settings of the remote.
     pub settings: &'a DeliverSettings,
-    /// Of the remote, shared by its shards.
+    /// State of the remote, shared by its shards.
     pub state: &'a SendState,
     /// The wall clock.
     pub clock: &'a dyn Clock,
-    /// No request outlives it.
+    /// Latest end of the delivery. The state may name an earlier one (`sending_ends`).
     pub work_ends: Instant,
-    /// This batch was throttled for long enough, while others passed: one more 429 rejects it.
+    /// Whether one more 429 refuses the batch for good: it was throttled for long enough, while
+    /// other batches were taken.
     pub last_429: bool,
 }
 
-/// Where each sample of a batch ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Delivery {
-    /// Samples that are stored.
-    pub written: u64,
-    /// Samples that the receiver's HA deduplication dropped.
-    pub deduplicated: u64,
-    /// Refused for good: parts of the batch, to be kept.
-    pub rejected: Vec<RejectedBatch>,
-    /// Wholly older than `sample_age_limit`, to be kept.
-    pub expired: Vec<Batch>,
-    /// What is still owed.
-    pub undelivered: Option<UndeliveredBatches>,
-    /// Requests made.
-    pub attempts: u32,
-    /// Of them, without a final verdict.
-    pub retries: u32,
-    /// When it was throttled by a 429 first, milliseconds since 1970.
-    pub throttled_ms: Option<i64>,
-}
-
-/// A batch, or a part of one, that was refused for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectedBatch {
-    /// Just as it was posted.
-    pub batch: Batch,
-    /// Of the answer.
-    pub status: u16,
-    /// Names the first error only; AMP stores the valid samples of a refused request.
-    pub message: String,
-}
-
-/// What a delivery leaves undone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UndeliveredBatches {
-    /// In the order in which they would have been posted. Their samples may have been stored: the
-    /// last answer may be missing.
-    pub batches: Vec<Batch>,
-    /// Why.
-    pub reason: UndeliveredReason,
-}
-
-/// Why samples are still owed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UndeliveredReason {
-    /// No time is left, or not enough for what the receiver asked to wait; with the last failure,
-    /// if there was one.
-    Deadline(Option<SendFailure>),
-    /// The remote is denied or misconfigured.
-    Stopped(StopReason),
-}
-
-impl Delivery {
-    /// Samples that were refused for good.
-    #[must_use]
-    pub fn rejected_samples(&self) -> u64 {
-        self.rejected
-            .iter()
-            .map(|rejected| u64::from(rejected.batch.samples))
-            .sum()
-    }
-
-    /// Samples that were too old.
-    #[must_use]
-    pub fn expired_samples(&self) -> u64 {
-        self.expired
-            .iter()
-            .map(|batch| u64::from(batch.samples))
-            .sum()
-    }
-
-    /// Samples that are still owed.
-    #[must_use]
-    pub fn undelivered_samples(&self) -> u64 {
-        let batches = self
-            .undelivered
-            .iter()
-            .flat_map(|undelivered| &undelivered.batches);
-        batches.map(|batch| u64::from(batch.samples)).sum()
-    }
-}
-
-/// Delivers one batch: until it is answered for good, the remote is stopped, or the deadline has
-/// come. Safe to drop at any point.
+/// Delivers one batch, until it is answered for good, the remote is stopped, or sending
+/// ends. The future may be dropped at any point; then the batch counts as owed.
 pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContext<'_>) -> Delivery {
     let mut delivery = Delivery::default();
+    // A stack: the part that is delivered next is the last one.
     let mut owed = vec![batch.clone()];
     while let Some(next) = owed.pop() {
         let samples = u64::from(next.samples);
-        match deliver_whole(remote, &next, context, &mut delivery).await {
-            End::Written => delivery.written += samples,
-            End::Deduplicated => delivery.deduplicated += samples,
-            End::Expired => delivery.expired.push(next),
-            End::Rejected { status, message } => reject(&mut delivery, next, status, message),
-            End::TooLarge { message } => {
+        match deliver_unsplit(remote, &next, context, &mut delivery).await {
+            BatchOutcome::Written => delivery.written += samples,
+            BatchOutcome::Deduplicated => delivery.deduplicated += samples,
+            BatchOutcome::Expired => delivery.expired.push(next),
+            BatchOutcome::Rejected { status, message } => delivery.reject(next, status, message),
+            BatchOutcome::TooLarge { status, message } => {
+                // Batches that are built from now on close earlier.
                 context.state.too_large(next.raw_len);
                 match split(&next) {
                     Ok(Some((first, second))) => owed.extend([second, first]),
-                    Ok(None) => reject(&mut delivery, next, 413, message),
-                    Err(error) => reject(&mut delivery, next, 413, format!("{message}; {error}")),
+                    // A single sample cannot be split.
+                    Ok(None) => delivery.reject(next, status, message),
+                    Err(error) => delivery.reject(next, status, format!("{message}; {error}")),
                 }
             }
-            End::Undelivered(reason) => {
+            BatchOutcome::Undelivered(reason) => {
                 owed.push(next);
                 owed.reverse();
                 delivery.undelivered = Some(UndeliveredBatches {
@@ -170,175 +99,254 @@ pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContex
     delivery
 }
 
-fn reject(delivery: &mut Delivery, batch: Batch, status: u16, message: String) {
-    tracing::warn!(
-        samples = batch.samples,
-        "the remote refused a batch for good: {message}"
-    );
-    delivery.rejected.push(RejectedBatch {
-        batch,
-        status,
-        message,
-    });
-}
-
-/// How a request that is not split further ends.
-enum End {
+/// The end of a batch that is not split further.
+enum BatchOutcome {
     Written,
     Deduplicated,
     Rejected { status: u16, message: String },
     Expired,
-    TooLarge { message: String },
+    TooLarge { status: u16, message: String },
     Undelivered(UndeliveredReason),
 }
 
-async fn deliver_whole(
+impl BatchOutcome {
+    fn out_of_time(failure: Option<SendFailure>) -> Self {
+        Self::Undelivered(UndeliveredReason::Deadline(failure))
+    }
+}
+
+/// What happens after a request that did not end the batch.
+enum NextStep {
+    /// Post again at once, on a connection that was never used.
+    Reconnect,
+    /// Post again at once, with fresh credentials and a new signature.
+    Resign,
+    /// Send nothing more to this remote.
+    Stop(StopReason),
+    /// Post again after the receiver's `Retry-After` or a drawn back-off.
+    Wait(Option<Duration>),
+}
+
+/// Whether a batch may be posted now.
+enum Readiness {
+    /// It may, within `timeout`. A wait that reaches `sending_ends` is not begun.
+    Post {
+        timeout: Duration,
+        sending_ends: Instant,
+    },
+    /// Not before this time.
+    WaitUntil(Instant),
+    /// It may not any more.
+    Ended(BatchOutcome),
+}
+
+/// Memory of one batch's requests.
+struct Tries {
+    backoff: Backoff,
+    /// Number of requests so far.
+    count: u32,
+    last_failure: Option<SendFailure>,
+    /// Whether a dead pooled connection was met. From then on each request opens its own.
+    fresh_connection: bool,
+    /// Whether the next request is made with fresh credentials.
+    fresh_credentials: bool,
+    /// Whether fresh credentials were used before: a second denial is final.
+    credentials_refreshed: bool,
+}
+
+impl Tries {
+    fn new(settings: &DeliverSettings) -> Self {
+        Self {
+            backoff: Backoff::new(settings.min_backoff, settings.max_backoff),
+            count: 0,
+            last_failure: None,
+            fresh_connection: false,
+            fresh_credentials: false,
+            credentials_refreshed: false,
+        }
+    }
+
+    fn next_request<'a>(&mut self, batch: &'a Batch, timeout: Duration) -> PostRequest<'a> {
+        let request = PostRequest {
+            body: &batch.body,
+            attempt: self.count,
+            timeout,
+            fresh_connection: self.fresh_connection,
+            fresh_credentials: std::mem::take(&mut self.fresh_credentials),
+        };
+        self.count += 1;
+        request
+    }
+}
+
+/// Posts a batch again and again, until something other than a split ends it. Counts requests,
+/// retries and throttling in `delivery`.
+async fn deliver_unsplit(
     remote: &dyn Remote,
     batch: &Batch,
     context: &DeliverContext<'_>,
     delivery: &mut Delivery,
-) -> End {
-    let DeliverContext {
-        settings,
-        state,
-        clock,
-        work_ends,
-        last_429,
-    } = *context;
-    let mut backoff = Backoff::new(settings.min_backoff, settings.max_backoff);
-    let mut last = None;
-    let mut attempt = 0;
-    let mut fresh_connection = false;
-    let (mut fresh_credentials, mut credentials_refreshed) = (false, false);
+) -> BatchOutcome {
+    let state = context.state;
+    // A remote that was stopped in an earlier tick is probed with one batch. The other shards wait
+    // here for its end, which drops the turn.
     let _turn = tokio::select! {
         biased;
         turn = state.turn() => turn,
-        () = state.sending_ended(work_ends) => return End::Undelivered(UndeliveredReason::Deadline(state.last_failure())),
+        () = state.sending_ended(context.work_ends) => {
+            return BatchOutcome::out_of_time(state.last_failure());
+        }
     };
+    let mut tries = Tries::new(context.settings);
     loop {
-        let sending_ends = state.sending_ends(work_ends);
-        let now_ms = clock.now_ms();
-        if too_old(batch, settings.sample_age_limit, now_ms) {
-            return End::Expired;
-        }
-        if let Some(stop) = state.stopped() {
-            return End::Undelivered(UndeliveredReason::Stopped(stop));
-        }
-        if let Some(until) = state.back_off_until() {
-            if until >= sending_ends {
-                return End::Undelivered(UndeliveredReason::Deadline(
-                    last.or_else(|| state.last_failure()),
-                ));
+        // Looked at before each request: samples age, and other shards may have found out
+        // something about the remote.
+        let (timeout, sending_ends) = match readiness(batch, context, &tries) {
+            Readiness::Post {
+                timeout,
+                sending_ends,
+            } => (timeout, sending_ends),
+            Readiness::WaitUntil(until) => {
+                state.sleep_until(until).await;
+                continue;
             }
-            state.sleep_until(until).await;
-            continue;
-        }
-        let left = sending_ends.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return End::Undelivered(UndeliveredReason::Deadline(last));
-        }
-
-        let request = PostRequest {
-            body: &batch.body,
-            attempt,
-            timeout: settings.remote_timeout.min(left),
-            fresh_connection,
-            fresh_credentials: std::mem::take(&mut fresh_credentials),
+            Readiness::Ended(outcome) => return outcome,
         };
+        let request = tries.next_request(batch, timeout);
         delivery.attempts += 1;
-        attempt += 1;
+        // The end of sending may move closer while the request is in flight, so the request's own
+        // time-out is not enough.
         let answered = tokio::select! {
             biased;
             result = remote.post(request) => Some(result),
-            () = state.sending_ended(work_ends) => None,
+            () = state.sending_ended(context.work_ends) => None,
         };
         let Some(result) = answered else {
-            let failure = SendFailure {
-                status: None,
-                message: format!("send {}: no answer before the deadline", remote.address()),
-                hint: None,
-            };
+            let message = format!("send {}: no answer before the deadline", remote.address());
+            let failure = SendFailure::without_answer(message);
             state.failed(&failure);
-            return End::Undelivered(UndeliveredReason::Deadline(Some(failure)));
+            return BatchOutcome::out_of_time(Some(failure));
         };
-
-        let options = VerdictOptions {
-            retry_on_http_429: settings.retry_on_http_429 && !last_429,
-            now_ms: clock.now_ms(),
+        let now_ms = context.clock.now_ms();
+        let step = match judge(remote, &result, context, &tries, now_ms) {
+            ControlFlow::Break(outcome) => {
+                // Even a refusal shows that the receiver takes requests: the other shards may
+                // follow.
+                state.accepts();
+                return outcome;
+            }
+            ControlFlow::Continue(step) => step,
         };
-        let next = match &result {
-            Ok(answer) => match verdict(answer.status, &answer.headers, &answer.body, &options) {
-                Verdict::Written => Next::End(End::Written),
-                Verdict::Deduplicated => Next::End(End::Deduplicated),
-                Verdict::Rejected => Next::End(End::Rejected {
-                    status: answer.status,
-                    message: answer.message(),
-                }),
-                Verdict::TooLarge => Next::End(End::TooLarge {
-                    message: answer.message(),
-                }),
-                Verdict::Denied if !credentials_refreshed => Next::Resign,
-                Verdict::Denied => Next::Stop(StopReason::Denied(failure_of(remote, &result))),
-                Verdict::Misconfigured => {
-                    Next::Stop(StopReason::Misconfigured(failure_of(remote, &result)))
-                }
-                Verdict::Retry { after } => Next::Wait(after),
-            },
-            Err(PostError::Net(error)) if error.stale_connection && !fresh_connection => {
-                Next::Reconnect
-            }
-            Err(PostError::Sign(error)) if error.is_final() && !credentials_refreshed => {
-                Next::Resign
-            }
-            Err(PostError::Sign(error)) if error.is_final() => {
-                Next::Stop(StopReason::Denied(failure_of(remote, &result)))
-            }
-            Err(_) => Next::Wait(None),
-        };
-        if let Next::End(end) = next {
-            state.accepts();
-            return end;
-        }
         if result.as_ref().is_ok_and(|answer| answer.status == 429) {
-            delivery.throttled_ms.get_or_insert(options.now_ms);
+            delivery.throttled_ms.get_or_insert(now_ms);
         }
         let failure = failure_of(remote, &result);
-        tracing::debug!(
-            attempt,
-            samples = batch.samples,
-            "not delivered yet: {failure}"
-        );
+        let (attempt, samples) = (tries.count, batch.samples);
+        tracing::debug!(attempt, samples, "not delivered yet: {failure}");
         state.failed(&failure);
         delivery.retries += 1;
-        match next {
-            Next::End(_) => {}
+        match step {
             // A frozen Lambda leaves dead sockets: nothing is wrong with the remote.
-            Next::Reconnect => fresh_connection = true,
-            Next::Resign => (fresh_credentials, credentials_refreshed) = (true, true),
-            Next::Stop(stop) => state.stop(stop),
-            Next::Wait(after) => {
-                let until = Instant::now() + state.draw(&mut backoff, after);
+            NextStep::Reconnect => tries.fresh_connection = true,
+            NextStep::Resign => {
+                tries.fresh_credentials = true;
+                tries.credentials_refreshed = true;
+            }
+            // The next look at the state ends this batch and those of the other shards.
+            NextStep::Stop(stop) => state.stop(stop),
+            NextStep::Wait(after) => {
+                let until = Instant::now() + state.draw(&mut tries.backoff, after);
+                // A Retry-After is meant for all shards, a drawn back-off for this one.
                 if after.is_some_and(|after| !after.is_zero()) {
                     state.back_off(until);
                 }
                 if until >= sending_ends {
-                    return End::Undelivered(UndeliveredReason::Deadline(Some(failure)));
+                    return BatchOutcome::out_of_time(Some(failure));
                 }
                 state.sleep_until(until).await;
             }
         }
-        last = Some(failure);
+        tries.last_failure = Some(failure);
     }
 }
 
-enum Next {
-    End(End),
-    /// At once, on a connection never used.
-    Reconnect,
-    /// At once, with fresh credentials and clock.
-    Resign,
-    Stop(StopReason),
-    Wait(Option<Duration>),
+/// Whether the batch may be posted now, by its age, the state of the remote and the time that is
+/// left.
+fn readiness(batch: &Batch, context: &DeliverContext<'_>, tries: &Tries) -> Readiness {
+    let DeliverContext {
+        settings, state, ..
+    } = *context;
+    let sending_ends = state.sending_ends(context.work_ends);
+    if is_too_old(batch, settings.sample_age_limit, context.clock.now_ms()) {
+        return Readiness::Ended(BatchOutcome::Expired);
+    }
+    if let Some(stop) = state.stopped() {
+        let reason = UndeliveredReason::Stopped(stop);
+        return Readiness::Ended(BatchOutcome::Undelivered(reason));
+    }
+    if let Some(until) = state.back_off_until() {
+        if until < sending_ends {
+            return Readiness::WaitUntil(until);
+        }
+        let failure = tries.last_failure.clone();
+        let failure = failure.or_else(|| state.last_failure());
+        return Readiness::Ended(BatchOutcome::out_of_time(failure));
+    }
+    let left = sending_ends.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        let failure = tries.last_failure.clone();
+        return Readiness::Ended(BatchOutcome::out_of_time(failure));
+    }
+    Readiness::Post {
+        timeout: settings.remote_timeout.min(left),
+        sending_ends,
+    }
+}
+
+/// Decides what a request's end means: the end of the batch, or the next step.
+fn judge(
+    remote: &dyn Remote,
+    result: &Result<PostAnswer, PostError>,
+    context: &DeliverContext<'_>,
+    tries: &Tries,
+    now_ms: i64,
+) -> ControlFlow<BatchOutcome, NextStep> {
+    let denied = || {
+        if tries.credentials_refreshed {
+            NextStep::Stop(StopReason::Denied(failure_of(remote, result)))
+        } else {
+            NextStep::Resign
+        }
+    };
+    let answer = match result {
+        Ok(answer) => answer,
+        Err(PostError::Net(error)) if error.stale_connection && !tries.fresh_connection => {
+            return ControlFlow::Continue(NextStep::Reconnect);
+        }
+        Err(PostError::Sign(error)) if error.is_final() => return ControlFlow::Continue(denied()),
+        Err(_) => return ControlFlow::Continue(NextStep::Wait(None)),
+    };
+    let options = VerdictOptions {
+        retry_on_http_429: context.settings.retry_on_http_429 && !context.last_429,
+        now_ms,
+    };
+    match verdict(answer.status, &answer.headers, &answer.body, &options) {
+        Verdict::Written => ControlFlow::Break(BatchOutcome::Written),
+        Verdict::Deduplicated => ControlFlow::Break(BatchOutcome::Deduplicated),
+        Verdict::Rejected => ControlFlow::Break(BatchOutcome::Rejected {
+            status: answer.status,
+            message: answer.message(),
+        }),
+        Verdict::TooLarge => ControlFlow::Break(BatchOutcome::TooLarge {
+            status: answer.status,
+            message: answer.message(),
+        }),
+        Verdict::Denied => ControlFlow::Continue(denied()),
+        Verdict::Misconfigured => ControlFlow::Continue(NextStep::Stop(StopReason::Misconfigured(
+            failure_of(remote, result),
+        ))),
+        Verdict::Retry { after } => ControlFlow::Continue(NextStep::Wait(after)),
+    }
 }
 
 fn failure_of(remote: &dyn Remote, result: &Result<PostAnswer, PostError>) -> SendFailure {
@@ -349,20 +357,15 @@ fn failure_of(remote: &dyn Remote, result: &Result<PostAnswer, PostError>) -> Se
             message: format!("send {address}: {}", answer.message()),
             hint: remote.hint(answer),
         },
-        // It names phase and address itself.
-        Err(PostError::Net(error)) => SendFailure {
-            status: None,
-            message: error.to_string(),
-            hint: None,
-        },
-        Err(PostError::Sign(error)) => SendFailure {
-            status: None,
-            message: format!("sign {address}: {error}"),
-            hint: None,
-        },
+        // A network error names its phase and address itself.
+        Err(PostError::Net(error)) => SendFailure::without_answer(error.to_string()),
+        Err(PostError::Sign(error)) => {
+            SendFailure::without_answer(format!("sign {address}: {error}"))
+        }
     }
 }
 
-fn too_old(batch: &Batch, limit: Option<Duration>, now_ms: i64) -> bool {
+/// Whether all samples of a batch are older than the limit.
+fn is_too_old(batch: &Batch, limit: Option<Duration>, now_ms: i64) -> bool {
     limit.is_some_and(|limit| batch.max_ms < now_ms.saturating_sub(millis(limit)))
 }

@@ -1,7 +1,12 @@
 //! Signed requests to a remote-write receiver, and what its answers mean.
+//!
+//! Read [`deliver`] first: it posts one batch until that is answered for good. [`verdict`] is the
+//! table of answers, [`denial_hint`] the table of advice, [`SendState`] what the shards of a remote
+//! share, and [`HttpRemote`] the real [`Remote`].
 
 mod backoff;
 mod deliver;
+mod delivery;
 mod denial;
 mod http;
 mod once;
@@ -14,10 +19,8 @@ mod tests;
 mod verdict;
 
 pub use self::backoff::Backoff;
-pub use self::deliver::{
-    DeliverContext, DeliverSettings, Delivery, RejectedBatch, UndeliveredBatches,
-    UndeliveredReason, deliver,
-};
+pub use self::deliver::{DeliverContext, DeliverSettings, deliver};
+pub use self::delivery::{Delivery, RejectedBatch, UndeliveredBatches, UndeliveredReason};
 pub use self::denial::{DenialContext, denial_hint};
 pub use self::http::{HttpRemote, RemoteError};
 pub use self::once::{PostOnceError, post_once};

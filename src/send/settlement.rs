@@ -1,7 +1,7 @@
 //! How a delivery that did not end well is reported: texts for people, next to the table of
 //! verdicts. Nothing outside of this room looks at the HTTP status of a remote.
 
-use super::deliver::{RejectedBatch, UndeliveredReason};
+use super::delivery::{RejectedBatch, UndeliveredReason};
 use crate::report::{Incident, IncidentKind};
 
 impl RejectedBatch {

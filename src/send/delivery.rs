@@ -1,0 +1,92 @@
+//! What became of a batch: the result of a delivery.
+
+use super::state::{SendFailure, StopReason};
+use crate::batch::{Batch, samples};
+
+/// Where each sample of a batch ended. Every sample is counted once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Samples that the receiver stored.
+    pub written: u64,
+    /// Samples that the receiver's HA deduplication dropped.
+    pub deduplicated: u64,
+    /// Parts of the batch that were refused for good. The caller keeps them.
+    pub rejected: Vec<RejectedBatch>,
+    /// Parts of the batch whose samples are all older than `sample_age_limit`. The caller keeps
+    /// them.
+    pub expired: Vec<Batch>,
+    /// Parts of the batch that are still owed to the receiver.
+    pub undelivered: Option<UndeliveredBatches>,
+    /// Number of requests.
+    pub attempts: u32,
+    /// Number of requests after which the batch, or a part of it, had to be posted again.
+    pub retries: u32,
+    /// Time of the first 429, milliseconds since 1970.
+    pub throttled_ms: Option<i64>,
+}
+
+/// A batch, or a part of one, that was refused for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedBatch {
+    /// The batch as it was posted.
+    pub batch: Batch,
+    /// HTTP status of the answer.
+    pub status: u16,
+    /// The answer in one line. It names the first error only, and AMP stores the valid samples of a
+    /// refused request.
+    pub message: String,
+}
+
+/// The parts of a batch that a delivery leaves undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndeliveredBatches {
+    /// The parts, in the order in which they would have been posted. Their samples may have been
+    /// stored, because the last answer may be missing.
+    pub batches: Vec<Batch>,
+    /// The reason why they are still owed.
+    pub reason: UndeliveredReason,
+}
+
+/// The reason why samples are still owed to a receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UndeliveredReason {
+    /// No time is left, or less than the receiver asked to wait. Holds the last failure, if there
+    /// was one.
+    Deadline(Option<SendFailure>),
+    /// The remote gets no more requests in this tick.
+    Stopped(StopReason),
+}
+
+impl Delivery {
+    /// Number of samples that were refused for good.
+    #[must_use]
+    pub fn rejected_samples(&self) -> u64 {
+        samples(self.rejected.iter().map(|rejected| &rejected.batch))
+    }
+
+    /// Number of samples that were too old.
+    #[must_use]
+    pub fn expired_samples(&self) -> u64 {
+        samples(&self.expired)
+    }
+
+    /// Number of samples that are still owed.
+    #[must_use]
+    pub fn undelivered_samples(&self) -> u64 {
+        let parts = self.undelivered.iter();
+        samples(parts.flat_map(|undelivered| &undelivered.batches))
+    }
+
+    /// Adds a batch that was refused for good, and logs it.
+    pub(super) fn reject(&mut self, batch: Batch, status: u16, message: String) {
+        tracing::warn!(
+            samples = batch.samples,
+            "the remote refused a batch for good: {message}"
+        );
+        self.rejected.push(RejectedBatch {
+            batch,
+            status,
+            message,
+        });
+    }
+}
