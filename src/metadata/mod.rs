@@ -1,25 +1,25 @@
 //! Types and help texts of metrics. `/federate` loses them, so they are read from the home's
-//! `/api/v1/metadata` now and then, and sent as remote-write metadata. All of it is best effort:
-//! never spooled, in no ledger, after the samples.
+//! `/api/v1/metadata` now and then, and sent as remote-write metadata. All of it is best effort: it
+//! follows the samples, is never spooled, and no ledger counts it.
 
 mod read;
 mod request;
 
 pub use read::{MetadataError, address, read};
-pub use request::{Bounds, requests};
+pub use request::{RequestBounds, requests};
 
-/// Metrics that are sent at most: AMP takes metadata of so many.
-pub const MOST: usize = 20_000;
+/// Largest number of metrics whose metadata is sent. AMP takes no more.
+pub const MAX_METRICS: usize = 20_000;
 
-/// What is known of a metric family.
+/// Type, help text and unit of a metric family.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metric {
-    /// Its name.
+pub struct FamilyMetadata {
+    /// Name of the family.
     pub name: String,
-    /// `MetricMetadata.MetricType` (prompb/types.proto).
+    /// Type of the family, as a number of `MetricMetadata.MetricType` (prompb/types.proto).
     pub kind: i32,
-    /// Its help text.
+    /// Help text of the family.
     pub help: String,
-    /// Its unit; mostly none.
+    /// Unit of the family. It is mostly empty.
     pub unit: String,
 }

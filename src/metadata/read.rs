@@ -8,40 +8,48 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use url::Url;
 
-use super::{MOST, Metric};
+use super::{FamilyMetadata, MAX_METRICS};
 use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse, JobId};
 use crate::net::{NetError, redacted};
 
-/// Bytes of an answer. 20,000 metrics with a help text of a line each are 3 MB.
-const LARGEST: usize = 16 << 20;
+/// Largest answer in bytes. 20,000 metrics with a help text of one line each are 3 MB.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// Why there is no metadata. Samples are not concerned.
+/// Metadata that could not be read. Samples are not concerned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// No whole answer.
+    /// The home gave no whole answer.
     #[error("metadata: {0}")]
     Net(#[from] NetError),
-    /// Anything but 200.
+    /// The status of the answer is not 200.
     #[error(
-        "metadata {address}: the server returned HTTP status {status}: set forwarder.metadata.path, or switch it off"
+        "metadata {address}: the server returned HTTP status {status}: set \
+         forwarder.metadata.path, or switch metadata off"
     )]
     Status {
-        /// Scheme, host, port and path.
+        /// Scheme, host, port and path of the home's metadata.
         address: String,
-        /// Its status.
+        /// HTTP status of the answer.
         status: u16,
     },
-    /// Not what Prometheus answers.
+    /// The answer is not one of Prometheus, or is too large.
     #[error("metadata {address}: {cause}")]
     Body {
-        /// Scheme, host, port and path.
+        /// Scheme, host, port and path of the home's metadata.
         address: String,
-        /// What was wrong with it.
+        /// What is wrong with the answer.
         cause: String,
     },
 }
 
-/// Where the metadata of a federation's home is: the path, or else what stands beside `/federate`.
+/// Returns the address of the metadata of a federation's home: the given path, or the path next to
+/// `/federate`.
+///
+/// ```
+/// let federation = "http://prom.home:9090/prom/federate?match[]=up".parse().unwrap();
+/// let address = amp_forwarder::metadata::address(&federation, None);
+/// assert_eq!(address.path(), "/prom/api/v1/metadata");
+/// ```
 #[must_use]
 pub fn address(federation: &Url, path: Option<&str>) -> Url {
     let mut url = federation.clone();
@@ -50,22 +58,24 @@ pub fn address(federation: &Url, path: Option<&str>) -> Url {
         .strip_suffix("/federate")
         .unwrap_or_default();
     url.set_path(&path.map_or_else(|| format!("{prefix}/api/v1/metadata"), str::to_owned));
-    // Both bounds are as old as 2.42 at least; who does not know them answers with more.
-    url.set_query(Some(&format!("limit={MOST}&limit_per_metric=1")));
+    // Prometheus 2.42 already has both parameters. A server without them answers with more, and the
+    // rest is skipped.
+    url.set_query(Some(&format!("limit={MAX_METRICS}&limit_per_metric=1")));
     url
 }
 
-/// Asks the home, as its job does, within the time-out. One entry a metric: the first, as more mean
-/// that targets disagree.
+/// Reads the metadata of a home with the HTTP client of a job, within the time-out. Each metric
+/// gets its first entry: further ones mean that targets disagree.
 ///
 /// # Errors
-/// [`MetadataError`].
+/// [`MetadataError`] when there is no whole answer, or it is not one of Prometheus. The caller
+/// tries again later.
 pub async fn read(
     home: &dyn Home,
     job: JobId,
     url: &Url,
     timeout: Duration,
-) -> Result<Vec<Metric>, MetadataError> {
+) -> Result<Vec<FamilyMetadata>, MetadataError> {
     let address = redacted(url);
     let HomeResponse {
         status, mut body, ..
@@ -85,30 +95,31 @@ pub async fn read(
     }
     let mut text = Vec::new();
     while let Some(chunk) = body.chunk().await? {
-        if text.len() + chunk.len() > LARGEST {
+        if text.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(MetadataError::Body {
                 address,
-                cause: format!("more than {LARGEST} bytes"),
+                cause: format!("more than {MAX_ANSWER_BYTES} bytes"),
             });
         }
         text.extend_from_slice(&chunk);
     }
-    let told: Told = serde_json::from_slice(&text).map_err(|error| MetadataError::Body {
-        address,
-        cause: error.to_string(),
-    })?;
-    Ok(told.data.0)
+    let answer: MetadataAnswer =
+        serde_json::from_slice(&text).map_err(|error| MetadataError::Body {
+            address,
+            cause: error.to_string(),
+        })?;
+    Ok(answer.data.0)
 }
 
 #[derive(Deserialize)]
-struct Told {
-    data: Metrics,
+struct MetadataAnswer {
+    data: FamilyList,
 }
 
-struct Metrics(Vec<Metric>);
+struct FamilyList(Vec<FamilyMetadata>);
 
 #[derive(Deserialize)]
-struct Entry {
+struct MetadataEntry {
     #[serde(rename = "type", default)]
     kind: String,
     #[serde(default)]
@@ -117,35 +128,35 @@ struct Entry {
     unit: String,
 }
 
-impl<'de> Deserialize<'de> for Metrics {
+impl<'de> Deserialize<'de> for FamilyList {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Bounded)
+        deserializer.deserialize_map(FamilyVisitor)
     }
 }
 
-/// Reads [`MOST`] metrics and passes over the rest.
-struct Bounded;
+/// Reads the first [`MAX_METRICS`] metrics and skips the rest.
+struct FamilyVisitor;
 
-impl<'de> Visitor<'de> for Bounded {
-    type Value = Metrics;
+impl<'de> Visitor<'de> for FamilyVisitor {
+    type Value = FamilyList;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("metadata by metric")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metrics, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FamilyList, A::Error> {
         let mut metrics = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
-            if metrics.len() >= MOST {
+            if metrics.len() >= MAX_METRICS {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let entries: Vec<Entry> = map.next_value()?;
+            let entries: Vec<MetadataEntry> = map.next_value()?;
             metrics.extend(
                 entries
                     .into_iter()
                     .next()
-                    .map(|Entry { kind, help, unit }| Metric {
+                    .map(|MetadataEntry { kind, help, unit }| FamilyMetadata {
                         name,
                         kind: number(&kind),
                         help,
@@ -153,11 +164,11 @@ impl<'de> Visitor<'de> for Bounded {
                     }),
             );
         }
-        Ok(Metrics(metrics))
+        Ok(FamilyList(metrics))
     }
 }
 
-/// prompb/types.proto `MetricMetadata.MetricType`
+/// The number of a type in prompb/types.proto `MetricMetadata.MetricType`.
 fn number(kind: &str) -> i32 {
     match kind {
         "counter" => 1,
@@ -178,17 +189,18 @@ mod tests {
     #[test]
     fn what_prometheus_answers_is_read() {
         let text = br#"{"status":"success","data":{
-            "b":[{"type":"counter","help":"Some \"text\".","unit":""},{"type":"gauge","help":"another target's","unit":"s"}],
+            "b":[{"type":"counter","help":"Some \"text\".","unit":""},
+                 {"type":"gauge","help":"another target's","unit":"s"}],
             "a":[{"type":"stateset","help":"","unit":"x"}], "c":[], "d":[{"type":"new"}]}}"#;
-        let told: Told = serde_json::from_slice(text).unwrap();
-        let metric = |name: &str, kind, help: &str, unit: &str| Metric {
+        let answer: MetadataAnswer = serde_json::from_slice(text).unwrap();
+        let metric = |name: &str, kind, help: &str, unit: &str| FamilyMetadata {
             name: name.to_owned(),
             kind,
             help: help.to_owned(),
             unit: unit.to_owned(),
         };
         assert_eq!(
-            told.data.0,
+            answer.data.0,
             [
                 metric("b", 1, "Some \"text\".", ""),
                 metric("a", 7, "", "x"),
@@ -204,7 +216,7 @@ mod tests {
             r#"{"status":"error","error":"no"}"#,
         ] {
             assert!(
-                serde_json::from_slice::<Told>(wrong.as_bytes()).is_err(),
+                serde_json::from_slice::<MetadataAnswer>(wrong.as_bytes()).is_err(),
                 "{wrong}"
             );
         }
@@ -212,12 +224,12 @@ mod tests {
 
     #[test]
     fn no_more_than_a_receiver_takes() {
-        let many: Vec<_> = (0..MOST + 5)
+        let many: Vec<_> = (0..MAX_METRICS + 5)
             .map(|at| format!("\"m{at}\":[{{\"type\":\"gauge\"}}]"))
             .collect();
-        let told: Told =
+        let answer: MetadataAnswer =
             serde_json::from_str(&format!("{{\"data\":{{{}}}}}", many.join(","))).unwrap();
-        assert_eq!(told.data.0.len(), MOST);
+        assert_eq!(answer.data.0.len(), MAX_METRICS);
     }
 
     #[test]

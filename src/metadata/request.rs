@@ -1,26 +1,27 @@
-//! Remote-write requests that hold metadata alone (`storage/remote/queue_manager.go`
+//! Remote-write requests that hold nothing but metadata (`storage/remote/queue_manager.go`
 //! `AppendWatcherMetadata`).
 
 use bytes::Bytes;
 use prost::Message;
 
-use super::{MOST, Metric};
+use super::{FamilyMetadata, MAX_METRICS};
 
-/// Bytes of name and help text: one that has more is fatal for AMP's whole request.
-const LONGEST: usize = 1024;
+/// Largest size of name and help text together, in bytes. AMP refuses a whole request for a longer
+/// one.
+const MAX_TEXT_BYTES: usize = 1024;
 
-/// When a request closes.
+/// The size at which a request closes.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// At that many metrics: `metadata_config.max_samples_per_send`.
+pub struct RequestBounds {
+    /// Largest number of metrics: `metadata_config.max_samples_per_send`.
     pub metrics: usize,
-    /// Before its uncompressed bytes would pass this.
+    /// Largest uncompressed size in bytes. A single metric may be larger.
     pub bytes: usize,
 }
 
-/// `prometheus.WriteRequest`, of which only the metadata is there.
+/// `prometheus.WriteRequest`, with its metadata alone.
 #[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
+struct MetadataRequest {
     #[prost(message, repeated, tag = "3")]
     metadata: Vec<MetricMetadata>,
 }
@@ -38,21 +39,41 @@ struct MetricMetadata {
     unit: String,
 }
 
-/// The bodies, snappy-compressed. Of a metric that is named twice the first stands; names too long
-/// for a receiver are left out, and help texts are cut.
+/// Builds the bodies of the requests, compressed with snappy. The first of two metrics with the
+/// same name counts. Metrics whose name is too long for a receiver are left out, and help texts are
+/// cut.
+///
+/// ```
+/// use amp_forwarder::metadata::{FamilyMetadata, RequestBounds, requests};
+///
+/// let up = FamilyMetadata {
+///     name: "up".to_owned(),
+///     kind: 2,
+///     help: "Whether the last scrape succeeded.".to_owned(),
+///     unit: String::new(),
+/// };
+/// let bounds = RequestBounds { metrics: 2000, bytes: 1 << 20 };
+/// assert_eq!(requests(&[up], bounds)?.len(), 1);
+/// # Ok::<(), snap::Error>(())
+/// ```
 ///
 /// # Errors
-/// A request beyond snappy's 4 GiB; not known to happen.
-pub fn requests(metrics: &[Metric], bounds: Bounds) -> Result<Vec<Bytes>, snap::Error> {
+/// A request beyond snappy's limit of 4 GiB. The bounds keep requests far below it.
+pub fn requests(
+    metrics: &[FamilyMetadata],
+    bounds: RequestBounds,
+) -> Result<Vec<Bytes>, snap::Error> {
     let mut named = std::collections::HashSet::new();
     let wanted = metrics
         .iter()
-        .filter(|metric| (1..=LONGEST).contains(&metric.name.len()) && named.insert(&metric.name))
-        .take(MOST);
+        .filter(|metric| {
+            (1..=MAX_TEXT_BYTES).contains(&metric.name.len()) && named.insert(&metric.name)
+        })
+        .take(MAX_METRICS);
     let mut bodies = Vec::new();
-    let (mut open, mut bytes) = (WriteRequest::default(), 0);
+    let (mut open, mut bytes) = (MetadataRequest::default(), 0);
     for metric in wanted.map(clipped) {
-        // Tag and length besides.
+        // A metric is preceded by its tag and its length.
         let length = metric.encoded_len() + 4;
         if !open.metadata.is_empty()
             && (open.metadata.len() >= bounds.metrics || bytes + length > bounds.bytes)
@@ -69,8 +90,8 @@ pub fn requests(metrics: &[Metric], bounds: Bounds) -> Result<Vec<Bytes>, snap::
     Ok(bodies)
 }
 
-fn clipped(metric: &Metric) -> MetricMetadata {
-    let Metric {
+fn clipped(metric: &FamilyMetadata) -> MetricMetadata {
+    let FamilyMetadata {
         name,
         kind,
         help,
@@ -80,12 +101,12 @@ fn clipped(metric: &Metric) -> MetricMetadata {
     MetricMetadata {
         kind: *kind,
         metric_family_name: name.clone(),
-        help: within(help, LONGEST - name.len()),
-        unit: within(unit, LONGEST),
+        help: within(help, MAX_TEXT_BYTES - name.len()),
+        unit: within(unit, MAX_TEXT_BYTES),
     }
 }
 
-fn compressed(request: &WriteRequest) -> Result<Bytes, snap::Error> {
+fn compressed(request: &MetadataRequest) -> Result<Bytes, snap::Error> {
     Ok(snap::raw::Encoder::new()
         .compress_vec(&request.encode_to_vec())?
         .into())
@@ -95,8 +116,8 @@ fn compressed(request: &WriteRequest) -> Result<Bytes, snap::Error> {
 mod tests {
     use super::*;
 
-    fn metric(name: &str, help: &str) -> Metric {
-        Metric {
+    fn metric(name: &str, help: &str) -> FamilyMetadata {
+        FamilyMetadata {
             name: name.to_owned(),
             kind: 1,
             help: help.to_owned(),
@@ -109,7 +130,7 @@ mod tests {
             .iter()
             .map(|body| snap::raw::Decoder::new().decompress_vec(body).unwrap());
         decoded
-            .map(|bytes| WriteRequest::decode(&*bytes).unwrap().metadata)
+            .map(|bytes| MetadataRequest::decode(&*bytes).unwrap().metadata)
             .collect()
     }
 
@@ -125,7 +146,7 @@ mod tests {
         let sent = read(
             &requests(
                 &metrics,
-                Bounds {
+                RequestBounds {
                     metrics: 10,
                     bytes: 1_000_000,
                 },
@@ -149,7 +170,7 @@ mod tests {
             let sent = read(
                 &requests(
                     &metrics,
-                    Bounds {
+                    RequestBounds {
                         metrics: metrics_each,
                         bytes,
                     },
@@ -165,7 +186,7 @@ mod tests {
         assert!(
             requests(
                 &[],
-                Bounds {
+                RequestBounds {
                     metrics: 1,
                     bytes: 1
                 }
@@ -173,22 +194,22 @@ mod tests {
             .unwrap()
             .is_empty()
         );
-        let most: Vec<_> = (0..MOST + 9)
+        let most: Vec<_> = (0..MAX_METRICS + 9)
             .map(|at| metric(&at.to_string(), ""))
             .collect();
         assert_eq!(
             read(
                 &requests(
                     &most,
-                    Bounds {
-                        metrics: MOST * 2,
+                    RequestBounds {
+                        metrics: MAX_METRICS * 2,
                         bytes: 1 << 30
                     }
                 )
                 .unwrap()
             )[0]
             .len(),
-            MOST
+            MAX_METRICS
         );
     }
 }

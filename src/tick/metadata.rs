@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::remote::Lane;
 use super::{Forwarder, Plan};
 use crate::config::RemoteWrite;
-use crate::metadata::{self, Bounds, Metric};
+use crate::metadata::{self, FamilyMetadata, RequestBounds};
 use crate::report::{Incident, IncidentKind};
 use crate::send::post_once;
 use crate::time::millis;
@@ -77,7 +77,7 @@ impl Forwarder {
         &self,
         metadata_ends: Instant,
         incidents: &mut Vec<Incident>,
-    ) -> Vec<Metric> {
+    ) -> Vec<FamilyMetadata> {
         let mut metrics = Vec::new();
         for (job, config) in self
             .jobs
@@ -115,11 +115,11 @@ fn failure(text: String) -> Incident {
 impl Lane {
     async fn send_metadata(
         &self,
-        metrics: &[Metric],
+        metrics: &[FamilyMetadata],
         config: &RemoteWrite,
         metadata_ends: Instant,
     ) -> Result<(), String> {
-        let bounds = Bounds {
+        let bounds = RequestBounds {
             metrics: config.metadata.max_samples_per_send,
             bytes: self.max_request_bytes(),
         };
