@@ -1,4 +1,4 @@
-//! A small HTTP server that does as a test tells it, wrongly where wanted.
+//! A small HTTP server that answers as a test says, also against the protocol.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,28 +9,28 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use url::Url;
 
-/// A request as it came.
+/// A request as the server received it.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    /// Counted from 0 over all connections.
+pub(crate) struct SeenRequest {
+    /// Number of the request, counted from 0 over all connections.
     pub(crate) number: usize,
     pub(crate) line: String,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-pub(crate) enum Reply {
-    /// Written as it is; the connection stays open.
+pub(crate) enum ServerReply {
+    /// The text is written as it is, and the connection stays open.
     Raw(String),
-    /// Written as it is, then the connection is closed.
+    /// The text is written as it is, and the connection is closed.
     Cut(String),
-    /// The connection is reset without a word.
+    /// The connection is reset without an answer.
     Reset,
-    /// Nothing more comes.
+    /// The server says nothing more.
     Silence,
 }
 
-impl Reply {
+impl ServerReply {
     pub(crate) fn status(status: u16, body: &str) -> Self {
         Self::Raw(format!(
             "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}",
@@ -42,11 +42,13 @@ impl Reply {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     accepted: Arc<AtomicUsize>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<SeenRequest>>>,
 }
 
 impl Server {
-    pub(crate) async fn start(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(
+        reply: impl Fn(&SeenRequest) -> ServerReply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -74,15 +76,15 @@ impl Server {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<SeenRequest> {
         self.seen.lock().unwrap().clone()
     }
 }
 
 async fn serve(
     mut stream: TcpStream,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    reply: Arc<impl Fn(&Seen) -> Reply>,
+    seen: Arc<Mutex<Vec<SeenRequest>>>,
+    reply: Arc<impl Fn(&SeenRequest) -> ServerReply>,
 ) {
     let mut buffer = Vec::new();
     while let Some(mut request) = read_request(&mut stream, &mut buffer).await {
@@ -92,21 +94,21 @@ async fn serve(
             seen.push(request.clone());
         }
         match reply(&request) {
-            Reply::Raw(text) => stream.write_all(text.as_bytes()).await.unwrap(),
-            Reply::Cut(text) => {
+            ServerReply::Raw(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+            ServerReply::Cut(text) => {
                 stream.write_all(text.as_bytes()).await.unwrap();
                 return;
             }
-            Reply::Reset => {
+            ServerReply::Reset => {
                 stream.set_zero_linger().unwrap();
                 return;
             }
-            Reply::Silence => std::future::pending().await,
+            ServerReply::Silence => std::future::pending().await,
         }
     }
 }
 
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<SeenRequest> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
@@ -133,7 +135,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Se
             return None;
         }
     }
-    Some(Seen {
+    Some(SeenRequest {
         number: 0,
         line,
         headers,
@@ -141,7 +143,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Se
     })
 }
 
-/// A loopback address where nothing listens.
+/// Returns a loopback address where nothing listens.
 pub(crate) async fn refusing() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .await
@@ -150,7 +152,7 @@ pub(crate) async fn refusing() -> SocketAddr {
         .unwrap()
 }
 
-/// Takes no connection: its backlog is full, further SYNs are dropped.
+/// A socket that accepts no connection: its backlog is full, and further SYNs are dropped.
 pub(crate) struct BlackHole {
     pub(crate) address: SocketAddr,
     _listener: TcpListener,
@@ -164,7 +166,7 @@ impl BlackHole {
         let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
         let mut connected = Vec::new();
-        // Full once a connection is no longer established at once.
+        // The backlog is full when a connection is no longer established at once.
         while let Ok(stream) =
             tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
         {

@@ -12,7 +12,7 @@ use aws_types::SdkConfig;
 use super::super::Peer;
 use super::super::aws::{AwsError, SigningIdentity, cause, region, shared_config};
 use super::super::signing_identity;
-use super::super::testing::{Reply, Server, refusing};
+use super::super::testing::{Server, ServerReply, refusing};
 use crate::config::{SecretSource, SigV4};
 use crate::time::{Clock, SystemClock};
 
@@ -33,9 +33,9 @@ async fn s3(endpoint: String) -> aws_sdk_s3::Client {
 async fn s3_puts_and_gets_through_our_client() {
     let server = Server::start(|seen| {
         if seen.line.starts_with("GET") {
-            Reply::status(200, "segment")
+            ServerReply::status(200, "segment")
         } else {
-            Reply::status(200, "")
+            ServerReply::status(200, "")
         }
     })
     .await;
@@ -66,7 +66,7 @@ async fn s3_puts_and_gets_through_our_client() {
 }
 
 #[tokio::test]
-async fn an_s3_error_tells_phase_and_address() {
+async fn an_s3_error_names_phase_and_address() {
     let address = refusing().await;
     let error = s3(format!("http://{address}"))
         .await
@@ -76,10 +76,10 @@ async fn an_s3_error_tells_phase_and_address() {
         .send()
         .await
         .unwrap_err();
-    let told = cause(&error);
+    let cause = cause(&error);
     assert!(
-        told.starts_with(&format!("connect http://{address}/b/k: ")),
-        "{told}"
+        cause.starts_with(&format!("connect http://{address}/b/k: ")),
+        "{cause}"
     );
 }
 
@@ -121,7 +121,8 @@ fn passed(output: &Output) {
     );
 }
 
-const PROFILES: &str = "[default]\nregion = eu-west-1\n[profile home]\nregion = eu-west-2\naws_access_key_id = PROFILEKEY\naws_secret_access_key = s\n";
+const PROFILES: &str = "[default]\nregion = eu-west-1\n[profile home]\nregion = eu-west-2\n\
+    aws_access_key_id = PROFILEKEY\naws_secret_access_key = s\n";
 
 #[test]
 fn region_and_keys_come_from_where_prometheus_takes_them() {
@@ -221,13 +222,15 @@ async fn child_with_nothing() {
     assert!(credentials.provide_credentials().await.is_err());
 }
 
-const ASSUMED: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
-    <AccessKeyId>ROLEKEY</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
-    <Expiration>2126-11-22T13:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+const ASSUMED: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+    <AssumeRoleResult><Credentials><AccessKeyId>ROLEKEY</AccessKeyId>\
+    <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+    <Expiration>2126-11-22T13:00:00Z</Expiration></Credentials></AssumeRoleResult>\
+    </AssumeRoleResponse>";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_is_assumed_through_our_client() {
-    let server = Server::start(|_| Reply::status(200, ASSUMED)).await;
+    let server = Server::start(|_| ServerReply::status(200, ASSUMED)).await;
     let endpoint = format!("http://{}", server.address);
     let run = move || {
         child(

@@ -9,7 +9,7 @@ use http::{Method, Request};
 use tempfile::TempDir;
 use url::Url;
 
-use super::super::testing::{Reply as Answer, Seen, Server};
+use super::super::testing::{SeenRequest, Server, ServerReply};
 use super::super::{ClientOptions, Exchange, HttpClient, NetError, Peer, Phase};
 use crate::config::{
     Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, Secret, SecretSource, Source, TlsConfig,
@@ -58,7 +58,7 @@ async fn request(client: &HttpClient, method: Method, url: &Url) -> Result<u16, 
         .map(|reply| reply.status())
 }
 
-fn header(seen: &Seen, name: &str) -> Vec<String> {
+fn header(seen: &SeenRequest, name: &str) -> Vec<String> {
     seen.headers
         .get_all(name)
         .iter()
@@ -68,7 +68,7 @@ fn header(seen: &Seen, name: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn credentials_and_headers_are_added() {
-    let server = Server::start(|_| Answer::status(200, "")).await;
+    let server = Server::start(|_| ServerReply::status(200, "")).await;
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("h"), " from a file\n").unwrap();
     let file = SecretSource::File(Source::Path(folder.path().join("h")));
@@ -121,7 +121,7 @@ async fn credentials_and_headers_are_added() {
 
 #[tokio::test]
 async fn a_file_is_read_for_each_request_and_a_missing_one_is_named() {
-    let server = Server::start(|_| Answer::status(200, "")).await;
+    let server = Server::start(|_| ServerReply::status(200, "")).await;
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("token");
     let source = SecretSource::File(Source::Path(path.clone()));
@@ -166,9 +166,9 @@ async fn a_refused_get_is_repeated_once_if_the_secret_has_changed() {
     let server = Server::start(move |seen| {
         std::fs::write(&rotated, "new").unwrap();
         if seen.headers["authorization"] == "Bearer new" {
-            Answer::status(200, "")
+            ServerReply::status(200, "")
         } else {
-            Answer::status(401, "")
+            ServerReply::status(401, "")
         }
     })
     .await;
@@ -182,7 +182,7 @@ async fn a_refused_get_is_repeated_once_if_the_secret_has_changed() {
     );
     assert_eq!(server.seen().len(), 2);
 
-    let refusing = Server::start(|_| Answer::status(401, "")).await;
+    let refusing = Server::start(|_| ServerReply::status(401, "")).await;
     assert_eq!(
         get(&client(&with(auth(&path))), &refusing.url("/")).await,
         Ok(401)
@@ -198,8 +198,8 @@ async fn a_refused_get_is_repeated_once_if_the_secret_has_changed() {
     );
 }
 
-fn redirect(status: u16, to: &str) -> Answer {
-    Answer::Raw(format!(
+fn redirect(status: u16, to: &str) -> ServerReply {
+    ServerReply::Raw(format!(
         "HTTP/1.1 {status} x\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"
     ))
 }
@@ -207,7 +207,7 @@ fn redirect(status: u16, to: &str) -> Answer {
 #[tokio::test]
 async fn redirects_are_followed_where_configured() {
     let server = Server::start(|seen| match seen.line.split(' ').nth(1).unwrap() {
-        "/there" => Answer::status(200, ""),
+        "/there" => ServerReply::status(200, ""),
         "/loop" => redirect(302, "/loop"),
         path => redirect(path[1..].parse().unwrap(), "/there"),
     })
@@ -268,7 +268,7 @@ async fn redirects_are_followed_where_configured() {
 
 #[tokio::test]
 async fn credentials_go_to_no_other_host() {
-    let other = Server::start(|_| Answer::status(200, "")).await;
+    let other = Server::start(|_| ServerReply::status(200, "")).await;
     let port = other.address.port();
     let server =
         Server::start(move |_| redirect(307, &format!("http://u:p@localhost:{port}/x"))).await;
@@ -321,12 +321,15 @@ async fn a_token_is_fetched_once_and_kept_until_it_expires() {
     let count = Arc::clone(&issued);
     let server = Server::start(move |seen| {
         if !seen.line.contains("/token") {
-            return Answer::status(200, "");
+            return ServerReply::status(200, "");
         }
         let number = count.fetch_add(1, Ordering::SeqCst);
         // The second one lives for less than the margin: it is never used twice.
         let lifetime = if number == 0 { "\"3600\"" } else { "5" };
-        Answer::status(200, &format!("{{\"access_token\":\"t{number}\",\"token_type\":\"bearer\",\"expires_in\":{lifetime}}}"))
+        let token = format!(
+            "{{\"access_token\":\"t{number}\",\"token_type\":\"bearer\",\"expires_in\":{lifetime}}}"
+        );
+        ServerReply::status(200, &token)
     })
     .await;
     let client = client(&with(Auth::OAuth2(Box::new(oauth2(&server, "s/ecret")))));
@@ -354,13 +357,17 @@ async fn a_token_is_fetched_once_and_kept_until_it_expires() {
 async fn a_short_token_is_fetched_anew_and_a_server_may_want_the_secret_in_the_body() {
     let server = Server::start(|seen| {
         if !seen.line.contains("/token") {
-            return Answer::status(200, "");
+            return ServerReply::status(200, "");
         }
         if seen.headers.contains_key("authorization") {
-            return Answer::status(401, "{\"error\":\"invalid_client\"}");
+            return ServerReply::status(401, "{\"error\":\"invalid_client\"}");
         }
-        assert_eq!(seen.body, b"grant_type=client_credentials&scope=read+write&audience=home&client_id=me+%26+you&client_secret=x");
-        Answer::status(200, "{\"access_token\":\"t\",\"expires_in\":5}")
+        assert_eq!(
+            seen.body,
+            b"grant_type=client_credentials&scope=read+write&audience=home\
+              &client_id=me+%26+you&client_secret=x"
+        );
+        ServerReply::status(200, "{\"access_token\":\"t\",\"expires_in\":5}")
     })
     .await;
     let client = client(&with(Auth::OAuth2(Box::new(oauth2(&server, "x")))));
@@ -378,7 +385,7 @@ async fn a_short_token_is_fetched_anew_and_a_server_may_want_the_secret_in_the_b
 #[tokio::test]
 async fn a_refused_token_says_why_and_shows_no_secret() {
     let server = Server::start(|seen| {
-        Answer::status(
+        ServerReply::status(
             400,
             &format!(
                 "{{\"error\":\"invalid_scope\",\"echo\":{:?}}}",
@@ -401,8 +408,8 @@ async fn a_refused_token_says_why_and_shows_no_secret() {
 
 #[tokio::test]
 async fn a_proxy_is_asked_where_configured() {
-    let home = Server::start(|_| Answer::status(200, "")).await;
-    let proxy = Server::start(|_| Answer::status(200, "")).await;
+    let home = Server::start(|_| ServerReply::status(200, "")).await;
+    let proxy = Server::start(|_| ServerReply::status(200, "")).await;
     let mut through = Url::parse(&format!("http://{}", proxy.address)).unwrap();
     through.set_username("u").unwrap();
     through.set_password(Some("hunter2")).unwrap();
@@ -475,7 +482,7 @@ async fn a_proxy_out_of_reach_is_named_without_its_password() {
 
 #[tokio::test]
 async fn answers_are_shown_without_what_was_sent() {
-    let server = Server::start(|_| Answer::status(200, "")).await;
+    let server = Server::start(|_| ServerReply::status(200, "")).await;
     let client = client(&with(basic()));
     get(&client, &server.url("/")).await.unwrap();
     let shown = client.without_secrets(
@@ -489,7 +496,7 @@ async fn answers_are_shown_without_what_was_sent() {
 
 #[tokio::test]
 async fn secrets_cost_time_of_the_request() {
-    let server = Server::start(|_| Answer::Silence).await;
+    let server = Server::start(|_| ServerReply::Silence).await;
     let mut config = oauth2(&server, "x");
     config.token_url = server.url("/token");
     let client = client(&with(Auth::OAuth2(Box::new(config))));

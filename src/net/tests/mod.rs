@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use reqwest::{Method, Request};
 use url::Url;
 
-use super::testing::{BlackHole, Reply, Server, refusing};
+use super::testing::{BlackHole, Server, ServerReply, refusing};
 use super::{ClientOptions, Lookup, NetError, Peer, Phase, client, send};
 
 /// Finds the same for every name.
@@ -132,7 +132,7 @@ async fn a_black_hole_is_connect_whichever_clock_ends_it() {
 
 #[tokio::test]
 async fn a_port_without_tls_is_tls() {
-    let server = Server::start(|_| Reply::status(200, "")).await;
+    let server = Server::start(|_| ServerReply::status(200, "")).await;
     let error = failure(
         &options(Hangs),
         &format!("https://{}/", server.address),
@@ -179,7 +179,7 @@ async fn a_port_without_tls_is_tls() {
 
 #[tokio::test]
 async fn headers_that_never_come_are_http() {
-    let server = Server::start(|_| Reply::Silence).await;
+    let server = Server::start(|_| ServerReply::Silence).await;
     let error = failure(
         &ClientOptions::default(),
         server.url("/federate").as_str(),
@@ -196,7 +196,7 @@ async fn headers_that_never_come_are_http() {
 #[tokio::test]
 async fn a_body_that_stalls_or_ends_early_is_body() {
     let server = Server::start(|_| {
-        Reply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned())
+        ServerReply::Raw("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned())
     })
     .await;
     let url = server.url("/");
@@ -217,7 +217,7 @@ async fn a_body_that_stalls_or_ends_early_is_body() {
     assert!(error.hint.unwrap().contains("MSS"), "{error}");
 
     let server = Server::start(|_| {
-        Reply::Cut("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned())
+        ServerReply::Cut("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_owned())
     })
     .await;
     let url = server.url("/");
@@ -241,9 +241,9 @@ async fn a_body_that_stalls_or_ends_early_is_body() {
 async fn a_reset_tells_a_pooled_connection_from_a_fresh_one() {
     let server = Server::start(|seen| {
         if seen.number == 0 {
-            Reply::status(200, "")
+            ServerReply::status(200, "")
         } else {
-            Reply::Reset
+            ServerReply::Reset
         }
     })
     .await;
@@ -273,7 +273,7 @@ async fn a_reset_tells_a_pooled_connection_from_a_fresh_one() {
 
 #[tokio::test]
 async fn the_next_address_serves_when_the_first_refuses_or_is_a_black_hole() {
-    let server = Server::start(|_| Reply::status(200, "")).await;
+    let server = Server::start(|_| ServerReply::status(200, "")).await;
     let port = server.address.port();
     let hole = BlackHole::dig(SocketAddr::new("127.0.0.3".parse().unwrap(), port)).await;
     let url: Url = format!("http://prom.home:{port}/").parse().unwrap();

@@ -1,12 +1,12 @@
-//! What AWS keeps, asked for at a server that answers as a test tells it. The environment names it,
-//! so each test is a child process.
+//! Secrets that AWS keeps, read from a server that answers as a test says. The environment names
+//! the server, so each test is a child process.
 
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::secrets::Secrets;
-use super::super::testing::{Reply, Server, refusing};
+use super::super::testing::{Server, ServerReply, refusing};
 use crate::config::{Secret, SecretPart, SecretSource, StoredSecret};
 use crate::time::{Clock as _, SystemClock};
 
@@ -55,15 +55,24 @@ async fn secrets_are_asked_for_once_and_signed() {
     let count = Arc::new(AtomicUsize::new(0));
     let server = Server::start(move |seen| {
         let number = count.fetch_add(1, Ordering::SeqCst);
+        let missing = br#"{"Name":"/missing","WithDecryption":true}"#;
         match seen.headers["x-amz-target"].to_str().unwrap() {
-            "AmazonSSM.GetParameter" if seen.body == br#"{"Name":"/missing","WithDecryption":true}"# => {
-                Reply::status(400, "{\"__type\":\"ParameterNotFound\",\"message\":\"\"}")
+            "AmazonSSM.GetParameter" if seen.body == missing => {
+                ServerReply::status(400, "{\"__type\":\"ParameterNotFound\",\"message\":\"\"}")
             }
-            "AmazonSSM.GetParameter" => Reply::status(200, &format!("{{\"Parameter\":{{\"Value\":\"hunter{number}\"}}}}")),
-            _ if seen.body == br#"{"SecretId":"forbidden"}"# => {
-                Reply::status(400, "{\"__type\":\"com.amazonaws.secretsmanager#AccessDeniedException\",\"Message\":\"no hunter2\"}")
+            "AmazonSSM.GetParameter" => {
+                let parameter = format!("{{\"Parameter\":{{\"Value\":\"hunter{number}\"}}}}");
+                ServerReply::status(200, &parameter)
             }
-            _ => Reply::status(200, "{\"SecretString\":\"{\\\"user\\\":\\\"a\\\",\\\"n\\\":1}\"}"),
+            _ if seen.body == br#"{"SecretId":"forbidden"}"# => ServerReply::status(
+                400,
+                "{\"__type\":\"com.amazonaws.secretsmanager#AccessDeniedException\",\
+                     \"Message\":\"no hunter2\"}",
+            ),
+            _ => ServerReply::status(
+                200,
+                "{\"SecretString\":\"{\\\"user\\\":\\\"a\\\",\\\"n\\\":1}\"}",
+            ),
         }
     })
     .await;

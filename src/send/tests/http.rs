@@ -13,7 +13,7 @@ use url::Url;
 use crate::batch::Batch;
 use crate::config::{HttpConfig, MetadataConfig, QueueConfig, RemoteWrite};
 use crate::net::aws::SigningIdentity;
-use crate::net::testing::{Reply, Server};
+use crate::net::testing::{Server, ServerReply};
 use crate::net::{Phase, testing};
 use crate::prompb::RequestBody;
 use crate::send::{
@@ -75,7 +75,7 @@ fn body() -> RequestBody {
 
 #[tokio::test]
 async fn a_request_carries_what_prometheus_sends() {
-    let server = Server::start(|_| Reply::status(200, "")).await;
+    let server = Server::start(|_| ServerReply::status(200, "")).await;
     let remote = remote(&server);
     assert_eq!(remote.post(post(&body())).await.unwrap().status, 200);
     remote
@@ -122,7 +122,7 @@ async fn a_request_carries_what_prometheus_sends() {
 
 #[tokio::test]
 async fn an_answer_is_cut_to_1024_bytes_and_its_connection_kept() {
-    let server = Server::start(|_| Reply::status(400, &"é".repeat(5000))).await;
+    let server = Server::start(|_| ServerReply::status(400, &"é".repeat(5000))).await;
     let remote = remote(&server);
     for _ in 0..2 {
         let answer = remote.post(post(&body())).await.unwrap();
@@ -134,8 +134,8 @@ async fn an_answer_is_cut_to_1024_bytes_and_its_connection_kept() {
 #[tokio::test]
 async fn a_status_stands_though_its_body_is_cut_or_stalls() {
     let answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\nout of ord";
-    let cut = Server::start(move |_| Reply::Cut(answer.to_owned())).await;
-    let stalls = Server::start(move |_| Reply::Raw(answer.to_owned())).await;
+    let cut = Server::start(move |_| ServerReply::Cut(answer.to_owned())).await;
+    let stalls = Server::start(move |_| ServerReply::Raw(answer.to_owned())).await;
     let start = Instant::now();
     for server in [cut, stalls] {
         let answer = remote(&server).post(post(&body())).await.unwrap();
@@ -151,8 +151,8 @@ async fn a_status_stands_though_its_body_is_cut_or_stalls() {
 #[tokio::test]
 async fn a_redirect_is_followed_only_where_samples_and_signature_survive_it() {
     let server = Server::start(|seen| match seen.line.split(' ').nth(1) {
-        Some("/elsewhere") => Reply::status(204, ""),
-        _ => Reply::Raw(
+        Some("/elsewhere") => ServerReply::status(204, ""),
+        _ => ServerReply::Raw(
             "HTTP/1.1 307 x\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned(),
         ),
     })
@@ -174,9 +174,9 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
     // The first request keeps its connection; the second finds it reset, as after a freeze.
     let server = Server::start(|seen| {
         if seen.number == 1 {
-            Reply::Reset
+            ServerReply::Reset
         } else {
-            Reply::status(200, "")
+            ServerReply::status(200, "")
         }
     })
     .await;
@@ -213,7 +213,7 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
 
 #[tokio::test]
 async fn a_fresh_connection_is_fresh() {
-    let server = Server::start(|_| Reply::status(200, "")).await;
+    let server = Server::start(|_| ServerReply::status(200, "")).await;
     let remote = remote(&server);
     for accepted in 1..4 {
         let body = body();
@@ -245,7 +245,7 @@ async fn a_refusal_names_phase_and_address() {
 #[tokio::test]
 async fn each_try_is_signed_anew() {
     let server = Server::start(|_| {
-        Reply::status(403, "The security token included in the request is expired")
+        ServerReply::status(403, "The security token included in the request is expired")
     })
     .await;
     let identity = SigningIdentity {

@@ -1,4 +1,4 @@
-//! A remote that answers as scripted, and a bench to deliver on.
+//! A remote that answers as scripted, and a fixture to deliver on.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -25,7 +25,7 @@ pub(super) const START_MS: i64 = 1_795_176_000_000;
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
-pub(super) enum Reply {
+pub(super) enum ScriptedReply {
     Status(u16),
     Body(u16, &'static str),
     RetryAfter(u16, &'static str),
@@ -53,13 +53,13 @@ pub(super) struct Post {
 
 /// Answers as scripted; the last reply repeats.
 pub(super) struct Script {
-    pub(super) replies: Mutex<VecDeque<Reply>>,
+    pub(super) replies: Mutex<VecDeque<ScriptedReply>>,
     pub(super) posts: Mutex<Vec<Post>>,
     pub(super) start: Instant,
 }
 
 impl Script {
-    pub(super) fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(super) fn new(replies: impl IntoIterator<Item = ScriptedReply>) -> Self {
         Self {
             replies: Mutex::new(replies.into_iter().collect()),
             posts: Mutex::default(),
@@ -71,7 +71,7 @@ impl Script {
         self.posts.lock().unwrap().clone()
     }
 
-    fn next(&self) -> Reply {
+    fn next(&self) -> ScriptedReply {
         let mut replies = self.replies.lock().unwrap();
         if replies.len() > 1 {
             replies.pop_front().unwrap()
@@ -112,9 +112,9 @@ impl Remote for Script {
                 }))
             };
             match reply {
-                Reply::Status(status) => answer(status, ""),
-                Reply::Body(status, body) => answer(status, body),
-                Reply::RetryAfter(status, value) => {
+                ScriptedReply::Status(status) => answer(status, ""),
+                ScriptedReply::Body(status, body) => answer(status, body),
+                ScriptedReply::RetryAfter(status, value) => {
                     let mut headers = HeaderMap::new();
                     headers.insert(RETRY_AFTER, value.parse().unwrap());
                     Ok(PostAnswer {
@@ -123,21 +123,21 @@ impl Remote for Script {
                         body: String::new(),
                     })
                 }
-                Reply::Stale => net(true),
-                Reply::TimedOut => {
+                ScriptedReply::Stale => net(true),
+                ScriptedReply::TimedOut => {
                     tokio::time::sleep(timeout).await;
                     net(false)
                 }
-                Reply::NoCredentials => Err(PostError::Sign(SignError::Credentials(
+                ScriptedReply::NoCredentials => Err(PostError::Sign(SignError::Credentials(
                     AwsError::NoCredentials("none".to_owned()),
                 ))),
-                Reply::NoSts => Err(PostError::Sign(SignError::TimedOut(timeout))),
-                Reply::Hang => std::future::pending().await,
-                Reply::Late(wait, status) => {
+                ScriptedReply::NoSts => Err(PostError::Sign(SignError::TimedOut(timeout))),
+                ScriptedReply::Hang => std::future::pending().await,
+                ScriptedReply::Late(wait, status) => {
                     tokio::time::sleep(wait).await;
                     answer(status, "")
                 }
-                Reply::AtMost(most) => answer(if samples > most { 413 } else { 200 }, ""),
+                ScriptedReply::AtMost(most) => answer(if samples > most { 413 } else { 200 }, ""),
             }
         })
     }
@@ -181,7 +181,7 @@ pub(super) fn batch(samples: i64) -> Batch {
     }
 }
 
-pub(super) struct Bench {
+pub(super) struct Fixture {
     pub(super) settings: DeliverSettings,
     pub(super) state: SendState,
     pub(super) clock: TokioClock,
@@ -189,7 +189,7 @@ pub(super) struct Bench {
     pub(super) last_429: bool,
 }
 
-impl Bench {
+impl Fixture {
     pub(super) fn new() -> Self {
         Self {
             settings: DeliverSettings {
@@ -232,7 +232,11 @@ impl Bench {
         delivery
     }
 
-    pub(super) async fn run(&self, replies: &[Reply], samples: i64) -> (Delivery, Vec<Post>) {
+    pub(super) async fn run(
+        &self,
+        replies: &[ScriptedReply],
+        samples: i64,
+    ) -> (Delivery, Vec<Post>) {
         let remote = Script::new(replies.iter().cloned());
         let delivery = self.deliver(&remote, &batch(samples)).await;
         (delivery, remote.posts())

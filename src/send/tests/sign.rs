@@ -118,7 +118,8 @@ async fn the_signature_is_what_the_specification_computes() {
         "aps",
     );
     let expected = format!(
-        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{scope}, SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-team, Signature={}",
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{scope}, \
+         SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-team, Signature={}",
         hex(&hmac(&key, &to_sign))
     );
     assert_eq!(request.headers()["authorization"], expected);
@@ -130,12 +131,12 @@ async fn the_signature_is_what_the_specification_computes() {
 
 /// Counts; expires as told, from `NOW_MS`.
 #[derive(Debug, Clone)]
-struct Source {
+struct CountingSource {
     calls: Arc<AtomicUsize>,
     expires_in: Option<Duration>,
 }
 
-impl Source {
+impl CountingSource {
     fn new(expires_in: Option<Duration>) -> Self {
         Self {
             calls: Arc::default(),
@@ -144,7 +145,7 @@ impl Source {
     }
 }
 
-impl ProvideCredentials for Source {
+impl ProvideCredentials for CountingSource {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -179,7 +180,7 @@ async fn key_id(signer: &Signer, after: Duration, fresh: bool) -> String {
 #[tokio::test(start_paused = true)]
 async fn credentials_are_kept_until_they_near_their_end_or_are_denied() {
     let minute = Duration::from_secs(60);
-    let dated = signer(Source::new(Some(10 * minute)));
+    let dated = signer(CountingSource::new(Some(10 * minute)));
     assert_eq!(key_id(&dated, Duration::ZERO, false).await, "KEY0");
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(key_id(&dated, 8 * minute, false).await, "KEY0");
@@ -199,7 +200,7 @@ async fn credentials_are_kept_until_they_near_their_end_or_are_denied() {
         "a minute before the end"
     );
 
-    let undated = signer(Source::new(None));
+    let undated = signer(CountingSource::new(None));
     assert_eq!(key_id(&undated, Duration::ZERO, false).await, "KEY0");
     tokio::time::advance(Duration::from_secs(3)).await;
     assert_eq!(
