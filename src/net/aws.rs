@@ -21,7 +21,8 @@ pub enum AwsError {
     NoRegion,
     /// None of the usual places holds credentials. Holds what the SDK said.
     #[error(
-        "no AWS credentials: {0}; in Lambda they are the execution role's, elsewhere set a profile, AWS_PROFILE or AWS_ACCESS_KEY_ID, or run aws sso login"
+        "no AWS credentials: {0}; in Lambda they are the execution role's, elsewhere set a \
+         profile, AWS_PROFILE or AWS_ACCESS_KEY_ID, or run aws sso login"
     )]
     NoCredentials(String),
     /// Credentials were refused or could not be fetched; the next try may succeed. Holds what the

@@ -49,8 +49,8 @@ pub enum ClientError {
     Build(#[from] reqwest::Error),
 }
 
-/// Builds a client for HTTP/1.1 with the TLS configuration of the process. It uses no proxy, follows
-/// no redirect, retries nothing and decompresses nothing.
+/// Builds a client for HTTP/1.1 with the TLS configuration of the process. It uses no proxy,
+/// follows no redirect, retries nothing and decompresses nothing.
 ///
 /// # Errors
 /// [`ClientError`] when TLS cannot be set up. Trying again is of no use.
@@ -94,8 +94,8 @@ pub(super) fn configured_client(
 /// Sends a request up to the answer's headers.
 ///
 /// # Errors
-/// [`NetError`] when there is no answer; its phase says how far the request came. An error while the
-/// body is read becomes one by [`NetError::from_reqwest`].
+/// [`NetError`] when there is no answer; its phase says how far the request came. An error while
+/// the body is read becomes one by [`NetError::from_reqwest`].
 pub async fn send(client: &Client, request: Request, peer: Peer) -> Result<Response, NetError> {
     let address = redacted(request.url());
     let progress = Progress::default();

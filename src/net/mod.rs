@@ -3,8 +3,8 @@
 //! From the bottom up: `error`, `progress` and `resolve` find out what went wrong; `tls` and
 //! `client` build one HTTP client; `aws` and `smithy` put the AWS SDK on it; `sign`, `object` and
 //! `secrets` read what AWS keeps; `clients` and `transport` send a request as a TLS and proxy
-//! configuration say; `oauth2` fetches tokens over a transport; `http` adds credentials to requests;
-//! `identity` finds out who signs them.
+//! configuration say; `oauth2` fetches tokens over a transport; `http` adds credentials to
+//! requests; `identity` finds out who signs them.
 
 pub mod aws;
 mod client;

@@ -97,8 +97,8 @@ impl TokenSource {
         }
     }
 
-    /// Returns the value of an `Authorization` header before `deadline`. `fresh` fetches a new token
-    /// unless the cached one is new.
+    /// Returns the value of an `Authorization` header before `deadline`. `fresh` fetches a new
+    /// token unless the cached one is new.
     pub(super) async fn header(&self, fresh: bool, deadline: Instant) -> Result<Secret, NetError> {
         let mut cache = self.cache.lock().await;
         let now_ms = self.clock.now_ms();

@@ -51,8 +51,8 @@ impl ObjectError {
 /// Reads an object of at most `max_bytes` bytes, within 10 s.
 ///
 /// # Errors
-/// [`ObjectError`] when there is no such object, it is larger, the role may not read it, or there is
-/// no way to S3. Its hint says what to do.
+/// [`ObjectError`] when there is no such object, it is larger, the role may not read it, or there
+/// is no way to S3. Its hint says what to do.
 pub async fn read_object(bucket: &str, key: &str, max_bytes: u64) -> Result<Vec<u8>, ObjectError> {
     match tokio::time::timeout(TIMEOUT, read(bucket, key, max_bytes)).await {
         Ok(result) => result,

@@ -1,4 +1,4 @@
-//! How far a request has come: tells a time-out in the look-up from one in the connection or in the
+//! How far a request has come. It tells a time-out of the look-up from one of the connection or the
 //! answer, and a pooled connection from a fresh one.
 
 use std::future::Future;
@@ -14,51 +14,53 @@ tokio::task_local! {
     static CURRENT: Progress;
 }
 
-/// What a request is busy with.
+/// The step that a request is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Step {
-    /// No connection was opened for it: it waits for a pooled one, or travels on it.
+pub(super) enum RequestStep {
+    /// The request waits for a pooled connection, or travels on one.
     Pooled,
+    /// The host name is looked up.
     Resolving,
+    /// A TCP connection is opened.
     Connecting,
-    /// A TCP connection stands, and TLS has begun on it.
+    /// The TCP connection is open, and TLS has begun on it.
     Handshaking,
-    /// A connection, opened for it, stands.
+    /// The connection that was opened for the request is ready.
     Connected,
 }
 
-/// Shared by a request and the connection that is opened for it.
+/// The progress of one request, shared with the connection that is opened for it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress(Arc<AtomicU8>);
 
 impl Progress {
-    pub(super) fn enter(&self, step: Step) {
+    pub(super) fn enter(&self, step: RequestStep) {
         self.0.store(step as u8, Ordering::Relaxed);
     }
 
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self) -> RequestStep {
         match self.0.load(Ordering::Relaxed) {
-            0 => Step::Pooled,
-            1 => Step::Resolving,
-            2 => Step::Connecting,
-            3 => Step::Handshaking,
-            _ => Step::Connected,
+            0 => RequestStep::Pooled,
+            1 => RequestStep::Resolving,
+            2 => RequestStep::Connecting,
+            3 => RequestStep::Handshaking,
+            _ => RequestStep::Connected,
         }
     }
 
-    /// Runs a request under this progress.
+    /// Runs a request that reports to this progress.
     pub(super) async fn watch<F: Future>(&self, request: F) -> F::Output {
         CURRENT.scope(self.clone(), request).await
     }
 }
 
-/// That of the request at hand; one that nobody reads when there is none.
+/// The progress of the current request. Outside of a request, a new one that is not read.
 pub(super) fn current() -> Progress {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
-/// Around reqwest's connector.
+/// A layer around reqwest's connector, which reports when a connection is opened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProgressLayer;
 
@@ -88,12 +90,12 @@ where
 
     fn call(&mut self, destination: R) -> Self::Future {
         let progress = current();
-        progress.enter(Step::Connecting);
-        // The TLS session store, deep inside, says when the handshake begins.
+        progress.enter(RequestStep::Connecting);
+        // The TLS session store (tls.rs) reports when the handshake begins.
         let connecting = CURRENT.scope(progress.clone(), self.0.call(destination));
         Box::pin(async move {
             let connection = connecting.await?;
-            progress.enter(Step::Connected);
+            progress.enter(RequestStep::Connected);
             Ok(connection)
         })
     }

@@ -1,4 +1,4 @@
-//! Name resolution by the system, with an error that can be told from a failed connection.
+//! Name resolution by the operating system. Its error differs from that of a failed connection.
 
 use std::fmt;
 use std::io;
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::progress::{self, Step};
+use super::progress::{self, RequestStep};
 
-/// Looks host names up.
+/// A source of the addresses of host names.
 pub trait Lookup: Send + Sync {
-    /// All addresses of `host`; the port is ignored.
+    /// Returns all addresses of `host`. Their ports are ignored.
     ///
     /// # Errors
-    /// What the system said, `NotFound` among others.
+    /// The error of the system, for example `NotFound`. No addresses count as an error, too.
     fn lookup(&self, host: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
 }
 
-/// `getaddrinfo`, on tokio's blocking threads.
+/// The system's `getaddrinfo`, on tokio's blocking threads.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemLookup;
 
@@ -30,7 +30,7 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// A name that did not resolve.
+/// A name that could not be resolved.
 #[derive(Debug)]
 pub(super) struct DnsError {
     pub(super) host: String,
@@ -49,9 +49,10 @@ impl std::error::Error for DnsError {
     }
 }
 
-/// A [`Lookup`] as reqwest wants it.
+/// A [`Lookup`] in the form that reqwest needs.
 pub(super) struct Resolver {
     lookup: Arc<dyn Lookup>,
+    /// Number of look-ups so far.
     turn: Arc<AtomicUsize>,
 }
 
@@ -71,7 +72,7 @@ impl Resolve for Resolver {
         let turn = Arc::clone(&self.turn);
         let progress = progress::current();
         Box::pin(async move {
-            progress.enter(Step::Resolving);
+            progress.enter(RequestStep::Resolving);
             let addresses = match lookup.await {
                 Ok(found) if found.is_empty() => Err(DnsError {
                     host,
@@ -80,16 +81,16 @@ impl Resolve for Resolver {
                 Ok(found) => Ok(found),
                 Err(source) => Err(DnsError { host, source }),
             }?;
-            progress.enter(Step::Connecting);
+            progress.enter(RequestStep::Connecting);
             let turn = turn.fetch_add(1, Ordering::Relaxed);
             Ok(Box::new(rotate(addresses, turn).into_iter()) as Addrs)
         })
     }
 }
 
-/// Each connection starts with another address of the preferred family, so that one dead address
-/// (an endpoint's zone, say) fails every n-th try instead of all of them: hyper races families, but
-/// within one it goes down the list.
+/// Orders the addresses of a name so that each connection starts with another one of the preferred
+/// family. Then one dead address (for example an endpoint's zone) fails every n-th try and not all
+/// of them: hyper races the families, but goes down the list within one.
 fn rotate(addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
     let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (mut preferred, mut other): (Vec<_>, Vec<_>) = addresses

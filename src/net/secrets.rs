@@ -405,8 +405,8 @@ async fn place(service: &SecretService, name: &str) -> Result<(SigningIdentity, 
     ))
 }
 
-/// Describes a network error. In a VPC without NAT there is no way to the service, so the text names
-/// the interface endpoint that is missing.
+/// Describes a network error. In a VPC without NAT there is no way to the service, so the text
+/// names the interface endpoint that is missing.
 fn advice(error: &NetError, service: &SecretService, region: &str) -> String {
     let no_way = error.phase == Phase::Dns
         || (error.phase == Phase::Connect && (error.timed_out || error.unreachable));

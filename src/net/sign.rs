@@ -200,8 +200,8 @@ fn apply(
     Ok(())
 }
 
-/// The SHA-256 of a body in lowercase hexadecimal. The pieces are hashed one by one, because joining
-/// them would copy each signed body.
+/// The SHA-256 of a body in lowercase hexadecimal. The pieces are hashed one by one, because
+/// joining them would copy each signed body.
 fn body_hash(body: &RequestBody) -> String {
     let mut hash = Sha256::new();
     for piece in body.pieces() {

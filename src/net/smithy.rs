@@ -34,8 +34,8 @@ pub fn http_client(peer: Peer) -> SharedHttpClient {
     }
 }
 
-/// One client for each connect time-out that the SDK wants: it gives the instance metadata service a
-/// short one.
+/// One client for each connect time-out that the SDK wants: it gives the instance metadata service
+/// a short one.
 #[derive(Debug)]
 struct SmithyClients {
     peer: Peer,

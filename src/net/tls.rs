@@ -16,7 +16,7 @@ use rustls::{
     SignatureScheme, SupportedProtocolVersion, version,
 };
 
-use super::progress::{self, Step};
+use super::progress::{self, RequestStep};
 use crate::config::{Secret, TlsConfig, TlsVersion};
 
 /// Number of servers whose TLS sessions are kept, so that they can be resumed.
@@ -275,7 +275,7 @@ impl ClientSessionStore for Sessions {
     }
 
     fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
-        progress::current().enter(Step::Handshaking);
+        progress::current().enter(RequestStep::Handshaking);
         self.0.kx_hint(server_name)
     }
 
@@ -284,7 +284,7 @@ impl ClientSessionStore for Sessions {
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        progress::current().enter(Step::Handshaking);
+        progress::current().enter(RequestStep::Handshaking);
         self.0.tls12_session(server_name)
     }
 
@@ -304,7 +304,7 @@ impl ClientSessionStore for Sessions {
         &self,
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
-        progress::current().enter(Step::Handshaking);
+        progress::current().enter(RequestStep::Handshaking);
         self.0.take_tls13_ticket(server_name)
     }
 }

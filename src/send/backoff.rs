@@ -1,10 +1,24 @@
-//! How long to wait before the next try.
+//! The wait before the next try.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// Exponential back-off with full jitter: each wait is drawn from zero to a bound that doubles.
+/// Exponential back-off with full jitter: each wait is drawn between zero and a bound that doubles.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use amp_forwarder::send::Backoff;
+///
+/// let (min, max) = (Duration::from_millis(30), Duration::from_secs(5));
+/// let mut rng = fastrand::Rng::with_seed(1);
+/// let mut backoff = Backoff::new(min, max);
+/// assert!(backoff.next(None, &mut rng) <= min);
+/// // The receiver's Retry-After is taken as it is.
+/// let asked = Duration::from_secs(60);
+/// assert_eq!(backoff.next(Some(asked), &mut rng), asked);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Backoff {
     bound: Duration,
@@ -12,7 +26,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The first wait is at most `min`, no drawn wait ever more than `max`.
+    /// The first drawn wait is at most `min`, and no drawn wait is longer than `max`.
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
         Self {
@@ -21,10 +35,10 @@ impl Backoff {
         }
     }
 
-    /// The next wait: what the receiver asked for (`Retry-After`), else drawn.
+    /// Returns the next wait: the receiver's `Retry-After`, else a drawn one.
     ///
-    /// The bound then is twice what was waited, as in storage/remote/queue_manager.go
-    /// `sendWriteRequestWithBackoff`.
+    /// The next bound is twice this wait's bound, or twice the `Retry-After`, as in
+    /// storage/remote/queue_manager.go `sendWriteRequestWithBackoff`.
     pub fn next(&mut self, retry_after: Option<Duration>, rng: &mut Rng) -> Duration {
         let (wait, base) = match retry_after.filter(|after| !after.is_zero()) {
             Some(after) => (after, after),

@@ -1,8 +1,8 @@
-//! What a 401, 403, 404 or 405 of AMP means and what to do: the one table.
+//! The table of what a 401, 403, 404 or 405 means, and what to do.
 
 use ::http::HeaderMap;
 
-/// What the advice depends on beside the answer.
+/// The properties of a request that the advice depends on, in addition to the answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DenialContext {
     /// Whether the request was signed.
@@ -13,8 +13,8 @@ pub struct DenialContext {
     pub trailing_slash: bool,
 }
 
-/// Likely cause and next step. `x-amzn-errortype` counts where the receiver sends it, else the
-/// text.
+/// Returns the likely cause and the next step. It is found by the `x-amzn-errortype` header and by
+/// the words of the body.
 #[must_use]
 pub fn denial_hint(
     status: u16,
@@ -22,99 +22,139 @@ pub fn denial_hint(
     body: &str,
     context: DenialContext,
 ) -> &'static str {
-    let kind = headers
-        .get("x-amzn-errortype")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let text = format!("{kind} {body}").to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-
     if context.authorized {
         return match status {
             404 => "the receiver knows no such path: check the url",
             405 => "the url takes no POST: check its path",
             _ => {
-                "the receiver does not take these credentials: check basic_auth, authorization or oauth2 of the entry"
+                "the receiver does not take these credentials: check basic_auth, authorization or \
+                 oauth2 of the entry"
             }
         };
     }
-    if context.trailing_slash && context.signed {
+    if !context.signed {
+        return match status {
+            404 => {
+                "the receiver knows no such path: check the url (Prometheus takes samples at \
+                 /api/v1/write, with --web.enable-remote-write-receiver)"
+            }
+            405 => "the url takes no POST: check its path",
+            _ => {
+                "the request was not signed: AMP needs a sigv4 section, other receivers \
+                 basic_auth, authorization or oauth2"
+            }
+        };
+    }
+    if context.trailing_slash {
         return "remove the slash at the end of the url: AMP answers it with 403";
     }
-    if !context.signed {
-        match status {
-            404 => {
-                return "the receiver knows no such path: check the url (Prometheus takes samples at /api/v1/write, with --web.enable-remote-write-receiver)";
-            }
-            405 => return "the url takes no POST: check its path",
-            _ => {}
-        }
-    }
     match status {
-        404 => return "no such workspace: check the workspace id and the region in the url",
-        405 => return "the url takes no POST: it must end with /api/v1/remote_write",
-        _ => {}
+        404 => "no such workspace: check the workspace id and the region in the url",
+        405 => "the url takes no POST: it must end with /api/v1/remote_write",
+        _ => signed_hint(headers, body),
     }
-    if !context.signed {
-        return "the request was not signed: AMP needs a sigv4 section, other receivers basic_auth, authorization or oauth2";
-    }
-    if says(&[
-        "signature expired",
-        "signature not yet current",
-        "requesttimetooskewed",
-        "requestexpired",
-    ]) {
-        return "the clocks differ by more than 5 minutes: set this machine's clock";
-    }
-    if says(&[
-        "expiredtoken",
-        "token included in the request is expired",
-        "token has expired",
-    ]) {
-        return "the session has expired: in Lambda the next tick gets a new one, elsewhere log in again (aws sso login)";
-    }
-    if says(&[
-        "scoped to a valid region",
-        "scoped to correct region",
-        "wrong region",
-    ]) {
-        return "the signature is for another region: sigv4.region must be the region in the url";
-    }
-    if says(&["scoped to correct service"]) {
-        return "the signature is for another service: sigv4.service_name must be aps";
-    }
-    if says(&[
-        "signature we calculated does not match",
-        "signaturedoesnotmatch",
-        "invalidsignature",
-    ]) {
-        return "the signature does not match: check secret_key and sigv4.region, and that no proxy changes the request";
-    }
-    if says(&[
-        "unrecognizedclient",
-        "invalidclienttokenid",
-        "token included in the request is invalid",
-    ]) {
-        return "AWS does not know this access key: check access_key or the profile, and that the key is active";
-    }
-    if says(&["missing authentication token", "missingauthenticationtoken"]) {
-        return "AMP knows no such path: the url must be https://aps-workspaces.<region>.amazonaws.com/workspaces/<id>/api/v1/remote_write";
-    }
-    if says(&["vpc endpoint policy", "vpce endpoint policy"]) {
-        return "the policy of the VPC endpoint forbids it: allow aps:RemoteWrite for this role there";
-    }
-    if says(&[
-        "service control policy",
-        "permissions boundary",
-        "explicit deny",
-    ]) {
-        return "a policy denies aps:RemoteWrite explicitly: look at service control policies, permissions boundaries and Deny statements";
-    }
-    if says(&["not authorized to perform", "accessdenied"]) {
-        return "allow aps:RemoteWrite on arn:aws:aps:<region>:<account>:workspace/<id> for this role";
-    }
-    "check that the role may aps:RemoteWrite on this workspace, that sigv4.region is the region in the url, and that the url ends with /api/v1/remote_write"
 }
+
+/// The advice for a signed request that AWS denies with 401 or 403.
+fn signed_hint(headers: &HeaderMap, body: &str) -> &'static str {
+    let kind = headers
+        .get("x-amzn-errortype")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let text = format!("{kind} {body}").to_ascii_lowercase();
+    let row = DENIALS
+        .iter()
+        .find(|row| row.words.iter().any(|word| text.contains(word)));
+    row.map_or(UNKNOWN_DENIAL, |row| row.advice)
+}
+
+/// A row of the table of denials.
+struct Denial {
+    /// Words in the answer, in lower case. Any of them is enough.
+    words: &'static [&'static str],
+    advice: &'static str,
+}
+
+/// The denials that AWS words in its own way. The first row that matches counts.
+const DENIALS: &[Denial] = &[
+    Denial {
+        words: &[
+            "signature expired",
+            "signature not yet current",
+            "requesttimetooskewed",
+            "requestexpired",
+        ],
+        advice: "the clocks differ by more than 5 minutes: set this machine's clock",
+    },
+    Denial {
+        words: &[
+            "expiredtoken",
+            "token included in the request is expired",
+            "token has expired",
+        ],
+        advice: "the session has expired: in Lambda the next tick gets a new one, elsewhere log in \
+                 again (aws sso login)",
+    },
+    Denial {
+        words: &[
+            "scoped to a valid region",
+            "scoped to correct region",
+            "wrong region",
+        ],
+        advice: "the signature is for another region: sigv4.region must be the region in the url",
+    },
+    Denial {
+        words: &["scoped to correct service"],
+        advice: "the signature is for another service: sigv4.service_name must be aps",
+    },
+    Denial {
+        words: &[
+            "signature we calculated does not match",
+            "signaturedoesnotmatch",
+            "invalidsignature",
+        ],
+        advice: "the signature does not match: check secret_key and sigv4.region, and that no \
+                 proxy changes the request",
+    },
+    Denial {
+        words: &[
+            "unrecognizedclient",
+            "invalidclienttokenid",
+            "token included in the request is invalid",
+        ],
+        advice: "AWS does not know this access key: check access_key or the profile, and that the \
+                 key is active",
+    },
+    Denial {
+        words: &["missing authentication token", "missingauthenticationtoken"],
+        advice: "AMP knows no such path: the url must be \
+                 https://aps-workspaces.<region>.amazonaws.com/workspaces/<id>/api/v1/remote_write",
+    },
+    Denial {
+        words: &["vpc endpoint policy", "vpce endpoint policy"],
+        advice: "the policy of the VPC endpoint forbids it: allow aps:RemoteWrite for this role \
+                 there",
+    },
+    Denial {
+        words: &[
+            "service control policy",
+            "permissions boundary",
+            "explicit deny",
+        ],
+        advice: "a policy denies aps:RemoteWrite explicitly: look at service control policies, \
+                 permissions boundaries and Deny statements",
+    },
+    Denial {
+        words: &["not authorized to perform", "accessdenied"],
+        advice: "allow aps:RemoteWrite on arn:aws:aps:<region>:<account>:workspace/<id> for this \
+                 role",
+    },
+];
+
+/// The advice for a denial in other words.
+const UNKNOWN_DENIAL: &str = "check that the role may call aps:RemoteWrite on this workspace, that \
+                              sigv4.region is the region in the url, and that the url ends with \
+                              /api/v1/remote_write";
 
 #[cfg(test)]
 mod tests {
@@ -126,26 +166,31 @@ mod tests {
             (
                 403,
                 "",
-                "User: arn:aws:sts::1:assumed-role/f/f is not authorized to perform: aps:RemoteWrite on resource: x because no identity-based policy allows the aps:RemoteWrite action",
+                "User: arn:aws:sts::1:assumed-role/f/f is not authorized to perform: \
+                 aps:RemoteWrite on resource: x because no identity-based policy allows the \
+                 aps:RemoteWrite action",
                 "allow aps:RemoteWrite",
             ),
             (403, "AccessDeniedException", "", "allow aps:RemoteWrite"),
             (
                 403,
                 "",
-                "not authorized to perform: aps:RemoteWrite with an explicit deny in a VPC endpoint policy",
+                "not authorized to perform: aps:RemoteWrite with an explicit deny in a VPC \
+                 endpoint policy",
                 "VPC endpoint",
             ),
             (
                 403,
                 "",
-                "not authorized to perform: aps:RemoteWrite with an explicit deny in a service control policy",
+                "not authorized to perform: aps:RemoteWrite with an explicit deny in a service \
+                 control policy",
                 "service control",
             ),
             (
                 403,
                 "",
-                "{\"message\":\"The request signature we calculated does not match the signature you provided.\"}",
+                "{\"message\":\"The request signature we calculated does not match the signature \
+                 you provided.\"}",
                 "secret_key",
             ),
             (

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::http::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
+use ::http::uri::InvalidUri;
 use ::http::{Method, Uri};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -23,28 +24,31 @@ use crate::time::Clock;
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
 
-/// Of an answer's body; more is read, up to [`DRAIN_BYTES`], so that the connection can be used
-/// again.
+/// Bytes of an answer's body that are kept.
 const BODY_BYTES: usize = 1024;
+
+/// Bytes of an answer's body that are read, so that the connection can be used again.
 const DRAIN_BYTES: usize = 64 << 10;
-/// The status has said it all: a body that stalls is not worth the rest of the time-out.
+
+/// Time for an answer's body. The status decides, so a body that stalls is not worth the rest of
+/// the time-out.
 const BODY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A remote that cannot be posted to as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// No region to sign for.
+    /// The identity that signs could not be found.
     #[error(transparent)]
     Aws(#[from] AwsError),
-    /// A header of the configuration.
+    /// The configuration names a header that HTTP does not allow. Holds its name.
     #[error("remote_write header {0}: not a valid HTTP header")]
     Header(String),
-    /// The URL of the configuration.
+    /// HTTP does not allow the URL of the configuration.
     #[error("remote_write url: {0}")]
-    Url(String),
+    Url(#[source] InvalidUri),
 }
 
-/// The real [`Remote`].
+/// The real [`Remote`], which posts over HTTP and signs where configured.
 pub struct HttpRemote {
     address: String,
     trailing_slash: bool,
@@ -57,11 +61,12 @@ pub struct HttpRemote {
 }
 
 impl HttpRemote {
-    /// For an entry of `remote_write`. Reads AWS' files where the entry is signed, and touches no
-    /// network.
+    /// Makes the remote of an entry of `remote_write`. Reads AWS' files if the entry is signed, and
+    /// touches no network.
     ///
     /// # Errors
-    /// [`RemoteError`].
+    /// [`RemoteError`] when the entry's region, headers or URL cannot be used. It stays until the
+    /// configuration is changed.
     pub async fn new(config: &RemoteWrite, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
         let signer = match &config.sigv4 {
             Some(sigv4) => Some(Signer::new(
@@ -73,16 +78,16 @@ impl HttpRemote {
         Self::with_signer(config, signer, clock)
     }
 
-    /// As [`HttpRemote::new`], with another source of signatures.
+    /// Makes a remote as [`HttpRemote::new`] does, with another source of signatures.
     ///
     /// # Errors
-    /// [`RemoteError`].
+    /// [`RemoteError`] when the entry's headers or URL cannot be used.
     pub fn with_signer(
         config: &RemoteWrite,
         signer: Option<Signer>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, RemoteError> {
-        // A shorter bound than the request's own tells a dead path from a slow receiver.
+        // A bound that is shorter than the request's own tells a dead path from a slow receiver.
         let options = ClientOptions {
             connect_timeout: ClientOptions::default()
                 .connect_timeout
@@ -94,11 +99,7 @@ impl HttpRemote {
             address: redacted(&config.url),
             trailing_slash: config.url.path().ends_with("/remote_write/"),
             authorized: config.http.auth.is_some(),
-            uri: config
-                .url
-                .as_str()
-                .parse()
-                .map_err(|error: http::uri::InvalidUri| RemoteError::Url(error.to_string()))?,
+            uri: config.url.as_str().parse().map_err(RemoteError::Url)?,
             headers: headers(config)?,
             client: HttpClient::new(&config.http, options, Peer::Remote),
             signer,
@@ -178,7 +179,7 @@ impl Remote for HttpRemote {
     }
 }
 
-/// Just those of storage/remote/client.go `Store`, after the user's own.
+/// The headers of storage/remote/client.go `Store`, over the user's own.
 fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
@@ -200,7 +201,7 @@ fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {
     Ok(headers)
 }
 
-/// Whatever happens to the body, the status stands.
+/// Reads an answer. The status counts even if the body is cut or stalls.
 async fn answer(mut reply: HttpReply) -> PostAnswer {
     let status = reply.status();
     let headers = reply.take_headers();

@@ -1,4 +1,4 @@
-//! Asks a remote whether it would take samples.
+//! A probe, which asks a remote whether it would take samples.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use super::verdict::{Verdict, VerdictOptions, verdict};
 use crate::prompb::RequestBody;
 use crate::time::Clock;
 
-/// An empty `WriteRequest` in snappy's block format: one byte that says zero.
+/// An empty `WriteRequest` in snappy's block format: one byte, a length of zero.
 const EMPTY: &[u8] = &[0];
 
-/// What came of a [`probe`].
+/// The result of a [`probe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// Address, signature and permission are right.
+    /// Whether address, signature and permission are right.
     pub ok: bool,
-    /// `None` without an answer.
+    /// Verdict on the answer, if there was one.
     pub verdict: Option<Verdict>,
-    /// One line for people.
+    /// Result in one line for people.
     pub text: String,
 }
 
-/// Posts an empty request, once, and once more with fresh credentials when denied: nothing is
-/// stored.
+/// Posts an empty request, and posts it once more with fresh credentials if it is denied. Nothing
+/// is stored.
 pub async fn probe(remote: &dyn Remote, clock: &dyn Clock, timeout: Duration) -> Probe {
     let body = RequestBody::from(EMPTY);
     let mut attempt = 0;
@@ -56,7 +56,7 @@ pub async fn probe(remote: &dyn Remote, clock: &dyn Clock, timeout: Duration) ->
         let (ok, text) = match verdict {
             Verdict::Denied if !retried => continue,
             Verdict::Written | Verdict::Deduplicated => (true, format!("{said}: it takes samples")),
-            // Some receivers dislike a request without samples; they have let us in to say so.
+            // Some receivers refuse a request without samples. To do so they must have let us in.
             Verdict::Rejected if answer.status == 400 => (
                 true,
                 format!(

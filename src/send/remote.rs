@@ -1,4 +1,4 @@
-//! A remote-write receiver, behind a seam.
+//! The seam to a remote-write receiver.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,16 +10,17 @@ use crate::net::NetError;
 use crate::net::sign::SignError;
 use crate::prompb::RequestBody;
 
-/// Takes remote-write requests.
+/// A remote-write receiver. Simulations put a model in its place.
 pub trait Remote: Send + Sync {
-    /// Posts once. Ends, one way or the other, within `request.timeout`.
+    /// Posts once. It ends within `request.timeout`.
     ///
     /// # Errors
-    /// [`PostError`] when there is no answer: the samples may have been stored all the same.
+    /// [`PostError`] when there is no answer. After [`PostError::Net`] the samples may have been
+    /// stored all the same.
     fn post<'a>(&'a self, request: PostRequest<'a>)
     -> BoxFuture<'a, Result<PostAnswer, PostError>>;
 
-    /// Where it posts to, for people: without query and user information.
+    /// Address for people, without query and user information.
     fn address(&self) -> &str;
 
     /// Likely cause and next step for an answer that denies.
@@ -29,43 +30,44 @@ pub trait Remote: Send + Sync {
     }
 }
 
-/// One try.
+/// One request.
 #[derive(Debug, Clone, Copy)]
 pub struct PostRequest<'a> {
-    /// Snappy-compressed `WriteRequest`.
+    /// A `WriteRequest`, compressed with snappy.
     pub body: &'a RequestBody,
-    /// 0 for the first try.
+    /// Number of earlier tries of the same batch.
     pub attempt: u32,
-    /// For all of it, from fetching credentials to the end of the answer.
+    /// Time from fetching credentials to the end of the answer.
     pub timeout: Duration,
-    /// On a connection that was never used.
+    /// Whether the request must go out on a connection that was never used.
     pub fresh_connection: bool,
-    /// Signed with credentials asked for anew.
+    /// Whether the request is made with credentials that are fetched for it.
     pub fresh_credentials: bool,
 }
 
-/// What came back.
+/// The answer of a receiver.
 #[derive(Debug, Clone)]
 pub struct PostAnswer {
     /// HTTP status.
     pub status: u16,
-    /// All of them.
+    /// All headers of the answer.
     pub headers: HeaderMap,
-    /// The first 1024 bytes, as storage/remote/client.go reads.
+    /// The first 1024 bytes of the body, as storage/remote/client.go reads.
     pub body: String,
 }
 
 impl PostAnswer {
-    /// The status and the body in one line, without what may hold a secret.
+    /// The status and the body in one line. The part of the body that may hold a secret is left
+    /// out.
     #[must_use]
     pub fn message(&self) -> String {
-        // AWS answers a bad signature with the canonical request, session token included.
-        let told = self
+        // AWS answers a bad signature with the canonical request, which holds the session token.
+        let harmless = self
             .body
             .split("The Canonical String")
             .next()
             .unwrap_or_default();
-        let line = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = harmless.split_whitespace().collect::<Vec<_>>().join(" ");
         let line: String = line.chars().filter(|c| !c.is_control()).collect();
         if line.is_empty() {
             format!("answered {}", self.status)
@@ -75,12 +77,12 @@ impl PostAnswer {
     }
 }
 
-/// No answer.
+/// A request without an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PostError {
-    /// On the network.
+    /// The network failed. The request may have arrived.
     Net(NetError),
-    /// Before: nothing was sent.
+    /// The request could not be made. Nothing was sent.
     Sign(SignError),
 }
 
@@ -118,9 +120,10 @@ mod tests {
             answer("a\n\tb\x1b[31m\n").message(),
             "answered 403: a b[31m"
         );
-        let told = answer(
-            "does not match.\n\nThe Canonical String for this request should have been\nx-amz-security-token:hunter2",
+        let message = answer(
+            "does not match.\n\nThe Canonical String for this request should have been\n\
+             x-amz-security-token:hunter2",
         );
-        assert_eq!(told.message(), "answered 403: does not match.");
+        assert_eq!(message.message(), "answered 403: does not match.");
     }
 }

@@ -1,4 +1,4 @@
-//! What all shards of a remote must know of each other.
+//! The state that the shards of a remote share.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,23 +10,23 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 
-/// Below this, a smaller limit would not help.
+/// Smallest size of a request in bytes that a 413 leads to. A smaller one would not help.
 const MIN_REQUEST_BYTES: usize = 16 << 10;
 
-/// A try that did not end well, for people.
+/// A failed try, described for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendFailure {
-    /// `None` without an answer.
+    /// HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// Phase, address and cause, or the answer.
+    /// Phase, address and cause, or the answer, in one line.
     pub message: String,
-    /// Likely cause and next step of an answer that denies. Those of network errors are part of the
-    /// message.
+    /// Likely cause and next step of an answer that denies. The message of a network error holds
+    /// its own.
     pub hint: Option<&'static str>,
 }
 
 impl SendFailure {
-    /// A try that the receiver did not answer.
+    /// Describes a try that the receiver did not answer.
     #[must_use]
     pub fn without_answer(message: String) -> Self {
         Self {
@@ -47,17 +47,17 @@ impl fmt::Display for SendFailure {
     }
 }
 
-/// Why a remote gets no more requests in this tick.
+/// The reason why a remote gets no more requests in this tick.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {
-    /// 401 or 403 even with fresh credentials, or no credentials at all.
+    /// The answer was 401 or 403 even with fresh credentials, or there are no credentials.
     Denied(SendFailure),
-    /// 404, 405, or no receiver at that URL.
+    /// The answer was 404 or 405, or the URL does not lead to a receiver.
     Misconfigured(SendFailure),
 }
 
 impl StopReason {
-    /// What was answered.
+    /// The failure that stopped the remote.
     #[must_use]
     pub fn failure(&self) -> &SendFailure {
         match self {
@@ -66,35 +66,39 @@ impl StopReason {
     }
 }
 
-/// Shared by the shards of one remote, kept for the process.
+/// State of one remote, shared by its shards and kept for the process. One thread works on it, so
+/// it needs no lock.
 #[derive(Debug)]
 pub struct SendState {
-    shared: RefCell<Shared>,
-    stopping: Notify,
-    probe: Mutex<()>,
+    shared: RefCell<SharedSendState>,
+    /// Wakes the shards when the remote is stopped or the end of their deliveries moves.
+    changed: Notify,
+    /// The turn of the shard that probes.
+    turn: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedSendState {
     stop: Option<StopReason>,
-    /// It was stopped in an earlier tick, and nothing has come through since.
+    /// Whether the remote was stopped in an earlier tick, and has taken no request since.
     probing: bool,
     back_off_until: Option<Instant>,
     request_bytes: usize,
     last_failure: Option<SendFailure>,
     /// End of sending once the tick is to stop.
     stop_grace_ends: Option<Instant>,
-    /// End of sending as it changes with what memory holds.
+    /// End of sending as it moves with the amount of samples in memory.
     sending_ends: Option<Instant>,
     rng: Rng,
 }
 
 impl SendState {
-    /// `max_request_bytes` is `forwarder.max_request_bytes`; `rng` draws the back-offs.
+    /// Makes the state of a remote that has sent nothing yet. `max_request_bytes` is the setting
+    /// `forwarder.max_request_bytes`, and `rng` draws the back-offs.
     #[must_use]
     pub fn new(max_request_bytes: usize, rng: Rng) -> Self {
         Self {
-            shared: RefCell::new(Shared {
+            shared: RefCell::new(SharedSendState {
                 stop: None,
                 probing: false,
                 back_off_until: None,
@@ -104,32 +108,31 @@ impl SendState {
                 sending_ends: None,
                 rng,
             }),
-            stopping: Notify::new(),
-            probe: Mutex::default(),
+            changed: Notify::new(),
+            turn: Mutex::default(),
         }
     }
 
-    /// Forgets what held only for the last tick. A remote that was stopped is probed with one batch
-    /// before the others follow.
+    /// Forgets everything that was true only in the last tick. A remote that was stopped is probed
+    /// with one batch before the others follow.
     pub fn begin_tick(&self) {
         let mut shared = self.shared.borrow_mut();
         shared.probing |= shared.stop.take().is_some();
         shared.last_failure = None;
         shared.stop_grace_ends = None;
         shared.sending_ends = None;
-        // Tokio's clock may not have counted a freeze: a time-out of the last tick means nothing
-        // now.
+        // Monotonic instants of an earlier tick mean nothing in this one, because the sandbox may
+        // have been frozen in between.
         shared.back_off_until = None;
     }
 
-    /// Whether and why it gets no more requests in this tick.
+    /// The reason why the remote gets no more requests in this tick, if it was stopped.
     #[must_use]
     pub fn stopped(&self) -> Option<StopReason> {
         self.shared.borrow().stop.clone()
     }
 
-    /// Until when the receiver asked all shards to wait; `None` when it did not, or that time has
-    /// passed.
+    /// Time until which the receiver asked all shards to wait, if that time has not passed.
     #[must_use]
     pub fn back_off_until(&self) -> Option<Instant> {
         self.shared
@@ -138,14 +141,14 @@ impl SendState {
             .filter(|until| *until > Instant::now())
     }
 
-    /// Uncompressed bytes at which batches must close: less than configured once a 413 was
-    /// answered.
+    /// Uncompressed size at which batches must close, in bytes. A 413 makes it smaller than
+    /// configured.
     #[must_use]
     pub fn max_request_bytes(&self) -> usize {
         self.shared.borrow().request_bytes
     }
 
-    /// The latest of this tick.
+    /// The latest failure of this tick.
     #[must_use]
     pub fn last_failure(&self) -> Option<SendFailure> {
         self.shared.borrow().last_failure.clone()
@@ -154,7 +157,7 @@ impl SendState {
     /// Ends all deliveries of this tick at `stop_grace_ends`, because the tick is to stop.
     pub fn stop_by(&self, stop_grace_ends: Instant) {
         self.shared.borrow_mut().stop_grace_ends = Some(stop_grace_ends);
-        self.stopping.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Moves the end of this tick's deliveries to `sending_ends`. Each call replaces the last one.
@@ -166,7 +169,7 @@ impl SendState {
             .replace(sending_ends)
             .is_none_or(|known| sending_ends < known);
         if earlier {
-            self.stopping.notify_waiters();
+            self.changed.notify_waiters();
         }
     }
 
@@ -179,16 +182,16 @@ impl SendState {
             .fold(work_ends, Instant::min)
     }
 
-    /// Waits for the end of sending, however it moves meanwhile. It is never later than
+    /// Waits for the end of sending, even if it moves in the meantime. It is never later than
     /// `work_ends`.
     pub async fn sending_ended(&self, work_ends: Instant) {
         loop {
-            let mut changed = std::pin::pin!(self.stopping.notified());
+            let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(self.sending_ends(work_ends)) => {
-                    // It may be later by now.
+                    // The end may have moved to a later time during the sleep.
                     if self.sending_ends(work_ends) <= Instant::now() {
                         return;
                     }
@@ -198,19 +201,24 @@ impl SendState {
         }
     }
 
+    /// Stops all requests of this tick to the remote. The first reason counts.
     pub(super) fn stop(&self, stop: StopReason) {
         {
             let mut shared = self.shared.borrow_mut();
             if shared.stop.is_some() {
                 return;
             }
-            tracing::error!(reason = %stop.failure(), "the remote refuses everything: no more requests in this tick");
+            tracing::error!(
+                reason = %stop.failure(),
+                "the remote refuses everything: no more requests in this tick"
+            );
             shared.last_failure = Some(stop.failure().clone());
             shared.stop = Some(stop);
         }
-        self.stopping.notify_waiters();
+        self.changed.notify_waiters();
     }
 
+    /// Remembers a failure, and logs the first one of the tick.
     pub(super) fn failed(&self, failure: &SendFailure) {
         let first = self
             .shared
@@ -223,17 +231,19 @@ impl SendState {
         }
     }
 
+    /// Holds back all shards until this time.
     pub(super) fn back_off(&self, until: Instant) {
         let mut shared = self.shared.borrow_mut();
         shared.back_off_until = shared.back_off_until.max(Some(until));
     }
 
+    /// The next wait of a back-off.
     pub(super) fn draw(&self, backoff: &mut Backoff, retry_after: Option<Duration>) -> Duration {
         backoff.next(retry_after, &mut self.shared.borrow_mut().rng)
     }
 
-    /// A batch of `raw_len` uncompressed bytes was too large. One that was built under a larger
-    /// limit says nothing about the present one.
+    /// Halves the size of requests, because a batch of `raw_len` uncompressed bytes was too large.
+    /// A batch that was built under a larger limit says nothing about the present one.
     pub(super) fn too_large(&self, raw_len: u32) {
         let mut shared = self.shared.borrow_mut();
         if usize::try_from(raw_len).unwrap_or(usize::MAX) <= shared.request_bytes {
@@ -242,33 +252,32 @@ impl SendState {
         }
     }
 
-    /// The receiver takes requests: the other shards may follow.
+    /// Ends the probing: the receiver takes requests, so the other shards may follow.
     pub(super) fn accepts(&self) {
         self.shared.borrow_mut().probing = false;
     }
 
-    /// Waits for its turn where the remote must be probed first; the turn lasts as long as the
-    /// guard.
+    /// Waits for a turn if the remote must be probed first. The turn lasts as long as the guard.
     pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
         if !self.shared.borrow().probing {
             return None;
         }
-        let turn = self.probe.lock().await;
+        let turn = self.turn.lock().await;
         self.shared.borrow().probing.then_some(turn)
     }
 
-    /// Sleeps, but not on once the remote is stopped or the time is up.
+    /// Sleeps until this time, or until the remote is stopped or the deliveries must end.
     pub(super) async fn sleep_until(&self, until: Instant) {
         loop {
-            let mut stopping = std::pin::pin!(self.stopping.notified());
-            stopping.as_mut().enable();
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             if self.stopped().is_some() {
                 return;
             }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(self.sending_ends(until)) => return,
-                () = stopping => {}
+                () = changed => {}
             }
         }
     }

@@ -1,46 +1,59 @@
-//! What an answer means for the batch that it answers: the table.
+//! The table of what an answer means for its batch.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use ::http::HeaderMap;
 use ::http::header::RETRY_AFTER;
 
-/// What becomes of a batch.
+/// What an answer means for its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Stored.
+    /// The samples are stored.
     Written,
-    /// Dropped on purpose by the receiver's HA deduplication; never retried.
+    /// The receiver's HA deduplication dropped the samples on purpose. They are never sent again.
     Deduplicated,
-    /// Refused for good, at least in part: AMP stores the valid samples of a refused request. Never
-    /// resent.
+    /// Samples were refused for good. AMP stores the valid samples of a refused request. The batch
+    /// is never sent again.
     Rejected,
-    /// Credentials or permissions: try once with fresh ones, then no more requests to this remote.
+    /// Credentials or permissions are missing. One try with fresh credentials follows, and then no
+    /// more requests to this remote.
     Denied,
-    /// The URL does not lead to a receiver: no more requests to this remote.
+    /// The URL does not lead to a receiver. No more requests follow to this remote.
     Misconfigured,
-    /// To be split and sent again.
+    /// The batch is too large. It is split and sent again.
     TooLarge,
-    /// To be sent again, not before `after` where the receiver names a time.
+    /// The batch is sent again, after the time that the receiver names or a back-off.
     Retry {
-        /// From `Retry-After`, at most an hour.
+        /// The value of `Retry-After`, at most an hour.
         after: Option<Duration>,
     },
 }
 
-/// What the table depends on beside the answer.
+/// The circumstances that the verdict depends on, in addition to the answer.
 #[derive(Debug, Clone, Copy)]
 pub struct VerdictOptions {
-    /// `queue_config.retry_on_http_429`.
+    /// Whether a 429 is sent again: `queue_config.retry_on_http_429`.
     pub retry_on_http_429: bool,
-    /// Milliseconds since 1970: a `Retry-After` may be a date.
+    /// Now, in milliseconds since 1970: a `Retry-After` may be a date.
     pub now_ms: i64,
 }
 
 /// Longest `Retry-After` that is believed.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// The verdict on an answer. `body` is its beginning, as text.
+/// Returns the verdict on an answer. `body` is its beginning, as text.
+///
+/// ```
+/// use amp_forwarder::send::{Verdict, VerdictOptions, verdict};
+///
+/// let options = VerdictOptions { retry_on_http_429: true, now_ms: 0 };
+/// let headers = http::HeaderMap::new();
+/// assert_eq!(verdict(200, &headers, "", &options), Verdict::Written);
+/// assert_eq!(verdict(429, &headers, "", &options), Verdict::Retry { after: None });
+/// // No retry makes the number of active series smaller.
+/// let body = "per-user series limit of 5000000 exceeded";
+/// assert_eq!(verdict(429, &headers, body, &options), Verdict::Rejected);
+/// ```
 #[must_use]
 pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOptions) -> Verdict {
     match status {
@@ -66,8 +79,8 @@ pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOp
     }
 }
 
-/// A 429 for the number of active series, which no retry clears; one for the ingestion rate names
-/// no series limit (cortex distributor.go, ingester.go).
+/// Whether a 429 is about the number of active series, which no retry clears. A 429 about the
+/// ingestion rate names no series limit (cortex distributor.go, ingester.go).
 fn names_series_limit(body: &str) -> bool {
     let body = body.to_ascii_lowercase();
     ["series limit", "active series", "max series"]
@@ -75,8 +88,8 @@ fn names_series_limit(body: &str) -> bool {
         .any(|limit| body.contains(limit))
 }
 
-/// Seconds or an HTTP date, as storage/remote/client.go `retryAfterDuration`; nonsense counts as
-/// absent.
+/// Reads `Retry-After` as seconds or as an HTTP date, as storage/remote/client.go
+/// `retryAfterDuration` does. Any other value counts as absent.
 fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match value.parse::<u64>() {
@@ -205,11 +218,17 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes: a verdict, and samples are called done only where the receiver says so.
+        /// Every answer has a verdict, and only a 2xx says that the samples are done.
         #[test]
-        fn every_answer_has_a_verdict(status: u16, body in ".{0,200}", after in proptest::option::of("[ -~]{0,40}"), policy: bool) {
+        fn every_answer_has_a_verdict(
+            status: u16,
+            body in ".{0,200}",
+            after in proptest::option::of("[ -~]{0,40}"),
+            policy: bool,
+        ) {
             let verdict = judge(status, after.as_deref(), &body, policy);
-            prop_assert_eq!(matches!(verdict, Verdict::Written | Verdict::Deduplicated), (200..300).contains(&status));
+            let is_done = matches!(verdict, Verdict::Written | Verdict::Deduplicated);
+            prop_assert_eq!(is_done, (200..300).contains(&status));
             if verdict == Verdict::Rejected {
                 prop_assert!((400..500).contains(&status));
             }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::phase::{Fault, Phase};
-use crate::net::progress::Step;
+use crate::net::progress::RequestStep;
 use crate::net::resolve::DnsError;
 
 /// The findings along the sources of an error.
@@ -63,18 +63,18 @@ impl SourceChain {
 
     /// The phase in which the request failed. `step` is what it was doing, and `https` whether its
     /// address asks for TLS.
-    pub(super) fn phase(&self, error: &reqwest::Error, step: Step, https: bool) -> Phase {
+    pub(super) fn phase(&self, error: &reqwest::Error, step: RequestStep, https: bool) -> Phase {
         let timed_out = error.is_timeout();
         if error.is_body() || error.is_decode() {
             return Phase::Body;
         }
-        if self.dns || (timed_out && step == Step::Resolving) {
+        if self.dns || (timed_out && step == RequestStep::Resolving) {
             return Phase::Dns;
         }
-        if self.tls || (timed_out && step == Step::Handshaking) {
+        if self.tls || (timed_out && step == RequestStep::Handshaking) {
             return Phase::Tls;
         }
-        if error.is_connect() || (timed_out && step == Step::Connecting) {
+        if error.is_connect() || (timed_out && step == RequestStep::Connecting) {
             // A TCP connection is refused or lost, never cut short or garbled. If it was, the
             // handshake was cut.
             return if https && self.is_cut() {

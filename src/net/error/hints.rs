@@ -1,8 +1,8 @@
-//! Likely cause and next step of a network error: the one table.
+//! The table of the likely cause and the next step of a network error.
 
 use super::phase::{Fault, Peer, Phase};
 
-/// The advice for an error, if there is any.
+/// Returns the advice for an error, if there is any.
 pub(super) fn hint(phase: Phase, peer: Peer, fault: Fault) -> Option<&'static str> {
     use Fault::{
         Certificate, ClientCertificateRefused, ClientCertificateWanted, Expired, NotYetValid,
@@ -13,89 +13,115 @@ pub(super) fn hint(phase: Phase, peer: Peer, fault: Fault) -> Option<&'static st
 
     Some(match (phase, peer, fault) {
         (Dns, Home, TimedOut) => {
-            "the name server does not answer: a VPC resolves home names only through a Route 53 Resolver outbound endpoint; or use the IP address"
+            "the name server does not answer: a VPC resolves home names only through a Route 53 \
+             Resolver outbound endpoint; or use the IP address"
         }
         (Dns, Home, _) => {
-            "the name is not known here: home names need a Route 53 Resolver rule or a private hosted zone; or use the IP address"
+            "the name is not known here: home names need a Route 53 Resolver rule or a private \
+             hosted zone; or use the IP address"
         }
         (Dns, Remote, _) => {
-            "check region and spelling of the host; in a VPC, enableDnsSupport and enableDnsHostnames must be on and an interface endpoint needs private DNS"
+            "check region and spelling of the host; in a VPC, enableDnsSupport and \
+             enableDnsHostnames must be on and an interface endpoint needs private DNS"
         }
         (Dns, Store | Aws, _) => "check the region; in a VPC, enableDnsSupport must be on",
 
         (Connect, Home, TimedOut) => {
-            "nothing answers: check the subnet's route to the VPN gateway and the way back, the function's security group, the home's firewall policy, and that the tunnel is up"
+            "nothing answers: check the subnet's route to the VPN gateway and the route back, the \
+             function's security group, the home's firewall policy, and that the tunnel is up"
         }
         (Connect, Home, Refused) => {
-            "the host answers but nothing listens on this port: check the NodePort, and that Prometheus listens on more than localhost"
+            "the host answers but nothing listens on this port: check the NodePort, and that \
+             Prometheus listens on more than localhost"
         }
         (Connect, Home, Unreachable) => {
-            "no route: add the home network to the subnet's route table, or switch on route propagation of the VPN gateway"
+            "no route: add the home network to the subnet's route table, or switch on route \
+             propagation of the VPN gateway"
         }
         (Connect, Remote, TimedOut | Unreachable) => {
-            "a function in a VPC has no public IP address, even in a public subnet: add an interface endpoint for aps-workspaces whose security group lets port 443 in, or a NAT gateway"
+            "a function in a VPC has no public IP address, even in a public subnet: add an \
+             interface endpoint for aps-workspaces whose security group allows port 443 in, or a \
+             NAT gateway"
         }
         (Connect, Remote, Refused) => {
             "the host answers but nothing listens on this port: check scheme and port of the url"
         }
         (Connect, Store, TimedOut | Unreachable) => {
-            "add an S3 gateway endpoint to the subnet's route table, and let the security group out to its prefix list on port 443"
+            "add an S3 gateway endpoint to the subnet's route table, and allow the security group \
+             out to its prefix list on port 443"
         }
         (Connect, Store, Refused) => {
-            "the host answers but nothing listens on this port: check AWS_ENDPOINT_URL_S3 if it is set, and what intercepts the way to S3 if it is not"
+            "the host answers but nothing listens on this port: check AWS_ENDPOINT_URL_S3 if it is \
+             set; if it is not, find out what intercepts the way to S3"
         }
         (Connect, Aws, TimedOut | Unreachable) => {
-            "a function in a VPC has no public IP address: add an interface endpoint for this service, or a NAT gateway"
+            "a function in a VPC has no public IP address: add an interface endpoint for this \
+             service, or a NAT gateway"
         }
 
         (Tls, Home | Remote, UnknownIssuer) => {
-            "its issuer is not trusted: name the authority that signed it, or a self-signed certificate itself, in tls_config.ca_file (the system's own store is not read), or see whether a firewall inspects TLS"
+            "its issuer is not trusted: name the authority that signed it, or a self-signed \
+             certificate itself, in tls_config.ca_file (the system's own store is not read), or \
+             find out whether a firewall inspects TLS"
         }
         (Tls, Store | Aws, UnknownIssuer) => {
-            "its issuer is no public authority: does a firewall inspect TLS?"
+            "its issuer is not a public authority: find out whether a firewall inspects TLS"
         }
         (Tls, Home | Remote, WrongName) => {
-            "ask for a name that the certificate has: set tls_config.server_name to one of those, or make a certificate that has this one as subjectAltName"
+            "the certificate is for other names: set tls_config.server_name to one of them, or \
+             make a certificate that has this name as subjectAltName"
         }
         (Tls, Home | Remote, Expired) => {
-            "renew the certificate on that server; if it is still good, this machine's clock is wrong"
+            "renew the certificate on that server; if it is still valid, this machine's clock is \
+             wrong"
         }
         (Tls, Home | Remote, NotYetValid) => {
-            "the certificate is for later: the clock of this machine or of the one that made it is wrong"
+            "the certificate is not valid yet: the clock of this machine or of the one that made \
+             it is wrong"
         }
         (Tls, _, WrongName | Expired | NotYetValid | Certificate) => {
-            "the certificate is not trusted for this host: check the host name, the clock, and whether a firewall inspects TLS"
+            "the certificate is not trusted for this host: check the host name, the clock, and \
+             whether a firewall inspects TLS"
         }
         (Tls, _, ClientCertificateWanted) => {
-            "the server wants a certificate of its clients: set cert_file and key_file in tls_config"
+            "the server requires a client certificate: set cert_file and key_file in tls_config"
         }
         (Tls, _, ClientCertificateRefused) => {
-            "the server does not accept our certificate: check cert_file and key_file in tls_config, its expiry, and the authority that the server expects"
+            "the server does not accept our certificate: check cert_file and key_file in \
+             tls_config, its expiry, and the authority that the server expects"
         }
         (Tls, _, TlsVersion) => {
-            "no common version: TLS 1.2 and 1.3 are spoken here, within min_version and max_version of tls_config"
+            "no common version: this program speaks TLS 1.2 and 1.3, within min_version and \
+             max_version of tls_config"
         }
         (Tls, _, UnknownName) => "the server knows no such host: set tls_config.server_name",
         (Tls, Home, TimedOut) => {
-            "the port is open, but no TLS handshake comes of it: use scheme http if it does not speak TLS; if it does, full-size packets are lost in the tunnel (MTU, MSS)"
+            "the port is open, but the TLS handshake does not end: use scheme http if the port \
+             does not speak TLS; if it does, full-size packets are lost in the tunnel (MTU, MSS)"
         }
         (Tls, _, TimedOut) => {
-            "the port is open, but no TLS handshake comes of it: check scheme and port, and that full-size packets get through (MTU)"
+            "the port is open, but the TLS handshake does not end: check scheme and port, and that \
+             full-size packets get through (MTU)"
         }
-        (Tls, Home, _) => "does this port speak TLS? otherwise use scheme http",
+        (Tls, Home, _) => "check that this port speaks TLS; if it does not, use scheme http",
         (Tls, _, _) => "check that this port speaks TLS and that no firewall cuts the handshake",
 
         (Http, Home, TimedOut) => {
-            "connected, but no answer in time: raise scrape_timeout or narrow match[]; if small answers pass and large ones do not, full-size packets are lost in the tunnel (MTU, MSS)"
+            "connected, but no answer in time: raise scrape_timeout or narrow match[]; if small \
+             answers pass and large ones do not, full-size packets are lost in the tunnel (MTU, \
+             MSS)"
         }
         (Http, Home, Reset) => {
-            "the connection was reset: a firewall or load balancer on the way drops it, or Prometheus restarted"
+            "the connection was reset: a firewall or load balancer on the way drops it, or \
+             Prometheus restarted"
         }
         (Http, Remote, TimedOut) => {
-            "connected, but no answer in time: lower max_samples_per_send or max_shards, or full-size packets are lost on the way (MTU)"
+            "connected, but no answer in time: lower max_samples_per_send or max_shards, or \
+             full-size packets are lost on the way (MTU)"
         }
         (Body, Home, TimedOut) => {
-            "the headers came but the body stalls: full-size packets are lost in the tunnel; clamp the MSS to 1350 or lower the MTU on the VPN interface"
+            "the headers came but the body stalls: full-size packets are lost in the tunnel; clamp \
+             the MSS to 1350 or lower the MTU on the VPN interface"
         }
         (Body, Home, _) => {
             "the answer was cut: the home Prometheus or something on the way gave up; see its log"

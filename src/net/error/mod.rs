@@ -14,7 +14,7 @@ use url::Url;
 use self::chain::SourceChain;
 use self::phase::Fault;
 pub use self::phase::{Peer, Phase};
-use super::progress::Step;
+use super::progress::RequestStep;
 
 /// An error underneath another one, shared so that the outer one can be cloned.
 pub type SharedError = Arc<dyn Error + Send + Sync>;
@@ -115,13 +115,13 @@ impl NetError {
     /// like). `url` is shown without query and user information.
     #[must_use]
     pub fn from_reqwest(error: reqwest::Error, peer: Peer, url: &Url) -> Self {
-        Self::classify(error, Step::Connected, peer, redacted(url))
+        Self::classify(error, RequestStep::Connected, peer, redacted(url))
     }
 
     /// An error that was met before the end of the answer's headers, during `step`.
     pub(super) fn from_request(
         error: reqwest::Error,
-        step: Step,
+        step: RequestStep,
         peer: Peer,
         address: String,
     ) -> Self {
@@ -179,14 +179,15 @@ impl NetError {
         }
     }
 
-    fn classify(error: reqwest::Error, step: Step, peer: Peer, address: String) -> Self {
+    fn classify(error: reqwest::Error, step: RequestStep, peer: Peer, address: String) -> Self {
         let chain = SourceChain::of(&error);
         let timed_out = error.is_timeout();
         let phase = chain.phase(&error, step, address.starts_with("https:"));
         let fault = chain.fault(phase, timed_out);
         // Our own time-out says nothing about the connection; the socket's does.
         let blames_connection = !timed_out || chain.has_socket_timed_out();
-        let stale_connection = phase == Phase::Http && step == Step::Pooled && blames_connection;
+        let stale_connection =
+            phase == Phase::Http && step == RequestStep::Pooled && blames_connection;
         let cause = if timed_out {
             "timed out".to_owned()
         } else {
