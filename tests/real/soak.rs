@@ -296,7 +296,8 @@ impl Soak {
             String::new()
         };
         self.line(&format!(
-                        "{outcome:<8} scraped {:>6}  written {:>6}  backlog {before:>6} -> {after:>6}{kept_back}",
+            "{outcome:<8} scraped {:>6}  written {:>6}  \
+             backlog {before:>6} -> {after:>6}{kept_back}",
             count("scraped"),
             count("written")
         ));

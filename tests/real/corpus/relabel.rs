@@ -546,7 +546,7 @@ const RULES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Other keys of a job, rules for its series, and lines that the rules do not affect.
+/// Other keys of a job, rules for its series, and an exposition: how keys and rules act together.
 const WITH_KEYS: &[(&str, &str, &str)] = &[
     (
         "sample_limit: 2",
