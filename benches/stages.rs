@@ -330,6 +330,6 @@ fn tick_warm(bencher: Bencher<'_, '_>) {
             assert_eq!(
                 runtime.block_on(world.tick(body)).ledger.written,
                 SERIES as u64 + 5
-            )
+            );
         });
 }

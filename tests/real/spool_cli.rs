@@ -309,7 +309,7 @@ async fn every_damaged_object_is_reported() {
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
     let whole = std::fs::read(&spool.segments()[0]).unwrap();
     let plant = |name: &str, bytes: &[u8]| {
-        std::fs::write(spool.path().join("segments/amp").join(name), bytes).unwrap()
+        std::fs::write(spool.path().join("segments/amp").join(name), bytes).unwrap();
     };
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;

@@ -110,7 +110,7 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
         match answer.map(|answer| answer["ledger"]["written"].as_u64().unwrap_or_default()) {
             Ok(written) if written >= shape.series as u64 => times.push(took),
             Ok(written) => {
-                sized.failed = Some(format!("{written} of {} samples written", shape.series))
+                sized.failed = Some(format!("{written} of {} samples written", shape.series));
             }
             Err(error) => sized.failed = Some(first_error(&format!("{error:#}"))),
         }
