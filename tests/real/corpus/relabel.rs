@@ -678,6 +678,13 @@ pub(super) fn cases() -> Vec<RelabelCase> {
             exposition: tried(all.iter().map(String::as_str)),
         });
     }
+    cases.extend(tabled());
+    cases
+}
+
+/// The cases of the tables of rules.
+fn tabled() -> Vec<RelabelCase> {
+    let mut cases = Vec::new();
     cases.extend(RULES.iter().map(|(rules, body)| RelabelCase {
         name: format!("rules {rules}"),
         job: metric(rules),
