@@ -2,79 +2,87 @@
 //!
 //! The two look alike and differ in the corners: classes are ASCII in Go, braces that repeat
 //! nothing are literal, `[` in a class is one too, `**` is an error. So a pattern is read here as
-//! `regexp/syntax/parse.go` reads it, error messages included, and written anew with nothing left
-//! to interpret: every flag stands beside what it applies to, every other character is escaped.
+//! `regexp/syntax/parse.go` reads it, error messages included, and written again with nothing left
+//! to interpret: each part has its own flags around it, and every other character is escaped.
 
 use super::class;
-use super::repetition::{MAX_REPEAT, Repetition, counts};
+use super::repetition::{MAX_REPEAT, Repetition};
 use super::syntax::{Flags, SyntaxError, error};
 
-/// Groups and repetitions within each other. Go takes a thousand; ours are compiled recursively, on
-/// stacks of 2 MiB.
+/// Most groups and repetitions within each other. Go takes a thousand; `regex` compiles them
+/// recursively, on stacks of 2 MiB.
 const MAX_DEPTH: usize = 250;
 
 /// A pattern in the syntax of `regex`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Translation {
     pub(super) pattern: String,
-    /// Names of the groups, from the first one; empty for those without. Go lets a name come twice.
+    /// Names of the groups, from the first one; empty for a group without a name. Go lets a name
+    /// occur twice.
     pub(super) names: Vec<String>,
 }
 
-/// What a repetition would apply to.
+/// The part of the output that a repetition would apply to.
 #[derive(Debug, Clone, Copy)]
 struct Atom {
-    /// Where it starts in the output.
+    /// Index of its start in the output.
     start: usize,
-    /// The largest product of nested repetitions in it.
+    /// Largest product of nested repetitions in it.
     repeats: u32,
+    /// Groups and repetitions within each other.
     depth: usize,
-    /// It ends with a repetition: another one needs a group around it.
+    /// Whether it ends with a repetition: then another one needs a group around it.
     repeated: bool,
 }
 
 /// An open group.
 struct Group {
-    /// Where it starts in the output.
+    /// Index of its start in the output.
     start: usize,
-    /// Those around it.
+    /// Flags outside of the group, which hold again after it.
     outer: Flags,
+    /// The atom before the current position.
     last: Option<Atom>,
+    /// Largest product of nested repetitions in the group so far.
     repeats: u32,
+    /// Largest depth of an atom in the group so far.
     depth: usize,
+}
+
+impl Group {
+    fn open(start: usize, outer: Flags) -> Self {
+        Self {
+            start,
+            outer,
+            last: None,
+            repeats: 1,
+            depth: 0,
+        }
+    }
 }
 
 struct Translator<'a> {
     whole: &'a str,
     out: String,
     names: Vec<String>,
+    /// Flags at the current position.
     flags: Flags,
+    /// The open groups around `top`, the outermost first.
     groups: Vec<Group>,
+    /// The innermost open group, or the pattern itself.
     top: Group,
 }
 
-/// Translates a whole pattern; anchors are the caller's.
+/// Translates a whole pattern. Anchors are the caller's.
 pub(super) fn translate(pattern: &str) -> Result<Translation, SyntaxError> {
-    let flags = Flags {
-        fold: false,
-        multi_line: false,
-        dot_newline: false,
-        non_greedy: false,
-    };
-    let top = Group {
-        start: 0,
-        outer: flags,
-        last: None,
-        repeats: 1,
-        depth: 0,
-    };
+    let flags = Flags::default();
     let mut translator = Translator {
         whole: pattern,
         out: String::with_capacity(pattern.len() * 2),
         names: Vec::new(),
         flags,
         groups: Vec::new(),
-        top,
+        top: Group::open(0, flags),
     };
     translator.run()?;
     Ok(Translation {
@@ -86,103 +94,18 @@ pub(super) fn translate(pattern: &str) -> Result<Translation, SyntaxError> {
 impl<'a> Translator<'a> {
     fn run(&mut self) -> Result<(), SyntaxError> {
         let mut rest = self.whole;
-        // The text from the repetition just before, if there was one.
-        let mut repetition = None;
+        // The text from the repetition just before, if there was one: Go refuses a second one
+        // unless something is between them, be it only a flag.
+        let mut last_repetition = None;
         while let Some(c) = rest.chars().next() {
-            let after = &rest[c.len_utf8()..];
-            let mut now = None;
-            rest = match c {
-                '(' if after.starts_with('?') => self.open_special(rest)?,
-                '(' => {
-                    self.names.push(String::new());
-                    self.open("(");
-                    after
-                }
-                '|' => {
-                    self.out.push('|');
-                    self.top.last = None;
-                    after
-                }
-                ')' => {
-                    self.close()?;
-                    after
-                }
-                '^' => self.assertion(
-                    if self.flags.multi_line {
-                        "(?m:^)"
-                    } else {
-                        r"(?:\A)"
-                    },
-                    after,
-                ),
-                '$' => self.assertion(
-                    if self.flags.multi_line {
-                        "(?m:$)"
-                    } else {
-                        r"(?:\z)"
-                    },
-                    after,
-                ),
-                '.' => self.assertion(
-                    if self.flags.dot_newline {
-                        "(?s:.)"
-                    } else {
-                        r"[^\n]"
-                    },
-                    after,
-                ),
-                '[' => {
-                    let start = self.out.len();
-                    let after = class::bracketed(rest, self.flags, &mut self.out)?;
-                    self.atom(start);
-                    after
-                }
-                '*' | '+' | '?' => {
-                    now = Some(rest);
-                    self.repeat(
-                        Repetition {
-                            operator: &rest[..1],
-                            min: 0,
-                            max: None,
-                            counted: false,
-                        },
-                        rest,
-                        after,
-                        repetition,
-                    )?
-                }
-                '{' => match counts(rest) {
-                    None => {
-                        self.literal('{');
-                        after
-                    }
-                    Some((min, max, after)) => {
-                        let operator = &rest[..rest.len() - after.len()];
-                        if min > MAX_REPEAT || max.is_some_and(|max| max > MAX_REPEAT || min > max)
-                        {
-                            return error("invalid repeat count", operator);
-                        }
-                        now = Some(rest);
-                        self.repeat(
-                            Repetition {
-                                operator,
-                                min,
-                                max,
-                                counted: true,
-                            },
-                            rest,
-                            after,
-                            repetition,
-                        )?
-                    }
-                },
-                '\\' => self.escape(rest)?,
-                _ => {
-                    self.literal(c);
-                    after
-                }
-            };
-            repetition = now;
+            if let Some(repetition) = Repetition::read(rest)? {
+                let after = self.repeat(repetition, rest, last_repetition)?;
+                last_repetition = Some(rest);
+                rest = after;
+            } else {
+                last_repetition = None;
+                rest = self.step(c, rest)?;
+            }
         }
         if self.groups.is_empty() {
             Ok(())
@@ -191,6 +114,46 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// Translates the part at the start of `rest`, which is no repetition and starts with `c`.
+    /// Returns the text after it.
+    fn step(&mut self, c: char, rest: &'a str) -> Result<&'a str, SyntaxError> {
+        let after = &rest[c.len_utf8()..];
+        let Flags {
+            multi_line,
+            dot_newline,
+            ..
+        } = self.flags;
+        match c {
+            '(' if after.starts_with('?') => return self.open_special(rest),
+            '(' => {
+                self.names.push(String::new());
+                self.open("(");
+            }
+            '|' => {
+                self.out.push('|');
+                // A repetition has nothing to repeat at the start of an alternative.
+                self.top.last = None;
+            }
+            ')' => self.close()?,
+            '^' if multi_line => self.part("(?m:^)"),
+            '^' => self.part(r"(?:\A)"),
+            '$' if multi_line => self.part("(?m:$)"),
+            '$' => self.part(r"(?:\z)"),
+            '.' if dot_newline => self.part("(?s:.)"),
+            '.' => self.part(r"[^\n]"),
+            '[' => {
+                let start = self.out.len();
+                let after = class::bracketed(rest, self.flags, &mut self.out)?;
+                self.atom(start);
+                return Ok(after);
+            }
+            '\\' => return self.escape(rest),
+            _ => self.literal(c),
+        }
+        Ok(after)
+    }
+
+    /// Makes the output from `start` on the last atom.
     fn atom(&mut self, start: usize) {
         self.top.last = Some(Atom {
             start,
@@ -200,12 +163,13 @@ impl<'a> Translator<'a> {
         });
     }
 
-    fn assertion(&mut self, translated: &str, after: &'a str) -> &'a str {
+    /// Writes an atom.
+    fn part(&mut self, translated: &str) {
         self.atom(self.out.len());
         self.out.push_str(translated);
-        after
     }
 
+    /// Writes a character that means itself.
     fn literal(&mut self, c: char) {
         self.atom(self.out.len());
         if self.flags.fold {
@@ -218,13 +182,7 @@ impl<'a> Translator<'a> {
     }
 
     fn open(&mut self, translated: &str) {
-        let group = Group {
-            start: self.out.len(),
-            outer: self.flags,
-            last: None,
-            repeats: 1,
-            depth: 0,
-        };
+        let group = Group::open(self.out.len(), self.flags);
         self.groups.push(std::mem::replace(&mut self.top, group));
         self.out.push_str(translated);
     }
@@ -234,24 +192,18 @@ impl<'a> Translator<'a> {
             return error("unexpected )", self.whole);
         };
         self.out.push(')');
-        let Group {
-            start,
-            outer: flags,
-            repeats,
-            depth,
-            ..
-        } = std::mem::replace(&mut self.top, outer);
-        self.flags = flags;
-        self.settle(Atom {
-            start,
-            repeats,
-            depth: depth + 1,
+        let group = std::mem::replace(&mut self.top, outer);
+        self.flags = group.outer;
+        self.nest(Atom {
+            start: group.start,
+            repeats: group.repeats,
+            depth: group.depth + 1,
             repeated: false,
         })
     }
 
-    /// Makes something nested the last atom.
-    fn settle(&mut self, atom: Atom) -> Result<(), SyntaxError> {
+    /// Makes a group or a repetition the last atom, and checks how deep the pattern nests.
+    fn nest(&mut self, atom: Atom) -> Result<(), SyntaxError> {
         self.top.repeats = self.top.repeats.max(atom.repeats);
         self.top.depth = self.top.depth.max(atom.depth);
         self.top.last = Some(atom);
@@ -262,87 +214,62 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// `regexp/syntax/parse.go` `repeat`. Gives what comes after.
+    /// Applies a repetition, which `rest` starts with, to the last atom. `last` is the text from a
+    /// repetition just before it. Returns the text after it. // regexp/syntax/parse.go repeat
     fn repeat(
         &mut self,
         repetition: Repetition<'_>,
-        before: &'a str,
-        after: &'a str,
+        rest: &'a str,
         last: Option<&'a str>,
     ) -> Result<&'a str, SyntaxError> {
-        let lazy = after.starts_with('?');
-        let after = if lazy { &after[1..] } else { after };
+        let after = &rest[repetition.operator.len()..];
+        let (lazy, after) = match after.strip_prefix('?') {
+            Some(after) => (true, after),
+            None => (false, after),
+        };
+        // Messages show the text from the first operator to here.
+        let text_from = |start: &'a str| &start[..start.len() - after.len()];
         if let Some(last) = last {
-            return error(
-                "invalid nested repetition operator",
-                &last[..last.len() - after.len()],
-            );
+            return error("invalid nested repetition operator", text_from(last));
         }
         let Some(mut atom) = self.top.last else {
-            return error(
-                "missing argument to repetition operator",
-                &before[..before.len() - after.len()],
-            );
+            return error("missing argument to repetition operator", text_from(rest));
         };
-        let Repetition {
-            operator,
-            min,
-            max,
-            counted,
-        } = repetition;
-        if counted {
-            // regexp/syntax/parse.go repeatIsValid
-            atom.repeats = match max {
-                Some(0) => 1,
-                Some(times) => times.saturating_mul(atom.repeats),
-                None => min.max(1).saturating_mul(atom.repeats),
-            };
-            if (min >= 2 || max.is_some_and(|max| max >= 2)) && atom.repeats > MAX_REPEAT {
-                return error(
-                    "invalid repeat count",
-                    &before[..before.len() - after.len()],
-                );
+        if repetition.counted {
+            atom.repeats = repetition.product(atom.repeats);
+            if repetition.multiplies() && atom.repeats > MAX_REPEAT {
+                return error("invalid repeat count", text_from(rest));
             }
         }
+        // `regex` reads `a*?` as lazy, and Go only got here if something was between the two.
         if atom.repeated {
             self.out.insert_str(atom.start, "(?:");
             self.out.push(')');
         }
-        self.out.push_str(operator);
+        self.out.push_str(repetition.operator);
+        // The flag U swaps greedy and lazy.
         if lazy != self.flags.non_greedy {
             self.out.push('?');
         }
         atom.repeated = true;
         atom.depth += 1;
-        self.settle(atom)?;
+        self.nest(atom)?;
         Ok(after)
     }
 
-    /// `regexp/syntax/parse.go` `parsePerlFlags`: `(?flags)`, `(?flags:`, `(?P<name>` and
-    /// `(?<name>`.
+    /// Opens `(?flags)`, `(?flags:`, `(?P<name>` or `(?<name>`. // regexp/syntax/parse.go
+    /// parsePerlFlags
     fn open_special(&mut self, rest: &'a str) -> Result<&'a str, SyntaxError> {
-        let named = if rest.len() > 4 && rest.starts_with("(?P<") {
-            Some(4)
-        } else {
-            (rest.len() > 3 && rest.starts_with("(?<")).then_some(3)
-        };
-        if let Some(start) = named {
-            let Some(end) = rest.find('>') else {
-                return error("invalid named capture", rest);
-            };
-            let name = &rest[start..end];
-            if name.is_empty()
-                || !name
-                    .bytes()
-                    .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
-            {
-                return error("invalid named capture", &rest[..=end]);
-            }
-            self.names.push(name.to_owned());
-            self.open("(");
-            return Ok(&rest[end + 1..]);
+        // A name needs a character after its bracket, or the text counts as flags.
+        if rest.len() > 4 && rest.starts_with("(?P<") {
+            return self.open_named(rest, 4);
+        }
+        if rest.len() > 3 && rest.starts_with("(?<") {
+            return self.open_named(rest, 3);
         }
         let mut flags = self.flags;
+        // Flags after a dash are switched off. `seen` says whether one came since the dash: `(?-)`
+        // is an error.
         let (mut on, mut seen) = (true, false);
         for (at, c) in rest.char_indices().skip(2) {
             let after = &rest[at + c.len_utf8()..];
@@ -374,23 +301,44 @@ impl<'a> Translator<'a> {
         error("invalid or unsupported Perl syntax", rest)
     }
 
+    /// Opens a group whose name starts at `start`.
+    fn open_named(&mut self, rest: &'a str, start: usize) -> Result<&'a str, SyntaxError> {
+        let Some(end) = rest.find('>') else {
+            return error("invalid named capture", rest);
+        };
+        let name = &rest[start..end];
+        let is_word = |byte: u8| byte == b'_' || byte.is_ascii_alphanumeric();
+        if name.is_empty() || !name.bytes().all(is_word) {
+            return error("invalid named capture", &rest[..=end]);
+        }
+        self.names.push(name.to_owned());
+        self.open("(");
+        Ok(&rest[end + 1..])
+    }
+
+    /// Translates an escape, which `rest` starts with. Returns the text after it.
     fn escape(&mut self, rest: &'a str) -> Result<&'a str, SyntaxError> {
         let kind = rest[1..].chars().next();
         let after = kind.map_or("", |c| &rest[1 + c.len_utf8()..]);
         match kind {
-            Some('A') => return Ok(self.assertion(r"(?:\A)", after)),
-            Some('z') => return Ok(self.assertion(r"(?:\z)", after)),
-            // ASCII word characters, and for that `regex` needs its mode for bytes; see `Pattern`.
-            Some('b') => return Ok(self.assertion(r"(?-u:\b)", after)),
-            Some('B') => return Ok(self.assertion(r"(?-u:\B)", after)),
+            Some('A') => self.part(r"(?:\A)"),
+            Some('z') => self.part(r"(?:\z)"),
+            // Word characters are ASCII, for which `regex` needs its mode for bytes; see `Pattern`.
+            Some('b') => self.part(r"(?-u:\b)"),
+            Some('B') => self.part(r"(?-u:\B)"),
             Some('C') => return error("invalid escape sequence", &rest[..2]),
             Some('Q') => {
                 let (literal, after) = after.split_once(r"\E").unwrap_or((after, ""));
                 literal.chars().for_each(|c| self.literal(c));
                 return Ok(after);
             }
-            _ => {}
+            _ => return self.escape_char(rest),
         }
+        Ok(after)
+    }
+
+    /// Translates the escape of a class or of a character.
+    fn escape_char(&mut self, rest: &'a str) -> Result<&'a str, SyntaxError> {
         let start = self.out.len();
         if let Some(after) = class::escaped(rest, self.flags, &mut self.out)? {
             self.atom(start);
@@ -400,7 +348,7 @@ impl<'a> Translator<'a> {
         match char::from_u32(code) {
             Some(c) => self.literal(c),
             None => {
-                // Half of a surrogate pair: in no text.
+                // No text holds half of a surrogate pair.
                 self.out.push_str(class::NOTHING);
                 self.atom(start);
             }

@@ -6,9 +6,11 @@
 #[error("error parsing regexp: {reason}: `{expression}`")]
 pub struct SyntaxError {
     reason: &'static str,
+    /// The part of the pattern that Go shows.
     expression: String,
 }
 
+/// Refuses a pattern.
 pub(super) fn error<T>(reason: &'static str, expression: &str) -> Result<T, SyntaxError> {
     Err(SyntaxError {
         reason,
@@ -16,10 +18,15 @@ pub(super) fn error<T>(reason: &'static str, expression: &str) -> Result<T, Synt
     })
 }
 
-#[derive(Debug, Clone, Copy)]
+/// The flags at a position of a pattern.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flags {
+    /// `i`: letters match in any case.
     pub(super) fold: bool,
+    /// `m`: `^` and `$` match at line breaks.
     pub(super) multi_line: bool,
+    /// `s`: a dot matches a line break.
     pub(super) dot_newline: bool,
+    /// `U`: repetitions are lazy unless a `?` follows.
     pub(super) non_greedy: bool,
 }
