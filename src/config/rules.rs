@@ -1,4 +1,4 @@
-//! Lists of relabel rules, by their three keys.
+//! Lists of relabel rules.
 
 use super::keys::RELABEL;
 use super::problem::shown;
@@ -6,7 +6,7 @@ use super::reader::{Reader, Section, StringKind};
 use super::yaml::Node;
 use crate::relabel::{Action, Rule, RuleError, RuleSpec};
 
-/// Reads a list of rules. `what` is how Prometheus calls one of them.
+/// Reads a list of rules. `what` is Prometheus' name for one of them.
 pub(super) fn read_rules(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
@@ -33,9 +33,7 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
     let before = reader.problems.len();
     let section = reader.section(node, path, &RELABEL);
     let mut written = RuleSpec::default();
-    if !reader.is_empty(&section, "source_labels")
-        && reader.entry(&section, "source_labels").is_some()
-    {
+    if reader.entry(&section, "source_labels").is_some() {
         let labels = reader.strings(&section, "source_labels", StringKind::Raw);
         for (_, path) in labels.iter().filter(|(label, _)| label.is_empty()) {
             reader.error_at(
@@ -87,7 +85,7 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
                     section.path_of("regex"),
                     "regular expressions are RE2's: neither look-around nor back-references",
                 ),
-                RuleError::Fields(_) => (section.path.clone(), ""),
+                _ => (section.path.clone(), ""),
             };
             reader.error_at(&key, error.to_string(), fix);
             None
@@ -95,7 +93,7 @@ fn read_rule(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Rule>
     }
 }
 
-/// A string in which nothing expands; no value at all is an empty one, as go-yaml has it.
+/// Reads a string in which nothing expands. A key that is null is an empty string, as in go-yaml.
 fn text(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Option<String> {
     if reader.is_empty(section, key) {
         Some(String::new())

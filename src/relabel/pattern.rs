@@ -7,31 +7,32 @@ use regex::bytes::{Captures, Regex, RegexBuilder};
 use super::re2::translate;
 use super::syntax::SyntaxError;
 
-/// Bytes that one compiled pattern may take. Go's own bound (`regexp/syntax/parse.go` `maxSize`)
-/// lies at 128 MiB, too much for a small function.
+/// Largest compiled pattern, in bytes. Go's own bound (`regexp/syntax/parse.go` `maxSize`) is 128
+/// MiB, too much for a small function.
 const MAX_COMPILED: usize = 16 << 20;
 
-/// Most nested pairs of parentheses after translation; the translator's own bound is met first.
+/// Most nested pairs of parentheses after translation. The translator's own bound is met first.
 const MAX_NESTING: u32 = 1000;
 
 /// Why a pattern cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Prometheus refuses it, too.
+    /// The pattern is invalid in Prometheus, too.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
-    /// It is too large for us.
+    /// The compiled pattern is too large for a small function.
     #[error("error parsing regexp: expression too large: it takes more than {} MiB", MAX_COMPILED >> 20)]
     TooLarge,
 }
 
-/// A pattern of a rule. Equal when its text is.
+/// A compiled pattern of a rule. Two patterns are equal when their texts are.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
-    /// None for `(.*)`, which matches everything: the default of most rules needs no machinery.
+    /// The compiled pattern. `None` for `(.*)`, which matches everything: the default of most rules
+    /// needs no machinery.
     regex: Option<Regex>,
-    /// Names of the groups, from the first one.
+    /// Names of the groups, from the first one; empty for a group without a name.
     names: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
-/// Where groups matched in a text, the whole match first.
+/// The groups of a match, the whole match first.
 pub(super) struct Groups<'p, 't> {
     pub(super) text: &'t str,
     names: &'p [String],
@@ -51,7 +52,8 @@ pub(super) struct Groups<'p, 't> {
 }
 
 impl Groups<'_, '_> {
-    /// Where a group matched: nothing when it did not, or when there is none of that number.
+    /// The range that a group matched. Returns `None` when it did not match, or when no group has
+    /// that number.
     pub(super) fn range(&self, number: usize) -> Option<Range<usize>> {
         match &self.captures {
             Some(captures) => captures.get(number).map(|group| group.range()),
@@ -59,11 +61,12 @@ impl Groups<'_, '_> {
         }
     }
 
+    /// The text that a group matched.
     pub(super) fn get(&self, number: usize) -> Option<&str> {
         self.range(number).and_then(|range| self.text.get(range))
     }
 
-    /// The first group of that name that matched (Go's `regexp.(*Regexp).expand`).
+    /// The text of the first group of that name that matched. // Go regexp.(*Regexp).expand
     pub(super) fn named(&self, name: &str) -> Option<&str> {
         (1..)
             .zip(self.names)
@@ -73,11 +76,11 @@ impl Groups<'_, '_> {
 }
 
 impl Pattern {
-    /// Compiles a pattern as `model/relabel/relabel.go` `NewRegexp` does: it has to match the whole
-    /// text, and a dot matches a line break.
+    /// Compiles a pattern. It has to match the whole text, and a dot matches a line break. //
+    /// model/relabel/relabel.go NewRegexp
     ///
     /// # Errors
-    /// [`PatternError`].
+    /// Fails when RE2 refuses the pattern, with Go's message, or when it is too large once compiled.
     pub fn new(text: &str) -> Result<Self, PatternError> {
         if text == "(.*)" {
             return Ok(Self {
@@ -87,14 +90,13 @@ impl Pattern {
             });
         }
         let translated = translate(&format!("^(?s:{text})$"))?;
-        // For bytes, because only there `(?-u:\B)` is allowed; all else in the pattern goes by
-        // whole characters.
+        // The regular expression is one for bytes, because `(?-u:\B)` is allowed only there. All else
+        // in the pattern matches whole characters.
         let regex = RegexBuilder::new(&translated.pattern)
             .size_limit(MAX_COMPILED)
             .nest_limit(MAX_NESTING)
             .build();
-        // What Go takes and the translation made is valid here, too: only its size can be the
-        // matter.
+        // A translation is always valid, so that only its size can be the error.
         let regex = regex.map_err(|_| PatternError::TooLarge)?;
         Ok(Self {
             text: text.to_owned(),
@@ -103,18 +105,20 @@ impl Pattern {
         })
     }
 
-    /// As written.
+    /// The pattern as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
+    /// Whether the pattern matches the whole text.
     pub(super) fn is_match(&self, text: &str) -> bool {
         self.regex
             .as_ref()
             .is_none_or(|regex| regex.is_match(text.as_bytes()))
     }
 
+    /// The groups of a match, if the pattern matches.
     pub(super) fn groups<'t>(&self, text: &'t str) -> Option<Groups<'_, 't>> {
         let captures = match &self.regex {
             None => None,
@@ -127,8 +131,8 @@ impl Pattern {
         })
     }
 
-    /// All matches, as Go's `ReplaceAllString` finds them: more than one only when alternatives
-    /// break out of the anchors.
+    /// All matches, as Go's `ReplaceAllString` finds them. There is more than one only when
+    /// alternatives escape the anchors, as in `a)|(b`.
     pub(super) fn each<'t>(&self, text: &'t str) -> Vec<Groups<'_, 't>> {
         match &self.regex {
             None => vec![Groups {

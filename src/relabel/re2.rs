@@ -241,7 +241,8 @@ impl<'a> Translator<'a> {
                 return error("invalid repeat count", text_from(rest));
             }
         }
-        // `regex` reads `a*?` as lazy, and Go only got here if something was between the two.
+        // Go repeats a repetition only if something is between the two, be it only a flag. `regex`
+        // needs a group for that.
         if atom.repeated {
             self.out.insert_str(atom.start, "(?:");
             self.out.push(')');

@@ -1,4 +1,4 @@
-//! One rule: what may be written in it, and what it does to a label set.
+//! One rule: its fields, their validation, and its effect on a label set.
 
 use std::fmt;
 
@@ -9,35 +9,35 @@ use super::pattern::{Pattern, PatternError};
 use super::template::Template;
 use crate::series::Labels;
 
-/// Bytes of names and values that relabelling may add to a label set, beside as many as it had.
-/// Prometheus knows no bound; a rule that repeats a value (`$1$1`) would take all memory within
-/// thirty rules.
+/// Most bytes of names and values that relabelling may add to a label set, in addition to doubling
+/// it. Prometheus has no such bound; rules that repeat a value (`$1$1`) would take all memory after
+/// thirty of them.
 pub const MAX_ADDED: usize = 64 << 10;
 
-/// What a rule does.
+/// The effect of a rule. `source` is the values of its source labels, joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Sets a label to the filled-in replacement when the pattern matches.
+    /// Sets the target label to the filled-in replacement when the pattern matches.
     Replace,
-    /// Drops what does not match.
+    /// Drops label sets whose source does not match the pattern.
     Keep,
-    /// Drops what matches.
+    /// Drops label sets whose source matches the pattern.
     Drop,
-    /// Drops what is not equal to the target label.
+    /// Drops label sets whose source is not equal to the target label.
     KeepEqual,
-    /// Drops what is equal to the target label.
+    /// Drops label sets whose source is equal to the target label.
     DropEqual,
-    /// Sets a label to the hash of the source labels, modulo.
+    /// Sets the target label to a hash of the source, modulo `modulus`.
     HashMod,
-    /// Copies labels to names made from theirs.
+    /// Copies the labels whose names match to names made from theirs.
     LabelMap,
-    /// Removes labels by name.
+    /// Removes the labels whose names match.
     LabelDrop,
-    /// Removes all other labels.
+    /// Removes the labels whose names do not match.
     LabelKeep,
-    /// Sets a label to the source in lower case.
+    /// Sets the target label to the source in lower case.
     Lowercase,
-    /// Sets a label to the source in upper case.
+    /// Sets the target label to the source in upper case.
     Uppercase,
 }
 
@@ -56,7 +56,7 @@ impl Action {
         ("uppercase", Self::Uppercase),
     ];
 
-    /// The action of that name, in any case.
+    /// The action of that name, which may be in upper or lower case.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let name = case::lower(name);
@@ -66,7 +66,7 @@ impl Action {
             .map(|(_, action)| *action)
     }
 
-    /// All names.
+    /// The names of all actions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         Self::ALL.iter().map(|(name, _)| *name)
     }
@@ -83,22 +83,23 @@ impl fmt::Display for Action {
     }
 }
 
-/// A rule as written; [`Default`] is what holds for keys that are not.
+/// The fields of a rule, as written. [`Default`] has the values of fields that are not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleSpec {
-    /// None: not written, which is something else than an empty list for some actions.
+    /// Names of the labels whose values are joined. `None` means that the field is not written,
+    /// which some actions require; they refuse an empty list.
     pub source_labels: Option<Vec<String>>,
-    /// Default `;`.
+    /// Text between the joined values. Default `;`.
     pub separator: String,
-    /// Default: `(.*)`, which some actions allow only if it is not written.
+    /// Pattern. `None` means `(.*)`; some actions allow no pattern to be written.
     pub regex: Option<String>,
-    /// Default 0.
+    /// Divisor of a hash. Default 0, which `hashmod` refuses.
     pub modulus: u64,
-    /// Default: none.
+    /// Name of the label to set; empty by default.
     pub target_label: String,
-    /// Default `$1`.
+    /// Template of the new value or name. Default `$1`.
     pub replacement: String,
-    /// Default `replace`.
+    /// Effect of the rule. Default `replace`.
     pub action: Action,
 }
 
@@ -124,22 +125,37 @@ impl Default for RuleSpec {
 /// Why a rule is refused, in Prometheus' words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// Its regular expression.
+    /// The regular expression is invalid.
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    /// What it has beside its action, or lacks.
-    #[error("{0}")]
-    Fields(String),
+    /// `hashmod` has no modulus, or 0.
+    #[error("relabel configuration for hashmod requires non-zero modulus")]
+    NoModulus,
+    /// The action sets or compares a label, and none is named.
+    #[error("relabel configuration for {0} action requires 'target_label' value")]
+    NoTarget(Action),
+    /// The action takes no replacement.
+    #[error("'replacement' can not be set for {0} action")]
+    Replacement(Action),
+    /// `labelmap` has an empty replacement.
+    #[error("\"\" is invalid 'replacement' for labelmap action")]
+    EmptyReplacement,
+    /// The action only compares labels, and another field is written.
+    #[error("{0} action requires only 'source_labels' and `target_label`, and no other fields")]
+    MoreThanLabels(Action),
+    /// The action only looks at names, and another field is written.
+    #[error("{0} action requires only 'regex', and no other fields")]
+    MoreThanRegex(Action),
 }
 
-/// Relabelling made more than fits.
+/// Relabelling made a label set too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "relabelling more than doubles the labels of a series, by over {MAX_ADDED} bytes: look for a rule that repeats a value"
 )]
 pub struct SizeError;
 
-/// A rule that can be applied.
+/// A validated and compiled rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     action: Action,
@@ -152,13 +168,29 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Checks and compiles a rule. // model/relabel/relabel.go (*Config).Validate
+    /// Validates and compiles a rule. // model/relabel/relabel.go (*Config).Validate
     ///
     /// # Errors
-    /// [`RuleError`]: the first objection that Prometheus has.
+    /// Fails with Prometheus' first objection: a pattern that RE2 refuses, or a field that the action
+    /// requires or does not allow.
+    ///
+    /// # Examples
+    /// ```
+    /// use amp_forwarder::relabel::{Action, Rule, RuleSpec};
+    ///
+    /// let error = Rule::new(RuleSpec {
+    ///     action: Action::HashMod,
+    ///     target_label: "shard".to_owned(),
+    ///     ..RuleSpec::default()
+    /// });
+    /// assert_eq!(
+    ///     error.unwrap_err().to_string(),
+    ///     "relabel configuration for hashmod requires non-zero modulus"
+    /// );
+    /// ```
     pub fn new(written: RuleSpec) -> Result<Self, RuleError> {
         let pattern = Pattern::new(written.regex.as_deref().unwrap_or(REGEX))?;
-        validate(&written).map_err(RuleError::Fields)?;
+        validate(&written)?;
         let RuleSpec {
             source_labels,
             separator,
@@ -179,8 +211,8 @@ impl Rule {
         })
     }
 
-    /// Applies the rule. Says whether the label set stays, of at most so many bytes. //
-    /// model/relabel/relabel.go relabel
+    /// Applies the rule. Returns whether the label set is kept. It may have at most `most` bytes
+    /// afterwards. `joined` is scratch space. // model/relabel/relabel.go relabel
     pub(super) fn apply(
         &self,
         labels: &mut Labels<'_>,
@@ -230,7 +262,6 @@ impl Rule {
     }
 
     fn replace(&self, labels: &mut Labels<'_>, joined: &str, most: usize) {
-        // No match, no change.
         let Some(groups) = self.pattern.groups(joined) else {
             return;
         };
@@ -241,7 +272,8 @@ impl Rule {
         }
         let mut value = String::new();
         self.replacement.expand(&groups, most, &mut value);
-        // A copied value may stand in the exposition just as it is.
+        // A value that is copied unchanged from one label is still in the exposition, and its position
+        // there is kept: the copy needs no bytes of its own.
         let source = match self.source_labels.as_slice() {
             [source] => labels.find(source).and_then(|label| label.value_at),
             _ => None,
@@ -257,7 +289,7 @@ impl Rule {
 
     fn map(&self, labels: &mut Labels<'_>, most: usize) -> Result<(), SizeError> {
         let mut bytes = labels.bytes();
-        // model/labels (*Builder).Range goes through what was there before.
+        // The labels that were there before, as model/labels (*Builder).Range goes through them.
         for (name, value, value_at) in labels.snapshot(|name| self.pattern.is_match(name)) {
             let mut mapped = String::new();
             let mut end = 0;
@@ -271,7 +303,7 @@ impl Rule {
             }
             mapped.push_str(name.get(end..).unwrap_or_default());
             bytes += mapped.len() + value.len();
-            // Names that are set twice count twice: a label may be copied to where it is.
+            // A name that is set twice counts twice, so the bound is twice as high.
             if bytes > 2 * most {
                 return Err(SizeError);
             }
@@ -281,7 +313,8 @@ impl Rule {
     }
 }
 
-fn validate(written: &RuleSpec) -> Result<(), String> {
+/// Checks the fields that the action requires or does not allow, in Prometheus' order.
+fn validate(written: &RuleSpec) -> Result<(), RuleError> {
     use Action::{
         DropEqual, HashMod, KeepEqual, LabelDrop, LabelKeep, LabelMap, Lowercase, Replace,
         Uppercase,
@@ -295,38 +328,33 @@ fn validate(written: &RuleSpec) -> Result<(), String> {
         replacement,
         action,
     } = written;
-    if *action == HashMod && *modulus == 0 {
-        return Err("relabel configuration for hashmod requires non-zero modulus".to_owned());
+    let action = *action;
+    if action == HashMod && *modulus == 0 {
+        return Err(RuleError::NoModulus);
     }
     // Any other text is a valid name in the scheme utf8.
-    if matches!(
+    let has_target = matches!(
         action,
         Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual
-    ) && target_label.is_empty()
-    {
-        return Err(format!(
-            "relabel configuration for {action} action requires 'target_label' value"
-        ));
+    );
+    if has_target && target_label.is_empty() {
+        return Err(RuleError::NoTarget(action));
     }
     if matches!(action, Lowercase | Uppercase | KeepEqual | DropEqual) && replacement != REPLACEMENT
     {
-        return Err(format!("'replacement' can not be set for {action} action"));
+        return Err(RuleError::Replacement(action));
     }
-    if *action == LabelMap && replacement.is_empty() {
-        return Err("\"\" is invalid 'replacement' for labelmap action".to_owned());
+    if action == LabelMap && replacement.is_empty() {
+        return Err(RuleError::EmptyReplacement);
     }
     let plain = *modulus == 0 && separator == SEPARATOR && replacement == REPLACEMENT;
     if matches!(action, KeepEqual | DropEqual) && (regex.is_some() || !plain) {
-        return Err(format!(
-            "{action} action requires only 'source_labels' and `target_label`, and no other fields"
-        ));
+        return Err(RuleError::MoreThanLabels(action));
     }
     if matches!(action, LabelDrop | LabelKeep)
         && (source_labels.is_some() || !target_label.is_empty() || !plain)
     {
-        return Err(format!(
-            "{action} action requires only 'regex', and no other fields"
-        ));
+        return Err(RuleError::MoreThanRegex(action));
     }
     Ok(())
 }

@@ -6,14 +6,17 @@ use regex::bytes::Regex;
 
 use super::pattern::Groups;
 
+/// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum TemplatePart {
     Text(String),
+    /// A group by number.
     Number(usize),
+    /// A group by name.
     Name(String),
 }
 
-/// A template, taken apart.
+/// A template and its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
     text: String,
@@ -27,13 +30,14 @@ impl Template {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
             literal.push_str(before);
+            // `$$` is a dollar.
             if let Some(after) = after.strip_prefix('$') {
                 literal.push('$');
                 rest = after;
                 continue;
             }
             let Some((part, after)) = reference(after) else {
-                // Malformed: the dollar is text.
+                // The dollar of a malformed reference is text.
                 literal.push('$');
                 rest = after;
                 continue;
@@ -54,12 +58,12 @@ impl Template {
         }
     }
 
-    /// As written.
+    /// The template as written.
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The one group that it is nothing else than.
+    /// The number of the group when the template is nothing but one group.
     pub(super) fn only_group(&self) -> Option<usize> {
         match self.parts[..] {
             [TemplatePart::Number(number)] => Some(number),
@@ -67,8 +71,8 @@ impl Template {
         }
     }
 
-    /// Appends the template, filled in. What did not match is empty. It stops when there is too
-    /// much.
+    /// Appends the template with its groups filled in. A group that did not match is empty. It stops
+    /// once `out` is longer than `most` bytes.
     pub(super) fn expand(&self, groups: &Groups<'_, '_>, most: usize, out: &mut String) {
         for part in &self.parts {
             if out.len() > most {
@@ -83,7 +87,8 @@ impl Template {
     }
 }
 
-/// Go's `regexp` `extract`: what is behind a dollar, and the rest.
+/// The group after a dollar, and the text after it. Returns `None` when it is malformed. // Go regexp
+/// extract
 fn reference(text: &str) -> Option<(TemplatePart, &str)> {
     let (inside, braces) = text
         .strip_prefix('{')
@@ -98,7 +103,7 @@ fn reference(text: &str) -> Option<(TemplatePart, &str)> {
     } else {
         rest
     };
-    // Neither leading zeros nor anything above a hundred million is a number.
+    // Digits are a name when they have a leading zero or more than nine places.
     let number = name.bytes().all(|byte| byte.is_ascii_digit())
         && (name.len() == 1 || !name.starts_with('0'))
         && name.len() <= 9;
@@ -109,7 +114,8 @@ fn reference(text: &str) -> Option<(TemplatePart, &str)> {
     Some((part, rest))
 }
 
-/// Go's `unicode.IsLetter`, `unicode.IsDigit`, or an underscore.
+/// Whether a character may be in a name: a letter, a digit or an underscore. // Go unicode.IsLetter,
+/// unicode.IsDigit
 fn is_name(c: char) -> bool {
     static NAME: OnceLock<Option<Regex>> = OnceLock::new();
     if c.is_ascii() {
