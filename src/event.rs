@@ -1,19 +1,19 @@
-//! What starts a tick: events of EventBridge, and those that people send.
+//! The events that start a tick: those of EventBridge, and those that people send.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// What is asked for.
+/// The action that an event asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EventAction {
-    /// Scrape and send.
+    /// Scrapes and sends.
     #[default]
     Forward,
-    /// Send what is owed; scrape nothing.
+    /// Sends the backlog and scrapes nothing.
     Drain,
-    /// Probe home, remotes and the configuration.
+    /// Probes the home, the remotes and the configuration.
     Check,
-    /// Tell what the spool knows: lease, watermarks, backlog.
+    /// Reports the state of the spool: lease, watermarks and backlog.
     Status,
 }
 
@@ -25,29 +25,41 @@ const ACTIONS: [(&str, EventAction); 4] = [
 ];
 const KEYS: [&str; 3] = ["action", "jobs", "dry_run"];
 
-/// An event, understood.
+/// A valid event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
-    /// What to do.
+    /// Action that is asked for.
     pub action: EventAction,
-    /// Only these jobs; none: all.
+    /// Names of the only jobs that are wanted; `None` is all.
     pub jobs: Option<Vec<String>>,
-    /// Scrape and count, but send nothing.
+    /// Whether samples are only scraped and counted, not sent.
     pub dry_run: bool,
-    /// Asked for by a person: one scrape now, not the minute's.
+    /// Whether a person asked: then each job is scraped once and at once, not at the times of a
+    /// whole minute.
     pub by_hand: bool,
 }
 
-/// An event that is not understood.
+/// Why an event is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{0}")]
 pub struct EventError(String);
 
 impl Event {
-    /// Reads an event. EventBridge's, an empty one and null mean: forward.
+    /// Reads an event. An event of EventBridge, an empty one and null ask to forward.
     ///
     /// # Errors
-    /// An unknown action or key, with the list of those known.
+    /// Fails for an unknown action or key, and lists the known ones.
+    ///
+    /// # Examples
+    /// ```
+    /// use amp_forwarder::event::{Event, EventAction};
+    /// use serde_json::json;
+    ///
+    /// let event = Event::parse(&json!({"action": "drain"}))?;
+    /// assert_eq!(event.action, EventAction::Drain);
+    /// assert!(event.by_hand);
+    /// # Ok::<(), amp_forwarder::event::EventError>(())
+    /// ```
     pub fn parse(event: &Value) -> Result<Self, EventError> {
         let Value::Object(fields) = event else {
             return match event {
@@ -58,13 +70,13 @@ impl Event {
                 ))),
             };
         };
-        // Rules and Scheduler without an input of their own send these two (EventBridge user guide,
-        // "AWS service event metadata").
+        // Rules and schedules without an input of their own send these two keys (EventBridge user
+        // guide, "AWS service event metadata").
         let from_event_bridge = fields.contains_key("source") && fields.contains_key("detail-type");
         if fields.is_empty() || from_event_bridge {
             return Ok(Self::default());
         }
-        let mut request = Self {
+        let mut parsed = Self {
             by_hand: true,
             ..Self::default()
         };
@@ -72,7 +84,7 @@ impl Event {
             match (key.as_str(), value) {
                 ("action", Value::String(name)) => {
                     let known = ACTIONS.iter().find(|(known, _)| known == name);
-                    request.action = known.map(|(_, action)| *action).ok_or_else(|| {
+                    parsed.action = known.map(|(_, action)| *action).ok_or_else(|| {
                         EventError(format!(
                             "unknown action \"{name}\"; known actions: {}",
                             ACTIONS.map(|(known, _)| known).join(", ")
@@ -84,11 +96,11 @@ impl Event {
                         .iter()
                         .map(|name| name.as_str().map(str::to_owned))
                         .collect();
-                    request.jobs = Some(names.ok_or_else(|| {
+                    parsed.jobs = Some(names.ok_or_else(|| {
                         EventError("\"jobs\" must be a list of job names".to_owned())
                     })?);
                 }
-                ("dry_run", Value::Bool(dry_run)) => request.dry_run = *dry_run,
+                ("dry_run", Value::Bool(dry_run)) => parsed.dry_run = *dry_run,
                 ("action", _) => return Err(EventError("\"action\" must be a string".to_owned())),
                 ("jobs", _) => {
                     return Err(EventError(
@@ -106,7 +118,7 @@ impl Event {
                 }
             }
         }
-        Ok(request)
+        Ok(parsed)
     }
 }
 

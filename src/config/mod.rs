@@ -1,10 +1,15 @@
 //! Prometheus' own YAML, plus one section of ours.
 //!
-//! text → `yaml` (a tree with lines) → `reader` (strict, typed, every problem at once, by the
-//! tables in `keys`) → `load`, `remote` and `spool` (defaults, validation) → [`Config`]; `lint`
-//! then looks for slips that are valid. `http` is the HTTP client configuration of jobs and
-//! remotes, `secret` what secrets are made of. `source` says where the text is; `import` makes it
-//! from a prometheus.yml.
+//! A text passes these steps:
+//!
+//! 1. `source` finds and reads it, or `import` makes it from a prometheus.yml.
+//! 2. `yaml` makes a tree of it that knows lines and columns.
+//! 3. `reader` reads typed values out of the tree, strictly, by the tables in `keys`, and collects
+//!    every problem.
+//! 4. `load`, with `global`, `job`, `remote`, `queue` and `forwarder`, fills in defaults, validates,
+//!    and makes a [`Config`]. `http` is the HTTP client configuration of jobs and remotes, `secret`
+//!    the source of a secret, `target` the labels of a target.
+//! 5. `lint` looks for slips that are valid.
 
 mod emit;
 mod env;

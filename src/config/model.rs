@@ -23,65 +23,66 @@ pub struct Config {
     pub scrape_configs: Vec<ScrapeConfig>,
     /// Prometheus' `remote_write`. At least one.
     pub remote_write: Vec<RemoteWrite>,
-    /// The section of our own.
+    /// The section `forwarder`, which Prometheus does not have.
     pub forwarder: ForwarderConfig,
 }
 
 /// Prometheus' `global` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Global {
-    /// Default 1m.
+    /// Time between two scrapes of a target. Default 1m.
     pub scrape_interval: Duration,
-    /// Default 10s, never more than the interval.
+    /// Longest time for one scrape, never more than the interval. Default 10s.
     pub scrape_timeout: Duration,
-    /// Added to each series that does not carry a label of that name.
+    /// Labels that are added to each series that has no label of that name.
     pub external_labels: BTreeMap<String, String>,
 }
 
 /// One entry of `scrape_configs`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScrapeConfig {
-    /// Unique; becomes the label `job`.
+    /// Unique name, which becomes the label `job`.
     pub job_name: String,
-    /// Default: global's.
+    /// Time between two scrapes of a target. Default: that of `global`.
     pub scrape_interval: Duration,
-    /// Default: global's, never more than the interval.
+    /// Longest time for one scrape, never more than the interval. Default: that of `global`.
     pub scrape_timeout: Duration,
-    /// Default `http`.
+    /// Scheme of the targets' URLs. Default `http`.
     pub scheme: Scheme,
-    /// Default `/metrics`.
+    /// Path of the targets' URLs. Default `/metrics`.
     pub metrics_path: String,
     /// URL parameters, sent sorted by key.
     pub params: BTreeMap<String, Vec<String>>,
-    /// Default false: labels of the target win, those exposed become `exported_<name>`.
+    /// Whether exposed labels win over those of the target. Otherwise they become
+    /// `exported_<name>`. Default false.
     pub honor_labels: bool,
-    /// Default true: timestamps of the exposition are kept.
+    /// Whether the timestamps of the exposition are kept. Default true.
     pub honor_timestamps: bool,
     /// Targets with the labels that they share.
     pub static_configs: Vec<StaticConfig>,
-    /// Default false: series with timestamps of their own get no stale markers.
+    /// Whether series with timestamps of their own get stale markers. Default false.
     pub track_timestamps_staleness: bool,
-    /// Default: global's.
+    /// Limits of each scrape. Default: those of `global`.
     pub limits: ScrapeLimits,
-    /// Default: global's.
+    /// Names that the job takes and asks for. Default: those of `global`.
     pub naming: Naming,
-    /// Default false: no `scrape_timeout_seconds`, `scrape_sample_limit` and
-    /// `scrape_body_size_bytes`.
+    /// Whether `scrape_timeout_seconds`, `scrape_sample_limit` and `scrape_body_size_bytes` are
+    /// added. Default false.
     pub extra_scrape_metrics: bool,
-    /// Default true: ask for gzip.
+    /// Whether gzip is asked for. Default true.
     pub enable_compression: bool,
-    /// Rewrite or drop targets.
+    /// Rules that rewrite or drop targets.
     pub relabel_configs: Vec<Rule>,
-    /// Rewrite or drop series.
+    /// Rules that rewrite or drop series.
     pub metric_relabel_configs: Vec<Rule>,
-    /// How the home is asked.
+    /// HTTP client for the job's targets.
     pub http: HttpConfig,
-    /// What is asked for, best first. Default: Prometheus', and for `/federate`
+    /// Formats that are asked for, best first. Default: those of Prometheus, and for `/federate`
     /// [`super::protocols::FEDERATE_PROTOCOLS`].
     pub scrape_protocols: Vec<ScrapeProtocol>,
-    /// What an answer without a usable `Content-Type` is taken for. Default: none, it fails.
+    /// Format of an answer without a usable `Content-Type`. By default such a scrape fails.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
-    /// How histograms are taken.
+    /// Settings for histograms.
     pub histograms: HistogramConfig,
 }
 
@@ -103,7 +104,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As it stands in a URL.
+    /// The scheme as a URL has it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -116,39 +117,41 @@ impl Scheme {
 /// One entry of `static_configs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticConfig {
-    /// `host`, `host:port` or `[v6]:port`, as written.
+    /// Addresses as written: `host`, `host:port` or `[v6]:port`.
     pub targets: Vec<String>,
-    /// Added to each target.
+    /// Labels that are added to each target.
     pub labels: BTreeMap<String, String>,
 }
 
 /// One entry of `remote_write`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteWrite {
-    /// Unique when given.
+    /// Name of the entry, which is unique.
     pub name: Option<String>,
-    /// Where samples are posted.
+    /// Address that samples are posted to.
     pub url: Url,
-    /// Default 30s: for one request, from connecting to the end of its answer.
+    /// Longest time for one request, from connecting to the end of its answer. Default 30s.
     pub remote_timeout: Duration,
-    /// Added to each request; never one that the protocol or the signature owns.
+    /// Headers that are added to each request. None of them belongs to the protocol or the
+    /// signature.
     pub headers: BTreeMap<String, String>,
-    /// Rewrite or drop series, external labels included.
+    /// Rules that rewrite or drop series. They see external labels, too.
     pub write_relabel_configs: Vec<Rule>,
     /// Prometheus' `queue_config`.
     pub queue: QueueConfig,
     /// Prometheus' `metadata_config`.
     pub metadata: MetadataConfig,
-    /// Sign with AWS Signature Version 4. Never together with `http.auth`.
+    /// Settings for AWS Signature Version 4. They exclude `http.auth`.
     pub sigv4: Option<SigV4>,
-    /// How the receiver is asked.
+    /// HTTP client for the receiver.
     pub http: HttpConfig,
-    /// Default false, as in Prometheus: native histograms are dropped.
+    /// Whether native histograms are sent; otherwise they are dropped. Default false, as in
+    /// Prometheus.
     pub send_native_histograms: bool,
 }
 
 impl RemoteWrite {
-    /// `name`, else a hash of the URL: how the entry is called in reports, logs and the spool.
+    /// The entry's name in reports, logs and the spool: `name`, or else a hash of the URL.
     #[must_use]
     pub fn id(&self) -> String {
         match &self.name {
@@ -160,8 +163,8 @@ impl RemoteWrite {
         }
     }
 
-    /// The region in an AMP address: public, FIPS, dual-stack, or of an interface endpoint. `None`
-    /// for any other receiver.
+    /// The region in an AMP address, which may be public, FIPS, dual-stack, or that of an interface
+    /// endpoint. Returns `None` for any other receiver.
     #[must_use]
     pub fn amp_region(&self) -> Option<&str> {
         let host = self.url.host_str()?;
@@ -179,63 +182,63 @@ impl RemoteWrite {
 /// Prometheus' `queue_config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// Samples in memory, waiting or in flight, for each shard in use. Default 10000.
+    /// Most samples in memory, waiting or in flight, for each shard in use. Default 10000.
     pub capacity: usize,
     /// Most batches of a scrape in flight at once. Default 50.
     pub max_shards: usize,
-    /// Fewest. Default 1.
+    /// Fewest batches in flight. Default 1.
     pub min_shards: usize,
-    /// Samples at which a batch closes. Default 2000.
+    /// Number of samples at which a batch closes. Default 2000.
     pub max_samples_per_send: usize,
-    /// Default 5s. Kept for Prometheus' sake: a scrape's last batch is closed when the scrape ends,
-    /// never later.
+    /// Prometheus' deadline for a batch that is not full. Default 5s. It changes nothing here: a
+    /// scrape's last batch is closed when the scrape ends.
     pub batch_send_deadline: Duration,
-    /// First back-off. Default 30ms.
+    /// Pause before the first retry. Default 30ms.
     pub min_backoff: Duration,
-    /// Longest back-off. Default 5s.
+    /// Longest pause before a retry. Default 5s.
     pub max_backoff: Duration,
-    /// Default false, true with `sigv4`.
+    /// Whether a request is repeated after a 429. Default false; true with `sigv4`.
     pub retry_on_http_429: bool,
-    /// Samples older than this are not sent. Default: none, 55m with `sigv4`.
+    /// Age from which samples are not sent. Default: no limit; 55m with `sigv4`.
     pub sample_age_limit: Option<Duration>,
 }
 
 /// Prometheus' `sigv4`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigV4 {
-    /// Default: from the environment or the profile.
+    /// Region of the signature. By default it comes from the environment or the profile.
     pub region: Option<String>,
-    /// Only together with `secret_key`.
+    /// Access key, which is given together with `secret_key`.
     pub access_key: Option<String>,
-    /// Only together with `access_key`.
+    /// Secret key, which is given together with `access_key`.
     pub secret_key: Option<SecretSource>,
-    /// A profile of the shared AWS configuration.
+    /// Profile of the shared AWS configuration.
     pub profile: Option<String>,
-    /// Assumed for signing.
+    /// ARN of a role that is assumed for signing.
     pub role_arn: Option<String>,
-    /// Only with `role_arn`.
+    /// External id for assuming the role, which is given only together with `role_arn`.
     pub external_id: Option<String>,
-    /// Default false.
+    /// Whether the role is assumed at a FIPS endpoint. Default false.
     pub use_fips_sts_endpoint: bool,
-    /// Default `aps`.
+    /// Service that requests are signed for. Default `aps`.
     pub service_name: String,
 }
 
 /// The `forwarder` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwarderConfig {
-    /// What a tick leaves of the time that the runtime grants. Default 3s.
+    /// Time that a tick leaves unused at the end of the runtime's limit. Default 3s.
     pub deadline_margin: Duration,
-    /// Bytes that cache, stages and queue may hold together. Default: 60 % of the function's
-    /// memory, 512 MiB elsewhere.
+    /// Most bytes that cache, stages and queue hold together. Default: 60 % of the function's memory,
+    /// and 512 MiB elsewhere.
     pub memory_limit: Option<u64>,
-    /// Uncompressed bytes at which a batch closes. Default 1,000,000.
+    /// Uncompressed size, in bytes, at which a batch closes. Default 1,000,000.
     pub max_request_bytes: usize,
-    /// Where what cannot be sent in time waits.
+    /// Store for samples that cannot be sent in time.
     pub spool: SpoolConfig,
-    /// Types and help texts.
+    /// Settings for types and help texts of metrics.
     pub metadata: ForwarderMetadata,
-    /// EMF metrics in Lambda.
+    /// Settings for the metrics that go to CloudWatch.
     pub metrics: MetricsConfig,
 }
 
@@ -253,8 +256,8 @@ impl Default for ForwarderConfig {
 }
 
 impl ForwarderConfig {
-    /// `memory_limit`, else 60 % of the function's memory (in MB, as Lambda tells it), else 512
-    /// MiB.
+    /// The memory limit in bytes: `memory_limit`, else 60 % of the function's memory, else 512 MiB.
+    /// The function's memory is in MB, as Lambda reports it.
     #[must_use]
     pub fn memory_limit_bytes(&self, function_memory_mb: Option<u64>) -> u64 {
         match (self.memory_limit, function_memory_mb) {
@@ -268,9 +271,9 @@ impl ForwarderConfig {
 /// `forwarder.metrics`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsConfig {
-    /// Default true: one EMF line a tick in Lambda.
+    /// Whether each tick in Lambda writes a line of metrics (EMF). Default true.
     pub enabled: bool,
-    /// CloudWatch namespace. Default `AmpForwarder`.
+    /// Namespace in CloudWatch. Default `AmpForwarder`.
     pub namespace: String,
 }
 

@@ -1,10 +1,10 @@
-//! Secrets, and where they come from.
+//! Secrets and their sources.
 
 use std::fmt;
 
 use super::source::Source;
 
-/// A string that is never printed.
+/// A string that is never printed: its `Debug` shows `<secret>`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -15,7 +15,7 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The secret itself: only for the call that needs it.
+    /// The secret itself. Call this only where the secret is used.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -28,41 +28,42 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret comes from. Messages may show it: it names places, never values.
+/// The source of a secret. Messages may show it, because it holds places and hides values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
-    /// The key itself: its text, and what AWS keeps, one after the other.
+    /// The key's own value: pieces of text and secrets in AWS, one after the other.
     Inline(Vec<SecretPart>),
-    /// The `*_file` variant: a file, or an object in S3. White space around its content does not
-    /// count, as in Prometheus.
+    /// A file or an object in S3, from a `*_file` key. White space around its content is ignored, as
+    /// in Prometheus.
     File(Source),
 }
 
 /// A piece of a secret string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretPart {
-    /// As it stands in the configuration, or in the environment.
+    /// Text from the configuration or the environment.
     Text(Secret),
-    /// `${ssm:…}` and `${secretsmanager:…}`.
+    /// A secret in AWS: `${ssm:…}` or `${secretsmanager:…}`.
     Stored(StoredSecret),
 }
 
-/// A secret that AWS keeps.
+/// A secret that is stored in AWS.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StoredSecret {
     /// A parameter by name or ARN, decrypted. A name may end in `:version` or `:label`.
     Ssm(String),
     /// A secret by name or ARN.
     SecretsManager {
-        /// Its name or ARN.
+        /// Name or ARN of the secret.
         id: String,
-        /// A member of the JSON object that the secret is, from `${secretsmanager:id:key}`.
+        /// Member of the secret's JSON object, from `${secretsmanager:id:key}`. `None` is the whole
+        /// secret.
         key: Option<String>,
     },
 }
 
 impl StoredSecret {
-    /// Reads what stands between `${` and `}`; none where no store is named.
+    /// Reads the text between `${` and `}`. Returns `None` when it names no store.
     pub(super) fn parse(inside: &str) -> Option<Self> {
         if let Some(name) = inside.strip_prefix("ssm:") {
             return Some(Self::Ssm(name.to_owned()));
@@ -80,7 +81,7 @@ impl StoredSecret {
         })
     }
 
-    /// Whether a store could have such a one.
+    /// Whether AWS allows such a name.
     pub(super) fn is_valid(&self) -> bool {
         let (name, key) = match self {
             Self::Ssm(name) => (name, None),
@@ -105,13 +106,13 @@ impl fmt::Display for StoredSecret {
 }
 
 impl SecretSource {
-    /// A secret that stands in the configuration itself.
+    /// A secret in the configuration itself.
     #[must_use]
     pub fn text(value: impl Into<String>) -> Self {
         Self::Inline(vec![SecretPart::Text(Secret::new(value))])
     }
 
-    /// The secret, where nobody needs to be asked for it.
+    /// The secret, if nothing has to be read or fetched for it.
     #[must_use]
     pub fn constant(&self) -> Option<Secret> {
         let Self::Inline(parts) = self else {
@@ -127,13 +128,13 @@ impl SecretSource {
         Some(Secret::new(whole))
     }
 
-    /// Whether it is the empty string, which Prometheus takes for none.
+    /// Whether it is the empty string, which Prometheus counts as missing.
     pub(super) fn is_empty(&self) -> bool {
         self.constant()
             .is_some_and(|secret| secret.expose().is_empty())
     }
 
-    /// What has to be asked for, as people write it.
+    /// The places that must be read, as people write them.
     #[must_use]
     pub fn places(&self) -> Vec<String> {
         match self {

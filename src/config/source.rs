@@ -1,4 +1,4 @@
-//! Where the configuration is.
+//! The place of the configuration.
 
 use std::fmt;
 use std::fs::File;
@@ -9,12 +9,12 @@ use super::env::Env;
 
 /// The variable that names the configuration when no `--config` does.
 pub const ENV_VAR: &str = "FORWARDER_CONFIG";
-/// The file beside the program, when nothing names another.
+/// Name of the configuration in the program's folder, which is used when nothing names another.
 pub const DEFAULT_FILE: &str = "forwarder.yml";
-/// Bytes of a configuration that are read at most; a larger one is an error.
+/// Largest configuration, in bytes.
 pub const MAX_BYTES: u64 = 4 << 20;
 
-/// A file, or an object in S3.
+/// A file or an object in S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A file on this machine.
@@ -32,7 +32,7 @@ impl Source {
     /// Reads a path or `s3://bucket/key`.
     ///
     /// # Errors
-    /// When the text is empty, or an S3 address lacks bucket or key.
+    /// Fails when the text is empty, or when an S3 address lacks its bucket or key.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
         if text.is_empty() {
             return Err(SourceError::Empty);
@@ -49,11 +49,11 @@ impl Source {
         }
     }
 
-    /// The file or object that `address` names in this configuration: a relative path is beside it,
-    /// as in Prometheus.
+    /// The file or object that `address` names in this configuration. A relative path starts in the
+    /// configuration's folder, as in Prometheus.
     ///
     /// # Errors
-    /// As [`Source::parse`].
+    /// Fails as [`Source::parse`] does.
     pub fn beside(&self, address: &str) -> Result<Self, SourceError> {
         Ok(match (Self::parse(address)?, self) {
             (Self::Path(path), Self::Path(configuration)) => {
@@ -73,11 +73,12 @@ impl Source {
         })
     }
 
-    /// The first that is given: `--config`, `FORWARDER_CONFIG`, `forwarder.yml` beside the program.
-    /// An empty variable counts as not set: templates pass empty parameters on.
+    /// The place of the configuration: `--config`, else `FORWARDER_CONFIG`, else `forwarder.yml` in
+    /// the program's folder. An empty variable counts as not set, because templates pass empty
+    /// parameters on.
     ///
     /// # Errors
-    /// As [`Source::parse`].
+    /// Fails as [`Source::parse`] does.
     pub fn find(argument: Option<&str>, env: Env<'_>, program: &Path) -> Result<Self, SourceError> {
         if let Some(argument) = argument {
             return Self::parse(argument);
@@ -101,7 +102,7 @@ impl fmt::Display for Source {
 /// Reads the configuration at a path, at most [`MAX_BYTES`].
 ///
 /// # Errors
-/// When the file cannot be read, is too large, or is not UTF-8.
+/// Fails when the file cannot be read, is too large, or is not UTF-8.
 pub fn read_file(path: &Path) -> Result<String, SourceError> {
     let fail = |source| SourceError::Read {
         path: path.into(),
@@ -118,24 +119,27 @@ pub fn read_file(path: &Path) -> Result<String, SourceError> {
     Ok(text)
 }
 
-/// Why there is no configuration to read.
+/// Why the configuration cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// `--config ""`.
+    /// The name is empty, as in `--config ""`.
     #[error("config: the name of the configuration is empty; give a path or s3://bucket/key")]
     Empty,
-    /// Not a whole S3 address.
+    /// The S3 address lacks its bucket or key.
     #[error("config: {0:?} is not an address in s3; write s3://bucket/key")]
     Address(String),
     /// The file cannot be read.
-    #[error("config: cannot read {}: {source}; name another with --config or {ENV_VAR}", path.display())]
+    #[error(
+        "config: cannot read {}: {source}; name another with --config or {ENV_VAR}",
+        path.display()
+    )]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Larger than [`MAX_BYTES`].
+    /// The file is larger than [`MAX_BYTES`].
     #[error("config: {} is larger than {MAX_BYTES} bytes; is it the right file?", .0.display())]
     TooLarge(PathBuf),
 }

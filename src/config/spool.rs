@@ -1,4 +1,4 @@
-//! `forwarder.spool`: where what cannot be sent in time waits, and how much of it.
+//! `forwarder.spool`: the store for samples that cannot be sent in time, and its limits.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,40 +14,42 @@ use super::reader::{Reader, Section, StringKind};
 /// `forwarder.spool`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolConfig {
-    /// Default: see [`SpoolConfig::place`].
+    /// Address of the spool. The default is that of [`SpoolConfig::place`].
     pub url: Option<SpoolUrl>,
-    /// How long what exceeds the capacity waits for room in memory. Default 5s; 0s: not at all.
+    /// Time that samples beyond the queue's capacity wait for room in memory. Default 5s; with 0s
+    /// they do not wait.
     pub overflow_after: Duration,
-    /// At most so many samples a second leave the backlog of a remote. Default 50000.
+    /// Most samples a second that are sent from the backlog of a remote. Default 50000.
     pub drain_samples_per_second: u64,
-    /// Of the segments of a remote; the oldest are given up beyond it, and are lost. Default 10
-    /// GiB.
+    /// Most bytes of the segments of a remote. Beyond it the oldest samples are deleted and lost.
+    /// Default 10 GiB.
     pub max_bytes: u64,
-    /// Of a segment. Two of them are in memory while the backlog drains. Default 8 MiB.
+    /// Size of a segment, in bytes. Two segments are in memory while the backlog drains. Default 8
+    /// MiB.
     pub segment_bytes: usize,
-    /// Of what a remote refused for good. Default 100 objects, 100 MiB.
+    /// Limits of the batches that a remote refused for good. Default 100 objects, 100 MiB.
     pub rejected: ArchiveLimits,
-    /// Of what was too old. Default 1000 objects, 1 GiB.
+    /// Limits of the batches that were too old to send. Default 1000 objects, 1 GiB.
     pub expired: ArchiveLimits,
 }
 
-/// How much is kept for each remote; the oldest give way.
+/// Limits of an archive of each remote. Beyond them the oldest objects are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveLimits {
-    /// 0: nothing.
+    /// Most objects; 0 keeps nothing.
     pub max_objects: u64,
-    /// Of all of them.
+    /// Most bytes of all objects together.
     pub max_bytes: u64,
 }
 
-/// Where a spool is.
+/// The address of a spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpoolUrl {
     /// `s3://bucket/prefix`.
     S3 {
         /// The bucket's name.
         bucket: String,
-        /// Without slashes at its ends; may be empty.
+        /// Prefix of all names, without slashes at its ends. It may be empty.
         prefix: String,
     },
     /// `file:///path`.
@@ -64,15 +66,15 @@ impl fmt::Display for SpoolUrl {
     }
 }
 
-/// No place for a spool.
+/// Why the spool has no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolPlaceError {
-    /// What a function writes to its own disk is gone with it.
+    /// A function has no lasting disk: what it writes there is gone when it stops.
     #[error(
         "forwarder.spool.url is not set: in Lambda it must name a bucket; write s3://bucket/prefix"
     )]
     Lambda,
-    /// Neither `XDG_STATE_HOME` nor `HOME`.
+    /// Neither `XDG_STATE_HOME` nor `HOME` is set.
     #[error(
         "forwarder.spool.url is not set, and there is no home directory for a spool; write file:///path"
     )]
@@ -100,11 +102,12 @@ impl Default for SpoolConfig {
 }
 
 impl SpoolConfig {
-    /// `url`, else `amp-forwarder/spool` under the user's state folder (`XDG_STATE_HOME`, else
-    /// `~/.local/state`), which does not do in Lambda.
+    /// The spool's address: `url`, else `amp-forwarder/spool` in the user's state folder
+    /// (`XDG_STATE_HOME`, else `~/.local/state`).
     ///
     /// # Errors
-    /// [`SpoolPlaceError`].
+    /// Fails without a `url` in Lambda, or where there is no home directory. The message says what
+    /// to write.
     pub fn place(&self, env: Env<'_>) -> Result<SpoolUrl, SpoolPlaceError> {
         if let Some(url) = &self.url {
             return Ok(url.clone());
@@ -126,8 +129,10 @@ impl SpoolConfig {
     }
 }
 
+/// Allowed sizes of a segment.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=32 << 20;
 
+/// Reads `forwarder.spool`.
 pub(super) fn read_spool(reader: &mut Reader<'_>, section: &Section<'_>) -> SpoolConfig {
     let mut spool = SpoolConfig {
         url: read_url(reader, section),
@@ -141,7 +146,7 @@ pub(super) fn read_spool(reader: &mut Reader<'_>, section: &Section<'_>) -> Spoo
             reader.error_at(
                 &section.path_of("drain_samples_per_second"),
                 "found 0, expected a number from 1",
-                "or a backlog would stay for ever",
+                "otherwise a backlog would stay for ever",
             );
         }
         Some(samples) => spool.drain_samples_per_second = samples,

@@ -8,7 +8,7 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// Largest first: a duration names its units in this order, each at most once.
+/// Units of a duration, in milliseconds. A duration names them in this order, each at most once.
 const UNITS: [(&str, u64); 7] = [
     ("y", 365 * DAY),
     ("w", 7 * DAY),
@@ -19,10 +19,21 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", MILLISECOND),
 ];
 
-/// Go holds nanoseconds in an i64.
+/// Longest duration, in milliseconds: Go has nanoseconds in an i64.
 const MAX_DURATION_MS: u64 = (i64::MAX / 1_000_000) as u64;
 
-/// Reads `1h30m`, `15s`, `100ms`, `0`. // common model/time.go ParseDuration
+/// Reads a duration such as `1h30m`, `15s`, `100ms` or `0`. Returns `None` for any other text. //
+/// common model/time.go ParseDuration
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use amp_forwarder::config::parse_duration;
+///
+/// assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
+/// assert_eq!(parse_duration("90"), None, "a unit is needed");
+/// ```
 pub fn parse_duration(text: &str) -> Option<Duration> {
     match text {
         "" => return None,
@@ -50,7 +61,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (total <= MAX_DURATION_MS).then(|| Duration::from_millis(total))
 }
 
-/// Writes a duration as Prometheus does: `1h30m`. Below a millisecond nothing is written.
+/// Writes a duration as Prometheus does, such as `1h30m`. Fractions of a millisecond are dropped.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -59,7 +70,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
     let mut text = String::new();
     for (name, size) in UNITS {
-        // As model.Duration.String: years and weeks only when they divide evenly.
+        // As in model.Duration.String, years and weeks are used only when they divide evenly.
         if size > DAY && !rest.is_multiple_of(size) {
             continue;
         }
@@ -72,8 +83,8 @@ pub fn format_duration(duration: Duration) -> String {
     text
 }
 
-/// Reads `10MiB`, `1.5GB`, `512KB`, `1024B`; all are powers of two. Bare numbers are bytes, which
-/// Prometheus refuses. // github.com/alecthomas/units ParseBase2Bytes
+/// Reads a size such as `10MiB`, `1.5GB`, `512KB` or `1024B`, in bytes. All units are powers of two.
+/// Bare numbers are bytes; Prometheus refuses them. // github.com/alecthomas/units ParseBase2Bytes
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return text
@@ -85,6 +96,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     sum_of_sizes(text, "iB").or_else(|| sum_of_sizes(text, "B"))
 }
 
+/// The sum of sizes whose units all end with `suffix`.
 fn sum_of_sizes(text: &str, suffix: &str) -> Option<u64> {
     const PREFIXES: &str = "KMGTPE";
     let mut total: u64 = 0;
@@ -124,7 +136,7 @@ fn sum_of_sizes(text: &str, suffix: &str) -> Option<u64> {
     i64::try_from(total).is_ok().then_some(total)
 }
 
-/// YAML 1.1's booleans. // yaml.v2 resolve.go
+/// Reads one of YAML 1.1's booleans. // yaml.v2 resolve.go
 pub(super) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
@@ -137,8 +149,8 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// YAML 1.1's integers: `1_000`, `0x10`, `0b11`, `010` (octal), and whole floats as `1e3`. //
-/// yaml.v2 resolve.go
+/// Reads one of YAML 1.1's integers: `1_000`, `0x10`, `0b11`, `010` (octal), or a whole float such as
+/// `1e3`. // yaml.v2 resolve.go
 pub(super) fn parse_integer(text: &str) -> Option<i128> {
     let digits = text.replace('_', "");
     let (sign, magnitude) = match digits.as_bytes().first()? {
@@ -176,6 +188,7 @@ pub(super) fn parse_integer(text: &str) -> Option<i128> {
     (float.fract() == 0.0 && float < 9e15).then_some(sign * float as i128)
 }
 
+/// Reads digits without a sign.
 fn unsigned(digits: &str, radix: u32) -> Option<i128> {
     if digits.starts_with(['+', '-']) {
         return None;

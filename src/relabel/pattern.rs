@@ -21,7 +21,10 @@ pub enum PatternError {
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
     /// The compiled pattern is too large for a small function.
-    #[error("error parsing regexp: expression too large: it takes more than {} MiB", MAX_COMPILED >> 20)]
+    #[error(
+        "error parsing regexp: expression too large: it takes more than {} MiB",
+        MAX_COMPILED >> 20
+    )]
     TooLarge,
 }
 

@@ -1,4 +1,4 @@
-//! Prometheus' HTTP client configuration, which stands inline in jobs and remotes. // common
+//! Prometheus' HTTP client configuration, whose keys are inline in jobs and remotes. // common
 //! config/http_config.go HTTPClientConfig
 
 mod model;

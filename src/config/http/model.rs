@@ -5,19 +5,19 @@ use url::Url;
 use super::super::secret::{Secret, SecretSource};
 use super::proxy::ProxyConfig;
 
-/// How requests of a job or to a remote are made. `enable_http2` is read and has no effect:
-/// HTTP/1.1 is spoken.
+/// HTTP client configuration of a job or a remote. `enable_http2` is read and has no effect: all
+/// requests use HTTP/1.1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// What proves who asks. At most one.
+    /// Credentials of each request, at most one kind.
     pub auth: Option<Auth>,
-    /// Certificates and versions.
+    /// Settings for TLS.
     pub tls: TlsConfig,
-    /// Who is asked to pass requests on.
+    /// Proxies that requests go through.
     pub proxy: ProxyConfig,
-    /// Default true. Credentials go to no other host.
+    /// Whether redirects are followed. Credentials are sent to no other host. Default true.
     pub follow_redirects: bool,
-    /// `http_headers`: added to each request, after those of the protocol.
+    /// `http_headers`: headers that are added to each request, after those of the protocol.
     pub headers: Vec<HttpHeader>,
 }
 
@@ -36,27 +36,27 @@ impl Default for HttpConfig {
 /// One name of `http_headers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpHeader {
-    /// As written.
+    /// Name of the header, as written.
     pub name: String,
-    /// `values`, then `secrets`, then `files`, a header each.
+    /// Values in the order `values`, `secrets`, `files`. Each is a header of its own.
     pub values: Vec<SecretSource>,
 }
 
-/// What the `Authorization` header is made of.
+/// The source of the `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// `basic_auth`.
     Basic {
-        /// Default: empty.
+        /// User name; empty by default.
         username: Option<SecretSource>,
-        /// Default: empty.
+        /// Password; empty by default.
         password: Option<SecretSource>,
     },
     /// `authorization`, `bearer_token` and `bearer_token_file`.
     Authorization {
-        /// Default `Bearer`.
+        /// Word before the credentials. Default `Bearer`.
         scheme: String,
-        /// Default: empty.
+        /// Credentials; empty by default.
         credentials: Option<SecretSource>,
     },
     /// `oauth2`, with client credentials.
@@ -66,44 +66,43 @@ pub enum Auth {
 /// Prometheus' `oauth2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuth2 {
-    /// Of this client.
+    /// Id of this client.
     pub client_id: String,
-    /// Default: empty.
+    /// Secret of this client; empty by default.
     pub client_secret: Option<SecretSource>,
-    /// Asked for together.
+    /// Scopes that are asked for together.
     pub scopes: Vec<String>,
-    /// Where tokens come from.
+    /// Address of the token server.
     pub token_url: Url,
     /// Further parameters of the request for a token.
     pub endpoint_params: Vec<(String, Secret)>,
-    /// For the token's server.
+    /// Settings for TLS to the token server.
     pub tls: TlsConfig,
-    /// For the token's server.
+    /// Proxies for the token server.
     pub proxy: ProxyConfig,
 }
 
 /// Prometheus' `tls_config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// PEM certificates of the authorities that are trusted, and no others. Default: the public
-    /// ones.
+    /// PEM certificates of the only authorities that are trusted. By default the public ones are.
     pub ca: Option<SecretSource>,
-    /// PEM chain of the client. Only together with `key`.
+    /// PEM certificate chain of the client, which is given together with `key`.
     pub cert: Option<SecretSource>,
-    /// PEM key of the client.
+    /// PEM key of the client, which is given together with `cert`.
     pub key: Option<SecretSource>,
-    /// The name that is asked for and that the certificate must have, in place of the address'
-    /// host.
+    /// Name that the server is asked for and that its certificate must have. By default it is the
+    /// host of the address.
     pub server_name: Option<String>,
-    /// Default false: the server's certificate is verified.
+    /// Whether the server's certificate is accepted unverified. Default false.
     pub insecure_skip_verify: bool,
-    /// Default: TLS 1.2.
+    /// Lowest version. Default: TLS 1.2.
     pub min_version: Option<TlsVersion>,
-    /// Default: TLS 1.3.
+    /// Highest version. Default: TLS 1.3.
     pub max_version: Option<TlsVersion>,
 }
 
-/// The versions that are spoken.
+/// Supported versions of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     /// TLS 1.2.
@@ -113,8 +112,8 @@ pub enum TlsVersion {
 }
 
 impl HttpConfig {
-    /// What has to be asked for before a request can be made: files, objects in S3, secrets that
-    /// AWS keeps.
+    /// The sources that must be read before a request can be made: files, objects in S3, and secrets
+    /// in AWS.
     #[must_use]
     pub fn sources(&self) -> Vec<&SecretSource> {
         let mut sources: Vec<&SecretSource> = self.tls.sources().collect();

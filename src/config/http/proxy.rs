@@ -1,4 +1,4 @@
-//! Which requests go by a proxy.
+//! Decides which requests go through a proxy.
 
 use std::net::IpAddr;
 
@@ -6,19 +6,19 @@ use url::{Host, Url};
 
 use super::super::secret::{Secret, SecretSource};
 
-/// `proxy_url`, or what `proxy_from_environment` found; `no_proxy`; `proxy_connect_header`.
+/// Proxies from `proxy_url` or from the environment, and their exceptions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// For `http` addresses: a URL, which may hold a password.
+    /// URL of the proxy for `http` addresses. It may hold a password.
     pub http: Option<Secret>,
-    /// For `https` addresses.
+    /// URL of the proxy for `https` addresses. It may hold a password.
     pub https: Option<Secret>,
-    /// Hosts that are asked directly, as it was written.
+    /// Hosts that are connected to directly, as written.
     pub no_proxy: String,
-    /// Whether loopback addresses are always asked directly: with `no_proxy` or the environment, as
-    /// in Go.
+    /// Whether loopback addresses are always connected to directly. As in Go, they are with
+    /// `no_proxy` or with proxies from the environment.
     pub spares_loopback: bool,
-    /// For `CONNECT` requests.
+    /// Headers of `CONNECT` requests.
     pub connect_headers: Vec<(String, SecretSource)>,
 }
 
@@ -54,6 +54,7 @@ impl ProxyConfig {
     }
 }
 
+/// Whether an entry of `no_proxy` names a host and port.
 fn matches(entry: &str, name: &str, ip: Option<IpAddr>, port: Option<u16>) -> bool {
     if entry == "*" {
         return true;

@@ -1,5 +1,5 @@
 //! The keys of each section: those that we take, and those that Prometheus 3.5 has and we do not
-//! (yet).
+//! take (yet).
 
 mod forwarder;
 mod http;
@@ -42,7 +42,7 @@ impl Table {
         format!("{} takes {}", self.name, keys.join(", "))
     }
 
-    /// What an unknown key may have been meant for.
+    /// Advice for an unknown key: a similar one, the section that has it, or all keys of this one.
     pub(in crate::config) fn advice(&self, key: &str) -> String {
         let wanted = key.to_lowercase();
         let near = self

@@ -1,24 +1,26 @@
-//! What a table of keys is made of.
+//! A table of keys, and its rows.
 
-/// A section's keys.
+/// The keys of a section.
 pub(in crate::config) struct Table {
-    /// How messages call the section.
+    /// The section's name in messages.
     pub(in crate::config) name: &'static str,
+    /// Keys that the section takes, in groups: sections share some of them.
     pub(in crate::config) supported: &'static [&'static [&'static str]],
+    /// Keys that only Prometheus takes.
     pub(in crate::config) unsupported: &'static [UnsupportedKey],
 }
 
 /// A key that Prometheus has and we do not take.
 pub(in crate::config) struct UnsupportedKey {
-    /// `*_sd_configs` stands for all that end so.
+    /// The key. A `*` at its start stands for any text.
     pub(in crate::config) key: &'static str,
-    /// After "not supported: " or "not yet supported: ".
+    /// Reason, which messages show after "not supported: " or "not yet supported: ".
     pub(in crate::config) why: &'static str,
-    /// What to do about it.
+    /// Advice on what to do instead.
     pub(in crate::config) instead: &'static str,
-    /// Planned: the message says "yet".
+    /// Whether the key is planned: then the message says "yet".
     pub(in crate::config) later: bool,
-    /// A switch: `false`, the default, asks for nothing and is taken.
+    /// Whether the key is a switch: `false`, the default, asks for nothing and is allowed.
     pub(in crate::config) switch: bool,
 }
 
