@@ -132,9 +132,11 @@ mod tests {
         let events = [
             Value::Null,
             json!({}),
-            json!({"version": "0", "id": "1", "detail-type": "Scheduled Event", "source": "aws.events", "account": "1", "time": "2026-01-01T00:00:00Z",
+            json!({"version": "0", "id": "1", "detail-type": "Scheduled \
+                Event", "source": "aws.events", "account": "1", "time": "2026-01-01T00:00:00Z",
                 "region": "eu-west-1", "resources": ["arn:aws:events:eu-west-1:1:rule/r"], "detail": {}}),
-            json!({"version": "0", "detail-type": "Scheduled Event", "source": "aws.scheduler", "detail": "{}"}),
+            json!({"version": "0", "detail-type": "Scheduled \
+                Event", "source": "aws.scheduler", "detail": "{}"}),
         ];
         for event in events {
             assert_eq!(Event::parse(&event), Ok(Event::default()), "{event}");

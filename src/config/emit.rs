@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn block_style() {
-        let text = "a:\n  - b: 1\n    c: '{job=~\".+\"}'\n  - []\n  - - x\n    - 'it''s'\nd: {}\ne: 'yes'\nf: \"a\\u000ab\"\ng:\n";
+        let text = "a:\n  - b: 1\n    c: '{job=~\".+\"}'\n  - []\n  - - x\n    - 'it''s'\nd: \
+            {}\ne: 'yes'\nf: \"a\\u000ab\"\ng:\n";
         assert_eq!(emit(&parse(text).unwrap().root), text);
     }
 

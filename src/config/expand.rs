@@ -138,8 +138,8 @@ pub(super) struct ExternalLabel {
     pub(super) empty: Vec<String>,
 }
 
-/// Expands `$NAME` and `${NAME}` in an external label. `$$` is a dollar. // config/config.go Load, Go
-/// os.Expand
+/// Expands `$NAME` and `${NAME}` in an external label. `$$` is a dollar. // config/config.go Load,
+/// Go os.Expand
 pub(super) fn expand_external_label(text: &str, env: Env<'_>) -> ExternalLabel {
     let mut out = String::with_capacity(text.len());
     let mut empty = Vec::new();

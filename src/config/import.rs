@@ -26,8 +26,8 @@ const PLACEHOLDER_REMOTE: &str = "\
   sigv4: {region: us-east-1}
 ";
 
-/// Keys for credentials that a receiver asks for and we cannot give. Without them the whole entry is
-/// useless.
+/// Keys for credentials that a receiver asks for and we cannot give. Without them the whole entry
+/// is useless.
 const REMOTE_CREDENTIALS: [&str; 2] = ["azuread", "google_iam"];
 
 /// A forwarder.yml made from a prometheus.yml.
@@ -150,8 +150,8 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
     })
 }
 
-/// The section without the keys that it may not hold. A value that is no mapping is kept: the loader
-/// reports it.
+/// The section without the keys that it may not hold. A value that is no mapping is kept: the
+/// loader reports it.
 fn keep_supported(node: Node, table: &Table, path: &str, left_out: &mut Vec<Omission>) -> Node {
     let NodeValue::Map(entries) = node.value else {
         return node;

@@ -11,7 +11,8 @@ pub struct ScrapeLimits {
     pub samples: u64,
     /// `target_limit`: most targets of the job; with more, all its scrapes fail.
     pub targets: u64,
-    /// `label_limit`: most labels of a series, the metric's name included; a scrape with more fails.
+    /// `label_limit`: most labels of a series, the metric's name included; a scrape with more
+    /// fails.
     pub labels: u64,
     /// `label_name_length_limit`: longest label name, in bytes.
     pub label_name_length: u64,

@@ -13,8 +13,8 @@ pub struct ForwarderMetadata {
     pub enabled: bool,
     /// Time between two readings. Default 1h.
     pub interval: Duration,
-    /// Path of the metadata API at the home. By default it is `/api/v1/metadata` with the same prefix
-    /// as `/federate`.
+    /// Path of the metadata API at the home. By default it is `/api/v1/metadata` with the same
+    /// prefix as `/federate`.
     pub path: Option<String>,
 }
 

@@ -229,8 +229,8 @@ pub struct SigV4 {
 pub struct ForwarderConfig {
     /// Time that a tick leaves unused at the end of the runtime's limit. Default 3s.
     pub deadline_margin: Duration,
-    /// Most bytes that cache, stages and queue hold together. Default: 60 % of the function's memory,
-    /// and 512 MiB elsewhere.
+    /// Most bytes that cache, stages and queue hold together. Default: 60 % of the function's
+    /// memory, and 512 MiB elsewhere.
     pub memory_limit: Option<u64>,
     /// Uncompressed size, in bytes, at which a batch closes. Default 1,000,000.
     pub max_request_bytes: usize,

@@ -142,7 +142,8 @@ mod tests {
         };
         assert_eq!(
             errors.to_string(),
-            "a.yml: 2 errors in the configuration\n  line 4, a.b: found 1; write 2\n  line 7: found 1"
+            "a.yml: 2 errors in the configuration\n  line 4, a.b: found 1; write 2\n  line 7: \
+             found 1"
         );
     }
 

@@ -65,16 +65,17 @@ impl ScrapeProtocol {
 /// A job's settings for histograms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistogramConfig {
-    /// `scrape_native_histograms`: native histograms are taken where they are exposed. Default true.
+    /// `scrape_native_histograms`: native histograms are taken where they are exposed. Default
+    /// true.
     pub native: bool,
-    /// `always_scrape_classic_histograms`: a histogram that is exposed in both ways is taken in both;
-    /// otherwise only the native one is. Default false.
+    /// `always_scrape_classic_histograms`: a histogram that is exposed in both ways is taken in
+    /// both; otherwise only the native one is. Default false.
     pub always_classic: bool,
     /// `native_histogram_bucket_limit`: most buckets; a histogram with more is coarsened. 0 is no
     /// limit.
     pub bucket_limit: u64,
-    /// `native_histogram_min_bucket_factor`: smallest growth from one bucket to the next; a histogram
-    /// with a smaller one is coarsened. 0 is no limit.
+    /// `native_histogram_min_bucket_factor`: smallest growth from one bucket to the next; a
+    /// histogram with a smaller one is coarsened. 0 is no limit.
     pub min_bucket_factor: f64,
 }
 

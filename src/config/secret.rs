@@ -33,8 +33,8 @@ impl fmt::Debug for Secret {
 pub enum SecretSource {
     /// The key's own value: pieces of text and secrets in AWS, one after the other.
     Inline(Vec<SecretPart>),
-    /// A file or an object in S3, from a `*_file` key. White space around its content is ignored, as
-    /// in Prometheus.
+    /// A file or an object in S3, from a `*_file` key. White space around its content is ignored,
+    /// as in Prometheus.
     File(Source),
 }
 

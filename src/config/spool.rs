@@ -76,7 +76,8 @@ pub enum SpoolPlaceError {
     Lambda,
     /// Neither `XDG_STATE_HOME` nor `HOME` is set.
     #[error(
-        "forwarder.spool.url is not set, and there is no home directory for a spool; write file:///path"
+        "forwarder.spool.url is not set, and there is no home directory for a spool; write \
+         file:///path"
     )]
     NoHome,
 }

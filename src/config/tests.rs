@@ -73,7 +73,8 @@ fn remote(body: &str) -> String {
 
 fn amp(body: &str) -> String {
     with(&format!(
-        "remote_write:\n- url: https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write\n{}",
+        "remote_write:\n- url: \
+         https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write\n{}",
         indented(body)
     ))
 }
@@ -528,14 +529,18 @@ fn what_does_not_load_says_where_and_why() {
         ),
         (
             job(
-                "metric_relabel_configs:\n- {action: keep, regex: a**}\n- ~\n- {regx: x}\nrelabel_configs: [{action: hash}, {action: hashmod, target_label: a}]",
+                "metric_relabel_configs:\n- {action: keep, regex: a**}\n- ~\n- {regx: \
+                 x}\nrelabel_configs: [{action: hash}, {action: hashmod, target_label: a}]",
             ),
             &[
-                "line 6, scrape_configs[0].metric_relabel_configs[0].regex: error parsing regexp: invalid nested repetition operator: `**`",
-                "line 7, scrape_configs[0].metric_relabel_configs[1]: empty or null metric relabeling rule in scrape config",
+                "line 6, scrape_configs[0].metric_relabel_configs[0].regex: error parsing regexp: \
+                 invalid nested repetition operator: `**`",
+                "line 7, scrape_configs[0].metric_relabel_configs[1]: empty or null metric \
+                 relabeling rule in scrape config",
                 "line 8, scrape_configs[0].metric_relabel_configs[2].regx: found the key",
                 "scrape_configs[0].relabel_configs[0].action: unknown relabel action \"hash\"",
-                "scrape_configs[0].relabel_configs[1]: relabel configuration for hashmod requires non-zero modulus",
+                "scrape_configs[0].relabel_configs[1]: relabel configuration for hashmod requires \
+                 non-zero modulus",
             ],
         ),
         (
@@ -553,7 +558,8 @@ fn what_does_not_load_says_where_and_why() {
         (
             job("relabel_configs: [{target_label: __scrape_timeout__, replacement: 2m}]"),
             &[
-                "targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")",
+                "targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" \
+                 > \"1m\")",
             ],
         ),
         (
@@ -586,7 +592,8 @@ fn what_does_not_load_says_where_and_why() {
         ),
         (
             with(
-                "scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: {__scheme__: x}}]}]",
+                "scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: \
+                 {__scheme__: x}}]}]",
             ),
             &["targets[0]: unsupported protocol scheme \"x\""],
         ),
@@ -625,7 +632,8 @@ fn what_does_not_load_says_where_and_why() {
         (
             remote("headers: {authorization: hunter2}"),
             &[
-                "authorization header must be changed via the basic_auth, authorization, oauth2, or sigv4 parameter",
+                "authorization header must be changed via the basic_auth, authorization, oauth2, \
+                 or sigv4 parameter",
             ],
         ),
         (
@@ -738,7 +746,9 @@ fn what_does_not_load_says_where_and_why() {
 
 #[test]
 fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
-    let text = "remote_write:\n- url: ''\n  queue_config: {capacity: x}\nscrape_configs:\n- job_name: a\n  honor_labels: 3\n  job_name: b\n  static_configs: [{targets: [a/b]}]\nglobal:\n  zebra: 1\n";
+    let text = "remote_write:\n- url: ''\n  queue_config: {capacity: x}\nscrape_configs:\n- \
+        job_name: a\n  honor_labels: 3\n  job_name: b\n  static_configs: [{targets: \
+        [a/b]}]\nglobal:\n  zebra: 1\n";
     let errors = load(text).unwrap_err();
     assert_eq!(
         errors
@@ -758,7 +768,8 @@ fn anchors_and_merge_keys() {
         "a key of one's own is unknown, as in Prometheus"
     );
     let text = with(
-        "scrape_configs:\n- &base\n  job_name: a\n  scrape_interval: 15s\n  static_configs: [{targets: [h]}]\n- <<: *base\n  job_name: b\n",
+        "scrape_configs:\n- &base\n  job_name: a\n  scrape_interval: 15s\n  static_configs: \
+         [{targets: [h]}]\n- <<: *base\n  job_name: b\n",
     );
     let config = config(&text);
     assert_eq!(
@@ -836,7 +847,8 @@ fn slips_are_warned_of() {
         (amp(""), "found no sigv4"),
         (
             amp("sigv4: {region: us-east-1}"),
-            "line 4, remote_write[0].sigv4.region: found the region \"us-east-1\", but the URL is in \"eu-west-1\"",
+            "line 4, remote_write[0].sigv4.region: found the region \"us-east-1\", but the URL is \
+             in \"eu-west-1\"",
         ),
         (
             amp("sigv4: {service_name: execute-api}"),
@@ -869,7 +881,8 @@ fn slips_are_warned_of() {
         ),
         (
             remote(
-                "oauth2: {client_id: a, token_url: 'https://t', tls_config: {insecure_skip_verify: true}}",
+                "oauth2: {client_id: a, token_url: 'https://t', tls_config: \
+                 {insecure_skip_verify: true}}",
             ),
             "oauth2.tls_config.insecure_skip_verify: INSECURE",
         ),
@@ -905,7 +918,8 @@ fn what_is_right_is_not_warned_of() {
         remote("sigv4: {region: us-east-1}"),
         remote("queue_config: {capacity: 2500, max_samples_per_send: 2500}"),
         job(
-            "metrics_path: /federate\nhonor_labels: true\nparams: {'match[]': ['{job=~\"a|b\",x!~\".+\"}', 'up{a=\"b\\\"c\"}', '{a=`.`}']}",
+            "metrics_path: /federate\nhonor_labels: true\nparams: {'match[]': \
+             ['{job=~\"a|b\",x!~\".+\"}', 'up{a=\"b\\\"c\"}', '{a=`.`}']}",
         ),
         with("global: {external_labels: {cluster: a, __replica__: b, site: c}}"),
         with("global:"),
@@ -973,7 +987,8 @@ fn names_are_legacy_where_a_signed_remote_takes_no_others() {
                 .replace("escaping", "metric_name_escaping_scheme")
         };
         let text = format!(
-            "global: {{{}}}\nscrape_configs: [{{job_name: a, {}}}]\nremote_write: [{{url: 'http://plain/'}}, {{url: 'http://amp/'{}}}]\n",
+            "global: {{{}}}\nscrape_configs: [{{job_name: a, {}}}]\nremote_write: [{{url: \
+             'http://plain/'}}, {{url: 'http://amp/'{}}}]\n",
             keys(global),
             keys(own),
             if signed {

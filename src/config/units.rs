@@ -83,8 +83,9 @@ pub fn format_duration(duration: Duration) -> String {
     text
 }
 
-/// Reads a size such as `10MiB`, `1.5GB`, `512KB` or `1024B`, in bytes. All units are powers of two.
-/// Bare numbers are bytes; Prometheus refuses them. // github.com/alecthomas/units ParseBase2Bytes
+/// Reads a size such as `10MiB`, `1.5GB`, `512KB` or `1024B`, in bytes. All units are powers of
+/// two. Bare numbers are bytes; Prometheus refuses them. // github.com/alecthomas/units
+/// ParseBase2Bytes
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return text
@@ -149,8 +150,8 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads one of YAML 1.1's integers: `1_000`, `0x10`, `0b11`, `010` (octal), or a whole float such as
-/// `1e3`. // yaml.v2 resolve.go
+/// Reads one of YAML 1.1's integers: `1_000`, `0x10`, `0b11`, `010` (octal), or a whole float such
+/// as `1e3`. // yaml.v2 resolve.go
 pub(super) fn parse_integer(text: &str) -> Option<i128> {
     let digits = text.replace('_', "");
     let (sign, magnitude) = match digits.as_bytes().first()? {

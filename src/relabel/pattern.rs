@@ -83,7 +83,8 @@ impl Pattern {
     /// model/relabel/relabel.go NewRegexp
     ///
     /// # Errors
-    /// Fails when RE2 refuses the pattern, with Go's message, or when it is too large once compiled.
+    /// Fails when RE2 refuses the pattern, with Go's message, or when it is too large once
+    /// compiled.
     pub fn new(text: &str) -> Result<Self, PatternError> {
         if text == "(.*)" {
             return Ok(Self {
@@ -93,8 +94,8 @@ impl Pattern {
             });
         }
         let translated = translate(&format!("^(?s:{text})$"))?;
-        // The regular expression is one for bytes, because `(?-u:\B)` is allowed only there. All else
-        // in the pattern matches whole characters.
+        // The regular expression is one for bytes, because `(?-u:\B)` is allowed only there. All
+        // else in the pattern matches whole characters.
         let regex = RegexBuilder::new(&translated.pattern)
             .size_limit(MAX_COMPILED)
             .nest_limit(MAX_NESTING)

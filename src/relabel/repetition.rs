@@ -60,8 +60,8 @@ impl<'a> Repetition<'a> {
         })
     }
 
-    /// The product of nested repetitions once this one is around `repeats`. // regexp/syntax/parse.go
-    /// repeatIsValid
+    /// The product of nested repetitions once this one is around `repeats`. //
+    /// regexp/syntax/parse.go repeatIsValid
     pub(super) fn product(self, repeats: u32) -> u32 {
         match self.max {
             Some(0) => 1,

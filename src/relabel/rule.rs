@@ -151,7 +151,8 @@ pub enum RuleError {
 /// Relabelling made a label set too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "relabelling more than doubles the labels of a series, by over {MAX_ADDED} bytes: look for a rule that repeats a value"
+    "relabelling more than doubles the labels of a series, by over {MAX_ADDED} bytes: look for a \
+     rule that repeats a value"
 )]
 pub struct SizeError;
 
@@ -171,8 +172,8 @@ impl Rule {
     /// Validates and compiles a rule. // model/relabel/relabel.go (*Config).Validate
     ///
     /// # Errors
-    /// Fails with Prometheus' first objection: a pattern that RE2 refuses, or a field that the action
-    /// requires or does not allow.
+    /// Fails with Prometheus' first objection: a pattern that RE2 refuses, or a field that the
+    /// action requires or does not allow.
     ///
     /// # Examples
     /// ```
@@ -272,8 +273,8 @@ impl Rule {
         }
         let mut value = String::new();
         self.replacement.expand(&groups, most, &mut value);
-        // A value that is copied unchanged from one label is still in the exposition, and its position
-        // there is kept: the copy needs no bytes of its own.
+        // A value that is copied unchanged from one label is still in the exposition, and its
+        // position there is kept: the copy needs no bytes of its own.
         let source = match self.source_labels.as_slice() {
             [source] => labels.find(source).and_then(|label| label.value_at),
             _ => None,

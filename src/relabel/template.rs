@@ -71,8 +71,8 @@ impl Template {
         }
     }
 
-    /// Appends the template with its groups filled in. A group that did not match is empty. It stops
-    /// once `out` is longer than `most` bytes.
+    /// Appends the template with its groups filled in. A group that did not match is empty. It
+    /// stops once `out` is longer than `most` bytes.
     pub(super) fn expand(&self, groups: &Groups<'_, '_>, most: usize, out: &mut String) {
         for part in &self.parts {
             if out.len() > most {
@@ -87,8 +87,8 @@ impl Template {
     }
 }
 
-/// The group after a dollar, and the text after it. Returns `None` when it is malformed. // Go regexp
-/// extract
+/// The group after a dollar, and the text after it. Returns `None` when it is malformed. // Go
+/// regexp extract
 fn reference(text: &str) -> Option<(TemplatePart, &str)> {
     let (inside, braces) = text
         .strip_prefix('{')
@@ -114,8 +114,8 @@ fn reference(text: &str) -> Option<(TemplatePart, &str)> {
     Some((part, rest))
 }
 
-/// Whether a character may be in a name: a letter, a digit or an underscore. // Go unicode.IsLetter,
-/// unicode.IsDigit
+/// Whether a character may be in a name: a letter, a digit or an underscore. // Go
+/// unicode.IsLetter, unicode.IsDigit
 fn is_name(c: char) -> bool {
     static NAME: OnceLock<Option<Regex>> = OnceLock::new();
     if c.is_ascii() {

@@ -393,11 +393,13 @@ fn invalid_rules() {
         ),
         (
             "keepequal a/(.*)/b",
-            "keepequal action requires only 'source_labels' and `target_label`, and no other fields",
+            "keepequal action requires only 'source_labels' and `target_label`, and no other \
+             fields",
         ),
         (
             "dropequal a/-/b/-/1",
-            "dropequal action requires only 'source_labels' and `target_label`, and no other fields",
+            "dropequal action requires only 'source_labels' and `target_label`, and no other \
+             fields",
         ),
         (
             "labeldrop b/a",

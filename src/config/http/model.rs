@@ -112,8 +112,8 @@ pub enum TlsVersion {
 }
 
 impl HttpConfig {
-    /// The sources that must be read before a request can be made: files, objects in S3, and secrets
-    /// in AWS.
+    /// The sources that must be read before a request can be made: files, objects in S3, and
+    /// secrets in AWS.
     #[must_use]
     pub fn sources(&self) -> Vec<&SecretSource> {
         let mut sources: Vec<&SecretSource> = self.tls.sources().collect();

@@ -21,7 +21,8 @@ fn text(job: &str, remote: &str) -> String {
             .collect::<String>()
     };
     format!(
-        "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['h:1']}}]\n{}remote_write:\n- url: https://receiver/api/v1/write\n{}",
+        "scrape_configs:\n- job_name: a\n  static_configs: [{{targets: \
+         ['h:1']}}]\n{}remote_write:\n- url: https://receiver/api/v1/write\n{}",
         indented(job),
         indented(remote)
     )
@@ -115,10 +116,13 @@ fn secrets_stand_in_the_file_in_other_files_or_with_aws() {
         job("bearer_token_file: /run/token").auth,
         token(SecretSource::File(Source::Path("/run/token".into())))
     );
-    let header = &job("http_headers: {X-A: {values: [a], secrets: [hunter2, '${secretsmanager:s:k}'], files: [f]}}").headers[0];
+    let header = &job("http_headers: {X-A: {values: [a], secrets: [hunter2, \
+        '${secretsmanager:s:k}'], files: [f]}}")
+    .headers[0];
     assert_eq!((header.name.as_str(), header.values.len()), ("X-A", 4));
     let sources = job(
-        "authorization: {credentials: '${ssm:/t}'}\ntls_config: {ca_file: ca.pem, cert: a, key_file: 's3://b/k'}",
+        "authorization: {credentials: '${ssm:/t}'}\ntls_config: {ca_file: ca.pem, cert: a, \
+         key_file: 's3://b/k'}",
     );
     assert_eq!(
         sources
@@ -132,7 +136,9 @@ fn secrets_stand_in_the_file_in_other_files_or_with_aws() {
 
 #[test]
 fn proxies_come_from_keys_or_from_the_environment() {
-    let proxied = job("proxy_url: http://u:hunter2@proxy:3128\nno_proxy: home.lan\nproxy_connect_header: {X-A: [hunter2]}").proxy;
+    let proxied = job("proxy_url: http://u:hunter2@proxy:3128\nno_proxy: \
+        home.lan\nproxy_connect_header: {X-A: [hunter2]}")
+    .proxy;
     assert_eq!(
         (
             proxied.http.as_ref(),
@@ -162,7 +168,8 @@ fn what_does_not_load_is_worded_as_in_prometheus() {
         ),
         (
             "basic_auth: {username: a}\nbearer_token: b",
-            "at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured",
+            "at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be \
+             configured",
         ),
         (
             "basic_auth: {username: a, username_file: b}",
@@ -201,8 +208,10 @@ fn what_does_not_load_is_worded_as_in_prometheus() {
             "oauth2 client_id must be configured",
         ),
         (
-            "oauth2: {client_id: a, token_url: 'http://b', client_secret: hunter2, client_secret_file: d}",
-            "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured",
+            "oauth2: {client_id: a, token_url: 'http://b', client_secret: hunter2, \
+             client_secret_file: d}",
+            "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be \
+             configured",
         ),
         (
             "oauth2: {client_id: a, token_url: 'http://u:hunter2@b'}",
@@ -230,7 +239,8 @@ fn what_does_not_load_is_worded_as_in_prometheus() {
         ),
         (
             "tls_config: {cert: a}",
-            "exactly one of key or key_file must be configured when a client certificate is configured",
+            "exactly one of key or key_file must be configured when a client certificate is \
+             configured",
         ),
         (
             "tls_config: {key: hunter2}",
@@ -239,7 +249,8 @@ fn what_does_not_load_is_worded_as_in_prometheus() {
         ("tls_config: {min_version: TLS9}", "unknown TLS version"),
         (
             "tls_config: {min_version: TLS13, max_version: TLS12}",
-            "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified",
+            "tls_config.max_version must be greater than or equal to tls_config.min_version if \
+             both are specified",
         ),
         (
             "tls_config: {max_version: TLS11}",
@@ -259,7 +270,8 @@ fn what_does_not_load_is_worded_as_in_prometheus() {
         ),
         (
             "proxy_connect_header: {a: [hunter2]}",
-            "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+            "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also \
+             be configured",
         ),
         (
             "proxy_from_environment: true\nproxy_url: http://a",
@@ -317,7 +329,8 @@ fn what_does_not_load_is_worded_as_in_prometheus() {
             .unwrap_err()
             .to_string();
         let part = format!(
-            "at most one of basic_auth, authorization, oauth2, or sigv4 must be configured. Currently configured: [{name} sigv4]"
+            "at most one of basic_auth, authorization, oauth2, or sigv4 must be configured. \
+             Currently configured: [{name} sigv4]"
         );
         assert!(errors.contains(&part), "{errors}");
     }

@@ -25,7 +25,8 @@ pub(super) const PROXY: &[&str] = &[
 
 const REF: &str = "there is no secret manager of Prometheus' kind";
 
-const REF_INSTEAD: &str = "write ${ssm:name} or ${secretsmanager:id} into the key itself, or use the _file variant with an s3:// object";
+const REF_INSTEAD: &str = "write ${ssm:name} or ${secretsmanager:id} into the key itself, or use \
+    the _file variant with an s3:// object";
 
 const JWT: &str = "tokens are asked for with a client secret";
 

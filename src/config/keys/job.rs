@@ -5,9 +5,11 @@ use super::table::{REMOVE, Table, never, switch};
 
 const NO_RULES: &str = "rules are not evaluated here";
 
-const RULES: &str = "put the rules into rules management of the AMP workspace, or leave them in the home Prometheus";
+const RULES: &str = "put the rules into rules management of the AMP workspace, or leave them in \
+    the home Prometheus";
 
-const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes custom buckets by remote write 1.0";
+const CONVERSION: &str = "classic histograms are sent as they are: not every receiver takes \
+    custom buckets by remote write 1.0";
 
 pub(in crate::config) const ROOT: Table = Table {
     name: "the top level",

@@ -32,7 +32,8 @@ pub(in crate::config) const REMOTE: Table = Table {
         ),
         never(
             "protobuf_message",
-            "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 is left out for now",
+            "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 \
+             is left out for now",
             REMOVE,
         ),
         never("azuread", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),

@@ -1,4 +1,5 @@
-//! Slips that load and still do the wrong thing. A warning is given only where it is certainly true.
+//! Slips that load and still do the wrong thing. A warning is given only where it is certainly
+//! true.
 
 mod findings;
 mod job;

@@ -13,7 +13,8 @@ fn load(text: &str) -> Result<Config, String> {
 
 fn job(global: &str, keys: &str) -> ScrapeConfig {
     let text = format!(
-        "global: {{{global}}}\nscrape_configs: [{{job_name: a, static_configs: [{{targets: ['h:1']}}], {keys}}}]"
+        "global: {{{global}}}\nscrape_configs: [{{job_name: a, static_configs: [{{targets: \
+         ['h:1']}}], {keys}}}]"
     );
     load(&text)
         .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
@@ -102,7 +103,8 @@ fn histograms_are_taken_as_a_job_or_global_says() {
 
 #[test]
 fn what_is_refused_is_worded_as_by_prometheus() {
-    const SUPPORTED: &str = "supported: [OpenMetricsText0.0.1 OpenMetricsText1.0.0 PrometheusProto PrometheusText0.0.4 PrometheusText1.0.0]";
+    const SUPPORTED: &str = "supported: [OpenMetricsText0.0.1 OpenMetricsText1.0.0 \
+        PrometheusProto PrometheusText0.0.4 PrometheusText1.0.0]";
     let job = |keys: &str| format!("scrape_configs: [{{job_name: a, {keys}}}]");
     for (text, parts) in [
         (
@@ -112,7 +114,8 @@ fn what_is_refused_is_worded_as_by_prometheus() {
         (
             job("scrape_protocols: [PrometheusProto, PrometheusProto]"),
             &[
-                "duplicated protocol in scrape_protocols, got [PrometheusProto PrometheusProto] for scrape config with job name \"a\"",
+                "duplicated protocol in scrape_protocols, got [PrometheusProto PrometheusProto] \
+                 for scrape config with job name \"a\"",
             ],
         ),
         (
@@ -133,7 +136,8 @@ fn what_is_refused_is_worded_as_by_prometheus() {
         (
             job("fallback_scrape_protocol: Foo"),
             &[
-                "invalid fallback_scrape_protocol for scrape config with job name \"a\": unknown scrape protocol \"Foo\"",
+                "invalid fallback_scrape_protocol for scrape config with job name \"a\": unknown \
+                 scrape protocol \"Foo\"",
                 SUPPORTED,
             ],
         ),
@@ -159,7 +163,8 @@ fn what_is_refused_is_worded_as_by_prometheus() {
 
 #[test]
 fn a_switch_that_is_off_asks_for_nothing() {
-    let text = "remote_write: [{url: 'http://h/w', send_exemplars: false, send_native_histograms: true}]\n\
+    let text = "remote_write: [{url: 'http://h/w', send_exemplars: false, send_native_histograms: \
+        true}]\n\
                 scrape_configs: [{job_name: a, convert_classic_histograms_to_nhcb: false}]\nglobal: {convert_classic_histograms_to_nhcb: no}";
     let config = Config::load(text, &|_| None, "x").unwrap().config;
     assert!(config.remote_write[0].send_native_histograms);
