@@ -88,7 +88,9 @@ def test_the_example_synthesizes(compiled, tmp_path):
 
 
 def test_the_metrics_are_those_that_the_function_emits():
-    emitted = re.findall(r'^ +\("(\w+)", "(?:Count|Seconds|Milliseconds)", ', (ROOT / "src/report/emf.rs").read_text(), re.MULTILINE)
+    # rustfmt may break a line after the parenthesis and after each comma.
+    metric = r'^ +\(\s*"(\w+)",\s*"(?:Count|Seconds|Milliseconds)",\s'
+    emitted = re.findall(metric, (ROOT / "src/report/emf.rs").read_text(), re.MULTILINE)
     listed = re.findall(r"^  (\w+): '(?:Sum|Maximum)',", (SOURCE / "lib/metrics.ts").read_text(), re.MULTILINE)
     assert len(emitted) == 10 and listed == emitted
 
