@@ -37,7 +37,7 @@ pub enum MetadataError {
     Body {
         /// Scheme, host, port and path of the home's metadata.
         address: String,
-        /// What is wrong with the answer.
+        /// Fault of the answer.
         cause: String,
     },
 }

@@ -19,14 +19,14 @@ pub enum AwsError {
     /// Neither the configuration, the environment nor the profile names a region.
     #[error("no AWS region: set sigv4.region, AWS_REGION, or a region in the profile")]
     NoRegion,
-    /// None of the usual places holds credentials. Holds what the SDK said.
+    /// None of the usual places holds credentials. Holds the message of the SDK.
     #[error(
         "no AWS credentials: {0}; in Lambda they are the execution role's, elsewhere set a \
          profile, AWS_PROFILE or AWS_ACCESS_KEY_ID, or run aws sso login"
     )]
     NoCredentials(String),
-    /// Credentials were refused or could not be fetched; the next try may succeed. Holds what the
-    /// SDK said.
+    /// Credentials were refused or could not be fetched; the next try may succeed. Holds the
+    /// message of the SDK.
     #[error("cannot get AWS credentials: {0}")]
     Credentials(String),
 }

@@ -40,8 +40,8 @@ struct BuiltClients {
     tls: Option<ClientConfig>,
     /// The contents of the files that `tls` was built from.
     materials: TlsMaterials,
-    /// When the materials were read last, milliseconds since 1970. A monotonic clock may not count
-    /// the time during which a Lambda sandbox is frozen.
+    /// Time of the last reading of the materials, milliseconds since 1970. A monotonic clock may
+    /// not count the time during which a Lambda sandbox is frozen.
     read_ms: Option<i64>,
     /// Whether a handshake has failed since then. The materials that AWS keeps are read again, too.
     doubtful: bool,

@@ -16,7 +16,7 @@ use crate::config::{SecretSource, SigV4};
 use crate::time::Clock;
 
 /// Finds the identity of a `sigv4` section: its keys, else its profile, else the default chain.
-/// That identity assumes `role_arn` where one is set. Reads AWS' files, and no network.
+/// That identity assumes `role_arn` where one is set. It reads AWS' files and no network.
 ///
 /// # Errors
 /// [`AwsError::NoRegion`] when neither the section, the environment nor the profile names a region,

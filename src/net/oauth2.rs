@@ -57,12 +57,12 @@ struct AccessToken {
     expires_ms: Option<i64>,
 }
 
-/// Where a token request names the client and its secret.
+/// The place where a token request names the client and its secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientAuthStyle {
-    /// In an `Authorization: Basic` header.
+    /// The `Authorization: Basic` header.
     Header,
-    /// As `client_id` and `client_secret` in the body.
+    /// The members `client_id` and `client_secret` of the body.
     Body,
 }
 

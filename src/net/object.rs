@@ -20,7 +20,7 @@ const NO_ENDPOINT: &str = "a function in a VPC needs an S3 gateway endpoint in i
 pub struct ObjectError {
     /// `s3://bucket/key`.
     pub address: String,
-    /// What S3 or the network said.
+    /// Message of S3 or of the network.
     pub cause: String,
     /// The next step.
     pub hint: &'static str,

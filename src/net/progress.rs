@@ -1,5 +1,5 @@
-//! How far a request has come. It tells a time-out of the look-up from one of the connection or the
-//! answer, and a pooled connection from a fresh one.
+//! How far a request has come. It distinguishes a time-out of the look-up from one of the
+//! connection or the answer, and a pooled connection from a fresh one.
 
 use std::future::Future;
 use std::pin::Pin;

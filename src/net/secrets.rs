@@ -44,9 +44,10 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{place}: {cause}")]
 pub struct SecretError {
-    /// Where the secret is kept: a path, `s3://bucket/key`, `ssm:name` or `secretsmanager:id`.
+    /// Place where the secret is kept: a path, `s3://bucket/key`, `ssm:name` or
+    /// `secretsmanager:id`.
     pub place: String,
-    /// What went wrong, and the next step.
+    /// Cause and next step.
     pub cause: String,
     /// Whether the same call may succeed in a moment.
     pub passing: bool,
@@ -275,7 +276,7 @@ fn member(text: &str, key: &str) -> Option<String> {
 
 /// A call of SSM or Secrets Manager that did not give the secret.
 struct CallError {
-    /// What went wrong, and the next step.
+    /// Cause and next step.
     cause: String,
     /// Whether the same call may succeed in a moment.
     passing: bool,

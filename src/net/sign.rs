@@ -29,7 +29,7 @@ pub enum SignError {
          interface endpoint or a NAT gateway"
     )]
     TimedOut(Duration),
-    /// A secret or another part of the configured request cannot be used, whoever signs it.
+    /// A secret or another part of the configured request cannot be used.
     #[error(transparent)]
     Configuration(#[from] NetError),
     /// A header or the URL cannot be signed. Holds what the signer said.

@@ -45,12 +45,12 @@ pub(super) struct TlsMaterials {
 pub struct TlsError {
     /// The key of `tls_config` that must be changed.
     pub key: &'static str,
-    /// What is wrong with it.
+    /// The fault of its value.
     #[source]
     pub fault: TlsFault,
 }
 
-/// What is wrong with a key of `tls_config`.
+/// The fault of a key of `tls_config`.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TlsFault {
     /// rustls does not accept a certificate, a key or a version.
@@ -265,7 +265,8 @@ fn is_about_time(error: &Error) -> bool {
 }
 
 /// A session store that marks the beginning of the handshake, because that is when rustls looks for
-/// a session first. So a time-out of the handshake can be told from one of the TCP connection.
+/// a session first. So a time-out of the handshake can be distinguished from one of the TCP
+/// connection.
 #[derive(Debug)]
 struct Sessions(ClientSessionMemoryCache);
 

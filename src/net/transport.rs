@@ -35,10 +35,10 @@ pub(super) struct AddedHeaders {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What the transport may do with one request.
+/// The freedom that the transport has with one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passage {
-    /// When the answer's body must be read.
+    /// Time at which the answer's body must have been read.
     pub(super) deadline: Instant,
     /// Whether the request must go out on a connection that was never used.
     pub(super) fresh_connection: bool,

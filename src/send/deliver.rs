@@ -18,7 +18,7 @@ use crate::batch::{Batch, split};
 use crate::config::RemoteWrite;
 use crate::time::{Clock, millis};
 
-/// What the configuration of a remote says about sending.
+/// The settings of a remote that concern sending.
 #[derive(Debug, Clone)]
 pub struct DeliverSettings {
     /// Time for one request, from fetching credentials to the end of the answer.
@@ -115,7 +115,7 @@ impl BatchOutcome {
     }
 }
 
-/// What happens after a request that did not end the batch.
+/// The step after a request that did not end the batch.
 enum NextStep {
     /// Post again at once, on a connection that was never used.
     Reconnect,

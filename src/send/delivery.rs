@@ -3,7 +3,7 @@
 use super::state::{SendFailure, StopReason};
 use crate::batch::{Batch, samples};
 
-/// Where each sample of a batch ended. Every sample is counted once.
+/// The result of a delivery: the place where each sample ended. Every sample is counted once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// Samples that the receiver stored.

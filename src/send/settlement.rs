@@ -31,7 +31,7 @@ impl RejectedBatch {
 }
 
 impl UndeliveredReason {
-    /// Makes the incident for the report, for so many undelivered samples.
+    /// Makes the incident for the report, for `samples` undelivered samples.
     #[must_use]
     pub fn incident(&self, remote: &str, samples: u64) -> Incident {
         let (kind, text) = match self {

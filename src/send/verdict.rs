@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ::http::HeaderMap;
 use ::http::header::RETRY_AFTER;
 
-/// What an answer means for its batch.
+/// The meaning of an answer for its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The samples are stored.

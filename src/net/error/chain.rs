@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use super::phase::{Fault, Phase};
+use super::phase::{NetFault, Phase};
 use crate::net::progress::RequestStep;
 use crate::net::resolve::DnsError;
 
@@ -15,7 +15,7 @@ pub(super) struct SourceChain {
     /// rustls reported an error.
     tls: bool,
     /// The fault that rustls named, if it changes the advice.
-    tls_fault: Option<Fault>,
+    tls_fault: Option<NetFault>,
     /// Kind of the innermost I/O error.
     io: Option<io::ErrorKind>,
     /// Innermost message.
@@ -99,24 +99,24 @@ impl SourceChain {
 
     /// The fault that ended the request in `phase`. `timed_out` says whether the client's own clock
     /// ended it.
-    pub(super) fn fault(&self, phase: Phase, timed_out: bool) -> Fault {
+    pub(super) fn fault(&self, phase: Phase, timed_out: bool) -> NetFault {
         if let Some(fault) = self.tls_fault {
             return fault;
         }
         if timed_out || (phase == Phase::Dns && self.has_socket_timed_out()) {
-            return Fault::TimedOut;
+            return NetFault::TimedOut;
         }
         match self.io {
-            Some(io::ErrorKind::ConnectionRefused) => Fault::Refused,
+            Some(io::ErrorKind::ConnectionRefused) => NetFault::Refused,
             Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
-                Fault::Unreachable
+                NetFault::Unreachable
             }
             Some(
                 io::ErrorKind::ConnectionReset
                 | io::ErrorKind::BrokenPipe
                 | io::ErrorKind::ConnectionAborted,
-            ) => Fault::Reset,
-            _ => Fault::Other,
+            ) => NetFault::Reset,
+            _ => NetFault::Other,
         }
     }
 
@@ -127,29 +127,31 @@ impl SourceChain {
 }
 
 /// The fault behind a TLS error, if it changes the advice.
-fn tls_fault(error: &rustls::Error) -> Option<Fault> {
+fn tls_fault(error: &rustls::Error) -> Option<NetFault> {
     use rustls::{AlertDescription, CertificateError, Error};
     Some(match error {
         Error::InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                Fault::UnknownIssuer
+                NetFault::UnknownIssuer
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Fault::WrongName
+                NetFault::WrongName
             }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Fault::Expired,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                NetFault::Expired
+            }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                Fault::NotYetValid
+                NetFault::NotYetValid
             }
             // Mostly a self-signed certificate. webpki's own errors have no variants in rustls.
             CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
-                Fault::UnknownIssuer
+                NetFault::UnknownIssuer
             }
-            _ => Fault::Certificate,
+            _ => NetFault::Certificate,
         },
         Error::AlertReceived(alert) => match alert {
             AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
-                Fault::ClientCertificateWanted
+                NetFault::ClientCertificateWanted
             }
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
@@ -157,12 +159,12 @@ fn tls_fault(error: &rustls::Error) -> Option<Fault> {
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnsupportedCertificate
-            | AlertDescription::AccessDenied => Fault::ClientCertificateRefused,
-            AlertDescription::ProtocolVersion => Fault::TlsVersion,
-            AlertDescription::UnrecognisedName => Fault::UnknownName,
+            | AlertDescription::AccessDenied => NetFault::ClientCertificateRefused,
+            AlertDescription::ProtocolVersion => NetFault::TlsVersion,
+            AlertDescription::UnrecognisedName => NetFault::UnknownName,
             _ => return None,
         },
-        Error::PeerIncompatible(_) => Fault::TlsVersion,
+        Error::PeerIncompatible(_) => NetFault::TlsVersion,
         _ => return None,
     })
 }
@@ -178,7 +180,7 @@ mod tests {
         let mut chain = SourceChain::default();
         chain.follow(&error);
         assert!(chain.tls);
-        assert_eq!(chain.tls_fault, Some(Fault::UnknownIssuer));
+        assert_eq!(chain.tls_fault, Some(NetFault::UnknownIssuer));
         assert_eq!(chain.cause, "invalid peer certificate: UnknownIssuer");
         assert_eq!(chain.io, Some(io::ErrorKind::InvalidData));
     }

@@ -1,10 +1,10 @@
 //! The table of the likely cause and the next step of a network error.
 
-use super::phase::{Fault, Peer, Phase};
+use super::phase::{NetFault, Peer, Phase};
 
 /// Returns the advice for an error, if there is any.
-pub(super) fn hint(phase: Phase, peer: Peer, fault: Fault) -> Option<&'static str> {
-    use Fault::{
+pub(super) fn hint(phase: Phase, peer: Peer, fault: NetFault) -> Option<&'static str> {
+    use NetFault::{
         Certificate, ClientCertificateRefused, ClientCertificateWanted, Expired, NotYetValid,
         Refused, Reset, TimedOut, TlsVersion, UnknownIssuer, UnknownName, Unreachable, WrongName,
     };
@@ -141,73 +141,78 @@ mod tests {
             (
                 Phase::Connect,
                 Peer::Remote,
-                Fault::TimedOut,
+                NetFault::TimedOut,
                 "no public IP address, even in a public subnet",
             ),
-            (Phase::Connect, Peer::Home, Fault::TimedOut, "route"),
+            (Phase::Connect, Peer::Home, NetFault::TimedOut, "route"),
             (
                 Phase::Connect,
                 Peer::Home,
-                Fault::TimedOut,
+                NetFault::TimedOut,
                 "security group",
             ),
             (
                 Phase::Connect,
                 Peer::Home,
-                Fault::TimedOut,
+                NetFault::TimedOut,
                 "firewall policy",
             ),
-            (Phase::Connect, Peer::Home, Fault::Refused, "NodePort"),
+            (Phase::Connect, Peer::Home, NetFault::Refused, "NodePort"),
             (
                 Phase::Connect,
                 Peer::Home,
-                Fault::Unreachable,
+                NetFault::Unreachable,
                 "route table",
             ),
             (
                 Phase::Connect,
                 Peer::Store,
-                Fault::TimedOut,
+                NetFault::TimedOut,
                 "gateway endpoint to the subnet's route table",
             ),
             (
                 Phase::Connect,
                 Peer::Store,
-                Fault::Refused,
+                NetFault::Refused,
                 "AWS_ENDPOINT_URL_S3",
             ),
             (
                 Phase::Connect,
                 Peer::Aws,
-                Fault::TimedOut,
+                NetFault::TimedOut,
                 "interface endpoint",
             ),
-            (Phase::Body, Peer::Home, Fault::TimedOut, "MSS"),
-            (Phase::Body, Peer::Home, Fault::TimedOut, "MTU"),
-            (Phase::Dns, Peer::Home, Fault::Other, "Route 53 Resolver"),
-            (Phase::Dns, Peer::Remote, Fault::Other, "enableDnsSupport"),
-            (Phase::Tls, Peer::Store, Fault::Certificate, "clock"),
+            (Phase::Body, Peer::Home, NetFault::TimedOut, "MSS"),
+            (Phase::Body, Peer::Home, NetFault::TimedOut, "MTU"),
+            (Phase::Dns, Peer::Home, NetFault::Other, "Route 53 Resolver"),
+            (
+                Phase::Dns,
+                Peer::Remote,
+                NetFault::Other,
+                "enableDnsSupport",
+            ),
+            (Phase::Tls, Peer::Store, NetFault::Certificate, "clock"),
             (
                 Phase::Tls,
                 Peer::Home,
-                Fault::UnknownIssuer,
+                NetFault::UnknownIssuer,
                 "tls_config.ca_file",
             ),
             (
                 Phase::Tls,
                 Peer::Home,
-                Fault::WrongName,
+                NetFault::WrongName,
                 "tls_config.server_name",
             ),
-            (Phase::Tls, Peer::Remote, Fault::Expired, "renew"),
-            (Phase::Tls, Peer::Home, Fault::TimedOut, "scheme http"),
+            (Phase::Tls, Peer::Remote, NetFault::Expired, "renew"),
+            (Phase::Tls, Peer::Home, NetFault::TimedOut, "scheme http"),
             (
                 Phase::Tls,
                 Peer::Home,
-                Fault::ClientCertificateWanted,
+                NetFault::ClientCertificateWanted,
                 "cert_file and key_file",
             ),
-            (Phase::Tls, Peer::Home, Fault::Other, "scheme http"),
+            (Phase::Tls, Peer::Home, NetFault::Other, "scheme http"),
         ];
         for (phase, peer, fault, remedy) in rows {
             let text = hint(phase, peer, fault).unwrap_or_default();
@@ -220,6 +225,6 @@ mod tests {
 
     #[test]
     fn what_has_no_known_cause_gets_no_advice() {
-        assert_eq!(hint(Phase::Http, Peer::Store, Fault::Other), None);
+        assert_eq!(hint(Phase::Http, Peer::Store, NetFault::Other), None);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use url::Url;
 
 use self::chain::SourceChain;
-use self::phase::Fault;
+use self::phase::NetFault;
 pub use self::phase::{Peer, Phase};
 use super::progress::RequestStep;
 
@@ -133,7 +133,7 @@ impl NetError {
     pub fn timed_out(phase: Phase, peer: Peer, url: &Url) -> Self {
         Self {
             timed_out: true,
-            hint: hints::hint(phase, peer, Fault::TimedOut),
+            hint: hints::hint(phase, peer, NetFault::TimedOut),
             ..Self::new(phase, peer, redacted(url), "timed out")
         }
     }
@@ -195,7 +195,7 @@ impl NetError {
         };
         Self {
             timed_out,
-            unreachable: fault == Fault::Unreachable,
+            unreachable: fault == NetFault::Unreachable,
             stale_connection,
             hint: hints::hint(phase, peer, fault),
             // The URL may hold secrets.

@@ -50,9 +50,9 @@ pub enum Peer {
     Aws,
 }
 
-/// What went wrong, as far as it changes the advice.
+/// The fault that ended a request, as far as it changes the advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::net) enum Fault {
+pub(in crate::net) enum NetFault {
     TimedOut,
     /// The connection was refused.
     Refused,

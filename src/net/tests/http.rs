@@ -397,12 +397,12 @@ async fn a_refused_token_says_why_and_shows_no_secret() {
     let client = client(&with(Auth::OAuth2(Box::new(oauth2(&server, "hunter2")))));
     let error = get(&client, &server.url("/federate")).await.unwrap_err();
     assert_eq!((error.phase, error.timed_out), (Phase::Credentials, false));
-    let told = format!("{error} {error:?}");
+    let shown = format!("{error} {error:?}");
     assert!(
-        told.contains("answered 400 invalid_scope")
-            && told.contains("/token")
-            && !told.contains("hunter2"),
-        "{told}"
+        shown.contains("answered 400 invalid_scope")
+            && shown.contains("/token")
+            && !shown.contains("hunter2"),
+        "{shown}"
     );
 }
 
@@ -437,7 +437,7 @@ async fn a_proxy_is_asked_where_configured() {
         (0, 0)
     );
 
-    // TLS goes through a tunnel; the proxy agrees, and nobody speaks TLS behind it.
+    // TLS goes through a tunnel; the proxy agrees, but no server behind it speaks TLS.
     let https: Url = format!("https://{}/federate", home.address)
         .parse()
         .unwrap();
@@ -471,12 +471,12 @@ async fn a_proxy_out_of_reach_is_named_without_its_password() {
     let error = get(&client, &"http://prom.home/federate".parse().unwrap())
         .await
         .unwrap_err();
-    let told = format!("{error} {error:?}");
+    let shown = format!("{error} {error:?}");
     assert!(
-        told.contains(&format!("on the way to the proxy http://{address}"))
-            && told.contains("proxy_url")
-            && !told.contains("hunter2"),
-        "{told}"
+        shown.contains(&format!("on the way to the proxy http://{address}"))
+            && shown.contains("proxy_url")
+            && !shown.contains("hunter2"),
+        "{shown}"
     );
 }
 

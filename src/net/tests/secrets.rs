@@ -106,7 +106,7 @@ async fn child_that_reads() {
             .map_err(|error| error.to_string())
     };
     for fresh in [false, false, true] {
-        // Asked for anew at once, it is the same: not each refusal may ask AWS.
+        // A fresh one is not read at once: not every refusal may ask AWS.
         assert_eq!(
             read(&ssm("/home/pw"), fresh).await.as_deref(),
             Ok("hunter0")
@@ -166,24 +166,24 @@ async fn child_without_a_way() {
         .get(&ssm("/home/pw"), false, SystemClock.now_ms())
         .await
         .unwrap_err();
-    let told = error.to_string();
+    let text = error.to_string();
     assert!(
         error.passing
-            && told.contains("connect ")
-            && told.contains("com.amazonaws.eu-west-1.ssm ")
-            && told.contains("s3://"),
-        "{told}"
+            && text.contains("connect ")
+            && text.contains("com.amazonaws.eu-west-1.ssm ")
+            && text.contains("s3://"),
+        "{text}"
     );
     // An ARN names the region itself.
     let arn = "arn:aws:secretsmanager:us-west-2:1:secret:home-a1B2c3";
-    let told = secrets
+    let text = secrets
         .get(&manager(arn, None), false, SystemClock.now_ms())
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        told.contains("com.amazonaws.us-west-2.secretsmanager "),
-        "{told}"
+        text.contains("com.amazonaws.us-west-2.secretsmanager "),
+        "{text}"
     );
 }
 

@@ -22,7 +22,7 @@ type Handshake = (Option<String>, String);
 
 struct TlsServer {
     address: SocketAddr,
-    /// Of each handshake that ended well: the name that was asked for, and the `Host` of the
+    /// Successful handshakes: the name that was requested, and the `Host` of the
     /// request.
     seen: Arc<Mutex<Vec<Handshake>>>,
 }
@@ -64,10 +64,10 @@ async fn serve(
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&seen);
+    let seen_too = Arc::clone(&seen);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, told) = (acceptor.clone(), Arc::clone(&told));
+            let (acceptor, seen_too) = (acceptor.clone(), Arc::clone(&seen_too));
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else {
                     return;
@@ -86,7 +86,7 @@ async fn serve(
                     .find_map(|line| line.strip_prefix("host: "))
                     .unwrap_or_default()
                     .to_owned();
-                told.lock().unwrap().push((name, host));
+                seen_too.lock().unwrap().push((name, host));
                 let _ = stream
                     .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                     .await;
@@ -133,9 +133,9 @@ async fn ask_at(url: &str, tls: TlsConfig) -> Result<u16, NetError> {
 async fn refusal(server: &TlsServer, tls: TlsConfig, expected: &[&str]) {
     let error = ask(server, tls).await.unwrap_err();
     assert_eq!(error.phase, Phase::Tls, "{error}");
-    let told = error.to_string();
+    let text = error.to_string();
     for part in expected {
-        assert!(told.contains(part), "{told} lacks {part}");
+        assert!(text.contains(part), "{text} lacks {part}");
     }
 }
 
@@ -425,14 +425,14 @@ async fn a_broken_key_is_named_and_not_shown() {
             ..trusting(&pair.cert)
         };
         let error = ask(&server, tls).await.unwrap_err();
-        let told = format!("{error} {error:?}");
-        assert_eq!(error.phase, Phase::Credentials, "{told}");
+        let text = format!("{error} {error:?}");
+        assert_eq!(error.phase, Phase::Credentials, "{text}");
         assert!(
-            told.contains("tls_config.")
-                && !told.contains("hunter2")
-                && !told.contains("aHVud")
-                && !told.contains("BEGIN"),
-            "{told}"
+            text.contains("tls_config.")
+                && !text.contains("hunter2")
+                && !text.contains("aHVud")
+                && !text.contains("BEGIN"),
+            "{text}"
         );
     }
 }

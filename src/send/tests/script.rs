@@ -155,7 +155,7 @@ pub(super) fn decode(body: &[u8]) -> WriteRequest {
     WriteRequest::decode(&*snap::raw::Decoder::new().decompress_vec(body).unwrap()).unwrap()
 }
 
-/// As many samples, the newest at `START_MS`.
+/// A batch of this many samples, the newest at `START_MS`.
 pub(super) fn batch(samples: i64) -> Batch {
     let series = |n: i64| TimeSeries {
         labels: vec![Label {

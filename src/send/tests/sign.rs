@@ -129,7 +129,7 @@ async fn the_signature_is_what_the_specification_computes() {
     );
 }
 
-/// Counts; expires as told, from `NOW_MS`.
+/// Counts its calls. Its credentials expire this long after `NOW_MS`.
 #[derive(Debug, Clone)]
 struct CountingSource {
     calls: Arc<AtomicUsize>,
@@ -187,7 +187,7 @@ async fn credentials_are_kept_until_they_near_their_end_or_are_denied() {
     assert_eq!(
         key_id(&dated, 8 * minute, true).await,
         "KEY1",
-        "denied: asked anew"
+        "denied: fetched again"
     );
     assert_eq!(
         key_id(&dated, 8 * minute, true).await,
