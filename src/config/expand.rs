@@ -65,7 +65,7 @@ pub(super) fn expand_secret(text: &str, env: Env<'_>) -> Result<Vec<SecretPart>,
     Ok(parts)
 }
 
-/// A part of a string that is to be expanded.
+/// A part of a string before its expansion.
 enum TextPiece<'t> {
     /// Text that means itself.
     Literal(&'t str),

@@ -95,7 +95,7 @@ pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
         put_list(&mut document.root, "scrape_configs", PLACEHOLDER_JOB)
             .map_err(|problem| fail(vec![problem]))?;
         added.push(
-            "scrape_configs: a job for /federate; replace 192.0.2.10:9090 by the address of the \
+            "scrape_configs: a job for /federate; replace 192.0.2.10:9090 with the address of the \
              home Prometheus",
         );
     }
@@ -103,7 +103,8 @@ pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
         put_list(&mut document.root, "remote_write", PLACEHOLDER_REMOTE)
             .map_err(|problem| fail(vec![problem]))?;
         added.push(
-            "remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 by the workspace \
+            "remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 with the \
+             workspace \
              and its region",
         );
     }

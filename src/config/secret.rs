@@ -69,7 +69,7 @@ impl StoredSecret {
             return Some(Self::Ssm(name.to_owned()));
         }
         let rest = inside.strip_prefix("secretsmanager:")?;
-        // An ARN has seven parts, the last of which is the name; a name has no colon.
+        // An ARN has seven parts, and the name is the last one. A name has no colon.
         let colons = if rest.starts_with("arn:") { 7 } else { 1 };
         let (id, key) = match rest.match_indices(':').nth(colons - 1) {
             Some((at, _)) => (&rest[..at], Some(rest[at + 1..].to_owned())),

@@ -259,7 +259,7 @@ pub(super) fn escaped_char(text: &str) -> Result<(u32, &str), SyntaxError> {
     }
 }
 
-/// Up to three octal digits, the first of which is `first`. A single digit from 1 to 7 would be a
+/// Up to three octal digits, starting with `first`. A single digit from 1 to 7 would be a
 /// back-reference, which RE2 does not have.
 fn octal(first: char, rest: &mut Chars<'_>) -> Option<u32> {
     let digit = |rest: &Chars<'_>| rest.clone().next().and_then(|c| c.to_digit(8));

@@ -1,5 +1,5 @@
-//! What the translation of patterns and of classes share: RE2's flags, and why Go refuses a
-//! pattern.
+//! RE2's flags, and why Go refuses a pattern: the translations of patterns and of classes share
+//! them.
 
 /// Why Go refuses a pattern, in its words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

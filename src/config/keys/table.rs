@@ -12,7 +12,7 @@ pub(in crate::config) struct Table {
 
 /// A key that Prometheus has and we do not take.
 pub(in crate::config) struct UnsupportedKey {
-    /// The key. A `*` at its start stands for any text.
+    /// The key. A `*` at its start matches any text.
     pub(in crate::config) key: &'static str,
     /// Reason, which messages show after "not supported: " or "not yet supported: ".
     pub(in crate::config) why: &'static str,

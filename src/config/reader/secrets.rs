@@ -8,8 +8,8 @@ use crate::config::source::Source;
 use crate::config::yaml::{Node, NodeValue};
 
 impl Reader<'_> {
-    /// Reads a secret string, in which `${ssm:…}` may stand, too. Messages never show it. An empty
-    /// one counts as missing.
+    /// Reads a secret string, which may hold `${ssm:…}`, too. Messages never show it. An empty one
+    /// counts as missing.
     pub(in crate::config) fn secret(
         &mut self,
         section: &Section<'_>,
@@ -79,7 +79,7 @@ impl Reader<'_> {
         self.or_file(section, inline, file, both)
     }
 
-    /// As [`Reader::secret_or_file`], for a value that was read before.
+    /// Does what [`Reader::secret_or_file`] does, for a value that was read before.
     pub(in crate::config) fn or_file(
         &mut self,
         section: &Section<'_>,
@@ -107,7 +107,7 @@ impl Reader<'_> {
         }
     }
 
-    /// As [`Reader::secrets`], for the list itself.
+    /// Does what [`Reader::secrets`] does, for the list itself.
     pub(in crate::config) fn secret_items(
         &mut self,
         node: &Node,

@@ -23,7 +23,7 @@ pub(in crate::config) struct Document {
     pub(in crate::config) root: Node,
     /// Errors that leave the rest of the document readable: duplicate keys and tags.
     pub(in crate::config) problems: Vec<Problem>,
-    /// What go-yaml would ignore silently.
+    /// Things that go-yaml would ignore silently.
     pub(in crate::config) warnings: Vec<Problem>,
 }
 

@@ -9,7 +9,7 @@ pub(in crate::config) struct Node {
     pub(in crate::config) value: NodeValue,
 }
 
-/// What a node holds.
+/// The value of a node.
 #[derive(Debug, Clone)]
 pub(in crate::config) enum NodeValue {
     /// A single value. It is `plain` when it was written without quotes: only then may it be a

@@ -20,8 +20,8 @@ pub(in crate::config) fn auth_name(auth: &Auth) -> &'static str {
     }
 }
 
-/// Reads the credentials of requests, of which there may be one kind. // common
-/// config/http_config.go HTTPClientConfig.Validate
+/// Reads the credentials of requests. There may be only one kind. // common config/http_config.go
+/// HTTPClientConfig.Validate
 pub(super) fn read_auth(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Auth> {
     let basic = reader.subsection(section, "basic_auth", &BASIC_AUTH);
     let authorization = reader.subsection(section, "authorization", &AUTHORIZATION);

@@ -10,7 +10,7 @@ pub(in crate::config) use auth::auth_name;
 use super::model::HttpConfig;
 use crate::config::reader::{Reader, Section};
 
-/// Reads the keys that stand inline in a job or a remote. // common config/http_config.go
+/// Reads the keys that are inline in a job or a remote. // common config/http_config.go
 /// HTTPClientConfig.Validate
 pub(in crate::config) fn read_http(reader: &mut Reader<'_>, section: &Section<'_>) -> HttpConfig {
     reader.boolean(section, "enable_http2");
