@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::spool::inspect::{self, Looked};
+use crate::spool::inspect::{self, StateSnapshot};
 use crate::spool::lease::LookError;
 use crate::spool::name::RemoteDir;
-use crate::spool::state::{Backlog, HeadState, JobState, Lease, State};
+use crate::spool::state::{Backlog, HeadProgress, JobState, Lease, SpoolState};
 use crate::spool::store::Store;
 
 /// The answer to the action `status`.
@@ -54,7 +54,7 @@ pub struct RemoteStatus {
     pub backlog: Backlog,
     /// Progress of the delivery of the oldest segment.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub head: Option<HeadState>,
+    pub head: Option<HeadProgress>,
 }
 
 /// The spool: where it is, who holds it, what it holds.
@@ -92,7 +92,7 @@ impl Status {
     /// # Errors
     /// When the store cannot be read or its `state.json` cannot be used.
     pub async fn look(config: &Config, store: &dyn Store, now_ms: i64) -> Result<Self, LookError> {
-        let Looked { state, time } = inspect::state(store).await?;
+        let StateSnapshot { state, time } = inspect::state(store).await?;
         Ok(Self::new(
             config,
             store.address(),
@@ -101,9 +101,9 @@ impl Status {
         ))
     }
 
-    fn new(config: &Config, address: &str, state: Option<State>, time_ms: i64) -> Self {
+    fn new(config: &Config, address: &str, state: Option<SpoolState>, time_ms: i64) -> Self {
         let exists = state.is_some();
-        let State {
+        let SpoolState {
             epoch,
             lease,
             jobs,
@@ -229,7 +229,7 @@ mod tests {
                 "old": {"segments": 1, "samples": 5, "bytes": 60, "oldest_ms": 500},
             },
         });
-        let state = State::read(state.to_string().as_bytes()).unwrap();
+        let state = SpoolState::read(state.to_string().as_bytes()).unwrap();
         let status = Status::new(&config(), "/spool", Some(state.clone()), 8_999);
         assert!(matches!(&status.spool.lease, LeaseStatus::Held(lease) if lease.until_ms == 9_000));
         assert_eq!(

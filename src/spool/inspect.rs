@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::lease::LookError;
 use super::name::{Folder, RemoteDir, SegmentName};
 use super::retry::{MAX_OBJECT, Pause, fetch, list_all, peek, try_ends};
-use super::segment::{self, Entry, Segment, SegmentError};
-use super::state::{KEY, MAX_BYTES, State, StateError};
-use super::store::{Answer, Kind, Store, StoreError, StoreTime};
+use super::segment::{self, IndexEntry, Segment, SegmentError};
+use super::state::{KEY, MAX_BYTES, SpoolState, StateError};
+use super::store::{FailureKind, Store, StoreAnswer, StoreError, StoreTime};
 
 /// How long a call is repeated while its failures may pass.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,9 +27,9 @@ fn deadline() -> Instant {
 
 /// `state.json`, and what the store's clock showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Looked {
+pub struct StateSnapshot {
     /// None when nothing has used the spool yet.
-    pub state: Option<State>,
+    pub state: Option<SpoolState>,
     /// None when the store did not tell.
     pub time: Option<StoreTime>,
 }
@@ -38,25 +38,25 @@ pub struct Looked {
 ///
 /// # Errors
 /// [`LookError`].
-pub async fn state(store: &dyn Store) -> Result<Looked, LookError> {
+pub async fn state(store: &dyn Store) -> Result<StateSnapshot, LookError> {
     let deadline = deadline();
     let mut pause = Pause::default();
     loop {
         match store.get(KEY, MAX_BYTES, try_ends(deadline)).await {
-            Ok(Answer {
+            Ok(StoreAnswer {
                 value: object,
                 time,
             }) if object.is_whole() => {
-                return Ok(Looked {
-                    state: Some(State::read(&object.bytes)?),
+                return Ok(StateSnapshot {
+                    state: Some(SpoolState::read(&object.bytes)?),
                     time: Some(time),
                 });
             }
-            Ok(Answer { value: object, .. }) => {
+            Ok(StoreAnswer { value: object, .. }) => {
                 return Err(StateError::Malformed(format!("it has {} bytes", object.size)).into());
             }
-            Err(error) if error.kind == Kind::NotFound => {
-                return Ok(Looked {
+            Err(error) if error.kind == FailureKind::NotFound => {
+                return Ok(StateSnapshot {
                     state: None,
                     time: error.time,
                 });
@@ -69,7 +69,7 @@ pub async fn state(store: &dyn Store) -> Result<Looked, LookError> {
 
 /// An object in one of the folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct SpoolObject {
     /// Relative to the spool.
     pub key: String,
     /// Of which folder.
@@ -94,7 +94,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// The store is down.
-pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Found>, StoreError> {
+pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<SpoolObject>, StoreError> {
     let mut all = Vec::new();
     for folder in Folder::ALL
         .into_iter()
@@ -110,7 +110,7 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Found>, Stor
                 .strip_prefix(&folder.prefix())
                 .unwrap_or_default();
             let remote = RemoteDir::found(rest.split_once('/').map_or("", |(remote, _)| remote));
-            all.push(Found {
+            all.push(SpoolObject {
                 folder,
                 remote,
                 bytes: listed.size,
@@ -121,7 +121,7 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Found>, Stor
     Ok(all)
 }
 
-impl Found {
+impl SpoolObject {
     /// The segment's place in the order of its remote, if it bears the name of one.
     #[must_use]
     pub fn name(&self) -> Option<SegmentName> {
@@ -132,7 +132,7 @@ impl Found {
 /// A whole object, every byte of it checked.
 ///
 /// # Errors
-/// The store is down, or the object is gone by now ([`Kind::NotFound`]); within: it is no segment
+/// The store is down, or the object is gone by now ([`FailureKind::NotFound`]); within: it is no segment
 /// that can be read.
 pub async fn read(
     store: &dyn Store,
@@ -144,14 +144,14 @@ pub async fn read(
 
 /// An object with what its index says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peeked {
+pub struct IndexedObject {
     /// Which.
-    pub found: Found,
+    pub found: SpoolObject,
     /// Its batches, or why that cannot be told.
-    pub entries: Result<Vec<Entry>, SegmentError>,
+    pub entries: Result<Vec<IndexEntry>, SegmentError>,
 }
 
-impl Peeked {
+impl IndexedObject {
     /// Of all batches, answered or not.
     #[must_use]
     pub fn samples(&self) -> u64 {
@@ -180,9 +180,9 @@ impl Peeked {
 /// The store is down.
 pub async fn peek_all(
     store: &dyn Store,
-    objects: Vec<Found>,
+    objects: Vec<SpoolObject>,
     seen: impl Fn(),
-) -> Result<Vec<Peeked>, StoreError> {
+) -> Result<Vec<IndexedObject>, StoreError> {
     let mut peeks = stream::iter(objects)
         .map(|found| async move { (peek(store, &found.key, deadline()).await, found) })
         .buffered(PEEKS);
@@ -190,8 +190,8 @@ pub async fn peek_all(
     while let Some((peeked, found)) = peeks.next().await {
         seen();
         match peeked {
-            Ok(entries) => all.push(Peeked { found, entries }),
-            Err(error) if error.kind == Kind::NotFound => {}
+            Ok(entries) => all.push(IndexedObject { found, entries }),
+            Err(error) if error.kind == FailureKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
@@ -200,7 +200,7 @@ pub async fn peek_all(
 
 /// What a folder holds for a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Heap {
+pub struct FolderSum {
     /// Which.
     pub folder: Folder,
     /// Which.
@@ -221,11 +221,11 @@ pub struct Heap {
 
 /// Adds up by folder and remote, in this order.
 #[must_use]
-pub fn heaps(peeked: &[Peeked]) -> Vec<Heap> {
-    let mut heaps: BTreeMap<(Folder, RemoteDir), Heap> = BTreeMap::new();
+pub fn heaps(peeked: &[IndexedObject]) -> Vec<FolderSum> {
+    let mut heaps: BTreeMap<(Folder, RemoteDir), FolderSum> = BTreeMap::new();
     for object in peeked {
         let (folder, remote) = (object.found.folder, object.found.remote.clone());
-        let empty = Heap {
+        let empty = FolderSum {
             folder,
             remote: remote.clone(),
             objects: 0,
@@ -342,7 +342,7 @@ mod tests {
         let store = store();
         store.plant("segments/a/0000000001-00000001-0000.seg", segment(&[1]));
         let mut listed = list(&store, &Filter::default()).await.unwrap();
-        let gone = Found {
+        let gone = SpoolObject {
             key: "segments/a/0000000001-00000000-0000.seg".to_owned(),
             ..listed[0].clone()
         };

@@ -8,13 +8,13 @@
 //! <place>/expired/<remote>/…                                          too old for the receiver
 //! ```
 //! A tick, in reading order:
-//! 1. [`lease::Keeper::take`]: one conditional PUT. Its [fence](crate::time::Deadlines::fence) ends every call, the posts
+//! 1. [`lease::LeaseClient::take`]: one conditional PUT. Its [fence](crate::time::Deadlines::fence) ends every call, the posts
 //!    to the remotes included.
 //! 2. [`outbox::open`]: the backlogs; nothing is asked of the store when the last release was clean
 //!    and empty.
 //! 3. [`outbox::Outbox`]: `put` what does not fit into memory; `head`, post, `answered`, `finish`,
 //!    and so on, oldest first.
-//! 4. [`lease::Keeper::release`]: one conditional PUT, with what the next tick must know.
+//! 4. [`lease::LeaseClient::release`]: one conditional PUT, with what the next tick must know.
 //!
 //! [`store::Store`] is the seam: S3, a directory, and memory for simulations keep the same
 //! promises.

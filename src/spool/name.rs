@@ -120,12 +120,6 @@ impl SegmentName {
         self.part
     }
 
-    /// Whether both are of one scrape.
-    #[must_use]
-    pub const fn same_scrape(self, other: Self) -> bool {
-        self.epoch == other.epoch && self.scrape == other.scrape
-    }
-
     /// The whole key.
     #[must_use]
     pub fn key(self, folder: Folder, remote: &RemoteDir) -> String {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::segment::{self, Entry, SegmentError};
-use super::store::{Answer, Kind, Listed, Object, Store, StoreError};
+use super::segment::{self, IndexEntry, SegmentError};
+use super::store::{FailureKind, ListedObject, Object, Store, StoreAnswer, StoreError};
 
 /// Longest time for one try: 8 MiB at half a megabyte a second.
 const TRY: Duration = Duration::from_secs(16);
@@ -53,7 +53,7 @@ pub(super) fn try_ends(deadline: Instant) -> Instant {
 /// Repeats a call that may be repeated without harm, while its failures may pass.
 async fn again<T, F>(deadline: Instant, mut call: impl FnMut(Instant) -> F) -> Result<T, StoreError>
 where
-    F: Future<Output = Result<Answer<T>, StoreError>>,
+    F: Future<Output = Result<StoreAnswer<T>, StoreError>>,
 {
     let mut pause = Pause::default();
     let mut in_doubt = false;
@@ -62,7 +62,7 @@ where
             Ok(answer) => return Ok(answer.value),
             Err(error) => error,
         };
-        in_doubt |= error.kind == Kind::NoAnswer;
+        in_doubt |= error.kind == FailureKind::NoAnswer;
         if !error.kind.is_passing() || !pause.pause(deadline).await {
             return Err(if in_doubt { error.in_doubt() } else { error });
         }
@@ -74,7 +74,7 @@ where
 /// an earlier try of ours.
 ///
 /// # Errors
-/// [`Kind::Changed`] when something else is there; otherwise the last try's, and [`Kind::NoAnswer`]
+/// [`FailureKind::Changed`] when something else is there; otherwise the last try's, and [`FailureKind::NoAnswer`]
 /// whenever it may be there.
 pub async fn persist(
     store: &dyn Store,
@@ -87,7 +87,7 @@ pub async fn persist(
     })
     .await;
     match written {
-        Err(error) if error.kind == Kind::Changed => {
+        Err(error) if error.kind == FailureKind::Changed => {
             let present = fetch(store, key, body.len() as u64 + 1, deadline)
                 .await
                 .map_err(StoreError::in_doubt)?;
@@ -122,7 +122,7 @@ pub async fn peek(
     store: &dyn Store,
     key: &str,
     deadline: Instant,
-) -> Result<Result<Vec<Entry>, SegmentError>, StoreError> {
+) -> Result<Result<Vec<IndexEntry>, SegmentError>, StoreError> {
     let mut most = PEEK;
     loop {
         let object = fetch(store, key, most, deadline).await?;
@@ -140,7 +140,7 @@ pub async fn peek(
 /// Deletes an object.
 ///
 /// # Errors
-/// The last try's; [`Kind::NoAnswer`] whenever it may be gone.
+/// The last try's; [`FailureKind::NoAnswer`] whenever it may be gone.
 pub async fn erase(store: &dyn Store, key: &str, deadline: Instant) -> Result<(), StoreError> {
     again(deadline, |try_ends| store.delete(key, try_ends)).await
 }
@@ -153,8 +153,8 @@ pub async fn list_all(
     store: &dyn Store,
     prefix: &str,
     deadline: Instant,
-) -> Result<Vec<Listed>, StoreError> {
-    let mut all: Vec<Listed> = Vec::new();
+) -> Result<Vec<ListedObject>, StoreError> {
+    let mut all: Vec<ListedObject> = Vec::new();
     loop {
         let page = {
             let after = all.last().map(|listed| listed.key.as_str());
@@ -213,7 +213,7 @@ mod tests {
                     .await
                     .unwrap_err()
                     .kind,
-                Kind::Changed,
+                FailureKind::Changed,
                 "{other}"
             );
         }
@@ -223,11 +223,11 @@ mod tests {
     async fn passing_failures_are_tried_again_until_the_deadline_and_others_are_not() {
         let store = store();
         for (kind, calls) in [
-            (Kind::Busy, 6),
-            (Kind::Unreachable, 6),
-            (Kind::NoAnswer, 6),
-            (Kind::Denied, 1),
-            (Kind::Full, 1),
+            (FailureKind::Busy, 6),
+            (FailureKind::Unreachable, 6),
+            (FailureKind::NoAnswer, 6),
+            (FailureKind::Denied, 1),
+            (FailureKind::Full, 1),
         ] {
             store.set_faults(move |_, _, _| Fault {
                 refuse: Some(kind),
@@ -239,7 +239,7 @@ mod tests {
             assert_eq!(store.take_calls().len(), calls, "{kind:?}");
         }
         store.set_faults(|_, _, nth| Fault {
-            refuse: (nth < 3).then_some(Kind::Busy),
+            refuse: (nth < 3).then_some(FailureKind::Busy),
             ..Fault::default()
         });
         persist(&store, "a", BODY, within(3)).await.unwrap();

@@ -105,7 +105,7 @@ pub struct Note {
 
 /// What the index says of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct IndexEntry {
     /// Compressed bytes.
     pub length: u64,
     /// Samples.
@@ -148,7 +148,7 @@ pub enum SegmentError {
     },
     /// Torn or damaged.
     #[error("the {0} does not match its checksum")]
-    Checksum(Place),
+    Checksum(ChecksumScope),
     /// Whole, and wrong all the same: a mistake of its writer.
     #[error("malformed: {0}")]
     Malformed(&'static str),
@@ -156,7 +156,7 @@ pub enum SegmentError {
 
 /// What a checksum is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ChecksumScope {
     /// Magic and version.
     Prefix,
     /// Head, index and note.
@@ -165,7 +165,7 @@ pub enum Place {
     Batch(u32),
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for ChecksumScope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Prefix => f.write_str("prefix"),
@@ -283,7 +283,7 @@ pub fn read(bytes: &Bytes) -> Result<Segment, SegmentError> {
         let end = at + usize::try_from(entry.length).unwrap_or(usize::MAX);
         let body = bytes.slice(at..end);
         if crc(&body) != entry.crc {
-            return Err(SegmentError::Checksum(Place::Batch(number as u32)));
+            return Err(SegmentError::Checksum(ChecksumScope::Batch(number as u32)));
         }
         batches.push(Batch {
             body: body.into(),
@@ -312,12 +312,12 @@ pub fn read(bytes: &Bytes) -> Result<Segment, SegmentError> {
 /// # Errors
 /// [`SegmentError`]; [`SegmentError::Truncated`] also when `start` ends before the index does: its
 /// `expected` bytes are enough then.
-pub fn peek(start: &[u8]) -> Result<Vec<Entry>, SegmentError> {
+pub fn peek(start: &[u8]) -> Result<Vec<IndexEntry>, SegmentError> {
     let head = head(start)?;
     index(start, &head)
 }
 
-struct Head {
+struct Preamble {
     kind: u16,
     status: u16,
     length: u64,
@@ -326,7 +326,7 @@ struct Head {
     bodies: usize,
 }
 
-fn head(bytes: &[u8]) -> Result<Head, SegmentError> {
+fn head(bytes: &[u8]) -> Result<Preamble, SegmentError> {
     let known = bytes.len().min(MAGIC.len());
     if bytes[..known] != MAGIC[..known] {
         return Err(SegmentError::Foreign);
@@ -341,7 +341,7 @@ fn head(bytes: &[u8]) -> Result<Head, SegmentError> {
     let mut prefix = &bytes[MAGIC.len()..];
     let (version, kind) = (prefix.get_u16_le(), prefix.get_u16_le());
     if crc(&bytes[..PREFIX - CRC]) != prefix.get_u32_le() {
-        return Err(SegmentError::Checksum(Place::Prefix));
+        return Err(SegmentError::Checksum(ChecksumScope::Prefix));
     }
     match version {
         0 => return Err(SegmentError::Foreign),
@@ -359,7 +359,7 @@ fn head(bytes: &[u8]) -> Result<Head, SegmentError> {
     let batches = usize::try_from(batches).unwrap_or(usize::MAX);
     let message = HEAD.saturating_add(batches.saturating_mul(ENTRY));
     let bodies = message.saturating_add(message_len + CRC);
-    Ok(Head {
+    Ok(Preamble {
         kind,
         status,
         length,
@@ -369,11 +369,11 @@ fn head(bytes: &[u8]) -> Result<Head, SegmentError> {
     })
 }
 
-fn index(bytes: &[u8], head: &Head) -> Result<Vec<Entry>, SegmentError> {
+fn index(bytes: &[u8], head: &Preamble) -> Result<Vec<IndexEntry>, SegmentError> {
     if bytes.len() < head.bodies {
         // In a whole segment the length is right, so it is the index that claims too much.
         if bytes.len() as u64 >= head.length {
-            return Err(SegmentError::Checksum(Place::Index));
+            return Err(SegmentError::Checksum(ChecksumScope::Index));
         }
         return Err(SegmentError::Truncated {
             expected: head.bodies as u64,
@@ -382,13 +382,13 @@ fn index(bytes: &[u8], head: &Head) -> Result<Vec<Entry>, SegmentError> {
     }
     let end = head.bodies - CRC;
     if crc(&bytes[..end]) != (&bytes[end..]).get_u32_le() {
-        return Err(SegmentError::Checksum(Place::Index));
+        return Err(SegmentError::Checksum(ChecksumScope::Index));
     }
     let mut rest = &bytes[HEAD..head.message];
     let mut total = head.bodies as u64;
     let mut entries = Vec::with_capacity(head.batches);
     for _ in 0..head.batches {
-        let entry = Entry {
+        let entry = IndexEntry {
             length: rest.get_u64_le(),
             samples: rest.get_u32_le(),
             raw_len: rest.get_u32_le(),

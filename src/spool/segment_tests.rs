@@ -125,7 +125,7 @@ fn a_page_of_zeros_is_told_where_it_is() {
     torn[length - 50..].fill(0);
     assert_eq!(
         read(&Bytes::from(torn)),
-        Err(SegmentError::Checksum(Place::Batch(1)))
+        Err(SegmentError::Checksum(ChecksumScope::Batch(1)))
     );
     assert_eq!(read(&Bytes::from(vec![0; 400])), Err(SegmentError::Foreign));
 }

@@ -21,7 +21,7 @@ pub const MAX_BYTES: u64 = 4 << 20;
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub struct SpoolState {
     /// Of this layout.
     pub version: u32,
     /// Of the latest holder. Each takes the next: it is the first part of the names that it gives
@@ -35,10 +35,10 @@ pub struct State {
     pub jobs: BTreeMap<String, JobState>,
     /// Backlogs, those of remotes that the configuration no longer names included.
     #[serde(default)]
-    pub remotes: BTreeMap<RemoteDir, RemoteState>,
+    pub remotes: BTreeMap<RemoteDir, RemoteRecord>,
 }
 
-impl Default for State {
+impl Default for SpoolState {
     fn default() -> Self {
         Self {
             version: VERSION,
@@ -75,23 +75,27 @@ pub struct JobState {
 
 /// What is owed to a remote.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteState {
+pub struct RemoteRecord {
     /// In short.
     #[serde(flatten)]
     pub backlog: Backlog,
     /// How far the oldest segment is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head: Option<HeadState>,
+    pub head: Option<HeadProgress>,
     /// When it last got metadata: a process that starts must not send it each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_ms: Option<i64>,
     /// Which batches it throttles, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub throttling: Option<Throttling>,
+    pub throttling: Option<ThrottlingRecord>,
     /// Segments that may be there, or may yet appear, and are owed to nobody: what was in them went
     /// another way, and is counted. They are deleted unsent, in as many more ticks.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub unwanted: BTreeMap<SegmentName, u8>,
+    #[serde(
+        default,
+        rename = "unwanted",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub tombstones: BTreeMap<SegmentName, u8>,
     /// Segments whose write had no answer, and whose samples were counted as lost. The next tick
     /// looks whether they are there after all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -101,7 +105,7 @@ pub struct RemoteState {
     pub uncounted: bool,
 }
 
-impl RemoteState {
+impl RemoteRecord {
     /// Whether there is something to LIST for.
     #[must_use]
     pub fn is_owed_anything(&self) -> bool {
@@ -111,7 +115,7 @@ impl RemoteState {
     /// Whether there is anything to know of it, should the configuration no longer name it.
     #[must_use]
     pub fn must_be_kept(&self) -> bool {
-        self.is_owed_anything() || !self.unwanted.is_empty()
+        self.is_owed_anything() || !self.tombstones.is_empty()
     }
 }
 
@@ -144,7 +148,7 @@ impl Backlog {
 
 /// The oldest segment of a remote, partly answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeadState {
+pub struct HeadProgress {
     /// Its name.
     pub segment: SegmentName,
     /// The batches that were answered, by their place in it, from 0.
@@ -153,17 +157,17 @@ pub struct HeadState {
 
 /// Batches that the remote throttles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Throttling {
+pub struct ThrottlingRecord {
     /// When it last took any batch, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_ms: Option<i64>,
     /// Those whose last answer was a 429.
-    pub batches: Vec<Throttled>,
+    pub batches: Vec<ThrottledBatch>,
 }
 
 /// A batch that the remote throttles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Throttled {
+pub struct ThrottledBatch {
     /// Where it is.
     pub segment: SegmentName,
     /// Its place there, from 0.
@@ -187,7 +191,7 @@ pub enum StateError {
     Malformed(String),
 }
 
-impl State {
+impl SpoolState {
     /// Reads the object.
     ///
     /// # Errors
@@ -231,7 +235,7 @@ impl State {
     /// Whether there is something to LIST for.
     #[must_use]
     pub fn is_owed_anything(&self) -> bool {
-        self.remotes.values().any(RemoteState::is_owed_anything)
+        self.remotes.values().any(RemoteRecord::is_owed_anything)
     }
 
     /// Whether it was released, with nothing owed to anybody: there is nothing to LIST.
@@ -245,21 +249,21 @@ impl State {
 mod tests {
     use super::*;
 
-    fn state() -> State {
+    fn state() -> SpoolState {
         let name = |part| SegmentName::new(7, 1, part).unwrap();
-        let head = HeadState {
+        let head = HeadProgress {
             segment: name(0),
             answered: vec![0, 2],
         };
-        let throttling = Throttling {
+        let throttling = ThrottlingRecord {
             passed_ms: Some(1_600),
-            batches: vec![Throttled {
+            batches: vec![ThrottledBatch {
                 segment: name(0),
                 place: 1,
                 since_ms: 1_500,
             }],
         };
-        let (unwanted, missed) = (BTreeMap::from([(name(1), 3)]), BTreeSet::from([name(2)]));
+        let (tombstones, missed) = (BTreeMap::from([(name(1), 3)]), BTreeSet::from([name(2)]));
         let backlog = Backlog {
             segments: 2,
             samples: 130,
@@ -270,7 +274,7 @@ mod tests {
             last_slot_ms: Some(60_000),
             watermarks: BTreeMap::from([(RemoteDir::new("amp"), 59_000)]),
         };
-        State {
+        SpoolState {
             epoch: 7,
             lease: Some(Lease {
                 nonce: "ab".to_owned(),
@@ -280,24 +284,24 @@ mod tests {
             jobs: BTreeMap::from([("home".to_owned(), job)]),
             remotes: BTreeMap::from([(
                 RemoteDir::new("amp"),
-                RemoteState {
+                RemoteRecord {
                     backlog,
                     head: Some(head),
                     metadata_ms: Some(3),
                     throttling: Some(throttling),
-                    unwanted,
+                    tombstones,
                     missed,
                     uncounted: true,
                 },
             )]),
-            ..State::default()
+            ..SpoolState::default()
         }
     }
 
     #[test]
     fn what_is_written_is_read_and_can_be_read_by_people() {
         let bytes = state().write().unwrap();
-        assert_eq!(State::read(&bytes), Ok(state()));
+        assert_eq!(SpoolState::read(&bytes), Ok(state()));
         let text = std::str::from_utf8(&bytes).unwrap();
         for part in [
             "\"version\": 1",
@@ -305,16 +309,17 @@ mod tests {
             "\"until_ms\": 120000",
             "\"segment\": \"0000000007-00000001-0000.seg\"",
             "\"samples\": 130",
+            "\"unwanted\": {",
             "\"0000000007-00000001-0001.seg\": 3",
             "\"last_slot_ms\": 60000",
         ] {
             assert!(text.contains(part), "{text} lacks {part}");
         }
         assert_eq!(
-            State::read(br#"{"version":1,"epoch":3}"#),
-            Ok(State {
+            SpoolState::read(br#"{"version":1,"epoch":3}"#),
+            Ok(SpoolState {
                 epoch: 3,
-                ..State::default()
+                ..SpoolState::default()
             })
         );
     }
@@ -322,7 +327,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_says_why() {
         assert_eq!(
-            State::read(br#"{"version":2,"epoch":"a different kind"}"#),
+            SpoolState::read(br#"{"version":2,"epoch":"a different kind"}"#),
             Err(StateError::Newer(2))
         );
         for strange in [
@@ -335,7 +340,7 @@ mod tests {
             br#"{"version":1,"epoch":-1}"#,
             b"\xff\xfe",
         ] {
-            let error = State::read(strange).unwrap_err();
+            let error = SpoolState::read(strange).unwrap_err();
             assert!(
                 matches!(error, StateError::Malformed(_))
                     && error.to_string().contains("remove that one object"),

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::remote::Lane;
 use crate::config::SpoolConfig;
 use crate::report::{Incident, IncidentKind, SpoolReport};
-use crate::spool::lease::{Keeper, Previous, TakeError, Tenure};
+use crate::spool::lease::{LeaseClient, PreviousEnd, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
-use crate::spool::outbox::{self, Limits, Outbox};
-use crate::spool::state::{Backlog, JobState, RemoteState, State};
+use crate::spool::outbox::{self, Outbox, SpoolLimits};
+use crate::spool::state::{Backlog, JobState, RemoteRecord, SpoolState};
 use crate::spool::store::Store;
 use crate::time::{Clock, Deadlines};
 
 /// The spool of a process.
 pub(super) struct Holder {
-    keeper: Keeper,
-    limits: Limits,
+    keeper: LeaseClient,
+    limits: SpoolLimits,
 }
 
 /// How a tick begins.
@@ -39,7 +39,7 @@ pub(super) struct Held {
     tenure: Tenure,
     /// One for each remote.
     pub(super) outboxes: Vec<Outbox>,
-    orphans: BTreeMap<RemoteDir, RemoteState>,
+    orphans: BTreeMap<RemoteDir, RemoteRecord>,
     /// Samples that each outbox owed when the tick began.
     pub(super) owed_before: Vec<u64>,
 }
@@ -52,8 +52,8 @@ impl Holder {
         rng: &mut fastrand::Rng,
     ) -> Self {
         Self {
-            keeper: Keeper::new(store, clock, rng),
-            limits: Limits::from(spool),
+            keeper: LeaseClient::new(store, clock, rng),
+            limits: SpoolLimits::from(spool),
         }
     }
 
@@ -137,7 +137,7 @@ impl Holder {
             backlog.add(&summary.backlog);
             remotes.insert(
                 lane.dir.clone(),
-                RemoteState {
+                RemoteRecord {
                     metadata_ms: lane.metadata_ms.get(),
                     ..summary
                 },
@@ -145,7 +145,7 @@ impl Holder {
         }
         // What a job gave that the configuration no longer names may come back with it.
         let jobs = tenure.state.jobs.clone().into_iter().chain(jobs).collect();
-        let state = State {
+        let state = SpoolState {
             jobs,
             remotes,
             ..tenure.state.clone()
@@ -176,7 +176,7 @@ impl Held {
     }
 
     pub(super) fn after_a_kill(&self) -> bool {
-        self.tenure.previous == Previous::Unclean
+        self.tenure.previous == PreviousEnd::Unclean
     }
 
     /// What was known of a job when the lease was taken.

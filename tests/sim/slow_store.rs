@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use amp_forwarder::report::{Outcome, Report};
 use amp_forwarder::spool::store::memory::{Fault, MemoryStore};
-use amp_forwarder::spool::store::{Kind, Op};
+use amp_forwarder::spool::store::{FailureKind, Op};
 use amp_forwarder::tick::Plan;
 use amp_forwarder::time::TokioClock;
 
@@ -42,7 +42,7 @@ fn says(report: &Report, what: &str) -> bool {
 }
 
 /// Calls of one kind on keys that begin so are refused.
-fn fails(store: &MemoryStore, op: Op, folder: &'static str, refuse: Kind) {
+fn fails(store: &MemoryStore, op: Op, folder: &'static str, refuse: FailureKind) {
     store.set_faults(move |called, key, _| {
         if called == op && key.starts_with(folder) {
             Fault {
@@ -131,7 +131,7 @@ async fn what_is_too_old_and_cannot_be_kept_for_now_stays_owed() {
         60_000,
         0,
     );
-    fails(&store, Op::PutIfAbsent, "expired/", Kind::NoAnswer);
+    fails(&store, Op::PutIfAbsent, "expired/", FailureKind::NoAnswer);
     let report = bench
         .tick(
             20,
@@ -223,7 +223,7 @@ async fn what_stays_owed_for_its_age_does_not_hide_that_the_remote_refuses() {
         PLENTY,
         Some(store.clone()),
     );
-    fails(&store, Op::PutIfAbsent, "expired/", Kind::NoAnswer);
+    fails(&store, Op::PutIfAbsent, "expired/", FailureKind::NoAnswer);
     let report = bench
         .tick(
             20,
@@ -268,7 +268,7 @@ async fn what_is_too_old_and_may_not_be_kept_is_in_nobodys_way() {
         60_000,
         0,
     );
-    fails(&store, Op::PutIfAbsent, "expired/", Kind::Denied);
+    fails(&store, Op::PutIfAbsent, "expired/", FailureKind::Denied);
     let report = bench
         .tick(
             20,

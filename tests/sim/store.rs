@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
-use amp_forwarder::spool::state::{KEY, State};
+use amp_forwarder::spool::state::{KEY, SpoolState};
 use amp_forwarder::spool::store::memory::{Fault, MemoryStore};
-use amp_forwarder::spool::store::{Answer, Call, Etag, Kind, Object, Op, Page, Store};
+use amp_forwarder::spool::store::{Call, Etag, FailureKind, Object, Op, Page, Store, StoreAnswer};
 use amp_forwarder::time::Clock;
 use bytes::Bytes;
 use fastrand::Rng;
@@ -126,7 +126,7 @@ impl Shared {
         let lease = self
             .objects
             .peek(KEY)
-            .and_then(|bytes| State::read(&bytes).ok())
+            .and_then(|bytes| SpoolState::read(&bytes).ok())
             .and_then(|state| state.lease);
         let wrong = match lease {
             None => format!("{what} without a lease"),
@@ -173,7 +173,7 @@ impl SimStore {
             if key.starts_with("segments/") {
                 let mut in_doubt = lock(&self.process.in_doubt);
                 match (op, &result) {
-                    (Op::PutIfAbsent, Err(error)) if error.kind == Kind::NoAnswer => {
+                    (Op::PutIfAbsent, Err(error)) if error.kind == FailureKind::NoAnswer => {
                         _ = in_doubt.insert(key.to_owned())
                     }
                     (Op::PutIfAbsent | Op::Get | Op::Delete, Ok(_)) => _ = in_doubt.remove(key),
@@ -185,7 +185,7 @@ impl SimStore {
             }
             self.process.point(op, key, true).await;
             lock(&self.process.under_way).retain(|(known, at)| (*known, at.as_str()) != (op, key));
-            result.map(|mut answer: Answer<T>| {
+            result.map(|mut answer: StoreAnswer<T>| {
                 if self.shared.bug == Some(Bug::NoFence) {
                     answer.time.date_ms -= 45_000;
                 }
@@ -195,9 +195,9 @@ impl SimStore {
     }
 
     /// Our own lease looks like another's.
-    fn disown(&self, mut answer: Answer<Object>) -> Answer<Object> {
+    fn disown(&self, mut answer: StoreAnswer<Object>) -> StoreAnswer<Object> {
         let own = lock(&self.process.nonce).clone();
-        if let Ok(mut state) = State::read(&answer.value.bytes)
+        if let Ok(mut state) = SpoolState::read(&answer.value.bytes)
             && let Some(lease) = state
                 .lease
                 .as_mut()
@@ -212,9 +212,9 @@ impl SimStore {
 
     fn learn(&self, key: &str, body: &Bytes) {
         if key == KEY
-            && let Ok(State {
+            && let Ok(SpoolState {
                 lease: Some(lease), ..
-            }) = State::read(body)
+            }) = SpoolState::read(body)
         {
             *lock(&self.process.nonce) = Some(lease.nonce);
         }
@@ -289,9 +289,9 @@ impl Store for SimStore {
             let got = call.await;
             if key == KEY
                 && let Ok(answer) = &got
-                && let Ok(State {
+                && let Ok(SpoolState {
                     lease: Some(lease), ..
-                }) = State::read(&answer.value.bytes)
+                }) = SpoolState::read(&answer.value.bytes)
                 && self.process.is(&lease.nonce)
             {
                 self.process.told.store(true, Ordering::Relaxed);
@@ -410,11 +410,11 @@ pub(crate) fn faults(
             return fault;
         };
         let refused = [
-            (Kind::Unreachable, Event::StoreUnreachable),
-            (Kind::NoAnswer, Event::StoreNoAnswer),
-            (Kind::Busy, Event::StoreBusy),
-            (Kind::Denied, Event::StoreDenied),
-            (Kind::Full, Event::StoreFull),
+            (FailureKind::Unreachable, Event::StoreUnreachable),
+            (FailureKind::NoAnswer, Event::StoreNoAnswer),
+            (FailureKind::Busy, Event::StoreBusy),
+            (FailureKind::Denied, Event::StoreDenied),
+            (FailureKind::Full, Event::StoreFull),
         ];
         let event = match kind {
             5 => {

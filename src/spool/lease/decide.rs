@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Previous;
-use crate::spool::state::State;
+use super::tenure::PreviousEnd;
+use crate::spool::state::SpoolState;
 use crate::spool::store::StoreTime;
 use crate::time::millis;
 
@@ -39,9 +39,9 @@ pub(super) fn is_steady(elapsed: Duration, by_clock_ms: i64) -> bool {
 
 /// What to do about a state that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum LeaseStep {
     /// Take it.
-    Take(Previous),
+    Take(PreviousEnd),
     /// An earlier try has taken it, though its answer never came.
     Ours,
     /// It ends then, at the latest.
@@ -50,30 +50,30 @@ pub(super) enum Step {
 
 /// `tried` is the epoch that an earlier try of this call wrote.
 pub(super) fn decide(
-    state: &State,
+    state: &SpoolState,
     nonce: &str,
     tried: Option<u64>,
     time: Option<&StoreTime>,
     now: Instant,
-) -> Step {
+) -> LeaseStep {
     let Some(lease) = &state.lease else {
-        return Step::Take(if state.epoch == 0 {
-            Previous::None
+        return LeaseStep::Take(if state.epoch == 0 {
+            PreviousEnd::None
         } else {
-            Previous::Clean
+            PreviousEnd::Clean
         });
     };
     if lease.nonce == nonce {
         // One of our own earlier ticks, which has ended: a process makes one at a time.
         return if tried == Some(lease.epoch) {
-            Step::Ours
+            LeaseStep::Ours
         } else {
-            Step::Take(Previous::Unclean)
+            LeaseStep::Take(PreviousEnd::Unclean)
         };
     }
     match time.map(|time| time.certainly_reached(lease.until_ms)) {
-        Some(end) if end <= now => Step::Take(Previous::Unclean),
-        Some(end) => Step::Wait(end),
-        None => Step::Wait(now),
+        Some(end) if end <= now => LeaseStep::Take(PreviousEnd::Unclean),
+        Some(end) => LeaseStep::Wait(end),
+        None => LeaseStep::Wait(now),
     }
 }

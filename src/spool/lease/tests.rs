@@ -1,10 +1,15 @@
 use bytes::Bytes;
 
+use std::time::Duration;
+
+use super::decide::{LeaseStep, decide};
+use super::take::PATIENCE;
 use super::*;
+use crate::spool::state::Lease;
 use crate::spool::store::Op;
 use crate::spool::store::memory::{Fault, MemoryStore};
-use crate::spool::{name::RemoteDir, state::RemoteState};
-use crate::time::TokioClock;
+use crate::spool::{name::RemoteDir, state::RemoteRecord};
+use crate::time::{Deadlines, TokioClock};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const START_MS: i64 = 1_700_000_000_123;
@@ -14,8 +19,8 @@ fn world() -> MemoryStore {
 }
 
 /// A process whose own clock is off by so many milliseconds.
-fn process(store: &MemoryStore, seed: u64, off_ms: i64) -> Keeper {
-    Keeper::new(
+fn process(store: &MemoryStore, seed: u64, off_ms: i64) -> LeaseClient {
+    LeaseClient::new(
         Arc::new(store.clone()),
         Arc::new(TokioClock::starting_at(START_MS + off_ms)),
         &mut fastrand::Rng::with_seed(seed),
@@ -46,10 +51,10 @@ fn ops(store: &MemoryStore) -> Vec<Op> {
         .collect()
 }
 
-fn owing(state: State) -> State {
-    let mut remote = RemoteState::default();
+fn owing(state: SpoolState) -> SpoolState {
+    let mut remote = RemoteRecord::default();
     remote.backlog.segments = 1;
-    State {
+    SpoolState {
         remotes: [(RemoteDir::new("amp"), remote)].into(),
         ..state
     }
@@ -72,70 +77,82 @@ async fn what_a_state_that_is_found_asks_for() {
         })
     };
     let rows = [
-        ("nothing there", 0, None, None, Step::Take(Previous::None)),
-        ("released", 4, None, None, Step::Take(Previous::Clean)),
+        (
+            "nothing there",
+            0,
+            None,
+            None,
+            LeaseStep::Take(PreviousEnd::None),
+        ),
+        (
+            "released",
+            4,
+            None,
+            None,
+            LeaseStep::Take(PreviousEnd::Clean),
+        ),
         (
             "released while we tried",
             5,
             None,
             Some(5),
-            Step::Take(Previous::Clean),
+            LeaseStep::Take(PreviousEnd::Clean),
         ),
         (
             "theirs, at work",
             4,
             lease("them", 4, 13_000),
             None,
-            Step::Wait(now + Duration::from_secs(3)),
+            LeaseStep::Wait(now + Duration::from_secs(3)),
         ),
         (
             "theirs, not certainly over",
             4,
             lease("them", 4, 10_001),
             None,
-            Step::Wait(now + Duration::from_millis(1)),
+            LeaseStep::Wait(now + Duration::from_millis(1)),
         ),
         (
             "theirs, over",
             4,
             lease("them", 4, 10_000),
             None,
-            Step::Take(Previous::Unclean),
+            LeaseStep::Take(PreviousEnd::Unclean),
         ),
         (
             "theirs, of the epoch that we wanted",
             5,
             lease("them", 5, 13_000),
             Some(5),
-            Step::Wait(now + Duration::from_secs(3)),
+            LeaseStep::Wait(now + Duration::from_secs(3)),
         ),
         (
             "ours, an answer was lost",
             5,
             lease("us", 5, 13_000),
             Some(5),
-            Step::Ours,
+            LeaseStep::Ours,
         ),
         (
             "ours, of a tick that could not release",
             4,
             lease("us", 4, 13_000),
             None,
-            Step::Take(Previous::Unclean),
+            LeaseStep::Take(PreviousEnd::Unclean),
         ),
         (
             "ours, of a tick before this try",
             4,
             lease("us", 4, 13_000),
             Some(5),
-            Step::Take(Previous::Unclean),
+            LeaseStep::Take(PreviousEnd::Unclean),
         ),
     ];
     for (what, epoch, lease, tried, step) in rows {
-        let state = State {
+        let state = SpoolState {
             epoch,
             lease,
-            ..State::default()
+            ..SpoolState::default()
         };
         assert_eq!(
             decide(&state, "us", tried, Some(&time), now),
@@ -152,7 +169,7 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
     let tenure = process.take(&planned()).await.unwrap();
     assert_eq!(
         (tenure.epoch, tenure.previous, tenure.continued),
-        (1, Previous::None, false)
+        (1, PreviousEnd::None, false)
     );
     assert_eq!(
         ops(&store),
@@ -170,10 +187,10 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
         let tenure = process.take(&planned()).await.unwrap();
         assert_eq!(
             (tenure.epoch, tenure.previous, tenure.continued),
-            (epoch, Previous::Clean, true)
+            (epoch, PreviousEnd::Clean, true)
         );
         assert_eq!(left(&tenure), MINUTE - Duration::from_secs(1));
-        let held = State::read(&store.peek(KEY).unwrap()).unwrap();
+        let held = SpoolState::read(&store.peek(KEY).unwrap()).unwrap();
         assert_eq!(
             (held.epoch, held.lease.unwrap().epoch),
             (epoch, epoch),
@@ -186,7 +203,7 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
     let tenure = self::process(&store, 2, 0).take(&planned()).await.unwrap();
     assert_eq!(
         (tenure.epoch, tenure.previous, tenure.continued),
-        (5, Previous::Clean, false)
+        (5, PreviousEnd::Clean, false)
     );
     assert_eq!(ops(&store), [Op::Get, Op::PutIfMatch]);
 }
@@ -209,11 +226,11 @@ async fn whoever_finds_a_lease_waits_for_its_end_or_leaves() {
     let started = Instant::now();
     let release = async {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        first.release(tenure, State::default()).await.unwrap();
+        first.release(tenure, SpoolState::default()).await.unwrap();
     };
     let (taken, ()) = tokio::join!(second.take(&patient), release);
     let taken = taken.unwrap();
-    assert_eq!((taken.epoch, taken.previous), (2, Previous::Clean));
+    assert_eq!((taken.epoch, taken.previous), (2, PreviousEnd::Clean));
     assert!(
         started.elapsed() < Duration::from_secs(22),
         "{:?}",
@@ -231,7 +248,7 @@ async fn a_killed_holder_is_followed_when_its_lease_is_certainly_over_and_not_be
     let taken = process(&store, 2, 3_600_000).take(&patient).await.unwrap();
     assert_eq!(
         (taken.epoch, taken.previous, taken.continued),
-        (2, Previous::Unclean, false)
+        (2, PreviousEnd::Unclean, false)
     );
     assert!(Instant::now() > last_act);
     assert!(Instant::now() < last_act + Duration::from_secs(8));
@@ -242,24 +259,24 @@ async fn a_process_that_another_one_followed_forgets_and_cannot_release() {
     let store = world();
     let (mut old, mut new) = (process(&store, 1, 0), process(&store, 2, 0));
     let tenure = old.take(&planned()).await.unwrap();
-    old.release(tenure, State::default()).await.unwrap();
+    old.release(tenure, SpoolState::default()).await.unwrap();
     let tenure = new.take(&planned()).await.unwrap();
-    new.release(tenure, State::default()).await.unwrap();
+    new.release(tenure, SpoolState::default()).await.unwrap();
     tokio::time::advance(60 * MINUTE).await;
     let thawed = old.take(&planned()).await.unwrap();
     assert_eq!(
         (thawed.epoch, thawed.previous, thawed.continued),
-        (3, Previous::Clean, false)
+        (3, PreviousEnd::Clean, false)
     );
 
     // It sleeps through its lease, and another one takes over.
     tokio::time::advance(2 * MINUTE).await;
     let tenure = new.take(&planned()).await.unwrap();
-    assert_eq!((tenure.epoch, tenure.previous), (4, Previous::Unclean));
+    assert_eq!((tenure.epoch, tenure.previous), (4, PreviousEnd::Unclean));
     let before = store.peek(KEY);
     assert!(
         matches!(
-            old.release(thawed, State::default()).await,
+            old.release(thawed, SpoolState::default()).await,
             Err(ReleaseError::Look(LookError::Store(_)))
         ),
         "past its fence"
@@ -275,20 +292,20 @@ async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_an
         let mut process = process(&store, 1, 0);
         let tenure = process.take(&planned()).await.unwrap();
         store.set_faults(|_, _, _| Fault {
-            refuse: Some(Kind::Denied),
+            refuse: Some(FailureKind::Denied),
             ..Fault::default()
         });
-        let unwanted = [(SegmentName::new(1, 2, 3).unwrap(), 5)].into();
-        let told = State {
+        let tombstones = [(SegmentName::new(1, 2, 3).unwrap(), 5)].into();
+        let told = SpoolState {
             remotes: [(
                 RemoteDir::new("amp"),
-                RemoteState {
-                    unwanted,
-                    ..RemoteState::default()
+                RemoteRecord {
+                    tombstones,
+                    ..RemoteRecord::default()
                 },
             )]
             .into(),
-            ..State::default()
+            ..SpoolState::default()
         };
         process.release(tenure, told.clone()).await.unwrap_err();
         store.heal();
@@ -296,10 +313,13 @@ async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_an
         if another {
             let mut another = self::process(&store, 2, 0);
             let tenure = another.take(&planned()).await.unwrap();
-            another.release(tenure, State::default()).await.unwrap();
+            another
+                .release(tenure, SpoolState::default())
+                .await
+                .unwrap();
         }
         let _killed = process.take(&planned()).await.unwrap();
-        let found = State::read(&store.peek(KEY).unwrap()).unwrap();
+        let found = SpoolState::read(&store.peek(KEY).unwrap()).unwrap();
         assert_eq!(
             found.remotes,
             if another { [].into() } else { told.remotes }
@@ -317,11 +337,11 @@ async fn a_release_that_comes_too_late_changes_nothing() {
     // A clock that did not count the freeze.
     tenure.deadlines = planned();
     assert_eq!(
-        old.release(tenure, State::default()).await,
+        old.release(tenure, SpoolState::default()).await,
         Err(ReleaseError::Lost { held: 1, found: 2 })
     );
     assert_eq!(
-        State::read(&store.peek(KEY).unwrap())
+        SpoolState::read(&store.peek(KEY).unwrap())
             .unwrap()
             .lease
             .unwrap()
@@ -350,21 +370,21 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
         (
             "busy",
             Fault {
-                refuse: Some(Kind::Busy),
+                refuse: Some(FailureKind::Busy),
                 ..Fault::default()
             },
         ),
         (
             "gone",
             Fault {
-                refuse: Some(Kind::Unreachable),
+                refuse: Some(FailureKind::Unreachable),
                 ..Fault::default()
             },
         ),
         (
             "cut",
             Fault {
-                refuse: Some(Kind::NoAnswer),
+                refuse: Some(FailureKind::NoAnswer),
                 ..Fault::default()
             },
         ),
@@ -396,7 +416,7 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
                 .unwrap_or_else(|error| panic!("{what} {hits:?}: {error}"));
             assert_eq!(
                 (tenure.epoch, tenure.previous),
-                (1, Previous::None),
+                (1, PreviousEnd::None),
                 "{what} {hits:?}"
             );
             let state = owing(tenure.state.clone());
@@ -408,7 +428,7 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
             let tenure = process.take(&planned()).await.unwrap();
             assert_eq!(
                 (tenure.epoch, tenure.previous, tenure.continued),
-                (2, Previous::Clean, true),
+                (2, PreviousEnd::Clean, true),
                 "{what} {hits:?}"
             );
             assert_eq!(tenure.state.backlog().segments, 1, "{what} {hits:?}");
@@ -421,15 +441,15 @@ async fn who_met_another_process_does_not_go_on_without_the_store() {
     let store = world();
     let (mut first, mut second) = (process(&store, 1, 0), process(&store, 2, 0));
     let tenure = first.take(&planned()).await.unwrap();
-    first.release(tenure, State::default()).await.unwrap();
+    first.release(tenure, SpoolState::default()).await.unwrap();
     let tenure = second.take(&planned()).await.unwrap();
     second
-        .release(tenure, owing(State::default()))
+        .release(tenure, owing(SpoolState::default()))
         .await
         .unwrap();
     assert!(first.may_go_without(), "it cannot know");
     store.set_faults(|op, _, _| Fault {
-        refuse: (op == Op::Get).then_some(Kind::Denied),
+        refuse: (op == Op::Get).then_some(FailureKind::Denied),
         ..Fault::default()
     });
     first.take(&planned()).await.unwrap_err();
@@ -441,7 +461,10 @@ async fn who_was_away_for_long_does_not_go_on_without_the_store() {
     let store = world();
     let mut process = process(&store, 1, 0);
     let tenure = process.take(&planned()).await.unwrap();
-    process.release(tenure, State::default()).await.unwrap();
+    process
+        .release(tenure, SpoolState::default())
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert!(process.may_go_without());
     process.went_without();
@@ -472,13 +495,16 @@ async fn a_clock_that_was_set_makes_no_lease_that_is_too_long() {
     ] {
         let store = world();
         let clock = Arc::new(Movable(0.into(), TokioClock::starting_at(START_MS)));
-        let mut process = Keeper::new(
+        let mut process = LeaseClient::new(
             Arc::new(store.clone()),
             Arc::<Movable>::clone(&clock),
             &mut fastrand::Rng::with_seed(1),
         );
         let tenure = process.take(&planned()).await.unwrap();
-        process.release(tenure, State::default()).await.unwrap();
+        process
+            .release(tenure, SpoolState::default())
+            .await
+            .unwrap();
         clock.0.store(skew_ms, std::sync::atomic::Ordering::Relaxed);
         let _ = store.take_calls();
         // It is killed with the answer of its first PUT.
@@ -494,7 +520,7 @@ async fn a_clock_that_was_set_makes_no_lease_that_is_too_long() {
             gets,
             "{skew_ms}"
         );
-        let until_ms = State::read(&store.peek(KEY).unwrap())
+        let until_ms = SpoolState::read(&store.peek(KEY).unwrap())
             .unwrap()
             .lease
             .unwrap()
@@ -512,7 +538,10 @@ async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
     let store = world();
     let mut process = process(&store, 1, 0);
     let tenure = process.take(&planned()).await.unwrap();
-    process.release(tenure, State::default()).await.unwrap();
+    process
+        .release(tenure, SpoolState::default())
+        .await
+        .unwrap();
     assert!(process.may_go_without());
 
     // The PUT takes place, and then nothing answers any more.
@@ -522,14 +551,14 @@ async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
             ..Fault::default()
         },
         _ => Fault {
-            refuse: Some(Kind::Unreachable),
+            refuse: Some(FailureKind::Unreachable),
             ..Fault::default()
         },
     });
     let started = Instant::now();
     let error = process.take(&planned()).await.unwrap_err();
     assert!(
-        matches!(&error, TakeError::Store(error) if error.kind == Kind::Unreachable),
+        matches!(&error, TakeError::Store(error) if error.kind == FailureKind::Unreachable),
         "{error}"
     );
     assert!(started.elapsed() <= PATIENCE);
@@ -539,12 +568,12 @@ async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
     let tenure = process.take(&planned()).await.unwrap();
     assert_eq!(
         (tenure.epoch, tenure.previous, tenure.continued),
-        (3, Previous::Unclean, false),
+        (3, PreviousEnd::Unclean, false),
         "our own lease needs no waiting for"
     );
     assert!(!process.may_go_without());
     process
-        .release(tenure, owing(State::default()))
+        .release(tenure, owing(SpoolState::default()))
         .await
         .unwrap();
     assert!(!process.may_go_without(), "order would be lost");
@@ -557,14 +586,14 @@ async fn segments_without_a_state_are_older_than_all_that_comes() {
     store.plant("segments/other/0000000017-00000001-0000.seg", Bytes::new());
     store.plant("segments/amp/notes", Bytes::new());
     let tenure = process(&store, 1, 0).take(&planned()).await.unwrap();
-    assert_eq!((tenure.epoch, tenure.previous), (42, Previous::Unclean));
+    assert_eq!((tenure.epoch, tenure.previous), (42, PreviousEnd::Unclean));
 }
 
 #[tokio::test(start_paused = true)]
 async fn denials_are_told_at_once() {
     let store = world();
     store.set_faults(|_, _, _| Fault {
-        refuse: Some(Kind::Denied),
+        refuse: Some(FailureKind::Denied),
         ..Fault::default()
     });
     let started = Instant::now();
@@ -601,24 +630,27 @@ async fn a_clock_that_jumps_costs_a_request_and_no_safety() {
     ] {
         let store = world();
         let clock = Arc::new(Movable(0.into(), TokioClock::starting_at(START_MS)));
-        let mut process = Keeper::new(
+        let mut process = LeaseClient::new(
             Arc::new(store.clone()),
             Arc::<Movable>::clone(&clock),
             &mut fastrand::Rng::with_seed(1),
         );
         let tenure = process.take(&planned()).await.unwrap();
-        process.release(tenure, State::default()).await.unwrap();
+        process
+            .release(tenure, SpoolState::default())
+            .await
+            .unwrap();
         let _ = store.take_calls();
         clock.0.store(jump_ms, std::sync::atomic::Ordering::Relaxed);
         let tenure = process.take(&planned()).await.unwrap();
         assert_eq!(ops(&store), [first, Op::PutIfMatch], "{jump_ms}");
         assert_eq!(
             (tenure.epoch, tenure.previous, tenure.continued),
-            (2, Previous::Clean, true),
+            (2, PreviousEnd::Clean, true),
             "{jump_ms}"
         );
         assert_eq!(left(&tenure), MINUTE - Duration::from_secs(1), "{jump_ms}");
-        let until_ms = State::read(&store.peek(KEY).unwrap())
+        let until_ms = SpoolState::read(&store.peek(KEY).unwrap())
             .unwrap()
             .lease
             .unwrap()
@@ -656,7 +688,7 @@ async fn of_several_at_once_one_holds_at_a_time() {
                 epochs.borrow_mut().push(tenure.epoch);
                 tokio::time::sleep(Duration::from_secs(3).min(left(&tenure))).await;
                 holding.set(0);
-                let _ = process.release(tenure, State::default()).await;
+                let _ = process.release(tenure, SpoolState::default()).await;
             }
         });
         futures_util::future::join_all(ticks).await;

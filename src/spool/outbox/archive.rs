@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Outbox;
 use super::inventory::archive_index::ArchiveIndex;
-use super::limits::Bound;
+use super::limits::ArchiveBound;
 use crate::batch::Batch;
 use crate::spool::name::Folder;
 use crate::spool::retry::{erase, list_all};
@@ -84,7 +84,7 @@ impl Outbox {
             .or_default())
     }
 
-    fn bound(&self, folder: Folder) -> Bound {
+    fn bound(&self, folder: Folder) -> ArchiveBound {
         match folder {
             Folder::Expired => self.limits.expired,
             Folder::Rejected | Folder::Segments => self.limits.rejected,
@@ -95,10 +95,10 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{LIMITS, batch, outbox_with, world};
-    use super::super::{Bound, Limits};
+    use super::super::{ArchiveBound, SpoolLimits};
     use crate::spool::name::Folder;
     use crate::spool::segment::{self, Note};
-    use crate::spool::state::RemoteState;
+    use crate::spool::state::RemoteRecord;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_is_bounded_and_the_oldest_gives_way() {
@@ -107,19 +107,19 @@ mod tests {
             status: 400,
             message: "out of bounds".to_owned(),
         };
-        let limits = Limits {
-            rejected: Bound {
+        let limits = SpoolLimits {
+            rejected: ArchiveBound {
                 objects: 3,
                 bytes: 100_000,
             },
-            expired: Bound {
+            expired: ArchiveBound {
                 objects: 100,
                 bytes: 300,
             },
             ..LIMITS
         };
         for epoch in 1..4 {
-            let outbox = outbox_with(limits, &store, epoch, Some(&RemoteState::default())).await;
+            let outbox = outbox_with(limits, &store, epoch, Some(&RemoteRecord::default())).await;
             for scrape in 1..3 {
                 outbox
                     .keep(Folder::Rejected, scrape, &[batch(1, 100)], Some(&note))
@@ -161,12 +161,12 @@ mod tests {
         .unwrap();
         assert_eq!((kept.note, kept.batches), (Some(note), vec![batch(1, 100)]));
 
-        let none = Limits {
-            rejected: Bound::default(),
+        let none = SpoolLimits {
+            rejected: ArchiveBound::default(),
             ..limits
         };
         let before = store.keys();
-        outbox_with(none, &store, 9, Some(&RemoteState::default()))
+        outbox_with(none, &store, 9, Some(&RemoteRecord::default()))
             .await
             .keep(Folder::Rejected, 1, &[batch(1, 100)], None)
             .await

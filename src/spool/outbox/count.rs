@@ -8,7 +8,7 @@ use super::inventory::backlog::Contents;
 use crate::report::IncidentKind;
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::retry::peek;
-use crate::spool::store::{Kind, StoreError};
+use crate::spool::store::{FailureKind, StoreError};
 
 /// Segments that are looked into at once, after a kill.
 const PEEKS: usize = 16;
@@ -126,7 +126,7 @@ impl Outbox {
     ) -> Result<Option<Contents>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
         let peeked = match peek(&*self.access.store, &key, until).await {
-            Err(error) if error.kind == Kind::NotFound => return Ok(None),
+            Err(error) if error.kind == FailureKind::NotFound => return Ok(None),
             peeked => peeked?,
         };
         let Ok(index) = peeked else { return Ok(None) };
@@ -142,21 +142,21 @@ mod tests {
     use tokio::time::Instant;
 
     use super::super::tests::{LIMITS, amp, batch, drain, outbox, tick, world};
-    use super::super::{Otherwise, open};
-    use crate::spool::state::{RemoteState, State};
+    use super::super::{Fallback, open};
+    use crate::spool::state::{RemoteRecord, SpoolState};
     use crate::spool::store::memory::Fault;
-    use crate::spool::store::{Kind, Op, Store as _};
+    use crate::spool::store::{FailureKind, Op, Store as _};
 
     #[tokio::test(start_paused = true)]
     async fn what_was_lost_while_nobody_could_tell_is_counted_when_the_rest_is_known() {
         let store = world();
-        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+        let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
         first
-            .put(1, vec![batch(1, 100)], Otherwise::Sent)
+            .put(1, vec![batch(1, 100)], Fallback::Memory)
             .await
             .unwrap();
         first
-            .put(2, vec![batch(2, 200)], Otherwise::Sent)
+            .put(2, vec![batch(2, 200)], Fallback::Memory)
             .await
             .unwrap();
         let second = outbox(&store, 2, Some(&first.summary().await)).await;
@@ -165,7 +165,7 @@ mod tests {
             .await
             .unwrap();
         store.set_faults(|op, key, _| Fault {
-            refuse: (op == Op::Get && key.contains("-00000002-")).then_some(Kind::Denied),
+            refuse: (op == Op::Get && key.contains("-00000002-")).then_some(FailureKind::Denied),
             ..Fault::default()
         });
         assert_eq!(
@@ -185,19 +185,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_segment_that_could_not_be_looked_into_is_owed_all_the_same() {
         let store = world();
-        outbox(&store, 1, Some(&RemoteState::default()))
+        outbox(&store, 1, Some(&RemoteRecord::default()))
             .await
-            .put(1, vec![batch(7, 100)], Otherwise::Sent)
+            .put(1, vec![batch(7, 100)], Fallback::Memory)
             .await
             .unwrap();
         for drained in [false, true] {
             store.set_faults(|op, _, _| Fault {
-                refuse: (op == Op::Get).then_some(Kind::Denied),
+                refuse: (op == Op::Get).then_some(FailureKind::Denied),
                 ..Fault::default()
             });
             let mut opened = open(
                 &tick(&store, 2, true),
-                &State::default(),
+                &SpoolState::default(),
                 &[(amp(), LIMITS)],
             )
             .await
@@ -214,9 +214,9 @@ mod tests {
                     .text
                     .contains("is not counted yet")
             );
-            let told = State {
+            let told = SpoolState {
                 remotes: [(amp(), outbox.summary().await)].into(),
-                ..State::default()
+                ..SpoolState::default()
             };
             store.heal();
             let next = open(&tick(&store, 3, false), &told, &[(amp(), LIMITS)])

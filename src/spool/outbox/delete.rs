@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Outbox;
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::retry::erase;
-use crate::spool::store::{Kind, StoreError};
+use crate::spool::store::{FailureKind, StoreError};
 
 /// Longest time for one deletion of a segment with a tombstone: nothing waits for it to succeed.
 const TRY: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ impl Outbox {
         until: Instant,
     ) -> Result<(), StoreError> {
         match self.erase(name, until).await {
-            Err(error) if error.kind == Kind::NoAnswer => {
+            Err(error) if error.kind == FailureKind::NoAnswer => {
                 self.bury(name).await;
                 Ok(())
             }
@@ -78,12 +78,12 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::super::Otherwise;
+    use super::super::Fallback;
     use super::super::tests::{amp, batch, drain, outbox, world};
     use crate::spool::retry::erase;
-    use crate::spool::state::{RemoteState, State};
+    use crate::spool::state::{RemoteRecord, SpoolState};
     use crate::spool::store::memory::{Fault, MemoryStore};
-    use crate::spool::store::{Kind, Op};
+    use crate::spool::store::{FailureKind, Op};
 
     fn loses_writes(store: &MemoryStore) {
         store.set_faults(|op, _, _| match op {
@@ -92,7 +92,7 @@ mod tests {
                 ..Fault::default()
             },
             _ => Fault {
-                refuse: Some(Kind::Denied),
+                refuse: Some(FailureKind::Denied),
                 ..Fault::default()
             },
         });
@@ -101,15 +101,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_in_doubt_whose_batches_went_another_way_is_never_sent() {
         let store = world();
-        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+        let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
         loses_writes(&store);
         first
-            .put(1, vec![batch(10, 100)], Otherwise::Sent)
+            .put(1, vec![batch(10, 100)], Fallback::Memory)
             .await
             .unwrap_err();
         store.heal();
         first
-            .put(1, vec![batch(10, 100)], Otherwise::Sent)
+            .put(1, vec![batch(10, 100)], Fallback::Memory)
             .await
             .unwrap();
         let key = |part| format!("segments/amp/0000000001-00000001-000{part}.seg");
@@ -119,7 +119,7 @@ mod tests {
             (
                 known.backlog.segments,
                 known.backlog.samples,
-                known.unwanted.len()
+                known.tombstones.len()
             ),
             (1, 10, 1)
         );
@@ -138,7 +138,7 @@ mod tests {
         }
         // Not while the store refuses to.
         store.set_faults(|op, _, _| Fault {
-            refuse: (op == Op::Delete).then_some(Kind::Denied),
+            refuse: (op == Op::Delete).then_some(FailureKind::Denied),
             ..Fault::default()
         });
         let refused = outbox(&store, 6, Some(&known)).await;
@@ -148,7 +148,7 @@ mod tests {
         );
         store.heal();
         let last = outbox(&store, 7, Some(&known)).await;
-        assert!(last.summary().await.unwanted.is_empty());
+        assert!(last.summary().await.tombstones.is_empty());
         assert_eq!(drain(&last).await, [10]);
         assert!(store.keys().is_empty() && last.take_lost() == 0);
     }
@@ -156,9 +156,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_name_of_a_write_in_doubt_is_not_used_again() {
         let store = world();
-        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+        let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
         first
-            .put(1, vec![batch(10, 100)], Otherwise::Sent)
+            .put(1, vec![batch(10, 100)], Fallback::Memory)
             .await
             .unwrap();
         let head = first.head().await.unwrap().unwrap();
@@ -186,17 +186,17 @@ mod tests {
     async fn a_write_in_doubt_that_was_counted_as_lost_is_looked_for() {
         for is_there in [true, false] {
             let store = world();
-            let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+            let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
             loses_writes(&store);
             first
-                .put(1, vec![batch(10, 100)], Otherwise::Lost)
+                .put(1, vec![batch(10, 100)], Fallback::Loss)
                 .await
                 .unwrap_err();
             store.heal();
             let summary = first.summary().await;
-            let state = State {
+            let state = SpoolState {
                 remotes: [(amp(), summary.clone())].into(),
-                ..State::default()
+                ..SpoolState::default()
             };
             assert_eq!(
                 (
@@ -220,7 +220,7 @@ mod tests {
             assert_eq!(second.backlog().samples, if is_there { 10 } else { 0 });
             let summary = second.summary().await;
             assert_eq!(
-                (summary.missed.len(), summary.unwanted.len()),
+                (summary.missed.len(), summary.tombstones.len()),
                 (0, usize::from(!is_there))
             );
             if !is_there {

@@ -53,30 +53,30 @@ mod tests {
     use std::time::Duration;
 
     use super::super::tests::{LIMITS, batch, drain, outbox_with, world};
-    use super::super::{Limits, Otherwise};
+    use super::super::{Fallback, SpoolLimits};
     use crate::spool::segment;
-    use crate::spool::state::RemoteState;
+    use crate::spool::state::RemoteRecord;
     use crate::spool::store::memory::Fault;
-    use crate::spool::store::{Kind, Op};
+    use crate::spool::store::{FailureKind, Op};
 
     #[tokio::test(start_paused = true)]
     async fn max_bytes_gives_up_the_oldest_that_is_not_being_sent() {
         let store = world();
         let one = segment::size(&[batch(1, 100)]) as u64;
-        let limits = Limits {
+        let limits = SpoolLimits {
             max_bytes: 3 * one,
             ..LIMITS
         };
-        let outbox = outbox_with(limits, &store, 1, Some(&RemoteState::default())).await;
+        let outbox = outbox_with(limits, &store, 1, Some(&RemoteRecord::default())).await;
         for scrape in 1..4 {
             outbox
-                .put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent)
+                .put(scrape, vec![batch(1 << scrape, 100)], Fallback::Memory)
                 .await
                 .unwrap();
         }
         let head = outbox.head().await.unwrap().unwrap();
         outbox
-            .put(4, vec![batch(16, 100)], Otherwise::Sent)
+            .put(4, vec![batch(16, 100)], Fallback::Memory)
             .await
             .unwrap();
         assert_eq!((outbox.take_lost(), outbox.backlog().segments), (4, 3));
@@ -89,16 +89,16 @@ mod tests {
 
         // A later tick, which knows only names.
         outbox
-            .put(5, vec![batch(32, 100)], Otherwise::Sent)
+            .put(5, vec![batch(32, 100)], Fallback::Memory)
             .await
             .unwrap();
         outbox
-            .put(6, vec![batch(64, 100)], Otherwise::Sent)
+            .put(6, vec![batch(64, 100)], Fallback::Memory)
             .await
             .unwrap();
         let summary = outbox.summary().await;
         let later = outbox_with(
-            Limits {
+            SpoolLimits {
                 max_bytes: 2 * one,
                 ..LIMITS
             },
@@ -108,7 +108,7 @@ mod tests {
         )
         .await;
         later
-            .put(1, vec![batch(1, 100)], Otherwise::Sent)
+            .put(1, vec![batch(1, 100)], Fallback::Memory)
             .await
             .unwrap();
         assert_eq!((later.take_lost(), later.backlog().samples), (32, 65));
@@ -119,14 +119,14 @@ mod tests {
         let one = segment::size(&[batch(1, 100)]) as u64;
         for (slow, lost, sent) in [(Op::Delete, 2, [4, 8]), (Op::Get, 4, [2, 8])] {
             let store = world();
-            let limits = Limits {
+            let limits = SpoolLimits {
                 max_bytes: 2 * one,
                 ..LIMITS
             };
-            let outbox = outbox_with(limits, &store, 1, Some(&RemoteState::default())).await;
+            let outbox = outbox_with(limits, &store, 1, Some(&RemoteRecord::default())).await;
             for scrape in 1..3 {
                 outbox
-                    .put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent)
+                    .put(scrape, vec![batch(1 << scrape, 100)], Fallback::Memory)
                     .await
                     .unwrap();
             }
@@ -134,7 +134,7 @@ mod tests {
                 delay: Duration::from_millis(if op == slow { 100 } else { 1 }),
                 ..Fault::default()
             });
-            let put = outbox.put(3, vec![batch(8, 100)], Otherwise::Sent);
+            let put = outbox.put(3, vec![batch(8, 100)], Fallback::Memory);
             // Whoever is first has the oldest in hand.
             let head = if slow == Op::Delete {
                 tokio::join!(put, outbox.head()).1
@@ -154,24 +154,24 @@ mod tests {
     async fn nothing_is_given_up_that_cannot_be_counted() {
         let store = world();
         let one = segment::size(&[batch(1, 100)]) as u64;
-        let first = outbox_with(LIMITS, &store, 1, Some(&RemoteState::default())).await;
+        let first = outbox_with(LIMITS, &store, 1, Some(&RemoteRecord::default())).await;
         for scrape in 1..3 {
             first
-                .put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent)
+                .put(scrape, vec![batch(1 << scrape, 100)], Fallback::Memory)
                 .await
                 .unwrap();
         }
-        let limits = Limits {
+        let limits = SpoolLimits {
             max_bytes: 2 * one,
             ..LIMITS
         };
         let second = outbox_with(limits, &store, 2, Some(&first.summary().await)).await;
         store.set_faults(|op, _, _| Fault {
-            refuse: (op == Op::Get).then_some(Kind::Denied),
+            refuse: (op == Op::Get).then_some(FailureKind::Denied),
             ..Fault::default()
         });
         second
-            .put(1, vec![batch(8, 100)], Otherwise::Lost)
+            .put(1, vec![batch(8, 100)], Fallback::Loss)
             .await
             .unwrap_err();
         store.heal();

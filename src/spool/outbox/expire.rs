@@ -41,32 +41,32 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Otherwise;
+    use super::super::Fallback;
     use super::super::tests::{batch, drain, outbox, world};
-    use crate::spool::state::RemoteState;
+    use crate::spool::state::RemoteRecord;
     use crate::spool::store::memory::Fault;
-    use crate::spool::store::{Kind, Op};
+    use crate::spool::store::{FailureKind, Op};
 
     #[tokio::test(start_paused = true)]
     async fn what_is_too_old_leaves_from_the_head_on() {
         let store = world();
-        let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+        let outbox = outbox(&store, 1, Some(&RemoteRecord::default())).await;
         outbox
-            .put(1, vec![batch(1, 100), batch(2, 150)], Otherwise::Sent)
+            .put(1, vec![batch(1, 100), batch(2, 150)], Fallback::Memory)
             .await
             .unwrap();
         outbox
-            .put(2, vec![batch(4, 180), batch(8, 300)], Otherwise::Sent)
+            .put(2, vec![batch(4, 180), batch(8, 300)], Fallback::Memory)
             .await
             .unwrap();
         outbox
-            .put(3, vec![batch(16, 400)], Otherwise::Sent)
+            .put(3, vec![batch(16, 400)], Fallback::Memory)
             .await
             .unwrap();
         let mut expired = 0;
         // What came to expired/ before the store was down counts.
         store.set_faults(|op, _, _| Fault {
-            refuse: (op == Op::Delete).then_some(Kind::Denied),
+            refuse: (op == Op::Delete).then_some(FailureKind::Denied),
             ..Fault::default()
         });
         outbox.expire(200, &mut expired).await.unwrap_err();

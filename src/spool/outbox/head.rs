@@ -8,7 +8,7 @@ use crate::report::IncidentKind;
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::retry::{MAX_OBJECT, fetch};
 use crate::spool::segment::{self, Segment, SegmentError};
-use crate::spool::store::{Kind, StoreError};
+use crate::spool::store::{FailureKind, StoreError};
 
 /// An object under the name of a segment that this program cannot read.
 struct Unreadable {
@@ -76,7 +76,7 @@ impl Outbox {
                 self.set_aside(name, unreadable).await?;
                 Ok(false)
             }
-            Err(error) if error.kind == Kind::NotFound => {
+            Err(error) if error.kind == FailureKind::NotFound => {
                 self.lose(
                     IncidentKind::SegmentLost,
                     name,
@@ -133,28 +133,28 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Otherwise;
+    use super::super::Fallback;
     use super::super::tests::{batch, outbox, world};
-    use crate::spool::state::RemoteState;
+    use crate::spool::state::RemoteRecord;
     use crate::spool::store::memory::Fault;
-    use crate::spool::store::{Kind, Op};
+    use crate::spool::store::{FailureKind, Op};
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_leaves_gives_way_to_memory() {
         let store = world();
-        let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+        let outbox = outbox(&store, 1, Some(&RemoteRecord::default())).await;
         outbox
-            .put(1, vec![batch(1, 100)], Otherwise::Sent)
+            .put(1, vec![batch(1, 100)], Fallback::Memory)
             .await
             .unwrap();
         outbox
-            .put(3, vec![batch(4, 300)], Otherwise::Sent)
+            .put(3, vec![batch(4, 300)], Fallback::Memory)
             .await
             .unwrap();
         let head = outbox.head().await.unwrap().unwrap();
         outbox.answered(head.name, 0);
         store.set_faults(|op, _, _| Fault {
-            refuse: (op == Op::Delete).then_some(Kind::Denied),
+            refuse: (op == Op::Delete).then_some(FailureKind::Denied),
             ..Fault::default()
         });
         outbox.finish(head.name).await.unwrap_err();

@@ -31,12 +31,12 @@ use tokio::sync::Mutex;
 
 use self::inventory::Inventory;
 pub use self::inventory::window::Head;
-pub use self::limits::{Bound, Limits};
-pub use self::open::{Opened, open};
+pub use self::limits::{ArchiveBound, SpoolLimits};
+pub use self::open::{OpenSpool, open};
 use super::access::StoreAccess;
 use super::name::{RemoteDir, SegmentName};
 use super::segment;
-use super::state::{Backlog, RemoteState};
+use super::state::{Backlog, RemoteRecord};
 use super::store::StoreError;
 use crate::batch::Batch;
 use crate::report::Incident;
@@ -45,7 +45,7 @@ use crate::report::Incident;
 pub struct Outbox {
     access: StoreAccess,
     remote: RemoteDir,
-    limits: Limits,
+    limits: SpoolLimits,
     inventory: RefCell<Inventory>,
     /// The turn to work on the oldest segment: to give it out, or to evict it. Both wait for the
     /// store, and both at once would count its samples twice. It orders two futures of one thread,
@@ -75,13 +75,13 @@ pub enum HeadError {
 
 /// What becomes of batches that cannot be put into the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Otherwise {
+pub enum Fallback {
     /// They stay in memory and are sent from there. If the write took place after all, the segment
     /// must never be sent.
-    Sent,
+    Memory,
     /// They are counted as lost. If the write took place after all, the next tick finds the segment
     /// and sends it.
-    Lost,
+    Loss,
 }
 
 /// Batches that could not be put into the spool.
@@ -89,7 +89,7 @@ pub enum Otherwise {
 #[error("{error}")]
 pub struct PutError {
     /// The batches that were not put, in their order. The first segment of them may exist
-    /// nevertheless when the error is [`super::store::Kind::NoAnswer`].
+    /// nevertheless when the error is [`super::store::FailureKind::NoAnswer`].
     pub left: Vec<Batch>,
     /// The error of the store.
     #[source]
@@ -169,7 +169,7 @@ impl Outbox {
 
     /// What the next tick must know, for the release. May read the first bytes of the oldest
     /// segment for its time.
-    pub async fn summary(&self) -> RemoteState {
+    pub async fn summary(&self) -> RemoteRecord {
         self.look_into_oldest().await;
         self.inventory.borrow().state()
     }

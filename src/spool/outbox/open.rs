@@ -8,23 +8,23 @@ use tokio::sync::Mutex;
 use super::Outbox;
 use super::inventory::Inventory;
 use super::inventory::backlog::BacklogSegment;
-use super::limits::Limits;
+use super::limits::SpoolLimits;
 use crate::report::IncidentKind;
 use crate::spool::access::StoreAccess;
 use crate::spool::name::{Folder, RemoteDir, SegmentName};
 use crate::spool::retry::{MAX_OBJECT, erase, fetch, list_all};
-use crate::spool::state::{RemoteState, State};
-use crate::spool::store::{Listed, StoreError};
+use crate::spool::state::{RemoteRecord, SpoolState};
+use crate::spool::store::{ListedObject, StoreError};
 
 /// Most objects without a name of ours that one tick moves out of the way.
 const STRANGERS: usize = 20;
 
 /// The outboxes of a tick.
-pub struct Opened {
+pub struct OpenSpool {
     /// One for each remote that was asked for, in that order.
     pub outboxes: Vec<Outbox>,
     /// States of remotes that the configuration does not name. To be released as they are.
-    pub orphans: BTreeMap<RemoteDir, RemoteState>,
+    pub orphans: BTreeMap<RemoteDir, RemoteRecord>,
 }
 
 /// What a LIST of all segments found.
@@ -33,20 +33,20 @@ struct Listing {
     /// Segments by remote, in the order of their names.
     segments: BTreeMap<RemoteDir, Vec<BacklogSegment>>,
     /// Objects that have no name of ours, or are too large to be a segment.
-    strangers: Vec<Listed>,
+    strangers: Vec<ListedObject>,
 }
 
 /// Opens the outboxes of these remotes. The store is not asked at all when the last release was
-/// clean and left no backlog. Otherwise all segments are listed, and after an unclean end the first
+/// clean and left no backlog. Fallback all segments are listed, and after an unclean end the first
 /// bytes of each are read.
 ///
 /// # Errors
 /// The store is down. Nothing may be sent: there may be a backlog that has to go first.
 pub async fn open(
     access: &StoreAccess,
-    state: &State,
-    remotes: &[(RemoteDir, Limits)],
-) -> Result<Opened, StoreError> {
+    state: &SpoolState,
+    remotes: &[(RemoteDir, SpoolLimits)],
+) -> Result<OpenSpool, StoreError> {
     let must_list = access.unclean || state.is_owed_anything();
     let mut listing = if must_list {
         list_segments(access).await?
@@ -78,7 +78,7 @@ pub async fn open(
     if must_list {
         orphans = look_at_orphans(access, orphans, listing.segments).await;
     }
-    Ok(Opened { outboxes, orphans })
+    Ok(OpenSpool { outboxes, orphans })
 }
 
 async fn list_segments(access: &StoreAccess) -> Result<Listing, StoreError> {
@@ -111,16 +111,16 @@ async fn list_segments(access: &StoreAccess) -> Result<Listing, StoreError> {
 /// store: a remote may have been taken out of the configuration by mistake.
 async fn look_at_orphans(
     access: &StoreAccess,
-    mut known: BTreeMap<RemoteDir, RemoteState>,
+    mut known: BTreeMap<RemoteDir, RemoteRecord>,
     mut listed: BTreeMap<RemoteDir, Vec<BacklogSegment>>,
-) -> BTreeMap<RemoteDir, RemoteState> {
+) -> BTreeMap<RemoteDir, RemoteRecord> {
     for remote in known.keys() {
         listed.entry(remote.clone()).or_default();
     }
     for (remote, segments) in listed {
         let released = known.remove(&remote).unwrap_or_default();
         // Nothing is put there, so the limits do not matter.
-        let limits = Limits::default();
+        let limits = SpoolLimits::default();
         let outbox = Outbox::new(access.clone(), remote.clone(), limits, segments, released).await;
         let summary = outbox.summary().await;
         if summary.must_be_kept() {
@@ -134,9 +134,9 @@ impl Outbox {
     async fn new(
         access: StoreAccess,
         remote: RemoteDir,
-        limits: Limits,
+        limits: SpoolLimits,
         listed: Vec<BacklogSegment>,
-        released: RemoteState,
+        released: RemoteRecord,
     ) -> Self {
         let (sums, uncounted) = (released.backlog, released.uncounted);
         let inventory = Inventory::new(listed, released, access.unclean);
@@ -204,7 +204,7 @@ mod tests {
     use super::super::tests::{LIMITS, amp, batch, texts, tick, world};
     use crate::spool::name::RemoteDir;
     use crate::spool::segment;
-    use crate::spool::state::State;
+    use crate::spool::state::SpoolState;
 
     #[tokio::test(start_paused = true)]
     async fn strangers_go_to_rejected_or_are_told_of_and_orphans_stay() {
@@ -218,7 +218,7 @@ mod tests {
         );
         let opened = open(
             &tick(&store, 2, true),
-            &State::default(),
+            &SpoolState::default(),
             &[(amp(), LIMITS)],
         )
         .await
@@ -249,9 +249,9 @@ mod tests {
         assert_eq!(store.keys(), [kept, left].concat());
 
         // Clean: they are carried on without a call.
-        let state = State {
+        let state = SpoolState {
             remotes: opened.orphans.clone(),
-            ..State::default()
+            ..SpoolState::default()
         };
         let again = open(&tick(&store, 3, false), &state, &[(amp(), LIMITS)])
             .await

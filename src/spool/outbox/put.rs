@@ -4,13 +4,13 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::inventory::parts::{NoPartLeft, ScrapeId};
-use super::{Otherwise, Outbox, PutError};
+use super::{Fallback, Outbox, PutError};
 use crate::batch::{self, Batch};
 use crate::report::IncidentKind;
 use crate::spool::name::{Folder, MAX_PART, SegmentName};
 use crate::spool::retry::persist;
 use crate::spool::segment;
-use crate::spool::store::{Kind, Op, StoreError};
+use crate::spool::store::{FailureKind, Op, StoreError};
 
 /// A segment that [`Outbox::replace`] has written.
 struct Replacement {
@@ -42,7 +42,7 @@ impl Outbox {
         &self,
         scrape: u64,
         batches: Vec<Batch>,
-        otherwise: Otherwise,
+        fallback: Fallback,
     ) -> Result<usize, PutError> {
         let scrape = ScrapeId {
             epoch: self.access.epoch,
@@ -51,7 +51,7 @@ impl Outbox {
         let mut parts = segment::parts(batches, self.limits.segment_bytes).into_iter();
         let mut written = 0;
         while let Some(part) = parts.next() {
-            if let Err(error) = self.put_part(scrape, &part, otherwise).await {
+            if let Err(error) = self.put_part(scrape, &part, fallback).await {
                 return Err(PutError {
                     left: part.into_iter().chain(parts.flatten()).collect(),
                     error,
@@ -66,7 +66,7 @@ impl Outbox {
         &self,
         scrape: ScrapeId,
         batches: &[Batch],
-        otherwise: Otherwise,
+        fallback: Fallback,
     ) -> Result<(), StoreError> {
         let bytes = segment::write(batches, None);
         let size = bytes.len() as u64;
@@ -89,10 +89,10 @@ impl Outbox {
         if let Err(error) = written {
             // Without an answer the segment may exist, or appear later. What that means depends on
             // what the caller does with the batches.
-            match otherwise {
-                _ if error.kind != Kind::NoAnswer => {}
-                Otherwise::Sent => self.bury(name).await,
-                Otherwise::Lost => self.inventory.borrow_mut().tombstones.miss(name),
+            match fallback {
+                _ if error.kind != FailureKind::NoAnswer => {}
+                Fallback::Memory => self.bury(name).await,
+                Fallback::Loss => self.inventory.borrow_mut().tombstones.miss(name),
             }
             return Err(error);
         }
@@ -108,7 +108,7 @@ impl Outbox {
                 scrape.scrape, scrape.epoch
             );
             StoreError::new(
-                Kind::Denied,
+                FailureKind::Denied,
                 Op::PutIfAbsent,
                 self.access.store.address(),
                 cause,
@@ -136,7 +136,7 @@ impl Outbox {
                 .await
             {
                 self.undo_replace(name, left, &written).await;
-                if error.kind == Kind::NoAnswer {
+                if error.kind == FailureKind::NoAnswer {
                     self.bury(new).await;
                 }
                 return Err(error);

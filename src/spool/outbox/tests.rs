@@ -8,20 +8,20 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::*;
-use crate::spool::lease::Keeper;
-use crate::spool::state::State;
+use crate::spool::lease::LeaseClient;
+use crate::spool::state::SpoolState;
 use crate::spool::store::memory::{Fault, MemoryStore};
-use crate::spool::store::{Kind, Op};
+use crate::spool::store::{FailureKind, Op};
 use crate::time::{Deadlines, TokioClock};
 
-pub(super) const LIMITS: Limits = Limits {
+pub(super) const LIMITS: SpoolLimits = SpoolLimits {
     segment_bytes: 330,
     max_bytes: 100_000,
-    rejected: Bound {
+    rejected: ArchiveBound {
         objects: 10,
         bytes: 10_000,
     },
-    expired: Bound {
+    expired: ArchiveBound {
         objects: 10,
         bytes: 10_000,
     },
@@ -62,19 +62,19 @@ pub(super) fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> StoreAcces
 pub(super) async fn outbox(
     store: &MemoryStore,
     epoch: u64,
-    previous: Option<&RemoteState>,
+    previous: Option<&RemoteRecord>,
 ) -> Outbox {
     outbox_with(LIMITS, store, epoch, previous).await
 }
 
 /// Without a previous state: as after a kill.
 pub(super) async fn outbox_with(
-    limits: Limits,
+    limits: SpoolLimits,
     store: &MemoryStore,
     epoch: u64,
-    previous: Option<&RemoteState>,
+    previous: Option<&RemoteRecord>,
 ) -> Outbox {
-    let mut state = State::default();
+    let mut state = SpoolState::default();
     state
         .remotes
         .extend(previous.map(|previous| (amp(), previous.clone())));
@@ -134,22 +134,22 @@ fn ops(store: &MemoryStore) -> Vec<Op> {
 #[tokio::test(start_paused = true)]
 async fn scrapes_leave_in_the_order_of_their_numbers_across_ticks() {
     let store = world();
-    let first = outbox(&store, 9, Some(&RemoteState::default())).await;
+    let first = outbox(&store, 9, Some(&RemoteRecord::default())).await;
     first
         .put(
             1,
             vec![batch(1, 100), batch(2, 100), batch(3, 100), batch(4, 100)],
-            Otherwise::Sent,
+            Fallback::Memory,
         )
         .await
         .unwrap();
     first
-        .put(2, vec![batch(5, 200)], Otherwise::Sent)
+        .put(2, vec![batch(5, 200)], Fallback::Memory)
         .await
         .unwrap();
     // What memory held of the first scrape follows when the tick ends.
     first
-        .put(1, vec![batch(6, 100)], Otherwise::Sent)
+        .put(1, vec![batch(6, 100)], Fallback::Memory)
         .await
         .unwrap();
     let keys = store.keys();
@@ -180,7 +180,7 @@ async fn scrapes_leave_in_the_order_of_their_numbers_across_ticks() {
     // A later epoch is later, whatever its scrapes are called.
     let second = outbox(&store, 10, Some(&summary)).await;
     second
-        .put(1, vec![batch(7, 300)], Otherwise::Sent)
+        .put(1, vec![batch(7, 300)], Fallback::Memory)
         .await
         .unwrap();
     assert_eq!(second.backlog().samples, 28);
@@ -195,19 +195,19 @@ async fn scrapes_leave_in_the_order_of_their_numbers_across_ticks() {
 #[tokio::test(start_paused = true)]
 async fn clean_and_empty_asks_nothing_and_a_backlog_costs_a_list() {
     let store = world();
-    let empty = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let empty = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     assert_eq!(
         (empty.head().await.unwrap(), empty.summary().await),
-        (None, RemoteState::default())
+        (None, RemoteRecord::default())
     );
     assert_eq!(ops(&store), []);
 
     empty
-        .put(1, vec![batch(1, 100)], Otherwise::Sent)
+        .put(1, vec![batch(1, 100)], Fallback::Memory)
         .await
         .unwrap();
     empty
-        .put(2, vec![batch(2, 200)], Otherwise::Sent)
+        .put(2, vec![batch(2, 200)], Fallback::Memory)
         .await
         .unwrap();
     let summary = empty.summary().await;
@@ -234,17 +234,17 @@ async fn clean_and_empty_asks_nothing_and_a_backlog_costs_a_list() {
 #[tokio::test(start_paused = true)]
 async fn a_head_goes_on_where_the_last_tick_left_it() {
     let store = world();
-    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     first
         .put(
             1,
             vec![batch(1, 100), batch(2, 100), batch(4, 100)],
-            Otherwise::Sent,
+            Fallback::Memory,
         )
         .await
         .unwrap();
     first
-        .put(2, vec![batch(8, 200)], Otherwise::Sent)
+        .put(2, vec![batch(8, 200)], Fallback::Memory)
         .await
         .unwrap();
     let head = first.head().await.unwrap().unwrap();
@@ -263,9 +263,9 @@ async fn a_head_goes_on_where_the_last_tick_left_it() {
     let second = outbox(&store, 2, Some(&summary)).await;
     assert_eq!(second.summary().await, summary);
     // So does one that was killed: what was answered stays answered.
-    let state = State {
+    let state = SpoolState {
         remotes: [(amp(), summary.clone())].into(),
-        ..State::default()
+        ..SpoolState::default()
     };
     let killed = open(&tick(&store, 3, true), &state, &[(amp(), LIMITS)])
         .await
@@ -283,7 +283,7 @@ async fn a_head_goes_on_where_the_last_tick_left_it() {
     third.answered(head.name, 2);
     // Its deletion fails, and the next tick makes good for it without posting anything again.
     store.set_faults(|op, _, _| Fault {
-        refuse: (op == Op::Delete).then_some(Kind::Denied),
+        refuse: (op == Op::Delete).then_some(FailureKind::Denied),
         ..Fault::default()
     });
     third.finish(head.name).await.unwrap_err();
@@ -296,17 +296,17 @@ async fn a_head_goes_on_where_the_last_tick_left_it() {
 #[tokio::test(start_paused = true)]
 async fn what_is_left_of_a_split_batch_takes_the_place_of_its_segment() {
     let store = world();
-    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let outbox = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     outbox
-        .put(1, vec![batch(10, 100)], Otherwise::Sent)
+        .put(1, vec![batch(10, 100)], Fallback::Memory)
         .await
         .unwrap();
     outbox
-        .put(1, vec![batch(20, 100)], Otherwise::Sent)
+        .put(1, vec![batch(20, 100)], Fallback::Memory)
         .await
         .unwrap();
     outbox
-        .put(2, vec![batch(30, 200)], Otherwise::Sent)
+        .put(2, vec![batch(30, 200)], Fallback::Memory)
         .await
         .unwrap();
     let head = outbox.head().await.unwrap().unwrap();
@@ -325,14 +325,14 @@ async fn what_is_left_of_a_split_batch_takes_the_place_of_its_segment() {
 #[tokio::test(start_paused = true)]
 async fn what_was_replaced_counts_once_though_it_cannot_be_deleted() {
     let store = world();
-    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let outbox = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     outbox
-        .put(1, vec![batch(10, 100)], Otherwise::Sent)
+        .put(1, vec![batch(10, 100)], Fallback::Memory)
         .await
         .unwrap();
     let head = outbox.head().await.unwrap().unwrap();
     store.set_faults(|op, _, _| Fault {
-        refuse: (op == Op::Delete).then_some(Kind::Denied),
+        refuse: (op == Op::Delete).then_some(FailureKind::Denied),
         ..Fault::default()
     });
     outbox
@@ -353,17 +353,17 @@ async fn a_deletion_in_doubt_of_what_is_given_up_counts_once() {
     let store = world();
     let one = segment::size(&[batch(1, 100)]) as u64;
     let outbox = outbox_with(
-        Limits {
+        SpoolLimits {
             max_bytes: one,
             ..LIMITS
         },
         &store,
         1,
-        Some(&RemoteState::default()),
+        Some(&RemoteRecord::default()),
     )
     .await;
     outbox
-        .put(1, vec![batch(10, 100)], Otherwise::Sent)
+        .put(1, vec![batch(10, 100)], Fallback::Memory)
         .await
         .unwrap();
     let deletions = std::cell::Cell::new(0);
@@ -375,21 +375,21 @@ async fn a_deletion_in_doubt_of_what_is_given_up_counts_once() {
                 ..Fault::default()
             },
             (Op::Delete, _) => Fault {
-                refuse: Some(Kind::Denied),
+                refuse: Some(FailureKind::Denied),
                 ..Fault::default()
             },
             _ => Fault::default(),
         }
     });
     outbox
-        .put(2, vec![batch(20, 100)], Otherwise::Sent)
+        .put(2, vec![batch(20, 100)], Fallback::Memory)
         .await
         .unwrap();
     assert_eq!(
         (
             outbox.take_lost(),
             outbox.backlog().samples,
-            outbox.summary().await.unwanted.len()
+            outbox.summary().await.tombstones.len()
         ),
         (10, 20, 1)
     );
@@ -398,12 +398,12 @@ async fn a_deletion_in_doubt_of_what_is_given_up_counts_once() {
 #[tokio::test(start_paused = true)]
 async fn since_when_a_batch_is_throttled_outlives_ticks() {
     let store = world();
-    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     let (throttled, other) = (batch(10, 100), batch(20, 100));
     first.throttled_in_memory(&throttled, 1_000);
     first.passed(2_000);
     first
-        .put(1, vec![other, throttled], Otherwise::Lost)
+        .put(1, vec![other, throttled], Fallback::Loss)
         .await
         .unwrap();
     let name = first.front().unwrap();
@@ -419,7 +419,7 @@ async fn since_when_a_batch_is_throttled_outlives_ticks() {
     let third = outbox(&store, 3, Some(&second.summary().await)).await;
     assert!(third.is_throttled_for_good(name, 1, late));
     assert_eq!(drain(&third).await, [20, 10]);
-    assert_eq!(third.summary().await, RemoteState::default());
+    assert_eq!(third.summary().await, RemoteRecord::default());
 }
 
 #[tokio::test(start_paused = true)]
@@ -437,10 +437,10 @@ async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
     ];
     for (what, damage) in damages {
         let store = world();
-        let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+        let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
         for scrape in 1..4 {
             first
-                .put(scrape, vec![batch(1 << scrape, 100)], Otherwise::Sent)
+                .put(scrape, vec![batch(1 << scrape, 100)], Fallback::Memory)
                 .await
                 .unwrap();
         }
@@ -477,13 +477,13 @@ async fn what_is_no_segment_is_kept_aside_and_counted_and_the_queue_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn a_segment_of_a_newer_program_blocks_and_stays() {
     let store = world();
-    let first = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     first
-        .put(1, vec![batch(1, 100)], Otherwise::Sent)
+        .put(1, vec![batch(1, 100)], Fallback::Memory)
         .await
         .unwrap();
     first
-        .put(2, vec![batch(2, 200)], Otherwise::Sent)
+        .put(2, vec![batch(2, 200)], Fallback::Memory)
         .await
         .unwrap();
     let key = store.keys().remove(0);
@@ -508,7 +508,7 @@ async fn a_segment_of_a_newer_program_blocks_and_stays() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
     let store = world();
-    let mut keeper = Keeper::new(
+    let mut keeper = LeaseClient::new(
         Arc::new(store.clone()),
         Arc::new(TokioClock::starting_at(0)),
         &mut fastrand::Rng::with_seed(1),
@@ -521,7 +521,7 @@ async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
     for (nth, expected) in ticks.into_iter().enumerate() {
         if nth == 2 {
             // A cold process.
-            keeper = Keeper::new(
+            keeper = LeaseClient::new(
                 Arc::new(store.clone()),
                 Arc::new(TokioClock::starting_at(0)),
                 &mut fastrand::Rng::with_seed(2),
@@ -580,13 +580,13 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
             answer_delay: Duration::from_millis(7),
             ..Fault::default()
         });
-        let before = outbox(&store, 1, Some(&RemoteState::default())).await;
+        let before = outbox(&store, 1, Some(&RemoteRecord::default())).await;
         before
-            .put(1, vec![batch(1, 100), batch(2, 100)], Otherwise::Sent)
+            .put(1, vec![batch(1, 100), batch(2, 100)], Fallback::Memory)
             .await
             .unwrap();
         before
-            .put(2, vec![batch(4, 200)], Otherwise::Sent)
+            .put(2, vec![batch(4, 200)], Fallback::Memory)
             .await
             .unwrap();
         let summary = before.summary().await;
@@ -608,7 +608,7 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
                 outbox.finish(head.name).await.unwrap();
                 if spooled.borrow().is_empty() {
                     outbox
-                        .put(1, vec![batch(8, 300), batch(16, 300)], Otherwise::Sent)
+                        .put(1, vec![batch(8, 300), batch(16, 300)], Fallback::Memory)
                         .await
                         .unwrap();
                     spooled.borrow_mut().extend([8, 16]);
@@ -652,17 +652,17 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_for_good_says_what_is_left() {
     let store = world();
-    let outbox = outbox(&store, 1, Some(&RemoteState::default())).await;
+    let outbox = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     let batches: Vec<_> = (1..8).map(|samples| batch(samples, 100)).collect();
     store.set_faults(|_, _, nth| Fault {
-        refuse: (nth > 0).then_some(Kind::Full),
+        refuse: (nth > 0).then_some(FailureKind::Full),
         ..Fault::default()
     });
     let error = outbox
-        .put(1, batches.clone(), Otherwise::Sent)
+        .put(1, batches.clone(), Fallback::Memory)
         .await
         .unwrap_err();
-    assert_eq!(error.error.kind, Kind::Full);
+    assert_eq!(error.error.kind, FailureKind::Full);
     assert_eq!(outbox.backlog().segments, 1);
     let stored = batches.len() - error.left.len();
     assert_eq!(error.left, batches[stored..]);
@@ -674,11 +674,11 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
     // A store that comes back in time is waited for, and one that does not is left at the fence.
     let start = Instant::now();
     store.set_faults(move |_, _, _| Fault {
-        refuse: (start.elapsed() < Duration::from_secs(9)).then_some(Kind::Busy),
+        refuse: (start.elapsed() < Duration::from_secs(9)).then_some(FailureKind::Busy),
         ..Fault::default()
     });
     outbox
-        .put(2, batches.clone(), Otherwise::Sent)
+        .put(2, batches.clone(), Fallback::Memory)
         .await
         .unwrap();
     store.set_faults(|_, _, _| Fault {
@@ -687,7 +687,7 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
     });
     assert_eq!(
         outbox
-            .put(3, batches.clone(), Otherwise::Sent)
+            .put(3, batches.clone(), Fallback::Memory)
             .await
             .unwrap_err()
             .left,

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within,
+    Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
+    StoreTime, within,
 };
 use crate::time::{Clock as _, SystemClock};
 
@@ -80,7 +81,7 @@ impl DirStore {
             let joined = async {
                 done.await.unwrap_or_else(|error| {
                     Err(StoreError::new(
-                        Kind::NoAnswer,
+                        FailureKind::NoAnswer,
                         op,
                         &address,
                         error.to_string(),
@@ -95,7 +96,7 @@ impl DirStore {
                 received: Instant::now(),
             };
             match result {
-                Ok(value) => Ok(Answer { value, time }),
+                Ok(value) => Ok(StoreAnswer { value, time }),
                 Err(error) => Err(StoreError {
                     time: Some(time),
                     ..error
@@ -117,17 +118,17 @@ impl Work {
             )
         };
         match error.kind() {
-            ErrorKind::NotFound => failure(Kind::NotFound),
+            ErrorKind::NotFound => failure(FailureKind::NotFound),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                failure(Kind::Denied).hint("let this user read and write the spool's directory")
+                failure(FailureKind::Denied).hint("let this user read and write the spool's directory")
             }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                failure(Kind::Full).hint("make room, or lower forwarder.spool.max_bytes")
+                failure(FailureKind::Full).hint("make room, or lower forwarder.spool.max_bytes")
             }
             ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidFilename => {
-                failure(Kind::Denied).hint("something else is in the spool's directory: name another one in forwarder.spool.url")
+                failure(FailureKind::Denied).hint("something else is in the spool's directory: name another one in forwarder.spool.url")
             }
-            _ => failure(Kind::NoAnswer),
+            _ => failure(FailureKind::NoAnswer),
         }
     }
 
@@ -140,7 +141,7 @@ impl Work {
             return Ok(());
         }
         Err(StoreError::new(
-            Kind::Unreachable,
+            FailureKind::Unreachable,
             self.op,
             self.path.display().to_string(),
             "not done: no time is left",
@@ -163,7 +164,7 @@ impl Work {
                     if std::time::Instant::now() + LOCK_POLL >= self.deadline =>
                 {
                     let busy = StoreError::new(
-                        Kind::Busy,
+                        FailureKind::Busy,
                         self.op,
                         self.path.display().to_string(),
                         "another process holds the lock of the directory",
@@ -221,7 +222,7 @@ impl Work {
         };
         if !may_be_written(present) {
             return Err(StoreError::new(
-                Kind::Changed,
+                FailureKind::Changed,
                 self.op,
                 self.path.display().to_string(),
                 "it is there already, or not as it was",
@@ -232,7 +233,7 @@ impl Work {
         // From here on it is there, and may vanish only with the power.
         self.io(sync_dir(self.path.parent().unwrap_or(&self.root)))
             .map_err(|error| StoreError {
-                kind: Kind::NoAnswer,
+                kind: FailureKind::NoAnswer,
                 ..error
             })?;
         Ok(etag(body))
@@ -264,7 +265,7 @@ impl Work {
             Ok(()) => self
                 .io(sync_dir(self.path.parent().unwrap_or(&self.root)))
                 .map_err(|error| StoreError {
-                    kind: Kind::NoAnswer,
+                    kind: FailureKind::NoAnswer,
                     ..error
                 }),
         }
@@ -318,7 +319,7 @@ fn remove_leftovers(tmp: &Path) {
     }
 }
 
-fn walk(root: &Path, folder: &str, entries: &mut Vec<Listed>) -> io::Result<()> {
+fn walk(root: &Path, folder: &str, entries: &mut Vec<ListedObject>) -> io::Result<()> {
     let found = match fs::read_dir(root.join(folder)) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -345,7 +346,7 @@ fn walk(root: &Path, folder: &str, entries: &mut Vec<Listed>) -> io::Result<()> 
         if metadata.is_dir() {
             walk(root, &key, entries)?;
         } else {
-            entries.push(Listed {
+            entries.push(ListedObject {
                 key,
                 size: metadata.len(),
             });

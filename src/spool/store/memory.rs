@@ -10,7 +10,8 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::{
-    Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within,
+    Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
+    StoreTime, within,
 };
 use crate::time::Clock;
 
@@ -20,7 +21,7 @@ pub struct Fault {
     /// Before anything happens.
     pub delay: Duration,
     /// In place of doing it.
-    pub refuse: Option<Kind>,
+    pub refuse: Option<FailureKind>,
     /// After it was done: the answer is delayed by this long. Past the deadline it is lost.
     pub answer_delay: Duration,
     /// After it was done: the answer is cut at once.
@@ -32,7 +33,7 @@ pub type Faults = Box<dyn FnMut(Op, &str, usize) -> Fault + Send>;
 
 /// A call as it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Called {
+pub struct CallRecord {
     /// Which.
     pub op: Op,
     /// On what; the prefix for a LIST.
@@ -42,15 +43,15 @@ pub struct Called {
 /// Objects in memory. Clones share them, as two processes share a bucket.
 #[derive(Clone)]
 pub struct MemoryStore {
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<MemoryState>>,
     clock: Arc<dyn Clock>,
 }
 
-struct Inner {
+struct MemoryState {
     objects: BTreeMap<String, (Bytes, Etag)>,
     writes: u64,
     faults: Faults,
-    calls: Vec<Called>,
+    calls: Vec<CallRecord>,
     coarse_ms: i64,
 }
 
@@ -58,7 +59,7 @@ impl MemoryStore {
     /// An empty one, without faults. `clock` is its own: it may differ from everybody else's.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let inner = Inner {
+        let inner = MemoryState {
             objects: BTreeMap::new(),
             writes: 0,
             faults: Box::new(|_, _, _| Fault::default()),
@@ -83,7 +84,7 @@ impl MemoryStore {
 
     /// All calls since the last time that this was asked.
     #[must_use]
-    pub fn take_calls(&self) -> Vec<Called> {
+    pub fn take_calls(&self) -> Vec<CallRecord> {
         std::mem::take(&mut self.lock().calls)
     }
 
@@ -104,7 +105,7 @@ impl MemoryStore {
         self.lock().write(key, bytes);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,13 +114,13 @@ impl MemoryStore {
         op: Op,
         key: &'a str,
         deadline: Instant,
-        act: impl FnOnce(&mut Inner) -> Result<T, (Kind, &'static str)> + Send + 'a,
+        act: impl FnOnce(&mut MemoryState) -> Result<T, (FailureKind, &'static str)> + Send + 'a,
     ) -> Call<'a, T> {
         let work = async move {
             let sent = Instant::now();
             let fault = {
                 let inner = &mut *self.lock();
-                inner.calls.push(Called {
+                inner.calls.push(CallRecord {
                     op,
                     key: key.to_owned(),
                 });
@@ -138,7 +139,7 @@ impl MemoryStore {
             tokio::time::sleep(fault.answer_delay).await;
             if fault.answer_lost {
                 return Err(StoreError::new(
-                    Kind::NoAnswer,
+                    FailureKind::NoAnswer,
                     op,
                     key,
                     "a simulated loss of the answer",
@@ -151,7 +152,7 @@ impl MemoryStore {
                 received: Instant::now(),
             };
             match done {
-                Ok(value) => Ok(Answer { value, time }),
+                Ok(value) => Ok(StoreAnswer { value, time }),
                 Err((kind, cause)) => Err(StoreError {
                     time: Some(time),
                     ..StoreError::new(kind, op, key, cause)
@@ -162,7 +163,7 @@ impl MemoryStore {
     }
 }
 
-impl Inner {
+impl MemoryState {
     fn write(&mut self, key: &str, body: Bytes) -> Etag {
         self.writes += 1;
         let etag = Etag(format!("\"{}\"", self.writes));
@@ -175,7 +176,7 @@ impl Store for MemoryStore {
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
         self.call(Op::PutIfAbsent, key, deadline, move |inner| {
             match inner.objects.contains_key(key) {
-                true => Err((Kind::Changed, "it exists")),
+                true => Err((FailureKind::Changed, "it exists")),
                 false => Ok(inner.write(key, body)),
             }
         })
@@ -191,7 +192,7 @@ impl Store for MemoryStore {
         self.call(Op::PutIfMatch, key, deadline, move |inner| {
             match inner.objects.get(key) {
                 Some((_, present)) if present == etag => Ok(inner.write(key, body)),
-                _ => Err((Kind::Changed, "it has another etag")),
+                _ => Err((FailureKind::Changed, "it has another etag")),
             }
         })
     }
@@ -201,7 +202,7 @@ impl Store for MemoryStore {
             let (bytes, etag) = inner
                 .objects
                 .get(key)
-                .ok_or((Kind::NotFound, "there is none"))?;
+                .ok_or((FailureKind::NotFound, "there is none"))?;
             let end = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
             Ok(Object {
                 bytes: bytes.slice(..end),
@@ -227,7 +228,7 @@ impl Store for MemoryStore {
                 .range::<str, _>((from, Bound::Unbounded))
                 .take_while(|(key, _)| key.starts_with(prefix))
                 .take(PAGE + 1)
-                .map(|(key, (bytes, _))| Listed {
+                .map(|(key, (bytes, _))| ListedObject {
                     key: key.clone(),
                     size: bytes.len() as u64,
                 })

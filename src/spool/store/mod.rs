@@ -36,13 +36,13 @@ pub trait Store: Send + Sync {
     /// Writes an object that must not be there yet.
     ///
     /// # Errors
-    /// [`Kind::Changed`] when there is one.
+    /// [`FailureKind::Changed`] when there is one.
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag>;
 
     /// Replaces the object that has this etag.
     ///
     /// # Errors
-    /// [`Kind::Changed`] when it has another one by now, or is gone.
+    /// [`FailureKind::Changed`] when it has another one by now, or is gone.
     fn put_if_match<'a>(
         &'a self,
         key: &'a str,
@@ -54,7 +54,7 @@ pub trait Store: Send + Sync {
     /// Reads the first bytes of an object, `most` at most.
     ///
     /// # Errors
-    /// [`Kind::NotFound`].
+    /// [`FailureKind::NotFound`].
     fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object>;
 
     /// The keys that begin with `prefix` and come after `after`, in the order of their bytes: the
@@ -80,11 +80,11 @@ pub trait Store: Send + Sync {
 }
 
 /// What a call gives.
-pub type Call<'a, T> = BoxFuture<'a, Result<Answer<T>, StoreError>>;
+pub type Call<'a, T> = BoxFuture<'a, Result<StoreAnswer<T>, StoreError>>;
 
 /// An answer, and when the store gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer<T> {
+pub struct StoreAnswer<T> {
     /// What was asked for.
     pub value: T,
     /// By its own clock.
@@ -118,14 +118,14 @@ impl Object {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// In order.
-    pub entries: Vec<Listed>,
+    pub entries: Vec<ListedObject>,
     /// More follow, after the last of these.
     pub more: bool,
 }
 
 /// A key and what is behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedObject {
     /// Relative, as in the calls.
     pub key: String,
     /// Bytes.
@@ -206,7 +206,7 @@ impl Op {
 
 /// What the caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FailureKind {
     /// Nothing there.
     NotFound,
     /// The condition does not hold: it exists, has changed or is gone. If an earlier try of the
@@ -226,7 +226,7 @@ pub enum Kind {
     NoAnswer,
 }
 
-impl Kind {
+impl FailureKind {
     /// Whether the same call may succeed in a moment.
     #[must_use]
     pub fn is_passing(self) -> bool {
@@ -238,7 +238,7 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreError {
     /// What can be done.
-    pub kind: Kind,
+    pub kind: FailureKind,
     /// What was tried.
     pub op: Op,
     /// On what: `s3://bucket/key`, or a path.
@@ -265,7 +265,7 @@ impl std::error::Error for StoreError {}
 
 impl StoreError {
     pub(crate) fn new(
-        kind: Kind,
+        kind: FailureKind,
         op: Op,
         address: impl Into<String>,
         cause: impl Into<String>,
@@ -288,20 +288,20 @@ impl StoreError {
     /// An earlier try of the same call had no answer: a refusal of this one does not tell that
     /// nothing was done.
     pub(super) fn in_doubt(mut self) -> Self {
-        if !matches!(self.kind, Kind::NotFound | Kind::Changed) {
-            self.kind = Kind::NoAnswer;
+        if !matches!(self.kind, FailureKind::NotFound | FailureKind::Changed) {
+            self.kind = FailureKind::NoAnswer;
         }
         self
     }
 
     /// Whether there was no answer because there was no way to the store, or because it took too
     /// long.
-    pub(super) fn kind_of(error: &NetError) -> Kind {
+    pub(super) fn kind_of(error: &NetError) -> FailureKind {
         match error.phase {
             Phase::Request | Phase::Credentials | Phase::Dns | Phase::Connect | Phase::Tls => {
-                Kind::Unreachable
+                FailureKind::Unreachable
             }
-            Phase::Http | Phase::Body => Kind::NoAnswer,
+            Phase::Http | Phase::Body => FailureKind::NoAnswer,
         }
     }
 }
@@ -316,7 +316,7 @@ pub(super) async fn within<T>(
     let started = Instant::now();
     if started >= deadline {
         return Err(StoreError::new(
-            Kind::Unreachable,
+            FailureKind::Unreachable,
             op,
             address,
             "not tried: no time is left",
@@ -327,7 +327,7 @@ pub(super) async fn within<T>(
         Err(_) => {
             let waited = started.elapsed();
             let error = StoreError::new(
-                Kind::NoAnswer,
+                FailureKind::NoAnswer,
                 op,
                 address,
                 format!("no answer within {waited:.1?}"),
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn an_error_says_what_where_why_and_what_next() {
         let error = StoreError::new(
-            Kind::Full,
+            FailureKind::Full,
             Op::PutIfAbsent,
             "/spool/segments/a",
             "no space left on device",

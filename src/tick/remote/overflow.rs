@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::{Bench, Lane, Sent};
 use crate::queue::CommittedScrape;
 use crate::report::{Fate, Incident, IncidentKind};
-use crate::spool::outbox::{Otherwise, Outbox, PutError};
+use crate::spool::outbox::{Fallback, Outbox, PutError};
 
 impl Lane {
     /// Spools what exceeds the capacity, once it has waited for room, and everything once sending
@@ -30,7 +30,7 @@ impl Lane {
                 continue;
             };
             let over = !self.queue.is_sending();
-            match self.put(outbox, &scrape, Otherwise::Sent).await {
+            match self.put(outbox, &scrape, Fallback::Memory).await {
                 Ok(()) => {
                     left_over += if over { scrape.samples() } else { 0 };
                     self.queue.spilled(&scrape, Vec::new());
@@ -64,7 +64,7 @@ impl Lane {
         &self,
         outbox: &Outbox,
         scrape: &CommittedScrape,
-        otherwise: Otherwise,
+        fallback: Fallback,
     ) -> Result<(), PutError> {
         let bytes = scrape.batches.iter().map(|batch| batch.body.len()).sum();
         let started = Instant::now();
@@ -72,7 +72,7 @@ impl Lane {
             .put(
                 scrape.number,
                 scrape.batches.iter().cloned().collect(),
-                otherwise,
+                fallback,
             )
             .await?;
         self.wrote(bytes, objects, started.elapsed());
@@ -87,7 +87,7 @@ impl Lane {
         for scrape in self.queue.drain() {
             let left = match bench.outbox {
                 None => scrape.batches.into(),
-                Some(outbox) => match self.put(outbox, &scrape, Otherwise::Lost).await {
+                Some(outbox) => match self.put(outbox, &scrape, Fallback::Loss).await {
                     Ok(()) => {
                         spooled += scrape.samples();
                         continue;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use amp_forwarder::spool::store::dir::DirStore;
-use amp_forwarder::spool::store::{Kind, Store};
+use amp_forwarder::spool::store::{FailureKind, Store};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -52,7 +52,7 @@ async fn a_full_directory_says_so_and_keeps_nothing_of_the_object() {
         .put_if_absent("segments/large", Bytes::from(vec![1; 1 << 20]), soon())
         .await
         .unwrap_err();
-    assert_eq!(full.kind, Kind::Full, "{full}");
+    assert_eq!(full.kind, FailureKind::Full, "{full}");
     assert!(full.to_string().contains("make room"), "{full}");
     assert_eq!(content(&store, "segments/large").await, None);
     assert_eq!(
@@ -76,7 +76,7 @@ async fn something_else_in_its_place_is_denied() {
         .put_if_absent("state.json", Bytes::from_static(b"x"), soon())
         .await
         .unwrap_err();
-    assert_eq!(error.kind, Kind::Denied, "{error}");
+    assert_eq!(error.kind, FailureKind::Denied, "{error}");
     assert!(error.to_string().contains("forwarder.spool.url"), "{error}");
 }
 
@@ -88,7 +88,7 @@ async fn a_directory_that_cannot_be_written_to_is_denied_and_says_whose_it_must_
             .put_if_absent("state.json", Bytes::from_static(b"x"), soon())
             .await
             .unwrap_err();
-        assert_eq!(error.kind, Kind::Denied, "{error}");
+        assert_eq!(error.kind, FailureKind::Denied, "{error}");
         let message = error.to_string();
         assert!(
             message.contains(place)
@@ -119,7 +119,10 @@ async fn a_held_lock_keeps_others_waiting_until_their_deadline() {
         )
         .await
         .unwrap_err();
-    assert!(matches!(busy.kind, Kind::Busy | Kind::NoAnswer), "{busy}");
+    assert!(
+        matches!(busy.kind, FailureKind::Busy | FailureKind::NoAnswer),
+        "{busy}"
+    );
     assert_eq!(content(&store, "two").await, None);
 
     let waiting = store.put_if_absent("two", Bytes::from_static(b"2"), soon());

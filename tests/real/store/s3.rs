@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant as WallInstant};
 
 use amp_forwarder::spool::store::s3::S3Store;
-use amp_forwarder::spool::store::{Kind, Store, StoreError};
+use amp_forwarder::spool::store::{FailureKind, Store, StoreError};
 use amp_forwarder_support::process::Port;
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ async fn through_proxy() -> (MotoS3, Proxy, S3Store) {
     (moto, proxy, store)
 }
 
-fn says(error: &StoreError, kind: Kind, words: &[&str]) {
+fn says(error: &StoreError, kind: FailureKind, words: &[&str]) {
     assert_eq!(error.kind, kind, "{error}");
     for word in words {
         assert!(error.to_string().contains(word), "{error}: lacks {word:?}");
@@ -47,7 +47,7 @@ async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
         .unwrap_err();
     says(
         &lost,
-        Kind::NoAnswer,
+        FailureKind::NoAnswer,
         &["spool: put s3://spool/segments/a/1"],
     );
     assert_eq!(content(&direct, "segments/a/1").await, Some(BODY));
@@ -55,13 +55,13 @@ async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
         .put_if_match("state.json", Bytes::from_static(b"new"), &etag, soon())
         .await
         .unwrap_err();
-    says(&lost, Kind::NoAnswer, &["state.json"]);
+    says(&lost, FailureKind::NoAnswer, &["state.json"]);
     assert_eq!(
         content(&direct, "state.json").await.as_deref(),
         Some(&b"new"[..])
     );
     let lost = store.delete("segments/a/1", soon()).await.unwrap_err();
-    says(&lost, Kind::NoAnswer, &["spool: delete"]);
+    says(&lost, FailureKind::NoAnswer, &["spool: delete"]);
     assert_eq!(content(&direct, "segments/a/1").await, None);
 
     // The repeated request finds the result of its own first try. Only the caller can know that.
@@ -71,7 +71,7 @@ async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
             .put_if_match("state.json", Bytes::from_static(b"new"), &etag, soon())
             .await
             .unwrap_err(),
-        Kind::Changed,
+        FailureKind::Changed,
         &["412"],
     );
     store.delete("segments/a/1", soon()).await.unwrap();
@@ -87,7 +87,11 @@ async fn a_slow_store_is_left_at_the_deadline() {
         .put_if_absent("slow", BODY, deadline)
         .await
         .unwrap_err();
-    says(&slow, Kind::NoAnswer, &["no answer within", "more time"]);
+    says(
+        &slow,
+        FailureKind::NoAnswer,
+        &["no answer within", "more time"],
+    );
     assert!(
         started.elapsed() < Duration::from_secs(3),
         "{:?}",
@@ -104,41 +108,46 @@ async fn a_slow_store_is_left_at_the_deadline() {
 async fn answers_that_refuse_mean_what_they_say() {
     let (_moto, proxy, store) = through_proxy().await;
     let rows = [
-        ("503 Slow Down", "SlowDown", Kind::Busy, "503 SlowDown"),
+        (
+            "503 Slow Down",
+            "SlowDown",
+            FailureKind::Busy,
+            "503 SlowDown",
+        ),
         (
             "409 Conflict",
             "ConditionalRequestConflict",
-            Kind::Busy,
+            FailureKind::Busy,
             "409",
         ),
         (
             "412 Precondition Failed",
             "PreconditionFailed",
-            Kind::Changed,
+            FailureKind::Changed,
             "412",
         ),
         (
             "500 Internal Server Error",
             "InternalError",
-            Kind::NoAnswer,
+            FailureKind::NoAnswer,
             "InternalError",
         ),
         (
             "403 Forbidden",
             "AccessDenied",
-            Kind::Denied,
+            FailureKind::Denied,
             "s3:PutObject",
         ),
         (
             "507 Insufficient Storage",
             "StorageFull",
-            Kind::Full,
+            FailureKind::Full,
             "make room",
         ),
         (
             "301 Moved Permanently",
             "PermanentRedirect",
-            Kind::Denied,
+            FailureKind::Denied,
             "AWS_REGION",
         ),
     ];
@@ -154,17 +163,17 @@ async fn answers_that_refuse_mean_what_they_say() {
     proxy.answer("503 Slow Down", "SlowDown");
     says(
         &store.get("refused", 10, soon()).await.unwrap_err(),
-        Kind::Busy,
+        FailureKind::Busy,
         &["spool: get"],
     );
     says(
         &store.list("refused", None, soon()).await.unwrap_err(),
-        Kind::Busy,
+        FailureKind::Busy,
         &["spool: list"],
     );
     says(
         &store.delete("refused", soon()).await.unwrap_err(),
-        Kind::Busy,
+        FailureKind::Busy,
         &["spool: delete"],
     );
     // Nothing of it was done, and nothing was retried by the SDK.
@@ -186,7 +195,7 @@ async fn a_store_that_is_not_there_was_not_asked() {
         .unwrap_err();
     says(
         &error,
-        Kind::Unreachable,
+        FailureKind::Unreachable,
         &["connect http://127.0.0.1", "refused"],
     );
     assert_eq!(error.time, None);
@@ -201,7 +210,11 @@ async fn a_bucket_that_is_not_there_is_no_empty_spool() {
         .get("state.json", 10, soon())
         .await
         .unwrap_err();
-    says(&error, Kind::Denied, &["NoSuchBucket", "create the bucket"]);
+    says(
+        &error,
+        FailureKind::Denied,
+        &["NoSuchBucket", "create the bucket"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,7 +231,7 @@ async fn keys_that_are_wrong_and_roles_that_may_nothing_are_denied() {
     );
     says(
         &unknown.get("state.json", 10, soon()).await.unwrap_err(),
-        Kind::Denied,
+        FailureKind::Denied,
         &["403 InvalidAccessKeyId", "renew them"],
     );
     let wrong = S3Store::new(
@@ -231,7 +244,7 @@ async fn keys_that_are_wrong_and_roles_that_may_nothing_are_denied() {
             .put_if_absent("state.json", BODY, soon())
             .await
             .unwrap_err(),
-        Kind::Denied,
+        FailureKind::Denied,
         &["403 SignatureDoesNotMatch", "renew them"],
     );
     let powerless = S3Store::new("spool", "", &sdk(moto.port, &access_key, &secret_key).await);
@@ -240,12 +253,12 @@ async fn keys_that_are_wrong_and_roles_that_may_nothing_are_denied() {
             .put_if_absent("state.json", BODY, soon())
             .await
             .unwrap_err(),
-        Kind::Denied,
+        FailureKind::Denied,
         &["403 AccessDenied", "s3:PutObject"],
     );
     says(
         &powerless.list("", None, soon()).await.unwrap_err(),
-        Kind::Denied,
+        FailureKind::Denied,
         &["s3:ListBucket"],
     );
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use amp_forwarder::spool::store::{Etag, Kind, Op, PAGE, Store};
+use amp_forwarder::spool::store::{Etag, FailureKind, Op, PAGE, Store};
 use amp_forwarder_support::now_ms;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -27,14 +27,14 @@ pub(crate) async fn content(store: &dyn Store, key: &str) -> Option<Bytes> {
             assert!(object.value.is_whole());
             Some(object.value.bytes)
         }
-        Err(error) if error.kind == Kind::NotFound => None,
+        Err(error) if error.kind == FailureKind::NotFound => None,
         Err(error) => panic!("{error}"),
     }
 }
 
 async fn objects(store: &dyn Store) {
     let missing = store.get("state.json", 10, soon()).await.unwrap_err();
-    assert_eq!(missing.kind, Kind::NotFound, "{missing}");
+    assert_eq!(missing.kind, FailureKind::NotFound, "{missing}");
     assert_eq!(missing.op, Op::Get, "{missing}");
     // The very first tick learns the store's time from this answer.
     assert!(missing.time.is_some());
@@ -76,7 +76,7 @@ async fn conditions(store: &dyn Store) {
         .put_if_absent("c/one", Bytes::from_static(b"2"), soon())
         .await
         .unwrap_err();
-    assert_eq!(exists.kind, Kind::Changed, "{exists}");
+    assert_eq!(exists.kind, FailureKind::Changed, "{exists}");
     assert_eq!(content(store, "c/one").await.as_deref(), Some(&b"1"[..]));
     assert_eq!(
         store
@@ -98,7 +98,7 @@ async fn conditions(store: &dyn Store) {
         .put_if_match("c/one", Bytes::from_static(b"4"), &first, soon())
         .await
         .unwrap_err();
-    assert_eq!(changed.kind, Kind::Changed, "{changed}");
+    assert_eq!(changed.kind, FailureKind::Changed, "{changed}");
     assert_eq!(content(store, "c/one").await.as_deref(), Some(&b"3"[..]));
     let third = store
         .put_if_match("c/one", Bytes::from_static(b"5"), &second, soon())
@@ -111,7 +111,7 @@ async fn conditions(store: &dyn Store) {
         .put_if_match("c/one", Bytes::from_static(b"6"), &third, soon())
         .await
         .unwrap_err();
-    assert_eq!(gone.kind, Kind::Changed, "{gone}");
+    assert_eq!(gone.kind, FailureKind::Changed, "{gone}");
     assert_eq!(content(store, "c/one").await, None);
     store
         .put_if_absent("c/one", Bytes::from_static(b"7"), soon())
@@ -169,7 +169,10 @@ async fn winner(
     for (n, done) in tries {
         match done {
             Ok(etag) => won.push((n, etag)),
-            Err(error) => assert!(matches!(error.kind, Kind::Changed | Kind::Busy), "{error}"),
+            Err(error) => assert!(
+                matches!(error.kind, FailureKind::Changed | FailureKind::Busy),
+                "{error}"
+            ),
         }
     }
     assert_eq!(won.len(), 1, "{won:?}");
@@ -194,9 +197,9 @@ async fn deadlines(store: &dyn Store) {
         .put_if_absent("d/late", Bytes::from_static(b"x"), Instant::now())
         .await
         .unwrap_err();
-    assert_eq!(error.kind, Kind::Unreachable, "{error}");
+    assert_eq!(error.kind, FailureKind::Unreachable, "{error}");
     let error = store.delete("o/empty", Instant::now()).await.unwrap_err();
-    assert_eq!(error.kind, Kind::Unreachable, "{error}");
+    assert_eq!(error.kind, FailureKind::Unreachable, "{error}");
     assert_eq!(content(store, "d/late").await, None);
     assert!(content(store, "o/empty").await.is_some());
 }

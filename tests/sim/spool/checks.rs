@@ -8,7 +8,7 @@ use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::report::{IncidentKind, Ledger, Outcome as TickOutcome, Report};
 use amp_forwarder::spool::name::{Folder, RemoteDir, SegmentName};
 use amp_forwarder::spool::segment;
-use amp_forwarder::spool::state::{KEY, State};
+use amp_forwarder::spool::state::{KEY, SpoolState};
 use amp_forwarder::time::Clock as _;
 use tokio::time::sleep;
 
@@ -199,7 +199,7 @@ impl Run {
             .shared
             .objects
             .peek(KEY)
-            .and_then(|bytes| State::read(&bytes).ok())
+            .and_then(|bytes| SpoolState::read(&bytes).ok())
             .unwrap_or_default();
         for (dir, owed) in self.dirs.iter().zip(&after) {
             let head = state
@@ -209,7 +209,7 @@ impl Run {
             let unwanted = state
                 .remotes
                 .get(dir)
-                .map(|remote| remote.unwanted.clone())
+                .map(|remote| remote.tombstones.clone())
                 .unwrap_or_default();
             let stored: u64 = self
                 .objects(dir, Folder::Segments)
@@ -460,7 +460,7 @@ impl Run {
             .shared
             .objects
             .peek(KEY)
-            .and_then(|bytes| State::read(&bytes).ok())
+            .and_then(|bytes| SpoolState::read(&bytes).ok())
             .and_then(|state| state.lease);
         let own = lease.is_some_and(|lease| process.is(&lease.nonce));
         if matches!(report.outcome, TickOutcome::Busy)

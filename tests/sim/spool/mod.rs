@@ -14,7 +14,7 @@ use amp_forwarder::report::Outcome as TickOutcome;
 use amp_forwarder::send::Remote;
 use amp_forwarder::spool::name::{Folder, RemoteDir};
 use amp_forwarder::spool::segment;
-use amp_forwarder::spool::state::{KEY, State};
+use amp_forwarder::spool::state::{KEY, SpoolState};
 use amp_forwarder::spool::store::Op;
 use amp_forwarder::spool::store::memory::MemoryStore;
 use amp_forwarder::tick::{self, Forwarder, Plan};
@@ -463,7 +463,7 @@ impl Run {
             .shared
             .objects
             .peek(KEY)
-            .and_then(|bytes| State::read(&bytes).ok())
+            .and_then(|bytes| SpoolState::read(&bytes).ok())
             .unwrap_or_default();
         let now_ms = self.world.now_ms() + self.shared.off_ms;
         let Some(until_ms) = state.lease.map(|lease| lease.until_ms) else {

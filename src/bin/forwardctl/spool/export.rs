@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use amp_forwarder::spool::export::{AddError, Export, LeftOut, Written};
+use amp_forwarder::spool::export::{AddError, Export, ExportOmissions, ExportSummary};
 use amp_forwarder::spool::inspect;
 use amp_forwarder::spool::segment::Segment;
-use amp_forwarder::spool::store::Kind;
+use amp_forwarder::spool::store::FailureKind;
 use serde_json::json;
 
 use super::super::format::{bar, many, plain};
@@ -54,7 +54,7 @@ pub(super) async fn run(
             Ok(Ok(segment)) => add_segment(&mut export, &segment)?,
             Ok(Err(error)) => vec![error.to_string()],
             // The object was delivered and deleted since it was listed.
-            Err(error) if error.kind == Kind::NotFound => Vec::new(),
+            Err(error) if error.kind == FailureKind::NotFound => Vec::new(),
             Err(error) => return Err(error.into()),
         };
         for error in added {
@@ -110,8 +110,8 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
 }
 
 /// What was exported and what was left out, in one line.
-fn summary(written: &Written) -> String {
-    let LeftOut {
+fn summary(written: &ExportSummary) -> String {
+    let ExportOmissions {
         stale,
         histograms,
         repeated,

@@ -1,6 +1,6 @@
 //! `forwardctl spool ls`: what is in the spool, by folder and remote.
 
-use amp_forwarder::spool::inspect::{Heap, Peeked, heaps, peek_all};
+use amp_forwarder::spool::inspect::{FolderSum, IndexedObject, heaps, peek_all};
 use serde_json::{Value, json};
 
 use super::super::format::{age, bar, count, many, plain, size, table};
@@ -55,7 +55,7 @@ pub(super) async fn run(
 }
 
 /// One object as JSON.
-fn object(peeked: &Peeked) -> Value {
+fn object(peeked: &IndexedObject) -> Value {
     let (found, times) = (&peeked.found, peeked.times());
     let mut out = json!({
         "key": found.key,
@@ -79,7 +79,7 @@ fn row(cells: [&str; 6]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
-fn summary(heaps: &[Heap]) -> String {
+fn summary(heaps: &[FolderSum]) -> String {
     let mut rows = vec![
         [
             "FOLDER", "REMOTE", "OBJECTS", "SAMPLES", "SIZE", "OLDEST", "NEWEST",
@@ -102,7 +102,7 @@ fn summary(heaps: &[Heap]) -> String {
     table(&rows)
 }
 
-fn objects(peeked: &[Peeked]) -> String {
+fn objects(peeked: &[IndexedObject]) -> String {
     let mut rows = vec![row([
         "KEY", "BATCHES", "SAMPLES", "SIZE", "OLDEST", "NEWEST",
     ])];

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use amp_forwarder::config::Config;
 use amp_forwarder::setup;
-use amp_forwarder::spool::inspect::{self, Filter, Found};
+use amp_forwarder::spool::inspect::{self, Filter, SpoolObject};
 use amp_forwarder::spool::name::{Folder, RemoteDir};
 use amp_forwarder::spool::store::Store;
 use clap::Subcommand;
@@ -78,7 +78,7 @@ pub(super) async fn run(
 /// The spool, and those of its objects that a command works on.
 struct SpoolListing {
     store: Arc<dyn Store>,
-    objects: Vec<Found>,
+    objects: Vec<SpoolObject>,
 }
 
 impl SpoolListing {
@@ -119,7 +119,7 @@ impl SpoolListing {
 fn find_remote(
     wanted: &str,
     config: &Config,
-    objects: &[Found],
+    objects: &[SpoolObject],
 ) -> Result<RemoteDir, CommandError> {
     let configured = config
         .remote_write

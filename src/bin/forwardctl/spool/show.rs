@@ -1,7 +1,7 @@
 //! `forwardctl spool show`: the batches of one object.
 
 use amp_forwarder::batch::Batch;
-use amp_forwarder::spool::inspect::{self, Found};
+use amp_forwarder::spool::inspect::{self, SpoolObject};
 use amp_forwarder::spool::segment::Segment;
 use serde_json::json;
 
@@ -53,7 +53,7 @@ pub(super) async fn run(
 }
 
 /// Finds the one object whose key, or the end of whose key, is `name`.
-fn find_object<'a>(spool: &'a SpoolListing, name: &str) -> Result<&'a Found, CommandError> {
+fn find_object<'a>(spool: &'a SpoolListing, name: &str) -> Result<&'a SpoolObject, CommandError> {
     let address = spool.store.address();
     let wanted = name
         .strip_prefix(address)
@@ -85,7 +85,7 @@ fn samples(batches: &[Batch]) -> u64 {
 }
 
 /// The segment as JSON.
-fn segment_json(found: &Found, segment: &Segment) -> serde_json::Value {
+fn segment_json(found: &SpoolObject, segment: &Segment) -> serde_json::Value {
     let batch = |(place, batch): (usize, &Batch)| {
         json!({
             "place": place,
@@ -114,7 +114,7 @@ fn segment_json(found: &Found, segment: &Segment) -> serde_json::Value {
 }
 
 /// The segment as text for people.
-fn readable(found: &Found, segment: &Segment) -> String {
+fn readable(found: &SpoolObject, segment: &Segment) -> String {
     let mut text = format!(
         "{}: {}, {}\n",
         plain(&found.key),

@@ -1,7 +1,7 @@
 //! `forwardctl spool verify`: reads every object and checks its checksums.
 
 use amp_forwarder::spool::inspect;
-use amp_forwarder::spool::store::Kind;
+use amp_forwarder::spool::store::FailureKind;
 use serde_json::json;
 
 use super::super::format::{bar, many, plain, size};
@@ -34,7 +34,7 @@ pub(super) async fn run(
                 }
             }
             // The object was delivered and deleted since it was listed.
-            Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) if error.kind == FailureKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
         bar.inc(1);

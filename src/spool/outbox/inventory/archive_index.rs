@@ -2,22 +2,22 @@
 
 use std::collections::VecDeque;
 
-use super::super::limits::Bound;
+use super::super::limits::ArchiveBound;
 use crate::spool::name::{Folder, MAX_SCRAPE, RemoteDir, SegmentName};
-use crate::spool::store::Listed;
+use crate::spool::store::ListedObject;
 
 /// The objects of one folder of one remote.
 #[derive(Debug, Default)]
 pub(crate) struct ArchiveIndex {
     /// Oldest first.
-    objects: VecDeque<Listed>,
+    objects: VecDeque<ListedObject>,
     /// The part that the next name of this tick has.
     next_part: u32,
 }
 
 impl ArchiveIndex {
     /// The index of these objects, oldest first.
-    pub(crate) fn new(objects: Vec<Listed>) -> Self {
+    pub(crate) fn new(objects: Vec<ListedObject>) -> Self {
         Self {
             objects: objects.into(),
             next_part: 0,
@@ -25,7 +25,7 @@ impl ArchiveIndex {
     }
 
     /// The oldest object, if it must go before one of `bytes` more keeps the bounds.
-    pub(crate) fn victim(&self, bound: Bound, bytes: u64) -> Option<String> {
+    pub(crate) fn victim(&self, bound: ArchiveBound, bytes: u64) -> Option<String> {
         let held: u64 = self.objects.iter().map(|object| object.size).sum();
         if (self.objects.len() as u64) < bound.objects && held + bytes <= bound.bytes {
             return None;
@@ -40,7 +40,7 @@ impl ArchiveIndex {
 
     /// Adds an object that was written, as the newest.
     pub(crate) fn push(&mut self, key: String, size: u64) {
-        self.objects.push_back(Listed { key, size });
+        self.objects.push_back(ListedObject { key, size });
     }
 
     /// A name that no object has. Its epoch is that of the tick that writes it, not of the samples,
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn index(objects: &[(&str, u64)]) -> ArchiveIndex {
-        let listed = objects.iter().map(|(key, size)| Listed {
+        let listed = objects.iter().map(|(key, size)| ListedObject {
             key: (*key).to_owned(),
             size: *size,
         });
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_oldest_goes_until_both_bounds_are_kept() {
-        let bound = Bound {
+        let bound = ArchiveBound {
             objects: 3,
             bytes: 100,
         };

@@ -23,7 +23,7 @@ use self::tombstones::Tombstones;
 use self::window::Window;
 use crate::batch::{self, Batch};
 use crate::spool::name::{Folder, SegmentName};
-use crate::spool::state::RemoteState;
+use crate::spool::state::RemoteRecord;
 
 /// What is known of a remote's part of the spool.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Inventory {
     /// names, and what the last release said. `unclean` if there was no last release.
     pub(crate) fn new(
         mut listed: Vec<BacklogSegment>,
-        released: RemoteState,
+        released: RemoteRecord,
         unclean: bool,
     ) -> Self {
         let is_listed = |listed: &[BacklogSegment], name| {
@@ -57,7 +57,7 @@ impl Inventory {
                 .iter()
                 .any(|segment: &BacklogSegment| segment.name == name)
         };
-        let tombstones = Tombstones::new(released.unwanted, released.missed, |name| {
+        let tombstones = Tombstones::new(released.tombstones, released.missed, |name| {
             is_listed(&listed, name)
         });
         listed.retain(|segment| !tombstones.contains(segment.name));
@@ -76,13 +76,13 @@ impl Inventory {
     }
 
     /// What the next tick must know.
-    pub(crate) fn state(&self) -> RemoteState {
-        RemoteState {
+    pub(crate) fn state(&self) -> RemoteRecord {
+        RemoteRecord {
             backlog: self.backlog.sums(),
             head: self.window.progress(self.backlog.oldest()),
             metadata_ms: None,
             throttling: self.throttling.state(),
-            unwanted: self.tombstones.ticks_left().clone(),
+            tombstones: self.tombstones.ticks_left().clone(),
             missed: self.tombstones.missed().clone(),
             uncounted: self.backlog.uncounted() > 0,
         }
@@ -157,7 +157,7 @@ impl Inventory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::state::{Backlog, HeadState};
+    use crate::spool::state::{Backlog, HeadProgress};
 
     fn name(scrape: u64) -> SegmentName {
         SegmentName::new(1, scrape, 0).unwrap()
@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn a_segment_with_a_tombstone_is_not_in_the_backlog() {
-        let released = RemoteState {
-            unwanted: [(name(1), 2)].into(),
+        let released = RemoteRecord {
+            tombstones: [(name(1), 2)].into(),
             missed: [name(2), name(3)].into(),
-            ..RemoteState::default()
+            ..RemoteRecord::default()
         };
         let inventory = Inventory::new(vec![listed(1), listed(2)], released, true);
         assert!(inventory.backlog.names().eq([name(2)]));
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(state.backlog.samples, 3);
         assert_eq!(
             state.head,
-            Some(HeadState {
+            Some(HeadProgress {
                 segment: name(1),
                 answered: vec![1]
             })

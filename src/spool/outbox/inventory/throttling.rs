@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::batch::Batch;
 use crate::prompb::RequestBody;
 use crate::spool::name::SegmentName;
-use crate::spool::state::{self, Throttled};
+use crate::spool::state::{ThrottledBatch, ThrottlingRecord};
 
 /// How long a throttled batch is tried again, milliseconds.
 const PATIENCE_MS: i64 = 15 * 60_000;
@@ -38,7 +38,7 @@ fn never_clears(since_ms: i64, passed_ms: Option<i64>, now_ms: i64) -> bool {
 impl Throttling {
     /// The throttled batches that the last release knew, of the segments that are still listed.
     pub(crate) fn new(
-        released: Option<state::Throttling>,
+        released: Option<ThrottlingRecord>,
         is_listed: impl Fn(SegmentName) -> bool,
     ) -> Self {
         let Some(released) = released else {
@@ -59,17 +59,17 @@ impl Throttling {
     }
 
     /// The throttled batches for `state.json`.
-    pub(crate) fn state(&self) -> Option<state::Throttling> {
+    pub(crate) fn state(&self) -> Option<ThrottlingRecord> {
         let batches: Vec<_> = self
             .since_ms
             .iter()
-            .map(|(&(segment, place), &since_ms)| Throttled {
+            .map(|(&(segment, place), &since_ms)| ThrottledBatch {
                 segment,
                 place,
                 since_ms,
             })
             .collect();
-        (!batches.is_empty()).then_some(state::Throttling {
+        (!batches.is_empty()).then_some(ThrottlingRecord {
             passed_ms: self.passed_ms,
             batches,
         })

@@ -6,8 +6,8 @@
 use super::backlog::Contents;
 use crate::batch::{self, Batch};
 use crate::spool::name::SegmentName;
-use crate::spool::segment::Entry;
-use crate::spool::state::HeadState;
+use crate::spool::segment::IndexEntry;
+use crate::spool::state::HeadProgress;
 
 /// Most segments in memory: the head and the next one.
 const MOST: usize = 2;
@@ -29,7 +29,7 @@ pub struct Head {
 pub(crate) struct Window {
     loaded: Vec<LoadedSegment>,
     /// The batches of one segment that earlier ticks had an answer for. Used up when it is loaded.
-    resume: Option<HeadState>,
+    resume: Option<HeadProgress>,
     /// The oldest segment that a killed tick left. Some of its batches may have been answered.
     doubtful: Option<SegmentName>,
 }
@@ -59,7 +59,7 @@ impl LoadedSegment {
 
 impl Window {
     /// A window without segments.
-    pub(crate) fn new(resume: Option<HeadState>, doubtful: Option<SegmentName>) -> Self {
+    pub(crate) fn new(resume: Option<HeadProgress>, doubtful: Option<SegmentName>) -> Self {
         Self {
             loaded: Vec::new(),
             resume,
@@ -120,7 +120,7 @@ impl Window {
 
     /// What is left in a segment with this index, which may be one that an earlier tick sent in
     /// part.
-    pub(crate) fn contents_of(&self, name: SegmentName, index: &[Entry]) -> Contents {
+    pub(crate) fn contents_of(&self, name: SegmentName, index: &[IndexEntry]) -> Contents {
         let answered = match &self.resume {
             Some(resume) if resume.segment == name => resume.answered.as_slice(),
             _ => &[],
@@ -182,10 +182,10 @@ impl Window {
     }
 
     /// How far the oldest segment was sent, for the next tick. None when it has no answered batch.
-    pub(crate) fn progress(&self, oldest: Option<SegmentName>) -> Option<HeadState> {
+    pub(crate) fn progress(&self, oldest: Option<SegmentName>) -> Option<HeadProgress> {
         let oldest = oldest?;
         let progress = match self.get(oldest) {
-            Some(loaded) => HeadState {
+            Some(loaded) => HeadProgress {
                 segment: oldest,
                 answered: (0_u32..)
                     .zip(&loaded.answered)
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_tick_sent_is_not_sent_again() {
-        let resume = HeadState {
+        let resume = HeadProgress {
             segment: name(1),
             answered: vec![0, 9],
         };

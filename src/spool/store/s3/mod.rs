@@ -4,31 +4,27 @@
 //! it somebody else's. How objects are encrypted is left to the bucket. Uploads carry no checksum
 //! beside the signature's SHA-256 of the body, and segments have their own.
 
-use std::error::Error;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+mod classify;
+mod date;
+mod request;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{
-    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
-};
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
+use self::date::DateWitness;
+use self::request::{S3Request, status};
 use super::{
-    Answer, Call, Etag, Kind, Listed, Object, Op, PAGE, Page, Store, StoreError, StoreTime, within,
+    Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
+    within,
 };
-use crate::net::{NetError, Peer, aws};
-
-/// A `Date` header has whole seconds.
-const COARSE_MS: i64 = 1000;
+use crate::net::{Peer, aws};
 
 /// `s3://bucket/prefix`.
 #[derive(Debug, Clone)]
@@ -89,8 +85,8 @@ impl S3Store {
         format!("{}{key}", self.prefix)
     }
 
-    fn asked(&self, op: Op, key: &str) -> Asked {
-        Asked {
+    fn asked(&self, op: Op, key: &str) -> S3Request {
+        S3Request {
             op,
             address: format!("{}/{key}", self.address),
             sent: Instant::now(),
@@ -105,7 +101,7 @@ impl S3Store {
         body: Bytes,
         etag: Option<&Etag>,
         deadline: Instant,
-    ) -> Result<Answer<Etag>, StoreError> {
+    ) -> Result<StoreAnswer<Etag>, StoreError> {
         let asked = self.asked(op, key);
         let put = self
             .client
@@ -126,7 +122,7 @@ impl S3Store {
                 .map_err(|error| asked.failed(&error))?;
             match done.e_tag {
                 Some(etag) => asked.answer(Etag(etag)),
-                None => Err(asked.error(Kind::NoAnswer, "an answer without an etag")),
+                None => Err(asked.error(FailureKind::NoAnswer, "an answer without an etag")),
             }
         };
         within(deadline, op, &asked.address, work).await
@@ -137,7 +133,7 @@ impl S3Store {
         key: &str,
         most: u64,
         deadline: Instant,
-    ) -> Result<Answer<Object>, StoreError> {
+    ) -> Result<StoreAnswer<Object>, StoreError> {
         let asked = self.asked(Op::Get, key);
         // A range that ends before it starts would be ignored.
         let get = self
@@ -179,7 +175,7 @@ impl S3Store {
             }
             let size = total.unwrap_or(length);
             if (bytes.len() as u64) < size.min(most as u64) {
-                return Err(asked.error(Kind::NoAnswer, "the body ends too early"));
+                return Err(asked.error(FailureKind::NoAnswer, "the body ends too early"));
             }
             asked.answer(Object {
                 bytes: bytes.freeze(),
@@ -195,7 +191,7 @@ impl S3Store {
         prefix: &str,
         after: Option<&str>,
         deadline: Instant,
-    ) -> Result<Answer<Page>, StoreError> {
+    ) -> Result<StoreAnswer<Page>, StoreError> {
         let asked = self.asked(Op::List, prefix);
         let list = self
             .client
@@ -218,7 +214,7 @@ impl S3Store {
                 .into_iter()
                 .filter_map(|object| {
                     let key = object.key?.strip_prefix(&self.prefix)?.to_owned();
-                    Some(Listed {
+                    Some(ListedObject {
                         key,
                         size: u64::try_from(object.size?).ok()?,
                     })
@@ -231,7 +227,7 @@ impl S3Store {
         within(deadline, Op::List, &asked.address, work).await
     }
 
-    async fn remove(&self, key: &str, deadline: Instant) -> Result<Answer<()>, StoreError> {
+    async fn remove(&self, key: &str, deadline: Instant) -> Result<StoreAnswer<()>, StoreError> {
         let asked = self.asked(Op::Delete, key);
         let delete = self
             .client
@@ -288,223 +284,5 @@ impl Store for S3Store {
 
     fn address(&self) -> &str {
         &self.address
-    }
-}
-
-/// A request on its way.
-struct Asked {
-    op: Op,
-    address: String,
-    sent: Instant,
-    date: DateWitness,
-}
-
-impl Asked {
-    fn time(&self) -> Option<StoreTime> {
-        let date_ms = (*self.date.0.lock().unwrap_or_else(PoisonError::into_inner))?;
-        Some(StoreTime {
-            date_ms,
-            coarse_ms: COARSE_MS,
-            sent: self.sent,
-            received: Instant::now(),
-        })
-    }
-
-    fn answer<T>(&self, value: T) -> Result<Answer<T>, StoreError> {
-        match self.time() {
-            Some(time) => Ok(Answer { value, time }),
-            // Every S3 sends one; a proxy between may not.
-            None => Err(self.error(Kind::NoAnswer, "an answer without a date")),
-        }
-    }
-
-    fn error(&self, kind: Kind, cause: impl Into<String>) -> StoreError {
-        StoreError {
-            time: self.time(),
-            ..StoreError::new(kind, self.op, &self.address, cause)
-        }
-    }
-
-    fn failed<E: ProvideErrorMetadata + Error + 'static>(&self, error: &SdkError<E>) -> StoreError {
-        let Some(status) = status(error) else {
-            return self.broken(error);
-        };
-        let code = error.code().unwrap_or_default();
-        let (kind, hint) = classify(self.op, status, code);
-        let message = error
-            .message()
-            .filter(|message| !message.is_empty())
-            .map(|message| format!(": {message}"))
-            .unwrap_or_default();
-        let mut failure = self.error(kind, format!("{status} {code}{message}").replace(" :", ":"));
-        failure.hint = hint;
-        failure
-    }
-
-    /// Without an answer.
-    fn broken(&self, error: &(dyn Error + 'static)) -> StoreError {
-        let kind = match net_error(error) {
-            // Where credentials come from is no part of the store: nothing was asked of that one
-            // yet.
-            Some(net) if net.peer != Peer::Store => Kind::Unreachable,
-            Some(net) => StoreError::kind_of(net),
-            // The SDK has no credentials, no region, or found the request to be wrong.
-            None => Kind::Denied,
-        };
-        self.error(kind, aws::cause(error))
-    }
-}
-
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error
-        .raw_response()
-        .map(|response| response.status().as_u16())
-}
-
-fn net_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a NetError> {
-    let mut next = Some(error);
-    while let Some(current) = next {
-        if let Some(net) = current.downcast_ref() {
-            return Some(net);
-        }
-        next = current.source();
-    }
-    None
-}
-
-/// What an answer that is none means. S3 API reference, error responses.
-fn classify(op: Op, status: u16, code: &str) -> (Kind, Option<&'static str>) {
-    const REGION: &str = "the bucket is in another region: set AWS_REGION to that one";
-    match (status, code) {
-        (404, "NoSuchBucket") => (
-            Kind::Denied,
-            Some("create the bucket, or name another one in forwarder.spool.url"),
-        ),
-        (404, _) if op == Op::PutIfMatch => (Kind::Changed, None),
-        (404, _) => (Kind::NotFound, None),
-        (412, _) => (Kind::Changed, None),
-        // ConditionalRequestConflict: another call on the same key was under way.
-        (409 | 429 | 503, _) => (Kind::Busy, None),
-        (507, _) => (
-            Kind::Full,
-            Some("make room in the store, or lower forwarder.spool.max_bytes"),
-        ),
-        (301 | 307, _) | (400, "AuthorizationHeaderMalformed") => (Kind::Denied, Some(REGION)),
-        (403, "RequestTimeTooSkewed") => (Kind::Denied, Some("set this machine's clock by NTP")),
-        (403, "InvalidAccessKeyId" | "SignatureDoesNotMatch")
-        | (400, "ExpiredToken" | "InvalidToken") => (
-            Kind::Denied,
-            Some("the AWS credentials are not valid: renew them, or use the function's role"),
-        ),
-        (401 | 403, _) => (
-            Kind::Denied,
-            Some(
-                "the role needs s3:GetObject, s3:PutObject and s3:DeleteObject on the prefix and s3:ListBucket on the bucket (without the last, a missing object is a 403), and the key of an encrypted bucket",
-            ),
-        ),
-        (400..=499, _) => (Kind::Denied, None),
-        // 500 InternalError, or something on the way: it may have been done.
-        _ => (Kind::NoAnswer, None),
-    }
-}
-
-/// Takes the `Date` off an answer, which the SDK's outputs do not tell.
-#[derive(Clone, Default)]
-struct DateWitness(Arc<Mutex<Option<i64>>>);
-
-impl fmt::Debug for DateWitness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DateWitness")
-    }
-}
-
-impl Intercept for DateWitness {
-    fn name(&self) -> &'static str {
-        "DateWitness"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let date = context
-            .response()
-            .headers()
-            .get("date")
-            .and_then(|date| httpdate::parse_http_date(date).ok());
-        let since = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            since.and_then(|since| i64::try_from(since.as_millis()).ok());
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_mean_what_the_caller_can_do() {
-        let rows = [
-            (Op::Get, 404, "NoSuchKey", Kind::NotFound, ""),
-            (Op::PutIfMatch, 404, "NoSuchKey", Kind::Changed, ""),
-            (
-                Op::Get,
-                404,
-                "NoSuchBucket",
-                Kind::Denied,
-                "create the bucket",
-            ),
-            (
-                Op::PutIfAbsent,
-                412,
-                "PreconditionFailed",
-                Kind::Changed,
-                "",
-            ),
-            (
-                Op::PutIfMatch,
-                409,
-                "ConditionalRequestConflict",
-                Kind::Busy,
-                "",
-            ),
-            (Op::PutIfAbsent, 503, "SlowDown", Kind::Busy, ""),
-            (Op::PutIfAbsent, 500, "InternalError", Kind::NoAnswer, ""),
-            (Op::List, 403, "AccessDenied", Kind::Denied, "s3:ListBucket"),
-            (
-                Op::Get,
-                403,
-                "InvalidAccessKeyId",
-                Kind::Denied,
-                "renew them",
-            ),
-            (Op::Get, 403, "RequestTimeTooSkewed", Kind::Denied, "NTP"),
-            (
-                Op::Get,
-                301,
-                "PermanentRedirect",
-                Kind::Denied,
-                "AWS_REGION",
-            ),
-            (
-                Op::PutIfAbsent,
-                507,
-                "XMinioStorageFull",
-                Kind::Full,
-                "make room",
-            ),
-            (Op::PutIfAbsent, 400, "EntityTooLarge", Kind::Denied, ""),
-        ];
-        for (op, status, code, kind, hint) in rows {
-            let (found, advice) = classify(op, status, code);
-            assert_eq!(found, kind, "{op} {status} {code}");
-            assert!(
-                advice.unwrap_or_default().contains(hint),
-                "{op} {status} {code}: {advice:?}"
-            );
-        }
     }
 }

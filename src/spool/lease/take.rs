@@ -1,0 +1,253 @@
+//! Taking the lease.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::decide::{LeaseStep, decide, is_off};
+use super::error::TakeError;
+use super::tenure::{PreviousEnd, Tenure};
+use super::{LeaseClient, StoredState};
+use crate::spool::retry::{Pause, try_ends};
+use crate::spool::state::{KEY, Lease, SpoolState};
+use crate::spool::store::{Etag, FailureKind};
+use crate::time::{Deadlines, millis};
+
+/// How often a process that waits for another one looks whether that one is done.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long a store that is down is asked for the lease: slots pass meanwhile.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one call of [`LeaseClient::take`] has done so far.
+struct Attempt {
+    /// When a store that is down is given up.
+    store_ends: Instant,
+    /// Epoch that an earlier try wrote, or may have written.
+    tried: Option<u64>,
+    /// How the holder before us ended, as of the last try.
+    previous: PreviousEnd,
+    /// Whether that holder was this process.
+    continued: bool,
+    /// Whether a lease of ours was already written once more to correct its end.
+    corrected: bool,
+    /// Whether a write without a clear answer was already looked after once without a pause.
+    doubted: bool,
+    pause: Pause,
+}
+
+/// What comes next in taking the lease.
+enum TakeStep {
+    /// Write a lease of this epoch.
+    Write(u64),
+    /// Look again at this moment: somebody else holds the lease.
+    LookAt(Instant),
+    /// The lease is ours, with these ends of the tick's time.
+    Held(Deadlines),
+}
+
+impl LeaseClient {
+    /// Takes the lease: one PUT when the state is as we left it, a GET more when it is not, and a
+    /// LIST more the very first time.
+    ///
+    /// # Errors
+    /// Another process holds the lease for too long, the store is down, or `state.json` is not
+    /// usable. After [`TakeError::Store`] the lease may be ours nevertheless; our next call finds
+    /// out.
+    pub async fn take(&mut self, planned: &Deadlines) -> Result<Tenure, TakeError> {
+        let store_ends = |now: Instant| planned.fence().min(now + PATIENCE);
+        let mut attempt = Attempt {
+            store_ends: store_ends(Instant::now()),
+            tried: None,
+            previous: PreviousEnd::None,
+            continued: false,
+            corrected: false,
+            doubted: false,
+            pause: Pause::default(),
+        };
+        // What we remember of our release makes the GET superfluous. If the state has changed
+        // since, the conditional PUT fails and the loop looks.
+        let steady = self.is_clock_steady();
+        let mut known = self.warm.take().filter(|_| steady);
+        loop {
+            let found = match known.take() {
+                Some(found) => found,
+                None => self.find(attempt.store_ends).await?,
+            };
+            // Somebody else may have been here, or is: then there may be a backlog.
+            self.released_empty &=
+                self.held == Some(found.state.epoch) && found.state.lease.is_none();
+            let epoch = match self.next_step(&found, planned, &mut attempt)? {
+                TakeStep::Write(epoch) => epoch,
+                TakeStep::LookAt(moment) => {
+                    tokio::time::sleep_until(moment).await;
+                    attempt.store_ends = store_ends(Instant::now());
+                    continue;
+                }
+                TakeStep::Held(deadlines) => return Ok(self.hold(found, deadlines, &attempt)),
+            };
+            attempt.tried = Some(epoch);
+            // A write that succeeded goes through the loop once more: only the store's own clock,
+            // which came with the answer, says how long the lease is.
+            known = self
+                .try_to_write(&found, epoch, planned, &mut attempt)
+                .await?;
+        }
+    }
+
+    /// Decides what to do about a state that was found.
+    fn next_step(
+        &self,
+        found: &StoredState,
+        planned: &Deadlines,
+        attempt: &mut Attempt,
+    ) -> Result<TakeStep, TakeError> {
+        let now = Instant::now();
+        let step = decide(
+            &found.state,
+            &self.nonce,
+            attempt.tried,
+            found.time.as_ref(),
+            now,
+        );
+        match step {
+            LeaseStep::Ours => match lease_end(found, planned) {
+                Some(end) if attempt.corrected || !is_off(end, planned.kill()) => {
+                    Ok(TakeStep::Held(planned.with_lease_end(end)))
+                }
+                None if attempt.corrected => Err(TakeError::Late),
+                // Our guess of the store's clock was wrong. Now it is known: write the same lease
+                // again with the right end.
+                _ => {
+                    attempt.corrected = true;
+                    Ok(TakeStep::Write(found.state.epoch))
+                }
+            },
+            LeaseStep::Wait(end) if end > planned.lease_wait_ends() => Err(TakeError::Busy {
+                epoch: found.state.epoch,
+                left: end - now,
+            }),
+            // The holder mostly releases before its lease ends.
+            LeaseStep::Wait(end) => Ok(TakeStep::LookAt(end.min(now + POLL))),
+            LeaseStep::Take(previous) => {
+                // Without a state.json, only segments say that there were earlier ticks, and
+                // nothing says how they ended.
+                let is_lost = found.etag.is_none() && found.state.epoch > 0;
+                attempt.previous = if is_lost {
+                    PreviousEnd::Unclean
+                } else {
+                    previous
+                };
+                attempt.continued = self.held == Some(found.state.epoch);
+                Ok(TakeStep::Write(found.state.epoch + 1))
+            }
+        }
+    }
+
+    /// Writes the lease. `None` when that failed and the state must be looked at again.
+    async fn try_to_write(
+        &mut self,
+        found: &StoredState,
+        epoch: u64,
+        planned: &Deadlines,
+        attempt: &mut Attempt,
+    ) -> Result<Option<StoredState>, TakeError> {
+        let error = match self
+            .write(found, epoch, planned.kill(), attempt.store_ends)
+            .await
+        {
+            Ok(written) => return Ok(Some(written)),
+            Err(TakeError::Store(error)) => error,
+            Err(error) => return Err(error),
+        };
+        let is_changed = error.kind == FailureKind::Changed;
+        if is_changed {
+            // Somebody else may be at work, or may have left a backlog: going on without the store
+            // is no longer safe.
+            self.released_empty = false;
+        }
+        // The write that was not answered, or that changed the state, may have been ours. The state
+        // says so, mostly at once: so the first time there is no pause.
+        if (is_changed || error.kind == FailureKind::NoAnswer)
+            && !std::mem::replace(&mut attempt.doubted, true)
+        {
+            return Ok(None);
+        }
+        let may_succeed_later = is_changed || error.kind.is_passing();
+        if may_succeed_later && attempt.pause.pause(attempt.store_ends).await {
+            return Ok(None);
+        }
+        Err(error.into())
+    }
+
+    async fn write(
+        &mut self,
+        found: &StoredState,
+        epoch: u64,
+        lease_end: Instant,
+        deadline: Instant,
+    ) -> Result<StoredState, TakeError> {
+        let length = lease_end.saturating_duration_since(Instant::now());
+        let until_ms = self.clock.now_ms() + self.offset_ms + millis(length);
+        let lease = Lease {
+            nonce: self.nonce.clone(),
+            epoch,
+            until_ms,
+        };
+        let mut state = SpoolState {
+            epoch,
+            lease: Some(lease),
+            ..found.state.clone()
+        };
+        // Tombstones that our last release could not write. If somebody else held the lease since,
+        // that holder has counted the segments, and they belong to the backlog.
+        if self.held == Some(found.state.epoch) {
+            for (remote, names) in &self.unreported_tombstones {
+                state
+                    .remotes
+                    .entry(remote.clone())
+                    .or_default()
+                    .tombstones
+                    .extend(names);
+            }
+        }
+        let body = state.write()?;
+        let deadline = try_ends(deadline);
+        let answer = match &found.etag {
+            Some(etag) => self.store.put_if_match(KEY, body, etag, deadline).await?,
+            None => self.store.put_if_absent(KEY, body, deadline).await?,
+        };
+        self.learn(&answer.time);
+        Ok(StoredState {
+            state,
+            etag: Some(answer.value),
+            time: Some(answer.time),
+        })
+    }
+
+    fn hold(&mut self, found: StoredState, deadlines: Deadlines, attempt: &Attempt) -> Tenure {
+        self.released_empty = false;
+        self.held = Some(found.state.epoch);
+        self.unreported_tombstones.clear();
+        Tenure {
+            epoch: found.state.epoch,
+            deadlines,
+            state: SpoolState {
+                lease: None,
+                ..found.state
+            },
+            previous: attempt.previous,
+            continued: attempt.continued,
+            // It was written, so there is one.
+            etag: found.etag.unwrap_or(Etag(String::new())),
+        }
+    }
+}
+
+/// The moment up to which a lease that we wrote is certainly ours. `None` when its fence has passed
+/// already.
+fn lease_end(found: &StoredState, planned: &Deadlines) -> Option<Instant> {
+    let lease = found.state.lease.as_ref()?;
+    let end = found.time.as_ref()?.certainly_before(lease.until_ms)?;
+    (planned.with_lease_end(end).fence() > Instant::now()).then_some(end)
+}

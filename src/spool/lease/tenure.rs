@@ -1,0 +1,35 @@
+//! The lease while it is held.
+
+use crate::spool::state::SpoolState;
+use crate::spool::store::Etag;
+use crate::time::Deadlines;
+
+/// How the previous holder of the lease ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreviousEnd {
+    /// There was no previous holder.
+    None,
+    /// It released the lease.
+    Clean,
+    /// It was killed, or could not release the lease: the sums of the backlog must be counted
+    /// again.
+    Unclean,
+}
+
+/// The lease, held.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    /// Number of this tenure: the first part of the names of its segments.
+    pub epoch: u64,
+    /// Ends of the tick's time under this lease.
+    pub deadlines: Deadlines,
+    /// What the last release wrote.
+    pub state: SpoolState,
+    /// How the previous holder ended.
+    pub previous: PreviousEnd,
+    /// Whether nobody else held the lease since this process did: then what it remembers of series
+    /// and slots still holds.
+    pub continued: bool,
+    /// Etag of `state.json` as it was written when the lease was taken.
+    pub(super) etag: Etag,
+}
