@@ -1,9 +1,11 @@
 //! The part of a remote's queue that is in memory: committed scrapes in the order of their numbers.
 //!
 //! Order comes from the scrape: one scrape holds at most one sample of a series, so its batches may
-//! be sent in any order and at once, and the next scrape's only after all of them were answered.
-//! What exceeds the capacity leaves for the spool, newest first, and keeps its number: whatever has
-//! the smaller number goes first, wherever it is.
+//! be sent in any order and at once, and those of the next scrape only after all of them were
+//! answered. What exceeds the capacity leaves for the spool, newest first, and keeps its number:
+//! the smaller number goes first, in memory or in the spool.
+//!
+//! A batch that was taken out still counts until it is answered: it is in flight, and takes memory.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,48 +19,75 @@ use crate::batch::{Batch, samples};
 pub struct CommittedScrape {
     /// Its place in the order of this remote and tick, from 1.
     pub number: u64,
-    /// At least one.
+    /// Batches of the scrape; at least one.
     pub batches: VecDeque<Batch>,
 }
 
 impl CommittedScrape {
-    /// Samples in it.
+    /// Number of samples in the scrape.
     #[must_use]
     pub fn samples(&self) -> u64 {
         samples(&self.batches)
     }
 }
 
-/// First in, first out.
+/// A queue of scrapes, first in and first out, for one remote.
+///
+/// ```
+/// use amp_forwarder::batch::Batch;
+/// use amp_forwarder::queue::{Front, Queue};
+///
+/// let queue = Queue::default();
+/// queue.begin();
+/// let batch = Batch {
+///     body: vec![0; 9].into(),
+///     samples: 7,
+///     raw_len: 9,
+///     min_ms: 0,
+///     max_ms: 0,
+/// };
+/// queue.push(vec![batch]);
+/// assert_eq!(queue.front(), Front::Scrape(1));
+///
+/// let batch = queue.take(1).unwrap();
+/// assert!(queue.exceeds(6)); // It is in flight, and still counts.
+/// queue.answered(&batch);
+/// assert!(!queue.exceeds(0));
+/// ```
 #[derive(Debug, Default)]
 pub struct Queue {
     scrapes: RefCell<VecDeque<CommittedScrape>>,
     last_number: Cell<u64>,
-    /// Waiting and in flight.
+    /// Samples that wait or are in flight.
     samples: Cell<u64>,
+    /// Size of the batches that wait or are in flight, in bytes.
     bytes: Cell<usize>,
     /// The scrape whose batches are on their way to the spool: nothing newer may be sent before
     /// they are there.
     spilling: Cell<Option<u64>>,
+    /// Whether no more scrapes come in this tick.
     closed: Cell<bool>,
+    /// Whether batches are still sent in this tick, so that room may come.
     sending: Cell<bool>,
+    /// Whether nothing is sent or comes any more in this tick.
     ended: Cell<bool>,
+    /// Wakes those who wait for any change.
     changed: Notify,
 }
 
-/// What is to be sent next, as far as memory knows.
+/// What comes next in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Front {
-    /// This scrape.
+    /// The scrape of this number.
     Scrape(u64),
-    /// Nothing now.
+    /// Nothing is here now.
     Empty,
-    /// Nothing, and nothing will come in this tick.
+    /// Nothing is here, and nothing will come in this tick.
     Closed,
 }
 
 impl Queue {
-    /// Starts a tick: numbers begin anew, as the epoch of their names is a new one.
+    /// Starts a tick. Numbers start again from 1, because each tick has a new epoch.
     pub fn begin(&self) {
         self.last_number.set(0);
         self.closed.set(false);
@@ -66,7 +95,7 @@ impl Queue {
         self.ended.set(false);
     }
 
-    /// Appends a scrape, and numbers it. One without batches is none.
+    /// Appends a scrape and numbers it. Without batches, nothing is appended.
     pub fn push(&self, batches: Vec<Batch>) {
         if batches.is_empty() {
             return;
@@ -93,7 +122,7 @@ impl Queue {
             .set(self.bytes.get().saturating_sub(bytes(batches)));
     }
 
-    /// The oldest scrape here.
+    /// The oldest scrape in memory.
     #[must_use]
     pub fn front(&self) -> Front {
         match self.scrapes.borrow().front() {
@@ -103,7 +132,7 @@ impl Queue {
         }
     }
 
-    /// Whether batches of an older scrape than that are on their way to the spool.
+    /// Whether batches of a scrape older than `number` are on their way to the spool.
     #[must_use]
     pub fn is_spilling_before(&self, number: u64) -> bool {
         self.spilling
@@ -111,13 +140,13 @@ impl Queue {
             .is_some_and(|spilling| spilling < number)
     }
 
-    /// Whether more samples are here than that.
+    /// Whether more than `capacity` samples wait or are in flight.
     #[must_use]
     pub fn exceeds(&self, capacity: u64) -> bool {
         self.samples.get() > capacity
     }
 
-    /// Batches of that scrape that wait here.
+    /// Number of batches of the scrape that wait, if it is the oldest.
     #[must_use]
     pub fn waiting(&self, number: u64) -> usize {
         self.scrapes
@@ -127,7 +156,7 @@ impl Queue {
             .map_or(0, |scrape| scrape.batches.len())
     }
 
-    /// Takes a batch of that scrape, if it is the oldest and has one left.
+    /// Takes a batch of the scrape, if it is the oldest and has one left.
     #[must_use]
     pub fn take(&self, number: u64) -> Option<Batch> {
         let mut scrapes = self.scrapes.borrow_mut();
@@ -141,13 +170,13 @@ impl Queue {
         Some(batch)
     }
 
-    /// A batch that was taken needs no memory any more.
+    /// Records that a batch that was taken is answered, and takes no more memory.
     pub fn answered(&self, batch: &Batch) {
         self.free([batch]);
         self.changed.notify_waiters();
     }
 
-    /// What is left of a batch that was taken goes back to its place.
+    /// Puts what is left of a batch that was taken back in its place in the order.
     pub fn give_back(&self, number: u64, taken: &Batch, left: Vec<Batch>) {
         self.free([taken]);
         self.hold(&left);
@@ -176,7 +205,8 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
-    /// Waits until more samples are here than that, or until the end. Says which.
+    /// Waits until more than `capacity` samples wait or are in flight, and returns true; returns
+    /// false when the tick ends first.
     pub async fn overflowing(&self, capacity: impl Fn() -> u64) -> bool {
         loop {
             let changed = self.changed.notified();
@@ -190,7 +220,7 @@ impl Queue {
         }
     }
 
-    /// Waits until no more samples are here than that, or until nobody sends any more.
+    /// Waits until at most `capacity` samples wait or are in flight, or until sending has stopped.
     pub async fn room(&self, capacity: impl Fn() -> u64) {
         loop {
             let changed = self.changed.notified();
@@ -201,12 +231,13 @@ impl Queue {
         }
     }
 
-    /// Takes the newest batches of the newest scrape, until no more samples are left here than
-    /// that; all of one scrape. [`Queue::spilled`] must follow.
+    /// Takes the newest batches of the newest scrape, until at most `capacity` samples are left or
+    /// the scrape has no more. [`Queue::spilled`] must follow.
     #[must_use]
     pub fn spill(&self, capacity: u64) -> Option<CommittedScrape> {
         let mut scrapes = self.scrapes.borrow_mut();
         let mut batches = VecDeque::new();
+        // Batches in flight count, too, although they cannot be taken.
         let mut left = self.samples.get();
         let newest = scrapes.back_mut()?;
         let number = newest.number;
@@ -226,7 +257,7 @@ impl Queue {
         Some(CommittedScrape { number, batches })
     }
 
-    /// What was taken by [`Queue::spill`] is in the spool, but for what is `left`.
+    /// Records that what [`Queue::spill`] took is in the spool, except for the batches in `left`.
     pub fn spilled(&self, scrape: &CommittedScrape, left: Vec<Batch>) {
         self.free(&scrape.batches);
         self.spilling.set(None);
@@ -237,7 +268,7 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
-    /// No more scrapes come in this tick.
+    /// Records that no more scrapes come in this tick.
     pub fn close(&self) {
         self.closed.set(true);
         self.changed.notify_waiters();
@@ -254,42 +285,43 @@ impl Queue {
         }
     }
 
-    /// Nobody sends any more in this tick, so room will not come by itself.
+    /// Records that nothing is sent any more in this tick, so that room will not come.
     pub fn stop_sending(&self) {
         self.sending.set(false);
         self.changed.notify_waiters();
     }
 
-    /// Whether room may come by itself.
+    /// Whether batches are still sent, so that room may come.
     #[must_use]
     pub fn is_sending(&self) -> bool {
         self.sending.get()
     }
 
-    /// Nothing is sent, and nothing comes any more.
+    /// Records that nothing is sent or comes any more in this tick.
     pub fn end(&self) {
         self.ended.set(true);
         self.changed.notify_waiters();
     }
 
-    /// Waits for a change of any kind. To be made before looking.
+    /// Waits for a change of any kind. Call it before looking at the queue: a change between the
+    /// two would otherwise be missed.
     pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.changed.notified()
     }
 
-    /// Bytes waiting or in flight.
+    /// Size of the batches that wait or are in flight, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.get()
     }
 
-    /// Scrapes that wait here.
+    /// Number of scrapes that wait.
     #[must_use]
     pub fn scrapes(&self) -> usize {
         self.scrapes.borrow().len()
     }
 
-    /// The most batches of any scrape here.
+    /// Largest number of batches of any scrape that waits.
     #[must_use]
     pub fn most_batches(&self) -> usize {
         self.scrapes
@@ -300,7 +332,7 @@ impl Queue {
             .unwrap_or_default()
     }
 
-    /// Takes all that waits.
+    /// Takes everything that waits.
     #[must_use]
     pub fn drain(&self) -> Vec<CommittedScrape> {
         self.samples.set(0);
@@ -314,119 +346,4 @@ fn bytes<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch(samples: u32) -> Batch {
-        Batch {
-            body: vec![0; samples as usize].into(),
-            samples,
-            raw_len: 0,
-            min_ms: 0,
-            max_ms: 0,
-        }
-    }
-
-    #[test]
-    fn scrapes_come_out_in_order_and_numbered() {
-        let queue = Queue::default();
-        queue.push(vec![batch(1)]);
-        queue.push(vec![]);
-        queue.push(vec![batch(2), batch(3)]);
-        assert_eq!(queue.front(), Front::Scrape(1));
-        assert_eq!(queue.take(2), None, "the oldest goes first");
-        let first = queue.take(1).unwrap();
-        assert_eq!(queue.front(), Front::Scrape(2));
-        queue.answered(&first);
-        assert_eq!(
-            (
-                queue.take(2).unwrap().samples,
-                queue.take(2).unwrap().samples,
-                queue.take(2)
-            ),
-            (2, 3, None)
-        );
-        assert_eq!(queue.front(), Front::Empty);
-        queue.close();
-        assert_eq!(queue.front(), Front::Closed);
-        assert_eq!(queue.bytes(), 5, "in flight counts");
-    }
-
-    #[test]
-    fn what_is_put_back_finds_its_place() {
-        let queue = Queue::default();
-        queue.push(vec![batch(1), batch(2)]);
-        queue.push(vec![batch(4)]);
-        let (first, second) = (queue.take(1).unwrap(), queue.take(1).unwrap());
-        assert_eq!(queue.front(), Front::Scrape(2));
-        queue.give_back(1, &second, vec![batch(2)]);
-        queue.give_back(1, &first, vec![batch(1)]);
-        let left = queue.drain();
-        assert_eq!(
-            left.iter()
-                .map(|scrape| (scrape.number, scrape.samples()))
-                .collect::<Vec<_>>(),
-            [(1, 3), (2, 4)]
-        );
-        assert_eq!(left[0].batches[0].samples, 1);
-        assert_eq!(queue.bytes(), 0);
-    }
-
-    /// The example of the design: 130 samples, a capacity of 100.
-    #[test]
-    fn exactly_what_exceeds_the_capacity_leaves() {
-        let queue = Queue::default();
-        queue.push(vec![batch(50), batch(50), batch(30)]);
-        let spilled = queue.spill(100).unwrap();
-        assert_eq!((spilled.number, spilled.samples()), (1, 30));
-        assert!(queue.is_spilling_before(2) && !queue.is_spilling_before(1));
-        queue.spilled(&spilled, Vec::new());
-        assert_eq!(queue.spill(100), None);
-        assert!(!queue.is_spilling_before(2));
-        assert_eq!(queue.bytes(), 100);
-    }
-
-    #[test]
-    fn the_newest_leaves_first_and_comes_back_when_the_store_is_down() {
-        let queue = Queue::default();
-        queue.push(vec![batch(10)]);
-        queue.push(vec![batch(20), batch(30)]);
-        let spilled = queue.spill(5).unwrap();
-        assert_eq!(
-            (spilled.number, spilled.samples()),
-            (2, 50),
-            "one scrape at a time"
-        );
-        queue.close();
-        queue.spilled(&spilled, vec![batch(30)]);
-        assert_eq!(
-            queue
-                .drain()
-                .iter()
-                .map(CommittedScrape::samples)
-                .collect::<Vec<_>>(),
-            [10, 30]
-        );
-    }
-
-    #[tokio::test]
-    async fn an_overflow_is_noticed_and_so_is_the_end() {
-        let queue = Queue::default();
-        let (noticed, ()) = tokio::join!(
-            async {
-                (
-                    queue.overflowing(|| 5).await,
-                    queue.overflowing(|| 100).await,
-                )
-            },
-            async {
-                queue.push(vec![batch(3)]);
-                tokio::task::yield_now().await;
-                queue.push(vec![batch(3)]);
-                tokio::task::yield_now().await;
-                queue.end();
-            }
-        );
-        assert_eq!(noticed, (true, false));
-    }
-}
+mod tests;

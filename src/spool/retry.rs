@@ -130,7 +130,7 @@ pub async fn peek(
             Err(SegmentError::Truncated { expected, .. })
                 if !object.is_whole() && expected > most && expected <= MAX_OBJECT =>
             {
-                most = expected
+                most = expected;
             }
             peeked => return Ok(peeked),
         }

@@ -1,0 +1,114 @@
+use super::*;
+
+fn batch(samples: u32) -> Batch {
+    Batch {
+        body: vec![0; samples as usize].into(),
+        samples,
+        raw_len: 0,
+        min_ms: 0,
+        max_ms: 0,
+    }
+}
+
+#[test]
+fn scrapes_come_out_in_order_and_numbered() {
+    let queue = Queue::default();
+    queue.push(vec![batch(1)]);
+    queue.push(vec![]);
+    queue.push(vec![batch(2), batch(3)]);
+    assert_eq!(queue.front(), Front::Scrape(1));
+    assert_eq!(queue.take(2), None, "the oldest goes first");
+    let first = queue.take(1).unwrap();
+    assert_eq!(queue.front(), Front::Scrape(2));
+    queue.answered(&first);
+    assert_eq!(
+        (
+            queue.take(2).unwrap().samples,
+            queue.take(2).unwrap().samples,
+            queue.take(2)
+        ),
+        (2, 3, None)
+    );
+    assert_eq!(queue.front(), Front::Empty);
+    queue.close();
+    assert_eq!(queue.front(), Front::Closed);
+    assert_eq!(queue.bytes(), 5, "in flight counts");
+}
+
+#[test]
+fn what_is_put_back_finds_its_place() {
+    let queue = Queue::default();
+    queue.push(vec![batch(1), batch(2)]);
+    queue.push(vec![batch(4)]);
+    let (first, second) = (queue.take(1).unwrap(), queue.take(1).unwrap());
+    assert_eq!(queue.front(), Front::Scrape(2));
+    queue.give_back(1, &second, vec![batch(2)]);
+    queue.give_back(1, &first, vec![batch(1)]);
+    let left = queue.drain();
+    assert_eq!(
+        left.iter()
+            .map(|scrape| (scrape.number, scrape.samples()))
+            .collect::<Vec<_>>(),
+        [(1, 3), (2, 4)]
+    );
+    assert_eq!(left[0].batches[0].samples, 1);
+    assert_eq!(queue.bytes(), 0);
+}
+
+/// 130 samples, and a capacity of 100.
+#[test]
+fn exactly_what_exceeds_the_capacity_leaves() {
+    let queue = Queue::default();
+    queue.push(vec![batch(50), batch(50), batch(30)]);
+    let spilled = queue.spill(100).unwrap();
+    assert_eq!((spilled.number, spilled.samples()), (1, 30));
+    assert!(queue.is_spilling_before(2) && !queue.is_spilling_before(1));
+    queue.spilled(&spilled, Vec::new());
+    assert_eq!(queue.spill(100), None);
+    assert!(!queue.is_spilling_before(2));
+    assert_eq!(queue.bytes(), 100);
+}
+
+#[test]
+fn the_newest_leaves_first_and_comes_back_when_the_store_is_down() {
+    let queue = Queue::default();
+    queue.push(vec![batch(10)]);
+    queue.push(vec![batch(20), batch(30)]);
+    let spilled = queue.spill(5).unwrap();
+    assert_eq!(
+        (spilled.number, spilled.samples()),
+        (2, 50),
+        "one scrape at a time"
+    );
+    queue.close();
+    queue.spilled(&spilled, vec![batch(30)]);
+    assert_eq!(
+        queue
+            .drain()
+            .iter()
+            .map(CommittedScrape::samples)
+            .collect::<Vec<_>>(),
+        [10, 30]
+    );
+}
+
+#[tokio::test]
+async fn an_overflow_is_noticed_and_so_is_the_end() {
+    let queue = Queue::default();
+    let (noticed, ()) = tokio::join!(
+        async {
+            (
+                queue.overflowing(|| 5).await,
+                queue.overflowing(|| 100).await,
+            )
+        },
+        async {
+            queue.push(vec![batch(3)]);
+            tokio::task::yield_now().await;
+            queue.push(vec![batch(3)]);
+            tokio::task::yield_now().await;
+            queue.end();
+        }
+    );
+    assert_eq!(noticed, (true, false));
+}
