@@ -1,5 +1,5 @@
-//! Looking into a spool without the lease: nothing here writes, and whoever holds the lease goes on
-//! meanwhile. What was listed may be gone when it is read.
+//! Looking into a spool without the lease. Nothing here writes, and the holder of the lease goes on
+//! meanwhile: what was listed may be gone when it is read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,19 +25,19 @@ fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// `state.json`, and what the store's clock showed.
+/// `state.json`, and the time of the store when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateSnapshot {
-    /// None when nothing has used the spool yet.
+    /// The state; `None` when nothing has used the spool yet.
     pub state: Option<SpoolState>,
-    /// None when the store did not tell.
+    /// The store's time; `None` when the store did not say.
     pub time: Option<StoreTime>,
 }
 
 /// Reads the state.
 ///
 /// # Errors
-/// [`LookError`].
+/// The store is down, or `state.json` is not usable.
 pub async fn state(store: &dyn Store) -> Result<StateSnapshot, LookError> {
     let deadline = deadline();
     let mut pause = Pause::default();
@@ -70,27 +70,27 @@ pub async fn state(store: &dyn Store) -> Result<StateSnapshot, LookError> {
 /// An object in one of the folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolObject {
-    /// Relative to the spool.
+    /// Key of the object, relative to the spool.
     pub key: String,
-    /// Of which folder.
+    /// Folder that it is in.
     pub folder: Folder,
-    /// Of which remote.
+    /// Remote that it belongs to.
     pub remote: RemoteDir,
-    /// Size.
+    /// Size of the object in bytes.
     pub bytes: u64,
 }
 
-/// Which objects are wanted.
+/// Selects objects.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// None: all.
+    /// Folder to look into; `None` for all.
     pub folder: Option<Folder>,
-    /// None: all.
+    /// Remote to look at; `None` for all.
     pub remote: Option<RemoteDir>,
 }
 
-/// The objects of the folders, in the order of the queue. What bears no name of ours counts as
-/// well: the next tick moves it out of the way.
+/// Lists the objects of the folders, in the order of the queue. Objects without a name of ours are
+/// listed as well: the next tick moves them out of the way.
 ///
 /// # Errors
 /// The store is down.
@@ -129,7 +129,7 @@ impl SpoolObject {
     }
 }
 
-/// A whole object, every byte of it checked.
+/// Reads a whole object and checks every byte of it.
 ///
 /// # Errors
 /// The store is down, or the object is gone by now ([`FailureKind::NotFound`]); within: it is no segment
@@ -142,17 +142,17 @@ pub async fn read(
     Ok(segment::read(&object.bytes))
 }
 
-/// An object with what its index says.
+/// An object with its index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexedObject {
     /// Which.
     pub found: SpoolObject,
-    /// Its batches, or why that cannot be told.
+    /// Index of its batches, or why it cannot be read.
     pub entries: Result<Vec<IndexEntry>, SegmentError>,
 }
 
 impl IndexedObject {
-    /// Of all batches, answered or not.
+    /// Number of samples in all batches, answered or not.
     #[must_use]
     pub fn samples(&self) -> u64 {
         self.entries
@@ -162,7 +162,7 @@ impl IndexedObject {
             .sum()
     }
 
-    /// Oldest and newest timestamp.
+    /// Oldest and newest timestamp, milliseconds since 1970.
     #[must_use]
     pub fn times(&self) -> Option<(i64, i64)> {
         let entries = self.entries.as_ref().ok()?;
@@ -173,8 +173,8 @@ impl IndexedObject {
     }
 }
 
-/// Looks into these objects, several at once; `seen` is called for each. Those that are gone by now
-/// are left out.
+/// Reads the indexes of these objects, several at once, and calls `seen` for each. Objects that are
+/// gone by now are left out.
 ///
 /// # Errors
 /// The store is down.
@@ -198,20 +198,20 @@ pub async fn peek_all(
     Ok(all)
 }
 
-/// What a folder holds for a remote.
+/// Sums of a remote's objects in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FolderSum {
     /// Which.
     pub folder: Folder,
     /// Which.
     pub remote: RemoteDir,
-    /// Objects.
+    /// Number of objects.
     pub objects: u64,
-    /// Those of them whose index cannot be read.
+    /// Number of objects whose index cannot be read.
     pub unreadable: u64,
-    /// Samples in the others, answered or not.
+    /// Number of samples in the others, answered or not.
     pub samples: u64,
-    /// Bytes of all objects.
+    /// Size of all objects in bytes.
     pub bytes: u64,
     /// Oldest timestamp.
     pub oldest_ms: Option<i64>,
@@ -219,7 +219,7 @@ pub struct FolderSum {
     pub newest_ms: Option<i64>,
 }
 
-/// Adds up by folder and remote, in this order.
+/// Adds objects up by folder and remote, in this order.
 #[must_use]
 pub fn heaps(peeked: &[IndexedObject]) -> Vec<FolderSum> {
     let mut heaps: BTreeMap<(Folder, RemoteDir), FolderSum> = BTreeMap::new();

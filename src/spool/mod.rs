@@ -1,9 +1,9 @@
-//! The spool: what exceeds the capacity waits in S3 or a directory, in order, until it is
+//! The spool: what exceeds the capacity of memory waits in S3 or a directory, in order, until it is
 //! delivered.
 //!
 //! ```text
 //! <place>/state.json                                                  state, lease
-//! <place>/segments/<remote>/<epoch, 10>-<scrape, 8>-<part, 4>.seg     name, segment: owed, oldest first
+//! <place>/segments/<remote>/<epoch, 10>-<scrape, 8>-<part, 4>.seg     name, segment: the backlog, oldest first
 //! <place>/rejected/<remote>/…                                         refused for good, with status and message
 //! <place>/expired/<remote>/…                                          too old for the receiver
 //! ```

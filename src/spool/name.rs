@@ -6,19 +6,19 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Folder {
-    /// Owed.
+    /// Segments that wait to be sent.
     Segments,
-    /// Refused for good.
+    /// Batches that were refused for good.
     Rejected,
-    /// Too old for the receiver.
+    /// Batches that were too old for the remote.
     Expired,
 }
 
 impl Folder {
-    /// All of them.
+    /// All folders.
     pub const ALL: [Self; 3] = [Self::Segments, Self::Rejected, Self::Expired];
 
-    /// As it stands in keys, without slashes.
+    /// The folder as it is written in keys, without slashes.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl Folder {
         }
     }
 
-    /// Of all remotes: `segments/`.
+    /// Prefix of the keys of all remotes: `segments/`.
     #[must_use]
     pub fn prefix(self) -> String {
         format!("{}/", self.as_str())
@@ -41,7 +41,7 @@ impl fmt::Display for Folder {
     }
 }
 
-/// Largest epoch that a name holds: at a tick a minute, 19,000 years.
+/// Largest epoch that a name holds: 19,000 years of one tick a minute.
 pub const MAX_EPOCH: u64 = 9_999_999_999;
 /// Largest scrape number of an epoch.
 pub const MAX_SCRAPE: u64 = 99_999_999;
@@ -52,7 +52,16 @@ const FILE_LEN: usize = "0000000000-00000000-0000.seg".len();
 
 /// The name of a segment among those of its remote: `<epoch, 10>-<scrape, 8>-<part, 4>.seg`,
 /// decimal and zero-padded, so that the store's lexicographic LIST is the queue, oldest first.
-/// Later epochs are later, whatever clocks say.
+/// Later epochs sort behind earlier ones, whatever clocks say.
+///
+/// ```
+/// use amp_forwarder::spool::name::SegmentName;
+///
+/// let name = SegmentName::new(42, 7, 0).unwrap();
+/// assert_eq!(name.to_string(), "0000000042-00000007-0000.seg");
+/// assert_eq!(SegmentName::parse("0000000042-00000007-0000.seg"), Some(name));
+/// assert!(name < SegmentName::new(43, 1, 0).unwrap());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     epoch: u64,
@@ -61,7 +70,8 @@ pub struct SegmentName {
 }
 
 impl SegmentName {
-    /// None when a number has more digits than its place: such a name would sort wrongly.
+    /// A name of these numbers. `None` when a number has more digits than its place: such a name
+    /// would sort wrongly.
     #[must_use]
     pub const fn new(epoch: u64, scrape: u64, part: u32) -> Option<Self> {
         if epoch <= MAX_EPOCH && scrape <= MAX_SCRAPE && part <= MAX_PART {
@@ -75,7 +85,7 @@ impl SegmentName {
         }
     }
 
-    /// Reads just what [`fmt::Display`] writes.
+    /// Reads exactly what [`fmt::Display`] writes, and nothing else.
     #[must_use]
     pub fn parse(file: &str) -> Option<Self> {
         let bytes = file.as_bytes();
@@ -102,25 +112,25 @@ impl SegmentName {
         )
     }
 
-    /// Which holder of the lease wrote it.
+    /// Epoch of the lease under which the segment was written.
     #[must_use]
     pub const fn epoch(self) -> u64 {
         self.epoch
     }
 
-    /// Which scrape of that epoch it is of.
+    /// Number of the scrape in that epoch.
     #[must_use]
     pub const fn scrape(self) -> u64 {
         self.scrape
     }
 
-    /// Which part of that scrape it is.
+    /// Number of the part of that scrape.
     #[must_use]
     pub const fn part(self) -> u32 {
         self.part
     }
 
-    /// The whole key.
+    /// The whole key of an object with this name.
     #[must_use]
     pub fn key(self, folder: Folder, remote: &RemoteDir) -> String {
         format!("{folder}/{remote}/{self}")
@@ -150,20 +160,20 @@ impl<'de> serde::Deserialize<'de> for SegmentName {
     }
 }
 
-/// What a remote is called in the spool: its `name`, or the hash that stands for it, made fit for a
-/// key and a file.
+/// The name of a remote in the spool: its `name`, or the hash in place of one, written so that it
+/// can be part of a key and the name of a file.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 #[serde(transparent)]
 pub struct RemoteDir(String);
 
-/// File systems take names of 255 bytes.
+/// Longest name in bytes; file systems take 255.
 const MAX_DIR: usize = 120;
 
 impl RemoteDir {
-    /// Of a remote's id. Letters, digits, `-`, `_` and `.` stay; anything else becomes `%XX`; long
-    /// names end in a hash.
+    /// The name for a remote's id. Letters, digits, `-`, `_` and `.` stay; anything else becomes
+    /// `%XX`; long names end in a hash.
     #[must_use]
     pub fn new(id: &str) -> Self {
         let mut name = String::with_capacity(id.len());
@@ -189,19 +199,19 @@ impl RemoteDir {
         Self(name)
     }
 
-    /// Of a folder that was found.
+    /// The name that was found in a key.
     #[must_use]
     pub fn found(name: &str) -> Self {
         Self(name.to_owned())
     }
 
-    /// As it stands in keys.
+    /// The name as it is written in keys.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Of its objects: `segments/<remote>/`.
+    /// Prefix of the keys of its objects: `segments/<remote>/`.
     #[must_use]
     pub fn prefix(&self, folder: Folder) -> String {
         format!("{folder}/{self}/")

@@ -1,4 +1,4 @@
-//! Calls that are worth repeating, repeated until a deadline.
+//! Calls to the store, repeated until a deadline while their failures may pass.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,20 +9,21 @@ use tokio::time::Instant;
 use super::segment::{self, IndexEntry, SegmentError};
 use super::store::{FailureKind, ListedObject, Object, Store, StoreAnswer, StoreError};
 
-/// Longest time for one try: 8 MiB at half a megabyte a second.
+/// Longest time for one try: that of 8 MiB at half a megabyte a second.
 const TRY: Duration = Duration::from_secs(16);
 
-/// Largest object that is read: twice the largest `segment_bytes`. Something else that bears the
-/// name of a segment may be larger.
+/// Largest object that is read, in bytes: twice the largest `segment_bytes`. Something else under
+/// the name of a segment may be larger.
 pub(super) const MAX_OBJECT: u64 = 64 << 20;
 
-/// What the index of a segment of some dozens of batches takes.
+/// Bytes that are read for an index at first: enough for 256 batches.
 pub(super) const PEEK: u64 = segment::peek_bytes(256) as u64;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Doubles. Only the holder of the lease calls, so that nobody else pauses in step with it.
+/// A pause between tries, which doubles. It needs no randomness: only the holder of the lease
+/// calls, so no other process pauses in step with it.
 #[derive(Debug)]
 pub(super) struct Pause(Duration);
 
@@ -33,7 +34,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    /// Pauses; false when the deadline comes first.
+    /// Waits. Returns false at once when the deadline would come first.
     pub(super) async fn pause(&mut self, deadline: Instant) -> bool {
         let pause_ends = Instant::now() + self.0;
         self.0 = (self.0 * 2).min(LONGEST_PAUSE);
@@ -50,7 +51,7 @@ pub(super) fn try_ends(deadline: Instant) -> Instant {
     deadline.min(Instant::now() + TRY)
 }
 
-/// Repeats a call that may be repeated without harm, while its failures may pass.
+/// Repeats a call while its failures may pass. For calls that do no harm when they are done twice.
 async fn again<T, F>(deadline: Instant, mut call: impl FnMut(Instant) -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<StoreAnswer<T>, StoreError>>,
@@ -62,6 +63,7 @@ where
             Ok(answer) => return Ok(answer.value),
             Err(error) => error,
         };
+        // One try without an answer may have been done, whatever the later ones say.
         in_doubt |= error.kind == FailureKind::NoAnswer;
         if !error.kind.is_passing() || !pause.pause(deadline).await {
             return Err(if in_doubt { error.in_doubt() } else { error });
@@ -70,12 +72,12 @@ where
     }
 }
 
-/// Writes an object under a name that nobody else ever writes. If it turns out to be there, it is
-/// an earlier try of ours.
+/// Writes an object under a name that no other process ever writes. An object that is there already
+/// is an earlier try of this call, if it has the same bytes.
 ///
 /// # Errors
-/// [`FailureKind::Changed`] when something else is there; otherwise the last try's, and [`FailureKind::NoAnswer`]
-/// whenever it may be there.
+/// [`FailureKind::Changed`] when something else is there, [`FailureKind::NoAnswer`] whenever the
+/// object may exist, and otherwise the error of the last try.
 pub async fn persist(
     store: &dyn Store,
     key: &str,
@@ -101,10 +103,10 @@ pub async fn persist(
     }
 }
 
-/// Reads the first bytes of an object.
+/// Reads the first `most` bytes of an object.
 ///
 /// # Errors
-/// The last try's.
+/// The error of the last try.
 pub async fn fetch(
     store: &dyn Store,
     key: &str,
@@ -114,10 +116,11 @@ pub async fn fetch(
     again(deadline, |try_ends| store.get(key, most, try_ends)).await
 }
 
-/// What the index of a segment says, from its first bytes.
+/// Reads the index of a segment, from its first bytes.
 ///
 /// # Errors
-/// The last try's; within: it is no segment that can be read.
+/// The error of the last try. The inner error says that the object is not a segment that can be
+/// read.
 pub async fn peek(
     store: &dyn Store,
     key: &str,
@@ -140,15 +143,15 @@ pub async fn peek(
 /// Deletes an object.
 ///
 /// # Errors
-/// The last try's; [`FailureKind::NoAnswer`] whenever it may be gone.
+/// The error of the last try; [`FailureKind::NoAnswer`] whenever it may be gone.
 pub async fn erase(store: &dyn Store, key: &str, deadline: Instant) -> Result<(), StoreError> {
     again(deadline, |try_ends| store.delete(key, try_ends)).await
 }
 
-/// All keys that begin with `prefix`, in order.
+/// Lists all objects whose keys begin with `prefix`, in order.
 ///
 /// # Errors
-/// The last try's.
+/// The error of the last try.
 pub async fn list_all(
     store: &dyn Store,
     prefix: &str,

@@ -1,9 +1,9 @@
-//! `state.json`: who holds the lease, how far the jobs are, and what is owed.
+//! `state.json`: who holds the lease, how far the jobs are, and how long the backlogs are.
 //!
-//! It is written twice a tick: when the lease is taken, with what the last release said beside the
-//! lease, and when it is released. Whoever finds a lease in it that has ended knows that its holder
-//! was killed: everything but the epoch may then be older than the truth. Watermarks and answered
-//! batches that are too old are safe; the summary of the backlog is not, and is counted anew.
+//! It is written twice a tick: when the lease is taken, with the lease and what the last release
+//! said, and when the lease is released. A lease in it that has ended means that its holder was
+//! killed. Everything but the epoch may then be older than the truth. Watermarks and answered
+//! batches that are too old do no harm; the sums of the backlog do, and are counted again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,28 +12,28 @@ use serde::{Deserialize, Serialize};
 
 use super::name::{RemoteDir, SegmentName};
 
-/// Its key.
+/// Key of the object.
 pub const KEY: &str = "state.json";
 /// What this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
-/// Bytes that are read at most.
+/// Largest size of the object in bytes that is read.
 pub const MAX_BYTES: u64 = 4 << 20;
 
-/// All of it.
+/// The whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpoolState {
-    /// Of this layout.
+    /// Version of the layout.
     pub version: u32,
-    /// Of the latest holder. Each takes the next: it is the first part of the names that it gives
-    /// to segments.
+    /// Epoch of the latest holder of the lease. Each holder takes the next one. It is the first part
+    /// of the names of the holder's segments.
     pub epoch: u64,
-    /// None once it was released.
+    /// The lease; `None` once it was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// By `job_name`.
+    /// States of the jobs by `job_name`.
     #[serde(default)]
     pub jobs: BTreeMap<String, JobState>,
-    /// Backlogs, those of remotes that the configuration no longer names included.
+    /// Backlogs, including those of remotes that the configuration no longer names.
     #[serde(default)]
     pub remotes: BTreeMap<RemoteDir, RemoteRecord>,
 }
@@ -53,43 +53,45 @@ impl Default for SpoolState {
 /// The right to scrape, drain and write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Of the holding process.
+    /// Random name of the process that holds it.
     pub nonce: String,
-    /// The same as the state's: a lease of an earlier tick of the same process is another one.
+    /// Epoch of the lease, the same as the state's. It tells this lease from those of earlier ticks
+    /// of the same process.
     pub epoch: u64,
-    /// When it ends by itself, by the store's clock.
+    /// When the lease ends if it is not released, by the store's clock, milliseconds since 1970.
     pub until_ms: i64,
 }
 
-/// What is known of a job.
+/// The state of a job between ticks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobState {
-    /// The newest slot that was served.
+    /// The newest slot that was served, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_slot_ms: Option<i64>,
-    /// For each remote, the time up to which every sample of the job is delivered or durable in the
-    /// spool.
+    /// For each remote, the time up to which every sample of the job is delivered or in the spool,
+    /// milliseconds since 1970.
     #[serde(default)]
     pub watermarks: BTreeMap<RemoteDir, i64>,
 }
 
-/// What is owed to a remote.
+/// The backlog of a remote between ticks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteRecord {
-    /// In short.
+    /// The sums of the backlog.
     #[serde(flatten)]
     pub backlog: Backlog,
-    /// How far the oldest segment is.
+    /// Which batches of the oldest segment were answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadProgress>,
-    /// When it last got metadata: a process that starts must not send it each time.
+    /// When the remote last got metadata, milliseconds since 1970. Without it, each process that
+    /// starts would send metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_ms: Option<i64>,
-    /// Which batches it throttles, and since when.
+    /// The batches that the remote throttles, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<ThrottlingRecord>,
-    /// Segments that may be there, or may yet appear, and are owed to nobody: what was in them went
-    /// another way, and is counted. They are deleted unsent, in as many more ticks.
+    /// Segments that may exist, or may yet appear, and must never be sent: their samples took
+    /// another way and were counted there. Each is deleted by as many more ticks as the number says.
     #[serde(
         default,
         rename = "unwanted",
@@ -97,36 +99,37 @@ pub struct RemoteRecord {
     )]
     pub tombstones: BTreeMap<SegmentName, u8>,
     /// Segments whose write had no answer, and whose samples were counted as lost. The next tick
-    /// looks whether they are there after all.
+    /// looks for them, and sends those that exist.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missed: BTreeSet<SegmentName>,
-    /// There is more in its segments than the backlog says: some could not be looked into.
+    /// Whether there are more samples in the segments than the sums say, because some segments
+    /// could not be looked into.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncounted: bool,
 }
 
 impl RemoteRecord {
-    /// Whether there is something to LIST for.
+    /// Whether there may be segments, so that the next tick must list them.
     #[must_use]
     pub fn is_owed_anything(&self) -> bool {
         self.backlog.segments > 0 || !self.missed.is_empty()
     }
 
-    /// Whether there is anything to know of it, should the configuration no longer name it.
+    /// Whether the record must be kept although the configuration no longer names the remote.
     #[must_use]
     pub fn must_be_kept(&self) -> bool {
         self.is_owed_anything() || !self.tombstones.is_empty()
     }
 }
 
-/// A backlog in short.
+/// The sums of a backlog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
-    /// Objects.
+    /// Number of segments.
     pub segments: u64,
-    /// Samples in them that are not answered yet.
+    /// Number of samples in batches that are not answered yet.
     pub samples: u64,
-    /// Bytes of the objects.
+    /// Size of the segments in bytes.
     pub bytes: u64,
     /// Oldest timestamp of the oldest segment, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +137,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Adds another remote's.
+    /// Adds the sums of another remote.
     pub fn add(&mut self, other: &Self) {
         self.segments += other.segments;
         self.samples += other.samples;
@@ -146,45 +149,45 @@ impl Backlog {
     }
 }
 
-/// The oldest segment of a remote, partly answered.
+/// The oldest segment of a remote, when some of its batches were answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadProgress {
-    /// Its name.
+    /// Name of the segment.
     pub segment: SegmentName,
-    /// The batches that were answered, by their place in it, from 0.
+    /// Places of the batches that were answered, from 0.
     pub answered: Vec<u32>,
 }
 
 /// Batches that the remote throttles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThrottlingRecord {
-    /// When it last took any batch, milliseconds since 1970.
+    /// When the remote last took any batch, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_ms: Option<i64>,
-    /// Those whose last answer was a 429.
+    /// The batches whose last answer was a 429.
     pub batches: Vec<ThrottledBatch>,
 }
 
 /// A batch that the remote throttles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThrottledBatch {
-    /// Where it is.
+    /// Segment that the batch is in.
     pub segment: SegmentName,
-    /// Its place there, from 0.
+    /// Place of the batch in the segment, from 0.
     pub place: u32,
-    /// When it was throttled first, milliseconds since 1970.
+    /// When the remote throttled it for the first time, milliseconds since 1970.
     pub since_ms: i64,
 }
 
-/// A `state.json` that cannot be used. Nobody may scrape or drain before it is.
+/// Why `state.json` cannot be used. Nothing may be scraped or sent until it can.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// Of a newer program.
+    /// A newer version of this program wrote it.
     #[error(
         "spool: state.json has version {0} and this program reads up to {VERSION}: bring the newer program back"
     )]
     Newer(u32),
-    /// No state at all.
+    /// It is not a state at all.
     #[error(
         "spool: state.json cannot be read: {0}; if nothing of ours wrote it, name another place in forwarder.spool.url, else remove that one object: segments are found without it"
     )]
@@ -195,14 +198,15 @@ impl SpoolState {
     /// Reads the object.
     ///
     /// # Errors
-    /// [`StateError`].
+    /// The bytes are not a state that this program can read. A person must look; the text says
+    /// how.
     pub fn read(bytes: &[u8]) -> Result<Self, StateError> {
         #[derive(Deserialize)]
         struct Version {
             version: u32,
         }
         let malformed = |error: serde_json::Error| StateError::Malformed(error.to_string());
-        // First of all: what else a newer one holds need not make sense to us.
+        // The version comes first: a newer object may have anything else in it.
         let Version { version } = serde_json::from_slice(bytes).map_err(malformed)?;
         match version {
             VERSION => serde_json::from_slice(bytes).map_err(malformed),
@@ -211,7 +215,7 @@ impl SpoolState {
         }
     }
 
-    /// The object.
+    /// The bytes of the object.
     ///
     /// # Errors
     /// [`StateError::Malformed`]; not known to happen.
@@ -222,7 +226,7 @@ impl SpoolState {
         Ok(Bytes::from(bytes))
     }
 
-    /// All backlogs together.
+    /// The sums of all backlogs together.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         let mut all = Backlog::default();
@@ -232,13 +236,13 @@ impl SpoolState {
         all
     }
 
-    /// Whether there is something to LIST for.
+    /// Whether any remote may have segments, so that the next tick must list them.
     #[must_use]
     pub fn is_owed_anything(&self) -> bool {
         self.remotes.values().any(RemoteRecord::is_owed_anything)
     }
 
-    /// Whether it was released, with nothing owed to anybody: there is nothing to LIST.
+    /// Whether it was released and no remote has a backlog: then nothing must be listed.
     #[must_use]
     pub fn is_clean_and_empty(&self) -> bool {
         self.lease.is_none() && !self.is_owed_anything()

@@ -1,4 +1,5 @@
-//! What a state that was found asks for, and what clocks can be believed: pure functions.
+//! Decisions of the lease as pure functions: what to do about a state that was found, and which
+//! clocks can be believed.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use crate::spool::state::SpoolState;
 use crate::spool::store::StoreTime;
 use crate::time::millis;
 
-/// A lease that ends so far from the plan is written once more: our guess of the store's clock was
-/// that wrong.
+/// A lease that ends further from the plan than this is written once more, because our guess of the
+/// store's clock was wrong.
 const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// A schedule of one tick a minute starts another process only when this one is late or lost.
@@ -23,14 +24,13 @@ pub(super) fn is_off(end: Instant, planned: Instant) -> bool {
         || end.saturating_duration_since(planned) > TOLERANCE
 }
 
-/// Whether a tick that ended then is a matter of the last two minutes. A clock that was set back
-/// cannot tell.
+/// Whether a tick ended within the last two minutes. False after the clock was set back.
 pub(super) fn is_lately(ended_ms: Option<i64>, now_ms: i64) -> bool {
     ended_ms.is_some_and(|ended_ms| (0..LATELY_MS).contains(&now_ms.saturating_sub(ended_ms)))
 }
 
-/// Whether our clock has gone on as time did: not back, and forward by no more than a freeze
-/// between two ticks explains, which the other clock may not have counted.
+/// Whether our wall clock has moved as time did: not back, and forward by no more than a freeze of
+/// the process between two ticks explains, which the monotonic clock may not have counted.
 pub(super) fn is_steady(elapsed: Duration, by_clock_ms: i64) -> bool {
     let elapsed_ms = millis(elapsed);
     let ahead_ms = by_clock_ms.saturating_sub(elapsed_ms);
@@ -40,15 +40,16 @@ pub(super) fn is_steady(elapsed: Duration, by_clock_ms: i64) -> bool {
 /// What to do about a state that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaseStep {
-    /// Take it.
+    /// The lease can be taken.
     Take(PreviousEnd),
-    /// An earlier try has taken it, though its answer never came.
+    /// An earlier try of ours has taken it, and its answer was lost.
     Ours,
-    /// It ends then, at the latest.
+    /// Another process holds it; it ends at this moment at the latest.
     Wait(Instant),
 }
 
-/// `tried` is the epoch that an earlier try of this call wrote.
+/// Decides what to do about a state. `tried` is the epoch that an earlier try of this call wrote,
+/// and `time` what the store's clock showed.
 pub(super) fn decide(
     state: &SpoolState,
     nonce: &str,
@@ -64,7 +65,8 @@ pub(super) fn decide(
         });
     };
     if lease.nonce == nonce {
-        // One of our own earlier ticks, which has ended: a process makes one at a time.
+        // Otherwise it is of one of our own earlier ticks, and that one has ended: a process has
+        // one tick at a time.
         return if tried == Some(lease.epoch) {
             LeaseStep::Ours
         } else {

@@ -1,22 +1,22 @@
-//! What can go wrong with the lease.
+//! The errors of the lease.
 
 use std::time::Duration;
 
 use crate::spool::state::StateError;
 use crate::spool::store::StoreError;
 
-/// No lease.
+/// Why the lease could not be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TakeError {
-    /// Somebody else is at work.
+    /// Another process holds the lease.
     #[error("spool: another tick holds the lease (epoch {epoch}) for up to {} more seconds", left.as_secs())]
     Busy {
-        /// Of that one.
+        /// Epoch of that lease.
         epoch: u64,
-        /// Until its lease ends by itself.
+        /// Time until that lease ends if it is not released.
         left: Duration,
     },
-    /// It was taken so slowly that nothing of it is left.
+    /// Taking the lease took so long that no time is left in it.
     #[error("spool: taking the lease took longer than the tick may")]
     Late,
     /// The store is down.
@@ -27,13 +27,13 @@ pub enum TakeError {
     State(#[from] StateError),
 }
 
-/// A `state.json` that could not be had.
+/// Why `state.json` could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookError {
     /// The store is down.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It is not usable.
+    /// `state.json` is not usable.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -47,18 +47,18 @@ impl From<LookError> for TakeError {
     }
 }
 
-/// A release that did not succeed. The lease ends by itself; whoever comes next counts the backlog
-/// anew.
+/// Why a release did not succeed. The lease then ends when its time is over, and the next holder
+/// counts the backlog again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
-    /// It was taken over: we came too late.
+    /// Another process has taken the lease, because the release came too late.
     #[error(
         "spool: the lease of epoch {held} was taken over by epoch {found}: this tick took longer than it had planned"
     )]
     Lost {
-        /// Ours.
+        /// Epoch of our lease.
         held: u64,
-        /// Theirs.
+        /// Epoch of the lease that was found.
         found: u64,
     },
     /// The store is down, or the state not usable.

@@ -41,7 +41,7 @@ impl Outbox {
                     IncidentKind::BacklogUncounted,
                     format!(
                         "spool: {unknown} segments for {} could not be looked into: \
-                     what is owed in them is not counted yet",
+                     their backlog is not counted yet",
                         self.remote
                     ),
                 );
@@ -79,7 +79,7 @@ impl Outbox {
                 IncidentKind::SegmentLost,
                 samples,
                 format!(
-                    "spool: {samples} samples for {} are lost with the segments that were",
+                    "spool: {samples} samples for {} were in segments that are lost",
                     self.remote
                 ),
             );

@@ -35,7 +35,7 @@ impl Outbox {
             self.lose(
                 IncidentKind::BacklogEvicted,
                 name,
-                &format!("spool: {key} is given up: the backlog has come to max_bytes"),
+                &format!("spool: {key} is deleted unsent: the backlog has reached max_bytes"),
             )
             .await;
         }
@@ -135,7 +135,7 @@ mod tests {
                 ..Fault::default()
             });
             let put = outbox.put(3, vec![batch(8, 100)], Fallback::Memory);
-            // Whoever is first has the oldest in hand.
+            // The first of the two works on the oldest segment, and the other waits.
             let head = if slow == Op::Delete {
                 tokio::join!(put, outbox.head()).1
             } else {

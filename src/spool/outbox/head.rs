@@ -80,7 +80,7 @@ impl Outbox {
                 self.lose(
                     IncidentKind::SegmentLost,
                     name,
-                    &format!("spool: {key} is gone, though nobody of ours deleted it"),
+                    &format!("spool: {key} is gone, though this program did not delete it"),
                 )
                 .await;
                 Ok(false)

@@ -165,7 +165,7 @@ impl Outbox {
     async fn set_stranger_aside(&self, key: &str, size: u64) -> Result<(), StoreError> {
         if size > self.limits.rejected.bytes.min(MAX_OBJECT) {
             self.say(format!(
-                "spool: {key} is none of ours and too large to be kept: remove it"
+                "spool: {key} was not written by this program and is too large to keep: remove it"
             ));
             return Ok(());
         }
@@ -180,10 +180,12 @@ impl Outbox {
             Some(place) => {
                 erase(&*self.access.store, key, self.access.work_ends()).await?;
                 self.say(format!(
-                    "spool: {key} is none of ours: it is kept as {place}"
+                    "spool: {key} was not written by this program: it is kept as {place}"
                 ));
             }
-            None => self.say(format!("spool: {key} is none of ours: remove it")),
+            None => self.say(format!(
+                "spool: {key} was not written by this program: remove it"
+            )),
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Outbox {
                 IncidentKind::BacklogEvicted,
                 samples,
                 format!(
-                    "spool: {samples} samples for {} are lost: they alone pass max_bytes",
+                    "spool: {samples} samples for {} are lost: they alone are larger than max_bytes",
                     self.remote
                 ),
             );

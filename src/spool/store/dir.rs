@@ -32,14 +32,14 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 /// What a killed writer left under `.tmp/` is removed when it is as old as this.
 const LEFTOVER: Duration = Duration::from_secs(3600);
 
-/// A directory. It is made by the first object that is put there.
+/// A spool in a directory, which is made by the first write.
 #[derive(Debug, Clone)]
 pub struct DirStore {
     root: Arc<Path>,
     address: String,
 }
 
-/// What a call needs on the thread where it may block.
+/// A call on the thread where it may block.
 struct Work {
     root: Arc<Path>,
     op: Op,
@@ -48,7 +48,7 @@ struct Work {
 }
 
 impl DirStore {
-    /// Nothing is read or made yet.
+    /// A store in this directory. Nothing is read or made yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
         Self {
@@ -148,7 +148,7 @@ impl Work {
         ))
     }
 
-    /// Held as long as the file is open.
+    /// Locks the spool, for as long as the file that it returns is open.
     fn lock(&self) -> Result<File, StoreError> {
         let lock = OpenOptions::new()
             .create(true)
@@ -178,7 +178,7 @@ impl Work {
         }
     }
 
-    /// The directory and those above it, durable, down from the spool's own.
+    /// Makes the directory of the object and those above it, durably, down from the spool's own.
     fn make_parent(&self) -> Result<(), StoreError> {
         let parent = self.path.parent().unwrap_or(&self.root);
         if parent.is_dir() {
@@ -230,7 +230,7 @@ impl Work {
         }
         self.in_time()?;
         self.io(fs::rename(&draft.0, &self.path))?;
-        // From here on it is there, and may vanish only with the power.
+        // The object exists from here on. Until the directory is synced, a power cut may undo it.
         self.io(sync_dir(self.path.parent().unwrap_or(&self.root)))
             .map_err(|error| StoreError {
                 kind: FailureKind::NoAnswer,
@@ -261,7 +261,8 @@ impl Work {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.failed(&error)),
-            // Or a power cut would bring back what was delivered, behind what is newer.
+            // Without a sync, a power cut could bring back samples that were delivered, and they
+            // would be sent after newer ones.
             Ok(()) => self
                 .io(sync_dir(self.path.parent().unwrap_or(&self.root)))
                 .map_err(|error| StoreError {
@@ -285,7 +286,7 @@ impl Work {
     }
 }
 
-/// Removed when it was not renamed.
+/// A file under `.tmp/`, which is removed when it was not renamed.
 struct Draft(PathBuf);
 
 impl Drop for Draft {

@@ -15,28 +15,28 @@ use super::{
 };
 use crate::time::Clock;
 
-/// What befalls a call.
+/// The fault of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fault {
-    /// Before anything happens.
+    /// Delay before anything is done.
     pub delay: Duration,
-    /// In place of doing it.
+    /// Refusal; nothing is done then.
     pub refuse: Option<FailureKind>,
-    /// After it was done: the answer is delayed by this long. Past the deadline it is lost.
+    /// Delay of the answer after the call was done. Past the deadline the answer is lost.
     pub answer_delay: Duration,
-    /// After it was done: the answer is cut at once.
+    /// Whether the answer is lost after the call was done.
     pub answer_lost: bool,
 }
 
-/// Decides what befalls each call: the call, its key, and how many calls came before.
+/// Decides the fault of each call, from the call, its key, and the number of calls before it.
 pub type Faults = Box<dyn FnMut(Op, &str, usize) -> Fault + Send>;
 
-/// A call as it came in.
+/// A call that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRecord {
-    /// Which.
+    /// The kind of the call.
     pub op: Op,
-    /// On what; the prefix for a LIST.
+    /// Key of the object, or the prefix of a LIST.
     pub key: String,
 }
 
@@ -56,7 +56,7 @@ struct MemoryState {
 }
 
 impl MemoryStore {
-    /// An empty one, without faults. `clock` is its own: it may differ from everybody else's.
+    /// An empty store without faults. `clock` is the store's own and may differ from other clocks.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let inner = MemoryState {
@@ -72,17 +72,17 @@ impl MemoryStore {
         }
     }
 
-    /// From now on.
+    /// Sets the faults of all calls from now on.
     pub fn set_faults(&self, faults: impl FnMut(Op, &str, usize) -> Fault + Send + 'static) {
         self.lock().faults = Box::new(faults);
     }
 
-    /// No more faults.
+    /// Ends all faults.
     pub fn heal(&self) {
         self.set_faults(|_, _, _| Fault::default());
     }
 
-    /// All calls since the last time that this was asked.
+    /// The calls since the last call of this function.
     #[must_use]
     pub fn take_calls(&self) -> Vec<CallRecord> {
         std::mem::take(&mut self.lock().calls)
@@ -94,13 +94,13 @@ impl MemoryStore {
         self.lock().objects.keys().cloned().collect()
     }
 
-    /// An object as it lies there.
+    /// The bytes of an object.
     #[must_use]
     pub fn peek(&self, key: &str) -> Option<Bytes> {
         self.lock().objects.get(key).map(|(bytes, _)| bytes.clone())
     }
 
-    /// Puts an object there, whatever was before.
+    /// Writes an object, whatever was there before.
     pub fn plant(&self, key: &str, bytes: Bytes) {
         self.lock().write(key, bytes);
     }

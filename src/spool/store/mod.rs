@@ -1,8 +1,8 @@
 //! Where the spool lives, behind five calls: S3, or a directory.
 //!
-//! All homes promise the same: an object is there as a whole or not at all; what was answered is
+//! All stores promise the same: an object exists as a whole or not at all; what was answered is
 //! durable and seen by every later call, LIST included; the conditional calls decide races. No call
-//! retries by itself and none outlives its deadline. [`super::retry`] is for those who want more.
+//! is retried and none outlives its deadline. [`super::retry`] repeats calls.
 
 pub mod dir;
 pub mod memory;
@@ -20,10 +20,10 @@ use tokio::time::Instant;
 use crate::config::SpoolUrl;
 use crate::net::{NetError, Phase};
 
-/// Most keys of a page, as S3 has it.
+/// Most keys of a page, the same as in S3.
 pub const PAGE: usize = 1000;
 
-/// The store at a place. Nothing is asked of it yet.
+/// The store at a place. No call is made yet.
 pub async fn open(url: &SpoolUrl) -> Arc<dyn Store> {
     match url {
         SpoolUrl::S3 { bucket, prefix } => Arc::new(s3::S3Store::open(bucket, prefix).await),
@@ -31,18 +31,21 @@ pub async fn open(url: &SpoolUrl) -> Arc<dyn Store> {
     }
 }
 
-/// The five calls. Keys are relative to the spool's own place and never begin with a slash.
+/// The five calls. Keys are relative to the spool's place and never begin with a slash.
+///
+/// `Send + Sync`, as the AWS SDK and the runtime's executor ask for it: an implementation that
+/// shares something over its calls needs a lock for that.
 pub trait Store: Send + Sync {
-    /// Writes an object that must not be there yet.
+    /// Writes an object that must not exist yet.
     ///
     /// # Errors
-    /// [`FailureKind::Changed`] when there is one.
+    /// [`FailureKind::Changed`] when it exists.
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag>;
 
     /// Replaces the object that has this etag.
     ///
     /// # Errors
-    /// [`FailureKind::Changed`] when it has another one by now, or is gone.
+    /// [`FailureKind::Changed`] when it has another etag by now, or is gone.
     fn put_if_match<'a>(
         &'a self,
         key: &'a str,
@@ -51,17 +54,17 @@ pub trait Store: Send + Sync {
         deadline: Instant,
     ) -> Call<'a, Etag>;
 
-    /// Reads the first bytes of an object, `most` at most.
+    /// Reads the first `most` bytes of an object, or all of a smaller one.
     ///
     /// # Errors
-    /// [`FailureKind::NotFound`].
+    /// [`FailureKind::NotFound`] when there is no such object.
     fn get<'a>(&'a self, key: &'a str, most: u64, deadline: Instant) -> Call<'a, Object>;
 
-    /// The keys that begin with `prefix` and come after `after`, in the order of their bytes: the
-    /// first [`PAGE`] of them.
+    /// Lists the keys that begin with `prefix` and come after `after`, in the order of their bytes:
+    /// the first [`PAGE`] of them.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// The store did not answer, or refused.
     fn list<'a>(
         &'a self,
         prefix: &'a str,
@@ -69,85 +72,85 @@ pub trait Store: Send + Sync {
         deadline: Instant,
     ) -> Call<'a, Page>;
 
-    /// Deletes an object. One that is not there is deleted.
+    /// Deletes an object. Succeeds when there is none.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// The store did not answer, or refused.
     fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()>;
 
-    /// For people: `s3://bucket/prefix`, or a path.
+    /// Address of the spool for people: `s3://bucket/prefix`, or a path.
     fn address(&self) -> &str;
 }
 
-/// What a call gives.
+/// The future of a call.
 pub type Call<'a, T> = BoxFuture<'a, Result<StoreAnswer<T>, StoreError>>;
 
 /// An answer, and when the store gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreAnswer<T> {
-    /// What was asked for.
+    /// The result of the call.
     pub value: T,
-    /// By its own clock.
+    /// When the store answered, by its own clock.
     pub time: StoreTime,
 }
 
-/// Changes with each writing of an object.
+/// The version of an object; each write gives it another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etag(pub String);
 
 /// An object, or its first bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
-    /// As many as were asked for, or all.
+    /// As many bytes as were asked for, or all.
     pub bytes: Bytes,
-    /// All that there are.
+    /// Size of the whole object in bytes.
     pub size: u64,
-    /// Of the whole.
+    /// Etag of the whole object.
     pub etag: Etag,
 }
 
 impl Object {
-    /// Whether the bytes are all of it.
+    /// Whether `bytes` is the whole object.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.bytes.len() as u64 == self.size
     }
 }
 
-/// Some keys.
+/// A page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// In order.
+    /// Objects in the order of their keys.
     pub entries: Vec<ListedObject>,
-    /// More follow, after the last of these.
+    /// Whether more objects follow the last of these.
     pub more: bool,
 }
 
-/// A key and what is behind it.
+/// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedObject {
-    /// Relative, as in the calls.
+    /// Key of the object, relative as in the calls.
     pub key: String,
-    /// Bytes.
+    /// Size of the object in bytes.
     pub size: u64,
 }
 
-/// What the store's clock showed, somewhere between a request and its answer.
+/// The store's clock at some moment between a request and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreTime {
     /// Milliseconds since 1970, rounded down.
     pub date_ms: i64,
-    /// What rounding may have taken away: a `Date` header has whole seconds.
+    /// Most milliseconds that rounding has taken away: a `Date` header has whole seconds.
     pub coarse_ms: i64,
     /// When the request began.
     pub sent: Instant,
-    /// When its answer was there.
+    /// When the answer had arrived.
     pub received: Instant,
 }
 
 impl StoreTime {
-    /// Until this moment the store's clock is certainly before `ms`: for whoever must stop by then.
-    /// None when it may have come already.
+    /// The moment until which the store's clock is certainly before `ms`, for a caller that must
+    /// stop by then. `None` when `ms` may have passed already.
     #[must_use]
     pub fn certainly_before(&self, ms: i64) -> Option<Instant> {
         let left = ms
@@ -159,8 +162,8 @@ impl StoreTime {
             .map(|left| self.sent + Duration::from_millis(left))
     }
 
-    /// From this moment on the store's clock has certainly come to `ms`: for whoever waits for
-    /// that.
+    /// The moment from which on the store's clock has certainly reached `ms`, for a caller that
+    /// waits for it.
     #[must_use]
     pub fn certainly_reached(&self, ms: i64) -> Instant {
         self.received
@@ -170,7 +173,7 @@ impl StoreTime {
     }
 }
 
-/// A call.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
     /// [`Store::put_if_absent`].
@@ -197,7 +200,7 @@ impl fmt::Display for Op {
 }
 
 impl Op {
-    /// Whether it changes anything.
+    /// Whether the call changes anything.
     #[must_use]
     pub fn writes(self) -> bool {
         matches!(self, Self::PutIfAbsent | Self::PutIfMatch | Self::Delete)
@@ -207,22 +210,23 @@ impl Op {
 /// What the caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// Nothing there.
+    /// There is no such object.
     NotFound,
-    /// The condition does not hold: it exists, has changed or is gone. If an earlier try of the
-    /// same call had no answer, that may have been us.
+    /// The condition does not hold: the object exists, has changed or is gone. If an earlier try of
+    /// the same call had no answer, that try may be the reason.
     Changed,
-    /// Permissions, keys, a missing bucket, a wrong region: trying again does not help, a person
-    /// does. Nothing was done.
+    /// Permissions, keys, the bucket or the region are wrong. Trying again does not help; a person
+    /// must act. Nothing was done.
     Denied,
-    /// Throttled, or a race with another call: nothing was done, try again after a pause.
+    /// The store throttles, or another call was under way. Nothing was done; try again after a
+    /// pause.
     Busy,
-    /// No room. Nothing was done.
+    /// The store has no room. Nothing was done.
     Full,
     /// The store was not reached. Nothing was done.
     Unreachable,
-    /// It was asked and did not answer, not in time or not usefully: what was asked for may have
-    /// been done all the same, or yet be.
+    /// The store was asked, and its answer did not come in time or was not usable. The call may
+    /// have been done nevertheless, or may yet be.
     NoAnswer,
 }
 
@@ -237,13 +241,13 @@ impl FailureKind {
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreError {
-    /// What can be done.
+    /// What the caller can do.
     pub kind: FailureKind,
-    /// What was tried.
+    /// The call that failed.
     pub op: Op,
-    /// On what: `s3://bucket/key`, or a path.
+    /// Address of the object: `s3://bucket/key`, or a path.
     pub address: String,
-    /// What the store or the system said.
+    /// Message of the store or of the system.
     pub cause: String,
     /// Likely cause and next step.
     pub hint: Option<&'static str>,
@@ -285,8 +289,8 @@ impl StoreError {
         self
     }
 
-    /// An earlier try of the same call had no answer: a refusal of this one does not tell that
-    /// nothing was done.
+    /// The error after an earlier try of the same call had no answer: a refusal of the last try
+    /// does not mean that nothing was done.
     pub(super) fn in_doubt(mut self) -> Self {
         if !matches!(self.kind, FailureKind::NotFound | FailureKind::Changed) {
             self.kind = FailureKind::NoAnswer;
@@ -294,8 +298,7 @@ impl StoreError {
         self
     }
 
-    /// Whether there was no answer because there was no way to the store, or because it took too
-    /// long.
+    /// The kind of a network error: the store was not reached, or its answer did not come.
     pub(super) fn kind_of(error: &NetError) -> FailureKind {
         match error.phase {
             Phase::Request | Phase::Credentials | Phase::Dns | Phase::Connect | Phase::Tls => {

@@ -1,8 +1,8 @@
 //! A spool in S3.
 //!
-//! The SDK retries nothing here: a repeated conditional PUT would meet its own first try and call
-//! it somebody else's. How objects are encrypted is left to the bucket. Uploads carry no checksum
-//! beside the signature's SHA-256 of the body, and segments have their own.
+//! The SDK retries nothing here: a repeated conditional PUT would meet its own first try and take
+//! it for somebody else's. How objects are encrypted is left to the bucket. The only checksum of
+//! an upload is the signature's SHA-256 of the body; segments have their own.
 
 mod classify;
 mod date;
@@ -26,18 +26,18 @@ use super::{
 };
 use crate::net::{Peer, aws};
 
-/// `s3://bucket/prefix`.
+/// A spool at `s3://bucket/prefix`.
 #[derive(Debug, Clone)]
 pub struct S3Store {
     client: Client,
     bucket: String,
-    /// Empty, or ends in a slash.
+    /// Prefix of all keys: empty, or ends in a slash.
     prefix: String,
     address: String,
 }
 
 impl S3Store {
-    /// With region and credentials from where AWS' own tools take them. No request is made.
+    /// A store with region and credentials from where AWS' own tools take them. No request is made.
     pub async fn open(bucket: &str, prefix: &str) -> Self {
         Self::new(
             bucket,
@@ -46,7 +46,7 @@ impl S3Store {
         )
     }
 
-    /// With the SDK's configuration as it is given; its retries are switched off.
+    /// A store with this configuration of the SDK, but without its retries.
     #[must_use]
     pub fn new(bucket: &str, prefix: &str, shared: &SdkConfig) -> Self {
         let endpoint = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
