@@ -3,13 +3,13 @@
 //!
 //! ```text
 //! <place>/state.json                                                  state, lease
-//! <place>/segments/<remote>/<epoch, 10>-<scrape, 8>-<part, 4>.seg     name, segment: the backlog, oldest first
-//! <place>/rejected/<remote>/…                                         refused for good, with status and message
+//! <place>/segments/<remote>/<epoch, 10>-<scrape, 8>-<part, 4>.seg     the backlog, oldest first
+//! <place>/rejected/<remote>/…                                         refused for good, with a note
 //! <place>/expired/<remote>/…                                          too old for the receiver
 //! ```
 //! A tick, in reading order:
-//! 1. [`lease::LeaseClient::take`]: one conditional PUT. Its [fence](crate::time::Deadlines::fence) ends every call, the posts
-//!    to the remotes included.
+//! 1. [`lease::LeaseClient::take`]: one conditional PUT. Its [fence](crate::time::Deadlines::fence)
+//!    ends every call, the posts to the remotes included.
 //! 2. [`outbox::open`]: the backlogs; nothing is asked of the store when the last release was clean
 //!    and empty.
 //! 3. [`outbox::Outbox`]: `put` what does not fit into memory; `head`, post, `answered`, `finish`,

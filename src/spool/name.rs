@@ -267,7 +267,8 @@ mod tests {
             near in any::<bool>(),
         ) {
             let b = if near { (a.0, a.1, b.2) } else { b };
-            let (a, b) = (SegmentName::new(a.0, a.1, a.2).unwrap(), SegmentName::new(b.0, b.1, b.2).unwrap());
+            let a = SegmentName::new(a.0, a.1, a.2).unwrap();
+            let b = SegmentName::new(b.0, b.1, b.2).unwrap();
             prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
             prop_assert_eq!(SegmentName::parse(&a.to_string()), Some(a));
         }
@@ -276,7 +277,8 @@ mod tests {
         fn any_remote_has_a_folder_of_its_own(a in ".{0,200}", b in ".{0,200}") {
             let (one, other) = (RemoteDir::new(&a), RemoteDir::new(&b));
             prop_assert_eq!(a == b, one == other);
-            prop_assert!(one.as_str().len() <= MAX_DIR && !one.as_str().contains('/') && !one.as_str().starts_with('.'));
+            let name = one.as_str();
+            prop_assert!(name.len() <= MAX_DIR && !name.contains('/') && !name.starts_with('.'));
         }
     }
 

@@ -24,8 +24,8 @@ pub const MAX_BYTES: u64 = 4 << 20;
 pub struct SpoolState {
     /// Version of the layout.
     pub version: u32,
-    /// Epoch of the latest holder of the lease. Each holder takes the next one. It is the first part
-    /// of the names of the holder's segments.
+    /// Epoch of the latest holder of the lease. Each holder takes the next one. It is the first
+    /// part of the names of the holder's segments.
     pub epoch: u64,
     /// The lease; `None` once it was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ pub struct RemoteRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<ThrottlingRecord>,
     /// Segments that may exist, or may yet appear, and must never be sent: their samples took
-    /// another way and were counted there. Each is deleted by as many more ticks as the number says.
+    /// another way and were counted there. The number says how many more ticks delete each.
     #[serde(
         default,
         rename = "unwanted",
@@ -184,12 +184,14 @@ pub struct ThrottledBatch {
 pub enum StateError {
     /// A newer version of this program wrote it.
     #[error(
-        "spool: state.json has version {0} and this program reads up to {VERSION}: bring the newer program back"
+        "spool: state.json has version {0} and this program reads up to {VERSION}: \
+         bring the newer program back"
     )]
     Newer(u32),
     /// It is not a state at all.
     #[error(
-        "spool: state.json cannot be read: {0}; if nothing of ours wrote it, name another place in forwarder.spool.url, else remove that one object: segments are found without it"
+        "spool: state.json cannot be read: {0}; if this program did not write it, name another place \
+         in forwarder.spool.url, else remove that one object: segments are found without it"
     )]
     Malformed(String),
 }

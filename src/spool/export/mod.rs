@@ -69,7 +69,8 @@ pub enum AddError {
     Batch(#[from] SplitError),
     /// The temporary file of the runs cannot be written.
     #[error(
-        "spool: cannot write a temporary file: {0}; make room in the system's temporary directory, or name another one in TMPDIR"
+        "spool: cannot write a temporary file: {0}; \
+         make room in the system's temporary directory, or name another one in TMPDIR"
     )]
     Temporary(#[from] io::Error),
 }
@@ -161,8 +162,8 @@ impl Export {
     /// Writes everything that was added.
     ///
     /// # Errors
-    /// `out` cannot be written, or the temporary file cannot be read. The output then lacks its last
-    /// line, so that promtool refuses it.
+    /// `out` cannot be written, or the temporary file cannot be read. The output then lacks its
+    /// last line, so that promtool refuses it.
     pub fn finish(mut self, out: &mut impl Write) -> io::Result<ExportSummary> {
         let mut written = ExportSummary {
             left_out: self.left_out,

@@ -1,8 +1,8 @@
 //! Timestamps in seconds, as OpenMetrics writes them.
 
 /// A timestamp in seconds that Prometheus reads back as the same milliseconds. It multiplies the
-/// float by 1000 and cuts the fraction off (`model/textparse/openmetricsparse.go` `parseSeriesEndOfLine`), which makes
-/// 1000 of 1.001 s.
+/// float by 1000 and cuts the fraction off (`model/textparse/openmetricsparse.go`
+/// `parseSeriesEndOfLine`), which makes 1000 of 1.001 s.
 pub(super) fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let size = ms.unsigned_abs();

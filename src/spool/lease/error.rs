@@ -9,7 +9,10 @@ use crate::spool::store::StoreError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TakeError {
     /// Another process holds the lease.
-    #[error("spool: another tick holds the lease (epoch {epoch}) for up to {} more seconds", left.as_secs())]
+    #[error(
+        "spool: another tick holds the lease (epoch {epoch}) for up to {} more seconds",
+        left.as_secs()
+    )]
     Busy {
         /// Epoch of that lease.
         epoch: u64,
@@ -53,7 +56,8 @@ impl From<LookError> for TakeError {
 pub enum ReleaseError {
     /// Another process has taken the lease, because the release came too late.
     #[error(
-        "spool: the lease of epoch {held} was taken over by epoch {found}: this tick took longer than it had planned"
+        "spool: the lease of epoch {held} was taken over by epoch {found}: \
+         this tick took longer than it had planned"
     )]
     Lost {
         /// Epoch of our lease.

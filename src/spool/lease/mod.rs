@@ -1,11 +1,11 @@
 //! The lease: only its holder scrapes, drains or writes.
 //!
 //! It is taken and released with one conditional PUT of `state.json` each. Its end is measured by
-//! the store's clock, the only one that all processes share. That clock is known within bounds ([`StoreTime`]),
-//! and each side takes the bound that is against it: the holder stops when the lease may have
-//! ended, others go on when it must have. What the local clock is used for, to guess the store's
-//! before a warm process has asked it anything, can cost time but no safety: the answer brings the
-//! store's own.
+//! the store's clock, the only one that all processes share. That clock is known within bounds
+//! ([`StoreTime`]), and each side takes the bound that is against it: the holder stops when the
+//! lease may have ended, others go on when it must have. What the local clock is used for, to guess
+//! the store's before a warm process has asked it anything, can cost time but no safety: the answer
+//! brings the store's own.
 
 mod decide;
 mod error;

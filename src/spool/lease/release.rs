@@ -8,8 +8,8 @@ use crate::spool::state::{KEY, SpoolState};
 use crate::spool::store::{Etag, FailureKind};
 
 impl LeaseClient {
-    /// Releases the lease: one PUT. `state` is what the next tick must know; its epoch and lease are
-    /// set here.
+    /// Releases the lease: one PUT. `state` is what the next tick must know; its epoch and lease
+    /// are set here.
     ///
     /// # Errors
     /// The store is down, or another process has taken the lease. Without a release the lease ends

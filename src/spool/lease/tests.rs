@@ -285,8 +285,7 @@ async fn a_process_that_another_one_followed_forgets_and_cannot_release() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_failed_release_could_not_tell_stands_in_our_next_lease_unless_another_one_came_between()
- {
+async fn tombstones_of_a_failed_release_are_in_our_next_lease_unless_another_came_between() {
     for another in [false, true] {
         let store = world();
         let mut process = process(&store, 1, 0);

@@ -76,7 +76,8 @@ impl Outbox {
                 IncidentKind::BacklogEvicted,
                 samples,
                 format!(
-                    "spool: {samples} samples for {} are lost: they alone are larger than max_bytes",
+                    "spool: {samples} samples for {} are lost: \
+                     they alone are larger than max_bytes",
                     self.remote
                 ),
             );

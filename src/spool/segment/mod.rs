@@ -132,7 +132,8 @@ pub enum SegmentError {
     Foreign,
     /// A newer version of this program wrote it.
     #[error(
-        "a segment of version {0}, and this program reads up to {VERSION}: bring the newer program back, or let it finish the spool"
+        "a segment of version {0}, and this program reads up to {VERSION}: \
+         bring the newer program back, or let it finish the spool"
     )]
     Newer(u16),
     /// The end of the segment is missing.

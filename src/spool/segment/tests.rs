@@ -38,24 +38,37 @@ fn any_batch() -> impl Strategy<Value = Batch> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(batches in proptest::collection::vec(any_batch(), 0..20), note in proptest::option::of((any::<u16>(), ".{0,40}"))) {
+    fn what_is_written_is_read(
+        batches in proptest::collection::vec(any_batch(), 0..20),
+        note in proptest::option::of((any::<u16>(), ".{0,40}")),
+    ) {
         let note = note.map(|(status, message)| Note { status, message });
         let bytes = write(&batches, note.as_ref());
         prop_assert_eq!(read(&bytes), Ok(Segment { batches: batches.clone(), note: note.clone() }));
         prop_assert!(note.is_some() || bytes.len() == size(&batches));
         let start = &bytes[..bytes.len().min(peek_bytes(batches.len()))];
-        let told = peek(start).unwrap().iter().map(|entry| (entry.samples, entry.length)).collect::<Vec<_>>();
-        prop_assert_eq!(told, batches.iter().map(|batch| (batch.samples, batch.body.len() as u64)).collect::<Vec<_>>());
+        let index = peek(start).unwrap();
+        prop_assert_eq!(index.len(), batches.len());
+        for (entry, batch) in index.iter().zip(&batches) {
+            prop_assert_eq!(entry.samples, batch.samples);
+            prop_assert_eq!(entry.length, batch.body.len() as u64);
+        }
     }
 
     #[test]
-    fn strange_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), prefixed in any::<bool>()) {
+    fn strange_bytes_are_refused(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        prefixed in any::<bool>(),
+    ) {
         let bytes = if prefixed { [&small()[..PREFIX], &bytes].concat() } else { bytes };
         prop_assert!(read(&Bytes::from(bytes)).is_err());
     }
 
     #[test]
-    fn parts_are_within_the_bound_and_lose_nothing(batches in proptest::collection::vec(any_batch(), 0..30), bytes in 0_usize..600) {
+    fn parts_are_within_the_bound_and_lose_nothing(
+        batches in proptest::collection::vec(any_batch(), 0..30),
+        bytes in 0_usize..600,
+    ) {
         let parts = parts(batches.clone(), bytes);
         for part in &parts {
             prop_assert!(part.len() == 1 || (!part.is_empty() && write(part, None).len() <= bytes));

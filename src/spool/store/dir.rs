@@ -120,14 +120,19 @@ impl Work {
         match error.kind() {
             ErrorKind::NotFound => failure(FailureKind::NotFound),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                failure(FailureKind::Denied).hint("let this user read and write the spool's directory")
+                failure(FailureKind::Denied)
+                    .hint("let this user read and write the spool's directory")
             }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 failure(FailureKind::Full).hint("make room, or lower forwarder.spool.max_bytes")
             }
-            ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidFilename => {
-                failure(FailureKind::Denied).hint("something else is in the spool's directory: name another one in forwarder.spool.url")
-            }
+            ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::InvalidFilename => failure(FailureKind::Denied).hint(
+                "something else is in the spool's directory: \
+                 name another one in forwarder.spool.url",
+            ),
             _ => failure(FailureKind::NoAnswer),
         }
     }

@@ -335,7 +335,10 @@ pub(super) async fn within<T>(
                 address,
                 format!("no answer within {waited:.1?}"),
             );
-            Err(error.hint("if this stays, give the function more time or a way to the store that is not throttled"))
+            Err(error.hint(
+                "if this stays, give the function more time or a way to the store that is not \
+                 throttled",
+            ))
         }
     }
 }

@@ -34,7 +34,9 @@ pub(super) fn classify(op: Op, status: u16, code: &str) -> (FailureKind, Option<
         (401 | 403, _) => (
             FailureKind::Denied,
             Some(
-                "the role needs s3:GetObject, s3:PutObject and s3:DeleteObject on the prefix and s3:ListBucket on the bucket (without the last, a missing object is a 403), and the key of an encrypted bucket",
+                "the role needs s3:GetObject, s3:PutObject and s3:DeleteObject on the prefix and \
+                 s3:ListBucket on the bucket (without the last, a missing object is a 403), and \
+                 the key of an encrypted bucket",
             ),
         ),
         (400..=499, _) => (FailureKind::Denied, None),
