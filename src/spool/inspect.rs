@@ -132,8 +132,8 @@ impl SpoolObject {
 /// Reads a whole object and checks every byte of it.
 ///
 /// # Errors
-/// The store is down, or the object is gone by now ([`FailureKind::NotFound`]). The inner error says
-/// that it is not a segment that can be read.
+/// The store is down, or the object is gone by now ([`FailureKind::NotFound`]). The inner error
+/// says that it is not a segment that can be read.
 pub async fn read(
     store: &dyn Store,
     key: &str,

@@ -2,10 +2,10 @@
 //! delivered.
 //!
 //! ```text
-//! <place>/state.json                                                  state, lease
-//! <place>/segments/<remote>/<epoch, 10>-<scrape, 8>-<part, 4>.seg     the backlog, oldest first
-//! <place>/rejected/<remote>/…                                         refused for good, with a note
-//! <place>/expired/<remote>/…                                          too old for the receiver
+//! <place>/state.json                                               state, lease
+//! <place>/segments/<remote>/<epoch, 10>-<scrape, 8>-<part, 4>.seg  the backlog, oldest first
+//! <place>/rejected/<remote>/…                                      refused for good
+//! <place>/expired/<remote>/…                                       too old for the receiver
 //! ```
 //! A tick, in reading order:
 //! 1. [`lease::LeaseClient::take`]: one conditional PUT. Its [fence](crate::time::Deadlines::fence)

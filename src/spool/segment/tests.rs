@@ -97,7 +97,11 @@ fn every_truncation_is_told() {
     for end in 0..bytes.len() {
         let error = read(&bytes.slice(..end)).unwrap_err();
         assert!(
-            matches!(error, SegmentError::Truncated { found, expected } if found == end as u64 && expected > found),
+            matches!(
+                error,
+                SegmentError::Truncated { found, expected }
+                    if found == end as u64 && expected > found
+            ),
             "{end}: {error}"
         );
     }
