@@ -51,15 +51,25 @@
 //! # Reading, and what can be wrong
 //! Checked in this order; the first that fails names the error.
 //!
-//! | found | error | what the queue does with it |
-//! | --- | --- | --- |
-//! | other magic, or version 0 | [`SegmentError::Foreign`] | moves it to `rejected/` |
-//! | the prefix contradicts its checksum | [`SegmentError::Checksum`] | moves it to `rejected/` |
-//! | a version above ours, vouched for by the checksum | [`SegmentError::Newer`] | leaves it; the remote is blocked until the newer program is back |
-//! | fewer bytes than the length says, or than a prefix has | [`SegmentError::Truncated`] | moves it to `rejected/` |
-//! | more bytes than that | [`SegmentError::Trailing`] | moves it to `rejected/` |
-//! | head, index or a body contradict their checksum: torn, or a flipped bit | [`SegmentError::Checksum`] | moves it to `rejected/` |
-//! | all checksums hold and the numbers contradict each other | [`SegmentError::Malformed`] | moves it to `rejected/` |
+//! | found | error |
+//! | --- | --- |
+//! | other magic, or version 0 | [`Foreign`] |
+//! | the prefix contradicts its checksum | [`Checksum`] |
+//! | a version above ours, vouched for by the checksum | [`Newer`] |
+//! | fewer bytes than the length says, or than a prefix has | [`Truncated`] |
+//! | more bytes than that | [`Trailing`] |
+//! | head, index or a body contradict their checksum: torn, or a flipped bit | [`Checksum`] |
+//! | all checksums hold and the numbers contradict each other | [`Malformed`] |
+//!
+//! The queue leaves a segment of a newer version where it is, and the remote is blocked until the
+//! newer program is back. It moves everything else that it cannot read to `rejected/`.
+//!
+//! [`Foreign`]: SegmentError::Foreign
+//! [`Checksum`]: SegmentError::Checksum
+//! [`Newer`]: SegmentError::Newer
+//! [`Truncated`]: SegmentError::Truncated
+//! [`Trailing`]: SegmentError::Trailing
+//! [`Malformed`]: SegmentError::Malformed
 
 mod read;
 mod write;
