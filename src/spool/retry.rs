@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::spool::store::Op;
-    use crate::spool::store::memory::{Fault, MemoryStore};
+    use crate::spool::store::memory::{MemoryStore, StoreFault};
     use crate::time::TokioClock;
 
     fn store() -> MemoryStore {
@@ -193,9 +193,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_whose_answer_was_lost_is_found_to_be_ours() {
         let store = store();
-        store.set_faults(|op, _, nth| Fault {
+        store.set_faults(|op, _, nth| StoreFault {
             answer_lost: op == Op::PutIfAbsent && nth == 0,
-            ..Fault::default()
+            ..StoreFault::default()
         });
         persist(&store, "a", BODY, within(10)).await.unwrap();
         assert_eq!(store.peek("a"), Some(BODY));
@@ -232,18 +232,18 @@ mod tests {
             (FailureKind::Denied, 1),
             (FailureKind::Full, 1),
         ] {
-            store.set_faults(move |_, _, _| Fault {
+            store.set_faults(move |_, _, _| StoreFault {
                 refuse: Some(kind),
-                ..Fault::default()
+                ..StoreFault::default()
             });
             let deadline = within(3);
             assert_eq!(erase(&store, "a", deadline).await.unwrap_err().kind, kind);
             assert!(Instant::now() < deadline);
             assert_eq!(store.take_calls().len(), calls, "{kind:?}");
         }
-        store.set_faults(|_, _, nth| Fault {
+        store.set_faults(|_, _, nth| StoreFault {
             refuse: (nth < 3).then_some(FailureKind::Busy),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         persist(&store, "a", BODY, within(3)).await.unwrap();
     }

@@ -191,7 +191,8 @@ pub enum StateError {
     /// It is not a state at all.
     #[error(
         "spool: state.json cannot be read: {0}; if this program did not write it, \
-         name another place in forwarder.spool.url, else remove that one object: segments are found without it"
+         name another place in forwarder.spool.url, else remove that one object: \
+         segments are found without it"
     )]
     Malformed(String),
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amp_forwarder::report::{Outcome, Report};
-use amp_forwarder::spool::store::memory::{Fault, MemoryStore};
+use amp_forwarder::spool::store::memory::{MemoryStore, StoreFault};
 use amp_forwarder::spool::store::{FailureKind, Op};
 use amp_forwarder::tick::Plan;
 use amp_forwarder::time::TokioClock;
@@ -45,12 +45,12 @@ fn says(report: &Report, what: &str) -> bool {
 fn fails(store: &MemoryStore, op: Op, folder: &'static str, refuse: FailureKind) {
     store.set_faults(move |called, key, _| {
         if called == op && key.starts_with(folder) {
-            Fault {
+            StoreFault {
                 refuse: Some(refuse),
-                ..Fault::default()
+                ..StoreFault::default()
             }
         } else {
-            Fault::default()
+            StoreFault::default()
         }
     });
 }
@@ -67,9 +67,9 @@ async fn a_backlog_that_cannot_be_read_or_deleted_in_time_does_not_cost_what_is_
             op if op == slow => 100 * SECOND,
             _ => Duration::ZERO,
         };
-        let slowly = move |op, key: &str, _| Fault {
+        let slowly = move |op, key: &str, _| StoreFault {
             delay: delay(op, key),
-            ..Fault::default()
+            ..StoreFault::default()
         };
         store.set_faults(slowly);
         let report = bench

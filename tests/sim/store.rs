@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::spool::state::{KEY, SpoolState};
-use amp_forwarder::spool::store::memory::{Fault, MemoryStore};
+use amp_forwarder::spool::store::memory::{MemoryStore, StoreFault};
 use amp_forwarder::spool::store::{Call, Etag, FailureKind, Object, Op, Page, Store, StoreAnswer};
 use amp_forwarder::time::Clock;
 use bytes::Bytes;
@@ -391,11 +391,11 @@ pub(crate) fn faults(
     traits: Traits,
     counter: Arc<AtomicU64>,
     mut rng: Rng,
-) -> impl FnMut(Op, &str, usize) -> Fault + Send + 'static {
+) -> impl FnMut(Op, &str, usize) -> StoreFault + Send + 'static {
     move |op, _, _| {
-        let mut fault = Fault {
+        let mut fault = StoreFault {
             delay: Duration::from_millis(rng.u64(0..30)),
-            ..Fault::default()
+            ..StoreFault::default()
         };
         let now_ms = world.now_ms();
         let kind = if traits

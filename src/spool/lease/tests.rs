@@ -7,7 +7,7 @@ use super::take::PATIENCE;
 use super::*;
 use crate::spool::state::Lease;
 use crate::spool::store::Op;
-use crate::spool::store::memory::{Fault, MemoryStore};
+use crate::spool::store::memory::{MemoryStore, StoreFault};
 use crate::spool::{name::RemoteDir, state::RemoteRecord};
 use crate::time::{Deadlines, TokioClock};
 
@@ -290,9 +290,9 @@ async fn tombstones_of_a_failed_release_are_in_our_next_lease_unless_another_cam
         let store = world();
         let mut process = process(&store, 1, 0);
         let tenure = process.take(&planned()).await.unwrap();
-        store.set_faults(|_, _, _| Fault {
+        store.set_faults(|_, _, _| StoreFault {
             refuse: Some(FailureKind::Denied),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         let tombstones = [(SegmentName::new(1, 2, 3).unwrap(), 5)].into();
         let told = SpoolState {
@@ -354,37 +354,37 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
     let faults = [
         (
             "lost",
-            Fault {
+            StoreFault {
                 answer_lost: true,
-                ..Fault::default()
+                ..StoreFault::default()
             },
         ),
         (
             "slow",
-            Fault {
+            StoreFault {
                 answer_delay: Duration::from_secs(3),
-                ..Fault::default()
+                ..StoreFault::default()
             },
         ),
         (
             "busy",
-            Fault {
+            StoreFault {
                 refuse: Some(FailureKind::Busy),
-                ..Fault::default()
+                ..StoreFault::default()
             },
         ),
         (
             "gone",
-            Fault {
+            StoreFault {
                 refuse: Some(FailureKind::Unreachable),
-                ..Fault::default()
+                ..StoreFault::default()
             },
         ),
         (
             "cut",
-            Fault {
+            StoreFault {
                 refuse: Some(FailureKind::NoAnswer),
-                ..Fault::default()
+                ..StoreFault::default()
             },
         ),
     ];
@@ -406,7 +406,7 @@ async fn lost_answers_refusals_and_conflicts_at_any_call_change_nothing_in_the_e
                 if hit.contains(&nth) {
                     fault
                 } else {
-                    Fault::default()
+                    StoreFault::default()
                 }
             });
             let tenure = process
@@ -447,9 +447,9 @@ async fn who_met_another_process_does_not_go_on_without_the_store() {
         .await
         .unwrap();
     assert!(first.may_go_without(), "it cannot know");
-    store.set_faults(|op, _, _| Fault {
+    store.set_faults(|op, _, _| StoreFault {
         refuse: (op == Op::Get).then_some(FailureKind::Denied),
-        ..Fault::default()
+        ..StoreFault::default()
     });
     first.take(&planned()).await.unwrap_err();
     assert!(!first.may_go_without(), "the state had changed");
@@ -508,9 +508,9 @@ async fn a_clock_that_was_set_makes_no_lease_that_is_too_long() {
         let _ = store.take_calls();
         // It is killed with the answer of its first PUT.
         let planned_ms = clock.1.now_ms() + 60_000;
-        store.set_faults(|op, _, _| Fault {
+        store.set_faults(|op, _, _| StoreFault {
             answer_delay: Duration::from_secs(if op == Op::PutIfMatch { 9 } else { 0 }),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         let _ = tokio::time::timeout(Duration::from_secs(1), process.take(&planned())).await;
         let calls = store.take_calls();
@@ -545,13 +545,13 @@ async fn a_store_that_is_down_is_left_soon_and_what_it_took_is_found_later() {
 
     // The PUT takes place, and then nothing answers any more.
     store.set_faults(|op, _, _| match op {
-        Op::PutIfMatch => Fault {
+        Op::PutIfMatch => StoreFault {
             answer_lost: true,
-            ..Fault::default()
+            ..StoreFault::default()
         },
-        _ => Fault {
+        _ => StoreFault {
             refuse: Some(FailureKind::Unreachable),
-            ..Fault::default()
+            ..StoreFault::default()
         },
     });
     let started = Instant::now();
@@ -591,9 +591,9 @@ async fn segments_without_a_state_are_older_than_all_that_comes() {
 #[tokio::test(start_paused = true)]
 async fn denials_are_told_at_once() {
     let store = world();
-    store.set_faults(|_, _, _| Fault {
+    store.set_faults(|_, _, _| StoreFault {
         refuse: Some(FailureKind::Denied),
-        ..Fault::default()
+        ..StoreFault::default()
     });
     let started = Instant::now();
     assert!(matches!(
@@ -666,7 +666,7 @@ async fn of_several_at_once_one_holds_at_a_time() {
     for seed in 0..200 {
         let store = world();
         let mut rng = fastrand::Rng::with_seed(seed);
-        store.set_faults(move |_, _, _| Fault {
+        store.set_faults(move |_, _, _| StoreFault {
             delay: Duration::from_millis(rng.u64(..900)),
             answer_delay: Duration::from_millis(rng.u64(..900)),
             answer_lost: rng.u8(..5) == 0,

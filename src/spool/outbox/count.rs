@@ -144,7 +144,7 @@ mod tests {
     use super::super::tests::{LIMITS, amp, batch, drain, outbox, tick, world};
     use super::super::{Fallback, open};
     use crate::spool::state::{RemoteRecord, SpoolState};
-    use crate::spool::store::memory::Fault;
+    use crate::spool::store::memory::StoreFault;
     use crate::spool::store::{FailureKind, Op, Store as _};
 
     #[tokio::test(start_paused = true)]
@@ -164,9 +164,9 @@ mod tests {
             .delete(&store.keys()[0], Instant::now() + Duration::from_secs(1))
             .await
             .unwrap();
-        store.set_faults(|op, key, _| Fault {
+        store.set_faults(|op, key, _| StoreFault {
             refuse: (op == Op::Get && key.contains("-00000002-")).then_some(FailureKind::Denied),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         assert_eq!(
             (
@@ -191,9 +191,9 @@ mod tests {
             .await
             .unwrap();
         for drained in [false, true] {
-            store.set_faults(|op, _, _| Fault {
+            store.set_faults(|op, _, _| StoreFault {
                 refuse: (op == Op::Get).then_some(FailureKind::Denied),
-                ..Fault::default()
+                ..StoreFault::default()
             });
             let mut opened = open(
                 &tick(&store, 2, true),

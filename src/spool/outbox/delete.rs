@@ -82,18 +82,18 @@ mod tests {
     use super::super::tests::{amp, batch, drain, outbox, world};
     use crate::spool::retry::erase;
     use crate::spool::state::{RemoteRecord, SpoolState};
-    use crate::spool::store::memory::{Fault, MemoryStore};
+    use crate::spool::store::memory::{MemoryStore, StoreFault};
     use crate::spool::store::{FailureKind, Op};
 
     fn loses_writes(store: &MemoryStore) {
         store.set_faults(|op, _, _| match op {
-            Op::PutIfAbsent => Fault {
+            Op::PutIfAbsent => StoreFault {
                 answer_lost: true,
-                ..Fault::default()
+                ..StoreFault::default()
             },
-            _ => Fault {
+            _ => StoreFault {
                 refuse: Some(FailureKind::Denied),
-                ..Fault::default()
+                ..StoreFault::default()
             },
         });
     }
@@ -137,9 +137,9 @@ mod tests {
             known = tick.summary().await;
         }
         // Not while the store refuses to.
-        store.set_faults(|op, _, _| Fault {
+        store.set_faults(|op, _, _| StoreFault {
             refuse: (op == Op::Delete).then_some(FailureKind::Denied),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         let refused = outbox(&store, 6, Some(&known)).await;
         assert_eq!(

@@ -56,7 +56,7 @@ mod tests {
     use super::super::{Fallback, SpoolLimits};
     use crate::spool::segment;
     use crate::spool::state::RemoteRecord;
-    use crate::spool::store::memory::Fault;
+    use crate::spool::store::memory::StoreFault;
     use crate::spool::store::{FailureKind, Op};
 
     #[tokio::test(start_paused = true)]
@@ -130,9 +130,9 @@ mod tests {
                     .await
                     .unwrap();
             }
-            store.set_faults(move |op, _, _| Fault {
+            store.set_faults(move |op, _, _| StoreFault {
                 delay: Duration::from_millis(if op == slow { 100 } else { 1 }),
-                ..Fault::default()
+                ..StoreFault::default()
             });
             let put = outbox.put(3, vec![batch(8, 100)], Fallback::Memory);
             // The first of the two works on the oldest segment, and the other waits.
@@ -166,9 +166,9 @@ mod tests {
             ..LIMITS
         };
         let second = outbox_with(limits, &store, 2, Some(&first.summary().await)).await;
-        store.set_faults(|op, _, _| Fault {
+        store.set_faults(|op, _, _| StoreFault {
             refuse: (op == Op::Get).then_some(FailureKind::Denied),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         second
             .put(1, vec![batch(8, 100)], Fallback::Loss)

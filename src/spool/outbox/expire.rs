@@ -44,7 +44,7 @@ mod tests {
     use super::super::Fallback;
     use super::super::tests::{batch, drain, outbox, world};
     use crate::spool::state::RemoteRecord;
-    use crate::spool::store::memory::Fault;
+    use crate::spool::store::memory::StoreFault;
     use crate::spool::store::{FailureKind, Op};
 
     #[tokio::test(start_paused = true)]
@@ -65,9 +65,9 @@ mod tests {
             .unwrap();
         let mut expired = 0;
         // What came to expired/ before the store was down counts.
-        store.set_faults(|op, _, _| Fault {
+        store.set_faults(|op, _, _| StoreFault {
             refuse: (op == Op::Delete).then_some(FailureKind::Denied),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         outbox.expire(200, &mut expired).await.unwrap_err();
         assert_eq!(expired, 3);

@@ -136,7 +136,7 @@ mod tests {
     use super::super::Fallback;
     use super::super::tests::{batch, outbox, world};
     use crate::spool::state::RemoteRecord;
-    use crate::spool::store::memory::Fault;
+    use crate::spool::store::memory::StoreFault;
     use crate::spool::store::{FailureKind, Op};
 
     #[tokio::test(start_paused = true)]
@@ -153,9 +153,9 @@ mod tests {
             .unwrap();
         let head = outbox.head().await.unwrap().unwrap();
         outbox.answered(head.name, 0);
-        store.set_faults(|op, _, _| Fault {
+        store.set_faults(|op, _, _| StoreFault {
             refuse: (op == Op::Delete).then_some(FailureKind::Denied),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         outbox.finish(head.name).await.unwrap_err();
         store.heal();

@@ -37,7 +37,7 @@ struct Listing {
 }
 
 /// Opens the outboxes of these remotes. The store is not asked at all when the last release was
-/// clean and left no backlog. Fallback all segments are listed, and after an unclean end the first
+/// clean and left no backlog. Otherwise all segments are listed, and after an unclean end the first
 /// bytes of each are read.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::spool::lease::LeaseClient;
 use crate::spool::state::SpoolState;
-use crate::spool::store::memory::{Fault, MemoryStore};
+use crate::spool::store::memory::{MemoryStore, StoreFault};
 use crate::spool::store::{FailureKind, Op};
 use crate::time::{Deadlines, TokioClock};
 
@@ -282,9 +282,9 @@ async fn a_head_goes_on_where_the_last_tick_left_it() {
     third.answered(head.name, 0);
     third.answered(head.name, 2);
     // Its deletion fails, and the next tick makes good for it without posting anything again.
-    store.set_faults(|op, _, _| Fault {
+    store.set_faults(|op, _, _| StoreFault {
         refuse: (op == Op::Delete).then_some(FailureKind::Denied),
-        ..Fault::default()
+        ..StoreFault::default()
     });
     third.finish(head.name).await.unwrap_err();
     let summary = third.summary().await;
@@ -331,9 +331,9 @@ async fn what_was_replaced_counts_once_though_it_cannot_be_deleted() {
         .await
         .unwrap();
     let head = outbox.head().await.unwrap().unwrap();
-    store.set_faults(|op, _, _| Fault {
+    store.set_faults(|op, _, _| StoreFault {
         refuse: (op == Op::Delete).then_some(FailureKind::Denied),
-        ..Fault::default()
+        ..StoreFault::default()
     });
     outbox
         .replace(head.name, vec![batch(4, 100)])
@@ -370,15 +370,15 @@ async fn a_deletion_in_doubt_of_what_is_given_up_counts_once() {
     store.set_faults(move |op, _, _| {
         let nth = deletions.replace(deletions.get() + u32::from(op == Op::Delete));
         match (op, nth) {
-            (Op::Delete, 0) => Fault {
+            (Op::Delete, 0) => StoreFault {
                 answer_lost: true,
-                ..Fault::default()
+                ..StoreFault::default()
             },
-            (Op::Delete, _) => Fault {
+            (Op::Delete, _) => StoreFault {
                 refuse: Some(FailureKind::Denied),
-                ..Fault::default()
+                ..StoreFault::default()
             },
-            _ => Fault::default(),
+            _ => StoreFault::default(),
         }
     });
     outbox
@@ -575,10 +575,10 @@ async fn a_kill_at_any_await_loses_nothing_and_repeats_at_most_the_head() {
         polls += 1;
         let store = world();
         // Each call takes a while before it is done, and a while after.
-        store.set_faults(|_, _, _| Fault {
+        store.set_faults(|_, _, _| StoreFault {
             delay: Duration::from_millis(7),
             answer_delay: Duration::from_millis(7),
-            ..Fault::default()
+            ..StoreFault::default()
         });
         let before = outbox(&store, 1, Some(&RemoteRecord::default())).await;
         before
@@ -654,9 +654,9 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
     let store = world();
     let outbox = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     let batches: Vec<_> = (1..8).map(|samples| batch(samples, 100)).collect();
-    store.set_faults(|_, _, nth| Fault {
+    store.set_faults(|_, _, nth| StoreFault {
         refuse: (nth > 0).then_some(FailureKind::Full),
-        ..Fault::default()
+        ..StoreFault::default()
     });
     let error = outbox
         .put(1, batches.clone(), Fallback::Memory)
@@ -673,17 +673,17 @@ async fn a_store_that_fails_for_good_says_what_is_left() {
 
     // A store that comes back in time is waited for, and one that does not is left at the fence.
     let start = Instant::now();
-    store.set_faults(move |_, _, _| Fault {
+    store.set_faults(move |_, _, _| StoreFault {
         refuse: (start.elapsed() < Duration::from_secs(9)).then_some(FailureKind::Busy),
-        ..Fault::default()
+        ..StoreFault::default()
     });
     outbox
         .put(2, batches.clone(), Fallback::Memory)
         .await
         .unwrap();
-    store.set_faults(|_, _, _| Fault {
+    store.set_faults(|_, _, _| StoreFault {
         answer_lost: true,
-        ..Fault::default()
+        ..StoreFault::default()
     });
     assert_eq!(
         outbox

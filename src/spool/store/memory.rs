@@ -17,7 +17,7 @@ use crate::time::Clock;
 
 /// The fault of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Fault {
+pub struct StoreFault {
     /// Delay before anything is done.
     pub delay: Duration,
     /// Refusal; nothing is done then.
@@ -29,7 +29,7 @@ pub struct Fault {
 }
 
 /// Decides the fault of each call, from the call, its key, and the number of calls before it.
-pub type Faults = Box<dyn FnMut(Op, &str, usize) -> Fault + Send>;
+pub type Faults = Box<dyn FnMut(Op, &str, usize) -> StoreFault + Send>;
 
 /// A call that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl MemoryStore {
         let inner = MemoryState {
             objects: BTreeMap::new(),
             writes: 0,
-            faults: Box::new(|_, _, _| Fault::default()),
+            faults: Box::new(|_, _, _| StoreFault::default()),
             calls: Vec::new(),
             coarse_ms: 1000,
         };
@@ -73,13 +73,13 @@ impl MemoryStore {
     }
 
     /// Sets the faults of all calls from now on.
-    pub fn set_faults(&self, faults: impl FnMut(Op, &str, usize) -> Fault + Send + 'static) {
+    pub fn set_faults(&self, faults: impl FnMut(Op, &str, usize) -> StoreFault + Send + 'static) {
         self.lock().faults = Box::new(faults);
     }
 
     /// Ends all faults.
     pub fn heal(&self) {
-        self.set_faults(|_, _, _| Fault::default());
+        self.set_faults(|_, _, _| StoreFault::default());
     }
 
     /// The calls since the last call of this function.

@@ -6,30 +6,23 @@
 
 pub mod dir;
 pub mod memory;
+mod open;
 pub mod s3;
+
+pub use self::open::open;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::config::SpoolUrl;
 use crate::net::{NetError, Phase};
 
 /// Most keys of a page, the same as in S3.
 pub const PAGE: usize = 1000;
-
-/// The store at a place. No call is made yet.
-pub async fn open(url: &SpoolUrl) -> Arc<dyn Store> {
-    match url {
-        SpoolUrl::S3 { bucket, prefix } => Arc::new(s3::S3Store::open(bucket, prefix).await),
-        SpoolUrl::Dir(path) => Arc::new(dir::DirStore::new(path)),
-    }
-}
 
 /// The five calls. Keys are relative to the spool's place and never begin with a slash.
 ///
