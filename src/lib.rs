@@ -41,6 +41,14 @@
 //! assert!(errors.contains("remote_write"), "{errors}");
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::too_many_lines,
+        reason = "a table of cases is read as one list"
+    )
+)]
+
 // Sources of samples, and the seam to the home.
 pub mod home;
 pub mod metadata;

@@ -34,6 +34,10 @@ pub fn millis(duration: Duration) -> i64 {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the wall clock"
+    )]
     fn now_ms(&self) -> i64 {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         millis(since_1970.unwrap_or_default())

@@ -7,6 +7,10 @@
     clippy::print_stdout,
     reason = "a test that cannot go on fails"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real programs run on the machine's clock"
+)]
 
 mod cli;
 mod client;

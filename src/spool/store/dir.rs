@@ -6,6 +6,11 @@
 //! system releases with the process. The clock is the machine's, so the processes that share a
 //! directory must share a clock, too.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the store's clock is the machine's, and a call blocks a thread that tokio's clock is not for"
+)]
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
