@@ -1,0 +1,344 @@
+//! What a warm process remembers of each series of one remote, as it stood in the exposition: what
+//! was made of it, and the last timestamp that was taken of it.
+//!
+//! A known series costs one hash, one look-up and two numbers. Series are found by the hash of
+//! their raw bytes; because different bytes may mean the same labels (another order, a relabelling
+//! that drops a label), timestamps belong to the first entry of a label set, and later ones are
+//! aliases of it.
+//!
+//! Timestamps are taken within a transaction, a scrape: [`SeriesCache::rollback`] puts back what
+//! they were. Entries stay.
+
+mod entry;
+mod key;
+mod observe;
+mod sweep;
+
+use std::collections::HashSet;
+
+use hashbrown::HashTable;
+
+use self::entry::{DROPPED, Entry, NEVER, UNWANTED};
+pub use self::key::Key;
+pub use self::observe::{Observed, Seen};
+use self::sweep::KEEP_UNSEEN;
+use super::ids::{SeriesId, TargetId};
+use super::labels::Labels;
+use super::recipe::{self, Literals};
+use super::staleness::Tracker;
+use crate::prompb::ValueKind;
+
+/// A scrape in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transaction {
+    id: u32,
+    target: TargetId,
+    /// Whether what it does not see is a scrape older once it commits.
+    ages: bool,
+}
+
+/// The series of one remote.
+#[derive(Debug, Default)]
+pub struct SeriesCache {
+    entries: Vec<Entry>,
+    /// Of each entry: the hash of its label set.
+    labels: Vec<u64>,
+    by_key: HashTable<u32>,
+    by_labels: HashTable<u32>,
+    recipes: Vec<u8>,
+    literals: Literals,
+    /// Committed scrapes of each target.
+    scrapes: Vec<u32>,
+    /// The last of them: its transaction.
+    committed: Vec<u32>,
+    open: Vec<Transaction>,
+    /// Label sets that a transaction found in another one's hand: no further sample of them is
+    /// taken for it.
+    yielded: HashSet<(u32, u64)>,
+    next_transaction: u32,
+    tracker: Tracker,
+    /// Expositions keep their order: the entry after the last one found is most likely the next.
+    cursor: usize,
+}
+
+impl SeriesCache {
+    /// Starts a scrape of a target.
+    pub fn begin(&mut self, target: TargetId) -> Transaction {
+        self.open(target, true)
+    }
+
+    /// Starts what is left of a scrape that failed, its reports: series survive however many
+    /// scrapes fail.
+    pub fn begin_reports(&mut self, target: TargetId) -> Transaction {
+        self.open(target, false)
+    }
+
+    fn open(&mut self, target: TargetId, ages: bool) -> Transaction {
+        if self.scrapes.len() <= target.index() {
+            self.scrapes.resize(target.index() + 1, 0);
+            self.committed.resize(target.index() + 1, 0);
+        }
+        self.next_transaction += 1;
+        let transaction = Transaction {
+            id: self.next_transaction,
+            target,
+            ages,
+        };
+        self.open.push(transaction);
+        transaction
+    }
+
+    /// Finds a series.
+    #[inline]
+    pub fn find(&mut self, key: Key) -> Option<SeriesId> {
+        let index = match self.entries.get(self.cursor) {
+            Some(entry) if entry.key == key => self.cursor,
+            _ => *self.by_key.find(key.table_hash(), |&index| {
+                self.entries[index as usize].key == key
+            })? as usize,
+        };
+        self.cursor = index + 1;
+        Some(SeriesId(index as u32))
+    }
+
+    /// How many raw bytes the series has that is most likely the next: the one behind the last that
+    /// was found.
+    #[inline]
+    #[must_use]
+    pub fn expected(&self) -> Option<usize> {
+        let next = self
+            .entries
+            .get(self.cursor)
+            .filter(|entry| entry.expectable)?;
+        next.key.raw_len().map(usize::from)
+    }
+
+    /// Nobody is to expect this series.
+    pub fn never_expect(&mut self, series: SeriesId) {
+        self.entries[series.index()].expectable = false;
+    }
+
+    /// Remembers a series and what was made of it: labels to send and their group, or none when it
+    /// is dropped. Only one that is `portable` can be tracked.
+    pub fn insert(
+        &mut self,
+        transaction: Transaction,
+        key: Key,
+        labels: Option<(&Labels<'_>, u32)>,
+        portable: bool,
+    ) -> SeriesId {
+        let index = self.entries.len() as u32;
+        let (mut recipe_at, mut primary) = (DROPPED, index);
+        let mut labels_hash = 0;
+        if let Some((labels, _)) = labels {
+            recipe_at = self.recipes.len() as u32;
+            recipe::write(labels, portable, &mut self.literals, &mut self.recipes);
+            labels_hash = labels.hash();
+            let known = &self.labels;
+            match self
+                .by_labels
+                .find(labels_hash, |&index| known[index as usize] == labels_hash)
+            {
+                Some(&found) => primary = found,
+                None => {
+                    self.by_labels.insert_unique(labels_hash, index, |&index| {
+                        known.get(index as usize).copied().unwrap_or(labels_hash)
+                    });
+                }
+            }
+        }
+        self.labels.push(labels_hash);
+        self.entries.push(Entry {
+            key,
+            last_ms: NEVER,
+            before_ms: NEVER,
+            transaction: 0,
+            recipe_at,
+            group: labels.map_or(0, |(_, group)| group),
+            primary,
+            seen: 0,
+            seen_by: 0,
+            target: transaction.target,
+            nth: 0,
+            kind: ValueKind::Float,
+            portable: labels.is_some() && portable,
+            expectable: true,
+            resend: 0,
+        });
+        let entries = &self.entries;
+        self.by_key
+            .insert_unique(key.table_hash(), index, |&index| {
+                entries[index as usize].key.table_hash()
+            });
+        self.cursor = self.entries.len();
+        SeriesId(index)
+    }
+
+    /// Makes a series trackable that was not: the next sweep packs what its recipe was.
+    pub fn make_portable(&mut self, series: SeriesId, labels: &Labels<'_>) {
+        let recipe_at = self.recipes.len() as u32;
+        recipe::write(labels, true, &mut self.literals, &mut self.recipes);
+        let entry = &mut self.entries[series.index()];
+        (entry.recipe_at, entry.portable) = (recipe_at, true);
+    }
+
+    /// Whether a series can be tracked: it is dropped, or its recipe needs no raw bytes.
+    #[inline]
+    #[must_use]
+    pub fn is_trackable(&self, series: SeriesId) -> bool {
+        self.is_dropped(series) || self.entries[series.index()].portable
+    }
+
+    /// The series is to get a stale marker when its target shows it no more.
+    #[inline]
+    pub fn track(&mut self, transaction: Transaction, series: SeriesId) {
+        self.tracker.track(transaction.target, series);
+    }
+
+    /// Ends a pass of the target, and gives the series that it showed in the last one and not in
+    /// this one, under whatever raw bytes.
+    pub fn end_pass(&mut self, transaction: Transaction) -> Vec<SeriesId> {
+        let target = transaction.target;
+        let mut gone = Vec::new();
+        if !self.tracker.is_complete(target) {
+            let of = |series: SeriesId| self.entries[series.index()].target;
+            let primary = |series: SeriesId| self.entries[series.index()].primary;
+            let shown: HashSet<_> = self
+                .tracker
+                .tracked(target, true, of)
+                .map(primary)
+                .collect();
+            gone.extend(
+                self.tracker
+                    .tracked(target, false, of)
+                    .filter(|&series| !shown.contains(&primary(series))),
+            );
+        }
+        self.tracker.end_pass(target);
+        gone
+    }
+
+    /// Forgets what the present pass of the target has tracked.
+    pub fn untrack(&mut self, transaction: Transaction) {
+        let Self {
+            tracker, entries, ..
+        } = self;
+        tracker.undo(transaction.target, |series| entries[series.index()].target);
+    }
+
+    /// Remembers that the series is dropped for all remotes.
+    pub fn set_unwanted(&mut self, series: SeriesId) {
+        self.entries[series.index()].recipe_at = UNWANTED;
+    }
+
+    /// Whether the series is dropped for all remotes.
+    #[inline]
+    #[must_use]
+    pub fn is_unwanted(&self, series: SeriesId) -> bool {
+        self.entries[series.index()].recipe_at == UNWANTED
+    }
+
+    /// Whether the series is dropped by relabelling, for all remotes or for this one.
+    #[inline]
+    #[must_use]
+    pub fn is_dropped(&self, series: SeriesId) -> bool {
+        self.entries[series.index()].is_dropped()
+    }
+
+    /// The kind of the last value that was taken of a series: its stale marker must be of the same.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self, series: SeriesId) -> ValueKind {
+        self.entries[self.entries[series.index()].primary as usize].kind
+    }
+
+    /// Notes the kind of the value that was taken.
+    #[inline]
+    pub fn set_kind(&mut self, series: SeriesId, kind: ValueKind) {
+        let primary = self.entries[series.index()].primary as usize;
+        self.entries[primary].kind = kind;
+    }
+
+    /// The group of a series that is sent.
+    #[inline]
+    #[must_use]
+    pub fn group(&self, series: SeriesId) -> u32 {
+        self.entries[series.index()].group
+    }
+
+    /// Bytes of a series' labels, encoded.
+    #[inline]
+    #[must_use]
+    pub fn labels_len(&self, series: SeriesId) -> usize {
+        recipe::labels_len(self.recipe(series))
+    }
+
+    /// Appends a series' labels as `TimeSeries.labels`.
+    #[inline]
+    pub fn encode_labels(&self, series: SeriesId, raw: &[u8], out: &mut Vec<u8>) {
+        recipe::encode(self.recipe(series), raw, &self.literals, out);
+    }
+
+    fn recipe(&self, series: SeriesId) -> &[u8] {
+        recipe::at(
+            &self.recipes,
+            self.entries[series.index()].recipe_at as usize,
+        )
+    }
+
+    /// Whether the series is one of those, one in some hundred, that compressed pieces of batches
+    /// may start with.
+    #[inline]
+    #[must_use]
+    pub fn is_landmark(&self, series: SeriesId) -> bool {
+        self.entries[series.index()].key.is_landmark()
+    }
+
+    /// Ends a scrape that succeeded: its timestamps stand. Says whether series have moved to other
+    /// places.
+    pub fn commit(&mut self, transaction: Transaction) -> bool {
+        self.close(transaction);
+        if !transaction.ages {
+            return false;
+        }
+        self.committed[transaction.target.index()] = transaction.id;
+        let scrapes = &mut self.scrapes[transaction.target.index()];
+        *scrapes += 1;
+        // Other transactions hold no indices, but keep the rare sweep away from them all the same.
+        (*scrapes).is_multiple_of(KEEP_UNSEEN) && self.open.is_empty() && self.sweep()
+    }
+
+    fn close(&mut self, transaction: Transaction) {
+        self.open.retain(|&open| open != transaction);
+        if self.open.is_empty() {
+            self.yielded = HashSet::new();
+        }
+    }
+
+    /// Series remembered, those dropped and aliases included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.labels.capacity() * size_of::<u64>()
+            + (self.by_key.capacity() + self.by_labels.capacity()) * 6
+            + self.recipes.capacity()
+            + self.literals.memory()
+            + self.tracker.memory()
+            + self.yielded.capacity() * size_of::<(u32, u64)>()
+    }
+}
+
+#[cfg(test)]
+mod tests;

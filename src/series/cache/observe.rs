@@ -1,0 +1,145 @@
+//! Timestamps: which samples are taken, and how a scrape that failed gives them back.
+
+use super::entry::{AGAIN, AGAIN_BEFORE};
+use super::{SeriesCache, Transaction};
+use crate::series::ids::SeriesId;
+
+/// What a sample is to a series' last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    /// Newer. `nth` counts the samples of this series that this scrape gave before.
+    Fresh {
+        /// 0 for nearly all.
+        nth: u16,
+    },
+    /// Already sent.
+    Unchanged,
+    /// Older than what an earlier scrape gave.
+    OutOfOrder,
+    /// A second value for the same time, or an older one, in one scrape or in two at once:
+    /// Prometheus finds out only when it commits.
+    Duplicate,
+}
+
+/// When a series was seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// In this scrape.
+    Already,
+    /// In the last one that was committed, or in a later one that failed.
+    Lately,
+    /// Longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go`
+    /// `iterDone`).
+    Not,
+}
+
+impl SeriesCache {
+    /// Marks a series as seen in this scrape, and says when it was seen before.
+    #[inline]
+    pub fn touch(&mut self, transaction: Transaction, series: SeriesId) -> Seen {
+        let entry = &mut self.entries[series.index()];
+        entry.seen = self.scrapes[transaction.target.index()] + 1;
+        let before = std::mem::replace(&mut entry.seen_by, transaction.id);
+        if before == transaction.id {
+            Seen::Already
+        } else if before > 0 && before >= self.committed[transaction.target.index()] {
+            Seen::Lately
+        } else {
+            Seen::Not
+        }
+    }
+
+    /// Takes a sample's timestamp, if it is a newer one.
+    #[inline]
+    pub fn observe(
+        &mut self,
+        transaction: Transaction,
+        series: SeriesId,
+        timestamp_ms: i64,
+    ) -> Observed {
+        let primary = self.entries[series.index()].primary as usize;
+        let mine = self.entries[primary].transaction == transaction.id;
+        // A series that another target's scrape has in hand: the first one wins, because only one
+        // of the two orders of commit is right.
+        let yielded = || (transaction.id, self.labels[primary]);
+        let mut contended = !self.yielded.is_empty() && self.yielded.contains(&yielded());
+        if !mine
+            && self.open.len() > 1
+            && self
+                .open
+                .iter()
+                .any(|open| open.id == self.entries[primary].transaction)
+        {
+            contended = true;
+            self.yielded.insert(yielded());
+        }
+        let entry = &mut self.entries[primary];
+        if contended || timestamp_ms < entry.last_ms {
+            return if contended || (mine && timestamp_ms >= entry.before_ms) {
+                Observed::Duplicate
+            } else {
+                Observed::OutOfOrder
+            };
+        }
+        if timestamp_ms == entry.last_ms && (mine || entry.resend & AGAIN == 0) {
+            return if mine {
+                Observed::Duplicate
+            } else {
+                Observed::Unchanged
+            };
+        }
+        if mine {
+            let Some(nth) = entry.nth.checked_add(1) else {
+                return Observed::Duplicate;
+            };
+            entry.nth = nth;
+        } else {
+            entry.before_ms = entry.last_ms;
+            entry.resend = if entry.resend & AGAIN == 0 {
+                0
+            } else {
+                AGAIN_BEFORE
+            };
+            entry.transaction = transaction.id;
+            entry.nth = 0;
+        }
+        entry.last_ms = timestamp_ms;
+        entry.resend &= !AGAIN;
+        let nth = entry.nth;
+        if series.index() != primary {
+            // So that the label set is not forgotten while a target shows it that did not do so
+            // first.
+            let alias = &mut self.entries[series.index()];
+            if !mine {
+                (alias.before_ms, alias.transaction) = (alias.last_ms, transaction.id);
+            }
+            alias.last_ms = timestamp_ms;
+        }
+        Observed::Fresh { nth }
+    }
+
+    /// Ends a scrape that failed: its timestamps are what they were.
+    pub fn rollback(&mut self, transaction: Transaction) {
+        self.close(transaction);
+        for entry in &mut self.entries {
+            if entry.transaction == transaction.id {
+                entry.last_ms = entry.before_ms;
+                entry.resend = if entry.resend & AGAIN_BEFORE == 0 {
+                    0
+                } else {
+                    AGAIN
+                };
+                entry.transaction = 0;
+            }
+        }
+    }
+
+    /// Forgets that the last samples were sent: the next scrape sends everything it sees, but still
+    /// nothing older, because they may have arrived (a home behind a load balancer can go back in
+    /// time).
+    pub fn forget_timestamps(&mut self) {
+        for entry in &mut self.entries {
+            entry.resend |= AGAIN;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Forgetting series, and packing what is left.
+
+use hashbrown::HashTable;
+
+use super::SeriesCache;
+use super::entry::{Entry, NEVER};
+use crate::series::recipe::{self, Literals};
+
+/// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows
+/// a series for 5 minutes after its last sample, so one that comes back later has a new sample.
+pub(super) const KEEP_UNSEEN: u32 = 10;
+
+impl SeriesCache {
+    /// Forgets the series that were not seen for a while, and packs the rest. Says whether there
+    /// were any.
+    pub(super) fn sweep(&mut self) -> bool {
+        let keep = self
+            .entries
+            .iter()
+            .map(|entry| entry.seen + KEEP_UNSEEN >= self.scrapes[entry.target.index()])
+            .collect();
+        self.keep_only(keep)
+    }
+
+    /// Forgets the series of which no sample was ever taken, those that a scrape brought which was
+    /// rolled back: what the memory has no room for must not stay in it. And those that the last
+    /// scrapes missed: scrapes that fail make nothing older, so series that come and go would fill
+    /// the memory for good. Says whether series have moved to other places.
+    pub fn forget_untaken(&mut self) -> bool {
+        let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[entry.target.index()];
+        let keep = self
+            .entries
+            .iter()
+            .map(|entry| entry.last_ms != NEVER && !missed(entry))
+            .collect();
+        self.keep_only(keep)
+    }
+
+    fn keep_only(&mut self, mut keep: Vec<bool>) -> bool {
+        if keep.iter().all(|&keep| keep) {
+            return false;
+        }
+        // An alias keeps its primary, which may be of a target with another interval.
+        for index in 0..keep.len() {
+            if keep[index] {
+                keep[self.entries[index].primary as usize] = true;
+            }
+        }
+        let mut recipes = Vec::with_capacity(self.recipes.len());
+        let mut literals = Literals::default();
+        let mut moved = vec![u32::MAX; self.entries.len()];
+        let mut kept: u32 = 0;
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if !keep[index] {
+                continue;
+            }
+            moved[index] = kept;
+            kept += 1;
+            if !entry.is_dropped() {
+                let old = recipe::at(&self.recipes, entry.recipe_at as usize);
+                entry.recipe_at = recipes.len() as u32;
+                recipe::copy(old, &self.literals, &mut literals, &mut recipes);
+            }
+        }
+        self.tracker.keep_only(&keep);
+        let mut kept = keep.iter();
+        self.entries
+            .retain(|_| kept.next().copied().unwrap_or(false));
+        let mut kept = keep.iter();
+        self.labels
+            .retain(|_| kept.next().copied().unwrap_or(false));
+        self.entries.shrink_to_fit();
+        self.labels.shrink_to_fit();
+        recipes.shrink_to_fit();
+        self.recipes = recipes;
+        self.literals = literals;
+        self.by_key = HashTable::with_capacity(self.entries.len());
+        self.by_labels = HashTable::with_capacity(self.entries.len());
+        for entry in &mut self.entries {
+            entry.primary = moved[entry.primary as usize];
+        }
+        let (entries, labels) = (&self.entries, &self.labels);
+        for ((index, entry), hash) in (0..).zip(entries).zip(labels) {
+            self.by_key
+                .insert_unique(entry.key.table_hash(), index, |&index| {
+                    entries[index as usize].key.table_hash()
+                });
+            if entry.primary == index && !entry.is_dropped() {
+                self.by_labels
+                    .insert_unique(*hash, index, |&index| labels[index as usize]);
+            }
+        }
+        self.cursor = 0;
+        true
+    }
+}
