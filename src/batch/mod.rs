@@ -2,6 +2,8 @@
 //! scrape commits.
 
 mod chunk;
+mod compressor;
+mod open;
 mod split;
 pub mod stage;
 mod writer;

@@ -1,11 +1,11 @@
 //! The batches of one scrape, until it commits.
 
-use std::collections::HashMap;
-
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::Batch;
-use super::chunk::{CHUNK_BYTES, CHUNK_SAMPLES, Chunk, Patch, Press, Pressed, Slot};
+use super::chunk::{CHUNK_BYTES, CHUNK_SAMPLES, Patch, Pressed, Slot};
+use super::compressor::Compressor;
+use super::open::{Open, Piece};
 use crate::prompb::{Value, wire};
 use crate::series::{SeriesId, TargetId};
 
@@ -17,100 +17,6 @@ pub struct Limits {
     /// Before its uncompressed bytes would pass this. A single larger sample makes a batch of its
     /// own.
     pub bytes: usize,
-}
-
-/// Scrapes of its target that a compressed piece may go unused before it is let go.
-const KEEP_UNUSED: u32 = 4;
-
-/// Compresses batches. It keeps its buffers between scrapes, and the pieces of the last batches:
-/// see [`super::chunk`].
-#[derive(Debug, Default)]
-pub struct Compressor {
-    press: Press,
-    spare: Vec<Vec<u8>>,
-    /// By their first series.
-    kept: HashMap<u32, Chunk>,
-    kept_bytes: usize,
-    /// Committed scrapes of each target.
-    scrapes: Vec<u32>,
-    /// How often [`Compressor::forget`] was called: what is in progress then names series by places
-    /// that are no longer theirs.
-    generation: u32,
-}
-
-/// Buffers kept between scrapes: one for each open batch of the scrape before, mostly a single one.
-const SPARE_BUFFERS: usize = 4;
-
-impl Compressor {
-    /// Bytes held.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.press.memory() + self.spare.iter().map(Vec::capacity).sum::<usize>() + self.kept_bytes
-    }
-
-    fn buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    fn give_back(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < SPARE_BUFFERS {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
-    }
-
-    fn keep(&mut self, (generation, target): (u32, TargetId), mut chunk: Chunk) {
-        let used = self
-            .scrapes
-            .get(target.index())
-            .copied()
-            .unwrap_or_default();
-        let Some(first) = chunk.first().filter(|_| generation == self.generation) else {
-            return;
-        };
-        (chunk.used, chunk.target) = (used, target);
-        self.kept_bytes += chunk.memory();
-        if let Some(replaced) = self.kept.insert(first, chunk) {
-            self.kept_bytes -= replaced.memory();
-        }
-    }
-
-    fn take(&mut self, generation: u32, first: SeriesId) -> Option<Chunk<BytesMut>> {
-        if generation != self.generation {
-            return None;
-        }
-        let chunk = self.kept.remove(&first.0)?;
-        self.kept_bytes -= chunk.memory();
-        Some(chunk.open())
-    }
-
-    /// Ends a scrape of a target: pieces that it did not use for a while are let go.
-    fn age(&mut self, target: TargetId) {
-        let index = target.index();
-        if self.scrapes.len() <= index {
-            self.scrapes.resize(index + 1, 0);
-        }
-        self.scrapes[index] += 1;
-        let now = self.scrapes[index];
-        if now.is_multiple_of(KEEP_UNUSED) {
-            self.kept
-                .retain(|_, chunk| chunk.target != target || chunk.used + KEEP_UNUSED >= now);
-            self.kept_bytes = self.kept.values().map(Chunk::memory).sum();
-        }
-    }
-
-    /// Samples of the pieces that are kept.
-    #[cfg(test)]
-    pub(super) fn kept_samples(&self) -> usize {
-        self.kept.values().map(Chunk::samples).sum()
-    }
-
-    /// Lets all pieces go: series have other places now.
-    pub fn forget(&mut self) {
-        self.kept = HashMap::new();
-        self.kept_bytes = 0;
-        self.generation = self.generation.wrapping_add(1);
-    }
 }
 
 /// Encodes the labels of a sample's series.
@@ -125,74 +31,6 @@ pub trait EncodeLabels {
     fn encoded_len(&self) -> usize;
     /// Appends the field `TimeSeries.labels`.
     fn encode(&self, out: &mut Vec<u8>);
-}
-
-/// A batch that still takes samples: compressed pieces, and one that is not complete.
-#[derive(Debug)]
-struct Open {
-    nth: u16,
-    group: u32,
-    /// The complete pieces.
-    pieces: Vec<Bytes>,
-    /// Uncompressed bytes of the complete pieces.
-    raw_len: usize,
-    piece: Piece,
-    samples: u32,
-    min_ms: i64,
-    max_ms: i64,
-}
-
-/// The piece in progress.
-#[derive(Debug)]
-enum Piece {
-    /// One that was sent before, so far with the same series, and how many samples of it are new.
-    Again(Chunk<BytesMut>, usize),
-    /// Encoded sample by sample.
-    New {
-        raw: Vec<u8>,
-        /// Of all samples, unless one has another form.
-        slots: Option<Vec<Slot>>,
-    },
-}
-
-impl Piece {
-    fn new(raw: Vec<u8>) -> Self {
-        Self::New {
-            raw,
-            slots: Some(Vec::new()),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Again(chunk, samples) => chunk.raw_len(*samples),
-            Self::New { raw, .. } => raw.len(),
-        }
-    }
-
-    /// As far as it can be used again; else it does not matter how many there are.
-    fn samples(&self) -> usize {
-        match self {
-            Self::Again(_, samples) => *samples,
-            Self::New { slots, .. } => slots.as_ref().map_or(0, Vec::len),
-        }
-    }
-
-    /// Goes on by encoding.
-    fn reopen(&mut self, compressor: &mut Compressor) -> Result<(), snap::Error> {
-        if !matches!(self, Self::Again(..)) {
-            return Ok(());
-        }
-        let (mut raw, mut slots) = (compressor.buffer(), Vec::new());
-        if let Self::Again(chunk, samples) = std::mem::replace(self, Self::new(Vec::new())) {
-            chunk.reopen(samples, &mut raw, &mut slots)?;
-        }
-        *self = Self::New {
-            raw,
-            slots: Some(slots),
-        };
-        Ok(())
-    }
 }
 
 /// The batches of one scrape. Samples of different groups never share a batch; the `nth` samples of

@@ -3,7 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::stage::{Compressor, EncodeLabels, Limits, Stage};
+use super::compressor::Compressor;
+use super::stage::{EncodeLabels, Limits, Stage};
 use super::{Batch, decode};
 use crate::prompb::{Value, wire};
 use crate::series::{SeriesId, TargetId};

@@ -1,7 +1,8 @@
 //! Turns the samples of scrapes into the batches of one remote.
 
 use super::Batch;
-use super::stage::{Compressor, EncodeLabels, Limits, Stage};
+use super::compressor::Compressor;
+use super::stage::{EncodeLabels, Limits, Stage};
 use crate::prompb::STALE_NAN;
 use crate::prompb::messages::Histogram;
 use crate::prompb::{Value, ValueKind};
@@ -323,7 +324,7 @@ impl StagedScrape {
         self.transaction
     }
 
-    /// SampleCounts a sample that its timestamp or a limit keeps out.
+    /// Counts a sample that its timestamp or a limit keeps out.
     #[inline]
     pub fn refuse(&mut self) {
         self.counts.scraped += 1;

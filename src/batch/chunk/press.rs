@@ -1,0 +1,124 @@
+//! Compressing pieces so that they can be patched.
+
+use bytes::Bytes;
+
+use super::Chunk;
+use super::locate::locate;
+use super::patch::{Patch, Slot, ZERO, put};
+use crate::prompb::wire;
+use crate::series::TargetId;
+
+/// What was compressed.
+pub(in crate::batch) enum Pressed {
+    /// Can be patched for the next scrape.
+    Again(Chunk),
+    /// Has a sample of another form.
+    Once(Bytes),
+}
+
+/// Compresses pieces; its buffers are kept.
+#[derive(Debug)]
+pub(in crate::batch) struct Press {
+    encoder: snap::raw::Encoder,
+    noisy: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Default for Press {
+    fn default() -> Self {
+        Self {
+            encoder: snap::raw::Encoder::new(),
+            noisy: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+}
+
+impl Press {
+    /// Bytes held.
+    pub(in crate::batch) fn memory(&self) -> usize {
+        self.noisy.capacity() + self.out.capacity()
+    }
+
+    /// The compressed form of a piece. With slots for all its samples it can be used again.
+    ///
+    /// # Errors
+    /// When it is larger than snappy's 4 GiB.
+    pub(in crate::batch) fn compress(
+        &mut self,
+        raw: &[u8],
+        slots: Option<&mut [Slot]>,
+    ) -> Result<Pressed, snap::Error> {
+        let Some(slots) = slots else {
+            return self.plain(raw);
+        };
+        self.noisy.clear();
+        self.noisy.extend_from_slice(raw);
+        for (number, slot) in (1..).zip(&*slots) {
+            put(
+                &mut self.noisy,
+                usize::from(slot.end),
+                &noise(number, *slot),
+            );
+        }
+        let noisy = std::mem::take(&mut self.noisy);
+        let pressed = self.press(&noisy);
+        self.noisy = noisy;
+        let (from, to) = pressed?;
+        let pressed = &mut self.out[from..to];
+        if !locate(pressed, slots) {
+            return self.plain(raw);
+        }
+        for slot in &*slots {
+            let (start, end, at) = (slot.start(), usize::from(slot.end), usize::from(slot.at));
+            pressed[at - (end - start)..at].copy_from_slice(&raw[start..end]);
+        }
+        Ok(Pressed::Again(Chunk {
+            elements: Bytes::copy_from_slice(pressed),
+            slots: Box::from(&*slots),
+            used: 0,
+            target: TargetId(0),
+        }))
+    }
+
+    fn plain(&mut self, raw: &[u8]) -> Result<Pressed, snap::Error> {
+        let (from, to) = self.press(raw)?;
+        Ok(Pressed::Once(Bytes::copy_from_slice(&self.out[from..to])))
+    }
+
+    /// Where in `out` the elements stand, behind the length.
+    fn press(&mut self, raw: &[u8]) -> Result<(usize, usize), snap::Error> {
+        let bound = snap::raw::max_compress_len(raw.len());
+        if self.out.len() < bound {
+            self.out.resize(bound, 0);
+        }
+        let to = self.encoder.compress(raw, &mut self.out)?;
+        Ok((wire::varint_len(raw.len() as u64), to))
+    }
+}
+
+/// Bytes that nothing else in a piece looks like: by number, so that the same samples always give
+/// the same bytes (splitmix64). The first and the last are the number itself: a copy of what stands
+/// before or behind another sample ends there.
+fn noise(number: u64, slot: Slot) -> Patch {
+    let mix = |number: u64| {
+        let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).to_le_bytes()
+    };
+    let [a, b, c, d, e, ..] = mix(2 * number);
+    let ([_, value @ ..], edge) = (mix(2 * number + 1), number as u8);
+    let [p, q, r, s, t, u, v] = value;
+    if slot.series & ZERO == 0 {
+        Patch {
+            value: Some([edge, p, q, r, s, t, u, v]),
+            time: [e, a, b, c, d, edge],
+        }
+    } else {
+        Patch {
+            value: None,
+            time: [edge, a, b, c, d, edge],
+        }
+    }
+}

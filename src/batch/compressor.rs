@@ -1,0 +1,102 @@
+//! What a remote keeps between scrapes: buffers, and the compressed pieces of its last batches.
+
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+
+use super::chunk::{Chunk, Press};
+use crate::series::{SeriesId, TargetId};
+
+/// Scrapes of its target that a compressed piece may go unused before it is let go.
+const KEEP_UNUSED: u32 = 4;
+
+/// Compresses batches. It keeps its buffers between scrapes, and the pieces of the last batches:
+/// see [`super::chunk`].
+#[derive(Debug, Default)]
+pub struct Compressor {
+    pub(super) press: Press,
+    spare: Vec<Vec<u8>>,
+    /// By their first series.
+    kept: HashMap<u32, Chunk>,
+    kept_bytes: usize,
+    /// Committed scrapes of each target.
+    scrapes: Vec<u32>,
+    /// How often [`Compressor::forget`] was called: what is in progress then names series by places
+    /// that are no longer theirs.
+    pub(super) generation: u32,
+}
+
+/// Buffers kept between scrapes: one for each open batch of the scrape before, mostly a single one.
+const SPARE_BUFFERS: usize = 4;
+
+impl Compressor {
+    /// Bytes held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.press.memory() + self.spare.iter().map(Vec::capacity).sum::<usize>() + self.kept_bytes
+    }
+
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    pub(super) fn keep(&mut self, (generation, target): (u32, TargetId), mut chunk: Chunk) {
+        let used = self
+            .scrapes
+            .get(target.index())
+            .copied()
+            .unwrap_or_default();
+        let Some(first) = chunk.first().filter(|_| generation == self.generation) else {
+            return;
+        };
+        (chunk.used, chunk.target) = (used, target);
+        self.kept_bytes += chunk.memory();
+        if let Some(replaced) = self.kept.insert(first, chunk) {
+            self.kept_bytes -= replaced.memory();
+        }
+    }
+
+    pub(super) fn take(&mut self, generation: u32, first: SeriesId) -> Option<Chunk<BytesMut>> {
+        if generation != self.generation {
+            return None;
+        }
+        let chunk = self.kept.remove(&first.0)?;
+        self.kept_bytes -= chunk.memory();
+        Some(chunk.open())
+    }
+
+    /// Ends a scrape of a target: pieces that it did not use for a while are let go.
+    pub(super) fn age(&mut self, target: TargetId) {
+        let index = target.index();
+        if self.scrapes.len() <= index {
+            self.scrapes.resize(index + 1, 0);
+        }
+        self.scrapes[index] += 1;
+        let now = self.scrapes[index];
+        if now.is_multiple_of(KEEP_UNUSED) {
+            self.kept
+                .retain(|_, chunk| chunk.target != target || chunk.used + KEEP_UNUSED >= now);
+            self.kept_bytes = self.kept.values().map(Chunk::memory).sum();
+        }
+    }
+
+    /// Samples of the pieces that are kept.
+    #[cfg(test)]
+    pub(super) fn kept_samples(&self) -> usize {
+        self.kept.values().map(Chunk::samples).sum()
+    }
+
+    /// Lets all pieces go: series have other places now.
+    pub fn forget(&mut self) {
+        self.kept = HashMap::new();
+        self.kept_bytes = 0;
+        self.generation = self.generation.wrapping_add(1);
+    }
+}

@@ -1,0 +1,74 @@
+//! A batch that still takes samples, and its piece in progress.
+
+use bytes::{Bytes, BytesMut};
+
+use super::chunk::{Chunk, Slot};
+use super::compressor::Compressor;
+
+/// A batch that still takes samples: compressed pieces, and one that is not complete.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) nth: u16,
+    pub(super) group: u32,
+    /// The complete pieces.
+    pub(super) pieces: Vec<Bytes>,
+    /// Uncompressed bytes of the complete pieces.
+    pub(super) raw_len: usize,
+    pub(super) piece: Piece,
+    pub(super) samples: u32,
+    pub(super) min_ms: i64,
+    pub(super) max_ms: i64,
+}
+
+/// The piece in progress.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// One that was sent before, so far with the same series, and how many samples of it are new.
+    Again(Chunk<BytesMut>, usize),
+    /// Encoded sample by sample.
+    New {
+        raw: Vec<u8>,
+        /// Of all samples, unless one has another form.
+        slots: Option<Vec<Slot>>,
+    },
+}
+
+impl Piece {
+    pub(super) fn new(raw: Vec<u8>) -> Self {
+        Self::New {
+            raw,
+            slots: Some(Vec::new()),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Again(chunk, samples) => chunk.raw_len(*samples),
+            Self::New { raw, .. } => raw.len(),
+        }
+    }
+
+    /// As far as it can be used again; else it does not matter how many there are.
+    pub(super) fn samples(&self) -> usize {
+        match self {
+            Self::Again(_, samples) => *samples,
+            Self::New { slots, .. } => slots.as_ref().map_or(0, Vec::len),
+        }
+    }
+
+    /// Goes on by encoding.
+    pub(super) fn reopen(&mut self, compressor: &mut Compressor) -> Result<(), snap::Error> {
+        if !matches!(self, Self::Again(..)) {
+            return Ok(());
+        }
+        let (mut raw, mut slots) = (compressor.buffer(), Vec::new());
+        if let Self::Again(chunk, samples) = std::mem::replace(self, Self::new(Vec::new())) {
+            chunk.reopen(samples, &mut raw, &mut slots)?;
+        }
+        *self = Self::New {
+            raw,
+            slots: Some(slots),
+        };
+        Ok(())
+    }
+}
