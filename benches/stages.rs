@@ -12,14 +12,14 @@
 // A benchmark that cannot run must say so.
 #![allow(clippy::unwrap_used)]
 
-use amp_forwarder::batch::stage::Limits;
+use amp_forwarder::batch::stage::BatchLimits;
 use amp_forwarder::batch::{Batch, Writer};
 use amp_forwarder::intake::{ExposedSample, Refusal, Sink};
 use amp_forwarder::net::aws::SigningIdentity;
 use amp_forwarder::prompb::wire;
 use amp_forwarder::scrape::text::TextParser;
 use amp_forwarder::send::Signer;
-use amp_forwarder::series::cache::Key;
+use amp_forwarder::series::cache::SeriesKey;
 use amp_forwarder::series::{ExposedLabel, Labels, SeriesCache, SeriesId, TargetId};
 use amp_forwarder_support::bench::home::{Shape, SyntheticBody};
 use aws_credential_types::Credentials;
@@ -32,7 +32,7 @@ mod in_memory;
 
 const SERIES: usize = 10_000;
 const NOW_MS: i64 = 1_795_176_000_000;
-const LIMITS: Limits = Limits {
+const LIMITS: BatchLimits = BatchLimits {
     samples: 1000,
     bytes: 1_000_000,
 };
@@ -139,7 +139,7 @@ impl Sink for Learner {
         labels.finish();
         let index = self.cache.insert(
             self.transaction,
-            Key::new(TargetId(0), sample.series),
+            SeriesKey::new(TargetId(0), sample.series),
             Some((&labels, 0)),
             false,
         );
@@ -174,7 +174,7 @@ fn cache_hit(bencher: Bencher<'_, '_>) {
         .counter(ItemsCount::new(SERIES))
         .bench_local(|| {
             for (raw, index) in &series {
-                assert_eq!(cache.find(Key::new(TargetId(0), raw)), Some(*index));
+                assert_eq!(cache.find(SeriesKey::new(TargetId(0), raw)), Some(*index));
             }
         });
 }
@@ -225,7 +225,7 @@ fn batches() -> Vec<Batch> {
             };
             let series = writer.insert(
                 staged,
-                Key::new(TargetId(0), sample.series),
+                SeriesKey::new(TargetId(0), sample.series),
                 Some(&labels),
                 false,
             );

@@ -5,7 +5,7 @@ mod record;
 
 use amp_forwarder::intake::histogram_limits::{HistogramLimits, compact, validate};
 use amp_forwarder::prompb::Value;
-use amp_forwarder::scrape::protobuf::{Histograms, ProtobufParser};
+use amp_forwarder::scrape::protobuf::{HistogramFormats, ProtobufParser};
 use libfuzzer_sys::fuzz_target;
 
 /// A valid histogram stays one at any resolution, with no bucket more; a compact one is as compact
@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((steps, body)) = record::steps(data) else {
         return;
     };
-    let histograms = Histograms {
+    let histograms = HistogramFormats {
         native: how & 1 == 0,
         always_classic: how & 2 != 0,
     };

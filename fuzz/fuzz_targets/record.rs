@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use amp_forwarder::intake::{ExposedSample, Refusal, Sink};
 use amp_forwarder::prompb::Value;
-use amp_forwarder::scrape::exposition::Stop;
+use amp_forwarder::scrape::exposition::ExpositionError;
 use amp_forwarder::series::ExposedLabel;
 
 /// A sample as the sink got it.
@@ -101,7 +101,7 @@ impl Sink for Record {
 
 /// Feeds a body to a parser in blocks of these steps, or at once without any step. The parser gets
 /// a block, whether it is the last one, and the sink.
-fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(
+fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, ExpositionError>>(
     mut parser: P,
     body: &[u8],
     steps: &[u8],
@@ -116,14 +116,14 @@ fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(
         match parser(&body[done..end], last, sink) {
             Ok(taken) => done += taken,
             // The excerpt in the message is left out: it ends where the block does.
-            Err(Stop::Malformed(error)) => {
+            Err(ExpositionError::Malformed(error)) => {
                 return Some(format!(
                     "{}: {}",
                     error.place,
                     error.message.split(" in \"").next().unwrap_or_default()
                 ));
             }
-            Err(Stop::Refusal(refused)) => panic!("{refused}"),
+            Err(ExpositionError::Refusal(refused)) => panic!("{refused}"),
         }
         if last {
             assert_eq!(done, body.len(), "the last block is taken whole");
@@ -137,7 +137,7 @@ fn parse<P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>>(
 pub fn agree<P, N>(parser: N, body: &[u8], steps: &[u8], check: fn(Value<'_>))
 where
     N: Fn() -> P,
-    P: FnMut(&[u8], bool, &mut Record) -> Result<usize, Stop>,
+    P: FnMut(&[u8], bool, &mut Record) -> Result<usize, ExpositionError>,
 {
     let same = |what: &dyn Debug, is: bool| assert!(is, "{what:?}");
     let mut whole = Record {

@@ -4,20 +4,20 @@ use std::collections::HashMap;
 
 use bytes::BytesMut;
 
-use super::chunk::{Chunk, Press};
+use super::piece::{Piece, PiecePress};
 use crate::series::{SeriesId, TargetId};
 
 /// Scrapes of its target that a compressed piece may go unused before it is let go.
 const KEEP_UNUSED: u32 = 4;
 
 /// Compresses batches. It keeps its buffers between scrapes, and the pieces of the last batches:
-/// see [`super::chunk`].
+/// see [`super::piece`].
 #[derive(Debug, Default)]
 pub struct Compressor {
-    pub(super) press: Press,
+    pub(super) press: PiecePress,
     spare: Vec<Vec<u8>>,
     /// By their first series.
-    kept: HashMap<u32, Chunk>,
+    kept: HashMap<u32, Piece>,
     kept_bytes: usize,
     /// Committed scrapes of each target.
     scrapes: Vec<u32>,
@@ -47,29 +47,29 @@ impl Compressor {
         }
     }
 
-    pub(super) fn keep(&mut self, (generation, target): (u32, TargetId), mut chunk: Chunk) {
+    pub(super) fn keep(&mut self, (generation, target): (u32, TargetId), mut piece: Piece) {
         let used = self
             .scrapes
             .get(target.index())
             .copied()
             .unwrap_or_default();
-        let Some(first) = chunk.first().filter(|_| generation == self.generation) else {
+        let Some(first) = piece.first().filter(|_| generation == self.generation) else {
             return;
         };
-        (chunk.used, chunk.target) = (used, target);
-        self.kept_bytes += chunk.memory();
-        if let Some(replaced) = self.kept.insert(first, chunk) {
+        (piece.used, piece.target) = (used, target);
+        self.kept_bytes += piece.memory();
+        if let Some(replaced) = self.kept.insert(first, piece) {
             self.kept_bytes -= replaced.memory();
         }
     }
 
-    pub(super) fn take(&mut self, generation: u32, first: SeriesId) -> Option<Chunk<BytesMut>> {
+    pub(super) fn take(&mut self, generation: u32, first: SeriesId) -> Option<Piece<BytesMut>> {
         if generation != self.generation {
             return None;
         }
-        let chunk = self.kept.remove(&first.0)?;
-        self.kept_bytes -= chunk.memory();
-        Some(chunk.open())
+        let piece = self.kept.remove(&first.0)?;
+        self.kept_bytes -= piece.memory();
+        Some(piece.open())
     }
 
     /// Ends a scrape of a target: pieces that it did not use for a while are let go.
@@ -82,15 +82,15 @@ impl Compressor {
         let now = self.scrapes[index];
         if now.is_multiple_of(KEEP_UNUSED) {
             self.kept
-                .retain(|_, chunk| chunk.target != target || chunk.used + KEEP_UNUSED >= now);
-            self.kept_bytes = self.kept.values().map(Chunk::memory).sum();
+                .retain(|_, piece| piece.target != target || piece.used + KEEP_UNUSED >= now);
+            self.kept_bytes = self.kept.values().map(Piece::memory).sum();
         }
     }
 
     /// Samples of the pieces that are kept.
     #[cfg(test)]
     pub(super) fn kept_samples(&self) -> usize {
-        self.kept.values().map(Chunk::samples).sum()
+        self.kept.values().map(Piece::samples).sum()
     }
 
     /// Lets all pieces go: series have other places now.

@@ -1,9 +1,9 @@
 //! Remote-write request bodies: built once from borrowed labels, compressed, staged until their
 //! scrape commits.
 
-mod chunk;
 mod compressor;
 mod open;
+mod piece;
 mod split;
 pub mod stage;
 mod writer;

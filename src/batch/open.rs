@@ -2,19 +2,19 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::chunk::{Chunk, Slot};
 use super::compressor::Compressor;
+use super::piece::{Piece, SampleSlot};
 
 /// A batch that still takes samples: compressed pieces, and one that is not complete.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct OpenBatch {
     pub(super) nth: u16,
     pub(super) group: u32,
     /// The complete pieces.
     pub(super) pieces: Vec<Bytes>,
     /// Uncompressed bytes of the complete pieces.
     pub(super) raw_len: usize,
-    pub(super) piece: Piece,
+    pub(super) piece: OpenPiece,
     pub(super) samples: u32,
     pub(super) min_ms: i64,
     pub(super) max_ms: i64,
@@ -22,18 +22,18 @@ pub(super) struct Open {
 
 /// The piece in progress.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(super) enum OpenPiece {
     /// One that was sent before, so far with the same series, and how many samples of it are new.
-    Again(Chunk<BytesMut>, usize),
+    Again(Piece<BytesMut>, usize),
     /// Encoded sample by sample.
     New {
         raw: Vec<u8>,
         /// Of all samples, unless one has another form.
-        slots: Option<Vec<Slot>>,
+        slots: Option<Vec<SampleSlot>>,
     },
 }
 
-impl Piece {
+impl OpenPiece {
     pub(super) fn new(raw: Vec<u8>) -> Self {
         Self::New {
             raw,
@@ -43,7 +43,7 @@ impl Piece {
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Again(chunk, samples) => chunk.raw_len(*samples),
+            Self::Again(piece, samples) => piece.raw_len(*samples),
             Self::New { raw, .. } => raw.len(),
         }
     }
@@ -62,8 +62,8 @@ impl Piece {
             return Ok(());
         }
         let (mut raw, mut slots) = (compressor.buffer(), Vec::new());
-        if let Self::Again(chunk, samples) = std::mem::replace(self, Self::new(Vec::new())) {
-            chunk.reopen(samples, &mut raw, &mut slots)?;
+        if let Self::Again(piece, samples) = std::mem::replace(self, Self::new(Vec::new())) {
+            piece.reopen(samples, &mut raw, &mut slots)?;
         }
         *self = Self::New {
             raw,

@@ -66,14 +66,14 @@ pub fn decode(batch: &Batch) -> Result<WriteRequest, SplitError> {
     Ok(WriteRequest::decode(&*decompress(&batch.body.to_bytes())?)?)
 }
 
-struct Entry {
+struct EntrySpan {
     /// With its key and length.
     whole: Range<usize>,
     /// The `TimeSeries` itself.
     message: Range<usize>,
 }
 
-fn entries(raw: &[u8]) -> Result<Vec<Entry>, SplitError> {
+fn entries(raw: &[u8]) -> Result<Vec<EntrySpan>, SplitError> {
     let mut entries = Vec::new();
     let mut rest = raw;
     while !rest.is_empty() {
@@ -89,7 +89,7 @@ fn entries(raw: &[u8]) -> Result<Vec<Entry>, SplitError> {
         rest = rest
             .get(length..)
             .ok_or_else(|| SplitError::Protobuf("it ends within an entry".to_owned()))?;
-        entries.push(Entry {
+        entries.push(EntrySpan {
             whole: start..from + length,
             message: from..from + length,
         });
@@ -97,7 +97,7 @@ fn entries(raw: &[u8]) -> Result<Vec<Entry>, SplitError> {
     Ok(entries)
 }
 
-fn encode(raw: &[u8], entries: &[Entry]) -> Result<Batch, SplitError> {
+fn encode(raw: &[u8], entries: &[EntrySpan]) -> Result<Batch, SplitError> {
     let mut half = Vec::with_capacity(entries.iter().map(|entry| entry.whole.len()).sum());
     let (mut samples, mut min_ms, mut max_ms) = (0, i64::MAX, i64::MIN);
     for entry in entries {

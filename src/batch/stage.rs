@@ -3,15 +3,15 @@
 use bytes::Bytes;
 
 use super::Batch;
-use super::chunk::{CHUNK_BYTES, CHUNK_SAMPLES, Patch, Pressed, Slot};
 use super::compressor::Compressor;
-use super::open::{Open, Piece};
+use super::open::{OpenBatch, OpenPiece};
+use super::piece::{PIECE_BYTES, PIECE_SAMPLES, PressedPiece, SamplePatch, SampleSlot};
 use crate::prompb::{Value, wire};
 use crate::series::{SeriesId, TargetId};
 
 /// When a batch closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct BatchLimits {
     /// At that many samples.
     pub samples: usize,
     /// Before its uncompressed bytes would pass this. A single larger sample makes a batch of its
@@ -26,7 +26,7 @@ pub trait EncodeLabels {
     fn series(&self) -> SeriesId;
     /// Whether a piece may end before this series, whatever comes before it: of one series in some
     /// hundred, so that pieces are the same again behind a series that came or went.
-    fn starts_chunk(&self) -> bool;
+    fn starts_piece(&self) -> bool;
     /// Bytes that [`EncodeLabels::encode`] appends.
     fn encoded_len(&self) -> usize;
     /// Appends the field `TimeSeries.labels`.
@@ -37,11 +37,11 @@ pub trait EncodeLabels {
 /// their series, for each n, make a scrape of their own.
 #[derive(Debug)]
 pub struct Stage {
-    limits: Limits,
+    limits: BatchLimits,
     target: TargetId,
     /// Of the compressor's pieces when the scrape began.
     generation: u32,
-    open: Vec<Open>,
+    open: Vec<OpenBatch>,
     closed: Vec<Vec<Batch>>,
     /// Held by these, and by nobody else.
     bytes: usize,
@@ -52,7 +52,7 @@ pub struct Stage {
 impl Stage {
     /// An empty stage.
     #[must_use]
-    pub fn new(limits: Limits, target: TargetId, compressor: &Compressor) -> Self {
+    pub fn new(limits: BatchLimits, target: TargetId, compressor: &Compressor) -> Self {
         Self {
             limits,
             target,
@@ -83,8 +83,8 @@ impl Stage {
         {
             Some(at) => at,
             None => {
-                let piece = Piece::new(compressor.buffer());
-                self.open.push(Open {
+                let piece = OpenPiece::new(compressor.buffer());
+                self.open.push(OpenBatch {
                     nth,
                     group,
                     pieces: Vec::new(),
@@ -97,7 +97,7 @@ impl Stage {
                 self.open.len() - 1
             }
         };
-        let patch = Patch::new(value, timestamp_ms);
+        let patch = SamplePatch::new(value, timestamp_ms);
         if self.generation != compressor.generation
             || !self.again(at, labels.series(), patch.as_ref())
         {
@@ -116,16 +116,16 @@ impl Stage {
     /// Writes the sample into the piece that was sent before, if it is the one that comes next
     /// there.
     #[inline]
-    fn again(&mut self, at: usize, series: SeriesId, patch: Option<&Patch>) -> bool {
+    fn again(&mut self, at: usize, series: SeriesId, patch: Option<&SamplePatch>) -> bool {
         let open = &mut self.open[at];
-        let (Piece::Again(chunk, samples), Some(patch)) = (&mut open.piece, patch) else {
+        let (OpenPiece::Again(piece, samples), Some(patch)) = (&mut open.piece, patch) else {
             return false;
         };
-        let fits = open.raw_len + chunk.raw_len(*samples + 1) <= self.limits.bytes;
-        if !fits || !chunk.takes(*samples, series, patch) {
+        let fits = open.raw_len + piece.raw_len(*samples + 1) <= self.limits.bytes;
+        if !fits || !piece.takes(*samples, series, patch) {
             return false;
         }
-        chunk.patch(*samples, patch);
+        piece.patch(*samples, patch);
         *samples += 1;
         true
     }
@@ -135,7 +135,7 @@ impl Stage {
         compressor: &mut Compressor,
         at: usize,
         (value, timestamp_ms): (Value<'_>, i64),
-        patch: Option<Patch>,
+        patch: Option<SamplePatch>,
         labels: &impl EncodeLabels,
     ) -> Result<(), snap::Error> {
         let entry_len = labels.encoded_len() + value.field_len(timestamp_ms);
@@ -145,19 +145,19 @@ impl Stage {
         if open.samples > 0 && open.raw_len + piece + length > self.limits.bytes {
             self.close(compressor, at)?;
         } else if piece > 0
-            && (labels.starts_chunk()
-                || piece + length > CHUNK_BYTES
-                || open.piece.samples() >= CHUNK_SAMPLES)
+            && (labels.starts_piece()
+                || piece + length > PIECE_BYTES
+                || open.piece.samples() >= PIECE_SAMPLES)
         {
             self.complete(compressor, at)?;
         }
         let open = &mut self.open[at];
         if open.piece.len() == 0
             && open.nth == 0
-            && let Some(chunk) = compressor.take(self.generation, labels.series())
+            && let Some(piece) = compressor.take(self.generation, labels.series())
         {
-            if let Piece::New { raw, .. } =
-                std::mem::replace(&mut open.piece, Piece::Again(chunk, 0))
+            if let OpenPiece::New { raw, .. } =
+                std::mem::replace(&mut open.piece, OpenPiece::Again(piece, 0))
             {
                 compressor.give_back(raw);
             }
@@ -167,14 +167,14 @@ impl Stage {
         }
         let open = &mut self.open[at];
         open.piece.reopen(compressor)?;
-        let Piece::New { raw, slots } = &mut open.piece else {
+        let OpenPiece::New { raw, slots } = &mut open.piece else {
             return Ok(());
         };
         raw.push(wire::TIME_SERIES);
         wire::varint(raw, entry_len as u64);
         labels.encode(raw);
         value.encode(timestamp_ms, raw);
-        match patch.and_then(|patch| Slot::new(labels.series(), &patch, raw.len())) {
+        match patch.and_then(|patch| SampleSlot::new(labels.series(), &patch, raw.len())) {
             Some(slot) => slots.iter_mut().for_each(|slots| slots.push(slot)),
             None => *slots = None,
         }
@@ -189,28 +189,28 @@ impl Stage {
             return Ok(());
         }
         open.raw_len += length;
-        if matches!(&open.piece, Piece::Again(chunk, samples) if *samples < chunk.samples()) {
+        if matches!(&open.piece, OpenPiece::Again(piece, samples) if *samples < piece.samples()) {
             open.piece.reopen(compressor)?;
         }
-        match std::mem::replace(&mut open.piece, Piece::new(Vec::new())) {
-            Piece::Again(chunk, _) => {
-                let chunk = chunk.close();
-                open.pieces.push(chunk.elements());
-                self.shared += chunk.memory();
-                compressor.keep((self.generation, self.target), chunk);
+        match std::mem::replace(&mut open.piece, OpenPiece::new(Vec::new())) {
+            OpenPiece::Again(piece, _) => {
+                let piece = piece.close();
+                open.pieces.push(piece.elements());
+                self.shared += piece.memory();
+                compressor.keep((self.generation, self.target), piece);
             }
-            Piece::New { raw, mut slots } => {
+            OpenPiece::New { raw, mut slots } => {
                 match compressor.press.compress(&raw, slots.as_deref_mut())? {
-                    Pressed::Again(chunk) if open.nth == 0 => {
-                        open.pieces.push(chunk.elements());
-                        self.shared += chunk.memory();
-                        compressor.keep((self.generation, self.target), chunk);
+                    PressedPiece::Again(piece) if open.nth == 0 => {
+                        open.pieces.push(piece.elements());
+                        self.shared += piece.memory();
+                        compressor.keep((self.generation, self.target), piece);
                     }
-                    Pressed::Again(chunk) => {
-                        self.bytes += chunk.elements().len();
-                        open.pieces.push(chunk.elements());
+                    PressedPiece::Again(piece) => {
+                        self.bytes += piece.elements().len();
+                        open.pieces.push(piece.elements());
                     }
-                    Pressed::Once(elements) => {
+                    PressedPiece::Once(elements) => {
                         self.bytes += elements.len();
                         open.pieces.push(elements);
                     }
@@ -218,7 +218,7 @@ impl Stage {
                 compressor.give_back(raw);
             }
         }
-        open.piece = Piece::new(compressor.buffer());
+        open.piece = OpenPiece::new(compressor.buffer());
         Ok(())
     }
 
@@ -253,9 +253,9 @@ impl Stage {
     #[must_use]
     pub fn memory(&self, compressor: &Compressor) -> usize {
         let open = self.open.iter().map(|open| match &open.piece {
-            Piece::Again(chunk, _) => chunk.memory(),
-            Piece::New { raw, slots } => {
-                raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<Slot>()
+            OpenPiece::Again(piece, _) => piece.memory(),
+            OpenPiece::New { raw, slots } => {
+                raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<SampleSlot>()
             }
         });
         let shared = if self.generation == compressor.generation {
@@ -287,9 +287,9 @@ impl Stage {
     pub fn discard(self, compressor: &mut Compressor) {
         for open in self.open {
             match open.piece {
-                Piece::New { raw, .. } => compressor.give_back(raw),
-                Piece::Again(chunk, _) => {
-                    compressor.keep((self.generation, self.target), chunk.close())
+                OpenPiece::New { raw, .. } => compressor.give_back(raw),
+                OpenPiece::Again(piece, _) => {
+                    compressor.keep((self.generation, self.target), piece.close())
                 }
             }
         }

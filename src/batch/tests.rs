@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::compressor::Compressor;
-use super::stage::{EncodeLabels, Limits, Stage};
+use super::stage::{BatchLimits, EncodeLabels, Stage};
 use super::{Batch, decode};
 use crate::prompb::{Value, wire};
 use crate::series::{SeriesId, TargetId};
@@ -32,7 +32,7 @@ impl EncodeLabels for Numbered {
         SeriesId(self.0 as u32)
     }
 
-    fn starts_chunk(&self) -> bool {
+    fn starts_piece(&self) -> bool {
         self.0 < 500 && self.0.is_multiple_of(8)
     }
 
@@ -48,7 +48,7 @@ impl EncodeLabels for Numbered {
 /// Series, value, timestamp.
 type Sample = (usize, f64, i64);
 
-fn batches(compressor: &mut Compressor, limits: Limits, samples: &[Sample]) -> Vec<Batch> {
+fn batches(compressor: &mut Compressor, limits: BatchLimits, samples: &[Sample]) -> Vec<Batch> {
     let mut stage = Stage::new(limits, TargetId(0), compressor);
     for (series, value, timestamp_ms) in samples {
         let group = u32::from(*series >= 90);
@@ -115,7 +115,7 @@ proptest! {
         let mut warm = Compressor::default();
         let mut waiting = Vec::new();
         for (samples_of, waits) in &scrapes {
-            let limits = Limits { samples, bytes };
+            let limits = BatchLimits { samples, bytes };
             let sent = batches(&mut warm, limits, samples_of);
             if *waits {
                 waiting.extend(sent.iter().map(|batch| (batch.body.to_bytes().to_vec(), batch.clone())));
@@ -138,7 +138,7 @@ fn steady(count: usize, turn: i64) -> Vec<Sample> {
         .collect()
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: BatchLimits = BatchLimits {
     samples: 50,
     bytes: 1_000_000,
 };
@@ -147,7 +147,7 @@ const LIMITS: Limits = Limits {
 fn all_pieces_can_be_used_again() {
     for limits in [
         LIMITS,
-        Limits {
+        BatchLimits {
             samples: 5000,
             bytes: 1_000_000,
         },

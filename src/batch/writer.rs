@@ -2,11 +2,11 @@
 
 use super::Batch;
 use super::compressor::Compressor;
-use super::stage::{EncodeLabels, Limits, Stage};
+use super::stage::{BatchLimits, EncodeLabels, Stage};
 use crate::prompb::STALE_NAN;
 use crate::prompb::messages::Histogram;
 use crate::prompb::{Value, ValueKind};
-use crate::series::cache::{Key, Observed, Transaction};
+use crate::series::cache::{Observation, SeriesKey, Transaction};
 use crate::series::{Labels, SeriesCache, SeriesId, TargetId};
 
 /// AMP and Cortex decide deduplication by these labels of a request's first series
@@ -17,7 +17,7 @@ const HA_LABELS: [&str; 2] = ["cluster", "__replica__"];
 #[derive(Debug)]
 pub struct Writer {
     cache: SeriesCache,
-    limits: Limits,
+    limits: BatchLimits,
     /// `send_native_histograms`.
     native_histograms: bool,
     compressor: Compressor,
@@ -52,7 +52,7 @@ pub struct SampleCounts {
 impl Writer {
     /// A writer that has seen nothing.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: BatchLimits) -> Self {
         Self {
             cache: SeriesCache::default(),
             limits,
@@ -79,7 +79,7 @@ impl Writer {
 
     /// When batches close.
     #[must_use]
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> BatchLimits {
         self.limits
     }
 
@@ -124,7 +124,7 @@ impl Writer {
     pub fn insert(
         &mut self,
         staged: &mut StagedScrape,
-        key: Key,
+        key: SeriesKey,
         labels: Option<&Labels<'_>>,
         tracked: bool,
     ) -> SeriesId {
@@ -134,7 +134,7 @@ impl Writer {
     }
 
     /// Remembers a series that `metric_relabel_configs` drop.
-    pub fn insert_unwanted(&mut self, staged: &StagedScrape, key: Key) -> SeriesId {
+    pub fn insert_unwanted(&mut self, staged: &StagedScrape, key: SeriesKey) -> SeriesId {
         let series = self.cache.insert(staged.transaction, key, None, false);
         self.cache.set_unwanted(series);
         series
@@ -176,18 +176,18 @@ impl Writer {
             return Ok(true);
         }
         let observed = self.cache.observe(staged.transaction, series, timestamp_ms);
-        if tracked && observed != Observed::OutOfOrder {
+        if tracked && observed != Observation::OutOfOrder {
             self.cache.track(staged.transaction, series);
         }
         let nth = match observed {
-            Observed::Fresh { nth } => nth,
-            Observed::Unchanged => {
+            Observation::Fresh { nth } => nth,
+            Observation::Unchanged => {
                 staged.counts.unchanged += 1;
                 return Ok(true);
             }
-            Observed::OutOfOrder | Observed::Duplicate => {
+            Observation::OutOfOrder | Observation::Duplicate => {
                 staged.counts.filtered += 1;
-                return Ok(observed == Observed::Duplicate);
+                return Ok(observed == Observation::Duplicate);
             }
         };
         staged.counts.fresh += 1;
@@ -198,7 +198,7 @@ impl Writer {
             &mut self.compressor,
             place,
             (value, timestamp_ms),
-            &Known { cache, series, raw },
+            &KnownSeries { cache, series, raw },
         )?;
         Ok(true)
     }
@@ -291,19 +291,19 @@ impl Writer {
 }
 
 /// A series of the cache, with the bytes that it was exposed with.
-struct Known<'a> {
+struct KnownSeries<'a> {
     cache: &'a SeriesCache,
     series: SeriesId,
     raw: &'a [u8],
 }
 
-impl EncodeLabels for Known<'_> {
+impl EncodeLabels for KnownSeries<'_> {
     #[inline]
     fn series(&self) -> SeriesId {
         self.series
     }
 
-    fn starts_chunk(&self) -> bool {
+    fn starts_piece(&self) -> bool {
         self.cache.is_landmark(self.series)
     }
 

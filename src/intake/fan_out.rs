@@ -15,7 +15,7 @@ use crate::batch::{StagedScrape, Writer};
 use crate::config::RemoteWrite;
 use crate::prompb::Value;
 use crate::relabel::Rule;
-use crate::series::cache::{Key, Seen};
+use crate::series::cache::{SeriesKey, Sighting};
 use crate::series::{Labels, SeriesId};
 
 /// Every remote's side of one scrape.
@@ -37,7 +37,7 @@ impl RemoteSide<'_> {
     /// was remembered as one that cannot be tracked becomes trackable.
     fn insert(
         &mut self,
-        key: Key,
+        key: SeriesKey,
         labels: &Labels<'_>,
         unsorted: Option<&Labels<'_>>,
         tracked: bool,
@@ -104,7 +104,7 @@ impl<'a> FanOut<'a> {
 
     /// Finds a series that every remote knows.
     #[inline]
-    pub(super) fn find(&mut self, key: Key) -> Option<FoundSeries<'_, 'a>> {
+    pub(super) fn find(&mut self, key: SeriesKey) -> Option<FoundSeries<'_, 'a>> {
         for remote in &mut self.remotes {
             remote.series = remote.writer.cache_mut().find(key)?;
         }
@@ -117,7 +117,7 @@ impl<'a> FanOut<'a> {
     /// [`Refusal`] when relabelling made the label set too large.
     pub(super) fn insert<'b>(
         &mut self,
-        key: Key,
+        key: SeriesKey,
         mut labels: Labels<'b>,
         external_labels: &'b BTreeMap<String, String>,
         tracked: bool,
@@ -143,7 +143,7 @@ impl<'a> FanOut<'a> {
     }
 
     /// Remembers a series that `metric_relabel_configs` drop.
-    pub(super) fn insert_unwanted(&mut self, key: Key) -> FoundSeries<'_, 'a> {
+    pub(super) fn insert_unwanted(&mut self, key: SeriesKey) -> FoundSeries<'_, 'a> {
         for remote in &mut self.remotes {
             let known = remote.writer.cache_mut().find(key);
             remote.series =
@@ -198,8 +198,8 @@ impl<'f, 'a> FoundSeries<'f, 'a> {
         for remote in &mut self.fan_out.remotes {
             let transaction = remote.staged.transaction();
             let seen = remote.writer.cache_mut().touch(transaction, remote.series);
-            repeated |= seen == Seen::Already;
-            new |= seen == Seen::Not;
+            repeated |= seen == Sighting::Already;
+            new |= seen == Sighting::Not;
         }
         TouchedSeries {
             fan_out: self.fan_out,

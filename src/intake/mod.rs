@@ -28,7 +28,7 @@ pub use self::sink::{ExposedSample, Refusal, Sink};
 pub use self::transaction::{IntakeTransaction, RemoteCommit};
 use crate::batch::{StagedScrape, Writer};
 use crate::prompb::Value;
-use crate::series::cache::Key;
+use crate::series::cache::SeriesKey;
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, Labels};
 
@@ -53,8 +53,8 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn key(&self, raw: &[u8]) -> Key {
-        Key::new(self.admission.rules.target.id, raw)
+    fn key(&self, raw: &[u8]) -> SeriesKey {
+        SeriesKey::new(self.admission.rules.target.id, raw)
     }
 
     /// Takes a sample that reports on the scrape itself, such as `up`. Its labels are the target's

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::text::TextParser;
-use crate::batch::stage::Limits;
+use crate::batch::stage::BatchLimits;
 use crate::batch::{Batch, SampleCounts, Writer, decode};
 use crate::config::{Config, NameValidation, ScrapeLimits};
 use crate::home::{JobId, Target};
@@ -43,7 +43,7 @@ struct Given {
 impl Home {
     fn new(config: Config) -> Self {
         let writer = || {
-            RefCell::new(Writer::new(Limits {
+            RefCell::new(Writer::new(BatchLimits {
                 samples: 100,
                 bytes: 1_000_000,
             }))

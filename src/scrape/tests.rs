@@ -8,10 +8,10 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::exposition::Stop;
+use super::exposition::ExpositionError;
 use super::protobuf::ProtobufParser;
 use super::text::TextParser;
-use crate::batch::stage::Limits;
+use crate::batch::stage::BatchLimits;
 use crate::batch::{Batch, SampleCounts, StagedScrape, Writer, decode};
 use crate::config::{NameValidation, ScrapeLimits};
 use crate::home::{JobId, Target};
@@ -25,7 +25,7 @@ const KEEP_UNSEEN: u32 = 10;
 /// When the scrapes begin: a time of day, so that timestamps have the form that they mostly have.
 const EPOCH_MS: i64 = 1_795_176_000_000;
 
-const LIMITS: Limits = Limits {
+const LIMITS: BatchLimits = BatchLimits {
     samples: 3,
     bytes: 400,
 };
@@ -81,7 +81,7 @@ fn staged(
     writer: &RefCell<Writer>,
     text: &str,
     start_ms: i64,
-) -> (StagedScrape, Tally, Result<usize, Stop>) {
+) -> (StagedScrape, Tally, Result<usize, ExpositionError>) {
     let (target, external_labels) = (
         target(),
         BTreeMap::from([("site".to_owned(), "home".to_owned())]),

@@ -3,7 +3,7 @@
 //! Names and values of labels mostly stand in these bytes just as they go on the wire, so a recipe
 //! is a list of places, some thirty bytes a series, and the labels themselves are not kept. What
 //! does not stand there (the target's labels, decoded or relabelled values) is kept once, in
-//! [`Literals`], however many series share it.
+//! [`LiteralPool`], however many series share it.
 //!
 //! A recipe is `length of the rest, labels' encoded length, step…`, all varints. A step is a kind
 //! in the three low bits of its first varint: raw pair `(name's place, name's length, gap, value's
@@ -30,7 +30,7 @@ const GAP: u64 = 2;
 
 /// Encoded bytes that series share, each kept once.
 #[derive(Debug, Default)]
-pub(super) struct Literals {
+pub(super) struct LiteralPool {
     bytes: Vec<u8>,
     /// End of each in `bytes`; it starts where the one before ends.
     ends: Vec<u32>,
@@ -41,7 +41,7 @@ fn hash(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }
 
-impl Literals {
+impl LiteralPool {
     fn get(&self, id: u64) -> &[u8] {
         let id = id as usize;
         let start = if id == 0 {
@@ -84,7 +84,7 @@ impl Literals {
 pub(super) fn write(
     labels: &Labels<'_>,
     portable: bool,
-    literals: &mut Literals,
+    literals: &mut LiteralPool,
     out: &mut Vec<u8>,
 ) {
     let (start, mut scratch) = (out.len(), Vec::new());
@@ -190,7 +190,7 @@ pub(super) fn labels_len(recipe: &[u8]) -> usize {
 
 /// Appends the labels as `TimeSeries.labels`. `raw` are the series' raw bytes; recipes are only
 /// ever applied to the bytes that they were made from.
-pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut Vec<u8>) {
+pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &LiteralPool, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at).map(|value| value as usize);
     let _ = next();
@@ -243,7 +243,7 @@ pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &Literals, out: &mut V
 }
 
 /// Copies a recipe with its literals moved to another store.
-pub(super) fn copy(recipe: &[u8], from: &Literals, to: &mut Literals, out: &mut Vec<u8>) {
+pub(super) fn copy(recipe: &[u8], from: &LiteralPool, to: &mut LiteralPool, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at);
     let start = out.len();
@@ -277,7 +277,8 @@ mod tests {
     /// Written, and copied to another store, a recipe gives the same labels, however long it is.
     #[test]
     fn recipes_of_all_lengths_stand_side_by_side() {
-        let (mut literals, mut recipes, mut places) = (Literals::default(), Vec::new(), Vec::new());
+        let (mut literals, mut recipes, mut places) =
+            (LiteralPool::default(), Vec::new(), Vec::new());
         let sets: Vec<Labels<'_>> = [0_usize, 1, 30, 127, 128, 3_000]
             .into_iter()
             .map(labels)
@@ -286,7 +287,7 @@ mod tests {
             places.push(recipes.len());
             write(labels, true, &mut literals, &mut recipes);
         }
-        let (mut other, mut copies) = (Literals::default(), Vec::new());
+        let (mut other, mut copies) = (LiteralPool::default(), Vec::new());
         for (labels, place) in sets.iter().zip(places) {
             let mut expected = Vec::new();
             labels.iter().for_each(|label| {

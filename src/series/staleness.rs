@@ -12,7 +12,7 @@ const FIRST_PASS: u32 = 2;
 
 /// The passes of one target.
 #[derive(Debug, Clone, Copy)]
-struct Passes {
+struct TargetPasses {
     now: u32,
     /// Series tracked in the pass before.
     before: usize,
@@ -22,7 +22,7 @@ struct Passes {
     tracked: usize,
 }
 
-impl Default for Passes {
+impl Default for TargetPasses {
     fn default() -> Self {
         Self {
             now: FIRST_PASS,
@@ -35,9 +35,9 @@ impl Default for Passes {
 
 /// The pass that tracked a series last, and whether the one before it did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Mark(u32);
+struct PassMark(u32);
 
-impl Mark {
+impl PassMark {
     fn new(pass: u32, again: bool) -> Self {
         Self(pass << 1 | u32::from(again))
     }
@@ -53,16 +53,16 @@ impl Mark {
 
 /// For the entries of a series cache, by their places in it.
 #[derive(Debug, Default)]
-pub(super) struct Tracker {
-    marks: Vec<Mark>,
-    targets: Vec<Passes>,
+pub(super) struct StalenessTracker {
+    marks: Vec<PassMark>,
+    targets: Vec<TargetPasses>,
 }
 
-impl Tracker {
-    fn passes(&mut self, target: TargetId) -> &mut Passes {
+impl StalenessTracker {
+    fn passes(&mut self, target: TargetId) -> &mut TargetPasses {
         let target = target.index();
         if self.targets.len() <= target {
-            self.targets.resize_with(target + 1, Passes::default);
+            self.targets.resize_with(target + 1, TargetPasses::default);
         }
         &mut self.targets[target]
     }
@@ -72,7 +72,7 @@ impl Tracker {
     pub(super) fn track(&mut self, target: TargetId, series: SeriesId) {
         let entry = series.index();
         if self.marks.len() <= entry {
-            self.marks.resize(entry + 1, Mark::default());
+            self.marks.resize(entry + 1, PassMark::default());
         }
         let mark = self.marks[entry];
         let passes = self.passes(target);
@@ -82,7 +82,7 @@ impl Tracker {
         let again = mark.pass() == passes.now - 1;
         passes.again += usize::from(again);
         passes.tracked += 1;
-        self.marks[entry] = Mark::new(passes.now, again);
+        self.marks[entry] = PassMark::new(passes.now, again);
     }
 
     /// Whether all that was tracked in the pass before is tracked again.
@@ -115,7 +115,7 @@ impl Tracker {
     /// Ends a pass.
     pub(super) fn end_pass(&mut self, target: TargetId) {
         let passes = self.passes(target);
-        *passes = Passes {
+        *passes = TargetPasses {
             now: passes.now + 1,
             before: passes.tracked,
             again: 0,
@@ -132,9 +132,9 @@ impl Tracker {
         for (series, mark) in (0..).map(SeriesId).zip(&mut self.marks) {
             if mark.pass() == now && of(series) == target {
                 *mark = if mark.again() {
-                    Mark::new(now - 1, false)
+                    PassMark::new(now - 1, false)
                 } else {
-                    Mark::default()
+                    PassMark::default()
                 };
             }
         }
@@ -148,7 +148,8 @@ impl Tracker {
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
-        self.marks.capacity() * size_of::<Mark>() + self.targets.capacity() * size_of::<Passes>()
+        self.marks.capacity() * size_of::<PassMark>()
+            + self.targets.capacity() * size_of::<TargetPasses>()
     }
 }
 
@@ -161,7 +162,7 @@ mod tests {
         TargetId(u16::from(entry.0 >= 100))
     }
 
-    fn pass(tracker: &mut Tracker, target: u16, entries: &[u32]) -> Vec<u32> {
+    fn pass(tracker: &mut StalenessTracker, target: u16, entries: &[u32]) -> Vec<u32> {
         let target = TargetId(target);
         for &entry in entries {
             tracker.track(target, SeriesId(entry));
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_told_once() {
-        let mut tracker = Tracker::default();
+        let mut tracker = StalenessTracker::default();
         assert_eq!(pass(&mut tracker, 0, &[0, 1, 2, 1]), [0; 0]);
         assert_eq!(pass(&mut tracker, 1, &[100]), [0; 0]);
         assert_eq!(pass(&mut tracker, 0, &[2, 0]), [1]);
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_undone_was_never_tracked() {
-        let mut tracker = Tracker::default();
+        let mut tracker = StalenessTracker::default();
         pass(&mut tracker, 0, &[0, 1]);
         tracker.track(TargetId(0), SeriesId(1));
         tracker.track(TargetId(0), SeriesId(2));
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn entries_may_move() {
-        let mut tracker = Tracker::default();
+        let mut tracker = StalenessTracker::default();
         pass(&mut tracker, 0, &[0, 2, 3]);
         tracker.keep_only(&[true, false, true, true, true]);
         assert_eq!(pass(&mut tracker, 0, &[0, 2]), [1]);

@@ -26,7 +26,7 @@ pub use self::progress::Live;
 use self::remote::{Bench, Lane, Sent};
 use self::report::Noted;
 use crate::batch::Writer;
-use crate::batch::stage::Limits;
+use crate::batch::stage::BatchLimits;
 use crate::config::{Config, ScrapeConfig};
 use crate::home::{Home, Target, targets};
 use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport};
@@ -162,7 +162,7 @@ impl Forwarder {
                 .max_samples_per_send
                 .min(entry.queue.capacity)
                 .max(1);
-            let limits = Limits {
+            let limits = BatchLimits {
                 samples,
                 bytes: config.forwarder.max_request_bytes,
             };

@@ -1,6 +1,6 @@
 //! What the cache holds of one series.
 
-use super::key::Key;
+use super::key::SeriesKey;
 use crate::prompb::ValueKind;
 use crate::series::ids::TargetId;
 
@@ -14,12 +14,12 @@ pub(super) const DROPPED: u32 = u32::MAX;
 pub(super) const UNWANTED: u32 = u32::MAX - 1;
 
 // A line of the processor's cache: each sample needs one.
-const _: () = assert!(size_of::<Entry>() == 64);
+const _: () = assert!(size_of::<SeriesEntry>() == 64);
 
 #[derive(Debug)]
 #[repr(align(64))]
-pub(super) struct Entry {
-    pub(super) key: Key,
+pub(super) struct SeriesEntry {
+    pub(super) key: SeriesKey,
     /// Of an alias: the last that was taken by it.
     pub(super) last_ms: i64,
     /// `last_ms` before `transaction`.
@@ -51,7 +51,7 @@ pub(super) const AGAIN: u8 = 1;
 /// The same before `transaction`.
 pub(super) const AGAIN_BEFORE: u8 = 2;
 
-impl Entry {
+impl SeriesEntry {
     pub(super) fn is_dropped(&self) -> bool {
         self.recipe_at >= UNWANTED
     }

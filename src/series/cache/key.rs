@@ -7,9 +7,9 @@ use crate::series::ids::TargetId;
 ///
 /// 128 bits: a collision would encode one series' bytes by another's recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key(u64, u64);
+pub struct SeriesKey(u64, u64);
 
-impl Key {
+impl SeriesKey {
     /// The key of raw bytes exposed by a target.
     #[inline]
     #[must_use]

@@ -18,14 +18,14 @@ use std::collections::HashSet;
 
 use hashbrown::HashTable;
 
-use self::entry::{DROPPED, Entry, NEVER, UNWANTED};
-pub use self::key::Key;
-pub use self::observe::{Observed, Seen};
+use self::entry::{DROPPED, NEVER, SeriesEntry, UNWANTED};
+pub use self::key::SeriesKey;
+pub use self::observe::{Observation, Sighting};
 use self::sweep::KEEP_UNSEEN;
 use super::ids::{SeriesId, TargetId};
 use super::labels::Labels;
-use super::recipe::{self, Literals};
-use super::staleness::Tracker;
+use super::recipe::{self, LiteralPool};
+use super::staleness::StalenessTracker;
 use crate::prompb::ValueKind;
 
 /// A scrape in progress.
@@ -40,13 +40,13 @@ pub struct Transaction {
 /// The series of one remote.
 #[derive(Debug, Default)]
 pub struct SeriesCache {
-    entries: Vec<Entry>,
+    entries: Vec<SeriesEntry>,
     /// Of each entry: the hash of its label set.
     labels: Vec<u64>,
     by_key: HashTable<u32>,
     by_labels: HashTable<u32>,
     recipes: Vec<u8>,
-    literals: Literals,
+    literals: LiteralPool,
     /// Committed scrapes of each target.
     scrapes: Vec<u32>,
     /// The last of them: its transaction.
@@ -56,7 +56,7 @@ pub struct SeriesCache {
     /// taken for it.
     yielded: HashSet<(u32, u64)>,
     next_transaction: u32,
-    tracker: Tracker,
+    tracker: StalenessTracker,
     /// Expositions keep their order: the entry after the last one found is most likely the next.
     cursor: usize,
 }
@@ -90,7 +90,7 @@ impl SeriesCache {
 
     /// Finds a series.
     #[inline]
-    pub fn find(&mut self, key: Key) -> Option<SeriesId> {
+    pub fn find(&mut self, key: SeriesKey) -> Option<SeriesId> {
         let index = match self.entries.get(self.cursor) {
             Some(entry) if entry.key == key => self.cursor,
             _ => *self.by_key.find(key.table_hash(), |&index| {
@@ -123,7 +123,7 @@ impl SeriesCache {
     pub fn insert(
         &mut self,
         transaction: Transaction,
-        key: Key,
+        key: SeriesKey,
         labels: Option<(&Labels<'_>, u32)>,
         portable: bool,
     ) -> SeriesId {
@@ -148,7 +148,7 @@ impl SeriesCache {
             }
         }
         self.labels.push(labels_hash);
-        self.entries.push(Entry {
+        self.entries.push(SeriesEntry {
             key,
             last_ms: NEVER,
             before_ms: NEVER,
@@ -330,7 +330,7 @@ impl SeriesCache {
     /// Bytes held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
+        self.entries.capacity() * size_of::<SeriesEntry>()
             + self.labels.capacity() * size_of::<u64>()
             + (self.by_key.capacity() + self.by_labels.capacity()) * 6
             + self.recipes.capacity()

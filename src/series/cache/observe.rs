@@ -6,7 +6,7 @@ use crate::series::ids::SeriesId;
 
 /// What a sample is to a series' last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Observed {
+pub enum Observation {
     /// Newer. `nth` counts the samples of this series that this scrape gave before.
     Fresh {
         /// 0 for nearly all.
@@ -23,7 +23,7 @@ pub enum Observed {
 
 /// When a series was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum Sighting {
     /// In this scrape.
     Already,
     /// In the last one that was committed, or in a later one that failed.
@@ -36,16 +36,16 @@ pub enum Seen {
 impl SeriesCache {
     /// Marks a series as seen in this scrape, and says when it was seen before.
     #[inline]
-    pub fn touch(&mut self, transaction: Transaction, series: SeriesId) -> Seen {
+    pub fn touch(&mut self, transaction: Transaction, series: SeriesId) -> Sighting {
         let entry = &mut self.entries[series.index()];
         entry.seen = self.scrapes[transaction.target.index()] + 1;
         let before = std::mem::replace(&mut entry.seen_by, transaction.id);
         if before == transaction.id {
-            Seen::Already
+            Sighting::Already
         } else if before > 0 && before >= self.committed[transaction.target.index()] {
-            Seen::Lately
+            Sighting::Lately
         } else {
-            Seen::Not
+            Sighting::Not
         }
     }
 
@@ -56,7 +56,7 @@ impl SeriesCache {
         transaction: Transaction,
         series: SeriesId,
         timestamp_ms: i64,
-    ) -> Observed {
+    ) -> Observation {
         let primary = self.entries[series.index()].primary as usize;
         let mine = self.entries[primary].transaction == transaction.id;
         // A series that another target's scrape has in hand: the first one wins, because only one
@@ -76,21 +76,21 @@ impl SeriesCache {
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
             return if contended || (mine && timestamp_ms >= entry.before_ms) {
-                Observed::Duplicate
+                Observation::Duplicate
             } else {
-                Observed::OutOfOrder
+                Observation::OutOfOrder
             };
         }
         if timestamp_ms == entry.last_ms && (mine || entry.resend & AGAIN == 0) {
             return if mine {
-                Observed::Duplicate
+                Observation::Duplicate
             } else {
-                Observed::Unchanged
+                Observation::Unchanged
             };
         }
         if mine {
             let Some(nth) = entry.nth.checked_add(1) else {
-                return Observed::Duplicate;
+                return Observation::Duplicate;
             };
             entry.nth = nth;
         } else {
@@ -115,7 +115,7 @@ impl SeriesCache {
             }
             alias.last_ms = timestamp_ms;
         }
-        Observed::Fresh { nth }
+        Observation::Fresh { nth }
     }
 
     /// Ends a scrape that failed: its timestamps are what they were.

@@ -3,8 +3,8 @@
 use hashbrown::HashTable;
 
 use super::SeriesCache;
-use super::entry::{Entry, NEVER};
-use crate::series::recipe::{self, Literals};
+use super::entry::{NEVER, SeriesEntry};
+use crate::series::recipe::{self, LiteralPool};
 
 /// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows
 /// a series for 5 minutes after its last sample, so one that comes back later has a new sample.
@@ -27,7 +27,7 @@ impl SeriesCache {
     /// scrapes missed: scrapes that fail make nothing older, so series that come and go would fill
     /// the memory for good. Says whether series have moved to other places.
     pub fn forget_untaken(&mut self) -> bool {
-        let missed = |entry: &Entry| entry.seen + 1 < self.scrapes[entry.target.index()];
+        let missed = |entry: &SeriesEntry| entry.seen + 1 < self.scrapes[entry.target.index()];
         let keep = self
             .entries
             .iter()
@@ -47,7 +47,7 @@ impl SeriesCache {
             }
         }
         let mut recipes = Vec::with_capacity(self.recipes.len());
-        let mut literals = Literals::default();
+        let mut literals = LiteralPool::default();
         let mut moved = vec![u32::MAX; self.entries.len()];
         let mut kept: u32 = 0;
         for (index, entry) in self.entries.iter_mut().enumerate() {

@@ -1,10 +1,10 @@
 use super::*;
 
-const FRESH: Observed = Observed::Fresh { nth: 0 };
+const FRESH: Observation = Observation::Fresh { nth: 0 };
 
-fn observe(cache: &mut SeriesCache, timestamp_ms: i64, commits: bool) -> Observed {
+fn observe(cache: &mut SeriesCache, timestamp_ms: i64, commits: bool) -> Observation {
     let transaction = cache.begin(TargetId(0));
-    let key = Key::new(TargetId(0), b"a");
+    let key = SeriesKey::new(TargetId(0), b"a");
     let index = cache
         .find(key)
         .unwrap_or_else(|| cache.insert(transaction, key, Some((&Labels::default(), 0)), false));
@@ -28,7 +28,7 @@ fn series_survive_scrapes_that_fail_and_not_those_that_lack_them() {
             } else {
                 cache.begin(TargetId(0))
             };
-            let key = Key::new(TargetId(0), b"up");
+            let key = SeriesKey::new(TargetId(0), b"up");
             let index = cache
                 .find(key)
                 .unwrap_or_else(|| cache.insert(transaction, key, None, false));
@@ -46,22 +46,22 @@ fn a_series_in_another_scrapes_hand_is_yielded_for_the_whole_of_a_scrape() {
     let (first, second) = (cache.begin(TargetId(0)), cache.begin(TargetId(1)));
     let index = cache.insert(
         first,
-        Key::new(TargetId(0), b"a"),
+        SeriesKey::new(TargetId(0), b"a"),
         Some((&Labels::default(), 0)),
         false,
     );
     let same = cache.insert(
         second,
-        Key::new(TargetId(1), b"a"),
+        SeriesKey::new(TargetId(1), b"a"),
         Some((&Labels::default(), 0)),
         false,
     );
     assert_eq!(cache.observe(first, index, 100), FRESH);
-    assert_eq!(cache.observe(second, same, 200), Observed::Duplicate);
+    assert_eq!(cache.observe(second, same, 200), Observation::Duplicate);
     cache.commit(first);
     assert_eq!(
         cache.observe(second, same, 200),
-        Observed::Duplicate,
+        Observation::Duplicate,
         "a second value for the time of one that was not taken"
     );
     cache.commit(second);
@@ -78,7 +78,7 @@ fn what_no_sample_was_taken_of_can_be_let_go() {
     for n in 0..10_000_u32 {
         let index = cache.insert(
             transaction,
-            Key::new(TargetId(0), &n.to_le_bytes()),
+            SeriesKey::new(TargetId(0), &n.to_le_bytes()),
             Some((&Labels::default(), n)),
             false,
         );
@@ -96,7 +96,7 @@ fn what_no_sample_was_taken_of_can_be_let_go() {
         "{} after {kept}",
         cache.memory()
     );
-    assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
+    assert_eq!(observe(&mut cache, 100, true), Observation::Unchanged);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn series_that_come_and_go_make_room() {
         labels.set("n", n.to_string());
         let index = cache.insert(
             transaction,
-            Key::new(TargetId(0), &n.to_le_bytes()),
+            SeriesKey::new(TargetId(0), &n.to_le_bytes()),
             Some((&labels, 0)),
             false,
         );
@@ -126,7 +126,7 @@ fn what_another_target_still_shows_is_not_let_go() {
     let mut cache = SeriesCache::default();
     let show = |cache: &mut SeriesCache, target: u16, timestamp_ms: i64| {
         let transaction = cache.begin(TargetId(target));
-        let key = Key::new(TargetId(target), b"a");
+        let key = SeriesKey::new(TargetId(target), b"a");
         let index = cache.find(key).unwrap_or_else(|| {
             cache.insert(transaction, key, Some((&Labels::default(), 0)), false)
         });
@@ -143,18 +143,18 @@ fn what_another_target_still_shows_is_not_let_go() {
     }
     assert_eq!(show(&mut cache, 1, 200), FRESH);
     cache.forget_untaken();
-    assert_eq!(show(&mut cache, 0, 150), Observed::OutOfOrder);
+    assert_eq!(show(&mut cache, 0, 150), Observation::OutOfOrder);
 }
 
 #[test]
 fn what_is_forgotten_is_sent_again_and_nothing_older() {
     let mut cache = SeriesCache::default();
     assert_eq!(observe(&mut cache, 100, true), FRESH);
-    assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
+    assert_eq!(observe(&mut cache, 100, true), Observation::Unchanged);
     cache.forget_timestamps();
     assert_eq!(
         observe(&mut cache, 99, true),
-        Observed::OutOfOrder,
+        Observation::OutOfOrder,
         "the newer one may have arrived"
     );
     assert_eq!(observe(&mut cache, 100, false), FRESH);
@@ -163,8 +163,8 @@ fn what_is_forgotten_is_sent_again_and_nothing_older() {
         FRESH,
         "a scrape that failed sent nothing"
     );
-    assert_eq!(observe(&mut cache, 100, true), Observed::Unchanged);
+    assert_eq!(observe(&mut cache, 100, true), Observation::Unchanged);
     cache.forget_timestamps();
     assert_eq!(observe(&mut cache, 101, true), FRESH);
-    assert_eq!(observe(&mut cache, 101, true), Observed::Unchanged);
+    assert_eq!(observe(&mut cache, 101, true), Observation::Unchanged);
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use amp_forwarder::batch::stage::Limits;
+use amp_forwarder::batch::stage::BatchLimits;
 use amp_forwarder::batch::{Writer, decode};
 use amp_forwarder::config::Config;
 use amp_forwarder::home::targets;
@@ -587,7 +587,7 @@ async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, 
     let home = setup::home(&config, Duration::from_secs(5));
     let mut raw: BTreeMap<Labels, BTreeMap<i64, u64>> = BTreeMap::new();
     for target in targets(&config.scrape_configs).unwrap() {
-        let writers = [RefCell::new(Writer::new(Limits {
+        let writers = [RefCell::new(Writer::new(BatchLimits {
             samples: 3,
             bytes: 1_000_000,
         }))];

@@ -15,33 +15,33 @@ use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
 
-pub(super) use self::patch::{Patch, Slot};
+pub(super) use self::patch::{SamplePatch, SampleSlot};
 use self::patch::{ZERO, put};
-pub(super) use self::press::{Press, Pressed};
+pub(super) use self::press::{PiecePress, PressedPiece};
 use crate::prompb::wire;
 use crate::series::{SeriesId, TargetId};
 
 /// Uncompressed bytes that a piece may have: snappy looks back no further, and places fit into 16
 /// bits.
-pub(super) const CHUNK_BYTES: usize = 65_535;
+pub(super) const PIECE_BYTES: usize = 65_535;
 
 /// Samples that a piece may have: the number of each fits into a byte.
-pub(super) const CHUNK_SAMPLES: usize = 256;
+pub(super) const PIECE_SAMPLES: usize = 256;
 
 /// A piece: one that batches may share, or one that is being patched and nobody else has.
 #[derive(Debug)]
-pub(super) struct Chunk<Elements = Bytes> {
+pub(super) struct Piece<Elements = Bytes> {
     elements: Elements,
-    slots: Box<[Slot]>,
+    slots: Box<[SampleSlot]>,
     /// Scrapes of its target when it was last used.
     pub(super) used: u32,
     /// The target.
     pub(super) target: TargetId,
 }
 
-impl Chunk {
+impl Piece {
     /// To be patched. While a batch of the last scrape still has it, that keeps what it has.
-    pub(super) fn open(self) -> Chunk<BytesMut> {
+    pub(super) fn open(self) -> Piece<BytesMut> {
         let Self {
             elements,
             slots,
@@ -51,7 +51,7 @@ impl Chunk {
         let elements = elements
             .try_into_mut()
             .unwrap_or_else(|shared| BytesMut::from(&*shared));
-        Chunk {
+        Piece {
             elements,
             slots,
             used,
@@ -65,16 +65,16 @@ impl Chunk {
     }
 }
 
-impl Chunk<BytesMut> {
+impl Piece<BytesMut> {
     /// To be shared.
-    pub(super) fn close(self) -> Chunk {
+    pub(super) fn close(self) -> Piece {
         let Self {
             elements,
             slots,
             used,
             target,
         } = self;
-        Chunk {
+        Piece {
             elements: elements.freeze(),
             slots,
             used,
@@ -84,7 +84,7 @@ impl Chunk<BytesMut> {
 
     /// Writes its nth sample.
     #[inline]
-    pub(super) fn patch(&mut self, nth: usize, patch: &Patch) {
+    pub(super) fn patch(&mut self, nth: usize, patch: &SamplePatch) {
         let Some(slot) = self.slots.get(nth) else {
             return;
         };
@@ -92,7 +92,7 @@ impl Chunk<BytesMut> {
     }
 }
 
-impl<Elements: Deref<Target = [u8]>> Chunk<Elements> {
+impl<Elements: Deref<Target = [u8]>> Piece<Elements> {
     /// The series that it starts with.
     pub(super) fn first(&self) -> Option<u32> {
         self.slots.first().map(|slot| slot.series & !ZERO)
@@ -119,7 +119,7 @@ impl<Elements: Deref<Target = [u8]>> Chunk<Elements> {
 
     /// Whether its nth sample is of this series and has this form.
     #[inline]
-    pub(super) fn takes(&self, nth: usize, series: SeriesId, patch: &Patch) -> bool {
+    pub(super) fn takes(&self, nth: usize, series: SeriesId, patch: &SamplePatch) -> bool {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
         self.slots
             .get(nth)
@@ -131,7 +131,7 @@ impl<Elements: Deref<Target = [u8]>> Chunk<Elements> {
         self,
         samples: usize,
         raw: &mut Vec<u8>,
-        slots: &mut Vec<Slot>,
+        slots: &mut Vec<SampleSlot>,
     ) -> Result<(), snap::Error> {
         let mut block = Vec::with_capacity(self.elements.len() + 3);
         wire::varint(&mut block, self.raw_len(self.slots.len()) as u64);

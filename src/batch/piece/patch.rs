@@ -10,13 +10,13 @@ const VALUED: usize = 8 + 1 + TIME;
 
 /// The changing bytes of a sample.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::batch) struct Patch {
+pub(in crate::batch) struct SamplePatch {
     /// None is zero, which is not written.
     pub(super) value: Option<[u8; 8]>,
     pub(super) time: [u8; TIME],
 }
 
-impl Patch {
+impl SamplePatch {
     /// None for what has another form: a histogram, or a timestamp of another age.
     #[inline]
     pub(in crate::batch) fn new(value: Value<'_>, timestamp_ms: i64) -> Option<Self> {
@@ -41,7 +41,7 @@ impl Patch {
 
 /// One sample of a piece.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::batch) struct Slot {
+pub(in crate::batch) struct SampleSlot {
     /// Its series' place in the cache; the highest bit says that the value is zero.
     pub(super) series: u32,
     /// The end of its entry in the uncompressed piece: also that of its timestamp.
@@ -52,9 +52,9 @@ pub(in crate::batch) struct Slot {
 
 pub(super) const ZERO: u32 = 1 << 31;
 
-impl Slot {
+impl SampleSlot {
     /// For a sample that was just encoded.
-    pub(in crate::batch) fn new(series: SeriesId, patch: &Patch, end: usize) -> Option<Self> {
+    pub(in crate::batch) fn new(series: SeriesId, patch: &SamplePatch, end: usize) -> Option<Self> {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
         let series = Some(series.0).filter(|series| series & ZERO == 0)?;
         Some(Self {
@@ -75,7 +75,7 @@ impl Slot {
 }
 
 #[inline]
-pub(super) fn put(bytes: &mut [u8], end: usize, patch: &Patch) {
+pub(super) fn put(bytes: &mut [u8], end: usize, patch: &SamplePatch) {
     // Places were found in these bytes.
     let Some((time, before)) = end
         .checked_sub(TIME)

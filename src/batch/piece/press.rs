@@ -2,29 +2,29 @@
 
 use bytes::Bytes;
 
-use super::Chunk;
+use super::Piece;
 use super::locate::locate;
-use super::patch::{Patch, Slot, ZERO, put};
+use super::patch::{SamplePatch, SampleSlot, ZERO, put};
 use crate::prompb::wire;
 use crate::series::TargetId;
 
 /// What was compressed.
-pub(in crate::batch) enum Pressed {
+pub(in crate::batch) enum PressedPiece {
     /// Can be patched for the next scrape.
-    Again(Chunk),
+    Again(Piece),
     /// Has a sample of another form.
     Once(Bytes),
 }
 
 /// Compresses pieces; its buffers are kept.
 #[derive(Debug)]
-pub(in crate::batch) struct Press {
+pub(in crate::batch) struct PiecePress {
     encoder: snap::raw::Encoder,
     noisy: Vec<u8>,
     out: Vec<u8>,
 }
 
-impl Default for Press {
+impl Default for PiecePress {
     fn default() -> Self {
         Self {
             encoder: snap::raw::Encoder::new(),
@@ -34,7 +34,7 @@ impl Default for Press {
     }
 }
 
-impl Press {
+impl PiecePress {
     /// Bytes held.
     pub(in crate::batch) fn memory(&self) -> usize {
         self.noisy.capacity() + self.out.capacity()
@@ -47,8 +47,8 @@ impl Press {
     pub(in crate::batch) fn compress(
         &mut self,
         raw: &[u8],
-        slots: Option<&mut [Slot]>,
-    ) -> Result<Pressed, snap::Error> {
+        slots: Option<&mut [SampleSlot]>,
+    ) -> Result<PressedPiece, snap::Error> {
         let Some(slots) = slots else {
             return self.plain(raw);
         };
@@ -73,7 +73,7 @@ impl Press {
             let (start, end, at) = (slot.start(), usize::from(slot.end), usize::from(slot.at));
             pressed[at - (end - start)..at].copy_from_slice(&raw[start..end]);
         }
-        Ok(Pressed::Again(Chunk {
+        Ok(PressedPiece::Again(Piece {
             elements: Bytes::copy_from_slice(pressed),
             slots: Box::from(&*slots),
             used: 0,
@@ -81,9 +81,11 @@ impl Press {
         }))
     }
 
-    fn plain(&mut self, raw: &[u8]) -> Result<Pressed, snap::Error> {
+    fn plain(&mut self, raw: &[u8]) -> Result<PressedPiece, snap::Error> {
         let (from, to) = self.press(raw)?;
-        Ok(Pressed::Once(Bytes::copy_from_slice(&self.out[from..to])))
+        Ok(PressedPiece::Once(Bytes::copy_from_slice(
+            &self.out[from..to],
+        )))
     }
 
     /// Where in `out` the elements stand, behind the length.
@@ -100,7 +102,7 @@ impl Press {
 /// Bytes that nothing else in a piece looks like: by number, so that the same samples always give
 /// the same bytes (splitmix64). The first and the last are the number itself: a copy of what stands
 /// before or behind another sample ends there.
-fn noise(number: u64, slot: Slot) -> Patch {
+fn noise(number: u64, slot: SampleSlot) -> SamplePatch {
     let mix = |number: u64| {
         let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -111,12 +113,12 @@ fn noise(number: u64, slot: Slot) -> Patch {
     let ([_, value @ ..], edge) = (mix(2 * number + 1), number as u8);
     let [p, q, r, s, t, u, v] = value;
     if slot.series & ZERO == 0 {
-        Patch {
+        SamplePatch {
             value: Some([edge, p, q, r, s, t, u, v]),
             time: [e, a, b, c, d, edge],
         }
     } else {
-        Patch {
+        SamplePatch {
             value: None,
             time: [edge, a, b, c, d, edge],
         }

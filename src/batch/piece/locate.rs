@@ -1,10 +1,10 @@
 //! Reading snappy's elements.
 
-use super::patch::Slot;
+use super::patch::SampleSlot;
 
 /// Finds each slot's bytes in snappy's elements. False when one of them does not stand there as it
 /// is, or is copied from.
-pub(super) fn locate(elements: &[u8], slots: &mut [Slot]) -> bool {
+pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
     let (mut at, mut raw, mut next) = (0, 0, 0);
     let little_endian = |bytes: &[u8]| {
         bytes
