@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::exposition::{ParseError, Place, Stop};
+use super::exposition::{ExpositionError, ParseError, ParsePosition};
 use super::text::number;
 use crate::intake::{ExposedSample, Sink};
 use crate::series::labels::NAME;
@@ -13,27 +13,47 @@ const EXCERPT: usize = 80;
 
 /// The last `# TYPE`, as far as it matters: which label holds a float to be normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(super) enum FamilyType {
     Histogram,
     Summary,
     Other,
 }
 
-/// Where the parts of a sample stand in the block, counted from the start of its entry.
+/// A part of an entry's text: byte offsets from the start of the entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TextSpan {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl TextSpan {
+    /// The span without its quotes. Nobody looks whether they are quotes: the first and the last
+    /// byte go, whatever they are.
+    #[inline]
+    pub(super) fn inner(self) -> Self {
+        let start = self.start + 1;
+        Self {
+            start,
+            end: (self.end - 1).max(start),
+        }
+    }
+}
+
+/// Where the parts of a sample are in the text of its entry.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) name: Option<(usize, usize)>,
-    pub(super) labels: Vec<Pair>,
+pub(super) struct SampleText {
+    pub(super) name: Option<TextSpan>,
+    pub(super) labels: Vec<LabelText>,
     /// The end of the series' bytes.
     pub(super) series: usize,
     pub(super) value: f64,
     pub(super) timestamp: Option<i64>,
 }
 
-/// Most series have no more.
+/// Labels for which there is room at once: most series have no more.
 const LABELS: usize = 16;
 
-impl Default for Entry {
+impl Default for SampleText {
     fn default() -> Self {
         Self {
             name: None,
@@ -45,18 +65,32 @@ impl Default for Entry {
     }
 }
 
+/// Where a label is in the text of its entry, quotes excluded.
 #[derive(Debug)]
-pub(super) struct Pair {
-    pub(super) name: (usize, usize),
-    pub(super) value: (usize, usize),
+pub(super) struct LabelText {
+    pub(super) name: TextSpan,
+    pub(super) value: TextSpan,
 }
 
 /// Why an entry gave no sample.
-pub(super) enum Cut {
+pub(super) enum EntryFault {
     /// The block ends within the entry.
     Incomplete,
-    /// Message, and its offset in the entry.
-    Malformed(String, usize),
+    /// Prometheus does not take the entry.
+    Malformed {
+        message: String,
+        /// Offset of the fault, in bytes from the start of the entry.
+        offset: usize,
+    },
+}
+
+impl EntryFault {
+    pub(super) fn malformed(message: impl Into<String>, offset: usize) -> Self {
+        Self::Malformed {
+            message: message.into(),
+            offset,
+        }
+    }
 }
 
 /// What a parser carries from entry to entry.
@@ -65,14 +99,14 @@ pub(super) struct Context {
     /// Of the entry at hand, from 1.
     pub(super) line: u64,
     /// Applies to all that follows, whatever its name (`promparse.go` `Labels`).
-    pub(super) family: Family,
+    pub(super) family: FamilyType,
 }
 
 impl Default for Context {
     fn default() -> Self {
         Self {
             line: 1,
-            family: Family::Other,
+            family: FamilyType::Other,
         }
     }
 }
@@ -86,7 +120,7 @@ impl Context {
             .unwrap_or(shown.len())
             .min(EXCERPT)];
         ParseError {
-            place: Place::Text {
+            place: ParsePosition::Text {
                 line: self.line + memchr::memchr_iter(b'\n', before).count() as u64,
                 column: (before.len() - line_start) as u64 + 1,
             },
@@ -97,9 +131,9 @@ impl Context {
     pub(super) fn give<S: Sink>(
         &self,
         bytes: &[u8],
-        entry: &Entry,
+        entry: &SampleText,
         sink: &mut S,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ExpositionError> {
         let series = &bytes[..entry.series];
         let exposed = ExposedSample {
             series,
@@ -115,12 +149,12 @@ impl Context {
         let string = |span| self.string(text, bytes, span);
         if let Some(span) = entry.name {
             let value = string(span).inspect_err(|_| sink.unreadable())?;
-            labels.push(label(Cow::Borrowed(NAME), value, 0, span.0));
+            labels.push(label(Cow::Borrowed(NAME), value, 0, span.start));
         }
         for pair in &entry.labels {
             let name = string(pair.name).inspect_err(|_| sink.unreadable())?;
             let value = self.normalised(&name, string(pair.value)?);
-            labels.push(label(name, value, pair.name.0, pair.value.0));
+            labels.push(label(name, value, pair.name.start, pair.value.start));
         }
         sink.resolved(&exposed, &labels)?;
         Ok(())
@@ -132,16 +166,16 @@ impl Context {
         &self,
         text: Option<&'b str>,
         bytes: &'b [u8],
-        (start, end): (usize, usize),
+        span: TextSpan,
     ) -> Result<Cow<'b, str>, ParseError> {
         match text
-            .and_then(|text| text.get(start..end))
-            .or_else(|| std::str::from_utf8(&bytes[start..end]).ok())
+            .and_then(|text| text.get(span.start..span.end))
+            .or_else(|| std::str::from_utf8(&bytes[span.start..span.end]).ok())
         {
             Some(text) => Ok(unescape(text)),
             None => Err(self.error(
                 bytes,
-                start,
+                span.start,
                 "invalid metric name or label names: not valid UTF-8",
             )),
         }
@@ -151,7 +185,7 @@ impl Context {
     fn normalised<'b>(&self, name: &str, value: Cow<'b, str>) -> Cow<'b, str> {
         let applies = matches!(
             (self.family, name),
-            (Family::Summary, "quantile") | (Family::Histogram, "le")
+            (FamilyType::Summary, "quantile") | (FamilyType::Histogram, "le")
         );
         match applies.then(|| number::value(value.as_bytes())).flatten() {
             Some(number) => {

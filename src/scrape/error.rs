@@ -1,7 +1,7 @@
 //! Why a scrape failed.
 
 use super::body::BodyError;
-use super::exposition::Stop;
+use super::exposition::ExpositionError;
 use crate::net::NetError;
 
 /// A failed scrape: nothing of it is sent, and `up` is 0.
@@ -40,7 +40,7 @@ pub enum ScrapeError {
         /// Scheme, host, port and path.
         address: String,
         /// Where, and why.
-        cause: Stop,
+        cause: ExpositionError,
     },
     /// `body_size_limit`, `sample_limit` or the memory limit.
     #[error("scrape {address}: {limit} exceeded{hint}")]

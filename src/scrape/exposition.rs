@@ -6,7 +6,7 @@ use crate::intake::Refusal;
 
 /// Where in an exposition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ParsePosition {
     /// Of a text.
     Text {
         /// From 1.
@@ -18,7 +18,7 @@ pub enum Place {
     Byte(u64),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ParsePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text { line, column } => write!(f, "line {line}, column {column}"),
@@ -31,7 +31,7 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// Where it starts to be wrong.
-    pub place: Place,
+    pub place: ParsePosition,
     /// What was expected, what was found.
     pub message: String,
 }
@@ -46,7 +46,7 @@ impl std::error::Error for ParseError {}
 
 /// Ends a parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Stop {
+pub enum ExpositionError {
     /// The exposition is malformed.
     #[error(transparent)]
     Malformed(#[from] ParseError),

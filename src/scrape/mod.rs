@@ -5,6 +5,8 @@ mod body;
 mod entry;
 mod error;
 pub mod exposition;
+mod grammar;
+mod lexer;
 mod media;
 pub mod openmetrics;
 mod parser;

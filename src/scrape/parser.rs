@@ -1,6 +1,6 @@
 //! Which parser a body gets (`model/textparse/interface.go` `New`, `extractMediaType`).
 
-use super::exposition::Stop;
+use super::exposition::ExpositionError;
 use super::media::media_type;
 use super::openmetrics::OpenMetricsParser;
 use super::protobuf::{self, ProtobufParser};
@@ -64,7 +64,7 @@ impl Parser {
         Ok(match media_type {
             "application/openmetrics-text" => Self::OpenMetrics(OpenMetricsParser::default()),
             "application/vnd.google.protobuf" => {
-                let histograms = protobuf::Histograms {
+                let histograms = protobuf::HistogramFormats {
                     native: histograms.native,
                     always_classic: histograms.always_classic,
                 };
@@ -85,7 +85,7 @@ impl Parser {
         block: &[u8],
         last: bool,
         sink: &mut S,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, ExpositionError> {
         match self {
             Self::Text(parser) => parser.parse(block, last, sink),
             Self::OpenMetrics(parser) => parser.parse(block, last, sink),

@@ -3,147 +3,77 @@
 //!
 //! Unlike in the text format a space is a part of the token behind it, and there is exactly one.
 
+use crate::scrape::lexer::{Lexer, Scanner, Token};
+
 /// What the lexer is in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum OpenMetricsState {
     Init,
+    /// After `HELP`, `TYPE` or `UNIT`: a metric name is next.
     Meta,
+    /// After that name: text up to the end of the line.
     MetaText,
     Labels,
     LabelValue,
     Value,
     Timestamp,
+    /// Within the braces of an exemplar.
     Exemplar,
+    /// After the `=` or after the closing brace of an exemplar: a label value or a value is next.
     ExemplarEqual,
     ExemplarTimestamp,
 }
 
-/// One token. Its bytes are [`Lexer::token`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token {
-    Linebreak,
-    Help,
-    Type,
-    Unit,
-    /// `# EOF`, with the newline behind it if there is one.
-    EndWord,
-    Text,
-    MetricName,
-    Quoted,
-    BraceOpen,
-    BraceClose,
-    LabelName,
-    LabelValue,
-    Comma,
-    Equal,
-    Timestamp,
-    Value,
-    /// ` # {`: an exemplar.
-    Comment,
-    Invalid,
-    /// The block ends within the token: more bytes may make it another one.
-    Incomplete,
-}
+use OpenMetricsState as State;
 
-impl Token {
-    /// As Prometheus calls it in its errors (`promparse.go` `token.String`).
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Linebreak => "LINEBREAK",
-            Self::Help => "HELP",
-            Self::Type => "TYPE",
-            Self::Unit => "UNIT",
-            Self::EndWord => "EOFWORD",
-            Self::Text => "TEXT",
-            Self::MetricName => "MNAME",
-            Self::Quoted => "QSTRING",
-            Self::BraceOpen => "BOPEN",
-            Self::BraceClose => "BCLOSE",
-            Self::LabelName => "LNAME",
-            Self::LabelValue => "LVALUE",
-            Self::Comma => "COMMA",
-            Self::Equal => "EQUAL",
-            Self::Timestamp => "TIMESTAMP",
-            Self::Value => "VALUE",
-            Self::Comment => "COMMENT",
-            Self::Invalid => "INVALID",
-            Self::Incomplete => "EOF",
-        }
-    }
-}
-
-/// Cuts one entry into tokens.
-pub(super) struct Lexer<'a> {
-    bytes: &'a [u8],
-    /// No byte follows.
+/// The lexer of OpenMetrics text.
+pub(super) struct OpenMetricsLexer<'a> {
+    scanner: Scanner<'a, State>,
+    /// Whether no byte follows this block.
     last: bool,
-    state: State,
-    start: usize,
-    at: usize,
 }
 
-fn letter(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_'
-}
+impl<'a> Lexer<'a> for OpenMetricsLexer<'a> {
+    type State = State;
+    const COMMAS_ARE_OPTIONAL: bool = false;
+    const BARE_WORD_IS_NAME: bool = true;
 
-fn name_rest(byte: u8) -> bool {
-    letter(byte) || byte.is_ascii_digit()
-}
-
-impl<'a> Lexer<'a> {
-    pub(super) fn new(bytes: &'a [u8], last: bool) -> Self {
-        Self {
-            bytes,
-            last,
-            state: State::Init,
-            start: 0,
-            at: 0,
-        }
+    #[inline]
+    fn scanner(&self) -> &Scanner<'a, State> {
+        &self.scanner
     }
 
-    /// Where the last token starts.
-    pub(super) fn start(&self) -> usize {
-        self.start
-    }
-
-    /// Where the last token ends.
-    pub(super) fn end(&self) -> usize {
-        self.at
-    }
-
-    /// The bytes of the last token.
-    pub(super) fn token(&self) -> &'a [u8] {
-        &self.bytes[self.start..self.at]
-    }
-
-    pub(super) fn next(&mut self) -> Token {
-        self.start = self.at;
-        let Some(&byte) = self.bytes.get(self.at) else {
+    fn next(&mut self) -> Token {
+        let scanner = &mut self.scanner;
+        let Some(byte) = scanner.begin() else {
             return Token::Incomplete;
         };
-        match (self.state, byte) {
+        let state = scanner.state;
+        match (state, byte) {
             (State::Init, b'#') => self.hash(),
-            (State::Init | State::Value, b'{') => self.one(Token::BraceOpen, State::Labels),
-            (State::Init, _) => self.name(byte, true, Token::MetricName, State::Value),
-            (State::Meta, b'"') => self.quoted(true, Token::MetricName, State::MetaText),
-            (State::Meta, _) => self.name(byte, true, Token::MetricName, State::MetaText),
+            (State::Init | State::Value, b'{') => scanner.one(Token::BraceOpen, State::Labels),
+            (State::Init, _) => scanner.name::<true>(byte, Token::MetricName, State::Value),
+            (State::Meta, b'"') => scanner.quoted::<true>(Token::MetricName, State::MetaText),
+            (State::Meta, _) => scanner.name::<true>(byte, Token::MetricName, State::MetaText),
             (State::MetaText, b' ') => self.text(),
-            (State::Labels, b'}') => self.one(Token::BraceClose, State::Value),
-            (State::Labels, b'=') => self.one(Token::Equal, State::LabelValue),
-            (State::Labels | State::Exemplar, b',') => self.one(Token::Comma, self.state),
-            (State::Labels, b'"') => self.quoted(true, Token::Quoted, State::Labels),
-            (State::Exemplar, b'}') => self.one(Token::BraceClose, State::ExemplarEqual),
-            (State::Exemplar, b'=') => self.one(Token::Equal, State::ExemplarEqual),
-            (State::Exemplar, b'"') => self.quoted(false, Token::Quoted, State::Exemplar),
+            (State::Labels, b'}') => scanner.one(Token::BraceClose, State::Value),
+            (State::Labels, b'=') => scanner.one(Token::Equal, State::LabelValue),
+            (State::Labels | State::Exemplar, b',') => scanner.one(Token::Comma, state),
+            (State::Labels, b'"') => scanner.quoted::<true>(Token::Quoted, State::Labels),
+            (State::Exemplar, b'}') => scanner.one(Token::BraceClose, State::ExemplarEqual),
+            (State::Exemplar, b'=') => scanner.one(Token::Equal, State::ExemplarEqual),
+            (State::Exemplar, b'"') => scanner.quoted::<false>(Token::Quoted, State::Exemplar),
             (State::Labels | State::Exemplar, _) => {
-                self.name(byte, false, Token::LabelName, self.state)
+                scanner.name::<false>(byte, Token::LabelName, state)
             }
-            (State::LabelValue, b'"') => self.quoted(false, Token::LabelValue, State::Labels),
-            (State::ExemplarEqual, b'"') => self.quoted(false, Token::LabelValue, State::Exemplar),
+            (State::LabelValue, b'"') => scanner.quoted::<false>(Token::LabelValue, State::Labels),
+            (State::ExemplarEqual, b'"') => {
+                scanner.quoted::<false>(Token::LabelValue, State::Exemplar)
+            }
             (State::Value, b' ') => self.word(Token::Value, State::Timestamp),
             (State::ExemplarEqual, b' ') => self.word(Token::Value, State::ExemplarTimestamp),
             (State::Timestamp | State::ExemplarTimestamp, b'\n') => {
-                self.one(Token::Linebreak, State::Init)
+                scanner.one(Token::Linebreak, State::Init)
             }
             (State::Timestamp, b' ') => self.timestamp_or_exemplar(),
             (State::ExemplarTimestamp, b' ') => {
@@ -152,18 +82,27 @@ impl<'a> Lexer<'a> {
             _ => Token::Invalid,
         }
     }
+}
+
+impl<'a> OpenMetricsLexer<'a> {
+    pub(super) fn new(bytes: &'a [u8], last: bool) -> Self {
+        Self {
+            scanner: Scanner::new(bytes, State::Init),
+            last,
+        }
+    }
 
     /// `# HELP `, `# TYPE `, `# UNIT ` or `# EOF`.
     fn hash(&mut self) -> Token {
-        let rest = &self.bytes[self.at..];
+        let rest = self.scanner.rest();
         for (keyword, token) in [
             (&b"# HELP "[..], Token::Help),
             (b"# TYPE ", Token::Type),
             (b"# UNIT ", Token::Unit),
         ] {
             if rest.starts_with(keyword) {
-                self.at += keyword.len();
-                self.state = State::Meta;
+                self.scanner.at += keyword.len();
+                self.scanner.state = State::Meta;
                 return token;
             }
             if keyword.starts_with(rest) {
@@ -171,42 +110,37 @@ impl<'a> Lexer<'a> {
             }
         }
         let word = b"# EOF";
-        if rest.starts_with(word) {
-            return match rest.get(word.len()) {
-                Some(b'\n') => {
-                    self.at += word.len() + 1;
-                    Token::EndWord
-                }
-                None if !self.last => Token::Incomplete,
-                _ => {
-                    self.at += word.len();
-                    Token::EndWord
-                }
+        if !rest.starts_with(word) {
+            return if word.starts_with(rest) {
+                Token::Incomplete
+            } else {
+                Token::Invalid
             };
         }
-        if word.starts_with(rest) {
-            Token::Incomplete
-        } else {
-            Token::Invalid
+        match rest.get(word.len()) {
+            Some(b'\n') => self.scanner.at += word.len() + 1,
+            None if !self.last => return Token::Incomplete,
+            _ => self.scanner.at += word.len(),
         }
+        Token::EndWord
     }
 
     /// The rest of the line after a metric's name in metadata, with the space before it and the
     /// newline.
     fn text(&mut self) -> Token {
-        match memchr::memchr(b'\n', &self.bytes[self.at..]) {
-            Some(length) => self.at += length + 1,
+        match memchr::memchr(b'\n', self.scanner.rest()) {
+            Some(length) => self.scanner.at += length + 1,
             None => return Token::Incomplete,
         }
-        self.state = State::Init;
+        self.scanner.state = State::Init;
         Token::Text
     }
 
     fn timestamp_or_exemplar(&mut self) -> Token {
-        let rest = &self.bytes[self.at..];
+        let rest = self.scanner.rest();
         if rest.starts_with(b" # {") {
-            self.at += 4;
-            self.state = State::Exemplar;
+            self.scanner.at += 4;
+            self.scanner.state = State::Exemplar;
             return Token::Comment;
         }
         if b" # {".starts_with(rest) {
@@ -221,73 +155,16 @@ impl<'a> Lexer<'a> {
 
     /// One space, and what is not white behind it.
     fn word(&mut self, token: Token, state: State) -> Token {
-        let Some(length) = memchr::memchr2(b' ', b'\n', &self.bytes[self.at + 1..]) else {
+        let rest = self.scanner.rest();
+        let Some(length) = memchr::memchr2(b' ', b'\n', &rest[1..]) else {
             return Token::Incomplete;
         };
         // A NUL stops the lexer everywhere but in texts and label values.
-        if length == 0 || self.bytes[self.at..self.at + 1 + length].contains(&0) {
+        if length == 0 || rest[..1 + length].contains(&0) {
             return Token::Invalid;
         }
-        self.at += 1 + length;
-        self.state = state;
+        self.scanner.at += 1 + length;
+        self.scanner.state = state;
         token
-    }
-
-    fn one(&mut self, token: Token, state: State) -> Token {
-        self.at += 1;
-        self.state = state;
-        token
-    }
-
-    fn name(&mut self, first: u8, colon: bool, token: Token, state: State) -> Token {
-        let colons = |byte| colon && byte == b':';
-        if !letter(first) && !colons(first) {
-            return Token::Invalid;
-        }
-        while self
-            .bytes
-            .get(self.at)
-            .is_some_and(|&byte| name_rest(byte) || colons(byte))
-        {
-            self.at += 1;
-        }
-        if self.at == self.bytes.len() {
-            return Token::Incomplete;
-        }
-        self.state = state;
-        token
-    }
-
-    /// A string in quotes; a backslash takes any byte with it but a newline.
-    fn quoted(&mut self, newlines: bool, token: Token, state: State) -> Token {
-        let mut at = self.at + 1;
-        loop {
-            let Some(offset) = memchr::memchr3(
-                b'"',
-                b'\\',
-                if newlines { b'"' } else { b'\n' },
-                &self.bytes[at..],
-            ) else {
-                return Token::Incomplete;
-            };
-            if token != Token::LabelValue && self.bytes[at..at + offset].contains(&0) {
-                return Token::Invalid;
-            }
-            at += offset;
-            match self.bytes[at] {
-                b'"' => {
-                    self.at = at + 1;
-                    self.state = state;
-                    return token;
-                }
-                b'\\' => {}
-                _ => return Token::Invalid,
-            }
-            match self.bytes.get(at + 1) {
-                None => return Token::Incomplete,
-                Some(b'\n') => return Token::Invalid,
-                Some(_) => at += 2,
-            }
-        }
     }
 }

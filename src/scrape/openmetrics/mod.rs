@@ -8,9 +8,11 @@
 
 mod lexer;
 
-use self::lexer::{Lexer, Token};
-use super::entry::{Context, Cut, Entry, Family, Pair};
-use super::exposition::Stop;
+use self::lexer::OpenMetricsLexer;
+use super::entry::{Context, EntryFault, FamilyType, SampleText};
+use super::exposition::ExpositionError;
+use super::grammar::{self, expect, unexpected};
+use super::lexer::{Lexer as _, Token};
 use super::text::number;
 use crate::intake::{ExposedSample, Sink};
 
@@ -27,13 +29,13 @@ impl OpenMetricsParser {
     /// caller gives the rest again, with more behind it.
     ///
     /// # Errors
-    /// [`Stop`] ends the scrape; nothing after it may be parsed.
+    /// [`ExpositionError`] ends the scrape; nothing after it may be parsed.
     pub fn parse<S: Sink>(
         &mut self,
         block: &[u8],
         last: bool,
         sink: &mut S,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, ExpositionError> {
         let mut taken = 0;
         while taken < block.len() {
             let rest = &block[taken..];
@@ -72,8 +74,8 @@ impl OpenMetricsParser {
         bytes: &[u8],
         last: bool,
         sink: &mut S,
-    ) -> Result<Option<usize>, Stop> {
-        let mut lexer = Lexer::new(bytes, last);
+    ) -> Result<Option<usize>, ExpositionError> {
+        let mut lexer = OpenMetricsLexer::new(bytes, last);
         let first = lexer.next();
         let outcome = match first {
             Token::EndWord => {
@@ -82,27 +84,31 @@ impl OpenMetricsParser {
             }
             Token::Help | Token::Type | Token::Unit => self.metadata(&mut lexer, first),
             Token::BraceOpen | Token::MetricName => {
-                let mut entry = Entry::default();
-                match sample(&mut lexer, first, &mut entry) {
+                let mut text = SampleText::default();
+                match sample(&mut lexer, first, &mut text) {
                     Ok(behind) => {
-                        self.context.give(bytes, &entry, sink)?;
+                        self.context.give(bytes, &text, sink)?;
                         behind
                     }
-                    Err(cut) => Err(cut),
+                    Err(fault) => Err(fault),
                 }
             }
             token => unexpected("expected a valid start token", token, &lexer),
         };
         match outcome {
             Ok(()) => Ok(Some(lexer.end())),
-            Err(Cut::Incomplete) => Ok(None),
-            Err(Cut::Malformed(message, offset)) => {
+            Err(EntryFault::Incomplete) => Ok(None),
+            Err(EntryFault::Malformed { message, offset }) => {
                 Err(self.context.error(bytes, offset, &message).into())
             }
         }
     }
 
-    fn metadata(&mut self, lexer: &mut Lexer<'_>, keyword: Token) -> Result<(), Cut> {
+    fn metadata(
+        &mut self,
+        lexer: &mut OpenMetricsLexer<'_>,
+        keyword: Token,
+    ) -> Result<(), EntryFault> {
         let word = keyword.name();
         expect(
             lexer.next(),
@@ -124,10 +130,7 @@ impl OpenMetricsParser {
         let (text, at) = (lexer.token(), lexer.start());
         let text = &text[1..text.len() - 1];
         match keyword {
-            Token::Help if std::str::from_utf8(text).is_err() => Err(Cut::Malformed(
-                "help text is not valid UTF-8".to_owned(),
-                at,
-            )),
+            Token::Help => grammar::help(text, at),
             Token::Unit
                 if !text.is_empty()
                     && !name
@@ -135,23 +138,18 @@ impl OpenMetricsParser {
                         .is_some_and(|base| base.ends_with(b"_")) =>
             {
                 let (unit, name) = (text.escape_ascii(), name.escape_ascii());
-                Err(Cut::Malformed(
+                Err(EntryFault::malformed(
                     format!("unit \"{unit}\" not a suffix of metric \"{name}\""),
                     at,
                 ))
             }
             Token::Type => {
                 self.context.family = match text {
-                    b"histogram" => Family::Histogram,
-                    b"summary" => Family::Summary,
+                    b"histogram" => FamilyType::Histogram,
+                    b"summary" => FamilyType::Summary,
                     b"counter" | b"gauge" | b"gaugehistogram" | b"info" | b"stateset"
-                    | b"unknown" => Family::Other,
-                    _ => {
-                        return Err(Cut::Malformed(
-                            format!("invalid metric type \"{}\"", text.escape_ascii()),
-                            at,
-                        ));
-                    }
+                    | b"unknown" => FamilyType::Other,
+                    _ => return Err(grammar::invalid_type(text, at)),
                 };
                 Ok(())
             }
@@ -160,45 +158,18 @@ impl OpenMetricsParser {
     }
 }
 
-fn unexpected(expected: &str, got: Token, lexer: &Lexer<'_>) -> Result<(), Cut> {
-    if got == Token::Incomplete {
-        return Err(Cut::Incomplete);
-    }
-    Err(Cut::Malformed(
-        format!("{expected}, got {}", got.name()),
-        lexer.start(),
-    ))
-}
-
-fn expect(got: Token, wanted: Token, expected: &str, lexer: &Lexer<'_>) -> Result<(), Cut> {
-    if got == wanted {
-        Ok(())
-    } else {
-        unexpected(expected, got, lexer)
-    }
-}
-
 /// A sample from its first token on (`openmetricsparse.go` `Next`, `parseMetricSuffix`), and what
 /// is wrong behind it: nonsense after a value ends the parse only when the sample was given.
-fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<Result<(), Cut>, Cut> {
-    let mut token = first;
-    if token == Token::MetricName {
-        entry.name = Some((0, lexer.end()));
-        entry.series = lexer.end();
-        token = lexer.next();
-    }
-    if token == Token::BraceOpen {
-        labels(lexer, Some(entry))?;
-        entry.series = lexer.end();
-        token = lexer.next();
-    }
-    if entry.name.is_none() {
-        return Err(Cut::Malformed("metric name not set".to_owned(), 0));
-    }
-    entry.value = value(lexer, token, "metric")?;
+fn sample(
+    lexer: &mut OpenMetricsLexer<'_>,
+    first: Token,
+    sample: &mut SampleText,
+) -> Result<Result<(), EntryFault>, EntryFault> {
+    let token = grammar::series(lexer, first, sample)?;
+    sample.value = value(lexer, token, "metric")?;
     let mut token = lexer.next();
     if token == Token::Timestamp {
-        entry.timestamp = Some(timestamp(lexer, "timestamp")?);
+        sample.timestamp = Some(timestamp(lexer, "timestamp")?);
         token = lexer.next();
     }
     match token {
@@ -211,14 +182,14 @@ fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<Resu
                 lexer,
             );
             match &behind {
-                Err(Cut::Malformed(..)) if entry.timestamp.is_none() => Ok(behind),
+                Err(EntryFault::Malformed { .. }) if sample.timestamp.is_none() => Ok(behind),
                 _ => behind.map(Ok),
             }
         }
     }
 }
 
-fn value(lexer: &Lexer<'_>, token: Token, after: &str) -> Result<f64, Cut> {
+fn value(lexer: &OpenMetricsLexer<'_>, token: Token, after: &str) -> Result<f64, EntryFault> {
     expect(
         token,
         Token::Value,
@@ -226,27 +197,17 @@ fn value(lexer: &Lexer<'_>, token: Token, after: &str) -> Result<f64, Cut> {
         lexer,
     )?;
     let text = &lexer.token()[1..];
-    number::value(text).ok_or_else(|| {
-        Cut::Malformed(
-            format!("invalid value \"{}\"", text.escape_ascii()),
-            lexer.start(),
-        )
-    })
+    number::value(text).ok_or_else(|| grammar::invalid_number("value", text, lexer.start()))
 }
 
-fn timestamp(lexer: &Lexer<'_>, what: &str) -> Result<i64, Cut> {
+fn timestamp(lexer: &OpenMetricsLexer<'_>, what: &str) -> Result<i64, EntryFault> {
     let text = &lexer.token()[1..];
-    number::seconds(text).ok_or_else(|| {
-        Cut::Malformed(
-            format!("invalid {what} \"{}\"", text.escape_ascii()),
-            lexer.start(),
-        )
-    })
+    number::seconds(text).ok_or_else(|| grammar::invalid_number(what, text, lexer.start()))
 }
 
 /// `openmetricsparse.go` `parseComment`: it must be right, and nothing is made of it.
-fn exemplar(lexer: &mut Lexer<'_>) -> Result<(), Cut> {
-    labels(lexer, None)?;
+fn exemplar(lexer: &mut OpenMetricsLexer<'_>) -> Result<(), EntryFault> {
+    grammar::labels(lexer, None)?;
     let token = lexer.next();
     value(lexer, token, "exemplar labels")?;
     let mut token = lexer.next();
@@ -262,72 +223,12 @@ fn exemplar(lexer: &mut Lexer<'_>) -> Result<(), Cut> {
     )
 }
 
-/// The contents of the braces of a sample, or of an exemplar (`openmetricsparse.go` `parseLVals`).
-fn labels(lexer: &mut Lexer<'_>, mut entry: Option<&mut Entry>) -> Result<(), Cut> {
-    let mut token = lexer.next();
-    loop {
-        let (start, end) = (lexer.start(), lexer.end());
-        let quoted = token == Token::Quoted;
-        match token {
-            Token::BraceClose => return Ok(()),
-            Token::LabelName | Token::Quoted => {}
-            token => return unexpected("expected label name", token, lexer),
-        }
-        token = lexer.next();
-        if matches!(token, Token::Comma | Token::BraceClose) {
-            let Some(entry) = entry.as_deref_mut() else {
-                return unexpected("expected label name", token, lexer);
-            };
-            if entry.name.is_some() {
-                return Err(Cut::Malformed("metric name already set".to_owned(), start));
-            }
-            // Not only what is in quotes: the first and the last byte go, whatever they are.
-            entry.name = Some((start + 1, (end - 1).max(start + 1)));
-            if token == Token::BraceClose {
-                return Ok(());
-            }
-            token = lexer.next();
-            continue;
-        }
-        expect(token, Token::Equal, "expected equal", lexer)?;
-        expect(
-            lexer.next(),
-            Token::LabelValue,
-            "expected label value",
-            lexer,
-        )?;
-        if !lexer.token().is_ascii() && std::str::from_utf8(lexer.token()).is_err() {
-            return Err(Cut::Malformed(
-                "invalid UTF-8 label value".to_owned(),
-                lexer.start(),
-            ));
-        }
-        let name = if quoted {
-            (start + 1, end - 1)
-        } else {
-            (start, end)
-        };
-        if let Some(entry) = entry.as_deref_mut() {
-            entry.labels.push(Pair {
-                name,
-                value: (lexer.start() + 1, lexer.end() - 1),
-            });
-        }
-        token = lexer.next();
-        match token {
-            Token::Comma => token = lexer.next(),
-            Token::BraceClose => {}
-            token => return unexpected("expected comma or brace close", token, lexer),
-        }
-    }
-}
-
 /// Cuts a regular line from its end, and returns its length if the sink knows its series.
 ///
 /// It cannot mistake one thing for another: known series bytes were once cut off by the lexer,
 /// which would cut the same bytes off again at this place, and then the value and the timestamp,
 /// which hold no space.
-fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop> {
+fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, ExpositionError> {
     let Some(length) = memchr::memchr(b'\n', bytes) else {
         return Ok(None);
     };

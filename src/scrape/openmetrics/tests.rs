@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::intake::Refusal;
 use crate::prompb::Value;
-use crate::scrape::exposition::{ParseError, Place};
+use crate::scrape::exposition::{ParseError, ParsePosition};
 use crate::series::ExposedLabel;
 use crate::series::float;
 
@@ -82,7 +82,7 @@ fn parse(
     for (end, last) in ends {
         match parser.parse(&text[done..end.max(done)], last, sink) {
             Ok(taken) => done += taken,
-            Err(Stop::Malformed(error)) => {
+            Err(ExpositionError::Malformed(error)) => {
                 let message = error
                     .message
                     .split(" in \"")
@@ -91,7 +91,7 @@ fn parse(
                     .to_owned();
                 return Err(ParseError { message, ..error });
             }
-            Err(Stop::Refusal(refused)) => panic!("{refused}"),
+            Err(ExpositionError::Refusal(refused)) => panic!("{refused}"),
         }
     }
     assert_eq!(done, text.len());
@@ -269,7 +269,7 @@ fn what_is_refused_and_where() {
     for (text, line, column, message) in cases {
         let (_, ended) = parsed(text);
         let error = ended.expect_err(&text.escape_ascii().to_string());
-        let place = Place::Text {
+        let place = ParsePosition::Text {
             line: *line,
             column: *column,
         };

@@ -20,7 +20,7 @@ pub(super) const UNIT: u64 = 5;
 
 /// `MetricType`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Type {
+pub(super) enum MetricType {
     #[default]
     Counter,
     Gauge,
@@ -30,7 +30,7 @@ pub(super) enum Type {
     GaugeHistogram,
 }
 
-impl Type {
+impl MetricType {
     pub(super) fn of(number: u64) -> Option<Self> {
         Some(match number {
             0 => Self::Counter,
@@ -46,7 +46,7 @@ impl Type {
 
 /// `Counter`, `Gauge` and `Untyped`, exemplars and times of creation aside.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-struct Single {
+struct SingleValue {
     #[prost(double, tag = "1")]
     value: f64,
 }
@@ -59,11 +59,11 @@ pub(super) struct Summary {
     #[prost(double, tag = "2")]
     pub(super) sum: f64,
     #[prost(message, repeated, tag = "3")]
-    pub(super) quantiles: Vec<Quantile>,
+    pub(super) quantiles: Vec<SummaryQuantile>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(super) struct Quantile {
+pub(super) struct SummaryQuantile {
     #[prost(double, tag = "1")]
     pub(super) quantile: f64,
     #[prost(double, tag = "2")]
@@ -72,7 +72,7 @@ pub(super) struct Quantile {
 
 /// `Histogram`: a classic one, a native one, or both at once.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Histogram {
+pub(super) struct ExposedHistogram {
     #[prost(uint64, tag = "1")]
     pub(super) count: u64,
     #[prost(double, tag = "4")]
@@ -80,7 +80,7 @@ pub(super) struct Histogram {
     #[prost(double, tag = "2")]
     pub(super) sum: f64,
     #[prost(message, repeated, tag = "3")]
-    pub(super) buckets: Vec<Bucket>,
+    pub(super) buckets: Vec<ClassicBucket>,
     #[prost(sint32, tag = "5")]
     pub(super) schema: i32,
     #[prost(double, tag = "6")]
@@ -103,7 +103,7 @@ pub(super) struct Histogram {
     pub(super) positive_counts: Vec<f64>,
 }
 
-impl Histogram {
+impl ExposedHistogram {
     /// `model/textparse/protobufparse.go` `isNativeHistogram`: without observations and zero
     /// bucket, a span of length 0 says so.
     pub(super) fn is_native(&self) -> bool {
@@ -125,7 +125,7 @@ impl Histogram {
 
 /// Of a classic histogram.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(super) struct Bucket {
+pub(super) struct ClassicBucket {
     #[prost(uint64, tag = "1")]
     count: u64,
     #[prost(double, tag = "4")]
@@ -134,7 +134,7 @@ pub(super) struct Bucket {
     pub(super) upper_bound: f64,
 }
 
-impl Bucket {
+impl ClassicBucket {
     /// Observations up to the bound.
     pub(super) fn observations(&self) -> f64 {
         if self.count_float == 0.0 {
@@ -155,45 +155,47 @@ pub(super) enum Field<'a> {
 
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(super) enum WireFault {
     /// They end within it.
-    Cut,
+    Incomplete,
     Malformed(String),
 }
 
-impl Broken {
+impl WireFault {
     pub(super) fn text(self) -> String {
         match self {
-            Self::Cut => "a message ends within a field".to_owned(),
+            Self::Incomplete => "a message ends within a field".to_owned(),
             Self::Malformed(text) => text,
         }
     }
 }
 
-impl From<prost::DecodeError> for Broken {
+impl From<prost::DecodeError> for WireFault {
     fn from(error: prost::DecodeError) -> Self {
         Self::Malformed(error.to_string())
     }
 }
 
 /// Reads a varint, of at most ten bytes.
-pub(super) fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, Broken> {
+pub(super) fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, WireFault> {
     read_varint(bytes, at).ok_or_else(|| {
         if bytes.len() - *at == 0 {
-            Broken::Cut
+            WireFault::Incomplete
         } else {
-            Broken::Malformed("a varint is too long".to_owned())
+            WireFault::Malformed("a varint is too long".to_owned())
         }
     })
 }
 
 /// Reads a field, and moves `at` behind it.
 #[inline]
-pub(super) fn field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u64, Field<'a>), Broken> {
+pub(super) fn field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u64, Field<'a>), WireFault> {
     let key = varint(bytes, at)?;
     let (number, wire_type) = (key >> 3, key & 7);
     if number == 0 || number > u64::from(u32::MAX >> 3) {
-        return Err(Broken::Malformed(format!("illegal field number {number}")));
+        return Err(WireFault::Malformed(format!(
+            "illegal field number {number}"
+        )));
     }
     let length = match wire_type {
         0 => return Ok((number, Field::Varint(varint(bytes, at)?))),
@@ -202,7 +204,7 @@ pub(super) fn field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u64, Field<'
         5 => 4,
         // Groups were gone before this format was.
         other => {
-            return Err(Broken::Malformed(format!(
+            return Err(WireFault::Malformed(format!(
                 "field {number} has wire type {other}"
             )));
         }
@@ -210,7 +212,7 @@ pub(super) fn field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u64, Field<'
     let inside = bytes
         .get(*at..)
         .and_then(|rest| rest.get(..length))
-        .ok_or(Broken::Cut)?;
+        .ok_or(WireFault::Incomplete)?;
     *at += length;
     Ok((
         number,
@@ -223,20 +225,20 @@ pub(super) fn field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u64, Field<'
 }
 
 /// A field that must hold bytes.
-pub(super) fn bytes<'a>(name: &str, field: Field<'a>) -> Result<&'a [u8], Broken> {
+pub(super) fn bytes<'a>(name: &str, field: Field<'a>) -> Result<&'a [u8], WireFault> {
     match field {
         Field::Bytes(bytes) => Ok(bytes),
-        _ => Err(Broken::Malformed(format!(
+        _ => Err(WireFault::Malformed(format!(
             "wrong wire type for field {name}"
         ))),
     }
 }
 
 /// A field that must hold a number.
-pub(super) fn number(name: &str, field: Field<'_>) -> Result<u64, Broken> {
+pub(super) fn number(name: &str, field: Field<'_>) -> Result<u64, WireFault> {
     match field {
         Field::Varint(number) => Ok(number),
-        _ => Err(Broken::Malformed(format!(
+        _ => Err(WireFault::Malformed(format!(
             "wrong wire type for field {name}"
         ))),
     }
@@ -244,17 +246,17 @@ pub(super) fn number(name: &str, field: Field<'_>) -> Result<u64, Broken> {
 
 /// The value of a `Counter`, `Gauge` or `Untyped`.
 #[inline]
-pub(super) fn single(message: &[u8]) -> Result<f64, Broken> {
+pub(super) fn single(message: &[u8]) -> Result<f64, WireFault> {
     if let Some((0x09, rest)) = message.split_first().map(|(key, rest)| (*key, rest))
         && let Ok(bits) = rest.try_into()
     {
         return Ok(f64::from_le_bytes(bits));
     }
-    Ok(Single::decode(message)?.value)
+    Ok(SingleValue::decode(message)?.value)
 }
 
 /// Where name and value stand in a `LabelPair`.
-pub(super) fn label(pair: &[u8]) -> Result<(Range<usize>, Range<usize>), Broken> {
+pub(super) fn label(pair: &[u8]) -> Result<(Range<usize>, Range<usize>), WireFault> {
     let (mut name, mut value, mut at) = (0..0, 0..0, 0);
     while at < pair.len() {
         match field(pair, &mut at)? {
@@ -263,7 +265,7 @@ pub(super) fn label(pair: &[u8]) -> Result<(Range<usize>, Range<usize>), Broken>
                 // prompb/io/prometheus/client/decoder.go parseLabel: one that is not there at all
                 // is found later.
                 if name.is_empty() {
-                    return Err(Broken::Malformed(
+                    return Err(WireFault::Malformed(
                         "invalid label name: it is empty".to_owned(),
                     ));
                 }

@@ -1,11 +1,11 @@
-//! One `Metric`: the series that it stands for.
+//! One `Metric`, and the series that it holds.
 
 use std::borrow::Cow;
 
 use prost::Message as _;
 
-use super::Histograms;
-use super::message::{self, Broken, Field, Summary, Type, bytes, field, number};
+use super::HistogramFormats;
+use super::message::{self, Field, MetricType, Summary, WireFault, bytes, field, number};
 use crate::intake::histogram_limits::compact;
 use crate::intake::{ExposedSample, Refusal, Sink};
 use crate::prompb::Value;
@@ -24,23 +24,23 @@ const BOUND: u8 = 0xfe;
 const GAUGE: i32 = 3;
 
 /// Why there is no sample, or no further one.
-pub(super) enum Cut {
+pub(super) enum MetricFault {
     /// More bytes may make it whole.
     Incomplete,
     Malformed(String),
     Refusal(Refusal),
 }
 
-impl From<Broken> for Cut {
-    fn from(broken: Broken) -> Self {
+impl From<WireFault> for MetricFault {
+    fn from(broken: WireFault) -> Self {
         match broken {
-            Broken::Cut => Self::Incomplete,
-            Broken::Malformed(message) => Self::Malformed(message),
+            WireFault::Incomplete => Self::Incomplete,
+            WireFault::Malformed(message) => Self::Malformed(message),
         }
     }
 }
 
-impl From<Refusal> for Cut {
+impl From<Refusal> for MetricFault {
     fn from(refused: Refusal) -> Self {
         Self::Refusal(refused)
     }
@@ -48,7 +48,7 @@ impl From<Refusal> for Cut {
 
 /// A metric as read; its buffers are kept from one to the next.
 #[derive(Debug, Default)]
-pub(super) struct Metric {
+pub(super) struct MetricReader {
     /// The fields of its label pairs, one behind the other.
     labels: Vec<u8>,
     timestamp_ms: i64,
@@ -56,7 +56,7 @@ pub(super) struct Metric {
     gauge: f64,
     untyped: f64,
     summary: Summary,
-    pub(super) histogram: message::Histogram,
+    pub(super) histogram: message::ExposedHistogram,
     /// What is sent of a native histogram.
     native: messages::Histogram,
     /// A series' raw bytes.
@@ -65,14 +65,14 @@ pub(super) struct Metric {
 
 /// The label by which series of one metric differ.
 #[derive(Clone, Copy)]
-struct Bound {
+struct BoundLabel {
     name: &'static str,
     value: f64,
 }
 
-impl Metric {
+impl MetricReader {
     /// Reads a `Metric`.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), MetricFault> {
         self.labels.clear();
         self.timestamp_ms = 0;
         (self.counter, self.gauge, self.untyped) = (0.0, 0.0, 0.0);
@@ -80,10 +80,10 @@ impl Metric {
         self.histogram.clear();
         // All of it is there: what is cut is malformed.
         self.fields(bytes)
-            .map_err(|broken| Cut::Malformed(broken.text()))
+            .map_err(|broken| MetricFault::Malformed(broken.text()))
     }
 
-    fn fields(&mut self, message: &[u8]) -> Result<(), Broken> {
+    fn fields(&mut self, message: &[u8]) -> Result<(), WireFault> {
         let mut at = 0;
         while at < message.len() {
             let start = at;
@@ -109,19 +109,19 @@ impl Metric {
     pub(super) fn give<S: Sink>(
         &mut self,
         name: &str,
-        kind: Type,
+        kind: MetricType,
         native: &mut bool,
-        histograms: Histograms,
+        histograms: HistogramFormats,
         sink: &mut S,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), MetricFault> {
         match kind {
-            Type::Counter => self.float(name, "", None, self.counter, sink),
-            Type::Gauge => self.float(name, "", None, self.gauge, sink),
-            Type::Untyped => self.float(name, "", None, self.untyped, sink),
-            Type::Summary => self.summary(name, sink),
-            Type::Histogram | Type::GaugeHistogram => {
+            MetricType::Counter => self.float(name, "", None, self.counter, sink),
+            MetricType::Gauge => self.float(name, "", None, self.gauge, sink),
+            MetricType::Untyped => self.float(name, "", None, self.untyped, sink),
+            MetricType::Summary => self.summary(name, sink),
+            MetricType::Histogram | MetricType::GaugeHistogram => {
                 if *native {
-                    self.native(name, kind == Type::GaugeHistogram, sink)?;
+                    self.native(name, kind == MetricType::GaugeHistogram, sink)?;
                     if !histograms.always_classic || self.histogram.buckets.is_empty() {
                         return Ok(());
                     }
@@ -135,15 +135,15 @@ impl Metric {
         }
     }
 
-    fn summary<S: Sink>(&mut self, name: &str, sink: &mut S) -> Result<(), Cut> {
+    fn summary<S: Sink>(&mut self, name: &str, sink: &mut S) -> Result<(), MetricFault> {
         self.float(name, "_count", None, self.summary.count as f64, sink)?;
         self.float(name, "_sum", None, self.summary.sum, sink)?;
         for at in 0..self.summary.quantiles.len() {
-            let message::Quantile { quantile, value } = self.summary.quantiles[at];
+            let message::SummaryQuantile { quantile, value } = self.summary.quantiles[at];
             self.float(
                 name,
                 "",
-                Some(Bound {
+                Some(BoundLabel {
                     name: "quantile",
                     value: quantile,
                 }),
@@ -154,7 +154,7 @@ impl Metric {
         Ok(())
     }
 
-    fn classic<S: Sink>(&mut self, name: &str, sink: &mut S) -> Result<(), Cut> {
+    fn classic<S: Sink>(&mut self, name: &str, sink: &mut S) -> Result<(), MetricFault> {
         let observations = self.histogram.observations();
         self.float(name, "_count", None, observations, sink)?;
         self.float(name, "_sum", None, self.histogram.sum, sink)?;
@@ -163,7 +163,7 @@ impl Metric {
             self.float(
                 name,
                 "_bucket",
-                Some(Bound {
+                Some(BoundLabel {
                     name: "le",
                     value: bucket.upper_bound,
                 }),
@@ -177,7 +177,7 @@ impl Metric {
         self.float(
             name,
             "_bucket",
-            Some(Bound {
+            Some(BoundLabel {
                 name: "le",
                 value: f64::INFINITY,
             }),
@@ -186,7 +186,12 @@ impl Metric {
         )
     }
 
-    fn native<S: Sink>(&mut self, name: &str, gauge: bool, sink: &mut S) -> Result<(), Cut> {
+    fn native<S: Sink>(
+        &mut self,
+        name: &str,
+        gauge: bool,
+        sink: &mut S,
+    ) -> Result<(), MetricFault> {
         let from = &mut self.histogram;
         let is_float = from.count_float > 0.0 || from.zero_count_float > 0.0;
         let mut native = std::mem::take(&mut self.native);
@@ -227,10 +232,10 @@ impl Metric {
         &mut self,
         name: &str,
         suffix: &str,
-        bound: Option<Bound>,
+        bound: Option<BoundLabel>,
         value: f64,
         sink: &mut S,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), MetricFault> {
         self.sample(name, suffix, bound, Value::Float(value), sink)
     }
 
@@ -239,10 +244,10 @@ impl Metric {
         &mut self,
         name: &str,
         suffix: &str,
-        bound: Option<Bound>,
+        bound: Option<BoundLabel>,
         value: Value<'_>,
         sink: &mut S,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), MetricFault> {
         let Self {
             raw,
             labels,
@@ -270,7 +275,7 @@ impl Metric {
         }
         let name_len = name.len() + suffix.len();
         let resolved = resolve(raw, name_len, labels.len(), bound)
-            .map_err(|broken| Cut::Malformed(broken.text()))?;
+            .map_err(|broken| MetricFault::Malformed(broken.text()))?;
         sink.resolved(&exposed, &resolved)?;
         Ok(())
     }
@@ -281,11 +286,11 @@ fn resolve(
     raw: &[u8],
     name_len: usize,
     labels_len: usize,
-    bound: Option<Bound>,
-) -> Result<Vec<ExposedLabel<'_>>, Broken> {
+    bound: Option<BoundLabel>,
+) -> Result<Vec<ExposedLabel<'_>>, WireFault> {
     let text = |bytes| {
         str::from_utf8(bytes).map_err(|_| {
-            Broken::Malformed("invalid label name or value: not valid UTF-8".to_owned())
+            WireFault::Malformed("invalid label name or value: not valid UTF-8".to_owned())
         })
     };
     let mut labels = Vec::new();
@@ -315,7 +320,7 @@ fn resolve(
             span,
         });
     }
-    if let Some(Bound { name, value }) = bound {
+    if let Some(BoundLabel { name, value }) = bound {
         labels.push(ExposedLabel {
             name: Cow::Borrowed(name),
             value: Cow::Owned(float::open_metrics(value)),

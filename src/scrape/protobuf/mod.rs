@@ -12,10 +12,10 @@ mod message;
 mod metric;
 
 use self::message::{
-    Broken, Field, HELP, METRIC, NAME, TYPE, Type, UNIT, bytes, field, number, varint,
+    Field, HELP, METRIC, MetricType, NAME, TYPE, UNIT, WireFault, bytes, field, number, varint,
 };
-use self::metric::{Cut, Metric};
-use super::exposition::{ParseError, Place, Stop};
+use self::metric::{MetricFault, MetricReader};
+use super::exposition::{ExpositionError, ParseError, ParsePosition};
 use crate::intake::Sink;
 
 /// Longest varint before a family (Go's `binary.MaxVarintLen32`).
@@ -23,14 +23,14 @@ const LENGTH_BYTES: usize = 5;
 
 /// How histograms are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Histograms {
+pub struct HistogramFormats {
     /// `scrape_native_histograms`: native ones, where there are some.
     pub native: bool,
     /// `always_scrape_classic_histograms`: a native histogram's classic buckets, too.
     pub always_classic: bool,
 }
 
-impl Default for Histograms {
+impl Default for HistogramFormats {
     fn default() -> Self {
         Self {
             native: true,
@@ -42,12 +42,12 @@ impl Default for Histograms {
 /// A parser for one exposition.
 #[derive(Debug, Default)]
 pub struct ProtobufParser {
-    histograms: Histograms,
+    histograms: HistogramFormats,
     /// Bytes taken.
     offset: u64,
     /// In one that is not over yet.
     family: Option<Family>,
-    metric: Metric,
+    metric: MetricReader,
 }
 
 /// A family in progress.
@@ -56,7 +56,7 @@ struct Family {
     /// Bytes to come.
     left: u64,
     name: String,
-    kind: Type,
+    kind: MetricType,
     /// What is wrong with it, if it has a metric.
     fault: Option<String>,
     unit: String,
@@ -68,7 +68,7 @@ struct Family {
 impl ProtobufParser {
     /// A parser that takes histograms this way.
     #[must_use]
-    pub fn new(histograms: Histograms) -> Self {
+    pub fn new(histograms: HistogramFormats) -> Self {
         Self {
             histograms,
             ..Self::default()
@@ -79,13 +79,13 @@ impl ProtobufParser {
     /// caller gives the rest again, with more behind it.
     ///
     /// # Errors
-    /// [`Stop`] ends the scrape; nothing after it may be parsed.
+    /// [`ExpositionError`] ends the scrape; nothing after it may be parsed.
     pub fn parse<S: Sink>(
         &mut self,
         block: &[u8],
         last: bool,
         sink: &mut S,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, ExpositionError> {
         let mut taken = 0;
         loop {
             match self.step(&block[taken..], sink) {
@@ -94,12 +94,12 @@ impl ProtobufParser {
                     taken += length;
                     self.offset += length as u64;
                 }
-                Err(Cut::Incomplete) if !last => break,
-                Err(Cut::Incomplete) => {
+                Err(MetricFault::Incomplete) if !last => break,
+                Err(MetricFault::Incomplete) => {
                     return Err(self.error("the exposition ends within a message"));
                 }
-                Err(Cut::Malformed(message)) => return Err(self.error(&message)),
-                Err(Cut::Refusal(refused)) => return Err(refused.into()),
+                Err(MetricFault::Malformed(message)) => return Err(self.error(&message)),
+                Err(MetricFault::Refusal(refused)) => return Err(refused.into()),
             }
         }
         if last && self.family.is_some() {
@@ -108,16 +108,16 @@ impl ProtobufParser {
         Ok(taken)
     }
 
-    fn error(&self, message: &str) -> Stop {
+    fn error(&self, message: &str) -> ExpositionError {
         ParseError {
-            place: Place::Byte(self.offset),
+            place: ParsePosition::Byte(self.offset),
             message: message.to_owned(),
         }
         .into()
     }
 
     /// The start of a family, one field of it, or its end. 0 when there is nothing.
-    fn step<S: Sink>(&mut self, rest: &[u8], sink: &mut S) -> Result<usize, Cut> {
+    fn step<S: Sink>(&mut self, rest: &[u8], sink: &mut S) -> Result<usize, MetricFault> {
         let Some(family) = &mut self.family else {
             if rest.is_empty() {
                 return Ok(0);
@@ -125,7 +125,7 @@ impl ProtobufParser {
             let mut at = 0;
             let left = varint(rest, &mut at)?;
             if at > LENGTH_BYTES {
-                return Err(Cut::Malformed(
+                return Err(MetricFault::Malformed(
                     "a family's length is no varint of 32 bits".to_owned(),
                 ));
             }
@@ -142,8 +142,10 @@ impl ProtobufParser {
         let mut at = 0;
         let (field_number, value) = match field(own, &mut at) {
             Ok(field) => field,
-            Err(Broken::Cut) if own.len() == left => {
-                return Err(Cut::Malformed("a family ends within a field".to_owned()));
+            Err(WireFault::Incomplete) if own.len() == left => {
+                return Err(MetricFault::Malformed(
+                    "a family ends within a field".to_owned(),
+                ));
             }
             Err(broken) => return Err(broken.into()),
         };
@@ -168,7 +170,7 @@ impl ProtobufParser {
         Ok(at)
     }
 
-    fn end_family(&mut self) -> Result<(), Cut> {
+    fn end_family(&mut self) -> Result<(), MetricFault> {
         match &self.family {
             Some(Family { left: 0, .. }) => {}
             _ => return Ok(()),
@@ -181,9 +183,9 @@ impl ProtobufParser {
 
 impl Family {
     /// A field that is no metric.
-    fn set(&mut self, field_number: u64, value: Field<'_>) -> Result<(), Cut> {
+    fn set(&mut self, field_number: u64, value: Field<'_>) -> Result<(), MetricFault> {
         if matches!(field_number, NAME | HELP | TYPE) && self.metrics > 0 {
-            return Err(Cut::Malformed(
+            return Err(MetricFault::Malformed(
                 "a family's name, help or type stands behind its metrics".to_owned(),
             ));
         }
@@ -200,7 +202,7 @@ impl Family {
                     self.name.escape_debug()
                 ));
             }
-            TYPE => match Type::of(number("Type", value)?) {
+            TYPE => match MetricType::of(number("Type", value)?) {
                 Some(kind) => self.kind = kind,
                 None => {
                     self.fault = Some(format!(
@@ -216,25 +218,25 @@ impl Family {
     }
 
     /// What Prometheus looks at when a family has a metric.
-    fn begin_metric(&mut self) -> Result<(), Cut> {
+    fn begin_metric(&mut self) -> Result<(), MetricFault> {
         self.metrics += 1;
         if self.metrics > 1 {
             return Ok(());
         }
         if let Some(fault) = self.fault.take() {
-            return Err(Cut::Malformed(fault));
+            return Err(MetricFault::Malformed(fault));
         }
         if self.name.is_empty() {
-            return Err(Cut::Malformed(
+            return Err(MetricFault::Malformed(
                 "invalid metric name: it is empty".to_owned(),
             ));
         }
         Ok(())
     }
 
-    fn check_unit(&self) -> Result<(), Cut> {
+    fn check_unit(&self) -> Result<(), MetricFault> {
         let (name, unit) = (self.name.as_str(), self.unit.as_str());
-        let base = if self.kind == Type::Counter {
+        let base = if self.kind == MetricType::Counter {
             name.strip_suffix("_total").unwrap_or(name)
         } else {
             name
@@ -246,7 +248,7 @@ impl Family {
         if fits || self.metrics == 0 {
             return Ok(());
         }
-        Err(Cut::Malformed(format!(
+        Err(MetricFault::Malformed(format!(
             "unit \"{}\" not a suffix of metric \"{}\"",
             unit.escape_debug(),
             name.escape_debug()

@@ -42,7 +42,7 @@ struct MetricMessage {
     #[prost(int64, tag = "6")]
     timestamp_ms: i64,
     #[prost(message, optional, tag = "7")]
-    histogram: Option<message::Histogram>,
+    histogram: Option<message::ExposedHistogram>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -78,7 +78,7 @@ fn labelled(labels: &[(&str, &str)]) -> MetricMessage {
     }
 }
 
-fn family(name: &str, kind: Type, metrics: Vec<MetricMessage>) -> FamilyMessage {
+fn family(name: &str, kind: MetricType, metrics: Vec<MetricMessage>) -> FamilyMessage {
     FamilyMessage {
         name: name.to_owned(),
         kind: kind as i32,
@@ -183,9 +183,9 @@ impl Sink for Memory {
 fn parse(
     body: &[u8],
     ends: impl IntoIterator<Item = usize>,
-    histograms: Histograms,
+    histograms: HistogramFormats,
     sink: &mut Memory,
-) -> Result<(), Stop> {
+) -> Result<(), ExpositionError> {
     let mut parser = ProtobufParser::new(histograms);
     let mut done = 0;
     for end in ends
@@ -202,7 +202,10 @@ fn parse(
 
 /// The one result of a body: in one block, in every two, byte by byte, and by a sink that knows it
 /// all.
-fn parsed_as(body: &[u8], histograms: Histograms) -> (Vec<String>, Result<(), Stop>) {
+fn parsed_as(
+    body: &[u8],
+    histograms: HistogramFormats,
+) -> (Vec<String>, Result<(), ExpositionError>) {
     let mut whole = Memory::default();
     let ended = parse(body, [], histograms, &mut whole);
     let splits = (0..=body.len())
@@ -227,7 +230,7 @@ fn parsed_as(body: &[u8], histograms: Histograms) -> (Vec<String>, Result<(), St
 }
 
 fn parsed(families: &[FamilyMessage]) -> Vec<String> {
-    let (given, ended) = parsed_as(&body(families), Histograms::default());
+    let (given, ended) = parsed_as(&body(families), HistogramFormats::default());
     assert_eq!(ended, Ok(()));
     given
 }
@@ -242,7 +245,7 @@ fn floats_of_each_type() {
     let families = [
         family(
             "c",
-            Type::Counter,
+            MetricType::Counter,
             vec![MetricMessage {
                 counter: single(1.5),
                 ..labelled(&[])
@@ -250,7 +253,7 @@ fn floats_of_each_type() {
         ),
         family(
             "g.é",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![MetricMessage {
                 gauge: single(f64::INFINITY),
                 timestamp_ms: -7,
@@ -259,7 +262,7 @@ fn floats_of_each_type() {
         ),
         family(
             "u",
-            Type::Untyped,
+            MetricType::Untyped,
             vec![
                 minus_zero,
                 MetricMessage {
@@ -271,7 +274,7 @@ fn floats_of_each_type() {
         // A value of another type, and none at all.
         family(
             "m",
-            Type::Gauge,
+            MetricType::Gauge,
             vec![
                 MetricMessage {
                     counter: single(1.5),
@@ -280,7 +283,7 @@ fn floats_of_each_type() {
                 labelled(&[("a", "1")]),
             ],
         ),
-        family("none", Type::Gauge, vec![]),
+        family("none", MetricType::Gauge, vec![]),
     ];
     assert_eq!(
         parsed(&families),
@@ -298,11 +301,11 @@ fn floats_of_each_type() {
 #[test]
 fn summaries_and_classic_histograms() {
     let quantiles = vec![
-        message::Quantile {
+        message::SummaryQuantile {
             quantile: 0.5,
             value: 2.0,
         },
-        message::Quantile {
+        message::SummaryQuantile {
             quantile: 1.0,
             value: 3.0,
         },
@@ -316,7 +319,11 @@ fn summaries_and_classic_histograms() {
         ..labelled(&[("a", "1")])
     };
     assert_eq!(
-        parsed(&[family("s", Type::Summary, vec![summary, labelled(&[])])]),
+        parsed(&[family(
+            "s",
+            MetricType::Summary,
+            vec![summary, labelled(&[])]
+        )]),
         [
             "=s_count a=1 3",
             "=s_sum a=1 4.5",
@@ -332,18 +339,18 @@ fn summaries_and_classic_histograms() {
             .map(|bound| bucket(*bound, *bound as u64))
             .collect()
     };
-    let histogram = message::Histogram {
+    let histogram = message::ExposedHistogram {
         count: 9,
         sum: 1.0,
         buckets: buckets(&[1.0, 2.5]),
         ..Default::default()
     };
-    let infinite = message::Histogram {
+    let infinite = message::ExposedHistogram {
         count: 9,
         buckets: buckets(&[f64::INFINITY, 7.0]),
         ..Default::default()
     };
-    let floats = message::Histogram {
+    let floats = message::ExposedHistogram {
         count: 9,
         count_float: 9.5,
         ..Default::default()
@@ -356,7 +363,7 @@ fn summaries_and_classic_histograms() {
         })
         .collect();
     assert_eq!(
-        parsed(&[family("h", Type::Histogram, metrics)]),
+        parsed(&[family("h", MetricType::Histogram, metrics)]),
         [
             "=h_count 9",
             "=h_sum 1",
@@ -373,7 +380,7 @@ fn summaries_and_classic_histograms() {
     );
 }
 
-fn bucket(upper_bound: f64, count: u64) -> message::Bucket {
+fn bucket(upper_bound: f64, count: u64) -> message::ClassicBucket {
     let bytes = [
         vec![0x08],
         varint_bytes(count),
@@ -381,7 +388,7 @@ fn bucket(upper_bound: f64, count: u64) -> message::Bucket {
         upper_bound.to_le_bytes().to_vec(),
     ]
     .concat();
-    message::Bucket::decode(&*bytes).unwrap()
+    message::ClassicBucket::decode(&*bytes).unwrap()
 }
 
 fn varint_bytes(value: u64) -> Vec<u8> {
@@ -397,8 +404,8 @@ fn spans(spans: &[(i32, u32)]) -> Vec<crate::prompb::messages::BucketSpan> {
         .collect()
 }
 
-fn native() -> message::Histogram {
-    message::Histogram {
+fn native() -> message::ExposedHistogram {
+    message::ExposedHistogram {
         count: 10,
         sum: 3.0,
         schema: 2,
@@ -413,7 +420,7 @@ fn native() -> message::Histogram {
 
 #[test]
 fn native_histograms() {
-    let floats = message::Histogram {
+    let floats = message::ExposedHistogram {
         count_float: 7.5,
         zero_count_float: 0.5,
         zero_threshold: 1.0,
@@ -424,11 +431,11 @@ fn native_histograms() {
         positive_deltas: vec![1],
         ..Default::default()
     };
-    let nothing_yet = message::Histogram {
+    let nothing_yet = message::ExposedHistogram {
         positive_spans: spans(&[(0, 0)]),
         ..Default::default()
     };
-    let of = |histogram: &message::Histogram, timestamp_ms| MetricMessage {
+    let of = |histogram: &message::ExposedHistogram, timestamp_ms| MetricMessage {
         histogram: Some(histogram.clone()),
         timestamp_ms,
         ..labelled(&[("a", "1")])
@@ -436,7 +443,7 @@ fn native_histograms() {
     let families = [
         family(
             "h",
-            Type::Histogram,
+            MetricType::Histogram,
             vec![
                 of(&native(), 5),
                 of(&floats, 0),
@@ -444,13 +451,13 @@ fn native_histograms() {
                 of(&Default::default(), 0),
             ],
         ),
-        family("h", Type::GaugeHistogram, vec![of(&native(), 6)]),
+        family("h", MetricType::GaugeHistogram, vec![of(&native(), 6)]),
         family(
             "classic",
-            Type::Histogram,
+            MetricType::Histogram,
             vec![
                 of(
-                    &message::Histogram {
+                    &message::ExposedHistogram {
                         count: 1,
                         ..Default::default()
                     },
@@ -482,7 +489,7 @@ fn native_histograms() {
 
 #[test]
 fn both_kinds_of_a_histogram_on_request() {
-    let both = message::Histogram {
+    let both = message::ExposedHistogram {
         buckets: vec![bucket(1.0, 4)],
         ..native()
     };
@@ -490,11 +497,11 @@ fn both_kinds_of_a_histogram_on_request() {
         histogram: Some(both),
         ..labelled(&[])
     };
-    let body = body(&[family("h", Type::Histogram, vec![metric])]);
+    let body = body(&[family("h", MetricType::Histogram, vec![metric])]);
     let of = |native, always_classic| {
         let (given, ended) = parsed_as(
             &body,
-            Histograms {
+            HistogramFormats {
                 native,
                 always_classic,
             },
@@ -524,7 +531,7 @@ fn what_is_refused() {
             ..labelled(&[])
         }]
     };
-    let good = family("g", Type::Gauge, metric());
+    let good = family("g", MetricType::Gauge, metric());
     let bytes = body(std::slice::from_ref(&good));
     let message = good.encode_to_vec();
     // prost would order the fields.
@@ -550,25 +557,25 @@ fn what_is_refused() {
             "illegal field number 0",
         ),
         (
-            body(&[family("", Type::Gauge, metric())]),
+            body(&[family("", MetricType::Gauge, metric())]),
             "invalid metric name",
         ),
         (
             body(&[FamilyMessage {
                 kind: 6,
-                ..family("g", Type::Gauge, metric())
+                ..family("g", MetricType::Gauge, metric())
             }]),
             "unknown metric type for metric \"g\"",
         ),
         (
             body(&[FamilyMessage {
                 unit: "s".to_owned(),
-                ..family("g", Type::Gauge, metric())
+                ..family("g", MetricType::Gauge, metric())
             }]),
             "unit \"s\" not a suffix of metric \"g\"",
         ),
         (
-            body(&[family("g", Type::Gauge, vec![labelled(&[("", "x")])])]),
+            body(&[family("g", MetricType::Gauge, vec![labelled(&[("", "x")])])]),
             "",
         ),
         (
@@ -599,7 +606,7 @@ fn what_is_refused() {
         ),
     ];
     for (body, expected) in cases {
-        let (_, ended) = parsed_as(&body, Histograms::default());
+        let (_, ended) = parsed_as(&body, HistogramFormats::default());
         if expected.is_empty() {
             // An absent name is the sink's to refuse.
             assert_eq!(ended, Ok(()));
@@ -617,9 +624,9 @@ fn what_is_refused() {
         ..family(name, kind, metrics)
     };
     let fitting = [
-        of("g_s", "s", Type::Gauge, metric()),
-        of("c_s_total", "s", Type::Counter, metric()),
-        of("g", "s", Type::Gauge, vec![]),
+        of("g_s", "s", MetricType::Gauge, metric()),
+        of("c_s_total", "s", MetricType::Counter, metric()),
+        of("g", "s", MetricType::Gauge, vec![]),
     ];
     assert_eq!(parsed(&fitting), ["=g_s 1", "=c_s_total 0"]);
 }
@@ -652,10 +659,10 @@ proptest! {
     #[test]
     fn what_is_written_is_read(families in vec(("[^\0]{1,6}", metrics()), 0..4), mut ends in vec(0usize..200, 0..6)) {
         ends.sort_unstable();
-        let families: Vec<_> = families.into_iter().map(|(name, metrics)| family(&name, Type::Untyped, metrics)).collect();
+        let families: Vec<_> = families.into_iter().map(|(name, metrics)| family(&name, MetricType::Untyped, metrics)).collect();
         let body = body(&families);
         let mut memory = Memory::default();
-        prop_assert_eq!(parse(&body, ends, Histograms::default(), &mut memory), Ok(()));
+        prop_assert_eq!(parse(&body, ends, HistogramFormats::default(), &mut memory), Ok(()));
         let mut expected = Vec::new();
         for family in &families {
             for metric in &family.metrics {
@@ -675,9 +682,9 @@ proptest! {
             *first %= 64;
         }
         let mut whole = Memory::default();
-        let ended = parse(&bytes, [], Histograms::default(), &mut whole);
+        let ended = parse(&bytes, [], HistogramFormats::default(), &mut whole);
         let mut cut = Memory::default();
-        prop_assert_eq!(parse(&bytes, [at], Histograms::default(), &mut cut), ended);
+        prop_assert_eq!(parse(&bytes, [at], HistogramFormats::default(), &mut cut), ended);
         prop_assert_eq!(cut.given, whole.given);
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Follows the states and rules of Prometheus' `model/textparse/promlex.l` by hand, traps included.
 
+use crate::scrape::lexer::{Lexer, Scanner, Token};
+
 /// What the lexer is in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum TextState {
     Init,
     /// After `HELP` or `TYPE`: a metric name is next.
     Meta,
@@ -16,182 +18,104 @@ enum State {
     Timestamp,
 }
 
-/// One token. Its bytes are [`Lexer::token`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token {
-    Linebreak,
-    Help,
-    Type,
-    Text,
-    Comment,
-    MetricName,
-    Quoted,
-    BraceOpen,
-    BraceClose,
-    LabelName,
-    LabelValue,
-    Comma,
-    Equal,
-    Timestamp,
-    Value,
-    /// A NUL where a line could start: Prometheus takes it for the end, and ignores what follows.
-    Nul,
-    Invalid,
-    /// The block ends within the token: more bytes may make it another one.
-    Incomplete,
+/// The lexer of the text format.
+pub(super) struct TextLexer<'a> {
+    scanner: Scanner<'a, TextState>,
 }
 
-impl Token {
-    /// As Prometheus calls it in its errors (`promparse.go` `token.String`).
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Linebreak => "LINEBREAK",
-            Self::Help => "HELP",
-            Self::Type => "TYPE",
-            Self::Text => "TEXT",
-            Self::Comment => "COMMENT",
-            Self::MetricName => "MNAME",
-            Self::Quoted => "QSTRING",
-            Self::BraceOpen => "BOPEN",
-            Self::BraceClose => "BCLOSE",
-            Self::LabelName => "LNAME",
-            Self::LabelValue => "LVALUE",
-            Self::Comma => "COMMA",
-            Self::Equal => "EQUAL",
-            Self::Timestamp => "TIMESTAMP",
-            Self::Value => "VALUE",
-            Self::Nul | Self::Incomplete => "EOF",
-            Self::Invalid => "INVALID",
-        }
-    }
-}
+impl<'a> Lexer<'a> for TextLexer<'a> {
+    type State = TextState;
+    const COMMAS_ARE_OPTIONAL: bool = true;
+    const BARE_WORD_IS_NAME: bool = false;
 
-/// Cuts one entry into tokens.
-pub(super) struct Lexer<'a> {
-    bytes: &'a [u8],
-    state: State,
-    start: usize,
-    at: usize,
-}
-
-fn name_start(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_'
-}
-
-fn name_rest(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-impl<'a> Lexer<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            state: State::Init,
-            start: 0,
-            at: 0,
-        }
-    }
-
-    /// Where the last token starts.
-    pub(super) fn start(&self) -> usize {
-        self.start
-    }
-
-    /// Where the last token ends.
-    pub(super) fn end(&self) -> usize {
-        self.at
-    }
-
-    /// The bytes of the last token.
-    pub(super) fn token(&self) -> &'a [u8] {
-        &self.bytes[self.start..self.at]
+    #[inline]
+    fn scanner(&self) -> &Scanner<'a, TextState> {
+        &self.scanner
     }
 
     /// The next token that is not white space.
-    pub(super) fn next(&mut self) -> Token {
-        if self.state != State::MetaText {
-            self.skip(|byte| byte == b' ' || byte == b'\t');
+    fn next(&mut self) -> Token {
+        let scanner = &mut self.scanner;
+        if scanner.state != TextState::MetaText {
+            scanner.skip(|byte| byte == b' ' || byte == b'\t');
         }
-        self.start = self.at;
-        let Some(&byte) = self.bytes.get(self.at) else {
+        let Some(byte) = scanner.begin() else {
             return Token::Incomplete;
         };
-        match self.state {
-            State::Init => self.init(byte),
-            State::Meta => match byte {
-                b'"' => self.quoted(Token::MetricName, State::MetaText),
-                _ => self.name(
-                    byte,
-                    |byte| name_start(byte) || byte == b':',
-                    |byte| name_rest(byte) || byte == b':',
-                    Token::MetricName,
-                    State::MetaText,
-                ),
+        match scanner.state {
+            TextState::Init => self.init(byte),
+            TextState::Meta => match byte {
+                b'"' => scanner.quoted::<true>(Token::MetricName, TextState::MetaText),
+                _ => scanner.name::<true>(byte, Token::MetricName, TextState::MetaText),
             },
-            State::MetaText => self.text(),
-            State::Labels => match byte {
-                b'}' => self.one(Token::BraceClose, State::Value),
-                b'=' => self.one(Token::Equal, State::LabelValue),
-                b',' => self.one(Token::Comma, State::Labels),
-                b'"' => self.quoted(Token::Quoted, State::Labels),
-                _ => self.name(byte, name_start, name_rest, Token::LabelName, State::Labels),
+            TextState::MetaText => self.text(),
+            TextState::Labels => match byte {
+                b'}' => scanner.one(Token::BraceClose, TextState::Value),
+                b'=' => scanner.one(Token::Equal, TextState::LabelValue),
+                b',' => scanner.one(Token::Comma, TextState::Labels),
+                b'"' => scanner.quoted::<true>(Token::Quoted, TextState::Labels),
+                _ => scanner.name::<false>(byte, Token::LabelName, TextState::Labels),
             },
-            State::LabelValue => match byte {
-                b'"' => self.quoted(Token::LabelValue, State::Labels),
+            TextState::LabelValue => match byte {
+                b'"' => scanner.quoted::<true>(Token::LabelValue, TextState::Labels),
                 _ => Token::Invalid,
             },
-            State::Value => match byte {
-                b'{' => self.one(Token::BraceOpen, State::Labels),
+            TextState::Value => match byte {
+                b'{' => scanner.one(Token::BraceOpen, TextState::Labels),
                 b'\n' => Token::Invalid,
                 _ => {
-                    self.skip(|byte| !matches!(byte, b'{' | b' ' | b'\t' | b'\n'));
-                    self.ended(Token::Value, State::Timestamp)
+                    scanner.skip(|byte| !matches!(byte, b'{' | b' ' | b'\t' | b'\n'));
+                    scanner.ended(Token::Value, TextState::Timestamp)
                 }
             },
-            State::Timestamp => match byte {
-                b'\n' => self.one(Token::Linebreak, State::Init),
+            TextState::Timestamp => match byte {
+                b'\n' => scanner.one(Token::Linebreak, TextState::Init),
                 b'0'..=b'9' => {
-                    self.skip(|byte| byte.is_ascii_digit());
-                    self.ended(Token::Timestamp, State::Timestamp)
+                    scanner.skip(|byte| byte.is_ascii_digit());
+                    scanner.ended(Token::Timestamp, TextState::Timestamp)
                 }
                 _ => Token::Invalid,
             },
+        }
+    }
+}
+
+impl<'a> TextLexer<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            scanner: Scanner::new(bytes, TextState::Init),
         }
     }
 
     /// The rest of the line after a metric's name in `HELP` and `TYPE`, white space before it
     /// included.
     fn text(&mut self) -> Token {
-        match memchr::memchr(b'\n', &self.bytes[self.at..]) {
-            Some(length) => self.at += length,
+        match memchr::memchr(b'\n', self.scanner.rest()) {
+            Some(length) => self.scanner.at += length,
             None => return Token::Incomplete,
         }
-        self.state = State::Init;
+        self.scanner.state = TextState::Init;
         Token::Text
     }
 
     fn init(&mut self, byte: u8) -> Token {
+        let scanner = &mut self.scanner;
         match byte {
             0 => Token::Nul,
-            b'\n' => self.one(Token::Linebreak, State::Init),
-            b'{' => self.one(Token::BraceOpen, State::Labels),
+            b'\n' => scanner.one(Token::Linebreak, TextState::Init),
+            b'{' => scanner.one(Token::BraceOpen, TextState::Labels),
             b'#' => self.hash(),
-            _ => self.name(
-                byte,
-                |byte| name_start(byte) || byte == b':',
-                |byte| name_rest(byte) || byte == b':',
-                Token::MetricName,
-                State::Value,
-            ),
+            _ => scanner.name::<true>(byte, Token::MetricName, TextState::Value),
         }
     }
 
     /// `# HELP `, `# TYPE ` or a comment: anything else after a `#`, up to the end of the line.
     fn hash(&mut self) -> Token {
-        let Some(length) = memchr::memchr(b'\n', &self.bytes[self.at..]) else {
+        let scanner = &mut self.scanner;
+        let Some(length) = memchr::memchr(b'\n', scanner.rest()) else {
             return Token::Incomplete;
         };
-        let line = &self.bytes[self.at + 1..self.at + length];
+        let line = &scanner.rest()[1..length];
         let blanks = line
             .iter()
             .take_while(|byte| matches!(byte, b' ' | b'\t'))
@@ -202,8 +126,8 @@ impl<'a> Lexer<'a> {
                 .get(4)
                 .is_some_and(|byte| matches!(byte, b' ' | b'\t'));
             if blanks > 0 && words.starts_with(keyword) && followed {
-                self.at += 1 + blanks + 4;
-                self.state = State::Meta;
+                scanner.at += 1 + blanks + 4;
+                scanner.state = TextState::Meta;
                 return token;
             }
         }
@@ -216,72 +140,7 @@ impl<'a> Lexer<'a> {
         if nul {
             return Token::Nul;
         }
-        self.at += length;
+        scanner.at += length;
         Token::Comment
-    }
-
-    fn skip(&mut self, take: impl Fn(u8) -> bool) {
-        while self.bytes.get(self.at).is_some_and(|&byte| take(byte)) {
-            self.at += 1;
-        }
-    }
-
-    fn one(&mut self, token: Token, state: State) -> Token {
-        self.at += 1;
-        self.state = state;
-        token
-    }
-
-    /// A token that ends where its class of bytes ends: at the end of the block it may go on in the
-    /// next.
-    fn ended(&mut self, token: Token, state: State) -> Token {
-        if self.at == self.bytes.len() {
-            return Token::Incomplete;
-        }
-        self.state = state;
-        token
-    }
-
-    fn name(
-        &mut self,
-        first: u8,
-        start: impl Fn(u8) -> bool,
-        rest: impl Fn(u8) -> bool,
-        token: Token,
-        state: State,
-    ) -> Token {
-        if !start(first) {
-            return Token::Invalid;
-        }
-        self.skip(rest);
-        self.ended(token, state)
-    }
-
-    /// `"(\\.|[^\\"])*"`: a backslash takes any byte with it but a newline.
-    fn quoted(&mut self, token: Token, state: State) -> Token {
-        let mut at = self.at + 1;
-        loop {
-            let Some(offset) = memchr::memchr2(b'"', b'\\', &self.bytes[at..]) else {
-                return Token::Incomplete;
-            };
-            // NUL bytes are taken only in label values (promparse.go `promlexer.next`).
-            if token != Token::LabelValue && self.bytes[at..at + offset].contains(&0) {
-                return Token::Invalid;
-            }
-            at += offset;
-            if self.bytes[at] == b'"' {
-                self.at = at + 1;
-                self.state = state;
-                return token;
-            }
-            match self.bytes.get(at + 1) {
-                None => return Token::Incomplete,
-                Some(b'\n') => {
-                    self.at = at;
-                    return Token::Invalid;
-                }
-                Some(_) => at += 2,
-            }
-        }
     }
 }

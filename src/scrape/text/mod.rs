@@ -11,9 +11,11 @@ pub(super) mod number;
 
 pub use number::NORMAL_NAN;
 
-use self::lexer::{Lexer, Token};
-use super::entry::{Context, Cut, Entry, Family, Pair};
-use super::exposition::Stop;
+use self::lexer::TextLexer;
+use super::entry::{Context, EntryFault, FamilyType, SampleText};
+use super::exposition::ExpositionError;
+use super::grammar::{self, expect, unexpected};
+use super::lexer::{Lexer as _, Token};
 use crate::intake::{ExposedSample, Sink};
 
 /// A parser for one exposition.
@@ -29,13 +31,13 @@ impl TextParser {
     /// Prometheus appends one.
     ///
     /// # Errors
-    /// [`Stop`] ends the scrape; nothing after it may be parsed.
+    /// [`ExpositionError`] ends the scrape; nothing after it may be parsed.
     pub fn parse<S: Sink>(
         &mut self,
         block: &[u8],
         last: bool,
         sink: &mut S,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, ExpositionError> {
         let mut taken = 0;
         while taken < block.len() {
             if self.ended {
@@ -63,8 +65,8 @@ impl TextParser {
         bytes: &[u8],
         last: bool,
         sink: &mut S,
-    ) -> Result<Option<usize>, Stop> {
-        let mut lexer = Lexer::new(bytes);
+    ) -> Result<Option<usize>, ExpositionError> {
+        let mut lexer = TextLexer::new(bytes);
         let first = lexer.next();
         let outcome = match first {
             Token::Nul => {
@@ -80,21 +82,21 @@ impl TextParser {
                 &lexer,
             ),
             Token::BraceOpen | Token::MetricName => {
-                let mut entry = Entry::default();
-                match sample(&mut lexer, first, &mut entry) {
+                let mut text = SampleText::default();
+                match sample(&mut lexer, first, &mut text) {
                     Ok(()) => {
-                        self.context.give(bytes, &entry, sink)?;
+                        self.context.give(bytes, &text, sink)?;
                         return Ok(Some(lexer.end()));
                     }
-                    Err(cut) => Err(cut),
+                    Err(fault) => Err(fault),
                 }
             }
             token => unexpected("expected a valid start token", token, &lexer),
         };
         match outcome {
             Ok(()) => Ok(Some(lexer.end())),
-            Err(Cut::Incomplete) if !last => Ok(None),
-            Err(Cut::Incomplete) => Err(self
+            Err(EntryFault::Incomplete) if !last => Ok(None),
+            Err(EntryFault::Incomplete) => Err(self
                 .context
                 .error(
                     bytes,
@@ -102,13 +104,13 @@ impl TextParser {
                     "the exposition ends within an entry",
                 )
                 .into()),
-            Err(Cut::Malformed(message, offset)) => {
+            Err(EntryFault::Malformed { message, offset }) => {
                 Err(self.context.error(bytes, offset, &message).into())
             }
         }
     }
 
-    fn metadata(&mut self, lexer: &mut Lexer<'_>, keyword: Token) -> Result<(), Cut> {
+    fn metadata(&mut self, lexer: &mut TextLexer<'_>, keyword: Token) -> Result<(), EntryFault> {
         let expected = if keyword == Token::Help {
             "expected metric name after HELP"
         } else {
@@ -122,23 +124,13 @@ impl TextParser {
         let blank = text.iter().all(|byte| matches!(byte, b' ' | b'\t'));
         let text = if blank { &[] } else { &text[1..] };
         if keyword == Token::Help {
-            if std::str::from_utf8(text).is_err() {
-                return Err(Cut::Malformed(
-                    "help text is not valid UTF-8".to_owned(),
-                    at,
-                ));
-            }
+            grammar::help(text, at)?;
         } else {
             self.context.family = match text {
-                b"counter" | b"gauge" | b"untyped" => Family::Other,
-                b"histogram" => Family::Histogram,
-                b"summary" => Family::Summary,
-                _ => {
-                    return Err(Cut::Malformed(
-                        format!("invalid metric type \"{}\"", text.escape_ascii()),
-                        at,
-                    ));
-                }
+                b"counter" | b"gauge" | b"untyped" => FamilyType::Other,
+                b"histogram" => FamilyType::Histogram,
+                b"summary" => FamilyType::Summary,
+                _ => return Err(grammar::invalid_type(text, at)),
             };
         }
         expect(
@@ -150,56 +142,24 @@ impl TextParser {
     }
 }
 
-fn unexpected(expected: &str, got: Token, lexer: &Lexer<'_>) -> Result<(), Cut> {
-    if got == Token::Incomplete {
-        return Err(Cut::Incomplete);
-    }
-    Err(Cut::Malformed(
-        format!("{expected}, got {}", got.name()),
-        lexer.start(),
-    ))
-}
-
-fn expect(got: Token, wanted: Token, expected: &str, lexer: &Lexer<'_>) -> Result<(), Cut> {
-    if got == wanted {
-        Ok(())
-    } else {
-        unexpected(expected, got, lexer)
-    }
-}
-
 /// A sample from its first token on (`promparse.go` `Next`, `parseMetricSuffix`).
-fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<(), Cut> {
-    let mut token = first;
-    if token == Token::MetricName {
-        // From the very start of the entry: leading white space becomes part of the name, as in
-        // Prometheus 3.
-        entry.name = Some((0, lexer.end()));
-        entry.series = lexer.end();
-        token = lexer.next();
-    }
-    if token == Token::BraceOpen {
-        labels(lexer, entry)?;
-        entry.series = lexer.end();
-        token = lexer.next();
-    }
-    if entry.name.is_none() {
-        return Err(Cut::Malformed("metric name not set".to_owned(), 0));
-    }
+fn sample(
+    lexer: &mut TextLexer<'_>,
+    first: Token,
+    sample: &mut SampleText,
+) -> Result<(), EntryFault> {
+    let token = grammar::series(lexer, first, sample)?;
     expect(token, Token::Value, "expected value after metric", lexer)?;
-    entry.value = number::value(lexer.token()).ok_or_else(|| {
-        Cut::Malformed(
-            format!("invalid value \"{}\"", lexer.token().escape_ascii()),
-            lexer.start(),
-        )
-    })?;
+    sample.value = number::value(lexer.token())
+        .ok_or_else(|| grammar::invalid_number("value", lexer.token(), lexer.start()))?;
     match lexer.next() {
         Token::Linebreak => Ok(()),
         Token::Timestamp => {
             let timestamp = number::timestamp(lexer.token());
-            entry.timestamp = Some(timestamp.ok_or_else(|| {
-                Cut::Malformed("timestamp out of range".to_owned(), lexer.start())
-            })?);
+            sample.timestamp =
+                Some(timestamp.ok_or_else(|| {
+                    EntryFault::malformed("timestamp out of range", lexer.start())
+                })?);
             expect(
                 lexer.next(),
                 Token::Linebreak,
@@ -211,65 +171,12 @@ fn sample(lexer: &mut Lexer<'_>, first: Token, entry: &mut Entry) -> Result<(), 
     }
 }
 
-/// The contents of the braces (`promparse.go` `parseLVals`).
-fn labels(lexer: &mut Lexer<'_>, entry: &mut Entry) -> Result<(), Cut> {
-    let mut token = lexer.next();
-    loop {
-        let (start, end) = (lexer.start(), lexer.end());
-        let quoted = token == Token::Quoted;
-        match token {
-            Token::BraceClose => return Ok(()),
-            Token::LabelName | Token::Quoted => {}
-            token => return unexpected("expected label name", token, lexer),
-        }
-        token = lexer.next();
-        if quoted && matches!(token, Token::Comma | Token::BraceClose) {
-            if entry.name.is_some() {
-                return Err(Cut::Malformed("metric name already set".to_owned(), start));
-            }
-            entry.name = Some((start + 1, end - 1));
-            if token == Token::BraceClose {
-                return Ok(());
-            }
-            token = lexer.next();
-            continue;
-        }
-        expect(token, Token::Equal, "expected equal", lexer)?;
-        expect(
-            lexer.next(),
-            Token::LabelValue,
-            "expected label value",
-            lexer,
-        )?;
-        if !lexer.token().is_ascii() && std::str::from_utf8(lexer.token()).is_err() {
-            return Err(Cut::Malformed(
-                "invalid UTF-8 label value".to_owned(),
-                lexer.start(),
-            ));
-        }
-        let name = if quoted {
-            (start + 1, end - 1)
-        } else {
-            (start, end)
-        };
-        entry.labels.push(Pair {
-            name,
-            value: (lexer.start() + 1, lexer.end() - 1),
-        });
-        // A comma is optional, and may trail.
-        token = lexer.next();
-        if token == Token::Comma {
-            token = lexer.next();
-        }
-    }
-}
-
 /// Takes a regular line, and returns its length if the sink knows its series.
 ///
 /// It cannot mistake one thing for another: known series bytes were once cut off by the lexer, and
 /// the lexer would cut the same bytes off again at this place.
 #[inline]
-fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop> {
+fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, ExpositionError> {
     if let Some((exposed, length)) = sink
         .expected()
         .and_then(|series| expected_line(bytes, series))
@@ -310,7 +217,7 @@ fn expected_line(bytes: &[u8], series: usize) -> Option<(ExposedSample<'_>, usiz
 }
 
 /// Cuts any line, from its end.
-fn any_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Stop> {
+fn any_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, ExpositionError> {
     let Some(length) = memchr::memchr(b'\n', bytes) else {
         return Ok(None);
     };

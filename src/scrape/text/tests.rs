@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::intake::Refusal;
 use crate::prompb::Value;
-use crate::scrape::exposition::{ParseError, Place};
+use crate::scrape::exposition::{ParseError, ParsePosition};
 use crate::series::ExposedLabel;
 use crate::series::float;
 use crate::series::labels::NAME;
@@ -114,7 +114,7 @@ fn parse(
     {
         match parser.parse(&body[done..end.max(done)], end == body.len(), sink) {
             Ok(taken) => done += taken,
-            Err(Stop::Malformed(error)) => {
+            Err(ExpositionError::Malformed(error)) => {
                 let message = error
                     .message
                     .split(" in \"")
@@ -123,7 +123,7 @@ fn parse(
                     .to_owned();
                 return Err(ParseError { message, ..error });
             }
-            Err(Stop::Refusal(refused)) => panic!("{refused}"),
+            Err(ExpositionError::Refusal(refused)) => panic!("{refused}"),
         }
     }
     assert_eq!(done, body.len());
@@ -343,7 +343,7 @@ fn what_is_refused_and_where() {
     for (text, line, column, message) in cases {
         let (_, ended) = parsed(text);
         let error = ended.expect_err(&text.escape_ascii().to_string());
-        let place = Place::Text {
+        let place = ParsePosition::Text {
             line: *line,
             column: *column,
         };
