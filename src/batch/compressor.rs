@@ -16,13 +16,13 @@ const KEEP_UNUSED: u32 = 4;
 pub struct Compressor {
     pub(super) press: PiecePress,
     spare: Vec<Vec<u8>>,
-    /// By their first series.
+    /// The pieces of the last batches, by their first series.
     kept: HashMap<u32, Piece>,
     kept_bytes: usize,
-    /// Committed scrapes of each target.
+    /// Number of committed scrapes of each target.
     scrapes: Vec<u32>,
-    /// How often [`Compressor::forget`] was called: what is in progress then names series by places
-    /// that are no longer theirs.
+    /// How often [`Compressor::forget`] was called. A scrape that began in an earlier generation
+    /// names series by places that are no longer theirs, so it neither takes nor keeps pieces.
     pub(super) generation: u32,
 }
 

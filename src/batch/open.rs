@@ -10,7 +10,7 @@ use super::piece::{Piece, SampleSlot};
 pub(super) struct OpenBatch {
     pub(super) nth: u16,
     pub(super) group: u32,
-    /// The complete pieces.
+    /// Compressed bytes of the complete pieces, in order.
     pub(super) pieces: Vec<Bytes>,
     /// Uncompressed bytes of the complete pieces.
     pub(super) raw_len: usize,
@@ -23,12 +23,13 @@ pub(super) struct OpenBatch {
 /// The piece in progress.
 #[derive(Debug)]
 pub(super) enum OpenPiece {
-    /// One that was sent before, so far with the same series, and how many samples of it are new.
+    /// A piece of an earlier batch, so far with the same series, and how many of its samples are
+    /// already patched.
     Again(Piece<BytesMut>, usize),
-    /// Encoded sample by sample.
+    /// A piece that is encoded sample by sample.
     New {
         raw: Vec<u8>,
-        /// Of all samples, unless one has another form.
+        /// The slots of all samples. None once a sample has another form.
         slots: Option<Vec<SampleSlot>>,
     },
 }
@@ -48,7 +49,7 @@ impl OpenPiece {
         }
     }
 
-    /// As far as it can be used again; else it does not matter how many there are.
+    /// Number of samples, as far as the piece can be patched. Otherwise the number does not matter.
     pub(super) fn samples(&self) -> usize {
         match self {
             Self::Again(_, samples) => *samples,
@@ -56,7 +57,8 @@ impl OpenPiece {
         }
     }
 
-    /// Goes on by encoding.
+    /// Turns a piece that is being patched into one that is encoded, with the samples patched so
+    /// far.
     pub(super) fn reopen(&mut self, compressor: &mut Compressor) -> Result<(), snap::Error> {
         if !matches!(self, Self::Again(..)) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A batch in halves, after a 413.
+//! Splits a batch in halves after a 413, and decodes one for people.
 
 use std::ops::Range;
 
@@ -8,19 +8,20 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use super::Batch;
 use crate::prompb::messages::{TimeSeries, WriteRequest};
 
-/// Longest uncompressed body that is looked into. Ours end at `forwarder.max_request_bytes`.
+/// Longest uncompressed body that is decoded, in bytes. Our own bodies end at
+/// `forwarder.max_request_bytes`.
 const MAX_RAW_BYTES: usize = 64 << 20;
 
 /// A body that is no remote-write request of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
-    /// Not snappy's block format.
+    /// The body is not in snappy's block format.
     #[error("cannot decompress the batch: {0}")]
     Snappy(String),
-    /// Larger than anything that we write.
+    /// The body is larger than anything that we write.
     #[error("the batch says that it holds {0} bytes, more than {MAX_RAW_BYTES}")]
     TooLarge(usize),
-    /// Not a `WriteRequest`.
+    /// The uncompressed body is not a `WriteRequest`.
     #[error("cannot decode the batch: {0}")]
     Protobuf(String),
 }
@@ -31,12 +32,13 @@ impl From<prost::DecodeError> for SplitError {
     }
 }
 
-/// The first and the second half of a batch, by entries; `None` when it holds one entry.
+/// Splits a batch into a first and a second half, by entries. `None` when it holds one entry.
 ///
 /// Entries are copied byte by byte: a sample is never encoded twice.
 ///
 /// # Errors
-/// [`SplitError`] when the body is not a remote-write request.
+/// Fails when the body is not a remote-write request. The batch then cannot be made smaller, and
+/// the caller has to give it up.
 pub fn split(batch: &Batch) -> Result<Option<(Batch, Batch)>, SplitError> {
     let raw = decompress(&batch.body.to_bytes())?;
     let entries = entries(&raw)?;
@@ -58,22 +60,32 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, SplitError> {
         .map_err(|error| SplitError::Snappy(error.to_string()))
 }
 
-/// What a batch holds: for people, not for the hot path.
+/// Decodes the request of a batch, for people and tests: it is too slow for the hot path.
 ///
 /// # Errors
-/// As [`split`].
+/// Fails when the body is not a remote-write request.
+///
+/// ```
+/// use amp_forwarder::batch::{Batch, decode};
+///
+/// // An empty request: snappy's block of no bytes.
+/// let body = vec![0].into();
+/// let batch = Batch { body, samples: 0, raw_len: 0, min_ms: 0, max_ms: 0 };
+/// assert!(decode(&batch).unwrap().timeseries.is_empty());
+/// ```
 pub fn decode(batch: &Batch) -> Result<WriteRequest, SplitError> {
     Ok(WriteRequest::decode(&*decompress(&batch.body.to_bytes())?)?)
 }
 
 struct EntrySpan {
-    /// With its key and length.
+    /// The field of the request, with its key and length.
     whole: Range<usize>,
-    /// The `TimeSeries` itself.
+    /// The message `TimeSeries` in that field.
     message: Range<usize>,
 }
 
 fn entries(raw: &[u8]) -> Result<Vec<EntrySpan>, SplitError> {
+    // Only the outer fields are read here: every entry is one field 1 of the request.
     let mut entries = Vec::new();
     let mut rest = raw;
     while !rest.is_empty() {
@@ -101,6 +113,8 @@ fn encode(raw: &[u8], entries: &[EntrySpan]) -> Result<Batch, SplitError> {
     let mut half = Vec::with_capacity(entries.iter().map(|entry| entry.whole.len()).sum());
     let (mut samples, mut min_ms, mut max_ms) = (0, i64::MAX, i64::MIN);
     for entry in entries {
+        // The bytes are copied. The entry is decoded only for its timestamps, since decoding and
+        // encoding would lose unknown fields and zeros that were written.
         half.extend_from_slice(&raw[entry.whole.clone()]);
         let series = TimeSeries::decode(&raw[entry.message.clone()])?;
         let floats = series.samples.iter().map(|sample| sample.timestamp);

@@ -12,10 +12,9 @@ use crate::series::{SeriesId, TargetId};
 /// When a batch closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// At that many samples.
+    /// Largest number of samples in a batch.
     pub samples: usize,
-    /// Before its uncompressed bytes would pass this. A single larger sample makes a batch of its
-    /// own.
+    /// Largest batch in uncompressed bytes. A single larger sample makes a batch of its own.
     pub bytes: usize,
 }
 
@@ -39,13 +38,13 @@ pub trait EncodeLabels {
 pub struct Stage {
     limits: BatchLimits,
     target: TargetId,
-    /// Of the compressor's pieces when the scrape began.
+    /// The compressor's generation when the scrape began.
     generation: u32,
     open: Vec<OpenBatch>,
     closed: Vec<Vec<Batch>>,
-    /// Held by these, and by nobody else.
+    /// Bytes that only these batches hold.
     bytes: usize,
-    /// Held by the compressor, too, unless it was made to forget them.
+    /// Bytes that the compressor holds, too, unless it has forgotten its pieces since.
     shared: usize,
 }
 
@@ -97,6 +96,8 @@ impl Stage {
                 self.open.len() - 1
             }
         };
+        // The fast way: the series is the next one in a piece of the last scrape, and only the
+        // changing bytes are written. All else is encoded.
         let patch = SamplePatch::new(value, timestamp_ms);
         if self.generation != compressor.generation
             || !self.again(at, labels.series(), patch.as_ref())
@@ -138,6 +139,8 @@ impl Stage {
         patch: Option<SamplePatch>,
         labels: &impl EncodeLabels,
     ) -> Result<(), snap::Error> {
+        // First make room: close the batch when the entry does not fit, or else end the piece at a
+        // landmark or at its limits.
         let entry_len = labels.encoded_len() + value.field_len(timestamp_ms);
         let length = wire::field_len(entry_len);
         let open = &self.open[at];
@@ -151,6 +154,8 @@ impl Stage {
         {
             self.complete(compressor, at)?;
         }
+        // At the start of a piece, go on with the kept piece that starts with this series. Only
+        // first samples (`nth` 0) do so: later ones would take the pieces of the first ones.
         let open = &mut self.open[at];
         if open.piece.len() == 0
             && open.nth == 0
@@ -165,6 +170,8 @@ impl Stage {
                 return Ok(());
             }
         }
+        // Another series than in the last scrape ends the patching: what was patched so far is
+        // decompressed, and the piece goes on by encoding.
         let open = &mut self.open[at];
         open.piece.reopen(compressor)?;
         let OpenPiece::New { raw, slots } = &mut open.piece else {
@@ -174,6 +181,7 @@ impl Stage {
         wire::varint(raw, entry_len as u64);
         labels.encode(raw);
         value.encode(timestamp_ms, raw);
+        // One sample without a slot makes the whole piece one that cannot be patched.
         match patch.and_then(|patch| SampleSlot::new(labels.series(), &patch, raw.len())) {
             Some(slot) => slots.iter_mut().for_each(|slots| slots.push(slot)),
             None => *slots = None,
@@ -189,6 +197,7 @@ impl Stage {
             return Ok(());
         }
         open.raw_len += length;
+        // A piece that ends early loses its last samples: only the others are compressed again.
         if matches!(&open.piece, OpenPiece::Again(piece, samples) if *samples < piece.samples()) {
             open.piece.reopen(compressor)?;
         }
@@ -228,6 +237,7 @@ impl Stage {
         if open.samples == 0 {
             return Ok(());
         }
+        // The block's length comes first: now it is known. The pieces follow as they are.
         let mut length = Vec::with_capacity(wire::varint_len(open.raw_len as u64));
         wire::varint(&mut length, open.raw_len as u64);
         open.pieces.insert(0, length.into());

@@ -16,12 +16,17 @@ use hashbrown::HashTable;
 use super::labels::{Labels, NAME};
 use crate::prompb::wire;
 
+/// Name and value are raw bytes.
 const PAIR: u64 = 0;
+/// The value of `__name__` is raw bytes.
 const METRIC: u64 = 1;
+/// The whole label is a literal.
 const LITERAL: u64 = 2;
+/// The name is a literal, the value raw bytes.
 const NAMED: u64 = 3;
+/// Name and value are raw bytes right behind the last value.
 const NEXT: u64 = 4;
-/// Bits of a kind.
+/// Number of bits of a step's kind.
 const BITS: u32 = 3;
 const KIND: u64 = (1 << BITS) - 1;
 
@@ -32,7 +37,7 @@ const GAP: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct LiteralPool {
     bytes: Vec<u8>,
-    /// End of each in `bytes`; it starts where the one before ends.
+    /// End of each literal in `bytes`. It starts where the one before ends.
     ends: Vec<u32>,
     ids: HashTable<u32>,
 }
@@ -79,8 +84,8 @@ impl LiteralPool {
     }
 }
 
-/// Appends the recipe of a finished label set. A `portable` one needs no raw bytes: for a stale
-/// marker, when there are none any more.
+/// Appends the recipe of a finished label set. A `portable` recipe needs no raw bytes, because a
+/// stale marker is written when there are none any more.
 pub(super) fn write(
     labels: &Labels<'_>,
     portable: bool,
@@ -88,13 +93,14 @@ pub(super) fn write(
     out: &mut Vec<u8>,
 ) {
     let (start, mut scratch) = (out.len(), Vec::new());
-    // For the length, mostly.
+    // One byte for the recipe's length, which `end` fills in. Nearly all recipes are that short.
     out.push(0);
     let length: usize = labels
         .iter()
         .map(|label| wire::field_len(label_len(label.name.len(), label.value.len())))
         .sum();
     wire::varint(out, length as u64);
+    // Where the last raw value ends: the next pair is mostly two bytes behind it.
     let mut last_end = None;
     for label in labels.iter() {
         let (name_len, value_len) = (label.name.len() as u64, label.value.len() as u64);
@@ -108,7 +114,9 @@ pub(super) fn write(
                 .iter()
                 .for_each(|&operand| wire::varint(out, operand))
         };
+        // The shortest step that says where the label is, from the shortest kind to the longest.
         match (name_at.map(u64::from), value_at.map(u64::from)) {
+            // `",name="value`: no place is written, only lengths.
             (Some(name), Some(value))
                 if last_end.is_some_and(|end| name == end + GAP)
                     && value == name + name_len + GAP =>
@@ -116,6 +124,7 @@ pub(super) fn write(
                 step(&[name_len << BITS | NEXT, value_len]);
                 last_end = Some(value + value_len);
             }
+            // A pair at another place, or with other bytes between name and value.
             (Some(name), Some(value)) if value >= name + name_len => {
                 step(&[
                     name << BITS | PAIR,
@@ -125,16 +134,19 @@ pub(super) fn write(
                 ]);
                 last_end = Some(value + value_len);
             }
+            // The metric's name: its label name `__name__` is in no text.
             (_, Some(value)) if label.name == NAME => {
                 step(&[value << BITS | METRIC, value_len]);
                 last_end = after_metric(value, value_len);
             }
+            // A raw value under a name that a rule gave.
             (_, Some(value)) => {
                 scratch.clear();
                 wire::field(&mut scratch, wire::LABEL_NAME, label.name.as_bytes());
                 step(&[literals.id(&scratch) << BITS | NAMED, value, value_len]);
                 last_end = Some(value + value_len);
             }
+            // A label that is not in the raw bytes: decoded, relabelled or added.
             (_, None) => {
                 scratch.clear();
                 put_label(&mut scratch, label.name.as_bytes(), label.value.as_bytes());
@@ -145,7 +157,8 @@ pub(super) fn write(
     end(out, start);
 }
 
-/// Puts the length of the recipe that starts there before it.
+/// Writes the length of the recipe that starts at `start` before it. A length of more than one byte
+/// moves the recipe.
 fn end(out: &mut Vec<u8>, start: usize) {
     let length = (out.len() - start - 1) as u64;
     match u8::try_from(length) {
@@ -158,8 +171,8 @@ fn end(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Where the last raw value ends, as far as the next pair is concerned: behind a metric's name
-/// stands a brace alone.
+/// Where a raw value would end so that the next pair is [`GAP`] bytes behind it. A metric's name has
+/// only a brace behind it, no quote and comma, so that this is one byte before its end.
 fn after_metric(place: u64, length: u64) -> Option<u64> {
     (place + length).checked_sub(1)
 }
@@ -175,7 +188,7 @@ fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     wire::field(out, wire::LABEL_VALUE, value);
 }
 
-/// The recipe that stands at this place, without its length.
+/// The recipe at this place, without its length.
 #[inline]
 pub(super) fn at(recipes: &[u8], place: usize) -> &[u8] {
     let mut at = place;
@@ -183,16 +196,17 @@ pub(super) fn at(recipes: &[u8], place: usize) -> &[u8] {
     recipes.get(at..at + length).unwrap_or_default()
 }
 
-/// Bytes of the labels, encoded.
+/// Length of the encoded labels in bytes.
 pub(super) fn labels_len(recipe: &[u8]) -> usize {
     wire::read_varint(recipe, &mut 0).unwrap_or(0) as usize
 }
 
-/// Appends the labels as `TimeSeries.labels`. `raw` are the series' raw bytes; recipes are only
-/// ever applied to the bytes that they were made from.
+/// Appends the labels as `TimeSeries.labels`. `raw` are the series' raw bytes. A recipe is only ever
+/// applied to the bytes that it was made from, so its places are inside them.
 pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &LiteralPool, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at).map(|value| value as usize);
+    // The labels' length is of no use here. `last_end` follows the same rules as in `write`.
     let _ = next();
     let mut last_end = 0;
     while let Some(step) = next() {
@@ -250,6 +264,7 @@ pub(super) fn copy(recipe: &[u8], from: &LiteralPool, to: &mut LiteralPool, out:
     out.push(0);
     wire::varint(out, next().unwrap_or(0));
     while let Some(step) = next() {
+        // Only the ids of literals change; places and lengths are copied as they are.
         let kind = step & KIND;
         let operands = match kind {
             PAIR => 3,

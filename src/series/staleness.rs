@@ -1,7 +1,7 @@
-//! Which series a target showed a scrape ago and shows no more: those that get a stale marker.
+//! Finds the series that a target showed a scrape ago and no longer shows: they get a stale marker.
 //!
-//! As `scrape/scrape.go` `scrapeCache` (`seriesPrev`, `seriesCur`) has it. A pass is one scrape, or
-//! what is left of it when it failed. What a scrape tracked before its exposition turned out
+//! Follows `scrape/scrape.go` `scrapeCache` (`seriesPrev`, `seriesCur`). A pass is one scrape, or the
+//! reports of one that failed. What a scrape tracked before its exposition turned out
 //! malformed stays tracked for its pass: Prometheus marks those series a scrape later. Nothing is
 //! held for a target whose samples have timestamps of their own.
 
@@ -13,12 +13,13 @@ const FIRST_PASS: u32 = 2;
 /// The passes of one target.
 #[derive(Debug, Clone, Copy)]
 struct TargetPasses {
+    /// Number of the present pass.
     now: u32,
-    /// Series tracked in the pass before.
+    /// Number of series tracked in the pass before.
     before: usize,
-    /// Of these, tracked now.
+    /// Number of those that are tracked in the present pass, too.
     again: usize,
-    /// All tracked now.
+    /// Number of all series tracked in the present pass.
     tracked: usize,
 }
 
@@ -51,7 +52,7 @@ impl PassMark {
     }
 }
 
-/// For the entries of a series cache, by their places in it.
+/// Marks for the entries of a series cache, by their places in it.
 #[derive(Debug, Default)]
 pub(super) struct StalenessTracker {
     marks: Vec<PassMark>,
@@ -67,7 +68,7 @@ impl StalenessTracker {
         &mut self.targets[target]
     }
 
-    /// The target shows this series in its present pass.
+    /// Notes that the target shows this series in its present pass.
     #[inline]
     pub(super) fn track(&mut self, target: TargetId, series: SeriesId) {
         let entry = series.index();
@@ -79,13 +80,15 @@ impl StalenessTracker {
         if mark.pass() == passes.now {
             return;
         }
+        // The mark keeps whether the pass before had tracked the series, so that `undo` can restore
+        // it.
         let again = mark.pass() == passes.now - 1;
         passes.again += usize::from(again);
         passes.tracked += 1;
         self.marks[entry] = PassMark::new(passes.now, again);
     }
 
-    /// Whether all that was tracked in the pass before is tracked again.
+    /// Whether all series of the pass before are tracked again. Then nothing is searched.
     pub(super) fn is_complete(&self, target: TargetId) -> bool {
         self.targets
             .get(target.index())
@@ -123,8 +126,8 @@ impl StalenessTracker {
         };
     }
 
-    /// Forgets what the present pass has tracked: of an exposition that did not come whole
-    /// Prometheus parses nothing.
+    /// Forgets what the present pass has tracked: Prometheus parses nothing of an exposition that is
+    /// incomplete.
     pub(super) fn undo(&mut self, target: TargetId, of: impl Fn(SeriesId) -> TargetId) {
         let passes = self.passes(target);
         (passes.again, passes.tracked) = (0, 0);
@@ -140,7 +143,7 @@ impl StalenessTracker {
         }
     }
 
-    /// Follows the entries that stay in the cache to their new places.
+    /// Moves the marks with the entries that stay in the cache.
     pub(super) fn keep_only(&mut self, keep: &[bool]) {
         let mut keep = keep.iter();
         self.marks.retain(|_| keep.next().copied().unwrap_or(false));

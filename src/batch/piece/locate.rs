@@ -1,10 +1,17 @@
-//! Reading snappy's elements.
+//! Finding samples in snappy's elements.
+//!
+//! A block is a sequence of elements (google/snappy `format_description.txt`). The two low bits of
+//! an element's first byte are its kind: 0 is a literal, whose bytes follow; 1, 2 and 3 are copies,
+//! with one, two or four bytes of distance back in the uncompressed bytes.
 
 use super::patch::SampleSlot;
 
-/// Finds each slot's bytes in snappy's elements. False when one of them does not stand there as it
-/// is, or is copied from.
+/// Finds each slot's bytes in snappy's elements, and notes in the slot where they end. False when
+/// the bytes of a slot are not in a single literal, or when a copy refers to them: such a piece
+/// cannot be patched.
 pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
+    // `at` is the place in the elements, `raw` the number of uncompressed bytes that they have given
+    // so far, `next` the first slot that is not found yet. Slots are in the order of their bytes.
     let (mut at, mut raw, mut next) = (0, 0, 0);
     let little_endian = |bytes: &[u8]| {
         bytes
@@ -13,6 +20,9 @@ pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
             .fold(0, |number, byte| number << 8 | usize::from(*byte))
     };
     while let Some(&tag) = elements.get(at) {
+        // Bytes of the header, uncompressed bytes, and what the first byte says of the distance.
+        // Literals of up to 60 bytes have their length in the first byte; longer ones have it, less
+        // one, in the one to four bytes that follow.
         let (header, length, distance) = match (tag & 3, usize::from(tag >> 2)) {
             (0, short @ 0..60) => (1, short + 1, 0),
             (0, long) => (1 + long - 59, 1, 0),
@@ -20,6 +30,7 @@ pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
             (2, short) => (3, short + 1, 0),
             (_, short) => (5, short + 1, 0),
         };
+        // The other bytes of the header: a long literal's length, or the rest of a distance.
         let Some(more) = elements.get(at + 1..at + header) else {
             return false;
         };
@@ -27,6 +38,7 @@ pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
         at += header;
         if tag & 3 == 0 {
             let length = length + if header > 1 { more } else { 0 };
+            // All slots that start within this literal must also end in it.
             while let Some(slot) = slots
                 .get_mut(next)
                 .filter(|slot| slot.start() < raw + length)
@@ -44,10 +56,13 @@ pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
             (at, raw) = (at + length, raw + length);
             continue;
         }
+        // A copy: neither its source nor its result may touch a slot. A patch of the source would
+        // change the copied bytes, too, and bytes that were copied cannot be written over.
         let distance = distance + more;
         let Some(source) = raw.checked_sub(distance) else {
             return false;
         };
+        // A copy that is longer than its distance repeats its source.
         let source = source..source + length.min(distance);
         let copied = slots.partition_point(|slot| usize::from(slot.end) <= source.start);
         if slots

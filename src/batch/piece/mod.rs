@@ -1,11 +1,12 @@
 //! A piece of a batch in its compressed form, with the places of its samples: when the same series
-//! come again in the same order, only values and timestamps are written into it, and nothing is
-//! encoded or compressed.
+//! come again in the same order, only values and timestamps are written into it. Nothing is encoded
+//! or compressed.
 //!
 //! Snappy's elements refer backwards by distance, so pieces compressed one by one and put together
-//! are a block. Where a sample's bytes stand must not be part of any copy: they are compressed as
-//! noise, which no copy can meet, and written over afterwards. So the compressed bytes of a piece
-//! depend on its series and samples alone, whether it was made anew or patched.
+//! are a block. The changing bytes of a sample must not be part of any copy. They are compressed as
+//! noise ([`press`]), found in the elements ([`locate`]) and written over ([`patch`]). So the
+//! compressed bytes of a piece depend on its series and samples alone, whether the piece was
+//! compressed or patched.
 
 mod locate;
 mod patch;
@@ -21,26 +22,27 @@ pub(super) use self::press::{PiecePress, PressedPiece};
 use crate::prompb::wire;
 use crate::series::{SeriesId, TargetId};
 
-/// Uncompressed bytes that a piece may have: snappy looks back no further, and places fit into 16
-/// bits.
+/// Largest piece in uncompressed bytes: snappy looks back no further, and places fit into 16 bits.
 pub(super) const PIECE_BYTES: usize = 65_535;
 
-/// Samples that a piece may have: the number of each fits into a byte.
+/// Largest number of samples in a piece: the number of each fits into a byte.
 pub(super) const PIECE_SAMPLES: usize = 256;
 
-/// A piece: one that batches may share, or one that is being patched and nobody else has.
+/// A piece of a batch in its compressed form. With `Bytes` batches may share it; with `BytesMut` it
+/// is being patched and belongs to one batch alone.
 #[derive(Debug)]
 pub(super) struct Piece<Elements = Bytes> {
     elements: Elements,
     slots: Box<[SampleSlot]>,
-    /// Scrapes of its target when it was last used.
+    /// Number of its target's committed scrapes when the piece was last used.
     pub(super) used: u32,
-    /// The target.
+    /// The target whose series the piece holds.
     pub(super) target: TargetId,
 }
 
 impl Piece {
-    /// To be patched. While a batch of the last scrape still has it, that keeps what it has.
+    /// Opens the piece for patches. The bytes are copied while a batch of an earlier scrape still
+    /// waits with them: that batch must not change.
     pub(super) fn open(self) -> Piece<BytesMut> {
         let Self {
             elements,
@@ -59,14 +61,14 @@ impl Piece {
         }
     }
 
-    /// Its compressed bytes, without a length before them.
+    /// The compressed bytes, without a length before them.
     pub(super) fn elements(&self) -> Bytes {
         self.elements.clone()
     }
 }
 
 impl Piece<BytesMut> {
-    /// To be shared.
+    /// Ends patching, so that batches may share the piece.
     pub(super) fn close(self) -> Piece {
         let Self {
             elements,
@@ -82,7 +84,7 @@ impl Piece<BytesMut> {
         }
     }
 
-    /// Writes its nth sample.
+    /// Writes the changing bytes of the nth sample.
     #[inline]
     pub(super) fn patch(&mut self, nth: usize, patch: &SamplePatch) {
         let Some(slot) = self.slots.get(nth) else {
@@ -93,17 +95,17 @@ impl Piece<BytesMut> {
 }
 
 impl<Elements: Deref<Target = [u8]>> Piece<Elements> {
-    /// The series that it starts with.
+    /// The series of the first sample.
     pub(super) fn first(&self) -> Option<u32> {
         self.slots.first().map(|slot| slot.series & !ZERO)
     }
 
-    /// Samples in it.
+    /// Number of samples.
     pub(super) fn samples(&self) -> usize {
         self.slots.len()
     }
 
-    /// Uncompressed bytes of its first samples.
+    /// Uncompressed bytes of the first `samples` samples.
     #[inline]
     pub(super) fn raw_len(&self, samples: usize) -> usize {
         samples
@@ -117,7 +119,7 @@ impl<Elements: Deref<Target = [u8]>> Piece<Elements> {
         self.elements.len() + size_of_val(&*self.slots) + size_of::<Self>() + 40
     }
 
-    /// Whether its nth sample is of this series and has this form.
+    /// Whether the nth sample is one of this series and has this form: zero or not.
     #[inline]
     pub(super) fn takes(&self, nth: usize, series: SeriesId, patch: &SamplePatch) -> bool {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
@@ -126,13 +128,14 @@ impl<Elements: Deref<Target = [u8]>> Piece<Elements> {
             .is_some_and(|slot| slot.series == series.0 | zero)
     }
 
-    /// Takes its first samples apart again: their uncompressed bytes, and their slots.
+    /// Decompresses the first samples: appends their slots, and leaves their bytes in `raw`.
     pub(super) fn reopen(
         self,
         samples: usize,
         raw: &mut Vec<u8>,
         slots: &mut Vec<SampleSlot>,
     ) -> Result<(), snap::Error> {
+        // The elements become a block of their own by a length before them.
         let mut block = Vec::with_capacity(self.elements.len() + 3);
         wire::varint(&mut block, self.raw_len(self.slots.len()) as u64);
         block.extend_from_slice(&self.elements);

@@ -8,16 +8,17 @@ const TIME: usize = 6;
 /// Bytes from the value to the end of the timestamp: value, tag, timestamp.
 const VALUED: usize = 8 + 1 + TIME;
 
-/// The changing bytes of a sample.
+/// The bytes of a sample that change from scrape to scrape: its value and its timestamp.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::batch) struct SamplePatch {
-    /// None is zero, which is not written.
+    /// The value's bytes on the wire. None for zero, which protobuf leaves out.
     pub(super) value: Option<[u8; 8]>,
     pub(super) time: [u8; TIME],
 }
 
 impl SamplePatch {
-    /// None for what has another form: a histogram, or a timestamp of another age.
+    /// None for a sample of another form: a histogram, or a timestamp whose varint has another
+    /// length.
     #[inline]
     pub(in crate::batch) fn new(value: Value<'_>, timestamp_ms: i64) -> Option<Self> {
         let Value::Float(value) = value else {
@@ -27,6 +28,7 @@ impl SamplePatch {
         if wire::varint_len(timestamp) != TIME {
             return None;
         }
+        // A varint has seven bits a byte, the lowest first, and marks all bytes but the last.
         let mut time = [0x80; TIME];
         for (at, byte) in time.iter_mut().enumerate() {
             *byte |= (timestamp >> (7 * at)) as u8 & 0x7f;
@@ -42,18 +44,20 @@ impl SamplePatch {
 /// One sample of a piece.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::batch) struct SampleSlot {
-    /// Its series' place in the cache; the highest bit says that the value is zero.
+    /// The series' place in the cache; the highest bit is set when the value is zero and therefore
+    /// not written.
     pub(super) series: u32,
-    /// The end of its entry in the uncompressed piece: also that of its timestamp.
+    /// The end of the sample's entry in the uncompressed piece. The timestamp ends there, too.
     pub(super) end: u16,
-    /// The end of its timestamp in the compressed one.
+    /// The end of the timestamp in the compressed piece.
     pub(super) at: u16,
 }
 
+/// The bit of [`SampleSlot::series`] for a value of zero.
 pub(super) const ZERO: u32 = 1 << 31;
 
 impl SampleSlot {
-    /// For a sample that was just encoded.
+    /// The slot of a sample that was just encoded and ends at this offset of the piece.
     pub(in crate::batch) fn new(series: SeriesId, patch: &SamplePatch, end: usize) -> Option<Self> {
         let zero = if patch.value.is_none() { ZERO } else { 0 };
         let series = Some(series.0).filter(|series| series & ZERO == 0)?;
@@ -64,6 +68,7 @@ impl SampleSlot {
         })
     }
 
+    /// The offset of the first changing byte in the uncompressed piece.
     pub(super) fn start(self) -> usize {
         usize::from(self.end)
             - if self.series & ZERO == 0 {
@@ -74,9 +79,11 @@ impl SampleSlot {
     }
 }
 
+/// Writes a patch so that its timestamp ends at `end`. The value's tag is between the two and never
+/// changes.
 #[inline]
 pub(super) fn put(bytes: &mut [u8], end: usize, patch: &SamplePatch) {
-    // Places were found in these bytes.
+    // The places were found in these very bytes, so the checks never fail.
     let Some((time, before)) = end
         .checked_sub(TIME)
         .and_then(|start| Some((start, bytes.get_mut(..end)?)))

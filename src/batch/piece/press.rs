@@ -8,15 +8,15 @@ use super::patch::{SamplePatch, SampleSlot, ZERO, put};
 use crate::prompb::wire;
 use crate::series::TargetId;
 
-/// What was compressed.
+/// A piece in its compressed form.
 pub(in crate::batch) enum PressedPiece {
-    /// Can be patched for the next scrape.
+    /// All its samples were found, so it can be patched for the next scrape.
     Again(Piece),
-    /// Has a sample of another form.
+    /// It has a sample of another form, or one that was not found, and is used for one batch only.
     Once(Bytes),
 }
 
-/// Compresses pieces; its buffers are kept.
+/// Compresses pieces. It keeps its buffers from one piece to the next.
 #[derive(Debug)]
 pub(in crate::batch) struct PiecePress {
     encoder: snap::raw::Encoder,
@@ -40,10 +40,10 @@ impl PiecePress {
         self.noisy.capacity() + self.out.capacity()
     }
 
-    /// The compressed form of a piece. With slots for all its samples it can be used again.
+    /// Compresses a piece. With slots for all its samples the result can be patched.
     ///
     /// # Errors
-    /// When it is larger than snappy's 4 GiB.
+    /// Fails only when the piece is larger than snappy's 4 GiB.
     pub(in crate::batch) fn compress(
         &mut self,
         raw: &[u8],
@@ -52,6 +52,8 @@ impl PiecePress {
         let Some(slots) = slots else {
             return self.plain(raw);
         };
+        // Values and timestamps become noise before the piece is compressed. Noise repeats nothing,
+        // so the compressor finds no copy in it and must write it as it is.
         self.noisy.clear();
         self.noisy.extend_from_slice(raw);
         for (number, slot) in (1..).zip(&*slots) {
@@ -66,9 +68,11 @@ impl PiecePress {
         self.noisy = noisy;
         let (from, to) = pressed?;
         let pressed = &mut self.out[from..to];
+        // Noise that happens to be part of a copy after all cannot be patched.
         if !locate(pressed, slots) {
             return self.plain(raw);
         }
+        // The true bytes go where the noise was found.
         for slot in &*slots {
             let (start, end, at) = (slot.start(), usize::from(slot.end), usize::from(slot.at));
             pressed[at - (end - start)..at].copy_from_slice(&raw[start..end]);
@@ -88,7 +92,8 @@ impl PiecePress {
         )))
     }
 
-    /// Where in `out` the elements stand, behind the length.
+    /// Compresses into `out`, and returns where its elements start and end. A block starts with its
+    /// uncompressed length, which is written once for the whole batch.
     fn press(&mut self, raw: &[u8]) -> Result<(usize, usize), snap::Error> {
         let bound = snap::raw::max_compress_len(raw.len());
         if self.out.len() < bound {
@@ -99,9 +104,11 @@ impl PiecePress {
     }
 }
 
-/// Bytes that nothing else in a piece looks like: by number, so that the same samples always give
-/// the same bytes (splitmix64). The first and the last are the number itself: a copy of what stands
-/// before or behind another sample ends there.
+/// Bytes that nothing else in a piece looks like (splitmix64). They depend on the sample's number
+/// alone, so that the same samples always give the same bytes.
+///
+/// The first and the last byte are the number itself. The bytes around two samples are often equal,
+/// and a copy of them must end before it reaches into the noise.
 fn noise(number: u64, slot: SampleSlot) -> SamplePatch {
     let mix = |number: u64| {
         let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);

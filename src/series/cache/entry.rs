@@ -4,51 +4,56 @@ use super::key::SeriesKey;
 use crate::prompb::ValueKind;
 use crate::series::ids::TargetId;
 
-/// No timestamp was taken yet, or it was forgotten.
+/// The timestamp of a series of which no sample was taken yet.
 pub(super) const NEVER: i64 = i64::MIN;
 
-/// No recipe: relabelling drops the series, for this remote or for all.
+/// In the place of a recipe: relabelling drops the series, for this remote or for all.
 pub(super) const DROPPED: u32 = u32::MAX;
-/// No recipe: `metric_relabel_configs` drop it. Then it is no series at all, for none of the
-/// remotes.
+/// In the place of a recipe: `metric_relabel_configs` drop the series, for all remotes.
 pub(super) const UNWANTED: u32 = u32::MAX - 1;
 
-// A line of the processor's cache: each sample needs one.
+// An entry is one line of the processor's cache, so that each sample loads a single line.
 const _: () = assert!(size_of::<SeriesEntry>() == 64);
 
+/// What is remembered of a series under one form of raw bytes.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct SeriesEntry {
     pub(super) key: SeriesKey,
-    /// Of an alias: the last that was taken by it.
+    /// Timestamp of the last sample that was taken, milliseconds since 1970. An alias has the last
+    /// one that was taken under its own raw bytes.
     pub(super) last_ms: i64,
-    /// `last_ms` before `transaction`.
+    /// The value of `last_ms` before `transaction`, for a rollback.
     pub(super) before_ms: i64,
+    /// Number of the transaction that took the last sample, 0 for none.
     pub(super) transaction: u32,
-    /// Or [`DROPPED`], or [`UNWANTED`].
+    /// Place of the recipe, or [`DROPPED`], or [`UNWANTED`].
     pub(super) recipe_at: u32,
+    /// The group of series with which the series may share a batch.
     pub(super) group: u32,
-    /// The entry that holds this label set's timestamps: mostly itself.
+    /// Place of the entry that holds the timestamps of this label set: mostly this one.
     pub(super) primary: u32,
-    /// Scrapes of its target when it was last seen.
+    /// Number of its target's scrapes when the series was last seen.
     pub(super) seen: u32,
-    /// The transaction that saw it last.
+    /// Number of the transaction that saw the series last.
     pub(super) seen_by: u32,
     pub(super) target: TargetId,
+    /// Number of samples that `transaction` took of the label set before the last one.
     pub(super) nth: u16,
-    /// Of the last value taken.
+    /// Kind of the last value that was taken.
     pub(super) kind: ValueKind,
-    /// Its recipe needs no raw bytes.
+    /// Whether the recipe needs no raw bytes.
     pub(super) portable: bool,
-    /// Its raw bytes may be met before they are looked for: see [`SeriesCache::expected`].
+    /// Whether the length of the raw bytes may be given as a hint: see
+    /// [`SeriesCache::expected`](super::SeriesCache::expected).
     pub(super) expectable: bool,
-    /// [`AGAIN`], [`AGAIN_BEFORE`].
+    /// Flags: [`AGAIN`], [`AGAIN_BEFORE`].
     pub(super) resend: u8,
 }
 
-/// The sample at `last_ms` may not have arrived: it is to be sent again, and still nothing older.
+/// Flag: the sample at `last_ms` may not have arrived. It is sent again, but still nothing older.
 pub(super) const AGAIN: u8 = 1;
-/// The same before `transaction`.
+/// Flag: [`AGAIN`] was set before `transaction`, for a rollback.
 pub(super) const AGAIN_BEFORE: u8 = 2;
 
 impl SeriesEntry {

@@ -14,7 +14,8 @@ impl SeriesKey {
     #[inline]
     #[must_use]
     pub fn new(target: TargetId, raw: &[u8]) -> Self {
-        // Not by a seed: of long input it makes a secret of its own each time.
+        // The target is mixed in afterwards, not given as a seed: xxh3 derives a secret from a seed
+        // at each call for long input.
         let hash = xxhash_rust::xxh3::xxh3_128(raw)
             ^ u128::from(target.0).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         let length = u16::try_from(raw.len()).unwrap_or(u16::MAX);
@@ -24,7 +25,7 @@ impl SeriesKey {
         )
     }
 
-    /// None when it is too long to be told.
+    /// Length of the raw bytes. None when it is too long for the key.
     #[inline]
     pub(super) fn raw_len(self) -> Option<u16> {
         Some((self.0 >> LENGTH.trailing_zeros()) as u16).filter(|&length| length < u16::MAX)

@@ -1,13 +1,13 @@
-//! What a warm process remembers of each series of one remote, as it stood in the exposition: what
-//! was made of it, and the last timestamp that was taken of it.
+//! What a warm process remembers of each series of one remote: the recipe of its labels, and the
+//! last timestamp that was taken of it.
 //!
 //! A known series costs one hash, one look-up and two numbers. Series are found by the hash of
 //! their raw bytes; because different bytes may mean the same labels (another order, a relabelling
 //! that drops a label), timestamps belong to the first entry of a label set, and later ones are
 //! aliases of it.
 //!
-//! Timestamps are taken within a transaction, a scrape: [`SeriesCache::rollback`] puts back what
-//! they were. Entries stay.
+//! Timestamps are taken within a transaction, which is one scrape. [`SeriesCache::rollback`] restores
+//! them. Entries stay, so that a slow cold start makes progress.
 
 mod entry;
 mod key;
@@ -33,27 +33,48 @@ use crate::prompb::ValueKind;
 pub struct Transaction {
     id: u32,
     target: TargetId,
-    /// Whether what it does not see is a scrape older once it commits.
+    /// Whether the commit counts as a scrape that the series it did not see have missed.
     ages: bool,
 }
 
 /// The series of one remote.
+///
+/// ```
+/// use amp_forwarder::series::cache::{Observation, SeriesKey};
+/// use amp_forwarder::series::{Labels, SeriesCache, TargetId};
+///
+/// let mut labels = Labels::default();
+/// labels.set("__name__", "up");
+/// labels.finish();
+///
+/// let mut cache = SeriesCache::default();
+/// let scrape = cache.begin(TargetId(0));
+/// let key = SeriesKey::new(TargetId(0), b"up");
+/// let series = cache.insert(scrape, key, Some((&labels, 0)), false);
+/// assert_eq!(cache.observe(scrape, series, 1000), Observation::Fresh { nth: 0 });
+/// cache.commit(scrape);
+///
+/// // The next scrape finds the series by its raw bytes. The same sample is not sent again.
+/// let scrape = cache.begin(TargetId(0));
+/// assert_eq!(cache.find(key), Some(series));
+/// assert_eq!(cache.observe(scrape, series, 1000), Observation::Unchanged);
+/// ```
 #[derive(Debug, Default)]
 pub struct SeriesCache {
     entries: Vec<SeriesEntry>,
-    /// Of each entry: the hash of its label set.
+    /// Hash of each entry's label set, in the order of the entries.
     labels: Vec<u64>,
     by_key: HashTable<u32>,
     by_labels: HashTable<u32>,
     recipes: Vec<u8>,
     literals: LiteralPool,
-    /// Committed scrapes of each target.
+    /// Number of committed scrapes of each target.
     scrapes: Vec<u32>,
-    /// The last of them: its transaction.
+    /// Number of the last committed transaction of each target.
     committed: Vec<u32>,
     open: Vec<Transaction>,
-    /// Label sets that a transaction found in another one's hand: no further sample of them is
-    /// taken for it.
+    /// Transactions and hashes of the label sets that each leaves to another one: it takes no
+    /// further sample of them.
     yielded: HashSet<(u32, u64)>,
     next_transaction: u32,
     tracker: StalenessTracker,
@@ -67,8 +88,8 @@ impl SeriesCache {
         self.open(target, true)
     }
 
-    /// Starts what is left of a scrape that failed, its reports: series survive however many
-    /// scrapes fail.
+    /// Starts the reports of a scrape that failed (`up` 0 and the like). They make no series older:
+    /// series survive any number of failed scrapes.
     pub fn begin_reports(&mut self, target: TargetId) -> Transaction {
         self.open(target, false)
     }
@@ -91,6 +112,7 @@ impl SeriesCache {
     /// Finds a series.
     #[inline]
     pub fn find(&mut self, key: SeriesKey) -> Option<SeriesId> {
+        // Most series come in the order of the last scrape, so the next entry is tried first.
         let index = match self.entries.get(self.cursor) {
             Some(entry) if entry.key == key => self.cursor,
             _ => *self.by_key.find(key.table_hash(), |&index| {
@@ -101,8 +123,8 @@ impl SeriesCache {
         Some(SeriesId(index as u32))
     }
 
-    /// How many raw bytes the series has that is most likely the next: the one behind the last that
-    /// was found.
+    /// Length in bytes of the series that most likely comes next: the one behind the last that was
+    /// found.
     #[inline]
     #[must_use]
     pub fn expected(&self) -> Option<usize> {
@@ -113,13 +135,13 @@ impl SeriesCache {
         next.key.raw_len().map(usize::from)
     }
 
-    /// Nobody is to expect this series.
+    /// Excludes the series from [`SeriesCache::expected`].
     pub fn never_expect(&mut self, series: SeriesId) {
         self.entries[series.index()].expectable = false;
     }
 
-    /// Remembers a series and what was made of it: labels to send and their group, or none when it
-    /// is dropped. Only one that is `portable` can be tracked.
+    /// Remembers a series: its labels and their group, or none when it is dropped. Only a `portable`
+    /// series can be tracked.
     pub fn insert(
         &mut self,
         transaction: Transaction,
@@ -134,6 +156,7 @@ impl SeriesCache {
             recipe_at = self.recipes.len() as u32;
             recipe::write(labels, portable, &mut self.literals, &mut self.recipes);
             labels_hash = labels.hash();
+            // The first entry of a label set holds its timestamps; later ones are aliases of it.
             let known = &self.labels;
             match self
                 .by_labels
@@ -174,7 +197,7 @@ impl SeriesCache {
         SeriesId(index)
     }
 
-    /// Makes a series trackable that was not: the next sweep packs what its recipe was.
+    /// Makes a series trackable by a new recipe. The next sweep removes the old one.
     pub fn make_portable(&mut self, series: SeriesId, labels: &Labels<'_>) {
         let recipe_at = self.recipes.len() as u32;
         recipe::write(labels, true, &mut self.literals, &mut self.recipes);
@@ -189,14 +212,14 @@ impl SeriesCache {
         self.is_dropped(series) || self.entries[series.index()].portable
     }
 
-    /// The series is to get a stale marker when its target shows it no more.
+    /// Notes that the series gets a stale marker when its target no longer shows it.
     #[inline]
     pub fn track(&mut self, transaction: Transaction, series: SeriesId) {
         self.tracker.track(transaction.target, series);
     }
 
-    /// Ends a pass of the target, and gives the series that it showed in the last one and not in
-    /// this one, under whatever raw bytes.
+    /// Ends a pass of the target, and returns the series that it showed in the last pass and not in
+    /// this one. A label set that is shown under other raw bytes is not gone.
     pub fn end_pass(&mut self, transaction: Transaction) -> Vec<SeriesId> {
         let target = transaction.target;
         let mut gone = Vec::new();
@@ -218,7 +241,7 @@ impl SeriesCache {
         gone
     }
 
-    /// Forgets what the present pass of the target has tracked.
+    /// Forgets the series that the present pass of the target has tracked.
     pub fn untrack(&mut self, transaction: Transaction) {
         let Self {
             tracker, entries, ..
@@ -252,7 +275,7 @@ impl SeriesCache {
         self.entries[self.entries[series.index()].primary as usize].kind
     }
 
-    /// Notes the kind of the value that was taken.
+    /// Notes the kind of the last value that was taken.
     #[inline]
     pub fn set_kind(&mut self, series: SeriesId, kind: ValueKind) {
         let primary = self.entries[series.index()].primary as usize;
@@ -266,7 +289,7 @@ impl SeriesCache {
         self.entries[series.index()].group
     }
 
-    /// Bytes of a series' labels, encoded.
+    /// Length of a series' encoded labels in bytes.
     #[inline]
     #[must_use]
     pub fn labels_len(&self, series: SeriesId) -> usize {
@@ -286,16 +309,15 @@ impl SeriesCache {
         )
     }
 
-    /// Whether the series is one of those, one in some hundred, that compressed pieces of batches
-    /// may start with.
+    /// Whether compressed pieces of batches may start with this series: one series in some hundred.
     #[inline]
     #[must_use]
     pub fn is_landmark(&self, series: SeriesId) -> bool {
         self.entries[series.index()].key.is_landmark()
     }
 
-    /// Ends a scrape that succeeded: its timestamps stand. Says whether series have moved to other
-    /// places.
+    /// Ends a scrape that succeeded: its timestamps are kept. Returns whether series have moved to
+    /// other places.
     pub fn commit(&mut self, transaction: Transaction) -> bool {
         self.close(transaction);
         if !transaction.ages {
@@ -327,7 +349,7 @@ impl SeriesCache {
         self.entries.is_empty()
     }
 
-    /// Bytes held.
+    /// Memory held, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<SeriesEntry>()

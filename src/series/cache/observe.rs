@@ -4,31 +4,31 @@ use super::entry::{AGAIN, AGAIN_BEFORE};
 use super::{SeriesCache, Transaction};
 use crate::series::ids::SeriesId;
 
-/// What a sample is to a series' last one.
+/// How a sample relates to the last one of its series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observation {
-    /// Newer. `nth` counts the samples of this series that this scrape gave before.
+    /// The sample is newer and was taken.
     Fresh {
-        /// 0 for nearly all.
+        /// Number of samples of this series that this scrape gave before: 0 for nearly all.
         nth: u16,
     },
-    /// Already sent.
+    /// The sample was already sent.
     Unchanged,
-    /// Older than what an earlier scrape gave.
+    /// The sample is older than what an earlier scrape gave.
     OutOfOrder,
-    /// A second value for the same time, or an older one, in one scrape or in two at once:
-    /// Prometheus finds out only when it commits.
+    /// The sample is a second value for the same time, or an older one, in one scrape or in two
+    /// concurrent ones. Prometheus finds out only when it commits.
     Duplicate,
 }
 
-/// When a series was seen before.
+/// The last time that a series was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sighting {
-    /// In this scrape.
+    /// It was seen in this scrape.
     Already,
-    /// In the last one that was committed, or in a later one that failed.
+    /// It was seen in the last scrape that was committed, or in a later one that failed.
     Lately,
-    /// Longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go`
+    /// It was seen longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go`
     /// `iterDone`).
     Not,
 }
@@ -57,10 +57,13 @@ impl SeriesCache {
         series: SeriesId,
         timestamp_ms: i64,
     ) -> Observation {
+        // Timestamps belong to the label set, so an alias asks its primary.
         let primary = self.entries[series.index()].primary as usize;
+        // Whether this scrape has already taken a sample of the label set.
         let mine = self.entries[primary].transaction == transaction.id;
-        // A series that another target's scrape has in hand: the first one wins, because only one
-        // of the two orders of commit is right.
+        // A label set from which another open scrape has taken a sample is left to that scrape,
+        // because only one of the two orders of commit would be right. It stays so until this
+        // scrape ends, even if the other one commits earlier: `yielded` remembers it.
         let yielded = || (transaction.id, self.labels[primary]);
         let mut contended = !self.yielded.is_empty() && self.yielded.contains(&yielded());
         if !mine
@@ -73,6 +76,8 @@ impl SeriesCache {
             contended = true;
             self.yielded.insert(yielded());
         }
+        // Older samples are refused. Older than this scrape's own last sample but not than what was
+        // committed before it is a duplicate to Prometheus.
         let entry = &mut self.entries[primary];
         if contended || timestamp_ms < entry.last_ms {
             return if contended || (mine && timestamp_ms >= entry.before_ms) {
@@ -81,6 +86,7 @@ impl SeriesCache {
                 Observation::OutOfOrder
             };
         }
+        // The same time again, unless the last sample may not have arrived and is owed once more.
         if timestamp_ms == entry.last_ms && (mine || entry.resend & AGAIN == 0) {
             return if mine {
                 Observation::Duplicate
@@ -88,6 +94,8 @@ impl SeriesCache {
                 Observation::Unchanged
             };
         }
+        // The sample is taken. The first one of a scrape saves what a rollback restores; a further
+        // one opens the next scrape number.
         if mine {
             let Some(nth) = entry.nth.checked_add(1) else {
                 return Observation::Duplicate;
@@ -107,8 +115,8 @@ impl SeriesCache {
         entry.resend &= !AGAIN;
         let nth = entry.nth;
         if series.index() != primary {
-            // So that the label set is not forgotten while a target shows it that did not do so
-            // first.
+            // The alias keeps the time of its own last sample, so that it counts as taken and the
+            // label set is not forgotten while any target still shows it.
             let alias = &mut self.entries[series.index()];
             if !mine {
                 (alias.before_ms, alias.transaction) = (alias.last_ms, transaction.id);
@@ -118,9 +126,10 @@ impl SeriesCache {
         Observation::Fresh { nth }
     }
 
-    /// Ends a scrape that failed: its timestamps are what they were.
+    /// Ends a scrape that failed: timestamps go back to what they were before it. Entries stay.
     pub fn rollback(&mut self, transaction: Transaction) {
         self.close(transaction);
+        // Only entries whose last sample is this scrape's have saved something for it.
         for entry in &mut self.entries {
             if entry.transaction == transaction.id {
                 entry.last_ms = entry.before_ms;

@@ -11,8 +11,8 @@ use crate::series::recipe::{self, LiteralPool};
 pub(super) const KEEP_UNSEEN: u32 = 10;
 
 impl SeriesCache {
-    /// Forgets the series that were not seen for a while, and packs the rest. Says whether there
-    /// were any.
+    /// Forgets the series that the last scrapes did not show, and packs the rest. Returns whether
+    /// series have moved to other places.
     pub(super) fn sweep(&mut self) -> bool {
         let keep = self
             .entries
@@ -22,10 +22,11 @@ impl SeriesCache {
         self.keep_only(keep)
     }
 
-    /// Forgets the series of which no sample was ever taken, those that a scrape brought which was
-    /// rolled back: what the memory has no room for must not stay in it. And those that the last
-    /// scrapes missed: scrapes that fail make nothing older, so series that come and go would fill
-    /// the memory for good. Says whether series have moved to other places.
+    /// Forgets series because memory is short. Returns whether series have moved to other places.
+    ///
+    /// Series of which no sample was ever taken go: a scrape brought them that was rolled back
+    /// because they do not fit. Series that the last scrapes did not show go, too: scrapes that fail
+    /// do not count as missed, so series that come and go would fill the memory for good.
     pub fn forget_untaken(&mut self) -> bool {
         let missed = |entry: &SeriesEntry| entry.seen + 1 < self.scrapes[entry.target.index()];
         let keep = self
@@ -46,6 +47,8 @@ impl SeriesCache {
                 keep[self.entries[index].primary as usize] = true;
             }
         }
+        // Recipes and literals are copied to new stores, so that only what is in use remains.
+        // `moved` maps old places to new ones.
         let mut recipes = Vec::with_capacity(self.recipes.len());
         let mut literals = LiteralPool::default();
         let mut moved = vec![u32::MAX; self.entries.len()];
@@ -62,6 +65,7 @@ impl SeriesCache {
                 recipe::copy(old, &self.literals, &mut literals, &mut recipes);
             }
         }
+        // Everything that is indexed by places is thinned out in the same order.
         self.tracker.keep_only(&keep);
         let mut kept = keep.iter();
         self.entries
@@ -74,6 +78,7 @@ impl SeriesCache {
         recipes.shrink_to_fit();
         self.recipes = recipes;
         self.literals = literals;
+        // Tables and primaries name places, so they are rebuilt with the new ones.
         self.by_key = HashTable::with_capacity(self.entries.len());
         self.by_labels = HashTable::with_capacity(self.entries.len());
         for entry in &mut self.entries {
