@@ -1,4 +1,4 @@
-//! Targets: where to scrape, and the labels that its series get.
+//! Targets: the addresses to scrape, and the labels that their series get.
 
 use std::time::Duration;
 
@@ -23,17 +23,17 @@ impl JobId {
 /// One address of a scrape job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Its place among all targets of the configuration.
+    /// Place among all targets of the configuration.
     pub id: TargetId,
-    /// The job's place in `scrape_configs`.
+    /// The job to which the target belongs.
     pub job: JobId,
-    /// What is fetched.
+    /// URL of the exposition, with the parameters.
     pub url: Url,
-    /// Added to its series, sorted by name. None starts with `__`.
+    /// Labels that its series get, sorted by name. None starts with `__`.
     pub labels: Vec<(String, String)>,
-    /// The job's, unless it was relabelled.
+    /// Longest time of a scrape: the job's, unless relabelling changed it.
     pub scrape_timeout: Duration,
-    /// How many targets its job has.
+    /// Number of targets of its job.
     pub siblings: usize,
 }
 
@@ -52,7 +52,7 @@ impl Target {
 /// drop.
 ///
 /// # Errors
-/// The address that makes no URL, and why.
+/// Fails with the first address that does not make a URL, and the reason.
 pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
     let mut targets: Vec<Target> = Vec::new();
     for (place, job) in jobs.iter().enumerate() {
@@ -101,7 +101,7 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
     Ok(targets)
 }
 
-/// Parameters are sorted by key, as Go's `url.Values.Encode` sorts them.
+/// The URL of a target. Its parameters are sorted by key, as Go's `url.Values.Encode` sorts them.
 fn url(target: &PopulatedTarget) -> Result<Url, url::ParseError> {
     let mut url = Url::parse(&format!(
         "{}://{}{}",

@@ -1,10 +1,10 @@
-//! The few messages of remote write 1.0 (prompb/remote.proto, prompb/types.proto), for what must
-//! look into a request.
+//! The few messages of remote write 1.0 (prompb/remote.proto, prompb/types.proto), to decode a
+//! request.
 
 /// `prometheus.WriteRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct WriteRequest {
-    /// One sample each, where we wrote it.
+    /// Entries. Those that we write have one sample each.
     #[prost(message, repeated, tag = "1")]
     pub timeseries: Vec<TimeSeries>,
 }
@@ -12,13 +12,13 @@ pub struct WriteRequest {
 /// `prometheus.TimeSeries`, exemplars aside.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TimeSeries {
-    /// Sorted by name.
+    /// Labels, sorted by name.
     #[prost(message, repeated, tag = "1")]
     pub labels: Vec<Label>,
-    /// Floats.
+    /// Samples that are floats.
     #[prost(message, repeated, tag = "2")]
     pub samples: Vec<Sample>,
-    /// Native histograms.
+    /// Samples that are native histograms.
     #[prost(message, repeated, tag = "4")]
     pub histograms: Vec<Histogram>,
 }
@@ -26,10 +26,10 @@ pub struct TimeSeries {
 /// `prometheus.Label`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Label {
-    /// Never empty.
+    /// Name, never empty.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Never empty.
+    /// Value, never empty.
     #[prost(string, tag = "2")]
     pub value: String,
 }
@@ -37,7 +37,7 @@ pub struct Label {
 /// `prometheus.Sample`.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct Sample {
-    /// NaNs keep their bits; a stale marker is one.
+    /// Value. NaNs keep their bits: the stale marker is a NaN.
     #[prost(double, tag = "1")]
     pub value: f64,
     /// Milliseconds since 1970.
@@ -48,13 +48,13 @@ pub struct Sample {
 /// `prometheus.Histogram`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Histogram {
-    /// Of observations.
+    /// Number of observations.
     #[prost(oneof = "Count", tags = "1, 2")]
     pub count: Option<Count>,
-    /// Of observations.
+    /// Sum of observations.
     #[prost(double, tag = "3")]
     pub sum: f64,
-    /// -4 to 8; -53 is custom buckets.
+    /// Resolution, from -4 to 8; -53 means custom buckets.
     #[prost(sint32, tag = "4")]
     pub schema: i32,
     /// Width of the zero bucket.
@@ -63,22 +63,22 @@ pub struct Histogram {
     /// Observations in the zero bucket.
     #[prost(oneof = "ZeroCount", tags = "6, 7")]
     pub zero_count: Option<ZeroCount>,
-    /// Which negative buckets there are.
+    /// Spans of the negative buckets.
     #[prost(message, repeated, tag = "8")]
     pub negative_spans: Vec<BucketSpan>,
-    /// Of an integer histogram.
+    /// Negative buckets of an integer histogram, each as the difference to the one before.
     #[prost(sint64, repeated, tag = "9")]
     pub negative_deltas: Vec<i64>,
-    /// Of a float histogram.
+    /// Negative buckets of a float histogram.
     #[prost(double, repeated, tag = "10")]
     pub negative_counts: Vec<f64>,
-    /// Which positive buckets there are.
+    /// Spans of the positive buckets.
     #[prost(message, repeated, tag = "11")]
     pub positive_spans: Vec<BucketSpan>,
-    /// Of an integer histogram.
+    /// Positive buckets of an integer histogram, each as the difference to the one before.
     #[prost(sint64, repeated, tag = "12")]
     pub positive_deltas: Vec<i64>,
-    /// Of a float histogram.
+    /// Positive buckets of a float histogram.
     #[prost(double, repeated, tag = "13")]
     pub positive_counts: Vec<f64>,
     /// `Histogram.ResetHint`: 0 unknown, 1 yes, 2 no, 3 gauge.
@@ -92,24 +92,24 @@ pub struct Histogram {
     pub custom_values: Vec<f64>,
 }
 
-/// Of a [`Histogram`].
+/// Number of observations of a [`Histogram`].
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]
 pub enum Count {
-    /// Of an integer histogram.
+    /// Count of an integer histogram.
     #[prost(uint64, tag = "1")]
     Int(u64),
-    /// Of a float histogram.
+    /// Count of a float histogram.
     #[prost(double, tag = "2")]
     Float(f64),
 }
 
-/// Of a [`Histogram`].
+/// Number of observations in the zero bucket of a [`Histogram`].
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]
 pub enum ZeroCount {
-    /// Of an integer histogram.
+    /// Count of an integer histogram.
     #[prost(uint64, tag = "6")]
     Int(u64),
-    /// Of a float histogram.
+    /// Count of a float histogram.
     #[prost(double, tag = "7")]
     Float(f64),
 }

@@ -1,5 +1,5 @@
-//! The bytes of Prometheus' remote protocols: messages, the fields that are written by hand, values,
-//! the stale marker and the body of a request.
+//! The bytes of Prometheus' remote protocols: messages, the fields that are written by hand,
+//! values, the stale marker and the body of a request.
 //!
 //! This is the ground floor: it holds no policy and no I/O, and imports no other room. Source:
 //! prometheus/prometheus `prompb/remote.proto`, `prompb/types.proto`, `model/value/value.go`.

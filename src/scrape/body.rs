@@ -1,9 +1,9 @@
-//! From the bytes on the wire to blocks that a parser takes: decompression, limits, and what a block
-//! leaves for the next one.
+//! From the bytes on the wire to blocks that a parser takes: decompression, limits, and what a
+//! block leaves for the next one.
 //!
 //! [`ExpositionBody`] has the shape of a buffered reader: [`push`](ExpositionBody::push) a chunk,
-//! then, while [`fill`](ExpositionBody::fill) says that there is something,
-//! parse [`buffer`](ExpositionBody::buffer) and [`consume`](ExpositionBody::consume) what was parsed.
+//! then, while [`fill`](ExpositionBody::fill) says that there is something, parse
+//! [`buffer`](ExpositionBody::buffer) and [`consume`](ExpositionBody::consume) what was parsed.
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -16,8 +16,8 @@ pub(super) const BLOCK: usize = 64 * 1024;
 /// shorter.
 const STEP: usize = 512;
 
-/// Longest entry (mostly a line) that is taken, in bytes. AMP takes labels of at most 2048 bytes and
-/// at most 150 of them in a series.
+/// Longest entry (mostly a line) that is taken, in bytes. AMP takes labels of at most 2048 bytes
+/// and at most 150 of them in a series.
 pub const MAX_ENTRY: usize = 1024 * 1024;
 
 /// The `Content-Encoding` of a body.
@@ -34,8 +34,8 @@ enum Coding {
 /// Decodes a body, and hands it out in blocks.
 ///
 /// A plain body is parsed where its chunks are in memory, without a copy, but for the entries that
-/// the border of two chunks cuts. Such an entry is completed in `block`. A compressed body is always
-/// decoded into `block`.
+/// the border of two chunks cuts. Such an entry is completed in `block`. A compressed body is
+/// always decoded into `block`.
 #[derive(Debug)]
 pub(super) struct ExpositionBody {
     coding: Coding,
@@ -114,8 +114,8 @@ impl ExpositionBody {
     }
 
     /// Makes the next bytes available in [`buffer`](Self::buffer). `false` means that the chunk is
-    /// used up. What an earlier buffer held and nobody consumed stays at the front, and a block that
-    /// is full of such bytes grows.
+    /// used up. What an earlier buffer held and nobody consumed stays at the front, and a block
+    /// that is full of such bytes grows.
     ///
     /// # Errors
     /// [`BodyError`] ends the scrape.

@@ -1,4 +1,4 @@
-//! What the two text formats have in common: an entry, its labels, and the place of an error.
+//! An entry of the two text formats, its labels, and the position of an error in it.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::intake::{ExposedSample, Sink};
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, LabelSpan, float};
 
-/// Bytes of an error message's excerpt.
+/// Length of the excerpt in an error message, in bytes.
 const EXCERPT: usize = 80;
 
 /// The last `# TYPE`, as far as it matters: which label holds a float to be normalised.
@@ -27,8 +27,8 @@ pub(super) struct TextSpan {
 }
 
 impl TextSpan {
-    /// The span without its quotes. Nobody looks whether they are quotes: the first and the last
-    /// byte go, whatever they are.
+    /// The span without its quotes. It is not checked that they are quotes: the first and the last
+    /// byte are cut off in any case, as Prometheus does.
     #[inline]
     pub(super) fn inner(self) -> Self {
         let start = self.start + 1;
@@ -96,7 +96,7 @@ impl EntryFault {
 /// What a parser carries from entry to entry.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// Of the entry at hand, from 1.
+    /// Line of the entry at hand, from 1.
     pub(super) line: u64,
     /// Applies to all that follows, whatever its name (`promparse.go` `Labels`).
     pub(super) family: FamilyType,
@@ -144,7 +144,7 @@ impl Context {
             return Ok(());
         }
         let mut labels = Vec::with_capacity(entry.labels.len() + 1);
-        // Looked at once: it is mostly all of it.
+        // Nearly always the whole series is valid UTF-8: one check serves all its strings.
         let text = std::str::from_utf8(series).ok();
         let string = |span| self.string(text, bytes, span);
         if let Some(span) = entry.name {

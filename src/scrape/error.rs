@@ -4,26 +4,26 @@ use super::body::BodyError;
 use super::exposition::ExpositionError;
 use crate::net::NetError;
 
-/// A failed scrape: nothing of it is sent, and `up` is 0.
+/// Why a scrape failed. Nothing of it is sent, and `up` is 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScrapeError {
-    /// No whole answer.
+    /// There was no complete answer.
     #[error("{0}")]
     Net(#[from] NetError),
-    /// Anything but 200.
+    /// The answer's status was not 200.
     #[error("http {address}: the server returned HTTP status {status}{}", status_hint(*.status))]
     Status {
         /// Scheme, host, port and path.
         address: String,
-        /// Its status.
+        /// HTTP status of the answer.
         status: u16,
     },
-    /// A format that is not parsed.
+    /// The answer's format is not one that is parsed.
     #[error("parse {address}: {cause}")]
     Format {
         /// Scheme, host, port and path.
         address: String,
-        /// What was found.
+        /// What was found, and what to do.
         cause: String,
     },
     /// The body could not be decoded.
@@ -42,12 +42,12 @@ pub enum ScrapeError {
         /// Where, and why.
         cause: ExpositionError,
     },
-    /// `body_size_limit`, `sample_limit` or the memory limit.
+    /// The scrape passed `body_size_limit`, `sample_limit` or the memory limit.
     #[error("scrape {address}: {limit} exceeded{hint}")]
     Limit {
         /// Scheme, host, port and path.
         address: String,
-        /// Which, and its value.
+        /// Name of the limit, and its value.
         limit: String,
         /// What to do.
         hint: &'static str,

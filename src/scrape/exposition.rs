@@ -1,20 +1,20 @@
-//! What can be wrong with an exposition, whatever its format, and where.
+//! Errors of an exposition in any format, and their positions.
 
 use std::fmt;
 
 use crate::intake::Refusal;
 
-/// Where in an exposition.
+/// A position in an exposition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParsePosition {
-    /// Of a text.
+    /// A position in a text.
     Text {
-        /// From 1.
+        /// Number of the line, from 1.
         line: u64,
-        /// In bytes, from 1.
+        /// Number of the byte in its line, from 1.
         column: u64,
     },
-    /// Bytes before it.
+    /// Offset in bytes.
     Byte(u64),
 }
 
@@ -30,9 +30,9 @@ impl fmt::Display for ParsePosition {
 /// Why an exposition could not be parsed, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
-    /// Where it starts to be wrong.
+    /// Position of the first byte that is wrong.
     pub place: ParsePosition,
-    /// What was expected, what was found.
+    /// Message with what was expected and what was found.
     pub message: String,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Ends a parse.
+/// An error that ends a parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpositionError {
     /// The exposition is malformed.

@@ -1,5 +1,5 @@
-//! A series' labels on their way from the exposition to the wire: few at a time, only for series
-//! not seen before.
+//! A series' labels on their way from the exposition to the wire. They are worked out only for
+//! series that were not seen before.
 
 use std::borrow::Cow;
 
@@ -8,23 +8,35 @@ use super::exposed::ExposedLabel;
 /// The label of the metric name.
 pub const NAME: &str = "__name__";
 
-/// A label, and where it stands in the raw bytes of its series if it stands there just as it is.
+/// A label, and its place in the raw bytes of its series if it is there verbatim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label<'a> {
-    /// Valid UTF-8, not empty in a finished set.
+    /// Name, valid UTF-8 and not empty in a finished set.
     pub name: Cow<'a, str>,
-    /// Valid UTF-8, not empty in a finished set.
+    /// Value, valid UTF-8 and not empty in a finished set.
     pub value: Cow<'a, str>,
-    /// The value's place in the raw bytes. None when it was decoded, relabelled or added.
+    /// Offset of the value in the raw bytes. None when it was decoded, relabelled or added.
     pub value_at: Option<u32>,
-    /// The name's place, likewise.
+    /// Offset of the name in the raw bytes, likewise.
     pub name_at: Option<u32>,
-    /// It was set since the set was exposed or finished: it stands behind those that were not.
+    /// Whether it was set after the set was exposed or finished. Such labels come last.
     added: bool,
 }
 
 /// A label set under construction, with the order and the duplicates of `model/labels` `Builder`:
 /// sorted only after [`Labels::finish`], and unique unless a name was exposed twice.
+///
+/// ```
+/// use amp_forwarder::series::Labels;
+///
+/// let mut labels = Labels::default();
+/// labels.set("job", "node");
+/// labels.set("__name__", "up");
+/// labels.set("instance", ""); // An empty value removes the label.
+/// labels.finish();
+/// let names: Vec<_> = labels.iter().map(|label| &*label.name).collect();
+/// assert_eq!(names, ["__name__", "job"]);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels<'a> {
     labels: Vec<Label<'a>>,
@@ -52,7 +64,8 @@ impl<'a> Labels<'a> {
         Self { labels }
     }
 
-    /// The value of that name, empty or not: of several the one that was set, else the first.
+    /// The label of that name, even with an empty value. Of several labels it is the one that was
+    /// set, else the first.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Label<'a>> {
         let mut found = self.labels.iter().filter(|label| label.name == name);
@@ -60,7 +73,7 @@ impl<'a> Labels<'a> {
         Some(found.find(|label| label.added).unwrap_or(first))
     }
 
-    /// As [`Labels::find`]; a missing label is an empty one.
+    /// The value that [`Labels::find`] finds, or an empty one.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
         self.find(name).map_or("", |label| &label.value)
@@ -71,7 +84,7 @@ impl<'a> Labels<'a> {
         self.set_at(name, value, None);
     }
 
-    /// Sets a label whose value stands in the raw bytes of the series just as it is.
+    /// Sets a label whose value is verbatim in the raw bytes of the series, at this offset.
     pub fn set_at(
         &mut self,
         name: impl Into<Cow<'a, str>>,
@@ -92,7 +105,7 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// Gives a label another name, replacing what bore it.
+    /// Gives a label another name, and replaces the label that had that name.
     pub fn set_moved(&mut self, name: impl Into<Cow<'a, str>>, moved: Label<'a>) {
         self.put(Label {
             name: name.into(),
@@ -102,8 +115,8 @@ impl<'a> Labels<'a> {
         });
     }
 
-    /// Of a name that was exposed twice only the first is replaced, so that it stays a duplicate
-    /// (`model/labels` `Builder.Labels`).
+    /// Replaces only the first label of a name that was exposed twice, so that the name stays a
+    /// duplicate (`model/labels` `Builder.Labels`).
     fn put(&mut self, label: Label<'a>) {
         let mut places = (0..self.labels.len()).filter(|&at| self.labels[at].name == label.name);
         let first = places.next();
@@ -118,7 +131,7 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// Removes the labels whose names are not to stay.
+    /// Removes the labels whose names `stays` does not accept.
     pub fn retain(&mut self, stays: impl Fn(&str) -> bool) {
         self.labels.retain(|label| stays(&label.name));
     }
@@ -198,7 +211,7 @@ impl<'a> Labels<'a> {
         self.labels.iter()
     }
 
-    /// Equal for equal finished sets, in any process.
+    /// A hash that is equal for equal finished sets, in any process.
     #[must_use]
     pub fn hash(&self) -> u64 {
         // In one go: a call for each part would cost more than the hash.

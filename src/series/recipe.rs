@@ -171,8 +171,8 @@ fn end(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Where a raw value would end so that the next pair is [`GAP`] bytes behind it. A metric's name has
-/// only a brace behind it, no quote and comma, so that this is one byte before its end.
+/// Where a raw value would end so that the next pair is [`GAP`] bytes behind it. A metric's name
+/// has only a brace behind it, no quote and comma, so that this is one byte before its end.
 fn after_metric(place: u64, length: u64) -> Option<u64> {
     (place + length).checked_sub(1)
 }
@@ -201,8 +201,8 @@ pub(super) fn labels_len(recipe: &[u8]) -> usize {
     wire::read_varint(recipe, &mut 0).unwrap_or(0) as usize
 }
 
-/// Appends the labels as `TimeSeries.labels`. `raw` are the series' raw bytes. A recipe is only ever
-/// applied to the bytes that it was made from, so its places are inside them.
+/// Appends the labels as `TimeSeries.labels`. `raw` are the series' raw bytes. A recipe is only
+/// ever applied to the bytes that it was made from, so its places are inside them.
 pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &LiteralPool, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at).map(|value| value as usize);

@@ -1,9 +1,9 @@
 //! Finds the series that a target showed a scrape ago and no longer shows: they get a stale marker.
 //!
-//! Follows `scrape/scrape.go` `scrapeCache` (`seriesPrev`, `seriesCur`). A pass is one scrape, or the
-//! reports of one that failed. What a scrape tracked before its exposition turned out
-//! malformed stays tracked for its pass: Prometheus marks those series a scrape later. Nothing is
-//! held for a target whose samples have timestamps of their own.
+//! Follows `scrape/scrape.go` `scrapeCache` (`seriesPrev`, `seriesCur`). A pass is one scrape, or
+//! the reports of one that failed. What a scrape tracked before its exposition turned out malformed
+//! stays tracked for its pass: Prometheus marks those series a scrape later. Nothing is held for a
+//! target whose samples have timestamps of their own.
 
 use super::ids::{SeriesId, TargetId};
 
@@ -126,8 +126,8 @@ impl StalenessTracker {
         };
     }
 
-    /// Forgets what the present pass has tracked: Prometheus parses nothing of an exposition that is
-    /// incomplete.
+    /// Forgets what the present pass has tracked: Prometheus parses nothing of an exposition that
+    /// is incomplete.
     pub(super) fn undo(&mut self, target: TargetId, of: impl Fn(SeriesId) -> TargetId) {
         let passes = self.passes(target);
         (passes.again, passes.tracked) = (0, 0);

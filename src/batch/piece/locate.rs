@@ -10,8 +10,9 @@ use super::patch::SampleSlot;
 /// the bytes of a slot are not in a single literal, or when a copy refers to them: such a piece
 /// cannot be patched.
 pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
-    // `at` is the place in the elements, `raw` the number of uncompressed bytes that they have given
-    // so far, `next` the first slot that is not found yet. Slots are in the order of their bytes.
+    // `at` is the place in the elements, `raw` the number of uncompressed bytes that they have
+    // given so far, `next` the first slot that is not found yet. Slots are in the order of their
+    // bytes.
     let (mut at, mut raw, mut next) = (0, 0, 0);
     let little_endian = |bytes: &[u8]| {
         bytes

@@ -1,8 +1,8 @@
 //! The messages of the protobuf exposition (prometheus/client_model
 //! `io/prometheus/client/metrics.proto`), as far as something is made of them.
 //!
-//! A family is never decoded as a whole, because a family of `/federate` may be the whole answer;
-//! and a metric's labels and a plain value, which is nearly all that there is, are read by hand.
+//! A family is never decoded as a whole, because a family of `/federate` may be the whole answer. A
+//! metric's labels and a plain value, which are nearly all of an exposition, are read by hand.
 
 use std::ops::Range;
 
@@ -113,7 +113,7 @@ impl ExposedHistogram {
             || self.zero_count > 0
     }
 
-    /// Observations.
+    /// Number of observations, whether it is written as an integer or as a float.
     pub(super) fn observations(&self) -> f64 {
         if self.count_float == 0.0 {
             self.count as f64
@@ -123,7 +123,7 @@ impl ExposedHistogram {
     }
 }
 
-/// Of a classic histogram.
+/// A bucket of a classic histogram.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct ClassicBucket {
     #[prost(uint64, tag = "1")]
@@ -135,7 +135,7 @@ pub(super) struct ClassicBucket {
 }
 
 impl ClassicBucket {
-    /// Observations up to the bound.
+    /// Number of observations up to the bound.
     pub(super) fn observations(&self) -> f64 {
         if self.count_float == 0.0 {
             self.count as f64
@@ -153,10 +153,10 @@ pub(super) enum Field<'a> {
     Fixed,
 }
 
-/// Why bytes are no message.
+/// A fault in the bytes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum WireFault {
-    /// They end within it.
+    /// The bytes end within the message: more bytes may complete it.
     Incomplete,
     Malformed(String),
 }
@@ -202,7 +202,7 @@ pub(super) fn field<'a>(bytes: &'a [u8], at: &mut usize) -> Result<(u64, Field<'
         1 => 8,
         2 => usize::try_from(varint(bytes, at)?).unwrap_or(usize::MAX),
         5 => 4,
-        // Groups were gone before this format was.
+        // Groups were deprecated before this format existed.
         other => {
             return Err(WireFault::Malformed(format!(
                 "field {number} has wire type {other}"
@@ -247,6 +247,7 @@ pub(super) fn number(name: &str, field: Field<'_>) -> Result<u64, WireFault> {
 /// The value of a `Counter`, `Gauge` or `Untyped`.
 #[inline]
 pub(super) fn single(message: &[u8]) -> Result<f64, WireFault> {
+    // The usual form: field 1 as eight bytes, and nothing else. Otherwise prost decodes it.
     if let Some((0x09, rest)) = message.split_first().map(|(key, rest)| (*key, rest))
         && let Ok(bits) = rest.try_into()
     {
@@ -255,12 +256,13 @@ pub(super) fn single(message: &[u8]) -> Result<f64, WireFault> {
     Ok(SingleValue::decode(message)?.value)
 }
 
-/// Where name and value stand in a `LabelPair`.
+/// The places of name and value in a `LabelPair`.
 pub(super) fn label(pair: &[u8]) -> Result<(Range<usize>, Range<usize>), WireFault> {
     let (mut name, mut value, mut at) = (0..0, 0..0, 0);
     while at < pair.len() {
         match field(pair, &mut at)? {
             (1, field) => {
+                // The field ends at `at`, so its bytes start this far before.
                 name = at - bytes("Name", field)?.len()..at;
                 // prompb/io/prometheus/client/decoder.go parseLabel: one that is not there at all
                 // is found later.

@@ -14,18 +14,18 @@ use crate::series::float;
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, LabelSpan};
 
-/// Ends a name in the raw bytes of a series: no UTF-8 holds it.
+/// The byte that ends a name in the raw bytes of a series. It occurs in no UTF-8.
 const END_OF_NAME: u8 = 0xff;
 
-/// Stands before a bound in the raw bytes of a series: no label pair starts with it.
+/// The byte before a bound in the raw bytes of a series. No label pair starts with it.
 const BOUND: u8 = 0xfe;
 
 /// `Histogram.ResetHint` of a gauge.
 const GAUGE: i32 = 3;
 
-/// Why there is no sample, or no further one.
+/// Why a metric gives no sample, or no further one.
 pub(super) enum MetricFault {
-    /// More bytes may make it whole.
+    /// The block ends within the metric: more bytes may complete it.
     Incomplete,
     Malformed(String),
     Refusal(Refusal),
@@ -46,10 +46,10 @@ impl From<Refusal> for MetricFault {
     }
 }
 
-/// A metric as read; its buffers are kept from one to the next.
+/// Reads one metric after the other. It keeps its buffers from one to the next.
 #[derive(Debug, Default)]
 pub(super) struct MetricReader {
-    /// The fields of its label pairs, one behind the other.
+    /// The encoded fields of the label pairs, in order.
     labels: Vec<u8>,
     timestamp_ms: i64,
     counter: f64,
@@ -57,13 +57,13 @@ pub(super) struct MetricReader {
     untyped: f64,
     summary: Summary,
     pub(super) histogram: message::ExposedHistogram,
-    /// What is sent of a native histogram.
+    /// A native histogram as it is sent.
     native: messages::Histogram,
-    /// A series' raw bytes.
+    /// Raw bytes of a series.
     raw: Vec<u8>,
 }
 
-/// The label by which series of one metric differ.
+/// The label by which the series of one metric differ: `le` or `quantile`.
 #[derive(Clone, Copy)]
 struct BoundLabel {
     name: &'static str,
@@ -78,7 +78,7 @@ impl MetricReader {
         (self.counter, self.gauge, self.untyped) = (0.0, 0.0, 0.0);
         self.summary.clear();
         self.histogram.clear();
-        // All of it is there: what is cut is malformed.
+        // The metric is complete, so one that ends within a field is malformed.
         self.fields(bytes)
             .map_err(|broken| MetricFault::Malformed(broken.text()))
     }
@@ -105,7 +105,8 @@ impl MetricReader {
         Ok(())
     }
 
-    /// Shows its series to the sink. `native`: whether the family is one of native histograms.
+    /// Shows the series of the metric to the sink. `native` says whether the family's histograms
+    /// are native ones.
     pub(super) fn give<S: Sink>(
         &mut self,
         name: &str,
@@ -127,8 +128,8 @@ impl MetricReader {
                     }
                 }
                 self.classic(name, sink)?;
-                // protobufparse.go Next: who was taken as a classic one says how the next one is
-                // taken.
+                // protobufparse.go Next: a histogram that was taken as a classic one decides how
+                // the next one is taken.
                 *native = histograms.native && self.histogram.is_native();
                 Ok(())
             }
@@ -254,6 +255,8 @@ impl MetricReader {
             timestamp_ms,
             ..
         } = self;
+        // The raw bytes identify the series: name, end mark, label pairs, and a bound if there is
+        // one. A known series needs no more than these.
         raw.clear();
         raw.extend_from_slice(name.as_bytes());
         raw.extend_from_slice(suffix.as_bytes());
@@ -273,6 +276,7 @@ impl MetricReader {
         if sink.known(&exposed)? {
             return Ok(());
         }
+        // A new series: its labels are taken from the raw bytes, so that their places are known.
         let name_len = name.len() + suffix.len();
         let resolved = resolve(raw, name_len, labels.len(), bound)
             .map_err(|broken| MetricFault::Malformed(broken.text()))?;
@@ -300,6 +304,7 @@ fn resolve(
         value: Cow::Borrowed(name),
         span: Some(LabelSpan { name: 0, value: 0 }),
     });
+    // The label pairs are the fields between the end mark and the bound.
     let end = name_len + 1 + labels_len;
     let mut at = name_len + 1;
     while at < end {

@@ -21,12 +21,13 @@ use crate::intake::Sink;
 /// Longest varint before a family (Go's `binary.MaxVarintLen32`).
 const LENGTH_BYTES: usize = 5;
 
-/// How histograms are taken.
+/// The forms in which histograms are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistogramFormats {
-    /// `scrape_native_histograms`: native ones, where there are some.
+    /// Whether native histograms are taken, where there are some (`scrape_native_histograms`).
     pub native: bool,
-    /// `always_scrape_classic_histograms`: a native histogram's classic buckets, too.
+    /// Whether the classic buckets of a native histogram are taken, too
+    /// (`always_scrape_classic_histograms`).
     pub always_classic: bool,
 }
 
@@ -43,9 +44,9 @@ impl Default for HistogramFormats {
 #[derive(Debug, Default)]
 pub struct ProtobufParser {
     histograms: HistogramFormats,
-    /// Bytes taken.
+    /// Number of bytes taken so far.
     offset: u64,
-    /// In one that is not over yet.
+    /// The family whose end is still to come.
     family: Option<Family>,
     metric: MetricReader,
 }
@@ -53,15 +54,15 @@ pub struct ProtobufParser {
 /// A family in progress.
 #[derive(Debug, Default)]
 struct Family {
-    /// Bytes to come.
+    /// Number of its bytes that are still to come.
     left: u64,
     name: String,
     kind: MetricType,
-    /// What is wrong with it, if it has a metric.
+    /// The family's fault. It is an error only when the family has a metric.
     fault: Option<String>,
     unit: String,
     metrics: u64,
-    /// Its histograms are native: the first one says it for all.
+    /// Whether the histograms are native: the first one decides for all.
     native: bool,
 }
 
@@ -136,7 +137,7 @@ impl ProtobufParser {
             self.end_family()?;
             return Ok(at);
         };
-        // What stands behind the family is not its own.
+        // Bytes behind the family belong to the next one.
         let left = usize::try_from(family.left).unwrap_or(usize::MAX);
         let own = &rest[..rest.len().min(left)];
         let mut at = 0;
@@ -182,7 +183,7 @@ impl ProtobufParser {
 }
 
 impl Family {
-    /// A field that is no metric.
+    /// Takes a field other than a metric.
     fn set(&mut self, field_number: u64, value: Field<'_>) -> Result<(), MetricFault> {
         if matches!(field_number, NAME | HELP | TYPE) && self.metrics > 0 {
             return Err(MetricFault::Malformed(
@@ -217,7 +218,7 @@ impl Family {
         Ok(())
     }
 
-    /// What Prometheus looks at when a family has a metric.
+    /// Checks what Prometheus checks when a family has a metric.
     fn begin_metric(&mut self) -> Result<(), MetricFault> {
         self.metrics += 1;
         if self.metrics > 1 {

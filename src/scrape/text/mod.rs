@@ -1,10 +1,10 @@
 //! The text exposition format 0.0.4, parsed as Prometheus parses it
 //! (`model/textparse/promparse.go`, `promlex.l`).
 //!
-//! The parser is fed blocks of a stream and takes as many whole entries as a block holds. Two ways
-//! lead through it: a line that looks regular is cut from its end (timestamp, value, series), and
-//! if the sink knows these series bytes they were parsed before and nothing is left to do. All else
-//! goes through the lexer.
+//! The parser is fed blocks of a stream and takes as many whole entries as a block holds. There are
+//! two ways through it. A line that looks regular is cut into series, value and timestamp without
+//! the lexer; if the sink knows these series bytes, they were parsed before and nothing is left to
+//! do. All else goes through the lexer.
 
 mod lexer;
 pub(super) mod number;
@@ -19,6 +19,36 @@ use super::lexer::{Lexer as _, Token};
 use crate::intake::{ExposedSample, Sink};
 
 /// A parser for one exposition.
+///
+/// ```
+/// use amp_forwarder::intake::{ExposedSample, Refusal, Sink};
+/// use amp_forwarder::scrape::text::TextParser;
+/// use amp_forwarder::series::ExposedLabel;
+///
+/// /// Notes the label names of each new series.
+/// #[derive(Default)]
+/// struct Names(Vec<String>);
+///
+/// impl Sink for Names {
+///     fn known(&mut self, _: &ExposedSample<'_>) -> Result<bool, Refusal> {
+///         Ok(false)
+///     }
+///
+///     fn resolved(
+///         &mut self,
+///         _: &ExposedSample<'_>,
+///         labels: &[ExposedLabel<'_>],
+///     ) -> Result<(), Refusal> {
+///         self.0.extend(labels.iter().map(|label| label.name.to_string()));
+///         Ok(())
+///     }
+/// }
+///
+/// let mut names = Names::default();
+/// let text = b"up{job=\"node\"} 1\n";
+/// let taken = TextParser::default().parse(text, true, &mut names).unwrap();
+/// assert_eq!((taken, names.0), (text.len(), vec!["__name__".to_owned(), "job".to_owned()]));
+/// ```
 #[derive(Debug, Default)]
 pub struct TextParser {
     context: Context,
@@ -44,11 +74,13 @@ impl TextParser {
                 return Ok(block.len());
             }
             let rest = &block[taken..];
+            // The fast way: in a warm process nearly every line is taken here.
             if let Some(length) = known_line(rest, sink)? {
                 self.context.line += 1;
                 taken += length;
                 continue;
             }
+            // The lexer: new series, metadata, and lines that are written in another way.
             let Some(length) = self.entry(rest, last, sink)? else {
                 break;
             };
@@ -171,12 +203,15 @@ fn sample(
     }
 }
 
-/// Takes a regular line, and returns its length if the sink knows its series.
+/// Takes a regular line, and returns its length if the sink knows its series. Otherwise nothing was
+/// taken, and the lexer reads the line again.
 ///
 /// It cannot mistake one thing for another: known series bytes were once cut off by the lexer, and
 /// the lexer would cut the same bytes off again at this place.
 #[inline]
 fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, ExpositionError> {
+    // Expositions keep their order, so the sink knows how long the next series should be. Then
+    // nothing is searched: the cut is right if the sink knows the bytes before it.
     if let Some((exposed, length)) = sink
         .expected()
         .and_then(|series| expected_line(bytes, series))
@@ -187,12 +222,14 @@ fn known_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Expo
     any_line(bytes, sink)
 }
 
-/// Cuts a line whose series has that many bytes.
+/// Cuts a line whose series has `series` bytes.
 #[inline]
 fn expected_line(bytes: &[u8], series: usize) -> Option<(ExposedSample<'_>, usize)> {
     let (series, [b' ', rest @ ..]) = bytes.split_at_checked(series)? else {
         return None;
     };
+    // Behind the series are one blank, the value, and a newline or a blank and the timestamp. Any
+    // other form is left to the slower ways.
     let (value, length) = number::leading(rest)?;
     let rest = &rest[length..];
     let (timestamp_ms, rest) = match rest.split_first()? {
@@ -216,7 +253,8 @@ fn expected_line(bytes: &[u8], series: usize) -> Option<(ExposedSample<'_>, usiz
     ))
 }
 
-/// Cuts any line, from its end.
+/// Cuts any line from its end, because a label value may hold blanks and what follows the series
+/// may not.
 fn any_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, ExpositionError> {
     let Some(length) = memchr::memchr(b'\n', bytes) else {
         return Ok(None);
@@ -226,6 +264,8 @@ fn any_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Exposi
         return Ok(None);
     };
     let (head, tail) = (&line[..last], &line[last + 1..]);
+    // Two words at the end: a value and a timestamp, if they can be read as such. The blank before
+    // the value is searched in 32 bytes only, since no number is longer.
     let mut exposed = None;
     if let Some(timestamp) = number::timestamp(tail)
         && let Some(space) = memchr::memrchr(b' ', &head[head.len().saturating_sub(32)..])
@@ -239,6 +279,8 @@ fn any_line<S: Sink>(bytes: &[u8], sink: &mut S) -> Result<Option<usize>, Exposi
             });
         }
     }
+    // Otherwise one word: a value. A series whose last label value ends like one is not mistaken,
+    // because the sink knows only whole series.
     let exposed = match exposed {
         Some(exposed) => exposed,
         None => match number::value(tail) {

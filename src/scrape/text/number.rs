@@ -13,7 +13,7 @@ pub(in crate::scrape) fn value(text: &[u8]) -> Option<f64> {
     }
 }
 
-/// Parses the value that a blank or the end of its line ends, and tells how long it is.
+/// Parses the value at the start of a text, up to a blank or a newline, and returns its length.
 #[inline]
 pub(super) fn leading(text: &[u8]) -> Option<(f64, usize)> {
     if let Some((value, at)) = decimal(text)
@@ -25,10 +25,11 @@ pub(super) fn leading(text: &[u8]) -> Option<(f64, usize)> {
     Some((value(&text[..length])?, length))
 }
 
-/// How long the number is that a blank or the end of its line ends: none for one that is longer
-/// than they are.
+/// Length of the number at the start of a text, up to a blank or a newline. None when neither is
+/// found within the length of a number.
 #[inline]
 pub(super) fn length(text: &[u8]) -> Option<usize> {
+    // Nearly always a timestamp of 13 digits and the end of the line.
     if let [.., b'\n'] = text.first_chunk::<{ TIMESTAMP + 1 }>()? {
         return Some(TIMESTAMP);
     }
@@ -37,14 +38,17 @@ pub(super) fn length(text: &[u8]) -> Option<usize> {
         .position(|byte| matches!(byte, b' ' | b'\n'))
 }
 
-/// Digits of milliseconds until 2286.
+/// Number of digits of a timestamp in milliseconds, from 2001 to 2286.
 const TIMESTAMP: usize = 13;
 
-/// Longer than any number that Prometheus writes.
+/// Length in bytes that no number of Prometheus reaches.
 const LONGEST: usize = 32;
 
-/// Digits with at most one point, as most values are, up to the first other byte. Their number and
-/// the power of ten are exact in a float, so that the quotient is the nearest one.
+/// Parses digits with at most one point, which is the form of most values, up to the first other
+/// byte.
+///
+/// The digits as a whole number and the power of ten are both exact in a float. So their quotient
+/// is rounded once, and is the nearest float (W. D. Clinger's fast path).
 #[inline]
 fn decimal(text: &[u8]) -> Option<(f64, usize)> {
     const POWERS: [f64; 19] = [
@@ -52,6 +56,7 @@ fn decimal(text: &[u8]) -> Option<(f64, usize)> {
         1e17, 1e18,
     ];
     const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
+    // The digits behind the point are appended to those before it: 12.5 is 125 / 10.
     let (whole, point) = digits(text, 0);
     let (number, end, fraction) = match text.get(point) {
         Some(b'.') => {
@@ -66,8 +71,8 @@ fn decimal(text: &[u8]) -> Option<(f64, usize)> {
         .then(|| (number as f64 / power, end))
 }
 
-/// Appends the digits at the start to a number, and tells how many they are. Beyond 19 the number
-/// means nothing.
+/// Appends the digits at the start of a text to a number, and returns how many there are. With more
+/// than 19 digits the number has overflowed and means nothing.
 #[inline]
 fn digits(text: &[u8], mut number: u64) -> (u64, usize) {
     let mut at = 0;
@@ -86,15 +91,19 @@ fn digits(text: &[u8], mut number: u64) -> (u64, usize) {
     (number, at)
 }
 
-/// Eight digits at once: pairs, then fours, then all. None when one of them is none.
+/// Eight digits at once. None when a byte is not a digit.
 #[inline]
 fn eight_digits(text: &[u8; 8]) -> Option<u64> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let text = u64::from_le_bytes(*text);
+    // A byte is no digit if adding 0x46 sets its high bit (it is above '9'), or if subtracting 0x30
+    // does (it is below '0').
     let high = text.wrapping_add(ONES * 0x46) | text.wrapping_sub(ONES * 0x30);
     if high & (ONES * 0x80) != 0 {
         return None;
     }
+    // The first digit is in the lowest byte. Each step joins neighbours: digits to pairs, pairs to
+    // fours, fours to the number. A multiplication adds the left half, scaled, to the right one.
     let pairs = (text & (ONES * 0x0f)).wrapping_mul((10 << 8) + 1) >> 8;
     let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul((100 << 16) + 1) >> 16;
     Some((fours & 0x0000_ffff_0000_ffff).wrapping_mul((10_000 << 32) + 1) >> 32)
@@ -137,8 +146,8 @@ pub(in crate::scrape) fn timestamp(text: &[u8]) -> Option<i64> {
 }
 
 /// Parses a timestamp of OpenMetrics, in seconds, to the millisecond below it
-/// (`openmetricsparse.go` `Next`). Milliseconds beyond `i64` are a time that nobody takes either
-/// way.
+/// (`openmetricsparse.go` `Next`). Milliseconds beyond `i64` are saturated: such a time is refused
+/// later in any case.
 pub(in crate::scrape) fn seconds(text: &[u8]) -> Option<i64> {
     let seconds = value(text)?;
     seconds.is_finite().then_some((seconds * 1000.0) as i64)

@@ -6,8 +6,8 @@
 //! that drops a label), timestamps belong to the first entry of a label set, and later ones are
 //! aliases of it.
 //!
-//! Timestamps are taken within a transaction, which is one scrape. [`SeriesCache::rollback`] restores
-//! them. Entries stay, so that a slow cold start makes progress.
+//! Timestamps are taken within a transaction, which is one scrape. [`SeriesCache::rollback`]
+//! restores them. Entries stay, so that a slow cold start makes progress.
 
 mod entry;
 mod key;
@@ -140,8 +140,8 @@ impl SeriesCache {
         self.entries[series.index()].expectable = false;
     }
 
-    /// Remembers a series: its labels and their group, or none when it is dropped. Only a `portable`
-    /// series can be tracked.
+    /// Remembers a series: its labels and their group, or none when it is dropped. Only a
+    /// `portable` series can be tracked.
     pub fn insert(
         &mut self,
         transaction: Transaction,

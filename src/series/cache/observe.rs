@@ -28,8 +28,8 @@ pub enum Sighting {
     Already,
     /// It was seen in the last scrape that was committed, or in a later one that failed.
     Lately,
-    /// It was seen longer ago, or never: Prometheus' own cache would not know it (`scrape/scrape.go`
-    /// `iterDone`).
+    /// It was seen longer ago, or never: Prometheus' own cache would not know it
+    /// (`scrape/scrape.go` `iterDone`).
     Not,
 }
 

@@ -25,8 +25,8 @@ impl SeriesCache {
     /// Forgets series because memory is short. Returns whether series have moved to other places.
     ///
     /// Series of which no sample was ever taken go: a scrape brought them that was rolled back
-    /// because they do not fit. Series that the last scrapes did not show go, too: scrapes that fail
-    /// do not count as missed, so series that come and go would fill the memory for good.
+    /// because they do not fit. Series that the last scrapes did not show go, too: scrapes that
+    /// fail do not count as missed, so series that come and go would fill the memory for good.
     pub fn forget_untaken(&mut self) -> bool {
         let missed = |entry: &SeriesEntry| entry.seen + 1 < self.scrapes[entry.target.index()];
         let keep = self
