@@ -166,7 +166,8 @@ mod tests {
         #[test]
         fn what_is_written_reads_the_same(tree in trees()) {
             let text = emit(&tree);
-            let read = parse(&text).map_err(|problem| TestCaseError::fail(format!("{text}\n{problem}")))?;
+            let read = parse(&text)
+                .map_err(|problem| TestCaseError::fail(format!("{text}\n{problem}")))?;
             prop_assert!(same(&tree, &read.root), "{text}\n{:?}", read.root);
         }
     }

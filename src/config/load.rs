@@ -30,8 +30,8 @@ impl Config {
     ///
     /// | key | Prometheus | here | why |
     /// | --- | --- | --- | --- |
-    /// | `queue_config.retry_on_http_429` | false | true with `sigv4` | AMP throttles with 429 and has stored nothing then |
-    /// | `queue_config.sample_age_limit` | none | 55m with `sigv4` | AMP refuses samples older than an hour |
+    /// | `queue_config.retry_on_http_429` | false | true with `sigv4` | AMP stored nothing |
+    /// | `queue_config.sample_age_limit` | none | 55m with `sigv4` | AMP refuses samples of 1h |
     ///
     /// # Errors
     /// Fails with the first place that is no YAML, or else with all errors at once, in the order of

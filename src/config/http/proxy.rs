@@ -114,7 +114,10 @@ mod tests {
             http: Some(Secret::new("http://proxy:3128")),
             https: Some(Secret::new("http://proxy:3129")),
             no_proxy: "foobar.com, .barbaz.net, \
-                *.wild.net,192.168.1.1,10.0.0.0/8,192.168.1.2:81,home.lan:9090,[2001:db8::52:0:1],2001:db8::52:0:3,[2002:db8:a::45]:443,2001:db8:ffff::/48".into(),
+                *.wild.net,192.168.1.1,10.0.0.0/8,192.168.1.2:81,\
+                home.lan:9090,[2001:db8::52:0:1],2001:db8::52:0:3,\
+                [2002:db8:a::45]:443,2001:db8:ffff::/48"
+                .into(),
             spares_loopback: true,
             connect_headers: Vec::new(),
         };

@@ -5,7 +5,7 @@ use crate::config::problem::shown;
 
 /// Looks for matchers such as `{job=".+"}`, an equality where a regular expression was meant.
 pub(super) fn lint_selector(selector: &str, path: &str, findings: &mut Findings<'_>) {
-    for Matcher {
+    for SelectorMatcher {
         name,
         operator,
         value,
@@ -30,14 +30,14 @@ pub(super) fn lint_selector(selector: &str, path: &str, findings: &mut Findings<
 }
 
 /// One part of a selector.
-struct Matcher<'a> {
+struct SelectorMatcher<'a> {
     name: &'a str,
     operator: &'a str,
     value: &'a str,
 }
 
 /// The `name operator "value"` parts of a selector. Anything else in it is skipped.
-fn matchers(selector: &str) -> Vec<Matcher<'_>> {
+fn matchers(selector: &str) -> Vec<SelectorMatcher<'_>> {
     let mut found = Vec::new();
     let mut rest = selector;
     // Values are quoted, so each quote starts one. The operator is just before it, and the name
@@ -54,7 +54,7 @@ fn matchers(selector: &str) -> Vec<Matcher<'_>> {
         let operator = &head[name.len()..];
         let name = name.trim_end();
         let name = &name[name.rfind(['{', ',']).map_or(0, |at| at + 1)..];
-        found.push(Matcher {
+        found.push(SelectorMatcher {
             name: name.trim(),
             operator,
             value: &body[..end],
