@@ -8,7 +8,7 @@ use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::NetError;
 use amp_forwarder::report::Report;
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
-use amp_forwarder::tick::{Forwarder, Plan, World};
+use amp_forwarder::tick::{Dependencies, Forwarder, Plan};
 use amp_forwarder::time::SystemClock;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -87,7 +87,7 @@ impl InMemory {
     pub(crate) fn new() -> Result<Self, Box<dyn std::error::Error>> {
         let config = Config::load(CONFIG, &|_| None, "bench.yml")?.config;
         let body = Arc::new(Mutex::new(Bytes::new()));
-        let world = World {
+        let world = Dependencies {
             home: Box::new(BodyHome(Arc::clone(&body))),
             remotes: vec![Box::new(Taker)],
             clock: Arc::new(SystemClock),

@@ -14,7 +14,7 @@ use crate::home::HttpHome;
 use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
 use crate::send::{HttpRemote, Remote, RemoteError};
 use crate::spool::store::{self, Store};
-use crate::tick::{Forwarder, Unusable, World};
+use crate::tick::{Dependencies, Forwarder, ForwarderError};
 use crate::time::{Clock, SystemClock};
 
 /// Longest time for the TCP connection to a home, its look-up included. A SYN is repeated after 1
@@ -39,7 +39,7 @@ pub enum SetupError {
     Config(#[from] ConfigErrors),
     /// A target is not usable.
     #[error(transparent)]
-    Target(#[from] Unusable),
+    Target(#[from] ForwarderError),
     /// There is no place for the spool.
     #[error(transparent)]
     Spool(#[from] SpoolPlaceError),
@@ -142,7 +142,7 @@ pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
         process_env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
     let memory_limit = config.forwarder.memory_limit_bytes(function_memory);
     let store = store(&config).await?;
-    let world = World {
+    let world = Dependencies {
         home: Box::new(home(&config, HOME_IDLE)),
         remotes: remotes(&config, &clock).await?,
         clock,

@@ -13,16 +13,16 @@ use crate::spool::state::{Backlog, JobState, RemoteRecord, SpoolState};
 use crate::spool::store::Store;
 use crate::time::{Clock, Deadlines};
 
-/// The spool of a process.
-pub(super) struct Holder {
+/// The spool of a process, and whether it may be used: the lease is taken here for each tick.
+pub(super) struct TickSpool {
     keeper: LeaseClient,
     limits: SpoolLimits,
 }
 
-/// How a tick begins.
-pub(super) enum Begun {
+/// The ways in which a tick can begin.
+pub(super) enum LeaseOutcome {
     /// With the lease.
-    Held(Box<Held>),
+    Leased(Box<LeasedSpool>),
     /// Without a spool: there is none, or it is down and there is nothing in it.
     Without {
         /// That it is down.
@@ -34,8 +34,8 @@ pub(super) enum Begun {
     Down(Incident),
 }
 
-/// The lease, and what is owed.
-pub(super) struct Held {
+/// The spool under the lease: the backlogs of all remotes.
+pub(super) struct LeasedSpool {
     tenure: Tenure,
     /// One for each remote.
     pub(super) outboxes: Vec<Outbox>,
@@ -44,7 +44,7 @@ pub(super) struct Held {
     pub(super) owed_before: Vec<u64>,
 }
 
-impl Holder {
+impl TickSpool {
     pub(super) fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -58,31 +58,37 @@ impl Holder {
     }
 
     /// Takes the lease and opens what is owed.
-    pub(super) async fn begin(&mut self, planned: &Deadlines, lanes: &[Lane]) -> Begun {
+    pub(super) async fn begin(&mut self, planned: &Deadlines, lanes: &[Lane]) -> LeaseOutcome {
         let taken = self.keeper.take(planned).await;
         // Now, and not before: it may just have met another one.
         let may_go_without = self.keeper.may_go_without();
         let down = |text: String| {
             if may_go_without {
-                Begun::Without {
+                LeaseOutcome::Without {
                     degraded: Some(Incident::new(IncidentKind::WithoutSpool, text)),
                 }
             } else {
-                Begun::Down(Incident::new(IncidentKind::SpoolUnavailable, text))
+                LeaseOutcome::Down(Incident::new(IncidentKind::SpoolUnavailable, text))
             }
         };
         let tenure = match taken {
             Ok(tenure) => tenure,
             Err(error @ TakeError::Busy { .. }) => {
-                return Begun::Busy(Incident::new(IncidentKind::LeaseHeld, error.to_string()));
+                return LeaseOutcome::Busy(Incident::new(
+                    IncidentKind::LeaseHeld,
+                    error.to_string(),
+                ));
             }
             Err(error @ TakeError::Late) => {
-                return Begun::Busy(Incident::new(IncidentKind::LeaseLate, error.to_string()));
+                return LeaseOutcome::Busy(Incident::new(
+                    IncidentKind::LeaseLate,
+                    error.to_string(),
+                ));
             }
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),
             Err(error @ TakeError::State(_)) => {
                 let kind = IncidentKind::SpoolUnavailable;
-                return Begun::Down(Incident::new(kind, error.to_string()));
+                return LeaseOutcome::Down(Incident::new(kind, error.to_string()));
             }
         };
         let access = tenure.access(&self.keeper);
@@ -97,7 +103,7 @@ impl Holder {
                     .iter()
                     .map(|outbox| outbox.backlog().samples)
                     .collect();
-                Begun::Held(Box::new(Held {
+                LeaseOutcome::Leased(Box::new(LeasedSpool {
                     tenure,
                     outboxes: opened.outboxes,
                     orphans: opened.orphans,
@@ -107,7 +113,7 @@ impl Holder {
             // The lease ends by itself, and what is owed stays where it is.
             Err(error) => {
                 let kind = IncidentKind::SpoolUnavailable;
-                Begun::Down(Incident::new(kind, error.to_string()))
+                LeaseOutcome::Down(Incident::new(kind, error.to_string()))
             }
         }
     }
@@ -120,11 +126,11 @@ impl Holder {
     /// Releases the lease, and says what is owed now.
     pub(super) async fn release(
         &mut self,
-        held: Held,
+        held: LeasedSpool,
         jobs: BTreeMap<String, JobState>,
         lanes: &[Lane],
     ) -> (SpoolReport, Option<Incident>) {
-        let Held {
+        let LeasedSpool {
             tenure,
             outboxes,
             orphans,
@@ -161,7 +167,7 @@ impl Holder {
     }
 }
 
-impl Held {
+impl LeasedSpool {
     pub(super) fn deadlines(&self) -> Deadlines {
         self.tenure.deadlines
     }

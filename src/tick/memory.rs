@@ -4,12 +4,12 @@ use std::future::Future;
 use std::pin::pin;
 
 use super::Forwarder;
-use super::lease::Held;
+use super::lease::LeasedSpool;
 use crate::report::MemoryReport;
 
 impl Forwarder {
     /// Bytes of the caches, the scrapes in progress, the queues and the segments that are loaded.
-    pub(super) fn weigh(&self, held: Option<&Held>) -> usize {
+    pub(super) fn weigh(&self, held: Option<&LeasedSpool>) -> usize {
         let writers: usize = self
             .writers
             .iter()
@@ -27,7 +27,11 @@ impl Forwarder {
     }
 
     /// Weighs whenever the work waits for something.
-    pub(super) async fn weighed<T>(&self, work: impl Future<Output = T>, held: Option<&Held>) -> T {
+    pub(super) async fn weighed<T>(
+        &self,
+        work: impl Future<Output = T>,
+        held: Option<&LeasedSpool>,
+    ) -> T {
         let mut work = pin!(work);
         std::future::poll_fn(|context| {
             let polled = work.as_mut().poll(context);

@@ -19,12 +19,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use self::job::{EXPECTED_AT_FIRST, Grid, Job, Shift};
-use self::lease::{Begun, Held, Holder};
+use self::job::{EXPECTED_AT_FIRST, Job, ScrapeRound, SlotGrid};
+use self::lease::{LeaseOutcome, LeasedSpool, TickSpool};
 pub use self::preview::Preview;
-pub use self::progress::Live;
-use self::remote::{Bench, Lane, Sent};
-use self::report::Noted;
+pub use self::progress::TickProgress;
+use self::remote::{Lane, LaneContext, LaneSummary};
+use self::report::TickRecord;
 use crate::batch::Writer;
 use crate::batch::stage::BatchLimits;
 use crate::config::{Config, ScrapeConfig};
@@ -35,35 +35,35 @@ use crate::spool::state::JobState;
 use crate::spool::store::Store;
 use crate::time::{Clock, Deadlines};
 
-/// The world around a tick.
-pub struct World {
+/// What a tick depends on besides its configuration: everything that is not pure.
+pub struct Dependencies {
     /// The home Prometheus.
     pub home: Box<dyn Home>,
-    /// One for each `remote_write`, in their order.
+    /// Remotes, one for each `remote_write`, in their order.
     pub remotes: Vec<Box<dyn Remote>>,
-    /// The time of day.
+    /// Wall clock.
     pub clock: Arc<dyn Clock>,
-    /// For back-offs.
+    /// Source of randomness for back-offs and for the name of the process in the lease.
     pub rng: fastrand::Rng,
-    /// Where the spool is. Without one, what a tick cannot send is lost.
+    /// Store of the spool. Without one, samples that a tick cannot send are lost.
     pub store: Option<Arc<dyn Store>>,
 }
 
-/// What a tick is to do.
+/// The task of one tick.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// When the runtime ends the process.
+    /// Moment at which the runtime ends the process.
     pub deadline: Option<Instant>,
-    /// One scrape of each job, now, in place of the minute's slots.
+    /// Whether each job is scraped once, now, in place of the minute's slots.
     pub once: bool,
-    /// Only these jobs.
+    /// Names of the jobs that are scraped; all jobs without them.
     pub jobs: Option<Vec<String>>,
-    /// Scrape nothing.
+    /// Whether nothing is scraped and only the backlog is sent.
     pub drain_only: bool,
-    /// Once true, no further scrape is started; what is queued is still sent.
+    /// A signal to stop: once true, no further scrape starts, and queued samples are still sent.
     pub stop: Option<tokio::sync::watch::Receiver<bool>>,
-    /// For whoever watches.
-    pub live: Option<Arc<Live>>,
+    /// Counters that others may watch during the tick.
+    pub live: Option<Arc<TickProgress>>,
 }
 
 impl Plan {
@@ -73,7 +73,7 @@ impl Plan {
         self.stop.as_ref().is_some_and(|stop| *stop.borrow())
     }
 
-    /// Returns early when the tick is to stop.
+    /// Sleeps for `wait`, or less when the tick is to stop.
     pub async fn sleep(&self, wait: Duration) {
         let Some(mut stop) = self.stop.clone() else {
             return tokio::time::sleep(wait).await;
@@ -87,7 +87,7 @@ impl Plan {
     }
 }
 
-/// The forwarder: kept for the process, so that a warm tick knows its series.
+/// The forwarder. It is kept for the process, so that a warm tick knows its series.
 pub struct Forwarder {
     config: Config,
     home: Box<dyn Home>,
@@ -95,7 +95,7 @@ pub struct Forwarder {
     jobs: Vec<Job>,
     lanes: Vec<Lane>,
     writers: Vec<RefCell<Writer>>,
-    holder: Option<Holder>,
+    holder: Option<TickSpool>,
     memory_limit: usize,
     /// Bytes staged by the scrapes in progress.
     staged: Cell<usize>,
@@ -103,23 +103,27 @@ pub struct Forwarder {
     most_held: Cell<usize>,
 }
 
-/// Why no forwarder can be made of a configuration.
+/// The reason why no forwarder can be made of a configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration: {0}")]
-pub struct Unusable(String);
+pub struct ForwarderError(String);
 
 impl Forwarder {
-    /// A cold forwarder.
+    /// Makes a cold forwarder, which knows no series yet. `memory_limit` is in bytes.
     ///
     /// # Errors
-    /// A target that makes no URL.
-    pub fn new(config: Config, world: World, memory_limit: u64) -> Result<Self, Unusable> {
+    /// Fails when a target of the configuration does not form a URL.
+    pub fn new(
+        config: Config,
+        world: Dependencies,
+        memory_limit: u64,
+    ) -> Result<Self, ForwarderError> {
         let mut by_job = config
             .scrape_configs
             .iter()
             .map(|_| Vec::new())
             .collect::<Vec<Vec<Target>>>();
-        for target in targets(&config.scrape_configs).map_err(Unusable)? {
+        for target in targets(&config.scrape_configs).map_err(ForwarderError)? {
             by_job[target.job.index()].push(target);
         }
         let jobs = config
@@ -127,22 +131,23 @@ impl Forwarder {
             .iter()
             .zip(by_job)
             .map(|(job, targets)| Job {
-                grid: Grid::new(&job.job_name, job.scrape_interval),
+                grid: SlotGrid::new(&job.job_name, job.scrape_interval),
                 targets,
                 served_ms: None,
                 expected: EXPECTED_AT_FIRST,
                 scraped_ms: None,
             });
         let jobs = jobs.collect();
-        let World {
+        let Dependencies {
             home,
             remotes,
             clock,
             mut rng,
             store,
         } = world;
-        let holder = store
-            .map(|store| Holder::new(store, Arc::clone(&clock), &config.forwarder.spool, &mut rng));
+        let holder = store.map(|store| {
+            TickSpool::new(store, Arc::clone(&clock), &config.forwarder.spool, &mut rng)
+        });
         let lanes: Vec<_> = config
             .remote_write
             .iter()
@@ -184,7 +189,7 @@ impl Forwarder {
         })
     }
 
-    /// The names in `jobs` that no job bears.
+    /// Returns those of the names in `jobs` that the configuration does not have.
     #[must_use]
     pub fn unknown_jobs(&self, jobs: &[String]) -> Vec<String> {
         let known = |name: &&String| {
@@ -196,7 +201,7 @@ impl Forwarder {
         jobs.iter().filter(|name| !known(name)).cloned().collect()
     }
 
-    /// When the next slot of any job is due.
+    /// Returns when the next slot of any job is due, milliseconds since 1970.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<i64> {
         let now_ms = self.clock.now_ms();
@@ -210,7 +215,7 @@ impl Forwarder {
             .min()
     }
 
-    /// One tick. It always ends with a report, before the deadline.
+    /// Runs one tick. It always ends with a report, before the plan's deadline.
     pub async fn tick(&mut self, plan: &Plan) -> Report {
         let started = Instant::now();
         self.most_held.set(0);
@@ -218,45 +223,49 @@ impl Forwarder {
         let planned = Deadlines::new(started, plan.deadline, deadline_margin);
         let begun = match &mut self.holder {
             Some(holder) => holder.begin(&planned, &self.lanes).await,
-            None => Begun::Without { degraded: None },
+            None => LeaseOutcome::Without { degraded: None },
         };
         let (held, degraded) = match begun {
-            Begun::Held(held) => (Some(*held), None),
-            Begun::Without { degraded } => (None, degraded),
-            Begun::Busy(incident) => return self.untouched(Outcome::Busy, incident, started),
-            Begun::Down(incident) => return self.untouched(Outcome::Failed, incident, started),
+            LeaseOutcome::Leased(held) => (Some(*held), None),
+            LeaseOutcome::Without { degraded } => (None, degraded),
+            LeaseOutcome::Busy(incident) => {
+                return self.untouched(Outcome::Busy, incident, started);
+            }
+            LeaseOutcome::Down(incident) => {
+                return self.untouched(Outcome::Failed, incident, started);
+            }
         };
-        let mut noted = Noted {
+        let mut record = TickRecord {
             ledgers: vec![Ledger::default(); self.lanes.len()],
-            ..Noted::default()
+            ..TickRecord::default()
         };
-        noted.incidents.extend(degraded.iter().cloned());
-        self.remember(held.as_ref(), &mut noted);
+        record.incidents.extend(degraded.iter().cloned());
+        self.remember(held.as_ref(), &mut record);
 
         let deadlines = match &held {
             Some(held) => held.deadlines(),
             None => planned.without_lease(),
         };
-        let (mut sent, mut noted) = self.work(plan, held.as_ref(), deadlines, noted).await;
+        let (mut sent, mut record) = self.work(plan, held.as_ref(), deadlines, record).await;
         let metadata_incidents = self.send_metadata(plan, deadlines.work_ends()).await;
-        noted.incidents.extend(metadata_incidents);
+        record.incidents.extend(metadata_incidents);
         self.finish(
             held,
             sent.as_mut_slice(),
-            noted,
+            record,
             degraded.is_some(),
             started,
         )
         .await
     }
 
-    /// What another process may have changed since this one had the lease.
-    fn remember(&mut self, held: Option<&Held>, noted: &mut Noted) {
+    /// Takes over what another process may have changed since this one had the lease.
+    fn remember(&mut self, held: Option<&LeasedSpool>, record: &mut TickRecord) {
         if let Some(held) = held {
-            noted.after_a_kill = held.after_a_kill();
-            noted.incidents.extend(held.orphans());
+            record.after_a_kill = held.after_a_kill();
+            record.incidents.extend(held.orphans());
             if !held.continued() {
-                // Somebody else may have sent newer samples, and served newer slots.
+                // Another process may have sent newer samples and served newer slots.
                 self.writers
                     .iter()
                     .for_each(|writer| writer.borrow_mut().forget_timestamps());
@@ -280,76 +289,65 @@ impl Forwarder {
     async fn work(
         &mut self,
         plan: &Plan,
-        held: Option<&Held>,
+        held: Option<&LeasedSpool>,
         deadlines: Deadlines,
-        noted: Noted,
-    ) -> (Vec<Sent>, Noted) {
+        record: TickRecord,
+    ) -> (Vec<LaneSummary>, TickRecord) {
         let start_ms = self.clock.now_ms();
-        let spool = &self.config.forwarder.spool;
-        let benches: Vec<_> = (0..self.lanes.len())
-            .map(|index| Bench {
-                clock: &*self.clock,
-                deadlines,
-                outbox: held.map(|held| &held.outboxes[index]),
-                epoch: held.map_or(0, Held::epoch),
-                overflow_after: spool.overflow_after,
-                drain_rate: spool.drain_samples_per_second as f64,
-                segment_bytes: spool.segment_bytes,
-                lanes: &self.lanes,
-                live: plan.live.as_deref(),
-            })
-            .collect();
         let mut jobs = std::mem::take(&mut self.jobs);
-        let noted = RefCell::new(noted);
-        let shift = Shift {
+        let contexts: Vec<_> = (0..self.lanes.len())
+            .map(|index| self.lane_context(index, plan, held, deadlines))
+            .collect();
+        let record = RefCell::new(record);
+        let round = ScrapeRound {
             plan,
             held,
             start_ms,
             deadlines,
-            noted: &noted,
+            record: &record,
         };
         let scrapes = async {
             join_all(
                 jobs.iter_mut()
                     .enumerate()
-                    .map(|(index, job)| self.serve(index, job, &shift)),
+                    .map(|(index, job)| self.serve(index, job, &round)),
             )
             .await;
             self.lanes.iter().for_each(|lane| lane.queue.close());
         };
-        let lanes = join_all(
-            self.lanes
-                .iter()
-                .zip(&benches)
-                .map(|(lane, bench)| async move {
-                    let overflow = async {
-                        match bench.outbox {
-                            Some(outbox) => lane.overflow(outbox, bench).await,
-                            None => (0, None),
-                        }
-                    };
-                    let sending = async { tokio::join!(lane.drain(bench), overflow) };
-                    let (mut sent, (left_over, incident)) = tokio::select! {
-                        biased;
-                        done = sending => done,
-                        never = lane.follow_sending_ends(bench) => match never {},
-                    };
-                    sent.left_over = left_over;
-                    sent.incidents.extend(incident);
-                    // At once: another remote may need all the time that there is.
-                    lane.flush(bench, &mut sent).await;
-                    sent
-                }),
-        );
-        let working = async { tokio::join!(scrapes, lanes) };
+        let lanes = self.lanes.iter().zip(&contexts);
+        let sending = join_all(lanes.map(|(lane, context)| lane.run(context)));
+        let working = async { tokio::join!(scrapes, sending) };
         let ((), sent) = tokio::select! {
             biased;
             done = self.weighed(working, held) => done,
             never = self.end_sending_when_stopped(plan) => match never {},
         };
-        drop(benches);
+        drop(contexts);
         self.jobs = jobs;
-        (sent, noted.into_inner())
+        (sent, record.into_inner())
+    }
+
+    /// What a lane works with in this tick.
+    fn lane_context<'a>(
+        &'a self,
+        index: usize,
+        plan: &'a Plan,
+        held: Option<&'a LeasedSpool>,
+        deadlines: Deadlines,
+    ) -> LaneContext<'a> {
+        let spool = &self.config.forwarder.spool;
+        LaneContext {
+            clock: &*self.clock,
+            deadlines,
+            outbox: held.map(|held| &held.outboxes[index]),
+            epoch: held.map_or(0, LeasedSpool::epoch),
+            overflow_after: spool.overflow_after,
+            drain_rate: spool.drain_samples_per_second as f64,
+            segment_bytes: spool.segment_bytes,
+            lanes: &self.lanes,
+            live: plan.live.as_deref(),
+        }
     }
 
     /// Once the tick is to stop, what is in flight has little time left.
@@ -368,13 +366,13 @@ impl Forwarder {
     /// Adds up, releases the lease and reports.
     async fn finish(
         &mut self,
-        held: Option<Held>,
-        sent: &mut [Sent],
-        mut noted: Noted,
+        held: Option<LeasedSpool>,
+        sent: &mut [LaneSummary],
+        mut record: TickRecord,
         degraded: bool,
         started: Instant,
     ) -> Report {
-        for (index, (sent, scraped)) in sent.iter_mut().zip(&noted.ledgers).enumerate() {
+        for (index, (sent, scraped)) in sent.iter_mut().zip(&record.ledgers).enumerate() {
             sent.ledger.add(scraped);
             if let Some(held) = &held {
                 let outbox = &held.outboxes[index];
@@ -400,7 +398,7 @@ impl Forwarder {
                     );
                 }
             }
-            noted.incidents.append(&mut sent.incidents);
+            record.incidents.append(&mut sent.incidents);
             if sent.ledger.lost > 0 {
                 // What was lost may be sent again, if the home still shows it.
                 self.writers[index].borrow_mut().forget_timestamps();
@@ -413,25 +411,25 @@ impl Forwarder {
             spool = report;
             if let Some(incident) = incident {
                 tracing::error!("{}", incident.text);
-                noted.incidents.push(incident);
+                record.incidents.push(incident);
             }
         }
         if let Some(holder) = self.holder.as_mut().filter(|_| degraded) {
             holder.went_without();
         }
-        noted.degraded = degraded;
-        self.report(sent, noted, spool, false, started)
+        record.degraded = degraded;
+        self.report(sent, record, spool, false, started)
     }
 
-    /// A tick that could not begin.
+    /// Reports a tick that could not begin.
     fn untouched(&self, outcome: Outcome, incident: Incident, started: Instant) -> Report {
         tracing::warn!("{}", incident.text);
-        let sent: Vec<_> = self.lanes.iter().map(|_| Sent::default()).collect();
+        let sent: Vec<_> = self.lanes.iter().map(|_| LaneSummary::default()).collect();
         let report = self.report(
             &sent,
-            Noted {
+            TickRecord {
                 incidents: vec![incident],
-                ..Noted::default()
+                ..TickRecord::default()
             },
             SpoolReport::default(),
             false,
@@ -441,14 +439,13 @@ impl Forwarder {
     }
 }
 
-/// What the next tick is to know of the jobs. A watermark moves only when nothing of the remote was
-/// lost.
+/// The state of the jobs for the next tick. A watermark moves only when the remote lost nothing.
 fn job_states(
     config: &Config,
     jobs: &[Job],
     lanes: &[Lane],
-    held: &Held,
-    sent: &[Sent],
+    held: &LeasedSpool,
+    sent: &[LaneSummary],
 ) -> std::collections::BTreeMap<String, JobState> {
     let state = |(config, job): (&ScrapeConfig, &Job)| {
         let mut state = held.job(&config.job_name);

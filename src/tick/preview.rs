@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::report::Noted;
+use super::report::TickRecord;
 use super::{Forwarder, Plan};
 use crate::report::{Ledger, Report, SpoolReport};
 use crate::scrape::{ScrapeOutcome, Scraper};
@@ -73,9 +73,9 @@ impl Forwarder {
         let longest = plan.deadline.map_or(Duration::MAX, |deadline| {
             (deadline - started).saturating_sub(self.config.forwarder.deadline_margin)
         });
-        let mut noted = Noted {
+        let mut record = TickRecord {
             ledgers: vec![Ledger::default(); self.lanes.len()],
-            ..Noted::default()
+            ..TickRecord::default()
         };
         for Preview {
             job,
@@ -83,7 +83,7 @@ impl Forwarder {
             mut scraped,
         } in self.preview(plan.jobs.as_deref(), longest).await
         {
-            for (ledger, committed) in noted
+            for (ledger, committed) in record
                 .ledgers
                 .iter_mut()
                 .zip(std::mem::take(&mut scraped.commits))
@@ -91,13 +91,13 @@ impl Forwarder {
                 ledger.add(&committed.ledger());
                 ledger.leave_owed(committed.counts.fresh);
             }
-            noted.scraped(&job, &instance, &scraped);
+            record.scraped(&job, &instance, &scraped);
         }
-        let sent = noted
+        let sent = record
             .ledgers
             .drain(..)
-            .map(super::remote::Sent::only)
+            .map(super::remote::LaneSummary::only)
             .collect::<Vec<_>>();
-        self.report(&sent, noted, SpoolReport::default(), true, started)
+        self.report(&sent, record, SpoolReport::default(), true, started)
     }
 }

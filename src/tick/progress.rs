@@ -1,10 +1,10 @@
-//! What happens within a tick, for whoever watches.
+//! Counters of a tick, for others to watch while it runs.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// Counts since it was made. Shared with a tick through its plan.
+/// Counters since they were made. They are shared with a tick through its plan.
 #[derive(Debug, Default)]
-pub struct Live {
+pub struct TickProgress {
     scrapes: AtomicU64,
     failed: AtomicU64,
     scraped: AtomicU64,
@@ -12,7 +12,7 @@ pub struct Live {
     newest_ms: AtomicI64,
 }
 
-impl Live {
+impl TickProgress {
     pub(super) fn scraped(&self, samples: u64, up: bool) {
         self.scrapes.fetch_add(1, Ordering::Relaxed);
         self.failed.fetch_add(u64::from(!up), Ordering::Relaxed);
@@ -24,7 +24,7 @@ impl Live {
         self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
     }
 
-    /// Scrapes, and those of them that failed.
+    /// Returns the number of scrapes, and of those that failed.
     #[must_use]
     pub fn scrapes(&self) -> (u64, u64) {
         (
@@ -33,7 +33,7 @@ impl Live {
         )
     }
 
-    /// Samples scraped, and written.
+    /// Returns the number of samples scraped, and of samples written.
     #[must_use]
     pub fn samples(&self) -> (u64, u64) {
         (
@@ -42,7 +42,7 @@ impl Live {
         )
     }
 
-    /// Newest timestamp that was written, milliseconds since 1970.
+    /// Returns the newest timestamp that was written, milliseconds since 1970.
     #[must_use]
     pub fn newest_ms(&self) -> Option<i64> {
         Some(self.newest_ms.load(Ordering::Relaxed)).filter(|newest| *newest > 0)

@@ -1,9 +1,9 @@
-//! What a tick tells in the end.
+//! The report of a tick, made at its end.
 
 use tokio::time::Instant;
 
 use super::Forwarder;
-use super::remote::Sent;
+use super::remote::LaneSummary;
 use crate::report::{
     Incident, IncidentKind, Ledger, Outcome, Previous, Report, ScrapeReport, SpoolReport,
     error_texts, merge_incidents,
@@ -14,9 +14,9 @@ use crate::scrape::ScrapeOutcome;
 /// At most this many scrapes and errors are listed in a report.
 const REPORTED: usize = 200;
 
-/// What a tick's scrapes leave behind.
+/// Notes of a tick that end in its report.
 #[derive(Default)]
-pub(super) struct Noted {
+pub(super) struct TickRecord {
     pub(super) after_a_kill: bool,
     pub(super) degraded: bool,
     pub(super) ledgers: Vec<Ledger>,
@@ -24,7 +24,7 @@ pub(super) struct Noted {
     pub(super) incidents: Vec<Incident>,
 }
 
-impl Noted {
+impl TickRecord {
     pub(super) fn scraped(&mut self, job: &str, instance: &str, scraped: &ScrapeOutcome) {
         if let Some(error) = &scraped.error {
             let kind = match error {
@@ -52,8 +52,8 @@ impl Noted {
 impl Forwarder {
     pub(super) fn report(
         &self,
-        sent: &[Sent],
-        noted: Noted,
+        sent: &[LaneSummary],
+        record: TickRecord,
         spool: SpoolReport,
         dry_run: bool,
         started: Instant,
@@ -62,15 +62,15 @@ impl Forwarder {
         for sent in sent {
             ledger.add(&sent.ledger);
         }
-        let up = noted.scrapes.iter().filter(|scrape| scrape.up).count();
+        let up = record.scrapes.iter().filter(|scrape| scrape.up).count();
         let failed = ledger.lost > 0
             || sent.iter().any(|sent| sent.stopped)
-            || (up == 0 && !noted.scrapes.is_empty());
+            || (up == 0 && !record.scrapes.is_empty());
         let outcome = if failed {
             Outcome::Failed
-        } else if noted.degraded {
+        } else if record.degraded {
             Outcome::Degraded
-        } else if up < noted.scrapes.len()
+        } else if up < record.scrapes.len()
             || ledger.rejected > 0
             || ledger.expired > 0
             || (ledger.owed_after > 0 && !dry_run)
@@ -80,12 +80,12 @@ impl Forwarder {
             Outcome::Ok
         };
         let newest_ms = sent.iter().filter_map(|sent| sent.newest_ms).min();
-        let mut scrapes = noted.scrapes;
+        let mut scrapes = record.scrapes;
         scrapes.truncate(REPORTED);
         Report {
             outcome,
             dry_run,
-            previous: noted.after_a_kill.then_some(Previous::Killed),
+            previous: record.after_a_kill.then_some(Previous::Killed),
             scrapes,
             ledger,
             remotes: self
@@ -98,8 +98,8 @@ impl Forwarder {
             memory: self.memory(),
             lag_ms: newest_ms.map(|newest| self.clock.now_ms() - newest),
             duration_ms: started.elapsed().as_millis() as u64,
-            errors: error_texts(&noted.incidents, REPORTED),
-            incidents: merge_incidents(&noted.incidents, REPORTED),
+            errors: error_texts(&record.incidents, REPORTED),
+            incidents: merge_incidents(&record.incidents, REPORTED),
         }
     }
 }

@@ -11,7 +11,7 @@ use amp_forwarder::report::Report;
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::spool::store::Store;
 use amp_forwarder::spool::store::memory::MemoryStore;
-use amp_forwarder::tick::{Forwarder, Plan, World};
+use amp_forwarder::tick::{Dependencies, Forwarder, Plan};
 use amp_forwarder::time::{Clock, TokioClock};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -268,7 +268,7 @@ impl Bench {
                 };
                 Box::new(remote) as Box<dyn Remote>
             });
-        let world = World {
+        let world = Dependencies {
             remotes: remotes.collect(),
             home: Box::new(ScriptedHome {
                 clock,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use amp_forwarder::report::Report;
 use amp_forwarder::send::Remote;
-use amp_forwarder::tick::{self, Forwarder, Live, Plan};
+use amp_forwarder::tick::{self, Forwarder, Plan, TickProgress};
 use amp_forwarder::time::Clock as _;
 use fastrand::Rng;
 use tokio::time::{Instant, sleep};
@@ -109,7 +109,7 @@ impl Run {
             .receivers
             .iter()
             .map(|receiver| Box::new(RemoteHandle(Arc::clone(receiver))) as Box<dyn Remote>);
-        let world = tick::World {
+        let world = tick::Dependencies {
             home: Box::new(HomeHandle(Arc::clone(&self.home))),
             remotes: remotes.collect(),
             clock: Arc::new(SimClock(Arc::clone(&self.world))),
@@ -193,7 +193,7 @@ impl Run {
         self.world.tell(|| format!("tick: {tick:?}"));
         let started = Instant::now();
         let start_ms = SimClock(Arc::clone(&self.world)).now_ms();
-        let live = Arc::new(Live::default());
+        let live = Arc::new(TickProgress::default());
         let first_job = self.scenario.config.scrape_configs[0].job_name.clone();
         let (stopper, stop) = tokio::sync::watch::channel(false);
         let plan = Plan {

@@ -13,7 +13,7 @@ use amp_forwarder::net::{NetError, Peer};
 use amp_forwarder::prompb::STALE_NAN;
 use amp_forwarder::series::{float, text};
 use amp_forwarder::setup;
-use amp_forwarder::tick::{Forwarder, Preview, World};
+use amp_forwarder::tick::{Dependencies, Forwarder, Preview};
 use amp_forwarder::time::SystemClock;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -127,7 +127,7 @@ fn previewer(arguments: &PreviewArguments, mut config: Config) -> Result<Forward
         }
         None => Box::new(setup::home(&config, Duration::ZERO)),
     };
-    let world = World {
+    let world = Dependencies {
         home,
         remotes: Vec::new(),
         clock: Arc::new(SystemClock),

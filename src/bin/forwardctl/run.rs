@@ -8,7 +8,7 @@ use std::time::Duration;
 use amp_forwarder::config::parse_duration;
 use amp_forwarder::report::{Ledger, Outcome, Report};
 use amp_forwarder::setup;
-use amp_forwarder::tick::{Forwarder, Live, Plan};
+use amp_forwarder::tick::{Forwarder, Plan, TickProgress};
 use amp_forwarder::time::{Clock, SystemClock};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,7 +55,7 @@ pub(super) async fn run(
     }
     let mut forwarder = setup::forwarder(loaded.config).await?;
     let (stop, stopping) = watch::channel(false);
-    let live = Arc::new(Live::default());
+    let live = Arc::new(TickProgress::default());
     let plan = Plan {
         once: arguments.once,
         stop: Some(stopping.clone()),
@@ -153,7 +153,7 @@ fn status_line(json: bool) -> ProgressBar {
 }
 
 /// Redraws the status line until it is dropped.
-async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
+async fn redraw(bar: &ProgressBar, live: &TickProgress) -> Infallible {
     let mut often = tokio::time::interval(Duration::from_millis(500));
     loop {
         often.tick().await;
@@ -163,7 +163,7 @@ async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
 }
 
 /// What the ticks have done so far, in one line.
-fn progress(live: &Live) -> String {
+fn progress(live: &TickProgress) -> String {
     let ((scrapes, failed), (scraped, written)) = (live.scrapes(), live.samples());
     let failed = if failed > 0 {
         format!(" ({failed} failed)")

@@ -1,4 +1,4 @@
-//! A job in a tick: its slots, and what becomes of a scrape.
+//! A job in a tick: the slots that it serves, and the way of a scrape into the queues.
 
 mod slots;
 
@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-pub(super) use self::slots::Grid;
+pub(super) use self::slots::SlotGrid;
 
-use super::lease::Held;
-use super::report::Noted;
+use super::lease::LeasedSpool;
+use super::report::TickRecord;
 use super::{Forwarder, Plan};
 use crate::home::Target;
 use crate::scrape::Scraper;
@@ -21,12 +21,12 @@ use crate::time::Deadlines;
 /// sample it has seen.
 const CLOCK_TOLERANCE_MS: i64 = 30_000;
 
-/// What a first scrape is expected to take, and its sends.
+/// Expected duration of a first scrape with its sends.
 pub(super) const EXPECTED_AT_FIRST: Duration = Duration::from_secs(1);
 
 /// A scrape job between its scrapes.
 pub(super) struct Job {
-    pub(super) grid: Grid,
+    pub(super) grid: SlotGrid,
     pub(super) targets: Vec<Target>,
     pub(super) served_ms: Option<i64>,
     pub(super) expected: Duration,
@@ -34,24 +34,24 @@ pub(super) struct Job {
     pub(super) scraped_ms: Option<i64>,
 }
 
-/// What the scrapes of a tick share.
-pub(super) struct Shift<'a> {
+/// The context that all scrapes of a tick share.
+pub(super) struct ScrapeRound<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) held: Option<&'a Held>,
+    pub(super) held: Option<&'a LeasedSpool>,
     pub(super) start_ms: i64,
     pub(super) deadlines: Deadlines,
-    pub(super) noted: &'a RefCell<Noted>,
+    pub(super) record: &'a RefCell<TickRecord>,
 }
 
 impl Forwarder {
     /// Serves the slots of one job until none is due within the tick.
-    pub(super) async fn serve(&self, index: usize, job: &mut Job, shift: &Shift<'_>) {
-        let Shift {
+    pub(super) async fn serve(&self, index: usize, job: &mut Job, round: &ScrapeRound<'_>) {
+        let ScrapeRound {
             plan,
             start_ms,
             deadlines,
             ..
-        } = *shift;
+        } = *round;
         let config = &self.config.scrape_configs[index];
         if plan.drain_only
             || plan
@@ -70,7 +70,7 @@ impl Forwarder {
             };
             if let Some(slot) = due {
                 // However slow its scrapes are, a tick leaves the slots after its minute to the
-                // next one.
+                // next tick.
                 if !slots::within_minute(slot, start_ms) {
                     return;
                 }
@@ -83,7 +83,7 @@ impl Forwarder {
                 job.served_ms = Some(slot);
                 let started = Instant::now();
                 let up = join_all(job.targets.iter().map(|target| {
-                    self.scrape(index, target, target.scrape_timeout.min(left), shift)
+                    self.scrape(index, target, target.scrape_timeout.min(left), round)
                 }))
                 .await;
                 // Twice the last one: the next may be slower, and its samples must be sent as well.
@@ -107,18 +107,19 @@ impl Forwarder {
         }
     }
 
-    /// Scrapes one target and queues what it gave. Says whether it succeeded.
+    /// Scrapes one target and queues its batches. Returns whether the scrape succeeded.
     async fn scrape(
         &self,
         job: usize,
         target: &Target,
         timeout: Duration,
-        shift: &Shift<'_>,
+        round: &ScrapeRound<'_>,
     ) -> bool {
-        let Shift {
-            plan, held, noted, ..
-        } = *shift;
-        // What this scrape has staged, of what all have.
+        let ScrapeRound {
+            plan, held, record, ..
+        } = *round;
+        // The part of `self.staged` that belongs to this scrape: replaced at each call, so that
+        // scrapes that run at the same time add up.
         let mine = Cell::new(0);
         let fits = |staged: usize| {
             self.staged
@@ -136,12 +137,12 @@ impl Forwarder {
         let config = &self.config.scrape_configs[job];
         let mut scraped = scraper.scrape(config, target, timeout).await;
         self.staged.set(self.staged.get() - mine.get());
-        let mut noted = noted.borrow_mut();
+        let mut record = record.borrow_mut();
         for ((lane, committed), ledger) in self
             .lanes
             .iter()
             .zip(std::mem::take(&mut scraped.commits))
-            .zip(&mut noted.ledgers)
+            .zip(&mut record.ledgers)
         {
             ledger.add(&committed.ledger());
             committed
@@ -167,7 +168,7 @@ impl Forwarder {
                 tracing::debug!(job, instance, samples, duration = ?scraped.duration, "scraped")
             }
         }
-        noted.scraped(&config.job_name, target.instance(), &scraped);
+        record.scraped(&config.job_name, target.instance(), &scraped);
         if let Some(live) = &plan.live {
             live.scraped(scraped.tally.scraped, scraped.error.is_none());
         }

@@ -7,7 +7,7 @@ use crate::time::millis;
 
 /// The grid of one job: an offset plus multiples of its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tick) struct Grid {
+pub(in crate::tick) struct SlotGrid {
     interval_ms: i64,
     offset_ms: i64,
 }
@@ -21,7 +21,7 @@ pub(in crate::tick) fn within_minute(slot_ms: i64, start_ms: i64) -> bool {
     slot_ms < start_ms.saturating_add(60_000)
 }
 
-impl Grid {
+impl SlotGrid {
     /// Jobs are spread over their intervals by their names, as Prometheus spreads its targets
     /// (`scrape/target.go` `offset`).
     #[must_use]
@@ -70,7 +70,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// Serves a job as ticks do: each starts at a time and ends when it has nothing to wait for.
-    fn served(grid: Grid, ticks: &[i64]) -> Vec<i64> {
+    fn served(grid: SlotGrid, ticks: &[i64]) -> Vec<i64> {
         let (mut slots, mut last, mut free) = (Vec::new(), None, i64::MIN);
         for &tick in ticks {
             let start = tick.max(free);
@@ -98,7 +98,7 @@ mod tests {
             seconds in prop::sample::select(vec![1_u64, 5, 10, 15, 20, 30, 60]),
             job in "[a-z]{1,8}",
         ) {
-            let grid = Grid::new(&job, Duration::from_secs(seconds));
+            let grid = SlotGrid::new(&job, Duration::from_secs(seconds));
             let base = 1_700_000_040_000_i64;
             let mut ticks: Vec<_> = (0..).zip(&starts).map(|(minute, start)| base + minute * 60_000 + start).collect();
             // EventBridge delivers at least once.
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_steady_schedule_serves_every_slot() {
         for seconds in [1, 5, 7, 10, 15, 20, 30, 45, 60] {
-            let grid = Grid::new("federate", Duration::from_secs(seconds));
+            let grid = SlotGrid::new("federate", Duration::from_secs(seconds));
             let ticks: Vec<i64> = (0..60)
                 .map(|minute| 1_700_000_040_000 + minute * 60_000 + 31_000)
                 .collect();
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_long_interval_is_not_waited_for() {
-        let grid = Grid::new("federate", Duration::from_secs(60));
+        let grid = SlotGrid::new("federate", Duration::from_secs(60));
         let now = 1_700_000_040_000;
         let slot = grid.due(now, None).unwrap();
         assert!(slot <= now && now - slot < 60_000);
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_missed_hour_is_one_scrape() {
-        let grid = Grid::new("federate", Duration::from_secs(15));
+        let grid = SlotGrid::new("federate", Duration::from_secs(15));
         let slot = grid.newest(1_700_000_040_000);
         assert_eq!(
             grid.due(slot + 3_600_001, Some(slot)),
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_does_not_stop_the_job() {
-        let grid = Grid::new("federate", Duration::from_secs(15));
+        let grid = SlotGrid::new("federate", Duration::from_secs(15));
         let slot = grid.newest(1_700_000_040_000);
         assert!(grid.due(slot - 3_600_000, Some(slot)).is_some());
     }

@@ -6,21 +6,31 @@ use futures_util::future;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Bench, Lane, Sent};
+use super::{Lane, LaneContext, LaneSummary};
 use crate::batch::Batch;
 use crate::queue::Front;
 use crate::report::{Fate, IncidentKind};
-use crate::send::{DeliverContext, deliver};
+use crate::send::{DeliverContext, Delivery, deliver};
 use crate::spool::outbox::{Head, HeadError, Outbox};
 use crate::time::millis;
 
-/// What is to be sent next.
+/// The next thing to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum NextToSend {
     Scrape(u64),
     Segment,
     Wait,
     Done,
+}
+
+/// A batch of the segment at the head, when its delivery has ended.
+struct Posted<'a> {
+    delivery: Delivery,
+    /// Place of the batch in its segment.
+    place: u32,
+    batch: &'a Batch,
+    /// Moment of its first post.
+    posted: Instant,
 }
 
 /// Whether sending goes on.
@@ -33,27 +43,32 @@ enum Going {
 impl Lane {
     /// Sends scrape after scrape until the queue is closed and nothing is owed, the remote refuses
     /// us, or the time is up.
-    pub(in crate::tick) async fn drain(&self, bench: &Bench<'_>) -> Sent {
-        let mut sent = Sent::default();
-        self.age(bench, &mut sent).await;
+    pub(in crate::tick) async fn drain(&self, context: &LaneContext<'_>) -> LaneSummary {
+        let mut sent = LaneSummary::default();
+        self.age(context, &mut sent).await;
         while self.queue.is_sending() {
-            // Before looking, so that no change is missed.
+            // Made before looking, so that no change is missed in between.
             let changed = self.queue.changed();
-            let going = match self.next(bench) {
-                Next::Scrape(number) => {
-                    self.timed(self.send_scrape(number, bench, &mut sent)).await
+            let going = match self.next(context) {
+                NextToSend::Scrape(number) => {
+                    self.timed(self.send_scrape(number, context, &mut sent))
+                        .await
                 }
-                Next::Segment => match bench.outbox {
+                NextToSend::Segment => match context.outbox {
                     Some(outbox) => {
-                        self.timed(self.send_segment(outbox, bench, &mut sent))
+                        self.timed(self.send_segment(outbox, context, &mut sent))
                             .await
                     }
                     None => (Going::Over, Duration::ZERO),
                 },
-                Next::Wait if timeout_at(self.sending_ends(bench), changed).await.is_ok() => {
+                NextToSend::Wait
+                    if timeout_at(self.sending_ends(context), changed)
+                        .await
+                        .is_ok() =>
+                {
                     (Going::On, Duration::ZERO)
                 }
-                Next::Wait | Next::Done => (Going::Over, Duration::ZERO),
+                NextToSend::Wait | NextToSend::Done => (Going::Over, Duration::ZERO),
             };
             sent.busy += going.1;
             if going.0 == Going::Over {
@@ -67,15 +82,15 @@ impl Lane {
         sent
     }
 
-    /// What is too old leaves the spool, whatever state the remote is in.
-    async fn age(&self, bench: &Bench<'_>, sent: &mut Sent) {
+    /// Moves samples that are too old out of the backlog, whatever state the remote is in.
+    async fn age(&self, context: &LaneContext<'_>, sent: &mut LaneSummary) {
         let (Some(outbox), Some(limit)) = (
-            bench.outbox.filter(|outbox| !outbox.is_empty()),
+            context.outbox.filter(|outbox| !outbox.is_empty()),
             self.age_limit(),
         ) else {
             return;
         };
-        let oldest_ms = bench.clock.now_ms().saturating_sub(millis(limit));
+        let oldest_ms = context.clock.now_ms().saturating_sub(millis(limit));
         let mut samples = 0;
         let done = outbox.expire(oldest_ms, &mut samples).await;
         if samples > 0 {
@@ -101,27 +116,30 @@ impl Lane {
         (sending.await, started.elapsed())
     }
 
-    fn next(&self, bench: &Bench<'_>) -> Next {
-        let spooled = bench
+    fn next(&self, context: &LaneContext<'_>) -> NextToSend {
+        let spooled = context
             .outbox
             .and_then(Outbox::front)
             .map(|name| (name.epoch(), name.scrape()));
         let memory = match self.queue.front() {
-            Front::Scrape(number) => Some((bench.epoch, number)),
+            Front::Scrape(number) => Some((context.epoch, number)),
             Front::Empty | Front::Closed => None,
         };
+        // Whatever has the smaller (epoch, scrape) goes first, wherever it is. Of one scrape that is
+        // in both places, the spool's part goes first.
         let (next, number) = match (spooled, memory) {
-            (None, None) if self.queue.front() == Front::Closed => return Next::Done,
-            (None, None) => return Next::Wait,
+            (None, None) if self.queue.front() == Front::Closed => return NextToSend::Done,
+            (None, None) => return NextToSend::Wait,
             (Some(spooled), memory) if memory.is_none_or(|memory| spooled <= memory) => {
-                (Next::Segment, spooled)
+                (NextToSend::Segment, spooled)
             }
-            (_, Some(memory)) => (Next::Scrape(memory.1), memory),
-            (Some(spooled), None) => (Next::Segment, spooled),
+            (_, Some(memory)) => (NextToSend::Scrape(memory.1), memory),
+            (Some(spooled), None) => (NextToSend::Segment, spooled),
         };
-        // What is on its way to the spool is of this epoch.
-        if number.0 == bench.epoch && self.queue.is_spilling_before(number.1) {
-            Next::Wait
+        // Batches of an older scrape are on their way to the spool: nothing newer of this epoch may
+        // pass them.
+        if number.0 == context.epoch && self.queue.is_spilling_before(number.1) {
+            NextToSend::Wait
         } else {
             next
         }
@@ -129,7 +147,12 @@ impl Lane {
 
     /// Sends the batches of one scrape that are in memory, several at once. Returns when none is in
     /// flight.
-    async fn send_scrape(&self, number: u64, bench: &Bench<'_>, sent: &mut Sent) -> Going {
+    async fn send_scrape(
+        &self,
+        number: u64,
+        context: &LaneContext<'_>,
+        sent: &mut LaneSummary,
+    ) -> Going {
         let shards = self.shards(self.queue.waiting(number));
         self.shards_in_use.set(shards);
         let mut in_flight = FuturesUnordered::new();
@@ -139,7 +162,7 @@ impl Lane {
                 let Some(batch) = self.queue.take(number) else {
                     break;
                 };
-                let context = self.context(bench);
+                let context = self.deliver_context(context);
                 in_flight.push(async move {
                     (deliver(self.remote.as_ref(), &batch, &context).await, batch)
                 });
@@ -148,12 +171,13 @@ impl Lane {
                 self.shards_in_use.set(0);
                 return going;
             };
-            self.settle(&mut delivery, &batch, bench, (number, false), sent)
+            self.settle(&mut delivery, &batch, context, (number, false), sent)
                 .await;
             match delivery.undelivered.take() {
                 None => self.queue.answered(&batch),
                 Some(undelivered) => {
-                    if let (Some(outbox), Some(since_ms)) = (bench.outbox, delivery.throttled_ms) {
+                    if let (Some(outbox), Some(since_ms)) = (context.outbox, delivery.throttled_ms)
+                    {
                         undelivered
                             .batches
                             .iter()
@@ -167,7 +191,12 @@ impl Lane {
     }
 
     /// Sends the oldest segment, several batches at once, and deletes it when all were answered.
-    async fn send_segment(&self, outbox: &Outbox, bench: &Bench<'_>, sent: &mut Sent) -> Going {
+    async fn send_segment(
+        &self,
+        outbox: &Outbox,
+        context: &LaneContext<'_>,
+        sent: &mut LaneSummary,
+    ) -> Going {
         let head = match outbox.head().await {
             Ok(Some(head)) => head,
             // Gone: what is next now may be in memory.
@@ -183,7 +212,7 @@ impl Lane {
             }
         };
         let (going, ()) = future::join(
-            self.send_batches(&head, outbox, bench, sent),
+            self.send_batches(&head, outbox, context, sent),
             outbox.prefetch(),
         )
         .await;
@@ -202,12 +231,13 @@ impl Lane {
         }
     }
 
+    /// Sends the batches of the segment at the head, several at once, each at its turn by the pace.
     async fn send_batches(
         &self,
         head: &Head,
         outbox: &Outbox,
-        bench: &Bench<'_>,
-        sent: &mut Sent,
+        context: &LaneContext<'_>,
+        sent: &mut LaneSummary,
     ) -> Going {
         let shards = self.shards(head.batches.len());
         let mut waiting = head.batches.iter().peekable();
@@ -216,69 +246,56 @@ impl Lane {
         let mut going = Going::On;
         let mut out_of_time = false;
         loop {
-            // Whoever has a turn takes it by the rate as it is then.
-            let next_turn = match waiting.peek() {
-                Some((place, batch)) if going == Going::On && in_flight.len() < shards => {
-                    match self.pace.next_turn(bench.drain_rate) {
-                        Some(turn) if !out_of_time && turn > Instant::now() => Some(turn),
-                        _ => {
-                            waiting.next();
-                            self.pace.takes_turn(batch.samples, bench.drain_rate);
-                            let posted = Instant::now();
-                            let last_429 = outbox.is_throttled_for_good(
-                                head.name,
-                                *place,
-                                bench.clock.now_ms(),
-                            );
-                            let context = DeliverContext {
-                                last_429,
-                                ..self.context(bench)
-                            };
-                            in_flight.push(async move {
-                                (
-                                    deliver(self.remote.as_ref(), batch, &context).await,
-                                    *place,
-                                    batch,
-                                    posted,
-                                )
-                            });
-                            continue;
-                        }
-                    }
+            // Post as many batches as shards and pace allow. The turn of the next one is computed
+            // again each time: answers change the rate meanwhile.
+            let mut next_turn = None;
+            while let Some((place, batch)) = waiting.peek()
+                && going == Going::On
+                && in_flight.len() < shards
+            {
+                let turn = self.pace.next_turn(context.drain_rate);
+                next_turn = turn.filter(|turn| !out_of_time && *turn > Instant::now());
+                if next_turn.is_some() {
+                    break;
                 }
-                _ => None,
-            };
-            let (mut delivery, place, batch, posted) = tokio::select! {
+                in_flight.push(self.post_at_turn(head, *place, batch, outbox, context));
+                waiting.next();
+            }
+            let Posted {
+                mut delivery,
+                place,
+                batch,
+                posted,
+            } = tokio::select! {
                 biased;
-                Some(delivered) = in_flight.next() => delivered,
-                () = sleep_until(next_turn.unwrap_or_else(Instant::now)), if next_turn.is_some() => continue,
+                Some(answered) = in_flight.next() => answered,
+                () = sleep_until(next_turn.unwrap_or_else(Instant::now)),
+                    if next_turn.is_some() => continue,
                 // The next delivery finds that there is no time, and says so.
-                () = self.state.sending_ended(bench.deadlines.work_ends()), if next_turn.is_some() => {
+                () = self.state.sending_ended(context.deadlines.work_ends()),
+                    if next_turn.is_some() =>
+                {
                     out_of_time = true;
                     continue;
                 }
                 else => break,
             };
+            let was_throttled = delivery.throttled_ms.is_some();
             self.pace
-                .answered(posted, delivery.throttled_ms.is_some(), bench.drain_rate);
-            self.settle(
-                &mut delivery,
-                batch,
-                bench,
-                (head.name.scrape(), head.repeated),
-                sent,
-            )
-            .await;
-            match delivery.undelivered {
-                None => outbox.answered(head.name, place),
-                Some(undelivered) => {
-                    if undelivered.batches.len() != 1 || undelivered.batches[0].body != batch.body {
-                        split.push((place, undelivered.batches));
-                    } else if let Some(since_ms) = delivery.throttled_ms {
-                        outbox.throttled(head.name, place, since_ms);
-                    }
-                    going = Going::Over;
-                }
+                .answered(posted, was_throttled, context.drain_rate);
+            let origin = (head.name.scrape(), head.repeated);
+            self.settle(&mut delivery, batch, context, origin, sent)
+                .await;
+            let Some(undelivered) = delivery.undelivered else {
+                outbox.answered(head.name, place);
+                continue;
+            };
+            // Batches in flight are still answered, but nothing new is posted.
+            going = Going::Over;
+            if undelivered.batches.len() != 1 || undelivered.batches[0].body != batch.body {
+                split.push((place, undelivered.batches));
+            } else if let Some(since_ms) = delivery.throttled_ms {
+                outbox.throttled(head.name, place, since_ms);
             }
         }
         if !split.is_empty() {
@@ -287,13 +304,39 @@ impl Lane {
         going
     }
 
-    /// A batch was split, and a part of it was answered: what is left takes the segment's place.
+    /// Takes the turn for a batch of the head now, and delivers it.
+    fn post_at_turn<'a>(
+        &'a self,
+        head: &Head,
+        place: u32,
+        batch: &'a Batch,
+        outbox: &Outbox,
+        context: &LaneContext<'a>,
+    ) -> impl Future<Output = Posted<'a>> + use<'a> {
+        self.pace.takes_turn(batch.samples, context.drain_rate);
+        let posted = Instant::now();
+        let context = DeliverContext {
+            last_429: outbox.is_throttled_for_good(head.name, place, context.clock.now_ms()),
+            ..self.deliver_context(context)
+        };
+        async move {
+            Posted {
+                delivery: deliver(self.remote.as_ref(), batch, &context).await,
+                place,
+                batch,
+                posted,
+            }
+        }
+    }
+
+    /// Replaces the segment after a batch was split and a part of it answered: only what is still
+    /// owed takes its place.
     async fn replace(
         &self,
         head: &Head,
         split: Vec<(u32, Vec<Batch>)>,
         outbox: &Outbox,
-        sent: &mut Sent,
+        sent: &mut LaneSummary,
     ) {
         let mut left = Vec::new();
         for (place, batch) in &head.batches {

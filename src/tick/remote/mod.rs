@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use self::pace::Pace;
-use super::progress::Live;
+use super::progress::TickProgress;
 use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::queue::Queue;
@@ -26,63 +26,63 @@ use crate::spool::segment::Note;
 use crate::spool::store::StoreError;
 use crate::time::{Clock, Deadlines};
 
-/// A write to the store is expected to be no faster than this, before any was seen.
+/// Expected bytes a second of a write to the store before any was seen.
 const FIRST_WRITE_RATE: f64 = 4e6;
 
-/// And a small one to take as long as this.
+/// Expected seconds of a small write before any was seen.
 const FIRST_WRITE_TIME: f64 = 0.05;
 
 /// Writes of fewer bytes say nothing about a rate.
-const TELLING: usize = 256 << 10;
+const LARGE_WRITE: usize = 256 << 10;
 
-/// A remote_write entry at work. Kept for the process.
+/// The way to one remote: a `remote_write` entry with its queue in memory. Kept for the process.
 pub(super) struct Lane {
     pub(super) id: String,
     pub(super) dir: RemoteDir,
     pub(super) min_shards: usize,
     pub(super) max_shards: usize,
-    /// Samples in memory, for each shard in use.
+    /// Samples that memory may hold for each shard in use.
     capacity: u64,
     settings: DeliverSettings,
     pub(super) remote: Box<dyn Remote>,
     pub(super) state: SendState,
     pub(super) queue: Queue,
-    /// Of the scrape that is being sent from memory.
+    /// Shards of the scrape that is being sent from memory; 0 between scrapes.
     pub(super) shards_in_use: Cell<usize>,
-    /// Bytes a second of the slowest large write to the store.
+    /// Rate of the slowest large write to the store, bytes a second.
     write_rate: Cell<f64>,
-    /// Seconds of the slowest small one.
+    /// Duration of the slowest small write, seconds.
     write_time: Cell<f64>,
-    /// How fast the backlog leaves the spool.
+    /// Rate at which the backlog leaves the spool.
     pace: Pace,
-    /// When it last got metadata.
+    /// Time at which it last got metadata, milliseconds since 1970.
     pub(super) metadata_ms: Cell<Option<i64>>,
 }
 
 /// What a lane works with in one tick.
 #[derive(Clone, Copy)]
-pub(super) struct Bench<'a> {
+pub(super) struct LaneContext<'a> {
     pub(super) clock: &'a dyn Clock,
     /// Ends of the tick's time.
     pub(super) deadlines: Deadlines,
-    /// Without one, what is left in the end is lost.
+    /// The backlog of the remote. Without a spool, samples that are left at the end are lost.
     pub(super) outbox: Option<&'a Outbox>,
-    /// Of the lease.
+    /// Epoch of the lease.
     pub(super) epoch: u64,
-    /// How long an overflow waits for room.
+    /// Time for which an overflow waits for room.
     pub(super) overflow_after: Duration,
-    /// Samples a second that may leave the spool.
+    /// Most samples a second that may leave the spool.
     pub(super) drain_rate: f64,
-    /// Of a segment.
+    /// Largest size of a segment, bytes.
     pub(super) segment_bytes: usize,
-    /// All of them share the way to the store when the tick ends.
+    /// All lanes: they share the way to the store when the tick ends.
     pub(super) lanes: &'a [Lane],
-    pub(super) live: Option<&'a Live>,
+    pub(super) live: Option<&'a TickProgress>,
 }
 
-/// What a lane did in a tick.
+/// The result of a lane's tick.
 #[derive(Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct LaneSummary {
     pub(super) ledger: Ledger,
     batches: u64,
     requests: u64,
@@ -93,7 +93,7 @@ pub(super) struct Sent {
     pub(super) incidents: Vec<Incident>,
     /// Samples that went to the spool because sending had ended.
     pub(super) left_over: u64,
-    /// The remote refuses us: nothing more was tried.
+    /// Whether the remote refuses all requests, so that nothing more was tried.
     pub(super) stopped: bool,
 }
 
@@ -133,18 +133,40 @@ impl Lane {
             .set((self.write_time.get() / 2.0).max(FIRST_WRITE_TIME));
     }
 
+    /// Sends and spools until the scrapes have ended, then puts what memory still holds into the
+    /// spool.
+    pub(super) async fn run(&self, context: &LaneContext<'_>) -> LaneSummary {
+        let overflow = async {
+            match context.outbox {
+                Some(outbox) => self.overflow(outbox, context).await,
+                None => (0, None),
+            }
+        };
+        let sending = async { tokio::join!(self.drain(context), overflow) };
+        let (mut sent, (left_over, incident)) = tokio::select! {
+            biased;
+            done = sending => done,
+            never = self.follow_sending_ends(context) => match never {},
+        };
+        sent.left_over = left_over;
+        sent.incidents.extend(incident);
+        // Each lane flushes as soon as it can: another remote may need all the time that is left.
+        self.flush(context, &mut sent).await;
+        sent
+    }
+
     /// Uncompressed bytes at which batches must close.
     pub(super) fn max_request_bytes(&self) -> usize {
         self.state.max_request_bytes()
     }
 
-    /// How many batches of these many are in flight at once.
+    /// Number of batches that are in flight at once, when so many wait.
     pub(super) fn shards(&self, batches: usize) -> usize {
         batches.clamp(self.min_shards, self.max_shards)
     }
 
-    /// Samples that memory may hold. None once nobody sends any more: they would only wait for the
-    /// end of the tick, which the last scrape may leave too little time for.
+    /// Samples that memory may hold. It is 0 once sending has ended: they would only wait for the end
+    /// of the tick, and the last scrape may leave too little time for writing them then.
     pub(super) fn room(&self) -> u64 {
         if !self.queue.is_sending() {
             return 0;
@@ -156,38 +178,39 @@ impl Lane {
     }
 
     /// For one batch: sending ends early enough for what memory holds to be written.
-    pub(super) fn context<'a>(&'a self, bench: &Bench<'a>) -> DeliverContext<'a> {
+    pub(super) fn deliver_context<'a>(&'a self, context: &LaneContext<'a>) -> DeliverContext<'a> {
         DeliverContext {
             settings: &self.settings,
             state: &self.state,
-            clock: bench.clock,
-            work_ends: bench.deadlines.work_ends(),
+            clock: context.clock,
+            work_ends: context.deadlines.work_ends(),
             last_429: false,
         }
     }
 
     /// End of sending, as far as it is known now: early enough for what memory holds to be written.
-    pub(super) fn sending_ends(&self, bench: &Bench<'_>) -> Instant {
-        if bench.outbox.is_none() {
-            return bench.deadlines.work_ends();
+    pub(super) fn sending_ends(&self, context: &LaneContext<'_>) -> Instant {
+        if context.outbox.is_none() {
+            return context.deadlines.work_ends();
         }
-        // Those in flight may be of one more scrape than those that wait.
-        let writes = self.queue.bytes() / bench.segment_bytes.max(1) + self.queue.scrapes() + 1;
-        let bytes: usize = bench.lanes.iter().map(|lane| lane.queue.bytes()).sum();
+        // Each scrape is a write of its own, and the batches in flight may belong to one scrape
+        // more than those that wait.
+        let writes = self.queue.bytes() / context.segment_bytes.max(1) + self.queue.scrapes() + 1;
+        let bytes: usize = context.lanes.iter().map(|lane| lane.queue.bytes()).sum();
         let reserve = writes as f64 * self.write_time.get() + bytes as f64 / self.write_rate.get();
         let longest = Duration::from_secs(3600).as_secs_f64();
-        bench
+        context
             .deadlines
             .sending_ends(Duration::from_secs_f64(reserve.min(longest)))
     }
 
-    /// Tells the deliveries when they must end, as memory fills, and ends sending then: memory is
-    /// not to wait for what a slow store is asked besides. Never ends by itself.
-    pub(super) async fn follow_sending_ends(&self, bench: &Bench<'_>) -> Infallible {
+    /// Moves the end of sending as memory fills, and ends sending then: the flush of memory must not
+    /// wait for other calls to a slow store. This future is only ever dropped.
+    async fn follow_sending_ends(&self, context: &LaneContext<'_>) -> Infallible {
         loop {
             let mut changed = std::pin::pin!(self.queue.changed());
             changed.as_mut().enable();
-            let sending_ends = self.sending_ends(bench);
+            let sending_ends = self.sending_ends(context);
             self.state.set_sending_ends(sending_ends);
             if timeout_at(sending_ends, changed).await.is_err() {
                 self.queue.stop_sending();
@@ -203,7 +226,7 @@ impl Lane {
 
     /// Learns how slow the store is.
     pub(super) fn wrote(&self, bytes: usize, objects: usize, took: Duration) {
-        if bytes >= TELLING {
+        if bytes >= LARGE_WRITE {
             self.write_rate.set(
                 self.write_rate
                     .get()
@@ -225,11 +248,11 @@ impl Lane {
         &self,
         delivery: &mut Delivery,
         batch: &Batch,
-        bench: &Bench<'_>,
+        context: &LaneContext<'_>,
         (scrape, repeated): (u64, bool),
-        sent: &mut Sent,
+        sent: &mut LaneSummary,
     ) {
-        self.keep_expired(delivery, scrape, bench, sent).await;
+        self.keep_expired(delivery, scrape, context, sent).await;
         sent.requests += u64::from(delivery.attempts);
         for (fate, samples) in [
             (Fate::Written, delivery.written),
@@ -246,13 +269,13 @@ impl Lane {
                 sent.newest_ms = sent.newest_ms.max(Some(batch.max_ms));
             }
         }
-        if let Some(outbox) = bench
+        if let Some(outbox) = context
             .outbox
             .filter(|_| delivery.written + delivery.deduplicated > 0)
         {
-            outbox.passed(bench.clock.now_ms());
+            outbox.passed(context.clock.now_ms());
         }
-        if let Some(live) = bench.live.filter(|_| delivery.written > 0) {
+        if let Some(live) = context.live.filter(|_| delivery.written > 0) {
             live.written(delivery.written, batch.max_ms);
         }
         for rejected in &delivery.rejected {
@@ -268,7 +291,7 @@ impl Lane {
                 .map(|refused| refused.batch.clone())
                 .collect();
             if let Some(Err(error)) = self
-                .keep(bench, Folder::Rejected, scrape, &batches, note.as_ref())
+                .keep(context, Folder::Rejected, scrape, &batches, note.as_ref())
                 .await
             {
                 self.not_kept(&error, sent);
@@ -287,14 +310,14 @@ impl Lane {
         &self,
         delivery: &mut Delivery,
         scrape: u64,
-        bench: &Bench<'_>,
-        sent: &mut Sent,
+        context: &LaneContext<'_>,
+        sent: &mut LaneSummary,
     ) {
         if delivery.expired.is_empty() {
             return;
         }
         match self
-            .keep(bench, Folder::Expired, scrape, &delivery.expired, None)
+            .keep(context, Folder::Expired, scrape, &delivery.expired, None)
             .await
         {
             Some(Err(error)) if error.kind.is_passing() => {
@@ -339,16 +362,16 @@ impl Lane {
     /// None without a spool.
     async fn keep(
         &self,
-        bench: &Bench<'_>,
+        context: &LaneContext<'_>,
         folder: Folder,
         scrape: u64,
         batches: &[Batch],
         note: Option<&Note>,
     ) -> Option<Result<(), StoreError>> {
-        Some(bench.outbox?.keep(folder, scrape, batches, note).await)
+        Some(context.outbox?.keep(folder, scrape, batches, note).await)
     }
 
-    fn not_kept(&self, error: &StoreError, sent: &mut Sent) {
+    fn not_kept(&self, error: &StoreError, sent: &mut LaneSummary) {
         let error = format!(
             "{error}: batches for {} that were refused or too old are not kept",
             self.id
@@ -364,7 +387,7 @@ impl Lane {
         Incident::new(kind, text).for_remote(&self.id)
     }
 
-    pub(super) fn report(&self, sent: &Sent) -> RemoteReport {
+    pub(super) fn report(&self, sent: &LaneSummary) -> RemoteReport {
         RemoteReport {
             remote: self.id.clone(),
             ledger: sent.ledger,
@@ -376,7 +399,7 @@ impl Lane {
     }
 }
 
-impl Sent {
+impl LaneSummary {
     /// Nothing was sent; these counts are all there is.
     pub(super) fn only(ledger: Ledger) -> Self {
         Self {

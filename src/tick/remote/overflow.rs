@@ -1,30 +1,33 @@
-//! What leaves memory for the spool: what exceeds the capacity, and in the end everything.
+//! The way from memory to the spool: samples that exceed the capacity, and at the end all of them.
 
 use tokio::time::Instant;
 
-use super::{Bench, Lane, Sent};
+use super::{Lane, LaneContext, LaneSummary};
 use crate::queue::CommittedScrape;
 use crate::report::{Fate, Incident, IncidentKind};
 use crate::spool::outbox::{Fallback, Outbox, PutError};
 
 impl Lane {
-    /// Spools what exceeds the capacity, once it has waited for room, and everything once sending
-    /// has ended. Ends with the scrapes. Says how many samples the end of sending left, and why it
-    /// stopped early.
+    /// Spools samples that exceed the capacity, once they have waited for room, and all samples once
+    /// sending has ended. It ends with the scrapes. Returns how many samples the end of sending
+    /// left, and the incident that stopped it early, if there was one.
     pub(in crate::tick) async fn overflow(
         &self,
         outbox: &Outbox,
-        bench: &Bench<'_>,
+        context: &LaneContext<'_>,
     ) -> (u64, Option<Incident>) {
         let mut left_over = 0;
         while self.queue.overflowing(|| self.room()).await {
-            if self.waits_for_room(bench) {
-                let _ = tokio::time::timeout(bench.overflow_after, self.queue.room(|| self.room()))
-                    .await;
+            if self.waits_for_room(context) {
+                let _ =
+                    tokio::time::timeout(context.overflow_after, self.queue.room(|| self.room()))
+                        .await;
                 if !self.queue.exceeds(self.room()) {
                     continue;
                 }
             }
+            // The newest batches leave: the oldest ones are next to be sent. All that waits may be in
+            // flight already; then the answers make room.
             let Some(scrape) = self.queue.spill(self.room()) else {
                 tokio::task::yield_now().await;
                 continue;
@@ -49,10 +52,11 @@ impl Lane {
         (left_over, None)
     }
 
-    /// Not at all while the remote backs off for longer than that, or gets nothing any more.
-    fn waits_for_room(&self, bench: &Bench<'_>) -> bool {
-        let room_by = Instant::now() + bench.overflow_after;
-        !bench.overflow_after.is_zero()
+    /// Whether an overflow waits for room first. It does not while the remote backs off for longer
+    /// than that, or once sending has ended.
+    fn waits_for_room(&self, context: &LaneContext<'_>) -> bool {
+        let room_by = Instant::now() + context.overflow_after;
+        !context.overflow_after.is_zero()
             && self.queue.is_sending()
             && self
                 .state
@@ -79,13 +83,13 @@ impl Lane {
         Ok(())
     }
 
-    /// Puts all that memory still holds into the spool. What cannot be put there is lost.
-    pub(in crate::tick) async fn flush(&self, bench: &Bench<'_>, sent: &mut Sent) {
+    /// Puts all that memory still holds into the spool. Samples that cannot be put there are lost.
+    pub(in crate::tick) async fn flush(&self, context: &LaneContext<'_>, sent: &mut LaneSummary) {
         let (mut lost, mut spooled) = (0, sent.left_over);
         let mut why =
             "they could not be sent before the tick ended, and there is no spool".to_owned();
         for scrape in self.queue.drain() {
-            let left = match bench.outbox {
+            let left = match context.outbox {
                 None => scrape.batches.into(),
                 Some(outbox) => match self.put(outbox, &scrape, Fallback::Loss).await {
                     Ok(()) => {
@@ -104,7 +108,7 @@ impl Lane {
                 .sum::<u64>();
         }
         if spooled > 0 && sent.incidents.is_empty() {
-            // Nothing else tells why the tick is no whole success.
+            // No other incident says why the tick is not a whole success.
             let text = format!(
                 "send: out of time for {}: {spooled} samples are in the spool, \
                  and the next tick sends them first",

@@ -1,4 +1,5 @@
-//! How fast the backlog leaves the spool: half as fast at a 429, and faster again when none comes.
+//! The rate at which the backlog leaves the spool: it is halved at a 429, and rises again when none
+//! comes.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,17 +12,19 @@ const SLOWEST: f64 = 500.0;
 /// Each batch that meets no 429 raises it by this factor.
 const FASTER: f64 = 1.1;
 
-/// Timers wake up late by about as much: that time is not lost.
+/// Timers wake up late by about this much. A turn that was missed by less still counts from its own
+/// time, so that the rate does not sink by the timers' delays.
 const LATE: Duration = Duration::from_millis(20);
 
-/// Kept for the process; the bound is the configuration's.
+/// The pace of one remote's backlog. The learnt rate is kept for the process; the upper bound is the
+/// configuration's and is passed in.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Samples a second.
     rate: Cell<f64>,
-    /// When it became less the last time.
+    /// Moment at which the rate was last halved in this tick.
     slowed: Cell<Option<Instant>>,
-    /// The last batch that left: when its turn was, and its samples.
+    /// Turn of the last batch that left, and its samples.
     last: Cell<Option<(Instant, u32)>>,
 }
 
@@ -36,7 +39,8 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A new tick: what the clock that does not go back showed in an earlier one says nothing.
+    /// Starts a tick. Monotonic instants of an earlier tick mean nothing in this one, because the
+    /// sandbox may have been frozen in between.
     pub(super) fn begin(&self) {
         self.slowed.set(None);
         self.last.set(None);
@@ -46,13 +50,13 @@ impl Pace {
         self.rate.get().min(bound).max(1.0)
     }
 
-    /// When the next batch may leave, at the rate as it is now. None: at once.
+    /// Returns when the next batch may leave, at the present rate; `None` when it may leave at once.
     pub(super) fn next_turn(&self, bound: f64) -> Option<Instant> {
         let (at, samples) = self.last.get()?;
         Some(at + Duration::from_secs_f64(f64::from(samples) / self.rate(bound)))
     }
 
-    /// A batch leaves now.
+    /// Records that a batch leaves now.
     pub(super) fn takes_turn(&self, samples: u32, bound: f64) {
         let now = Instant::now();
         let turn = self
@@ -61,8 +65,8 @@ impl Pace {
         self.last.set(Some((turn.unwrap_or(now), samples)));
     }
 
-    /// A batch was answered, and had met a 429 on its way or not. All that were in flight at once
-    /// may meet the same throttling: they slow down once.
+    /// Learns from an answered batch whether it had met a 429. All batches in flight at once may meet
+    /// the same throttling, so only one that was posted after the last halving halves the rate again.
     pub(super) fn answered(&self, posted: Instant, throttled: bool, bound: f64) {
         let rate = self.rate(bound);
         if !throttled {

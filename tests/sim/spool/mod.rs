@@ -199,7 +199,7 @@ impl Run {
         let remotes = named.map(|receiver| {
             Box::new(WatchedRemote::new(receiver, &self.shared, &process)) as Box<dyn Remote>
         });
-        let world = tick::World {
+        let world = tick::Dependencies {
             home: Box::new(HomeHandle(Arc::clone(&self.home))),
             remotes: remotes.collect(),
             clock: Arc::new(SimClock(Arc::clone(&self.world))),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use amp_forwarder::config::{Config, RemoteWrite, parse_duration};
 use amp_forwarder::setup;
-use amp_forwarder::tick::{Forwarder, World};
+use amp_forwarder::tick::{Dependencies, Forwarder};
 use amp_forwarder::time::SystemClock;
 use tokio::time::Instant;
 
@@ -115,7 +115,7 @@ async fn observe(
 ) -> Result<Observations, CommandError> {
     let memory_limit = config.forwarder.memory_limit_bytes(None);
     config.remote_write.truncate(1);
-    let world = World {
+    let world = Dependencies {
         home: Box::new(setup::home(&config, Duration::from_secs(STEP * 2))),
         remotes: Vec::new(),
         clock: Arc::new(SystemClock),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use amp_forwarder::report::{Ledger, Outcome, Report};
 use amp_forwarder::setup;
 use amp_forwarder::spool::inspect;
-use amp_forwarder::tick::{Forwarder, Live, Plan};
+use amp_forwarder::tick::{Forwarder, Plan, TickProgress};
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -63,7 +63,7 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutco
         .map(|state| state.backlog().samples)
         .unwrap_or_default();
     let mut forwarder = setup::forwarder(config).await?;
-    let live = Arc::new(Live::default());
+    let live = Arc::new(TickProgress::default());
     let bar = bar(backlog, "samples", json);
     let (Ok(interrupt), Ok(terminate)) = (
         signal(SignalKind::interrupt()),
@@ -203,7 +203,7 @@ impl DrainRun {
 }
 
 /// Moves the bar while a slice is at work, until it is dropped.
-async fn redraw(bar: &ProgressBar, live: &Live) -> Infallible {
+async fn redraw(bar: &ProgressBar, live: &TickProgress) -> Infallible {
     let mut often = tokio::time::interval(Duration::from_millis(250));
     loop {
         often.tick().await;
