@@ -4,7 +4,8 @@ use amp_forwarder::check;
 use amp_forwarder::setup;
 use serde_json::json;
 
-use super::{CommandError, CommandOutcome, load};
+use crate::load::load;
+use crate::outcome::{CommandError, CommandOutcome};
 
 #[derive(clap::Args)]
 pub(super) struct CheckArguments {

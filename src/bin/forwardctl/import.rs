@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use amp_forwarder::config::{import, read_file};
 use serde_json::json;
 
-use super::{CommandError, CommandOutcome};
+use crate::outcome::{CommandError, CommandOutcome};
 
 #[derive(clap::Args)]
 pub(super) struct ImportArguments {

@@ -21,7 +21,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::{CommandError, CommandOutcome, histogram, load};
+use crate::histogram;
+use crate::load::load;
+use crate::outcome::{CommandError, CommandOutcome};
 
 /// Bytes that are read from a file at once.
 const PIECE: usize = 64 * 1024;

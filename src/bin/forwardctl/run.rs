@@ -15,7 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{CommandError, CommandOutcome, DurationArgumentError, load};
+use crate::load::load;
+use crate::outcome::{CommandError, CommandOutcome, DurationArgumentError};
 
 /// How long a tick may take. It serves a minute's slots, and the rest is for their sends.
 const TICK: Duration = Duration::from_secs(75);

@@ -6,7 +6,8 @@ use amp_forwarder::time::{Clock, SystemClock};
 use serde_json::json;
 
 use super::format::{age, count, many, plain, size, span, table, time};
-use super::{CommandError, CommandOutcome, load};
+use crate::load::load;
+use crate::outcome::{CommandError, CommandOutcome};
 
 pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutcome, CommandError> {
     let config = load(config).await?.config;

@@ -19,7 +19,9 @@ use self::bill::{Deployment, Egress};
 use self::month::Estimate;
 use self::observations::{Observations, STEP};
 use self::prices::Prices;
-use super::{CommandError, CommandOutcome, DurationArgumentError, format, load};
+use crate::format;
+use crate::load::load;
+use crate::outcome::{CommandError, CommandOutcome, DurationArgumentError};
 
 /// Region whose prices apply when neither the command line nor the configuration names one.
 const DEFAULT_REGION: &str = "us-east-1";

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::format::{bar, many};
-use super::{CommandError, CommandOutcome, load};
+use crate::load::load;
+use crate::outcome::{CommandError, CommandOutcome};
 
 /// How long one slice holds the lease. The schedule's ticks cannot work during a slice, but between
 /// two.

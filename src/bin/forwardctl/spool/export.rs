@@ -11,7 +11,8 @@ use amp_forwarder::spool::store::FailureKind;
 use serde_json::json;
 
 use super::super::format::{bar, many, plain};
-use super::{CommandError, CommandOutcome, Selection, SpoolListing};
+use super::listing::{Selection, SpoolListing};
+use crate::outcome::{CommandError, CommandOutcome};
 
 /// Bytes of memory for sorting. Samples beyond that go to a temporary file.
 const MEMORY: usize = 128 << 20;

@@ -4,7 +4,8 @@ use amp_forwarder::spool::inspect::{FolderSum, IndexedObject, heaps, peek_all};
 use serde_json::{Value, json};
 
 use super::super::format::{age, bar, count, many, plain, size, table};
-use super::{CommandError, CommandOutcome, Selection, SpoolListing};
+use super::listing::{Selection, SpoolListing};
+use crate::outcome::{CommandError, CommandOutcome};
 
 #[derive(clap::Args)]
 pub(in super::super) struct LsArguments {

@@ -2,22 +2,15 @@
 
 mod drain;
 mod export;
+mod listing;
 mod ls;
 mod show;
 mod verify;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use amp_forwarder::config::Config;
-use amp_forwarder::setup;
-use amp_forwarder::spool::inspect::{self, Filter, SpoolObject};
-use amp_forwarder::spool::name::{Folder, RemoteDir};
-use amp_forwarder::spool::store::Store;
 use clap::Subcommand;
 
-use super::format::plain;
-use super::{CommandError, CommandOutcome, load};
+use self::listing::Selection;
+use crate::outcome::{CommandError, CommandOutcome};
 
 #[derive(Subcommand)]
 pub(super) enum SpoolCommand {
@@ -33,34 +26,6 @@ pub(super) enum SpoolCommand {
     Drain,
 }
 
-/// Selects objects of the spool.
-#[derive(clap::Args)]
-pub(super) struct Selection {
-    /// Select only this folder
-    #[arg(long, value_enum)]
-    folder: Option<FolderArgument>,
-    /// Select only this remote, by its name in the configuration or its folder
-    #[arg(long)]
-    remote: Option<String>,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum FolderArgument {
-    Segments,
-    Rejected,
-    Expired,
-}
-
-impl From<FolderArgument> for Folder {
-    fn from(name: FolderArgument) -> Self {
-        match name {
-            FolderArgument::Segments => Self::Segments,
-            FolderArgument::Rejected => Self::Rejected,
-            FolderArgument::Expired => Self::Expired,
-        }
-    }
-}
-
 pub(super) async fn run(
     command: &SpoolCommand,
     config: Option<&str>,
@@ -73,69 +38,4 @@ pub(super) async fn run(
         SpoolCommand::Export(arguments) => export::run(arguments, config, json).await,
         SpoolCommand::Drain => drain::run(config, json).await,
     }
-}
-
-/// The spool, and those of its objects that a command works on.
-struct SpoolListing {
-    store: Arc<dyn Store>,
-    objects: Vec<SpoolObject>,
-}
-
-impl SpoolListing {
-    async fn list(selection: &Selection, config: Option<&str>) -> Result<Self, CommandError> {
-        let config = load(config).await?.config;
-        let store = setup::store(&config).await?;
-        let folder = selection.folder.map(Folder::from);
-        let mut objects = inspect::list(
-            &*store,
-            &Filter {
-                folder,
-                remote: None,
-            },
-        )
-        .await?;
-        if let Some(remote) = &selection.remote {
-            let remote = find_remote(remote, &config, &objects)?;
-            objects.retain(|object| object.remote == remote);
-        }
-        Ok(Self { store, objects })
-    }
-
-    /// The message for an empty listing: there is no spool, or the selection matches nothing.
-    async fn empty_message(&self) -> Result<String, CommandError> {
-        let address = self.store.address();
-        // A state that cannot be read shows that the spool was used.
-        let unused =
-            matches!(inspect::state(&*self.store).await, Ok(looked) if looked.state.is_none());
-        Ok(if unused {
-            format!("{address}: there is no spool yet; the first tick creates it")
-        } else {
-            format!("{address}: the spool has no such objects")
-        })
-    }
-}
-
-/// Finds a remote by its name in the configuration, or by the name of its folder.
-fn find_remote(
-    wanted: &str,
-    config: &Config,
-    objects: &[SpoolObject],
-) -> Result<RemoteDir, CommandError> {
-    let configured = config
-        .remote_write
-        .iter()
-        .map(|entry| RemoteDir::new(&entry.id()));
-    let known: BTreeSet<_> = configured
-        .chain(objects.iter().map(|object| object.remote.clone()))
-        .collect();
-    let found = [RemoteDir::new(wanted), RemoteDir::found(wanted)]
-        .into_iter()
-        .find(|remote| known.contains(remote));
-    found.ok_or_else(|| {
-        let known: Vec<_> = known.iter().map(|remote| plain(remote.as_str())).collect();
-        CommandError::Usage(format!(
-            "unknown remote {wanted}; the configuration and the spool have: {}",
-            known.join(", ")
-        ))
-    })
 }

@@ -6,7 +6,8 @@ use amp_forwarder::spool::segment::Segment;
 use serde_json::json;
 
 use super::super::format::{age, count, many, plain, size, table, time};
-use super::{CommandError, CommandOutcome, Selection, SpoolListing};
+use super::listing::{Selection, SpoolListing};
+use crate::outcome::{CommandError, CommandOutcome};
 
 #[derive(clap::Args)]
 pub(in super::super) struct ShowArguments {

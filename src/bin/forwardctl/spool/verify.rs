@@ -5,7 +5,8 @@ use amp_forwarder::spool::store::FailureKind;
 use serde_json::json;
 
 use super::super::format::{bar, many, plain, size};
-use super::{CommandError, CommandOutcome, Selection, SpoolListing};
+use super::listing::{Selection, SpoolListing};
+use crate::outcome::{CommandError, CommandOutcome};
 
 pub(super) async fn run(
     selection: &Selection,

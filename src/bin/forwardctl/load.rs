@@ -1,0 +1,21 @@
+//! The configuration of a command.
+
+use amp_forwarder::config::{ENV_VAR, LoadedConfig, Source, SourceError, process_env};
+use amp_forwarder::setup;
+
+use crate::outcome::CommandError;
+
+/// Loads the configuration that a command needs. A forwarder.yml in the working directory is found
+/// as well, because people try things there.
+pub(crate) async fn load(argument: Option<&str>) -> Result<LoadedConfig, CommandError> {
+    let default = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
+        .map_err(|error: SourceError| CommandError::Usage(error.to_string()))?;
+    let here = default.to_string();
+    let named = argument.is_some() || process_env(ENV_VAR).is_some_and(|value| !value.is_empty());
+    let argument = if !named && std::path::Path::new(&here).exists() {
+        Some(here.as_str())
+    } else {
+        argument
+    };
+    Ok(setup::load(argument).await?)
+}
