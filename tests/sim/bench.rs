@@ -268,7 +268,7 @@ impl Bench {
                 };
                 Box::new(remote) as Box<dyn Remote>
             });
-        let world = Dependencies {
+        let dependencies = Dependencies {
             remotes: remotes.collect(),
             home: Box::new(ScriptedHome {
                 clock,
@@ -279,7 +279,7 @@ impl Bench {
             rng: fastrand::Rng::with_seed(7),
             store: store.map(|store| Arc::new(store) as Arc<dyn Store>),
         };
-        let forwarder = Forwarder::new(config, world, memory_limit).expect("valid targets");
+        let forwarder = Forwarder::new(config, dependencies, memory_limit).expect("valid targets");
         Self {
             forwarder,
             home: home_log,

@@ -14,7 +14,7 @@ use crate::planted::Bug;
 use crate::receiver::{Answered, Receiver};
 use crate::scenario::{Kind, Scenario, Tick};
 use crate::slots::Slots;
-use crate::world::{Key, World};
+use crate::world::{Key, SimWorld};
 
 /// A tick that has ended.
 pub(crate) struct Ticked<'a> {
@@ -123,7 +123,7 @@ impl Checks {
 
     pub(crate) fn check(
         &mut self,
-        world: &Arc<World>,
+        world: &Arc<SimWorld>,
         home: &HomeModel,
         receivers: &[Arc<Receiver>],
         ticked: &Ticked<'_>,
@@ -276,7 +276,7 @@ impl Checks {
     }
 
     /// Each scrape is reported as it was.
-    fn scrapes(&self, world: &World, home: &HomeModel, ticked: &Ticked<'_>) {
+    fn scrapes(&self, world: &SimWorld, home: &HomeModel, ticked: &Ticked<'_>) {
         let report = ticked.report;
         if report.scrapes.len() != ticked.shown.len() {
             world.found(
@@ -333,7 +333,7 @@ impl Checks {
     }
 
     /// What came in is what was shown, and what was new of it was taken.
-    fn entered(&self, world: &World, ticked: &Ticked<'_>, markers: &Markers, index: usize) {
+    fn entered(&self, world: &SimWorld, ticked: &Ticked<'_>, markers: &Markers, index: usize) {
         let ledger = &ticked.report.remotes[index].ledger;
         let own = (ticked.shown.len() * OWN.len()) as u64;
         let lines = |whole: bool| {
@@ -398,7 +398,7 @@ impl Checks {
     }
 
     /// The counts are those of the answers.
-    fn answers(&self, world: &World, ticked: &Ticked<'_>, index: usize) {
+    fn answers(&self, world: &SimWorld, ticked: &Ticked<'_>, index: usize) {
         let (remote, answered) = (&ticked.report.remotes[index], &ticked.answered[index]);
         let ledger = &remote.ledger;
         let told = (
@@ -449,7 +449,7 @@ impl Checks {
     /// Everything that was shown is at the receivers, or counted.
     fn arrived(
         &mut self,
-        world: &World,
+        world: &SimWorld,
         home: &HomeModel,
         receivers: &[Arc<Receiver>],
         ticked: &Ticked<'_>,
@@ -514,7 +514,7 @@ impl Checks {
 }
 
 /// The outcome is what the documentation of the report says.
-fn outcome(world: &World, ticked: &Ticked<'_>) {
+fn outcome(world: &SimWorld, ticked: &Ticked<'_>) {
     let Report {
         outcome,
         ledger,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use amp_forwarder::report::{IncidentKind, Report};
 
-use crate::world::World;
+use crate::world::SimWorld;
 
 /// Bytes that one remote may hold beyond the limit: the series of our own, and stale markers.
 const BESIDE: u64 = 20 << 10;
@@ -31,7 +31,7 @@ impl Memory {
         }
     }
 
-    pub(crate) fn check(&mut self, world: &World, report: &Report) {
+    pub(crate) fn check(&mut self, world: &SimWorld, report: &Report) {
         for scrape in &report.scrapes {
             let block = self
                 .blocks

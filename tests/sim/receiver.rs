@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::events::Event;
 use crate::planted::Bug;
 use crate::tenant::{Sample, Tenant};
-use crate::world::{Key, World, identity, lock};
+use crate::world::{Key, SimWorld, identity, lock};
 
 /// A fault of the receiver or of the way to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ struct State {
 
 /// The model.
 pub(crate) struct Receiver {
-    world: Arc<World>,
+    world: Arc<SimWorld>,
     pub(crate) name: String,
     pub(crate) traits: Traits,
     pub(crate) bug: Option<Bug>,
@@ -131,7 +131,7 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn new(
-        world: Arc<World>,
+        world: Arc<SimWorld>,
         name: String,
         traits: Traits,
         rng: Rng,

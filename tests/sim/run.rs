@@ -20,7 +20,7 @@ use crate::planted::Bug;
 use crate::receiver::{Receiver, RemoteHandle};
 use crate::scenario::{Before, Kind, Scenario, Tick, draw};
 use crate::series::TargetLabels;
-use crate::world::{SimClock, World};
+use crate::world::{SimClock, SimWorld};
 
 /// What came of a seed.
 pub(crate) struct Outcome {
@@ -41,7 +41,7 @@ pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -
 }
 
 struct Run {
-    world: Arc<World>,
+    world: Arc<SimWorld>,
     scenario: Scenario,
     home: Arc<HomeModel>,
     receivers: Vec<Arc<Receiver>>,
@@ -61,7 +61,7 @@ impl Run {
                 _ => {}
             }
         }
-        let world = World::new(scenario.start_ms, Arc::clone(hits), tells);
+        let world = SimWorld::new(scenario.start_ms, Arc::clone(hits), tells);
         world.tell(|| {
             format!(
                 "seed {seed}, memory limit {}\n{}{:#?}\n{:#?}",
@@ -109,7 +109,7 @@ impl Run {
             .receivers
             .iter()
             .map(|receiver| Box::new(RemoteHandle(Arc::clone(receiver))) as Box<dyn Remote>);
-        let world = tick::Dependencies {
+        let dependencies = tick::Dependencies {
             home: Box::new(HomeHandle(Arc::clone(&self.home))),
             remotes: remotes.collect(),
             clock: Arc::new(SimClock(Arc::clone(&self.world))),
@@ -117,7 +117,7 @@ impl Run {
             store: None,
         };
         let memory_limit = Bug::memory_limit(self.bug, self.scenario.memory_limit);
-        Forwarder::new(self.scenario.config.clone(), world, memory_limit)
+        Forwarder::new(self.scenario.config.clone(), dependencies, memory_limit)
             .expect("the targets are valid")
     }
 

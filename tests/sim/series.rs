@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use fastrand::Rng;
 
-use crate::world::{Key, World, identity};
+use crate::world::{Key, SimWorld, identity};
 
 /// A series as its home exposes it.
 pub(crate) struct Series {
@@ -191,7 +191,7 @@ impl Series {
     /// Who it is at the receiver.
     pub(crate) fn key(
         &mut self,
-        world: &World,
+        world: &SimWorld,
         at: usize,
         target: &TargetLabels,
         external: &BTreeMap<String, String>,

@@ -7,7 +7,7 @@ use crate::events::Event;
 use crate::home::HomeModel;
 use crate::planted::Bug;
 use crate::scenario::Kind;
-use crate::world::World;
+use crate::world::SimWorld;
 
 struct Job {
     name: String,
@@ -59,7 +59,7 @@ impl Slots {
 
     pub(crate) fn check(
         &mut self,
-        world: &World,
+        world: &SimWorld,
         home: &HomeModel,
         ticked: &Ticked<'_>,
         margin_ms: i64,

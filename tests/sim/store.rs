@@ -20,11 +20,11 @@ use tokio::time::Instant;
 use crate::events::Event;
 use crate::planted::Bug;
 use crate::receiver::{Receiver, RemoteHandle};
-use crate::world::{World, lock};
+use crate::world::{SimWorld, lock};
 
 /// The store's own clock.
 pub(crate) struct StoreClock {
-    pub(crate) world: Arc<World>,
+    pub(crate) world: Arc<SimWorld>,
     pub(crate) off_ms: i64,
 }
 
@@ -108,7 +108,7 @@ impl Process {
 
 /// What is shared by all processes.
 pub(crate) struct Shared {
-    pub(crate) world: Arc<World>,
+    pub(crate) world: Arc<SimWorld>,
     pub(crate) objects: MemoryStore,
     pub(crate) off_ms: i64,
     /// Calls that met a fault.
@@ -387,7 +387,7 @@ pub(crate) struct Traits {
 
 /// Draws what befalls each call.
 pub(crate) fn faults(
-    world: Arc<World>,
+    world: Arc<SimWorld>,
     traits: Traits,
     counter: Arc<AtomicU64>,
     mut rng: Rng,

@@ -25,7 +25,7 @@ pub(crate) struct Exposed {
 }
 
 /// One run.
-pub(crate) struct World {
+pub(crate) struct SimWorld {
     start_ms: i64,
     start: Instant,
     frozen_ms: AtomicI64,
@@ -45,7 +45,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl World {
+impl SimWorld {
     pub(crate) fn new(start_ms: i64, hits: Arc<Hits>, tells: bool) -> Arc<Self> {
         Arc::new(Self {
             start_ms,
@@ -203,7 +203,7 @@ pub(crate) fn identity<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>)
 }
 
 /// The forwarder's view of the time.
-pub(crate) struct SimClock(pub(crate) Arc<World>);
+pub(crate) struct SimClock(pub(crate) Arc<SimWorld>);
 
 impl Clock for SimClock {
     fn now_ms(&self) -> i64 {

@@ -14,7 +14,7 @@ pub(crate) use self::faults::HomeHandle;
 pub(crate) use self::noted::Shown;
 use crate::events::Event;
 use crate::series::{Series, TargetLabels, final_labels};
-use crate::world::{Key, World, identity, lock};
+use crate::world::{Key, SimWorld, identity, lock};
 
 /// Names and number of the series that report on a scrape.
 pub(crate) const OWN: [&str; 5] = [
@@ -94,7 +94,7 @@ struct State {
 
 /// The model.
 pub(crate) struct HomeModel {
-    world: Arc<World>,
+    world: Arc<SimWorld>,
     traits: Traits,
     external: BTreeMap<String, String>,
     pub(crate) targets: Vec<Target>,
@@ -109,7 +109,7 @@ pub(crate) struct HomeModel {
 
 impl HomeModel {
     pub(crate) fn new(
-        world: Arc<World>,
+        world: Arc<SimWorld>,
         traits: Traits,
         external: BTreeMap<String, String>,
         targets: Vec<Target>,

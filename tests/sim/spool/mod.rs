@@ -32,7 +32,7 @@ use crate::receiver::Receiver;
 use crate::run::{Outcome, polled, targets};
 use crate::scenario::Scenario;
 use crate::store::{Process, Shared, SimStore, StoreClock, Traits, WatchedRemote, faults};
-use crate::world::{Key, SimClock, World, lock};
+use crate::world::{Key, SimClock, SimWorld, lock};
 
 /// Runs a seed.
 pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Outcome {
@@ -50,7 +50,7 @@ struct Seat {
 }
 
 struct Run {
-    world: Arc<World>,
+    world: Arc<SimWorld>,
     scenario: Scenario,
     configurations: Vec<Config>,
     configuration: usize,
@@ -82,7 +82,7 @@ impl Run {
         let mut rng = Rng::with_seed(seed ^ 0x5b00_1e57);
         let (scenario, configurations) = scenario(&mut rng);
         let ticks = ticks(&mut rng, configurations.len());
-        let world = World::new(scenario.start_ms, Arc::clone(hits), tells);
+        let world = SimWorld::new(scenario.start_ms, Arc::clone(hits), tells);
         let bad = rng.u32(0..3);
         let from = scenario.start_ms + rng.i64(0..200_000);
         let traits = Traits {
@@ -199,7 +199,7 @@ impl Run {
         let remotes = named.map(|receiver| {
             Box::new(WatchedRemote::new(receiver, &self.shared, &process)) as Box<dyn Remote>
         });
-        let world = tick::Dependencies {
+        let dependencies = tick::Dependencies {
             home: Box::new(HomeHandle(Arc::clone(&self.home))),
             remotes: remotes.collect(),
             clock: Arc::new(SimClock(Arc::clone(&self.world))),
@@ -210,8 +210,8 @@ impl Run {
             })),
         };
         let memory_limit = Bug::memory_limit(self.shared.bug, self.scenario.memory_limit);
-        let forwarder =
-            Forwarder::new(config.clone(), world, memory_limit).expect("the targets are valid");
+        let forwarder = Forwarder::new(config.clone(), dependencies, memory_limit)
+            .expect("the targets are valid");
         Seat { process, forwarder }
     }
 
@@ -248,7 +248,7 @@ impl Run {
             self.tick(&mut seats, tick).await;
             if self.beside_another {
                 // Without the store, a process cannot know that another one is at work, or has left
-                // a backlog (DESIGN: the store is down).
+                // a backlog. What the checks found from then on is expected.
                 self.world.hit(Event::DegradedBesideAnother);
                 self.world.pardon();
                 return Outcome {
