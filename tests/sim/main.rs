@@ -1,11 +1,8 @@
-//! Whole ticks on a paused clock, against a home and receivers in memory, with seeded faults
-//! (DESIGN: seams).
+//! Runs whole ticks on a paused clock, against a home and receivers in memory, with seeded faults.
 //!
-//! `SIM_SEEDS=100000 cargo test --test sim` runs more seeds; `SIM_SEED=7 cargo test --test sim
-//! seeds` repeats one, and tells its story. `SIM_ALL=1` goes on after a finding, and lists the
-//! first one of each seed.
+//! `README.md` in this directory explains how to run it, what it checks, and how to read a finding.
 
-// The lints know the body of a test, not what it is built of.
+// Clippy allows these in the body of a test, but not in the helpers that a test calls.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod bench;
