@@ -1,16 +1,17 @@
-//! One tick at a time with a spool whose store is slow or refuses: what memory holds must not pay
-//! for it.
+//! Scripted ticks with a spool whose store is slow or refuses calls: the samples in memory must not
+//! be lost because of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder::report::{Outcome, Report};
+use amp_forwarder::report::{IncidentKind, Outcome, Report};
 use amp_forwarder::spool::store::memory::{MemoryStore, StoreFault};
 use amp_forwarder::spool::store::{FailureKind, Op};
 use amp_forwarder::tick::Plan;
 use amp_forwarder::time::TokioClock;
 
 use crate::bench::{Bench, Reply, START_MS, job, series, yaml};
+use crate::memory::has;
 
 const SECOND: Duration = Duration::from_secs(1);
 const OWN: u64 = 5;
@@ -41,7 +42,7 @@ fn says(report: &Report, what: &str) -> bool {
     report.errors.iter().any(|error| error.contains(what))
 }
 
-/// Calls of one kind on keys that begin so are refused.
+/// Refuses all calls of one kind on keys in a folder.
 fn fails(store: &MemoryStore, op: Op, folder: &'static str, refuse: FailureKind) {
     store.set_faults(move |called, key, _| {
         if called == op && key.starts_with(folder) {
@@ -60,7 +61,8 @@ async fn a_backlog_that_cannot_be_read_or_deleted_in_time_does_not_cost_what_is_
     for slow in [Op::Get, Op::Delete] {
         let store = store();
         let mut bench = bench(&store, "sample_age_limit: 90s, min_backoff: 1s", 0, 20);
-        // Memory takes longer to write than what lies behind the end of sending for the release.
+        // Writing what is in memory takes longer than the time that is reserved for the release
+        // after the end of sending.
         let delay = move |op, key: &str| match op {
             _ if !key.starts_with("segments/") => Duration::ZERO,
             Op::PutIfAbsent => SECOND * 6 / 10,
@@ -82,15 +84,15 @@ async fn a_backlog_that_cannot_be_read_or_deleted_in_time_does_not_cost_what_is_
             )
             .await;
         assert_eq!(report.ledger.owed_after, 95 + OWN, "{report:?}");
-        // Young, and then too old: read and deleted on the way to the remote, and on the way to
-        // `expired/`.
+        // In the first minute the backlog is young, and is read and deleted for the remote. In the
+        // second it is too old, and is read and deleted for `expired/`.
         for minute in [1, 2] {
             bench.at(minute * 60 * SECOND).await;
             store.set_faults(slowly);
             let report = bench.tick(58, Plan::default()).await;
             let owed = report.ledger.owed_before + report.ledger.scraped;
             assert!(
-                report.ledger.scraped >= 4 * 95 && !says(&report, "waits for the lease"),
+                report.ledger.scraped >= 4 * 95 && !has(&report, IncidentKind::LeaseNotReleased),
                 "{report:?}"
             );
             assert_eq!(
@@ -141,21 +143,16 @@ async fn what_is_too_old_and_cannot_be_kept_for_now_stays_owed() {
             },
         )
         .await;
-    assert_eq!(
-        (
-            report.ledger.expired,
-            report.ledger.owed_after,
-            report.ledger.written
-        ),
-        (0, 95, OWN),
-        "{report:?}"
-    );
+    assert_eq!(report.ledger.expired, 0, "{report:?}");
+    assert_eq!(report.ledger.owed_after, 95, "{report:?}");
+    assert_eq!(report.ledger.written, OWN, "{report:?}");
     assert!(
-        says(&report, "stays owed until it can be kept") && !says(&report, "are not kept"),
+        says(&report, "stays owed until it can be kept")
+            && !has(&report, IncidentKind::BatchNotKept),
         "{report:?}"
     );
 
-    // From the spool, too.
+    // The same holds for samples that come from the spool.
     bench.at(60 * SECOND).await;
     let report = bench
         .tick(
@@ -183,23 +180,17 @@ async fn what_is_too_old_and_cannot_be_kept_for_now_stays_owed() {
             },
         )
         .await;
-    assert_eq!(
-        (
-            report.outcome,
-            report.ledger.expired,
-            report.ledger.owed_after
-        ),
-        (Outcome::Partial, 95, 0),
-        "{report:?}"
-    );
+    assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
+    assert_eq!(report.ledger.expired, 95, "{report:?}");
+    assert_eq!(report.ledger.owed_after, 0, "{report:?}");
     assert!(store.keys().iter().any(|key| key.starts_with("expired/")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_stays_owed_for_its_age_does_not_hide_that_the_remote_refuses() {
     let store = store();
-    // The whole is too large; when that is known, its first half has become too old, and the second
-    // is refused.
+    // The batch is too large. By the time that is known, its first half has become too old, and the
+    // remote refuses the second half.
     let remote = |(_, samples): (usize, usize)| match samples {
         95 => Reply::After(2 * SECOND, Box::new(Reply::Status(413))),
         samples => Reply::Status(if samples as u64 == OWN { 200 } else { 403 }),
@@ -233,15 +224,9 @@ async fn what_stays_owed_for_its_age_does_not_hide_that_the_remote_refuses() {
             },
         )
         .await;
-    assert_eq!(
-        (
-            report.outcome,
-            report.ledger.expired,
-            report.ledger.owed_after
-        ),
-        (Outcome::Failed, 0, 95),
-        "{report:?}"
-    );
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    assert_eq!(report.ledger.expired, 0, "{report:?}");
+    assert_eq!(report.ledger.owed_after, 95, "{report:?}");
     assert!(
         says(&report, "403") && says(&report, "stays owed until it can be kept"),
         "{report:?}"
@@ -278,14 +263,8 @@ async fn what_is_too_old_and_may_not_be_kept_is_in_nobodys_way() {
             },
         )
         .await;
-    assert_eq!(
-        (
-            report.ledger.expired,
-            report.ledger.owed_after,
-            report.ledger.written
-        ),
-        (95, 0, OWN),
-        "{report:?}"
-    );
-    assert!(says(&report, "are not kept"), "{report:?}");
+    assert_eq!(report.ledger.expired, 95, "{report:?}");
+    assert_eq!(report.ledger.owed_after, 0, "{report:?}");
+    assert_eq!(report.ledger.written, OWN, "{report:?}");
+    assert!(has(&report, IncidentKind::BatchNotKept), "{report:?}");
 }

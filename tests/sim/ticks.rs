@@ -1,11 +1,12 @@
-//! One tick at a time: plans, slots, limits and outcomes.
+//! Scripted ticks without a spool: plans, slots, limits and outcomes.
 
 use std::time::Duration;
 
-use amp_forwarder::report::Outcome;
+use amp_forwarder::report::{IncidentKind, Outcome};
 use amp_forwarder::tick::Plan;
 
 use crate::bench::{Bench, Reply, START_MS, Seen, job, series, yaml};
+use crate::memory::has;
 
 const SECOND: Duration = Duration::from_secs(1);
 const OWN: u64 = 5;
@@ -46,7 +47,7 @@ async fn slots_below_a_minute_are_met_across_ticks() {
         );
         starts.extend(bench.home.take().iter().map(|seen| seen.at_ms));
     }
-    // The first one is made at once; from then on it is the grid's turn.
+    // The first scrape is immediate; all later ones follow the grid of slots.
     let gaps: Vec<_> = starts[1..]
         .windows(2)
         .map(|pair| pair[1] - pair[0])
@@ -58,7 +59,8 @@ async fn slots_below_a_minute_are_met_across_ticks() {
 #[tokio::test(start_paused = true)]
 async fn a_home_that_takes_its_whole_interval_does_not_hold_the_tick() {
     let yaml = yaml(
-        "  - {job_name: a, scrape_interval: 5s, scrape_timeout: 5s, static_configs: [{targets: ['a:9090']}]}\n",
+        "  - {job_name: a, scrape_interval: 5s, scrape_timeout: 5s, \
+         static_configs: [{targets: ['a:9090']}]}\n",
         1,
         "",
     );
@@ -102,7 +104,7 @@ async fn once_is_one_scrape_of_each_job_and_serves_its_slot() {
             .all(|seen| seen.url.contains("a:9090") && seen.at_ms > START_MS + 1_000),
         "{next:?}"
     );
-    // By hand as often as one likes.
+    // `once` scrapes each time, whether or not the slot is served.
     assert_eq!(
         bench
             .tick(
@@ -176,10 +178,9 @@ async fn a_drain_scrapes_nothing() {
             },
         )
         .await;
-    assert_eq!(
-        (report.outcome, report.ledger.scraped, report.duration_ms),
-        (Outcome::Ok, 0, 0)
-    );
+    assert_eq!(report.outcome, Outcome::Ok, "{report:?}");
+    assert_eq!(report.ledger.scraped, 0, "{report:?}");
+    assert_eq!(report.duration_ms, 0, "{report:?}");
     assert!(bench.home.take().is_empty() && bench.remotes[0].take().is_empty());
 }
 
@@ -193,14 +194,9 @@ async fn a_dry_run_sends_and_remembers_nothing() {
     );
     let report = bench.forwarder.dry_run(&plan()).await;
     assert!(report.dry_run && report.ledger.balances());
-    assert_eq!(
-        (
-            report.ledger.scraped,
-            report.ledger.owed_after,
-            report.ledger.written
-        ),
-        (50, 50, 0)
-    );
+    assert_eq!(report.ledger.scraped, 50, "{report:?}");
+    assert_eq!(report.ledger.owed_after, 50, "{report:?}");
+    assert_eq!(report.ledger.written, 0, "{report:?}");
     assert!(bench.remotes.iter().all(|remote| remote.take().is_empty()));
     assert_eq!(
         bench.tick(60, plan()).await.ledger.written,
@@ -225,17 +221,17 @@ async fn what_an_outage_takes_beyond_the_deadline_is_lost_and_sent_again_by_the_
         PLENTY,
     );
     let report = bench.tick(30, plan()).await;
-    assert_eq!(
-        (report.outcome, report.ledger.lost, report.ledger.written),
-        (Outcome::Failed, 100, 0)
-    );
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    assert_eq!(report.ledger.lost, 100, "{report:?}");
+    assert_eq!(report.ledger.written, 0, "{report:?}");
     assert!(
-        report
-            .errors
-            .iter()
-            .any(|error| error.contains("100 samples for r0 are lost")),
+        report.incidents.iter().any(|incident| {
+            incident.kind == IncidentKind::SamplesLost
+                && incident.remote.as_deref() == Some("r0")
+                && incident.samples == Some(100)
+        }),
         "{:?}",
-        report.errors
+        report.incidents
     );
     assert!(
         report
@@ -271,14 +267,9 @@ async fn what_an_outage_takes_beyond_the_deadline_is_lost_and_sent_again_by_the_
     bench.remotes[0].take();
     bench.at(60 * SECOND).await;
     let report = bench.tick(30, plan()).await;
-    assert_eq!(
-        (
-            report.outcome,
-            report.ledger.written,
-            report.ledger.unchanged
-        ),
-        (Outcome::Ok, 100, 0)
-    );
+    assert_eq!(report.outcome, Outcome::Ok, "{report:?}");
+    assert_eq!(report.ledger.written, 100, "{report:?}");
+    assert_eq!(report.ledger.unchanged, 0, "{report:?}");
     bench.at(120 * SECOND).await;
     let report = bench.tick(30, plan()).await;
     assert_eq!(
@@ -352,10 +343,9 @@ async fn partial_is_a_scrape_that_failed_or_samples_refused() {
         PLENTY,
     );
     let report = bench.tick(60, plan()).await;
-    assert_eq!(
-        (report.outcome, report.ledger.rejected, report.ledger.lost),
-        (Outcome::Partial, 3 + OWN, 0)
-    );
+    assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
+    assert_eq!(report.ledger.rejected, 3 + OWN, "{report:?}");
+    assert_eq!(report.ledger.lost, 0, "{report:?}");
 
     let mut bench = Bench::new(
         &yaml(&job("a", 60), 1, ""),
@@ -461,10 +451,16 @@ async fn a_scrape_beyond_the_memory_limit_fails_and_says_so() {
     let report = bench.tick(60, plan()).await;
     assert_eq!(report.outcome, Outcome::Partial);
     assert!(
+        has(&report, IncidentKind::MemoryLimit),
+        "{:?}",
+        report.incidents
+    );
+    // The error must also say what to do about it.
+    assert!(
         report
             .errors
             .iter()
-            .any(|error| error.contains("memory_limit exceeded: give the function more memory")),
+            .any(|error| error.contains("give the function more memory")),
         "{:?}",
         report.errors
     );
