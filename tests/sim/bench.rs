@@ -1,4 +1,4 @@
-//! A world by hand, for ticks of which one thing is to be seen.
+//! A forwarder between a scripted home and scripted remotes, for tests of single ticks.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,23 +23,24 @@ use crate::world::lock;
 /// On a full minute.
 pub(crate) const START_MS: i64 = 1_795_176_000_000;
 
-/// What a home or a remote does.
+/// Answer of a scripted home or remote.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    /// Of a home: the exposition.
+    /// The home answers with this exposition.
     Text(String),
-    /// Of a remote.
+    /// The peer answers with this status.
     Status(u16),
-    /// After a while, this.
+    /// The peer waits, and then gives this reply.
     After(Duration, Box<Reply>),
-    /// Nothing, until the time is up.
+    /// The peer does not answer until the request times out.
     Silence,
 }
 
-/// As a home: the URL and the time decide. As a remote: the samples and which request it is.
+/// Decides a reply. A home's script gets the URL and the time; a remote's script gets the number of
+/// the request, from 1, and the number of its samples.
 type Script<A> = Box<dyn Fn(A) -> Reply + Send + Sync>;
 
-/// A scrape or a request as it came in.
+/// A scrape or a request as the peer received it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) at_ms: i64,
@@ -50,7 +51,7 @@ pub(crate) struct Seen {
     pub(crate) together: usize,
 }
 
-/// What was seen of one side.
+/// Everything that one peer received.
 #[derive(Default)]
 pub(crate) struct Log {
     seen: Mutex<Vec<Seen>>,
@@ -210,22 +211,28 @@ pub(crate) struct Bench {
     clock: TokioClock,
 }
 
-/// `remote_write` for that many remotes, with this `queue_config`.
+/// Configuration with these jobs and this number of remotes, which share a `queue_config`.
 pub(crate) fn yaml(jobs: &str, remotes: usize, queue: &str) -> String {
     let list: String = (0..remotes)
-        .map(|n| format!("  - {{name: r{n}, url: 'https://r{n}/api/v1/remote_write', remote_timeout: 5s, queue_config: {{{queue}}}}}\n"))
+        .map(|n| {
+            format!(
+                "  - {{name: r{n}, url: 'https://r{n}/api/v1/remote_write', \
+             remote_timeout: 5s, queue_config: {{{queue}}}}}\n"
+            )
+        })
         .collect();
     format!("scrape_configs:\n{jobs}remote_write:\n{list}forwarder: {{deadline_margin: 2s}}\n")
 }
 
-/// A job of one target.
+/// Configuration of a job with one target.
 pub(crate) fn job(name: &str, interval_s: u64) -> String {
     format!(
-        "  - {{job_name: {name}, scrape_interval: {interval_s}s, scrape_timeout: 2s, static_configs: [{{targets: ['{name}:9090']}}]}}\n"
+        "  - {{job_name: {name}, scrape_interval: {interval_s}s, scrape_timeout: 2s, \
+         static_configs: [{{targets: ['{name}:9090']}}]}}\n"
     )
 }
 
-/// That many series, as they were at that time.
+/// Exposition of `count` series, all with the timestamp `at_ms`.
 pub(crate) fn series(count: usize, at_ms: i64) -> Reply {
     Reply::Text((0..count).map(|n| format!("m{n} {n} {at_ms}\n")).collect())
 }
@@ -240,7 +247,7 @@ impl Bench {
         Self::with_store(yaml, home, remotes, memory_limit, None)
     }
 
-    /// The same with a spool, which may be shared.
+    /// As `new`, with a spool in `store` if there is one.
     pub(crate) fn with_store(
         yaml: &str,
         home: impl Fn((String, i64)) -> Reply + Send + Sync + 'static,
@@ -292,7 +299,7 @@ impl Bench {
         self.clock.now_ms()
     }
 
-    /// Waits for a time after the start.
+    /// Waits until this time after the start.
     pub(crate) async fn at(&self, after: Duration) {
         let wait = START_MS + after.as_millis() as i64 - self.now_ms();
         sleep(Duration::from_millis(
@@ -301,7 +308,7 @@ impl Bench {
         .await;
     }
 
-    /// A tick with that much time. Whatever it is, it balances and ends before its deadline.
+    /// Runs a tick with a deadline, and asserts that it ends in time and that its ledgers balance.
     pub(crate) async fn tick(&mut self, seconds: u64, plan: Plan) -> Report {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let report = self

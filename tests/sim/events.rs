@@ -1,11 +1,11 @@
-//! What can go wrong in a run, and how often it did: a fault that is never met tests nothing.
+//! Counts the events of all runs: a fault that never happens tests nothing.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! events {
     ($($event:ident),* $(,)?) => {
-        /// Something that a run met.
+        /// Something that happened in a run.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Event { $($event),* }
 
@@ -15,27 +15,34 @@ macro_rules! events {
 
 events! {
     // The home.
-    HomeRefused, HomeSilent, HomeHangs, HomeStatus, HomeSlow, HomeStalls, HomeCut, HomeTruncated, HomeMalformed, HomeLabelTwice, HomeWrongType,
-    HomeEmpty, HomeGzip, HomeOddChunks, HomeUnchanged, HomeNoTimestamp, HomeSeriesTwice, HomeSameTimeTwice, HomeGoesBack, HomeClockOff, HomeTooFarAhead,
-    HomeSharedSeries, HomeSeriesEnds, HomeOtherOrder, SampleLimit, BodyLimit, MemoryLimit,
+    HomeRefused, HomeSilent, HomeHangs, HomeStatus, HomeSlow, HomeStalls, HomeCut, HomeTruncated,
+    HomeMalformed, HomeLabelTwice, HomeWrongType, HomeEmpty, HomeGzip, HomeOddChunks, HomeUnchanged,
+    HomeNoTimestamp, HomeSeriesTwice, HomeSameTimeTwice, HomeGoesBack, HomeClockOff,
+    HomeTooFarAhead, HomeSharedSeries, HomeSeriesEnds, HomeOtherOrder, SampleLimit, BodyLimit,
+    MemoryLimit,
     // The receiver.
-    Unavailable, RetryAfterSeconds, RetryAfterDate, Throttled, SeriesLimit, Denied, NotFound, TooLarge, TooLargeAlone, Refused, OutOfOrder,
-    TooOld, TooFarAhead, Duplicate, OtherReplica, TimedOut, TimedOutStored, Reset, ResetStored, Stale, NoCredentials, NoSts, Slow, DroppedInFlight,
-    DroppedInFlightStored,
+    Unavailable, RetryAfterSeconds, RetryAfterDate, Throttled, SeriesLimit, Denied, NotFound,
+    TooLarge, TooLargeAlone, Refused, OutOfOrder, TooOld, TooFarAhead, Duplicate, OtherReplica,
+    TimedOut, TimedOutStored, Reset, ResetStored, Stale, NoCredentials, NoSts, Slow,
+    DroppedInFlight, DroppedInFlightStored,
     // The store.
-    StoreUnreachable, StoreNoAnswer, StoreBusy, StoreDenied, StoreFull, StoreSlow, StoreAnswerLate, StorePutAnswerLost, StoreStateAnswerLost,
-    StoreDeleteAnswerLost, StoreAnswerLost,
+    StoreUnreachable, StoreNoAnswer, StoreBusy, StoreDenied, StoreFull, StoreSlow, StoreAnswerLate,
+    StorePutAnswerLost, StoreStateAnswerLost, StoreDeleteAnswerLost, StoreAnswerLost,
     // Where a process with a spool was killed.
-    KilledTaking, KilledReleasing, KilledListing, KilledReading, KilledSpooling, KilledSpooled, KilledDeleting, KilledDeleted, KilledPosting, KilledElsewhere,
+    KilledTaking, KilledReleasing, KilledListing, KilledReading, KilledSpooling, KilledSpooled,
+    KilledDeleting, KilledDeleted, KilledPosting, KilledElsewhere,
     // Ticks with a spool.
-    Overflowed, BacklogDrained, Busy, Degraded, DegradedBesideAnother, StoreDown, NotReleased, TwoTicks, OtherProcess, Thawed, AfterAKill, SpoolExpired, SpoolRejected,
-    GivenUp, SpoolMemoryLimit, Reconfigured, SpoolClockBack, SpoolClockForward, LatePut, DoubtfulOrphan, ThrottledForGood,
+    Overflowed, BacklogDrained, Busy, Degraded, DegradedBesideAnother, StoreDown, NotReleased,
+    TwoTicks, OtherProcess, Thawed, AfterAKill, SpoolExpired, SpoolRejected, GivenUp,
+    SpoolMemoryLimit, Reconfigured, SpoolClockBack, SpoolClockForward, LatePut, DoubtfulOrphan,
+    ThrottledForGood,
     // The run.
-    WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed, Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs,
-    DrainOnly, DryRun, Stopped, TickAtOnce, SlotPassed,
+    WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed,
+    Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs, DrainOnly, DryRun, Stopped,
+    TickAtOnce, SlotPassed,
 }
 
-/// How often each event was met.
+/// Number of times that each event happened.
 pub(crate) struct Hits([AtomicU64; ALL.len()]);
 
 impl Default for Hits {
@@ -49,7 +56,7 @@ impl Hits {
         self.0[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Events that were never met.
+    /// Returns the events that never happened.
     pub(crate) fn never(&self) -> Vec<Event> {
         ALL.iter()
             .copied()
@@ -57,7 +64,7 @@ impl Hits {
             .collect()
     }
 
-    /// All of them, a few on a line.
+    /// Lists all events with their counts, five on a line.
     pub(crate) fn table(&self) -> String {
         let mut table = String::new();
         for (index, event) in ALL.iter().enumerate() {

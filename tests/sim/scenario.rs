@@ -1,4 +1,4 @@
-//! What a seed draws: a configuration, a world, and ticks.
+//! Draws a configuration, the traits of home and receivers, and the ticks of a seed.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use fastrand::Rng;
 use crate::home;
 use crate::receiver::{self, FAULTS, Fault};
 
-/// One run.
+/// Everything that is drawn for one run.
 pub(crate) struct Scenario {
     pub(crate) yaml: String,
     pub(crate) config: Config,
@@ -20,7 +20,7 @@ pub(crate) struct Scenario {
     pub(crate) ticks: Vec<Tick>,
 }
 
-/// What a tick is.
+/// Kind of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Schedule,
@@ -28,26 +28,27 @@ pub(crate) enum Kind {
     SomeJobs,
     DrainOnly,
     DryRun,
-    /// Asked to stop after a while.
+    /// The tick is asked to stop after this time.
     Stopped(Duration),
-    /// Killed when it is polled so often.
+    /// The process is killed after this number of polls.
     Killed(u32),
 }
 
-/// What happens to the process before a tick.
+/// Event that befalls the process before a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
     Nothing,
     Restart,
-    /// Time passes that tokio's clock does not count.
+    /// This time in milliseconds passes, which tokio's clock does not count.
     Freeze(i64),
-    /// The forwarder's clock is wrong by that much from now on.
+    /// The forwarder's clock is this far ahead, in milliseconds, from now on.
     Skew(i64),
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tick {
-    /// After the start, in milliseconds; later when the one before is still at work.
+    /// Milliseconds after the start of the run. The tick starts later if the previous one is
+    /// still at work.
     pub(crate) at_ms: i64,
     pub(crate) timeout: Duration,
     pub(crate) kind: Kind,
@@ -62,17 +63,17 @@ fn sometimes(rng: &mut Rng, one_in: u32) -> bool {
     rng.u32(0..one_in) == 0
 }
 
-/// A `memory_limit` that no run meets.
+/// A `memory_limit` that no run reaches.
 pub(crate) const ROOMY: u64 = 64 << 20;
 
 impl Scenario {
-    /// There is a `memory_limit` that may be met.
+    /// Whether the `memory_limit` is small enough to be reached.
     pub(crate) fn tight_memory(&self) -> bool {
         self.memory_limit < ROOMY
     }
 }
 
-/// Draws a run. `calm` ones have no fault at all: everything must arrive.
+/// Draws a run. One in eight is calm: it has no faults, and everything must arrive.
 pub(crate) fn draw(rng: &mut Rng) -> Scenario {
     let calm = sometimes(rng, 8);
     let start_ms = 1_795_176_000_000 + rng.i64(0..600_000);
@@ -164,8 +165,8 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
     } else {
         rng.u64(4_000..40_000)
     };
-    // A memory that is full forgets series that the last scrapes missed, and sends their last
-    // samples again when they are back.
+    // A full memory forgets series that the last scrapes did not show, and sends their last samples
+    // again when they return.
     let tight_memory = memory_limit != ROOMY;
     receivers.iter_mut().for_each(|receiver| {
         (receiver.tight_memory, receiver.no_repeats) = (tight_memory, !tight_memory)
@@ -203,8 +204,10 @@ fn configuration(rng: &mut Rng) -> String {
         let honor_timestamps = !sometimes(rng, 8);
         let _ = write!(
             yaml,
-            "  - {{job_name: job{job}, scrape_interval: {interval}s, scrape_timeout: {timeout}s, honor_labels: {honor_labels}, \
-             honor_timestamps: {honor_timestamps}, enable_compression: {compression}, metrics_path: /federate"
+            "  - {{job_name: job{job}, scrape_interval: {interval}s, \
+             scrape_timeout: {timeout}s, honor_labels: {honor_labels}, \
+             honor_timestamps: {honor_timestamps}, enable_compression: {compression}, \
+             metrics_path: /federate"
         );
         if sometimes(rng, 10) {
             let _ = write!(yaml, ", sample_limit: {}", rng.u32(1..60));
@@ -233,8 +236,10 @@ fn configuration(rng: &mut Rng) -> String {
         let age = pick(rng, &["0s", "55m", "55m"]);
         let _ = writeln!(
             yaml,
-            "  - {{name: r{remote}, url: 'https://r{remote}/api/v1/remote_write', remote_timeout: {timeout}s, queue_config: {{max_samples_per_send: {samples}, \
-             capacity: {capacity}, max_shards: {max_shards}, min_shards: {min_shards}, min_backoff: {min_backoff}ms, max_backoff: {max_backoff}ms, \
+            "  - {{name: r{remote}, url: 'https://r{remote}/api/v1/remote_write', \
+             remote_timeout: {timeout}s, queue_config: {{max_samples_per_send: {samples}, \
+             capacity: {capacity}, max_shards: {max_shards}, min_shards: {min_shards}, \
+             min_backoff: {min_backoff}ms, max_backoff: {max_backoff}ms, \
              retry_on_http_429: {retries}, sample_age_limit: {age}}}}}"
         );
     }
