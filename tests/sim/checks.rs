@@ -1,4 +1,4 @@
-//! What must hold after each tick.
+//! Rules that must hold after each tick.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,43 +22,44 @@ pub(crate) struct Ticked<'a> {
     pub(crate) report: &'a Report,
     pub(crate) shown: Vec<Shown>,
     pub(crate) answered: Vec<Answered>,
-    /// By the forwarder's clock.
+    /// Start of the tick by the forwarder's clock.
     pub(crate) start_ms: i64,
     pub(crate) started: Instant,
     pub(crate) live_written: u64,
 }
 
-/// What is known from one tick to the next.
+/// State of the checks, kept from one tick to the next.
 pub(crate) struct Checks {
     slots: Slots,
     margin_ms: i64,
     memory: Memory,
     tight_memory: bool,
-    /// Nothing may be filtered.
+    /// Whether the home keeps all samples in order, so that nothing may be filtered.
     orderly: bool,
     shared: bool,
     clock_moved: bool,
-    /// For each remote: samples that it does not have, and that were counted.
+    /// For each remote, the samples that it does not have and whose loss was counted.
     counted: Vec<HashSet<(Key, i64)>>,
-    /// Newest timestamp that this process was shown of each series.
+    /// Newest timestamp of each series that this process has seen.
     newest: HashMap<Key, i64>,
-    /// For each remote: series whose newest sample must be sent once more when it is shown again,
-    /// because a tick lost some.
+    /// For each remote, the series whose newest sample must be sent again when it is shown again,
+    /// because a tick lost samples.
     again: Vec<HashSet<Key>>,
-    /// By target, what this process has been shown without timestamps.
+    /// Series without timestamps that this process has seen, by target.
     tracked: HashMap<usize, Tracked>,
-    /// Newest time that this process may have taken of each series, stale markers included.
+    /// Newest timestamp of each series that this process may have accepted, stale markers
+    /// included.
     taken: HashMap<Key, i64>,
-    /// Series that two scrapes had in hand at once: only the forwarder knows which of them came
-    /// first, and so which was out of order.
+    /// Series that two concurrent scrapes contained. Only the forwarder knows which came first, and
+    /// so which sample was out of order.
     doubtful: HashSet<Key>,
 }
 
-/// What can get a stale marker.
+/// Series of one target that can get a stale marker.
 #[derive(Default)]
 struct Tracked {
     ever: HashSet<Key>,
-    /// The last scrape's, if it succeeded. What came out of order is not tracked
+    /// Series of the last scrape, if it succeeded. Samples out of order are not tracked
     /// (`scrape/scrape.go` `append`).
     last: Option<HashSet<Key>>,
 }
@@ -66,9 +67,9 @@ struct Tracked {
 /// The stale markers of a tick.
 #[derive(Default)]
 struct Markers {
-    /// Those that there must be.
+    /// Markers that must be sent.
     sure: Vec<(Key, i64)>,
-    /// These and those that there may be.
+    /// Markers that must or may be sent.
     most: Vec<(Key, i64)>,
 }
 
@@ -96,7 +97,7 @@ impl Checks {
         }
     }
 
-    /// The process is a new one.
+    /// Forgets what a new process does not know.
     pub(crate) fn cold(&mut self) {
         self.newest.clear();
         self.again.iter_mut().for_each(HashSet::clear);
@@ -111,7 +112,7 @@ impl Checks {
         self.slots.clock_moved();
     }
 
-    /// Nobody has counted what a killed tick had in hand.
+    /// Accepts the loss of all samples that a killed tick had read: no report counts them.
     pub(crate) fn killed(&mut self, shown: &[Shown]) {
         self.tracked.clear();
         for line in shown.iter().flat_map(|shown| &shown.lines) {
@@ -201,7 +202,7 @@ impl Checks {
         outcome(world, ticked);
         for ((remote, receiver), again) in report.remotes.iter().zip(receivers).zip(&mut self.again)
         {
-            // What was sent is forgotten: it comes again.
+            // After a loss the forwarder forgets what it has sent, and sends it again.
             if remote.ledger.lost > 0 {
                 receiver.forgotten(false);
                 again.extend(self.newest.keys());
@@ -209,15 +210,16 @@ impl Checks {
         }
     }
 
-    /// What is gone from one scrape that succeeded to the next gets a marker; of one that failed it
-    /// is not always known what was read.
+    /// Works out the stale markers of a tick. A series that is gone from one successful scrape to
+    /// the next must get one. What a failed scrape has read is not always known, so its markers are
+    /// only possible.
     fn markers(&mut self, ticked: &Ticked<'_>) -> Markers {
         let mut markers = Markers::default();
         if ticked.tick.kind == Kind::DryRun {
             return markers;
         }
         for shown in &ticked.shown {
-            let beside = |other: &&Shown| {
+            let is_concurrent = |other: &&Shown| {
                 other.target != shown.target
                     && other.start_ms <= shown.ended_ms
                     && shown.start_ms <= other.ended_ms
@@ -229,7 +231,12 @@ impl Checks {
                     .map(|line| line.key)
                     .collect::<HashSet<_>>()
             };
-            let others: HashSet<_> = ticked.shown.iter().filter(beside).flat_map(keys).collect();
+            let others: HashSet<_> = ticked
+                .shown
+                .iter()
+                .filter(is_concurrent)
+                .flat_map(keys)
+                .collect();
             self.doubtful.extend(keys(shown).intersection(&others));
         }
         for shown in &ticked.shown {
@@ -275,7 +282,7 @@ impl Checks {
         markers
     }
 
-    /// Each scrape is reported as it was.
+    /// Checks that each scrape is reported as the home saw it.
     fn scrapes(&self, world: &SimWorld, home: &HomeModel, ticked: &Ticked<'_>) {
         let report = ticked.report;
         if report.scrapes.len() != ticked.shown.len() {
@@ -332,7 +339,8 @@ impl Checks {
         }
     }
 
-    /// What came in is what was shown, and what was new of it was taken.
+    /// Checks that the ledger counts the samples that the home showed, and that new ones were
+    /// accepted.
     fn entered(&self, world: &SimWorld, ticked: &Ticked<'_>, markers: &Markers, index: usize) {
         let ledger = &ticked.report.remotes[index].ledger;
         let own = (ticked.shown.len() * OWN.len()) as u64;
@@ -354,7 +362,8 @@ impl Checks {
         let sure = markers.sure.len() as u64;
         let marked = (ledger.scraped - ledger.rolled_back).checked_sub(lines(true) + own);
         let most = markers.most.len() as u64;
-        // Which of two targets came first is not known, and so not what was out of order.
+        // With shared series it is not known which target came first, and so which samples were out
+        // of order.
         if marked.is_none_or(|marked| marked < sure || (marked > most && !self.shared)) {
             world.found(
                 "scraped",
@@ -393,11 +402,17 @@ impl Checks {
         }
         let taken = ledger.scraped - ledger.rolled_back - ledger.filtered - ledger.unchanged;
         if !self.shared && !self.clock_moved && taken < fresh + own + sure {
-            world.found("fresh", format!("{fresh} new samples, {own} of our own and {sure} stale markers, {taken} taken: {ledger:?}"));
+            world.found(
+                "fresh",
+                format!(
+                    "{fresh} new samples, {own} of our own and {sure} stale markers, \
+                 {taken} taken: {ledger:?}"
+                ),
+            );
         }
     }
 
-    /// The counts are those of the answers.
+    /// Checks that the report's counts match the receiver's answers.
     fn answers(&self, world: &SimWorld, ticked: &Ticked<'_>, index: usize) {
         let (remote, answered) = (&ticked.report.remotes[index], &ticked.answered[index]);
         let ledger = &remote.ledger;
@@ -429,7 +444,7 @@ impl Checks {
             .max()
             .unwrap_or(ticked.start_ms);
         let until_ms = match ticked.tick.kind {
-            // What is scraped still has little time.
+            // A tick that must stop has little time to send what it has scraped.
             Kind::Stopped(after) => {
                 ticked.start_ms + after.min(ticked.tick.timeout).as_millis() as i64 - self.margin_ms
             }
@@ -446,7 +461,7 @@ impl Checks {
         }
     }
 
-    /// Everything that was shown is at the receivers, or counted.
+    /// Checks that every sample shown is stored at the receivers or counted as not delivered.
     fn arrived(
         &mut self,
         world: &SimWorld,
@@ -506,14 +521,14 @@ impl Checks {
                     ),
                 );
             }
-            // A clock that was set back can give a sample the very time of a marker: then it is a
-            // repeat to the forwarder.
+            // A clock that was set back can give a sample the timestamp of a marker. The forwarder
+            // then takes it for a repeat.
             counted.extend(&markers.most);
         }
     }
 }
 
-/// The outcome is what the documentation of the report says.
+/// Checks the outcome against the documentation of the report.
 fn outcome(world: &SimWorld, ticked: &Ticked<'_>) {
     let Report {
         outcome,

@@ -1,4 +1,4 @@
-//! What is held stays within `memory_limit`.
+//! Checks that memory stays within `memory_limit`.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,21 @@ use amp_forwarder::report::{IncidentKind, Report};
 
 use crate::world::SimWorld;
 
-/// Bytes that one remote may hold beyond the limit: the series of our own, and stale markers.
-const BESIDE: u64 = 20 << 10;
+/// Bytes that one remote may hold beyond the limit, for the forwarder's own series and for stale
+/// markers.
+const FIXED: u64 = 20 << 10;
 
-/// Bytes that are parsed before the limit is looked at again.
+/// Bytes that are parsed before the limit is checked again.
 const BLOCK: u64 = 64 << 10;
 
-/// Bytes that one of those may take: what is remembered of its series, its batch, and the buffers
-/// that encode and compress it when a scrape ends, which stay.
+/// Bytes of memory that one parsed byte may take: the cache of its series, its batch, and the
+/// buffers that encode and compress it when a scrape ends, which stay allocated.
 const GROWTH: u64 = 4;
 
-/// What the forwarder may hold.
+/// Upper bound of the forwarder's memory.
 pub(crate) struct Memory {
     limit: u64,
-    /// By job and instance: the longest block so far.
+    /// Longest block so far, by job and instance.
     blocks: HashMap<(String, String), u64>,
 }
 
@@ -40,7 +41,7 @@ impl Memory {
             *block = scrape.bytes.min(BLOCK).max(*block);
         }
         let most = self.limit
-            + report.remotes.len() as u64 * (BESIDE + GROWTH * self.blocks.values().sum::<u64>());
+            + report.remotes.len() as u64 * (FIXED + GROWTH * self.blocks.values().sum::<u64>());
         if report.memory.peak_bytes > most || report.memory.kept_bytes > most {
             world.found(
                 "memory",

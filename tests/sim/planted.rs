@@ -1,4 +1,4 @@
-//! Bugs put in on purpose: each must be found, by the rule that is meant for it.
+//! Bugs that are planted on purpose: each must be found by a rule that is meant for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,21 +39,21 @@ pub(crate) enum Bug {
     LateTick,
     SkippedSlots,
     UpThoughDown,
-    /// A segment is deleted when it was read.
+    /// A segment is deleted when it is read, before the remote has answered.
     DeletedBeforeTheAnswer,
-    /// Segments are not sorted by their names.
+    /// The store does not list segments in the order of their names.
     NotListedInOrder,
-    /// The end of the lease is not known.
+    /// The end of the lease is not respected.
     NoFence,
-    /// What stood in a scrape that was dropped counts as sent.
+    /// Samples of a scrape that was dropped count as sent.
     DroppedTimestampsKept,
-    /// A 412 for a write of our own whose answer was lost is taken for another process.
+    /// A 412 after a write of our own whose answer was lost is taken for another process's write.
     ChangedTakenForBusy,
-    /// `memory_limit` is not looked at.
+    /// `memory_limit` is not respected.
     NoMemoryLimit,
 }
 
-/// Which of the two simulations is to find it.
+/// The simulation that must find a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sim {
     Direct,
@@ -98,7 +98,7 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
 ];
 
 impl Bug {
-    /// What the forwarder knows of it.
+    /// Returns the memory limit that the forwarder gets.
     pub(crate) fn memory_limit(bug: Option<Self>, limit: u64) -> u64 {
         if bug == Some(Self::NoMemoryLimit) {
             ROOMY
@@ -238,7 +238,7 @@ fn rewrite(bug: Bug, body: &Bytes) -> Bytes {
         .into()
 }
 
-/// The checks can fail.
+/// Each planted bug must be found, which shows that the checks can fail.
 #[test]
 fn planted_bugs_are_found() {
     const SEEDS: u64 = 5_000;

@@ -1,4 +1,4 @@
-//! A remote-write receiver with faults, that holds every request against the promises.
+//! A model of a remote-write receiver with faults, which checks every request.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::planted::Bug;
 use crate::tenant::{Sample, Tenant};
 use crate::world::{Key, SimWorld, identity, lock};
 
-/// A fault of the receiver or of the way to it.
+/// A fault of the receiver or of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Unavailable,
@@ -58,30 +58,31 @@ pub(crate) const FAULTS: &[(Fault, Event)] = &[
     (Fault::Slow, Event::Slow),
 ];
 
-/// What a receiver is like, and what it may expect.
+/// Traits of a receiver, and the limits that requests to it must respect.
 #[derive(Debug, Clone)]
 pub(crate) struct Traits {
-    /// How likely a request meets a fault, and which.
+    /// Probability that a request meets one of the faults in `kinds`.
     pub(crate) faults: f64,
     pub(crate) kinds: Vec<Fault>,
-    /// Spans of time (true milliseconds) in which each request meets this one.
+    /// Spans of true time, in milliseconds, in which every request meets this fault.
     pub(crate) outages: Vec<(i64, i64, Fault)>,
     /// Uncompressed bytes above which it answers 413.
     pub(crate) max_raw: usize,
-    /// What the configuration promises it.
+    /// Largest number of samples that the configuration allows in a request.
     pub(crate) max_samples: usize,
     pub(crate) max_request_bytes: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) retries_429: bool,
-    /// After a cold start the home may show older samples than were sent before.
+    /// Whether the home may show older samples after a cold start than were sent before.
     pub(crate) forgetful: bool,
-    /// There is a `memory_limit` that may be met.
+    /// Whether the `memory_limit` is small enough to be reached.
     pub(crate) tight_memory: bool,
-    /// Nothing that was answered comes again, but for what the forwarder has forgotten.
+    /// Whether a sample that was answered may not be sent again unless the forwarder has forgotten
+    /// it.
     pub(crate) no_repeats: bool,
 }
 
-/// What a tick's answers said.
+/// Counts of the answers in a tick.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Answered {
     pub(crate) posts: u64,
@@ -98,7 +99,7 @@ pub(crate) struct Answered {
 
 struct InFlight {
     keys: Vec<Key>,
-    /// The expositions that its samples can be of: first and last.
+    /// Numbers of the first and the last exposition from which all its samples can come.
     span: (u64, u64),
 }
 
@@ -108,19 +109,20 @@ struct State {
     in_flight: HashMap<u64, InFlight>,
     requests: u64,
     answered: Answered,
-    /// Samples whose success was told, and in which life of the forwarder's memory.
+    /// Samples that were answered for good, and the `life` in which they were.
     told: HashMap<(Key, i64), u64>,
+    /// Number of times that the forwarder's memory of sent samples was lost.
     life: u64,
     /// Newest timestamp accepted of each series.
     accepted: HashMap<Key, i64>,
     swallowed: bool,
     /// Samples answered for good with anything but a success.
     refused: HashSet<(Key, i64)>,
-    /// Samples of orphans that nobody could know of.
+    /// Samples of orphaned segments, which no process could know of.
     excused: HashSet<(Key, i64)>,
 }
 
-/// The model.
+/// The model of a receiver.
 pub(crate) struct Receiver {
     world: Arc<SimWorld>,
     pub(crate) name: String,
@@ -159,7 +161,7 @@ impl Receiver {
         })
     }
 
-    /// The counts since the last call.
+    /// Takes the counts since the last call.
     pub(crate) fn take_answered(&self) -> Answered {
         std::mem::take(&mut lock(&self.state).answered)
     }
@@ -168,17 +170,17 @@ impl Receiver {
         lock(&self.state).tenant.stored(key, timestamp_ms)
     }
 
-    /// Whether a sample was refused for good, or deduplicated: nobody needs to have it.
+    /// Whether a sample was refused for good or deduplicated, so that it need not be stored.
     pub(crate) fn is_refused(&self, key: Key, timestamp_ms: i64) -> bool {
         lock(&self.state).refused.contains(&(key, timestamp_ms))
     }
 
-    /// Whether requests are under way.
+    /// Whether requests are in flight.
     pub(crate) fn is_asked(&self) -> bool {
         !lock(&self.state).in_flight.is_empty()
     }
 
-    /// The forwarder's memory of what was sent is gone: it may send it again.
+    /// Allows all samples to be sent again, because the forwarder no longer knows what it sent.
     pub(crate) fn forgotten(&self, process_too: bool) {
         let mut state = lock(&self.state);
         state.life += 1;
@@ -187,9 +189,9 @@ impl Receiver {
         }
     }
 
-    /// A memory that is full forgets series that the last scrapes missed, as a cold start does all;
-    /// a home that goes back may then show something older, or once more what it showed for one
-    /// series twice.
+    /// Whether a full memory may have forgotten the series. It forgets series that the last scrapes
+    /// did not show; a home that goes back may then show an older sample, or both samples of a
+    /// series that it shows twice.
     fn is_forgotten(&self, key: Key, newest_ms: i64, timestamp_ms: i64) -> bool {
         let exposed = |timestamp_ms| self.world.exposed(key, timestamp_ms);
         let missed =
@@ -202,17 +204,17 @@ impl Receiver {
         self.traits.forgetful && self.traits.tight_memory && missed
     }
 
-    /// These may come again at any time.
+    /// Allows these samples to be sent again at any time.
     pub(crate) fn excuse(&self, samples: impl IntoIterator<Item = (Key, i64)>) {
         lock(&self.state).excused.extend(samples);
     }
 
-    /// Times of the forwarder's own may go back.
+    /// Allows timestamps to go back, because the forwarder's clock was moved.
     pub(crate) fn clock_moved(&self) {
         lock(&self.state).accepted.clear();
     }
 
-    /// A request arrives: everything that must be true of it.
+    /// Receives a request, and checks every rule for requests.
     fn arrive(&self, request: &PostRequest<'_>) -> (u64, Vec<Sample>, usize) {
         let found =
             |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
@@ -413,7 +415,7 @@ impl Receiver {
         (fault, latency)
     }
 
-    /// Stores what is valid. The answer's status.
+    /// Stores the valid samples, and returns the status of the answer.
     fn store(&self, samples: &[Sample]) -> u16 {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
@@ -614,7 +616,7 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// The forwarder's side of it.
+/// The forwarder's handle of a receiver.
 pub(crate) struct RemoteHandle(pub(crate) Arc<Receiver>);
 
 impl Remote for RemoteHandle {

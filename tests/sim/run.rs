@@ -1,4 +1,4 @@
-//! One seed: a process, its ticks, and the checks after each.
+//! Runs one seed: a process, its ticks, and the checks after each tick.
 
 use std::future::Future;
 use std::pin::pin;
@@ -22,10 +22,10 @@ use crate::scenario::{Before, Kind, Scenario, Tick, draw};
 use crate::series::TargetLabels;
 use crate::world::{SimClock, SimWorld};
 
-/// What came of a seed.
+/// Result of a seed.
 pub(crate) struct Outcome {
     pub(crate) findings: Vec<String>,
-    /// Empty unless it was asked for.
+    /// Lines of the story; empty unless the caller asked for it.
     pub(crate) story: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -
         .start_paused(true)
         .build()
         .expect("a runtime");
-    // The paused clock is that of the runtime: everything is made within it.
+    // The paused clock belongs to the runtime, so everything is made inside it.
     runtime.block_on(async { Run::new(seed, hits, tells, bug).all().await })
 }
 
@@ -103,7 +103,7 @@ impl Run {
         }
     }
 
-    /// A cold process.
+    /// Starts a process without any memory of earlier ticks.
     fn process(&mut self) -> Forwarder {
         let remotes = self
             .receivers
@@ -152,8 +152,8 @@ impl Run {
                     });
                     self.world.set_skew(ms);
                     self.checks.clock_moved();
-                    // A series without timestamps that was away for long is a new one, whose time
-                    // is the clock's.
+                    // A series without timestamps that was gone for long counts as new, and its
+                    // timestamps come from the clock that was just moved.
                     let untimed = self.scenario.home.odd_times
                         || self
                             .scenario
@@ -172,8 +172,8 @@ impl Run {
             if wait < 0 {
                 self.world.hit(Event::TickAtOnce);
             }
-            // Two ticks never start at the same millisecond: samples of their own would have the
-            // same time.
+            // Two ticks never start in the same millisecond: the samples that the forwarder adds
+            // would have the same timestamp.
             sleep(Duration::from_millis(
                 u64::try_from(wait).unwrap_or_default().max(1),
             ))
@@ -265,7 +265,7 @@ impl Run {
     }
 }
 
-/// Polls a future that often, then drops it.
+/// Polls a future at most `times` times, then drops it.
 pub(crate) async fn polled<T>(future: impl Future<Output = T>, times: u32) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;

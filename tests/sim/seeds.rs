@@ -1,4 +1,4 @@
-//! Many seeds, or one again.
+//! Runs many seeds, or repeats one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,17 +11,17 @@ use crate::world::lock;
 
 const DEFAULT_SEEDS: u64 = 500;
 
-/// From so many on, each fault must have been met.
+/// From this number of seeds on, every event must have occurred.
 const ENOUGH: u64 = 5_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| {
         text.parse()
-            .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}"))
     })
 }
 
-/// A panic is a finding, too.
+/// Runs both simulations of a seed. A panic counts as a finding.
 fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
     let whole = || {
         let mut outcome = run::seed(seed, hits, tells, None);
@@ -89,7 +89,7 @@ fn seeds() {
         let story = one(*seed, &hits, true).story;
         println!("{}", story.join("\n"));
         panic!(
-            "seed {seed}: again by SIM_SEED={seed} cargo test --test sim seeds\n{}",
+            "seed {seed}: repeat it with SIM_SEED={seed} cargo test --test sim seeds\n{}",
             found.join("\n")
         );
     }
@@ -100,7 +100,7 @@ fn seeds() {
     );
 }
 
-/// The same seed is the same run, to the last line.
+/// The same seed must give the same story, line by line.
 #[test]
 fn a_seed_reproduces() {
     let hits = Arc::new(Hits::default());

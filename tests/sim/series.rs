@@ -11,20 +11,20 @@ use crate::world::{Key, SimWorld, identity};
 /// A series as its home exposes it.
 pub(crate) struct Series {
     id: u64,
-    /// In the order of the exposition, `__name__` aside. Values may be empty.
+    /// Labels in the order of the exposition, without `__name__`. Values may be empty.
     labels: Vec<(String, String)>,
     name: String,
-    /// Shown by these targets.
+    /// Whether each target shows the series.
     pub(crate) targets: Vec<bool>,
     interval_ms: i64,
     phase_ms: i64,
-    /// It exists for `alive_ms` of each `cycle_ms`.
+    /// The series exists for `alive_ms` of each `cycle_ms`.
     cycle_ms: i64,
     alive_ms: i64,
-    /// Without a stale marker it is shown for five minutes after its end.
+    /// Whether the series is shown for five minutes after its end, as without a stale marker.
     lingers: bool,
     pub(crate) has_timestamp: bool,
-    /// Ahead of the home's clock.
+    /// Milliseconds by which its timestamps are ahead of the home's clock.
     pub(crate) ahead_ms: i64,
     keys: Vec<Option<Key>>,
 }
@@ -117,7 +117,7 @@ impl Series {
         }
     }
 
-    /// The time of its newest sample, if it is shown.
+    /// Returns the timestamp of its newest sample, if it is shown.
     pub(crate) fn newest(&self, now_ms: i64) -> Option<i64> {
         let alive = |t: i64| (t + self.phase_ms).rem_euclid(self.cycle_ms) < self.alive_ms;
         let shown_for = if self.lingers { 300_000 } else { 0 };
@@ -136,12 +136,12 @@ impl Series {
         Some(t + self.ahead_ms)
     }
 
-    /// Whether it has ended, and may come back.
+    /// Whether the series has ended; it may come back.
     pub(crate) fn is_over(&self, now_ms: i64) -> bool {
         (now_ms + self.phase_ms).rem_euclid(self.cycle_ms) >= self.alive_ms
     }
 
-    /// Its value at a time: always the same.
+    /// Returns its value at a time, which depends on nothing else.
     pub(crate) fn value(&self, timestamp_ms: i64) -> f64 {
         let mixed =
             Rng::with_seed(self.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ timestamp_ms as u64)
@@ -157,7 +157,7 @@ impl Series {
         }
     }
 
-    /// A line of the exposition.
+    /// Writes a line of the exposition.
     pub(crate) fn line(&self, value: f64, timestamp_ms: Option<i64>, rotated: usize) -> String {
         let mut line = String::with_capacity(96);
         line.push_str(&self.name);
@@ -188,7 +188,7 @@ impl Series {
         line
     }
 
-    /// Who it is at the receiver.
+    /// Returns the key of the series as the receiver sees it.
     pub(crate) fn key(
         &mut self,
         world: &SimWorld,
@@ -212,13 +212,13 @@ impl Series {
     }
 }
 
-/// What a target adds.
+/// Labels that a target adds.
 pub(crate) struct TargetLabels {
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) honor: bool,
 }
 
-/// PROMETHEUS' label pipeline, as a table of two cases, and the external labels behind it.
+/// Applies Prometheus' label rules for `honor_labels`, and then adds the external labels.
 pub(crate) fn final_labels<'a>(
     exposed: impl Iterator<Item = (&'a str, &'a str)>,
     target: &TargetLabels,

@@ -1,4 +1,4 @@
-//! When jobs are scraped: no slot twice, none left out that there was time for.
+//! Checks when jobs are scraped: no slot twice, and no slot left out for which there was time.
 
 use amp_forwarder::config::Config;
 
@@ -12,22 +12,22 @@ use crate::world::SimWorld;
 struct Job {
     name: String,
     interval_ms: i64,
-    /// By the name, so that jobs are spread over the interval.
+    /// Offset of the slots, derived from the name so that jobs are spread over the interval.
     offset_ms: i64,
-    /// Served last by this process.
+    /// Slot that this process served last.
     last_slot_ms: Option<i64>,
-    /// Of its scrapes by this process.
+    /// Longest scrape by this process.
     longest_ms: i64,
 }
 
 pub(crate) struct Slots {
     jobs: Vec<Job>,
     divisor: i64,
-    /// The next tick is the first one by another clock.
+    /// Whether the clock was moved since the last tick.
     moved: bool,
 }
 
-/// Before a scrape was made it is taken for that long.
+/// Assumed duration of a job's first scrape.
 const AT_FIRST_MS: i64 = 1_000;
 
 impl Slots {
@@ -48,7 +48,7 @@ impl Slots {
         }
     }
 
-    /// The process is a new one.
+    /// Forgets what a new process does not know.
     pub(crate) fn cold(&mut self) {
         self.jobs.iter_mut().for_each(|job| job.last_slot_ms = None);
     }
@@ -119,7 +119,8 @@ impl Slots {
                 continue;
             }
             if wanted.is_none() && !moved {
-                // A slot of a clock that was wrong binds nobody.
+                // A slot far in the future was served by a clock that was wrong: it does not
+                // count.
                 let last_slot = job
                     .last_slot_ms
                     .filter(|last| *last <= ticked.start_ms + interval);
@@ -154,7 +155,7 @@ impl Slots {
                     }
                     (last, free) = (Some(slot(start)), end);
                 }
-                // Slots within the minute, as far as there is time for them.
+                // Every later slot of this minute must be served if there is time for it.
                 let mut next = slot(ticked.start_ms) + interval;
                 let enough = AT_FIRST_MS.max(2 * job.longest_ms) + 1;
                 while interval * self.divisor < 60_000

@@ -22,7 +22,7 @@ use crate::planted::Bug;
 use crate::receiver::{Receiver, RemoteHandle};
 use crate::world::{SimWorld, lock};
 
-/// The store's own clock.
+/// Clock of the store.
 pub(crate) struct StoreClock {
     pub(crate) world: Arc<SimWorld>,
     pub(crate) off_ms: i64,
@@ -38,11 +38,11 @@ impl Clock for StoreClock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KillAt {
     pub(crate) op: Op,
-    /// Only keys that begin so.
+    /// Prefix of the keys that count.
     pub(crate) folder: &'static str,
-    /// After so many others of the kind.
+    /// Number of calls of the kind that are let through first.
     pub(crate) skip: u32,
-    /// It was done; else it never reached the store.
+    /// Whether the call was carried out; otherwise it never reached the store.
     pub(crate) done: bool,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Process {
     pub(crate) held: AtomicBool,
     /// The store has told it so: a write whose answer was lost gives a lease that nobody knows of.
     pub(crate) told: AtomicBool,
-    /// What it did without the right to.
+    /// Actions for which the process had no right.
     pub(crate) wrongs: Mutex<Vec<String>>,
     /// Calls under way, those that were dropped with their tick included.
     pub(crate) under_way: Mutex<Vec<(Op, String)>>,
@@ -106,12 +106,12 @@ impl Process {
     }
 }
 
-/// What is shared by all processes.
+/// State that all processes share.
 pub(crate) struct Shared {
     pub(crate) world: Arc<SimWorld>,
     pub(crate) objects: MemoryStore,
     pub(crate) off_ms: i64,
-    /// Calls that met a fault.
+    /// Number of calls that met a fault.
     pub(crate) faults: Arc<AtomicU64>,
     pub(crate) bug: Option<Bug>,
     /// Segments of `expired/` that the store did not take, of which the forwarder warns, and those
@@ -149,7 +149,7 @@ impl Shared {
     }
 }
 
-/// A process's way to the store.
+/// A process's handle of the store.
 pub(crate) struct SimStore {
     pub(crate) shared: Arc<Shared>,
     pub(crate) process: Arc<Process>,
@@ -341,7 +341,7 @@ impl Store for SimStore {
     }
 }
 
-/// A process's way to a receiver: only the holder posts.
+/// A process's handle of a receiver, which checks that only the holder of the lease posts.
 pub(crate) struct WatchedRemote {
     pub(crate) remote: RemoteHandle,
     pub(crate) shared: Arc<Shared>,
@@ -376,16 +376,16 @@ impl Remote for WatchedRemote {
     }
 }
 
-/// How bad a store is.
+/// Traits of a store.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Traits {
     pub(crate) faults: f64,
-    /// Spans of true time in which nothing answers.
+    /// Spans of true time in which the store does not answer.
     pub(crate) outages: Vec<(i64, i64)>,
     pub(crate) off_ms: i64,
 }
 
-/// Draws what befalls each call.
+/// Draws the fault of each call.
 pub(crate) fn faults(
     world: Arc<SimWorld>,
     traits: Traits,

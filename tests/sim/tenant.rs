@@ -1,5 +1,5 @@
-//! What Cortex stores and refuses: one tenant's series with their order, window, age and duplicate
-//! rules.
+//! A model of one Cortex tenant: which samples it stores, by its rules for order, window, age and
+//! duplicates.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,13 +10,13 @@ const WINDOW_MS: i64 = 60_000;
 const OLDEST_MS: i64 = 3_600_000;
 const AHEAD_MS: i64 = 600_000;
 
-/// A sample as it came in.
+/// A sample as the receiver got it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) key: Key,
     pub(crate) timestamp_ms: i64,
     pub(crate) bits: u64,
-    /// A series that the receiver never takes.
+    /// Whether the receiver always refuses the series.
     pub(crate) bad: bool,
 }
 
@@ -34,8 +34,11 @@ impl Tenant {
             .copied()
     }
 
-    /// Stores the valid ones of a request (`pkg/ingester/ingester.go` `Push`), and says why the
-    /// first other one is not.
+    /// Stores the valid samples of a request (`pkg/ingester/ingester.go` `Push`).
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason of the first sample that is refused; the valid ones are stored anyway.
     pub(crate) fn push(&mut self, samples: &[Sample], now_ms: i64) -> Result<(), Event> {
         // Age counts from the newest sample before this request.
         let newest_ms = self.newest_ms;

@@ -1,5 +1,5 @@
-//! What all parts of one run share: its time, its findings, its story, and what the home has
-//! exposed.
+//! The state that all parts of one run share: its time, its findings, its story, and the samples
+//! that the home has exposed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -11,20 +11,23 @@ use tokio::time::Instant;
 
 use crate::events::{Event, Hits};
 
-/// A series by its final labels.
+/// Number of a series, which its final labels identify.
 pub(crate) type Key = u32;
 
-/// A sample that may be sent, and in which expositions it stood. These are numbered in the order in
-/// which they ended.
+/// A sample that may be sent, and the expositions that contained it. Expositions are numbered in
+/// the order in which they ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exposed {
-    /// None for those of our own, whose values depend on the clock.
+    /// Bits of the value; `None` where the value depends on the clock or on the order of scrapes,
+    /// so that it cannot be checked.
     pub(crate) bits: Option<u64>,
+    /// Number of the first exposition that contained it.
     pub(crate) first: u64,
+    /// Number of the last exposition that contained it.
     pub(crate) last: u64,
 }
 
-/// One run.
+/// Shared state of one run.
 pub(crate) struct SimWorld {
     start_ms: i64,
     start: Instant,
@@ -37,7 +40,7 @@ pub(crate) struct SimWorld {
     story: Option<Mutex<Vec<String>>>,
     names: Mutex<(HashMap<String, Key>, Vec<String>)>,
     exposed: Mutex<HashMap<(Key, i64), Exposed>>,
-    /// Series whose times are the forwarder's own.
+    /// Series whose timestamps come from the forwarder's clock.
     clocked: Mutex<HashSet<Key>>,
 }
 
@@ -63,35 +66,35 @@ impl SimWorld {
         })
     }
 
-    /// The true time, by which home and receivers go.
+    /// Returns the true time, which home and receivers use.
     pub(crate) fn now_ms(&self) -> i64 {
         self.start_ms
             + self.start.elapsed().as_millis() as i64
             + self.frozen_ms.load(Ordering::Relaxed)
     }
 
-    /// Time that tokio's clock does not count.
+    /// Adds time that tokio's clock does not count, as when a sandbox is frozen.
     pub(crate) fn freeze(&self, ms: i64) {
         self.frozen_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// Sets the forwarder's clock: it differs by that much from now on.
+    /// Sets how far the forwarder's clock is ahead of the true time from now on.
     pub(crate) fn set_skew(&self, ms: i64) {
         self.skewed.store(true, Ordering::Relaxed);
         self.skew_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Notes a series whose times are the forwarder's own.
+    /// Records a series whose timestamps come from the forwarder's clock.
     pub(crate) fn clocked(&self, key: Key) {
         lock(&self.clocked).insert(key);
     }
 
-    /// Whether the times of a series may go back, as the forwarder's clock was moved.
+    /// Whether the timestamps of a series may go back because the forwarder's clock was moved.
     pub(crate) fn may_go_back(&self, key: Key) -> bool {
         self.skewed.load(Ordering::Relaxed) && lock(&self.clocked).contains(&key)
     }
 
-    /// Receivers meet no faults from now on.
+    /// Ends all faults of the receivers.
     pub(crate) fn heal(&self) {
         self.healed.store(true, Ordering::Relaxed);
     }
@@ -104,14 +107,14 @@ impl SimWorld {
         self.hits.hit(event);
     }
 
-    /// A rule was broken.
+    /// Records that a rule was broken.
     pub(crate) fn found(&self, rule: &str, what: impl Into<String>) {
         let what = what.into();
         self.tell(|| format!("FOUND {rule}: {what}"));
         lock(&self.findings).push(format!("{rule}: {what}"));
     }
 
-    /// What was found since then is known, and has its reasons.
+    /// Drops all findings of the run: the caller knows that they are expected.
     pub(crate) fn pardon(&self) {
         lock(&self.findings).clear();
     }
@@ -149,8 +152,8 @@ impl SimWorld {
         lock(&self.names).1[key as usize].clone()
     }
 
-    /// Notes a sample that may be sent from now on. Where another target that showed the series has
-    /// ended it at that very time, the marker or the sample wins: whichever is taken first.
+    /// Records a sample that may be sent from now on. If another target has ended the series at the
+    /// same time, either the stale marker or the sample is sent, so the value is not checked.
     pub(crate) fn expose(&self, key: Key, timestamp_ms: i64, bits: Option<u64>, exposition: u64) {
         let mut exposed = lock(&self.exposed);
         let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed {
@@ -164,7 +167,8 @@ impl SimWorld {
         entry.last = exposition;
     }
 
-    /// Notes a sample of our own. A clock that was set back can give two of them the same time.
+    /// Records a sample of the forwarder's own. A clock that was set back can give two of them the
+    /// same time.
     pub(crate) fn expose_own(
         &self,
         key: Key,
@@ -190,7 +194,7 @@ impl SimWorld {
     }
 }
 
-/// Labels as one string: the identity of a series.
+/// Joins labels to one string, which identifies a series.
 pub(crate) fn identity<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     for (name, value) in labels {
@@ -202,7 +206,7 @@ pub(crate) fn identity<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>)
     text
 }
 
-/// The forwarder's view of the time.
+/// Clock of the forwarder, which may differ from the true time.
 pub(crate) struct SimClock(pub(crate) Arc<SimWorld>);
 
 impl Clock for SimClock {

@@ -1,4 +1,4 @@
-//! What goes wrong with an answer, and how it comes.
+//! Faults of the home's answers, and how the answers are delivered.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::noted::Open;
 use crate::events::Event;
 use crate::world::{SimClock, lock};
 
-/// What goes wrong with an answer.
+/// A fault of the home or of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     None,
@@ -85,7 +85,7 @@ impl HomeModel {
     }
 }
 
-/// The forwarder's side of it.
+/// The forwarder's handle of the home.
 pub(crate) struct HomeHandle(pub(crate) Arc<HomeModel>);
 
 impl Home for HomeHandle {
@@ -265,7 +265,7 @@ struct SimBody {
     chunks: std::collections::VecDeque<Bytes>,
     pause: Duration,
     given: usize,
-    /// Where each line of the plain body ends.
+    /// End of each line in the plain body.
     ends: Vec<usize>,
     good: usize,
     gzip: bool,

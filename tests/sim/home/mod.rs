@@ -1,5 +1,5 @@
-//! The home Prometheus: series that come and go. Its answers may have faults, and what each scrape
-//! was shown is noted exactly.
+//! A model of the home Prometheus. Its series come and go, its answers may have faults, and it
+//! records exactly what each scrape was shown.
 
 mod faults;
 mod noted;
@@ -16,7 +16,7 @@ use crate::events::Event;
 use crate::series::{Series, TargetLabels, final_labels};
 use crate::world::{Key, SimWorld, identity, lock};
 
-/// Names and number of the series that report on a scrape.
+/// Names of the series that the forwarder adds to each scrape.
 pub(crate) const OWN: [&str; 5] = [
     "up",
     "scrape_duration_seconds",
@@ -28,28 +28,28 @@ pub(crate) const OWN: [&str; 5] = [
 /// How far ahead of the forwarder's clock a sample may be.
 const MAX_AHEAD_MS: i64 = 600_000;
 
-/// What a home is like.
+/// Traits of a home.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Traits {
     pub(crate) series: usize,
-    /// How likely a scrape meets a fault.
+    /// Probability that a scrape meets a fault.
     pub(crate) faults: f64,
-    /// Two replicas behind one address, the second so much behind.
+    /// Lag of the second of two replicas behind one address, in milliseconds.
     pub(crate) lag_ms: Option<i64>,
     pub(crate) clock_off_ms: i64,
-    /// How likely a series is shown twice.
+    /// Probability that a series is shown twice.
     pub(crate) twice: f64,
-    /// All targets show the same series.
+    /// Whether all targets show the same series.
     pub(crate) shared: bool,
-    /// Labels stand in another order each time.
+    /// Whether the order of labels changes with each exposition.
     pub(crate) other_order: bool,
-    /// Some series are ahead of time, or have no timestamps.
+    /// Whether some series are ahead of time, or have no timestamps.
     pub(crate) odd_times: bool,
-    /// Whole minutes (since the start) in which nothing answers.
+    /// Spans of whole minutes in which nothing answers.
     pub(crate) away: Vec<(i64, i64)>,
 }
 
-/// One address.
+/// A target that the forwarder scrapes.
 pub(crate) struct Target {
     pub(crate) job: String,
     pub(crate) instance: String,
@@ -73,7 +73,7 @@ pub(crate) struct Line {
     pub(crate) key: Key,
     pub(crate) timestamp_ms: i64,
     pub(crate) bits: u64,
-    /// Further ahead than Prometheus takes.
+    /// Whether its timestamp is further ahead than Prometheus accepts.
     pub(crate) too_far_ahead: bool,
     /// It has no timestamp of its own: when the series is gone, it gets a stale marker.
     pub(crate) tracked: bool,
@@ -92,7 +92,7 @@ struct State {
     dropped: HashSet<(Key, i64)>,
 }
 
-/// The model.
+/// The model of the home.
 pub(crate) struct HomeModel {
     world: Arc<SimWorld>,
     traits: Traits,
@@ -103,7 +103,7 @@ pub(crate) struct HomeModel {
     pub(crate) hides_cuts: bool,
     /// Another: what stood in a scrape that was dropped counts as sent.
     pub(crate) hides_dropped: bool,
-    /// There is a `memory_limit` that may be met.
+    /// Whether the `memory_limit` is small enough to be reached.
     pub(crate) tight_memory: bool,
 }
 
@@ -174,7 +174,7 @@ impl HomeModel {
             .expect("only known targets are scraped")
     }
 
-    /// The exposition at this moment.
+    /// Builds the exposition of a target at this moment.
     fn exposition(&self, at: usize, start_ms: i64) -> (Vec<Line>, Vec<String>) {
         let target = &self.targets[at];
         let mut state = lock(&self.state);

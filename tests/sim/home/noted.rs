@@ -1,4 +1,4 @@
-//! What each scrape was shown.
+//! Records what each scrape was shown.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,23 +18,23 @@ use crate::world::{Key, SimClock, lock};
 pub(crate) struct Shown {
     pub(crate) target: usize,
     pub(crate) start_ms: i64,
-    /// By the forwarder's clock, as `start_ms`.
+    /// End of the scrape by the forwarder's clock, as `start_ms`.
     pub(crate) ended_ms: i64,
     /// The samples that the forwarder has read.
     pub(crate) lines: Vec<Line>,
-    /// Whether `lines` is exactly that; of a failed gzip body nobody knows.
+    /// Whether `lines` is exact. It is not for a failed gzip body.
     pub(crate) exact: bool,
-    /// Series without timestamps of their own, those that may not have been read included.
+    /// Series without timestamps of their own, including those that may not have been read.
     pub(crate) tracked: HashSet<Key>,
-    /// The whole exposition was given, and nothing is wrong with it.
+    /// Whether the whole exposition was given, and nothing is wrong with it.
     pub(crate) whole: bool,
-    /// None of the home's faults or limits was met: it must succeed.
+    /// Whether the scrape met no fault and no limit, so that it must succeed.
     pub(crate) faultless: bool,
 }
 
 impl HomeModel {
-    /// The scrapes since the last call, in the order in which they ended. That one was given up
-    /// because memory had no room, though it came whole, is known by the report alone.
+    /// Takes the scrapes since the last call, in the order in which they ended. Only the
+    /// reports say which scrape was whole but given up for lack of memory.
     pub(crate) fn take_shown(&self, reports: &[&Report]) -> Vec<Shown> {
         let mut shown = std::mem::take(&mut lock(&self.state).shown);
         for report in reports

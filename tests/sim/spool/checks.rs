@@ -1,4 +1,4 @@
-//! What must hold after each tick with a spool, and in the end.
+//! Rules that must hold after each tick with a spool, and at the end of a run.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ use crate::store::Process;
 use crate::world::{Key, SimClock, identity, lock};
 
 impl Run {
-    /// What must hold of one report by itself.
+    /// Checks the rules that concern a single report.
     pub(super) fn report(&mut self, report: &Report, process: &Process) {
         self.world.tell(|| format!("report: {report:?}"));
         let found = |rule: &str, what: String| self.world.found(rule, what);
@@ -31,11 +31,11 @@ impl Run {
             total.add(&remote.ledger);
             *lost += remote.ledger.lost;
             if has(report, IncidentKind::BatchNotKept) {
-                // The store was down: they are counted, and that is all.
+                // The store was down: the samples are counted, but not kept.
                 *lost += remote.ledger.rejected + remote.ledger.expired;
             }
             if self.skewed {
-                // Times of our own that go back.
+                // The clock was moved, so the forwarder's own timestamps may go back.
                 *lost += remote.ledger.filtered;
             }
             if !remote.ledger.balances() {
@@ -100,7 +100,7 @@ impl Run {
         }
     }
 
-    /// The counts are those of the answers.
+    /// Checks that the counts of all reports match the receivers' answers.
     pub(super) fn together(&self, reports: &[&Report], answered: &[Answered], faults: u64) {
         for (index, answered) in answered.iter().enumerate() {
             let mut ledger = Ledger::default();
@@ -118,8 +118,8 @@ impl Run {
                 ledger.deduplicated,
                 ledger.rejected,
             );
-            // What was throttled for a quarter of an hour is refused for good by the forwarder
-            // alone.
+            // The forwarder rejects what was throttled for a quarter of an hour, though the
+            // receiver has not refused it for good.
             let more = told
                 .3
                 .saturating_sub(answered.rejected)
@@ -140,7 +140,13 @@ impl Run {
             );
             if told != given {
                 let name = &self.receivers[index].name;
-                self.world.found("written", format!("{name}: requests, written, deduplicated, rejected: {told:?}, answered: {given:?}"));
+                self.world.found(
+                    "written",
+                    format!(
+                        "{name}: requests, written, deduplicated, rejected: {told:?}, \
+                         answered: {given:?}"
+                    ),
+                );
             }
             let calm = self.shared.faults.load(Ordering::Relaxed) == faults;
             let gave_up = reports
@@ -237,7 +243,7 @@ impl Run {
                 );
             }
         }
-        // What the configuration does not name stays as it is.
+        // The backlog of a remote that the configuration does not name must not change.
         after.extend(known.into_iter().flatten().skip(after.len()));
         self.owed = Some(after);
     }
@@ -277,7 +283,7 @@ impl Run {
         }
     }
 
-    /// All faults end: everything owed arrives.
+    /// Ends all faults, and checks that the backlog arrives.
     pub(super) async fn end(&mut self, seats: &mut [Seat; 2]) {
         self.world.tell(|| "all faults end".to_owned());
         self.world.heal();
@@ -454,7 +460,7 @@ impl Run {
         }
     }
 
-    /// Nobody is kept out by a lease of its own.
+    /// Checks that no process is kept out by its own lease.
     pub(super) fn busy(&self, report: &Report, process: &Process) {
         let lease = self
             .shared

@@ -1,4 +1,4 @@
-//! What a seed with a spool draws.
+//! Draws what a seed with a spool adds to a scenario.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::receiver::{FAULTS, Fault};
 use crate::scenario::{ROOMY, Scenario, draw};
 use crate::store::KillAt;
 
-/// What a tick is.
+/// Kind of a tick.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Whole,
@@ -30,9 +30,9 @@ pub(super) struct Tick {
     pub(super) kind: Kind,
     pub(super) process: usize,
     pub(super) freeze_ms: i64,
-    /// The forwarder's clock is wrong by that much from now on.
+    /// The forwarder's clock is this far ahead, in milliseconds, from now on.
     pub(super) skew_ms: Option<i64>,
-    /// From now on, both processes have this one of the configurations.
+    /// Index of the configuration that both processes have from now on.
     pub(super) configuration: Option<usize>,
 }
 
@@ -40,8 +40,8 @@ pub(super) fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
     of[rng.usize(0..of.len())]
 }
 
-/// A run of the other simulation, with less room and an orderly home; and the configurations that
-/// it changes between.
+/// Draws a scenario of the direct simulation with less room and an orderly home, and the
+/// configurations between which it changes.
 pub(super) fn scenario(rng: &mut Rng) -> (Scenario, Vec<Config>) {
     let mut scenario = draw(rng);
     scenario.home.lag_ms = None;

@@ -34,7 +34,7 @@ use crate::scenario::Scenario;
 use crate::store::{Process, Shared, SimStore, StoreClock, Traits, WatchedRemote, faults};
 use crate::world::{Key, SimClock, SimWorld, lock};
 
-/// Runs a seed.
+/// Runs a seed with a spool.
 pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -60,19 +60,20 @@ struct Run {
     shared: Arc<Shared>,
     ticks: Vec<Tick>,
     rng: Rng,
-    /// Who had the lease last.
+    /// Index of the process that had the lease last.
     last: usize,
-    /// A process went on without the store though another one had been at work since its last tick.
+    /// Whether a process went on without the store although the other had worked since its last
+    /// tick.
     beside_another: bool,
-    /// For each remote: what the last report said is owed, unless something came between.
+    /// For each remote, the backlog of the last report, unless something has changed it since.
     owed: Option<Vec<u64>>,
-    /// For each remote: samples that a report has accounted for.
+    /// For each remote, the samples that a report has accounted for.
     claimed: Vec<HashSet<(Key, i64)>>,
-    /// For each remote, by its reports.
+    /// For each remote, the samples lost by its reports.
     lost: Vec<u64>,
-    /// When the last tick of each process ended, by the forwarder's clock.
+    /// End of the last tick of each process by the forwarder's clock.
     ended_ms: [Option<i64>; 2],
-    /// The forwarder's clock was moved.
+    /// Whether the forwarder's clock was moved.
     skewed: bool,
     memory: Memory,
 }
@@ -191,7 +192,7 @@ impl Run {
         }
     }
 
-    /// A cold process.
+    /// Starts a process without any memory of earlier ticks.
     fn seat(&mut self) -> Seat {
         let process = Arc::new(Process::default());
         let config = &self.configurations[self.configuration];
@@ -416,7 +417,7 @@ impl Run {
         }
     }
 
-    /// A deployment: both processes are new ones.
+    /// Deploys another configuration: both processes are replaced.
     fn reconfigure(&mut self, configuration: usize, seats: &mut [Seat; 2]) {
         self.world.hit(Event::Reconfigured);
         self.world.tell(|| format!("configuration {configuration}"));
