@@ -1,4 +1,4 @@
-//! The Lambda function: an event in, the tick's report out.
+//! The Lambda function: it takes an event and answers with the report of a tick.
 
 use std::io::Write;
 use std::time::Duration;
@@ -17,35 +17,38 @@ use crate::status::Status;
 use crate::tick::{Forwarder, Plan};
 use crate::time::{Clock, SystemClock};
 
-/// The function between its invocations. The configuration is read by the first one: no network
-/// belongs into the initialisation, which has ten seconds.
+/// The function between its invocations. The first invocation reads the configuration: network
+/// calls do not belong in the initialisation, which has ten seconds.
 #[derive(Default)]
 pub struct Function {
     ready: Option<Ready>,
 }
 
+/// The state that the first invocation makes and that later ones use again.
 struct Ready {
     config: Config,
     warnings: Vec<Problem>,
     forwarder: Forwarder,
 }
 
-/// A function error: its type is stable, so that alarms and callers can tell them apart.
+/// An error of the function. Its type in the answer is stable, so that alarms and callers can
+/// distinguish the errors.
 #[derive(Debug, thiserror::Error)]
 pub enum FunctionError {
-    /// The configuration, or what it names, is not usable.
+    /// The configuration, or something that it names, is not usable.
     #[error("{0}")]
     Setup(#[from] SetupError),
-    /// The event is not understood.
+    /// The event is not valid.
     #[error("{0}")]
     Event(#[from] EventError),
-    /// A job that the configuration does not have.
+    /// The event names a job that the configuration does not have. The second field lists the jobs
+    /// that it has.
     #[error("unknown job {0}; the configuration has: {1}")]
     UnknownJob(String, String),
-    /// The spool cannot be looked into.
+    /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] LookError),
-    /// The tick failed: its report.
+    /// The tick failed. The text is its report in JSON.
     #[error("{0}")]
     Tick(String),
 }
@@ -72,10 +75,11 @@ impl From<FunctionError> for Diagnostic {
 }
 
 impl Function {
-    /// Serves one invocation.
+    /// Serves one invocation and returns its answer in JSON.
     ///
     /// # Errors
-    /// [`FunctionError`] is a function error.
+    /// Fails when the event or the configuration is not valid, when the spool cannot be read for a
+    /// status, and when the tick failed. Lambda counts each of these as an error of the function.
     pub async fn handle(&mut self, event: LambdaEvent<Value>) -> Result<Value, FunctionError> {
         let arrived = Instant::now();
         let deadline = arrived + left(event.context.deadline, SystemClock.now_ms());
@@ -118,6 +122,8 @@ impl Function {
         }
     }
 
+    /// Returns the state of the process, and makes it if this is the first invocation. After a failure
+    /// the next invocation tries again.
     async fn ready(&mut self) -> Result<&mut Ready, SetupError> {
         let ready = match self.ready.take() {
             Some(ready) => ready,
@@ -139,6 +145,7 @@ impl Function {
 }
 
 impl Ready {
+    /// Checks the configuration, the homes and the remotes.
     async fn check(&self) -> Result<Value, FunctionError> {
         let mut findings = check::warnings(&self.warnings);
         findings.extend(setup::check_online(&self.config).await?);
@@ -146,8 +153,8 @@ impl Ready {
         Ok(json!({"ok": ok, "findings": findings}))
     }
 
-    /// What the spool tells is newer than what a process remembers: another one may have been at
-    /// work.
+    /// Reads the status from the spool rather than from this process, because another process may
+    /// have run since.
     async fn status(&self) -> Result<Value, FunctionError> {
         let store = setup::store(&self.config).await?;
         Ok(json!(
@@ -155,16 +162,18 @@ impl Ready {
         ))
     }
 
-    /// `failed` is a function error, so that alarms see it.
+    /// Makes the answer of a report. The outcome `failed` becomes an error of the function, so that
+    /// alarms notice it.
     fn answer(&self, report: &Report) -> Result<Value, FunctionError> {
-        let told = json!(report);
+        let answer = json!(report);
         if report.outcome == Outcome::Failed {
-            Err(FunctionError::Tick(told.to_string()))
+            Err(FunctionError::Tick(answer.to_string()))
         } else {
-            Ok(told)
+            Ok(answer)
         }
     }
 
+    /// Logs the report and writes its metrics.
     fn publish(&self, report: &Report, function: &str) {
         if !report.ledger.balances() {
             tracing::error!(ledger = ?report.ledger, "the ledger does not balance: this is a bug");
@@ -185,8 +194,8 @@ impl Ready {
             "tick"
         );
         let metrics = &self.config.forwarder.metrics;
-        // A busy tick did nothing: as a data point without a failure it would hide that nobody
-        // does.
+        // A busy tick did nothing. Its data point would show no failure, and would hide that samples
+        // no longer arrive.
         if metrics.enabled && report.outcome != Outcome::Busy {
             let line = emf::line(
                 report,
@@ -195,15 +204,15 @@ impl Ready {
                 &logs::level_name(&process_env),
                 SystemClock.now_ms(),
             );
-            // CloudWatch takes the line from standard output; there is nobody to tell if that is
-            // closed.
+            // CloudWatch reads the line from standard output. If that is closed, there is no place to
+            // report it.
             let _ = writeln!(std::io::stdout().lock(), "{line}");
         }
     }
 }
 
-/// What is left until a deadline, milliseconds since 1970. cargo-lambda's emulator gives the time
-/// limit itself in its place (`lambda-runtime-deadline-ms: 600000`).
+/// Returns the time left until a deadline, which is in milliseconds since 1970. The emulator of
+/// cargo-lambda sends the time limit in its place (`lambda-runtime-deadline-ms: 600000`).
 fn left(deadline_ms: u64, now_ms: i64) -> Duration {
     const YEAR_2001_MS: u64 = 1_000_000_000_000;
     let now_ms = u64::try_from(now_ms).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! From where the configuration is to a forwarder that talks to the real world. Shared by both
-//! programs.
+//! Construction of a forwarder with real clients from the place of its configuration. Both programs
+//! use it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,47 +17,48 @@ use crate::spool::store::{self, Store};
 use crate::tick::{Dependencies, Forwarder, ForwarderError};
 use crate::time::{Clock, SystemClock};
 
-/// Longest time for the TCP connection to a home, its look-up included. A SYN is repeated after 1
-/// and 3 seconds.
+/// Longest time for the TCP connection to a home, including the look-up of its name. A SYN is
+/// repeated after 1 and 3 seconds.
 const HOME_CONNECT: Duration = Duration::from_secs(5);
 
-/// Scrapes of a tick are seconds apart; what is older than a minute may have been frozen with the
-/// function.
+/// Time for which an unused connection to a home is kept. Scrapes of a tick are seconds apart. A
+/// connection older than a minute may have been frozen together with the function.
 const HOME_IDLE: Duration = Duration::from_secs(50);
 
-/// Why there is no forwarder.
+/// The reason why no forwarder can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No configuration there.
+    /// No configuration was found, or its file cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// It is in S3, and cannot be read.
+    /// The configuration is in S3 and cannot be read.
     #[error("config: {0}")]
     S3(#[from] ObjectError),
-    /// It is not valid.
+    /// The configuration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     /// A target is not usable.
     #[error(transparent)]
     Target(#[from] ForwarderError),
-    /// There is no place for the spool.
+    /// The spool has no place.
     #[error(transparent)]
     Spool(#[from] SpoolPlaceError),
     /// A remote is not usable.
     #[error("remote_write {remote}: {source}")]
     Remote {
-        /// Its name.
+        /// Name of the remote.
         remote: String,
-        /// Why.
+        /// Reason why it is not usable.
         source: RemoteError,
     },
 }
 
 /// Finds, reads and checks the configuration: `--config`, `FORWARDER_CONFIG`, or `forwarder.yml`
-/// beside the program.
+/// in the directory of the program.
 ///
 /// # Errors
-/// [`SetupError`].
+/// Fails when no configuration is found, when it cannot be read, and when it is not valid. The error
+/// lists all problems of an invalid one.
 pub async fn load(argument: Option<&str>) -> Result<LoadedConfig, SetupError> {
     let program = std::env::current_exe().unwrap_or_default();
     let source = Source::find(argument, &process_env, Path::new(&program))?;
@@ -75,10 +76,10 @@ async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
     })
 }
 
-/// The real remotes of a configuration.
+/// Makes the real remotes of a configuration, in its order.
 ///
 /// # Errors
-/// [`SetupError::Remote`].
+/// Fails when a remote cannot be used as it is configured ([`SetupError::Remote`]).
 pub async fn remotes(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -94,8 +95,8 @@ pub async fn remotes(
     Ok(remotes)
 }
 
-/// The real home's clients, which keep connections for `idle_timeout`. Nothing is built or read
-/// before the first scrape.
+/// Makes the clients of the real home, which keep connections for `idle_timeout`. They build and read
+/// nothing before the first scrape.
 #[must_use]
 pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
     let shortest = config
@@ -111,6 +112,7 @@ pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
         idle_timeout,
         ..ClientOptions::default()
     };
+    // Jobs with the same HTTP settings share one client and its connections.
     let mut clients: Vec<(&HttpConfig, Arc<HttpClient>)> = Vec::new();
     for job in &config.scrape_configs {
         let known = clients
@@ -124,18 +126,18 @@ pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
     HttpHome::new(clients.into_iter().map(|(_, client)| client).collect())
 }
 
-/// Where the spool of a configuration is. Nothing is asked of it yet.
+/// Opens the store of the spool. No request is made yet.
 ///
 /// # Errors
-/// [`SetupError::Spool`].
+/// Fails when the configuration gives the spool no place ([`SetupError::Spool`]).
 pub async fn store(config: &Config) -> Result<Arc<dyn Store>, SetupError> {
     Ok(store::open(&config.forwarder.spool.place(&process_env)?).await)
 }
 
-/// A forwarder with real clients.
+/// Makes a forwarder with real clients.
 ///
 /// # Errors
-/// [`SetupError`].
+/// Fails when a target, a remote or the place of the spool is not usable.
 pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let function_memory =
@@ -152,10 +154,10 @@ pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     Ok(Forwarder::new(config, world, memory_limit)?)
 }
 
-/// Checks a configuration, its homes and its remotes: a line each.
+/// Checks a configuration, its homes and its remotes, and returns one finding for each.
 ///
 /// # Errors
-/// [`SetupError`]: it could not even be tried.
+/// Fails when no forwarder can be made of the configuration, so that nothing could be tried.
 pub async fn check_online(config: &Config) -> Result<Vec<Finding>, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let forwarder = forwarder(config.clone()).await?;

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Outcome, Report};
 
-/// The line of a tick.
+/// Returns the line of a tick, without its line break.
 ///
-/// `level` is the log level that the function is set to: with JSON logs, Lambda drops lines below
-/// it, and takes one without a level for INFO.
+/// `level` is the log level of the function. With JSON logs, Lambda drops lines below that level and
+/// takes a line without one for INFO.
 #[must_use]
 pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_ms: i64) -> String {
     let failures = report.scrapes.iter().filter(|scrape| !scrape.up).count()

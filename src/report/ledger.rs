@@ -1,16 +1,26 @@
-//! Where every sample went.
+//! The balance of a tick: the count of every sample that entered, by its fate.
 
 use serde::Serialize;
 
-/// Every sample that enters ends in exactly one of these counts:
+/// The counts of a tick. Every sample that enters ends in exactly one of them:
 ///
 /// `owed_before + scraped + backfilled = filtered + unchanged + rolled_back + written +
 /// deduplicated + rejected + expired + lost + owed_after`
+///
+/// ```
+/// use amp_forwarder::report::{Fate, Ledger};
+///
+/// let mut ledger = Ledger { scraped: 10, ..Ledger::default() };
+/// ledger.record(Fate::Written, 8);
+/// assert!(!ledger.balances());
+/// ledger.leave_owed(2);
+/// assert!(ledger.balances());
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
     /// Samples in the queue or the spool when the tick started.
     pub owed_before: u64,
-    /// Samples exposed by the home, those of our own (`up` …) included.
+    /// Samples that the home exposed, including our own such as `up`.
     pub scraped: u64,
     /// Samples fetched from the home for a gap. Always 0: nothing reads the past yet.
     pub backfilled: u64,
@@ -24,8 +34,8 @@ pub struct Ledger {
     pub written: u64,
     /// Samples that the receiver dropped because another replica had sent them (202).
     pub deduplicated: u64,
-    /// Samples of batches that were refused for good. An upper bound: AMP stores the valid ones of
-    /// a batch.
+    /// Samples of batches that were refused for good. This is an upper bound, because AMP stores
+    /// the valid samples of a batch that it refuses.
     pub rejected: u64,
     /// Samples older than the receiver takes.
     pub expired: u64,
@@ -72,13 +82,13 @@ impl Ledger {
         self.owed_after += samples;
     }
 
-    /// What came in.
+    /// Returns the number of samples that came in.
     #[must_use]
     pub fn entered(&self) -> u64 {
         self.owed_before + self.scraped + self.backfilled
     }
 
-    /// What is accounted for.
+    /// Returns the number of samples that are accounted for.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.filtered
@@ -92,20 +102,22 @@ impl Ledger {
             + self.owed_after
     }
 
-    /// Whether the equation holds.
+    /// Returns whether all samples that came in are accounted for.
     #[must_use]
     pub fn balances(&self) -> bool {
         self.entered() == self.ended()
     }
 
-    /// Adds the next tick's: what one leaves is what the next one finds.
+    /// Adds the ledger of the next tick. The backlog that one tick leaves is the one that the next
+    /// tick finds, so it counts once.
     pub fn follow(&mut self, next: &Self) {
+        // What the next tick finds beyond what this one left came from elsewhere.
         let owed_before = (self.owed_before + next.owed_before).saturating_sub(self.owed_after);
         self.add(next);
         (self.owed_before, self.owed_after) = (owed_before, next.owed_after);
     }
 
-    /// Adds another remote's.
+    /// Adds the ledger of another remote.
     pub fn add(&mut self, other: &Self) {
         let Self {
             owed_before,

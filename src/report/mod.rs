@@ -1,4 +1,4 @@
-//! What a tick tells: its report, metrics and logs.
+//! The results of a tick: its report, its metrics and its logs.
 
 pub mod emf;
 mod incident;
@@ -18,114 +18,144 @@ pub enum Outcome {
     Ok,
     /// Some scrape failed, some samples were refused, or some are still owed; nothing was lost.
     Partial,
-    /// Without its spool.
+    /// The spool was unavailable, and the tick went on without it.
     Degraded,
-    /// Another tick was at work.
+    /// Another tick held the lease, and this one did nothing.
     Busy,
     /// No scrape succeeded, a remote refuses us, or samples were lost.
     Failed,
 }
 
-/// How a tick may end that cannot say so itself.
+/// The end of the tick before this one, when that tick could not report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Previous {
-    /// It never released its lease: what is owed was counted from the segments.
+pub enum PreviousTick {
+    /// The process was killed before it released its lease. The backlog was therefore counted from
+    /// the segments.
     Killed,
 }
 
-/// The answer of the function.
+/// The report of a tick, which is the answer of the function.
+///
+/// ```
+/// use amp_forwarder::report::{Fate, Ledger, Outcome, Report};
+///
+/// /// Says whether a tick needs no attention: it delivered everything and its counts add up.
+/// fn is_healthy(report: &Report) -> bool {
+///     report.outcome == Outcome::Ok && report.ledger.balances()
+/// }
+///
+/// let mut ledger = Ledger { scraped: 7, ..Ledger::default() };
+/// ledger.record(Fate::Written, 7);
+/// let report = Report {
+///     outcome: Outcome::Ok,
+///     dry_run: false,
+///     previous: None,
+///     scrapes: Vec::new(),
+///     ledger,
+///     remotes: Vec::new(),
+///     spool: Default::default(),
+///     memory: Default::default(),
+///     lag_ms: None,
+///     duration_ms: 40,
+///     errors: Vec::new(),
+///     incidents: Vec::new(),
+/// };
+/// assert!(is_healthy(&report));
+/// assert_eq!(serde_json::json!(report)["outcome"], "ok");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// The verdict over all.
+    /// Verdict on the whole tick.
     pub outcome: Outcome,
     /// Whether samples were only counted, not sent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// How the tick before this one ended, if not as it should.
+    /// End of the tick before this one, if that tick was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub previous: Option<Previous>,
-    /// Each scrape.
+    pub previous: Option<PreviousTick>,
+    /// Scrapes of the tick, at most 200.
     pub scrapes: Vec<ScrapeReport>,
-    /// Of all remotes together.
+    /// Sum of the ledgers of all remotes.
     pub ledger: Ledger,
-    /// Each remote.
+    /// One report for each remote, in the order of the configuration.
     pub remotes: Vec<RemoteReport>,
-    /// What is owed.
+    /// Backlog that the tick left in the spool.
     pub spool: SpoolReport,
-    /// What was held.
+    /// Memory that the forwarder used.
     pub memory: MemoryReport,
-    /// Age of the newest sample that was delivered, when there is one.
+    /// Age in milliseconds of the newest sample that was delivered, for the remote that lags most.
+    /// It is absent when nothing was delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_ms: Option<i64>,
-    /// Of the whole tick.
+    /// Duration of the whole tick, milliseconds.
     pub duration_ms: u64,
-    /// Each different one, with how often it was met.
+    /// Texts of the incidents, each once with the number of its occurrences; at most 200.
     pub errors: Vec<String>,
-    /// What went wrong, as data: the same as `errors`, by kind, job and remote.
+    /// The incidents of `errors` as data, with their kind, job and remote; at most 200.
     pub incidents: Vec<Incident>,
 }
 
-/// One scrape.
+/// The result of one scrape.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScrapeReport {
-    /// `job_name`.
+    /// `job_name` of the scrape job.
     pub job: String,
-    /// Label `instance`.
+    /// Label `instance` of the target.
     pub instance: String,
-    /// When it started.
+    /// Start of the scrape, milliseconds since 1970.
     pub start_ms: i64,
-    /// From the request to the end of the exposition.
+    /// Duration from the request to the end of the exposition, milliseconds.
     pub duration_ms: u64,
-    /// Samples exposed.
+    /// Number of samples that the target exposed.
     pub samples: u64,
-    /// Series not seen before.
+    /// Number of series that were not seen before.
     pub series_added: u64,
-    /// Uncompressed bytes.
+    /// Uncompressed size of the exposition, bytes.
     pub bytes: u64,
-    /// Whether it succeeded.
+    /// Whether the scrape succeeded.
     pub up: bool,
 }
 
-/// One remote.
+/// The result of sending to one remote.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RemoteReport {
-    /// Its `name`, or a hash of its URL.
+    /// `name` of the `remote_write` entry, or a hash of its URL.
     pub remote: String,
-    /// Its own ledger.
+    /// Ledger of this remote alone.
     pub ledger: Ledger,
-    /// Batches that were answered.
+    /// Number of batches that the receiver answered.
     pub batches: u64,
-    /// Requests made for them.
+    /// Number of requests that were made, repeated ones included.
     pub requests: u64,
-    /// Compressed bytes of those batches.
+    /// Compressed size of those batches, bytes.
     pub bytes: u64,
-    /// From the first batch posted to the last answer, waits for scrapes aside.
+    /// Time that sending took, milliseconds, without the waits for scrapes.
     pub send_ms: u64,
 }
 
-/// What `forwarder.memory_limit` bounds: caches, scrapes in progress, queues, segments that are
-/// loaded.
+/// The memory that `forwarder.memory_limit` bounds: caches, scrapes in progress, queues and loaded
+/// segments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct MemoryReport {
-    /// The most of it at once. A scrape that leads beyond the limit is given up.
+    /// Largest size in the tick, bytes. A scrape that would exceed the limit is given up.
     pub peak_bytes: u64,
-    /// What is left for the next tick: mostly what is remembered of series.
+    /// Size that is kept for the next tick, bytes. Most of it is the series cache.
     pub kept_bytes: u64,
-    /// `memory_limit`.
+    /// Effective `memory_limit`, bytes.
     pub limit_bytes: u64,
 }
 
-/// The backlog.
+/// The backlog in the spool at the end of a tick.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct SpoolReport {
-    /// Objects.
+    /// Number of segments.
     pub segments: u64,
-    /// Samples in them.
+    /// Number of samples in the segments.
     pub samples: u64,
-    /// Bytes.
+    /// Size of the segments, bytes.
     pub bytes: u64,
-    /// Oldest timestamp.
+    /// Oldest timestamp in the segments, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_ms: Option<i64>,
 }

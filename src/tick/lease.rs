@@ -13,7 +13,8 @@ use crate::spool::state::{Backlog, JobState, RemoteRecord, SpoolState};
 use crate::spool::store::Store;
 use crate::time::{Clock, Deadlines};
 
-/// The spool of a process, and whether it may be used: the lease is taken here for each tick.
+/// The spool of a process. It takes the lease for each tick, and only the holder of the lease may use
+/// the backlogs.
 pub(super) struct TickSpool {
     keeper: LeaseClient,
     limits: SpoolLimits,
@@ -21,24 +22,25 @@ pub(super) struct TickSpool {
 
 /// The ways in which a tick can begin.
 pub(super) enum LeaseOutcome {
-    /// With the lease.
+    /// The tick holds the lease.
     Leased(Box<LeasedSpool>),
-    /// Without a spool: there is none, or it is down and there is nothing in it.
+    /// The tick runs without a spool: there is none, or the store is down and nothing is in it.
     Without {
-        /// That it is down.
+        /// Incident that reports the store as down, if there is one.
         degraded: Option<Incident>,
     },
-    /// Another one is at work: nothing is touched.
+    /// Another tick holds the lease, so this one touches nothing.
     Busy(Incident),
-    /// Nothing may be done without the spool.
+    /// The spool is unavailable, and the tick must not run without it.
     Down(Incident),
 }
 
 /// The spool under the lease: the backlogs of all remotes.
 pub(super) struct LeasedSpool {
     tenure: Tenure,
-    /// One for each remote.
+    /// Backlogs, one for each remote of the configuration, in its order.
     pub(super) outboxes: Vec<Outbox>,
+    /// Records of remotes that the configuration does not name.
     orphans: BTreeMap<RemoteDir, RemoteRecord>,
     /// Samples that each outbox owed when the tick began.
     pub(super) owed_before: Vec<u64>,
@@ -57,10 +59,11 @@ impl TickSpool {
         }
     }
 
-    /// Takes the lease and opens what is owed.
+    /// Takes the lease and opens the backlogs of all remotes.
     pub(super) async fn begin(&mut self, planned: &Deadlines, lanes: &[Lane]) -> LeaseOutcome {
         let taken = self.keeper.take(planned).await;
-        // Now, and not before: it may just have met another one.
+        // This is asked only after the attempt, because the attempt may just have met another holder
+        // of the lease, which may have left a backlog.
         let may_go_without = self.keeper.may_go_without();
         let down = |text: String| {
             if may_go_without {
@@ -85,6 +88,8 @@ impl TickSpool {
                     error.to_string(),
                 ));
             }
+            // The store gave no answer, so the holder of the lease is unknown. Whether the tick may
+            // go on depends on our own last one.
             Err(error @ TakeError::Store(_)) => return down(error.to_string()),
             Err(error @ TakeError::State(_)) => {
                 let kind = IncidentKind::SpoolUnavailable;
@@ -110,7 +115,7 @@ impl TickSpool {
                     owed_before,
                 }))
             }
-            // The lease ends by itself, and what is owed stays where it is.
+            // The lease is left to expire, and the backlog stays in the store.
             Err(error) => {
                 let kind = IncidentKind::SpoolUnavailable;
                 LeaseOutcome::Down(Incident::new(kind, error.to_string()))
@@ -118,12 +123,13 @@ impl TickSpool {
         }
     }
 
-    /// The tick has ended that went on without the store.
+    /// Notes that a tick without the store has ended.
     pub(super) fn went_without(&mut self) {
         self.keeper.went_without();
     }
 
-    /// Releases the lease, and says what is owed now.
+    /// Releases the lease with the new state of the spool. Returns the backlog, and an incident if
+    /// the lease could not be released.
     pub(super) async fn release(
         &mut self,
         held: LeasedSpool,
@@ -149,7 +155,8 @@ impl TickSpool {
                 },
             );
         }
-        // What a job gave that the configuration no longer names may come back with it.
+        // States of jobs that the configuration no longer names are kept: a job may return. The new
+        // states come last in the chain and replace the old ones.
         let jobs = tenure.state.jobs.clone().into_iter().chain(jobs).collect();
         let state = SpoolState {
             jobs,
@@ -159,7 +166,7 @@ impl TickSpool {
         let released = self.keeper.release(tenure, state).await;
         let incident = released.err().map(|error| {
             let text = format!(
-                "{error}; the next tick waits for the lease to end, and counts what is owed anew"
+                "{error}; the next tick waits for the lease to end, and counts the backlog again"
             );
             Incident::new(IncidentKind::LeaseNotReleased, text)
         });
@@ -168,24 +175,28 @@ impl TickSpool {
 }
 
 impl LeasedSpool {
+    /// Returns the deadlines of the tick, which end before the lease does.
     pub(super) fn deadlines(&self) -> Deadlines {
         self.tenure.deadlines
     }
 
+    /// Returns the number of this tenure, with which the names of its segments begin.
     pub(super) fn epoch(&self) -> u64 {
         self.tenure.epoch
     }
 
-    /// Whether what the process remembers of series and slots still holds.
+    /// Returns whether this process also held the lease before, so that its series and slots are
+    /// still up to date.
     pub(super) fn continued(&self) -> bool {
         self.tenure.continued
     }
 
+    /// Returns whether the last holder did not release the lease.
     pub(super) fn after_a_kill(&self) -> bool {
         self.tenure.previous == PreviousEnd::Unclean
     }
 
-    /// What was known of a job when the lease was taken.
+    /// Returns the state of a job at the time the lease was taken.
     pub(super) fn job(&self, name: &str) -> JobState {
         self.tenure
             .state
@@ -195,12 +206,12 @@ impl LeasedSpool {
             .unwrap_or_default()
     }
 
-    /// When a remote last got metadata, as far as the last holder knew.
+    /// Returns when a remote last got metadata, as far as the last holder knew.
     pub(super) fn metadata_ms(&self, lane: &Lane) -> Option<i64> {
         self.tenure.state.remotes.get(&lane.dir)?.metadata_ms
     }
 
-    /// Backlogs of remotes that the configuration does not name.
+    /// Returns an incident for each backlog of a remote that the configuration does not name.
     pub(super) fn orphans(&self) -> impl Iterator<Item = Incident> + '_ {
         let owed = self
             .orphans

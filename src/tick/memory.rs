@@ -1,4 +1,4 @@
-//! What `memory_limit` bounds, added up.
+//! The measure of the memory that `memory_limit` bounds.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,8 +8,10 @@ use super::lease::LeasedSpool;
 use crate::report::MemoryReport;
 
 impl Forwarder {
-    /// Bytes of the caches, the scrapes in progress, the queues and the segments that are loaded.
+    /// Adds up the bytes of the caches, the scrapes in progress, the queues and the loaded segments.
+    /// Remembers the largest sum of the tick.
     pub(super) fn weigh(&self, held: Option<&LeasedSpool>) -> usize {
+        // A writer that a scrape is writing to at this moment cannot be read and counts as empty.
         let writers: usize = self
             .writers
             .iter()
@@ -26,7 +28,7 @@ impl Forwarder {
         bytes
     }
 
-    /// Weighs whenever the work waits for something.
+    /// Runs `work` and measures whenever it waits for something.
     pub(super) async fn weighed<T>(
         &self,
         work: impl Future<Output = T>,
@@ -41,6 +43,7 @@ impl Forwarder {
         .await
     }
 
+    /// Reports the peak of the tick, and what the process keeps after it.
     pub(super) fn memory(&self) -> MemoryReport {
         let kept = self.weigh(None);
         MemoryReport {

@@ -5,26 +5,29 @@ use tokio::time::Instant;
 use super::Forwarder;
 use super::remote::LaneSummary;
 use crate::report::{
-    Incident, IncidentKind, Ledger, Outcome, Previous, Report, ScrapeReport, SpoolReport,
+    Incident, IncidentKind, Ledger, Outcome, PreviousTick, Report, ScrapeReport, SpoolReport,
     error_texts, merge_incidents,
 };
-use crate::scrape::ScrapeError;
-use crate::scrape::ScrapeOutcome;
+use crate::scrape::{ScrapeError, ScrapeOutcome};
 
 /// At most this many scrapes and errors are listed in a report.
 const REPORTED: usize = 200;
 
-/// Notes of a tick that end in its report.
+/// The facts that a tick collects for its report.
 #[derive(Default)]
 pub(super) struct TickRecord {
+    /// Whether the tick before this one was killed.
     pub(super) after_a_kill: bool,
+    /// Whether the tick runs without its spool because the store is down.
     pub(super) degraded: bool,
+    /// Counts of the scrapes, one ledger for each remote.
     pub(super) ledgers: Vec<Ledger>,
     pub(super) scrapes: Vec<ScrapeReport>,
     pub(super) incidents: Vec<Incident>,
 }
 
 impl TickRecord {
+    /// Records the result of a scrape, and an incident if it failed.
     pub(super) fn scraped(&mut self, job: &str, instance: &str, scraped: &ScrapeOutcome) {
         if let Some(error) = &scraped.error {
             let kind = match error {
@@ -50,6 +53,7 @@ impl TickRecord {
 }
 
 impl Forwarder {
+    /// Adds up the ledgers, judges the outcome and makes the report.
     pub(super) fn report(
         &self,
         sent: &[LaneSummary],
@@ -79,13 +83,14 @@ impl Forwarder {
         } else {
             Outcome::Ok
         };
+        // The lag is that of the remote that is furthest behind.
         let newest_ms = sent.iter().filter_map(|sent| sent.newest_ms).min();
         let mut scrapes = record.scrapes;
         scrapes.truncate(REPORTED);
         Report {
             outcome,
             dry_run,
-            previous: record.after_a_kill.then_some(Previous::Killed),
+            previous: record.after_a_kill.then_some(PreviousTick::Killed),
             scrapes,
             ledger,
             remotes: self
