@@ -122,8 +122,8 @@ impl Function {
         }
     }
 
-    /// Returns the state of the process, and makes it if this is the first invocation. After a failure
-    /// the next invocation tries again.
+    /// Returns the state of the process, and makes it if this is the first invocation. After a
+    /// failure the next invocation tries again.
     async fn ready(&mut self) -> Result<&mut Ready, SetupError> {
         let ready = match self.ready.take() {
             Some(ready) => ready,
@@ -194,8 +194,8 @@ impl Ready {
             "tick"
         );
         let metrics = &self.config.forwarder.metrics;
-        // A busy tick did nothing. Its data point would show no failure, and would hide that samples
-        // no longer arrive.
+        // A busy tick did nothing. Its data point would show no failure, and would hide that
+        // samples no longer arrive.
         if metrics.enabled && report.outcome != Outcome::Busy {
             let line = emf::line(
                 report,
@@ -204,8 +204,8 @@ impl Ready {
                 &logs::level_name(&process_env),
                 SystemClock.now_ms(),
             );
-            // CloudWatch reads the line from standard output. If that is closed, there is no place to
-            // report it.
+            // CloudWatch reads the line from standard output. If that is closed, there is no place
+            // to report it.
             let _ = writeln!(std::io::stdout().lock(), "{line}");
         }
     }

@@ -57,8 +57,8 @@ pub enum SetupError {
 /// in the directory of the program.
 ///
 /// # Errors
-/// Fails when no configuration is found, when it cannot be read, and when it is not valid. The error
-/// lists all problems of an invalid one.
+/// Fails when no configuration is found, when it cannot be read, and when it is not valid. The
+/// error lists all problems of an invalid one.
 pub async fn load(argument: Option<&str>) -> Result<LoadedConfig, SetupError> {
     let program = std::env::current_exe().unwrap_or_default();
     let source = Source::find(argument, &process_env, Path::new(&program))?;
@@ -95,8 +95,8 @@ pub async fn remotes(
     Ok(remotes)
 }
 
-/// Makes the clients of the real home, which keep connections for `idle_timeout`. They build and read
-/// nothing before the first scrape.
+/// Makes the clients of the real home, which keep connections for `idle_timeout`. They build and
+/// read nothing before the first scrape.
 #[must_use]
 pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
     let shortest = config

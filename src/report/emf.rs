@@ -11,8 +11,8 @@ use super::{Outcome, Report};
 
 /// Returns the line of a tick, without its line break.
 ///
-/// `level` is the log level of the function. With JSON logs, Lambda drops lines below that level and
-/// takes a line without one for INFO.
+/// `level` is the log level of the function. With JSON logs, Lambda drops lines below that level
+/// and takes a line without one for INFO.
 #[must_use]
 pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_ms: i64) -> String {
     let failures = report.scrapes.iter().filter(|scrape| !scrape.up).count()

@@ -13,8 +13,8 @@ use crate::spool::state::{Backlog, JobState, RemoteRecord, SpoolState};
 use crate::spool::store::Store;
 use crate::time::{Clock, Deadlines};
 
-/// The spool of a process. It takes the lease for each tick, and only the holder of the lease may use
-/// the backlogs.
+/// The spool of a process. It takes the lease for each tick, and only the holder of the lease may
+/// use the backlogs.
 pub(super) struct TickSpool {
     keeper: LeaseClient,
     limits: SpoolLimits,
@@ -62,8 +62,8 @@ impl TickSpool {
     /// Takes the lease and opens the backlogs of all remotes.
     pub(super) async fn begin(&mut self, planned: &Deadlines, lanes: &[Lane]) -> LeaseOutcome {
         let taken = self.keeper.take(planned).await;
-        // This is asked only after the attempt, because the attempt may just have met another holder
-        // of the lease, which may have left a backlog.
+        // This is asked only after the attempt, because the attempt may just have met another
+        // holder of the lease, which may have left a backlog.
         let may_go_without = self.keeper.may_go_without();
         let down = |text: String| {
             if may_go_without {

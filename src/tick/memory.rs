@@ -8,8 +8,8 @@ use super::lease::LeasedSpool;
 use crate::report::MemoryReport;
 
 impl Forwarder {
-    /// Adds up the bytes of the caches, the scrapes in progress, the queues and the loaded segments.
-    /// Remembers the largest sum of the tick.
+    /// Adds up the bytes of the caches, the scrapes in progress, the queues and the loaded
+    /// segments. Remembers the largest sum of the tick.
     pub(super) fn weigh(&self, held: Option<&LeasedSpool>) -> usize {
         // A writer that a scrape is writing to at this moment cannot be read and counts as empty.
         let writers: usize = self

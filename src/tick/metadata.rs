@@ -1,4 +1,4 @@
-//! Metadata in a tick: after its samples, when its time has come, for as long as there is time.
+//! Metadata in a tick. It is sent after the samples, when it is due and if time is left.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::report::{Incident, IncidentKind};
 use crate::send::post_once;
 use crate::time::millis;
 
-/// For reading and sending all of it.
+/// Longest time for reading and sending all metadata.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// After a failure it is tried again so soon.
+/// Time after which a failure is tried again.
 const AGAIN: Duration = Duration::from_secs(600);
 
 impl Forwarder {
-    /// Reads the homes' metadata and sends it to the remotes that are due. Says what went wrong:
-    /// nothing of it concerns samples.
+    /// Reads the homes' metadata and sends it to the remotes that are due. Returns the incidents,
+    /// none of which concerns samples.
     pub(super) async fn send_metadata(&self, plan: &Plan, work_ends: Instant) -> Vec<Incident> {
         let config = &self.config.forwarder.metadata;
         if !config.enabled || plan.drain_only || plan.jobs.is_some() || plan.is_stopping() {
@@ -30,7 +30,7 @@ impl Forwarder {
         let every =
             |remote: &RemoteWrite| millis(config.interval.max(remote.metadata.send_interval));
         let is_due = |lane: &Lane, remote: &RemoteWrite| {
-            // A clock that was set back holds nothing up.
+            // A time in the future shows that the clock was set back. It must not delay metadata.
             lane.metadata_ms
                 .get()
                 .is_none_or(|sent_ms| now_ms - sent_ms >= every(remote) || sent_ms > now_ms)
@@ -57,6 +57,7 @@ impl Forwarder {
                 Ok(sent) => sent,
                 Err(_) => Err(format!("metadata: out of time for {}", lane.id)),
             };
+            // After a failure the time is set so that the remote is due again after `AGAIN`.
             let sent_ms = if sent.is_ok() && incidents.is_empty() {
                 now_ms
             } else {
@@ -71,8 +72,8 @@ impl Forwarder {
         incidents
     }
 
-    /// Of the homes that are federated: other targets expose types and help texts, but nobody asks
-    /// them here.
+    /// Reads the metadata of the homes that are federated. Other targets would expose types and
+    /// help texts in each scrape, but those are not read here.
     async fn read_metadata(
         &self,
         metadata_ends: Instant,

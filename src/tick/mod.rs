@@ -1,7 +1,7 @@
 //! One invocation, in reading order: `lease → (drain ∥ scrapes) → flush to the spool → release →
 //! report`.
 //!
-//! All of a tick runs as one future: no task outlives it, and nothing of it needs a lock.
+//! A tick runs as one future: no task outlives it, and its state needs no lock.
 
 mod job;
 mod lease;
@@ -27,7 +27,7 @@ use self::remote::{Lane, LaneContext, LaneSummary};
 use self::report::TickRecord;
 use crate::batch::Writer;
 use crate::batch::stage::BatchLimits;
-use crate::config::{Config, ScrapeConfig};
+use crate::config::{Config, RemoteWrite, ScrapeConfig};
 use crate::home::{Home, Target, targets};
 use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport};
 use crate::send::Remote;
@@ -35,7 +35,7 @@ use crate::spool::state::JobState;
 use crate::spool::store::Store;
 use crate::time::{Clock, Deadlines};
 
-/// What a tick depends on besides its configuration: everything that is not pure.
+/// The dependencies of a forwarder on the outside world.
 pub struct Dependencies {
     /// The home Prometheus.
     pub home: Box<dyn Home>,
@@ -67,13 +67,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether the tick is to stop.
+    /// Returns whether the tick must stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| *stop.borrow())
     }
 
-    /// Sleeps for `wait`, or less when the tick is to stop.
+    /// Sleeps for `wait`, or until the tick must stop.
     pub async fn sleep(&self, wait: Duration) {
         let Some(mut stop) = self.stop.clone() else {
             return tokio::time::sleep(wait).await;
@@ -81,7 +81,7 @@ impl Plan {
         tokio::select! {
             biased;
             () = tokio::time::sleep(wait) => {}
-            // A sender that is gone asks for nothing.
+            // An error means that the sender is gone, which is no signal to stop.
             Ok(_) = stop.wait_for(|stop| *stop) => {}
         }
     }
@@ -118,26 +118,7 @@ impl Forwarder {
         world: Dependencies,
         memory_limit: u64,
     ) -> Result<Self, ForwarderError> {
-        let mut by_job = config
-            .scrape_configs
-            .iter()
-            .map(|_| Vec::new())
-            .collect::<Vec<Vec<Target>>>();
-        for target in targets(&config.scrape_configs).map_err(ForwarderError)? {
-            by_job[target.job.index()].push(target);
-        }
-        let jobs = config
-            .scrape_configs
-            .iter()
-            .zip(by_job)
-            .map(|(job, targets)| Job {
-                grid: SlotGrid::new(&job.job_name, job.scrape_interval),
-                targets,
-                served_ms: None,
-                expected: EXPECTED_AT_FIRST,
-                scraped_ms: None,
-            });
-        let jobs = jobs.collect();
+        let jobs = cold_jobs(&config)?;
         let Dependencies {
             home,
             remotes,
@@ -161,19 +142,11 @@ impl Forwarder {
                 )
             })
             .collect();
-        let writers = config.remote_write.iter().map(|entry| {
-            let samples = entry
-                .queue
-                .max_samples_per_send
-                .min(entry.queue.capacity)
-                .max(1);
-            let limits = BatchLimits {
-                samples,
-                bytes: config.forwarder.max_request_bytes,
-            };
-            RefCell::new(Writer::new(limits).with_native_histograms(entry.send_native_histograms))
-        });
-        let writers = writers.collect();
+        let writers = config
+            .remote_write
+            .iter()
+            .map(|entry| RefCell::new(cold_writer(entry, config.forwarder.max_request_bytes)))
+            .collect();
         let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
         Ok(Self {
             home,
@@ -277,7 +250,7 @@ impl Forwarder {
                 }
             }
         }
-        // A tick that was dropped has left its own.
+        // A tick whose future was dropped midway has left its staged bytes.
         self.staged.set(0);
         for (lane, writer) in self.lanes.iter().zip(&self.writers) {
             lane.begin_tick();
@@ -285,7 +258,7 @@ impl Forwarder {
         }
     }
 
-    /// Scrapes and sends side by side, then puts what is left into the spool.
+    /// Scrapes and sends at the same time, then puts the samples that are left into the spool.
     async fn work(
         &mut self,
         plan: &Plan,
@@ -328,7 +301,7 @@ impl Forwarder {
         (sent, record.into_inner())
     }
 
-    /// What a lane works with in this tick.
+    /// Makes the context that a lane needs in this tick.
     fn lane_context<'a>(
         &'a self,
         index: usize,
@@ -350,7 +323,8 @@ impl Forwarder {
         }
     }
 
-    /// Once the tick is to stop, what is in flight has little time left.
+    /// Waits for the signal to stop, and then leaves requests in flight only a little time. This
+    /// future never completes: it is dropped.
     async fn end_sending_when_stopped(&self, plan: &Plan) -> std::convert::Infallible {
         if let Some(mut stop) = plan.stop.clone()
             && stop.wait_for(|stop| *stop).await.is_ok()
@@ -363,7 +337,7 @@ impl Forwarder {
         std::future::pending().await
     }
 
-    /// Adds up, releases the lease and reports.
+    /// Adds up the ledgers, releases the lease and makes the report.
     async fn finish(
         &mut self,
         held: Option<LeasedSpool>,
@@ -386,7 +360,8 @@ impl Forwarder {
                 sent.incidents
                     .extend(incidents.map(|incident| incident.for_remote(remote)));
                 if owed > 0 && sent.incidents.is_empty() {
-                    // Their write took until the end, or the rate of draining did.
+                    // Writing them took until the end of the tick, or the drain rate held them
+                    // back. Without this one, no incident would report them.
                     let text = format!(
                         "send: {owed} samples for {remote} are in the spool, \
                          and the next tick sends them first"
@@ -400,7 +375,8 @@ impl Forwarder {
             }
             record.incidents.append(&mut sent.incidents);
             if sent.ledger.lost > 0 {
-                // What was lost may be sent again, if the home still shows it.
+                // Forgotten timestamps let the next scrape send the lost samples again, if the home
+                // still exposes them.
                 self.writers[index].borrow_mut().forget_timestamps();
             }
         }
@@ -439,7 +415,43 @@ impl Forwarder {
     }
 }
 
-/// The state of the jobs for the next tick. A watermark moves only when the remote lost nothing.
+/// Makes the jobs of a process that has scraped nothing yet.
+fn cold_jobs(config: &Config) -> Result<Vec<Job>, ForwarderError> {
+    let mut by_job: Vec<Vec<Target>> = config.scrape_configs.iter().map(|_| Vec::new()).collect();
+    for target in targets(&config.scrape_configs).map_err(ForwarderError)? {
+        by_job[target.job.index()].push(target);
+    }
+    let jobs = config
+        .scrape_configs
+        .iter()
+        .zip(by_job)
+        .map(|(job, targets)| Job {
+            grid: SlotGrid::new(&job.job_name, job.scrape_interval),
+            targets,
+            served_ms: None,
+            expected: EXPECTED_AT_FIRST,
+            scraped_ms: None,
+        });
+    Ok(jobs.collect())
+}
+
+/// Makes the writer of a remote, which knows no series yet.
+fn cold_writer(entry: &RemoteWrite, max_request_bytes: usize) -> Writer {
+    // No batch exceeds the capacity of the queue.
+    let samples = entry
+        .queue
+        .max_samples_per_send
+        .min(entry.queue.capacity)
+        .max(1);
+    let limits = BatchLimits {
+        samples,
+        bytes: max_request_bytes,
+    };
+    Writer::new(limits).with_native_histograms(entry.send_native_histograms)
+}
+
+/// Makes the state of the jobs for the next tick. A watermark moves only when the remote lost
+/// nothing.
 fn job_states(
     config: &Config,
     jobs: &[Job],

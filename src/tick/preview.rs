@@ -1,4 +1,4 @@
-//! What a tick would send, without sending it and without remembering it.
+//! The samples that a tick would send, found without sending or remembering them.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -11,19 +11,20 @@ use super::{Forwarder, Plan};
 use crate::report::{Ledger, Report, SpoolReport};
 use crate::scrape::{ScrapeOutcome, Scraper};
 
-/// A scrape that was made to be looked at.
+/// A scrape whose samples are shown and not sent.
 #[derive(Debug)]
 pub struct Preview {
-    /// `job_name`.
+    /// `job_name` of the scrape job.
     pub job: String,
-    /// Label `instance`.
+    /// Label `instance` of the target.
     pub instance: String,
-    /// Its outcome; batches by remote.
+    /// Outcome of the scrape, with its batches for each remote.
     pub scraped: ScrapeOutcome,
 }
 
 impl Forwarder {
-    /// Scrapes the targets of these jobs (none: all) once, as a cold process would.
+    /// Scrapes the targets of `jobs` once, as a cold process would; `None` means all jobs. No
+    /// scrape takes longer than `longest`.
     pub async fn preview(&self, jobs: Option<&[String]>, longest: Duration) -> Vec<Preview> {
         let writers: Vec<_> = self
             .writers
@@ -67,7 +68,7 @@ impl Forwarder {
         join_all(scrapes).await
     }
 
-    /// A report of what would be sent: it is what the ledger calls owed.
+    /// Reports what a tick would send. The ledger counts those samples as owed.
     pub async fn dry_run(&self, plan: &Plan) -> Report {
         let started = Instant::now();
         let longest = plan.deadline.map_or(Duration::MAX, |deadline| {

@@ -1,4 +1,4 @@
-//! A job in a tick: the slots that it serves, and the way of a scrape into the queues.
+//! A scrape job in a tick: the slots that it serves, and the path of its samples into the queues.
 
 mod slots;
 
@@ -17,20 +17,24 @@ use crate::home::Target;
 use crate::scrape::Scraper;
 use crate::time::Deadlines;
 
-/// A home whose clock differs by more than this is warned of: AMP counts its hour from the newest
-/// sample it has seen.
+/// Difference between the clocks of the home and of the function from which a warning is logged. It
+/// matters because AMP measures the age of a sample against the newest one it has seen.
 const CLOCK_TOLERANCE_MS: i64 = 30_000;
 
-/// Expected duration of a first scrape with its sends.
+/// Expected duration of a job's first scrape, including its sends.
 pub(super) const EXPECTED_AT_FIRST: Duration = Duration::from_secs(1);
 
 /// A scrape job between its scrapes.
 pub(super) struct Job {
+    /// Slots of the job.
     pub(super) grid: SlotGrid,
+    /// Targets of the job. All of them are scraped at the same time.
     pub(super) targets: Vec<Target>,
+    /// Newest slot that was served, milliseconds since 1970.
     pub(super) served_ms: Option<i64>,
+    /// Expected duration of the next scrape, including its sends.
     pub(super) expected: Duration,
-    /// Start of the newest scrape that succeeded, for all targets.
+    /// Start of the newest scrape that succeeded for all targets, milliseconds since 1970.
     pub(super) scraped_ms: Option<i64>,
 }
 
@@ -38,8 +42,10 @@ pub(super) struct Job {
 pub(super) struct ScrapeRound<'a> {
     pub(super) plan: &'a Plan,
     pub(super) held: Option<&'a LeasedSpool>,
+    /// Start of the tick, milliseconds since 1970.
     pub(super) start_ms: i64,
     pub(super) deadlines: Deadlines,
+    /// Facts for the report.
     pub(super) record: &'a RefCell<TickRecord>,
 }
 
@@ -69,8 +75,8 @@ impl Forwarder {
                 job.grid.due(now_ms, job.served_ms)
             };
             if let Some(slot) = due {
-                // However slow its scrapes are, a tick leaves the slots after its minute to the
-                // next tick.
+                // Slots after the tick's minute belong to the next tick, even if slow scrapes made
+                // this one late.
                 if !slots::within_minute(slot, start_ms) {
                     return;
                 }
@@ -80,13 +86,15 @@ impl Forwarder {
                 if left.is_zero() {
                     return;
                 }
+                // A slot counts as served even if its scrape fails: it is not tried again.
                 job.served_ms = Some(slot);
                 let started = Instant::now();
                 let up = join_all(job.targets.iter().map(|target| {
                     self.scrape(index, target, target.scrape_timeout.min(left), round)
                 }))
                 .await;
-                // Twice the last one: the next may be slower, and its samples must be sent as well.
+                // The next scrape may be slower, and its samples must be sent as well. So twice the
+                // duration of the last one is expected.
                 job.expected = started.elapsed() * 2;
                 if up.into_iter().all(|up| up) {
                     job.scraped_ms = Some(now_ms);
@@ -96,6 +104,7 @@ impl Forwarder {
                 }
                 continue;
             }
+            // No slot is due now. Wait for the next one only if its scrape would end in time.
             let Some(next) = job.grid.next(now_ms, start_ms) else {
                 return;
             };
@@ -118,8 +127,8 @@ impl Forwarder {
         let ScrapeRound {
             plan, held, record, ..
         } = *round;
-        // The part of `self.staged` that belongs to this scrape: replaced at each call, so that
-        // scrapes that run at the same time add up.
+        // `mine` is the part of `self.staged` that belongs to this scrape. Each call replaces that
+        // part, so that `self.staged` is the sum over all scrapes that run at the same time.
         let mine = Cell::new(0);
         let fits = |staged: usize| {
             self.staged
@@ -158,7 +167,8 @@ impl Forwarder {
             let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
             tracing::warn!(
                 job = config.job_name,
-                "the home's clock is {seconds} s {direction} ours: set it by NTP, AMP refuses samples by their age"
+                "the home's clock is {seconds} s {direction} ours: \
+                 set it by NTP, because AMP refuses samples by their age"
             );
         }
         let (job, instance, samples) = (&config.job_name, target.instance(), scraped.tally.scraped);

@@ -1,5 +1,5 @@
-//! When a job is due: a wall-clock grid, so that it matters little when in its minute a tick
-//! starts.
+//! The slots at which a job is due. They form a grid of wall-clock time, so that the moment within
+//! its minute at which a tick starts matters little.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ pub(in crate::tick) struct SlotGrid {
     offset_ms: i64,
 }
 
-/// From this interval on a tick serves only what is due when it starts: waiting for a slot within
-/// the minute would be paid for, and the next tick meets that slot at once.
+/// Interval from which a tick serves only the slot that is due when it starts. A wait for a slot
+/// within the minute would cost money, and the next tick serves that slot at once.
 const WAIT_BELOW_MS: i64 = 60_000;
 
-/// Whether a slot is one of the tick that started at `start_ms`.
+/// Returns whether a slot belongs to the tick that started at `start_ms`.
 pub(in crate::tick) fn within_minute(slot_ms: i64, start_ms: i64) -> bool {
     slot_ms < start_ms.saturating_add(60_000)
 }
 
 impl SlotGrid {
-    /// Jobs are spread over their intervals by their names, as Prometheus spreads its targets
-    /// (`scrape/target.go` `offset`).
+    /// Makes the grid of a job. The hash of its name gives the offset, so that jobs are spread over
+    /// their intervals as Prometheus spreads its targets (`scrape/target.go` `offset`).
     #[must_use]
     pub(in crate::tick) fn new(job_name: &str, interval: Duration) -> Self {
         let interval_ms = millis(interval).max(1);
@@ -34,29 +34,31 @@ impl SlotGrid {
         }
     }
 
-    /// The newest slot at that time.
+    /// Returns the newest slot that is not after `now_ms`.
     #[must_use]
     pub(in crate::tick) fn newest(&self, now_ms: i64) -> i64 {
+        // Euclidean division rounds down for times before the offset, too.
         (now_ms - self.offset_ms).div_euclid(self.interval_ms) * self.interval_ms + self.offset_ms
     }
 
-    /// The slot that is due: the newest one, unless it was served. Slots that passed meanwhile are
-    /// served by it, once.
+    /// Returns the slot that is due: the newest one, unless it was served. It also serves older
+    /// slots that were missed, so that a missed hour costs one scrape.
     #[must_use]
     pub(in crate::tick) fn due(&self, now_ms: i64, served_ms: Option<i64>) -> Option<i64> {
         let newest = self.newest(now_ms);
-        // A clock that was set back must not stop the job until it has caught up.
+        // A slot that was served more than an interval in the future shows that the clock was set
+        // back. It is ignored, or the job would stop until the clock has caught up.
         let served = served_ms.filter(|&served| served <= now_ms.saturating_add(self.interval_ms));
         (served.is_none_or(|served| newest > served)).then_some(newest)
     }
 
-    /// The slot after the newest one.
+    /// Returns the slot after the newest one.
     #[must_use]
     pub(in crate::tick) fn after(&self, now_ms: i64) -> i64 {
         self.newest(now_ms).saturating_add(self.interval_ms)
     }
 
-    /// The slot after the newest one, if a tick that started at `start_ms` waits for it.
+    /// Returns the slot after the newest one, if a tick that started at `start_ms` waits for it.
     #[must_use]
     pub(in crate::tick) fn next(&self, now_ms: i64, start_ms: i64) -> Option<i64> {
         let next = self.after(now_ms);
@@ -69,7 +71,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Serves a job as ticks do: each starts at a time and ends when it has nothing to wait for.
+    /// Serves a job as ticks do. Each tick starts at its time and ends when it has no slot to wait
+    /// for.
     fn served(grid: SlotGrid, ticks: &[i64]) -> Vec<i64> {
         let (mut slots, mut last, mut free) = (Vec::new(), None, i64::MIN);
         for &tick in ticks {
@@ -91,7 +94,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whenever the ticks start within their minutes, each slot is served once, in order.
+        /// Each slot is served once and in order, at whatever moment of its minute a tick starts.
         #[test]
         fn no_slot_is_skipped_or_doubled(
             starts in prop::collection::vec(0_i64..60_000, 10..30),
@@ -100,7 +103,10 @@ mod tests {
         ) {
             let grid = SlotGrid::new(&job, Duration::from_secs(seconds));
             let base = 1_700_000_040_000_i64;
-            let mut ticks: Vec<_> = (0..).zip(&starts).map(|(minute, start)| base + minute * 60_000 + start).collect();
+            let mut ticks: Vec<_> = (0..)
+                .zip(&starts)
+                .map(|(minute, start)| base + minute * 60_000 + start)
+                .collect();
             // EventBridge delivers at least once.
             ticks.push(ticks[3] + 1);
             ticks.sort_unstable();

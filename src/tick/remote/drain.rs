@@ -1,12 +1,14 @@
-//! Sending: what has the smallest number goes first, from memory or from the spool.
+//! Sending of the backlog and of new scrapes, in the order of their numbers: the lowest number goes
+//! first, whether it is in memory or in the spool.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures_util::future;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Lane, LaneContext, LaneSummary};
+use super::{BatchOrigin, Lane, LaneContext, LaneSummary};
 use crate::batch::Batch;
 use crate::queue::Front;
 use crate::report::{Fate, IncidentKind};
@@ -17,14 +19,18 @@ use crate::time::millis;
 /// The next thing to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NextToSend {
+    /// The scrape of this number is next, and it is in memory.
     Scrape(u64),
+    /// The oldest segment of the spool is next.
     Segment,
+    /// Nothing may be sent before the queue changes.
     Wait,
+    /// The queue is closed, and nothing is owed.
     Done,
 }
 
-/// A batch of the segment at the head, when its delivery has ended.
-struct Posted<'a> {
+/// A batch of the segment at the head, after its delivery has ended.
+struct AnsweredBatch<'a> {
     delivery: Delivery,
     /// Place of the batch in its segment.
     place: u32,
@@ -33,23 +39,17 @@ struct Posted<'a> {
     posted: Instant,
 }
 
-/// Whether sending goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Going {
-    On,
-    Over,
-}
-
 impl Lane {
-    /// Sends scrape after scrape until the queue is closed and nothing is owed, the remote refuses
-    /// us, or the time is up.
+    /// Sends scrape after scrape. Sending ends when the queue is closed and nothing is owed, when
+    /// the remote refuses us, or when the time is up.
     pub(in crate::tick) async fn drain(&self, context: &LaneContext<'_>) -> LaneSummary {
         let mut sent = LaneSummary::default();
         self.age(context, &mut sent).await;
         while self.queue.is_sending() {
-            // Made before looking, so that no change is missed in between.
+            // The wait is created before the queue is read, so that no change in between is
+            // missed.
             let changed = self.queue.changed();
-            let going = match self.next(context) {
+            let (flow, took) = match self.next(context) {
                 NextToSend::Scrape(number) => {
                     self.timed(self.send_scrape(number, context, &mut sent))
                         .await
@@ -59,30 +59,31 @@ impl Lane {
                         self.timed(self.send_segment(outbox, context, &mut sent))
                             .await
                     }
-                    None => (Going::Over, Duration::ZERO),
+                    None => (ControlFlow::Break(()), Duration::ZERO),
                 },
                 NextToSend::Wait
                     if timeout_at(self.sending_ends(context), changed)
                         .await
                         .is_ok() =>
                 {
-                    (Going::On, Duration::ZERO)
+                    (ControlFlow::Continue(()), Duration::ZERO)
                 }
-                NextToSend::Wait | NextToSend::Done => (Going::Over, Duration::ZERO),
+                NextToSend::Wait | NextToSend::Done => (ControlFlow::Break(()), Duration::ZERO),
             };
-            sent.busy += going.1;
-            if going.0 == Going::Over {
+            sent.busy += took;
+            if flow.is_break() {
                 break;
             }
         }
         self.queue.stop_sending();
-        // What is still scraped goes to the spool, with what is left.
+        // Scrapes that still run put their samples into the queue. The flush takes them to the
+        // spool together with those that were not sent.
         self.queue.all_scraped().await;
         self.queue.end();
         sent
     }
 
-    /// Moves samples that are too old out of the backlog, whatever state the remote is in.
+    /// Moves samples that are too old out of the backlog. It does so even if the remote is down.
     async fn age(&self, context: &LaneContext<'_>, sent: &mut LaneSummary) {
         let (Some(outbox), Some(limit)) = (
             context.outbox.filter(|outbox| !outbox.is_empty()),
@@ -111,11 +112,16 @@ impl Lane {
         );
     }
 
-    async fn timed(&self, sending: impl Future<Output = Going>) -> (Going, Duration) {
+    /// Measures how long `sending` takes.
+    async fn timed(
+        &self,
+        sending: impl Future<Output = ControlFlow<()>>,
+    ) -> (ControlFlow<()>, Duration) {
         let started = Instant::now();
         (sending.await, started.elapsed())
     }
 
+    /// Finds what must be sent next, so that samples leave in the order in which they were scraped.
     fn next(&self, context: &LaneContext<'_>) -> NextToSend {
         let spooled = context
             .outbox
@@ -125,8 +131,8 @@ impl Lane {
             Front::Scrape(number) => Some((context.epoch, number)),
             Front::Empty | Front::Closed => None,
         };
-        // Whatever has the smaller (epoch, scrape) goes first, wherever it is. Of one scrape that is
-        // in both places, the spool's part goes first.
+        // The smaller (epoch, scrape) goes first, in memory or in the spool. If parts of one scrape
+        // are in both places, the part in the spool goes first.
         let (next, number) = match (spooled, memory) {
             (None, None) if self.queue.front() == Front::Closed => return NextToSend::Done,
             (None, None) => return NextToSend::Wait,
@@ -136,8 +142,8 @@ impl Lane {
             (_, Some(memory)) => (NextToSend::Scrape(memory.1), memory),
             (Some(spooled), None) => (NextToSend::Segment, spooled),
         };
-        // Batches of an older scrape are on their way to the spool: nothing newer of this epoch may
-        // pass them.
+        // While batches of an older scrape are on their way to the spool, they are in neither
+        // place. Nothing newer of this epoch may overtake them.
         if number.0 == context.epoch && self.queue.is_spilling_before(number.1) {
             NextToSend::Wait
         } else {
@@ -146,19 +152,20 @@ impl Lane {
     }
 
     /// Sends the batches of one scrape that are in memory, several at once. Returns when none is in
-    /// flight.
+    /// flight, so that the next scrape cannot overtake this one.
     async fn send_scrape(
         &self,
         number: u64,
         context: &LaneContext<'_>,
         sent: &mut LaneSummary,
-    ) -> Going {
+    ) -> ControlFlow<()> {
         let shards = self.shards(self.queue.waiting(number));
         self.shards_in_use.set(shards);
         let mut in_flight = FuturesUnordered::new();
-        let mut going = Going::On;
+        let mut flow = ControlFlow::Continue(());
         loop {
-            while going == Going::On && in_flight.len() < shards {
+            // Keep all shards busy, unless a batch could not be delivered.
+            while flow.is_continue() && in_flight.len() < shards {
                 let Some(batch) = self.queue.take(number) else {
                     break;
                 };
@@ -169,12 +176,19 @@ impl Lane {
             }
             let Some((mut delivery, batch)) = in_flight.next().await else {
                 self.shards_in_use.set(0);
-                return going;
+                return flow;
             };
-            self.settle(&mut delivery, &batch, context, (number, false), sent)
+            // A batch in memory was not sent before this delivery.
+            let origin = BatchOrigin {
+                scrape: number,
+                repeated: false,
+            };
+            self.settle(&mut delivery, &batch, context, origin, sent)
                 .await;
             match delivery.undelivered.take() {
                 None => self.queue.answered(&batch),
+                // The batch goes back into its place in the queue. Batches in flight are still
+                // answered, but no other is posted.
                 Some(undelivered) => {
                     if let (Some(outbox), Some(since_ms)) = (context.outbox, delivery.throttled_ms)
                     {
@@ -184,23 +198,24 @@ impl Lane {
                             .for_each(|batch| outbox.throttled_in_memory(batch, since_ms));
                     }
                     self.queue.give_back(number, &batch, undelivered.batches);
-                    going = Going::Over;
+                    flow = ControlFlow::Break(());
                 }
             }
         }
     }
 
     /// Sends the oldest segment, several batches at once, and deletes it when all were answered.
+    /// The next segment is read meanwhile.
     async fn send_segment(
         &self,
         outbox: &Outbox,
         context: &LaneContext<'_>,
         sent: &mut LaneSummary,
-    ) -> Going {
+    ) -> ControlFlow<()> {
         let head = match outbox.head().await {
             Ok(Some(head)) => head,
-            // Gone: what is next now may be in memory.
-            Ok(None) => return Going::On,
+            // The segment is gone, and the next thing to send may be in memory.
+            Ok(None) => return ControlFlow::Continue(()),
             Err(error) => {
                 tracing::error!(remote = self.id, "{error}");
                 let kind = match error {
@@ -208,49 +223,51 @@ impl Lane {
                     HeadError::Store(_) => IncidentKind::SpoolUnavailable,
                 };
                 sent.incidents.push(self.incident(kind, error.to_string()));
-                return Going::Over;
+                return ControlFlow::Break(());
             }
         };
-        let (going, ()) = future::join(
+        let (flow, ()) = future::join(
             self.send_batches(&head, outbox, context, sent),
             outbox.prefetch(),
         )
         .await;
-        if going == Going::Over {
-            return going;
+        if flow.is_break() {
+            return flow;
         }
         match outbox.finish(head.name).await {
-            Ok(()) => Going::On,
-            // Nothing newer may be posted before it is gone.
+            Ok(()) => ControlFlow::Continue(()),
+            // The segment is still in the store and would be sent again after a kill. Nothing newer
+            // may be posted before it is gone, or those samples would then be out of order.
             Err(error) => {
                 let text = error.to_string();
                 sent.incidents
                     .push(self.incident(IncidentKind::SpoolUnavailable, text));
-                Going::Over
+                ControlFlow::Break(())
             }
         }
     }
 
-    /// Sends the batches of the segment at the head, several at once, each at its turn by the pace.
+    /// Sends the batches of the segment at the head, several at once. The pace decides when each of
+    /// them may be posted.
     async fn send_batches(
         &self,
         head: &Head,
         outbox: &Outbox,
         context: &LaneContext<'_>,
         sent: &mut LaneSummary,
-    ) -> Going {
+    ) -> ControlFlow<()> {
         let shards = self.shards(head.batches.len());
         let mut waiting = head.batches.iter().peekable();
         let mut in_flight = FuturesUnordered::new();
         let mut split: Vec<(u32, Vec<Batch>)> = Vec::new();
-        let mut going = Going::On;
+        let mut flow = ControlFlow::Continue(());
         let mut out_of_time = false;
         loop {
             // Post as many batches as shards and pace allow. The turn of the next one is computed
             // again each time: answers change the rate meanwhile.
             let mut next_turn = None;
             while let Some((place, batch)) = waiting.peek()
-                && going == Going::On
+                && flow.is_continue()
                 && in_flight.len() < shards
             {
                 let turn = self.pace.next_turn(context.drain_rate);
@@ -261,17 +278,14 @@ impl Lane {
                 in_flight.push(self.post_at_turn(head, *place, batch, outbox, context));
                 waiting.next();
             }
-            let Posted {
-                mut delivery,
-                place,
-                batch,
-                posted,
-            } = tokio::select! {
+            // Wait for an answer, for the next turn, or for the end of sending.
+            let mut answered = tokio::select! {
                 biased;
                 Some(answered) = in_flight.next() => answered,
                 () = sleep_until(next_turn.unwrap_or_else(Instant::now)),
                     if next_turn.is_some() => continue,
-                // The next delivery finds that there is no time, and says so.
+                // The next batch is posted without waiting for its turn. Its delivery finds that no
+                // time is left, and reports that.
                 () = self.state.sending_ended(context.deadlines.work_ends()),
                     if next_turn.is_some() =>
                 {
@@ -280,18 +294,21 @@ impl Lane {
                 }
                 else => break,
             };
-            let was_throttled = delivery.throttled_ms.is_some();
-            self.pace
-                .answered(posted, was_throttled, context.drain_rate);
-            let origin = (head.name.scrape(), head.repeated);
-            self.settle(&mut delivery, batch, context, origin, sent)
-                .await;
+            self.settle_answer(&mut answered, head, context, sent).await;
+            let AnsweredBatch {
+                delivery,
+                place,
+                batch,
+                ..
+            } = answered;
             let Some(undelivered) = delivery.undelivered else {
                 outbox.answered(head.name, place);
                 continue;
             };
             // Batches in flight are still answered, but nothing new is posted.
-            going = Going::Over;
+            flow = ControlFlow::Break(());
+            // A batch that was split, and partly answered, must not be repeated as a whole: its
+            // parts take its place below. A whole one may have met a 429, whose time is remembered.
             if undelivered.batches.len() != 1 || undelivered.batches[0].body != batch.body {
                 split.push((place, undelivered.batches));
             } else if let Some(since_ms) = delivery.throttled_ms {
@@ -301,10 +318,34 @@ impl Lane {
         if !split.is_empty() {
             self.replace(head, split, outbox, sent).await;
         }
-        going
+        flow
     }
 
-    /// Takes the turn for a batch of the head now, and delivers it.
+    /// Learns the pace from an answered batch of the head, and counts its samples.
+    async fn settle_answer(
+        &self,
+        answered: &mut AnsweredBatch<'_>,
+        head: &Head,
+        context: &LaneContext<'_>,
+        sent: &mut LaneSummary,
+    ) {
+        let AnsweredBatch {
+            delivery,
+            batch,
+            posted,
+            ..
+        } = answered;
+        let was_throttled = delivery.throttled_ms.is_some();
+        self.pace
+            .answered(*posted, was_throttled, context.drain_rate);
+        let origin = BatchOrigin {
+            scrape: head.name.scrape(),
+            repeated: head.repeated,
+        };
+        self.settle(delivery, batch, context, origin, sent).await;
+    }
+
+    /// Takes the present turn for a batch of the head. The future that is returned delivers it.
     fn post_at_turn<'a>(
         &'a self,
         head: &Head,
@@ -312,7 +353,7 @@ impl Lane {
         batch: &'a Batch,
         outbox: &Outbox,
         context: &LaneContext<'a>,
-    ) -> impl Future<Output = Posted<'a>> + use<'a> {
+    ) -> impl Future<Output = AnsweredBatch<'a>> + use<'a> {
         self.pace.takes_turn(batch.samples, context.drain_rate);
         let posted = Instant::now();
         let context = DeliverContext {
@@ -320,7 +361,7 @@ impl Lane {
             ..self.deliver_context(context)
         };
         async move {
-            Posted {
+            AnsweredBatch {
                 delivery: deliver(self.remote.as_ref(), batch, &context).await,
                 place,
                 batch,
@@ -329,8 +370,8 @@ impl Lane {
         }
     }
 
-    /// Replaces the segment after a batch was split and a part of it answered: only what is still
-    /// owed takes its place.
+    /// Replaces the segment after a batch was split and partly answered. The new segment holds only
+    /// the batches that are still owed.
     async fn replace(
         &self,
         head: &Head,
@@ -340,6 +381,7 @@ impl Lane {
     ) {
         let mut left = Vec::new();
         for (place, batch) in &head.batches {
+            // The order of the batches stays: the parts of a split one take its place.
             match split.iter().find(|(split, _)| split == place) {
                 Some((_, parts)) => left.extend(parts.iter().cloned()),
                 None if outbox.is_owed(head.name, *place) => left.push(batch.clone()),
@@ -348,7 +390,7 @@ impl Lane {
         }
         if let Err(error) = outbox.replace(head.name, left).await {
             let text =
-                format!("{error}: what was answered of a batch that was split will be repeated");
+                format!("{error}: the answered part of a batch that was split will be repeated");
             sent.incidents
                 .push(self.incident(IncidentKind::SpoolUnavailable, text));
         }

@@ -1,4 +1,4 @@
-//! One remote in a tick: its queue in memory, its outbox in the spool, and what leaves them.
+//! One remote in a tick: its queue in memory, its outbox in the spool, and the sending from both.
 
 mod drain;
 mod overflow;
@@ -26,18 +26,21 @@ use crate::spool::segment::Note;
 use crate::spool::store::StoreError;
 use crate::time::{Clock, Deadlines};
 
-/// Expected bytes a second of a write to the store before any was seen.
+/// Expected rate of a large write to the store before the first one, bytes a second.
 const FIRST_WRITE_RATE: f64 = 4e6;
 
-/// Expected seconds of a small write before any was seen.
+/// Expected duration of a small write to the store before the first one, seconds.
 const FIRST_WRITE_TIME: f64 = 0.05;
 
-/// Writes of fewer bytes say nothing about a rate.
+/// Size from which a write counts for the rate, bytes. Latency dominates smaller writes.
 const LARGE_WRITE: usize = 256 << 10;
 
-/// The way to one remote: a `remote_write` entry with its queue in memory. Kept for the process.
+/// The way to one remote: a `remote_write` entry with its queue in memory. It is kept for the
+/// process.
 pub(super) struct Lane {
+    /// `name` of the remote, or a hash of its URL.
     pub(super) id: String,
+    /// Folder of the remote in the spool.
     pub(super) dir: RemoteDir,
     pub(super) min_shards: usize,
     pub(super) max_shards: usize,
@@ -55,11 +58,11 @@ pub(super) struct Lane {
     write_time: Cell<f64>,
     /// Rate at which the backlog leaves the spool.
     pace: Pace,
-    /// Time at which it last got metadata, milliseconds since 1970.
+    /// Time at which the remote last got metadata, milliseconds since 1970.
     pub(super) metadata_ms: Cell<Option<i64>>,
 }
 
-/// What a lane works with in one tick.
+/// The context that a lane needs in one tick.
 #[derive(Clone, Copy)]
 pub(super) struct LaneContext<'a> {
     pub(super) clock: &'a dyn Clock,
@@ -75,21 +78,38 @@ pub(super) struct LaneContext<'a> {
     pub(super) drain_rate: f64,
     /// Largest size of a segment, bytes.
     pub(super) segment_bytes: usize,
-    /// All lanes: they share the way to the store when the tick ends.
+    /// All lanes. They share the way to the store when the tick ends.
     pub(super) lanes: &'a [Lane],
+    /// Counters that others watch during the tick.
     pub(super) live: Option<&'a TickProgress>,
+}
+
+/// The origin of a batch that is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchOrigin {
+    /// Number of the scrape that the batch belongs to.
+    scrape: u64,
+    /// Whether a part of the batch may have been sent before a kill, so that a refusal
+    /// proves nothing.
+    repeated: bool,
 }
 
 /// The result of a lane's tick.
 #[derive(Debug, Default)]
 pub(super) struct LaneSummary {
+    /// Counts of the remote's samples.
     pub(super) ledger: Ledger,
+    /// Number of batches that were answered.
     batches: u64,
+    /// Number of requests that were made.
     requests: u64,
+    /// Compressed size of the batches that were answered, bytes.
     bytes: u64,
+    /// Time that sending took, without the waits for scrapes.
     pub(super) busy: Duration,
     /// Newest timestamp that was delivered.
     pub(super) newest_ms: Option<i64>,
+    /// Incidents of the remote.
     pub(super) incidents: Vec<Incident>,
     /// Samples that went to the spool because sending had ended.
     pub(super) left_over: u64,
@@ -122,6 +142,7 @@ impl Lane {
         }
     }
 
+    /// Forgets what holds for one tick only, and trusts the store a little more again.
     pub(super) fn begin_tick(&self) {
         self.state.begin_tick();
         self.queue.begin();
@@ -150,23 +171,25 @@ impl Lane {
         };
         sent.left_over = left_over;
         sent.incidents.extend(incident);
-        // Each lane flushes as soon as it can: another remote may need all the time that is left.
+        // Each lane flushes as soon as it can, because another remote may need all the time that is
+        // left.
         self.flush(context, &mut sent).await;
         sent
     }
 
-    /// Uncompressed bytes at which batches must close.
+    /// Returns the uncompressed size at which batches must close, bytes.
     pub(super) fn max_request_bytes(&self) -> usize {
         self.state.max_request_bytes()
     }
 
-    /// Number of batches that are in flight at once, when so many wait.
+    /// Returns how many batches may be in flight at once when `batches` of them wait.
     pub(super) fn shards(&self, batches: usize) -> usize {
         batches.clamp(self.min_shards, self.max_shards)
     }
 
-    /// Samples that memory may hold. It is 0 once sending has ended: they would only wait for the end
-    /// of the tick, and the last scrape may leave too little time for writing them then.
+    /// Returns how many samples memory may hold. After the end of sending it is 0, so that samples
+    /// are spooled at once: the last scrape may leave too little time to write them at the end of
+    /// the tick.
     pub(super) fn room(&self) -> u64 {
         if !self.queue.is_sending() {
             return 0;
@@ -177,7 +200,7 @@ impl Lane {
         self.capacity.saturating_mul(shards as u64)
     }
 
-    /// For one batch: sending ends early enough for what memory holds to be written.
+    /// Makes the context in which one batch is delivered.
     pub(super) fn deliver_context<'a>(&'a self, context: &LaneContext<'a>) -> DeliverContext<'a> {
         DeliverContext {
             settings: &self.settings,
@@ -188,13 +211,16 @@ impl Lane {
         }
     }
 
-    /// End of sending, as far as it is known now: early enough for what memory holds to be written.
+    /// Returns the end of sending as it is known now. It leaves enough time to write all samples in
+    /// memory to the spool.
     pub(super) fn sending_ends(&self, context: &LaneContext<'_>) -> Instant {
         if context.outbox.is_none() {
             return context.deadlines.work_ends();
         }
-        // Each scrape is a write of its own, and the batches in flight may belong to one scrape
-        // more than those that wait.
+        // The reserve is the time of all writes plus the time of all bytes. Each scrape is a write
+        // of its own, and each full segment another. One is added because the batches in flight may
+        // belong to a scrape of which none wait. The bytes are those of all lanes, because all
+        // write at the same time through the same network.
         let writes = self.queue.bytes() / context.segment_bytes.max(1) + self.queue.scrapes() + 1;
         let bytes: usize = context.lanes.iter().map(|lane| lane.queue.bytes()).sum();
         let reserve = writes as f64 * self.write_time.get() + bytes as f64 / self.write_rate.get();
@@ -204,10 +230,13 @@ impl Lane {
             .sending_ends(Duration::from_secs_f64(reserve.min(longest)))
     }
 
-    /// Moves the end of sending as memory fills, and ends sending then: the flush of memory must not
-    /// wait for other calls to a slow store. This future is only ever dropped.
+    /// Moves the end of sending as memory fills and empties, and ends sending at that time. It runs
+    /// on its own so that the flush of memory need not wait for other calls to a slow store. This
+    /// future never completes: it is dropped.
     async fn follow_sending_ends(&self, context: &LaneContext<'_>) -> Infallible {
         loop {
+            // The wait is registered before the queue is read, so that no change in between is
+            // missed.
             let mut changed = std::pin::pin!(self.queue.changed());
             changed.as_mut().enable();
             let sending_ends = self.sending_ends(context);
@@ -219,12 +248,13 @@ impl Lane {
         }
     }
 
-    /// Samples older than this are not sent.
+    /// Returns the age beyond which samples are not sent.
     pub(super) fn age_limit(&self) -> Option<Duration> {
         self.settings.sample_age_limit
     }
 
-    /// Learns how slow the store is.
+    /// Learns from a write how slow the store is. Large writes tell its rate, small ones its
+    /// latency, and the slowest of each counts.
     pub(super) fn wrote(&self, bytes: usize, objects: usize, took: Duration) {
         if bytes >= LARGE_WRITE {
             self.write_rate.set(
@@ -241,17 +271,20 @@ impl Lane {
         }
     }
 
-    /// Counts what became of a batch, and keeps what was refused or is too old. What cannot be kept
-    /// for now is undelivered: the next tick moves it. `repeated`: some of it was sent before a
-    /// kill, so that a refusal tells nothing.
+    /// Counts the samples of a delivered batch by their fate, and keeps those that were refused or
+    /// are too old in the spool. Old samples that cannot be kept for now become undelivered: the
+    /// next tick moves them.
     pub(super) async fn settle(
         &self,
         delivery: &mut Delivery,
         batch: &Batch,
         context: &LaneContext<'_>,
-        (scrape, repeated): (u64, bool),
+        origin: BatchOrigin,
         sent: &mut LaneSummary,
     ) {
+        let BatchOrigin { scrape, repeated } = origin;
+        // This comes first: it may turn expired samples into undelivered ones, which the counts
+        // below must see.
         self.keep_expired(delivery, scrape, context, sent).await;
         sent.requests += u64::from(delivery.attempts);
         for (fate, samples) in [
@@ -281,6 +314,7 @@ impl Lane {
         for rejected in &delivery.rejected {
             sent.incidents.push(rejected.incident(&self.id, repeated));
         }
+        // Neighbours with the same answer go into one object, with the answer as its note.
         for refused in delivery.rejected.chunk_by(RejectedBatch::has_same_answer) {
             let note = refused.first().map(|refused| Note {
                 status: refused.status,
@@ -306,6 +340,7 @@ impl Lane {
         }
     }
 
+    /// Keeps the samples of a delivery that are too old, and reports them.
     async fn keep_expired(
         &self,
         delivery: &mut Delivery,
@@ -322,15 +357,16 @@ impl Lane {
         {
             Some(Err(error)) if error.kind.is_passing() => {
                 let message = format!(
-                    "{error}: what is older than sample_age_limit stays owed until it can be kept"
+                    "{error}: samples older than sample_age_limit stay owed until they can be kept"
                 );
                 let reason =
                     UndeliveredReason::Deadline(Some(SendFailure::without_answer(message)));
                 let samples = delivery.expired_samples();
                 let expired = std::mem::take(&mut delivery.expired);
                 match &mut delivery.undelivered {
-                    // Why the rest of it was not sent is another matter: the remote may have
-                    // stopped us.
+                    // The rest of the batch was not sent for a reason of its own, for example
+                    // because the remote stopped us. That reason stays, and this one is reported as
+                    // well.
                     Some(undelivered) => {
                         undelivered.batches.splice(..0, expired);
                         sent.note_undelivered(&self.id, &reason, samples);
@@ -344,8 +380,8 @@ impl Lane {
                 }
                 return;
             }
-            // Else they would be in the way of all that is newer for as long as the store refuses
-            // them.
+            // The store refuses them for good. They are given up, because they would otherwise
+            // block all newer samples.
             Some(Err(error)) => self.not_kept(&error, sent),
             Some(Ok(())) | None => {}
         }
@@ -359,7 +395,7 @@ impl Lane {
         );
     }
 
-    /// None without a spool.
+    /// Keeps batches in a folder of the spool. Returns `None` without a spool.
     async fn keep(
         &self,
         context: &LaneContext<'_>,
@@ -371,22 +407,24 @@ impl Lane {
         Some(context.outbox?.keep(folder, scrape, batches, note).await)
     }
 
+    /// Reports that batches could not be kept.
     fn not_kept(&self, error: &StoreError, sent: &mut LaneSummary) {
         let error = format!(
             "{error}: batches for {} that were refused or too old are not kept",
             self.id
         );
-        // At once: a kill would take the report along, and they are gone.
+        // This is logged at once, because a kill would lose the report, and the samples are gone.
         tracing::warn!("{error}");
         sent.incidents
             .push(self.incident(IncidentKind::BatchNotKept, error));
     }
 
-    /// An incident of this remote.
+    /// Makes an incident of this remote.
     fn incident(&self, kind: IncidentKind, text: String) -> Incident {
         Incident::new(kind, text).for_remote(&self.id)
     }
 
+    /// Makes the remote's part of the report.
     pub(super) fn report(&self, sent: &LaneSummary) -> RemoteReport {
         RemoteReport {
             remote: self.id.clone(),
@@ -400,7 +438,7 @@ impl Lane {
 }
 
 impl LaneSummary {
-    /// Nothing was sent; these counts are all there is.
+    /// Makes the summary of a lane that sent nothing.
     pub(super) fn only(ledger: Ledger) -> Self {
         Self {
             ledger,
@@ -408,6 +446,7 @@ impl LaneSummary {
         }
     }
 
+    /// Records why samples were not delivered. Each text is logged only once in a tick.
     fn note_undelivered(&mut self, remote: &str, reason: &UndeliveredReason, samples: u64) {
         self.stopped |= matches!(reason, UndeliveredReason::Stopped(_));
         let incident = reason.incident(remote, samples);

@@ -1,4 +1,5 @@
-//! The way from memory to the spool: samples that exceed the capacity, and at the end all of them.
+//! The way from memory to the spool, for samples that exceed the capacity and, at the end of the
+//! tick, for all samples that are left.
 
 use tokio::time::Instant;
 
@@ -8,9 +9,9 @@ use crate::report::{Fate, Incident, IncidentKind};
 use crate::spool::outbox::{Fallback, Outbox, PutError};
 
 impl Lane {
-    /// Spools samples that exceed the capacity, once they have waited for room, and all samples once
-    /// sending has ended. It ends with the scrapes. Returns how many samples the end of sending
-    /// left, and the incident that stopped it early, if there was one.
+    /// Spools samples that exceed the capacity, after they have waited for room. After the end of
+    /// sending it spools all samples. It ends with the scrapes. Returns how many samples were
+    /// spooled because sending had ended, and the incident that stopped it early, if there was one.
     pub(in crate::tick) async fn overflow(
         &self,
         outbox: &Outbox,
@@ -18,6 +19,7 @@ impl Lane {
     ) -> (u64, Option<Incident>) {
         let mut left_over = 0;
         while self.queue.overflowing(|| self.room()).await {
+            // A short burst needs no write: answers make room soon.
             if self.waits_for_room(context) {
                 let _ =
                     tokio::time::timeout(context.overflow_after, self.queue.room(|| self.room()))
@@ -26,18 +28,21 @@ impl Lane {
                     continue;
                 }
             }
-            // The newest batches leave: the oldest ones are next to be sent. All that waits may be in
-            // flight already; then the answers make room.
+            // The newest batches leave memory, because the oldest ones are sent next. If all
+            // batches are in flight already, the answers make room.
             let Some(scrape) = self.queue.spill(self.room()) else {
                 tokio::task::yield_now().await;
                 continue;
             };
+            // This is read before the write: sending may end while the write takes place.
             let over = !self.queue.is_sending();
             match self.put(outbox, &scrape, Fallback::Memory).await {
                 Ok(()) => {
                     left_over += if over { scrape.samples() } else { 0 };
                     self.queue.spilled(&scrape, Vec::new());
                 }
+                // The batches return to their place in the queue, so that the order is kept. The
+                // flush at the end of the tick tries again.
                 Err(PutError { left, error }) => {
                     self.queue.spilled(&scrape, left);
                     tracing::warn!(
@@ -52,8 +57,8 @@ impl Lane {
         (left_over, None)
     }
 
-    /// Whether an overflow waits for room first. It does not while the remote backs off for longer
-    /// than that, or once sending has ended.
+    /// Returns whether an overflow waits for room first. It does not wait while the remote backs
+    /// off for longer than the wait, or after sending has ended.
     fn waits_for_room(&self, context: &LaneContext<'_>) -> bool {
         let room_by = Instant::now() + context.overflow_after;
         !context.overflow_after.is_zero()
@@ -64,6 +69,7 @@ impl Lane {
                 .is_none_or(|until| until <= room_by)
     }
 
+    /// Writes one scrape to the spool, and learns from it how slow the store is.
     async fn put(
         &self,
         outbox: &Outbox,
@@ -108,7 +114,7 @@ impl Lane {
                 .sum::<u64>();
         }
         if spooled > 0 && sent.incidents.is_empty() {
-            // No other incident says why the tick is not a whole success.
+            // Without this one, no incident would say why the tick is only a partial success.
             let text = format!(
                 "send: out of time for {}: {spooled} samples are in the spool, \
                  and the next tick sends them first",

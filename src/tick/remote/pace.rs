@@ -1,5 +1,5 @@
-//! The rate at which the backlog leaves the spool: it is halved at a 429, and rises again when none
-//! comes.
+//! The rate at which the backlog leaves the spool. It is halved at a 429 and rises again with each
+//! batch that meets none.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -12,19 +12,19 @@ const SLOWEST: f64 = 500.0;
 /// Each batch that meets no 429 raises it by this factor.
 const FASTER: f64 = 1.1;
 
-/// Timers wake up late by about this much. A turn that was missed by less still counts from its own
-/// time, so that the rate does not sink by the timers' delays.
+/// Delay by which timers usually wake up late. A turn that was missed by less still counts from its
+/// own time, so that these delays do not lower the rate.
 const LATE: Duration = Duration::from_millis(20);
 
-/// The pace of one remote's backlog. The learnt rate is kept for the process; the upper bound is the
-/// configuration's and is passed in.
+/// The pace of one remote's backlog. The learnt rate is kept for the process. The upper bound comes
+/// from the configuration and is passed to each call as `bound`, in samples a second.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Samples a second.
+    /// Learnt rate, samples a second.
     rate: Cell<f64>,
     /// Moment at which the rate was last halved in this tick.
     slowed: Cell<Option<Instant>>,
-    /// Turn of the last batch that left, and its samples.
+    /// Turn of the last batch that left, and the number of its samples.
     last: Cell<Option<(Instant, u32)>>,
 }
 
@@ -46,18 +46,24 @@ impl Pace {
         self.last.set(None);
     }
 
+    /// Returns the present rate, samples a second.
     fn rate(&self, bound: f64) -> f64 {
         self.rate.get().min(bound).max(1.0)
     }
 
-    /// Returns when the next batch may leave, at the present rate; `None` when it may leave at once.
+    /// Returns when the next batch may leave, at the present rate. The first batch of a tick may
+    /// leave at once (`None`).
     pub(super) fn next_turn(&self, bound: f64) -> Option<Instant> {
+        // The last batch pays for its own samples: the next one waits for the time that they take
+        // at the present rate. So batches of any size keep the rate.
         let (at, samples) = self.last.get()?;
         Some(at + Duration::from_secs_f64(f64::from(samples) / self.rate(bound)))
     }
 
     /// Records that a batch leaves now.
     pub(super) fn takes_turn(&self, samples: u32, bound: f64) {
+        // The turn counts from the time at which it was due if it was missed only by a timer's
+        // delay. After a longer pause it counts from now, so that no burst catches up on the pause.
         let now = Instant::now();
         let turn = self
             .next_turn(bound)
@@ -65,9 +71,10 @@ impl Pace {
         self.last.set(Some((turn.unwrap_or(now), samples)));
     }
 
-    /// Learns from an answered batch whether it had met a 429. All batches in flight at once may meet
-    /// the same throttling, so only one that was posted after the last halving halves the rate again.
+    /// Learns from an answered batch. `throttled` says whether it met a 429.
     pub(super) fn answered(&self, posted: Instant, throttled: bool, bound: f64) {
+        // All batches in flight may meet the same throttling, so only a batch that was posted after
+        // the last halving halves the rate again.
         let rate = self.rate(bound);
         if !throttled {
             self.rate.set(rate * FASTER);
@@ -84,7 +91,7 @@ mod tests {
 
     const BOUND: f64 = 50_000.0;
 
-    /// Samples that leave in ten seconds, in batches of that many.
+    /// Returns how many samples leave in ten seconds, in batches of `samples`.
     async fn leave(pace: &Pace, samples: u32) -> u32 {
         let end = Instant::now() + Duration::from_secs(10);
         let mut left = 0;
@@ -122,7 +129,7 @@ mod tests {
         for _ in 0..8 {
             pace.answered(posted, true, BOUND);
         }
-        // The turn that was given already is later, too.
+        // A turn that was already computed moves back, too.
         assert_eq!(turn(&pace), Duration::from_millis(40));
         tokio::time::sleep(Duration::from_millis(1)).await;
         pace.answered(Instant::now(), true, BOUND);
