@@ -295,12 +295,7 @@ impl Lane {
                 else => break,
             };
             self.settle_answer(&mut answered, head, context, sent).await;
-            let AnsweredBatch {
-                delivery,
-                place,
-                batch,
-                ..
-            } = answered;
+            let (delivery, place) = (answered.delivery, answered.place);
             let Some(undelivered) = delivery.undelivered else {
                 outbox.answered(head.name, place);
                 continue;
@@ -309,7 +304,8 @@ impl Lane {
             flow = ControlFlow::Break(());
             // A batch that was split, and partly answered, must not be repeated as a whole: its
             // parts take its place below. A whole one may have met a 429, whose time is remembered.
-            if undelivered.batches.len() != 1 || undelivered.batches[0].body != batch.body {
+            if undelivered.batches.len() != 1 || undelivered.batches[0].body != answered.batch.body
+            {
                 split.push((place, undelivered.batches));
             } else if let Some(since_ms) = delivery.throttled_ms {
                 outbox.throttled(head.name, place, since_ms);
