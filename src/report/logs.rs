@@ -1,7 +1,9 @@
 //! Logs: JSON on standard output in Lambda, readable on standard error elsewhere.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
 
 /// The level that is asked for: `AWS_LAMBDA_LOG_LEVEL`, else `RUST_LOG`, else INFO.
 ///
@@ -44,20 +46,27 @@ pub fn level_name(get: &dyn Fn(&str) -> Option<String>) -> String {
 
 /// Starts logging as JSON, as Lambda's log format wants it.
 pub fn start_json(env: &dyn Fn(&str) -> Option<String>) {
-    let layer = tracing_subscriber::fmt::layer()
+    let _ = tracing_subscriber::registry()
+        .with(json_layer().with_filter(filter(env)))
+        .try_init();
+}
+
+/// One JSON object a line, with the fields of the event beside its message and the spans as a list.
+fn json_layer<S>() -> fmt::Layer<S, fmt::format::JsonFields, fmt::format::Format<fmt::format::Json>>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
-        .with_span_list(false);
-    let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(filter(env)))
-        .try_init();
+        .with_span_list(true)
 }
 
 /// Starts logging for people.
 pub fn start_readable(env: &dyn Fn(&str) -> Option<String>) {
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr()) && env("NO_COLOR").is_none();
-    let layer = tracing_subscriber::fmt::layer()
+    let layer = fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(colours);
@@ -68,8 +77,47 @@ pub fn start_readable(env: &dyn Fn(&str) -> Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::report::spans;
     use tracing::Level;
+
+    /// What is logged, line by line.
+    #[derive(Clone, Default)]
+    struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for LogBuffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_says_which_tick_and_remote_it_is_of_whatever_its_level() {
+        let buffer = LogBuffer::default();
+        let writer = buffer.clone();
+        let warnings = filter(&environment(&[("AWS_LAMBDA_LOG_LEVEL", "WARN")]));
+        let layer = json_layer().with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry().with(layer.with_filter(warnings));
+        tracing::subscriber::with_default(subscriber, || {
+            let _tick = spans::tick(7).entered();
+            let _remote = spans::remote("amp").entered();
+            tracing::warn!(samples = 3, "not delivered yet");
+            tracing::info!("nobody asked for this");
+        });
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message"], "not delivered yet");
+        assert_eq!(line["samples"], 3);
+        assert_eq!(line["spans"][0]["epoch"], 7);
+        assert_eq!(line["spans"][1]["remote"], "amp");
+    }
 
     fn environment(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
         move |name| {

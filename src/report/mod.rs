@@ -4,6 +4,7 @@ pub mod emf;
 mod incident;
 mod ledger;
 pub mod logs;
+pub mod spans;
 
 use serde::Serialize;
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use self::job::{EXPECTED_AT_FIRST, Job, ScrapeRound, SlotGrid};
 use self::lease::{LeaseOutcome, LeasedSpool, TickSpool};
@@ -29,7 +30,7 @@ use crate::batch::Writer;
 use crate::batch::stage::BatchLimits;
 use crate::config::{Config, RemoteWrite, ScrapeConfig};
 use crate::home::{Home, Target, targets};
-use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport};
+use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport, spans};
 use crate::send::Remote;
 use crate::spool::state::JobState;
 use crate::spool::store::Store;
@@ -219,8 +220,15 @@ impl Forwarder {
             Some(held) => held.deadlines(),
             None => planned.without_lease(),
         };
-        let (mut sent, mut record) = self.work(plan, held.as_ref(), deadlines, record).await;
-        let metadata_incidents = self.send_metadata(plan, deadlines.work_ends()).await;
+        let span = spans::tick(held.as_ref().map_or(0, LeasedSpool::epoch));
+        let (mut sent, mut record) = self
+            .work(plan, held.as_ref(), deadlines, record)
+            .instrument(span.clone())
+            .await;
+        let metadata_incidents = self
+            .send_metadata(plan, deadlines.work_ends())
+            .instrument(span.clone())
+            .await;
         record.incidents.extend(metadata_incidents);
         self.finish(
             held,
@@ -229,6 +237,7 @@ impl Forwarder {
             degraded.is_some(),
             started,
         )
+        .instrument(span)
         .await
     }
 
@@ -280,16 +289,18 @@ impl Forwarder {
             record: &record,
         };
         let scrapes = async {
-            join_all(
-                jobs.iter_mut()
-                    .enumerate()
-                    .map(|(index, job)| self.serve(index, job, &round)),
-            )
+            join_all(jobs.iter_mut().enumerate().map(|(index, job)| {
+                let span = spans::job(&self.config.scrape_configs[index].job_name);
+                self.serve(index, job, &round).instrument(span)
+            }))
             .await;
             self.lanes.iter().for_each(|lane| lane.queue.close());
         };
         let lanes = self.lanes.iter().zip(&contexts);
-        let sending = join_all(lanes.map(|(lane, context)| lane.run(context)));
+        let sending = join_all(lanes.map(|(lane, context)| {
+            let span = spans::remote(&lane.id);
+            lane.run(context).instrument(span)
+        }));
         let working = async { tokio::join!(scrapes, sending) };
         let ((), sent) = tokio::select! {
             biased;

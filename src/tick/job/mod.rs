@@ -166,16 +166,15 @@ impl Forwarder {
             let seconds = ahead_ms.abs() / 1000;
             let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
             tracing::warn!(
-                job = config.job_name,
                 "the home's clock is {seconds} s {direction} ours: \
                  set it by NTP, because AMP refuses samples by their age"
             );
         }
-        let (job, instance, samples) = (&config.job_name, target.instance(), scraped.tally.scraped);
+        let (instance, samples) = (target.instance(), scraped.tally.scraped);
         match &scraped.error {
-            Some(error) => tracing::warn!(job, instance, "scrape failed: {error}"),
+            Some(error) => tracing::warn!(instance, "scrape failed: {error}"),
             None => {
-                tracing::debug!(job, instance, samples, duration = ?scraped.duration, "scraped")
+                tracing::debug!(instance, samples, duration = ?scraped.duration, "scraped")
             }
         }
         record.scraped(&config.job_name, target.instance(), &scraped);

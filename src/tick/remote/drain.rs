@@ -217,7 +217,7 @@ impl Lane {
             // The segment is gone, and the next thing to send may be in memory.
             Ok(None) => return ControlFlow::Continue(()),
             Err(error) => {
-                tracing::error!(remote = self.id, "{error}");
+                tracing::error!("{error}");
                 let kind = match error {
                     HeadError::Blocked { .. } => IncidentKind::RemoteBlocked,
                     HeadError::Store(_) => IncidentKind::SpoolUnavailable,

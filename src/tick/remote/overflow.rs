@@ -45,10 +45,7 @@ impl Lane {
                 // flush at the end of the tick tries again.
                 Err(PutError { left, error }) => {
                     self.queue.spilled(&scrape, left);
-                    tracing::warn!(
-                        remote = self.id,
-                        "{error}: what exceeds the capacity stays in memory"
-                    );
+                    tracing::warn!("{error}: what exceeds the capacity stays in memory");
                     let kind = IncidentKind::SpoolUnavailable;
                     return (left_over, Some(self.incident(kind, error.to_string())));
                 }
@@ -127,7 +124,7 @@ impl Lane {
         }
         if lost > 0 {
             sent.ledger.record(Fate::Lost, lost);
-            tracing::error!(remote = self.id, samples = lost, "samples are lost: {why}");
+            tracing::error!(samples = lost, "samples are lost: {why}");
             let text = format!("queue: {lost} samples for {} are lost: {why}", self.id);
             sent.incidents.push(
                 self.incident(IncidentKind::SamplesLost, text)
