@@ -4,23 +4,24 @@
 //! # A short tour
 //!
 //! - Start with [`tick`]: one run of the forwarder in reading order.
-//! - **Sources.** [`home`] is the seam to the home Prometheus. [`scrape`] reads expositions from it,
-//!   [`metadata`] types and help texts.
+//! - **Sources.** [`home`] is the seam to the home Prometheus. [`scrape`] reads expositions from
+//!   it, [`metadata`] types and help texts.
 //! - **Series.** [`intake`] applies the rules of Prometheus' scrape loop to each sample. [`series`]
 //!   remembers what was made of each series, [`relabel`] has the rules that people write, and
 //!   [`batch`] turns samples into compressed request bodies in the format of [`prompb`].
 //! - **Remotes.** [`queue`] holds committed scrapes in memory, [`send`] posts one batch and says
 //!   what became of it.
-//! - **Spool.** [`spool`] keeps in S3 or a directory what cannot be sent in time, in order and under
-//!   a lease.
-//! - **Tick.** [`time`] has the clock and the ends of a tick's time, [`report`] what a tick reports.
+//! - **Spool.** [`spool`] keeps in S3 or a directory what cannot be sent in time, in order and
+//!   under a lease.
+//! - **Tick.** [`time`] has the clock and the ends of a tick's time, [`report`] what a tick
+//!   reports.
 //! - **Front ends.** `function` is the Lambda function, [`event`] its input. [`setup`] builds the
 //!   real clients, [`check`] and [`status`] answer questions of people, and [`config`] reads
 //!   `forwarder.yml`. [`net`] is below all of them: HTTP, TLS, credentials and what errors mean.
 //!
 //! ARCHITECTURE.md, at the root of the repository, draws which room may import which, numbers the
-//! invariants that comments cite as `I1`, `I2` and so on, and has a glossary. STYLE.md says how code
-//! and comments are written.
+//! invariants that comments cite as `I1`, `I2` and so on, and has a glossary. STYLE.md says how
+//! code and comments are written.
 //!
 //! # Example
 //!

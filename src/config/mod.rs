@@ -7,8 +7,8 @@
 //! 3. `reader` reads typed values out of the tree, strictly, by the tables in `keys`, and collects
 //!    every problem.
 //! 4. `load`, with `global`, `job`, `remote`, `queue` and `forwarder`, fills in defaults,
-//!    validates, and makes a [`Config`]. `http` is the HTTP client configuration of jobs and remotes, `secret`
-//!    the source of a secret, `target` the labels of a target.
+//!    validates, and makes a [`Config`]. `http` is the HTTP client configuration of jobs and
+//!    remotes, `secret` the source of a secret, `target` the labels of a target.
 //! 5. `lint` looks for slips that are valid.
 
 mod emit;

@@ -8,8 +8,9 @@ use prost::Message as _;
 use super::selector::Selector;
 use crate::prompb::remote_read::{Query, ReadRequest};
 
-/// `ReadRequest.ResponseType` SAMPLES. The other one, STREAMED_XOR_CHUNKS, costs more on every side:
-/// it is not compressed, it crashes Prometheus 2.52.0 to 2.53.1, and its chunks change with versions.
+/// `ReadRequest.ResponseType` SAMPLES. The other one, STREAMED_XOR_CHUNKS, costs more on every
+/// side: it is not compressed, it crashes Prometheus 2.52.0 to 2.53.1, and its chunks change with
+/// versions.
 const SAMPLES: i32 = 0;
 
 /// A range of time in the home's clock, milliseconds since 1970. Both ends are included, as in the

@@ -1,13 +1,13 @@
 //! A streaming decoder of a remote-read answer: `ReadResponse`, series by series.
 //!
-//! `ReadResponse { repeated QueryResult results = 1 }`, `QueryResult { repeated TimeSeries timeseries
-//! = 1 }`; `TimeSeries` is remote write's own message. Source: prometheus/prometheus
+//! `ReadResponse { repeated QueryResult results = 1 }`, `QueryResult { repeated TimeSeries
+//! timeseries = 1 }`; `TimeSeries` is remote write's own message. Source: prometheus/prometheus
 //! `prompb/remote.proto`, `prompb/types.proto`.
 //!
-//! The decoder is given the uncompressed answer in blocks. It shows each series once, as soon as all
-//! of its bytes are there, and keeps nothing of it: the labels as the bytes they have on the wire,
-//! which identify the series, and iterators over its samples. What a block ends within comes again
-//! at the start of the next one.
+//! The decoder is given the uncompressed answer in blocks. It shows each series once, as soon as
+//! all of its bytes are there, and keeps nothing of it: the labels as the bytes they have on the
+//! wire, which identify the series, and iterators over its samples. What a block ends within comes
+//! again at the start of the next one.
 
 use std::ops::Range;
 
@@ -16,7 +16,8 @@ use prost::Message as _;
 use crate::prompb::messages::Histogram;
 use crate::prompb::wire;
 
-/// Field 1, length-delimited: `ReadResponse.results`, `QueryResult.timeseries`, `TimeSeries.labels`.
+/// Field 1, length-delimited: `ReadResponse.results`, `QueryResult.timeseries`,
+/// `TimeSeries.labels`.
 const FIRST: u64 = 0x0a;
 
 /// Longest series that is taken as a whole, in bytes. See [`super::snappy::MAX_UNCONSUMED`].
@@ -139,7 +140,8 @@ impl ReadResponseDecoder {
     /// Ends the answer: there must be one result for each query.
     ///
     /// # Errors
-    /// [`MalformedResponse`] when the answer ends within a message, or has another number of results.
+    /// [`MalformedResponse`] when the answer ends within a message, or has another number of
+    /// results.
     pub fn finish(&self, unconsumed: usize, queries: usize) -> Result<(), MalformedResponse> {
         if unconsumed > 0 || self.level != Level::Response {
             return Err(self.malformed(0, "it ends within a message"));

@@ -288,8 +288,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads what follows a backslash. As in Go, `\x` and octal escapes are bytes, and `\u` and `\U`
-    /// are code points.
+    /// Reads what follows a backslash. As in Go, `\x` and octal escapes are bytes, and `\u` and
+    /// `\U` are code points.
     fn escape(&mut self, quote: char, bytes: &mut Vec<u8>) -> Result<(), SelectorError> {
         let at = self.at;
         let wrong = |cause: String| SelectorError {

@@ -6,12 +6,12 @@
 //! `maxBlockSize`, google/snappy `kBlockSize`), so no copy reaches back further than that. A block
 //! with a copy that does is refused, and the error says so.
 //!
-//! The format (google/snappy `format_description.txt`): a varint with the length of the
-//! output, then elements. The two low bits of an element's first byte, its tag, say what it is: a
-//! literal (0), or a copy of earlier output whose offset has 11 bits (1), 16 bits (2) or 32 bits (3).
+//! The format (google/snappy `format_description.txt`): a varint with the length of the output,
+//! then elements. The two low bits of an element's first byte, its tag, say what it is: a literal
+//! (0), or a copy of earlier output whose offset has 11 bits (1), 16 bits (2) or 32 bits (3).
 //!
-//! The decoder has the shape of a buffered reader: [`push`](SnappyDecoder::push) a chunk, then, while
-//! [`fill`](SnappyDecoder::fill) says that there is something, look at
+//! The decoder has the shape of a buffered reader: [`push`](SnappyDecoder::push) a chunk, then,
+//! while [`fill`](SnappyDecoder::fill) says that there is something, look at
 //! [`buffer`](SnappyDecoder::buffer) and [`consume`](SnappyDecoder::consume) what was used.
 
 use bytes::Bytes;
