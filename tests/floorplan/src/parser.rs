@@ -20,6 +20,8 @@ pub struct Contents {
     pub paths: Vec<Mention>,
     /// Single names in code, each with the line of its first mention.
     pub names: Vec<(String, usize)>,
+    /// First and last line of each item behind `#[cfg(test)]`.
+    pub tests: Vec<(usize, usize)>,
 }
 
 /// A module that another one declares.
@@ -97,7 +99,7 @@ impl Parser<'_> {
         let mut is_public = false;
         while let Some(token) = self.peek(0) {
             if token.is('#') {
-                self.attribute();
+                self.attribute(&mut contents);
                 continue;
             }
             if token.is('{') {
@@ -129,7 +131,8 @@ impl Parser<'_> {
     }
 
     /// Reads `#[…]` or `#![…]`. The item behind `#[cfg(test)]` is skipped.
-    fn attribute(&mut self) {
+    fn attribute(&mut self, contents: &mut Contents) {
+        let first_line = self.line();
         self.at += 1;
         if self.is(0, '!') {
             self.at += 1;
@@ -145,6 +148,9 @@ impl Parser<'_> {
             .collect();
         if attribute == ["cfg", "test"] || attribute.starts_with(&["cfg", "all", "test"]) {
             self.skip_item();
+            let last = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+            let last_line = last.map_or(first_line, |token| token.line);
+            contents.tests.push((first_line, last_line));
         }
     }
 

@@ -229,6 +229,16 @@ fn a_long_line() {
         breach(&[PROGRAM, PART, ("src/left/window.rs", &source)]),
         "no line over 100 columns: src/left/window.rs:2: 101 columns"
     );
+    let source = source.replace("//", "#[cfg(test)] mod tests {}\n//");
+    assert_eq!(
+        breaches(&[PROGRAM, PART, ("src/left/window.rs", &source)]).len(),
+        1
+    );
+    let source = source.replace("tests {}", "tests {").replace("x\n", "x\n}");
+    assert_eq!(
+        breaches(&[PROGRAM, PART, ("src/left/window.rs", &source)]),
+        [""; 0]
+    );
 }
 
 #[test]
