@@ -3,192 +3,39 @@
 //!
 //! A tick runs as one future: no task outlives it, and its state needs no lock.
 
+mod forwarder;
 mod job;
 mod lease;
 mod memory;
 mod metadata;
+mod plan;
 mod preview;
 mod progress;
 mod remote;
 mod report;
+mod scrapes;
 
-use std::cell::{Cell, RefCell};
-use std::sync::Arc;
-use std::time::Duration;
+use std::cell::RefCell;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use self::job::{EXPECTED_AT_FIRST, Job, ScrapeRound, SlotGrid};
-use self::lease::{LeaseOutcome, LeasedSpool, TickSpool};
+pub use self::forwarder::{Dependencies, Forwarder, ForwarderError};
+use self::job::Job;
+use self::lease::{LeaseOutcome, LeasedSpool};
+pub use self::plan::Plan;
 pub use self::preview::Preview;
 pub use self::progress::TickProgress;
 use self::remote::{Lane, LaneContext, LaneSummary};
 use self::report::TickRecord;
-use crate::batch::Writer;
-use crate::batch::stage::BatchLimits;
-use crate::config::{Config, RemoteWrite, ScrapeConfig};
-use crate::home::{Home, Target, targets};
+use self::scrapes::ScrapeRound;
+use crate::config::{Config, ScrapeConfig};
 use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport, spans};
-use crate::send::Remote;
 use crate::spool::state::JobState;
-use crate::spool::store::Store;
-use crate::time::{Clock, Deadlines};
-
-/// The dependencies of a forwarder on the outside world.
-pub struct Dependencies {
-    /// The home Prometheus.
-    pub home: Box<dyn Home>,
-    /// Remotes, one for each `remote_write`, in their order.
-    pub remotes: Vec<Box<dyn Remote>>,
-    /// Wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// Source of randomness for back-offs and for the name of the process in the lease.
-    pub rng: fastrand::Rng,
-    /// Store of the spool. Without one, samples that a tick cannot send are lost.
-    pub store: Option<Arc<dyn Store>>,
-}
-
-/// The task of one tick.
-#[derive(Debug, Clone, Default)]
-pub struct Plan {
-    /// Moment at which the runtime ends the process.
-    pub deadline: Option<Instant>,
-    /// Whether each job is scraped once, now, in place of the minute's slots.
-    pub once: bool,
-    /// Names of the jobs that are scraped; all jobs without them.
-    pub jobs: Option<Vec<String>>,
-    /// Whether nothing is scraped and only the backlog is sent.
-    pub drain_only: bool,
-    /// A signal to stop: once true, no further scrape starts, and queued samples are still sent.
-    pub stop: Option<tokio::sync::watch::Receiver<bool>>,
-    /// Counters that others may watch during the tick.
-    pub live: Option<Arc<TickProgress>>,
-}
-
-impl Plan {
-    /// Returns whether the tick must stop.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stop.as_ref().is_some_and(|stop| *stop.borrow())
-    }
-
-    /// Sleeps for `wait`, or until the tick must stop.
-    pub async fn sleep(&self, wait: Duration) {
-        let Some(mut stop) = self.stop.clone() else {
-            return tokio::time::sleep(wait).await;
-        };
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(wait) => {}
-            // An error means that the sender is gone, which is no signal to stop.
-            Ok(_) = stop.wait_for(|stop| *stop) => {}
-        }
-    }
-}
-
-/// The forwarder. It is kept for the process, so that a warm tick knows its series.
-pub struct Forwarder {
-    config: Config,
-    home: Box<dyn Home>,
-    clock: Arc<dyn Clock>,
-    jobs: Vec<Job>,
-    lanes: Vec<Lane>,
-    writers: Vec<RefCell<Writer>>,
-    holder: Option<TickSpool>,
-    memory_limit: usize,
-    /// Bytes staged by the scrapes in progress.
-    staged: Cell<usize>,
-    /// The most bytes of all that `memory_limit` bounds, in this tick.
-    most_held: Cell<usize>,
-}
-
-/// The reason why no forwarder can be made of a configuration.
-#[derive(Debug, thiserror::Error)]
-#[error("configuration: {0}")]
-pub struct ForwarderError(String);
+use crate::time::Deadlines;
 
 impl Forwarder {
-    /// Makes a cold forwarder, which knows no series yet. `memory_limit` is in bytes.
-    ///
-    /// # Errors
-    /// Fails when a target of the configuration does not form a URL.
-    pub fn new(
-        config: Config,
-        world: Dependencies,
-        memory_limit: u64,
-    ) -> Result<Self, ForwarderError> {
-        let jobs = cold_jobs(&config)?;
-        let Dependencies {
-            home,
-            remotes,
-            clock,
-            mut rng,
-            store,
-        } = world;
-        let holder = store.map(|store| {
-            TickSpool::new(store, Arc::clone(&clock), &config.forwarder.spool, &mut rng)
-        });
-        let lanes: Vec<_> = config
-            .remote_write
-            .iter()
-            .zip(remotes)
-            .map(|(entry, remote)| {
-                Lane::new(
-                    entry,
-                    config.forwarder.max_request_bytes,
-                    remote,
-                    rng.fork(),
-                )
-            })
-            .collect();
-        let writers = config
-            .remote_write
-            .iter()
-            .map(|entry| RefCell::new(cold_writer(entry, config.forwarder.max_request_bytes)))
-            .collect();
-        let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
-        Ok(Self {
-            home,
-            clock,
-            jobs,
-            lanes,
-            writers,
-            holder,
-            memory_limit,
-            staged: Cell::new(0),
-            most_held: Cell::new(0),
-            config,
-        })
-    }
-
-    /// Returns those of the names in `jobs` that the configuration does not have.
-    #[must_use]
-    pub fn unknown_jobs(&self, jobs: &[String]) -> Vec<String> {
-        let known = |name: &&String| {
-            self.config
-                .scrape_configs
-                .iter()
-                .any(|job| job.job_name == **name)
-        };
-        jobs.iter().filter(|name| !known(name)).cloned().collect()
-    }
-
-    /// Returns when the next slot of any job is due, milliseconds since 1970.
-    #[must_use]
-    pub fn next_due_ms(&self) -> Option<i64> {
-        let now_ms = self.clock.now_ms();
-        self.jobs
-            .iter()
-            .map(|job| {
-                job.grid
-                    .due(now_ms, job.served_ms)
-                    .unwrap_or_else(|| job.grid.after(now_ms))
-            })
-            .min()
-    }
-
     /// Runs one tick. It always ends with a report, before the plan's deadline.
     pub async fn tick(&mut self, plan: &Plan) -> Report {
         let started = Instant::now();
@@ -424,41 +271,6 @@ impl Forwarder {
         );
         Report { outcome, ..report }
     }
-}
-
-/// Makes the jobs of a process that has scraped nothing yet.
-fn cold_jobs(config: &Config) -> Result<Vec<Job>, ForwarderError> {
-    let mut by_job: Vec<Vec<Target>> = config.scrape_configs.iter().map(|_| Vec::new()).collect();
-    for target in targets(&config.scrape_configs).map_err(ForwarderError)? {
-        by_job[target.job.index()].push(target);
-    }
-    let jobs = config
-        .scrape_configs
-        .iter()
-        .zip(by_job)
-        .map(|(job, targets)| Job {
-            grid: SlotGrid::new(&job.job_name, job.scrape_interval),
-            targets,
-            served_ms: None,
-            expected: EXPECTED_AT_FIRST,
-            scraped_ms: None,
-        });
-    Ok(jobs.collect())
-}
-
-/// Makes the writer of a remote, which knows no series yet.
-fn cold_writer(entry: &RemoteWrite, max_request_bytes: usize) -> Writer {
-    // No batch exceeds the capacity of the queue.
-    let samples = entry
-        .queue
-        .max_samples_per_send
-        .min(entry.queue.capacity)
-        .max(1);
-    let limits = BatchLimits {
-        samples,
-        bytes: max_request_bytes,
-    };
-    Writer::new(limits).with_native_histograms(entry.send_native_histograms)
 }
 
 /// Makes the state of the jobs for the next tick. A watermark moves only when the remote lost
