@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use prost::Message as _;
 
-use super::HistogramFormats;
+use super::formats::HistogramFormats;
 use super::message::{self, Field, MetricType, Summary, WireFault, bytes, field, number};
 use crate::intake::histogram_limits::compact;
 use crate::intake::{ExposedSample, Refusal, Sink};

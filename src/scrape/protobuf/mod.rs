@@ -8,9 +8,11 @@
 //! A series' identity is `name, suffix, 0xff, label pairs as they stand` and, for a bucket or a
 //! quantile, its bound. The label pairs of a known series are not even looked at.
 
+mod formats;
 mod message;
 mod metric;
 
+pub use self::formats::HistogramFormats;
 use self::message::{
     Field, HELP, METRIC, MetricType, NAME, TYPE, UNIT, WireFault, bytes, field, number, varint,
 };
@@ -20,25 +22,6 @@ use crate::intake::Sink;
 
 /// Longest varint before a family (Go's `binary.MaxVarintLen32`).
 const LENGTH_BYTES: usize = 5;
-
-/// The forms in which histograms are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HistogramFormats {
-    /// Whether native histograms are taken, where there are some (`scrape_native_histograms`).
-    pub native: bool,
-    /// Whether the classic buckets of a native histogram are taken, too
-    /// (`always_scrape_classic_histograms`).
-    pub always_classic: bool,
-}
-
-impl Default for HistogramFormats {
-    fn default() -> Self {
-        Self {
-            native: true,
-            always_classic: false,
-        }
-    }
-}
 
 /// A parser for one exposition.
 #[derive(Debug, Default)]

@@ -4,6 +4,10 @@ use super::key::SeriesKey;
 use crate::prompb::ValueKind;
 use crate::series::ids::TargetId;
 
+/// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows
+/// a series for 5 minutes after its last sample, so one that comes back later has a new sample.
+pub(super) const KEEP_UNSEEN: u32 = 10;
+
 /// The timestamp of a series of which no sample was taken yet.
 pub(super) const NEVER: i64 = i64::MIN;
 

@@ -18,10 +18,9 @@ use std::collections::HashSet;
 
 use hashbrown::HashTable;
 
-use self::entry::{DROPPED, NEVER, SeriesEntry, UNWANTED};
+use self::entry::{DROPPED, KEEP_UNSEEN, NEVER, SeriesEntry, UNWANTED};
 pub use self::key::SeriesKey;
 pub use self::observe::{Observation, Sighting};
-use self::sweep::KEEP_UNSEEN;
 use super::ids::{SeriesId, TargetId};
 use super::labels::Labels;
 use super::recipe::{self, LiteralPool};

@@ -3,12 +3,8 @@
 use hashbrown::HashTable;
 
 use super::SeriesCache;
-use super::entry::{NEVER, SeriesEntry};
+use super::entry::{KEEP_UNSEEN, NEVER, SeriesEntry};
 use crate::series::recipe::{self, LiteralPool};
-
-/// Committed scrapes of its target that a series may miss before it is forgotten: `/federate` shows
-/// a series for 5 minutes after its last sample, so one that comes back later has a new sample.
-pub(super) const KEEP_UNSEEN: u32 = 10;
 
 impl SeriesCache {
     /// Forgets the series that the last scrapes did not show, and packs the rest. Returns whether
