@@ -93,7 +93,7 @@ impl Selector {
     /// # Ok::<(), amp_forwarder::read::selector::SelectorError>(())
     /// ```
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Parser { text, at: 0 }.selector()
+        SelectorParser { text, at: 0 }.selector()
     }
 
     /// Whether the selector names this label with a matcher that depends on its value.
@@ -137,13 +137,13 @@ pub fn needed(selectors: Vec<Selector>) -> Vec<Selector> {
 }
 
 /// Reads a text from left to right.
-struct Parser<'a> {
+struct SelectorParser<'a> {
     text: &'a str,
     /// Bytes that were read.
     at: usize,
 }
 
-impl Parser<'_> {
+impl SelectorParser<'_> {
     fn selector(mut self) -> Result<Selector, SelectorError> {
         let mut selector = Selector::default();
         self.skip();

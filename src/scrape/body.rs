@@ -47,7 +47,7 @@ pub(super) struct ExpositionBody {
     filled: usize,
     /// How many of the `filled` bytes the last fill has added.
     added: usize,
-    source: Source,
+    source: BlockSource,
     /// Whether the decoder may hold more output for input that it has taken.
     pending: bool,
     total: u64,
@@ -55,7 +55,7 @@ pub(super) struct ExpositionBody {
 
 /// What the buffer refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum BlockSource {
     /// The next bytes of the chunk, this many.
     Chunk(usize),
     /// The block.
@@ -96,7 +96,7 @@ impl ExpositionBody {
             block: vec![0; BLOCK],
             filled: 0,
             added: 0,
-            source: Source::Block,
+            source: BlockSource::Block,
             pending: false,
             total: 0,
         }
@@ -126,10 +126,10 @@ impl ExpositionBody {
         }
         if self.filled == 0 && matches!(self.coding, Coding::Identity) {
             // At most a block at a time: the caller looks at its limits in between.
-            self.source = Source::Chunk(rest.min(BLOCK));
+            self.source = BlockSource::Chunk(rest.min(BLOCK));
             return Ok(true);
         }
-        self.source = Source::Block;
+        self.source = BlockSource::Block;
         self.decode()?;
         self.pending =
             self.filled == self.block.len() && matches!(self.coding, Coding::Gzip { .. });
@@ -182,8 +182,8 @@ impl ExpositionBody {
     #[must_use]
     pub(super) fn buffer(&self) -> &[u8] {
         match self.source {
-            Source::Chunk(length) => &self.chunk[self.taken..self.taken + length],
-            Source::Block => &self.block[..self.filled],
+            BlockSource::Chunk(length) => &self.chunk[self.taken..self.taken + length],
+            BlockSource::Block => &self.block[..self.filled],
         }
     }
 
@@ -193,8 +193,8 @@ impl ExpositionBody {
     /// [`BodyError`] ends the scrape.
     pub(super) fn consume(&mut self, parsed: usize) -> Result<(), BodyError> {
         match self.source {
-            Source::Chunk(length) => self.consume_in_place(parsed, length),
-            Source::Block => {
+            BlockSource::Chunk(length) => self.consume_in_place(parsed, length),
+            BlockSource::Block => {
                 self.consume_block(parsed);
                 Ok(())
             }

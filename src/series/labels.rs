@@ -10,7 +10,7 @@ pub const NAME: &str = "__name__";
 
 /// A label, and its place in the raw bytes of its series if it is there verbatim.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label<'a> {
+pub struct PlacedLabel<'a> {
     /// Name, valid UTF-8 and not empty in a finished set.
     pub name: Cow<'a, str>,
     /// Value, valid UTF-8 and not empty in a finished set.
@@ -39,7 +39,7 @@ pub struct Label<'a> {
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels<'a> {
-    labels: Vec<Label<'a>>,
+    labels: Vec<PlacedLabel<'a>>,
 }
 
 impl<'a> Labels<'a> {
@@ -48,7 +48,7 @@ impl<'a> Labels<'a> {
     pub fn exposed(exposed: &'a [ExposedLabel<'a>]) -> Self {
         let mut labels: Vec<_> = exposed
             .iter()
-            .map(|label| Label {
+            .map(|label| PlacedLabel {
                 name: Cow::Borrowed(&*label.name),
                 value: Cow::Borrowed(&*label.value),
                 value_at: label.span.map(|span| span.value),
@@ -67,7 +67,7 @@ impl<'a> Labels<'a> {
     /// The label of that name, even with an empty value. Of several labels it is the one that was
     /// set, else the first.
     #[must_use]
-    pub fn find(&self, name: &str) -> Option<&Label<'a>> {
+    pub fn find(&self, name: &str) -> Option<&PlacedLabel<'a>> {
         let mut found = self.labels.iter().filter(|label| label.name == name);
         let first = found.next()?;
         Some(found.find(|label| label.added).unwrap_or(first))
@@ -95,7 +95,7 @@ impl<'a> Labels<'a> {
         if value.is_empty() {
             self.labels.retain(|label| label.name != name);
         } else {
-            self.put(Label {
+            self.put(PlacedLabel {
                 name,
                 value,
                 value_at,
@@ -106,8 +106,8 @@ impl<'a> Labels<'a> {
     }
 
     /// Gives a label another name, and replaces the label that had that name.
-    pub fn set_moved(&mut self, name: impl Into<Cow<'a, str>>, moved: Label<'a>) {
-        self.put(Label {
+    pub fn set_moved(&mut self, name: impl Into<Cow<'a, str>>, moved: PlacedLabel<'a>) {
+        self.put(PlacedLabel {
             name: name.into(),
             name_at: None,
             added: true,
@@ -117,7 +117,7 @@ impl<'a> Labels<'a> {
 
     /// Replaces only the first label of a name that was exposed twice, so that the name stays a
     /// duplicate (`model/labels` `Builder.Labels`).
-    fn put(&mut self, label: Label<'a>) {
+    fn put(&mut self, label: PlacedLabel<'a>) {
         let mut places = (0..self.labels.len()).filter(|&at| self.labels[at].name == label.name);
         let first = places.next();
         match places.find(|&at| self.labels[at].added).or(first) {
@@ -140,7 +140,7 @@ impl<'a> Labels<'a> {
     /// `Builder.Range`.
     #[must_use]
     pub fn snapshot(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String, Option<u32>)> {
-        let shown = |label: &&Label<'a>| {
+        let shown = |label: &&PlacedLabel<'a>| {
             wanted(&label.name)
                 && (label.added
                     || !self
@@ -207,7 +207,7 @@ impl<'a> Labels<'a> {
     }
 
     /// The labels in their present order.
-    pub fn iter(&self) -> std::slice::Iter<'_, Label<'a>> {
+    pub fn iter(&self) -> std::slice::Iter<'_, PlacedLabel<'a>> {
         self.labels.iter()
     }
 

@@ -12,4 +12,4 @@ pub mod text;
 pub use cache::SeriesCache;
 pub use exposed::{ExposedLabel, LabelSpan};
 pub use ids::{SeriesId, TargetId};
-pub use labels::{Label, Labels};
+pub use labels::{Labels, PlacedLabel};
