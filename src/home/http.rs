@@ -76,7 +76,8 @@ fn http_request(request: &HomeRequest<'_>) -> Result<http::Request<Bytes>, NetEr
             if let Ok(accept) = HeaderValue::from_str(accept) {
                 headers.insert(ACCEPT, accept);
             }
-            // Exactly this token: Prometheus compares the whole value (util/httputil/compression.go).
+            // Exactly this token: Prometheus compares the whole value
+            // (util/httputil/compression.go).
             headers.insert(
                 ACCEPT_ENCODING,
                 HeaderValue::from_static(if *compression { "gzip" } else { "identity" }),

@@ -1,8 +1,8 @@
 //! The home Prometheus: the seam through which everything is asked of it, and its targets.
 //!
-//! [`Home`] is a trait, so that whole ticks run against a simulated home (`tests/sim`). [`HttpHome`]
-//! is the real one. What is asked and what an answer means is the business of the rooms above:
-//! `scrape` reads expositions, `metadata` reads types and help texts.
+//! [`Home`] is a trait, so that whole ticks run against a simulated home (`tests/sim`).
+//! [`HttpHome`] is the real one. What is asked and what an answer means is the business of the
+//! rooms above: `scrape` reads expositions, `metadata` reads types and help texts.
 
 mod http;
 mod target;

@@ -129,7 +129,8 @@ impl<'a> FanOut<'a> {
                 labels.set(name.as_str(), value.as_str());
             }
         }
-        // labelmap depends on the order of labels, so relabelling takes them before they are sorted.
+        // labelmap depends on the order of labels, so relabelling takes them before they are
+        // sorted.
         let unsorted = self
             .remotes
             .iter()

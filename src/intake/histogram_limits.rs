@@ -299,7 +299,8 @@ pub fn validate(histogram: &Histogram) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{sum} observations found in buckets, but the Count field is {count}: histogram's observation count should equal the number of observations found in the buckets"
+        "{sum} observations found in buckets, but the Count field is {count}: histogram's \
+         observation count should equal the number of observations found in the buckets"
     ))
 }
 
@@ -323,7 +324,8 @@ fn check_custom(histogram: &Histogram) -> Result<(), String> {
     // The last bucket reaches to infinity.
     if length > bounds as i64 + 1 {
         return Err(format!(
-            "custom buckets: only {bounds} custom bounds defined which is insufficient to cover total span length of {length}"
+            "custom buckets: only {bounds} custom bounds defined which is insufficient to cover \
+             total span length of {length}"
         ));
     }
     let zero = match histogram.zero_count {
@@ -353,7 +355,8 @@ fn check_spans(spans: &[BucketSpan], buckets: usize) -> Result<(), String> {
     }
     let needed = spans.iter().map(|span| u64::from(span.length)).sum::<u64>();
     Err(format!(
-        "spans need {needed} buckets, have {buckets} buckets: histogram spans specify different number of buckets than provided"
+        "spans need {needed} buckets, have {buckets} buckets: histogram spans specify different \
+         number of buckets than provided"
     ))
 }
 
@@ -374,7 +377,8 @@ fn check_counts(deltas: &[i64], counts: &[f64]) -> Result<u64, String> {
 
 fn negative(at: usize, count: impl std::fmt::Display) -> String {
     format!(
-        "bucket number {} has observation count of {count}: histogram has a bucket whose observation count is negative",
+        "bucket number {} has observation count of {count}: histogram has a bucket whose \
+         observation count is negative",
         at + 1
     )
 }

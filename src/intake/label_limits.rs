@@ -87,7 +87,8 @@ fn within(labels: &Labels<'_>, metric: &str, limits: &ScrapeLimits) -> Result<()
             );
             let _ = write!(
                 message,
-                "label_value_length_limit exceeded ({}, value: {value:?}, length: {length}, limit: {limit})",
+                "label_value_length_limit exceeded ({}, value: {value:?}, length: {length}, \
+                 limit: {limit})",
                 shown()
             );
         }
@@ -176,14 +177,16 @@ mod tests {
                 label_name_length: 8,
                 ..none
             }),
-            "label_name_length_limit exceeded (metric: metric, label name: long_name, length: 9, limit: 8)"
+            "label_name_length_limit exceeded (metric: metric, label name: long_name, length: 9, \
+             limit: 8)"
         );
         assert_eq!(
             utf8(ScrapeLimits {
                 label_value_length: 6,
                 ..none
             }),
-            "label_value_length_limit exceeded (metric: metric, label name: long_name, value: \"a\\nvalue\", length: 7, limit: 6)"
+            "label_value_length_limit exceeded (metric: metric, label name: long_name, value: \
+             \"a\\nvalue\", length: 7, limit: 6)"
         );
     }
 }

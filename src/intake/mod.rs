@@ -117,7 +117,8 @@ fn take(
     if let Value::Histogram(histogram) = value
         && let Err(cause) = validate(histogram)
     {
-        // The TSDB refuses the histogram, and that ends the scrape (scrape/scrape.go checkAddError).
+        // The TSDB refuses the histogram, and that ends the scrape (scrape/scrape.go
+        // checkAddError).
         admission.tally.post_relabel -= 1;
         return Err(Refusal(format!("invalid native histogram: {cause}")));
     }

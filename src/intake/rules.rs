@@ -67,7 +67,8 @@ pub(super) struct Admission<'a> {
 
 impl Admission<'_> {
     /// Counts a sample, and gives its timestamp unless the sample is dropped. `repeated`: this
-    /// scrape has shown its series before. `over_buckets`: it is a native histogram above its limit.
+    /// scrape has shown its series before. `over_buckets`: it is a native histogram above its
+    /// limit.
     pub(super) fn admit(
         &mut self,
         sample: &ExposedSample<'_>,

@@ -20,7 +20,8 @@ pub(super) fn accept(
     for protocol in protocols {
         let media_type = match protocol {
             ScrapeProtocol::PrometheusProto => {
-                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                 encoding=delimited"
             }
             ScrapeProtocol::PrometheusText0_0_4 => "text/plain;version=0.0.4",
             ScrapeProtocol::PrometheusText1_0_0 => "text/plain;version=1.0.0",

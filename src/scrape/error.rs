@@ -59,10 +59,12 @@ fn status_hint(status: u16) -> &'static str {
     match status {
         301..=308 => "; too many redirects: give the final address as target and metrics_path",
         400 => {
-            "; a match[] selector is not valid: Prometheus' own page /graph says what is wrong with it"
+            "; a match[] selector is not valid: Prometheus' own page /graph says what is wrong \
+             with it"
         }
         401 | 403 => {
-            "; the home does not take these credentials, or asks for some: set basic_auth, authorization or oauth2 of the job"
+            "; the home does not take these credentials, or asks for some: set basic_auth, \
+             authorization or oauth2 of the job"
         }
         404 => "; check metrics_path (with --web.route-prefix, /federate is below that prefix)",
         405 => "; only GET is allowed: is this Prometheus?",

@@ -10,7 +10,10 @@ pub(super) fn media_type(header: &str) -> Option<String> {
     let (kind, after) = token(&media_type);
     let is_valid = !kind.is_empty()
         && (after.is_empty()
-            || matches!(after.strip_prefix('/').map(token), Some((subtype, "")) if !subtype.is_empty()));
+            || after
+                .strip_prefix('/')
+                .map(token)
+                .is_some_and(|(subtype, rest)| !subtype.is_empty() && rest.is_empty()));
     if !is_valid {
         return None;
     }

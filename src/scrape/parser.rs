@@ -52,12 +52,15 @@ impl Parser {
             }
             (None, None) => {
                 return Err(
-                    "the target sends no Content-Type, and there is no fallback_scrape_protocol: it is not taken for an exposition".to_owned()
+                    "the target sends no Content-Type, and there is no fallback_scrape_protocol: \
+                     it is not taken for an exposition"
+                        .to_owned(),
                 );
             }
             (Some(other), None) => {
                 return Err(format!(
-                    "Content-Type \"{other}\" is no exposition, and there is no fallback_scrape_protocol: check address and metrics_path"
+                    "Content-Type \"{other}\" is no exposition, and there is no \
+                     fallback_scrape_protocol: check address and metrics_path"
                 ));
             }
         };

@@ -8,7 +8,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the store's clock is the machine's, and a call blocks a thread that tokio's clock is not for"
+    reason = "the machine's clock is this store's clock"
 )]
 
 use std::fs::{self, File, OpenOptions, TryLockError};
