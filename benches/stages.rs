@@ -16,7 +16,7 @@ use amp_forwarder::batch::stage::BatchLimits;
 use amp_forwarder::batch::{Batch, Writer};
 use amp_forwarder::intake::{ExposedSample, Refusal, Sink};
 use amp_forwarder::net::aws::SigningIdentity;
-use amp_forwarder::prompb::wire;
+use amp_forwarder::prompb::{TimedValue, wire};
 use amp_forwarder::scrape::text::TextParser;
 use amp_forwarder::send::Signer;
 use amp_forwarder::series::cache::SeriesKey;
@@ -230,7 +230,16 @@ fn batches() -> Vec<Batch> {
                 false,
             );
             writer
-                .write(staged, series, sample.series, (sample.value, NOW_MS), false)
+                .write(
+                    staged,
+                    series,
+                    sample.series,
+                    TimedValue {
+                        value: sample.value,
+                        timestamp_ms: NOW_MS,
+                    },
+                    false,
+                )
                 .map_or_else(|error| Err(Refusal(error.to_string())), |_| Ok(()))
         }
     }

@@ -26,6 +26,15 @@ pub struct Compressor {
     pub(super) generation: u32,
 }
 
+/// The scrape that gives a piece back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PieceOwner {
+    /// The compressor's generation when the scrape began.
+    pub(super) generation: u32,
+    /// The scraped target.
+    pub(super) target: TargetId,
+}
+
 /// Buffers kept between scrapes: one for each open batch of the scrape before, mostly a single one.
 const SPARE_BUFFERS: usize = 4;
 
@@ -47,7 +56,8 @@ impl Compressor {
         }
     }
 
-    pub(super) fn keep(&mut self, (generation, target): (u32, TargetId), mut piece: Piece) {
+    pub(super) fn keep(&mut self, owner: PieceOwner, mut piece: Piece) {
+        let PieceOwner { generation, target } = owner;
         let used = self
             .scrapes
             .get(target.index())

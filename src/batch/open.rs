@@ -5,11 +5,19 @@ use bytes::{Bytes, BytesMut};
 use super::compressor::Compressor;
 use super::piece::{Piece, SampleSlot};
 
+/// What the samples of a batch have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchKey {
+    /// Number of samples that the scrape gave of the same series before: mostly 0.
+    pub nth: u16,
+    /// The group of their series: samples of different groups never share a batch.
+    pub group: u32,
+}
+
 /// A batch that still takes samples: compressed pieces, and one that is not complete.
 #[derive(Debug)]
 pub(super) struct OpenBatch {
-    pub(super) nth: u16,
-    pub(super) group: u32,
+    pub(super) key: BatchKey,
     /// Compressed bytes of the complete pieces, in order.
     pub(super) pieces: Vec<Bytes>,
     /// Uncompressed bytes of the complete pieces.

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::Batch;
-use super::compressor::Compressor;
-use super::open::{OpenBatch, OpenPiece};
+use super::compressor::{Compressor, PieceOwner};
+use super::open::{BatchKey, OpenBatch, OpenPiece};
 use super::piece::{PIECE_BYTES, PIECE_SAMPLES, PressedPiece, SamplePatch, SampleSlot};
-use crate::prompb::{Value, wire};
+use crate::prompb::{TimedValue, wire};
 use crate::series::{SeriesId, TargetId};
 
 /// When a batch closes.
@@ -63,6 +63,13 @@ impl Stage {
         }
     }
 
+    fn owner(&self) -> PieceOwner {
+        PieceOwner {
+            generation: self.generation,
+            target: self.target,
+        }
+    }
+
     /// Adds a sample.
     ///
     /// # Errors
@@ -71,21 +78,16 @@ impl Stage {
     pub fn push(
         &mut self,
         compressor: &mut Compressor,
-        (nth, group): (u16, u32),
-        (value, timestamp_ms): (Value<'_>, i64),
+        key: BatchKey,
+        sample: TimedValue<'_>,
         labels: &impl EncodeLabels,
     ) -> Result<(), snap::Error> {
-        let at = match self
-            .open
-            .iter()
-            .position(|open| open.group == group && open.nth == nth)
-        {
+        let at = match self.open.iter().position(|open| open.key == key) {
             Some(at) => at,
             None => {
                 let piece = OpenPiece::new(compressor.buffer());
                 self.open.push(OpenBatch {
-                    nth,
-                    group,
+                    key,
                     pieces: Vec::new(),
                     raw_len: 0,
                     piece,
@@ -98,16 +100,16 @@ impl Stage {
         };
         // The fast way: the series is the next one in a piece of the last scrape, and only the
         // changing bytes are written. All else is encoded.
-        let patch = SamplePatch::new(value, timestamp_ms);
+        let patch = SamplePatch::new(sample);
         if self.generation != compressor.generation
             || !self.again(at, labels.series(), patch.as_ref())
         {
-            self.encode(compressor, at, (value, timestamp_ms), patch, labels)?;
+            self.encode(compressor, at, sample, patch, labels)?;
         }
         let open = &mut self.open[at];
         open.samples += 1;
-        open.min_ms = open.min_ms.min(timestamp_ms);
-        open.max_ms = open.max_ms.max(timestamp_ms);
+        open.min_ms = open.min_ms.min(sample.timestamp_ms);
+        open.max_ms = open.max_ms.max(sample.timestamp_ms);
         if open.samples as usize >= self.limits.samples {
             self.close(compressor, at)?;
         }
@@ -135,13 +137,13 @@ impl Stage {
         &mut self,
         compressor: &mut Compressor,
         at: usize,
-        (value, timestamp_ms): (Value<'_>, i64),
+        sample: TimedValue<'_>,
         patch: Option<SamplePatch>,
         labels: &impl EncodeLabels,
     ) -> Result<(), snap::Error> {
         // First make room: close the batch when the entry does not fit, or else end the piece at a
         // landmark or at its limits.
-        let entry_len = labels.encoded_len() + value.field_len(timestamp_ms);
+        let entry_len = labels.encoded_len() + sample.value.field_len(sample.timestamp_ms);
         let length = wire::field_len(entry_len);
         let open = &self.open[at];
         let piece = open.piece.len();
@@ -158,7 +160,7 @@ impl Stage {
         // first samples (`nth` 0) do so: later ones would take the pieces of the first ones.
         let open = &mut self.open[at];
         if open.piece.len() == 0
-            && open.nth == 0
+            && open.key.nth == 0
             && let Some(piece) = compressor.take(self.generation, labels.series())
         {
             if let OpenPiece::New { raw, .. } =
@@ -180,7 +182,7 @@ impl Stage {
         raw.push(wire::TIME_SERIES);
         wire::varint(raw, entry_len as u64);
         labels.encode(raw);
-        value.encode(timestamp_ms, raw);
+        sample.value.encode(sample.timestamp_ms, raw);
         // One sample without a slot makes the whole piece one that cannot be patched.
         match patch.and_then(|patch| SampleSlot::new(labels.series(), &patch, raw.len())) {
             Some(slot) => slots.iter_mut().for_each(|slots| slots.push(slot)),
@@ -191,6 +193,7 @@ impl Stage {
 
     /// Ends the piece in progress.
     fn complete(&mut self, compressor: &mut Compressor, at: usize) -> Result<(), snap::Error> {
+        let owner = self.owner();
         let open = &mut self.open[at];
         let length = open.piece.len();
         if length == 0 {
@@ -206,14 +209,14 @@ impl Stage {
                 let piece = piece.close();
                 open.pieces.push(piece.elements());
                 self.shared += piece.memory();
-                compressor.keep((self.generation, self.target), piece);
+                compressor.keep(owner, piece);
             }
             OpenPiece::New { raw, mut slots } => {
                 match compressor.press.compress(&raw, slots.as_deref_mut())? {
-                    PressedPiece::Again(piece) if open.nth == 0 => {
+                    PressedPiece::Again(piece) if open.key.nth == 0 => {
                         open.pieces.push(piece.elements());
                         self.shared += piece.memory();
-                        compressor.keep((self.generation, self.target), piece);
+                        compressor.keep(owner, piece);
                     }
                     PressedPiece::Again(piece) => {
                         self.bytes += piece.elements().len();
@@ -250,7 +253,7 @@ impl Stage {
             max_ms: open.max_ms,
         };
         self.bytes += size_of::<Batch>() + (batch.body.pieces().len() + 1) * size_of::<Bytes>();
-        let nth = usize::from(open.nth);
+        let nth = usize::from(open.key.nth);
         if self.closed.len() <= nth {
             self.closed.resize_with(nth + 1, Vec::new);
         }
@@ -295,12 +298,11 @@ impl Stage {
 
     /// Drops everything but the buffers.
     pub fn discard(self, compressor: &mut Compressor) {
+        let owner = self.owner();
         for open in self.open {
             match open.piece {
                 OpenPiece::New { raw, .. } => compressor.give_back(raw),
-                OpenPiece::Again(piece, _) => {
-                    compressor.keep((self.generation, self.target), piece.close())
-                }
+                OpenPiece::Again(piece, _) => compressor.keep(owner, piece.close()),
             }
         }
     }

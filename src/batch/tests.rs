@@ -4,9 +4,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::compressor::Compressor;
+use super::open::BatchKey;
 use super::stage::{BatchLimits, EncodeLabels, Stage};
 use super::{Batch, decode};
-use crate::prompb::{Value, wire};
+use crate::prompb::{TimedValue, Value, wire};
 use crate::series::{SeriesId, TargetId};
 
 const NOW_MS: i64 = 1_795_176_000_000;
@@ -45,6 +46,17 @@ impl EncodeLabels for Numbered {
     }
 }
 
+fn key(group: u32) -> BatchKey {
+    BatchKey { nth: 0, group }
+}
+
+fn timed(value: f64, timestamp_ms: i64) -> TimedValue<'static> {
+    TimedValue {
+        value: Value::Float(value),
+        timestamp_ms,
+    }
+}
+
 /// Series, value, timestamp.
 type Sample = (usize, f64, i64);
 
@@ -55,8 +67,8 @@ fn batches(compressor: &mut Compressor, limits: BatchLimits, samples: &[Sample])
         stage
             .push(
                 compressor,
-                (0, group),
-                (Value::Float(*value), *timestamp_ms),
+                key(group),
+                timed(*value, *timestamp_ms),
                 &Numbered(*series),
             )
             .unwrap();
@@ -195,8 +207,8 @@ fn series_with_other_places_are_encoded_anew() {
         stage
             .push(
                 &mut compressor,
-                (0, 0),
-                (Value::Float(value), time),
+                key(0),
+                timed(value, time),
                 &Numbered(series),
             )
             .unwrap();
@@ -207,8 +219,8 @@ fn series_with_other_places_are_encoded_anew() {
         stage
             .push(
                 &mut compressor,
-                (0, 0),
-                (Value::Float(value), time),
+                key(0),
+                timed(value, time),
                 &Numbered(series + 100),
             )
             .unwrap();
@@ -250,8 +262,8 @@ fn a_piece_is_counted_by_whoever_still_has_it() {
         stage
             .push(
                 &mut compressor,
-                (0, 0),
-                (Value::Float(value), time),
+                key(0),
+                timed(value, time),
                 &Numbered(series),
             )
             .unwrap();

@@ -2,10 +2,11 @@
 
 use super::Batch;
 use super::compressor::Compressor;
+use super::open::BatchKey;
 use super::stage::{BatchLimits, EncodeLabels, Stage};
 use crate::prompb::STALE_NAN;
 use crate::prompb::messages::Histogram;
-use crate::prompb::{Value, ValueKind};
+use crate::prompb::{TimedValue, Value, ValueKind};
 use crate::series::cache::{Observation, SeriesKey, Transaction};
 use crate::series::{Labels, SeriesCache, SeriesId, TargetId};
 
@@ -164,18 +165,20 @@ impl Writer {
         staged: &mut StagedScrape,
         series: SeriesId,
         raw: &[u8],
-        (value, timestamp_ms): (Value<'_>, i64),
+        sample: TimedValue<'_>,
         tracked: bool,
     ) -> Result<bool, snap::Error> {
         staged.counts.scraped += 1;
         // storage/remote/queue_manager.go AppendHistograms
         if self.cache.is_dropped(series)
-            || (!self.native_histograms && matches!(value, Value::Histogram(_)))
+            || (!self.native_histograms && matches!(sample.value, Value::Histogram(_)))
         {
             staged.counts.filtered += 1;
             return Ok(true);
         }
-        let observed = self.cache.observe(staged.transaction, series, timestamp_ms);
+        let observed = self
+            .cache
+            .observe(staged.transaction, series, sample.timestamp_ms);
         if tracked && observed != Observation::OutOfOrder {
             self.cache.track(staged.transaction, series);
         }
@@ -191,13 +194,16 @@ impl Writer {
             }
         };
         staged.counts.fresh += 1;
-        self.cache.set_kind(series, value.kind());
+        self.cache.set_kind(series, sample.value.kind());
         let cache = &self.cache;
-        let place = (nth, cache.group(series));
+        let key = BatchKey {
+            nth,
+            group: cache.group(series),
+        };
         staged.stage.push(
             &mut self.compressor,
-            place,
-            (value, timestamp_ms),
+            key,
+            sample,
             &KnownSeries { cache, series, raw },
         )?;
         Ok(true)
@@ -222,7 +228,16 @@ impl Writer {
             } else {
                 Value::Histogram(&histogram)
             };
-            self.write(staged, series, &[], (marker, timestamp_ms), false)?;
+            self.write(
+                staged,
+                series,
+                &[],
+                TimedValue {
+                    value: marker,
+                    timestamp_ms,
+                },
+                false,
+            )?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::rules::relabelled;
 use super::sink::Refusal;
 use crate::batch::{StagedScrape, Writer};
 use crate::config::RemoteWrite;
-use crate::prompb::Value;
+use crate::prompb::TimedValue;
 use crate::relabel::Rule;
 use crate::series::cache::{SeriesKey, Sighting};
 use crate::series::{Labels, SeriesId};
@@ -237,7 +237,7 @@ impl TouchedSeries<'_, '_> {
     pub(super) fn take(
         self,
         raw: &[u8],
-        sample: (Value<'_>, i64),
+        sample: TimedValue<'_>,
         tracked: bool,
     ) -> Result<bool, Refusal> {
         let mut new = self.new;

@@ -27,7 +27,7 @@ pub use self::rules::{IntakeRules, Tally};
 pub use self::sink::{ExposedSample, Refusal, Sink};
 pub use self::transaction::{IntakeTransaction, RemoteCommit};
 use crate::batch::{StagedScrape, Writer};
-use crate::prompb::Value;
+use crate::prompb::{TimedValue, Value};
 use crate::series::cache::SeriesKey;
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, Labels};
@@ -122,7 +122,14 @@ fn take(
         admission.tally.post_relabel -= 1;
         return Err(Refusal(format!("invalid native histogram: {cause}")));
     }
-    let new = series.take(sample.series, (value, timestamp_ms), tracked)?;
+    let new = series.take(
+        sample.series,
+        TimedValue {
+            value,
+            timestamp_ms,
+        },
+        tracked,
+    )?;
     admission.tally.series_added += u64::from(new && !admission.tally.over_buckets);
     Ok(())
 }

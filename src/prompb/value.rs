@@ -41,6 +41,15 @@ impl From<f64> for Value<'_> {
     }
 }
 
+/// A value and its time: what changes of a series from sample to sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TimedValue<'a> {
+    /// The value.
+    pub value: Value<'a>,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
 /// The kind of a series' last value. Its stale marker must be of the same kind
 /// (`tsdb/head_append.go` `headAppender.Append`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The changing bytes of a sample, and their place in a piece.
 
-use crate::prompb::{Value, wire};
+use crate::prompb::{TimedValue, Value, wire};
 use crate::series::SeriesId;
 
 /// Bytes of a timestamp as a varint, from 1971 to 2109.
@@ -20,11 +20,11 @@ impl SamplePatch {
     /// None for a sample of another form: a histogram, or a timestamp whose varint has another
     /// length.
     #[inline]
-    pub(in crate::batch) fn new(value: Value<'_>, timestamp_ms: i64) -> Option<Self> {
-        let Value::Float(value) = value else {
+    pub(in crate::batch) fn new(sample: TimedValue<'_>) -> Option<Self> {
+        let Value::Float(value) = sample.value else {
             return None;
         };
-        let timestamp = u64::try_from(timestamp_ms).ok()?;
+        let timestamp = u64::try_from(sample.timestamp_ms).ok()?;
         if wire::varint_len(timestamp) != TIME {
             return None;
         }
