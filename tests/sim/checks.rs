@@ -132,25 +132,7 @@ impl Checks {
         let found = |rule: &str, what: String| world.found(rule, what);
         let Ticked { report, tick, .. } = ticked;
         let ledger = &report.ledger;
-        for (count, event) in [
-            (ledger.lost, Event::Lost),
-            (ledger.rejected, Event::Rejected),
-            (ledger.expired, Event::Expired),
-            (ledger.filtered, Event::Filtered),
-            (ledger.unchanged, Event::Unchanged),
-            (ledger.rolled_back, Event::RolledBack),
-        ] {
-            if count > 0 {
-                world.hit(event);
-            }
-        }
-        if has(report, IncidentKind::MemoryLimit) {
-            world.hit(Event::MemoryLimit);
-        }
-        if has(report, IncidentKind::OutOfTime) {
-            world.hit(Event::OutOfTime);
-        }
-
+        count_events(world, report);
         let took = ticked.started.elapsed();
         if took > tick.timeout {
             found("deadline", format!("{took:?} of {:?}", tick.timeout));
@@ -525,6 +507,29 @@ impl Checks {
             // then takes it for a repeat.
             counted.extend(&markers.most);
         }
+    }
+}
+
+/// Counts the events that a report shows.
+fn count_events(world: &SimWorld, report: &Report) {
+    let ledger = &report.ledger;
+    for (count, event) in [
+        (ledger.lost, Event::Lost),
+        (ledger.rejected, Event::Rejected),
+        (ledger.expired, Event::Expired),
+        (ledger.filtered, Event::Filtered),
+        (ledger.unchanged, Event::Unchanged),
+        (ledger.rolled_back, Event::RolledBack),
+    ] {
+        if count > 0 {
+            world.hit(event);
+        }
+    }
+    if has(report, IncidentKind::MemoryLimit) {
+        world.hit(Event::MemoryLimit);
+    }
+    if has(report, IncidentKind::OutOfTime) {
+        world.hit(Event::OutOfTime);
     }
 }
 

@@ -220,15 +220,7 @@ impl Run {
             }
             _ => Some(forwarder.tick(&plan).await),
         };
-        self.world.hit(match tick.kind {
-            Kind::Schedule => Event::WarmTick,
-            Kind::Once => Event::Once,
-            Kind::SomeJobs => Event::SomeJobs,
-            Kind::DrainOnly => Event::DrainOnly,
-            Kind::DryRun => Event::DryRun,
-            Kind::Stopped(_) => Event::Stopped,
-            Kind::Killed(_) => Event::WarmTick,
-        });
+        self.world.hit(event_of(tick.kind));
         if self.bug == Some(Bug::LateTick) {
             sleep(Duration::from_secs(100)).await;
         }
@@ -262,6 +254,19 @@ impl Run {
         };
         self.checks
             .check(&self.world, &self.home, &self.receivers, &ticked);
+    }
+}
+
+/// Event that a tick of this kind counts as.
+fn event_of(kind: Kind) -> Event {
+    match kind {
+        Kind::Schedule => Event::WarmTick,
+        Kind::Once => Event::Once,
+        Kind::SomeJobs => Event::SomeJobs,
+        Kind::DrainOnly => Event::DrainOnly,
+        Kind::DryRun => Event::DryRun,
+        Kind::Stopped(_) => Event::Stopped,
+        Kind::Killed(_) => Event::WarmTick,
     }
 }
 

@@ -86,36 +86,7 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
     let moved_clock = ticks
         .iter()
         .any(|tick| matches!(tick.before, Before::Skew(_)));
-    let home = home::Traits {
-        series: if sometimes(rng, 10) {
-            rng.usize(0..3)
-        } else {
-            rng.usize(3..40)
-        },
-        faults: if calm || sometimes(rng, 3) {
-            0.0
-        } else {
-            0.4 * rng.f64()
-        },
-        lag_ms: lag_ms.filter(|_| !calm),
-        clock_off_ms: if calm || !sometimes(rng, 12) {
-            0
-        } else {
-            pick(
-                rng,
-                &[-7_200_000, -3_480_000, -200_000, 45_000, 300_000, 700_000],
-            )
-        },
-        twice: if calm || !sometimes(rng, 5) { 0.0 } else { 0.3 },
-        shared: !calm && sometimes(rng, 6),
-        other_order: sometimes(rng, 5),
-        odd_times: !calm && sometimes(rng, 5),
-        away: if calm || !sometimes(rng, 8) {
-            vec![]
-        } else {
-            vec![(start_ms / 60_000 + 1, start_ms / 60_000 + rng.i64(2..5))]
-        },
-    };
+    let home = home_traits(rng, calm, start_ms, lag_ms);
     let mut receivers: Vec<_> = config
         .remote_write
         .iter()
@@ -182,6 +153,40 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
     }
 }
 
+/// Draws the traits of the home. The lag has been drawn before.
+fn home_traits(rng: &mut Rng, calm: bool, start_ms: i64, lag_ms: Option<i64>) -> home::Traits {
+    home::Traits {
+        series: if sometimes(rng, 10) {
+            rng.usize(0..3)
+        } else {
+            rng.usize(3..40)
+        },
+        faults: if calm || sometimes(rng, 3) {
+            0.0
+        } else {
+            0.4 * rng.f64()
+        },
+        lag_ms: lag_ms.filter(|_| !calm),
+        clock_off_ms: if calm || !sometimes(rng, 12) {
+            0
+        } else {
+            pick(
+                rng,
+                &[-7_200_000, -3_480_000, -200_000, 45_000, 300_000, 700_000],
+            )
+        },
+        twice: if calm || !sometimes(rng, 5) { 0.0 } else { 0.3 },
+        shared: !calm && sometimes(rng, 6),
+        other_order: sometimes(rng, 5),
+        odd_times: !calm && sometimes(rng, 5),
+        away: if calm || !sometimes(rng, 8) {
+            vec![]
+        } else {
+            vec![(start_ms / 60_000 + 1, start_ms / 60_000 + rng.i64(2..5))]
+        },
+    }
+}
+
 fn configuration(rng: &mut Rng) -> String {
     let mut yaml = String::new();
     let external = pick(
@@ -197,34 +202,7 @@ fn configuration(rng: &mut Rng) -> String {
         yaml,
         "global: {{external_labels: {external}}}\nscrape_configs:"
     );
-    for job in 0..pick(rng, &[1, 1, 1, 1, 2, 3]) {
-        let interval = pick(rng, &[5, 10, 15, 15, 20, 30, 60, 60, 90]);
-        let timeout = rng.u64(1..=interval.min(10));
-        let (honor_labels, compression) = (rng.bool(), rng.bool());
-        let honor_timestamps = !sometimes(rng, 8);
-        let _ = write!(
-            yaml,
-            "  - {{job_name: job{job}, scrape_interval: {interval}s, \
-             scrape_timeout: {timeout}s, honor_labels: {honor_labels}, \
-             honor_timestamps: {honor_timestamps}, enable_compression: {compression}, \
-             metrics_path: /federate"
-        );
-        if sometimes(rng, 10) {
-            let _ = write!(yaml, ", sample_limit: {}", rng.u32(1..60));
-        }
-        if sometimes(rng, 12) {
-            let _ = write!(yaml, ", body_size_limit: {}", rng.u32(100..6_000));
-        }
-        let targets = if sometimes(rng, 3) { 2 } else { 1 };
-        let list: Vec<_> = (0..targets)
-            .map(|target| format!("home{job}{target}:9090"))
-            .collect();
-        let _ = writeln!(
-            yaml,
-            ", static_configs: [{{targets: [{}], labels: {{site: here}}}}]}}",
-            list.join(", ")
-        );
-    }
+    draw_jobs(rng, &mut yaml);
     yaml.push_str("remote_write:\n");
     for remote in 0..pick(rng, &[1, 1, 1, 2, 3]) {
         let max_shards = rng.u32(1..8);
@@ -254,6 +232,38 @@ fn configuration(rng: &mut Rng) -> String {
         "forwarder: {{deadline_margin: {margin}, max_request_bytes: {bytes}}}"
     );
     yaml
+}
+
+/// Draws the scrape jobs.
+fn draw_jobs(rng: &mut Rng, yaml: &mut String) {
+    for job in 0..pick(rng, &[1, 1, 1, 1, 2, 3]) {
+        let interval = pick(rng, &[5, 10, 15, 15, 20, 30, 60, 60, 90]);
+        let timeout = rng.u64(1..=interval.min(10));
+        let (honor_labels, compression) = (rng.bool(), rng.bool());
+        let honor_timestamps = !sometimes(rng, 8);
+        let _ = write!(
+            yaml,
+            "  - {{job_name: job{job}, scrape_interval: {interval}s, \
+             scrape_timeout: {timeout}s, honor_labels: {honor_labels}, \
+             honor_timestamps: {honor_timestamps}, enable_compression: {compression}, \
+             metrics_path: /federate"
+        );
+        if sometimes(rng, 10) {
+            let _ = write!(yaml, ", sample_limit: {}", rng.u32(1..60));
+        }
+        if sometimes(rng, 12) {
+            let _ = write!(yaml, ", body_size_limit: {}", rng.u32(100..6_000));
+        }
+        let targets = if sometimes(rng, 3) { 2 } else { 1 };
+        let list: Vec<_> = (0..targets)
+            .map(|target| format!("home{job}{target}:9090"))
+            .collect();
+        let _ = writeln!(
+            yaml,
+            ", static_configs: [{{targets: [{}], labels: {{site: here}}}}]}}",
+            list.join(", ")
+        );
+    }
 }
 
 fn ticks(rng: &mut Rng, calm: bool) -> Vec<Tick> {
