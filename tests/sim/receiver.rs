@@ -296,7 +296,7 @@ impl Receiver {
             match self.world.exposed(key, timestamp_ms) {
                 None => found(
                     "unexposed",
-                    format!("{text} at {timestamp_ms} stood in no exposition that succeeded"),
+                    format!("{text} at {timestamp_ms} was in no exposition that succeeded"),
                 ),
                 Some(exposed) => {
                     span = (span.0.max(exposed.first), span.1.min(exposed.last));

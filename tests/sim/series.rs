@@ -1,5 +1,5 @@
-//! The series of the home, and what their labels become by Prometheus' rules: written anew here, so
-//! that the forwarder's code is not its own judge.
+//! The series of the home, and the labels that Prometheus' rules give them. The rules are
+//! implemented a second time here, so that the forwarder's code is not compared with itself.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -245,7 +245,7 @@ async fn what_stays_owed_for_its_age_does_not_hide_that_the_remote_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_old_and_may_not_be_kept_is_in_nobodys_way() {
+async fn old_samples_that_the_store_denies_to_keep_do_not_block_the_backlog() {
     let store = store();
     let mut bench = bench(
         &store,

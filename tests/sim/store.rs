@@ -1,5 +1,5 @@
-//! The store as one simulated process sees it: shared objects, faults, kills in the middle of a
-//! call, and a watch over the lease.
+//! A model of the store as one simulated process sees it: shared objects, faults, kills in the
+//! middle of a call, and a check of the lease.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,7 +34,7 @@ impl Clock for StoreClock {
     }
 }
 
-/// Where in a call a process is killed.
+/// Place in a call at which a process is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KillAt {
     pub(crate) op: Op,
@@ -50,19 +50,20 @@ pub(crate) struct KillAt {
 #[derive(Default)]
 pub(crate) struct Process {
     nonce: Mutex<Option<String>>,
-    /// It had the lease in this tick.
+    /// Whether the process had the lease in this tick.
     pub(crate) held: AtomicBool,
-    /// The store has told it so: a write whose answer was lost gives a lease that nobody knows of.
+    /// Whether the store has confirmed the lease. If the answer of a write is lost, the process has
+    /// a lease without knowing it.
     pub(crate) told: AtomicBool,
     /// Actions for which the process had no right.
     pub(crate) wrongs: Mutex<Vec<String>>,
-    /// Calls under way, those that were dropped with their tick included.
+    /// Calls in flight, including those that were dropped with their tick.
     pub(crate) under_way: Mutex<Vec<(Op, String)>>,
     pub(crate) kill: Mutex<Option<KillAt>>,
     pub(crate) killed: Notify,
-    /// What it was about to write when it was killed.
+    /// Key and body that the process was about to write when it was killed.
     pub(crate) late: Mutex<Option<(String, Bytes)>>,
-    /// Segments whose last write had no answer, since it told of such in a release.
+    /// Segments whose last write had no answer, since the last release that reported such segments.
     pub(crate) in_doubt: Mutex<BTreeSet<String>>,
 }
 
@@ -75,12 +76,12 @@ impl Process {
         *lock(&self.kill) = kill;
     }
 
-    /// Whether it is the one of that name.
+    /// Whether the process has this nonce in its leases.
     pub(crate) fn is(&self, nonce: &str) -> bool {
         lock(&self.nonce).as_deref() == Some(nonce)
     }
 
-    /// Pends for ever when the process is to be killed here.
+    /// Stays pending for ever if the process is to be killed here.
     async fn point(&self, op: Op, key: &str, done: bool) {
         let hit = {
             let mut kill = lock(&self.kill);
@@ -114,13 +115,13 @@ pub(crate) struct Shared {
     /// Number of calls that met a fault.
     pub(crate) faults: Arc<AtomicU64>,
     pub(crate) bug: Option<Bug>,
-    /// Segments of `expired/` that the store did not take, of which the forwarder warns, and those
-    /// that it and `rejected/` had no room for any more.
+    /// Segments of `expired/` that the store refused, about which the forwarder warns, and those
+    /// for which `expired/` and `rejected/` had no room any more.
     pub(crate) unkept: Mutex<Vec<Bytes>>,
 }
 
 impl Shared {
-    /// Only the holder of a lease that has not ended may do that.
+    /// Checks that the process holds a lease that has not ended, as it must for this action.
     fn watch(&self, process: &Process, what: &str) {
         let now_ms = self.world.now_ms() + self.off_ms;
         let lease = self
@@ -194,7 +195,7 @@ impl SimStore {
         })
     }
 
-    /// Our own lease looks like another's.
+    /// Makes the process's own lease look like another's, for a planted bug.
     fn disown(&self, mut answer: StoreAnswer<Object>) -> StoreAnswer<Object> {
         let own = lock(&self.process.nonce).clone();
         if let Ok(mut state) = SpoolState::read(&answer.value.bytes)
@@ -435,7 +436,7 @@ pub(crate) fn faults(
                 }
             }
             at => {
-                // Who may write may read.
+                // A caller that may write may also read.
                 let at = if matches!(op, Op::Get | Op::List) {
                     at.min(2)
                 } else {

@@ -151,7 +151,7 @@ impl Home for HomeHandle {
 
             let (lines, mut texts) = home.exposition(at, start_ms);
             open.lines = lines;
-            // How many samples stand before what is wrong.
+            // The fault comes after this number of samples.
             let mut good = open.lines.len();
             match fault {
                 Fault::Malformed | Fault::LabelTwice => {
@@ -162,8 +162,8 @@ impl Home for HomeHandle {
                         "foo{a=\"1\",a=\"2\"} 1\n"
                     };
                     texts.insert(good, wrong.to_owned());
-                    // Labels are looked at when the sample is stored, and beyond the limit none is
-                    // (scrape/target.go limitAppender).
+                    // Labels are checked when the sample is stored, and no sample beyond the limit
+                    // is stored (scrape/target.go limitAppender).
                     open.over_sample_limit = fault == Fault::LabelTwice
                         && home.targets[at].is_over_limit(&open.lines[..good], 1);
                     open.must_fail = !open.over_sample_limit;
@@ -214,7 +214,7 @@ impl Home for HomeHandle {
                 open.over_body_limit = body_limit > 0 && plain.len() as u64 >= body_limit;
             }
             if matches!(fault, Fault::Cut | Fault::Stalls) {
-                // Even after the last byte: it is the connection that says so.
+                // This holds even after the last byte, because the connection reports the error.
                 bytes.truncate(rng.usize(0..=bytes.len()));
             }
             let pieces = if rng.bool() { 1 } else { rng.usize(1..=12) };
@@ -302,7 +302,8 @@ impl ResponseBody for SimBody {
             }
             self.given += chunk.len();
             if !self.gzip {
-                // At the limit is too much, and what came with it is not looked at.
+                // A body that reaches the limit is already too large, and its last chunk is
+                // ignored.
                 if self.body_limit > 0 && self.given as u64 >= self.body_limit && !chunk.is_empty()
                 {
                     self.open.over_body_limit = true;

@@ -25,7 +25,7 @@ pub(crate) const OWN: [&str; 5] = [
     "scrape_series_added",
 ];
 
-/// How far ahead of the forwarder's clock a sample may be.
+/// Largest time by which a sample may be ahead of the forwarder's clock.
 const MAX_AHEAD_MS: i64 = 600_000;
 
 /// Traits of a home.
@@ -60,7 +60,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Whether these lines and so many more fail the scrape.
+    /// Whether the limits of samples fail a scrape of these lines and this many more.
     fn is_over_limit(&self, lines: &[Line], more: usize) -> bool {
         let limited = lines.iter().filter(|line| line.limited).count() + more;
         self.sample_limit > 0 && limited as u64 > self.sample_limit
@@ -75,9 +75,11 @@ pub(crate) struct Line {
     pub(crate) bits: u64,
     /// Whether its timestamp is further ahead than Prometheus accepts.
     pub(crate) too_far_ahead: bool,
-    /// It has no timestamp of its own: when the series is gone, it gets a stale marker.
+    /// Whether the sample has no timestamp of its own, so that the series gets a stale marker when
+    /// it is gone.
     pub(crate) tracked: bool,
-    /// `sample_limit` counts it: a repeated series without a timestamp is dropped before.
+    /// Whether `sample_limit` counts the sample. A repeated series without a timestamp is dropped
+    /// before it is counted.
     limited: bool,
 }
 
@@ -86,9 +88,9 @@ struct State {
     series: Vec<Series>,
     shown: Vec<Shown>,
     expositions: u64,
-    /// By target: the series that it ever showed without a timestamp.
+    /// For each target, the series that it ever showed without a timestamp.
     tracked: Vec<HashSet<Key>>,
-    /// What stood in scrapes that were dropped.
+    /// Samples of scrapes that were dropped.
     dropped: HashSet<(Key, i64)>,
 }
 
@@ -99,9 +101,9 @@ pub(crate) struct HomeModel {
     external: BTreeMap<String, String>,
     pub(crate) targets: Vec<Target>,
     state: Mutex<State>,
-    /// A planted bug: a cut body looks like a whole one.
+    /// Planted bug: a body that was cut looks like a whole one.
     pub(crate) hides_cuts: bool,
-    /// Another: what stood in a scrape that was dropped counts as sent.
+    /// Planted bug: samples of a scrape that was dropped count as sent.
     pub(crate) hides_dropped: bool,
     /// Whether the `memory_limit` is small enough to be reached.
     pub(crate) tight_memory: bool,
@@ -147,7 +149,7 @@ impl HomeModel {
         }
     }
 
-    /// The key of a series that the forwarder makes of a scrape of a target.
+    /// Returns the key of a series that the forwarder adds to the scrapes of a target.
     pub(crate) fn own_key(&self, target: usize, name: &str) -> Key {
         let target = &self.targets[target].labels;
         let labels = TargetLabels {
@@ -225,7 +227,7 @@ impl HomeModel {
                     self.world.hit(Event::HomeTooFarAhead);
                 }
                 let limited = honored || !std::mem::replace(&mut again, true);
-                // gogoproto leaves a zero out, whatever its sign.
+                // gogoproto omits a zero, whatever its sign.
                 let bits = if value == 0.0 { 0 } else { value.to_bits() };
                 lines.push(Line {
                     key,

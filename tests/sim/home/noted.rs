@@ -56,7 +56,7 @@ impl HomeModel {
         shown
     }
 
-    /// The scrape is over: what it may have committed is known from now on.
+    /// Ends a scrape: from now on it is known which samples it may have committed.
     fn ended(&self, open: &Open) {
         let target = &self.targets[open.target];
         let over_limit = open.over_sample_limit || target.is_over_limit(&open.lines, 0);
@@ -100,7 +100,7 @@ impl HomeModel {
             self.world
                 .expose_own(key, open.start_ms, Some(STALE_NAN), exposition);
         }
-        // Of a scrape that failed the forwarder may have read more than is known.
+        // The forwarder may have read more of a failed scrape than is known.
         let shown = open
             .lines
             .iter()

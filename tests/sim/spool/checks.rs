@@ -66,21 +66,7 @@ impl Run {
             _ => Event::WarmTick,
         };
         self.world.hit(event);
-        if report.ledger.owed_after > 0 {
-            self.world.hit(Event::Overflowed);
-        }
-        if has(report, IncidentKind::BacklogEvicted) {
-            self.world.hit(Event::GivenUp);
-        }
-        if has(report, IncidentKind::MemoryLimit) {
-            self.world.hit(Event::SpoolMemoryLimit);
-        }
-        if report.previous.is_some() {
-            self.world.hit(Event::AfterAKill);
-        }
-        if !released(report) {
-            self.world.hit(Event::NotReleased);
-        }
+        self.count_events(report);
         if matches!(report.outcome, TickOutcome::Busy) && touched {
             found(
                 "busy",
@@ -97,6 +83,25 @@ impl Run {
                 "errors",
                 format!("{:?}, and nothing tells why", report.outcome),
             );
+        }
+    }
+
+    /// Counts the events that a report shows.
+    fn count_events(&self, report: &Report) {
+        if report.ledger.owed_after > 0 {
+            self.world.hit(Event::Overflowed);
+        }
+        if has(report, IncidentKind::BacklogEvicted) {
+            self.world.hit(Event::GivenUp);
+        }
+        if has(report, IncidentKind::MemoryLimit) {
+            self.world.hit(Event::SpoolMemoryLimit);
+        }
+        if report.previous.is_some() {
+            self.world.hit(Event::AfterAKill);
+        }
+        if !released(report) {
+            self.world.hit(Event::NotReleased);
         }
     }
 
@@ -263,7 +268,7 @@ impl Run {
             .collect()
     }
 
-    /// The tick has told what became of these, or keeps them.
+    /// Records the samples of a tick: its report has counted them, or it still has them.
     pub(super) fn claim(&mut self, shown: &[Shown]) {
         let remotes = self.configurations[self.configuration].remote_write.len();
         for shown in shown {
@@ -417,39 +422,39 @@ impl Run {
             .collect()
     }
 
-    /// Without the store only who was at work within two minutes goes on, and who does beside
-    /// another one cannot know.
+    /// Checks that a tick goes on without the store only if its process was at work within the last
+    /// two minutes. `concurrent`: another process has worked since, which it cannot know.
     pub(super) fn degraded(
         &mut self,
         at: usize,
         report: &Report,
         process: &Process,
         start_ms: i64,
-        beside: bool,
+        concurrent: bool,
     ) {
         let ended_ms = self.ended_ms[at];
         if began(report) {
             self.ended_ms[at] = Some(SimClock(std::sync::Arc::clone(&self.world)).now_ms());
         }
         if is_degraded(report, process) {
-            self.without(ended_ms, start_ms, beside);
+            self.without(ended_ms, start_ms, concurrent);
         }
     }
 
-    /// One that was killed reports nothing of it.
+    /// Checks the same for a tick that was killed, and so has no report.
     pub(super) fn went_without(&mut self, at: usize, killed: &Process, start_ms: i64) {
         if !killed.held.load(Ordering::Relaxed) && !lock(&killed.wrongs).is_empty() {
             self.without(self.ended_ms[at], start_ms, self.last != at);
         }
     }
 
-    fn without(&mut self, ended_ms: Option<i64>, start_ms: i64, beside: bool) {
+    fn without(&mut self, ended_ms: Option<i64>, start_ms: i64, concurrent: bool) {
         let now_ms = SimClock(std::sync::Arc::clone(&self.world)).now_ms();
         match ended_ms {
-            // It may wait for the lease for a while before it finds that the store is down, and a
-            // clock that was set back has caught up then.
+            // The tick may wait for the lease for a while before it finds that the store is down. A
+            // clock that was set back has caught up by then.
             Some(ended_ms) if start_ms - ended_ms < 120_000 && now_ms >= ended_ms => {
-                self.beside_another |= beside
+                self.concurrent_without_store |= concurrent
             }
             _ => self.world.found(
                 "degraded",
@@ -478,8 +483,8 @@ impl Run {
     }
 }
 
-/// Whether it was a tick at all: one that the store or another one kept from it leaves everything
-/// as it was.
+/// Whether a tick did anything. One that the store or another tick has kept from its work leaves
+/// everything as it was.
 fn began(report: &Report) -> bool {
     let untouched = report.scrapes.is_empty()
         && report.ledger == Ledger::default()
@@ -491,12 +496,12 @@ fn began(report: &Report) -> bool {
     }
 }
 
-/// Whether it scraped or sent without the lease.
+/// Whether the tick scraped or sent without the lease.
 fn is_degraded(report: &Report, process: &Process) -> bool {
     let touched =
         !report.scrapes.is_empty() || report.remotes.iter().any(|remote| remote.requests > 0);
     let told = has(report, IncidentKind::WithoutSpool);
-    // One that has the lease may have found the store down before it posted or wrote anything.
+    // A tick that has the lease may have found the store down before it posted or wrote anything.
     touched
         && told
         && !process.held.load(Ordering::Relaxed)

@@ -19,7 +19,7 @@ pub(super) enum Kind {
     KilledAfterPolls(u32),
     KilledInCall(KillAt),
     KilledAfter(Duration),
-    /// Both processes at once, the second so much later.
+    /// Both processes run a tick concurrently; the second starts this much later.
     Two(Duration),
 }
 
@@ -49,7 +49,7 @@ pub(super) fn scenario(rng: &mut Rng) -> (Scenario, Vec<Config>) {
     scenario.home.twice = 0.0;
     scenario.home.shared = false;
     scenario.home.odd_times = false;
-    // Enough for most scrapes and a few segments, or for everything.
+    // The limit is enough for most scrapes and a few segments, or for everything.
     scenario.memory_limit = if rng.u32(0..12) == 0 {
         rng.u64(15_000..60_000)
     } else {
@@ -73,11 +73,11 @@ pub(super) fn scenario(rng: &mut Rng) -> (Scenario, Vec<Config>) {
         entry.queue.capacity = if rng.bool() { rng.usize(4..60) } else { 1_000 };
         traits.max_samples = entry.queue.max_samples_per_send.min(entry.queue.capacity);
         traits.forgetful = false;
-        // What is owed may stand in a fresh scrape as well, once a process has forgotten what it
+        // A fresh scrape may contain samples of the backlog, once a process has forgotten what it
         // sent.
         traits.no_repeats = false;
         if rng.u32(0..3) == 0 {
-            // An outage over several ticks.
+            // This outage lasts for several ticks.
             let from = scenario.start_ms + rng.i64(0..120_000);
             let fault = pick(rng, FAULTS).0;
             if fault != Fault::Slow {
@@ -95,8 +95,8 @@ pub(super) fn scenario(rng: &mut Rng) -> (Scenario, Vec<Config>) {
     (scenario, configurations)
 }
 
-/// Another queue for each remote, another spool, and one remote less: what is owed to that one
-/// stays.
+/// Draws another configuration: another queue for each remote, another spool, and perhaps one
+/// remote less, whose backlog stays.
 fn changed(scenario: &mut Scenario, rng: &mut Rng) -> Config {
     let mut config = scenario.config.clone();
     if config.remote_write.len() > 1 && rng.bool() {
@@ -108,7 +108,7 @@ fn changed(scenario: &mut Scenario, rng: &mut Rng) -> Config {
         queue.max_samples_per_send = rng.usize(1..60);
         queue.max_shards = rng.usize(1..8);
         queue.min_shards = rng.usize(1..=queue.max_shards);
-        // What one of them has spooled, the other sends.
+        // One configuration sends what the other has spooled, so the larger limits hold.
         traits.max_samples = traits
             .max_samples
             .max(queue.max_samples_per_send.min(queue.capacity));

@@ -1,5 +1,5 @@
-//! One seed with a spool: two processes on one store, killed, thawed and at once; outages of
-//! everything; and what must hold after each tick and in the end.
+//! Runs one seed with a spool: two processes share a store. They are killed, frozen and run
+//! concurrently, everything has outages, and the checks run after each tick and at the end.
 
 mod checks;
 mod draw;
@@ -64,7 +64,7 @@ struct Run {
     last: usize,
     /// Whether a process went on without the store although the other had worked since its last
     /// tick.
-    beside_another: bool,
+    concurrent_without_store: bool,
     /// For each remote, the backlog of the last report, unless something has changed it since.
     owed: Option<Vec<u64>>,
     /// For each remote, the samples that a report has accounted for.
@@ -182,7 +182,7 @@ impl Run {
             ticks,
             rng,
             last: 0,
-            beside_another: false,
+            concurrent_without_store: false,
             owed: Some(lost.clone()),
             claimed: vec![HashSet::new(); lost.len()],
             lost,
@@ -216,7 +216,7 @@ impl Run {
         Seat { process, forwarder }
     }
 
-    /// What was sent may be sent again, as the newest of its series.
+    /// Allows samples to be sent again, as the newest of their series.
     fn forget(&self) {
         self.receivers
             .iter()
@@ -247,7 +247,7 @@ impl Run {
             }
             sleep(tick.wait).await;
             self.tick(&mut seats, tick).await;
-            if self.beside_another {
+            if self.concurrent_without_store {
                 // Without the store, a process cannot know that another one is at work, or has left
                 // a backlog. What the checks found from then on is expected.
                 self.world.hit(Event::DegradedBesideAnother);
@@ -314,7 +314,7 @@ impl Run {
                 .map(|receiver| receiver.take_answered())
                 .collect();
             let shown = self.home.take_shown(&[&first, &second]);
-            // Between them, each counts its own; together they count everything.
+            // Each of two concurrent ticks counts its own samples; together they count all.
             self.owed = None;
             for (report, seat) in [&first, &second].into_iter().zip(seats.iter()) {
                 self.report(report, &seat.process);
@@ -375,7 +375,7 @@ impl Run {
                 .max_bytes
                 < 1 << 20
             {
-                // What it gave up it can no longer tell.
+                // A killed tick can no longer report what it gave up.
                 self.lost
                     .iter_mut()
                     .for_each(|lost| *lost = u64::from(u32::MAX));
@@ -394,8 +394,8 @@ impl Run {
         }
         let process = Arc::clone(&seat.process);
         self.report(&report, &process);
-        let beside = self.last != tick.process;
-        self.degraded(tick.process, &report, &process, start_ms, beside);
+        let concurrent = self.last != tick.process;
+        self.degraded(tick.process, &report, &process, start_ms, concurrent);
         self.busy(&report, &process);
         self.together(&[&report], &answered, faults);
         let calm = self.shared.faults.load(Ordering::Relaxed) == faults;
@@ -406,7 +406,7 @@ impl Run {
         if process.told.load(Ordering::Relaxed) {
             self.last = tick.process;
         } else if self.last != tick.process {
-            // It may have taken the lease and not known.
+            // The process may have taken the lease without knowing it.
             self.forget();
         }
         if !released(&report) || report.ledger.lost > 0 {
@@ -430,8 +430,8 @@ impl Run {
         self.forget();
     }
 
-    /// What a process that is gone, or whose turn it is not, was in doubt of: nobody else can know
-    /// that its batches went another way.
+    /// Excuses the segments whose writes were in doubt for a process that is gone or not at work.
+    /// No other process can know that their samples were sent some other way.
     fn excuse(&self, process: &Process) {
         for key in std::mem::take(&mut *lock(&process.in_doubt)) {
             let of = |dir: &RemoteDir| key.starts_with(&dir.prefix(Folder::Segments));
@@ -455,7 +455,7 @@ impl Run {
         }
     }
 
-    /// The store may yet do what a killed process had asked for, but not after its lease.
+    /// Lets the store carry out late what a killed process had asked for, but not after its lease.
     fn late(&mut self, killed: &Process) {
         let Some((key, body)) = lock(&killed.late).take().filter(|_| self.rng.bool()) else {
             return;
@@ -477,7 +477,7 @@ impl Run {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             sleep(after).await;
-            // Time may have passed that tokio's clock did not count.
+            // Time that tokio's clock did not count may have passed.
             if shared.world.now_ms() + shared.off_ms < until_ms
                 && shared.objects.peek(&key).is_none()
             {
@@ -490,7 +490,7 @@ impl Run {
         });
     }
 
-    /// Where it was killed, by what was under way.
+    /// Event for the place where a process was killed, by the calls in flight.
     fn killed_at(&self, process: &Process) {
         let last = lock(&process.under_way).last().cloned();
         let had = process.held.load(Ordering::Relaxed);
