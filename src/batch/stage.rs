@@ -20,7 +20,7 @@ pub struct BatchLimits {
 
 /// Encodes the labels of a sample's series.
 pub trait EncodeLabels {
-    /// The series' place in the cache: the same labels for as long as [`Compressor::forget`] was
+    /// The series' place in the cache: the same labels for as long as `Compressor::forget` was
     /// not called.
     fn series(&self) -> SeriesId;
     /// Whether a piece may end before this series, whatever comes before it: of one series in some

@@ -222,10 +222,7 @@ async fn deliver_unsplit(
             () = state.sending_ended(context.work_ends) => None,
         };
         let Some(result) = answered else {
-            let message = format!("send {}: no answer before the deadline", remote.address());
-            let failure = SendFailure::without_answer(message);
-            state.failed(&failure);
-            return BatchOutcome::out_of_time(Some(failure));
+            return unanswered(remote, state);
         };
         let now_ms = context.clock.now_ms();
         let step = match judge(remote, &result, context, &tries, now_ms) {
@@ -268,6 +265,14 @@ async fn deliver_unsplit(
         }
         tries.last_failure = Some(failure);
     }
+}
+
+/// Notes that sending ended while a request was in flight.
+fn unanswered(remote: &dyn Remote, state: &SendState) -> BatchOutcome {
+    let message = format!("send {}: no answer before the deadline", remote.address());
+    let failure = SendFailure::without_answer(message);
+    state.failed(&failure);
+    BatchOutcome::out_of_time(Some(failure))
 }
 
 /// Whether the batch may be posted now, by its age, the state of the remote and the time that is

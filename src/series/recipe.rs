@@ -112,7 +112,7 @@ pub(super) fn write(
         let mut step = |operands: &[u64]| {
             operands
                 .iter()
-                .for_each(|&operand| wire::varint(out, operand))
+                .for_each(|&operand| wire::varint(out, operand));
         };
         // The shortest step that says where the label is, from the shortest kind to the longest.
         match (name_at.map(u64::from), value_at.map(u64::from)) {
@@ -306,7 +306,7 @@ mod tests {
         for (labels, place) in sets.iter().zip(places) {
             let mut expected = Vec::new();
             labels.iter().for_each(|label| {
-                put_label(&mut expected, label.name.as_bytes(), label.value.as_bytes())
+                put_label(&mut expected, label.name.as_bytes(), label.value.as_bytes());
             });
             let recipe = at(&recipes, place);
             let (copied, mut encoded) = (copies.len(), Vec::new());

@@ -155,7 +155,7 @@ impl Forwarder {
         match &scraped.error {
             Some(error) => tracing::warn!(instance, "scrape failed: {error}"),
             None => {
-                tracing::debug!(instance, samples, duration = ?scraped.duration, "scraped")
+                tracing::debug!(instance, samples, duration = ?scraped.duration, "scraped");
             }
         }
         record.scraped(&config.job_name, target.instance(), &scraped);

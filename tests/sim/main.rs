@@ -4,6 +4,10 @@
 
 // Clippy allows these in the body of a test, but not in the helpers that a test calls.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::too_many_lines,
+    reason = "a model of faults or a check is a list of cases, read from top to bottom"
+)]
 
 mod bench;
 mod checks;

@@ -140,7 +140,7 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
     // again when they return.
     let tight_memory = memory_limit != ROOMY;
     receivers.iter_mut().for_each(|receiver| {
-        (receiver.tight_memory, receiver.no_repeats) = (tight_memory, !tight_memory)
+        (receiver.tight_memory, receiver.no_repeats) = (tight_memory, !tight_memory);
     });
     Scenario {
         yaml,

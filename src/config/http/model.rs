@@ -120,7 +120,7 @@ impl HttpConfig {
         match &self.auth {
             None => {}
             Some(Auth::Basic { username, password }) => {
-                sources.extend(username.iter().chain(password))
+                sources.extend(username.iter().chain(password));
             }
             Some(Auth::Authorization { credentials, .. }) => sources.extend(credentials),
             Some(Auth::OAuth2(oauth2)) => {

@@ -3,6 +3,7 @@
 use super::phase::{NetFault, Peer, Phase};
 
 /// Returns the advice for an error, if there is any.
+#[allow(clippy::too_many_lines, reason = "a table is read as one list")]
 pub(super) fn hint(phase: Phase, peer: Peer, fault: NetFault) -> Option<&'static str> {
     use NetFault::{
         Certificate, ClientCertificateRefused, ClientCertificateWanted, Expired, NotYetValid,

@@ -177,7 +177,7 @@ impl Family {
             NAME => match str::from_utf8(bytes("Name", value)?) {
                 Ok(name) => name.clone_into(&mut self.name),
                 Err(_) => {
-                    self.fault = Some("invalid metric name: it is not valid UTF-8".to_owned())
+                    self.fault = Some("invalid metric name: it is not valid UTF-8".to_owned());
                 }
             },
             HELP if str::from_utf8(bytes("Help", value)?).is_err() => {
@@ -192,7 +192,7 @@ impl Family {
                     self.fault = Some(format!(
                         "unknown metric type for metric \"{}\"",
                         self.name.escape_debug()
-                    ))
+                    ));
                 }
             },
             UNIT => self.unit = String::from_utf8_lossy(bytes("Unit", value)?).into_owned(),

@@ -6,7 +6,7 @@
 //! newest of their series. All of this happens under the lease: no call is under way past its
 //! fence.
 //!
-//! [`inventory`] is what is known without asking the store: plain data. [`Outbox`] is the async
+//! `inventory` is what is known without asking the store: plain data. [`Outbox`] is the async
 //! shell around it. Its files have every call to the store, by what the call is for: `open`,
 //! `head` (reading), `put` (writing), `delete`, `count`, `evict`, `expire` and `archive`. A borrow
 //! of the inventory never lasts over an `await`.

@@ -44,7 +44,7 @@
 //! ```
 //!
 //! # Writing
-//! [`write`] makes the bytes, the store puts them under a name that nobody used before: an object
+//! [`write()`] makes the bytes, the store puts them under a name that nobody used before: an object
 //! is there as a whole or not at all. S3 promises that; a directory is made to by writing
 //! elsewhere, fsync and rename. A segment is deleted once, after all of its batches were answered.
 //!

@@ -375,7 +375,7 @@ impl Lane {
                         delivery.undelivered = Some(UndeliveredBatches {
                             batches: expired,
                             reason,
-                        })
+                        });
                     }
                 }
                 return;

@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::too_many_lines,
     reason = "all of this is a test, on the machine's clock"
 )]
 

@@ -24,7 +24,7 @@ pub(super) async fn run(
     let mut spool = SpoolListing::list(&arguments.selection, config).await?;
     let bar = bar(spool.objects.len() as u64, "objects", json);
     let peeked = peek_all(&*spool.store, std::mem::take(&mut spool.objects), || {
-        bar.inc(1)
+        bar.inc(1);
     })
     .await?;
     bar.finish_and_clear();

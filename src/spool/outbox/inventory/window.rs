@@ -252,7 +252,7 @@ mod tests {
             answered: vec![0, 9],
         };
         let mut window = Window::new(Some(resume.clone()), Some(name(1)));
-        assert_eq!(window.progress(Some(name(1))), Some(resume.clone()));
+        assert_eq!(window.progress(Some(name(1))), Some(resume));
         assert_eq!(window.progress(Some(name(2))), None);
         assert_eq!(window.progress(None), None);
         window.load(name(2), vec![batch(1, 100)]);
