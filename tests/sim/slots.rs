@@ -78,7 +78,7 @@ impl Slots {
             for shown in &of_job {
                 match scrapes.last_mut() {
                     Some((start, end)) if *start == shown.start_ms => {
-                        *end = shown.ended_ms.max(*end)
+                        *end = shown.ended_ms.max(*end);
                     }
                     _ => scrapes.push((shown.start_ms, shown.ended_ms)),
                 }

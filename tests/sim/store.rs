@@ -175,7 +175,7 @@ impl SimStore {
                 let mut in_doubt = lock(&self.process.in_doubt);
                 match (op, &result) {
                     (Op::PutIfAbsent, Err(error)) if error.kind == FailureKind::NoAnswer => {
-                        _ = in_doubt.insert(key.to_owned())
+                        _ = in_doubt.insert(key.to_owned());
                     }
                     (Op::PutIfAbsent | Op::Get | Op::Delete, Ok(_)) => _ = in_doubt.remove(key),
                     _ => {}

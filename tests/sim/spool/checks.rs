@@ -454,7 +454,7 @@ impl Run {
             // The tick may wait for the lease for a while before it finds that the store is down. A
             // clock that was set back has caught up by then.
             Some(ended_ms) if start_ms - ended_ms < 120_000 && now_ms >= ended_ms => {
-                self.concurrent_without_store |= concurrent
+                self.concurrent_without_store |= concurrent;
             }
             _ => self.world.found(
                 "degraded",
