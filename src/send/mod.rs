@@ -1,8 +1,8 @@
 //! Signed requests to a remote-write receiver, and what its answers mean.
 //!
-//! Read [`deliver()`] first: it posts one batch until that is answered for good. [`verdict()`] is the
-//! table of answers, [`denial_hint`] the table of advice, [`SendState`] what the shards of a remote
-//! share, and [`HttpRemote`] the real [`Remote`].
+//! Read [`deliver()`] first: it posts one batch until that is answered for good. [`verdict()`] is
+//! the table of answers, [`denial_hint`] the table of advice, [`SendState`] what the shards of a
+//! remote share, and [`HttpRemote`] the real [`Remote`].
 
 mod backoff;
 mod deliver;

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::rc::Rc;
 
-use super::point::{Point, Series, TimedValue};
+use super::point::{ExportedValue, Point, Series};
 
 /// Points in order, from memory or from a run.
 pub(super) type PointSource<'a> = Box<dyn Iterator<Item = io::Result<Point>> + 'a>;
@@ -59,7 +59,7 @@ impl Iterator for Merge<'_> {
         let Reverse(least) = self.next.pop()?;
         let point = Point {
             series: least.series,
-            value: TimedValue {
+            value: ExportedValue {
                 ms: least.ms,
                 bits: least.bits,
             },

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, btree_map};
 use std::io::{self, Write};
 
 use self::merge::{Merge, PointSource};
-use self::point::{Point, Series, TimedValue, points, sorted};
+use self::point::{ExportedValue, Point, Series, points, sorted};
 use self::runs::Runs;
 use self::seconds::seconds;
 use crate::batch::{Batch, SplitError, decode};
@@ -33,7 +33,7 @@ pub struct Export {
     memory: usize,
     /// Bytes that `sorting` takes, estimated.
     held: usize,
-    sorting: BTreeMap<Series, Vec<TimedValue>>,
+    sorting: BTreeMap<Series, Vec<ExportedValue>>,
     /// The runs that did not fit into memory.
     runs: Option<Runs>,
     left_out: ExportOmissions,
@@ -137,7 +137,7 @@ impl Export {
                 .iter()
                 .filter(|sample| sample.value.to_bits() != STALE_NAN)
             {
-                values.push(TimedValue {
+                values.push(ExportedValue {
                     ms: sample.timestamp,
                     bits: sample.value.to_bits(),
                 });

@@ -14,7 +14,7 @@ pub(super) struct Series {
 
 /// A value and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TimedValue {
+pub(super) struct ExportedValue {
     /// Timestamp, milliseconds since 1970.
     pub(super) ms: i64,
     /// Bits of the float.
@@ -24,13 +24,13 @@ pub(super) struct TimedValue {
 /// One line of the output.
 pub(super) struct Point {
     pub(super) series: Rc<Series>,
-    pub(super) value: TimedValue,
+    pub(super) value: ExportedValue,
 }
 
 /// The series in order, each with its values in the order of time.
 pub(super) fn sorted(
-    sorting: BTreeMap<Series, Vec<TimedValue>>,
-) -> impl Iterator<Item = (Series, Vec<TimedValue>)> {
+    sorting: BTreeMap<Series, Vec<ExportedValue>>,
+) -> impl Iterator<Item = (Series, Vec<ExportedValue>)> {
     sorting.into_iter().map(|(series, mut values)| {
         // The sort is stable: when a time is repeated, the value that was added first stays first.
         values.sort_by_key(|value| value.ms);
@@ -40,7 +40,7 @@ pub(super) fn sorted(
 
 /// The lines of these series, in order.
 pub(super) fn points(
-    sorted: impl Iterator<Item = (Series, Vec<TimedValue>)>,
+    sorted: impl Iterator<Item = (Series, Vec<ExportedValue>)>,
 ) -> impl Iterator<Item = Point> {
     sorted.flat_map(|(series, values)| {
         let series = Rc::new(series);

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 
-use super::point::{Point, Series, TimedValue};
+use super::point::{ExportedValue, Point, Series};
 
 /// Sorted runs in a temporary file, one behind the other.
 pub(super) struct Runs {
@@ -26,7 +26,7 @@ impl Runs {
     /// Appends a run.
     pub(super) fn write(
         &mut self,
-        run: impl Iterator<Item = (Series, Vec<TimedValue>)>,
+        run: impl Iterator<Item = (Series, Vec<ExportedValue>)>,
     ) -> io::Result<()> {
         let mut out = BufWriter::new(&self.file);
         for (Series { name, line }, values) in run {
@@ -122,7 +122,7 @@ impl Run<'_> {
             return Ok(None);
         };
         self.left -= 1;
-        let value = TimedValue {
+        let value = ExportedValue {
             ms: self.number()? as i64,
             bits: self.number()?,
         };
