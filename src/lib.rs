@@ -20,7 +20,7 @@
 //!   `forwarder.yml`. [`net`] is below all of them: HTTP, TLS, credentials and what errors mean.
 //!
 //! ARCHITECTURE.md, at the root of the repository, draws which room may import which, numbers the
-//! invariants that comments cite as `I1`, `I2` and so on, and has a glossary. STYLE.md says how
+//! invariants as `I1`, `I2` and so on, for comments to cite, and has a glossary. STYLE.md says how
 //! code and comments are written.
 //!
 //! # Example
