@@ -147,7 +147,7 @@ async fn what_is_too_old_and_cannot_be_kept_for_now_stays_owed() {
     assert_eq!(report.ledger.owed_after, 95, "{report:?}");
     assert_eq!(report.ledger.written, OWN, "{report:?}");
     assert!(
-        says(&report, "stays owed until it can be kept")
+        says(&report, "stay owed until they can be kept")
             && !has(&report, IncidentKind::BatchNotKept),
         "{report:?}"
     );
@@ -228,7 +228,7 @@ async fn what_stays_owed_for_its_age_does_not_hide_that_the_remote_refuses() {
     assert_eq!(report.ledger.expired, 0, "{report:?}");
     assert_eq!(report.ledger.owed_after, 95, "{report:?}");
     assert!(
-        says(&report, "403") && says(&report, "stays owed until it can be kept"),
+        says(&report, "403") && says(&report, "stay owed until they can be kept"),
         "{report:?}"
     );
     let mut posted: Vec<_> = bench.remotes[0]
