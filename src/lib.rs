@@ -61,6 +61,7 @@ pub mod batch;
 pub mod intake;
 pub mod prompb;
 pub mod relabel;
+pub mod selector;
 pub mod series;
 
 // To a remote.

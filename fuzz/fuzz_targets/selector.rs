@@ -2,7 +2,7 @@
 //! plain quotes, is read as the same again.
 #![no_main]
 
-use amp_forwarder::read::selector::{MatchOp, Selector};
+use amp_forwarder::selector::{MatchOp, Selector};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -3,10 +3,9 @@
 //!
 //! `/federate` shows only the newest sample of each series. Remote read hands out all of them,
 //! also those that passed between two scrapes. What is here so far are the pieces that know no
-//! tick: [`selector`] parses `match[]`, [`request`] makes the request of it, and the answer is
-//! decoded as a stream by [`snappy`] and [`response`]. Neither holds a whole body.
+//! tick: [`request`] makes the request of a job's selectors, and the answer is decoded as a stream
+//! by [`snappy`] and [`response`]. Neither holds a whole body.
 
 pub mod request;
 pub mod response;
-pub mod selector;
 pub mod snappy;

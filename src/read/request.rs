@@ -5,8 +5,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use prost::Message as _;
 
-use super::selector::Selector;
 use crate::prompb::remote_read::{Query, ReadRequest};
+use crate::selector::{Matcher, Selector};
 
 /// `ReadRequest.ResponseType` SAMPLES. The other one, STREAMED_XOR_CHUNKS, costs more on every
 /// side: it is not compressed, it crashes Prometheus 2.52.0 to 2.53.1, and its chunks change with
@@ -50,11 +50,7 @@ pub fn body(selectors: &[Selector], range: TimeRange) -> Result<Bytes, snap::Err
         .map(|selector| Query {
             start_timestamp_ms: range.start_ms,
             end_timestamp_ms: range.end_ms,
-            matchers: selector
-                .matchers
-                .iter()
-                .map(super::selector::Matcher::to_message)
-                .collect(),
+            matchers: selector.matchers.iter().map(Matcher::to_message).collect(),
         })
         .collect();
     let request = ReadRequest {
