@@ -2,13 +2,18 @@
 
 use super::keys::{FORWARDER, METRICS, SPOOL};
 use super::metadata::read_metadata;
-use super::model::{ForwarderConfig, MetricsConfig};
+use super::model::{ForwarderConfig, MetricsConfig, ScrapeConfig};
 use super::problem::shown;
 use super::reader::{Reader, Section, StringKind};
+use super::remote_read::{RemoteReadMode, read_remote_read};
 use super::spool::read_spool;
 
-/// Reads `forwarder`.
-pub(super) fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> ForwarderConfig {
+/// Reads `forwarder`. Whether its mode of remote read suits depends on the jobs.
+pub(super) fn read_forwarder(
+    reader: &mut Reader<'_>,
+    root: &Section<'_>,
+    jobs: &[ScrapeConfig],
+) -> ForwarderConfig {
     let mut forwarder = ForwarderConfig::default();
     let Some(section) = reader.subsection(root, "forwarder", &FORWARDER) else {
         return forwarder;
@@ -38,10 +43,37 @@ pub(super) fn read_forwarder(reader: &mut Reader<'_>, root: &Section<'_>) -> For
         forwarder.spool = read_spool(reader, &section);
     }
     forwarder.metadata = read_metadata(reader, &section);
+    forwarder.remote_read = read_remote_read(reader, &section);
+    check_read_mode(reader, forwarder.remote_read.mode, jobs);
     if let Some(section) = reader.subsection(&section, "metrics", &METRICS) {
         forwarder.metrics = read_metrics(reader, &section);
     }
     forwarder
+}
+
+/// Reports jobs that contradict the mode of remote read.
+fn check_read_mode(reader: &mut Reader<'_>, mode: RemoteReadMode, jobs: &[ScrapeConfig]) {
+    const PATH: &str = "forwarder.remote_read.mode";
+    if mode != RemoteReadMode::Always || jobs.is_empty() {
+        return;
+    }
+    let mut federating = jobs.iter().filter(|job| job.is_federation()).peekable();
+    if federating.peek().is_none() {
+        reader.warn_at(
+            PATH,
+            "found always, but no job federates: nothing is read",
+            "give the job of the home metrics_path: /federate, or remove the key",
+        );
+    }
+    for job in federating.filter(|job| !job.honor_timestamps) {
+        let message = format!(
+            "found always, but the job {} has honor_timestamps: false: every sample that is read \
+             would get the time of the read",
+            shown(&job.job_name)
+        );
+        let fix = "remove honor_timestamps from the job, or write mode: gaps";
+        reader.error_at(PATH, message, fix);
+    }
 }
 
 fn read_metrics(reader: &mut Reader<'_>, section: &Section<'_>) -> MetricsConfig {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::emit::emit;
 use super::keys::{
     AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METADATA, METRICS, OAUTH2, QUEUE, RELABEL,
-    REMOTE, REMOTE_METADATA, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, TLS, Table,
+    REMOTE, REMOTE_METADATA, REMOTE_READ, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, TLS, Table,
 };
 use super::load::load_document;
 use super::problem::{ConfigErrors, Position, Problem, shown};
@@ -146,6 +146,7 @@ fn below(table: &Table, key: &str) -> Option<(&'static Table, bool)> {
         (_, "tls_config") => (&TLS, false),
         (name, "metrics") if name == FORWARDER.name => (&METRICS, false),
         (name, "metadata") if name == FORWARDER.name => (&METADATA, false),
+        (name, "remote_read") if name == FORWARDER.name => (&REMOTE_READ, false),
         (name, "metadata_config") if name == REMOTE.name => (&REMOTE_METADATA, false),
         _ => return None,
     })
@@ -194,10 +195,9 @@ fn reason_to_leave(table: &Table, entry: &MapEntry) -> Option<Reason> {
         let advice = table.advice(&entry.key);
         return Some(Reason::new("Prometheus 3.5 has no such key", advice));
     };
-    let instead = match (row.instead, row.later) {
-        (REMOVE, true) => "nowhere yet",
-        (REMOVE, false) => "nowhere: it has no use here",
-        (instead, _) => instead,
+    let instead = match row.instead {
+        REMOVE => "nowhere: it has no use here",
+        instead => instead,
     };
     Some(Reason::new(row.why, instead))
 }

@@ -88,7 +88,7 @@ pub(super) fn load_document(
     let signed = remote_write.iter().any(|remote| remote.sigv4.is_some());
     let (global, defaults) = read_global(&mut reader, &root, signed);
     let scrape_configs = read_scrape_configs(&mut reader, &root, &global, &defaults);
-    let forwarder = read_forwarder(&mut reader, &root);
+    let forwarder = read_forwarder(&mut reader, &root, &scrape_configs);
 
     if !reader.problems.is_empty() {
         return Err(reader.problems);

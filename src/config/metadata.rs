@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::keys::{METADATA, REMOTE_METADATA};
-use super::problem::shown;
-use super::reader::{Reader, Section, StringKind};
+use super::reader::{Reader, Section};
 
 /// `forwarder.metadata`: how types and help texts are read from the home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,16 +66,7 @@ pub(super) fn read_metadata(reader: &mut Reader<'_>, forwarder: &Section<'_>) ->
         }
         metadata.interval = interval;
     }
-    metadata.path = reader.filled_string(&section, "path", StringKind::Plain);
-    if let Some(path) = &metadata.path
-        && (!path.starts_with('/') || path.contains(['?', '#']))
-    {
-        let message = format!(
-            "found {}, expected a path such as /api/v1/metadata",
-            shown(path)
-        );
-        reader.error_at(&section.path_of("path"), message, "");
-    }
+    metadata.path = reader.absolute_path(&section, "path", "/api/v1/metadata");
     metadata
 }
 

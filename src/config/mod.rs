@@ -31,6 +31,7 @@ mod protocols;
 mod queue;
 mod reader;
 mod remote;
+mod remote_read;
 mod rules;
 mod secret;
 mod source;
@@ -55,6 +56,7 @@ pub use model::{
 pub use naming::{NameEscaping, NameValidation, Naming};
 pub use problem::{ConfigErrors, Problem};
 pub use protocols::{FEDERATE_PROTOCOLS, HistogramConfig, ScrapeProtocol};
+pub use remote_read::{RemoteReadConfig, RemoteReadMode};
 pub use secret::{Secret, SecretPart, SecretSource, StoredSecret};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
 pub use spool::{ArchiveLimits, SpoolConfig, SpoolPlaceError, SpoolUrl};

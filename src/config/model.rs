@@ -10,6 +10,7 @@ use super::limits::ScrapeLimits;
 use super::metadata::{ForwarderMetadata, MetadataConfig};
 use super::naming::Naming;
 use super::protocols::{HistogramConfig, ScrapeProtocol};
+use super::remote_read::RemoteReadConfig;
 use super::secret::SecretSource;
 use super::spool::SpoolConfig;
 use crate::relabel::Rule;
@@ -238,6 +239,8 @@ pub struct ForwarderConfig {
     pub spool: SpoolConfig,
     /// Settings for types and help texts of metrics.
     pub metadata: ForwarderMetadata,
+    /// Settings for what is read from the home by remote read.
+    pub remote_read: RemoteReadConfig,
     /// Settings for the metrics that go to CloudWatch.
     pub metrics: MetricsConfig,
 }
@@ -250,6 +253,7 @@ impl Default for ForwarderConfig {
             max_request_bytes: 1_000_000,
             spool: SpoolConfig::default(),
             metadata: ForwarderMetadata::default(),
+            remote_read: RemoteReadConfig::default(),
             metrics: MetricsConfig::default(),
         }
     }

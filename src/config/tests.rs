@@ -1,6 +1,7 @@
 //! Whole configurations: what loads, what does not and why, what is warned of, what is imported.
 
 mod import;
+mod remote_read;
 
 use std::time::Duration;
 
@@ -188,6 +189,17 @@ fn defaults_are_those_of_prometheus() {
             sample_age_limit: None,
         }
     );
+    assert_eq!(
+        config.forwarder.remote_read,
+        RemoteReadConfig {
+            mode: RemoteReadMode::Gaps,
+            path: None,
+            settle: Duration::from_secs(15),
+            overlap: None,
+            resolution: Duration::ZERO,
+            max_samples: None,
+        }
+    );
     assert_eq!(config.forwarder.deadline_margin, Duration::from_secs(3));
     assert_eq!(config.forwarder.memory_limit_bytes(Some(1000)), 600 << 20);
     assert_eq!(config.forwarder.memory_limit_bytes(None), 512 << 20);
@@ -273,6 +285,7 @@ forwarder:
     rejected: {max_objects: 5, max_bytes: 0}
     expired: {max_objects: 0}
   metadata: {enabled: true, interval: 10m, path: /prom/api/v1/metadata}
+  remote_read: {mode: off, path: /prom/read, settle: 30s, overlap: 2m, resolution: 0s, max_samples: 1_000}
   metrics: {enabled: false, namespace: Home/MetricsConfig}
 "#;
     let config = config(text);
@@ -356,6 +369,15 @@ forwarder:
         path: Some("/prom/api/v1/metadata".to_owned()),
     };
     assert_eq!(config.forwarder.metadata, metadata);
+    let remote_read = RemoteReadConfig {
+        mode: RemoteReadMode::Off,
+        path: Some("/prom/read".to_owned()),
+        settle: Duration::from_secs(30),
+        overlap: Some(Duration::from_secs(120)),
+        resolution: Duration::ZERO,
+        max_samples: Some(1000),
+    };
+    assert_eq!(config.forwarder.remote_read, remote_read);
     assert_eq!(
         remote.queue,
         QueueConfig {

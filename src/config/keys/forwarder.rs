@@ -1,6 +1,6 @@
 //! Keys of `forwarder`, the section of our own.
 
-use super::table::{REMOVE, Table, later};
+use super::table::Table;
 
 pub(in crate::config) const FORWARDER: Table = Table {
     name: "forwarder",
@@ -10,9 +10,10 @@ pub(in crate::config) const FORWARDER: Table = Table {
         "max_request_bytes",
         "spool",
         "metadata",
+        "remote_read",
         "metrics",
     ]],
-    unsupported: &[later("backfill", "gaps are not filled", REMOVE)],
+    unsupported: &[],
 };
 
 pub(in crate::config) const SPOOL: Table = Table {
@@ -44,5 +45,18 @@ pub(in crate::config) const METADATA: Table = Table {
 pub(in crate::config) const METRICS: Table = Table {
     name: "forwarder.metrics",
     supported: &[&["enabled", "namespace"]],
+    unsupported: &[],
+};
+
+pub(in crate::config) const REMOTE_READ: Table = Table {
+    name: "forwarder.remote_read",
+    supported: &[&[
+        "mode",
+        "path",
+        "settle",
+        "overlap",
+        "resolution",
+        "max_samples",
+    ]],
     unsupported: &[],
 };

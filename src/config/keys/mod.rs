@@ -1,5 +1,5 @@
 //! The keys of each section: those that we take, and those that Prometheus 3.5 has and we do not
-//! take (yet).
+//! take.
 
 mod forwarder;
 mod http;
@@ -7,13 +7,13 @@ mod job;
 mod remote;
 mod table;
 
-pub(super) use forwarder::{ARCHIVE, FORWARDER, METADATA, METRICS, SPOOL};
+pub(super) use forwarder::{ARCHIVE, FORWARDER, METADATA, METRICS, REMOTE_READ, SPOOL};
 pub(super) use http::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, OAUTH2, TLS};
 pub(super) use job::{GLOBAL, RELABEL, ROOT, SCRAPE, STATIC};
 pub(super) use remote::{QUEUE, REMOTE, REMOTE_METADATA, SIGV4};
 pub(super) use table::{REMOVE, Table};
 
-const ALL: [&Table; 19] = [
+const ALL: [&Table; 20] = [
     &ROOT,
     &GLOBAL,
     &SCRAPE,
@@ -33,6 +33,7 @@ const ALL: [&Table; 19] = [
     &METRICS,
     &REMOTE_METADATA,
     &METADATA,
+    &REMOTE_READ,
 ];
 
 impl Table {

@@ -14,12 +14,10 @@ pub(in crate::config) struct Table {
 pub(in crate::config) struct UnsupportedKey {
     /// The key. A `*` at its start matches any text.
     pub(in crate::config) key: &'static str,
-    /// Reason, which messages show after "not supported: " or "not yet supported: ".
+    /// Reason, which messages show after "not supported: ".
     pub(in crate::config) why: &'static str,
     /// Advice on what to do instead.
     pub(in crate::config) instead: &'static str,
-    /// Whether the key is planned: then the message says "yet".
-    pub(in crate::config) later: bool,
     /// Whether the key is a switch: `false`, the default, asks for nothing and is allowed.
     pub(in crate::config) switch: bool,
 }
@@ -33,21 +31,6 @@ pub(super) const fn never(
         key,
         why,
         instead,
-        later: false,
-        switch: false,
-    }
-}
-
-pub(super) const fn later(
-    key: &'static str,
-    why: &'static str,
-    instead: &'static str,
-) -> UnsupportedKey {
-    UnsupportedKey {
-        key,
-        why,
-        instead,
-        later: true,
         switch: false,
     }
 }
@@ -57,7 +40,6 @@ pub(super) const fn switch(key: &'static str, why: &'static str) -> UnsupportedK
         key,
         why,
         instead: REMOVE,
-        later: false,
         switch: true,
     }
 }

@@ -211,12 +211,7 @@ impl<'a> Reader<'a> {
         {
             return;
         }
-        let refusal = if row.later {
-            "not yet supported"
-        } else {
-            "not supported"
-        };
-        let message = format!("{refusal}: {}", row.why);
+        let message = format!("not supported: {}", row.why);
         self.error(position, path, message, row.instead);
     }
 
@@ -282,6 +277,21 @@ impl<'a> Reader<'a> {
     ) -> Option<String> {
         self.string(section, key, kind)
             .filter(|text| !text.is_empty())
+    }
+
+    /// Reads a path of a server, such as `example`, without a query.
+    pub(in crate::config) fn absolute_path(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        example: &str,
+    ) -> Option<String> {
+        let path = self.filled_string(section, key, StringKind::Plain)?;
+        if !path.starts_with('/') || path.contains(['?', '#']) {
+            let message = format!("found {}, expected a path such as {example}", shown(&path));
+            self.error_at(&section.path_of(key), message, "");
+        }
+        Some(path)
     }
 
     /// Expands a text.
