@@ -23,6 +23,9 @@ const FIRST: u64 = 0x0a;
 /// Longest series that is taken as a whole, in bytes. See [`super::snappy::MAX_UNCONSUMED`].
 pub const MAX_SERIES: usize = super::snappy::MAX_UNCONSUMED - 64 * 1024;
 
+/// Cause of the error about a series that is longer than [`MAX_SERIES`].
+const TOO_LONG: &str = "a series is longer than is taken";
+
 /// Why an answer is no `ReadResponse`, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("byte {offset} of the answer: {cause}")]
@@ -31,6 +34,14 @@ pub struct MalformedResponse {
     pub offset: u64,
     /// What was found there.
     pub cause: &'static str,
+}
+
+impl MalformedResponse {
+    /// Whether a series was longer than [`MAX_SERIES`]. A shorter range gives a shorter one.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        self.cause == TOO_LONG
+    }
 }
 
 /// One series of an answer, with its samples in the order of the answer.
@@ -201,7 +212,7 @@ impl ReadResponseDecoder {
         }
         let len = match usize::try_from(len) {
             Ok(len) if len <= MAX_SERIES => len,
-            _ => return Err(self.malformed(0, "a series is longer than is taken").into()),
+            _ => return Err(self.malformed(0, TOO_LONG).into()),
         };
         let Some(message) = rest.get(at..at + len) else {
             return Ok(Step::Incomplete);
