@@ -60,7 +60,7 @@ fn decode(answer: &[u8], block: usize) -> Result<Vec<Shown>, MalformedResponse> 
             }
             let samples = series
                 .samples()
-                .map(|sample| sample.map(|sample| (sample.bits, sample.timestamp_ms)));
+                .map(|sample| sample.map(|sample| (sample.value.to_bits(), sample.timestamp_ms)));
             let histograms = series
                 .histograms()
                 .map(|histogram| histogram.map(|histogram| histogram.timestamp));

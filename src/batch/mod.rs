@@ -2,15 +2,20 @@
 //! scrape commits.
 
 mod compressor;
+mod entry;
 mod open;
 mod piece;
 mod split;
 pub mod stage;
+mod window;
 mod writer;
 
 use crate::prompb::RequestBody;
 pub use split::{SplitError, decode, split};
+pub use window::SeriesWindow;
 pub use writer::{SampleCounts, StagedScrape, Writer};
+
+pub use crate::series::cache::WindowStart;
 
 /// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what
 /// must be known of it without decoding it.
@@ -18,7 +23,7 @@ pub use writer::{SampleCounts, StagedScrape, Writer};
 pub struct Batch {
     /// The compressed body, just as it is posted.
     pub body: RequestBody,
-    /// Samples in it, one a `TimeSeries` entry.
+    /// Samples in it. A `TimeSeries` entry has one, or those of a window in time order.
     pub samples: u32,
     /// Uncompressed bytes.
     pub raw_len: u32,

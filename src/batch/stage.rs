@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Batch;
 use super::compressor::{Compressor, PieceOwner};
+use super::entry::FittingEntry;
 use super::open::{BatchKey, OpenBatch, OpenPiece};
 use super::piece::{PIECE_BYTES, PIECE_SAMPLES, PressedPiece, SamplePatch, SampleSlot};
 use crate::prompb::{TimedValue, wire};
@@ -63,6 +64,11 @@ impl Stage {
         }
     }
 
+    /// When its batches close.
+    pub(super) fn limits(&self) -> BatchLimits {
+        self.limits
+    }
+
     fn owner(&self) -> PieceOwner {
         PieceOwner {
             generation: self.generation,
@@ -82,22 +88,7 @@ impl Stage {
         sample: TimedValue<'_>,
         labels: &impl EncodeLabels,
     ) -> Result<(), snap::Error> {
-        let at = match self.open.iter().position(|open| open.key == key) {
-            Some(at) => at,
-            None => {
-                let piece = OpenPiece::new(compressor.buffer());
-                self.open.push(OpenBatch {
-                    key,
-                    pieces: Vec::new(),
-                    raw_len: 0,
-                    piece,
-                    samples: 0,
-                    min_ms: i64::MAX,
-                    max_ms: i64::MIN,
-                });
-                self.open.len() - 1
-            }
-        };
+        let at = self.open_batch(compressor, key);
         // The fast way: the series is the next one in a piece of the last scrape, and only the
         // changing bytes are written. All else is encoded.
         let patch = SamplePatch::new(sample);
@@ -114,6 +105,73 @@ impl Stage {
             self.close(compressor, at)?;
         }
         Ok(())
+    }
+
+    /// Adds an entry with several samples. It is encoded anew each time: a window has other samples
+    /// than the last one, and other numbers of them.
+    ///
+    /// # Errors
+    /// As [`Stage::push`].
+    pub(super) fn push_entry(
+        &mut self,
+        compressor: &mut Compressor,
+        key: BatchKey,
+        entry: FittingEntry<'_>,
+        labels: &impl EncodeLabels,
+    ) -> Result<(), snap::Error> {
+        let Some((min_ms, max_ms)) = entry.samples.span_ms() else {
+            return Ok(());
+        };
+        let at = self.open_batch(compressor, key);
+        // First make room, as for a single sample. Pieces end only at their limits: they are not
+        // kept, so there is nothing that landmarks could save.
+        let length = wire::field_len(entry.len);
+        let open = &self.open[at];
+        let piece = open.piece.len();
+        let is_full = open.samples as usize + entry.samples.len() > self.limits.samples
+            || open.raw_len + piece + length > self.limits.bytes;
+        if open.samples > 0 && is_full {
+            self.close(compressor, at)?;
+        } else if piece > 0 && piece + length > PIECE_BYTES {
+            self.complete(compressor, at)?;
+        }
+        let open = &mut self.open[at];
+        open.piece.reopen(compressor)?;
+        let OpenPiece::New { raw, slots } = &mut open.piece else {
+            return Ok(());
+        };
+        *slots = None;
+        raw.reserve(length);
+        raw.push(wire::TIME_SERIES);
+        wire::varint(raw, entry.len as u64);
+        labels.encode(raw);
+        entry.samples.encode(raw);
+        open.samples += entry.samples.len() as u32;
+        open.min_ms = open.min_ms.min(min_ms);
+        open.max_ms = open.max_ms.max(max_ms);
+        if open.samples as usize >= self.limits.samples {
+            self.close(compressor, at)?;
+        }
+        Ok(())
+    }
+
+    /// The place of the open batch with this key.
+    #[inline]
+    fn open_batch(&mut self, compressor: &mut Compressor, key: BatchKey) -> usize {
+        if let Some(at) = self.open.iter().position(|open| open.key == key) {
+            return at;
+        }
+        let piece = OpenPiece::new(compressor.buffer());
+        self.open.push(OpenBatch {
+            key,
+            pieces: Vec::new(),
+            raw_len: 0,
+            piece,
+            samples: 0,
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
+        });
+        self.open.len() - 1
     }
 
     /// Writes the sample into the piece that was sent before, if it is the one that comes next

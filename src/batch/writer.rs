@@ -7,7 +7,7 @@ use super::stage::{BatchLimits, EncodeLabels, Stage};
 use crate::prompb::STALE_NAN;
 use crate::prompb::messages::Histogram;
 use crate::prompb::{TimedValue, Value, ValueKind};
-use crate::series::cache::{Observation, SeriesKey, Transaction};
+use crate::series::cache::{Observation, SeriesKey, Transaction, WindowStart};
 use crate::series::{Labels, SeriesCache, SeriesId, TargetId};
 
 /// AMP and Cortex decide deduplication by these labels of a request's first series
@@ -17,11 +17,11 @@ const HA_LABELS: [&str; 2] = ["cluster", "__replica__"];
 /// One remote's encoder: what it remembers of series, and its limits.
 #[derive(Debug)]
 pub struct Writer {
-    cache: SeriesCache,
-    limits: BatchLimits,
+    pub(super) cache: SeriesCache,
+    pub(super) limits: BatchLimits,
     /// `send_native_histograms`.
-    native_histograms: bool,
-    compressor: Compressor,
+    pub(super) native_histograms: bool,
+    pub(super) compressor: Compressor,
     /// The values of [`HA_LABELS`] seen so far. A group is a place in this list.
     groups: Vec<[String; 2]>,
 }
@@ -29,8 +29,10 @@ pub struct Writer {
 /// What one scrape gave, for one remote.
 #[derive(Debug)]
 pub struct StagedScrape {
-    transaction: Transaction,
-    stage: Stage,
+    pub(super) transaction: Transaction,
+    pub(super) stage: Stage,
+    /// Where the window begins to be new. None for a scrape.
+    pub(super) window: Option<WindowStart>,
     /// What became of its samples so far.
     pub counts: SampleCounts,
 }
@@ -38,7 +40,7 @@ pub struct StagedScrape {
 /// Where the samples of a scrape went; the fresh ones are in its batches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SampleCounts {
-    /// All that were given.
+    /// All that were given, except those that `overlapped` counts.
     pub scraped: u64,
     /// Dropped by relabelling, out of order, too far ahead.
     pub filtered: u64,
@@ -48,6 +50,12 @@ pub struct SampleCounts {
     pub fresh: u64,
     /// Series not seen before.
     pub series_added: u64,
+    /// Samples of a window that were sent before it: windows overlap. No other count has them.
+    pub overlapped: u64,
+    /// Samples in batches that are not after the window's watermark: they became visible late.
+    pub late: u64,
+    /// Milliseconds from the oldest of the late samples to the watermark, 0 without any.
+    pub worst_late_ms: u64,
 }
 
 impl Writer {
@@ -91,20 +99,27 @@ impl Writer {
 
     /// Starts a scrape.
     pub fn begin(&mut self, target: TargetId) -> StagedScrape {
+        let transaction = self.cache.begin(target);
+        self.staged(transaction, None)
+    }
+
+    pub(super) fn staged(
+        &self,
+        transaction: Transaction,
+        window: Option<WindowStart>,
+    ) -> StagedScrape {
         StagedScrape {
-            transaction: self.cache.begin(target),
-            stage: Stage::new(self.limits, target, &self.compressor),
+            transaction,
+            stage: Stage::new(self.limits, transaction.target(), &self.compressor),
+            window,
             counts: SampleCounts::default(),
         }
     }
 
     /// Starts what is left of a scrape that failed: its reports.
     pub fn begin_reports(&mut self, target: TargetId) -> StagedScrape {
-        StagedScrape {
-            transaction: self.cache.begin_reports(target),
-            stage: Stage::new(self.limits, target, &self.compressor),
-            counts: SampleCounts::default(),
-        }
+        let transaction = self.cache.begin_reports(target);
+        self.staged(transaction, None)
     }
 
     /// What the writer remembers of series.
@@ -254,7 +269,11 @@ impl Writer {
     pub fn commit(&mut self, staged: StagedScrape) -> Result<Vec<Vec<Batch>>, snap::Error> {
         match staged.stage.finish(&mut self.compressor) {
             Ok(batches) => {
-                if self.cache.commit(staged.transaction) {
+                let moved = match staged.window {
+                    None => self.cache.commit(staged.transaction),
+                    Some(start) => self.cache.commit_window(staged.transaction, start),
+                };
+                if moved {
                     self.compressor.forget();
                 }
                 Ok(batches)
@@ -306,10 +325,10 @@ impl Writer {
 }
 
 /// A series of the cache, with the bytes that it was exposed with.
-struct KnownSeries<'a> {
-    cache: &'a SeriesCache,
-    series: SeriesId,
-    raw: &'a [u8],
+pub(super) struct KnownSeries<'a> {
+    pub(super) cache: &'a SeriesCache,
+    pub(super) series: SeriesId,
+    pub(super) raw: &'a [u8],
 }
 
 impl EncodeLabels for KnownSeries<'_> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::rules::relabelled;
 use super::sink::Refusal;
-use crate::batch::{StagedScrape, Writer};
+use crate::batch::{SeriesWindow, StagedScrape, Writer};
 use crate::config::RemoteWrite;
 use crate::prompb::TimedValue;
 use crate::relabel::Rule;
@@ -192,6 +192,13 @@ impl<'f, 'a> FoundSeries<'f, 'a> {
         }
     }
 
+    /// Notes that the raw bytes of the series are labels of a window.
+    pub(super) fn set_windowed(&mut self) {
+        for remote in &mut self.fan_out.remotes {
+            remote.writer.cache_mut().set_windowed(remote.series);
+        }
+    }
+
     /// Marks the series as seen in this scrape.
     #[inline]
     pub(super) fn touch(self) -> TouchedSeries<'f, 'a> {
@@ -218,6 +225,40 @@ pub(super) struct TouchedSeries<'f, 'a> {
 }
 
 impl TouchedSeries<'_, '_> {
+    /// Up to which time every remote was sent the samples of the series before this window,
+    /// milliseconds since 1970.
+    #[inline]
+    pub(super) fn sent_ms(&mut self) -> i64 {
+        let sent_ms = self.fan_out.remotes.iter_mut().map(|remote| {
+            let RemoteSide {
+                writer,
+                staged,
+                series,
+                ..
+            } = remote;
+            writer.sent_ms(staged, *series)
+        });
+        sent_ms.min().unwrap_or(i64::MIN)
+    }
+
+    /// Gives the window to each remote's writer. Says whether the series is new.
+    ///
+    /// # Errors
+    /// [`Refusal`] when a batch could not be compressed.
+    pub(super) fn take_window(
+        self,
+        window: &SeriesWindow<'_>,
+        refused: &[i64],
+    ) -> Result<bool, Refusal> {
+        for remote in &mut self.fan_out.remotes {
+            remote
+                .writer
+                .write_window(remote.staged, remote.series, window, refused)
+                .map_err(|error| Refusal(format!("compress: {error}")))?;
+        }
+        Ok(self.new)
+    }
+
     /// Whether this scrape has shown the series before.
     pub(super) fn is_repeated(&self) -> bool {
         self.repeated

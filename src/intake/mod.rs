@@ -8,6 +8,8 @@
 //! 2. `fan_out`: what each remote makes of it: external labels, `write_relabel_configs`, the
 //!    remote's cache of series and its writer.
 //!
+//! A source of windows shows all samples of a series at once, to a [`WindowSink`]: see `window`.
+//!
 //! [`IntakeTransaction`] holds both for one scrape: all of its samples are committed, or none.
 
 mod fan_out;
@@ -16,6 +18,7 @@ mod label_limits;
 mod rules;
 mod sink;
 mod transaction;
+mod window;
 
 use std::cell::RefCell;
 
@@ -26,6 +29,8 @@ use self::rules::{Admission, relabelled};
 pub use self::rules::{IntakeRules, Tally};
 pub use self::sink::{ExposedSample, Refusal, Sink};
 pub use self::transaction::{IntakeTransaction, RemoteCommit};
+pub use self::window::WindowSink;
+pub use crate::batch::SeriesWindow;
 use crate::batch::{StagedScrape, Writer};
 use crate::prompb::{TimedValue, Value};
 use crate::series::cache::SeriesKey;

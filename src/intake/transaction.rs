@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::rules::{IntakeRules, Tally};
 use super::{Intake, Refusal};
-use crate::batch::{Batch, SampleCounts, StagedScrape, Writer};
+use crate::batch::{Batch, SampleCounts, StagedScrape, WindowStart, Writer};
 use crate::report::Ledger;
 
 /// What a scrape gives to one remote.
@@ -52,6 +52,30 @@ impl<'a> IntakeTransaction<'a> {
         let staged = writers
             .iter()
             .map(|writer| writer.borrow_mut().begin(rules.target.id))
+            .collect();
+        Self {
+            writers,
+            rules,
+            staged,
+            tally: Tally::default(),
+            rolled_back: vec![0; writers.len()],
+        }
+    }
+
+    /// Begins a transaction of a window for each writer. The rules' remotes and `starts` are in the
+    /// order of the writers. A remote without a start takes everything as new.
+    #[must_use]
+    pub fn begin_window(
+        writers: &'a [RefCell<Writer>],
+        rules: IntakeRules<'a>,
+        starts: &[WindowStart],
+    ) -> Self {
+        let starts = starts.iter().copied();
+        let starts = starts.chain(std::iter::repeat(WindowStart::default()));
+        let staged = writers
+            .iter()
+            .zip(starts)
+            .map(|(writer, start)| writer.borrow_mut().begin_window(rules.target.id, start))
             .collect();
         Self {
             writers,

@@ -4,7 +4,8 @@
 /// `prometheus.WriteRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct WriteRequest {
-    /// Entries. Those that we write have one sample each.
+    /// Entries. Those that we write have one sample, or the samples of a window that are of one
+    /// kind, in time order.
     #[prost(message, repeated, tag = "1")]
     pub timeseries: Vec<TimeSeries>,
 }

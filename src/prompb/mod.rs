@@ -13,4 +13,4 @@ pub mod wire;
 
 pub use body::RequestBody;
 pub use stale::STALE_NAN;
-pub use value::{TimedValue, Value, ValueKind};
+pub use value::{TimedFloat, TimedValue, Value, ValueKind};

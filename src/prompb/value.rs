@@ -50,6 +50,26 @@ pub struct TimedValue<'a> {
     pub timestamp_ms: i64,
 }
 
+/// A float sample: a value and its time.
+///
+/// Two of them are equal when their times and the bits of their values are: a stale marker is a NaN
+/// with a payload, and −0 is not 0.
+#[derive(Debug, Clone, Copy)]
+pub struct TimedFloat {
+    /// The value, with its bits as they came.
+    pub value: f64,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+impl PartialEq for TimedFloat {
+    fn eq(&self, other: &Self) -> bool {
+        (self.value.to_bits(), self.timestamp_ms) == (other.value.to_bits(), other.timestamp_ms)
+    }
+}
+
+impl Eq for TimedFloat {}
+
 /// The kind of a series' last value. Its stale marker must be of the same kind
 /// (`tsdb/head_append.go` `headAppender.Append`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,8 +107,17 @@ fn timestamp_len(timestamp_ms: i64) -> usize {
     }
 }
 
+/// Bytes of a sum of −0, which prost takes for a zero and leaves out.
+fn minus_zero_len(sum: f64) -> usize {
+    if sum.to_bits() == (-0.0_f64).to_bits() {
+        1 + 8
+    } else {
+        0
+    }
+}
+
 fn histogram_len(histogram: &Histogram, timestamp_ms: i64) -> usize {
-    histogram.encoded_len() + timestamp_len(timestamp_ms)
+    histogram.encoded_len() + minus_zero_len(histogram.sum) + timestamp_len(timestamp_ms)
 }
 
 /// Appends the field `TimeSeries.histograms`, with the timestamp as its last field.
@@ -96,6 +125,10 @@ fn encode_histogram(histogram: &Histogram, timestamp_ms: i64, out: &mut Vec<u8>)
     out.push(wire::HISTOGRAM);
     wire::varint(out, histogram_len(histogram, timestamp_ms) as u64);
     histogram.encode_raw(out);
+    if minus_zero_len(histogram.sum) > 0 {
+        out.push(wire::HISTOGRAM_SUM);
+        out.extend_from_slice(&histogram.sum.to_bits().to_le_bytes());
+    }
     if timestamp_ms != 0 {
         out.push(wire::HISTOGRAM_TIMESTAMP);
         wire::varint(out, timestamp_ms as u64);
@@ -153,10 +186,27 @@ mod tests {
     }
 
     #[test]
-    fn minus_zero_loses_its_sign_on_the_wire() {
-        let (mut minus, mut plus) = (Vec::new(), Vec::new());
-        Value::Float(-0.0).encode(5, &mut minus);
-        Value::Float(0.0).encode(5, &mut plus);
-        assert_eq!(minus, plus);
+    fn minus_zero_keeps_its_sign_on_the_wire() {
+        let histogram = Histogram {
+            sum: -0.0,
+            ..Histogram::default()
+        };
+        for zero in [-0.0, 0.0_f64] {
+            let histogram = Histogram {
+                sum: zero,
+                ..histogram.clone()
+            };
+            let mut bytes = Vec::new();
+            for value in [Value::Float(zero), Value::Histogram(&histogram)] {
+                let before = bytes.len();
+                value.encode(5, &mut bytes);
+                assert_eq!(bytes.len() - before, value.field_len(5), "{value:?}");
+            }
+            let read = TimeSeries::decode(&*bytes).unwrap();
+            let (float, histogram) = (&read.samples[0], &read.histograms[0]);
+            assert_eq!(float.value.to_bits(), zero.to_bits());
+            assert_eq!(histogram.sum.to_bits(), zero.to_bits());
+            assert_eq!((float.timestamp, histogram.timestamp), (5, 5));
+        }
     }
 }

@@ -14,6 +14,8 @@ pub const LABEL: u8 = 0x0a;
 pub const SAMPLE: u8 = 0x12;
 /// `TimeSeries.histograms`.
 pub const HISTOGRAM: u8 = 0x22;
+/// `Histogram.sum`.
+pub const HISTOGRAM_SUM: u8 = 0x19;
 /// `Histogram.timestamp`.
 pub const HISTOGRAM_TIMESTAMP: u8 = 0x78;
 /// `Label.name`.
@@ -75,11 +77,19 @@ pub const fn field_len(length: usize) -> usize {
     1 + varint_len(length as u64) + length
 }
 
+/// Whether the value is the zero that protobuf leaves out. −0 is another one: it is written, so
+/// that values arrive bit by bit.
+#[inline]
+#[must_use]
+pub const fn is_left_out(value: f64) -> bool {
+    value.to_bits() == 0
+}
+
 /// Bytes of the message `Sample`.
 #[inline]
 #[must_use]
 pub const fn sample_len(value: f64, timestamp_ms: i64) -> usize {
-    let value = if value == 0.0 { 0 } else { 9 };
+    let value = if is_left_out(value) { 0 } else { 9 };
     let timestamp = if timestamp_ms == 0 {
         0
     } else {
@@ -88,13 +98,14 @@ pub const fn sample_len(value: f64, timestamp_ms: i64) -> usize {
     value + timestamp
 }
 
-/// Appends the field `TimeSeries.samples`. Fields of value zero are left out, as protobuf has it,
-/// −0 among them: it loses its sign here, as in Prometheus, whose gogoproto compares with `==`.
+/// Appends the field `TimeSeries.samples`. Fields of value zero are left out, as protobuf has it.
+/// −0 is written: here we differ from Prometheus, whose gogoproto compares with `==` and so drops
+/// its sign.
 #[inline]
 pub fn sample(out: &mut Vec<u8>, value: f64, timestamp_ms: i64) {
     out.push(SAMPLE);
     varint(out, sample_len(value, timestamp_ms) as u64);
-    if value != 0.0 {
+    if !is_left_out(value) {
         out.push(SAMPLE_VALUE);
         out.extend_from_slice(&value.to_bits().to_le_bytes());
     }

@@ -14,7 +14,7 @@ use std::ops::Range;
 use prost::Message as _;
 
 use crate::prompb::messages::Histogram;
-use crate::prompb::wire;
+use crate::prompb::{TimedFloat, wire};
 
 /// Field 1, length-delimited: `ReadResponse.results`, `QueryResult.timeseries`,
 /// `TimeSeries.labels`.
@@ -64,15 +64,6 @@ pub struct ReadLabel {
     pub name: Range<usize>,
     /// Where the value is in [`ReadSeries::labels`].
     pub value: Range<usize>,
-}
-
-/// A float sample as it was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadSample {
-    /// Bits of the value: a stale marker is a NaN with a payload, and −0 is not 0.
-    pub bits: u64,
-    /// Milliseconds since 1970.
-    pub timestamp_ms: i64,
 }
 
 /// Where in the nested messages the decoder is.
@@ -322,7 +313,7 @@ impl<'a> ReadSeries<'a> {
     }
 
     /// The float samples in the order of the answer.
-    pub fn samples(&self) -> impl Iterator<Item = Result<ReadSample, MalformedResponse>> + use<'a> {
+    pub fn samples(&self) -> impl Iterator<Item = Result<TimedFloat, MalformedResponse>> + use<'a> {
         let series = *self;
         series.messages(wire::SAMPLE).map(move |message| {
             let (at, message) = message?;
@@ -385,9 +376,9 @@ impl<'a> ReadSeries<'a> {
 
 /// Reads a `Sample`. Fields of value zero are left out on the wire.
 #[inline]
-fn sample(message: &[u8]) -> Option<ReadSample> {
-    let mut read = ReadSample {
-        bits: 0,
+fn sample(message: &[u8]) -> Option<TimedFloat> {
+    let mut read = TimedFloat {
+        value: 0.0,
         timestamp_ms: 0,
     };
     let mut at = 0;
@@ -397,7 +388,7 @@ fn sample(message: &[u8]) -> Option<ReadSample> {
         match tag {
             wire::SAMPLE_VALUE => {
                 let bytes = message.get(at..at + 8)?;
-                read.bits = u64::from_le_bytes(bytes.try_into().ok()?);
+                read.value = f64::from_le_bytes(bytes.try_into().ok()?);
                 at += 8;
             }
             wire::SAMPLE_TIMESTAMP => {
@@ -447,10 +438,10 @@ mod tests {
                 value: text(value),
             })
         };
-        let sample = |sample: Result<ReadSample, _>| {
-            sample.map(|ReadSample { bits, timestamp_ms }| Sample {
-                value: f64::from_bits(bits),
-                timestamp: timestamp_ms,
+        let sample = |sample: Result<TimedFloat, _>| {
+            sample.map(|sample| Sample {
+                value: sample.value,
+                timestamp: sample.timestamp_ms,
             })
         };
         Ok(TimeSeries {

@@ -168,11 +168,10 @@ pub(crate) fn exposed(recordings: &[Recording]) -> Samples {
             labels
                 .entry("job".to_owned())
                 .or_insert_with(|| "federate".to_owned());
-            // −0 is sent as 0.
             samples
                 .entry(labels)
                 .or_default()
-                .insert(sample.timestamp.unwrap(), value_bits(sample.value + 0.0));
+                .insert(sample.timestamp.unwrap(), value_bits(sample.value));
         }
     }
     samples

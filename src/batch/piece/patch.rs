@@ -35,7 +35,7 @@ impl SamplePatch {
         }
         time[TIME - 1] &= 0x7f;
         Some(Self {
-            value: (value != 0.0).then(|| value.to_bits().to_le_bytes()),
+            value: (!wire::is_left_out(value)).then(|| value.to_bits().to_le_bytes()),
             time,
         })
     }

@@ -48,11 +48,23 @@ pub(super) struct SeriesEntry {
     pub(super) kind: ValueKind,
     /// Whether the recipe needs no raw bytes.
     pub(super) portable: bool,
-    /// Whether the length of the raw bytes may be given as a hint: see
-    /// [`SeriesCache::expected`](super::SeriesCache::expected).
-    pub(super) expectable: bool,
+    /// What the raw bytes are.
+    pub(super) form: RawForm,
     /// Flags: [`AGAIN`], [`AGAIN_BEFORE`].
     pub(super) resend: u8,
+}
+
+/// What the raw bytes of a series are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RawForm {
+    /// A part of a line. Its length may be given as a hint: see
+    /// [`SeriesCache::expected`](super::SeriesCache::expected).
+    Line,
+    /// A part of an exposition that has newlines in it.
+    Lines,
+    /// Labels of a window. Such a series is forgotten by the time of its samples, because a short
+    /// window lacks the series whose interval is longer.
+    Window,
 }
 
 /// Flag: the sample at `last_ms` may not have arrived. It is sent again, but still nothing older.
@@ -61,6 +73,19 @@ pub(super) const AGAIN: u8 = 1;
 pub(super) const AGAIN_BEFORE: u8 = 2;
 
 impl SeriesEntry {
+    /// Saves what a rollback of the transaction restores.
+    #[inline]
+    pub(super) fn begin_transaction(&mut self, transaction: u32) {
+        self.before_ms = self.last_ms;
+        self.resend = if self.resend & AGAIN == 0 {
+            0
+        } else {
+            AGAIN_BEFORE
+        };
+        self.transaction = transaction;
+        self.nth = 0;
+    }
+
     pub(super) fn is_dropped(&self) -> bool {
         self.recipe_at >= UNWANTED
     }

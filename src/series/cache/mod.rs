@@ -12,15 +12,20 @@
 mod entry;
 mod key;
 mod observe;
+mod seeds;
 mod sweep;
+mod table;
+mod window;
 
 use std::collections::HashSet;
 
 use hashbrown::HashTable;
 
-use self::entry::{DROPPED, KEEP_UNSEEN, NEVER, SeriesEntry, UNWANTED};
+use self::entry::{DROPPED, KEEP_UNSEEN, NEVER, RawForm, SeriesEntry, UNWANTED};
 pub use self::key::SeriesKey;
 pub use self::observe::{Observation, Sighting};
+use self::seeds::Seeds;
+pub use self::window::{WindowCut, WindowStart};
 use super::ids::{SeriesId, TargetId};
 use super::labels::Labels;
 use super::recipe::{self, LiteralPool};
@@ -34,6 +39,15 @@ pub struct Transaction {
     target: TargetId,
     /// Whether the commit counts as a scrape that the series it did not see have missed.
     ages: bool,
+}
+
+impl Transaction {
+    /// The target that is scraped.
+    #[inline]
+    #[must_use]
+    pub fn target(self) -> TargetId {
+        self.target
+    }
 }
 
 /// The series of one remote.
@@ -77,6 +91,10 @@ pub struct SeriesCache {
     yielded: HashSet<(u32, u64)>,
     next_transaction: u32,
     tracker: StalenessTracker,
+    /// Last timestamps of series that are not met yet.
+    seeds: Seeds,
+    /// For each target the watermark at which its old series were last forgotten, milliseconds.
+    swept_ms: Vec<i64>,
     /// Expositions keep their order: the entry after the last one found is most likely the next.
     cursor: usize,
 }
@@ -97,6 +115,7 @@ impl SeriesCache {
         if self.scrapes.len() <= target.index() {
             self.scrapes.resize(target.index() + 1, 0);
             self.committed.resize(target.index() + 1, 0);
+            self.swept_ms.resize(target.index() + 1, i64::MIN);
         }
         self.next_transaction += 1;
         let transaction = Transaction {
@@ -130,13 +149,13 @@ impl SeriesCache {
         let next = self
             .entries
             .get(self.cursor)
-            .filter(|entry| entry.expectable)?;
+            .filter(|entry| entry.form == RawForm::Line)?;
         next.key.raw_len().map(usize::from)
     }
 
     /// Excludes the series from [`SeriesCache::expected`].
     pub fn never_expect(&mut self, series: SeriesId) {
-        self.entries[series.index()].expectable = false;
+        self.entries[series.index()].form = RawForm::Lines;
     }
 
     /// Remembers a series: its labels and their group, or none when it is dropped. Only a
@@ -150,7 +169,7 @@ impl SeriesCache {
     ) -> SeriesId {
         let index = self.entries.len() as u32;
         let (mut recipe_at, mut primary) = (DROPPED, index);
-        let mut labels_hash = 0;
+        let (mut labels_hash, mut last_ms) = (0, NEVER);
         if let Some((labels, _)) = labels {
             recipe_at = self.recipes.len() as u32;
             recipe::write(labels, portable, &mut self.literals, &mut self.recipes);
@@ -163,6 +182,7 @@ impl SeriesCache {
             {
                 Some(&found) => primary = found,
                 None => {
+                    last_ms = self.seeds.take(labels_hash).unwrap_or(NEVER);
                     self.by_labels.insert_unique(labels_hash, index, |&index| {
                         known.get(index as usize).copied().unwrap_or(labels_hash)
                     });
@@ -172,8 +192,8 @@ impl SeriesCache {
         self.labels.push(labels_hash);
         self.entries.push(SeriesEntry {
             key,
-            last_ms: NEVER,
-            before_ms: NEVER,
+            last_ms,
+            before_ms: last_ms,
             transaction: 0,
             recipe_at,
             group: labels.map_or(0, |(_, group)| group),
@@ -184,7 +204,7 @@ impl SeriesCache {
             nth: 0,
             kind: ValueKind::Float,
             portable: labels.is_some() && portable,
-            expectable: true,
+            form: RawForm::Line,
             resend: 0,
         });
         let entries = &self.entries;
@@ -357,6 +377,7 @@ impl SeriesCache {
             + self.recipes.capacity()
             + self.literals.memory()
             + self.tracker.memory()
+            + self.seeds.memory()
             + self.yielded.capacity() * size_of::<(u32, u64)>()
     }
 }

@@ -61,21 +61,7 @@ impl SeriesCache {
         let primary = self.entries[series.index()].primary as usize;
         // Whether this scrape has already taken a sample of the label set.
         let mine = self.entries[primary].transaction == transaction.id;
-        // A label set from which another open scrape has taken a sample is left to that scrape,
-        // because only one of the two orders of commit would be right. It stays so until this
-        // scrape ends, even if the other one commits earlier: `yielded` remembers it.
-        let yielded = || (transaction.id, self.labels[primary]);
-        let mut contended = !self.yielded.is_empty() && self.yielded.contains(&yielded());
-        if !mine
-            && self.open.len() > 1
-            && self
-                .open
-                .iter()
-                .any(|open| open.id == self.entries[primary].transaction)
-        {
-            contended = true;
-            self.yielded.insert(yielded());
-        }
+        let contended = self.is_contended(transaction, primary, mine);
         // Older samples are refused. Older than this scrape's own last sample but not than what was
         // committed before it is a duplicate to Prometheus.
         let entry = &mut self.entries[primary];
@@ -102,14 +88,7 @@ impl SeriesCache {
             };
             entry.nth = nth;
         } else {
-            entry.before_ms = entry.last_ms;
-            entry.resend = if entry.resend & AGAIN == 0 {
-                0
-            } else {
-                AGAIN_BEFORE
-            };
-            entry.transaction = transaction.id;
-            entry.nth = 0;
+            entry.begin_transaction(transaction.id);
         }
         entry.last_ms = timestamp_ms;
         entry.resend &= !AGAIN;
@@ -124,6 +103,36 @@ impl SeriesCache {
             alias.last_ms = timestamp_ms;
         }
         Observation::Fresh { nth }
+    }
+
+    /// Whether a label set is left to another transaction. `mine`: this one has already taken a
+    /// sample of it.
+    ///
+    /// A label set from which another open scrape has taken a sample is left to that scrape,
+    /// because only one of the two orders of commit would be right. It stays so until this scrape
+    /// ends, even if the other one commits earlier: `yielded` remembers it.
+    #[inline]
+    pub(super) fn is_contended(
+        &mut self,
+        transaction: Transaction,
+        primary: usize,
+        mine: bool,
+    ) -> bool {
+        let yielded = || (transaction.id, self.labels[primary]);
+        if !self.yielded.is_empty() && self.yielded.contains(&yielded()) {
+            return true;
+        }
+        let is_taken = !mine
+            && self.open.len() > 1
+            && self
+                .open
+                .iter()
+                .any(|open| open.id == self.entries[primary].transaction);
+        if is_taken {
+            let yielded = yielded();
+            self.yielded.insert(yielded);
+        }
+        is_taken
     }
 
     /// Ends a scrape that failed: timestamps go back to what they were before it. Entries stay.

@@ -3,8 +3,14 @@
 use hashbrown::HashTable;
 
 use super::SeriesCache;
-use super::entry::{KEEP_UNSEEN, NEVER, SeriesEntry};
+use super::entry::{KEEP_UNSEEN, NEVER, RawForm, SeriesEntry};
+use crate::series::ids::TargetId;
 use crate::series::recipe::{self, LiteralPool};
+
+/// Age of the last sample, behind the watermark, at which a series of windows is forgotten,
+/// milliseconds. A window begins at most five minutes behind its watermark, so one that forgets
+/// series earlier would take samples once more.
+const KEEP_WINDOWED_MS: i64 = 10 * 60 * 1000;
 
 impl SeriesCache {
     /// Forgets the series that the last scrapes did not show, and packs the rest. Returns whether
@@ -18,6 +24,23 @@ impl SeriesCache {
         self.keep_only(keep)
     }
 
+    /// Forgets the series that came in windows of a target and have had no sample for a while
+    /// before the watermark. It is done once in each half of that while. Returns whether series
+    /// have moved to other places.
+    pub(super) fn sweep_windowed(&mut self, target: TargetId, watermark_ms: i64) -> bool {
+        let swept_ms = &mut self.swept_ms[target.index()];
+        if watermark_ms.abs_diff(*swept_ms) < KEEP_WINDOWED_MS.unsigned_abs() / 2 {
+            return false;
+        }
+        *swept_ms = watermark_ms;
+        let oldest_ms = watermark_ms.saturating_sub(KEEP_WINDOWED_MS);
+        let is_old = |entry: &SeriesEntry| {
+            entry.form == RawForm::Window && entry.target == target && entry.last_ms < oldest_ms
+        };
+        let keep = self.entries.iter().map(|entry| !is_old(entry)).collect();
+        self.keep_only(keep)
+    }
+
     /// Forgets series because memory is short. Returns whether series have moved to other places.
     ///
     /// Series of which no sample was ever taken go: a scrape brought them that was rolled back
@@ -28,7 +51,7 @@ impl SeriesCache {
         let keep = self
             .entries
             .iter()
-            .map(|entry| entry.last_ms != NEVER && !missed(entry))
+            .map(|entry| entry.last_ms != NEVER && !entry.is_dropped() && !missed(entry))
             .collect();
         self.keep_only(keep)
     }

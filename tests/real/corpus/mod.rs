@@ -310,13 +310,13 @@ fn texts(series: TimeSeries) -> (Labels, BTreeMap<i64, String>) {
     (labels, floats.chain(histograms).collect())
 }
 
-/// Formats a value as a text, bit by bit except for NaN: of its kinds only the stale marker
-/// matters.
+/// Formats a value as a text, bit by bit with two exceptions. Of the kinds of NaN only the stale
+/// marker matters. The sign of −0 is lost in Prometheus' remote read, by which it is asked.
 fn float(value: f64) -> String {
     if value.to_bits() == STALE_NAN {
         "stale".to_owned()
     } else {
-        value.to_string()
+        (value + 0.0).to_string()
     }
 }
 

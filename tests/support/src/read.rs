@@ -1,5 +1,5 @@
 //! Reads samples by remote read: all that a Prometheus holds to the last bit, with stale markers
-//! and native histograms. −0 comes as 0, as it was sent.
+//! and native histograms. −0 comes as 0: the server's encoder leaves it out as if it were 0.
 
 use anyhow::{Context, Result, ensure};
 use prost::Message;
