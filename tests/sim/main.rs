@@ -15,6 +15,7 @@ mod events;
 mod home;
 mod memory;
 mod planted;
+mod reads;
 mod receiver;
 mod run;
 mod scenario;

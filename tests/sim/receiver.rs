@@ -7,6 +7,7 @@ use std::time::Duration;
 use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::net::aws::AwsError;
 use amp_forwarder::net::{NetError, Peer, Phase};
+use amp_forwarder::prompb::messages::TimeSeries;
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote, SignError};
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
@@ -15,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::events::Event;
 use crate::planted::Bug;
+use crate::reads::histogram_bits;
 use crate::tenant::{Sample, Tenant};
 use crate::world::{Key, SimWorld, identity, lock};
 
@@ -80,6 +82,8 @@ pub(crate) struct Traits {
     /// Whether a sample that was answered may not be sent again unless the forwarder has forgotten
     /// it.
     pub(crate) no_repeats: bool,
+    /// Whether an entry may have several samples and histograms, as those of a remote read.
+    pub(crate) windows: bool,
 }
 
 /// Counts of the answers in a tick.
@@ -231,12 +235,15 @@ impl Receiver {
             Default::default()
         });
         let entries = decoded.timeseries;
-        if entries.is_empty() || entries.len() > self.traits.max_samples {
+        let count: usize = entries
+            .iter()
+            .map(|entry| entry.samples.len() + entry.histograms.len())
+            .sum();
+        if entries.is_empty() || count > self.traits.max_samples {
             found(
                 "batch",
                 format!(
-                    "{} samples in a request, at most {}",
-                    entries.len(),
+                    "{count} samples in a request, at most {}",
                     self.traits.max_samples
                 ),
             );
@@ -254,7 +261,7 @@ impl Receiver {
         let mut samples = Vec::with_capacity(entries.len());
         let mut span = (0, u64::MAX);
         let mut replica = None;
-        for series in &entries {
+        for (entry, series) in entries.iter().enumerate() {
             let labels = &series.labels;
             let text = identity(
                 labels
@@ -272,13 +279,23 @@ impl Receiver {
                     format!("not sorted, not unique, or empty: {text}"),
                 );
             }
-            let [sample] = series.samples[..] else {
+            let values = entry_values(series);
+            if (values.len() != 1 || !series.histograms.is_empty()) && !self.traits.windows {
                 found(
                     "entry",
                     format!("{} samples of {text}", series.samples.len()),
                 );
                 continue;
-            };
+            }
+            if values.is_empty() || !values.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+                found(
+                    "entry",
+                    format!("{text} is not in the order of time: {values:?}"),
+                );
+            }
+            if !series.samples.is_empty() && !series.histograms.is_empty() {
+                found("entry", format!("floats and histograms of {text}"));
+            }
             let value = |name: &str| {
                 labels
                     .iter()
@@ -292,50 +309,22 @@ impl Receiver {
                     format!("{replica:?} and {mine:?} in one request"),
                 );
             }
-            let timestamp_ms = sample.timestamp;
-            match self.world.exposed(key, timestamp_ms) {
-                None => found(
-                    "unexposed",
-                    format!("{text} at {timestamp_ms} was in no exposition that succeeded"),
-                ),
-                Some(exposed) => {
-                    span = (span.0.max(exposed.first), span.1.min(exposed.last));
-                    if exposed
-                        .bits
-                        .is_some_and(|bits| bits != sample.value.to_bits())
-                    {
-                        found(
-                            "value",
-                            format!("{text} at {timestamp_ms} is {:?}", sample.value),
-                        );
-                    }
-                }
+            for (timestamp_ms, bits) in values {
+                let sample = Sample {
+                    key,
+                    timestamp_ms,
+                    bits,
+                    bad: value("__name__").starts_with("bad_"),
+                    entry,
+                };
+                self.check_sample(&state, &sample, &mut span);
+                samples.push(sample);
             }
-            if let Some(&newest) = state.accepted.get(&key)
-                && timestamp_ms < newest
-                && !self.world.may_go_back(key)
-                && !state.excused.contains(&(key, timestamp_ms))
-                && !self.is_forgotten(key, newest, timestamp_ms)
-            {
-                found(
-                    "order",
-                    format!("{text} at {timestamp_ms} comes after {newest} was accepted"),
-                );
-            }
-            if self.traits.no_repeats && state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
-                found(
-                    "again",
-                    format!("{text} at {timestamp_ms} was answered already"),
-                );
-            }
-            samples.push(Sample {
-                key,
-                timestamp_ms,
-                bits: sample.value.to_bits(),
-                bad: value("__name__").starts_with("bad_"),
-            });
         }
-        let mut keys: Vec<Key> = samples.iter().map(|sample| sample.key).collect();
+        let mut keys: Vec<Key> = samples
+            .chunk_by(|a, b| a.entry == b.entry)
+            .map(|entry| entry[0].key)
+            .collect();
         keys.sort_unstable();
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
             found("batch", "a series twice in one request".to_owned());
@@ -376,6 +365,57 @@ impl Receiver {
             );
         }
         (id, samples, raw)
+    }
+
+    /// Checks one sample of a request.
+    fn check_sample(&self, state: &State, sample: &Sample, span: &mut (u64, u64)) {
+        let found =
+            |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
+        let Sample {
+            key,
+            timestamp_ms,
+            bits,
+            ..
+        } = *sample;
+        let text = || self.world.name(key);
+        match self.world.exposed(key, timestamp_ms) {
+            None => found(
+                "unexposed",
+                format!(
+                    "{} at {timestamp_ms} was in no exposition that succeeded",
+                    text()
+                ),
+            ),
+            Some(exposed) => {
+                *span = (span.0.max(exposed.first), span.1.min(exposed.last));
+                if exposed.bits.is_some_and(|exposed| exposed != bits) {
+                    found(
+                        "value",
+                        format!("{} at {timestamp_ms} is {bits:#x}", text()),
+                    );
+                }
+            }
+        }
+        if let Some(&newest) = state.accepted.get(&key)
+            && timestamp_ms < newest
+            && !self.world.may_go_back(key)
+            && !state.excused.contains(&(key, timestamp_ms))
+            && !self.is_forgotten(key, newest, timestamp_ms)
+        {
+            found(
+                "order",
+                format!(
+                    "{} at {timestamp_ms} comes after {newest} was accepted",
+                    text()
+                ),
+            );
+        }
+        if self.traits.no_repeats && state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
+            found(
+                "again",
+                format!("{} at {timestamp_ms} was answered already", text()),
+            );
+        }
     }
 
     fn draw(&self, raw: usize, samples: usize) -> (Option<Fault>, [Duration; 2]) {
@@ -463,7 +503,9 @@ impl Receiver {
             _ => return,
         }
         let life = state.life;
-        if !matches!(status, 200 | 204 | 413) || (status == 413 && count == 1) {
+        // A sample of a window that is refused came out of order, or was there before.
+        let is_fault = self.traits.windows && status == 400;
+        if !(matches!(status, 200 | 204 | 413) || is_fault) || (status == 413 && count == 1) {
             state.refused.extend(
                 samples
                     .iter()
@@ -593,6 +635,19 @@ impl Receiver {
             body,
         })
     }
+}
+
+/// Timestamps and bits of an entry's samples, in their order.
+fn entry_values(series: &TimeSeries) -> Vec<(i64, u64)> {
+    let floats = series
+        .samples
+        .iter()
+        .map(|sample| (sample.timestamp, sample.value.to_bits()));
+    let histograms = series
+        .histograms
+        .iter()
+        .map(|histogram| (histogram.timestamp, histogram_bits(histogram)));
+    floats.chain(histograms).collect()
 }
 
 /// A request in flight.

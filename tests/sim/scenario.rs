@@ -123,6 +123,7 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
                 retries_429: remote.queue.retry_on_http_429,
                 tight_memory: false,
                 no_repeats: true,
+                windows: false,
                 forgetful: home.lag_ms.is_some()
                     || home.twice > 0.0
                     || moved_clock
@@ -229,7 +230,8 @@ fn configuration(rng: &mut Rng) -> String {
     };
     let _ = writeln!(
         yaml,
-        "forwarder: {{deadline_margin: {margin}, max_request_bytes: {bytes}}}"
+        "forwarder: {{deadline_margin: {margin}, max_request_bytes: {bytes}, \
+         remote_read: {{mode: off}}}}"
     );
     yaml
 }

@@ -18,6 +18,8 @@ pub(crate) struct Sample {
     pub(crate) bits: u64,
     /// Whether the receiver always refuses the series.
     pub(crate) bad: bool,
+    /// Place of its entry in the request. Samples of an entry stand next to each other.
+    pub(crate) entry: usize,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +36,9 @@ impl Tenant {
             .copied()
     }
 
-    /// Stores the valid samples of a request (`pkg/ingester/ingester.go` `Push`).
+    /// Stores the valid samples of a request (`pkg/ingester/ingester.go` `Push`). An entry with one
+    /// timestamp that is too new or too old is dropped as a whole (`pkg/distributor/distributor.go`
+    /// `validateSeries`).
     ///
     /// # Errors
     ///
@@ -43,25 +47,23 @@ impl Tenant {
         // Age counts from the newest sample before this request.
         let newest_ms = self.newest_ms;
         let mut outcome = Ok(());
-        for sample in samples {
-            if let Err(why) = self.store(sample, newest_ms, now_ms) {
+        for entry in samples.chunk_by(|a, b| a.entry == b.entry) {
+            let valid = |sample: &Sample| validate(sample, newest_ms, now_ms);
+            if let Err(why) = entry.iter().try_for_each(valid) {
                 outcome = outcome.and(Err(why));
+                continue;
+            }
+            for sample in entry {
+                if let Err(why) = self.store(sample, newest_ms) {
+                    outcome = outcome.and(Err(why));
+                }
             }
         }
         outcome
     }
 
-    fn store(&mut self, sample: &Sample, newest_ms: i64, now_ms: i64) -> Result<(), Event> {
+    fn store(&mut self, sample: &Sample, newest_ms: i64) -> Result<(), Event> {
         let t = sample.timestamp_ms;
-        if sample.bad {
-            return Err(Event::Refused);
-        }
-        if t > now_ms + AHEAD_MS {
-            return Err(Event::TooFarAhead);
-        }
-        if t < now_ms.max(newest_ms) - OLDEST_MS {
-            return Err(Event::TooOld);
-        }
         let samples = self.series.entry(sample.key).or_default();
         match samples.last_key_value().map(|(newest, _)| *newest) {
             Some(newest) if t < newest => {
@@ -81,4 +83,19 @@ impl Tenant {
         self.newest_ms = self.newest_ms.max(t);
         Ok(())
     }
+}
+
+/// Checks a sample for what refuses its whole entry.
+fn validate(sample: &Sample, newest_ms: i64, now_ms: i64) -> Result<(), Event> {
+    let t = sample.timestamp_ms;
+    if sample.bad {
+        return Err(Event::Refused);
+    }
+    if t > now_ms + AHEAD_MS {
+        return Err(Event::TooFarAhead);
+    }
+    if t < now_ms.max(newest_ms) - OLDEST_MS {
+        return Err(Event::TooOld);
+    }
+    Ok(())
 }

@@ -227,8 +227,7 @@ impl HomeModel {
                     self.world.hit(Event::HomeTooFarAhead);
                 }
                 let limited = honored || !std::mem::replace(&mut again, true);
-                // gogoproto omits a zero, whatever its sign.
-                let bits = if value == 0.0 { 0 } else { value.to_bits() };
+                let bits = value.to_bits();
                 lines.push(Line {
                     key,
                     timestamp_ms: taken,

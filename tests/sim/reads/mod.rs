@@ -1,0 +1,12 @@
+//! Remote read: a home with a database of its own, which answers `POST /api/v1/read` and
+//! `/federate`, and what must have arrived of it.
+
+mod answer;
+mod history;
+mod home;
+#[cfg(test)]
+mod home_tests;
+mod oracle;
+mod tsdb;
+
+pub(crate) use self::tsdb::histogram_bits;
