@@ -183,7 +183,10 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
             target.instance(),
             config.scrape_configs[target.job.index()].job_name
         );
-        findings.extend(alternation(&subject, home, target.job, &target.url).await);
+        let Ok(url) = &target.url else {
+            continue;
+        };
+        findings.extend(alternation(&subject, home, target.job, url).await);
     }
     findings
 }

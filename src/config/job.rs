@@ -7,13 +7,17 @@ use super::global::{JobDefaults, check_label_names, positive};
 use super::http::read_http;
 use super::keys::{SCRAPE, STATIC};
 use super::limits::read_limits;
-use super::model::{Global, Scheme, ScrapeConfig, StaticConfig};
+use super::model::{Global, ScrapeConfig, StaticConfig};
 use super::naming::read_naming;
 use super::problem::shown;
 use super::protocols;
 use super::reader::{Reader, Section, StringKind};
 use super::rules::read_rules;
+use super::target::{TargetError, checked_address};
 use super::yaml::Node;
+
+/// Most targets of all jobs together.
+const MAX_TARGETS: usize = u16::MAX as usize;
 
 /// Reads all jobs.
 pub(super) fn read_scrape_configs(
@@ -62,6 +66,15 @@ pub(super) fn read_scrape_configs(
         }
         configs.push(config);
     }
+    let groups = configs.iter().flat_map(|config| &config.static_configs);
+    let targets: usize = groups.map(|group| group.targets.len()).sum();
+    if targets > MAX_TARGETS {
+        reader.error_at(
+            "scrape_configs",
+            format!("found {targets} targets, expected at most {MAX_TARGETS}"),
+            "let the home Prometheus scrape them: they come with /federate",
+        );
+    }
     configs
 }
 
@@ -106,7 +119,9 @@ fn read_scrape_config(
         &metrics_path,
         &defaults.formats,
     );
-    let scheme = read_scheme(reader, &section);
+    let scheme = reader
+        .string(&section, "scheme", StringKind::Plain)
+        .unwrap_or_else(|| "http".into());
     let params = reader.lists_map(&section, "params");
     let mut switch = |key, default| reader.boolean(&section, key).unwrap_or(default);
     let config = ScrapeConfig {
@@ -183,36 +198,26 @@ fn read_timeout(
     Some(timeout.min(interval))
 }
 
-/// Reports targets that Prometheus would log and skip. `promtool check config` refuses them, and so
-/// do we.
+/// Reports the targets with which Prometheus does not load the job, and those that have an interval
+/// of their own. // config/config.go checkStaticTargets
 fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Section<'_>) {
     for (g, group) in config.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
-            if let Err(error) = config.populate(target, &group.labels) {
-                reader.error_at(
-                    &format!("{}[{g}].targets[{t}]", section.path_of("static_configs")),
-                    error.to_string(),
-                    "write host:port; scheme and path have keys of their own in the job",
-                );
-            }
-        }
-    }
-}
-
-fn read_scheme(reader: &mut Reader<'_>, section: &Section<'_>) -> Scheme {
-    match reader
-        .string(section, "scheme", StringKind::Plain)
-        .as_deref()
-    {
-        None | Some("http") => Scheme::Http,
-        Some("https") => Scheme::Https,
-        Some(other) => {
+            let url = config
+                .populate(target, &group.labels)
+                .map(|target| target.url);
+            let error = match (checked_address(target), url) {
+                (Err(error @ TargetError::Hostname(_)), _) if config.relabel_configs.is_empty() => {
+                    error
+                }
+                (_, Some(Err(error @ TargetError::OwnInterval(_)))) => error,
+                _ => continue,
+            };
             reader.error_at(
-                &section.path_of("scheme"),
-                format!("found {}, expected http or https", shown(other)),
-                "",
+                &format!("{}[{g}].targets[{t}]", section.path_of("static_configs")),
+                error.to_string(),
+                "write host:port; scheme and path have keys of their own in the job",
             );
-            Scheme::Http
         }
     }
 }

@@ -48,8 +48,9 @@ pub struct ScrapeConfig {
     pub scrape_interval: Duration,
     /// Longest time for one scrape, never more than the interval. Default: that of `global`.
     pub scrape_timeout: Duration,
-    /// Scheme of the targets' URLs. Default `http`.
-    pub scheme: Scheme,
+    /// Scheme of the targets' URLs, `http` or `https`; with any other one, no target can be
+    /// scraped. Default `http`.
+    pub scheme: String,
     /// Path of the targets' URLs. Default `/metrics`.
     pub metrics_path: String,
     /// URL parameters, sent sorted by key.
@@ -92,26 +93,6 @@ impl ScrapeConfig {
     #[must_use]
     pub fn is_federation(&self) -> bool {
         self.metrics_path.ends_with("/federate")
-    }
-}
-
-/// `http` or `https`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// Plain HTTP.
-    Http,
-    /// TLS.
-    Https,
-}
-
-impl Scheme {
-    /// The scheme as a URL has it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
     }
 }
 

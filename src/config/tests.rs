@@ -143,7 +143,7 @@ fn defaults_are_those_of_prometheus() {
             job_name: "a".into(),
             scrape_interval: Duration::from_secs(60),
             scrape_timeout: Duration::from_secs(10),
-            scheme: Scheme::Http,
+            scheme: "http".into(),
             metrics_path: "/metrics".into(),
             params: Default::default(),
             honor_labels: false,
@@ -296,11 +296,11 @@ forwarder:
     assert_eq!(
         (
             job.job_name.as_str(),
-            job.scheme,
+            job.scheme.as_str(),
             job.honor_labels,
             job.honor_timestamps
         ),
-        ("123", Scheme::Https, true, false)
+        ("123", "https", true, false)
     );
     assert_eq!(job.params["x"], ["1", "yes"]);
     assert_eq!(
@@ -535,10 +535,6 @@ fn what_does_not_load_says_where_and_why() {
             &["found \"1kB\", expected a size"],
         ),
         (
-            job("scheme: ftp"),
-            &["found \"ftp\", expected http or https"],
-        ),
-        (
             job("params: {'match[]': up}"),
             &["params.match[]: found a single value, expected a list"],
         ),
@@ -611,13 +607,6 @@ fn what_does_not_load_says_where_and_why() {
         (
             with("scrape_configs: [{job_name: a, static_configs: [{targets: ['http://h:1/x']}]}]"),
             &["targets[0]: \"http://h:1/x\" is not a valid hostname"],
-        ),
-        (
-            with(
-                "scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: \
-                 {__scheme__: x}}]}]",
-            ),
-            &["targets[0]: unsupported protocol scheme \"x\""],
         ),
         (
             with("scrape_configs: [{job_name: a, static_configs: [~]}]"),
@@ -843,7 +832,21 @@ fn slips_are_warned_of() {
         (with("scrape_configs: [{job_name: a}]"), "found no target"),
         (
             with("scrape_configs: [{job_name: a, static_configs: [{targets: ['h:x']}]}]"),
-            "found an address that cannot be reached",
+            "targets[0]: the target cannot be scraped, and its up is 0: \"h:x\" is not a valid \
+             address: invalid port number",
+        ),
+        (
+            with(
+                "scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: \
+                 {__scheme__: x}}]}]",
+            ),
+            "targets[0]: the target cannot be scraped, and its up is 0: unsupported protocol \
+             scheme \"x\"",
+        ),
+        (job("scheme: ftp"), "unsupported protocol scheme \"ftp\""),
+        (
+            job("relabel_configs: [{target_label: __address__, replacement: 'h/x'}]"),
+            "\"h/x\" is not a valid hostname",
         ),
         (
             with("global: {external_labels: {cluster: a}}"),

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use url::Url;
-use url::form_urlencoded::Serializer;
 
-use crate::config::{PopulatedTarget, ScrapeConfig};
+use crate::config::{PopulatedTarget, ScrapeConfig, TargetError};
 use crate::series::TargetId;
 
 /// A scrape job: its place in `scrape_configs`.
@@ -27,8 +26,8 @@ pub struct Target {
     pub id: TargetId,
     /// The job to which the target belongs.
     pub job: JobId,
-    /// URL of the exposition, with the parameters.
-    pub url: Url,
+    /// URL of the exposition with its parameters, or the reason why the target cannot be scraped.
+    pub url: Result<Url, TargetError>,
     /// Labels that its series get, sorted by name. None starts with `__`.
     pub labels: Vec<(String, String)>,
     /// Longest time of a scrape: the job's, unless relabelling changed it.
@@ -52,30 +51,23 @@ impl Target {
 /// drop.
 ///
 /// # Errors
-/// Fails with the first address that does not make a URL, and the reason.
+/// Fails when there are more than 65535 targets.
 pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
     let mut targets: Vec<Target> = Vec::new();
     for (place, job) in jobs.iter().enumerate() {
         let first = targets.len();
         for group in &job.static_configs {
             for address in &group.targets {
-                let wrong = |error: String| {
-                    format!("job \"{}\", target \"{address}\": {error}", job.job_name)
-                };
-                let Some(populated) = job
-                    .populate(address, &group.labels)
-                    .map_err(|error| wrong(error.to_string()))?
-                else {
+                let Some(populated) = job.populate(address, &group.labels) else {
                     continue;
                 };
                 let id = u16::try_from(targets.len())
                     .map(TargetId)
                     .map_err(|_| "more than 65535 targets".to_owned())?;
-                let url = url(&populated).map_err(|error| wrong(error.to_string()))?;
                 let PopulatedTarget {
+                    url,
                     labels,
                     scrape_timeout,
-                    ..
                 } = populated;
                 // What relabelling made the same is scraped once (scrape/scrape.go sync).
                 if targets[first..]
@@ -99,23 +91,4 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
             .for_each(|target| target.siblings = siblings);
     }
     Ok(targets)
-}
-
-/// The URL of a target. Its parameters are sorted by key, as Go's `url.Values.Encode` sorts them.
-fn url(target: &PopulatedTarget) -> Result<Url, url::ParseError> {
-    let mut url = Url::parse(&format!(
-        "{}://{}{}",
-        target.scheme.as_str(),
-        target.address,
-        target.metrics_path
-    ))?;
-    let mut query = Serializer::new(String::new());
-    for (name, values) in &target.params {
-        for value in values {
-            query.append_pair(name, value);
-        }
-    }
-    let query = query.finish();
-    url.set_query((!query.is_empty()).then_some(&query));
-    Ok(url)
 }

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use crate::config::TargetError;
 use crate::home::Target;
 use crate::selector::{Selector, SelectorError, needed};
 
@@ -23,6 +24,9 @@ pub struct ReadSource {
 /// Why a target cannot be asked by remote read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadSourceError {
+    /// The target has no URL, and is not scraped, either.
+    #[error(transparent)]
+    NoUrl(#[from] TargetError),
     /// The path of the target is not that of a federation, and no other one is configured.
     #[error(
         "metrics_path does not end in /federate: remote read reads what a federation selects, so \
@@ -50,16 +54,15 @@ impl ReadSource {
     /// # Errors
     /// [`ReadSourceError`]: the target can be scraped only.
     pub fn new(target: &Target, path: Option<&str>) -> Result<Self, ReadSourceError> {
-        let prefix = target
-            .url
+        let exposition = target.url.as_ref().map_err(TargetError::clone)?;
+        let prefix = exposition
             .path()
             .strip_suffix(FEDERATE_PATH)
             .ok_or(ReadSourceError::NoFederation)?;
-        let mut url = target.url.clone();
+        let mut url = exposition.clone();
         url.set_path(&path.map_or_else(|| format!("{prefix}{READ_PATH}"), str::to_owned));
         url.set_query(None);
-        let selectors = target
-            .url
+        let selectors = exposition
             .query_pairs()
             .filter(|(name, _)| name == "match[]")
             .map(|(_, text)| {
@@ -91,7 +94,7 @@ mod tests {
         let target = Target {
             id: TargetId(0),
             job: JobId(0),
-            url: url.parse().unwrap(),
+            url: Ok(url.parse().unwrap()),
             labels: Vec::new(),
             scrape_timeout: Duration::from_secs(10),
             siblings: 1,

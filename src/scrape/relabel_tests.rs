@@ -51,7 +51,7 @@ impl Home {
         let target = Target {
             id: TargetId(0),
             job: JobId(0),
-            url: "http://h:1/".parse().unwrap(),
+            url: Ok("http://h:1/".parse().unwrap()),
             labels: vec![
                 ("instance".to_owned(), "h:1".to_owned()),
                 ("job".to_owned(), "j".to_owned()),

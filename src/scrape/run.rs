@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
 use tokio::time::Instant;
+use url::Url;
 
 use super::accept::accept;
 use super::body::{BodyError, ExpositionBody};
@@ -84,7 +85,7 @@ impl<'a> Scraper<'a> {
         // home is, so that a scrape always ends.
         let result = match tokio::time::timeout(timeout + GRACE, scrape.fetch(timeout)).await {
             Ok(result) => result,
-            Err(_) => Err(NetError::timed_out(Phase::Body, Peer::Home, &target.url).into()),
+            Err(_) => Err(scrape.timed_out()),
         };
         scrape.end(result, started.elapsed())
     }
@@ -109,6 +110,14 @@ impl<'a> Scraper<'a> {
     }
 }
 
+/// The target's address for people.
+fn address_of(target: &Target) -> String {
+    match &target.url {
+        Ok(url) => redacted(url),
+        Err(_) => target.instance().to_owned(),
+    }
+}
+
 struct RunningScrape<'s, 'a> {
     scraper: &'s Scraper<'a>,
     job: &'a ScrapeConfig,
@@ -129,7 +138,25 @@ enum Excess {
 
 impl RunningScrape<'_, '_> {
     fn address(&self) -> String {
-        redacted(&self.target.url)
+        address_of(self.target)
+    }
+
+    /// The URL of the target. A target that has none is not scraped.
+    fn url(&self) -> Result<&Url, NetError> {
+        self.target.url.as_ref().map_err(|error| {
+            NetError::malformed_request(
+                Peer::Home,
+                format!("job {}", self.job.job_name),
+                error.to_string(),
+            )
+        })
+    }
+
+    fn timed_out(&self) -> ScrapeError {
+        match self.url() {
+            Ok(url) => NetError::timed_out(Phase::Body, Peer::Home, url).into(),
+            Err(error) => error.into(),
+        }
     }
 
     fn body_error(&self, cause: BodyError) -> ScrapeError {
@@ -187,7 +214,7 @@ impl RunningScrape<'_, '_> {
         );
         let request = HomeRequest {
             job: self.target.job,
-            url: &self.target.url,
+            url: self.url()?,
             method: HomeMethod::Get {
                 accept: &accept,
                 compression: self.job.enable_compression,
@@ -246,10 +273,11 @@ impl RunningScrape<'_, '_> {
         block: &[u8],
         last: bool,
     ) -> Result<usize, ScrapeError> {
+        let target = self.target;
         parser
             .parse(block, last, &mut self.transaction.intake())
             .map_err(|cause| ScrapeError::Exposition {
-                address: redacted(&self.target.url),
+                address: address_of(target),
                 cause,
             })
     }

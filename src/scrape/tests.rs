@@ -69,7 +69,7 @@ fn target() -> Target {
     Target {
         id: TargetId(0),
         job: JobId(0),
-        url: "http://h:1/".parse().unwrap(),
+        url: Ok("http://h:1/".parse().unwrap()),
         labels,
         scrape_timeout: Duration::from_secs(10),
         siblings: 1,

@@ -87,8 +87,12 @@ impl Forwarder {
             .filter(|(_, config)| config.is_federation())
         {
             for target in &job.targets {
+                // The scrape has reported a target without a URL.
+                let Ok(exposition) = &target.url else {
+                    continue;
+                };
                 let url =
-                    metadata::address(&target.url, self.config.forwarder.metadata.path.as_deref());
+                    metadata::address(exposition, self.config.forwarder.metadata.path.as_deref());
                 let left = metadata_ends.saturating_duration_since(Instant::now());
                 match metadata::read(
                     &*self.home,

@@ -4,7 +4,6 @@ use super::findings::Findings;
 use super::selector::lint_selector;
 use crate::config::model::ScrapeConfig;
 use crate::config::problem::shown;
-use crate::config::target::PopulatedTarget;
 
 /// Looks for slips in a job.
 pub(super) fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
@@ -48,15 +47,15 @@ fn lint_targets(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
     let mut is_any_kept = false;
     for (g, group) in job.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
-            let Ok(Some(target)) = job.populate(target, &group.labels) else {
+            let Some(target) = job.populate(target, &group.labels) else {
                 continue;
             };
             is_any_kept = true;
-            if !is_address(job, &target) {
+            if let Err(error) = target.url {
                 findings.add(
                     &format!("{path}.static_configs[{g}].targets[{t}]"),
-                    "found an address that cannot be reached",
-                    "write host:port",
+                    format!("the target cannot be scraped, and its up is 0: {error}"),
+                    "write host:port; scheme and path have keys of their own in the job",
                 );
             }
         }
@@ -68,17 +67,6 @@ fn lint_targets(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
             "keep one",
         );
     }
-}
-
-/// Whether the target's address is the host and port of a URL, and nothing else.
-fn is_address(job: &ScrapeConfig, target: &PopulatedTarget) -> bool {
-    let url = format!("{}://{}/", job.scheme.as_str(), target.address);
-    url::Url::parse(&url).is_ok_and(|url| {
-        url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-    })
 }
 
 /// Looks for slips in a job that scrapes `/federate`.

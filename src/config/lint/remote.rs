@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::findings::Findings;
-use crate::config::model::{QueueConfig, RemoteWrite, Scheme, SigV4};
+use crate::config::model::{QueueConfig, RemoteWrite, SigV4};
 use crate::config::problem::shown;
 use crate::config::units::format_duration;
 
@@ -90,7 +90,7 @@ pub(super) fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings
             "remove it: the workspace is in the URL",
         );
     }
-    if remote.url.scheme() == Scheme::Http.as_str() {
+    if remote.url.scheme() == "http" {
         findings.add(
             &url_path,
             "found http: samples travel unencrypted",

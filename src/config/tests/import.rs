@@ -115,11 +115,10 @@ fn a_whole_prometheus_yml_is_imported() {
     );
     let probed = config.scrape_configs[1]
         .populate("https://example.com/x", &Default::default())
-        .unwrap()
         .unwrap();
     assert_eq!(
-        (probed.address.as_str(), probed.params["target"][0].as_str()),
-        ("exporter:9115", "https://example.com/x")
+        probed.url.unwrap().as_str(),
+        "http://exporter:9115/probe?target=https%3A%2F%2Fexample.com%2Fx"
     );
     assert_eq!(
         imported.yaml.matches("${x}-${1}").count(),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, ScalarStyle, Span, Tag};
 
 use super::map::OpenMap;
+use super::merge::MapKind;
 use super::node::{Node, NodeValue};
 use crate::config::problem::{Position, Problem, shown};
 
@@ -66,10 +67,17 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), position);
+                let kind = match self.open.last().map(|frame| &frame.content) {
+                    Some(FrameContent::Map(map)) => {
+                        let key = map.key.as_ref();
+                        key.map_or(MapKind::Section, |key| MapKind::of(&key.text))
+                    }
+                    _ => MapKind::Section,
+                };
                 self.enter(Frame {
                     position,
                     anchor,
-                    content: FrameContent::Map(OpenMap::default()),
+                    content: FrameContent::Map(OpenMap::new(kind)),
                 })?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.leave(),

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use super::merge::{MapKind, overlay};
 use super::node::{MapEntry, Node, NodeValue};
 use crate::config::problem::{Position, Problem, shown};
 
 /// The entries of an open mapping, and the key whose value comes next.
-#[derive(Default)]
 pub(super) struct OpenMap {
+    kind: MapKind,
     pub(super) entries: Vec<MapEntry>,
     /// Index of each key's entry.
     index: HashMap<String, KeySlot>,
@@ -32,6 +33,15 @@ struct KeySlot {
 }
 
 impl OpenMap {
+    pub(super) fn new(kind: MapKind) -> Self {
+        Self {
+            kind,
+            entries: Vec::new(),
+            index: HashMap::new(),
+            key: None,
+        }
+    }
+
     /// Takes the next node, which is a key and a value in turn. The path of a problem is relative
     /// to the mapping.
     pub(super) fn take(&mut self, node: Node) -> Result<(), Problem> {
@@ -59,21 +69,16 @@ impl OpenMap {
             value,
         };
         match self.index.get_mut(&entry.key) {
-            // What is written out replaces what `<<` brought before it.
-            Some(slot) if slot.is_merged => {
+            // What is written out lies over what `<<` brought before it.
+            Some(slot) if slot.is_merged && !self.kind.is_free() => {
                 slot.is_merged = false;
-                self.entries[slot.entry] = entry;
+                let below = &mut self.entries[slot.entry];
+                let value = overlay(&entry.key, below.value.clone(), entry.value)?;
+                *below = MapEntry { value, ..entry };
             }
             Some(slot) => {
-                let first = self.entries[slot.entry].position.line;
-                let message = format!(
-                    "found the key {} again, expected it once; it is also on line {first}",
-                    shown(&entry.key)
-                );
-                return Err(Problem {
-                    path: entry.key,
-                    ..Problem::at(key.position, message, "remove one of the two")
-                });
+                let first = &self.entries[slot.entry];
+                return Err(again(&entry.key, key.position, first, slot.is_merged));
             }
             None => self.push(entry, false),
         }
@@ -99,12 +104,29 @@ impl OpenMap {
                     ..Problem::at(position, message, "write <<: *name")
                 });
             };
-            for entry in merged {
-                match self.index.get(&entry.key) {
-                    Some(slot) => self.entries[slot.entry] = entry,
-                    None => self.push(entry, true),
-                }
+            if self.kind == MapKind::Reset {
+                self.entries.clear();
+                self.index.clear();
             }
+            for entry in merged {
+                self.merge_entry(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_entry(&mut self, entry: MapEntry) -> Result<(), Problem> {
+        match self.index.get(&entry.key) {
+            Some(slot) if self.kind.is_free() => {
+                let first = &self.entries[slot.entry];
+                return Err(again(&entry.key, entry.position, first, true));
+            }
+            Some(slot) => {
+                let below = &mut self.entries[slot.entry];
+                let value = overlay(&entry.key, below.value.clone(), entry.value)?;
+                *below = MapEntry { value, ..entry };
+            }
+            None => self.push(entry, true),
         }
         Ok(())
     }
@@ -116,6 +138,27 @@ impl OpenMap {
         };
         self.index.insert(entry.key.clone(), slot);
         self.entries.push(entry);
+    }
+}
+
+/// The problem of a key that comes twice.
+fn again(key: &str, position: Position, first: &MapEntry, is_merged: bool) -> Problem {
+    let line = first.position.line;
+    let (how, fix) = if is_merged {
+        (
+            "by <<",
+            "names within this section come once, merged or not: remove one of the two",
+        )
+    } else {
+        ("also", "remove one of the two")
+    };
+    let message = format!(
+        "found the key {} again, expected it once; it is {how} on line {line}",
+        shown(key)
+    );
+    Problem {
+        path: key.to_owned(),
+        ..Problem::at(position, message, fix)
     }
 }
 

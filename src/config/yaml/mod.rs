@@ -6,6 +6,7 @@
 
 mod build;
 mod map;
+mod merge;
 mod node;
 #[cfg(test)]
 mod tests;

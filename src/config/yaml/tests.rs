@@ -54,6 +54,33 @@ fn trees() {
             "{x={a=1} z={a=3 c=3} y={a=1 c=3}}",
         ),
         ("'<<': 1", "{<<=1}"),
+        // Sections of both add up, field by field; lists and single values do not.
+        (
+            "x: &x {q: {a: 1, b: [1]}, n: {c: {d: 1}}}\ny:\n  <<: *x\n  q: {b: [2], e: 3}\n  n: {c: {f: 2}}",
+            "{x={q={a=1 b=[1]} n={c={d=1}}} y={q={a=1 b=[2] e=3} n={c={d=1 f=2}}}}",
+        ),
+        (
+            "x: &x {params: {a: [1]}, headers: {k: v}}\ny: {<<: *x, params: {b: [2]}, headers: {l: w}}",
+            "{x={params={a=[1]} headers={k=v}} y={params={a=[1] b=[2]} headers={k=v l=w}}}",
+        ),
+        (
+            "x: &x {q: {a: 1}}\ny:\n  q: {a: 2, b: 2}\n  <<: *x",
+            "{x={q={a=1}} y={q={a=1 b=2}}}",
+        ),
+        // Nothing, written out, removes the section of the base.
+        (
+            "x: &x {q: {a: 1}}\ny: {<<: *x, q: }",
+            "{x={q={a=1}} y={q=}}",
+        ),
+        // Their decoding starts afresh.
+        (
+            "x: &x {sigv4: {a: 1}, http_headers: {k: {}}}\ny: {<<: *x, sigv4: {b: 2}, http_headers: {l: {}}}",
+            "{x={sigv4={a=1} http_headers={k={}}} y={sigv4={b=2} http_headers={l={}}}}",
+        ),
+        (
+            "x: &x {k: {}}\nhttp_headers: {l: {}, <<: *x}",
+            "{x={k={}} http_headers={k={}}}",
+        ),
     ] {
         assert_eq!(read(text), expected, "{text}");
     }
@@ -74,6 +101,22 @@ fn duplicates_are_all_reported() {
         ),
         "{problems}"
     );
+}
+
+#[test]
+fn a_name_in_a_map_comes_once_merged_or_not() {
+    for text in [
+        "x: &x {params: {a: [1]}}\ny: {<<: *x, params: {a: [2]}}",
+        "x: &x {a: 1}\nlabels: {<<: *x, a: 2}",
+        "x: &x {a: 1}\nlabels: {a: 2, <<: *x}",
+        "x: &x {a: 1}\nz: &z {a: 2}\nheaders: {<<: [*x, *z]}",
+    ] {
+        let problems = read(text);
+        assert!(
+            problems.contains("a: found the key \"a\" again, expected it once"),
+            "{text}\n{problems}"
+        );
+    }
 }
 
 #[test]

@@ -1,83 +1,39 @@
 //! The labels of a target before its first scrape: what the job gives it, and what
 //! `relabel_configs` make of it.
 //!
-//! This is checked while the configuration loads, as `promtool check config` does, so that a target
-//! that cannot be scraped is reported with its line, together with all other errors.
+//! A target that cannot be scraped stops nothing else. It keeps its labels, so that its `up` is 0,
+//! and the lint reports it with its line.
+
+mod error;
+mod url;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::model::{Scheme, ScrapeConfig};
+use ::url::Url;
+
+use self::error::SCRAPE_INTERVAL;
+pub use self::error::TargetError;
+pub(super) use self::url::checked_address;
+use self::url::target_url;
+use super::model::ScrapeConfig;
 use super::units::{format_duration, parse_duration};
-use crate::relabel::{self, SizeError};
+use crate::relabel;
 
 /// A target after relabelling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PopulatedTarget {
-    /// `host:port`, without a scheme or a path.
-    pub address: String,
-    /// Scheme of the target's URL.
-    pub scheme: Scheme,
-    /// Path of the target's URL.
-    pub metrics_path: String,
-    /// URL parameters: the job's, with the first value of each as relabelled.
-    pub params: BTreeMap<String, Vec<String>>,
+    /// URL of the exposition with its parameters, or the reason why the target cannot be scraped.
+    pub url: Result<Url, TargetError>,
     /// Time-out of one scrape, at most the scrape interval.
     pub scrape_timeout: Duration,
     /// Labels that are added to the target's series, sorted by name. No name starts with `__`.
     pub labels: Vec<(String, String)>,
 }
 
-/// Why a target cannot be scraped, in Prometheus' words where it has some.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// Relabelling made the labels too large.
-    #[error(transparent)]
-    Size(#[from] SizeError),
-    /// Relabelling removed the address.
-    #[error("no address")]
-    NoAddress,
-    /// The address holds a slash. The text is the quoted address, or a description of it when it
-    /// may hold a password.
-    #[error("{0} is not a valid hostname")]
-    Hostname(String),
-    /// The scheme is neither `http` nor `https`.
-    #[error("unsupported protocol scheme {0:?}: expected http or https")]
-    Scheme(String),
-    /// The interval or the time-out is empty.
-    #[error("error parsing scrape {0}: empty duration string")]
-    EmptyDuration(&'static str),
-    /// The interval or the time-out is no duration.
-    #[error("error parsing scrape {setting}: not a valid duration string: {text:?}")]
-    Duration {
-        /// `interval` or `timeout`.
-        setting: &'static str,
-        /// The text that is no duration.
-        text: String,
-    },
-    /// The interval or the time-out is zero.
-    #[error("scrape {0} cannot be 0")]
-    ZeroDuration(&'static str),
-    /// The time-out is longer than the interval.
-    #[error("scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})")]
-    Timeout {
-        /// The time-out, as written.
-        timeout: String,
-        /// The interval, as written.
-        interval: String,
-    },
-    /// The target has another interval than its job.
-    #[error(
-        "{SCRAPE_INTERVAL} is {0}, and targets of one job have one interval here: \
-         give it a job of its own"
-    )]
-    OwnInterval(String),
-}
-
 const ADDRESS: &str = "__address__";
 const SCHEME: &str = "__scheme__";
 const METRICS_PATH: &str = "__metrics_path__";
-const SCRAPE_INTERVAL: &str = "__scrape_interval__";
 const SCRAPE_TIMEOUT: &str = "__scrape_timeout__";
 const PARAM: &str = "__param_";
 const INSTANCE: &str = "instance";
@@ -86,45 +42,49 @@ impl ScrapeConfig {
     /// Makes a target of an address and the labels of its group. Returns `None` when
     /// `relabel_configs` drop it. // scrape/target.go PopulateLabels
     ///
-    /// # Errors
-    /// Fails with the reason why Prometheus would not scrape the target, or why its job cannot have
-    /// it here.
+    /// Prometheus logs and leaves out a target whose relabelled address or times are wrong. Here it
+    /// has an `up` that is 0, like any other target that cannot be scraped.
+    #[must_use]
     pub fn populate(
         &self,
         address: &str,
         own: &BTreeMap<String, String>,
-    ) -> Result<Option<PopulatedTarget>, TargetError> {
+    ) -> Option<PopulatedTarget> {
         let discovered = self.discovered(address, own);
-        let Some(mut labels) = relabel::apply_to_map(&self.relabel_configs, &discovered)? else {
-            return Ok(None);
+        let (mut labels, times) = match relabel::apply_to_map(&self.relabel_configs, &discovered) {
+            Ok(Some(labels)) => {
+                let times =
+                    self.own_timeout(get(&labels, SCRAPE_INTERVAL), get(&labels, SCRAPE_TIMEOUT));
+                (labels, times)
+            }
+            Ok(None) => return None,
+            Err(error) => (discovered, Err(error.into())),
         };
-        let get = |labels: &BTreeMap<String, String>, name: &str| {
-            labels.get(name).cloned().unwrap_or_default()
+        let (url, scrape_timeout) = match times {
+            Ok(scrape_timeout) => (self.url(&labels), scrape_timeout),
+            Err(error) => (Err(error), self.scrape_timeout),
         };
-        let address = checked_address(get(&labels, ADDRESS))?;
-        let scrape_timeout = self.own_timeout(
-            &get(&labels, SCRAPE_INTERVAL),
-            &get(&labels, SCRAPE_TIMEOUT),
-        )?;
-        let scheme = match get(&labels, SCHEME).as_str() {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
-            other => return Err(TargetError::Scheme(other.to_owned())),
-        };
+        let relabelled = labels.get(ADDRESS).cloned();
         labels
             .entry(INSTANCE.to_owned())
-            .or_insert_with(|| address.clone());
-        Ok(Some(PopulatedTarget {
-            address,
-            scheme,
-            metrics_path: get(&labels, METRICS_PATH),
-            params: self.relabelled_params(&labels),
+            .or_insert_with(|| relabelled.unwrap_or_else(|| address.to_owned()));
+        Some(PopulatedTarget {
+            url,
             scrape_timeout,
             labels: labels
                 .into_iter()
                 .filter(|(name, _)| !name.starts_with("__"))
                 .collect(),
-        }))
+        })
+    }
+
+    fn url(&self, labels: &BTreeMap<String, String>) -> Result<Url, TargetError> {
+        target_url(
+            get(labels, SCHEME),
+            checked_address(get(labels, ADDRESS))?,
+            get(labels, METRICS_PATH),
+            &self.relabelled_params(labels),
+        )
     }
 
     /// The labels of a target before relabelling. A label of the target wins over what the job
@@ -149,7 +109,7 @@ impl ScrapeConfig {
             (SCRAPE_INTERVAL, format_duration(self.scrape_interval)),
             (SCRAPE_TIMEOUT, format_duration(self.scrape_timeout)),
             (METRICS_PATH, self.metrics_path.clone()),
-            (SCHEME, self.scheme.as_str().to_owned()),
+            (SCHEME, self.scheme.clone()),
         ];
         for (name, value) in job
             .into_iter()
@@ -194,20 +154,8 @@ impl ScrapeConfig {
     }
 }
 
-/// config/config.go `CheckTargetAddress`
-fn checked_address(address: String) -> Result<String, TargetError> {
-    if address.is_empty() {
-        return Err(TargetError::NoAddress);
-    }
-    if address.contains('/') {
-        // An address with an @ may be a URL with a password: it is not shown.
-        return Err(TargetError::Hostname(if address.contains('@') {
-            "the address".to_owned()
-        } else {
-            format!("{address:?}")
-        }));
-    }
-    Ok(address)
+fn get<'l>(labels: &'l BTreeMap<String, String>, name: &str) -> &'l str {
+    labels.get(name).map_or("", String::as_str)
 }
 
 fn parse_setting(setting: &'static str, text: &str) -> Result<Duration, TargetError> {
