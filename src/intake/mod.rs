@@ -15,6 +15,7 @@
 mod fan_out;
 pub mod histogram_limits;
 mod label_limits;
+mod report;
 mod rules;
 mod sink;
 mod transaction;
@@ -25,6 +26,7 @@ use std::cell::RefCell;
 use self::fan_out::{FanOut, FoundSeries};
 pub use self::histogram_limits::HistogramLimits;
 use self::histogram_limits::validate;
+pub use self::report::SourceReport;
 use self::rules::{Admission, relabelled};
 pub use self::rules::{IntakeRules, Tally};
 pub use self::sink::{ExposedSample, Refusal, Sink};

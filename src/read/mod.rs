@@ -7,22 +7,36 @@
 //! What is read at once is a window. [`window`] says where it starts and ends, and a
 //! [`WindowPlanner`] how large it is. [`ReadSource`] is what a target's federation selects;
 //! [`request`] makes the request of it, and the answer is decoded as a stream by [`snappy`] and
-//! [`response`]. Neither holds a whole body.
+//! [`response`]. Neither holds a whole body. A [`WindowReader`] reads one window from its request
+//! to its commit: it is a transaction, as a scrape is (I1).
 
+mod answer;
 mod error;
 mod name_part;
+mod pass;
 mod planner;
+mod reduce;
 pub mod request;
 pub mod response;
+mod run;
+mod samples;
+mod shape;
 mod slots;
 pub mod snappy;
 mod source;
 pub mod window;
+mod window_request;
 
 pub use error::{ReadError, ReadErrorKind};
 pub use name_part::NamePart;
 pub use planner::{
     AnswerSize, PlannedWindow, WindowPlanner, default_max_samples, oldest_wanted_ms,
 };
+pub use run::WindowReader;
+pub use shape::WindowShape;
 pub use slots::Slots;
 pub use source::{ReadSource, ReadSourceError};
+pub use window_request::{WindowOutcome, WindowRequest};
+
+#[cfg(test)]
+mod tests;

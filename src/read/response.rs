@@ -54,7 +54,7 @@ pub struct ReadSeries<'a> {
     /// All fields behind the labels.
     fields: &'a [u8],
     /// Offset of `labels` in the answer.
-    offset: u64,
+    pub(super) offset: u64,
 }
 
 /// A label of a [`ReadSeries`].
@@ -282,34 +282,11 @@ impl<'a> ReadSeries<'a> {
         let mut at = 0;
         std::iter::from_fn(move || {
             (at < self.labels.len()).then(|| {
-                self.label(&mut at)
+                read_label(self.labels, &mut at)
                     .ok_or_else(|| self.malformed(at, "a label is no Label message"))
                     .inspect_err(|_| at = self.labels.len())
             })
         })
-    }
-
-    fn label(&self, at: &mut usize) -> Option<ReadLabel> {
-        let bytes = self.labels;
-        *at += 1;
-        let len = usize::try_from(wire::read_varint(bytes, at)?).ok()?;
-        let end = at.checked_add(len)?;
-        let mut string = |tag: u8| {
-            if *at == end || *bytes.get(*at)? != tag {
-                // Proto3 leaves out an empty string.
-                return Some(*at..*at);
-            }
-            *at += 1;
-            let len = usize::try_from(wire::read_varint(bytes, at)?).ok()?;
-            let start = *at;
-            *at = start
-                .checked_add(len)
-                .filter(|&string_end| string_end <= end)?;
-            Some(start..*at)
-        };
-        let name = string(wire::LABEL_NAME)?;
-        let value = string(wire::LABEL_VALUE)?;
-        (*at == end).then_some(ReadLabel { name, value })
     }
 
     /// The float samples in the order of the answer.
@@ -372,6 +349,38 @@ impl<'a> ReadSeries<'a> {
         *at = end;
         Some((tag, message))
     }
+}
+
+/// Reads the fields `TimeSeries.labels`, as [`ReadSeries::labels`] gives them. `None` when one is
+/// no `Label` message.
+pub(super) fn read_labels(bytes: &[u8]) -> Option<Vec<ReadLabel>> {
+    let (mut at, mut labels) = (0, Vec::new());
+    while at < bytes.len() {
+        labels.push(read_label(bytes, &mut at)?);
+    }
+    Some(labels)
+}
+
+fn read_label(bytes: &[u8], at: &mut usize) -> Option<ReadLabel> {
+    *at += 1;
+    let len = usize::try_from(wire::read_varint(bytes, at)?).ok()?;
+    let end = at.checked_add(len)?;
+    let mut string = |tag: u8| {
+        if *at == end || *bytes.get(*at)? != tag {
+            // Proto3 leaves out an empty string.
+            return Some(*at..*at);
+        }
+        *at += 1;
+        let len = usize::try_from(wire::read_varint(bytes, at)?).ok()?;
+        let start = *at;
+        *at = start
+            .checked_add(len)
+            .filter(|&string_end| string_end <= end)?;
+        Some(start..*at)
+    };
+    let name = string(wire::LABEL_NAME)?;
+    let value = string(wire::LABEL_VALUE)?;
+    (*at == end).then_some(ReadLabel { name, value })
 }
 
 /// Reads a `Sample`. Fields of value zero are left out on the wire.

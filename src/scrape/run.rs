@@ -17,7 +17,7 @@ use crate::batch::Writer;
 use crate::config::{RemoteWrite, ScrapeConfig};
 use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse, Target};
 use crate::intake::{
-    HistogramLimits, IntakeRules, IntakeTransaction, Refusal, RemoteCommit, Tally,
+    HistogramLimits, IntakeRules, IntakeTransaction, Refusal, RemoteCommit, SourceReport, Tally,
 };
 use crate::net::{NetError, Peer, Phase, redacted};
 use crate::time::Clock;
@@ -412,31 +412,20 @@ impl RunningScrape<'_, '_> {
         self.transaction.commit()
     }
 
-    /// Writes the series that report on the scrape (`scrape/scrape.go` `report`).
+    /// Writes the series that report on the scrape.
     fn report(&mut self, error: Option<&ScrapeError>, duration: Duration) -> Result<(), Refusal> {
-        let tally = self.transaction.tally();
-        let body = match error {
+        let body_bytes = match error {
             _ if self.excess == Some(Excess::Body) => -1.0,
             Some(ScrapeError::Net(_) | ScrapeError::Body { .. }) => 0.0,
             _ => self.bytes as f64,
         };
-        let mut intake = self.transaction.intake();
-        intake.report("up", if error.is_none() { 1.0 } else { 0.0 })?;
-        intake.report("scrape_duration_seconds", duration.as_secs_f64())?;
-        intake.report("scrape_samples_scraped", tally.scraped as f64)?;
-        intake.report(
-            "scrape_samples_post_metric_relabeling",
-            tally.post_relabel as f64,
-        )?;
-        intake.report("scrape_series_added", tally.series_added as f64)?;
-        if self.job.extra_scrape_metrics {
-            intake.report(
-                "scrape_timeout_seconds",
-                self.job.scrape_timeout.as_secs_f64(),
-            )?;
-            intake.report("scrape_sample_limit", self.job.limits.samples as f64)?;
-            intake.report("scrape_body_size_bytes", body)?;
-        }
-        Ok(())
+        self.transaction.report(
+            self.job,
+            &SourceReport {
+                is_up: error.is_none(),
+                duration,
+                body_bytes,
+            },
+        )
     }
 }

@@ -25,6 +25,7 @@ mod homes;
 mod memory;
 mod metadata;
 mod moving;
+mod reads;
 mod receivers;
 mod relabel;
 mod soak;
