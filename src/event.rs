@@ -1,7 +1,11 @@
 //! The events that start a tick: those of EventBridge, and those that people send.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::config::parse_duration;
 
 /// The action that an event asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,18 +19,27 @@ pub enum EventAction {
     Check,
     /// Reports the state of the spool: lease, watermarks and backlog.
     Status,
+    /// Compares the home with the remotes.
+    Verify,
 }
 
-const ACTIONS: [(&str, EventAction); 4] = [
+/// Range that is verified unless the event says otherwise: a day, for a schedule once a night.
+const LAST: Duration = Duration::from_secs(24 * 3600);
+
+/// Longest range that is verified.
+const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
+
+const ACTIONS: [(&str, EventAction); 5] = [
     ("forward", EventAction::Forward),
     ("drain", EventAction::Drain),
     ("check", EventAction::Check),
     ("status", EventAction::Status),
+    ("verify", EventAction::Verify),
 ];
-const KEYS: [&str; 3] = ["action", "jobs", "dry_run"];
+const KEYS: [&str; 4] = ["action", "jobs", "dry_run", "last"];
 
 /// A valid event.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Action that is asked for.
     pub action: EventAction,
@@ -37,6 +50,20 @@ pub struct Event {
     /// Whether a person asked: then each job is scraped once and at once, not at the times of a
     /// whole minute.
     pub by_hand: bool,
+    /// How far back a verification looks. Default 24h.
+    pub last: Duration,
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Self {
+            action: EventAction::default(),
+            jobs: None,
+            dry_run: false,
+            by_hand: false,
+            last: LAST,
+        }
+    }
 }
 
 /// Why an event is invalid.
@@ -101,6 +128,7 @@ impl Event {
                     })?);
                 }
                 ("dry_run", Value::Bool(dry_run)) => parsed.dry_run = *dry_run,
+                ("last", Value::String(text)) => parsed.last = last(text)?,
                 ("action", _) => return Err(EventError("\"action\" must be a string".to_owned())),
                 ("jobs", _) => {
                     return Err(EventError(
@@ -110,6 +138,7 @@ impl Event {
                 ("dry_run", _) => {
                     return Err(EventError("\"dry_run\" must be true or false".to_owned()));
                 }
+                ("last", other) => parsed.last = last(&other.to_string())?,
                 _ => {
                     return Err(EventError(format!(
                         "unknown key \"{key}\"; known keys: {}",
@@ -120,6 +149,14 @@ impl Event {
         }
         Ok(parsed)
     }
+}
+
+fn last(text: &str) -> Result<Duration, EventError> {
+    parse_duration(text)
+        .filter(|last| !last.is_zero() && *last <= LONGEST)
+        .ok_or_else(|| {
+            EventError("\"last\" must be a duration such as \"24h\", of at most 31d".to_owned())
+        })
 }
 
 #[cfg(test)]
@@ -154,8 +191,14 @@ mod tests {
                 action: EventAction::Forward,
                 jobs: Some(vec!["federate".to_owned()]),
                 dry_run: true,
-                by_hand: true
+                by_hand: true,
+                ..Event::default()
             }
+        );
+        let verify = Event::parse(&json!({"action": "verify", "last": "90m"})).unwrap();
+        assert_eq!(
+            (verify.action, verify.last),
+            (EventAction::Verify, Duration::from_secs(5400))
         );
         for (name, action) in ACTIONS {
             assert_eq!(
@@ -170,11 +213,11 @@ mod tests {
         let cases = [
             (
                 json!({"action": "drian"}),
-                "unknown action \"drian\"; known actions: forward, drain, check, status",
+                "unknown action \"drian\"; known actions: forward, drain, check, status, verify",
             ),
             (
                 json!({"job": ["a"]}),
-                "unknown key \"job\"; known keys: action, jobs, dry_run",
+                "unknown key \"job\"; known keys: action, jobs, dry_run, last",
             ),
             (json!({"jobs": "a"}), "\"jobs\" must be a list of job names"),
             (json!({"jobs": [1]}), "\"jobs\" must be a list of job names"),
@@ -182,14 +225,22 @@ mod tests {
                 json!({"dry_run": "yes"}),
                 "\"dry_run\" must be true or false",
             ),
+            (
+                json!({"last": 24}),
+                "\"last\" must be a duration such as \"24h\", of at most 31d",
+            ),
+            (
+                json!({"last": "32d"}),
+                "\"last\" must be a duration such as \"24h\", of at most 31d",
+            ),
             (json!({"action": 1}), "\"action\" must be a string"),
             (
                 json!([]),
-                "the event is not an object; known keys: action, jobs, dry_run",
+                "the event is not an object; known keys: action, jobs, dry_run, last",
             ),
             (
                 json!("forward"),
-                "the event is not an object; known keys: action, jobs, dry_run",
+                "the event is not an object; known keys: action, jobs, dry_run, last",
             ),
         ];
         for (event, expected) in cases {

@@ -15,7 +15,17 @@ use crate::setup::{self, SetupError};
 use crate::spool::lease::LookError;
 use crate::status::Status;
 use crate::tick::{Forwarder, Plan};
-use crate::time::{Clock, SystemClock};
+use crate::time::{Clock, SystemClock, millis};
+use crate::verify::{SampleVerifier, VerifyError, VerifyRequest};
+
+/// Age from which samples are compared: what is younger may still be on its way.
+const VERIFY_SETTLED: Duration = Duration::from_secs(5 * 60);
+
+/// Time that is left for the last window of a verification, besides `deadline_margin`.
+const VERIFY_MARGIN: Duration = Duration::from_secs(15);
+
+/// Time for which a verification keeps an unused connection to the home.
+const VERIFY_IDLE: Duration = Duration::from_secs(50);
 
 /// The function between its invocations. The first invocation reads the configuration: network
 /// calls do not belong in the initialisation, which has ten seconds.
@@ -48,6 +58,9 @@ pub enum FunctionError {
     /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] LookError),
+    /// The home and the remotes could not be compared.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// The tick failed. The text is its report in JSON.
     #[error("{0}")]
     Tick(String),
@@ -65,6 +78,7 @@ impl From<FunctionError> for Diagnostic {
             FunctionError::Setup(_) => "SetupError",
             FunctionError::Event(_) | FunctionError::UnknownJob(..) => "EventError",
             FunctionError::Spool(_) => "SpoolError",
+            FunctionError::Verify(_) => "VerifyFailed",
             FunctionError::Tick(_) => "TickFailed",
         };
         Self {
@@ -111,6 +125,10 @@ impl Function {
         match request.action {
             EventAction::Check => ready.check().await,
             EventAction::Status => ready.status().await,
+            EventAction::Verify => {
+                let function = &event.context.env_config.function_name;
+                ready.verify(&plan, request.last, function).await
+            }
             EventAction::Forward | EventAction::Drain if request.dry_run => {
                 ready.answer(&ready.forwarder.dry_run(&plan).await)
             }
@@ -160,6 +178,53 @@ impl Ready {
         Ok(json!(
             Status::look(&self.config, &*store, SystemClock.now_ms()).await?
         ))
+    }
+
+    /// Compares the home with the remotes, as far as there is time, and writes the metric
+    /// `Completeness`.
+    async fn verify(
+        &self,
+        plan: &Plan,
+        last: Duration,
+        function: &str,
+    ) -> Result<Value, FunctionError> {
+        let config = &self.config;
+        let margin = config.forwarder.deadline_margin;
+        let deadline = plan.deadline.map(|deadline| {
+            deadline
+                .checked_sub(margin + VERIFY_MARGIN)
+                .unwrap_or(deadline)
+        });
+        let end_ms = SystemClock.now_ms() - millis(VERIFY_SETTLED);
+        let request = VerifyRequest {
+            range: end_ms - millis(last) + 1..=end_ms,
+            jobs: plan.jobs.clone(),
+            deadline,
+            examples: 0,
+            max_bytes: setup::memory_limit(config) / 4,
+        };
+        let home = setup::home(config, VERIFY_IDLE);
+        let remotes = setup::remote_ends(config, None).await?;
+        let report = SampleVerifier::new(config, &home, remotes)
+            .verify(&request, &mut |_| {})
+            .await?;
+        let metrics = &config.forwarder.metrics;
+        if metrics.enabled
+            && let Some(completeness) = report.completeness
+        {
+            let line = emf::completeness_line(
+                completeness,
+                &metrics.namespace,
+                function,
+                &logs::level_name(&process_env),
+                SystemClock.now_ms(),
+            );
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+        if !report.ok {
+            tracing::warn!(report = %json!(report), "the remotes lack samples of the home");
+        }
+        Ok(json!(report))
     }
 
     /// Makes the answer of a report. The outcome `failed` becomes an error of the function, so that

@@ -16,8 +16,9 @@
 //! - **Tick.** [`time`] has the clock and the ends of a tick's time, [`report`] what a tick
 //!   reports.
 //! - **Front ends.** `function` is the Lambda function, [`event`] its input. [`setup`] builds the
-//!   real clients, [`check`] and [`status`] answer questions of people, and [`config`] reads
-//!   `forwarder.yml`. [`net`] is below all of them: HTTP, TLS, credentials and what errors mean.
+//!   real clients, [`check`], [`status`] and [`verify`] answer questions of people, and [`config`]
+//!   reads `forwarder.yml`. [`net`] is below all of them: HTTP, TLS, credentials and what errors
+//!   mean.
 //!
 //! ARCHITECTURE.md, at the root of the repository, draws which room may import which, numbers the
 //! invariants as `I1`, `I2` and so on, for comments to cite, and has a glossary. STYLE.md says how
@@ -85,3 +86,4 @@ pub mod function;
 pub mod net;
 pub mod setup;
 pub mod status;
+pub mod verify;

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use url::Url;
+
 use crate::check::{self, Finding};
 use crate::config::{
     Config, ConfigErrors, HttpConfig, LoadedConfig, MAX_BYTES, Source, SourceError,
@@ -16,6 +18,7 @@ use crate::send::{HttpRemote, Remote, RemoteError};
 use crate::spool::store::{self, Store};
 use crate::tick::{Dependencies, Forwarder, ForwarderError};
 use crate::time::{Clock, SystemClock};
+use crate::verify::{RemoteEnd, RemoteEndError};
 
 /// Longest time for the TCP connection to a home, including the look-up of its name. A SYN is
 /// repeated after 1 and 3 seconds.
@@ -40,6 +43,9 @@ pub enum SetupError {
     /// A target is not usable.
     #[error(transparent)]
     Target(#[from] ForwarderError),
+    /// A remote cannot be read, so that it cannot be compared with the home.
+    #[error(transparent)]
+    RemoteEnd(#[from] RemoteEndError),
     /// The spool has no place.
     #[error(transparent)]
     Spool(#[from] SpoolPlaceError),
@@ -134,15 +140,30 @@ pub async fn store(config: &Config) -> Result<Arc<dyn Store>, SetupError> {
     Ok(store::open(&config.forwarder.spool.place(&process_env)?).await)
 }
 
+/// Makes the remotes of a configuration as they can be read, in its order. With a `query_url`
+/// all of them are read by that query API, and else as follows from where samples are posted to.
+///
+/// # Errors
+/// Fails when a remote cannot be read as it is configured ([`SetupError::RemoteEnd`]).
+pub async fn remote_ends(
+    config: &Config,
+    query_url: Option<&Url>,
+) -> Result<Vec<RemoteEnd>, SetupError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut ends = Vec::with_capacity(config.remote_write.len());
+    for entry in &config.remote_write {
+        ends.push(RemoteEnd::new(entry, query_url, Arc::clone(&clock)).await?);
+    }
+    Ok(ends)
+}
+
 /// Makes a forwarder with real clients.
 ///
 /// # Errors
 /// Fails when a target, a remote or the place of the spool is not usable.
 pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let function_memory =
-        process_env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
-    let memory_limit = config.forwarder.memory_limit_bytes(function_memory);
+    let memory_limit = memory_limit(&config);
     let store = store(&config).await?;
     let world = Dependencies {
         home: Box::new(home(&config, HOME_IDLE)),
@@ -152,6 +173,14 @@ pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
         store: Some(store),
     };
     Ok(Forwarder::new(config, world, memory_limit)?)
+}
+
+/// The memory limit of this process in bytes.
+#[must_use]
+pub fn memory_limit(config: &Config) -> u64 {
+    let function_memory =
+        process_env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
+    config.forwarder.memory_limit_bytes(function_memory)
 }
 
 /// Checks a configuration, its homes and its remotes, and returns one finding for each.

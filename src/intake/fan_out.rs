@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
+use super::label_sets::add_external_labels;
 use super::rules::relabelled;
 use super::sink::Refusal;
 use crate::batch::{SeriesWindow, StagedScrape, Writer};
@@ -123,12 +124,7 @@ impl<'a> FanOut<'a> {
         tracked: bool,
     ) -> Result<FoundSeries<'_, 'a>, Refusal> {
         labels.finish();
-        // A series' own label wins (storage/remote/queue_manager.go processExternalLabels).
-        for (name, value) in external_labels {
-            if labels.find(name).is_none() {
-                labels.set(name.as_str(), value.as_str());
-            }
-        }
+        add_external_labels(&mut labels, external_labels);
         // labelmap depends on the order of labels, so relabelling takes them before they are
         // sorted.
         let unsorted = self

@@ -15,6 +15,7 @@
 mod fan_out;
 pub mod histogram_limits;
 mod label_limits;
+mod label_sets;
 mod report;
 mod rules;
 mod sink;
@@ -26,6 +27,7 @@ use std::cell::RefCell;
 use self::fan_out::{FanOut, FoundSeries};
 pub use self::histogram_limits::HistogramLimits;
 use self::histogram_limits::validate;
+pub use self::label_sets::{label_sets, report_label_sets};
 pub use self::report::SourceReport;
 use self::rules::{Admission, relabelled};
 pub use self::rules::{IntakeRules, Tally};

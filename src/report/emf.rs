@@ -3,7 +3,7 @@
 //!
 //! Source: CloudWatch user guide, "Specification: Embedded metric format". The first 10 custom
 //! metrics of an account are free, and each set of dimensions is a metric of its own: ten metrics,
-//! one set.
+//! one set. A verification, which is optional, writes an eleventh.
 
 use serde_json::{Map, Value, json};
 
@@ -53,13 +53,37 @@ pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_m
         ),
         ("Failures", "Count", Some(json!(failures))),
     ];
+    document(&metrics, namespace, function, level, now_ms)
+}
+
+/// Returns the line of a verification: the share of the home's samples that the remotes have, in
+/// percent.
+#[must_use]
+pub fn completeness_line(
+    percent: f64,
+    namespace: &str,
+    function: &str,
+    level: &str,
+    now_ms: i64,
+) -> String {
+    let metrics = [("Completeness", "Percent", Some(json!(percent)))];
+    document(&metrics, namespace, function, level, now_ms)
+}
+
+fn document(
+    metrics: &[(&str, &str, Option<Value>)],
+    namespace: &str,
+    function: &str,
+    level: &str,
+    now_ms: i64,
+) -> String {
     let mut document = Map::new();
     let mut directives = Vec::new();
     for (name, unit, value) in metrics {
         // A metric without a value would be a data point of zero.
         if let Some(value) = value {
             directives.push(json!({"Name": name, "Unit": unit}));
-            document.insert(name.to_owned(), value);
+            document.insert((*name).to_owned(), value.clone());
         }
     }
     document.insert("FunctionName".to_owned(), Value::from(function));
@@ -129,6 +153,22 @@ mod tests {
             errors: Vec::new(),
             incidents: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_verification_has_one_metric() {
+        let line = completeness_line(99.5, "Home", "fn", "INFO", 5);
+        let document: Value = serde_json::from_str(&line).unwrap();
+        let directive = &document["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(document["Completeness"], 99.5, "{line}");
+        assert_eq!(
+            directive["Metrics"],
+            json!([{"Name": "Completeness", "Unit": "Percent"}])
+        );
+        assert_eq!(
+            (&directive["Namespace"], &document["FunctionName"]),
+            (&json!("Home"), &json!("fn"))
+        );
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 
 pub use self::forwarder::{Dependencies, Forwarder, ForwarderError};
 use self::job::Job;
+pub(crate) use self::job::newest_slot_ms;
 use self::lease::{LeaseOutcome, LeasedSpool};
 pub use self::plan::Plan;
 pub use self::preview::Preview;

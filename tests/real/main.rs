@@ -32,3 +32,4 @@ mod soak;
 mod spool;
 mod spool_cli;
 mod staleness;
+mod verify;

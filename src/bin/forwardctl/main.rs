@@ -16,6 +16,7 @@ mod preview;
 mod run;
 mod spool;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ enum Command {
     Spool(spool::SpoolCommand),
     /// Show the lease, the progress of the jobs and the backlog
     Status,
+    /// Compare the home with the remotes, sample by sample
+    Verify(verify::VerifyArguments),
     /// Estimate the cost of a month from a few scrapes of the home
     Estimate(estimate::EstimateArguments),
     /// Turn a prometheus.yml into a forwarder.yml
@@ -73,6 +76,7 @@ async fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, config, json).await,
         Command::Spool(command) => spool::run(&command, config, json).await,
         Command::Status => status::run(config, json).await,
+        Command::Verify(arguments) => verify::run(&arguments, config, json).await,
         Command::Estimate(arguments) => estimate::run(&arguments, config, json).await,
         Command::Import(arguments) => import::run(&arguments, json),
     };

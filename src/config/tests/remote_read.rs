@@ -42,7 +42,7 @@ fn each_value_is_read() {
             RemoteReadConfig {
                 overlap: Some(Duration::ZERO),
                 settle: Duration::from_secs(300),
-                ..default.clone()
+                ..default
             },
         ),
     ] {

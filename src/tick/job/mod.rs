@@ -4,6 +4,7 @@ mod slots;
 
 use std::time::Duration;
 
+pub(crate) use self::slots::newest_slot_ms;
 pub(super) use self::slots::{SlotGrid, within_minute};
 use crate::home::Target;
 

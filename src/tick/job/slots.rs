@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::config::ScrapeConfig;
 use crate::time::millis;
 
 /// The grid of one job: an offset plus multiples of its interval.
@@ -15,6 +16,12 @@ pub(in crate::tick) struct SlotGrid {
 /// Interval from which a tick serves only the slot that is due when it starts. A wait for a slot
 /// within the minute would cost money, and the next tick serves that slot at once.
 const WAIT_BELOW_MS: i64 = 60_000;
+
+/// Returns the newest slot of a job that is not after `now_ms`, milliseconds since 1970.
+#[must_use]
+pub(crate) fn newest_slot_ms(job: &ScrapeConfig, now_ms: i64) -> i64 {
+    SlotGrid::new(&job.job_name, job.scrape_interval).newest(now_ms)
+}
 
 /// Returns whether a slot belongs to the tick that started at `start_ms`.
 pub(in crate::tick) fn within_minute(slot_ms: i64, start_ms: i64) -> bool {

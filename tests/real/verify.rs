@@ -1,0 +1,155 @@
+//! `forwardctl verify` against real programs: a home whose samples Prometheus itself has written to
+//! a receiver, so that nothing of ours has a hand in what is compared.
+
+use std::process::Output;
+
+use amp_forwarder_support::gateway::options::GatewayOptions;
+use amp_forwarder_support::gateway::{Fault, FaultAction, Gateway};
+use amp_forwarder_support::process::{Job, NodeExporter, Prometheus, PrometheusOptions, V3_5};
+use amp_forwarder_support::{now_ms, wait_for};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::{AMPLE, assert_has, credentials};
+
+/// A home that scrapes an exporter each second and writes every sample to `remote`.
+async fn writing_home(exporter: &NodeExporter, remote: &str) -> Prometheus {
+    Prometheus::start(PrometheusOptions {
+        scrape_itself: false,
+        external_labels: vec![("site".to_owned(), "attic".to_owned())],
+        extra: format!(
+            "remote_write:\n  - url: {remote}\n    queue_config: {{max_samples_per_send: 300, \
+             batch_send_deadline: 200ms, max_shards: 1}}\n"
+        ),
+        ..PrometheusOptions::home(V3_5, vec![Job::new("node", &[exporter.address()])])
+    })
+    .await
+    .unwrap()
+}
+
+fn config(folder: &TempDir, home: &Prometheus, remote: &str, keys: &str) -> String {
+    let path = folder.path().join("forwarder.yml");
+    let yaml = format!(
+        "scrape_configs:\n- job_name: federate\n  scrape_interval: 1s\n  honor_labels: true\n  \
+         metrics_path: /federate\n  params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n  \
+         static_configs: [{{targets: ['{}']}}]\nremote_write: [{{url: '{remote}', name: plain{keys}}}]\n\
+         forwarder: {{remote_read: {{mode: always}}, spool: {{url: 'file://{}'}}}}\n",
+        home.address(),
+        folder.path().join("spool").display(),
+    );
+    std::fs::write(&path, yaml).unwrap();
+    path.display().to_string()
+}
+
+async fn verify(config: &str, arguments: &[&str]) -> (Value, Output) {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_forwardctl"))
+        .args([
+            "verify",
+            "--json",
+            "--last",
+            "30s",
+            "--settled",
+            "3s",
+            "--config",
+            config,
+        ])
+        .args(arguments)
+        .env_clear()
+        .envs(credentials())
+        .output()
+        .await
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (report, output)
+}
+
+/// Waits until the receiver has some seconds of samples that are old enough to be compared.
+async fn settled(receiver: &Prometheus) {
+    let querier = receiver.querier();
+    wait_for("the receiver has samples", AMPLE, || async {
+        let enough = "count_over_time(up{job=\"node\"}[8s] offset 4s) >= 7";
+        querier
+            .value(enough)
+            .await
+            .is_ok_and(|value| value.is_some())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_whole_is_whole_and_what_was_swallowed_is_named() {
+    let exporter = NodeExporter::start().await.unwrap();
+    let receiver = Prometheus::receiver(V3_5).await.unwrap();
+    let gateway = Gateway::start(GatewayOptions {
+        upstream: Some(receiver.remote_write_url()),
+        // Prometheus signs nothing here.
+        keys: Default::default(),
+        ..GatewayOptions::default()
+    })
+    .await
+    .unwrap();
+    let home = writing_home(&exporter, &gateway.remote_write_url()).await;
+    settled(&receiver).await;
+    let folder = TempDir::new().unwrap();
+    let path = config(&folder, &home, &receiver.remote_write_url(), "");
+
+    let (report, output) = verify(&path, &[]).await;
+    assert!(output.status.success(), "{report} {output:?}");
+    assert_has(
+        &report,
+        &serde_json::json!({"ok": true, "unit": "samples", "completeness": 100.0}),
+    );
+    let remote = &report["remotes"][0];
+    assert_eq!(remote["precision"], "bits", "{report}");
+    assert!(remote["home"].as_u64().unwrap() > 1000, "{report}");
+    assert_eq!(remote["home"], remote["remote"], "{report}");
+
+    // By queries the same comes out, but for stale markers.
+    let query_url = format!("{}/api/v1/query", receiver.url());
+    let (report, output) = verify(&path, &["--query-url", &query_url]).await;
+    assert!(output.status.success(), "{report} {output:?}");
+    assert_eq!(report["remotes"][0]["precision"], "query", "{report}");
+    assert!(
+        report["remotes"][0]["home"].as_u64().unwrap() > 1000,
+        "{report}"
+    );
+
+    let lost = gateway.stats().swallowed;
+    gateway.faults().add(Fault {
+        min_samples: 100,
+        ..Fault::once(FaultAction::Drop)
+    });
+    wait_for("a batch is swallowed", AMPLE, || async {
+        gateway.stats().swallowed > lost
+    })
+    .await
+    .unwrap();
+    let swallowed = gateway.stats().swallowed - lost;
+    let swallowed_ms = now_ms();
+    wait_for("it is old enough to be compared", AMPLE, || async {
+        now_ms() > swallowed_ms + 5_000
+    })
+    .await
+    .unwrap();
+    let (report, output) = verify(&path, &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{report} {output:?}");
+    let remote = &report["remotes"][0];
+    assert_eq!(remote["missing"], swallowed, "{report}");
+    assert_eq!(
+        (&remote["different"], &remote["foreign"]),
+        (&0.into(), &0.into()),
+        "{report}"
+    );
+    assert!(
+        !remote["metrics"].as_array().unwrap().is_empty(),
+        "{report}"
+    );
+    assert!(
+        remote["examples"][0]["series"]
+            .as_str()
+            .unwrap()
+            .contains("site=\"attic\""),
+        "{report}"
+    );
+}
