@@ -1,6 +1,7 @@
 //! A whole tick without network or disk: the home is a body in memory, the remote takes everything.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use amp_forwarder::config::Config;
@@ -9,10 +10,11 @@ use amp_forwarder::net::NetError;
 use amp_forwarder::report::Report;
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::tick::{Dependencies, Forwarder, Plan};
-use amp_forwarder::time::SystemClock;
+use amp_forwarder::time::Clock;
+use amp_forwarder_support::bench::body::Shape;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 
 const CONFIG: &str = "
 global: {external_labels: {cluster: bench}}
@@ -28,13 +30,27 @@ remote_write:
 /// Bytes that the connection gives at once.
 const CHUNK: usize = 256 * 1024;
 
-/// The forwarder, and the body that its next scrape gets.
+/// The forwarder, the body that its next scrape gets, and the time.
 pub(crate) struct InMemory {
     forwarder: Forwarder,
     body: Arc<Mutex<Bytes>>,
+    clock: Arc<SetClock>,
 }
 
-struct BodyHome(Arc<Mutex<Bytes>>);
+/// Shows the time that was set last, so that every run does the same.
+#[derive(Default)]
+struct SetClock(AtomicI64);
+
+impl Clock for SetClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct BodyHome {
+    body: Arc<Mutex<Bytes>>,
+    headers: HeaderMap,
+}
 
 struct Chunks(VecDeque<Bytes>);
 
@@ -46,15 +62,16 @@ impl ResponseBody for Chunks {
 
 impl Home for BodyHome {
     fn send<'a>(&'a self, _: HomeRequest<'a>) -> BoxFuture<'a, Result<HomeResponse, NetError>> {
-        let body = self.0.lock().map(|body| body.clone()).unwrap_or_default();
+        let body = self
+            .body
+            .lock()
+            .map(|body| body.clone())
+            .unwrap_or_default();
         let chunks = (0..body.len())
             .step_by(CHUNK)
             .map(|at| body.slice(at..body.len().min(at + CHUNK)))
             .collect();
-        let headers = HeaderMap::from_iter([(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; version=0.0.4"),
-        )]);
+        let headers = self.headers.clone();
         Box::pin(async move {
             Ok(HomeResponse {
                 status: 200,
@@ -83,28 +100,53 @@ impl Remote for Taker {
     }
 }
 
+/// The headers of an answer of this form.
+fn headers(shape: Shape) -> HeaderMap {
+    let media = if shape.protobuf {
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+         encoding=delimited"
+    } else {
+        "text/plain; version=0.0.4"
+    };
+    let coding = shape
+        .gzip
+        .then_some((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+    [(header::CONTENT_TYPE, HeaderValue::from_static(media))]
+        .into_iter()
+        .chain(coding)
+        .collect()
+}
+
 impl InMemory {
-    pub(crate) fn new() -> Result<Self, Box<dyn std::error::Error>> {
+    /// A cold forwarder, whose home serves bodies of this form.
+    pub(crate) fn new(shape: Shape) -> Result<Self, Box<dyn std::error::Error>> {
         let config = Config::load(CONFIG, &|_| None, "bench.yml")?.config;
         let body = Arc::new(Mutex::new(Bytes::new()));
-        let world = Dependencies {
-            home: Box::new(BodyHome(Arc::clone(&body))),
+        let clock = Arc::new(SetClock::default());
+        let home = BodyHome {
+            body: Arc::clone(&body),
+            headers: headers(shape),
+        };
+        let dependencies = Dependencies {
+            home: Box::new(home),
             remotes: vec![Box::new(Taker)],
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             rng: fastrand::Rng::with_seed(7),
             store: None,
         };
         Ok(Self {
-            forwarder: Forwarder::new(config, world, 1 << 30)?,
+            forwarder: Forwarder::new(config, dependencies, 1 << 30)?,
             body,
+            clock,
         })
     }
 
-    /// One scrape of this body, sent.
-    pub(crate) async fn tick(&mut self, body: Bytes) -> Report {
+    /// One scrape of this body, sent, at this time: milliseconds since 1970.
+    pub(crate) async fn tick(&mut self, body: Bytes, at_ms: i64) -> Report {
         if let Ok(mut next) = self.body.lock() {
             *next = body;
         }
+        self.clock.0.store(at_ms, Ordering::Relaxed);
         self.forwarder
             .tick(&Plan {
                 once: true,

@@ -3,7 +3,7 @@
 //!
 //! Data sets:
 //! - `federated`: 10,000 series of 8 to 12 labels, 270 bytes a line, as `/federate` gives them
-//!   (`amp_forwarder_support::bench::home`). Large enough that no cache of the processor holds the
+//!   (`amp_forwarder_support::bench::body`). Large enough that no cache of the processor holds the
 //!   body, small enough for many rounds.
 //! - `escaped`: label values with escapes, which cannot be copied from the body as they are: the
 //!   slow way of the parser, and literals in the encoding.
@@ -21,7 +21,7 @@ use amp_forwarder::scrape::text::TextParser;
 use amp_forwarder::send::Signer;
 use amp_forwarder::series::cache::SeriesKey;
 use amp_forwarder::series::{ExposedLabel, Labels, SeriesCache, SeriesId, TargetId};
-use amp_forwarder_support::bench::home::{Shape, SyntheticBody};
+use amp_forwarder_support::bench::body::{Shape, SyntheticBody};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
@@ -37,17 +37,19 @@ const LIMITS: BatchLimits = BatchLimits {
     bytes: 1_000_000,
 };
 
+const PLAIN_TEXT: Shape = Shape {
+    series: SERIES,
+    protobuf: false,
+    gzip: false,
+    half_unchanged: false,
+};
+
 fn main() {
     divan::main();
 }
 
 fn federated() -> SyntheticBody {
-    SyntheticBody::new(Shape {
-        series: SERIES,
-        protobuf: false,
-        gzip: false,
-        half_unchanged: false,
-    })
+    SyntheticBody::new(PLAIN_TEXT, NOW_MS)
 }
 
 fn escaped() -> Bytes {
@@ -325,19 +327,19 @@ fn tick_warm(bencher: Bencher<'_, '_>) {
         .enable_all()
         .build()
         .unwrap();
-    let mut world = in_memory::InMemory::new().unwrap();
+    let mut world = in_memory::InMemory::new(PLAIN_TEXT).unwrap();
     let mut body = federated();
-    let mut now_ms = amp_forwarder_support::now_ms() - 3_600_000;
+    let mut now_ms = NOW_MS;
     bencher
         .counter(ItemsCount::new(SERIES))
         .with_inputs(|| {
             now_ms += 1000;
             body.freshen(now_ms);
-            body.encoded()
+            (body.encoded(), now_ms)
         })
-        .bench_local_values(|body| {
+        .bench_local_values(|(body, at_ms)| {
             assert_eq!(
-                runtime.block_on(world.tick(body)).ledger.written,
+                runtime.block_on(world.tick(body, at_ms)).ledger.written,
                 SERIES as u64 + 5
             );
         });

@@ -3,8 +3,7 @@
 
 use std::alloc::System;
 
-use amp_forwarder_support::bench::home::{Shape, SyntheticBody};
-use amp_forwarder_support::now_ms;
+use amp_forwarder_support::bench::body::{Shape, SyntheticBody};
 use stats_alloc::{Region, StatsAlloc};
 
 #[path = "../benches/in_memory.rs"]
@@ -16,21 +15,26 @@ static ALLOCATOR: StatsAlloc<System> = StatsAlloc::system();
 #[tokio::test]
 async fn a_known_sample_costs_no_allocation() {
     const SERIES: usize = 20_000;
-    let mut body = SyntheticBody::new(Shape {
+    const START_MS: i64 = 1_795_176_000_000;
+    const INTERVAL_MS: i64 = 60_000;
+    let shape = Shape {
         series: SERIES,
         protobuf: false,
         gzip: false,
         half_unchanged: false,
-    });
-    let mut world = in_memory::InMemory::new().unwrap();
+    };
+    let mut body = SyntheticBody::new(shape, START_MS);
+    let mut world = in_memory::InMemory::new(shape).unwrap();
     for warm_up in 1..=3 {
-        body.freshen(now_ms() - 10_000 + warm_up);
-        world.tick(body.encoded()).await;
+        let now_ms = START_MS + warm_up * INTERVAL_MS;
+        body.freshen(now_ms);
+        world.tick(body.encoded(), now_ms).await;
     }
-    body.freshen(now_ms());
+    let now_ms = START_MS + 4 * INTERVAL_MS;
+    body.freshen(now_ms);
     let encoded = body.encoded();
     let region = Region::new(&ALLOCATOR);
-    let report = world.tick(encoded).await;
+    let report = world.tick(encoded, now_ms).await;
     let change = region.change();
     let allocations = change.allocations + change.reallocations;
     assert_eq!(report.ledger.written, SERIES as u64 + 5);

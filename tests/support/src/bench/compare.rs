@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::home::{Reading, ScrapeStart, Shape, SyntheticHome};
+use super::body::Shape;
+use super::home::{Reading, ScrapeStart, SyntheticHome};
 use super::programs::{Program, RunningForwarder, Task};
 use super::receiver::Receiver;
 use super::usage;

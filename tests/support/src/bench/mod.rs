@@ -3,6 +3,7 @@
 //! All of them get the same home, the same batch size, no signature, and a receiver that answers at
 //! once.
 
+pub mod body;
 mod cgroup;
 pub mod compare;
 pub mod home;
@@ -21,8 +22,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+use self::body::Shape;
 use self::compare::{Case, Measurement, body_name, measure};
-use self::home::{Shape, SyntheticHome};
+use self::home::SyntheticHome;
 use self::once::{ColdTick, Drain, StartUp};
 use self::programs::Program;
 

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::home::{Shape, SyntheticHome};
+use super::body::Shape;
+use super::home::SyntheticHome;
 use super::programs::{BATCH, Task, function};
 use super::receiver::Receiver;
 use super::usage;

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+use super::body::Shape;
 use super::cgroup::ControlGroup;
-use super::home::{Shape, SyntheticHome};
+use super::home::SyntheticHome;
 use super::receiver::Receiver;
 use super::usage;
 use crate::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
