@@ -6,7 +6,8 @@
 //! [`buffer`](ExpositionBody::buffer) and [`consume`](ExpositionBody::consume) what was parsed.
 
 use bytes::Bytes;
-use flate2::{Decompress, FlushDecompress, Status};
+
+use super::gzip::{GzipDecoder, GzipError};
 
 /// Bytes that a block holds at first, and the most that is parsed at once. A block grows for a
 /// longer entry, up to [`MAX_ENTRY`].
@@ -24,11 +25,7 @@ pub const MAX_ENTRY: usize = 1024 * 1024;
 #[derive(Debug)]
 enum Coding {
     Identity,
-    Gzip {
-        inflate: Box<Decompress>,
-        /// Whether the stream is between members, where the body may end.
-        between_members: bool,
-    },
+    Gzip(Box<GzipDecoder>),
 }
 
 /// Decodes a body, and hands it out in blocks.
@@ -67,7 +64,7 @@ enum BlockSource {
 pub enum BodyError {
     /// The body is not gzip, or it is damaged.
     #[error("gzip: {0}")]
-    Gzip(String),
+    Gzip(#[from] GzipError),
     /// The compressed stream ends early.
     #[error("gzip: the body ends within the compressed stream")]
     Truncated,
@@ -80,12 +77,8 @@ impl ExpositionBody {
     /// A body of which nothing has arrived yet.
     #[must_use]
     pub(super) fn new(gzip: bool) -> Self {
-        // 15 bits is the largest window, which any gzip may use.
         let coding = if gzip {
-            Coding::Gzip {
-                inflate: Box::new(Decompress::new_gzip(15)),
-                between_members: false,
-            }
+            Coding::Gzip(Box::new(GzipDecoder::new()))
         } else {
             Coding::Identity
         };
@@ -131,8 +124,7 @@ impl ExpositionBody {
         }
         self.source = BlockSource::Block;
         self.decode()?;
-        self.pending =
-            self.filled == self.block.len() && matches!(self.coding, Coding::Gzip { .. });
+        self.pending = self.filled == self.block.len() && matches!(self.coding, Coding::Gzip(_));
         Ok(true)
     }
 
@@ -153,23 +145,10 @@ impl ExpositionBody {
                 room[..length].copy_from_slice(&input[..length]);
                 (length, length)
             }
-            Coding::Gzip {
-                inflate,
-                between_members,
-            } => {
-                if *between_members && !input.is_empty() {
-                    // Go's reader takes concatenated members for one stream.
-                    **inflate = Decompress::new_gzip(15);
-                    *between_members = false;
-                }
-                let (total_in, total_out) = (inflate.total_in(), inflate.total_out());
-                let status = inflate
-                    .decompress(input, room, FlushDecompress::None)
-                    .map_err(|error| BodyError::Gzip(error.to_string()))?;
-                *between_members = status == Status::StreamEnd;
-                let produced = inflate.total_out() - total_out;
-                self.total += produced;
-                ((inflate.total_in() - total_in) as usize, produced as usize)
+            Coding::Gzip(gzip) => {
+                let progress = gzip.decode(input, room)?;
+                self.total += progress.produced as u64;
+                (progress.consumed, progress.produced)
             }
         };
         self.taken += consumed;
@@ -252,11 +231,8 @@ impl ExpositionBody {
     /// [`BodyError::Truncated`] when the compressed stream is not complete.
     pub(super) fn finish(&mut self, newline: bool) -> Result<&[u8], BodyError> {
         // An empty body is fine whatever its encoding says.
-        if let Coding::Gzip {
-            inflate,
-            between_members: false,
-        } = &self.coding
-            && inflate.total_in() > 0
+        if let Coding::Gzip(gzip) = &self.coding
+            && !gzip.is_between_members()
         {
             return Err(BodyError::Truncated);
         }

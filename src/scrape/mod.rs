@@ -6,6 +6,7 @@ mod entry;
 mod error;
 pub mod exposition;
 mod grammar;
+mod gzip;
 mod lexer;
 mod media;
 pub mod openmetrics;
