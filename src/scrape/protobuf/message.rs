@@ -244,6 +244,22 @@ pub(super) fn number(name: &str, field: Field<'_>) -> Result<u64, WireFault> {
     }
 }
 
+/// The fields `Metric.label` at the start of a message, as far as each is whole and shorter than
+/// 128 bytes. Nearly all are, and a metric has a dozen of them: only their lengths are looked at.
+#[inline]
+pub(super) fn short_labels(message: &[u8]) -> &[u8] {
+    const LABEL: u8 = 0x0a;
+    let mut at = 0;
+    while let Some(&[LABEL, length @ 0..0x80]) = message[at..].first_chunk() {
+        let end = at + 2 + usize::from(length);
+        if end > message.len() {
+            break;
+        }
+        at = end;
+    }
+    &message[..at]
+}
+
 /// The value of a `Counter`, `Gauge` or `Untyped`.
 #[inline]
 pub(super) fn single(message: &[u8]) -> Result<f64, WireFault> {

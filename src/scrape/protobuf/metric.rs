@@ -86,6 +86,13 @@ impl MetricReader {
     fn fields(&mut self, message: &[u8]) -> Result<(), WireFault> {
         let mut at = 0;
         while at < message.len() {
+            // The fast way: all label pairs at once.
+            let pairs = message::short_labels(&message[at..]);
+            if !pairs.is_empty() {
+                self.labels.extend_from_slice(pairs);
+                at += pairs.len();
+                continue;
+            }
             let start = at;
             let (field_number, value) = field(message, &mut at)?;
             match field_number {

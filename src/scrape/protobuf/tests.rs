@@ -298,6 +298,47 @@ fn floats_of_each_type() {
     );
 }
 
+/// Encoders write the labels first, but any order is protobuf.
+#[test]
+fn labels_are_taken_wherever_they_are_and_however_long() {
+    let long = "x".repeat(200);
+    let encoded = |metric: MetricMessage| metric.encode_to_vec();
+    let gauge = MetricMessage {
+        gauge: single(5.0),
+        ..MetricMessage::default()
+    };
+    let metric = [
+        encoded(labelled(&[("a", "1"), ("b", &long), ("c", "2")])),
+        encoded(gauge),
+        encoded(labelled(&[("d", "3"), ("e", &long)])),
+    ]
+    .concat();
+    let exposition = |metric: &[u8]| {
+        let mut bytes = family("g", MetricType::Gauge, Vec::new()).encode_to_vec();
+        bytes.push(0x22);
+        bytes.extend(varint_bytes(metric.len() as u64));
+        bytes.extend_from_slice(metric);
+        [varint_bytes(bytes.len() as u64), bytes].concat()
+    };
+    let read = |metric: &[u8]| {
+        let mut memory = Memory::default();
+        ProtobufParser::default()
+            .parse(&exposition(metric), true, &mut memory)
+            .map(|_| memory.given)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        read(&metric),
+        Ok(vec![format!("=g a=1 b={long} c=2 d=3 e={long} 5")])
+    );
+    // The last pair is cut: the metric ends within it.
+    let short = encoded(labelled(&[("a", "1"), ("b", "2")]));
+    for cut in 1..short.len() / 2 {
+        let error = read(&short[..short.len() - cut]).expect_err("a metric that is cut");
+        assert!(error.contains("ends within a field"), "{cut}: {error}");
+    }
+}
+
 #[test]
 fn summaries_and_classic_histograms() {
     let quantiles = vec![
