@@ -75,11 +75,27 @@ fn decimal(text: &[u8]) -> Option<(f64, usize)> {
 /// than 19 digits the number has overflowed and means nothing.
 #[inline]
 fn digits(text: &[u8], mut number: u64) -> (u64, usize) {
+    const POWERS: [u64; 9] = [
+        1,
+        10,
+        100,
+        1000,
+        10_000,
+        100_000,
+        1_000_000,
+        10_000_000,
+        100_000_000,
+    ];
     let mut at = 0;
-    while let Some(eight) = text[at..].first_chunk().and_then(eight_digits) {
-        number = number.wrapping_mul(100_000_000).wrapping_add(eight);
-        at += 8;
+    while let Some(eight) = text[at..].first_chunk() {
+        let (value, length) = leading_digits(eight);
+        number = number.wrapping_mul(POWERS[length]).wrapping_add(value);
+        at += length;
+        if length < 8 {
+            return (number, at);
+        }
     }
+    // The text ends within the next eight bytes.
     while let Some(digit) = text
         .get(at)
         .map(|byte| byte.wrapping_sub(b'0'))
@@ -91,22 +107,28 @@ fn digits(text: &[u8], mut number: u64) -> (u64, usize) {
     (number, at)
 }
 
-/// Eight digits at once. None when a byte is not a digit.
+/// The number that the digits at the start of eight bytes make, and how many there are, without a
+/// branch for each.
 #[inline]
-fn eight_digits(text: &[u8; 8]) -> Option<u64> {
+fn leading_digits(text: &[u8; 8]) -> (u64, usize) {
     const ONES: u64 = 0x0101_0101_0101_0101;
+    // The first byte is the lowest one.
     let text = u64::from_le_bytes(*text);
     // A byte is no digit if adding 0x46 sets its high bit (it is above '9'), or if subtracting 0x30
-    // does (it is below '0').
+    // does (it is below '0'). Carries and borrows of such a byte reach only bytes behind it.
     let high = text.wrapping_add(ONES * 0x46) | text.wrapping_sub(ONES * 0x30);
-    if high & (ONES * 0x80) != 0 {
-        return None;
+    let length = (high & (ONES * 0x80)).trailing_zeros() as usize / 8;
+    if length == 0 {
+        return (0, 0);
     }
-    // The first digit is in the lowest byte. Each step joins neighbours: digits to pairs, pairs to
-    // fours, fours to the number. A multiplication adds the left half, scaled, to the right one.
+    // The digits move to the end, and zeros come in before them.
+    let text = text << (64 - 8 * length);
+    // Each step joins neighbours: digits to pairs, pairs to fours, fours to the number. A
+    // multiplication adds the left half, scaled, to the right one.
     let pairs = (text & (ONES * 0x0f)).wrapping_mul((10 << 8) + 1) >> 8;
     let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul((100 << 16) + 1) >> 16;
-    Some((fours & 0x0000_ffff_0000_ffff).wrapping_mul((10_000 << 32) + 1) >> 32)
+    let eight = (fours & 0x0000_ffff_0000_ffff).wrapping_mul((10_000 << 32) + 1) >> 32;
+    (eight, length)
 }
 
 fn any_value(text: &[u8]) -> Option<f64> {
@@ -169,9 +191,12 @@ mod tests {
         }
 
         #[test]
-        fn digits_are_found(text in "[0-9/:\\x00-\\x7f]{8}") {
-            let eight: &[u8; 8] = text.as_bytes().try_into().unwrap();
-            prop_assert_eq!(eight_digits(eight), text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().unwrap()));
+        fn leading_digits_are_found(text in "[0-9]{0,8}[0-9/:\\x00-\\xff]{0,8}") {
+            let bytes: Vec<u8> = text.chars().map(|byte| byte as u8).chain([b'x'; 8]).take(8).collect();
+            let eight: &[u8; 8] = bytes[..].try_into().unwrap();
+            let length = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let number = bytes[..length].iter().fold(0, |number, byte| number * 10 + u64::from(byte - b'0'));
+            prop_assert_eq!(leading_digits(eight), (number, length));
         }
 
         #[test]
