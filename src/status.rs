@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::spool::inspect::{self, StateSnapshot};
 use crate::spool::lease::LookError;
 use crate::spool::name::RemoteDir;
-use crate::spool::state::{Backlog, HeadProgress, JobState, Lease, SpoolState};
+use crate::spool::state::{Backlog, HeadProgress, JobState, Lease, SpoolState, TargetReads};
 use crate::spool::store::Store;
 
 /// The answer to the action `status`.
@@ -39,6 +39,9 @@ pub struct JobStatus {
     /// For each remote, the time up to which every sample of the job is delivered or stored in the
     /// spool, milliseconds since 1970.
     pub watermarks: BTreeMap<RemoteDir, i64>,
+    /// For each target, how far the home's TSDB was read for it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reads: BTreeMap<String, TargetReads>,
 }
 
 /// The backlog of a remote.
@@ -135,12 +138,14 @@ impl Status {
                 let JobState {
                     last_slot_ms,
                     watermarks,
+                    reads,
                 } = known.clone();
                 JobStatus {
                     job,
                     configured,
                     last_slot_ms,
                     watermarks,
+                    reads,
                 }
             }),
             remotes: known_first(remote_names, &remotes, |remote, configured, known| {

@@ -8,17 +8,30 @@
 //! A batch that was taken out still counts until it is answered: it is in flight, and takes memory.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::Notify;
 
 use crate::batch::{Batch, samples};
+
+/// What must be known of a scrape's samples besides their batches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScrapeTraits {
+    /// Whether the home keeps the samples, so that they can be read again: what is neither sent nor
+    /// spooled is then not lost.
+    pub at_home: bool,
+    /// Whether a tick that was killed may have sent some of the samples, so that a refusal proves
+    /// nothing.
+    pub repeated: bool,
+}
 
 /// The batches of one scrape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommittedScrape {
     /// Its place in the order of this remote and tick, from 1.
     pub number: u64,
+    /// What is known of its samples.
+    pub traits: ScrapeTraits,
     /// Batches of the scrape; at least one.
     pub batches: VecDeque<Batch>,
 }
@@ -35,7 +48,7 @@ impl CommittedScrape {
 ///
 /// ```
 /// use amp_forwarder::batch::Batch;
-/// use amp_forwarder::queue::{Front, Queue};
+/// use amp_forwarder::queue::{Front, Queue, ScrapeTraits};
 ///
 /// let queue = Queue::default();
 /// queue.begin();
@@ -46,7 +59,7 @@ impl CommittedScrape {
 ///     min_ms: 0,
 ///     max_ms: 0,
 /// };
-/// queue.push(vec![batch]);
+/// queue.push(vec![batch], ScrapeTraits::default());
 /// assert_eq!(queue.front(), Front::Scrape(1));
 ///
 /// let batch = queue.take(1).unwrap();
@@ -58,6 +71,10 @@ impl CommittedScrape {
 pub struct Queue {
     scrapes: RefCell<VecDeque<CommittedScrape>>,
     last_number: Cell<u64>,
+    /// Traits of this tick's scrapes, of those that have any.
+    traits: RefCell<BTreeMap<u64, ScrapeTraits>>,
+    /// The scrape of which batches are in flight, and how many.
+    in_flight: Cell<Option<(u64, usize)>>,
     /// Samples that wait or are in flight.
     samples: Cell<u64>,
     /// Size of the batches that wait or are in flight, in bytes.
@@ -90,24 +107,76 @@ impl Queue {
     /// Starts a tick. Numbers start again from 1, because each tick has a new epoch.
     pub fn begin(&self) {
         self.last_number.set(0);
+        self.traits.borrow_mut().clear();
+        self.in_flight.set(None);
         self.closed.set(false);
         self.sending.set(true);
         self.ended.set(false);
     }
 
     /// Appends a scrape and numbers it. Without batches, nothing is appended.
-    pub fn push(&self, batches: Vec<Batch>) {
+    pub fn push(&self, batches: Vec<Batch>, traits: ScrapeTraits) {
         if batches.is_empty() {
             return;
         }
         let number = self.last_number.get() + 1;
         self.last_number.set(number);
+        if traits != ScrapeTraits::default() {
+            self.traits.borrow_mut().insert(number, traits);
+        }
         self.hold(&batches);
         self.scrapes.borrow_mut().push_back(CommittedScrape {
             number,
+            traits,
             batches: batches.into(),
         });
         self.changed.notify_waiters();
+    }
+
+    /// The traits of a scrape of this tick.
+    #[must_use]
+    pub fn traits(&self, number: u64) -> ScrapeTraits {
+        self.traits
+            .borrow()
+            .get(&number)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Waits until every sample that was pushed so far is answered or in the spool. Returns false
+    /// when the tick ends first.
+    pub async fn settled(&self) -> bool {
+        let newest = self.last_number.get();
+        loop {
+            let changed = self.changed.notified();
+            if self.oldest_unsettled().is_none_or(|oldest| oldest > newest) {
+                return true;
+            }
+            if self.ended.get() {
+                return false;
+            }
+            changed.await;
+        }
+    }
+
+    /// The oldest scrape of which a batch waits, is in flight, or is on its way to the spool.
+    fn oldest_unsettled(&self) -> Option<u64> {
+        let waiting = self.scrapes.borrow().front().map(|scrape| scrape.number);
+        let in_flight = self.in_flight.get().map(|(number, _)| number);
+        [waiting, in_flight, self.spilling.get()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Counts a batch of a scrape that is no longer in flight.
+    fn lands(&self) {
+        self.in_flight.set(
+            self.in_flight
+                .get()
+                .map(|(number, batches)| (number, batches.saturating_sub(1)))
+                .filter(|(_, batches)| *batches > 0),
+        );
     }
 
     fn hold<'a>(&self, batches: impl IntoIterator<Item = &'a Batch> + Copy) {
@@ -167,12 +236,16 @@ impl Queue {
         if scrape.batches.is_empty() {
             scrapes.pop_front();
         }
+        // Batches of one scrape only are in flight at a time.
+        let flying = self.in_flight.get().map_or(0, |(_, batches)| batches);
+        self.in_flight.set(Some((number, flying + 1)));
         Some(batch)
     }
 
     /// Records that a batch that was taken is answered, and takes no more memory.
     pub fn answered(&self, batch: &Batch) {
         self.free([batch]);
+        self.lands();
         self.changed.notify_waiters();
     }
 
@@ -180,6 +253,7 @@ impl Queue {
     pub fn give_back(&self, number: u64, taken: &Batch, left: Vec<Batch>) {
         self.free([taken]);
         self.hold(&left);
+        self.lands();
         self.put_back(number, left);
     }
 
@@ -198,6 +272,7 @@ impl Queue {
                 at,
                 CommittedScrape {
                     number,
+                    traits: self.traits(number),
                     batches: batches.into(),
                 },
             ),
@@ -254,7 +329,11 @@ impl Queue {
             return None;
         }
         self.spilling.set(Some(number));
-        Some(CommittedScrape { number, batches })
+        Some(CommittedScrape {
+            number,
+            traits: self.traits(number),
+            batches,
+        })
     }
 
     /// Records that what [`Queue::spill`] took is in the spool, except for the batches in `left`.
@@ -337,6 +416,7 @@ impl Queue {
     pub fn drain(&self) -> Vec<CommittedScrape> {
         self.samples.set(0);
         self.bytes.set(0);
+        self.in_flight.set(None);
         self.scrapes.borrow_mut().drain(..).collect()
     }
 }

@@ -13,9 +13,9 @@ fn batch(samples: u32) -> Batch {
 #[test]
 fn scrapes_come_out_in_order_and_numbered() {
     let queue = Queue::default();
-    queue.push(vec![batch(1)]);
-    queue.push(vec![]);
-    queue.push(vec![batch(2), batch(3)]);
+    queue.push(vec![batch(1)], ScrapeTraits::default());
+    queue.push(vec![], ScrapeTraits::default());
+    queue.push(vec![batch(2), batch(3)], ScrapeTraits::default());
     assert_eq!(queue.front(), Front::Scrape(1));
     assert_eq!(queue.take(2), None, "the oldest goes first");
     let first = queue.take(1).unwrap();
@@ -38,8 +38,8 @@ fn scrapes_come_out_in_order_and_numbered() {
 #[test]
 fn what_is_put_back_finds_its_place() {
     let queue = Queue::default();
-    queue.push(vec![batch(1), batch(2)]);
-    queue.push(vec![batch(4)]);
+    queue.push(vec![batch(1), batch(2)], ScrapeTraits::default());
+    queue.push(vec![batch(4)], ScrapeTraits::default());
     let (first, second) = (queue.take(1).unwrap(), queue.take(1).unwrap());
     assert_eq!(queue.front(), Front::Scrape(2));
     queue.give_back(1, &second, vec![batch(2)]);
@@ -59,7 +59,10 @@ fn what_is_put_back_finds_its_place() {
 #[test]
 fn exactly_what_exceeds_the_capacity_leaves() {
     let queue = Queue::default();
-    queue.push(vec![batch(50), batch(50), batch(30)]);
+    queue.push(
+        vec![batch(50), batch(50), batch(30)],
+        ScrapeTraits::default(),
+    );
     let spilled = queue.spill(100).unwrap();
     assert_eq!((spilled.number, spilled.samples()), (1, 30));
     assert!(queue.is_spilling_before(2) && !queue.is_spilling_before(1));
@@ -72,8 +75,8 @@ fn exactly_what_exceeds_the_capacity_leaves() {
 #[test]
 fn the_newest_leaves_first_and_comes_back_when_the_store_is_down() {
     let queue = Queue::default();
-    queue.push(vec![batch(10)]);
-    queue.push(vec![batch(20), batch(30)]);
+    queue.push(vec![batch(10)], ScrapeTraits::default());
+    queue.push(vec![batch(20), batch(30)], ScrapeTraits::default());
     let spilled = queue.spill(5).unwrap();
     assert_eq!(
         (spilled.number, spilled.samples()),
@@ -103,12 +106,55 @@ async fn an_overflow_is_noticed_and_so_is_the_end() {
             )
         },
         async {
-            queue.push(vec![batch(3)]);
+            queue.push(vec![batch(3)], ScrapeTraits::default());
             tokio::task::yield_now().await;
-            queue.push(vec![batch(3)]);
+            queue.push(vec![batch(3)], ScrapeTraits::default());
             tokio::task::yield_now().await;
             queue.end();
         }
     );
     assert_eq!(noticed, (true, false));
+}
+
+#[tokio::test]
+async fn a_scrape_is_settled_once_all_of_it_is_answered_or_spooled() {
+    use futures_util::FutureExt as _;
+    let queue = Queue::default();
+    queue.begin();
+    let traits = ScrapeTraits {
+        at_home: true,
+        repeated: true,
+    };
+    queue.push(vec![batch(1), batch(2)], traits);
+    let mut settled = std::pin::pin!(queue.settled());
+    assert_eq!(settled.as_mut().now_or_never(), None, "it waits");
+    // What comes later is not waited for.
+    queue.push(vec![batch(4)], ScrapeTraits::default());
+    let (first, second) = (queue.take(1).unwrap(), queue.take(1).unwrap());
+    queue.answered(&first);
+    assert_eq!(settled.as_mut().now_or_never(), None, "one is in flight");
+    queue.give_back(1, &second, vec![batch(2)]);
+    assert_eq!(settled.as_mut().now_or_never(), None, "one was given back");
+    assert_eq!(queue.traits(1), traits);
+    let newest = queue.spill(0).unwrap();
+    assert_eq!((newest.number, newest.traits), (2, ScrapeTraits::default()));
+    queue.spilled(&newest, Vec::new());
+    let spilt = queue.spill(0).unwrap();
+    assert_eq!((spilt.number, spilt.traits), (1, traits));
+    assert_eq!(
+        settled.as_mut().now_or_never(),
+        None,
+        "on its way to the spool"
+    );
+    queue.spilled(&spilt, Vec::new());
+    assert_eq!(settled.as_mut().now_or_never(), Some(true));
+    queue.push(vec![batch(1)], traits);
+    let mut settled = std::pin::pin!(queue.settled());
+    assert_eq!(settled.as_mut().now_or_never(), None);
+    queue.end();
+    assert_eq!(
+        settled.as_mut().now_or_never(),
+        Some(false),
+        "the tick ends first"
+    );
 }

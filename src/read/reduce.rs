@@ -75,22 +75,23 @@ impl Slots {
                 let timestamp_ms = if own_timestamps { newest_ms } else { slot_ms };
                 match (float, histogram) {
                     (Some(float), _) if float.timestamp_ms == newest_ms => {
-                        if float.value.to_bits() != STALE_NAN {
-                            kept.push_float(float.value, timestamp_ms);
-                            last_shown = Some(newest_ms);
+                        if float.value.to_bits() == STALE_NAN {
+                            continue;
                         }
+                        kept.push_float(float.value, timestamp_ms);
                     }
                     (_, Some(histogram)) => {
-                        if shown == SlotHistograms::Floats
-                            && !histogram.is_stale()
-                            && let Some(histogram) = federated(histogram)
-                        {
-                            kept.push_histogram(histogram, timestamp_ms);
-                            last_shown = Some(newest_ms);
+                        if histogram.is_stale() || shown == SlotHistograms::Hidden {
+                            continue;
                         }
+                        let Some(histogram) = federated(histogram) else {
+                            continue;
+                        };
+                        kept.push_histogram(histogram, timestamp_ms);
                     }
-                    _ => {}
+                    _ => continue,
                 }
+                last_shown = Some(newest_ms);
             }
         });
     }

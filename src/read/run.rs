@@ -19,8 +19,8 @@ use super::snappy::SnappyDecoder;
 use super::window::{grid_ms, on_grid, upper_end_ms};
 use super::window_request::{WindowOutcome, WindowRequest};
 use crate::batch::Writer;
-use crate::config::RemoteWrite;
-use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse, ResponseBody};
+use crate::config::{RemoteWrite, ScrapeConfig};
+use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse, ResponseBody, Target};
 use crate::intake::{
     HistogramLimits, IntakeRules, IntakeTransaction, Refusal, RemoteCommit, SourceReport,
 };
@@ -79,8 +79,25 @@ impl<'a> WindowReader<'a> {
         read.end(result, started.elapsed())
     }
 
-    fn rules(&self, request: &WindowRequest<'a>) -> IntakeRules<'a> {
-        let WindowRequest { job, target, .. } = *request;
+    /// What is written in the place of a window that could not be read: `up` 0 and the like, one
+    /// entry for each remote.
+    #[must_use]
+    pub fn report_down(&self, job: &'a ScrapeConfig, target: &'a Target) -> Vec<RemoteCommit> {
+        let mut transaction = IntakeTransaction::begin(self.writers, self.rules(job, target));
+        // Nothing was shown, so nothing ages.
+        transaction.roll_back();
+        let report = SourceReport {
+            is_up: false,
+            duration: Duration::ZERO,
+            body_bytes: 0.0,
+        };
+        let committed = transaction
+            .report(job, &report)
+            .and_then(|()| transaction.commit());
+        committed.unwrap_or_else(|_| transaction.empty_commits())
+    }
+
+    fn rules(&self, job: &'a ScrapeConfig, target: &'a Target) -> IntakeRules<'a> {
         IntakeRules {
             target,
             honor_labels: job.honor_labels,
@@ -119,7 +136,7 @@ struct RunningRead<'s, 'a> {
 
 impl<'s, 'a> RunningRead<'s, 'a> {
     fn begin(reader: &'s WindowReader<'a>, request: &'s WindowRequest<'a>) -> Self {
-        let rules = reader.rules(request);
+        let rules = reader.rules(request.job, request.target);
         Self {
             reader,
             request,
@@ -406,7 +423,7 @@ impl<'s, 'a> RunningRead<'s, 'a> {
     }
 
     fn commit(&mut self, is_up: bool, duration: Duration) -> Result<Vec<RemoteCommit>, Refusal> {
-        if self.request.reports {
+        if self.request.reports && is_up {
             let body_bytes = if is_up { self.raw_bytes as f64 } else { 0.0 };
             self.transaction.report(
                 self.request.job,

@@ -38,8 +38,9 @@ pub struct WindowRequest<'a> {
     pub max_samples: u64,
     /// For each remote, in the order of the writers: up to when it has everything.
     pub starts: &'a [WindowStart],
-    /// Whether the series that report on a scrape (`up`, `scrape_*`) are written, also when the
-    /// window failed.
+    /// Whether the series that report on a scrape (`up`, `scrape_*`) are written once the window
+    /// was read. For one that was not there is
+    /// [`report_down`](super::WindowReader::report_down).
     pub reports: bool,
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Source: CloudWatch user guide, "Specification: Embedded metric format". The first 10 custom
 //! metrics of an account are free, and each set of dimensions is a metric of its own: ten metrics,
-//! one set. A verification, which is optional, writes an eleventh.
+//! one set, and three more that have values only when there is something to say. A verification,
+//! which is optional, writes one more.
 
 use serde_json::{Map, Value, json};
 
@@ -53,6 +54,7 @@ pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_m
         ),
         ("Failures", "Count", Some(json!(failures))),
     ];
+    let metrics: Vec<_> = metrics.into_iter().chain(read_metrics(report)).collect();
     document(&metrics, namespace, function, level, now_ms)
 }
 
@@ -97,6 +99,27 @@ fn document(
     Value::Object(document).to_string()
 }
 
+/// Metrics of the reads from the homes' TSDBs. They have no value, and cost nothing, as long as
+/// there is nothing to say.
+fn read_metrics(report: &Report) -> [(&'static str, &'static str, Option<Value>); 3] {
+    let seconds = |ms: u64| (ms > 0).then(|| json!(ms as f64 / 1000.0));
+    let backfilled = report.ledger.backfilled;
+    let lateness_ms = report.reads.iter().map(|read| read.worst_late_ms).max();
+    [
+        (
+            "Backfilled",
+            "Count",
+            (backfilled > 0).then(|| json!(backfilled)),
+        ),
+        ("AtHomeOnly", "Seconds", seconds(report.given_up_ms)),
+        (
+            "ReadLateness",
+            "Seconds",
+            seconds(lateness_ms.unwrap_or_default()),
+        ),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +157,8 @@ mod tests {
                 },
                 scrape,
             ],
+            reads: Vec::new(),
+            given_up_ms: 0,
             ledger,
             remotes: vec![RemoteReport {
                 remote: "amp".to_owned(),

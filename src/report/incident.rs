@@ -48,6 +48,17 @@ pub enum IncidentKind {
     BatchNotKept,
     /// Samples are lost because they could neither be sent nor be put into the spool.
     SamplesLost,
+    /// Samples could neither be sent nor be put into the spool. The home keeps them, and they are
+    /// read again.
+    SamplesReturned,
+    /// The home has no remote read: what a tick misses is gone.
+    ReadUnsupported,
+    /// A read from the home's TSDB failed. What it was to bring is read later.
+    ReadFailed,
+    /// A gap was given up: reads made no progress while scrapes worked.
+    GapGivenUp,
+    /// A part of a gap is older than `sample_age_limit`: it stays at home only.
+    GapTooOld,
     /// Types and help texts could not be read or sent.
     MetadataFailed,
 }

@@ -22,7 +22,7 @@ pub struct Ledger {
     pub owed_before: u64,
     /// Samples that the home exposed, including our own such as `up`.
     pub scraped: u64,
-    /// Samples fetched from the home for a gap. Always 0: nothing reads the past yet.
+    /// Samples read from the home for slots that scrapes have missed.
     pub backfilled: u64,
     /// Samples dropped by relabelling, out of order within one tick, or too far ahead.
     pub filtered: u64,

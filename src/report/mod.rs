@@ -53,6 +53,8 @@ pub enum PreviousTick {
 ///     dry_run: false,
 ///     previous: None,
 ///     scrapes: Vec::new(),
+///     reads: Vec::new(),
+///     given_up_ms: 0,
 ///     ledger,
 ///     remotes: Vec::new(),
 ///     spool: Default::default(),
@@ -77,6 +79,13 @@ pub struct Report {
     pub previous: Option<PreviousTick>,
     /// Scrapes of the tick, at most 200.
     pub scrapes: Vec<ScrapeReport>,
+    /// Reads from the homes' TSDBs, one entry for each target that was read; at most 200.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<ReadReport>,
+    /// Time whose samples stay at home only, milliseconds: they are too old to be sent, or the gap
+    /// was given up.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub given_up_ms: u64,
     /// Sum of the ledgers of all remotes.
     pub ledger: Ledger,
     /// One report for each remote, in the order of the configuration.
@@ -116,6 +125,41 @@ pub struct ScrapeReport {
     pub bytes: u64,
     /// Whether the scrape succeeded.
     pub up: bool,
+}
+
+/// The reads of one target in a tick.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ReadReport {
+    /// `job_name` of the scrape job.
+    pub job: String,
+    /// Label `instance` of the target.
+    pub instance: String,
+    /// Number of windows that were read.
+    pub windows: u64,
+    /// Number of windows that could not be read.
+    pub failed: u64,
+    /// Number of samples that were new.
+    pub samples: u64,
+    /// Of these, those that became visible at home after a later window was read.
+    pub late: u64,
+    /// Largest time by which one of them was late, milliseconds.
+    pub worst_late_ms: u64,
+    /// Size of the answers on the wire, bytes.
+    pub bytes: u64,
+    /// Time that reading took, milliseconds.
+    pub duration_ms: u64,
+    /// Time up to which every sample is delivered to every remote or is in the spool, milliseconds
+    /// since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safe_ms: Option<i64>,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The result of sending to one remote.

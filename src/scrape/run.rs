@@ -41,6 +41,9 @@ pub struct Scraper<'a> {
     /// Whether `memory_limit` has room for this many bytes that a scrape has staged, besides all
     /// that is held otherwise.
     pub fits: &'a dyn Fn(usize) -> bool,
+    /// Whether a scrape that fails writes stale markers for the series of the target. It must not
+    /// where the samples that it missed are read afterwards: they would be older than the markers.
+    pub marks_when_it_fails: bool,
 }
 
 /// The outcome of one scrape. It commits something in any case: a scrape that failed commits `up` 0
@@ -407,7 +410,11 @@ impl RunningScrape<'_, '_> {
         error: Option<&ScrapeError>,
         duration: Duration,
     ) -> Result<Vec<RemoteCommit>, Refusal> {
-        self.transaction.mark_stale()?;
+        if error.is_none() || self.scraper.marks_when_it_fails {
+            self.transaction.mark_stale()?;
+        } else {
+            self.transaction.untrack();
+        }
         self.report(error, duration)?;
         self.transaction.commit()
     }

@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(state(&store).await.unwrap().state, None);
         store.plant(KEY, Bytes::from_static(br#"{"version":1,"epoch":3}"#));
         assert_eq!(state(&store).await.unwrap().state.unwrap().epoch, 3);
-        store.plant(KEY, Bytes::from_static(br#"{"version":2}"#));
+        store.plant(KEY, Bytes::from_static(br#"{"version":3}"#));
         assert!(matches!(
             state(&store).await,
             Err(LookError::State(StateError::Newer(2)))

@@ -6,6 +6,7 @@
 //! <place>/segments/<remote>/<epoch, 10>-<scrape, 8>-<part, 4>.seg  the backlog, oldest first
 //! <place>/rejected/<remote>/…                                      refused for good
 //! <place>/expired/<remote>/…                                       too old for the receiver
+//! <place>/reads/<remote>/<epoch, 10>-<number, 4>.last              last timestamp of each series
 //! ```
 //! A tick, in reading order:
 //! 1. [`lease::LeaseClient::take`]: one conditional PUT. Its [fence](crate::time::Deadlines::fence)
@@ -30,3 +31,4 @@ pub mod retry;
 pub mod segment;
 pub mod state;
 pub mod store;
+pub mod table;

@@ -14,8 +14,10 @@ use super::name::{RemoteDir, SegmentName};
 
 /// Key of the object.
 pub const KEY: &str = "state.json";
-/// What this program writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+/// What this program writes, and the newest that it reads. Version 1 knew no remote reads: a
+/// program of that time would drop [`JobState::reads`] and skip samples later, so it must not touch
+/// a state that may have them.
+pub const VERSION: u32 = 2;
 /// Largest size of the object in bytes that is read.
 pub const MAX_BYTES: u64 = 4 << 20;
 
@@ -72,6 +74,54 @@ pub struct JobState {
     /// milliseconds since 1970.
     #[serde(default)]
     pub watermarks: BTreeMap<RemoteDir, i64>,
+    /// For each target, by its `instance`, how far its samples were read from the home's TSDB.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reads: BTreeMap<String, TargetReads>,
+}
+
+/// How far one target was read, and what is known of its reads. Times are milliseconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetReads {
+    /// For each remote, the time up to which every sample that the home showed is delivered or in
+    /// the spool. With `mode: gaps` it is a slot, with `mode: always` a time of the home's clock.
+    #[serde(default)]
+    pub watermarks: BTreeMap<RemoteDir, i64>,
+    /// For each remote, the home's time when the window was read at whose end the watermark is.
+    /// What was not visible then may appear behind the watermark.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub read_ms: BTreeMap<RemoteDir, i64>,
+    /// The home's clock less ours, as its last answer showed it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead_ms: Option<i64>,
+    /// How late samples became visible at home, the worst that was seen, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late_ms: u64,
+    /// Ticks in a row in which the home answered scrapes, and no read made any progress.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stuck: u64,
+    /// When a read was given up that the home may still be working on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_ms: Option<i64>,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// The object that holds the last timestamp of each series of a remote
+/// ([`LastTimestamps`](crate::series::LastTimestamps)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimestampTable {
+    /// Epoch of the lease under which it was written: the first part of its name.
+    pub epoch: u64,
+    /// Its number in that epoch.
+    pub number: u32,
+    /// Number of series in it.
+    pub series: u64,
 }
 
 /// The backlog of a remote between ticks.
@@ -87,6 +137,9 @@ pub struct RemoteRecord {
     /// starts would send metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_ms: Option<i64>,
+    /// The table of last timestamps that belongs to the watermarks of the reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TimestampTable>,
     /// The batches that the remote throttles, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<ThrottlingRecord>,
@@ -212,7 +265,11 @@ impl SpoolState {
         // The version comes first: a newer object may have anything else in it.
         let Version { version } = serde_json::from_slice(bytes).map_err(malformed)?;
         match version {
-            VERSION => serde_json::from_slice(bytes).map_err(malformed),
+            // What version 2 has added is absent in version 1, and the release writes our version.
+            1..=VERSION => Ok(Self {
+                version: VERSION,
+                ..serde_json::from_slice(bytes).map_err(malformed)?
+            }),
             0 => Err(StateError::Malformed("there is no version 0".to_owned())),
             newer => Err(StateError::Newer(newer)),
         }
@@ -280,6 +337,17 @@ mod tests {
         let job = JobState {
             last_slot_ms: Some(60_000),
             watermarks: BTreeMap::from([(RemoteDir::new("amp"), 59_000)]),
+            reads: BTreeMap::from([(
+                "192.0.2.1:9090".to_owned(),
+                TargetReads {
+                    watermarks: BTreeMap::from([(RemoteDir::new("amp"), 58_000)]),
+                    read_ms: BTreeMap::from([(RemoteDir::new("amp"), 58_900)]),
+                    ahead_ms: Some(-400),
+                    late_ms: 40_000,
+                    stuck: 1,
+                    abandoned_ms: Some(57_000),
+                },
+            )]),
         };
         SpoolState {
             epoch: 7,
@@ -295,6 +363,11 @@ mod tests {
                     backlog,
                     head: Some(head),
                     metadata_ms: Some(3),
+                    table: Some(TimestampTable {
+                        epoch: 7,
+                        number: 1,
+                        series: 20_000,
+                    }),
                     throttling: Some(throttling),
                     tombstones,
                     missed,
@@ -311,7 +384,7 @@ mod tests {
         assert_eq!(SpoolState::read(&bytes), Ok(state()));
         let text = std::str::from_utf8(&bytes).unwrap();
         for part in [
-            "\"version\": 1",
+            "\"version\": 2",
             "\"epoch\": 7",
             "\"until_ms\": 120000",
             "\"segment\": \"0000000007-00000001-0000.seg\"",
@@ -334,8 +407,8 @@ mod tests {
     #[test]
     fn what_cannot_be_used_says_why() {
         assert_eq!(
-            SpoolState::read(br#"{"version":2,"epoch":"a different kind"}"#),
-            Err(StateError::Newer(2))
+            SpoolState::read(br#"{"version":3,"epoch":"a different kind"}"#),
+            Err(StateError::Newer(3))
         );
         for strange in [
             &b""[..],

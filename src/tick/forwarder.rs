@@ -3,8 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
 use super::job::{EXPECTED_AT_FIRST, Job, SlotGrid};
 use super::lease::TickSpool;
+use super::reads::{ReadCursor, cold_cursors};
 use super::remote::Lane;
 use crate::batch::Writer;
 use crate::batch::stage::BatchLimits;
@@ -37,12 +40,19 @@ pub struct Forwarder {
     pub(super) lanes: Vec<Lane>,
     pub(super) writers: Vec<RefCell<Writer>>,
     pub(super) holder: Option<TickSpool>,
+    /// Targets whose samples are read from the home's TSDB.
+    pub(super) cursors: Vec<ReadCursor>,
+    /// One lock for each home: reads of it wait for each other.
+    pub(super) home_turns: Vec<Mutex<()>>,
     pub(super) memory_limit: usize,
     /// Bytes staged by the scrapes in progress.
     pub(super) staged: Cell<usize>,
     /// The most bytes of all that `memory_limit` bounds, in this tick.
     pub(super) most_held: Cell<usize>,
 }
+
+/// Shortest time between two reads of a job, milliseconds.
+const READ_EVERY_MS: i64 = 60_000;
 
 /// The reason why no forwarder can be made of a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +70,8 @@ impl Forwarder {
         memory_limit: u64,
     ) -> Result<Self, ForwarderError> {
         let jobs = cold_jobs(&config)?;
+        let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
+        let (cursors, homes) = cold_cursors(&config, &jobs, memory_limit);
         let Dependencies {
             home,
             remotes,
@@ -88,7 +100,6 @@ impl Forwarder {
             .iter()
             .map(|entry| RefCell::new(cold_writer(entry, config.forwarder.max_request_bytes)))
             .collect();
-        let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
         Ok(Self {
             home,
             clock,
@@ -96,6 +107,8 @@ impl Forwarder {
             lanes,
             writers,
             holder,
+            cursors,
+            home_turns: (0..homes).map(|_| Mutex::default()).collect(),
             memory_limit,
             staged: Cell::new(0),
             most_held: Cell::new(0),
@@ -122,6 +135,10 @@ impl Forwarder {
         self.jobs
             .iter()
             .map(|job| {
+                if let Some(read_ms) = job.read_ms {
+                    // Between two reads of a minute each, nothing is missed.
+                    return read_ms + job.grid.interval_ms().max(READ_EVERY_MS);
+                }
                 job.grid
                     .due(now_ms, job.served_ms)
                     .unwrap_or_else(|| job.grid.after(now_ms))
@@ -144,6 +161,7 @@ fn cold_jobs(config: &Config) -> Result<Vec<Job>, ForwarderError> {
             grid: SlotGrid::new(&job.job_name, job.scrape_interval),
             targets,
             served_ms: None,
+            read_ms: None,
             expected: EXPECTED_AT_FIRST,
             scraped_ms: None,
         });

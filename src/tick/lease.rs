@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::remote::Lane;
 use crate::config::SpoolConfig;
 use crate::report::{Incident, IncidentKind, SpoolReport};
-use crate::spool::lease::{LeaseClient, PreviousEnd, TakeError, Tenure};
+use crate::spool::access::StoreAccess;
+use crate::spool::lease::{LeaseClient, PreviousEnd, ReleaseError, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
 use crate::spool::outbox::{self, Outbox, SpoolLimits};
-use crate::spool::state::{Backlog, JobState, RemoteRecord, SpoolState};
+use crate::spool::state::{Backlog, JobState, RemoteRecord, SpoolState, TimestampTable};
 use crate::spool::store::Store;
+use crate::spool::table;
 use crate::time::{Clock, Deadlines};
 
 /// The spool of a process. It takes the lease for each tick, and only the holder of the lease may
@@ -38,6 +40,8 @@ pub(super) enum LeaseOutcome {
 /// The spool under the lease: the backlogs of all remotes.
 pub(super) struct LeasedSpool {
     tenure: Tenure,
+    /// The store under the lease.
+    pub(super) access: StoreAccess,
     /// Backlogs, one for each remote of the configuration, in its order.
     pub(super) outboxes: Vec<Outbox>,
     /// Records of remotes that the configuration does not name.
@@ -110,6 +114,7 @@ impl TickSpool {
                     .collect();
                 LeaseOutcome::Leased(Box::new(LeasedSpool {
                     tenure,
+                    access,
                     outboxes: opened.outboxes,
                     orphans: opened.orphans,
                     owed_before,
@@ -138,6 +143,7 @@ impl TickSpool {
     ) -> (SpoolReport, Option<Incident>) {
         let LeasedSpool {
             tenure,
+            access,
             outboxes,
             orphans,
             ..
@@ -151,6 +157,7 @@ impl TickSpool {
                 lane.dir.clone(),
                 RemoteRecord {
                     metadata_ms: lane.metadata_ms.get(),
+                    table: lane.table.stored(),
                     ..summary
                 },
             );
@@ -164,6 +171,9 @@ impl TickSpool {
             ..tenure.state.clone()
         };
         let released = self.keeper.release(tenure, state).await;
+        if released.is_ok() {
+            remove_old_tables(lanes, &access).await;
+        }
         let incident = released.err().map(|error| {
             let text = format!(
                 "{error}; the next tick waits for the lease to end, and counts the backlog again"
@@ -206,6 +216,21 @@ impl LeasedSpool {
             .unwrap_or_default()
     }
 
+    /// Returns the table of last timestamps that the last holder has left for a remote.
+    pub(super) fn table(&self, lane: &Lane) -> Option<TimestampTable> {
+        self.tenure.state.remotes.get(&lane.dir)?.table.clone()
+    }
+
+    /// Returns the state as the last holder has left it.
+    pub(super) fn released_state(&self) -> &SpoolState {
+        &self.tenure.state
+    }
+
+    /// Writes a state down while the lease stays held.
+    pub(super) async fn checkpoint(&self, state: SpoolState) -> Result<(), ReleaseError> {
+        self.tenure.checkpoint(&self.access, state).await
+    }
+
     /// Returns when a remote last got metadata, as far as the last holder knew.
     pub(super) fn metadata_ms(&self, lane: &Lane) -> Option<i64> {
         self.tenure.state.remotes.get(&lane.dir)?.metadata_ms
@@ -228,6 +253,15 @@ impl LeasedSpool {
                 .for_remote(remote.as_str())
                 .with_samples(samples)
         })
+    }
+}
+
+/// Deletes the tables of last timestamps that the released state no longer names.
+async fn remove_old_tables(lanes: &[Lane], access: &StoreAccess) {
+    for lane in lanes {
+        for old in lane.table.take_replaced() {
+            table::remove(access, &lane.dir, &old).await;
+        }
     }
 }
 

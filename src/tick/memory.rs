@@ -8,8 +8,8 @@ use super::lease::LeasedSpool;
 use crate::report::MemoryReport;
 
 impl Forwarder {
-    /// Adds up the bytes of the caches, the scrapes in progress, the queues and the loaded
-    /// segments. Remembers the largest sum of the tick.
+    /// Adds up the bytes of the caches, the scrapes in progress, the queues, the loaded
+    /// segments and the tables of last timestamps. Remembers the largest sum of the tick.
     pub(super) fn weigh(&self, held: Option<&LeasedSpool>) -> usize {
         // A writer that a scrape is writing to at this moment cannot be read and counts as empty.
         let writers: usize = self
@@ -23,7 +23,8 @@ impl Forwarder {
             .flat_map(|held| &held.outboxes)
             .map(|outbox| outbox.memory())
             .sum();
-        let bytes = writers + queues + spooled + self.staged.get();
+        let tables: usize = self.lanes.iter().map(|lane| lane.table.memory()).sum();
+        let bytes = writers + queues + spooled + tables + self.staged.get();
         self.most_held.set(self.most_held.get().max(bytes));
         bytes
     }

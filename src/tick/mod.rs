@@ -11,8 +11,10 @@ mod metadata;
 mod plan;
 mod preview;
 mod progress;
+mod reads;
 mod remote;
 mod report;
+mod round;
 mod scrapes;
 
 use std::cell::RefCell;
@@ -30,7 +32,7 @@ pub use self::preview::Preview;
 pub use self::progress::TickProgress;
 use self::remote::{Lane, LaneContext, LaneSummary};
 use self::report::TickRecord;
-use self::scrapes::ScrapeRound;
+use self::round::ScrapeRound;
 use crate::config::{Config, ScrapeConfig};
 use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport, spans};
 use crate::spool::state::JobState;
@@ -63,6 +65,7 @@ impl Forwarder {
         };
         record.incidents.extend(degraded.iter().cloned());
         self.remember(held.as_ref(), &mut record);
+        self.begin_reads(held.as_ref()).await;
 
         let deadlines = match &held {
             Some(held) => held.deadlines(),
@@ -133,6 +136,7 @@ impl Forwarder {
             plan,
             held,
             start_ms,
+            started: Instant::now(),
             deadlines,
             record: &record,
         };
@@ -239,9 +243,19 @@ impl Forwarder {
                 self.writers[index].borrow_mut().forget_timestamps();
             }
         }
+        self.settle_reads(held.as_ref(), sent).await;
         let mut spool = SpoolReport::default();
+        let mut reads = self.reads_by_job();
         if let (Some(holder), Some(held)) = (&mut self.holder, held) {
-            let jobs = job_states(&self.config, &self.jobs, &self.lanes, &held, sent);
+            let mut jobs = job_states(&self.config, &self.jobs, &self.lanes, &held, sent);
+            for (name, job) in &mut jobs {
+                // Without reads, federation moves on alone, and old watermarks would be wrong
+                // later.
+                if self.cursors.is_empty() {
+                    job.reads.clear();
+                }
+                job.reads.extend(reads.remove(name).unwrap_or_default());
+            }
             let (report, incident) = holder.release(held, jobs, &self.lanes).await;
             spool = report;
             if let Some(incident) = incident {
@@ -252,7 +266,7 @@ impl Forwarder {
         if let Some(holder) = self.holder.as_mut().filter(|_| degraded) {
             holder.went_without();
         }
-        record.degraded = degraded;
+        record.degraded |= degraded;
         self.report(sent, record, spool, false, started)
     }
 
@@ -287,7 +301,8 @@ fn job_states(
         let mut state = held.job(&config.job_name);
         state.last_slot_ms = job.served_ms.or(state.last_slot_ms);
         for (lane, sent) in lanes.iter().zip(sent) {
-            if let Some(scraped_ms) = job.scraped_ms.filter(|_| sent.ledger.lost == 0) {
+            let is_whole = sent.ledger.lost == 0 && !sent.must_read_again;
+            if let Some(scraped_ms) = job.scraped_ms.filter(|_| is_whole) {
                 state.watermarks.insert(lane.dir.clone(), scraped_ms);
             }
         }

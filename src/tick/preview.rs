@@ -46,6 +46,7 @@ impl Forwarder {
             remotes: &self.config.remote_write,
             writers: &writers,
             fits: &fits,
+            marks_when_it_fails: true,
         };
         let wanted = self
             .config

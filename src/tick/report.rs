@@ -4,9 +4,10 @@ use tokio::time::Instant;
 
 use super::Forwarder;
 use super::remote::LaneSummary;
+use crate::read::WindowOutcome;
 use crate::report::{
-    Incident, IncidentKind, Ledger, Outcome, PreviousTick, Report, ScrapeReport, SpoolReport,
-    error_texts, merge_incidents,
+    Incident, IncidentKind, Ledger, Outcome, PreviousTick, ReadReport, Report, ScrapeReport,
+    SpoolReport, error_texts, merge_incidents,
 };
 use crate::scrape::{ScrapeError, ScrapeOutcome};
 
@@ -23,10 +24,53 @@ pub(super) struct TickRecord {
     /// Counts of the scrapes, one ledger for each remote.
     pub(super) ledgers: Vec<Ledger>,
     pub(super) scrapes: Vec<ScrapeReport>,
+    /// Reads from the homes' TSDBs, one entry for each target.
+    pub(super) reads: Vec<ReadReport>,
+    /// Time whose samples stay at home only, in milliseconds.
+    pub(super) given_up_ms: u64,
     pub(super) incidents: Vec<Incident>,
 }
 
 impl TickRecord {
+    /// Records one window of a read.
+    pub(super) fn read(&mut self, job: &str, instance: &str, read: &WindowOutcome) {
+        let known = self
+            .reads
+            .iter()
+            .position(|known| known.job == job && known.instance == instance);
+        let at = known.unwrap_or_else(|| {
+            self.reads.push(ReadReport {
+                job: job.to_owned(),
+                instance: instance.to_owned(),
+                ..ReadReport::default()
+            });
+            self.reads.len() - 1
+        });
+        let report = &mut self.reads[at];
+        report.duration_ms += read.duration.as_millis() as u64;
+        report.bytes += read.bytes;
+        if read.error.is_some() {
+            report.failed += 1;
+            return;
+        }
+        report.windows += 1;
+        report.samples += read.tally.scraped;
+        let late = read.commits.iter().map(|commit| commit.counts.late).max();
+        report.late += late.unwrap_or_default();
+        let worst = read
+            .commits
+            .iter()
+            .map(|commit| commit.counts.worst_late_ms)
+            .max();
+        report.worst_late_ms = report.worst_late_ms.max(worst.unwrap_or_default());
+    }
+
+    /// Records that a part of the past stays at home only.
+    pub(super) fn gave_up(&mut self, incident: Incident, given_up_ms: u64) {
+        self.given_up_ms += given_up_ms;
+        self.incidents.push(incident);
+    }
+
     /// Records the result of a scrape, and an incident if it failed.
     pub(super) fn scraped(&mut self, job: &str, instance: &str, scraped: &ScrapeOutcome) {
         if let Some(error) = &scraped.error {
@@ -66,15 +110,17 @@ impl Forwarder {
         for sent in sent {
             ledger.add(&sent.ledger);
         }
-        let up = record.scrapes.iter().filter(|scrape| scrape.up).count();
-        let failed = ledger.lost > 0
-            || sent.iter().any(|sent| sent.stopped)
-            || (up == 0 && !record.scrapes.is_empty());
+        let up = record.scrapes.iter().filter(|scrape| scrape.up).count()
+            + record.reads.iter().filter(|read| read.windows > 0).count();
+        let tried = record.scrapes.len() + record.reads.len();
+        let failed =
+            ledger.lost > 0 || sent.iter().any(|sent| sent.stopped) || (up == 0 && tried > 0);
         let outcome = if failed {
             Outcome::Failed
         } else if record.degraded {
             Outcome::Degraded
-        } else if up < record.scrapes.len()
+        } else if up < tried
+            || record.given_up_ms > 0
             || ledger.rejected > 0
             || ledger.expired > 0
             || (ledger.owed_after > 0 && !dry_run)
@@ -87,11 +133,18 @@ impl Forwarder {
         let newest_ms = sent.iter().filter_map(|sent| sent.newest_ms).min();
         let mut scrapes = record.scrapes;
         scrapes.truncate(REPORTED);
+        let mut reads = record.reads;
+        for read in &mut reads {
+            read.safe_ms = self.safe_until(&read.job, &read.instance);
+        }
+        reads.truncate(REPORTED);
         Report {
             outcome,
             dry_run,
             previous: record.after_a_kill.then_some(PreviousTick::Killed),
             scrapes,
+            reads,
+            given_up_ms: record.given_up_ms,
             ledger,
             remotes: self
                 .lanes

@@ -1,53 +1,75 @@
 //! The scrapes of a tick: the loop that serves a job's slots, and the path of the samples into the
 //! queues.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::job::{Job, within_minute};
-use super::lease::LeasedSpool;
-use super::report::TickRecord;
-use super::{Forwarder, Plan};
+use super::Forwarder;
+use super::job::{Job, SlotGrid, within_minute};
+use super::reads::ReadState;
+use super::round::ScrapeRound;
 use crate::home::Target;
+use crate::queue::ScrapeTraits;
 use crate::scrape::Scraper;
-use crate::time::Deadlines;
 
 /// Difference between the clocks of the home and of the function from which a warning is logged. It
 /// matters because AMP measures the age of a sample against the newest one it has seen.
 const CLOCK_TOLERANCE_MS: i64 = 30_000;
 
-/// The context that all scrapes of a tick share.
-pub(super) struct ScrapeRound<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) held: Option<&'a LeasedSpool>,
-    /// Start of the tick, milliseconds since 1970.
-    pub(super) start_ms: i64,
-    pub(super) deadlines: Deadlines,
-    /// Facts for the report.
-    pub(super) record: &'a RefCell<TickRecord>,
+const MINUTE_MS: i64 = 60_000;
+
+/// How one slot of a target was served.
+#[derive(Debug, Clone, Copy, Default)]
+struct ServedSlot {
+    /// Whether the live scrape has succeeded.
+    up: bool,
+    /// Time that the live scrape took.
+    scraping: Duration,
 }
 
 impl Forwarder {
-    /// Serves the slots of one job until none is due within the tick.
+    /// Serves one job within the tick: reads what must be read of it, and scrapes it at its slots.
     pub(super) async fn serve(&self, index: usize, job: &mut Job, round: &ScrapeRound<'_>) {
+        let config = &self.config.scrape_configs[index];
+        let wanted = round.plan.jobs.as_ref();
+        if round.plan.drain_only || wanted.is_some_and(|jobs| !jobs.contains(&config.job_name)) {
+            return;
+        }
+        let is_read = job.targets.iter().all(|target| self.is_read(target));
+        if !is_read || job.targets.is_empty() {
+            return self.serve_slots(index, job, round).await;
+        }
+        let now_ms = self.clock.now_ms();
+        // A job with an interval of less than a minute is read in each tick, whenever it comes.
+        let is_due =
+            job.grid.interval_ms() < MINUTE_MS || job.grid.due(now_ms, job.served_ms).is_some();
+        if !is_due && !round.plan.once {
+            return;
+        }
+        let states = join_all(
+            job.targets
+                .iter()
+                .map(|target| self.read_target(target, round)),
+        );
+        if states.await.contains(&ReadState::FallBack) {
+            job.read_ms = None;
+            return self.serve_slots(index, job, round).await;
+        }
+        job.read_ms = Some(now_ms);
+        job.served_ms = Some(job.grid.newest(now_ms));
+    }
+
+    /// Serves the slots of one job until none is due within the tick.
+    async fn serve_slots(&self, index: usize, job: &mut Job, round: &ScrapeRound<'_>) {
         let ScrapeRound {
             plan,
             start_ms,
             deadlines,
             ..
         } = *round;
-        let config = &self.config.scrape_configs[index];
-        if plan.drain_only
-            || plan
-                .jobs
-                .as_ref()
-                .is_some_and(|jobs| !jobs.contains(&config.job_name))
-        {
-            return;
-        }
         while !plan.is_stopping() {
             let now_ms = self.clock.now_ms();
             let due = if plan.once {
@@ -69,15 +91,18 @@ impl Forwarder {
                 }
                 // A slot counts as served even if its scrape fails: it is not tried again.
                 job.served_ms = Some(slot);
-                let started = Instant::now();
-                let up = join_all(job.targets.iter().map(|target| {
-                    self.scrape(index, target, target.scrape_timeout.min(left), round)
-                }))
+                let grid = job.grid;
+                let served = join_all(
+                    job.targets
+                        .iter()
+                        .map(|target| self.serve_slot((index, target), &grid, slot, round)),
+                )
                 .await;
                 // The next scrape may be slower, and its samples must be sent as well. So twice the
                 // duration of the last one is expected.
-                job.expected = started.elapsed() * 2;
-                if up.into_iter().all(|up| up) {
+                let slowest = served.iter().map(|served| served.scraping).max();
+                job.expected = slowest.unwrap_or_default() * 2;
+                if served.iter().all(|served| served.up) {
                     job.scraped_ms = Some(now_ms);
                 }
                 if plan.once {
@@ -94,6 +119,37 @@ impl Forwarder {
                 return;
             }
             plan.sleep(wait).await;
+        }
+    }
+
+    /// Serves one slot of one target: first the slots before it that were missed, then the live
+    /// scrape.
+    async fn serve_slot(
+        &self,
+        (index, target): (usize, &Target),
+        grid: &SlotGrid,
+        slot: i64,
+        round: &ScrapeRound<'_>,
+    ) -> ServedSlot {
+        if self.is_gap_open(target, grid, slot, round).await {
+            return ServedSlot::default();
+        }
+        let started = Instant::now();
+        let left = round
+            .deadlines
+            .work_ends()
+            .saturating_duration_since(started);
+        if left.is_zero() {
+            return ServedSlot::default();
+        }
+        let timeout = target.scrape_timeout.min(left);
+        let up = self.scrape(index, target, timeout, round).await;
+        if up {
+            self.gathered_live(target, slot);
+        }
+        ServedSlot {
+            up,
+            scraping: started.elapsed(),
         }
     }
 
@@ -123,6 +179,12 @@ impl Forwarder {
             remotes: &self.config.remote_write,
             writers: &self.writers,
             fits: &fits,
+            // While a gap may still be filled, a marker would end series that go on in it.
+            marks_when_it_fails: !self.is_kept_at_home(target),
+        };
+        let traits = ScrapeTraits {
+            at_home: self.is_kept_at_home(target),
+            repeated: false,
         };
         let config = &self.config.scrape_configs[job];
         let mut scraped = scraper.scrape(config, target, timeout).await;
@@ -138,7 +200,10 @@ impl Forwarder {
             committed
                 .scrapes
                 .into_iter()
-                .for_each(|batches| lane.queue.push(batches));
+                .for_each(|batches| lane.queue.push(batches, traits));
+        }
+        if let Some(cursor) = self.cursor(target) {
+            cursor.note_ahead(scraped.ahead_ms);
         }
         if let Some(ahead_ms) = scraped
             .ahead_ms

@@ -542,12 +542,12 @@ fn assert_blocks(found: &Blocks, times: &[i64; 3]) {
 async fn a_spool_that_cannot_be_used_says_why() {
     let spool = SpoolFixture::after_an_outage().await;
     let state = spool.path().join("state.json");
-    std::fs::write(&state, r#"{"version":2}"#).unwrap();
+    std::fs::write(&state, r#"{"version":3}"#).unwrap();
     for arguments in [&["status"][..], &["spool", "drain"]] {
         let ran = spool.runs(arguments).await;
         assert_eq!(ran.code, Some(1), "{arguments:?}");
         assert!(
-            ran.err.contains("version 2") && ran.err.contains("bring the newer program back"),
+            ran.err.contains("version 3") && ran.err.contains("bring the newer program back"),
             "{}",
             ran.err
         );

@@ -45,15 +45,41 @@ fn readable(status: &Status) -> String {
         )
     };
     let lease = lease(&spool.lease, status.time_ms);
+    let jobs = status.jobs.iter().fold(
+        vec![heading(&["JOB", "LAST SLOT", "REMOTE", "WATERMARK"])],
+        jobs,
+    );
+    let reads = reads(status);
+    let reads = if reads.len() > 1 {
+        format!("\n{}", table(&reads))
+    } else {
+        String::new()
+    };
     format!(
-        "spool    {}\nlease    {lease}\nbacklog  {owed}\n\n{}\n{}",
+        "spool    {}\nlease    {lease}\nbacklog  {owed}\n\n{}\n{}{reads}",
         spool.address,
         table(&remotes(status)),
-        table(&status.jobs.iter().fold(
-            vec![heading(&["JOB", "LAST SLOT", "REMOTE", "WATERMARK"])],
-            jobs
-        ))
+        table(&jobs)
     )
+}
+
+/// How far each target was read for each remote: up to then, every sample is delivered or in the
+/// spool.
+fn reads(status: &Status) -> Vec<Vec<String>> {
+    let mut rows = vec![heading(&["JOB", "HOME", "REMOTE", "SAFE UP TO"])];
+    for job in &status.jobs {
+        for (home, known) in &job.reads {
+            for (remote, safe_ms) in &known.watermarks {
+                rows.push(vec![
+                    marked(&job.job, job.configured),
+                    plain(home),
+                    plain(remote.as_str()),
+                    format!("{} ({} ago)", time(*safe_ms), age(Some(*safe_ms))),
+                ]);
+            }
+        }
+    }
+    rows
 }
 
 fn lease(lease: &LeaseStatus, now_ms: i64) -> String {

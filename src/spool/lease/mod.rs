@@ -7,6 +7,7 @@
 //! the store's before a warm process has asked it anything, can cost time but no safety: the answer
 //! brings the store's own.
 
+mod checkpoint;
 mod decide;
 mod error;
 mod release;
@@ -203,5 +204,7 @@ impl LeaseClient {
     }
 }
 
+#[cfg(test)]
+mod checkpoint_tests;
 #[cfg(test)]
 mod tests;

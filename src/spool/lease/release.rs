@@ -39,7 +39,7 @@ impl LeaseClient {
         };
         let body = state.write().map_err(LookError::State)?;
         let deadline = tenure.deadlines.fence();
-        let mut etag = tenure.etag;
+        let mut etag = tenure.etag.into_inner();
         let mut pause = Pause::default();
         loop {
             let error = match self

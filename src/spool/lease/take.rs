@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::decide::{LeaseStep, decide, is_off};
@@ -232,6 +233,7 @@ impl LeaseClient {
         Tenure {
             epoch: found.state.epoch,
             deadlines,
+            lease: found.state.lease.clone(),
             state: SpoolState {
                 lease: None,
                 ..found.state
@@ -239,7 +241,7 @@ impl LeaseClient {
             previous: attempt.previous,
             continued: attempt.continued,
             // It was written, so there is one.
-            etag: found.etag.unwrap_or(Etag(String::new())),
+            etag: Mutex::new(found.etag.unwrap_or(Etag(String::new()))),
         }
     }
 }

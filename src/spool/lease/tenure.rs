@@ -1,6 +1,8 @@
 //! The lease while it is held.
 
-use crate::spool::state::SpoolState;
+use tokio::sync::Mutex;
+
+use crate::spool::state::{Lease, SpoolState};
 use crate::spool::store::Etag;
 use crate::time::Deadlines;
 
@@ -17,7 +19,7 @@ pub enum PreviousEnd {
 }
 
 /// The lease, held.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Tenure {
     /// Number of this tenure: the first part of the names of its segments.
     pub epoch: u64,
@@ -30,6 +32,9 @@ pub struct Tenure {
     /// Whether nobody else held the lease since this process did: then what it remembers of series
     /// and slots still holds.
     pub continued: bool,
-    /// Etag of `state.json` as it was written when the lease was taken.
-    pub(super) etag: Etag,
+    /// The lease as it stands in `state.json`.
+    pub(super) lease: Option<Lease>,
+    /// Etag of `state.json` as this tenure wrote it last. Whoever writes it holds the lock
+    /// meanwhile.
+    pub(super) etag: Mutex<Etag>,
 }

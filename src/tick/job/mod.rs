@@ -19,6 +19,8 @@ pub(super) struct Job {
     pub(super) targets: Vec<Target>,
     /// Newest slot that was served, milliseconds since 1970.
     pub(super) served_ms: Option<i64>,
+    /// Start of the newest read in the place of scrapes, milliseconds since 1970.
+    pub(super) read_ms: Option<i64>,
     /// Expected duration of the next scrape, including its sends.
     pub(super) expected: Duration,
     /// Start of the newest scrape that succeeded for all targets, milliseconds since 1970.

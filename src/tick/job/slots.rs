@@ -41,6 +41,12 @@ impl SlotGrid {
         }
     }
 
+    /// Returns the distance of two slots, milliseconds.
+    #[must_use]
+    pub(in crate::tick) fn interval_ms(&self) -> i64 {
+        self.interval_ms
+    }
+
     /// Returns the newest slot that is not after `now_ms`.
     #[must_use]
     pub(in crate::tick) fn newest(&self, now_ms: i64) -> i64 {

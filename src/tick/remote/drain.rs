@@ -178,10 +178,11 @@ impl Lane {
                 self.shards_in_use.set(0);
                 return flow;
             };
-            // A batch in memory was not sent before this delivery.
+            // A batch in memory was not sent before this delivery, unless it was read from the home
+            // again after a kill.
             let origin = BatchOrigin {
                 scrape: number,
-                repeated: false,
+                repeated: self.queue.traits(number).repeated,
             };
             self.settle(&mut delivery, &batch, context, origin, sent)
                 .await;

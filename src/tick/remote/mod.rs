@@ -3,6 +3,7 @@
 mod drain;
 mod overflow;
 mod pace;
+mod table;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use self::pace::Pace;
+use self::table::RemoteTable;
 use super::progress::TickProgress;
 use crate::batch::Batch;
 use crate::config::RemoteWrite;
@@ -60,6 +62,11 @@ pub(super) struct Lane {
     pace: Pace,
     /// Time at which the remote last got metadata, milliseconds since 1970.
     pub(super) metadata_ms: Cell<Option<i64>>,
+    /// The last timestamps of its series, as the spool has them.
+    pub(super) table: RemoteTable,
+    /// Whether samples of the last tick were neither sent nor spooled, so that the home is asked
+    /// for them again.
+    pub(super) must_read_again: Cell<bool>,
 }
 
 /// The context that a lane needs in one tick.
@@ -115,6 +122,8 @@ pub(super) struct LaneSummary {
     pub(super) left_over: u64,
     /// Whether the remote refuses all requests, so that nothing more was tried.
     pub(super) stopped: bool,
+    /// Whether samples that were read or scraped must be read from the home again.
+    pub(super) must_read_again: bool,
 }
 
 impl Lane {
@@ -139,6 +148,8 @@ impl Lane {
             write_time: Cell::new(FIRST_WRITE_TIME),
             pace: Pace::default(),
             metadata_ms: Cell::new(None),
+            table: RemoteTable::default(),
+            must_read_again: Cell::new(false),
         }
     }
 

@@ -4,6 +4,7 @@
 use tokio::time::Instant;
 
 use super::{Lane, LaneContext, LaneSummary};
+use crate::batch;
 use crate::queue::CommittedScrape;
 use crate::report::{Fate, Incident, IncidentKind};
 use crate::spool::outbox::{Fallback, Outbox, PutError};
@@ -86,15 +87,36 @@ impl Lane {
         Ok(())
     }
 
-    /// Puts all that memory still holds into the spool. Samples that cannot be put there are lost.
+    /// Reports samples that could neither be sent nor spooled, and that the home keeps: they are
+    /// read again.
+    fn report_returned(&self, samples: u64, why: &str, sent: &mut LaneSummary) {
+        if samples == 0 {
+            return;
+        }
+        sent.ledger.rolled_back += samples;
+        sent.must_read_again = true;
+        let text = format!(
+            "queue: {samples} samples for {} were neither sent nor spooled: {why}; \
+             the home keeps them, and the next tick reads them again",
+            self.id
+        );
+        tracing::warn!("{text}");
+        sent.incidents.push(
+            self.incident(IncidentKind::SamplesReturned, text)
+                .with_samples(samples),
+        );
+    }
+
+    /// Puts all that memory still holds into the spool. Samples that cannot be put there are lost,
+    /// unless the home keeps them.
     pub(in crate::tick) async fn flush(&self, context: &LaneContext<'_>, sent: &mut LaneSummary) {
-        let (mut lost, mut spooled) = (0, sent.left_over);
+        let (mut lost, mut returned, mut spooled) = (0, 0, sent.left_over);
         let mut why =
             "they could not be sent before the tick ended, and there is no spool".to_owned();
         for scrape in self.queue.drain() {
             let left = match context.outbox {
                 None => scrape.batches.into(),
-                Some(outbox) => match self.put(outbox, &scrape, Fallback::Loss).await {
+                Some(outbox) => match self.put(outbox, &scrape, fallback(&scrape)).await {
                     Ok(()) => {
                         spooled += scrape.samples();
                         continue;
@@ -105,11 +127,14 @@ impl Lane {
                     }
                 },
             };
-            lost += left
-                .iter()
-                .map(|batch| u64::from(batch.samples))
-                .sum::<u64>();
+            let samples = batch::samples(&left);
+            if scrape.traits.at_home {
+                returned += samples;
+            } else {
+                lost += samples;
+            }
         }
+        self.report_returned(returned, &why, sent);
         if spooled > 0 && sent.incidents.is_empty() {
             // Without this one, no incident would say why the tick is only a partial success.
             let text = format!(
@@ -131,5 +156,15 @@ impl Lane {
                     .with_samples(lost),
             );
         }
+    }
+}
+
+/// What becomes of a scrape that cannot be put into the spool at the end of a tick. One that is
+/// read again must never be sent from a segment that turns up later.
+fn fallback(scrape: &CommittedScrape) -> Fallback {
+    if scrape.traits.at_home {
+        Fallback::Memory
+    } else {
+        Fallback::Loss
     }
 }

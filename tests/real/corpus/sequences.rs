@@ -599,6 +599,7 @@ async fn sent(jobs: &str, homes: &[ScriptedHome], now: i64) -> BTreeMap<String, 
             remotes: &[],
             writers: &writers,
             fits: &|_| true,
+            marks_when_it_fails: true,
         };
         let job = &config.scrape_configs[target.job.index()];
         for _ in SEQUENCES[target.job.index()].steps {

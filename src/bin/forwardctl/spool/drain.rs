@@ -274,6 +274,8 @@ mod tests {
             dry_run: false,
             previous: None,
             scrapes: Vec::new(),
+            reads: Vec::new(),
+            given_up_ms: 0,
             ledger,
             remotes: Vec::new(),
             spool,

@@ -81,6 +81,7 @@ impl Inventory {
             backlog: self.backlog.sums(),
             head: self.window.progress(self.backlog.oldest()),
             metadata_ms: None,
+            table: None,
             throttling: self.throttling.state(),
             tombstones: self.tombstones.ticks_left().clone(),
             missed: self.tombstones.missed().clone(),

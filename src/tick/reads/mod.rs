@@ -1,0 +1,393 @@
+//! Reads from the home's TSDB: what `/federate` has missed, or everything.
+//!
+//! A window is read as a transaction and goes into the queues as a scrape does. How far a target
+//! was read is its [`ReadCursor`]: `gathered_ms` is what is in the queues, and the watermark of a
+//! remote, which `state.json` keeps, moves there once all of it is answered or in the spool. So
+//! nothing is skipped by a kill, and at most one window is read again.
+//!
+//! [`gaps`] fills the slots that scrapes have missed; [`always`] reads in the place of scraping;
+//! [`settle`] makes durable what was read.
+
+mod always;
+mod cursor;
+mod gaps;
+mod settle;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(in crate::tick) use self::always::ReadState;
+pub(in crate::tick) use self::cursor::{ReadCursor, cold_cursors};
+use super::Forwarder;
+use super::remote::Lane;
+use super::round::ScrapeRound;
+use crate::batch::WindowStart;
+use crate::config::{RemoteReadMode, ScrapeConfig};
+use crate::home::{HomeMethod, HomeRequest, Target};
+use crate::queue::ScrapeTraits;
+use crate::read::{
+    AnswerSize, NamePart, PlannedWindow, ReadError, ReadErrorKind, WindowOutcome, WindowReader,
+    WindowRequest, WindowShape, default_max_samples,
+};
+use crate::report::{Incident, IncidentKind, Ledger};
+use crate::time::millis;
+
+/// Windows of a tick that may be too much before reading a target is left to the next tick.
+const MOST_RETRIES: u32 = 8;
+
+/// Resolution of a `Date` header, milliseconds.
+const DATE_RESOLUTION_MS: i64 = 1_000;
+
+/// One window as it is to be read.
+pub(super) struct PlannedRead {
+    pub(super) window: PlannedWindow,
+    pub(super) shape: WindowShape,
+    /// Whether `up` and the other series that report on a scrape come with it.
+    pub(super) reports: bool,
+}
+
+/// What came of reading one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadAttempt {
+    /// It was read up to `end_ms` of the home's clock, at `read_ms` of it; milliseconds since 1970.
+    Read { end_ms: i64, read_ms: Option<i64> },
+    /// It was too much: a smaller one comes next.
+    Retry,
+    /// The home cannot be reached, by scrapes neither.
+    HomeDown,
+    /// The read failed, and nothing more is read of the target in this tick.
+    Failed,
+    /// The home has no remote read.
+    Unsupported,
+}
+
+/// What a part of a window has brought.
+struct WindowAnswer {
+    /// Time of the home's clock up to which it is complete, milliseconds since 1970.
+    end_ms: i64,
+    size: AnswerSize,
+}
+
+/// The larger of two answers in each respect.
+fn larger(a: AnswerSize, b: AnswerSize) -> AnswerSize {
+    AnswerSize {
+        raw_bytes: a.raw_bytes.max(b.raw_bytes),
+        series: a.series.max(b.series),
+        samples: a.samples.max(b.samples),
+    }
+}
+
+impl Forwarder {
+    /// The cursor of a target, if it is read.
+    pub(super) fn cursor(&self, target: &Target) -> Option<&ReadCursor> {
+        self.cursors
+            .iter()
+            .find(|cursor| cursor.target.id == target.id)
+    }
+
+    /// Whether the samples that a scrape of this target shows stay at home to be read again.
+    pub(super) fn is_kept_at_home(&self, target: &Target) -> bool {
+        self.cursor(target)
+            .is_some_and(|cursor| !cursor.unsupported.get())
+    }
+
+    /// Notes that a live scrape of a slot has succeeded: everything up to it was gathered.
+    pub(super) fn gathered_live(&self, target: &Target, slot_ms: i64) {
+        if let Some(cursor) = self.cursor(target) {
+            let at_ms = match self.config.forwarder.remote_read.mode {
+                RemoteReadMode::Always => cursor.home_ms(slot_ms),
+                _ => slot_ms,
+            };
+            cursor.gather_live(at_ms);
+        }
+    }
+
+    /// The time up to which every sample of a target is delivered to every remote or spooled.
+    pub(super) fn safe_until(&self, job: &str, instance: &str) -> Option<i64> {
+        let cursor = self.cursors.iter().find(|cursor| {
+            self.config.scrape_configs[cursor.job()].job_name == job
+                && cursor.target.instance() == instance
+        })?;
+        cursor.oldest_watermark()
+    }
+
+    /// The oldest time whose samples any remote still takes, milliseconds since 1970. A remote with
+    /// a shorter `sample_age_limit` lets the older ones expire.
+    pub(super) fn oldest_sendable_ms(&self, now_ms: i64) -> i64 {
+        let limits = self.lanes.iter().filter_map(Lane::age_limit);
+        limits
+            .max()
+            .map_or(i64::MIN, |limit| now_ms.saturating_sub(millis(limit)))
+    }
+
+    /// Reads one window of a target and puts its samples into the queues.
+    pub(super) async fn read_window(
+        &self,
+        cursor: &ReadCursor,
+        read: &PlannedRead,
+        round: &ScrapeRound<'_>,
+    ) -> ReadAttempt {
+        // One read at a time for each home: it builds a whole answer in its memory.
+        let _turn = self.home_turns[cursor.origin].lock().await;
+        let mut end_ms = read.window.range.end_ms;
+        let asked_ms = self.clock.now_ms();
+        let mut moved_clock = false;
+        let mut largest = AnswerSize::default();
+        let parts = read.window.parts;
+        for (number, part) in (1..).zip(NamePart::all(parts)) {
+            let reports = read.reports && number == parts;
+            let outcome = self.ask(cursor, read, part, reports, round).await;
+            moved_clock |= cursor.note_ahead(outcome.ahead_ms);
+            match self.take_window(cursor, read, outcome, round) {
+                Ok(answer) => {
+                    end_ms = end_ms.min(answer.end_ms);
+                    largest = larger(largest, answer.size);
+                }
+                Err(error) => {
+                    return self
+                        .failed_window(cursor, &read.window, &error, round)
+                        .await;
+                }
+            }
+        }
+        cursor.planner.borrow_mut().succeeded(&read.window, largest);
+        if moved_clock && matches!(read.shape, WindowShape::Slots(_)) {
+            // The slots were those of another clock. What they showed was sent, in its order.
+            return ReadAttempt::Retry;
+        }
+        let read_ms = cursor.home_ms(asked_ms).min(asked_ms) - DATE_RESOLUTION_MS;
+        ReadAttempt::Read {
+            end_ms,
+            read_ms: Some(read_ms),
+        }
+    }
+
+    /// Asks the home for one part of a window.
+    async fn ask(
+        &self,
+        cursor: &ReadCursor,
+        read: &PlannedRead,
+        part: NamePart,
+        reports: bool,
+        round: &ScrapeRound<'_>,
+    ) -> WindowOutcome {
+        let config = &self.config.forwarder.remote_read;
+        let target = &cursor.target;
+        let starts: Vec<_> = self
+            .lanes
+            .iter()
+            .map(|lane| self.window_start(cursor, lane, read))
+            .collect();
+        let is_gap = matches!(read.shape, WindowShape::Slots(_));
+        let left = round
+            .deadlines
+            .work_ends()
+            .saturating_duration_since(Instant::now());
+        let request = WindowRequest {
+            job: &self.config.scrape_configs[cursor.job()],
+            target,
+            source: &cursor.source,
+            part,
+            range: read.window.range,
+            // A slot shows what was visible then. All of it is visible now.
+            settle: if is_gap {
+                Duration::ZERO
+            } else {
+                config.settle
+            },
+            timeout: target.scrape_timeout.min(left),
+            shape: read.shape,
+            max_samples: config
+                .max_samples
+                .unwrap_or_else(|| default_max_samples(self.memory_limit)),
+            starts: &starts,
+            reports,
+        };
+        // `mine` is the part of `self.staged` that belongs to this window.
+        let mine = Cell::new(0);
+        let fits = |staged: usize| {
+            self.staged
+                .set(self.staged.get() - mine.replace(staged) + staged);
+            self.weigh(round.held) <= self.memory_limit
+        };
+        let reader = WindowReader {
+            home: &*self.home,
+            clock: &*self.clock,
+            external_labels: &self.config.global.external_labels,
+            remotes: &self.config.remote_write,
+            writers: &self.writers,
+            fits: &fits,
+        };
+        let outcome = reader.read(&request).await;
+        self.staged.set(self.staged.get() - mine.get());
+        outcome
+    }
+
+    /// What a remote has of a target before a window.
+    fn window_start(&self, cursor: &ReadCursor, lane: &Lane, read: &PlannedRead) -> WindowStart {
+        let is_gap = matches!(read.shape, WindowShape::Slots(_));
+        let watermark_ms = cursor
+            .watermark(&lane.dir)
+            .or(cursor.gathered_ms.get())
+            .unwrap_or(i64::MIN);
+        WindowStart {
+            watermark_ms,
+            // Before the first slot of a gap, the newest sample is offered once more.
+            complete: is_gap || read.window.range.start_ms >= lane.table.complete_from_ms(),
+        }
+    }
+
+    /// Puts what a window has brought into the queues, and counts it.
+    fn take_window(
+        &self,
+        cursor: &ReadCursor,
+        read: &PlannedRead,
+        mut outcome: WindowOutcome,
+        round: &ScrapeRound<'_>,
+    ) -> Result<WindowAnswer, ReadError> {
+        let config = &self.config.scrape_configs[cursor.job()];
+        let mut record = round.record.borrow_mut();
+        let traits = ScrapeTraits {
+            at_home: true,
+            repeated: record.after_a_kill,
+        };
+        let is_gap = matches!(read.shape, WindowShape::Slots(_));
+        let mut worst_late_ms = 0;
+        let commits = std::mem::take(&mut outcome.commits);
+        for ((lane, committed), ledger) in self.lanes.iter().zip(commits).zip(&mut record.ledgers) {
+            let counted = committed.ledger();
+            ledger.add(&if is_gap {
+                Ledger {
+                    backfilled: counted.scraped,
+                    scraped: 0,
+                    ..counted
+                }
+            } else {
+                counted
+            });
+            worst_late_ms = committed.counts.worst_late_ms.max(worst_late_ms);
+            for batches in committed.scrapes {
+                lane.queue.push(batches, traits);
+            }
+        }
+        if !is_gap {
+            cursor.note_late(worst_late_ms);
+        }
+        record.read(&config.job_name, cursor.target.instance(), &outcome);
+        match (outcome.error, outcome.end_ms) {
+            (Some(error), _) => Err(error),
+            (None, end_ms) => Ok(WindowAnswer {
+                end_ms: end_ms.unwrap_or(read.window.range.start_ms),
+                size: outcome.size,
+            }),
+        }
+    }
+
+    /// Decides what follows from a window that could not be read.
+    async fn failed_window(
+        &self,
+        cursor: &ReadCursor,
+        window: &PlannedWindow,
+        error: &ReadError,
+        round: &ScrapeRound<'_>,
+    ) -> ReadAttempt {
+        let config = &self.config.scrape_configs[cursor.job()];
+        let kind = error.kind();
+        if kind == ReadErrorKind::Unsupported {
+            self.say_unsupported(cursor, config, error, round);
+            return ReadAttempt::Unsupported;
+        }
+        tracing::warn!(instance = cursor.target.instance(), "{error}");
+        if kind == ReadErrorKind::Smaller {
+            cursor.planner.borrow_mut().failed(window);
+            let retries = cursor.retries.get() + 1;
+            cursor.retries.set(retries);
+            if !error.runs_on() && retries <= MOST_RETRIES {
+                return ReadAttempt::Retry;
+            }
+        }
+        if error.runs_on() {
+            cursor.abandon(self.clock.now_ms());
+        }
+        round.record.borrow_mut().incidents.push(
+            Incident::new(IncidentKind::ReadFailed, error.to_string()).for_job(&config.job_name),
+        );
+        self.report_down(cursor, round);
+        if !self.answers_scrapes(cursor).await {
+            return ReadAttempt::HomeDown;
+        }
+        cursor.is_stuck.set(true);
+        ReadAttempt::Failed
+    }
+
+    /// Sends `up` 0 and the other series that report on a scrape, once a read has failed for good:
+    /// no scrape of the slot says so.
+    fn report_down(&self, cursor: &ReadCursor, round: &ScrapeRound<'_>) {
+        let reader = WindowReader {
+            home: &*self.home,
+            clock: &*self.clock,
+            external_labels: &self.config.global.external_labels,
+            remotes: &self.config.remote_write,
+            writers: &self.writers,
+            fits: &|_| true,
+        };
+        let config = &self.config.scrape_configs[cursor.job()];
+        let commits = reader.report_down(config, &cursor.target);
+        let mut record = round.record.borrow_mut();
+        for ((lane, committed), ledger) in self.lanes.iter().zip(commits).zip(&mut record.ledgers) {
+            ledger.add(&committed.ledger());
+            for batches in committed.scrapes {
+                lane.queue.push(batches, ScrapeTraits::default());
+            }
+        }
+    }
+
+    /// Says once a process that a home has no remote read.
+    fn say_unsupported(
+        &self,
+        cursor: &ReadCursor,
+        config: &ScrapeConfig,
+        error: &ReadError,
+        round: &ScrapeRound<'_>,
+    ) {
+        let is_always = self.config.forwarder.remote_read.mode == RemoteReadMode::Always;
+        if is_always {
+            cursor.is_stuck.set(true);
+        } else if cursor.unsupported.replace(true) {
+            return;
+        }
+        let text = format!(
+            "{error}; until then, what job {} misses is gone",
+            config.job_name
+        );
+        tracing::warn!("{text}");
+        round
+            .record
+            .borrow_mut()
+            .incidents
+            .push(Incident::new(IncidentKind::ReadUnsupported, text).for_job(&config.job_name));
+    }
+
+    /// Whether the home answers a scrape. It tells a home that is away from one whose reads fail;
+    /// the answer itself is dropped.
+    async fn answers_scrapes(&self, cursor: &ReadCursor) -> bool {
+        let target = &cursor.target;
+        let Ok(url) = &target.url else {
+            return false;
+        };
+        let config = &self.config.scrape_configs[cursor.job()];
+        let request = HomeRequest {
+            job: target.job,
+            url,
+            method: HomeMethod::Get {
+                accept: "text/plain",
+                compression: config.enable_compression,
+            },
+            timeout: target.scrape_timeout,
+        };
+        let answer = tokio::time::timeout(target.scrape_timeout, self.home.send(request)).await;
+        matches!(answer, Ok(Ok(response)) if response.status == 200)
+    }
+}
