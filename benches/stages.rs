@@ -14,7 +14,7 @@
 
 use amp_forwarder::batch::stage::BatchLimits;
 use amp_forwarder::batch::{Batch, Writer};
-use amp_forwarder::intake::{ExposedSample, Refusal, Sink};
+use amp_forwarder::intake::{ExposedSample, Refusal, RemoteCommit, Sink};
 use amp_forwarder::net::aws::SigningIdentity;
 use amp_forwarder::prompb::{TimedValue, wire};
 use amp_forwarder::scrape::text::TextParser;
@@ -29,6 +29,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 
 mod in_memory;
+mod windows;
 
 const SERIES: usize = 10_000;
 const NOW_MS: i64 = 1_795_176_000_000;
@@ -343,4 +344,39 @@ fn tick_warm(bencher: Bencher<'_, '_>) {
                 SERIES as u64 + 5
             );
         });
+}
+
+/// A window with four new samples of each series, and one that was sent before: from the labels on
+/// the wire to compressed batches, in a warm process. Items are new samples.
+#[divan::bench]
+fn window_warm(bencher: Bencher<'_, '_>) {
+    let mut process = windows::Windows::new(SERIES);
+    let mut end_ms = NOW_MS;
+    process.read(end_ms);
+    windowed(bencher, move || {
+        end_ms += 60_000;
+        process.read(end_ms)
+    });
+}
+
+/// The same in a process that knows no series.
+#[divan::bench]
+fn window_cold(bencher: Bencher<'_, '_>) {
+    let mut process = windows::Windows::new(SERIES);
+    windowed(bencher, move || {
+        process.forget();
+        process.read(NOW_MS)
+    });
+}
+
+fn windowed(bencher: Bencher<'_, '_>, mut read: impl FnMut() -> RemoteCommit) {
+    let samples = SERIES * windows::SAMPLES;
+    let commit = read();
+    let batches = commit.scrapes.iter().flatten();
+    let bytes: usize = batches.map(|batch| batch.body.len()).sum();
+    println!("{:.1} bytes a sample", bytes as f64 / samples as f64);
+    bencher
+        .counter(BytesCount::from(bytes))
+        .counter(ItemsCount::new(samples))
+        .bench_local(|| assert_eq!(read().counts.fresh, samples as u64));
 }

@@ -4,10 +4,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::compressor::Compressor;
+use super::entry::EntrySamples;
 use super::open::BatchKey;
 use super::stage::{BatchLimits, EncodeLabels, Stage};
 use super::{Batch, decode};
-use crate::prompb::{TimedValue, Value, wire};
+use crate::prompb::{TimedFloat, TimedValue, Value, wire};
 use crate::series::{SeriesId, TargetId};
 
 const NOW_MS: i64 = 1_795_176_000_000;
@@ -103,7 +104,7 @@ fn decoded(batches: &[Batch]) -> Vec<Sample> {
 
 /// Mostly all series in order, with values and timestamps of every form.
 fn scrape() -> impl Strategy<Value = Vec<Sample>> {
-    let value = prop_oneof![4 => (1..100_u32).prop_map(f64::from), 1 => Just(0.0), 1 => any::<f64>().prop_filter("no NaN", |value| !value.is_nan())];
+    let value = prop_oneof![4 => (1..100_u32).prop_map(f64::from), 1 => Just(0.0), 1 => Just(-0.0), 1 => any::<f64>().prop_filter("no NaN", |value| !value.is_nan())];
     let time = prop_oneof![20 => NOW_MS..NOW_MS + 1_000_000, 1 => Just(0), 1 => Just(-5_i64), 1 => Just(i64::MAX)];
     let left_out = vec(prop::bool::weighted(0.01), 100);
     (vec((value, time), 100), left_out).prop_map(|(samples, left_out)| {
@@ -133,13 +134,65 @@ proptest! {
                 waiting.extend(sent.iter().map(|batch| (batch.body.to_bytes().to_vec(), batch.clone())));
             }
             prop_assert_eq!(&sent, &batches(&mut Compressor::default(), limits, samples_of));
-            let wanted: Vec<Sample> = samples_of.iter().map(|&(series, value, time)| (series, value + 0.0, time)).collect();
-            prop_assert_eq!(decoded(&sent), wanted);
+            // Bit by bit: −0 is not 0.
+            let bits = |&(series, value, time): &Sample| (series, value.to_bits(), time);
+            let arrived: Vec<_> = decoded(&sent).iter().map(bits).collect();
+            prop_assert_eq!(arrived, samples_of.iter().map(bits).collect::<Vec<_>>());
             prop_assert!(sent.iter().all(|batch| batch.samples as usize <= samples && (batch.raw_len as usize <= bytes || batch.samples == 1)));
         }
         // What was not sent yet is not touched by the next scrape.
         for (body, batch) in waiting {
             prop_assert_eq!(body, &batch.body.to_bytes()[..]);
+        }
+    }
+}
+
+proptest! {
+    /// Entries of windows and single samples stand side by side, whatever is kept of earlier scrapes.
+    #[test]
+    fn entries_stand_next_to_patched_samples(
+        scrapes in vec((scrape(), vec((0..3_usize, 0.0..9.0_f64), 100)), 1..4),
+        most in 3_usize..40,
+        bytes in prop_oneof![Just(500_usize), Just(1_000_000)],
+    ) {
+        let mut compressor = Compressor::default();
+        let limits = BatchLimits { samples: most, bytes };
+        for (samples, more) in scrapes {
+            let mut stage = Stage::new(limits, TargetId(0), &compressor);
+            let mut wanted = Vec::new();
+            for ((series, value, timestamp_ms), (further, step)) in samples.into_iter().zip(more) {
+                let floats: Vec<_> = (0..=further).map(|at| TimedFloat {
+                    value: if at == 0 { value } else { value + at as f64 * step },
+                    timestamp_ms: timestamp_ms.saturating_add(at as i64),
+                }).collect();
+                let labels = Numbered(series);
+                wanted.push((series, floats.clone()));
+                if further == 0 {
+                    stage.push(&mut compressor, key(0), timed(value, timestamp_ms), &labels).unwrap();
+                    continue;
+                }
+                let samples = EntrySamples::Floats(&floats);
+                let (entry, rest) = samples.split_fitting(labels.encoded_len(), most, bytes);
+                prop_assert!(rest.is_empty());
+                stage.push_entry(&mut compressor, key(0), entry, &labels).unwrap();
+            }
+            let sent: Vec<Batch> = stage.finish(&mut compressor).unwrap().into_iter().flatten().collect();
+            let mut arrived = Vec::new();
+            for batch in &sent {
+                let request = decode(batch).unwrap();
+                let raw = snap::raw::decompress_len(&batch.body.to_bytes()).unwrap();
+                prop_assert_eq!(raw, batch.raw_len as usize);
+                prop_assert!(batch.samples as usize <= most && (raw <= bytes || request.timeseries.len() == 1));
+                for entry in request.timeseries {
+                    let pod: usize = entry.labels[0].value.rsplit('-').next().unwrap().parse().unwrap();
+                    let floats: Vec<_> = entry.samples.iter().map(|sample| TimedFloat {
+                        value: sample.value,
+                        timestamp_ms: sample.timestamp,
+                    }).collect();
+                    arrived.push((pod / 7, floats));
+                }
+            }
+            prop_assert_eq!(arrived, wanted);
         }
     }
 }

@@ -116,10 +116,10 @@ impl Writer {
         }
     }
 
-    /// Starts what is left of a scrape that failed: its reports.
-    pub fn begin_reports(&mut self, target: TargetId) -> StagedScrape {
+    /// Starts what is left of a scrape or a window that failed: its reports.
+    pub fn begin_reports(&mut self, target: TargetId, failed: &StagedScrape) -> StagedScrape {
         let transaction = self.cache.begin_reports(target);
-        self.staged(transaction, None)
+        self.staged(transaction, failed.window)
     }
 
     /// What the writer remembers of series.
@@ -225,7 +225,8 @@ impl Writer {
     }
 
     /// Writes a stale marker for each series that the target showed a scrape ago and does not show
-    /// now (`scrape/scrape.go` `updateStaleMarkers`): once a scrape, after all its samples.
+    /// now (`scrape/scrape.go` `updateStaleMarkers`): once a scrape, after all its samples. A
+    /// window gets none.
     ///
     /// # Errors
     /// As [`Stage::push`].
@@ -234,6 +235,9 @@ impl Writer {
         staged: &mut StagedScrape,
         timestamp_ms: i64,
     ) -> Result<(), snap::Error> {
+        if staged.window.is_some() {
+            return Ok(());
+        }
         for series in self.cache.end_pass(staged.transaction) {
             // tsdb/head_append.go headAppender.Append: of a series of histograms it is a histogram.
             let kind = self.cache.kind(series);

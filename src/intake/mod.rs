@@ -222,3 +222,6 @@ impl Sink for Intake<'_> {
         self.admission.tally.scraped += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

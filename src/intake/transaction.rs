@@ -126,10 +126,10 @@ impl<'a> IntakeTransaction<'a> {
 
     /// Drops all samples. What follows (stale markers and reports) belongs to a scrape that failed.
     pub fn roll_back(&mut self) {
+        let target = self.rules.target.id;
         let reports = self
-            .writers
-            .iter()
-            .map(|writer| writer.borrow_mut().begin_reports(self.rules.target.id))
+            .sides()
+            .map(|(writer, staged)| writer.borrow_mut().begin_reports(target, staged))
             .collect();
         let failed = std::mem::replace(&mut self.staged, reports);
         for ((writer, staged), rolled_back) in
@@ -148,7 +148,8 @@ impl<'a> IntakeTransaction<'a> {
     }
 
     /// Writes a stale marker for each series that the target no longer shows. After a roll-back
-    /// these are all of its series.
+    /// these are all of its series. A window has none: the home's own markers are among its
+    /// samples, and it may be too short for a series to show itself.
     ///
     /// # Errors
     /// [`Refusal`] when a batch could not be compressed.
