@@ -2,6 +2,7 @@
 //! scrape commits.
 
 mod compressor;
+mod cut;
 mod entry;
 mod open;
 mod piece;
@@ -11,6 +12,7 @@ mod window;
 mod writer;
 
 use crate::prompb::RequestBody;
+pub use cut::{Halves, TimeCut, cut_in_time, halve};
 pub use split::{SplitError, decode, split};
 pub use window::SeriesWindow;
 pub use writer::{SampleCounts, StagedScrape, Writer};

@@ -49,7 +49,7 @@ pub fn split(batch: &Batch) -> Result<Option<(Batch, Batch)>, SplitError> {
     Ok(Some((encode(&raw, first)?, encode(&raw, second)?)))
 }
 
-fn decompress(body: &[u8]) -> Result<Vec<u8>, SplitError> {
+pub(super) fn decompress(body: &[u8]) -> Result<Vec<u8>, SplitError> {
     let length =
         snap::raw::decompress_len(body).map_err(|error| SplitError::Snappy(error.to_string()))?;
     if length > MAX_RAW_BYTES {

@@ -1,8 +1,9 @@
 //! The delivery of one batch, to its end.
 //!
 //! A batch is posted until the receiver gives a final answer. One that is too large is split, and
-//! its parts are delivered one after the other. Everything else that can happen to a request is
-//! judged by [`verdict`], and this module acts on the verdict.
+//! its parts are delivered one after the other ([`parts`](super::parts)). Samples that have become
+//! too old are taken out of it. Everything else that can happen to a request is judged by
+//! [`verdict`], and this module acts on the verdict.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::delivery::{Delivery, UndeliveredBatches, UndeliveredReason};
+use super::parts::{OwedParts, Part};
 use super::remote::{PostAnswer, PostError, PostRequest, Remote};
 use super::state::{SendFailure, SendState, StopReason};
 use super::verdict::{Verdict, VerdictOptions, verdict};
-use crate::batch::{Batch, split};
+use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::time::{Clock, millis};
 
@@ -30,7 +32,7 @@ pub struct DeliverSettings {
     /// Whether a request that was answered 429 is sent again. Otherwise its batch is refused for
     /// good.
     pub retry_on_http_429: bool,
-    /// Age at which samples are no longer sent. A batch expires when all of its samples are older.
+    /// Age at which samples are no longer sent. They are taken out of their batch one by one.
     pub sample_age_limit: Option<Duration>,
 }
 
@@ -66,30 +68,34 @@ pub struct DeliverContext<'a> {
 /// ends. The future may be dropped at any point; then the batch counts as owed.
 pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContext<'_>) -> Delivery {
     let mut delivery = Delivery::default();
-    // A stack: the part that is delivered next is the last one.
-    let mut owed = vec![batch.clone()];
-    while let Some(next) = owed.pop() {
-        let samples = u64::from(next.samples);
-        match deliver_unsplit(remote, &next, context, &mut delivery).await {
+    let mut owed = OwedParts::new(batch.clone());
+    while let Some(next) = owed.next() {
+        let samples = u64::from(next.batch.samples);
+        match deliver_part(remote, &next, context, &mut delivery).await {
             BatchOutcome::Written => delivery.written += samples,
             BatchOutcome::Deduplicated => delivery.deduplicated += samples,
-            BatchOutcome::Expired => delivery.expired.push(next),
-            BatchOutcome::Rejected { status, message } => delivery.reject(next, status, message),
+            BatchOutcome::Expired => delivery.expired.push(next.batch),
+            BatchOutcome::PartlyExpired { oldest_ms } => {
+                delivery.expired.extend(owed.cut(next, oldest_ms));
+            }
+            BatchOutcome::Rejected { status, message } => {
+                delivery.reject(next.batch, status, message);
+            }
             BatchOutcome::TooLarge { status, message } => {
                 // Batches that are built from now on close earlier.
-                context.state.too_large(next.raw_len);
-                match split(&next) {
-                    Ok(Some((first, second))) => owed.extend([second, first]),
+                context.state.too_large(next.batch.raw_len);
+                match owed.halve(next) {
+                    Ok(()) => {}
                     // A single sample cannot be split.
-                    Ok(None) => delivery.reject(next, status, message),
-                    Err(error) => delivery.reject(next, status, format!("{message}; {error}")),
+                    Err((batch, None)) => delivery.reject(batch, status, message),
+                    Err((batch, Some(error))) => {
+                        delivery.reject(batch, status, format!("{message}; {error}"));
+                    }
                 }
             }
             BatchOutcome::Undelivered(reason) => {
-                owed.push(next);
-                owed.reverse();
                 delivery.undelivered = Some(UndeliveredBatches {
-                    batches: owed,
+                    batches: owed.give_up(next),
                     reason,
                 });
                 break;
@@ -103,9 +109,19 @@ pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContex
 enum BatchOutcome {
     Written,
     Deduplicated,
-    Rejected { status: u16, message: String },
+    Rejected {
+        status: u16,
+        message: String,
+    },
     Expired,
-    TooLarge { status: u16, message: String },
+    /// Samples before this time are too old, the others are not. Milliseconds since 1970.
+    PartlyExpired {
+        oldest_ms: i64,
+    },
+    TooLarge {
+        status: u16,
+        message: String,
+    },
     Undelivered(UndeliveredReason),
 }
 
@@ -181,13 +197,13 @@ impl Tries {
 
 /// Posts a batch again and again, until something other than a split ends it. Counts requests,
 /// retries and throttling in `delivery`.
-async fn deliver_unsplit(
+async fn deliver_part(
     remote: &dyn Remote,
-    batch: &Batch,
+    part: &Part,
     context: &DeliverContext<'_>,
     delivery: &mut Delivery,
 ) -> BatchOutcome {
-    let state = context.state;
+    let (state, batch) = (context.state, &part.batch);
     // A remote that was stopped in an earlier tick is probed with one batch. The other shards wait
     // here for its end, which drops the turn.
     let _turn = tokio::select! {
@@ -201,7 +217,7 @@ async fn deliver_unsplit(
     loop {
         // Looked at before each request: samples age, and other shards may have found out
         // something about the remote.
-        let (timeout, sending_ends) = match readiness(batch, context, &tries) {
+        let (timeout, sending_ends) = match readiness(part, context, &tries) {
             Readiness::Post {
                 timeout,
                 sending_ends,
@@ -277,13 +293,13 @@ fn unanswered(remote: &dyn Remote, state: &SendState) -> BatchOutcome {
 
 /// Whether the batch may be posted now, by its age, the state of the remote and the time that is
 /// left.
-fn readiness(batch: &Batch, context: &DeliverContext<'_>, tries: &Tries) -> Readiness {
+fn readiness(part: &Part, context: &DeliverContext<'_>, tries: &Tries) -> Readiness {
     let DeliverContext {
         settings, state, ..
     } = *context;
     let sending_ends = state.sending_ends(context.work_ends);
-    if is_too_old(batch, settings.sample_age_limit, context.clock.now_ms()) {
-        return Readiness::Ended(BatchOutcome::Expired);
+    if let Some(expired) = expired(part, settings.sample_age_limit, context.clock.now_ms()) {
+        return Readiness::Ended(expired);
     }
     if let Some(stop) = state.stopped() {
         let reason = UndeliveredReason::Stopped(stop);
@@ -370,7 +386,14 @@ fn failure_of(remote: &dyn Remote, result: &Result<PostAnswer, PostError>) -> Se
     }
 }
 
-/// Whether all samples of a batch are older than the limit.
-fn is_too_old(batch: &Batch, limit: Option<Duration>, now_ms: i64) -> bool {
-    limit.is_some_and(|limit| batch.max_ms < now_ms.saturating_sub(millis(limit)))
+/// Whether all samples of a part are older than the limit, or some of them.
+fn expired(part: &Part, limit: Option<Duration>, now_ms: i64) -> Option<BatchOutcome> {
+    let oldest_ms = now_ms.saturating_sub(millis(limit?));
+    if part.batch.max_ms < oldest_ms {
+        Some(BatchOutcome::Expired)
+    } else if part.batch.min_ms < oldest_ms && part.can_be_cut {
+        Some(BatchOutcome::PartlyExpired { oldest_ms })
+    } else {
+        None
+    }
 }

@@ -10,6 +10,7 @@ mod delivery;
 mod denial;
 mod http;
 mod once;
+mod parts;
 mod probe;
 mod remote;
 mod settlement;

@@ -20,7 +20,8 @@ pub enum Verdict {
     Denied,
     /// The URL does not lead to a receiver. No more requests follow to this remote.
     Misconfigured,
-    /// The batch is too large. It is split and sent again.
+    /// The batch is too large for the receiver, or for a server behind it. It is split and sent
+    /// again.
     TooLarge,
     /// The batch is sent again, after the time that the receiver names or a back-off.
     Retry {
@@ -63,6 +64,7 @@ pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOp
         401 | 403 => Verdict::Denied,
         404 | 405 => Verdict::Misconfigured,
         413 => Verdict::TooLarge,
+        400 if names_message_limit(body) => Verdict::TooLarge,
         408 | 425 => Verdict::Retry {
             after: retry_after(headers, options.now_ms),
         },
@@ -77,6 +79,12 @@ pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOp
         // URL is wrong, not the samples.
         _ => Verdict::Misconfigured,
     }
+}
+
+/// Whether a 400 is about the size of a message between the receiver's own servers. Cortex passes
+/// on what gRPC says (`rpc_util.go` `recvAndDecompress`), and stores nothing of the request.
+fn names_message_limit(body: &str) -> bool {
+    body.contains("received message larger than max")
 }
 
 /// Whether a 429 is about the number of active series, which no retry clears. A 429 about the
@@ -163,6 +171,17 @@ mod tests {
                 assert_eq!(judge(status, None, "", true), *expected, "{status}");
             }
         }
+    }
+
+    #[test]
+    fn a_400_about_the_size_of_a_message_is_a_413() {
+        // As a Cortex 1.21 answers a body above its limit of 4 MiB.
+        let body = "rpc error: code = ResourceExhausted desc = grpc: received message larger than \
+                    max (8388612 vs. 4194304)";
+        assert_eq!(judge(400, None, body, true), Verdict::TooLarge);
+        assert_eq!(judge(422, None, body, true), Verdict::Rejected);
+        let other = "maxFailure (quorum) on a given error family, addr=10.0.0.1:9095 state=ACTIVE";
+        assert_eq!(judge(400, None, other, true), Verdict::Rejected);
     }
 
     #[test]

@@ -483,17 +483,17 @@ async fn what_is_wholly_too_old_expires_whatever_the_state() {
     let (delivery, _) = fixture.run(&[ScriptedReply::Status(200)], 3).await;
     assert_eq!(delivery.expired, [batch(3)]);
 
-    fixture.state.begin_tick();
-    let mut young = batch(3);
-    young.max_ms = fixture.clock.now_ms() - 10_000;
-    assert_eq!(
-        fixture
-            .deliver(&Script::new([ScriptedReply::Status(200)]), &young)
-            .await
-            .written,
-        3,
-        "the limit itself is in"
-    );
+    // The oldest of its samples is two milliseconds old.
+    for (limit_ms, expired) in [(2, 0), (1, 1)] {
+        let mut fixture = Fixture::new();
+        fixture.settings.sample_age_limit = Some(Duration::from_millis(limit_ms));
+        let (delivery, _) = fixture.run(&[ScriptedReply::Status(200)], 3).await;
+        assert_eq!(
+            (delivery.written, delivery.expired_samples()),
+            (3 - expired, expired),
+            "the limit itself is in"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,5 +2,6 @@
 
 mod deliver;
 mod http;
+mod parts;
 mod script;
 mod sign;

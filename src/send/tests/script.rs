@@ -45,6 +45,8 @@ pub(super) enum ScriptedReply {
 pub(super) struct Post {
     pub(super) after: Duration,
     pub(super) samples: u32,
+    /// Timestamp of the oldest sample.
+    pub(super) oldest_ms: i64,
     pub(super) attempt: u32,
     pub(super) timeout: Duration,
     pub(super) fresh_connection: bool,
@@ -86,10 +88,16 @@ impl Remote for Script {
         &'a self,
         request: PostRequest<'a>,
     ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
-        let samples = decode(&request.body.to_bytes()).timeseries.len() as u32;
+        let raw = snap::raw::Decoder::new().decompress_vec(&request.body.to_bytes());
+        let entries = WriteRequest::decode(&*raw.unwrap())
+            .unwrap_or_default()
+            .timeseries;
+        let samples = entries.iter().map(|entry| entry.samples.len() as u32).sum();
+        let times = entries.iter().flat_map(|entry| &entry.samples);
         self.posts.lock().unwrap().push(Post {
             after: self.start.elapsed(),
             samples,
+            oldest_ms: times.map(|sample| sample.timestamp).min().unwrap_or(0),
             attempt: request.attempt,
             timeout: request.timeout,
             fresh_connection: request.fresh_connection,
@@ -155,7 +163,7 @@ pub(super) fn decode(body: &[u8]) -> WriteRequest {
     WriteRequest::decode(&*snap::raw::Decoder::new().decompress_vec(body).unwrap()).unwrap()
 }
 
-/// A batch of this many samples, the newest at `START_MS`.
+/// A batch of this many samples, the newest at `START_MS`, each of a series of its own.
 pub(super) fn batch(samples: i64) -> Batch {
     let series = |n: i64| TimeSeries {
         labels: vec![Label {
@@ -168,15 +176,32 @@ pub(super) fn batch(samples: i64) -> Batch {
         }],
         histograms: Vec::new(),
     };
-    let raw = WriteRequest {
-        timeseries: (0..samples).map(series).collect(),
-    }
-    .encode_to_vec();
+    encoded((0..samples).map(series).collect(), START_MS - samples + 1)
+}
+
+/// A batch of a single entry with this many samples, one a second, the newest at `START_MS`.
+pub(super) fn entry(samples: i64) -> Batch {
+    let oldest_ms = START_MS - (samples - 1) * 1000;
+    let sample = |n: i64| Sample {
+        value: n as f64,
+        timestamp: oldest_ms + n * 1000,
+    };
+    let series = TimeSeries {
+        samples: (0..samples).map(sample).collect(),
+        ..TimeSeries::default()
+    };
+    encoded(vec![series], oldest_ms)
+}
+
+fn encoded(timeseries: Vec<TimeSeries>, min_ms: i64) -> Batch {
+    let samples = timeseries.iter().map(|entry| entry.samples.len() as u32);
+    let samples = samples.sum();
+    let raw = WriteRequest { timeseries }.encode_to_vec();
     Batch {
         body: snap::raw::Encoder::new().compress_vec(&raw).unwrap().into(),
-        samples: samples as u32,
+        samples,
         raw_len: raw.len() as u32,
-        min_ms: START_MS - samples + 1,
+        min_ms,
         max_ms: START_MS,
     }
 }
