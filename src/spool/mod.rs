@@ -32,3 +32,6 @@ pub mod segment;
 pub mod state;
 pub mod store;
 pub mod table;
+
+#[cfg(test)]
+mod fixtures;
