@@ -155,12 +155,18 @@ fn status_kind(status: u16, text: &str) -> ReadErrorKind {
         // A POST is not followed, and an agent answers 500 to all reads.
         200..=399 | 404 | 405 | 410 | 501 => ReadErrorKind::Unsupported,
         500 if is_agent(text) => ReadErrorKind::Unsupported,
+        400 if is_unknown_path(text) => ReadErrorKind::Unsupported,
         // storage/remote/codec.go ToQueryResult
         400 if text.contains("exceeded sample limit") => ReadErrorKind::Smaller,
         408 | 502 | 504 => ReadErrorKind::Smaller,
         425 | 429 | 500.. => ReadErrorKind::Unavailable,
         _ => ReadErrorKind::Refused,
     }
+}
+
+/// What VictoriaMetrics says of a path that it does not serve.
+fn is_unknown_path(text: &str) -> bool {
+    text.contains("unsupported path requested")
 }
 
 /// `cmd/prometheus` in agent mode has no storage to read from.
@@ -176,6 +182,10 @@ fn quoted(text: &str) -> String {
     }
 }
 
+/// The next step where nothing serves remote read.
+const NO_READ: &str = "; there is no remote read here: set forwarder.remote_read.path, or mode off \
+                       if the home has none";
+
 fn status_hint(status: u16, text: &str) -> &'static str {
     match status {
         200..=299 => "; only 200 is an answer of remote read",
@@ -183,6 +193,8 @@ fn status_hint(status: u16, text: &str) -> &'static str {
             "; a POST is not followed to another address: give the final one as target, and \
              forwarder.remote_read.path if it differs from /api/v1/read"
         }
+        404 | 405 | 410 | 501 => NO_READ,
+        400 if is_unknown_path(text) => NO_READ,
         400 if text.contains("exceeded sample limit") => {
             "; the home's --storage.remote.read-sample-limit is too small even for a short window"
         }
@@ -190,10 +202,6 @@ fn status_hint(status: u16, text: &str) -> &'static str {
         401 | 403 | 407 => {
             "; these credentials may not read: allow POST /api/v1/read beside GET /federate, or \
              set forwarder.remote_read.mode to off"
-        }
-        404 | 405 | 410 | 501 => {
-            "; there is no remote read here: set forwarder.remote_read.path, or mode off if the \
-             home has none"
         }
         500 if is_agent(text) => {
             "; an agent keeps no samples: scrape the Prometheus that it writes to"
@@ -233,6 +241,7 @@ mod tests {
             (308, "", Unsupported),
             (400, "exceeded sample limit (10)", Smaller),
             (400, "snappy: corrupt input", Refused),
+            (400, "unsupported path requested: /api/v1/read", Unsupported),
             (401, "", Refused),
             (403, "", Refused),
             (404, "", Unsupported),

@@ -2,7 +2,8 @@
 //! (`POST /api/v1/read`).
 //!
 //! `/federate` shows only the newest sample of each series. Remote read hands out all of them,
-//! also those that passed between two scrapes.
+//! also those that passed between two scrapes. Only the sign of −0 is lost, because the home's
+//! encoder leaves out what equals 0.
 //!
 //! What is read at once is a window. [`window`] says where it starts and ends, and a
 //! [`WindowPlanner`] how large it is. [`ReadSource`] is what a target's federation selects;
@@ -11,6 +12,7 @@
 //! to its commit: it is a transaction, as a scrape is (I1).
 
 mod answer;
+mod classic;
 mod error;
 mod name_part;
 mod pass;

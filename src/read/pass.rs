@@ -9,16 +9,19 @@
 
 use std::borrow::Cow;
 use std::hash::BuildHasherDefault;
+use std::ops::Range;
 
 use hashbrown::{HashMap, HashTable};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
+use super::classic::classic_series;
 use super::reduce::SlotHistograms;
 use super::request::TimeRange;
 use super::response::{MalformedResponse, ReadLabel, ReadSeries, read_labels};
 use super::samples::SeriesSamples;
 use super::shape::WindowShape;
 use crate::intake::{Refusal, SeriesWindow, WindowSink};
+use crate::prompb::messages::Histogram;
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, LabelSpan};
 
@@ -269,25 +272,68 @@ impl<'a> Pass<'a> {
             ..
         } = self.rules;
         shape.apply(samples, own_timestamps, histograms);
-        if samples.is_empty() {
-            return Ok(());
+        if matches!(shape, WindowShape::Slots(_)) && samples.has_custom_buckets() {
+            self.give_classic(offset, labels, &samples.take_custom_buckets(), sink)?;
         }
         let window = SeriesWindow {
             series: labels,
             floats: &samples.floats,
             histograms: &samples.histograms,
         };
-        if sink.known_window(&window)? {
+        self.give(offset, &window, sink)
+    }
+
+    /// Gives histograms with custom buckets as the series that federation makes of them.
+    #[cold]
+    fn give_classic(
+        &mut self,
+        offset: u64,
+        labels: &[u8],
+        histograms: &[Histogram],
+        sink: &mut impl WindowSink,
+    ) -> Result<(), PassError> {
+        let places = read_labels(labels).ok_or(bad_label(offset))?;
+        let text = |place: &Range<usize>| std::str::from_utf8(&labels[place.clone()]).ok();
+        let pairs: Option<Vec<_>> = places
+            .iter()
+            .map(|label| Some((text(&label.name)?, text(&label.value)?)))
+            .collect();
+        let Some(pairs) = pairs else {
+            self.counts.skipped += 1;
+            return Ok(());
+        };
+        for (labels, floats) in classic_series(&pairs, histograms) {
+            let window = SeriesWindow {
+                series: &labels,
+                floats: &floats,
+                histograms: &[],
+            };
+            self.give(offset, &window, sink)?;
+        }
+        Ok(())
+    }
+
+    fn give(
+        &mut self,
+        offset: u64,
+        window: &SeriesWindow<'_>,
+        sink: &mut impl WindowSink,
+    ) -> Result<(), PassError> {
+        if window.is_empty() || sink.known_window(window)? {
             return Ok(());
         }
-        let cause = "a label is no Label message";
-        let labels = read_labels(labels).ok_or(MalformedResponse { offset, cause })?;
+        let labels = read_labels(window.series).ok_or(bad_label(offset))?;
         match exposed(window.series, &labels) {
-            Some(exposed) => sink.resolved_window(&window, &exposed)?,
+            Some(exposed) => sink.resolved_window(window, &exposed)?,
             None => self.counts.skipped += 1,
         }
         Ok(())
     }
+}
+
+fn bad_label(offset: u64) -> MalformedResponse {
+    let cause = "a label is no Label message";
+    MalformedResponse { offset, cause }
 }
 
 /// The labels as `/federate` shows them: every series has the label `instance` there, if only an

@@ -4,7 +4,7 @@
 //! scrape would have seen then (`web/federate.go` `federation`). That is the newest one that is not
 //! after the slot and not older than the look-back, unless it is a stale marker.
 
-use super::samples::SeriesSamples;
+use super::samples::{SeriesSamples, is_custom};
 use super::slots::Slots;
 use crate::config::ScrapeProtocol;
 use crate::intake::histogram_limits::compact;
@@ -81,13 +81,12 @@ impl Slots {
                         kept.push_float(float.value, timestamp_ms);
                     }
                     (_, Some(histogram)) => {
-                        if histogram.is_stale() || shown == SlotHistograms::Hidden {
+                        // Custom buckets are shown in every format: see `classic`.
+                        let is_shown = shown == SlotHistograms::Floats || is_custom(histogram);
+                        if histogram.is_stale() || !is_shown {
                             continue;
                         }
-                        let Some(histogram) = federated(histogram) else {
-                            continue;
-                        };
-                        kept.push_histogram(histogram, timestamp_ms);
+                        kept.push_histogram(federated(histogram), timestamp_ms);
                     }
                     _ => continue,
                 }
@@ -100,13 +99,10 @@ impl Slots {
 /// A histogram as `/federate` shows it in protobuf (`web/federate.go` `makeNativeHistogram`, from
 /// `model/histogram/histogram.go` `ToFloat`), and as a scrape reads it: without empty buckets, and
 /// as one of integers when it is empty, because nothing tells that apart
-/// (`model/textparse/protobufparse.go` `Histogram`).
-///
-/// `None` for custom buckets: since 3.9 federation shows them as classic series, and before as
-/// histograms without bounds, which no TSDB takes.
-fn federated(histogram: &Histogram) -> Option<Histogram> {
-    if histogram.schema == CUSTOM_BUCKETS {
-        return None;
+/// (`model/textparse/protobufparse.go` `Histogram`). One with custom buckets stays as it is.
+fn federated(histogram: &Histogram) -> Histogram {
+    if is_custom(histogram) {
+        return histogram.clone();
     }
     let counts = |deltas: &[i64], counts: &[f64]| match deltas {
         [] => counts.to_vec(),
@@ -146,11 +142,8 @@ fn federated(histogram: &Histogram) -> Option<Histogram> {
         shown.count = Some(Count::Int(0));
         shown.zero_count = Some(ZeroCount::Int(0));
     }
-    Some(shown)
+    shown
 }
-
-/// `Histogram.schema` of custom buckets.
-const CUSTOM_BUCKETS: i32 = -53;
 
 /// `Histogram.ResetHint` GAUGE.
 const GAUGE: i32 = 3;
@@ -223,7 +216,7 @@ mod tests {
             timestamp: 7,
             ..Histogram::default()
         };
-        let shown = federated(&given).unwrap();
+        let shown = federated(&given);
         assert_eq!(
             shown,
             Histogram {
@@ -237,16 +230,12 @@ mod tests {
                 ..given.clone()
             }
         );
-        assert_eq!(
-            federated(&shown).as_ref(),
-            Some(&shown),
-            "floats stay as they are"
-        );
+        assert_eq!(federated(&shown), shown, "floats stay as they are");
         let gauge = Histogram {
             reset_hint: 3,
             ..given
         };
-        assert_eq!(federated(&gauge).unwrap().reset_hint, 3);
+        assert_eq!(federated(&gauge).reset_hint, 3);
         let empty = Histogram {
             schema: 3,
             count: Some(Count::Float(0.0)),
@@ -257,7 +246,7 @@ mod tests {
             positive_counts: vec![0.0],
             ..Histogram::default()
         };
-        let shown = federated(&empty).unwrap();
+        let shown = federated(&empty);
         assert_eq!(shown.count, Some(Count::Int(0)));
         assert_eq!(
             (shown.positive_spans, shown.positive_counts),
@@ -267,7 +256,7 @@ mod tests {
             schema: -53,
             ..empty
         };
-        assert_eq!(federated(&custom), None);
+        assert_eq!(federated(&custom), custom);
     }
 
     #[test]

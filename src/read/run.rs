@@ -424,15 +424,12 @@ impl<'s, 'a> RunningRead<'s, 'a> {
 
     fn commit(&mut self, is_up: bool, duration: Duration) -> Result<Vec<RemoteCommit>, Refusal> {
         if self.request.reports && is_up {
-            let body_bytes = if is_up { self.raw_bytes as f64 } else { 0.0 };
-            self.transaction.report(
-                self.request.job,
-                &SourceReport {
-                    is_up,
-                    duration,
-                    body_bytes,
-                },
-            )?;
+            let report = SourceReport {
+                is_up,
+                duration,
+                body_bytes: self.raw_bytes as f64,
+            };
+            self.transaction.report(self.request.job, &report)?;
         }
         self.transaction.commit()
     }

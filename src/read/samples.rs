@@ -19,6 +19,14 @@ pub(super) struct KeptSamples {
     histograms: Vec<Histogram>,
 }
 
+/// `Histogram.schema` of custom buckets.
+pub(super) const CUSTOM_BUCKETS: i32 = -53;
+
+/// Whether the buckets of a histogram are custom ones.
+pub(super) fn is_custom(histogram: &Histogram) -> bool {
+    histogram.schema == CUSTOM_BUCKETS
+}
+
 impl KeptSamples {
     pub(super) fn push_float(&mut self, value: f64, timestamp_ms: i64) {
         self.floats.push(TimedFloat {
@@ -42,8 +50,15 @@ impl SeriesSamples {
         self.histograms.clear();
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.floats.is_empty() && self.histograms.is_empty()
+    pub(super) fn has_custom_buckets(&self) -> bool {
+        self.histograms.iter().any(is_custom)
+    }
+
+    /// Takes the histograms with custom buckets out.
+    pub(super) fn take_custom_buckets(&mut self) -> Vec<Histogram> {
+        self.histograms
+            .extract_if(.., |histogram| is_custom(histogram))
+            .collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -107,7 +107,7 @@ async fn window(address: &str, part: NamePart, range: TimeRange) -> WindowOutcom
 }
 
 /// Floats by their bits and native histograms, by label set and time.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 struct Held {
     floats: BTreeMap<Labels, BTreeMap<i64, u64>>,
     /// Count, sum and number of buckets.
@@ -187,7 +187,7 @@ async fn home(version: &str, histograms: bool) -> (Prometheus, [ScriptedHome; 3]
     has(&home, "absent(leaving)").await;
     let gone_ms = now_ms();
     // The window ends behind that, and lets it settle.
-    let passed = format!("time() > {}", gone_ms / 1_000 + 8);
+    let passed = format!("vector(time()) > {}", gone_ms / 1_000 + 8);
     has(&home, &passed).await;
     (home, targets, gone_ms)
 }
@@ -226,17 +226,31 @@ async fn a_window_has_what_the_home_holds(version: &str, histograms: bool) {
     {
         expected.add(&plain(series));
     }
-    assert!(
-        held == expected,
-        "{version}: {} and {} samples",
-        held.samples(),
-        expected.samples()
-    );
+    for (labels, samples) in &expected.histograms {
+        let found = held.histograms.get(labels);
+        assert_eq!(found, Some(samples), "{version}: {labels:?}");
+    }
+    for (labels, samples) in &expected.floats {
+        let found = held.floats.get(labels);
+        assert_eq!(found, Some(samples), "{version}: {labels:?}");
+    }
+    assert_eq!(held.samples(), expected.samples(), "{version}");
 
-    // By the query API, which shows neither markers nor NaNs' bits.
+    // By the query API, which shows neither markers nor NaNs' bits. It shows the sign of −0, which
+    // remote read drops: its encoder leaves out what equals 0.
     let querier = home.querier();
     let selector = "{job=~\".+\"}";
     let queried = querier.raw(selector, range.start_ms, end_ms).await.unwrap();
+    let without_sign = |bits: u64| if bits == 1 << 63 { 0 } else { bits };
+    let queried: BTreeMap<Labels, BTreeMap<i64, u64>> = queried
+        .into_iter()
+        .map(|(labels, samples)| {
+            let samples = samples
+                .into_iter()
+                .map(|(at, bits)| (at, without_sign(bits)));
+            (labels, samples.collect())
+        })
+        .collect();
     let without_markers: BTreeMap<Labels, BTreeMap<i64, u64>> = held
         .floats
         .iter()
@@ -245,18 +259,15 @@ async fn a_window_has_what_the_home_holds(version: &str, histograms: bool) {
             // The query API adds no external labels.
             labels.remove("room");
             let samples = samples.iter().filter(|&(_, &bits)| bits != STALE_NAN);
-            (
-                labels,
-                samples
-                    .map(|(&at, &bits)| (at, value_bits(f64::from_bits(bits))))
-                    .collect(),
-            )
+            let bits = |bits: u64| value_bits(f64::from_bits(bits));
+            (labels, samples.map(|(&at, &of)| (at, bits(of))).collect())
         })
         .collect();
-    assert!(
-        queried == without_markers,
-        "{version}: the query API shows other floats"
-    );
+    for (labels, samples) in &queried {
+        let found = without_markers.get(labels);
+        assert_eq!(found, Some(samples), "{version}: {labels:?}");
+    }
+    assert_eq!(queried.len(), without_markers.len(), "{version}");
     let native = querier
         .raw_histograms(selector, range.start_ms, end_ms)
         .await

@@ -15,6 +15,7 @@ use crate::batch::stage::BatchLimits;
 use crate::batch::{WindowStart, Writer, decode};
 use crate::config::Config;
 use crate::home::{Target, targets};
+use crate::intake::RemoteCommit;
 use crate::prompb::messages::{Histogram, Label, Sample, TimeSeries};
 use crate::time::{Clock as _, TokioClock};
 
@@ -78,6 +79,17 @@ impl Bench {
         }
     }
 
+    fn reader<'a>(&'a self, fits: &'a dyn Fn(usize) -> bool) -> WindowReader<'a> {
+        WindowReader {
+            home: &self.home,
+            clock: &self.clock,
+            external_labels: &self.config.global.external_labels,
+            remotes: &self.config.remote_write,
+            writers: &self.writers,
+            fits,
+        }
+    }
+
     /// Reads the window, which is answered like this.
     async fn read(&self, answers: impl IntoIterator<Item = Answer>) -> Read {
         self.home.answers.lock().unwrap().extend(answers);
@@ -85,15 +97,8 @@ impl Bench {
             self.staged.set(self.staged.get().max(staged));
             staged <= self.room
         };
-        let reader = WindowReader {
-            home: &self.home,
-            clock: &self.clock,
-            external_labels: &self.config.global.external_labels,
-            remotes: &self.config.remote_write,
-            writers: &self.writers,
-            fits: &fits,
-        };
-        let outcome = reader
+        let outcome = self
+            .reader(&fits)
             .read(&WindowRequest {
                 job: &self.config.scrape_configs[0],
                 target: &self.target,
@@ -132,30 +137,7 @@ struct Read {
 
 impl Read {
     fn new(outcome: WindowOutcome) -> Self {
-        let batches = outcome.commits[0].scrapes.iter().flatten();
-        let mut sent: Vec<_> = batches
-            .flat_map(|batch| decode(batch).unwrap().timeseries)
-            .map(|series| {
-                let labels = series
-                    .labels
-                    .iter()
-                    .map(|label| format!("{}={}", label.name, label.value));
-                let floats = series
-                    .samples
-                    .iter()
-                    .map(|sample| format!("{}={}", since(sample.timestamp), shown(sample.value)));
-                let histograms = series
-                    .histograms
-                    .iter()
-                    .map(|histogram| since(histogram.timestamp));
-                (
-                    labels.collect::<Vec<_>>().join(","),
-                    floats.collect(),
-                    histograms.collect(),
-                )
-            })
-            .collect();
-        sent.sort();
+        let sent = sent(&outcome.commits[0]);
         Self { outcome, sent }
     }
 
@@ -222,4 +204,33 @@ fn histograms(name: &str, times: &[i64]) -> TimeSeries {
             .collect(),
         ..floats(name, &[])
     }
+}
+
+/// What a remote gets, by series: labels, `time=value` of floats, times of histograms.
+fn sent(commit: &RemoteCommit) -> Vec<(String, Vec<String>, Vec<i64>)> {
+    let batches = commit.scrapes.iter().flatten();
+    let mut sent: Vec<_> = batches
+        .flat_map(|batch| decode(batch).unwrap().timeseries)
+        .map(|series| {
+            let labels = series
+                .labels
+                .iter()
+                .map(|label| format!("{}={}", label.name, label.value));
+            let floats = series
+                .samples
+                .iter()
+                .map(|sample| format!("{}={}", since(sample.timestamp), shown(sample.value)));
+            let histograms = series
+                .histograms
+                .iter()
+                .map(|histogram| since(histogram.timestamp));
+            (
+                labels.collect::<Vec<_>>().join(","),
+                floats.collect(),
+                histograms.collect(),
+            )
+        })
+        .collect();
+    sent.sort();
+    sent
 }

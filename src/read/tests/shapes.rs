@@ -250,8 +250,12 @@ async fn a_window_is_reported_as_a_scrape_is() {
     );
     assert_eq!(value(&read, "scrape_series_added").as_deref(), Some("0=1"));
     assert!(value(&read, "scrape_body_size_bytes").unwrap().len() > "0=0".len());
+    // A window that fails may be read again, so its caller says when the home is down.
     tokio::time::advance(Duration::from_secs(5)).await;
-    let read = bench.read([Answer::other(503, "text/plain", "")]).await;
+    let mut read = bench.read([Answer::other(503, "text/plain", "")]).await;
+    assert_eq!(read.sent, []);
+    let job = &bench.config.scrape_configs[0];
+    read.sent = sent(&bench.reader(&|_| true).report_down(job, &bench.target)[0]);
     assert_eq!(value(&read, "up").as_deref(), Some("5000=0"));
     assert_eq!(
         value(&read, "scrape_samples_scraped").as_deref(),
@@ -279,4 +283,47 @@ async fn label_sets_that_only_the_second_pass_meets_twice_are_merged_in_the_thir
         read.outcome.commits[0].rolled_back,
         read.outcome.commits[0].ledger().scraped
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn custom_buckets_are_shown_as_classic_ones_at_a_slot_and_as_they_are_otherwise() {
+    let mut bench = Bench::new("up", ", scrape_protocols: [PrometheusText0.0.4]");
+    let mut custom = histograms("h", &[-60_000, -50_000]);
+    for histogram in &mut custom.histograms {
+        histogram.schema = -53;
+        histogram.custom_values = vec![0.5];
+    }
+    let answer = bench.good(&[vec![custom]]);
+    let slots = Slots {
+        first_ms: NOW_MS - 60_000,
+        interval_ms: 10_000,
+        count: 1,
+        look_back_ms: 10_000,
+    };
+    bench.shape = WindowShape::Slots(slots);
+    bench.range = slots.range();
+    let read = bench.read([answer.clone()]).await;
+    let names: Vec<_> = read
+        .sent
+        .iter()
+        .map(|(labels, floats, _)| format!("{labels} {}", floats.join(" ")))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "__name__=h_bucket,instance=i,job=x,le=+Inf -60000=0",
+            "__name__=h_bucket,instance=i,job=x,le=0.5 -60000=0",
+            "__name__=h_count,instance=i,job=x -60000=0",
+            "__name__=h_sum,instance=i,job=x -60000=0",
+        ]
+    );
+    bench.shape = WindowShape::Raw { resolution_ms: 0 };
+    bench.range.end_ms = NOW_MS - 15_000;
+    let read = bench.read([answer]).await;
+    let raw = [(
+        "__name__=h,instance=i,job=x".to_owned(),
+        vec![],
+        vec![-60_000, -50_000],
+    )];
+    assert_eq!(read.sent, raw);
 }
