@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 use crate::common::{AMPLE, assert_has, credentials};
 
+/// The range of a young home.
+const RECENT: [&str; 4] = ["--last", "30s", "--settled", "3s"];
+
 /// A home that scrapes an exporter each second and writes every sample to `remote`.
 async fn writing_home(exporter: &NodeExporter, remote: &str) -> Prometheus {
     Prometheus::start(PrometheusOptions {
@@ -27,13 +30,13 @@ async fn writing_home(exporter: &NodeExporter, remote: &str) -> Prometheus {
     .unwrap()
 }
 
-fn config(folder: &TempDir, home: &Prometheus, remote: &str, keys: &str) -> String {
+fn config(folder: &TempDir, home: &Prometheus, remote: &str, mode: &str) -> String {
     let path = folder.path().join("forwarder.yml");
     let yaml = format!(
-        "scrape_configs:\n- job_name: federate\n  scrape_interval: 1s\n  honor_labels: true\n  \
+        "scrape_configs:\n- job_name: federate\n  scrape_interval: 2s\n  honor_labels: true\n  \
          metrics_path: /federate\n  params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n  \
-         static_configs: [{{targets: ['{}']}}]\nremote_write: [{{url: '{remote}', name: plain{keys}}}]\n\
-         forwarder: {{remote_read: {{mode: always}}, spool: {{url: 'file://{}'}}}}\n",
+         static_configs: [{{targets: ['{}']}}]\nremote_write: [{{url: '{remote}', name: plain}}]\n\
+         forwarder: {{remote_read: {{mode: {mode}}}, spool: {{url: 'file://{}'}}}}\n",
         home.address(),
         folder.path().join("spool").display(),
     );
@@ -43,16 +46,7 @@ fn config(folder: &TempDir, home: &Prometheus, remote: &str, keys: &str) -> Stri
 
 async fn verify(config: &str, arguments: &[&str]) -> (Value, Output) {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_forwardctl"))
-        .args([
-            "verify",
-            "--json",
-            "--last",
-            "30s",
-            "--settled",
-            "3s",
-            "--config",
-            config,
-        ])
+        .args(["verify", "--json", "--config", config])
         .args(arguments)
         .env_clear()
         .envs(credentials())
@@ -92,9 +86,9 @@ async fn what_is_whole_is_whole_and_what_was_swallowed_is_named() {
     let home = writing_home(&exporter, &gateway.remote_write_url()).await;
     settled(&receiver).await;
     let folder = TempDir::new().unwrap();
-    let path = config(&folder, &home, &receiver.remote_write_url(), "");
+    let path = config(&folder, &home, &receiver.remote_write_url(), "always");
 
-    let (report, output) = verify(&path, &[]).await;
+    let (report, output) = verify(&path, &RECENT).await;
     assert!(output.status.success(), "{report} {output:?}");
     assert_has(
         &report,
@@ -107,7 +101,8 @@ async fn what_is_whole_is_whole_and_what_was_swallowed_is_named() {
 
     // By queries the same comes out, but for stale markers.
     let query_url = format!("{}/api/v1/query", receiver.url());
-    let (report, output) = verify(&path, &["--query-url", &query_url]).await;
+    let (report, output) =
+        verify(&path, &[&RECENT[..], &["--query-url", &query_url]].concat()).await;
     assert!(output.status.success(), "{report} {output:?}");
     assert_eq!(report["remotes"][0]["precision"], "query", "{report}");
     assert!(
@@ -132,7 +127,7 @@ async fn what_is_whole_is_whole_and_what_was_swallowed_is_named() {
     })
     .await
     .unwrap();
-    let (report, output) = verify(&path, &[]).await;
+    let (report, output) = verify(&path, &RECENT).await;
     assert_eq!(output.status.code(), Some(1), "{report} {output:?}");
     let remote = &report["remotes"][0];
     assert_eq!(remote["missing"], swallowed, "{report}");
@@ -151,5 +146,85 @@ async fn what_is_whole_is_whole_and_what_was_swallowed_is_named() {
             .unwrap()
             .contains("site=\"attic\""),
         "{report}"
+    );
+}
+
+/// The forwarder itself sends what `/federate` shows, so slots are compared. The receiver is read by
+/// its query API.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_slots_what_federate_has_shown_is_expected() {
+    let exporter = NodeExporter::start().await.unwrap();
+    let receiver = Prometheus::receiver(V3_5).await.unwrap();
+    let gateway = Gateway::start(GatewayOptions {
+        upstream: Some(receiver.remote_write_url()),
+        keys: Default::default(),
+        ..GatewayOptions::default()
+    })
+    .await
+    .unwrap();
+    let home = Prometheus::home(V3_5, vec![Job::new("node", &[exporter.address()])])
+        .await
+        .unwrap();
+    let folder = TempDir::new().unwrap();
+    let path = config(&folder, &home, &gateway.remote_write_url(), "gaps");
+    let query_url = format!("{}/api/v1/query", receiver.url());
+    let arguments = ["--query-url", &query_url, "--last", "8s", "--settled", "5s"];
+    let _running = tokio::process::Command::new(env!("CARGO_BIN_EXE_forwardctl"))
+        .args(["run", "--config", &path])
+        .env_clear()
+        .envs(credentials())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let querier = receiver.querier();
+    wait_for("the forwarder has served some slots", AMPLE, || async {
+        // A home begins to scrape some seconds after its start.
+        let enough = "count_over_time(up{job=\"node\"}[20s] offset 14s) >= 2";
+        querier
+            .value(enough)
+            .await
+            .is_ok_and(|value| value.is_some())
+    })
+    .await
+    .unwrap();
+
+    let (report, output) = verify(&path, &arguments).await;
+    assert!(output.status.success(), "{report} {output:?}");
+    assert_has(
+        &report,
+        &serde_json::json!({"ok": true, "unit": "slots", "completeness": 100.0}),
+    );
+    let remote = &report["remotes"][0];
+    assert_eq!(remote["precision"], "query", "{report}");
+    // Four slots of two targets.
+    assert!(remote["home"].as_u64().unwrap() > 2000, "{report}");
+    assert_eq!(remote["foreign"], 0, "{report}");
+
+    let lost = gateway.stats().swallowed;
+    gateway.faults().add(Fault {
+        min_samples: 100,
+        ..Fault::once(FaultAction::Drop)
+    });
+    wait_for("a batch is swallowed", AMPLE, || async {
+        gateway.stats().swallowed > lost
+    })
+    .await
+    .unwrap();
+    let swallowed = gateway.stats().swallowed - lost;
+    let swallowed_ms = now_ms();
+    wait_for("it is old enough to be compared", AMPLE, || async {
+        now_ms() > swallowed_ms + 7_000
+    })
+    .await
+    .unwrap();
+    let (report, output) = verify(&path, &arguments).await;
+    assert_eq!(output.status.code(), Some(1), "{report} {output:?}");
+    let missing = report["remotes"][0]["missing"].as_u64().unwrap();
+    // The reports of the scrape may be in the batch, and they are not at home.
+    assert!(
+        (swallowed.saturating_sub(10)..=swallowed).contains(&missing),
+        "{swallowed} {report}"
     );
 }
