@@ -27,6 +27,7 @@ OPTIONAL = [
     ({"KmsKeyArn": KEY}, {"Key": ("Allow", ["kms:Decrypt", "kms:GenerateDataKey"], KEY, {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}})}),
     ({"RemoteWriteRoleArn": "arn:aws:iam::2:role/w"}, {"RemoteWriteRole": ("Allow", ["sts:AssumeRole"], "arn:aws:iam::2:role/w", None)}),
     ({"SsmParameterArns": "arn:a,arn:b"}, {"Parameters": ("Allow", ["ssm:GetParameter"], ["arn:a", "arn:b"], None)}),
+    ({"VerifySchedule": "rate(1 day)"}, {"Verify": ("Allow", ["aps:QueryMetrics"], WRITE, None)}),
     ({"SecretArns": "arn:c"}, {"Secrets": ("Allow", ["secretsmanager:GetSecretValue"], ["arn:c"], None)}),
 ]
 
@@ -60,7 +61,7 @@ CRATES = {
     "aws_config": {"sts:AssumeRole"},  # sigv4.role_arn; the function's own credentials come from its environment
     "aws_credential_types": set(),
     "aws_sdk_s3": None,  # by operation
-    "aws_sigv4": {"aps:RemoteWrite"},
+    "aws_sigv4": {"aps:RemoteWrite"},  # and aps:QueryMetrics of a verification, which is optional
     "aws_smithy_runtime_api": set(),
     "aws_smithy_types": set(),
     "aws_types": set(),

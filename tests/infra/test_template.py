@@ -27,6 +27,8 @@ CHOICES = {
     "ipv6": {"Egress": "ipv6", "EgressRouteTableId": "rtb-1"},
     "ipv6 that exists": {"Egress": "ipv6"},
     "existing": {"Egress": "existing", "EgressCidr": "10.0.0.0/16"},
+    "nightly verification": {"VerifySchedule": "cron(30 3 * * ? *)", "AlarmEmail": "me@example.com"},
+    "verification without alarms": {"VerifySchedule": "rate(1 day)", "Alarms": "false"},
     "existing endpoint": {"ApsEndpointSecurityGroupId": "sg-1"},
     "s3 endpoint": {"S3RouteTableIds": "rtb-1,rtb-2"},
     "endpoints": {"StsEndpoint": "true", "SsmEndpoint": "true", "SecretsManagerEndpoint": "true", "KmsEndpoint": "true"},

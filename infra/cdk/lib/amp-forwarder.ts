@@ -21,6 +21,7 @@ import { denyNetworkInterfaces, functionPolicies, keyCalls, spoolCalls } from '.
 import type { AmpForwarderProps } from './props';
 import { schedule } from './schedule';
 import { CONFIG_KEY, SPOOL_PREFIX, spoolBucket } from './spool';
+import { completenessAlarm, verificationSchedule, verifyPolicy } from './verification';
 import { homeRules, resolveWorkspace } from './workspace';
 
 /**
@@ -148,6 +149,10 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     this.function.node.addDependency(...policies);
     denyNetworkInterfaces(this, this.role, this.function);
     this.schedule = schedule(this, this.function, props.scheduleEnabled ?? true);
+    if (props.verifySchedule !== undefined) {
+      verifyPolicy(this, this.role, workspace.arn);
+      verificationSchedule(this, this.function, this.schedule, props.verifySchedule);
+    }
 
     const thresholds = props.alarms === false ? {} : (props.alarms ?? {});
     this.alarms =
@@ -160,10 +165,13 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
             thresholds,
             expiredDays: (retention.expired ?? Duration.days(30)).toDays(),
           });
+    if (props.verifySchedule !== undefined && props.alarms !== false) {
+      this.alarms.push(completenessAlarm(this, this.function, this.topic));
+    }
     this.dashboard = dashboard(this, this.function, workspace.id, (thresholds.backlog ?? DEFAULT_BACKLOG).toSeconds());
   }
 
-  /** Lets a principal invoke the function by hand: `forward`, `drain`, `check`, `status`. */
+  /** Lets a principal invoke the function by hand: `forward`, `drain`, `check`, `status`, `verify`. */
   grantInvoke(grantee: iam.IGrantable): iam.Grant {
     return this.function.grantInvoke(grantee);
   }

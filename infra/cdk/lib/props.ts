@@ -140,6 +140,14 @@ export interface AmpForwarderProps {
   readonly scheduleEnabled?: boolean;
 
   /**
+   * When the function compares the last day at home with the workspace, such as `cron(30 3 * * ? *)`. Its role then gets `aps:QueryMetrics`,
+   * and an alarm tells of samples that are missing.
+   *
+   * @default - never
+   */
+  readonly verifySchedule?: string;
+
+  /**
    * Of the function's own lines. Metrics are kept at any level.
    *
    * @default lambda.ApplicationLogLevel.INFO

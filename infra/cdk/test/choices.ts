@@ -52,6 +52,8 @@ export const CHOICES: Record<string, Choice> = {
   'config elsewhere': (scope) => ({
     configuration: Configuration.inS3(s3.Bucket.fromBucketName(scope, 'Bucket', 'other'), 'path/forwarder.yml'),
   }),
+  'nightly verification': () => ({ verifySchedule: 'cron(30 3 * * ? *)', email: 'me@example.com' }),
+  'verification without alarms': () => ({ verifySchedule: 'rate(1 day)', alarms: false }),
   arm64: () => ({ architecture: lambda.Architecture.ARM_64, reservedConcurrentExecutions: 1 }),
   'all the rest': () => ({
     home: { cidr: '198.51.100.7/32', port: 9090 },
