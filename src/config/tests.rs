@@ -72,6 +72,11 @@ fn remote(body: &str) -> String {
     ))
 }
 
+/// The same remote, over TLS.
+fn secure_remote(body: &str) -> String {
+    remote(body).replace("http://receiver", "https://receiver")
+}
+
 fn amp(body: &str) -> String {
     with(&format!(
         "remote_write:\n- url: \
@@ -899,13 +904,32 @@ fn slips_are_warned_of() {
             amp("sigv4: {}").replace("/api/v1/remote_write\n", "\n"),
             "which takes no samples",
         ),
-        (amp("sigv4: {}").replace("https", "http"), "unencrypted"),
+        (
+            amp("sigv4: {}").replace("https", "http"),
+            "found http with credentials",
+        ),
+        (
+            remote("basic_auth: {username: a, password: b}"),
+            "remote_write[0].url: found http with credentials",
+        ),
+        (
+            remote("headers: {X-Api-Key: a}"),
+            "found http with credentials",
+        ),
+        (
+            secure_remote("oauth2: {client_id: a, token_url: 'http://t'}"),
+            "oauth2.token_url: found http",
+        ),
+        (
+            job("scheme: http\nauthorization: {credentials: a}"),
+            "scrape_configs[0].scheme: found http with credentials",
+        ),
         (
             job("tls_config: {insecure_skip_verify: true}"),
             "tls_config.insecure_skip_verify: INSECURE",
         ),
         (
-            remote(
+            secure_remote(
                 "oauth2: {client_id: a, token_url: 'https://t', tls_config: \
                  {insecure_skip_verify: true}}",
             ),
@@ -940,7 +964,8 @@ fn what_is_right_is_not_warned_of() {
         amp("sigv4: {region: eu-west-1}")
             .replace("aps-workspaces.", "vpce-0a-1b.aps-workspaces.")
             .replace("west-1.amaz", "west-1.vpce.amaz"),
-        remote("sigv4: {region: us-east-1}"),
+        secure_remote("sigv4: {region: us-east-1}"),
+        remote("headers: {X-Team: metrics}"),
         remote("queue_config: {capacity: 2500, max_samples_per_send: 2500}"),
         job(
             "metrics_path: /federate\nhonor_labels: true\nparams: {'match[]': \

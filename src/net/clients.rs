@@ -16,6 +16,7 @@ use url::Url;
 use super::client::{ClientOptions, configured_client};
 use super::error::{NetError, Peer, redacted};
 use super::header;
+use super::reach::{GuardedLookup, LocalKinds, kinds_of};
 use super::resolve::Lookup;
 use super::secrets::{SecretError, Secrets};
 use super::tls::{self, TlsError, TlsMaterials};
@@ -58,6 +59,8 @@ pub(super) struct ClientKey {
     /// The host whose addresses are used for every name, when `server_name` takes the place of the
     /// host in the URL.
     pub(super) host: Option<String>,
+    /// For a redirect to another host, the kinds of local addresses that it may lead to.
+    pub(super) redirected: Option<LocalKinds>,
 }
 
 impl ClientPool {
@@ -90,6 +93,11 @@ impl ClientPool {
         Ok(client)
     }
 
+    /// The kinds of local addresses that the host of a URL has.
+    pub(super) async fn local_kinds(&self, url: &Url) -> LocalKinds {
+        kinds_of(url, &*self.options.lookup).await
+    }
+
     /// Has the TLS materials read again before the next request, because a handshake failed.
     pub(super) async fn doubt_tls(&self) {
         self.built.lock().await.doubtful = true;
@@ -112,6 +120,12 @@ impl ClientPool {
         if let Some(host) = &key.host {
             options.lookup = Arc::new(AliasLookup {
                 host: host.clone(),
+                lookup: Arc::clone(&options.lookup),
+            });
+        }
+        if let Some(permitted) = key.redirected {
+            options.lookup = Arc::new(GuardedLookup {
+                permitted,
                 lookup: Arc::clone(&options.lookup),
             });
         }

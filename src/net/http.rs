@@ -1,7 +1,6 @@
 //! Requests with the credentials and headers of a job's or a remote's HTTP client configuration
 //! (prometheus/common `config/http_config.go` `NewRoundTripperFromConfig`).
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::header::HeaderValue;
@@ -17,10 +16,6 @@ use super::secrets::{Secrets, secrets};
 use super::transport::{AddedHeaders, HttpReply, Passage, Transport};
 use crate::config::{Auth, HttpConfig, Secret, SecretSource};
 use crate::prompb::RequestBody;
-
-/// Shorter secrets are not looked for in answers: replacing them would tear holes into innocent
-/// text.
-const SHORTEST_SECRET: usize = 4;
 
 /// How one request is made.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +65,6 @@ pub struct HttpClient {
     secrets: &'static Secrets,
     tokens: Option<TokenSource>,
     transport: Transport,
-    /// The secrets that went out with the last request. No message may show them.
-    sent: Mutex<Vec<Secret>>,
 }
 
 impl HttpClient {
@@ -90,7 +83,6 @@ impl HttpClient {
             peer,
             secrets,
             tokens,
-            sent: Mutex::default(),
         }
     }
 
@@ -118,33 +110,44 @@ impl HttpClient {
         };
         let fresh = exchange.fresh_credentials;
         let added = self.added_headers(fresh, deadline, &url).await?;
-        let reply = self
-            .transport
-            .send(&request, url.clone(), &added, passage)
-            .await?;
+        let reply = self.exchange(&request, &url, &added, passage).await?;
         let may_repeat = request.method() == Method::GET && !fresh && self.has_stored_credentials();
         if reply.status() != 401 || !may_repeat {
             return Ok(reply);
         }
         // A failure to read newer credentials is not reported: the answer says more.
         match self.added_headers(true, deadline, &url).await {
-            Ok(newer) if newer != added => {
-                self.transport.send(&request, url, &newer, passage).await
-            }
+            Ok(newer) if newer != added => self.exchange(&request, &url, &newer, passage).await,
             _ => Ok(reply),
         }
     }
 
-    /// Returns `text` without the secrets that this client has sent: a server may repeat in its
-    /// answer what it received.
-    #[must_use]
-    pub fn without_secrets(&self, text: String) -> String {
-        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.iter()
-            .filter(|secret| secret.expose().len() >= SHORTEST_SECRET)
-            .fold(text, |text, secret| {
-                text.replace(secret.expose(), "<secret>")
-            })
+    /// Sends a request with these headers, and tells the answer what secrets it must not show.
+    async fn exchange(
+        &self,
+        request: &Request<RequestBody>,
+        url: &Url,
+        added: &AddedHeaders,
+        passage: Passage,
+    ) -> Result<HttpReply, NetError> {
+        let mut reply = self
+            .transport
+            .send(request, url.clone(), added, passage)
+            .await?;
+        let scrubber = &mut reply.scrubber;
+        scrubber.add_url(url);
+        scrubber.add_headers(request.headers());
+        for secret in &added.secrets {
+            scrubber.add(secret.expose());
+        }
+        // A proxy may answer in the place of the server.
+        let proxies = [&self.config.proxy.http, &self.config.proxy.https];
+        for proxy in proxies.into_iter().flatten() {
+            if let Ok(proxy) = Url::parse(proxy.expose()) {
+                scrubber.add_url(&proxy);
+            }
+        }
+        Ok(reply)
     }
 
     /// Whether credentials are kept outside of the configuration, where they may change.
@@ -184,10 +187,10 @@ impl HttpClient {
             let encoded = value.split_once(' ').map(|(_, encoded)| encoded);
             sent.extend(encoded.map(Secret::new));
         }
-        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = sent;
         Ok(AddedHeaders {
             authorization,
             headers,
+            secrets: sent,
         })
     }
 

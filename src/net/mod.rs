@@ -2,9 +2,10 @@
 //!
 //! From the bottom up: `error`, `progress` and `resolve` find out what went wrong; `tls` and
 //! `client` build one HTTP client; `aws` and `smithy` put the AWS SDK on it; `sign`, `object` and
-//! `secrets` read what AWS keeps; `clients` and `transport` send a request as a TLS and proxy
-//! configuration say; `oauth2` fetches tokens over a transport; `http` adds credentials to
-//! requests; `identity` finds out who signs them.
+//! `secrets` read what AWS keeps; `reach` says where a redirect may lead, `clients` and `transport`
+//! send a request as a TLS and proxy configuration say; `oauth2` fetches tokens over a transport;
+//! `http` adds credentials to requests, and `scrub` takes them out of the answers; `identity` finds
+//! out who signs them.
 
 pub mod aws;
 mod client;
@@ -17,7 +18,9 @@ mod oauth2;
 mod object;
 mod outgoing;
 mod progress;
+mod reach;
 mod resolve;
+mod scrub;
 mod secrets;
 pub mod sign;
 pub mod smithy;

@@ -191,10 +191,11 @@ impl TokenSource {
         deadline: Instant,
     ) -> Result<Result<AccessToken, TokenRefusal>, NetError> {
         let request = self.request(style, secret)?;
+        // The request holds the client's secret, and RFC 6749 knows no redirect of it.
         let passage = Passage {
             deadline,
             fresh_connection: false,
-            follow_redirects: true,
+            follow_redirects: false,
         };
         let url = self.config.token_url.clone();
         let reply = self

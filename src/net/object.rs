@@ -8,6 +8,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata as _;
 
 use super::aws;
 use super::error::{Peer, SharedError};
+use crate::report::plain_line;
 
 /// Time for one object, from the look-up of its address to its last byte.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,7 +17,7 @@ const NO_ENDPOINT: &str = "a function in a VPC needs an S3 gateway endpoint in i
 
 /// An object that could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("cannot read {address}: {cause}; {hint}")]
+#[error("cannot read {}: {}; {hint}", plain_line(address), plain_line(cause))]
 pub struct ObjectError {
     /// `s3://bucket/key`.
     pub address: String,

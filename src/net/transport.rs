@@ -11,6 +11,8 @@ use url::Url;
 use super::client::{ClientOptions, send};
 use super::clients::{ClientKey, ClientPool};
 use super::error::{NetError, Peer, Phase, redacted};
+use super::reach::{LocalKinds, REFUSED, REFUSED_HINT};
+use super::scrub::Scrubber;
 use super::secrets::Secrets;
 use crate::config::{ProxyConfig, Secret, TlsConfig};
 use crate::prompb::RequestBody;
@@ -33,6 +35,8 @@ pub(super) struct AddedHeaders {
     /// The `Authorization` header, unless the request has one of its own.
     pub(super) authorization: Option<HeaderValue>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// The secrets in these headers. No message may show them.
+    pub(super) secrets: Vec<Secret>,
 }
 
 /// The freedom that the transport has with one request.
@@ -51,6 +55,8 @@ pub struct HttpReply {
     response: Response,
     url: Url,
     peer: Peer,
+    /// The secrets of the request.
+    pub(super) scrubber: Scrubber,
 }
 
 impl HttpReply {
@@ -76,6 +82,14 @@ impl HttpReply {
             .chunk()
             .await
             .map_err(|error| NetError::from_reqwest(error, self.peer, &self.url))
+    }
+
+    /// The beginning of the body as text of at most `most` bytes, without the secrets that the
+    /// request carried. `read` is what was read of it; more than `most` bytes are better, because
+    /// the secrets are taken out before the text is cut.
+    #[must_use]
+    pub fn without_secrets(&self, read: &[u8], most: usize) -> String {
+        self.scrubber.clean(read, most)
     }
 
     /// The address that a redirect leads to, if it is one that HTTP can ask.
@@ -111,7 +125,9 @@ impl Transport {
     ///
     /// Go's `Client.do` makes a GET of any request that is answered 301 to 303, and repeats it for
     /// 307 and 308. A POST is not turned into a GET here: its samples would be gone, and the answer
-    /// might be a 200 all the same.
+    /// might be a 200 all the same. Unlike in Go, credentials and bodies stay with the origin that
+    /// they were meant for (scheme, host and port), and credentials that were taken off do not come
+    /// back.
     pub(super) async fn send(
         &self,
         request: &Request<RequestBody>,
@@ -122,9 +138,13 @@ impl Transport {
         let first = url.clone();
         let mut url = url;
         let mut redirects = 0;
+        let mut permitted = None;
+        let mut keeps_credentials = true;
         loop {
-            let added = added.for_hop(&first, &url);
-            let reply = self.hop(request, &url, added, passage).await?;
+            keeps_credentials &= url.origin() == first.origin();
+            let added = keeps_credentials.then_some(added);
+            let redirected = permitted.filter(|_| url.host() != first.host());
+            let reply = self.hop(request, &url, added, redirected, passage).await?;
             let may_follow = match reply.status() {
                 301..=303 => request.method() == Method::GET,
                 307 | 308 => true,
@@ -136,19 +156,30 @@ impl Transport {
             let Some(next) = reply.location() else {
                 return Ok(reply);
             };
+            if !request.body().is_empty() && next.origin() != first.origin() {
+                return Ok(reply);
+            }
+            if permitted.is_none() && next.host() != first.host() {
+                permitted = Some(self.clients.local_kinds(&first).await);
+            }
             redirects += 1;
             url = next;
         }
     }
 
     /// Sends a request to one address. Without `added` headers, its own secrets stay here, too.
+    /// After a redirect to another host, `redirected` says which local addresses it may lead to.
     async fn hop(
         &self,
         request: &Request<RequestBody>,
         url: &Url,
         added: Option<&AddedHeaders>,
+        redirected: Option<LocalKinds>,
         passage: Passage,
     ) -> Result<HttpReply, NetError> {
+        if redirected.is_some_and(|permitted| !permitted.permits_url(url)) {
+            return Err(refused_redirect(self.peer, url));
+        }
         let proxy = self.proxy.for_url(url);
         // The handshake asks for the name in the URL. To ask for `server_name`, the URL gets that
         // name, and the look-up of it finds the addresses of the host.
@@ -157,6 +188,7 @@ impl Transport {
             fresh_connection: passage.fresh_connection,
             proxied: proxy.is_some(),
             host: renamed.as_ref().and(url.host_str()).map(str::to_owned),
+            redirected,
         };
         let Ok(client) = timeout_at(passage.deadline, self.clients.client(key, url)).await else {
             let cause = "the files of tls_config could not be read in time";
@@ -184,6 +216,7 @@ impl Transport {
                 response,
                 url: url.clone(),
                 peer: self.peer,
+                scrubber: Scrubber::default(),
             }),
             Err(error) => {
                 if error.phase == Phase::Tls {
@@ -213,15 +246,6 @@ impl Transport {
 }
 
 impl AddedHeaders {
-    /// The headers, if a redirect from `first` to `url` may carry them: credentials stay with the
-    /// host that they were meant for, and never leave TLS again (Go's `net/http`
-    /// `shouldCopyHeaderOnRedirect`).
-    fn for_hop(&self, first: &Url, url: &Url) -> Option<&Self> {
-        let same_host = first.host() == url.host();
-        let keeps_tls = first.scheme() != "https" || url.scheme() == "https";
-        (same_host && keeps_tls).then_some(self)
-    }
-
     /// The headers of a request, with these after them.
     fn join(&self, headers: &HeaderMap) -> HeaderMap {
         let mut joined = headers.clone();
@@ -246,6 +270,14 @@ fn without_secrets(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
+/// The error of a redirect that is not followed.
+fn refused_redirect(peer: Peer, url: &Url) -> NetError {
+    NetError {
+        hint: Some(REFUSED_HINT),
+        ..NetError::new(Phase::Connect, peer, redacted(url), REFUSED)
+    }
+}
+
 /// The error of one hop, about the URL as it is configured, and about the proxy where that one
 /// could not be reached.
 fn explained(error: NetError, url: &Url, proxy: Option<&Secret>) -> NetError {
@@ -255,6 +287,9 @@ fn explained(error: NetError, url: &Url, proxy: Option<&Secret>) -> NetError {
     };
     if !matches!(error.phase, Phase::Dns | Phase::Connect) {
         return error;
+    }
+    if error.cause.contains(REFUSED) {
+        return refused_redirect(error.peer, url).with_source(error);
     }
     let Some(proxy) = proxy.and_then(|proxy| Url::parse(proxy.expose()).ok()) else {
         return error;

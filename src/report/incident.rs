@@ -1,6 +1,10 @@
 //! What went wrong in a tick, as data: alarms and tests match on the kind, people read the text.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
+
+use super::plain::plain_line;
 
 /// The kinds of incidents. Their names in JSON are stable; the texts are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -93,7 +97,8 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// Makes an incident that was met once and concerns the whole tick.
+    /// Makes an incident that was met once and concerns the whole tick. Its text is one line
+    /// without characters that are not shown as themselves, whoever worded a part of it.
     #[must_use]
     pub fn new(kind: IncidentKind, text: String) -> Self {
         Self {
@@ -102,7 +107,10 @@ impl Incident {
             remote: None,
             samples: None,
             times: 1,
-            text,
+            text: match plain_line(&text) {
+                Cow::Borrowed(_) => text,
+                Cow::Owned(plain) => plain,
+            },
         }
     }
 

@@ -4,12 +4,14 @@ pub mod emf;
 mod incident;
 mod ledger;
 pub mod logs;
+mod plain;
 pub mod spans;
 
 use serde::Serialize;
 
 pub use incident::{Incident, IncidentKind, error_texts, merge_incidents};
 pub use ledger::{Fate, Ledger};
+pub use plain::{is_hidden, plain, plain_json, plain_line};
 
 /// How a tick ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -27,6 +27,9 @@ const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
 /// Bytes of an answer's body that are kept.
 const BODY_BYTES: usize = 1024;
 
+/// Bytes of an answer's body that are looked at: secrets are taken out before the body is cut.
+const READ_BYTES: usize = 8 * BODY_BYTES;
+
 /// Bytes of an answer's body that are read, so that the connection can be used again.
 const DRAIN_BYTES: usize = 64 << 10;
 
@@ -143,9 +146,7 @@ impl HttpRemote {
                     }
                     _ => PostError::Net(error),
                 })?;
-        let mut answer = answer(reply).await;
-        answer.body = self.client.without_secrets(answer.body);
-        Ok(answer)
+        Ok(answer(reply).await)
     }
 }
 
@@ -209,7 +210,7 @@ async fn answer(mut reply: HttpReply) -> PostAnswer {
     let read = async {
         let mut drained = 0;
         while let Ok(Some(chunk)) = reply.chunk().await {
-            let room = BODY_BYTES.saturating_sub(body.len()).min(chunk.len());
+            let room = READ_BYTES.saturating_sub(body.len()).min(chunk.len());
             body.extend_from_slice(&chunk[..room]);
             drained += chunk.len();
             if drained > DRAIN_BYTES {
@@ -221,6 +222,6 @@ async fn answer(mut reply: HttpReply) -> PostAnswer {
     PostAnswer {
         status,
         headers,
-        body: String::from_utf8_lossy(&body).into_owned(),
+        body: reply.without_secrets(&body, BODY_BYTES),
     }
 }

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::net::NetError;
 use crate::net::sign::SignError;
 use crate::prompb::RequestBody;
+use crate::report::is_hidden;
 
 /// A remote-write receiver. Simulations put a model in its place.
 pub trait Remote: Send + Sync {
@@ -68,7 +69,7 @@ impl PostAnswer {
             .next()
             .unwrap_or_default();
         let line = harmless.split_whitespace().collect::<Vec<_>>().join(" ");
-        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let line: String = line.chars().filter(|c| !is_hidden(*c)).collect();
         if line.is_empty() {
             format!("answered {}", self.status)
         } else {

@@ -346,8 +346,7 @@ impl RemoteEnd {
                 break;
             }
         }
-        let body = String::from_utf8_lossy(&body).into_owned();
-        let body = self.client.without_secrets(body);
+        let body = reply.without_secrets(&body, ERROR_BYTES);
         // AWS answers a bad signature with the canonical request, which holds the session token.
         let harmless = body
             .split("The Canonical String")

@@ -1,14 +1,16 @@
 //! Slips that load and still do the wrong thing. A warning is given only where it is certainly
 //! true.
 
+mod credentials;
 mod findings;
 mod job;
 mod remote;
 mod selector;
 
+use credentials::has_credentials;
 use findings::Findings;
 use job::lint_job;
-use remote::{is_amp, lint_queue, lint_url};
+use remote::{is_amp, lint_encryption, lint_queue, lint_url};
 
 use super::http::{Auth, HttpConfig};
 use super::model::Config;
@@ -42,12 +44,20 @@ pub(super) fn lint(config: &Config, positions: &Positions) -> Vec<Problem> {
             );
         }
         lint_http(&job.http, &path, &mut findings);
+        if job.scheme == "http" && has_credentials(&job.http) {
+            findings.add(
+                &format!("{path}.scheme"),
+                "found http with credentials: anybody on the way can read them",
+                "write scheme: https",
+            );
+        }
     }
     for (i, remote) in config.remote_write.iter().enumerate() {
         let path = format!("remote_write[{i}]");
         lint_queue(remote, &path, &mut findings);
         lint_url(remote, &path, &mut findings);
         lint_http(&remote.http, &path, &mut findings);
+        lint_encryption(remote, &path, &mut findings);
         if is_amp(remote) && config.forwarder.max_request_bytes > AMP_MAX_REQUEST_BYTES {
             findings.add(
                 "forwarder.max_request_bytes",
@@ -92,6 +102,15 @@ fn lint_http(http: &HttpConfig, path: &str, findings: &mut Findings<'_>) {
     let mut tls = vec![(&http.tls, format!("{path}.tls_config"))];
     if let Some(Auth::OAuth2(oauth2)) = &http.auth {
         tls.push((&oauth2.tls, format!("{path}.oauth2.tls_config")));
+    }
+    if let Some(Auth::OAuth2(oauth2)) = &http.auth
+        && oauth2.token_url.scheme() == "http"
+    {
+        findings.add(
+            &format!("{path}.oauth2.token_url"),
+            "found http: anybody on the way can read the client's secret and the tokens",
+            "write https",
+        );
     }
     for (tls, path) in tls {
         if tls.insecure_skip_verify {

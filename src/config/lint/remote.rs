@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::credentials::{has_credentials, is_credential};
 use super::findings::Findings;
 use crate::config::model::{QueueConfig, RemoteWrite, SigV4};
 use crate::config::problem::shown;
@@ -90,13 +91,30 @@ pub(super) fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings
             "remove it: the workspace is in the URL",
         );
     }
-    if remote.url.scheme() == "http" {
-        findings.add(
-            &url_path,
-            "found http: samples travel unencrypted",
-            "write https",
-        );
+}
+
+/// Looks for credentials and samples that travel unencrypted. A token may also be in the headers or
+/// the address.
+pub(super) fn lint_encryption(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
+    if remote.url.scheme() != "http" {
+        return;
     }
+    let has_credentials = remote.sigv4.is_some()
+        || has_credentials(&remote.http)
+        || remote.headers.keys().any(|name| is_credential(name))
+        || !remote.url.username().is_empty()
+        || remote
+            .url
+            .query_pairs()
+            .any(|(name, _)| is_credential(&name));
+    let message = if has_credentials {
+        "found http with credentials: anybody on the way can read them, and the samples"
+    } else if is_amp(remote) {
+        "found http: samples travel unencrypted"
+    } else {
+        return;
+    };
+    findings.add(&format!("{path}.url"), message, "write https");
 }
 
 /// Looks for slips in the signature of requests to AMP.

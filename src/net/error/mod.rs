@@ -15,6 +15,7 @@ use self::chain::SourceChain;
 use self::phase::NetFault;
 pub use self::phase::{Peer, Phase};
 use super::progress::RequestStep;
+use crate::report::plain_line;
 
 /// An error underneath another one, shared so that the outer one can be cloned.
 pub type SharedError = Arc<dyn Error + Send + Sync>;
@@ -59,7 +60,9 @@ pub struct NetError {
 
 impl fmt::Display for NetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.phase, self.address, self.cause)?;
+        // A server words a part of the cause, such as the names in its certificate.
+        let (address, cause) = (plain_line(&self.address), plain_line(&self.cause));
+        write!(f, "{} {address}: {cause}", self.phase)?;
         match self.hint {
             Some(hint) => write!(f, "; {hint}"),
             None => Ok(()),

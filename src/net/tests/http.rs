@@ -1,16 +1,18 @@
 //! What a configuration adds to requests, and what it keeps to itself.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Method, Request};
 use tempfile::TempDir;
 use url::Url;
 
 use super::super::testing::{SeenRequest, Server, ServerReply};
-use super::super::{ClientOptions, Exchange, HttpClient, NetError, Peer, Phase};
+use super::super::{ClientOptions, Exchange, HttpClient, Lookup, NetError, Peer, Phase};
 use crate::config::{
     Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, Secret, SecretSource, Source, TlsConfig,
 };
@@ -266,12 +268,8 @@ async fn redirects_are_followed_where_configured() {
     assert_eq!(server.seen().len() - before, 11);
 }
 
-#[tokio::test]
-async fn credentials_go_to_no_other_host() {
-    let other = Server::start(|_| ServerReply::status(200, "")).await;
-    let port = other.address.port();
-    let server =
-        Server::start(move |_| redirect(307, &format!("http://u:p@localhost:{port}/x"))).await;
+/// Sends a GET with secrets of its own and of its configuration.
+async fn get_with_secrets(url: &Url) -> u16 {
     let headers = vec![HttpHeader {
         name: "X-Key".into(),
         values: vec![SecretSource::text("hunter2")],
@@ -282,25 +280,99 @@ async fn credentials_go_to_no_other_host() {
     });
     let mut own = http::HeaderValue::from_static("hunter2");
     own.set_sensitive(true);
-    let request = Request::get(server.url("/").as_str())
+    let request = Request::get(url.as_str())
         .header("accept", "text/plain")
         .header("x-own", own)
         .body(Bytes::new())
         .unwrap();
-    assert_eq!(
-        client
-            .send(request, Exchange::default())
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
-    let seen = other.seen().pop().unwrap();
-    assert_eq!(header(&seen, "accept"), ["text/plain"]);
-    assert!(
-        !format!("{seen:?}").contains("hunter2") && !seen.headers.contains_key("authorization"),
-        "{seen:?}"
-    );
+    let reply = client.send(request, Exchange::default()).await;
+    reply.unwrap().status()
+}
+
+#[tokio::test]
+async fn credentials_go_to_no_other_origin_and_do_not_come_back() {
+    // Another name, another port, and back again.
+    for host in ["localhost", "127.0.0.1"] {
+        let back = Arc::new(OnceLock::<Url>::new());
+        let to = Arc::clone(&back);
+        let other = Server::start(move |_| redirect(307, to.get().unwrap().as_str())).await;
+        let port = other.address.port();
+        let server = Server::start(move |seen| match seen.number {
+            0 => redirect(307, &format!("http://u:p@{host}:{port}/x")),
+            _ => ServerReply::status(200, ""),
+        })
+        .await;
+        back.set(server.url("/back")).unwrap();
+        assert_eq!(get_with_secrets(&server.url("/")).await, 200);
+        let sent = format!("{:?}", server.seen()[0]);
+        assert!(sent.contains("hunter2") && sent.contains("QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+        for seen in [other.seen().pop().unwrap(), server.seen().pop().unwrap()] {
+            assert_eq!(header(&seen, "accept"), ["text/plain"]);
+            assert!(
+                !format!("{seen:?}").contains("hunter2")
+                    && !seen.headers.contains_key("authorization"),
+                "{seen:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_goes_to_no_other_origin() {
+    let other = Server::start(|_| ServerReply::status(200, "")).await;
+    let to = other.url("/");
+    let server = Server::start(move |_| redirect(307, to.as_str())).await;
+    let client = client(&HttpConfig::default());
+    let posted = request(&client, Method::POST, &server.url("/")).await;
+    assert_eq!(posted, Ok(307));
+    assert!(other.seen().is_empty());
+    assert_eq!(get(&client, &server.url("/")).await, Ok(200));
+}
+
+/// Knows two homes that the test's server plays, and the machine itself.
+#[derive(Clone, Default)]
+struct Homes(Arc<AtomicUsize>);
+
+impl Lookup for Homes {
+    fn lookup(&self, host: String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> {
+        // The first look-up is that of the connection, the second one that of the redirect.
+        let is_connecting = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+        let address = if host == "prom.home" && !is_connecting {
+            "10.0.0.5:0"
+        } else {
+            "127.0.0.1:0"
+        };
+        Box::pin(std::future::ready(Ok(vec![address.parse().unwrap()])))
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_the_machine_itself_is_refused_unless_the_server_is_there() {
+    let inner = Server::start(|_| ServerReply::status(200, "an event")).await;
+    let to = inner.address.port();
+    for host in ["127.0.0.1", "runtime.internal"] {
+        let server =
+            Server::start(move |_| redirect(302, &format!("http://{host}:{to}/next"))).await;
+        let port = server.address.port();
+        for (home, permitted) in [("prom.home", false), ("loopback.home", true)] {
+            let options = ClientOptions {
+                lookup: Arc::new(Homes::default()),
+                ..ClientOptions::default()
+            };
+            let client = HttpClient::new(&HttpConfig::default(), options, Peer::Home);
+            let url = format!("http://{home}:{port}/federate").parse().unwrap();
+            let before = inner.seen().len();
+            let answered = get(&client, &url).await;
+            assert_eq!(answered.is_ok(), permitted, "{home} → {host}: {answered:?}");
+            assert_eq!(inner.seen().len() > before, permitted, "{home} → {host}");
+            if let Err(error) = answered {
+                assert!(
+                    error.to_string().contains("find out why it does"),
+                    "{error}"
+                );
+            }
+        }
+    }
 }
 
 fn oauth2(server: &Server, secret: &str) -> OAuth2 {
@@ -407,6 +479,25 @@ async fn a_refused_token_says_why_and_shows_no_secret() {
 }
 
 #[tokio::test]
+async fn the_secret_of_a_client_follows_no_redirect() {
+    let other = Server::start(|_| ServerReply::status(200, "")).await;
+    for status in [302, 307, 308] {
+        let to = other.url("/token");
+        let server = Server::start(move |_| redirect(status, to.as_str())).await;
+        let config = with(Auth::OAuth2(Box::new(oauth2(&server, "hush & shush"))));
+        let error = get(&client(&config), &server.url("/federate"))
+            .await
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("answered {status}")) && text.contains("token_url"),
+            "{text}"
+        );
+    }
+    assert!(other.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_proxy_is_asked_where_configured() {
     let home = Server::start(|_| ServerReply::status(200, "")).await;
     let proxy = Server::start(|_| ServerReply::status(200, "")).await;
@@ -483,14 +574,21 @@ async fn a_proxy_out_of_reach_is_named_without_its_password() {
 #[tokio::test]
 async fn answers_are_shown_without_what_was_sent() {
     let server = Server::start(|_| ServerReply::status(200, "")).await;
-    let client = client(&with(basic()));
-    get(&client, &server.url("/")).await.unwrap();
-    let shown = client.without_secrets(
-        "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ== is open sesame for Aladdin".to_owned(),
-    );
+    let mut config = with(basic());
+    config.headers = vec![HttpHeader {
+        name: "X-Key".into(),
+        values: vec![SecretSource::text("hunter2")],
+    }];
+    let request = Request::get(server.url("/?key=queried").as_str())
+        .body(Bytes::new())
+        .unwrap();
+    let reply = client(&config).send(request, Exchange::default()).await;
+    let said = b"Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ== is open sesame for Aladdin, \
+                 with hunter2 and queried, and open sesam";
     assert_eq!(
-        shown,
-        "Authorization: Basic <secret> is <secret> for Aladdin"
+        reply.unwrap().without_secrets(said, 1024),
+        "Authorization: Basic <secret> is <secret> for Aladdin, with <secret> and <secret>, and \
+         <secret>"
     );
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::batch::Batch;
-use crate::config::{HttpConfig, MetadataConfig, QueueConfig, RemoteWrite};
+use crate::config::{Auth, HttpConfig, MetadataConfig, QueueConfig, RemoteWrite, SecretSource};
 use crate::net::aws::SigningIdentity;
 use crate::net::testing::{Server, ServerReply};
 use crate::net::{Phase, testing};
@@ -146,6 +146,69 @@ async fn a_status_stands_though_its_body_is_cut_or_stalls() {
         "a stalled body costs {:?}",
         start.elapsed()
     );
+}
+
+/// A receiver that repeats the headers and the address of each request, behind this many bytes.
+async fn echo(padding: usize) -> Server {
+    Server::start(move |seen| {
+        let headers: Vec<_> = seen.headers.iter().collect();
+        let said = format!("{}{} {headers:?}", "x".repeat(padding), seen.line);
+        ServerReply::status(400, &said)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_a_receiver_repeats_shows_no_secret_wherever_the_text_is_cut() {
+    const SECRETS: [&str; 4] = [
+        "header-secret-0123456789",
+        "token-secret-abcdefghij",
+        "query-secret-zyxwvutsrq",
+        "FwoGZXIvYXdzEJrABCDEFGHIJ",
+    ];
+    let identity = SigningIdentity {
+        credentials: SharedCredentialsProvider::new(Credentials::new(
+            "AKIDEXAMPLE",
+            "signing-secret",
+            Some(SECRETS[3].into()),
+            None,
+            "test",
+        )),
+        region: Region::from_static("eu-west-1"),
+    };
+    for padding in [0, 400, 700, 800, 850, 900, 930, 960, 1_000, 1_020] {
+        let server = echo(padding).await;
+        let mut config = config(server.url(&format!("/write?key={}", SECRETS[2])));
+        config.headers = [("X-Key".to_owned(), SECRETS[0].to_owned())].into();
+        let mut bearer = config.clone();
+        bearer.http.auth = Some(Auth::Authorization {
+            scheme: "Bearer".to_owned(),
+            credentials: Some(SecretSource::text(SECRETS[1])),
+        });
+        let signer = Signer::new(identity.clone(), "aps");
+        for (config, signer) in [(&bearer, None), (&config, Some(signer))] {
+            let remote = HttpRemote::with_signer(config, signer, Arc::new(SystemClock)).unwrap();
+            let answer = remote.post(post(&body())).await.unwrap();
+            assert!(answer.body.len() <= 1024, "{}", answer.body);
+            let sent = server.seen().pop().unwrap();
+            let signature = sent.headers.get("authorization").map_or("", |value| {
+                let value = value.to_str().unwrap();
+                value
+                    .split_once("Signature=")
+                    .map_or(value, |(_, rest)| rest)
+            });
+            for secret in SECRETS.iter().chain([&signature]) {
+                for part in secret.as_bytes().windows(8) {
+                    let part = std::str::from_utf8(part).unwrap();
+                    assert!(
+                        !answer.message().contains(part),
+                        "{padding}: {part} in {}",
+                        answer.message()
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]
