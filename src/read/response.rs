@@ -196,7 +196,7 @@ impl ReadResponseDecoder {
         let Header::Message { tag: FIRST, len } = header else {
             return Err(self.malformed(0, "an unknown field of QueryResult").into());
         };
-        if at as u64 + len > left {
+        if len > left.saturating_sub(at as u64) {
             return Err(self
                 .malformed(0, "a series is longer than its result")
                 .into());
@@ -526,6 +526,26 @@ mod tests {
             Ok(0)
         );
         assert!(decoder.finish(0, 1).is_err(), "there is no result");
+    }
+
+    #[test]
+    fn a_series_is_no_longer_than_its_result() {
+        // Found by the fuzz target: the largest length, which no sum may pass.
+        let longest = [&[0xff; 9][..], &[0x01]].concat();
+        for (len, answer) in [
+            (20, [&[0x0a, 20, 0x0a][..], &longest]),
+            (3, [&[0x0a, 3, 0x0a], &[2]]),
+        ] {
+            let error = decode(&answer.concat(), 100).unwrap_err();
+            assert_eq!(
+                error,
+                MalformedResponse {
+                    offset: 2,
+                    cause: "a series is longer than its result",
+                },
+                "{len}"
+            );
+        }
     }
 
     #[test]
