@@ -16,7 +16,7 @@ use super::request::{self, TimeRange};
 use super::response::ReadResponseDecoder;
 use super::shape::WindowShape;
 use super::snappy::SnappyDecoder;
-use super::window::{grid_ms, on_grid, upper_end_ms};
+use super::window::{DATE_RESOLUTION_MS, grid_ms, on_grid, upper_end_ms};
 use super::window_request::{WindowOutcome, WindowRequest};
 use crate::batch::Writer;
 use crate::config::{RemoteWrite, ScrapeConfig};
@@ -249,8 +249,13 @@ impl<'s, 'a> RunningRead<'s, 'a> {
         let date_ms = answer::date_ms(headers);
         self.ahead_ms = date_ms.map(|date_ms| date_ms - self.reader.clock.now_ms());
         let grid_ms = match shape {
-            // A slot is over or not; a sample that is missing there is never asked for again.
-            WindowShape::Slots(_) => grid_ms(0),
+            // A slot shows what is visible when it is asked for, as federation does. So it is over
+            // unless the home's clock has certainly not reached it.
+            WindowShape::Slots(_) => {
+                return Ok(date_ms.map_or(range.end_ms, |date_ms| {
+                    range.end_ms.min(date_ms.saturating_add(DATE_RESOLUTION_MS))
+                }));
+            }
             WindowShape::Raw { .. } if date_ms.is_none() => {
                 let address = self.address();
                 return Err(ReadError::NoDate { address });

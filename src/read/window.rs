@@ -13,7 +13,7 @@ use crate::time::millis;
 pub const WINDOW_GRID_MS: i64 = 5_000;
 
 /// Resolution of the header `Date`, in milliseconds.
-const DATE_RESOLUTION_MS: i64 = 1_000;
+pub(super) const DATE_RESOLUTION_MS: i64 = 1_000;
 
 /// Time up to which an answer is complete, milliseconds since 1970, before it is put on the grid.
 ///

@@ -24,6 +24,7 @@ mod histograms;
 mod homes;
 mod memory;
 mod metadata;
+mod missed;
 mod moving;
 mod reads;
 mod receivers;

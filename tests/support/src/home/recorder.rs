@@ -12,6 +12,9 @@ use http_body_util::Full;
 use crate::exposition;
 use crate::http::{self as server, Client, HandlerResult, Server, ServerRequest};
 
+/// Largest body of a request that is passed on: queries of remote read are small.
+const MAX_REQUEST: usize = 1 << 20;
+
 /// An answer that was passed on.
 #[derive(Debug, Clone)]
 pub struct Recording {
@@ -53,7 +56,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// Starts a proxy that passes everything on to `home` (`http://host:port`) and keeps the
-    /// answers.
+    /// answers, but for those of remote read.
     ///
     /// # Errors
     /// Fails when no port can be listened on.
@@ -118,11 +121,15 @@ async fn ask(
     for (name, value) in request
         .headers()
         .iter()
-        .filter(|(name, _)| *name != http::header::HOST)
+        .filter(|(name, _)| *name != http::header::HOST && *name != http::header::CONTENT_LENGTH)
     {
         builder = builder.header(name, value);
     }
-    let response = state.client.send(builder.body(Full::default())?).await?;
+    let is_read = request.method() == http::Method::POST;
+    let asked = server::read_body(request.into_body(), MAX_REQUEST)
+        .await
+        .context("read the request")?;
+    let response = state.client.send(builder.body(Full::new(asked))?).await?;
     let (head, body) = response.into_parts();
     let header = |name: &str| {
         head.headers
@@ -139,6 +146,9 @@ async fn ask(
     } else {
         body.clone()
     };
+    if is_read {
+        return Ok(passed_on(&head, body));
+    }
     let recording = Recording {
         at_ms,
         path,
@@ -151,6 +161,10 @@ async fn ask(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(recording);
+    Ok(passed_on(&head, body))
+}
+
+fn passed_on(head: &http::response::Parts, body: Bytes) -> http::Response<server::ServerBody> {
     let mut answer = http::Response::new(server::full(body));
     *answer.status_mut() = head.status;
     for (name, value) in &head.headers {
@@ -158,5 +172,5 @@ async fn ask(
             answer.headers_mut().append(name, value.clone());
         }
     }
-    Ok(answer)
+    answer
 }
