@@ -9,6 +9,7 @@ use amp_forwarder::batch::stage::BatchLimits;
 use amp_forwarder::batch::{WindowStart, Writer, decode};
 use amp_forwarder::config::Config;
 use amp_forwarder::home::targets;
+use amp_forwarder::intake::histogram_limits::compact;
 use amp_forwarder::prompb::STALE_NAN;
 use amp_forwarder::prompb::messages::TimeSeries;
 use amp_forwarder::read::request::TimeRange;
@@ -110,7 +111,7 @@ async fn window(address: &str, part: NamePart, range: TimeRange) -> WindowOutcom
 #[derive(Debug, Default)]
 struct Held {
     floats: BTreeMap<Labels, BTreeMap<i64, u64>>,
-    /// Count, sum and number of buckets.
+    /// All of a histogram but its empty buckets.
     histograms: BTreeMap<Labels, BTreeMap<i64, String>>,
 }
 
@@ -127,6 +128,10 @@ impl Held {
             assert_eq!(before, None, "{labels:?} at {}", sample.timestamp);
         }
         for histogram in &series.histograms {
+            // A home that meets a new bucket writes it into the older samples of the chunk, too. So
+            // the same sample may have other empty buckets when it is read again.
+            let mut histogram = histogram.clone();
+            compact(&mut histogram);
             let of_series = self.histograms.entry(labels.clone()).or_default();
             of_series.insert(histogram.timestamp, format!("{histogram:?}"));
         }
