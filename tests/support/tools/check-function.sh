@@ -15,4 +15,4 @@ if [ "$(printf '%s\n%s\n' "$newest" "$limit" | sort -V | tail -n 1)" != "$limit"
     exit 1
 fi
 printf '%s: %d bytes, the program in it %d bytes, needs glibc %s (Lambda has %s)\n' \
-    "$zip" "$(stat -c %s "$zip")" "$(stat -c %s "$work/bootstrap")" "$newest" "$limit"
+    "$zip" "$(wc -c <"$zip")" "$(wc -c <"$work/bootstrap")" "$newest" "$limit"

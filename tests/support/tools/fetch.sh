@@ -86,9 +86,20 @@ prepare_suite() {
 # all its programs in place never takes it, so it does not wait for one that downloads.
 claim() {
     [ -z "${claimed-}" ] || return 0
-    exec 9>"$tools/.lock"
-    flock 9
     claimed=1
+    if command -v flock >/dev/null; then
+        exec 9>"$tools/.lock"
+        flock 9
+        return
+    fi
+    # macOS and small images have none. A folder is made by one of them only.
+    local waited=0
+    until mkdir "$tools/.lock.d" 2>/dev/null; do
+        waited=$((waited + 1))
+        [ "$waited" -le 1800 ] || die "another fetch.sh holds $tools/.lock.d" "if none runs, remove that folder"
+        sleep 1
+    done
+    trap 'rmdir "$tools/.lock.d"' EXIT
 }
 
 has_all() {
