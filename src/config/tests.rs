@@ -575,17 +575,6 @@ fn what_does_not_load_says_where_and_why() {
             ],
         ),
         (
-            job("relabel_configs: [{target_label: __address__, replacement: ''}]"),
-            &["static_configs[0].targets[0]: no address"],
-        ),
-        (
-            job("relabel_configs: [{target_label: __scrape_timeout__, replacement: 2m}]"),
-            &[
-                "targets[0]: scrape timeout cannot be greater than scrape interval (\"2m\" \
-                 > \"1m\")",
-            ],
-        ),
-        (
             job("relabel_configs: [{target_label: __scrape_interval__, replacement: 2m}]"),
             &["give it a job of its own"],
         ),
@@ -847,6 +836,14 @@ fn slips_are_warned_of() {
             ),
             "targets[0]: the target cannot be scraped, and its up is 0: unsupported protocol \
              scheme \"x\"",
+        ),
+        (
+            job("relabel_configs: [{target_label: __address__, replacement: ''}]"),
+            "static_configs[0].targets[0]: the target cannot be scraped, and its up is 0: no address",
+        ),
+        (
+            job("relabel_configs: [{target_label: __scrape_timeout__, replacement: 2m}]"),
+            "scrape timeout cannot be greater than scrape interval (\"2m\" > \"1m\")",
         ),
         (job("scheme: ftp"), "unsupported protocol scheme \"ftp\""),
         (
