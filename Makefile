@@ -32,7 +32,7 @@ build: ## builds the function as a zip for Lambda, with forwarder.yml if there i
 		--target $(FUNCTION_TARGET).$(GLIBC) --output-format zip $(if $(wildcard forwarder.yml),--include forwarder.yml)
 	@tests/support/tools/check-function.sh $(FUNCTION) $(GLIBC)
 
-demo: build ## runs a home, the function, S3 and a receiver with an outage; compares both ends (about a minute)
+demo: build ## runs a home, the function, S3 and a receiver through outages and a kill; compares both ends (two minutes)
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus lambda moto
 	$(CARGO) build --locked --package amp-forwarder-support --bin demo
 	$(CARGO_TARGET_DIR)/debug/demo --function $(FUNCTION) $(DEMO_FLAGS)

@@ -25,9 +25,8 @@ fn demo(flags: &[&str]) -> Output {
             "--tick",
             "15",
             "--duration",
-            "1",
-            "--outage",
-            "0",
+            "8",
+            "--calm",
         ])
         .args(flags);
     command.output().unwrap()
@@ -46,7 +45,7 @@ fn succeeds_when_nothing_is_lost() {
     let output = demo(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     assert!(
-        shown(&output).contains("nothing is lost"),
+        shown(&output).contains("never exposed 0, lost 0"),
         "{}",
         shown(&output)
     );

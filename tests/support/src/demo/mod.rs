@@ -1,17 +1,22 @@
-//! `make demo`: the whole way of a sample, with an outage of the receiver that lasts longer than a
-//! tick.
+//! `make demo`: the whole way of a sample, through everything that goes wrong between a home and
+//! AMP.
 //!
 //! ```text
-//! node exporter ─► home Prometheus ─► recorder ─► the function ─► gateway ─► receiver Prometheus
-//!                                     (keeps what   under cargo-   (checks    (killed for a while,
-//!                                      was exposed)  lambda)  │     SigV4)     then started again)
-//!                                                             └──► moto, an S3 for the spool
+//! node exporter ─► home Prometheus ─► link ─► the function ─► gateway ─► receiver Prometheus
+//!                  (two jobs, each   (a VPN   under cargo-   (checks    (killed for a while,
+//!                   second)          that is   lambda)  │     SigV4)     then started again)
+//!                                    cut once)          └──► moto, an S3 for the spool
 //! ```
-//! The verdict comes from the wire and from the query APIs of both ends, never from the forwarder's
-//! own ledger.
+//! The receiver is away, the link is cut, the function is killed, and a target goes away. A twin of
+//! the function goes through the same with `remote_read: {mode: off}`, and shows what federation
+//! alone would have missed. The verdict comes from the databases of both ends, never from the
+//! forwarder's own ledger.
 
 mod backlog;
+mod picture;
 mod table;
+mod troubles;
+mod twin;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,12 +25,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use self::backlog::TickRow;
+use self::troubles::Troubles;
+use self::twin::Forwarding;
 use crate::gateway::{Fault, FaultAction, Gateway, GatewayOptions};
-use crate::home::Recorder;
-use crate::lambda::{Emulator, Function, FunctionOptions};
+use crate::home::Link;
 use crate::process::{Job, Moto, NodeExporter, Prometheus, V3_5};
-use crate::{now_ms, wait_for};
+use crate::query::Samples;
+use crate::{now_ms, read, wait_for};
 
 pub use table::{Evidence, Verdict};
 
@@ -39,33 +45,33 @@ const BUCKET: &str = "amp-forwarder-demo";
 pub struct DemoOptions {
     /// The function: the zip of `make build`, or a program.
     pub function: PathBuf,
-    /// Time between two scrapes, as Prometheus writes durations.
+    /// Time between two scrapes of the twin, as Prometheus writes durations.
     pub interval: String,
-    /// The function's time-out: a tick serves the slots that fit into it.
+    /// The function's time-out.
     pub tick: Duration,
-    /// Time during which the function is invoked again. After it, the invocations go on until the
-    /// spool is empty.
+    /// Time during which the function is invoked again. After it, the invocations go on until all
+    /// has arrived.
     pub duration: Duration,
-    /// Time from the first stored sample to the outage.
-    pub outage_after: Duration,
-    /// Length of the outage; zero for none.
-    pub outage: Duration,
+    /// Whether anything goes wrong.
+    pub troubles: bool,
     /// Whether the gateway swallows a batch, to show that the verdict notices.
     pub drop_one_batch: bool,
+    /// Where the picture of a series at both ends is written.
+    pub picture: Option<PathBuf>,
 }
 
 impl DemoOptions {
-    /// A little more than a minute: ticks of a quarter of a minute, and 25 seconds of outage across
-    /// the ends of the first two.
+    /// A minute and a half: 25 seconds without the receiver, 20 without the link, a kill, and a
+    /// target that goes away.
     pub fn new(function: impl Into<PathBuf>) -> Self {
         Self {
             function: function.into(),
             interval: "5s".to_owned(),
             tick: Duration::from_secs(15),
-            duration: Duration::from_secs(50),
-            outage_after: Duration::from_secs(4),
-            outage: Duration::from_secs(25),
+            duration: Duration::from_secs(80),
+            troubles: true,
             drop_one_batch: false,
+            picture: None,
         }
     }
 }
@@ -74,21 +80,19 @@ impl DemoOptions {
 #[derive(Debug)]
 pub struct Demo {
     options: DemoOptions,
-    function: Function,
-    emulator: Emulator,
-    recorder: Recorder,
-    gateway: Gateway,
+    exact: Forwarding,
+    twin: Forwarding,
+    link: Link,
     home: Prometheus,
     receiver: Prometheus,
-    _exporter: NodeExporter,
+    exporter: Option<NodeExporter>,
     _store: Moto,
     _unpacked: TempDir,
-    started: Instant,
-    started_ms: i64,
+    troubles: Troubles,
 }
 
 impl Demo {
-    /// Starts all programs and waits until the home has something to expose.
+    /// Starts all programs and waits until the home has something to show.
     ///
     /// # Errors
     /// Fails when a program is missing or does not become ready.
@@ -102,11 +106,15 @@ impl Demo {
             "home: Prometheus {V3_5} at {}, two jobs scraped each second",
             home.url()
         ));
+        let link = Link::start(&home.address()).await?;
+        say(format!(
+            "link to the home, in the place of a VPN, at {}",
+            link.address()
+        ));
         let receiver = Prometheus::receiver(V3_5).await?;
         say(format!("receiver: Prometheus {V3_5} at {}", receiver.url()));
-        let upstream = Some(receiver.remote_write_url());
         let gateway = Gateway::start(GatewayOptions {
-            upstream,
+            upstream: Some(receiver.remote_write_url()),
             ..GatewayOptions::default()
         })
         .await?;
@@ -121,25 +129,25 @@ impl Demo {
             });
             say("the gateway will acknowledge the second batch without storing it");
         }
-        let recorder = Recorder::start(&home.url()).await?;
         let store = Moto::start(&[]).await?;
         store.create_bucket(BUCKET).await?;
         say(format!("S3 for the spool: moto at {}", store.url()));
-        let emulator = Emulator::start(options.tick).await?;
-        let config = forwarder_yml(
-            &options.interval,
-            &recorder.address(),
-            &gateway.remote_write_url(),
-        );
-        let mut function = FunctionOptions::new(program, &emulator.runtime_api(), &config);
-        function
-            .env
-            .push(("AWS_ENDPOINT_URL_S3".to_owned(), store.url()));
-        let function = Function::start(&function)?;
+        let start = |name, mode, gateway: Gateway| {
+            let config = forwarder_yml(&options.interval, &link.address(), &gateway, name, mode);
+            Forwarding::start(name, &program, options.tick, gateway, &store, config)
+        };
+        let exact = start("exact", "always", gateway).await?;
         say("the function, under cargo-lambda's runtime API, with this forwarder.yml:");
-        for line in config.lines() {
+        for line in exact.config().lines() {
             println!("              {line}");
         }
+        let twin = start(
+            "twin",
+            "off",
+            Gateway::start(GatewayOptions::default()).await?,
+        )
+        .await?;
+        say("its twin has remote_read: {mode: off}, and a gateway of its own");
         let querier = home.querier();
         wait_for("the home's two targets are up", SOON, || async {
             querier.value("sum(up)").await.ok().flatten() == Some(2.0)
@@ -147,36 +155,52 @@ impl Demo {
         .await?;
         Ok(Self {
             options,
-            function,
-            emulator,
-            recorder,
-            gateway,
+            exact,
+            twin,
+            link,
             home,
             receiver,
-            _exporter: exporter,
+            exporter: Some(exporter),
             _store: store,
             _unpacked: unpacked,
-            started: Instant::now(),
-            started_ms: now_ms(),
+            troubles: Troubles::default(),
         })
     }
 
-    /// Invokes the function on its schedule, with the outage in the middle, and prints what each
-    /// tick left in the spool.
+    /// Invokes both functions on their schedule, with the troubles in between, and prints what each
+    /// tick of the exact one left in the spool.
     ///
     /// # Errors
-    /// Fails when an invocation is not answered, the receiver does not come back, or the backlog
-    /// does not drain.
+    /// Fails when an invocation is not answered, the receiver does not come back, or not everything
+    /// arrives.
     pub async fn run(&mut self) -> Result<()> {
-        let done = tokio::try_join!(
-            invoke_until(
-                &self.emulator,
-                &self.options,
-                self.started + self.options.duration
-            ),
-            out_and_back(&mut self.receiver, &self.gateway, &self.options)
-        );
-        done.with_context(|| format!("the function's log:\n{}", self.function.log()))?;
+        let Self {
+            options,
+            exact,
+            twin,
+            link,
+            receiver,
+            exporter,
+            troubles,
+            ..
+        } = self;
+        let end = Instant::now() + options.duration;
+        let (kill_exact, kill_twin) = (exact.killer(), twin.killer());
+        let gateways = (exact.gateway(), twin.gateway());
+        let making = async {
+            if options.troubles {
+                let kill = || {
+                    kill_exact.notify_one();
+                    kill_twin.notify_one();
+                };
+                troubles
+                    .make((&gateways.0, &gateways.1), receiver, link, kill, exporter)
+                    .await?;
+            }
+            Ok(())
+        };
+        let done = tokio::try_join!(exact.run(end, true), twin.run(end, false), making);
+        done.with_context(|| format!("the function's log:\n{}", exact.log()))?;
         Ok(())
     }
 
@@ -185,26 +209,22 @@ impl Demo {
     /// # Errors
     /// Fails when one of them does not answer.
     pub async fn verdict(&self) -> Result<Verdict> {
-        // The home continues to scrape: the comparison ends with the last exposition that was
-        // taken.
-        let recordings = self.recorder.recordings();
-        let (from, until) = (self.started_ms - 600_000, now_ms());
+        let (from, until) = (now_ms() - 600_000, now_ms());
         let evidence = Evidence {
-            recordings,
-            home: self
-                .home
-                .querier()
-                .raw("{__name__=~\".+\"}", from, until)
-                .await?,
-            received: self
-                .receiver
-                .querier()
-                .raw("{__name__=~\".+\"}", from, until)
-                .await?,
-            forwarder_instance: self.recorder.address(),
-            gateway: self.gateway.stats(),
+            home: held(&self.home.url(), from, until).await?,
+            received: held(&self.receiver.url(), from, until).await?,
+            federated: self.twin.received(),
+            safe_ms: self.exact.safe_ms().context("nothing was read")?,
+            forwarder_instance: self.link.address(),
+            gateway: self.exact.stats(),
+            kills: u64::from(self.options.troubles),
         };
-        evidence.judge()
+        if let Some(path) = &self.options.picture {
+            let picture = picture::svg(&evidence, &self.troubles);
+            std::fs::write(path, picture).with_context(|| format!("write {}", path.display()))?;
+            say(format!("{} shows a series at both ends", path.display()));
+        }
+        Ok(evidence.judge())
     }
 
     /// Addresses of the programs, for a person who wants to look around.
@@ -213,80 +233,59 @@ impl Demo {
             "home {}  receiver {}  gateway {}/admin/stats",
             self.home.url(),
             self.receiver.url(),
-            self.gateway.url()
+            self.exact.gateway().url()
         )
     }
+
+    /// The command that compares both ends by forwardctl.
+    pub fn verify_command(&self) -> String {
+        format!(
+            "forwardctl verify --last 5m, with FORWARDER_CONFIG={}",
+            self.exact.config_path().display()
+        )
+    }
+}
+
+/// All samples that a Prometheus holds, markers included.
+async fn held(url: &str, from_ms: i64, until_ms: i64) -> Result<Samples> {
+    let mut samples = Samples::new();
+    for series in read::read(url, "__name__", from_ms, until_ms).await? {
+        let labels = series
+            .labels
+            .into_iter()
+            .map(|label| (label.name, label.value))
+            .collect();
+        let floats = series.samples.into_iter();
+        samples
+            .entry(labels)
+            .or_default()
+            .extend(floats.map(|sample| (sample.timestamp, sample.value.to_bits())));
+    }
+    Ok(samples)
 }
 
 fn say(what: impl AsRef<str>) {
     println!("demo: {}", what.as_ref());
 }
 
-async fn invoke_until(emulator: &Emulator, options: &DemoOptions, end: Instant) -> Result<()> {
-    say(TickRow::HEAD);
-    let mut last: Option<TickRow> = None;
-    // Any event means forward, so the body that EventBridge Scheduler sends is not needed here.
-    while Instant::now() < end || last.as_ref().is_some_and(|row| row.owed > 0) {
-        ensure!(
-            Instant::now() < end + SOON,
-            "the spool still has samples {SOON:?} after the end"
-        );
-        let started = Instant::now();
-        let answer = emulator
-            .invoke("{}", options.tick + Duration::from_secs(10))
-            .await?;
-        let row = TickRow::new(last.as_ref(), started.elapsed(), &answer)?;
-        say(row.to_string());
-        // A function that fails at once would be invoked thousands of times.
-        ensure!(
-            row.outcome != "failed" || started.elapsed() > Duration::from_secs(1),
-            "the function fails at once: {answer:?}"
-        );
-        last = Some(row);
-    }
-    Ok(())
-}
-
-async fn out_and_back(
-    receiver: &mut Prometheus,
+fn forwarder_yml(
+    interval: &str,
+    target: &str,
     gateway: &Gateway,
-    options: &DemoOptions,
-) -> Result<()> {
-    if options.outage.is_zero() {
-        return Ok(());
-    }
-    wait_for("the gateway has stored something", SOON, || async {
-        gateway.stats().stored > 0
-    })
-    .await?;
-    tokio::time::sleep(options.outage_after).await;
-    receiver.kill();
-    say(format!(
-        "the receiver is killed and stays away for {} s",
-        options.outage.as_secs()
-    ));
-    tokio::time::sleep(options.outage).await;
-    let refused = gateway
-        .stats()
-        .statuses
-        .get(&503)
-        .copied()
-        .unwrap_or_default();
-    receiver.restart().await?;
-    say(format!(
-        "the receiver is back; meanwhile {refused} requests were answered 503"
-    ));
-    Ok(())
-}
-
-fn forwarder_yml(interval: &str, target: &str, remote_write: &str) -> String {
+    name: &str,
+    mode: &str,
+) -> String {
     format!(
-        "global:\n  scrape_interval: {interval}\nscrape_configs:\n  - job_name: federate\n    \
+        "global:\n  scrape_interval: {interval}\n  scrape_timeout: 3s\nscrape_configs:\n  \
+         - job_name: federate\n    \
          honor_labels: true\n    metrics_path: /federate\n    \
          params: {{'match[]': ['{{__name__=~\".+\"}}']}}\n    \
-         static_configs: [{{targets: ['{target}']}}]\nremote_write:\n  - url: {remote_write}\n    \
+         static_configs: [{{targets: ['{target}']}}]\nremote_write:\n  - url: {}\n    \
          queue_config: {{max_samples_per_send: 500, max_shards: 4}}\n    \
-         sigv4: {{region: us-east-1}}\nforwarder:\n  spool: {{url: 's3://{BUCKET}/spool'}}\n"
+         sigv4: {{region: us-east-1}}\nforwarder:\n  \
+         remote_read: {{mode: {mode}, settle: 5s}}\n  \
+         spool: {{url: 's3://{BUCKET}/{name}'}}\n",
+        gateway.remote_write_url()
     )
 }
 
