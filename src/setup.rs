@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::home::HttpHome;
 use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
-use crate::send::{HttpRemote, Remote, RemoteError};
+use crate::send::{HttpRemote, Remote, UnusableRemote};
 use crate::spool::store::{self, Store};
 use crate::tick::{Dependencies, Forwarder, ForwarderError};
 use crate::time::{Clock, SystemClock};
@@ -49,14 +49,6 @@ pub enum SetupError {
     /// The spool has no place.
     #[error(transparent)]
     Spool(#[from] SpoolPlaceError),
-    /// A remote is not usable.
-    #[error("remote_write {remote}: {source}")]
-    Remote {
-        /// Name of the remote.
-        remote: String,
-        /// Reason why it is not usable.
-        source: RemoteError,
-    },
 }
 
 /// Finds, reads and checks the configuration: `--config`, `FORWARDER_CONFIG`, or `forwarder.yml`
@@ -82,23 +74,23 @@ async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
     })
 }
 
-/// Makes the real remotes of a configuration, in its order.
-///
-/// # Errors
-/// Fails when a remote cannot be used as it is configured ([`SetupError::Remote`]).
-pub async fn remotes(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-) -> Result<Vec<Box<dyn Remote>>, SetupError> {
+/// Makes the real remotes of a configuration, in its order. One that cannot be used as it is
+/// configured fails each of its requests, and stops no other one.
+pub async fn remotes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Remote>> {
     let mut remotes: Vec<Box<dyn Remote>> = Vec::new();
     for entry in &config.remote_write {
-        let remote = HttpRemote::new(entry, Arc::clone(clock)).await;
-        remotes.push(Box::new(remote.map_err(|source| SetupError::Remote {
-            remote: entry.id(),
-            source,
-        })?));
+        remotes.push(match HttpRemote::new(entry, Arc::clone(clock)).await {
+            Ok(remote) => Box::new(remote),
+            Err(error) => {
+                tracing::error!(
+                    remote = entry.id(),
+                    "nothing can be sent to this remote: {error}"
+                );
+                Box::new(UnusableRemote::new(&entry.url, error))
+            }
+        });
     }
-    Ok(remotes)
+    remotes
 }
 
 /// Makes the clients of the real home, which keep connections for `idle_timeout`. They build and
@@ -160,14 +152,14 @@ pub async fn remote_ends(
 /// Makes a forwarder with real clients.
 ///
 /// # Errors
-/// Fails when a target, a remote or the place of the spool is not usable.
+/// Fails when there are too many targets, or when the configuration gives the spool no place.
 pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let memory_limit = memory_limit(&config);
     let store = store(&config).await?;
     let world = Dependencies {
         home: Box::new(home(&config, HOME_IDLE)),
-        remotes: remotes(&config, &clock).await?,
+        remotes: remotes(&config, &clock).await,
         clock,
         rng: fastrand::Rng::new(),
         store: Some(store),
@@ -190,6 +182,6 @@ pub fn memory_limit(config: &Config) -> u64 {
 pub async fn check_online(config: &Config) -> Result<Vec<Finding>, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let forwarder = forwarder(config.clone()).await?;
-    let (home, remotes) = (home(config, Duration::ZERO), remotes(config, &clock).await?);
+    let (home, remotes) = (home(config, Duration::ZERO), remotes(config, &clock).await);
     Ok(check::online(config, &home, &remotes, &*clock, &forwarder).await)
 }

@@ -7,18 +7,18 @@ use super::keys::{
     AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, METADATA, METRICS, OAUTH2, QUEUE, RELABEL,
     REMOTE, REMOTE_METADATA, REMOTE_READ, REMOVE, ROOT, SCRAPE, SIGV4, STATIC, TLS, Table,
 };
-use super::load::load_document;
-use super::problem::{ConfigErrors, Position, Problem, shown};
+use super::load::{LoadFailure, load_document};
+use super::problem::{ConfigErrors, PLACEHOLDER, Position, Problem, shown};
+use super::unwrap::{Unwrapped, unwrap};
 use super::yaml::{Document, MapEntry, Node, NodeValue, parse};
 
-/// The job of a forwarder.yml for which no job could be kept. Its address is one of those that are
-/// reserved for documentation.
+/// The job of a forwarder.yml for which no job could be kept.
 const PLACEHOLDER_JOB: &str = "\
 - job_name: federate
   honor_labels: true
   metrics_path: /federate
   params: {'match[]': ['{job=~\".+\"}']}
-  static_configs: [{targets: ['192.0.2.10:9090']}]
+  static_configs: [{targets: ['REPLACE-ME:9090']}]
 ";
 /// The remote of a forwarder.yml for which no remote could be kept.
 const PLACEHOLDER_REMOTE: &str = "\
@@ -33,9 +33,11 @@ const REMOTE_CREDENTIALS: [&str; 2] = ["azuread", "google_iam"];
 /// A forwarder.yml made from a prometheus.yml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImportedConfig {
-    /// The forwarder.yml, which loads without errors. It holds the secrets of the keys that were
-    /// kept.
+    /// The forwarder.yml, which loads without errors once the placeholders are replaced. It holds
+    /// the secrets of the keys that were kept.
     pub yaml: String,
+    /// What the file is, if it is no prometheus.yml but has one in it.
+    pub wrapping: Option<&'static str>,
     /// Everything that is not in it, in the order of the file.
     pub left_out: Vec<Omission>,
     /// Placeholders that were put in because nothing in the prometheus.yml could be kept there. A
@@ -83,33 +85,32 @@ impl Reason {
 /// Turns a prometheus.yml into a forwarder.yml.
 ///
 /// # Errors
-/// Fails when the text is no YAML, or when something that would be kept is invalid in Prometheus,
-/// too. Lines are those of the prometheus.yml.
+/// Fails when the text is no YAML or has nothing of a prometheus.yml in it, or when something that
+/// would be kept is invalid in Prometheus, too. Lines are those of the text.
 pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
     let fail = |problems| ConfigErrors::new("prometheus.yml", problems);
-    let mut document = parse(prometheus_yml).map_err(|problem| fail(vec![problem]))?;
-    let mut left_out = Vec::new();
+    let document = parse(prometheus_yml).map_err(|problem| fail(vec![problem]))?;
+    let Unwrapped {
+        mut document,
+        wrapping,
+        references,
+    } = unwrap(document).map_err(|problem| fail(vec![problem]))?;
+    let mut left_out: Vec<_> = references
+        .into_iter()
+        .map(|reference| {
+            let why = "it refers to a Secret of Kubernetes";
+            let instead = "write the secret as ${ssm:name} or ${secretsmanager:id}";
+            Reason::new(why, instead).omission(reference.position, reference.path)
+        })
+        .collect();
     document.root = keep_supported(document.root, &ROOT, "", &mut left_out);
-    let mut added = Vec::new();
-    if !has_items(&document.root, "scrape_configs") {
-        put_list(&mut document.root, "scrape_configs", PLACEHOLDER_JOB)
-            .map_err(|problem| fail(vec![problem]))?;
-        added.push(
-            "scrape_configs: a job for /federate; replace 192.0.2.10:9090 with the address of the \
-             home Prometheus",
-        );
+    let added = add_placeholders(&mut document.root).map_err(|problem| fail(vec![problem]))?;
+    // Loading it finds errors while the tree still has the lines of the prometheus.yml. What only
+    // we refuse is left out.
+    while let Err(failure) = load_document(&without_placeholders(&document), &|_| None, None) {
+        leave_refused(&mut document.root, &failure, &mut left_out)
+            .ok_or_else(|| fail(failure.problems))?;
     }
-    if !has_items(&document.root, "remote_write") {
-        put_list(&mut document.root, "remote_write", PLACEHOLDER_REMOTE)
-            .map_err(|problem| fail(vec![problem]))?;
-        added.push(
-            "remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 with the \
-             workspace \
-             and its region",
-        );
-    }
-    // Loading it finds errors while the tree still has the lines of the prometheus.yml.
-    load_document(&document, &|_| None, None).map_err(fail)?;
 
     let Document { mut root, .. } = document;
     escape_variables(&mut root, false);
@@ -121,9 +122,78 @@ pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
     left_out.sort_by_key(|entry| entry.line);
     Ok(ImportedConfig {
         yaml,
+        wrapping,
         left_out,
         added,
     })
+}
+
+/// Adds a job and a remote where nothing could be kept, and says which.
+fn add_placeholders(root: &mut Node) -> Result<Vec<&'static str>, Problem> {
+    let mut added = Vec::new();
+    if !has_items(root, "scrape_configs") {
+        put_list(root, "scrape_configs", PLACEHOLDER_JOB)?;
+        added.push(
+            "scrape_configs: a job for /federate; replace REPLACE-ME:9090 with the address of the \
+             home Prometheus",
+        );
+    }
+    if !has_items(root, "remote_write") {
+        put_list(root, "remote_write", PLACEHOLDER_REMOTE)?;
+        added.push(
+            "remote_write: an AMP workspace; replace ws-REPLACE-ME and us-east-1 with the \
+             workspace and its region",
+        );
+    }
+    Ok(added)
+}
+
+/// The document with names in the place of the placeholders, which do not load.
+fn without_placeholders(document: &Document) -> Document {
+    fn replace(node: &mut Node) {
+        match &mut node.value {
+            NodeValue::Scalar { text, .. } => *text = text.replace(PLACEHOLDER, "name"),
+            NodeValue::List(items) => items.iter_mut().for_each(replace),
+            NodeValue::Map(entries) => {
+                entries
+                    .iter_mut()
+                    .for_each(|entry| replace(&mut entry.value));
+            }
+        }
+    }
+    let mut root = document.root.clone();
+    replace(&mut root);
+    Document {
+        root,
+        problems: document.problems.clone(),
+        warnings: Vec::new(),
+    }
+}
+
+/// Takes out of the tree what Prometheus takes and we do not. Returns `None` when there is another
+/// problem, too.
+fn leave_refused(
+    root: &mut Node,
+    failure: &LoadFailure,
+    left_out: &mut Vec<Omission>,
+) -> Option<()> {
+    if failure.refusals.len() != failure.problems.len() {
+        return None;
+    }
+    // From the last, so that the places of the others in their lists stay the same.
+    for refusal in failure.refusals.iter().rev() {
+        let problem = failure.problems.get(refusal.problem)?;
+        let mut is_removed = false;
+        for path in &refusal.leave {
+            is_removed |= root.remove(path);
+        }
+        if !is_removed {
+            return None;
+        }
+        let reason = Reason::new(problem.message.clone(), problem.fix.clone());
+        left_out.push(reason.omission(problem.position(), problem.path.clone()));
+    }
+    Some(())
 }
 
 /// The table of the section below a key, and whether the key holds a list of such sections.
@@ -195,6 +265,9 @@ fn reason_to_leave(table: &Table, entry: &MapEntry) -> Option<Reason> {
         let advice = table.advice(&entry.key);
         return Some(Reason::new("Prometheus 3.5 has no such key", advice));
     };
+    if row.is_default(&entry.value) {
+        return None;
+    }
     let instead = match row.instead {
         REMOVE => "nowhere: it has no use here",
         instead => instead,

@@ -9,7 +9,7 @@ use super::keys::{SCRAPE, STATIC};
 use super::limits::read_limits;
 use super::model::{Global, ScrapeConfig, StaticConfig};
 use super::naming::read_naming;
-use super::problem::shown;
+use super::problem::{PLACEHOLDER, shown};
 use super::protocols;
 use super::reader::{Reader, Section, StringKind};
 use super::rules::read_rules;
@@ -203,6 +203,13 @@ fn read_timeout(
 fn check_targets(reader: &mut Reader<'_>, config: &ScrapeConfig, section: &Section<'_>) {
     for (g, group) in config.static_configs.iter().enumerate() {
         for (t, target) in group.targets.iter().enumerate() {
+            if target.contains(PLACEHOLDER) {
+                reader.error_at(
+                    &format!("{}[{g}].targets[{t}]", section.path_of("static_configs")),
+                    format!("found the placeholder {PLACEHOLDER}"),
+                    "write host:port of the home Prometheus",
+                );
+            }
             let url = config
                 .populate(target, &group.labels)
                 .map(|target| target.url);

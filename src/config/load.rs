@@ -8,7 +8,7 @@ use super::keys::ROOT;
 use super::lint::lint;
 use super::model::Config;
 use super::problem::{ConfigErrors, Problem};
-use super::reader::Reader;
+use super::reader::{OwnRefusal, Reader};
 use super::remote::read_remote_write;
 use super::source::Source;
 use super::yaml::{Document, parse};
@@ -63,8 +63,15 @@ impl Config {
     pub fn load(text: &str, env: Env<'_>, origin: &str) -> Result<LoadedConfig, ConfigErrors> {
         let fail = |problems| ConfigErrors::new(origin, problems);
         let document = parse(text).map_err(|problem| fail(vec![problem]))?;
-        load_document(&document, env, Some(origin)).map_err(fail)
+        load_document(&document, env, Some(origin)).map_err(|failure| fail(failure.problems))
     }
+}
+
+/// Why a tree does not load.
+pub(super) struct LoadFailure {
+    pub(super) problems: Vec<Problem>,
+    /// Those of the problems that Prometheus does not have.
+    pub(super) refusals: Vec<OwnRefusal>,
 }
 
 /// Reads a tree. A prometheus.yml has no `origin`, and `${NAME}` in its plain strings is no
@@ -73,7 +80,7 @@ pub(super) fn load_document(
     document: &Document,
     env: Env<'_>,
     origin: Option<&str>,
-) -> Result<LoadedConfig, Vec<Problem>> {
+) -> Result<LoadedConfig, LoadFailure> {
     let mut reader = Reader::new(
         env,
         origin.is_some(),
@@ -91,7 +98,10 @@ pub(super) fn load_document(
     let forwarder = read_forwarder(&mut reader, &root, &scrape_configs);
 
     if !reader.problems.is_empty() {
-        return Err(reader.problems);
+        return Err(LoadFailure {
+            problems: reader.problems,
+            refusals: reader.refusals,
+        });
     }
     let config = Config {
         global,

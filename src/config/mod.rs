@@ -11,6 +11,7 @@
 //!    remotes, `secret` the source of a secret, `target` the labels of a target.
 //! 5. `lint` looks for slips that are valid.
 
+mod effective;
 mod emit;
 mod env;
 mod expand;
@@ -38,6 +39,7 @@ mod source;
 mod spool;
 mod target;
 mod units;
+mod unwrap;
 mod yaml;
 
 #[cfg(test)]

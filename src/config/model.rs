@@ -9,7 +9,7 @@ use super::http::HttpConfig;
 use super::limits::ScrapeLimits;
 use super::metadata::{ForwarderMetadata, MetadataConfig};
 use super::naming::Naming;
-use super::protocols::{HistogramConfig, ScrapeProtocol};
+use super::protocols::{HistogramConfig, ScrapeProtocol, is_federation};
 use super::remote_read::RemoteReadConfig;
 use super::secret::SecretSource;
 use super::spool::SpoolConfig;
@@ -92,7 +92,7 @@ impl ScrapeConfig {
     /// Whether the job federates, by its path.
     #[must_use]
     pub fn is_federation(&self) -> bool {
-        self.metrics_path.ends_with("/federate")
+        is_federation(&self.metrics_path)
     }
 }
 
@@ -110,7 +110,11 @@ pub struct StaticConfig {
 pub struct RemoteWrite {
     /// Name of the entry, which is unique.
     pub name: Option<String>,
-    /// Address that samples are posted to.
+    /// Name of an entry without a name: a hash of its URL and, if it has some, of its
+    /// `write_relabel_configs`. It depends on no other entry, because the spool has a folder of
+    /// this name.
+    pub unnamed_id: String,
+    /// Address that samples are posted to. With `sigv4` its path is cleaned.
     pub url: Url,
     /// Longest time for one request, from connecting to the end of its answer. Default 30s.
     pub remote_timeout: Duration,
@@ -133,32 +137,31 @@ pub struct RemoteWrite {
 }
 
 impl RemoteWrite {
-    /// The entry's name in reports, logs and the spool: `name`, or else a hash of the URL.
+    /// The entry's name in reports, logs and the spool: `name`, or else `unnamed_id`.
     #[must_use]
     pub fn id(&self) -> String {
-        match &self.name {
-            Some(name) => name.clone(),
-            None => format!(
-                "{:016x}",
-                xxhash_rust::xxh3::xxh3_64(self.url.as_str().as_bytes())
-            ),
-        }
+        self.name.clone().unwrap_or_else(|| self.unnamed_id.clone())
     }
 
     /// The region in an AMP address, which may be public, FIPS, dual-stack, or that of an interface
     /// endpoint. Returns `None` for any other receiver.
     #[must_use]
     pub fn amp_region(&self) -> Option<&str> {
-        let host = self.url.host_str()?;
-        let aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"]
-            .iter()
-            .any(|suffix| host.ends_with(suffix));
-        let mut labels = host
-            .split('.')
-            .skip_while(|label| !matches!(*label, "aps-workspaces" | "aps-workspaces-fips"));
-        labels.next()?;
-        labels.next().filter(|_| aws)
+        amp_region(&self.url)
     }
+}
+
+/// The region in an AMP address.
+pub(super) fn amp_region(url: &Url) -> Option<&str> {
+    let host = url.host_str()?;
+    let aws = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"]
+        .iter()
+        .any(|suffix| host.ends_with(suffix));
+    let mut labels = host
+        .split('.')
+        .skip_while(|label| !matches!(*label, "aps-workspaces" | "aps-workspaces-fips"));
+    labels.next()?;
+    labels.next().filter(|_| aws)
 }
 
 /// Prometheus' `queue_config`.
@@ -168,7 +171,7 @@ pub struct QueueConfig {
     pub capacity: usize,
     /// Most batches of a scrape in flight at once. Default 50.
     pub max_shards: usize,
-    /// Fewest batches in flight. Default 1.
+    /// Fewest batches in flight. It wins over `max_shards`. Default 1.
     pub min_shards: usize,
     /// Number of samples at which a batch closes. Default 2000.
     pub max_samples_per_send: usize,
@@ -177,7 +180,7 @@ pub struct QueueConfig {
     pub batch_send_deadline: Duration,
     /// Pause before the first retry. Default 30ms.
     pub min_backoff: Duration,
-    /// Longest pause before a retry. Default 5s.
+    /// Longest pause before a later retry. Default 5s.
     pub max_backoff: Duration,
     /// Whether a request is repeated after a 429. Default false; true with `sigv4`.
     pub retry_on_http_429: bool,
@@ -188,7 +191,8 @@ pub struct QueueConfig {
 /// Prometheus' `sigv4`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigV4 {
-    /// Region of the signature. By default it comes from the environment or the profile.
+    /// Region of the signature. By default it is that of the AMP address; for any other receiver
+    /// it comes from the environment or the profile.
     pub region: Option<String>,
     /// Access key, which is given together with `secret_key`.
     pub access_key: Option<String>,

@@ -113,6 +113,9 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
+/// What an import writes where a person must fill something in.
+pub(super) const PLACEHOLDER: &str = "REPLACE-ME";
+
 /// A value as messages show it: quoted, escaped, and cut after 80 characters.
 pub(super) fn shown(text: &str) -> String {
     const MOST: usize = 80;

@@ -157,10 +157,15 @@ pub(super) fn read_job(
     }
 }
 
+/// Whether a path is that of a federation, with or without its first slash.
+pub(super) fn is_federation(metrics_path: &str) -> bool {
+    metrics_path == "federate" || metrics_path.ends_with("/federate")
+}
+
 /// The formats of a job that names none. `native` says what the configuration wants of native
 /// histograms, if it says anything.
 fn default_protocols(metrics_path: &str, native: Option<bool>) -> Vec<ScrapeProtocol> {
-    if metrics_path.ends_with("/federate") {
+    if is_federation(metrics_path) {
         FEDERATE_PROTOCOLS.to_vec()
     } else if native == Some(true) {
         DEFAULT.to_vec()

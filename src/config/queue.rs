@@ -33,25 +33,22 @@ pub(super) fn read_queue(
 
 fn read_counts(reader: &mut Reader<'_>, section: &Section<'_>, queue: &mut QueueConfig) {
     for (key, field) in [
-        ("capacity", &mut queue.capacity),
         ("max_shards", &mut queue.max_shards),
         ("min_shards", &mut queue.min_shards),
         ("max_samples_per_send", &mut queue.max_samples_per_send),
     ] {
-        let fix = "remove the key for the default";
+        let fix = "remove the key for the default; with 0, Prometheus ends in a panic";
         if let Some(count) = reader.positive_count(section, key, fix) {
             *field = count;
         }
     }
-    if queue.min_shards > queue.max_shards {
-        reader.error_at(
-            &section.path_of("min_shards"),
-            format!(
-                "found {}, expected at most max_shards, which is {}",
-                queue.min_shards, queue.max_shards
-            ),
-            "lower it, or raise max_shards",
-        );
+    if let Some(capacity) = reader.count(section, "capacity") {
+        // Prometheus' queue has room for one batch, however small its capacity is
+        // (storage/remote/queue_manager.go newQueue).
+        queue.capacity = match usize::try_from(capacity).unwrap_or(usize::MAX) {
+            0 => queue.max_samples_per_send,
+            capacity => capacity,
+        };
     }
 }
 
@@ -70,15 +67,6 @@ fn read_times(reader: &mut Reader<'_>, section: &Section<'_>, queue: &mut QueueC
             &section.path_of("min_backoff"),
             "found 0, expected a duration above 0",
             "retries would not pause at all",
-        );
-    } else if queue.max_backoff < queue.min_backoff {
-        reader.error_at(
-            &section.path_of("max_backoff"),
-            format!(
-                "found {:?}, expected at least min_backoff, which is {:?}",
-                queue.max_backoff, queue.min_backoff
-            ),
-            "raise it, or lower min_backoff",
         );
     }
 }

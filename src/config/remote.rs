@@ -9,12 +9,14 @@ use url::Url;
 use super::http::{auth_name, read_http};
 use super::keys::{REMOTE, SIGV4};
 use super::metadata::read_metadata_config;
-use super::model::{RemoteWrite, SigV4};
-use super::problem::shown;
+use super::model::{RemoteWrite, SigV4, amp_region};
+use super::problem::{PLACEHOLDER, shown};
 use super::queue::read_queue;
 use super::reader::{Reader, Section, StringKind};
 use super::rules::read_rules;
 use super::yaml::Node;
+
+const RULES: &str = "write_relabel_configs";
 
 // config/config.go DefaultRemoteWriteConfig
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,7 +83,9 @@ pub(super) fn read_remote_write(reader: &mut Reader<'_>, root: &Section<'_>) -> 
                 ),
                 None => (
                     "url",
-                    "found the same url in an entry without a name".to_owned(),
+                    "found the same url with the same write_relabel_configs in an entry without a \
+                     name"
+                        .to_owned(),
                 ),
             };
             reader.error_at(
@@ -98,7 +102,7 @@ pub(super) fn read_remote_write(reader: &mut Reader<'_>, root: &Section<'_>) -> 
 // config/config.go RemoteWriteConfig.UnmarshalYAML
 fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<RemoteWrite> {
     let section = reader.section(node, path, &REMOTE);
-    let url = read_url(reader, &section);
+    let mut url = read_url(reader, &section);
     let remote_timeout = reader
         .duration(&section, "remote_timeout")
         .unwrap_or(REMOTE_TIMEOUT);
@@ -111,11 +115,18 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
     }
     let headers = reader.string_map(&section, "headers", StringKind::Hidden);
     check_headers(reader, &section.path_of("headers"), &headers);
-    let sigv4 = read_sigv4(reader, &section);
+    let mut sigv4 = read_sigv4(reader, &section);
+    let unnamed_id = url.as_ref().map(|url| unnamed_id(url, section.node(RULES)));
+    if let (Some(sigv4), Some(url)) = (&mut sigv4, &mut url) {
+        if sigv4.region.is_none() {
+            sigv4.region = amp_region(url).map(str::to_owned);
+        }
+        clean_path(url);
+    }
     let write_relabel_configs = read_rules(
         reader,
         &section,
-        "write_relabel_configs",
+        RULES,
         "relabeling rule in remote write config",
     );
     let http = read_http(reader, &section);
@@ -140,6 +151,7 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
     let metadata = read_metadata_config(reader, &section);
     Some(RemoteWrite {
         name,
+        unnamed_id: unnamed_id?,
         url: url?,
         remote_timeout,
         headers,
@@ -150,6 +162,28 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
         send_native_histograms,
         http,
     })
+}
+
+/// The name of an entry without a name. Its rules count as they are written.
+fn unnamed_id(url: &Url, rules: Option<&Node>) -> String {
+    let mut text = url.as_str().to_owned();
+    if let Some(rules) = rules.filter(|rules| !rules.is_empty()) {
+        text.push(' ');
+        rules.describe(&mut text);
+    }
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+}
+
+/// Cleans the path of a URL whose requests are signed, as Prometheus does before it signs: no empty
+/// segment, and no slash at the end. // sigv4 sigv4.go RoundTrip, Go path.Clean
+fn clean_path(url: &mut Url) {
+    let segments: Vec<_> = url
+        .path()
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
+    let path = format!("/{}", segments.join("/"));
+    url.set_path(&path);
 }
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {
@@ -168,6 +202,13 @@ fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {
         }
         return None;
     };
+    if text.contains(PLACEHOLDER) {
+        reader.error_at(
+            &path,
+            format!("found the placeholder {PLACEHOLDER}"),
+            "write the id of the workspace; aws amp list-workspaces shows it",
+        );
+    }
     let url = match Url::parse(&text) {
         Ok(url) => url,
         Err(error) => {
@@ -180,8 +221,9 @@ fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Url> {
         }
     };
     if !matches!(url.scheme(), "http" | "https") {
-        reader.error_at(
+        reader.refuse_at(
             &path,
+            vec![section.path.clone()],
             format!(
                 "found the scheme {}, expected http or https",
                 shown(url.scheme())

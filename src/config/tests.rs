@@ -650,16 +650,8 @@ fn what_does_not_load_says_where_and_why() {
             &["control characters in the value of a header"],
         ),
         (
-            remote("queue_config: {capacity: 0}"),
-            &["queue_config.capacity: found 0, expected a number from 1"],
-        ),
-        (
-            remote("queue_config: {min_shards: 60}"),
-            &["found 60, expected at most max_shards, which is 50"],
-        ),
-        (
-            remote("queue_config: {min_backoff: 6s}"),
-            &["expected at least min_backoff"],
+            remote("queue_config: {max_shards: 0}"),
+            &["queue_config.max_shards: found 0, expected a number from 1"],
         ),
         (remote("capacity: 5"), &["it belongs in queue_config"]),
         (
@@ -873,6 +865,49 @@ fn slips_are_warned_of() {
         (remote("sigv4:"), "requests are not signed"),
         (amp(""), "found no sigv4"),
         (
+            federate("honor_labels: true\nparams: {'match[]': [up, '%7Bjob%3D%22a%22%7D']}"),
+            "params.match[][1]: the home refuses the selector \"%7Bjob%3D%22a%22%7D\" with 400: \
+             character 1: found %",
+        ),
+        (
+            federate("honor_labels: true\nparams: {'match[]': ['job=~\".+\"']}"),
+            "character 4: found =, expected the end",
+        ),
+        (
+            federate("honor_labels: true\nparams: {'match[]': ['{job=\u{201c}a\u{201d}}']}"),
+            "found the typographic quote",
+        ),
+        (
+            job("scheme: https\nbasic_auth: {username: a, password: <secret>}"),
+            "basic_auth.password: found <secret>, which is how Prometheus' page /config hides",
+        ),
+        (
+            remote("authorization: {credentials: <secret>}").replace("http:", "https:"),
+            "authorization.credentials: found <secret>",
+        ),
+        (
+            amp("sigv4: {access_key: a, secret_key: <secret>}"),
+            "sigv4.secret_key: found <secret>",
+        ),
+        (
+            with("global: {external_labels: {pod: $(POD_NAME)}}"),
+            "external_labels.pod: found \"$(POD_NAME)\", which is sent as it stands",
+        ),
+        (
+            with(
+                "scrape_configs: [{job_name: a, static_configs: [{targets: [h], labels: {a: x-$(B)}}]}]",
+            ),
+            "labels.a: found \"x-$(B)\"",
+        ),
+        (
+            remote("write_relabel_configs: [{action: labeldrop, regex: '__.*'}]"),
+            "write_relabel_configs[0]: the rule removes __name__: receivers refuse",
+        ),
+        (
+            job("metric_relabel_configs: [{action: labelkeep, regex: 'job'}]"),
+            "metric_relabel_configs[0]: the rule removes __name__: a scrape",
+        ),
+        (
             amp("sigv4: {region: us-east-1}"),
             "line 4, remote_write[0].sigv4.region: found the region \"us-east-1\", but the URL is \
              in \"eu-west-1\"",
@@ -892,10 +927,6 @@ fn slips_are_warned_of() {
         (
             amp("sigv4: {}\nqueue_config: {sample_age_limit: 0s}"),
             "no limit: AMP refuses",
-        ),
-        (
-            amp("sigv4: {}").replace("remote_write\n", "remote_write/\n"),
-            "found a slash after remote_write",
         ),
         (
             amp("sigv4: {}").replace("/api/v1/remote_write\n", "\n"),
@@ -964,6 +995,15 @@ fn what_is_right_is_not_warned_of() {
         secure_remote("sigv4: {region: us-east-1}"),
         remote("headers: {X-Team: metrics}"),
         remote("queue_config: {capacity: 2500, max_samples_per_send: 2500}"),
+        remote("queue_config: {min_shards: 60, min_backoff: 10s}"),
+        remote("queue_config: {capacity: 0}"),
+        remote("protobuf_message: prometheus.WriteRequest\nround_robin_dns: false"),
+        job(
+            "relabel_configs: [{source_labels: [__address__], target_label: __param_target}, \
+             {target_label: __address__, replacement: 'exporter:9115'}]",
+        )
+        .replace("'h:1'", "'https://example.com/x'"),
+        amp("sigv4: {}").replace("remote_write\n", "remote_write/\n"),
         job(
             "metrics_path: /federate\nhonor_labels: true\nparams: {'match[]': \
              ['{job=~\"a|b\",x!~\".+\"}', 'up{a=\"b\\\"c\"}', '{a=`.`}']}",
@@ -972,6 +1012,82 @@ fn what_is_right_is_not_warned_of() {
         with("global:"),
     ] {
         assert_eq!(warnings(&text), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn remotes_with_one_url_are_told_apart_by_their_rules() {
+    let entry = |rule: &str| format!("{{url: 'http://a/b', write_relabel_configs: [{rule}]}}");
+    let (plain, one, two) = (
+        "{url: 'http://a/b'}".to_owned(),
+        entry("{action: drop, source_labels: [a], regex: b}"),
+        entry("{action: keep, source_labels: [a], regex: b}"),
+    );
+    let ids = |entries: &[&String]| -> Vec<String> {
+        let entries: Vec<_> = entries.iter().map(|entry| entry.as_str()).collect();
+        let config = config(&with(&format!("remote_write: [{}]", entries.join(", "))));
+        config.remote_write.iter().map(RemoteWrite::id).collect()
+    };
+    // A folder of the spool has this name: it is the same in every version.
+    let plain_id = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(b"http://a/b"));
+    assert_eq!(ids(&[&plain]), [plain_id.as_str()]);
+    let (one_id, two_id) = (ids(&[&one]).remove(0), ids(&[&two]).remove(0));
+    assert!(one_id != two_id && one_id != plain_id);
+    // Other entries change nothing, wherever they stand.
+    assert_eq!(
+        ids(&[&two, &plain, &one]),
+        [two_id.as_str(), plain_id.as_str(), one_id.as_str()]
+    );
+    assert_eq!(ids(&[&one, &two]), [one_id, two_id]);
+}
+
+#[test]
+fn a_signed_url_is_cleaned_and_names_the_region() {
+    for (path, cleaned) in [
+        (
+            "workspaces/ws-1//api/v1/remote_write",
+            "/workspaces/ws-1/api/v1/remote_write",
+        ),
+        (
+            "workspaces/ws-1/api/v1/remote_write/",
+            "/workspaces/ws-1/api/v1/remote_write",
+        ),
+    ] {
+        let text = amp("sigv4: {}").replace("workspaces/ws-1/api/v1/remote_write", path);
+        let remote = config(&text).remote_write.remove(0);
+        assert_eq!(remote.url.path(), cleaned);
+        assert_eq!(remote.sigv4.unwrap().region.as_deref(), Some("eu-west-1"));
+    }
+    let other = config(&remote("sigv4: {}")).remote_write.remove(0);
+    assert_eq!(other.sigv4.unwrap().region, None);
+    let plain = remote("").replace("/api/v1/write", "/a//b/");
+    assert_eq!(config(&plain).remote_write[0].url.path(), "/a//b/");
+}
+
+#[test]
+fn what_is_understood_is_written_with_every_default_and_no_secret() {
+    let text = format!(
+        "{}scrape_configs:\n- &base\n  job_name: a\n  metrics_path: federate\n  basic_auth: \
+         {{username: u, password: hunter2}}\n  params: {{'match[]': [up]}}\n  static_configs: \
+         [{{targets: ['h:1']}}]\n- <<: *base\n  job_name: b\n  params: {{x: ['1']}}\n  basic_auth: \
+         {{username: v}}\n",
+        amp("sigv4: {access_key: a, secret_key: hunter2}")
+            .lines()
+            .filter(|line| !line.starts_with("scrape_configs"))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>(),
+    );
+    let effective = config(&text).effective();
+    assert!(!effective.contains("hunter2"), "{effective}");
+    for part in [
+        "region: 'eu-west-1'",
+        "secret_key: '<secret>'",
+        "scrape_timeout: 10s",
+        "sample_age_limit: 55m",
+        "      'match[]':\n        - 'up'\n      x:\n        - '1'",
+        "username: 'v'\n      password: '<secret>'",
+    ] {
+        assert!(effective.contains(part), "{part}\n{effective}");
     }
 }
 

@@ -92,3 +92,40 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
     }
     Ok(targets)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_target_that_cannot_be_scraped_stops_no_other_one() {
+        let text = "scrape_configs:\n- job_name: a\n  metrics_path: federate\n  static_configs: \
+            [{targets: ['192.168.1.300:9090', 'h:1', 'b:99999', 'c:1 ']}]\n- job_name: b\n  \
+            scheme: ftp\n  static_configs: [{targets: [h]}]\nremote_write: [{url: 'http://r/'}]\n";
+        let loaded = Config::load(text, &|_| None, "f.yml").unwrap();
+        let found: Vec<_> = targets(&loaded.config.scrape_configs)
+            .unwrap()
+            .iter()
+            .map(|target| {
+                let url = target.url.as_ref().map(Url::to_string).unwrap_or_default();
+                format!("{} {url}", target.instance())
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "192.168.1.300:9090 ",
+                "h:1 http://h:1/federate",
+                "b:99999 ",
+                "c:1  ",
+                "h ",
+            ]
+        );
+        let faulty = loaded
+            .warnings
+            .iter()
+            .filter(|warning| warning.message.contains("its up is 0"));
+        assert_eq!(faulty.count(), 4, "{:?}", loaded.warnings);
+    }
+}

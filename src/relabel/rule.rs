@@ -212,6 +212,20 @@ impl Rule {
         })
     }
 
+    /// The rule as it is understood, with every default filled in.
+    #[must_use]
+    pub fn spec(&self) -> RuleSpec {
+        RuleSpec {
+            source_labels: Some(self.source_labels.clone()),
+            separator: self.separator.clone(),
+            regex: Some(self.pattern.as_str().to_owned()),
+            modulus: self.modulus,
+            target_label: self.target_label.as_str().to_owned(),
+            replacement: self.replacement.as_str().to_owned(),
+            action: self.action,
+        }
+    }
+
     /// Applies the rule. Returns whether the label set is kept. It may have at most `most` bytes
     /// afterwards. `joined` is scratch space. // model/relabel/relabel.go relabel
     pub(super) fn apply(

@@ -11,12 +11,19 @@ pub enum ScrapeError {
     #[error("{0}")]
     Net(#[from] NetError),
     /// The answer's status was not 200.
-    #[error("http {address}: the server returned HTTP status {status}{}", status_hint(*.status))]
+    #[error(
+        "http {address}: the server returned HTTP status {status}{}{}",
+        said(.answer),
+        status_hint(*.status)
+    )]
     Status {
         /// Scheme, host, port and path.
         address: String,
         /// HTTP status of the answer.
         status: u16,
+        /// The start of the answer's body in one line; empty unless the status is 400, which is
+        /// how a home refuses a selector.
+        answer: String,
     },
     /// The answer's format is not one that is parsed.
     #[error("parse {address}: {cause}")]
@@ -52,6 +59,15 @@ pub enum ScrapeError {
         /// What to do.
         hint: &'static str,
     },
+}
+
+/// What the home said.
+fn said(answer: &str) -> String {
+    if answer.is_empty() {
+        String::new()
+    } else {
+        format!(": {answer}")
+    }
 }
 
 /// What a status of a home most likely means.

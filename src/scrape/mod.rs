@@ -12,6 +12,7 @@ mod media;
 pub mod openmetrics;
 mod parser;
 pub mod protobuf;
+mod refusal;
 mod run;
 pub mod text;
 

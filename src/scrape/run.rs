@@ -13,6 +13,7 @@ use super::accept::accept;
 use super::body::{BodyError, ExpositionBody};
 use super::error::ScrapeError;
 use super::parser::Parser;
+use super::refusal::first_line;
 use crate::batch::Writer;
 use crate::config::{RemoteWrite, ScrapeConfig};
 use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse, Target};
@@ -113,6 +114,14 @@ impl<'a> Scraper<'a> {
     }
 }
 
+/// Whether a body is compressed. Anything but exactly gzip is taken as it is (scrape/scrape.go
+/// readResponse).
+fn is_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|coding| coding == "gzip")
+}
+
 /// The target's address for people.
 fn address_of(target: &Target) -> String {
     match &target.url {
@@ -178,16 +187,17 @@ impl RunningScrape<'_, '_> {
         } = self.request(timeout).await?;
         self.ahead_ms = self.clock_difference(&headers);
         if status != 200 {
+            let answer = match status {
+                400 => first_line(&mut *body, is_gzip(&headers)).await,
+                _ => String::new(),
+            };
             return Err(ScrapeError::Status {
                 address: self.address(),
                 status,
+                answer,
             });
         }
-        // Anything but exactly gzip is taken as it is (scrape/scrape.go readResponse).
-        let gzip = headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|coding| coding == "gzip");
-        let mut exposition = ExpositionBody::new(gzip);
+        let mut exposition = ExpositionBody::new(is_gzip(&headers));
         let mut parser = None;
         while let Some(chunk) = body.chunk().await? {
             exposition.push(chunk);

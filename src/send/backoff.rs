@@ -26,13 +26,10 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The first drawn wait is at most `min`, and no drawn wait is longer than `max`.
+    /// The first drawn wait is at most `min`, and no later one is longer than `max`.
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self {
-            bound: min.min(max),
-            max,
-        }
+        Self { bound: min, max }
     }
 
     /// Returns the next wait: the receiver's `Retry-After`, else a drawn one.

@@ -17,6 +17,7 @@ mod settlement;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unusable;
 mod verdict;
 
 pub use self::backoff::Backoff;
@@ -28,5 +29,6 @@ pub use self::once::{PostOnceError, post_once};
 pub use self::probe::{Probe, probe};
 pub use self::remote::{PostAnswer, PostError, PostRequest, Remote};
 pub use self::state::{SendFailure, SendState, StopReason};
+pub use self::unusable::UnusableRemote;
 pub use self::verdict::{MAX_RETRY_AFTER, Verdict, VerdictOptions, verdict};
 pub use crate::net::sign::{SignError, Signer};

@@ -12,6 +12,9 @@ pub(super) struct CheckArguments {
     /// Probe the homes, their clocks, the remotes and the secrets, too
     #[arg(long)]
     online: bool,
+    /// Print the configuration as it is understood: defaults filled in, secrets hidden
+    #[arg(long, conflicts_with = "online")]
+    effective: bool,
 }
 
 pub(super) async fn run(
@@ -20,6 +23,15 @@ pub(super) async fn run(
     json: bool,
 ) -> Result<CommandOutcome, CommandError> {
     let loaded = load(config).await?;
+    if arguments.effective {
+        let effective = loaded.config.effective();
+        if json {
+            println!("{}", json!({"ok": true, "effective": effective}));
+        } else {
+            print!("{effective}");
+        }
+        return Ok(CommandOutcome::Success);
+    }
     let mut findings = check::warnings(&loaded.warnings);
     if arguments.online {
         findings.extend(setup::check_online(&loaded.config).await?);

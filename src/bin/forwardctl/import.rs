@@ -45,12 +45,20 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
             .collect();
         println!(
             "{}",
-            json!({"yaml": imported.yaml, "left_out": left_out, "added": imported.added})
+            json!({
+                "yaml": imported.yaml,
+                "wrapping": imported.wrapping,
+                "left_out": left_out,
+                "added": imported.added,
+            })
         );
         return Ok(CommandOutcome::Success);
     }
     if arguments.output.is_none() {
         print!("{}", imported.yaml);
+    }
+    if let Some(wrapping) = imported.wrapping {
+        eprintln!("found: {wrapping}");
     }
     for added in &imported.added {
         eprintln!("added: {added}");

@@ -1,7 +1,7 @@
 //! Keys of remotes.
 
 use super::http::{HTTP_CLIENT, PROXY};
-use super::table::{REMOVE, Table, never, switch};
+use super::table::{REMOVE, Table, never, only, switch};
 
 const OTHER_CLOUD: &str = "credentials of other clouds are not fetched";
 
@@ -30,18 +30,17 @@ pub(in crate::config) const REMOTE: Table = Table {
             "send_exemplars",
             "/federate has no exemplars, and AMP takes none",
         ),
-        never(
+        only(
             "protobuf_message",
+            "prometheus.WriteRequest",
             "samples are sent by remote write 1.0, the default, which every receiver takes; 2.0 \
              is left out for now",
-            REMOVE,
         ),
         never("azuread", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
         never("google_iam", OTHER_CLOUD, OTHER_CLOUD_INSTEAD),
-        never(
+        switch(
             "round_robin_dns",
             "addresses are tried in the order of the resolver",
-            REMOVE,
         ),
         never(
             "failed_request_logging",

@@ -1,5 +1,8 @@
 //! A table of keys, and its rows.
 
+use crate::config::units::parse_bool;
+use crate::config::yaml::{Node, NodeValue};
+
 /// The keys of a section.
 pub(in crate::config) struct Table {
     /// The section's name in messages.
@@ -18,8 +21,23 @@ pub(in crate::config) struct UnsupportedKey {
     pub(in crate::config) why: &'static str,
     /// Advice on what to do instead.
     pub(in crate::config) instead: &'static str,
-    /// Whether the key is a switch: `false`, the default, asks for nothing and is allowed.
-    pub(in crate::config) switch: bool,
+    /// Prometheus' default, which asks for nothing and is allowed. Prometheus writes some defaults
+    /// out on its own page /config.
+    pub(in crate::config) default: Option<&'static str>,
+}
+
+impl UnsupportedKey {
+    /// Whether a value is the key's default.
+    pub(in crate::config) fn is_default(&self, value: &Node) -> bool {
+        let (Some(default), NodeValue::Scalar { text, plain }) = (self.default, &value.value)
+        else {
+            return false;
+        };
+        match parse_bool(default) {
+            Some(default) => *plain && parse_bool(text) == Some(default),
+            None => text == default,
+        }
+    }
 }
 
 pub(super) const fn never(
@@ -31,17 +49,27 @@ pub(super) const fn never(
         key,
         why,
         instead,
-        switch: false,
+        default: None,
     }
 }
 
-pub(super) const fn switch(key: &'static str, why: &'static str) -> UnsupportedKey {
+/// A key that may only have its default.
+pub(super) const fn only(
+    key: &'static str,
+    default: &'static str,
+    why: &'static str,
+) -> UnsupportedKey {
     UnsupportedKey {
         key,
         why,
         instead: REMOVE,
-        switch: true,
+        default: Some(default),
     }
+}
+
+/// A switch, which is off by default.
+pub(super) const fn switch(key: &'static str, why: &'static str) -> UnsupportedKey {
+    only(key, "false", why)
 }
 
 pub(in crate::config) const REMOVE: &str = "remove the key";

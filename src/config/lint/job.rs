@@ -4,6 +4,7 @@ use super::findings::Findings;
 use super::selector::lint_selector;
 use crate::config::model::ScrapeConfig;
 use crate::config::problem::shown;
+use crate::config::protocols::is_federation;
 
 /// Looks for slips in a job.
 pub(super) fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'_>) {
@@ -25,11 +26,7 @@ pub(super) fn lint_job(job: &ScrapeConfig, path: &str, findings: &mut Findings<'
             lint_selector(selector, &format!("{path}.params.match[][{i}]"), findings);
         }
     }
-    if job
-        .metrics_path
-        .trim_end_matches('/')
-        .ends_with("/federate")
-    {
+    if is_federation(job.metrics_path.trim_end_matches('/')) {
         lint_federate(job, path, findings);
     }
 }

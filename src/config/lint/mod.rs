@@ -4,12 +4,14 @@
 mod credentials;
 mod findings;
 mod job;
+mod pasted;
 mod remote;
 mod selector;
 
 use credentials::has_credentials;
 use findings::Findings;
 use job::lint_job;
+use pasted::lint_pasted;
 use remote::{is_amp, lint_encryption, lint_queue, lint_url};
 
 use super::http::{Auth, HttpConfig};
@@ -28,6 +30,7 @@ pub(super) fn lint(config: &Config, positions: &Positions) -> Vec<Problem> {
         warnings: Vec::new(),
     };
     lint_replica_labels(config, &mut findings);
+    lint_pasted(config, &mut findings);
     let has_amp = config
         .remote_write
         .iter()

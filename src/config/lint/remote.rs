@@ -52,21 +52,13 @@ pub(super) fn lint_queue(remote: &RemoteWrite, path: &str, findings: &mut Findin
 pub(super) fn lint_url(remote: &RemoteWrite, path: &str, findings: &mut Findings<'_>) {
     let url_path = format!("{path}.url");
     let is_amp = is_amp(remote);
-    if is_amp || remote.sigv4.is_some() {
-        let text = remote.url.path();
-        if text.ends_with("/remote_write/") {
-            findings.add(
-                &url_path,
-                "found a slash after remote_write: AMP answers 403",
-                "remove the slash",
-            );
-        } else if is_amp && !text.ends_with("/api/v1/remote_write") {
-            findings.add(
-                &url_path,
-                format!("found the path {}, which takes no samples", shown(text)),
-                "write /workspaces/<id>/api/v1/remote_write",
-            );
-        }
+    let text = remote.url.path();
+    if is_amp && !text.trim_end_matches('/').ends_with("/api/v1/remote_write") {
+        findings.add(
+            &url_path,
+            format!("found the path {}, which takes no samples", shown(text)),
+            "write /workspaces/<id>/api/v1/remote_write",
+        );
     }
     if !is_amp {
         return;

@@ -2,9 +2,27 @@
 
 use super::findings::Findings;
 use crate::config::problem::shown;
+use crate::selector::Selector;
 
-/// Looks for matchers such as `{job=".+"}`, an equality where a regular expression was meant.
+/// Looks for selectors that the home refuses, and for matchers such as `{job=".+"}`, an equality
+/// where a regular expression was meant.
 pub(super) fn lint_selector(selector: &str, path: &str, findings: &mut Findings<'_>) {
+    if let Err(error) = Selector::parse(selector) {
+        let fix = if selector.contains("%7B") || selector.contains("%3D") {
+            "write it as it is typed on the home's page /graph: it is escaped when it is sent"
+        } else {
+            "the home's page /graph shows what is wrong with it"
+        };
+        findings.add(
+            path,
+            format!(
+                "the home refuses the selector {} with 400: {error}",
+                shown(selector)
+            ),
+            fix,
+        );
+        return;
+    }
     for SelectorMatcher {
         name,
         operator,

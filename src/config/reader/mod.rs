@@ -15,7 +15,6 @@ use crate::config::expand::{expand, expand_external_label};
 use crate::config::keys::Table;
 use crate::config::problem::{Position, Problem, shown};
 use crate::config::source::Source;
-use crate::config::units::parse_bool;
 use crate::config::yaml::{MapEntry, Node, NodeValue};
 
 /// The positions of all values that were read, by their paths.
@@ -44,7 +43,12 @@ pub(in crate::config) struct Section<'n> {
     node: &'n Node,
 }
 
-impl Section<'_> {
+impl<'n> Section<'n> {
+    /// The value of a key, as written.
+    pub(in crate::config) fn node(&self, key: &str) -> Option<&'n Node> {
+        self.node.get(key).map(|entry| &entry.value)
+    }
+
     /// The path of one of the section's keys.
     pub(in crate::config) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() {
@@ -76,8 +80,18 @@ pub(in crate::config) struct Reader<'a> {
     /// The configuration itself: relative paths start in its folder.
     configuration: Option<Source>,
     pub(in crate::config) problems: Vec<Problem>,
+    /// Those of the problems that Prometheus does not have.
+    pub(in crate::config) refusals: Vec<OwnRefusal>,
     pub(in crate::config) warnings: Vec<Problem>,
     pub(in crate::config) positions: Positions,
+}
+
+/// A problem that Prometheus does not have.
+pub(in crate::config) struct OwnRefusal {
+    /// Index of the problem.
+    pub(in crate::config) problem: usize,
+    /// Paths of what must go, so that the rest can be used.
+    pub(in crate::config) leave: Vec<String>,
 }
 
 /// A single value, as written.
@@ -100,6 +114,7 @@ impl<'a> Reader<'a> {
             expands,
             configuration,
             problems: Vec::new(),
+            refusals: Vec::new(),
             warnings: Vec::new(),
             positions: Positions::default(),
         }
@@ -127,6 +142,22 @@ impl<'a> Reader<'a> {
         fix: impl Into<String>,
     ) {
         self.error(self.positions.of(path), path, message, fix);
+    }
+
+    /// Reports as an error what Prometheus takes and we do not. An import leaves the paths of
+    /// `leave` out instead.
+    pub(in crate::config) fn refuse_at(
+        &mut self,
+        path: &str,
+        leave: Vec<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.refusals.push(OwnRefusal {
+            problem: self.problems.len(),
+            leave,
+        });
+        self.error_at(path, message, fix);
     }
 
     /// Reports a warning at the position of `path`, or of the section around it.
@@ -204,11 +235,7 @@ impl<'a> Reader<'a> {
             self.error(position, path, message, table.advice(&entry.key));
             return;
         };
-        // A switch that is off, its default, asks for nothing.
-        if row.switch
-            && let NodeValue::Scalar { text, plain: true } = &entry.value.value
-            && parse_bool(text) == Some(false)
-        {
+        if row.is_default(&entry.value) {
             return;
         }
         let message = format!("not supported: {}", row.why);

@@ -138,9 +138,79 @@ fn an_import_that_keeps_nothing_says_what_to_fill_in() {
     ] {
         let imported = import(text).unwrap();
         assert_eq!(imported.added.len(), 2, "{text}");
-        let config = config(&imported.yaml);
+        let errors = load(&imported.yaml).unwrap_err().to_string();
+        assert!(
+            errors.contains("remote_write[0].url: found the placeholder REPLACE-ME")
+                && errors.contains("targets[0]: found the placeholder REPLACE-ME"),
+            "{errors}"
+        );
+        let config = config(&imported.yaml.replace("REPLACE-ME", "name"));
         assert_eq!(config.scrape_configs[0].metrics_path, "/federate");
     }
+}
+
+#[test]
+fn what_only_we_refuse_is_left_out() {
+    let text = "scrape_configs:\n- job_name: a\n  static_configs: [{targets: [h]}]\n  proxy_url: \
+        socks5://p:1\n  no_proxy: x\nremote_write:\n- url: http://a/\n  proxy_url: \
+        socks5://p:1\n- url: ftp://b/\n";
+    let imported = import(text).unwrap_or_else(|errors| panic!("{errors}"));
+    let mut left_out: Vec<_> = imported
+        .left_out
+        .iter()
+        .map(|entry| (entry.line, entry.key.as_str()))
+        .collect();
+    left_out.sort_unstable();
+    assert_eq!(
+        left_out,
+        [
+            (4, "scrape_configs[0].proxy_url"),
+            (8, "remote_write[0].proxy_url"),
+            (9, "remote_write[1].url"),
+        ]
+    );
+    let config = config(&imported.yaml);
+    assert_eq!(config.remote_write.len(), 1);
+    assert_eq!(config.scrape_configs[0].http, HttpConfig::default());
+}
+
+#[test]
+fn a_prometheus_yml_is_found_in_what_is_around_it() {
+    let config_map = "kind: ConfigMap\ndata:\n  prometheus.yml: |\n    scrape_configs:\n    - \
+        job_name: a\n      static_configs: [{targets: [h]}]\n    rule_files: [x]\n    remote_write: \
+        [{url: 'http://a/'}]\n";
+    let imported = import(config_map).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(imported.wrapping.unwrap().contains("a ConfigMap"));
+    assert_eq!(imported.left_out[0].line, 7);
+    assert_eq!(config(&imported.yaml).scrape_configs[0].job_name, "a");
+
+    let values = "prometheus:\n  prometheusSpec:\n    externalLabels: {myCluster: home}\n    \
+        remoteWrite:\n    - url: http://a/\n      queueConfig: {maxSamplesPerSend: 7, \
+        retryOnRateLimit: true}\n      writeRelabelConfigs: [{sourceLabels: [a], regex: b, action: \
+        drop}]\n      headers: {X-Team: home}\n      basicAuth: {username: {name: s, key: u}}\n";
+    let imported = import(values).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(imported.wrapping.unwrap().contains("prometheusSpec"));
+    assert_eq!(
+        imported.left_out[0].key,
+        "remoteWrite[0].basicAuth.username"
+    );
+    let loaded = config(&imported.yaml.replace("REPLACE-ME", "name"));
+    assert_eq!(loaded.global.external_labels["myCluster"], "home");
+    let remote = &loaded.remote_write[0];
+    assert_eq!(remote.queue.max_samples_per_send, 7);
+    assert!(remote.queue.retry_on_http_429);
+    assert_eq!(remote.headers["X-Team"], "home");
+    assert_eq!(remote.write_relabel_configs.len(), 1);
+
+    let bare = import("remoteWrite: [{url: 'http://a/'}]").unwrap();
+    assert_eq!(bare.added.len(), 1);
+    let error = import("replicaCount: 2\nimage: x\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("found nothing of a prometheus.yml"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -178,7 +248,8 @@ proptest! {
             }
         }
         if let Ok(imported) = import(&text) {
-            prop_assert!(load(&imported.yaml).is_ok(), "{}", imported.yaml);
+            let filled_in = imported.yaml.replace("REPLACE-ME", "name");
+            prop_assert!(load(&filled_in).is_ok(), "{}", imported.yaml);
         }
     }
 }

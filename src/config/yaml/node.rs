@@ -50,6 +50,80 @@ impl Node {
         }
     }
 
+    /// Whether the node is null, or a list or mapping of nothing.
+    pub(in crate::config) fn is_empty(&self) -> bool {
+        match &self.value {
+            NodeValue::Scalar { .. } => self.is_null(),
+            NodeValue::List(items) => items.is_empty(),
+            NodeValue::Map(entries) => entries.is_empty(),
+        }
+    }
+
+    /// Removes the key or the list item at a path, as `remote_write[0].proxy_url`. Returns whether
+    /// it was there.
+    pub(in crate::config) fn remove(&mut self, path: &str) -> bool {
+        let (first, rest) = match path.find(['.', '[']) {
+            Some(0) => {
+                return path.strip_prefix('.').is_some_and(|path| self.remove(path))
+                    || path
+                        .strip_prefix('[')
+                        .is_some_and(|path| self.remove_item(path));
+            }
+            Some(end) => path.split_at(end),
+            None => (path, ""),
+        };
+        let NodeValue::Map(entries) = &mut self.value else {
+            return false;
+        };
+        let Some(at) = entries.iter().position(|entry| entry.key == first) else {
+            return false;
+        };
+        if rest.is_empty() {
+            entries.remove(at);
+            return true;
+        }
+        entries[at].value.remove(rest)
+    }
+
+    /// Removes what a path names that starts with an index and a bracket.
+    fn remove_item(&mut self, path: &str) -> bool {
+        let NodeValue::List(items) = &mut self.value else {
+            return false;
+        };
+        let Some((index, rest)) = path.split_once(']') else {
+            return false;
+        };
+        let Some(at) = index.parse().ok().filter(|at| *at < items.len()) else {
+            return false;
+        };
+        if rest.is_empty() {
+            items.remove(at);
+            return true;
+        }
+        items[at].remove(rest)
+    }
+
+    /// Appends a text that is different for different trees. It is no YAML, and it never changes
+    /// from one version to the next, because names are derived from it.
+    pub(in crate::config) fn describe(&self, out: &mut String) {
+        match &self.value {
+            NodeValue::Scalar { text, .. } => out.push_str(&format!("{}:{text}", text.len())),
+            NodeValue::List(items) => {
+                out.push('[');
+                items.iter().for_each(|item| item.describe(out));
+                out.push(']');
+            }
+            NodeValue::Map(entries) => {
+                out.push('{');
+                for entry in entries {
+                    out.push_str(&format!("{}:{}", entry.key.len(), entry.key));
+                    entry.value.describe(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+
     /// The entry of `key`, when this is a mapping that has it.
     pub(in crate::config) fn get(&self, key: &str) -> Option<&MapEntry> {
         match &self.value {

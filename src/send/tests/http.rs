@@ -26,6 +26,7 @@ fn config(url: Url) -> RemoteWrite {
     RemoteWrite {
         send_native_histograms: false,
         name: None,
+        unnamed_id: "receiver".to_owned(),
         url,
         remote_timeout: Duration::from_secs(30),
         headers: BTreeMap::from([("X-Team".to_owned(), "metrics".to_owned())]),

@@ -54,7 +54,9 @@ pub(super) fn read_proxy(reader: &mut Reader<'_>, section: &Section<'_>) -> Prox
         };
     }
     if let Some(proxy) = &url {
-        check_proxy(reader, proxy, &section.path_of("proxy_url"));
+        let leave = ["proxy_url", "no_proxy", "proxy_connect_header"];
+        let leave = leave.map(|key| section.path_of(key)).to_vec();
+        check_proxy(reader, proxy, &section.path_of("proxy_url"), leave);
     }
     ProxyConfig {
         http: url.clone(),
@@ -77,7 +79,7 @@ fn from_the_environment(reader: &mut Reader<'_>, path: &str) -> ProxyConfig {
     let https = first(["HTTPS_PROXY", "https_proxy"]).map(|url| proxy_address(&url));
     let no_proxy = first(["NO_PROXY", "no_proxy"]).unwrap_or_default();
     for proxy in [&http, &https].into_iter().flatten() {
-        check_proxy(reader, proxy, path);
+        check_proxy(reader, proxy, path, vec![path.to_owned()]);
     }
     ProxyConfig {
         http,
@@ -98,12 +100,13 @@ fn proxy_address(text: &str) -> Secret {
     })
 }
 
-fn check_proxy(reader: &mut Reader<'_>, proxy: &Secret, path: &str) {
+fn check_proxy(reader: &mut Reader<'_>, proxy: &Secret, path: &str, leave: Vec<String>) {
     let usable = Url::parse(proxy.expose())
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if !usable {
-        reader.error_at(
+        reader.refuse_at(
             path,
+            leave,
             "found no address of a proxy that speaks HTTP",
             "write http://host:port; SOCKS proxies are not supported",
         );
