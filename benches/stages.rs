@@ -11,6 +11,7 @@
 
 // A benchmark that cannot run must say so.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stdout, reason = "a figure that divan has no column for")]
 
 use amp_forwarder::batch::stage::BatchLimits;
 use amp_forwarder::batch::{Batch, Writer};

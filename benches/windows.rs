@@ -1,5 +1,7 @@
 //! Windows of synthetic series, from the intake to compressed batches: what a remote read costs
 //! behind its decoder.
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
+#![allow(dead_code, reason = "two programs use different parts")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -93,6 +93,9 @@ pub struct TargetReads {
     /// The home's clock less ours, as its last answer showed it, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahead_ms: Option<i64>,
+    /// Whether a read was ever answered, so that the home is known to keep what scrapes miss.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answered: bool,
     /// How late samples became visible at home, the worst that was seen, in milliseconds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub late_ms: u64,
@@ -343,6 +346,7 @@ mod tests {
                     watermarks: BTreeMap::from([(RemoteDir::new("amp"), 58_000)]),
                     read_ms: BTreeMap::from([(RemoteDir::new("amp"), 58_900)]),
                     ahead_ms: Some(-400),
+                    answered: true,
                     late_ms: 40_000,
                     stuck: 1,
                     abandoned_ms: Some(57_000),

@@ -121,6 +121,7 @@ impl Forwarder {
             Outcome::Degraded
         } else if up < tried
             || record.given_up_ms > 0
+            || sent.iter().any(|sent| sent.must_read_again)
             || ledger.rejected > 0
             || ledger.expired > 0
             || (ledger.owed_after > 0 && !dry_run)

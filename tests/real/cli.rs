@@ -171,7 +171,7 @@ fn a_preview_reads_standard_input() {
             "instance": "192.0.2.10:30090",
             "job": "federate",
         },
-        "value": "0",
+        "value": "-0",
         "timestamp_ms": 1_700_000_000_000_i64,
     });
     assert_eq!(lines[0], expected);

@@ -134,7 +134,12 @@ async fn a_refusal_for_good_is_counted_and_never_repeated() {
         exposition(250, now),
         now - 2 * 3_600_000
     )));
-    let running = RunningFunction::start(&TestConfig::new(&home.address(), &gateway).yaml()).await;
+    let config = TestConfig::new(&home.address(), &gateway);
+    // Without this limit, the old sample would be taken out of its batch beforehand.
+    let yaml = config
+        .yaml()
+        .replace("capacity: 2500", "capacity: 2500, sample_age_limit: 0s");
+    let running = RunningFunction::start(&yaml).await;
     let report = running.tick(FORWARD, AMPLE).await;
     assert_balanced(&report);
     assert_eq!(report["outcome"], "partial", "{report}");

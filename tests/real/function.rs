@@ -98,7 +98,7 @@ async fn what_is_not_understood_is_a_typed_error() {
     let cases = [
         (
             json!({"action": "drian"}),
-            "unknown action \"drian\"; known actions: forward, drain, check, status",
+            "unknown action \"drian\"; known actions: forward, drain, check, status, verify",
         ),
         (
             json!({"jobs": ["nope"]}),

@@ -208,6 +208,7 @@ async fn has(home: &Prometheus, expression: &str) {
     .unwrap_or_else(|error| panic!("{error}\n{}", home.log()));
 }
 
+#[allow(clippy::too_many_lines, reason = "one answer, compared in three ways")]
 async fn a_window_has_what_the_home_holds(version: &str, histograms: bool) {
     let started_ms = now_ms();
     let (home, _targets, gone_ms) = home(version, histograms).await;
@@ -229,7 +230,7 @@ async fn a_window_has_what_the_home_holds(version: &str, histograms: bool) {
         .await
         .unwrap()
     {
-        expected.add(&plain(series));
+        expected.add(&plain(&series));
     }
     for (labels, samples) in &expected.histograms {
         let found = held.histograms.get(labels);
@@ -326,7 +327,7 @@ async fn a_window_has_what_the_home_holds(version: &str, histograms: bool) {
 }
 
 /// A series of the tests' own message as one of ours.
-fn plain(series: amp_forwarder_support::gateway::wire::TimeSeries) -> TimeSeries {
+fn plain(series: &amp_forwarder_support::gateway::wire::TimeSeries) -> TimeSeries {
     TimeSeries::decode(&*series.encode_to_vec()).unwrap()
 }
 

@@ -121,7 +121,10 @@ fn pass(
     Ok((pass.counts, pass.repeated))
 }
 
-fn windows(results: &[&[TimeSeries]]) -> (Vec<(String, Vec<i64>, Vec<i64>)>, PassCounts) {
+/// Labels of a window, and the times of its floats and of its histograms.
+type ShownWindow = (String, Vec<i64>, Vec<i64>);
+
+fn windows(results: &[&[TimeSeries]]) -> (Vec<ShownWindow>, PassCounts) {
     let (mut sink, none) = (Recorder::default(), RepeatedKeys::default());
     let (counts, repeated) = pass(RULES, &none, results, &mut sink).unwrap();
     assert_eq!(repeated.len(), 0);
@@ -170,7 +173,8 @@ fn a_series_without_a_name_is_passed_over() {
 fn what_an_earlier_query_gave_is_dropped() {
     let up = series(&[("__name__", "up")], &[20, 30], &[]);
     let other = series(&[("__name__", "other")], &[20], &[]);
-    let results: [&[TimeSeries]; 3] = [&[up.clone()], &[], &[other.clone(), up.clone()]];
+    let both = [other, up.clone()];
+    let results: [&[TimeSeries]; 3] = [std::slice::from_ref(&up), &[], &both];
     let (shown, counts) = windows(&results);
     let names: Vec<_> = shown.iter().map(|(labels, ..)| &**labels).collect();
     assert_eq!(names, ["__name__=up,instance=", "__name__=other,instance="]);
@@ -182,7 +186,7 @@ fn a_label_set_that_comes_twice_is_merged_in_a_second_pass() {
     let first = series(&[("__name__", "up")], &[20, 40], &[]);
     let between = series(&[("__name__", "x")], &[20], &[]);
     let again = series(&[("__name__", "up")], &[15, 30, 40], &[25]);
-    let results: [&[TimeSeries]; 2] = [&[first.clone(), between, again.clone()], &[first]];
+    let results: [&[TimeSeries]; 2] = [&[first.clone(), between, again], &[first]];
     let none = RepeatedKeys::default();
     let mut sink = Recorder::default();
     let (_, repeated) = pass(RULES, &none, &results, &mut sink).unwrap();

@@ -87,10 +87,11 @@ impl Forwarder {
             .find(|cursor| cursor.target.id == target.id)
     }
 
-    /// Whether the samples that a scrape of this target shows stay at home to be read again.
+    /// Whether the samples that a scrape of this target shows are known to stay at home, to be read
+    /// again: a home that never answered a read may not have any.
     pub(super) fn is_kept_at_home(&self, target: &Target) -> bool {
         self.cursor(target)
-            .is_some_and(|cursor| !cursor.unsupported.get())
+            .is_some_and(|cursor| cursor.known.borrow().answered && !cursor.unsupported.get())
     }
 
     /// Notes that a live scrape of a slot has succeeded: everything up to it was gathered.
@@ -153,6 +154,7 @@ impl Forwarder {
             }
         }
         cursor.planner.borrow_mut().succeeded(&read.window, largest);
+        cursor.known.borrow_mut().answered = true;
         if moved_clock && matches!(read.shape, WindowShape::Slots(_)) {
             // The slots were those of another clock. What they showed was sent, in its order.
             return ReadAttempt::Retry;

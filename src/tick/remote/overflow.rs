@@ -148,6 +148,8 @@ impl Lane {
             );
         }
         if lost > 0 {
+            // The home may keep them after all: the next tick asks it.
+            sent.must_read_again = true;
             sent.ledger.record(Fate::Lost, lost);
             tracing::error!(samples = lost, "samples are lost: {why}");
             let text = format!("queue: {lost} samples for {} are lost: {why}", self.id);
