@@ -248,6 +248,21 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     return this.metric('Failures', options);
   }
 
+  /** Samples read from the home for slots that scrapes have missed. Absent while there are none. */
+  metricBackfilled(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Backfilled', options);
+  }
+
+  /** Time whose samples stay at home only, seconds. Absent while there is none. */
+  metricAtHomeOnly(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('AtHomeOnly', options);
+  }
+
+  /** The longest time after which a sample became visible at home, seconds. Absent while none was late. */
+  metricReadLateness(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('ReadLateness', options);
+  }
+
   /** Outputs for the stack, with fixed names: what `make invoke`, `logs`, `config` and `forwardctl` ask for. Once a stack. */
   outputs(): void {
     const outputs: Record<string, string> = {

@@ -26,6 +26,12 @@ export const METRICS = {
   ScrapeDuration: 'Maximum',
   /** Failed scrapes, and one for a failed tick. */
   Failures: 'Sum',
+  /** Samples read from the home for slots that scrapes have missed. Absent while there are none. */
+  Backfilled: 'Sum',
+  /** Time whose samples stay at home only, seconds. Absent while there is none. */
+  AtHomeOnly: 'Sum',
+  /** The longest time after which a sample became visible at home, seconds. Absent while none was late. */
+  ReadLateness: 'Maximum',
 } as const;
 
 export type MetricName = keyof typeof METRICS;
