@@ -359,7 +359,7 @@ mod tests {
         store.plant(KEY, Bytes::from_static(br#"{"version":3}"#));
         assert!(matches!(
             state(&store).await,
-            Err(LookError::State(StateError::Newer(2)))
+            Err(LookError::State(StateError::Newer(3)))
         ));
     }
 }
