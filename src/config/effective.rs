@@ -59,6 +59,10 @@ impl EffectiveSection {
     }
 
     /// Adds a number, a boolean or another word.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "most values are numbers and booleans"
+    )]
     fn plain(&mut self, key: &str, value: impl ToString) {
         self.add(key, plain(value.to_string()));
     }
