@@ -219,7 +219,7 @@ proptest! {
     /// Whatever the inflater's own gzip reader takes or refuses is taken or refused here, damaged
     /// streams included.
     #[test]
-    fn streams_are_read_as_flate2_reads_them(
+    fn streams_are_read_as_the_library_reads_them(
         members in proptest::collection::vec((any_fields(), "[a-c0-9{} \n]{0,300}", 0..10_u32), 1..4),
         chunk in 1..200_usize,
         room in 1..200_usize,
