@@ -35,6 +35,12 @@ const LIKELY_INTERVAL_MS: i64 = 15_000;
 /// fails runs on at home, and keeps its memory there.
 const PATIENCE: u32 = 8;
 
+/// Raw size of an answer that costs a home nothing, in bytes.
+const SMALL_RAW_BYTES: u64 = 64 << 10;
+
+/// [`PATIENCE`] with such answers: a small home catches up soon after its line was bad.
+const SMALL_PATIENCE: u32 = 2;
+
 /// Plans the windows of one target.
 #[derive(Debug, Clone)]
 pub struct WindowPlanner {
@@ -134,7 +140,13 @@ impl WindowPlanner {
     /// Learns from a window that was taken. `size` is that of its largest part.
     pub fn succeeded(&mut self, window: &PlannedWindow, size: AnswerSize) {
         self.successes += 1;
-        if self.successes >= PATIENCE {
+        // No home fails for an answer this small: it was the line that broke.
+        let patience = if size.raw_bytes <= SMALL_RAW_BYTES {
+            SMALL_PATIENCE
+        } else {
+            PATIENCE
+        };
+        if self.successes >= patience {
             self.successes = 0;
             if self.parts > 1 {
                 self.parts /= 2;

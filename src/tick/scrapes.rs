@@ -134,6 +134,11 @@ impl Forwarder {
         if self.is_gap_open(target, grid, slot, round).await {
             return ServedSlot::default();
         }
+        // Reading the gap may have taken until the next slot is due. A scrape would show that one's
+        // samples, so this slot belongs to the gap as well.
+        if grid.newest(self.clock.now_ms()) > slot && !round.plan.once {
+            return ServedSlot::default();
+        }
         let started = Instant::now();
         let left = round
             .deadlines
