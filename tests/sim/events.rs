@@ -40,6 +40,11 @@ events! {
     WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed,
     Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs, DrainOnly, DryRun, Stopped,
     TickAtOnce, SlotPassed,
+    // Remote read.
+    ReadRefused, ReadSilent, ReadRestarting, ReadBadGateway, ReadGatewayTimeout, ReadCut,
+    ReadStalls, ReadSampleLimit, ReadSlowFirstByte, ReadNoDate, ReadTruncated,
+    ReadDamaged, ReadResultMissing, ReadWindow, ReadCatchUp, ReadKilled, ReadOtherProcess,
+    ReadBackfilled, ReadGivenUp, ReadTooOld, ReadFailed, ReadWithoutStore,
 }
 
 /// Number of times that each event happened.
@@ -56,12 +61,18 @@ impl Hits {
         self.0[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the events that never happened.
+    /// Returns the events of the direct simulation and that of the spool that never happened.
     pub(crate) fn never(&self) -> Vec<Event> {
         ALL.iter()
             .copied()
+            .filter(|event| (*event as usize) < Event::ReadRefused as usize)
             .filter(|event| self.0[*event as usize].load(Ordering::Relaxed) == 0)
             .collect()
+    }
+
+    /// Whether an event has happened.
+    pub(crate) fn has_met(&self, event: Event) -> bool {
+        self.0[event as usize].load(Ordering::Relaxed) > 0
     }
 
     /// Lists all events with their counts, five on a line.

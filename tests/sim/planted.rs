@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amp_forwarder::batch::{Batch, decode};
+use amp_forwarder::prompb::RequestBody;
 use amp_forwarder::prompb::messages::WriteRequest;
 use amp_forwarder::report::{Outcome, Report};
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest};
@@ -15,7 +16,7 @@ use prost::Message as _;
 use crate::events::Hits;
 use crate::receiver::Receiver;
 use crate::scenario::ROOMY;
-use crate::{run, spool};
+use crate::{reads, run, spool};
 
 /// A bug of the forwarder, or of what it relies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,18 @@ pub(crate) enum Bug {
     ChangedTakenForBusy,
     /// `memory_limit` is not respected.
     NoMemoryLimit,
+    /// A watermark is stored before its samples were answered or spooled.
+    WatermarkTooEarly,
+    /// A window is read up to the present, though the home commits some samples late.
+    UpperEndIsNow,
+    /// The next window begins where the last one ended, though some samples come later.
+    NoOverlap,
+    /// A range of time is taken without its end.
+    RangeWithoutEnd,
+    /// The samples of a gap are sent after those of the live scrape.
+    GapAfterLive,
+    /// Both halves of a split entry are posted at once.
+    HalvesAtOnce,
 }
 
 /// The simulation that must find a bug.
@@ -58,6 +71,7 @@ pub(crate) enum Bug {
 enum Sim {
     Direct,
     Spool,
+    Reads,
 }
 
 const BUGS: &[(Bug, Sim, &[&str])] = &[
@@ -95,6 +109,14 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
     (Bug::ChangedTakenForBusy, Sim::Spool, &["busy"]),
     (Bug::NoMemoryLimit, Sim::Direct, &["memory"]),
     (Bug::NoMemoryLimit, Sim::Spool, &["memory"]),
+    (Bug::WatermarkTooEarly, Sim::Reads, &["watermark"]),
+    (Bug::UpperEndIsNow, Sim::Reads, &["missing", "watermark"]),
+    (Bug::NoOverlap, Sim::Reads, &["missing", "watermark"]),
+    (Bug::RangeWithoutEnd, Sim::Reads, &["missing", "watermark"]),
+    (Bug::GapAfterLive, Sim::Reads, &["order", "in flight"]),
+    (Bug::HalvesAtOnce, Sim::Reads, &["in flight", "order"]),
+    (Bug::SwallowedBatch, Sim::Reads, &["missing", "watermark"]),
+    (Bug::SentTwice, Sim::Reads, &["again"]),
 ];
 
 impl Bug {
@@ -116,6 +138,8 @@ impl Bug {
                 | Self::MixedReplicas
                 | Self::LabelsUnsorted
                 | Self::ValueChanged
+                | Self::GapAfterLive
+                | Self::HalvesAtOnce
         )
     }
 
@@ -132,7 +156,21 @@ impl Bug {
                 ..request
             };
             match self {
-                Self::EarlyAnswer => {
+                Self::HalvesAtOnce => match halves(&rewritten.to_bytes()) {
+                    Some([first, second]) => {
+                        let (first, second): (RequestBody, RequestBody) =
+                            (first.into(), second.into());
+                        let post =
+                            |body| Arc::clone(&receiver).post(PostRequest { body, ..request });
+                        let (_, answer) = tokio::join!(post(&first), post(&second));
+                        answer
+                    }
+                    None => receiver.post(request).await,
+                },
+                Self::GapAfterLive if receiver.is_fresh(&rewritten.to_bytes()) => {
+                    receiver.post(request).await
+                }
+                Self::EarlyAnswer | Self::GapAfterLive => {
                     let body = rewritten.clone();
                     let (attempt, timeout, fresh_connection, fresh_credentials) = (
                         request.attempt,
@@ -238,16 +276,45 @@ fn rewrite(bug: Bug, body: &Bytes) -> Bytes {
         .into()
 }
 
+/// Cuts the first entry with several samples in time: two bodies, the earlier half first.
+fn halves(body: &Bytes) -> Option<[Bytes; 2]> {
+    let plain = snap::raw::Decoder::new().decompress_vec(body).ok()?;
+    let first = WriteRequest::decode(&*plain).ok()?;
+    let mut second = WriteRequest::default();
+    let mut first = first;
+    let entry = first
+        .timeseries
+        .iter_mut()
+        .find(|entry| entry.samples.len() > 1)?;
+    let mut later = entry.clone();
+    later.samples = entry.samples.split_off(entry.samples.len() / 2);
+    second.timeseries.push(later);
+    Some([first, second].map(|request| {
+        let compressed = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec());
+        compressed.expect("it is small").into()
+    }))
+}
+
 /// Each planted bug must be found, which shows that the checks can fail.
 #[test]
 fn planted_bugs_are_found() {
+    are_found(|sim| sim != Sim::Reads);
+}
+
+#[test]
+fn planted_bugs_of_remote_read_are_found() {
+    are_found(|sim| sim == Sim::Reads);
+}
+
+fn are_found(wanted: impl Fn(Sim) -> bool) {
     const SEEDS: u64 = 5_000;
-    for (bug, sim, rules) in BUGS {
+    for (bug, sim, rules) in BUGS.iter().filter(|(_, sim, _)| wanted(*sim)) {
         let hits = Arc::new(Hits::default());
         let found = (0..SEEDS).find(|&seed| {
             let run = match sim {
                 Sim::Direct => run::seed,
                 Sim::Spool => spool::seed,
+                Sim::Reads => reads::seed,
             };
             let findings = run(seed, &hits, false, Some(*bug)).findings;
             findings.iter().any(|finding| {

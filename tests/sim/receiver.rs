@@ -7,11 +7,12 @@ use std::time::Duration;
 use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::net::aws::AwsError;
 use amp_forwarder::net::{NetError, Peer, Phase};
-use amp_forwarder::prompb::messages::TimeSeries;
+use amp_forwarder::prompb::messages::{TimeSeries, WriteRequest};
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote, SignError};
 use fastrand::Rng;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, header};
+use prost::Message as _;
 use tokio::time::sleep;
 
 use crate::events::Event;
@@ -122,6 +123,8 @@ struct State {
     swallowed: bool,
     /// Samples answered for good with anything but a success.
     refused: HashSet<(Key, i64)>,
+    /// Oldest and newest timestamp of the samples that were sent again after a kill.
+    repeated: Option<(i64, i64)>,
     /// Samples of orphaned segments, which no process could know of.
     excused: HashSet<(Key, i64)>,
 }
@@ -154,6 +157,7 @@ impl Receiver {
             accepted: HashMap::new(),
             swallowed: false,
             refused: HashSet::new(),
+            repeated: None,
             excused: HashSet::new(),
         };
         Arc::new(Self {
@@ -177,6 +181,15 @@ impl Receiver {
     /// Whether a sample was refused for good or deduplicated, so that it need not be stored.
     pub(crate) fn is_refused(&self, key: Key, timestamp_ms: i64) -> bool {
         lock(&self.state).refused.contains(&(key, timestamp_ms))
+    }
+
+    /// Whether a body has a sample that is not older than a few seconds.
+    pub(crate) fn is_fresh(&self, body: &[u8]) -> bool {
+        let plain = snap::raw::Decoder::new().decompress_vec(body);
+        let request = WriteRequest::decode(&*plain.unwrap_or_default()).unwrap_or_default();
+        let now_ms = self.world.now_ms();
+        let mut samples = request.timeseries.iter().flat_map(|entry| &entry.samples);
+        samples.any(|sample| sample.timestamp > now_ms - 20_000)
     }
 
     /// Whether requests are in flight.
@@ -317,7 +330,7 @@ impl Receiver {
                     bad: value("__name__").starts_with("bad_"),
                     entry,
                 };
-                self.check_sample(&state, &sample, &mut span);
+                self.check_sample(&mut state, &sample, &mut span);
                 samples.push(sample);
             }
         }
@@ -367,8 +380,13 @@ impl Receiver {
         (id, samples, raw)
     }
 
+    /// Oldest and newest timestamp of the samples that were sent again after a kill.
+    pub(crate) fn repeated(&self) -> Option<(i64, i64)> {
+        lock(&self.state).repeated
+    }
+
     /// Checks one sample of a request.
-    fn check_sample(&self, state: &State, sample: &Sample, span: &mut (u64, u64)) {
+    fn check_sample(&self, state: &mut State, sample: &Sample, span: &mut (u64, u64)) {
         let found =
             |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
         let Sample {
@@ -398,6 +416,7 @@ impl Receiver {
         }
         if let Some(&newest) = state.accepted.get(&key)
             && timestamp_ms < newest
+            && !(self.traits.windows && state.tenant.stored(key, timestamp_ms) == Some(bits))
             && !self.world.may_go_back(key)
             && !state.excused.contains(&(key, timestamp_ms))
             && !self.is_forgotten(key, newest, timestamp_ms)
@@ -410,7 +429,12 @@ impl Receiver {
                 ),
             );
         }
-        if self.traits.no_repeats && state.told.get(&(key, timestamp_ms)) == Some(&state.life) {
+        let told = state.told.get(&(key, timestamp_ms)).copied();
+        if told.is_some_and(|life| life < state.life) {
+            let (from_ms, to_ms) = state.repeated.unwrap_or((timestamp_ms, timestamp_ms));
+            state.repeated = Some((from_ms.min(timestamp_ms), to_ms.max(timestamp_ms)));
+        }
+        if self.traits.no_repeats && told == Some(state.life) {
             found(
                 "again",
                 format!("{} at {timestamp_ms} was answered already", text()),

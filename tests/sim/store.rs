@@ -211,6 +211,24 @@ impl SimStore {
         answer
     }
 
+    /// Moves all watermarks to the present, for a planted bug.
+    fn with_early_watermarks(&self, body: Bytes) -> Bytes {
+        let Ok(mut state) = SpoolState::read(&body) else {
+            return body;
+        };
+        let now_ms = self.shared.world.now_ms();
+        for reads in state
+            .jobs
+            .values_mut()
+            .flat_map(|job| job.reads.values_mut())
+        {
+            for watermark_ms in reads.watermarks.values_mut() {
+                *watermark_ms = now_ms.max(*watermark_ms);
+            }
+        }
+        state.write().expect("it was read")
+    }
+
     fn learn(&self, key: &str, body: &Bytes) {
         if key == KEY
             && let Ok(SpoolState {
@@ -253,6 +271,11 @@ impl Store for SimStore {
         deadline: Instant,
     ) -> Call<'a, Etag> {
         self.learn(key, &body);
+        let body = if self.shared.bug == Some(Bug::WatermarkTooEarly) && key == KEY {
+            self.with_early_watermarks(body)
+        } else {
+            body
+        };
         self.call(
             Op::PutIfMatch,
             key,

@@ -42,6 +42,8 @@ pub(crate) struct SimWorld {
     exposed: Mutex<HashMap<(Key, i64), Exposed>>,
     /// Series whose timestamps come from the forwarder's clock.
     clocked: Mutex<HashSet<Key>>,
+    /// Series of which any sample may be sent.
+    own: Mutex<HashSet<Key>>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,6 +65,7 @@ impl SimWorld {
             names: Mutex::default(),
             exposed: Mutex::default(),
             clocked: Mutex::default(),
+            own: Mutex::default(),
         })
     }
 
@@ -189,8 +192,34 @@ impl SimWorld {
         entry.last = exposition;
     }
 
+    /// Records a sample that may be sent with any other one.
+    pub(crate) fn expose_any(&self, key: Key, timestamp_ms: i64, bits: Option<u64>) {
+        let mut exposed = lock(&self.exposed);
+        let entry = exposed.entry((key, timestamp_ms)).or_insert(Exposed {
+            bits,
+            first: 0,
+            last: u64::MAX >> 1,
+        });
+        if entry.bits != bits {
+            entry.bits = None;
+        }
+    }
+
+    /// Records a series of which any sample may be sent: the forwarder makes them.
+    pub(crate) fn own(&self, key: Key) {
+        self.clocked(key);
+        lock(&self.own).insert(key);
+    }
+
     pub(crate) fn exposed(&self, key: Key, timestamp_ms: i64) -> Option<Exposed> {
-        lock(&self.exposed).get(&(key, timestamp_ms)).copied()
+        let found = lock(&self.exposed).get(&(key, timestamp_ms)).copied();
+        found.or_else(|| {
+            lock(&self.own).contains(&key).then_some(Exposed {
+                bits: None,
+                first: 0,
+                last: u64::MAX >> 1,
+            })
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the simulated home answers to a remote read and to `/federate`: a snapshot of its database.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use amp_forwarder::prompb::messages::TimeSeries;
@@ -40,11 +41,25 @@ struct Condition {
     value: String,
 }
 
+/// An expression that must match a whole value. Each is compiled once a thread: parts of the names
+/// are asked for by long ones.
+fn compiled(expression: &str) -> Regex {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<String, Regex>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        let anchored = format!("^(?s:{expression})$");
+        let compile = || Regex::new(&anchored).expect("the forwarder has checked the expression");
+        known
+            .entry(expression.to_owned())
+            .or_insert_with(compile)
+            .clone()
+    })
+}
+
 impl Condition {
     fn new(matcher: &LabelMatcher, external: &BTreeMap<String, String>) -> Self {
-        let anchored = format!("^(?s:{})$", matcher.value);
-        let pattern = (matcher.kind >= 2)
-            .then(|| Regex::new(&anchored).expect("the forwarder has checked the expression"));
+        let pattern = (matcher.kind >= 2).then(|| compiled(&matcher.value));
         // An equality matcher on an external label finds the series that lack the label.
         let replaced = matcher.kind == 0 && external.get(&matcher.name) == Some(&matcher.value);
         Self {

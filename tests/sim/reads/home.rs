@@ -17,6 +17,7 @@ use url::Url;
 
 use super::answer::{compressed, exposition, request};
 use super::tsdb::Tsdb;
+use crate::events::Event;
 use crate::world::{SimWorld, lock};
 
 /// A fault of an answer. Those from `SampleLimit` on are faults of remote read only.
@@ -48,6 +49,29 @@ pub(crate) enum Fault {
     Damaged,
     /// The last result is missing.
     ResultMissing,
+}
+
+impl Fault {
+    /// The event that a read with this fault counts as.
+    pub(crate) fn event(self) -> Event {
+        match self {
+            Self::Refused => Event::ReadRefused,
+            Self::Silent => Event::ReadSilent,
+            Self::Restarting => Event::ReadRestarting,
+            Self::BadGateway => Event::ReadBadGateway,
+            Self::GatewayTimeout => Event::ReadGatewayTimeout,
+            Self::Cut => Event::ReadCut,
+            Self::Stalls => Event::ReadStalls,
+            // As a home that has no remote read.
+            Self::LoginPage => Event::ReadFailed,
+            Self::SampleLimit => Event::ReadSampleLimit,
+            Self::SlowFirstByte => Event::ReadSlowFirstByte,
+            Self::NoDate => Event::ReadNoDate,
+            Self::Truncated => Event::ReadTruncated,
+            Self::Damaged => Event::ReadDamaged,
+            Self::ResultMissing => Event::ReadResultMissing,
+        }
+    }
 }
 
 pub(crate) const FAULTS: &[Fault] = &[
@@ -327,7 +351,7 @@ impl ReadHomeHandle {
         let longest_ms = if fault == Some(Fault::SlowFirstByte) {
             30_000
         } else {
-            1_500
+            400
         };
         self.build(&request, until, longest_ms).await?;
         let headers = home.headers(content_type, fault != Some(Fault::NoDate));

@@ -2,11 +2,16 @@
 //! `/federate`, and what must have arrived of it.
 
 mod answer;
+mod checks;
 mod history;
 mod home;
 #[cfg(test)]
 mod home_tests;
+mod kills;
 mod oracle;
+mod run;
+mod scenario;
 mod tsdb;
 
+pub(crate) use self::run::seed;
 pub(crate) use self::tsdb::histogram_bits;

@@ -61,11 +61,12 @@ pub(crate) fn slot<K: Ord + Clone>(
     }
     let mut expected = Vec::new();
     for (key, all) in of_key {
+        // Of two series with one label set either may be shown, and a marker of one hides the other.
         let mut one_of = Vec::new();
-        let mut surely = false;
+        let mut surely = true;
         for series in all {
             let candidates = candidates(series, slot_ms, asked_ms);
-            surely |= candidates.iter().all(Option::is_some);
+            surely &= candidates.iter().all(Option::is_some);
             one_of.extend(candidates.into_iter().flatten());
         }
         if surely {

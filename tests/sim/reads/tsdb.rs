@@ -246,6 +246,18 @@ impl HomeClock {
     }
 }
 
+impl HomeClock {
+    /// The largest time that the clock has shown up to a true time.
+    pub(crate) fn highest(&self, true_ms: i64) -> i64 {
+        let before = self.steps.iter().map(|(from_ms, _)| from_ms - 1);
+        before
+            .filter(|step_ms| (0..true_ms).contains(step_ms))
+            .map(|step_ms| self.at(step_ms))
+            .max()
+            .map_or(self.at(true_ms), |highest| highest.max(self.at(true_ms)))
+    }
+}
+
 /// The home's database.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tsdb {
@@ -351,5 +363,9 @@ mod tests {
             steps: vec![(100, 5), (200, -50)],
         };
         assert_eq!([99, 100, 200].map(|ms| clock.at(ms)), [99, 105, 150]);
+        assert_eq!(
+            [99, 100, 199, 200, 300].map(|ms| clock.highest(ms)),
+            [99, 105, 204, 204, 250]
+        );
     }
 }
