@@ -107,4 +107,8 @@ impl ResponseBody for HttpBody {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
         Box::pin(self.reply.chunk())
     }
+
+    fn without_secrets(&self, read: &[u8], most: usize) -> String {
+        self.reply.without_secrets(read, most)
+    }
 }

@@ -67,6 +67,15 @@ pub trait ResponseBody: Send {
     /// # Errors
     /// The connection broke, or the request's time-out has passed.
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>>;
+
+    /// The beginning of what was read as text, at most `most` bytes, without the secrets that the
+    /// request carried: a home or a proxy may repeat them in its answer. A body without a request
+    /// has none.
+    fn without_secrets(&self, read: &[u8], most: usize) -> String {
+        let mut text = String::from_utf8_lossy(read).into_owned();
+        text.truncate(text.floor_char_boundary(most));
+        text
+    }
 }
 
 /// The home Prometheus.

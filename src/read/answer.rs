@@ -17,7 +17,7 @@ pub(super) fn foreign(headers: &HeaderMap) -> Option<String> {
     let media_type = text(headers, &CONTENT_TYPE);
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/x-protobuf") {
-        return Some(match shown(essence.as_bytes()) {
+        return Some(match shown(essence) {
             none if none.is_empty() => "without Content-Type".to_owned(),
             found => found,
         });
@@ -25,7 +25,7 @@ pub(super) fn foreign(headers: &HeaderMap) -> Option<String> {
     // A proxy that compresses on its own would have to be asked for it.
     let coding = text(headers, &CONTENT_ENCODING).trim();
     (!coding.is_empty() && !coding.eq_ignore_ascii_case("snappy"))
-        .then(|| format!("compressed with {}", shown(coding.as_bytes())))
+        .then(|| format!("compressed with {}", shown(coding)))
 }
 
 /// The header `Date`, milliseconds since 1970.
@@ -49,7 +49,8 @@ pub(super) async fn error_text(headers: &HeaderMap, body: &mut dyn ResponseBody)
         .then(|| decoded(&bytes))
         .flatten()
         .unwrap_or(bytes);
-    shown(&decoded)
+    // A home or a proxy may repeat what the request carried.
+    shown(&body.without_secrets(&decoded, MAX_ERROR_BYTES))
 }
 
 fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -67,8 +68,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
 }
 
 /// What others wrote, as an error shows it.
-fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
+fn shown(text: &str) -> String {
     let words: Vec<_> = text
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())

@@ -7,23 +7,26 @@ use crate::home::ResponseBody;
 /// Bytes of a refusal that are shown.
 const SHOWN: usize = 300;
 
+/// Bytes of a refusal that are read: secrets are taken out before the text is cut.
+const READ: usize = 4 * SHOWN;
+
 /// The start of a body as one line: the words in which a home refuses a selector.
 pub(super) async fn first_line(body: &mut dyn ResponseBody, gzip: bool) -> String {
     let mut bytes = Vec::new();
-    while bytes.len() < SHOWN
+    while bytes.len() < READ
         && let Ok(Some(chunk)) = body.chunk().await
     {
-        bytes.extend_from_slice(&chunk[..chunk.len().min(SHOWN)]);
+        bytes.extend_from_slice(&chunk[..chunk.len().min(READ)]);
     }
     let mut text = Vec::new();
     if gzip {
         // What was decoded before an error is shown.
         let decoder = flate2::read::GzDecoder::new(bytes.as_slice());
-        let _ = decoder.take(SHOWN as u64).read_to_end(&mut text);
+        let _ = decoder.take(READ as u64).read_to_end(&mut text);
     } else {
         text = bytes;
     }
-    let text = String::from_utf8_lossy(&text);
+    let text = body.without_secrets(&text, SHOWN);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let printable = words
         .chars()

@@ -151,7 +151,8 @@ impl<'a> HomeTarget<'a> {
                     break;
                 }
             }
-            return Err(EndError::status(&address, answer.status, &body));
+            let text = answer.body.without_secrets(&body, ERROR_BYTES);
+            return Err(EndError::status(&address, answer.status, text.as_bytes()));
         }
         let is_read = answer
             .headers
