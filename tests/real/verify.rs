@@ -219,7 +219,16 @@ async fn by_slots_what_federate_has_shown_is_expected() {
     })
     .await
     .unwrap();
-    let (report, output) = verify(&path, &arguments).await;
+    // Long enough for a slow machine, and not so long that it reaches back before the first slot.
+    let longer = [
+        "--query-url",
+        &query_url,
+        "--last",
+        "14s",
+        "--settled",
+        "5s",
+    ];
+    let (report, output) = verify(&path, &longer).await;
     assert_eq!(output.status.code(), Some(1), "{report} {output:?}");
     let missing = report["remotes"][0]["missing"].as_u64().unwrap();
     // The reports of the scrape may be in the batch, and they are not at home.
