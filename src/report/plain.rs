@@ -58,7 +58,8 @@ fn replaced(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
 /// use amp_forwarder::report::plain_json;
 ///
 /// let value = serde_json::json!({"name": "a\u{202e}b\u{9b}1\u{e0001}"});
-/// let text = plain_json(&value.to_string());
+/// let json = value.to_string();
+/// let text = plain_json(&json);
 /// assert_eq!(text, r#"{"name":"a\u202eb\u009b1\udb40\udc01"}"#);
 /// assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
 /// ```

@@ -179,6 +179,8 @@ impl Home for HomeHandle {
                     open.lines.clear();
                     good = 0;
                 }
+                // The words of a refusal are read, and no sample of them.
+                Fault::Status => good = 0,
                 Fault::WrongType => {
                     good = 0;
                     open.must_fail = !texts.is_empty();
@@ -291,7 +293,7 @@ impl ResponseBody for SimBody {
                         Err(timed_out(&self.url))
                     }
                     _ => {
-                        self.open.at_end = true;
+                        self.open.at_end = self.fault != Fault::Status;
                         self.open.read = self.good;
                         Ok(None)
                     }

@@ -123,11 +123,12 @@ impl Demo {
             gateway.url()
         ));
         if options.drop_one_batch {
+            // A batch of the home's samples, not only of `up` and the like.
             gateway.faults().add(Fault {
-                skip: 1,
+                min_samples: 100,
                 ..Fault::once(FaultAction::Drop)
             });
-            say("the gateway will acknowledge the second batch without storing it");
+            say("the gateway will acknowledge the first large batch without storing it");
         }
         let store = Moto::start(&[]).await?;
         store.create_bucket(BUCKET).await?;
