@@ -189,27 +189,6 @@ impl Side {
     }
 }
 
-/// All samples of the home, markers included.
-async fn held(home: &Prometheus, from_ms: i64, until_ms: i64) -> Samples {
-    let mut samples = Samples::new();
-    for series in read::read(&home.url(), "job", from_ms, until_ms)
-        .await
-        .unwrap()
-    {
-        let labels: BTreeMap<_, _> = series
-            .labels
-            .into_iter()
-            .map(|label| (label.name, label.value))
-            .collect();
-        let floats = series.samples.into_iter();
-        samples
-            .entry(labels)
-            .or_default()
-            .extend(floats.map(|sample| (sample.timestamp, sample.value.to_bits())));
-    }
-    samples
-}
-
 /// Samples of the home between the first that arrived and `until_ms` that never arrived.
 fn missing(held: &Samples, received: &Samples, from_ms: i64, until_ms: i64) -> usize {
     let mut missing = 0;
@@ -282,7 +261,9 @@ async fn run(trouble: Trouble) -> BTreeMap<&'static str, (usize, usize)> {
     let running = futures_util::future::join_all(sides.iter_mut().map(|side| side.run(end, kills)));
     tokio::join!(running, troubles);
 
-    let held = held(&home, started_ms, now_ms()).await;
+    let held = read::samples(&home.url(), "job", started_ms, now_ms())
+        .await
+        .unwrap();
     let until_ms = now_ms() - Instant::now().duration_since(end).as_millis() as i64;
     let mut missed = BTreeMap::new();
     for side in &sides {

@@ -6,6 +6,7 @@ use prost::Message;
 
 use crate::gateway::wire::TimeSeries;
 use crate::http::Client;
+use crate::query::Samples;
 
 #[derive(Clone, PartialEq, Message)]
 struct ReadRequest {
@@ -88,4 +89,25 @@ pub async fn read(url: &str, label: &str, from_ms: i64, to_ms: i64) -> Result<Ve
         .into_iter()
         .flat_map(|result| result.timeseries)
         .collect())
+}
+
+/// Reads as [`read`] does, and returns the floats with their bits, markers included.
+///
+/// # Errors
+/// Fails as [`read`] does.
+pub async fn samples(url: &str, label: &str, from_ms: i64, to_ms: i64) -> Result<Samples> {
+    let mut samples = Samples::new();
+    for series in read(url, label, from_ms, to_ms).await? {
+        let labels = series
+            .labels
+            .into_iter()
+            .map(|label| (label.name, label.value))
+            .collect();
+        let floats = series.samples.into_iter();
+        samples
+            .entry(labels)
+            .or_default()
+            .extend(floats.map(|sample| (sample.timestamp, sample.value.to_bits())));
+    }
+    Ok(samples)
 }

@@ -30,7 +30,6 @@ use self::twin::Forwarding;
 use crate::gateway::{Fault, FaultAction, Gateway, GatewayOptions};
 use crate::home::Link;
 use crate::process::{Job, Moto, NodeExporter, Prometheus, V3_5};
-use crate::query::Samples;
 use crate::{now_ms, read, wait_for};
 
 pub use table::{Evidence, Verdict};
@@ -212,8 +211,8 @@ impl Demo {
     pub async fn verdict(&self) -> Result<Verdict> {
         let (from, until) = (now_ms() - 600_000, now_ms());
         let evidence = Evidence {
-            home: held(&self.home.url(), from, until).await?,
-            received: held(&self.receiver.url(), from, until).await?,
+            home: read::samples(&self.home.url(), "__name__", from, until).await?,
+            received: read::samples(&self.receiver.url(), "__name__", from, until).await?,
             federated: self.twin.received(),
             safe_ms: self.exact.safe_ms().context("nothing was read")?,
             forwarder_instance: self.link.address(),
@@ -245,24 +244,6 @@ impl Demo {
             self.exact.config_path().display()
         )
     }
-}
-
-/// All samples that a Prometheus holds, markers included.
-async fn held(url: &str, from_ms: i64, until_ms: i64) -> Result<Samples> {
-    let mut samples = Samples::new();
-    for series in read::read(url, "__name__", from_ms, until_ms).await? {
-        let labels = series
-            .labels
-            .into_iter()
-            .map(|label| (label.name, label.value))
-            .collect();
-        let floats = series.samples.into_iter();
-        samples
-            .entry(labels)
-            .or_default()
-            .extend(floats.map(|sample| (sample.timestamp, sample.value.to_bits())));
-    }
-    Ok(samples)
 }
 
 fn say(what: impl AsRef<str>) {
