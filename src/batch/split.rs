@@ -1,66 +1,70 @@
 //! Splits a batch in halves after a 413, and decodes one for people.
 
-use std::ops::Range;
-
 use prost::Message as _;
-use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::Batch;
+use super::error::SplitError;
+use super::walk::{EntryCounts, decode_entry, spans};
 use crate::prompb::messages::{TimeSeries, WriteRequest};
 
-/// Longest uncompressed body that is decoded, in bytes. Our own bodies end at
-/// `forwarder.max_request_bytes`.
-const MAX_RAW_BYTES: usize = 64 << 20;
-
-/// A body that is no remote-write request of ours.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SplitError {
-    /// The body is not in snappy's block format.
-    #[error("cannot decompress the batch: {0}")]
-    Snappy(String),
-    /// The body is larger than anything that we write.
-    #[error("the batch says that it holds {0} bytes, more than {MAX_RAW_BYTES}")]
-    TooLarge(usize),
-    /// The uncompressed body is not a `WriteRequest`.
-    #[error("cannot decode the batch: {0}")]
-    Protobuf(String),
-}
-
-impl From<prost::DecodeError> for SplitError {
-    fn from(error: prost::DecodeError) -> Self {
-        Self::Protobuf(error.to_string())
-    }
-}
+/// Longest uncompressed body that is read, in bytes: the largest `forwarder.max_request_bytes`.
+const MAX_RAW_BYTES: usize = 16 << 20;
 
 /// Splits a batch into a first and a second half, by entries. `None` when it holds one entry.
 ///
-/// Entries are copied byte by byte: a sample is never encoded twice.
+/// Entries are copied byte by byte: a sample is never encoded twice. Nothing is decoded, and memory
+/// is needed for the uncompressed body and the two halves only. The samples are counted, so that
+/// the halves have exactly those of the batch.
 ///
 /// # Errors
-/// Fails when the body is not a remote-write request. The batch then cannot be made smaller, and
-/// the caller has to give it up.
+/// Fails when the body is not the remote-write request that the batch describes, as in a segment
+/// that somebody else wrote. The batch then cannot be made smaller, and the caller has to give it
+/// up.
 pub fn split(batch: &Batch) -> Result<Option<(Batch, Batch)>, SplitError> {
-    let raw = decompress(&batch.body.to_bytes())?;
-    let entries = entries(&raw)?;
-    if entries.len() < 2 {
+    let raw = decompress(batch)?;
+    let counts = EntryCounts::of(&raw)?;
+    if counts.samples != u64::from(batch.samples) {
+        return Err(SplitError::Samples {
+            said: batch.samples,
+            found: counts.samples,
+        });
+    }
+    if counts.entries < 2 {
         return Ok(None);
     }
-    let (first, second) = entries.split_at(entries.len() / 2);
-    Ok(Some((encode(&raw, first)?, encode(&raw, second)?)))
+    // The first half ends where the message of its last entry ends.
+    let middle = match spans(&raw).nth(counts.entries / 2 - 1) {
+        Some(last) => last?.end,
+        None => return Ok(None),
+    };
+    let (first, second) = raw.split_at(middle);
+    Ok(Some((compress(first)?, compress(second)?)))
 }
 
-pub(super) fn decompress(body: &[u8]) -> Result<Vec<u8>, SplitError> {
-    let length =
-        snap::raw::decompress_len(body).map_err(|error| SplitError::Snappy(error.to_string()))?;
-    if length > MAX_RAW_BYTES {
-        return Err(SplitError::TooLarge(length));
+/// The uncompressed body. Its length is checked before memory is taken for it.
+pub(super) fn decompress(batch: &Batch) -> Result<Vec<u8>, SplitError> {
+    let body = batch.body.to_bytes();
+    let found =
+        snap::raw::decompress_len(&body).map_err(|error| SplitError::Snappy(error.to_string()))?;
+    if u32::try_from(found) != Ok(batch.raw_len) {
+        return Err(SplitError::Length {
+            said: batch.raw_len,
+            found,
+        });
+    }
+    if found > MAX_RAW_BYTES {
+        return Err(SplitError::TooLarge {
+            found,
+            most: MAX_RAW_BYTES,
+        });
     }
     snap::raw::Decoder::new()
-        .decompress_vec(body)
+        .decompress_vec(&body)
         .map_err(|error| SplitError::Snappy(error.to_string()))
 }
 
-/// Decodes the request of a batch, for people and tests: it is too slow for the hot path.
+/// Decodes the request of a batch, for people and tests: it is too slow for the hot path, and takes
+/// many times the memory of the body. What others may have written is read by [`entries`].
 ///
 /// # Errors
 /// Fails when the body is not a remote-write request.
@@ -74,71 +78,48 @@ pub(super) fn decompress(body: &[u8]) -> Result<Vec<u8>, SplitError> {
 /// assert!(decode(&batch).unwrap().timeseries.is_empty());
 /// ```
 pub fn decode(batch: &Batch) -> Result<WriteRequest, SplitError> {
-    Ok(WriteRequest::decode(&*decompress(&batch.body.to_bytes())?)?)
+    Ok(WriteRequest::decode(&*decompress(batch)?)?)
 }
 
-struct EntrySpan {
-    /// The field of the request, with its key and length.
-    whole: Range<usize>,
-    /// The message `TimeSeries` in that field.
-    message: Range<usize>,
-}
-
-fn entries(raw: &[u8]) -> Result<Vec<EntrySpan>, SplitError> {
-    // Only the outer fields are read here: every entry is one field 1 of the request.
-    let mut entries = Vec::new();
-    let mut rest = raw;
-    while !rest.is_empty() {
-        let start = raw.len() - rest.len();
-        let (tag, wire_type) = decode_key(&mut rest)?;
-        if (tag, wire_type) != (1, WireType::LengthDelimited) {
-            return Err(SplitError::Protobuf(format!(
-                "field {tag} is no time series"
-            )));
-        }
-        let length = usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX);
-        let from = raw.len() - rest.len();
-        rest = rest
-            .get(length..)
-            .ok_or_else(|| SplitError::Protobuf("it ends within an entry".to_owned()))?;
-        entries.push(EntrySpan {
-            whole: start..from + length,
-            message: from..from + length,
-        });
+/// Decodes the entries of a batch one after the other, in bounded memory: its body may come from
+/// anybody who may write the spool.
+///
+/// # Errors
+/// Fails when the body is not a remote-write request, or one of its entries would take more memory
+/// than any of ours. All entries are looked at first, so that none of a broken batch is used.
+pub fn entries(batch: &Batch) -> Result<impl Iterator<Item = TimeSeries>, SplitError> {
+    let raw = decompress(batch)?;
+    for span in spans(&raw) {
+        decode_entry(&raw[span?])?;
     }
-    Ok(entries)
+    let mut at = 0;
+    Ok(std::iter::from_fn(move || {
+        let span = spans(raw.get(at..)?).next()?.ok()?;
+        let entry = decode_entry(&raw[at + span.start..at + span.end]).ok();
+        at += span.end;
+        entry
+    }))
 }
 
-fn encode(raw: &[u8], entries: &[EntrySpan]) -> Result<Batch, SplitError> {
-    let mut half = Vec::with_capacity(entries.iter().map(|entry| entry.whole.len()).sum());
-    let (mut samples, mut min_ms, mut max_ms) = (0, i64::MAX, i64::MIN);
-    for entry in entries {
-        // The bytes are copied. The entry is decoded only for its timestamps, since decoding and
-        // encoding would lose unknown fields and zeros that were written.
-        half.extend_from_slice(&raw[entry.whole.clone()]);
-        let series = TimeSeries::decode(&raw[entry.message.clone()])?;
-        let floats = series.samples.iter().map(|sample| sample.timestamp);
-        for timestamp in floats.chain(
-            series
-                .histograms
-                .iter()
-                .map(|histogram| histogram.timestamp),
-        ) {
-            samples += 1;
-            min_ms = min_ms.min(timestamp);
-            max_ms = max_ms.max(timestamp);
-        }
-    }
-    let body = snap::raw::Encoder::new()
-        .compress_vec(&half)
+/// The compressed body, in no more memory than it has bytes: the encoder's buffer is longer than
+/// what goes into it, and parts of a batch may wait for long.
+pub(super) fn compress_body(raw: &[u8]) -> Result<Vec<u8>, SplitError> {
+    let mut body = snap::raw::Encoder::new()
+        .compress_vec(raw)
         .map_err(|error| SplitError::Snappy(error.to_string()))?;
-    let raw_len = u32::try_from(half.len()).map_err(|_| SplitError::TooLarge(half.len()))?;
+    body.shrink_to_fit();
+    Ok(body)
+}
+
+fn compress(half: &[u8]) -> Result<Batch, SplitError> {
+    let counts = EntryCounts::of(half)?;
     Ok(Batch {
-        body: body.into(),
-        samples,
-        raw_len,
-        min_ms,
-        max_ms,
+        body: compress_body(half)?.into(),
+        // Both fit: a half is at most as long as the whole, whose numbers are 32 bits.
+        samples: counts.samples as u32,
+        raw_len: half.len() as u32,
+        min_ms: counts.min_ms,
+        max_ms: counts.max_ms,
     })
 }
 
@@ -162,13 +143,11 @@ mod tests {
     }
 
     fn batch(request: &WriteRequest) -> Batch {
-        let raw = request.encode_to_vec();
-        let entries = entries(&raw).unwrap();
-        encode(&raw, &entries).unwrap()
+        compress(&request.encode_to_vec()).unwrap()
     }
 
     fn decode(batch: &Batch) -> WriteRequest {
-        WriteRequest::decode(&*decompress(&batch.body.to_bytes()).unwrap()).unwrap()
+        WriteRequest::decode(&*decompress(batch).unwrap()).unwrap()
     }
 
     #[test]
@@ -215,17 +194,8 @@ mod tests {
         .concat();
         let entry = [&[0x0a, u8::try_from(message.len()).unwrap()][..], &message].concat();
         let raw = entry.repeat(2);
-        let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
-        let (first, second) = split(&Batch {
-            body: body.into(),
-            samples: 2,
-            raw_len: 0,
-            min_ms: 0,
-            max_ms: 0,
-        })
-        .unwrap()
-        .unwrap();
-        assert_eq!(decompress(&first.body.to_bytes()).unwrap(), entry);
+        let (first, second) = split(&compress(&raw).unwrap()).unwrap().unwrap();
+        assert_eq!(decompress(&first).unwrap(), entry);
         assert_eq!(first, second);
         assert_eq!((first.min_ms, first.max_ms), (5, 5));
     }
@@ -240,32 +210,84 @@ mod tests {
         );
     }
 
+    /// A batch of this raw request, which says the truth about its length only.
+    fn forged(raw: &[u8], samples: u32) -> Batch {
+        let body = snap::raw::Encoder::new().compress_vec(raw).unwrap();
+        Batch {
+            body: body.into(),
+            samples,
+            raw_len: raw.len() as u32,
+            min_ms: 0,
+            max_ms: 0,
+        }
+    }
+
     #[test]
     fn a_body_from_elsewhere_is_an_error() {
-        let body = |bytes: &[u8]| Batch {
+        let body = |bytes: &[u8], raw_len| Batch {
             body: bytes.to_vec().into(),
             samples: 2,
-            raw_len: 0,
+            raw_len,
             min_ms: 0,
             max_ms: 0,
         };
-        let compressed =
-            |bytes: &[u8]| body(&snap::raw::Encoder::new().compress_vec(bytes).unwrap());
+        let huge = body(b"\xff\xff\xff\xff\x0f", u32::MAX);
+        assert!(matches!(split(&huge), Err(SplitError::TooLarge { .. })));
+        let torn = body(b"\x05\x00", 5);
+        assert!(matches!(split(&torn), Err(SplitError::Snappy(_))));
+        for raw in [&b"\x0a\x7fshort"[..], b"\x1a\x00", b"\x0b\x0c"] {
+            let error = split(&forged(raw, 0)).unwrap_err();
+            assert!(matches!(error, SplitError::Protobuf(_)), "{raw:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_lies_about_itself_is_not_split() {
+        let honest = batch(&WriteRequest {
+            timeseries: vec![series("a", 1), series("b", 2)],
+        });
+        let longer = Batch {
+            raw_len: honest.raw_len + 1,
+            ..honest.clone()
+        };
         assert!(matches!(
-            split(&body(b"\xff\xff\xff\xff\x0f")),
-            Err(SplitError::TooLarge(_))
+            split(&longer),
+            Err(SplitError::Length { said, found }) if said as usize == found + 1
         ));
-        assert!(matches!(
-            split(&body(b"\x05\x00")),
-            Err(SplitError::Snappy(_))
-        ));
-        assert!(matches!(
-            split(&compressed(b"\x0a\x7fshort")),
-            Err(SplitError::Protobuf(_))
-        ));
-        assert!(matches!(
-            split(&compressed(b"\x1a\x00")),
-            Err(SplitError::Protobuf(_))
-        ));
+        for samples in [0, 1, 3, u32::MAX] {
+            let lying = Batch {
+                samples,
+                ..honest.clone()
+            };
+            let error = SplitError::Samples {
+                said: samples,
+                found: 2,
+            };
+            assert_eq!(split(&lying), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_request_of_empty_entries_takes_no_memory_for_each_of_them() {
+        // A megabyte of entries of two bytes each. Their list alone would be sixteen times as long.
+        let raw = [0x0a, 0x00].repeat(500_000);
+        let (first, second) = split(&forged(&raw, 0)).unwrap().unwrap();
+        assert_eq!((first.raw_len, second.raw_len), (500_000, 500_000));
+        assert_eq!((first.samples, second.samples), (0, 0));
+        assert_eq!(entries(&forged(&raw, 0)).unwrap().count(), 500_000);
+    }
+
+    #[test]
+    fn no_entry_of_a_broken_batch_is_used() {
+        let mut raw = WriteRequest {
+            timeseries: vec![series("a", 1), series("b", 2)],
+        }
+        .encode_to_vec();
+        let whole: Vec<_> = entries(&forged(&raw, 2)).unwrap().collect();
+        assert_eq!(whole, [series("a", 1), series("b", 2)]);
+        // The second name is not UTF-8 any more.
+        let at = raw.iter().rposition(|byte| *byte == b'b').unwrap();
+        raw[at] = 0xff;
+        assert!(entries(&forged(&raw, 2)).is_err());
     }
 }

@@ -8,6 +8,10 @@ use super::reader::{Reader, Section, StringKind};
 use super::remote_read::{RemoteReadMode, read_remote_read};
 use super::spool::read_spool;
 
+/// Allowed sizes of a request, uncompressed. No receiver takes larger ones, and a batch that is
+/// split is in memory as a whole.
+const REQUEST_BYTES: std::ops::RangeInclusive<u64> = 1..=16 << 20;
+
 /// Reads `forwarder`. Whether its mode of remote read suits depends on the jobs.
 pub(super) fn read_forwarder(
     reader: &mut Reader<'_>,
@@ -31,10 +35,10 @@ pub(super) fn read_forwarder(
     }
     if let Some(bytes) = reader.size(&section, "max_request_bytes") {
         match usize::try_from(bytes) {
-            Ok(bytes) if bytes > 0 => forwarder.max_request_bytes = bytes,
+            Ok(size) if REQUEST_BYTES.contains(&bytes) => forwarder.max_request_bytes = size,
             _ => reader.error_at(
                 "forwarder.max_request_bytes",
-                format!("found {bytes}, expected a size above 0"),
+                format!("found {bytes}, expected a size from 1 to 16MiB"),
                 "remove the key for the default",
             ),
         }

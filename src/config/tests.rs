@@ -725,7 +725,11 @@ fn what_does_not_load_says_where_and_why() {
         ),
         (
             with("forwarder: {max_request_bytes: 0}"),
-            &["expected a size above 0"],
+            &["expected a size from 1 to 16MiB"],
+        ),
+        (
+            with("forwarder: {max_request_bytes: 17MiB}"),
+            &["found 17825792, expected a size from 1 to 16MiB"],
         ),
         (
             with("forwarder: {metrics: {namespace: AWS/X}}"),

@@ -39,7 +39,7 @@ pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_m
                 report
                     .spool
                     .oldest_ms
-                    .map_or(0.0, |oldest| (now_ms - oldest) as f64 / 1000.0)
+                    .map_or(0.0, |oldest| now_ms.saturating_sub(oldest) as f64 / 1000.0)
             )),
         ),
         (

@@ -68,6 +68,12 @@ pub struct DeliverContext<'a> {
 /// ends. The future may be dropped at any point; then the batch counts as owed.
 pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContext<'_>) -> Delivery {
     let mut delivery = Delivery::default();
+    // When sending ends first, the delivery below finds that no time is left.
+    let _large = tokio::select! {
+        biased;
+        turn = context.state.large_turn(batch.raw_len) => turn,
+        () = context.state.sending_ended(context.work_ends) => None,
+    };
     let mut owed = OwedParts::new(batch.clone());
     while let Some(next) = owed.next() {
         let samples = u64::from(next.batch.samples);
@@ -82,9 +88,14 @@ pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContex
                 delivery.reject(next.batch, status, message);
             }
             BatchOutcome::TooLarge { status, message } => {
-                // Batches that are built from now on close earlier.
-                context.state.too_large(next.batch.raw_len);
-                match owed.halve(next) {
+                let raw_len = next.batch.raw_len;
+                let halved = owed.halve(next);
+                // Batches that are built from now on close earlier, unless this one is not what
+                // it says: then its size says nothing about ours.
+                if !matches!(halved, Err((_, Some(_)))) {
+                    context.state.too_large(raw_len);
+                }
+                match halved {
                     Ok(()) => {}
                     // A single sample cannot be split.
                     Err((batch, None)) => delivery.reject(batch, status, message),

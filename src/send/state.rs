@@ -75,6 +75,10 @@ pub struct SendState {
     changed: Notify,
     /// The turn of the shard that probes.
     turn: Mutex<()>,
+    /// The turn of the shard that delivers a batch larger than `configured_bytes`.
+    large_turn: Mutex<()>,
+    /// The setting `forwarder.max_request_bytes`.
+    configured_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -110,6 +114,8 @@ impl SendState {
             }),
             changed: Notify::new(),
             turn: Mutex::default(),
+            large_turn: Mutex::default(),
+            configured_bytes: max_request_bytes,
         }
     }
 
@@ -264,6 +270,17 @@ impl SendState {
         }
         let turn = self.turn.lock().await;
         self.shared.borrow().probing.then_some(turn)
+    }
+
+    /// Waits for a turn if a batch of `raw_len` uncompressed bytes is larger than any that is built
+    /// under the present configuration: one from before, or one that somebody else put into the
+    /// spool. When such a batch is split, it is in memory as a whole, so only one shard delivers
+    /// one at a time. The turn lasts as long as the guard.
+    pub(super) async fn large_turn(&self, raw_len: u32) -> Option<MutexGuard<'_, ()>> {
+        if usize::try_from(raw_len).is_ok_and(|raw_len| raw_len <= self.configured_bytes) {
+            return None;
+        }
+        Some(self.large_turn.lock().await)
     }
 
     /// Sleeps until this time, or until the remote is stopped or the deliveries must end.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::retry::LongPeek;
 use super::store::Store;
 use crate::time::Deadlines;
 
@@ -18,6 +19,8 @@ pub struct StoreAccess {
     pub deadlines: Deadlines,
     /// Whether the last holder of the lease was killed or could not release it.
     pub unclean: bool,
+    /// The turn to read a long index.
+    pub(super) long_peek: Arc<LongPeek>,
 }
 
 impl StoreAccess {

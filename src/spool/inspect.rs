@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::lease::LookError;
 use super::name::{Folder, RemoteDir, SegmentName};
-use super::retry::{MAX_OBJECT, Pause, fetch, list_all, peek, try_ends};
+use super::retry::{LongPeek, MAX_OBJECT, Pause, fetch, list_all, peek, try_ends};
 use super::segment::{self, IndexEntry, Segment, SegmentError};
 use super::state::{KEY, MAX_BYTES, SpoolState, StateError};
-use super::store::{FailureKind, Store, StoreAnswer, StoreError, StoreTime};
+use super::store::{FailureKind, NOT_A_FILE, Store, StoreAnswer, StoreError, StoreTime};
 
 /// How long a call is repeated while its failures may pass.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,10 +74,21 @@ pub struct SpoolObject {
     pub key: String,
     /// Folder that it is in.
     pub folder: Folder,
-    /// Remote that it belongs to.
+    /// Remote that it belongs to; [`RemoteDir::nobody`] if it is in no remote's folder.
     pub remote: RemoteDir,
-    /// Size of the object in bytes.
+    /// Size of the object in bytes; 0 for something in a directory that is no file.
     pub bytes: u64,
+}
+
+/// Why an object is not a segment that can be read. Other objects can be read nevertheless.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableObject {
+    /// Its bytes are no segment of this version.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The store refuses it for good: permissions, a key of an encryption, a link.
+    #[error(transparent)]
+    Denied(StoreError),
 }
 
 /// Selects objects.
@@ -109,11 +120,17 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<SpoolObject>
                 .key
                 .strip_prefix(&folder.prefix())
                 .unwrap_or_default();
-            let remote = RemoteDir::found(rest.split_once('/').map_or("", |(remote, _)| remote));
+            let remote = rest
+                .split_once('/')
+                .and_then(|(remote, _)| RemoteDir::found(remote));
             all.push(SpoolObject {
                 folder,
-                remote,
-                bytes: listed.size,
+                remote: remote.unwrap_or_else(RemoteDir::nobody),
+                bytes: if listed.size == NOT_A_FILE {
+                    0
+                } else {
+                    listed.size
+                },
                 key: listed.key,
             });
         }
@@ -137,39 +154,51 @@ impl SpoolObject {
 pub async fn read(
     store: &dyn Store,
     key: &str,
-) -> Result<Result<Segment, SegmentError>, StoreError> {
-    let object = fetch(store, key, MAX_OBJECT, deadline()).await?;
-    Ok(segment::read(&object.bytes))
+) -> Result<Result<Segment, UnreadableObject>, StoreError> {
+    match fetch(store, key, MAX_OBJECT, deadline()).await {
+        Ok(object) => Ok(segment::read(&object.bytes).map_err(UnreadableObject::from)),
+        Err(error) => unreadable(error).map(Err),
+    }
 }
 
-/// An object with its index.
+/// An error that concerns one object only. Any other one is an error of the store.
+fn unreadable(error: StoreError) -> Result<UnreadableObject, StoreError> {
+    if error.kind == FailureKind::Denied {
+        Ok(UnreadableObject::Denied(error))
+    } else {
+        Err(error)
+    }
+}
+
+/// An object with what its index says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexedObject {
     /// Which.
     pub found: SpoolObject,
-    /// Index of its batches, or why it cannot be read.
-    pub entries: Result<Vec<IndexEntry>, SegmentError>,
+    /// Sums of its batches, or why it cannot be read.
+    pub sums: Result<IndexSums, UnreadableObject>,
 }
 
-impl IndexedObject {
+/// Sums of the index of an object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IndexSums {
+    /// Number of batches.
+    pub batches: u64,
     /// Number of samples in all batches, answered or not.
-    #[must_use]
-    pub fn samples(&self) -> u64 {
-        self.entries
-            .iter()
-            .flatten()
-            .map(|entry| u64::from(entry.samples))
-            .sum()
-    }
+    pub samples: u64,
+    /// Oldest and newest timestamp, milliseconds since 1970; `None` without batches.
+    pub times: Option<(i64, i64)>,
+}
 
-    /// Oldest and newest timestamp, milliseconds since 1970.
-    #[must_use]
-    pub fn times(&self) -> Option<(i64, i64)> {
-        let entries = self.entries.as_ref().ok()?;
-        Some((
-            entries.iter().map(|entry| entry.min_ms).min()?,
-            entries.iter().map(|entry| entry.max_ms).max()?,
-        ))
+impl From<Vec<IndexEntry>> for IndexSums {
+    fn from(entries: Vec<IndexEntry>) -> Self {
+        let oldest = entries.iter().map(|entry| entry.min_ms).min();
+        let newest = entries.iter().map(|entry| entry.max_ms).max();
+        Self {
+            batches: entries.len() as u64,
+            samples: entries.iter().map(|entry| u64::from(entry.samples)).sum(),
+            times: oldest.zip(newest),
+        }
     }
 }
 
@@ -183,16 +212,23 @@ pub async fn peek_all(
     objects: Vec<SpoolObject>,
     seen: impl Fn(),
 ) -> Result<Vec<IndexedObject>, StoreError> {
+    let long = &LongPeek::default();
     let mut peeks = stream::iter(objects)
-        .map(|found| async move { (peek(store, &found.key, deadline()).await, found) })
+        .map(|found| async move { (peek(store, &found.key, long, deadline()).await, found) })
         .buffered(PEEKS);
     let mut all = Vec::new();
     while let Some((peeked, found)) = peeks.next().await {
         seen();
         match peeked {
-            Ok(entries) => all.push(IndexedObject { found, entries }),
+            Ok(peeked) => all.push(IndexedObject {
+                found,
+                sums: peeked.map(IndexSums::from).map_err(UnreadableObject::from),
+            }),
             Err(error) if error.kind == FailureKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) => all.push(IndexedObject {
+                found,
+                sums: Err(unreadable(error)?),
+            }),
         }
     }
     Ok(all)
@@ -237,10 +273,11 @@ pub fn heaps(peeked: &[IndexedObject]) -> Vec<FolderSum> {
         };
         let heap = heaps.entry((folder, remote)).or_insert(empty);
         heap.objects += 1;
-        heap.unreadable += u64::from(object.entries.is_err());
-        heap.samples += object.samples();
+        let sums = object.sums.clone().unwrap_or_default();
+        heap.unreadable += u64::from(object.sums.is_err());
+        heap.samples += sums.samples;
         heap.bytes += object.found.bytes;
-        if let Some((oldest, newest)) = object.times() {
+        if let Some((oldest, newest)) = sums.times {
             heap.oldest_ms = Some(heap.oldest_ms.map_or(oldest, |known| known.min(oldest)));
             heap.newest_ms = Some(heap.newest_ms.map_or(newest, |known| known.max(newest)));
         }
@@ -257,7 +294,7 @@ mod tests {
     use super::*;
     use crate::batch::Batch;
     use crate::spool::retry::PEEK;
-    use crate::spool::store::memory::MemoryStore;
+    use crate::spool::store::memory::{MemoryStore, StoreFault};
     use crate::time::TokioClock;
 
     fn store() -> MemoryStore {
@@ -319,6 +356,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_object_that_the_store_refuses_does_not_hide_the_others() {
+        let store = store();
+        let refused = "segments/a/0000000001-00000001-0000.seg";
+        store.plant(refused, segment(&[5]));
+        store.plant("segments/../x", segment(&[1]));
+        store.plant("segments/b/0000000001-00000001-0000.seg", segment(&[7]));
+        store.set_faults(move |_, key, _| StoreFault {
+            refuse: (key == refused).then_some(FailureKind::Denied),
+            ..StoreFault::default()
+        });
+        let listed = list(&store, &Filter::default()).await.unwrap();
+        assert_eq!(listed[0].remote, RemoteDir::nobody());
+        let heaps = heaps(&peek_all(&store, listed, || {}).await.unwrap());
+        let told: Vec<_> = heaps
+            .iter()
+            .map(|heap| (heap.remote.as_str(), heap.unreadable, heap.samples))
+            .collect();
+        assert_eq!(told, [("%", 0, 1), ("a", 1, 0), ("b", 0, 7)]);
+        let read = read(&store, refused).await.unwrap();
+        assert!(matches!(read, Err(UnreadableObject::Denied(_))), "{read:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_long_index_is_read_to_its_end() {
         let store = store();
         store.plant(
@@ -328,7 +388,7 @@ mod tests {
         let found = list(&store, &Filter::default()).await.unwrap().remove(0);
         assert!(found.bytes > PEEK && found.name().is_some());
         assert_eq!(
-            peek(&store, &found.key, deadline())
+            peek(&store, &found.key, &LongPeek::default(), deadline())
                 .await
                 .unwrap()
                 .unwrap()

@@ -43,6 +43,9 @@ impl fmt::Display for Folder {
 
 /// Largest epoch that a name holds: 19,000 years of one tick a minute.
 pub const MAX_EPOCH: u64 = 9_999_999_999;
+/// Largest epoch that is believed when only the names of segments tell it, because `state.json` is
+/// gone: 1,900 years of one tick a minute. Nine times as many are left behind it.
+pub const MAX_EPOCH_FOUND: u64 = 999_999_999;
 /// Largest scrape number of an epoch.
 pub const MAX_SCRAPE: u64 = 99_999_999;
 /// Largest part of a scrape.
@@ -162,9 +165,7 @@ impl<'de> serde::Deserialize<'de> for SegmentName {
 
 /// The name of a remote in the spool: its `name`, or the hash in place of one, written so that it
 /// can be part of a key and the name of a file.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct RemoteDir(String);
 
@@ -199,10 +200,23 @@ impl RemoteDir {
         Self(name)
     }
 
-    /// The name that was found in a key.
+    /// A name that was found in a key or in `state.json`. `None` for one that [`RemoteDir::new`]
+    /// never makes: it may lead to another place.
     #[must_use]
-    pub fn found(name: &str) -> Self {
-        Self(name.to_owned())
+    pub fn found(name: &str) -> Option<Self> {
+        let is_ours = (1..=MAX_DIR).contains(&name.len())
+            && !name.starts_with('.')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.%~".contains(&byte));
+        is_ours.then(|| Self(name.to_owned()))
+    }
+
+    /// The name that stands for objects in no remote's folder. No remote has it: it is made of an
+    /// empty id.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::new("")
     }
 
     /// The name as it is written in keys.
@@ -215,6 +229,13 @@ impl RemoteDir {
     #[must_use]
     pub fn prefix(&self, folder: Folder) -> String {
         format!("{folder}/{self}/")
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RemoteDir {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::found(&text).ok_or_else(|| serde::de::Error::custom("not the name of a remote"))
     }
 }
 
@@ -279,7 +300,33 @@ mod tests {
             prop_assert_eq!(a == b, one == other);
             let name = one.as_str();
             prop_assert!(name.len() <= MAX_DIR && !name.contains('/') && !name.starts_with('.'));
+            prop_assert_eq!(RemoteDir::found(name), Some(one));
         }
+
+        #[test]
+        fn a_name_that_is_found_leads_nowhere_else(name in "[a-z%~./\\\\ \u{1b}é-]{0,130}") {
+            if let Some(found) = RemoteDir::found(&name) {
+                let leads_elsewhere = name.contains(['/', '\\', ' ', '\u{1b}']);
+                prop_assert!(!leads_elsewhere && !name.starts_with('.'));
+                prop_assert_eq!(found.as_str(), name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_remote_that_would_leave_the_spool_is_not_read() {
+        for name in ["", ".", "..", "../../x", "a/b", ".tmp", "a\0b", "\u{1b}[2J"] {
+            assert_eq!(RemoteDir::found(name), None, "{name:?}");
+            let json = serde_json::to_string(name).unwrap();
+            assert!(
+                serde_json::from_str::<RemoteDir>(&json).is_err(),
+                "{name:?}"
+            );
+        }
+        assert_eq!(
+            serde_json::from_str::<RemoteDir>("\"amp\"").unwrap(),
+            RemoteDir::new("amp")
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::segment::{self, IndexEntry, SegmentError};
@@ -12,12 +13,16 @@ use super::store::{FailureKind, ListedObject, Object, Store, StoreAnswer, StoreE
 /// Longest time for one try: that of 8 MiB at half a megabyte a second.
 const TRY: Duration = Duration::from_secs(16);
 
-/// Largest object that is read, in bytes: twice the largest `segment_bytes`. Something else under
-/// the name of a segment may be larger.
-pub(super) const MAX_OBJECT: u64 = 64 << 20;
+/// Largest object that is read, in bytes: the largest `segment_bytes`, and as much again for what
+/// surrounds the batches as they could ever need. Something else under the name of a segment may be
+/// larger.
+pub(super) const MAX_OBJECT: u64 = 33 << 20;
 
 /// Bytes that are read for an index at first: enough for 256 batches.
 pub(super) const PEEK: u64 = segment::peek_bytes(256) as u64;
+
+/// Length of the longest index, in bytes, with what surrounds it.
+const LONGEST_INDEX: u64 = segment::peek_bytes(segment::MAX_BATCHES) as u64;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -116,6 +121,10 @@ pub async fn fetch(
     again(deadline, |try_ends| store.get(key, most, try_ends)).await
 }
 
+/// The turn to read an index that is longer than [`PEEK`]: of many segments that are looked into at
+/// once, only one at a time may take more than some kilobytes of memory.
+pub(super) type LongPeek = Mutex<()>;
+
 /// Reads the index of a segment, from its first bytes.
 ///
 /// # Errors
@@ -124,19 +133,19 @@ pub async fn fetch(
 pub async fn peek(
     store: &dyn Store,
     key: &str,
+    long: &LongPeek,
     deadline: Instant,
 ) -> Result<Result<Vec<IndexEntry>, SegmentError>, StoreError> {
-    let mut most = PEEK;
-    loop {
-        let object = fetch(store, key, most, deadline).await?;
-        match segment::peek(&object.bytes) {
-            Err(SegmentError::Truncated { expected, .. })
-                if !object.is_whole() && expected > most && expected <= MAX_OBJECT =>
-            {
-                most = expected;
-            }
-            peeked => return Ok(peeked),
+    let object = fetch(store, key, PEEK, deadline).await?;
+    match segment::peek(&object.bytes) {
+        Err(SegmentError::Truncated { expected, .. })
+            if !object.is_whole() && expected > PEEK && expected <= LONGEST_INDEX =>
+        {
+            let _turn = long.lock().await;
+            let object = fetch(store, key, expected, deadline).await?;
+            Ok(segment::peek(&object.bytes))
         }
+        peeked => Ok(peeked),
     }
 }
 

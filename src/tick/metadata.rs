@@ -31,9 +31,9 @@ impl Forwarder {
             |remote: &RemoteWrite| millis(config.interval.max(remote.metadata.send_interval));
         let is_due = |lane: &Lane, remote: &RemoteWrite| {
             // A time in the future shows that the clock was set back. It must not delay metadata.
-            lane.metadata_ms
-                .get()
-                .is_none_or(|sent_ms| now_ms - sent_ms >= every(remote) || sent_ms > now_ms)
+            lane.metadata_ms.get().is_none_or(|sent_ms| {
+                now_ms.saturating_sub(sent_ms) >= every(remote) || sent_ms > now_ms
+            })
         };
         let lanes = self.lanes.iter().zip(&self.config.remote_write);
         let due: Vec<_> = lanes

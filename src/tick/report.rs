@@ -155,7 +155,7 @@ impl Forwarder {
                 .collect(),
             spool,
             memory: self.memory(),
-            lag_ms: newest_ms.map(|newest| self.clock.now_ms() - newest),
+            lag_ms: newest_ms.map(|newest| self.clock.now_ms().saturating_sub(newest)),
             duration_ms: started.elapsed().as_millis() as u64,
             errors: error_texts(&record.incidents, REPORTED),
             incidents: merge_incidents(&record.incidents, REPORTED),

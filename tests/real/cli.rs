@@ -348,6 +348,10 @@ async fn a_prometheus_yml_is_imported() {
             text(&output.stderr)
         );
     }
+    // It may hold passwords, as its original does.
+    let made = std::fs::metadata(cli.directory.path().join("new.yml")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&made.permissions());
+    assert_eq!(mode & 0o777, 0o600);
     let output = cli.runs(&["check", "--config", "new.yml"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let output = cli

@@ -22,6 +22,7 @@ mod function;
 mod ha;
 mod histograms;
 mod homes;
+mod hostile;
 mod memory;
 mod metadata;
 mod missed;

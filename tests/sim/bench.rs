@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::config::Config;
 use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::{NetError, Peer, Phase};
@@ -18,6 +17,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, header};
 use tokio::time::{Instant, sleep};
 
+use crate::receiver::decoded;
 use crate::world::lock;
 
 /// On a full minute.
@@ -143,14 +143,7 @@ impl Remote for ScriptedRemote {
         request: PostRequest<'a>,
     ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         Box::pin(async move {
-            let batch = Batch {
-                body: request.body.clone(),
-                samples: 0,
-                raw_len: 0,
-                min_ms: 0,
-                max_ms: 0,
-            };
-            let decoded = decode(&batch).expect("a request");
+            let decoded = decoded(&request.body.to_bytes()).expect("a request");
             let sample = |series: &amp_forwarder::prompb::messages::TimeSeries| {
                 let name = series
                     .labels

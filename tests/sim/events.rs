@@ -28,6 +28,8 @@ events! {
     // The store.
     StoreUnreachable, StoreNoAnswer, StoreBusy, StoreDenied, StoreFull, StoreSlow, StoreAnswerLate,
     StorePutAnswerLost, StoreStateAnswerLost, StoreDeleteAnswerLost, StoreAnswerLost,
+    // What somebody else put there.
+    Stranger, StrangerRefused, ForgedSegment, ForgedState,
     // Where a process with a spool was killed.
     KilledTaking, KilledReleasing, KilledListing, KilledReading, KilledSpooling, KilledSpooled,
     KilledDeleting, KilledDeleted, KilledPosting, KilledElsewhere,

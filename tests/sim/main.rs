@@ -25,6 +25,7 @@ mod slots;
 mod slow_store;
 mod spool;
 mod store;
+mod strangers;
 mod tenant;
 mod ticks;
 mod world;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::prompb::RequestBody;
 use amp_forwarder::prompb::messages::WriteRequest;
 use amp_forwarder::report::{Outcome, Report};
@@ -14,7 +13,7 @@ use http::HeaderMap;
 use prost::Message as _;
 
 use crate::events::Hits;
-use crate::receiver::Receiver;
+use crate::receiver::{Receiver, decoded};
 use crate::scenario::ROOMY;
 use crate::{reads, run, spool};
 
@@ -240,14 +239,7 @@ impl Bug {
 }
 
 fn rewrite(bug: Bug, body: &Bytes) -> Bytes {
-    let batch = Batch {
-        body: body.clone().into(),
-        samples: 0,
-        raw_len: 0,
-        min_ms: 0,
-        max_ms: 0,
-    };
-    let Ok(mut request): Result<WriteRequest, _> = decode(&batch) else {
+    let Ok(mut request) = decoded(body) else {
         return body.clone();
     };
     let Some(last) = request.timeseries.last_mut() else {

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use amp_forwarder::batch::{Batch, decode};
 use amp_forwarder::net::aws::AwsError;
 use amp_forwarder::net::{NetError, Peer, Phase};
 use amp_forwarder::prompb::messages::{TimeSeries, WriteRequest};
@@ -235,16 +234,10 @@ impl Receiver {
     fn arrive(&self, request: &PostRequest<'_>) -> (u64, Vec<Sample>, usize) {
         let found =
             |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
-        let batch = Batch {
-            body: request.body.clone(),
-            samples: 0,
-            raw_len: 0,
-            min_ms: 0,
-            max_ms: 0,
-        };
-        let raw = snap::raw::decompress_len(&request.body.to_bytes()).unwrap_or_default();
-        let decoded = decode(&batch).unwrap_or_else(|error| {
-            found("body", error.to_string());
+        let body = request.body.to_bytes();
+        let raw = snap::raw::decompress_len(&body).unwrap_or_default();
+        let decoded = decoded(&body).unwrap_or_else(|error| {
+            found("body", error);
             Default::default()
         });
         let entries = decoded.timeseries;
@@ -712,4 +705,12 @@ impl Remote for RemoteHandle {
     fn address(&self) -> &str {
         &self.0.name
     }
+}
+
+/// The request in a body.
+pub(crate) fn decoded(body: &[u8]) -> Result<WriteRequest, String> {
+    let raw = snap::raw::Decoder::new()
+        .decompress_vec(body)
+        .map_err(|error| error.to_string())?;
+    WriteRequest::decode(&*raw).map_err(|error| error.to_string())
 }

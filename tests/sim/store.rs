@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::events::Event;
 use crate::planted::Bug;
 use crate::receiver::{Receiver, RemoteHandle};
+use crate::strangers::refusal;
 use crate::world::{SimWorld, lock};
 
 /// Clock of the store.
@@ -416,7 +417,10 @@ pub(crate) fn faults(
     counter: Arc<AtomicU64>,
     mut rng: Rng,
 ) -> impl FnMut(Op, &str, usize) -> StoreFault + Send + 'static {
-    move |op, _, _| {
+    move |op, key, _| {
+        if let Some(refusal) = refusal(op, key) {
+            return refusal;
+        }
         let mut fault = StoreFault {
             delay: Duration::from_millis(rng.u64(0..30)),
             ..StoreFault::default()

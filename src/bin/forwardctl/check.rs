@@ -1,11 +1,13 @@
 //! `forwardctl check`: problems of the configuration, and of the systems that it names.
 
 use amp_forwarder::check;
+use amp_forwarder::report::plain_line;
 use amp_forwarder::setup;
 use serde_json::json;
 
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{say, say_json};
 
 #[derive(clap::Args)]
 pub(super) struct CheckArguments {
@@ -38,7 +40,7 @@ pub(super) async fn run(
     }
     let ok = findings.iter().all(|finding| finding.ok);
     if json {
-        println!("{}", json!({"ok": ok, "findings": findings}));
+        say_json(json!({"ok": ok, "findings": findings}));
     } else {
         for finding in &findings {
             let mark = if !finding.ok {
@@ -48,16 +50,17 @@ pub(super) async fn run(
             } else {
                 "ok  "
             };
-            println!("{mark} {}: {}", finding.subject, finding.message);
+            let line = format!("{mark} {}: {}", finding.subject, finding.message);
+            say(plain_line(&line));
         }
         let (jobs, remotes) = (
             loaded.config.scrape_configs.len(),
             loaded.config.remote_write.len(),
         );
-        println!(
+        say(format!(
             "{} configuration: {jobs} scrape job(s), {remotes} remote(s)",
             if ok { "ok  " } else { "FAIL" }
-        );
+        ));
     }
     Ok(if ok {
         CommandOutcome::Success

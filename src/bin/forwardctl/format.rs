@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use amp_forwarder::report::plain_line;
 use amp_forwarder::time::{Clock, SystemClock};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
@@ -39,7 +40,9 @@ pub(super) fn span(ms: i64) -> String {
 
 /// The age of a moment in milliseconds since 1970, or `-` without one.
 pub(super) fn age(moment_ms: Option<i64>) -> String {
-    moment_ms.map_or("-".to_owned(), |moment| span(SystemClock.now_ms() - moment))
+    moment_ms.map_or("-".to_owned(), |moment| {
+        span(SystemClock.now_ms().saturating_sub(moment))
+    })
 }
 
 /// A moment in milliseconds since 1970: `2026-11-22T17:05:56.123Z`.
@@ -49,22 +52,13 @@ pub(super) fn time(ms: i64) -> String {
         .unwrap_or_else(|_| format!("{ms} ms since 1970"))
 }
 
-/// A text from elsewhere without the control characters that could change a terminal.
-pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
 /// A table whose columns are as wide as their widest cell, two spaces apart. The first row is the
-/// heading.
+/// heading. Each cell is one line, whatever it holds.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| plain_line(cell)).collect())
+        .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter()
@@ -75,7 +69,7 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let cells: Vec<_> = row
             .iter()
             .zip(&widths)
@@ -130,7 +124,6 @@ mod tests {
             ("1 object", "0 objects")
         );
         assert_eq!(time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
-        assert_eq!(plain("a\u{1b}[31m\nb"), "a\u{fffd}[31m\nb");
     }
 
     #[test]
@@ -139,6 +132,10 @@ mod tests {
         assert_eq!(
             table(&[row(["A", "B"]), row(["long", "x"]), row(["s", ""])]),
             "A     B\nlong  x\ns\n"
+        );
+        assert_eq!(
+            table(&[row(["A", "B"]), row(["1\nforged", "\u{1b}[2J"])]),
+            "A         B\n1\u{fffd}forged  \u{fffd}[2J\n"
         );
     }
 }

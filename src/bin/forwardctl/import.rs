@@ -1,11 +1,15 @@
 //! `forwardctl import`: a forwarder.yml from a prometheus.yml.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use amp_forwarder::config::{import, read_file};
 use serde_json::json;
 
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{data_out, say_json, tell};
 
 #[derive(clap::Args)]
 pub(super) struct ImportArguments {
@@ -43,40 +47,43 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
                 })
             })
             .collect();
-        println!(
-            "{}",
-            json!({
-                "yaml": imported.yaml,
-                "wrapping": imported.wrapping,
-                "left_out": left_out,
-                "added": imported.added,
-            })
-        );
+        say_json(json!({
+            "yaml": imported.yaml,
+            "wrapping": imported.wrapping,
+            "left_out": left_out,
+            "added": imported.added,
+        }));
         return Ok(CommandOutcome::Success);
     }
     if arguments.output.is_none() {
-        print!("{}", imported.yaml);
+        data_out()
+            .write_all(imported.yaml.as_bytes())
+            .and_then(|()| std::io::stdout().flush())?;
     }
     if let Some(wrapping) = imported.wrapping {
-        eprintln!("found: {wrapping}");
+        tell(format!("found: {wrapping}"));
     }
     for added in &imported.added {
-        eprintln!("added: {added}");
+        tell(format!("added: {added}"));
     }
     for left in &imported.left_out {
-        eprintln!(
+        tell(format!(
             "left out: line {}, {}: {}; {}",
             left.line, left.key, left.why, left.where_instead
-        );
+        ));
     }
     Ok(CommandOutcome::Success)
 }
 
-/// Writes a file that must not exist yet.
+/// Writes a file that must not exist yet. It may hold passwords, as the prometheus.yml does, so
+/// only its user may read it.
 fn write_new(path: &Path, text: &str) -> Result<(), CommandError> {
-    let mut file = std::fs::File::create_new(path).map_err(|error| {
-        CommandError::Failed(format!("cannot write {}: {error}", path.display()))
-    })?;
-    std::io::Write::write_all(&mut file, text.as_bytes())
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written
         .map_err(|error| CommandError::Failed(format!("cannot write {}: {error}", path.display())))
 }

@@ -16,6 +16,7 @@ mod preview;
 mod run;
 mod spool;
 mod status;
+mod terminal;
 mod verify;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use amp_forwarder::report::logs;
 use clap::{Parser, Subcommand};
 
 use self::outcome::{CommandError, CommandOutcome};
+use self::terminal::tell;
 
 /// Forwards a home Prometheus' /federate to Amazon Managed Service for Prometheus.
 ///
@@ -84,11 +86,11 @@ async fn main() -> ExitCode {
         Ok(CommandOutcome::Success) => ExitCode::SUCCESS,
         Ok(CommandOutcome::Failure) => ExitCode::from(1),
         Err(CommandError::Failed(message)) => {
-            eprintln!("{message}");
+            tell(message);
             ExitCode::from(1)
         }
         Err(CommandError::Usage(message)) => {
-            eprintln!("{message}");
+            tell(message);
             ExitCode::from(2)
         }
     }

@@ -11,6 +11,7 @@ use amp_forwarder::config::Config;
 use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::{NetError, Peer};
 use amp_forwarder::prompb::STALE_NAN;
+use amp_forwarder::report::{plain_json, plain_line};
 use amp_forwarder::series::{float, text};
 use amp_forwarder::setup;
 use amp_forwarder::tick::{Dependencies, Forwarder, Preview};
@@ -24,6 +25,7 @@ use serde_json::{Map, Value, json};
 use crate::histogram;
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{data_out, tell};
 
 /// Bytes that are read from a file at once.
 const PIECE: usize = 64 * 1024;
@@ -71,7 +73,7 @@ pub(super) async fn run(
     }
     let forwarder = previewer(arguments, config)?;
     let mut outcome = CommandOutcome::Success;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(data_out());
     for Preview {
         job,
         instance,
@@ -88,7 +90,7 @@ pub(super) async fn run(
         }
         out.flush()?;
         if let Some(error) = scraped.error {
-            eprintln!("{job} {instance}: {error}");
+            tell(plain_line(&format!("{job} {instance}: {error}")));
             outcome = CommandOutcome::Failure;
         }
     }
@@ -171,7 +173,7 @@ fn print(batch: &Batch, format: OutputFormat, out: &mut impl Write) -> Result<()
                     if stale {
                         line["stale"] = Value::from(true);
                     }
-                    writeln!(out, "{line}")?;
+                    writeln!(out, "{}", plain_json(&line.to_string()))?;
                 }
                 OutputFormat::Text => {
                     let labels: Vec<_> = series

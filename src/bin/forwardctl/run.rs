@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome, DurationArgumentError};
+use crate::terminal::{say_json, tell};
 
 /// How long a tick may take. It serves a minute's slots, and the rest is for their sends.
 const TICK: Duration = Duration::from_secs(75);
@@ -77,8 +78,8 @@ pub(super) async fn run(
     bar.finish_and_clear();
     let (ledger, failed) = report;
     if !json {
-        eprintln!("{}", progress(&live));
-        eprintln!("{}", summary(&ledger));
+        tell(progress(&live));
+        tell(summary(&ledger));
     }
     Ok(if failed {
         CommandOutcome::Failure
@@ -176,7 +177,7 @@ fn progress(live: &TickProgress) -> String {
         .map(|newest| {
             format!(
                 ", lag {:.1} s",
-                (SystemClock.now_ms() - newest) as f64 / 1000.0
+                SystemClock.now_ms().saturating_sub(newest) as f64 / 1000.0
             )
         })
         .unwrap_or_default();
@@ -186,7 +187,7 @@ fn progress(live: &TickProgress) -> String {
 /// Prints a tick's report as JSON, or logs it in one line.
 fn print_report(report: &Report, json: bool) {
     if json {
-        println!("{}", serde_json::json!(report));
+        say_json(serde_json::json!(report));
         return;
     }
     let (written, unchanged) = (report.ledger.written, report.ledger.unchanged);

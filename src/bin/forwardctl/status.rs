@@ -1,22 +1,24 @@
 //! `forwardctl status`: the lease, the jobs and the backlog, read from the spool.
 
+use amp_forwarder::report::plain_line;
 use amp_forwarder::setup;
 use amp_forwarder::status::{JobStatus, LeaseStatus, Status};
 use amp_forwarder::time::{Clock, SystemClock};
 use serde_json::json;
 
-use super::format::{age, count, many, plain, size, span, table, time};
+use super::format::{age, count, many, size, span, table, time};
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{say_json, say_text};
 
 pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutcome, CommandError> {
     let config = load(config).await?.config;
     let store = setup::store(&config).await?;
     let status = Status::look(&config, &*store, SystemClock.now_ms()).await?;
     if json {
-        println!("{}", json!(status));
+        say_json(json!(status));
     } else {
-        print!("{}", readable(&status));
+        say_text(&readable(&status));
     }
     Ok(CommandOutcome::Success)
 }
@@ -72,8 +74,8 @@ fn reads(status: &Status) -> Vec<Vec<String>> {
             for (remote, safe_ms) in &known.watermarks {
                 rows.push(vec![
                     marked(&job.job, job.configured),
-                    plain(home),
-                    plain(remote.as_str()),
+                    home.clone(),
+                    remote.to_string(),
                     format!("{} ({} ago)", time(*safe_ms), age(Some(*safe_ms))),
                 ]);
             }
@@ -86,20 +88,20 @@ fn lease(lease: &LeaseStatus, now_ms: i64) -> String {
     match lease {
         LeaseStatus::Free => "free".to_owned(),
         LeaseStatus::Held(lease) => {
-            let left = span(lease.until_ms - now_ms);
+            let left = span(lease.until_ms.saturating_sub(now_ms));
             format!(
                 "held by {} (epoch {}) for up to {left}; \
                  the figures are those of the previous release",
-                plain(&lease.nonce),
+                plain_line(&lease.nonce),
                 lease.epoch
             )
         }
         LeaseStatus::Ended(lease) => {
-            let ago = span(now_ms - lease.until_ms);
+            let ago = span(now_ms.saturating_sub(lease.until_ms));
             format!(
                 "not released by {} (epoch {}), ended {ago} ago: \
                  the next tick counts the backlog again",
-                plain(&lease.nonce),
+                plain_line(&lease.nonce),
                 lease.epoch
             )
         }
@@ -115,7 +117,7 @@ fn marked(name: &str, configured: bool) -> String {
     if configured {
         name.to_owned()
     } else {
-        format!("{} (not configured)", plain(name))
+        format!("{name} (not configured)")
     }
 }
 
@@ -151,7 +153,7 @@ fn jobs(mut rows: Vec<Vec<String>>, job: &JobStatus) -> Vec<Vec<String>> {
         rows.push(vec![
             name.clone(),
             slot.clone(),
-            plain(remote.as_str()),
+            remote.to_string(),
             moment(*watermark),
         ]);
     }

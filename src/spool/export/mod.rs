@@ -17,7 +17,7 @@ use self::merge::{Merge, PointSource};
 use self::point::{ExportedValue, Point, Series, points, sorted};
 use self::runs::Runs;
 use self::seconds::seconds;
-use crate::batch::{Batch, SplitError, decode};
+use crate::batch::{Batch, SplitError, entries};
 use crate::prompb::STALE_NAN;
 use crate::series::{float, text};
 
@@ -76,8 +76,8 @@ pub enum AddError {
 }
 
 impl Export {
-    /// An export that sorts in about this many bytes of memory, not counting the decoding of one
-    /// batch.
+    /// An export that sorts in about this many bytes of memory, not counting one batch and one of
+    /// its series, decoded.
     #[must_use]
     pub fn new(memory: usize) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl Export {
     /// # Errors
     /// The batch cannot be decoded, or the temporary file cannot be written.
     pub fn add(&mut self, batch: &Batch) -> Result<(), AddError> {
-        for series in decode(batch)?.timeseries {
+        for series in entries(batch)? {
             let ended = series
                 .histograms
                 .iter()
@@ -125,6 +125,11 @@ impl Export {
                 line: text::series(&labels),
             };
             let length = key.name.len() + key.line.len();
+            let more = length + SERIES + series.samples.len() * SAMPLE;
+            // Looked at before and after each series: one from elsewhere may alone be too much.
+            if self.held > 0 && self.held + more > self.memory {
+                self.spill()?;
+            }
             let values = match self.sorting.entry(key) {
                 btree_map::Entry::Occupied(known) => known.into_mut(),
                 btree_map::Entry::Vacant(new) => {
@@ -143,9 +148,9 @@ impl Export {
                 });
                 self.held += SAMPLE;
             }
-        }
-        if self.held > self.memory {
-            self.spill()?;
+            if self.held > self.memory {
+                self.spill()?;
+            }
         }
         Ok(())
     }

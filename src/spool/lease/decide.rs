@@ -14,6 +14,11 @@ use crate::time::millis;
 /// store's clock was wrong.
 const TOLERANCE: Duration = Duration::from_secs(5);
 
+/// No lease is longer: a function runs for a quarter of an hour at most, and a tick of `forwardctl`
+/// for some minutes. One that says so was written by a wrong clock or by somebody else, and nobody
+/// can hold it: it counts as ended, or the forwarder would wait for it for ever.
+pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(3600);
+
 /// A schedule of one tick a minute starts another process only when this one is late or lost.
 const LATELY_MS: i64 = 120_000;
 
@@ -72,6 +77,13 @@ pub(super) fn decide(
         } else {
             LeaseStep::Take(PreviousEnd::Unclean)
         };
+    }
+    let is_too_long = time.is_some_and(|time| {
+        let latest_ms = time.date_ms.saturating_add(time.coarse_ms);
+        lease.until_ms.saturating_sub(latest_ms) > millis(LONGEST_LEASE)
+    });
+    if is_too_long {
+        return LeaseStep::Take(PreviousEnd::Unclean);
     }
     match time.map(|time| time.certainly_reached(lease.until_ms)) {
         Some(end) if end <= now => LeaseStep::Take(PreviousEnd::Unclean),

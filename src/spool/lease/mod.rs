@@ -23,7 +23,7 @@ use self::decide::{is_lately, is_steady};
 pub use self::error::{LookError, ReleaseError, TakeError};
 pub use self::tenure::{PreviousEnd, Tenure};
 use super::access::StoreAccess;
-use super::name::{Folder, RemoteDir, SegmentName};
+use super::name::{Folder, MAX_EPOCH_FOUND, RemoteDir, SegmentName};
 use super::retry::{Pause, list_all, try_ends};
 use super::state::{KEY, MAX_BYTES, SpoolState, StateError};
 use super::store::{Etag, FailureKind, Store, StoreAnswer, StoreError, StoreTime};
@@ -38,6 +38,7 @@ impl Tenure {
             epoch: self.epoch,
             deadlines: self.deadlines,
             unclean: self.previous == PreviousEnd::Unclean,
+            long_peek: Arc::default(),
         }
     }
 }
@@ -177,7 +178,12 @@ impl LeaseClient {
         let names = listed
             .iter()
             .filter_map(|listed| SegmentName::parse(listed.key.rsplit('/').next()?));
-        Ok(names.map(SegmentName::epoch).max().unwrap_or_default())
+        let epochs = names.map(SegmentName::epoch);
+        // A name that somebody else made up must not use up all epochs.
+        Ok(epochs
+            .filter(|epoch| *epoch <= MAX_EPOCH_FOUND)
+            .max()
+            .unwrap_or_default())
     }
 
     /// Measures the store's clock against ours, from an answer of the store. It takes the latest
@@ -186,7 +192,10 @@ impl LeaseClient {
     fn learn(&mut self, time: &StoreTime) {
         let since = millis(time.sent.elapsed());
         let now_ms = self.clock.now_ms();
-        self.offset_ms = time.date_ms + 2 * time.coarse_ms + since - now_ms;
+        self.offset_ms = time
+            .date_ms
+            .saturating_add(2 * time.coarse_ms + since)
+            .saturating_sub(now_ms);
         self.measured = Some(ClockReading {
             at: Instant::now(),
             now_ms,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::decide::{LeaseStep, decide, is_off};
+use super::decide::{LONGEST_LEASE, LeaseStep, decide, is_off};
 use super::error::TakeError;
 use super::tenure::{PreviousEnd, Tenure};
 use super::{LeaseClient, StoredState};
@@ -140,7 +140,8 @@ impl LeaseClient {
                     previous
                 };
                 attempt.continued = self.held == Some(found.state.epoch);
-                Ok(TakeStep::Write(found.state.epoch + 1))
+                // What was read is below the largest epoch, so there is a next one.
+                Ok(TakeStep::Write(found.state.epoch.saturating_add(1)))
             }
         }
     }
@@ -188,8 +189,14 @@ impl LeaseClient {
         lease_end: Instant,
         deadline: Instant,
     ) -> Result<StoredState, TakeError> {
-        let length = lease_end.saturating_duration_since(Instant::now());
-        let until_ms = self.clock.now_ms() + self.offset_ms + millis(length);
+        let length = lease_end
+            .saturating_duration_since(Instant::now())
+            .min(LONGEST_LEASE);
+        let until_ms = self
+            .clock
+            .now_ms()
+            .saturating_add(self.offset_ms)
+            .saturating_add(millis(length));
         let lease = Lease {
             nonce: self.nonce.clone(),
             epoch,

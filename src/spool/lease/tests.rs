@@ -61,6 +61,17 @@ fn owing(state: SpoolState) -> SpoolState {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_that_somebody_made_up_does_not_use_up_all_epochs() {
+    let store = world();
+    for epoch in ["9999999999", "1000000000", "0000000041"] {
+        let key = format!("segments/amp/{epoch}-00000001-0000.seg");
+        store.plant(&key, Bytes::new());
+    }
+    let tenure = process(&store, 1, 0).take(&planned()).await.unwrap();
+    assert_eq!(tenure.epoch, 42);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_state_that_is_found_asks_for() {
     let now = Instant::now();
     let time = StoreTime {
@@ -116,6 +127,27 @@ async fn what_a_state_that_is_found_asks_for() {
             "theirs, over",
             4,
             lease("them", 4, 10_000),
+            None,
+            LeaseStep::Take(PreviousEnd::Unclean),
+        ),
+        (
+            "theirs, and longer than any lease",
+            4,
+            lease("them", 4, 10_000 + 1_000 + 3_600_001),
+            None,
+            LeaseStep::Take(PreviousEnd::Unclean),
+        ),
+        (
+            "theirs, for ever",
+            4,
+            lease("them", 4, i64::MAX),
+            None,
+            LeaseStep::Take(PreviousEnd::Unclean),
+        ),
+        (
+            "theirs, since ever",
+            4,
+            lease("them", 4, i64::MIN),
             None,
             LeaseStep::Take(PreviousEnd::Unclean),
         ),

@@ -125,7 +125,7 @@ impl Outbox {
         until: Instant,
     ) -> Result<Option<Contents>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
-        let peeked = match peek(&*self.access.store, &key, until).await {
+        let peeked = match peek(&*self.access.store, &key, &self.access.long_peek, until).await {
             Err(error) if error.kind == FailureKind::NotFound => return Ok(None),
             peeked => peeked?,
         };

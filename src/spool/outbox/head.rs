@@ -47,7 +47,10 @@ impl Outbox {
     /// Reads the segment after the head, if there is one and memory has room for it, so that it is
     /// there when its turn comes.
     pub async fn prefetch(&self) {
-        let next = self.inventory.borrow().next_to_prefetch();
+        // One that is larger than those that we write now waits for its turn: two of that kind
+        // would fill a small function.
+        let most = self.limits.segment_bytes as u64;
+        let next = self.inventory.borrow().next_to_prefetch(most);
         // Errors, and segments that cannot be read, are dealt with when their turn comes.
         if let Some(name) = next
             && let Ok(Ok(segment)) = self.get(name).await

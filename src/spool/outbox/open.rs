@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::Outbox;
 use super::inventory::Inventory;
@@ -12,12 +14,15 @@ use super::limits::SpoolLimits;
 use crate::report::IncidentKind;
 use crate::spool::access::StoreAccess;
 use crate::spool::name::{Folder, RemoteDir, SegmentName};
-use crate::spool::retry::{MAX_OBJECT, erase, fetch, list_all};
+use crate::spool::retry::{MAX_OBJECT, list_all};
 use crate::spool::state::{RemoteRecord, SpoolState};
-use crate::spool::store::{ListedObject, StoreError};
+use crate::spool::store::{ListedObject, NOT_A_FILE, StoreError};
 
 /// Most objects without a name of ours that one tick moves out of the way.
 const STRANGERS: usize = 20;
+
+/// Longest time for all of them together: nothing waits for it.
+const STRANGERS_TIME: Duration = Duration::from_secs(5);
 
 /// The outboxes of a tick.
 pub struct OpenSpool {
@@ -60,10 +65,11 @@ pub async fn open(
         outboxes.push(Outbox::new(access.clone(), remote.clone(), *limits, listed, released).await);
     }
     if let Some(first) = outboxes.first() {
+        let until = access
+            .optional_call_ends()
+            .min(Instant::now() + STRANGERS_TIME);
         for stranger in listing.strangers.into_iter().take(STRANGERS) {
-            first
-                .set_stranger_aside(&stranger.key, stranger.size)
-                .await?;
+            first.set_stranger_aside(&stranger, until).await;
         }
     }
     let mut orphans: BTreeMap<_, _> = state
@@ -87,10 +93,12 @@ async fn list_segments(access: &StoreAccess) -> Result<Listing, StoreError> {
     for object in list_all(&*access.store, &prefix, access.fence()).await? {
         let parsed = object.key.strip_prefix(&prefix).and_then(|rest| {
             let (remote, file) = rest.split_once('/')?;
-            Some((RemoteDir::found(remote), SegmentName::parse(file)?))
+            Some((RemoteDir::found(remote)?, SegmentName::parse(file)?))
         });
         match parsed {
-            Some((remote, name)) if object.size <= MAX_OBJECT => {
+            // An epoch is durable before any segment carries it, so a name of a later one was never
+            // given. It would be the last of the queue for ever.
+            Some((remote, name)) if object.size <= MAX_OBJECT && name.epoch() <= access.epoch => {
                 listing
                     .segments
                     .entry(remote)
@@ -160,34 +168,42 @@ impl Outbox {
         outbox
     }
 
-    /// Moves an object without a name of ours out of the way. One that is too large to be moved
-    /// stays: it blocks nothing.
-    async fn set_stranger_aside(&self, key: &str, size: u64) -> Result<(), StoreError> {
-        if size > self.limits.rejected.bytes.min(MAX_OBJECT) {
-            self.say(format!(
-                "spool: {key} was not written by this program and is too large to keep: remove it"
-            ));
-            return Ok(());
+    /// Moves an object without a name of ours out of the way. One that is too large to be moved, or
+    /// that the store does not give out, stays and is reported: it blocks nothing.
+    async fn set_stranger_aside(&self, stranger: &ListedObject, until: Instant) {
+        let key = &stranger.key;
+        let what = match self.try_to_set_aside(stranger, until).await {
+            Ok(what) => what,
+            Err(error) => format!("is passed over ({error}): remove it"),
+        };
+        self.say(format!(
+            "spool: {key} was not written by this program and {what}"
+        ));
+    }
+
+    /// Returns what became of the object.
+    async fn try_to_set_aside(
+        &self,
+        stranger: &ListedObject,
+        until: Instant,
+    ) -> Result<String, StoreError> {
+        let ListedObject { key, size } = stranger;
+        if *size == NOT_A_FILE {
+            return Ok("is no file: remove it".to_owned());
         }
-        let object = fetch(
-            &*self.access.store,
-            key,
-            MAX_OBJECT,
-            self.access.work_ends(),
-        )
-        .await?;
+        if *size > self.limits.rejected.bytes.min(MAX_OBJECT) {
+            return Ok("is too large to keep: remove it".to_owned());
+        }
+        let store = &*self.access.store;
+        // One try only: whatever is wrong with it, the samples must not wait.
+        let object = store.get(key, MAX_OBJECT, until).await?.value;
         match self.keep_bytes(Folder::Rejected, 0, object.bytes).await? {
             Some(place) => {
-                erase(&*self.access.store, key, self.access.work_ends()).await?;
-                self.say(format!(
-                    "spool: {key} was not written by this program: it is kept as {place}"
-                ));
+                store.delete(key, until).await?;
+                Ok(format!("is kept as {place}"))
             }
-            None => self.say(format!(
-                "spool: {key} was not written by this program: remove it"
-            )),
+            None => Ok("is not kept: remove it".to_owned()),
         }
-        Ok(())
     }
 
     fn say(&self, message: String) {
@@ -203,10 +219,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::super::open;
-    use super::super::tests::{LIMITS, amp, batch, texts, tick, world};
+    use super::super::tests::{LIMITS, amp, batch, drain, texts, tick, world};
     use crate::spool::name::RemoteDir;
     use crate::spool::segment;
     use crate::spool::state::SpoolState;
+    use crate::spool::store::FailureKind;
+    use crate::spool::store::memory::StoreFault;
 
     #[tokio::test(start_paused = true)]
     async fn strangers_go_to_rejected_or_are_told_of_and_orphans_stay() {
@@ -225,7 +243,7 @@ mod tests {
         )
         .await
         .unwrap();
-        let orphan = &opened.orphans[&RemoteDir::found("old")];
+        let orphan = &opened.orphans[&RemoteDir::new("old")];
         assert_eq!(
             (
                 orphan.backlog.segments,
@@ -259,5 +277,40 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(again.orphans, opened.orphans);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_that_cannot_be_read_is_passed_over() {
+        for kind in [
+            FailureKind::Denied,
+            FailureKind::NotFound,
+            FailureKind::NoAnswer,
+            FailureKind::Busy,
+        ] {
+            let store = world();
+            let ours = "segments/amp/0000000001-00000001-0000.seg";
+            store.plant(ours, segment::write(&[batch(7, 100)], None));
+            store.plant(
+                "segments/amp/stray",
+                Bytes::from_static(b"under another key"),
+            );
+            store.plant("segments/../escapes", Bytes::from_static(b"elsewhere"));
+            // Epochs that no lease has had yet.
+            store.plant("segments/amp/9999999999-00000001-0000.seg", Bytes::new());
+            store.set_faults(move |_, key, _| StoreFault {
+                refuse: (key != ours && key.starts_with("segments/") && key != "segments/")
+                    .then_some(kind),
+                ..StoreFault::default()
+            });
+            let state = SpoolState::default();
+            let opened = open(&tick(&store, 2, true), &state, &[(amp(), LIMITS)]).await;
+            let outbox = opened.unwrap().outboxes.remove(0);
+            assert_eq!(outbox.backlog().samples, 7, "{kind:?}");
+            let told = texts(&outbox);
+            for stranger in ["amp/stray", "../escapes", "amp/9999999999-"] {
+                assert!(told.contains(stranger), "{kind:?}: {stranger} in {told}");
+            }
+            assert_eq!(drain(&outbox).await, [7], "{kind:?}");
+        }
     }
 }

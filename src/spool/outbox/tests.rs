@@ -56,6 +56,7 @@ pub(super) fn tick(store: &MemoryStore, epoch: u64, unclean: bool) -> StoreAcces
         epoch,
         deadlines: minute(),
         unclean,
+        long_peek: Arc::default(),
     }
 }
 

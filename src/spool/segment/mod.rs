@@ -8,8 +8,11 @@
 //!   them, and reading copies none of them.
 //! - How much is owed can be told from the first bytes of the object ([`peek`]): after a kill, many
 //!   segments are counted and not read.
-//! - Whatever a disk, a network or a stranger makes of it is noticed: each byte stands under a
-//!   checksum (CRC-32C, as in S3 and in Prometheus' WAL).
+//! - Whatever a disk or a network makes of it by accident is noticed: each byte stands under a
+//!   checksum (CRC-32C, as in S3 and in Prometheus' WAL). A checksum is no signature: who may write
+//!   the spool may write a segment with samples of their own, and they are sent. Such a segment can
+//!   lie about its batches, but not make a reader take more memory than any segment of ours, nor
+//!   count more samples than its bytes can hold.
 //! - A program that meets a segment of a newer one leaves it alone, and knows it for certain: a
 //!   damaged version is not a newer one.
 //! - Its size is bounded ([`parts`]), as two of them are in memory while the backlog drains.
@@ -89,6 +92,13 @@ pub const MAGIC: &[u8; 8] = b"AMPFWSEG";
 pub const VERSION: u16 = 1;
 /// Longest message of a note; a longer one is cut.
 pub const MAX_MESSAGE: usize = 4096;
+/// Most batches of a segment. Each takes some hundred bytes of memory, whatever its body is, so an
+/// index that claims millions would fill a small function.
+pub const MAX_BATCHES: usize = 1 << 16;
+
+/// Most samples that a byte of a body can hold: snappy makes at most 22 bytes of one, and a sample
+/// takes at least two.
+const SAMPLES_PER_BYTE: u64 = 11;
 
 const PREFIX: usize = 16;
 const HEAD: usize = PREFIX + 16;
@@ -151,8 +161,8 @@ pub fn size(batches: &[Batch]) -> usize {
             .sum::<usize>()
 }
 
-/// Splits batches into parts, so that a segment of each part has at most `bytes`. A batch that is
-/// larger than that is a part of its own.
+/// Splits batches into parts, so that a segment of each part has at most `bytes` and at most
+/// [`MAX_BATCHES`]. A batch that is larger than that is a part of its own.
 #[must_use]
 pub fn parts(batches: Vec<Batch>, bytes: usize) -> Vec<Vec<Batch>> {
     let mut parts: Vec<Vec<Batch>> = Vec::new();
@@ -160,7 +170,7 @@ pub fn parts(batches: Vec<Batch>, bytes: usize) -> Vec<Vec<Batch>> {
     for batch in batches {
         let more = ENTRY + batch.body.len();
         match parts.last_mut() {
-            Some(part) if filled.saturating_add(more) <= bytes => {
+            Some(part) if filled.saturating_add(more) <= bytes && part.len() < MAX_BATCHES => {
                 filled += more;
                 part.push(batch);
             }

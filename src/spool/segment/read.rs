@@ -3,7 +3,8 @@
 use bytes::{Buf, Bytes};
 
 use super::{
-    CRC, ChecksumScope, ENTRY, HEAD, IndexEntry, MAGIC, Note, PREFIX, Segment, SegmentError, crc,
+    CRC, ChecksumScope, ENTRY, HEAD, IndexEntry, MAGIC, MAX_BATCHES, Note, PREFIX,
+    SAMPLES_PER_BYTE, Segment, SegmentError, crc,
 };
 use crate::batch::Batch;
 
@@ -148,6 +149,9 @@ fn index(bytes: &[u8], head: &Preamble) -> Result<Vec<IndexEntry>, SegmentError>
     if crc(&bytes[..end]) != (&bytes[end..]).get_u32_le() {
         return Err(SegmentError::Checksum(ChecksumScope::Index));
     }
+    if head.batches > MAX_BATCHES {
+        return Err(SegmentError::Malformed("more batches than a segment has"));
+    }
     let mut rest = &bytes[HEAD..head.message];
     let mut total = head.bodies as u64;
     let mut entries = Vec::with_capacity(head.batches);
@@ -160,6 +164,11 @@ fn index(bytes: &[u8], head: &Preamble) -> Result<Vec<IndexEntry>, SegmentError>
             max_ms: rest.get_i64_le(),
             crc: rest.get_u32_le(),
         };
+        if u64::from(entry.samples) > entry.length.saturating_mul(SAMPLES_PER_BYTE) {
+            return Err(SegmentError::Malformed(
+                "more samples than its bytes can hold",
+            ));
+        }
         total = total
             .checked_add(entry.length)
             .ok_or(SegmentError::Malformed("bodies longer than can be"))?;

@@ -27,8 +27,8 @@ fn any_batch() -> impl Strategy<Value = Batch> {
     let meta = (any::<u32>(), any::<u32>(), any::<i64>(), any::<i64>());
     (proptest::collection::vec(any::<u8>(), 0..200), meta).prop_map(
         |(body, (samples, raw_len, min_ms, max_ms))| Batch {
+            samples: samples % (1 + SAMPLES_PER_BYTE as u32 * body.len() as u32),
             body: body.into(),
-            samples,
             raw_len,
             min_ms,
             max_ms,
@@ -171,6 +171,27 @@ fn a_whole_segment_that_contradicts_itself_is_malformed() {
         read(&Bytes::from(lying)),
         Err(SegmentError::Malformed(_))
     ));
+}
+
+#[test]
+fn an_index_that_would_fill_memory_or_the_ledger_is_malformed() {
+    let empty = Batch {
+        samples: 0,
+        ..batch(b"", 0)
+    };
+    let most = write(&vec![empty.clone(); MAX_BATCHES], None);
+    assert_eq!(read(&most).unwrap().batches.len(), MAX_BATCHES);
+    let parts = parts(vec![empty.clone(); MAX_BATCHES + 1], usize::MAX);
+    assert_eq!(parts.len(), 2, "more would not be read");
+    for refused in [
+        write(&vec![empty; MAX_BATCHES + 1], None),
+        write(&[batch(b"ab", u32::MAX)], None),
+        write(&[batch(b"", 1)], None),
+    ] {
+        for error in [peek(&refused).unwrap_err(), read(&refused).unwrap_err()] {
+            assert!(matches!(error, SegmentError::Malformed(_)), "{error}");
+        }
+    }
 }
 
 #[test]

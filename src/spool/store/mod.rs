@@ -20,6 +20,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::net::{NetError, Phase};
+use crate::report::plain_line;
 
 /// Most keys of a page, the same as in S3.
 pub const PAGE: usize = 1000;
@@ -124,8 +125,21 @@ pub struct Page {
 pub struct ListedObject {
     /// Key of the object, relative as in the calls.
     pub key: String,
-    /// Size of the object in bytes.
+    /// Size of the object in bytes; [`NOT_A_FILE`] for something in a directory that is no file and
+    /// cannot be read.
     pub size: u64,
+}
+
+/// The size of a link, a pipe, a device or a socket in a listing: larger than any object.
+pub const NOT_A_FILE: u64 = u64::MAX;
+
+/// Whether a key leads to itself only: a client of HTTP changes an address with a part `.` or `..`
+/// into another one, and so does a file system.
+pub(super) fn is_plain_key(key: &str) -> bool {
+    key.is_empty()
+        || key
+            .split('/')
+            .all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'))
 }
 
 /// The store's clock at some moment between a request and its answer.
@@ -250,7 +264,9 @@ pub struct StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spool: {} {}: {}", self.op, self.address, self.cause)?;
+        // The address holds a key, and the cause the message of a store: both are others' words.
+        let (address, cause) = (plain_line(&self.address), plain_line(&self.cause));
+        write!(f, "spool: {} {address}: {cause}", self.op)?;
         match self.hint {
             Some(hint) => write!(f, "; {hint}"),
             None => Ok(()),

@@ -21,6 +21,10 @@ const LEAST_OVERLAP: Duration = Duration::from_secs(30);
 /// Largest overlap, `auto` or not.
 pub(super) const MOST_OVERLAP: Duration = Duration::from_secs(300);
 
+/// A watermark that is further ahead of the home's clock than this, in milliseconds, is none: a
+/// clock was set back since, or somebody else has written it, and reading would wait for its time.
+const MOST_AHEAD_MS: i64 = 3_600_000;
+
 /// A difference of the clocks that is within the whole seconds of a `Date` header, milliseconds.
 const DATE_TOLERANCE_MS: i64 = 1_500;
 
@@ -94,10 +98,12 @@ impl ReadCursor {
         known: Option<TargetReads>,
         remotes: &[RemoteDir],
         config: &RemoteReadConfig,
+        now_ms: i64,
     ) {
         if let Some(known) = known {
             self.known.replace(known);
         }
+        self.forget_the_future(now_ms);
         self.abandoned.set(false);
         self.retries.set(0);
         self.progressed.set(false);
@@ -115,6 +121,30 @@ impl ReadCursor {
         self.gathered_ms.set(watermarks.into_iter().min());
         self.gathered_read_ms.set(None);
         self.resume_ms.set(starts.into_iter().min());
+    }
+
+    /// Forgets watermarks that no clock explains. Reading then begins at the home's present.
+    fn forget_the_future(&self, now_ms: i64) {
+        let latest_ms = self.home_ms(now_ms).saturating_add(MOST_AHEAD_MS);
+        let mut known = self.known.borrow_mut();
+        let TargetReads {
+            watermarks,
+            read_ms,
+            ..
+        } = &mut *known;
+        watermarks.retain(|remote, watermark_ms| {
+            let is_believed = *watermark_ms <= latest_ms;
+            if !is_believed {
+                read_ms.remove(remote);
+                tracing::warn!(
+                    instance = self.target.instance(),
+                    "read: the watermark of {remote} is {} s ahead of the home's clock: it is \
+                     forgotten, and reading begins at the present",
+                    watermark_ms.saturating_sub(latest_ms - MOST_AHEAD_MS) / 1000
+                );
+            }
+            is_believed
+        });
     }
 
     /// Moves on to what a read has brought. `read_ms`: the home's time when it was read.

@@ -20,7 +20,8 @@ use crate::tick::remote::LaneSummary;
 use crate::tick::round::ScrapeRound;
 use crate::time::millis;
 
-/// Part of `memory_limit` that a table of last timestamps may take. A larger one is left out.
+/// Part of `memory_limit` that a table of last timestamps may take. A larger one is left out, and
+/// is not read: it is of a function with more memory, or of somebody else.
 const TABLE_SHARE: usize = 8;
 
 impl Forwarder {
@@ -34,7 +35,8 @@ impl Forwarder {
                 let known = state.reads.remove(&cursor.place).unwrap_or_default();
                 seeded(known, &state.watermarks)
             });
-            cursor.begin_tick(known, &remotes, &self.config.forwarder.remote_read);
+            let config = &self.config.forwarder.remote_read;
+            cursor.begin_tick(known, &remotes, config, self.clock.now_ms());
         }
         for (index, lane) in self.lanes.iter().enumerate() {
             if let Some(held) = taken_over {
@@ -58,7 +60,10 @@ impl Forwarder {
         let lane = &self.lanes[index];
         let named = held.table(lane);
         let found = match &named {
-            Some(named) => table::read(&held.access, &lane.dir, named).await,
+            Some(named) => {
+                let most = self.memory_limit / TABLE_SHARE;
+                table::read(&held.access, &lane.dir, named, most).await
+            }
             None => Ok(LastTimestamps::default()),
         };
         let found = found.inspect_err(|error| {

@@ -1,12 +1,13 @@
 //! Errors that only a directory has.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use amp_forwarder::spool::store::dir::DirStore;
-use amp_forwarder::spool::store::{FailureKind, Store};
+use amp_forwarder::spool::store::{FailureKind, NOT_A_FILE, Store};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -136,7 +137,9 @@ async fn drafts_that_a_kill_left_are_no_objects_and_go_in_time() {
     let store = DirStore::new(place.path());
     let tmp = place.path().join(".tmp");
     fs::create_dir(&tmp).unwrap();
-    for (name, age) in [("old", 7200), ("young", 60)] {
+    let (old, young) = ("0".repeat(32), "1".repeat(32));
+    // A file whose name is not that of a draft is somebody else's.
+    for (name, age) in [(old.as_str(), 7200), (&young, 60), ("notes", 7200)] {
         let draft = fs::File::create(tmp.join(name)).unwrap();
         draft
             .set_modified(std::time::SystemTime::now() - Duration::from_secs(age))
@@ -154,9 +157,175 @@ async fn drafts_that_a_kill_left_are_no_objects_and_go_in_time() {
             .collect::<Vec<_>>(),
         ["one"]
     );
-    let left: Vec<_> = fs::read_dir(&tmp)
+    let mut left: Vec<_> = fs::read_dir(&tmp)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    assert_eq!(left, ["young"]);
+    left.sort();
+    assert_eq!(left, [young.as_str(), "notes"]);
+}
+
+/// Permissions of a file or folder, without its kind.
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn what_is_made_is_for_its_user_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("state/spool");
+    DirStore::new(&root)
+        .put_if_absent("segments/amp/one", Bytes::from_static(b"1"), soon())
+        .await
+        .unwrap();
+    for (path, expected) in [
+        ("", 0o700),
+        (".tmp", 0o700),
+        (".lock", 0o600),
+        ("segments", 0o700),
+        ("segments/amp", 0o700),
+        ("segments/amp/one", 0o600),
+    ] {
+        assert_eq!(mode(&root.join(path)), expected, "{path}");
+    }
+}
+
+/// A directory of somebody else, with a file that the spool must not touch.
+struct Elsewhere {
+    place: tempfile::TempDir,
+    root: std::path::PathBuf,
+    secret: std::path::PathBuf,
+}
+
+impl Elsewhere {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let (root, other) = (place.path().join("spool"), place.path().join("other"));
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&other).unwrap();
+        let secret = other.join("0".repeat(32));
+        fs::write(&secret, "secret").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(7200);
+        let file = OpenOptions::new().write(true).open(&secret).unwrap();
+        file.set_modified(long_ago).unwrap();
+        Self {
+            place,
+            root,
+            secret,
+        }
+    }
+
+    fn other(&self) -> std::path::PathBuf {
+        self.place.path().join("other")
+    }
+
+    /// Asserts that nothing was read, made or deleted outside of the spool.
+    fn is_untouched(&self) {
+        let names: Vec<_> = fs::read_dir(self.other())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(names, [self.secret.as_path()]);
+        assert_eq!(fs::read(&self.secret).unwrap(), b"secret");
+    }
+}
+
+#[tokio::test]
+async fn no_link_leads_out_of_the_directory() {
+    for link in [".tmp", "segments", "segments/amp"] {
+        let elsewhere = Elsewhere::new();
+        let at = elsewhere.root.join(link);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        symlink(elsewhere.other(), &at).unwrap();
+        let store = DirStore::new(&elsewhere.root);
+        let name = "0".repeat(32);
+        let key = format!("segments/amp/{name}");
+        let put = store
+            .put_if_absent("segments/amp/new", Bytes::from_static(b"x"), soon())
+            .await
+            .unwrap_err();
+        assert_eq!(put.kind, FailureKind::Denied, "{link}: {put}");
+        if link == "segments/amp" {
+            let read = store.get(&key, 10, soon()).await.unwrap_err();
+            assert_eq!(read.kind, FailureKind::Denied, "{link}: {read}");
+            store.delete(&key, soon()).await.unwrap_err();
+            let listed = store.list("segments/", None, soon()).await.unwrap().value;
+            assert_eq!(listed.entries[0].size, NOT_A_FILE);
+        }
+        elsewhere.is_untouched();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_is_no_object_and_keeps_nobody_waiting() {
+    let elsewhere = Elsewhere::new();
+    let folder = elsewhere.root.join("segments/amp");
+    fs::create_dir_all(&folder).unwrap();
+    symlink(&elsewhere.secret, folder.join("link")).unwrap();
+    symlink("/nonexistent", folder.join("dangling")).unwrap();
+    symlink(&elsewhere.secret, elsewhere.root.join(".lock")).unwrap();
+    for pipe in [folder.join("pipe"), elsewhere.root.join("state.json")] {
+        let made = Command::new("mkfifo").arg(pipe).status().unwrap();
+        assert!(made.success());
+    }
+    let store = DirStore::new(&elsewhere.root);
+    let listed = store.list("segments/", None, soon()).await.unwrap().value;
+    assert_eq!(listed.entries.len(), 3);
+    assert!(listed.entries.iter().all(|entry| entry.size == NOT_A_FILE));
+    for key in [
+        "segments/amp/link",
+        "segments/amp/dangling",
+        "segments/amp/pipe",
+        "state.json",
+        "segments/amp",
+    ] {
+        let read = store.get(key, 10, soon()).await.unwrap_err();
+        assert_eq!(read.kind, FailureKind::Denied, "{key}: {read}");
+        let exists = store
+            .put_if_absent(key, Bytes::from_static(b"x"), soon())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            exists.kind,
+            FailureKind::Denied,
+            "the lock is a link: {exists}"
+        );
+    }
+    fs::remove_file(elsewhere.root.join(".lock")).unwrap();
+    let exists = store
+        .put_if_absent("segments/amp/dangling", Bytes::from_static(b"x"), soon())
+        .await
+        .unwrap_err();
+    assert_eq!(exists.kind, FailureKind::Changed, "{exists}");
+    // Only the link goes.
+    store.delete("segments/amp/link", soon()).await.unwrap();
+    elsewhere.is_untouched();
+}
+
+#[tokio::test]
+async fn no_key_leads_out_of_the_directory() {
+    let elsewhere = Elsewhere::new();
+    let store = DirStore::new(&elsewhere.root);
+    let name = "0".repeat(32);
+    for key in [
+        format!("../other/{name}"),
+        format!("segments/../../other/{name}"),
+        format!("segments/./{name}"),
+        format!("segments//{name}"),
+        elsewhere.secret.display().to_string(),
+    ] {
+        let errors = [
+            store.get(&key, 10, soon()).await.unwrap_err(),
+            store.delete(&key, soon()).await.unwrap_err(),
+            store
+                .put_if_absent(&key, Bytes::from_static(b"x"), soon())
+                .await
+                .unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind, FailureKind::Denied, "{key}: {error}");
+        }
+    }
+    elsewhere.is_untouched();
 }

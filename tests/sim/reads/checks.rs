@@ -44,7 +44,10 @@ impl Run {
     pub(super) fn watermark(&self, remote: usize) -> Option<i64> {
         let state = self.state()?;
         let reads = state.jobs.get(JOB)?.reads.get(PLACE)?;
-        reads.watermarks.get(&self.dirs[remote]).copied()
+        // One that somebody else has written is there until the first tick ends.
+        let latest_ms = self.world.now_ms() + 30 * 86_400_000;
+        let found = reads.watermarks.get(&self.dirs[remote]).copied();
+        found.filter(|watermark_ms| *watermark_ms < latest_ms)
     }
 
     /// Samples that lie in the spool of a remote, and those that it has put aside as too old.

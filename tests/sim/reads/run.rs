@@ -27,6 +27,7 @@ use crate::run::{Outcome, polled};
 use crate::scenario::ROOMY;
 use crate::series::{TargetLabels, final_labels};
 use crate::store::{Process, Shared, SimStore, StoreClock, WatchedRemote, faults};
+use crate::strangers::{plant_state, plant_strangers};
 use crate::world::{Key, SimClock, SimWorld, identity};
 
 /// Runs a seed.
@@ -136,6 +137,15 @@ impl Run {
             world: Arc::clone(&world),
             off_ms: scenario.store.off_ms,
         }));
+        // A generator of its own, so that the other draws of a seed stay what they are.
+        let mut strangers = rng.clone();
+        if strangers.u8(0..4) == 0 {
+            plant_strangers(&world, &objects, dirs[0].as_str(), &mut strangers);
+        }
+        if strangers.u8(0..6) == 0 {
+            let dirs: Vec<_> = dirs.iter().map(RemoteDir::as_str).collect();
+            plant_state(&world, &objects, "home", &dirs);
+        }
         let counter = Arc::new(AtomicU64::new(0));
         objects.set_faults(faults(
             Arc::clone(&world),

@@ -19,6 +19,7 @@ use crate::home::{OWN, Shown};
 use crate::memory::has;
 use crate::receiver::Answered;
 use crate::store::Process;
+use crate::strangers::{is_stranger, refusal};
 use crate::world::{Key, SimClock, identity, lock};
 
 impl Run {
@@ -292,7 +293,10 @@ impl Run {
     pub(super) async fn end(&mut self, seats: &mut [Seat; 2]) {
         self.world.tell(|| "all faults end".to_owned());
         self.world.heal();
-        self.shared.objects.heal();
+        // What belongs to somebody else stays closed.
+        self.shared
+            .objects
+            .set_faults(|op, key, _| refusal(op, key).unwrap_or_default());
         if self.configuration > 0 {
             self.reconfigure(0, seats);
         }
@@ -322,7 +326,7 @@ impl Run {
             .objects
             .keys()
             .into_iter()
-            .filter(|key| key.starts_with("segments/"))
+            .filter(|key| key.starts_with("segments/") && !is_stranger(key))
             .count();
         if left > 0 && self.world.findings().is_empty() {
             self.world.found(

@@ -32,6 +32,7 @@ use crate::receiver::Receiver;
 use crate::run::{Outcome, polled, targets};
 use crate::scenario::Scenario;
 use crate::store::{Process, Shared, SimStore, StoreClock, Traits, WatchedRemote, faults};
+use crate::strangers::{plant_state, plant_strangers};
 use crate::world::{Key, SimClock, SimWorld, lock};
 
 /// Runs a seed with a spool.
@@ -153,6 +154,16 @@ impl Run {
             world: Arc::clone(&world),
             off_ms: traits.off_ms,
         }));
+        // A generator of its own, so that the other draws of a seed stay what they are.
+        let mut strangers = Rng::with_seed(seed ^ 0x57_4a_6e);
+        if seed.is_multiple_of(3) {
+            plant_strangers(&world, &objects, dirs[0].as_str(), &mut strangers);
+        }
+        if strangers.u8(0..6) == 0 {
+            let job = &scenario.config.scrape_configs[0].job_name;
+            let dirs: Vec<_> = dirs.iter().map(RemoteDir::as_str).collect();
+            plant_state(&world, &objects, job, &dirs);
+        }
         let counter = Arc::new(AtomicU64::new(0));
         let off_ms = traits.off_ms;
         objects.set_faults(faults(

@@ -24,6 +24,7 @@
 //! `make bench`.
 
 pub mod bench;
+pub mod cgroup;
 pub mod compare;
 pub mod demo;
 pub mod exposition;

@@ -22,6 +22,7 @@ use self::prices::Prices;
 use crate::format;
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome, DurationArgumentError};
+use crate::terminal::{say_json, say_text};
 
 /// Region whose prices apply when neither the command line nor the configuration names one.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -86,9 +87,9 @@ pub(super) async fn run(
     let observations = observe(config, arguments.watch, json).await?;
     let estimate = Estimate::new(&observations, &prices, deployment, arguments.top);
     if json {
-        println!("{}", estimate.json());
+        say_json(estimate.json());
     } else {
-        print!("{}", estimate.text(arguments.watch, deployment));
+        say_text(&estimate.text(arguments.watch, deployment));
     }
     Ok(CommandOutcome::Success)
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::super::format::{bar, many};
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{say, say_json, tell};
 
 /// How long one slice holds the lease. The schedule's ticks cannot work during a slice, but between
 /// two.
@@ -98,13 +99,15 @@ pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutco
             ledger,
             errors,
         } = &drained;
-        println!(
-            "{}",
-            json!({"outcome": ended, "slices": slices, "ledger": ledger, "errors": errors})
-        );
+        say_json(json!({
+            "outcome": ended,
+            "slices": slices,
+            "ledger": ledger,
+            "errors": errors,
+        }));
     } else {
-        drained.errors.iter().for_each(|error| eprintln!("{error}"));
-        println!("{}", summary(&drained));
+        drained.errors.iter().for_each(tell);
+        say(summary(&drained));
     }
     Ok(
         if drained.ended == DrainOutcome::Drained && drained.ledger.lost == 0 {

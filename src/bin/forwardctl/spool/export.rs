@@ -4,18 +4,21 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use amp_forwarder::report::plain_line;
 use amp_forwarder::spool::export::{AddError, Export, ExportOmissions, ExportSummary};
 use amp_forwarder::spool::inspect;
 use amp_forwarder::spool::segment::Segment;
 use amp_forwarder::spool::store::FailureKind;
 use serde_json::json;
 
-use super::super::format::{bar, many, plain};
+use super::super::format::{bar, many};
 use super::listing::{Selection, SpoolListing};
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{data_out, say_json, tell};
 
-/// Bytes of memory for sorting. Samples beyond that go to a temporary file.
-const MEMORY: usize = 128 << 20;
+/// Bytes of memory for sorting. Samples beyond that go to a temporary file. With an object and a
+/// batch of the largest size, an export stays below 128 MB.
+const MEMORY: usize = 24 << 20;
 
 #[derive(clap::Args)]
 pub(in super::super) struct ExportArguments {
@@ -40,7 +43,7 @@ pub(super) async fn run(
     }
     let spool = SpoolListing::list(&arguments.selection, config).await?;
     if spool.objects.is_empty() {
-        eprintln!("{}", spool.empty_message().await?);
+        tell(spool.empty_message().await?);
     }
     let out = match &arguments.output {
         Some(path) => Some(File::create_new(path).map_err(|error| unwritable(path, &error))?),
@@ -59,7 +62,8 @@ pub(super) async fn run(
             Err(error) => return Err(error.into()),
         };
         for error in added {
-            bar.suspend(|| eprintln!("left out: {}: {error}", plain(&found.key)));
+            let line = format!("left out: {}: {error}", found.key);
+            bar.suspend(|| tell(plain_line(&line)));
             left.push(json!({"key": found.key, "error": error}));
         }
         bar.inc(1);
@@ -70,20 +74,17 @@ pub(super) async fn run(
         (Some(file), Some(path)) => export
             .finish(&mut BufWriter::new(file))
             .map_err(|error| unwritable(path, &error))?,
-        _ => export.finish(&mut BufWriter::new(std::io::stdout().lock()))?,
+        _ => export.finish(&mut BufWriter::new(data_out()))?,
     };
     if json {
-        println!(
-            "{}",
-            json!({
-                "samples": written.samples,
-                "series": written.series,
-                "left_out": written.left_out,
-                "damaged": left,
-            })
-        );
+        say_json(json!({
+            "samples": written.samples,
+            "series": written.series,
+            "left_out": written.left_out,
+            "damaged": left,
+        }));
     } else {
-        eprintln!("{}", summary(&written));
+        tell(summary(&written));
     }
     std::io::stdout().flush()?;
     Ok(if left.is_empty() {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use amp_forwarder::config::Config;
+use amp_forwarder::report::plain_line;
 use amp_forwarder::setup;
 use amp_forwarder::spool::inspect::{self, Filter, SpoolObject};
 use amp_forwarder::spool::name::{Folder, RemoteDir};
 use amp_forwarder::spool::store::Store;
 
-use crate::format::plain;
 use crate::load::load;
 use crate::outcome::CommandError;
 
@@ -97,13 +97,15 @@ fn find_remote(
     let known: BTreeSet<_> = configured
         .chain(objects.iter().map(|object| object.remote.clone()))
         .collect();
-    let found = [RemoteDir::new(wanted), RemoteDir::found(wanted)]
+    let found = [Some(RemoteDir::new(wanted)), RemoteDir::found(wanted)]
         .into_iter()
+        .flatten()
         .find(|remote| known.contains(remote));
     found.ok_or_else(|| {
-        let known: Vec<_> = known.iter().map(|remote| plain(remote.as_str())).collect();
+        let known: Vec<_> = known.iter().map(RemoteDir::to_string).collect();
         CommandError::Usage(format!(
-            "unknown remote {wanted}; the configuration and the spool have: {}",
+            "unknown remote {}; the configuration and the spool have: {}",
+            plain_line(wanted),
             known.join(", ")
         ))
     })

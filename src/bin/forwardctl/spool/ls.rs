@@ -3,9 +3,10 @@
 use amp_forwarder::spool::inspect::{FolderSum, IndexedObject, heaps, peek_all};
 use serde_json::{Value, json};
 
-use super::super::format::{age, bar, count, many, plain, size, table};
+use super::super::format::{age, bar, count, many, size, table};
 use super::listing::{Selection, SpoolListing};
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{say, say_json, say_text};
 
 #[derive(clap::Args)]
 pub(in super::super) struct LsArguments {
@@ -34,42 +35,42 @@ pub(super) async fn run(
         if arguments.long {
             listing["objects"] = peeked.iter().map(object).collect();
         }
-        println!("{listing}");
+        say_json(listing);
         return Ok(CommandOutcome::Success);
     }
     if peeked.is_empty() {
-        println!("{}", spool.empty_message().await?);
+        say(spool.empty_message().await?);
         return Ok(CommandOutcome::Success);
     }
     if arguments.long {
-        println!("{}", objects(&peeked));
+        say(objects(&peeked));
     }
-    print!("{}", summary(&heaps));
+    say_text(&summary(&heaps));
     let unreadable = heaps.iter().map(|heap| heap.unreadable).sum();
     if unreadable > 0 {
-        println!(
+        say(format!(
             "{} cannot be read: `forwardctl spool verify` shows why",
             many(unreadable, "object")
-        );
+        ));
     }
     Ok(CommandOutcome::Success)
 }
 
 /// One object as JSON.
 fn object(peeked: &IndexedObject) -> Value {
-    let (found, times) = (&peeked.found, peeked.times());
+    let found = &peeked.found;
     let mut out = json!({
         "key": found.key,
         "folder": found.folder,
         "remote": found.remote,
         "bytes": found.bytes,
     });
-    match &peeked.entries {
-        Ok(entries) => {
-            out["batches"] = entries.len().into();
-            out["samples"] = peeked.samples().into();
-            out["oldest_ms"] = times.map(|(oldest, _)| oldest).into();
-            out["newest_ms"] = times.map(|(_, newest)| newest).into();
+    match &peeked.sums {
+        Ok(sums) => {
+            out["batches"] = sums.batches.into();
+            out["samples"] = sums.samples.into();
+            out["oldest_ms"] = sums.times.map(|(oldest, _)| oldest).into();
+            out["newest_ms"] = sums.times.map(|(_, newest)| newest).into();
         }
         Err(error) => out["error"] = error.to_string().into(),
     }
@@ -89,7 +90,7 @@ fn summary(heaps: &[FolderSum]) -> String {
         .to_vec(),
     ];
     rows.extend(heaps.iter().map(|heap| {
-        let (folder, remote) = (heap.folder.to_string(), plain(heap.remote.as_str()));
+        let (folder, remote) = (heap.folder.to_string(), heap.remote.to_string());
         vec![
             folder,
             remote,
@@ -108,20 +109,20 @@ fn objects(peeked: &[IndexedObject]) -> String {
         "KEY", "BATCHES", "SAMPLES", "SIZE", "OLDEST", "NEWEST",
     ])];
     rows.extend(peeked.iter().map(|object| {
-        let (key, size) = (plain(&object.found.key), size(object.found.bytes));
-        match (&object.entries, object.times()) {
-            (Ok(entries), times) => {
-                let (oldest, newest) = times.unzip();
+        let (key, size) = (object.found.key.clone(), size(object.found.bytes));
+        match &object.sums {
+            Ok(sums) => {
+                let (oldest, newest) = sums.times.unzip();
                 vec![
                     key,
-                    count(entries.len() as u64),
-                    count(object.samples()),
+                    count(sums.batches),
+                    count(sums.samples),
                     size,
                     age(oldest),
                     age(newest),
                 ]
             }
-            (Err(_), _) => row([&key, "?", "?", &size, "?", "?"]),
+            Err(_) => row([&key, "?", "?", &size, "?", "?"]),
         }
     }));
     table(&rows)

@@ -1,13 +1,15 @@
 //! `forwardctl spool show`: the batches of one object.
 
 use amp_forwarder::batch::Batch;
+use amp_forwarder::report::plain_line;
 use amp_forwarder::spool::inspect::{self, SpoolObject};
 use amp_forwarder::spool::segment::Segment;
 use serde_json::json;
 
-use super::super::format::{age, count, many, plain, size, table, time};
+use super::super::format::{age, count, many, size, table, time};
 use super::listing::{Selection, SpoolListing};
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{say_json, say_text};
 
 #[derive(clap::Args)]
 pub(in super::super) struct ShowArguments {
@@ -28,25 +30,22 @@ pub(super) async fn run(
     let spool = SpoolListing::list(&everything, config).await?;
     let found = find_object(&spool, &arguments.name)?;
     match inspect::read(&*spool.store, &found.key).await? {
-        Ok(segment) if json => println!("{}", segment_json(found, &segment)),
-        Ok(segment) => print!("{}", readable(found, &segment)),
+        Ok(segment) if json => say_json(segment_json(found, &segment)),
+        Ok(segment) => say_text(&readable(found, &segment)),
         Err(error) if json => {
-            println!(
-                "{}",
-                json!({
-                    "key": found.key,
-                    "folder": found.folder,
-                    "remote": found.remote,
-                    "bytes": found.bytes,
-                    "error": error.to_string(),
-                })
-            );
+            say_json(json!({
+                "key": found.key,
+                "folder": found.folder,
+                "remote": found.remote,
+                "bytes": found.bytes,
+                "error": error.to_string(),
+            }));
             return Ok(CommandOutcome::Failure);
         }
         Err(error) => {
             return Err(CommandError::Failed(format!(
                 "spool: {}: {error}",
-                plain(&found.key)
+                plain_line(&found.key)
             )));
         }
     }
@@ -69,12 +68,17 @@ fn find_object<'a>(spool: &'a SpoolListing, name: &str) -> Result<&'a SpoolObjec
     match matching.as_slice() {
         [found] => Ok(*found),
         [] => Err(CommandError::Usage(format!(
-            "{address} has no object {wanted}; `forwardctl spool ls --long` lists them"
+            "{address} has no object {}; `forwardctl spool ls --long` lists them",
+            plain_line(wanted)
         ))),
         several => {
-            let keys: Vec<_> = several.iter().map(|object| plain(&object.key)).collect();
+            let keys: Vec<_> = several
+                .iter()
+                .map(|object| plain_line(&object.key))
+                .collect();
             Err(CommandError::Usage(format!(
-                "{wanted} matches more than one object: {}",
+                "{} matches more than one object: {}",
+                plain_line(wanted),
                 keys.join(", ")
             )))
         }
@@ -118,7 +122,7 @@ fn segment_json(found: &SpoolObject, segment: &Segment) -> serde_json::Value {
 fn readable(found: &SpoolObject, segment: &Segment) -> String {
     let mut text = format!(
         "{}: {}, {}\n",
-        plain(&found.key),
+        plain_line(&found.key),
         many(samples(&segment.batches), "sample"),
         size(found.bytes)
     );
@@ -134,7 +138,7 @@ fn readable(found: &SpoolObject, segment: &Segment) -> String {
         text.push_str(&format!(
             "refused with {}: {}\n",
             note.status,
-            plain(note.message.trim_end())
+            plain_line(note.message.trim_end())
         ));
     }
     let mut rows = vec![

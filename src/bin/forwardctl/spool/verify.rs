@@ -1,12 +1,14 @@
 //! `forwardctl spool verify`: reads every object and checks its checksums.
 
+use amp_forwarder::report::plain_line;
 use amp_forwarder::spool::inspect;
 use amp_forwarder::spool::store::FailureKind;
 use serde_json::json;
 
-use super::super::format::{bar, many, plain, size};
+use super::super::format::{bar, many, size};
 use super::listing::{Selection, SpoolListing};
 use crate::outcome::{CommandError, CommandOutcome};
+use crate::terminal::{say, say_json};
 
 pub(super) async fn run(
     selection: &Selection,
@@ -15,7 +17,7 @@ pub(super) async fn run(
 ) -> Result<CommandOutcome, CommandError> {
     let spool = SpoolListing::list(selection, config).await?;
     if spool.objects.is_empty() && !json {
-        println!("{}", spool.empty_message().await?);
+        say(spool.empty_message().await?);
         return Ok(CommandOutcome::Success);
     }
     let bar = bar(spool.objects.len() as u64, "objects", json);
@@ -27,7 +29,8 @@ pub(super) async fn run(
                 bytes += found.bytes;
                 if let Err(error) = read {
                     if !json {
-                        bar.suspend(|| println!("{}: {error}", plain(&found.key)));
+                        let line = format!("{}: {error}", found.key);
+                        bar.suspend(|| say(plain_line(&line)));
                     }
                     damaged.push(
                         json!({"key": found.key, "bytes": found.bytes, "error": error.to_string()}),
@@ -47,27 +50,24 @@ pub(super) async fn run(
         CommandOutcome::Failure
     };
     if json {
-        println!(
-            "{}",
-            json!({
-                "address": spool.store.address(),
-                "objects": objects,
-                "bytes": bytes,
-                "damaged": damaged,
-            })
-        );
+        say_json(json!({
+            "address": spool.store.address(),
+            "objects": objects,
+            "bytes": bytes,
+            "damaged": damaged,
+        }));
     } else if damaged.is_empty() {
-        println!(
+        say(format!(
             "every checksum holds: {}, {}",
             many(objects, "object"),
             size(bytes)
-        );
+        ));
     } else {
-        println!(
+        say(format!(
             "{} of {} cannot be read",
             damaged.len(),
             many(objects, "object")
-        );
+        ));
     }
     Ok(end)
 }

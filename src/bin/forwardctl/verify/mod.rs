@@ -14,6 +14,7 @@ use url::Url;
 use crate::format;
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome, DurationArgumentError};
+use crate::terminal::{say_json, say_text};
 
 /// Time for which an unused connection to the home is kept.
 const IDLE: Duration = Duration::from_secs(50);
@@ -88,9 +89,9 @@ pub(super) async fn run(
         })?;
     bar.finish_and_clear();
     if json {
-        println!("{}", json!(report));
+        say_json(json!(report));
     } else {
-        print!("{}", output::text(&report));
+        say_text(&output::text(&report));
     }
     Ok(if report.ok {
         CommandOutcome::Success

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use amp_forwarder::report::plain_line;
 use amp_forwarder::verify::{Precision, RemoteVerification, VerifyReport, VerifyUnit};
 
-use crate::format::{count, plain, span, table, time};
+use crate::format::{count, span, table, time};
 
 /// The report for people.
 pub(super) fn text(report: &VerifyReport) -> String {
@@ -29,7 +30,7 @@ pub(super) fn text(report: &VerifyReport) -> String {
             "UNREAD {} to {}: {}",
             time(range.from_ms),
             time(range.to_ms),
-            plain(&range.error)
+            plain_line(&range.error)
         );
     }
     let verdict = match report.completeness {
@@ -56,7 +57,7 @@ fn percent(share: Option<f64>) -> String {
 
 fn of_remote(remote: &RemoteVerification, unit: &str) -> String {
     let counts = &remote.counts;
-    let mut text = format!("remote {}\n", plain(&remote.remote));
+    let mut text = format!("remote {}\n", plain_line(&remote.remote));
     let rows = [
         (format!("{unit} at home"), counts.home),
         ("samples at the remote".to_owned(), counts.remote),
@@ -87,7 +88,7 @@ fn of_remote(remote: &RemoteVerification, unit: &str) -> String {
         ];
         rows.extend(remote.metrics.iter().map(|metric| {
             vec![
-                format!("  {}", plain(&metric.metric)),
+                format!("  {}", plain_line(&metric.metric)),
                 count(metric.missing),
                 count(metric.different),
             ]
@@ -102,7 +103,7 @@ fn of_remote(remote: &RemoteVerification, unit: &str) -> String {
         let _ = writeln!(
             text,
             "  {} at {}: {} at home, {} at the remote",
-            plain(&example.series),
+            plain_line(&example.series),
             time(example.timestamp_ms),
             example.home,
             example.remote.as_deref().unwrap_or("nothing"),

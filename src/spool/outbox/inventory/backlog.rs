@@ -91,6 +91,11 @@ impl SegmentBacklog {
             .is_some_and(|segment| segment.contents.is_none())
     }
 
+    /// Size of a segment in bytes, if it is in the backlog.
+    pub(crate) fn size(&self, name: SegmentName) -> Option<u64> {
+        self.get(name).map(|segment| segment.bytes)
+    }
+
     /// Size of all segments in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
@@ -232,7 +237,7 @@ impl SegmentBacklog {
         });
         Backlog {
             segments: self.segments.len() as u64,
-            samples: known + self.unattributed,
+            samples: known.saturating_add(self.unattributed),
             bytes: self.bytes(),
             oldest_ms,
         }

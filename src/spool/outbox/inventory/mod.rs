@@ -141,10 +141,12 @@ impl Inventory {
         self.backlog.remove(name)
     }
 
-    /// The segment after the head, if there is room for it in the window.
-    pub(crate) fn next_to_prefetch(&self) -> Option<SegmentName> {
+    /// The segment after the head, if there is room for it in the window and it is not larger than
+    /// `most` bytes.
+    pub(crate) fn next_to_prefetch(&self, most: u64) -> Option<SegmentName> {
         let next = self.backlog.names().nth(1)?;
-        self.window.has_room().then_some(next)
+        let fits = self.backlog.size(next).is_some_and(|bytes| bytes <= most);
+        (fits && self.window.has_room()).then_some(next)
     }
 
     /// The oldest segment that is not being sent.
@@ -232,10 +234,11 @@ mod tests {
         let mut inventory = Inventory::default();
         (1..4).for_each(|scrape| inventory.insert(name(scrape), 100, &[batch(1)]));
         inventory.load(name(1), vec![batch(1)]);
-        assert_eq!(inventory.next_to_prefetch(), Some(name(2)));
+        assert_eq!(inventory.next_to_prefetch(100), Some(name(2)));
+        assert_eq!(inventory.next_to_prefetch(99), None, "it is too large");
         assert_eq!(inventory.next_to_evict(), Some(name(2)));
         inventory.load(name(2), vec![batch(1)]);
-        assert_eq!(inventory.next_to_prefetch(), None);
+        assert_eq!(inventory.next_to_prefetch(100), None);
         assert_eq!(inventory.next_to_evict(), Some(name(3)));
     }
 }

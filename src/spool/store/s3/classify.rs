@@ -31,6 +31,10 @@ pub(super) fn classify(op: Op, status: u16, code: &str) -> (FailureKind, Option<
             FailureKind::Denied,
             Some("the AWS credentials are not valid: renew them, or use the function's role"),
         ),
+        (403, "InvalidObjectState") => (
+            FailureKind::Denied,
+            Some("the object is in an archive class: restore it, or remove it"),
+        ),
         (401 | 403, _) => (
             FailureKind::Denied,
             Some(
@@ -89,6 +93,13 @@ mod tests {
                 "AccessDenied",
                 FailureKind::Denied,
                 "s3:ListBucket",
+            ),
+            (
+                Op::Get,
+                403,
+                "InvalidObjectState",
+                FailureKind::Denied,
+                "restore it",
             ),
             (
                 Op::Get,

@@ -22,7 +22,7 @@ use self::date::DateWitness;
 use self::request::{S3Request, status};
 use super::{
     Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
-    within,
+    is_plain_key, within,
 };
 use crate::net::{Peer, aws};
 
@@ -85,6 +85,21 @@ impl S3Store {
         format!("{}{key}", self.prefix)
     }
 
+    /// Refuses a key that would become another one on the way: the URL of a request with a part
+    /// `..` leads to another object, and the signature does not notice.
+    fn check(&self, asked: &S3Request, key: &str) -> Result<(), StoreError> {
+        if is_plain_key(&self.key(key)) {
+            return Ok(());
+        }
+        let cause = "a key with a part that is empty, . or .. cannot be asked for";
+        Err(StoreError::new(
+            FailureKind::Denied,
+            asked.op,
+            &asked.address,
+            cause,
+        ))
+    }
+
     fn asked(&self, op: Op, key: &str) -> S3Request {
         S3Request {
             op,
@@ -103,6 +118,7 @@ impl S3Store {
         deadline: Instant,
     ) -> Result<StoreAnswer<Etag>, StoreError> {
         let asked = self.asked(op, key);
+        self.check(&asked, key)?;
         let put = self
             .client
             .put_object()
@@ -135,6 +151,7 @@ impl S3Store {
         deadline: Instant,
     ) -> Result<StoreAnswer<Object>, StoreError> {
         let asked = self.asked(Op::Get, key);
+        self.check(&asked, key)?;
         // A range that ends before it starts would be ignored.
         let get = self
             .client
@@ -229,6 +246,7 @@ impl S3Store {
 
     async fn remove(&self, key: &str, deadline: Instant) -> Result<StoreAnswer<()>, StoreError> {
         let asked = self.asked(Op::Delete, key);
+        self.check(&asked, key)?;
         let delete = self
             .client
             .delete_object()

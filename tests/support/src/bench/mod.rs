@@ -4,7 +4,6 @@
 //! once.
 
 pub mod body;
-mod cgroup;
 pub mod compare;
 pub mod home;
 pub mod once;

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::body::Shape;
-use super::cgroup::ControlGroup;
 use super::home::SyntheticHome;
 use super::receiver::Receiver;
 use super::usage;
+use crate::cgroup::ControlGroup;
 use crate::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 
 const MEMORY_MB: [u64; 4] = [128, 256, 512, 1024];

@@ -5,9 +5,11 @@
 //! killed. Everything but the epoch may then be older than the truth. Watermarks and answered
 //! batches that are too old do no harm; the sums of the backlog do, and are counted again.
 
+mod bounds;
+mod document;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::name::{RemoteDir, SegmentName};
@@ -195,9 +197,9 @@ pub struct Backlog {
 impl Backlog {
     /// Adds the sums of another remote.
     pub fn add(&mut self, other: &Self) {
-        self.segments += other.segments;
-        self.samples += other.samples;
-        self.bytes += other.bytes;
+        self.segments = self.segments.saturating_add(other.segments);
+        self.samples = self.samples.saturating_add(other.samples);
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.oldest_ms = [self.oldest_ms, other.oldest_ms]
             .into_iter()
             .flatten()
@@ -254,41 +256,6 @@ pub enum StateError {
 }
 
 impl SpoolState {
-    /// Reads the object.
-    ///
-    /// # Errors
-    /// The bytes are not a state that this program can read. A person must look; the text says
-    /// how.
-    pub fn read(bytes: &[u8]) -> Result<Self, StateError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let malformed = |error: serde_json::Error| StateError::Malformed(error.to_string());
-        // The version comes first: a newer object may have anything else in it.
-        let Version { version } = serde_json::from_slice(bytes).map_err(malformed)?;
-        match version {
-            // What version 2 has added is absent in version 1, and the release writes our version.
-            1..=VERSION => Ok(Self {
-                version: VERSION,
-                ..serde_json::from_slice(bytes).map_err(malformed)?
-            }),
-            0 => Err(StateError::Malformed("there is no version 0".to_owned())),
-            newer => Err(StateError::Newer(newer)),
-        }
-    }
-
-    /// The bytes of the object.
-    ///
-    /// # Errors
-    /// [`StateError::Malformed`]; not known to happen.
-    pub fn write(&self) -> Result<Bytes, StateError> {
-        let mut bytes = serde_json::to_vec_pretty(self)
-            .map_err(|error| StateError::Malformed(error.to_string()))?;
-        bytes.push(b'\n');
-        Ok(Bytes::from(bytes))
-    }
-
     /// The sums of all backlogs together.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
@@ -422,6 +389,28 @@ mod tests {
             br#"{"version":0}"#,
             br#"{"version":1}"#,
             br#"{"version":1,"epoch":-1}"#,
+            br#"{"version":1,"epoch":18446744073709551615}"#,
+            br#"{"version":1,"epoch":9999999999}"#,
+            br#"{"version":1,"epoch":1,"lease":{"nonce":"a","epoch":9999999999,"until_ms":1}}"#,
+            br#"{"version":1,"epoch":1,"remotes":{"../../x":{"segments":0,"samples":0,"bytes":0}}}"#,
+            br#"{"version":1,"epoch":1,"jobs":{"a":{"watermarks":{"..":1}}}}"#,
+            br#"{"version":2,"epoch":1,"jobs":{"a":{"reads":{"b":{"watermarks":{"..":1}}}}}}"#,
+            br#"{"version":2,"epoch":1,"remotes":{"a":{"segments":0,"samples":0,"bytes":0,
+                "table":{"epoch":9999999999,"number":1,"series":1}}}}"#,
+            br#"{"version":1,"epoch":1,"jobs":{"a":{"last_slot_ms":253402300800001}}}"#,
+            br#"{"version":1,"epoch":1,"jobs":{"a":{"watermarks":{"b":9223372036854775807}}}}"#,
+            br#"{"version":2,"epoch":1,"jobs":{"a":{"reads":{"b":{
+                "watermarks":{"c":-9223372036854775808}}}}}}"#,
+            br#"{"version":2,"epoch":1,"jobs":{"a":{"reads":{"b":{
+                "read_ms":{"c":9223372036854775807}}}}}}"#,
+            br#"{"version":2,"epoch":1,"jobs":{"a":{"reads":{"b":{
+                "ahead_ms":-9223372036854775808}}}}}"#,
+            br#"{"version":2,"epoch":1,"jobs":{"a":{"reads":{"b":{
+                "abandoned_ms":9223372036854775807}}}}}"#,
+            br#"{"version":2,"epoch":1,"jobs":{"a":{"reads":{"b":{
+                "late_ms":18446744073709551615}}}}}"#,
+            br#"{"version":2,"epoch":1,"jobs":{"a":{"reads":{"b":{
+                "stuck":18446744073709551615}}}}}"#,
             b"\xff\xfe",
         ] {
             let error = SpoolState::read(strange).unwrap_err();

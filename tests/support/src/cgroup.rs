@@ -2,6 +2,7 @@
 //! size.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result};
 
@@ -11,20 +12,34 @@ const FULL_CORE_MB: u64 = 1769;
 const PERIOD: u64 = 20_000;
 
 /// A control group; dropping it removes it.
-pub(super) struct ControlGroup {
+pub struct ControlGroup {
     /// One directory in version 2 of control groups, one for each controller in version 1.
     directories: Vec<PathBuf>,
 }
 
 impl ControlGroup {
-    /// Makes a group for a function of this memory.
+    /// Makes a group for a function of this memory, with its share of a processor.
     ///
     /// # Errors
     /// Fails when this user may not make groups.
-    pub(super) fn new(memory_mb: u64) -> Result<Self> {
+    pub fn new(memory_mb: u64) -> Result<Self> {
+        Self::with_quota(memory_mb, PERIOD * memory_mb / FULL_CORE_MB)
+    }
+
+    /// Makes a group of this memory, with all processors.
+    ///
+    /// # Errors
+    /// Fails when this user may not make groups.
+    pub fn of_memory(memory_mb: u64) -> Result<Self> {
+        Self::with_quota(memory_mb, 64 * PERIOD)
+    }
+
+    fn with_quota(memory_mb: u64, quota: u64) -> Result<Self> {
         let root = Path::new("/sys/fs/cgroup");
-        let name = format!("amp-forwarder-bench-{}", std::process::id());
-        let (quota, memory) = (PERIOD * memory_mb / FULL_CORE_MB, memory_mb << 20);
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("amp-forwarder-{}-{number}", std::process::id());
+        let memory = memory_mb << 20;
         let write = |directory: &Path, file: &str, value: String| {
             std::fs::write(directory.join(file), value).with_context(|| {
                 format!(
@@ -76,7 +91,7 @@ impl ControlGroup {
     ///
     /// # Errors
     /// Fails when it cannot be written.
-    pub(super) fn wrap(&self, program: &Path, script: &Path) -> Result<()> {
+    pub fn wrap(&self, program: &Path, script: &Path) -> Result<()> {
         let enter: String = self
             .directories
             .iter()
@@ -84,7 +99,7 @@ impl ControlGroup {
             .collect();
         std::fs::write(
             script,
-            format!("#!/bin/sh\n{enter}exec '{}'\n", program.display()),
+            format!("#!/bin/sh\n{enter}exec '{}' \"$@\"\n", program.display()),
         )?;
         std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         Ok(())

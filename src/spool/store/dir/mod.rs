@@ -5,26 +5,34 @@
 //! Conditions are checked and the rename is made under an exclusive lock of `.lock`, which the
 //! system releases with the process. The clock is the machine's, so the processes that share a
 //! directory must share a clock, too.
+//!
+//! Files and folders are made for their user alone (0600, 0700). No symbolic link below the
+//! directory is followed ([`folder`]).
 
 #![expect(
     clippy::disallowed_methods,
     reason = "the machine's clock is this store's clock"
 )]
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+mod folder;
+mod listing;
+
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use self::folder::{DirHandle, EntryKind, is_stranger};
+use self::listing::walk;
 use super::{
-    Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
-    StoreTime, within,
+    Call, Etag, FailureKind, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError, StoreTime,
+    is_plain_key, within,
 };
 use crate::time::{Clock as _, SystemClock};
 
@@ -37,6 +45,9 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 /// What a killed writer left under `.tmp/` is removed when it is as old as this.
 const LEFTOVER: Duration = Duration::from_secs(3600);
 
+/// Length of the name of a file under `.tmp/`.
+const DRAFT_NAME: usize = 32;
+
 /// A spool in a directory, which is made by the first write.
 #[derive(Debug, Clone)]
 pub struct DirStore {
@@ -48,7 +59,9 @@ pub struct DirStore {
 struct Work {
     root: Arc<Path>,
     op: Op,
-    path: PathBuf,
+    key: String,
+    /// Root and key together, for messages.
+    address: String,
     deadline: std::time::Instant,
 }
 
@@ -69,15 +82,24 @@ impl DirStore {
         deadline: Instant,
         act: impl FnOnce(&Work) -> Result<T, StoreError> + Send + 'static,
     ) -> Call<'a, T> {
-        let path = self.root.join(key);
-        let address = path.display().to_string();
+        let address = if key.is_empty() {
+            self.address.clone()
+        } else {
+            format!("{}/{key}", self.address)
+        };
+        let key = key.to_owned();
         async move {
+            if !is_plain_key(&key) {
+                let cause = "a key with a part that is empty, . or .. is not looked at";
+                return Err(StoreError::new(FailureKind::Denied, op, &address, cause));
+            }
             let sent = Instant::now();
             let left = deadline.saturating_duration_since(sent);
             let work = Work {
                 root: Arc::clone(&self.root),
                 op,
-                path,
+                key,
+                address: address.clone(),
                 deadline: std::time::Instant::now() + left,
             };
             // A thread cannot be stopped: past the deadline it changes nothing any more, which is
@@ -114,14 +136,8 @@ impl DirStore {
 
 impl Work {
     fn failed(&self, error: &io::Error) -> StoreError {
-        let failure = |kind| {
-            StoreError::new(
-                kind,
-                self.op,
-                self.path.display().to_string(),
-                error.to_string(),
-            )
-        };
+        let failure =
+            |kind| StoreError::new(kind, self.op, self.address.clone(), error.to_string());
         match error.kind() {
             ErrorKind::NotFound => failure(FailureKind::NotFound),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
@@ -131,12 +147,9 @@ impl Work {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 failure(FailureKind::Full).hint("make room, or lower forwarder.spool.max_bytes")
             }
-            ErrorKind::AlreadyExists
-            | ErrorKind::NotADirectory
-            | ErrorKind::IsADirectory
-            | ErrorKind::InvalidFilename => failure(FailureKind::Denied).hint(
+            _ if is_stranger(error) => failure(FailureKind::Denied).hint(
                 "something else is in the spool's directory: \
-                 name another one in forwarder.spool.url",
+                 remove it, or name another one in forwarder.spool.url",
             ),
             _ => failure(FailureKind::NoAnswer),
         }
@@ -153,19 +166,33 @@ impl Work {
         Err(StoreError::new(
             FailureKind::Unreachable,
             self.op,
-            self.path.display().to_string(),
+            self.address.clone(),
             "not done: no time is left",
         ))
     }
 
+    /// The names of the folders on the way to the object, and its own name.
+    fn names(&self) -> (impl Iterator<Item = &str>, &str) {
+        let (folders, name) = self.key.rsplit_once('/').unwrap_or(("", &self.key));
+        (folders.split('/').filter(|name| !name.is_empty()), name)
+    }
+
+    /// Opens the folder of the object.
+    fn folder(&self) -> Result<DirHandle, StoreError> {
+        self.folder_at(self.key.rsplit_once('/').map_or("", |(path, _)| path))
+    }
+
+    fn folder_at(&self, path: &str) -> Result<DirHandle, StoreError> {
+        let mut folder = self.io(DirHandle::root(&self.root))?;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            folder = self.io(folder.enter(name))?;
+        }
+        Ok(folder)
+    }
+
     /// Locks the spool, for as long as the file that it returns is open.
-    fn lock(&self) -> Result<File, StoreError> {
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.root.join(LOCK));
-        let lock = self.io(lock)?;
+    fn lock(&self, root: &DirHandle) -> Result<File, StoreError> {
+        let lock = self.io(root.open_or_create(LOCK))?;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),
@@ -176,7 +203,7 @@ impl Work {
                     let busy = StoreError::new(
                         FailureKind::Busy,
                         self.op,
-                        self.path.display().to_string(),
+                        self.address.clone(),
                         "another process holds the lock of the directory",
                     );
                     return Err(
@@ -188,74 +215,51 @@ impl Work {
         }
     }
 
-    /// Makes the directory of the object and those above it, durably, down from the spool's own.
-    fn make_parent(&self) -> Result<(), StoreError> {
-        let parent = self.path.parent().unwrap_or(&self.root);
-        if parent.is_dir() {
-            return Ok(());
-        }
-        self.io(fs::create_dir_all(parent))?;
-        let mut made = parent;
-        while let Some(above) = made.parent().filter(|above| !above.as_os_str().is_empty()) {
-            self.io(sync_dir(above))?;
-            if made == &*self.root {
-                break;
-            }
-            made = above;
-        }
-        Ok(())
-    }
-
     fn put(
         &self,
         body: &[u8],
-        may_be_written: impl FnOnce(Option<Etag>) -> bool,
+        may_be_written: impl FnOnce(&DirHandle, &str) -> io::Result<bool>,
     ) -> Result<Etag, StoreError> {
-        self.make_parent()?;
-        let tmp = self.root.join(TMP);
-        self.io(fs::create_dir_all(&tmp))?;
-        remove_leftovers(&tmp);
-        let draft = Draft(tmp.join(format!("{:032x}", fastrand::u128(..))));
-        let mut file = self.io(OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&draft.0))?;
+        let root = self.io(DirHandle::make_root(&self.root))?;
+        let (folders, name) = self.names();
+        let mut folder = None;
+        for below in folders {
+            folder = Some(self.io(folder.as_ref().unwrap_or(&root).make(below))?);
+        }
+        let folder = folder.as_ref().unwrap_or(&root);
+        let drafts = self.io(root.make(TMP))?;
+        remove_leftovers(&drafts);
+        let draft = Draft {
+            folder: &drafts,
+            name: format!("{:0DRAFT_NAME$x}", fastrand::u128(..)),
+        };
+        let mut file = self.io(drafts.create_new(&draft.name))?;
         self.io(file.write_all(body))?;
         self.io(file.sync_all())?;
         drop(file);
 
-        let _lock = self.lock()?;
-        let present = match fs::read(&self.path) {
-            Ok(bytes) => Some(etag(&bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(self.failed(&error)),
-        };
-        if !may_be_written(present) {
+        let _lock = self.lock(&root)?;
+        if !self.io(may_be_written(folder, name))? {
             return Err(StoreError::new(
                 FailureKind::Changed,
                 self.op,
-                self.path.display().to_string(),
+                self.address.clone(),
                 "it is there already, or not as it was",
             ));
         }
         self.in_time()?;
-        self.io(fs::rename(&draft.0, &self.path))?;
+        self.io(drafts.rename(&draft.name, folder, name))?;
         // The object exists from here on. Until the directory is synced, a power cut may undo it.
-        self.io(sync_dir(self.path.parent().unwrap_or(&self.root)))
-            .map_err(|error| StoreError {
-                kind: FailureKind::NoAnswer,
-                ..error
-            })?;
+        self.io(folder.sync()).map_err(|error| StoreError {
+            kind: FailureKind::NoAnswer,
+            ..error
+        })?;
         Ok(etag(body))
     }
 
     fn get(&self, most: u64) -> Result<Object, StoreError> {
-        let file = self.io(File::open(&self.path))?;
-        let metadata = self.io(file.metadata())?;
-        if metadata.is_dir() {
-            return Err(self.failed(&ErrorKind::NotFound.into()));
-        }
-        let size = metadata.len();
+        let file = self.io(self.folder()?.open(self.names().1))?;
+        let size = self.io(file.metadata())?.len();
         let mut bytes = Vec::with_capacity(usize::try_from(most.min(size)).unwrap_or_default());
         self.io(file.take(most).read_to_end(&mut bytes))?;
         // Only whole objects are ever put back under a condition.
@@ -268,24 +272,30 @@ impl Work {
 
     fn delete(&self) -> Result<(), StoreError> {
         self.in_time()?;
-        match fs::remove_file(&self.path) {
+        let folder = match self.folder() {
+            Err(error) if error.kind == FailureKind::NotFound => return Ok(()),
+            folder => folder?,
+        };
+        match folder.remove(self.names().1) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.failed(&error)),
             // Without a sync, a power cut could bring back samples that were delivered, and they
             // would be sent after newer ones.
-            Ok(()) => self
-                .io(sync_dir(self.path.parent().unwrap_or(&self.root)))
-                .map_err(|error| StoreError {
-                    kind: FailureKind::NoAnswer,
-                    ..error
-                }),
+            Ok(()) => self.io(folder.sync()).map_err(|error| StoreError {
+                kind: FailureKind::NoAnswer,
+                ..error
+            }),
         }
     }
 
     fn list(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
-        let folder = prefix.rfind('/').map_or("", |end| &prefix[..end]);
+        let path = prefix.rfind('/').map_or("", |end| &prefix[..end]);
         let mut entries = Vec::new();
-        self.io(walk(&self.root, folder, &mut entries))?;
+        match self.folder_at(path) {
+            Ok(folder) => self.io(walk(&folder, path, &mut entries))?,
+            Err(error) if error.kind == FailureKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         entries.retain(|listed| {
             listed.key.starts_with(prefix) && after.is_none_or(|after| listed.key.as_str() > after)
         });
@@ -297,79 +307,59 @@ impl Work {
 }
 
 /// A file under `.tmp/`, which is removed when it was not renamed.
-struct Draft(PathBuf);
+struct Draft<'a> {
+    folder: &'a DirHandle,
+    name: String,
+}
 
-impl Drop for Draft {
+impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        let _ = self.folder.remove(&self.name);
     }
 }
 
 fn etag(bytes: &[u8]) -> Etag {
-    Etag(format!("{:032x}", xxh3_128(bytes)))
+    etag_of(xxh3_128(bytes))
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+fn etag_of(hash: u128) -> Etag {
+    Etag(format!("{hash:032x}"))
 }
 
-fn remove_leftovers(tmp: &Path) {
-    let Ok(drafts) = fs::read_dir(tmp) else {
-        return;
-    };
-    for draft in drafts.flatten() {
-        let modified = draft.metadata().and_then(|metadata| metadata.modified());
-        let age = modified.map(|modified| {
-            SystemTime::now()
-                .duration_since(modified)
-                .unwrap_or_default()
-        });
-        if age.is_ok_and(|age| age > LEFTOVER) {
-            let _ = fs::remove_file(draft.path());
-        }
-    }
-}
-
-fn walk(root: &Path, folder: &str, entries: &mut Vec<ListedObject>) -> io::Result<()> {
-    let found = match fs::read_dir(root.join(folder)) {
-        Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+/// The etag of a file, which is read piece by piece: nothing bounds its size.
+fn etag_at(folder: &DirHandle, name: &str) -> io::Result<Option<Etag>> {
+    let mut file = match folder.open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    for entry in found {
-        let entry = entry?;
-        let name = entry.file_name();
-        // A name that is not UTF-8 is none of ours.
-        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
-            continue;
-        };
-        let key = if folder.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{folder}/{name}")
-        };
-        let metadata = match entry.metadata() {
-            Ok(metadata) => metadata,
-            // Deleted meanwhile.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        if metadata.is_dir() {
-            walk(root, &key, entries)?;
-        } else {
-            entries.push(ListedObject {
-                key,
-                size: metadata.len(),
-            });
+    let (mut hash, mut piece) = (Xxh3::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(Some(etag_of(hash.digest128()))),
+            read => hash.update(&piece[..read]),
         }
     }
-    Ok(())
+}
+
+fn remove_leftovers(drafts: &DirHandle) {
+    let now_s = SystemClock.now_ms() / 1000;
+    for entry in drafts.entries().unwrap_or_default() {
+        let is_draft =
+            entry.name.len() == DRAFT_NAME && entry.name.bytes().all(|b| b.is_ascii_hexdigit());
+        if let EntryKind::File { modified_s, .. } = entry.kind
+            && is_draft
+            && now_s.saturating_sub(modified_s) > LEFTOVER.as_secs() as i64
+        {
+            let _ = drafts.remove(&entry.name);
+        }
+    }
 }
 
 impl Store for DirStore {
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
         self.call(Op::PutIfAbsent, key, deadline, move |work| {
-            work.put(&body, |present| present.is_none())
+            work.put(&body, |folder, name| Ok(!folder.contains(name)?))
         })
     }
 
@@ -382,7 +372,9 @@ impl Store for DirStore {
     ) -> Call<'a, Etag> {
         let etag = etag.clone();
         self.call(Op::PutIfMatch, key, deadline, move |work| {
-            work.put(&body, |present| present == Some(etag))
+            work.put(&body, |folder, name| {
+                Ok(etag_at(folder, name)? == Some(etag))
+            })
         })
     }
 
