@@ -6,6 +6,7 @@ use std::time::Duration;
 use amp_forwarder::config::Config;
 use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::{NetError, Peer, Phase};
+use amp_forwarder::prompb::messages::TimeSeries;
 use amp_forwarder::report::Report;
 use amp_forwarder::send::{PostAnswer, PostError, PostRequest, Remote};
 use amp_forwarder::spool::store::Store;
@@ -47,6 +48,8 @@ pub(crate) struct Seen {
     pub(crate) url: String,
     /// Name and timestamp of each sample.
     pub(crate) samples: Vec<(String, i64)>,
+    /// `instance` and value of each sample of `up`.
+    pub(crate) up: Vec<(String, f64)>,
     /// Requests in flight, this one included.
     pub(crate) together: usize,
 }
@@ -90,6 +93,7 @@ impl Home for ScriptedHome {
                 at_ms,
                 url: url.clone(),
                 samples: vec![],
+                up: vec![],
                 together: 1,
             });
             let mut reply = (self.script)((url, at_ms));
@@ -144,7 +148,7 @@ impl Remote for ScriptedRemote {
     ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
         Box::pin(async move {
             let decoded = decoded(&request.body.to_bytes()).expect("a request");
-            let sample = |series: &amp_forwarder::prompb::messages::TimeSeries| {
+            let sample = |series: &TimeSeries| {
                 let name = series
                     .labels
                     .iter()
@@ -153,6 +157,15 @@ impl Remote for ScriptedRemote {
                 (name.unwrap_or_default(), series.samples[0].timestamp)
             };
             let samples: Vec<_> = decoded.timeseries.iter().map(sample).collect();
+            let label = |series: &TimeSeries, name: &str| {
+                let found = series.labels.iter().find(|label| label.name == name);
+                found.map(|label| label.value.clone()).unwrap_or_default()
+            };
+            let reports = decoded.timeseries.iter();
+            let up = reports
+                .filter(|series| label(series, "__name__") == "up")
+                .map(|series| (label(series, "instance"), series.samples[0].value))
+                .collect();
             let together = {
                 let mut open = lock(&self.log.open);
                 *open += 1;
@@ -169,6 +182,7 @@ impl Remote for ScriptedRemote {
                 at_ms: self.clock.now_ms(),
                 url: String::new(),
                 samples,
+                up,
                 together,
             });
             if let Reply::After(wait, then) = reply {

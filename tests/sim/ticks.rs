@@ -362,6 +362,38 @@ async fn partial_is_a_scrape_that_failed_or_samples_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_cannot_be_scraped_is_up_0_and_stops_no_other() {
+    let targets = ["192.168.1.300:9090", "a:9090", "a:99999", "b:9090", "h: 1 "];
+    let job = format!(
+        "  - {{job_name: a, scrape_interval: 60s, scrape_timeout: 2s, \
+         static_configs: [{{targets: ['{}']}}]}}\n",
+        targets.join("', '")
+    );
+    let mut bench = Bench::new(
+        &yaml(&job, 1, ""),
+        |(_, now)| series(3, now),
+        vec![takes()],
+        PLENTY,
+    );
+    let report = bench.tick(60, plan()).await;
+    assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
+    assert_eq!(report.ledger.written, 2 * 3 + 5 * OWN, "{report:?}");
+    assert_eq!(bench.home.take().len(), 2, "nobody is asked for the others");
+    let posted = bench.remotes[0].take();
+    let mut up: Vec<_> = posted.into_iter().flat_map(|seen| seen.up).collect();
+    up.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected = targets.map(|target| {
+        let value = if target.ends_with(":9090") && !target.starts_with('1') {
+            1.0
+        } else {
+            0.0
+        };
+        (target.to_owned(), value)
+    });
+    assert_eq!(up, expected, "in the order of their names");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_remote_that_hangs_holds_up_no_other() {
     let remotes = vec![always(Reply::Silence), takes()];
     let mut bench = Bench::new(
