@@ -2,6 +2,8 @@
 //! be lost because of it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use amp_forwarder::report::{IncidentKind, Outcome, Report};
@@ -122,6 +124,47 @@ async fn a_backlog_that_cannot_be_read_or_deleted_in_time_does_not_cost_what_is_
             "{report:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_the_store_denies_blocks_its_remote_alone_and_loudly() {
+    let store = store();
+    // Both remotes are down in the first tick, so that both have a backlog.
+    let down = Arc::new(AtomicBool::new(true));
+    let remote = |_| {
+        let down = Arc::clone(&down);
+        let script = move |_| Reply::Status(if down.load(Relaxed) { 503 } else { 200 });
+        Box::new(script) as Box<dyn Fn((usize, usize)) -> Reply + Send + Sync>
+    };
+    let mut bench = Bench::with_store(
+        &yaml(&job("a", 60), 2, "min_backoff: 5s"),
+        |(_, now)| series(95, now),
+        (0..2).map(remote).collect(),
+        PLENTY,
+        Some(store.clone()),
+    );
+    let owed = |report: &Report| {
+        let remotes = report.remotes.iter();
+        remotes
+            .map(|remote| remote.ledger.owed_after)
+            .collect::<Vec<_>>()
+    };
+    let report = bench.tick(20, Plan::default()).await;
+    assert_eq!(owed(&report), [100, 100], "{report:?}");
+
+    down.store(false, Relaxed);
+    fails(&store, Op::Get, "segments/r0/", FailureKind::Denied);
+    bench.at(60 * SECOND).await;
+    let report = bench.tick(58, Plan::default()).await;
+    assert_eq!(owed(&report), [200, 0], "{report:?}");
+    assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
+    assert!(says(&report, "segments/r0/"), "{report:?}");
+    assert_eq!(report.ledger.lost, 0, "{report:?}");
+
+    store.heal();
+    bench.at(120 * SECOND).await;
+    let report = bench.tick(58, Plan::default()).await;
+    assert_eq!(owed(&report), [0, 0], "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]
