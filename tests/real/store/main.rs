@@ -30,6 +30,7 @@ async fn a_directory_keeps_the_promises_of_a_store() {
     let store = DirStore::new(&place.path().join("state/spool"));
     suite::run(&store).await;
     suite::races(&store).await;
+    suite::keys(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,7 +39,9 @@ async fn s3_keeps_the_promises_of_a_store() {
     moto.create_bucket("spool").await;
     // There are no races here: moto checks a condition and writes without a lock in between, so
     // that two of eight writers succeed now and then.
-    suite::run(&moto.store("spool", "some/prefix").await).await;
+    let store = moto.store("spool", "some/prefix").await;
+    suite::run(&store).await;
+    suite::keys(&store).await;
 }
 
 #[tokio::test]

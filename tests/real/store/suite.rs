@@ -66,6 +66,35 @@ async fn objects(store: &dyn Store) {
     assert_eq!(content(store, "o/empty").await.as_deref(), Some(&b""[..]));
 }
 
+/// A key with a part `..` or `.` would become another one on its way. It is refused, and nothing
+/// happens to that other object.
+pub(crate) async fn keys(store: &dyn Store) {
+    let body = Bytes::from_static(b"another's");
+    store
+        .put_if_absent("keys/one", body.clone(), soon())
+        .await
+        .unwrap();
+    for key in [
+        "keys/x/../one",
+        "keys/./one",
+        "./keys/one",
+        "keys/x/..",
+        "keys//one",
+    ] {
+        let new = Bytes::from_static(b"new");
+        let refusals = [
+            store.get(key, 10, soon()).await.map(|_| ()),
+            store.delete(key, soon()).await.map(|_| ()),
+            store.put_if_absent(key, new, soon()).await.map(|_| ()),
+        ];
+        for refusal in refusals {
+            let error = refusal.unwrap_err();
+            assert_eq!(error.kind, FailureKind::Denied, "{key}: {error}");
+        }
+    }
+    assert_eq!(content(store, "keys/one").await, Some(body));
+}
+
 async fn conditions(store: &dyn Store) {
     let first = store
         .put_if_absent("c/one", Bytes::from_static(b"1"), soon())
