@@ -31,6 +31,7 @@ build: ## builds the function as a zip for Lambda, with forwarder.yml if there i
 		--no-default-features --features lambda --bin amp-forwarder \
 		--target $(FUNCTION_TARGET).$(GLIBC) --output-format zip $(if $(wildcard forwarder.yml),--include forwarder.yml)
 	@tests/support/tools/check-function.sh $(FUNCTION) $(GLIBC)
+	@cd $(dir $(FUNCTION)) && { sha256sum bootstrap.zip 2>/dev/null || shasum -a 256 bootstrap.zip; } > bootstrap.zip.sha256
 
 demo: build ## runs a home, the function, S3 and a receiver through outages and a kill; compares both ends (two minutes)
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus lambda moto
@@ -111,12 +112,15 @@ clean: ## removes cargo's output; the fetched programs stay in build/
 	$(CARGO) clean
 
 # A stack in AWS. STACK=amp-forwarder names it, CONFIG=forwarder.yml is its configuration, YES=1 answers
-# every question with yes.
+# every question with yes. Neither `discover` nor these, but for `deploy` without a ZIP, compile anything.
 STACK_SH := infra/sam/stack.sh
-.PHONY: deploy invoke logs config enable disable destroy
+.PHONY: discover deploy invoke logs config enable disable destroy
 
-deploy: build ## deploys the stack by SAM, guided: schedule off, check, dry run, estimate, schedule on
-	@$(STACK_SH) deploy
+discover: ## finds VPC, subnets, endpoints and workspace in the account; writes infra/sam/samconfig.toml (TARGET=192.0.2.10:9090 writes forwarder.yml, too)
+	@python3 infra/sam/discover.py
+
+deploy: $(if $(ZIP),,build) ## deploys the stack by SAM, guided: schedule off, check, dry run, estimate, schedule on; ZIP=bootstrap.zip deploys a release
+	@ZIP='$(ZIP)' $(STACK_SH) deploy
 
 invoke: ## invokes the function by hand: ACTION=forward|drain|check|status, JOBS=a,b, DRY_RUN=1
 	@ACTION='$(ACTION)' JOBS='$(JOBS)' DRY_RUN='$(DRY_RUN)' $(STACK_SH) invoke

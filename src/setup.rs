@@ -9,8 +9,8 @@ use url::Url;
 
 use crate::check::{self, Finding};
 use crate::config::{
-    Config, ConfigErrors, HttpConfig, LoadedConfig, MAX_BYTES, Source, SourceError,
-    SpoolPlaceError, process_env, read_file,
+    Config, ConfigErrors, Env, HttpConfig, LoadedConfig, MAX_BYTES, Source, SourceError,
+    SpoolPlaceError, config_env, process_env, read_file,
 };
 use crate::home::HttpHome;
 use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
@@ -58,13 +58,21 @@ pub enum SetupError {
 /// Fails when no configuration is found, when it cannot be read, and when it is not valid. The
 /// error lists all problems of an invalid one.
 pub async fn load(argument: Option<&str>) -> Result<LoadedConfig, SetupError> {
+    load_with(argument, &config_env).await
+}
+
+/// Does the same with another environment than that of the process.
+///
+/// # Errors
+/// Fails as [`load`] does.
+pub async fn load_with(argument: Option<&str>, env: Env<'_>) -> Result<LoadedConfig, SetupError> {
     let program = std::env::current_exe().unwrap_or_default();
-    let source = Source::find(argument, &process_env, Path::new(&program))?;
+    let source = Source::find(argument, env, Path::new(&program))?;
     let text = match &source {
         Source::Path(path) => read_file(path)?,
         Source::S3 { bucket, key } => read_object(bucket, key).await?,
     };
-    Ok(Config::load(&text, &process_env, &source.to_string())?)
+    Ok(Config::load(&text, env, &source.to_string())?)
 }
 
 async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {

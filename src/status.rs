@@ -139,6 +139,7 @@ impl Status {
                     last_slot_ms,
                     watermarks,
                     reads,
+                    failing: _,
                 } = known.clone();
                 JobStatus {
                     job,

@@ -3,98 +3,24 @@
 # and `destroy` run this script.
 #
 # It needs the AWS CLI (1 or 2) with credentials and python3; deploy and destroy also need the SAM
-# CLI. Settings come from the environment:
-#   STACK      name of the stack (default: amp-forwarder)
+# CLI. Region, profile and name of the stack are those of samconfig.toml. Settings come from the
+# environment:
+#   STACK      name of the stack (default: that of samconfig.toml, else amp-forwarder)
 #   CONFIG     configuration file (default: forwarder.yml)
 #   YES=1      answers every question with yes, for scripts
+#   ZIP        a released zip to deploy, with its checksum in SHA256 or in a file beside it
 #   FORWARDCTL the program that makes the estimate and checks a configuration before its upload
 #              (default: the one on PATH)
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-stack=${STACK:-amp-forwarder}
+settings=$here/samconfig.toml
 config=${CONFIG:-forwarder.yml}
 forwardctl=${FORWARDCTL:-$(command -v forwardctl || true)}
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-
-say() { printf '%s\n' "$*" >&2; }
-step() { printf '\n== %s\n' "$*" >&2; }
-
-# die PROBLEM [HINT…]: reports the problem, one hint on each line, and exits.
-die() {
-    say "error: $1"
-    shift
-    for line in "$@"; do say "  $line"; done
-    exit 1
-}
-
-# The last line that a failed command wrote.
-problem() { tail -n 1 "$scratch/problem"; }
-
-need() {
-    command -v "$1" >/dev/null || die "$1 is not on PATH" "$2"
-}
-
-need_sam() {
-    need sam "install the SAM CLI: https://docs.aws.amazon.com/serverless-application-model/"
-}
-
-aws_ready() {
-    need aws "install the AWS CLI: https://docs.aws.amazon.com/cli/"
-    aws sts get-caller-identity --query Account --output text \
-        >"$scratch/account" 2>"$scratch/problem" ||
-        die "AWS does not know you" "$(problem)" \
-            "log in (aws sso login, aws configure), and set AWS_PROFILE and AWS_REGION"
-}
-
-first_version() {
-    [[ $(aws --version 2>&1) == aws-cli/1.* ]]
-}
-
-ask() {
-    [ "${YES:-}" = 1 ] && return
-    local answer
-    [ -t 0 ] || die "this question needs an answer: $1" "run the command on a terminal, or with YES=1"
-    read -r -p "$1 [y/N] " answer
-    [ "$answer" = y ] || [ "$answer" = Y ]
-}
-
-# output NAME: prints an output of the stack, or nothing when the stack has no such output.
-output() {
-    if [ ! -e "$scratch/outputs" ]; then
-        aws cloudformation describe-stacks --stack-name "$stack" --output text \
-            --query 'Stacks[0].Outputs[].[OutputKey,OutputValue]' \
-            >"$scratch/outputs" 2>"$scratch/problem" ||
-            die "there is no stack $stack here" "$(problem)" \
-                "check AWS_REGION; STACK=… selects another stack; make deploy creates it"
-    fi
-    awk -v key="$1" '$1 == key { print $2 }' "$scratch/outputs"
-}
-
-# call PAYLOAD: invokes the function and writes its answer to $scratch/answer. Fails when the
-# function reports an error.
-call() {
-    local binary=()
-    # Version 2 decodes payloads from base64 unless this flag is given; version 1 rejects the flag.
-    first_version || binary=(--cli-binary-format raw-in-base64-out)
-    # A tick may take longer than the CLI's default read time-out of 60 s. A retry would then start
-    # a second tick.
-    AWS_MAX_ATTEMPTS=1 aws lambda invoke --function-name "$(output FunctionName)" "${binary[@]}" \
-        --cli-read-timeout 900 --payload "$1" --query FunctionError --output text \
-        "$scratch/answer" >"$scratch/error" 2>"$scratch/problem" ||
-        die "the function could not be invoked" "$(problem)"
-    grep -qx None "$scratch/error"
-}
-
-# field PATH: prints one value of the last answer, or of the report of a failed tick.
-field() {
-    "$here/lambda_json.py" field "$scratch/answer" "$1"
-}
-
-show() {
-    python3 -m json.tool "$scratch/answer" 2>/dev/null || cat "$scratch/answer"
-}
+# shellcheck source=infra/sam/common.sh
+. "$here/common.sh"
+# shellcheck source=infra/sam/zip.sh
+. "$here/zip.sh"
 
 # count_backlog: sets $backlog to the number of samples in the spool, over all remotes.
 count_backlog() {
@@ -106,28 +32,6 @@ count_backlog() {
     backlog=$("$here/lambda_json.py" samples "$scratch/answer")
 }
 
-# schedule STATE: sets the schedule's state as a parameter of the stack, so that the next deployment
-# does not revert it.
-schedule() {
-    aws cloudformation describe-stacks --stack-name "$stack" --output text \
-        --query 'Stacks[0].Parameters[].[ParameterKey,ParameterValue]' >"$scratch/parameters"
-    local old
-    old=$(awk '$1 == "ScheduleState" { print $2 }' "$scratch/parameters")
-    if [ "$old" = "$1" ]; then
-        say "the schedule is $1"
-        return
-    fi
-    local parameters=("ParameterKey=ScheduleState,ParameterValue=$1") key
-    while read -r key; do
-        [ "$key" = ScheduleState ] || parameters+=("ParameterKey=$key,UsePreviousValue=true")
-    done < <(cut -f 1 "$scratch/parameters")
-    aws cloudformation update-stack --stack-name "$stack" --use-previous-template \
-        --parameters "${parameters[@]}" \
-        --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND >/dev/null
-    aws cloudformation wait stack-update-complete --stack-name "$stack"
-    say "the schedule is $1"
-}
-
 check_config() {
     [ -r "$config" ] || die "there is no configuration at $config" \
         "write one (README, Configuration by example), or name another file with CONFIG=…"
@@ -136,12 +40,12 @@ check_config() {
             "the function will check $config after the upload"
         return
     fi
-    # The stack sets these variables for the function: ${SPOOL_URL} and the like need a value here.
-    env AMP_REGION=x AMP_WORKSPACE_ID=ws SPOOL_URL=s3://bucket/spool \
-        AMP_REMOTE_WRITE_URL=https://amp.invalid/api/v1/remote_write \
-        "$forwardctl" check --config "$config" || die "$config is not valid: nothing was uploaded"
+    # Further variables are a parameter of the stack.
+    FORWARDER_ENVIRONMENT=$(parameter Environment) \
+        "$forwardctl" check --stack --config "$config" || die "$config is not valid: nothing was uploaded"
 }
 
+# upload: uploads the configuration where the function reads it from the stack's bucket.
 upload() {
     local to
     to=$(output ConfigUrl)
@@ -149,6 +53,7 @@ upload() {
     check_config
     aws s3 cp --only-show-errors "$config" "$to"
     say "uploaded $config to $to"
+    restart
 }
 
 # A process reads its configuration once. Lambda replaces the processes when a setting of the
@@ -166,11 +71,39 @@ check() {
     step "check: the configuration, the home, AMP and the spool, from inside the VPC"
     call '{"action": "check"}' || {
         show
-        die "the function reports an error" "fix what it reports; the schedule was not started"
+        die "the function reports an error" "fix what it reports; $(unchanged)"
     }
     show
     [ "$(field ok)" = true ] || die "the check found problems" \
-        "fix what it reports, then run make deploy again; the schedule was not started"
+        "fix what it reports, then run make deploy again; $(unchanged)"
+}
+
+unchanged() { printf 'the schedule is still %s' "$(parameter ScheduleState)"; }
+
+# The alarm of missing ticks looks back for five minutes: without this tick it would fire before the
+# schedule's first one. The tick also shows that AMP takes the samples.
+first_tick() {
+    step "the first tick, by hand"
+    call '{"action": "forward"}' || {
+        show
+        return 1
+    }
+    say "outcome $(field outcome): $(field ledger.written) samples are in AMP," \
+        "$(field ledger.owed_after) wait in the spool"
+}
+
+# Says whether anybody would get an alarm.
+tell_listeners() {
+    local topic pending
+    topic=$(output AlarmTopicArn)
+    if [ -z "$topic" ]; then
+        say "note: alarms reach nobody: set AlarmEmail or AlarmTopicArn"
+        return
+    fi
+    pending=$(aws sns list-subscriptions-by-topic --topic-arn "$topic" --output text \
+        --query "Subscriptions[?SubscriptionArn=='PendingConfirmation'].Endpoint" 2>/dev/null) || return 0
+    [ -z "$pending" ] || [ "$pending" = None ] ||
+        say "note: alarms do not reach $pending until the link in AWS's mail is opened"
 }
 
 estimate() {
@@ -179,43 +112,65 @@ estimate() {
         say "run forwardctl estimate on a machine that reaches the home"
         return
     fi
-    local region=${AWS_REGION:-us-east-1} workspace
+    local workspace
     workspace=$(output WorkspaceId)
-    env AMP_REGION="$region" AMP_WORKSPACE_ID="$workspace" SPOOL_URL="$(output SpoolUrl)" \
-        AMP_REMOTE_WRITE_URL="https://aps-workspaces.$region.amazonaws.com/workspaces/$workspace/api/v1/remote_write" \
+    env AMP_REGION="$AWS_REGION" AMP_WORKSPACE_ID="$workspace" SPOOL_URL="$(output SpoolUrl)" \
+        FORWARDER_ENVIRONMENT="$(parameter Environment)" \
+        AMP_REMOTE_WRITE_URL="https://aps-workspaces.$AWS_REGION.amazonaws.com/workspaces/$workspace/api/v1/remote_write" \
         "$forwardctl" estimate --config "$config" --watch "${WATCH:-1m}" ||
         say "no estimate: this machine may not reach the home;" \
             "run forwardctl estimate on one that does"
 }
 
 deploy() {
-    local settings=$here/samconfig.toml
     aws_ready
     need_sam
     [ -r "$settings" ] || die "there is no $settings" \
-        "cp $settings.example $settings, and fill in the values that it lists"
-    step "deploy $stack to account $(cat "$scratch/account")"
-    # Every deployment starts with the schedule off, until the stack has shown that it works.
-    grep -q 'ScheduleState=DISABLED' "$settings" || die "no ScheduleState=DISABLED in $settings" \
-        "the schedule must be off until check and dry run succeed:" \
-        "add it to parameter_overrides, as in samconfig.toml.example"
-    sam deploy --template-file "$here/template.yaml" --config-file "$settings" \
-        --stack-name "$stack" --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-        --resolve-s3 --no-fail-on-empty-changeset
+        "make discover writes it; or cp $settings.example $settings, and fill in the values that it lists"
+    # A new stack has its schedule off until it has shown that it works; an update keeps what it has.
+    ! grep -q '^[^#]*ScheduleState=' "$settings" || die "ScheduleState is set in $settings" \
+        "take it out: every deployment would set it again, and stop or start the schedule"
+    local template=$here/template.yaml confirm=
+    if [ -n "${ZIP:-}" ]; then
+        released_template
+        template=$scratch/template.yaml
+    fi
+    [ "${YES:-}" != 1 ] || confirm=--no-confirm-changeset
+    step "deploy $stack to account $(cat "$scratch/account"), $AWS_REGION"
+    sam deploy --template-file "$template" --config-file "$settings" \
+        --stack-name "$stack" --region "$AWS_REGION" --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
+        --resolve-s3 --no-fail-on-empty-changeset ${confirm:+"$confirm"}
     upload
     check
     step "dry run: one scrape, nothing is sent"
     call '{"action": "forward", "dry_run": true}' || {
         show
-        die "the scrape failed" "the schedule was not started"
+        die "the scrape failed" "$(unchanged)"
     }
     say "$(field ledger.scraped) samples a scrape, of which $(field ledger.owed_after) would be sent"
     estimate
-    if ask "start the schedule, one tick a minute?"; then
+    tell_listeners
+    if [ "$(parameter ScheduleState)" = ENABLED ]; then
+        say "the schedule is ENABLED, as it was"
+    elif ask "start the schedule, one tick a minute?"; then
+        first_tick || die "the first tick failed" "$(unchanged)"
         schedule ENABLED
     else
         say "the schedule was not started; make enable starts it"
     fi
+}
+
+enable() {
+    aws_ready
+    if [ "$(parameter ScheduleState)" != ENABLED ]; then
+        first_tick || ask "the tick failed; start the schedule anyway?" || die "$(unchanged)"
+    fi
+    schedule ENABLED
+}
+
+disable() {
+    aws_ready
+    schedule DISABLED
 }
 
 invoke() {
@@ -249,7 +204,6 @@ config() {
     [ -n "$(output ConfigUrl)" ] || die "this stack does not keep its configuration in the bucket" \
         "with Config=package, make build deploy puts the new one into the zip"
     upload
-    restart
     check
 }
 
@@ -292,8 +246,6 @@ destroy() {
 }
 
 case ${1:-} in
-deploy | invoke | logs | config | destroy) "$1" ;;
-enable) aws_ready && schedule ENABLED ;;
-disable) aws_ready && schedule DISABLED ;;
+deploy | invoke | logs | config | enable | disable | destroy) "$1" ;;
 *) die "usage: stack.sh deploy|invoke|logs|config|enable|disable|destroy" ;;
 esac

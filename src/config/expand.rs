@@ -1,6 +1,6 @@
 //! Expands environment variables and names of secrets in strings.
 
-use super::env::Env;
+use super::env::{Env, stand_in};
 use super::problem::shown;
 use super::secret::{Secret, SecretPart, StoredSecret};
 
@@ -116,9 +116,13 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
         (_, Some(default)) => Ok(default.to_owned()),
         (None, None) => Err(ExpandError {
             message: format!("the environment variable {} is not set", shown(name)),
-            fix: format!(
-                "set it, give a default as ${{{name}:-default}}, or write $${{ for a literal ${{"
-            ),
+            fix: match stand_in(name) {
+                Some(_) => "the stack sets it for its function: forwardctl check --stack".into(),
+                None => format!(
+                    "set it, give a default as ${{{name}:-default}}, or write $${{ for a literal \
+                     ${{"
+                ),
+            },
         }),
     }
 }

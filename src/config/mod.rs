@@ -45,7 +45,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use env::{Env, process_env};
+pub use env::{Env, config_env, process_env, stack_env};
 pub use http::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, TlsConfig, TlsVersion};
 pub use import::{ImportedConfig, Omission, import};
 pub use limits::ScrapeLimits;
@@ -61,6 +61,6 @@ pub use protocols::{FEDERATE_PROTOCOLS, HistogramConfig, ScrapeProtocol};
 pub use remote_read::{RemoteReadConfig, RemoteReadMode};
 pub use secret::{Secret, SecretPart, SecretSource, StoredSecret};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
-pub use spool::{ArchiveLimits, SpoolConfig, SpoolPlaceError, SpoolUrl};
+pub use spool::{ArchiveLimits, SpoolConfig, SpoolPlaceError, SpoolUrl, SpoolUrlError};
 pub use target::{PopulatedTarget, TargetError};
 pub use units::{format_duration, parse_duration};

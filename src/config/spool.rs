@@ -56,6 +56,63 @@ pub enum SpoolUrl {
     Dir(PathBuf),
 }
 
+impl SpoolUrl {
+    /// Reads `s3://bucket/prefix` or `file:///path`.
+    fn parse(text: &str) -> Result<Self, SpoolUrlError> {
+        const FIX: &str = "write s3://bucket/prefix or file:///path";
+        let error = |message: String, fix: &'static str| SpoolUrlError { message, fix };
+        if let Some(address) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
+            if bucket.is_empty() {
+                return Err(error(
+                    format!("found {}, expected a bucket", shown(text)),
+                    FIX,
+                ));
+            }
+            // S3 user guide, bucket naming rules
+            let allowed = |byte: u8| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
+            };
+            if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(allowed) {
+                let message = format!(
+                    "found the bucket {}, expected 3 to 63 lower-case letters, digits, dots and \
+                     dashes",
+                    shown(bucket)
+                );
+                return Err(error(message, ""));
+            }
+            return Ok(Self::S3 {
+                bucket: bucket.to_owned(),
+                prefix: prefix.trim_matches('/').to_owned(),
+            });
+        }
+        Url::parse(text)
+            .ok()
+            .filter(|url| url.scheme() == "file")
+            .and_then(|url| url.to_file_path().ok())
+            .filter(|directory| directory != Path::new("/"))
+            .map(Self::Dir)
+            .ok_or_else(|| {
+                error(
+                    format!(
+                        "found {}, expected a place in S3 or a directory",
+                        shown(text)
+                    ),
+                    FIX,
+                )
+            })
+    }
+}
+
+/// Why a text is no address of a spool.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SpoolUrlError {
+    message: String,
+    /// Advice on what to write instead; empty when the message says it.
+    fix: &'static str,
+}
+
 impl fmt::Display for SpoolUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -67,13 +124,17 @@ impl fmt::Display for SpoolUrl {
 }
 
 /// Why the spool has no place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolPlaceError {
     /// A function has no lasting disk: what it writes there is gone when it stops.
     #[error(
-        "forwarder.spool.url is not set: in Lambda it must name a bucket; write s3://bucket/prefix"
+        "neither forwarder.spool.url nor the variable SPOOL_URL is set: in Lambda one of them must \
+         name a bucket; write s3://bucket/prefix"
     )]
     Lambda,
+    /// `SPOOL_URL` is set in Lambda and is no address of a spool.
+    #[error("SPOOL_URL: {0}; write s3://bucket/prefix")]
+    Variable(#[from] SpoolUrlError),
     /// Neither `XDG_STATE_HOME` nor `HOME` is set.
     #[error(
         "forwarder.spool.url is not set, and there is no home directory for a spool; write \
@@ -103,18 +164,20 @@ impl Default for SpoolConfig {
 }
 
 impl SpoolConfig {
-    /// The spool's address: `url`, else `amp-forwarder/spool` in the user's state folder
-    /// (`XDG_STATE_HOME`, else `~/.local/state`).
+    /// The spool's address: `url`, else in Lambda the variable `SPOOL_URL`, which the templates
+    /// set, and elsewhere `amp-forwarder/spool` in the user's state folder (`XDG_STATE_HOME`, else
+    /// `~/.local/state`).
     ///
     /// # Errors
-    /// Fails without a `url` in Lambda, or where there is no home directory. The message says what
-    /// to write.
+    /// Fails in Lambda without a `url` and a valid `SPOOL_URL`, and elsewhere where there is no
+    /// home directory. The message says what to write.
     pub fn place(&self, env: Env<'_>) -> Result<SpoolUrl, SpoolPlaceError> {
         if let Some(url) = &self.url {
             return Ok(url.clone());
         }
         if env("AWS_LAMBDA_FUNCTION_NAME").is_some() {
-            return Err(SpoolPlaceError::Lambda);
+            let url = env("SPOOL_URL").filter(|url| !url.is_empty());
+            return Ok(SpoolUrl::parse(&url.ok_or(SpoolPlaceError::Lambda)?)?);
         }
         // The XDG specification: a path that is not absolute counts as not set.
         let absolute = |name: &str| {
@@ -205,51 +268,11 @@ fn read_kept(
 }
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolUrl> {
-    const FIX: &str = "write s3://bucket/prefix or file:///path";
-    let path = section.path_of("url");
     let text = reader.string(section, "url", StringKind::Plain)?;
-    if let Some(address) = text.strip_prefix("s3://") {
-        let (bucket, prefix) = address.split_once('/').unwrap_or((address, ""));
-        if bucket.is_empty() {
-            reader.error_at(
-                &path,
-                format!("found {}, expected a bucket", shown(&text)),
-                FIX,
-            );
-            return None;
-        }
-        // S3 user guide, bucket naming rules
-        let allowed = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
-        };
-        if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(allowed) {
-            let message = format!(
-                "found the bucket {}, expected 3 to 63 lower-case letters, digits, dots and dashes",
-                shown(bucket)
-            );
-            reader.error_at(&path, message, "");
-            return None;
-        }
-        return Some(SpoolUrl::S3 {
-            bucket: bucket.to_owned(),
-            prefix: prefix.trim_matches('/').to_owned(),
-        });
-    }
-    let directory = Url::parse(&text)
-        .ok()
-        .filter(|url| url.scheme() == "file")
-        .and_then(|url| url.to_file_path().ok());
-    match directory.filter(|directory| directory != Path::new("/")) {
-        Some(directory) => Some(SpoolUrl::Dir(directory)),
-        None => {
-            reader.error_at(
-                &path,
-                format!(
-                    "found {}, expected a place in S3 or a directory",
-                    shown(&text)
-                ),
-                FIX,
-            );
+    match SpoolUrl::parse(&text) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            reader.error_at(&section.path_of("url"), error.to_string(), error.fix);
             None
         }
     }
@@ -301,6 +324,34 @@ mod tests {
             bucket: "bucket".to_owned(),
             prefix: String::new(),
         };
-        assert_eq!(place(LAMBDA, Some(named)), Ok("s3://bucket".to_owned()));
+        assert_eq!(
+            place(LAMBDA, Some(named.clone())),
+            Ok("s3://bucket".to_owned())
+        );
+        // The templates set SPOOL_URL. Elsewhere it is a variable as any other.
+        const STACK: &[(&str, &str)] = &[
+            ("HOME", "/home/sbx"),
+            ("AWS_LAMBDA_FUNCTION_NAME", "f"),
+            ("SPOOL_URL", "s3://stack/spool"),
+        ];
+        assert_eq!(place(STACK, None), Ok("s3://stack/spool".to_owned()));
+        assert_eq!(place(STACK, Some(named)), Ok("s3://bucket".to_owned()));
+        assert_eq!(
+            place(&[("HOME", "/home/ann"), ("SPOOL_URL", "s3://s/s")], None),
+            at("/home/ann/.local/state")
+        );
+        for (value, says) in [
+            ("", "neither forwarder.spool.url"),
+            ("s3://", "SPOOL_URL: found \"s3://\", expected a bucket"),
+            ("file:///", "SPOOL_URL: found"),
+        ] {
+            let env = |name: &str| match name {
+                "AWS_LAMBDA_FUNCTION_NAME" => Some("f".to_owned()),
+                "SPOOL_URL" => Some(value.to_owned()),
+                _ => None,
+            };
+            let error = SpoolConfig::default().place(&env).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 }

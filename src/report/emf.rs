@@ -16,8 +16,10 @@ use super::{Outcome, Report};
 /// and takes a line without one for INFO.
 #[must_use]
 pub fn line(report: &Report, namespace: &str, function: &str, level: &str, now_ms: i64) -> String {
-    let failures = report.scrapes.iter().filter(|scrape| !scrape.up).count()
-        + usize::from(report.outcome == Outcome::Failed);
+    // A tick between two slots of a job scrapes nothing. It must not show that all is well while
+    // the last scrape of a target has failed.
+    let failed = report.scrapes.iter().filter(|scrape| !scrape.up).count() as u64;
+    let failures = failed.max(report.failing) + u64::from(report.outcome == Outcome::Failed);
     let ledger = &report.ledger;
     let metrics = [
         ("Scraped", "Count", Some(json!(ledger.scraped))),
@@ -159,6 +161,7 @@ mod tests {
             ],
             reads: Vec::new(),
             given_up_ms: 0,
+            failing: 1,
             ledger,
             remotes: vec![RemoteReport {
                 remote: "amp".to_owned(),
@@ -250,6 +253,36 @@ mod tests {
             (None, None)
         );
         assert!(!text.contains('\n') && !text.contains("\"Lag\""));
+    }
+
+    #[test]
+    fn failures_are_those_of_the_tick_and_of_the_targets_that_wait_for_their_slot() {
+        let failures = |scrapes: &[bool], failing, outcome| {
+            let one = report().scrapes.remove(0);
+            let scrapes = scrapes.iter().map(|&up| ScrapeReport { up, ..one.clone() });
+            let report = Report {
+                scrapes: scrapes.collect(),
+                failing,
+                outcome,
+                ..report()
+            };
+            let text = line(&report, "n", "f", "INFO", 0);
+            let document: Value = serde_json::from_str(&text).unwrap();
+            document["Failures"].as_u64().unwrap()
+        };
+        assert_eq!(failures(&[], 0, Outcome::Ok), 0);
+        assert_eq!(failures(&[], 2, Outcome::Ok), 2, "idle, two homes away");
+        assert_eq!(
+            failures(&[false, true], 0, Outcome::Partial),
+            1,
+            "it came back"
+        );
+        assert_eq!(
+            failures(&[true], 1, Outcome::Ok),
+            1,
+            "another job is failing"
+        );
+        assert_eq!(failures(&[false, false], 1, Outcome::Failed), 3);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub enum PreviousTick {
 ///     scrapes: Vec::new(),
 ///     reads: Vec::new(),
 ///     given_up_ms: 0,
+///     failing: 0,
 ///     ledger,
 ///     remotes: Vec::new(),
 ///     spool: Default::default(),
@@ -88,6 +89,9 @@ pub struct Report {
     /// was given up.
     #[serde(skip_serializing_if = "is_zero")]
     pub given_up_ms: u64,
+    /// Number of targets whose last scrape or read failed, be it in this tick or in an earlier one:
+    /// a tick between two slots of a job scrapes nothing.
+    pub failing: u64,
     /// Sum of the ledgers of all remotes.
     pub ledger: Ledger,
     /// One report for each remote, in the order of the configuration.

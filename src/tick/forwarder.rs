@@ -1,6 +1,7 @@
 //! The forwarder between its ticks: what a process keeps, and what it is made of.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -164,6 +165,7 @@ fn cold_jobs(config: &Config) -> Result<Vec<Job>, ForwarderError> {
             read_ms: None,
             expected: EXPECTED_AT_FIRST,
             scraped_ms: None,
+            failing: BTreeSet::new(),
         });
     Ok(jobs.collect())
 }

@@ -106,7 +106,7 @@ impl Forwarder {
                     .iter()
                     .for_each(|lane| lane.metadata_ms.set(held.metadata_ms(lane)));
                 for (job, config) in self.jobs.iter_mut().zip(&self.config.scrape_configs) {
-                    job.served_ms = held.job(&config.job_name).last_slot_ms;
+                    job.take_over(&held.job(&config.job_name));
                 }
             }
         }
@@ -243,6 +243,7 @@ impl Forwarder {
                 self.writers[index].borrow_mut().forget_timestamps();
             }
         }
+        self.note_failing(&record);
         self.settle_reads(held.as_ref(), sent).await;
         let mut spool = SpoolReport::default();
         let mut reads = self.reads_by_job();
@@ -268,6 +269,13 @@ impl Forwarder {
         }
         record.degraded |= degraded;
         self.report(sent, record, spool, false, started)
+    }
+
+    /// Notes which targets' last scrape or read has failed.
+    fn note_failing(&mut self, record: &TickRecord) {
+        for (job, config) in self.jobs.iter_mut().zip(&self.config.scrape_configs) {
+            job.note_failing(|instance| record.has_failed(&config.job_name, instance));
+        }
     }
 
     /// Reports a tick that could not begin.
@@ -300,6 +308,7 @@ fn job_states(
     let state = |(config, job): (&ScrapeConfig, &Job)| {
         let mut state = held.job(&config.job_name);
         state.last_slot_ms = job.served_ms.or(state.last_slot_ms);
+        state.failing.clone_from(&job.failing);
         for (lane, sent) in lanes.iter().zip(sent) {
             let is_whole = sent.ledger.lost == 0 && !sent.must_read_again;
             if let Some(scraped_ms) = job.scraped_ms.filter(|_| is_whole) {

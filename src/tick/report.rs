@@ -65,6 +65,18 @@ impl TickRecord {
         report.worst_late_ms = report.worst_late_ms.max(worst.unwrap_or_default());
     }
 
+    /// Says whether the last scrape or read of a target has failed in this tick, and nothing if
+    /// neither was tried. A slot is scraped after what was missed before it was read.
+    pub(super) fn has_failed(&self, job: &str, instance: &str) -> Option<bool> {
+        let mut scrapes = self.scrapes.iter().rev();
+        let scrape = scrapes.find(|scrape| scrape.job == job && scrape.instance == instance);
+        let mut reads = self.reads.iter();
+        let read = reads.find(|read| read.job == job && read.instance == instance);
+        scrape
+            .map(|scrape| !scrape.up)
+            .or_else(|| read.map(|read| read.windows == 0))
+    }
+
     /// Records that a part of the past stays at home only.
     pub(super) fn gave_up(&mut self, incident: Incident, given_up_ms: u64) {
         self.given_up_ms += given_up_ms;
@@ -146,6 +158,7 @@ impl Forwarder {
             scrapes,
             reads,
             given_up_ms: record.given_up_ms,
+            failing: self.jobs.iter().map(|job| job.failing.len() as u64).sum(),
             ledger,
             remotes: self
                 .lanes
@@ -159,6 +172,57 @@ impl Forwarder {
             duration_ms: started.elapsed().as_millis() as u64,
             errors: error_texts(&record.incidents, REPORTED),
             incidents: merge_incidents(&record.incidents, REPORTED),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_scrape_or_else_the_reads_say_whether_a_target_has_failed() {
+        let scrape = |instance: &str, up| ScrapeReport {
+            job: "home".to_owned(),
+            instance: instance.to_owned(),
+            start_ms: 0,
+            duration_ms: 0,
+            samples: 0,
+            series_added: 0,
+            bytes: 0,
+            up,
+        };
+        let read = |instance: &str, windows, failed| ReadReport {
+            job: "home".to_owned(),
+            instance: instance.to_owned(),
+            windows,
+            failed,
+            ..ReadReport::default()
+        };
+        let record = TickRecord {
+            scrapes: vec![
+                scrape("back", false),
+                scrape("gone", true),
+                scrape("back", true),
+                scrape("gone", false),
+            ],
+            reads: vec![
+                read("back", 0, 1),
+                read("gone", 1, 0),
+                read("partly", 2, 1),
+                read("away", 0, 1),
+            ],
+            ..TickRecord::default()
+        };
+        for (instance, failed) in [
+            ("back", Some(false)),
+            ("gone", Some(true)),
+            ("partly", Some(false)),
+            ("away", Some(true)),
+            ("idle", None),
+        ] {
+            assert_eq!(record.has_failed("home", instance), failed, "{instance}");
+            assert_eq!(record.has_failed("other", instance), None, "{instance}");
         }
     }
 }

@@ -43,9 +43,9 @@ class Moto:
             time.sleep(0.05)
         raise TimeoutError(f"moto is not ready: {pathlib.Path(self.log).read_text()}")
 
-    def client(self, service, credentials=None):
+    def client(self, service, credentials=None, region=REGION):
         keys = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test", "SessionToken": None}
-        return boto3.client(service, endpoint_url=self.url, region_name=REGION, aws_access_key_id=keys["AccessKeyId"],
+        return boto3.client(service, endpoint_url=self.url, region_name=region, aws_access_key_id=keys["AccessKeyId"],
                             aws_secret_access_key=keys["SecretAccessKey"], aws_session_token=keys["SessionToken"],
                             config=Config(retries={"max_attempts": 1}))
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from sam import ROOT, Resolved
+from sam import ROOT, Resolved, source
 from test_template import CHOICES
 
 SOURCE = ROOT / "infra/cdk"
@@ -21,7 +21,9 @@ ALL_CHOICES = {**CHOICES, "all the rest": {
     "HomeCidr": "198.51.100.7/32", "HomePort": "9090", "OtherWorkspaceArns": "arn:aws:aps:us-east-1:123456789012:workspace/ws-1",
     "EndpointSubnetIds": "subnet-7", "CreateWorkspace": "true", "WorkspaceId": "", "WorkspaceRetentionDays": "30", "HomeAlerts": "true",
     "HomeJob": "attic", "RemoteWriteRoleArn": "arn:aws:iam::210987654321:role/write", "MemorySize": "256", "Timeout": "30",
-    "ScheduleState": "DISABLED", "LogLevel": "WARN", "LogRetentionDays": "365", "RejectedDays": "7", "ExpiredDays": "9",
+    "ScheduleState": "ENABLED", "LogLevel": "WARN", "LogRetentionDays": "365", "RejectedDays": "7", "ExpiredDays": "9",
+    "Environment": "SITE=attic,QUERY=a", "SecretObjectArns": "arn:aws:s3:::keys/password",
+    "SecretKeyArns": "arn:aws:kms:us-east-1:123456789012:key/2",
     "SsmParameterArns": "arn:aws:ssm:us-east-1:123456789012:parameter/a,arn:aws:ssm:us-east-1:123456789012:parameter/b",
     "SecretArns": "arn:aws:secretsmanager:us-east-1:123456789012:secret:c", "LagAlarmSeconds": "600", "BacklogAlarmSeconds": "2400",
 }}
@@ -74,15 +76,30 @@ def test_the_example_synthesizes(compiled, tmp_path):
     zip_file.write_bytes(b"PK\x05\x06" + bytes(18))
     config = tmp_path / "forwarder.yml"
     config.write_text("scrape_configs: []\n")
-    context = {"zip": str(zip_file), "config": str(config), "vpcId": "vpc-00000001", "vpcCidr": "10.20.0.0/16",
-               "subnetIds": "subnet-00000001,subnet-00000002", "homeCidr": "192.0.2.10/32", "s3PrefixListId": "pl-00000001",
-               "workspaceId": "ws-1", "email": "me@example.com", "schedule": "disabled",
-               "@aws-cdk/core:validateAgainstDefaultRules": True}
-    out = tmp_path / "cdk.out"
-    environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(out)}
-    run("node", compiled / "dist/example/app.js", env=environment, cwd=compiled)
-    template = json.loads((out / "amp-forwarder.template.json").read_text())
-    assert {"FunctionName", "ScheduleName", "ScheduleGroupName", "SpoolBucketName", "SpoolUrl", "LogGroupName"} <= set(template["Outputs"])
+    by_ids = {"vpcCidr": "10.20.0.0/16,10.21.0.0/16", "subnetIds": "subnet-00000001,subnet-00000002", "s3PrefixListId": "pl-00000001",
+              "homePort": "9090", "s3RouteTableIds": "rtb-00000001", "egress": "ipv6"}
+
+    def synthesize(out, **more):
+        context = {"zip": str(zip_file), "config": str(config), "vpcId": "vpc-00000001", "homeCidr": "192.0.2.10/32", "workspaceId": "ws-1",
+                   "email": "me@example.com", "@aws-cdk/core:validateAgainstDefaultRules": True, **more}
+        environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(tmp_path / out),
+                       "CDK_DEFAULT_ACCOUNT": "123456789012", "CDK_DEFAULT_REGION": "us-east-1"}
+        run("node", compiled / "dist/example/app.js", env=environment, cwd=compiled)
+        # SAM's stack has another name.
+        return json.loads((tmp_path / out / "amp-forwarder-cdk.template.json").read_text()), json.loads((tmp_path / out / "manifest.json").read_text())
+
+    template, manifest = synthesize("ids", **by_ids)
+    assert "missing" not in manifest
+    # The outputs that SAM's has under the same conditions, and the parameter that `make enable` sets.
+    ours = {name for name, one in source()["Outputs"].items() if name != "EndpointSecurityGroupId"}
+    assert set(template["Outputs"]) == ours
+    assert template["Parameters"]["ScheduleState"]["Default"] == "DISABLED"
+    text = json.dumps(template)
+    assert '"FromPort": 9090' in text and "rtb-00000001" in text and "api.aws" in text
+    assert "EndpointSecurityGroupId" in synthesize("endpoint", **{**by_ids, "egress": "endpoint"})[0]["Outputs"]
+    # What is not given is looked up in the account; until then there are dummies in its place, which no rule would pass.
+    _, manifest = synthesize("lookups", **{"@aws-cdk/core:validateAgainstDefaultRules": False})
+    assert {one["provider"] for one in manifest["missing"]} == {"vpc-provider", "cc-api-provider"}
     # cdk.json runs the same program.
     assert json.loads((SOURCE / "cdk.json").read_text())["app"].endswith("dist/example/app.js")
 

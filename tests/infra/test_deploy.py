@@ -12,6 +12,7 @@ CREATED = {
     "AlarmTopic": "AWS::SNS::Topic",
     "ConfigPolicy": "AWS::IAM::Policy",
     "Dashboard": "AWS::CloudWatch::Dashboard",
+    "EndpointIngress": "AWS::EC2::SecurityGroupIngress",
     "EndpointSecurityGroup": "AWS::EC2::SecurityGroup",
     "Function": "AWS::Lambda::Function",
     "FunctionPolicy": "AWS::IAM::Policy",
@@ -19,6 +20,7 @@ CREATED = {
     "FunctionSecurityGroup": "AWS::EC2::SecurityGroup",
     "LogGroup": "AWS::Logs::LogGroup",
     "NetworkInterfacePolicy": "AWS::IAM::Policy",
+    "Recovery": "AWS::Events::Rule",
     "SchedulePolicy": "AWS::IAM::Policy",
     "ScheduleRole": "AWS::IAM::Role",
     "SpoolBucket": "AWS::S3::Bucket",
@@ -101,7 +103,7 @@ def test_the_schedule_goes_through_its_api(moto, stack, resolved):
     scheduler.create_schedule(**{**wanted, "Name": "tick", "GroupName": "group", "Target": target})
     made = scheduler.get_schedule(Name="tick", GroupName="group")
     assert {key: made[key] for key in ("ScheduleExpression", "State", "FlexibleTimeWindow")} == {
-        "ScheduleExpression": "rate(1 minute)", "State": "ENABLED", "FlexibleTimeWindow": {"Mode": "OFF"}}
+        "ScheduleExpression": "rate(1 minute)", "State": "DISABLED", "FlexibleTimeWindow": {"Mode": "OFF"}}
     assert made["Target"]["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
     # The role of the schedule may be taken by the Scheduler alone, for this account and this group, and start this function alone.
     iam = moto.client("iam")

@@ -80,5 +80,17 @@ def test_each_link_leads_somewhere():
             assert (ROOT / "infra" / target.split("#")[0]).exists(), target
 
 
+def commands():
+    """The first commands of the guide, without comments."""
+    block = re.search(r"```console\n(.*?)```", GUIDE, re.DOTALL)[1]
+    return [re.sub(r"\s+#.*", "", line.removeprefix("$ ")) for line in block.splitlines()]
+
+
+def test_the_guide_begins_with_three_commands():
+    first, second, third = commands()
+    assert GUIDE.index("```console") < 200
+    assert first.startswith("export AWS_REGION=") and second.startswith("make discover TARGET=") and third == "make deploy"
+
+
 def test_nothing_is_left_to_be_written():
     assert "to be written" not in GUIDE

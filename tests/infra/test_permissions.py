@@ -28,6 +28,9 @@ OPTIONAL = [
     ({"RemoteWriteRoleArn": "arn:aws:iam::2:role/w"}, {"RemoteWriteRole": ("Allow", ["sts:AssumeRole"], "arn:aws:iam::2:role/w", None)}),
     ({"SsmParameterArns": "arn:a,arn:b"}, {"Parameters": ("Allow", ["ssm:GetParameter"], ["arn:a", "arn:b"], None)}),
     ({"VerifySchedule": "rate(1 day)"}, {"Verify": ("Allow", ["aps:QueryMetrics"], WRITE, None)}),
+    ({"SecretObjectArns": "arn:aws:s3:::keys/password"}, {"SecretObjects": ("Allow", ["s3:GetObject"], ["arn:aws:s3:::keys/password"], None)}),
+    ({"SecretKeyArns": "arn:d"}, {"SecretKeys": ("Allow", ["kms:Decrypt"], ["arn:d"], {"StringEquals": {
+        "kms:ViaService": [f"{service}.us-east-1.amazonaws.com" for service in ("s3", "secretsmanager", "ssm")]}})}),
     ({"SecretArns": "arn:c"}, {"Secrets": ("Allow", ["secretsmanager:GetSecretValue"], ["arn:c"], None)}),
 ]
 

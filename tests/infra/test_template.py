@@ -1,6 +1,7 @@
 """What the template makes of its parameters."""
 
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -34,6 +35,11 @@ CHOICES = {
     "endpoints": {"StsEndpoint": "true", "SsmEndpoint": "true", "SecretsManagerEndpoint": "true", "KmsEndpoint": "true"},
     "endpoints without amp's": {"Egress": "existing", "StsEndpoint": "true"},
     "fips": {"Fips": "true"},
+    "fips and ipv6": {"Fips": "true", "Egress": "ipv6"},
+    "two ranges": {"VpcCidr": "10.0.0.0/16,10.1.0.0/16,100.64.0.0/16"},
+    "another account": {"WorkspaceId": "", "WorkspaceArn": "arn:aws:aps:us-west-2:210987654321:workspace/ws-2",
+                        "RemoteWriteRoleArn": "arn:aws:iam::210987654321:role/write", "AlarmEmail": "me@example.com"},
+    "rules for one of several homes": {"HomeAlerts": "true", "HomeSelector": 'job="federate",site=~"attic|cellar"'},
     "kms": {"KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1"},
     "config in the bucket": {"Config": "bucket"},
     "config elsewhere": {"Config": "s3://other/path/forwarder.yml"},
@@ -62,7 +68,8 @@ def test_parameters_resolve(choice):
     assert resolved.broken_rules() == []
     # Nothing refers to what is not made.
     made = set(resolved.resources)
-    for name in re.findall(r"<(\w+)", dump(resolved.resources)):
+    # The event's own fields stand in the same brackets.
+    for name in re.findall(r"<(\w+)", re.sub(r'"InputTemplate": ".*"', "", dump(resolved.resources))):
         assert name in made, f"{choice}: <{name}> is not made"
     for name, resource in resolved.resources.items():
         depends = resource.get("DependsOn", [])
@@ -70,9 +77,15 @@ def test_parameters_resolve(choice):
 
 
 def test_wrong_parameters_are_told():
-    assert Resolved({"WorkspaceId": ""}).broken_rules() == ["Give a WorkspaceId, or set CreateWorkspace to true, not both"]
-    assert Resolved({"CreateWorkspace": "true"}).broken_rules() == ["Give a WorkspaceId, or set CreateWorkspace to true, not both"]
-    assert Resolved({"Egress": "ipv6", "Fips": "true"}).broken_rules() == ["Fips needs an Egress other than ipv6"]
+    one = ["Give a WorkspaceId or a WorkspaceArn, or set CreateWorkspace to true, and only one of them"]
+    assert Resolved({"WorkspaceId": ""}).broken_rules() == Resolved({"CreateWorkspace": "true"}).broken_rules() == one
+    other = {"WorkspaceArn": "arn:aws:aps:us-west-2:210987654321:workspace/ws-2", "RemoteWriteRoleArn": "arn:aws:iam::2:role/w"}
+    assert Resolved(other).broken_rules() == Resolved({**other, "WorkspaceId": "", "CreateWorkspace": "true"}).broken_rules() == one
+    other["WorkspaceId"] = ""
+    assert Resolved(other).broken_rules() == []
+    assert Resolved({**other, "RemoteWriteRoleArn": ""}).broken_rules() == ["WorkspaceArn is a workspace of another account, whose role RemoteWriteRoleArn names"]
+    rules, = Resolved({**other, "HomeAlerts": "true"}).broken_rules()
+    assert rules.startswith("HomeAlerts makes rules in a workspace of this account")
     assert Resolved({"Egress": "nat", "EgressRouteTableId": "rtb-1"}).broken_rules() == ["A new NAT gateway needs NatSubnetId, a public subnet"]
 
 
@@ -115,13 +128,38 @@ def test_the_function():
     ("default", "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-00000000-0000-0000-0000-000000000000/api/v1/remote_write"),
     ("fips", "https://aps-workspaces-fips.us-east-1.amazonaws.com/workspaces/ws-00000000-0000-0000-0000-000000000000/api/v1/remote_write"),
     ("ipv6", "https://aps-workspaces.us-east-1.api.aws/workspaces/ws-00000000-0000-0000-0000-000000000000/api/v1/remote_write"),
+    ("fips and ipv6", "https://aps-workspaces-fips.us-east-1.api.aws/workspaces/ws-00000000-0000-0000-0000-000000000000/api/v1/remote_write"),
     ("workspace", "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/<Workspace.WorkspaceId>/api/v1/remote_write"),
 ])
 def test_the_environment_names_the_workspace(choice, url):
     variables = Resolved(CHOICES[choice]).properties("Function")["Environment"]["Variables"]
     assert variables["AMP_REMOTE_WRITE_URL"] == url
     assert (variables["AMP_REGION"], variables["SPOOL_URL"]) == ("us-east-1", "s3://<SpoolBucket>/spool")
-    assert variables["AWS_USE_FIPS_ENDPOINT"] == ("true" if choice == "fips" else "false")
+    assert variables["AWS_USE_FIPS_ENDPOINT"] == ("true" if "fips" in choice else "false")
+    assert "FORWARDER_ENVIRONMENT" not in variables
+
+
+def test_further_variables_are_passed_on():
+    variables = Resolved({"Environment": "SITE=attic,QUERY=a=b"}).properties("Function")["Environment"]["Variables"]
+    assert variables["FORWARDER_ENVIRONMENT"] == "SITE=attic,QUERY=a=b"
+    pattern = source()["Parameters"]["Environment"]["AllowedPattern"]
+    for text, fits in (("", True), ("A=1", True), ("A=1,_B2=", True), ("A", False), ("A=1,B", False), ("1A=1", False), (",", False)):
+        assert bool(re.match(pattern, text)) == fits, text
+
+
+def test_a_workspace_of_another_account_is_named_wherever_it_matters():
+    resolved = Resolved(CHOICES["another account"])
+    arn = CHOICES["another account"]["WorkspaceArn"]
+    variables = resolved.properties("Function")["Environment"]["Variables"]
+    assert variables["AMP_REMOTE_WRITE_URL"] == "https://aps-workspaces.us-west-2.amazonaws.com/workspaces/ws-2/api/v1/remote_write"
+    assert (variables["AMP_REGION"], variables["AMP_WORKSPACE_ID"]) == ("us-west-2", "ws-2")
+    assert statements(resolved, "ApsEndpoint")["WriteAndQuery"]["Resource"] == [arn]
+    assert statements(resolved, "FunctionPolicy")["Write"]["Resource"] == arn
+    # Its metrics are in its own account: an alarm and a graph here would watch nothing.
+    assert "DiscardedAlarm" not in resolved.resources and "DiscardedAlarm" in Resolved().resources
+    titles = {choice: [one["properties"]["title"] for one in json.loads(Resolved(CHOICES[choice]).properties("Dashboard")["DashboardBody"])["widgets"]]
+              for choice in ("default", "another account")}
+    assert len(titles["default"]) == 6 and set(titles["default"]) - set(titles["another account"]) == {"Discarded by AMP, by reason"}
 
 
 @pytest.mark.parametrize(("choice", "place"), [
@@ -160,6 +198,13 @@ def test_other_endpoints_than_amps_are_reached_too():
 def test_the_endpoints_admit_the_whole_vpc_and_nothing_else():
     group = Resolved().properties("EndpointSecurityGroup")
     assert [(rule["CidrIp"], rule["FromPort"], rule["ToPort"], rule["IpProtocol"]) for rule in group["SecurityGroupIngress"]] == [("10.0.0.0/16", 443, 443, "tcp")]
+    further = Resolved(CHOICES["two ranges"]).of_type("AWS::EC2::SecurityGroupIngress")
+    assert [rule["CidrIp"] for rule in further.values() if "CidrIp" in rule] == ["10.1.0.0/16", "100.64.0.0/16"]
+    # And the function itself, wherever its subnets are.
+    rule = Resolved().properties("EndpointIngress")
+    assert (rule["GroupId"], rule["SourceSecurityGroupId"]) == ("<EndpointSecurityGroup.GroupId>", "<FunctionSecurityGroup.GroupId>")
+    outputs = source()["Outputs"]["EndpointSecurityGroupId"]
+    assert outputs["Condition"] == "MakeInterfaceEndpoint"
     assert [rule["CidrIp"] for rule in group["SecurityGroupEgress"]] == ["255.255.255.255/32"]
 
 
@@ -167,6 +212,7 @@ def test_each_egress_makes_its_own_network_and_no_other():
     kinds = ("AWS::EC2::VPCEndpoint", "AWS::EC2::NatGateway", "AWS::EC2::EgressOnlyInternetGateway", "AWS::EC2::Route", "AWS::EC2::EIP",
              "AWS::EC2::SecurityGroupIngress")
     made = {choice: sorted(name for kind in kinds for name in Resolved(CHOICES[choice]).of_type(kind)) for choice in CHOICES}
+    made = {choice: [name for name in names if not name.startswith("EndpointIngress")] for choice, names in made.items()}
     assert made["default"] == ["ApsEndpoint"]
     assert made["nat"] == ["NatAddress", "NatGateway", "NatRoute"]
     assert made["ipv6"] == ["Ipv6Gateway", "Ipv6Route"]
@@ -199,8 +245,11 @@ def test_the_gateway_endpoint_takes_nothing_from_its_other_users():
 
 
 def test_the_bucket_keeps_what_is_owed():
+    for name in ("SpoolBucket", "SpoolBucketPolicy"):
+        resource = Resolved().resources[name]
+        # A stack that could not be made leaves nothing behind.
+        assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     resource = Resolved().resources["SpoolBucket"]
-    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
     bucket = resource["Properties"]
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert "VersioningConfiguration" not in bucket and "BucketName" not in bucket
@@ -220,15 +269,16 @@ def test_the_bucket_keeps_what_is_owed():
 
 
 def test_the_schedule_does_not_repeat_itself():
-    schedule = Resolved().properties("Schedule")
+    schedule = Resolved({"ScheduleState": "ENABLED"}).properties("Schedule")
     assert (schedule["ScheduleExpression"], schedule["FlexibleTimeWindow"], schedule["State"]) == ("rate(1 minute)", {"Mode": "OFF"}, "ENABLED")
     assert schedule["Target"]["RetryPolicy"] == {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
-    assert Resolved({"ScheduleState": "DISABLED"}).properties("Schedule")["State"] == "DISABLED"
+    # A new stack waits for its check.
+    assert Resolved().properties("Schedule")["State"] == "DISABLED"
 
 
 def test_a_workspace_of_its_own_stays_and_takes_late_samples():
     resource = Resolved(CHOICES["workspace"]).resources["Workspace"]
-    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert resource["Properties"]["WorkspaceConfiguration"] == {"RetentionPeriodInDays": 150, "OutOfOrderTimeWindowInSeconds": 600}
     assert Resolved().of_type("AWS::APS::Workspace") == {} and Resolved().of_type("AWS::APS::RuleGroupsNamespace") == {}
 

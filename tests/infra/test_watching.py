@@ -114,13 +114,72 @@ def test_each_alarm_watches_what_is_there(resolved, emitted):
 def test_each_alarm_tells_somebody_what_to_do(resolved):
     for name, alarm in resolved.of_type("AWS::CloudWatch::Alarm").items():
         assert 120 < len(alarm["AlarmDescription"]) <= 1024, name
-        assert alarm["AlarmActions"] == alarm["OKActions"] == ["<AlarmTopic>"], name
-    assert resolved.properties("NoSuccessAlarm")["TreatMissingData"] == "breaching"
+        assert alarm["AlarmActions"] == ["<AlarmTopic>"] and "OKActions" not in alarm, name
+    assert Resolved({"ScheduleState": "ENABLED"}).properties("NoSuccessAlarm")["TreatMissingData"] == "breaching"
+    # While the stack itself has the schedule off, no tick is missed.
+    assert resolved.properties("NoSuccessAlarm")["TreatMissingData"] == "notBreaching"
     assert {alarm["TreatMissingData"] for name, alarm in resolved.of_type("AWS::CloudWatch::Alarm").items() if name != "NoSuccessAlarm"} == {"notBreaching"}
     mine = Resolved({"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:mine"})
     assert {tuple(alarm["AlarmActions"]) for alarm in mine.of_type("AWS::CloudWatch::Alarm").values()} == {("arn:aws:sns:us-east-1:123456789012:mine",)}
     assert Resolved({"Alarms": "false"}).of_type("AWS::CloudWatch::Alarm") == {}
     assert all("AlarmActions" not in alarm for alarm in Resolved().of_type("AWS::CloudWatch::Alarm").values())
+
+
+def in_alarm(alarm, points):
+    """Whether CloudWatch would have this alarm in ALARM after these values, one a period; None is a period without data.
+
+    CloudWatch user guide, "Configuring how CloudWatch alarms treat missing data"."""
+    over = {"GreaterThanThreshold": lambda value: value > alarm["Threshold"], "GreaterThanOrEqualToThreshold": lambda value: value >= alarm["Threshold"]}
+    breaching = over[alarm["ComparisonOperator"]]
+    last = points[-alarm["EvaluationPeriods"]:]
+    found = [alarm["TreatMissingData"] == "breaching" if value is None else breaching(value) for value in last]
+    return sum(found) >= alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
+
+
+@pytest.mark.parametrize("minutes", range(1, 11))
+def test_a_home_that_is_away_is_noticed_at_any_interval(minutes):
+    """Each tick counts the targets whose last scrape failed; the tick of a slot is an error of the function, too."""
+    alarms = Resolved({"ScheduleState": "ENABLED"}).of_type("AWS::CloudWatch::Alarm")
+    failures, errors = [0] * 30 + [1] * 30, [0] * 30 + [1 if minute % minutes == 0 else 0 for minute in range(30)]
+    assert in_alarm(alarms["NoSuccessAlarm"], failures[:35]) and not in_alarm(alarms["NoSuccessAlarm"], failures[:34])
+    assert in_alarm(alarms["ErrorsAlarm"], errors[:46]) == (minutes <= 5), minutes
+    assert not in_alarm(alarms["ErrorsAlarm"], [0, 1] + [0] * 28)
+
+
+def test_a_schedule_that_is_off_or_was_never_on_is_no_alarm():
+    off, on = (Resolved({"ScheduleState": state}).properties("NoSuccessAlarm") for state in ("DISABLED", "ENABLED"))
+    assert not in_alarm(off, [None] * 5) and in_alarm(on, [None] * 5)
+    # The first tick is invoked by hand, before the schedule is on.
+    assert not in_alarm(on, [None] * 4 + [0])
+
+
+def test_only_an_alarm_that_ends_is_told_as_over(resolved):
+    from moto.events.models import EventPattern
+
+    rule = resolved.properties("Recovery")
+    pattern = json.loads(json.dumps(rule["EventPattern"]))
+
+    def arn(alarm):
+        return f"arn:aws:cloudwatch:us-east-1:123456789012:alarm:<{alarm}>"
+
+    assert set(pattern["resources"]) == {arn(name) for name in resolved.of_type("AWS::CloudWatch::Alarm")}
+    # Each alarm that there may be, and no other.
+    for more in ({"VerifySchedule": "rate(1 day)"}, {"WorkspaceArn": "arn:aws:aps:us-west-2:2:workspace/ws-2", "WorkspaceId": ""}):
+        one = Resolved({"AlarmEmail": "me@example.com", **more})
+        assert set(one.properties("Recovery")["EventPattern"]["resources"]) == {arn(name) for name in one.of_type("AWS::CloudWatch::Alarm")}
+    matcher = EventPattern.load(json.dumps(pattern))
+
+    def told(before, after):
+        return matcher.matches_event({"source": "aws.cloudwatch", "detail-type": "CloudWatch Alarm State Change", "resources": [arn("LagAlarm")],
+                                      "detail": {"state": {"value": after}, "previousState": {"value": before}}})
+
+    states = ("OK", "ALARM", "INSUFFICIENT_DATA")
+    assert [(one, other) for one in states for other in states if told(one, other)] == [("ALARM", "OK")]
+    target, = rule["Targets"]
+    assert target["Arn"] == "<AlarmTopic>"
+    allowed = {one["Sid"]: one for one in resolved.properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]}["Recovery"]
+    assert (allowed["Principal"], allowed["Action"]) == ({"Service": "events.amazonaws.com"}, "sns:Publish")
+    assert "Recovery" not in Resolved().resources and "Recovery" not in Resolved({"Alarms": "false", "AlarmEmail": "a@b"}).resources
 
 
 def test_what_can_be_read_in_an_alarm_exists(resolved):
@@ -195,6 +254,26 @@ def test_the_template_has_the_tested_rules(parameters):
     assert yaml_parse(rules["Data"]) == yaml_parse((ROOT / "infra/alarms/home.rules.yml").read_text())
     workspace = "<Workspace.WorkspaceId>" if parameters else WORKSPACE
     assert rules["Workspace"] == f"arn:aws:aps:us-east-1:123456789012:workspace/{workspace}"
+
+
+@pytest.mark.parametrize(("parameters", "home"), [
+    ({"HomeJob": "attic"}, 'job="attic"'),
+    ({"HomeSelector": 'job="federate",site=~"attic|cellar"'}, 'job="federate",site=~"attic|cellar"'),
+])
+def test_the_rules_watch_the_home_that_is_named(parameters, home, tmp_path):
+    data = Resolved({"HomeAlerts": "true", **parameters}).properties("HomeRules")["Data"]
+    rules, = (group["rules"] for group in yaml_parse(data)["groups"])
+    for rule in rules:
+        assert set(re.findall(r"up\{(.*?)\}", rule["expr"])) == {home}, rule
+    (tmp_path / "rules.yml").write_text(data)
+    promtool("check", "rules", tmp_path / "rules.yml")
+
+
+@pytest.mark.parametrize(("selector", "fits"), [
+    ('job="federate"', True), ('a="b", c=~"d.*"', True), ("", True), ("job", False), ('job="a"}', False), ('job="a\\"', False), ('job="a",', False),
+])
+def test_a_selector_is_a_list_of_matchers(selector, fits):
+    assert bool(re.match(Resolved().template["Parameters"]["HomeSelector"]["AllowedPattern"], selector)) == fits
 
 
 def test_a_new_workspace_tells_the_topic():

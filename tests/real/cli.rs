@@ -332,6 +332,34 @@ async fn an_address_with_two_homes_behind_it_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_check_for_a_stack_knows_its_variables_and_its_spool() {
+    let example = include_str!("../../infra/forwarder.example.yml");
+    let cli = CommandLine::with(example);
+    let output = cli.runs(&["check"]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("check --stack"));
+    let output = cli.runs(&["check", "--stack"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("ok   spool: the stack's bucket"));
+
+    for (wrong, says) in [
+        (
+            example.replace("'${SPOOL_URL}'", "s3://other/spool"),
+            "s3://other/spool is not the spool of the stack",
+        ),
+        (
+            example.replace("${AMP_REGION}", "${AMP_PLACE}"),
+            "\"AMP_PLACE\" is not set",
+        ),
+    ] {
+        let output = CommandLine::with(&wrong).runs(&["check", "--stack"]).await;
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert_ne!(output.status.code(), Some(0), "{all}");
+        assert!(all.contains(says), "{all}");
+    }
+}
+
+#[tokio::test]
 async fn a_prometheus_yml_is_imported() {
     let cli = CommandLine::with("");
     let prometheus_yml =
@@ -352,8 +380,14 @@ async fn a_prometheus_yml_is_imported() {
     let made = std::fs::metadata(cli.directory.path().join("new.yml")).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::mode(&made.permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let output = cli.runs(&["check", "--config", "new.yml"]).await;
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // It has no spool, and the function of a stack has the stack's.
+    for check in [
+        &["check", "--config", "new.yml"] as &[&str],
+        &["check", "--config", "new.yml", "--stack"],
+    ] {
+        let output = cli.runs(check).await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
     let output = cli
         .runs(&["import", "prometheus.yml", "--output", "new.yml"])
         .await;

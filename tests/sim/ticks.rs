@@ -1,9 +1,12 @@
 //! Scripted ticks without a spool: plans, slots, limits and outcomes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use amp_forwarder::report::{IncidentKind, Outcome};
+use amp_forwarder::spool::store::memory::MemoryStore;
 use amp_forwarder::tick::Plan;
+use amp_forwarder::time::TokioClock;
 
 use crate::bench::{Bench, Reply, START_MS, Seen, job, series, yaml};
 use crate::memory::has;
@@ -54,6 +57,37 @@ async fn slots_below_a_minute_are_met_across_ticks() {
         .collect();
     assert!(gaps.iter().all(|gap| *gap == 15_000), "{gaps:?}");
     assert!((16..=17).contains(&starts.len()), "{}", starts.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_home_that_is_away_counts_between_its_slots_and_in_another_process() {
+    const MINUTES: u32 = 14;
+    let away = |now| (START_MS + 60_000..START_MS + 7 * 60_000).contains(&now);
+    let store = MemoryStore::new(Arc::new(TokioClock::starting_at(START_MS)));
+    let home = move |(_, now)| {
+        if away(now) {
+            Reply::Status(500)
+        } else {
+            series(3, now)
+        }
+    };
+    let yaml = yaml(&job("a", 180), 1, "");
+    let process = || Bench::with_store(&yaml, home, vec![takes()], PLENTY, Some(store.clone()));
+    // Two processes take turns: what the other one has scraped, each knows from the spool alone.
+    let mut processes = [process(), process()];
+    let (mut last, mut idle, mut failing) = (0, 0, 0);
+    for minute in 0..MINUTES {
+        let bench = &mut processes[minute as usize / 2 % 2];
+        bench.at(minute * 60 * SECOND).await;
+        let report = bench.tick(50, plan()).await;
+        match report.scrapes.first() {
+            Some(scrape) => last = u64::from(!scrape.up),
+            None => idle += 1,
+        }
+        assert_eq!(report.failing, last, "minute {minute}: {report:?}");
+        failing += report.failing;
+    }
+    assert!(idle >= 8 && (4..=8).contains(&failing), "{idle} {failing}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,8 +281,8 @@ async fn what_an_outage_takes_beyond_the_deadline_is_lost_and_sent_again_by_the_
         report.duration_ms
     );
 
-    let back = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let of_remote = std::sync::Arc::clone(&back);
+    let back = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let of_remote = Arc::clone(&back);
     let script = move |_| {
         Reply::Status(if of_remote.load(std::sync::atomic::Ordering::Relaxed) {
             200

@@ -1,6 +1,7 @@
-import { Aws, Duration } from 'aws-cdk-lib';
+import { ArnFormat, Aws, Duration, Stack } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import * as actions from 'aws-cdk-lib/aws-cloudwatch-actions';
+import * as events from 'aws-cdk-lib/aws-events';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as sns from 'aws-cdk-lib/aws-sns';
@@ -34,13 +35,20 @@ export function emailTopic(scope: Construct, email: string): sns.Topic {
   return topic;
 }
 
-/** Who may publish to {@link emailTopic}: this account's alarms, and the workspace's Alertmanager. */
+/** Who may publish to {@link emailTopic}: this account's alarms and rules, and the workspace's Alertmanager. */
 export function emailTopicPolicy(topic: sns.Topic, workspaceArn: string): void {
   const ofAccount = { 'aws:SourceAccount': Aws.ACCOUNT_ID };
   const statements = [
     new iam.PolicyStatement({
       sid: 'Alarms',
       principals: [new iam.ServicePrincipal('cloudwatch.amazonaws.com')],
+      actions: ['sns:Publish'],
+      resources: [topic.topicArn],
+      conditions: { StringEquals: ofAccount },
+    }),
+    new iam.PolicyStatement({
+      sid: 'Recovery',
+      principals: [new iam.ServicePrincipal('events.amazonaws.com')],
       actions: ['sns:Publish'],
       resources: [topic.topicArn],
       conditions: { StringEquals: ofAccount },
@@ -67,7 +75,10 @@ export function emailTopicPolicy(topic: sns.Topic, workspaceArn: string): void {
 /** What the alarms watch. */
 export interface Watched {
   readonly function: lambda.IFunction;
-  readonly workspaceId: string;
+  /** The workspace, if its metrics are in this account. */
+  readonly workspaceId: string | undefined;
+  /** What NoSuccess takes a minute without a tick for: see `Switch`. */
+  readonly missingTick: string;
   readonly topic: sns.ITopic | undefined;
   readonly thresholds: AlarmThresholds;
   /** Days that `expired/` is kept, for the text. */
@@ -80,7 +91,6 @@ interface Rule {
   readonly evaluationPeriods: number;
   readonly datapointsToAlarm?: number;
   readonly comparisonOperator: cloudwatch.ComparisonOperator;
-  readonly treatMissingData?: cloudwatch.TreatMissingData;
   readonly text: string;
 }
 
@@ -109,7 +119,6 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       evaluationPeriods: 5,
       datapointsToAlarm: 5,
       comparisonOperator: GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-      treatMissingData: cloudwatch.TreatMissingData.BREACHING,
       text: `no tick without a failure for five minutes, or none at all. Samples will be missing unless it works again soon. 1. Is the schedule enabled? 2. Invoke the function with {"action":"check"}: it names what fails (home, AMP, spool) and the next step. 3. No answer: look at its log group, and at its time-out and memory.`,
     },
     LagAlarm: {
@@ -144,9 +153,10 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       text: `samples were lost: they could neither be sent nor spooled, or the spool was full. The log line names the cause. Look at the S3 endpoint, the bucket's policy and key, and forwarder.spool.max_bytes.`,
     },
     ErrorsAlarm: {
+      // Three in a quarter of an hour: with a scrape_interval of minutes, the ticks between the slots do not fail.
       metric: ofLambda('Errors'),
       ...any,
-      evaluationPeriods: 5,
+      evaluationPeriods: 15,
       datapointsToAlarm: 3,
       text: `the function ends in errors. TickFailed has the tick's report as its message; ConfigurationError lists each error with its line; a time-out or an end without a report means too little time or memory: raise Timeout or MemorySize.`,
     },
@@ -157,7 +167,9 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       datapointsToAlarm: 3,
       text: `Lambda does not start the function, because its concurrency is used up. Raise the account's quota, or take the concurrency that another function holds; with ReservedConcurrency 1 a tick that overruns throttles the next one.`,
     },
-    DiscardedAlarm: {
+  };
+  if (watched.workspaceId !== undefined) {
+    rules['DiscardedAlarm'] = {
       // A query finds each reason there is; a metric would need them listed beforehand.
       metric: new cloudwatch.MathExpression({
         expression: `SELECT SUM(DiscardedSamples) FROM "AWS/Prometheus" WHERE Workspace = '${watched.workspaceId}' GROUP BY Reason ORDER BY SUM() DESC`,
@@ -166,9 +178,9 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       }),
       ...any,
       text: `AMP took requests and discarded samples of them; the reason is the name of the series in alarm. out-of-order or new-value-for-timestamp: two senders of the same series, stop one. greater_than_max_sample_age: see the backlog alarm. per_user_series_limit: too many series, drop some or ask for a higher quota.`,
-    },
-  };
-  return Object.entries(rules).map(([id, { text, ...rule }]) => {
+    };
+  }
+  const made = Object.entries(rules).map(([id, { text, ...rule }]) => {
     const alarm = new cloudwatch.Alarm(scope, id, {
       alarmDescription: `amp-forwarder ${Aws.STACK_NAME}: ${text}`,
       treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
@@ -177,11 +189,37 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
     if (rule.metric instanceof cloudwatch.MathExpression) {
       (alarm.node.defaultChild as cloudwatch.CfnAlarm).addPropertyOverride('Metrics.0.Id', 'discarded');
     }
-    if (watched.topic !== undefined) {
-      const tell = new actions.SnsAction(watched.topic);
-      alarm.addAlarmAction(tell);
-      alarm.addOkAction(tell);
-    }
+    if (id === 'NoSuccessAlarm') (alarm.node.defaultChild as cloudwatch.CfnAlarm).treatMissingData = watched.missingTick;
+    if (watched.topic !== undefined) alarm.addAlarmAction(new actions.SnsAction(watched.topic));
     return alarm;
+  });
+  return made;
+}
+
+/**
+ * A rule that tells when one of these alarms is over. An OK action of the alarms would also tell of each alarm's first evaluation, nine times in a
+ * new stack.
+ */
+export function recovery(scope: Construct, made: cloudwatch.Alarm[], topic: sns.ITopic): void {
+  new events.CfnRule(scope, 'Recovery', {
+    description: 'Tells when an alarm of amp-forwarder is over',
+    eventPattern: {
+      source: ['aws.cloudwatch'],
+      'detail-type': ['CloudWatch Alarm State Change'],
+      resources: made.map(({ alarmName: resourceName }) =>
+        Stack.of(scope).formatArn({ service: 'cloudwatch', resource: 'alarm', resourceName, arnFormat: ArnFormat.COLON_RESOURCE_NAME }),
+      ),
+      detail: { state: { value: ['OK'] }, previousState: { value: ['ALARM'] } },
+    },
+    targets: [
+      {
+        id: 'topic',
+        arn: topic.topicArn,
+        inputTransformer: {
+          inputPathsMap: { alarm: '$.detail.alarmName', reason: '$.detail.state.reason', time: '$.time' },
+          inputTemplate: `"amp-forwarder ${Aws.STACK_NAME}: <alarm> is OK again since <time>. <reason>"`,
+        },
+      },
+    ],
   });
 }

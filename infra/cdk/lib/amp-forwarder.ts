@@ -11,7 +11,7 @@ import type * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import type * as sns from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
 
-import { alarms, DEFAULT_BACKLOG, emailTopic, emailTopicPolicy } from './alarms';
+import { alarms, DEFAULT_BACKLOG, emailTopic, emailTopicPolicy, recovery } from './alarms';
 import { Configuration } from './configuration';
 import { dashboard } from './dashboard';
 import { Egress, type EgressWay } from './egress';
@@ -19,7 +19,7 @@ import { metric, type MetricName } from './metrics';
 import { functionSecurityGroup, gateways, interfaceEndpoints, resolveVpc, s3GatewayEndpoint } from './network';
 import { denyNetworkInterfaces, functionPolicies, keyCalls, spoolCalls } from './permissions';
 import type { AmpForwarderProps } from './props';
-import { schedule } from './schedule';
+import { schedule, scheduleSwitch } from './schedule';
 import { CONFIG_KEY, SPOOL_PREFIX, spoolBucket } from './spool';
 import { completenessAlarm, verificationSchedule, verifyPolicy } from './verification';
 import { homeRules, resolveWorkspace } from './workspace';
@@ -35,6 +35,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   readonly role: iam.Role;
   /** Of the function: to admit it elsewhere. Let it out to nothing more than it needs. */
   readonly securityGroup: ec2.ISecurityGroup;
+  /** Of the interface endpoints made here, for {@link Egress.existingEndpoint} of another forwarder in this VPC. */
+  readonly endpointSecurityGroup: ec2.ISecurityGroup | undefined;
   readonly connections: ec2.Connections;
   readonly grantPrincipal: iam.IPrincipal;
   /** The spool's bucket. It is kept when the stack is deleted, because it may hold owed samples. */
@@ -61,15 +63,17 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     super(scope, id);
     const fips = props.fips ?? false;
     const egress = (props.egress ?? Egress.endpoint()).way;
-    if (fips && egress.kind === 'ipv6') throw new Error('fips: AMP has no address that is both FIPS and IPv6; take another egress');
     if (props.topic !== undefined && props.email !== undefined) throw new Error('email: leave it out where there is a topic, or subscribe it to that');
 
     const ownTopic = props.email === undefined ? undefined : emailTopic(this, props.email);
     this.topic = props.topic ?? ownTopic;
     const workspace = resolveWorkspace(this, props.workspace, props.homeAlerts && this.topic);
+    if (workspace.ofAnotherAccount && props.remoteWriteRoleArn === undefined) {
+      throw new Error('remoteWriteRoleArn: a workspace of another account needs the role there that may write to it');
+    }
     this.workspaceId = workspace.id;
     this.workspaceArn = workspace.arn;
-    this.remoteWriteUrl = `https://${apsHost(egress, fips)}/workspaces/${workspace.id}/api/v1/remote_write`;
+    this.remoteWriteUrl = `https://${apsHost(egress, fips, workspace.region)}/workspaces/${workspace.id}/api/v1/remote_write`;
     if (ownTopic !== undefined) emailTopicPolicy(ownTopic, workspace.arn);
     this.homeRules = props.homeAlerts && homeRules(this, workspace, props.homeAlerts);
 
@@ -81,6 +85,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     const vpc = resolveVpc(this, props.vpc, props.vpcSubnets);
     const endpoints = interfaceEndpoints(this, {
       vpc,
+      cidrs: vpc.cidrs,
       subnetIds: props.endpointSubnetIds ?? vpc.subnets.map((subnet) => subnet.subnetId),
       services: props.endpointServices ?? [],
       workspaceArns: egress.kind === 'endpoint' ? [workspace.arn, ...egress.otherWorkspaceArns] : undefined,
@@ -88,6 +93,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     });
     const { home, s3PrefixListId } = props;
     this.securityGroup = functionSecurityGroup(this, { vpc: vpc.vpc, home, s3PrefixListId, egress, endpoints });
+    this.endpointSecurityGroup = endpoints;
     this.connections = this.securityGroup.connections;
     if (props.s3RouteTableIds !== undefined && props.s3RouteTableIds.length > 0) s3GatewayEndpoint(this, vpc.vpc, props.s3RouteTableIds);
     gateways(this, vpc.vpc, egress);
@@ -112,6 +118,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       remoteWriteRoleArn: props.remoteWriteRoleArn,
       ssmParameterArns: props.ssmParameterArns ?? [],
       secretArns: props.secretArns ?? [],
+      secretObjectArns: props.secretObjectArns ?? [],
+      secretKeyArns: props.secretKeyArns ?? [],
     });
     this.function = new lambda.Function(this, 'Function', {
       description: 'Pulls the home Prometheus and writes to Amazon Managed Service for Prometheus',
@@ -127,7 +135,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
         ...props.environment,
         FORWARDER_CONFIG: this.configurationUrl ?? '',
         // So that one forwarder.yml serves any stack: url: ${AMP_REMOTE_WRITE_URL}, region: ${AMP_REGION}, spool url: ${SPOOL_URL}.
-        AMP_REGION: Aws.REGION,
+        AMP_REGION: workspace.region,
         AMP_WORKSPACE_ID: workspace.id,
         AMP_REMOTE_WRITE_URL: this.remoteWriteUrl,
         SPOOL_URL: this.spoolUrl,
@@ -148,7 +156,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     // It may not be started, nor its network interfaces made, before it may do what it must.
     this.function.node.addDependency(...policies);
     denyNetworkInterfaces(this, this.role, this.function);
-    this.schedule = schedule(this, this.function, props.scheduleEnabled ?? true);
+    const { state, missingTick } = scheduleSwitch(this, props.scheduleEnabled ?? false);
+    this.schedule = schedule(this, this.function, state);
     if (props.verifySchedule !== undefined) {
       verifyPolicy(this, this.role, workspace.arn);
       verificationSchedule(this, this.function, this.schedule, props.verifySchedule);
@@ -160,7 +169,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
         ? []
         : alarms(this, {
             function: this.function,
-            workspaceId: workspace.id,
+            workspaceId: workspace.ofAnotherAccount ? undefined : workspace.id,
+            missingTick,
             topic: this.topic,
             thresholds,
             expiredDays: (retention.expired ?? Duration.days(30)).toDays(),
@@ -168,7 +178,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     if (props.verifySchedule !== undefined && props.alarms !== false) {
       this.alarms.push(completenessAlarm(this, this.function, this.topic));
     }
-    this.dashboard = dashboard(this, this.function, workspace.id, (thresholds.backlog ?? DEFAULT_BACKLOG).toSeconds());
+    if (this.alarms.length > 0 && this.topic !== undefined) recovery(this, this.alarms, this.topic);
+    this.dashboard = dashboard(this, this.function, workspace.ofAnotherAccount ? undefined : workspace.id, (thresholds.backlog ?? DEFAULT_BACKLOG).toSeconds());
   }
 
   /** Lets a principal invoke the function by hand: `forward`, `drain`, `check`, `status`, `verify`. */
@@ -243,7 +254,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     return this.metric('ScrapeDuration', options);
   }
 
-  /** Failed scrapes, and one for a failed tick. */
+  /** Failed scrapes, or targets whose last scrape failed, and one for a failed tick. */
   metricFailures(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
     return this.metric('Failures', options);
   }
@@ -263,19 +274,27 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     return this.metric('ReadLateness', options);
   }
 
-  /** Outputs for the stack, with fixed names: what `make invoke`, `logs`, `config` and `forwardctl` ask for. Once a stack. */
+  /** Outputs for the stack, with the names that the SAM template's have: what `make invoke`, `logs` and the others ask for. Once a stack. */
   outputs(): void {
-    const outputs: Record<string, string> = {
+    const outputs: Record<string, string | undefined> = {
       FunctionName: this.function.functionName,
+      FunctionArn: this.function.functionArn,
+      FunctionRoleArn: this.role.roleArn,
+      FunctionSecurityGroupId: this.securityGroup.securityGroupId,
+      EndpointSecurityGroupId: this.endpointSecurityGroup?.securityGroupId,
       LogGroupName: this.logGroup.logGroupName,
       ScheduleName: this.schedule.ref,
       ScheduleGroupName: this.schedule.groupName ?? '',
       SpoolBucketName: this.spoolBucket.bucketName,
       SpoolUrl: this.spoolUrl,
       WorkspaceId: this.workspaceId,
-      ...(this.configurationUrl === undefined ? {} : { ConfigUrl: this.configurationUrl }),
+      ConfigUrl: this.configurationUrl,
+      AlarmTopicArn: this.topic?.topicArn,
+      DashboardName: this.dashboard.ref,
     };
-    for (const [name, value] of Object.entries(outputs)) new CfnOutput(this, name, { value }).overrideLogicalId(name);
+    for (const [name, value] of Object.entries(outputs)) {
+      if (value !== undefined) new CfnOutput(this, name, { value }).overrideLogicalId(name);
+    }
   }
 
   #grantSpool(grantee: iam.IGrantable, actions: string[]): iam.Grant {
@@ -289,7 +308,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   }
 }
 
-function apsHost(egress: EgressWay, fips: boolean): string {
-  if (egress.kind === 'ipv6') return `aps-workspaces.${Aws.REGION}.api.aws`;
-  return `aps-workspaces${fips ? '-fips' : ''}.${Aws.REGION}.${Aws.URL_SUFFIX}`;
+/** AMP's endpoints (AWS General Reference): `aps-workspaces` and `aps-workspaces-fips`, each also dual-stack under `api.aws`. */
+function apsHost(egress: EgressWay, fips: boolean, region: string): string {
+  return `aps-workspaces${fips ? '-fips' : ''}.${region}.${egress.kind === 'ipv6' ? 'api.aws' : Aws.URL_SUFFIX}`;
 }

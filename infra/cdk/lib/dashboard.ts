@@ -6,9 +6,22 @@ import type { Construct } from 'constructs';
 import { type MetricName, NAMESPACE } from './metrics';
 
 /** A CloudWatch dashboard of one forwarder. */
-export function dashboard(scope: Construct, watched: lambda.IFunction, workspaceId: string, backlogSeconds: number): cloudwatch.CfnDashboard {
+export function dashboard(scope: Construct, watched: lambda.IFunction, workspaceId: string | undefined, backlogSeconds: number): cloudwatch.CfnDashboard {
   const ours = (...names: MetricName[]): string[][] => names.map((name) => [NAMESPACE, name, 'FunctionName', watched.functionName]);
   const ofLambda = (...names: string[]): string[][] => names.map((name) => ['AWS/Lambda', name, 'FunctionName', watched.functionName]);
+  // AMP's metrics of another account's workspace are in that account.
+  const discarded = {
+    title: 'Discarded by AMP, by reason',
+    period: 300,
+    metrics: [
+      [
+        {
+          expression: `SELECT SUM(DiscardedSamples) FROM "AWS/Prometheus" WHERE Workspace = '${workspaceId ?? ''}' GROUP BY Reason`,
+          id: 'discarded',
+        },
+      ],
+    ],
+  };
   const panels = [
     { title: 'Samples a minute', stat: 'Sum', metrics: ours('Scraped', 'Written', 'Unchanged') },
     {
@@ -18,29 +31,15 @@ export function dashboard(scope: Construct, watched: lambda.IFunction, workspace
       annotations: { horizontal: [{ label: 'backlog alarm', value: backlogSeconds }] },
     },
     { title: 'Samples that AMP did not get', stat: 'Sum', metrics: ours('Rejected', 'Expired', 'Lost') },
-    {
-      title: 'Discarded by AMP, by reason',
-      period: 300,
-      metrics: [
-        [
-          {
-            expression: `SELECT SUM(DiscardedSamples) FROM "AWS/Prometheus" WHERE Workspace = '${workspaceId}' GROUP BY Reason`,
-            id: 'discarded',
-          },
-        ],
-      ],
-    },
+    workspaceId === undefined ? undefined : discarded,
     { title: 'Failures', stat: 'Sum', metrics: [...ours('Failures'), ...ofLambda('Errors', 'Throttles', 'Invocations')] },
     { title: 'Durations (ms)', stat: 'Maximum', metrics: [...ours('ScrapeDuration'), ...ofLambda('Duration')] },
   ];
-  const widgets = panels.map((panel, index) => ({
-    type: 'metric',
-    x: (index % 2) * 12,
-    y: Math.floor(index / 2) * 6,
-    width: 12,
-    height: 6,
-    properties: { region: Aws.REGION, view: 'timeSeries', period: 60, ...panel },
-  }));
+  const widgets = panels.flatMap((panel, index) => {
+    if (panel === undefined) return [];
+    const place = { x: (index % 2) * 12, y: Math.floor(index / 2) * 6, width: 12, height: 6 };
+    return [{ type: 'metric', ...place, properties: { region: Aws.REGION, view: 'timeSeries', period: 60, ...panel } }];
+  });
   return new cloudwatch.CfnDashboard(scope, 'Dashboard', {
     dashboardBody: Stack.of(scope).toJsonString({ start: '-PT3H', periodOverride: 'inherit', widgets }),
   });

@@ -24,7 +24,7 @@ export const METRICS = {
   BacklogAge: 'Maximum',
   /** The slowest scrape, milliseconds. */
   ScrapeDuration: 'Maximum',
-  /** Failed scrapes, and one for a failed tick. */
+  /** Failed scrapes, or targets whose last scrape failed, and one for a failed tick. */
   Failures: 'Sum',
   /** Samples read from the home for slots that scrapes have missed. Absent while there are none. */
   Backfilled: 'Sum',

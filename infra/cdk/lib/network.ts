@@ -11,6 +11,12 @@ export interface VpcIds {
   readonly vpcId: string;
   /** The VPC's addresses, e.g. `10.20.0.0/16`. */
   readonly cidr: string;
+  /**
+   * Further ranges of the VPC.
+   *
+   * @default - none
+   */
+  readonly secondaryCidrs?: string[];
   /** Subnets whose routes lead home, best in two zones. */
   readonly subnetIds: string[];
 }
@@ -31,11 +37,13 @@ export interface Home {
 export interface ResolvedVpc {
   readonly vpc: ec2.IVpc;
   readonly subnets: ec2.ISubnet[];
+  /** The VPC's addresses, as far as they are known. */
+  readonly cidrs: string[];
 }
 
 export function resolveVpc(scope: Construct, vpc: ec2.IVpc | VpcIds, selection: ec2.SubnetSelection | undefined): ResolvedVpc {
   if (!('subnetIds' in vpc)) {
-    return { vpc, subnets: vpc.selectSubnets(selection).subnets };
+    return { vpc, subnets: vpc.selectSubnets(selection).subnets, cidrs: [vpc.vpcCidrBlock] };
   }
   if (selection !== undefined) throw new Error('vpcSubnets: leave it out, the subnets are those of vpc.subnetIds');
   if (vpc.subnetIds.length === 0) throw new Error('vpc.subnetIds: at least one subnet');
@@ -49,7 +57,7 @@ export function resolveVpc(scope: Construct, vpc: ec2.IVpc | VpcIds, selection: 
   for (const subnet of imported.privateSubnets) {
     Annotations.of(subnet).acknowledgeWarning('@aws-cdk/aws-ec2:noSubnetRouteTableId', 'nothing asks for their route tables');
   }
-  return { vpc: imported, subnets: imported.privateSubnets };
+  return { vpc: imported, subnets: imported.privateSubnets, cidrs: [vpc.cidr, ...(vpc.secondaryCidrs ?? [])] };
 }
 
 /**
@@ -77,6 +85,15 @@ export function functionSecurityGroup(
     new ec2.CfnSecurityGroupIngress(scope, 'ApsEndpointIngress', {
       description: 'amp-forwarder',
       groupId: egress.securityGroup.securityGroupId,
+      ...https,
+      sourceSecurityGroupId: group.attrGroupId,
+    });
+  }
+  if (endpoints !== undefined) {
+    // Whatever the VPC's ranges leave out. A rule of its own, since the two groups name each other.
+    new ec2.CfnSecurityGroupIngress(scope, 'EndpointIngress', {
+      description: 'amp-forwarder',
+      groupId: endpoints.securityGroupId,
       ...https,
       sourceSecurityGroupId: group.attrGroupId,
     });
@@ -109,6 +126,8 @@ function toAmp(egress: EgressWay, endpoints: ec2.ISecurityGroup | undefined): Pa
 /** What the interface endpoints need to know. */
 export interface InterfaceEndpoints {
   readonly vpc: ResolvedVpc;
+  /** The VPC's addresses, which the endpoints admit. */
+  readonly cidrs: string[];
   readonly subnetIds: string[];
   readonly services: EndpointService[];
   /** The workspaces that AMP's endpoint admits; `undefined`: there is none to make. */
@@ -118,7 +137,7 @@ export interface InterfaceEndpoints {
 
 /** Interface endpoints for AMP and for further services, behind one security group, if there are any. */
 export function interfaceEndpoints(scope: Construct, options: InterfaceEndpoints): ec2.ISecurityGroup | undefined {
-  const { vpc, subnetIds, services, workspaceArns, fips } = options;
+  const { vpc, cidrs, subnetIds, services, workspaceArns, fips } = options;
   if (services.length === 0 && workspaceArns === undefined) return undefined;
   const group = new ec2.SecurityGroup(scope, 'EndpointSecurityGroup', {
     vpc: vpc.vpc,
@@ -126,7 +145,12 @@ export function interfaceEndpoints(scope: Construct, options: InterfaceEndpoints
     allowAllOutbound: false,
   });
   // The whole VPC: private DNS leads all of it here.
-  group.addIngressRule(ec2.Peer.ipv4(vpc.vpc.vpcCidrBlock), ec2.Port.tcp(443), 'HTTPS of the VPC');
+  const [first, ...further] = cidrs;
+  group.addIngressRule(ec2.Peer.ipv4(first ?? vpc.vpc.vpcCidrBlock), ec2.Port.tcp(443), 'HTTPS of the VPC');
+  for (const [index, cidrIp] of further.entries()) {
+    const rule = { ipProtocol: 'tcp', fromPort: 443, toPort: 443, cidrIp };
+    new ec2.CfnSecurityGroupIngress(scope, `EndpointIngress${index + 2}`, { description: 'HTTPS of the VPC', groupId: group.securityGroupId, ...rule });
+  }
   const endpoint = (id: string, service: string, policyDocument?: iam.PolicyDocument): ec2.CfnVPCEndpoint =>
     new ec2.CfnVPCEndpoint(scope, id, {
       vpcId: vpc.vpc.vpcId,

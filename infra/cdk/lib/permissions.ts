@@ -28,13 +28,15 @@ export interface Permitted {
   readonly remoteWriteRoleArn: string | undefined;
   readonly ssmParameterArns: string[];
   readonly secretArns: string[];
+  readonly secretObjectArns: string[];
+  readonly secretKeyArns: string[];
 }
 
 /** Calls on resources, under conditions: for a statement or for a grant. */
 export interface Calls {
   readonly actions: string[];
   readonly resourceArns: string[];
-  readonly conditions?: Record<string, Record<string, string>>;
+  readonly conditions?: Record<string, Record<string, string | string[]>>;
 }
 
 /** Calls on the spool's objects, and the listing of its prefix alone. */
@@ -42,7 +44,7 @@ export function spoolCalls(bucket: s3.IBucket, actions: string[]): [Calls, Calls
   return [
     { actions, resourceArns: [bucket.arnForObjects(`${SPOOL_PREFIX}/*`)] },
     // Without it a missing state.json is a 403, and the spool looks denied, not empty. A GetObject that finds nothing asks for it without a
-    // prefix: hence IfExists.
+    // prefix: hence IfExists, and hence a list without a prefix shows the names in the whole bucket, which is the forwarder's.
     {
       actions: ['s3:ListBucket'],
       resourceArns: [bucket.bucketArn],
@@ -102,6 +104,14 @@ export function functionPolicies(scope: Construct, role: iam.IRole, permitted: P
   }
   if (ssmParameterArns.length > 0) also('Parameters', 'parameters', { actions: ['ssm:GetParameter'], resourceArns: ssmParameterArns });
   if (secretArns.length > 0) also('Secrets', 'secrets', { actions: ['secretsmanager:GetSecretValue'], resourceArns: secretArns });
+  const { secretObjectArns, secretKeyArns } = permitted;
+  if (secretObjectArns.length > 0) also('SecretObjects', 'secret-objects', { actions: ['s3:GetObject'], resourceArns: secretObjectArns });
+  if (secretKeyArns.length > 0) {
+    // The services ask for it on behalf of the function, which never calls KMS.
+    const services = ['s3', 'secretsmanager', 'ssm'].map((service) => `${service}.${Aws.REGION}.${Aws.URL_SUFFIX}`);
+    const conditions = { StringEquals: { 'kms:ViaService': services } };
+    also('SecretKeys', 'secret-keys', { actions: ['kms:Decrypt'], resourceArns: secretKeyArns, conditions });
+  }
   return policies;
 }
 

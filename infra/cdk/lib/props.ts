@@ -1,4 +1,4 @@
-import type { Duration } from 'aws-cdk-lib';
+import type { CfnParameter, Duration } from 'aws-cdk-lib';
 import type * as ec2 from 'aws-cdk-lib/aws-ec2';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
@@ -65,7 +65,7 @@ export interface AmpForwarderProps {
   readonly endpointSubnetIds?: string[];
 
   /**
-   * FIPS addresses of AMP, S3 and the others. Not with {@link Egress.ipv6}.
+   * FIPS addresses of AMP, S3 and the others.
    *
    * @default false
    */
@@ -133,11 +133,12 @@ export interface AmpForwarderProps {
   readonly environment?: Record<string, string>;
 
   /**
-   * Whether the schedule starts the function each minute.
+   * Whether the schedule starts the function each minute. Leave it off until `{"action":"check"}` is content. A parameter of the stack with the
+   * values `ENABLED` and `DISABLED` can be switched without a deployment (`make enable`), and a deployment keeps its value.
    *
-   * @default true
+   * @default false
    */
-  readonly scheduleEnabled?: boolean;
+  readonly scheduleEnabled?: boolean | CfnParameter;
 
   /**
    * When the function compares the last day at home with the workspace, such as `cron(30 3 * * ? *)`. Its role then gets `aps:QueryMetrics`,
@@ -176,6 +177,20 @@ export interface AmpForwarderProps {
   readonly secretArns?: string[];
 
   /**
+   * Objects in S3 that the configuration names as files (`password_file: s3://…`).
+   *
+   * @default - none
+   */
+  readonly secretObjectArns?: string[];
+
+  /**
+   * KMS keys of one's own that encrypt those parameters, secrets and objects, or the configuration.
+   *
+   * @default - none
+   */
+  readonly secretKeyArns?: string[];
+
+  /**
    * A key for the spool's bucket.
    *
    * @default - S3's own encryption
@@ -193,7 +208,8 @@ export interface AmpForwarderProps {
   readonly alarms?: AlarmThresholds | false;
 
   /**
-   * Where alarms and home alerts are sent to.
+   * Where alarms and home alerts are sent to. Its policy must admit `cloudwatch.amazonaws.com` and `events.amazonaws.com`, and with
+   * {@link homeAlerts} `aps.amazonaws.com`.
    *
    * @default - nowhere, or to {@link email}
    */

@@ -1,11 +1,27 @@
-import { Aws, Stack } from 'aws-cdk-lib';
+import { Aws, CfnCondition, type CfnParameter, Fn, Stack, Token } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import type { Construct } from 'constructs';
 
+/** Whether the schedule runs, and what follows from it. */
+export interface Switch {
+  readonly state: string;
+  /** How an alarm treats a minute without a tick: a schedule that the stack itself has off misses none. */
+  readonly missingTick: string;
+}
+
+/** The switch of a schedule that is on or off, or that a parameter of the stack switches. */
+export function scheduleSwitch(scope: Construct, enabled: boolean | CfnParameter): Switch {
+  if (typeof enabled === 'boolean') {
+    return enabled ? { state: 'ENABLED', missingTick: 'breaching' } : { state: 'DISABLED', missingTick: 'notBreaching' };
+  }
+  const isOn = new CfnCondition(scope, 'IsScheduled', { expression: Fn.conditionEquals(enabled, 'ENABLED') });
+  return { state: enabled.valueAsString, missingTick: Token.asString(Fn.conditionIf(isOn.logicalId, 'breaching', 'notBreaching')) };
+}
+
 /** Starts the function each minute; nothing is repeated or kept for later, since the next tick makes up for one that failed. */
-export function schedule(scope: Construct, target: lambda.IFunction, enabled: boolean): scheduler.CfnSchedule {
+export function schedule(scope: Construct, target: lambda.IFunction, state: string): scheduler.CfnSchedule {
   // A group of its own gives the trust below a name to hold on to, and keeps two forwarders apart.
   const group = new scheduler.CfnScheduleGroup(scope, 'ScheduleGroup');
   const role = new iam.Role(scope, 'ScheduleRole', {
@@ -26,7 +42,7 @@ export function schedule(scope: Construct, target: lambda.IFunction, enabled: bo
     description: 'Each minute; the function itself keeps to its slots',
     groupName: group.ref,
     scheduleExpression: 'rate(1 minute)',
-    state: enabled ? 'ENABLED' : 'DISABLED',
+    state,
     flexibleTimeWindow: { mode: 'OFF' },
     target: {
       arn: target.functionArn,

@@ -35,7 +35,8 @@ export function spoolBucket(scope: Construct, retention: SpoolRetention, key: km
     encryption: key === undefined ? s3.BucketEncryption.S3_MANAGED : s3.BucketEncryption.KMS,
     encryptionKey: key,
     bucketKeyEnabled: key === undefined ? undefined : true,
-    removalPolicy: RemovalPolicy.RETAIN,
+    // But not when the stack could not be made.
+    removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
     // There must never be a rule on segments/ or state.json: they hold owed samples.
     lifecycleRules: [
       { id: 'rejected', prefix: `${SPOOL_PREFIX}/rejected/`, expiration: retention.rejected ?? Duration.days(30) },
@@ -54,7 +55,7 @@ export function spoolBucket(scope: Construct, retention: SpoolRetention, key: km
     });
   bucket.addToResourcePolicy(deny('OnlyTls', { Bool: { 'aws:SecureTransport': 'false' } }));
   bucket.addToResourcePolicy(deny('OnlyTls12', { NumericLessThan: { 's3:TlsVersion': '1.2' } }));
-  bucket.policy?.applyRemovalPolicy(RemovalPolicy.RETAIN);
+  bucket.policy?.applyRemovalPolicy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE);
   Validations.of(bucket).acknowledge({
     id: 'AwsSolutions-S1',
     reason:

@@ -56,10 +56,6 @@ export function completenessAlarm(scope: Construct, target: lambda.IFunction, to
     comparisonOperator: cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
     treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
   });
-  if (topic !== undefined) {
-    const tell = new actions.SnsAction(topic);
-    alarm.addAlarmAction(tell);
-    alarm.addOkAction(tell);
-  }
+  if (topic !== undefined) alarm.addAlarmAction(new actions.SnsAction(topic));
   return alarm;
 }

@@ -1,4 +1,4 @@
-import { ArnFormat, Aws, Names, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { Arn, ArnFormat, Aws, Names, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import * as aps from 'aws-cdk-lib/aws-aps';
 import type * as sns from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
@@ -25,9 +25,15 @@ export class Workspace {
     return new Workspace(undefined, options);
   }
 
+  /** One of another account. `remoteWriteRoleArn` of the forwarder is the role there that may write to it. */
+  static fromArn(workspaceArn: string): Workspace {
+    return new Workspace(undefined, undefined, workspaceArn);
+  }
+
   private constructor(
     readonly workspaceId: string | undefined,
     readonly make: NewWorkspace | undefined,
+    readonly workspaceArn?: string,
   ) {}
 }
 
@@ -39,18 +45,33 @@ export interface HomeAlerts {
    * @default federate
    */
   readonly job?: string;
+  /**
+   * Label matchers of the `up` that they watch (`job="federate",site="attic"`), in the place of {@link job}. Where several homes write to one
+   * workspace, each forwarder names its own.
+   *
+   * @default - the job's
+   */
+  readonly selector?: string;
 }
 
 /** A workspace as the other parts need it. */
 export interface ResolvedWorkspace {
   readonly id: string;
   readonly arn: string;
+  readonly region: string;
+  /** Its metrics and rules are in that account. */
+  readonly ofAnotherAccount: boolean;
 }
 
 export function resolveWorkspace(scope: Construct, workspace: Workspace, alertTopic: sns.ITopic | undefined): ResolvedWorkspace {
   const arnOf = (id: string): string =>
     Stack.of(scope).formatArn({ service: 'aps', resource: 'workspace', resourceName: id, arnFormat: ArnFormat.SLASH_RESOURCE_NAME });
-  if (workspace.workspaceId !== undefined) return { id: workspace.workspaceId, arn: arnOf(workspace.workspaceId) };
+  const here = { region: Aws.REGION, ofAnotherAccount: false };
+  if (workspace.workspaceArn !== undefined) {
+    const { region, resourceName } = Arn.split(workspace.workspaceArn, ArnFormat.SLASH_RESOURCE_NAME);
+    return { id: resourceName ?? '', arn: workspace.workspaceArn, region: region ?? Aws.REGION, ofAnotherAccount: true };
+  }
+  if (workspace.workspaceId !== undefined) return { id: workspace.workspaceId, arn: arnOf(workspace.workspaceId), ...here };
   const made = new aps.CfnWorkspace(scope, 'Workspace', {
     alias: Aws.STACK_NAME,
     workspaceConfiguration: {
@@ -60,8 +81,8 @@ export function resolveWorkspace(scope: Construct, workspace: Workspace, alertTo
     },
     alertManagerDefinition: alertTopic && alertmanager(alertTopic),
   });
-  made.applyRemovalPolicy(RemovalPolicy.RETAIN);
-  return { id: made.attrWorkspaceId, arn: arnOf(made.attrWorkspaceId) };
+  made.applyRemovalPolicy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE);
+  return { id: made.attrWorkspaceId, arn: arnOf(made.attrWorkspaceId), ...here };
 }
 
 function alertmanager(topic: sns.ITopic): string {
@@ -80,9 +101,17 @@ function alertmanager(topic: sns.ITopic): string {
 `;
 }
 
+/** Label matchers, without braces and escapes. */
+const SELECTOR = /^[a-zA-Z_][a-zA-Z0-9_]*=~?"[^"\\{}]*"(, ?[a-zA-Z_][a-zA-Z0-9_]*=~?"[^"\\{}]*")*$/;
+
 export function homeRules(scope: Construct, workspace: ResolvedWorkspace, alerts: HomeAlerts): aps.CfnRuleGroupsNamespace {
   const job = alerts.job ?? 'federate';
   if (!/^[a-zA-Z0-9_.:/ -]+$/.test(job)) throw new Error(`homeAlerts.job: ${JSON.stringify(job)} has characters that the rules cannot quote`);
+  if (alerts.selector !== undefined && !SELECTOR.test(alerts.selector)) {
+    throw new Error(`homeAlerts.selector: ${JSON.stringify(alerts.selector)} is no list of label matchers, such as job="federate",site="attic"`);
+  }
+  if (workspace.ofAnotherAccount) throw new Error('homeAlerts: rules of another account are made there; see infra/alarms/home.rules.yml');
+  const home = alerts.selector ?? `job="${job}"`;
   return new aps.CfnRuleGroupsNamespace(scope, 'HomeRules', {
     // A namespace belongs to a workspace, and another forwarder may write to the same one.
     name: Names.uniqueResourceName(scope, { maxLength: 64, separator: '-' }),
@@ -91,15 +120,23 @@ export function homeRules(scope: Construct, workspace: ResolvedWorkspace, alerts
   - name: home
     rules:
       - alert: HomeNotReporting
-        expr: absent_over_time(up{job="${job}"}[5m])
+        expr: absent_over_time(up{${home}}[5m])
         for: 5m
         labels:
           severity: critical
         annotations:
           summary: nothing has come from the home Prometheus for ten minutes
           description: The forwarder does not run, or cannot write. See the CloudWatch alarms of the stack ${Aws.STACK_NAME}, then invoke it with {"action":"check"}.
+      - alert: OneHomeNotReporting
+        expr: (count_over_time(up{${home}}[6h]) unless count_over_time(up{${home}}[5m])) and on() (count(count_over_time(up{${home}}[5m])) > 0)
+        for: 5m
+        labels:
+          severity: critical
+        annotations:
+          summary: nothing has come from one of several home Prometheus servers for ten minutes
+          description: Others still report, so the workspace takes samples. Look at the forwarder that scrapes {{ $labels.instance }}, and invoke it with {"action":"check"}.
       - alert: HomeDown
-        expr: max_over_time(up{job="${job}"}[5m]) == 0
+        expr: max_over_time(up{${home}}[5m]) == 0
         for: 5m
         labels:
           severity: critical

@@ -47,6 +47,16 @@ export const CHOICES: Record<string, Choice> = {
   }),
   "endpoints without amp's": () => ({ egress: Egress.existing(), endpointServices: [EndpointService.STS] }),
   fips: () => ({ fips: true }),
+  'fips and ipv6': () => ({ fips: true, egress: Egress.ipv6() }),
+  'two ranges': () => ({
+    vpc: { vpcId: VPC, cidr: '10.0.0.0/16', secondaryCidrs: ['10.1.0.0/16', '100.64.0.0/16'], subnetIds: [SUBNET + '1', SUBNET + '2'] },
+  }),
+  'another account': () => ({
+    workspace: Workspace.fromArn('arn:aws:aps:us-west-2:210987654321:workspace/ws-2'),
+    remoteWriteRoleArn: 'arn:aws:iam::210987654321:role/write',
+    email: 'me@example.com',
+  }),
+  'rules for one of several homes': () => ({ homeAlerts: { selector: 'job="federate",site=~"attic|cellar"' } }),
   kms: (scope) => ({ kmsKey: kms.Key.fromKeyArn(scope, 'Key', KEY) }),
   'config in the bucket': () => ({ configuration: Configuration.inSpoolBucket() }),
   'config elsewhere': (scope) => ({
@@ -64,7 +74,10 @@ export const CHOICES: Record<string, Choice> = {
     remoteWriteRoleArn: 'arn:aws:iam::210987654321:role/write',
     memorySize: 256,
     timeout: Duration.seconds(30),
-    scheduleEnabled: false,
+    scheduleEnabled: true,
+    environment: { FORWARDER_ENVIRONMENT: 'SITE=attic,QUERY=a' },
+    secretObjectArns: ['arn:aws:s3:::keys/password'],
+    secretKeyArns: ['arn:aws:kms:us-east-1:123456789012:key/2'],
     logLevel: lambda.ApplicationLogLevel.WARN,
     logRetention: logs.RetentionDays.ONE_YEAR,
     ssmParameterArns: ['arn:aws:ssm:us-east-1:123456789012:parameter/a', 'arn:aws:ssm:us-east-1:123456789012:parameter/b'],

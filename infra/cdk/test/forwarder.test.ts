@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { App, Duration, Stack } from 'aws-cdk-lib';
+import { App, CfnParameter, Duration, Stack } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
 import * as iam from 'aws-cdk-lib/aws-iam';
@@ -69,7 +69,7 @@ test('nothing but home, S3 and the way to AMP is open', () => {
 
 test('owed samples never age out, and outlive the stack', () => {
   const template = synthesized('default');
-  template.hasResource('AWS::S3::Bucket', { DeletionPolicy: 'Retain', UpdateReplacePolicy: 'Retain' });
+  template.hasResource('AWS::S3::Bucket', { DeletionPolicy: 'RetainExceptOnCreate', UpdateReplacePolicy: 'Retain' });
   const [bucket] = Object.values(template.findResources('AWS::S3::Bucket')) as { Properties: { LifecycleConfiguration: { Rules: object[] } } }[];
   const rules = bucket?.Properties.LifecycleConfiguration.Rules as { Prefix?: string; ExpirationInDays?: number }[];
   const expiring = rules.filter((rule) => rule.ExpirationInDays !== undefined).map((rule) => rule.Prefix);
@@ -128,9 +128,28 @@ interface Policy {
   readonly Properties: { readonly PolicyDocument: { readonly Statement: { readonly Action: string | string[]; readonly Condition?: unknown }[] } };
 }
 
+const ARN = 'arn:aws:aps:us-east-1:210987654321:workspace/ws-2';
+const ROLE = 'arn:aws:iam::210987654321:role/write';
+
+test('a parameter of the stack switches the schedule and its alarm', () => {
+  const { stack } = forwarderStack(new App(), (scope) => ({
+    scheduleEnabled: new CfnParameter(scope, 'ScheduleState', { default: 'DISABLED', allowedValues: ['ENABLED', 'DISABLED'] }),
+  }));
+  const template = Template.fromStack(stack);
+  template.hasResourceProperties('AWS::Scheduler::Schedule', { State: { Ref: 'ScheduleState' } });
+  const [condition] = Object.entries(template.findConditions('*')).find(([, made]) => JSON.stringify(made).includes('ENABLED')) ?? [];
+  assert(condition);
+  template.hasResourceProperties('AWS::CloudWatch::Alarm', {
+    MetricName: 'Failures',
+    TreatMissingData: { 'Fn::If': [condition, 'breaching', 'notBreaching'] },
+  });
+});
+
 test('what cannot be is said', () => {
   const tried = (choice: (typeof CHOICES)[string]) => () => forwarderStack(new App(), choice);
-  assert.throws(tried(() => ({ fips: true, egress: Egress.ipv6() })), /FIPS and IPv6/);
+  assert.throws(tried(() => ({ workspace: Workspace.fromArn(ARN) })), /remoteWriteRoleArn/);
+  assert.throws(tried(() => ({ workspace: Workspace.fromArn(ARN), remoteWriteRoleArn: ROLE, homeAlerts: {} })), /rules of another account/);
+  assert.throws(tried(() => ({ homeAlerts: { selector: 'job=federate' } })), /homeAlerts.selector/);
   assert.throws(tried((scope) => ({ topic: new sns.Topic(scope, 'Topic'), email: 'me@example.com' })), /email: leave it out/);
   assert.throws(tried(() => ({ vpc: { vpcId: 'vpc-00000001', cidr: '10.0.0.0/16', subnetIds: [] } })), /at least one subnet/);
   assert.throws(tried(() => ({ vpcSubnets: {} })), /vpcSubnets: leave it out/);

@@ -1,11 +1,12 @@
 //! `forwardctl check`: problems of the configuration, and of the systems that it names.
 
-use amp_forwarder::check;
+use amp_forwarder::check::{self, Finding};
+use amp_forwarder::config::{Config, stack_env};
 use amp_forwarder::report::plain_line;
 use amp_forwarder::setup;
 use serde_json::json;
 
-use crate::load::load;
+use crate::load::{load, load_with};
 use crate::outcome::{CommandError, CommandOutcome};
 use crate::terminal::{say, say_json};
 
@@ -17,6 +18,28 @@ pub(super) struct CheckArguments {
     /// Print the configuration as it is understood: defaults filled in, secrets hidden
     #[arg(long, conflicts_with = "online")]
     effective: bool,
+    /// Check it for the function of a stack: variables that the templates in infra/ set have
+    /// stand-ins, unless they are set here, and the spool must be the stack's
+    #[arg(long, conflicts_with = "online")]
+    stack: bool,
+}
+
+/// Whether the spool is the stack's own: the function may use no other place.
+fn stack_spool(config: &Config) -> Finding {
+    let problem = match config.forwarder.spool.place(&stack_env) {
+        Ok(place) if stack_env("SPOOL_URL") == Some(place.to_string()) => None,
+        Ok(place) => Some(format!(
+            "{place} is not the spool of the stack, whose permissions cover ${{SPOOL_URL}} alone: \
+             leave out forwarder.spool.url"
+        )),
+        Err(error) => Some(error.to_string()),
+    };
+    Finding {
+        subject: "spool".to_owned(),
+        ok: problem.is_none(),
+        warning: false,
+        message: problem.unwrap_or_else(|| "the stack's bucket".to_owned()),
+    }
 }
 
 pub(super) async fn run(
@@ -24,7 +47,11 @@ pub(super) async fn run(
     config: Option<&str>,
     json: bool,
 ) -> Result<CommandOutcome, CommandError> {
-    let loaded = load(config).await?;
+    let loaded = if arguments.stack {
+        load_with(config, &stack_env).await?
+    } else {
+        load(config).await?
+    };
     if arguments.effective {
         let effective = loaded.config.effective();
         if json {
@@ -35,6 +62,9 @@ pub(super) async fn run(
         return Ok(CommandOutcome::Success);
     }
     let mut findings = check::warnings(&loaded.warnings);
+    if arguments.stack {
+        findings.push(stack_spool(&loaded.config));
+    }
     if arguments.online {
         findings.extend(setup::check_online(&loaded.config).await?);
     }

@@ -1,6 +1,8 @@
 //! The configuration of a command.
 
-use amp_forwarder::config::{ENV_VAR, LoadedConfig, Source, SourceError, process_env};
+use amp_forwarder::config::{
+    ENV_VAR, Env, LoadedConfig, Source, SourceError, config_env, process_env,
+};
 use amp_forwarder::setup;
 
 use crate::outcome::CommandError;
@@ -8,6 +10,14 @@ use crate::outcome::CommandError;
 /// Loads the configuration that a command needs. A forwarder.yml in the working directory is found
 /// as well, because people try things there.
 pub(crate) async fn load(argument: Option<&str>) -> Result<LoadedConfig, CommandError> {
+    load_with(argument, &config_env).await
+}
+
+/// Does the same with another environment than that of the process.
+pub(crate) async fn load_with(
+    argument: Option<&str>,
+    env: Env<'_>,
+) -> Result<LoadedConfig, CommandError> {
     let default = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
         .map_err(|error: SourceError| CommandError::Usage(error.to_string()))?;
     let here = default.to_string();
@@ -17,5 +27,5 @@ pub(crate) async fn load(argument: Option<&str>) -> Result<LoadedConfig, Command
     } else {
         argument
     };
-    Ok(setup::load(argument).await?)
+    Ok(setup::load_with(argument, env).await?)
 }

@@ -18,7 +18,7 @@ const MAX_MEMORY: usize = 24 << 20;
 /// Memory of the first entry of a map: a whole node of the tree.
 const MAP_MEMORY: usize = 1_700;
 
-/// Memory of any entry of a map, its text aside.
+/// Memory of any entry of a map, a set or a list, its text aside.
 const ENTRY_MEMORY: usize = 100;
 
 /// Refuses bytes that would become many times as much memory, before any of it is taken: four
@@ -27,12 +27,15 @@ const ENTRY_MEMORY: usize = 100;
 /// # Errors
 /// [`StateError::Malformed`].
 pub(super) fn check_memory(bytes: &[u8]) -> Result<(), StateError> {
-    // Braces and colons in texts count as well: the estimate may be too large only.
-    let (mut maps, mut entries) = (0, 0);
+    // Signs in texts count as well: the estimate may be too large only. An entry of a map has a
+    // colon and a comma, one of a list or a set has a comma.
+    let (mut maps, mut colons, mut commas) = (0, 0, 0);
     for byte in bytes {
         maps += usize::from(*byte == b'{');
-        entries += usize::from(*byte == b':');
+        colons += usize::from(*byte == b':');
+        commas += usize::from(*byte == b',');
     }
+    let entries = colons.max(commas);
     let memory = maps * MAP_MEMORY + entries * ENTRY_MEMORY;
     if memory > MAX_MEMORY {
         let text = format!("it would take {memory} bytes of memory, more than {MAX_MEMORY}");
@@ -156,7 +159,8 @@ mod tests {
         // Some hundred kilobytes, which would become tens of megabytes.
         let nested = many(14_000, "\"@\":{\"reads\":{\"a\":{}}}");
         let flat = format!("\"a\":{{\"watermarks\":{{{}}}}}", many(260_000, "\"@\":1"));
-        for bomb in [nested, flat] {
+        let set = format!("\"a\":{{\"failing\":[{}]}}", many(260_000, "\"@\""));
+        for bomb in [nested, flat, set] {
             let error = state(bomb).unwrap_err();
             assert!(error.to_string().contains("bytes of memory"), "{error}");
         }

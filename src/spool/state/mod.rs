@@ -79,6 +79,9 @@ pub struct JobState {
     /// For each target, by its `instance`, how far its samples were read from the home's TSDB.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reads: BTreeMap<String, TargetReads>,
+    /// Targets, by their `instance`, whose last scrape or read failed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub failing: BTreeSet<String>,
 }
 
 /// How far one target was read, and what is known of its reads. Times are milliseconds since 1970.
@@ -319,6 +322,7 @@ mod tests {
                     abandoned_ms: Some(57_000),
                 },
             )]),
+            failing: BTreeSet::from(["192.0.2.1:9090".to_owned()]),
         };
         SpoolState {
             epoch: 7,

@@ -32,8 +32,11 @@ const TICK_LOG_BYTES: f64 = 2_000.0;
 
 /// Number of metrics in the function's EMF line.
 const METRICS: f64 = 10.0;
-/// Number of alarms in the templates in infra/.
+/// Number of alarms in the templates in infra/: nine, of which the one with a query is billed for
+/// each metric that it finds. Two reasons for discarded samples are assumed.
 const ALARMS: f64 = 10.0;
+/// Number of dashboards in the templates in infra/.
+const DASHBOARDS: f64 = 1.0;
 
 /// How the function reaches AMP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -185,6 +188,7 @@ pub(super) fn bill(prices: &Prices, deployment: Deployment, load: MonthlyLoad) -
     }
     bill.add("CloudWatch metrics", "cloudwatch_metric", METRICS);
     bill.add("CloudWatch alarms", "cloudwatch_alarm", ALARMS);
+    bill.add("CloudWatch dashboard", "cloudwatch_dashboard", DASHBOARDS);
     let logged = TICKS * TICK_LOG_BYTES / GIB;
     bill.add("CloudWatch logs", "cloudwatch_logs_gb", logged);
     bill.lines
@@ -234,6 +238,7 @@ mod tests {
             time.quantity
         );
         assert!((line(&lines, "S3 PUT").dollars - 0.438).abs() < 1e-9);
+        assert!((line(&lines, "CloudWatch dashboard").dollars - 3.0).abs() < 1e-9);
         assert!((line(&lines, "AMP endpoint").dollars - 14.6).abs() < 1e-9);
         assert!((line(&lines, "AMP endpoint, data").quantity - 8.76e9 / GIB).abs() < 1e-9);
     }
@@ -256,6 +261,7 @@ mod tests {
         // 219 M samples, 40 M of them free; the function's 43,800 ticks are free altogether.
         assert!((line(&free, "AMP ingestion").dollars - 16.11).abs() < 1e-6);
         assert_eq!(line(&free, "Lambda time").dollars, 0.0);
+        assert_eq!(line(&free, "CloudWatch dashboard").dollars, 0.0);
         assert!(
             free.iter()
                 .all(|line| !line.service.contains("endpoint") && !line.service.contains("NAT"))
@@ -330,7 +336,12 @@ mod tests {
                     sum(&["Lambda requests", "Lambda time", "EventBridge Scheduler"]),
                     sum(&["S3 PUT"]),
                     sum(&["AMP endpoint", "AMP endpoint, data"]),
-                    sum(&["CloudWatch metrics", "CloudWatch alarms", "CloudWatch logs",]),
+                    sum(&[
+                        "CloudWatch metrics",
+                        "CloudWatch alarms",
+                        "CloudWatch dashboard",
+                        "CloudWatch logs",
+                    ]),
                     all(false),
                     all(true),
                 );

@@ -279,6 +279,7 @@ mod tests {
             scrapes: Vec::new(),
             reads: Vec::new(),
             given_up_ms: 0,
+            failing: 0,
             ledger,
             remotes: Vec::new(),
             spool,
