@@ -9,11 +9,11 @@ yet), EMAIL, VPC, SUBNETS=a,b, WORKSPACE=ws-… or new, EGRESS, HOME_CIDR, STACK
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
+from aws import Aws, AwsError, region
 from cost import monthly
-from home import Home, HomeError
+from home import Home, HomeError, one_target
 from network import Network, NetworkError
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -29,34 +29,6 @@ def die(problem, *hints):
 
 def say(*lines):
     print(*lines, sep="\n", file=sys.stderr)
-
-
-class Aws:
-    """The AWS CLI in one region."""
-
-    def __init__(self, region):
-        self.region = region
-
-    def __call__(self, *arguments):
-        command = ["aws", *arguments, "--region", self.region, "--output", "json"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            die("aws is not on PATH", "install the AWS CLI: https://docs.aws.amazon.com/cli/")
-        if done.returncode != 0:
-            why = done.stderr.strip().splitlines() or ["it gave no reason"]
-            die(f"aws {arguments[0]} {arguments[1]} failed", why[-1], "log in (aws sso login, aws configure); to look around, the policy ReadOnlyAccess is enough")
-        return json.loads(done.stdout or "{}")
-
-
-def region():
-    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if not named:
-        try:
-            named = subprocess.run(["aws", "configure", "get", "region"], capture_output=True, text=True, check=False).stdout.strip()
-        except FileNotFoundError:
-            die("aws is not on PATH", "install the AWS CLI: https://docs.aws.amazon.com/cli/")
-    return named or die("no region is set", "AWS_REGION=eu-central-1 make discover")
 
 
 def choose(what, variable, options):
@@ -83,18 +55,20 @@ def email():
 
 
 def home():
+    """What forwarder.yml says, and the text of a new one if there is none yet. It is written at the end, with the rest."""
     path = pathlib.Path(os.environ.get("CONFIG") or "forwarder.yml")
     target = os.environ.get("TARGET")
-    if not path.exists():
-        if not target and sys.stdin.isatty() and os.environ.get("YES") != "1":
-            target = input("Address of the home Prometheus (host:port): ").strip()
-        if not target:
-            die(f"there is no {path}", "TARGET=192.0.2.10:9090 make discover writes one; or forwardctl import prometheus.yml --output forwarder.yml")
-        path.write_text(EXAMPLE.read_text(encoding="utf-8").replace(EXAMPLE_TARGET, target), encoding="utf-8")
-        say(f"wrote {path}: it scrapes /federate of {target}")
-    elif target:
-        die(f"{path} exists already", "change its target there, or take TARGET away")
-    return Home(path.read_text(encoding="utf-8"))
+    if path.exists():
+        found = Home(path.read_text(encoding="utf-8"))
+        if target and one_target(target) not in found.targets:
+            die(f"{path} exists already, and scrapes {', '.join(found.targets)}, not {target}", "change its target there, or leave TARGET away")
+        return found, path, None
+    if not target and sys.stdin.isatty() and os.environ.get("YES") != "1":
+        target = input("Address of the home Prometheus (host:port): ").strip()
+    if not target:
+        die(f"there is no {path}", "TARGET=192.0.2.10:9090 make discover writes one; or forwardctl import prometheus.yml --output forwarder.yml")
+    text = EXAMPLE.read_text(encoding="utf-8").replace(EXAMPLE_TARGET, one_target(target))
+    return Home(text), path, text
 
 
 def workspaces(aws):
@@ -108,15 +82,18 @@ def workspaces(aws):
     return chosen, [one["arn"] for one in found if one["workspaceId"] != chosen]
 
 
+def partition(aws):
+    return "aws-cn" if aws.region.startswith("cn-") else "aws-us-gov" if aws.region.startswith("us-gov-") else "aws"
+
+
 def names(found, aws, account):
     """Parameters for what forwarder.yml names in Systems Manager, Secrets Manager and S3."""
-    partition = "aws-cn" if aws.region.startswith("cn-") else "aws-us-gov" if aws.region.startswith("us-gov-") else "aws"
-    arn = f"arn:{partition}:{{}}:{aws.region}:{account}:{{}}"
+    arn = f"arn:{partition(aws)}:{{}}:{aws.region}:{account}:{{}}"
     kinds = {
         "SsmParameterArns": [one if one.startswith("arn:") else arn.format("ssm", "parameter/" + one.lstrip("/")) for one in found.parameters],
         # Secrets Manager adds six characters to a name.
         "SecretArns": [arn.format("secretsmanager", f"secret:{one}-??????") for one in found.secrets],
-        "SecretObjectArns": [f"arn:{partition}:s3:::{one}" for one in found.objects],
+        "SecretObjectArns": [f"arn:{partition(aws)}:s3:::{one}" for one in found.objects],
     }
     return {name: ",".join(arns) for name, arns in kinds.items() if arns}
 
@@ -143,7 +120,13 @@ def written(aws, account, found, network, workspace, others, address):
         rows.append(("S3RouteTableIds", ",".join(network.s3_tables), "They have no S3 gateway endpoint, and get one (free)"))
     rows.append(("Egress", network.egress, network.egress_why))
     if network.endpoint_group:
-        rows.append(("ApsEndpointSecurityGroupId", network.endpoint_group, "Of that endpoint. Does its policy admit the workspace?"))
+        rows.append(("ApsEndpointSecurityGroupId", network.endpoint_group, "The security group of that endpoint"))
+        arn = f"arn:{partition(aws)}:aps:{aws.region}:{account}:workspace/{workspace}"
+        if not workspace:
+            network.notes.append(f"the policy of the endpoint {network.endpoint_id} must admit the new workspace, once it is there: OtherWorkspaceArns of the stack that made it")
+        elif not network.admits(arn):
+            network.notes.append(f"the policy of the endpoint {network.endpoint_id} does not admit {arn}: name it in the OtherWorkspaceArns of the stack that made the endpoint, "
+                                 "or in its policy; until then AMP answers 403")
     elif network.egress == "endpoint":
         rows.append(("EndpointSubnetIds", network.subnets[0], "One zone is enough for a home; each is billed"))
         if others:
@@ -177,22 +160,29 @@ def toml(rows, aws, stack, labels):
 
 def main():
     try:
-        found = home()
-        aws = Aws(region())
-        account = aws("sts", "get-caller-identity")["Account"]
-        say(f"account {account}, {aws.region}; home {found.cidr}, port {found.port}, job {found.job}")
-        network = Network(aws, found.cidr, choose)
-    except (HomeError, NetworkError) as error:
+        discover()
+    except (AwsError, HomeError, NetworkError) as error:
         die(*error.args)
+
+
+def discover():
+    found, path, text = home()
+    aws = Aws(region())
+    account = aws("sts", "get-caller-identity")["Account"]
+    say(f"account {account}, {aws.region}; home {found.cidr}, port {found.port}, job {found.job}")
+    network = Network(aws, found.cidr, choose)
     workspace, others = workspaces(aws)
     rows = written(aws, account, found, network, workspace, others, email())
+    if text:
+        path.write_text(text, encoding="utf-8")
+        say(f"wrote {path}: it scrapes /federate of {found.targets[0]}")
     stack = os.environ.get("STACK") or "amp-forwarder"
     if SETTINGS.exists():
         SETTINGS.replace(SETTINGS.with_suffix(".toml.old"))
         say(f"the former {SETTINGS} is {SETTINGS.name}.old now")
     SETTINGS.write_text(toml(rows, aws, stack, {"job": found.job, **found.labels}), encoding="utf-8")
     say(f"\nwrote {SETTINGS}:", *(f"  {name:<27} {value}" for name, value, _ in rows))
-    say("", *(f"note: {note}" for note in network.notes))
+    say("", *(f"note: {note}" for note in [*found.notes, *network.notes]))
     say("make deploy makes: a function and its role, a schedule (off until the check is content), a bucket, alarms, a dashboard"
         + ("" if network.endpoint_group or network.egress != "endpoint" else ", an interface endpoint for AMP")
         + (", an S3 gateway endpoint" if network.s3_tables else "") + ("" if workspace else ", an AMP workspace") + ".")

@@ -22,7 +22,7 @@ def expand(text, env):
     def value(match):
         found = env.get(match[1]) or match[2]
         if found is None:
-            raise HomeError(f"forwarder.yml takes its target from ${{{match[1]}}}, which is not set here: set it for this command")
+            raise HomeError(f"forwarder.yml takes its target from ${{{match[1]}}}, which is not set here", f"{match[1]}=192.0.2.10 make discover")
         return found
 
     return VARIABLE.sub(value, text)
@@ -52,15 +52,29 @@ def split(target, text):
     return match[1] or match[2], int(match[3] or default)
 
 
+def one_target(text):
+    """host:port as a person gives it in TARGET."""
+    if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", text):
+        raise HomeError(f"TARGET={text} is not host:port", "as in TARGET=192.0.2.10:9090: without http://, with the port, without a path")
+    return text
+
+
 def addresses(host):
     try:
-        return [ipaddress.ip_address(host)]
+        found = [ipaddress.ip_address(host)]
     except ValueError:
-        pass
-    try:
-        return sorted({ipaddress.ip_address(one[4][0]) for one in socket.getaddrinfo(host, None, socket.AF_INET)})
-    except OSError as error:
-        raise HomeError(f"the target {host} is a name that is not known here ({error}): name its addresses with HOME_CIDR=192.0.2.10/32") from error
+        try:
+            found = sorted({ipaddress.ip_address(one[4][0]) for one in socket.getaddrinfo(host, None, socket.AF_INET)})
+        except OSError as error:
+            raise HomeError(f"the target {host} is a name that is not known here ({error})", "give its addresses: HOME_CIDR=192.0.2.10/32; the VPC must know the name, "
+                            "too (infra/README.md, The home's side)") from error
+    if any(address.is_loopback or address.is_unspecified for address in found):
+        raise HomeError(f"the target {host} is this machine itself", "the function needs the address that the home Prometheus has behind the VPN")
+    return found
+
+
+def is_address(host):
+    return bool(re.fullmatch(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:]*", host))
 
 
 def network(hosts):
@@ -74,19 +88,29 @@ def network(hosts):
     return narrow
 
 
+def named_network(text):
+    try:
+        return ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise HomeError(f"HOME_CIDR={text} is no IPv4 network: {error}", "as in HOME_CIDR=192.0.2.10/32, or 192.0.2.8/29 for several addresses") from error
+
+
 class Home:
     """The home Prometheus as forwarder.yml names it."""
 
     def __init__(self, text, env=os.environ):
         named = targets(text, env)
         if not named:
-            raise HomeError("forwarder.yml names no target: give the home's address with TARGET=192.0.2.10:9090")
+            raise HomeError("forwarder.yml names no target", "it needs static_configs: [{targets: ['192.0.2.10:9090']}] in a job of scrape_configs")
+        self.targets = named
         pairs = [split(target, text) for target in named]
+        hosts = [host for host, _ in pairs]
+        self.notes = [f"the target {host} is a name: the VPC's own resolver must know it (infra/README.md, The home's side)" for host in hosts if not is_address(host)]
         ports = sorted({port for _, port in pairs})
         if len(ports) > 1:
             raise HomeError(f"the targets have the ports {ports}, and a stack opens one: put the others into a stack of their own")
         self.port = ports[0]
-        self.cidr = ipaddress.ip_network(env["HOME_CIDR"]) if env.get("HOME_CIDR") else network([host for host, _ in pairs])
+        self.cidr = named_network(env["HOME_CIDR"]) if env.get("HOME_CIDR") else network(hosts)
         text = without_comments(text)
         job = re.search(r"^[ \t-]*job_name:[ \t]*['\"]?([^'\"\n]+?)['\"]?[ \t]*$", text, re.MULTILINE)
         self.job = job[1] if job else "federate"

@@ -1,10 +1,15 @@
 """The network of a deployment: the VPC whose subnets' routes lead home, and how the function reaches AMP and S3 from there."""
 
+import concurrent.futures
+import fnmatch
 import ipaddress
+import json
 import os
 
+from aws import AwsError
+
 # What a route to the home can lead to.
-WAYS = {"vgw-": "the VPN's virtual private gateway", "tgw-": "a transit gateway", "core": "a core network"}
+WAYS = {"vgw-": "the VPN's virtual private gateway", "tgw-": "a transit gateway", "arn:": "a core network"}
 
 # States of a range that a subnet had, or never got.
 NO_LONGER = ("disassociating", "disassociated", "failing", "failed")
@@ -17,6 +22,10 @@ class NetworkError(Exception):
 def target(route):
     return next((route[key] for key in ("GatewayId", "TransitGatewayId", "NatGatewayId", "EgressOnlyInternetGatewayId", "CoreNetworkArn", "NetworkInterfaceId",
                                          "VpcPeeringConnectionId") if route.get(key)), "")
+
+
+def is_way(to):
+    return to.startswith(tuple(WAYS))
 
 
 def name(resource):
@@ -45,6 +54,11 @@ class Tables:
                 best, way = cidr.prefixlen, target(route)
         return way
 
+    def ways(self, subnet):
+        """Where the routes of a subnet lead that go by a VPN, a transit gateway or a core network."""
+        routes = self.of(subnet)["Routes"]
+        return [route["DestinationCidrBlock"] for route in routes if route.get("DestinationCidrBlock") and is_way(target(route))]
+
     def leads(self, subnet, destination, prefix):
         """Whether the default route of a subnet leads to such a gateway."""
         return any(destination in (route.get("DestinationCidrBlock"), route.get("DestinationIpv6CidrBlock")) and route.get("State") != "blackhole"
@@ -62,12 +76,11 @@ class Network:
         routes = {vpc: Tables(tables.get(vpc, [])) for vpc in vpcs}
         leading = {}
         for vpc in vpcs:
-            found = [subnet for subnet in subnets.get(vpc, []) if routes[vpc].way(subnet["SubnetId"], home).startswith(tuple(WAYS)) or
-                     routes[vpc].way(subnet["SubnetId"], home).startswith("arn:")]
+            found = [subnet for subnet in subnets.get(vpc, []) if is_way(routes[vpc].way(subnet["SubnetId"], home))]
             if found:
                 leading[vpc] = found
         if not leading:
-            raise NetworkError(*self._nowhere(home, gateways))
+            raise NetworkError(*self._nowhere(home, gateways, vpcs, routes, subnets))
         options = [(vpc, f"{vpc} {name(vpcs[vpc])} {vpcs[vpc]['CidrBlock']}: {len(found)} subnets, {gateways.get(vpc) or 'its routes lead there'}")
                    for vpc, found in sorted(leading.items())]
         self.vpc = choose("VPCs whose routes lead to the home", "VPC", options)
@@ -76,7 +89,7 @@ class Network:
         self.cidrs = self._cidrs(vpc)
         self.subnets = self._subnets(leading[self.vpc])
         way = tables.way(self.subnets[0], home)
-        self.way = f"{next((text for prefix, text in WAYS.items() if way.startswith(prefix)), WAYS['core'])} {way}"
+        self.way = f"{next((text for prefix, text in WAYS.items() if way.startswith(prefix)), '')} {way}"
         self._endpoints(tables)
         self._egress(tables, leading[self.vpc])
         lists = aws("ec2", "describe-managed-prefix-lists", "--filters", f"Name=prefix-list-name,Values=com.amazonaws.{aws.region}.s3").get("PrefixLists", [])
@@ -104,13 +117,39 @@ class Network:
                 found.setdefault(attachment["VpcId"], f"the transit gateway {attachment['TransitGatewayId']}")
         return found
 
-    @staticmethod
-    def _nowhere(home, gateways):
+    def _nowhere(self, home, gateways, vpcs, routes, subnets):
+        """What is missing, and where it may be."""
         if not gateways:
-            return (f"no VPC here has a route to {home}, a virtual private gateway or a transit gateway",
-                    "is the region right (AWS_REGION)? Otherwise set up the Site-to-Site VPN first: infra/README.md, What you need")
-        return (f"no subnet has a route to {home}",
-                *(f"{vpc} has {gateway}: propagate its routes into the subnets' route table, or add a route to {home}" for vpc, gateway in gateways.items()))
+            elsewhere = [f"{region} has {gateways}: AWS_REGION={region} make discover" for region, gateways in self._other_regions()]
+            return (f"no VPC in {self.aws.region} has a route to {home}, a virtual private gateway or a transit gateway",
+                    *(elsewhere or ["no other region of this account has any, either: is it the right account (AWS_PROFILE)?",
+                                    "otherwise set up the Site-to-Site VPN first: infra/README.md, What you need"]))
+        hints = []
+        for vpc, gateway in gateways.items():
+            leads = {str(cidr) for subnet in subnets.get(vpc, []) for cidr in routes[vpc].ways(subnet["SubnetId"])}
+            hints.append(f"{vpc} has {gateway}; its subnets' routes lead to " + (", ".join(sorted(leads)) + " that way" if leads else "nothing that way"))
+        inside = [vpc for vpc in vpcs if any(home.subnet_of(ipaddress.ip_network(cidr)) for cidr in self._cidrs(vpcs[vpc]))]
+        return (f"no subnet in {self.aws.region} has a route to {home} by a VPN or a transit gateway", *hints,
+                *(f"{home} is an address of {vpc} itself, not of the home" for vpc in inside),
+                f"is {home} the home's address? forwarder.yml names it (or TARGET, HOME_CIDR)",
+                f"if it is: propagate the gateway's routes into the subnets' route table, or add a route to {home}")
+
+    def _other_regions(self):
+        """The regions with a virtual private gateway or a transit gateway, for somebody who has looked into the wrong one."""
+        regions = sorted(one["RegionName"] for one in self.aws("ec2", "describe-regions").get("Regions", []))
+
+        def gateways(region):
+            there = self.aws.elsewhere(region)
+            try:
+                found = [one["VpnGatewayId"] for one in there("ec2", "describe-vpn-gateways").get("VpnGateways", []) if one.get("State") != "deleted"]
+                return found + [one["TransitGatewayId"] for one in there("ec2", "describe-transit-gateways").get("TransitGateways", []) if one.get("State") != "deleted"]
+            except AwsError:
+                # Nobody has to be allowed everywhere.
+                return []
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            found = zip(regions, pool.map(gateways, regions))
+        return [(region, ", ".join(some)) for region, some in found if some and region != self.aws.region]
 
     @staticmethod
     def _cidrs(vpc):
@@ -137,9 +176,11 @@ class Network:
     def _endpoints(self, tables):
         found = self.aws("ec2", "describe-vpc-endpoints", "--filters", f"Name=vpc-id,Values={self.vpc}").get("VpcEndpoints", [])
         found = [one for one in found if one.get("State", "available").lower() in ("available", "pending")]
-        aps = [one for one in found if one["ServiceName"].endswith((".aps-workspaces", ".aps-workspaces-fips"))]
-        self.endpoint_group = next((one["Groups"][0]["GroupId"] for one in aps if one.get("Groups")), None)
-        self.endpoint = aps[0]["VpcEndpointId"] if aps else None
+        # Without private DNS an endpoint does not take AMP's name. That of FIPS takes another name.
+        aps = [one for one in found if one["ServiceName"].endswith(".aps-workspaces") and one.get("PrivateDnsEnabled", True) and one.get("Groups")]
+        self.endpoint = aps[0] if aps else None
+        self.endpoint_id = self.endpoint["VpcEndpointId"] if aps else None
+        self.endpoint_group = self.endpoint["Groups"][0]["GroupId"] if aps else None
         have = {table for one in found if one["ServiceName"].endswith(".s3") and one.get("VpcEndpointType", "Gateway") == "Gateway" for table in one.get("RouteTableIds", [])}
         wanted = dict.fromkeys(tables.of(subnet)["RouteTableId"] for subnet in self.subnets)
         self.s3_tables = [table for table in wanted if table and table not in have]
@@ -152,7 +193,7 @@ class Network:
         six = {subnet["SubnetId"] for subnet in found
                if any(one["Ipv6CidrBlockState"]["State"] not in NO_LONGER for one in subnet.get("Ipv6CidrBlockAssociationSet", []))}
         ways = [
-            (self.endpoint_group, "endpoint", f"The VPC has an endpoint for AMP, {self.endpoint}: it admits the function"),
+            (self.endpoint_group, "endpoint", f"The VPC has an endpoint for AMP, {self.endpoint_id}: it admits the function"),
             (set(self.subnets) <= six and all_lead("::/0", "eigw-"), "ipv6", "The subnets have IPv6 and a way out, which cost nothing"),
             (all_lead("0.0.0.0/0", "nat-"), "nat", "The subnets' default route is a NAT gateway, which is there already"),
             (True, "endpoint", "Nothing leads to AMP yet: an interface endpoint is made"),
@@ -163,6 +204,17 @@ class Network:
             self.endpoint_group = None
         elif not self.endpoint_group and set(self.subnets) <= six:
             self.notes.append("the subnets have IPv6: EGRESS=ipv6 and EgressRouteTableId would cost nothing in the place of the endpoint")
+
+    def admits(self, workspace):
+        """Whether the policy of the endpoint that is there lets samples for a workspace through, as far as its Allow statements say."""
+        document = json.loads(self.endpoint.get("PolicyDocument") or "{}")
+        statements = document.get("Statement", [])
+
+        def matches(patterns, value):
+            return any(fnmatch.fnmatchcase(value, one) for one in ([patterns] if isinstance(patterns, str) else patterns))
+
+        return any(one.get("Effect") == "Allow" and matches(one.get("Action", []), "aps:RemoteWrite") and matches(one.get("Resource", []), workspace)
+                   for one in ([statements] if isinstance(statements, dict) else statements))
 
     def _dns(self):
         for attribute in ("enableDnsSupport", "enableDnsHostnames"):

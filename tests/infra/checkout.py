@@ -61,8 +61,8 @@ class Checkout:
     def script(self, action, **settings):
         return self.run(str(self.folder / "infra/sam/stack.sh"), action, **settings)
 
-    def discover(self, **settings):
-        return self.run("python3", "infra/sam/discover.py", **settings)
+    def discover(self, program="python3", **settings):
+        return self.run(program, "infra/sam/discover.py", **settings)
 
     def overrides(self):
         import tomllib

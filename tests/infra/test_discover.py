@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -15,11 +16,11 @@ from sam import ROOT, Resolved
 
 sys.path.insert(0, str(ROOT / "infra/sam"))
 import discover  # noqa: E402
+from aws import AwsError  # noqa: E402
 from home import Home, HomeError, targets  # noqa: E402
 
 HOME = "192.0.2.10"
-# A region for each case: an account of its own, in effect.
-REGIONS = iter(["eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1", "eu-north-1", "us-east-2", "us-west-1", "us-west-2", "ap-south-1", "ca-central-1", "sa-east-1"])
+REGION = "eu-central-1"
 
 
 class Library:
@@ -27,6 +28,9 @@ class Library:
 
     def __init__(self, moto, region):
         self.moto, self.region = moto, region
+
+    def elsewhere(self, region):
+        return Library(self.moto, region)
 
     def __call__(self, service, call, *options):
         arguments = {}
@@ -59,8 +63,8 @@ def in_process(bare, monkeypatch):
 class Account:
     """One region of moto, and what is made in it."""
 
-    def __init__(self, moto, region=None):
-        self.region = region or next(REGIONS)
+    def __init__(self, moto, region=REGION):
+        self.region = region
         self.ec2, self.amp = (moto.client(service, region=self.region) for service in ("ec2", "amp"))
 
     def vpc(self, cidr="10.20.0.0/16", way="vpn", zones=2, home="192.0.2.0/24", **options):
@@ -99,12 +103,14 @@ def bare(tmp_path_factory):
 
 @pytest.fixture
 def account(bare):
+    """An empty one."""
+    urllib.request.urlopen(urllib.request.Request(f"{bare.url}/moto-api/reset", method="POST"), timeout=30).read()
     return Account(bare)
 
 
 @pytest.fixture
-def by_hand(bare, account, tmp_path):
-    return Checkout(tmp_path, bare, account.region, forwardctl=False)
+def by_hand(bare, tmp_path):
+    return Checkout(tmp_path, bare, REGION, forwardctl=False)
 
 
 @pytest.fixture
@@ -152,12 +158,14 @@ def test_a_transit_gateway_and_no_workspace(person, account):
 def test_two_candidates(person, account):
     (first, *_), (second, *_) = account.vpc(), account.vpc("10.30.0.0/16")
     one, two = account.workspace(), account.workspace()
-    done = person.discover(TARGET=f"{HOME}:30090", YES="1")
+    command = {"TARGET": f"{HOME}:30090", "YES": "1"}
+    done = person.discover(**command)
     assert done.returncode == 1 and "VPC=…" in done.stderr and first in done.stderr and second in done.stderr
-    done = person.discover(YES="1", VPC=second)
+    done = person.discover(**command, VPC=second)
     assert done.returncode == 1 and "WORKSPACE=…" in done.stderr and one in done.stderr
-    assert not person.settings.exists()
-    done = person.discover(YES="1", VPC=second, WORKSPACE=two)
+    # A run that ends early leaves nothing behind, so that the same command works afterwards.
+    assert not person.settings.exists() and not (person.folder / "forwarder.yml").exists()
+    done = person.discover(**command, VPC=second, WORKSPACE=two)
     assert done.returncode == 0, done.stderr
     overrides = person.overrides()
     assert (overrides["VpcId"], overrides["VpcCidr"], overrides["WorkspaceId"]) == (second, "10.30.0.0/16", two)
@@ -165,25 +173,122 @@ def test_two_candidates(person, account):
     assert overrides["OtherWorkspaceArns"].endswith(one)
 
 
-def test_none(person, account):
-    done = person.discover(TARGET=f"{HOME}:30090", YES="1")
-    assert done.returncode == 1 and "no VPC here has a route to 192.0.2.10/32" in done.stderr and "AWS_REGION" in done.stderr
+def test_none(person, account, bare):
+    command = {"TARGET": f"{HOME}:30090", "YES": "1"}
+    # Somewhere else there is one.
+    elsewhere = Account(bare, "us-west-2")
+    vpc, *_ = elsewhere.vpc()
+    gateway, = elsewhere.ec2.describe_vpn_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [vpc]}])["VpnGateways"]
+    done = person.discover(**command)
+    assert done.returncode == 1 and f"no VPC in {account.region} has a route to 192.0.2.10/32" in done.stderr, done.stderr
+    assert f"{elsewhere.region} has {gateway['VpnGatewayId']}" in done.stderr and f"AWS_REGION={elsewhere.region} make discover" in done.stderr
+    assert f"AWS_REGION={account.region}" not in done.stderr
+    # A VPN, and no route by it.
     vpc, table, _ = account.vpc()
     account.ec2.delete_route(RouteTableId=table, DestinationCidrBlock="192.0.2.0/24")
-    done = person.discover(YES="1")
-    assert done.returncode == 1 and f"{vpc} has the virtual private gateway" in done.stderr and "propagate its routes" in done.stderr
+    done = person.discover(**command)
+    assert done.returncode == 1 and f"{vpc} has the virtual private gateway" in done.stderr and "propagate the gateway's routes" in done.stderr
+    assert "routes lead to nothing that way" in done.stderr
+
+
+def test_no_gateway_anywhere(person, bare, monkeypatch):
+    class Bare(Library):
+        def elsewhere(self, region):
+            def refuse(*_):
+                raise AwsError("not allowed there")
+            return refuse
+
+    monkeypatch.setattr(sys.modules[__name__], "Library", Bare)
+    done = person.discover(TARGET=f"{HOME}:30090", YES="1")
+    assert done.returncode == 1 and "AWS_PROFILE" in done.stderr and "set up the Site-to-Site VPN first: infra/README.md, What you need" in done.stderr
+
+
+def test_a_wrong_address(person, account):
+    vpc, *_ = account.vpc()
+    done = person.discover(TARGET="192.0.3.10:30090", YES="1")
+    assert done.returncode == 1 and f"{vpc} has the virtual private gateway" in done.stderr, done.stderr
+    assert "routes lead to 192.0.2.0/24 that way" in done.stderr and "is 192.0.3.10/32 the home's address?" in done.stderr
+    done = person.discover(TARGET="10.20.1.7:30090", YES="1")
+    assert done.returncode == 1 and f"10.20.1.7/32 is an address of {vpc} itself" in done.stderr, done.stderr
+    # In a file that is there already, it is not replaced.
+    account.workspace()
+    (person.folder / "forwarder.yml").write_text(CONFIG)
+    done = person.discover(TARGET=f"{HOME}:9091", YES="1")
+    assert done.returncode == 1 and "scrapes 192.0.2.10:9090, 192.0.2.13:9090, not 192.0.2.10:9091" in done.stderr, done.stderr
+    found(person, TARGET=f"{HOME}:9090")
+    assert (person.folder / "forwarder.yml").read_text() == CONFIG
+
+
+@pytest.mark.parametrize(("target", "says"), [
+    ("http://192.0.2.10:9090", "without http://"), ("192.0.2.10", "with the port"), ("192.0.2.10:9090/federate", "without a path"),
+    ("localhost:9090", "this machine itself"), ("127.0.0.1:9090", "this machine itself"), ("no.such.host.invalid:9090", "HOME_CIDR="),
+])
+def test_a_target_that_cannot_be(person, target, says):
+    done = person.discover(TARGET=target, YES="1")
+    assert done.returncode == 1 and says in done.stderr and not (person.folder / "forwarder.yml").exists(), done.stderr
+
+
+@pytest.mark.parametrize(("settings", "says"), [
+    ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_EC2_METADATA_DISABLED": "true"}, ("Unable to locate credentials", "aws configure")),
+    ({"AWS_PROFILE": "attic"}, ("config profile (attic) could not be found", "aws configure list-profiles")),
+    ({"AWS_REGION": "eu_central_1", "AWS_ENDPOINT_URL": None}, ("eu_central_1", "is AWS_REGION spelled as in eu-central-1")),
+    ({"AWS_REGION": None, "AWS_DEFAULT_REGION": None}, ("no region is set", "take that of the VPN: AWS_REGION=")),
+    ({"PATH": "/nowhere"}, ("aws is not on PATH", "install the AWS CLI")),
+])
+def test_what_the_aws_cli_lacks_is_said_with_the_next_step(by_hand, settings, says):
+    python = {} if "PATH" not in settings else {"program": str(by_hand.programs / "python3")}
+    done = by_hand.discover(TARGET=f"{HOME}:30090", YES="1", **python, **settings)
+    assert done.returncode == 1 and all(text in done.stderr for text in says) and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_call_that_is_not_allowed(by_hand, bare):
+    bare.enforce(True)
+    try:
+        done = by_hand.discover(TARGET=f"{HOME}:30090", YES="1")
+    finally:
+        bare.enforce(False)
+    assert done.returncode == 1 and "failed in" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "ReadOnlyAccess" in done.stderr or "log in" in done.stderr, done.stderr
+
+
+def endpoint(account, vpc, subnet, service="aps-workspaces", workspaces=None, **options):
+    """An interface endpoint; returns its security group."""
+    group = account.ec2.create_security_group(GroupName=service, Description="aps", VpcId=vpc)["GroupId"]
+    if workspaces:
+        statement = {"Effect": "Allow", "Principal": "*", "Action": ["aps:RemoteWrite", "aps:QueryMetrics"], "Resource": workspaces}
+        options["PolicyDocument"] = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    account.ec2.create_vpc_endpoint(VpcId=vpc, VpcEndpointType="Interface", ServiceName=f"com.amazonaws.{account.region}.{service}", SubnetIds=[subnet],
+                                    SecurityGroupIds=[group], **{"PrivateDnsEnabled": True, **options})
+    return group
 
 
 def test_endpoints_that_are_there(person, account):
     vpc, table, subnets = account.vpc()
-    group = account.ec2.create_security_group(GroupName="aps", Description="aps", VpcId=vpc)["GroupId"]
-    account.ec2.create_vpc_endpoint(VpcId=vpc, VpcEndpointType="Interface", ServiceName=f"com.amazonaws.{account.region}.aps-workspaces", SubnetIds=subnets[:1],
-                                    SecurityGroupIds=[group])
+    group = endpoint(account, vpc, subnets[0])
     account.ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=f"com.amazonaws.{account.region}.s3", RouteTableIds=[table])
     account.workspace()
     overrides, told = found(person)
     assert (overrides["Egress"], overrides["ApsEndpointSecurityGroupId"]) == ("endpoint", group)
     assert "S3RouteTableIds" not in overrides and "EndpointSubnetIds" not in overrides and "interface endpoint" not in told
+    assert "note:" not in told
+
+
+def test_an_endpoint_whose_policy_knows_other_workspaces(person, account):
+    vpc, _, subnets = account.vpc()
+    endpoint(account, vpc, subnets[0], workspaces=f"arn:aws:aps:{account.region}:123456789012:workspace/ws-1")
+    workspace = account.workspace()
+    told = found(person)[1]
+    assert f"does not admit arn:aws:aps:{account.region}:123456789012:workspace/{workspace}: name it in the OtherWorkspaceArns" in told
+    assert "must admit the new workspace" in found(person, WORKSPACE="new")[1]
+
+
+def test_endpoints_that_do_not_take_amps_name(person, account):
+    vpc, _, subnets = account.vpc()
+    endpoint(account, vpc, subnets[0], PrivateDnsEnabled=False)
+    endpoint(account, vpc, subnets[0], "aps-workspaces-fips")
+    account.workspace()
+    overrides, _ = found(person)
+    assert "ApsEndpointSecurityGroupId" not in overrides and overrides["EndpointSubnetIds"] == subnets[0]
 
 
 def test_ipv6_with_a_way_out(person, account):
@@ -250,11 +355,20 @@ def test_targets_in_every_form(text, expected):
 
 @pytest.mark.parametrize(("text", "says"), [
     ("", "names no target"), ("targets: ['${HOME_A}:1']", "HOME_A"), ("targets: ['192.0.2.1:1', '192.0.2.1:2']", "ports [1, 2]"),
-    ("targets: ['no.such.host.invalid:1']", "HOME_CIDR"),
+    ("targets: ['no.such.host.invalid:1']", "HOME_CIDR"), ("targets: ['localhost:1']", "this machine itself"),
 ])
 def test_what_it_cannot_know_is_asked(text, says):
-    with pytest.raises(HomeError, match=says.replace("[", r"\[").replace("]", r"\]")):
+    with pytest.raises(HomeError) as error:
         Home(text, {})
+    assert says in " ".join(error.value.args)
+
+
+@pytest.mark.parametrize("cidr", ["192.0.2.10/24", "home", "2001:db8::/32"])
+def test_a_home_cidr_that_is_none(cidr):
+    with pytest.raises(HomeError) as error:
+        Home(CONFIG, {"HOME_CIDR": cidr})
+    assert "is no IPv4 network" in error.value.args[0]
+    assert str(Home(CONFIG, {"HOME_CIDR": "192.0.2.0/28"}).cidr) == "192.0.2.0/28"
 
 
 def test_names_become_arns(person, account):
