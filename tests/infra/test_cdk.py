@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
+import tarfile
 
 import pytest
 
@@ -71,37 +73,101 @@ def test_the_lock_file_names_no_registry():
     assert not [name for name, package in lock["packages"].items() if "resolved" in package]
 
 
-def test_the_example_synthesizes(compiled, tmp_path):
-    zip_file = tmp_path / "bootstrap.zip"
+BY_IDS = {"vpcCidr": "10.20.0.0/16,10.21.0.0/16", "subnetIds": "subnet-00000001,subnet-00000002", "s3PrefixListId": "pl-00000001"}
+
+
+def example(compiled, folder, **context):
+    """The example app's template and manifest, as `cdk synth -c …` makes them."""
+    zip_file, config = folder / "bootstrap.zip", folder / "forwarder.yml"
     zip_file.write_bytes(b"PK\x05\x06" + bytes(18))
-    config = tmp_path / "forwarder.yml"
     config.write_text("scrape_configs: []\n")
-    by_ids = {"vpcCidr": "10.20.0.0/16,10.21.0.0/16", "subnetIds": "subnet-00000001,subnet-00000002", "s3PrefixListId": "pl-00000001",
-              "homePort": "9090", "s3RouteTableIds": "rtb-00000001", "egress": "ipv6"}
+    context = {"zip": str(zip_file), "config": str(config), "vpcId": "vpc-00000001", "homeCidr": "192.0.2.10/32", "workspaceId": "ws-1",
+               "email": "me@example.com", "@aws-cdk/core:validateAgainstDefaultRules": True, **context}
+    environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(folder / "out"),
+                   "CDK_DEFAULT_ACCOUNT": "123456789012", "CDK_DEFAULT_REGION": "us-east-1"}
+    run("node", compiled / "dist/example/app.js", env=environment, cwd=compiled)
+    # SAM's stack has another name.
+    return tuple(json.loads((folder / "out" / name).read_text()) for name in ("amp-forwarder-cdk.template.json", "manifest.json"))
 
-    def synthesize(out, **more):
-        context = {"zip": str(zip_file), "config": str(config), "vpcId": "vpc-00000001", "homeCidr": "192.0.2.10/32", "workspaceId": "ws-1",
-                   "email": "me@example.com", "@aws-cdk/core:validateAgainstDefaultRules": True, **more}
-        environment = {**os.environ, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(tmp_path / out),
-                       "CDK_DEFAULT_ACCOUNT": "123456789012", "CDK_DEFAULT_REGION": "us-east-1"}
-        run("node", compiled / "dist/example/app.js", env=environment, cwd=compiled)
-        # SAM's stack has another name.
-        return json.loads((tmp_path / out / "amp-forwarder-cdk.template.json").read_text()), json.loads((tmp_path / out / "manifest.json").read_text())
 
-    template, manifest = synthesize("ids", **by_ids)
+def test_the_example_synthesizes(compiled, tmp_path):
+    template, manifest = example(compiled, tmp_path, **BY_IDS, homePort="9090", s3RouteTableIds="rtb-00000001", egress="ipv6")
     assert "missing" not in manifest
-    # The outputs that SAM's has under the same conditions, and the parameter that `make enable` sets.
-    ours = {name for name, one in source()["Outputs"].items() if name != "EndpointSecurityGroupId"}
+    # The outputs that SAM's has under the same conditions, and the parameter that `make enable` sets. The configuration is an asset.
+    ours = {name for name, one in source()["Outputs"].items() if name not in ("EndpointSecurityGroupId", "ConfigUrl")}
     assert set(template["Outputs"]) == ours
     assert template["Parameters"]["ScheduleState"]["Default"] == "DISABLED"
     text = json.dumps(template)
     assert '"FromPort": 9090' in text and "rtb-00000001" in text and "api.aws" in text
-    assert "EndpointSecurityGroupId" in synthesize("endpoint", **{**by_ids, "egress": "endpoint"})[0]["Outputs"]
+    template, _ = example(compiled, tmp_path, **BY_IDS)
+    assert "EndpointSecurityGroupId" in template["Outputs"] and "10.21.0.0/16" in json.dumps(template)
     # What is not given is looked up in the account; until then there are dummies in its place, which no rule would pass.
-    _, manifest = synthesize("lookups", **{"@aws-cdk/core:validateAgainstDefaultRules": False})
+    _, manifest = example(compiled, tmp_path, **{"@aws-cdk/core:validateAgainstDefaultRules": False})
     assert {one["provider"] for one in manifest["missing"]} == {"vpc-provider", "cc-api-provider"}
     # cdk.json runs the same program.
     assert json.loads((SOURCE / "cdk.json").read_text())["app"].endswith("dist/example/app.js")
+
+
+def test_the_api_document_is_what_the_comments_say(compiled):
+    made = run("node", SOURCE / "api.mjs", compiled / "dist/lib", "-")
+    assert made == (SOURCE / "API.md").read_text(), "npm run api writes it again"
+    # Something without a comment is an error.
+    folder = compiled / "undocumented"
+    shutil.copytree(compiled / "dist/lib", folder)
+    declared = folder / "spool.d.ts"
+    declared.write_text(declared.read_text().replace("/** Where the function's spool is in its bucket. */", ""))
+    done = subprocess.run(["node", SOURCE / "api.mjs", folder, "-"], capture_output=True, text=True)
+    assert done.returncode != 0 and "SPOOL_PREFIX has no comment" in done.stderr
+
+
+APP = """
+import { App, Stack } from 'aws-cdk-lib';
+import * as lambda from 'aws-cdk-lib/aws-lambda';
+import { AmpForwarder, type AmpForwarderProps, Workspace } from 'amp-forwarder-cdk';
+
+const app = new App();
+const stack = new Stack(app, 'mine');
+const props: AmpForwarderProps = {
+  code: lambda.Code.fromAsset('bootstrap.zip'),
+  vpc: { vpcId: 'vpc-00000001', cidr: '10.0.0.0/16', subnetIds: ['subnet-00000001'] },
+  home: { cidr: '192.0.2.10/32' },
+  s3PrefixListId: 'pl-00000001',
+  workspace: Workspace.fromId('ws-1'),
+};
+new AmpForwarder(stack, 'Forwarder', props).outputs();
+app.synth();
+"""
+
+
+def test_the_package_serves_another_app(compiled, tmp_path):
+    package, app = tmp_path / "package", tmp_path / "app"
+    shutil.copytree(compiled / "dist/lib", package / "dist/lib")
+    # What must not be in it.
+    shutil.copytree(compiled / "dist/test", package / "dist/test")
+    for name in ("package.json", "README.md", "API.md"):
+        shutil.copy(SOURCE / name, package / name)
+    packed, = json.loads(run("npm", "pack", "--json", "--ignore-scripts", "--offline", "--pack-destination", tmp_path, cwd=package))
+    names = {one["path"] for one in packed["files"]}
+    assert {"API.md", "README.md", "package.json", "dist/lib/index.js", "dist/lib/index.d.ts"} <= names
+    assert not [name for name in names if "test" in name or "example" in name], names
+    installed = app / "node_modules/amp-forwarder-cdk"
+    installed.mkdir(parents=True)
+    with tarfile.open(tmp_path / packed["filename"]) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    shutil.copytree(tmp_path / "unpacked/package", installed, dirs_exist_ok=True)
+    manifest = json.loads((installed / "package.json").read_text())
+    assert not manifest.get("private") and not manifest.get("dependencies")
+    for name in manifest["peerDependencies"]:
+        (app / "node_modules" / name).symlink_to(INSTALLED / name)
+    (app / "node_modules/@types").symlink_to(INSTALLED / "@types")
+    (app / "app.ts").write_text(APP)
+    (app / "bootstrap.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    (app / "tsconfig.json").write_text(json.dumps({"compilerOptions": {
+        "module": "nodenext", "target": "es2023", "strict": True, "types": ["node"], "skipLibCheck": True}, "include": ["app.ts"]}))
+    run("node", INSTALLED / "typescript/bin/tsc", "-p", app)
+    run("node", "app.js", cwd=app, env={**os.environ, "CDK_OUTDIR": str(app / "out")})
+    resources = json.loads((app / "out/mine.template.json").read_text())["Resources"]
+    assert [one["Type"] for one in resources.values()].count("AWS::Lambda::Function") == 1
 
 
 def test_the_metrics_are_those_that_the_function_emits():
@@ -114,6 +180,12 @@ def test_the_metrics_are_those_that_the_function_emits():
 
 def test_both_have_the_same_choices(synthesized):
     assert set(synthesized) == set(ALL_CHOICES)
+
+
+@pytest.mark.parametrize("choice", ALL_CHOICES)
+def test_cdk_has_the_outputs_of_sam(choice, synthesized):
+    resolved = Resolved(ALL_CHOICES[choice])
+    assert set(synthesized[choice]["Outputs"]) == {name for name, one in source()["Outputs"].items() if resolved.holds(one.get("Condition"))}
 
 
 @pytest.fixture(scope="session")

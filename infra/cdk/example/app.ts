@@ -32,7 +32,7 @@ function list(name: string): string[] {
 }
 
 /** The context's ids, or the VPC that the account has, with its private subnets. */
-function vpc(scope: Stack): Pick<AmpForwarderProps, 'vpc' | 'vpcSubnets'> {
+function vpc(scope: Stack): Pick<AmpForwarderProps, 'vpc' | 'vpcSubnets' | 'vpcCidrs'> {
   const vpcId = given('vpcId');
   const subnetIds = list('subnetIds');
   const [cidr, ...secondaryCidrs] = list('vpcCidr');
@@ -41,7 +41,7 @@ function vpc(scope: Stack): Pick<AmpForwarderProps, 'vpc' | 'vpcSubnets'> {
   const filters = subnetIds.length > 0 ? [ec2.SubnetFilter.byIds(subnetIds)] : [ec2.SubnetFilter.onePerAz()];
   const isolated = found.privateSubnets.length === 0;
   const subnetType = isolated ? ec2.SubnetType.PRIVATE_ISOLATED : ec2.SubnetType.PRIVATE_WITH_EGRESS;
-  return { vpc: found, vpcSubnets: { subnetType, subnetFilters: filters } };
+  return { vpc: found, vpcSubnets: { subnetType, subnetFilters: filters }, vpcCidrs: cidr === undefined ? undefined : [cidr, ...secondaryCidrs] };
 }
 
 function egress(scope: Stack): Egress {

@@ -31,13 +31,17 @@ import { homeRules, resolveWorkspace } from './workspace';
  * No resource has a fixed name, so any number of forwarders live side by side.
  */
 export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGrantable {
+  /** The forwarder itself. */
   readonly function: lambda.Function;
+  /** The function's role, with the permissions that infra/README.md lists. */
   readonly role: iam.Role;
   /** Of the function: to admit it elsewhere. Let it out to nothing more than it needs. */
   readonly securityGroup: ec2.ISecurityGroup;
   /** Of the interface endpoints made here, for {@link Egress.existingEndpoint} of another forwarder in this VPC. */
   readonly endpointSecurityGroup: ec2.ISecurityGroup | undefined;
+  /** The security group as a peer of others. */
   readonly connections: ec2.Connections;
+  /** The function's role, for grants of other resources. */
   readonly grantPrincipal: iam.IPrincipal;
   /** The spool's bucket. It is kept when the stack is deleted, because it may hold owed samples. */
   readonly spoolBucket: s3.Bucket;
@@ -45,20 +49,28 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   readonly spoolUrl: string;
   /** `s3://…` of the configuration, when it is in S3. */
   readonly configurationUrl: string | undefined;
+  /** Where the function logs to. */
   readonly logGroup: logs.LogGroup;
+  /** What starts the function each minute. */
   readonly schedule: scheduler.CfnSchedule;
+  /** `ws-…` of the workspace that the samples go to. */
   readonly workspaceId: string;
+  /** Its ARN. */
   readonly workspaceArn: string;
   /** AMP's address for this workspace: the `url` of `remote_write`. */
   readonly remoteWriteUrl: string;
   /** Where alarms and home alerts go. */
   readonly topic: sns.ITopic | undefined;
+  /** The CloudWatch alarms, if there are any. */
   readonly alarms: cloudwatch.Alarm[];
+  /** The CloudWatch dashboard. */
   readonly dashboard: cloudwatch.CfnDashboard;
+  /** The rules in the workspace that tell when the home stops reporting. */
   readonly homeRules: aps.CfnRuleGroupsNamespace | undefined;
 
   readonly #key: kms.IKey | undefined;
 
+  /** Makes the resources of one forwarder. */
   constructor(scope: Construct, id: string, props: AmpForwarderProps) {
     super(scope, id);
     const fips = props.fips ?? false;
@@ -82,7 +94,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     this.spoolUrl = `s3://${this.spoolBucket.bucketName}/${SPOOL_PREFIX}`;
     this.#key = props.kmsKey;
 
-    const vpc = resolveVpc(this, props.vpc, props.vpcSubnets);
+    const vpc = resolveVpc(this, props.vpc, props.vpcSubnets, props.vpcCidrs);
     const endpoints = interfaceEndpoints(this, {
       vpc,
       cidrs: vpc.cidrs,
@@ -254,7 +266,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     return this.metric('ScrapeDuration', options);
   }
 
-  /** Failed scrapes, or targets whose last scrape failed, and one for a failed tick. */
+  /** Failed scrapes, or targets whose last scrape or read failed, and one for a failed tick. */
   metricFailures(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
     return this.metric('Failures', options);
   }
@@ -288,7 +300,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       SpoolBucketName: this.spoolBucket.bucketName,
       SpoolUrl: this.spoolUrl,
       WorkspaceId: this.workspaceId,
-      ConfigUrl: this.configurationUrl,
+      // An object that `make config` may replace. An asset is replaced by a deployment.
+      ConfigUrl: this.configurationUrl === `s3://${this.spoolBucket.bucketName}/${CONFIG_KEY}` ? this.configurationUrl : undefined,
       AlarmTopicArn: this.topic?.topicArn,
       DashboardName: this.dashboard.ref,
     };

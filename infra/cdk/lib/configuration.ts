@@ -33,7 +33,10 @@ export class Configuration {
     return new Configuration(() => ({ bucket, key }));
   }
 
-  private constructor(readonly resolve: (scope: Construct, spool: s3.IBucket) => ConfigurationObject | undefined) {}
+  private constructor(
+    /** What the construct makes of it: the object, if it is in S3. */
+    readonly resolve: (scope: Construct, spool: s3.IBucket) => ConfigurationObject | undefined,
+  ) {}
 }
 
 /** An object in S3. */

@@ -71,8 +71,10 @@ export class Egress {
     return new Egress({ kind: 'cidr', cidr });
   }
 
-  /** @internal */
-  private constructor(readonly way: EgressWay) {}
+  private constructor(
+    /** What the construct makes of it. */
+    readonly way: EgressWay,
+  ) {}
 }
 
 /** What an {@link Egress} means. */

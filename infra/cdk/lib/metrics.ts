@@ -24,7 +24,7 @@ export const METRICS = {
   BacklogAge: 'Maximum',
   /** The slowest scrape, milliseconds. */
   ScrapeDuration: 'Maximum',
-  /** Failed scrapes, or targets whose last scrape failed, and one for a failed tick. */
+  /** Failed scrapes, or targets whose last scrape or read failed, and one for a failed tick. */
   Failures: 'Sum',
   /** Samples read from the home for slots that scrapes have missed. Absent while there are none. */
   Backfilled: 'Sum',
@@ -34,8 +34,10 @@ export const METRICS = {
   ReadLateness: 'Maximum',
 } as const;
 
+/** The name of one of {@link METRICS}. */
 export type MetricName = keyof typeof METRICS;
 
+/** One of the function's metrics, with its statistic. */
 export function metric(functionName: string, name: MetricName, options: cloudwatch.MetricOptions = {}): cloudwatch.Metric {
   return new cloudwatch.Metric({
     namespace: NAMESPACE,

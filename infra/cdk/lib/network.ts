@@ -41,10 +41,17 @@ export interface ResolvedVpc {
   readonly cidrs: string[];
 }
 
-export function resolveVpc(scope: Construct, vpc: ec2.IVpc | VpcIds, selection: ec2.SubnetSelection | undefined): ResolvedVpc {
+/** The VPC of the app, or the one that has these ids. */
+export function resolveVpc(
+  scope: Construct,
+  vpc: ec2.IVpc | VpcIds,
+  selection: ec2.SubnetSelection | undefined,
+  cidrs: string[] | undefined,
+): ResolvedVpc {
   if (!('subnetIds' in vpc)) {
-    return { vpc, subnets: vpc.selectSubnets(selection).subnets, cidrs: [vpc.vpcCidrBlock] };
+    return { vpc, subnets: vpc.selectSubnets(selection).subnets, cidrs: cidrs ?? [vpc.vpcCidrBlock] };
   }
+  if (cidrs !== undefined) throw new Error('vpcCidrs: leave it out, the ranges are vpc.cidr and vpc.secondaryCidrs');
   if (selection !== undefined) throw new Error('vpcSubnets: leave it out, the subnets are those of vpc.subnetIds');
   if (vpc.subnetIds.length === 0) throw new Error('vpc.subnetIds: at least one subnet');
   const imported = ec2.Vpc.fromVpcAttributes(scope, 'Vpc', {

@@ -27,6 +27,14 @@ export interface AmpForwarderProps {
    */
   readonly vpcSubnets?: ec2.SubnetSelection;
 
+  /**
+   * All ranges of the VPC, if it has several: the endpoints made here admit them, since private DNS moves those names for the whole VPC. Only
+   * with a VPC that is not given by ids.
+   *
+   * @default - the VPC's first range, which is all that a lookup shows
+   */
+  readonly vpcCidrs?: string[];
+
   /** The home Prometheus. */
   readonly home: Home;
 

@@ -31,8 +31,11 @@ export class Workspace {
   }
 
   private constructor(
+    /** `ws-…` of one that exists here. */
     readonly workspaceId: string | undefined,
+    /** What a new one is made of. */
     readonly make: NewWorkspace | undefined,
+    /** The ARN of one of another account. */
     readonly workspaceArn?: string,
   ) {}
 }

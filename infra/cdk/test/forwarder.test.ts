@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
 import { test } from 'node:test';
 
 import { App, CfnParameter, Duration, Stack } from 'aws-cdk-lib';
@@ -9,13 +11,25 @@ import * as kms from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as sns from 'aws-cdk-lib/aws-sns';
 
-import { AmpForwarder, Configuration, Egress, METRICS, type MetricName, Workspace } from '../lib';
+import { AmpForwarder, Configuration, Egress, EndpointService, METRICS, type MetricName, Workspace } from '../lib';
 import { CHOICES, code, forwarderStack } from './choices';
 
 function synthesized(name: string): Template {
   const choice = CHOICES[name];
   assert(choice);
   return Template.fromStack(forwarderStack(new App(), choice).stack);
+}
+
+/** The templates that were last looked at; beside the source, not in dist/. */
+const SNAPSHOTS = path.resolve(__dirname, '../../test/snapshots');
+
+for (const name of ['default', 'all the rest']) {
+  test(`the template of the choice "${name}" is the one that was last looked at`, () => {
+    const file = path.join(SNAPSHOTS, `${name.replaceAll(' ', '-')}.json`);
+    const template = `${JSON.stringify(synthesized(name).toJSON(), null, 1)}\n`;
+    if (process.env['UPDATE_SNAPSHOTS'] === '1') fs.writeFileSync(file, template);
+    assert.deepEqual(JSON.parse(template), JSON.parse(fs.readFileSync(file, 'utf8')), 'UPDATE_SNAPSHOTS=1 npm test writes it again');
+  });
 }
 
 test('two forwarders live in one stack', () => {
@@ -44,10 +58,13 @@ test('a VPC of the app, with its private subnets', () => {
     vpc,
     home: { cidr: '192.0.2.10/32' },
     s3PrefixListId: 'pl-00000001',
+    endpointServices: [EndpointService.SSM],
+    vpcCidrs: ['10.0.0.0/16', '100.64.0.0/16'],
     egress: Egress.nat(),
     workspace: Workspace.create(),
   });
   const template = Template.fromStack(stack);
+  template.hasResourceProperties('AWS::EC2::SecurityGroupIngress', { CidrIp: '100.64.0.0/16', FromPort: 443 });
   const ids = vpc.privateSubnets.map((subnet) => stack.resolve(subnet.subnetId) as unknown);
   template.hasResourceProperties('AWS::Lambda::Function', { VpcConfig: { SubnetIds: ids } });
 });
@@ -153,6 +170,7 @@ test('what cannot be is said', () => {
   assert.throws(tried((scope) => ({ topic: new sns.Topic(scope, 'Topic'), email: 'me@example.com' })), /email: leave it out/);
   assert.throws(tried(() => ({ vpc: { vpcId: 'vpc-00000001', cidr: '10.0.0.0/16', subnetIds: [] } })), /at least one subnet/);
   assert.throws(tried(() => ({ vpcSubnets: {} })), /vpcSubnets: leave it out/);
+  assert.throws(tried(() => ({ vpcCidrs: ['10.0.0.0/16'] })), /vpcCidrs: leave it out/);
   assert.throws(tried(() => ({ homeAlerts: { job: 'a"b' } })), /homeAlerts.job/);
   assert.throws(tried(() => ({ alarms: { backlog: Duration.hours(1) } })), /alarms.backlog/);
 });
