@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use amp_forwarder::batch::decode;
 use amp_forwarder::config::RemoteReadMode;
+use amp_forwarder::report::Report;
 use amp_forwarder::spool::name::Folder;
 use amp_forwarder::spool::segment;
 use amp_forwarder::spool::state::{KEY, SpoolState};
@@ -34,6 +35,26 @@ impl Run {
             .collect();
         samples.sort_by_key(|sample| sample.timestamp_ms);
         samples
+    }
+
+    /// Checks what a report says of the one target, and that the next process will know it.
+    pub(super) fn failing(&self, report: &Report) {
+        let scrape = report.scrapes.last().map(|scrape| !scrape.up);
+        let read = report.reads.last().map(|read| read.windows == 0);
+        let Some(failed) = scrape.or(read) else {
+            return;
+        };
+        let known = self
+            .state()
+            .filter(|state| state.lease.is_none())
+            .and_then(|state| Some(state.jobs.get(JOB)?.failing.len() as u64));
+        let counts = (report.failing, known.unwrap_or(report.failing));
+        if counts != (u64::from(failed), u64::from(failed)) {
+            self.world.found(
+                "failing",
+                format!("{counts:?} in the report and the state, failed: {failed}"),
+            );
+        }
     }
 
     fn state(&self) -> Option<SpoolState> {

@@ -343,6 +343,7 @@ impl Run {
 
     /// Checks a report, and takes over what it excuses.
     fn reported(&mut self, report: &Report) {
+        self.failing(report);
         let mut again = has(report, IncidentKind::LeaseNotReleased);
         for remote in &report.remotes {
             let ledger = &remote.ledger;
