@@ -24,8 +24,13 @@ DENY := $(LINT)/cargo-deny --locked
 help: ## lists the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+.PHONY: compiler
+compiler:
+	@command -v $(CARGO) >/dev/null || { \
+		echo 'error: there is no cargo: install Rust (https://rustup.rs), or deploy a released zip without a compiler: make deploy ZIP=bootstrap.zip' >&2; exit 1; }
+
 # One zip for SAM, CDK and a plain upload. SAM's own build would pack the program without forwarder.yml.
-build: ## builds the function as a zip for Lambda, with forwarder.yml if there is one
+build: compiler ## builds the function as a zip for Lambda, with forwarder.yml if there is one
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) lambda
 	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked \
 		--no-default-features --features lambda --bin amp-forwarder \
@@ -114,12 +119,16 @@ clean: ## removes cargo's output; the fetched programs stay in build/
 # A stack in AWS. STACK=amp-forwarder names it, CONFIG=forwarder.yml is its configuration, YES=1 answers
 # every question with yes. Neither `discover` nor these, but for `deploy` without a ZIP, compile anything.
 STACK_SH := infra/sam/stack.sh
-.PHONY: discover deploy invoke logs config enable disable destroy
+.PHONY: discover ready deploy invoke logs config enable disable destroy
 
 discover: ## finds VPC, subnets, endpoints and workspace in the account; writes infra/sam/samconfig.toml (TARGET=192.0.2.10:9090 writes forwarder.yml, too)
 	@python3 infra/sam/discover.py
 
-deploy: $(if $(ZIP),,build) ## deploys the stack by SAM, guided: schedule off, check, dry run, estimate, schedule on; ZIP=bootstrap.zip deploys a release
+# Before minutes of compiling.
+ready:
+	@$(STACK_SH) ready
+
+deploy: $(if $(ZIP),,ready build) ## deploys the stack by SAM, guided: schedule off, check, dry run, estimate, schedule on; ZIP=bootstrap.zip deploys a release
 	@ZIP='$(ZIP)' $(STACK_SH) deploy
 
 invoke: ## invokes the function by hand: ACTION=forward|drain|check|status, JOBS=a,b, DRY_RUN=1

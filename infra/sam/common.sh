@@ -40,6 +40,13 @@ setting() {
         }' "$settings"
 }
 
+# override NAME: prints a parameter that samconfig.toml gives the stack, or nothing. `sam deploy --guided` writes them all
+# into one string, with quotes of their own.
+override() {
+    [ -r "$settings" ] || return 0
+    sed -n 's/^[^#]*[" ]'"$1"'=\\*"*\([^" \\]*\).*/\1/p' "$settings" | tail -n 1
+}
+
 # read_settings: region, profile and name of the stack are read once. SAM takes them from samconfig.toml,
 # and the AWS CLI must ask the same place.
 read_settings() {

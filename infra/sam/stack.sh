@@ -32,17 +32,25 @@ count_backlog() {
     backlog=$("$here/lambda_json.py" samples "$scratch/answer")
 }
 
+# The variables that the stack passes on to the configuration: those of samconfig.toml, which the next deployment
+# sets, or else those that the stack has.
+environment() {
+    local found
+    found=$(override Environment)
+    [ -n "$found" ] || found=$(parameter Environment 2>/dev/null || true)
+    printf '%s' "$found"
+}
+
 check_config() {
     [ -r "$config" ] || die "there is no configuration at $config" \
-        "write one (README, Configuration by example), or name another file with CONFIG=…"
+        "make discover TARGET=… writes one; CONFIG=… names another file"
     if [ -z "$forwardctl" ]; then
         say "forwardctl is not on PATH (cargo install --locked --path .):" \
             "the function will check $config after the upload"
         return
     fi
-    # Further variables are a parameter of the stack.
-    FORWARDER_ENVIRONMENT=$(parameter Environment) \
-        "$forwardctl" check --stack --config "$config" || die "$config is not valid: nothing was uploaded"
+    FORWARDER_ENVIRONMENT=$(environment) "$forwardctl" check --stack --config "$config" ||
+        die "$config is not valid: nothing was changed in AWS" "fix what it reports"
 }
 
 # upload: uploads the configuration where the function reads it from the stack's bucket.
@@ -50,7 +58,6 @@ upload() {
     local to
     to=$(output ConfigUrl)
     [ -n "$to" ] || return 0
-    check_config
     aws s3 cp --only-show-errors "$config" "$to"
     say "uploaded $config to $to"
     restart
@@ -115,31 +122,54 @@ estimate() {
     local workspace
     workspace=$(output WorkspaceId)
     env AMP_REGION="$AWS_REGION" AMP_WORKSPACE_ID="$workspace" SPOOL_URL="$(output SpoolUrl)" \
-        FORWARDER_ENVIRONMENT="$(parameter Environment)" \
+        FORWARDER_ENVIRONMENT="$(environment)" \
         AMP_REMOTE_WRITE_URL="https://aps-workspaces.$AWS_REGION.amazonaws.com/workspaces/$workspace/api/v1/remote_write" \
         "$forwardctl" estimate --config "$config" --watch "${WATCH:-1m}" ||
         say "no estimate: this machine may not reach the home;" \
             "run forwardctl estimate on one that does"
 }
 
-deploy() {
+# ready: whatever can be wrong before anything is built or deployed.
+ready() {
     aws_ready
     need_sam
     [ -r "$settings" ] || die "there is no $settings" \
         "make discover writes it; or cp $settings.example $settings, and fill in the values that it lists"
     # A new stack has its schedule off until it has shown that it works; an update keeps what it has.
-    ! grep -q '^[^#]*ScheduleState=' "$settings" || die "ScheduleState is set in $settings" \
+    [ -z "$(override ScheduleState)" ] || die "ScheduleState is set in $settings" \
         "take it out: every deployment would set it again, and stop or start the schedule"
+    [ "$(override Config)" != bucket ] || check_config
+}
+
+# A stack whose first creation failed takes no update. It holds nothing.
+remove_failed_stack() {
+    local status
+    status=$(aws cloudformation describe-stacks --stack-name "$stack" --output text \
+        --query 'Stacks[0].StackStatus' 2>/dev/null || true)
+    case $status in ROLLBACK_COMPLETE | ROLLBACK_FAILED) ;; *) return 0 ;; esac
+    step "the first creation of $stack failed:"
+    aws cloudformation describe-stack-events --stack-name "$stack" --output text \
+        --query "StackEvents[?ResourceStatus=='CREATE_FAILED'].[LogicalResourceId,ResourceStatusReason]" >&2
+    ask "delete what is left of it, and create it again?" || die "nothing was changed"
+    aws cloudformation delete-stack --stack-name "$stack"
+    aws cloudformation wait stack-delete-complete --stack-name "$stack"
+}
+
+deploy() {
+    ready
     local template=$here/template.yaml confirm=
     if [ -n "${ZIP:-}" ]; then
         released_template
         template=$scratch/template.yaml
     fi
     [ "${YES:-}" != 1 ] || confirm=--no-confirm-changeset
+    remove_failed_stack
     step "deploy $stack to account $(cat "$scratch/account"), $AWS_REGION"
     sam deploy --template-file "$template" --config-file "$settings" \
         --stack-name "$stack" --region "$AWS_REGION" --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-        --resolve-s3 --no-fail-on-empty-changeset ${confirm:+"$confirm"}
+        --resolve-s3 --no-fail-on-empty-changeset ${confirm:+"$confirm"} ||
+        die "sam deploy failed: the first failed resource above says why" \
+            "fix that, and run make deploy again; a stack that could not be created is removed then"
     upload
     check
     step "dry run: one scrape, nothing is sent"
@@ -201,8 +231,9 @@ logs() {
 
 config() {
     aws_ready
-    [ -n "$(output ConfigUrl)" ] || die "this stack does not keep its configuration in the bucket" \
-        "with Config=package, make build deploy puts the new one into the zip"
+    [ -n "$(output ConfigUrl)" ] || die "this stack does not keep its configuration in the spool's bucket" \
+        "with Config=package, make deploy puts the new one into the zip; with CDK, cdk deploy uploads it"
+    check_config
     upload
     check
 }
@@ -246,6 +277,6 @@ destroy() {
 }
 
 case ${1:-} in
-deploy | invoke | logs | config | enable | disable | destroy) "$1" ;;
-*) die "usage: stack.sh deploy|invoke|logs|config|enable|disable|destroy" ;;
+ready | deploy | invoke | logs | config | enable | disable | destroy) "$1" ;;
+*) die "usage: stack.sh ready|deploy|invoke|logs|config|enable|disable|destroy" ;;
 esac

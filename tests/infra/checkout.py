@@ -20,6 +20,7 @@ PROGRAMS = ["awk", "basename", "bash", "cat", "cksum", "cp", "cut", "date", "dir
 class Checkout:
     def __init__(self, folder, front, region="us-east-1", forwardctl=True):
         self.folder, self.front, self.region = folder, front, region
+        folder.mkdir(exist_ok=True)
         for name in FILES:
             source, to = ROOT / name, folder / name
             to.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ otherwise. Subscriptions by e-mail are pending, as they are until somebody opens
 
 import http.server
 import json
+import re
 import threading
 import urllib.error
 import urllib.parse
@@ -36,6 +37,8 @@ class Front(http.server.ThreadingHTTPServer):
         self.change_sets = {}
         # What the function answers, by action, in the place of the real one's answer.
         self.answers = {}
+        # Stacks whose first creation has failed, until they are deleted.
+        self.failed = set()
         threading.Thread(target=self.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -64,6 +67,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif body.startswith(b"Action=ExecuteChangeSet"):
             self.execute(self.server.change_sets[urllib.parse.parse_qs(body.decode())["StackName"][0]])
             return self.reply(200, {"Content-Type": "text/xml"}, EXECUTED.encode())
+        elif body.startswith(b"Action=DeleteStack"):
+            self.server.failed.discard(urllib.parse.parse_qs(body.decode())["StackName"][0])
+        elif body.startswith(b"Action=DescribeStacks"):
+            if urllib.parse.parse_qs(body.decode()).get("StackName", [""])[0] in self.server.failed:
+                return self.forward(to, body, lambda content: re.sub(rb"(?<=<StackStatus>)\w+", b"ROLLBACK_COMPLETE", content))
         elif body.startswith(b"Action=ListSubscriptionsByTopic"):
             topic = urllib.parse.parse_qs(body.decode())["TopicArn"][0]
             return self.reply(200, {"Content-Type": "text/xml"}, PENDING.format(topic).encode())
@@ -111,14 +119,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = urllib.request.Request(self.server.moto, data=urllib.parse.urlencode(form).encode(), headers=headers, method="POST")
         urllib.request.urlopen(request, timeout=300).read()
 
-    def forward(self, to, body):
+    def forward(self, to, body, changed=lambda content: content):
         headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection", "expect", "accept-encoding", "content-length")}
         request = urllib.request.Request(to + self.path, data=body or None, headers=headers, method=self.command)
         try:
             response = urllib.request.urlopen(request, timeout=120)
         except urllib.error.HTTPError as error:
             response = error
-        content = b"" if self.command == "HEAD" else response.read()
+        content = b"" if self.command == "HEAD" else changed(response.read())
         kept = {key: value for key, value in response.headers.items()
                 if key.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server")}
         self.reply(response.status, kept, content, response.headers.get("Content-Length", "0") if self.command == "HEAD" else None)

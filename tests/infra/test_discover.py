@@ -17,6 +17,7 @@ from sam import ROOT, Resolved
 sys.path.insert(0, str(ROOT / "infra/sam"))
 import discover  # noqa: E402
 from aws import AwsError  # noqa: E402
+from cost import monthly  # noqa: E402
 from home import Home, HomeError, targets  # noqa: E402
 
 HOME = "192.0.2.10"
@@ -382,3 +383,16 @@ def test_names_become_arns(person, account):
     assert {name for name in overrides if name.endswith("Endpoint")} == {"StsEndpoint", "SsmEndpoint", "SecretsManagerEndpoint"}
     assert overrides["RemoteWriteRoleArn"] == "arn:aws:iam::2:role/write"
     assert json.dumps('HomeSelector=job="home",site="attic"') in person.settings.read_text()
+
+
+def test_the_price_is_that_of_the_guide():
+    """discover's few lines beside the rows that the code of `forwardctl estimate` is tested with."""
+    guide = (ROOT / "infra/README.md").read_text()
+    for interval, row in re.findall(r"^\| 5000 \| (\d+) s \| (.*) \|$", guide, re.MULTILINE):
+        _, ingestion, _, function, s3, endpoint, cloudwatch, *_ = (cell.strip("* M") for cell in row.split(" | "))
+        fixed, samples = monthly("us-east-1", True, 0, f"{interval}s")
+        said = {name: float(dollars) for name, dollars in re.findall(r"([a-zA-Z][^$:]*?) \$([\d.]+)", fixed.split(": ", 2)[2])}
+        assert said["S3"] == float(s3) and abs(said["Lambda and its schedule"] - float(function)) < 0.02, fixed
+        # Without the bytes through the endpoint, and without logs.
+        assert 0 <= float(endpoint) - said["interface endpoints"] < 0.3 and 0 <= float(cloudwatch) - said["metrics, alarms, dashboard"] < 0.05, fixed
+        assert f"${ingestion};" in samples, samples

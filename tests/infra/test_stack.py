@@ -4,13 +4,15 @@ The AWS CLI and the SAM CLI talk to moto, and the real function answers invocati
 """
 
 import json
+import subprocess
 import time
 
 import pytest
 
 from checkout import Checkout
 from front import Front
-from sam import WORKSPACE
+from sam import ROOT, WORKSPACE
+from test_cdk import BY_IDS, compiled, example  # noqa: F401
 from test_discover import Account
 from test_guide import commands
 from test_watching import staged
@@ -107,7 +109,7 @@ def test_a_stack_from_deploy_to_destroy(person, front, moto):
 
     (person.folder / "forwarder.yml").write_text("scrape_configs: [{job_nmae: x}]\n")
     done = person.script("config")
-    assert done.returncode == 1 and "job_nmae" in done.stderr and "nothing was uploaded" in done.stderr
+    assert done.returncode == 1 and "job_nmae" in done.stderr and "nothing was changed in AWS" in done.stderr
 
     stream = {"logGroupName": made["LogGroupName"], "logStreamName": "one"}
     moto.client("logs").create_log_stream(**stream)
@@ -132,6 +134,46 @@ def test_only_a_good_check_starts_the_schedule(person, front, moto):
     assert front.invoked[-1] == {"action": "forward"}
 
 
+def test_a_wrong_configuration_makes_no_stack(person, front, moto):
+    (person.folder / "forwarder.yml").write_text(CONFIG.replace("job_name", "job_nmae"))
+    done = deploy(person)
+    assert done.returncode == 1 and "job_nmae" in done.stderr and "nothing was changed in AWS" in done.stderr, done.stderr
+    (person.folder / "forwarder.yml").unlink()
+    done = deploy(person)
+    assert done.returncode == 1 and "there is no configuration at forwarder.yml" in done.stderr and "make discover TARGET=" in done.stderr, done.stderr
+    assert not [one for one in moto.client("cloudformation").describe_stacks()["Stacks"] if one["StackName"] == person.name]
+
+
+def test_a_first_creation_that_failed_is_made_again(person, front, moto):
+    assert deploy(person).returncode == 0
+    front.failed.add(person.name)
+    done = deploy(person, YES=None)
+    assert done.returncode == 1 and f"the first creation of {person.name} failed" in done.stderr and "this question needs an answer" in done.stderr, done.stderr
+    done = deploy(person)
+    assert done.returncode == 0 and state(moto, person) == "ENABLED" and not front.failed, done.stderr
+
+
+def test_without_a_compiler_a_released_zip_is_named(person):
+    done = person.run("make", "deploy", YES="1", CARGO="cargo")
+    assert done.returncode != 0 and "make deploy ZIP=bootstrap.zip" in done.stderr, done.stderr
+    # What is missing besides is said before anything is compiled.
+    person.settings.unlink()
+    done = person.run("make", "deploy", YES="1", CARGO="true")
+    assert done.returncode != 0 and "make discover writes it" in done.stderr and "true lambda" not in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("line", "value"), [
+    ('parameter_overrides = ["VpcId=vpc-1", "Config=bucket"]', "bucket"), ('  "Config=s3://a/b.yml",', "s3://a/b.yml"), ('  # "Config=bucket",', ""),
+    (r'parameter_overrides = "VpcId=\"vpc-1\" Config=\"bucket\" HomePort=\"1\""', "bucket"), ('parameter_overrides = "Config=bucket VpcId=vpc-1"', "bucket"),
+    ('"OtherConfig=bucket"', ""), ("", ""),
+])
+def test_a_parameter_in_any_form_of_samconfig(line, value, tmp_path):
+    (tmp_path / "samconfig.toml").write_text(f"[default.deploy.parameters]\n{line}\n")
+    common = ROOT / "infra/sam/common.sh"
+    done = subprocess.run(["bash", "-euc", f"here=. settings={tmp_path}/samconfig.toml; . {common}; override Config"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, value), done.stderr
+
+
 def test_the_guide_to_the_letter(front, moto, tmp_path):
     """The first commands of infra/README.md in a new folder, by somebody who has no compiler and no forwardctl."""
     front.invoked.clear()
@@ -150,6 +192,37 @@ def test_the_guide_to_the_letter(front, moto, tmp_path):
     stack, = moto.client("cloudformation", region=region).describe_stacks(StackName="amp-forwarder")["Stacks"]
     parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack["Parameters"]}
     assert (stack["StackStatus"], parameters["ScheduleState"], parameters["HomeCidr"]) == ("UPDATE_COMPLETE", "ENABLED", "192.168.10.11/32")
+
+
+def test_the_commands_work_with_a_stack_of_cdk(front, moto, compiled, tmp_path):  # noqa: F811
+    """The example app of infra/cdk, with its own stack's name."""
+    front.invoked.clear()
+    front.answers.clear()
+    app = tmp_path / "app"
+    app.mkdir()
+    template, _ = example(compiled, app, **BY_IDS)
+    # moto takes the value of this parameter for the name of another one at an update.
+    del template["Parameters"]["BootstrapVersion"], template["Rules"]
+    ec2 = moto.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    text = json.dumps(template).replace("vpc-00000001", vpc)
+    for number in (1, 2):
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.20.{number}.0/24")["Subnet"]["SubnetId"]
+        text = text.replace(f"subnet-0000000{number}", subnet)
+    # What `cdk deploy` uploads.
+    code, = (one["Properties"]["Code"] for one in template["Resources"].values() if one["Type"] == "AWS::Lambda::Function")
+    moto.client("s3").create_bucket(Bucket=code["S3Bucket"])
+    moto.client("s3").put_object(Bucket=code["S3Bucket"], Key=code["S3Key"], Body=b"PK\x05\x06" + bytes(18))
+    moto.client("cloudformation").create_stack(StackName="amp-forwarder-cdk", TemplateBody=text, Capabilities=["CAPABILITY_IAM"])
+    person = Checkout(tmp_path / "person", front, forwardctl=False)
+    person.name = "amp-forwarder-cdk"
+    assert state(moto, person) == "DISABLED"
+    done = person.run("make", "enable", "STACK=amp-forwarder-cdk")
+    assert (done.returncode, state(moto, person), front.invoked) == (0, "ENABLED", [{"action": "forward"}]), done.stderr
+    done = person.run("make", "invoke", "STACK=amp-forwarder-cdk", "ACTION=status")
+    assert done.returncode == 0 and "samples" in done.stdout, done.stderr
+    done = person.run("make", "disable", "STACK=amp-forwarder-cdk")
+    assert (done.returncode, state(moto, person)) == (0, "DISABLED"), done.stderr
 
 
 def test_the_script_reports_what_is_missing(person, front):
