@@ -192,7 +192,7 @@ def test_none(person, account, bare):
     assert "routes lead to nothing that way" in done.stderr
 
 
-def test_no_gateway_anywhere(person, bare, monkeypatch):
+def test_no_gateway_anywhere(person, account, bare, monkeypatch):
     class Bare(Library):
         def elsewhere(self, region):
             def refuse(*_):
@@ -242,7 +242,7 @@ def test_what_the_aws_cli_lacks_is_said_with_the_next_step(by_hand, settings, sa
     assert done.returncode == 1 and all(text in done.stderr for text in says) and "Traceback" not in done.stderr, done.stderr
 
 
-def test_a_call_that_is_not_allowed(by_hand, bare):
+def test_a_call_that_is_not_allowed(by_hand, account, bare):
     bare.enforce(True)
     try:
         done = by_hand.discover(TARGET=f"{HOME}:30090", YES="1")
