@@ -98,16 +98,51 @@ impl Function {
         let arrived = Instant::now();
         let deadline = arrived + left(event.context.deadline, SystemClock.now_ms());
         let request = Event::parse(&event.payload)?;
-        let ready = self
-            .ready()
+        let mut ready = self
+            .take_ready()
             .await
             .inspect_err(|error| tracing::error!("{error}"))?;
+        let function = &event.context.env_config.function_name;
+        let answer = ready.serve(request, deadline, function).await;
+        self.ready = Some(ready);
+        answer
+    }
+
+    /// Takes the state of the process, and makes it if there is none. The caller puts it back when
+    /// the invocation has ended. A panic, which the runtime catches, leaves none behind: what it
+    /// left half done must not be used by the next invocation. After a failure to make the state,
+    /// the next invocation tries again.
+    async fn take_ready(&mut self) -> Result<Ready, SetupError> {
+        if let Some(ready) = self.ready.take() {
+            return Ok(ready);
+        }
+        let loaded = setup::load(None).await?;
+        for warning in &loaded.warnings {
+            tracing::warn!("configuration: {warning}");
+        }
+        let forwarder = setup::forwarder(loaded.config.clone()).await?;
+        Ok(Ready {
+            config: loaded.config,
+            warnings: loaded.warnings,
+            forwarder,
+        })
+    }
+}
+
+impl Ready {
+    /// Serves one invocation that ends at `deadline`.
+    async fn serve(
+        &mut self,
+        request: Event,
+        deadline: Instant,
+        function: &str,
+    ) -> Result<Value, FunctionError> {
         if let Some(unknown) = request
             .jobs
             .as_ref()
-            .and_then(|jobs| ready.forwarder.unknown_jobs(jobs).into_iter().next())
+            .and_then(|jobs| self.forwarder.unknown_jobs(jobs).into_iter().next())
         {
-            let known: Vec<_> = ready
+            let known: Vec<_> = self
                 .config
                 .scrape_configs
                 .iter()
@@ -123,46 +158,20 @@ impl Function {
             ..Plan::default()
         };
         match request.action {
-            EventAction::Check => ready.check().await,
-            EventAction::Status => ready.status().await,
-            EventAction::Verify => {
-                let function = &event.context.env_config.function_name;
-                ready.verify(&plan, request.last, function).await
-            }
+            EventAction::Check => self.check().await,
+            EventAction::Status => self.status().await,
+            EventAction::Verify => self.verify(&plan, request.last, function).await,
             EventAction::Forward | EventAction::Drain if request.dry_run => {
-                ready.answer(&ready.forwarder.dry_run(&plan).await)
+                self.answer(&self.forwarder.dry_run(&plan).await)
             }
             EventAction::Forward | EventAction::Drain => {
-                let report = ready.forwarder.tick(&plan).await;
-                ready.publish(&report, &event.context.env_config.function_name);
-                ready.answer(&report)
+                let report = self.forwarder.tick(&plan).await;
+                self.publish(&report, function);
+                self.answer(&report)
             }
         }
     }
 
-    /// Returns the state of the process, and makes it if this is the first invocation. After a
-    /// failure the next invocation tries again.
-    async fn ready(&mut self) -> Result<&mut Ready, SetupError> {
-        let ready = match self.ready.take() {
-            Some(ready) => ready,
-            None => {
-                let loaded = setup::load(None).await?;
-                for warning in &loaded.warnings {
-                    tracing::warn!("configuration: {warning}");
-                }
-                let forwarder = setup::forwarder(loaded.config.clone()).await?;
-                Ready {
-                    config: loaded.config,
-                    warnings: loaded.warnings,
-                    forwarder,
-                }
-            }
-        };
-        Ok(self.ready.insert(ready))
-    }
-}
-
-impl Ready {
     /// Checks the configuration, the homes and the remotes.
     async fn check(&self) -> Result<Value, FunctionError> {
         let mut findings = check::warnings(&self.warnings);
@@ -290,7 +299,67 @@ fn left(deadline_ms: u64, now_ms: i64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::AssertUnwindSafe;
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+    use lambda_runtime::Context;
+
     use super::*;
+    use crate::home::{Home, HomeRequest, HomeResponse};
+    use crate::net::NetError;
+    use crate::tick::Dependencies;
+
+    /// A home whose client has a bug.
+    struct PanickingHome;
+
+    impl Home for PanickingHome {
+        fn send<'a>(&'a self, _: HomeRequest<'a>) -> BoxFuture<'a, Result<HomeResponse, NetError>> {
+            panic!("a bug")
+        }
+    }
+
+    fn ready_to_panic() -> Ready {
+        let yaml = "
+scrape_configs:
+- {job_name: a, scrape_interval: 60s, static_configs: [{targets: ['home:9090']}]}
+remote_write: [{url: 'https://amp.example/api/v1/remote_write'}]
+";
+        let config = Config::load(yaml, &|_| None, "test").unwrap().config;
+        let dependencies = Dependencies {
+            home: Box::new(PanickingHome),
+            remotes: Vec::new(),
+            clock: Arc::new(SystemClock),
+            rng: fastrand::Rng::with_seed(1),
+            store: None,
+        };
+        Ready {
+            forwarder: Forwarder::new(config.clone(), dependencies, 1 << 20).unwrap(),
+            config,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The runtime catches a panic and goes on with the same function. What the panic left half done
+    /// must not serve the next invocation: it scraped nothing, and said that all was well.
+    #[tokio::test]
+    async fn a_panic_leaves_nothing_for_the_next_invocation() {
+        let mut function = Function {
+            ready: Some(ready_to_panic()),
+        };
+        let event = |payload| {
+            let mut context = Context::default();
+            context.deadline = 60_000;
+            LambdaEvent::new(payload, context)
+        };
+        let unknown = function.handle(event(json!({"jobs": ["b"]}))).await;
+        assert!(matches!(unknown, Err(FunctionError::UnknownJob(..))));
+        assert!(function.ready.is_some(), "an error is no panic");
+        let tick = AssertUnwindSafe(function.handle(event(json!({}))));
+        assert!(tick.catch_unwind().await.is_err(), "the home panics");
+        assert!(function.ready.is_none());
+    }
 
     #[test]
     fn a_deadline_is_a_moment_or_the_emulators_limit() {
