@@ -382,6 +382,17 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
+    /// Wakes those who wait for a change of any kind: something that they look at has changed.
+    pub fn touch(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Whether nothing waits, is in flight or is on its way to the spool.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.samples.get() == 0
+    }
+
     /// Waits for a change of any kind. Call it before looking at the queue: a change between the
     /// two would otherwise be missed.
     pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {

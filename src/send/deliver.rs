@@ -67,6 +67,7 @@ pub struct DeliverContext<'a> {
 /// Delivers one batch, until it is answered for good, the remote is stopped, or sending
 /// ends. The future may be dropped at any point; then the batch counts as owed.
 pub async fn deliver(remote: &dyn Remote, batch: &Batch, context: &DeliverContext<'_>) -> Delivery {
+    let _under_way = context.state.begin_delivery();
     let mut delivery = Delivery::default();
     // When sending ends first, the delivery below finds that no time is left.
     let _large = tokio::select! {
@@ -241,14 +242,8 @@ async fn deliver_part(
         };
         let request = tries.next_request(batch, timeout);
         delivery.attempts += 1;
-        // The end of sending may move closer while the request is in flight, so the request's own
-        // time-out is not enough.
-        let answered = tokio::select! {
-            biased;
-            result = remote.post(request) => Some(result),
-            () = state.sending_ended(context.work_ends) => None,
-        };
-        let Some(result) = answered else {
+        let posted = Instant::now();
+        let Some(result) = post_in_time(remote, request, context).await else {
             return unanswered(remote, state);
         };
         let now_ms = context.clock.now_ms();
@@ -256,7 +251,7 @@ async fn deliver_part(
             ControlFlow::Break(outcome) => {
                 // Even a refusal shows that the receiver takes requests: the other shards may
                 // follow.
-                state.accepts();
+                state.accepts(posted.elapsed());
                 return outcome;
             }
             ControlFlow::Continue(step) => step,
@@ -291,6 +286,23 @@ async fn deliver_part(
             }
         }
         tries.last_failure = Some(failure);
+    }
+}
+
+/// Posts once. Returns `None` when sending ends first.
+async fn post_in_time(
+    remote: &dyn Remote,
+    request: PostRequest<'_>,
+    context: &DeliverContext<'_>,
+) -> Option<Result<PostAnswer, PostError>> {
+    // The end of sending may move closer while the request is in flight, so the request's own
+    // time-out is not enough.
+    tokio::select! {
+        biased;
+        // After the lease has ended, not even the rest of a request may go out.
+        () = context.state.is_cut() => None,
+        result = remote.post(request) => Some(result),
+        () = context.state.sending_ended(context.work_ends) => None,
     }
 }
 

@@ -11,6 +11,7 @@ mod denial;
 mod http;
 mod once;
 mod parts;
+mod patience;
 mod probe;
 mod remote;
 mod settlement;

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::patience::Patience;
 
 /// Smallest size of a request in bytes that a 413 leads to. A smaller one would not help.
 const MIN_REQUEST_BYTES: usize = 16 << 10;
@@ -79,6 +80,17 @@ pub struct SendState {
     large_turn: Mutex<()>,
     /// The setting `forwarder.max_request_bytes`.
     configured_bytes: usize,
+    /// Wakes those who wait for progress: see [`SendState::progressed`].
+    progress: Notify,
+}
+
+/// A delivery that is under way; dropping it says that it has ended.
+pub(super) struct UnderWay<'a>(&'a SendState);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.shared.borrow_mut().patience.end_delivery();
+    }
 }
 
 #[derive(Debug)]
@@ -91,8 +103,12 @@ struct SharedSendState {
     last_failure: Option<SendFailure>,
     /// End of sending once the tick is to stop.
     stop_grace_ends: Option<Instant>,
+    /// Whether requests in flight are dropped, whatever has come of them.
+    is_cut: bool,
     /// End of sending as it moves with the amount of samples in memory.
     sending_ends: Option<Instant>,
+    /// How long an answer is waited for.
+    patience: Patience,
     rng: Rng,
 }
 
@@ -109,13 +125,16 @@ impl SendState {
                 request_bytes: max_request_bytes,
                 last_failure: None,
                 stop_grace_ends: None,
+                is_cut: false,
                 sending_ends: None,
+                patience: Patience::default(),
                 rng,
             }),
             changed: Notify::new(),
             turn: Mutex::default(),
             large_turn: Mutex::default(),
             configured_bytes: max_request_bytes,
+            progress: Notify::new(),
         }
     }
 
@@ -126,10 +145,12 @@ impl SendState {
         shared.probing |= shared.stop.take().is_some();
         shared.last_failure = None;
         shared.stop_grace_ends = None;
+        shared.is_cut = false;
         shared.sending_ends = None;
         // Monotonic instants of an earlier tick mean nothing in this one, because the sandbox may
         // have been frozen in between.
         shared.back_off_until = None;
+        shared.patience.begin_tick();
     }
 
     /// The reason why the remote gets no more requests in this tick, if it was stopped.
@@ -164,6 +185,23 @@ impl SendState {
     pub fn stop_by(&self, stop_grace_ends: Instant) {
         self.shared.borrow_mut().stop_grace_ends = Some(stop_grace_ends);
         self.changed.notify_waiters();
+    }
+
+    /// Drops all requests in flight and ends all deliveries of this tick: the lease is over.
+    pub fn cut(&self) {
+        self.shared.borrow_mut().is_cut = true;
+        self.stop_by(Instant::now());
+    }
+
+    /// Waits until requests in flight are to be dropped.
+    pub(super) async fn is_cut(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.shared.borrow().is_cut {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Moves the end of this tick's deliveries to `sending_ends`. Each call replaces the last one.
@@ -258,9 +296,42 @@ impl SendState {
         }
     }
 
-    /// Ends the probing: the receiver takes requests, so the other shards may follow.
-    pub(super) fn accepts(&self) {
-        self.shared.borrow_mut().probing = false;
+    /// Notes that the receiver gave a final answer, to a request that took this long. That ends the
+    /// probing: it takes requests, so the other shards may follow.
+    pub(super) fn accepts(&self, took: Duration) {
+        {
+            let mut shared = self.shared.borrow_mut();
+            shared.probing = false;
+            shared.patience.answered(took);
+        }
+        self.progress.notify_waiters();
+    }
+
+    /// Notes that a delivery begins.
+    pub(super) fn begin_delivery(&self) -> UnderWay<'_> {
+        let is_first = self.shared.borrow_mut().patience.begin_delivery();
+        if is_first {
+            self.progress.notify_waiters();
+        }
+        UnderWay(self)
+    }
+
+    /// When the remote is given up that is asked now, if no final answer comes before. `None` while
+    /// it is not asked.
+    #[must_use]
+    pub fn gives_up_at(&self) -> Option<Instant> {
+        self.shared.borrow().patience.ends()
+    }
+
+    /// Whether the remote was asked in this tick, and gave no final answer.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.shared.borrow().patience.is_silent()
+    }
+
+    /// Waits for a change of [`SendState::gives_up_at`].
+    pub fn progressed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.progress.notified()
     }
 
     /// Waits for a turn if the remote must be probed first. The turn lasts as long as the guard.

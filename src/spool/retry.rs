@@ -13,6 +13,9 @@ use super::store::{FailureKind, ListedObject, Object, Store, StoreAnswer, StoreE
 /// Longest time for one try: that of 8 MiB at half a megabyte a second.
 const TRY: Duration = Duration::from_secs(16);
 
+/// Shortest time for one try, as long as there is that much.
+const SHORT_TRY: Duration = Duration::from_secs(1);
+
 /// Largest object that is read, in bytes: the largest `segment_bytes`, and as much again for what
 /// surrounds the batches as they could ever need. Something else under the name of a segment may be
 /// larger.
@@ -51,9 +54,12 @@ impl Pause {
     }
 }
 
-/// Deadline of a try that begins now, within the deadline of all tries.
+/// Deadline of a try that begins now, within the deadline of all tries. Near the end it is half of
+/// the time that is left: a try that hangs must leave time for another one.
 pub(super) fn try_ends(deadline: Instant) -> Instant {
-    deadline.min(Instant::now() + TRY)
+    let now = Instant::now();
+    let half = deadline.saturating_duration_since(now) / 2;
+    deadline.min(now + TRY.min(half.max(SHORT_TRY)))
 }
 
 /// Repeats a call while its failures may pass. For calls that do no harm when they are done twice.

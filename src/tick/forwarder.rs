@@ -80,9 +80,8 @@ impl Forwarder {
             mut rng,
             store,
         } = world;
-        let holder = store.map(|store| {
-            TickSpool::new(store, Arc::clone(&clock), &config.forwarder.spool, &mut rng)
-        });
+        let holder =
+            store.map(|store| TickSpool::new(store, Arc::clone(&clock), &config, &mut rng));
         let lanes: Vec<_> = config
             .remote_write
             .iter()
@@ -136,12 +135,12 @@ impl Forwarder {
         self.jobs
             .iter()
             .map(|job| {
-                if let Some(read_ms) = job.read_ms {
+                if let Some(read_ms) = job.read_ms.get() {
                     // Between two reads of a minute each, nothing is missed.
                     return read_ms + job.grid.interval_ms().max(READ_EVERY_MS);
                 }
                 job.grid
-                    .due(now_ms, job.served_ms)
+                    .due(now_ms, job.served_ms.get())
                     .unwrap_or_else(|| job.grid.after(now_ms))
             })
             .min()
@@ -161,10 +160,10 @@ fn cold_jobs(config: &Config) -> Result<Vec<Job>, ForwarderError> {
         .map(|(job, targets)| Job {
             grid: SlotGrid::new(&job.job_name, job.scrape_interval),
             targets,
-            served_ms: None,
-            read_ms: None,
-            expected: EXPECTED_AT_FIRST,
-            scraped_ms: None,
+            served_ms: Cell::default(),
+            read_ms: Cell::default(),
+            expected: Cell::new(EXPECTED_AT_FIRST),
+            scraped_ms: Cell::default(),
             failing: BTreeSet::new(),
         });
     Ok(jobs.collect())

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::plan::Plan;
 use super::remote::Lane;
-use crate::config::SpoolConfig;
+use crate::config::Config;
 use crate::report::{Incident, IncidentKind, SpoolReport};
 use crate::spool::access::StoreAccess;
-use crate::spool::lease::{LeaseClient, PreviousEnd, ReleaseError, TakeError, Tenure};
+use crate::spool::lease::{LeaseClient, LeaseFence, PreviousEnd, ReleaseError, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
 use crate::spool::outbox::{self, Outbox, SpoolLimits};
 use crate::spool::state::{Backlog, JobState, RemoteRecord, SpoolState, TimestampTable};
 use crate::spool::store::Store;
 use crate::spool::table;
 use crate::time::{Clock, Deadlines};
+
+/// Lateness that is usual for the tick that a schedule starts next.
+const LATE: Duration = Duration::from_secs(2);
 
 /// The spool of a process. It takes the lease for each tick, and only the holder of the lease may
 /// use the backlogs.
@@ -54,17 +59,25 @@ impl TickSpool {
     pub(super) fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        spool: &SpoolConfig,
+        config: &Config,
         rng: &mut fastrand::Rng,
     ) -> Self {
+        let intervals = config.scrape_configs.iter().map(|job| job.scrape_interval);
+        let spare = intervals.min().unwrap_or_default().saturating_sub(LATE);
         Self {
-            keeper: LeaseClient::new(store, clock, rng),
-            limits: SpoolLimits::from(spool),
+            keeper: LeaseClient::new(store, clock, rng).with_spare(spare),
+            limits: SpoolLimits::from(&config.forwarder.spool),
         }
     }
 
     /// Takes the lease and opens the backlogs of all remotes.
-    pub(super) async fn begin(&mut self, planned: &Deadlines, lanes: &[Lane]) -> LeaseOutcome {
+    pub(super) async fn begin(
+        &mut self,
+        plan: &Plan,
+        planned: &Deadlines,
+        lanes: &[Lane],
+    ) -> LeaseOutcome {
+        self.keeper.stop_waiting_at(plan.stop.clone());
         let taken = self.keeper.take(planned).await;
         // This is asked only after the attempt, because the attempt may just have met another
         // holder of the lease, which may have left a backlog.
@@ -80,7 +93,7 @@ impl TickSpool {
         };
         let tenure = match taken {
             Ok(tenure) => tenure,
-            Err(error @ TakeError::Busy { .. }) => {
+            Err(error @ (TakeError::Busy { .. } | TakeError::Stopped)) => {
                 return LeaseOutcome::Busy(Incident::new(
                     IncidentKind::LeaseHeld,
                     error.to_string(),
@@ -131,6 +144,26 @@ impl TickSpool {
     /// Notes that a tick without the store has ended.
     pub(super) fn went_without(&mut self) {
         self.keeper.went_without();
+    }
+
+    /// Renews the lease when it is time. Returns false when that is not, or no longer, possible.
+    pub(super) async fn renew(&self, held: &LeasedSpool) -> bool {
+        let Some(renewal) = held.tenure.deadlines.renewal() else {
+            return false;
+        };
+        tokio::time::sleep_until(renewal).await;
+        match self.keeper.renew(&held.tenure).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!("{error}: the tick ends with its lease");
+                false
+            }
+        }
+    }
+
+    /// Asks the store how long the lease still lasts, after a suspension of the process.
+    pub(super) async fn confirm(&self, held: &LeasedSpool) {
+        self.keeper.confirm(&held.tenure).await;
     }
 
     /// Releases the lease with the new state of the spool. Returns the backlog, and an incident if
@@ -186,8 +219,13 @@ impl TickSpool {
 
 impl LeasedSpool {
     /// Returns the deadlines of the tick, which end before the lease does.
-    pub(super) fn deadlines(&self) -> Deadlines {
-        self.tenure.deadlines
+    pub(super) fn deadlines(&self) -> &Deadlines {
+        &self.tenure.deadlines
+    }
+
+    /// Returns what notices that the process was suspended.
+    pub(super) fn fence(&self) -> &LeaseFence {
+        &self.tenure.fence
     }
 
     /// Returns the number of this tenure, with which the names of its segments begin.

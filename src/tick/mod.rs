@@ -14,10 +14,13 @@ mod progress;
 mod reads;
 mod remote;
 mod report;
+mod rest;
 mod round;
 mod scrapes;
+mod suspension;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -32,21 +35,39 @@ pub use self::preview::Preview;
 pub use self::progress::TickProgress;
 use self::remote::{Lane, LaneContext, LaneSummary};
 use self::report::TickRecord;
+use self::rest::TickRest;
 use self::round::ScrapeRound;
 use crate::config::{Config, ScrapeConfig};
 use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport, spans};
 use crate::spool::state::JobState;
 use crate::time::Deadlines;
 
+/// Time between the starts of two ticks of a schedule.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Length of a lease that is renewed. It bounds the wait after a kill, and the time for which a
+/// store may be down that holds the spool of `forwardctl run`: half of it, less the margins.
+const LEASE_TERM: Duration = Duration::from_secs(30);
+
 impl Forwarder {
     /// Runs one tick. It always ends with a report, before the plan's deadline.
+    ///
+    /// A tick of a schedule serves the slots of the minute that begins now. It ends when they are
+    /// served and no remote that answers has anything left to take; until then it goes on with the
+    /// slots that come. The next tick starts a minute after this one.
     pub async fn tick(&mut self, plan: &Plan) -> Report {
-        let started = Instant::now();
+        let (started, start_ms) = (Instant::now(), self.clock.now_ms());
         self.most_held.set(0);
         let deadline_margin = self.config.forwarder.deadline_margin;
-        let planned = Deadlines::new(started, plan.deadline, deadline_margin);
+        let mut planned = Deadlines::new(started, plan.deadline, deadline_margin);
+        if plan.is_scheduled() {
+            planned = planned.with_minute_end(started + MINUTE);
+        }
+        if plan.renews_lease {
+            planned = planned.with_lease_term(LEASE_TERM);
+        }
         let begun = match &mut self.holder {
-            Some(holder) => holder.begin(&planned, &self.lanes).await,
+            Some(holder) => holder.begin(plan, &planned, &self.lanes).await,
             None => LeaseOutcome::Without { degraded: None },
         };
         let (held, degraded) = match begun {
@@ -68,12 +89,12 @@ impl Forwarder {
         self.begin_reads(held.as_ref()).await;
 
         let deadlines = match &held {
-            Some(held) => held.deadlines(),
+            Some(held) => held.deadlines().clone(),
             None => planned.without_lease(),
         };
         let span = spans::tick(held.as_ref().map_or(0, LeasedSpool::epoch));
         let (mut sent, mut record) = self
-            .work(plan, held.as_ref(), deadlines, record)
+            .work(plan, held.as_ref(), &deadlines, start_ms, record)
             .instrument(span.clone())
             .await;
         let metadata_incidents = self
@@ -120,16 +141,16 @@ impl Forwarder {
 
     /// Scrapes and sends at the same time, then puts the samples that are left into the spool.
     async fn work(
-        &mut self,
+        &self,
         plan: &Plan,
         held: Option<&LeasedSpool>,
-        deadlines: Deadlines,
+        deadlines: &Deadlines,
+        start_ms: i64,
         record: TickRecord,
     ) -> (Vec<LaneSummary>, TickRecord) {
-        let start_ms = self.clock.now_ms();
-        let mut jobs = std::mem::take(&mut self.jobs);
+        let rest = TickRest::new(self.jobs.len());
         let contexts: Vec<_> = (0..self.lanes.len())
-            .map(|index| self.lane_context(index, plan, held, deadlines))
+            .map(|index| self.lane_context(index, plan, held, deadlines, &rest))
             .collect();
         let record = RefCell::new(record);
         let round = ScrapeRound {
@@ -138,10 +159,11 @@ impl Forwarder {
             start_ms,
             started: Instant::now(),
             deadlines,
+            rest: &rest,
             record: &record,
         };
         let scrapes = async {
-            join_all(jobs.iter_mut().enumerate().map(|(index, job)| {
+            join_all(self.jobs.iter().enumerate().map(|(index, job)| {
                 let span = spans::job(&self.config.scrape_configs[index].job_name);
                 self.serve(index, job, &round).instrument(span)
             }))
@@ -156,11 +178,10 @@ impl Forwarder {
         let working = async { tokio::join!(scrapes, sending) };
         let ((), sent) = tokio::select! {
             biased;
-            done = self.weighed(working, held) => done,
+            done = self.fenced(self.weighed(working, held), held) => done,
+            never = self.keep_lease(held) => match never {},
             never = self.end_sending_when_stopped(plan) => match never {},
         };
-        drop(contexts);
-        self.jobs = jobs;
         (sent, record.into_inner())
     }
 
@@ -170,7 +191,8 @@ impl Forwarder {
         index: usize,
         plan: &'a Plan,
         held: Option<&'a LeasedSpool>,
-        deadlines: Deadlines,
+        deadlines: &'a Deadlines,
+        rest: &'a TickRest,
     ) -> LaneContext<'a> {
         let spool = &self.config.forwarder.spool;
         LaneContext {
@@ -183,7 +205,19 @@ impl Forwarder {
             segment_bytes: spool.segment_bytes,
             lanes: &self.lanes,
             live: plan.live.as_deref(),
+            rest,
         }
+    }
+
+    /// Renews a short lease in time. If that fails for too long, the tick's time ends with the
+    /// lease. This future never completes: it is dropped.
+    async fn keep_lease(&self, held: Option<&LeasedSpool>) -> std::convert::Infallible {
+        if let (Some(holder), Some(held)) = (&self.holder, held) {
+            while holder.renew(held).await {
+                self.lanes.iter().for_each(Lane::deadlines_moved);
+            }
+        }
+        std::future::pending().await
     }
 
     /// Waits for the signal to stop, and then leaves requests in flight only a little time. This
@@ -307,11 +341,11 @@ fn job_states(
 ) -> std::collections::BTreeMap<String, JobState> {
     let state = |(config, job): (&ScrapeConfig, &Job)| {
         let mut state = held.job(&config.job_name);
-        state.last_slot_ms = job.served_ms.or(state.last_slot_ms);
+        state.last_slot_ms = job.served_ms.get().or(state.last_slot_ms);
         state.failing.clone_from(&job.failing);
         for (lane, sent) in lanes.iter().zip(sent) {
             let is_whole = sent.ledger.lost == 0 && !sent.must_read_again;
-            if let Some(scraped_ms) = job.scraped_ms.filter(|_| is_whole) {
+            if let Some(scraped_ms) = job.scraped_ms.get().filter(|_| is_whole) {
                 state.watermarks.insert(lane.dir.clone(), scraped_ms);
             }
         }

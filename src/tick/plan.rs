@@ -20,11 +20,20 @@ pub struct Plan {
     pub drain_only: bool,
     /// A signal to stop: once true, no further scrape starts, and queued samples are still sent.
     pub stop: Option<tokio::sync::watch::Receiver<bool>>,
+    /// Whether the lease is short and is renewed, because the process may be killed and started
+    /// again at any time. Otherwise it lasts until the deadline.
+    pub renews_lease: bool,
     /// Counters that others may watch during the tick.
     pub live: Option<Arc<TickProgress>>,
 }
 
 impl Plan {
+    /// Returns whether a schedule runs the tick, so that another one follows it in a minute.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        !self.once && !self.drain_only && self.jobs.is_none()
+    }
+
     /// Returns whether the tick must stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

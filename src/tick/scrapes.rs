@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Forwarder;
 use super::job::{Job, SlotGrid, within_minute};
 use super::reads::ReadState;
+use super::remote::Lane;
 use super::round::ScrapeRound;
 use crate::home::Target;
 use crate::queue::ScrapeTraits;
@@ -21,6 +22,10 @@ const CLOCK_TOLERANCE_MS: i64 = 30_000;
 
 const MINUTE_MS: i64 = 60_000;
 
+/// A slot that passed while the tick served its minute waits for this long, at most: if the tick is
+/// done by then, the slot is the next tick's.
+const OVERTIME_PAUSE: Duration = Duration::from_secs(1);
+
 /// How one slot of a target was served.
 #[derive(Debug, Clone, Copy, Default)]
 struct ServedSlot {
@@ -31,23 +36,37 @@ struct ServedSlot {
 }
 
 impl Forwarder {
-    /// Serves one job within the tick: reads what must be read of it, and scrapes it at its slots.
-    pub(super) async fn serve(&self, index: usize, job: &mut Job, round: &ScrapeRound<'_>) {
+    /// Serves one job within the tick: the slots of the tick's minute, and after them those that
+    /// come while the tick is still at work.
+    pub(super) async fn serve(&self, index: usize, job: &Job, round: &ScrapeRound<'_>) {
+        let is_scraped = self.serve_minute(index, job, round).await;
+        if round.rest.off_duty() {
+            self.lanes.iter().for_each(Lane::last_call);
+        }
+        if is_scraped && round.plan.is_scheduled() {
+            self.serve_overtime(index, job, round).await;
+        }
+    }
+
+    /// Serves a job within the tick's minute: reads what must be read of it, or scrapes it at its
+    /// slots. Returns whether it is scraped.
+    async fn serve_minute(&self, index: usize, job: &Job, round: &ScrapeRound<'_>) -> bool {
         let config = &self.config.scrape_configs[index];
         let wanted = round.plan.jobs.as_ref();
         if round.plan.drain_only || wanted.is_some_and(|jobs| !jobs.contains(&config.job_name)) {
-            return;
+            return false;
         }
         let is_read = job.targets.iter().all(|target| self.is_read(target));
         if !is_read || job.targets.is_empty() {
-            return self.serve_slots(index, job, round).await;
+            self.serve_slots(index, job, round).await;
+            return true;
         }
         let now_ms = self.clock.now_ms();
         // A job with an interval of less than a minute is read in each tick, whenever it comes.
-        let is_due =
-            job.grid.interval_ms() < MINUTE_MS || job.grid.due(now_ms, job.served_ms).is_some();
+        let is_due = job.grid.interval_ms() < MINUTE_MS
+            || job.grid.due(now_ms, job.served_ms.get()).is_some();
         if !is_due && !round.plan.once {
-            return;
+            return false;
         }
         let states = join_all(
             job.targets
@@ -55,56 +74,37 @@ impl Forwarder {
                 .map(|target| self.read_target(target, round)),
         );
         if states.await.contains(&ReadState::FallBack) {
-            job.read_ms = None;
-            return self.serve_slots(index, job, round).await;
+            job.read_ms.set(None);
+            self.serve_slots(index, job, round).await;
+            return true;
         }
-        job.read_ms = Some(now_ms);
-        job.served_ms = Some(job.grid.newest(now_ms));
+        job.read_ms.set(Some(now_ms));
+        job.served_ms.set(Some(job.grid.newest(now_ms)));
+        false
     }
 
-    /// Serves the slots of one job until none is due within the tick.
-    async fn serve_slots(&self, index: usize, job: &mut Job, round: &ScrapeRound<'_>) {
+    /// Serves the slots of one job until none is due within the tick's minute.
+    async fn serve_slots(&self, index: usize, job: &Job, round: &ScrapeRound<'_>) {
         let ScrapeRound {
             plan,
             start_ms,
             deadlines,
             ..
         } = *round;
-        while !plan.is_stopping() {
+        while !plan.is_stopping() && deadlines.work_ends() > Instant::now() {
             let now_ms = self.clock.now_ms();
             let due = if plan.once {
                 Some(job.grid.newest(now_ms))
             } else {
-                job.grid.due(now_ms, job.served_ms)
+                job.grid.due(now_ms, job.served_ms.get())
             };
             if let Some(slot) = due {
-                // Slots after the tick's minute belong to the next tick, even if slow scrapes made
-                // this one late.
+                // Slots after the tick's minute are the next tick's, even if slow scrapes made this
+                // one late, unless this one is still at work when they come.
                 if !within_minute(slot, start_ms) {
                     return;
                 }
-                let left = deadlines
-                    .work_ends()
-                    .saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return;
-                }
-                // A slot counts as served even if its scrape fails: it is not tried again.
-                job.served_ms = Some(slot);
-                let grid = job.grid;
-                let served = join_all(
-                    job.targets
-                        .iter()
-                        .map(|target| self.serve_slot((index, target), &grid, slot, round)),
-                )
-                .await;
-                // The next scrape may be slower, and its samples must be sent as well. So twice the
-                // duration of the last one is expected.
-                let slowest = served.iter().map(|served| served.scraping).max();
-                job.expected = slowest.unwrap_or_default() * 2;
-                if served.iter().all(|served| served.up) {
-                    job.scraped_ms = Some(now_ms);
-                }
+                self.serve_due(index, job, slot, round).await;
                 if plan.once {
                     return;
                 }
@@ -115,10 +115,64 @@ impl Forwarder {
                 return;
             };
             let wait = Duration::from_millis(u64::try_from(next - now_ms).unwrap_or_default());
-            if Instant::now() + wait + job.expected > deadlines.work_ends() {
+            let now = Instant::now();
+            if now + wait + job.expected.get() > deadlines.planned_work_ends() {
                 return;
             }
-            plan.sleep(wait).await;
+            // A lease that cannot be renewed ends work earlier.
+            let left = deadlines.work_ends().saturating_duration_since(now);
+            plan.sleep(wait.min(left)).await;
+        }
+    }
+
+    /// Serves the slots of one job after the tick's minute, until the tick comes to rest: the next
+    /// tick cannot serve them while this one holds the lease.
+    async fn serve_overtime(&self, index: usize, job: &Job, round: &ScrapeRound<'_>) {
+        let deadlines = round.deadlines;
+        while !round.plan.is_stopping() && deadlines.work_ends() > Instant::now() {
+            let now_ms = self.clock.now_ms();
+            let interval = Duration::from_millis(job.grid.interval_ms().unsigned_abs());
+            let wait = match job.grid.due(now_ms, job.served_ms.get()) {
+                // A tick that waits for nothing else must not go on because of its own scrapes.
+                Some(_) => OVERTIME_PAUSE.min(interval / 2),
+                None => {
+                    let next = job.grid.after(now_ms);
+                    Duration::from_millis(u64::try_from(next - now_ms).unwrap_or_default())
+                }
+            };
+            let now = Instant::now();
+            if now + wait + job.expected.get() > deadlines.planned_work_ends() {
+                return;
+            }
+            let left = deadlines.work_ends().saturating_duration_since(now);
+            tokio::select! {
+                biased;
+                () = round.rest.comes(|| self.lanes.iter().all(Lane::is_at_rest)) => return,
+                () = round.plan.sleep(wait.min(left)) => {}
+            }
+            let due = job.grid.due(self.clock.now_ms(), job.served_ms.get());
+            if let Some(slot) = due.filter(|_| !round.plan.is_stopping()) {
+                self.serve_due(index, job, slot, round).await;
+            }
+        }
+    }
+
+    /// Serves one slot of all targets of a job.
+    async fn serve_due(&self, index: usize, job: &Job, slot: i64, round: &ScrapeRound<'_>) {
+        let now_ms = self.clock.now_ms();
+        // A slot counts as served even if its scrape fails: it is not tried again.
+        job.served_ms.set(Some(slot));
+        let targets = job.targets.iter();
+        let served = join_all(
+            targets.map(|target| self.serve_slot((index, target), &job.grid, slot, round)),
+        )
+        .await;
+        // The next scrape may be slower, and its samples must be sent as well. So twice the
+        // duration of the last one is expected.
+        let slowest = served.iter().map(|served| served.scraping).max();
+        job.expected.set(slowest.unwrap_or_default() * 2);
+        if served.iter().all(|served| served.up) {
+            job.scraped_ms.set(Some(now_ms));
         }
     }
 

@@ -21,9 +21,10 @@
 //! ```
 //!
 //! - [`kill`](Deadlines::kill): the runtime ends the process.
-//! - The end of the lease: never later than the kill. It is planned for the moment of the kill; the
-//!   store's answer tells how much earlier it may be, because that clock is known only within
-//!   bounds.
+//! - The end of the lease: never later than the kill. It is planned for the moment of the kill, or
+//!   for a short term after which it is renewed (`forwardctl run`, which may be killed and started
+//!   again at any time); the store's answer tells how much earlier it may be, because that clock is
+//!   known only within bounds.
 //! - [`fence`](Deadlines::fence): no call to the store and no request to a remote is under way any
 //!   more, because another process may hold the lease from its end on.
 //! - [`work_ends`](Deadlines::work_ends): scrapes, requests to remotes and work on the store's
@@ -33,7 +34,28 @@
 //!   memory holds and the slower the store is, the earlier the writes must begin.
 //! - [`lease_wait_ends`](Deadlines::lease_wait_ends): a tick that still waits for another holder's
 //!   lease gives up, because too little time would be left to do anything useful.
+//!
+//! A tick of a schedule ends long before that, because the next one comes a minute after it and
+//! must not wait for its lease:
+//!
+//! ```text
+//! tick starts                                                   next tick starts
+//! |== scrape the slots of this minute ==========|                    |
+//! |== send new samples =========================|== as long as answers come ==|
+//! |== send the backlog =============================================|         |
+//! |                                         last call           minute_ends   |
+//! |                                             |                    |<------>|
+//! |                                             |<---- patience ---->| last sends
+//! ```
+//!
+//! - Last call: the slots of the tick's minute are served. A remote that has not answered for its
+//!   patience gets no more requests from here on, and what memory holds goes to the spool.
+//! - [`minute_ends`](Deadlines::minute_ends): the next tick begins. Nothing of the backlog is sent
+//!   any more.
+//! - [`hands_over`](Deadlines::hands_over): new samples that are still not sent go to the spool. As
+//!   long as the tick is at work for them, it scrapes the slots that come.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -50,8 +72,38 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Length of a tick without an invocation's deadline.
 const UNLIMITED: Duration = Duration::from_secs(3600);
 
+/// Samples that were scraped last are still sent for this long after the tick's minute, as long as
+/// the remote answers.
+const LAST_SENDS: Duration = Duration::from_secs(5);
+
 /// Longest time that is kept free for writing memory to the spool.
 const LONGEST_RESERVE: Duration = Duration::from_secs(3600);
+
+/// A moment that all clones share.
+#[derive(Debug, Clone)]
+struct SharedInstant(Arc<Mutex<Instant>>);
+
+impl SharedInstant {
+    fn new(moment: Instant) -> Self {
+        Self(Arc::new(Mutex::new(moment)))
+    }
+
+    fn get(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, moment: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+    }
+}
+
+impl PartialEq for SharedInstant {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for SharedInstant {}
 
 /// The ends of one tick's time; the module's drawing shows their order.
 ///
@@ -72,15 +124,20 @@ const LONGEST_RESERVE: Duration = Duration::from_secs(3600);
 /// assert_eq!(granted.fence(), seconds(49));
 /// assert_eq!(granted.kill(), seconds(60));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deadlines {
     kill: Instant,
-    /// End of the lease: planned, or granted by the store. Without a lease, the kill.
-    lease_end: Instant,
+    /// End of the lease: planned, or granted by the store. Without a lease, the kill. All clones
+    /// share it, because it moves when a short lease is renewed.
+    lease_end: SharedInstant,
+    /// Length of a lease that is renewed. None for a lease that lasts until the kill.
+    term: Option<Duration>,
     /// Time between the fence and the end of the lease. Zero without a lease.
     fence_margin: Duration,
     /// Time between the end of work and the fence: `forwarder.deadline_margin`, at most the tick.
     deadline_margin: Duration,
+    /// When the schedule starts the next tick. None if this one is not a schedule's.
+    minute_ends: Option<Instant>,
 }
 
 impl Deadlines {
@@ -92,18 +149,82 @@ impl Deadlines {
         let deadline_margin = deadline_margin.min(kill.saturating_duration_since(now));
         Self {
             kill,
-            lease_end: kill,
+            lease_end: SharedInstant::new(kill),
+            term: None,
             // A short tick must not spend more on the fence than on what precedes it.
             fence_margin: FENCE_MARGIN.min(deadline_margin / 2),
             deadline_margin,
+            minute_ends: None,
         }
+    }
+
+    /// Returns the deadlines of a tick of a schedule, which starts the next one at `minute_ends`.
+    #[must_use]
+    pub fn with_minute_end(self, minute_ends: Instant) -> Self {
+        Self {
+            minute_ends: Some(minute_ends),
+            ..self
+        }
+    }
+
+    /// Returns the deadlines of a tick whose lease is never longer than `term`, and is renewed:
+    /// after a kill the next process need not wait for long.
+    #[must_use]
+    pub fn with_lease_term(self, term: Duration) -> Self {
+        Self {
+            term: Some(term),
+            ..self
+        }
+    }
+
+    /// Returns when a lease must end that is taken or renewed `now`.
+    #[must_use]
+    pub fn planned_lease_end(&self, now: Instant) -> Instant {
+        self.term
+            .map_or(self.kill, |term| self.kill.min(now + term))
+    }
+
+    /// Returns when the lease is to be renewed: when half of its term is left. `None` for one that
+    /// lasts until the kill, or already ends with it.
+    #[must_use]
+    pub fn renewal(&self) -> Option<Instant> {
+        let term = self.term?;
+        let lease_end = self.lease_end.get();
+        (lease_end < self.kill).then(|| before(lease_end, term / 2))
+    }
+
+    /// Returns the end of the lease as it is known now.
+    #[must_use]
+    pub fn lease_end(&self) -> Instant {
+        self.lease_end.get()
+    }
+
+    /// Moves the end of the lease, for all clones.
+    pub fn move_lease_end(&self, lease_end: Instant) {
+        self.lease_end.set(lease_end.min(self.kill));
+    }
+
+    /// Returns when the schedule starts the next tick; `None` if this tick is not a schedule's.
+    #[must_use]
+    pub fn minute_ends(&self) -> Option<Instant> {
+        self.minute_ends
+    }
+
+    /// Returns when samples are no longer sent from memory, if the slots of the tick's minute were
+    /// served at `last_call`.
+    #[must_use]
+    pub fn hands_over(&self, last_call: Instant) -> Instant {
+        let work_ends = self.work_ends();
+        self.minute_ends.map_or(work_ends, |ends| {
+            (ends.max(last_call) + LAST_SENDS).min(work_ends)
+        })
     }
 
     /// Returns the deadlines under a lease that was granted until `lease_end`.
     #[must_use]
     pub fn with_lease_end(self, lease_end: Instant) -> Self {
         Self {
-            lease_end: lease_end.min(self.kill),
+            lease_end: SharedInstant::new(lease_end.min(self.kill)),
             ..self
         }
     }
@@ -112,7 +233,7 @@ impl Deadlines {
     #[must_use]
     pub fn without_lease(self) -> Self {
         Self {
-            lease_end: self.kill,
+            lease_end: SharedInstant::new(self.kill),
             fence_margin: Duration::ZERO,
             ..self
         }
@@ -133,7 +254,7 @@ impl Deadlines {
     /// Returns when the last call to the store must have ended.
     #[must_use]
     pub fn fence(&self) -> Instant {
-        before(self.lease_end, self.fence_margin)
+        before(self.lease_end.get(), self.fence_margin)
     }
 
     /// Returns the time from `now` to the fence; zero once it has passed.
@@ -155,11 +276,21 @@ impl Deadlines {
         before(self.fence(), self.deadline_margin)
     }
 
+    /// Returns when work ends if the lease is renewed for as long as it is needed. Plans are made
+    /// by this end, and requests are bounded by [`work_ends`](Self::work_ends).
+    #[must_use]
+    pub fn planned_work_ends(&self) -> Instant {
+        if self.term.is_none() {
+            return self.work_ends();
+        }
+        before(self.kill, self.fence_margin + self.deadline_margin)
+    }
+
     /// Returns when requests to a remote must have ended if memory then takes `reserve` to be
     /// written to the spool.
     #[must_use]
     pub fn sending_ends(&self, reserve: Duration) -> Instant {
-        before(self.work_ends(), reserve.min(LONGEST_RESERVE))
+        before(self.planned_work_ends(), reserve.min(LONGEST_RESERVE)).min(self.work_ends())
     }
 
     /// Returns when requests that are in flight must have ended if the tick is stopped `now`.
@@ -198,6 +329,19 @@ mod tests {
     }
 
     #[test]
+    fn a_tick_of_a_schedule_hands_over_at_the_end_of_its_minute() {
+        let now = Instant::now();
+        let by_hand = Deadlines::new(now, Some(now + 90 * SECOND), 5 * SECOND);
+        assert_eq!(by_hand.hands_over(now), by_hand.work_ends());
+        let scheduled = by_hand.with_minute_end(now + MINUTE);
+        assert_eq!(scheduled.minute_ends(), Some(now + MINUTE));
+        assert_eq!(scheduled.hands_over(now + 50 * SECOND), now + 65 * SECOND);
+        assert_eq!(scheduled.hands_over(now + 70 * SECOND), now + 75 * SECOND);
+        // It is never later than the end of work.
+        assert_eq!(scheduled.hands_over(now + 83 * SECOND), now + 84 * SECOND);
+    }
+
+    #[test]
     fn a_lease_that_ends_early_moves_the_fence_and_one_that_ends_late_does_not() {
         let now = Instant::now();
         let early = planned(now).with_lease_end(now + 40 * SECOND);
@@ -207,6 +351,27 @@ mod tests {
         assert_eq!(early.lease_wait_ends(), planned(now).lease_wait_ends());
         let late = planned(now).with_lease_end(now + 2 * MINUTE);
         assert_eq!(late, planned(now));
+    }
+
+    #[test]
+    fn a_short_lease_moves_the_fence_of_all_clones_with_each_renewal() {
+        let now = Instant::now();
+        let deadlines = planned(now).with_lease_term(30 * SECOND);
+        assert_eq!(deadlines.planned_lease_end(now), now + 30 * SECOND);
+        let granted = deadlines.with_lease_end(now + 30 * SECOND);
+        let clone = granted.clone();
+        assert_eq!(clone.renewal(), Some(now + 15 * SECOND));
+        assert_eq!(clone.work_ends(), now + 24 * SECOND);
+        assert_eq!(clone.planned_work_ends(), now + 54 * SECOND);
+        // Without a renewal, sending ends in time; the reserve counts from the planned end.
+        assert_eq!(clone.sending_ends(10 * SECOND), now + 24 * SECOND);
+        assert_eq!(clone.sending_ends(40 * SECOND), now + 14 * SECOND);
+        granted.move_lease_end(now + 45 * SECOND);
+        assert_eq!(clone.fence(), now + 44 * SECOND);
+        assert_eq!(granted.planned_lease_end(now + 40 * SECOND), now + MINUTE);
+        granted.move_lease_end(now + 70 * SECOND);
+        assert_eq!(clone.fence(), now + 59 * SECOND);
+        assert_eq!(clone.renewal(), None);
     }
 
     #[test]

@@ -30,6 +30,8 @@ mod moving;
 mod reads;
 mod receivers;
 mod relabel;
+mod restart;
+mod schedule;
 mod soak;
 mod spool;
 mod spool_cli;

@@ -294,7 +294,8 @@ async fn nothing_is_missed_with_reads(trouble: Trouble) {
         missed["off"].0 > 0,
         "without reads, samples are missed: {missed:?}"
     );
-    if trouble != Trouble::ReceiverAway {
+    // A function that was killed starts again at once, because its spool is in a directory.
+    if trouble == Trouble::LinkCut {
         assert!(
             missed["off"].1 > 0,
             "without reads, slots are missed: {missed:?}"

@@ -11,7 +11,7 @@ use crate::home::{HomeModel, Line, OWN, Shown};
 use crate::memory::Memory;
 use crate::memory::has;
 use crate::planted::Bug;
-use crate::receiver::{Answered, Receiver};
+use crate::receiver::{Answered, PostSpan, Receiver};
 use crate::scenario::{Kind, Scenario, Tick};
 use crate::slots::Slots;
 use crate::world::{Key, SimWorld};
@@ -22,6 +22,8 @@ pub(crate) struct Ticked<'a> {
     pub(crate) report: &'a Report,
     pub(crate) shown: Vec<Shown>,
     pub(crate) answered: Vec<Answered>,
+    /// Requests to all receivers.
+    pub(crate) posts: Vec<Vec<PostSpan>>,
     /// Start of the tick by the forwarder's clock.
     pub(crate) start_ms: i64,
     pub(crate) started: Instant,

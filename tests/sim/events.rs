@@ -37,11 +37,11 @@ events! {
     Overflowed, BacklogDrained, Busy, Degraded, DegradedBesideAnother, StoreDown, NotReleased,
     TwoTicks, OtherProcess, Thawed, AfterAKill, SpoolExpired, SpoolRejected, GivenUp,
     SpoolMemoryLimit, Reconfigured, SpoolClockBack, SpoolClockForward, LatePut, DoubtfulOrphan,
-    ThrottledForGood,
+    ThrottledForGood, RefusedNotYetKept, SilentRemote, FrozenInside,
     // The run.
     WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed,
     Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs, DrainOnly, DryRun, Stopped,
-    TickAtOnce, SlotPassed,
+    TickAtOnce, SlotPassed, Overtime,
     // Remote read.
     ReadRefused, ReadSilent, ReadRestarting, ReadBadGateway, ReadGatewayTimeout, ReadCut,
     ReadStalls, ReadSampleLimit, ReadSlowFirstByte, ReadNoDate, ReadTruncated,

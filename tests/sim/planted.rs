@@ -38,6 +38,12 @@ pub(crate) enum Bug {
     OutcomeTooGood,
     LateTick,
     SkippedSlots,
+    /// A tick waits until its deadline for a remote that does not answer.
+    WaitsForTheSilent,
+    /// Batches that were refused are not kept.
+    RefusedNotKept,
+    /// A tick that is still at work after its minute does not scrape.
+    IdleAfterItsMinute,
     UpThoughDown,
     /// A segment is deleted when it is read, before the remote has answered.
     DeletedBeforeTheAnswer,
@@ -94,6 +100,7 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
     (Bug::OutcomeTooGood, Sim::Direct, &["outcome"]),
     (Bug::LateTick, Sim::Direct, &["deadline"]),
     (Bug::SkippedSlots, Sim::Direct, &["slots"]),
+    (Bug::IdleAfterItsMinute, Sim::Direct, &["slots"]),
     (Bug::UpThoughDown, Sim::Direct, &["up"]),
     (Bug::DeletedBeforeTheAnswer, Sim::Spool, &["missing"]),
     (Bug::NotListedInOrder, Sim::Spool, &["order"]),
@@ -104,6 +111,8 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
         &["in flight", "scrape", "order"],
     ),
     (Bug::SwallowedBatch, Sim::Spool, &["missing"]),
+    (Bug::WaitsForTheSilent, Sim::Spool, &["cost"]),
+    (Bug::RefusedNotKept, Sim::Spool, &["kept"]),
     (Bug::DroppedTimestampsKept, Sim::Spool, &["missing"]),
     (Bug::ChangedTakenForBusy, Sim::Spool, &["busy"]),
     (Bug::NoMemoryLimit, Sim::Direct, &["memory"]),

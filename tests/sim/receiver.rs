@@ -12,7 +12,7 @@ use fastrand::Rng;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, header};
 use prost::Message as _;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::events::Event;
 use crate::planted::Bug;
@@ -101,6 +101,15 @@ pub(crate) struct Answered {
     pub(crate) refusals: u64,
 }
 
+/// The time of one request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PostSpan {
+    pub(crate) from: Instant,
+    pub(crate) to: Instant,
+    /// Whether the answer was a final one, after which the forwarder has nothing to wait for.
+    pub(crate) is_final: bool,
+}
+
 struct InFlight {
     keys: Vec<Key>,
     /// Numbers of the first and the last exposition from which all its samples can come.
@@ -113,6 +122,8 @@ struct State {
     in_flight: HashMap<u64, InFlight>,
     requests: u64,
     answered: Answered,
+    /// Requests since the last call of [`Receiver::take_posts`], in the order of their ends.
+    posts: Vec<PostSpan>,
     /// Samples that were answered for good, and the `life` in which they were.
     told: HashMap<(Key, i64), u64>,
     /// Number of times that the forwarder's memory of sent samples was lost.
@@ -122,6 +133,13 @@ struct State {
     swallowed: bool,
     /// Samples answered for good with anything but a success.
     refused: HashSet<(Key, i64)>,
+    /// Samples of requests that were refused for good with an error.
+    rejected: HashSet<(Key, i64)>,
+    /// Samples that were deduplicated, so that nobody keeps them.
+    deduplicated: HashSet<(Key, i64)>,
+    /// Samples that lay in the spool when a tick ended without a release: they are sent from there,
+    /// and once more when their window is read again.
+    in_doubt: HashSet<(Key, i64)>,
     /// Oldest and newest timestamp of the samples that were sent again after a kill.
     repeated: Option<(i64, i64)>,
     /// Samples of orphaned segments, which no process could know of.
@@ -151,11 +169,15 @@ impl Receiver {
             in_flight: HashMap::new(),
             requests: 0,
             answered: Answered::default(),
+            posts: Vec::new(),
             told: HashMap::new(),
             life: 0,
             accepted: HashMap::new(),
             swallowed: false,
             refused: HashSet::new(),
+            rejected: HashSet::new(),
+            deduplicated: HashSet::new(),
+            in_doubt: HashSet::new(),
             repeated: None,
             excused: HashSet::new(),
         };
@@ -173,6 +195,11 @@ impl Receiver {
         std::mem::take(&mut lock(&self.state).answered)
     }
 
+    /// Takes the requests since the last call.
+    pub(crate) fn take_posts(&self) -> Vec<PostSpan> {
+        std::mem::take(&mut lock(&self.state).posts)
+    }
+
     pub(crate) fn stored(&self, key: Key, timestamp_ms: i64) -> Option<u64> {
         lock(&self.state).tenant.stored(key, timestamp_ms)
     }
@@ -180,6 +207,29 @@ impl Receiver {
     /// Whether a sample was refused for good or deduplicated, so that it need not be stored.
     pub(crate) fn is_refused(&self, key: Key, timestamp_ms: i64) -> bool {
         lock(&self.state).refused.contains(&(key, timestamp_ms))
+    }
+
+    /// Allows the samples of a batch to be sent twice, because the state does not say that they are
+    /// in the spool.
+    pub(crate) fn doubt(&self, body: &[u8]) {
+        let decoded = decoded(body).unwrap_or_default();
+        let mut state = lock(&self.state);
+        for series in &decoded.timeseries {
+            let labels = series.labels.iter();
+            let text = identity(labels.map(|label| (label.name.as_str(), label.value.as_str())));
+            let key = self.world.key(&text);
+            let samples = entry_values(series).into_iter();
+            state
+                .in_doubt
+                .extend(samples.map(|(at_ms, _)| (key, at_ms)));
+        }
+    }
+
+    /// Whether a request with a sample was refused for good with an error, and none with it was
+    /// deduplicated.
+    pub(crate) fn is_rejected(&self, key: Key, timestamp_ms: i64) -> bool {
+        let (state, sample) = (lock(&self.state), (key, timestamp_ms));
+        state.rejected.contains(&sample) && !state.deduplicated.contains(&sample)
     }
 
     /// Whether a body has a sample that is not older than a few seconds.
@@ -427,7 +477,10 @@ impl Receiver {
             let (from_ms, to_ms) = state.repeated.unwrap_or((timestamp_ms, timestamp_ms));
             state.repeated = Some((from_ms.min(timestamp_ms), to_ms.max(timestamp_ms)));
         }
-        if self.traits.no_repeats && told == Some(state.life) {
+        if self.traits.no_repeats
+            && told == Some(state.life)
+            && !state.in_doubt.remove(&(key, timestamp_ms))
+        {
             found(
                 "again",
                 format!("{} at {timestamp_ms} was answered already", text()),
@@ -520,6 +573,18 @@ impl Receiver {
             _ => return,
         }
         let life = state.life;
+        if status == 202 {
+            let samples = samples.iter();
+            state
+                .deduplicated
+                .extend(samples.map(|sample| (sample.key, sample.timestamp_ms)));
+        }
+        if status >= 400 && (status != 413 || count == 1) {
+            let refused = samples.iter();
+            state
+                .rejected
+                .extend(refused.map(|sample| (sample.key, sample.timestamp_ms)));
+        }
         // A sample of a window that is refused came out of order, or was there before.
         let is_fault = self.traits.windows && status == 400;
         if !(matches!(status, 200 | 204 | 413) || is_fault) || (status == 413 && count == 1) {
@@ -546,8 +611,10 @@ impl Receiver {
         let mut guard = Guard {
             receiver: &self,
             id,
+            from: Instant::now(),
             stored: false,
             over: false,
+            is_final: false,
         };
         let (fault, [before, after]) = self.draw(raw, samples.len());
         self.world.tell(|| {
@@ -642,6 +709,7 @@ impl Receiver {
         };
         sleep(after).await;
         guard.over = true;
+        guard.is_final = status < 500 && !matches!(status, 413 | 429);
         drop(guard);
         self.answered(status, &samples, &body);
         self.world
@@ -671,13 +739,23 @@ fn entry_values(series: &TimeSeries) -> Vec<(i64, u64)> {
 struct Guard<'a> {
     receiver: &'a Receiver,
     id: u64,
+    from: Instant,
     stored: bool,
     over: bool,
+    is_final: bool,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        lock(&self.receiver.state).in_flight.remove(&self.id);
+        {
+            let mut state = lock(&self.receiver.state);
+            state.in_flight.remove(&self.id);
+            state.posts.push(PostSpan {
+                from: self.from,
+                to: Instant::now(),
+                is_final: self.is_final,
+            });
+        }
         if !self.over {
             self.receiver.world.hit(if self.stored {
                 Event::DroppedInFlightStored

@@ -203,6 +203,7 @@ impl Run {
             drain_only: tick.kind == Kind::DrainOnly,
             stop: Some(stop),
             live: Some(Arc::clone(&live)),
+            ..Plan::default()
         };
         let report: Option<Report> = match tick.kind {
             Kind::DryRun => Some(forwarder.dry_run(&plan).await),
@@ -232,6 +233,7 @@ impl Run {
             self.checks.killed(&shown);
             self.receivers.iter().for_each(|receiver| {
                 receiver.take_answered();
+                receiver.take_posts();
             });
             return;
         };
@@ -239,7 +241,7 @@ impl Run {
             bug.tell(&mut report);
         }
         self.world.tell(|| format!("report: {report:?}"));
-        let ticked = Ticked {
+        let mut ticked = Ticked {
             tick,
             report: &report,
             shown: self.home.take_shown(&[&report]),
@@ -248,10 +250,19 @@ impl Run {
                 .iter()
                 .map(|receiver| receiver.take_answered())
                 .collect(),
+            posts: self
+                .receivers
+                .iter()
+                .map(|receiver| receiver.take_posts())
+                .collect(),
             start_ms,
             started,
             live_written: live.samples().1,
         };
+        if self.bug == Some(Bug::IdleAfterItsMinute) {
+            let minute_ends_ms = start_ms + 60_000;
+            ticked.shown.retain(|shown| shown.start_ms < minute_ends_ms);
+        }
         self.checks
             .check(&self.world, &self.home, &self.receivers, &ticked);
     }

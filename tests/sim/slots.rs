@@ -1,10 +1,13 @@
 //! Checks when jobs are scraped: no slot twice, and no slot left out for which there was time.
 
+use std::time::Duration;
+
 use amp_forwarder::config::Config;
+use tokio::time::Instant;
 
 use crate::checks::Ticked;
 use crate::events::Event;
-use crate::home::HomeModel;
+use crate::home::{HomeModel, Shown};
 use crate::planted::Bug;
 use crate::scenario::Kind;
 use crate::world::SimWorld;
@@ -25,6 +28,43 @@ pub(crate) struct Slots {
     divisor: i64,
     /// Whether the clock was moved since the last tick.
     moved: bool,
+}
+
+impl Ticked<'_> {
+    /// The moment of a time of the forwarder's clock.
+    fn moment(&self, ms: i64) -> Instant {
+        self.started + Duration::from_millis(u64::try_from(ms - self.start_ms).unwrap_or_default())
+    }
+
+    /// Whether some remote was certainly asked at this time, and for longer than a slot that has
+    /// passed waits.
+    fn is_at_work(&self, ms: i64) -> bool {
+        let (from, to) = (self.moment(ms - 100), self.moment(ms + 1_100));
+        let posts = self.posts.iter().flatten();
+        posts
+            .into_iter()
+            .any(|post| post.from < from && post.to > to)
+    }
+
+    /// Whether the forwarder may have waited for some remote at this time: for an answer, or for
+    /// the end of a back-off. Or another job still served a slot of the minute.
+    fn may_be_at_work(&self, ms: i64) -> bool {
+        let minute_ends_ms = self.start_ms + 60_000;
+        let still_scraped = |shown: &Shown| shown.start_ms < minute_ends_ms && shown.ended_ms >= ms;
+        if self.shown.iter().any(still_scraped) {
+            return true;
+        }
+        let (from, to) = (self.moment(ms), self.moment(ms + 1));
+        self.posts.iter().any(|posts| {
+            // No back-off of these runs is longer, and no `Retry-After`.
+            let back_off = Duration::from_secs(10);
+            posts.iter().any(|post| {
+                let is_asked = post.from < to && post.to >= from;
+                let may_wait = !post.is_final && post.to < from && post.to + back_off >= from;
+                is_asked || may_wait
+            })
+        })
+    }
 }
 
 /// Assumed duration of a job's first scrape.
@@ -112,6 +152,7 @@ impl Slots {
                 Kind::Stopped(after) => ticked.start_ms + after.as_millis() as i64,
                 _ => i64::MAX,
             };
+            let minute_ends_ms = ticked.start_ms + 60_000;
             for (start, end) in &scrapes {
                 job.longest_ms = job.longest_ms.max(end - start);
             }
@@ -142,10 +183,17 @@ impl Slots {
                     if last.is_some_and(|last| slot(start) <= last) {
                         found(format!("slot {} twice: {scrapes:?}", slot(start)));
                     }
-                    if start != slot(start) && start != free {
+                    // After its minute a slot that has passed waits for a second, in which the
+                    // tick may end.
+                    let waits = slot(start) >= minute_ends_ms && start <= free + 1_000;
+                    if start != slot(start) && start != free && !waits {
                         found(format!("a scrape at {start}, between slots: {scrapes:?}"));
                     }
-                    if slot(start) >= ticked.start_ms + 60_000
+                    let is_overtime = slot(start) >= minute_ends_ms;
+                    if is_overtime {
+                        world.hit(Event::Overtime);
+                    }
+                    if (is_overtime && !ticked.may_be_at_work(start))
                         || start >= until_ms
                         || start > stop_ms
                     {
@@ -155,14 +203,20 @@ impl Slots {
                     }
                     (last, free) = (Some(slot(start)), end);
                 }
-                // Every later slot of this minute must be served if there is time for it.
+                // Every later slot of this minute must be served if there is time for it, and later
+                // ones as long as the tick is still at work.
                 let mut next = slot(ticked.start_ms) + interval;
                 let enough = AT_FIRST_MS.max(2 * job.longest_ms) + 1;
-                while interval * self.divisor < 60_000
-                    && next < ticked.start_ms + 60_000
-                    && next + enough <= until_ms
-                    && next < stop_ms
-                {
+                while next + enough <= until_ms && next < stop_ms {
+                    let is_due = if next < minute_ends_ms {
+                        interval * self.divisor < 60_000
+                    } else {
+                        kind == Kind::Schedule && ticked.is_at_work(next)
+                    };
+                    if !is_due {
+                        next += interval;
+                        continue;
+                    }
                     let served = scrapes.iter().any(|(start, _)| slot(*start) == next)
                         || last_slot.is_some_and(|last| next <= last);
                     let passed = scrapes

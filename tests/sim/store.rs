@@ -116,9 +116,11 @@ pub(crate) struct Shared {
     /// Number of calls that met a fault.
     pub(crate) faults: Arc<AtomicU64>,
     pub(crate) bug: Option<Bug>,
-    /// Segments of `expired/` that the store refused, about which the forwarder warns, and those
-    /// for which `expired/` and `rejected/` had no room any more.
+    /// Objects of `expired/` and `rejected/` that the store refused, about which the forwarder
+    /// warns, and those for which `expired/` and `rejected/` had no room any more.
     pub(crate) unkept: Mutex<Vec<Bytes>>,
+    /// Number of calls for `rejected/` that failed: the samples may stay owed.
+    pub(crate) not_yet_kept: AtomicU64,
 }
 
 impl Shared {
@@ -158,11 +160,18 @@ pub(crate) struct SimStore {
 }
 
 impl SimStore {
-    fn call<'a, T: Send + 'a>(&'a self, op: Op, key: &'a str, call: Call<'a, T>) -> Call<'a, T> {
+    fn call<'a, T: Send + 'a>(
+        &'a self,
+        op: Op,
+        key: &'a str,
+        deadline: Instant,
+        call: Call<'a, T>,
+    ) -> Call<'a, T> {
         Box::pin(async move {
             lock(&self.process.under_way).push((op, key.to_owned()));
             self.process.point(op, key, false).await;
-            if op.writes() && key != KEY {
+            // A call whose time is over is not made at all.
+            if op.writes() && key != KEY && deadline > Instant::now() {
                 self.shared.watch(&self.process, &format!("{op} {key}"));
             }
             let result = call.await;
@@ -172,6 +181,9 @@ impl SimStore {
                     result.as_ref().map(|_| "done").map_err(|error| error.kind)
                 )
             });
+            if key.starts_with("rejected/") && result.is_err() {
+                self.shared.not_yet_kept.fetch_add(1, Ordering::Relaxed);
+            }
             if key.starts_with("segments/") {
                 let mut in_doubt = lock(&self.process.in_doubt);
                 match (op, &result) {
@@ -244,9 +256,22 @@ impl SimStore {
 impl Store for SimStore {
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes, deadline: Instant) -> Call<'a, Etag> {
         self.learn(key, &body);
+        if self.shared.bug == Some(Bug::RefusedNotKept) && key.starts_with("rejected/") {
+            // The store says that it has the object, and does not.
+            let place = self
+                .shared
+                .objects
+                .put_if_absent("elsewhere", body, deadline);
+            return Box::pin(async move {
+                let answer = place.await;
+                let _ = self.shared.objects.delete("elsewhere", deadline).await;
+                answer
+            });
+        }
         let call = self.call(
             Op::PutIfAbsent,
             key,
+            deadline,
             self.shared
                 .objects
                 .put_if_absent(key, body.clone(), deadline),
@@ -255,7 +280,9 @@ impl Store for SimStore {
             *lock(&self.process.late) = Some((key.to_owned(), body.clone()));
             let result = call.await;
             *lock(&self.process.late) = None;
-            if key.starts_with("expired/")
+            if ["expired/", "rejected/"]
+                .iter()
+                .any(|folder| key.starts_with(folder))
                 && result.as_ref().is_err_and(|error| !error.kind.is_passing())
             {
                 lock(&self.shared.unkept).push(body);
@@ -280,6 +307,7 @@ impl Store for SimStore {
         self.call(
             Op::PutIfMatch,
             key,
+            deadline,
             self.shared.objects.put_if_match(key, body, etag, deadline),
         )
     }
@@ -290,6 +318,7 @@ impl Store for SimStore {
             return self.call(
                 Op::Get,
                 key,
+                deadline,
                 Box::pin(async move { get.await.map(|answer| self.disown(answer)) }),
             );
         }
@@ -300,6 +329,7 @@ impl Store for SimStore {
             return self.call(
                 Op::Get,
                 key,
+                deadline,
                 Box::pin(async move {
                     let got = get.await;
                     if got.is_ok() {
@@ -309,7 +339,7 @@ impl Store for SimStore {
                 }),
             );
         }
-        let call = self.call(Op::Get, key, get);
+        let call = self.call(Op::Get, key, deadline, get);
         Box::pin(async move {
             let got = call.await;
             if key == KEY
@@ -336,6 +366,7 @@ impl Store for SimStore {
             return self.call(
                 Op::List,
                 prefix,
+                deadline,
                 Box::pin(async move {
                     list.await.map(|mut answer| {
                         answer.value.entries.reverse();
@@ -344,11 +375,16 @@ impl Store for SimStore {
                 }),
             );
         }
-        self.call(Op::List, prefix, list)
+        self.call(Op::List, prefix, deadline, list)
     }
 
     fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()> {
-        let call = self.call(Op::Delete, key, self.shared.objects.delete(key, deadline));
+        let call = self.call(
+            Op::Delete,
+            key,
+            deadline,
+            self.shared.objects.delete(key, deadline),
+        );
         let kept = ["expired/", "rejected/"]
             .iter()
             .any(|folder| key.starts_with(folder));

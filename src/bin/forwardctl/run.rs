@@ -62,6 +62,7 @@ pub(super) async fn run(
         once: arguments.once,
         stop: Some(stopping.clone()),
         live: Some(Arc::clone(&live)),
+        renews_lease: true,
         ..Plan::default()
     };
     let bar = status_line(json);
@@ -107,7 +108,7 @@ async fn ticks(
         ledger.follow(&report.ledger);
         // A failed tick no longer counts once a later one succeeds, but lost samples always do.
         let failed = report.outcome == Outcome::Failed
-            || (arguments.once && report.outcome == Outcome::Busy)
+            || (arguments.once && report.outcome == Outcome::Busy && !plan.is_stopping())
             || ledger.lost > 0;
         print_report(&report, json);
         if arguments.once || plan.is_stopping() {

@@ -20,23 +20,24 @@ impl Tenure {
         access: &StoreAccess,
         state: SpoolState,
     ) -> Result<(), ReleaseError> {
+        let mut written = self.written.lock().await;
         let state = SpoolState {
             epoch: self.epoch,
-            lease: self.lease.clone(),
+            lease: written.lease.clone(),
             ..state
         };
         let body = state.write().map_err(LookError::State)?;
         let deadline = access.work_ends();
-        let mut etag = self.etag.lock().await;
         let mut pause = Pause::default();
         loop {
             let error = match access
                 .store
-                .put_if_match(KEY, body.clone(), &etag, try_ends(deadline))
+                .put_if_match(KEY, body.clone(), &written.etag, try_ends(deadline))
                 .await
             {
                 Ok(answer) => {
-                    *etag = answer.value;
+                    written.etag = answer.value;
+                    written.keep(body);
                     return Ok(());
                 }
                 Err(error) => error,
@@ -45,16 +46,17 @@ impl Tenure {
                 // An earlier try of ours may have come through without an answer.
                 let (found, present) = self.look(access).await?;
                 if found == state {
-                    *etag = present;
+                    written.etag = present;
+                    written.keep(body);
                     return Ok(());
                 }
-                if present == *etag || found.lease != self.lease {
+                if present == written.etag || found.lease != state.lease {
                     return Err(ReleaseError::Lost {
                         held: self.epoch,
                         found: found.epoch,
                     });
                 }
-                *etag = present;
+                written.etag = present;
             } else if !(error.kind.is_passing() && pause.pause(deadline).await) {
                 return Err(LookError::Store(error).into());
             }

@@ -122,6 +122,7 @@ async fn who_lost_the_lease_writes_nothing() {
     let tenure = ours.take(&planned()).await.unwrap();
     // The access of a process that does not notice how late it is.
     let late = StoreAccess {
+        store: Arc::new(store.clone()),
         deadlines: Deadlines::new(
             Instant::now(),
             Some(Instant::now() + Duration::from_secs(600)),

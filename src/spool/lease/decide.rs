@@ -54,12 +54,14 @@ pub(super) enum LeaseStep {
 }
 
 /// Decides what to do about a state. `tried` is the epoch that an earlier try of this call wrote,
-/// and `time` what the store's clock showed.
+/// `time` what the store's clock showed, and `has_mark` says that this process has the mark of the
+/// holder, which a living holder would have.
 pub(super) fn decide(
     state: &SpoolState,
     nonce: &str,
     tried: Option<u64>,
     time: Option<&StoreTime>,
+    has_mark: bool,
     now: Instant,
 ) -> LeaseStep {
     let Some(lease) = &state.lease else {
@@ -77,6 +79,9 @@ pub(super) fn decide(
         } else {
             LeaseStep::Take(PreviousEnd::Unclean)
         };
+    }
+    if lease.is_marked && has_mark {
+        return LeaseStep::Take(PreviousEnd::Unclean);
     }
     let is_too_long = time.is_some_and(|time| {
         let latest_ms = time.date_ms.saturating_add(time.coarse_ms);

@@ -22,6 +22,9 @@ pub enum TakeError {
     /// Taking the lease took so long that no time is left in it.
     #[error("spool: taking the lease took longer than the tick may")]
     Late,
+    /// The process is to stop, and did not wait any longer for another one's lease.
+    #[error("spool: stopped while another tick held the lease")]
+    Stopped,
     /// The store is down.
     #[error(transparent)]
     Store(#[from] StoreError),

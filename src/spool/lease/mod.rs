@@ -10,17 +10,23 @@
 mod checkpoint;
 mod decide;
 mod error;
+mod fence;
 mod release;
+mod renew;
 mod take;
 mod tenure;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::decide::{is_lately, is_steady};
+use self::decide::{LONGEST_LEASE, is_lately, is_steady};
 pub use self::error::{LookError, ReleaseError, TakeError};
+use self::fence::FencedStore;
+pub use self::fence::LeaseFence;
 pub use self::tenure::{PreviousEnd, Tenure};
 use super::access::StoreAccess;
 use super::name::{Folder, MAX_EPOCH_FOUND, RemoteDir, SegmentName};
@@ -34,9 +40,12 @@ impl Tenure {
     #[must_use]
     pub fn access(&self, client: &LeaseClient) -> StoreAccess {
         StoreAccess {
-            store: Arc::clone(&client.store),
+            store: Arc::new(FencedStore {
+                store: Arc::clone(&client.store),
+                fence: Arc::clone(&self.fence),
+            }),
             epoch: self.epoch,
-            deadlines: self.deadlines,
+            deadlines: self.deadlines.clone(),
             unclean: self.previous == PreviousEnd::Unclean,
             long_peek: Arc::default(),
         }
@@ -69,10 +78,17 @@ pub struct LeaseClient {
     clock: Arc<dyn Clock>,
     /// Random name of this process, which tells our own lease from others'.
     nonce: String,
+    /// Time for which a schedule's slots need no tick: see [`LeaseClient::with_spare`].
+    spare: Duration,
+    /// The signal that ends a wait for another process's lease.
+    stop: Option<watch::Receiver<bool>>,
     /// The state as we released it, until the next taking.
     warm: Option<StoredState>,
     /// Epoch of our last lease.
     held: Option<u64>,
+    /// Whether another process took a lease of ours that had ended. Since then we may have written
+    /// segments that its release does not know.
+    was_late: bool,
     /// Whether our last release left no backlog, and nothing since says that another process may
     /// have left one.
     released_empty: bool,
@@ -100,14 +116,30 @@ impl LeaseClient {
             store,
             clock,
             nonce,
+            spare: Duration::ZERO,
+            stop: None,
             warm: None,
             held: None,
+            was_late: false,
             released_empty: false,
             ended_ms: None,
             offset_ms: 0,
             measured: None,
             unreported_tombstones: BTreeMap::new(),
         }
+    }
+
+    /// Sets for how long the slots of a schedule need no tick: when one comes that much later, it
+    /// still serves the slot that passed. A tick that finds another one at work does not wait for a
+    /// shorter time of its own.
+    #[must_use]
+    pub fn with_spare(self, spare: Duration) -> Self {
+        Self { spare, ..self }
+    }
+
+    /// Sets the signal that ends a wait for another process's lease: once it is true, nobody waits.
+    pub fn stop_waiting_at(&mut self, stop: Option<watch::Receiver<bool>>) {
+        self.stop = stop;
     }
 
     /// Whether a tick may go on without a store that is down. That keeps the order of samples only
@@ -184,6 +216,15 @@ impl LeaseClient {
             .filter(|epoch| *epoch <= MAX_EPOCH_FOUND)
             .max()
             .unwrap_or_default())
+    }
+
+    /// A moment by the store's clock as we guess it, milliseconds since 1970.
+    fn store_ms(&self, moment: Instant) -> i64 {
+        let left = moment.saturating_duration_since(Instant::now());
+        self.clock
+            .now_ms()
+            .saturating_add(self.offset_ms)
+            .saturating_add(millis(left.min(LONGEST_LEASE)))
     }
 
     /// Measures the store's clock against ours, from an answer of the store. It takes the latest

@@ -1,7 +1,7 @@
 //! Releasing the lease.
 
 use super::error::{LookError, ReleaseError};
-use super::tenure::Tenure;
+use super::tenure::{Tenure, WrittenState};
 use super::{LeaseClient, StoredState};
 use crate::spool::retry::{Pause, try_ends};
 use crate::spool::state::{KEY, SpoolState};
@@ -39,7 +39,7 @@ impl LeaseClient {
         };
         let body = state.write().map_err(LookError::State)?;
         let deadline = tenure.deadlines.fence();
-        let mut etag = tenure.etag.into_inner();
+        let WrittenState { mut etag, .. } = tenure.written.into_inner();
         let mut pause = Pause::default();
         loop {
             let error = match self
@@ -79,6 +79,7 @@ impl LeaseClient {
                     etag = present;
                 }
                 _ => {
+                    self.was_late = true;
                     return Err(ReleaseError::Lost {
                         held: tenure.epoch,
                         found: found.state.epoch,

@@ -1,18 +1,20 @@
 //! Taking the lease.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::decide::{LONGEST_LEASE, LeaseStep, decide, is_off};
+use super::decide::{LeaseStep, decide, is_off};
 use super::error::TakeError;
-use super::tenure::{PreviousEnd, Tenure};
+use super::fence::{BothClocks, LeaseFence};
+use super::tenure::{PreviousEnd, Tenure, WrittenState};
 use super::{LeaseClient, StoredState};
 use crate::spool::retry::{Pause, try_ends};
 use crate::spool::state::{KEY, Lease, SpoolState};
-use crate::spool::store::{Etag, FailureKind};
-use crate::time::{Deadlines, millis};
+use crate::spool::store::{Etag, FailureKind, HolderMark};
+use crate::time::Deadlines;
 
 /// How often a process that waits for another one looks whether that one is done.
 const POLL: Duration = Duration::from_secs(1);
@@ -35,6 +37,12 @@ struct Attempt {
     /// Whether a write without a clear answer was already looked after once without a pause.
     doubted: bool,
     pause: Pause,
+    /// Whether another process's lease was met.
+    waits: bool,
+    /// What the clocks showed before the lease was written last.
+    seen: BothClocks,
+    /// The mark by which others see that this process is alive.
+    mark: HolderMark,
 }
 
 /// What comes next in taking the lease.
@@ -65,6 +73,9 @@ impl LeaseClient {
             corrected: false,
             doubted: false,
             pause: Pause::default(),
+            waits: false,
+            seen: BothClocks::read(&*self.clock),
+            mark: self.store.mark_holder().await,
         };
         // What we remember of our release makes the GET superfluous. If the state has changed
         // since, the conditional PUT fails and the loop looks.
@@ -81,13 +92,22 @@ impl LeaseClient {
             let epoch = match self.next_step(&found, planned, &mut attempt)? {
                 TakeStep::Write(epoch) => epoch,
                 TakeStep::LookAt(moment) => {
-                    tokio::time::sleep_until(moment).await;
+                    if !std::mem::replace(&mut attempt.waits, true) {
+                        tracing::info!("waiting for the lease, which another process holds");
+                    }
+                    if self.is_stopped_before(moment).await {
+                        return Err(TakeError::Stopped);
+                    }
+                    if !attempt.mark.is_ours() {
+                        attempt.mark = self.store.mark_holder().await;
+                    }
                     attempt.store_ends = store_ends(Instant::now());
                     continue;
                 }
-                TakeStep::Held(deadlines) => return Ok(self.hold(found, deadlines, &attempt)),
+                TakeStep::Held(deadlines) => return Ok(self.hold(found, deadlines, attempt)),
             };
             attempt.tried = Some(epoch);
+            attempt.seen = BothClocks::read(&*self.clock);
             // A write that succeeded goes through the loop once more: only the store's own clock,
             // which came with the answer, says how long the lease is.
             known = self
@@ -109,12 +129,13 @@ impl LeaseClient {
             &self.nonce,
             attempt.tried,
             found.time.as_ref(),
+            attempt.mark.is_ours(),
             now,
         );
         match step {
             LeaseStep::Ours => match lease_end(found, planned) {
-                Some(end) if attempt.corrected || !is_off(end, planned.kill()) => {
-                    Ok(TakeStep::Held(planned.with_lease_end(end)))
+                Some(end) if attempt.corrected || !is_off(end, planned.planned_lease_end(now)) => {
+                    Ok(TakeStep::Held(planned.clone().with_lease_end(end)))
                 }
                 None if attempt.corrected => Err(TakeError::Late),
                 // Our guess of the store's clock was wrong. Now it is known: write the same lease
@@ -124,17 +145,21 @@ impl LeaseClient {
                     Ok(TakeStep::Write(found.state.epoch))
                 }
             },
-            LeaseStep::Wait(end) if end > planned.lease_wait_ends() => Err(TakeError::Busy {
-                epoch: found.state.epoch,
-                left: end - now,
-            }),
+            LeaseStep::Wait(end)
+                if end > planned.lease_wait_ends() || self.is_served(found, planned) =>
+            {
+                Err(TakeError::Busy {
+                    epoch: found.state.epoch,
+                    left: end - now,
+                })
+            }
             // The holder mostly releases before its lease ends.
             LeaseStep::Wait(end) => Ok(TakeStep::LookAt(end.min(now + POLL))),
             LeaseStep::Take(previous) => {
                 // Without a state.json, only segments say that there were earlier ticks, and
                 // nothing says how they ended.
                 let is_lost = found.etag.is_none() && found.state.epoch > 0;
-                attempt.previous = if is_lost {
+                attempt.previous = if is_lost || self.was_late {
                     PreviousEnd::Unclean
                 } else {
                     previous
@@ -155,7 +180,7 @@ impl LeaseClient {
         attempt: &mut Attempt,
     ) -> Result<Option<StoredState>, TakeError> {
         let error = match self
-            .write(found, epoch, planned.kill(), attempt.store_ends)
+            .write(found, epoch, planned, &attempt.mark, attempt.store_ends)
             .await
         {
             Ok(written) => return Ok(Some(written)),
@@ -186,21 +211,16 @@ impl LeaseClient {
         &mut self,
         found: &StoredState,
         epoch: u64,
-        lease_end: Instant,
+        planned: &Deadlines,
+        mark: &HolderMark,
         deadline: Instant,
     ) -> Result<StoredState, TakeError> {
-        let length = lease_end
-            .saturating_duration_since(Instant::now())
-            .min(LONGEST_LEASE);
-        let until_ms = self
-            .clock
-            .now_ms()
-            .saturating_add(self.offset_ms)
-            .saturating_add(millis(length));
         let lease = Lease {
             nonce: self.nonce.clone(),
             epoch,
-            until_ms,
+            until_ms: self.store_ms(planned.planned_lease_end(Instant::now())),
+            serves_until_ms: planned.minute_ends().map(|ends| self.store_ms(ends)),
+            is_marked: mark.is_ours(),
         };
         let mut state = SpoolState {
             epoch,
@@ -233,22 +253,59 @@ impl LeaseClient {
         })
     }
 
-    fn hold(&mut self, found: StoredState, deadlines: Deadlines, attempt: &Attempt) -> Tenure {
+    /// Waits for this moment. Returns true as soon as the process is to stop.
+    async fn is_stopped_before(&self, moment: Instant) -> bool {
+        let stopped = async {
+            let is_stopped = match self.stop.clone() {
+                Some(mut stop) => stop.wait_for(|stop| *stop).await.is_ok(),
+                None => false,
+            };
+            if !is_stopped {
+                // Nobody is there to stop it.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::time::timeout_at(moment, stopped).await.is_ok()
+    }
+
+    /// Whether the holder of the lease that was found serves nearly all slots that this tick would
+    /// serve. The next tick of the schedule serves the rest.
+    fn is_served(&self, found: &StoredState, planned: &Deadlines) -> bool {
+        let theirs = found.state.lease.as_ref().and_then(|lease| {
+            let time = found.time.as_ref()?;
+            // The end of the lease is bounded by what a lease may be, whoever wrote it.
+            Some(time.certainly_reached(lease.serves_until_ms?.min(lease.until_ms)))
+        });
+        let ours = planned.minute_ends();
+        theirs.is_some_and(|theirs| ours.is_some_and(|ours| theirs + self.spare >= ours))
+    }
+
+    fn hold(&mut self, found: StoredState, deadlines: Deadlines, attempt: Attempt) -> Tenure {
         self.released_empty = false;
+        self.was_late = false;
         self.held = Some(found.state.epoch);
         self.unreported_tombstones.clear();
         Tenure {
             epoch: found.state.epoch,
+            fence: Arc::new(LeaseFence::new(
+                deadlines.clone(),
+                Arc::clone(&self.clock),
+                attempt.seen,
+            )),
+            previous: attempt.previous,
+            continued: attempt.continued,
+            written: Mutex::new(WrittenState {
+                lease: found.state.lease.clone(),
+                body: deadlines.renewal().and_then(|_| found.state.write().ok()),
+                // It was written, so there is one.
+                etag: found.etag.unwrap_or(Etag(String::new())),
+            }),
             deadlines,
-            lease: found.state.lease.clone(),
             state: SpoolState {
                 lease: None,
                 ..found.state
             },
-            previous: attempt.previous,
-            continued: attempt.continued,
-            // It was written, so there is one.
-            etag: Mutex::new(found.etag.unwrap_or(Etag(String::new()))),
+            _mark: attempt.mark,
         }
     }
 }
@@ -258,5 +315,5 @@ impl LeaseClient {
 fn lease_end(found: &StoredState, planned: &Deadlines) -> Option<Instant> {
     let lease = found.state.lease.as_ref()?;
     let end = found.time.as_ref()?.certainly_before(lease.until_ms)?;
-    (planned.with_lease_end(end).fence() > Instant::now()).then_some(end)
+    (planned.clone().with_lease_end(end).fence() > Instant::now()).then_some(end)
 }

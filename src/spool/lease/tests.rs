@@ -85,6 +85,8 @@ async fn what_a_state_that_is_found_asks_for() {
             nonce: nonce.to_owned(),
             epoch,
             until_ms,
+            serves_until_ms: None,
+            is_marked: false,
         })
     };
     let rows = [
@@ -187,7 +189,7 @@ async fn what_a_state_that_is_found_asks_for() {
             ..SpoolState::default()
         };
         assert_eq!(
-            decide(&state, "us", tried, Some(&time), now),
+            decide(&state, "us", tried, Some(&time), true, now),
             step,
             "{what}"
         );

@@ -64,6 +64,14 @@ pub struct Lease {
     pub epoch: u64,
     /// When the lease ends if it is not released, by the store's clock, milliseconds since 1970.
     pub until_ms: i64,
+    /// Up to when its holder serves the slots of the schedule, by the store's clock, milliseconds
+    /// since 1970. Another tick that would serve hardly more has nothing to wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves_until_ms: Option<i64>,
+    /// Whether its holder has the store's mark of a living holder. Then a process that gets the
+    /// mark knows that the holder is gone.
+    #[serde(default, rename = "marked", skip_serializing_if = "std::ops::Not::not")]
+    pub is_marked: bool,
 }
 
 /// The state of a job between ticks.
@@ -330,6 +338,8 @@ mod tests {
                 nonce: "ab".to_owned(),
                 epoch: 7,
                 until_ms: 120_000,
+                serves_until_ms: Some(100_000),
+                is_marked: true,
             }),
             jobs: BTreeMap::from([("home".to_owned(), job)]),
             remotes: BTreeMap::from([(

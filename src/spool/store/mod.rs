@@ -12,6 +12,7 @@ pub mod s3;
 pub use self::open::open;
 
 use std::fmt;
+use std::fs::File;
 use std::future::Future;
 use std::time::Duration;
 
@@ -72,8 +73,32 @@ pub trait Store: Send + Sync {
     /// The store did not answer, or refused.
     fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()>;
 
+    /// Takes the mark of a living holder of the lease, unless another process has it. The system
+    /// takes it from a process that dies. A store without such a mark says so.
+    fn mark_holder(&self) -> BoxFuture<'_, HolderMark> {
+        Box::pin(std::future::ready(HolderMark::default()))
+    }
+
     /// Address of the spool for people: `s3://bucket/prefix`, or a path.
     fn address(&self) -> &str;
+}
+
+/// The mark of a living holder of the lease. Dropping it gives the mark away.
+#[derive(Debug, Default)]
+pub struct HolderMark(Option<File>);
+
+impl HolderMark {
+    /// The mark, as a lock on an open file.
+    #[must_use]
+    pub fn locked(file: File) -> Self {
+        Self(Some(file))
+    }
+
+    /// Whether this process has the mark.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// The future of a call.

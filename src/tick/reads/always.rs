@@ -45,7 +45,7 @@ impl Forwarder {
             return ReadState::Read;
         }
         self.begin_reading(cursor, round);
-        while Instant::now() < round.deadlines.work_ends() && !round.plan.is_stopping() {
+        while Instant::now() < round.reads_end() && !round.plan.is_stopping() {
             let Some((window, is_last)) = self.next_window(cursor) else {
                 return ReadState::Read;
             };

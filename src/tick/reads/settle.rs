@@ -115,7 +115,7 @@ impl Forwarder {
         let Some(held) = round.held else {
             return;
         };
-        let until = round.deadlines.work_ends();
+        let until = round.reads_end();
         for (index, lane) in self.lanes.iter().enumerate() {
             if matches!(timeout_at(until, lane.queue.settled()).await, Ok(true))
                 && self

@@ -49,10 +49,19 @@ impl Lane {
             // The wait is created before the queue is read, so that no change in between is
             // missed.
             let changed = self.queue.changed();
-            let (flow, took) = match self.next(context) {
+            let next = self.next(context);
+            if matches!(next, NextToSend::Wait | NextToSend::Done) {
+                self.is_idle.set(true);
+                context.rest.changed();
+            }
+            let (flow, took) = match next {
                 NextToSend::Scrape(number) => {
                     self.timed(self.send_scrape(number, context, &mut sent))
                         .await
+                }
+                // The next tick goes on with the backlog, and nothing newer may overtake it.
+                NextToSend::Segment if context.is_over() => {
+                    (ControlFlow::Break(()), Duration::ZERO)
                 }
                 NextToSend::Segment => match context.outbox {
                     Some(outbox) => {
@@ -70,12 +79,15 @@ impl Lane {
                 }
                 NextToSend::Wait | NextToSend::Done => (ControlFlow::Break(()), Duration::ZERO),
             };
+            self.is_idle.set(false);
             sent.busy += took;
             if flow.is_break() {
                 break;
             }
         }
         self.queue.stop_sending();
+        self.is_idle.set(true);
+        context.rest.changed();
         // Scrapes that still run put their samples into the queue. The flush takes them to the
         // spool together with those that were not sent.
         self.queue.all_scraped().await;
@@ -264,6 +276,9 @@ impl Lane {
         let mut flow = ControlFlow::Continue(());
         let mut out_of_time = false;
         loop {
+            if waiting.peek().is_some() && context.is_over() {
+                flow = ControlFlow::Break(());
+            }
             // Post as many batches as shards and pace allow. The turn of the next one is computed
             // again each time: answers change the rate meanwhile.
             let mut next_turn = None;
@@ -283,11 +298,11 @@ impl Lane {
             let mut answered = tokio::select! {
                 biased;
                 Some(answered) = in_flight.next() => answered,
-                () = sleep_until(next_turn.unwrap_or_else(Instant::now)),
+                () = sleep_until(context.turn_or_end(next_turn)),
                     if next_turn.is_some() => continue,
                 // The next batch is posted without waiting for its turn. Its delivery finds that no
                 // time is left, and reports that.
-                () = self.state.sending_ended(context.deadlines.work_ends()),
+                () = self.state.sending_ended(context.deadlines.planned_work_ends()),
                     if next_turn.is_some() =>
                 {
                     out_of_time = true;

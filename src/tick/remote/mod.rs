@@ -1,6 +1,7 @@
 //! One remote in a tick: its queue in memory, its outbox in the spool, and the sending from both.
 
 mod drain;
+mod keep;
 mod overflow;
 mod pace;
 mod table;
@@ -9,23 +10,21 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use self::pace::Pace;
 use self::table::RemoteTable;
 use super::progress::TickProgress;
+use super::rest::TickRest;
 use crate::batch::Batch;
 use crate::config::RemoteWrite;
 use crate::queue::Queue;
 use crate::report::{Fate, Incident, IncidentKind, Ledger, RemoteReport};
 use crate::send::{
-    DeliverContext, DeliverSettings, Delivery, RejectedBatch, Remote, SendFailure, SendState,
-    UndeliveredBatches, UndeliveredReason,
+    DeliverContext, DeliverSettings, Delivery, Remote, SendState, UndeliveredReason,
 };
-use crate::spool::name::{Folder, RemoteDir};
+use crate::spool::name::RemoteDir;
 use crate::spool::outbox::Outbox;
-use crate::spool::segment::Note;
-use crate::spool::store::StoreError;
 use crate::time::{Clock, Deadlines};
 
 /// Expected rate of a large write to the store before the first one, bytes a second.
@@ -64,6 +63,12 @@ pub(super) struct Lane {
     pub(super) metadata_ms: Cell<Option<i64>>,
     /// The last timestamps of its series, as the spool has them.
     pub(super) table: RemoteTable,
+    /// When the last slot of the tick's minute was served.
+    last_call: Cell<Option<Instant>>,
+    /// Whether nothing is sent now, and nothing is left to be sent.
+    is_idle: Cell<bool>,
+    /// Whether memory can still go to the spool in this tick.
+    can_spool: Cell<bool>,
     /// Whether samples of the last tick were neither sent nor spooled, so that the home is asked
     /// for them again.
     pub(super) must_read_again: Cell<bool>,
@@ -74,7 +79,7 @@ pub(super) struct Lane {
 pub(super) struct LaneContext<'a> {
     pub(super) clock: &'a dyn Clock,
     /// Ends of the tick's time.
-    pub(super) deadlines: Deadlines,
+    pub(super) deadlines: &'a Deadlines,
     /// The backlog of the remote. Without a spool, samples that are left at the end are lost.
     pub(super) outbox: Option<&'a Outbox>,
     /// Epoch of the lease.
@@ -89,6 +94,23 @@ pub(super) struct LaneContext<'a> {
     pub(super) lanes: &'a [Lane],
     /// Counters that others watch during the tick.
     pub(super) live: Option<&'a TickProgress>,
+    /// What the tick waits for before it ends.
+    pub(super) rest: &'a TickRest,
+}
+
+impl LaneContext<'_> {
+    /// Returns whether the next tick is due, so that this one sends nothing more of the backlog.
+    fn is_over(&self) -> bool {
+        let minute_ends = self.deadlines.minute_ends();
+        minute_ends.is_some_and(|ends| ends <= Instant::now())
+    }
+
+    /// Returns when a batch that waits for its turn is looked at again.
+    fn turn_or_end(&self, turn: Option<Instant>) -> Instant {
+        let turn = turn.unwrap_or_else(Instant::now);
+        let minute_ends = self.deadlines.minute_ends();
+        minute_ends.map_or(turn, |ends| ends.min(turn))
+    }
 }
 
 /// The origin of a batch that is sent.
@@ -149,6 +171,9 @@ impl Lane {
             pace: Pace::default(),
             metadata_ms: Cell::new(None),
             table: RemoteTable::default(),
+            last_call: Cell::default(),
+            is_idle: Cell::new(false),
+            can_spool: Cell::new(false),
             must_read_again: Cell::new(false),
         }
     }
@@ -158,6 +183,8 @@ impl Lane {
         self.state.begin_tick();
         self.queue.begin();
         self.pace.begin();
+        self.last_call.set(None);
+        self.is_idle.set(false);
         // One slow write must not shorten all ticks of this process.
         self.write_rate
             .set((self.write_rate.get() * 2.0).min(FIRST_WRITE_RATE));
@@ -168,6 +195,7 @@ impl Lane {
     /// Sends and spools until the scrapes have ended, then puts what memory still holds into the
     /// spool.
     pub(super) async fn run(&self, context: &LaneContext<'_>) -> LaneSummary {
+        self.can_spool.set(context.outbox.is_some());
         let overflow = async {
             match context.outbox {
                 Some(outbox) => self.overflow(outbox, context).await,
@@ -186,6 +214,24 @@ impl Lane {
         // left.
         self.flush(context, &mut sent).await;
         sent
+    }
+
+    /// Records that the slots of the tick's minute were served.
+    pub(super) fn last_call(&self) {
+        self.last_call.set(Some(Instant::now()));
+        self.queue.touch();
+    }
+
+    /// Wakes who waits for a moment that has moved.
+    pub(super) fn deadlines_moved(&self) {
+        self.queue.touch();
+    }
+
+    /// Returns whether the tick need not go on for this remote: nothing is being sent, and memory
+    /// is empty or must wait for the end of the tick.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let is_stuck = !self.queue.is_sending() && !self.can_spool.get();
+        self.is_idle.get() && (self.queue.is_empty() || is_stuck)
     }
 
     /// Returns the uncompressed size at which batches must close, bytes.
@@ -217,7 +263,8 @@ impl Lane {
             settings: &self.settings,
             state: &self.state,
             clock: context.clock,
-            work_ends: context.deadlines.work_ends(),
+            // The state knows when sending ends as long as the lease is not renewed.
+            work_ends: context.deadlines.planned_work_ends(),
             last_429: false,
         }
     }
@@ -236,9 +283,17 @@ impl Lane {
         let bytes: usize = context.lanes.iter().map(|lane| lane.queue.bytes()).sum();
         let reserve = writes as f64 * self.write_time.get() + bytes as f64 / self.write_rate.get();
         let longest = Duration::from_secs(3600).as_secs_f64();
-        context
+        let sending_ends = context
             .deadlines
-            .sending_ends(Duration::from_secs_f64(reserve.min(longest)))
+            .sending_ends(Duration::from_secs_f64(reserve.min(longest)));
+        // Once the slots of its minute are served, a tick of a schedule costs money only for a
+        // remote that answers, and the next tick must not wait for this one.
+        match self.last_call.get() {
+            Some(last_call) if context.deadlines.minute_ends().is_some() => sending_ends
+                .min(context.deadlines.hands_over(last_call))
+                .min(self.state.gives_up_at().unwrap_or(sending_ends)),
+            _ => sending_ends,
+        }
     }
 
     /// Moves the end of sending as memory fills and empties, and ends sending at that time. It runs
@@ -250,11 +305,18 @@ impl Lane {
             // missed.
             let mut changed = std::pin::pin!(self.queue.changed());
             changed.as_mut().enable();
+            let mut progressed = std::pin::pin!(self.state.progressed());
+            progressed.as_mut().enable();
             let sending_ends = self.sending_ends(context);
             self.state.set_sending_ends(sending_ends);
-            if timeout_at(sending_ends, changed).await.is_err() {
-                self.queue.stop_sending();
-                return std::future::pending().await;
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = progressed => {}
+                () = sleep_until(sending_ends) => {
+                    self.queue.stop_sending();
+                    return std::future::pending().await;
+                }
             }
         }
     }
@@ -283,8 +345,8 @@ impl Lane {
     }
 
     /// Counts the samples of a delivered batch by their fate, and keeps those that were refused or
-    /// are too old in the spool. Old samples that cannot be kept for now become undelivered: the
-    /// next tick moves them.
+    /// are too old in the spool. Those that cannot be kept for now become undelivered: they stay
+    /// owed, and the next tick tries again.
     pub(super) async fn settle(
         &self,
         delivery: &mut Delivery,
@@ -294,8 +356,9 @@ impl Lane {
         sent: &mut LaneSummary,
     ) {
         let BatchOrigin { scrape, repeated } = origin;
-        // This comes first: it may turn expired samples into undelivered ones, which the counts
-        // below must see.
+        // These come first: they may turn refused and expired samples into undelivered ones, which
+        // the counts below must see.
+        self.keep_rejected(delivery, scrape, context, sent).await;
         self.keep_expired(delivery, scrape, context, sent).await;
         sent.requests += u64::from(delivery.attempts);
         for (fate, samples) in [
@@ -325,23 +388,6 @@ impl Lane {
         for rejected in &delivery.rejected {
             sent.incidents.push(rejected.incident(&self.id, repeated));
         }
-        // Neighbours with the same answer go into one object, with the answer as its note.
-        for refused in delivery.rejected.chunk_by(RejectedBatch::has_same_answer) {
-            let note = refused.first().map(|refused| Note {
-                status: refused.status,
-                message: refused.message.clone(),
-            });
-            let batches: Vec<_> = refused
-                .iter()
-                .map(|refused| refused.batch.clone())
-                .collect();
-            if let Some(Err(error)) = self
-                .keep(context, Folder::Rejected, scrape, &batches, note.as_ref())
-                .await
-            {
-                self.not_kept(&error, sent);
-            }
-        }
         if let Some(undelivered) = &delivery.undelivered {
             sent.note_undelivered(
                 &self.id,
@@ -349,85 +395,6 @@ impl Lane {
                 delivery.undelivered_samples(),
             );
         }
-    }
-
-    /// Keeps the samples of a delivery that are too old, and reports them.
-    async fn keep_expired(
-        &self,
-        delivery: &mut Delivery,
-        scrape: u64,
-        context: &LaneContext<'_>,
-        sent: &mut LaneSummary,
-    ) {
-        if delivery.expired.is_empty() {
-            return;
-        }
-        match self
-            .keep(context, Folder::Expired, scrape, &delivery.expired, None)
-            .await
-        {
-            Some(Err(error)) if error.kind.is_passing() => {
-                let message = format!(
-                    "{error}: samples older than sample_age_limit stay owed until they can be kept"
-                );
-                let reason =
-                    UndeliveredReason::Deadline(Some(SendFailure::without_answer(message)));
-                let samples = delivery.expired_samples();
-                let expired = std::mem::take(&mut delivery.expired);
-                match &mut delivery.undelivered {
-                    // The rest of the batch was not sent for a reason of its own, for example
-                    // because the remote stopped us. That reason stays, and this one is reported as
-                    // well.
-                    Some(undelivered) => {
-                        undelivered.batches.splice(..0, expired);
-                        sent.note_undelivered(&self.id, &reason, samples);
-                    }
-                    None => {
-                        delivery.undelivered = Some(UndeliveredBatches {
-                            batches: expired,
-                            reason,
-                        });
-                    }
-                }
-                return;
-            }
-            // The store refuses them for good. They are given up, because they would otherwise
-            // block all newer samples.
-            Some(Err(error)) => self.not_kept(&error, sent),
-            Some(Ok(())) | None => {}
-        }
-        let text = format!(
-            "send: samples for {} are older than sample_age_limit: they were not sent",
-            self.id
-        );
-        sent.incidents.push(
-            self.incident(IncidentKind::SamplesExpired, text)
-                .with_samples(delivery.expired_samples()),
-        );
-    }
-
-    /// Keeps batches in a folder of the spool. Returns `None` without a spool.
-    async fn keep(
-        &self,
-        context: &LaneContext<'_>,
-        folder: Folder,
-        scrape: u64,
-        batches: &[Batch],
-        note: Option<&Note>,
-    ) -> Option<Result<(), StoreError>> {
-        Some(context.outbox?.keep(folder, scrape, batches, note).await)
-    }
-
-    /// Reports that batches could not be kept.
-    fn not_kept(&self, error: &StoreError, sent: &mut LaneSummary) {
-        let error = format!(
-            "{error}: batches for {} that were refused or too old are not kept",
-            self.id
-        );
-        // This is logged at once, because a kill would lose the report, and the samples are gone.
-        tracing::warn!("{error}");
-        sent.incidents
-            .push(self.incident(IncidentKind::BatchNotKept, error));
     }
 
     /// Makes an incident of this remote.

@@ -41,11 +41,14 @@ impl Lane {
                 Ok(()) => {
                     left_over += if over { scrape.samples() } else { 0 };
                     self.queue.spilled(&scrape, Vec::new());
+                    context.rest.changed();
                 }
                 // The batches return to their place in the queue, so that the order is kept. The
                 // flush at the end of the tick tries again.
                 Err(PutError { left, error }) => {
                     self.queue.spilled(&scrape, left);
+                    self.can_spool.set(false);
+                    context.rest.changed();
                     tracing::warn!("{error}: what exceeds the capacity stays in memory");
                     let kind = IncidentKind::SpoolUnavailable;
                     return (left_over, Some(self.incident(kind, error.to_string())));

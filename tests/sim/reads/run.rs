@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use amp_forwarder::report::{IncidentKind, Report};
 use amp_forwarder::send::Remote;
-use amp_forwarder::spool::name::RemoteDir;
+use amp_forwarder::spool::name::{Folder, RemoteDir};
+use amp_forwarder::spool::segment;
 use amp_forwarder::spool::store::memory::MemoryStore;
 use amp_forwarder::tick::{self, Forwarder, Plan};
 use fastrand::Rng;
@@ -160,6 +161,7 @@ impl Run {
             faults: counter,
             bug,
             unkept: Mutex::default(),
+            not_yet_kept: AtomicU64::new(0),
         });
         let mut run = Self {
             keys: HashMap::new(),
@@ -277,9 +279,19 @@ impl Run {
 
     /// Allows samples to be sent again, in the order of a catch-up that starts anew.
     fn forget(&self) {
-        self.receivers
-            .iter()
-            .for_each(|receiver| receiver.forgotten(true));
+        for (receiver, dir) in self.receivers.iter().zip(&self.dirs) {
+            receiver.forgotten(true);
+            let prefix = dir.prefix(Folder::Segments);
+            let keys = self.shared.objects.keys().into_iter();
+            for key in keys.filter(|key| key.starts_with(&prefix)) {
+                let object = self.shared.objects.peek(&key).unwrap_or_default();
+                let batches = segment::read(&object).map(|segment| segment.batches);
+                batches
+                    .iter()
+                    .flatten()
+                    .for_each(|batch| receiver.doubt(&batch.body.to_bytes()));
+            }
+        }
     }
 
     pub(super) async fn tick(&mut self, seats: &mut [Seat; 2], tick: Tick) -> Option<Report> {

@@ -10,14 +10,14 @@ use amp_forwarder::spool::name::{Folder, RemoteDir, SegmentName};
 use amp_forwarder::spool::segment;
 use amp_forwarder::spool::state::{KEY, SpoolState};
 use amp_forwarder::time::Clock as _;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::draw::{Kind, Tick};
 use super::{Run, Seat};
 use crate::events::Event;
 use crate::home::{OWN, Shown};
 use crate::memory::has;
-use crate::receiver::Answered;
+use crate::receiver::{Answered, PostSpan};
 use crate::store::Process;
 use crate::strangers::{is_stranger, refusal};
 use crate::world::{Key, SimClock, identity, lock};
@@ -28,8 +28,16 @@ impl Run {
         self.world.tell(|| format!("report: {report:?}"));
         let found = |rule: &str, what: String| self.world.found(rule, what);
         let mut total = Ledger::default();
-        for (remote, lost) in report.remotes.iter().zip(&mut self.lost) {
+        let degraded = is_degraded(report, process) || report.outcome == TickOutcome::Degraded;
+        for ((remote, lost), unkept) in report
+            .remotes
+            .iter()
+            .zip(&mut self.lost)
+            .zip(&mut self.unkept)
+        {
             total.add(&remote.ledger);
+            // Without the store there is no place to keep them.
+            *unkept += if degraded { remote.ledger.rejected } else { 0 };
             *lost += remote.ledger.lost;
             if has(report, IncidentKind::BatchNotKept) {
                 // The store was down: the samples are counted, but not kept.
@@ -56,7 +64,6 @@ impl Run {
         let touched = !report.scrapes.is_empty()
             || report.ledger != Ledger::default()
             || report.remotes.iter().any(|remote| remote.requests > 0);
-        let degraded = is_degraded(report, process);
         let no_scrape =
             report.scrapes.is_empty() && report.outcome == TickOutcome::Failed && !touched;
         let event = match report.outcome {
@@ -74,7 +81,7 @@ impl Run {
                 format!("it says that it is busy, and did something: {report:?}"),
             );
         }
-        if !degraded && report.outcome != TickOutcome::Degraded {
+        if !degraded {
             for wrong in lock(&process.wrongs).drain(..) {
                 found("fence", wrong);
             }
@@ -138,6 +145,12 @@ impl Run {
                 self.world.hit(Event::ThrottledForGood);
                 told.3 -= more;
             }
+            // What `rejected/` did not take stays owed.
+            let unkept = answered.rejected.saturating_sub(told.3);
+            if unkept > 0 && self.shared.not_yet_kept.load(Ordering::Relaxed) > 0 {
+                self.world.hit(Event::RefusedNotYetKept);
+                told.3 += unkept;
+            }
             let given = (
                 answered.posts,
                 answered.written,
@@ -167,6 +180,51 @@ impl Run {
                     ),
                 );
             }
+        }
+    }
+
+    /// Checks that a tick of a schedule ends when nothing more can be done: soon after its minute,
+    /// and soon after its last slot when no remote answers.
+    pub(super) fn cost(
+        &self,
+        report: &Report,
+        posts: &[Vec<PostSpan>],
+        (shown, start_ms): (&[Shown], i64),
+        started: Instant,
+        calm: bool,
+    ) {
+        // A slow store takes its time, and without it samples are sent as long as there is time.
+        if !calm || !began(report) || matches!(report.outcome, TickOutcome::Degraded) {
+            return;
+        }
+        let moment = |ms: i64| {
+            started + Duration::from_millis(u64::try_from(ms - start_ms).unwrap_or_default())
+        };
+        let scraped = shown.iter().map(|shown| moment(shown.ended_ms)).max();
+        let last_call = scraped.unwrap_or(started);
+        let by_minute = last_call.max(started + Duration::from_secs(60)) + Duration::from_secs(5);
+        let posts = || posts.iter().flatten();
+        let is_silent = posts().next().is_some() && !posts().any(|post| post.is_final);
+        let first = posts().map(|post| post.from).max().unwrap_or(last_call);
+        let silent = last_call.max(first + Duration::from_secs(30));
+        let ends = if is_silent {
+            by_minute.min(silent)
+        } else {
+            by_minute
+        };
+        if is_silent {
+            self.world.hit(Event::SilentRemote);
+        }
+        // Calls of the store take up to 30 ms each, and many may be needed.
+        let ended = Instant::now();
+        if ended > ends + Duration::from_secs(6) {
+            self.world.found(
+                "cost",
+                format!(
+                    "it ended {:?} after it had nothing to wait for, silent: {is_silent}",
+                    ended - ends
+                ),
+            );
         }
     }
 
@@ -308,6 +366,8 @@ impl Run {
                 kind: Kind::DrainOnly,
                 process: 0,
                 freeze_ms: 0,
+                frozen_inside: None,
+                renews_lease: false,
                 skew_ms: None,
                 configuration: None,
             };
@@ -335,12 +395,13 @@ impl Run {
             );
         }
         let kept = self.kept();
-        for (((receiver, kept), lost), claimed) in self
+        for ((((receiver, kept), lost), claimed), unkept) in self
             .receivers
             .iter()
             .zip(&kept)
             .zip(&self.lost)
             .zip(&self.claimed)
+            .zip(&self.unkept)
         {
             let is_missing = |sample: &&(Key, i64)| {
                 let (key, timestamp_ms) = **sample;
@@ -349,6 +410,24 @@ impl Run {
                     && !kept.contains(*sample)
             };
             let missing: Vec<_> = claimed.iter().filter(is_missing).collect();
+            // A batch that was refused is kept, or still owed.
+            let is_gone = |sample: &&(Key, i64)| {
+                let (key, timestamp_ms) = **sample;
+                receiver.is_rejected(key, timestamp_ms)
+                    && receiver.stored(key, timestamp_ms).is_none()
+                    && !kept.contains(*sample)
+            };
+            let gone = claimed.iter().filter(is_gone).count() as u64;
+            if gone > *lost + *unkept {
+                self.world.found(
+                    "kept",
+                    format!(
+                        "{}: {gone} samples were refused and are not kept, {lost} were counted \
+                         as lost",
+                        receiver.name
+                    ),
+                );
+            }
             if missing.len() as u64 > *lost {
                 let mut names: Vec<_> = missing
                     .iter()

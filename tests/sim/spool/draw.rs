@@ -30,6 +30,11 @@ pub(super) struct Tick {
     pub(super) kind: Kind,
     pub(super) process: usize,
     pub(super) freeze_ms: i64,
+    /// In the middle of the tick, after the first duration, the second one passes, which tokio's
+    /// clock does not count.
+    pub(super) frozen_inside: Option<(Duration, i64)>,
+    /// Whether the lease is short and is renewed.
+    pub(super) renews_lease: bool,
     /// The forwarder's clock is this far ahead, in milliseconds, from now on.
     pub(super) skew_ms: Option<i64>,
     /// Index of the configuration that both processes have from now on.
@@ -134,6 +139,7 @@ pub(super) fn ticks(rng: &mut Rng, configurations: usize) -> Vec<Tick> {
         _ => (Op::Delete, "segments/"),
     };
     let moves_clock = rng.u32(0..8) == 0;
+    let renews_lease = rng.u32(0..4) == 0;
     let draw = |rng: &mut Rng| {
         let kind = match rng.u32(0..20) {
             0 => Kind::Once,
@@ -170,6 +176,13 @@ pub(super) fn ticks(rng: &mut Rng, configurations: usize) -> Vec<Tick> {
             } else {
                 0
             },
+            frozen_inside: (rng.u32(0..25) == 0).then(|| {
+                (
+                    Duration::from_millis(rng.u64(0..60_000)),
+                    rng.i64(600..600_000),
+                )
+            }),
+            renews_lease,
             skew_ms: (moves_clock && rng.u32(0..3) == 0).then(|| {
                 pick(
                     rng,

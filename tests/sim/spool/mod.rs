@@ -5,7 +5,7 @@ mod checks;
 mod draw;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::events::{Event, Hits};
 use crate::home::{HomeHandle, HomeModel};
 use crate::memory::Memory;
 use crate::planted::Bug;
-use crate::receiver::Receiver;
+use crate::receiver::{PostSpan, Receiver};
 use crate::run::{Outcome, polled, targets};
 use crate::scenario::Scenario;
 use crate::store::{Process, Shared, SimStore, StoreClock, Traits, WatchedRemote, faults};
@@ -72,11 +72,15 @@ struct Run {
     claimed: Vec<HashSet<(Key, i64)>>,
     /// For each remote, the samples lost by its reports.
     lost: Vec<u64>,
+    /// For each remote, the samples that it refused for good in ticks without the store.
+    unkept: Vec<u64>,
     /// End of the last tick of each process by the forwarder's clock.
     ended_ms: [Option<i64>; 2],
     /// Whether the forwarder's clock was moved.
     skewed: bool,
     memory: Memory,
+    /// Whether the tick has ended in which the process may still be frozen.
+    tick_over: Arc<AtomicBool>,
 }
 
 impl Run {
@@ -179,6 +183,7 @@ impl Run {
             faults: counter,
             bug,
             unkept: Mutex::default(),
+            not_yet_kept: AtomicU64::new(0),
         });
         let (lost, memory_limit) = (vec![0; receivers.len()], scenario.memory_limit);
         Self {
@@ -196,10 +201,12 @@ impl Run {
             concurrent_without_store: false,
             owed: Some(lost.clone()),
             claimed: vec![HashSet::new(); lost.len()],
+            unkept: lost.clone(),
             lost,
             ended_ms: [None; 2],
             skewed: false,
             memory: Memory::new(memory_limit),
+            tick_over: Arc::default(),
         }
     }
 
@@ -284,11 +291,18 @@ impl Run {
     async fn tick(&mut self, seats: &mut [Seat; 2], tick: Tick) {
         self.world.tell(|| format!("tick: {tick:?}"));
         let faults = self.shared.faults.load(Ordering::Relaxed);
+        self.shared.not_yet_kept.store(0, Ordering::Relaxed);
         let started = Instant::now();
         let plan = Plan {
             deadline: Some(started + tick.timeout),
             once: matches!(tick.kind, Kind::Once),
             drain_only: matches!(tick.kind, Kind::DrainOnly),
+            renews_lease: tick.renews_lease,
+            // A tick of some jobs is not a schedule's, and waits for a remote until its deadline.
+            jobs: (self.shared.bug == Some(Bug::WaitsForTheSilent)).then(|| {
+                let jobs = &self.scenario.config.scrape_configs;
+                jobs.iter().map(|job| job.job_name.clone()).collect()
+            }),
             ..Plan::default()
         };
         if tick.process != self.last {
@@ -324,6 +338,7 @@ impl Run {
                 .iter()
                 .map(|receiver| receiver.take_answered())
                 .collect();
+            self.take_posts();
             let shown = self.home.take_shown(&[&first, &second]);
             // Each of two concurrent ticks counts its own samples; together they count all.
             self.owed = None;
@@ -338,6 +353,22 @@ impl Run {
             self.forget();
             self.last = 2;
             return;
+        }
+        if let Some((after, ms)) = tick.frozen_inside {
+            let world = Arc::clone(&self.world);
+            let is_over = Arc::clone(&self.tick_over);
+            let faults = Arc::clone(&self.shared.faults);
+            is_over.store(false, Ordering::Relaxed);
+            tokio::spawn(async move {
+                sleep(after).await;
+                if !is_over.load(Ordering::Relaxed) {
+                    world.hit(Event::FrozenInside);
+                    world.tell(|| format!("frozen for {ms} ms"));
+                    world.freeze(ms);
+                    // The lease may be over, and with it what memory holds.
+                    faults.fetch_add(1, Ordering::Relaxed);
+                }
+            });
         }
         let seat = &mut seats[tick.process];
         seat.process.begin(kill);
@@ -361,6 +392,8 @@ impl Run {
                 }
             }
         };
+        self.tick_over.store(true, Ordering::Relaxed);
+        let posts = self.take_posts();
         let shown = self.home.take_shown(&Vec::from_iter(&report));
         let answered: Vec<_> = self
             .receivers
@@ -403,6 +436,11 @@ impl Run {
             self.world
                 .found("deadline", format!("{took:?} of {:?}", tick.timeout));
         }
+        if matches!(tick.kind, Kind::Whole) && tick.frozen_inside.is_none() {
+            let calm = self.shared.faults.load(Ordering::Relaxed) == faults;
+            self.cost(&report, &posts, (&shown, start_ms), started, calm);
+        }
+        let seat = &mut seats[tick.process];
         let process = Arc::clone(&seat.process);
         self.report(&report, &process);
         let concurrent = self.last != tick.process;
@@ -426,6 +464,11 @@ impl Run {
         if released(&report) {
             lock(&process.in_doubt).clear();
         }
+    }
+
+    fn take_posts(&self) -> Vec<Vec<PostSpan>> {
+        let receivers = self.receivers.iter();
+        receivers.map(|receiver| receiver.take_posts()).collect()
     }
 
     /// Deploys another configuration: both processes are replaced.

@@ -25,18 +25,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use self::folder::{DirHandle, EntryKind, is_stranger};
 use self::listing::walk;
 use super::{
-    Call, Etag, FailureKind, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError, StoreTime,
-    is_plain_key, within,
+    Call, Etag, FailureKind, HolderMark, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
+    StoreTime, is_plain_key, within,
 };
 use crate::time::{Clock as _, SystemClock};
 
 const LOCK: &str = ".lock";
+
+/// The file that the holder of the lease has locked, for as long as it lives.
+const HOLDER: &str = ".holder";
+
 const TMP: &str = ".tmp";
 
 /// How often a lock is tried that another process holds: it does so for some milliseconds.
@@ -398,7 +403,23 @@ impl Store for DirStore {
         self.call(Op::Delete, key, deadline, Work::delete)
     }
 
+    fn mark_holder(&self) -> BoxFuture<'_, HolderMark> {
+        let root = Arc::clone(&self.root);
+        let marking = tokio::task::spawn_blocking(move || lock_holder(&root).ok());
+        async { marking.await.ok().flatten().unwrap_or_default() }.boxed()
+    }
+
     fn address(&self) -> &str {
         &self.address
+    }
+}
+
+/// Locks the file of the lease's holder. Where the file system has no locks, nobody gets one, and
+/// leases end by their time alone.
+fn lock_holder(root: &Path) -> io::Result<HolderMark> {
+    let file = DirHandle::make_root(root)?.open_or_create(HOLDER)?;
+    match file.try_lock() {
+        Ok(()) => Ok(HolderMark::locked(file)),
+        Err(_) => Ok(HolderMark::default()),
     }
 }
