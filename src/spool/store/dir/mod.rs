@@ -7,7 +7,7 @@
 //! directory must share a clock, too.
 //!
 //! Files and folders are made for their user alone (0600, 0700). No symbolic link below the
-//! directory is followed ([`folder`]).
+//! directory is followed (`folder.rs`).
 
 #![expect(
     clippy::disallowed_methods,
