@@ -5,8 +5,9 @@
 //! entry that is alone in its batch can be made smaller only by cutting it.
 
 use super::Batch;
+use super::blocks::BlockCompressor;
 use super::error::SplitError;
-use super::split::{compress_body, decompress, split};
+use super::split::{decompress, split};
 use super::walk::varint_of;
 use crate::prompb::wire;
 
@@ -65,8 +66,8 @@ pub fn halve(batch: &Batch) -> Result<Option<Halves>, SplitError> {
 /// are copied byte by byte. An entry that has samples on both sides becomes two, with the same
 /// labels.
 ///
-/// Besides the uncompressed body, memory is needed for one side and its compressed form at a time:
-/// the body may come from anybody who may write the spool.
+/// Memory is needed for the uncompressed body and the compressed sides only: the body may come from
+/// anybody who may write the spool.
 ///
 /// # Errors
 /// Fails when the body is not the remote-write request that the batch describes.
@@ -120,8 +121,7 @@ impl EntryPart {
 /// The entries with those of their samples whose time belongs to this side. Entries without any are
 /// left out. None when all are.
 fn side(raw: &[u8], belongs: impl Fn(i64) -> bool) -> Result<Option<Batch>, SplitError> {
-    // A side is never longer than the whole. Its length is counted first, so that memory is taken
-    // once, and only as much as there will be.
+    // The length stands before a compressed body, so it is counted first.
     let mut length = 0;
     for entry in entries_of(raw) {
         let part = EntryPart::of(&entry?, &belongs)?;
@@ -129,7 +129,8 @@ fn side(raw: &[u8], belongs: impl Fn(i64) -> bool) -> Result<Option<Batch>, Spli
             length += wire::field_len(part.length);
         }
     }
-    let mut kept = Vec::with_capacity(length);
+    let mut kept = BlockCompressor::new(length);
+    let mut head = Vec::new();
     let (mut samples, mut min_ms, mut max_ms) = (0, i64::MAX, i64::MIN);
     for entry in entries_of(raw) {
         let entry = entry?;
@@ -137,12 +138,14 @@ fn side(raw: &[u8], belongs: impl Fn(i64) -> bool) -> Result<Option<Batch>, Spli
         if part.samples == 0 {
             continue;
         }
-        kept.push(wire::TIME_SERIES);
-        wire::varint(&mut kept, part.length as u64);
+        head.clear();
+        head.push(wire::TIME_SERIES);
+        wire::varint(&mut head, part.length as u64);
+        kept.write(&head)?;
         for field in fields(entry.content) {
             let field = field?;
             if field.timestamp_ms()?.is_none_or(&belongs) {
-                kept.extend_from_slice(field.whole);
+                kept.write(field.whole)?;
             }
         }
         samples += part.samples;
@@ -153,10 +156,10 @@ fn side(raw: &[u8], belongs: impl Fn(i64) -> bool) -> Result<Option<Batch>, Spli
         return Ok(None);
     }
     Ok(Some(Batch {
-        body: compress_body(&kept)?.into(),
+        body: kept.finish()?,
         samples,
         // It fits: a side is at most as long as the whole, whose length has 32 bits.
-        raw_len: kept.len() as u32,
+        raw_len: length as u32,
         min_ms,
         max_ms,
     }))

@@ -1,6 +1,7 @@
 //! Remote-write request bodies: built once from borrowed labels, compressed, staged until their
 //! scrape commits.
 
+mod blocks;
 mod compressor;
 mod cut;
 mod entry;

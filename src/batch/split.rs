@@ -3,6 +3,7 @@
 use prost::Message as _;
 
 use super::Batch;
+use super::blocks;
 use super::error::SplitError;
 use super::walk::{EntryCounts, decode_entry, spans};
 use crate::prompb::messages::{TimeSeries, WriteRequest};
@@ -101,20 +102,10 @@ pub fn entries(batch: &Batch) -> Result<impl Iterator<Item = TimeSeries>, SplitE
     }))
 }
 
-/// The compressed body, in no more memory than it has bytes: the encoder's buffer is longer than
-/// what goes into it, and parts of a batch may wait for long.
-pub(super) fn compress_body(raw: &[u8]) -> Result<Vec<u8>, SplitError> {
-    let mut body = snap::raw::Encoder::new()
-        .compress_vec(raw)
-        .map_err(|error| SplitError::Snappy(error.to_string()))?;
-    body.shrink_to_fit();
-    Ok(body)
-}
-
 fn compress(half: &[u8]) -> Result<Batch, SplitError> {
     let counts = EntryCounts::of(half)?;
     Ok(Batch {
-        body: compress_body(half)?.into(),
+        body: blocks::compress(half)?,
         // Both fit: a half is at most as long as the whole, whose numbers are 32 bits.
         samples: counts.samples as u32,
         raw_len: half.len() as u32,

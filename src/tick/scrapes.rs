@@ -20,6 +20,10 @@ use crate::scrape::Scraper;
 /// matters because AMP measures the age of a sample against the newest one it has seen.
 const CLOCK_TOLERANCE_MS: i64 = 30_000;
 
+/// Least time that a scrape and the sending of its samples are expected to take: a function with a
+/// small share of a core may stand still for as long.
+const LEAST_EXPECTED: Duration = Duration::from_millis(200);
+
 const MINUTE_MS: i64 = 60_000;
 
 /// A slot that passed while the tick served its minute waits for this long, at most: if the tick is
@@ -170,7 +174,8 @@ impl Forwarder {
         // The next scrape may be slower, and its samples must be sent as well. So twice the
         // duration of the last one is expected.
         let slowest = served.iter().map(|served| served.scraping).max();
-        job.expected.set(slowest.unwrap_or_default() * 2);
+        let expected = slowest.unwrap_or_default() * 2;
+        job.expected.set(expected.max(LEAST_EXPECTED));
         if served.iter().all(|served| served.up) {
             job.scraped_ms.set(Some(now_ms));
         }

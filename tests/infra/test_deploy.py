@@ -67,6 +67,7 @@ def test_the_function_has_its_environment_and_network(moto, stack):
         "AMP_REMOTE_WRITE_URL": f"https://aps-workspaces.us-east-1.amazonaws.com/workspaces/{WORKSPACE}/api/v1/remote_write",
         "SPOOL_URL": f"s3://{bucket}/spool",
         "AWS_USE_FIPS_ENDPOINT": "false",
+        "MALLOC_MMAP_THRESHOLD_": "1048576",
     }
     assert (function["Timeout"], function["MemorySize"], function["Architectures"]) == (90, 128, ["x86_64"])
     assert function["Role"].endswith(stack.id("FunctionRole"))

@@ -152,6 +152,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
         AMP_REMOTE_WRITE_URL: this.remoteWriteUrl,
         SPOOL_URL: this.spoolUrl,
         AWS_USE_FIPS_ENDPOINT: String(fips),
+        // glibc gives freed memory of large buffers back only if this is fixed (mallopt(3)). The smallest function needs it.
+        MALLOC_MMAP_THRESHOLD_: '1048576',
       },
       logGroup: this.logGroup,
       loggingFormat: lambda.LoggingFormat.JSON,
