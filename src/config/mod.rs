@@ -17,6 +17,7 @@ mod env;
 mod expand;
 mod forwarder;
 mod global;
+mod home;
 mod http;
 mod import;
 mod job;
@@ -46,6 +47,7 @@ mod yaml;
 mod tests;
 
 pub use env::{Env, config_env, process_env, stack_env};
+pub use home::HomeConfig;
 pub use http::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, TlsConfig, TlsVersion};
 pub use import::{ImportedConfig, Omission, import};
 pub use limits::ScrapeLimits;

@@ -14,6 +14,7 @@
 mod answer;
 mod classic;
 mod error;
+pub mod facts;
 mod name_part;
 mod pass;
 mod planner;

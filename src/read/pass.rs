@@ -102,6 +102,14 @@ pub(super) struct PassCounts {
     pub(super) samples: u64,
     /// Series without a name, or with a name or a value that is not UTF-8.
     pub(super) skipped: u64,
+    /// Time of the newest sample that was in range, milliseconds since 1970.
+    pub(super) newest_ms: Option<i64>,
+}
+
+impl PassCounts {
+    fn saw(&mut self, timestamp_ms: i64) {
+        self.newest_ms = self.newest_ms.max(Some(timestamp_ms));
+    }
 }
 
 /// Why a pass ended.
@@ -240,6 +248,7 @@ impl<'a> Pass<'a> {
             let float = float?;
             self.counts.samples += 1;
             if range.contains(float.timestamp_ms) {
+                self.counts.saw(float.timestamp_ms);
                 samples.floats.push(float);
             }
         }
@@ -247,6 +256,7 @@ impl<'a> Pass<'a> {
             let histogram = histogram?;
             self.counts.samples += 1;
             if range.contains(histogram.timestamp) {
+                self.counts.saw(histogram.timestamp);
                 samples.histograms.push(histogram);
             }
         }

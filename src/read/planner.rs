@@ -50,6 +50,9 @@ pub struct WindowPlanner {
     max_samples: u64,
     /// New time that the next window covers, milliseconds.
     span_ms: i64,
+    /// Length of the whole range that the next window asks for at most, what it reads again
+    /// included, as the density of the samples allows it; milliseconds.
+    range_ms: i64,
     /// What [`PATIENCE`] allows, milliseconds. A failure lowers it.
     ceiling_ms: i64,
     /// Parts of each window by name.
@@ -92,6 +95,7 @@ impl WindowPlanner {
             grid_ms: grid_ms(resolution_ms),
             max_samples: max_samples.max(1),
             span_ms: FIRST_SPAN_MS,
+            range_ms: i64::MAX,
             ceiling_ms: MAX_SPAN_MS,
             parts: 1,
             interval_ms: LIKELY_INTERVAL_MS,
@@ -110,7 +114,8 @@ impl WindowPlanner {
         }
         // At least one step, however small the span is.
         let least_ms = on_grid(watermark_ms, self.grid_ms).saturating_add(self.grid_ms);
-        let wanted_ms = on_grid(watermark_ms.saturating_add(self.span_ms), self.grid_ms);
+        let span_ms = self.span_beside(watermark_ms.saturating_sub(start_ms));
+        let wanted_ms = on_grid(watermark_ms.saturating_add(span_ms), self.grid_ms);
         let end_ms = wanted_ms.max(least_ms).min(last_ms);
         Some(PlannedWindow {
             range: TimeRange {
@@ -126,7 +131,7 @@ impl WindowPlanner {
     /// one. `None` when not even the first one is over at `until_ms`.
     #[must_use]
     pub fn next_slots(&self, gap: &Slots, until_ms: i64) -> Option<(PlannedWindow, Slots)> {
-        let steps = self.span_ms / gap.interval_ms.max(1);
+        let steps = self.span_beside(gap.look_back_ms) / gap.interval_ms.max(1);
         let wanted = u32::try_from(steps).unwrap_or(u32::MAX).max(1);
         let slots = gap.first(wanted).up_to(until_ms)?;
         let window = PlannedWindow {
@@ -170,11 +175,8 @@ impl WindowPlanner {
             .min(series.saturating_mul(MAX_SAMPLES_A_SERIES))
             .min(self.max_samples / u64::from(self.parts));
         let allowed = u128::from(most) * asked_ms as u128 / u128::from(samples);
-        let behind_ms = window.range.len_ms() - window.new_ms;
-        let allowed_ms = i64::try_from(allowed)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(behind_ms);
-        self.span_ms = self.bounded(allowed_ms.min(self.span_ms * 2));
+        self.range_ms = i64::try_from(allowed).unwrap_or(i64::MAX);
+        self.span_ms = self.bounded(self.range_ms.min(self.span_ms * 2));
     }
 
     /// Learns from a window that was too much for the home, or for us
@@ -187,6 +189,15 @@ impl WindowPlanner {
         }
         self.span_ms = half_ms.max(self.grid_ms);
         self.ceiling_ms = self.span_ms;
+    }
+
+    /// New time of a window that reads this much again, milliseconds: an overlap, or the look-back
+    /// of slots. Only the first window of a gap looks back far, so that this is not a matter of the
+    /// window before.
+    fn span_beside(&self, behind_ms: i64) -> i64 {
+        self.span_ms
+            .min(self.range_ms.saturating_sub(behind_ms.max(0)))
+            .max(self.grid_ms)
     }
 
     fn bounded(&self, span_ms: i64) -> i64 {
@@ -247,7 +258,7 @@ mod tests {
             planner.succeeded(&window, answer(&window, series, labels, interval_ms));
             watermark = window.range.end_ms;
         }
-        (planner.span_ms, planner.parts)
+        (planner.span_beside(overlap_ms), planner.parts)
     }
 
     #[test]
@@ -303,6 +314,26 @@ mod tests {
             assert!(successes < 100, "{planner:?}");
         }
         assert!(successes > 4 * PATIENCE, "{successes}");
+    }
+
+    #[test]
+    fn the_look_back_of_a_gaps_first_window_does_not_shorten_the_next_one() {
+        let gap = |first_ms, look_back_ms| Slots {
+            first_ms,
+            interval_ms: 15_000,
+            count: 1_000,
+            look_back_ms,
+        };
+        let mut planner = WindowPlanner::new(0, 10_000_000);
+        // 360 s at a sample a second are far above sixty samples of each series.
+        let first = planner.next_slots(&gap(0, 300_000), i64::MAX).unwrap().0;
+        planner.succeeded(&first, answer(&first, 1_000, 300, 1_000));
+        let next = planner.next_slots(&gap(60_000, 14_999), i64::MAX).unwrap();
+        // Slots of 15 s: as much as looks back less than one of them, and is less than a minute.
+        assert_eq!((next.1.count, next.0.new_ms), (2, 15_000), "{planner:?}");
+        // One that looks back again reads as little as it can.
+        let again = planner.next_slots(&gap(60_000, 300_000), i64::MAX).unwrap();
+        assert_eq!(again.1.count, 1);
     }
 
     #[test]

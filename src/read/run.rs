@@ -412,6 +412,7 @@ impl<'s, 'a> RunningRead<'s, 'a> {
                 series: self.counts.series,
                 samples: self.counts.samples,
             },
+            newest_ms: self.counts.newest_ms,
             skipped: self.counts.skipped,
             duration,
             ahead_ms: self.ahead_ms,

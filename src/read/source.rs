@@ -10,7 +10,7 @@ use crate::selector::{Selector, SelectorError, needed};
 const READ_PATH: &str = "/api/v1/read";
 
 /// The path of federation.
-const FEDERATE_PATH: &str = "/federate";
+pub(super) const FEDERATE_PATH: &str = "/federate";
 
 /// The home's remote read in the place of a federation: the same series, all of their samples.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -59,6 +59,9 @@ pub struct WindowOutcome {
     pub bytes: u64,
     /// What the answer held, for the planner.
     pub size: AnswerSize,
+    /// Time of the newest sample that it held in the range and not above `end_ms`, milliseconds
+    /// since 1970: the home's clock is not behind it.
+    pub newest_ms: Option<i64>,
     /// Series that were passed over: they have no name, or one that is not UTF-8.
     pub skipped: u64,
     /// Time from the request to the end of the answer.

@@ -5,6 +5,7 @@
 
 mod forwarder;
 mod job;
+mod last_minute;
 mod lease;
 mod memory;
 mod metadata;

@@ -77,6 +77,30 @@ pub(super) fn every_sample(
 pub(super) struct SlotMoment {
     /// Milliseconds since 1970.
     pub at_ms: i64,
+    /// The latest that the moment may have been, milliseconds since 1970: what the remote has shows
+    /// that a scrape was held up. It is `at_ms` where that is known.
+    pub until_ms: i64,
+    /// Whether `up` says when it was.
+    pub is_known: bool,
+}
+
+impl SlotMoment {
+    /// The moment that `up` tells.
+    pub(super) fn known(at_ms: i64) -> Self {
+        Self {
+            at_ms,
+            until_ms: at_ms,
+            is_known: true,
+        }
+    }
+
+    /// The moment that the grid tells, of a slot whose `up` is missing.
+    pub(super) fn planned(at_ms: i64) -> Self {
+        Self {
+            is_known: false,
+            ..Self::known(at_ms)
+        }
+    }
 }
 
 /// How the slots of a series are compared.
@@ -84,6 +108,8 @@ pub(super) struct SlotMoment {
 pub(super) struct SlotRules<'a> {
     /// The slots, oldest first.
     pub slots: &'a [SlotMoment],
+    /// The moment of the slot that follows them.
+    pub next: SlotMoment,
     /// Age from which `/federate` shows a sample no longer, milliseconds.
     pub look_back_ms: i64,
     /// How long it may take until the home shows a sample, milliseconds: its scrape must have
@@ -115,17 +141,15 @@ pub(super) fn slots(
         ..EndCounts::default()
     };
     for slot in rules.slots {
-        let Some(shown) = shown(home, slot.at_ms, rules) else {
+        let Some(shown) = shown(home, slot, rules) else {
             continue;
         };
         counts.home += 1;
         let found = |sample: &TimedPrint| {
-            let timestamp_ms = if rules.honor_timestamps {
-                sample.timestamp_ms
-            } else {
-                slot.at_ms
-            };
-            at(remote, timestamp_ms)
+            if rules.honor_timestamps {
+                return at(remote, sample.timestamp_ms);
+            }
+            at(remote, slot.at_ms).or_else(|| at(remote, slot.until_ms))
         };
         let agrees = |sample: &TimedPrint| {
             found(sample).is_some_and(|print| sample.print.agrees(print, precision))
@@ -141,14 +165,42 @@ pub(super) fn slots(
     counts
 }
 
+/// Moves the end of moments that are not known to what a series at the remote proves: a sample that
+/// the next slot does not show was shown by this one. `until_ms` are those of the slots.
+pub(super) fn prove_moments(
+    home: &[TimedPrint],
+    remote: &[TimedPrint],
+    rules: &SlotRules<'_>,
+    until_ms: &mut [i64],
+) {
+    let following = rules.slots.iter().skip(1).chain([&rules.next]);
+    for ((slot, next), until_ms) in rules.slots.iter().zip(following).zip(until_ms) {
+        if slot.is_known {
+            continue;
+        }
+        let shown_next = shown(home, next, rules).unwrap_or_default();
+        let from = remote.partition_point(|sample| sample.timestamp_ms <= slot.at_ms);
+        let later = remote[from..]
+            .iter()
+            .map(|sample| sample.timestamp_ms)
+            .take_while(|&timestamp_ms| timestamp_ms < next.at_ms);
+        let proof = later.filter(|&timestamp_ms| {
+            !rules.honor_timestamps
+                || (at(home, timestamp_ms).is_some() && at(shown_next, timestamp_ms).is_none())
+        });
+        *until_ms = proof.fold(*until_ms, i64::max);
+    }
+}
+
 /// The samples of which `/federate` has shown one at a moment: the newest, and those before it that
 /// it showed if the newest was not visible yet. `None` when it may have shown nothing.
 fn shown<'a>(
     home: &'a [TimedPrint],
-    at_ms: i64,
+    slot: &SlotMoment,
     rules: &SlotRules<'_>,
 ) -> Option<&'a [TimedPrint]> {
-    let end = home.partition_point(|sample| sample.timestamp_ms <= at_ms);
+    let at_ms = slot.at_ms;
+    let end = home.partition_point(|sample| sample.timestamp_ms <= slot.until_ms);
     let newest = end.checked_sub(1)?;
     let visible = home[..end].partition_point(|sample| {
         // One that was certainly visible hides those before it.
@@ -257,9 +309,10 @@ mod tests {
         at: &[i64],
         lag_ms: i64,
     ) -> (EndCounts, Vec<i64>) {
-        let moments: Vec<_> = at.iter().map(|&at_ms| SlotMoment { at_ms }).collect();
+        let moments: Vec<_> = at.iter().copied().map(SlotMoment::known).collect();
         let rules = SlotRules {
             slots: &moments,
+            next: SlotMoment::known(i64::MAX),
             look_back_ms: 300,
             lag_ms,
             honor_timestamps: true,
@@ -320,12 +373,57 @@ mod tests {
     fn without_honor_timestamps_the_slot_is_the_time() {
         let (home, remote) = (series(&[(0, 1.0)]), series(&[(15, 1.0)]));
         let rules = SlotRules {
-            slots: &[SlotMoment { at_ms: 15 }, SlotMoment { at_ms: 30 }],
+            slots: &[15, 30].map(SlotMoment::known),
+            next: SlotMoment::known(45),
             look_back_ms: 300,
             lag_ms: 1,
             honor_timestamps: false,
         };
         let counts = slots(&home, &remote, &(0..=100), &rules, Precision::Bits, |_| {});
         assert_eq!((counts.home, counts.missing, counts.foreign), (2, 1, 0));
+    }
+
+    fn rules_before_60(slots: &[SlotMoment]) -> SlotRules<'_> {
+        SlotRules {
+            slots,
+            next: SlotMoment::planned(60),
+            look_back_ms: 300,
+            lag_ms: 1,
+            honor_timestamps: true,
+        }
+    }
+
+    /// What is missing where the second of three slots, at 30, was scraped at 33 without a trace of
+    /// its `up`.
+    fn missing_of_held_up(home: &[TimedPrint], remote: &[TimedPrint], proof: &[TimedPrint]) -> u64 {
+        let mut slots = [
+            SlotMoment::known(15),
+            SlotMoment::planned(30),
+            SlotMoment::known(45),
+        ];
+        let mut until_ms = slots.map(|slot| slot.until_ms);
+        prove_moments(home, proof, &rules_before_60(&slots), &mut until_ms);
+        for (slot, until_ms) in slots.iter_mut().zip(until_ms) {
+            slot.until_ms = until_ms;
+        }
+        let rules = rules_before_60(&slots);
+        let bits = Precision::Bits;
+        super::slots(home, remote, &(0..=100), &rules, bits, |_| {}).missing
+    }
+
+    #[test]
+    fn what_the_remote_has_tells_when_a_slot_was_scraped() {
+        // Scraped at home at 2, 12, 22, 32, 42: a scrape at 33 shows 32.
+        let home = series(&[(2, 1.0), (12, 2.0), (22, 3.0), (32, 4.0), (42, 5.0)]);
+        let arrived = series(&[(12, 2.0), (32, 4.0), (42, 5.0)]);
+        let swallowed = series(&[(12, 2.0), (42, 5.0)]);
+        assert_eq!(missing_of_held_up(&home, &arrived, &arrived), 0);
+        // The same batch held other series, which are missing once.
+        assert_eq!(missing_of_held_up(&home, &swallowed, &arrived), 1);
+        // Nothing of the slot has arrived.
+        assert_eq!(missing_of_held_up(&home, &swallowed, &swallowed), 1);
+        // What the next slot shows proves nothing of this one.
+        let next_only = series(&[(12, 2.0), (22, 3.0), (42, 5.0)]);
+        assert_eq!(missing_of_held_up(&home, &next_only, &swallowed), 0);
     }
 }

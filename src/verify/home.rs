@@ -52,6 +52,7 @@ pub(super) struct HomeSeries {
 }
 
 /// The series that one remote should have in a window, by the hash of their label sets.
+#[derive(Default)]
 pub(super) struct ExpectedSeries {
     pub(super) series: HashMap<u64, HomeSeries>,
     /// External labels that all of the series have.

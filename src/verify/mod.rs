@@ -12,6 +12,8 @@ mod answer;
 mod compare;
 mod error;
 mod home;
+mod moments;
+mod own;
 mod query;
 mod remote;
 mod report;

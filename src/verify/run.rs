@@ -1,23 +1,22 @@
 //! Both ends, window by window.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::compare::{EndCounts, SlotMoment, SlotRules, Span, every_sample, slots};
+use super::compare::{EndCounts, SlotRules, Span, every_sample, prove_moments, slots};
 use super::error::{EndError, EndFault};
 use super::home::{ExpectedSeries, HomeReader, HomeSeries, HomeTarget, ScrapeDurations};
+use super::moments::TargetMoments;
+use super::own::own_series;
 use super::remote::{RemoteEnd, RemoteQuestion};
 use super::report::{DeviationLog, UnreadRange, VerifyReport, VerifyUnit};
 use super::value::{Precision, TimedPrint, ValuePrint};
 use super::windows::Windows;
-use crate::config::{Config, RemoteReadMode, ScrapeConfig};
+use crate::config::{Config, RemoteReadMode};
 use crate::home::{Home, targets};
-use crate::intake::report_label_sets;
 use crate::series::Labels;
-use crate::series::labels::NAME;
-use crate::tick::newest_slot_ms;
 use crate::time::millis;
 
 /// Length of a window in which every sample is compared, milliseconds.
@@ -35,18 +34,6 @@ const ATTEMPTS: u32 = 3;
 
 /// Pause before the second attempt; the next one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// Series that the forwarder makes itself, by each scrape (`scrape/scrape.go` `report`).
-const REPORTS: [&str; 8] = [
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
-    "scrape_timeout_seconds",
-    "scrape_sample_limit",
-    "scrape_body_size_bytes",
-];
 
 /// What is to be verified.
 #[derive(Debug, Clone)]
@@ -222,8 +209,22 @@ struct RemoteWindow<'w> {
     expected: ExpectedSeries,
     durations: &'w ScrapeDurations,
     /// For each target, the moments of its slots.
-    moments: Vec<Vec<SlotMoment>>,
+    moments: Vec<TargetMoments>,
     span: &'w Span,
+}
+
+impl RemoteWindow<'_> {
+    /// How the slots of a series are compared.
+    fn rules<'w>(&'w self, series: &HomeSeries, target: &HomeTarget<'_>) -> SlotRules<'w> {
+        let moments = &self.moments[series.target];
+        SlotRules {
+            slots: &moments.slots,
+            next: moments.next,
+            look_back_ms: LOOK_BACK_MS,
+            lag_ms: self.durations.lag_ms(series),
+            honor_timestamps: target.job.honor_timestamps,
+        }
+    }
 }
 
 impl RunningVerification<'_> {
@@ -291,57 +292,26 @@ impl RunningVerification<'_> {
             .map(|target| millis(target.job.scrape_interval))
             .max()
             .unwrap_or_default();
-        window.start() - LOOK_BACK_MS..=window.end() + longest
+        // The slot after the last one tells which of two has shown a sample.
+        window.start() - LOOK_BACK_MS..=window.end() + 2 * longest
     }
 
-    /// The moments at which `/federate` was asked, slot by slot: when `up` says so, and else when
-    /// it should have been.
+    /// The moments of the slots of each target. With samples there are none.
     async fn moments(
         &self,
         remote: &mut RemoteEnd,
         index: usize,
         window: &Span,
-    ) -> Result<Vec<Vec<SlotMoment>>, EndError> {
+    ) -> Result<Vec<TargetMoments>, EndError> {
         let mut moments = Vec::with_capacity(self.targets.len());
         if self.unit == VerifyUnit::Samples {
-            moments.resize_with(self.targets.len(), Vec::new);
             return Ok(moments);
         }
+        let (config, max_bytes) = (self.config, self.request.max_bytes);
         for target in self.targets {
-            let interval_ms = millis(target.job.scrape_interval).max(1);
-            let span = *window.start()..=window.end() + interval_ms;
-            let rules = target.rules(
-                &self.config.global.external_labels,
-                &self.config.remote_write,
-            );
-            let mut asked = Vec::new();
-            let sets = report_label_sets(&rules, REPORTS[0]).unwrap_or_default();
-            if let Some(labels) = sets.into_iter().nth(index).flatten() {
-                let labels = without_replica(labels, remote.drops_replica);
-                let equal: Vec<_> = labels
-                    .iter()
-                    .filter(|label| label.name != NAME)
-                    .map(|label| (label.name.to_string(), label.value.to_string()))
-                    .collect();
-                let name = labels.get(NAME);
-                let question = RemoteQuestion {
-                    span: &span,
-                    metrics: &[(name, 0)],
-                    equal: &equal,
-                    max_bytes: self.request.max_bytes,
-                    max_samples: u64::MAX,
-                };
-                let hash = labels.hash();
-                let mut take = |labels: &Labels<'_>, samples: &[TimedPrint], _: Precision| {
-                    let is_up = |sample: &&TimedPrint| sample.print == ValuePrint::float(1.0);
-                    if labels.hash() == hash {
-                        let up = samples.iter().filter(is_up);
-                        asked.extend(up.map(|sample| sample.timestamp_ms));
-                    }
-                };
-                remote.read(&question, &mut take).await?;
-            }
-            moments.push(slot_moments(target.job, &asked, window));
+            let of_target =
+                TargetMoments::read(remote, index, target, config, window, max_bytes).await?;
+            moments.push(of_target);
         }
         Ok(moments)
     }
@@ -354,7 +324,10 @@ impl RunningVerification<'_> {
         span: &Span,
     ) -> Result<DeviationLog, EndError> {
         let mut log = DeviationLog::new(self.request.examples);
-        let mut expected = std::mem::take(&mut window.expected.series);
+        let ExpectedSeries {
+            series: mut expected,
+            equal,
+        } = std::mem::take(&mut window.expected);
         let counted = metric_counts(expected.values());
         let metrics: Vec<_> = counted
             .iter()
@@ -363,11 +336,13 @@ impl RunningVerification<'_> {
         let question = RemoteQuestion {
             span,
             metrics: &metrics,
-            equal: &window.expected.equal,
+            equal: &equal,
             max_bytes: self.request.max_bytes,
             // A sample takes some thirty bytes of JSON, and labels come once for each series.
             max_samples: self.request.max_bytes / 64,
         };
+        self.prove_moments(remote, &question, &expected, &mut window)
+            .await?;
         let own = &self.own[index];
         let mut take = |labels: &Labels<'_>, samples: &[TimedPrint], precision: Precision| {
             let hash = labels.hash();
@@ -391,6 +366,39 @@ impl RunningVerification<'_> {
         Ok(log)
     }
 
+    /// Reads the remote for what it tells of the moments that `up` does not tell.
+    async fn prove_moments(
+        &self,
+        remote: &mut RemoteEnd,
+        question: &RemoteQuestion<'_>,
+        expected: &HashMap<u64, HomeSeries>,
+        window: &mut RemoteWindow<'_>,
+    ) -> Result<(), EndError> {
+        let all = window.moments.iter().flat_map(|moments| &moments.slots);
+        if all.clone().all(|slot| slot.is_known) {
+            return Ok(());
+        }
+        let mut until_ms: Vec<Vec<i64>> = window
+            .moments
+            .iter()
+            .map(|moments| moments.slots.iter().map(|slot| slot.until_ms).collect())
+            .collect();
+        let mut take = |labels: &Labels<'_>, samples: &[TimedPrint], _: Precision| {
+            if let Some(series) = expected.get(&labels.hash()) {
+                let rules = window.rules(series, &self.targets[series.target]);
+                let until_ms = &mut until_ms[series.target];
+                prove_moments(&series.samples, samples, &rules, until_ms);
+            }
+        };
+        remote.read(question, &mut take).await?;
+        for (moments, until_ms) in window.moments.iter_mut().zip(until_ms) {
+            for (slot, until_ms) in moments.slots.iter_mut().zip(until_ms) {
+                slot.until_ms = until_ms;
+            }
+        }
+        Ok(())
+    }
+
     fn compare_series(
         &self,
         series: &HomeSeries,
@@ -409,12 +417,7 @@ impl RunningVerification<'_> {
                 })
             }
             VerifyUnit::Slots => {
-                let rules = SlotRules {
-                    slots: &window.moments[series.target],
-                    look_back_ms: LOOK_BACK_MS,
-                    lag_ms: window.durations.lag_ms(series),
-                    honor_timestamps: self.targets[series.target].job.honor_timestamps,
-                };
+                let rules = window.rules(series, &self.targets[series.target]);
                 slots(home, remote, window.span, &rules, precision, |deviation| {
                     log.deviates(text, &deviation);
                 })
@@ -422,24 +425,6 @@ impl RunningVerification<'_> {
         };
         log.add(&series.metric, &counts);
     }
-}
-
-/// The moment of each slot of a job in a window.
-fn slot_moments(job: &ScrapeConfig, asked_ms: &[i64], window: &Span) -> Vec<SlotMoment> {
-    let interval_ms = millis(job.scrape_interval).max(1);
-    let mut slot_ms = newest_slot_ms(job, *window.end());
-    let mut moments = Vec::new();
-    while slot_ms >= *window.start() {
-        let asked = asked_ms
-            .iter()
-            .find(|&&asked| (slot_ms..slot_ms + interval_ms).contains(&asked));
-        moments.push(SlotMoment {
-            at_ms: asked.copied().unwrap_or(slot_ms),
-        });
-        slot_ms -= interval_ms;
-    }
-    moments.reverse();
-    moments
 }
 
 /// The samples that a resolution leaves: of each span of the clock the newest, and every marker.
@@ -488,31 +473,4 @@ fn metric_counts<'s>(series: impl Iterator<Item = &'s HomeSeries>) -> Vec<(Strin
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))
         .collect()
-}
-
-fn without_replica(mut labels: Labels<'_>, drops_replica: bool) -> Labels<'_> {
-    if drops_replica && labels.find("cluster").is_some() {
-        labels.retain(|name| name != "__replica__");
-    }
-    labels
-}
-
-/// For each remote, the hashes of the series that the forwarder makes itself.
-fn own_series(
-    config: &Config,
-    targets: &[HomeTarget<'_>],
-    remotes: &[RemoteEnd],
-) -> Vec<HashSet<u64>> {
-    let mut own = vec![HashSet::new(); remotes.len()];
-    for target in targets {
-        let rules = target.rules(&config.global.external_labels, &config.remote_write);
-        for name in REPORTS {
-            let sets = report_label_sets(&rules, name).unwrap_or_default();
-            for ((labels, own), remote) in sets.into_iter().zip(&mut own).zip(remotes) {
-                let labels = labels.map(|labels| without_replica(labels, remote.drops_replica));
-                own.extend(labels.map(|labels| labels.hash()));
-            }
-        }
-    }
-    own
 }

@@ -109,7 +109,12 @@ async fn it_agrees_with_the_homes_own_counts() {
     close(month(0), a_minute * MONTH / 60.0 + OWN * MONTH / 15.0, 0.02);
     close(month(1), a_minute * MONTH / 60.0 + OWN * MONTH / 30.0, 0.02);
     close(month(2), (counted + OWN) * MONTH / 60.0, 0.02);
-    for bill in watched["intervals"].as_array().unwrap() {
+    // By remote read each sample counts once, whatever the interval.
+    let always = &watched["always"];
+    let samples = (a_minute + OWN) * MONTH / 60.0;
+    close(always["samples_month"].as_f64().unwrap(), samples, 0.02);
+    let bills = watched["intervals"].as_array().unwrap().iter();
+    for bill in bills.chain([always]) {
         let lines = bill["lines"].as_array().unwrap();
         close(
             bill["dollars"].as_f64().unwrap(),

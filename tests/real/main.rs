@@ -12,6 +12,7 @@
     reason = "real programs run on the machine's clock"
 )]
 
+mod check_reads;
 mod cli;
 mod client;
 mod common;
@@ -37,3 +38,4 @@ mod spool;
 mod spool_cli;
 mod staleness;
 mod verify;
+mod verify_event;

@@ -154,7 +154,8 @@ fn a_series_comes_with_its_samples_in_range() {
         PassCounts {
             series: 3,
             samples: 8,
-            skipped: 0
+            skipped: 0,
+            newest_ms: Some(50),
         }
     );
 }

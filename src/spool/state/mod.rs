@@ -118,6 +118,30 @@ pub struct TargetReads {
     /// When a read was given up that the home may still be working on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned_ms: Option<i64>,
+    /// What the home said of itself when it was last asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<HomeFactsRecord>,
+}
+
+/// What a home has said of itself, so that not each process must ask. Where it does not say
+/// something, and a proxy may let nobody ask, that is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeFactsRecord {
+    /// When it was asked, milliseconds since 1970.
+    pub asked_ms: i64,
+    /// How late its samples may become visible by its configuration, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<u64>,
+    /// How old a sample `/federate` still shows, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look_back_ms: Option<u64>,
+    /// Whether the `Date` of its answers is that of its own clock, and not a proxy's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub date_is_own: bool,
+    /// An external label of the home that a selector of the job asks for, so that a read would show
+    /// other series than `/federate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misread_label: Option<String>,
 }
 
 #[allow(
@@ -328,6 +352,13 @@ mod tests {
                     late_ms: 40_000,
                     stuck: 1,
                     abandoned_ms: Some(57_000),
+                    facts: Some(HomeFactsRecord {
+                        asked_ms: 50_000,
+                        late_ms: Some(66_000),
+                        look_back_ms: Some(60_000),
+                        date_is_own: true,
+                        misread_label: Some("cluster".to_owned()),
+                    }),
                 },
             )]),
             failing: BTreeSet::from(["192.0.2.1:9090".to_owned()]),

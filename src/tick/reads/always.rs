@@ -44,6 +44,7 @@ impl Forwarder {
         if cursor.is_home_busy(self.clock.now_ms()) {
             return ReadState::Read;
         }
+        self.learn_facts(cursor, round).await;
         self.begin_reading(cursor, round);
         while Instant::now() < round.reads_end() && !round.plan.is_stopping() {
             let Some((window, is_last)) = self.next_window(cursor) else {

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::{Config, RemoteReadConfig, RemoteReadMode};
+use crate::config::RemoteReadConfig;
 use crate::home::Target;
-use crate::read::window::range_start_ms;
-use crate::read::{ReadSource, ReadSourceError, WindowPlanner, default_max_samples};
+use crate::read::window::{WINDOW_GRID_MS, range_start_ms};
+use crate::read::{ReadSource, WindowPlanner};
 use crate::spool::name::RemoteDir;
 use crate::spool::state::TargetReads;
-use crate::tick::job::Job;
 use crate::time::millis;
 
 /// Least overlap of `overlap: auto`.
@@ -25,6 +24,17 @@ pub(super) const MOST_OVERLAP: Duration = Duration::from_secs(300);
 /// clock was set back since, or somebody else has written it, and reading would wait for its time.
 const MOST_AHEAD_MS: i64 = 3_600_000;
 
+/// Time for which a home that has no remote read is not asked for it again, milliseconds. A proxy
+/// may answer for a moment in its place, with a login page for example.
+const UNSUPPORTED_MS: i64 = 10 * 60 * 1000;
+
+/// How far back `/federate` looks for the newest sample of a series unless the home says
+/// otherwise: Prometheus' `--query.lookback-delta` by default (`web/federate.go`), milliseconds.
+const LOOK_BACK_MS: i64 = 5 * 60 * 1000;
+
+/// Farthest that the first window of a gap looks back, milliseconds. A window is bounded.
+const MOST_LOOK_BACK_MS: i64 = 15 * 60 * 1000;
+
 /// A difference of the clocks that is within the whole seconds of a `Date` header, milliseconds.
 const DATE_TOLERANCE_MS: i64 = 1_500;
 
@@ -33,6 +43,8 @@ pub(in crate::tick) struct ReadCursor {
     pub(super) target: Target,
     /// Name of the target in the state: its host and port.
     pub(super) place: String,
+    /// Age below which samples wait for the next read (`settle`), milliseconds.
+    settle_ms: i64,
     /// What is read from where.
     pub(super) source: ReadSource,
     /// How much the next window asks for.
@@ -57,8 +69,16 @@ pub(in crate::tick) struct ReadCursor {
     pub(super) progressed: Cell<bool>,
     /// Whether this tick was stuck: scrapes work, and reads do not.
     pub(super) is_stuck: Cell<bool>,
-    /// Whether the home has no remote read, as it has told this process.
-    pub(super) unsupported: Cell<bool>,
+    /// The newest sample of the reads of this tick, milliseconds since 1970.
+    shown_ms: Cell<Option<i64>>,
+    /// Where the reads of this tick began, milliseconds since 1970.
+    asked_from_ms: Cell<i64>,
+    /// When the home last told this process that it has no remote read.
+    unsupported_ms: Cell<Option<i64>>,
+    /// Whether that was said.
+    unsupported_is_said: Cell<bool>,
+    /// Whether a home that has answered reads says in this tick that it has none.
+    pub(super) denies: Cell<bool>,
 }
 
 impl ReadCursor {
@@ -68,10 +88,12 @@ impl ReadCursor {
         source: ReadSource,
         planner: WindowPlanner,
         origin: usize,
+        settle_ms: i64,
     ) -> Self {
         Self {
             place: place(&source.url),
             target,
+            settle_ms,
             source,
             planner: RefCell::new(planner),
             origin,
@@ -83,7 +105,11 @@ impl ReadCursor {
             abandoned: Cell::new(false),
             progressed: Cell::new(false),
             is_stuck: Cell::new(false),
-            unsupported: Cell::new(false),
+            shown_ms: Cell::new(None),
+            asked_from_ms: Cell::new(i64::MAX),
+            unsupported_ms: Cell::new(None),
+            unsupported_is_said: Cell::new(false),
+            denies: Cell::new(false),
         }
     }
 
@@ -108,6 +134,8 @@ impl ReadCursor {
         self.retries.set(0);
         self.progressed.set(false);
         self.is_stuck.set(false);
+        self.shown_ms.set(None);
+        self.asked_from_ms.set(i64::MAX);
         // The remote that is furthest behind decides where reading goes on. One without a
         // watermark is new, and goes along with the others.
         let overlap = self.overlap(config);
@@ -161,6 +189,46 @@ impl ReadCursor {
         self.resume_ms.set(None);
     }
 
+    /// Notes where a read began, and the newest sample that it has shown.
+    pub(super) fn note_shown(&self, start_ms: i64, newest_ms: Option<i64>) {
+        self.asked_from_ms
+            .set(self.asked_from_ms.get().min(start_ms));
+        self.shown_ms.set(self.shown_ms.get().max(newest_ms));
+    }
+
+    /// Up to where the watermark of a remote may move, and the home's time when that was read.
+    ///
+    /// A `Date` may be that of a proxy, and the home's clock far behind it. Then the home takes
+    /// samples later whose timestamps are below the end of this window. So unless the `Date` is
+    /// known to be the home's own, a watermark does not pass the newest sample that was shown, of
+    /// which the home's clock is certain to be past. Where nothing is shown, it follows the present
+    /// at a distance of [`MOST_OVERLAP`].
+    fn certain(&self) -> Option<(i64, Option<i64>)> {
+        let gathered_ms = self.gathered_ms.get()?;
+        let Some(read_ms) = self.gathered_read_ms.get() else {
+            return Some((gathered_ms, None));
+        };
+        let known = self.known.borrow();
+        if known.facts.as_ref().is_some_and(|facts| facts.date_is_own) {
+            return Some((gathered_ms, Some(read_ms)));
+        }
+        let shown_ms = self.shown_ms.get();
+        if let Some(shown_ms) = shown_ms
+            && shown_ms >= gathered_ms - WINDOW_GRID_MS
+        {
+            return Some((shown_ms.min(gathered_ms), Some(read_ms)));
+        }
+        // What it showed may have been its present when it was asked, so that the samples of that
+        // moment must settle, too.
+        let clock_ms = shown_ms.max(Some(read_ms - millis(MOST_OVERLAP)))?;
+        let mut certain_ms = clock_ms.saturating_sub(self.settle_ms);
+        if shown_ms.is_some() {
+            // The first read of a target says nothing of what was before.
+            certain_ms = certain_ms.max(self.asked_from_ms.get());
+        }
+        Some((certain_ms.min(gathered_ms), Some(clock_ms.min(read_ms))))
+    }
+
     /// Time at which the next window begins, milliseconds since 1970.
     pub(super) fn start_ms(&self, gathered_ms: i64, config: &RemoteReadConfig) -> i64 {
         self.resume_ms.get().unwrap_or_else(|| {
@@ -175,7 +243,7 @@ impl ReadCursor {
     /// Moves the watermark of a remote to what was gathered: it is delivered to it, or in its
     /// spool. A watermark never moves back.
     pub(super) fn settle(&self, remote: &RemoteDir) {
-        let Some(gathered_ms) = self.gathered_ms.get() else {
+        let Some((gathered_ms, read_ms)) = self.certain() else {
             return;
         };
         let mut known = self.known.borrow_mut();
@@ -184,7 +252,7 @@ impl ReadCursor {
             return;
         }
         known.watermarks.insert(remote.clone(), gathered_ms);
-        match self.gathered_read_ms.get() {
+        match read_ms {
             Some(read_ms) => known.read_ms.insert(remote.clone(), read_ms),
             None => known.read_ms.remove(remote),
         };
@@ -222,10 +290,14 @@ impl ReadCursor {
     }
 
     /// How far behind the watermark a read begins. With `auto` it is twice the worst lateness that
-    /// was seen, so that a lateness that grows is seen as well.
+    /// was seen, so that a lateness that grows is seen as well, and not less than the home's
+    /// configuration implies.
     pub(super) fn overlap(&self, config: &RemoteReadConfig) -> Duration {
         config.overlap.unwrap_or_else(|| {
-            Duration::from_millis(self.known.borrow().late_ms.saturating_mul(2))
+            let known = self.known.borrow();
+            let implied_ms = known.facts.as_ref().and_then(|facts| facts.late_ms);
+            let late_ms = known.late_ms.saturating_mul(2);
+            Duration::from_millis(late_ms.max(implied_ms.unwrap_or_default()))
                 .clamp(LEAST_OVERLAP, MOST_OVERLAP)
         })
     }
@@ -259,6 +331,36 @@ impl ReadCursor {
             || given_up.is_some_and(|then| (then..then + timeout_ms).contains(&now_ms))
     }
 
+    /// Whether what the slots of a gap have shown cannot be read from the home: it has no remote
+    /// read, as it told this process a while ago at most, or a read would show other series.
+    pub(super) fn is_unsupported(&self, now_ms: i64) -> bool {
+        let is_denied = self
+            .unsupported_ms
+            .get()
+            .is_some_and(|then_ms| (then_ms..then_ms + UNSUPPORTED_MS).contains(&now_ms));
+        let known = self.known.borrow();
+        let facts = known.facts.as_ref();
+        is_denied || facts.is_some_and(|facts| facts.misread_label.is_some())
+    }
+
+    /// How far back the `/federate` of the home looks for the newest sample of a series,
+    /// milliseconds.
+    pub(super) fn look_back_ms(&self) -> i64 {
+        let known = self.known.borrow();
+        let look_back_ms = known.facts.as_ref().and_then(|facts| facts.look_back_ms);
+        look_back_ms
+            .and_then(|look_back_ms| i64::try_from(look_back_ms).ok())
+            .map_or(LOOK_BACK_MS, |look_back_ms| {
+                look_back_ms.clamp(1, MOST_LOOK_BACK_MS)
+            })
+    }
+
+    /// Notes that the home has no remote read. Returns whether that is news in this process.
+    pub(super) fn note_unsupported(&self, now_ms: i64) -> bool {
+        self.unsupported_ms.set(Some(now_ms));
+        !self.unsupported_is_said.replace(true)
+    }
+
     /// Notes that a read was given up.
     pub(super) fn abandon(&self, now_ms: i64) {
         self.abandoned.set(true);
@@ -266,50 +368,8 @@ impl ReadCursor {
     }
 }
 
-/// Makes the cursors of a process that has read nothing yet, and returns how many homes they have.
-/// A job that cannot be read is scraped only, which `check` explains.
-pub(in crate::tick) fn cold_cursors(
-    config: &Config,
-    jobs: &[Job],
-    memory_limit: usize,
-) -> (Vec<ReadCursor>, usize) {
-    let remote_read = &config.forwarder.remote_read;
-    if remote_read.mode == RemoteReadMode::Off {
-        return (Vec::new(), 0);
-    }
-    let resolution_ms = match remote_read.mode {
-        RemoteReadMode::Always => millis(remote_read.resolution),
-        _ => 0,
-    };
-    let max_samples = remote_read
-        .max_samples
-        .unwrap_or_else(|| default_max_samples(memory_limit));
-    let (mut cursors, mut homes) = (Vec::new(), Vec::new());
-    for target in jobs.iter().flat_map(|job| &job.targets) {
-        let source = match ReadSource::new(target, remote_read.path.as_deref()) {
-            Ok(source) => source,
-            Err(ReadSourceError::NoFederation) => continue,
-            Err(error) => {
-                tracing::warn!(instance = target.instance(), "it is scraped only: {error}");
-                continue;
-            }
-        };
-        let home = place(&source.url);
-        let origin = homes
-            .iter()
-            .position(|known| *known == home)
-            .unwrap_or_else(|| {
-                homes.push(home);
-                homes.len() - 1
-            });
-        let planner = WindowPlanner::new(resolution_ms, max_samples);
-        cursors.push(ReadCursor::new(target.clone(), source, planner, origin));
-    }
-    (cursors, homes.len())
-}
-
 /// Name of a target in the state: host and port, as `instance` may be anything.
-fn place(url: &Url) -> String {
+pub(super) fn place(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
     format!("{host}:{port}")
@@ -322,4 +382,88 @@ pub(super) fn seeded(mut known: TargetReads, federated: &BTreeMap<RemoteDir, i64
         known.watermarks.clone_from(federated);
     }
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::JobId;
+    use crate::series::TargetId;
+    use crate::spool::state::HomeFactsRecord;
+
+    fn cursor() -> ReadCursor {
+        let url: Url = "http://h/federate?match[]=up".parse().unwrap();
+        let target = Target {
+            id: TargetId(0),
+            job: JobId(0),
+            url: Ok(url),
+            labels: Vec::new(),
+            scrape_timeout: Duration::from_secs(10),
+            siblings: 1,
+        };
+        let source = ReadSource::new(&target, None).unwrap();
+        ReadCursor::new(target, source, WindowPlanner::new(0, 1_000), 0, 15_000)
+    }
+
+    #[test]
+    fn a_watermark_does_not_pass_what_the_home_has_shown() {
+        for (newest_ms, certain) in [
+            // All of the window, or nearly so: the moment of the read is believed.
+            (Some(985_000), (985_000, 1_000_000)),
+            (Some(981_000), (981_000, 1_000_000)),
+            // The home's clock may be two minutes behind what a proxy says.
+            (Some(880_000), (865_000, 880_000)),
+            // Of what is before the first read, nothing is known.
+            (Some(630_000), (685_000, 700_000)),
+            (Some(705_000), (690_000, 705_000)),
+            // Nothing is known but that no clock should be this far off.
+            (Some(600_000), (685_000, 700_000)),
+            (None, (685_000, 700_000)),
+        ] {
+            let cursor = cursor();
+            let remote = RemoteDir::new("amp");
+            cursor.note_shown(620_000, newest_ms);
+            cursor.note_shown(800_000, None);
+            cursor.gather(985_000, Some(1_000_000));
+            cursor.settle(&remote);
+            let known = cursor.known.borrow();
+            let found = (known.watermarks[&remote], known.read_ms[&remote]);
+            assert_eq!(found, certain, "{newest_ms:?}");
+        }
+        // A home that tells its own time is believed.
+        let believed = cursor();
+        let remote = RemoteDir::new("amp");
+        believed.known.borrow_mut().facts = Some(HomeFactsRecord {
+            date_is_own: true,
+            ..HomeFactsRecord::default()
+        });
+        believed.gather(985_000, Some(1_000_000));
+        believed.settle(&remote);
+        assert_eq!(believed.watermark(&remote), Some(985_000));
+        // A scrape needs no proof.
+        let cursor = cursor();
+        let remote = RemoteDir::new("amp");
+        cursor.gather_live(985_000);
+        cursor.settle(&remote);
+        assert_eq!(cursor.watermark(&remote), Some(985_000));
+    }
+
+    #[test]
+    fn a_home_without_remote_read_is_asked_again_after_a_while() {
+        let cursor = cursor();
+        assert!(!cursor.is_unsupported(5_000));
+        assert!(cursor.note_unsupported(5_000));
+        let asked_again = 5_000 + UNSUPPORTED_MS;
+        for (now_ms, expected) in [
+            (5_000, true),
+            (asked_again - 1, true),
+            (asked_again, false),
+            // A clock that was set back proves nothing.
+            (4_999, false),
+        ] {
+            assert_eq!(cursor.is_unsupported(now_ms), expected, "{now_ms}");
+        }
+        assert!(!cursor.note_unsupported(asked_again), "it was said before");
+        assert!(cursor.is_unsupported(asked_again));
+    }
 }

@@ -22,10 +22,6 @@ use crate::time::millis;
 /// Ticks in a row without progress after which a gap is given up.
 pub(super) const PATIENCE: u64 = 3;
 
-/// How far back `/federate` looks for the newest sample of a series: Prometheus'
-/// `--query.lookback-delta` by default (`web/federate.go`).
-const LOOK_BACK_MS: i64 = 5 * 60 * 1000;
-
 /// The slots of a target that were missed, in our clock, milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MissedSlots {
@@ -83,7 +79,7 @@ impl Forwarder {
         }
         let Some(cursor) = self
             .cursor(target)
-            .filter(|cursor| !cursor.unsupported.get())
+            .filter(|cursor| !cursor.is_unsupported(self.clock.now_ms()))
         else {
             return false;
         };
@@ -108,6 +104,10 @@ impl Forwarder {
             cursor.gathered_ms.set(Some(due_ms - 1));
             return false;
         };
+        self.learn_facts(cursor, round).await;
+        if cursor.is_unsupported(self.clock.now_ms()) {
+            return false;
+        }
         self.read_slots(cursor, missed, too_old, round).await
     }
 
@@ -128,9 +128,9 @@ impl Forwarder {
             // What a slot showed and a later one shows again was sent with the first. So a later
             // window begins where the one before ended, unless the slots are the timestamps.
             let look_back_ms = if is_first || !config.honor_timestamps {
-                LOOK_BACK_MS
+                cursor.look_back_ms()
             } else {
-                LOOK_BACK_MS.min(missed.interval_ms - 1)
+                cursor.look_back_ms().min(missed.interval_ms - 1)
             };
             let gap = Slots {
                 first_ms: cursor.home_ms(missed.first_ms),
@@ -188,6 +188,11 @@ impl Forwarder {
         );
         cursor.gathered_ms.set(Some(missed.last_ms));
         cursor.known.borrow_mut().stuck = 0;
+        if cursor.denies.replace(false) {
+            // It was no matter of a moment: the home is not known to keep anything any more.
+            cursor.known.borrow_mut().answered = false;
+            cursor.note_unsupported(self.clock.now_ms());
+        }
     }
 
     /// Says how much of a gap is older than the remotes take.

@@ -5,11 +5,15 @@
 //! remote, which `state.json` keeps, moves there once all of it is answered or in the spool. So
 //! nothing is skipped by a kill, and at most one window is read again.
 //!
-//! [`gaps`] fills the slots that scrapes have missed; [`always`] reads in the place of scraping;
-//! [`settle`] makes durable what was read.
+//! [`facts`] asks the home how late its samples may be; [`gaps`] fills the slots that scrapes have
+//! missed; [`always`] reads in the place of scraping; [`failure`] decides what follows from one
+//! that failed; [`settle`] makes durable what was read.
 
 mod always;
+mod cold;
 mod cursor;
+mod facts;
+mod failure;
 mod gaps;
 mod settle;
 
@@ -19,19 +23,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(in crate::tick) use self::always::ReadState;
-pub(in crate::tick) use self::cursor::{ReadCursor, cold_cursors};
+pub(in crate::tick) use self::cold::cold_cursors;
+pub(in crate::tick) use self::cursor::ReadCursor;
 use super::Forwarder;
 use super::remote::Lane;
 use super::round::ScrapeRound;
 use crate::batch::WindowStart;
-use crate::config::{RemoteReadMode, ScrapeConfig};
-use crate::home::{HomeMethod, HomeRequest, Target};
+use crate::config::RemoteReadMode;
+use crate::home::Target;
 use crate::queue::ScrapeTraits;
+use crate::read::window::on_grid;
 use crate::read::{
-    AnswerSize, NamePart, PlannedWindow, ReadError, ReadErrorKind, WindowOutcome, WindowReader,
-    WindowRequest, WindowShape, default_max_samples,
+    AnswerSize, NamePart, PlannedWindow, ReadError, WindowOutcome, WindowReader, WindowRequest,
+    WindowShape, default_max_samples,
 };
-use crate::report::{Incident, IncidentKind, Ledger};
+use crate::report::Ledger;
 use crate::time::millis;
 
 /// Windows of a tick that may be too much before reading a target is left to the next tick.
@@ -67,6 +73,8 @@ pub(super) enum ReadAttempt {
 struct WindowAnswer {
     /// Time of the home's clock up to which it is complete, milliseconds since 1970.
     end_ms: i64,
+    /// Time of its newest sample, milliseconds since 1970.
+    newest_ms: Option<i64>,
     size: AnswerSize,
 }
 
@@ -90,8 +98,9 @@ impl Forwarder {
     /// Whether the samples that a scrape of this target shows are known to stay at home, to be read
     /// again: a home that never answered a read may not have any.
     pub(super) fn is_kept_at_home(&self, target: &Target) -> bool {
-        self.cursor(target)
-            .is_some_and(|cursor| cursor.known.borrow().answered && !cursor.unsupported.get())
+        self.cursor(target).is_some_and(|cursor| {
+            cursor.known.borrow().answered && !cursor.is_unsupported(self.clock.now_ms())
+        })
     }
 
     /// Notes that a live scrape of a slot has succeeded: everything up to it was gathered.
@@ -135,6 +144,7 @@ impl Forwarder {
         let mut end_ms = read.window.range.end_ms;
         let asked_ms = self.clock.now_ms();
         let mut moved_clock = false;
+        let mut newest_ms = None;
         let mut largest = AnswerSize::default();
         let parts = read.window.parts;
         for (number, part) in (1..).zip(NamePart::all(parts)) {
@@ -144,6 +154,7 @@ impl Forwarder {
             match self.take_window(cursor, read, outcome, round) {
                 Ok(answer) => {
                     end_ms = end_ms.min(answer.end_ms);
+                    newest_ms = newest_ms.max(answer.newest_ms);
                     largest = larger(largest, answer.size);
                 }
                 Err(error) => {
@@ -155,6 +166,15 @@ impl Forwarder {
         }
         cursor.planner.borrow_mut().succeeded(&read.window, largest);
         cursor.known.borrow_mut().answered = true;
+        cursor.denies.set(false);
+        let newest_ms = match read.shape {
+            // A span of a resolution may have newer samples.
+            WindowShape::Raw { resolution_ms } => {
+                newest_ms.map(|newest_ms| on_grid(newest_ms, resolution_ms))
+            }
+            WindowShape::Slots(_) => newest_ms,
+        };
+        cursor.note_shown(read.window.range.start_ms, newest_ms);
         if moved_clock && matches!(read.shape, WindowShape::Slots(_)) {
             // The slots were those of another clock. What they showed was sent, in its order.
             return ReadAttempt::Retry;
@@ -282,114 +302,9 @@ impl Forwarder {
             (Some(error), _) => Err(error),
             (None, end_ms) => Ok(WindowAnswer {
                 end_ms: end_ms.unwrap_or(read.window.range.start_ms),
+                newest_ms: outcome.newest_ms,
                 size: outcome.size,
             }),
         }
-    }
-
-    /// Decides what follows from a window that could not be read.
-    async fn failed_window(
-        &self,
-        cursor: &ReadCursor,
-        window: &PlannedWindow,
-        error: &ReadError,
-        round: &ScrapeRound<'_>,
-    ) -> ReadAttempt {
-        let config = &self.config.scrape_configs[cursor.job()];
-        let kind = error.kind();
-        if kind == ReadErrorKind::Unsupported {
-            self.say_unsupported(cursor, config, error, round);
-            return ReadAttempt::Unsupported;
-        }
-        tracing::warn!(instance = cursor.target.instance(), "{error}");
-        if kind == ReadErrorKind::Smaller {
-            cursor.planner.borrow_mut().failed(window);
-            let retries = cursor.retries.get() + 1;
-            cursor.retries.set(retries);
-            if !error.runs_on() && retries <= MOST_RETRIES {
-                return ReadAttempt::Retry;
-            }
-        }
-        if error.runs_on() {
-            cursor.abandon(self.clock.now_ms());
-        }
-        round.record.borrow_mut().incidents.push(
-            Incident::new(IncidentKind::ReadFailed, error.to_string()).for_job(&config.job_name),
-        );
-        self.report_down(cursor, round);
-        if !self.answers_scrapes(cursor).await {
-            return ReadAttempt::HomeDown;
-        }
-        cursor.is_stuck.set(true);
-        ReadAttempt::Failed
-    }
-
-    /// Sends `up` 0 and the other series that report on a scrape, once a read has failed for good:
-    /// no scrape of the slot says so.
-    fn report_down(&self, cursor: &ReadCursor, round: &ScrapeRound<'_>) {
-        let reader = WindowReader {
-            home: &*self.home,
-            clock: &*self.clock,
-            external_labels: &self.config.global.external_labels,
-            remotes: &self.config.remote_write,
-            writers: &self.writers,
-            fits: &|_| true,
-        };
-        let config = &self.config.scrape_configs[cursor.job()];
-        let commits = reader.report_down(config, &cursor.target);
-        let mut record = round.record.borrow_mut();
-        for ((lane, committed), ledger) in self.lanes.iter().zip(commits).zip(&mut record.ledgers) {
-            ledger.add(&committed.ledger());
-            for batches in committed.scrapes {
-                lane.queue.push(batches, ScrapeTraits::default());
-            }
-        }
-    }
-
-    /// Says once a process that a home has no remote read.
-    fn say_unsupported(
-        &self,
-        cursor: &ReadCursor,
-        config: &ScrapeConfig,
-        error: &ReadError,
-        round: &ScrapeRound<'_>,
-    ) {
-        let is_always = self.config.forwarder.remote_read.mode == RemoteReadMode::Always;
-        if is_always {
-            cursor.is_stuck.set(true);
-        } else if cursor.unsupported.replace(true) {
-            return;
-        }
-        let text = format!(
-            "{error}; until then, what job {} misses is gone",
-            config.job_name
-        );
-        tracing::warn!("{text}");
-        round
-            .record
-            .borrow_mut()
-            .incidents
-            .push(Incident::new(IncidentKind::ReadUnsupported, text).for_job(&config.job_name));
-    }
-
-    /// Whether the home answers a scrape. It tells a home that is away from one whose reads fail;
-    /// the answer itself is dropped.
-    async fn answers_scrapes(&self, cursor: &ReadCursor) -> bool {
-        let target = &cursor.target;
-        let Ok(url) = &target.url else {
-            return false;
-        };
-        let config = &self.config.scrape_configs[cursor.job()];
-        let request = HomeRequest {
-            job: target.job,
-            url,
-            method: HomeMethod::Get {
-                accept: "text/plain",
-                compression: config.enable_compression,
-            },
-            timeout: target.scrape_timeout,
-        };
-        let answer = tokio::time::timeout(target.scrape_timeout, self.home.send(request)).await;
-        matches!(answer, Ok(Ok(response)) if response.status == 200)
     }
 }

@@ -91,6 +91,12 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault::ResultMissing,
 ];
 
+/// The page of the API that shows the home's configuration.
+const CONFIG_PAGE: &str = "/api/v1/status/config";
+
+/// The query API.
+const QUERY_PAGE: &str = "/api/v1/query";
+
 /// Traits of the home's answers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Traits {
@@ -107,6 +113,8 @@ pub(crate) struct Traits {
     pub(crate) no_remote_read: Option<u16>,
     /// Milliseconds that a proxy's `Date` is ahead of the home's clock.
     pub(crate) date_off_ms: i64,
+    /// The configuration that the home shows of itself, if it does.
+    pub(crate) config: Option<&'static str>,
     /// Planted bug: ranges are taken without their end.
     pub(crate) leaves_out_the_end: bool,
 }
@@ -238,6 +246,22 @@ impl ReadHome {
             headers.insert(header::DATE, HeaderValue::from_str(&date).expect("a date"));
         }
         headers
+    }
+
+    /// A page of the API, where the home shows it.
+    fn page(&self, path: &str) -> Option<serde_json::Value> {
+        match path {
+            CONFIG_PAGE => {
+                let yaml = self.traits.config?;
+                Some(serde_json::json!({"data": {"yaml": yaml}}))
+            }
+            QUERY_PAGE => {
+                // The query time().
+                let seconds = self.now_ms() as f64 / 1000.0;
+                Some(serde_json::json!({"data": {"result": [seconds, seconds.to_string()]}}))
+            }
+            _ => None,
+        }
     }
 
     fn net(&self, url: &Url, phase: Phase, cause: &str) -> NetError {
@@ -444,15 +468,26 @@ impl Home for ReadHomeHandle {
                     self.federate(request).await
                 }
                 _ => {
-                    let until = Instant::now() + request.timeout;
+                    // At once and without a draw, so that the rest of a run does not depend on it.
+                    let page = self.0.page(request.url.path());
+                    let bytes = page.map(|page| page.to_string().into_bytes());
                     Ok(HomeResponse {
-                        status: 404,
-                        headers: self.0.headers("text/plain", true),
-                        body: Box::new(self.body(vec![], None, request.url, until, false)),
+                        status: if bytes.is_some() { 200 } else { 404 },
+                        headers: self.0.headers("application/json", true),
+                        body: Box::new(PageBody(bytes.map(Bytes::from))),
                     })
                 }
             }
         })
+    }
+}
+
+/// A page, in one piece.
+struct PageBody(Option<Bytes>);
+
+impl ResponseBody for PageBody {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
+        Box::pin(std::future::ready(Ok(self.0.take())))
     }
 }
 

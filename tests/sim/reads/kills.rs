@@ -27,7 +27,7 @@ forwarder: {deadline_margin: 1s, remote_read: {mode: MODE, settle: 15s, overlap:
 ";
 
 /// A run whose second tick catches up with twenty minutes and is killed after this many polls.
-fn scenario(mode: RemoteReadMode, polls: u32) -> Scenario {
+pub(super) fn scenario(mode: RemoteReadMode, polls: u32) -> Scenario {
     let yaml = YAML.replace("MODE", mode.as_str());
     let config = Config::load(&yaml, &|_| None, "kills")
         .unwrap_or_else(|error| panic!("{error}"))

@@ -9,6 +9,8 @@ mod home;
 mod home_tests;
 mod kills;
 mod oracle;
+#[cfg(test)]
+mod proxies;
 mod run;
 mod scenario;
 mod tsdb;

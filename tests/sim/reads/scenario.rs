@@ -229,6 +229,7 @@ fn home_traits(rng: &mut Rng, calm: bool, start_ms: i64, bug: Option<Bug>) -> ho
         },
         no_remote_read: None,
         date_off_ms: 0,
+        config: None,
         leaves_out_the_end: bug == Some(Bug::RangeWithoutEnd),
     }
 }

@@ -77,7 +77,14 @@ pub(super) struct MonthlyLoad {
     pub(super) sample_bytes: f64,
     /// Duration of one scrape, network included.
     pub(super) scrape_seconds: f64,
+    /// Objects that a tick writes to S3.
+    pub(super) puts: f64,
 }
+
+/// A tick takes the lease and releases it.
+pub(super) const PUTS: f64 = 2.0;
+/// With `mode: always` it writes the table of last timestamps as well.
+pub(super) const PUTS_ALWAYS: f64 = 3.0;
 
 /// One line of the bill.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -171,8 +178,7 @@ pub(super) fn bill(prices: &Prices, deployment: Deployment, load: MonthlyLoad) -
         seconds * deployment.memory_mb / 1024.0,
     );
     bill.add("EventBridge Scheduler", "scheduler", TICKS);
-    // A tick takes the lease and releases it.
-    bill.add("S3 PUT", "s3_put", 2.0 * TICKS);
+    bill.add("S3 PUT", "s3_put", load.puts * TICKS);
     let sent = samples * load.sample_bytes / GIB;
     let hours = MONTH_HOURS * deployment.zones;
     match deployment.egress {
@@ -211,6 +217,7 @@ mod tests {
         scraped: 5_000.0,
         sample_bytes: 10.0,
         scrape_seconds: 0.1,
+        puts: PUTS,
     };
 
     fn line(lines: &[BillLine], service: &str) -> BillLine {
@@ -296,6 +303,7 @@ mod tests {
             scraped: series,
             sample_bytes: 32.0,
             scrape_seconds: 0.5,
+            puts: PUTS,
         }
     }
 

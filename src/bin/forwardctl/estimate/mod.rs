@@ -5,6 +5,7 @@ mod month;
 mod observations;
 mod output;
 mod prices;
+mod raw;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use self::bill::{Deployment, Egress};
 use self::month::Estimate;
 use self::observations::{Observations, STEP};
 use self::prices::Prices;
+use self::raw::RawMinute;
 use crate::format;
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome, DurationArgumentError};
@@ -84,8 +86,8 @@ pub(super) async fn run(
         zones: f64::from(arguments.zones),
         free_tier: !arguments.no_free_tier,
     };
-    let observations = observe(config, arguments.watch, json).await?;
-    let estimate = Estimate::new(&observations, &prices, deployment, arguments.top);
+    let (observations, raw) = observe(config, arguments.watch, json).await?;
+    let estimate = Estimate::new(&observations, raw, &prices, deployment, arguments.top);
     if json {
         say_json(estimate.json());
     } else {
@@ -109,13 +111,13 @@ fn amp_region(config: &Config) -> String {
         .unwrap_or_else(|| DEFAULT_REGION.to_owned())
 }
 
-/// Scrapes all targets at each step, as a cold process would. A preview needs no credentials and
-/// posts nothing.
+/// Scrapes all targets at each step, as a cold process would, and reads the last minute in the end.
+/// A preview needs no credentials and posts nothing.
 async fn observe(
     mut config: Config,
     watch: Duration,
     json: bool,
-) -> Result<Observations, CommandError> {
+) -> Result<(Observations, Result<RawMinute, String>), CommandError> {
     let memory_limit = config.forwarder.memory_limit_bytes(None);
     config.remote_write.truncate(1);
     let world = Dependencies {
@@ -125,7 +127,7 @@ async fn observe(
         rng: fastrand::Rng::new(),
         store: None,
     };
-    let forwarder = Forwarder::new(config, world, memory_limit)
+    let forwarder = Forwarder::new(config.clone(), world, memory_limit)
         .map_err(|error| CommandError::Usage(error.to_string()))?;
     let steps = watch.as_secs() / STEP;
     let bar = format::bar(steps + 1, "scrapes", json);
@@ -137,7 +139,8 @@ async fn observe(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(observations)
+    let raw = raw::last_minute(&forwarder, &config).await;
+    Ok((observations, raw))
 }
 
 /// Adds one scrape of every target to the observations.

@@ -1,8 +1,9 @@
 //! Turns observations of the home into the cost of a month, for each interval.
 
-use super::bill::{BillLine, Deployment, MonthlyLoad, bill};
+use super::bill::{BillLine, Deployment, MonthlyLoad, PUTS, PUTS_ALWAYS, bill};
 use super::observations::{INTERVALS, MetricObservations, Observations};
 use super::prices::{PriceItem, Prices};
+use super::raw::RawMinute;
 
 /// Share of a classic histogram's samples that its native form saves at most ("up to 75 % lower
 /// metering costs": AWS Cloud Operations blog, Introducing native histogram support in Amazon
@@ -15,6 +16,8 @@ pub(super) struct Estimate<'a> {
     /// Distinct series seen.
     pub(super) series: u64,
     pub(super) bills: Vec<MonthlyBill>,
+    /// The bill with `mode: always`, or why nothing is known of it.
+    pub(super) always: Result<MonthlyBill, String>,
     /// The metrics with the most samples, in falling order.
     pub(super) top: Vec<TopMetric>,
     /// Distinct metric names seen, of which `top` lists some.
@@ -70,6 +73,22 @@ impl MonthlyBill {
         }
     }
 
+    /// The bill of a home that is read: every sample of a minute in one short tick.
+    fn always(prices: &Prices, deployment: Deployment, raw: RawMinute) -> Self {
+        let load = MonthlyLoad {
+            interval_seconds: 60.0,
+            samples: raw.samples,
+            scraped: raw.read,
+            sample_bytes: raw.bytes / raw.samples.max(1.0),
+            scrape_seconds: raw.seconds,
+            puts: PUTS_ALWAYS,
+        };
+        Self {
+            samples: load.samples_per_month(),
+            lines: bill(prices, deployment, load),
+        }
+    }
+
     /// The sum of all lines.
     pub(super) fn dollars(&self) -> f64 {
         self.lines.iter().map(|line| line.dollars).sum()
@@ -80,6 +99,7 @@ impl<'a> Estimate<'a> {
     /// Computes all bills, and the `top` most expensive metrics.
     pub(super) fn new(
         observations: &Observations,
+        raw: Result<RawMinute, String>,
         prices: &'a Prices,
         deployment: Deployment,
         top: usize,
@@ -98,6 +118,7 @@ impl<'a> Estimate<'a> {
             bills: (0..INTERVALS.len())
                 .map(|interval| MonthlyBill::new(prices, deployment, observations, interval))
                 .collect(),
+            always: raw.map(|raw| MonthlyBill::always(prices, deployment, raw)),
             top: all,
             metrics,
             histograms: histogram_savings(observations, list_price),
@@ -113,6 +134,7 @@ fn load(observations: &Observations, interval: usize, samples: f64) -> MonthlyLo
         scraped: observations.samples as f64 / observations.steps as f64,
         sample_bytes: observations.bytes as f64 / observations.samples.max(1) as f64,
         scrape_seconds: observations.slowest_scrape.as_secs_f64(),
+        puts: PUTS,
     }
 }
 

@@ -27,10 +27,19 @@ impl Estimate<'_> {
                 "intervals": shares(&top.months, "dollars"),
             })
         });
+        let always = match &self.always {
+            Ok(bill) => json!({
+                "samples_month": bill.samples,
+                "lines": bill.lines,
+                "dollars": bill.dollars(),
+            }),
+            Err(why) => json!({"unknown": why}),
+        };
         json!({
             "series": self.series,
             "metrics": self.metrics,
             "intervals": bills.collect::<Vec<_>>(),
+            "always": always,
             "top": top.collect::<Vec<_>>(),
             "classic_histograms": {
                 "series": self.histograms.series,
@@ -74,6 +83,13 @@ impl Estimate<'_> {
             );
         }
         out.push_str("not included: queries, the VPN, and traffic that leaves AWS\n");
+        out.push_str(&match &self.always {
+            Ok(_) => "every sample: forwarder.remote_read.mode: always, as the home held the last \
+                      minute; with gaps an interval costs what stands in its column, outages \
+                      included\n"
+                .to_owned(),
+            Err(why) => format!("mode: always cannot be estimated: {why}\n"),
+        });
         if watch.is_zero() {
             out.push_str(
                 "one scrape: every sample counts as new each time, so this is an upper bound \
@@ -86,19 +102,17 @@ impl Estimate<'_> {
     }
 
     fn bill_rows(&self) -> Vec<Vec<String>> {
-        let samples = self
-            .bills
-            .iter()
-            .map(|bill| count(bill.samples.round() as u64));
-        let total = self.bills.iter().map(|bill| dollars(bill.dollars()));
-        let mut rows = vec![heading(&["A MONTH"]), row("samples", samples)];
+        let bills = || self.bills.iter().chain(&self.always);
+        let samples = bills().map(|bill| count(bill.samples.round() as u64));
+        let total = bills().map(|bill| dollars(bill.dollars()));
+        let mut titles = heading(&["A MONTH"]);
+        titles.extend(self.always.iter().map(|_| "every sample".to_owned()));
+        let mut rows = vec![titles, row("samples", samples)];
         for (index, line) in self.bills[0].lines.iter().enumerate() {
             let mark = if line.unverified { " *" } else { "" };
             rows.push(row(
                 &format!("{}{mark}", line.service),
-                self.bills
-                    .iter()
-                    .map(|bill| dollars(bill.lines[index].dollars)),
+                bills().map(|bill| dollars(bill.lines[index].dollars)),
             ));
         }
         rows.push(row("total", total));

@@ -4,6 +4,7 @@
 //! It checks a request as AMP does, in this order: route, signature ([`sigv4`]), headers and size
 //! ([`request`]), rates ([`rate`]), HA election ([`ha`]), then every sample ([`labels`],
 //! [`tenant`]). What it accepts goes to a real Prometheus ([`upstream`]) before it is acknowledged.
+//! Queries of the workspace are signed as well, and answered by that Prometheus ([`query`]).
 //! Scripted faults ([`faults`]) strike after decoding, so that the journal ([`journal`]) has every
 //! request that could be read, with each sample's fate.
 //!
@@ -22,6 +23,7 @@ pub mod ha;
 pub mod journal;
 pub mod labels;
 pub mod options;
+pub mod query;
 pub mod rate;
 pub mod refusal;
 pub mod request;

@@ -11,7 +11,7 @@ pub struct AccessKey {
     pub secret: String,
     /// Session token that must come with the key; `None` when none may come.
     pub session_token: Option<String>,
-    /// Whether the owner of the key is allowed to call `aps:RemoteWrite`.
+    /// Whether the owner of the key is allowed to call `aps:RemoteWrite` and `aps:QueryMetrics`.
     pub allowed: bool,
 }
 

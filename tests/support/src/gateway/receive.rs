@@ -10,7 +10,7 @@ use super::journal::{ArrivalCounts, JournalEntry};
 use super::refusal::{Reason, Refusal};
 use super::tenant::{Outcome, PostedSample};
 use super::wire::{self, RequestCounts, WriteRequest};
-use super::{GatewayState, admin, ha, labels, lock, request, sigv4};
+use super::{GatewayState, admin, ha, labels, lock, query, request, sigv4};
 use crate::http::{self as server, Connection, HandlerResult, Hangup, ServerRequest};
 use crate::now_ms;
 
@@ -25,6 +25,9 @@ pub(super) async fn receive(
 ) -> HandlerResult {
     if request.uri().path().starts_with("/admin/") {
         return Ok(admin::answer(&shared, request).await);
+    }
+    if request.uri().path() == query::path(&shared.options.workspace) {
+        return query::answer(&shared, request).await;
     }
     // The visit is written to the journal when it is dropped, so that a request whose client gives
     // up is in it as well.

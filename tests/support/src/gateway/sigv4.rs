@@ -85,12 +85,23 @@ pub fn verify(
     if !key.allowed {
         let message = format!(
             "User: arn:aws:sts::111122223333:assumed-role/forwarder is not authorized to perform: \
-             aps:RemoteWrite on resource: arn:aws:aps:{}:111122223333:workspace/{}",
-            options.region, options.workspace
+             {} on resource: arn:aws:aps:{}:111122223333:workspace/{}",
+            action(parts.uri.path()),
+            options.region,
+            options.workspace
         );
         return Err(denied(Reason::AccessDenied, message));
     }
     Ok(())
+}
+
+/// The action that a path stands for.
+fn action(path: &str) -> &'static str {
+    if path.ends_with("/api/v1/query") {
+        "aps:QueryMetrics"
+    } else {
+        "aps:RemoteWrite"
+    }
 }
 
 fn denied(reason: Reason, message: impl Into<String>) -> Refusal {

@@ -1,12 +1,17 @@
 //! Probes every system that the configuration names, and changes nothing: secrets, homes, their
 //! clocks, and remotes.
 
+mod finding;
+mod reads;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use serde::Serialize;
 use url::Url;
 
+pub use self::finding::Finding;
+use self::finding::{CLOCK_TOLERANCE_MS, PROBE};
+use self::reads::ReadProbe;
 use crate::config::{Config, HttpConfig, Problem};
 use crate::home::{Home, HomeMethod, HomeRequest, JobId, targets};
 use crate::intake::{ExposedSample, Refusal, Sink};
@@ -16,9 +21,6 @@ use crate::send::{Remote, probe};
 use crate::series::ExposedLabel;
 use crate::tick::Forwarder;
 use crate::time::Clock;
-
-/// Time limit of one probe.
-const PROBE: Duration = Duration::from_secs(10);
 
 /// Number of scrapes that show whether the same Prometheus answers every time. A NodePort chooses
 /// among pods for each connection; with two pods, ten answers miss the alternation once in a
@@ -30,51 +32,6 @@ const APART: Duration = Duration::from_millis(50);
 
 /// Largest body in bytes of such a scrape, which holds one `up` for each target of the home.
 const LARGEST: usize = 1 << 20;
-
-/// Largest difference between a home's clock and ours that is not reported, milliseconds.
-const CLOCK_TOLERANCE_MS: i64 = 5_000;
-
-/// One line of a check's result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The thing that was probed: `home 192.0.2.10:30090 (federate)`.
-    pub subject: String,
-    /// Whether the forwarder can work with it.
-    pub ok: bool,
-    /// Whether it works, but probably not as intended.
-    pub warning: bool,
-    /// The observation, and what to do about it.
-    pub message: String,
-}
-
-impl Finding {
-    fn good(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            subject: subject.into(),
-            ok: true,
-            warning: false,
-            message: message.into(),
-        }
-    }
-
-    fn bad(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            subject: subject.into(),
-            ok: false,
-            warning: false,
-            message: message.into(),
-        }
-    }
-
-    fn doubtful(subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            subject: subject.into(),
-            ok: true,
-            warning: true,
-            message: message.into(),
-        }
-    }
-}
 
 /// Turns the warnings of a configuration into findings.
 #[must_use]
@@ -97,7 +54,7 @@ pub async fn online(
     forwarder: &Forwarder,
 ) -> Vec<Finding> {
     let mut findings = secrets(config, clock).await;
-    findings.extend(homes(config, home, forwarder).await);
+    findings.extend(homes(config, home, clock, forwarder).await);
     for (entry, remote) in config.remote_write.iter().zip(remotes) {
         let subject = format!(
             "remote {}",
@@ -148,12 +105,20 @@ async fn secrets(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
     findings
 }
 
-/// Scrapes each target once, compares its clock and looks for replicas that alternate.
-async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<Finding> {
+/// Scrapes each target once, compares its clock, tries remote read, and looks for replicas that
+/// alternate.
+async fn homes(
+    config: &Config,
+    home: &dyn Home,
+    clock: &dyn Clock,
+    forwarder: &Forwarder,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for previewed in forwarder.preview(None, PROBE).await {
+    let scraped_ms = clock.now_ms();
+    let previews = forwarder.preview(None, PROBE).await;
+    for previewed in &previews {
         let subject = format!("home {} ({})", previewed.instance, previewed.job);
-        let scraped = previewed.scraped;
+        let scraped = &previewed.scraped;
         findings.push(match &scraped.error {
             Some(error) => Finding::bad(subject.clone(), error.to_string()),
             None if scraped.tally.scraped == 0 => Finding::doubtful(
@@ -186,6 +151,20 @@ async fn homes(config: &Config, home: &dyn Home, forwarder: &Forwarder) -> Vec<F
         let Ok(url) = &target.url else {
             continue;
         };
+        let job = &config.scrape_configs[target.job.index()].job_name;
+        let federated = previews
+            .iter()
+            .find(|previewed| previewed.job == *job && previewed.instance == target.instance());
+        // A home that cannot be scraped was named already.
+        if let Some(federated) = federated.filter(|found| found.scraped.error.is_none()) {
+            let probe = ReadProbe {
+                config,
+                home,
+                forwarder,
+            };
+            let found = probe.findings(&subject, &target, federated, scraped_ms);
+            findings.extend(found.await);
+        }
         findings.extend(alternation(&subject, home, target.job, url).await);
     }
     findings
