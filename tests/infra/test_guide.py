@@ -1,4 +1,4 @@
-"""The guide (infra/README.md) and the manifests for the home."""
+"""The guide (infra/README.md), its troubleshooting and the manifests for the home."""
 
 import ipaddress
 import re
@@ -19,8 +19,8 @@ def manifests():
     return {path.name: list(yaml.safe_load_all(path.read_text())) for path in sorted(HOME.glob("*.yaml"))}
 
 
-def section(title):
-    return re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE | re.DOTALL)[1]
+def section(title, text=GUIDE):
+    return re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
 
 
 @pytest.mark.parametrize("name", manifests())
@@ -64,7 +64,8 @@ def test_what_the_troubleshooting_quotes_is_what_the_function_says():
     source = "".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.rs")))
     # A backslash at the end of a line continues a literal of Rust, without what indents it.
     source = re.sub(r"\\\n\s*", "", source)
-    quoted = re.findall(r'"([^"|]{12,})"', section("Troubleshooting"))
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    quoted = re.findall(r'"([^"|]{12,})"', section("By symptom", page))
     assert len(quoted) > 15
     for text in quoted:
         text = text.strip(" …")

@@ -185,11 +185,11 @@ def test_only_an_alarm_that_ends_is_told_as_over(resolved):
 def test_what_can_be_read_in_an_alarm_exists(resolved):
     """Commands, actions, parameters and folders that the texts name."""
     texts = " ".join(alarm["AlarmDescription"] for alarm in resolved.of_type("AWS::CloudWatch::Alarm").values())
-    readme = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs/spool.md").read_text()
     for action in re.findall(r'\{"action":"(\w+)"\}', texts):
         assert f'"{action}"' in (ROOT / "src/event.rs").read_text(), action
     for command in re.findall(r"forwardctl (spool \w+)", texts):
-        assert f"forwardctl {command}" in readme, command
+        assert f"forwardctl {command}" in page, command
     for parameter in ("Timeout", "MemorySize", "ReservedConcurrency"):
         assert parameter in texts and parameter in resolved.values
 

@@ -13,7 +13,7 @@ pub(super) use job::{GLOBAL, RELABEL, ROOT, SCRAPE, STATIC};
 pub(super) use remote::{QUEUE, REMOTE, REMOTE_METADATA, SIGV4};
 pub(super) use table::{REMOVE, Table};
 
-const ALL: [&Table; 20] = [
+pub(super) const ALL: [&Table; 20] = [
     &ROOT,
     &GLOBAL,
     &SCRAPE,
@@ -71,7 +71,7 @@ impl Table {
         }
         if self.keys().count() > FEW {
             return format!(
-                "{} is described in Prometheus' documentation and in the README",
+                "{} is described in Prometheus' documentation and in docs/configuration.md",
                 self.name
             );
         }
