@@ -1,5 +1,6 @@
 //! Whole configurations: what loads, what does not and why, what is warned of, what is imported.
 
+mod documented;
 mod import;
 mod remote_read;
 
