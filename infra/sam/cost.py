@@ -29,7 +29,7 @@ def monthly(region, endpoint, services, interval):
     parts = {
         "Lambda and its schedule": TICKS * (tick * 128 / 1024 * price("lambda_x86_64") + price("lambda_requests") + price("scheduler")),
         "S3": 2 * TICKS * price("s3_put"),
-        "metrics, alarms, dashboard": 10 * price("cloudwatch_metric") + 10 * price("cloudwatch_alarm") + price("cloudwatch_dashboard"),
+        "metrics, alarms, dashboard": 10 * price("cloudwatch_metric") + 11 * price("cloudwatch_alarm") + price("cloudwatch_dashboard"),
         "interface endpoints": (int(endpoint) + services) * MONTH_HOURS * price("interface_endpoint"),
     }
     samples = 5000 * MONTH_HOURS * 3600 / every

@@ -27,6 +27,7 @@ CREATED = {
 }
 
 SKIPPED = {
+    "AtHomeOnlyAlarm": "AWS::CloudWatch::Alarm",
     "AlarmSubscription": "AWS::SNS::Subscription",
     "AlarmTopicPolicy": "AWS::SNS::TopicPolicy",
     "BacklogAlarm": "AWS::CloudWatch::Alarm",

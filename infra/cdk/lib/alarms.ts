@@ -152,6 +152,11 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
       ...any,
       text: `samples were lost: they could neither be sent nor spooled, or the spool was full. The log line names the cause. Look at the S3 endpoint, the bucket's policy and key, and forwarder.spool.max_bytes.`,
     },
+    AtHomeOnlyAlarm: {
+      metric: metric(name, 'AtHomeOnly', within),
+      ...any,
+      text: `samples that were missed are too old for AMP, or could not be read, and stay in the home Prometheus. The warning in the function's log names job and range; forwardctl verify counts them. A longer outage than sample_age_limit does this, or a home that refuses remote read: {"action":"check"} says which.`,
+    },
     ErrorsAlarm: {
       // Three in a quarter of an hour: with a scrape_interval of minutes, the ticks between the slots do not fail.
       metric: ofLambda('Errors'),
@@ -197,7 +202,7 @@ export function alarms(scope: Construct, watched: Watched): cloudwatch.Alarm[] {
 }
 
 /**
- * A rule that tells when one of these alarms is over. An OK action of the alarms would also tell of each alarm's first evaluation, nine times in a
+ * A rule that tells when one of these alarms is over. An OK action of the alarms would also tell of each alarm's first evaluation, ten times in a
  * new stack.
  */
 export function recovery(scope: Construct, made: cloudwatch.Alarm[], topic: sns.ITopic): void {
