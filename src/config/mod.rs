@@ -14,6 +14,7 @@
 mod effective;
 mod emit;
 mod env;
+mod escaping;
 mod expand;
 mod forwarder;
 mod global;

@@ -20,6 +20,7 @@ use super::request::TimeRange;
 use super::response::{MalformedResponse, ReadLabel, ReadSeries, read_labels};
 use super::samples::SeriesSamples;
 use super::shape::WindowShape;
+use crate::config::NameEscaping;
 use crate::intake::{Refusal, SeriesWindow, WindowSink};
 use crate::prompb::messages::Histogram;
 use crate::series::labels::NAME;
@@ -89,6 +90,8 @@ pub(super) struct PassRules {
     pub(super) own_timestamps: bool,
     /// How native histograms are shown at a slot.
     pub(super) histograms: SlotHistograms,
+    /// How names are written that are not legacy ones, as in an exposition of the home.
+    pub(super) escaping: NameEscaping,
     /// Samples of an answer at most.
     pub(super) max_samples: u64,
 }
@@ -334,7 +337,10 @@ impl<'a> Pass<'a> {
         }
         let labels = read_labels(window.series).ok_or(bad_label(offset))?;
         match exposed(window.series, &labels) {
-            Some(exposed) => sink.resolved_window(window, &exposed)?,
+            Some(mut exposed) => {
+                self.rules.escaping.escape(&mut exposed);
+                sink.resolved_window(window, &exposed)?;
+            }
             None => self.counts.skipped += 1,
         }
         Ok(())

@@ -316,6 +316,7 @@ impl<'s, 'a> RunningRead<'s, 'a> {
             shape: shape.up_to(end_ms),
             own_timestamps: job.honor_timestamps,
             histograms: SlotHistograms::of(&job.scrape_protocols),
+            escaping: job.naming.escaping,
             max_samples,
         }
     }

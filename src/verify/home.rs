@@ -264,6 +264,7 @@ impl HomeReader<'_> {
                 span: None,
             });
         }
+        target.job.naming.escaping.escape(&mut series.labels);
         simplify(&mut series.samples, target.job);
         let Ok(sets) = label_sets(rules, &series.labels) else {
             return;

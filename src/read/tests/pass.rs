@@ -7,6 +7,7 @@ use super::super::reduce::SlotHistograms;
 use super::super::request::TimeRange;
 use super::super::response::{MalformedResponse, ReadResponseDecoder};
 use super::super::shape::WindowShape;
+use crate::config::NameEscaping;
 use crate::intake::{Refusal, SeriesWindow, WindowSink};
 use crate::prompb::messages::{Histogram, Label, Sample, TimeSeries};
 use crate::prompb::remote_read::{QueryResult, ReadResponse};
@@ -96,6 +97,7 @@ const RULES: PassRules = PassRules {
     shape: WindowShape::Raw { resolution_ms: 0 },
     own_timestamps: true,
     histograms: SlotHistograms::Floats,
+    escaping: NameEscaping::AllowUtf8,
     max_samples: 20,
 };
 
@@ -168,6 +170,25 @@ fn a_series_without_a_name_is_passed_over() {
     let (shown, counts) = windows(&[&[nameless, empty, up]]);
     assert_eq!(shown.len(), 1);
     assert_eq!(counts.skipped, 2);
+}
+
+#[test]
+fn names_that_are_not_legacy_ones_are_written_as_federation_writes_them() {
+    let dotted = series(&[("__name__", "a.b"), ("c d", "e.f")], &[20], &[]);
+    let (mut sink, none) = (Recorder::default(), RepeatedKeys::default());
+    let rules = PassRules {
+        escaping: NameEscaping::Underscores,
+        ..RULES
+    };
+    pass(rules, &none, &[&[dotted]], &mut sink).unwrap();
+    assert_eq!(
+        sink.windows,
+        [(
+            "__name__=a_b,c_d=e.f,instance=".to_owned(),
+            vec![20],
+            vec![]
+        )]
+    );
 }
 
 #[test]
