@@ -306,11 +306,20 @@ impl Queue {
         }
     }
 
-    /// Takes the newest batches of the newest scrape, until at most `capacity` samples are left or
-    /// the scrape has no more. [`Queue::spilled`] must follow.
+    /// Takes what is to leave memory for the spool. [`Queue::spilled`] must follow.
+    ///
+    /// While batches are sent, these are the newest batches of the newest scrape, until at most
+    /// `capacity` samples are left or the scrape has no more. Once sending has ended it is the
+    /// oldest scrape: a tick that is killed in the middle then leaves the older part in the spool,
+    /// and what is read again in its place comes after it.
     #[must_use]
     pub fn spill(&self, capacity: u64) -> Option<CommittedScrape> {
         let mut scrapes = self.scrapes.borrow_mut();
+        if !self.sending.get() {
+            let oldest = scrapes.pop_front()?;
+            self.spilling.set(Some(oldest.number));
+            return Some(oldest);
+        }
         let mut batches = VecDeque::new();
         // Batches in flight count, too, although they cannot be taken.
         let mut left = self.samples.get();

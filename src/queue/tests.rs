@@ -59,6 +59,7 @@ fn what_is_put_back_finds_its_place() {
 #[test]
 fn exactly_what_exceeds_the_capacity_leaves() {
     let queue = Queue::default();
+    queue.begin();
     queue.push(
         vec![batch(50), batch(50), batch(30)],
         ScrapeTraits::default(),
@@ -75,6 +76,7 @@ fn exactly_what_exceeds_the_capacity_leaves() {
 #[test]
 fn the_newest_leaves_first_and_comes_back_when_the_store_is_down() {
     let queue = Queue::default();
+    queue.begin();
     queue.push(vec![batch(10)], ScrapeTraits::default());
     queue.push(vec![batch(20), batch(30)], ScrapeTraits::default());
     let spilled = queue.spill(5).unwrap();
@@ -93,6 +95,29 @@ fn the_newest_leaves_first_and_comes_back_when_the_store_is_down() {
             .collect::<Vec<_>>(),
         [10, 30]
     );
+}
+
+#[test]
+fn once_sending_has_ended_the_oldest_leaves_first() {
+    let queue = Queue::default();
+    queue.push(vec![batch(20), batch(30)], ScrapeTraits::default());
+    queue.push(vec![batch(10)], ScrapeTraits::default());
+    queue.stop_sending();
+    let spilled = queue.spill(0).unwrap();
+    assert_eq!((spilled.number, spilled.samples()), (1, 50));
+    assert!(queue.is_spilling_before(2));
+    queue.spilled(&spilled, vec![batch(30)]);
+    let numbers = [(); 2].map(|()| {
+        let spilled = queue.spill(0).unwrap();
+        queue.spilled(&spilled, Vec::new());
+        (spilled.number, spilled.samples())
+    });
+    assert_eq!(
+        numbers,
+        [(1, 30), (2, 10)],
+        "what could not be written is next"
+    );
+    assert_eq!((queue.spill(0), queue.bytes()), (None, 0));
 }
 
 #[tokio::test]

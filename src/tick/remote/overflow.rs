@@ -29,8 +29,8 @@ impl Lane {
                     continue;
                 }
             }
-            // The newest batches leave memory, because the oldest ones are sent next. If all
-            // batches are in flight already, the answers make room.
+            // While batches are sent, the newest ones leave memory, because the oldest ones are sent
+            // next. If all batches are in flight already, the answers make room.
             let Some(scrape) = self.queue.spill(self.room()) else {
                 tokio::task::yield_now().await;
                 continue;
@@ -116,9 +116,13 @@ impl Lane {
         let (mut lost, mut returned, mut spooled) = (0, 0, sent.left_over);
         let mut why =
             "they could not be sent before the tick ended, and there is no spool".to_owned();
+        let mut is_returned = false;
         for scrape in self.queue.drain() {
+            let at_home = scrape.traits.at_home;
             let left = match context.outbox {
                 None => scrape.batches.into(),
+                // What is read again comes after the spool, so nothing newer may go there.
+                Some(_) if at_home && is_returned => scrape.batches.into(),
                 Some(outbox) => match self.put(outbox, &scrape, fallback(&scrape)).await {
                     Ok(()) => {
                         spooled += scrape.samples();
@@ -131,7 +135,8 @@ impl Lane {
                 },
             };
             let samples = batch::samples(&left);
-            if scrape.traits.at_home {
+            if at_home {
+                is_returned = true;
                 returned += samples;
             } else {
                 lost += samples;
