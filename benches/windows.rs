@@ -139,6 +139,7 @@ impl Windows {
         let start = WindowStart {
             watermark_ms: end_ms - SAMPLES as i64 * STEP_MS,
             complete: false,
+            ..WindowStart::default()
         };
         let mut transaction = IntakeTransaction::begin_window(&self.writers, rules, &[start]);
         let mut intake = transaction.intake();

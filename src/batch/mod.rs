@@ -21,7 +21,7 @@ pub use split::{decode, entries, split};
 pub use window::SeriesWindow;
 pub use writer::{SampleCounts, StagedScrape, Writer};
 
-pub use crate::series::cache::WindowStart;
+pub use crate::series::cache::{EarlierSamples, WindowStart};
 
 /// One remote-write request body (`WriteRequest`, remote write 1.0, snappy block format) with what
 /// must be known of it without decoding it.

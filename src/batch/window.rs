@@ -5,7 +5,7 @@ use super::open::BatchKey;
 use super::writer::{KnownSeries, StagedScrape, Writer};
 use crate::prompb::TimedFloat;
 use crate::prompb::messages::Histogram;
-use crate::series::cache::WindowStart;
+use crate::series::cache::{EarlierSamples, WindowCut, WindowStart};
 use crate::series::{LastTimestamps, SeriesId, TargetId};
 
 /// All samples of a series in a window.
@@ -50,6 +50,17 @@ impl SeriesWindow<'_> {
     fn newest_ms(&self) -> Option<i64> {
         let float = self.floats.last().map(|float| float.timestamp_ms);
         float.max(self.histograms.last().map(|histogram| histogram.timestamp))
+    }
+
+    /// Timestamp of the newest sample that is not after this time, milliseconds since 1970.
+    fn newest_until_ms(&self, until_ms: i64) -> Option<i64> {
+        let floats = self.floats.iter().map(|float| float.timestamp_ms);
+        let histograms = self.histograms.iter().map(|histogram| histogram.timestamp);
+        let not_after = |at_ms: &i64| *at_ms <= until_ms;
+        floats
+            .take_while(not_after)
+            .last()
+            .max(histograms.take_while(not_after).last())
     }
 
     /// Timestamp of the oldest sample, milliseconds since 1970.
@@ -115,11 +126,37 @@ impl Writer {
     /// Up to which time the samples of a series were sent before the window, milliseconds since
     /// 1970.
     #[inline]
-    pub fn sent_ms(&mut self, staged: &StagedScrape, series: SeriesId) -> i64 {
+    pub fn sent_ms(
+        &mut self,
+        staged: &StagedScrape,
+        series: SeriesId,
+        window: &SeriesWindow<'_>,
+    ) -> i64 {
+        self.cut(staged, series, window).sent_ms
+    }
+
+    /// Says which samples of a window are new.
+    #[inline]
+    fn cut(
+        &mut self,
+        staged: &StagedScrape,
+        series: SeriesId,
+        window: &SeriesWindow<'_>,
+    ) -> WindowCut {
         let start = staged.window.unwrap_or_default();
-        self.cache
-            .cut_window(staged.transaction, series, start)
-            .sent_ms
+        let mut cut = self.cache.cut_window(staged.transaction, series, start);
+        let earlier_ms = match start.earlier {
+            EarlierSamples::Late => None,
+            EarlierSamples::Newest => window
+                .newest_until_ms(start.watermark_ms)
+                .map(|newest_ms| newest_ms - 1),
+            EarlierSamples::None => Some(start.watermark_ms),
+        };
+        if let Some(earlier_ms) = earlier_ms {
+            cut.sent_ms = earlier_ms.max(cut.sent_ms);
+            cut.taken_ms = earlier_ms.max(cut.taken_ms);
+        }
+        cut
     }
 
     /// Takes the window of a series that was found or inserted. Samples that were sent before it
@@ -140,7 +177,7 @@ impl Writer {
         refused: &[i64],
     ) -> Result<(), snap::Error> {
         let start = staged.window.unwrap_or_default();
-        let cut = self.cache.cut_window(staged.transaction, series, start);
+        let cut = self.cut(staged, series, window);
         let new = window.after(cut.sent_ms);
         let refused_new = refused.iter().filter(|&&at| at > cut.sent_ms).count();
         let counts = &mut staged.counts;

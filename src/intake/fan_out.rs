@@ -224,7 +224,7 @@ impl TouchedSeries<'_, '_> {
     /// Up to which time every remote was sent the samples of the series before this window,
     /// milliseconds since 1970.
     #[inline]
-    pub(super) fn sent_ms(&mut self) -> i64 {
+    pub(super) fn sent_ms(&mut self, window: &SeriesWindow<'_>) -> i64 {
         let sent_ms = self.fan_out.remotes.iter_mut().map(|remote| {
             let RemoteSide {
                 writer,
@@ -232,7 +232,7 @@ impl TouchedSeries<'_, '_> {
                 series,
                 ..
             } = remote;
-            writer.sent_ms(staged, *series)
+            writer.sent_ms(staged, *series, window)
         });
         sent_ms.min().unwrap_or(i64::MIN)
     }

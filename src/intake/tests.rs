@@ -12,7 +12,7 @@ use super::{
     Sink, Tally, WindowSink,
 };
 use crate::batch::stage::BatchLimits;
-use crate::batch::{Batch, SampleCounts, WindowStart, Writer, decode};
+use crate::batch::{Batch, EarlierSamples, SampleCounts, WindowStart, Writer, decode};
 use crate::config::{NameValidation, ScrapeLimits};
 use crate::home::{JobId, Target};
 use crate::prompb::messages::{Count, Histogram, Label, ZeroCount};
@@ -147,6 +147,7 @@ impl Process {
         let start = WindowStart {
             watermark_ms,
             complete,
+            ..WindowStart::default()
         };
         let series = BTreeMap::from([(name, samples.clone())]);
         self.read(&[start], &series, true).remove(0)
@@ -543,6 +544,7 @@ fn each_remote_takes_what_is_new_to_it() {
     let start = |second: i64| WindowStart {
         watermark_ms: EPOCH_MS + second * 1000,
         complete: false,
+        ..WindowStart::default()
     };
     let series = BTreeMap::from([("a", at(Kind::Float, [10, 20, 30]))]);
     let commits = process.read(&[start(20), start(5)], &series, true);
@@ -556,6 +558,33 @@ fn each_remote_takes_what_is_new_to_it() {
         process.tally.scraped, 3,
         "the source gave three new samples"
     );
+}
+
+#[test]
+fn a_remote_that_is_further_than_another_one_gets_no_slot_twice() {
+    let mut process = Process::new(LIMITS, 3);
+    let start = |second: i64, earlier| WindowStart {
+        watermark_ms: EPOCH_MS + second * 1000,
+        complete: true,
+        earlier,
+    };
+    let starts = [
+        start(0, EarlierSamples::Newest),
+        start(25, EarlierSamples::Newest),
+        start(30, EarlierSamples::None),
+    ];
+    let series = BTreeMap::from([("a", at(Kind::Float, [10, 20, 30]))]);
+    let commits = process.read(&starts, &series, true);
+    assert_eq!(times(&commits[0]), [[10, 20, 30]]);
+    assert_eq!(times(&commits[1]), [[20, 30]], "the next slot may show 20");
+    assert_eq!(fresh(&commits[2]), 0);
+    let overlapped = [0, 1, 2].map(|remote: usize| commits[remote].counts.overlapped);
+    assert_eq!(overlapped, [0, 1, 3]);
+    // The next window begins at the watermarks of before, too.
+    let series = BTreeMap::from([("a", at(Kind::Float, [30, 40]))]);
+    let commits = process.read(&starts, &series, true);
+    assert_eq!(times(&commits[1]), [[40]], "30 was sent");
+    assert_eq!(times(&commits[2]), [[40]]);
 }
 
 #[test]
@@ -772,7 +801,7 @@ proptest! {
                 });
                 (name, visible.copied().collect::<Samples>())
             }).filter(|(_, shown)| !shown.is_empty()).collect();
-            let starts = [WindowStart { watermark_ms, complete }];
+            let starts = [WindowStart { watermark_ms, complete, ..WindowStart::default() }];
             if between == Between::Fails {
                 let lost = warm.read(&starts, &shown, false);
                 prop_assert_eq!(fresh(&lost[0]), 0);

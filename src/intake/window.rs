@@ -86,8 +86,8 @@ fn take(
 ) -> Result<(), Refusal> {
     let is_unwanted = series.is_unwanted();
     let mut series = series.touch();
-    let sent_ms = series.sent_ms();
     let mut admitted = AdmittedWindow::new(window);
+    let sent_ms = series.sent_ms(&admitted.window(window.series));
     let new = admitted.new_samples(sent_ms);
     if is_unwanted {
         admission.tally.scraped += new;

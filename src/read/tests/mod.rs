@@ -112,6 +112,7 @@ impl Bench {
                 starts: &[WindowStart {
                     watermark_ms: self.range.start_ms,
                     complete: true,
+                    ..WindowStart::default()
                 }],
                 reports: self.reports,
             })

@@ -25,7 +25,7 @@ use self::entry::{DROPPED, KEEP_UNSEEN, NEVER, RawForm, SeriesEntry, UNWANTED};
 pub use self::key::SeriesKey;
 pub use self::observe::{Observation, Sighting};
 use self::seeds::Seeds;
-pub use self::window::{WindowCut, WindowStart};
+pub use self::window::{EarlierSamples, WindowCut, WindowStart};
 use super::ids::{SeriesId, TargetId};
 use super::labels::Labels;
 use super::recipe::{self, LiteralPool};

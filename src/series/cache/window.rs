@@ -18,6 +18,20 @@ pub struct WindowStart {
     /// the window, overlap included. A series without one is then new, and all of its samples are
     /// taken; otherwise those after the watermark.
     pub complete: bool,
+    /// What of a series is taken that is not after the watermark.
+    pub earlier: EarlierSamples,
+}
+
+/// Samples of a window that are not after the watermark of a remote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EarlierSamples {
+    /// Those after the last timestamp of their series: they became visible late.
+    #[default]
+    Late,
+    /// Of these, the newest of each series: the first slot after the watermark may show it.
+    Newest,
+    /// None: the window ends at the watermark, because another remote is further behind.
+    None,
 }
 
 impl Default for WindowStart {
@@ -26,6 +40,7 @@ impl Default for WindowStart {
         Self {
             watermark_ms: i64::MIN,
             complete: true,
+            earlier: EarlierSamples::Late,
         }
     }
 }

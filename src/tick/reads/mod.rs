@@ -28,7 +28,7 @@ pub(in crate::tick) use self::cursor::ReadCursor;
 use super::Forwarder;
 use super::remote::Lane;
 use super::round::ScrapeRound;
-use crate::batch::WindowStart;
+use crate::batch::{EarlierSamples, WindowStart};
 use crate::config::RemoteReadMode;
 use crate::home::Target;
 use crate::queue::ScrapeTraits;
@@ -249,15 +249,25 @@ impl Forwarder {
 
     /// What a remote has of a target before a window.
     fn window_start(&self, cursor: &ReadCursor, lane: &Lane, read: &PlannedRead) -> WindowStart {
-        let is_gap = matches!(read.shape, WindowShape::Slots(_));
-        let watermark_ms = cursor
-            .watermark(&lane.dir)
-            .or(cursor.gathered_ms.get())
-            .unwrap_or(i64::MIN);
+        let watermark_ms = cursor.watermark(&lane.dir).or(cursor.gathered_ms.get());
+        let WindowShape::Slots(slots) = read.shape else {
+            return WindowStart {
+                watermark_ms: watermark_ms.unwrap_or(i64::MIN),
+                complete: read.window.range.start_ms >= lane.table.complete_from_ms(),
+                earlier: EarlierSamples::Late,
+            };
+        };
+        // A remote that is further than another one has the slots up to its watermark.
+        let had_ms = watermark_ms.map_or(i64::MIN, |watermark_ms| cursor.home_ms(watermark_ms));
+        let own_timestamps = self.config.scrape_configs[cursor.job()].honor_timestamps;
         WindowStart {
-            watermark_ms,
-            // Before the first slot of a gap, the newest sample is offered once more.
-            complete: is_gap || read.window.range.start_ms >= lane.table.complete_from_ms(),
+            watermark_ms: had_ms,
+            complete: true,
+            earlier: if own_timestamps && slots.last_ms() > had_ms {
+                EarlierSamples::Newest
+            } else {
+                EarlierSamples::None
+            },
         }
     }
 
