@@ -21,6 +21,7 @@ mod run;
 mod scenario;
 mod seeds;
 mod series;
+mod setup;
 mod slots;
 mod slow_store;
 mod spool;

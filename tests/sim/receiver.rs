@@ -137,13 +137,15 @@ struct State {
     rejected: HashSet<(Key, i64)>,
     /// Samples that were deduplicated, so that nobody keeps them.
     deduplicated: HashSet<(Key, i64)>,
-    /// Samples that lay in the spool when a tick ended without a release: they are sent from there,
-    /// and once more when their window is read again.
-    in_doubt: HashSet<(Key, i64)>,
     /// Oldest and newest timestamp of the samples that were sent again after a kill.
     repeated: Option<(i64, i64)>,
     /// Samples of orphaned segments, which no process could know of.
     excused: HashSet<(Key, i64)>,
+    /// For samples that are stored twice, or were answered: how often each may still be answered.
+    /// Without it, [`Receiver::forgotten`] says what may come again.
+    left: Option<HashMap<(Key, i64), u32>>,
+    /// Samples that are not the newest of their series when they are stored.
+    unordered: HashSet<(Key, i64)>,
 }
 
 /// The model of a receiver.
@@ -177,9 +179,10 @@ impl Receiver {
             refused: HashSet::new(),
             rejected: HashSet::new(),
             deduplicated: HashSet::new(),
-            in_doubt: HashSet::new(),
             repeated: None,
             excused: HashSet::new(),
+            left: None,
+            unordered: HashSet::new(),
         };
         Arc::new(Self {
             world,
@@ -209,22 +212,6 @@ impl Receiver {
         lock(&self.state).refused.contains(&(key, timestamp_ms))
     }
 
-    /// Allows the samples of a batch to be sent twice, because the state does not say that they are
-    /// in the spool.
-    pub(crate) fn doubt(&self, body: &[u8]) {
-        let decoded = decoded(body).unwrap_or_default();
-        let mut state = lock(&self.state);
-        for series in &decoded.timeseries {
-            let labels = series.labels.iter();
-            let text = identity(labels.map(|label| (label.name.as_str(), label.value.as_str())));
-            let key = self.world.key(&text);
-            let samples = entry_values(series).into_iter();
-            state
-                .in_doubt
-                .extend(samples.map(|(at_ms, _)| (key, at_ms)));
-        }
-    }
-
     /// Whether a request with a sample was refused for good with an error, and none with it was
     /// deduplicated.
     pub(crate) fn is_rejected(&self, key: Key, timestamp_ms: i64) -> bool {
@@ -252,6 +239,33 @@ impl Receiver {
         state.life += 1;
         if process_too && self.traits.forgetful {
             state.accepted.clear();
+        }
+    }
+
+    /// Samples that were answered for good.
+    pub(crate) fn told(&self) -> Vec<(Key, i64)> {
+        lock(&self.state).told.keys().copied().collect()
+    }
+
+    /// Says how often samples may still be answered. One that is not named may be answered once, or
+    /// no more if it was.
+    pub(crate) fn allow(&self, left: HashMap<(Key, i64), u32>) {
+        lock(&self.state).left = Some(left);
+    }
+
+    /// Says which samples of the spool are unknown to the state: what is read again may be older.
+    pub(crate) fn unordered(&self, samples: HashSet<(Key, i64)>) {
+        lock(&self.state).unordered = samples;
+    }
+
+    /// Lets the order begin anew behind the samples that `is_known` names.
+    pub(crate) fn reorder(&self, is_known: impl Fn((Key, i64)) -> bool) {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        state.accepted.clear();
+        for sample in state.tenant.samples().filter(|sample| is_known(*sample)) {
+            let newest = state.accepted.entry(sample.0).or_insert(sample.1);
+            *newest = sample.1.max(*newest);
         }
     }
 
@@ -365,6 +379,9 @@ impl Receiver {
                     format!("{replica:?} and {mine:?} in one request"),
                 );
             }
+            // An entry whose newest samples were stored is posted again as a whole.
+            let newest_ms = state.accepted.get(&key).copied();
+            let is_repeated = values.iter().any(|(at_ms, _)| Some(*at_ms) == newest_ms);
             for (timestamp_ms, bits) in values {
                 let sample = Sample {
                     key,
@@ -373,7 +390,7 @@ impl Receiver {
                     bad: value("__name__").starts_with("bad_"),
                     entry,
                 };
-                self.check_sample(&mut state, &sample, &mut span);
+                self.check_sample(&mut state, &sample, is_repeated, &mut span);
                 samples.push(sample);
             }
         }
@@ -429,7 +446,13 @@ impl Receiver {
     }
 
     /// Checks one sample of a request.
-    fn check_sample(&self, state: &mut State, sample: &Sample, span: &mut (u64, u64)) {
+    fn check_sample(
+        &self,
+        state: &mut State,
+        sample: &Sample,
+        is_repeated: bool,
+        span: &mut (u64, u64),
+    ) {
         let found =
             |rule: &str, what: String| self.world.found(rule, format!("{}: {what}", self.name));
         let Sample {
@@ -459,7 +482,8 @@ impl Receiver {
         }
         if let Some(&newest) = state.accepted.get(&key)
             && timestamp_ms < newest
-            && !(self.traits.windows && state.tenant.stored(key, timestamp_ms) == Some(bits))
+            && !(self.traits.windows
+                && (is_repeated || state.tenant.stored(key, timestamp_ms) == Some(bits)))
             && !self.world.may_go_back(key)
             && !state.excused.contains(&(key, timestamp_ms))
             && !self.is_forgotten(key, newest, timestamp_ms)
@@ -472,15 +496,17 @@ impl Receiver {
                 ),
             );
         }
-        let told = state.told.get(&(key, timestamp_ms)).copied();
-        if told.is_some_and(|life| life < state.life) {
+        let Some(life) = state.told.get(&(key, timestamp_ms)).copied() else {
+            return;
+        };
+        let may_come_again = match &state.left {
+            Some(left) => left.get(&(key, timestamp_ms)).is_some_and(|left| *left > 0),
+            None => life < state.life,
+        };
+        if may_come_again {
             let (from_ms, to_ms) = state.repeated.unwrap_or((timestamp_ms, timestamp_ms));
             state.repeated = Some((from_ms.min(timestamp_ms), to_ms.max(timestamp_ms)));
-        }
-        if self.traits.no_repeats
-            && told == Some(state.life)
-            && !state.in_doubt.remove(&(key, timestamp_ms))
-        {
+        } else if self.traits.no_repeats {
             found(
                 "again",
                 format!("{} at {timestamp_ms} was answered already", text()),
@@ -535,11 +561,9 @@ impl Receiver {
         }
         let outcome = state.tenant.push(samples, self.world.now_ms());
         for sample in samples {
-            if state
-                .tenant
-                .stored(sample.key, sample.timestamp_ms)
-                .is_some()
-            {
+            let is_ordered = !state.unordered.contains(&(sample.key, sample.timestamp_ms));
+            let stored = state.tenant.stored(sample.key, sample.timestamp_ms);
+            if is_ordered && stored.is_some() {
                 let newest = state
                     .accepted
                     .entry(sample.key)
@@ -595,11 +619,19 @@ impl Receiver {
             );
         }
         if status != 413 || count == 1 {
-            state.told.extend(
-                samples
-                    .iter()
-                    .map(|sample| ((sample.key, sample.timestamp_ms), life)),
-            );
+            let of = |sample: &Sample| (sample.key, sample.timestamp_ms);
+            for sample in samples {
+                if let Some(left) = state
+                    .left
+                    .as_mut()
+                    .and_then(|left| left.get_mut(&of(sample)))
+                {
+                    *left = left.saturating_sub(1);
+                }
+            }
+            state
+                .told
+                .extend(samples.iter().map(|sample| (of(sample), life)));
         }
     }
 

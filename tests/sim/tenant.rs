@@ -36,6 +36,12 @@ impl Tenant {
             .copied()
     }
 
+    /// All samples that are stored.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = (Key, i64)> {
+        let all = self.series.iter();
+        all.flat_map(|(key, samples)| samples.keys().map(|at_ms| (*key, *at_ms)))
+    }
+
     /// Stores the valid samples of a request (`pkg/ingester/ingester.go` `Push`). An entry with one
     /// timestamp that is too new or too old is dropped as a whole (`pkg/distributor/distributor.go`
     /// `validateSeries`).

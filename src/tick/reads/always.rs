@@ -65,10 +65,8 @@ impl Forwarder {
                         .get()
                         .is_none_or(|before| end_ms > before);
                     if !moved {
-                        if cursor.oldest_watermark().is_none() {
-                            // The home's clock is behind ours, which the first answer has shown:
-                            // reading begins at the home's present.
-                            cursor.gathered_ms.set(Some(end_ms));
+                        if !cursor.was_read() {
+                            cursor.restart(end_ms);
                         }
                         return ReadState::Read;
                     }

@@ -65,6 +65,8 @@ pub(in crate::tick) struct ReadCursor {
     pub(super) abandoned: Cell<bool>,
     /// Windows of this tick that were too much.
     pub(super) retries: Cell<u32>,
+    /// Whether this tick has asked the home for a window.
+    pub(super) has_asked: Cell<bool>,
     /// Whether this tick has gathered anything by a read.
     pub(super) progressed: Cell<bool>,
     /// Whether this tick was stuck: scrapes work, and reads do not.
@@ -103,6 +105,7 @@ impl ReadCursor {
             gathered_read_ms: Cell::new(None),
             resume_ms: Cell::new(None),
             abandoned: Cell::new(false),
+            has_asked: Cell::new(false),
             progressed: Cell::new(false),
             is_stuck: Cell::new(false),
             shown_ms: Cell::new(None),
@@ -132,6 +135,7 @@ impl ReadCursor {
         self.forget_the_future(now_ms);
         self.abandoned.set(false);
         self.retries.set(0);
+        self.has_asked.set(false);
         self.progressed.set(false);
         self.is_stuck.set(false);
         self.shown_ms.set(None);
@@ -263,8 +267,23 @@ impl ReadCursor {
         !self.known.borrow().read_ms.is_empty()
     }
 
-    /// Ends a tick: counts it if reads made no progress in it while scrapes worked.
+    /// Moves back to the home's present, `end_ms` of its clock: its first answer shows that its
+    /// clock is behind ours, so that nothing was read up to the time that was taken for its own.
+    pub(super) fn restart(&self, end_ms: i64) {
+        let mut known = self.known.borrow_mut();
+        for watermark_ms in known.watermarks.values_mut() {
+            *watermark_ms = end_ms.min(*watermark_ms);
+        }
+        self.gathered_ms.set(Some(end_ms));
+        self.resume_ms.set(None);
+    }
+
+    /// Ends a tick: counts it if reads made no progress in it while scrapes worked. One in which
+    /// nothing was to be read, because no slot was due, says nothing.
     pub(super) fn end_tick(&self) {
+        if !self.has_asked.get() {
+            return;
+        }
         let mut known = self.known.borrow_mut();
         known.stuck = if self.is_stuck.get() && !self.progressed.get() {
             known.stuck + 1

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use tokio::time::Instant;
 
 use super::cursor::ReadCursor;
 use super::{MOST_RETRIES, ReadAttempt};
@@ -48,7 +49,7 @@ impl Forwarder {
             Incident::new(IncidentKind::ReadFailed, error.to_string()).for_job(&config.job_name),
         );
         self.report_down(cursor, round);
-        if !self.answers_scrapes(cursor).await {
+        if !self.answers_scrapes(cursor, round).await {
             return ReadAttempt::HomeDown;
         }
         cursor.is_stuck.set(true);
@@ -103,9 +104,15 @@ impl Forwarder {
     }
 
     /// Whether the home answers a scrape. It tells a home that is away from one whose reads fail;
-    /// the answer itself is dropped.
-    async fn answers_scrapes(&self, cursor: &ReadCursor) -> bool {
+    /// the answer itself is dropped. What the tick's end cuts short says nothing, and counts as no
+    /// answer.
+    async fn answers_scrapes(&self, cursor: &ReadCursor, round: &ScrapeRound<'_>) -> bool {
         let target = &cursor.target;
+        let left = round
+            .deadlines
+            .work_ends()
+            .saturating_duration_since(Instant::now());
+        let timeout = target.scrape_timeout.min(left);
         let Ok(url) = &target.url else {
             return false;
         };
@@ -117,9 +124,9 @@ impl Forwarder {
                 accept: "text/plain",
                 compression: config.enable_compression,
             },
-            timeout: target.scrape_timeout,
+            timeout,
         };
-        let answer = tokio::time::timeout(target.scrape_timeout, self.home.send(request)).await;
+        let answer = tokio::time::timeout(timeout, self.home.send(request)).await;
         let is_page = |headers: &HeaderMap| {
             let content_type = headers.get(CONTENT_TYPE);
             content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))

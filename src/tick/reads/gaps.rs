@@ -88,6 +88,7 @@ impl Forwarder {
             .get()
             .and_then(|gathered_ms| MissedSlots::between(grid, gathered_ms, due_ms));
         let Some(missed) = missed else {
+            cursor.known.borrow_mut().stuck = 0;
             return false;
         };
         if cursor.known.borrow().stuck >= PATIENCE {

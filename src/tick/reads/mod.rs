@@ -141,6 +141,7 @@ impl Forwarder {
     ) -> ReadAttempt {
         // One read at a time for each home: it builds a whole answer in its memory.
         let _turn = self.home_turns[cursor.origin].lock().await;
+        cursor.has_asked.set(true);
         let mut end_ms = read.window.range.end_ms;
         let asked_ms = self.clock.now_ms();
         let mut moved_clock = false;

@@ -29,8 +29,8 @@ impl Lane {
                     continue;
                 }
             }
-            // While batches are sent, the newest ones leave memory, because the oldest ones are sent
-            // next. If all batches are in flight already, the answers make room.
+            // While batches are sent, the newest ones leave memory, because the oldest ones are
+            // sent next. If all batches are in flight already, the answers make room.
             let Some(scrape) = self.queue.spill(self.room()) else {
                 tokio::task::yield_now().await;
                 continue;

@@ -7,12 +7,12 @@ use amp_forwarder::config::RemoteReadMode;
 use amp_forwarder::report::Report;
 use amp_forwarder::spool::name::Folder;
 use amp_forwarder::spool::segment;
-use amp_forwarder::spool::state::{KEY, SpoolState};
+use amp_forwarder::spool::state::{KEY, SpoolState, TargetReads};
 use amp_forwarder::time::Clock as _;
 
 use super::oracle;
 use super::run::Run;
-use super::tsdb::{RawSample, histogram_bits};
+use super::tsdb::RawSample;
 use crate::world::{Key, SimClock, identity};
 
 /// Job and target of every run.
@@ -57,14 +57,18 @@ impl Run {
         }
     }
 
-    fn state(&self) -> Option<SpoolState> {
+    pub(super) fn state(&self) -> Option<SpoolState> {
         SpoolState::read(&self.shared.objects.peek(KEY)?).ok()
+    }
+
+    /// What is durable of the reads of the target.
+    pub(super) fn target_reads(&self) -> Option<TargetReads> {
+        self.state()?.jobs.remove(JOB)?.reads.remove(PLACE)
     }
 
     /// The durable watermark of a remote, in the home's time.
     pub(super) fn watermark(&self, remote: usize) -> Option<i64> {
-        let state = self.state()?;
-        let reads = state.jobs.get(JOB)?.reads.get(PLACE)?;
+        let reads = self.target_reads()?;
         // One that somebody else has written is there until the first tick ends.
         let latest_ms = self.world.now_ms() + 30 * 86_400_000;
         let found = reads.watermarks.get(&self.dirs[remote]).copied();
@@ -73,39 +77,30 @@ impl Run {
 
     /// Samples that lie in the spool of a remote, and those that it has put aside as too old.
     fn spooled(&self, remote: usize) -> HashSet<(Key, i64)> {
-        let mut spooled = HashSet::new();
-        for folder in [Folder::Segments, Folder::Expired] {
-            let prefix = self.dirs[remote].prefix(folder);
-            for key in self.shared.objects.keys() {
-                let Some(bytes) = Some(&key)
-                    .filter(|key| key.starts_with(&prefix))
-                    .and_then(|key| self.shared.objects.peek(key))
-                else {
-                    continue;
-                };
-                let Ok(segment) = segment::read(&bytes) else {
-                    continue;
-                };
-                for series in segment
-                    .batches
-                    .iter()
-                    .flat_map(|batch| decode(batch).unwrap_or_default().timeseries)
-                {
-                    let labels: BTreeMap<_, _> = series
-                        .labels
-                        .iter()
-                        .map(|label| (label.name.as_str(), label.value.as_str()))
-                        .collect();
-                    let key = self.world.key(&identity(labels));
-                    let floats = series.samples.iter().map(|sample| sample.timestamp);
-                    let histograms = series.histograms.iter().map(|found| found.timestamp);
-                    spooled.extend(floats.chain(histograms).map(|at| (key, at)));
-                    // A histogram that is not the home's shows when it is posted.
-                    debug_assert!(series.histograms.iter().map(histogram_bits).count() < 10_000);
-                }
-            }
-        }
-        spooled
+        let folders = [Folder::Segments, Folder::Expired];
+        let samples = folders.map(|folder| self.samples_in(remote, folder));
+        samples.into_iter().flatten().collect()
+    }
+
+    /// Samples that lie in a folder of a remote, as often as they do.
+    pub(super) fn samples_in(&self, remote: usize, folder: Folder) -> Vec<(Key, i64)> {
+        let prefix = self.dirs[remote].prefix(folder);
+        let keys = self.shared.objects.keys();
+        keys.iter()
+            .filter(|key| key.starts_with(&prefix))
+            .filter_map(|key| segment::read(&self.shared.objects.peek(key)?).ok())
+            .flat_map(|segment| segment.batches)
+            .flat_map(|batch| decode(&batch).unwrap_or_default().timeseries)
+            .flat_map(|series| {
+                let labels = series.labels.iter();
+                let pairs = labels.map(|label| (label.name.as_str(), label.value.as_str()));
+                let key = self.world.key(&identity(pairs));
+                let floats = series.samples.iter().map(|sample| sample.timestamp);
+                let histograms = series.histograms.iter().map(|found| found.timestamp);
+                let times: Vec<_> = floats.chain(histograms).collect();
+                times.into_iter().map(move |at_ms| (key, at_ms))
+            })
+            .collect()
     }
 
     /// Time of the forwarder's and the home's clock, whichever is earlier.
@@ -160,6 +155,14 @@ impl Run {
             let Some(watermark_ms) = self.watermark(remote) else {
                 continue;
             };
+            let is_first = self.checked_ms[remote] == i64::MIN;
+            if !self.target_reads().is_some_and(|reads| reads.answered) {
+                // The home has answered nothing yet: where reading begins is a guess in our time.
+                if is_first {
+                    self.first_ms[remote] = Some(watermark_ms);
+                }
+                continue;
+            }
             let ahead_ms = watermark_ms - self.home.tsdb.clock.highest(self.world.now_ms());
             if ahead_ms > 1_000 {
                 self.world.found(
@@ -167,10 +170,11 @@ impl Run {
                     format!("{ahead_ms} ms ahead of the home's clock"),
                 );
             }
-            let Some(first_ms) = self.first_ms[remote] else {
-                self.first_ms[remote] = Some(watermark_ms);
-                continue;
-            };
+            let mut first_ms = self.first_ms[remote].unwrap_or(watermark_ms);
+            if is_first {
+                first_ms = first_ms.min(watermark_ms);
+            }
+            self.first_ms[remote] = Some(first_ms);
             let to_ms = self.promised_ms(watermark_ms);
             let from_ms = self.checked_ms[remote].max(first_ms);
             self.check(remote, "watermark", from_ms, to_ms);
@@ -244,11 +248,38 @@ impl Run {
             })
             .filter_map(|(series, sample)| Some((self.key(series)?, sample.timestamp_ms)))
             .collect();
+        let overtaken = self.overtaken();
         expected
             .into_keys()
-            .filter(|&(key, at_ms)| !has(key, at_ms) && !late.contains(&(key, at_ms)))
+            .filter(|sample| !late.contains(sample) && !overtaken.contains(sample))
+            .filter(|&(key, at_ms)| !has(key, at_ms))
             .map(|(key, at_ms)| (key, at_ms, format!("{} at {at_ms}", self.world.name(key))))
             .collect()
+    }
+
+    /// Samples that became visible after a newer one of another series with the same label set: for
+    /// a receiver they are one series, which takes nothing that is older than what it has.
+    fn overtaken(&self) -> HashSet<(Key, i64)> {
+        let mut of_key: BTreeMap<Key, Vec<&RawSample>> = BTreeMap::new();
+        for series in &self.home.tsdb.series {
+            if let Some(key) = self.key(series) {
+                of_key.entry(key).or_default().extend(series.samples());
+            }
+        }
+        let mut overtaken = HashSet::new();
+        for (key, mut samples) in of_key {
+            samples.sort_by_key(|sample| std::cmp::Reverse(sample.timestamp_ms));
+            let mut first_visible_ms = i64::MAX;
+            for same_time in samples.chunk_by(|a, b| a.timestamp_ms == b.timestamp_ms) {
+                let visible = same_time.iter().map(|sample| sample.visible_ms);
+                let (earliest, latest) = (visible.clone().min(), visible.max());
+                if latest > Some(first_visible_ms) {
+                    overtaken.insert((key, same_time[0].timestamp_ms));
+                }
+                first_visible_ms = first_visible_ms.min(earliest.unwrap_or(i64::MAX));
+            }
+        }
+        overtaken
     }
 
     fn missing_slots(

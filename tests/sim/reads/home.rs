@@ -107,7 +107,7 @@ pub(crate) struct Traits {
     pub(crate) kinds: Vec<Fault>,
     /// Spans of true time in which every request meets this fault.
     pub(crate) outages: Vec<(i64, i64, Fault)>,
-    /// Samples in an answer above which it is 400; 0 for no limit.
+    /// Samples in an answer above which it is 400, until all faults end; 0 for no limit.
     pub(crate) sample_limit: usize,
     /// Status of all remote reads, of a home that has none.
     pub(crate) no_remote_read: Option<u16>,
@@ -216,7 +216,11 @@ impl ReadHome {
             .flat_map(|result| &result.timeseries)
             .map(|series| series.samples.len() + series.histograms.len())
             .sum();
-        let limit = self.traits.sample_limit;
+        let limit = if self.world.is_healed() {
+            0
+        } else {
+            self.traits.sample_limit
+        };
         if fault == Some(Fault::SampleLimit) || (limit > 0 && samples > limit) {
             return (400, b"exceeded sample limit (50000000)\n".to_vec());
         }
@@ -333,14 +337,15 @@ impl ReadHomeHandle {
     async fn read(&self, request: HomeRequest<'_>, body: &[u8]) -> Result<HomeResponse, NetError> {
         let home = &self.0;
         let until = Instant::now() + request.timeout;
-        let fault = home.draw_fault(true);
+        let mut fault = home.draw_fault(true);
+        let asked_ms = home.world.now_ms();
         let read = self::request(body).expect("a request");
         let query = read.queries.first().expect("a query");
         let together = {
             let mut state = lock(&home.state);
             state.open_reads += 1;
             let record = ReadRecord {
-                at_ms: home.world.now_ms(),
+                at_ms: asked_ms,
                 range: (query.start_timestamp_ms, query.end_timestamp_ms),
                 fault,
                 together: state.open_reads,
@@ -368,6 +373,16 @@ impl ReadHomeHandle {
             (_, Some(Fault::GatewayTimeout)) => status = 504,
             (_, Some(Fault::LoginPage)) => body = b"<html>log in</html>".to_vec(),
             _ => (status, body) = home.answer(&read, fault, &mut rng),
+        }
+        if status == 400 && fault == Some(Fault::Stalls) {
+            // It has built no answer, and says so at once.
+            fault = Some(Fault::SampleLimit);
+            let mut state = lock(&home.state);
+            let records = state.reads.iter_mut().rev();
+            let mut mine = records.filter(|record| record.at_ms == asked_ms);
+            if let Some(record) = mine.next() {
+                record.fault = fault;
+            }
         }
         if status != 200 || fault == Some(Fault::LoginPage) {
             content_type = "text/html; charset=utf-8";

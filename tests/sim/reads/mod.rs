@@ -1,6 +1,7 @@
 //! Remote read: a home with a database of its own, which answers `POST /api/v1/read` and
 //! `/federate`, and what must have arrived of it.
 
+mod again;
 mod answer;
 mod checks;
 mod history;
@@ -13,6 +14,7 @@ mod oracle;
 mod proxies;
 mod run;
 mod scenario;
+mod scripted;
 mod tsdb;
 
 pub(crate) use self::run::seed;

@@ -84,7 +84,7 @@ pub(crate) fn slot<K: Ord + Clone>(
 
 /// What an instant query for the slot may show at any true time from `asked_ms` on. `None` is
 /// nothing at all.
-fn candidates(series: &HomeSeries, slot_ms: i64, asked_ms: i64) -> Vec<Option<i64>> {
+pub(super) fn candidates(series: &HomeSeries, slot_ms: i64, asked_ms: i64) -> Vec<Option<i64>> {
     let mut moments = vec![asked_ms];
     moments.extend(
         series

@@ -8,25 +8,19 @@ use amp_forwarder::config::{Config, RemoteReadMode};
 use fastrand::Rng;
 
 use super::home::Fault;
-use super::kills;
 use super::run::run;
-use super::scenario::{Kind, Scenario, Tick};
+use super::scenario::{Scenario, Tick};
+use super::scripted::{scripted, tick};
 use super::tsdb::HomeClock;
 use crate::events::{Event, Hits};
 
 /// Ticks that are `waits_s` seconds apart and end well.
 fn scenario(mode: RemoteReadMode, waits_s: &[u64]) -> Scenario {
     let tick = |&wait_s: &u64| Tick {
-        wait: Duration::from_secs(wait_s),
         timeout: Duration::from_secs(50),
-        kind: Kind::Whole,
-        process: 0,
+        ..tick(wait_s, None, 0)
     };
-    Scenario {
-        ticks: waits_s.iter().map(tick).collect(),
-        most_repeated_ms: i64::MAX,
-        ..kills::scenario(mode, 0)
-    }
+    scripted(mode, "15s", waits_s.iter().map(tick).collect())
 }
 
 fn runs_clean(scenario: impl Fn() -> Scenario, event: Event) {

@@ -2,34 +2,36 @@
 //! end all faults stop and everything must arrive.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use amp_forwarder::report::{IncidentKind, Report};
-use amp_forwarder::send::Remote;
-use amp_forwarder::spool::name::{Folder, RemoteDir};
-use amp_forwarder::spool::segment;
+use amp_forwarder::spool::name::RemoteDir;
 use amp_forwarder::spool::store::memory::MemoryStore;
-use amp_forwarder::tick::{self, Forwarder, Plan};
+use amp_forwarder::tick::Plan;
 use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
+use super::again::labels_hash;
 use super::history;
 use super::home::{ReadHome, ReadHomeHandle};
-use super::scenario::{AFTERWARDS, Kind, Scenario, Tick, draw};
+use super::scenario::{AFTERWARDS, Scenario, Tick, draw};
 use super::tsdb::{HomeSeries, with_external};
 use crate::events::{Event, Hits};
 use crate::home::OWN;
 use crate::memory::has;
 use crate::planted::Bug;
 use crate::receiver::Receiver;
-use crate::run::{Outcome, polled};
+use crate::run::Outcome;
 use crate::scenario::ROOMY;
 use crate::series::{TargetLabels, final_labels};
-use crate::store::{Process, Shared, SimStore, StoreClock, WatchedRemote, faults};
+use crate::setup::{self, Seat, on_paused_clock};
+use crate::store::Shared;
 use crate::strangers::{plant_state, plant_strangers};
-use crate::world::{Key, SimClock, SimWorld, identity};
+use crate::world::{Key, SimWorld, identity};
+
+/// Ticks without progress after which a gap is given up (`tick::reads::gaps`).
+const PATIENCE: u64 = 3;
 
 /// Runs a seed.
 pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Outcome {
@@ -46,17 +48,7 @@ pub(super) fn run(
     tells: bool,
     bug: Option<Bug>,
 ) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async { Run::new(scenario, rng, hits, tells, bug).all().await })
-}
-
-pub(super) struct Seat {
-    pub(super) process: Arc<Process>,
-    forwarder: Forwarder,
+    on_paused_clock(|| Run::new(scenario, rng, hits, tells, bug).all())
 }
 
 pub(super) struct Run {
@@ -65,6 +57,8 @@ pub(super) struct Run {
     pub(super) home: Arc<ReadHome>,
     /// Key of each series of the home as the receivers see it.
     pub(super) keys: HashMap<BTreeMap<String, String>, Key>,
+    /// Hash of the label set of each key, as the tables of last timestamps have it.
+    pub(super) hashes: HashMap<Key, u64>,
     pub(super) receivers: Vec<Arc<Receiver>>,
     pub(super) dirs: Vec<RemoteDir>,
     pub(super) shared: Arc<Shared>,
@@ -116,55 +110,24 @@ impl Run {
             ends_ms,
         );
         let home = ReadHome::new(Arc::clone(&world), tsdb, scenario.home.clone(), rng.fork());
-        let named = scenario.config.remote_write.iter().zip(&scenario.receivers);
-        let receivers: Vec<_> = named
-            .map(|(entry, traits)| {
-                Receiver::new(
-                    Arc::clone(&world),
-                    entry.id(),
-                    traits.clone(),
-                    rng.fork(),
-                    bug,
-                )
-            })
-            .collect();
-        let dirs: Vec<_> = scenario
-            .config
-            .remote_write
-            .iter()
-            .map(|entry| RemoteDir::new(&entry.id()))
-            .collect();
-        let objects = MemoryStore::new(Arc::new(StoreClock {
-            world: Arc::clone(&world),
-            off_ms: scenario.store.off_ms,
-        }));
+        let receivers =
+            setup::receivers(&world, &scenario.config, &scenario.receivers, &mut rng, bug);
+        let dirs = setup::remote_dirs(&scenario.config);
         // A generator of its own, so that the other draws of a seed stay what they are.
         let mut strangers = rng.clone();
-        if strangers.u8(0..4) == 0 {
-            plant_strangers(&world, &objects, dirs[0].as_str(), &mut strangers);
-        }
-        if strangers.u8(0..6) == 0 {
-            let dirs: Vec<_> = dirs.iter().map(RemoteDir::as_str).collect();
-            plant_state(&world, &objects, "home", &dirs);
-        }
-        let counter = Arc::new(AtomicU64::new(0));
-        objects.set_faults(faults(
-            Arc::clone(&world),
-            scenario.store.clone(),
-            Arc::clone(&counter),
-            rng.fork(),
-        ));
-        let shared = Arc::new(Shared {
-            world: Arc::clone(&world),
-            objects,
-            off_ms: scenario.store.off_ms,
-            faults: counter,
-            bug,
-            unkept: Mutex::default(),
-            not_yet_kept: AtomicU64::new(0),
-        });
+        let plant = |objects: &MemoryStore| {
+            if strangers.u8(0..4) == 0 {
+                plant_strangers(&world, objects, dirs[0].as_str(), &mut strangers);
+            }
+            if strangers.u8(0..6) == 0 {
+                let dirs: Vec<_> = dirs.iter().map(RemoteDir::as_str).collect();
+                plant_state(&world, objects, "home", &dirs);
+            }
+        };
+        let shared = setup::shared_store(&world, scenario.store.clone(), &mut rng, bug, plant);
         let mut run = Self {
             keys: HashMap::new(),
+            hashes: HashMap::new(),
             first_ms: vec![None; dirs.len()],
             checked_ms: vec![i64::MIN; dirs.len()],
             world,
@@ -192,16 +155,18 @@ impl Run {
             honor: job.honor_labels,
         };
         let external = &self.scenario.config.global.external_labels;
-        let key = |labels: &BTreeMap<String, String>, target: &TargetLabels| {
+        let hashes = &mut self.hashes;
+        let mut key = |labels: &BTreeMap<String, String>, target: &TargetLabels| {
             let pairs = labels
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str()));
             let labels = final_labels(pairs, target, external);
-            self.world.key(&identity(
-                labels
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_str())),
-            ))
+            let pairs = labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()));
+            let key = self.world.key(&identity(pairs.clone()));
+            hashes.insert(key, labels_hash(pairs));
+            key
         };
         for series in &self.home.tsdb.series {
             let mut labels = with_external(&series.labels, &self.home.tsdb.external);
@@ -231,23 +196,14 @@ impl Run {
 
     /// Starts a process without any memory of earlier ticks.
     fn seat(&mut self) -> Seat {
-        let process = Arc::new(Process::default());
-        let remotes = self.receivers.iter().map(|receiver| {
-            Box::new(WatchedRemote::new(receiver, &self.shared, &process)) as Box<dyn Remote>
-        });
-        let dependencies = tick::Dependencies {
-            home: Box::new(ReadHomeHandle(Arc::clone(&self.home))),
-            remotes: remotes.collect(),
-            clock: Arc::new(SimClock(Arc::clone(&self.world))),
-            rng: self.rng.fork(),
-            store: Some(Arc::new(SimStore {
-                shared: Arc::clone(&self.shared),
-                process: Arc::clone(&process),
-            })),
-        };
-        let forwarder = Forwarder::new(self.scenario.config.clone(), dependencies, ROOMY)
-            .expect("the targets are valid");
-        Seat { process, forwarder }
+        Seat::new(
+            &self.scenario.config,
+            Box::new(ReadHomeHandle(Arc::clone(&self.home))),
+            &self.receivers,
+            &self.shared,
+            self.rng.fork(),
+            ROOMY,
+        )
     }
 
     async fn all(mut self) -> Outcome {
@@ -277,61 +233,20 @@ impl Run {
         self.without_store || !self.world.findings().is_empty()
     }
 
-    /// Allows samples to be sent again, in the order of a catch-up that starts anew.
-    fn forget(&self) {
-        for (receiver, dir) in self.receivers.iter().zip(&self.dirs) {
-            receiver.forgotten(true);
-            let prefix = dir.prefix(Folder::Segments);
-            let keys = self.shared.objects.keys().into_iter();
-            for key in keys.filter(|key| key.starts_with(&prefix)) {
-                let object = self.shared.objects.peek(&key).unwrap_or_default();
-                let batches = segment::read(&object).map(|segment| segment.batches);
-                batches
-                    .iter()
-                    .flatten()
-                    .for_each(|batch| receiver.doubt(&batch.body.to_bytes()));
-            }
-        }
-    }
-
     pub(super) async fn tick(&mut self, seats: &mut [Seat; 2], tick: Tick) -> Option<Report> {
         self.world.tell(|| format!("tick: {tick:?}"));
         let (started, start_ms) = (Instant::now(), self.world.now_ms());
+        let may_give_up = self
+            .target_reads()
+            .is_some_and(|reads| reads.stuck >= PATIENCE);
         let plan = Plan {
             deadline: Some(started + tick.timeout),
             ..Plan::default()
         };
         if tick.process != self.last {
             self.world.hit(Event::ReadOtherProcess);
-            if self.scenario.mode != amp_forwarder::config::RemoteReadMode::Always {
-                // Which samples the last scrape showed is not stored.
-                self.receivers
-                    .iter()
-                    .for_each(|receiver| receiver.forgotten(false));
-            }
         }
-        let kill = match tick.kind {
-            Kind::KilledInCall(at) => Some(at),
-            _ => None,
-        };
-        let seat = &mut seats[tick.process];
-        seat.process.begin(kill);
-        let process = Arc::clone(&seat.process);
-        let report = {
-            let ticking = seat.forwarder.tick(&plan);
-            let ticking = async {
-                match tick.kind {
-                    Kind::KilledAfterPolls(polls) => polled(ticking, polls).await,
-                    Kind::KilledAfter(after) => tokio::time::timeout(after, ticking).await.ok(),
-                    _ => Some(ticking.await),
-                }
-            };
-            tokio::select! {
-                biased;
-                report = ticking => report,
-                () = process.killed.notified() => None,
-            }
-        };
+        let report = seats[tick.process].tick(&plan, tick.kill, || {}).await;
         self.last = tick.process;
         self.scrapes.extend(self.home.take_scrapes());
         self.reads(start_ms);
@@ -346,17 +261,20 @@ impl Run {
         } else {
             self.world.hit(Event::ReadKilled);
             self.world.tell(|| "killed".to_owned());
+            if may_give_up {
+                // The kill may have come after the release, so that no report says it.
+                self.gave_up();
+            }
             seats[tick.process] = self.seat();
-            self.forget();
         }
         self.durable();
+        self.allow_repeats();
         report
     }
 
     /// Checks a report, and takes over what it excuses.
     fn reported(&mut self, report: &Report) {
         self.failing(report);
-        let mut again = has(report, IncidentKind::LeaseNotReleased);
         for remote in &report.remotes {
             let ledger = &remote.ledger;
             if !ledger.balances() {
@@ -365,14 +283,13 @@ impl Run {
                     format!("{} does not balance: {ledger:?}", remote.remote),
                 );
             }
-            again |= ledger.rolled_back > 0 || ledger.lost > 0;
-            if ledger.lost > 0 {
+            // Nothing that the home has is lost. What the forwarder says of a read that failed is
+            // nowhere else.
+            let failed = report.reads.iter().filter(|read| read.failed > 0).count();
+            if ledger.lost > (OWN.len() * failed) as u64 {
                 self.world
                     .found("lost", format!("{}: {ledger:?}", remote.remote));
             }
-        }
-        if again {
-            self.forget();
         }
         if has(report, IncidentKind::WithoutSpool) {
             self.without_store = true;
@@ -387,15 +304,23 @@ impl Run {
             }
         }
         if has(report, IncidentKind::GapGivenUp) || has(report, IncidentKind::GapTooOld) {
-            let now_ms = self.home.now_ms();
-            self.world.tell(|| format!("given up before {now_ms}"));
-            self.first_ms
-                .iter_mut()
-                .for_each(|first_ms| *first_ms = Some(now_ms));
+            self.gave_up();
         }
         if report.ledger.backfilled > 0 {
             self.world.hit(Event::ReadBackfilled);
         }
+    }
+
+    /// Nothing is promised of what is older than now.
+    fn gave_up(&mut self) {
+        let now_ms = self.home.now_ms();
+        self.world.tell(|| format!("given up before {now_ms}"));
+        self.first_ms
+            .iter_mut()
+            .for_each(|first_ms| *first_ms = Some(now_ms));
+        self.checked_ms
+            .iter_mut()
+            .for_each(|checked_ms| *checked_ms = now_ms.max(*checked_ms));
     }
 
     /// Checks the remote reads of a tick as the home saw them.
@@ -444,7 +369,7 @@ impl Run {
             let tick = Tick {
                 wait: Duration::ZERO,
                 timeout: Duration::from_secs(58),
-                kind: Kind::Whole,
+                kill: None,
                 process: 0,
             };
             let Some(report) = self.tick(seats, tick).await else {

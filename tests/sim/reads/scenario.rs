@@ -12,22 +12,14 @@ use super::tsdb::HomeClock;
 use super::{history, home};
 use crate::planted::Bug;
 use crate::receiver::{self, Fault};
+use crate::setup::Kill;
 use crate::store::{self, KillAt};
-
-/// Kind of a tick.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    Whole,
-    KilledAfterPolls(u32),
-    KilledAfter(Duration),
-    KilledInCall(KillAt),
-}
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tick {
     pub(super) wait: Duration,
     pub(super) timeout: Duration,
-    pub(super) kind: Kind,
+    pub(super) kill: Option<Kill>,
     pub(super) process: usize,
 }
 
@@ -330,20 +322,20 @@ fn ticks(rng: &mut Rng, calm: bool) -> Vec<Tick> {
     let mut long = sometimes(rng, 6);
     (0..rng.usize(3..8))
         .map(|index| {
-            let kind = match rng.u32(0..10) {
-                _ if calm || index == 0 => Kind::Whole,
-                0 => Kind::KilledAfterPolls(1 << rng.u32(0..11)),
-                1 => Kind::KilledAfter(Duration::from_millis(rng.u64(1..50_000))),
+            let kill = match rng.u32(0..10) {
+                _ if calm || index == 0 => None,
+                0 => Some(Kill::AfterPolls(1 << rng.u32(0..11))),
+                1 => Some(Kill::After(Duration::from_millis(rng.u64(1..50_000)))),
                 2 | 3 => {
                     let (op, folder) = pick(rng, &places);
-                    Kind::KilledInCall(KillAt {
+                    Some(Kill::InCall(KillAt {
                         op,
                         folder,
                         skip: rng.u32(0..5),
                         done: rng.bool(),
-                    })
+                    }))
                 }
-                _ => Kind::Whole,
+                _ => None,
             };
             let pause_s = match rng.u32(0..6) {
                 0 if std::mem::take(&mut long) => rng.u64(600..1_500),
@@ -353,7 +345,7 @@ fn ticks(rng: &mut Rng, calm: bool) -> Vec<Tick> {
             Tick {
                 wait: Duration::from_secs(pause_s),
                 timeout: Duration::from_secs(rng.u64(20..60)),
-                kind,
+                kill,
                 process: usize::from(index > 0 && sometimes(rng, 4)),
             }
         })

@@ -133,21 +133,25 @@ impl HomeSeries {
         });
     }
 
-    /// Inserts a sample behind the newest one. It becomes visible whatever comes after it.
+    /// Inserts a sample behind the newest one. It becomes visible whatever comes after it, but not
+    /// before the sample that it comes too late for.
     pub(crate) fn insert(&mut self, timestamp_ms: i64, value: StoredValue, commit_ms: i64) {
         let place = self
             .samples
             .partition_point(|sample| sample.timestamp_ms < timestamp_ms);
         match self.samples.get(place) {
-            Some(next) if next.timestamp_ms > timestamp_ms => self.samples.insert(
-                place,
-                RawSample {
-                    timestamp_ms,
-                    value,
-                    visible_ms: commit_ms,
-                    out_of_order: true,
-                },
-            ),
+            Some(next) if next.timestamp_ms > timestamp_ms => {
+                let visible_ms = commit_ms.max(next.visible_ms);
+                self.samples.insert(
+                    place,
+                    RawSample {
+                        timestamp_ms,
+                        value,
+                        visible_ms,
+                        out_of_order: true,
+                    },
+                );
+            }
             _ => {}
         }
     }
@@ -286,10 +290,12 @@ mod tests {
         series.append(30, StoredValue::Float(4), 130);
         series.insert(15, StoredValue::Float(5), 200);
         series.insert(40, StoredValue::Float(6), 200);
+        series.insert(25, StoredValue::Float(7), 110);
         assert_eq!(floats(&series, 0, 100, 99), Vec::<i64>::new());
         assert_eq!(floats(&series, 0, 100, 100), [10, 20]);
-        assert_eq!(floats(&series, 0, 100, 130), [10, 20, 30]);
-        assert_eq!(floats(&series, 0, 100, 200), [10, 15, 20, 30]);
+        assert_eq!(floats(&series, 0, 100, 129), [10, 20]);
+        assert_eq!(floats(&series, 0, 100, 130), [10, 20, 25, 30]);
+        assert_eq!(floats(&series, 0, 100, 200), [10, 15, 20, 25, 30]);
         assert_eq!(
             floats(&series, 15, 20, 200),
             [15, 20],

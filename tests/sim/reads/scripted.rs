@@ -1,0 +1,134 @@
+//! Runs that are written down by hand: what seeds have found once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use amp_forwarder::config::{Config, RemoteReadMode};
+use fastrand::Rng;
+
+use super::run::run;
+use super::scenario::{Scenario, Tick};
+use super::tsdb::HomeClock;
+use super::{history, home};
+use crate::bench::START_MS;
+use crate::events::{Event, Hits};
+use crate::receiver;
+use crate::setup::Kill;
+use crate::store;
+
+const YAML: &str = "
+scrape_configs:
+  - {job_name: home, scrape_interval: INTERVAL, scrape_timeout: 10s, honor_labels: true,
+     metrics_path: /federate, params: {'match[]': ['{__name__!=\"\"}']},
+     static_configs: [{targets: ['home:9090'], labels: {site: here}}]}
+remote_write:
+  - {name: r0, url: 'https://r0/api/v1/remote_write', send_native_histograms: true,
+     queue_config: {max_samples_per_send: 500, max_shards: 3, sample_age_limit: 55m}}
+forwarder: {deadline_margin: 1s, remote_read: {mode: MODE, settle: 15s, overlap: 40s}}
+";
+
+/// A tick of 58 s that follows after a pause.
+pub(super) fn tick(wait_s: u64, kill: Option<Kill>, process: usize) -> Tick {
+    Tick {
+        wait: Duration::from_secs(wait_s),
+        timeout: Duration::from_secs(58),
+        kill,
+        process,
+    }
+}
+
+/// A run without faults, for a test to change.
+pub(super) fn scripted(mode: RemoteReadMode, interval: &str, ticks: Vec<Tick>) -> Scenario {
+    let yaml = YAML
+        .replace("MODE", mode.as_str())
+        .replace("INTERVAL", interval);
+    let config = Config::load(&yaml, &|_| None, "scripted")
+        .unwrap_or_else(|error| panic!("{error}"))
+        .config;
+    let queue = &config.remote_write[0].queue;
+    let receiver = receiver::Traits {
+        faults: 0.0,
+        kinds: vec![],
+        outages: vec![],
+        max_raw: usize::MAX,
+        max_samples: queue.max_samples_per_send.min(queue.capacity),
+        max_request_bytes: config.forwarder.max_request_bytes,
+        max_in_flight: queue.max_shards.max(queue.min_shards),
+        retries_429: true,
+        forgetful: true,
+        tight_memory: false,
+        no_repeats: true,
+        windows: true,
+    };
+    Scenario {
+        yaml,
+        config,
+        mode,
+        start_ms: START_MS,
+        skew_ms: 0,
+        home: home::Traits::default(),
+        history: history::Traits {
+            series: 6,
+            lateness_ms: 30_000,
+            histograms: mode == RemoteReadMode::Always,
+            out_of_order: false,
+            external: false,
+            clock: HomeClock::default(),
+        },
+        receivers: vec![receiver],
+        store: store::Traits::default(),
+        most_repeated_ms: i64::MAX,
+        ticks,
+    }
+}
+
+/// Runs a scenario, which must break no rule and meet all of these events.
+fn holds(scenario: Scenario, events: &[Event]) {
+    let hits = Arc::new(Hits::default());
+    let outcome = run(scenario, Rng::with_seed(7), &hits, true, None);
+    let never: Vec<_> = events
+        .iter()
+        .filter(|event| !hits.has_met(**event))
+        .collect();
+    assert!(
+        outcome.findings.is_empty() && never.is_empty(),
+        "{}\nnever met: {never:?}",
+        outcome.story.join("\n")
+    );
+}
+
+/// Whether the home answers a scrape is asked within the tick, too.
+#[test]
+fn a_silent_home_does_not_make_a_tick_late() {
+    let short = Tick {
+        timeout: Duration::from_secs(17),
+        ..tick(60, None, 0)
+    };
+    let ticks = vec![tick(30, None, 0), short, short];
+    let mut scenario = scripted(RemoteReadMode::Always, "30s", ticks);
+    let from_ms = START_MS + 80_000;
+    scenario.home.outages = vec![(from_ms, from_ms + 90_000, home::Fault::Silent)];
+    holds(scenario, &[Event::ReadSilent]);
+}
+
+/// Where reading begins is a guess until the home has answered once.
+#[test]
+fn a_home_whose_clock_is_behind_loses_nothing_when_its_first_answer_fails() {
+    for fault in [home::Fault::Restarting, home::Fault::Silent] {
+        let ticks = vec![tick(30, None, 0); 4];
+        let mut scenario = scripted(RemoteReadMode::Always, "30s", ticks);
+        scenario.history.clock.steps = vec![(0, -120_000)];
+        scenario.home.outages = vec![(START_MS, START_MS + 60_000, fault)];
+        holds(scenario, &[fault.event()]);
+    }
+}
+
+/// Ticks in which no slot is due do not count as progress.
+#[test]
+fn a_gap_that_can_never_be_read_is_given_up_though_most_ticks_have_no_slot() {
+    let mut ticks = vec![tick(30, None, 0), tick(400, None, 0)];
+    ticks.extend(vec![tick(60, None, 0); 12]);
+    let mut scenario = scripted(RemoteReadMode::Gaps, "120s", ticks);
+    scenario.home.sample_limit = 1;
+    holds(scenario, &[Event::ReadGivenUp]);
+}
