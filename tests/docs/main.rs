@@ -13,3 +13,4 @@ mod figures;
 mod links;
 mod markdown;
 mod shape;
+mod translation;

@@ -8,17 +8,8 @@ const FRONT_LINES: usize = 150;
 /// Most columns of a line.
 const COLUMNS: usize = 100;
 
-/// Columns of a line on a screen, where a character of Chinese or Japanese takes two.
 fn columns(line: &str) -> usize {
-    line.chars()
-        .map(|c| {
-            if ('\u{2e80}'..'\u{ff61}').contains(&c) {
-                2
-            } else {
-                1
-            }
-        })
-        .sum()
+    line.chars().count()
 }
 
 #[test]
@@ -37,7 +28,9 @@ fn the_front_page_is_read_at_one_look() {
 fn prose_has_a_hundred_columns() {
     let mut wide = Vec::new();
     for page in Page::all() {
-        if page.path.starts_with("infra") || page.path.starts_with("benches") {
+        // A line break within a sentence of Japanese would be shown as a space.
+        let is_japanese = page.path.as_os_str() == "README.ja.md";
+        if is_japanese || page.path.starts_with("infra") || page.path.starts_with("benches") {
             continue;
         }
         for line in page.prose() {
