@@ -104,14 +104,12 @@ async fn exchange(
     read_timeout: Option<Duration>,
 ) -> Result<HttpResponse, ConnectorError> {
     let (parts, body) = request.try_into_http1x().map_err(user)?.into_parts();
-    let body = match body.bytes() {
-        Some(bytes) => bytes::Bytes::copy_from_slice(bytes),
-        None => body
-            .collect()
-            .await
-            .map_err(ConnectorError::user)?
-            .to_bytes(),
-    };
+    // A body in memory is passed on as it is, not copied: that of a segment has megabytes.
+    let body = body
+        .collect()
+        .await
+        .map_err(ConnectorError::user)?
+        .to_bytes();
     let request =
         reqwest::Request::try_from(http::Request::from_parts(parts, body)).map_err(user)?;
     let address = request.url().clone();

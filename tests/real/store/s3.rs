@@ -78,6 +78,34 @@ async fn an_answer_that_is_lost_after_the_write_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_breaks_off_on_the_way_may_pass_the_next_time() {
+    let (_moto, proxy, store) = through_proxy().await;
+    store
+        .put_if_absent("segments/a/1", BODY, soon())
+        .await
+        .unwrap();
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    proxy.set(ProxyMode::Answer(format!(
+        "HTTP/1.1 206 Partial Content\r\ndate: {date}\r\netag: \"1\"\r\ncontent-length: 4\r\n\
+         content-range: bytes 0-3/4\r\nconnection: close\r\n\r\nbo"
+    )));
+    let cut = store.get("segments/a/1", 100, soon()).await.unwrap_err();
+    says(&cut, FailureKind::NoAnswer, &["segments/a/1"]);
+    proxy.answer("400 Bad Request", "RequestTimeout");
+    let late = store
+        .put_if_absent("segments/a/2", BODY, soon())
+        .await
+        .unwrap_err();
+    says(&late, FailureKind::Busy, &["RequestTimeout"]);
+    proxy.set(ProxyMode::Pass);
+    assert_eq!(content(&store, "segments/a/1").await, Some(BODY));
+    store
+        .put_if_absent("segments/a/2", BODY, soon())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_store_is_left_at_the_deadline() {
     let (moto, proxy, store) = through_proxy().await;
     proxy.set(ProxyMode::Hang);

@@ -16,6 +16,8 @@ pub(super) fn classify(op: Op, status: u16, code: &str) -> (FailureKind, Option<
         (412, _) => (FailureKind::Changed, None),
         // ConditionalRequestConflict: another call on the same key was under way.
         (409 | 429 | 503, _) => (FailureKind::Busy, None),
+        // The request did not arrive as a whole, so nothing was done.
+        (408, _) | (400, "RequestTimeout" | "IncompleteBody") => (FailureKind::Busy, None),
         (507, _) => (
             FailureKind::Full,
             Some("make room in the store, or lower forwarder.spool.max_bytes"),
@@ -80,6 +82,15 @@ mod tests {
                 "",
             ),
             (Op::PutIfAbsent, 503, "SlowDown", FailureKind::Busy, ""),
+            (
+                Op::PutIfAbsent,
+                400,
+                "RequestTimeout",
+                FailureKind::Busy,
+                "",
+            ),
+            (Op::PutIfMatch, 400, "IncompleteBody", FailureKind::Busy, ""),
+            (Op::Get, 408, "", FailureKind::Busy, ""),
             (
                 Op::PutIfAbsent,
                 500,

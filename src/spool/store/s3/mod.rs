@@ -187,7 +187,7 @@ impl S3Store {
                 let Some(chunk) = body.next().await else {
                     break;
                 };
-                let chunk = chunk.map_err(|error| asked.broken(&error))?;
+                let chunk = chunk.map_err(|error| asked.cut(&error))?;
                 bytes.extend_from_slice(&chunk[..chunk.len().min(most - bytes.len())]);
             }
             let size = total.unwrap_or(length);

@@ -53,7 +53,10 @@ impl S3Request {
         error: &SdkError<E>,
     ) -> StoreError {
         let Some(status) = status(error) else {
-            return self.broken(error);
+            return match error {
+                SdkError::TimeoutError(_) => self.cut(error),
+                _ => self.broken(error),
+            };
         };
         let code = error.code().unwrap_or_default();
         let (kind, hint) = classify(self.op, status, code);
@@ -67,7 +70,13 @@ impl S3Request {
         failure
     }
 
-    /// The error of a request that has no answer, or whose answer broke off.
+    /// The error of a request whose answer broke off, or did not come in time. Whoever was on the
+    /// way words it as he likes.
+    pub(super) fn cut(&self, error: &(dyn Error + 'static)) -> StoreError {
+        self.error(FailureKind::NoAnswer, aws::cause(error))
+    }
+
+    /// The error of a request that has no answer.
     pub(super) fn broken(&self, error: &(dyn Error + 'static)) -> StoreError {
         let kind = match net_error(error) {
             // Where credentials come from is no part of the store: nothing was asked of that one
