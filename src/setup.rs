@@ -91,7 +91,7 @@ pub async fn remotes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Rem
             Ok(remote) => Box::new(remote),
             Err(error) => {
                 tracing::error!(
-                    remote = entry.id(),
+                    remote = entry.label,
                     "nothing can be sent to this remote: {error}"
                 );
                 Box::new(UnusableRemote::new(&entry.url, error))

@@ -17,7 +17,7 @@ mod writer;
 use crate::prompb::RequestBody;
 pub use cut::{Halves, TimeCut, cut_in_time, halve};
 pub use error::SplitError;
-pub use split::{decode, entries, split};
+pub use split::{decode, entries, single_out, split};
 pub use window::SeriesWindow;
 pub use writer::{SampleCounts, StagedScrape, Writer};
 

@@ -42,6 +42,29 @@ pub fn split(batch: &Batch) -> Result<Option<(Batch, Batch)>, SplitError> {
     Ok(Some((compress(first)?, compress(second)?)))
 }
 
+/// Takes one entry out of a batch: the one at `place`, counted on from the first one after the
+/// last. Returns the entry and the rest. `None` when the batch has fewer than two entries.
+///
+/// # Errors
+/// Fails when the body is not the remote-write request that the batch describes.
+pub fn single_out(batch: &Batch, place: usize) -> Result<Option<(Batch, Batch)>, SplitError> {
+    let raw = decompress(batch)?;
+    let counts = EntryCounts::of(&raw)?;
+    if counts.entries < 2 {
+        return Ok(None);
+    }
+    let mut start = 0;
+    for (at, span) in spans(&raw).enumerate() {
+        let end = span?.end;
+        if at == place % counts.entries {
+            let rest = [&raw[..start], &raw[end..]].concat();
+            return Ok(Some((compress(&raw[start..end])?, compress(&rest)?)));
+        }
+        start = end;
+    }
+    Ok(None)
+}
+
 /// The uncompressed body. Its length is checked before memory is taken for it.
 pub(super) fn decompress(batch: &Batch) -> Result<Vec<u8>, SplitError> {
     let body = batch.body.to_bytes();

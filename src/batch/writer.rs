@@ -19,6 +19,8 @@ const HA_LABELS: [&str; 2] = ["cluster", "__replica__"];
 pub struct Writer {
     pub(super) cache: SeriesCache,
     pub(super) limits: BatchLimits,
+    /// The configured number of samples at which batches close.
+    configured_samples: usize,
     /// `send_native_histograms`.
     pub(super) native_histograms: bool,
     pub(super) compressor: Compressor,
@@ -65,6 +67,7 @@ impl Writer {
         Self {
             cache: SeriesCache::default(),
             limits,
+            configured_samples: limits.samples,
             native_histograms: false,
             compressor: Compressor::default(),
             groups: Vec::new(),
@@ -95,6 +98,11 @@ impl Writer {
     /// Changes the bytes at which batches close.
     pub fn limit_bytes(&mut self, bytes: usize) {
         self.limits.bytes = bytes;
+    }
+
+    /// Lets batches close at fewer samples than is configured.
+    pub fn limit_samples(&mut self, samples: usize) {
+        self.limits.samples = self.configured_samples.min(samples);
     }
 
     /// Starts a scrape.

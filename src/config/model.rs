@@ -114,6 +114,8 @@ pub struct RemoteWrite {
     /// `write_relabel_configs`. It depends on no other entry, because the spool has a folder of
     /// this name.
     pub unnamed_id: String,
+    /// Name of the entry for people, which is unique: `name`, or host and workspace of its URL.
+    pub label: String,
     /// Address that samples are posted to. With `sigv4` its path is cleaned.
     pub url: Url,
     /// Longest time for one request, from connecting to the end of its answer. Default 30s.
@@ -137,7 +139,7 @@ pub struct RemoteWrite {
 }
 
 impl RemoteWrite {
-    /// The entry's name in reports, logs and the spool: `name`, or else `unnamed_id`.
+    /// The entry's name in the spool: `name`, or else `unnamed_id`. People see `label`.
     #[must_use]
     pub fn id(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.unnamed_id.clone())

@@ -96,7 +96,40 @@ pub(super) fn read_remote_write(reader: &mut Reader<'_>, root: &Section<'_>) -> 
         }
         remotes.push(remote);
     }
+    label(&mut remotes);
     remotes
+}
+
+/// Names the entries for people. Where host and workspace are those of another entry without a
+/// name, or the name of one, the hash tells them apart.
+fn label(remotes: &mut [RemoteWrite]) {
+    let short: Vec<_> = remotes
+        .iter()
+        .map(|remote| remote.name.clone().unwrap_or_else(|| address(&remote.url)))
+        .collect();
+    for (remote, label) in remotes.iter_mut().zip(&short) {
+        let is_unique = short.iter().filter(|other| *other == label).count() == 1;
+        remote.label = if is_unique || remote.name.is_some() {
+            label.clone()
+        } else {
+            format!("{label} {}", remote.unnamed_id)
+        };
+    }
+}
+
+/// Host and port of a URL, and the workspace if it is one of AMP.
+fn address(url: &Url) -> String {
+    let mut address = url.host_str().unwrap_or_default().to_owned();
+    if let Some(port) = url.port() {
+        address.push_str(&format!(":{port}"));
+    }
+    let mut parts = url.path().split('/');
+    if parts.by_ref().any(|part| part == "workspaces")
+        && let Some(workspace) = parts.next().filter(|part| !part.is_empty())
+    {
+        address.push_str(&format!("/{workspace}"));
+    }
+    address
 }
 
 // config/config.go RemoteWriteConfig.UnmarshalYAML
@@ -152,6 +185,7 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node, path: String) -> Option<Remo
     Some(RemoteWrite {
         name,
         unnamed_id: unnamed_id?,
+        label: String::new(),
         url: url?,
         remote_timeout,
         headers,

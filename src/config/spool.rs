@@ -58,7 +58,10 @@ pub enum SpoolUrl {
 
 impl SpoolUrl {
     /// Reads `s3://bucket/prefix` or `file:///path`.
-    fn parse(text: &str) -> Result<Self, SpoolUrlError> {
+    ///
+    /// # Errors
+    /// Says what was found, what is expected and what to write.
+    pub fn parse(text: &str) -> Result<Self, SpoolUrlError> {
         const FIX: &str = "write s3://bucket/prefix or file:///path";
         let error = |message: String, fix: &'static str| SpoolUrlError { message, fix };
         if let Some(address) = text.strip_prefix("s3://") {

@@ -1047,6 +1047,32 @@ fn remotes_with_one_url_are_told_apart_by_their_rules() {
 }
 
 #[test]
+fn people_see_host_and_workspace_of_a_remote_without_a_name() {
+    let entries = "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1']}]}]
+remote_write:
+  - {url: 'https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write'}
+  - {url: 'http://receiver:8080/api/v1/push'}
+  - {url: 'https://other/api/v1/push', write_relabel_configs: [{regex: a, action: labeldrop}]}
+  - {url: 'https://other/api/v1/push'}
+  - {url: 'https://named/api/v1/push', name: mine}
+";
+    let remotes = config(entries).remote_write;
+    let labels: Vec<_> = remotes.iter().map(|remote| remote.label.as_str()).collect();
+    assert_eq!(labels[0], "aps-workspaces.eu-central-1.amazonaws.com/ws-1");
+    assert_eq!(labels[1], "receiver:8080");
+    assert_eq!(labels[4], "mine");
+    // The hash tells these two apart.
+    for at in [2, 3] {
+        assert_eq!(labels[at], format!("other {}", remotes[at].unnamed_id));
+    }
+    assert_eq!(
+        remotes[1].id(),
+        remotes[1].unnamed_id,
+        "the spool has it so"
+    );
+}
+
+#[test]
 fn a_signed_url_is_cleaned_and_names_the_region() {
     for (path, cleaned) in [
         (

@@ -44,8 +44,10 @@ pub enum IncidentKind {
     RemoteStopped,
     /// The remote refused a batch for good.
     BatchRejected,
-    /// The remote refused a batch for good with 429: a series limit, or it was throttled for long.
+    /// The remote refused a batch for good with 429: it was throttled for long.
     BatchThrottled,
+    /// The remote has reached its limit of active series: it refuses samples of new ones.
+    SeriesLimit,
     /// Samples are older than `sample_age_limit`.
     SamplesExpired,
     /// Batches that were refused or too old could not be kept.

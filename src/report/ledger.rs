@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The counts of a tick. Every sample that enters ends in exactly one of them:
 ///
 /// `owed_before + scraped + backfilled = filtered + unchanged + rolled_back + written +
-/// deduplicated + rejected + expired + lost + owed_after`
+/// deduplicated + repeated + rejected + expired + lost + owed_after`
 ///
 /// ```
 /// use amp_forwarder::report::{Fate, Ledger};
@@ -34,6 +34,9 @@ pub struct Ledger {
     pub written: u64,
     /// Samples that the receiver dropped because another replica had sent them (202).
     pub deduplicated: u64,
+    /// Samples that the receiver has from an earlier post that had no clear answer, such as one
+    /// before a kill: their repeat was refused as out of order or as duplicates.
+    pub repeated: u64,
     /// Samples of batches that were refused for good. This is an upper bound, because AMP stores
     /// the valid samples of a batch that it refuses.
     pub rejected: u64,
@@ -52,6 +55,8 @@ pub enum Fate {
     Written,
     /// The receiver dropped it, because another replica had sent it.
     Deduplicated,
+    /// The receiver has it from an earlier post that had no clear answer.
+    Repeated,
     /// Its batch was refused for good.
     Rejected,
     /// It became older than the receiver takes.
@@ -66,6 +71,7 @@ impl Ledger {
         *match fate {
             Fate::Written => &mut self.written,
             Fate::Deduplicated => &mut self.deduplicated,
+            Fate::Repeated => &mut self.repeated,
             Fate::Rejected => &mut self.rejected,
             Fate::Expired => &mut self.expired,
             Fate::Lost => &mut self.lost,
@@ -96,6 +102,7 @@ impl Ledger {
             + self.rolled_back
             + self.written
             + self.deduplicated
+            + self.repeated
             + self.rejected
             + self.expired
             + self.lost
@@ -128,6 +135,7 @@ impl Ledger {
             rolled_back,
             written,
             deduplicated,
+            repeated,
             rejected,
             expired,
             lost,
@@ -141,6 +149,7 @@ impl Ledger {
         self.rolled_back += rolled_back;
         self.written += written;
         self.deduplicated += deduplicated;
+        self.repeated += repeated;
         self.rejected += rejected;
         self.expired += expired;
         self.lost += lost;

@@ -13,6 +13,9 @@ pub use incident::{Incident, IncidentKind, error_texts, merge_incidents};
 pub use ledger::{Fate, Ledger};
 pub use plain::{is_hidden, plain, plain_json, plain_line};
 
+/// At most this many scrapes and errors are listed in a report.
+pub(crate) const REPORTED: usize = 200;
+
 /// How a tick ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -171,7 +174,7 @@ fn is_zero(number: &u64) -> bool {
 /// The result of sending to one remote.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RemoteReport {
-    /// `name` of the `remote_write` entry, or a hash of its URL.
+    /// `name` of the `remote_write` entry, or else host and workspace of its URL.
     pub remote: String,
     /// Ledger of this remote alone.
     pub ledger: Ledger,
@@ -197,9 +200,29 @@ pub struct MemoryReport {
     pub limit_bytes: u64,
 }
 
-/// The backlog in the spool at the end of a tick.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+/// The backlog in the spool at the end of a tick, with that of remotes that the configuration does
+/// not name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SpoolReport {
+    /// Number of segments.
+    pub segments: u64,
+    /// Number of samples in the segments.
+    pub samples: u64,
+    /// Size of the segments, bytes.
+    pub bytes: u64,
+    /// Oldest timestamp in the segments, milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<i64>,
+    /// Backlogs of remotes that the configuration does not name, at most 200. Nobody sends them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<OrphanReport>,
+}
+
+/// The backlog of a remote that the configuration does not name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct OrphanReport {
+    /// Folder of the remote in the spool.
+    pub remote: String,
     /// Number of segments.
     pub segments: u64,
     /// Number of samples in the segments.

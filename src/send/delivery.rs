@@ -10,6 +10,9 @@ pub struct Delivery {
     pub written: u64,
     /// Samples that the receiver's HA deduplication dropped.
     pub deduplicated: u64,
+    /// Samples of parts that were posted before without a clear answer, and are refused now because
+    /// the receiver has them, or newer ones of their series.
+    pub repeated: u64,
     /// Parts of the batch that were refused for good. The caller keeps them.
     pub rejected: Vec<RejectedBatch>,
     /// Parts of the batch whose samples are all older than `sample_age_limit`. The caller keeps
@@ -23,6 +26,25 @@ pub struct Delivery {
     pub retries: u32,
     /// Time of the first 429, milliseconds since 1970.
     pub throttled_ms: Option<i64>,
+    /// Time of the first answer after which the batch, or a part of it, had to be posted again,
+    /// milliseconds since 1970.
+    pub refused_ms: Option<i64>,
+}
+
+/// What earlier deliveries of a batch have found out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BatchHistory {
+    /// Whether its samples may be stored already, because a post had no clear answer or a tick that
+    /// was killed may have posted it. A refusal may then mean that the receiver has them.
+    pub in_doubt: bool,
+    /// Whether it met a 429.
+    pub was_throttled: bool,
+    /// Whether one more 429 refuses it for good: it was throttled for long enough, while other
+    /// batches were taken.
+    pub last_429: bool,
+    /// Whether the receiver has answered for so long that it is to be sent again that its samples
+    /// are looked at apart: some of them may be what the receiver cannot take.
+    pub refused_for_long: bool,
 }
 
 /// A batch, or a part of one, that was refused for good.
@@ -40,9 +62,10 @@ pub struct RejectedBatch {
 /// The parts of a batch that a delivery leaves undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UndeliveredBatches {
-    /// The parts, in the order in which they would have been posted. Their samples may have been
-    /// stored, because the last answer may be missing.
+    /// The parts, in the order in which they would have been posted.
     pub batches: Vec<Batch>,
+    /// Those of `batches` whose last post had no clear answer.
+    pub in_doubt: Vec<Batch>,
     /// The reason why they are still owed.
     pub reason: UndeliveredReason,
 }
@@ -58,6 +81,12 @@ pub enum UndeliveredReason {
 }
 
 impl Delivery {
+    /// Number of samples that the receiver has, or dropped on purpose.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.written + self.deduplicated + self.repeated
+    }
+
     /// Number of samples that were refused for good.
     #[must_use]
     pub fn rejected_samples(&self) -> u64 {

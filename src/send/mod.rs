@@ -4,12 +4,16 @@
 //! the table of answers, [`denial_hint`] the table of advice, [`SendState`] what the shards of a
 //! remote share, and [`HttpRemote`] the real [`Remote`].
 
+mod attempt;
 mod backoff;
+mod context;
 mod deliver;
 mod delivery;
 mod denial;
 mod http;
+mod isolate;
 mod once;
+mod outcome;
 mod parts;
 mod patience;
 mod probe;
@@ -22,8 +26,11 @@ mod unusable;
 mod verdict;
 
 pub use self::backoff::Backoff;
-pub use self::deliver::{DeliverContext, DeliverSettings, deliver};
-pub use self::delivery::{Delivery, RejectedBatch, UndeliveredBatches, UndeliveredReason};
+pub use self::context::{DeliverContext, DeliverSettings};
+pub use self::deliver::deliver;
+pub use self::delivery::{
+    BatchHistory, Delivery, RejectedBatch, UndeliveredBatches, UndeliveredReason,
+};
 pub use self::denial::{DenialContext, denial_hint};
 pub use self::http::{HttpRemote, RemoteError};
 pub use self::once::{PostOnceError, post_once};

@@ -49,6 +49,7 @@ pub async fn probe(remote: &dyn Remote, clock: &dyn Clock, timeout: Duration) ->
         };
         let options = VerdictOptions {
             retry_on_http_429: true,
+            in_doubt: false,
             now_ms: clock.now_ms(),
         };
         let verdict = verdict(answer.status, &answer.headers, &answer.body, &options);
@@ -67,10 +68,10 @@ pub async fn probe(remote: &dyn Remote, clock: &dyn Clock, timeout: Duration) ->
                 Some(hint) => (false, format!("{said}; {hint}")),
                 None => (false, said),
             },
-            Verdict::Rejected | Verdict::TooLarge => {
+            Verdict::Rejected | Verdict::TooLarge | Verdict::Repeated => {
                 (false, format!("{said}; is this a remote-write receiver?"))
             }
-            Verdict::Retry { .. } => (
+            Verdict::Retry { .. } | Verdict::OverRate { .. } => (
                 false,
                 format!("{said}: it is busy or failing; try again later"),
             ),

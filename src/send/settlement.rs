@@ -2,6 +2,7 @@
 //! verdicts. Nothing outside of this room looks at the HTTP status of a remote.
 
 use super::delivery::{RejectedBatch, UndeliveredReason};
+use super::verdict::names_series_limit;
 use crate::report::{Incident, IncidentKind};
 
 impl RejectedBatch {
@@ -9,13 +10,15 @@ impl RejectedBatch {
     /// stored before a kill.
     #[must_use]
     pub fn incident(&self, remote: &str, repeated: bool) -> Incident {
+        let limit = series_limit(&self.message);
         let kind = match self.status {
+            _ if limit.is_some() => IncidentKind::SeriesLimit,
             429 => IncidentKind::BatchThrottled,
             _ => IncidentKind::BatchRejected,
         };
+        let reason = limit.unwrap_or_else(|| likely_reason(self.status, repeated));
         let text = format!(
-            "send: {remote} refused a batch for good{}: {}",
-            likely_reason(self.status, repeated),
+            "send: {remote} refused a batch for good{reason}: {}",
             self.message
         );
         Incident::new(kind, text)
@@ -51,11 +54,30 @@ impl UndeliveredReason {
     }
 }
 
-/// The likely reason of a refusal, in brackets. A series limit and a request's size have nothing to
-/// do with what was stored before, so their statuses are looked at first.
+/// What to do about a limit of series, in brackets, if a refusal is about one. The samples of
+/// series that the receiver has are stored; those of new ones are not until others have ended or
+/// the quota of the workspace is raised (AMP-troubleshooting, AMP_quotas).
+fn series_limit(message: &str) -> Option<&'static str> {
+    if !names_series_limit(message) {
+        None
+    } else if message.contains("per-metric") {
+        Some(
+            " (too many series of one metric: drop some by write_relabel_configs, or ask AWS to \
+             raise the quota \"Active series per metric name\")",
+        )
+    } else {
+        Some(
+            " (too many series; those that are known go on: drop some by write_relabel_configs, or \
+             ask AWS to raise the quota \"Active series per workspace\")",
+        )
+    }
+}
+
+/// The likely reason of a refusal, in brackets. Throttling and a request's size have nothing to do
+/// with what was stored before, so their statuses are looked at first.
 fn likely_reason(status: u16, repeated: bool) -> &'static str {
     match status {
-        429 => " (a series limit, or it was throttled for 15 minutes while others passed)",
+        429 => " (it was throttled for 15 minutes while others passed)",
         413 => "",
         _ if repeated => " (a repeat after a kill: some of it was stored before)",
         _ => "",
@@ -65,6 +87,51 @@ fn likely_reason(status: u16, repeated: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Batch;
+
+    fn refused(status: u16, message: &str) -> Incident {
+        let batch = Batch {
+            body: vec![0; 9].into(),
+            samples: 7,
+            raw_len: 9,
+            min_ms: 0,
+            max_ms: 0,
+        };
+        let message = message.to_owned();
+        let refused = RejectedBatch {
+            batch,
+            status,
+            message,
+        };
+        refused.incident("amp", false)
+    }
+
+    #[test]
+    fn a_limit_of_series_is_no_bad_data_and_names_the_quota() {
+        // As a Cortex 1.21 words them.
+        let rows = [
+            (
+                "answered 400: user=fake: per-user series limit of 5 exceeded, contact \
+                 administrator to raise it (per-ingester local limit: 5)",
+                "Active series per workspace",
+            ),
+            (
+                "answered 400: user=fake: per-metric series limit of 5 exceeded",
+                "Active series per metric name",
+            ),
+        ];
+        for (message, quota) in rows {
+            for status in [400, 429] {
+                let incident = refused(status, message);
+                assert_eq!(incident.kind, IncidentKind::SeriesLimit, "{message}");
+                assert!(incident.text.contains(quota), "{}", incident.text);
+            }
+        }
+        let rate = "answered 429: ingestion rate limit (5) exceeded while adding 7 samples";
+        assert_eq!(refused(429, rate).kind, IncidentKind::BatchThrottled);
+        let bad = "answered 400: sample invalid label: \"a-b\"";
+        assert_eq!(refused(400, bad).kind, IncidentKind::BatchRejected);
+    }
 
     #[test]
     fn a_refusal_of_a_repeat_is_explained_by_its_status_first() {

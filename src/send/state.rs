@@ -10,9 +10,25 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::patience::Patience;
+use crate::time::millis;
 
 /// Smallest size of a request in bytes that a 413 leads to. A smaller one would not help.
 const MIN_REQUEST_BYTES: usize = 16 << 10;
+
+/// Smallest number of samples a request that answers about the ingestion rate lead to for batches
+/// that are built later. One that is not taken all the same is made smaller by itself.
+const MIN_REQUEST_SAMPLES: u32 = 64;
+
+/// Time after which requests may have twice as many bytes again. A receiver that still refuses them
+/// costs a request and a split.
+const BYTES_GROW: Duration = Duration::from_secs(3600);
+
+/// Time after which requests may have twice as many samples again. A receiver that still refuses
+/// them costs some seconds.
+const SAMPLES_GROW: Duration = Duration::from_secs(600);
+
+/// For this long, more samples that the receiver cannot take are expected.
+const FOUND_LATELY: Duration = Duration::from_secs(3600);
 
 /// A failed try, described for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +116,18 @@ struct SharedSendState {
     probing: bool,
     back_off_until: Option<Instant>,
     request_bytes: usize,
+    /// When `request_bytes` was last changed, milliseconds since 1970.
+    bytes_changed_ms: i64,
+    /// Most samples of a request that the receiver takes, as far as is known.
+    request_samples: u32,
+    /// When `request_samples` was last changed, milliseconds since 1970.
+    samples_changed_ms: i64,
+    /// Samples of the largest request that the receiver took in this tick.
+    largest_passed: u32,
+    /// Whether this tick has looked for samples that the receiver cannot take, and found none.
+    isolated: bool,
+    /// When such samples were last found, milliseconds since 1970.
+    found_ms: Option<i64>,
     last_failure: Option<SendFailure>,
     /// End of sending once the tick is to stop.
     stop_grace_ends: Option<Instant>,
@@ -123,6 +151,12 @@ impl SendState {
                 probing: false,
                 back_off_until: None,
                 request_bytes: max_request_bytes,
+                bytes_changed_ms: 0,
+                request_samples: u32::MAX,
+                samples_changed_ms: 0,
+                largest_passed: 0,
+                isolated: false,
+                found_ms: None,
                 last_failure: None,
                 stop_grace_ends: None,
                 is_cut: false,
@@ -139,9 +173,13 @@ impl SendState {
     }
 
     /// Forgets everything that was true only in the last tick. A remote that was stopped is probed
-    /// with one batch before the others follow.
-    pub fn begin_tick(&self) {
+    /// with one batch before the others follow. Requests that were made smaller long ago may grow
+    /// again: `now_ms` is the time, in milliseconds since 1970.
+    pub fn begin_tick(&self, now_ms: i64) {
         let mut shared = self.shared.borrow_mut();
+        shared.grow(self.configured_bytes, now_ms);
+        shared.largest_passed = 0;
+        shared.isolated = false;
         shared.probing |= shared.stop.take().is_some();
         shared.last_failure = None;
         shared.stop_grace_ends = None;
@@ -173,6 +211,12 @@ impl SendState {
     #[must_use]
     pub fn max_request_bytes(&self) -> usize {
         self.shared.borrow().request_bytes
+    }
+
+    /// Most samples of a request that the receiver takes, as far as is known.
+    #[must_use]
+    pub fn max_request_samples(&self) -> u32 {
+        self.shared.borrow().request_samples
     }
 
     /// The latest failure of this tick.
@@ -288,12 +332,59 @@ impl SendState {
 
     /// Halves the size of requests, because a batch of `raw_len` uncompressed bytes was too large.
     /// A batch that was built under a larger limit says nothing about the present one.
-    pub(super) fn too_large(&self, raw_len: u32) {
+    pub(super) fn too_large(&self, raw_len: u32, now_ms: i64) {
         let mut shared = self.shared.borrow_mut();
         if usize::try_from(raw_len).unwrap_or(usize::MAX) <= shared.request_bytes {
             shared.request_bytes =
                 (shared.request_bytes / 2).max(MIN_REQUEST_BYTES.min(shared.request_bytes));
+            shared.bytes_changed_ms = now_ms;
         }
+    }
+
+    /// Makes later requests smaller, because none of so many samples passes the limit of the
+    /// ingestion rate.
+    pub(super) fn over_rate(&self, samples: u64, now_ms: i64) {
+        let mut shared = self.shared.borrow_mut();
+        let half = u32::try_from(samples / 2).unwrap_or(u32::MAX);
+        let most = half.max(MIN_REQUEST_SAMPLES);
+        if most < shared.request_samples {
+            tracing::warn!(most, "the remote takes no more samples than that at once");
+            shared.request_samples = most;
+            shared.samples_changed_ms = now_ms;
+        }
+    }
+
+    /// Records that the receiver took a request of so many samples.
+    pub(super) fn passed(&self, samples: u32) {
+        let mut shared = self.shared.borrow_mut();
+        shared.largest_passed = shared.largest_passed.max(samples);
+    }
+
+    /// Whether the receiver has not taken a request of so many samples in this tick.
+    pub(super) fn is_untried(&self, samples: u32) -> bool {
+        samples > self.shared.borrow().largest_passed
+    }
+
+    /// Whether samples that the receiver cannot take may be looked for now. True once a tick, and
+    /// again after some were found.
+    pub(super) fn begins_isolation(&self) -> bool {
+        !std::mem::replace(&mut self.shared.borrow_mut().isolated, true)
+    }
+
+    /// Records that samples were found that the receiver cannot take.
+    pub(super) fn found(&self, now_ms: i64) {
+        let mut shared = self.shared.borrow_mut();
+        shared.isolated = false;
+        shared.found_ms = Some(now_ms);
+    }
+
+    /// Whether samples that the receiver cannot take were found lately. The next scrape mostly
+    /// shows the same series, so no batch has to wait for long to be looked at.
+    pub(super) fn has_found_lately(&self, now_ms: i64) -> bool {
+        let found_ms = self.shared.borrow().found_ms;
+        found_ms.is_some_and(|found_ms| {
+            (0..=millis(FOUND_LATELY)).contains(&now_ms.saturating_sub(found_ms))
+        })
     }
 
     /// Notes that the receiver gave a final answer, to a request that took this long. That ends the
@@ -367,6 +458,27 @@ impl SendState {
                 () = tokio::time::sleep_until(self.sending_ends(until)) => return,
                 () = changed => {}
             }
+        }
+    }
+}
+
+impl SharedSendState {
+    /// Lets requests that were made smaller grow again after a while: whatever was in the way may
+    /// be gone.
+    fn grow(&mut self, configured_bytes: usize, now_ms: i64) {
+        let is_over = |changed_ms: &mut i64, time: Duration| {
+            // A clock that was set back must not make it endless.
+            *changed_ms = now_ms.min(*changed_ms);
+            now_ms.saturating_sub(*changed_ms) >= millis(time)
+        };
+        if self.request_bytes < configured_bytes && is_over(&mut self.bytes_changed_ms, BYTES_GROW)
+        {
+            self.request_bytes = self.request_bytes.saturating_mul(2).min(configured_bytes);
+            self.bytes_changed_ms = now_ms;
+        }
+        if self.request_samples < u32::MAX && is_over(&mut self.samples_changed_ms, SAMPLES_GROW) {
+            self.request_samples = self.request_samples.saturating_mul(2);
+            self.samples_changed_ms = now_ms;
         }
     }
 }

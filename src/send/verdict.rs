@@ -28,6 +28,16 @@ pub enum Verdict {
         /// The value of `Retry-After`, at most an hour.
         after: Option<Duration>,
     },
+    /// The batch passes the limit of the ingestion rate, and nothing of it was stored. It is sent
+    /// again as after [`Verdict::Retry`]; and in smaller batches if none of its size passes,
+    /// because one with more samples than the burst of the limit is never taken.
+    OverRate {
+        /// The value of `Retry-After`, at most an hour.
+        after: Option<Duration>,
+    },
+    /// The batch was posted before without a clear answer, and is refused now because its samples
+    /// are there, or newer ones of their series. It is never sent again.
+    Repeated,
 }
 
 /// The circumstances that the verdict depends on, in addition to the answer.
@@ -35,6 +45,8 @@ pub enum Verdict {
 pub struct VerdictOptions {
     /// Whether a 429 is sent again: `queue_config.retry_on_http_429`.
     pub retry_on_http_429: bool,
+    /// Whether the samples may be stored already: an earlier post had no clear answer.
+    pub in_doubt: bool,
     /// Now, in milliseconds since 1970: a `Retry-After` may be a date.
     pub now_ms: i64,
 }
@@ -47,7 +59,7 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// ```
 /// use amp_forwarder::send::{Verdict, VerdictOptions, verdict};
 ///
-/// let options = VerdictOptions { retry_on_http_429: true, now_ms: 0 };
+/// let options = VerdictOptions { retry_on_http_429: true, in_doubt: false, now_ms: 0 };
 /// let headers = http::HeaderMap::new();
 /// assert_eq!(verdict(200, &headers, "", &options), Verdict::Written);
 /// assert_eq!(verdict(429, &headers, "", &options), Verdict::Retry { after: None });
@@ -65,7 +77,11 @@ pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOp
         404 | 405 => Verdict::Misconfigured,
         413 => Verdict::TooLarge,
         400 if names_message_limit(body) => Verdict::TooLarge,
+        400 if options.in_doubt && names_known_samples(body) => Verdict::Repeated,
         408 | 425 => Verdict::Retry {
+            after: retry_after(headers, options.now_ms),
+        },
+        429 if options.retry_on_http_429 && names_ingestion_rate(body) => Verdict::OverRate {
             after: retry_after(headers, options.now_ms),
         },
         429 if options.retry_on_http_429 && !names_series_limit(body) => Verdict::Retry {
@@ -87,9 +103,24 @@ fn names_message_limit(body: &str) -> bool {
     body.contains("received message larger than max")
 }
 
-/// Whether a 429 is about the number of active series, which no retry clears. A 429 about the
-/// ingestion rate names no series limit (cortex distributor.go, ingester.go).
-fn names_series_limit(body: &str) -> bool {
+/// Whether a 400 is about samples that are older than others of their series, or are there with the
+/// same timestamp. An exact repeat of samples that were stored is answered so, unless they are the
+/// newest of their series (prometheus tsdb/head_append.go, storage/interface.go).
+fn names_known_samples(body: &str) -> bool {
+    ["out of order sample", "duplicate sample", "too old sample"]
+        .iter()
+        .any(|known| body.contains(known))
+}
+
+/// Whether a 429 is about samples a second (cortex distributor.go `Push`), and not about requests a
+/// second.
+fn names_ingestion_rate(body: &str) -> bool {
+    body.contains("ingestion rate limit")
+}
+
+/// Whether an answer is about the number of active series, which no retry clears: a 400 of Cortex
+/// (ingester.go `Push`), a 429 elsewhere. A 429 about the ingestion rate names no series limit.
+pub(super) fn names_series_limit(body: &str) -> bool {
     let body = body.to_ascii_lowercase();
     ["series limit", "active series", "max series"]
         .iter()
@@ -138,6 +169,7 @@ mod tests {
             body,
             &VerdictOptions {
                 retry_on_http_429,
+                in_doubt: false,
                 now_ms: NOW_MS,
             },
         )
@@ -187,7 +219,12 @@ mod tests {
     #[test]
     fn a_429_is_retried_only_for_its_rate_and_only_where_wanted() {
         let rate = "ingestion rate limit (100) exceeded while adding 50 samples and 0 metadata";
-        assert_eq!(judge(429, None, rate, true), Verdict::Retry { after: None });
+        assert_eq!(
+            judge(429, Some("3"), rate, true),
+            Verdict::OverRate {
+                after: Some(Duration::from_secs(3))
+            }
+        );
         assert_eq!(
             judge(429, None, "{\"message\":\"Rate exceeded\"}", true),
             Verdict::Retry { after: None }
@@ -203,6 +240,43 @@ mod tests {
                 Verdict::Rejected,
                 "{limit}"
             );
+        }
+    }
+
+    #[test]
+    fn a_repeat_in_doubt_that_is_refused_for_its_order_is_there() {
+        // As a Cortex 1.21 words them.
+        let rows = [
+            (
+                "user=anonymous: err: out of order sample. timestamp=…",
+                true,
+            ),
+            (
+                "err: duplicate sample for timestamp 1795176000000; overrides not allowed",
+                true,
+            ),
+            ("user=anonymous: err: too old sample. timestamp=…", true),
+            ("user=anonymous: err: out of bounds. timestamp=…", false),
+            ("sample invalid label: \"a-b\"", false),
+            ("", false),
+        ];
+        for (body, is_there) in rows {
+            let judge = |status, in_doubt| {
+                let options = VerdictOptions {
+                    retry_on_http_429: true,
+                    in_doubt,
+                    now_ms: NOW_MS,
+                };
+                verdict(status, &HeaderMap::new(), body, &options)
+            };
+            let expected = if is_there {
+                Verdict::Repeated
+            } else {
+                Verdict::Rejected
+            };
+            assert_eq!(judge(400, true), expected, "{body}");
+            assert_eq!(judge(400, false), Verdict::Rejected, "{body}");
+            assert_eq!(judge(422, true), Verdict::Rejected, "{body}");
         }
     }
 

@@ -1,12 +1,16 @@
 //! A tick's access to the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::retry::LongPeek;
 use super::store::Store;
 use crate::time::Deadlines;
+
+/// Longest time for counting the samples of segments when a tick begins.
+const LONGEST_COUNT: Duration = Duration::from_secs(15);
 
 /// The store as the outboxes of one tick use it: under one lease, with one set of deadlines.
 #[derive(Clone)]
@@ -32,6 +36,13 @@ impl StoreAccess {
     /// Deadline of the lease's fence: no call may be under way after it.
     pub(super) fn fence(&self) -> Instant {
         self.deadlines.fence()
+    }
+
+    /// Deadline for counting the samples of segments when a tick begins: most of it belongs to
+    /// scrapes and sending.
+    pub(super) fn count_ends(&self) -> Instant {
+        let now = Instant::now();
+        now + (self.deadlines.left_to_fence(now) / 4).min(LONGEST_COUNT)
     }
 
     /// Deadline for a call whose result is useful but not needed.

@@ -22,6 +22,8 @@
 
 pub mod access;
 #[cfg(feature = "cli")]
+pub mod adopt;
+#[cfg(feature = "cli")]
 pub mod export;
 pub mod inspect;
 pub mod lease;

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
 use super::plan::Plan;
 use super::remote::Lane;
 use crate::config::Config;
-use crate::report::{Incident, IncidentKind, SpoolReport};
+use crate::report::{Incident, IncidentKind, OrphanReport, REPORTED, SpoolReport};
 use crate::spool::access::StoreAccess;
 use crate::spool::lease::{LeaseClient, LeaseFence, PreviousEnd, ReleaseError, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
@@ -19,6 +22,9 @@ use crate::time::{Clock, Deadlines};
 
 /// Lateness that is usual for the tick that a schedule starts next.
 const LATE: Duration = Duration::from_secs(2);
+
+/// Longest time for deleting old tables of last timestamps: nothing waits for it to succeed.
+const TABLES_TIME: Duration = Duration::from_secs(2);
 
 /// The spool of a process. It takes the lease for each tick, and only the holder of the lease may
 /// use the backlogs.
@@ -51,6 +57,10 @@ pub(super) struct LeasedSpool {
     pub(super) outboxes: Vec<Outbox>,
     /// Records of remotes that the configuration does not name.
     orphans: BTreeMap<RemoteDir, RemoteRecord>,
+    /// What happened in the spool of those remotes.
+    orphan_incidents: Vec<Incident>,
+    /// Samples that were lost there.
+    pub(super) orphans_lost: u64,
     /// Samples that each outbox owed when the tick began.
     pub(super) owed_before: Vec<u64>,
 }
@@ -130,6 +140,8 @@ impl TickSpool {
                     access,
                     outboxes: opened.outboxes,
                     orphans: opened.orphans,
+                    orphan_incidents: opened.incidents,
+                    orphans_lost: opened.orphans_lost,
                     owed_before,
                 }))
             }
@@ -183,6 +195,21 @@ impl TickSpool {
         } = held;
         let mut remotes = orphans;
         let mut backlog = Backlog::default();
+        let mut orphaned = Vec::new();
+        for (remote, record) in remotes
+            .iter()
+            .filter(|(_, record)| record.is_owed_anything())
+        {
+            backlog.add(&record.backlog);
+            orphaned.push(OrphanReport {
+                remote: remote.as_str().to_owned(),
+                segments: record.backlog.segments,
+                samples: record.backlog.samples,
+                bytes: record.backlog.bytes,
+                oldest_ms: record.backlog.oldest_ms,
+            });
+        }
+        orphaned.truncate(REPORTED);
         for (lane, outbox) in lanes.iter().zip(&outboxes) {
             let summary = outbox.summary().await;
             backlog.add(&summary.backlog);
@@ -203,9 +230,11 @@ impl TickSpool {
             remotes,
             ..tenure.state.clone()
         };
+        // Before the release: after it, another process may be at work.
+        remove_old_tables(lanes, &access).await;
         let released = self.keeper.release(tenure, state).await;
         if released.is_ok() {
-            remove_old_tables(lanes, &access).await;
+            lanes.iter().for_each(|lane| lane.table.released());
         }
         let incident = released.err().map(|error| {
             let text = format!(
@@ -213,7 +242,7 @@ impl TickSpool {
             );
             Incident::new(IncidentKind::LeaseNotReleased, text)
         });
-        (report(&backlog), incident)
+        (report(&backlog, orphaned), incident)
     }
 }
 
@@ -274,40 +303,52 @@ impl LeasedSpool {
         self.tenure.state.remotes.get(&lane.dir)?.metadata_ms
     }
 
-    /// Returns an incident for each backlog of a remote that the configuration does not name.
+    /// Returns whether there is a backlog of a remote that the configuration does not name.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.orphans.values().any(RemoteRecord::is_owed_anything)
+    }
+
+    /// Returns an incident for each backlog of a remote that the configuration does not name, and
+    /// for what happened in it.
     pub(super) fn orphans(&self) -> impl Iterator<Item = Incident> + '_ {
         let owed = self
             .orphans
             .iter()
-            .filter(|(_, state)| state.backlog.segments > 0);
-        owed.map(|(remote, state)| {
+            .filter(|(_, state)| state.is_owed_anything());
+        let backlogs = owed.map(|(remote, state)| {
             let samples = state.backlog.samples;
             let text = format!(
-                "spool: {samples} samples are owed to {}, which the configuration does not name: \
-                 they stay until it does",
+                "spool: {samples} samples are owed to {0}, which the configuration does not name: \
+                 they stay until it does, or until `forwardctl spool adopt {0}` gives them to \
+                 another remote; `forwardctl spool export --remote {0}` writes them to a file",
                 remote.as_str()
             );
             Incident::new(IncidentKind::BacklogOrphaned, text)
                 .for_remote(remote.as_str())
                 .with_samples(samples)
-        })
+        });
+        backlogs.chain(self.orphan_incidents.iter().cloned())
     }
 }
 
-/// Deletes the tables of last timestamps that the released state no longer names.
+/// Deletes the tables of last timestamps that no state names any more. Those that a slow store does
+/// not delete in time stay until another process sweeps them away.
 async fn remove_old_tables(lanes: &[Lane], access: &StoreAccess) {
-    for lane in lanes {
-        for old in lane.table.take_replaced() {
-            table::remove(access, &lane.dir, &old).await;
-        }
-    }
+    let obsolete = lanes.iter().flat_map(|lane| {
+        let tables = lane.table.take_obsolete().into_iter();
+        tables.map(move |old| (lane, old))
+    });
+    let removing =
+        obsolete.map(|(lane, old)| async move { table::remove(access, &lane.dir, &old).await });
+    let _ = timeout(TABLES_TIME, join_all(removing)).await;
 }
 
-fn report(backlog: &Backlog) -> SpoolReport {
+fn report(backlog: &Backlog, orphans: Vec<OrphanReport>) -> SpoolReport {
     SpoolReport {
         segments: backlog.segments,
         samples: backlog.samples,
         bytes: backlog.bytes,
         oldest_ms: backlog.oldest_ms,
+        orphans,
     }
 }

@@ -118,6 +118,8 @@ impl Forwarder {
     fn remember(&mut self, held: Option<&LeasedSpool>, record: &mut TickRecord) {
         if let Some(held) = held {
             record.after_a_kill = held.after_a_kill();
+            record.has_orphans = held.has_orphans();
+            record.orphans_lost = held.orphans_lost;
             record.incidents.extend(held.orphans());
             if !held.continued() {
                 // Another process may have sent newer samples and served newer slots.
@@ -135,8 +137,10 @@ impl Forwarder {
         // A tick whose future was dropped midway has left its staged bytes.
         self.staged.set(0);
         for (lane, writer) in self.lanes.iter().zip(&self.writers) {
-            lane.begin_tick();
-            writer.borrow_mut().limit_bytes(lane.max_request_bytes());
+            lane.begin_tick(self.clock.now_ms());
+            let mut writer = writer.borrow_mut();
+            writer.limit_bytes(lane.max_request_bytes());
+            writer.limit_samples(lane.max_request_samples());
         }
     }
 

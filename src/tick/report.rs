@@ -6,13 +6,10 @@ use super::Forwarder;
 use super::remote::LaneSummary;
 use crate::read::WindowOutcome;
 use crate::report::{
-    Incident, IncidentKind, Ledger, Outcome, PreviousTick, ReadReport, Report, ScrapeReport,
-    SpoolReport, error_texts, merge_incidents,
+    Incident, IncidentKind, Ledger, Outcome, PreviousTick, REPORTED, ReadReport, Report,
+    ScrapeReport, SpoolReport, error_texts, merge_incidents,
 };
 use crate::scrape::{ScrapeError, ScrapeOutcome};
-
-/// At most this many scrapes and errors are listed in a report.
-const REPORTED: usize = 200;
 
 /// The facts that a tick collects for its report.
 #[derive(Default)]
@@ -21,6 +18,10 @@ pub(super) struct TickRecord {
     pub(super) after_a_kill: bool,
     /// Whether the tick runs without its spool because the store is down.
     pub(super) degraded: bool,
+    /// Whether the spool has a backlog of a remote that the configuration does not name.
+    pub(super) has_orphans: bool,
+    /// Samples that were lost in the spool of such remotes.
+    pub(super) orphans_lost: u64,
     /// Counts of the scrapes, one ledger for each remote.
     pub(super) ledgers: Vec<Ledger>,
     pub(super) scrapes: Vec<ScrapeReport>,
@@ -125,14 +126,16 @@ impl Forwarder {
         let up = record.scrapes.iter().filter(|scrape| scrape.up).count()
             + record.reads.iter().filter(|read| read.windows > 0).count();
         let tried = record.scrapes.len() + record.reads.len();
-        let failed =
-            ledger.lost > 0 || sent.iter().any(|sent| sent.stopped) || (up == 0 && tried > 0);
+        let failed = ledger.lost + record.orphans_lost > 0
+            || sent.iter().any(|sent| sent.stopped)
+            || (up == 0 && tried > 0);
         let outcome = if failed {
             Outcome::Failed
         } else if record.degraded {
             Outcome::Degraded
         } else if up < tried
             || record.given_up_ms > 0
+            || record.has_orphans
             || sent.iter().any(|sent| sent.must_read_again)
             || ledger.rejected > 0
             || ledger.expired > 0

@@ -139,7 +139,7 @@ impl RemoteEnd {
             None => ReadUrls::of(&config.url),
         };
         let urls = urls.ok_or_else(|| RemoteEndError::UnknownUrl {
-            remote: config.id(),
+            remote: config.label.clone(),
             url: redacted(&config.url),
         })?;
         let signer = match &config.sigv4 {
@@ -167,7 +167,7 @@ impl RemoteEnd {
             ..ClientOptions::default()
         };
         Ok(Self {
-            name: config.id(),
+            name: config.label.clone(),
             drops_replica: config.sigv4.is_some(),
             urls,
             headers,

@@ -257,6 +257,7 @@ pub(crate) fn assert_balanced(report: &Value) {
             "rolled_back",
             "written",
             "deduplicated",
+            "repeated",
             "rejected",
             "expired",
             "lost",

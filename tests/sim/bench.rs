@@ -31,6 +31,12 @@ pub(crate) enum Reply {
     Text(String),
     /// The peer answers with this status.
     Status(u16),
+    /// The remote answers with this status and text.
+    Says(u16, &'static str),
+    /// The remote answers with this status if a sample has this name, and takes everything else.
+    Unless(u16, &'static str),
+    /// The remote takes at most so many samples at once.
+    Burst(usize),
     /// The peer waits, and then gives this reply.
     After(Duration, Box<Reply>),
     /// The peer does not answer until the request times out.
@@ -178,6 +184,8 @@ impl Remote for ScriptedRemote {
                 *posts
             };
             let mut reply = (self.script)((nth, samples.len()));
+            let count = samples.len();
+            let names: Vec<_> = samples.iter().map(|(name, _)| name.clone()).collect();
             lock(&self.log.seen).push(Seen {
                 at_ms: self.clock.now_ms(),
                 url: String::new(),
@@ -189,18 +197,33 @@ impl Remote for ScriptedRemote {
                 sleep(wait.min(request.timeout)).await;
                 reply = *then;
             }
-            let Reply::Status(status) = reply else {
+            reply = match reply {
+                Reply::Unless(status, name) if names.iter().any(|known| known == name) => {
+                    Reply::Status(status)
+                }
+                Reply::Burst(most) if count > most => {
+                    Reply::Says(429, "ingestion rate limit (9) exceeded")
+                }
+                Reply::Unless(..) | Reply::Burst(_) => Reply::Status(200),
+                reply => reply,
+            };
+            let (status, text) = match reply {
+                Reply::Status(status) => (status, ""),
+                Reply::Says(status, text) => (status, text),
+                _ => (0, ""),
+            };
+            if status == 0 {
                 sleep(request.timeout).await;
                 return Err(PostError::Net(NetError {
                     timed_out: true,
                     ..NetError::new(Phase::Http, Peer::Remote, self.name.clone(), "timed out")
                 }));
-            };
+            }
             drop(leaving);
             Ok(PostAnswer {
                 status,
                 headers: HeaderMap::new(),
-                body: String::new(),
+                body: text.to_owned(),
             })
         })
     }

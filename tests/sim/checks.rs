@@ -404,8 +404,17 @@ impl Checks {
             remote.requests,
             ledger.written,
             ledger.deduplicated,
-            ledger.rejected,
+            ledger.rejected + ledger.repeated,
         );
+        if ledger.repeated > answered.known {
+            world.found(
+                "repeated",
+                format!(
+                    "{}: {} samples, the receiver had {} before",
+                    remote.remote, ledger.repeated, answered.known
+                ),
+            );
+        }
         let given = (
             answered.posts,
             answered.written,
@@ -488,10 +497,12 @@ impl Checks {
                 rejected,
                 expired,
                 deduplicated,
+                repeated,
                 filtered,
                 ..
             } = remote.ledger;
-            if missing.len() as u64 > lost + rejected + expired + deduplicated + filtered {
+            let elsewhere = lost + rejected + expired + deduplicated + repeated + filtered;
+            if missing.len() as u64 > elsewhere {
                 let first = missing
                     .first()
                     .map(|(key, timestamp_ms)| format!("{} at {timestamp_ms}", world.name(*key)));

@@ -22,6 +22,8 @@ use crate::{reads, run, spool};
 pub(crate) enum Bug {
     /// A batch is answered 200 and not stored.
     SwallowedBatch,
+    /// A request is refused as out of order, though nothing of it is there.
+    RefusedForNothing,
     /// Requests are answered before they are stored: the next scrape follows too early.
     EarlyAnswer,
     SentTwice,
@@ -81,6 +83,8 @@ enum Sim {
 
 const BUGS: &[(Bug, Sim, &[&str])] = &[
     (Bug::SwallowedBatch, Sim::Direct, &["missing"]),
+    (Bug::RefusedForNothing, Sim::Direct, &["repeated"]),
+    (Bug::RefusedForNothing, Sim::Spool, &["repeated"]),
     (Bug::EarlyAnswer, Sim::Direct, &["in flight", "scrape"]),
     (Bug::SentTwice, Sim::Direct, &["again"]),
     (

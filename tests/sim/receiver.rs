@@ -93,6 +93,8 @@ pub(crate) struct Answered {
     pub(crate) written: u64,
     pub(crate) deduplicated: u64,
     pub(crate) rejected: u64,
+    /// Samples of requests that were refused for their order, and of which it had some before.
+    pub(crate) known: u64,
     /// Samples of requests that may be tried again after a 429.
     pub(crate) throttled: u64,
     /// Requests that did not simply succeed.
@@ -552,13 +554,23 @@ impl Receiver {
     }
 
     /// Stores the valid samples, and returns the status of the answer.
-    fn store(&self, samples: &[Sample]) -> u16 {
+    fn store(&self, samples: &[Sample]) -> (u16, &'static str) {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         if self.bug == Some(Bug::SwallowedBatch) && !state.swallowed && state.rng.u32(0..10) == 0 {
             state.swallowed = true;
-            return 200;
+            return (200, "");
         }
+        if self.bug == Some(Bug::RefusedForNothing) && state.rng.u32(0..5) == 0 {
+            return (400, "out of order sample");
+        }
+        let is_stored = |sample: &Sample| {
+            state
+                .tenant
+                .stored(sample.key, sample.timestamp_ms)
+                .is_some()
+        };
+        let had_some = samples.iter().any(is_stored);
         let outcome = state.tenant.push(samples, self.world.now_ms());
         for sample in samples {
             let is_ordered = !state.unordered.contains(&(sample.key, sample.timestamp_ms));
@@ -572,10 +584,19 @@ impl Receiver {
             }
         }
         match outcome {
-            Ok(()) => 200,
+            Ok(()) => (200, ""),
             Err(why) => {
                 self.world.hit(why);
-                400
+                let text = match why {
+                    Event::OutOfOrder => "out of order sample",
+                    Event::Duplicate => "duplicate sample for timestamp",
+                    Event::TooOld => "out of bounds",
+                    _ => "sample invalid label",
+                };
+                if had_some && matches!(why, Event::OutOfOrder | Event::Duplicate) {
+                    state.answered.known += samples.len() as u64;
+                }
+                (400, text)
             }
         }
     }
@@ -736,7 +757,9 @@ impl Receiver {
             _ if raw > self.traits.max_raw => 413,
             _ => {
                 guard.stored = true;
-                self.store(&samples)
+                let (status, text) = self.store(&samples);
+                text.clone_into(&mut body);
+                status
             }
         };
         sleep(after).await;

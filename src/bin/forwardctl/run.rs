@@ -209,6 +209,7 @@ fn summary(ledger: &Ledger) -> String {
         ("filtered", ledger.filtered),
         ("rolled back", ledger.rolled_back),
         ("deduplicated", ledger.deduplicated),
+        ("repeated", ledger.repeated),
         ("rejected", ledger.rejected),
         ("expired", ledger.expired),
         ("lost", ledger.lost),

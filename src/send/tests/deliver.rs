@@ -151,7 +151,7 @@ async fn a_wait_longer_than_the_deadline_is_not_begun() {
         "nor by the others"
     );
     assert_eq!(start.elapsed(), Duration::ZERO);
-    fixture.state.begin_tick();
+    fixture.state.begin_tick(fixture.clock.now_ms());
     assert_eq!(
         fixture
             .run(&[ScriptedReply::Status(200)], 3)
@@ -204,12 +204,12 @@ async fn a_429_is_told_apart_from_other_failures_and_final_after_long_enough() {
         .await;
     assert_eq!((delivery.written, delivery.throttled_ms), (3, None));
 
-    fixture.last_429 = true;
+    fixture.history.last_429 = true;
     let (delivery, _) = fixture
         .run(
             &[
                 ScriptedReply::Status(503),
-                ScriptedReply::Body(429, "ingestion rate limit"),
+                ScriptedReply::Body(429, "Rate exceeded"),
             ],
             3,
         )
@@ -356,7 +356,7 @@ async fn the_next_tick_probes_with_one_batch() {
     fixture.run(&[ScriptedReply::Status(403)], 1).await;
     let body = batch(1);
 
-    fixture.state.begin_tick();
+    fixture.state.begin_tick(fixture.clock.now_ms());
     let remote = Script::new([ScriptedReply::Late(SECOND, 403)]);
     let deliveries = join_all((0..10).map(|_| fixture.deliver(&remote, &body))).await;
     assert_eq!(remote.posts().len(), 2, "one batch, signed twice");
@@ -366,7 +366,7 @@ async fn the_next_tick_probes_with_one_batch() {
             .all(|delivery| delivery.undelivered_samples() == 1)
     );
 
-    fixture.state.begin_tick();
+    fixture.state.begin_tick(fixture.clock.now_ms());
     let remote = Script::new([ScriptedReply::Late(SECOND, 200)]);
     let deliveries = join_all((0..10).map(|_| fixture.deliver(&remote, &body))).await;
     assert!(deliveries.iter().all(|delivery| delivery.written == 1));
@@ -433,11 +433,11 @@ async fn parts_of_a_split_batch_end_apart() {
 async fn a_413_halves_the_limit_once_for_batches_built_under_it() {
     let state = SendState::new(1_000_000, Rng::with_seed(1));
     for _ in 0..10 {
-        state.too_large(900_000);
+        state.too_large(900_000, 0);
     }
     assert_eq!(state.max_request_bytes(), 500_000);
     for _ in 0..20 {
-        state.too_large(100);
+        state.too_large(100, 0);
     }
     assert_eq!(
         state.max_request_bytes(),
@@ -445,7 +445,7 @@ async fn a_413_halves_the_limit_once_for_batches_built_under_it() {
         "not below what a request needs"
     );
     let small = SendState::new(1000, Rng::with_seed(1));
-    small.too_large(900);
+    small.too_large(900, 0);
     assert_eq!(
         small.max_request_bytes(),
         1000,

@@ -17,8 +17,8 @@ use crate::net::testing::{Server, ServerReply};
 use crate::net::{Phase, testing};
 use crate::prompb::RequestBody;
 use crate::send::{
-    DeliverContext, DeliverSettings, HttpRemote, PostError, PostRequest, Remote, SendState, Signer,
-    deliver,
+    BatchHistory, DeliverContext, DeliverSettings, HttpRemote, PostError, PostRequest, Remote,
+    SendState, Signer, deliver,
 };
 use crate::time::{SystemClock, TokioClock};
 
@@ -27,6 +27,7 @@ fn config(url: Url) -> RemoteWrite {
         send_native_histograms: false,
         name: None,
         unnamed_id: "receiver".to_owned(),
+        label: "receiver".to_owned(),
         url,
         remote_timeout: Duration::from_secs(30),
         headers: BTreeMap::from([("X-Team".to_owned(), "metrics".to_owned())]),
@@ -254,7 +255,7 @@ async fn dead_pooled_connections_cost_one_retry_each_on_a_fresh_one() {
         state: &state,
         clock: &SystemClock,
         work_ends: Instant::now() + Duration::from_secs(20),
-        last_429: false,
+        history: BatchHistory::default(),
     };
     let batch = Batch {
         body: body(),

@@ -16,8 +16,8 @@ use crate::net::aws::AwsError;
 use crate::net::{NetError, Peer, Phase};
 use crate::prompb::messages::{Label, Sample, TimeSeries, WriteRequest};
 use crate::send::{
-    DeliverContext, DeliverSettings, Delivery, PostAnswer, PostError, PostRequest, Remote,
-    SendState, SignError, deliver,
+    BatchHistory, DeliverContext, DeliverSettings, Delivery, PostAnswer, PostError, PostRequest,
+    Remote, SendState, SignError, deliver,
 };
 use crate::time::TokioClock;
 
@@ -39,6 +39,10 @@ pub(super) enum ScriptedReply {
     Late(Duration, u16),
     /// 413 for more samples than that, else 200.
     AtMost(u32),
+    /// 429 of the ingestion rate for more samples than its burst, else 200.
+    Burst(u32),
+    /// This status for a request that has a series of this name, else 200.
+    Poison(u16, &'static str),
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +97,8 @@ impl Remote for Script {
             .unwrap_or_default()
             .timeseries;
         let samples = entries.iter().map(|entry| entry.samples.len() as u32).sum();
+        let labels = entries.iter().flat_map(|entry| &entry.labels);
+        let names: Vec<_> = labels.map(|label| label.value.clone()).collect();
         let times = entries.iter().flat_map(|entry| &entry.samples);
         self.posts.lock().unwrap().push(Post {
             after: self.start.elapsed(),
@@ -145,6 +151,22 @@ impl Remote for Script {
                     tokio::time::sleep(wait).await;
                     answer(status, "")
                 }
+                ScriptedReply::Burst(burst) if samples > burst => {
+                    let body = format!(
+                        "ingestion rate limit (9) exceeded while adding {samples} samples and 0 \
+                         metadata"
+                    );
+                    answer(429, &body)
+                }
+                ScriptedReply::Burst(_) => answer(200, ""),
+                ScriptedReply::Poison(status, name) => answer(
+                    if names.iter().any(|n| n == name) {
+                        status
+                    } else {
+                        200
+                    },
+                    "",
+                ),
                 ScriptedReply::AtMost(most) => answer(if samples > most { 413 } else { 200 }, ""),
             }
         })
@@ -211,7 +233,7 @@ pub(super) struct Fixture {
     pub(super) state: SendState,
     pub(super) clock: TokioClock,
     pub(super) deadline: Instant,
-    pub(super) last_429: bool,
+    pub(super) history: BatchHistory,
 }
 
 impl Fixture {
@@ -227,7 +249,7 @@ impl Fixture {
             state: SendState::new(1_000_000, Rng::with_seed(1)),
             clock: TokioClock::starting_at(START_MS),
             deadline: Instant::now() + 40 * SECOND,
-            last_429: false,
+            history: BatchHistory::default(),
         }
     }
 
@@ -237,11 +259,12 @@ impl Fixture {
             state: &self.state,
             clock: &self.clock,
             work_ends: self.deadline,
-            last_429: self.last_429,
+            history: self.history,
         };
         let delivery = deliver(remote, batch, &context).await;
         let placed = delivery.written
             + delivery.deduplicated
+            + delivery.repeated
             + delivery.rejected_samples()
             + delivery.expired_samples()
             + delivery.undelivered_samples();

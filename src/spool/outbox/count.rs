@@ -1,7 +1,10 @@
 //! Counting the samples in segments, from their first bytes.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use futures_util::stream::{self, StreamExt as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Outbox;
 use super::inventory::backlog::Contents;
@@ -13,19 +16,35 @@ use crate::spool::store::{FailureKind, StoreError};
 /// Segments that are looked into at once, after a kill.
 const PEEKS: usize = 16;
 
+/// Longest time for looking once more into segments that could not be looked into before.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Which segments are looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those whose contents are not known.
+    Unknown,
+    /// Of these, those whose samples are in no sum.
+    Uncounted,
+}
+
 impl Outbox {
-    /// Looks into all segments, and believes them rather than the last release.
-    pub(super) async fn count_all(&self) {
-        let names: Vec<_> = self.inventory.borrow().backlog.names().collect();
+    /// Looks into segments until a deadline. A later call or tick goes on with the others.
+    pub(super) async fn count(&self, which: Which, until: Instant) {
+        let names: Vec<_> = {
+            let backlog = &self.inventory.borrow().backlog;
+            match which {
+                Which::Unknown => backlog.unknown().collect(),
+                Which::Uncounted => backlog.uncounted().collect(),
+            }
+        };
         let peeks = stream::iter(names).map(|name| async move { (name, self.peek(name).await) });
-        let peeked: Vec<_> = peeks.buffer_unordered(PEEKS).collect().await;
-        let backlog = &mut self.inventory.borrow_mut().backlog;
-        for (name, contents) in peeked {
+        let mut peeked = pin!(peeks.buffer_unordered(PEEKS));
+        while let Ok(Some((name, contents))) = timeout_at(until, peeked.next()).await {
             if let Some(contents) = contents {
-                backlog.learn(name, contents);
+                self.inventory.borrow_mut().backlog.learn(name, contents);
             }
         }
-        backlog.forget_released();
     }
 
     /// Looks once more into the segments that could not be looked into before. Their samples would
@@ -35,7 +54,7 @@ impl Outbox {
         if !samples_are_in_the_sum {
             self.look_into_unknown().await;
             let inventory = &mut *self.inventory.borrow_mut();
-            let unknown = inventory.backlog.uncounted();
+            let unknown = inventory.backlog.uncounted().count();
             if unknown > 0 {
                 inventory.losses.say(
                     IncidentKind::BacklogUncounted,
@@ -71,7 +90,7 @@ impl Outbox {
 
     /// Counts what is left of the sum as lost, once the contents of each segment are known: those
     /// samples were in segments that were lost before anything had looked into them.
-    fn lose_unattributed(&self) {
+    pub(super) fn lose_unattributed(&self) {
         let inventory = &mut *self.inventory.borrow_mut();
         let samples = inventory.backlog.take_unattributed();
         if samples > 0 {
@@ -87,10 +106,8 @@ impl Outbox {
     }
 
     async fn look_into_unknown(&self) {
-        let unknown: Vec<_> = self.inventory.borrow().backlog.unknown().collect();
-        for name in unknown {
-            self.look_into(name).await;
-        }
+        let until = self.access.optional_call_ends().min(Instant::now() + LOOK);
+        self.count(Which::Unknown, until).await;
     }
 
     /// Looks into the oldest segment if nothing else says how old the backlog is.
@@ -143,8 +160,9 @@ mod tests {
 
     use super::super::tests::{LIMITS, amp, batch, drain, outbox, tick, world};
     use super::super::{Fallback, open};
+    use crate::report::IncidentKind;
     use crate::spool::state::{RemoteRecord, SpoolState};
-    use crate::spool::store::memory::StoreFault;
+    use crate::spool::store::memory::{MemoryStore, StoreFault};
     use crate::spool::store::{FailureKind, Op, Store as _};
 
     #[tokio::test(start_paused = true)]
@@ -237,5 +255,88 @@ mod tests {
                 (if drained { 0 } else { 7 }, 0)
             );
         }
+    }
+
+    /// Three segments of 1, 2 and 4 samples, and what the release says of them.
+    async fn three(store: &MemoryStore) -> RemoteRecord {
+        let first = outbox(store, 1, Some(&RemoteRecord::default())).await;
+        for scrape in 1..4 {
+            let batches = vec![batch(1 << (scrape - 1), 100)];
+            first.put(scrape, batches, Fallback::Memory).await.unwrap();
+        }
+        first.summary().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_vanishes_between_two_clean_ticks_is_lost() {
+        for gone in [vec![0], vec![1], vec![2], vec![0, 1, 2]] {
+            let store = world();
+            let released = three(&store).await;
+            let keys = store.keys();
+            let samples: u64 = gone.iter().map(|at| 1 << at).sum();
+            for at in &gone {
+                let soon = Instant::now() + Duration::from_secs(1);
+                store.delete(&keys[*at], soon).await.unwrap();
+            }
+            let second = outbox(&store, 2, Some(&released)).await;
+            assert_eq!(second.backlog().samples, 7, "{gone:?}: as it was told");
+            let sent: u32 = drain(&second).await.iter().sum();
+            second.count_unknown().await;
+            assert_eq!(
+                (second.take_lost(), second.backlog().samples),
+                (samples, 0),
+                "{gone:?}"
+            );
+            assert_eq!(u64::from(sent) + samples, 7);
+            let incidents = second.take_incidents();
+            assert_eq!(incidents[0].kind, IncidentKind::SegmentLost, "{gone:?}");
+            assert_eq!(second.summary().await, RemoteRecord::default());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_program_adds_is_counted_and_nothing_is_lost() {
+        let store = world();
+        let released = three(&store).await;
+        let key = "segments/amp/0000000001-00000009-0000.seg";
+        store.plant(key, crate::spool::segment::write(&[batch(8, 100)], None));
+        let second = outbox(&store, 2, Some(&released)).await;
+        assert_eq!((second.backlog().samples, second.take_found()), (15, 0));
+        assert_eq!(drain(&second).await, [1, 2, 4, 8]);
+        second.count_unknown().await;
+        assert_eq!(second.take_lost(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counting_has_an_end_and_goes_on_with_what_is_not_known() {
+        let store = world();
+        for scrape in 1..=500 {
+            let key = format!("segments/amp/0000000001-{scrape:08}-0000.seg");
+            store.plant(&key, crate::spool::segment::write(&[batch(1, 100)], None));
+        }
+        // Sixteen at once take a second.
+        store.set_faults(|op, _, _| StoreFault {
+            delay: Duration::from_secs(u64::from(op == Op::Get)),
+            ..StoreFault::default()
+        });
+        let mut released = None;
+        let mut counted = Vec::new();
+        for epoch in 2..7 {
+            let started = Instant::now();
+            let tick = outbox(&store, epoch, released.as_ref()).await;
+            let took = started.elapsed();
+            assert!(took <= Duration::from_secs(15), "{epoch}: {took:?}");
+            counted.push(tick.backlog().samples);
+            released = Some(tick.summary().await);
+        }
+        assert!(counted[0] > 100 && counted[0] < 400, "{counted:?}");
+        assert!(counted[1] > counted[0] + 100, "{counted:?}: it goes on");
+        assert_eq!(counted[4], 500, "{counted:?}");
+        let released = released.unwrap();
+        assert!(!released.uncounted && released.uncounted_names.is_empty());
+        store.heal();
+        let last = outbox(&store, 9, Some(&released)).await;
+        assert_eq!(drain(&last).await.len(), 500);
+        assert_eq!((last.take_lost(), last.take_found()), (0, 0));
     }
 }

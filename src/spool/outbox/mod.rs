@@ -8,9 +8,11 @@
 //!
 //! `inventory` is what is known without asking the store: plain data. [`Outbox`] is the async
 //! shell around it. Its files have every call to the store, by what the call is for: `open`,
-//! `head` (reading), `put` (writing), `delete`, `count`, `evict`, `expire` and `archive`. A borrow
-//! of the inventory never lasts over an `await`.
+//! `head` (reading), `put` (writing), `delete`, `count`, `evict`, `expire`, `archive` and `adopt`.
+//! A borrow of the inventory never lasts over an `await`.
 
+#[cfg(feature = "cli")]
+mod adopt;
 mod archive;
 mod count;
 mod delete;
@@ -30,6 +32,7 @@ use std::cell::RefCell;
 use tokio::sync::Mutex;
 
 use self::inventory::Inventory;
+pub use self::inventory::trials::BatchTrial;
 pub use self::inventory::window::Head;
 pub use self::limits::{ArchiveBound, SpoolLimits};
 pub use self::open::{OpenSpool, open};
@@ -174,26 +177,31 @@ impl Outbox {
         self.inventory.borrow().state()
     }
 
-    /// Records that the last answer to a batch of a segment was a 429, and the first one came at
-    /// `since_ms`, milliseconds since 1970.
-    pub fn throttled(&self, name: SegmentName, place: u32, since_ms: i64) {
+    /// Records what a delivery has found out about a batch of a segment that is still owed.
+    pub fn tried(&self, name: SegmentName, place: u32, trial: &BatchTrial) {
         self.inventory
             .borrow_mut()
-            .throttling
-            .throttle(name, place, since_ms);
+            .trials
+            .record(name, place, trial);
     }
 
     /// Records the same of a batch in memory. If it is put into a segment later, it is known there.
-    pub fn throttled_in_memory(&self, batch: &Batch, since_ms: i64) {
+    pub fn tried_in_memory(&self, batch: &Batch, trial: &BatchTrial) {
         self.inventory
             .borrow_mut()
-            .throttling
-            .throttle_in_memory(batch, since_ms);
+            .trials
+            .record_in_memory(batch, trial);
+    }
+
+    /// What earlier deliveries have found out about a batch of a segment.
+    #[must_use]
+    pub fn trial(&self, name: SegmentName, place: u32) -> BatchTrial {
+        self.inventory.borrow().trials.get(name, place)
     }
 
     /// Records that the remote took a batch.
     pub fn passed(&self, now_ms: i64) {
-        self.inventory.borrow_mut().throttling.pass(now_ms);
+        self.inventory.borrow_mut().trials.pass(now_ms);
     }
 
     /// Whether one more 429 refuses this batch for good.
@@ -201,7 +209,17 @@ impl Outbox {
     pub fn is_throttled_for_good(&self, name: SegmentName, place: u32, now_ms: i64) -> bool {
         self.inventory
             .borrow()
-            .throttling
-            .is_for_good(name, place, now_ms)
+            .trials
+            .is_throttled_for_good(name, place, now_ms)
+    }
+
+    /// Whether the remote has asked for so long to send this batch again that its samples are to be
+    /// looked at apart.
+    #[must_use]
+    pub fn is_refused_for_long(&self, name: SegmentName, place: u32, now_ms: i64) -> bool {
+        self.inventory
+            .borrow()
+            .trials
+            .is_refused_for_long(name, place, now_ms)
     }
 }

@@ -8,10 +8,11 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::Outbox;
+use super::count::Which;
 use super::inventory::Inventory;
 use super::inventory::backlog::BacklogSegment;
 use super::limits::SpoolLimits;
-use crate::report::IncidentKind;
+use crate::report::{Incident, IncidentKind};
 use crate::spool::access::StoreAccess;
 use crate::spool::name::{Folder, RemoteDir, SegmentName};
 use crate::spool::retry::{MAX_OBJECT, list_all};
@@ -30,6 +31,10 @@ pub struct OpenSpool {
     pub outboxes: Vec<Outbox>,
     /// States of remotes that the configuration does not name. To be released as they are.
     pub orphans: BTreeMap<RemoteDir, RemoteRecord>,
+    /// Samples that were lost in the spool of those remotes.
+    pub orphans_lost: u64,
+    /// What people must know of those remotes.
+    pub incidents: Vec<Incident>,
 }
 
 /// What a LIST of all segments found.
@@ -58,11 +63,14 @@ pub async fn open(
     } else {
         Listing::default()
     };
+    let count_ends = access.count_ends();
     let mut outboxes = Vec::with_capacity(remotes.len());
     for (remote, limits) in remotes {
         let listed = listing.segments.remove(remote).unwrap_or_default();
         let released = state.remotes.get(remote).cloned().unwrap_or_default();
-        outboxes.push(Outbox::new(access.clone(), remote.clone(), *limits, listed, released).await);
+        let (access, remote) = (access.clone(), remote.clone());
+        let outbox = Outbox::new(access, remote, *limits, listed, released, count_ends).await;
+        outboxes.push(outbox);
     }
     if let Some(first) = outboxes.first() {
         let until = access
@@ -72,7 +80,7 @@ pub async fn open(
             first.set_stranger_aside(&stranger, until).await;
         }
     }
-    let mut orphans: BTreeMap<_, _> = state
+    let orphans = state
         .remotes
         .iter()
         .filter(|(remote, known)| {
@@ -81,10 +89,16 @@ pub async fn open(
         })
         .map(|(remote, known)| (remote.clone(), known.clone()))
         .collect();
+    let mut opened = OpenSpool {
+        outboxes,
+        orphans,
+        orphans_lost: 0,
+        incidents: Vec::new(),
+    };
     if must_list {
-        orphans = look_at_orphans(access, orphans, listing.segments).await;
+        look_at_orphans(access, &mut opened, listing.segments, count_ends).await;
     }
-    Ok(OpenSpool { outboxes, orphans })
+    Ok(opened)
 }
 
 async fn list_segments(access: &StoreAccess) -> Result<Listing, StoreError> {
@@ -107,6 +121,7 @@ async fn list_segments(access: &StoreAccess) -> Result<Listing, StoreError> {
                         name,
                         bytes: object.size,
                         contents: None,
+                        in_sum: true,
                     });
             }
             _ => listing.strangers.push(object),
@@ -119,9 +134,11 @@ async fn list_segments(access: &StoreAccess) -> Result<Listing, StoreError> {
 /// store: a remote may have been taken out of the configuration by mistake.
 async fn look_at_orphans(
     access: &StoreAccess,
-    mut known: BTreeMap<RemoteDir, RemoteRecord>,
+    opened: &mut OpenSpool,
     mut listed: BTreeMap<RemoteDir, Vec<BacklogSegment>>,
-) -> BTreeMap<RemoteDir, RemoteRecord> {
+    count_ends: Instant,
+) {
+    let mut known = std::mem::take(&mut opened.orphans);
     for remote in known.keys() {
         listed.entry(remote.clone()).or_default();
     }
@@ -129,13 +146,19 @@ async fn look_at_orphans(
         let released = known.remove(&remote).unwrap_or_default();
         // Nothing is put there, so the limits do not matter.
         let limits = SpoolLimits::default();
-        let outbox = Outbox::new(access.clone(), remote.clone(), limits, segments, released).await;
+        let (access, dir) = (access.clone(), remote.clone());
+        let outbox = Outbox::new(access, dir, limits, segments, released, count_ends).await;
+        outbox.lose_unattributed();
+        opened.orphans_lost += outbox.take_lost();
+        let incidents = outbox.take_incidents().into_iter();
+        opened
+            .incidents
+            .extend(incidents.map(|incident| incident.for_remote(remote.as_str())));
         let summary = outbox.summary().await;
         if summary.must_be_kept() {
-            known.insert(remote, summary);
+            opened.orphans.insert(remote, summary);
         }
     }
-    known
 }
 
 impl Outbox {
@@ -145,6 +168,7 @@ impl Outbox {
         limits: SpoolLimits,
         listed: Vec<BacklogSegment>,
         released: RemoteRecord,
+        count_ends: Instant,
     ) -> Self {
         let (sums, uncounted) = (released.backlog, released.uncounted);
         let inventory = Inventory::new(listed, released, access.unclean);
@@ -157,14 +181,16 @@ impl Outbox {
         };
         outbox.delete_buried().await;
         let found = outbox.backlog();
-        // The sums of the last release are old after an unclean end. If they are not those of these
-        // segments, another program was here.
-        if outbox.access.unclean
-            || uncounted
-            || (found.segments, found.bytes) != (sums.segments, sums.bytes)
-        {
-            outbox.count_all().await;
+        // If the sums of the last release are not those of these segments, another program was
+        // here, or segments have vanished.
+        let is_other = (found.segments, found.bytes) != (sums.segments, sums.bytes);
+        if is_other && !outbox.access.unclean {
+            outbox.count(Which::Unknown, count_ends).await;
+        } else if outbox.access.unclean || uncounted {
+            outbox.count(Which::Uncounted, count_ends).await;
         }
+        // Whatever was found was there when the tick began.
+        let _ = outbox.take_found();
         outbox
     }
 
@@ -222,7 +248,7 @@ mod tests {
     use super::super::tests::{LIMITS, amp, batch, drain, texts, tick, world};
     use crate::spool::name::RemoteDir;
     use crate::spool::segment;
-    use crate::spool::state::SpoolState;
+    use crate::spool::state::{Backlog, RemoteRecord, SpoolState};
     use crate::spool::store::FailureKind;
     use crate::spool::store::memory::StoreFault;
 
@@ -277,6 +303,30 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(again.orphans, opened.orphans);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_vanishes_from_the_backlog_of_an_orphan_is_told_of() {
+        let store = world();
+        let backlog = Backlog {
+            segments: 1,
+            samples: 7,
+            bytes: 200,
+            oldest_ms: Some(95),
+        };
+        let record = RemoteRecord {
+            backlog,
+            ..RemoteRecord::default()
+        };
+        let state = SpoolState {
+            remotes: [(RemoteDir::new("old"), record)].into(),
+            ..SpoolState::default()
+        };
+        let opened = open(&tick(&store, 2, false), &state, &[(amp(), LIMITS)])
+            .await
+            .unwrap();
+        assert_eq!((opened.orphans.len(), opened.orphans_lost), (0, 7));
+        assert_eq!(opened.incidents[0].remote.as_deref(), Some("old"));
     }
 
     #[tokio::test(start_paused = true)]

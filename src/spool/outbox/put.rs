@@ -62,7 +62,7 @@ impl Outbox {
         Ok(written)
     }
 
-    async fn put_part(
+    pub(super) async fn put_part(
         &self,
         scrape: ScrapeId,
         batches: &[Batch],

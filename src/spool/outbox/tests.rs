@@ -401,7 +401,11 @@ async fn since_when_a_batch_is_throttled_outlives_ticks() {
     let store = world();
     let first = outbox(&store, 1, Some(&RemoteRecord::default())).await;
     let (throttled, other) = (batch(10, 100), batch(20, 100));
-    first.throttled_in_memory(&throttled, 1_000);
+    let since = |since_ms| BatchTrial {
+        throttled_ms: Some(since_ms),
+        ..BatchTrial::default()
+    };
+    first.tried_in_memory(&throttled, &since(1_000));
     first.passed(2_000);
     first
         .put(1, vec![other, throttled], Fallback::Loss)
@@ -416,7 +420,7 @@ async fn since_when_a_batch_is_throttled_outlives_ticks() {
             && !second.is_throttled_for_good(name, 0, late)
     );
     // It is throttled again, and the first time counts.
-    second.throttled(name, 1, 500_000);
+    second.tried(name, 1, &since(500_000));
     let third = outbox(&store, 3, Some(&second.summary().await)).await;
     assert!(third.is_throttled_for_good(name, 1, late));
     assert_eq!(drain(&third).await, [20, 10]);

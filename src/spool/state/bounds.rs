@@ -104,6 +104,7 @@ impl SpoolState {
                     ..Backlog::default()
                 };
                 remote.uncounted = true;
+                remote.uncounted_names.clear();
             }
         }
         Ok(self)

@@ -183,6 +183,9 @@ pub struct RemoteRecord {
     /// The batches that the remote throttles, and since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttling: Option<ThrottlingRecord>,
+    /// The batches that were posted, are still owed, and may be stored or were refused for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<TriedBatch>,
     /// Segments that may exist, or may yet appear, and must never be sent: their samples took
     /// another way and were counted there. The number says how many more ticks delete each.
     #[serde(
@@ -199,6 +202,10 @@ pub struct RemoteRecord {
     /// could not be looked into.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncounted: bool,
+    /// The names of these segments: the first and the last of segments that follow each other.
+    /// Empty although `uncounted`: nothing is known, and all are looked into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncounted_names: Vec<(SegmentName, SegmentName)>,
 }
 
 impl RemoteRecord {
@@ -270,6 +277,21 @@ pub struct ThrottledBatch {
     pub place: u32,
     /// When the remote throttled it for the first time, milliseconds since 1970.
     pub since_ms: i64,
+}
+
+/// A batch that was posted and is still owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriedBatch {
+    /// Segment that the batch is in.
+    pub segment: SegmentName,
+    /// Place of the batch in the segment, from 0.
+    pub place: u32,
+    /// When the remote first answered that it is to be sent again, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_ms: Option<i64>,
+    /// Whether a post had no clear answer, so that the samples may be stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
 }
 
 /// Why `state.json` cannot be used. Nothing may be scraped or sent until it can.
@@ -385,9 +407,16 @@ mod tests {
                         series: 20_000,
                     }),
                     throttling: Some(throttling),
+                    tried: vec![TriedBatch {
+                        segment: name(0),
+                        place: 1,
+                        refused_ms: Some(1_500),
+                        in_doubt: true,
+                    }],
                     tombstones,
                     missed,
                     uncounted: true,
+                    uncounted_names: vec![(name(0), name(1))],
                 },
             )]),
             ..SpoolState::default()

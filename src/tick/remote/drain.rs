@@ -12,8 +12,8 @@ use super::{BatchOrigin, Lane, LaneContext, LaneSummary};
 use crate::batch::Batch;
 use crate::queue::Front;
 use crate::report::{Fate, IncidentKind};
-use crate::send::{DeliverContext, Delivery, deliver};
-use crate::spool::outbox::{Head, HeadError, Outbox};
+use crate::send::{BatchHistory, DeliverContext, Delivery, UndeliveredBatches, deliver};
+use crate::spool::outbox::{BatchTrial, Head, HeadError, Outbox};
 use crate::time::millis;
 
 /// The next thing to send.
@@ -181,7 +181,10 @@ impl Lane {
                 let Some(batch) = self.queue.take(number) else {
                     break;
                 };
-                let context = self.deliver_context(context);
+                let mut context = self.deliver_context(context);
+                // A batch in memory was not sent before this delivery, unless it was read from the
+                // home again after a kill.
+                context.history.in_doubt = self.queue.traits(number).repeated;
                 in_flight.push(async move {
                     (deliver(self.remote.as_ref(), &batch, &context).await, batch)
                 });
@@ -190,8 +193,6 @@ impl Lane {
                 self.shards_in_use.set(0);
                 return flow;
             };
-            // A batch in memory was not sent before this delivery, unless it was read from the home
-            // again after a kill.
             let origin = BatchOrigin {
                 scrape: number,
                 repeated: self.queue.traits(number).repeated,
@@ -203,12 +204,9 @@ impl Lane {
                 // The batch goes back into its place in the queue. Batches in flight are still
                 // answered, but no other is posted.
                 Some(undelivered) => {
-                    if let (Some(outbox), Some(since_ms)) = (context.outbox, delivery.throttled_ms)
-                    {
-                        undelivered
-                            .batches
-                            .iter()
-                            .for_each(|batch| outbox.throttled_in_memory(batch, since_ms));
+                    if let Some(outbox) = context.outbox {
+                        let (trial, undelivered) = (trial(&delivery), &undelivered);
+                        remember(outbox, &trial, undelivered);
                     }
                     self.queue.give_back(number, &batch, undelivered.batches);
                     flow = ControlFlow::Break(());
@@ -312,6 +310,7 @@ impl Lane {
             };
             self.settle_answer(&mut answered, head, context, sent).await;
             let (delivery, place) = (answered.delivery, answered.place);
+            let trial = trial(&delivery);
             let Some(undelivered) = delivery.undelivered else {
                 outbox.answered(head.name, place);
                 continue;
@@ -322,9 +321,11 @@ impl Lane {
             // parts take its place below. A whole one may have met a 429, whose time is remembered.
             if undelivered.batches.len() != 1 || undelivered.batches[0].body != answered.batch.body
             {
+                remember(outbox, &trial, &undelivered);
                 split.push((place, undelivered.batches));
-            } else if let Some(since_ms) = delivery.throttled_ms {
-                outbox.throttled(head.name, place, since_ms);
+            } else {
+                let in_doubt = !undelivered.in_doubt.is_empty();
+                outbox.tried(head.name, place, &BatchTrial { in_doubt, ..trial });
             }
         }
         if !split.is_empty() {
@@ -368,8 +369,15 @@ impl Lane {
     ) -> impl Future<Output = AnsweredBatch<'a>> + use<'a> {
         self.pace.takes_turn(batch.samples, context.drain_rate);
         let posted = Instant::now();
+        let now_ms = context.clock.now_ms();
+        let trial = outbox.trial(head.name, place);
         let context = DeliverContext {
-            last_429: outbox.is_throttled_for_good(head.name, place, context.clock.now_ms()),
+            history: BatchHistory {
+                in_doubt: trial.in_doubt || head.repeated,
+                was_throttled: trial.throttled_ms.is_some(),
+                last_429: outbox.is_throttled_for_good(head.name, place, now_ms),
+                refused_for_long: outbox.is_refused_for_long(head.name, place, now_ms),
+            },
             ..self.deliver_context(context)
         };
         async move {
@@ -396,7 +404,10 @@ impl Lane {
             // The order of the batches stays: the parts of a split one take its place.
             match split.iter().find(|(split, _)| split == place) {
                 Some((_, parts)) => left.extend(parts.iter().cloned()),
-                None if outbox.is_owed(head.name, *place) => left.push(batch.clone()),
+                None if outbox.is_owed(head.name, *place) => {
+                    outbox.tried_in_memory(batch, &outbox.trial(head.name, *place));
+                    left.push(batch.clone());
+                }
                 None => {}
             }
         }
@@ -406,5 +417,23 @@ impl Lane {
             sent.incidents
                 .push(self.incident(IncidentKind::SpoolUnavailable, text));
         }
+    }
+}
+
+/// What a delivery has found out about its batch, other than what may be stored of it.
+fn trial(delivery: &Delivery) -> BatchTrial {
+    BatchTrial {
+        throttled_ms: delivery.throttled_ms,
+        refused_ms: delivery.refused_ms,
+        in_doubt: false,
+    }
+}
+
+/// Remembers what a delivery has found out about the batches that it gives back.
+fn remember(outbox: &Outbox, trial: &BatchTrial, undelivered: &UndeliveredBatches) {
+    for batch in &undelivered.batches {
+        let mut doubtful = undelivered.in_doubt.iter();
+        let in_doubt = doubtful.any(|doubtful| doubtful.body.is_same(&batch.body));
+        outbox.tried_in_memory(batch, &BatchTrial { in_doubt, ..*trial });
     }
 }

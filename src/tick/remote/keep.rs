@@ -71,7 +71,13 @@ impl Lane {
                 undelivered.batches.splice(..0, batches);
                 sent.note_undelivered(&self.id, &reason, samples);
             }
-            None => delivery.undelivered = Some(UndeliveredBatches { batches, reason }),
+            None => {
+                delivery.undelivered = Some(UndeliveredBatches {
+                    batches,
+                    in_doubt: Vec::new(),
+                    reason,
+                });
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use crate::config::RemoteWrite;
 use crate::queue::Queue;
 use crate::report::{Fate, Incident, IncidentKind, Ledger, RemoteReport};
 use crate::send::{
-    DeliverContext, DeliverSettings, Delivery, Remote, SendState, UndeliveredReason,
+    BatchHistory, DeliverContext, DeliverSettings, Delivery, Remote, SendState, UndeliveredReason,
 };
 use crate::spool::name::RemoteDir;
 use crate::spool::outbox::Outbox;
@@ -39,7 +39,7 @@ const LARGE_WRITE: usize = 256 << 10;
 /// The way to one remote: a `remote_write` entry with its queue in memory. It is kept for the
 /// process.
 pub(super) struct Lane {
-    /// `name` of the remote, or a hash of its URL.
+    /// Name of the remote for people.
     pub(super) id: String,
     /// Folder of the remote in the spool.
     pub(super) dir: RemoteDir,
@@ -156,7 +156,7 @@ impl Lane {
         rng: fastrand::Rng,
     ) -> Self {
         Self {
-            id: config.id(),
+            id: config.label.clone(),
             dir: RemoteDir::new(&config.id()),
             min_shards: config.queue.min_shards,
             max_shards: config.queue.max_shards.max(config.queue.min_shards),
@@ -179,8 +179,8 @@ impl Lane {
     }
 
     /// Forgets what holds for one tick only, and trusts the store a little more again.
-    pub(super) fn begin_tick(&self) {
-        self.state.begin_tick();
+    pub(super) fn begin_tick(&self, now_ms: i64) {
+        self.state.begin_tick(now_ms);
         self.queue.begin();
         self.pace.begin();
         self.last_call.set(None);
@@ -239,6 +239,11 @@ impl Lane {
         self.state.max_request_bytes()
     }
 
+    /// Returns how many samples a request may have, as far as is known of the remote.
+    pub(super) fn max_request_samples(&self) -> usize {
+        self.state.max_request_samples() as usize
+    }
+
     /// Returns how many batches may be in flight at once when `batches` of them wait.
     pub(super) fn shards(&self, batches: usize) -> usize {
         batches.clamp(self.min_shards, self.max_shards)
@@ -265,7 +270,7 @@ impl Lane {
             clock: context.clock,
             // The state knows when sending ends as long as the lease is not renewed.
             work_ends: context.deadlines.planned_work_ends(),
-            last_429: false,
+            history: BatchHistory::default(),
         }
     }
 
@@ -364,6 +369,7 @@ impl Lane {
         for (fate, samples) in [
             (Fate::Written, delivery.written),
             (Fate::Deduplicated, delivery.deduplicated),
+            (Fate::Repeated, delivery.repeated),
             (Fate::Rejected, delivery.rejected_samples()),
             (Fate::Expired, delivery.expired_samples()),
         ] {
@@ -372,14 +378,11 @@ impl Lane {
         if delivery.undelivered.is_none() {
             sent.batches += 1;
             sent.bytes += batch.body.len() as u64;
-            if delivery.written + delivery.deduplicated > 0 {
+            if delivery.taken() > 0 {
                 sent.newest_ms = sent.newest_ms.max(Some(batch.max_ms));
             }
         }
-        if let Some(outbox) = context
-            .outbox
-            .filter(|_| delivery.written + delivery.deduplicated > 0)
-        {
+        if let Some(outbox) = context.outbox.filter(|_| delivery.taken() > 0) {
             outbox.passed(context.clock.now_ms());
         }
         if let Some(live) = context.live.filter(|_| delivery.written > 0) {

@@ -18,8 +18,10 @@ pub(in crate::tick) struct RemoteTable {
     durable: RefCell<BTreeMap<TargetId, LastTimestamps>>,
     /// The object that holds all of it, as the next release names it.
     stored: RefCell<Option<TimestampTable>>,
-    /// Objects that were named before.
+    /// Objects that the next release no longer names.
     replaced: RefCell<Vec<TimestampTable>>,
+    /// Objects that no state names any more.
+    obsolete: RefCell<Vec<TimestampTable>>,
     /// Time of the home's clock from which on it is known of every series what was sent,
     /// milliseconds since 1970.
     complete_from_ms: Cell<i64>,
@@ -41,6 +43,9 @@ impl RemoteTable {
         self.stored.replace(stored);
         self.found.replace(found);
         self.durable.borrow_mut().clear();
+        // What is left of them is swept away under the lease that begins.
+        self.replaced.borrow_mut().clear();
+        self.obsolete.borrow_mut().clear();
         self.complete_from_ms.set(complete_from_ms);
     }
 
@@ -61,9 +66,17 @@ impl RemoteTable {
         self.replaced.borrow_mut().extend(before);
     }
 
-    /// Objects that no state names any more, once the next release is done.
-    pub(in crate::tick) fn take_replaced(&self) -> Vec<TimestampTable> {
-        self.replaced.take()
+    /// Records that the lease was released, with the state that names the present object.
+    pub(in crate::tick) fn released(&self) {
+        self.obsolete
+            .borrow_mut()
+            .append(&mut self.replaced.borrow_mut());
+    }
+
+    /// Objects that no state names any more. They are to be deleted under the next lease: after a
+    /// release another process may be at work.
+    pub(in crate::tick) fn take_obsolete(&self) -> Vec<TimestampTable> {
+        self.obsolete.take()
     }
 
     /// Replaces a target's part: what it says is delivered, or in the spool.
@@ -133,6 +146,22 @@ mod tests {
             remote.merged(0),
             table([(1, 100), (2, 200), (3, 10), (4, 160)])
         );
+    }
+
+    #[test]
+    fn a_table_is_obsolete_once_a_release_has_named_another_one() {
+        let remote = RemoteTable::default();
+        let tables = [1, 2, 3].map(|series| remote.next(7, series));
+        remote.set_stored(Some(tables[0].clone()));
+        remote.set_stored(Some(tables[1].clone()));
+        assert_eq!(remote.take_obsolete(), [], "the last state names it");
+        remote.released();
+        remote.set_stored(Some(tables[2].clone()));
+        assert_eq!(remote.take_obsolete(), [tables[0].clone()]);
+        assert_eq!(remote.take_obsolete(), [], "once");
+        remote.take_over(None, LastTimestamps::default(), 0);
+        remote.released();
+        assert_eq!(remote.take_obsolete(), [], "those of others are swept");
     }
 
     #[test]

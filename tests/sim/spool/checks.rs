@@ -129,8 +129,18 @@ impl Run {
                 requests,
                 ledger.written,
                 ledger.deduplicated,
-                ledger.rejected,
+                ledger.rejected + ledger.repeated,
             );
+            if ledger.repeated > answered.known {
+                let name = &self.receivers[index].name;
+                self.world.found(
+                    "repeated",
+                    format!(
+                        "{name}: {} samples, the receiver had {} before",
+                        ledger.repeated, answered.known
+                    ),
+                );
+            }
             // The forwarder rejects what was throttled for a quarter of an hour, though the
             // receiver has not refused it for good.
             let more = told

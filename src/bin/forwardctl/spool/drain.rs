@@ -221,6 +221,7 @@ fn summary(drained: &DrainRun) -> String {
     let Ledger {
         written,
         deduplicated,
+        repeated,
         rejected,
         expired,
         lost,
@@ -230,6 +231,7 @@ fn summary(drained: &DrainRun) -> String {
     let counts = [
         ("written", written),
         ("deduplicated", deduplicated),
+        ("repeated", repeated),
         ("rejected", rejected),
         ("expired", expired),
         ("lost", lost),

@@ -97,10 +97,19 @@ fn find_remote(
     let known: BTreeSet<_> = configured
         .chain(objects.iter().map(|object| object.remote.clone()))
         .collect();
-    let found = [Some(RemoteDir::new(wanted)), RemoteDir::found(wanted)]
-        .into_iter()
-        .flatten()
-        .find(|remote| known.contains(remote));
+    let labelled = config
+        .remote_write
+        .iter()
+        .find(|entry| entry.label == wanted)
+        .map(|entry| RemoteDir::new(&entry.id()));
+    let found = [
+        labelled,
+        Some(RemoteDir::new(wanted)),
+        RemoteDir::found(wanted),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|remote| known.contains(remote));
     found.ok_or_else(|| {
         let known: Vec<_> = known.iter().map(RemoteDir::to_string).collect();
         CommandError::Usage(format!(

@@ -1,5 +1,6 @@
 //! `forwardctl spool`: commands that look into the spool or drain it.
 
+mod adopt;
 mod drain;
 mod export;
 mod listing;
@@ -22,6 +23,8 @@ pub(super) enum SpoolCommand {
     Verify(Selection),
     /// Write samples as OpenMetrics, for `promtool tsdb create-blocks-from openmetrics`
     Export(export::ExportArguments),
+    /// Give the backlog of a remote that the configuration no longer names to one that it names
+    Adopt(adopt::AdoptArguments),
     /// Send the backlog, until it is empty or stops shrinking
     Drain,
 }
@@ -36,6 +39,7 @@ pub(super) async fn run(
         SpoolCommand::Show(arguments) => show::run(arguments, config, json).await,
         SpoolCommand::Verify(selection) => verify::run(selection, config, json).await,
         SpoolCommand::Export(arguments) => export::run(arguments, config, json).await,
+        SpoolCommand::Adopt(arguments) => adopt::run(arguments, config, json).await,
         SpoolCommand::Drain => drain::run(config, json).await,
     }
 }

@@ -108,7 +108,7 @@ fn keep_remote(config: &mut Config, wanted: Option<&str>) -> Result<(), CommandE
     let known: Vec<_> = config
         .remote_write
         .iter()
-        .map(|remote| remote.id())
+        .map(|remote| remote.label.clone())
         .collect();
     let place = known
         .iter()

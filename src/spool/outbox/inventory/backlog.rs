@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 use crate::spool::name::SegmentName;
 use crate::spool::state::Backlog;
 
+/// Most ranges of segments that `state.json` names as uncounted.
+const MOST_RANGES: usize = 1000;
+
 /// A segment in the backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BacklogSegment {
@@ -20,6 +23,8 @@ pub(crate) struct BacklogSegment {
     pub(crate) bytes: u64,
     /// What is in it, or `None` until it was looked into.
     pub(crate) contents: Option<Contents>,
+    /// Whether the sum of the last release has its samples.
+    pub(crate) in_sum: bool,
 }
 
 /// What is in a segment.
@@ -60,6 +65,37 @@ impl SegmentBacklog {
     /// Names of all segments, oldest first.
     pub(crate) fn names(&self) -> impl Iterator<Item = SegmentName> {
         self.segments.iter().map(|segment| segment.name)
+    }
+
+    /// Names of the segments whose samples are in no sum at all, oldest first.
+    pub(crate) fn uncounted(&self) -> impl Iterator<Item = SegmentName> {
+        // While there is a common number, the samples of unknown segments are in it.
+        let is_exhausted = !self.has_unattributed();
+        self.segments
+            .iter()
+            .filter(move |segment| segment.contents.is_none() && (is_exhausted || !segment.in_sum))
+            .map(|segment| segment.name)
+    }
+
+    /// The same names as ranges: the first and the last of segments that follow each other. Empty
+    /// when they are too scattered: then all are counted again.
+    pub(crate) fn uncounted_ranges(&self) -> Vec<(SegmentName, SegmentName)> {
+        let mut ranges: Vec<(SegmentName, SegmentName)> = Vec::new();
+        let mut uncounted = self.uncounted().peekable();
+        let mut goes_on = false;
+        for name in self.names() {
+            let is_uncounted = uncounted.next_if_eq(&name).is_some();
+            match ranges.last_mut().filter(|_| goes_on) {
+                Some(range) if is_uncounted => range.1 = name,
+                _ if is_uncounted => ranges.push((name, name)),
+                _ => {}
+            }
+            goes_on = is_uncounted;
+        }
+        if ranges.len() > MOST_RANGES {
+            ranges.clear();
+        }
+        ranges
     }
 
     /// Names of the segments whose contents are not known, oldest first.
@@ -151,8 +187,13 @@ impl SegmentBacklog {
         segment.contents = Some(contents);
         // The samples move from the common number to the segment. More than that number holds were
         // missing in the sum.
-        self.found += contents.samples.saturating_sub(self.unattributed);
-        self.unattributed = self.unattributed.saturating_sub(contents.samples);
+        let in_sum = if segment.in_sum {
+            contents.samples.min(self.unattributed)
+        } else {
+            0
+        };
+        self.found += contents.samples - in_sum;
+        self.unattributed -= in_sum;
     }
 
     /// Takes answered samples out of a segment.
@@ -189,24 +230,6 @@ impl SegmentBacklog {
             return 0;
         }
         std::mem::take(&mut self.unattributed)
-    }
-
-    /// Drops the sums of the last release, after the segments were counted. A segment that could
-    /// not be looked into is counted when it can be.
-    pub(crate) fn forget_released(&mut self) {
-        self.unattributed = 0;
-        self.found = 0;
-        self.oldest_ms = None;
-    }
-
-    /// Number of segments whose samples are in no sum at all.
-    pub(crate) fn uncounted(&self) -> usize {
-        // While there is a common number, the samples of unknown segments are in it.
-        if self.has_unattributed() {
-            0
-        } else {
-            self.unknown().count()
-        }
     }
 
     /// The oldest segment, when neither its contents nor the last release say how old it is.
@@ -264,6 +287,7 @@ mod tests {
             name: name(scrape),
             bytes: 100,
             contents: None,
+            in_sum: true,
         }
     }
 
@@ -280,7 +304,11 @@ mod tests {
     fn segments_take_their_samples_out_of_the_sum_of_the_last_release() {
         let mut backlog = SegmentBacklog::new(vec![unknown(1), unknown(2)], &released(30));
         assert_eq!(backlog.sums(), released(30));
-        assert_eq!(backlog.uncounted(), 0, "their samples are in the sum");
+        assert_eq!(
+            backlog.uncounted().count(),
+            0,
+            "their samples are in the sum"
+        );
         backlog.learn(name(1), contents(10));
         backlog.learn(name(1), contents(99));
         assert_eq!(
@@ -301,7 +329,7 @@ mod tests {
         let mut backlog = SegmentBacklog::new(vec![unknown(1), unknown(2)], &released(30));
         backlog.learn(name(1), contents(40));
         assert_eq!(backlog.sums().samples, 40);
-        assert_eq!(backlog.uncounted(), 1);
+        assert_eq!(backlog.uncounted().count(), 1);
         assert_eq!((backlog.take_found(), backlog.take_found()), (10, 0));
     }
 
@@ -348,12 +376,29 @@ mod tests {
     }
 
     #[test]
-    fn after_counting_the_last_release_says_nothing() {
-        let mut backlog = SegmentBacklog::new(vec![unknown(1), unknown(2)], &released(30));
-        backlog.learn(name(2), contents(50));
-        backlog.forget_released();
-        let sums = backlog.sums();
-        assert_eq!((sums.samples, sums.oldest_ms), (50, None));
-        assert_eq!((backlog.uncounted(), backlog.take_found()), (1, 0));
+    fn segments_that_the_sum_does_not_have_are_counted_apart() {
+        let extra = |scrape| BacklogSegment {
+            in_sum: false,
+            ..unknown(scrape)
+        };
+        let segments = vec![
+            extra(1),
+            unknown(2),
+            extra(3),
+            extra(4),
+            unknown(5),
+            extra(6),
+        ];
+        let mut backlog = SegmentBacklog::new(segments, &released(30));
+        assert!(backlog.uncounted().eq([1, 3, 4, 6].map(name)));
+        let ranges = [(1, 1), (3, 4), (6, 6)].map(|(first, last)| (name(first), name(last)));
+        assert_eq!(backlog.uncounted_ranges(), ranges);
+        backlog.learn(name(3), contents(50));
+        assert_eq!((backlog.sums().samples, backlog.take_found()), (80, 50));
+        backlog.learn(name(2), contents(30));
+        assert_eq!((backlog.sums().samples, backlog.take_found()), (80, 0));
+        // The sum has nothing left for the other one.
+        assert!(backlog.uncounted().eq([1, 4, 5, 6].map(name)));
+        assert_eq!(backlog.uncounted_ranges()[1], (name(4), name(6)));
     }
 }

@@ -8,8 +8,8 @@ pub(crate) mod archive_index;
 pub(crate) mod backlog;
 pub(crate) mod losses;
 pub(crate) mod parts;
-pub(crate) mod throttling;
 pub(crate) mod tombstones;
+pub(crate) mod trials;
 pub(crate) mod window;
 
 use std::collections::HashMap;
@@ -18,12 +18,12 @@ use self::archive_index::ArchiveIndex;
 use self::backlog::{BacklogSegment, Contents, SegmentBacklog};
 use self::losses::Losses;
 use self::parts::{NoPartLeft, PartNumbers, ScrapeId};
-use self::throttling::Throttling;
 use self::tombstones::Tombstones;
+use self::trials::Trials;
 use self::window::Window;
 use crate::batch::{self, Batch};
 use crate::spool::name::{Folder, SegmentName};
-use crate::spool::state::RemoteRecord;
+use crate::spool::state::{Backlog, RemoteRecord};
 
 /// What is known of a remote's part of the spool.
 #[derive(Debug, Default)]
@@ -34,8 +34,8 @@ pub(crate) struct Inventory {
     pub(crate) window: Window,
     /// The segments that must never be sent, and those that were counted as lost.
     pub(crate) tombstones: Tombstones,
-    /// The batches that the remote throttles.
-    pub(crate) throttling: Throttling,
+    /// The batches that were posted and are still owed.
+    pub(crate) trials: Trials,
     /// The numbers for the names of new segments.
     pub(crate) parts: PartNumbers,
     /// What is kept for people, by folder; a folder is listed when something is first added to it.
@@ -57,19 +57,37 @@ impl Inventory {
                 .iter()
                 .any(|segment: &BacklogSegment| segment.name == name)
         };
-        let tombstones = Tombstones::new(released.tombstones, released.missed, |name| {
+        let missed = &released.missed;
+        let tombstones = Tombstones::new(released.tombstones, released.missed.clone(), |name| {
             is_listed(&listed, name)
         });
         listed.retain(|segment| !tombstones.contains(segment.name));
+        // The sums of the last release are old after an unclean end.
+        let knows_nothing = unclean || (released.uncounted && released.uncounted_names.is_empty());
+        for segment in &mut listed {
+            let is_apart = |(first, last): &(SegmentName, SegmentName)| {
+                (*first..=*last).contains(&segment.name)
+            };
+            segment.in_sum = !knows_nothing
+                && !missed.contains(&segment.name)
+                && !released.uncounted_names.iter().any(is_apart);
+        }
+        let sums = if knows_nothing {
+            Backlog::default()
+        } else {
+            released.backlog
+        };
         // A killed tick may have posted batches of its head and not have come to say so.
         let doubtful = listed
             .first()
             .map(|segment| segment.name)
             .filter(|_| unclean);
         Self {
-            throttling: Throttling::new(released.throttling, |name| is_listed(&listed, name)),
+            trials: Trials::new(released.throttling, &released.tried, |name| {
+                is_listed(&listed, name)
+            }),
             window: Window::new(released.head, doubtful),
-            backlog: SegmentBacklog::new(listed, &released.backlog),
+            backlog: SegmentBacklog::new(listed, &sums),
             tombstones,
             ..Self::default()
         }
@@ -82,10 +100,12 @@ impl Inventory {
             head: self.window.progress(self.backlog.oldest()),
             metadata_ms: None,
             table: None,
-            throttling: self.throttling.state(),
+            throttling: self.trials.throttling(),
+            tried: self.trials.tried(),
             tombstones: self.tombstones.ticks_left().clone(),
             missed: self.tombstones.missed().clone(),
-            uncounted: self.backlog.uncounted() > 0,
+            uncounted: self.backlog.uncounted().next().is_some(),
+            uncounted_names: self.backlog.uncounted_ranges(),
         }
     }
 
@@ -102,11 +122,12 @@ impl Inventory {
             samples: batch::samples(batches),
             oldest_ms: batches.iter().map(|batch| batch.min_ms).min(),
         };
-        self.throttling.store(name, batches);
+        self.trials.store(name, batches);
         self.backlog.insert(BacklogSegment {
             name,
             bytes,
             contents: Some(contents),
+            in_sum: true,
         });
     }
 
@@ -137,7 +158,7 @@ impl Inventory {
     /// `None` when that is not known.
     pub(crate) fn remove(&mut self, name: SegmentName) -> Option<u64> {
         self.window.remove(name);
-        self.throttling.remove(name);
+        self.trials.remove(name);
         self.backlog.remove(name)
     }
 
@@ -160,7 +181,7 @@ impl Inventory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::state::{Backlog, HeadProgress};
+    use crate::spool::state::HeadProgress;
 
     fn name(scrape: u64) -> SegmentName {
         SegmentName::new(1, scrape, 0).unwrap()
@@ -171,6 +192,7 @@ mod tests {
             name: name(scrape),
             bytes: 100,
             contents: None,
+            in_sum: true,
         }
     }
 
