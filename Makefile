@@ -18,7 +18,7 @@ FETCH := tests/support/tools/fetch.sh
 LINT := $(AMP_FORWARDER_TOOLS)/lint/bin
 DENY := $(LINT)/cargo-deny --locked
 
-.PHONY: help build demo check lint style docs deny test infra soak bench bench-size fuzz tools clean
+.PHONY: help build demo check lint style docs deny test infra soak bench bench-size fuzz share tools clean
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -110,6 +110,17 @@ fuzz: ## runs each fuzz target for FUZZ_SECONDS (cargo-fuzz comes as a wheel)
 		CARGO_TARGET_DIR=$(CURDIR)/fuzz/target RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) fuzz run -s none $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -dict=fuzz/dictionaries/$$target.dict || exit 1; \
 	done
+
+SHARE := build/share
+share: ## writes man pages, completions and the schema for packagers into build/share, as below /usr/share
+	$(CARGO) build --locked --bin forwardctl
+	@rm -rf $(SHARE)
+	@mkdir -p $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d $(SHARE)/amp-forwarder
+	$(CARGO_TARGET_DIR)/debug/forwardctl man --output $(SHARE)/man/man1
+	@$(CARGO_TARGET_DIR)/debug/forwardctl completions bash > $(SHARE)/bash-completion/completions/forwardctl
+	@$(CARGO_TARGET_DIR)/debug/forwardctl completions zsh > $(SHARE)/zsh/site-functions/_forwardctl
+	@$(CARGO_TARGET_DIR)/debug/forwardctl completions fish > $(SHARE)/fish/vendor_completions.d/forwardctl.fish
+	@$(CARGO_TARGET_DIR)/debug/forwardctl schema > $(SHARE)/amp-forwarder/forwarder.schema.json
 
 tools: ## fetches the real programs that the tests and the demo run into build/tools
 	@$(FETCH) $(AMP_FORWARDER_TOOLS)

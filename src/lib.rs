@@ -16,9 +16,9 @@
 //! - **Tick.** [`time`] has the clock and the ends of a tick's time, [`report`] what a tick
 //!   reports.
 //! - **Front ends.** `function` is the Lambda function, [`event`] its input. [`setup`] builds the
-//!   real clients, [`check`], [`status`] and [`verify`] answer questions of people, and [`config`]
-//!   reads `forwarder.yml`. [`net`] is below all of them: HTTP, TLS, credentials and what errors
-//!   mean.
+//!   real clients, [`check`], [`explain`], [`status`] and [`verify`] answer questions of people,
+//!   and [`config`] reads `forwarder.yml`. [`net`] is below all of them: HTTP, TLS, credentials and
+//!   what errors mean.
 //!
 //! ARCHITECTURE.md, at the root of the repository, draws which room may import which, numbers the
 //! invariants as `I1`, `I2` and so on, for comments to cite, and has a glossary. STYLE.md says how
@@ -81,6 +81,7 @@ pub mod time;
 pub mod check;
 pub mod config;
 pub mod event;
+pub mod explain;
 #[cfg(feature = "lambda")]
 pub mod function;
 pub mod net;

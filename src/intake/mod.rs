@@ -19,6 +19,7 @@ mod label_sets;
 mod report;
 mod rules;
 mod sink;
+mod trace;
 mod transaction;
 mod window;
 
@@ -30,8 +31,9 @@ use self::histogram_limits::validate;
 pub use self::label_sets::{label_sets, report_label_sets};
 pub use self::report::SourceReport;
 use self::rules::{Admission, relabelled};
-pub use self::rules::{IntakeRules, Tally};
+pub use self::rules::{IntakeRules, MAX_AHEAD_MS, Tally};
 pub use self::sink::{ExposedSample, Refusal, Sink};
+pub use self::trace::{RemoteTrace, SeriesTrace, TraceEnd, trace_series};
 pub use self::transaction::{IntakeTransaction, RemoteCommit};
 pub use self::window::WindowSink;
 pub use crate::batch::SeriesWindow;

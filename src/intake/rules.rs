@@ -13,7 +13,7 @@ use crate::relabel::{self, Rule};
 use crate::series::Labels;
 
 /// Samples further ahead of the clock than this are dropped (`scrape/scrape.go` `maxAheadTime`).
-pub(super) const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
+pub const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
 
 /// What the intake of one scrape must know of its job and of the remotes.
 #[derive(Debug, Clone, Copy)]

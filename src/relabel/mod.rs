@@ -13,6 +13,7 @@ mod repetition;
 mod rule;
 mod syntax;
 mod template;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod tests;
 pub use pattern::{Pattern, PatternError};
 pub use rule::{Action, MAX_ADDED, Rule, RuleError, RuleSpec, SizeError};
 pub use syntax::SyntaxError;
+pub use trace::{LabelChange, RuleTrace, trace};
 
 use std::collections::BTreeMap;
 

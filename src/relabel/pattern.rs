@@ -116,7 +116,8 @@ impl Pattern {
     }
 
     /// Whether the pattern matches the whole text.
-    pub(super) fn is_match(&self, text: &str) -> bool {
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
         self.regex
             .as_ref()
             .is_none_or(|regex| regex.is_match(text.as_bytes()))

@@ -226,6 +226,15 @@ impl Rule {
         }
     }
 
+    /// Whether the pattern matches the joined source labels. `None` for actions that do not ask
+    /// this.
+    pub(super) fn matches(&self, joined: &str) -> Option<bool> {
+        match self.action {
+            Action::Keep | Action::Drop | Action::Replace => Some(self.pattern.is_match(joined)),
+            _ => None,
+        }
+    }
+
     /// Applies the rule. Returns whether the label set is kept. It may have at most `most` bytes
     /// afterwards. `joined` is scratch space. // model/relabel/relabel.go relabel
     pub(super) fn apply(

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::prompb::remote_read::LabelMatcher;
+use crate::relabel::Pattern;
 use crate::series::labels::NAME;
 
 /// How a matcher compares.
@@ -71,6 +72,23 @@ impl Matcher {
 }
 
 impl Selector {
+    /// Whether the selector selects a series whose labels have these values; `value` gives an empty
+    /// one for a label that the series does not have.
+    #[must_use]
+    pub fn selects<'a>(&self, value: impl Fn(&str) -> &'a str) -> bool {
+        self.matchers.iter().all(|matcher| {
+            let found = value(&matcher.label);
+            // A selector that was parsed has only valid patterns.
+            let matches = || Pattern::new(&matcher.value).is_ok_and(|it| it.is_match(found));
+            match matcher.op {
+                MatchOp::Equal => found == matcher.value,
+                MatchOp::NotEqual => found != matcher.value,
+                MatchOp::Regex => matches(),
+                MatchOp::NotRegex => !matches(),
+            }
+        })
+    }
+
     /// Whether the selector names this label with a matcher that depends on its value.
     #[must_use]
     pub fn names(&self, label: &str) -> bool {

@@ -127,6 +127,31 @@ mod tests {
         assert!(!parse(&[r#"{__name__=~"a.*"}"#])[0].selects_all());
     }
 
+    #[test]
+    fn a_missing_label_is_an_empty_one() {
+        let value = |name: &str| match name {
+            "__name__" => "up",
+            "job" => "node",
+            _ => "",
+        };
+        for (text, selected) in [
+            ("up", true),
+            ("down", false),
+            ("{}", true),
+            (r#"up{job="node"}"#, true),
+            (r#"{job!="node"}"#, false),
+            (r#"{job=~"no"}"#, false),
+            (r#"{job=~"no.*"}"#, true),
+            (r#"{job!~"no.*"}"#, false),
+            (r#"{instance=""}"#, true),
+            (r#"{instance=~".+"}"#, false),
+            (r#"{instance!="a"}"#, true),
+        ] {
+            let selector = Selector::parse(text).unwrap();
+            assert_eq!(selector.selects(value), selected, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in "[a-c{}=~!,\"'`\\\\ x0-7u#\n\u{e9}]{0,40}") {

@@ -15,7 +15,7 @@ use crate::common::{
 };
 
 /// The README's example, which most people start from.
-const EXAMPLE: &str = r#"
+pub(crate) const EXAMPLE: &str = r#"
 global:
   external_labels: {cluster: prometheus-cluster, __replica__: ray-prometheus01}
 scrape_configs:
@@ -32,7 +32,7 @@ remote_write:
 "#;
 
 pub(crate) struct CommandLine {
-    directory: TempDir,
+    pub(crate) directory: TempDir,
 }
 
 impl CommandLine {
@@ -46,7 +46,7 @@ impl CommandLine {
         Self { directory }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forwardctl"));
         command
             .args(arguments)
@@ -66,7 +66,7 @@ impl CommandLine {
             .unwrap()
     }
 
-    fn reads(&self, arguments: &[&str], input: &str) -> Output {
+    pub(crate) fn reads(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -84,7 +84,7 @@ impl CommandLine {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

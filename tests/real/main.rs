@@ -28,6 +28,7 @@ mod memory;
 mod metadata;
 mod missed;
 mod moving;
+mod people;
 mod reads;
 mod receivers;
 mod relabel;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::load::{load, load_with};
 use crate::outcome::{CommandError, CommandOutcome};
-use crate::terminal::{say, say_json};
+use crate::terminal::{Colour, painted, say, say_json};
 
 #[derive(clap::Args)]
 pub(super) struct CheckArguments {
@@ -74,14 +74,14 @@ pub(super) async fn run(
     } else {
         for finding in &findings {
             let mark = if !finding.ok {
-                "FAIL"
+                painted("FAIL", Colour::Red)
             } else if finding.warning {
-                "warn"
+                painted("warn", Colour::Yellow)
             } else {
-                "ok  "
+                painted("ok  ", Colour::Green)
             };
-            let line = format!("{mark} {}: {}", finding.subject, finding.message);
-            say(plain_line(&line));
+            let line = format!("{}: {}", finding.subject, finding.message);
+            say(format!("{mark} {}", plain_line(&line)));
         }
         let (jobs, remotes) = (
             loaded.config.scrape_configs.len(),
@@ -89,7 +89,11 @@ pub(super) async fn run(
         );
         say(format!(
             "{} configuration: {jobs} scrape job(s), {remotes} remote(s)",
-            if ok { "ok  " } else { "FAIL" }
+            if ok {
+                painted("ok  ", Colour::Green)
+            } else {
+                painted("FAIL", Colour::Red)
+            }
         ));
     }
     Ok(if ok {

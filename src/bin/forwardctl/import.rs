@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
 
 /// Writes a file that must not exist yet. It may hold passwords, as the prometheus.yml does, so
 /// only its user may read it.
-fn write_new(path: &Path, text: &str) -> Result<(), CommandError> {
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), CommandError> {
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -6,10 +6,13 @@
 )]
 
 mod check;
+mod completions;
 mod estimate;
+mod explain;
 mod format;
 mod histogram;
 mod import;
+mod init;
 mod load;
 mod outcome;
 mod preview;
@@ -19,20 +22,21 @@ mod status;
 mod terminal;
 mod verify;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use amp_forwarder::config::process_env;
+use amp_forwarder::config::{forwarder_schema, process_env};
 use amp_forwarder::report::logs;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::outcome::{CommandError, CommandOutcome};
-use self::terminal::tell;
+use self::terminal::{data_out, tell};
 
 /// Forwards a home Prometheus' /federate to Amazon Managed Service for Prometheus.
 ///
 /// Exit status: 0 fine, 1 failed, 2 wrong usage or configuration.
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "forwardctl", version, propagate_version = true)]
 struct Cli {
     /// Read the configuration from a path or s3://bucket/key [default: $FORWARDER_CONFIG, else
     /// ./forwarder.yml, else forwarder.yml in the program's folder]
@@ -64,6 +68,16 @@ enum Command {
     Estimate(estimate::EstimateArguments),
     /// Turn a prometheus.yml into a forwarder.yml
     Import(import::ImportArguments),
+    /// Write a first forwarder.yml, by three questions
+    Init(init::InitArguments),
+    /// Say what becomes of a series: which job takes it, what each rule does, who gets it
+    Explain(explain::ExplainArguments),
+    /// Print the JSON schema of forwarder.yml, for editors
+    Schema,
+    /// Print completions for a shell
+    Completions(completions::CompletionsArguments),
+    /// Print the manual page
+    Man(completions::ManArguments),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -81,6 +95,11 @@ async fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, config, json).await,
         Command::Estimate(arguments) => estimate::run(&arguments, config, json).await,
         Command::Import(arguments) => import::run(&arguments, json),
+        Command::Init(arguments) => init::run(&arguments, json),
+        Command::Explain(arguments) => explain::run(&arguments, config, json).await,
+        Command::Schema => schema(),
+        Command::Completions(arguments) => completions::completions(&arguments, Cli::command()),
+        Command::Man(arguments) => completions::man(&arguments, Cli::command()),
     };
     match ended {
         Ok(CommandOutcome::Success) => ExitCode::SUCCESS,
@@ -94,4 +113,9 @@ async fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn schema() -> Result<CommandOutcome, CommandError> {
+    data_out().write_all(forwarder_schema().as_bytes())?;
+    Ok(CommandOutcome::Success)
 }

@@ -1,19 +1,88 @@
 //! What the commands print. Messages never hold a character that could change a terminal or forge a
 //! line. Data stay as they are for other programs, and are made harmless for a terminal only.
+//!
+//! Colours are for a terminal only, and for one that is not told otherwise. In a message they are
+//! control characters, which no text from elsewhere has once it is a [`plain_line`], and which
+//! become the terminal's own sequences when the message is printed.
+//!
+//! [`plain_line`]: amp_forwarder::report::plain_line
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Stdout, Write};
+use std::sync::LazyLock;
 
-use amp_forwarder::report::{plain, plain_json};
+use amp_forwarder::report::{is_hidden, plain, plain_json};
+
+/// A colour of a word in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    /// Something is wrong.
+    Red,
+    /// Something is fine.
+    Green,
+    /// Something is doubtful.
+    Yellow,
+}
+
+impl Colour {
+    /// The control character that stands for the colour.
+    fn mark(self) -> char {
+        match self {
+            Self::Red => '\u{1}',
+            Self::Green => '\u{2}',
+            Self::Yellow => '\u{3}',
+        }
+    }
+}
+
+/// The control character that ends a coloured word.
+const END: char = '\u{4}';
+
+/// What a terminal takes for a control character of ours.
+fn sequence(mark: char) -> Option<&'static str> {
+    match mark {
+        '\u{1}' => Some("\u{1b}[31m"),
+        '\u{2}' => Some("\u{1b}[32m"),
+        '\u{3}' => Some("\u{1b}[33m"),
+        END => Some("\u{1b}[0m"),
+        _ => None,
+    }
+}
+
+/// Whether standard output takes colours. // <https://no-color.org>
+static COLOURS: LazyLock<bool> = LazyLock::new(|| {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    io::stdout().is_terminal() && !set("NO_COLOR") && !is_dumb
+});
+
+/// A word in a colour, for a message of [`say`] or [`say_text`].
+pub(super) fn painted(word: &str, colour: Colour) -> String {
+    format!("{}{word}{END}", colour.mark())
+}
+
+/// A message with harmless characters only, and its colours as the terminal has them.
+fn coloured(message: &str, colours: bool) -> String {
+    let mut text = String::with_capacity(message.len());
+    for c in message.chars() {
+        match sequence(c) {
+            Some(sequence) if colours => text.push_str(sequence),
+            Some(_) => {}
+            None if is_hidden(c) && !matches!(c, '\n' | '\t') => text.push('\u{fffd}'),
+            None => text.push(c),
+        }
+    }
+    text
+}
 
 /// Prints a message on standard output.
 pub(super) fn say(message: impl Display) {
-    println!("{}", plain(&message.to_string()));
+    println!("{}", coloured(&message.to_string(), *COLOURS));
 }
 
 /// Prints a text that ends its lines itself.
 pub(super) fn say_text(text: &str) {
-    print!("{}", plain(text));
+    print!("{}", coloured(text, *COLOURS));
 }
 
 /// Prints a message on standard error.
@@ -69,6 +138,16 @@ impl<W: Write> Write for DataWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colours_are_ours_alone_and_none_without_a_terminal() {
+        let message = format!("{}\u{1b}[31m fine", painted("FAIL", Colour::Red));
+        assert_eq!(coloured(&message, false), "FAIL\u{fffd}[31m fine");
+        assert_eq!(
+            coloured(&message, true),
+            "\u{1b}[31mFAIL\u{1b}[0m\u{fffd}[31m fine"
+        );
+    }
 
     #[test]
     fn data_are_harmless_on_a_terminal_and_unchanged_elsewhere() {

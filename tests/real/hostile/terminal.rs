@@ -86,6 +86,12 @@ async fn no_command_prints_what_could_change_a_terminal() {
         (&["estimate", "--watch", "0s"], false),
         (&["verify", "--settled", "0s"], false),
         (&["import", "prometheus.yml"], true),
+        (&["explain", "m", "--online"], false),
+        (&["explain", "up{a=\"\u{1b}[2J\"}"], false),
+        (&["init", "--output", "n.yml", "--home", HOSTILE], false),
+        (&["schema"], false),
+        (&["completions", "bash"], false),
+        (&["man"], false),
         (&["spool", "ls"], false),
         (&["spool", "ls", "--long"], false),
         (&["spool", "ls", "--remote", HOSTILE], false),
@@ -106,7 +112,7 @@ async fn no_command_prints_what_could_change_a_terminal() {
     }
     // Whatever a home says about a refusal.
     place.home.serve(Page::status(500, HOSTILE));
-    let online = ["check", "preview", "estimate", "verify", "run"];
+    let online = ["check", "preview", "explain", "estimate", "verify", "run"];
     for (arguments, _) in commands.iter().filter(|(all, _)| online.contains(&all[0])) {
         print_nothing_harmful(&place, arguments, false).await;
     }
