@@ -1,6 +1,6 @@
 //! The balance of a tick: the count of every sample that entered, by its fate.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The counts of a tick. Every sample that enters ends in exactly one of them:
 ///
@@ -16,7 +16,8 @@ use serde::Serialize;
 /// ledger.leave_owed(2);
 /// assert!(ledger.balances());
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ledger {
     /// Samples in the queue or the spool when the tick started.
     pub owed_before: u64,

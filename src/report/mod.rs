@@ -4,6 +4,7 @@ pub mod emf;
 mod incident;
 mod ledger;
 pub mod logs;
+mod own;
 mod plain;
 pub mod spans;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 pub use incident::{Incident, IncidentKind, error_texts, merge_incidents};
 pub use ledger::{Fate, Ledger};
+pub use own::{ExpositionText, OWN_PREFIX, OwnCounters, OwnSeries, RemoteCounters, TickCounts};
 pub use plain::{is_hidden, plain, plain_json, plain_line};
 
 /// At most this many scrapes and errors are listed in a report.

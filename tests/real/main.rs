@@ -24,6 +24,7 @@ mod ha;
 mod histograms;
 mod homes;
 mod hostile;
+mod listen;
 mod memory;
 mod metadata;
 mod missed;

@@ -13,6 +13,7 @@ mod format;
 mod histogram;
 mod import;
 mod init;
+mod listen;
 mod load;
 mod outcome;
 mod preview;
@@ -61,7 +62,7 @@ enum Command {
     #[command(subcommand)]
     Spool(spool::SpoolCommand),
     /// Show the lease, the progress of the jobs and the backlog
-    Status,
+    Status(status::StatusArguments),
     /// Compare the home with the remotes, sample by sample
     Verify(verify::VerifyArguments),
     /// Estimate the cost of a month from a few scrapes of the home
@@ -91,7 +92,7 @@ async fn main() -> ExitCode {
         Command::Preview(arguments) => preview::run(&arguments, config, json).await,
         Command::Run(arguments) => run::run(&arguments, config, json).await,
         Command::Spool(command) => spool::run(&command, config, json).await,
-        Command::Status => status::run(config, json).await,
+        Command::Status(arguments) => status::run(&arguments, config, json).await,
         Command::Verify(arguments) => verify::run(&arguments, config, json).await,
         Command::Estimate(arguments) => estimate::run(&arguments, config, json).await,
         Command::Import(arguments) => import::run(&arguments, json),

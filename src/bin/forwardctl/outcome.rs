@@ -1,5 +1,8 @@
 //! How a command ends.
 
+use std::time::Duration;
+
+use amp_forwarder::config::parse_duration;
 use amp_forwarder::setup::SetupError;
 use amp_forwarder::spool::lease::LookError;
 use amp_forwarder::spool::store::StoreError;
@@ -24,6 +27,13 @@ pub(crate) enum CommandError {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct DurationArgumentError(pub(crate) &'static str);
+
+/// Reads a duration as Prometheus writes it.
+pub(crate) fn duration(text: &str) -> Result<Duration, DurationArgumentError> {
+    parse_duration(text).ok_or(DurationArgumentError(
+        "not a duration: write 90s, 5m or 1h30m",
+    ))
+}
 
 impl From<SetupError> for CommandError {
     fn from(error: SetupError) -> Self {

@@ -2,21 +2,23 @@
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder::config::parse_duration;
 use amp_forwarder::report::{Ledger, Outcome, Report};
 use amp_forwarder::setup;
 use amp_forwarder::tick::{Forwarder, Plan, TickProgress};
-use amp_forwarder::time::{Clock, SystemClock};
+use amp_forwarder::time::{Clock, SystemClock, millis};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::listen::{self, RunView};
 use crate::load::load;
-use crate::outcome::{CommandError, CommandOutcome, DurationArgumentError};
+use crate::outcome::{CommandError, CommandOutcome, duration};
 use crate::terminal::{say_json, tell};
 
 /// How long a tick may take. It serves a minute's slots, and the rest is for their sends.
@@ -38,12 +40,10 @@ pub(super) struct RunArguments {
     /// Stop after this time, written as Prometheus does: 90s, 5m, 1h30m
     #[arg(long = "for", value_name = "D", value_parser = duration, conflicts_with = "once")]
     duration: Option<Duration>,
-}
-
-fn duration(text: &str) -> Result<Duration, DurationArgumentError> {
-    parse_duration(text).ok_or(DurationArgumentError(
-        "not a duration: write 90s, 5m or 1h30m",
-    ))
+    /// Answer /metrics, /-/healthy, /-/ready and a status page at this address: 127.0.0.1:9464.
+    /// Whoever reaches it may read it
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
+    listen: Option<SocketAddr>,
 }
 
 pub(super) async fn run(
@@ -55,9 +55,17 @@ pub(super) async fn run(
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
+    let live = Arc::new(TickProgress::default());
+    let jobs = loaded.config.scrape_configs.iter();
+    let intervals: Vec<_> = jobs.map(|job| millis(job.scrape_interval)).collect();
+    let view = RunView::new(SystemClock.now_ms(), &intervals, Arc::clone(&live));
+    let view = Arc::new(view);
+    let listener = match arguments.listen {
+        Some(address) => Some(listen::bind(address).await?),
+        None => None,
+    };
     let mut forwarder = setup::forwarder(loaded.config).await?;
     let (stop, stopping) = watch::channel(false);
-    let live = Arc::new(TickProgress::default());
     let plan = Plan {
         once: arguments.once,
         stop: Some(stopping.clone()),
@@ -66,7 +74,7 @@ pub(super) async fn run(
         ..Plan::default()
     };
     let bar = status_line(json);
-    let work = ticks(&mut forwarder, arguments, &plan, json);
+    let work = ticks(&mut forwarder, arguments, &plan, &view, json);
     let report = tokio::select! {
         report = work => report,
         () = watch_signals(arguments.duration, stop) => {
@@ -75,6 +83,7 @@ pub(super) async fn run(
             return Err(CommandError::Failed(message));
         }
         never = redraw(&bar, &live) => match never {},
+        never = serve(listener, &view) => match never {},
     };
     bar.finish_and_clear();
     let (ledger, failed) = report;
@@ -89,12 +98,21 @@ pub(super) async fn run(
     })
 }
 
+/// Answers requests if there is a port. It never ends by itself.
+async fn serve(listener: Option<TcpListener>, view: &Arc<RunView>) -> Infallible {
+    match listener {
+        Some(listener) => listen::serve(listener, Arc::clone(view)).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Runs tick after tick until the plan says stop. Returns the ledger of all ticks together, and
 /// whether the last one failed or any sample was lost.
 async fn ticks(
     forwarder: &mut Forwarder,
     arguments: &RunArguments,
     plan: &Plan,
+    view: &RunView,
     json: bool,
 ) -> (Ledger, bool) {
     let mut ledger = Ledger::default();
@@ -106,6 +124,7 @@ async fn ticks(
             })
             .await;
         ledger.follow(&report.ledger);
+        view.tick(&report, SystemClock.now_ms());
         // A failed tick no longer counts once a later one succeeds, but lost samples always do.
         let failed = report.outcome == Outcome::Failed
             || (arguments.once && report.outcome == Outcome::Busy && !plan.is_stopping())

@@ -1,26 +1,99 @@
 //! `forwardctl status`: the lease, the jobs and the backlog, read from the spool.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use amp_forwarder::report::plain_line;
 use amp_forwarder::setup;
-use amp_forwarder::status::{JobStatus, LeaseStatus, Status};
+use amp_forwarder::status::{DiscardedSamples, JobStatus, LeaseStatus, Status, discarded};
 use amp_forwarder::time::{Clock, SystemClock};
 use serde_json::json;
 
 use super::format::{age, count, many, size, span, table, time};
 use crate::load::load;
-use crate::outcome::{CommandError, CommandOutcome};
-use crate::terminal::{say_json, say_text};
+use crate::outcome::{CommandError, CommandOutcome, duration};
+use crate::terminal::{Colour, painted, say_json, say_text};
 
-pub(super) async fn run(config: Option<&str>, json: bool) -> Result<CommandOutcome, CommandError> {
+#[derive(clap::Args)]
+pub(super) struct StatusArguments {
+    /// Ask CloudWatch, too, what AMP itself has discarded of the samples that it took, by reason
+    #[arg(long)]
+    online: bool,
+    /// With --online: look back so far, written as Prometheus does: 1h, 7d
+    #[arg(long, value_name = "D", value_parser = duration, default_value = "1d")]
+    last: Duration,
+}
+
+pub(super) async fn run(
+    arguments: &StatusArguments,
+    config: Option<&str>,
+    json: bool,
+) -> Result<CommandOutcome, CommandError> {
     let config = load(config).await?.config;
     let store = setup::store(&config).await?;
     let status = Status::look(&config, &*store, SystemClock.now_ms()).await?;
+    let discarded = if arguments.online {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Some(discarded(&config, &clock, arguments.last).await)
+    } else {
+        None
+    };
     if json {
-        say_json(json!(status));
+        let mut document = json!(status);
+        if let Some(discarded) = &discarded {
+            document["discarded"] = json!(discarded);
+        }
+        say_json(document);
     } else {
         say_text(&readable(&status));
+        if let Some(discarded) = &discarded {
+            say_text(&discarded_text(discarded));
+        }
     }
-    Ok(CommandOutcome::Success)
+    let failed = discarded.iter().flatten().any(|it| it.error.is_some());
+    Ok(if failed {
+        CommandOutcome::Failure
+    } else {
+        CommandOutcome::Success
+    })
+}
+
+/// What AMP has discarded, as text for people.
+fn discarded_text(discarded: &[DiscardedSamples]) -> String {
+    if discarded.is_empty() {
+        return "\nno remote is an AMP workspace: nobody counts what it discards\n".to_owned();
+    }
+    let mut text = String::new();
+    for found in discarded {
+        let (remote, workspace) = (plain_line(&found.remote), plain_line(&found.workspace));
+        text += &format!(
+            "\ndiscarded by AMP in {} ({remote}, {workspace})",
+            span_of(found)
+        );
+        if let Some(error) = &found.error {
+            text += &format!(": {}\n", painted(&plain_line(error), Colour::Red));
+            continue;
+        }
+        if found.reasons.is_empty() {
+            text += ": nothing\n";
+            continue;
+        }
+        let mut rows = vec![heading(&["REASON", "SAMPLES", "WHAT TO DO"])];
+        for reason in &found.reasons {
+            let samples = count(reason.samples);
+            rows.push(vec![
+                reason.reason.clone(),
+                samples,
+                reason.advice.to_owned(),
+            ]);
+        }
+        text += &format!("\n{}", table(&rows));
+    }
+    text
+}
+
+fn span_of(found: &DiscardedSamples) -> String {
+    span(SystemClock.now_ms().saturating_sub(found.since_ms))
 }
 
 /// The status as text for people.

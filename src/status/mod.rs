@@ -1,9 +1,12 @@
 //! Lease, jobs and backlog as `state.json` has them, which is read without taking the lease.
 
+mod discarded;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+pub use self::discarded::{DiscardReason, DiscardedSamples, discarded};
 use crate::config::Config;
 use crate::spool::inspect::{self, StateSnapshot};
 use crate::spool::lease::LookError;
