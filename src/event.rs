@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::parse_duration;
+use crate::config::{SiteName, parse_duration};
 
 /// The action that an event asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +36,7 @@ const ACTIONS: [(&str, EventAction); 5] = [
     ("status", EventAction::Status),
     ("verify", EventAction::Verify),
 ];
-const KEYS: [&str; 4] = ["action", "jobs", "dry_run", "last"];
+const KEYS: [&str; 5] = ["action", "jobs", "dry_run", "last", "site"];
 
 /// A valid event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Event {
     pub by_hand: bool,
     /// How far back a verification looks. Default 24h.
     pub last: Duration,
+    /// The site that is meant, when the function serves many.
+    pub site: Option<SiteName>,
 }
 
 impl Default for Event {
@@ -62,6 +64,7 @@ impl Default for Event {
             dry_run: false,
             by_hand: false,
             last: LAST,
+            site: None,
         }
     }
 }
@@ -72,10 +75,12 @@ impl Default for Event {
 pub struct EventError(String);
 
 impl Event {
-    /// Reads an event. An event of EventBridge, an empty one and null ask to forward.
+    /// Reads an event. An event of EventBridge, an empty one, one that names a site and nothing
+    /// else, and null ask to forward.
     ///
     /// # Errors
-    /// Fails for an unknown action or key, and lists the known ones.
+    /// Fails for an unknown action or key, and lists the known ones, and for a site's name that is
+    /// none.
     ///
     /// # Examples
     /// ```
@@ -103,8 +108,10 @@ impl Event {
         if fields.is_empty() || from_event_bridge {
             return Ok(Self::default());
         }
+        // The schedule of a site names it and says nothing else.
+        let by_hand = fields.keys().any(|key| key != "site");
         let mut parsed = Self {
-            by_hand: true,
+            by_hand,
             ..Self::default()
         };
         for (key, value) in fields {
@@ -129,6 +136,8 @@ impl Event {
                 }
                 ("dry_run", Value::Bool(dry_run)) => parsed.dry_run = *dry_run,
                 ("last", Value::String(text)) => parsed.last = last(text)?,
+                ("site", Value::String(name)) => parsed.site = Some(site(name)?),
+                ("site", _) => return Err(EventError("\"site\" must be a string".to_owned())),
                 ("action", _) => return Err(EventError("\"action\" must be a string".to_owned())),
                 ("jobs", _) => {
                     return Err(EventError(
@@ -149,6 +158,10 @@ impl Event {
         }
         Ok(parsed)
     }
+}
+
+fn site(name: &str) -> Result<SiteName, EventError> {
+    SiteName::parse(name).map_err(|error| EventError(format!("\"site\": {error}")))
 }
 
 fn last(text: &str) -> Result<Duration, EventError> {
@@ -209,6 +222,20 @@ mod tests {
     }
 
     #[test]
+    fn the_schedule_of_a_site_names_it_and_a_person_says_more() {
+        let tokyo = SiteName::parse("tokyo").unwrap();
+        let scheduled = Event::parse(&json!({"site": "tokyo"})).unwrap();
+        let expected = Event {
+            site: Some(tokyo.clone()),
+            ..Event::default()
+        };
+        assert_eq!(scheduled, expected, "no scrape by hand");
+        let by_hand = Event::parse(&json!({"site": "tokyo", "action": "forward"})).unwrap();
+        assert!(by_hand.by_hand);
+        assert_eq!(by_hand.site, Some(tokyo));
+    }
+
+    #[test]
     fn what_is_unknown_is_told_what_is_known() {
         let cases = [
             (
@@ -217,7 +244,7 @@ mod tests {
             ),
             (
                 json!({"job": ["a"]}),
-                "unknown key \"job\"; known keys: action, jobs, dry_run, last",
+                "unknown key \"job\"; known keys: action, jobs, dry_run, last, site",
             ),
             (json!({"jobs": "a"}), "\"jobs\" must be a list of job names"),
             (json!({"jobs": [1]}), "\"jobs\" must be a list of job names"),
@@ -234,13 +261,19 @@ mod tests {
                 "\"last\" must be a duration such as \"24h\", of at most 31d",
             ),
             (json!({"action": 1}), "\"action\" must be a string"),
+            (json!({"site": 1}), "\"site\" must be a string"),
+            (
+                json!({"site": "../tokyo"}),
+                "\"site\": \"../tokyo\" is no name of a site: write 1 to 63 lower-case letters, \
+                 digits and dashes",
+            ),
             (
                 json!([]),
-                "the event is not an object; known keys: action, jobs, dry_run, last",
+                "the event is not an object; known keys: action, jobs, dry_run, last, site",
             ),
             (
                 json!("forward"),
-                "the event is not an object; known keys: action, jobs, dry_run, last",
+                "the event is not an object; known keys: action, jobs, dry_run, last, site",
             ),
         ];
         for (event, expected) in cases {

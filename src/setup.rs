@@ -10,10 +10,10 @@ use url::Url;
 use crate::check::{self, Finding};
 use crate::config::{
     Config, ConfigErrors, Env, HttpConfig, LoadedConfig, MAX_BYTES, Source, SourceError,
-    SpoolPlaceError, config_env, process_env, read_file,
+    SpoolPlaceError, config_env, process_env, read_file, site_env,
 };
 use crate::home::HttpHome;
-use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer};
+use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer, SharedClients};
 use crate::send::{HttpRemote, Remote, UnusableRemote};
 use crate::spool::store::{self, Store};
 use crate::tick::{Dependencies, Forwarder, ForwarderError};
@@ -27,6 +27,10 @@ const HOME_CONNECT: Duration = Duration::from_secs(5);
 /// Time for which an unused connection to a home is kept. Scrapes of a tick are seconds apart. A
 /// connection older than a minute may have been frozen together with the function.
 const HOME_IDLE: Duration = Duration::from_secs(50);
+
+/// The same for a home among many that is scraped once a tick. A process that serves twenty sites a
+/// second would else have the connections of a thousand, and Lambda gives it 1,024 files.
+const SITE_IDLE: Duration = Duration::from_secs(5);
 
 /// The reason why no forwarder can be made.
 #[derive(Debug, thiserror::Error)]
@@ -84,19 +88,25 @@ async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
 
 /// Makes the real remotes of a configuration, in its order. One that cannot be used as it is
 /// configured fails each of its requests, and stops no other one.
-pub async fn remotes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Remote>> {
+pub async fn remotes(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    shared: &SharedClients,
+) -> Vec<Box<dyn Remote>> {
     let mut remotes: Vec<Box<dyn Remote>> = Vec::new();
     for entry in &config.remote_write {
-        remotes.push(match HttpRemote::new(entry, Arc::clone(clock)).await {
-            Ok(remote) => Box::new(remote),
-            Err(error) => {
-                tracing::error!(
-                    remote = entry.label,
-                    "nothing can be sent to this remote: {error}"
-                );
-                Box::new(UnusableRemote::new(&entry.url, error))
-            }
-        });
+        remotes.push(
+            match HttpRemote::sharing(entry, Arc::clone(clock), shared).await {
+                Ok(remote) => Box::new(remote),
+                Err(error) => {
+                    tracing::error!(
+                        remote = entry.label,
+                        "nothing can be sent to this remote: {error}"
+                    );
+                    Box::new(UnusableRemote::new(&entry.url, error))
+                }
+            },
+        );
     }
     remotes
 }
@@ -105,6 +115,10 @@ pub async fn remotes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Rem
 /// read nothing before the first scrape.
 #[must_use]
 pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
+    home_sharing(config, idle_timeout, &SharedClients::default())
+}
+
+fn home_sharing(config: &Config, idle_timeout: Duration, shared: &SharedClients) -> HttpHome {
     let shortest = config
         .scrape_configs
         .iter()
@@ -125,19 +139,35 @@ pub fn home(config: &Config, idle_timeout: Duration) -> HttpHome {
             .iter()
             .find(|(http, _)| **http == job.http)
             .map(|(_, client)| Arc::clone(client));
-        let client = known
-            .unwrap_or_else(|| Arc::new(HttpClient::new(&job.http, options.clone(), Peer::Home)));
+        let client = known.unwrap_or_else(|| {
+            let options = options.clone();
+            Arc::new(HttpClient::sharing(&job.http, options, Peer::Home, shared))
+        });
         clients.push((&job.http, client));
     }
     HttpHome::new(clients.into_iter().map(|(_, client)| client).collect())
 }
 
+/// How long an unused connection to the home is kept between two scrapes.
+fn home_idle(config: &Config) -> Duration {
+    let jobs = config.scrape_configs.iter();
+    let shortest = jobs.map(|job| job.scrape_interval).min();
+    let once_a_tick = shortest.is_none_or(|shortest| shortest >= HOME_IDLE);
+    if config.site.is_some() && once_a_tick {
+        SITE_IDLE
+    } else {
+        HOME_IDLE
+    }
+}
+
 /// Opens the store of the spool. No request is made yet.
 ///
 /// # Errors
-/// Fails when the configuration gives the spool no place ([`SetupError::Spool`]).
+/// Fails when the configuration gives the spool no place, or one that is not the site's alone
+/// ([`SetupError::Spool`]).
 pub async fn store(config: &Config) -> Result<Arc<dyn Store>, SetupError> {
-    Ok(store::open(&config.forwarder.spool.place(&process_env)?).await)
+    let env = site_env(config.site.as_ref(), &process_env);
+    Ok(store::open(&config.forwarder.spool.place(&env)?).await)
 }
 
 /// Makes the remotes of a configuration as they can be read, in its order. With a `query_url`
@@ -162,12 +192,24 @@ pub async fn remote_ends(
 /// # Errors
 /// Fails when there are too many targets, or when the configuration gives the spool no place.
 pub async fn forwarder(config: Config) -> Result<Forwarder, SetupError> {
+    forwarder_sharing(config, &SharedClients::default()).await
+}
+
+/// Makes a forwarder with real clients, which share connections, TLS sessions and credentials with
+/// those of other sites.
+///
+/// # Errors
+/// Fails as [`forwarder`] does.
+pub async fn forwarder_sharing(
+    config: Config,
+    shared: &SharedClients,
+) -> Result<Forwarder, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let memory_limit = memory_limit(&config);
     let store = store(&config).await?;
     let world = Dependencies {
-        home: Box::new(home(&config, HOME_IDLE)),
-        remotes: remotes(&config, &clock).await,
+        home: Box::new(home_sharing(&config, home_idle(&config), shared)),
+        remotes: remotes(&config, &clock, shared).await,
         clock,
         rng: fastrand::Rng::new(),
         store: Some(store),
@@ -190,6 +232,8 @@ pub fn memory_limit(config: &Config) -> u64 {
 pub async fn check_online(config: &Config) -> Result<Vec<Finding>, SetupError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let forwarder = forwarder(config.clone()).await?;
-    let (home, remotes) = (home(config, Duration::ZERO), remotes(config, &clock).await);
+    let shared = SharedClients::default();
+    let home = home_sharing(config, Duration::ZERO, &shared);
+    let remotes = remotes(config, &clock, &shared).await;
     Ok(check::online(config, &home, &remotes, &*clock, &forwarder).await)
 }

@@ -50,10 +50,22 @@ pub(super) fn stand_in(name: &str) -> Option<&'static str> {
 }
 
 /// The environment of a stack's function, as far as another process can know it: stand-ins for the
-/// variables that the stack sets, unless they are set here, too.
+/// variables that the stack sets, unless they are set here, too. The stack of many sites is
+/// [`sites_stack_env`].
 #[must_use]
 pub fn stack_env(name: &str) -> Option<String> {
     config_env(name).or_else(|| stand_in(name).map(str::to_owned))
+}
+
+/// The environment of the function of a stack that serves many sites.
+#[must_use]
+pub fn sites_stack_env(name: &str) -> Option<String> {
+    match name {
+        "SPOOL_URL" => {
+            config_env(name).or_else(|| Some("s3://bucket/sites/{site}/spool".to_owned()))
+        }
+        name => stack_env(name),
+    }
 }
 
 #[cfg(test)]

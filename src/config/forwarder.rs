@@ -85,6 +85,9 @@ fn read_metrics(reader: &mut Reader<'_>, section: &Section<'_>) -> MetricsConfig
     if let Some(enabled) = reader.boolean(section, "enabled") {
         metrics.enabled = enabled;
     }
+    if let Some(per_site) = reader.boolean(section, "per_site") {
+        metrics.per_site = per_site;
+    }
     let Some(namespace) = reader.string(section, "namespace", StringKind::Plain) else {
         return metrics;
     };

@@ -10,6 +10,7 @@ use super::model::Config;
 use super::problem::{ConfigErrors, Problem};
 use super::reader::{OwnRefusal, Reader};
 use super::remote::read_remote_write;
+use super::site::site_of;
 use super::source::Source;
 use super::yaml::{Document, parse};
 
@@ -108,6 +109,7 @@ pub(super) fn load_document(
         scrape_configs,
         remote_write,
         forwarder,
+        site: site_of(env),
     };
     let mut warnings = reader.warnings;
     warnings.extend(lint(&config, &reader.positions));

@@ -39,6 +39,7 @@ mod remote_read;
 mod rules;
 mod schema;
 mod secret;
+mod site;
 mod source;
 mod spool;
 mod target;
@@ -49,7 +50,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use env::{Env, config_env, process_env, stack_env};
+pub use env::{Env, config_env, process_env, sites_stack_env, stack_env};
 pub use first::{FirstConfig, first_config};
 pub use home::HomeConfig;
 pub use http::{Auth, HttpConfig, HttpHeader, OAuth2, ProxyConfig, TlsConfig, TlsVersion};
@@ -67,6 +68,7 @@ pub use protocols::{FEDERATE_PROTOCOLS, HistogramConfig, ScrapeProtocol};
 pub use remote_read::{RemoteReadConfig, RemoteReadMode};
 pub use schema::forwarder_schema;
 pub use secret::{Secret, SecretPart, SecretSource, StoredSecret};
+pub use site::{SiteName, SiteNameError, site_env};
 pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
 pub use spool::{ArchiveLimits, SpoolConfig, SpoolPlaceError, SpoolUrl, SpoolUrlError};
 pub use target::{PopulatedTarget, TargetError};

@@ -12,6 +12,7 @@ use super::naming::Naming;
 use super::protocols::{HistogramConfig, ScrapeProtocol, is_federation};
 use super::remote_read::RemoteReadConfig;
 use super::secret::SecretSource;
+use super::site::SiteName;
 use super::spool::SpoolConfig;
 use crate::relabel::Rule;
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub remote_write: Vec<RemoteWrite>,
     /// The section `forwarder`, which Prometheus does not have.
     pub forwarder: ForwarderConfig,
+    /// The site that the configuration is of, when one function serves many.
+    pub site: Option<SiteName>,
 }
 
 /// Prometheus' `global` section.
@@ -266,6 +269,9 @@ pub struct MetricsConfig {
     pub enabled: bool,
     /// Namespace in CloudWatch. Default `AmpForwarder`.
     pub namespace: String,
+    /// Whether lag, age of the backlog and failures of a site are metrics of their own, besides
+    /// those of all sites together. CloudWatch charges for each. Default false.
+    pub per_site: bool,
 }
 
 impl Default for MetricsConfig {
@@ -273,6 +279,7 @@ impl Default for MetricsConfig {
         Self {
             enabled: true,
             namespace: "AmpForwarder".into(),
+            per_site: false,
         }
     }
 }

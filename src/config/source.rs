@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::env::Env;
+use super::site::has_placeholder;
 
 /// The variable that names the configuration when no `--config` does.
 pub const ENV_VAR: &str = "FORWARDER_CONFIG";
@@ -78,12 +79,13 @@ impl Source {
     /// parameters on.
     ///
     /// # Errors
-    /// Fails as [`Source::parse`] does.
+    /// Fails as [`Source::parse`] does, and when the variable has a `{site}` and `env` is of none.
     pub fn find(argument: Option<&str>, env: Env<'_>, program: &Path) -> Result<Self, SourceError> {
         if let Some(argument) = argument {
             return Self::parse(argument);
         }
         match env(ENV_VAR).filter(|value| !value.is_empty()) {
+            Some(value) if has_placeholder(&value) => Err(SourceError::NoSite(value)),
             Some(value) => Self::parse(&value),
             None => Ok(Self::Path(program.with_file_name(DEFAULT_FILE))),
         }
@@ -128,6 +130,12 @@ pub enum SourceError {
     /// The S3 address lacks its bucket or key.
     #[error("config: {0:?} is not an address in s3; write s3://bucket/key")]
     Address(String),
+    /// `FORWARDER_CONFIG` is the place of many sites' configurations, and no site is named.
+    #[error(
+        "config: {ENV_VAR} is {0:?}, and no site is named: send {{\"site\": \"NAME\"}}, or give \
+         --site NAME"
+    )]
+    NoSite(String),
     /// The file cannot be read.
     #[error(
         "config: cannot read {}: {source}; name another with --config or {ENV_VAR}",
@@ -147,6 +155,7 @@ pub enum SourceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{SiteName, site_env};
 
     #[test]
     fn addresses() {
@@ -214,6 +223,20 @@ mod tests {
             Source::find(None, &empty, program).unwrap(),
             Source::Path("/opt/bin/forwarder.yml".into())
         );
+    }
+
+    #[test]
+    fn a_place_of_many_sites_needs_a_site() {
+        let program = Path::new("/opt/bin/forwardctl");
+        let set = |name: &str| (name == ENV_VAR).then(|| "s3://b/{site}.yml".to_owned());
+        let error = Source::find(None, &set, program).unwrap_err().to_string();
+        assert!(
+            error.contains("s3://b/{site}.yml") && error.contains("--site NAME"),
+            "{error}"
+        );
+        let site = SiteName::parse("tokyo").unwrap();
+        let found = Source::find(None, &site_env(Some(&site), &set), program).unwrap();
+        assert_eq!(found.to_string(), "s3://b/tokyo.yml");
     }
 
     #[test]

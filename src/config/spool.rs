@@ -10,6 +10,7 @@ use super::env::Env;
 use super::keys::ARCHIVE;
 use super::problem::shown;
 use super::reader::{Reader, Section, StringKind};
+use super::site::{SiteName, has_placeholder, site_of};
 
 /// `forwarder.spool`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,15 @@ pub enum SpoolUrl {
 }
 
 impl SpoolUrl {
+    /// Whether the site's name is a folder of the place. Two sites must never share a spool: it has
+    /// one lease, and names no site.
+    fn is_of(&self, site: &SiteName) -> bool {
+        match self {
+            Self::S3 { prefix, .. } => prefix.split('/').any(|folder| folder == site.as_str()),
+            Self::Dir(path) => path.iter().any(|folder| folder == site.as_str()),
+        }
+    }
+
     /// Reads `s3://bucket/prefix` or `file:///path`.
     ///
     /// # Errors
@@ -138,6 +148,22 @@ pub enum SpoolPlaceError {
     /// `SPOOL_URL` is set in Lambda and is no address of a spool.
     #[error("SPOOL_URL: {0}; write s3://bucket/prefix")]
     Variable(#[from] SpoolUrlError),
+    /// `SPOOL_URL` is the place of many sites' spools, and no site is named.
+    #[error(
+        "SPOOL_URL is {0:?}, and no site is named: send {{\"site\": \"NAME\"}}, or give --site NAME"
+    )]
+    NoSite(String),
+    /// The place would be the spool of several sites.
+    #[error(
+        "{place} is not the spool of the site {site} alone: write {{site}} where its name belongs, \
+         as in s3://bucket/sites/{{site}}"
+    )]
+    NotOfSite {
+        /// The place.
+        place: String,
+        /// The site.
+        site: SiteName,
+    },
     /// Neither `XDG_STATE_HOME` nor `HOME` is set.
     #[error(
         "forwarder.spool.url is not set, and there is no home directory for a spool; write \
@@ -169,18 +195,39 @@ impl Default for SpoolConfig {
 impl SpoolConfig {
     /// The spool's address: `url`, else in Lambda the variable `SPOOL_URL`, which the templates
     /// set, and elsewhere `amp-forwarder/spool` in the user's state folder (`XDG_STATE_HOME`, else
-    /// `~/.local/state`).
+    /// `~/.local/state`). With the environment of a site, each of these is the site's own place.
     ///
     /// # Errors
-    /// Fails in Lambda without a `url` and a valid `SPOOL_URL`, and elsewhere where there is no
-    /// home directory. The message says what to write.
+    /// Fails in Lambda without a `url` and a valid `SPOOL_URL`, elsewhere where there is no home
+    /// directory, and for a site whose name is no folder of the place. The message says what to
+    /// write.
     pub fn place(&self, env: Env<'_>) -> Result<SpoolUrl, SpoolPlaceError> {
+        let site = site_of(env);
+        let place = self.place_for(env, site.as_ref())?;
+        match site {
+            Some(site) if !place.is_of(&site) => {
+                let place = place.to_string();
+                Err(SpoolPlaceError::NotOfSite { place, site })
+            }
+            _ => Ok(place),
+        }
+    }
+
+    fn place_for(
+        &self,
+        env: Env<'_>,
+        site: Option<&SiteName>,
+    ) -> Result<SpoolUrl, SpoolPlaceError> {
         if let Some(url) = &self.url {
             return Ok(url.clone());
         }
         if env("AWS_LAMBDA_FUNCTION_NAME").is_some() {
             let url = env("SPOOL_URL").filter(|url| !url.is_empty());
-            return Ok(SpoolUrl::parse(&url.ok_or(SpoolPlaceError::Lambda)?)?);
+            let url = url.ok_or(SpoolPlaceError::Lambda)?;
+            if has_placeholder(&url) {
+                return Err(SpoolPlaceError::NoSite(url));
+            }
+            return Ok(SpoolUrl::parse(&url)?);
         }
         // The XDG specification: a path that is not absolute counts as not set.
         let absolute = |name: &str| {
@@ -190,9 +237,13 @@ impl SpoolConfig {
         };
         let state = absolute("XDG_STATE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-        state
-            .map(|state| SpoolUrl::Dir(state.join("amp-forwarder/spool")))
-            .ok_or(SpoolPlaceError::NoHome)
+        let spool = state
+            .map(|state| state.join("amp-forwarder/spool"))
+            .ok_or(SpoolPlaceError::NoHome)?;
+        Ok(SpoolUrl::Dir(match site {
+            Some(site) => spool.join(site.as_str()),
+            None => spool,
+        }))
     }
 }
 
@@ -272,6 +323,18 @@ fn read_kept(
 
 fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolUrl> {
     let text = reader.string(section, "url", StringKind::Plain)?;
+    let text = match site_of(&|name| reader.environment(name)) {
+        Some(site) => site.fill(&text),
+        None if has_placeholder(&text) => {
+            reader.error_at(
+                &section.path_of("url"),
+                format!("found {}, and no site is named", shown(&text)),
+                "send {\"site\": \"NAME\"}, or give --site NAME",
+            );
+            return None;
+        }
+        None => text,
+    };
     match SpoolUrl::parse(&text) {
         Ok(url) => Some(url),
         Err(error) => {
@@ -284,6 +347,56 @@ fn read_url(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SpoolUrl> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::site_env;
+
+    /// The place of a site's spool, in Lambda or with a `forwarder.spool.url`.
+    fn place_of_site(url: Option<&str>, variable: &str) -> Result<String, SpoolPlaceError> {
+        let site = SiteName::parse("tokyo").unwrap();
+        let env = |name: &str| match name {
+            "AWS_LAMBDA_FUNCTION_NAME" => Some("f".to_owned()),
+            "SPOOL_URL" => Some(variable.to_owned()),
+            _ => None,
+        };
+        let spool = SpoolConfig {
+            url: url.map(|url| SpoolUrl::parse(url).unwrap()),
+            ..SpoolConfig::default()
+        };
+        spool
+            .place(&site_env(Some(&site), &env))
+            .map(|place| place.to_string())
+    }
+
+    #[test]
+    fn a_site_has_a_spool_of_its_own() {
+        let at = |place: &str| Ok(place.to_owned());
+        assert_eq!(place_of_site(None, "s3://bkt/{site}"), at("s3://bkt/tokyo"));
+        assert_eq!(
+            place_of_site(None, "s3://bkt/a/{site}/spool"),
+            at("s3://bkt/a/tokyo/spool")
+        );
+        assert_eq!(
+            place_of_site(Some("file:///spools/tokyo"), ""),
+            at("file:///spools/tokyo")
+        );
+        // Neither may hold what another site's may hold as well.
+        for (url, variable) in [
+            (None, "s3://bkt/spool"),
+            (None, "s3://bkt/spool-{site}"),
+            (Some("s3://bkt/spool"), "s3://bkt/{site}"),
+            (Some("file:///spools/tokyo-2"), ""),
+        ] {
+            let error = place_of_site(url, variable).unwrap_err().to_string();
+            assert!(error.contains("not the spool of the site tokyo"), "{error}");
+        }
+        let home = |name: &str| (name == "HOME").then(|| "/home/ann".to_owned());
+        let site = SiteName::parse("tokyo").unwrap();
+        assert_eq!(
+            SpoolConfig::default()
+                .place(&site_env(Some(&site), &home))
+                .map(|place| place.to_string()),
+            at("file:///home/ann/.local/state/amp-forwarder/spool/tokyo")
+        );
+    }
 
     #[test]
     fn the_spool_is_under_the_state_folder_unless_it_is_named() {
@@ -347,6 +460,7 @@ mod tests {
             ("", "neither forwarder.spool.url"),
             ("s3://", "SPOOL_URL: found \"s3://\", expected a bucket"),
             ("file:///", "SPOOL_URL: found"),
+            ("s3://bucket/{site}", "and no site is named"),
         ] {
             let env = |name: &str| match name {
                 "AWS_LAMBDA_FUNCTION_NAME" => Some("f".to_owned()),

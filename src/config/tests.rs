@@ -292,7 +292,7 @@ forwarder:
     expired: {max_objects: 0}
   metadata: {enabled: true, interval: 10m, path: /prom/api/v1/metadata}
   remote_read: {mode: off, path: /prom/read, settle: 30s, overlap: 2m, resolution: 0s, max_samples: 1_000}
-  metrics: {enabled: false, namespace: Home/MetricsConfig}
+  metrics: {enabled: false, namespace: Home/MetricsConfig, per_site: true}
 "#;
     let config = config(text);
     assert_eq!(config.global.scrape_timeout, Duration::from_secs(20));
@@ -436,7 +436,8 @@ forwarder:
         config.forwarder.metrics,
         MetricsConfig {
             enabled: false,
-            namespace: "Home/MetricsConfig".into()
+            namespace: "Home/MetricsConfig".into(),
+            per_site: true,
         }
     );
     assert!(!format!("{config:?}").contains("hunter2"));

@@ -13,6 +13,7 @@ use super::error::{NetError, Peer, redacted};
 use super::header::{self, basic, sensitive};
 use super::oauth2::TokenSource;
 use super::secrets::{Secrets, secrets};
+use super::shared::SharedClients;
 use super::transport::{AddedHeaders, HttpReply, Passage, Transport};
 use crate::config::{Auth, HttpConfig, Secret, SecretSource};
 use crate::prompb::RequestBody;
@@ -71,13 +72,26 @@ impl HttpClient {
     /// Makes a client for a configuration. `peer` is the party that errors are about.
     #[must_use]
     pub fn new(config: &HttpConfig, options: ClientOptions, peer: Peer) -> Self {
+        Self::sharing(config, options, peer, &SharedClients::default())
+    }
+
+    /// Makes a client as [`HttpClient::new`] does, over connections and TLS sessions that it shares
+    /// with others. Its credentials are its own.
+    #[must_use]
+    pub fn sharing(
+        config: &HttpConfig,
+        options: ClientOptions,
+        peer: Peer,
+        shared: &SharedClients,
+    ) -> Self {
         let secrets = secrets();
+        let clients = shared.pool(&config.tls, &config.proxy, &options, peer);
         let tokens = match &config.auth {
             Some(Auth::OAuth2(oauth2)) => Some(TokenSource::new(oauth2, &options, secrets)),
             _ => None,
         };
         Self {
-            transport: Transport::new(&config.tls, &config.proxy, options.clone(), peer, secrets),
+            transport: Transport::new(&config.tls, &config.proxy, peer, clients),
             config: config.clone(),
             options,
             peer,

@@ -5,7 +5,7 @@
 //! `secrets` read what AWS keeps; `reach` says where a redirect may lead, `clients` and `transport`
 //! send a request as a TLS and proxy configuration say; `oauth2` fetches tokens over a transport;
 //! `http` adds credentials to requests, and `scrub` takes them out of the answers; `identity` finds
-//! out who signs them.
+//! out who signs them, and `shared` keeps what the configurations of a process have in common.
 
 pub mod aws;
 mod client;
@@ -22,6 +22,7 @@ mod reach;
 mod resolve;
 mod scrub;
 mod secrets;
+mod shared;
 pub mod sign;
 pub mod smithy;
 #[cfg(test)]
@@ -38,5 +39,6 @@ pub use identity::signing_identity;
 pub use object::{ObjectError, read_object};
 pub use resolve::{Lookup, SystemLookup};
 pub use secrets::{SecretError, Secrets, secrets};
+pub use shared::SharedClients;
 pub use tls::{TlsError, TlsFault};
 pub use transport::HttpReply;

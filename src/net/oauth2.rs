@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use url::form_urlencoded;
 
 use super::client::ClientOptions;
+use super::clients::ClientPool;
 use super::error::{NetError, Peer, redacted};
 use super::header::basic;
 use super::secrets::Secrets;
@@ -89,9 +90,14 @@ impl TokenSource {
             transport: Transport::new(
                 &config.tls,
                 &config.proxy,
-                options.clone(),
                 Peer::Remote,
-                secrets,
+                Arc::new(ClientPool::new(
+                    &config.tls,
+                    &config.proxy,
+                    options.clone(),
+                    Peer::Remote,
+                    secrets,
+                )),
             ),
             cache: Mutex::default(),
         }

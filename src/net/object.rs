@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use tokio::sync::OnceCell;
 
 use super::aws;
 use super::error::{Peer, SharedError};
@@ -61,7 +62,13 @@ pub async fn read_object(bucket: &str, key: &str, max_bytes: u64) -> Result<Vec<
     }
 }
 
-async fn read(bucket: &str, key: &str, max_bytes: u64) -> Result<Vec<u8>, ObjectError> {
+/// The client of the process. Each site has a configuration to read.
+async fn client() -> aws_sdk_s3::Client {
+    static CLIENT: OnceCell<aws_sdk_s3::Client> = OnceCell::const_new();
+    CLIENT.get_or_init(new_client).await.clone()
+}
+
+async fn new_client() -> aws_sdk_s3::Client {
     let shared = aws::shared_config(None, None, Peer::Store).await;
     let custom_endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
         .iter()
@@ -70,7 +77,11 @@ async fn read(bucket: &str, key: &str, max_bytes: u64) -> Result<Vec<u8>, Object
     let config = aws_sdk_s3::config::Builder::from(&shared)
         .force_path_style(custom_endpoint)
         .build();
-    let client = aws_sdk_s3::Client::from_conf(config);
+    aws_sdk_s3::Client::from_conf(config)
+}
+
+async fn read(bucket: &str, key: &str, max_bytes: u64) -> Result<Vec<u8>, ObjectError> {
+    let client = client().await;
     let object = client.get_object().bucket(bucket).key(key).send().await;
     let object = object.map_err(|error| {
         let status = error

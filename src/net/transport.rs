@@ -1,6 +1,8 @@
 //! How requests travel: TLS, proxies, redirects. Credentials come from above, as headers that are
 //! added where the destination may see them.
 
+use std::sync::Arc;
+
 use ::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use ::http::{Method, Request};
 use bytes::Bytes;
@@ -8,12 +10,11 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::client::{ClientOptions, send};
+use super::client::send;
 use super::clients::{ClientKey, ClientPool};
 use super::error::{NetError, Peer, Phase, redacted};
 use super::reach::{LocalKinds, REFUSED, REFUSED_HINT};
 use super::scrub::Scrubber;
-use super::secrets::Secrets;
 use crate::config::{ProxyConfig, Secret, TlsConfig};
 use crate::prompb::RequestBody;
 
@@ -26,7 +27,7 @@ pub(super) struct Transport {
     tls: TlsConfig,
     proxy: ProxyConfig,
     peer: Peer,
-    clients: ClientPool,
+    clients: Arc<ClientPool>,
 }
 
 /// Headers that a configuration adds to its requests.
@@ -105,19 +106,18 @@ impl HttpReply {
 }
 
 impl Transport {
-    /// `peer` is the party that errors are about.
+    /// `clients` are those for the same configuration. `peer` is the party that errors are about.
     pub(super) fn new(
         tls: &TlsConfig,
         proxy: &ProxyConfig,
-        options: ClientOptions,
         peer: Peer,
-        secrets: &'static Secrets,
+        clients: Arc<ClientPool>,
     ) -> Self {
         Self {
             tls: tls.clone(),
             proxy: proxy.clone(),
             peer,
-            clients: ClientPool::new(tls, proxy, options, peer, secrets),
+            clients,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The spans that log lines are written within: which tick, which job, which remote.
+//! The spans that log lines are written within: which site, which tick, which
+//! job, which remote.
 //!
 //! A line says only what happened; its spans say where. In Lambda's JSON they are the list `spans`,
 //! elsewhere they stand before the text. The spans have the level ERROR, so that they are there
@@ -23,4 +24,10 @@ pub fn job(name: &str) -> Span {
 #[must_use]
 pub fn remote(id: &str) -> Span {
     tracing::error_span!("remote", remote = id)
+}
+
+/// All work of one invocation for a site, when the function serves many.
+#[must_use]
+pub fn site(name: &str) -> Span {
+    tracing::error_span!("site", site = name)
 }

@@ -17,7 +17,7 @@ use crate::config::RemoteWrite;
 use crate::net::aws::AwsError;
 use crate::net::sign::{SignError, Signer};
 use crate::net::{
-    ClientOptions, Exchange, HttpClient, HttpReply, Peer, Phase, redacted, signing_identity,
+    ClientOptions, Exchange, HttpClient, HttpReply, Peer, Phase, SharedClients, redacted,
 };
 use crate::time::Clock;
 
@@ -59,7 +59,7 @@ pub struct HttpRemote {
     uri: Uri,
     headers: HeaderMap,
     client: HttpClient,
-    signer: Option<Signer>,
+    signer: Option<Arc<Signer>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -71,14 +71,24 @@ impl HttpRemote {
     /// [`RemoteError`] when the entry's region, headers or URL cannot be used. It stays until the
     /// configuration is changed.
     pub async fn new(config: &RemoteWrite, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
+        Self::sharing(config, clock, &SharedClients::default()).await
+    }
+
+    /// Makes a remote as [`HttpRemote::new`] does, over connections and credentials that it shares
+    /// with others.
+    ///
+    /// # Errors
+    /// [`RemoteError`] as [`HttpRemote::new`].
+    pub async fn sharing(
+        config: &RemoteWrite,
+        clock: Arc<dyn Clock>,
+        shared: &SharedClients,
+    ) -> Result<Self, RemoteError> {
         let signer = match &config.sigv4 {
-            Some(sigv4) => Some(Signer::new(
-                signing_identity(sigv4, &clock).await?,
-                &sigv4.service_name,
-            )),
+            Some(sigv4) => Some(shared.signer(sigv4, &clock).await?),
             None => None,
         };
-        Self::with_signer(config, signer, clock)
+        Self::over(config, signer, clock, shared)
     }
 
     /// Makes a remote as [`HttpRemote::new`] does, with another source of signatures.
@@ -89,6 +99,16 @@ impl HttpRemote {
         config: &RemoteWrite,
         signer: Option<Signer>,
         clock: Arc<dyn Clock>,
+    ) -> Result<Self, RemoteError> {
+        let shared = SharedClients::default();
+        Self::over(config, signer.map(Arc::new), clock, &shared)
+    }
+
+    fn over(
+        config: &RemoteWrite,
+        signer: Option<Arc<Signer>>,
+        clock: Arc<dyn Clock>,
+        shared: &SharedClients,
     ) -> Result<Self, RemoteError> {
         // A bound that is shorter than the request's own tells a dead path from a slow receiver.
         let options = ClientOptions {
@@ -104,7 +124,7 @@ impl HttpRemote {
             authorized: config.http.auth.is_some(),
             uri: config.url.as_str().parse().map_err(RemoteError::Url)?,
             headers: headers(config)?,
-            client: HttpClient::new(&config.http, options, Peer::Remote),
+            client: HttpClient::sharing(&config.http, options, Peer::Remote, shared),
             signer,
             clock,
         })

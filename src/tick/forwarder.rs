@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
 use super::job::{EXPECTED_AT_FIRST, Job, SlotGrid};
 use super::lease::TickSpool;
+use super::neighbours::Neighbours;
 use super::reads::{ReadCursor, cold_cursors};
 use super::remote::Lane;
 use crate::batch::Writer;
@@ -46,6 +48,8 @@ pub struct Forwarder {
     /// One lock for each home: reads of it wait for each other.
     pub(super) home_turns: Vec<Mutex<()>>,
     pub(super) memory_limit: usize,
+    /// The forwarders of other sites, which `memory_limit` bounds together with this one.
+    pub(super) neighbours: Option<Rc<dyn Neighbours>>,
     /// Bytes staged by the scrapes in progress.
     pub(super) staged: Cell<usize>,
     /// The most bytes of all that `memory_limit` bounds, in this tick.
@@ -110,6 +114,7 @@ impl Forwarder {
             cursors,
             home_turns: (0..homes).map(|_| Mutex::default()).collect(),
             memory_limit,
+            neighbours: None,
             staged: Cell::new(0),
             most_held: Cell::new(0),
             config,

@@ -2,12 +2,26 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::rc::Rc;
 
 use super::Forwarder;
 use super::lease::LeasedSpool;
+use super::neighbours::Neighbours;
 use crate::report::MemoryReport;
 
 impl Forwarder {
+    /// Names those that `memory_limit` bounds together with this forwarder. This one may have all
+    /// of it while it runs.
+    pub fn live_beside(&mut self, neighbours: Option<Rc<dyn Neighbours>>) {
+        self.neighbours = neighbours;
+    }
+
+    /// The bytes that the forwarder keeps between two ticks.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.weigh(None)
+    }
+
     /// Adds up the bytes of the caches, the scrapes in progress, the queues, the loaded
     /// segments and the tables of last timestamps. Remembers the largest sum of the tick.
     pub(super) fn weigh(&self, held: Option<&LeasedSpool>) -> usize {
@@ -26,6 +40,9 @@ impl Forwarder {
         let tables: usize = self.lanes.iter().map(|lane| lane.table.memory()).sum();
         let bytes = writers + queues + spooled + tables + self.staged.get();
         self.most_held.set(self.most_held.get().max(bytes));
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.give_way(self.memory_limit.saturating_sub(bytes));
+        }
         bytes
     }
 

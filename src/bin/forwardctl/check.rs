@@ -1,12 +1,12 @@
 //! `forwardctl check`: problems of the configuration, and of the systems that it names.
 
 use amp_forwarder::check::{self, Finding};
-use amp_forwarder::config::{Config, stack_env};
+use amp_forwarder::config::{Config, Env, site_env, sites_stack_env, stack_env};
 use amp_forwarder::report::plain_line;
 use amp_forwarder::setup;
 use serde_json::json;
 
-use crate::load::{load, load_with};
+use crate::load::{load, load_with, site};
 use crate::outcome::{CommandError, CommandOutcome};
 use crate::terminal::{Colour, painted, say, say_json};
 
@@ -24,10 +24,20 @@ pub(super) struct CheckArguments {
     stack: bool,
 }
 
+/// The variables of the function of a stack: of one home's, or with `--site` of many sites'.
+fn variables() -> Env<'static> {
+    if site().is_some() {
+        &sites_stack_env
+    } else {
+        &stack_env
+    }
+}
+
 /// Whether the spool is the stack's own: the function may use no other place.
 fn stack_spool(config: &Config) -> Finding {
-    let problem = match config.forwarder.spool.place(&stack_env) {
-        Ok(place) if stack_env("SPOOL_URL") == Some(place.to_string()) => None,
+    let env = site_env(site(), variables());
+    let problem = match config.forwarder.spool.place(&env) {
+        Ok(place) if env("SPOOL_URL") == Some(place.to_string()) => None,
         Ok(place) => Some(format!(
             "{place} is not the spool of the stack, whose permissions cover ${{SPOOL_URL}} alone: \
              leave out forwarder.spool.url"
@@ -48,7 +58,7 @@ pub(super) async fn run(
     json: bool,
 ) -> Result<CommandOutcome, CommandError> {
     let loaded = if arguments.stack {
-        load_with(config, &stack_env).await?
+        load_with(config, variables()).await?
     } else {
         load(config).await?
     };

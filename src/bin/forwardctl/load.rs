@@ -1,11 +1,30 @@
 //! The configuration of a command.
 
+use std::sync::OnceLock;
+
 use amp_forwarder::config::{
-    ENV_VAR, Env, LoadedConfig, Source, SourceError, config_env, process_env,
+    ENV_VAR, Env, LoadedConfig, SiteName, Source, SourceError, config_env, process_env, site_env,
 };
 use amp_forwarder::setup;
 
 use crate::outcome::CommandError;
+
+/// The site of `--site`. A process has one.
+static SITE: OnceLock<SiteName> = OnceLock::new();
+
+/// The site that is meant, when one is.
+pub(crate) fn site() -> Option<&'static SiteName> {
+    SITE.get()
+}
+
+/// Makes every configuration of the process that of a site. Returns `--config` with its name.
+pub(crate) fn choose_site(site: Option<SiteName>, config: Option<String>) -> Option<String> {
+    let Some(site) = site else {
+        return config;
+    };
+    let site = SITE.get_or_init(|| site);
+    config.map(|config| site.fill(&config))
+}
 
 /// Loads the configuration that a command needs. A forwarder.yml in the working directory is found
 /// as well, because people try things there.
@@ -27,5 +46,5 @@ pub(crate) async fn load_with(
     } else {
         argument
     };
-    Ok(setup::load_with(argument, env).await?)
+    Ok(setup::load_with(argument, &site_env(site(), env)).await?)
 }

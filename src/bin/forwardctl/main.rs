@@ -26,7 +26,7 @@ mod verify;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use amp_forwarder::config::{forwarder_schema, process_env};
+use amp_forwarder::config::{SiteName, forwarder_schema, process_env};
 use amp_forwarder::report::logs;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -43,6 +43,10 @@ struct Cli {
     /// ./forwarder.yml, else forwarder.yml in the program's folder]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<String>,
+    /// The site that is meant, where many have a configuration: its name takes the place of {site}
+    /// in --config, FORWARDER_CONFIG, SPOOL_URL and forwarder.spool.url, and is ${SITE}
+    #[arg(long, global = true, value_name = "NAME", value_parser = SiteName::parse)]
+    site: Option<SiteName>,
     /// Print JSON for programs
     #[arg(long, global = true)]
     json: bool,
@@ -85,7 +89,8 @@ enum Command {
 async fn main() -> ExitCode {
     let arguments = Cli::parse();
     logs::start_readable(&process_env);
-    let config = arguments.config.as_deref();
+    let config = load::choose_site(arguments.site, arguments.config);
+    let config = config.as_deref();
     let json = arguments.json;
     let ended = match arguments.command {
         Command::Check(arguments) => check::run(&arguments, config, json).await,

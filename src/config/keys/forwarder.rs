@@ -44,7 +44,7 @@ pub(in crate::config) const METADATA: Table = Table {
 
 pub(in crate::config) const METRICS: Table = Table {
     name: "forwarder.metrics",
-    supported: &[&["enabled", "namespace"]],
+    supported: &[&["enabled", "namespace", "per_site"]],
     unsupported: &[],
 };
 

@@ -150,6 +150,7 @@ fn section_kind(table: &str, key: &str) -> Option<Kind> {
         "max_bytes" | "segment_bytes" if [SPOOL.name, ARCHIVE.name].contains(&table) => Kind::Size,
         "max_objects" if table == ARCHIVE.name => Kind::Count,
         "enabled" if [METADATA.name, METRICS.name].contains(&table) => Kind::Boolean,
+        "per_site" if table == METRICS.name => Kind::Boolean,
         "interval" if table == METADATA.name => Kind::Duration,
         "path" if [METADATA.name, REMOTE_READ.name].contains(&table) => Kind::Text,
         "namespace" if table == METRICS.name => Kind::Text,
@@ -195,7 +196,7 @@ pub(super) fn description(table: &str, key: &str) -> Option<&'static str> {
 const ROOT: &str = "the top level";
 const QUEUE: &str = "queue_config";
 
-const DESCRIPTIONS: [(&str, &str, &str); 36] = [
+const DESCRIPTIONS: [(&str, &str, &str); 37] = [
     (
         ROOT,
         "global",
@@ -336,6 +337,11 @@ const DESCRIPTIONS: [(&str, &str, &str); 36] = [
         METRICS.name,
         "namespace",
         "Namespace in CloudWatch. Default: AmpForwarder.",
+    ),
+    (
+        METRICS.name,
+        "per_site",
+        "Whether a site has metrics of its own, which CloudWatch charges for. Default: false.",
     ),
     (
         REMOTE_READ.name,

@@ -21,7 +21,7 @@
 //!
 //! [`http`] and [`tls`] are the servers, the client and the certificates of all of these. [`demo`]
 //! puts everything together for `make demo`; [`bench`] measures the forwarder and its peers for
-//! `make bench`.
+//! `make bench`, and [`fleet`] lets one function serve a thousand sites for `make fleet`.
 
 pub mod bench;
 pub mod cgroup;
@@ -29,6 +29,7 @@ pub mod compare;
 pub mod demo;
 pub mod exposition;
 pub mod families;
+pub mod fleet;
 pub mod gateway;
 pub mod home;
 pub mod http;

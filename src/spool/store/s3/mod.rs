@@ -16,6 +16,7 @@ use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation}
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use self::date::DateWitness;
@@ -39,29 +40,19 @@ pub struct S3Store {
 impl S3Store {
     /// A store with region and credentials from where AWS' own tools take them. No request is made.
     pub async fn open(bucket: &str, prefix: &str) -> Self {
-        Self::new(
-            bucket,
-            prefix,
-            &aws::shared_config(None, None, Peer::Store).await,
-        )
+        // The spools of all sites of a process have one client.
+        static CLIENT: OnceCell<Client> = OnceCell::const_new();
+        let client = async || client(&aws::shared_config(None, None, Peer::Store).await);
+        Self::with(CLIENT.get_or_init(client).await.clone(), bucket, prefix)
     }
 
     /// A store with this configuration of the SDK, but without its retries.
     #[must_use]
     pub fn new(bucket: &str, prefix: &str, shared: &SdkConfig) -> Self {
-        let endpoint = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-        let custom_endpoint = shared.endpoint_url().is_some()
-            || endpoint("AWS_ENDPOINT_URL_S3")
-            || endpoint("AWS_ENDPOINT_URL");
-        let config = aws_sdk_s3::config::Builder::from(shared)
-            .retry_config(RetryConfig::disabled())
-            // Every call has a deadline of its own.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            // An S3 at an address of its own rarely answers to bucket names as host names.
-            .force_path_style(custom_endpoint)
-            .build();
+        Self::with(client(shared), bucket, prefix)
+    }
+
+    fn with(client: Client, bucket: &str, prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
         let address = if prefix.is_empty() {
             format!("s3://{bucket}")
@@ -74,7 +65,7 @@ impl S3Store {
             format!("{prefix}/")
         };
         Self {
-            client: Client::from_conf(config),
+            client,
             bucket: bucket.to_owned(),
             prefix,
             address,
@@ -265,6 +256,24 @@ impl S3Store {
         };
         within(deadline, Op::Delete, &asked.address, work).await
     }
+}
+
+/// A client with this configuration of the SDK, but without its retries.
+fn client(shared: &SdkConfig) -> Client {
+    let endpoint = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    let custom_endpoint = shared.endpoint_url().is_some()
+        || endpoint("AWS_ENDPOINT_URL_S3")
+        || endpoint("AWS_ENDPOINT_URL");
+    let config = aws_sdk_s3::config::Builder::from(shared)
+        .retry_config(RetryConfig::disabled())
+        // Every call has a deadline of its own.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        // An S3 at an address of its own rarely answers to bucket names as host names.
+        .force_path_style(custom_endpoint)
+        .build();
+    Client::from_conf(config)
 }
 
 impl Store for S3Store {

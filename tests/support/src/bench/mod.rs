@@ -10,9 +10,9 @@ pub mod once;
 mod plot;
 pub mod programs;
 mod receiver;
-mod report;
+pub(crate) mod report;
 pub mod size;
-mod usage;
+pub(crate) mod usage;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

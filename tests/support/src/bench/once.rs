@@ -173,7 +173,7 @@ pub async fn drain(program: &Path, series: usize, samples: u64) -> Result<Drain>
 }
 
 /// Unpacks the program from a zip; a path without that extension is the program.
-pub(super) fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
+pub fn unpack(function: &Path, directory: &Path) -> Result<PathBuf> {
     if function
         .extension()
         .is_none_or(|extension| extension != "zip")

@@ -20,7 +20,7 @@ pub(super) fn line(measured: &Measurement) -> String {
     )
 }
 
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     match bytes as f64 {
         large if large >= 1e9 => format!("{:.2} GB", large / 1e9),
         medium if medium >= 1e8 => format!("{:.0} MB", medium / 1e6),
@@ -28,7 +28,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

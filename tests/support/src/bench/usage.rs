@@ -11,7 +11,7 @@ const TICKS: u64 = 100;
 ///
 /// # Errors
 /// Fails when the process is gone.
-pub(super) fn cpu(process: u32) -> Result<Duration> {
+pub fn cpu(process: u32) -> Result<Duration> {
     // The clock ticks are exact to a hundredth of a second; the scheduler's counts leave out
     // threads that have ended. So the larger value is the better one.
     Ok(in_ticks(process)?.max(of_threads(process)?))
@@ -50,12 +50,24 @@ fn in_ticks(process: u32) -> Result<Duration> {
 ///
 /// # Errors
 /// Fails when the process is gone.
-pub(super) fn peak_memory(process: u32) -> Result<u64> {
+pub fn peak_memory(process: u32) -> Result<u64> {
+    memory(process, "VmHWM:")
+}
+
+/// Resident memory in bytes.
+///
+/// # Errors
+/// Fails when the process is gone.
+pub fn resident_memory(process: u32) -> Result<u64> {
+    memory(process, "VmRSS:")
+}
+
+fn memory(process: u32, name: &'static str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))
         .context("the measured process has ended")?;
-    let peak = status
+    let value = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .context("VmHWM")?;
-    Ok(peak.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+        .find_map(|line| line.strip_prefix(name))
+        .context(name)?;
+    Ok(value.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }

@@ -14,6 +14,8 @@ use crate::process::Child;
 pub struct FunctionOptions {
     /// The program: `bootstrap` of the zip, or the binary that cargo built.
     pub program: PathBuf,
+    /// Arguments of the program. Lambda gives none.
+    pub arguments: Vec<String>,
     /// Value of `AWS_LAMBDA_RUNTIME_API`.
     pub runtime_api: String,
     /// Content of the forwarder.yml that `FORWARDER_CONFIG` names.
@@ -30,6 +32,7 @@ impl FunctionOptions {
     pub fn new(program: impl Into<PathBuf>, runtime_api: &str, config: &str) -> Self {
         Self {
             program: program.into(),
+            arguments: Vec::new(),
             runtime_api: runtime_api.to_owned(),
             config: config.to_owned(),
             env: Vec::new(),
@@ -60,6 +63,7 @@ impl Function {
             &options.program,
             |command| {
                 command
+                    .args(&options.arguments)
                     .env_clear()
                     .envs([
                         ("PATH", "/usr/local/bin:/usr/bin:/bin"),

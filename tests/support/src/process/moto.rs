@@ -18,7 +18,7 @@ const READY: Duration = Duration::from_secs(60);
 /// asks for more.
 #[derive(Debug)]
 pub struct Moto {
-    _process: Child,
+    process: Child,
     _directory: TempDir,
     port: Port,
 }
@@ -43,10 +43,15 @@ impl Moto {
             .wait_ready(&format!("http://127.0.0.1:{port}/moto-api/"), READY)
             .await?;
         Ok(Self {
-            _process: process,
+            process,
             _directory: directory,
             port,
         })
+    }
+
+    /// Standard output and error so far: a line for each request.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// Endpoint, for `AWS_ENDPOINT_URL_S3` and its like.
