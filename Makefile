@@ -18,7 +18,7 @@ FETCH := tests/support/tools/fetch.sh
 LINT := $(AMP_FORWARDER_TOOLS)/lint/bin
 DENY := $(LINT)/cargo-deny --locked
 
-.PHONY: help build demo check lint style docs deny test infra soak bench bench-size fleet fuzz share tools clean
+.PHONY: help build demo check lint style docs deny test infra soak bench bench-count bench-size fleet fuzz share tools clean
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -95,6 +95,11 @@ bench: ## compares CPU, memory and latency with vmagent and Prometheus; writes b
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) peers
 	$(CARGO) build --locked --package amp-forwarder-support --bin bench
 	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) $(BENCH_FLAGS)
+
+# The function is built for haswell by cargo-lambda, so that is what is counted. Valgrind comes from
+# Debian. Nothing but the counts is compared, so this may run beside other work.
+bench-count: ## counts the instructions of a sample by callgrind and compares them with benches/counts.json (COUNT_FLAGS=--write makes it anew)
+	RUSTFLAGS='-C target-cpu=haswell' $(CARGO) bench --locked --no-default-features --profile count --bench counts -- $(COUNT_FLAGS)
 
 bench-size: build ## runs the function with as little CPU and memory as Lambda gives it (control groups, root); writes benches/sizes.*
 	$(CARGO) build --locked --package amp-forwarder-support --bin bench

@@ -1,0 +1,259 @@
+//! `make bench-count`: the instructions that a sample costs from the body of a scrape to the posted
+//! batch, counted by callgrind and compared with `benches/counts.json`.
+//!
+//! Seconds depend on the machine and on whatever else runs on it. Instructions hardly do, so a
+//! change of a few percent shows. They say nothing about caches and branches: `make bench` measures
+//! seconds.
+
+// A benchmark that cannot run must say so.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use amp_forwarder_support::bench::body::{Shape, SyntheticBody};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+
+use self::in_memory::InMemory;
+
+mod in_memory;
+
+const SERIES: usize = 10_000;
+const START_MS: i64 = 1_795_176_000_000;
+const INTERVAL_MS: i64 = 60_000;
+
+/// Ticks that are counted.
+const COUNTED: usize = 4;
+
+/// Share by which a count may differ from the one in `counts.json`.
+const TOLERANCE: f64 = 0.03;
+
+/// The function that callgrind counts, with everything that it calls.
+const COUNTED_FUNCTION: &str = "--toggle-collect=counts::counted*";
+
+/// What is counted: a name, the form of the body, and the ticks before.
+struct Case {
+    name: &'static str,
+    shape: Shape,
+    warm_up: usize,
+}
+
+const PLAIN_TEXT: Shape = Shape {
+    series: SERIES,
+    protobuf: false,
+    gzip: false,
+    half_unchanged: false,
+};
+
+const GZIP_TEXT: Shape = Shape {
+    gzip: true,
+    ..PLAIN_TEXT
+};
+
+const GZIP_PROTOBUF: Shape = Shape {
+    protobuf: true,
+    ..GZIP_TEXT
+};
+
+const HALF_UNCHANGED: Shape = Shape {
+    half_unchanged: true,
+    ..PLAIN_TEXT
+};
+
+const CASES: [Case; 5] = [
+    Case {
+        name: "gzip protobuf",
+        shape: GZIP_PROTOBUF,
+        warm_up: 2,
+    },
+    Case {
+        name: "gzip text",
+        shape: GZIP_TEXT,
+        warm_up: 2,
+    },
+    Case {
+        name: "plain text",
+        shape: PLAIN_TEXT,
+        warm_up: 2,
+    },
+    Case {
+        name: "plain text, half unchanged",
+        shape: HALF_UNCHANGED,
+        warm_up: 2,
+    },
+    Case {
+        name: "gzip protobuf, first scrape",
+        shape: GZIP_PROTOBUF,
+        warm_up: 0,
+    },
+];
+
+/// `benches/counts.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counts {
+    /// What the program was built with. Another compiler may give other counts.
+    compiler: String,
+    /// Instructions for each sample that was scraped, case by case.
+    instructions: BTreeMap<String, u64>,
+}
+
+fn main() -> ExitCode {
+    // Cargo adds `--bench`.
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--case", name] => run(name).map(|()| true),
+        ["--write", ..] => count().and_then(|counts| write(&counts)).map(|()| true),
+        _ => count().and_then(|counts| compare(&counts)),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one case. Callgrind watches.
+fn run(name: &str) -> Result<(), Box<dyn Error>> {
+    let case = CASES
+        .iter()
+        .find(|case| case.name == name)
+        .ok_or("no such case")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut world = InMemory::new(case.shape)?;
+    let mut body = SyntheticBody::new(case.shape, START_MS);
+    // Of a process that starts only the first scrape is cold.
+    let ticks = if case.warm_up == 0 { 1 } else { COUNTED };
+    for tick in 0..case.warm_up + ticks {
+        let now_ms = START_MS + (1 + tick as i64) * INTERVAL_MS;
+        body.freshen(now_ms);
+        let encoded = body.encoded();
+        if tick < case.warm_up {
+            runtime.block_on(world.tick(encoded, now_ms));
+        } else {
+            counted(&runtime, &mut world, encoded, now_ms)?;
+        }
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn counted(
+    runtime: &Runtime,
+    world: &mut InMemory,
+    body: Bytes,
+    now_ms: i64,
+) -> Result<(), String> {
+    let report = runtime.block_on(world.tick(body, now_ms));
+    // `up` and its like are five samples more.
+    let scraped = SERIES as u64 + 5;
+    if report.ledger.scraped == scraped && report.errors.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("not all {scraped} samples were taken: {report:?}"))
+    }
+}
+
+fn count() -> Result<Counts, Box<dyn Error>> {
+    let scratch = tempfile::tempdir()?;
+    let output = scratch.path().join("callgrind");
+    let mut counts = Counts {
+        compiler: compiler()?,
+        ..Counts::default()
+    };
+    for case in &CASES {
+        let result = Command::new("valgrind")
+            .args(["--tool=callgrind", COUNTED_FUNCTION])
+            .arg(format!("--callgrind-out-file={}", output.display()))
+            .arg(std::env::current_exe()?)
+            .args(["--case", case.name])
+            .output()
+            .map_err(|error| format!("valgrind cannot be started, is it installed? {error}"))?;
+        if !result.status.success() {
+            let (stdout, stderr) = (result.stdout, result.stderr);
+            let text = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
+            return Err(format!("{}: {text}", case.name).into());
+        }
+        let ticks = if case.warm_up == 0 { 1 } else { COUNTED };
+        let total = total(&output)? / (ticks * SERIES) as u64;
+        counts.instructions.insert(case.name.to_owned(), total);
+    }
+    Ok(counts)
+}
+
+/// All instructions that callgrind has counted.
+fn total(output: &Path) -> Result<u64, Box<dyn Error>> {
+    let text = std::fs::read_to_string(output)?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))
+        .ok_or("callgrind's output has no totals")?;
+    match total.trim().parse()? {
+        0 => Err("callgrind has not found the function to count".into()),
+        total => Ok(total),
+    }
+}
+
+fn compiler() -> Result<String, Box<dyn Error>> {
+    let output = Command::new("rustc").arg("--version").output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn baseline_path() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/counts.json")
+}
+
+fn write(counts: &Counts) -> Result<(), Box<dyn Error>> {
+    let text = serde_json::to_string_pretty(counts)? + "\n";
+    std::fs::write(baseline_path(), &text)?;
+    println!("{text}");
+    Ok(())
+}
+
+/// Prints all counts beside those of `counts.json`, and says whether they are the same within the
+/// tolerance.
+fn compare(counts: &Counts) -> Result<bool, Box<dyn Error>> {
+    let baseline: Counts = serde_json::from_slice(&std::fs::read(baseline_path())?)?;
+    let mut same = true;
+    println!("instructions a sample    before       now    change");
+    for case in &CASES {
+        let now = counts.instructions[case.name];
+        let Some(&before) = baseline.instructions.get(case.name) else {
+            println!("{:<28} counts.json lacks it", case.name);
+            same = false;
+            continue;
+        };
+        let change = now as f64 / before as f64 - 1.0;
+        println!(
+            "{:<28} {before:>6} {now:>8} {:>8.1} %",
+            case.name,
+            change * 100.0
+        );
+        same &= change.abs() <= TOLERANCE;
+    }
+    if !same {
+        if counts.compiler != baseline.compiler {
+            println!(
+                "counts.json was made with {}, this with {}",
+                baseline.compiler, counts.compiler
+            );
+        }
+        println!(
+            "A count has changed by more than {:.0} %. Mend what costs more, or commit the new \
+             counts: make bench-count COUNT_FLAGS=--write",
+            TOLERANCE * 100.0
+        );
+    }
+    Ok(same)
+}
