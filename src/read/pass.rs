@@ -212,18 +212,28 @@ impl<'a> Pass<'a> {
 
     /// Ends the answer: its last result has ended.
     pub(super) fn finish(&mut self, sink: &mut impl WindowSink) -> Result<(), PassError> {
-        self.end_result(sink)
+        self.show_held(sink)
     }
 
-    /// Shows what was held back, and remembers the label sets of the result.
+    /// Ends a result that another one follows: its label sets must not be taken again.
     fn end_result(&mut self, sink: &mut impl WindowSink) -> Result<(), PassError> {
+        self.show_held(sink)?;
+        if self.earlier.is_empty() {
+            std::mem::swap(&mut self.earlier, &mut self.current);
+        } else {
+            for key in self.current.drain() {
+                insert(&mut self.earlier, key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what was held back.
+    fn show_held(&mut self, sink: &mut impl WindowSink) -> Result<(), PassError> {
         for (labels, mut held) in std::mem::take(&mut self.held) {
             self.show(held.offset, &labels, &mut held.samples, sink)?;
         }
         self.held_bytes = 0;
-        for key in self.current.drain() {
-            insert(&mut self.earlier, key);
-        }
         Ok(())
     }
 

@@ -9,41 +9,41 @@ use crate::http::Client;
 use crate::query::Samples;
 
 #[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
+pub(crate) struct ReadRequest {
     #[prost(message, repeated, tag = "1")]
-    queries: Vec<Query>,
+    pub(crate) queries: Vec<Query>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Query {
+pub(crate) struct Query {
     #[prost(int64, tag = "1")]
-    start_timestamp_ms: i64,
+    pub(crate) start_timestamp_ms: i64,
     #[prost(int64, tag = "2")]
-    end_timestamp_ms: i64,
+    pub(crate) end_timestamp_ms: i64,
     #[prost(message, repeated, tag = "3")]
-    matchers: Vec<Matcher>,
+    pub(crate) matchers: Vec<Matcher>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Matcher {
+pub(crate) struct Matcher {
     #[prost(int32, tag = "1")]
-    kind: i32,
+    pub(crate) kind: i32,
     #[prost(string, tag = "2")]
-    name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "3")]
-    value: String,
+    pub(crate) value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ReadResponse {
+pub(crate) struct ReadResponse {
     #[prost(message, repeated, tag = "1")]
-    results: Vec<QueryResult>,
+    pub(crate) results: Vec<QueryResult>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct QueryResult {
+pub(crate) struct QueryResult {
     #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
+    pub(crate) timeseries: Vec<TimeSeries>,
 }
 
 /// `LabelMatcher.Type.NEQ`.

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use bytes::Bytes;
 
 /// Number of metric families, of the order that a cluster's Prometheus has of each exporter.
-const FAMILIES: usize = 400;
+pub(super) const FAMILIES: usize = 400;
 /// Digits of a timestamp in milliseconds, until the year 2286.
 const TIME_DIGITS: usize = 13;
 /// Bytes of such a timestamp as a varint, until the year 2109.
@@ -49,7 +49,7 @@ pub struct SyntheticBody {
 
 /// The labels of one series without its name: 8 to 12 of them, sorted. The whole line has about 270
 /// bytes.
-fn labels(family: usize, member: usize) -> Vec<(&'static str, String)> {
+pub(super) fn labels(family: usize, member: usize) -> Vec<(&'static str, String)> {
     let node = member % 23;
     let mut labels = vec![
         ("container", format!("app-{}", family % 17)),
@@ -78,7 +78,7 @@ fn labels(family: usize, member: usize) -> Vec<(&'static str, String)> {
     labels
 }
 
-fn name(family: usize) -> String {
+pub(super) fn name(family: usize) -> String {
     const SUBJECTS: [&str; 8] = [
         "container_network_receive",
         "container_fs_writes",
@@ -115,7 +115,7 @@ fn value(index: usize) -> String {
 }
 
 /// The family of each series and its number within the family, in the order of the body.
-fn members(series: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn members(series: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..FAMILIES).flat_map(move |family| {
         (0..series.saturating_sub(family).div_ceil(FAMILIES)).map(move |member| (family, member))
     })
@@ -288,7 +288,7 @@ impl SyntheticBody {
     }
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -296,7 +296,7 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+pub(super) fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.push(tag);
     varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::Shape;
 use super::home::{Reading, ScrapeStart, SyntheticHome};
-use super::programs::{Program, RunningForwarder, Task};
+use super::programs::{Program, RunningForwarder, SCRAPES_ONLY, Task};
 use super::receiver::Receiver;
 use super::usage;
 
@@ -92,6 +92,7 @@ pub async fn measure(
         interval: case.interval,
         gzip: case.shape.gzip,
         protobuf: case.shape.protobuf,
+        remote_read: SCRAPES_ONLY,
     };
     let running = RunningForwarder::start(program, function, &task).await?;
     let measured = watch(&running, home, &receiver, case).await;

@@ -6,12 +6,16 @@
 pub mod body;
 pub mod compare;
 pub mod home;
+pub mod home_cost;
 pub mod once;
 mod plot;
 pub mod programs;
+pub mod reads;
 mod receiver;
 pub(crate) mod report;
 pub mod size;
+pub mod small_reads;
+mod tsdb;
 pub(crate) mod usage;
 
 use std::path::{Path, PathBuf};
@@ -24,8 +28,10 @@ use tempfile::TempDir;
 use self::body::Shape;
 use self::compare::{Case, Measurement, body_name, measure};
 use self::home::SyntheticHome;
+use self::home_cost::HomeCost;
 use self::once::{ColdTick, Drain, StartUp};
 use self::programs::Program;
+use self::reads::WindowMeasurement;
 
 /// Selects what is measured.
 #[derive(Debug, Clone)]
@@ -39,6 +45,8 @@ pub struct BenchOptions {
     pub alone: bool,
     /// Measures only the comparisons with this number of series.
     pub series: Option<usize>,
+    /// Measures only the windows of remote read, and what they cost the home.
+    pub windows: bool,
 }
 
 /// All figures of one run.
@@ -48,6 +56,12 @@ pub struct Results {
     pub machine: String,
     /// The forwarder and its peers, case by case.
     pub compared: Vec<Measurement>,
+    /// Windows of `mode: always`, by number of series.
+    #[serde(default)]
+    pub windows: Vec<WindowMeasurement>,
+    /// What both ways cost the home.
+    #[serde(default)]
+    pub home_cost: Option<HomeCost>,
     /// The first scrape of a fresh process, with 100,000 series.
     pub cold_tick: Option<ColdTick>,
     /// The drain of 10 million samples.
@@ -55,6 +69,11 @@ pub struct Results {
     /// The start of the function.
     pub start: Option<StartUp>,
 }
+
+/// Series of the homes that are read.
+const WINDOW_SERIES: [usize; 2] = [10_000, 100_000];
+/// Windows that are measured of each.
+const WINDOWS: usize = 6;
 
 fn cases(quick: bool) -> Vec<Case> {
     let text = Shape {
@@ -139,6 +158,31 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
     };
     let unpacked = TempDir::new()?;
     let function = once::unpack(&options.function, unpacked.path())?;
+    if !options.windows {
+        compare_all(options, &function, &mut results).await?;
+    }
+    measure_windows(options, &function, &mut results).await?;
+    if options.series.is_some() || options.windows {
+        return Ok(results);
+    }
+    eprintln!("bench: a cold tick");
+    results.cold_tick = Some(once::cold_tick(&function, 100_000).await?);
+    eprintln!("bench: a drain");
+    results.drain = Some(
+        once::drain(
+            &function,
+            100_000,
+            if options.quick { 1_000_000 } else { 10_000_000 },
+        )
+        .await?,
+    );
+    eprintln!("bench: the start of the function");
+    results.start = Some(once::start(&function, &options.function)?);
+    Ok(results)
+}
+
+/// Measures the forwarder and its peers in each case.
+async fn compare_all(options: &BenchOptions, function: &Path, results: &mut Results) -> Result<()> {
     let chosen = |case: &Case| {
         options
             .series
@@ -159,28 +203,34 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
             {
                 continue;
             }
-            let measured = measure(program, &function, &home, case).await?;
+            let measured = measure(program, function, &home, case).await?;
             eprintln!("bench:   {}", report::line(&measured));
             results.compared.push(measured);
         }
     }
-    if options.series.is_some() {
-        return Ok(results);
+    Ok(())
+}
+
+/// Measures windows of remote read, and what they cost a home.
+async fn measure_windows(
+    options: &BenchOptions,
+    function: &Path,
+    results: &mut Results,
+) -> Result<()> {
+    for series in WINDOW_SERIES {
+        if options.series.is_none_or(|chosen| chosen == series) {
+            eprintln!("bench: windows of {series} series");
+            let windows = if options.quick { 1 } else { WINDOWS };
+            let measured = reads::measure(function, series, windows).await?;
+            eprintln!("bench:   {}", report::window_line(&measured));
+            results.windows.push(measured);
+        }
     }
-    eprintln!("bench: a cold tick");
-    results.cold_tick = Some(once::cold_tick(&function, 100_000).await?);
-    eprintln!("bench: a drain");
-    results.drain = Some(
-        once::drain(
-            &function,
-            100_000,
-            if options.quick { 1_000_000 } else { 10_000_000 },
-        )
-        .await?,
-    );
-    eprintln!("bench: the start of the function");
-    results.start = Some(once::start(&function, &options.function)?);
-    Ok(results)
+    if options.series.is_none() {
+        eprintln!("bench: what the samples cost a home");
+        results.home_cost = Some(home_cost::measure().await?);
+    }
+    Ok(())
 }
 
 /// Writes `results.json`, `results.md` and `results.svg`.

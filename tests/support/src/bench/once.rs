@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::body::Shape;
 use super::home::SyntheticHome;
-use super::programs::{BATCH, Task, function};
+use super::programs::{BATCH, SCRAPES_ONLY, Task, function};
 use super::receiver::Receiver;
 use super::usage;
 use crate::lambda::{InvocationResult, RuntimeApi};
@@ -76,6 +76,7 @@ fn task(home: &SyntheticHome, remote: String) -> Task {
         interval: Duration::from_secs(60),
         gzip: false,
         protobuf: false,
+        remote_read: SCRAPES_ONLY,
     }
 }
 

@@ -52,7 +52,12 @@ pub struct Task {
     pub gzip: bool,
     /// Whether it asks for protobuf.
     pub protobuf: bool,
+    /// `forwarder.remote_read` of the function.
+    pub remote_read: &'static str,
 }
+
+/// The value of [`Task::remote_read`] where scrapes are measured.
+pub const SCRAPES_ONLY: &str = "{mode: off}";
 
 impl Task {
     /// Writes a `prometheus.yml` for the program. What vmagent has as flags is left out of its own.
@@ -164,7 +169,9 @@ impl RunningForwarder {
 /// Fails when the program is missing.
 pub fn function(program: &Path, api: &RuntimeApi, task: &Task, spool: &Path) -> Result<Function> {
     let spool = format!(
-        "forwarder: {{spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}}}\n",
+        "forwarder:\n  remote_read: {}\n  \
+         spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}\n",
+        task.remote_read,
         spool.display()
     );
     let config = task.yaml(Program::Forwarder) + &spool;

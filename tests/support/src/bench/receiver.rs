@@ -10,6 +10,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::gateway::wire;
 use crate::http::{self as server, Hangup, Server};
 
 const LARGEST_BODY: usize = 64 << 20;
@@ -139,51 +140,29 @@ impl Receiver {
     }
 }
 
-/// Counts the entries of a `WriteRequest`; each program here sends one sample in each. Metadata is
-/// not counted.
+/// Counts the samples of a `WriteRequest`. A body that is none has no samples.
 fn samples(body: &[u8]) -> u64 {
-    let Ok(raw) = snap::raw::Decoder::new().decompress_vec(body) else {
-        return 0;
-    };
-    let mut rest = &raw[..];
-    let mut samples = 0;
-    while let Some((&tag, behind)) = rest.split_first() {
-        let (mut length, mut shift, mut at) = (0_usize, 0, 0);
-        loop {
-            let Some(&byte) = behind.get(at) else {
-                return samples;
-            };
-            at += 1;
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte < 0x80 || shift > 28 {
-                break;
-            }
-        }
-        samples += u64::from(tag == 0x0a);
-        let Some(next) = behind.get(at + length..) else {
-            return samples;
-        };
-        rest = next;
-    }
-    samples
+    wire::decompress(body, LARGEST_BODY)
+        .and_then(|request| wire::count(&request))
+        .map_or(0, |counts| counts.samples)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::wire::{Sample, TimeSeries, WriteRequest};
 
     #[test]
-    fn entries_are_counted_and_damage_is_none() {
-        let raw = [
-            &[0x0a, 2, 1, 1][..],
-            &[0x1a, 1, 7],
-            &[0x0a, 0x80, 1],
-            &[5; 128],
-        ]
-        .concat();
-        let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
-        assert_eq!(samples(&body), 2);
+    fn samples_are_counted_and_damage_has_none() {
+        let entry = TimeSeries {
+            samples: vec![Sample::default(); 2],
+            ..Default::default()
+        };
+        let request = WriteRequest {
+            timeseries: vec![entry.clone(), TimeSeries::default(), entry],
+            ..Default::default()
+        };
+        assert_eq!(samples(&wire::compress(&request)), 4);
         assert_eq!(samples(b"\xff\xff no snappy"), 0);
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::compare::Measurement;
+use super::reads::WindowMeasurement;
 use super::{Results, once};
 
 /// One measurement as a line on standard error.
@@ -40,6 +41,65 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// One measurement of windows as a line on standard error.
+pub(super) fn window_line(measured: &WindowMeasurement) -> String {
+    format!(
+        "{:.3} CPU s/M ({:.3} at least, {:.3} in a first window), peak {}, {:.1} bytes a sample \
+         ({:.1} from the home), {:.0} requests and {:.2} s a window",
+        measured.cpu_per_million,
+        measured.least_cpu_per_million,
+        measured.cold_cpu_per_million,
+        bytes(measured.peak_memory),
+        measured.bytes_per_sample,
+        measured.home_bytes_per_sample,
+        measured.requests,
+        measured.invocation
+    )
+}
+
+/// The table of `mode: always`.
+fn windows(results: &Results) -> String {
+    if results.windows.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "Remote read, `mode: always`: each window has four samples of a series and re-reads two. \
+         Figures are for a million samples that are sent, and each is sent once.\n\n\
+         | series | windows | CPU s / M samples | least | first window of a process | peak memory \
+         | sent a sample | read a sample | requests a window | invocation |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for measured in &results.windows {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.2} | {:.2} | {:.2} | {} | {:.1} B | {:.1} B | {:.0} | {:.2} s |",
+            grouped(measured.series as u64),
+            measured.windows,
+            measured.cpu_per_million,
+            measured.least_cpu_per_million,
+            measured.cold_cpu_per_million,
+            bytes(measured.peak_memory),
+            measured.bytes_per_sample,
+            measured.home_bytes_per_sample,
+            measured.requests,
+            measured.invocation
+        );
+    }
+    if let Some(cost) = &results.home_cost {
+        let _ = writeln!(
+            text,
+            "\nA Prometheus 3.5 with {} series spends {:.2} CPU s on a million samples that it \
+             shows as federations, and {:.2} CPU s on a million that are read from it.",
+            grouped(cost.series as u64),
+            cost.federation,
+            cost.read
+        );
+    }
+    text.push('\n');
+    text
+}
+
 /// Writes the text and the tables of `results.md`.
 pub(super) fn markdown(results: &Results) -> String {
     let mut text = format!(
@@ -72,10 +132,9 @@ pub(super) fn markdown(results: &Results) -> String {
             measured.latency
         );
     }
-    text.push_str(
-        "\n![CPU time and memory by program](results.svg)\n\n\
-         | single events | |\n| --- | --- |\n",
-    );
+    text.push_str("\n![CPU time and memory by program](results.svg)\n\n");
+    text.push_str(&windows(results));
+    text.push_str("| single events | |\n| --- | --- |\n");
     if let Some(tick) = &results.cold_tick {
         let series = grouped(tick.series as u64);
         let _ = writeln!(

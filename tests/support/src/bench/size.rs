@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::body::Shape;
 use super::home::SyntheticHome;
 use super::receiver::Receiver;
+use super::small_reads::SmallReads;
 use super::usage;
 use crate::cgroup::ControlGroup;
 use crate::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
@@ -72,17 +73,12 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
         RuntimeApi::start().await?,
     );
     let spool = TempDir::new()?;
-    let config = format!(
-        "scrape_configs:\n  - job_name: federate\n    scrape_interval: 60s\n    \
-         scrape_timeout: 50s\n    honor_labels: true\n    metrics_path: /federate\n    \
-         scrape_protocols: [PrometheusText0.0.4]\n    \
-         params: {{'match[]': ['{{job=~\".+\"}}']}}\n    static_configs: [{{targets: ['{}']}}]\n\
-         remote_write:\n  - name: bench\n    url: {}\n    sigv4: {{region: us-east-1}}\n    \
-         queue_config: {{max_samples_per_send: 1000, max_shards: 50, capacity: 2500}}\n\
-         forwarder: {{spool: {{url: 'file://{}'}}}}\n",
-        home.address(),
-        receiver.url(),
-        spool.path().display()
+    let config = config(
+        &home.address(),
+        &receiver.url(),
+        spool.path(),
+        60,
+        "{mode: off}",
     );
     let script = directory.join("limited");
     group.wrap(program, &script)?;
@@ -130,6 +126,27 @@ async fn one(program: &Path, directory: &Path, memory_mb: u64, shape: Shape) -> 
     Ok(sized)
 }
 
+/// The configuration of a function that signs its requests, with the defaults of AMP.
+pub(super) fn config(
+    home: &str,
+    remote: &str,
+    spool: &Path,
+    interval_seconds: u64,
+    remote_read: &str,
+) -> String {
+    format!(
+        "scrape_configs:\n  - job_name: federate\n    scrape_interval: {interval_seconds}s\n    \
+         scrape_timeout: {}s\n    honor_labels: true\n    metrics_path: /federate\n    \
+         scrape_protocols: [PrometheusText0.0.4]\n    \
+         params: {{'match[]': ['{{job=~\".+\"}}']}}\n    static_configs: [{{targets: ['{home}']}}]\n\
+         remote_write:\n  - name: bench\n    url: {remote}\n    sigv4: {{region: us-east-1}}\n    \
+         queue_config: {{max_samples_per_send: 1000, max_shards: 50, capacity: 2500}}\n\
+         forwarder: {{remote_read: {remote_read}, spool: {{url: 'file://{}'}}}}\n",
+        interval_seconds.min(50),
+        spool.display()
+    )
+}
+
 /// The first error of the report that a function's error holds, or the beginning of the text when
 /// it holds none.
 fn first_error(error: &str) -> String {
@@ -163,7 +180,7 @@ fn row(sized: &SizeResult) -> String {
 ///
 /// # Errors
 /// Fails when they cannot be written.
-pub fn write(all: &[SizeResult], directory: &Path) -> Result<()> {
+pub fn write(all: &[SizeResult], reads: &SmallReads, directory: &Path) -> Result<()> {
     let rows: String = all.iter().map(|sized| row(sized) + "\n").collect();
     let text = format!(
         "# How large a function must be\n\n\
@@ -172,12 +189,16 @@ pub fn write(all: &[SizeResult], directory: &Path) -> Result<()> {
          home and receiver run on the same machine. A job keeps its slots when a warm scrape takes \
          less than its interval.\n\n\
                   | series | function | first scrape | later ones | peak memory |\n\
-         | --- | --- | --- | --- | --- |\n{rows}",
-        super::machine()
+         | --- | --- | --- | --- | --- |\n{rows}\n{}",
+        super::machine(),
+        reads.text()
     );
     std::fs::create_dir_all(directory)?;
     for (name, content) in [
-        ("sizes.json", serde_json::to_string_pretty(all)? + "\n"),
+        (
+            "sizes.json",
+            serde_json::to_string_pretty(&(all, reads))? + "\n",
+        ),
         ("sizes.md", text),
     ] {
         std::fs::write(directory.join(name), content)

@@ -25,6 +25,9 @@ struct Arguments {
     /// Measures only the comparisons with this number of series, for profiling.
     #[arg(long)]
     series: Option<usize>,
+    /// Measures only remote read, and what it costs the home.
+    #[arg(long)]
+    windows: bool,
     /// Measures only the function, as small as Lambda makes it, in control groups. Writes sizes.md
     /// and sizes.json.
     #[arg(long)]
@@ -50,12 +53,14 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
         quick,
         alone,
         series,
+        windows,
         sizes,
     } = arguments;
     // The function runs in a directory of its own, so its path must be absolute.
     let function = std::path::absolute(function)?;
     if sizes {
-        return bench::size::write(&bench::size::measure(&function).await?, &out);
+        let reads = bench::small_reads::measure(&function).await?;
+        return bench::size::write(&bench::size::measure(&function).await?, &reads, &out);
     }
     bench::write(
         &bench::run(&BenchOptions {
@@ -63,6 +68,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
             quick,
             alone,
             series,
+            windows,
         })
         .await?,
         &out,
