@@ -10,11 +10,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::cgroup::ControlGroup;
 use super::receiver::Receiver;
 use super::report::{bytes, grouped};
 use super::tsdb::DatabaseHome;
 use super::{size, usage};
+use crate::cgroup::ControlGroup;
 use crate::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 use crate::now_ms;
 
