@@ -125,6 +125,7 @@ const JOB: &[&str] = &[
     "metric_relabel_configs: [{action: lowercase, source_labels: [a], target_label: b, separator: ''}]",
     "metric_relabel_configs: {action: drop}",
     "'match[]': [up]",
+    "ec2_sd_configs: ~",
     "target_groups: []",
     "job_name: again",
 ];
@@ -186,6 +187,10 @@ const REMOTE: &[&str] = &[
     "url: http://again/",
 ];
 
+/// Keys without whose value Prometheus 3.5 loads the file, takes it for zero, and then hangs at the
+/// next reload (no time for a request) or ends in a panic (no shards).
+const DEADLY: &[&str] = &["remote_timeout", "queue_config"];
+
 /// A configuration. The same seed gives the same one.
 pub(crate) fn configuration(seed: u64) -> String {
     let mut rng = Rng::with_seed(seed);
@@ -205,6 +210,9 @@ pub(crate) fn configuration(seed: u64) -> String {
     let (own_job, own_remote) = (pick(&mut rng, JOB), pick(&mut rng, REMOTE));
     let first = rng.bool();
     let mut text = written(&global, &job, targets, &remote);
+    if rng.u8(0..3) == 0 {
+        text = with_null(&mut rng, &text, [&global, &job, &remote]);
+    }
     if merged {
         let (jobs, remotes) = text.split_once("remote_write:\n").unwrap_or((&text, ""));
         let jobs = jobs.replace("- job_name: j\n", "- &job\n  job_name: j\n");
@@ -227,6 +235,19 @@ pub(crate) fn configuration(seed: u64) -> String {
         );
     }
     text
+}
+
+/// Takes the value of one of these keys away: people delete it, or a template leaves none. Those of
+/// [`DEADLY`] keep theirs.
+fn with_null(rng: &mut Rng, text: &str, keys: [&[&'static str]; 3]) -> String {
+    let mut keys = keys.concat();
+    keys.retain(|key| !DEADLY.iter().any(|deadly| key.starts_with(deadly)));
+    let Some(key) = rng.choice(keys) else {
+        return text.to_owned();
+    };
+    let name = key.split_once(':').map_or(key, |(name, _)| name);
+    let null = rng.choice(["", " ~", " null"]).unwrap_or_default();
+    text.replacen(&indented(key), &indented(&format!("{name}:{null}")), 1)
 }
 
 /// A configuration with one fragment: `global: …`, `job: …` or `remote: …`.

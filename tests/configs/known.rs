@@ -29,6 +29,8 @@ impl Known {
     }
 }
 
+const NULL: &str = "a key without a value has its default here, with a warning; Prometheus takes it for false, 0 or nothing";
+
 pub(crate) const KNOWN: &[Known] = &[
     Known {
         pattern: "refused: *queue_config.m*: found 0, expected",
@@ -83,7 +85,32 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         pattern: "value: scrape_configs.honor_timestamps: \"true\"",
         example: "job: honor_timestamps: ~",
-        reason: "a key without a value has its default here, with a warning; Prometheus takes it for false, 0 or nothing",
+        reason: NULL,
+    },
+    Known {
+        pattern: "value: *.follow_redirects: \"true\", Prometheus \"\"",
+        example: "job: follow_redirects: ~",
+        reason: NULL,
+    },
+    Known {
+        pattern: "value: *.enable_compression: \"true\", Prometheus \"\"",
+        example: "job: enable_compression: ~",
+        reason: NULL,
+    },
+    Known {
+        pattern: "value: scrape_configs.metrics_path: \"/metrics\", Prometheus \"\"",
+        example: "job: metrics_path: ~",
+        reason: NULL,
+    },
+    Known {
+        pattern: "value: scrape_configs.scheme: \"http\", Prometheus \"\"",
+        example: "job: scheme: ~",
+        reason: NULL,
+    },
+    Known {
+        pattern: "value: remote_write.metadata_config.*, Prometheus \"\"",
+        example: "remote: metadata_config: ~",
+        reason: NULL,
     },
     Known {
         pattern: "value: remote_write.url: \"http://receiver/a/b\"",

@@ -34,9 +34,18 @@ struct Verdict {
     met: BTreeSet<&'static str>,
 }
 
-/// Asks both, and compares.
-async fn compared(judge: &Judge, text: String) -> Verdict {
+/// Asks both, and compares. With `promtool`, what people check a configuration with is asked as
+/// well.
+async fn compared(judge: &Judge, text: String, promtool: bool) -> Verdict {
     let theirs = judge.load(&text).await;
+    if promtool {
+        let takes = judge.promtool_takes(&text);
+        assert_eq!(
+            takes,
+            theirs.is_ok(),
+            "promtool and Prometheus differ:\n{text}"
+        );
+    }
     let ours = Config::load(&text, &|_| None, &judge.origin());
     let found = match (&ours, &theirs) {
         (Err(_), Err(_)) => Vec::new(),
@@ -91,7 +100,7 @@ async fn what_prometheus_loads_loads_with_the_same_effect() {
     let judge = Judge::start().await.unwrap();
     let mut verdicts = Vec::new();
     for seed in 0..320 {
-        verdicts.push(compared(&judge, grammar::configuration(seed)).await);
+        verdicts.push(compared(&judge, grammar::configuration(seed), seed % 10 == 0).await);
     }
     assert_known(&verdicts);
 }
@@ -100,7 +109,7 @@ async fn what_prometheus_loads_loads_with_the_same_effect() {
 async fn the_list_of_differences_is_true() {
     let judge = Judge::start().await.unwrap();
     for known in KNOWN {
-        let verdict = compared(&judge, grammar::around(known.example)).await;
+        let verdict = compared(&judge, grammar::around(known.example), true).await;
         assert!(
             verdict.met.contains(known.pattern),
             "{:?} does not show in\n{}\n{:?}",
@@ -133,7 +142,7 @@ async fn new_configurations_show_nothing_new() {
     let mut verdicts = Vec::new();
     let mut count = 0_u64;
     while started.elapsed() < Duration::from_secs(seconds) {
-        let verdict = compared(&judge, grammar::configuration(first + count)).await;
+        let verdict = compared(&judge, grammar::configuration(first + count), true).await;
         count += 1;
         if !verdict.unknown.is_empty() {
             verdicts.push(verdict);

@@ -1,6 +1,7 @@
 //! A real Prometheus that loads one configuration after the other.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use amp_forwarder_support::Result;
@@ -63,6 +64,23 @@ impl Judge {
         self.ask(text)
             .await
             .unwrap_or_else(|error| panic!("{text}\n{error:?}"))
+    }
+
+    /// Whether `promtool check config` takes a configuration, without looking for files. It also
+    /// looks at each target, which Prometheus does only when it scrapes it: that is left out.
+    ///
+    /// # Panics
+    /// Panics when promtool cannot be run.
+    pub(crate) fn promtool_takes(&self, text: &str) -> bool {
+        let file = self.directory.path().join("promtool.yml");
+        std::fs::write(&file, text).expect("a file in the test's own directory");
+        let promtool = tools::program("prometheus-3.5/promtool").expect("promtool");
+        let output = Command::new(promtool)
+            .args(["check", "config", "--syntax-only"])
+            .arg(file)
+            .output();
+        let output = output.expect("promtool runs");
+        output.status.success() || String::from_utf8_lossy(&output.stderr).contains(" in group ")
     }
 
     async fn ask(&self, text: &str) -> Result<Result<String, String>> {

@@ -27,8 +27,14 @@ pub(in crate::config) struct UnsupportedKey {
 }
 
 impl UnsupportedKey {
-    /// Whether a value is the key's default.
+    /// Whether a value is the key's default. A key without a value asks for nothing, unless
+    /// Prometheus wants a text: it takes the empty one, and refuses it.
     pub(in crate::config) fn is_default(&self, value: &Node) -> bool {
+        if value.is_null() {
+            return self
+                .default
+                .is_none_or(|default| parse_bool(default).is_some());
+        }
         let (Some(default), NodeValue::Scalar { text, plain }) = (self.default, &value.value)
         else {
             return false;

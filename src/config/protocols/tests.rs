@@ -23,6 +23,15 @@ fn job(global: &str, keys: &str) -> ScrapeConfig {
 }
 
 #[test]
+fn a_key_that_is_not_supported_may_have_no_value() {
+    let text = "scrape_configs: [{job_name: j, ec2_sd_configs: ~}]\nremote_write: [{url: \
+                'http://h/w', send_exemplars: null, azuread: , round_robin_dns: ~}]";
+    assert!(load(text).is_ok(), "{:?}", load(text).err());
+    let text = "remote_write: [{url: 'http://h/w', protobuf_message: ~}]";
+    assert!(load(text).is_err());
+}
+
+#[test]
 fn a_job_asks_for_what_it_names_or_what_global_names_or_the_default() {
     const FEDERATE: &str = "metrics_path: /prometheus/federate";
     let cases: &[(&str, &str, &[ScrapeProtocol])] = &[
