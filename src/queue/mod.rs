@@ -255,6 +255,7 @@ impl Queue {
         self.hold(&left);
         self.lands();
         self.put_back(number, left);
+        self.changed.notify_waiters();
     }
 
     fn put_back(&self, number: u64, batches: Vec<Batch>) {
@@ -281,14 +282,17 @@ impl Queue {
     }
 
     /// Waits until more than `capacity` samples wait or are in flight, and returns true; returns
-    /// false when the tick ends first.
+    /// false when the tick ends first. Once sending has ended it also waits for the batches in
+    /// flight, which are the oldest: what was not answered of them comes back and leaves first.
     pub async fn overflowing(&self, capacity: impl Fn() -> u64) -> bool {
         loop {
             let changed = self.changed.notified();
             if self.ended.get() {
                 return false;
             }
-            if self.samples.get() > capacity() && !self.scrapes.borrow().is_empty() {
+            let is_settled = self.sending.get() || self.in_flight.get().is_none();
+            let may_spill = is_settled && !self.scrapes.borrow().is_empty();
+            if may_spill && self.samples.get() > capacity() {
                 return true;
             }
             changed.await;

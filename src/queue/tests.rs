@@ -120,6 +120,24 @@ fn once_sending_has_ended_the_oldest_leaves_first() {
     assert_eq!((queue.spill(0), queue.bytes()), (None, 0));
 }
 
+/// A receiver that answers nothing: its batch comes back when sending ends.
+#[tokio::test]
+async fn once_sending_has_ended_nothing_leaves_before_what_is_in_flight() {
+    let queue = Queue::default();
+    queue.begin();
+    queue.push(vec![batch(20)], ScrapeTraits::default());
+    queue.push(vec![batch(10)], ScrapeTraits::default());
+    let taken = queue.take(1).unwrap();
+    queue.stop_sending();
+    let landing = async {
+        tokio::task::yield_now().await;
+        queue.give_back(1, &taken, vec![taken.clone()]);
+    };
+    let (is_over, ()) = tokio::join!(queue.overflowing(|| 0), landing);
+    let first = queue.spill(0).unwrap();
+    assert_eq!((is_over, first.number, first.samples()), (true, 1, 20));
+}
+
 #[tokio::test]
 async fn an_overflow_is_noticed_and_so_is_the_end() {
     let queue = Queue::default();

@@ -22,6 +22,7 @@ use amp_forwarder::config::RemoteReadMode;
 use amp_forwarder::series::{Labels, LastTimestamps};
 use amp_forwarder::spool::name::Folder;
 
+use super::answer::LOOK_BACK_MS;
 use super::oracle::candidates;
 use super::run::Run;
 use crate::world::Key;
@@ -65,9 +66,14 @@ impl Durable {
         let series = run.home.tsdb.series.iter();
         let newest = series.flat_map(|series| {
             let key = run.key(series);
-            let newest = candidates(series, watermark_ms, now_ms)
-                .into_iter()
-                .flatten();
+            let newest = candidates(series, watermark_ms, now_ms);
+            // A marker hides it at the watermark, but a slot before has shown it.
+            let before_marker = series
+                .range(watermark_ms - LOOK_BACK_MS, watermark_ms, now_ms)
+                .filter(|sample| !sample.value.is_stale())
+                .last()
+                .map(|sample| sample.timestamp_ms);
+            let newest = newest.into_iter().flatten().chain(before_marker);
             newest.filter_map(move |at_ms| Some((key?, at_ms)))
         });
         Some(Self {

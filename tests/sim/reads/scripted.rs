@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amp_forwarder::config::{Config, RemoteReadMode};
+use amp_forwarder::spool::store::Op;
 use fastrand::Rng;
 
 use super::run::run;
@@ -14,7 +15,7 @@ use crate::bench::START_MS;
 use crate::events::{Event, Hits};
 use crate::receiver;
 use crate::setup::Kill;
-use crate::store;
+use crate::store::{self, KillAt};
 
 const YAML: &str = "
 scrape_configs:
@@ -121,6 +122,22 @@ fn a_home_whose_clock_is_behind_loses_nothing_when_its_first_answer_fails() {
         scenario.home.outages = vec![(START_MS, START_MS + 60_000, fault)];
         holds(scenario, &[fault.event()]);
     }
+}
+
+/// At the end of a tick what is in flight goes to the spool before what is newer.
+#[test]
+fn what_is_read_again_after_a_kill_in_the_flush_comes_in_its_order() {
+    let kill = Kill::InCall(KillAt {
+        op: Op::PutIfAbsent,
+        folder: "segments/",
+        skip: 1,
+        done: false,
+    });
+    let ticks = vec![tick(5, None, 0), tick(60, Some(kill), 0)];
+    let mut scenario = scripted(RemoteReadMode::Gaps, "5s", ticks);
+    let from_ms = START_MS + 64_000;
+    scenario.receivers[0].outages = vec![(from_ms, from_ms + 70_000, receiver::Fault::Reset)];
+    holds(scenario, &[Event::ReadKilled, Event::ReadBackfilled]);
 }
 
 /// Ticks in which no slot is due do not count as progress.
