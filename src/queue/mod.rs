@@ -2,8 +2,10 @@
 //!
 //! Order comes from the scrape: one scrape holds at most one sample of a series, so its batches may
 //! be sent in any order and at once, and those of the next scrape only after all of them were
-//! answered. What exceeds the capacity leaves for the spool, newest first, and keeps its number:
-//! the smaller number goes first, in memory or in the spool.
+//! answered. What exceeds the capacity leaves for the spool and keeps its number: the smaller
+//! number goes first, in memory or in the spool. The newest leaves first, because the oldest is
+//! sent next. Only scrapes of which the home keeps the samples leave in their order: after a kill
+//! what was in memory is read again, and must not be older than what lies in the spool.
 //!
 //! A batch that was taken out still counts until it is answered: it is in flight, and takes memory.
 
@@ -82,6 +84,8 @@ pub struct Queue {
     /// The scrape whose batches are on their way to the spool: nothing newer may be sent before
     /// they are there.
     spilling: Cell<Option<u64>>,
+    /// Whether nothing is sent from memory for now, because what is there leaves in its order.
+    is_leaving: Cell<bool>,
     /// Whether no more scrapes come in this tick.
     closed: Cell<bool>,
     /// Whether batches are still sent in this tick, so that room may come.
@@ -109,6 +113,7 @@ impl Queue {
         self.last_number.set(0);
         self.traits.borrow_mut().clear();
         self.in_flight.set(None);
+        self.is_leaving.set(false);
         self.closed.set(false);
         self.sending.set(true);
         self.ended.set(false);
@@ -292,8 +297,12 @@ impl Queue {
             }
             let is_settled = self.sending.get() || self.in_flight.get().is_none();
             let may_spill = is_settled && !self.scrapes.borrow().is_empty();
-            if may_spill && self.samples.get() > capacity() {
+            let is_over = self.samples.get() > capacity();
+            if may_spill && is_over {
                 return true;
+            }
+            if !is_over {
+                self.stay();
             }
             changed.await;
         }
@@ -310,20 +319,77 @@ impl Queue {
         }
     }
 
+    /// Whether memory has scrapes of different numbers whose samples the home keeps.
+    fn leaves_in_order(&self) -> bool {
+        let scrapes = self.scrapes.borrow();
+        let (Some(oldest), Some(newest)) = (scrapes.front(), scrapes.back()) else {
+            return false;
+        };
+        let in_flight = self.in_flight.get().map(|(number, _)| number);
+        let oldest = in_flight.unwrap_or(oldest.number).min(oldest.number);
+        newest.traits.at_home && oldest < newest.number
+    }
+
+    /// Asks for the batches in flight, which are the oldest, and waits until they are back, if what
+    /// is to leave memory must leave in its order. Nothing is sent from memory from then on, until
+    /// it is below its capacity again.
+    pub async fn land(&self) {
+        if !self.leaves_in_order() {
+            return;
+        }
+        self.is_leaving.set(true);
+        self.changed.notify_waiters();
+        loop {
+            let changed = self.changed.notified();
+            if self.in_flight.get().is_none() || !self.sending.get() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether nothing is sent from memory for now.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
+    }
+
+    /// Waits until the batches in flight are asked for.
+    pub async fn leaving(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_leaving.get() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Lets batches be sent from memory again.
+    pub fn stay(&self) {
+        if self.is_leaving.replace(false) {
+            self.changed.notify_waiters();
+        }
+    }
+
     /// Takes what is to leave memory for the spool. [`Queue::spilled`] must follow.
     ///
     /// While batches are sent, these are the newest batches of the newest scrape, until at most
-    /// `capacity` samples are left or the scrape has no more. Once sending has ended it is the
-    /// oldest scrape: a tick that is killed in the middle then leaves the older part in the spool,
-    /// and what is read again in its place comes after it.
+    /// `capacity` samples are left or the scrape has no more. Once sending has ended, or after
+    /// [`Queue::land`] has found that order matters, it is the oldest scrape: a tick that is killed
+    /// in the middle then leaves the older part in the spool, and what is read again in its place
+    /// comes after it.
     #[must_use]
     pub fn spill(&self, capacity: u64) -> Option<CommittedScrape> {
-        let mut scrapes = self.scrapes.borrow_mut();
-        if !self.sending.get() {
-            let oldest = scrapes.pop_front()?;
+        if !self.sending.get() || self.is_leaving.get() {
+            if self.in_flight.get().is_some() {
+                return None;
+            }
+            let oldest = self.scrapes.borrow_mut().pop_front()?;
             self.spilling.set(Some(oldest.number));
             return Some(oldest);
         }
+        let mut scrapes = self.scrapes.borrow_mut();
         let mut batches = VecDeque::new();
         // Batches in flight count, too, although they cannot be taken.
         let mut left = self.samples.get();

@@ -138,6 +138,40 @@ async fn once_sending_has_ended_nothing_leaves_before_what_is_in_flight() {
     assert_eq!((is_over, first.number, first.samples()), (true, 1, 20));
 }
 
+/// After a kill the older ones are read again, and the receiver must not have the newer ones then.
+#[tokio::test]
+async fn what_the_home_keeps_leaves_in_its_order() {
+    let queue = Queue::default();
+    queue.begin();
+    let at_home = ScrapeTraits {
+        at_home: true,
+        repeated: false,
+    };
+    queue.push(vec![batch(20), batch(21)], at_home);
+    // One scrape has no order: its newest batches leave.
+    queue.land().await;
+    let spilled = queue.spill(25).unwrap();
+    assert_eq!((queue.is_leaving(), spilled.samples()), (false, 21));
+    queue.spilled(&spilled, Vec::new());
+    queue.push(vec![batch(10)], at_home);
+    let taken = queue.take(1).unwrap();
+    let landing = async {
+        queue.leaving().await;
+        assert_eq!(queue.spill(5), None, "the oldest is in flight");
+        queue.give_back(1, &taken, vec![taken.clone()]);
+    };
+    tokio::join!(queue.land(), landing);
+    let numbers = [(); 2].map(|()| {
+        let spilled = queue.spill(5).unwrap();
+        queue.spilled(&spilled, Vec::new());
+        (spilled.number, spilled.samples())
+    });
+    assert_eq!(numbers, [(1, 20), (2, 10)]);
+    assert!(queue.is_leaving());
+    tokio::join!(queue.overflowing(|| 5), async { queue.end() });
+    assert!(!queue.is_leaving());
+}
+
 #[tokio::test]
 async fn an_overflow_is_noticed_and_so_is_the_end() {
     let queue = Queue::default();

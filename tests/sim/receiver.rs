@@ -255,9 +255,10 @@ impl Receiver {
         lock(&self.state).left = Some(left);
     }
 
-    /// Says which samples of the spool are unknown to the state: what is read again may be older.
-    pub(crate) fn unordered(&self, samples: HashSet<(Key, i64)>) {
-        lock(&self.state).unordered = samples;
+    /// Says which samples of the spool the state did not know after a kill: what was read again in
+    /// their place, and is sent after them, may be older.
+    pub(crate) fn unordered(&self, samples: impl Iterator<Item = (Key, i64)>) {
+        lock(&self.state).unordered.extend(samples);
     }
 
     /// Lets the order begin anew behind the samples that `is_known` names.

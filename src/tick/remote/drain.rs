@@ -156,7 +156,8 @@ impl Lane {
         };
         // While batches of an older scrape are on their way to the spool, they are in neither
         // place. Nothing newer of this epoch may overtake them.
-        if number.0 == context.epoch && self.queue.is_spilling_before(number.1) {
+        let is_spilling = number.0 == context.epoch && self.queue.is_spilling_before(number.1);
+        if is_spilling || (self.queue.is_leaving() && matches!(next, NextToSend::Scrape(_))) {
             NextToSend::Wait
         } else {
             next
@@ -174,6 +175,7 @@ impl Lane {
         let shards = self.shards(self.queue.waiting(number));
         self.shards_in_use.set(shards);
         let mut in_flight = FuturesUnordered::new();
+        let mut flying: Vec<Batch> = Vec::new();
         let mut flow = ControlFlow::Continue(());
         loop {
             // Keep all shards busy, unless a batch could not be delivered.
@@ -181,6 +183,7 @@ impl Lane {
                 let Some(batch) = self.queue.take(number) else {
                     break;
                 };
+                flying.push(batch.clone());
                 let mut context = self.deliver_context(context);
                 // A batch in memory was not sent before this delivery, unless it was read from the
                 // home again after a kill.
@@ -189,10 +192,21 @@ impl Lane {
                     (deliver(self.remote.as_ref(), &batch, &context).await, batch)
                 });
             }
-            let Some((mut delivery, batch)) = in_flight.next().await else {
+            let answered = tokio::select! {
+                biased;
+                answered = in_flight.next() => answered,
+                () = self.queue.leaving() => {
+                    drop(in_flight);
+                    self.take_back(number, flying, context);
+                    self.shards_in_use.set(0);
+                    return flow;
+                }
+            };
+            let Some((mut delivery, batch)) = answered else {
                 self.shards_in_use.set(0);
                 return flow;
             };
+            flying.retain(|flying| !flying.body.is_same(&batch.body));
             let origin = BatchOrigin {
                 scrape: number,
                 repeated: self.queue.traits(number).repeated,
@@ -212,6 +226,20 @@ impl Lane {
                     flow = ControlFlow::Break(());
                 }
             }
+        }
+    }
+
+    /// Puts batches back whose delivery was dropped. Some may be stored.
+    fn take_back(&self, number: u64, batches: Vec<Batch>, context: &LaneContext<'_>) {
+        for batch in batches.into_iter().rev() {
+            if let Some(outbox) = context.outbox {
+                let trial = BatchTrial {
+                    in_doubt: true,
+                    ..BatchTrial::default()
+                };
+                outbox.tried_in_memory(&batch, &trial);
+            }
+            self.queue.give_back(number, &batch, vec![batch.clone()]);
         }
     }
 

@@ -29,6 +29,7 @@ impl Lane {
                     continue;
                 }
             }
+            self.queue.land().await;
             // While batches are sent, the newest ones leave memory, because the oldest ones are
             // sent next. If all batches are in flight already, the answers make room.
             let Some(scrape) = self.queue.spill(self.room()) else {
@@ -48,6 +49,7 @@ impl Lane {
                 Err(PutError { left, error }) => {
                     self.queue.spilled(&scrape, left);
                     self.can_spool.set(false);
+                    self.queue.stay();
                     context.rest.changed();
                     tracing::warn!("{error}: what exceeds the capacity stays in memory");
                     let kind = IncidentKind::SpoolUnavailable;

@@ -136,8 +136,9 @@ impl Run {
                 let is_known = |durable: &Durable| durable.is_known(hash, sample);
                 durable.as_ref().is_some_and(is_known)
             };
-            let spooled = spooled.into_iter();
-            receiver.unordered(spooled.filter(|sample| !is_known(*sample)).collect());
+            if self.reads_again {
+                receiver.unordered(spooled.into_iter().filter(|sample| !is_known(*sample)));
+            }
             receiver.reorder(|(key, at_ms)| {
                 let first_ms = first_spooled.get(&key);
                 is_known((key, at_ms)) && first_ms.is_none_or(|first_ms| at_ms < *first_ms)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder::report::{IncidentKind, Report};
+use amp_forwarder::report::{IncidentKind, RemoteReport, Report};
 use amp_forwarder::spool::name::RemoteDir;
 use amp_forwarder::spool::store::memory::MemoryStore;
 use amp_forwarder::tick::Plan;
@@ -72,6 +72,8 @@ pub(super) struct Run {
     pub(super) first_ms: Vec<Option<i64>>,
     /// Time up to which what the watermark of each remote promises was checked.
     pub(super) checked_ms: Vec<i64>,
+    /// Whether the last tick was killed or not released, or left samples that are read again.
+    pub(super) reads_again: bool,
     /// Whether a process went on without the store: then two may be at work at once.
     without_store: bool,
 }
@@ -139,6 +141,7 @@ impl Run {
             rng,
             last: 0,
             scrapes: Vec::new(),
+            reads_again: false,
             without_store: false,
         };
         run.expose();
@@ -261,6 +264,7 @@ impl Run {
         } else {
             self.world.hit(Event::ReadKilled);
             self.world.tell(|| "killed".to_owned());
+            self.reads_again = true;
             if may_give_up {
                 // The kill may have come after the release, so that no report says it.
                 self.gave_up();
@@ -275,6 +279,9 @@ impl Run {
     /// Checks a report, and takes over what it excuses.
     fn reported(&mut self, report: &Report) {
         self.failing(report);
+        let returned = |remote: &RemoteReport| remote.ledger.rolled_back + remote.ledger.lost > 0;
+        self.reads_again =
+            has(report, IncidentKind::LeaseNotReleased) || report.remotes.iter().any(returned);
         let answered = self.target_reads().is_some_and(|reads| reads.answered);
         for remote in &report.remotes {
             let ledger = &remote.ledger;

@@ -134,9 +134,9 @@ fn what_is_read_again_after_a_kill_in_the_flush_comes_in_its_order() {
         done: false,
     });
     let ticks = vec![tick(5, None, 0), tick(60, Some(kill), 0)];
-    let mut scenario = scripted(RemoteReadMode::Gaps, "5s", ticks);
-    let from_ms = START_MS + 64_000;
-    scenario.receivers[0].outages = vec![(from_ms, from_ms + 70_000, receiver::Fault::Reset)];
+    let mut scenario = scripted(RemoteReadMode::Gaps, "10s", ticks);
+    let from_ms = START_MS + 110_000;
+    scenario.receivers[0].outages = vec![(from_ms, from_ms + 75_000, receiver::Fault::Reset)];
     holds(scenario, &[Event::ReadKilled, Event::ReadBackfilled]);
 }
 
