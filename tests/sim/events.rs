@@ -46,7 +46,7 @@ events! {
     ReadRefused, ReadSilent, ReadRestarting, ReadBadGateway, ReadGatewayTimeout, ReadCut,
     ReadStalls, ReadSampleLimit, ReadSlowFirstByte, ReadNoDate, ReadTruncated,
     ReadDamaged, ReadResultMissing, ReadWindow, ReadCatchUp, ReadKilled, ReadOtherProcess,
-    ReadBackfilled, ReadGivenUp, ReadTooOld, ReadFailed, ReadWithoutStore,
+    ReadBackfilled, ReadLate, ReadGivenUp, ReadTooOld, ReadFailed, ReadWithoutStore,
 }
 
 /// Number of times that each event happened.

@@ -146,6 +146,8 @@ struct State {
     /// For samples that are stored twice, or were answered: how often each may still be answered.
     /// Without it, [`Receiver::forgotten`] says what may come again.
     left: Option<HashMap<(Key, i64), u32>>,
+    /// Time of the home up to which nothing is promised.
+    first_ms: Option<i64>,
     /// Samples that are not the newest of their series when they are stored.
     unordered: HashSet<(Key, i64)>,
 }
@@ -184,6 +186,7 @@ impl Receiver {
             repeated: None,
             excused: HashSet::new(),
             left: None,
+            first_ms: None,
             unordered: HashSet::new(),
         };
         Arc::new(Self {
@@ -259,6 +262,12 @@ impl Receiver {
     /// their place, and is sent after them, may be older.
     pub(crate) fn unordered(&self, samples: impl Iterator<Item = (Key, i64)>) {
         lock(&self.state).unordered.extend(samples);
+    }
+
+    /// Says where reading began: a longer overlap may reach behind it, and shows what a receiver has
+    /// newer samples of, but which nothing has promised.
+    pub(crate) fn begins(&self, first_ms: Option<i64>) {
+        lock(&self.state).first_ms = first_ms;
     }
 
     /// Lets the order begin anew behind the samples that `is_known` names.
@@ -489,6 +498,9 @@ impl Receiver {
                 && (is_repeated || state.tenant.stored(key, timestamp_ms) == Some(bits)))
             && !self.world.may_go_back(key)
             && !state.excused.contains(&(key, timestamp_ms))
+            && state
+                .first_ms
+                .is_none_or(|first_ms| timestamp_ms > first_ms)
             && !self.is_forgotten(key, newest, timestamp_ms)
         {
             found(

@@ -288,6 +288,7 @@ impl Forwarder {
         };
         let is_gap = matches!(read.shape, WindowShape::Slots(_));
         let mut worst_late_ms = 0;
+        record.read(&config.job_name, cursor.target.instance(), &outcome);
         let commits = std::mem::take(&mut outcome.commits);
         for ((lane, committed), ledger) in self.lanes.iter().zip(commits).zip(&mut record.ledgers) {
             let counted = committed.ledger();
@@ -308,7 +309,6 @@ impl Forwarder {
         if !is_gap {
             cursor.note_late(worst_late_ms);
         }
-        record.read(&config.job_name, cursor.target.instance(), &outcome);
         match (outcome.error, outcome.end_ms) {
             (Some(error), _) => Err(error),
             (None, end_ms) => Ok(WindowAnswer {

@@ -131,6 +131,7 @@ impl Run {
                 *left += u32::from(durable.as_ref().is_none_or(is_read_again));
             }
             receiver.allow(left);
+            receiver.begins(self.first_ms[remote]);
             let is_known = |sample: (Key, i64)| {
                 let hash = self.hashes.get(&sample.0).copied();
                 let is_known = |durable: &Durable| durable.is_known(hash, sample);

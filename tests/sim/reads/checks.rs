@@ -259,7 +259,7 @@ impl Run {
 
     /// Samples that became visible after a newer one of another series with the same label set: for
     /// a receiver they are one series, which takes nothing that is older than what it has.
-    fn overtaken(&self) -> HashSet<(Key, i64)> {
+    pub(super) fn overtaken(&self) -> HashSet<(Key, i64)> {
         let mut of_key: BTreeMap<Key, Vec<&RawSample>> = BTreeMap::new();
         for series in &self.home.tsdb.series {
             if let Some(key) = self.key(series) {

@@ -145,6 +145,10 @@ impl Run {
             without_store: false,
         };
         run.expose();
+        let overtaken = run.overtaken();
+        run.receivers
+            .iter()
+            .for_each(|receiver| receiver.excuse(overtaken.iter().copied()));
         run
     }
 
@@ -315,6 +319,9 @@ impl Run {
         }
         if has(report, IncidentKind::GapGivenUp) || has(report, IncidentKind::GapTooOld) {
             self.gave_up();
+        }
+        if report.reads.iter().any(|read| read.late > 0) {
+            self.world.hit(Event::ReadLate);
         }
         if report.ledger.backfilled > 0 {
             self.world.hit(Event::ReadBackfilled);
