@@ -269,7 +269,7 @@ fn reason_to_leave(table: &Table, entry: &MapEntry) -> Option<Reason> {
         return None;
     }
     let instead = match row.instead {
-        REMOVE => "nowhere: it has no use here",
+        REMOVE => "nothing takes its place",
         instead => instead,
     };
     Some(Reason::new(row.why, instead))

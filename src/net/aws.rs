@@ -119,5 +119,6 @@ pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
         innermost = current.to_string();
         next = current.source();
     }
-    innermost
+    // Our messages go on after it.
+    innermost.trim_end_matches('.').to_owned()
 }

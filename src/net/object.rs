@@ -87,8 +87,13 @@ async fn read(bucket: &str, key: &str, max_bytes: u64) -> Result<Vec<u8>, Object
         let status = error
             .raw_response()
             .map(|response| response.status().as_u16());
-        let hint = hint(status, error.code());
-        ObjectError::new(bucket, key, aws::cause(&error), hint).with_source(error)
+        let cause = aws::cause(&error);
+        let hint = if cause.contains("region must be set") {
+            "set AWS_REGION, or a region in the profile"
+        } else {
+            hint(status, error.code())
+        };
+        ObjectError::new(bucket, key, cause, hint).with_source(error)
     })?;
     let too_large = || {
         let cause = format!("more than {max_bytes} bytes");

@@ -128,7 +128,14 @@ impl Signer {
             .provide_credentials()
             .await
             .map_err(|error| match &error {
-                CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(cause(&error)),
+                // What follows is a list of all places, each with its own reason.
+                CredentialsError::CredentialsNotLoaded(_) => AwsError::NoCredentials(
+                    cause(&error)
+                        .split(". Attempted:")
+                        .next()
+                        .unwrap_or_default()
+                        .to_owned(),
+                ),
                 // The instance metadata service is the last place of the chain. It is asked only
                 // where no other place holds credentials, and outside of EC2 it does not answer.
                 CredentialsError::ProviderError(_)

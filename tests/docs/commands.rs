@@ -62,6 +62,15 @@ fn written_out(command: &str) -> Vec<Vec<String>> {
 /// Whether the program's own parser knows subcommand and options. `--help` at the end keeps it from
 /// doing anything.
 fn forwardctl_takes(arguments: &[String]) -> Result<(), String> {
+    // `NAME` stands for a name, and not every option takes one in capitals.
+    let is_stand_in = |word: &str| word.chars().all(|c| c.is_ascii_uppercase());
+    let arguments = arguments.iter().map(|word| {
+        if is_stand_in(word) {
+            word.to_lowercase()
+        } else {
+            word.clone()
+        }
+    });
     let output = Command::new(env!("CARGO_BIN_EXE_forwardctl"))
         .args(arguments)
         .arg("--help")

@@ -94,7 +94,7 @@ async fn the_example_is_right() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(
         text(&output.stdout),
-        "ok   configuration: 1 scrape job(s), 1 remote(s)\n"
+        "ok   configuration: 1 scrape job, 1 remote\n"
     );
 }
 

@@ -6,9 +6,10 @@ use amp_forwarder::report::plain_line;
 use amp_forwarder::setup;
 use serde_json::json;
 
+use crate::format;
 use crate::load::{load, load_with, site};
 use crate::outcome::{CommandError, CommandOutcome};
-use crate::terminal::{Colour, painted, say, say_json};
+use crate::terminal::{Colour, painted, say, say_json, say_text};
 
 #[derive(clap::Args)]
 pub(super) struct CheckArguments {
@@ -52,6 +53,23 @@ fn stack_spool(config: &Config) -> Finding {
     }
 }
 
+/// What was checked, and how many findings are failures.
+fn summary(config: &Config, findings: &[Finding]) -> String {
+    let many = |items: usize, one: &str| format::many(items as u64, one);
+    let jobs = many(config.scrape_configs.len(), "scrape job");
+    let remotes = many(config.remote_write.len(), "remote");
+    let good = painted("ok  ", Colour::Green);
+    let valid = format!("{good} configuration: {jobs}, {remotes}");
+    match findings.iter().filter(|finding| !finding.ok).count() {
+        0 => valid,
+        failed => format!(
+            "{valid}\n{} {failed} of {}",
+            painted("FAIL", Colour::Red),
+            many(findings.len(), "finding")
+        ),
+    }
+}
+
 pub(super) async fn run(
     arguments: &CheckArguments,
     config: Option<&str>,
@@ -65,9 +83,9 @@ pub(super) async fn run(
     if arguments.effective {
         let effective = loaded.config.effective();
         if json {
-            println!("{}", json!({"ok": true, "effective": effective}));
+            say_json(json!({"ok": true, "effective": effective}));
         } else {
-            print!("{effective}");
+            say_text(&effective);
         }
         return Ok(CommandOutcome::Success);
     }
@@ -93,18 +111,7 @@ pub(super) async fn run(
             let line = format!("{}: {}", finding.subject, finding.message);
             say(format!("{mark} {}", plain_line(&line)));
         }
-        let (jobs, remotes) = (
-            loaded.config.scrape_configs.len(),
-            loaded.config.remote_write.len(),
-        );
-        say(format!(
-            "{} configuration: {jobs} scrape job(s), {remotes} remote(s)",
-            if ok {
-                painted("ok  ", Colour::Green)
-            } else {
-                painted("FAIL", Colour::Red)
-            }
-        ));
+        say(summary(&loaded.config, &findings));
     }
     Ok(if ok {
         CommandOutcome::Success

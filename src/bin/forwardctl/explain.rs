@@ -55,7 +55,7 @@ pub(super) async fn run(
     json: bool,
 ) -> Result<CommandOutcome, CommandError> {
     let selector = Selector::parse(&arguments.series).map_err(|error| {
-        let text = format!("{}: no series: {error}", arguments.series);
+        let text = format!("{}: not a series: {error}", arguments.series);
         CommandError::Usage(text)
     })?;
     let config = load(config).await?.config;

@@ -1,11 +1,11 @@
 //! `forwardctl import`: a forwarder.yml from a prometheus.yml.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use amp_forwarder::config::{import, read_file};
+use amp_forwarder::config::{SourceError, import, read_file};
 use serde_json::json;
 
 use crate::outcome::{CommandError, CommandOutcome};
@@ -22,8 +22,15 @@ pub(super) struct ImportArguments {
 }
 
 pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutcome, CommandError> {
-    let text = read_file(&arguments.prometheus_yml)
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
+    let text = read_file(&arguments.prometheus_yml).map_err(|error| {
+        CommandError::Usage(match error {
+            // Its advice is about the forwarder's own configuration.
+            SourceError::Read { path, source } => {
+                format!("cannot read {}: {source}", path.display())
+            }
+            error => error.to_string(),
+        })
+    })?;
     let imported = import(&text).map_err(|errors| {
         CommandError::Usage(errors.to_string().replacen(
             "prometheus.yml",
@@ -84,6 +91,12 @@ pub(super) fn write_new(path: &Path, text: &str) -> Result<(), CommandError> {
         .mode(0o600)
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()));
-    written
-        .map_err(|error| CommandError::Failed(format!("cannot write {}: {error}", path.display())))
+    written.map_err(|error| {
+        let advice = if error.kind() == ErrorKind::AlreadyExists {
+            "; what is there is not replaced: name another file, or move it away"
+        } else {
+            ""
+        };
+        CommandError::Failed(format!("cannot write {}: {error}{advice}", path.display()))
+    })
 }

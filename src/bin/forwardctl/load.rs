@@ -1,9 +1,11 @@
 //! The configuration of a command.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use amp_forwarder::config::{
-    ENV_VAR, Env, LoadedConfig, SiteName, Source, SourceError, config_env, process_env, site_env,
+    DEFAULT_FILE, ENV_VAR, Env, LoadedConfig, SiteName, Source, SourceError, config_env,
+    process_env, site_env,
 };
 use amp_forwarder::setup;
 
@@ -37,14 +39,26 @@ pub(crate) async fn load_with(
     argument: Option<&str>,
     env: Env<'_>,
 ) -> Result<LoadedConfig, CommandError> {
-    let default = Source::find(None, &|_| None, std::path::Path::new("./forwardctl"))
+    let default = Source::find(None, &|_| None, Path::new("./forwardctl"))
         .map_err(|error: SourceError| CommandError::Usage(error.to_string()))?;
     let here = default.to_string();
     let named = argument.is_some() || process_env(ENV_VAR).is_some_and(|value| !value.is_empty());
-    let argument = if !named && std::path::Path::new(&here).exists() {
+    let argument = if !named && Path::new(&here).exists() {
         Some(here.as_str())
     } else {
         argument
     };
+    if !named && argument.is_none() {
+        let program = std::env::current_exe().unwrap_or_default();
+        let beside = program.with_file_name(DEFAULT_FILE);
+        if !beside.exists() {
+            return Err(CommandError::Usage(format!(
+                "there is no {DEFAULT_FILE} in this folder, and none beside the program ({}); \
+                 make one with `forwardctl init`, or from a prometheus.yml with `forwardctl import \
+                 prometheus.yml --output {DEFAULT_FILE}`, or name one with --config or {ENV_VAR}",
+                beside.display()
+            )));
+        }
+    }
     Ok(setup::load_with(argument, &site_env(site(), env)).await?)
 }

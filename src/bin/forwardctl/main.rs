@@ -118,6 +118,7 @@ async fn main() -> ExitCode {
             tell(message);
             ExitCode::from(2)
         }
+        Err(CommandError::OutputClosed) => ExitCode::from(1),
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum CommandError {
     Failed(String),
     /// Exit status 2: the arguments or the configuration are wrong.
     Usage(String),
+    /// Exit status 1 without a message: nobody reads the output any more, as after `| head`.
+    OutputClosed,
 }
 
 /// An argument that should be a duration and is not. The text says how to write one.
@@ -62,6 +64,9 @@ impl From<LookError> for CommandError {
 /// An error of standard output. Errors of files are converted where the path is known.
 impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
+        }
         Self::Failed(format!("cannot write to standard output: {error}"))
     }
 }

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::format::{count, many};
 use crate::listen::{self, RunView};
 use crate::load::load;
 use crate::outcome::{CommandError, CommandOutcome, duration};
@@ -42,8 +43,13 @@ pub(super) struct RunArguments {
     duration: Option<Duration>,
     /// Answer /metrics, /-/healthy, /-/ready and a status page at this address: 127.0.0.1:9464.
     /// Whoever reaches it may read it
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, conflicts_with = "once")]
     listen: Option<SocketAddr>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "not an address with a port: write 127.0.0.1:9464")
 }
 
 pub(super) async fn run(
@@ -201,7 +207,9 @@ fn progress(live: &TickProgress) -> String {
             )
         })
         .unwrap_or_default();
-    format!("{scrapes} scrapes{failed}, {scraped} samples scraped, {written} written{lag}")
+    let scrapes = many(scrapes, "scrape");
+    let (scraped, written) = (count(scraped), count(written));
+    format!("{scrapes}{failed}, {scraped} samples scraped, {written} written{lag}")
 }
 
 /// Prints a tick's report as JSON, or logs it in one line.
@@ -232,12 +240,15 @@ fn summary(ledger: &Ledger) -> String {
         ("rejected", ledger.rejected),
         ("expired", ledger.expired),
         ("lost", ledger.lost),
-        ("still owed", ledger.owed_after),
+        (
+            "still owed (in the spool: the next run sends them first)",
+            ledger.owed_after,
+        ),
     ];
     let counts: Vec<_> = counts
         .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{count} {name}"))
+        .filter(|(_, number)| *number > 0)
+        .map(|(name, number)| format!("{} {name}", count(*number)))
         .collect();
     let balance = if ledger.balances() {
         ""
@@ -246,7 +257,7 @@ fn summary(ledger: &Ledger) -> String {
     };
     format!(
         "{} samples: {}{balance}",
-        ledger.entered(),
+        count(ledger.entered()),
         if counts.is_empty() {
             "none".to_owned()
         } else {

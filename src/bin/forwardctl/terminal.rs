@@ -77,12 +77,12 @@ fn coloured(message: &str, colours: bool) -> String {
 
 /// Prints a message on standard output.
 pub(super) fn say(message: impl Display) {
-    println!("{}", coloured(&message.to_string(), *COLOURS));
+    print(&format!("{}\n", coloured(&message.to_string(), *COLOURS)));
 }
 
 /// Prints a text that ends its lines itself.
 pub(super) fn say_text(text: &str) {
-    print!("{}", coloured(text, *COLOURS));
+    print(&coloured(text, *COLOURS));
 }
 
 /// Prints a message on standard error.
@@ -92,7 +92,20 @@ pub(super) fn tell(message: impl Display) {
 
 /// Prints a JSON document on a line of standard output.
 pub(super) fn say_json(document: impl Display) {
-    println!("{}", plain_json(&document.to_string()));
+    print(&format!("{}\n", plain_json(&document.to_string())));
+}
+
+/// Writes to standard output. A reader that has gone, as after `| head`, is no error; anything else
+/// that keeps the result from being written ends the program.
+fn print(text: &str) {
+    let mut out = io::stdout();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        tell(format!("cannot write to standard output: {error}"));
+        std::process::exit(1);
+    }
 }
 
 /// Standard output for data.

@@ -42,7 +42,11 @@ pub(in crate::config) fn parse(text: &str) -> Result<Document, Problem> {
                 column: error.marker().col() + 1,
             };
             let message = format!("not valid YAML: {}", error.info());
-            let fix = "check indentation, quotes and brackets here and just above";
+            let fix = if error.info().contains("tab") {
+                "YAML is indented by spaces: replace the tabs of this line and the next"
+            } else {
+                "check indentation, quotes and brackets here and just above"
+            };
             Problem::at(at, message, fix)
         })?;
         if !ended {

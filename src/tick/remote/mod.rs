@@ -427,15 +427,17 @@ impl LaneSummary {
         }
     }
 
-    /// Records why samples were not delivered. Each text is logged only once in a tick.
+    /// Records why samples were not delivered. Each text is logged only once in a tick. Why a
+    /// remote was stopped was logged when it was.
     fn note_undelivered(&mut self, remote: &str, reason: &UndeliveredReason, samples: u64) {
-        self.stopped |= matches!(reason, UndeliveredReason::Stopped(_));
+        let is_stop = matches!(reason, UndeliveredReason::Stopped(_));
+        self.stopped |= is_stop;
         let incident = reason.incident(remote, samples);
-        if !self
+        let is_known = self
             .incidents
             .iter()
-            .any(|known| known.text == incident.text)
-        {
+            .any(|known| known.text == incident.text);
+        if !is_known && !is_stop {
             tracing::warn!("{}", incident.text);
         }
         self.incidents.push(incident);

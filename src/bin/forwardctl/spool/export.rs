@@ -11,7 +11,7 @@ use amp_forwarder::spool::segment::Segment;
 use amp_forwarder::spool::store::FailureKind;
 use serde_json::json;
 
-use super::super::format::{bar, many};
+use super::super::format::{bar, count, many};
 use super::listing::{Selection, SpoolListing};
 use crate::outcome::{CommandError, CommandOutcome};
 use crate::terminal::{data_out, say_json, tell};
@@ -131,7 +131,7 @@ fn summary(written: &ExportSummary) -> String {
     let exported = format!(
         "exported {} of {} series",
         many(written.samples, "sample"),
-        written.series
+        count(written.series)
     );
     if left_out.is_empty() {
         exported

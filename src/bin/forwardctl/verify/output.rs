@@ -21,8 +21,13 @@ pub(super) fn text(report: &VerifyReport) -> String {
         time(report.to_ms),
         span(report.compared_ms),
     );
+    let was_read = report.compared_ms > 0 || report.unread.is_empty();
     for remote in &report.remotes {
         text.push_str(&of_remote(remote, unit));
+        // What could not be read says nothing about the samples.
+        if let Some(reason) = remote.reason.as_ref().filter(|_| was_read) {
+            let _ = writeln!(text, "  likely reason: {reason}");
+        }
     }
     for range in &report.unread {
         let _ = writeln!(
@@ -34,7 +39,8 @@ pub(super) fn text(report: &VerifyReport) -> String {
         );
     }
     let verdict = match report.completeness {
-        None => "FAIL: nothing was compared".to_owned(),
+        None if was_read => "FAIL: nothing was compared".to_owned(),
+        None => "FAIL: nothing was compared, because nothing could be read".to_owned(),
         Some(_) if report.ok => format!("ok: no {unit} are missing"),
         Some(_) if report.unread.is_empty() => {
             format!("FAIL: {} complete", percent(report.completeness))
@@ -108,9 +114,6 @@ fn of_remote(remote: &RemoteVerification, unit: &str) -> String {
             example.home,
             example.remote.as_deref().unwrap_or("nothing"),
         );
-    }
-    if let Some(reason) = &remote.reason {
-        let _ = writeln!(text, "  likely reason: {reason}");
     }
     text
 }
