@@ -28,9 +28,10 @@ fn the_front_page_is_read_at_one_look() {
 fn prose_has_a_hundred_columns() {
     let mut wide = Vec::new();
     for page in Page::all() {
-        // A line break within a sentence of Japanese would be shown as a space.
-        let is_japanese = page.path.as_os_str() == "README.ja.md";
-        if is_japanese || page.path.starts_with("infra") || page.path.starts_with("benches") {
+        // A line break within a sentence of Japanese would be shown as a space. The other two are
+        // written by programs.
+        let is_exempt = ["README.ja.md", "infra/cdk/API.md", "benches"];
+        if is_exempt.iter().any(|path| page.path.starts_with(path)) {
             continue;
         }
         for line in page.prose() {
