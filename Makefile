@@ -141,7 +141,8 @@ clean: ## removes cargo's output; the fetched programs stay in build/
 # A stack in AWS. STACK=amp-forwarder names it, CONFIG=forwarder.yml is its configuration, YES=1 answers
 # every question with yes. Neither `discover` nor these, but for `deploy` without a ZIP, compile anything.
 STACK_SH := infra/sam/stack.sh
-.PHONY: discover ready deploy invoke logs config enable disable destroy
+SITE_SH := infra/sam/site.sh
+.PHONY: discover ready deploy invoke logs config enable disable destroy site-add site-list site-remove
 
 discover: ## finds VPC, subnets, endpoints and workspace in the account; writes infra/sam/samconfig.toml (TARGET=192.0.2.10:9090 writes forwarder.yml, too)
 	@python3 infra/sam/discover.py
@@ -167,6 +168,16 @@ enable: ## starts the schedule
 
 disable: ## stops the schedule
 	@$(STACK_SH) disable
+
+# A stack with Sites=true. SITE names one of its homes.
+site-add: ## adds a home to a stack that serves many, or changes it: SITE=tokyo, CONFIG=sites/tokyo.yml, HOME_CIDR=192.0.2.10/32
+	@$(SITE_SH) add
+
+site-list: ## lists the homes of that stack and the state of their schedules
+	@$(SITE_SH) list
+
+site-remove: ## stops a home's schedule, sends its backlog, deletes its stack: SITE=tokyo, HOME_CIDR=192.0.2.10/32
+	@$(SITE_SH) remove
 
 destroy: ## stops the schedule, shows the backlog, offers to send or export it, deletes the stack
 	@$(STACK_SH) destroy

@@ -13,6 +13,7 @@ from samtranslator.translator.translator import Translator
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "infra/sam/template.yaml"
+SITE_TEMPLATE = ROOT / "infra/sam/site.yaml"
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 WORKSPACE = "ws-00000000-0000-0000-0000-000000000000"
@@ -45,8 +46,10 @@ class Resolved:
     def __init__(self, parameters=None, template=None):
         self.template = copy.deepcopy(template or translated())
         declared = self.template["Parameters"]
-        given = {"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2", "VpcCidr": "10.0.0.0/16", "HomeCidr": "192.0.2.10/32",
-                 "S3PrefixListId": "pl-1", "WorkspaceId": WORKSPACE, **(parameters or {})}
+        shared = {"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2", "VpcCidr": "10.0.0.0/16", "HomeCidr": "192.0.2.10/32",
+                  "S3PrefixListId": "pl-1", "WorkspaceId": WORKSPACE}
+        # The template of a site has none of them.
+        given = {**({} if "Site" in declared else shared), **(parameters or {})}
         unknown = set(given) - set(declared)
         assert not unknown, f"unknown parameters {unknown}"
         self.values = {name: given.get(name, declared[name].get("Default")) for name in declared}

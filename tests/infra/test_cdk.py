@@ -6,11 +6,14 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 
 import pytest
 
-from sam import ROOT, Resolved, source
+from samcli.yamlhelper import yaml_parse
+
+from sam import ROOT, SITE_TEMPLATE, Resolved, source
 from test_template import CHOICES
 
 SOURCE = ROOT / "infra/cdk"
@@ -57,9 +60,14 @@ def compiled(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def synthesized(compiled, tmp_path_factory):
+def site_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("templates")
+
+
+@pytest.fixture(scope="session")
+def synthesized(compiled, site_folder):
     """Each choice's template. cdk-nag (AwsSolutions) and the library's own rules have found nothing in it."""
-    folder = tmp_path_factory.mktemp("templates")
+    folder = site_folder
     run("node", compiled / "dist/test/choices.js", folder)
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
@@ -94,7 +102,7 @@ def test_the_example_synthesizes(compiled, tmp_path):
     template, manifest = example(compiled, tmp_path, **BY_IDS, homePort="9090", s3RouteTableIds="rtb-00000001", egress="ipv6")
     assert "missing" not in manifest
     # The outputs that SAM's has under the same conditions, and the parameter that `make enable` sets. The configuration is an asset.
-    ours = {name for name, one in source()["Outputs"].items() if name not in ("EndpointSecurityGroupId", "ConfigUrl")}
+    ours = set(source()["Outputs"]) - {"EndpointSecurityGroupId", "ConfigUrl", "SitesUrl", "HomesPrefixListId"}
     assert set(template["Outputs"]) == ours
     assert template["Parameters"]["ScheduleState"]["Default"] == "DISABLED"
     text = json.dumps(template)
@@ -175,7 +183,7 @@ def test_the_metrics_are_those_that_the_function_emits():
     metric = r'^ +\(\s*"(\w+)",\s*"(?:Count|Seconds|Milliseconds)",\s'
     emitted = re.findall(metric, (ROOT / "src/report/emf.rs").read_text(), re.MULTILINE)
     listed = re.findall(r"^  (\w+): '(?:Sum|Maximum)',", (SOURCE / "lib/metrics.ts").read_text(), re.MULTILINE)
-    assert len(emitted) == 13 and listed == emitted
+    assert len(emitted) == 15 and listed == emitted
 
 
 def test_both_have_the_same_choices(synthesized):
@@ -209,6 +217,37 @@ def test_a_changed_property_is_found(synthesized):
     changed = json.loads(json.dumps(synthesized["default"]).replace('"Timeout": 90', '"Timeout": 91').replace("spool/expired/", "spool/"))
     found = [row[:2] for row in compare(sam({}), cdk(changed)) if row[:2] not in DIFFERENCES]
     assert found == [("Function", "Timeout"), ("SpoolBucket", "LifecycleConfiguration.Rules.1.Prefix")]
+
+
+SITE = {"Site": "tokyo", "FunctionArn": "<Function.Arn>", "FunctionRoleArn": "<FunctionRole.Arn>", "ScheduleGroupName": "<ScheduleGroup>",
+        "ScheduleRoleArn": "<ScheduleRole.Arn>", "RolePath": "/amp-forwarder/stack/", "ScheduleState": "ENABLED",
+        "WriteWorkspaceArn": "arn:aws:aps:us-east-1:123456789012:workspace/ws-2"}
+
+
+def test_a_site_of_cdk_is_a_site_of_sam(synthesized_site):
+    """`addSite` makes what site.yaml makes, and the second of both comes from the name."""
+    shared, theirs = synthesized_site
+    start = theirs["Schedule"]["StartDate"]
+    ours = resources(Resolved({**SITE, "Start": start}, yaml_parse(SITE_TEMPLATE.read_text())))
+    # In a stack of its own, a site's schedule need not wait for the role's policy.
+    ours["Schedule"]["DependsOn"] = theirs["Schedule"]["DependsOn"]
+    rows = list(compare(ours, theirs))
+    assert not rows, "\n".join(f"{name}.{path}: SAM {one!r}, CDK {other!r}" for name, path, one, other in rows)
+    second = run(sys.executable, ROOT / "infra/sam/lambda_json.py", "start", "tokyo").strip()[17:]
+    assert start == f"2026-01-01T00:00:{second}"
+    # Everything else is the shared stack's.
+    assert sorted(name for name in shared if shared[name]["Type"] == "AWS::Scheduler::Schedule") == ["Site-atticSchedule", "Site-tokyoSchedule"]
+    assert shared["Homes"]["Entries"] == [{"Cidr": "192.0.2.10/32", "Description": "tokyo"}]
+
+
+@pytest.fixture(scope="session")
+def synthesized_site(synthesized, site_folder):
+    """All resources of a stack with two sites, and those of one of them by the names that site.yaml has."""
+    shared = cdk(json.loads((site_folder / "sites/shared.json").read_text()))
+    prefix = "Site-tokyo"
+    text = json.dumps({name: one for name, one in shared.items() if name.startswith(prefix)}, default=sorted)
+    own = json.loads(text.replace(prefix, ""))
+    return shared, {name: {**one, "DependsOn": set(one["DependsOn"])} for name, one in own.items()}
 
 
 def sam(parameters):

@@ -21,6 +21,13 @@ ALWAYS = {
     "NotTheCode": ("Deny", sorted([*INTERFACES, "ec2:DetachNetworkInterface"]), "*", {"ArnEquals": {"lambda:SourceFunctionArn": "<Function.Arn>"}}),
 }
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
+# A function of many sites reads their configurations, and writes beside them and nowhere else.
+SITES = {
+    "Spool": ("Allow", ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "<SpoolBucket.Arn>/sites/*/spool/*", None),
+    "SpoolList": ("Allow", ["s3:ListBucket"], "<SpoolBucket.Arn>", {"StringLikeIfExists": {"s3:prefix": "sites/*"}}),
+    "SiteConfigs": ("Allow", ["s3:GetObject"], "<SpoolBucket.Arn>/sites/*/forwarder.yml", None),
+}
+SITE_ROLES = {"SiteRoles": ("Allow", ["sts:AssumeRole"], "arn:aws:iam::123456789012:role/amp-forwarder/stack/*", None)}
 OPTIONAL = [
     ({"Config": "bucket"}, {"Config": ("Allow", ["s3:GetObject"], "<SpoolBucket.Arn>/config/forwarder.yml", None)}),
     ({"Config": "s3://other/a/b.yml"}, {"Config": ("Allow", ["s3:GetObject"], "arn:aws:s3:::other/a/b.yml", None)}),
@@ -51,6 +58,13 @@ def policies(resolved, role="FunctionRole"):
 @pytest.mark.parametrize(("parameters", "more"), [({}, {}), *OPTIONAL])
 def test_the_exact_list(parameters, more):
     assert policies(Resolved(parameters)) == {**ALWAYS, **more}
+
+
+def test_the_exact_list_of_many_sites():
+    assert policies(Resolved({"Sites": "true"})) == {**ALWAYS, **SITES}
+    own_roles = {**ALWAYS, **SITES, **SITE_ROLES}
+    del own_roles["Write"]
+    assert policies(Resolved({"Sites": "true", "SiteRoles": "true"})) == own_roles
 
 
 def test_who_may_take_the_role():

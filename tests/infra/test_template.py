@@ -11,7 +11,7 @@ import tomllib
 
 import pytest
 
-from sam import Resolved, TEMPLATE, dump, source, statements
+from sam import Resolved, SITE_TEMPLATE, TEMPLATE, dump, source, statements
 
 TOOLS = pathlib.Path(sys.executable).parent
 
@@ -43,6 +43,10 @@ CHOICES = {
     "kms": {"KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1"},
     "config in the bucket": {"Config": "bucket"},
     "config elsewhere": {"Config": "s3://other/path/forwarder.yml"},
+    "sites": {"Sites": "true", "HomeCidr": "", "AlarmEmail": "me@example.com"},
+    "sites with roles": {"Sites": "true", "SiteRoles": "true", "HomeCidr": "10.0.0.0/8", "HomePort": "9090", "FailingSitesAlarm": "3",
+                         "AlarmEmail": "me@example.com"},
+    "sites without alarms": {"Sites": "true", "HomeCidr": "", "HomeEntries": "200", "Alarms": "false"},
     "arm64": {"Architecture": "arm64", "ReservedConcurrency": "1"},
 }
 
@@ -52,8 +56,9 @@ def run(*command):
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_cfn_lint_finds_nothing():
-    done = run(TOOLS / "cfn-lint", "--", TEMPLATE)
+@pytest.mark.parametrize("template", [TEMPLATE, SITE_TEMPLATE])
+def test_cfn_lint_finds_nothing(template):
+    done = run(TOOLS / "cfn-lint", "--", template)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
@@ -87,6 +92,9 @@ def test_wrong_parameters_are_told():
     rules, = Resolved({**other, "HomeAlerts": "true"}).broken_rules()
     assert rules.startswith("HomeAlerts makes rules in a workspace of this account")
     assert Resolved({"Egress": "nat", "EgressRouteTableId": "rtb-1"}).broken_rules() == ["A new NAT gateway needs NatSubnetId, a public subnet"]
+    assert Resolved({"HomeCidr": ""}).broken_rules() == ["HomeCidr has the addresses of the home; only with Sites it may be empty"]
+    assert Resolved({"SiteRoles": "true"}).broken_rules() == ["SiteRoles is for Sites"]
+    assert len(Resolved({"Sites": "true", "Config": "bucket", "VerifySchedule": "rate(1 day)"}).broken_rules()) == 2
 
 
 def test_each_parameter_does_something_and_is_explained():

@@ -19,8 +19,10 @@ import { metric, type MetricName } from './metrics';
 import { functionSecurityGroup, gateways, interfaceEndpoints, resolveVpc, s3GatewayEndpoint } from './network';
 import { denyNetworkInterfaces, functionPolicies, keyCalls, spoolCalls } from './permissions';
 import type { AmpForwarderProps } from './props';
-import { schedule, scheduleSwitch } from './schedule';
-import { CONFIG_KEY, SPOOL_PREFIX, spoolBucket } from './spool';
+import { schedule, type Scheduling, scheduleSwitch, scheduling } from './schedule';
+import { Site, type SiteProps } from './site';
+import { homesPrefixList, type Homes, sickSites, sitesAlarm } from './sites';
+import { CONFIG_KEY, SITES_PREFIX, SPOOL_PREFIX, spoolBucket } from './spool';
 import { completenessAlarm, verificationSchedule, verifyPolicy } from './verification';
 import { homeRules, resolveWorkspace } from './workspace';
 
@@ -51,8 +53,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   readonly configurationUrl: string | undefined;
   /** Where the function logs to. */
   readonly logGroup: logs.LogGroup;
-  /** What starts the function each minute. */
-  readonly schedule: scheduler.CfnSchedule;
+  /** What starts the function each minute. Sites have their own. */
+  readonly schedule: scheduler.CfnSchedule | undefined;
   /** `ws-…` of the workspace that the samples go to. */
   readonly workspaceId: string;
   /** Its ARN. */
@@ -69,6 +71,9 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   readonly homeRules: aps.CfnRuleGroupsNamespace | undefined;
 
   readonly #key: kms.IKey | undefined;
+  readonly #scheduling: Scheduling;
+  readonly #homes: Homes | undefined;
+  readonly #ofSites: boolean;
 
   /** Makes the resources of one forwarder. */
   constructor(scope: Construct, id: string, props: AmpForwarderProps) {
@@ -77,6 +82,11 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     const egress = (props.egress ?? Egress.endpoint()).way;
     if (props.topic !== undefined && props.email !== undefined) throw new Error('email: leave it out where there is a topic, or subscribe it to that');
 
+    const { sites } = props;
+    this.#ofSites = sites !== undefined;
+    if (sites === undefined && props.home.cidr === undefined) throw new Error('home.cidr: only with sites it may be left out');
+    if (sites !== undefined && props.configuration !== undefined) throw new Error('configuration: leave it out, each site has its own');
+    if (sites !== undefined && props.verifySchedule !== undefined) throw new Error('verifySchedule: leave it out, it is for one home');
     const ownTopic = props.email === undefined ? undefined : emailTopic(this, props.email);
     this.topic = props.topic ?? ownTopic;
     const workspace = resolveWorkspace(this, props.workspace, props.homeAlerts && this.topic);
@@ -91,7 +101,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
 
     const retention = props.spoolRetention ?? {};
     this.spoolBucket = spoolBucket(this, retention, props.kmsKey);
-    this.spoolUrl = `s3://${this.spoolBucket.bucketName}/${SPOOL_PREFIX}`;
+    const place = this.#ofSites ? `${SITES_PREFIX}/{site}/${SPOOL_PREFIX}` : SPOOL_PREFIX;
+    this.spoolUrl = `s3://${this.spoolBucket.bucketName}/${place}`;
     this.#key = props.kmsKey;
 
     const vpc = resolveVpc(this, props.vpc, props.vpcSubnets, props.vpcCidrs);
@@ -104,7 +115,9 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       fips,
     });
     const { home, s3PrefixListId } = props;
-    this.securityGroup = functionSecurityGroup(this, { vpc: vpc.vpc, home, s3PrefixListId, egress, endpoints });
+    this.#homes = sites === undefined || home.cidr !== undefined ? undefined : homesPrefixList(this, sites);
+    const homesPrefixListId = this.#homes?.list.ref;
+    this.securityGroup = functionSecurityGroup(this, { vpc: vpc.vpc, home, homesPrefixListId, s3PrefixListId, egress, endpoints });
     this.endpointSecurityGroup = endpoints;
     this.connections = this.securityGroup.connections;
     if (props.s3RouteTableIds !== undefined && props.s3RouteTableIds.length > 0) s3GatewayEndpoint(this, vpc.vpc, props.s3RouteTableIds);
@@ -115,7 +128,9 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       removalPolicy: RemovalPolicy.DESTROY,
     });
     const configuration = (props.configuration ?? Configuration.packaged()).resolve(this, this.spoolBucket);
-    this.configurationUrl = configuration && `s3://${configuration.bucket.bucketName}/${configuration.key}`;
+    this.configurationUrl = this.#ofSites
+      ? `s3://${this.spoolBucket.bucketName}/${SITES_PREFIX}/{site}/forwarder.yml`
+      : configuration && `s3://${configuration.bucket.bucketName}/${configuration.key}`;
     this.role = new iam.Role(this, 'FunctionRole', {
       description: 'Execution role of amp-forwarder',
       assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com'),
@@ -124,6 +139,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     const policies = functionPolicies(this, this.role, {
       workspaceArn: workspace.arn,
       bucket: this.spoolBucket,
+      sites,
       logGroup: this.logGroup,
       configArn: configuration?.bucket.arnForObjects(configuration.key),
       key: props.kmsKey,
@@ -171,8 +187,10 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     this.function.node.addDependency(...policies);
     denyNetworkInterfaces(this, this.role, this.function);
     const { state, missingTick } = scheduleSwitch(this, props.scheduleEnabled ?? false);
-    this.schedule = schedule(this, this.function, state);
-    if (props.verifySchedule !== undefined) {
+    this.#scheduling = scheduling(this, this.function);
+    this.schedule = this.#ofSites ? undefined : schedule(this, this.#scheduling, this.function, { state });
+    if (sites !== undefined) sickSites(this, this.logGroup);
+    if (props.verifySchedule !== undefined && this.schedule !== undefined) {
       verifyPolicy(this, this.role, workspace.arn);
       verificationSchedule(this, this.function, this.schedule, props.verifySchedule);
     }
@@ -192,8 +210,25 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     if (props.verifySchedule !== undefined && props.alarms !== false) {
       this.alarms.push(completenessAlarm(this, this.function, this.topic));
     }
+    if (sites !== undefined && props.alarms !== false) this.alarms.push(sitesAlarm(this, this.function, this.topic, sites.failing ?? 1));
     if (this.alarms.length > 0 && this.topic !== undefined) recovery(this, this.alarms, this.topic);
-    this.dashboard = dashboard(this, this.function, workspace.ofAnotherAccount ? undefined : workspace.id, (thresholds.backlog ?? DEFAULT_BACKLOG).toSeconds());
+    const shown = workspace.ofAnotherAccount ? undefined : workspace.id;
+    this.dashboard = dashboard(this, this.function, shown, (thresholds.backlog ?? DEFAULT_BACKLOG).toSeconds(), this.#ofSites);
+  }
+
+  /**
+   * Adds one of many homes to a forwarder with {@link AmpForwarderProps.sites}. Its configuration is uploaded by hand to
+   * `sites/NAME/forwarder.yml` in {@link spoolBucket}.
+   *
+   * @param name 1 to 63 lower-case letters, digits and dashes
+   */
+  addSite(name: string, props: SiteProps = {}): Site {
+    if (!this.#ofSites) throw new Error('addSite: the forwarder needs sites: {}');
+    if (props.home !== undefined) {
+      if (this.#homes === undefined) throw new Error('home of a site: leave it out, it is in home.cidr of the forwarder');
+      this.#homes.entries.push({ cidr: props.home, description: name });
+    }
+    return new Site(this, name, { function: this.function, role: this.role, scheduling: this.#scheduling }, props);
   }
 
   /** Lets a principal invoke the function by hand: `forward`, `drain`, `check`, `status`, `verify`. */
@@ -214,7 +249,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
 
   /** Lets somebody upload the configuration of {@link Configuration.inSpoolBucket}. */
   grantWriteConfiguration(grantee: iam.IGrantable): iam.Grant {
-    const write = iam.Grant.addToPrincipal({ grantee, actions: ['s3:PutObject'], resourceArns: [this.spoolBucket.arnForObjects(CONFIG_KEY)] });
+    const key = this.#ofSites ? `${SITES_PREFIX}/*/forwarder.yml` : CONFIG_KEY;
+    const write = iam.Grant.addToPrincipal({ grantee, actions: ['s3:PutObject'], resourceArns: [this.spoolBucket.arnForObjects(key)] });
     return this.#withKey(grantee, write);
   }
 
@@ -263,6 +299,16 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     return this.metric('BacklogAge', options);
   }
 
+  /** Samples that all sites owe. Absent with one home. */
+  metricBacklog(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('Backlog', options);
+  }
+
+  /** The number of failing sites; its sample count is that of all sites. Absent with one home. */
+  metricFailingSites(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
+    return this.metric('FailingSites', options);
+  }
+
   /** The slowest scrape, milliseconds. */
   metricScrapeDuration(options?: cloudwatch.MetricOptions): cloudwatch.Metric {
     return this.metric('ScrapeDuration', options);
@@ -297,8 +343,11 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       FunctionSecurityGroupId: this.securityGroup.securityGroupId,
       EndpointSecurityGroupId: this.endpointSecurityGroup?.securityGroupId,
       LogGroupName: this.logGroup.logGroupName,
-      ScheduleName: this.schedule.ref,
-      ScheduleGroupName: this.schedule.groupName ?? '',
+      ScheduleName: this.schedule?.ref,
+      ScheduleGroupName: this.#scheduling.group.ref,
+      ScheduleRoleArn: this.#scheduling.role.roleArn,
+      SitesUrl: this.#ofSites ? `s3://${this.spoolBucket.bucketName}/${SITES_PREFIX}` : undefined,
+      HomesPrefixListId: this.#homes?.list.ref,
       SpoolBucketName: this.spoolBucket.bucketName,
       SpoolUrl: this.spoolUrl,
       WorkspaceId: this.workspaceId,
@@ -313,7 +362,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   }
 
   #grantSpool(grantee: iam.IGrantable, actions: string[]): iam.Grant {
-    const [objects, list] = spoolCalls(this.spoolBucket, actions);
+    const [objects, list] = spoolCalls(this.spoolBucket, actions, this.#ofSites);
     const grant = iam.Grant.addToPrincipal({ grantee, ...objects }).combine(iam.Grant.addToPrincipal({ grantee, ...list }));
     return this.#withKey(grantee, grant);
   }

@@ -6,7 +6,13 @@ import type { Construct } from 'constructs';
 import { type MetricName, NAMESPACE } from './metrics';
 
 /** A CloudWatch dashboard of one forwarder. */
-export function dashboard(scope: Construct, watched: lambda.IFunction, workspaceId: string | undefined, backlogSeconds: number): cloudwatch.CfnDashboard {
+export function dashboard(
+  scope: Construct,
+  watched: lambda.IFunction,
+  workspaceId: string | undefined,
+  backlogSeconds: number,
+  ofSites: boolean,
+): cloudwatch.CfnDashboard {
   const ours = (...names: MetricName[]): string[][] => names.map((name) => [NAMESPACE, name, 'FunctionName', watched.functionName]);
   const ofLambda = (...names: string[]): string[][] => names.map((name) => ['AWS/Lambda', name, 'FunctionName', watched.functionName]);
   // AMP's metrics of another account's workspace are in that account.
@@ -34,6 +40,7 @@ export function dashboard(scope: Construct, watched: lambda.IFunction, workspace
     workspaceId === undefined ? undefined : discarded,
     { title: 'Failures', stat: 'Sum', metrics: [...ours('Failures'), ...ofLambda('Errors', 'Throttles', 'Invocations')] },
     { title: 'Durations (ms)', stat: 'Maximum', metrics: [...ours('ScrapeDuration'), ...ofLambda('Duration')] },
+    ...(ofSites ? sitePanels(watched.functionName) : []),
   ];
   const widgets = panels.flatMap((panel, index) => {
     if (panel === undefined) return [];
@@ -43,4 +50,13 @@ export function dashboard(scope: Construct, watched: lambda.IFunction, workspace
   return new cloudwatch.CfnDashboard(scope, 'Dashboard', {
     dashboardBody: Stack.of(scope).toJsonString({ start: '-PT3H', periodOverride: 'inherit', widgets }),
   });
+}
+
+/** What is shown of all sites together. Each has one tick in each minute. */
+function sitePanels(name: string): object[] {
+  const failing = (stat: string, label: string): unknown[] => [NAMESPACE, 'FailingSites', 'FunctionName', name, { stat, label }];
+  return [
+    { title: 'Failing sites, and sites that had a tick', metrics: [failing('Sum', 'failing'), failing('SampleCount', 'had a tick')] },
+    { title: 'Backlog of all sites (samples)', stat: 'Sum', metrics: [[NAMESPACE, 'Backlog', 'FunctionName', name]] },
+  ];
 }

@@ -26,6 +26,10 @@ export const METRICS = {
   ScrapeDuration: 'Maximum',
   /** Failed scrapes, or targets whose last scrape or read failed, and one for a failed tick. */
   Failures: 'Sum',
+  /** Samples that a site owes after a tick. The sum of a minute is the backlog of all sites. Absent with one home. */
+  Backlog: 'Sum',
+  /** Whether a site is failing. The sum of a minute is the number of failing sites, its sample count that of all. Absent with one home. */
+  FailingSites: 'Sum',
   /** Samples read from the home for slots that scrapes have missed. Absent while there are none. */
   Backfilled: 'Sum',
   /** Time whose samples stay at home only, seconds. Absent while there is none. */

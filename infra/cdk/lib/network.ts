@@ -23,8 +23,12 @@ export interface VpcIds {
 
 /** The home Prometheus, as narrow as may be: nothing else at home is reachable for the function. */
 export interface Home {
-  /** Its address, e.g. `192.0.2.10/32`. */
-  readonly cidr: string;
+  /**
+   * Its address, e.g. `192.0.2.10/32`. With {@link AmpForwarderProps.sites}, a range that all homes are in, or a prefix list.
+   *
+   * @default - with sites, a prefix list of the addresses that {@link AmpForwarder.addSite} is given
+   */
+  readonly cidr?: string;
   /**
    * Its port.
    *
@@ -73,9 +77,17 @@ export function resolveVpc(
  */
 export function functionSecurityGroup(
   scope: Construct,
-  options: { vpc: ec2.IVpc; home: Home; s3PrefixListId: string; egress: EgressWay; endpoints: ec2.ISecurityGroup | undefined },
+  options: {
+    vpc: ec2.IVpc;
+    home: Home;
+    homesPrefixListId: string | undefined;
+    s3PrefixListId: string;
+    egress: EgressWay;
+    endpoints: ec2.ISecurityGroup | undefined;
+  },
 ): ec2.ISecurityGroup {
   const { home, egress, endpoints } = options;
+  const toHome = options.homesPrefixListId === undefined ? { cidrIp: home.cidr } : { destinationPrefixListId: options.homesPrefixListId };
   const https = { ipProtocol: 'tcp', fromPort: 443, toPort: 443 };
   const port = home.port ?? 30090;
   const group = new ec2.CfnSecurityGroup(scope, 'FunctionSecurityGroup', {
@@ -83,7 +95,7 @@ export function functionSecurityGroup(
     vpcId: options.vpc.vpcId,
     // Part of the group, so that the function is never started with some of them missing.
     securityGroupEgress: [
-      { description: 'home Prometheus', ipProtocol: 'tcp', fromPort: port, toPort: port, cidrIp: home.cidr },
+      { description: 'home Prometheus', ipProtocol: 'tcp', fromPort: port, toPort: port, ...toHome },
       { description: 'S3', ...https, destinationPrefixListId: options.s3PrefixListId },
       { ...https, ...toAmp(egress, endpoints) },
     ],

@@ -6,7 +6,8 @@ import type * as logs from 'aws-cdk-lib/aws-logs';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
 
-import { SPOOL_PREFIX } from './spool';
+import type { SitesProps } from './site';
+import { SITES_PREFIX, SPOOL_PREFIX } from './spool';
 
 const NETWORK_INTERFACES = [
   'ec2:AssignPrivateIpAddresses',
@@ -21,6 +22,8 @@ const NETWORK_INTERFACES = [
 export interface Permitted {
   readonly workspaceArn: string;
   readonly bucket: s3.Bucket;
+  /** Whether the function serves many homes, and whether each writes under a role of its own. */
+  readonly sites: SitesProps | undefined;
   readonly logGroup: logs.ILogGroup;
   /** ARN of the configuration's object, when it is in S3. */
   readonly configArn: string | undefined;
@@ -32,6 +35,9 @@ export interface Permitted {
   readonly secretKeyArns: string[];
 }
 
+/** The path of the roles that sites have, with the stack's name in it. */
+export const SITE_ROLE_PATH = `amp-forwarder/${Aws.STACK_NAME}/`;
+
 /** Calls on resources, under conditions: for a statement or for a grant. */
 export interface Calls {
   readonly actions: string[];
@@ -40,15 +46,17 @@ export interface Calls {
 }
 
 /** Calls on the spool's objects, and the listing of its prefix alone. */
-export function spoolCalls(bucket: s3.IBucket, actions: string[]): [Calls, Calls] {
+export function spoolCalls(bucket: s3.IBucket, actions: string[], ofSites: boolean): [Calls, Calls] {
+  // A site's configuration lies beside its spool, where the function may read and not write.
+  const objects = ofSites ? `${SITES_PREFIX}/*/${SPOOL_PREFIX}/*` : `${SPOOL_PREFIX}/*`;
   return [
-    { actions, resourceArns: [bucket.arnForObjects(`${SPOOL_PREFIX}/*`)] },
+    { actions, resourceArns: [bucket.arnForObjects(objects)] },
     // Without it a missing state.json is a 403, and the spool looks denied, not empty. A GetObject that finds nothing asks for it without a
     // prefix: hence IfExists, and hence a list without a prefix shows the names in the whole bucket, which is the forwarder's.
     {
       actions: ['s3:ListBucket'],
       resourceArns: [bucket.bucketArn],
-      conditions: { StringLikeIfExists: { 's3:prefix': `${SPOOL_PREFIX}/*` } },
+      conditions: { StringLikeIfExists: { 's3:prefix': `${ofSites ? SITES_PREFIX : SPOOL_PREFIX}/*` } },
     },
   ];
 }
@@ -69,12 +77,17 @@ function allow(sid: string, { actions, resourceArns, conditions }: Calls): iam.P
 /** What the function may do: a policy that each has, and one for each thing that its configuration asks for. */
 export function functionPolicies(scope: Construct, role: iam.IRole, permitted: Permitted): iam.Policy[] {
   const { configArn, key, remoteWriteRoleArn, ssmParameterArns, secretArns } = permitted;
-  const [objects, list] = spoolCalls(permitted.bucket, ['s3:GetObject', 's3:PutObject', 's3:DeleteObject']);
+  const ofSites = permitted.sites !== undefined;
+  const [objects, list] = spoolCalls(permitted.bucket, ['s3:GetObject', 's3:PutObject', 's3:DeleteObject'], ofSites);
+  const siteRoles = Stack.of(scope).formatArn({ service: 'iam', region: '', resource: 'role', resourceName: `${SITE_ROLE_PATH}*` });
   const forward = new iam.Policy(scope, 'FunctionPolicy', {
     policyName: 'forward',
     roles: [role],
     statements: [
-      allow('Write', { actions: ['aps:RemoteWrite'], resourceArns: [permitted.workspaceArn] }),
+      // Whoever added a site has decided who may write where.
+      permitted.sites?.roles
+        ? allow('SiteRoles', { actions: ['sts:AssumeRole'], resourceArns: [siteRoles] })
+        : allow('Write', { actions: ['aps:RemoteWrite'], resourceArns: [permitted.workspaceArn] }),
       allow('Spool', objects),
       allow('SpoolList', list),
       allow('Logs', { actions: ['logs:CreateLogStream', 'logs:PutLogEvents'], resourceArns: [permitted.logGroup.logGroupArn] }),
@@ -83,9 +96,16 @@ export function functionPolicies(scope: Construct, role: iam.IRole, permitted: P
     ],
   });
   const bucketId = Stack.of(scope).getLogicalId(permitted.bucket.node.defaultChild as s3.CfnBucket);
+  const shown = ofSites ? `${SITES_PREFIX}/*/${SPOOL_PREFIX}/*` : `${SPOOL_PREFIX}/*`;
+  if (permitted.sites?.roles) {
+    Validations.of(forward).acknowledge({
+      id: `AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:iam::<AWS::AccountId>:role/amp-forwarder/<AWS::StackName>/*]`,
+      reason: 'Roles that sites bring along, under a path of their own.',
+    });
+  }
   Validations.of(forward).acknowledge(
     {
-      id: `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${SPOOL_PREFIX}/*]`,
+      id: `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${shown}]`,
       reason: "The spool's objects: their names are made as they come, under one prefix.",
     },
     {
@@ -94,9 +114,16 @@ export function functionPolicies(scope: Construct, role: iam.IRole, permitted: P
     },
   );
   const policies = [forward];
-  const also = (sid: string, policyName: string, calls: Calls): void => {
-    policies.push(new iam.Policy(scope, `${sid}Policy`, { policyName, roles: [role], statements: [allow(sid, calls)] }));
+  const also = (name: string, policyName: string, calls: Calls, sid = name): void => {
+    policies.push(new iam.Policy(scope, `${name}Policy`, { policyName, roles: [role], statements: [allow(sid, calls)] }));
   };
+  if (ofSites) {
+    also('Sites', 'sites', { actions: ['s3:GetObject'], resourceArns: [permitted.bucket.arnForObjects(`${SITES_PREFIX}/*/forwarder.yml`)] }, 'SiteConfigs');
+    Validations.of(policies[policies.length - 1] as iam.Policy).acknowledge({
+      id: `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${SITES_PREFIX}/*/forwarder.yml]`,
+      reason: "The sites' configurations: sites come and go without a change of this policy.",
+    });
+  }
   if (configArn !== undefined) also('Config', 'config', { actions: ['s3:GetObject'], resourceArns: [configArn] });
   if (key !== undefined) also('Key', 'key', keyCalls(key));
   if (remoteWriteRoleArn !== undefined) {

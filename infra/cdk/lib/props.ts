@@ -9,6 +9,7 @@ import type { AlarmThresholds } from './alarms';
 import type { Configuration } from './configuration';
 import type { Egress, EndpointService } from './egress';
 import type { Home, VpcIds } from './network';
+import type { SitesProps } from './site';
 import type { SpoolRetention } from './spool';
 import type { HomeAlerts, Workspace } from './workspace';
 
@@ -35,8 +36,16 @@ export interface AmpForwarderProps {
    */
   readonly vpcCidrs?: string[];
 
-  /** The home Prometheus. */
+  /** The home Prometheus; with {@link sites}, the port of all homes, and a range that they are in. */
   readonly home: Home;
+
+  /**
+   * Serves many homes, each added by {@link AmpForwarder.addSite} or `make site-add`: a site has a schedule, a configuration and a prefix of the
+   * spool. What is made here is shared. Leave {@link configuration} and {@link verifySchedule} out.
+   *
+   * @default - one home
+   */
+  readonly sites?: SitesProps;
 
   /**
    * The region's prefix list of S3: `aws ec2 describe-managed-prefix-lists --filters

@@ -20,8 +20,18 @@ export function scheduleSwitch(scope: Construct, enabled: boolean | CfnParameter
   return { state: enabled.valueAsString, missingTick: Token.asString(Fn.conditionIf(isOn.logicalId, 'breaching', 'notBreaching')) };
 }
 
-/** Starts the function each minute; nothing is repeated or kept for later, since the next tick makes up for one that failed. */
-export function schedule(scope: Construct, target: lambda.IFunction, state: string): scheduler.CfnSchedule {
+/** What schedules need: a group, and a role that starts the function. */
+export interface Scheduling {
+  /** The group. */
+  readonly group: scheduler.CfnScheduleGroup;
+  /** The role of all schedules. */
+  readonly role: iam.Role;
+  /** What it may do. */
+  readonly policy: iam.Policy;
+}
+
+/** The group of the schedules, and the role that starts the function. */
+export function scheduling(scope: Construct, target: lambda.IFunction): Scheduling {
   // A group of its own gives the trust below a name to hold on to, and keeps two forwarders apart.
   const group = new scheduler.CfnScheduleGroup(scope, 'ScheduleGroup');
   const role = new iam.Role(scope, 'ScheduleRole', {
@@ -38,17 +48,29 @@ export function schedule(scope: Construct, target: lambda.IFunction, state: stri
     roles: [role],
     statements: [new iam.PolicyStatement({ sid: 'Invoke', actions: ['lambda:InvokeFunction'], resources: [target.functionArn] })],
   });
+  return { group, role, policy };
+}
+
+/** Starts the function each minute; nothing is repeated or kept for later, since the next tick makes up for one that failed. */
+export function schedule(
+  scope: Construct,
+  { group, role, policy }: Scheduling,
+  target: lambda.IFunction,
+  site: Partial<scheduler.CfnScheduleProps> & { state: string; input?: string },
+): scheduler.CfnSchedule {
+  const { input, ...own } = site;
   const made = new scheduler.CfnSchedule(scope, 'Schedule', {
     description: 'Each minute; the function itself keeps to its slots',
     groupName: group.ref,
     scheduleExpression: 'rate(1 minute)',
-    state,
     flexibleTimeWindow: { mode: 'OFF' },
     target: {
       arn: target.functionArn,
       roleArn: role.roleArn,
+      input,
       retryPolicy: { maximumRetryAttempts: 0, maximumEventAgeInSeconds: 60 },
     },
+    ...own,
   });
   made.node.addDependency(policy);
   return made;

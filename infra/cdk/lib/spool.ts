@@ -8,6 +8,8 @@ import type { Construct } from 'constructs';
 export const SPOOL_PREFIX = 'spool';
 /** Where its configuration is, when it is in the bucket. */
 export const CONFIG_KEY = 'config/forwarder.yml';
+/** Where the sites of a function that serves many have a folder each, with `forwarder.yml` and `spool/` in it. */
+export const SITES_PREFIX = 'sites';
 
 /** How long the spool keeps what AMP has not taken for good. */
 export interface SpoolRetention {
@@ -37,7 +39,8 @@ export function spoolBucket(scope: Construct, retention: SpoolRetention, key: km
     bucketKeyEnabled: key === undefined ? undefined : true,
     // But not when the stack could not be made.
     removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
-    // There must never be a rule on segments/ or state.json: they hold owed samples.
+    // There must never be a rule on segments/ or state.json: they hold owed samples. A rule's prefix has no wildcard, so there is none for the
+    // sites: of each, the function keeps 100 rejected and 1,000 expired objects at most (forwarder.spool).
     lifecycleRules: [
       { id: 'rejected', prefix: `${SPOOL_PREFIX}/rejected/`, expiration: retention.rejected ?? Duration.days(30) },
       { id: 'expired', prefix: `${SPOOL_PREFIX}/expired/`, expiration: retention.expired ?? Duration.days(30) },

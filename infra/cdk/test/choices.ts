@@ -17,7 +17,7 @@ import * as sns from 'aws-cdk-lib/aws-sns';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import type { Construct } from 'constructs';
 
-import { AmpForwarder, type AmpForwarderProps, Configuration, Egress, EndpointService, Workspace } from '../lib';
+import { AmpForwarder, type AmpForwarderProps, Configuration, Egress, EndpointService, type SiteProps, Workspace } from '../lib';
 
 const KEY = 'arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000001';
 const TOPIC = 'arn:aws:sns:us-east-1:123456789012:t';
@@ -64,6 +64,9 @@ export const CHOICES: Record<string, Choice> = {
   }),
   'nightly verification': () => ({ verifySchedule: 'cron(30 3 * * ? *)', email: 'me@example.com' }),
   'verification without alarms': () => ({ verifySchedule: 'rate(1 day)', alarms: false }),
+  sites: () => ({ home: {}, sites: {}, email: 'me@example.com' }),
+  'sites with roles': () => ({ home: { cidr: '10.0.0.0/8', port: 9090 }, sites: { roles: true, failing: 3 }, email: 'me@example.com' }),
+  'sites without alarms': () => ({ home: {}, sites: { homeEntries: 200 }, alarms: false }),
   arm64: () => ({ architecture: lambda.Architecture.ARM_64, reservedConcurrentExecutions: 1 }),
   'all the rest': () => ({
     home: { cidr: '198.51.100.7/32', port: 9090 },
@@ -85,6 +88,14 @@ export const CHOICES: Record<string, Choice> = {
     spoolRetention: { rejected: Duration.days(7), expired: Duration.days(9) },
     alarms: { lag: Duration.minutes(10), backlog: Duration.minutes(40) },
   }),
+};
+
+/** A site with everything that it may have. */
+export const SITE: SiteProps = {
+  home: '192.0.2.10/32',
+  enabled: true,
+  start: new Date('2026-01-01T00:00:00Z'),
+  writeWorkspaceArn: 'arn:aws:aps:us-east-1:123456789012:workspace/ws-2',
 };
 
 /** A stack with one forwarder. */
@@ -123,8 +134,14 @@ if (require.main === module) {
     forwarder.outputs();
     return { name, stack };
   });
+  // Sites of their own, beside what they share.
+  const { stack: shared, forwarder: many } = forwarderStack(app, () => ({ home: {}, sites: { roles: true } }), 'shared');
+  many.addSite('tokyo', SITE);
+  many.addSite('attic');
   // Throws when cdk-nag finds anything that is not acknowledged.
   const assembly = app.synth();
+  fs.mkdirSync(path.join(folder, 'sites'));
+  fs.writeFileSync(path.join(folder, 'sites/shared.json'), JSON.stringify(assembly.getStackByName(shared.stackName).template, null, 1));
   for (const { name, stack } of stacks) {
     fs.writeFileSync(path.join(folder, `${name}.json`), JSON.stringify(assembly.getStackByName(stack.stackName).template, null, 1));
   }

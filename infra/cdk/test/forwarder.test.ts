@@ -11,8 +11,8 @@ import * as kms from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as sns from 'aws-cdk-lib/aws-sns';
 
-import { AmpForwarder, Configuration, Egress, EndpointService, METRICS, type MetricName, Workspace } from '../lib';
-import { CHOICES, code, forwarderStack } from './choices';
+import { AmpForwarder, Configuration, Egress, EndpointService, METRICS, type MetricName, Site, Workspace } from '../lib';
+import { CHOICES, code, forwarderStack, SITE } from './choices';
 
 function synthesized(name: string): Template {
   const choice = CHOICES[name];
@@ -162,6 +162,30 @@ test('a parameter of the stack switches the schedule and its alarm', () => {
   });
 });
 
+test('sites have a schedule each, and share the rest', () => {
+  const { stack, forwarder } = forwarderStack(new App(), () => ({ home: {}, sites: { roles: true } }));
+  const tokyo = forwarder.addSite('tokyo', SITE);
+  forwarder.addSite('attic', { home: '198.51.100.7/32' });
+  assert.equal(tokyo.configurationKey, 'sites/tokyo/forwarder.yml');
+  const template = Template.fromStack(stack);
+  template.resourceCountIs('AWS::Lambda::Function', 1);
+  template.resourceCountIs('AWS::Scheduler::ScheduleGroup', 1);
+  template.hasResourceProperties('AWS::Scheduler::Schedule', { Name: 'attic', State: 'DISABLED', Target: { Input: '{"site":"attic"}' } });
+  template.hasResourceProperties('AWS::EC2::PrefixList', {
+    Entries: [
+      { Cidr: '192.0.2.10/32', Description: 'tokyo' },
+      { Cidr: '198.51.100.7/32', Description: 'attic' },
+    ],
+  });
+});
+
+test('sites are spread over the minute by their names', () => {
+  const seconds = Array.from({ length: 600 }, (_, index) => Site.secondOf(`site-${index}`));
+  const count = (second: number): number => seconds.filter((one) => one === second).length;
+  const counts = Array.from({ length: 60 }, (_, second) => count(second));
+  assert(Math.min(...counts) >= 2 && Math.max(...counts) <= 20, counts.join(' '));
+});
+
 test('what cannot be is said', () => {
   const tried = (choice: (typeof CHOICES)[string]) => () => forwarderStack(new App(), choice);
   assert.throws(tried(() => ({ workspace: Workspace.fromArn(ARN) })), /remoteWriteRoleArn/);
@@ -173,4 +197,12 @@ test('what cannot be is said', () => {
   assert.throws(tried(() => ({ vpcCidrs: ['10.0.0.0/16'] })), /vpcCidrs: leave it out/);
   assert.throws(tried(() => ({ homeAlerts: { job: 'a"b' } })), /homeAlerts.job/);
   assert.throws(tried(() => ({ alarms: { backlog: Duration.hours(1) } })), /alarms.backlog/);
+  assert.throws(tried(() => ({ home: {} })), /home.cidr/);
+  assert.throws(tried(() => ({ sites: {}, configuration: Configuration.inSpoolBucket() })), /each site has its own/);
+  assert.throws(tried(() => ({ sites: {}, verifySchedule: 'rate(1 day)' })), /verifySchedule/);
+  const added = (choice: (typeof CHOICES)[string], name: string, home?: string) => () =>
+    forwarderStack(new App(), choice).forwarder.addSite(name, home === undefined ? {} : { home });
+  assert.throws(added(() => ({}), 'tokyo'), /needs sites/);
+  assert.throws(added(() => ({ home: {}, sites: {} }), '../tokyo'), /lower-case/);
+  assert.throws(added(() => ({ sites: {} }), 'tokyo', '192.0.2.10/32'), /leave it out/);
 });
