@@ -9,8 +9,8 @@ use crate::config::SiteName;
 use crate::tick::Neighbours;
 
 /// What a warm site holds besides its caches, bytes: its configuration, targets, clients and
-/// buffers. Measured with `make fleet`: docs/scale.md.
-const SITE_BYTES: usize = 160 << 10;
+/// buffers. Measured with `make fleet`, 10 series a site: docs/scale.md.
+const SITE_BYTES: usize = 80 << 10;
 
 /// The sites that rest, the one that has rested longest first. With one home there is one, without
 /// a name.

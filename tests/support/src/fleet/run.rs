@@ -99,7 +99,9 @@ fn yaml(homes: &Homes, receiver: &FleetReceiver) -> String {
 impl FleetProcess {
     async fn start(index: usize, options: &FleetOptions, moto: &Moto) -> Result<Self> {
         let api = RuntimeApi::start().await?;
-        let mut function = FunctionOptions::new(&options.program, &api.runtime_api(), "");
+        // The function starts in a folder of its own.
+        let program = options.program.canonicalize()?;
+        let mut function = FunctionOptions::new(program, &api.runtime_api(), "");
         function.memory_mb = options.memory_mb;
         function.env.extend(
             [
