@@ -224,6 +224,7 @@ fn print_report(report: &Report, json: bool) {
         scrapes = report.scrapes.len(),
         written,
         unchanged,
+        owed = report.ledger.owed_after,
         "tick"
     );
 }
