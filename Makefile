@@ -154,8 +154,8 @@ ready:
 deploy: $(if $(ZIP),,ready build) ## deploys the stack by SAM, guided: schedule off, check, dry run, estimate, schedule on; ZIP=bootstrap.zip deploys a release
 	@ZIP='$(ZIP)' $(STACK_SH) deploy
 
-invoke: ## invokes the function by hand: ACTION=forward|drain|check|status, JOBS=a,b, DRY_RUN=1
-	@ACTION='$(ACTION)' JOBS='$(JOBS)' DRY_RUN='$(DRY_RUN)' $(STACK_SH) invoke
+invoke: ## invokes the function by hand: ACTION=forward|drain|check|status, JOBS=a,b, DRY_RUN=1, SITE=tokyo
+	@ACTION='$(ACTION)' JOBS='$(JOBS)' DRY_RUN='$(DRY_RUN)' SITE='$(SITE)' $(STACK_SH) invoke
 
 logs: ## shows the function's log: SINCE=10m, FOLLOW=1
 	@SINCE='$(SINCE)' FOLLOW='$(FOLLOW)' $(STACK_SH) logs
@@ -171,13 +171,13 @@ disable: ## stops the schedule
 
 # A stack with Sites=true. SITE names one of its homes.
 site-add: ## adds a home to a stack that serves many, or changes it: SITE=tokyo, CONFIG=sites/tokyo.yml, HOME_CIDR=192.0.2.10/32
-	@$(SITE_SH) add
+	@SITE='$(SITE)' CONFIG='$(CONFIG)' HOME_CIDR='$(HOME_CIDR)' $(SITE_SH) add
 
 site-list: ## lists the homes of that stack and the state of their schedules
 	@$(SITE_SH) list
 
 site-remove: ## stops a home's schedule, sends its backlog, deletes its stack: SITE=tokyo, HOME_CIDR=192.0.2.10/32
-	@$(SITE_SH) remove
+	@SITE='$(SITE)' HOME_CIDR='$(HOME_CIDR)' $(SITE_SH) remove
 
 destroy: ## stops the schedule, shows the backlog, offers to send or export it, deletes the stack
 	@$(STACK_SH) destroy

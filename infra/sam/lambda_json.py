@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the function's events and reads its answers, for stack.sh and site.sh.
 
-    lambda_json.py event ACTION JOBS DRY_RUN    prints the event; JOBS is a,b or empty
+    lambda_json.py event ACTION JOBS DRY_RUN SITE    prints the event; JOBS is a,b or empty, and so may SITE be
     lambda_json.py field FILE PATH              prints one value of an answer: ledger.scraped
     lambda_json.py samples FILE                 prints the samples in the spool, from a status answer
     lambda_json.py start SITE                   prints when the schedule of a site begins
@@ -12,12 +12,14 @@ import json
 import sys
 
 
-def event(action, jobs, dry_run):
+def event(action, jobs, dry_run, site=""):
     made = {"action": action}
     if jobs:
         made["jobs"] = jobs.split(",")
     if dry_run:
         made["dry_run"] = True
+    if site:
+        made["site"] = site
     print(json.dumps(made))
 
 

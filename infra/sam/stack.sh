@@ -85,6 +85,9 @@ check() {
         "fix what it reports, then run make deploy again; $(unchanged)"
 }
 
+# serves_sites: whether the stack serves many homes. Each has its own configuration, check and first tick: site.sh.
+serves_sites() { [ -n "$(output SitesUrl)" ]; }
+
 unchanged() { printf 'the schedule is still %s' "$(parameter ScheduleState)"; }
 
 # The alarm of missing ticks looks back for five minutes: without this tick it would fire before the
@@ -170,6 +173,11 @@ deploy() {
         --resolve-s3 --no-fail-on-empty-changeset ${confirm:+"$confirm"} ||
         die "sam deploy failed: the first failed resource above says why" \
             "fix that, and run make deploy again; a stack that could not be created is removed then"
+    if serves_sites; then
+        tell_listeners
+        say "the stack serves many homes: make site-add SITE=… adds one; make enable switches on the alarm of missing ticks"
+        return
+    fi
     upload
     check
     step "dry run: one scrape, nothing is sent"
@@ -192,6 +200,11 @@ deploy() {
 
 enable() {
     aws_ready
+    if serves_sites; then
+        schedule ENABLED
+        say "that is for the alarm of missing ticks; the schedules of the sites are those of make site-add"
+        return
+    fi
     if [ "$(parameter ScheduleState)" != ENABLED ]; then
         first_tick || ask "the tick failed; start the schedule anyway?" || die "$(unchanged)"
     fi
@@ -205,8 +218,9 @@ disable() {
 
 invoke() {
     aws_ready
-    local event
-    event=$("$here/lambda_json.py" event "${ACTION:-forward}" "${JOBS:-}" "${DRY_RUN:-}")
+    local event site=
+    ! serves_sites || site=${SITE:-}
+    event=$("$here/lambda_json.py" event "${ACTION:-forward}" "${JOBS:-}" "${DRY_RUN:-}" "$site")
     if call "$event"; then show; else show; exit 1; fi
 }
 
@@ -262,9 +276,16 @@ drain_backlog() {
 destroy() {
     aws_ready
     need_sam
-    step "stop the schedule"
-    schedule DISABLED
-    drain_backlog
+    if serves_sites; then
+        local left
+        left=$(aws scheduler list-schedules --group-name "$(output ScheduleGroupName)" --output text \
+            --query 'Schedules[].Name')
+        [ -z "$left" ] || die "the stack still serves $left" "make site-remove SITE=… removes a site"
+    else
+        step "stop the schedule"
+        schedule DISABLED
+        drain_backlog
+    fi
     step "delete $stack"
     local bucket
     bucket=$(output SpoolBucketName)

@@ -108,6 +108,11 @@ def test_a_site_comes_and_goes(sites):
     assert (schedule["Target"]["Input"], schedule["ScheduleExpression"]) == ('{"site":"tokyo"}', "rate(1 minute)")
     assert entries(moto, front) == [(HOME, "tokyo")]
 
+    asked = checkout.script("invoke", ACTION="check", SITE="tokyo")
+    assert asked.returncode == 0 and front.invoked.pop() == {"action": "check", "site": "tokyo"}, asked.stderr
+    refused = checkout.script("destroy", YES="1")
+    assert refused.returncode != 0 and "still serves tokyo" in refused.stderr, refused.stderr
+
     listed = make(checkout, "list")
     assert listed.stdout.split() == ["tokyo", "ENABLED"], listed.stderr
     # A changed configuration: the schedule stays as it is, and nothing is entered twice.
