@@ -1,6 +1,6 @@
 //! `forwarder`: the section of our own.
 
-use super::keys::{FORWARDER, METRICS, SPOOL};
+use super::keys::{FORWARDER, METRICS, OWN_SERIES, SPOOL};
 use super::metadata::read_metadata;
 use super::model::{ForwarderConfig, MetricsConfig, ScrapeConfig};
 use super::problem::shown;
@@ -51,6 +51,13 @@ pub(super) fn read_forwarder(
     check_read_mode(reader, forwarder.remote_read.mode, jobs);
     if let Some(section) = reader.subsection(&section, "metrics", &METRICS) {
         forwarder.metrics = read_metrics(reader, &section);
+    }
+    if let Some(section) = reader.subsection(&section, "own_series", &OWN_SERIES) {
+        let own = &mut forwarder.own_series;
+        own.enabled = reader.boolean(&section, "enabled").unwrap_or(own.enabled);
+        if let Some(instance) = reader.filled_string(&section, "instance", StringKind::Plain) {
+            own.instance = instance;
+        }
     }
     forwarder
 }

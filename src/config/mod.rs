@@ -59,8 +59,8 @@ pub use limits::ScrapeLimits;
 pub use load::LoadedConfig;
 pub use metadata::{ForwarderMetadata, MetadataConfig};
 pub use model::{
-    Config, ForwarderConfig, Global, MetricsConfig, QueueConfig, RemoteWrite, ScrapeConfig, SigV4,
-    StaticConfig,
+    Config, ForwarderConfig, Global, MetricsConfig, OwnSeriesConfig, QueueConfig, RemoteWrite,
+    ScrapeConfig, SigV4, StaticConfig,
 };
 pub use naming::{NameEscaping, NameValidation, Naming};
 pub use problem::{ConfigErrors, Problem};

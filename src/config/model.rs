@@ -233,6 +233,8 @@ pub struct ForwarderConfig {
     pub remote_read: RemoteReadConfig,
     /// Settings for the metrics that go to CloudWatch.
     pub metrics: MetricsConfig,
+    /// Settings for the forwarder's own series.
+    pub own_series: OwnSeriesConfig,
 }
 
 impl Default for ForwarderConfig {
@@ -245,6 +247,7 @@ impl Default for ForwarderConfig {
             metadata: ForwarderMetadata::default(),
             remote_read: RemoteReadConfig::default(),
             metrics: MetricsConfig::default(),
+            own_series: OwnSeriesConfig::default(),
         }
     }
 }
@@ -258,6 +261,24 @@ impl ForwarderConfig {
             (Some(limit), _) => limit,
             (None, Some(megabytes)) => megabytes.saturating_mul(1 << 20) / 5 * 3,
             (None, None) => 512 << 20,
+        }
+    }
+}
+
+/// `forwarder.own_series`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnSeriesConfig {
+    /// Whether each tick sends the series `amp_forwarder_*` to every remote. Default false.
+    pub enabled: bool,
+    /// Their label `instance`. Default `amp-forwarder`.
+    pub instance: String,
+}
+
+impl Default for OwnSeriesConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            instance: "amp-forwarder".into(),
         }
     }
 }

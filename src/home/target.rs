@@ -61,9 +61,12 @@ pub fn targets(jobs: &[ScrapeConfig]) -> Result<Vec<Target>, String> {
                 let Some(populated) = job.populate(address, &group.labels) else {
                     continue;
                 };
+                // The last number is that of the forwarder itself.
                 let id = u16::try_from(targets.len())
+                    .ok()
                     .map(TargetId)
-                    .map_err(|_| "more than 65535 targets".to_owned())?;
+                    .filter(|id| id.0 < u16::MAX)
+                    .ok_or("more than 65535 targets")?;
                 let PopulatedTarget {
                     url,
                     labels,

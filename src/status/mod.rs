@@ -8,6 +8,7 @@ use serde::Serialize;
 
 pub use self::discarded::{DiscardReason, DiscardedSamples, discarded};
 use crate::config::Config;
+use crate::report::OwnCounters;
 use crate::spool::inspect::{self, StateSnapshot};
 use crate::spool::lease::LookError;
 use crate::spool::name::RemoteDir;
@@ -28,6 +29,9 @@ pub struct Status {
     pub remotes: Vec<RemoteStatus>,
     /// The spool as a whole.
     pub spool: SpoolStatus,
+    /// What the forwarder has done since it first ran with this spool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<OwnCounters>,
 }
 
 /// The progress of a job.
@@ -114,6 +118,7 @@ impl Status {
             lease,
             jobs,
             remotes,
+            counters,
             ..
         } = state.unwrap_or_default();
         let mut backlog = Backlog::default();
@@ -167,6 +172,7 @@ impl Status {
                 lease,
                 backlog,
             },
+            counters,
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::job::{EXPECTED_AT_FIRST, Job, SlotGrid};
 use super::lease::TickSpool;
 use super::neighbours::Neighbours;
+use super::own_rules::own_target;
 use super::reads::{ReadCursor, cold_cursors};
 use super::remote::Lane;
 use crate::batch::Writer;
@@ -47,6 +48,8 @@ pub struct Forwarder {
     pub(super) cursors: Vec<ReadCursor>,
     /// One lock for each home: reads of it wait for each other.
     pub(super) home_turns: Vec<Mutex<()>>,
+    /// What the forwarder's own series belong to, if they are sent.
+    pub(super) own_target: Option<Target>,
     pub(super) memory_limit: usize,
     /// The forwarders of other sites, which `memory_limit` bounds together with this one.
     pub(super) neighbours: Option<Rc<dyn Neighbours>>,
@@ -75,6 +78,7 @@ impl Forwarder {
         memory_limit: u64,
     ) -> Result<Self, ForwarderError> {
         let jobs = cold_jobs(&config)?;
+        let targets = jobs.iter().map(|job| job.targets.len()).sum();
         let memory_limit = usize::try_from(memory_limit).unwrap_or(usize::MAX);
         let (cursors, homes) = cold_cursors(&config, &jobs, memory_limit);
         let Dependencies {
@@ -113,6 +117,7 @@ impl Forwarder {
             holder,
             cursors,
             home_turns: (0..homes).map(|_| Mutex::default()).collect(),
+            own_target: own_target(&config.forwarder.own_series, targets),
             memory_limit,
             neighbours: None,
             staged: Cell::new(0),

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::plan::Plan;
 use super::remote::Lane;
 use crate::config::Config;
-use crate::report::{Incident, IncidentKind, OrphanReport, REPORTED, SpoolReport};
+use crate::report::{Incident, IncidentKind, OrphanReport, REPORTED, SpoolReport, TickCounts};
 use crate::spool::access::StoreAccess;
 use crate::spool::lease::{LeaseClient, LeaseFence, PreviousEnd, ReleaseError, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
@@ -184,6 +184,7 @@ impl TickSpool {
         &mut self,
         held: LeasedSpool,
         jobs: BTreeMap<String, JobState>,
+        counts: &TickCounts,
         lanes: &[Lane],
     ) -> (SpoolReport, Option<Incident>) {
         let LeasedSpool {
@@ -225,9 +226,12 @@ impl TickSpool {
         // States of jobs that the configuration no longer names are kept: a job may return. The new
         // states come last in the chain and replace the old ones.
         let jobs = tenure.state.jobs.clone().into_iter().chain(jobs).collect();
+        let mut counters = tenure.state.counters.clone().unwrap_or_default();
+        counters.add(counts);
         let state = SpoolState {
             jobs,
             remotes,
+            counters: Some(counters),
             ..tenure.state.clone()
         };
         // Before the release: after it, another process may be at work.

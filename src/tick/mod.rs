@@ -10,6 +10,8 @@ mod lease;
 mod memory;
 mod metadata;
 mod neighbours;
+mod own;
+mod own_rules;
 mod plan;
 mod preview;
 mod progress;
@@ -33,6 +35,7 @@ use self::job::Job;
 pub(crate) use self::job::newest_slot_ms;
 use self::lease::{LeaseOutcome, LeasedSpool};
 pub use self::neighbours::Neighbours;
+pub(crate) use self::own_rules::show_own_label_sets;
 pub use self::plan::Plan;
 pub use self::preview::Preview;
 pub use self::progress::TickProgress;
@@ -169,6 +172,7 @@ impl Forwarder {
             rest: &rest,
             record: &record,
         };
+        self.queue_own_series(&round);
         let scrapes = async {
             join_all(self.jobs.iter().enumerate().map(|(index, job)| {
                 let span = spans::job(&self.config.scrape_configs[index].job_name);
@@ -298,7 +302,8 @@ impl Forwarder {
                 }
                 job.reads.extend(reads.remove(name).unwrap_or_default());
             }
-            let (report, incident) = holder.release(held, jobs, &self.lanes).await;
+            let counts = own::counts(&record, &self.lanes, sent, &*self.clock, started);
+            let (report, incident) = holder.release(held, jobs, &counts, &self.lanes).await;
             spool = report;
             if let Some(incident) = incident {
                 tracing::error!("{}", incident.text);

@@ -7,6 +7,7 @@ use super::remote::RemoteEnd;
 use crate::config::Config;
 use crate::intake::report_label_sets;
 use crate::series::Labels;
+use crate::tick::show_own_label_sets;
 
 /// Their names (`scrape/scrape.go` `report`).
 pub(super) const REPORTS: [&str; 8] = [
@@ -45,5 +46,21 @@ pub(super) fn own_series(
             }
         }
     }
+    add_forwarders_series(config, targets.len(), remotes, &mut own);
     own
+}
+
+/// Adds the series of the forwarder itself (`forwarder.own_series`).
+fn add_forwarders_series(
+    config: &Config,
+    targets: usize,
+    remotes: &[RemoteEnd],
+    own: &mut [HashSet<u64>],
+) {
+    show_own_label_sets(config, targets, &mut |sets| {
+        for ((labels, own), remote) in sets.into_iter().zip(&mut *own).zip(remotes) {
+            let labels = labels.map(|labels| without_replica(labels, remote.drops_replica));
+            own.extend(labels.map(|labels| labels.hash()));
+        }
+    });
 }

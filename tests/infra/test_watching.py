@@ -228,12 +228,17 @@ def test_each_expression_returns_series(stage, expression):
     assert result and all(one["value"][1] != "NaN" for one in result), result
 
 
-def test_the_dashboard_asks_its_own_variables():
-    names = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
-    used = set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARD["panels"]))) - {"__rate_interval"}
+@pytest.mark.parametrize("path", sorted((ROOT / "infra/dashboards").glob("*.json")), ids=lambda path: path.stem)
+def test_a_dashboard_asks_its_own_variables_and_no_panel_hides_another(path):
+    dashboard = json.loads(path.read_text())
+    names = {variable["name"] for variable in dashboard["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard["panels"]))) - {"__rate_interval"}
     assert used == names
-    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(ids) == len(set(ids))
+    places = [(x, y) for panel in dashboard["panels"] for place in [panel["gridPos"]]
+              for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])]
+    assert len(places) == len(set(places)) and max(x for x, _ in places) == 23
 
 
 # The home's alerts.

@@ -31,6 +31,7 @@ mod memory;
 mod metadata;
 mod missed;
 mod moving;
+mod own_series;
 mod people;
 mod reads;
 mod receivers;

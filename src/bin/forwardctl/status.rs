@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder::report::plain_line;
+use amp_forwarder::report::{OwnCounters, plain_line};
 use amp_forwarder::setup;
 use amp_forwarder::status::{DiscardedSamples, JobStatus, LeaseStatus, Status, discarded};
 use amp_forwarder::time::{Clock, SystemClock};
@@ -130,11 +130,45 @@ fn readable(status: &Status) -> String {
     } else {
         String::new()
     };
+    let sums = status.counters.as_ref().map_or(String::new(), sums);
     format!(
-        "spool    {}\nlease    {lease}\nbacklog  {owed}\n\n{}\n{}{reads}",
+        "spool    {}\nlease    {lease}\nbacklog  {owed}\n\n{}\n{}{reads}{sums}",
         spool.address,
         table(&remotes(status)),
         table(&jobs)
+    )
+}
+
+/// What became of the samples of each remote since the sums began.
+fn sums(counters: &OwnCounters) -> String {
+    let names = [
+        "REMOTE",
+        "WRITTEN",
+        "UNCHANGED",
+        "REFUSED",
+        "TOO OLD",
+        "LOST",
+    ];
+    let mut rows = vec![heading(&names)];
+    for (remote, sums) in &counters.remotes {
+        let ledger = &sums.ledger;
+        let written = ledger.written + ledger.deduplicated;
+        let counts = [
+            written,
+            ledger.unchanged,
+            ledger.rejected,
+            ledger.expired,
+            ledger.lost,
+        ];
+        let counts = counts.into_iter().map(count);
+        rows.push(std::iter::once(remote.clone()).chain(counts).collect());
+    }
+    format!(
+        "\n{} since {}, {} of billed time\n{}",
+        many(counters.ticks, "tick"),
+        time(counters.since_ms),
+        span(i64::try_from(counters.busy_ms).unwrap_or(i64::MAX)),
+        table(&rows)
     )
 }
 

@@ -12,6 +12,7 @@ pub(in crate::config) const FORWARDER: Table = Table {
         "metadata",
         "remote_read",
         "metrics",
+        "own_series",
     ]],
     unsupported: &[],
 };
@@ -45,6 +46,12 @@ pub(in crate::config) const METADATA: Table = Table {
 pub(in crate::config) const METRICS: Table = Table {
     name: "forwarder.metrics",
     supported: &[&["enabled", "namespace", "per_site"]],
+    unsupported: &[],
+};
+
+pub(in crate::config) const OWN_SERIES: Table = Table {
+    name: "forwarder.own_series",
+    supported: &[&["enabled", "instance"]],
     unsupported: &[],
 };
 

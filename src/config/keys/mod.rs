@@ -7,13 +7,13 @@ mod job;
 mod remote;
 mod table;
 
-pub(super) use forwarder::{ARCHIVE, FORWARDER, METADATA, METRICS, REMOTE_READ, SPOOL};
+pub(super) use forwarder::{ARCHIVE, FORWARDER, METADATA, METRICS, OWN_SERIES, REMOTE_READ, SPOOL};
 pub(super) use http::{AUTHORIZATION, BASIC_AUTH, HTTP_HEADER, OAUTH2, TLS};
 pub(super) use job::{GLOBAL, RELABEL, ROOT, SCRAPE, STATIC};
 pub(super) use remote::{QUEUE, REMOTE, REMOTE_METADATA, SIGV4};
 pub(super) use table::{REMOVE, Table};
 
-pub(super) const ALL: [&Table; 20] = [
+pub(super) const ALL: [&Table; 21] = [
     &ROOT,
     &GLOBAL,
     &SCRAPE,
@@ -31,6 +31,7 @@ pub(super) const ALL: [&Table; 20] = [
     &SPOOL,
     &ARCHIVE,
     &METRICS,
+    &OWN_SERIES,
     &REMOTE_METADATA,
     &METADATA,
     &REMOTE_READ,

@@ -1,7 +1,8 @@
 //! The form of each key's value, and a sentence about those that Prometheus does not have.
 
 use super::super::keys::{
-    ARCHIVE, FORWARDER, GLOBAL, HTTP_HEADER, METADATA, METRICS, REMOTE_METADATA, REMOTE_READ, SPOOL,
+    ARCHIVE, FORWARDER, GLOBAL, HTTP_HEADER, METADATA, METRICS, OWN_SERIES, REMOTE_METADATA,
+    REMOTE_READ, SPOOL,
 };
 use crate::relabel::Action;
 
@@ -141,7 +142,9 @@ fn other_kind(key: &str) -> Option<Kind> {
 /// The form of a key that means something else in another section.
 fn section_kind(table: &str, key: &str) -> Option<Kind> {
     Some(match key {
-        "spool" | "metadata" | "remote_read" | "metrics" if table == FORWARDER.name => {
+        "spool" | "metadata" | "remote_read" | "metrics" | "own_series"
+            if table == FORWARDER.name =>
+        {
             section(key)?
         }
         "rejected" | "expired" if table == SPOOL.name => Kind::Section("archive"),
@@ -149,11 +152,14 @@ fn section_kind(table: &str, key: &str) -> Option<Kind> {
         "drain_samples_per_second" if table == SPOOL.name => Kind::Count,
         "max_bytes" | "segment_bytes" if [SPOOL.name, ARCHIVE.name].contains(&table) => Kind::Size,
         "max_objects" if table == ARCHIVE.name => Kind::Count,
-        "enabled" if [METADATA.name, METRICS.name].contains(&table) => Kind::Boolean,
+        "enabled" if [METADATA.name, METRICS.name, OWN_SERIES.name].contains(&table) => {
+            Kind::Boolean
+        }
         "per_site" if table == METRICS.name => Kind::Boolean,
         "interval" if table == METADATA.name => Kind::Duration,
         "path" if [METADATA.name, REMOTE_READ.name].contains(&table) => Kind::Text,
         "namespace" if table == METRICS.name => Kind::Text,
+        "instance" if table == OWN_SERIES.name => Kind::Scalar,
         "mode" if table == REMOTE_READ.name => Kind::OneOf(vec!["gaps", "always", "off"]),
         "settle" | "resolution" if table == REMOTE_READ.name => Kind::Duration,
         "overlap" if table == REMOTE_READ.name => Kind::DurationOrAuto,
@@ -164,7 +170,7 @@ fn section_kind(table: &str, key: &str) -> Option<Kind> {
 }
 
 /// Sections that are named as their keys are.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "global",
     "forwarder",
     "queue_config",
@@ -178,6 +184,7 @@ const SECTIONS: [&str; 13] = [
     "metadata",
     "remote_read",
     "metrics",
+    "own_series",
 ];
 
 fn section(key: &str) -> Option<Kind> {
@@ -196,7 +203,7 @@ pub(super) fn description(table: &str, key: &str) -> Option<&'static str> {
 const ROOT: &str = "the top level";
 const QUEUE: &str = "queue_config";
 
-const DESCRIPTIONS: [(&str, &str, &str); 37] = [
+const DESCRIPTIONS: [(&str, &str, &str); 40] = [
     (
         ROOT,
         "global",
@@ -266,6 +273,21 @@ const DESCRIPTIONS: [(&str, &str, &str); 37] = [
         FORWARDER.name,
         "remote_read",
         "How samples that /federate did not show are read from the home.",
+    ),
+    (
+        FORWARDER.name,
+        "own_series",
+        "Series of the forwarder itself, amp_forwarder_*, for the remotes.",
+    ),
+    (
+        OWN_SERIES.name,
+        "enabled",
+        "Whether each tick sends them. Default: false.",
+    ),
+    (
+        OWN_SERIES.name,
+        "instance",
+        "Their label instance. Default: amp-forwarder.",
     ),
     (
         FORWARDER.name,

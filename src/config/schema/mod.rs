@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use self::kinds::{Kind, description, kind};
 use super::keys::{
     ARCHIVE, AUTHORIZATION, BASIC_AUTH, FORWARDER, GLOBAL, HTTP_HEADER, METADATA, METRICS, OAUTH2,
-    QUEUE, RELABEL, REMOTE, REMOTE_METADATA, REMOTE_READ, ROOT, SCRAPE, SIGV4, SPOOL, STATIC, TLS,
-    Table,
+    OWN_SERIES, QUEUE, RELABEL, REMOTE, REMOTE_METADATA, REMOTE_READ, ROOT, SCRAPE, SIGV4, SPOOL,
+    STATIC, TLS, Table,
 };
 
 /// The schema as text: JSON with two spaces of indentation, and a line break at its end.
@@ -42,7 +42,7 @@ pub fn forwarder_schema() -> String {
 }
 
 /// Sections below the top level, by their names in the schema.
-const SECTIONS: [(&str, &Table); 19] = [
+const SECTIONS: [(&str, &Table); 20] = [
     ("global", &GLOBAL),
     ("job", &SCRAPE),
     ("static_config", &STATIC),
@@ -62,6 +62,7 @@ const SECTIONS: [(&str, &Table); 19] = [
     ("metadata", &METADATA),
     ("remote_read", &REMOTE_READ),
     ("metrics", &METRICS),
+    ("own_series", &OWN_SERIES),
 ];
 
 /// The schema of a section: its keys and no others. A section that is null is an empty one.

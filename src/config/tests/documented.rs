@@ -143,6 +143,7 @@ fn with_key(heading: &str, key: &str, value: &str, is_signed: bool) -> String {
             section("forwarder.metadata"),
             section("forwarder.remote_read"),
             section("forwarder.metrics"),
+            section("forwarder.own_series"),
         ]
         .iter()
         .filter(|entry| !entry.is_empty())

@@ -87,6 +87,8 @@ impl SpoolState {
             let text = "a job has a time that no clock shows".to_owned();
             return Err(StateError::Malformed(text));
         }
+        // Sums that are too large begin again.
+        self.counters = self.counters.filter(|sums| sums.is_within(MAX_SUM));
         for remote in self.remotes.values_mut() {
             let Backlog {
                 segments,

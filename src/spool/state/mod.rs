@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::name::{RemoteDir, SegmentName};
+use crate::report::OwnCounters;
 
 /// Key of the object.
 pub const KEY: &str = "state.json";
@@ -40,6 +41,10 @@ pub struct SpoolState {
     /// Backlogs, including those of remotes that the configuration no longer names.
     #[serde(default)]
     pub remotes: BTreeMap<RemoteDir, RemoteRecord>,
+    /// What the forwarder has done since it first ran. A program that does not know it drops it,
+    /// and the sums begin again: nothing else depends on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<OwnCounters>,
 }
 
 impl Default for SpoolState {
@@ -50,6 +55,7 @@ impl Default for SpoolState {
             lease: None,
             jobs: BTreeMap::new(),
             remotes: BTreeMap::new(),
+            counters: None,
         }
     }
 }
@@ -339,6 +345,7 @@ impl SpoolState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::RemoteCounters;
 
     fn state() -> SpoolState {
         let name = |part| SegmentName::new(7, 1, part).unwrap();
@@ -419,6 +426,12 @@ mod tests {
                     uncounted_names: vec![(name(0), name(1))],
                 },
             )]),
+            counters: Some(OwnCounters {
+                since_ms: 5,
+                ticks: 7,
+                remotes: BTreeMap::from([("amp".to_owned(), RemoteCounters::default())]),
+                ..OwnCounters::default()
+            }),
             ..SpoolState::default()
         }
     }
@@ -494,6 +507,22 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    /// Nothing depends on them, so that they may begin again.
+    #[test]
+    fn sums_that_cannot_be_are_forgotten_and_the_state_is_not() {
+        let sums = |ticks: u64| {
+            let text = format!(
+                r#"{{"version":2,"epoch":1,"counters":{{"since_ms":1,"ticks":{ticks},"busy_ms":1,
+                    "scrapes":1,"failed_scrapes":0,"remotes":{{"amp":{{"ledger":{{"written":9}},
+                    "requests":1}}}}}}}}"#
+            );
+            SpoolState::read(text.as_bytes()).unwrap().counters
+        };
+        let known = sums(3).unwrap();
+        assert_eq!(known.remotes["amp"].ledger.written, 9);
+        assert_eq!(sums(u64::MAX), None);
     }
 
     #[test]

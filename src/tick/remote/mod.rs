@@ -131,7 +131,7 @@ pub(super) struct LaneSummary {
     /// Number of batches that were answered.
     batches: u64,
     /// Number of requests that were made.
-    requests: u64,
+    pub(super) requests: u64,
     /// Compressed size of the batches that were answered, bytes.
     bytes: u64,
     /// Time that sending took, without the waits for scrapes.
