@@ -22,7 +22,7 @@ released_template() {
     [ "$found" = "$wanted" ] || die "$ZIP is not what was released" \
         "its SHA-256 is $found, and should be $wanted: download it again"
     say "$ZIP has the checksum of its release"
-    if [ -z "$(override Config)" ] && ! python3 -m zipfile -l "$zip" | grep -q '^forwarder\.yml '; then
+    if [ -z "$(override Config)" ] && [ "$(override Sites)" != true ] && ! python3 -m zipfile -l "$zip" | grep -q '^forwarder\.yml '; then
         die "the function would have no configuration: $ZIP has no forwarder.yml" \
             "put \"Config=bucket\" into parameter_overrides of $settings"
     fi

@@ -134,6 +134,17 @@ def test_only_a_good_check_starts_the_schedule(person, front, moto):
     assert front.invoked[-1] == {"action": "forward"}
 
 
+def test_a_stack_of_many_homes_has_nothing_to_check_itself(person, front):
+    text = person.settings.read_text().replace("HomeCidr=192.0.2.10/32", "Sites=true").replace('"Config=bucket", ', "")
+    person.settings.write_text(text)
+    done = deploy(person)
+    assert done.returncode == 0 and "make site-add SITE=" in done.stderr, done.stderr
+    assert front.invoked == []
+    enabled = person.script("enable")
+    assert enabled.returncode == 0 and "the schedule is ENABLED" in enabled.stderr, enabled.stderr
+    assert front.invoked == []
+
+
 def test_a_wrong_configuration_makes_no_stack(person, front, moto):
     (person.folder / "forwarder.yml").write_text(CONFIG.replace("job_name", "job_nmae"))
     done = deploy(person)
