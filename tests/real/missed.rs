@@ -2,15 +2,13 @@
 //! beside the others on the same home.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::faults::Fault;
 use amp_forwarder_support::gateway::tenant::SampleValue;
 use amp_forwarder_support::home::Link;
-use amp_forwarder_support::http::{self as server, Server};
+use amp_forwarder_support::http::Server;
 use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
 use amp_forwarder_support::query::Samples;
 use amp_forwarder_support::{now_ms, read, wait_for};
@@ -20,6 +18,7 @@ use tempfile::TempDir;
 use crate::common::{
     RunningFunction, TestConfig, assert_balanced, assert_in_order, gateway, spooling,
 };
+use crate::targets;
 
 /// The bits of a stale marker (`model/value/value.go`).
 const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
@@ -43,24 +42,6 @@ struct Side {
     yaml: String,
     running: RunningFunction,
     reports: Vec<Value>,
-}
-
-/// A target whose values change with each scrape.
-async fn target() -> Server {
-    let rounds = AtomicU64::new(0);
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    Server::start(listen, move |_, _| {
-        let round = rounds.fetch_add(1, Ordering::Relaxed);
-        let lines = (0..SERIES).map(|index| format!("missed{{i=\"{index}\"}} {round}.5\n"));
-        let mut answer = server::respond(200, lines.collect::<String>());
-        answer.headers_mut().insert(
-            "content-type",
-            http::HeaderValue::from_static("text/plain; version=0.0.4"),
-        );
-        async { Ok(answer) }
-    })
-    .await
-    .unwrap()
 }
 
 /// A home that scrapes two targets twice a second, and the way to it.
@@ -233,7 +214,8 @@ fn missing_slots(held: &Samples, received: &Samples, from_ms: i64, until_ms: i64
 /// Runs the three modes beside each other through the trouble, and returns for each mode what is
 /// missing: samples, and slots.
 async fn run(trouble: Trouble) -> BTreeMap<&'static str, (usize, usize)> {
-    let (stays, goes) = (target().await, target().await);
+    let stays = targets::counting("missed", SERIES).await;
+    let goes = targets::counting("missed", SERIES).await;
     let (home, link) = home(&[&stays, &goes]).await;
     let started_ms = now_ms();
     let mut sides = Vec::new();

@@ -9,9 +9,7 @@ use amp_forwarder::batch::stage::BatchLimits;
 use amp_forwarder::batch::{WindowStart, Writer, decode};
 use amp_forwarder::config::Config;
 use amp_forwarder::home::targets;
-use amp_forwarder::intake::histogram_limits::compact;
 use amp_forwarder::prompb::STALE_NAN;
-use amp_forwarder::prompb::messages::TimeSeries;
 use amp_forwarder::read::request::TimeRange;
 use amp_forwarder::read::{
     NamePart, ReadErrorKind, ReadSource, WindowOutcome, WindowReader, WindowRequest, WindowShape,
@@ -26,11 +24,10 @@ use amp_forwarder_support::process::{
     Job, Prometheus, PrometheusOptions, V2_42, V2_53, V3_5, VictoriaMetrics,
 };
 use amp_forwarder_support::query::value_bits;
-use amp_forwarder_support::{Labels, now_ms, read, wait_for};
-
-use prost::Message as _;
+use amp_forwarder_support::{Labels, now_ms, wait_for};
 
 use crate::common::AMPLE;
+use crate::held::Held;
 
 /// Values that a float has few others of.
 const FLOATS: &str = "count 1\ncount{kind=\"\u{e9}\"} NaN\nedge{kind=\"inf\"} -Inf\n\
@@ -105,42 +102,6 @@ async fn window(address: &str, part: NamePart, range: TimeRange) -> WindowOutcom
             reports: false,
         })
         .await
-}
-
-/// Floats by their bits and native histograms, by label set and time.
-#[derive(Debug, Default)]
-struct Held {
-    floats: BTreeMap<Labels, BTreeMap<i64, u64>>,
-    /// All of a histogram but its empty buckets.
-    histograms: BTreeMap<Labels, BTreeMap<i64, String>>,
-}
-
-impl Held {
-    fn add(&mut self, series: &TimeSeries) {
-        let labels: Labels = series
-            .labels
-            .iter()
-            .map(|label| (label.name.clone(), label.value.clone()))
-            .collect();
-        for sample in &series.samples {
-            let of_series = self.floats.entry(labels.clone()).or_default();
-            let before = of_series.insert(sample.timestamp, sample.value.to_bits());
-            assert_eq!(before, None, "{labels:?} at {}", sample.timestamp);
-        }
-        for histogram in &series.histograms {
-            // A home that meets a new bucket writes it into the older samples of the chunk, too. So
-            // the same sample may have other empty buckets when it is read again.
-            let mut histogram = histogram.clone();
-            compact(&mut histogram);
-            let of_series = self.histograms.entry(labels.clone()).or_default();
-            of_series.insert(histogram.timestamp, format!("{histogram:?}"));
-        }
-    }
-
-    fn samples(&self) -> usize {
-        let floats: usize = self.floats.values().map(BTreeMap::len).sum();
-        floats + self.histograms.values().map(BTreeMap::len).sum::<usize>()
-    }
 }
 
 /// What a remote gets of a window.
@@ -225,13 +186,7 @@ async fn a_window_has_what_the_home_holds(version: &str, histograms: bool) {
     let held = sent(&outcome);
 
     // By a read that is decoded as a whole, to the last bit, with markers and histograms.
-    let mut expected = Held::default();
-    for series in read::read(&home.url(), "job", range.start_ms, end_ms)
-        .await
-        .unwrap()
-    {
-        expected.add(&plain(&series));
-    }
+    let expected = Held::read(&home.url(), "job", range.start_ms, end_ms).await;
     for (labels, samples) in &expected.histograms {
         let found = held.histograms.get(labels);
         assert_eq!(found, Some(samples), "{version}: {labels:?}");
@@ -324,11 +279,6 @@ async fn a_window_has_what_the_home_holds(version: &str, histograms: bool) {
             .collect()
     };
     assert_eq!(cut(&parts), cut(&held), "{version}");
-}
-
-/// A series of the tests' own message as one of ours.
-fn plain(series: &amp_forwarder_support::gateway::wire::TimeSeries) -> TimeSeries {
-    TimeSeries::decode(&*series.encode_to_vec()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
