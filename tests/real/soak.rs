@@ -1,87 +1,35 @@
 //! Minutes of outages, throttling, resets and kills, against a real home of 20,000 series and a
 //! real receiver.
 //!
-//! All samples that a tick's report claims as delivered or as in the spool must be at the receiver
-//! in the end. Samples that a killed tick had in memory may be there or not.
+//! The function runs in exact mode, so that in the end the receiver has what the home has: every
+//! sample up to the time that the reports call safe, and nothing else. Kills cost nothing but that
+//! samples are sent again.
 
+mod compare;
 mod kill;
+mod plan;
 mod summary;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use amp_forwarder_support::compare::compare;
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
 use amp_forwarder_support::gateway::options::{GatewayOptions, JournalOptions};
-use amp_forwarder_support::home::Recorder;
-use amp_forwarder_support::http::{self as server, Server};
+use amp_forwarder_support::http::Server;
 use amp_forwarder_support::now_ms;
 use amp_forwarder_support::process::{Job, Prometheus, PrometheusOptions, V3_5};
-use amp_forwarder_support::query::Samples;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use self::kill::{Kill, KillWatch, SpoolContent};
+use self::plan::SoakPlan;
 use self::summary::Summary;
-use crate::common::{RunningFunction, TestConfig, assert_balanced, exposed, spooling};
+use crate::common::{RunningFunction, TestConfig, assert_balanced, spooling};
+use crate::targets;
 
 const METRIC: &str = "soak";
 const INTERVAL: Duration = Duration::from_secs(5);
-
-/// The length and the troubles of a soak.
-#[derive(Debug, Clone, Copy)]
-struct SoakPlan {
-    series: usize,
-    /// The function's time-out.
-    tick: Duration,
-    cycles: u32,
-    /// Number of kills of each kind in each cycle.
-    kills: usize,
-    /// Shortest time of each trouble in a cycle.
-    away: Duration,
-    throttled: Duration,
-    reset: Duration,
-    /// Shortest time of the whole soak.
-    lasts: Duration,
-}
-
-impl SoakPlan {
-    /// Makes a plan. A short soak has one cycle of short ticks.
-    fn of(seconds: u64) -> Self {
-        let series = std::env::var("SOAK_SERIES")
-            .ok()
-            .and_then(|series| series.parse().ok())
-            .unwrap_or(20_000);
-        let lasts = Duration::from_secs(seconds);
-        if seconds < 300 {
-            let part = lasts / 8;
-            return Self {
-                series,
-                tick: Duration::from_secs(7),
-                cycles: 1,
-                kills: 1,
-                away: lasts / 4,
-                throttled: part,
-                reset: part,
-                lasts,
-            };
-        }
-        let cycle = lasts / 3;
-        Self {
-            series,
-            tick: Duration::from_secs(20),
-            cycles: 3,
-            kills: 1,
-            away: cycle / 4,
-            throttled: cycle / 6,
-            reset: cycle / 6,
-            lasts,
-        }
-    }
-}
 
 /// The trouble of the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,51 +44,23 @@ struct Soak {
     plan: SoakPlan,
     target: Server,
     home: Prometheus,
-    recorder: Recorder,
     gateway: Gateway,
     receiver: Prometheus,
     folder: TempDir,
     yaml: String,
     running: RunningFunction,
-    all: Samples,
-    claimed: Samples,
     summary: Summary,
     started: Instant,
-    started_ms: i64,
     trouble: ReceiverTrouble,
     /// Samples in the spool by the last report; `None` after a kill.
     owed: Option<u64>,
     /// What a kill left in the spool; `None` after a tick that was not killed.
     spooled: Option<SpoolContent>,
-}
-
-/// An exposition whose values are different for each series and each scrape.
-fn page(series: usize, round: u64) -> String {
-    let mut text = format!("# TYPE {METRIC} untyped\n");
-    for index in 0..series {
-        text.push_str(&format!(
-            "{METRIC}{{i=\"{index}\",shelf=\"{}\"}} {}.25\n",
-            index % 7,
-            round * 100_000 + index as u64
-        ));
-    }
-    text
-}
-
-/// A target that exposes other values at each scrape.
-async fn target(series: usize) -> Server {
-    let rounds = AtomicU64::new(0);
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let target = Server::start(listen, move |_, _| {
-        let round = rounds.fetch_add(1, Ordering::Relaxed);
-        let mut answer = server::respond(200, page(series, round));
-        answer.headers_mut().insert(
-            "content-type",
-            http::HeaderValue::from_static("text/plain; version=0.0.4"),
-        );
-        async { Ok(answer) }
-    });
-    target.await.unwrap()
+    /// Whether a kill has left samples that may be sent again: those in its segments, and those of
+    /// the window that is read again. It ends with the backlog.
+    repeats: bool,
+    /// Time up to which everything is safe, as the last report has it.
+    safe_ms: i64,
 }
 
 /// The forwarder.yml of a soak with its spool in that folder.
@@ -149,8 +69,7 @@ fn config(home: &str, gateway: &Gateway, folder: &Path) -> String {
         interval: "5s",
         queue: "max_samples_per_send: 1000, max_shards: 50, capacity: 10000, \
                 min_backoff: 100ms, max_backoff: 2s",
-        // What was exposed is compared, so nothing else may be sent: `missed` tests the reads.
-        forwarder: "deadline_margin: 2s, remote_read: {mode: off}",
+        forwarder: "deadline_margin: 2s, remote_read: {mode: always, settle: 3s}",
         ..TestConfig::new(home, gateway)
     };
     let yaml = config
@@ -162,7 +81,7 @@ fn config(home: &str, gateway: &Gateway, folder: &Path) -> String {
 
 impl Soak {
     async fn start(plan: SoakPlan) -> Self {
-        let target = target(plan.series).await;
+        let target = targets::counting(METRIC, plan.series).await;
         let address = target.address().to_string();
         let job = Job::new("soak", &[&address]).every("5s");
         let home = Prometheus::start(PrometheusOptions {
@@ -184,9 +103,8 @@ impl Soak {
         })
         .await
         .unwrap();
-        let recorder = Recorder::start(&home.url()).await.unwrap();
         let folder = TempDir::new().unwrap();
-        let yaml = config(&recorder.address(), &gateway, folder.path());
+        let yaml = config(&home.address(), &gateway, folder.path());
         let querier = home.querier();
         amp_forwarder_support::wait_for(
             "the home has scraped",
@@ -205,20 +123,18 @@ impl Soak {
             plan,
             target,
             home,
-            recorder,
             gateway,
             receiver,
             folder,
             yaml,
             running,
-            all: Samples::new(),
-            claimed: Samples::new(),
             summary: Summary::default(),
             started: Instant::now(),
-            started_ms: now_ms(),
             trouble: ReceiverTrouble::None,
             owed: Some(0),
             spooled: None,
+            repeats: false,
+            safe_ms: 0,
         }
     }
 
@@ -230,7 +146,6 @@ impl Soak {
     /// came.
     async fn tick(&mut self, kill: Option<Kill>) -> bool {
         self.make_trouble();
-        let started_ms = now_ms();
         let limit = self.plan.tick;
         let mut watch = KillWatch::new(
             kill,
@@ -241,7 +156,7 @@ impl Soak {
         );
         let watching = async {
             match kill {
-                Some(_) => watch.wait(&self.recorder).await,
+                Some(_) => watch.wait().await,
                 None => std::future::pending().await,
             }
         };
@@ -255,23 +170,19 @@ impl Soak {
             let kill = kill.unwrap_or(Kill::Draining);
             self.summary.kill(kill);
             self.line(&format!("killed while {kill}"));
-            self.spooled = Some(kill::spooled(&self.spool()));
-            self.owed = None;
-            self.add(&self.recorder.take(), false);
+            self.was_killed();
             self.running = RunningFunction::start(&self.yaml).await;
             return true;
         };
         let kept_from_writing = watch.release();
-        if kept_from_writing && report["ledger"]["lost"] != 0 {
-            // The kill came too late, and the function could not write because of our lock. Its
-            // samples are lost as if it had been killed.
+        if kept_from_writing && report["ledger"]["rolled_back"] != 0 {
+            // The kill came too late, and the function could not write because of our lock. What it
+            // had read is read again, as if it had been killed.
             self.line("the kill came too late");
-            self.spooled = Some(kill::spooled(&self.spool()));
-            self.owed = None;
-            self.add(&self.recorder.take(), false);
+            self.was_killed();
             return false;
         }
-        self.judge(&report, started_ms);
+        self.judge(&report);
         if report["outcome"] == "busy" {
             // The scheduler tries again later.
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -279,7 +190,15 @@ impl Soak {
         false
     }
 
-    fn judge(&mut self, report: &Value, started_ms: i64) {
+    /// Notes what a tick that was killed has left.
+    fn was_killed(&mut self) {
+        self.spooled = Some(kill::spooled(&self.spool()));
+        self.owed = None;
+        self.repeats = true;
+    }
+
+    /// Judges a tick by its report.
+    fn judge(&mut self, report: &Value) {
         assert_balanced(report);
         let outcome = report["outcome"].as_str().unwrap_or_default().to_owned();
         let count = |name: &str| report["ledger"][name].as_u64().unwrap();
@@ -302,24 +221,22 @@ impl Soak {
             count("scraped"),
             count("written")
         ));
-        // A scrape of a killed function may be answered after its end.
-        let (late, recordings): (Vec<_>, Vec<_>) = self
-            .recorder
-            .take()
-            .into_iter()
-            .partition(|recording| recording.at_ms < started_ms);
-        self.add(&late, false);
         if outcome == "busy" {
-            self.check(recordings.is_empty(), || {
-                "a busy tick has scraped".to_owned()
+            self.check(count("scraped") == 0, || {
+                format!("a busy tick has read: {report}")
             });
             return;
         }
-        for what in ["lost", "rejected", "expired"] {
+        for what in ["lost", "expired"] {
             self.check(count(what) == 0, || {
                 format!("{} samples {what}: {report}", count(what))
             });
         }
+        // An entry that is posted again begins with its oldest sample, so that only the receiver knows
+        // what is out of order.
+        self.check(self.repeats || count("rejected") == 0, || {
+            format!("samples are rejected though nothing is read again: {report}")
+        });
         match (self.owed, self.spooled.take()) {
             (Some(owed), _) => self.check(before == owed, || {
                 format!("the backlog was {owed} at the last release, and is {before} now")
@@ -336,36 +253,9 @@ impl Soak {
             (None, None) => {}
         }
         self.owed = Some(after);
-        // A failed scrape claims nothing, and the report does not say which recording it was. So
-        // recordings are claimed only when all scrapes succeeded.
-        let up = report["scrapes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|scrape| scrape["up"] == true)
-            .count();
-        let whole = recordings
-            .iter()
-            .filter(|recording| recording.status == 200)
-            .count();
-        self.add(&recordings, up == whole);
-    }
-
-    fn add(&mut self, recordings: &[amp_forwarder_support::home::Recording], claimed: bool) {
-        let whole: Vec<_> = recordings
-            .iter()
-            .filter(|recording| recording.status == 200)
-            .cloned()
-            .collect();
-        for (labels, samples) in exposed(&whole) {
-            if claimed {
-                self.claimed
-                    .entry(labels.clone())
-                    .or_default()
-                    .extend(&samples);
-            }
-            self.all.entry(labels).or_default().extend(samples);
-        }
+        self.repeats &= after > 0;
+        let safe_ms = report["reads"][0]["safe_ms"].as_i64();
+        self.safe_ms = self.safe_ms.max(safe_ms.unwrap_or_default());
     }
 
     fn check(&mut self, good: bool, what: impl FnOnce() -> String) {
@@ -464,99 +354,14 @@ impl Soak {
         self.settle().await;
     }
 
-    /// Ticks until the spool is empty.
+    /// Ticks until the spool is empty, and everything up to now is safe.
     async fn settle(&mut self) {
         let patience = Instant::now() + self.plan.tick * 10;
-        self.tick(None).await;
-        while self.owed != Some(0) {
+        let until_ms = now_ms();
+        while self.owed != Some(0) || self.safe_ms < until_ms {
             assert!(Instant::now() < patience, "the backlog does not drain");
             self.tick(None).await;
         }
-    }
-
-    /// Reads everything that a Prometheus has of this soak, in pieces that one query may give.
-    async fn everything(&self, prometheus: &Prometheus) -> Samples {
-        let (from, until) = (self.started_ms - 600_000, now_ms());
-        let pieces = (0..10)
-            .map(|digit| format!("{{__name__=\"{METRIC}\",i=~\".*{digit}\"}}"))
-            .chain([format!("{{__name__=~\".+\",__name__!=\"{METRIC}\"}}")]);
-        let mut samples = Samples::new();
-        for selector in pieces {
-            samples.extend(
-                prometheus
-                    .querier()
-                    .raw(&selector, from, until)
-                    .await
-                    .unwrap(),
-            );
-        }
-        samples
-    }
-
-    /// Compares both ends.
-    async fn compare(&mut self) {
-        let at_home = self.everything(&self.home).await;
-        let mut received = self.everything(&self.receiver).await;
-        let own = self.recorder.address();
-        received.retain(|labels, _| labels.get("instance") != Some(&own));
-        let claimed = compare(&self.claimed, &received);
-        self.check(claimed.lost.is_empty(), || {
-            // All samples of one scrape of the home have one timestamp.
-            let times: std::collections::BTreeSet<_> = claimed
-                .lost
-                .iter()
-                .map(|point| point.timestamp)
-                .take(100_000)
-                .collect();
-            format!(
-                "{} samples are lost, first {}, of {:?}",
-                claimed.lost.len(),
-                claimed.lost[0],
-                times.iter().take(10).collect::<Vec<_>>()
-            )
-        });
-        self.check(claimed.different.is_empty(), || {
-            format!(
-                "{} samples differ, first {}",
-                claimed.different.len(),
-                claimed.different[0].expected
-            )
-        });
-        // Samples that a killed tick had scraped may have arrived. Samples that were never scraped
-        // may not.
-        let foreign = compare(&self.all, &received).extra;
-        self.check(foreign.is_empty(), || {
-            format!(
-                "{} samples were never exposed, first {}",
-                foreign.len(),
-                foreign[0]
-            )
-        });
-        let home: Samples = at_home
-            .into_iter()
-            .map(|(mut labels, samples)| {
-                labels.insert("site".to_owned(), "attic".to_owned());
-                (labels, samples)
-            })
-            .collect();
-        let unlike = compare(&self.all, &home);
-        self.check(unlike.different.is_empty(), || {
-            "the home has values that it did not expose".to_owned()
-        });
-        self.summary.compared(&self.all, &received, &claimed);
-        self.check_order();
-        self.summary.took = self.started.elapsed();
-    }
-
-    fn check_order(&mut self) {
-        let stats = self.gateway.stats();
-        self.check(stats.out_of_order == 0, || {
-            format!("{} samples out of order", stats.out_of_order)
-        });
-        self.check(stats.concurrent == 0, || {
-            format!("{} series in two requests at once", stats.concurrent)
-        });
-        self.summary.stats = Some(stats);
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use amp_forwarder::spool::segment;
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
-use amp_forwarder_support::home::Recorder;
 
 const POLL: Duration = Duration::from_millis(1);
 
@@ -74,10 +73,10 @@ impl<'a> KillWatch<'a> {
     }
 
     /// Returns when the moment has come. The process must then be killed at once.
-    pub(super) async fn wait(&mut self, recorder: &Recorder) {
+    pub(super) async fn wait(&mut self) {
         match self.kill {
             Some(Kill::Draining) => self.draining().await,
-            Some(Kill::Flushing) => self.flushing(recorder).await,
+            Some(Kill::Flushing) => self.flushing().await,
             Some(Kill::Answered) => self.answered().await,
             None => std::future::pending().await,
         }
@@ -98,9 +97,15 @@ impl<'a> KillWatch<'a> {
     }
 
     /// Waits for a flush: before the first segment of the tick, or between two of them.
-    async fn flushing(&mut self, recorder: &Recorder) {
+    async fn flushing(&mut self) {
         let known: BTreeSet<_> = segments(&self.spool).into_iter().collect();
-        until(|| !recorder.recordings().is_empty()).await;
+        let requests = self.gateway.stats().requests;
+        // What is posted in vain is written later.
+        until(|| {
+            let stats = self.gateway.stats();
+            stats.requests + stats.in_flight > requests
+        })
+        .await;
         if self.before % 2 == 1 {
             until(|| {
                 segments(&self.spool)

@@ -15,7 +15,7 @@ pub(super) struct Summary {
     ticks: BTreeMap<String, usize>,
     kills: BTreeMap<Kill, usize>,
     largest: u64,
-    exposed: usize,
+    held: usize,
     received: usize,
     pub(super) agreeing: usize,
     lost: usize,
@@ -39,14 +39,11 @@ impl Summary {
         self.kills.get(&kill).copied().unwrap_or_default()
     }
 
-    pub(super) fn compared(&mut self, exposed: &Samples, received: &Samples, claimed: &Comparison) {
+    pub(super) fn compared(&mut self, home: &Samples, received: &Samples, safe: &Comparison) {
         let count = |samples: &Samples| samples.values().map(BTreeMap::len).sum();
-        (self.exposed, self.received) = (count(exposed), count(received));
-        (self.agreeing, self.lost, self.different) = (
-            claimed.agreeing,
-            claimed.lost.len(),
-            claimed.different.len(),
-        );
+        (self.held, self.received) = (count(home), count(received));
+        (self.agreeing, self.lost, self.different) =
+            (safe.agreeing, safe.lost.len(), safe.different.len());
     }
 }
 
@@ -82,15 +79,12 @@ impl fmt::Display for Summary {
             )?;
         }
         for (what, count) in [
-            ("samples exposed to the function", self.exposed),
+            ("samples at home", self.held),
             ("samples at the receiver", self.received),
+            ("safe by a report, and equal at both ends", self.agreeing),
+            ("safe by a report, and lost", self.lost),
             (
-                "claimed by a report, and equal at the receiver",
-                self.agreeing,
-            ),
-            ("claimed by a report, and lost", self.lost),
-            (
-                "claimed by a report, and different at the receiver",
+                "safe by a report, and different at the receiver",
                 self.different,
             ),
         ] {
@@ -99,7 +93,7 @@ impl fmt::Display for Summary {
         for (what, count) in [
             ("largest backlog in samples", self.largest),
             (
-                "out of order, or in two requests at once",
+                "sent again after a kill, or in two requests at once",
                 stats.out_of_order + stats.concurrent,
             ),
             (
