@@ -46,6 +46,10 @@ pub struct SampleCounts {
     pub scraped: u64,
     /// Dropped by relabelling, out of order, too far ahead.
     pub filtered: u64,
+    /// Of these, the samples of a scrape that are older than one of their series before them.
+    pub out_of_order: u64,
+    /// Of these, the samples of a scrape whose series and timestamp it has shown before.
+    pub duplicates: u64,
     /// Already sent.
     pub unchanged: u64,
     /// In batches.
@@ -211,9 +215,15 @@ impl Writer {
                 staged.counts.unchanged += 1;
                 return Ok(true);
             }
-            Observation::OutOfOrder | Observation::Duplicate => {
+            Observation::OutOfOrder => {
                 staged.counts.filtered += 1;
-                return Ok(observed == Observation::Duplicate);
+                staged.counts.out_of_order += 1;
+                return Ok(false);
+            }
+            Observation::Duplicate => {
+                staged.counts.filtered += 1;
+                staged.counts.duplicates += 1;
+                return Ok(true);
             }
         };
         staged.counts.fresh += 1;

@@ -57,6 +57,12 @@ pub struct Tally {
     /// Whether a native histogram has more buckets than `native_histogram_bucket_limit` even at the
     /// coarsest resolution.
     pub over_buckets: bool,
+    /// Samples that are further ahead of the clock than [`MAX_AHEAD_MS`]. None of them is taken.
+    pub too_far_ahead: u64,
+    /// Samples of a series that this scrape has shown before, without timestamps of their own.
+    pub repeated: u64,
+    /// Newest of the taken timestamps that are the source's own, milliseconds since 1970.
+    pub newest_ms: Option<i64>,
 }
 
 /// Decides which samples of a scrape are taken, and counts them.
@@ -81,6 +87,7 @@ impl Admission<'_> {
         if repeated && explicit.is_none() {
             // It is a duplicate whatever came before, and not even the limit counts it
             // (scrape/scrape.go append).
+            self.tally.repeated += 1;
             return None;
         }
         // Prometheus looks at the buckets before sample_limit counts (scrape/scrape.go appender).
@@ -89,16 +96,22 @@ impl Admission<'_> {
             return None;
         }
         let timestamp_ms = explicit.unwrap_or(self.rules.start_ms);
-        // Only floats are limited, in number and in time: limitAppender and timeLimitAppender
-        // (scrape/target.go) have no AppendHistogram.
-        if matches!(sample.value, Value::Histogram(_)) {
-            return Some(timestamp_ms);
+        // Only floats are limited in number: limitAppender (scrape/target.go) has no
+        // AppendHistogram.
+        if matches!(sample.value, Value::Float(_)) {
+            self.tally.limited += 1;
+            if self.rules.limits.samples > 0 && self.tally.limited > self.rules.limits.samples {
+                return None;
+            }
         }
-        self.tally.limited += 1;
-        if self.rules.limits.samples > 0 && self.tally.limited > self.rules.limits.samples {
+        // timeLimitAppender (scrape/target.go) has no AppendHistogram, either. A histogram of the
+        // far future would shut out all later samples of its series, so it is kept out here.
+        if timestamp_ms > self.rules.start_ms.saturating_add(MAX_AHEAD_MS) {
+            self.tally.too_far_ahead += 1;
             return None;
         }
-        (timestamp_ms <= self.rules.start_ms.saturating_add(MAX_AHEAD_MS)).then_some(timestamp_ms)
+        self.tally.newest_ms = self.tally.newest_ms.max(explicit);
+        Some(timestamp_ms)
     }
 
     /// Counts a sample of a series that `metric_relabel_configs` drop. No limit counts it
@@ -164,4 +177,76 @@ pub(super) fn add_target_labels<'a>(mut labels: Labels<'a>, rules: IntakeRules<'
         labels.set_moved(Cow::Owned(name), label);
     }
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::home::JobId;
+    use crate::prompb::messages::Histogram;
+    use crate::series::TargetId;
+
+    #[test]
+    fn what_is_too_far_ahead_is_counted_and_never_taken() {
+        const NOW_MS: i64 = 1_795_176_000_000;
+        let target = Target {
+            id: TargetId(0),
+            job: JobId(0),
+            url: Ok("http://h:1/".parse().unwrap()),
+            labels: Vec::new(),
+            scrape_timeout: Duration::from_secs(10),
+            siblings: 1,
+        };
+        let rules = IntakeRules {
+            target: &target,
+            honor_labels: true,
+            honor_timestamps: true,
+            track_timestamps_staleness: false,
+            limits: ScrapeLimits::default(),
+            validation: NameValidation::Utf8,
+            metric_relabel: &[],
+            histogram_limits: HistogramLimits::default(),
+            external_labels: &BTreeMap::new(),
+            remotes: &[],
+            start_ms: NOW_MS,
+        };
+        let mut tally = Tally::default();
+        let mut admission = Admission {
+            rules,
+            tally: &mut tally,
+        };
+        let histogram = Histogram::default();
+        let latest_ms = NOW_MS + MAX_AHEAD_MS;
+        for (value, timestamp_ms, taken) in [
+            (Value::Float(1.0), None, Some(NOW_MS)),
+            (Value::Float(1.0), Some(latest_ms + 1), None),
+            // A histogram that is taken would shut out all that come after it.
+            (Value::Histogram(&histogram), Some(latest_ms + 1), None),
+            (
+                Value::Histogram(&histogram),
+                Some(NOW_MS - 7),
+                Some(NOW_MS - 7),
+            ),
+            (Value::Float(1.0), Some(NOW_MS - 9), Some(NOW_MS - 9)),
+        ] {
+            let sample = ExposedSample {
+                series: b"a",
+                value,
+                timestamp_ms,
+            };
+            assert_eq!(
+                admission.admit(&sample, false, false),
+                taken,
+                "{timestamp_ms:?}"
+            );
+        }
+        assert_eq!(tally.too_far_ahead, 2);
+        assert_eq!(
+            tally.newest_ms,
+            Some(NOW_MS - 7),
+            "our own time says nothing"
+        );
+    }
 }

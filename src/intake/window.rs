@@ -205,6 +205,7 @@ impl Admission<'_> {
                 (false, float.timestamp_ms)
             });
         }
+        let refused_before = admitted.refused.len();
         let latest_ms = self.rules.start_ms.saturating_add(MAX_AHEAD_MS);
         let is_ahead = |newest_ms: Option<i64>| newest_ms.is_some_and(|at| at > latest_ms);
         if is_ahead(admitted.floats.last().map(|float| float.timestamp_ms)) {
@@ -219,6 +220,7 @@ impl Admission<'_> {
                 |histogram| (histogram.timestamp <= latest_ms, histogram.timestamp),
             );
         }
+        self.tally.too_far_ahead += (admitted.refused.len() - refused_before) as u64;
         self.tally.post_relabel += admitted.window(&[]).after(sent_ms).len() as u64;
     }
 

@@ -212,6 +212,10 @@ mod tests {
             samples: 125,
             series_added: 1,
             bytes: 1,
+            too_far_ahead: 0,
+            out_of_order: 0,
+            duplicates: 0,
+            newest_ms: None,
             up: false,
         };
         Report {

@@ -38,6 +38,8 @@ pub enum IncidentKind {
     ScrapeFailed,
     /// A scrape was given up because it would exceed `memory_limit`.
     MemoryLimit,
+    /// Samples of the home are too far ahead of our clock. They are not sent.
+    SamplesAhead,
     /// Sending ended before all samples were delivered.
     OutOfTime,
     /// The remote denies all requests, or no receiver is at its URL.

@@ -134,8 +134,27 @@ pub struct ScrapeReport {
     pub series_added: u64,
     /// Uncompressed size of the exposition, bytes.
     pub bytes: u64,
+    /// Number of samples that were more than ten minutes ahead of our clock. None of them is sent.
+    pub too_far_ahead: u64,
+    /// Number of samples that were older than one of their series that was taken before.
+    pub out_of_order: u64,
+    /// Number of samples whose series and timestamp the exposition has twice.
+    pub duplicates: u64,
+    /// Newest of the timestamps that the target itself gave to samples that were taken,
+    /// milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_ms: Option<i64>,
     /// Whether the scrape succeeded.
     pub up: bool,
+}
+
+impl ScrapeReport {
+    /// Whether it brought nothing of what was asked for, although it succeeded: every timestamp
+    /// was too far ahead.
+    #[must_use]
+    pub fn is_all_ahead(&self) -> bool {
+        self.up && self.too_far_ahead > 0 && self.newest_ms.is_none()
+    }
 }
 
 /// The reads of one target in a tick.

@@ -1,5 +1,7 @@
 //! The report of a tick, made at its end.
 
+use std::collections::BTreeMap;
+
 use tokio::time::Instant;
 
 use super::Forwarder;
@@ -56,6 +58,7 @@ impl TickRecord {
         }
         report.windows += 1;
         report.samples += read.tally.scraped;
+        ahead(&mut self.incidents, job, instance, read.tally.too_far_ahead);
         let late = read.commits.iter().map(|commit| commit.counts.late).max();
         report.late += late.unwrap_or_default();
         let worst = read
@@ -74,7 +77,7 @@ impl TickRecord {
         let mut reads = self.reads.iter();
         let read = reads.find(|read| read.job == job && read.instance == instance);
         scrape
-            .map(|scrape| !scrape.up)
+            .map(|scrape| !scrape.up || scrape.is_all_ahead())
             .or_else(|| read.map(|read| read.windows == 0))
     }
 
@@ -96,17 +99,60 @@ impl TickRecord {
             self.incidents
                 .push(Incident::new(kind, format!("scrape: {error}")).for_job(job));
         }
+        let tally = &scraped.tally;
+        ahead(&mut self.incidents, job, instance, tally.too_far_ahead);
+        // Remotes may drop different series, so that they see different numbers of them.
+        let counts = scraped.commits.iter().map(|commit| commit.counts);
+        let (out_of_order, duplicates) = counts.fold((0, 0), |most, counts| {
+            let (out_of_order, duplicates) = (counts.out_of_order, counts.duplicates);
+            (most.0.max(out_of_order), most.1.max(duplicates))
+        });
         self.scrapes.push(ScrapeReport {
             job: job.to_owned(),
             instance: instance.to_owned(),
             start_ms: scraped.start_ms,
             duration_ms: scraped.duration.as_millis() as u64,
-            samples: scraped.tally.scraped,
-            series_added: scraped.tally.series_added,
+            samples: tally.scraped,
+            series_added: tally.series_added,
             bytes: scraped.bytes,
+            too_far_ahead: tally.too_far_ahead,
+            out_of_order,
+            duplicates: duplicates + tally.repeated,
+            newest_ms: tally.newest_ms,
             up: scraped.error.is_none(),
         });
     }
+
+    fn has_any(&self, kind: IncidentKind) -> bool {
+        self.incidents.iter().any(|incident| incident.kind == kind)
+    }
+
+    /// Newest timestamp that each home gave, of the home that is furthest behind. Our own samples,
+    /// such as `up`, say nothing about the age of what the homes have.
+    fn home_newest_ms(&self) -> Option<i64> {
+        let mut newest = BTreeMap::new();
+        for scrape in &self.scrapes {
+            let known = newest.entry((&scrape.job, &scrape.instance)).or_default();
+            *known = scrape.newest_ms.max(*known);
+        }
+        newest.into_values().flatten().min()
+    }
+}
+
+/// Adds an incident for samples that are too far ahead of our clock.
+fn ahead(incidents: &mut Vec<Incident>, job: &str, instance: &str, samples: u64) {
+    if samples == 0 {
+        return;
+    }
+    let text = format!(
+        "{instance}: {samples} samples are more than ten minutes ahead of our clock, and are not \
+         sent: set the home's clock by NTP"
+    );
+    incidents.push(
+        Incident::new(IncidentKind::SamplesAhead, text)
+            .for_job(job)
+            .with_samples(samples),
+    );
 }
 
 impl Forwarder {
@@ -135,6 +181,7 @@ impl Forwarder {
             Outcome::Degraded
         } else if up < tried
             || record.given_up_ms > 0
+            || record.has_any(IncidentKind::SamplesAhead)
             || record.has_orphans
             || sent.iter().any(|sent| sent.must_read_again)
             || ledger.rejected > 0
@@ -145,8 +192,10 @@ impl Forwarder {
         } else {
             Outcome::Ok
         };
-        // The lag is that of the remote that is furthest behind.
-        let newest_ms = sent.iter().filter_map(|sent| sent.newest_ms).min();
+        // The lag is that of the remote that is furthest behind, or of the home.
+        let sent_ms = sent.iter().filter_map(|sent| sent.newest_ms).min();
+        let home_ms = record.home_newest_ms();
+        let newest_ms = sent_ms.map(|sent_ms| sent_ms.min(home_ms.unwrap_or(sent_ms)));
         let mut scrapes = record.scrapes;
         scrapes.truncate(REPORTED);
         let mut reads = record.reads;
@@ -184,6 +233,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_home_that_is_furthest_behind_says_how_new_the_samples_are() {
+        let scrape = |instance: &str, newest_ms| ScrapeReport {
+            job: "home".to_owned(),
+            instance: instance.to_owned(),
+            start_ms: 0,
+            duration_ms: 0,
+            samples: 0,
+            series_added: 0,
+            bytes: 0,
+            too_far_ahead: 0,
+            out_of_order: 0,
+            duplicates: 0,
+            newest_ms,
+            up: true,
+        };
+        for (scrapes, expected) in [
+            (vec![], None),
+            (vec![scrape("without timestamps", None)], None),
+            (vec![scrape("a", Some(5)), scrape("a", Some(20))], Some(20)),
+            (
+                vec![
+                    scrape("a", Some(20)),
+                    scrape("b", Some(7)),
+                    scrape("c", None),
+                ],
+                Some(7),
+            ),
+        ] {
+            let record = TickRecord {
+                scrapes,
+                ..TickRecord::default()
+            };
+            assert_eq!(record.home_newest_ms(), expected, "{:?}", record.scrapes);
+        }
+    }
+
+    #[test]
     fn the_last_scrape_or_else_the_reads_say_whether_a_target_has_failed() {
         let scrape = |instance: &str, up| ScrapeReport {
             job: "home".to_owned(),
@@ -193,7 +279,16 @@ mod tests {
             samples: 0,
             series_added: 0,
             bytes: 0,
+            too_far_ahead: 0,
+            out_of_order: 0,
+            duplicates: 0,
+            newest_ms: None,
             up,
+        };
+        let ahead = |instance: &str, newest_ms| ScrapeReport {
+            too_far_ahead: 7,
+            newest_ms,
+            ..scrape(instance, true)
         };
         let read = |instance: &str, windows, failed| ReadReport {
             job: "home".to_owned(),
@@ -208,6 +303,8 @@ mod tests {
                 scrape("gone", true),
                 scrape("back", true),
                 scrape("gone", false),
+                ahead("one of many is ahead", Some(1)),
+                ahead("all are ahead", None),
             ],
             reads: vec![
                 read("back", 0, 1),
@@ -222,6 +319,8 @@ mod tests {
             ("gone", Some(true)),
             ("partly", Some(false)),
             ("away", Some(true)),
+            ("one of many is ahead", Some(false)),
+            ("all are ahead", Some(true)),
             ("idle", None),
         ] {
             assert_eq!(record.has_failed("home", instance), failed, "{instance}");

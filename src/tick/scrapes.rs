@@ -254,6 +254,7 @@ impl Forwarder {
         let mut scraped = scraper.scrape(config, target, timeout).await;
         self.staged.set(self.staged.get() - mine.get());
         let mut record = record.borrow_mut();
+        record.scraped(&config.job_name, target.instance(), &scraped);
         for ((lane, committed), ledger) in self
             .lanes
             .iter()
@@ -287,7 +288,6 @@ impl Forwarder {
                 tracing::debug!(instance, samples, duration = ?scraped.duration, "scraped");
             }
         }
-        record.scraped(&config.job_name, target.instance(), &scraped);
         if let Some(live) = &plan.live {
             live.scraped(scraped.tally.scraped, scraped.error.is_none());
         }

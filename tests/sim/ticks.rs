@@ -91,6 +91,37 @@ async fn a_home_that_is_away_counts_between_its_slots_and_in_another_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_home_whose_clock_is_off_is_in_the_report() {
+    // By how many minutes, how the tick ends, which samples of three are dropped, whether the
+    // target counts as failing, and the age of the newest sample in seconds.
+    for (ahead, outcome, dropped, failing, lag) in [
+        (0, Outcome::Ok, 0, 0, 0),
+        (9, Outcome::Ok, 0, 0, -540),
+        (11, Outcome::Partial, 3, 1, 0),
+        (-4, Outcome::Ok, 0, 0, 240),
+    ] {
+        let mut bench = Bench::new(
+            &yaml(&job("a", 60), 1, ""),
+            move |(_, now)| series(3, now + ahead * 60_000),
+            vec![takes()],
+            PLENTY,
+        );
+        let report = bench.tick(50, plan()).await;
+        assert_eq!(report.outcome, outcome, "{ahead}: {report:?}");
+        assert_eq!(report.scrapes[0].too_far_ahead, dropped, "{ahead}");
+        assert_eq!(report.failing, failing, "{ahead}: {report:?}");
+        assert_eq!(
+            has(&report, IncidentKind::SamplesAhead),
+            dropped > 0,
+            "{ahead}"
+        );
+        assert_eq!(report.ledger.filtered, dropped, "{ahead}: {report:?}");
+        let seconds = report.lag_ms.unwrap() / 1000;
+        assert_eq!(seconds, lag, "{ahead}: {report:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_home_that_takes_its_whole_interval_does_not_hold_the_tick() {
     let yaml = yaml(
         "  - {job_name: a, scrape_interval: 5s, scrape_timeout: 5s, \
