@@ -36,7 +36,8 @@ pub struct Ledger {
     /// Samples that the receiver dropped because another replica had sent them (202).
     pub deduplicated: u64,
     /// Samples that the receiver has from an earlier post that had no clear answer, such as one
-    /// before a kill: their repeat was refused as out of order or as duplicates.
+    /// before a kill: their repeat was refused as out of order or as duplicates. Samples that were
+    /// out of order from the start look the same after such a post, and are among them.
     pub repeated: u64,
     /// Samples of batches that were refused for good. This is an upper bound, because AMP stores
     /// the valid samples of a batch that it refuses.

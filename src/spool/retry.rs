@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::segment::{self, IndexEntry, SegmentError};
-use super::store::{FailureKind, ListedObject, Object, Store, StoreAnswer, StoreError};
+use super::store::{Etag, FailureKind, ListedObject, Object, Store, StoreAnswer, StoreError};
 
 /// Longest time for one try: that of 8 MiB at half a megabyte a second.
 const TRY: Duration = Duration::from_secs(16);
@@ -161,6 +161,29 @@ pub async fn peek(
 /// The error of the last try; [`FailureKind::NoAnswer`] whenever it may be gone.
 pub async fn erase(store: &dyn Store, key: &str, deadline: Instant) -> Result<(), StoreError> {
     again(deadline, |try_ends| store.delete(key, try_ends)).await
+}
+
+/// Deletes the object that has this etag. One that was written anew by somebody else stays, and
+/// counts as gone: it is not the one that was meant.
+///
+/// # Errors
+/// As [`erase`].
+pub async fn erase_known(
+    store: &dyn Store,
+    key: &str,
+    etag: &Etag,
+    deadline: Instant,
+) -> Result<(), StoreError> {
+    let erased = again(deadline, |try_ends| {
+        store.delete_if_match(key, etag, try_ends)
+    });
+    match erased.await {
+        Err(error) if error.kind == FailureKind::Changed => {
+            tracing::warn!("{error}: somebody else has written it, and it stays");
+            Ok(())
+        }
+        erased => erased,
+    }
 }
 
 /// Lists all objects whose keys begin with `prefix`, in order.

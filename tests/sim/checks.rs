@@ -558,7 +558,10 @@ fn outcome(world: &SimWorld, ticked: &Ticked<'_>) {
     let up = ticked.shown.iter().filter(|shown| shown.whole).count();
     let expected = if ledger.lost > 0 || (up == 0 && !ticked.shown.is_empty()) {
         Outcome::Failed
-    } else if up < ticked.shown.len() || ledger.rejected + ledger.expired > 0 {
+    } else if up < ticked.shown.len()
+        || ledger.rejected + ledger.expired > 0
+        || has(ticked.report, IncidentKind::SamplesAhead)
+    {
         Outcome::Partial
     } else {
         Outcome::Ok

@@ -93,7 +93,8 @@ pub(crate) struct Answered {
     pub(crate) written: u64,
     pub(crate) deduplicated: u64,
     pub(crate) rejected: u64,
-    /// Samples of requests that were refused for their order, and of which it had some before.
+    /// Samples of requests that were refused for their order, and of which it had some before, or
+    /// of which some were out of order when they first came: no answer can tell the two apart.
     pub(crate) known: u64,
     /// Samples of requests that may be tried again after a 429.
     pub(crate) throttled: u64,
@@ -150,6 +151,8 @@ struct State {
     first_ms: Option<i64>,
     /// Samples that are not the newest of their series when they are stored.
     unordered: HashSet<(Key, i64)>,
+    /// Samples that were out of order when they first came.
+    hopeless: HashSet<(Key, i64)>,
 }
 
 /// The model of a receiver.
@@ -188,6 +191,7 @@ impl Receiver {
             left: None,
             first_ms: None,
             unordered: HashSet::new(),
+            hopeless: HashSet::new(),
         };
         Arc::new(Self {
             world,
@@ -402,6 +406,9 @@ impl Receiver {
                     bad: value("__name__").starts_with("bad_"),
                     entry,
                 };
+                if state.tenant.is_out_of_order(&sample) {
+                    state.hopeless.insert((key, timestamp_ms));
+                }
                 self.check_sample(&mut state, &sample, is_repeated, &mut span);
                 samples.push(sample);
             }
@@ -584,6 +591,9 @@ impl Receiver {
                 .is_some()
         };
         let had_some = samples.iter().any(is_stored);
+        let is_hopeless =
+            |sample: &Sample| state.hopeless.contains(&(sample.key, sample.timestamp_ms));
+        let some_hopeless = samples.iter().any(is_hopeless);
         let outcome = state.tenant.push(samples, self.world.now_ms());
         for sample in samples {
             let is_ordered = !state.unordered.contains(&(sample.key, sample.timestamp_ms));
@@ -606,7 +616,9 @@ impl Receiver {
                     Event::TooOld => "out of bounds",
                     _ => "sample invalid label",
                 };
-                if had_some && matches!(why, Event::OutOfOrder | Event::Duplicate) {
+                if (had_some || some_hopeless)
+                    && matches!(why, Event::OutOfOrder | Event::Duplicate)
+                {
                     state.answered.known += samples.len() as u64;
                 }
                 (400, text)

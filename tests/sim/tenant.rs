@@ -36,6 +36,21 @@ impl Tenant {
             .copied()
     }
 
+    /// Whether a sample is refused for its place in the order, whenever it comes from now on.
+    pub(crate) fn is_out_of_order(&self, sample: &Sample) -> bool {
+        let Some(samples) = self.series.get(&sample.key) else {
+            return false;
+        };
+        let t = sample.timestamp_ms;
+        match samples.last_key_value() {
+            Some((newest, _)) if t < *newest => {
+                t < self.newest_ms - WINDOW_MS && !samples.contains_key(&t)
+            }
+            Some((newest, bits)) => t == *newest && *bits != sample.bits,
+            None => false,
+        }
+    }
+
     /// All samples that are stored.
     pub(crate) fn samples(&self) -> impl Iterator<Item = (Key, i64)> {
         let all = self.series.iter();

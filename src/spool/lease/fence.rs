@@ -133,6 +133,16 @@ impl Store for FencedStore {
         self.store.delete(key, deadline)
     }
 
+    fn delete_if_match<'a>(
+        &'a self,
+        key: &'a str,
+        etag: &'a Etag,
+        deadline: Instant,
+    ) -> Call<'a, ()> {
+        let deadline = self.fence.deadline(deadline);
+        self.store.delete_if_match(key, etag, deadline)
+    }
+
     fn address(&self) -> &str {
         self.store.address()
     }

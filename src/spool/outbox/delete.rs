@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Outbox;
 use crate::spool::name::{Folder, SegmentName};
-use crate::spool::retry::erase;
+use crate::spool::retry::{erase, erase_known};
 use crate::spool::store::{FailureKind, StoreError};
 
 /// Longest time for one deletion of a segment with a tombstone: nothing waits for it to succeed.
@@ -17,10 +17,15 @@ const TRY: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 16;
 
 impl Outbox {
-    /// Deletes a segment.
+    /// Deletes a segment. One that was read is deleted only as it was read, so that a stale tick
+    /// deletes nothing that was written anew.
     pub(super) async fn erase(&self, name: SegmentName, until: Instant) -> Result<(), StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
-        erase(&*self.access.store, &key, until).await
+        let etag = self.inventory.borrow().window.etag(name);
+        match etag {
+            Some(etag) => erase_known(&*self.access.store, &key, &etag, until).await,
+            None => erase(&*self.access.store, &key, until).await,
+        }
     }
 
     /// Deletes a segment whose samples are counted elsewhere. A deletion without an answer is as
@@ -96,6 +101,27 @@ mod tests {
                 ..StoreFault::default()
             },
         });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_segment_that_was_written_anew_since_it_was_read_is_not_deleted() {
+        for written_anew in [false, true] {
+            let store = world();
+            let known = RemoteRecord::default();
+            let tick = outbox(&store, 1, Some(&known)).await;
+            tick.put(1, vec![batch(10, 100)], Fallback::Memory)
+                .await
+                .unwrap();
+            let head = tick.head().await.unwrap().unwrap();
+            let key = store.keys().remove(0);
+            if written_anew {
+                store.plant(&key, store.peek(&key).unwrap());
+            }
+            tick.answered(head.name, 0);
+            tick.finish(head.name).await.unwrap();
+            assert_eq!(store.keys().contains(&key), written_anew);
+            assert_eq!(tick.backlog().samples, 0, "it is not the one that was sent");
+        }
     }
 
     #[tokio::test(start_paused = true)]

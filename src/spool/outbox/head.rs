@@ -8,7 +8,7 @@ use crate::report::IncidentKind;
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::retry::{MAX_OBJECT, fetch};
 use crate::spool::segment::{self, Segment, SegmentError};
-use crate::spool::store::{FailureKind, StoreError};
+use crate::spool::store::{Etag, FailureKind, StoreError};
 
 /// An object under the name of a segment that this program cannot read.
 struct Unreadable {
@@ -53,9 +53,9 @@ impl Outbox {
         let next = self.inventory.borrow().next_to_prefetch(most);
         // Errors, and segments that cannot be read, are dealt with when their turn comes.
         if let Some(name) = next
-            && let Ok(Ok(segment)) = self.get(name).await
+            && let Ok(Ok((segment, etag))) = self.get(name).await
         {
-            self.inventory.borrow_mut().load(name, segment.batches);
+            self.take(name, segment, etag);
         }
     }
 
@@ -67,8 +67,8 @@ impl Outbox {
         }
         let key = name.key(Folder::Segments, &self.remote);
         match self.get(name).await {
-            Ok(Ok(segment)) => {
-                self.inventory.borrow_mut().load(name, segment.batches);
+            Ok(Ok((segment, etag))) => {
+                self.take(name, segment, etag);
                 Ok(true)
             }
             Ok(Err(Unreadable {
@@ -92,7 +92,18 @@ impl Outbox {
         }
     }
 
-    async fn get(&self, name: SegmentName) -> Result<Result<Segment, Unreadable>, StoreError> {
+    fn take(&self, name: SegmentName, segment: Segment, etag: Etag) {
+        let mut inventory = self.inventory.borrow_mut();
+        inventory.load(name, segment.batches);
+        if !etag.0.is_empty() {
+            inventory.window.note_etag(name, etag);
+        }
+    }
+
+    async fn get(
+        &self,
+        name: SegmentName,
+    ) -> Result<Result<(Segment, Etag), Unreadable>, StoreError> {
         let key = name.key(Folder::Segments, &self.remote);
         let object = fetch(
             &*self.access.store,
@@ -101,10 +112,13 @@ impl Outbox {
             self.access.work_ends(),
         )
         .await?;
-        Ok(segment::read(&object.bytes).map_err(|error| Unreadable {
-            error,
-            bytes: object.bytes,
-        }))
+        Ok(match segment::read(&object.bytes) {
+            Ok(segment) => Ok((segment, object.etag)),
+            Err(error) => Err(Unreadable {
+                error,
+                bytes: object.bytes,
+            }),
+        })
     }
 
     /// Moves an object that cannot be read to `rejected/`, as it is, and counts its samples as

@@ -246,6 +246,25 @@ impl Store for MemoryStore {
         })
     }
 
+    fn delete_if_match<'a>(
+        &'a self,
+        key: &'a str,
+        etag: &'a Etag,
+        deadline: Instant,
+    ) -> Call<'a, ()> {
+        self.call(Op::Delete, key, deadline, move |inner| {
+            match inner.objects.get(key) {
+                Some((_, present)) if present != etag => {
+                    Err((FailureKind::Changed, "it has another etag"))
+                }
+                _ => {
+                    inner.objects.remove(key);
+                    Ok(())
+                }
+            }
+        })
+    }
+
     fn address(&self) -> &str {
         "memory"
     }

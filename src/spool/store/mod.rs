@@ -1,4 +1,4 @@
-//! Where the spool lives, behind five calls: S3, or a directory.
+//! Where the spool lives, behind six calls: S3, or a directory.
 //!
 //! All stores promise the same: an object exists as a whole or not at all; what was answered is
 //! durable and seen by every later call, LIST included; the conditional calls decide races. No call
@@ -26,7 +26,7 @@ use crate::report::plain_line;
 /// Most keys of a page, the same as in S3.
 pub const PAGE: usize = 1000;
 
-/// The five calls. Keys are relative to the spool's place and never begin with a slash.
+/// The six calls. Keys are relative to the spool's place and never begin with a slash.
 ///
 /// `Send + Sync`, as the AWS SDK and the runtime's executor ask for it: an implementation that
 /// shares something over its calls needs a lock for that.
@@ -72,6 +72,20 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The store did not answer, or refused.
     fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()>;
+
+    /// Deletes an object as long as it has this etag, where the store can be asked that. Succeeds
+    /// when there is none.
+    ///
+    /// # Errors
+    /// [`FailureKind::Changed`] when it has another etag by now.
+    fn delete_if_match<'a>(
+        &'a self,
+        key: &'a str,
+        _etag: &'a Etag,
+        deadline: Instant,
+    ) -> Call<'a, ()> {
+        self.delete(key, deadline)
+    }
 
     /// Takes the mark of a living holder of the lease, unless another process has it. The system
     /// takes it from a process that dies. A store without such a mark says so.

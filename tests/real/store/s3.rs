@@ -290,3 +290,23 @@ async fn keys_that_are_wrong_and_roles_that_may_nothing_are_denied() {
         &["s3:ListBucket"],
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_anew_is_not_deleted() {
+    let moto = MotoS3::start(&[]).await;
+    moto.create_bucket("spool").await;
+    let store = moto.store("spool", "").await;
+    let put = store.put_if_absent("segments/a/1", BODY, soon()).await;
+    let etag = put.unwrap().value;
+    let new = Bytes::from_static(b"new");
+    let put = store.put_if_match("segments/a/1", new.clone(), &etag, soon());
+    let newer = put.await.unwrap().value;
+    let refused = store.delete_if_match("segments/a/1", &etag, soon()).await;
+    says(&refused.unwrap_err(), FailureKind::Changed, &["delete"]);
+    assert_eq!(content(&store, "segments/a/1").await, Some(new));
+    for gone in [false, true] {
+        let deleted = store.delete_if_match("segments/a/1", &newer, soon()).await;
+        assert!(deleted.is_ok(), "{gone}: {:?}", deleted.err());
+        assert_eq!(content(&store, "segments/a/1").await, None);
+    }
+}

@@ -8,6 +8,7 @@ use crate::batch::{self, Batch};
 use crate::spool::name::SegmentName;
 use crate::spool::segment::IndexEntry;
 use crate::spool::state::HeadProgress;
+use crate::spool::store::Etag;
 
 /// Most segments in memory: the head and the next one.
 const MOST: usize = 2;
@@ -40,6 +41,8 @@ struct LoadedSegment {
     batches: Vec<Batch>,
     /// Whether each batch was answered.
     answered: Vec<bool>,
+    /// The object's etag as it was read.
+    etag: Option<Etag>,
 }
 
 impl LoadedSegment {
@@ -80,6 +83,18 @@ impl Window {
         self.get(name).is_some()
     }
 
+    /// Notes the etag with which a segment was read.
+    pub(crate) fn note_etag(&mut self, name: SegmentName, etag: Etag) {
+        if let Some(loaded) = self.get_mut(name) {
+            loaded.etag = Some(etag);
+        }
+    }
+
+    /// The etag of a segment that is in memory.
+    pub(crate) fn etag(&self, name: SegmentName) -> Option<Etag> {
+        self.get(name)?.etag.clone()
+    }
+
     /// Whether one more segment may be loaded ahead of its turn.
     pub(crate) fn has_room(&self) -> bool {
         self.loaded.len() < MOST
@@ -109,6 +124,7 @@ impl Window {
             name,
             batches,
             answered,
+            etag: None,
         };
         let contents = Contents {
             samples: batch::samples(loaded.unanswered().map(|(_, batch)| batch)),

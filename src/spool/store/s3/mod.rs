@@ -235,7 +235,12 @@ impl S3Store {
         within(deadline, Op::List, &asked.address, work).await
     }
 
-    async fn remove(&self, key: &str, deadline: Instant) -> Result<StoreAnswer<()>, StoreError> {
+    async fn remove(
+        &self,
+        key: &str,
+        etag: Option<&Etag>,
+        deadline: Instant,
+    ) -> Result<StoreAnswer<()>, StoreError> {
         let asked = self.asked(Op::Delete, key);
         self.check(&asked, key)?;
         let delete = self
@@ -243,14 +248,24 @@ impl S3Store {
             .delete_object()
             .bucket(&self.bucket)
             .key(self.key(key));
-        let work = async {
-            match delete
+        let send = |etag: Option<&Etag>| {
+            delete
+                .clone()
+                .set_if_match(etag.map(|etag| etag.0.clone()))
                 .customize()
                 .interceptor(asked.date.clone())
                 .send()
-                .await
-            {
+        };
+        let work = async {
+            let mut sent = send(etag).await;
+            // A store that is like S3 may not know the condition.
+            if etag.is_some() && sent.as_ref().is_err_and(|error| status(error) == Some(501)) {
+                sent = send(None).await;
+            }
+            match sent {
                 Ok(_) => asked.answer(()),
+                // With a condition, S3 says so of an object that is gone.
+                Err(error) if etag.is_some() && status(&error) == Some(404) => asked.answer(()),
                 Err(error) => Err(asked.failed(&error)),
             }
         };
@@ -306,7 +321,16 @@ impl Store for S3Store {
     }
 
     fn delete<'a>(&'a self, key: &'a str, deadline: Instant) -> Call<'a, ()> {
-        self.remove(key, deadline).boxed()
+        self.remove(key, None, deadline).boxed()
+    }
+
+    fn delete_if_match<'a>(
+        &'a self,
+        key: &'a str,
+        etag: &'a Etag,
+        deadline: Instant,
+    ) -> Call<'a, ()> {
+        self.remove(key, Some(etag), deadline).boxed()
     }
 
     fn address(&self) -> &str {
