@@ -5,6 +5,7 @@
 
 mod kinds;
 mod late;
+mod twin;
 mod ways;
 
 use std::time::{Duration, Instant};
