@@ -2,7 +2,7 @@
 //! not.
 //!
 //! It follows one label set by the same rules as the intake does (`intake::trace_series`), without
-//! a sample and without the network. [`shown`] asks the home how it shows a series.
+//! a sample and without the network. [`shown()`] asks the home how it shows a series.
 
 mod rules;
 mod shown;
