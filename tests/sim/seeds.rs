@@ -54,6 +54,24 @@ fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
     })
 }
 
+/// Seeds of remote read that have found a loss: a process that had given samples back to the home, and
+/// in whose absence another one had the lease; and a first read whose start moved back although its
+/// samples were in the queues.
+const FOUND_A_LOSS: [u64; 2] = [4_020_900, 4_002_032];
+
+#[test]
+fn seeds_that_found_a_loss() {
+    let hits = Arc::new(Hits::default());
+    for seed in FOUND_A_LOSS {
+        let outcome = reads::seed(seed, &hits, false, None);
+        assert!(
+            outcome.findings.is_empty(),
+            "{seed}: {:?}",
+            outcome.findings
+        );
+    }
+}
+
 #[test]
 fn seeds() {
     let hits = Arc::new(Hits::default());

@@ -65,7 +65,8 @@ impl Forwarder {
                         .get()
                         .is_none_or(|before| end_ms > before);
                     if !moved {
-                        if !cursor.was_read() {
+                        // What it has shown is in the queues, so the home is past the start.
+                        if !cursor.was_read() && !cursor.has_shown() {
                             cursor.restart(end_ms);
                         }
                         return ReadState::Read;

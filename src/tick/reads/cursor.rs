@@ -200,6 +200,11 @@ impl ReadCursor {
         self.shown_ms.set(self.shown_ms.get().max(newest_ms));
     }
 
+    /// Whether a read of this process has shown a sample.
+    pub(super) fn has_shown(&self) -> bool {
+        self.shown_ms.get().is_some()
+    }
+
     /// Up to where the watermark of a remote may move, and the home's time when that was read.
     ///
     /// A `Date` may be that of a proxy, and the home's clock far behind it. Then the home takes

@@ -29,22 +29,25 @@ impl Forwarder {
     pub(in crate::tick) async fn begin_reads(&self, held: Option<&LeasedSpool>) {
         let remotes: Vec<_> = self.lanes.iter().map(|lane| lane.dir.clone()).collect();
         let taken_over = held.filter(|held| !held.continued());
+        let config = &self.config.forwarder.remote_read;
         for cursor in &self.cursors {
             let known = taken_over.map(|held| {
                 let mut state = held.job(&self.config.scrape_configs[cursor.job()].job_name);
                 let known = state.reads.remove(&cursor.place).unwrap_or_default();
                 seeded(known, &state.watermarks)
             });
-            let config = &self.config.forwarder.remote_read;
             cursor.begin_tick(known, &remotes, config, self.clock.now_ms());
         }
         for (index, lane) in self.lanes.iter().enumerate() {
             if let Some(held) = taken_over {
                 self.take_over_table(index, held).await;
-            } else if lane.must_read_again.get() {
+            }
+            // A table that was taken over knows nothing of what this process had to give back.
+            // Other modes have none, so their series are rewound, whoever was at work since.
+            let has_table = taken_over.is_some() && config.mode == RemoteReadMode::Always;
+            if lane.must_read_again.replace(false) && !has_table {
                 self.forget_unsettled(index);
             }
-            lane.must_read_again.set(false);
         }
     }
 
