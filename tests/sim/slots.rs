@@ -208,10 +208,17 @@ impl Slots {
                 let mut next = slot(ticked.start_ms) + interval;
                 let enough = AT_FIRST_MS.max(2 * job.longest_ms) + 1;
                 while next + enough <= until_ms && next < stop_ms {
+                    // After the minute, a slot that comes during a scrape of its job begins later than
+                    // at its time: after the scrape and a pause. By then too little may be left.
+                    let earlier = scrapes.iter().filter(|(start, _)| *start < next);
+                    let ended = earlier.map(|(_, end)| *end).max().unwrap_or_default();
+                    let begins = if ended < next { next } else { ended + 1_000 };
                     let is_due = if next < minute_ends_ms {
                         interval * self.divisor < 60_000
                     } else {
-                        kind == Kind::Schedule && ticked.is_at_work(next)
+                        kind == Kind::Schedule
+                            && ticked.is_at_work(next)
+                            && begins + enough <= until_ms
                     };
                     if !is_due {
                         next += interval;
