@@ -135,7 +135,7 @@ async fn three_answers_make_a_configuration_that_check_accepts() {
     let output = cli.runs(&["check", "--config", "asked.yml"]).await;
     assert_eq!(
         text(&output.stdout),
-        "ok   configuration: 1 scrape job(s), 1 remote(s)\n"
+        "ok   configuration: 1 scrape job, 1 remote\n"
     );
 
     let output = cli.reads(&["init", "--output", "short.yml"], "192.0.2.10:30090\n");

@@ -116,6 +116,10 @@ fn numbered(at: usize, mut metric: Metric) -> Metric {
     metric
 }
 
+/// The reason why a histogram differs.
+const TOO_FAR_AHEAD: &str =
+    "a histogram of the far future would shut out all later samples of its series";
+
 const COUNTED_AHEAD: &str =
     "the body is parsed as it comes, so the samples before a flaw of their family are counted";
 
@@ -549,20 +553,6 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         ],
     );
     plain(
-        "native histograms far ahead",
-        vec![family(
-            "h",
-            MetricType::Histogram,
-            vec![
-                Metric {
-                    timestamp_ms: Some(now + 660_000),
-                    ..of(native())
-                },
-                numbered(1, of(native())),
-            ],
-        )],
-    );
-    plain(
         "every schema",
         vec![histograms(
             "h",
@@ -967,6 +957,22 @@ pub(super) fn expositions(now: i64) -> Vec<Exposition> {
         family("many", MetricType::Untyped, many),
         family("foo", MetricType::Gauge, vec![gauge(1.0)]),
     ]);
+    add(
+        "native histograms far ahead",
+        "",
+        delimited(&[family(
+            "h",
+            MetricType::Histogram,
+            vec![
+                Metric {
+                    timestamp_ms: Some(now + 660_000),
+                    ..of(native())
+                },
+                numbered(1, of(native())),
+            ],
+        )]),
+        Some(TOO_FAR_AHEAD),
+    );
     add("a family larger than any block", "", many.clone(), None);
     add(
         "sample_limit within a large family",
