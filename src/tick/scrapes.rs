@@ -131,8 +131,13 @@ impl Forwarder {
 
     /// Serves the slots of one job after the tick's minute, until the tick comes to rest: the next
     /// tick cannot serve them while this one holds the lease.
+    ///
+    /// A slot that comes while the tick waits for nothing but another job's scrape is left to the
+    /// next tick, unless the samples of that scrape keep this one at work. Otherwise a home that
+    /// hangs would let the jobs keep each other's tick alive until its deadline.
     async fn serve_overtime(&self, index: usize, job: &Job, round: &ScrapeRound<'_>) {
         let deadlines = round.deadlines;
+        let remotes_rest = || self.lanes.iter().all(Lane::is_at_rest);
         while !round.plan.is_stopping() && deadlines.work_ends() > Instant::now() {
             let now_ms = self.clock.now_ms();
             let interval = Duration::from_millis(job.grid.interval_ms().unsigned_abs());
@@ -151,12 +156,21 @@ impl Forwarder {
             let left = deadlines.work_ends().saturating_duration_since(now);
             tokio::select! {
                 biased;
-                () = round.rest.comes(|| self.lanes.iter().all(Lane::is_at_rest)) => return,
+                () = round.rest.comes(remotes_rest) => return,
                 () = round.plan.sleep(wait.min(left)) => {}
+            }
+            if round.rest.is_near(remotes_rest) {
+                if round.rest.follows_overtime(remotes_rest).await {
+                    return;
+                }
+                // The slot has passed, and waits for a pause more.
+                continue;
             }
             let due = job.grid.due(self.clock.now_ms(), job.served_ms.get());
             if let Some(slot) = due.filter(|_| !round.plan.is_stopping()) {
+                round.rest.overtime_begins();
                 self.serve_due(index, job, slot, round).await;
+                round.rest.overtime_ends();
             }
         }
     }
@@ -267,6 +281,7 @@ impl Forwarder {
                 .into_iter()
                 .for_each(|batches| lane.queue.push(batches, traits));
         }
+        round.rest.changed();
         if let Some(cursor) = self.cursor(target) {
             cursor.note_ahead(scraped.ahead_ms);
         }

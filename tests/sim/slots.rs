@@ -46,6 +46,24 @@ impl Ticked<'_> {
             .any(|post| post.from < from && post.to > to)
     }
 
+    /// Until when a slot that comes at this time may be held up by scrapes that are under way then,
+    /// and by those that begin in the second for which it waits after them. It is held up while the
+    /// tick goes on for such scrapes alone.
+    fn held_up_until(&self, ms: i64) -> Option<i64> {
+        let last_end = |begun_before: i64, ended_after: i64| {
+            let under_way = self
+                .shown
+                .iter()
+                .filter(|shown| shown.start_ms < begun_before && shown.ended_ms > ended_after);
+            under_way.map(|shown| shown.ended_ms).max()
+        };
+        let mut until = last_end(ms, ms - 1)?;
+        while let Some(later) = last_end(until + 1_000, until) {
+            until = later;
+        }
+        Some(until)
+    }
+
     /// Whether the forwarder may have waited for some remote at this time: for an answer, or for
     /// the end of a back-off. Or another job still served a slot of the minute.
     fn may_be_at_work(&self, ms: i64) -> bool {
@@ -185,7 +203,8 @@ impl Slots {
                     }
                     // After its minute a slot that has passed waits for a second, in which the
                     // tick may end.
-                    let waits = slot(start) >= minute_ends_ms && start <= free + 1_000;
+                    let held_up = ticked.held_up_until(slot(start)).unwrap_or(free).max(free);
+                    let waits = slot(start) >= minute_ends_ms && start <= held_up + 1_000;
                     if start != slot(start) && start != free && !waits {
                         found(format!("a scrape at {start}, between slots: {scrapes:?}"));
                     }
@@ -208,11 +227,11 @@ impl Slots {
                 let mut next = slot(ticked.start_ms) + interval;
                 let enough = AT_FIRST_MS.max(2 * job.longest_ms) + 1;
                 while next + enough <= until_ms && next < stop_ms {
-                    // After the minute, a slot that comes during a scrape of its job begins later than
-                    // at its time: after the scrape and a pause. By then too little may be left.
-                    let earlier = scrapes.iter().filter(|(start, _)| *start < next);
-                    let ended = earlier.map(|(_, end)| *end).max().unwrap_or_default();
-                    let begins = if ended < next { next } else { ended + 1_000 };
+                    // After the minute, a slot that comes during a scrape begins later than at its
+                    // time: after the scrape and a pause. By then too little may be left.
+                    let begins = ticked
+                        .held_up_until(next)
+                        .map_or(next, |ended| ended + 1_000);
                     let is_due = if next < minute_ends_ms {
                         interval * self.divisor < 60_000
                     } else {
