@@ -150,7 +150,7 @@ pub(super) async fn deliver_part(
         biased;
         turn = state.turn() => turn,
         () = state.sending_ended(context.work_ends) => {
-            return BatchOutcome::out_of_time(state.last_failure());
+            return BatchOutcome::ended(state, state.last_failure());
         }
     };
     let mut tries = Tries::new(
@@ -236,7 +236,8 @@ async fn take(
                 state.back_off(until);
             }
             if until >= sending_ends {
-                return ControlFlow::Break(BatchOutcome::out_of_time(tries.last_failure.clone()));
+                let failure = tries.last_failure.clone();
+                return ControlFlow::Break(BatchOutcome::ended(state, failure));
             }
             state.sleep_until(until).await;
         }
@@ -271,12 +272,16 @@ async fn post_in_time(
     }
 }
 
-/// Notes that sending ended while a request was in flight.
+/// Notes that deliveries ended while a request was in flight.
 fn unanswered(remote: &dyn Remote, state: &SendState) -> BatchOutcome {
+    // A batch that was asked for says nothing about the remote.
+    if state.is_recalled() {
+        return BatchOutcome::Undelivered(UndeliveredReason::Recalled);
+    }
     let message = format!("send {}: no answer before the deadline", remote.address());
     let failure = SendFailure::without_answer(message);
     state.failed(&failure);
-    BatchOutcome::out_of_time(Some(failure))
+    BatchOutcome::ended(state, Some(failure))
 }
 
 /// Whether the batch may be posted now, by its age, the state of the remote and the time that is
@@ -299,12 +304,12 @@ fn readiness(part: &Part, context: &DeliverContext<'_>, tries: &Tries) -> Readin
         }
         let failure = tries.last_failure.clone();
         let failure = failure.or_else(|| state.last_failure());
-        return Readiness::Ended(BatchOutcome::out_of_time(failure));
+        return Readiness::Ended(BatchOutcome::ended(state, failure));
     }
     let left = sending_ends.saturating_duration_since(Instant::now());
     if left.is_zero() {
         let failure = tries.last_failure.clone();
-        return Readiness::Ended(BatchOutcome::out_of_time(failure));
+        return Readiness::Ended(BatchOutcome::ended(state, failure));
     }
     Readiness::Post {
         timeout: settings.remote_timeout.min(left),

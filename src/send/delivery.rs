@@ -78,6 +78,8 @@ pub enum UndeliveredReason {
     Deadline(Option<SendFailure>),
     /// The remote gets no more requests in this tick.
     Stopped(StopReason),
+    /// The batch was asked for, because it is to go another way.
+    Recalled,
 }
 
 impl Delivery {

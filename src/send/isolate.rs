@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use super::attempt::deliver_part;
 use super::context::DeliverContext;
 use super::delivery::{BatchHistory, Delivery, UndeliveredReason};
-use super::outcome::{BatchOutcome, settle};
+use super::outcome::{BatchOutcome, settle, why_ended};
 use super::parts::{OwedParts, Part};
 use super::remote::Remote;
 
@@ -33,7 +33,7 @@ pub(super) type LeftOver = (Vec<Part>, UndeliveredReason);
 /// nothing is known; otherwise breaks with what is still owed.
 pub(super) async fn isolate(
     remote: &dyn Remote,
-    part: Part,
+    mut part: Part,
     context: &DeliverContext<'_>,
     delivery: &mut Delivery,
 ) -> ControlFlow<Option<LeftOver>, Part> {
@@ -49,6 +49,7 @@ pub(super) async fn isolate(
     };
     let mut owed = OwedParts::new(rest.batch.clone(), rest.in_doubt);
     if !is_answered(remote, &mut first, &mut owed, context, delivery).await {
+        part.in_doubt |= first.in_doubt;
         return ControlFlow::Continue(part);
     }
     let mut suspects = Vec::new();
@@ -99,10 +100,7 @@ async fn give_up(
     if !is_final(&outcome) {
         let parts = suspects.into_iter().map(|suspect| suspect.part);
         let failure = context.state.last_failure();
-        return ControlFlow::Break(Some((
-            parts.collect(),
-            UndeliveredReason::Deadline(failure),
-        )));
+        return ControlFlow::Break(Some((parts.collect(), why_ended(context.state, failure))));
     }
     context.state.found(context.clock.now_ms());
     for suspect in suspects {

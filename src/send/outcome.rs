@@ -3,7 +3,7 @@
 use super::context::DeliverContext;
 use super::delivery::{Delivery, UndeliveredReason};
 use super::parts::{OwedParts, Part};
-use super::state::SendFailure;
+use super::state::{SendFailure, SendState};
 use crate::batch::{Batch, SplitError};
 
 /// The end of a batch that is not split further.
@@ -36,8 +36,18 @@ pub(super) enum BatchOutcome {
 }
 
 impl BatchOutcome {
-    pub(super) fn out_of_time(failure: Option<SendFailure>) -> Self {
-        Self::Undelivered(UndeliveredReason::Deadline(failure))
+    /// Deliveries have to end now. `failure` is the last one, if there was one.
+    pub(super) fn ended(state: &SendState, failure: Option<SendFailure>) -> Self {
+        Self::Undelivered(why_ended(state, failure))
+    }
+}
+
+/// Why a delivery that has to end leaves samples undone, after this failure.
+pub(super) fn why_ended(state: &SendState, failure: Option<SendFailure>) -> UndeliveredReason {
+    if state.is_recalled() {
+        UndeliveredReason::Recalled
+    } else {
+        UndeliveredReason::Deadline(failure)
     }
 }
 

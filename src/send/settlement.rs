@@ -34,9 +34,10 @@ impl RejectedBatch {
 }
 
 impl UndeliveredReason {
-    /// Makes the incident for the report, for `samples` undelivered samples.
+    /// Makes the incident for the report, for `samples` undelivered samples. There is none for a
+    /// batch that was asked for: it is on its way.
     #[must_use]
-    pub fn incident(&self, remote: &str, samples: u64) -> Incident {
+    pub fn incident(&self, remote: &str, samples: u64) -> Option<Incident> {
         let (kind, text) = match self {
             Self::Stopped(stop) => (IncidentKind::RemoteStopped, stop.failure().to_string()),
             Self::Deadline(Some(failure)) => (
@@ -47,10 +48,10 @@ impl UndeliveredReason {
                 IncidentKind::OutOfTime,
                 format!("send: out of time for {remote}: give the function a longer time-out"),
             ),
+            Self::Recalled => return None,
         };
-        Incident::new(kind, text)
-            .for_remote(remote)
-            .with_samples(samples)
+        let incident = Incident::new(kind, text).for_remote(remote);
+        Some(incident.with_samples(samples))
     }
 }
 

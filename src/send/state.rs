@@ -133,6 +133,8 @@ struct SharedSendState {
     stop_grace_ends: Option<Instant>,
     /// Whether requests in flight are dropped, whatever has come of them.
     is_cut: bool,
+    /// Whether deliveries end now, because their batches are to go another way.
+    is_recalled: bool,
     /// End of sending as it moves with the amount of samples in memory.
     sending_ends: Option<Instant>,
     /// How long an answer is waited for.
@@ -160,6 +162,7 @@ impl SendState {
                 last_failure: None,
                 stop_grace_ends: None,
                 is_cut: false,
+                is_recalled: false,
                 sending_ends: None,
                 patience: Patience::default(),
                 rng,
@@ -184,6 +187,7 @@ impl SendState {
         shared.last_failure = None;
         shared.stop_grace_ends = None;
         shared.is_cut = false;
+        shared.is_recalled = false;
         shared.sending_ends = None;
         // Monotonic instants of an earlier tick mean nothing in this one, because the sandbox may
         // have been frozen in between.
@@ -231,6 +235,23 @@ impl SendState {
         self.changed.notify_waiters();
     }
 
+    /// Ends the deliveries that are under way, and those that begin, until [`SendState::resume`]:
+    /// their batches are to go another way. Each gives back what is not answered.
+    pub fn recall(&self) {
+        self.shared.borrow_mut().is_recalled = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Lets deliveries begin again after [`SendState::recall`].
+    pub fn resume(&self) {
+        self.shared.borrow_mut().is_recalled = false;
+    }
+
+    /// Whether deliveries end now, because their batches are to go another way.
+    pub(super) fn is_recalled(&self) -> bool {
+        self.shared.borrow().is_recalled
+    }
+
     /// Drops all requests in flight and ends all deliveries of this tick: the lease is over.
     pub fn cut(&self) {
         self.shared.borrow_mut().is_cut = true;
@@ -264,7 +285,8 @@ impl SendState {
     /// End of sending as it is known now; never later than `work_ends`.
     pub(super) fn sending_ends(&self, work_ends: Instant) -> Instant {
         let shared = self.shared.borrow();
-        [shared.stop_grace_ends, shared.sending_ends]
+        let recalled = shared.is_recalled.then(Instant::now);
+        [shared.stop_grace_ends, shared.sending_ends, recalled]
             .into_iter()
             .flatten()
             .fold(work_ends, Instant::min)

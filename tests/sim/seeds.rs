@@ -54,22 +54,42 @@ fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
     })
 }
 
-/// Seeds that have found something: a slot after the minute that came while the tick went on for
-/// another job's scrape alone, whose samples then had to wait for the receiver; and with remote
-/// read a process that had given samples back to the home, and in whose absence another one had
-/// the lease, and a first read whose start moved back although its samples were in the queues.
-const FOUND: [(Simulation, u64); 3] = [
-    (run::seed, 2_014_679),
-    (reads::seed, 4_020_900),
-    (reads::seed, 4_002_032),
+/// Seeds that have found something, and what it was.
+const FOUND: [(Simulation, u64, &str); 4] = [
+    (
+        run::seed,
+        2_014_679,
+        "a late slot: it came while the tick went on for another job's scrape alone, and its \
+         samples had to wait for the receiver",
+    ),
+    (
+        reads::seed,
+        4_020_900,
+        "a loss: a process had given samples back to the home, and in its absence another one had \
+         the lease",
+    ),
+    (
+        reads::seed,
+        4_002_032,
+        "a loss: the start of a first read moved back although its samples were in the queues",
+    ),
+    (
+        reads::seed,
+        4_003_033,
+        "a repeat: a delivery was dropped for an ordered spill after the first half of its batch \
+         was answered",
+    ),
 ];
 
 #[test]
 fn seeds_that_found_something() {
     let hits = Arc::new(Hits::default());
-    for (simulation, seed) in FOUND {
+    for (simulation, seed, what) in FOUND {
         let Outcome { findings, .. } = simulation(seed, &hits, false, None);
-        assert!(findings.is_empty(), "{seed}: {findings:?}");
+        assert!(
+            findings.is_empty(),
+            "{seed}, which found {what}: {findings:?}"
+        );
     }
 }
 

@@ -186,6 +186,17 @@ async fn a_receiver_that_takes_nothing_costs_one_sample_more_and_refuses_nothing
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sample_that_was_tried_alone_without_an_answer_leaves_its_batch_in_doubt() {
+    let mut fixture = Fixture::new();
+    fixture.history.refused_for_long = true;
+    let replies = [ScriptedReply::Status(429), ScriptedReply::Hang];
+    let (delivery, _) = fixture.run(&replies, 9).await;
+    let undelivered = delivery.undelivered.unwrap();
+    assert_eq!(undelivered.batches, [batch(9)]);
+    assert_eq!(undelivered.in_doubt, [batch(9)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_receiver_that_goes_while_samples_are_looked_at_refuses_nothing_for_good() {
     let mut fixture = Fixture::new();
     fixture.history.refused_for_long = true;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::script::{Fixture, SECOND, START_MS, Script, ScriptedReply, batch, decode, entry};
 use crate::batch::Batch;
+use crate::send::UndeliveredReason;
 
 fn times(batch: &Batch) -> Vec<i64> {
     let entries = decode(&batch.body.to_bytes()).timeseries;
@@ -60,6 +63,79 @@ async fn the_second_half_waits_for_the_answer_to_the_first() {
     assert_eq!(delivery.written, 4);
     let after: Vec<_> = remote.posts().iter().map(|post| post.after).collect();
     assert_eq!(after, [Duration::ZERO, Duration::ZERO, 3 * SECOND]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_asked_for_comes_back_without_the_half_that_was_answered() {
+    let fixture = Fixture::new();
+    let replies = [
+        ScriptedReply::Status(413),
+        ScriptedReply::Status(200),
+        ScriptedReply::Hang,
+    ];
+    let remote = Script::new(replies);
+    let asked = async {
+        tokio::time::sleep(SECOND).await;
+        fixture.state.recall();
+    };
+    let batch = entry(8);
+    let (delivery, ()) = tokio::join!(fixture.deliver(&remote, &batch), asked);
+    let undelivered = delivery.undelivered.unwrap();
+    assert_eq!(delivery.written, 4);
+    assert_eq!(times(&undelivered.batches[0]), [-3, -2, -1, 0]);
+    assert_eq!(undelivered.in_doubt, undelivered.batches);
+    assert_eq!(undelivered.reason, UndeliveredReason::Recalled);
+    assert_eq!(
+        fixture.state.last_failure(),
+        None,
+        "nothing was wrong with the remote"
+    );
+
+    // Nothing is posted until deliveries may begin again.
+    let remote = Script::new([ScriptedReply::Status(200)]);
+    let delivery = fixture.deliver(&remote, &entry(2)).await;
+    let undelivered = delivery.undelivered.unwrap();
+    assert_eq!((remote.posts().len(), undelivered.in_doubt), (0, vec![]));
+    fixture.state.resume();
+    assert_eq!(fixture.deliver(&remote, &entry(2)).await.written, 2);
+}
+
+/// Waits that a delivery may be in when its batch is asked for: for an answer, for a time that the
+/// remote has named, and for the turn of the batch that probes it.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_asked_for_comes_back_at_once() {
+    let away = ScriptedReply::Status(404);
+    for reply in [
+        ScriptedReply::Hang,
+        ScriptedReply::RetryAfter(429, "20"),
+        ScriptedReply::Status(503),
+    ] {
+        for is_probed in [false, true] {
+            let fixture = Fixture::new();
+            if is_probed {
+                let stopping = Script::new([away.clone()]);
+                fixture.deliver(&stopping, &batch(1)).await;
+                fixture.state.begin_tick(START_MS);
+            }
+            let remote = Script::new([reply.clone()]);
+            let started = Instant::now();
+            let asked = async {
+                tokio::time::sleep(SECOND).await;
+                fixture.state.recall();
+            };
+            let (one, two) = (batch(1), batch(2));
+            let (one, two, ()) = tokio::join!(
+                fixture.deliver(&remote, &one),
+                fixture.deliver(&remote, &two),
+                asked
+            );
+            for delivery in [one, two] {
+                let undelivered = delivery.undelivered.unwrap();
+                assert_eq!(undelivered.reason, UndeliveredReason::Recalled, "{reply:?}");
+            }
+            assert_eq!(started.elapsed(), SECOND, "{reply:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

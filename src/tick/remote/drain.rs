@@ -12,7 +12,9 @@ use super::{BatchOrigin, Lane, LaneContext, LaneSummary};
 use crate::batch::Batch;
 use crate::queue::Front;
 use crate::report::{Fate, IncidentKind};
-use crate::send::{BatchHistory, DeliverContext, Delivery, UndeliveredBatches, deliver};
+use crate::send::{
+    BatchHistory, DeliverContext, Delivery, UndeliveredBatches, UndeliveredReason, deliver,
+};
 use crate::spool::outbox::{BatchTrial, Head, HeadError, Outbox};
 use crate::time::millis;
 
@@ -175,15 +177,14 @@ impl Lane {
         let shards = self.shards(self.queue.waiting(number));
         self.shards_in_use.set(shards);
         let mut in_flight = FuturesUnordered::new();
-        let mut flying: Vec<Batch> = Vec::new();
+        let mut is_recalled = false;
         let mut flow = ControlFlow::Continue(());
         loop {
             // Keep all shards busy, unless a batch could not be delivered.
-            while flow.is_continue() && in_flight.len() < shards {
+            while flow.is_continue() && !is_recalled && in_flight.len() < shards {
                 let Some(batch) = self.queue.take(number) else {
                     break;
                 };
-                flying.push(batch.clone());
                 let mut context = self.deliver_context(context);
                 // A batch in memory was not sent before this delivery, unless it was read from the
                 // home again after a kill.
@@ -195,18 +196,18 @@ impl Lane {
             let answered = tokio::select! {
                 biased;
                 answered = in_flight.next() => answered,
-                () = self.queue.leaving() => {
-                    drop(in_flight);
-                    self.take_back(number, flying, context);
-                    self.shards_in_use.set(0);
-                    return flow;
+                // The deliveries end now, each with what was answered of its batch.
+                () = self.queue.leaving(), if !is_recalled => {
+                    self.state.recall();
+                    is_recalled = true;
+                    continue;
                 }
             };
             let Some((mut delivery, batch)) = answered else {
+                self.state.resume();
                 self.shards_in_use.set(0);
                 return flow;
             };
-            flying.retain(|flying| !flying.body.is_same(&batch.body));
             let origin = BatchOrigin {
                 scrape: number,
                 repeated: self.queue.traits(number).repeated,
@@ -223,23 +224,11 @@ impl Lane {
                         remember(outbox, &trial, undelivered);
                     }
                     self.queue.give_back(number, &batch, undelivered.batches);
-                    flow = ControlFlow::Break(());
+                    if undelivered.reason != UndeliveredReason::Recalled {
+                        flow = ControlFlow::Break(());
+                    }
                 }
             }
-        }
-    }
-
-    /// Puts batches back whose delivery was dropped. Some may be stored.
-    fn take_back(&self, number: u64, batches: Vec<Batch>, context: &LaneContext<'_>) {
-        for batch in batches.into_iter().rev() {
-            if let Some(outbox) = context.outbox {
-                let trial = BatchTrial {
-                    in_doubt: true,
-                    ..BatchTrial::default()
-                };
-                outbox.tried_in_memory(&batch, &trial);
-            }
-            self.queue.give_back(number, &batch, vec![batch.clone()]);
         }
     }
 

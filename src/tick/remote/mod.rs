@@ -432,7 +432,9 @@ impl LaneSummary {
     fn note_undelivered(&mut self, remote: &str, reason: &UndeliveredReason, samples: u64) {
         let is_stop = matches!(reason, UndeliveredReason::Stopped(_));
         self.stopped |= is_stop;
-        let incident = reason.incident(remote, samples);
+        let Some(incident) = reason.incident(remote, samples) else {
+            return;
+        };
         let is_known = self
             .incidents
             .iter()
