@@ -4,7 +4,7 @@
 
 use amp_forwarder::spool::segment::{peek, read, write};
 use bytes::Bytes;
-use crc_fast::{CrcAlgorithm::Crc32Iscsi, checksum};
+use crc32c::crc32c;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     head[..10].copy_from_slice(b"AMPFWSEG\x01\x00");
-    let sum = checksum(Crc32Iscsi, &head[..12]) as u32;
+    let sum = crc32c(&head[..12]);
     head[12..16].copy_from_slice(&sum.to_le_bytes());
     let batches = u32::from_le_bytes([head[24], head[25], head[26], head[27]]) as usize;
     let message = usize::from(u16::from_le_bytes([head[30], head[31]]));
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     if end + 4 <= data.len() {
         let length = data.len() as u64;
         data[16..24].copy_from_slice(&length.to_le_bytes());
-        let sum = checksum(Crc32Iscsi, &data[..end]) as u32;
+        let sum = crc32c(&data[..end]);
         data[end..end + 4].copy_from_slice(&sum.to_le_bytes());
     }
     check(&Bytes::from(data));

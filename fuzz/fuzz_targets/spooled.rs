@@ -15,7 +15,7 @@ use amp_forwarder::spool::export::Export;
 use amp_forwarder::spool::segment::{read, write};
 use amp_forwarder::time::TokioClock;
 use bytes::Bytes;
-use crc_fast::{CrcAlgorithm::Crc32Iscsi, checksum};
+use crc32c::crc32c;
 use futures_util::future::BoxFuture;
 use libfuzzer_sys::fuzz_target;
 use tokio::time::Instant;
@@ -139,7 +139,7 @@ fn mended(data: &[u8]) -> Bytes {
         return Bytes::new();
     };
     head[..12].copy_from_slice(b"AMPFWSEG\x01\x00\x00\x00");
-    let sum = checksum(Crc32Iscsi, &head[..12]) as u32;
+    let sum = crc32c(&head[..12]);
     head[12..16].copy_from_slice(&sum.to_le_bytes());
     // At most eight batches, without a note.
     let batches = usize::from(head[24] % 8);
@@ -161,12 +161,12 @@ fn mended(data: &[u8]) -> Bytes {
         } else {
             left.min(usize::from(data[entry]))
         };
-        let sum = checksum(Crc32Iscsi, &data[at..at + body]) as u32;
+        let sum = crc32c(&data[at..at + body]);
         data[entry..entry + 8].copy_from_slice(&(body as u64).to_le_bytes());
         data[entry + 32..entry + 36].copy_from_slice(&sum.to_le_bytes());
         at += body;
     }
-    let sum = checksum(Crc32Iscsi, &data[..end]) as u32;
+    let sum = crc32c(&data[..end]);
     data[end..end + 4].copy_from_slice(&sum.to_le_bytes());
     Bytes::from(data)
 }

@@ -8,7 +8,7 @@
 //! The inflater does not see the frame, because its own checksum costs more than inflating does.
 //! Here it is computed by carry-less multiplication.
 
-use crc_fast::{CrcAlgorithm, Digest};
+use crc32fast::Hasher;
 use flate2::{Decompress, FlushDecompress, Status};
 
 /// Bytes that every header has.
@@ -77,7 +77,7 @@ pub(super) struct GzipDecoder {
     flags: u8,
     inflate: Decompress,
     /// CRC-32 of the header so far, or of the member's uncompressed bytes so far.
-    digest: Digest,
+    digest: Hasher,
     /// Uncompressed bytes of the member so far, modulo 2^32.
     length: u32,
 }
@@ -91,7 +91,7 @@ impl GzipDecoder {
             held_len: 0,
             flags: 0,
             inflate: Decompress::new(false),
-            digest: Digest::new(CrcAlgorithm::Crc32IsoHdlc),
+            digest: Hasher::new(),
             length: 0,
         }
     }
@@ -181,7 +181,7 @@ impl GzipDecoder {
             GzipField::HeaderChecksum => {
                 if let Some(checksum) = self.fixed::<2>(rest) {
                     // The low half of the header's CRC-32.
-                    if u16::from_le_bytes(checksum) != self.digest.finalize() as u16 {
+                    if u16::from_le_bytes(checksum) != self.checksum() as u16 {
                         return Err(GzipError::Header);
                     }
                     self.begin_deflated();
@@ -274,6 +274,11 @@ impl GzipDecoder {
         Ok(nul.is_none().then_some(length))
     }
 
+    /// The digest of the bytes so far.
+    fn checksum(&self) -> u32 {
+        self.digest.clone().finalize()
+    }
+
     fn begin_deflated(&mut self) {
         self.digest.reset();
         self.length = 0;
@@ -283,7 +288,7 @@ impl GzipDecoder {
 
     fn end_member(&mut self, trailer: u64) -> Result<(), GzipError> {
         let (checksum, length) = (trailer as u32, (trailer >> 32) as u32);
-        if checksum != self.digest.finalize() as u32 || length != self.length {
+        if checksum != self.checksum() || length != self.length {
             return Err(GzipError::Checksum);
         }
         self.field = GzipField::Header;

@@ -18,7 +18,7 @@
 //!      4   CRC-32C of everything before it, in any version
 //! ```
 
-use crc_fast::CrcAlgorithm;
+use crc32c::crc32c as crc;
 
 /// First bytes of each table of any version.
 const MAGIC: &[u8; 8] = b"AMPFWLTS";
@@ -237,11 +237,6 @@ impl LittleEndian<'_> {
         self.0 = rest;
         Some(*number)
     }
-}
-
-fn crc(bytes: &[u8]) -> u32 {
-    // CRC-32C is the 32-bit one of iSCSI; the upper half of the answer is empty.
-    crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
 #[cfg(test)]

@@ -494,7 +494,7 @@ async fn a_segment_of_a_newer_program_blocks_and_stays() {
     let key = store.keys().remove(0);
     let mut newer = store.peek(&key).unwrap().to_vec();
     newer[8] = 2;
-    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &newer[..12]) as u32;
+    let crc = crc32c::crc32c(&newer[..12]);
     newer[12..16].copy_from_slice(&crc.to_le_bytes());
     store.plant(&key, Bytes::from(newer));
     let second = outbox(&store, 2, None).await;

@@ -78,7 +78,7 @@ mod error;
 mod read;
 mod write;
 
-use crc_fast::CrcAlgorithm;
+use crc32c::crc32c as crc;
 
 pub use self::error::{ChecksumScope, SegmentError};
 pub use self::read::{peek, read};
@@ -144,11 +144,6 @@ pub struct IndexEntry {
     pub max_ms: i64,
     /// CRC-32C of the body.
     crc: u32,
-}
-
-fn crc(bytes: &[u8]) -> u32 {
-    // CRC-32C is the 32-bit one of iSCSI; the upper half of the answer is empty.
-    crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
 /// Size of a segment of these batches in bytes, without a note.

@@ -1,7 +1,7 @@
 //! Writing a segment.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use crc_fast::CrcAlgorithm;
+use crc32c::crc32c_append;
 
 use super::{MAGIC, MAX_MESSAGE, Note, VERSION, crc, size};
 use crate::batch::Batch;
@@ -70,7 +70,6 @@ fn cut(message: &str) -> &str {
 }
 
 fn body_crc(body: &RequestBody) -> u32 {
-    let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
-    body.pieces().iter().for_each(|piece| digest.update(piece));
-    digest.finalize() as u32
+    let pieces = body.pieces().iter();
+    pieces.fold(0, |crc, piece| crc32c_append(crc, piece))
 }
