@@ -12,6 +12,8 @@ export AMP_FORWARDER_TOOLS
 # For arm64: rustup target add aarch64-unknown-linux-gnu, then
 # make build FUNCTION_TARGET=aarch64-unknown-linux-gnu
 GLIBC := 2.34
+# Of the program in the zip, so that it does not grow unnoticed.
+MOST_BYTES := 4500000
 FUNCTION_TARGET ?= x86_64-unknown-linux-gnu
 FUNCTION := $(CARGO_TARGET_DIR)/lambda/amp-forwarder/bootstrap.zip
 FETCH := tests/support/tools/fetch.sh
@@ -35,7 +37,7 @@ build: compiler ## builds the function as a zip for Lambda, with forwarder.yml i
 	PATH="$(AMP_FORWARDER_TOOLS)/lambda/bin:$$PATH" $(CARGO) lambda build --release --locked \
 		--no-default-features --features lambda --bin amp-forwarder \
 		--target $(FUNCTION_TARGET).$(GLIBC) --output-format zip $(if $(wildcard forwarder.yml),--include forwarder.yml)
-	@tests/support/tools/check-function.sh $(FUNCTION) $(GLIBC)
+	@tests/support/tools/check-function.sh $(FUNCTION) $(GLIBC) $(MOST_BYTES)
 	@cd $(dir $(FUNCTION)) && { sha256sum bootstrap.zip 2>/dev/null || shasum -a 256 bootstrap.zip; } > bootstrap.zip.sha256
 
 demo: build ## runs a home, the function, S3 and a receiver through outages and a kill; compares both ends (two minutes)
@@ -85,6 +87,8 @@ soak: tools ## runs a quarter of an hour of outages, throttling, resets and kill
 
 # While the function is built, whose last crates leave one core idle, the harness is built and the
 # peers are fetched. An error of theirs is reported by the two commands at the end.
+# FORWARDCTL=target/release/forwardctl measures that program, too, which must have been built before.
+FORWARDCTL ?=
 bench: ## compares CPU, memory and latency with vmagent and Prometheus; writes benches/results.* (13 minutes in an empty folder, alone on the machine)
 	@echo 'building the harness and fetching the peers while the function is built'; \
 	nice -n 19 $(CARGO) build --quiet --locked --package amp-forwarder-support --bin bench & harness=$$!; \
@@ -94,7 +98,7 @@ bench: ## compares CPU, memory and latency with vmagent and Prometheus; writes b
 	wait
 	@$(FETCH) $(AMP_FORWARDER_TOOLS) peers
 	$(CARGO) build --locked --package amp-forwarder-support --bin bench
-	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) $(BENCH_FLAGS)
+	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) $(if $(FORWARDCTL),--forwardctl $(FORWARDCTL)) $(BENCH_FLAGS)
 
 # The function is built for haswell by cargo-lambda, so that is what is counted. Valgrind comes from
 # Debian. Nothing but the counts is compared, so this may run beside other work.

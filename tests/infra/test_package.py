@@ -33,6 +33,10 @@ def test_the_zip_is_where_the_template_looks():
     assert Resolved().properties("Function")["Handler"] == "bootstrap"
 
 
+def check(archive, most="1000000"):
+    return subprocess.run([CHECK, archive, "2.34", most], capture_output=True, text=True)
+
+
 @pytest.mark.parametrize(("body", "passes"), [
     # Of glibc 2.2.5, and of 2.36.
     ("#include <stdlib.h>\nint main(void) { return rand(); }", True),
@@ -47,6 +51,25 @@ def test_a_newer_glibc_than_lambdas_is_refused(tmp_path, body, passes):
     assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(tmp_path / "bootstrap.zip", "w") as archive:
         archive.write(tmp_path / "bootstrap", "bootstrap")
-    done = subprocess.run([CHECK, tmp_path / "bootstrap.zip", "2.34"], capture_output=True, text=True)
+    done = check(tmp_path / "bootstrap.zip")
     assert (done.returncode == 0) == passes, done.stdout + done.stderr
     assert passes or "needs glibc 2.36, Lambda's al2023 has 2.34" in done.stderr
+
+
+def test_a_program_that_has_grown_is_refused(tmp_path):
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }")
+    subprocess.run([os.environ.get("CC", "cc"), "-o", "bootstrap", "main.c"], cwd=tmp_path, check=True)
+    path = tmp_path / "bootstrap.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "bootstrap", "bootstrap")
+        # A person's configuration is not the program.
+        archive.writestr("forwarder.yml", os.urandom(100_000))
+        packed = archive.getinfo("bootstrap").compress_size
+    assert check(path, str(packed)).returncode == 0
+    done = check(path, str(packed - 1))
+    assert done.returncode == 1
+    assert f"the program takes {packed} bytes in the zip, {packed - 1} are allowed" in done.stderr
+
+
+def test_the_function_has_at_most_four_and_a_half_megabytes(tmp_path):
+    assert "bootstrap.zip 2.34 4500000" in plan(tmp_path)
