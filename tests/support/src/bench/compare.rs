@@ -1,7 +1,6 @@
 //! One forwarder, one home, one receiver: some scrapes to warm up, then as many as the case asks
 //! for.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::Shape;
 use super::home::{Reading, ScrapeStart, SyntheticHome};
-use super::programs::{Program, RunningForwarder, SCRAPES_ONLY, Task};
+use super::programs::{OurPrograms, Program, RunningForwarder, SCRAPES_ONLY, Task};
 use super::receiver::Receiver;
 use super::usage;
 
@@ -27,6 +26,8 @@ pub struct Case {
     pub warm_up: usize,
     /// Number of scrapes that are measured.
     pub scrapes: usize,
+    /// The programs that are measured.
+    pub programs: &'static [Program],
 }
 
 /// The figures of one forwarder in one case.
@@ -80,7 +81,7 @@ pub fn body_name(shape: Shape) -> String {
 /// Fails when it does not scrape in time, or does not deliver what it scraped.
 pub async fn measure(
     program: Program,
-    function: &Path,
+    ours: &OurPrograms,
     home: &SyntheticHome,
     case: Case,
 ) -> Result<Measurement> {
@@ -94,7 +95,7 @@ pub async fn measure(
         protobuf: case.shape.protobuf,
         remote_read: SCRAPES_ONLY,
     };
-    let running = RunningForwarder::start(program, function, &task).await?;
+    let running = RunningForwarder::start(program, ours, &task).await?;
     let measured = watch(&running, home, &receiver, case).await;
     let measured = measured.with_context(|| {
         format!(
@@ -262,6 +263,7 @@ mod tests {
             interval: Duration::from_secs(seconds),
             warm_up: 1,
             scrapes: 1,
+            programs: &[],
         };
         let scrape = |samples| {
             let received = ReceivedTotals {

@@ -30,7 +30,7 @@ use self::compare::{Case, Measurement, body_name, measure};
 use self::home::SyntheticHome;
 use self::home_cost::HomeCost;
 use self::once::{ColdTick, Drain, StartUp};
-use self::programs::Program;
+use self::programs::{OurPrograms, Program};
 use self::reads::WindowMeasurement;
 
 /// Selects what is measured.
@@ -38,6 +38,8 @@ use self::reads::WindowMeasurement;
 pub struct BenchOptions {
     /// The zip of `make build`, or the program.
     pub function: PathBuf,
+    /// `forwardctl`, which is measured, too, if it is given.
+    pub forwardctl: Option<PathBuf>,
     /// Whether to measure a twentieth of the time. The figures mean little; it shows that the
     /// benchmark works.
     pub quick: bool,
@@ -75,61 +77,46 @@ const WINDOW_SERIES: [usize; 2] = [10_000, 100_000];
 /// Windows that are measured of each.
 const WINDOWS: usize = 6;
 
+/// Scrapes before those that are measured.
+const WARM_UP: usize = 2;
+/// Scrapes that are measured.
+const SCRAPES: usize = 8;
+
+/// What is compared: first what a home answers by default, then other forms and sizes. vmagent
+/// does not know protobuf.
 fn cases(quick: bool) -> Vec<Case> {
+    use Program::{Forwardctl, Forwarder, Prometheus, Signed, Vmagent};
     let text = Shape {
         series: 100_000,
         protobuf: false,
         gzip: false,
         half_unchanged: false,
     };
-    let case = |shape, seconds, warm_up, scrapes| Case {
+    let gzip = Shape { gzip: true, ..text };
+    let proto = Shape {
+        protobuf: true,
+        ..gzip
+    };
+    let half = Shape {
+        half_unchanged: true,
+        ..gzip
+    };
+    let sized = |series| Shape { series, ..text };
+    let case = |shape, seconds, programs| Case {
         shape,
         interval: Duration::from_secs(seconds),
-        warm_up,
-        scrapes,
+        warm_up: WARM_UP,
+        scrapes: SCRAPES,
+        programs,
     };
     let cases = [
-        case(
-            Shape {
-                series: 10_000,
-                ..text
-            },
-            1,
-            3,
-            10,
-        ),
-        case(text, 3, 1, 15),
-        // The peers still work on their first scrape of this size when the second one starts.
-        case(
-            Shape {
-                series: 1_000_000,
-                ..text
-            },
-            20,
-            2,
-            1,
-        ),
-        // The same series in other forms.
-        case(Shape { gzip: true, ..text }, 2, 1, 3),
-        case(
-            Shape {
-                gzip: true,
-                protobuf: true,
-                ..text
-            },
-            2,
-            1,
-            3,
-        ),
-        case(
-            Shape {
-                half_unchanged: true,
-                ..text
-            },
-            2,
-            1,
-            3,
-        ),
+        case(proto, 2, &[Forwarder, Signed, Forwardctl, Prometheus]),
+        case(gzip, 2, &Program::ALL),
+        case(text, 2, &[Forwarder, Forwardctl, Vmagent, Prometheus]),
+        case(half, 2, &[Forwarder, Forwardctl, Vmagent, Prometheus]),
+        case(sized(10_000), 1, &[Forwarder, Vmagent, Prometheus]),
+        // The peers would take minutes.
+        case(sized(1_000_000), 5, &[Forwarder]),
     ];
     let quick_case = |case: &Case| Case {
         interval: Duration::from_secs(2),
@@ -157,32 +144,40 @@ pub async fn run(options: &BenchOptions) -> Result<Results> {
         ..Results::default()
     };
     let unpacked = TempDir::new()?;
-    let function = once::unpack(&options.function, unpacked.path())?;
+    let ours = OurPrograms {
+        function: once::unpack(&options.function, unpacked.path())?,
+        forwardctl: options.forwardctl.clone(),
+    };
+    let function = ours.function.as_path();
     if !options.windows {
-        compare_all(options, &function, &mut results).await?;
+        compare_all(options, &ours, &mut results).await?;
     }
-    measure_windows(options, &function, &mut results).await?;
+    measure_windows(options, function, &mut results).await?;
     if options.series.is_some() || options.windows {
         return Ok(results);
     }
     eprintln!("bench: a cold tick");
-    results.cold_tick = Some(once::cold_tick(&function, 100_000).await?);
+    results.cold_tick = Some(once::cold_tick(function, 100_000).await?);
     eprintln!("bench: a drain");
     results.drain = Some(
         once::drain(
-            &function,
+            function,
             100_000,
             if options.quick { 1_000_000 } else { 10_000_000 },
         )
         .await?,
     );
     eprintln!("bench: the start of the function");
-    results.start = Some(once::start(&function, &options.function)?);
+    results.start = Some(once::start(function, &options.function)?);
     Ok(results)
 }
 
 /// Measures the forwarder and its peers in each case.
-async fn compare_all(options: &BenchOptions, function: &Path, results: &mut Results) -> Result<()> {
+async fn compare_all(
+    options: &BenchOptions,
+    ours: &OurPrograms,
+    results: &mut Results,
+) -> Result<()> {
     let chosen = |case: &Case| {
         options
             .series
@@ -197,13 +192,15 @@ async fn compare_all(options: &BenchOptions, function: &Path, results: &mut Resu
             home.body_size.plain,
             home.body_size.served
         );
-        for program in Program::ALL {
-            if (options.alone && program != Program::Forwarder)
-                || (case.shape.protobuf && program == Program::Vmagent)
-            {
+        let left_out = |program: Program| {
+            (options.alone && program.is_peer())
+                || (program == Program::Forwardctl && ours.forwardctl.is_none())
+        };
+        for &program in case.programs {
+            if left_out(program) {
                 continue;
             }
-            let measured = measure(program, function, &home, case).await?;
+            let measured = measure(program, ours, &home, case).await?;
             eprintln!("bench:   {}", report::line(&measured));
             results.compared.push(measured);
         }

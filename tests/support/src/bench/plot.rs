@@ -10,7 +10,8 @@ const WIDTH: f64 = 860.0;
 const LEFT: f64 = 190.0;
 const RIGHT: f64 = 90.0;
 const BAR: f64 = 17.0;
-const COLOURS: [&str; 3] = ["#1a7f37", "#9a6700", "#8250df"];
+/// In the order of [`Program::ALL`].
+const COLOURS: [&str; 5] = ["#1a7f37", "#4ac26b", "#0969da", "#9a6700", "#8250df"];
 
 /// One panel: its title, the figure that it shows of a row, and the text of that figure.
 struct Panel {
@@ -49,14 +50,16 @@ pub(super) fn svg(rows: &[Measurement]) -> String {
          font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
     );
-    for (at, program) in Program::ALL.iter().enumerate() {
-        let x = LEFT + at as f64 * 170.0;
+    let is_shown = |program: Program| rows.iter().any(|row| row.program == program.name());
+    let shown = (Program::ALL.into_iter().zip(COLOURS)).filter(|(program, _)| is_shown(*program));
+    for (at, (program, colour)) in shown.enumerate() {
+        let x = 10.0 + at as f64 * 170.0;
         // Writing to a string does not fail.
         let _ = writeln!(
             svg,
             "<rect x=\"{x}\" y=\"12\" width=\"12\" height=\"12\" fill=\"{}\"/>\
              <text x=\"{}\" y=\"22\">{}</text>",
-            COLOURS[at],
+            colour,
             x + 18.0,
             program.name()
         );

@@ -1,6 +1,6 @@
 //! The forwarders that are measured: ours and its peers, each with the same job and the same queue.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,11 +14,18 @@ use crate::tools;
 /// Number of samples in a request, the same for every program.
 pub const BATCH: usize = 1000;
 
+/// Name of the function in tables. Others are compared with it.
+pub(super) const OURS: &str = "amp-forwarder";
+
 /// A forwarder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
     /// The function of this repository.
     Forwarder,
+    /// The function, which signs its requests.
+    Signed,
+    /// `forwardctl run` of this repository.
+    Forwardctl,
     /// VictoriaMetrics' agent.
     Vmagent,
     /// Prometheus in agent mode.
@@ -27,15 +34,28 @@ pub enum Program {
 
 impl Program {
     /// All programs: the forwarder, then its peers.
-    pub const ALL: [Self; 3] = [Self::Forwarder, Self::Vmagent, Self::Prometheus];
+    pub const ALL: [Self; 5] = [
+        Self::Forwarder,
+        Self::Signed,
+        Self::Forwardctl,
+        Self::Vmagent,
+        Self::Prometheus,
+    ];
 
     /// The name of the program in tables.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Forwarder => "amp-forwarder",
+            Self::Forwarder => OURS,
+            Self::Signed => "amp-forwarder, signed",
+            Self::Forwardctl => "forwardctl run",
             Self::Vmagent => "vmagent 1.145",
             Self::Prometheus => "Prometheus 3.5 agent",
         }
+    }
+
+    /// Whether it is another project's.
+    pub fn is_peer(self) -> bool {
+        matches!(self, Self::Vmagent | Self::Prometheus)
     }
 }
 
@@ -71,15 +91,19 @@ impl Task {
         // Prometheus and the forwarder ask for protobuf only where it is named first; vmagent does
         // not know it.
         let protocols = match (self.protobuf, program) {
-            (true, Program::Forwarder | Program::Prometheus) => {
-                "\n    scrape_protocols: [PrometheusProto, PrometheusText0.0.4]"
-            }
-            _ => "",
+            (_, Program::Vmagent) | (false, _) => "",
+            (true, _) => "\n    scrape_protocols: [PrometheusProto, PrometheusText0.0.4]",
+        };
+        // The receiver does not look at the signature.
+        let sigv4 = if program == Program::Signed {
+            "\n    sigv4: {region: eu-central-1, access_key: AKIDEXAMPLE, secret_key: secret}"
+        } else {
+            ""
         };
         let write = match program {
             Program::Vmagent => String::new(),
             _ => format!(
-                "remote_write:\n  - name: bench\n    url: {}\n    queue_config: \
+                "remote_write:\n  - name: bench\n    url: {}{sigv4}\n    queue_config: \
                  {{max_samples_per_send: {BATCH}, max_shards: 200, capacity: 2500}}\n",
                 self.remote
             ),
@@ -102,6 +126,15 @@ const INVOCATION: Duration = Duration::from_secs(75);
 /// nothing.
 const MEMORY_MB: u32 = 1024;
 
+/// The programs of this repository.
+#[derive(Debug, Clone)]
+pub struct OurPrograms {
+    /// The function.
+    pub function: PathBuf,
+    /// `forwardctl`, if it is measured, too.
+    pub forwardctl: Option<PathBuf>,
+}
+
 /// A forwarder process that scrapes and sends until it is dropped.
 pub struct RunningForwarder {
     process: Process,
@@ -109,7 +142,7 @@ pub struct RunningForwarder {
 
 enum Process {
     Function(ScheduledFunction),
-    Peer(Peer),
+    Service(Service),
 }
 
 /// The function, and the task that invokes it, one invocation after the other.
@@ -119,7 +152,8 @@ struct ScheduledFunction {
     _spool: TempDir,
 }
 
-struct Peer {
+/// A program that scrapes by itself.
+struct Service {
     process: Child,
     _directory: TempDir,
     _port: Port,
@@ -136,12 +170,18 @@ impl RunningForwarder {
     ///
     /// # Errors
     /// Fails when the program is missing.
-    pub async fn start(program: Program, function: &Path, task: &Task) -> Result<Self> {
+    pub async fn start(program: Program, ours: &OurPrograms, task: &Task) -> Result<Self> {
         let process = match program {
-            Program::Forwarder => {
-                Process::Function(ScheduledFunction::start(function, task).await?)
+            Program::Forwarder | Program::Signed => {
+                Process::Function(ScheduledFunction::start(program, &ours.function, task).await?)
             }
-            Program::Vmagent | Program::Prometheus => Process::Peer(Peer::start(program, task)?),
+            Program::Forwardctl => {
+                let forwardctl = ours.forwardctl.as_ref().context("no forwardctl is given")?;
+                Process::Service(Service::forwardctl(forwardctl, task)?)
+            }
+            Program::Vmagent | Program::Prometheus => {
+                Process::Service(Service::peer(program, task)?)
+            }
         };
         Ok(Self { process })
     }
@@ -150,7 +190,7 @@ impl RunningForwarder {
     pub fn id(&self) -> u32 {
         match &self.process {
             Process::Function(scheduled) => scheduled.function.id(),
-            Process::Peer(peer) => peer.process.id(),
+            Process::Service(service) => service.process.id(),
         }
     }
 
@@ -158,7 +198,7 @@ impl RunningForwarder {
     pub fn log(&self) -> String {
         match &self.process {
             Process::Function(scheduled) => scheduled.function.log(),
-            Process::Peer(peer) => peer.process.log(),
+            Process::Service(service) => service.process.log(),
         }
     }
 }
@@ -168,26 +208,40 @@ impl RunningForwarder {
 /// # Errors
 /// Fails when the program is missing.
 pub fn function(program: &Path, api: &RuntimeApi, task: &Task, spool: &Path) -> Result<Function> {
-    let spool = format!(
+    function_as(Program::Forwarder, program, api, task, spool)
+}
+
+fn function_as(
+    program: Program,
+    file: &Path,
+    api: &RuntimeApi,
+    task: &Task,
+    spool: &Path,
+) -> Result<Function> {
+    Function::start(&FunctionOptions {
+        memory_mb: MEMORY_MB,
+        ..FunctionOptions::new(file, &api.runtime_api(), &config(program, task, spool))
+    })
+}
+
+/// Our configuration, with a spool in that directory.
+fn config(program: Program, task: &Task, spool: &Path) -> String {
+    let forwarder = format!(
         "forwarder:\n  remote_read: {}\n  \
          spool: {{url: 'file://{}', drain_samples_per_second: 1000000000}}\n",
         task.remote_read,
         spool.display()
     );
-    let config = task.yaml(Program::Forwarder) + &spool;
-    Function::start(&FunctionOptions {
-        memory_mb: MEMORY_MB,
-        ..FunctionOptions::new(program, &api.runtime_api(), &config)
-    })
+    task.yaml(program) + &forwarder
 }
 
 impl ScheduledFunction {
-    async fn start(program: &Path, task: &Task) -> Result<Self> {
+    async fn start(program: Program, file: &Path, task: &Task) -> Result<Self> {
         let (api, spool) = (
             RuntimeApi::start().await?,
             TempDir::new().context("make a directory")?,
         );
-        let function = function(program, &api, task, spool.path())?;
+        let function = function_as(program, file, &api, task, spool.path())?;
         // The payload is empty, as a schedule's may be: that serves the slots of a minute. After an
         // error no more is scraped, and the log says why.
         let schedule = tokio::spawn(async move {
@@ -206,8 +260,33 @@ impl ScheduledFunction {
     }
 }
 
-impl Peer {
-    fn start(program: Program, task: &Task) -> Result<Self> {
+impl Service {
+    fn forwardctl(file: &Path, task: &Task) -> Result<Self> {
+        let directory = TempDir::new()?;
+        let (place, port) = (directory.path(), Port::reserve()?);
+        let spool = place.join("spool");
+        std::fs::create_dir(&spool)?;
+        let yaml = place.join("config.yml");
+        std::fs::write(&yaml, config(Program::Forwardctl, task, &spool))?;
+        let configure = |command: &mut std::process::Command| {
+            command
+                .arg("--config")
+                .arg(&yaml)
+                .args(["run", "--listen", &format!("127.0.0.1:{port}")])
+                .current_dir(place)
+                .env_clear()
+                .env("HOME", place);
+        };
+        let name = Program::Forwardctl.name();
+        let process = Child::spawn(name, file, configure, &place.join("log"))?;
+        Ok(Self {
+            process,
+            _directory: directory,
+            _port: port,
+        })
+    }
+
+    fn peer(program: Program, task: &Task) -> Result<Self> {
         let directory = TempDir::new().context("make a directory")?;
         let place = directory.path();
         let config = place.join("config.yml");

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::compare::Measurement;
+use super::programs::OURS;
 use super::reads::WindowMeasurement;
 use super::{Results, once};
 
@@ -104,13 +105,15 @@ fn windows(results: &Results) -> String {
 pub(super) fn markdown(results: &Results) -> String {
     let mut text = format!(
         "# Results of `make bench`\n\n\
-         Measured on {}. Requests have no signature and {} samples; the receiver runs on the same \
+         Measured on {}. Requests have {} samples, and no signature unless a row \
+         says so; the receiver runs on the same \
          machine and answers at once. CPU time is user and kernel time after a warm-up, for a \
          million samples scraped. The column \"least\" has the cheapest of the measured scrapes: \
-         other tenants of the machine's processor disturb it least.\n\n\
-         | series | body | scrapes | forwarder | CPU s / M samples | least | peak memory \
-         | sent a scrape | requests a scrape | scrape to last answer |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         other tenants of the machine's processor disturb it least. \
+         \"ratio\" is CPU time beside that of the function without signatures.\n\n\
+         | series | body | scrapes | forwarder | CPU s / M samples | ratio | least | peak memory \
+         | sent a sample | requests a scrape | scrape to last answer |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         results.machine,
         super::programs::BATCH
     );
@@ -118,16 +121,17 @@ pub(super) fn markdown(results: &Results) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {}, every {} s | {} | {:.2} | {:.2} | {} | {} | {:.0} | {:.2} s |",
+            "| {} | {} | {}, every {} s | {} | {:.2} | {} | {:.2} | {} | {:.1} B | {:.0} | {:.2} s |",
             grouped(measured.series as u64),
             measured.body,
             measured.scrapes,
             measured.interval_seconds,
             measured.program,
             measured.cpu_per_million,
+            ratio(measured, &results.compared),
             measured.least_cpu_per_million,
             bytes(measured.peak_memory),
-            bytes(measured.sent_bytes),
+            measured.sent_bytes as f64 / measured.samples,
             measured.requests,
             measured.latency
         );
@@ -165,6 +169,16 @@ pub(super) fn markdown(results: &Results) -> String {
         text.push_str(&function(start));
     }
     text
+}
+
+/// The CPU time of a row beside that of the function in the same case.
+fn ratio(row: &Measurement, rows: &[Measurement]) -> String {
+    let is_ours = |other: &&Measurement| {
+        other.program == OURS && other.series == row.series && other.body == row.body
+    };
+    rows.iter().find(is_ours).map_or_else(String::new, |ours| {
+        format!("{:.2}", row.cpu_per_million / ours.cpu_per_million)
+    })
 }
 
 fn function(start: &once::StartUp) -> String {

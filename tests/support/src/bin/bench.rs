@@ -13,6 +13,9 @@ struct Arguments {
     /// The zip of `make build`, or the program.
     #[arg(long)]
     function: PathBuf,
+    /// forwardctl, to measure `forwardctl run`, too.
+    #[arg(long)]
+    forwardctl: Option<PathBuf>,
     /// Folder for results.md, results.json and results.svg.
     #[arg(long, default_value = "benches")]
     out: PathBuf,
@@ -49,6 +52,7 @@ async fn main() -> ExitCode {
 async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments {
         function,
+        forwardctl,
         out,
         quick,
         alone,
@@ -58,6 +62,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     } = arguments;
     // The function runs in a directory of its own, so its path must be absolute.
     let function = std::path::absolute(function)?;
+    let forwardctl = forwardctl.map(std::path::absolute).transpose()?;
     if sizes {
         let reads = bench::small_reads::measure(&function).await?;
         return bench::size::write(&bench::size::measure(&function).await?, &reads, &out);
@@ -65,6 +70,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     bench::write(
         &bench::run(&BenchOptions {
             function,
+            forwardctl,
             quick,
             alone,
             series,
