@@ -55,6 +55,8 @@ pub(super) struct MetricReader {
     counter: f64,
     gauge: f64,
     untyped: f64,
+    /// Whether the last metric had a summary or a histogram, which must be cleared.
+    has_message: bool,
     summary: Summary,
     pub(super) histogram: message::ExposedHistogram,
     /// A native histogram as it is sent.
@@ -76,8 +78,10 @@ impl MetricReader {
         self.labels.clear();
         self.timestamp_ms = 0;
         (self.counter, self.gauge, self.untyped) = (0.0, 0.0, 0.0);
-        self.summary.clear();
-        self.histogram.clear();
+        if std::mem::take(&mut self.has_message) {
+            self.summary.clear();
+            self.histogram.clear();
+        }
         // The metric is complete, so one that ends within a field is malformed.
         self.fields(bytes)
             .map_err(|broken| MetricFault::Malformed(broken.text()))
@@ -102,10 +106,16 @@ impl MetricReader {
                 }
                 2 => self.gauge = message::single(bytes("Gauge", value)?)?,
                 3 => self.counter = message::single(bytes("Counter", value)?)?,
-                4 => self.summary.merge(bytes("Summary", value)?)?,
+                4 => {
+                    self.has_message = true;
+                    self.summary.merge(bytes("Summary", value)?)?;
+                }
                 5 => self.untyped = message::single(bytes("Untyped", value)?)?,
                 6 => self.timestamp_ms = number("TimestampMs", value)? as i64,
-                7 => self.histogram.merge(bytes("Histogram", value)?)?,
+                7 => {
+                    self.has_message = true;
+                    self.histogram.merge(bytes("Histogram", value)?)?;
+                }
                 _ => {}
             }
         }

@@ -153,6 +153,14 @@ fn any_value(text: &[u8]) -> Option<f64> {
 /// Parses a timestamp: digits only, up to the largest `i64`.
 #[inline]
 pub(in crate::scrape) fn timestamp(text: &[u8]) -> Option<i64> {
+    // Nearly always 13 digits: eight, and then the last eight, of which three are among the first.
+    if let Ok(text) = <&[u8; TIMESTAMP]>::try_from(text)
+        && let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk())
+    {
+        let ((first, length), (last, last_length)) = (leading_digits(first), leading_digits(last));
+        return (length == 8 && last_length == 8)
+            .then_some((first * 100_000 + last % 100_000) as i64);
+    }
     if text.len() <= 18 {
         // Too few digits to overflow.
         let (parsed, length) = digits(text, 0);
