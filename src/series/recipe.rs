@@ -182,8 +182,21 @@ fn label_len(name: usize, value: usize) -> usize {
 }
 
 fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let length = label_len(name.len(), value.len());
+    // Nearly all labels are so short that each length is one byte.
+    if let (Ok(length @ 0..0x80), Ok(name_len), Ok(value_len)) = (
+        u8::try_from(length),
+        u8::try_from(name.len()),
+        u8::try_from(value.len()),
+    ) {
+        out.extend_from_slice(&[wire::LABEL, length, wire::LABEL_NAME, name_len]);
+        out.extend_from_slice(name);
+        out.extend_from_slice(&[wire::LABEL_VALUE, value_len]);
+        out.extend_from_slice(value);
+        return;
+    }
     out.push(wire::LABEL);
-    wire::varint(out, label_len(name.len(), value.len()) as u64);
+    wire::varint(out, length as u64);
     wire::field(out, wire::LABEL_NAME, name);
     wire::field(out, wire::LABEL_VALUE, value);
 }

@@ -14,12 +14,6 @@ pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
     // given so far, `next` the first slot that is not found yet. Slots are in the order of their
     // bytes.
     let (mut at, mut raw, mut next) = (0, 0, 0);
-    let little_endian = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |number, byte| number << 8 | usize::from(*byte))
-    };
     while let Some(&tag) = elements.get(at) {
         // Bytes of the header, uncompressed bytes, and what the first byte says of the distance.
         // Literals of up to 60 bytes have their length in the first byte; longer ones have it, less
@@ -65,10 +59,7 @@ pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
         };
         // A copy that is longer than its distance repeats its source.
         let source = source..source + length.min(distance);
-        let copied = slots.partition_point(|slot| usize::from(slot.end) <= source.start);
-        if slots
-            .get(copied)
-            .is_some_and(|slot| slot.start() < source.end)
+        if first_behind(&slots[..next], source.start).is_some_and(|slot| slot.start() < source.end)
             || slots
                 .get(next)
                 .is_some_and(|slot| slot.start() < raw + length)
@@ -78,4 +69,34 @@ pub(super) fn locate(elements: &[u8], slots: &mut [SampleSlot]) -> bool {
         raw += length;
     }
     next == slots.len()
+}
+
+fn little_endian(bytes: &[u8]) -> usize {
+    // Nearly all elements have one byte more, or two.
+    match *bytes {
+        [] => 0,
+        [low] => usize::from(low),
+        [low, high] => usize::from(u16::from_le_bytes([low, high])),
+        _ => bytes
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte)),
+    }
+}
+
+/// Slots among which the source of a copy is looked for first: most copies refer to one of the last
+/// entries.
+const NEAR: usize = 4;
+
+/// The first of the slots found so far that ends behind this place.
+fn first_behind(found: &[SampleSlot], place: usize) -> Option<&SampleSlot> {
+    let is_before = |slot: &SampleSlot| usize::from(slot.end) <= place;
+    let near = found.len().saturating_sub(NEAR);
+    let from = if found.get(near).is_some_and(is_before) {
+        near
+    } else {
+        0
+    };
+    let found = &found[from..];
+    found.get(found.partition_point(is_before))
 }
