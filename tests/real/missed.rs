@@ -2,6 +2,7 @@
 //! beside the others on the same home.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use amp_forwarder_support::gateway::Gateway;
@@ -25,6 +26,14 @@ const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 const SERIES: usize = 30;
 const TICK: Duration = Duration::from_secs(5);
 const INTERVAL_MS: i64 = 1_000;
+/// Interval of the home, milliseconds.
+const HOME_INTERVAL_MS: i64 = 500;
+/// Age from which a sample of the home is visible for certain, milliseconds.
+const VISIBLE_MS: i64 = 100;
+/// How far a scrape of the home may come too early, milliseconds.
+const EARLY_MS: i64 = 20;
+/// When the target that goes is scraped after a slot, milliseconds.
+const MARKED_MS: Range<i64> = EARLY_MS..150;
 
 /// What happens to a side between its start and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +53,8 @@ struct Side {
     reports: Vec<Value>,
 }
 
-/// A home that scrapes two targets twice a second, and the way to it.
-async fn home(targets: &[&Server]) -> (Prometheus, Link) {
+/// A home that scrapes the targets twice a second and has scraped each of them.
+async fn home(targets: &[&Server]) -> Prometheus {
     let jobs = targets
         .iter()
         .enumerate()
@@ -68,12 +77,70 @@ async fn home(targets: &[&Server]) -> (Prometheus, Link) {
     })
     .await
     .unwrap();
-    let link = Link::start(&home.address()).await.unwrap();
-    (home, link)
+    home
+}
+
+/// The job that federates, and when its slots are.
+struct Federation {
+    job: String,
+    /// Time of the slots after each full second, milliseconds.
+    offset_ms: i64,
+}
+
+impl Federation {
+    /// Chooses the slots by the name of their job, as `SlotGrid` of the program does: each sample
+    /// of the home is [`VISIBLE_MS`] old by then, and the target that goes is scraped
+    /// [`MARKED_MS`] after a slot.
+    ///
+    /// A scrape has the timestamp of its start, and `/federate` shows it once it is committed. So a
+    /// sample that is a few milliseconds older than a slot may or may not be shown there. Where its
+    /// series goes away before the next slot, the database alone cannot tell which it was.
+    ///
+    /// A target that goes before a slot has its stale markers soon after it. So a scrape that comes
+    /// later than its slot no longer shows what the slot did.
+    async fn between_the_scrapes_of(home: &Prometheus, goes: &str) -> Self {
+        let held = read::samples(&home.url(), "job", 0, now_ms())
+            .await
+            .unwrap();
+        let is_between = |offset_ms: i64| {
+            held.iter().all(|(labels, samples)| {
+                let ages = if labels["job"] == goes {
+                    HOME_INTERVAL_MS - MARKED_MS.end..HOME_INTERVAL_MS - MARKED_MS.start
+                } else {
+                    VISIBLE_MS..HOME_INTERVAL_MS - EARLY_MS
+                };
+                let age_ms = |at_ms: &i64| (offset_ms - at_ms).rem_euclid(HOME_INTERVAL_MS);
+                samples
+                    .keys()
+                    .map(age_ms)
+                    .all(|age_ms| ages.contains(&age_ms))
+            })
+        };
+        (0..100_000)
+            .map(|number| {
+                let job = format!("federate{number}");
+                let hash = xxhash_rust::xxh3::xxh3_64(job.as_bytes());
+                let offset_ms = (hash % INTERVAL_MS as u64) as i64;
+                Self { job, offset_ms }
+            })
+            .find(|federation| is_between(federation.offset_ms))
+            .expect("a name whose slots are between the scrapes")
+    }
+
+    /// Waits until the last scrapes before a slot are done.
+    async fn before_a_slot(&self) {
+        let left_ms = (self.offset_ms - VISIBLE_MS - now_ms()).rem_euclid(INTERVAL_MS);
+        tokio::time::sleep(Duration::from_millis(left_ms.unsigned_abs())).await;
+    }
+
+    /// The first slot after a moment, milliseconds since 1970.
+    fn slot_after(&self, at_ms: i64) -> i64 {
+        at_ms + INTERVAL_MS - (at_ms - self.offset_ms).rem_euclid(INTERVAL_MS)
+    }
 }
 
 impl Side {
-    async fn start(mode: &'static str, link: &Link) -> Self {
+    async fn start(mode: &'static str, federation: &Federation, link: &Link) -> Self {
         let (gateway, folder) = (gateway().await, TempDir::new().unwrap());
         let config = TestConfig {
             interval: "1s",
@@ -82,7 +149,9 @@ impl Side {
             ..TestConfig::new(&link.address(), &gateway)
         };
         let reads = format!("remote_read: {{mode: {mode}, settle: 2s}}, deadline_margin");
-        let yaml = config.yaml().replace("deadline_margin", &reads);
+        let job = format!("job_name: {}", federation.job);
+        let yaml = config.yaml().replace("job_name: federate", &job);
+        let yaml = yaml.replace("deadline_margin", &reads);
         let yaml = spooling(&yaml, folder.path());
         let running = RunningFunction::start(&yaml).await;
         Self {
@@ -151,7 +220,10 @@ impl Side {
             let SampleValue::Float(bits) = stored.value else {
                 panic!("a histogram: {labels:?}");
             };
-            if labels.get("job").is_some_and(|job| job != "federate") {
+            if labels
+                .get("job")
+                .is_some_and(|job| !job.starts_with("federate"))
+            {
                 samples
                     .entry(labels)
                     .or_default()
@@ -187,10 +259,14 @@ fn missing(held: &Samples, received: &Samples, from_ms: i64, until_ms: i64) -> u
 
 /// Slots of series that never arrived: nothing at the receiver is as new as what `/federate` would
 /// have shown then, and not newer than the next slot.
-fn missing_slots(held: &Samples, received: &Samples, from_ms: i64, until_ms: i64) -> usize {
+fn missing_slots(
+    held: &Samples,
+    received: &Samples,
+    federation: &Federation,
+    (from_ms, until_ms): (i64, i64),
+) -> usize {
     let mut missing = 0;
-    let offset_ms = (xxhash_rust::xxh3::xxh3_64(b"federate") % INTERVAL_MS as u64) as i64;
-    let first_ms = from_ms - from_ms.rem_euclid(INTERVAL_MS) + INTERVAL_MS + offset_ms;
+    let first_ms = federation.slot_after(from_ms);
     for (labels, samples) in held {
         let mut slot_ms = first_ms;
         while slot_ms <= until_ms {
@@ -216,11 +292,13 @@ fn missing_slots(held: &Samples, received: &Samples, from_ms: i64, until_ms: i64
 async fn run(trouble: Trouble) -> BTreeMap<&'static str, (usize, usize)> {
     let stays = targets::counting("missed", SERIES).await;
     let goes = targets::counting("missed", SERIES).await;
-    let (home, link) = home(&[&stays, &goes]).await;
+    let home = home(&[&stays, &goes]).await;
+    let federation = Federation::between_the_scrapes_of(&home, "target1").await;
+    let link = Link::start(&home.address()).await.unwrap();
     let started_ms = now_ms();
     let mut sides = Vec::new();
     for mode in ["off", "gaps", "always"] {
-        sides.push(Side::start(mode, &link).await);
+        sides.push(Side::start(mode, &federation, &link).await);
     }
     let end = Instant::now() + Duration::from_secs(24);
     let away = Duration::from_secs(8);
@@ -236,6 +314,7 @@ async fn run(trouble: Trouble) -> BTreeMap<&'static str, (usize, usize)> {
             tokio::time::sleep(Duration::from_secs(5)).await;
             link.cut();
             tokio::time::sleep(away).await;
+            federation.before_a_slot().await;
             link.mend();
         }
         drop(goes);
@@ -259,7 +338,7 @@ async fn run(trouble: Trouble) -> BTreeMap<&'static str, (usize, usize)> {
         }
         let counted = (
             missing(&held, &received, from_ms, until_ms),
-            missing_slots(&held, &received, from_ms, until_ms),
+            missing_slots(&held, &received, &federation, (from_ms, until_ms)),
         );
         println!("{trouble:?} {}: {counted:?}", side.mode);
         missed.insert(side.mode, counted);

@@ -58,6 +58,8 @@ pub(in crate::tick) struct ReadCursor {
     pub(super) gathered_ms: Cell<Option<i64>>,
     /// The home's time when the window was read that ends there, milliseconds since 1970.
     pub(super) gathered_read_ms: Cell<Option<i64>>,
+    /// When this process last read slots of a gap, in our clock, milliseconds since 1970.
+    pub(super) slots_read_ms: Cell<Option<i64>>,
     /// Where the first window of a tick begins: behind the watermark that is furthest behind.
     pub(super) resume_ms: Cell<Option<i64>>,
     /// Whether a read of this tick was given up: the home may still work on it, so that nothing
@@ -103,6 +105,7 @@ impl ReadCursor {
             known: RefCell::default(),
             gathered_ms: Cell::new(None),
             gathered_read_ms: Cell::new(None),
+            slots_read_ms: Cell::new(None),
             resume_ms: Cell::new(None),
             abandoned: Cell::new(false),
             has_asked: Cell::new(false),

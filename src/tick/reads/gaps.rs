@@ -5,6 +5,9 @@
 //! that is older. So while a gap may still be filled, nothing newer of the target is gathered. A
 //! gap that makes no progress although scrapes work is given up after [`PATIENCE`] ticks, so that
 //! live samples go on.
+//!
+//! Reading takes time, so the live scrape after it shows a later moment than that of its slot. What
+//! the slot itself showed is therefore read, too: a series may have gone in between.
 
 use tokio::time::Instant;
 
@@ -31,12 +34,12 @@ struct MissedSlots {
 }
 
 impl MissedSlots {
-    /// The slots after `gathered_ms` and before `due_ms`.
-    fn between(grid: &SlotGrid, gathered_ms: i64, due_ms: i64) -> Option<Self> {
+    /// The slots after `gathered_ms` and before `until_ms`.
+    fn between(grid: &SlotGrid, gathered_ms: i64, until_ms: i64) -> Option<Self> {
         let interval_ms = grid.interval_ms();
         let missed = Self {
             first_ms: grid.after(gathered_ms),
-            last_ms: grid.newest(due_ms - 1),
+            last_ms: grid.newest(until_ms - 1),
             interval_ms,
         };
         (missed.first_ms <= missed.last_ms).then_some(missed)
@@ -83,26 +86,49 @@ impl Forwarder {
         else {
             return false;
         };
-        let missed = cursor
-            .gathered_ms
-            .get()
-            .and_then(|gathered_ms| MissedSlots::between(grid, gathered_ms, due_ms));
-        let Some(missed) = missed else {
-            cursor.known.borrow_mut().stuck = 0;
+        let Some(gathered_ms) = cursor.gathered_ms.get() else {
             return false;
         };
-        if cursor.known.borrow().stuck >= PATIENCE {
-            self.give_up(cursor, missed, round);
+        let older = MissedSlots::between(grid, gathered_ms, due_ms);
+        if older.is_none() {
+            cursor.known.borrow_mut().stuck = 0;
+        } else if let Some(older) = older.filter(|_| cursor.known.borrow().stuck >= PATIENCE) {
+            self.give_up(cursor, older, round);
             return false;
         }
+        // After a gap, or when another slot was read until now, the live scrape is too late for its
+        // own slot. Without timestamps of the home it has that of its slot, and nothing else may.
+        let is_late = older.is_some() || cursor.slots_read_ms.get() > Some(due_ms);
+        let own_timestamps = self.config.scrape_configs[cursor.job()].honor_timestamps;
+        let missed = if is_late && own_timestamps {
+            MissedSlots::between(grid, gathered_ms, due_ms + 1)
+        } else {
+            older
+        };
+        let Some(missed) = missed else {
+            return false;
+        };
+        // The live scrape does not wait for its own slot.
+        self.fill(cursor, missed, round).await
+            && cursor.gathered_ms.get() < Some(due_ms - grid.interval_ms())
+    }
+
+    /// Fills missed slots, and returns whether some are still to be read.
+    async fn fill(
+        &self,
+        cursor: &ReadCursor,
+        missed: MissedSlots,
+        round: &ScrapeRound<'_>,
+    ) -> bool {
         let now_ms = self.clock.now_ms();
         if cursor.is_home_busy(now_ms) {
             return true;
         }
+        let newest_ms = missed.last_ms;
         let (too_old, missed) = missed.not_older_than(self.oldest_sendable_ms(now_ms));
         let Some(missed) = missed else {
             self.say_too_old(too_old, cursor, round);
-            cursor.gathered_ms.set(Some(due_ms - 1));
+            cursor.gathered_ms.set(Some(newest_ms));
             return false;
         };
         self.learn_facts(cursor, round).await;
@@ -149,7 +175,9 @@ impl Forwarder {
                 // A slot that cannot be read has failed as a scrape would have.
                 reports: false,
             };
-            let end_ms = match self.read_window(cursor, &read, round).await {
+            let attempt = self.read_window(cursor, &read, round).await;
+            cursor.slots_read_ms.set(Some(self.clock.now_ms()));
+            let end_ms = match attempt {
                 ReadAttempt::Read { end_ms, .. } => end_ms,
                 ReadAttempt::Retry => continue,
                 ReadAttempt::HomeDown | ReadAttempt::Failed => return true,

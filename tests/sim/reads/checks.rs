@@ -295,12 +295,19 @@ impl Run {
         let mut missing = Vec::new();
         let mut slot_ms = first + interval_ms;
         while slot_ms <= to_ms {
-            // A live scrape serves the slot a while after its time.
+            // A live scrape serves the slot a while after its time. One that comes after the read
+            // of a gap does not: that read has what the slot itself showed.
+            let first_read_ms = self
+                .answered_reads
+                .iter()
+                .copied()
+                .find(|at_ms| (slot_ms..slot_ms + interval_ms).contains(at_ms));
             let mut moments: BTreeSet<i64> = self
                 .scrapes
                 .iter()
                 .copied()
                 .filter(|at_ms| (slot_ms..slot_ms + interval_ms).contains(at_ms))
+                .filter(|at_ms| first_read_ms.is_none_or(|read_ms| *at_ms < read_ms))
                 .flat_map(|at_ms| [at_ms, at_ms + 50])
                 .collect();
             moments.insert(slot_ms);

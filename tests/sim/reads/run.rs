@@ -67,6 +67,8 @@ pub(super) struct Run {
     last: usize,
     /// True times of the scrapes so far.
     pub(super) scrapes: Vec<i64>,
+    /// True times of the reads so far that the home has answered.
+    pub(super) answered_reads: Vec<i64>,
     /// Watermark of each remote when it was first seen, or the time up to which samples were given
     /// up, as a report said; in the home's time.
     pub(super) first_ms: Vec<Option<i64>>,
@@ -141,6 +143,7 @@ impl Run {
             rng,
             last: 0,
             scrapes: Vec::new(),
+            answered_reads: Vec::new(),
             reads_again: false,
             without_store: false,
         };
@@ -341,8 +344,10 @@ impl Run {
     }
 
     /// Checks the remote reads of a tick as the home saw them.
-    fn reads(&self, start_ms: i64) {
+    fn reads(&mut self, start_ms: i64) {
         let reads = self.home.take_reads();
+        let answered = reads.iter().filter(|read| read.fault.is_none());
+        self.answered_reads.extend(answered.map(|read| read.at_ms));
         if reads.len() > 3 {
             self.world.hit(Event::ReadCatchUp);
         }
