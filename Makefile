@@ -175,7 +175,7 @@ disable: ## stops the schedule
 	@$(STACK_SH) disable
 
 # A stack with Sites=true. SITE names one of its homes.
-site-add: ## adds a home to a stack that serves many, or changes it: SITE=tokyo, CONFIG=sites/tokyo.yml, HOME_CIDR=192.0.2.10/32
+site-add: ## adds a home to a stack that serves many, or changes it: SITE=tokyo, CONFIG=sites/tokyo.yml, HOME_CIDR=192.0.2.10/32, MAX_SERIES=50000
 	@SITE='$(SITE)' CONFIG='$(CONFIG)' HOME_CIDR='$(HOME_CIDR)' $(SITE_SH) add
 
 site-list: ## lists the homes of that stack and the state of their schedules

@@ -10,7 +10,7 @@ use url::Url;
 use crate::check::{self, Finding};
 use crate::config::{
     Config, ConfigErrors, Env, HttpConfig, LoadedConfig, MAX_BYTES, Source, SourceError,
-    SpoolPlaceError, config_env, process_env, read_file, site_env,
+    SpoolPlaceError, config_env, process_env, read_file, role_of, site_env,
 };
 use crate::home::HttpHome;
 use crate::net::{self, ClientOptions, HttpClient, ObjectError, Peer, SharedClients};
@@ -72,15 +72,22 @@ pub async fn load(argument: Option<&str>) -> Result<LoadedConfig, SetupError> {
 pub async fn load_with(argument: Option<&str>, env: Env<'_>) -> Result<LoadedConfig, SetupError> {
     let program = std::env::current_exe().unwrap_or_default();
     let source = Source::find(argument, env, Path::new(&program))?;
+    let role_arn = role_of(env)?;
     let text = match &source {
         Source::Path(path) => read_file(path)?,
-        Source::S3 { bucket, key } => read_object(bucket, key).await?,
+        Source::S3 { bucket, key } => read_object(bucket, key, role_arn.as_deref()).await?,
     };
-    Ok(Config::load(&text, env, &source.to_string())?)
+    let mut loaded = Config::load(&text, env, &source.to_string())?;
+    loaded.config.act_under(role_arn);
+    Ok(loaded)
 }
 
-async fn read_object(bucket: &str, key: &str) -> Result<String, SetupError> {
-    let bytes = net::read_object(bucket, key, MAX_BYTES).await?;
+async fn read_object(
+    bucket: &str,
+    key: &str,
+    role_arn: Option<&str>,
+) -> Result<String, SetupError> {
+    let bytes = net::read_object(bucket, key, MAX_BYTES, role_arn).await?;
     String::from_utf8(bytes).map_err(|_| {
         ObjectError::new(bucket, key, "it is not UTF-8", "is it the right object?").into()
     })
@@ -167,7 +174,8 @@ fn home_idle(config: &Config) -> Duration {
 /// ([`SetupError::Spool`]).
 pub async fn store(config: &Config) -> Result<Arc<dyn Store>, SetupError> {
     let env = site_env(config.site.as_ref(), &process_env);
-    Ok(store::open(&config.forwarder.spool.place(&env)?).await)
+    let place = config.forwarder.spool.place(&env)?;
+    Ok(store::open(&place, config.role_arn.as_deref()).await)
 }
 
 /// Makes the remotes of a configuration as they can be read, in its order. With a `query_url`

@@ -95,8 +95,12 @@ output() {
             die "there is no stack $stack in $AWS_REGION" "$(problem)" \
                 "check the region; STACK=… selects another stack; make deploy creates it"
     fi
-    awk -v key="$1" '$1 == key { print $2 }' "$scratch/outputs"
+    awk -F '\t' -v key="$1" '$1 == key { print $2 }' "$scratch/outputs"
 }
+
+# sites_only: leaves the lines of sites. The schedules of their verifications have names that CloudFormation makes,
+# with capital letters in them.
+sites_only() { awk '$1 ~ /^[a-z0-9-]+$/'; }
 
 # call PAYLOAD: invokes the function and writes its answer to $scratch/answer. Fails when the
 # function reports an error.
@@ -128,7 +132,7 @@ show() {
 parameter() {
     aws cloudformation describe-stacks --stack-name "$stack" --output text \
         --query 'Stacks[0].Parameters[].[ParameterKey,ParameterValue]' >"$scratch/parameters"
-    awk -v key="$1" '$1 == key { print $2 }' "$scratch/parameters"
+    awk -F '\t' -v key="$1" '$1 == key { print $2 }' "$scratch/parameters"
 }
 
 # schedule STATE: sets the schedule's state as a parameter of the stack, so that the next deployment

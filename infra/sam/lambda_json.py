@@ -5,6 +5,7 @@
     lambda_json.py field FILE PATH              prints one value of an answer: ledger.scraped
     lambda_json.py samples FILE                 prints the samples in the spool, from a status answer
     lambda_json.py start SITE                   prints when the schedule of a site begins
+    lambda_json.py limits FILE LABEL SITE MAX   prints the limits of a workspace's configuration with that of a site
 """
 
 import datetime
@@ -63,7 +64,15 @@ def start(site):
     print(begun.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
-COMMANDS = {"event": event, "field": field, "samples": samples, "start": start}
+def limits(path, label, site, most):
+    """AMP's limits by label set, of which that of the site is new."""
+    with open(path, encoding="utf-8") as file:
+        known = json.load(file)["workspaceConfiguration"].get("limitsPerLabelSet", [])
+    others = [one for one in known if one["labelSet"] != {label: site}]
+    print(json.dumps([*others, {"limits": {"maxSeries": int(most)}, "labelSet": {label: site}}]))
+
+
+COMMANDS = {"event": event, "field": field, "samples": samples, "start": start, "limits": limits}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -7,7 +7,9 @@
 #   SITE       name of the site: 1 to 63 lower-case letters, digits and dashes
 #   CONFIG     its configuration (default: sites/SITE.yml, else forwarder.yml)
 #   HOME_CIDR  address of its home, such as 192.0.2.10/32, for the shared stack's prefix list
-#   WRITE_WORKSPACE_ARN  the only workspace that the site may write to, with SiteRoles
+#   WRITE_WORKSPACE_ARN  the only workspace that the site may write to, with SiteRoles (default: the stack's)
+#   MAX_SERIES  the most active series that the site may have in the stack's workspace: AMP refuses further ones
+#   SITE_LABEL  the external label by which AMP knows the site (default: site)
 #   STACK, YES, FORWARDCTL  as for stack.sh
 set -euo pipefail
 
@@ -18,6 +20,10 @@ forwardctl=${FORWARDCTL:-$(command -v forwardctl || true)}
 . "$here/common.sh"
 
 site=${SITE:-}
+
+need_limit() {
+    [[ ${MAX_SERIES:-1} =~ ^[0-9]+$ ]] || die "MAX_SERIES=$MAX_SERIES is no number of series" "write 50000, for example"
+}
 
 need_site() {
     [[ $site =~ ^[a-z0-9-]{1,63}$ ]] || die "SITE=$site is no name of a site" \
@@ -56,11 +62,18 @@ deploy_site() {
     local parameters=(
         "Site=$site" "FunctionArn=$(output FunctionArn)" "FunctionRoleArn=$(output FunctionRoleArn)"
         "ScheduleGroupName=$(output ScheduleGroupName)" "ScheduleRoleArn=$(output ScheduleRoleArn)"
-        "RolePath=/amp-forwarder/$stack/" "ScheduleState=$1" "Start=$("$here/lambda_json.py" start "$site")"
+        "SharedStack=$stack" "SpoolBucketArn=$(output SpoolBucketArn)" "ScheduleState=$1"
+        "Start=$("$here/lambda_json.py" start "$site")"
+        "VerifySchedule=$(output SiteVerifySchedule)"
     )
-    [ -z "${WRITE_WORKSPACE_ARN:-}" ] || parameters+=("WriteWorkspaceArn=$WRITE_WORKSPACE_ARN")
+    if [ -n "$(output SiteRoleArn)" ]; then
+        parameters+=(
+            "WriteWorkspaceArn=${WRITE_WORKSPACE_ARN:-$(output WorkspaceArn)}"
+            "KmsKeyArn=$(output SiteKeyArn)"
+        )
+    fi
     aws cloudformation deploy --template-file "$here/site.yaml" --stack-name "$stack-site-$site" \
-        --capabilities CAPABILITY_IAM --no-fail-on-empty-changeset \
+        --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset \
         --parameter-overrides "${parameters[@]}" >&2 ||
         die "the stack $stack-site-$site could not be deployed" "the failed resource above says why"
 }
@@ -84,25 +97,51 @@ homes() {
     fi
 }
 
+# limit: caps the site's active series in the workspace. AMP takes the whole list at once, so the others' limits are
+# read first.
+limit() {
+    [ -n "${MAX_SERIES:-}" ] || return 0
+    local workspace
+    workspace=$(output WorkspaceId)
+    aws amp describe-workspace-configuration --workspace-id "$workspace" --output json >"$scratch/limits" 2>"$scratch/problem" ||
+        die "the limits of $workspace cannot be read" "$(problem)" "your role needs aps:DescribeWorkspaceConfiguration"
+    "$here/lambda_json.py" limits "$scratch/limits" "${SITE_LABEL:-site}" "$site" "$MAX_SERIES" >"$scratch/changed"
+    aws amp update-workspace-configuration --workspace-id "$workspace" --limits-per-label-set "file://$scratch/changed" \
+        >/dev/null 2>"$scratch/problem" ||
+        die "the limit of $site cannot be set" "$(problem)" "your role needs aps:UpdateWorkspaceConfiguration"
+    say "AMP takes at most $MAX_SERIES active series with ${SITE_LABEL:-site}=\"$site\""
+}
+
+# checked: asks the function to check the site. A new role is not known everywhere at once (IAM user guide,
+# "Changes that I make are not always immediately visible").
+checked() {
+    local tries=6
+    until call "$(event check)"; do
+        tries=$((tries - 1))
+        grep -q "cannot assume the role" "$scratch/answer" && [ "$tries" -gt 0 ] || return 1
+        say "the role of $site is not known everywhere yet"
+        sleep 5
+    done
+}
+
 # event ACTION: prints an event for the site.
 event() { printf '{"site": "%s", "action": "%s"}' "$site" "$1"; }
 
 add() {
     need_site
+    need_limit
     shared_ready
     site_config
-    local state role
+    local state
     state=$(schedule_state)
     step "the site $site of $stack"
     deploy_site "${state:-DISABLED}"
     homes add "${HOME_CIDR:-}"
-    role=$(aws cloudformation describe-stacks --stack-name "$stack-site-$site" --output text \
-        --query "Stacks[0].Outputs[?OutputKey=='WriteRoleArn'].OutputValue")
-    [ -z "$role" ] || [ "$role" = None ] || say "its sigv4.role_arn is $role"
+    limit
     aws s3 cp --only-show-errors "$config" "$sites/$site/forwarder.yml"
     say "uploaded $config to $sites/$site/forwarder.yml"
     step "check: the configuration, the home, AMP and the spool, from inside the VPC"
-    call "$(event check)" || {
+    checked || {
         show
         die "the function reports an error" "fix what it reports, and run make site-add again"
     }
@@ -124,7 +163,7 @@ add() {
 list() {
     shared_ready
     aws scheduler list-schedules --group-name "$(output ScheduleGroupName)" --output text \
-        --query 'Schedules[].[Name,State]'
+        --query 'Schedules[].[Name,State]' | sites_only
 }
 
 remove() {

@@ -279,8 +279,8 @@ destroy() {
     if serves_sites; then
         local left
         left=$(aws scheduler list-schedules --group-name "$(output ScheduleGroupName)" --output text \
-            --query 'Schedules[].Name')
-        [ -z "$left" ] || die "the stack still serves $left" "make site-remove SITE=… removes a site"
+            --query 'Schedules[].[Name]' | sites_only)
+        [ -z "$left" ] || die "the stack still serves ${left//$'\n'/ }" "make site-remove SITE=… removes a site"
     else
         step "stop the schedule"
         schedule DISABLED

@@ -110,6 +110,7 @@ pub(super) fn load_document(
         remote_write,
         forwarder,
         site: site_of(env),
+        role_arn: None,
     };
     let mut warnings = reader.warnings;
     warnings.extend(lint(&config, &reader.positions));

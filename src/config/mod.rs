@@ -69,7 +69,7 @@ pub use remote_read::{RemoteReadConfig, RemoteReadMode};
 pub use schema::forwarder_schema;
 pub use secret::{Secret, SecretPart, SecretSource, StoredSecret};
 pub use site::{SiteName, SiteNameError, site_env};
-pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file};
+pub use source::{DEFAULT_FILE, ENV_VAR, MAX_BYTES, Source, SourceError, read_file, role_of};
 pub use spool::{ArchiveLimits, SpoolConfig, SpoolPlaceError, SpoolUrl, SpoolUrlError};
 pub use target::{PopulatedTarget, TargetError};
 pub use units::{format_duration, parse_duration};

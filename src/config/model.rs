@@ -29,6 +29,23 @@ pub struct Config {
     pub forwarder: ForwarderConfig,
     /// The site that the configuration is of, when one function serves many.
     pub site: Option<SiteName>,
+    /// ARN of the role under which the spool is used and requests are signed. `None` for the
+    /// process' own identity.
+    pub role_arn: Option<String>,
+}
+
+impl Config {
+    /// Lets the spool be used, and requests be signed, under a role.
+    pub fn act_under(&mut self, role_arn: Option<String>) {
+        for sigv4 in self
+            .remote_write
+            .iter_mut()
+            .filter_map(|remote| remote.sigv4.as_mut())
+        {
+            sigv4.site_role_arn.clone_from(&role_arn);
+        }
+        self.role_arn = role_arn;
+    }
 }
 
 /// Prometheus' `global` section.
@@ -213,6 +230,9 @@ pub struct SigV4 {
     pub use_fips_sts_endpoint: bool,
     /// Service that requests are signed for. Default `aps`.
     pub service_name: String,
+    /// ARN of the role of the site, in the place of the process' own identity. It comes from the
+    /// environment.
+    pub site_role_arn: Option<String>,
 }
 
 /// The `forwarder` section.

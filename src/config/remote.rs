@@ -336,6 +336,7 @@ fn read_sigv4(reader: &mut Reader<'_>, remote: &Section<'_>) -> Option<SigV4> {
         external_id: given("external_id", StringKind::Hidden),
         use_fips_sts_endpoint: false,
         service_name: given("service_name", StringKind::Plain).unwrap_or_else(|| "aps".into()),
+        site_role_arn: None,
     };
     sigv4.use_fips_sts_endpoint = reader
         .boolean(section, "use_fips_sts_endpoint")

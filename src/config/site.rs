@@ -14,7 +14,11 @@ pub(super) const PLACEHOLDER: &str = "{site}";
 const VARIABLE: &str = "SITE";
 
 /// Variables in whose values `{site}` is replaced.
-const FILLED: [&str; 2] = ["FORWARDER_CONFIG", "SPOOL_URL"];
+const FILLED: [&str; 3] = ["FORWARDER_CONFIG", ROLE_VAR, "SPOOL_URL"];
+
+/// The variable with the ARN of the role under which the process reads the configuration, uses the
+/// spool and signs.
+pub(super) const ROLE_VAR: &str = "FORWARDER_ROLE_ARN";
 
 /// Longest name, the same as that of a DNS label.
 const LONGEST: usize = 63;
@@ -71,7 +75,7 @@ impl fmt::Display for SiteName {
 pub struct SiteNameError(String);
 
 /// The environment of a site: `env` with `SITE`, and with the site's name for `{site}` in the
-/// places of the configuration and of the spool. Without a site it is `env`.
+/// places of the configuration and of the spool, and in the role. Without a site it is `env`.
 pub fn site_env<'a>(
     site: Option<&'a SiteName>,
     env: Env<'a>,

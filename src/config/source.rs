@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::env::Env;
-use super::site::has_placeholder;
+use super::site::{ROLE_VAR, has_placeholder};
 
 /// The variable that names the configuration when no `--config` does.
 pub const ENV_VAR: &str = "FORWARDER_CONFIG";
@@ -85,7 +85,7 @@ impl Source {
             return Self::parse(argument);
         }
         match env(ENV_VAR).filter(|value| !value.is_empty()) {
-            Some(value) if has_placeholder(&value) => Err(SourceError::NoSite(value)),
+            Some(value) if has_placeholder(&value) => Err(SourceError::NoSite(ENV_VAR, value)),
             Some(value) => Self::parse(&value),
             None => Ok(Self::Path(program.with_file_name(DEFAULT_FILE))),
         }
@@ -98,6 +98,18 @@ impl fmt::Display for Source {
             Self::Path(path) => path.display().fmt(f),
             Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
         }
+    }
+}
+
+/// The role of an environment: `FORWARDER_ROLE_ARN`. An empty variable counts as not set, because
+/// templates pass empty parameters on.
+///
+/// # Errors
+/// Fails when the variable has a `{site}` and `env` is of none.
+pub fn role_of(env: Env<'_>) -> Result<Option<String>, SourceError> {
+    match env(ROLE_VAR).filter(|value| !value.is_empty()) {
+        Some(value) if has_placeholder(&value) => Err(SourceError::NoSite(ROLE_VAR, value)),
+        role => Ok(role),
     }
 }
 
@@ -130,12 +142,13 @@ pub enum SourceError {
     /// The S3 address lacks its bucket or key.
     #[error("config: {0:?} is not an address in s3; write s3://bucket/key")]
     Address(String),
-    /// `FORWARDER_CONFIG` is the place of many sites' configurations, and no site is named.
+    /// The variable of the first field has the place or the role of many sites, and no site is
+    /// named.
     #[error(
-        "config: {ENV_VAR} is {0:?}, and no site is named: send {{\"site\": \"NAME\"}}, or give \
+        "config: {0} is {1:?}, and no site is named: send {{\"site\": \"NAME\"}}, or give \
          --site NAME"
     )]
-    NoSite(String),
+    NoSite(&'static str, String),
     /// The file cannot be read.
     #[error(
         "config: cannot read {}: {source}; name another with --config or {ENV_VAR}",
@@ -174,6 +187,28 @@ mod tests {
         assert_eq!(s3.to_string(), "s3://my-bucket/a/b.yml");
         for text in ["", "s3://", "s3://b", "s3://b/", "s3:///k"] {
             assert!(Source::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_role_of_a_site_has_its_name_in_it() {
+        let set = |value: &'static str| move |name: &str| (name == ROLE_VAR).then(|| value.into());
+        let all = set("arn:aws:iam::1:role/f-{site}");
+        let tokyo = SiteName::parse("tokyo").unwrap();
+        let of_tokyo = role_of(&site_env(Some(&tokyo), &all)).unwrap();
+        assert_eq!(of_tokyo.as_deref(), Some("arn:aws:iam::1:role/f-tokyo"));
+        let error = role_of(&all).unwrap_err().to_string();
+        assert!(
+            error.contains("FORWARDER_ROLE_ARN") && error.contains("--site NAME"),
+            "{error}"
+        );
+        let one = set("arn:aws:iam::1:role/f");
+        assert_eq!(
+            role_of(&one).unwrap().as_deref(),
+            Some("arn:aws:iam::1:role/f")
+        );
+        for unset in [role_of(&set("")), role_of(&|_: &str| None)] {
+            assert_eq!(unset.unwrap(), None);
         }
     }
 

@@ -29,6 +29,17 @@ pub enum AwsError {
     /// message of the SDK.
     #[error("cannot get AWS credentials: {0}")]
     Credentials(String),
+    /// The role of a site could not be assumed; the next try may succeed.
+    #[error(
+        "cannot assume the role {arn}: {cause}; it must exist and admit the function's role, and a \
+         function in a VPC needs a way to STS (StsEndpoint, or a NAT gateway)"
+    )]
+    Role {
+        /// ARN of the role.
+        arn: String,
+        /// The message of the SDK.
+        cause: String,
+    },
 }
 
 /// Builds the SDK's configuration for S3, SSM and STS: the region that [`region`] finds, the

@@ -11,11 +11,13 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 
 use super::aws::{AwsError, SigningIdentity, region, shared_config};
 use super::error::Peer;
+use super::role::{SESSION, role_credentials};
 use super::secrets::secrets;
 use crate::config::{SecretSource, SigV4};
 use crate::time::Clock;
 
-/// Finds the identity of a `sigv4` section: its keys, else its profile, else the default chain.
+/// Finds the identity of a `sigv4` section: its keys, else its profile, else the role of the site,
+/// else the default chain.
 /// That identity assumes `role_arn` where one is set. It reads AWS' files and no network.
 ///
 /// # Errors
@@ -39,15 +41,18 @@ pub async fn signing_identity(
             secret_key: secret_key.clone(),
             clock: Arc::clone(clock),
         }),
-        _ => config
-            .credentials_provider()
-            .ok_or_else(|| AwsError::NoCredentials("no provider".to_owned()))?,
+        _ => match &sigv4.site_role_arn {
+            Some(role_arn) if profile.is_none() => role_credentials(role_arn).await,
+            _ => config
+                .credentials_provider()
+                .ok_or_else(|| AwsError::NoCredentials("no provider".to_owned()))?,
+        },
     };
     let credentials = match &sigv4.role_arn {
         None => base,
         Some(role_arn) => {
             let mut role = AssumeRoleProvider::builder(role_arn)
-                .session_name(concat!("amp-forwarder-", env!("CARGO_PKG_VERSION")))
+                .session_name(SESSION)
                 .region(region.clone())
                 .configure(&config);
             if let Some(external_id) = &sigv4.external_id {

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::aws;
 use super::error::{Peer, SharedError};
+use super::role::role_config;
 use crate::report::plain_line;
 
 /// Time for one object, from the look-up of its address to its last byte.
@@ -50,26 +51,36 @@ impl ObjectError {
     }
 }
 
-/// Reads an object of at most `max_bytes` bytes, within 10 s.
+/// Reads an object of at most `max_bytes` bytes, within 10 s, under the role `role_arn` where there
+/// is one.
 ///
 /// # Errors
 /// [`ObjectError`] when there is no such object, it is larger, the role may not read it, or there
 /// is no way to S3. Its hint says what to do.
-pub async fn read_object(bucket: &str, key: &str, max_bytes: u64) -> Result<Vec<u8>, ObjectError> {
-    match tokio::time::timeout(TIMEOUT, read(bucket, key, max_bytes)).await {
+pub async fn read_object(
+    bucket: &str,
+    key: &str,
+    max_bytes: u64,
+    role_arn: Option<&str>,
+) -> Result<Vec<u8>, ObjectError> {
+    let read = async { read(&client(role_arn).await, bucket, key, max_bytes).await };
+    match tokio::time::timeout(TIMEOUT, read).await {
         Ok(result) => result,
         Err(_) => Err(ObjectError::new(bucket, key, "timed out", NO_ENDPOINT)),
     }
 }
 
-/// The client of the process. Each site has a configuration to read.
-async fn client() -> aws_sdk_s3::Client {
+/// The client of a role, or of the process. Each site has a configuration to read.
+async fn client(role_arn: Option<&str>) -> aws_sdk_s3::Client {
     static CLIENT: OnceCell<aws_sdk_s3::Client> = OnceCell::const_new();
-    CLIENT.get_or_init(new_client).await.clone()
+    if role_arn.is_some() {
+        return new_client(role_arn).await;
+    }
+    CLIENT.get_or_init(|| new_client(None)).await.clone()
 }
 
-async fn new_client() -> aws_sdk_s3::Client {
-    let shared = aws::shared_config(None, None, Peer::Store).await;
+async fn new_client(role_arn: Option<&str>) -> aws_sdk_s3::Client {
+    let shared = role_config(role_arn, Peer::Store).await;
     let custom_endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
         .iter()
         .any(|name| std::env::var_os(name).is_some());
@@ -80,8 +91,12 @@ async fn new_client() -> aws_sdk_s3::Client {
     aws_sdk_s3::Client::from_conf(config)
 }
 
-async fn read(bucket: &str, key: &str, max_bytes: u64) -> Result<Vec<u8>, ObjectError> {
-    let client = client().await;
+async fn read(
+    client: &aws_sdk_s3::Client,
+    bucket: &str,
+    key: &str,
+    max_bytes: u64,
+) -> Result<Vec<u8>, ObjectError> {
     let object = client.get_object().bucket(bucket).key(key).send().await;
     let object = object.map_err(|error| {
         let status = error

@@ -190,10 +190,12 @@ async fn read_secret_object(bucket: &str, key: &str) -> Result<Secret, SecretErr
         passing: false,
         source: Some(source),
     };
-    let bytes = read_object(bucket, key, MAX_BYTES).await.map_err(|error| {
-        let cause = format!("{}; {}", error.cause, error.hint);
-        fail(cause, Arc::new(error))
-    })?;
+    let bytes = read_object(bucket, key, MAX_BYTES, None)
+        .await
+        .map_err(|error| {
+            let cause = format!("{}; {}", error.cause, error.hint);
+            fail(cause, Arc::new(error))
+        })?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let cause = "the object is not UTF-8; is it the right one?".to_owned();
         fail(cause, Arc::new(error))

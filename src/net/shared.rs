@@ -113,6 +113,7 @@ mod tests {
             external_id: None,
             use_fips_sts_endpoint: false,
             service_name: "aps".to_owned(),
+            site_role_arn: None,
         }
     }
 

@@ -13,7 +13,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "de
 TOOLS = pathlib.Path(os.environ.get("AMP_FORWARDER_TOOLS", ROOT / "build/tools"))
 FILES = ["Makefile", "infra/forwarder.example.yml", "infra/sam", "src/bin/forwardctl/estimate/prices.json"]
 # What the scripts may use besides the shell: nothing that macOS or CloudShell lack, such as flock, sha256sum or a newer coreutils' option.
-PROGRAMS = ["awk", "basename", "bash", "cat", "cksum", "cp", "cut", "date", "dirname", "env", "grep", "make", "mkdir", "mktemp", "mv", "printf", "rm", "sed",
+PROGRAMS = ["awk", "basename", "bash", "cat", "cksum", "cp", "cut", "date", "dirname", "env", "grep", "make", "mkdir", "mktemp", "mv", "printf", "rm", "sed", "sleep",
             "sh", "shasum", "sort", "tail", "tr", "uname"]
 
 

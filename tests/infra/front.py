@@ -37,6 +37,8 @@ class Front(http.server.ThreadingHTTPServer):
         self.change_sets = {}
         # What the function answers, by action, in the place of the real one's answer.
         self.answers = {}
+        # Errors with which it answers before that, by action.
+        self.failing = {}
         # Stacks whose first creation has failed, until they are deleted.
         self.failed = set()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -59,6 +61,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             to = self.server.function
             event = json.loads(body)
             self.server.invoked.append(event)
+            failing = self.server.failing.get(event["action"])
+            if failing:
+                return self.reply(200, {"Content-Type": "application/json", "X-Amz-Function-Error": "Unhandled"}, json.dumps(failing.pop(0)).encode())
             made = self.server.answers.get(event["action"])
             if made is not None:
                 return self.reply(200, {"Content-Type": "application/json"}, json.dumps(made).encode())

@@ -102,7 +102,7 @@ def test_the_example_synthesizes(compiled, tmp_path):
     template, manifest = example(compiled, tmp_path, **BY_IDS, homePort="9090", s3RouteTableIds="rtb-00000001", egress="ipv6")
     assert "missing" not in manifest
     # The outputs that SAM's has under the same conditions, and the parameter that `make enable` sets. The configuration is an asset.
-    ours = set(source()["Outputs"]) - {"EndpointSecurityGroupId", "ConfigUrl", "SitesUrl", "HomesPrefixListId"}
+    ours = set(source()["Outputs"]) - {"EndpointSecurityGroupId", "ConfigUrl", "SitesUrl", "HomesPrefixListId", "SiteRoleArn", "SiteVerifySchedule", "SiteKeyArn"}
     assert set(template["Outputs"]) == ours
     assert template["Parameters"]["ScheduleState"]["Default"] == "DISABLED"
     text = json.dumps(template)
@@ -220,7 +220,8 @@ def test_a_changed_property_is_found(synthesized):
 
 
 SITE = {"Site": "tokyo", "FunctionArn": "<Function.Arn>", "FunctionRoleArn": "<FunctionRole.Arn>", "ScheduleGroupName": "<ScheduleGroup>",
-        "ScheduleRoleArn": "<ScheduleRole.Arn>", "RolePath": "/amp-forwarder/stack/", "ScheduleState": "ENABLED",
+        "ScheduleRoleArn": "<ScheduleRole.Arn>", "SharedStack": "stack", "ScheduleState": "ENABLED", "VerifySchedule": "cron(30 3 * * ? *)",
+        "SpoolBucketArn": "<SpoolBucket.Arn>", "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1",
         "WriteWorkspaceArn": "arn:aws:aps:us-east-1:123456789012:workspace/ws-2"}
 
 
@@ -230,13 +231,17 @@ def test_a_site_of_cdk_is_a_site_of_sam(synthesized_site):
     start = theirs["Schedule"]["StartDate"]
     ours = resources(Resolved({**SITE, "Start": start}, yaml_parse(SITE_TEMPLATE.read_text())))
     # In a stack of its own, a site's schedule need not wait for the role's policy.
-    ours["Schedule"]["DependsOn"] = theirs["Schedule"]["DependsOn"]
+    for name in ("Schedule", "VerificationSchedule"):
+        ours[name]["DependsOn"] = theirs[name]["DependsOn"]
     rows = list(compare(ours, theirs))
     assert not rows, "\n".join(f"{name}.{path}: SAM {one!r}, CDK {other!r}" for name, path, one, other in rows)
     second = run(sys.executable, ROOT / "infra/sam/lambda_json.py", "start", "tokyo").strip()[17:]
     assert start == f"2026-01-01T00:00:{second}"
     # Everything else is the shared stack's.
-    assert sorted(name for name in shared if shared[name]["Type"] == "AWS::Scheduler::Schedule") == ["Site-atticSchedule", "Site-tokyoSchedule"]
+    assert sorted(name for name in shared if shared[name]["Type"] == "AWS::Scheduler::Schedule") == [
+        "Site-atticSchedule", "Site-atticVerificationSchedule", "Site-tokyoSchedule", "Site-tokyoVerificationSchedule"]
+    assert shared["Workspace"]["WorkspaceConfiguration"]["LimitsPerLabelSets"] == [
+        {"LabelSet": [{"Name": "site", "Value": "tokyo"}], "Limits": {"MaxSeries": 50000}}]
     assert shared["Homes"]["Entries"] == [{"Cidr": "192.0.2.10/32", "Description": "tokyo"}]
 
 

@@ -7,7 +7,10 @@ import subprocess
 
 import pytest
 
-from sam import ROOT, Resolved, statements
+from samcli.yamlhelper import yaml_parse
+
+from moto_stack import Stack
+from sam import ACCOUNT, ROOT, SITE_TEMPLATE, Resolved, statements
 
 WRITE = "arn:aws:aps:us-east-1:123456789012:workspace/ws-00000000-0000-0000-0000-000000000000"
 INTERFACES = ["ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces",
@@ -62,9 +65,42 @@ def test_the_exact_list(parameters, more):
 
 def test_the_exact_list_of_many_sites():
     assert policies(Resolved({"Sites": "true"})) == {**ALWAYS, **SITES}
-    own_roles = {**ALWAYS, **SITES, **SITE_ROLES}
-    del own_roles["Write"]
-    assert policies(Resolved({"Sites": "true", "SiteRoles": "true"})) == own_roles
+    # What a site's own role may do, the function's own role may not.
+    own_roles = {**{sid: ALWAYS[sid] for sid in ("Logs", "NetworkInterfaces", "NotTheCode")}, **SITE_ROLES}
+    with_all = {"Sites": "true", "SiteRoles": "true", "KmsKeyArn": KEY, "VerifySchedule": "rate(1 day)"}
+    for parameters in ({"Sites": "true", "SiteRoles": "true"}, with_all):
+        resolved = Resolved(parameters)
+        assert policies(resolved) == own_roles
+        variables = resolved.properties("Function")["Environment"]["Variables"]
+        assert variables["FORWARDER_ROLE_ARN"] == "arn:aws:iam::123456789012:role/amp-forwarder/stack/stack-{site}"
+    assert "FORWARDER_ROLE_ARN" not in Resolved({"Sites": "true"}).properties("Function")["Environment"]["Variables"]
+
+
+SITE = {"Site": "tokyo", "FunctionArn": "f", "FunctionRoleArn": "arn:aws:iam::123456789012:role/f", "ScheduleGroupName": "g", "ScheduleRoleArn": "s",
+        "SharedStack": "stack", "WriteWorkspaceArn": WRITE, "SpoolBucketArn": "arn:aws:s3:::b"}
+
+
+def site(**more):
+    return Resolved({**SITE, **more}, yaml_parse(SITE_TEMPLATE.read_text()))
+
+
+def test_the_exact_list_of_a_site_with_a_role_of_its_own():
+    resolved = site()
+    role = resolved.properties("Role")
+    assert (role["Path"], role["RoleName"]) == ("/amp-forwarder/stack/", "stack-tokyo")
+    assert role["AssumeRolePolicyDocument"]["Statement"] == [
+        {"Effect": "Allow", "Principal": {"AWS": SITE["FunctionRoleArn"]}, "Action": "sts:AssumeRole"}]
+    found = {sid: (one["Action"], one["Resource"], one.get("Condition")) for sid, one in statements(resolved, "Policy").items()}
+    assert found == {
+        "Write": (["aps:RemoteWrite"], WRITE, None),
+        "Config": (["s3:GetObject"], "arn:aws:s3:::b/sites/tokyo/forwarder.yml", None),
+        "Spool": (["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "arn:aws:s3:::b/sites/tokyo/spool/*", None),
+        "SpoolList": (["s3:ListBucket"], "arn:aws:s3:::b", {"StringLikeIfExists": {"s3:prefix": "sites/tokyo/*"}}),
+    }
+    more = site(KmsKeyArn=KEY, VerifySchedule="rate(1 day)")
+    assert statements(more, "Policy")["Write"]["Action"] == ["aps:RemoteWrite", "aps:QueryMetrics"]
+    assert statements(more, "KeyPolicy")["Key"]["Resource"] == KEY
+    assert "Role" not in site(WriteWorkspaceArn="").resources
 
 
 def test_who_may_take_the_role():
@@ -131,12 +167,12 @@ def spool_tests():
     return next(one["executable"] for one in messages if one.get("executable") and one["target"]["name"] == "store")
 
 
-def run_spool_tests(program, moto, stack, credentials):
+def run_spool_tests(program, moto, stack, credentials, prefix="spool", **more):
     """The promises of a store under these credentials."""
     environment = {
         **os.environ, "AWS_ENDPOINT_URL_S3": moto.url, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"], "AWS_SESSION_TOKEN": credentials["SessionToken"],
-        "SPOOL_BUCKET": stack.outputs["SpoolBucketName"], "SPOOL_PREFIX": "spool",
+        "SPOOL_BUCKET": stack.outputs["SpoolBucketName"], "SPOOL_PREFIX": prefix, **more,
     }
     command = [program, "--ignored", "--exact", "role::the_deployed_role_may_do_what_a_spool_does"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -185,3 +221,47 @@ def test_no_action_can_be_missed(moto, stack, enforced, spool_tests, action):
         iam.put_role_policy(RoleName=role, PolicyName="forward", PolicyDocument=json.dumps(document))
     assert done.returncode != 0, f"the spool's tests pass without {action}"
     assert "AccessDenied" in done.stdout, done.stdout
+
+
+@pytest.fixture
+def many_sites(moto):
+    """A stack whose sites have roles, and the stacks of two of them, on a moto that asks for permissions."""
+    shared = Stack(moto, "many", {"Sites": "true", "SiteRoles": "true", "HomeCidr": "10.0.0.0/8", "Egress": "existing"})
+    cloudformation = moto.client("cloudformation")
+    for name in ("tokyo", "osaka"):
+        given = {**SITE, "Site": name, "SharedStack": "many", "FunctionRoleArn": shared.outputs["FunctionRoleArn"],
+                 "SpoolBucketArn": shared.outputs["SpoolBucketArn"]}
+        cloudformation.create_stack(
+            StackName=f"many-site-{name}", TemplateBody=SITE_TEMPLATE.read_text(), Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()])
+    # moto takes a session of the function's role for another principal than the role, which AWS does not. Whom the role admits is a matter
+    # of the list above.
+    for name in ("tokyo", "osaka"):
+        role = moto.client("iam").get_role(RoleName=f"many-{name}")["Role"]
+        trust = role["AssumeRolePolicyDocument"]
+        assert [one["Principal"] for one in trust["Statement"]] == [{"AWS": shared.outputs["FunctionRoleArn"]}]
+        trust["Statement"][0]["Principal"] = {"AWS": "*"}
+        moto.client("iam").update_assume_role_policy(RoleName=f"many-{name}", PolicyDocument=json.dumps(trust))
+    credentials = shared.role_credentials()
+    moto.enforce(True)
+    yield shared, credentials
+    moto.enforce(False)
+    for name in ("many-site-tokyo", "many-site-osaka", "many"):
+        cloudformation.delete_stack(StackName=name)
+
+
+def test_the_role_of_a_site_serves_its_spool_and_no_other(moto, many_sites, spool_tests):
+    shared, credentials = many_sites
+    role = shared.outputs["SiteRoleArn"].replace("{site}", "tokyo")
+    assert role == f"arn:aws:iam::{ACCOUNT}:role/amp-forwarder/many/many-tokyo"
+    under_role = {"AWS_ENDPOINT_URL_STS": moto.url, "FORWARDER_ROLE_ARN": role}
+    own = run_spool_tests(spool_tests, moto, shared, credentials, "sites/tokyo/spool", **under_role)
+    assert own.returncode == 0, own.stdout + own.stderr
+    other = run_spool_tests(spool_tests, moto, shared, credentials, "sites/osaka/spool", **under_role)
+    assert other.returncode != 0 and "AccessDenied" in other.stdout, other.stdout
+    # Nor may the function itself, or assume a role that is none of a site's.
+    itself = run_spool_tests(spool_tests, moto, shared, credentials, "sites/tokyo/spool")
+    assert itself.returncode != 0 and "AccessDenied" in itself.stdout, itself.stdout
+    foreign = {**under_role, "FORWARDER_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/elsewhere"}
+    refused = run_spool_tests(spool_tests, moto, shared, credentials, "sites/tokyo/spool", **foreign)
+    assert refused.returncode != 0 and "cannot assume the role" in refused.stdout, refused.stdout

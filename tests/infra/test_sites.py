@@ -1,6 +1,7 @@
 """`make site-add`, `site-list` and `site-remove` against moto: a stack that serves many homes, and the small stacks of its sites."""
 
 import datetime
+import json
 import time
 import urllib.parse
 
@@ -41,6 +42,15 @@ class SiteHandler(Handler):
             return super().forward(to, body, lambda content: content.replace(b"</Outputs>", more + b"</Outputs>"))
         super().forward(to, body, changed)
 
+    def answer(self):
+        if not self.path.endswith("/configuration"):
+            return super().answer()
+        if self.command == "PATCH":
+            self.server.limits = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["limitsPerLabelSet"]
+            return self.reply(200, {}, b'{"status": {"statusCode": "UPDATING"}}')
+        configuration = {"status": {"statusCode": "ACTIVE"}, "retentionPeriodInDays": 150, "limitsPerLabelSet": self.server.limits}
+        self.reply(200, {}, json.dumps({"workspaceConfiguration": configuration}).encode())
+
     def execute(self, form):
         # moto fails to update a stack of which it makes nothing.
         if form["ChangeSetType"] == "CREATE":
@@ -49,7 +59,7 @@ class SiteHandler(Handler):
             self.server.updated.add(form["StackName"])
         self.server.deployed(form)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = Handler.answer
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = answer
 
 
 class SiteFront(Front):
@@ -57,13 +67,16 @@ class SiteFront(Front):
         super().__init__(moto, None)
         self.RequestHandlerClass = SiteHandler
         self.scheduler = moto.client("scheduler")
-        self.scheduled, self.made, self.updated = [], {}, set()
+        self.scheduled, self.given, self.made, self.updated = [], [], {}, set()
+        # The limits of the workspace, which moto does not know.
+        self.limits = [{"limits": {"maxSeries": 7}, "labelSet": {"site": "osaka"}}]
 
     def deployed(self, form):
         # The others keep the value that they have, which is their default here.
         given = {form[key.replace("Value", "Key")]: value for key, value in form.items() if key.endswith(".ParameterValue")}
         wanted = Resolved(given, yaml_parse(form["TemplateBody"])).properties("Schedule")
         self.scheduled.append((wanted["Name"], wanted["State"]))
+        self.given.append(given)
         known = {one["Name"] for one in self.scheduler.list_schedules(GroupName=wanted["GroupName"])["Schedules"]}
         (self.scheduler.update_schedule if wanted["Name"] in known else self.scheduler.create_schedule)(**wanted)
 
@@ -156,6 +169,31 @@ def test_what_is_wrong_changes_nothing(sites):
     done = make(checkout, "add", SITE="tokyo", YES="1")
     assert done.returncode != 0 and "job_nmae" in done.stderr and "nothing was changed" in done.stderr, done.stderr
     assert front.scheduled == [] and front.invoked == []
+
+
+def test_a_site_gets_what_the_shared_stack_has_for_sites(sites):
+    """A role of its own, a nightly verification, and a limit of its series."""
+    _, stack, front, checkout = sites
+    role = "arn:aws:iam::123456789012:role/amp-forwarder/sites/sites-{site}"
+    front.made |= {"SiteRoleArn": role, "SiteVerifySchedule": "cron(30 3 * * ? *)", "SiteKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1"}
+    # A role that is new is not known everywhere at once.
+    unknown = {"errorMessage": "config: cannot read s3://b/k: cannot assume the role r: not authorized", "errorType": "ConfigurationError"}
+    front.failing["check"] = [unknown]
+    done = make(checkout, "add", SITE="tokyo", MAX_SERIES="50000", YES="1")
+    assert done.returncode == 0 and "is not known everywhere yet" in done.stderr, done.stderr
+    given = front.given[0]
+    assert given["SharedStack"] == "sites" and given["VerifySchedule"] == "cron(30 3 * * ? *)"
+    assert given["WriteWorkspaceArn"] == stack.outputs["WorkspaceArn"] and given["SpoolBucketArn"] == stack.outputs["SpoolBucketArn"]
+    assert given["KmsKeyArn"].endswith("key/1")
+    tokyo = {"limits": {"maxSeries": 50000}, "labelSet": {"site": "tokyo"}}
+    assert front.limits == [{"limits": {"maxSeries": 7}, "labelSet": {"site": "osaka"}}, tokyo]
+    # Another limit takes the place of the first one, and no other site's; another workspace is the person's choice.
+    done = make(checkout, "add", SITE="tokyo", MAX_SERIES="60000", WRITE_WORKSPACE_ARN="arn:aws:aps:us-east-1:123456789012:workspace/ws-2", YES="1")
+    assert done.returncode == 0, done.stderr
+    assert [one["limits"]["maxSeries"] for one in front.limits] == [7, 60000]
+    assert front.given[-1]["WriteWorkspaceArn"].endswith("/ws-2")
+    refused = make(checkout, "add", SITE="tokyo", MAX_SERIES="many", YES="1")
+    assert refused.returncode != 0 and "is no number of series" in refused.stderr, refused.stderr
 
 
 def test_a_check_that_fails_leaves_the_schedule_off(sites):

@@ -46,6 +46,10 @@ CHOICES = {
     "sites": {"Sites": "true", "HomeCidr": "", "AlarmEmail": "me@example.com"},
     "sites with roles": {"Sites": "true", "SiteRoles": "true", "HomeCidr": "10.0.0.0/8", "HomePort": "9090", "FailingSitesAlarm": "3",
                          "AlarmEmail": "me@example.com"},
+    "sites that are verified": {"Sites": "true", "HomeCidr": "", "VerifySchedule": "cron(30 3 * * ? *)",
+                                "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1"},
+    "sites with roles that are verified": {"Sites": "true", "SiteRoles": "true", "HomeCidr": "", "VerifySchedule": "cron(30 3 * * ? *)",
+                                           "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1"},
     "sites without alarms": {"Sites": "true", "HomeCidr": "", "HomeEntries": "200", "Alarms": "false"},
     "arm64": {"Architecture": "arm64", "ReservedConcurrency": "1"},
 }
@@ -94,7 +98,12 @@ def test_wrong_parameters_are_told():
     assert Resolved({"Egress": "nat", "EgressRouteTableId": "rtb-1"}).broken_rules() == ["A new NAT gateway needs NatSubnetId, a public subnet"]
     assert Resolved({"HomeCidr": ""}).broken_rules() == ["HomeCidr has the addresses of the home; only with Sites it may be empty"]
     assert Resolved({"SiteRoles": "true"}).broken_rules() == ["SiteRoles is for Sites"]
-    assert len(Resolved({"Sites": "true", "Config": "bucket", "VerifySchedule": "rate(1 day)"}).broken_rules()) == 2
+    of_sites = {"Sites": "true", "VerifySchedule": "rate(1 day)"}
+    assert Resolved(of_sites).broken_rules() == []
+    assert Resolved({**of_sites, "Config": "bucket"}).broken_rules() == [
+        "With Sites, each configuration is in the spool's bucket, and Config is left out"]
+    elsewhere, = Resolved({**of_sites, "SiteRoles": "true", "RemoteWriteRoleArn": "arn:aws:iam::2:role/w"}).broken_rules()
+    assert elsewhere.startswith("With SiteRoles, each site writes to a workspace of this account")
 
 
 def test_each_parameter_does_something_and_is_explained():

@@ -17,20 +17,20 @@ import { dashboard } from './dashboard';
 import { Egress, type EgressWay } from './egress';
 import { metric, type MetricName } from './metrics';
 import { functionSecurityGroup, gateways, interfaceEndpoints, resolveVpc, s3GatewayEndpoint } from './network';
-import { denyNetworkInterfaces, functionPolicies, keyCalls, spoolCalls } from './permissions';
+import { denyNetworkInterfaces, functionPolicies, keyCalls, siteRoleArn, spoolCalls } from './permissions';
 import type { AmpForwarderProps } from './props';
 import { schedule, type Scheduling, scheduleSwitch, scheduling } from './schedule';
-import { Site, type SiteProps } from './site';
+import { Site, type SiteProps, type SitesProps } from './site';
 import { homesPrefixList, type Homes, sickSites, sitesAlarm } from './sites';
 import { CONFIG_KEY, SITES_PREFIX, SPOOL_PREFIX, spoolBucket } from './spool';
 import { completenessAlarm, verificationSchedule, verifyPolicy } from './verification';
-import { homeRules, resolveWorkspace } from './workspace';
+import { homeRules, type Limits, resolveWorkspace } from './workspace';
 
 /**
  * A scheduled function that pulls a home Prometheus through the VPC's VPN and writes to Amazon Managed Service for Prometheus, with everything
  * that it needs and nothing open that need not be. The same resources as `infra/sam/template.yaml`; a test compares them property by property.
  *
- * No resource has a fixed name, so any number of forwarders live side by side.
+ * No resource has a fixed name but the role of a site, so any number of forwarders live side by side.
  */
 export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGrantable {
   /** The forwarder itself. */
@@ -73,7 +73,10 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   readonly #key: kms.IKey | undefined;
   readonly #scheduling: Scheduling;
   readonly #homes: Homes | undefined;
+  readonly #sites: SitesProps | undefined;
   readonly #ofSites: boolean;
+  readonly #limits: Limits | undefined;
+  readonly #verifySchedule: string | undefined;
 
   /** Makes the resources of one forwarder. */
   constructor(scope: Construct, id: string, props: AmpForwarderProps) {
@@ -83,10 +86,14 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     if (props.topic !== undefined && props.email !== undefined) throw new Error('email: leave it out where there is a topic, or subscribe it to that');
 
     const { sites } = props;
+    this.#sites = sites;
     this.#ofSites = sites !== undefined;
+    this.#verifySchedule = props.verifySchedule;
     if (sites === undefined && props.home.cidr === undefined) throw new Error('home.cidr: only with sites it may be left out');
     if (sites !== undefined && props.configuration !== undefined) throw new Error('configuration: leave it out, each site has its own');
-    if (sites !== undefined && props.verifySchedule !== undefined) throw new Error('verifySchedule: leave it out, it is for one home');
+    if (sites?.roles && props.remoteWriteRoleArn !== undefined) {
+      throw new Error('remoteWriteRoleArn: leave it out, each site with a role writes to a workspace of this account');
+    }
     const ownTopic = props.email === undefined ? undefined : emailTopic(this, props.email);
     this.topic = props.topic ?? ownTopic;
     const workspace = resolveWorkspace(this, props.workspace, props.homeAlerts && this.topic);
@@ -95,6 +102,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     }
     this.workspaceId = workspace.id;
     this.workspaceArn = workspace.arn;
+    this.#limits = workspace.limits;
     this.remoteWriteUrl = `https://${apsHost(egress, fips, workspace.region)}/workspaces/${workspace.id}/api/v1/remote_write`;
     if (ownTopic !== undefined) emailTopicPolicy(ownTopic, workspace.arn);
     this.homeRules = props.homeAlerts && homeRules(this, workspace, props.homeAlerts);
@@ -167,6 +175,8 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
         AMP_WORKSPACE_ID: workspace.id,
         AMP_REMOTE_WRITE_URL: this.remoteWriteUrl,
         SPOOL_URL: this.spoolUrl,
+        // The role of a site, whose name Site makes in the same way.
+        ...(sites?.roles ? { FORWARDER_ROLE_ARN: siteRoleArn(this, '{site}') } : {}),
         AWS_USE_FIPS_ENDPOINT: String(fips),
         // glibc gives freed memory of large buffers back only if this is fixed (mallopt(3)). The smallest function needs it.
         MALLOC_MMAP_THRESHOLD_: '1048576',
@@ -190,9 +200,9 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
     this.#scheduling = scheduling(this, this.function);
     this.schedule = this.#ofSites ? undefined : schedule(this, this.#scheduling, this.function, { state });
     if (sites !== undefined) sickSites(this, this.logGroup);
-    if (props.verifySchedule !== undefined && this.schedule !== undefined) {
-      verifyPolicy(this, this.role, workspace.arn);
-      verificationSchedule(this, this.function, this.schedule, props.verifySchedule);
+    if (props.verifySchedule !== undefined) {
+      if (!sites?.roles) verifyPolicy(this, this.role, workspace.arn);
+      if (this.schedule !== undefined) verificationSchedule(this, this.function, this.schedule, props.verifySchedule);
     }
 
     const thresholds = props.alarms === false ? {} : (props.alarms ?? {});
@@ -228,7 +238,16 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       if (this.#homes === undefined) throw new Error('home of a site: leave it out, it is in home.cidr of the forwarder');
       this.#homes.entries.push({ cidr: props.home, description: name });
     }
-    return new Site(this, name, { function: this.function, role: this.role, scheduling: this.#scheduling }, props);
+    if (props.writeWorkspaceArn !== undefined && !this.#sites?.roles) throw new Error('writeWorkspaceArn: the forwarder needs sites: { roles: true }');
+    if (props.maxSeries !== undefined) {
+      if (this.#limits === undefined) throw new Error('maxSeries: for a workspace that Workspace.create makes; make site-add sets it for another one');
+      this.#limits.push({ labelSet: [{ name: this.#sites?.label ?? 'site', value: name }], limits: { maxSeries: props.maxSeries } });
+    }
+    const own = this.#sites?.roles
+      ? { workspaceArn: props.writeWorkspaceArn ?? this.workspaceArn, bucket: this.spoolBucket, key: this.#key }
+      : undefined;
+    const parts = { function: this.function, role: this.role, own, verifySchedule: this.#verifySchedule, scheduling: this.#scheduling };
+    return new Site(this, name, parts, props);
   }
 
   /** Lets a principal invoke the function by hand: `forward`, `drain`, `check`, `status`, `verify`. */
@@ -346,11 +365,16 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
       ScheduleName: this.schedule?.ref,
       ScheduleGroupName: this.#scheduling.group.ref,
       ScheduleRoleArn: this.#scheduling.role.roleArn,
+      SiteRoleArn: this.#sites?.roles ? siteRoleArn(this, '{site}') : undefined,
+      SiteVerifySchedule: this.#ofSites ? this.#verifySchedule : undefined,
+      SiteKeyArn: this.#ofSites ? this.#key?.keyArn : undefined,
       SitesUrl: this.#ofSites ? `s3://${this.spoolBucket.bucketName}/${SITES_PREFIX}` : undefined,
       HomesPrefixListId: this.#homes?.list.ref,
       SpoolBucketName: this.spoolBucket.bucketName,
+      SpoolBucketArn: this.spoolBucket.bucketArn,
       SpoolUrl: this.spoolUrl,
       WorkspaceId: this.workspaceId,
+      WorkspaceArn: this.workspaceArn,
       // An object that `make config` may replace. An asset is replaced by a deployment.
       ConfigUrl: this.configurationUrl === `s3://${this.spoolBucket.bucketName}/${CONFIG_KEY}` ? this.configurationUrl : undefined,
       AlarmTopicArn: this.topic?.topicArn,
@@ -362,7 +386,7 @@ export class AmpForwarder extends Construct implements ec2.IConnectable, iam.IGr
   }
 
   #grantSpool(grantee: iam.IGrantable, actions: string[]): iam.Grant {
-    const [objects, list] = spoolCalls(this.spoolBucket, actions, this.#ofSites);
+    const [objects, list] = spoolCalls(this.spoolBucket, actions, this.#ofSites ? '*' : undefined);
     const grant = iam.Grant.addToPrincipal({ grantee, ...objects }).combine(iam.Grant.addToPrincipal({ grantee, ...list }));
     return this.#withKey(grantee, grant);
   }

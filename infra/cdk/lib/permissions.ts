@@ -38,6 +38,16 @@ export interface Permitted {
 /** The path of the roles that sites have, with the stack's name in it. */
 export const SITE_ROLE_PATH = `amp-forwarder/${Aws.STACK_NAME}/`;
 
+/** The name of a site's role, of which the function is told the ARN with `{site}`. */
+export function siteRoleName(site: string): string {
+  return `${Aws.STACK_NAME}-${site}`;
+}
+
+/** The ARN of the role of a site. */
+export function siteRoleArn(scope: Construct, site: string): string {
+  return Stack.of(scope).formatArn({ service: 'iam', region: '', resource: 'role', resourceName: SITE_ROLE_PATH + siteRoleName(site) });
+}
+
 /** Calls on resources, under conditions: for a statement or for a grant. */
 export interface Calls {
   readonly actions: string[];
@@ -45,10 +55,11 @@ export interface Calls {
   readonly conditions?: Record<string, Record<string, string | string[]>>;
 }
 
-/** Calls on the spool's objects, and the listing of its prefix alone. */
-export function spoolCalls(bucket: s3.IBucket, actions: string[], ofSites: boolean): [Calls, Calls] {
+/** Calls on the spool's objects, and the listing of its prefix alone: of one home, of all sites (`*`), or of one of them. */
+export function spoolCalls(bucket: s3.IBucket, actions: string[], site: string | undefined): [Calls, Calls] {
   // A site's configuration lies beside its spool, where the function may read and not write.
-  const objects = ofSites ? `${SITES_PREFIX}/*/${SPOOL_PREFIX}/*` : `${SPOOL_PREFIX}/*`;
+  const objects = site === undefined ? `${SPOOL_PREFIX}/*` : `${SITES_PREFIX}/${site}/${SPOOL_PREFIX}/*`;
+  const listed = site === undefined ? SPOOL_PREFIX : site === '*' ? SITES_PREFIX : `${SITES_PREFIX}/${site}`;
   return [
     { actions, resourceArns: [bucket.arnForObjects(objects)] },
     // Without it a missing state.json is a 403, and the spool looks denied, not empty. A GetObject that finds nothing asks for it without a
@@ -56,7 +67,7 @@ export function spoolCalls(bucket: s3.IBucket, actions: string[], ofSites: boole
     {
       actions: ['s3:ListBucket'],
       resourceArns: [bucket.bucketArn],
-      conditions: { StringLikeIfExists: { 's3:prefix': `${ofSites ? SITES_PREFIX : SPOOL_PREFIX}/*` } },
+      conditions: { StringLikeIfExists: { 's3:prefix': `${listed}/*` } },
     },
   ];
 }
@@ -70,7 +81,8 @@ export function keyCalls(key: kms.IKey): Calls {
   };
 }
 
-function allow(sid: string, { actions, resourceArns, conditions }: Calls): iam.PolicyStatement {
+/** A statement of a policy. */
+export function allow(sid: string, { actions, resourceArns, conditions }: Calls): iam.PolicyStatement {
   return new iam.PolicyStatement({ sid, actions, resources: resourceArns, conditions });
 }
 
@@ -78,18 +90,21 @@ function allow(sid: string, { actions, resourceArns, conditions }: Calls): iam.P
 export function functionPolicies(scope: Construct, role: iam.IRole, permitted: Permitted): iam.Policy[] {
   const { configArn, key, remoteWriteRoleArn, ssmParameterArns, secretArns } = permitted;
   const ofSites = permitted.sites !== undefined;
-  const [objects, list] = spoolCalls(permitted.bucket, ['s3:GetObject', 's3:PutObject', 's3:DeleteObject'], ofSites);
+  const ownRoles = permitted.sites?.roles ?? false;
+  const [objects, list] = spoolCalls(permitted.bucket, ['s3:GetObject', 's3:PutObject', 's3:DeleteObject'], ofSites ? '*' : undefined);
   const siteRoles = Stack.of(scope).formatArn({ service: 'iam', region: '', resource: 'role', resourceName: `${SITE_ROLE_PATH}*` });
   const forward = new iam.Policy(scope, 'FunctionPolicy', {
     policyName: 'forward',
     roles: [role],
     statements: [
-      // Whoever added a site has decided who may write where.
-      permitted.sites?.roles
-        ? allow('SiteRoles', { actions: ['sts:AssumeRole'], resourceArns: [siteRoles] })
-        : allow('Write', { actions: ['aps:RemoteWrite'], resourceArns: [permitted.workspaceArn] }),
-      allow('Spool', objects),
-      allow('SpoolList', list),
+      // Whoever added a site has decided who may read and write what.
+      ...(ownRoles
+        ? [allow('SiteRoles', { actions: ['sts:AssumeRole'], resourceArns: [siteRoles] })]
+        : [
+            allow('Write', { actions: ['aps:RemoteWrite'], resourceArns: [permitted.workspaceArn] }),
+            allow('Spool', objects),
+            allow('SpoolList', list),
+          ]),
       allow('Logs', { actions: ['logs:CreateLogStream', 'logs:PutLogEvents'], resourceArns: [permitted.logGroup.logGroupArn] }),
       // Lambda makes the network interfaces of a function in a VPC under the function's role. They have no names to limit this to.
       allow('NetworkInterfaces', { actions: NETWORK_INTERFACES, resourceArns: ['*'] }),
@@ -97,27 +112,27 @@ export function functionPolicies(scope: Construct, role: iam.IRole, permitted: P
   });
   const bucketId = Stack.of(scope).getLogicalId(permitted.bucket.node.defaultChild as s3.CfnBucket);
   const shown = ofSites ? `${SITES_PREFIX}/*/${SPOOL_PREFIX}/*` : `${SPOOL_PREFIX}/*`;
-  if (permitted.sites?.roles) {
+  if (ownRoles) {
     Validations.of(forward).acknowledge({
       id: `AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:iam::<AWS::AccountId>:role/amp-forwarder/<AWS::StackName>/*]`,
       reason: 'Roles that sites bring along, under a path of their own.',
     });
   }
-  Validations.of(forward).acknowledge(
-    {
+  if (!ownRoles) {
+    Validations.of(forward).acknowledge({
       id: `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${shown}]`,
       reason: "The spool's objects: their names are made as they come, under one prefix.",
-    },
-    {
-      id: 'AwsSolutions-IAM5[Resource::*]',
-      reason: "Network interfaces have no names yet when Lambda makes them; the function's own code is denied these calls.",
-    },
-  );
+    });
+  }
+  Validations.of(forward).acknowledge({
+    id: 'AwsSolutions-IAM5[Resource::*]',
+    reason: "Network interfaces have no names yet when Lambda makes them; the function's own code is denied these calls.",
+  });
   const policies = [forward];
   const also = (name: string, policyName: string, calls: Calls, sid = name): void => {
     policies.push(new iam.Policy(scope, `${name}Policy`, { policyName, roles: [role], statements: [allow(sid, calls)] }));
   };
-  if (ofSites) {
+  if (ofSites && !ownRoles) {
     also('Sites', 'sites', { actions: ['s3:GetObject'], resourceArns: [permitted.bucket.arnForObjects(`${SITES_PREFIX}/*/forwarder.yml`)] }, 'SiteConfigs');
     Validations.of(policies[policies.length - 1] as iam.Policy).acknowledge({
       id: `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${SITES_PREFIX}/*/forwarder.yml]`,
@@ -125,7 +140,7 @@ export function functionPolicies(scope: Construct, role: iam.IRole, permitted: P
     });
   }
   if (configArn !== undefined) also('Config', 'config', { actions: ['s3:GetObject'], resourceArns: [configArn] });
-  if (key !== undefined) also('Key', 'key', keyCalls(key));
+  if (key !== undefined && !ownRoles) also('Key', 'key', keyCalls(key));
   if (remoteWriteRoleArn !== undefined) {
     also('RemoteWriteRole', 'remote-write-role', { actions: ['sts:AssumeRole'], resourceArns: [remoteWriteRoleArn] });
   }

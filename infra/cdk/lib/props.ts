@@ -41,7 +41,7 @@ export interface AmpForwarderProps {
 
   /**
    * Serves many homes, each added by {@link AmpForwarder.addSite} or `make site-add`: a site has a schedule, a configuration and a prefix of the
-   * spool. What is made here is shared. Leave {@link configuration} and {@link verifySchedule} out.
+   * spool. What is made here is shared. Leave {@link configuration} out.
    *
    * @default - one home
    */

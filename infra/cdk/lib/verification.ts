@@ -40,6 +40,27 @@ export function verificationSchedule(scope: Construct, target: lambda.IFunction,
   made.node.addDependency(...ticks.node.dependencies);
 }
 
+/**
+ * Does the same for a site. Sites are spread over two hours: a thousand comparisons at once would want a thousand processes.
+ */
+export function siteVerification(scope: Construct, target: lambda.IFunction, ticks: scheduler.CfnSchedule, site: string, expression: string): void {
+  const { roleArn } = ticks.target as scheduler.CfnSchedule.TargetProperty;
+  const made = new scheduler.CfnSchedule(scope, 'VerificationSchedule', {
+    description: 'Compares the home with the workspace',
+    groupName: ticks.groupName,
+    scheduleExpression: expression,
+    state: ticks.state,
+    flexibleTimeWindow: { mode: 'FLEXIBLE', maximumWindowInMinutes: 120 },
+    target: {
+      arn: target.functionArn,
+      roleArn,
+      input: JSON.stringify({ site, action: 'verify', last: '24h' }),
+      retryPolicy: { maximumRetryAttempts: 0, maximumEventAgeInSeconds: 60 },
+    },
+  });
+  made.node.addDependency(...ticks.node.dependencies);
+}
+
 /** Tells of samples that the workspace lacks. */
 export function completenessAlarm(scope: Construct, target: lambda.IFunction, topic: sns.ITopic | undefined): cloudwatch.Alarm {
   const alarm = new cloudwatch.Alarm(scope, 'CompletenessAlarm', {

@@ -1,4 +1,4 @@
-import { Arn, ArnFormat, Aws, Names, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { Arn, ArnFormat, Aws, Lazy, Names, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import * as aps from 'aws-cdk-lib/aws-aps';
 import type * as sns from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
@@ -64,7 +64,12 @@ export interface ResolvedWorkspace {
   readonly region: string;
   /** Its metrics and rules are in that account. */
   readonly ofAnotherAccount: boolean;
+  /** The limits of a new one, to which sites add theirs. */
+  readonly limits?: Limits;
 }
+
+/** Limits of active series by label set. */
+export type Limits = aps.CfnWorkspace.LimitsPerLabelSetProperty[];
 
 export function resolveWorkspace(scope: Construct, workspace: Workspace, alertTopic: sns.ITopic | undefined): ResolvedWorkspace {
   const arnOf = (id: string): string =>
@@ -75,17 +80,19 @@ export function resolveWorkspace(scope: Construct, workspace: Workspace, alertTo
     return { id: resourceName ?? '', arn: workspace.workspaceArn, region: region ?? Aws.REGION, ofAnotherAccount: true };
   }
   if (workspace.workspaceId !== undefined) return { id: workspace.workspaceId, arn: arnOf(workspace.workspaceId), ...here };
+  const limits: Limits = [];
   const made = new aps.CfnWorkspace(scope, 'Workspace', {
     alias: Aws.STACK_NAME,
     workspaceConfiguration: {
       retentionPeriodInDays: workspace.make?.retentionDays ?? 150,
       // The most that AMP takes: a backfill and a live scrape may then meet.
       outOfOrderTimeWindowInSeconds: 600,
+      limitsPerLabelSets: Lazy.any({ produce: () => (limits.length > 0 ? limits : undefined) }),
     },
     alertManagerDefinition: alertTopic && alertmanager(alertTopic),
   });
   made.applyRemovalPolicy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE);
-  return { id: made.attrWorkspaceId, arn: arnOf(made.attrWorkspaceId), ...here };
+  return { id: made.attrWorkspaceId, arn: arnOf(made.attrWorkspaceId), limits, ...here };
 }
 
 function alertmanager(topic: sns.ITopic): string {

@@ -66,6 +66,18 @@ export const CHOICES: Record<string, Choice> = {
   'verification without alarms': () => ({ verifySchedule: 'rate(1 day)', alarms: false }),
   sites: () => ({ home: {}, sites: {}, email: 'me@example.com' }),
   'sites with roles': () => ({ home: { cidr: '10.0.0.0/8', port: 9090 }, sites: { roles: true, failing: 3 }, email: 'me@example.com' }),
+  'sites that are verified': (scope) => ({
+    home: {},
+    sites: {},
+    verifySchedule: 'cron(30 3 * * ? *)',
+    kmsKey: kms.Key.fromKeyArn(scope, 'Key', KEY),
+  }),
+  'sites with roles that are verified': (scope) => ({
+    home: {},
+    sites: { roles: true },
+    verifySchedule: 'cron(30 3 * * ? *)',
+    kmsKey: kms.Key.fromKeyArn(scope, 'Key', KEY),
+  }),
   'sites without alarms': () => ({ home: {}, sites: { homeEntries: 200 }, alarms: false }),
   arm64: () => ({ architecture: lambda.Architecture.ARM_64, reservedConcurrentExecutions: 1 }),
   'all the rest': () => ({
@@ -96,7 +108,17 @@ export const SITE: SiteProps = {
   enabled: true,
   start: new Date('2026-01-01T00:00:00Z'),
   writeWorkspaceArn: 'arn:aws:aps:us-east-1:123456789012:workspace/ws-2',
+  maxSeries: 50_000,
 };
+
+/** What a site with everything asks of what sites share. */
+export const sitesOfAll: Choice = (scope) => ({
+  home: {},
+  sites: { roles: true },
+  verifySchedule: 'cron(30 3 * * ? *)',
+  kmsKey: kms.Key.fromKeyArn(scope, 'Key', KEY),
+  workspace: Workspace.create(),
+});
 
 /** A stack with one forwarder. */
 export function forwarderStack(app: App, choice: Choice, name = 'stack'): { stack: Stack; forwarder: AmpForwarder } {
@@ -135,7 +157,7 @@ if (require.main === module) {
     return { name, stack };
   });
   // Sites of their own, beside what they share.
-  const { stack: shared, forwarder: many } = forwarderStack(app, () => ({ home: {}, sites: { roles: true } }), 'shared');
+  const { stack: shared, forwarder: many } = forwarderStack(app, sitesOfAll, 'shared');
   many.addSite('tokyo', SITE);
   many.addSite('attic');
   // Throws when cdk-nag finds anything that is not acknowledged.

@@ -11,8 +11,8 @@ import * as kms from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import * as sns from 'aws-cdk-lib/aws-sns';
 
-import { AmpForwarder, Configuration, Egress, EndpointService, METRICS, type MetricName, Site, Workspace } from '../lib';
-import { CHOICES, code, forwarderStack, SITE } from './choices';
+import { AmpForwarder, Configuration, Egress, EndpointService, METRICS, type MetricName, Site, type SiteProps, Workspace } from '../lib';
+import { CHOICES, code, forwarderStack, SITE, sitesOfAll } from './choices';
 
 function synthesized(name: string): Template {
   const choice = CHOICES[name];
@@ -163,7 +163,7 @@ test('a parameter of the stack switches the schedule and its alarm', () => {
 });
 
 test('sites have a schedule each, and share the rest', () => {
-  const { stack, forwarder } = forwarderStack(new App(), () => ({ home: {}, sites: { roles: true } }));
+  const { stack, forwarder } = forwarderStack(new App(), sitesOfAll);
   const tokyo = forwarder.addSite('tokyo', SITE);
   forwarder.addSite('attic', { home: '198.51.100.7/32' });
   assert.equal(tokyo.configurationKey, 'sites/tokyo/forwarder.yml');
@@ -199,10 +199,12 @@ test('what cannot be is said', () => {
   assert.throws(tried(() => ({ alarms: { backlog: Duration.hours(1) } })), /alarms.backlog/);
   assert.throws(tried(() => ({ home: {} })), /home.cidr/);
   assert.throws(tried(() => ({ sites: {}, configuration: Configuration.inSpoolBucket() })), /each site has its own/);
-  assert.throws(tried(() => ({ sites: {}, verifySchedule: 'rate(1 day)' })), /verifySchedule/);
-  const added = (choice: (typeof CHOICES)[string], name: string, home?: string) => () =>
-    forwarderStack(new App(), choice).forwarder.addSite(name, home === undefined ? {} : { home });
+  assert.throws(tried(() => ({ home: {}, sites: { roles: true }, remoteWriteRoleArn: ROLE })), /remoteWriteRoleArn: leave it out/);
+  const added = (choice: (typeof CHOICES)[string], name: string, site?: SiteProps) => () =>
+    forwarderStack(new App(), choice).forwarder.addSite(name, site);
   assert.throws(added(() => ({}), 'tokyo'), /needs sites/);
   assert.throws(added(() => ({ home: {}, sites: {} }), '../tokyo'), /lower-case/);
-  assert.throws(added(() => ({ sites: {} }), 'tokyo', '192.0.2.10/32'), /leave it out/);
+  assert.throws(added(() => ({ sites: {} }), 'tokyo', { home: '192.0.2.10/32' }), /leave it out/);
+  assert.throws(added(() => ({ home: {}, sites: {} }), 'tokyo', { maxSeries: 5 }), /maxSeries/);
+  assert.throws(added(() => ({ home: {}, sites: {} }), 'tokyo', { writeWorkspaceArn: ARN }), /roles: true/);
 });

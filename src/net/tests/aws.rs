@@ -11,8 +11,8 @@ use aws_types::SdkConfig;
 
 use super::super::Peer;
 use super::super::aws::{AwsError, SigningIdentity, cause, region, shared_config};
-use super::super::signing_identity;
-use super::super::testing::{Server, ServerReply, refusing};
+use super::super::testing::{SeenRequest, Server, ServerReply, refusing};
+use super::super::{read_object, signing_identity};
 use crate::config::{SecretSource, SigV4};
 use crate::time::{Clock, SystemClock};
 
@@ -93,6 +93,7 @@ fn sigv4() -> SigV4 {
         external_id: None,
         use_fips_sts_endpoint: false,
         service_name: "aps".to_owned(),
+        site_role_arn: None,
     }
 }
 
@@ -272,4 +273,106 @@ async fn child_with_role() {
         ..sigv4()
     };
     assert_eq!(key(&role).await, "ROLEKEY");
+}
+
+/// Answers as STS to forms and as S3 to the rest.
+fn sts_or_s3(request: &SeenRequest) -> ServerReply {
+    let is_sts = String::from_utf8_lossy(&request.body).contains("Action=AssumeRole");
+    ServerReply::status(200, if is_sts { ASSUMED } else { "content" })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_is_done_for_a_site_shares_one_session_of_its_role() {
+    let server = Server::start(sts_or_s3).await;
+    let endpoint = format!("http://{}", server.address);
+    let run = move || {
+        child(
+            "child_of_a_site",
+            &[
+                ("AWS_ENDPOINT_URL", &endpoint),
+                ("AWS_REGION", "us-east-2"),
+                ("AWS_ACCESS_KEY_ID", "BASEKEY"),
+                ("AWS_SECRET_ACCESS_KEY", "s"),
+            ],
+        )
+    };
+    passed(&tokio::task::spawn_blocking(run).await.unwrap());
+
+    let seen = server.seen();
+    let key_and_form = |request: &SeenRequest| {
+        let authorization = request.headers["authorization"].to_str().unwrap();
+        let (_, key) = authorization.split_once("Credential=").unwrap();
+        let form = String::from_utf8_lossy(&request.body).into_owned();
+        (key.split('/').next().unwrap().to_owned(), form)
+    };
+    let seen: Vec<_> = seen.iter().map(key_and_form).collect();
+    let keys: Vec<_> = seen.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["BASEKEY", "ROLEKEY", "BASEKEY", "ROLEKEY"],
+        "{seen:?}"
+    );
+    assert!(seen[0].1.contains("role%2Ff-tokyo"), "{seen:?}");
+    assert!(seen[2].1.contains("role%2Ff-osaka"), "{seen:?}");
+}
+
+#[tokio::test]
+#[ignore = "run by all_that_is_done_for_a_site_shares_one_session_of_its_role"]
+async fn child_of_a_site() {
+    for site in ["tokyo", "osaka"] {
+        let role = format!("arn:aws:iam::123456789012:role/f-{site}");
+        let content = read_object("bucket", "key", 100, Some(&role))
+            .await
+            .unwrap();
+        assert_eq!(content, b"content");
+        let signs = SigV4 {
+            site_role_arn: Some(role),
+            ..sigv4()
+        };
+        assert_eq!(key(&signs).await, "ROLEKEY");
+        let own_keys = SigV4 {
+            access_key: Some("OWN".to_owned()),
+            secret_key: Some(SecretSource::text("s")),
+            ..signs
+        };
+        assert_eq!(key(&own_keys).await, "OWN");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_cannot_be_assumed_is_named_with_the_next_step() {
+    let denied = "<ErrorResponse><Error><Code>AccessDenied</Code>\
+        <Message>not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>";
+    let server = Server::start(move |_| ServerReply::status(403, denied)).await;
+    let endpoint = format!("http://{}", server.address);
+    let run = move || {
+        child(
+            "child_that_is_denied",
+            &[
+                ("AWS_ENDPOINT_URL", &endpoint),
+                ("AWS_REGION", "us-east-2"),
+                ("AWS_ACCESS_KEY_ID", "BASEKEY"),
+                ("AWS_SECRET_ACCESS_KEY", "s"),
+            ],
+        )
+    };
+    passed(&tokio::task::spawn_blocking(run).await.unwrap());
+}
+
+#[tokio::test]
+#[ignore = "run by a_role_that_cannot_be_assumed_is_named_with_the_next_step"]
+async fn child_that_is_denied() {
+    let role = "arn:aws:iam::123456789012:role/f-tokyo";
+    let error = read_object("bucket", "key", 100, Some(role))
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    for part in [
+        "cannot read s3://bucket/key: ",
+        "cannot assume the role arn:aws:iam::123456789012:role/f-tokyo: ",
+        "not authorized to perform: sts:AssumeRole",
+        "must exist and admit the function's role",
+    ] {
+        assert!(text.contains(part), "{text} lacks {part:?}");
+    }
 }

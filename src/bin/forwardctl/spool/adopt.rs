@@ -42,7 +42,7 @@ pub(super) async fn run(
         Some(url) => {
             let url =
                 SpoolUrl::parse(url).map_err(|error| CommandError::Usage(error.to_string()))?;
-            Some(store::open(&url).await)
+            Some(store::open(&url, config.role_arn.as_deref()).await)
         }
     };
     let store = setup::store(&config).await?;

@@ -25,7 +25,7 @@ use super::{
     Call, Etag, FailureKind, ListedObject, Object, Op, PAGE, Page, Store, StoreAnswer, StoreError,
     is_plain_key, within,
 };
-use crate::net::{Peer, aws};
+use crate::net::{Peer, aws, role_config};
 
 /// A spool at `s3://bucket/prefix`.
 #[derive(Debug, Clone)]
@@ -38,8 +38,13 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// A store with region and credentials from where AWS' own tools take them. No request is made.
-    pub async fn open(bucket: &str, prefix: &str) -> Self {
+    /// A store with region and credentials from where AWS' own tools take them, and under the role
+    /// `role_arn` where there is one. No request is made.
+    pub async fn open(bucket: &str, prefix: &str, role_arn: Option<&str>) -> Self {
+        if role_arn.is_some() {
+            let client = client(&role_config(role_arn, Peer::Store).await);
+            return Self::with(client, bucket, prefix);
+        }
         // The spools of all sites of a process have one client.
         static CLIENT: OnceCell<Client> = OnceCell::const_new();
         let client = async || client(&aws::shared_config(None, None, Peer::Store).await);
