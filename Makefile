@@ -77,7 +77,7 @@ test: lint tools ## lint, then every test, against the real programs
 	$(CARGO) test --locked --test real -- soak::
 
 infra: ## tests the templates and the CDK construct: lint, permissions, deployment on moto, alarms, dashboards
-	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra aws cdk
+	@$(FETCH) $(AMP_FORWARDER_TOOLS) prometheus infra aws cdk systemd
 	@$(CARGO) test --quiet --locked --workspace --no-run
 	PYTHONDONTWRITEBYTECODE=1 $(AMP_FORWARDER_TOOLS)/infra/bin/python -m pytest -q -p no:cacheprovider tests/infra
 

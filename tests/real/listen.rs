@@ -164,27 +164,33 @@ async fn what_is_wrong_is_on_the_page_and_is_no_part_of_it() {
     shown_in_a_browser(&running.address);
 }
 
-/// A page as a real browser has it, if this machine has one: chromium, by apt.
+/// A page as a real browser has it. What a person sees is in `target/tmp/status.png` afterwards.
 fn shown_in_a_browser(address: &str) {
     let profile = tempfile::TempDir::new().unwrap();
-    let browser = Command::new("chromium")
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--dump-dom",
-        ])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("http://{address}/"))
-        .output();
-    let Ok(browser) = browser else {
-        println!("there is no chromium, so no browser has looked at the page");
-        return;
+    let chromium = tools::program("chromium/chromium").unwrap();
+    let browser = |option: &str| {
+        Command::new(&chromium)
+            .args(["--no-sandbox", "--disable-gpu", "--window-size=1000,900"])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .args([option, &format!("http://{address}/")])
+            .output()
+            .unwrap()
     };
-    let shown = text(&browser.stdout);
+    let dom = browser("--dump-dom");
+    let shown = text(&dom.stdout);
     let title = "<title>It does not get through · amp-forwarder</title>";
-    assert!(shown.contains(title), "{shown}\n{}", text(&browser.stderr));
+    assert!(shown.contains(title), "{shown}\n{}", text(&dom.stderr));
     assert!(shown.contains("class=\"state bad\""), "{shown}");
+
+    let picture = concat!(env!("CARGO_TARGET_TMPDIR"), "/status.png");
+    let taken = browser(&format!("--screenshot={picture}"));
+    let written = std::fs::metadata(picture).map(|file| file.len());
+    // A page without text is some five thousand bytes.
+    assert!(
+        written.is_ok_and(|bytes| bytes > 20_000),
+        "{}",
+        text(&taken.stderr)
+    );
 }
 
 #[tokio::test]

