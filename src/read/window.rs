@@ -50,6 +50,29 @@ pub fn upper_end_ms(
     past.saturating_sub(millis(settle))
 }
 
+/// Latest time that is worth asking for, milliseconds since 1970, before it is put on the grid: of
+/// what comes later, [`upper_end_ms`] takes nothing, because `Date` has a resolution of a second.
+/// `now_ms` is the home's clock as far as it is known.
+///
+/// ```
+/// use std::time::Duration;
+/// use amp_forwarder::read::window::{askable_end_ms, upper_end_ms};
+///
+/// let settle = Duration::from_secs(15);
+/// for (asked_at_ms, headers_took_ms) in [(60_500, 20), (60_980, 20), (60_000, 3_999)] {
+///     let date_ms = (asked_at_ms + headers_took_ms as i64) / 1_000 * 1_000;
+///     let headers_took = Duration::from_millis(headers_took_ms);
+///     let taken_ms = upper_end_ms(asked_at_ms, Some(date_ms), headers_took, settle);
+///     assert!(taken_ms <= askable_end_ms(asked_at_ms, settle));
+/// }
+/// ```
+#[must_use]
+pub fn askable_end_ms(now_ms: i64, settle: Duration) -> i64 {
+    now_ms
+        .saturating_sub(millis(settle))
+        .saturating_sub(DATE_RESOLUTION_MS)
+}
+
 /// Distance of the ends of windows in milliseconds: [`WINDOW_GRID_MS`], or the least multiple of
 /// `resolution_ms` that is not less, because no window may end within a span of which it ships the
 /// newest sample.

@@ -10,6 +10,7 @@ use super::gaps::PATIENCE;
 use super::{PlannedRead, ReadAttempt};
 use crate::config::RemoteReadMode;
 use crate::home::Target;
+use crate::read::window::askable_end_ms;
 use crate::read::{PlannedWindow, WindowShape};
 use crate::report::{Incident, IncidentKind};
 use crate::tick::Forwarder;
@@ -106,7 +107,7 @@ impl Forwarder {
     fn next_window(&self, cursor: &ReadCursor) -> Option<(PlannedWindow, bool)> {
         let config = &self.config.forwarder.remote_read;
         let gathered_ms = cursor.gathered_ms.get()?;
-        let until_ms = cursor.home_ms(self.clock.now_ms()) - millis(config.settle);
+        let until_ms = askable_end_ms(cursor.home_ms(self.clock.now_ms()), config.settle);
         let start_ms = cursor.start_ms(gathered_ms, config);
         let planner = cursor.planner.borrow();
         let window = planner.next(start_ms, gathered_ms, until_ms)?;
