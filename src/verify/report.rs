@@ -1,6 +1,6 @@
 //! What a verification has found, for people and for programs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -12,6 +12,9 @@ const MAX_METRICS: usize = 10_000;
 
 /// Metrics that a report lists.
 const LISTED_METRICS: usize = 20;
+
+/// Length of the steps of time in which missing samples are counted, milliseconds.
+const STEP_MS: i64 = 5_000;
 
 /// Ranges that could not be read which a report lists.
 const LISTED_UNREAD: usize = 20;
@@ -141,6 +144,8 @@ pub(super) struct DeviationLog {
     pub(super) newest_remote_ms: Option<i64>,
     metrics: HashMap<Box<str>, EndCounts>,
     missing_ms: Option<(i64, i64)>,
+    /// What is missing, by the number of its step since 1970.
+    missing_by_step: BTreeMap<i64, u64>,
     examples: Vec<DeviationExample>,
     max_examples: usize,
 }
@@ -152,6 +157,7 @@ impl DeviationLog {
             newest_remote_ms: None,
             metrics: HashMap::new(),
             missing_ms: None,
+            missing_by_step: BTreeMap::new(),
             examples: Vec::new(),
             max_examples,
         }
@@ -176,6 +182,8 @@ impl DeviationLog {
         if deviation.remote.is_none() {
             let (first, last) = self.missing_ms.unwrap_or((at_ms, at_ms));
             self.missing_ms = Some((first.min(at_ms), last.max(at_ms)));
+            let step = at_ms.div_euclid(STEP_MS);
+            *self.missing_by_step.entry(step).or_default() += 1;
         }
         if let Some(series) = series
             && self.examples.len() < self.max_examples
@@ -208,6 +216,9 @@ impl DeviationLog {
             (Some((first, last)), Some((from, to))) => Some((first.min(from), last.max(to))),
             (known, other) => known.or(other),
         };
+        for (step, missing) in window.missing_by_step {
+            *self.missing_by_step.entry(step).or_default() += missing;
+        }
         let room = self.max_examples - self.examples.len();
         self.examples.extend(window.examples.into_iter().take(room));
     }
@@ -271,12 +282,38 @@ impl DeviationLog {
         {
             "everything that is missing is newer than what the remote has: it is still on its way, \
              or the forwarder stands still; see forwardctl status"
-        } else if self.metrics.len() <= 3 {
+        } else if let Some(newer) = self.newer_than_the_remote() {
+            return Some(format!(
+                "{newer} of what is missing is newer than what the remote has: it is still on its \
+                 way, or the forwarder stands still (forwardctl status). As to the other {}: {}",
+                missing - newer,
+                self.reason_of_holes()
+            ));
+        } else {
+            self.reason_of_holes()
+        };
+        Some(reason.to_owned())
+    }
+
+    /// How many of the missing samples are newer than what the remote has, if there are some.
+    fn newer_than_the_remote(&self) -> Option<u64> {
+        let newest = self.newest_remote_ms?.div_euclid(STEP_MS);
+        let newer = self.missing_by_step.range(newest + 1..);
+        Some(newer.map(|(_, missing)| missing).sum()).filter(|newer| *newer > 0)
+    }
+
+    /// The likely reason of missing samples that are older than what the remote has.
+    fn reason_of_holes(&self) -> &'static str {
+        let newest_ms = self.newest_remote_ms.unwrap_or(i64::MAX);
+        // What is missing in the newest step may be on its way.
+        let mut steps = self.missing_by_step.range(..newest_ms.div_euclid(STEP_MS));
+        let last_ms = steps.next_back().map(|(step, _)| (step + 1) * STEP_MS);
+        if self.metrics.len() <= 3 {
             "only a few metrics are concerned: a batch with them was refused or lost; see \
              forwardctl spool ls rejected, and the receiver's own limits"
         } else if self
             .missing_ms
-            .is_some_and(|(first, last)| last - first < 60_000)
+            .is_some_and(|(first, last)| last_ms.unwrap_or(last) - first < 60_000)
         {
             "all of it is from one minute: a batch or a tick was lost on the way, or it is a gap \
              that was not filled; see the report of that minute"
@@ -284,8 +321,7 @@ impl DeviationLog {
             "it is spread over the range: gaps that were not filled (forwarder.remote_read), \
              samples that became too old (forwardctl spool ls expired), or samples that the home \
              itself took out of order"
-        };
-        Some(reason.to_owned())
+        }
     }
 }
 
@@ -338,7 +374,31 @@ mod tests {
         let mut few = log(10, 9, 1, 0, 0);
         few.deviates(None, &missing(100));
         few.saw_remote(Some(200));
+        // A batch was lost, and the newest samples are not there yet.
+        let mut both = log(10, 7, 3, 0, 0);
+        for at_ms in [10_000, 90_000, 95_000] {
+            both.deviates(None, &missing(at_ms));
+        }
+        both.saw_remote(Some(80_000));
+        let mut of_one_minute = log(10, 7, 3, 0, 0);
+        for metric in ["a", "b", "c"] {
+            let counts = EndCounts {
+                missing: 1,
+                ..EndCounts::default()
+            };
+            of_one_minute.add(metric, &counts);
+        }
+        for at_ms in [10_000, 95_000] {
+            of_one_minute.deviates(None, &missing(at_ms));
+        }
+        of_one_minute.saw_remote(Some(90_000));
         for (log, part) in [
+            (of_one_minute, "all of it is from one minute"),
+            (
+                both,
+                "2 of what is missing is newer than what the remote has: it is still on its way, \
+                 or the forwarder stands still (forwardctl status). As to the other 1: only a few",
+            ),
             (log(0, 0, 0, 0, 0), "the home has nothing"),
             (log(10, 0, 10, 0, 0), "is it the right one"),
             (log(10, 10, 10, 0, 10), "other label sets"),

@@ -86,7 +86,10 @@ async fn demo(arguments: Arguments) -> Result<ExitCode> {
             demo.addresses(),
             demo.verify_command()
         );
-        tokio::signal::ctrl_c().await?;
+        tokio::select! {
+            asked = tokio::signal::ctrl_c() => asked?,
+            kept = demo.keep() => kept?,
+        }
     }
     Ok(if verdict.is_good() {
         ExitCode::SUCCESS

@@ -27,6 +27,7 @@ use tempfile::TempDir;
 
 use self::troubles::Troubles;
 use self::twin::Forwarding;
+use crate::gateway::options::{ACCESS_KEY, SECRET_KEY, SESSION_TOKEN};
 use crate::gateway::{Fault, FaultAction, Gateway, GatewayOptions};
 use crate::home::Link;
 use crate::process::{Job, Moto, NodeExporter, Prometheus, V3_5};
@@ -35,6 +36,9 @@ use crate::{now_ms, read, wait_for};
 pub use table::{Evidence, Verdict};
 
 const SOON: Duration = Duration::from_secs(60);
+
+/// How long everything is kept running at most.
+const KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// The bucket of the spool in moto.
 const BUCKET: &str = "amp-forwarder-demo";
@@ -227,6 +231,14 @@ impl Demo {
         Ok(evidence.judge())
     }
 
+    /// Goes on invoking the function on its schedule, so that both ends stay the same.
+    ///
+    /// # Errors
+    /// Fails when an invocation is not answered.
+    pub async fn keep(&mut self) -> Result<()> {
+        self.exact.run(Instant::now() + KEPT, false).await
+    }
+
     /// Addresses of the programs, for a person who wants to look around.
     pub fn addresses(&self) -> String {
         format!(
@@ -240,7 +252,9 @@ impl Demo {
     /// The command that compares both ends by forwardctl.
     pub fn verify_command(&self) -> String {
         format!(
-            "forwardctl verify --last 5m, with FORWARDER_CONFIG={}",
+            "AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} \
+             AWS_SESSION_TOKEN={SESSION_TOKEN} FORWARDER_CONFIG={} \
+             cargo run --bin forwardctl -- verify --last 5m --settled 30s",
             self.exact.config_path().display()
         )
     }
