@@ -37,7 +37,7 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 /// What one AMP workspace has discarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DiscardedSamples {
-    /// `name` of the `remote_write` entry, or a hash of its URL.
+    /// `name` of the `remote_write` entry, or else its host and workspace.
     pub remote: String,
     /// Id of the workspace.
     pub workspace: String,
@@ -84,7 +84,7 @@ pub async fn discarded(
             Err(error) => (Vec::new(), Some(error)),
         };
         found.push(DiscardedSamples {
-            remote: entry.id(),
+            remote: entry.label.clone(),
             workspace,
             since_ms,
             reasons,

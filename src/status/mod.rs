@@ -56,6 +56,8 @@ pub struct JobStatus {
 pub struct RemoteStatus {
     /// The remote's folder in the spool.
     pub remote: RemoteDir,
+    /// Its name for people: without a `name`, host and workspace instead of the folder's hash.
+    pub label: String,
     /// Whether the configuration names it. The backlog of a remote that is not configured stays in
     /// the spool until it is.
     pub configured: bool,
@@ -140,6 +142,11 @@ impl Status {
             .iter()
             .map(|entry| RemoteDir::new(&entry.id()))
             .collect();
+        let labels: BTreeMap<_, _> = config
+            .remote_write
+            .iter()
+            .map(|entry| (RemoteDir::new(&entry.id()), entry.label.clone()))
+            .collect();
         Self {
             time_ms,
             jobs: known_first(job_names, &jobs, |job, configured, known: &JobState| {
@@ -158,7 +165,9 @@ impl Status {
                 }
             }),
             remotes: known_first(remote_names, &remotes, |remote, configured, known| {
+                let label = labels.get(&remote).cloned();
                 RemoteStatus {
+                    label: label.unwrap_or_else(|| remote.to_string()),
                     remote,
                     configured,
                     backlog: known.backlog,
@@ -174,6 +183,13 @@ impl Status {
             },
             counters,
         }
+    }
+
+    /// The name of a remote for people.
+    #[must_use]
+    pub fn label<'a>(&'a self, remote: &'a RemoteDir) -> &'a str {
+        let known = self.remotes.iter().find(|known| known.remote == *remote);
+        known.map_or(remote.as_str(), |known| &known.label)
     }
 }
 
@@ -219,7 +235,7 @@ mod tests {
             "time_ms": 5_000,
             "jobs": [{"job": "home", "configured": true, "last_slot_ms": null, "watermarks": {}}],
             "remotes": [
-                {"remote": "amp", "configured": true, "segments": 0, "samples": 0, "bytes": 0},
+                {"remote": "amp", "label": "amp", "configured": true, "segments": 0, "samples": 0, "bytes": 0},
             ],
             "spool": {
                 "address": "/spool",
@@ -232,6 +248,29 @@ mod tests {
             },
         });
         assert_eq!(status, expected);
+    }
+
+    #[test]
+    fn a_remote_without_a_name_is_shown_by_host_and_workspace() {
+        let yaml = "scrape_configs:\n  \
+                    - {job_name: home, static_configs: [{targets: ['192.0.2.1:9090']}]}\n\
+                    remote_write:\n  - url: 'https://aps-workspaces.eu-central-1.amazonaws.com/\
+                    workspaces/ws-4711/api/v1/remote_write'\n";
+        let loaded = Config::load(yaml, &|_| None, "forwarder.yml").unwrap();
+        let status = Status::new(&loaded.config, "/spool", None, 5_000);
+        let remote = &status.remotes[0];
+        assert_eq!(
+            remote.label,
+            "aps-workspaces.eu-central-1.amazonaws.com/ws-4711"
+        );
+        assert_eq!(
+            remote.remote.as_str(),
+            loaded.config.remote_write[0].unnamed_id,
+            "the folder keeps its name"
+        );
+        assert_eq!(status.label(&remote.remote), remote.label);
+        let gone = RemoteDir::new("gone");
+        assert_eq!(status.label(&gone), "gone");
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn readable(status: &Status) -> String {
     let lease = lease(&spool.lease, status.time_ms);
     let jobs = status.jobs.iter().fold(
         vec![heading(&["JOB", "LAST SLOT", "REMOTE", "WATERMARK"])],
-        jobs,
+        |rows, job| jobs(rows, job, status),
     );
     let reads = reads(status);
     let reads = if reads.len() > 1 {
@@ -182,7 +182,7 @@ fn reads(status: &Status) -> Vec<Vec<String>> {
                 rows.push(vec![
                     marked(&job.job, job.configured),
                     home.clone(),
-                    remote.to_string(),
+                    status.label(remote).to_owned(),
                     format!("{} ({} ago)", time(*safe_ms), age(Some(*safe_ms))),
                 ]);
             }
@@ -231,7 +231,7 @@ fn marked(name: &str, configured: bool) -> String {
 fn remotes(status: &Status) -> Vec<Vec<String>> {
     let row = |remote: &amp_forwarder::status::RemoteStatus| {
         let backlog = &remote.backlog;
-        let name = marked(remote.remote.as_str(), remote.configured);
+        let name = marked(&remote.label, remote.configured);
         vec![
             name,
             count(backlog.segments),
@@ -248,7 +248,7 @@ fn remotes(status: &Status) -> Vec<Vec<String>> {
 }
 
 /// Adds a job's rows, one for each remote with a watermark.
-fn jobs(mut rows: Vec<Vec<String>>, job: &JobStatus) -> Vec<Vec<String>> {
+fn jobs(mut rows: Vec<Vec<String>>, job: &JobStatus, status: &Status) -> Vec<Vec<String>> {
     let moment = |ms: i64| format!("{} ({} ago)", time(ms), age(Some(ms)));
     let name = marked(&job.job, job.configured);
     let slot = job.last_slot_ms.map_or("-".to_owned(), moment);
@@ -260,7 +260,7 @@ fn jobs(mut rows: Vec<Vec<String>>, job: &JobStatus) -> Vec<Vec<String>> {
         rows.push(vec![
             name.clone(),
             slot.clone(),
-            remote.to_string(),
+            status.label(remote).to_owned(),
             moment(*watermark),
         ]);
     }
