@@ -11,6 +11,7 @@ use amp_forwarder::spool::adopt::Adoption;
 use amp_forwarder::spool::name::{Folder, RemoteDir, SegmentName};
 use amp_forwarder::spool::outbox::SpoolLimits;
 use amp_forwarder::spool::segment;
+use amp_forwarder::spool::state::KEY;
 use amp_forwarder::spool::store::memory::{MemoryStore, StoreFault};
 use amp_forwarder::spool::store::{Op, Store as _};
 use amp_forwarder::tick::Plan;
@@ -242,6 +243,45 @@ async fn segments_that_somebody_deletes_between_two_ticks_are_lost_and_told_of()
     assert_eq!(report.ledger.owed_before, spooled.ledger.owed_after);
     assert!(has(&report, IncidentKind::SegmentLost), "{report:?}");
     assert_eq!(report.outcome, Outcome::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_from_a_backup_hides_no_backlog_and_changes_no_order() {
+    let store = store();
+    // All is well in the first minute, of which the backup is, and nothing is taken after it.
+    let remote = |(nth, _): (usize, usize)| Reply::Status(if nth <= 1 { 200 } else { 503 });
+    let mut before = Bench::with_store(
+        &yaml(&job("a", 60), 1, "max_samples_per_send: 1000"),
+        |(_, now)| series(100, now),
+        vec![Box::new(remote)],
+        PLENTY,
+        Some(store.clone()),
+    );
+    let first = before.tick(9, once()).await;
+    assert_eq!(first.ledger.written, 100 + OWN, "{first:?}");
+    let backup = store.peek(KEY).expect("it was released");
+    let mut owed = 0;
+    for minute in 1..4_u32 {
+        before.at(minute * 60 * SECOND).await;
+        owed = before.tick(9, once()).await.ledger.owed_after;
+    }
+    assert_eq!(owed, 3 * (100 + OWN));
+
+    store.plant(KEY, backup);
+    let mut after = bench(&store, "", 100, 0, Reply::Status(200));
+    after.at(400 * SECOND).await;
+    let report = after.tick(30, once()).await;
+    assert_eq!(report.ledger.written, 4 * (100 + OWN), "{report:?}");
+    assert_eq!(report.ledger.owed_after, 0, "{report:?}");
+    assert!(kept(&store).is_empty());
+    let posts = after.remotes[0].take().into_iter();
+    let of_one = posts.flat_map(|post| post.samples);
+    let times: Vec<_> = of_one
+        .filter(|(name, _)| name == "m7")
+        .map(|(_, at_ms)| at_ms)
+        .collect();
+    assert_eq!(times.len(), 4);
+    assert!(times.is_sorted(), "{times:?}");
 }
 
 /// A segment with one sample.

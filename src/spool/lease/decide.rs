@@ -22,6 +22,14 @@ pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 /// A schedule of one tick a minute starts another process only when this one is late or lost.
 const LATELY_MS: i64 = 120_000;
 
+/// A schedule of one tick a minute serves slots more often than that.
+const SERVED_LATELY_MS: u64 = 300_000;
+
+/// Whether a state has a slot that was served in the last five minutes. A backup has none.
+pub(super) fn served_lately(newest_slot_ms: Option<i64>, now_ms: i64) -> bool {
+    newest_slot_ms.is_some_and(|slot_ms| now_ms.abs_diff(slot_ms) <= SERVED_LATELY_MS)
+}
+
 /// Whether a lease ends so far from the plan that our guess of the store's clock must have been
 /// wrong.
 pub(super) fn is_off(end: Instant, planned: Instant) -> bool {

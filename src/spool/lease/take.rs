@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::decide::{LeaseStep, decide, is_off};
+use super::decide::{LeaseStep, decide, is_off, served_lately};
 use super::error::TakeError;
 use super::fence::{BothClocks, LeaseFence};
 use super::tenure::{PreviousEnd, Tenure, WrittenState};
@@ -32,6 +32,8 @@ struct Attempt {
     previous: PreviousEnd,
     /// Whether that holder was this process.
     continued: bool,
+    /// Epochs up to this one were given, whatever `state.json` says. `None` before it was asked.
+    given: Option<u64>,
     /// Whether a lease of ours was already written once more to correct its end.
     corrected: bool,
     /// Whether a write without a clear answer was already looked after once without a pause.
@@ -57,7 +59,7 @@ enum TakeStep {
 
 impl LeaseClient {
     /// Takes the lease: one PUT when the state is as we left it, a GET more when it is not, and a
-    /// LIST more the very first time.
+    /// LIST more when the state may be from a backup.
     ///
     /// # Errors
     /// Another process holds the lease for too long, the store is down, or `state.json` is not
@@ -70,6 +72,7 @@ impl LeaseClient {
             tried: None,
             previous: PreviousEnd::None,
             continued: false,
+            given: None,
             corrected: false,
             doubted: false,
             pause: Pause::default(),
@@ -89,6 +92,9 @@ impl LeaseClient {
             // Somebody else may have been here, or is: then there may be a backlog.
             self.released_empty &=
                 self.held == Some(found.state.epoch) && found.state.lease.is_none();
+            if (attempt.tried, attempt.given) == (None, None) && self.may_be_restored(&found) {
+                attempt.given = Some(self.newest_given(attempt.store_ends).await?);
+            }
             let epoch = match self.next_step(&found, planned, &mut attempt)? {
                 TakeStep::Write(epoch) => epoch,
                 TakeStep::LookAt(moment) => {
@@ -114,6 +120,28 @@ impl LeaseClient {
                 .try_to_write(&found, epoch, planned, &mut attempt)
                 .await?;
         }
+    }
+
+    /// Whether a state may have come back from a backup, so that epochs behind its own were given.
+    /// It does if it is older than one that this process had. A process that had none believes a
+    /// state that served a slot lately: a LIST in each cold tick would cost a fleet too much.
+    fn may_be_restored(&self, found: &StoredState) -> bool {
+        match self.held {
+            // What is not there was already looked for among the segments.
+            _ if found.etag.is_none() => false,
+            Some(held) => found.state.epoch < held,
+            None => {
+                let jobs = found.state.jobs.values();
+                let newest_ms = jobs.filter_map(|job| job.last_slot_ms).max();
+                !served_lately(newest_ms, self.clock.now_ms())
+            }
+        }
+    }
+
+    /// The newest epoch that is known to have been given: that of this process, or of a segment.
+    async fn newest_given(&self, deadline: Instant) -> Result<u64, TakeError> {
+        let newest = self.newest_epoch(deadline).await?;
+        Ok(self.held.unwrap_or_default().max(newest))
     }
 
     /// Decides what to do about a state that was found.
@@ -159,14 +187,19 @@ impl LeaseClient {
                 // Without a state.json, only segments say that there were earlier ticks, and
                 // nothing says how they ended.
                 let is_lost = found.etag.is_none() && found.state.epoch > 0;
-                attempt.previous = if is_lost || self.was_late {
+                // A state from a backup does not know of later segments. New ones must not have
+                // their names, nor sort before them.
+                let given = attempt.given.unwrap_or_default();
+                let is_restored = found.state.epoch < given;
+                attempt.previous = if is_lost || is_restored || self.was_late {
                     PreviousEnd::Unclean
                 } else {
                     previous
                 };
                 attempt.continued = self.held == Some(found.state.epoch);
                 // What was read is below the largest epoch, so there is a next one.
-                Ok(TakeStep::Write(found.state.epoch.saturating_add(1)))
+                let epoch = found.state.epoch.max(given);
+                Ok(TakeStep::Write(epoch.saturating_add(1)))
             }
         }
     }

@@ -230,7 +230,13 @@ async fn a_cold_tick_costs_a_get_and_two_puts_and_a_warm_one_two_puts() {
             (epoch, epoch),
             "durable before anything of the tick is"
         );
-        let state = tenure.state.clone();
+        let mut state = tenure.state.clone();
+        let served_ms = START_MS + 60_000 * (i64::try_from(epoch).unwrap() - 1);
+        state
+            .jobs
+            .entry("home".to_owned())
+            .or_default()
+            .last_slot_ms = Some(served_ms);
         process.release(tenure, state).await.unwrap();
         assert_eq!(ops(&store), [Op::PutIfMatch, Op::PutIfMatch]);
     }
@@ -620,6 +626,60 @@ async fn segments_without_a_state_are_older_than_all_that_comes() {
     store.plant("segments/amp/notes", Bytes::new());
     let tenure = process(&store, 1, 0).take(&planned()).await.unwrap();
     assert_eq!((tenure.epoch, tenure.previous), (42, PreviousEnd::Unclean));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_from_a_backup_does_not_give_epochs_again() {
+    let store = world();
+    let mut process_1 = process(&store, 1, 0);
+    let mut backup = None;
+    for epoch in 1..4 {
+        let tenure = process_1.take(&planned()).await.unwrap();
+        assert_eq!(tenure.epoch, epoch);
+        process_1
+            .release(tenure, SpoolState::default())
+            .await
+            .unwrap();
+        backup = backup.or_else(|| store.peek(KEY));
+    }
+    let restore = || store.plant(KEY, backup.clone().unwrap());
+    restore();
+    // The process that had the epochs knows them, and remembers nothing that the state denies.
+    let tenure = process_1.take(&planned()).await.unwrap();
+    assert_eq!((tenure.epoch, tenure.previous), (4, PreviousEnd::Unclean));
+    assert!(!tenure.continued);
+    process_1
+        .release(tenure, SpoolState::default())
+        .await
+        .unwrap();
+    // Any other one sees the segments.
+    store.plant("segments/amp/0000000041-00000001-0000.seg", Bytes::new());
+    restore();
+    let _ = store.take_calls();
+    let mut process_2 = process(&store, 2, 0);
+    let tenure = process_2.take(&planned()).await.unwrap();
+    assert_eq!((tenure.epoch, tenure.previous), (42, PreviousEnd::Unclean));
+    assert_eq!(ops(&store), [Op::Get, Op::List, Op::PutIfMatch]);
+    process_2
+        .release(tenure, SpoolState::default())
+        .await
+        .unwrap();
+    let _ = store.take_calls();
+    let tenure = process_2.take(&planned()).await.unwrap();
+    assert_eq!((tenure.epoch, tenure.previous), (43, PreviousEnd::Clean));
+    assert_eq!(ops(&store), [Op::PutIfMatch], "it had the lease before");
+    // A state that served a slot lately is none from a backup.
+    let mut state = SpoolState::default();
+    state
+        .jobs
+        .entry("home".to_owned())
+        .or_default()
+        .last_slot_ms = Some(START_MS - 200_000);
+    process_2.release(tenure, state).await.unwrap();
+    let _ = store.take_calls();
+    let tenure = process(&store, 3, 0).take(&planned()).await.unwrap();
+    assert_eq!((tenure.epoch, tenure.previous), (44, PreviousEnd::Clean));
+    assert_eq!(ops(&store), [Op::Get, Op::PutIfMatch]);
 }
 
 #[tokio::test(start_paused = true)]
