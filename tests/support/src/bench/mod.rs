@@ -83,7 +83,7 @@ const WARM_UP: usize = 2;
 const SCRAPES: usize = 8;
 
 /// What is compared: first what a home answers by default, then other forms and sizes. vmagent
-/// does not know protobuf.
+/// does not know protobuf, and Prometheus costs the same in each form of text.
 fn cases(quick: bool) -> Vec<Case> {
     use Program::{Forwardctl, Forwarder, Prometheus, Signed, Vmagent};
     let text = Shape {
@@ -111,12 +111,12 @@ fn cases(quick: bool) -> Vec<Case> {
     };
     let cases = [
         case(proto, 2, &[Forwarder, Signed, Forwardctl, Prometheus]),
-        case(gzip, 2, &Program::ALL),
+        case(gzip, 2, &[Forwarder, Signed, Forwardctl, Vmagent]),
         case(text, 2, &[Forwarder, Forwardctl, Vmagent, Prometheus]),
-        case(half, 2, &[Forwarder, Forwardctl, Vmagent, Prometheus]),
+        case(half, 2, &[Forwarder, Forwardctl, Vmagent]),
         case(sized(10_000), 1, &[Forwarder, Vmagent, Prometheus]),
         // The peers would take minutes.
-        case(sized(1_000_000), 5, &[Forwarder]),
+        case(sized(1_000_000), 4, &[Forwarder]),
     ];
     let quick_case = |case: &Case| Case {
         interval: Duration::from_secs(2),
