@@ -2,6 +2,7 @@
 
 use super::Batch;
 use super::compressor::Compressor;
+use super::left::LeftSamples;
 use super::open::BatchKey;
 use super::stage::{BatchLimits, EncodeLabels, Stage};
 use crate::prompb::STALE_NAN;
@@ -26,6 +27,8 @@ pub struct Writer {
     pub(super) compressor: Compressor,
     /// The values of [`HA_LABELS`] seen so far. A group is a place in this list.
     groups: Vec<[String; 2]>,
+    /// Samples that scrapes have left to others.
+    pub(super) left: LeftSamples,
 }
 
 /// What one scrape gave, for one remote.
@@ -37,6 +40,8 @@ pub struct StagedScrape {
     pub(super) window: Option<WindowStart>,
     /// What became of its samples so far.
     pub counts: SampleCounts,
+    /// Samples that it has left to other scrapes. They are among those that were given.
+    pub(super) left: u64,
 }
 
 /// Where the samples of a scrape went; the fresh ones are in its batches.
@@ -75,6 +80,7 @@ impl Writer {
             native_histograms: false,
             compressor: Compressor::default(),
             groups: Vec::new(),
+            left: LeftSamples::default(),
         }
     }
 
@@ -125,6 +131,7 @@ impl Writer {
             stage: Stage::new(self.limits, transaction.target(), &self.compressor),
             window,
             counts: SampleCounts::default(),
+            left: 0,
         }
     }
 
@@ -219,6 +226,10 @@ impl Writer {
                 staged.counts.filtered += 1;
                 staged.counts.out_of_order += 1;
                 return Ok(false);
+            }
+            Observation::Left => {
+                self.leave(staged, series, raw, sample);
+                return Ok(true);
             }
             Observation::Duplicate => {
                 staged.counts.filtered += 1;
@@ -336,7 +347,7 @@ impl Writer {
     /// Bytes held between scrapes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.cache.memory() + self.compressor.memory()
+        self.cache.memory() + self.compressor.memory() + self.left.memory()
     }
 
     /// Series remembered.

@@ -6,6 +6,7 @@ use super::rules::{IntakeRules, Tally};
 use super::{Intake, Refusal};
 use crate::batch::{Batch, SampleCounts, StagedScrape, WindowStart, Writer};
 use crate::report::Ledger;
+use crate::series::cache::Transaction;
 
 /// What a scrape gives to one remote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub struct IntakeTransaction<'a> {
     tally: Tally,
     /// Samples that each remote has lost to roll-backs.
     rolled_back: Vec<u64>,
+    /// For each remote the transaction that was rolled back, and to which others may have left
+    /// samples.
+    failed: Vec<Transaction>,
 }
 
 impl<'a> IntakeTransaction<'a> {
@@ -59,6 +63,7 @@ impl<'a> IntakeTransaction<'a> {
             staged,
             tally: Tally::default(),
             rolled_back: vec![0; writers.len()],
+            failed: Vec::new(),
         }
     }
 
@@ -83,6 +88,7 @@ impl<'a> IntakeTransaction<'a> {
             staged,
             tally: Tally::default(),
             rolled_back: vec![0; writers.len()],
+            failed: Vec::new(),
         }
     }
 
@@ -136,8 +142,30 @@ impl<'a> IntakeTransaction<'a> {
             self.writers.iter().zip(failed).zip(&mut self.rolled_back)
         {
             *rolled_back += staged.counts.scraped;
+            self.failed.push(staged.transaction());
             writer.borrow_mut().rollback(staged);
         }
+    }
+
+    /// Ends the transaction without a commit: it leaves no sample, no report and no count.
+    pub fn abandon(&mut self) {
+        let staged = std::mem::take(&mut self.staged);
+        for (writer, staged) in self.writers.iter().zip(staged) {
+            writer.borrow_mut().rollback(staged);
+        }
+    }
+
+    /// Takes what other scrapes have left to this one, which failed. It comes before the stale
+    /// markers, which are newer.
+    fn settle_failed(&mut self) -> Result<(), Refusal> {
+        let failed = std::mem::take(&mut self.failed);
+        for ((writer, staged), failed) in self.writers.iter().zip(&mut self.staged).zip(failed) {
+            writer
+                .borrow_mut()
+                .settle_left(failed, false, staged)
+                .map_err(|error| Refusal(format!("compress: {error}")))?;
+        }
+        Ok(())
     }
 
     /// Forgets the series of which no sample was ever taken: there is no memory for them.
@@ -154,6 +182,7 @@ impl<'a> IntakeTransaction<'a> {
     /// # Errors
     /// [`Refusal`] when a batch could not be compressed.
     pub fn mark_stale(&mut self) -> Result<(), Refusal> {
+        self.settle_failed()?;
         for (writer, staged) in self.writers.iter().zip(&mut self.staged) {
             writer
                 .borrow_mut()
@@ -168,6 +197,14 @@ impl<'a> IntakeTransaction<'a> {
     /// # Errors
     /// [`Refusal`] when a batch could not be compressed. Roll back then, and commit the reports.
     pub fn commit(&mut self) -> Result<Vec<RemoteCommit>, Refusal> {
+        self.settle_failed()?;
+        for (writer, staged) in self.writers.iter().zip(&mut self.staged) {
+            let transaction = staged.transaction();
+            writer
+                .borrow_mut()
+                .settle_left(transaction, true, staged)
+                .map_err(|error| Refusal(format!("compress: {error}")))?;
+        }
         let staged = std::mem::take(&mut self.staged);
         let mut commits = Vec::with_capacity(self.writers.len());
         for ((writer, staged), &rolled_back) in

@@ -153,9 +153,8 @@ impl<'s, 'a> RunningRead<'s, 'a> {
 
     /// Drops all that was staged. Returns the label sets that the next pass must hold back.
     fn abandon(mut self) -> RepeatedKeys {
-        self.transaction.roll_back();
-        // What it counted as rolled back is counted by the next pass.
-        let _ = self.transaction.commit();
+        // The next pass counts its samples.
+        self.transaction.abandon();
         self.repeated
     }
 

@@ -94,7 +94,7 @@ impl Forwarder {
             Err(error) => Err(Refusal(error.to_string())),
         };
         if committed.is_err() {
-            transaction.roll_back();
+            transaction.abandon();
         }
         committed
     }

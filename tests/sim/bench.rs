@@ -29,6 +29,8 @@ pub(crate) const START_MS: i64 = 1_795_176_000_000;
 pub(crate) enum Reply {
     /// The home answers with this exposition.
     Text(String),
+    /// The home sends this exposition, and then nothing more until the request times out.
+    Stalls(String),
     /// The peer answers with this status.
     Status(u16),
     /// The remote answers with this status and text.
@@ -87,6 +89,20 @@ impl ResponseBody for Whole {
     }
 }
 
+/// A body that stops in the middle.
+struct Stalling(Option<Bytes>);
+
+impl ResponseBody for Stalling {
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, NetError>> {
+        Box::pin(async {
+            match self.0.take() {
+                Some(bytes) => Ok(Some(bytes)),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
 impl Home for ScriptedHome {
     fn send<'a>(
         &'a self,
@@ -116,6 +132,11 @@ impl Home for ScriptedHome {
                     status: 200,
                     headers,
                     body: Box::new(Whole(Some(text.into()))),
+                }),
+                Reply::Stalls(text) => Ok(HomeResponse {
+                    status: 200,
+                    headers,
+                    body: Box::new(Stalling(Some(text.into()))),
                 }),
                 Reply::Status(status) => Ok(HomeResponse {
                     status,

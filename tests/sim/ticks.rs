@@ -140,6 +140,40 @@ async fn a_home_that_takes_its_whole_interval_does_not_hold_the_tick() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_series_that_was_left_to_a_scrape_that_fails_is_sent_all_the_same() {
+    // Both jobs show the same series. The first one has shown them when the second one does, and
+    // then fails.
+    let shown = |count: usize, at_ms: i64| -> String {
+        let line = |n| format!("m{n}{{job=\"j\",instance=\"i\"}} {n} {at_ms}\n");
+        (0..count).map(line).collect()
+    };
+    let jobs = (job("a", 60) + &job("b", 60)).replace("job_name", "honor_labels: true, job_name");
+    for is_stalling in [true, false] {
+        let home = move |(url, now): (String, i64)| match url.contains("//a:") {
+            true if is_stalling => Reply::Stalls(shown(20_000, now)),
+            true => Reply::After(SECOND, Box::new(Reply::Text(shown(3, now)))),
+            false => Reply::After(SECOND / 2, Box::new(Reply::Text(shown(3, now)))),
+        };
+        let mut bench = Bench::new(&yaml(&jobs, 1, ""), home, vec![takes()], PLENTY);
+        let plan = Plan {
+            once: true,
+            ..Plan::default()
+        };
+        let report = bench.tick(30, plan).await;
+        let ledger = report.ledger;
+        assert_eq!(
+            report.failing,
+            usize::from(is_stalling) as u64,
+            "{report:?}"
+        );
+        assert_eq!(ledger.written, 3 + 2 * OWN, "{report:?}");
+        let posts = bench.remotes[0].take();
+        let of_one = posts.iter().flat_map(|post| &post.samples);
+        assert_eq!(of_one.filter(|(name, _)| name == "m1").count(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn once_is_one_scrape_of_each_job_and_serves_its_slot() {
     let jobs = job("a", 15) + &job("b", 60);
     let mut bench = Bench::new(

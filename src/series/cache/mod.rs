@@ -127,6 +127,12 @@ impl SeriesCache {
         transaction
     }
 
+    /// Whether a scrape is still under way.
+    #[must_use]
+    pub fn is_open(&self, transaction: Transaction) -> bool {
+        self.open.contains(&transaction)
+    }
+
     /// Finds a series.
     #[inline]
     pub fn find(&mut self, key: SeriesKey) -> Option<SeriesId> {
@@ -139,6 +145,12 @@ impl SeriesCache {
         };
         self.cursor = index + 1;
         Some(SeriesId(index as u32))
+    }
+
+    /// The key that finds a series.
+    #[must_use]
+    pub fn key(&self, series: SeriesId) -> SeriesKey {
+        self.entries[series.index()].key
     }
 
     /// Length in bytes of the series that most likely comes next: the one behind the last that was

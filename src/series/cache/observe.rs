@@ -16,9 +16,12 @@ pub enum Observation {
     Unchanged,
     /// The sample is older than what an earlier scrape gave.
     OutOfOrder,
-    /// The sample is a second value for the same time, or an older one, in one scrape or in two
-    /// concurrent ones. Prometheus finds out only when it commits.
+    /// The sample is a second value for the same time, or an older one, in one scrape. Prometheus
+    /// finds out only when it commits.
     Duplicate,
+    /// Another scrape that is under way has taken a sample of the label set, or had when this one
+    /// first showed it. Which of the samples are taken is known when that scrape has ended.
+    Left,
 }
 
 /// The last time that a series was seen before.
@@ -61,12 +64,14 @@ impl SeriesCache {
         let primary = self.entries[series.index()].primary as usize;
         // Whether this scrape has already taken a sample of the label set.
         let mine = self.entries[primary].transaction == transaction.id;
-        let contended = self.is_contended(transaction, primary, mine);
+        if self.is_contended(transaction, primary, mine) {
+            return Observation::Left;
+        }
         // Older samples are refused. Older than this scrape's own last sample but not than what was
         // committed before it is a duplicate to Prometheus.
         let entry = &mut self.entries[primary];
-        if contended || timestamp_ms < entry.last_ms {
-            return if contended || (mine && timestamp_ms >= entry.before_ms) {
+        if timestamp_ms < entry.last_ms {
+            return if mine && timestamp_ms >= entry.before_ms {
                 Observation::Duplicate
             } else {
                 Observation::OutOfOrder
@@ -133,6 +138,20 @@ impl SeriesCache {
             self.yielded.insert(yielded);
         }
         is_taken
+    }
+
+    /// The scrape under way that has taken the last sample of a series, if there is one.
+    #[must_use]
+    pub fn holder(&self, series: SeriesId) -> Option<Transaction> {
+        let primary = self.entries[series.index()].primary as usize;
+        let taken_by = self.entries[primary].transaction;
+        self.open.iter().copied().find(|open| open.id == taken_by)
+    }
+
+    /// Forgets that a transaction has left a series to another one, which has ended.
+    pub fn reclaim(&mut self, transaction: Transaction, series: SeriesId) {
+        let primary = self.entries[series.index()].primary as usize;
+        self.yielded.remove(&(transaction.id, self.labels[primary]));
     }
 
     /// Ends a scrape that failed: timestamps go back to what they were before it. Entries stay.

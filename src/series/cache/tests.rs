@@ -57,13 +57,15 @@ fn a_series_in_another_scrapes_hand_is_yielded_for_the_whole_of_a_scrape() {
         false,
     );
     assert_eq!(cache.observe(first, index, 100), FRESH);
-    assert_eq!(cache.observe(second, same, 200), Observation::Duplicate);
+    assert_eq!(cache.observe(second, same, 200), Observation::Left);
+    assert_eq!(cache.holder(same), Some(first));
     cache.commit(first);
     assert_eq!(
         cache.observe(second, same, 200),
-        Observation::Duplicate,
+        Observation::Left,
         "a second value for the time of one that was not taken"
     );
+    assert_eq!(cache.holder(same), None);
     cache.commit(second);
     let next = cache.begin(TargetId(1));
     assert_eq!(cache.observe(next, same, 200), FRESH);
