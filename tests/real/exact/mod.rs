@@ -5,6 +5,7 @@
 
 mod kinds;
 mod late;
+mod pair;
 mod twin;
 mod ways;
 
