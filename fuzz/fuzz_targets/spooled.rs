@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use amp_forwarder::batch::Batch;
 use amp_forwarder::send::{
-    DeliverContext, DeliverSettings, PostAnswer, PostError, PostRequest, Remote, SendState, deliver,
+    BatchHistory, DeliverContext, DeliverSettings, PostAnswer, PostError, PostRequest, Remote,
+    SendState, deliver,
 };
 use amp_forwarder::spool::export::Export;
 use amp_forwarder::spool::segment::{read, write};
@@ -99,7 +100,9 @@ fn send_and_export(batch: &Batch) {
     send(batch, Some(Duration::from_millis(NOW_MS as u64 - 64)));
     let mut export = Export::new(1 << 16);
     if export.add(batch).is_ok() {
-        export.finish(&mut std::io::sink()).expect("what was added can be written");
+        export
+            .finish(&mut std::io::sink())
+            .expect("what was added can be written");
     }
 }
 
@@ -121,7 +124,7 @@ fn send(batch: &Batch, age_limit: Option<Duration>) {
             state: &SendState::new(1_000_000, fastrand::Rng::with_seed(1)),
             clock: &TokioClock::starting_at(NOW_MS),
             work_ends: Instant::now() + Duration::from_secs(60),
-            last_429: false,
+            history: BatchHistory::default(),
         };
         deliver(&TooLarge, batch, &context).await
     });
@@ -176,7 +179,9 @@ fn compressed(data: &[u8]) -> Bytes {
     let Some((samples, raw)) = data.split_first_chunk::<2>() else {
         return Bytes::new();
     };
-    let body = snap::raw::Encoder::new().compress_vec(raw).expect("it is short");
+    let body = snap::raw::Encoder::new()
+        .compress_vec(raw)
+        .expect("it is short");
     let batch = Batch {
         body: body.into(),
         samples: u32::from(u16::from_le_bytes(*samples)),
