@@ -92,7 +92,8 @@ impl LeaseClient {
             // Somebody else may have been here, or is: then there may be a backlog.
             self.released_empty &=
                 self.held == Some(found.state.epoch) && found.state.lease.is_none();
-            if (attempt.tried, attempt.given) == (None, None) && self.may_be_restored(&found) {
+            let is_ours = attempt.tried == Some(found.state.epoch);
+            if attempt.given.is_none() && !is_ours && self.may_be_restored(&found) {
                 attempt.given = Some(self.newest_given(attempt.store_ends).await?);
             }
             let epoch = match self.next_step(&found, planned, &mut attempt)? {
