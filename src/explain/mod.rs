@@ -182,7 +182,7 @@ fn explain_remote(
         }
     };
     RemoteExplanation {
-        remote: remote.id(),
+        remote: remote.label.clone(),
         sent,
         why,
         series,

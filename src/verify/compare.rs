@@ -7,7 +7,8 @@ use super::value::{Precision, TimedPrint, ValuePrint};
 pub struct EndCounts {
     /// Samples (or slots) of the home that the remote must have.
     pub home: u64,
-    /// Samples that the remote has.
+    /// Samples that the remote has. In a report, `remote` is the remote's name.
+    #[serde(rename = "at_remote")]
     pub remote: u64,
     /// Of those at home, the ones that the remote does not have.
     pub missing: u64,

@@ -264,7 +264,9 @@ impl DeviationLog {
             ..
         } = self.counts;
         let reason = if home == 0 {
-            "the home has nothing in this range: check match[], and that the clocks agree"
+            "the home has nothing in this range: it may have begun later (--settled leaves out the \
+             newest part, --last says how much is compared), match[] may select nothing, or the \
+             clocks disagree"
         } else if missing + different == 0 {
             return None;
         } else if remote == 0 {

@@ -6,13 +6,14 @@ use std::sync::Mutex;
 
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::faults::Fault;
-use amp_forwarder_support::home::ScriptedHome;
-use amp_forwarder_support::process::Port;
+use amp_forwarder_support::home::{Page, ScriptedHome};
+use amp_forwarder_support::process::{NodeExporter, Port, Prometheus, V3_5};
 use regex::Regex;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::common::{TestConfig, credentials, gateway, scripted, spooling};
+use crate::verify::{config, settled, writing_home};
 
 /// Addresses that stand in the documents for those of a test.
 // As long as 127.0.0.1 with a port, so that tables stay aligned.
@@ -149,6 +150,17 @@ impl Desk {
 
     /// Compares a transcript with what its commands print here.
     async fn shows(&self, page: &str, name: &str) {
+        self.shows_under(page, name, masked).await;
+    }
+
+    /// Does the same for commands that count what is never the same number twice.
+    async fn shows_without_figures(&self, page: &str, name: &str) {
+        let figures = Regex::new("[0-9][0-9,.]*").unwrap();
+        let mask = |transcript: &str| figures.replace_all(&masked(transcript), "N").into_owned();
+        self.shows_under(page, name, mask).await;
+    }
+
+    async fn shows_under(&self, page: &str, name: &str, masked: impl Fn(&str) -> String) {
         let path = format!("{}/docs/{page}", env!("CARGO_MANIFEST_DIR"));
         let marker = format!("<!-- transcript: {name} -->\n```console\n");
         let block = |text: &str| -> (usize, usize) {
@@ -300,4 +312,60 @@ async fn what_was_refused_is_exported() {
     gateway.faults().add(Fault::always(refused));
     desk.runs("forwardctl run --once").await;
     desk.shows("spool.md", "export").await;
+}
+
+#[tokio::test]
+async fn an_outage_of_the_receiver_that_passes() {
+    let (home, gateway) = ends().await;
+    let desk = Desk::connected(&home.address(), &gateway).by_federation_alone();
+    let away = Fault::status(503, "upstream connect error");
+    gateway.faults().add(Fault::always(away));
+    desk.shows("troubleshooting.md", "away").await;
+    gateway.faults().clear();
+    desk.shows("troubleshooting.md", "back").await;
+}
+
+/// A home with one series, and a configuration with a rule that does not concern it.
+async fn home_of_a_load() -> (ScriptedHome, Desk) {
+    let now_ms = amp_forwarder_support::now_ms();
+    let text = format!("node_load1{{instance=\"nas:9100\",job=\"node\"}} 0.42 {now_ms}\n");
+    let home = ScriptedHome::start(Page::text(text)).await.unwrap();
+    let rule = "    metric_relabel_configs: [{source_labels: [__name__], regex: 'go_.*', action: \
+                drop}]\n    static_configs: ";
+    let text = EXAMPLE
+        .replace("192.0.2.10:30090", &home.address())
+        .replace("    static_configs: ", rule)
+        .replace("  - url", "  - name: amp\n    url");
+    let desk = Desk::with("forwarder.yml", &text).stands_for(&home.address(), HOME);
+    (home, desk)
+}
+
+#[tokio::test]
+async fn a_series_is_explained() {
+    let (_home, desk) = home_of_a_load().await;
+    desk.shows("commands.md", "explain").await;
+}
+
+#[tokio::test]
+async fn a_month_is_estimated() {
+    let home = scripted(1325).await;
+    let text = EXAMPLE.replace("192.0.2.10:30090", &home.address());
+    Desk::with("forwarder.yml", &text)
+        .stands_for(&home.address(), HOME)
+        .shows_without_figures("commands.md", "estimate")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ends_are_compared() {
+    let exporter = NodeExporter::start().await.unwrap();
+    let receiver = Prometheus::receiver(V3_5).await.unwrap();
+    let home = writing_home(&exporter, &receiver.remote_write_url()).await;
+    settled(&receiver).await;
+    let folder = TempDir::new().unwrap();
+    let path = config(&folder, &home, &receiver.remote_write_url(), "always");
+    let text = std::fs::read_to_string(path).unwrap();
+    Desk::with("forwarder.yml", &text)
+        .shows_without_figures("commands.md", "verify")
+        .await;
 }

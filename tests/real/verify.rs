@@ -18,7 +18,7 @@ use crate::common::{AMPLE, assert_has, credentials};
 const RECENT: [&str; 4] = ["--last", "30s", "--settled", "3s"];
 
 /// A home that scrapes an exporter each second and writes every sample to `remote`.
-async fn writing_home(exporter: &NodeExporter, remote: &str) -> Prometheus {
+pub(crate) async fn writing_home(exporter: &NodeExporter, remote: &str) -> Prometheus {
     Prometheus::start(PrometheusOptions {
         scrape_itself: false,
         external_labels: vec![("site".to_owned(), "attic".to_owned())],
@@ -32,7 +32,7 @@ async fn writing_home(exporter: &NodeExporter, remote: &str) -> Prometheus {
     .unwrap()
 }
 
-fn config(folder: &TempDir, home: &Prometheus, remote: &str, mode: &str) -> String {
+pub(crate) fn config(folder: &TempDir, home: &Prometheus, remote: &str, mode: &str) -> String {
     let path = folder.path().join("forwarder.yml");
     let yaml = format!(
         "scrape_configs:\n- job_name: federate\n  scrape_interval: 2s\n  honor_labels: true\n  \
@@ -60,7 +60,7 @@ async fn verify(config: &str, arguments: &[&str]) -> (Value, Output) {
 }
 
 /// Waits until the receiver has some seconds of samples that are old enough to be compared.
-async fn settled(receiver: &Prometheus) {
+pub(crate) async fn settled(receiver: &Prometheus) {
     let querier = receiver.querier();
     wait_for("the receiver has samples", AMPLE, || async {
         let enough = "count_over_time(up{job=\"node\"}[8s] offset 4s) >= 7";
@@ -99,7 +99,8 @@ async fn what_is_whole_is_whole_and_what_was_swallowed_is_named() {
     let remote = &report["remotes"][0];
     assert_eq!(remote["precision"], "bits", "{report}");
     assert!(remote["home"].as_u64().unwrap() > 1000, "{report}");
-    assert_eq!(remote["home"], remote["remote"], "{report}");
+    assert_eq!(remote["home"], remote["at_remote"], "{report}");
+    assert_eq!(remote["remote"], "plain", "{report}");
 
     // By queries the same comes out, but for stale markers.
     let query_url = format!("{}/api/v1/query", receiver.url());
