@@ -1,4 +1,4 @@
-"""What `forwardctl --json` prints, compared with docs/outputs.schema.json, command by command."""
+"""What `forwardctl --json` prints, compared with infra/outputs.schema.json, command by command."""
 
 import contextlib
 import http.server
@@ -16,7 +16,7 @@ import pytest
 
 from sam import ROOT
 
-SCHEMA = json.loads((ROOT / "docs/outputs.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "infra/outputs.schema.json").read_text())
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
 PROMETHEUS = pathlib.Path(os.environ["AMP_FORWARDER_TOOLS"]) / "prometheus-3.5/prometheus"
 
