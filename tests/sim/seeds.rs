@@ -55,7 +55,7 @@ fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
 }
 
 /// Seeds that have found something, and what it was.
-const FOUND: [(Simulation, u64, &str); 4] = [
+const FOUND: [(Simulation, u64, &str); 6] = [
     (
         run::seed,
         2_014_679,
@@ -78,6 +78,16 @@ const FOUND: [(Simulation, u64, &str); 4] = [
         4_003_033,
         "a repeat: a delivery was dropped for an ordered spill after the first half of its batch \
          was answered",
+    ),
+    (
+        reads::seed,
+        6_000_333,
+        "a watermark in the future: reading began ahead of the clock of a home that is behind",
+    ),
+    (
+        reads::seed,
+        6_087_603,
+        "a loss: a home whose clock is behind, and whose first window was read in part only",
     ),
 ];
 

@@ -66,8 +66,9 @@ impl Forwarder {
                         .get()
                         .is_none_or(|before| end_ms > before);
                     if !moved {
-                        // What it has shown is in the queues, so the home is past the start.
-                        if !cursor.was_read() && !cursor.has_shown() {
+                        // Reading began in the home's future, unless newer samples are in the
+                        // queues already.
+                        if !cursor.was_read() && !cursor.has_shown_after(end_ms) {
                             cursor.restart(end_ms);
                         }
                         return ReadState::Read;
@@ -94,6 +95,12 @@ impl Forwarder {
         let now_ms = cursor.home_ms(self.clock.now_ms());
         let interval_ms = millis(config.scrape_interval);
         let settled_ms = now_ms - millis(self.config.forwarder.remote_read.settle);
+        // Where reading begins is a guess in our time until a window was read. By then the home may
+        // have shown that its clock is behind ours.
+        let is_guess = |from_ms: &i64| *from_ms > now_ms && !cursor.was_read();
+        if cursor.gathered_ms.get().as_ref().is_some_and(is_guess) {
+            cursor.restart(settled_ms - interval_ms);
+        }
         let from_ms = cursor.gathered_ms.get().unwrap_or(settled_ms - interval_ms);
         let oldest_ms = self.oldest_sendable_ms(now_ms);
         if from_ms < oldest_ms {

@@ -203,9 +203,9 @@ impl ReadCursor {
         self.shown_ms.set(self.shown_ms.get().max(newest_ms));
     }
 
-    /// Whether a read of this process has shown a sample.
-    pub(super) fn has_shown(&self) -> bool {
-        self.shown_ms.get().is_some()
+    /// Whether a read of this tick has shown a sample that is newer than `at_ms`.
+    pub(super) fn has_shown_after(&self, at_ms: i64) -> bool {
+        self.shown_ms.get() > Some(at_ms)
     }
 
     /// Up to where the watermark of a remote may move, and the home's time when that was read.
