@@ -117,13 +117,10 @@ impl Function {
         let site = request.site.clone();
         // What a panic left half done must not be used by the next invocation: the site's state was
         // taken out, and is put back only after the end of the work. The other sites' is untouched.
+        // The program that cargo-lambda builds ends here instead, and Lambda starts another one.
         let work = self.work(request, deadline, function).boxed_local();
         let ended = AssertUnwindSafe(work).catch_unwind().await;
-        let answer = ended.unwrap_or_else(|panic| {
-            let error = FunctionError::Panic(message(&*panic));
-            tracing::error!("{error}");
-            Err(error)
-        });
+        let answer = ended.unwrap_or_else(|panic| Err(FunctionError::Panic(message(&*panic))));
         // A failed tick has written its metrics. Of the other failures, nothing else would count
         // the site.
         if let (Some(site), Err(error)) = (&site, &answer)

@@ -1,5 +1,7 @@
 //! Logs: JSON on standard output in Lambda, readable on standard error elsewhere.
 
+use std::panic::PanicHookInfo;
+
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
@@ -44,11 +46,22 @@ pub fn level_name(get: &dyn Fn(&str) -> Option<String>) -> String {
         .unwrap_or_else(|| "INFO".to_owned())
 }
 
-/// Starts logging as JSON, as Lambda's log format wants it.
+/// Starts logging as JSON, as Lambda's log format wants it. Panics are logged as well: the process
+/// may end with them, so this line is all that says which site it was.
 pub fn start_json(env: &dyn Fn(&str) -> Option<String>) {
     let _ = tracing_subscriber::registry()
         .with(json_layer().with_filter(filter(env)))
         .try_init();
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("without a message");
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(
+        location,
+        "the forwarder panicked, which is a bug of it: {message}"
+    );
 }
 
 /// One JSON object a line, with the fields of the event beside its message and the spans as a list.

@@ -170,6 +170,13 @@ impl SimWorld {
         entry.last = exposition;
     }
 
+    /// Records that a sample may also be sent with a later exposition, to which it was left.
+    pub(crate) fn leave(&self, key: Key, timestamp_ms: i64, exposition: u64) {
+        if let Some(exposed) = lock(&self.exposed).get_mut(&(key, timestamp_ms)) {
+            exposed.last = exposed.last.max(exposition);
+        }
+    }
+
     /// Records a sample of the forwarder's own. A clock that was set back can give two of them the
     /// same time.
     pub(crate) fn expose_own(

@@ -83,6 +83,14 @@ pub(crate) struct Line {
     limited: bool,
 }
 
+/// A sample that may be left to another scrape.
+struct Left {
+    key: Key,
+    timestamp_ms: i64,
+    /// When the last scrape ended that may have had it, as `start_ms` of a scrape.
+    ended_ms: i64,
+}
+
 struct State {
     rng: Rng,
     series: Vec<Series>,
@@ -90,6 +98,9 @@ struct State {
     expositions: u64,
     /// For each target, the series that it ever showed without a timestamp.
     tracked: Vec<HashSet<Key>>,
+    /// Samples of whole scrapes that another scrape may take along, because it was under way and
+    /// shows their series.
+    left: Vec<Left>,
     /// Samples of scrapes that were dropped.
     dropped: HashSet<(Key, i64)>,
 }
@@ -134,6 +145,7 @@ impl HomeModel {
             series,
             shown: Vec::new(),
             expositions: 0,
+            left: Vec::new(),
             tracked: Vec::new(),
             dropped: HashSet::new(),
         };

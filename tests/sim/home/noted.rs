@@ -8,10 +8,13 @@ use amp_forwarder::report::{IncidentKind, Report};
 use amp_forwarder::time::Clock as _;
 
 use super::faults::Fault;
-use super::{HomeModel, Line, OWN};
+use super::{HomeModel, Left, Line, OWN, State};
 use crate::events::Event;
 use crate::memory::has;
 use crate::world::{Key, SimClock, lock};
+
+/// No scrape takes longer, milliseconds.
+const LONGEST_MS: i64 = 120_000;
 
 /// One scrape, as the home saw it.
 #[derive(Debug, Clone)]
@@ -87,6 +90,12 @@ impl HomeModel {
                     .expose(line.key, line.timestamp_ms, Some(line.bits), exposition);
             }
         }
+        self.pass_on(
+            &mut state,
+            open,
+            if whole { &lines } else { &[] },
+            exposition,
+        );
         let tracked: HashSet<_> = lines
             .iter()
             .filter(|line| line.tracked)
@@ -140,6 +149,29 @@ impl HomeModel {
             whole,
             faultless: open.faultless && !over_limit && !open.over_body_limit,
         });
+    }
+
+    /// Notes which samples of other scrapes may come with this one, or with what reports on it:
+    /// those that were shown while it was under way and had their series. Its own samples may be
+    /// passed on likewise.
+    fn pass_on(&self, state: &mut State, open: &Open, lines: &[Line], exposition: u64) {
+        if !self.traits.shared {
+            return;
+        }
+        let now_ms = SimClock(Arc::clone(&self.world)).now_ms();
+        let keys: HashSet<_> = open.lines.iter().map(|line| line.key).collect();
+        state.left.retain_mut(|left| {
+            if left.ended_ms >= open.start_ms && keys.contains(&left.key) {
+                left.ended_ms = now_ms;
+                self.world.leave(left.key, left.timestamp_ms, exposition);
+            }
+            now_ms - left.ended_ms < LONGEST_MS
+        });
+        state.left.extend(lines.iter().map(|line| Left {
+            key: line.key,
+            timestamp_ms: line.timestamp_ms,
+            ended_ms: now_ms,
+        }));
     }
 }
 

@@ -138,7 +138,8 @@ debian() {
         printf '%s %s (Debian %s)\n' "$package" "$version" "$suite" >>"$work/bin/VERSION"
     done
     for program in "$@"; do
-        found=$(find "$work/unpacked/usr/bin" "$work/unpacked/usr/libexec" -name "$program" 2>/dev/null | head -n 1)
+        # valgrind's are in libexec, which other packages do not have.
+        found=$(find "$work/unpacked/usr" -name "$program" \( -path '*/bin/*' -o -path '*/libexec/*' \) | head -n 1)
         [ -n "$found" ] || die "no program $program in $packages"
         mv "$found" "$work/bin/$program"
     done
