@@ -108,21 +108,21 @@ impl Forwarder {
         let Some(missed) = missed else {
             return false;
         };
-        // The live scrape does not wait for its own slot.
-        self.fill(cursor, missed, round).await
-            && cursor.gathered_ms.get() < Some(due_ms - grid.interval_ms())
+        self.fill(cursor, missed, due_ms, round).await
     }
 
-    /// Fills missed slots, and returns whether some are still to be read.
+    /// Fills missed slots, and returns whether some are still to be read. The one that is due is
+    /// not waited for if there is no time left for it, or if the home's clock has not come to it.
     async fn fill(
         &self,
         cursor: &ReadCursor,
         missed: MissedSlots,
+        due_ms: i64,
         round: &ScrapeRound<'_>,
     ) -> bool {
         let now_ms = self.clock.now_ms();
         if cursor.is_home_busy(now_ms) {
-            return true;
+            return missed.first_ms < due_ms;
         }
         let newest_ms = missed.last_ms;
         let (too_old, missed) = missed.not_older_than(self.oldest_sendable_ms(now_ms));
@@ -135,22 +135,25 @@ impl Forwarder {
         if cursor.is_unsupported(self.clock.now_ms()) {
             return false;
         }
-        self.read_slots(cursor, missed, too_old, round).await
+        self.read_slots(cursor, missed, too_old, due_ms, round)
+            .await
     }
 
-    /// Reads the missed slots, window by window, oldest first.
+    /// Reads the missed slots, window by window, oldest first. `too_old` others were older than
+    /// the remotes take; `due_ms` is the slot that the live scrape is for.
     async fn read_slots(
         &self,
         cursor: &ReadCursor,
         mut missed: MissedSlots,
         mut too_old: u64,
+        due_ms: i64,
         round: &ScrapeRound<'_>,
     ) -> bool {
         let config = &self.config.scrape_configs[cursor.job()];
         let mut is_first = true;
         loop {
             if Instant::now() >= round.half_way() {
-                return true;
+                return missed.first_ms < due_ms;
             }
             // What a slot showed and a later one shows again was sent with the first. So a later
             // window begins where the one before ended, unless the slots are the timestamps.
@@ -188,7 +191,7 @@ impl Forwarder {
             }
             // The home's clock may be behind: then its newest slots are not there yet.
             let Some(covered) = slots.up_to(end_ms) else {
-                return true;
+                return missed.first_ms < due_ms;
             };
             let last_ms = missed.first_ms + (covered.last_ms() - slots.first_ms);
             cursor.gather(last_ms, None);
