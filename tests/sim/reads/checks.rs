@@ -296,7 +296,8 @@ impl Run {
         let mut slot_ms = first + interval_ms;
         while slot_ms <= to_ms {
             // A live scrape serves the slot a while after its time. One that comes after the read
-            // of a gap does not: that read has what the slot itself showed.
+            // of a gap does not: that read has what the slot itself showed, unless half of the tick
+            // is over.
             let first_read_ms = self
                 .answered_reads
                 .iter()
@@ -307,7 +308,10 @@ impl Run {
                 .iter()
                 .copied()
                 .filter(|at_ms| (slot_ms..slot_ms + interval_ms).contains(at_ms))
-                .filter(|at_ms| first_read_ms.is_none_or(|read_ms| *at_ms < read_ms))
+                .filter(|at_ms| {
+                    first_read_ms.is_none_or(|read_ms| *at_ms < read_ms)
+                        || self.late_scrapes.contains(at_ms)
+                })
                 .flat_map(|at_ms| [at_ms, at_ms + 50])
                 .collect();
             moments.insert(slot_ms);

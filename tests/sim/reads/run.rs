@@ -67,6 +67,8 @@ pub(super) struct Run {
     last: usize,
     /// True times of the scrapes so far.
     pub(super) scrapes: Vec<i64>,
+    /// Those of the second half of a tick, which is not for reads.
+    pub(super) late_scrapes: Vec<i64>,
     /// True times of the reads so far that the home has answered.
     pub(super) answered_reads: Vec<i64>,
     /// Watermark of each remote when it was first seen, or the time up to which samples were given
@@ -79,6 +81,9 @@ pub(super) struct Run {
     /// Whether a process went on without the store: then two may be at work at once.
     without_store: bool,
 }
+
+/// What a tick keeps of its time for its end, at most.
+const MARGINS: Duration = Duration::from_secs(4);
 
 impl Run {
     fn new(
@@ -143,6 +148,7 @@ impl Run {
             rng,
             last: 0,
             scrapes: Vec::new(),
+            late_scrapes: Vec::new(),
             answered_reads: Vec::new(),
             reads_again: false,
             without_store: false,
@@ -258,7 +264,12 @@ impl Run {
         }
         let report = seats[tick.process].tick(&plan, tick.kill, || {}).await;
         self.last = tick.process;
-        self.scrapes.extend(self.home.take_scrapes());
+        let scrapes = self.home.take_scrapes();
+        let for_reads = tick.timeout.saturating_sub(MARGINS) / 2;
+        let half_way_ms = start_ms + for_reads.as_millis() as i64;
+        let late = scrapes.iter().filter(|at_ms| **at_ms >= half_way_ms);
+        self.late_scrapes.extend(late);
+        self.scrapes.extend(scrapes);
         self.reads(start_ms);
         if let Some(report) = &report {
             self.world.tell(|| format!("report: {report:?}"));
