@@ -121,8 +121,9 @@ pub(super) fn hint(phase: Phase, peer: Peer, fault: NetFault) -> Option<&'static
              full-size packets are lost on the way (MTU)"
         }
         (Body, Home, TimedOut) => {
-            "the headers came but the body stalls: full-size packets are lost in the tunnel; clamp \
-             the MSS to 1350 or lower the MTU on the VPN interface"
+            "the headers came but the body did not end in time: if it stalls, full-size packets \
+             are lost in the tunnel, so clamp the MSS to 1350 or lower the MTU on the VPN \
+             interface; if it flows, raise scrape_timeout"
         }
         (Body, Home, _) => {
             "the answer was cut: the home Prometheus or something on the way gave up; see its log"
