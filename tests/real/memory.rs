@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use amp_forwarder_support::cgroup::ControlGroup;
 use amp_forwarder_support::gateway::Gateway;
 use amp_forwarder_support::gateway::faults::{Fault, FaultAction};
 use amp_forwarder_support::gateway::options::GatewayOptions;
@@ -10,7 +11,7 @@ use amp_forwarder_support::home::{Page, ScriptedHome};
 use amp_forwarder_support::lambda::{Function, FunctionOptions, InvocationResult, RuntimeApi};
 use amp_forwarder_support::now_ms;
 use amp_forwarder_support::process::Moto;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::common::{SPOOL, TestConfig, assert_balanced, assert_has, credentials, spooling};
@@ -142,13 +143,13 @@ fn config_with_s3(home: &ScriptedHome, gateway: &Gateway) -> String {
         .replace(&format!("file://{SPOOL}"), "s3://spool/home")
 }
 
-/// Gives the home new samples after each scrape. Never returns.
-async fn serve_new_samples(home: &ScriptedHome) {
+/// Gives the home new samples of so many series after each scrape. Never returns.
+async fn serve_new_samples(home: &ScriptedHome, series: usize) {
     let mut scrapes = 0;
     loop {
         if home.requests().len() > scrapes {
             scrapes = home.requests().len();
-            let page = tokio::task::spawn_blocking(|| federated(SERIES, now_ms()))
+            let page = tokio::task::spawn_blocking(move || federated(series, now_ms()))
                 .await
                 .unwrap();
             home.serve(Page::text(page));
@@ -186,7 +187,7 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
 
     let answer = tokio::select! {
         answer = api.invoke(include_str!("../../events/rule.json"), TIME_OUT) => answer.unwrap(),
-        () = serve_new_samples(&home) => unreachable!(),
+        () = serve_new_samples(&home, SERIES) => unreachable!(),
     };
     let report = match answer {
         InvocationResult::Answer(report) => report,
@@ -222,5 +223,85 @@ async fn at_128_megabytes_a_minute_without_the_receiver_is_in_s3_in_time() {
     assert!(
         other.is_none() || time * SHARE < Duration::from_secs(60),
         "CPU time: {time:?}"
+    );
+}
+
+/// Series of a home with three remotes: each remote has its own cache, queue and segments.
+const SHARED_SERIES: usize = 40_000;
+
+/// The configuration with the remote three times.
+fn with_three_remotes(yaml: &str) -> String {
+    let (before, rest) = yaml.split_once("remote_write:\n").unwrap();
+    let (entry, after) = rest.split_once("forwarder:").unwrap();
+    let named = |name| entry.replace("- url:", &format!("- name: {name}\n    url:"));
+    let entries = ["one", "two", "three"].map(named).concat();
+    format!("{before}remote_write:\n{entries}forwarder:{after}")
+}
+
+/// What a tick of a function reports that must not have ended for want of memory.
+async fn reported(api: &RuntimeApi, function: &Function, event: &'static str) -> Value {
+    let answer = api.invoke(event, Duration::from_secs(40)).await;
+    let report = match answer.unwrap_or_else(|error| panic!("{error}\n{}", function.log())) {
+        InvocationResult::Answer(report) => report,
+        InvocationResult::Error(error) => panic!("{error}\n{}", function.log()),
+    };
+    let peak_kb = usage(function.id()).expect("it is alive").peak_kb;
+    println!(
+        "peak {peak_kb} kB, of which {} count: {}, {}",
+        report["memory"]["peak_bytes"], report["ledger"], report["spool"]
+    );
+    assert_balanced(&report);
+    assert!(
+        peak_kb > 1024 && peak_kb < 128 * 1024,
+        "peak resident memory: {peak_kb} kB, {report}"
+    );
+    report
+}
+
+/// Bodies on their way to the store, segments that are loaded and what the heads of three spools
+/// are sent from are on top of caches and queues.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_128_megabytes_three_remotes_fill_their_spools_and_empty_them() {
+    let moto = Moto::start(&[]).await.unwrap();
+    moto.create_bucket("spool").await.unwrap();
+    let home = ScriptedHome::start(Page::text(federated(SHARED_SERIES, now_ms())))
+        .await
+        .unwrap();
+    let gateway = counting_gateway().await;
+    gateway.faults().add(Fault::always(FaultAction::Hang));
+    let yaml = with_three_remotes(&config_with_s3(&home, &gateway)).replace("15s", "10s");
+    let (api, folder) = (RuntimeApi::start().await.unwrap(), TempDir::new().unwrap());
+    let function = env!("CARGO_BIN_EXE_amp-forwarder");
+    let program = folder.path().join("in-group.sh");
+    // Only root may make control groups. The peak is measured in any case.
+    let group = ControlGroup::of_memory(128).and_then(|group| {
+        group.wrap(function.as_ref(), &program)?;
+        Ok(group)
+    });
+    if let Err(error) = &group {
+        println!("no control group, so only the peak is measured: {error:#}");
+    }
+    let program = group.as_ref().map_or(function.into(), |_| program.clone());
+    let mut options = FunctionOptions::new(program, &api.runtime_api(), &yaml);
+    // The template sets the threshold.
+    let threshold = ("MALLOC_MMAP_THRESHOLD_".to_owned(), "1048576".to_owned());
+    let store = ("AWS_ENDPOINT_URL_S3".to_owned(), moto.url());
+    options.env.extend([store, threshold]);
+    let function = Function::start(&options).unwrap();
+
+    let filled = tokio::select! {
+        report = reported(&api, &function, include_str!("../../events/rule.json")) => report,
+        () = serve_new_samples(&home, SHARED_SERIES) => unreachable!(),
+    };
+    let owed = filled["ledger"]["owed_after"].as_u64().unwrap();
+    assert!(owed >= 3 * 2 * SHARED_SERIES as u64, "{filled}");
+    assert_has(&filled, &json!({"ledger": {"lost": 0, "rolled_back": 0}}));
+    assert_eq!(filled["spool"]["samples"], owed, "{filled}");
+
+    gateway.faults().clear();
+    let emptied = reported(&api, &function, include_str!("../../events/drain.json")).await;
+    assert_has(
+        &emptied,
+        &json!({"ledger": {"written": owed, "lost": 0, "owed_after": 0}}),
     );
 }
