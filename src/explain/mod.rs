@@ -18,9 +18,7 @@ use self::rules::{dropped_by, steps};
 pub use self::shown::{ShownSeries, ShownSeriesError, shown};
 use crate::config::{Config, RemoteWrite, ScrapeConfig, format_duration};
 use crate::home::{Target, targets};
-use crate::intake::{
-    HistogramLimits, IntakeRules, MAX_AHEAD_MS, RemoteTrace, TraceEnd, trace_series,
-};
+use crate::intake::{IntakeRules, MAX_AHEAD_MS, RemoteTrace, TraceEnd, trace_series};
 use crate::selector::Selector;
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, text};
@@ -104,7 +102,13 @@ fn explain_target(
             span: None,
         })
         .collect();
-    let rules = intake_rules(config, job, target);
+    let rules = IntakeRules::new(
+        job,
+        target,
+        &config.global.external_labels,
+        &config.remote_write,
+        0,
+    );
     let trace = trace_series(&rules, &exposed);
     let metric_rules = steps("metric_relabel_configs", &trace.metric_rules);
     let ends = trace.end.map(|end| match end {
@@ -221,29 +225,6 @@ fn by_age(
         None => "there is no sample_age_limit: the remote decides what is too old".to_owned(),
     };
     (true, text)
-}
-
-fn intake_rules<'a>(
-    config: &'a Config,
-    job: &'a ScrapeConfig,
-    target: &'a Target,
-) -> IntakeRules<'a> {
-    IntakeRules {
-        target,
-        honor_labels: job.honor_labels,
-        honor_timestamps: job.honor_timestamps,
-        track_timestamps_staleness: job.track_timestamps_staleness,
-        limits: job.limits,
-        validation: job.naming.validation,
-        metric_relabel: &job.metric_relabel_configs,
-        histogram_limits: HistogramLimits::new(
-            job.histograms.bucket_limit,
-            job.histograms.min_bucket_factor,
-        ),
-        external_labels: &config.global.external_labels,
-        remotes: &config.remote_write,
-        start_ms: 0,
-    }
 }
 
 /// The label set that a selector names completely.

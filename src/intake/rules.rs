@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::histogram_limits::HistogramLimits;
 use super::sink::{ExposedSample, Refusal};
-use crate::config::{NameValidation, RemoteWrite, ScrapeLimits};
+use crate::config::{NameValidation, RemoteWrite, ScrapeConfig, ScrapeLimits};
 use crate::home::Target;
 use crate::prompb::Value;
 use crate::relabel::{self, Rule};
@@ -41,6 +41,35 @@ pub struct IntakeRules<'a> {
     pub remotes: &'a [RemoteWrite],
     /// Start of the scrape, milliseconds since 1970: the timestamp of samples that have none.
     pub start_ms: i64,
+}
+
+impl<'a> IntakeRules<'a> {
+    /// What the configuration says of a target's samples, for a scrape that starts at `start_ms`.
+    #[must_use]
+    pub fn new(
+        job: &'a ScrapeConfig,
+        target: &'a Target,
+        external_labels: &'a BTreeMap<String, String>,
+        remotes: &'a [RemoteWrite],
+        start_ms: i64,
+    ) -> Self {
+        Self {
+            target,
+            honor_labels: job.honor_labels,
+            honor_timestamps: job.honor_timestamps,
+            track_timestamps_staleness: job.track_timestamps_staleness,
+            limits: job.limits,
+            validation: job.naming.validation,
+            metric_relabel: &job.metric_relabel_configs,
+            histogram_limits: HistogramLimits::new(
+                job.histograms.bucket_limit,
+                job.histograms.min_bucket_factor,
+            ),
+            external_labels,
+            remotes,
+            start_ms,
+        }
+    }
 }
 
 /// What Prometheus reports about a scrape.

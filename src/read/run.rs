@@ -21,9 +21,7 @@ use super::window_request::{WindowOutcome, WindowRequest};
 use crate::batch::Writer;
 use crate::config::{RemoteWrite, ScrapeConfig};
 use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse, ResponseBody, Target};
-use crate::intake::{
-    HistogramLimits, IntakeRules, IntakeTransaction, Refusal, RemoteCommit, SourceReport,
-};
+use crate::intake::{IntakeRules, IntakeTransaction, Refusal, RemoteCommit, SourceReport};
 use crate::net::{NetError, Peer, Phase};
 use crate::time::Clock;
 
@@ -98,23 +96,13 @@ impl<'a> WindowReader<'a> {
     }
 
     fn rules(&self, job: &'a ScrapeConfig, target: &'a Target) -> IntakeRules<'a> {
+        let start_ms = self.clock.now_ms();
         IntakeRules {
-            target,
-            honor_labels: job.honor_labels,
             // Where the job does not honor them, slots have put their own in their place.
             honor_timestamps: true,
             // Markers come from the home, or are held back while a gap may still be filled.
             track_timestamps_staleness: false,
-            limits: job.limits,
-            validation: job.naming.validation,
-            metric_relabel: &job.metric_relabel_configs,
-            histogram_limits: HistogramLimits::new(
-                job.histograms.bucket_limit,
-                job.histograms.min_bucket_factor,
-            ),
-            external_labels: self.external_labels,
-            remotes: self.remotes,
-            start_ms: self.clock.now_ms(),
+            ..IntakeRules::new(job, target, self.external_labels, self.remotes, start_ms)
         }
     }
 }

@@ -17,9 +17,7 @@ use super::refusal::first_line;
 use crate::batch::Writer;
 use crate::config::{RemoteWrite, ScrapeConfig};
 use crate::home::{Home, HomeMethod, HomeRequest, HomeResponse, Target};
-use crate::intake::{
-    HistogramLimits, IntakeRules, IntakeTransaction, Refusal, RemoteCommit, SourceReport, Tally,
-};
+use crate::intake::{IntakeRules, IntakeTransaction, Refusal, RemoteCommit, SourceReport, Tally};
 use crate::net::{NetError, Peer, Phase, redacted};
 use crate::time::Clock;
 
@@ -95,22 +93,8 @@ impl<'a> Scraper<'a> {
     }
 
     fn rules(&self, job: &'a ScrapeConfig, target: &'a Target) -> IntakeRules<'a> {
-        IntakeRules {
-            target,
-            honor_labels: job.honor_labels,
-            honor_timestamps: job.honor_timestamps,
-            track_timestamps_staleness: job.track_timestamps_staleness,
-            limits: job.limits,
-            validation: job.naming.validation,
-            metric_relabel: &job.metric_relabel_configs,
-            histogram_limits: HistogramLimits::new(
-                job.histograms.bucket_limit,
-                job.histograms.min_bucket_factor,
-            ),
-            external_labels: self.external_labels,
-            remotes: self.remotes,
-            start_ms: self.clock.now_ms(),
-        }
+        let start_ms = self.clock.now_ms();
+        IntakeRules::new(job, target, self.external_labels, self.remotes, start_ms)
     }
 }
 

@@ -9,7 +9,7 @@ use super::error::{EndError, EndFault};
 use super::value::{TimedPrint, ValuePrint};
 use crate::config::{RemoteWrite, ScrapeConfig};
 use crate::home::{Home, HomeMethod, HomeRequest, Target};
-use crate::intake::{HistogramLimits, IntakeRules, label_sets};
+use crate::intake::{IntakeRules, label_sets};
 use crate::net::redacted;
 use crate::read::ReadSource;
 use crate::read::request::{self, TimeRange};
@@ -99,23 +99,7 @@ impl<'a> HomeTarget<'a> {
         external_labels: &'r BTreeMap<String, String>,
         remotes: &'r [RemoteWrite],
     ) -> IntakeRules<'r> {
-        let job = self.job;
-        IntakeRules {
-            target: &self.target,
-            honor_labels: job.honor_labels,
-            honor_timestamps: job.honor_timestamps,
-            track_timestamps_staleness: job.track_timestamps_staleness,
-            limits: job.limits,
-            validation: job.naming.validation,
-            metric_relabel: &job.metric_relabel_configs,
-            histogram_limits: HistogramLimits::new(
-                job.histograms.bucket_limit,
-                job.histograms.min_bucket_factor,
-            ),
-            external_labels,
-            remotes,
-            start_ms: 0,
-        }
+        IntakeRules::new(self.job, &self.target, external_labels, remotes, 0)
     }
 
     /// Reads all series of a span.
