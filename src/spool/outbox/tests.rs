@@ -550,6 +550,12 @@ async fn an_idle_tick_makes_two_puts_and_a_cold_one_a_get_before() {
         state
             .remotes
             .insert(amp(), opened.outboxes[0].summary().await);
+        // A state that has served a slot lately is none from a backup.
+        state
+            .jobs
+            .entry("home".to_owned())
+            .or_default()
+            .last_slot_ms = Some(0);
         keeper.release(tenure, state).await.unwrap();
         assert_eq!(ops(&store), expected);
         tokio::time::advance(Duration::from_secs(60)).await;
