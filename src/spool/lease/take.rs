@@ -93,10 +93,14 @@ impl LeaseClient {
             self.released_empty &=
                 self.held == Some(found.state.epoch) && found.state.lease.is_none();
             let is_ours = attempt.tried == Some(found.state.epoch);
-            if attempt.given.is_none() && !is_ours && self.may_be_restored(&found) {
+            let mut step = self.next_step(&found, planned, &mut attempt)?;
+            // Whoever has to wait for another process leaves everything but the state alone.
+            let is_asked = attempt.given.is_some() || is_ours;
+            if matches!(step, TakeStep::Write(_)) && !is_asked && self.may_be_restored(&found) {
                 attempt.given = Some(self.newest_given(attempt.store_ends).await?);
+                step = self.next_step(&found, planned, &mut attempt)?;
             }
-            let epoch = match self.next_step(&found, planned, &mut attempt)? {
+            let epoch = match step {
                 TakeStep::Write(epoch) => epoch,
                 TakeStep::LookAt(moment) => {
                     if !std::mem::replace(&mut attempt.waits, true) {
