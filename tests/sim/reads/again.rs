@@ -30,6 +30,9 @@ use crate::world::Key;
 /// Largest overlap of two windows (README, `overlap`).
 const MOST_OVERLAP_MS: i64 = 300_000;
 
+/// Slots in which the last one that shows a series for certain is looked for.
+const LOOK_BACK_SLOTS: i64 = 64;
+
 /// Hash of a label set as the tables of last timestamps have it.
 pub(super) fn labels_hash<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> u64 {
     let mut labels = Labels::default();
@@ -63,10 +66,22 @@ impl Durable {
             run.shared.objects.peek(&key)
         });
         let now_ms = run.world.now_ms();
+        let interval_ms = run.interval_ms();
         let series = run.home.tsdb.series.iter();
         let newest = series.flat_map(|series| {
             let key = run.key(series);
-            let newest = candidates(series, watermark_ms, now_ms);
+            // A late marker may hide it from the slot of the watermark. Then the slot before shows
+            // the newest one.
+            let mut newest = Vec::new();
+            for slots in 0..LOOK_BACK_SLOTS {
+                let slot_ms = watermark_ms - slots * interval_ms;
+                let shown = candidates(series, slot_ms, now_ms);
+                let is_certain = shown.iter().all(Option::is_some);
+                newest.extend(shown);
+                if is_certain {
+                    break;
+                }
+            }
             // A marker hides it at the watermark, but a slot before has shown it.
             let before_marker = series
                 .range(watermark_ms - LOOK_BACK_MS, watermark_ms, now_ms)

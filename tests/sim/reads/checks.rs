@@ -118,7 +118,7 @@ impl Run {
             .as_millis() as i64
     }
 
-    fn interval_ms(&self) -> i64 {
+    pub(super) fn interval_ms(&self) -> i64 {
         self.scenario.config.scrape_configs[0]
             .scrape_interval
             .as_millis() as i64
