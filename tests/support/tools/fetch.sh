@@ -149,18 +149,18 @@ debian() {
     rm -rf "$work"
 }
 
-# with_libraries NAME SUITE PROGRAM "PACKAGE…": unpacks packages and all that they depend on into DIR/NAME/root, and writes
+# with_libraries NAME SUITE PROGRAM "PACKAGE…": unpacks packages and all that they depend on into DIR/NAME/unpacked, and writes
 # DIR/NAME/NAME, which runs PROGRAM with these libraries. The C library is the machine's own: its loader takes no other one.
 # What only a graphics card needs is left out.
 # Versions are not pinned: Debian replaces browsers every other week, and no test compares what another version does.
 with_libraries() {
-    local name=$1 suite=$2 program=$3 packages=$4 work=$tools/.apt/work-$1 file root=$tools/$1/root
+    local name=$1 suite=$2 program=$3 packages=$4 work=$tools/.apt/work-$1 file unpacked=$tools/$1/unpacked
     [ ! -x "$tools/$name/$name" ] || return 0
     claim
     [ ! -x "$tools/$name/$name" ] || return 0
     prepare_suite "$suite"
     rm -rf "$work"
-    mkdir -p "$work/debs/partial" "$work/tool/root"
+    mkdir -p "$work/debs/partial" "$work/tool/unpacked"
     say "downloading $packages and what it needs from Debian $suite"
     # shellcheck disable=SC2086
     private_apt "$suite" apt-get -o APT::Sandbox::User= -o Dir::Cache::archives="$work/debs" -o Debug::NoLocking=true \
@@ -168,22 +168,22 @@ with_libraries() {
         die "cannot download $packages" "$(grep -E '^(E|W|Err)' "$work/log" | head -3 | tr '\n' ' ')" "is there a network? the whole output is in $work/log"
     for file in "$work"/debs/*.deb; do
         case ${file##*/} in libc6_* | libc-bin_* | dpkg_* | perl* | debconf_* | libgl1-mesa-dri_* | libllvm* | libz3*) continue ;; esac
-        dpkg-deb -x "$file" "$work/tool/root"
+        dpkg-deb -x "$file" "$work/tool/unpacked"
         printf '%s\n' "${file##*/}" >>"$work/tool/VERSION"
     done
-    [ -x "$work/tool/root/$program" ] || die "no program $program in $packages"
+    [ -x "$work/tool/unpacked/$program" ] || die "no program $program in $packages"
     cat >"$work/tool/fonts.conf" <<EOF
 <?xml version="1.0"?>
-<fontconfig><dir>$root/usr/share/fonts</dir><cachedir>$tools/$name/cache</cachedir></fontconfig>
+<fontconfig><dir>$unpacked/usr/share/fonts</dir><cachedir>$tools/$name/cache</cachedir></fontconfig>
 EOF
     cat >"$work/tool/$name" <<EOF
 #!/bin/sh
-root=$root
-libraries=\$root/usr/lib/x86_64-linux-gnu
-export LD_LIBRARY_PATH=\$libraries:\$root/lib/x86_64-linux-gnu:\$libraries/systemd:\$libraries/pulseaudio
-export SYSTEMD_UNIT_PATH=\$root/lib/systemd/system:
+unpacked=$unpacked
+libraries=\$(echo "\$unpacked"/usr/lib/*-linux-gnu)
+export LD_LIBRARY_PATH=\$libraries:\$(echo "\$unpacked"/lib/*-linux-gnu):\$libraries/systemd:\$libraries/pulseaudio
+export SYSTEMD_UNIT_PATH=\$unpacked/lib/systemd/system:
 export FONTCONFIG_FILE=$tools/$name/fonts.conf
-exec "\$root/$program" "\$@"
+exec "\$unpacked/$program" "\$@"
 EOF
     chmod +x "$work/tool/$name"
     rm -rf "${tools:?}/$name"
