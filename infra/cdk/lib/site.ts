@@ -9,7 +9,7 @@ import { Construct } from 'constructs';
 import { allow, keyCalls, SITE_ROLE_PATH, siteRoleName, spoolCalls } from './permissions';
 import { schedule, type Scheduling } from './schedule';
 import { SITES_PREFIX, SPOOL_PREFIX } from './spool';
-import { siteVerification } from './verification';
+import { verificationSchedule } from './verification';
 
 /** What all homes of a function that serves many have in common. */
 export interface SitesProps {
@@ -131,7 +131,7 @@ export class Site extends Construct {
       state: props.enabled === true ? 'ENABLED' : 'DISABLED',
       input: JSON.stringify({ site: name }),
     });
-    if (parts.verifySchedule !== undefined) siteVerification(this, parts.function, this.schedule, name, parts.verifySchedule);
+    if (parts.verifySchedule !== undefined) verificationSchedule(this, parts.function, this.schedule, parts.verifySchedule, name);
     if (parts.own !== undefined) {
       this.role = new iam.Role(this, 'Role', {
         description: 'What amp-forwarder may do for a site',

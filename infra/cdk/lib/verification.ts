@@ -20,41 +20,28 @@ export function verifyPolicy(scope: Construct, role: iam.IRole, workspaceArn: st
 
 /**
  * Compares the last day at home with the workspace, in the group and under the role of the schedule of the ticks. A verification that fails
- * is not repeated: the next one looks at the same samples for hours to come.
+ * is not repeated: the next one looks at the same samples for hours to come. Those of sites are spread over two hours: a thousand comparisons
+ * at once would want a thousand processes.
  */
-export function verificationSchedule(scope: Construct, target: lambda.IFunction, ticks: scheduler.CfnSchedule, expression: string): void {
+export function verificationSchedule(
+  scope: Construct,
+  target: lambda.IFunction,
+  ticks: scheduler.CfnSchedule,
+  expression: string,
+  site?: string,
+): void {
   const { roleArn } = ticks.target as scheduler.CfnSchedule.TargetProperty;
+  const event = { action: 'verify', last: '24h' };
   const made = new scheduler.CfnSchedule(scope, 'VerificationSchedule', {
     description: 'Compares the home with the workspace',
     groupName: ticks.groupName,
     scheduleExpression: expression,
     state: ticks.state,
-    flexibleTimeWindow: { mode: 'OFF' },
+    flexibleTimeWindow: site === undefined ? { mode: 'OFF' } : { mode: 'FLEXIBLE', maximumWindowInMinutes: 120 },
     target: {
       arn: target.functionArn,
       roleArn,
-      input: '{"action":"verify","last":"24h"}',
-      retryPolicy: { maximumRetryAttempts: 0, maximumEventAgeInSeconds: 60 },
-    },
-  });
-  made.node.addDependency(...ticks.node.dependencies);
-}
-
-/**
- * Does the same for a site. Sites are spread over two hours: a thousand comparisons at once would want a thousand processes.
- */
-export function siteVerification(scope: Construct, target: lambda.IFunction, ticks: scheduler.CfnSchedule, site: string, expression: string): void {
-  const { roleArn } = ticks.target as scheduler.CfnSchedule.TargetProperty;
-  const made = new scheduler.CfnSchedule(scope, 'VerificationSchedule', {
-    description: 'Compares the home with the workspace',
-    groupName: ticks.groupName,
-    scheduleExpression: expression,
-    state: ticks.state,
-    flexibleTimeWindow: { mode: 'FLEXIBLE', maximumWindowInMinutes: 120 },
-    target: {
-      arn: target.functionArn,
-      roleArn,
-      input: JSON.stringify({ site, action: 'verify', last: '24h' }),
+      input: JSON.stringify(site === undefined ? event : { site, ...event }),
       retryPolicy: { maximumRetryAttempts: 0, maximumEventAgeInSeconds: 60 },
     },
   });
