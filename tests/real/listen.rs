@@ -24,13 +24,17 @@ struct ListeningRun {
 }
 
 impl ListeningRun {
-    /// Starts a run whose ticks end as soon as their scrape is sent.
+    /// Starts a run whose first tick scrapes at once and ends as soon as its samples are sent. The
+    /// next slot is a day later, so that no second scrape changes a figure while a test looks at it.
     async fn start(fault: Option<Fault>) -> Self {
         let (home, gateway) = (scripted(125).await, gateway().await);
         fault
             .into_iter()
             .for_each(|fault| gateway.faults().add(fault));
-        let config = TestConfig::new(&home.address(), &gateway);
+        let config = TestConfig {
+            interval: "1d",
+            ..TestConfig::new(&home.address(), &gateway)
+        };
         let cli = CommandLine::with(&config.yaml());
         let port = Port::reserve().unwrap();
         let address = format!("127.0.0.1:{port}");
