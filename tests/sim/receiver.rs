@@ -94,7 +94,8 @@ pub(crate) struct Answered {
     pub(crate) deduplicated: u64,
     pub(crate) rejected: u64,
     /// Samples of requests that were refused for their order, and of which it had some before, or
-    /// of which some were out of order when they first came: no answer can tell the two apart.
+    /// some were out of order when they first came, or some came before in a request without a
+    /// clear answer: no answer can tell these apart.
     pub(crate) known: u64,
     /// Samples of requests that may be tried again after a 429.
     pub(crate) throttled: u64,
@@ -153,6 +154,21 @@ struct State {
     unordered: HashSet<(Key, i64)>,
     /// Samples that were out of order when they first came.
     hopeless: HashSet<(Key, i64)>,
+    /// For each sample, the number of its requests that have no clear answer, or none yet.
+    unclear: HashMap<(Key, i64), u32>,
+    /// Samples that count in [`Answered::known`].
+    known: HashSet<(Key, i64)>,
+}
+
+impl State {
+    /// Notes that a request with these samples has an answer that leaves no doubt.
+    fn is_clear(&mut self, samples: &[Sample]) {
+        for sample in samples {
+            if let Some(requests) = self.unclear.get_mut(&(sample.key, sample.timestamp_ms)) {
+                *requests = requests.saturating_sub(1);
+            }
+        }
+    }
 }
 
 /// The model of a receiver.
@@ -192,6 +208,8 @@ impl Receiver {
             first_ms: None,
             unordered: HashSet::new(),
             hopeless: HashSet::new(),
+            unclear: HashMap::new(),
+            known: HashSet::new(),
         };
         Arc::new(Self {
             world,
@@ -222,10 +240,12 @@ impl Receiver {
     }
 
     /// Whether a request with a sample was refused for good with an error, and none with it was
-    /// deduplicated.
+    /// deduplicated, or refused as the repeat of one that was stored.
     pub(crate) fn is_rejected(&self, key: Key, timestamp_ms: i64) -> bool {
         let (state, sample) = (lock(&self.state), (key, timestamp_ms));
-        state.rejected.contains(&sample) && !state.deduplicated.contains(&sample)
+        state.rejected.contains(&sample)
+            && !state.deduplicated.contains(&sample)
+            && !state.known.contains(&sample)
     }
 
     /// Whether a body has a sample that is not older than a few seconds.
@@ -409,6 +429,7 @@ impl Receiver {
                 if state.tenant.is_out_of_order(&sample) {
                     state.hopeless.insert((key, timestamp_ms));
                 }
+                *state.unclear.entry((key, timestamp_ms)).or_default() += 1;
                 self.check_sample(&mut state, &sample, is_repeated, &mut span);
                 samples.push(sample);
             }
@@ -594,6 +615,12 @@ impl Receiver {
         let is_hopeless =
             |sample: &Sample| state.hopeless.contains(&(sample.key, sample.timestamp_ms));
         let some_hopeless = samples.iter().any(is_hopeless);
+        // This request is one of them.
+        let came_before = |sample: &Sample| {
+            let requests = state.unclear.get(&(sample.key, sample.timestamp_ms));
+            requests.is_some_and(|requests| *requests > 1)
+        };
+        let some_came_before = samples.iter().any(came_before);
         let outcome = state.tenant.push(samples, self.world.now_ms());
         for sample in samples {
             let is_ordered = !state.unordered.contains(&(sample.key, sample.timestamp_ms));
@@ -616,10 +643,14 @@ impl Receiver {
                     Event::TooOld => "out of bounds",
                     _ => "sample invalid label",
                 };
-                if (had_some || some_hopeless)
+                if (had_some || some_hopeless || some_came_before)
                     && matches!(why, Event::OutOfOrder | Event::Duplicate)
                 {
                     state.answered.known += samples.len() as u64;
+                    let known = samples.iter();
+                    state
+                        .known
+                        .extend(known.map(|sample| (sample.key, sample.timestamp_ms)));
                 }
                 (400, text)
             }
@@ -630,6 +661,9 @@ impl Receiver {
         let mut state = lock(&self.state);
         let count = samples.len() as u64;
         let final_429 = !self.traits.retries_429 || raw_body.contains("series limit");
+        if status < 500 && status != 408 {
+            state.is_clear(samples);
+        }
         match status {
             202 => state.answered.deduplicated += count,
             200..=299 => state.answered.written += count,
@@ -748,12 +782,14 @@ impl Receiver {
             Some(Fault::OtherReplica) => 202,
             Some(Fault::NoCredentials) => {
                 guard.over = true;
+                lock(&self.state).is_clear(&samples);
                 return Err(PostError::Sign(SignError::Credentials(
                     AwsError::NoCredentials("none".to_owned()),
                 )));
             }
             Some(Fault::NoSts) => {
                 guard.over = true;
+                lock(&self.state).is_clear(&samples);
                 return Err(PostError::Sign(SignError::TimedOut(request.timeout)));
             }
             Some(Fault::TimedOut | Fault::TimedOutStored | Fault::Reset | Fault::ResetStored) => {
