@@ -258,7 +258,7 @@ impl Forwarder {
             sent.ledger.add(scraped);
             if let Some(held) = &held {
                 let outbox = &held.outboxes[index];
-                outbox.count_unknown().await;
+                outbox.count_uncounted().await;
                 let remote = &self.lanes[index].id;
                 let owed = outbox.backlog().samples;
                 sent.ledger

@@ -47,19 +47,18 @@ impl Outbox {
         }
     }
 
-    /// Looks once more into the segments that could not be looked into before. Their samples would
-    /// otherwise be in the backlog without being counted.
-    pub async fn count_unknown(&self) {
-        let samples_are_in_the_sum = self.inventory.borrow().backlog.has_unattributed();
-        if !samples_are_in_the_sum {
-            self.look_into_unknown().await;
-            let inventory = &mut *self.inventory.borrow_mut();
-            let unknown = inventory.backlog.uncounted().count();
-            if unknown > 0 {
-                inventory.losses.say(
+    /// Looks once more into the segments whose samples are in no sum. Their samples would otherwise
+    /// be in the backlog without being counted.
+    pub async fn count_uncounted(&self) {
+        let uncounted = || self.inventory.borrow().backlog.uncounted().count();
+        if uncounted() > 0 {
+            self.look_into(Which::Uncounted).await;
+            let segments = uncounted();
+            if segments > 0 {
+                self.inventory.borrow_mut().losses.say(
                     IncidentKind::BacklogUncounted,
                     format!(
-                        "spool: {unknown} segments for {} could not be looked into: \
+                        "spool: {segments} segments for {} could not be looked into: \
                      their backlog is not counted yet",
                         self.remote
                     ),
@@ -77,7 +76,7 @@ impl Outbox {
             // Its samples are still in the sum. Once all other segments are known, they are what is
             // left of it; if one cannot be read now, a later call finds them.
             None => {
-                self.look_into_unknown().await;
+                self.look_into(Which::Unknown).await;
                 self.inventory.borrow_mut().backlog.take_unattributed()
             }
         };
@@ -105,21 +104,17 @@ impl Outbox {
         }
     }
 
-    async fn look_into_unknown(&self) {
+    async fn look_into(&self, which: Which) {
         let until = self.access.optional_call_ends().min(Instant::now() + LOOK);
-        self.count(Which::Unknown, until).await;
+        self.count(which, until).await;
     }
 
     /// Looks into the oldest segment if nothing else says how old the backlog is.
     pub(super) async fn look_into_oldest(&self) {
         let oldest = self.inventory.borrow().backlog.oldest_of_unknown_age();
-        if let Some(name) = oldest {
-            self.look_into(name).await;
-        }
-    }
-
-    async fn look_into(&self, name: SegmentName) {
-        if let Some(contents) = self.peek(name).await {
+        if let Some(name) = oldest
+            && let Some(contents) = self.peek(name).await
+        {
             self.inventory.borrow_mut().backlog.learn(name, contents);
         }
     }
@@ -161,6 +156,7 @@ mod tests {
     use super::super::tests::{LIMITS, amp, batch, drain, outbox, tick, world};
     use super::super::{Fallback, open};
     use crate::report::IncidentKind;
+    use crate::spool::name::{Folder, SegmentName};
     use crate::spool::state::{RemoteRecord, SpoolState};
     use crate::spool::store::memory::{MemoryStore, StoreFault};
     use crate::spool::store::{FailureKind, Op, Store as _};
@@ -196,7 +192,7 @@ mod tests {
         );
         store.heal();
         assert_eq!(drain(&second).await, [2]);
-        second.count_unknown().await;
+        second.count_uncounted().await;
         assert_eq!((second.take_lost(), second.backlog().samples), (1, 0));
     }
 
@@ -226,7 +222,7 @@ mod tests {
                 (1, 0),
                 "nobody can tell"
             );
-            outbox.count_unknown().await;
+            outbox.count_uncounted().await;
             assert!(
                 outbox.take_incidents()[0]
                     .text
@@ -248,13 +244,41 @@ mod tests {
             if drained {
                 assert_eq!(drain(&outbox).await, [7]);
             }
-            outbox.count_unknown().await;
+            outbox.count_uncounted().await;
             assert_eq!((outbox.take_found(), outbox.take_found()), (7, 0));
             assert_eq!(
                 (outbox.backlog().samples, outbox.take_incidents().len()),
                 (if drained { 0 } else { 7 }, 0)
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_segment_in_no_sum_is_told_of_beside_others_that_are_in_it() {
+        let store = world();
+        let mut released = three(&store).await;
+        // The tick before had a write of these four samples in doubt, and counted them as lost.
+        let name = SegmentName::new(1, 9, 0).unwrap();
+        store.plant(
+            &name.key(Folder::Segments, &amp()),
+            crate::spool::segment::write(&[batch(4, 100)], None),
+        );
+        released.missed.insert(name);
+        store.set_faults(|op, _, _| StoreFault {
+            refuse: (op == Op::Get).then_some(FailureKind::Denied),
+            ..StoreFault::default()
+        });
+        let second = outbox(&store, 2, Some(&released)).await;
+        assert_eq!(second.backlog().samples, 7, "nobody knows of more");
+        second.count_uncounted().await;
+        assert_eq!(
+            second.take_incidents()[0].kind,
+            IncidentKind::BacklogUncounted
+        );
+        store.heal();
+        second.count_uncounted().await;
+        assert_eq!((second.backlog().samples, second.take_found()), (11, 4));
+        assert_eq!((second.take_lost(), second.take_incidents().len()), (0, 0));
     }
 
     /// Three segments of 1, 2 and 4 samples, and what the release says of them.
@@ -281,7 +305,7 @@ mod tests {
             let second = outbox(&store, 2, Some(&released)).await;
             assert_eq!(second.backlog().samples, 7, "{gone:?}: as it was told");
             let sent: u32 = drain(&second).await.iter().sum();
-            second.count_unknown().await;
+            second.count_uncounted().await;
             assert_eq!(
                 (second.take_lost(), second.backlog().samples),
                 (samples, 0),
@@ -303,7 +327,7 @@ mod tests {
         let second = outbox(&store, 2, Some(&released)).await;
         assert_eq!((second.backlog().samples, second.take_found()), (15, 0));
         assert_eq!(drain(&second).await, [1, 2, 4, 8]);
-        second.count_unknown().await;
+        second.count_uncounted().await;
         assert_eq!(second.take_lost(), 0);
     }
 
