@@ -173,6 +173,11 @@ impl Run {
             let mut first_ms = self.first_ms[remote].unwrap_or(watermark_ms);
             if is_first {
                 first_ms = first_ms.min(watermark_ms);
+                // A clock that is set back lets reading begin anew, behind where a killed tick has
+                // begun. What is older than what that one sent comes out of order.
+                if self.scenario.mode == RemoteReadMode::Always {
+                    first_ms = first_ms.max(self.killed_from_ms.unwrap_or(first_ms));
+                }
             }
             self.first_ms[remote] = Some(first_ms);
             let to_ms = self.promised_ms(watermark_ms);

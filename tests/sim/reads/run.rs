@@ -74,6 +74,8 @@ pub(super) struct Run {
     /// Watermark of each remote when it was first seen, or the time up to which samples were given
     /// up, as a report said; in the home's time.
     pub(super) first_ms: Vec<Option<i64>>,
+    /// Where the reads of ticks that were killed have begun, in the home's time.
+    pub(super) killed_from_ms: Option<i64>,
     /// Time up to which what the watermark of each remote promises was checked.
     pub(super) checked_ms: Vec<i64>,
     /// Whether the last tick was killed or not released, or left samples that are read again.
@@ -138,6 +140,7 @@ impl Run {
             keys: HashMap::new(),
             hashes: HashMap::new(),
             first_ms: vec![None; dirs.len()],
+            killed_from_ms: None,
             checked_ms: vec![i64::MIN; dirs.len()],
             world,
             scenario,
@@ -270,7 +273,7 @@ impl Run {
         let late = scrapes.iter().filter(|at_ms| **at_ms >= half_way_ms);
         self.late_scrapes.extend(late);
         self.scrapes.extend(scrapes);
-        self.reads(start_ms);
+        let from_ms = self.reads(start_ms);
         if let Some(report) = &report {
             self.world.tell(|| format!("report: {report:?}"));
             if started.elapsed() > tick.timeout {
@@ -283,6 +286,7 @@ impl Run {
             self.world.hit(Event::ReadKilled);
             self.world.tell(|| "killed".to_owned());
             self.reads_again = true;
+            self.killed_from_ms = self.killed_from_ms.into_iter().chain(from_ms).min();
             if may_give_up {
                 // The kill may have come after the release, so that no report says it.
                 self.gave_up();
@@ -354,11 +358,14 @@ impl Run {
             .for_each(|checked_ms| *checked_ms = now_ms.max(*checked_ms));
     }
 
-    /// Checks the remote reads of a tick as the home saw them.
-    fn reads(&mut self, start_ms: i64) {
+    /// Checks the remote reads of a tick as the home saw them. Returns where those begin that were
+    /// answered.
+    fn reads(&mut self, start_ms: i64) -> Option<i64> {
         let reads = self.home.take_reads();
-        let answered = reads.iter().filter(|read| read.fault.is_none());
-        self.answered_reads.extend(answered.map(|read| read.at_ms));
+        let answered = || reads.iter().filter(|read| read.fault.is_none());
+        self.answered_reads
+            .extend(answered().map(|read| read.at_ms));
+        let from_ms = answered().map(|read| read.range.0).min();
         if reads.len() > 3 {
             self.world.hit(Event::ReadCatchUp);
         }
@@ -389,6 +396,7 @@ impl Run {
                 format!("a read that timed out was repeated in the tick from {start_ms}"),
             );
         }
+        from_ms
     }
 
     /// Ends all faults, and lets ticks run until everything has arrived.
