@@ -50,12 +50,12 @@ impl Writer {
         succeeded: bool,
         staged: &mut StagedScrape,
     ) -> Result<(), snap::Error> {
-        if self.left.is_empty() {
-            return Ok(());
-        }
         if succeeded {
             // Whoever takes these samples counts them.
             staged.counts.scraped -= std::mem::take(&mut staged.left);
+        }
+        if self.left.is_empty() {
+            return Ok(());
         }
         for mut left in self.left.take() {
             left.is_committed |= left.by == ended && succeeded;
@@ -70,7 +70,9 @@ impl Writer {
             let waits_for = left.to.filter(|&to| self.cache.is_open(to));
             left.to = waits_for.or(holder).filter(is_other);
             match series {
-                Some(series) if left.is_committed && left.to.is_none() => {
+                // Until its own scrape has ended, nobody else counts it.
+                _ if !left.is_committed => self.left.push(left),
+                Some(series) if left.to.is_none() => {
                     self.cache.reclaim(staged.transaction, series);
                     self.write(staged, series, &left.raw, left.sample(), false)?;
                 }
@@ -230,6 +232,24 @@ mod tests {
                 shared.fail(second);
             }
             assert!(shared.sent.is_empty(), "{:?}", shared.sent);
+            shared.assert_settled();
+        }
+    }
+
+    #[test]
+    fn a_sample_whose_series_was_forgotten_is_counted_once() {
+        for second_fails in [true, false] {
+            let mut shared = Shared::new();
+            let (mut first, mut second) = (shared.begin(0), shared.begin(1));
+            shared.show(&mut first, 100);
+            shared.show(&mut second, 120);
+            shared.writer.forget_untaken();
+            assert_eq!(shared.fail(first), (0, 0, 0));
+            if second_fails {
+                assert_eq!(shared.fail(second), (0, 0, 0));
+            } else {
+                assert_eq!(shared.commit(second), (1, 0, 1));
+            }
             shared.assert_settled();
         }
     }
