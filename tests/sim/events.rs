@@ -37,7 +37,7 @@ events! {
     Overflowed, BacklogDrained, Busy, Degraded, DegradedBesideAnother, StoreDown, NotReleased,
     TwoTicks, OtherProcess, Thawed, AfterAKill, SpoolExpired, SpoolRejected, GivenUp,
     SpoolMemoryLimit, Reconfigured, SpoolClockBack, SpoolClockForward, LatePut, DoubtfulOrphan,
-    ThrottledForGood, RefusedNotYetKept, SilentRemote, FrozenInside,
+    ThrottledForGood, RefusedNotYetKept, SilentRemote, FrozenInside, Panicked,
     // The run.
     WarmTick, Lost, Rejected, Expired, Filtered, Unchanged, RolledBack, OutOfTime, Killed,
     Restarted, Frozen, ClockBack, ClockForward, Once, SomeJobs, DrainOnly, DryRun, Stopped,

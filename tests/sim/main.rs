@@ -14,6 +14,7 @@ mod checks;
 mod events;
 mod home;
 mod memory;
+mod moved;
 mod owed;
 mod planted;
 mod reads;

@@ -7,9 +7,7 @@ use std::time::Duration;
 use amp_forwarder::batch::Batch;
 use amp_forwarder::prompb::messages::{Label, Sample, TimeSeries, WriteRequest};
 use amp_forwarder::report::{IncidentKind, Ledger, Outcome, Report};
-use amp_forwarder::spool::adopt::Adoption;
 use amp_forwarder::spool::name::{Folder, RemoteDir, SegmentName};
-use amp_forwarder::spool::outbox::SpoolLimits;
 use amp_forwarder::spool::segment;
 use amp_forwarder::spool::state::KEY;
 use amp_forwarder::spool::store::memory::{MemoryStore, StoreFault};
@@ -23,21 +21,21 @@ use crate::bench::{Bench, Reply, START_MS, job, series, yaml};
 use crate::memory::has;
 
 const SECOND: Duration = Duration::from_secs(1);
-const OWN: u64 = 5;
+pub(crate) const OWN: u64 = 5;
 const PLENTY: u64 = 64 << 20;
 
-fn store() -> MemoryStore {
+pub(crate) fn store() -> MemoryStore {
     MemoryStore::new(Arc::new(TokioClock::starting_at(START_MS)))
 }
 
-fn once() -> Plan {
+pub(crate) fn once() -> Plan {
     Plan {
         once: true,
         ..Plan::default()
     }
 }
 
-fn drain() -> Plan {
+pub(crate) fn drain() -> Plan {
     Plan {
         drain_only: true,
         ..Plan::default()
@@ -46,7 +44,13 @@ fn drain() -> Plan {
 
 /// A forwarder with one job of 60 s that shows `count` series, and a remote that answers the first
 /// `outage` requests with 503 and all others so.
-fn bench(store: &MemoryStore, queue: &str, count: usize, outage: usize, then: Reply) -> Bench {
+pub(crate) fn bench(
+    store: &MemoryStore,
+    queue: &str,
+    count: usize,
+    outage: usize,
+    then: Reply,
+) -> Bench {
     let remote = move |(nth, _): (usize, usize)| {
         let reply = if nth <= outage {
             Reply::Status(503)
@@ -172,50 +176,6 @@ async fn what_was_stored_without_an_answer_is_counted_as_repeated() {
     );
     assert_eq!(second.outcome, Outcome::Ok, "{second:?}");
     assert!(kept(&store).is_empty(), "it is not kept under rejected/");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_backlog_of_a_renamed_remote_is_told_of_until_it_is_adopted() {
-    let store = store();
-    let mut before = bench(&store, "", 100, usize::MAX, Reply::Status(200));
-    let spooled = before.tick(9, once()).await;
-    assert_eq!(spooled.ledger.owed_after, 100 + OWN, "{spooled:?}");
-
-    let config = yaml(&job("a", 60), 1, "").replace("name: r0", "name: new");
-    let mut after = Bench::with_store(
-        &config,
-        |_| Reply::Text(String::new()),
-        vec![Box::new(|_| Reply::Status(200))],
-        PLENTY,
-        Some(store.clone()),
-    );
-    for _ in 0..2 {
-        let report = after.tick(20, once()).await;
-        assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
-        assert!(has(&report, IncidentKind::BacklogOrphaned), "{report:?}");
-        assert_eq!(report.spool.samples, 100 + OWN, "{report:?}");
-        assert!(report.spool.oldest_ms.is_some(), "{report:?}");
-        let orphan = &report.spool.orphans[0];
-        assert_eq!((orphan.remote.as_str(), orphan.samples), ("r0", 100 + OWN));
-    }
-    let adoption = Adoption {
-        store: Arc::new(store.clone()),
-        elsewhere: None,
-        from: RemoteDir::new("r0"),
-        to: RemoteDir::new("new"),
-        limits: SpoolLimits {
-            segment_bytes: 1 << 20,
-            max_bytes: 1 << 30,
-            ..SpoolLimits::default()
-        },
-        clock: Arc::new(TokioClock::starting_at(START_MS)),
-    };
-    let adopted = adoption.run().await.unwrap();
-    assert_eq!((adopted.samples, adopted.left), (100 + OWN, 0));
-    let report = after.tick(20, drain()).await;
-    assert_eq!(report.ledger.written, 100 + OWN, "{report:?}");
-    assert_eq!((report.outcome, report.spool.segments), (Outcome::Ok, 0));
-    assert!(report.spool.orphans.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

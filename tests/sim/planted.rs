@@ -55,6 +55,8 @@ pub(crate) enum Bug {
     NoFence,
     /// Samples of a scrape that was dropped count as sent.
     DroppedTimestampsKept,
+    /// A configuration with other labels and relabelling is taken for the one before.
+    OldLabels,
     /// A 412 after a write of our own whose answer was lost is taken for another process's write.
     ChangedTakenForBusy,
     /// `memory_limit` is not respected.
@@ -78,6 +80,7 @@ pub(crate) enum Bug {
 enum Sim {
     Direct,
     Spool,
+    Disorder,
     Reads,
 }
 
@@ -119,6 +122,7 @@ const BUGS: &[(Bug, Sim, &[&str])] = &[
     (Bug::RefusedNotKept, Sim::Spool, &["kept"]),
     (Bug::DroppedTimestampsKept, Sim::Spool, &["missing"]),
     (Bug::ChangedTakenForBusy, Sim::Spool, &["busy"]),
+    (Bug::OldLabels, Sim::Disorder, &["unexposed"]),
     (Bug::NoMemoryLimit, Sim::Direct, &["memory"]),
     (Bug::NoMemoryLimit, Sim::Spool, &["memory"]),
     (Bug::WatermarkTooEarly, Sim::Reads, &["watermark"]),
@@ -319,6 +323,7 @@ fn are_found(wanted: impl Fn(Sim) -> bool) {
             let run = match sim {
                 Sim::Direct => run::seed,
                 Sim::Spool => spool::seed,
+                Sim::Disorder => spool::disorder::seed,
                 Sim::Reads => reads::seed,
             };
             let findings = run(seed, &hits, false, Some(*bug)).findings;

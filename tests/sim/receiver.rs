@@ -77,6 +77,9 @@ pub(crate) struct Traits {
     pub(crate) retries_429: bool,
     /// Whether the home may show older samples after a cold start than were sent before.
     pub(crate) forgetful: bool,
+    /// Whether samples may come in any order, because the home goes back in time and processes
+    /// forget what they have sent.
+    pub(crate) any_order: bool,
     /// Whether the `memory_limit` is small enough to be reached.
     pub(crate) tight_memory: bool,
     /// Whether a sample that was answered may not be sent again unless the forwarder has forgotten
@@ -522,6 +525,7 @@ impl Receiver {
         }
         if let Some(&newest) = state.accepted.get(&key)
             && timestamp_ms < newest
+            && !self.traits.any_order
             && !(self.traits.windows
                 && (is_repeated || state.tenant.stored(key, timestamp_ms) == Some(bits)))
             && !self.world.may_go_back(key)

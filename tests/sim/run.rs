@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use amp_forwarder::config::Config;
 use amp_forwarder::report::Report;
 use amp_forwarder::send::Remote;
 use amp_forwarder::tick::{self, Forwarder, Plan, TickProgress};
@@ -69,7 +70,7 @@ impl Run {
             )
         });
         let external = scenario.config.global.external_labels.clone();
-        let targets = targets(&scenario);
+        let targets = targets([&scenario.config]);
         let mut home = HomeModel::new(
             Arc::clone(&world),
             scenario.home.clone(),
@@ -299,10 +300,17 @@ pub(crate) async fn polled<T>(future: impl Future<Output = T>, times: u32) -> Op
     .await
 }
 
-pub(crate) fn targets(scenario: &Scenario) -> Vec<Target> {
-    let mut targets = Vec::new();
-    for job in &scenario.config.scrape_configs {
+/// The targets of these configurations.
+pub(crate) fn targets<'a>(configs: impl IntoIterator<Item = &'a Config>) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
+    for job in configs
+        .into_iter()
+        .flat_map(|config| &config.scrape_configs)
+    {
         for instance in job.static_configs.iter().flat_map(|group| &group.targets) {
+            if targets.iter().any(|known| known.instance == *instance) {
+                continue;
+            }
             let labels = [
                 ("instance", instance.as_str()),
                 ("job", &job.job_name),

@@ -121,6 +121,7 @@ pub(crate) fn draw(rng: &mut Rng) -> Scenario {
                 max_request_bytes: config.forwarder.max_request_bytes,
                 max_in_flight: remote.queue.max_shards.max(remote.queue.min_shards),
                 retries_429: remote.queue.retry_on_http_429,
+                any_order: false,
                 tight_memory: false,
                 no_repeats: true,
                 windows: false,
@@ -168,6 +169,7 @@ fn home_traits(rng: &mut Rng, calm: bool, start_ms: i64, lag_ms: Option<i64>) ->
             0.4 * rng.f64()
         },
         lag_ms: lag_ms.filter(|_| !calm),
+        clock_steps: vec![],
         clock_off_ms: if calm || !sometimes(rng, 12) {
             0
         } else {

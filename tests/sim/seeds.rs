@@ -25,9 +25,10 @@ fn number(name: &str) -> Option<u64> {
 /// A simulation: from a seed to an outcome.
 type Simulation = fn(u64, &Arc<Hits>, bool, Option<Bug>) -> Outcome;
 
-const SIMULATIONS: [(&str, Simulation); 3] = [
+const SIMULATIONS: [(&str, Simulation); 4] = [
     ("direct", run::seed),
     ("spool", spool::seed),
+    ("disorder", spool::disorder::seed),
     ("reads", reads::seed),
 ];
 

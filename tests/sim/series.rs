@@ -188,13 +188,18 @@ impl Series {
         line
     }
 
+    /// Works out the keys anew: the configuration gives other labels from now on.
+    pub(crate) fn forget_keys(&mut self) {
+        self.keys.fill(None);
+    }
+
     /// Returns the key of the series as the receiver sees it.
     pub(crate) fn key(
         &mut self,
         world: &SimWorld,
         at: usize,
         target: &TargetLabels,
-        external: &BTreeMap<String, String>,
+        labelling: &Labelling,
     ) -> Key {
         let (name, labels) = (&self.name, &self.labels);
         *self.keys[at].get_or_insert_with(|| {
@@ -202,7 +207,8 @@ impl Series {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .chain([("__name__", name.as_str())]);
-            let labels = final_labels(exposed, target, external);
+            let mut labels = final_labels(exposed, target, &labelling.external);
+            labels.extend(labelling.set.clone());
             world.key(&identity(
                 labels
                     .iter()
@@ -210,6 +216,14 @@ impl Series {
             ))
         })
     }
+}
+
+/// Labels that a configuration gives to the series of all targets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Labelling {
+    pub(crate) external: BTreeMap<String, String>,
+    /// What `metric_relabel_configs` set, whatever the home shows. It is no external label.
+    pub(crate) set: Option<(String, String)>,
 }
 
 /// Labels that a target adds.

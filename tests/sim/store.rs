@@ -62,6 +62,8 @@ pub(crate) struct Process {
     pub(crate) under_way: Mutex<Vec<(Op, String)>>,
     pub(crate) kill: Mutex<Option<KillAt>>,
     pub(crate) killed: Notify,
+    /// Number of posts after which the next one panics.
+    panics_after: Mutex<Option<u32>>,
     /// Key and body that the process was about to write when it was killed.
     pub(crate) late: Mutex<Option<(String, Bytes)>>,
     /// Segments whose last write had no answer, since the last release that reported such segments.
@@ -75,6 +77,23 @@ impl Process {
         lock(&self.wrongs).clear();
         lock(&self.under_way).clear();
         *lock(&self.kill) = kill;
+        *lock(&self.panics_after) = None;
+    }
+
+    /// Lets the tick that begins panic at one of its posts, counted from 0.
+    pub(crate) fn panic_at(&self, post: u32) {
+        *lock(&self.panics_after) = Some(post);
+    }
+
+    /// Panics if it is time to.
+    fn panic_in_time(&self) {
+        let is_time = {
+            let mut left = lock(&self.panics_after);
+            let is_time = *left == Some(0);
+            *left = left.and_then(|left| left.checked_sub(1));
+            is_time
+        };
+        assert!(!is_time, "planted: a tick panics");
     }
 
     /// Whether the process has this nonce in its leases.
@@ -428,6 +447,7 @@ impl Remote for WatchedRemote {
         &'a self,
         request: PostRequest<'a>,
     ) -> BoxFuture<'a, Result<PostAnswer, PostError>> {
+        self.process.panic_in_time();
         self.shared.watch(&self.process, "post");
         self.remote.post(request)
     }

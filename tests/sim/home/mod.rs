@@ -13,7 +13,7 @@ use url::Url;
 pub(crate) use self::faults::HomeHandle;
 pub(crate) use self::noted::Shown;
 use crate::events::Event;
-use crate::series::{Series, TargetLabels, final_labels};
+use crate::series::{Labelling, Series, TargetLabels, final_labels};
 use crate::world::{Key, SimWorld, identity, lock};
 
 /// Names of the series that the forwarder adds to each scrape.
@@ -37,6 +37,9 @@ pub(crate) struct Traits {
     /// Lag of the second of two replicas behind one address, in milliseconds.
     pub(crate) lag_ms: Option<i64>,
     pub(crate) clock_off_ms: i64,
+    /// True times, in milliseconds, from which on its clock is off by as much as stands beside
+    /// them, in place of `clock_off_ms`.
+    pub(crate) clock_steps: Vec<(i64, i64)>,
     /// Probability that a series is shown twice.
     pub(crate) twice: f64,
     /// Whether all targets show the same series.
@@ -109,7 +112,7 @@ struct State {
 pub(crate) struct HomeModel {
     world: Arc<SimWorld>,
     traits: Traits,
-    external: BTreeMap<String, String>,
+    labelling: Mutex<Labelling>,
     pub(crate) targets: Vec<Target>,
     state: Mutex<State>,
     /// Planted bug: a body that was cut looks like a whole one.
@@ -152,13 +155,23 @@ impl HomeModel {
         Self {
             world,
             traits,
-            external,
+            labelling: Mutex::new(Labelling {
+                external,
+                set: None,
+            }),
             targets,
             state: Mutex::new(state),
             hides_cuts: false,
             hides_dropped: false,
             tight_memory: false,
         }
+    }
+
+    /// Lets the forwarder's configuration give other labels to all series from now on.
+    pub(crate) fn relabel(&self, labelling: Labelling) {
+        *lock(&self.labelling) = labelling;
+        let mut state = lock(&self.state);
+        state.series.iter_mut().for_each(Series::forget_keys);
     }
 
     /// Returns the key of a series that the forwarder adds to the scrapes of a target.
@@ -168,7 +181,8 @@ impl HomeModel {
             labels: target.labels.clone(),
             honor: true,
         };
-        let labels = final_labels([("__name__", name)].into_iter(), &labels, &self.external);
+        let external = &lock(&self.labelling).external;
+        let labels = final_labels([("__name__", name)].into_iter(), &labels, external);
         self.world.key(&identity(
             labels
                 .iter()
@@ -188,9 +202,18 @@ impl HomeModel {
             .expect("only known targets are scraped")
     }
 
+    /// By how much the home's clock is ahead of the true time now, milliseconds.
+    fn clock_off_ms(&self) -> i64 {
+        let now_ms = self.world.now_ms();
+        let mut steps = self.traits.clock_steps.iter();
+        let past = steps.rfind(|(from_ms, _)| *from_ms <= now_ms);
+        past.map_or(self.traits.clock_off_ms, |(_, off_ms)| *off_ms)
+    }
+
     /// Builds the exposition of a target at this moment.
     fn exposition(&self, at: usize, start_ms: i64) -> (Vec<Line>, Vec<String>) {
         let target = &self.targets[at];
+        let labelling = lock(&self.labelling).clone();
         let mut state = lock(&self.state);
         let State {
             rng,
@@ -198,8 +221,9 @@ impl HomeModel {
             dropped,
             ..
         } = &mut *state;
-        let mut now_ms = self.world.now_ms() + self.traits.clock_off_ms;
-        if self.traits.clock_off_ms != 0 {
+        let off_ms = self.clock_off_ms();
+        let mut now_ms = self.world.now_ms() + off_ms;
+        if off_ms != 0 {
             self.world.hit(Event::HomeClockOff);
         }
         if let Some(lag_ms) = self.traits.lag_ms.filter(|_| rng.bool()) {
@@ -217,7 +241,7 @@ impl HomeModel {
             let Some(newest) = series.newest(now_ms) else {
                 continue;
             };
-            let key = series.key(&self.world, at, &target.labels, &self.external);
+            let key = series.key(&self.world, at, &target.labels, &labelling);
             let honored = series.has_timestamp && target.honor_timestamps;
             if !honored {
                 self.world.hit(Event::HomeNoTimestamp);

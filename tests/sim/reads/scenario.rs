@@ -258,6 +258,7 @@ fn receiver_traits(
         max_in_flight: remote.queue.max_shards.max(remote.queue.min_shards),
         retries_429: true,
         forgetful: true,
+        any_order: false,
         tight_memory: false,
         no_repeats: true,
         windows: true,

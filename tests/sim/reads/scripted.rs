@@ -57,6 +57,7 @@ pub(super) fn scripted(mode: RemoteReadMode, interval: &str, ticks: Vec<Tick>) -
         max_in_flight: queue.max_shards.max(queue.min_shards),
         retries_429: true,
         forgetful: true,
+        any_order: false,
         tight_memory: false,
         no_repeats: true,
         windows: true,

@@ -43,8 +43,9 @@ impl Run {
                 // The store was down: the samples are counted, but not kept.
                 *lost += remote.ledger.rejected + remote.ledger.expired;
             }
-            if self.skewed {
-                // The clock was moved, so the forwarder's own timestamps may go back.
+            if self.skewed || self.setting.is_disorderly {
+                // The clock was moved, so the forwarder's own timestamps may go back; or the home
+                // shows what is older than what was sent.
                 *lost += remote.ledger.filtered;
             }
             if !remote.ledger.balances() {
@@ -339,7 +340,11 @@ impl Run {
 
     /// Records the samples of a tick: its report has counted them, or it still has them.
     pub(super) fn claim(&mut self, shown: &[Shown]) {
-        let remotes = self.configurations[self.configuration].remote_write.len();
+        let remotes = self.setting.configurations[self.configuration]
+            .remote_write
+            .len();
+        let rules = &self.setting.rules[self.configuration];
+        let is_sent = |(key, _): &(Key, i64)| !rules.drops(&self.world.name(*key));
         for shown in shown {
             let own = OWN.map(|name| (self.home.own_key(shown.target, name), shown.start_ms));
             let lines = shown
@@ -349,6 +354,7 @@ impl Run {
             let lines: Vec<_> = lines
                 .map(|line| (line.key, line.timestamp_ms))
                 .chain(own)
+                .filter(is_sent)
                 .collect();
             self.claimed
                 .iter_mut()

@@ -19,6 +19,9 @@ pub(super) enum Kind {
     KilledAfterPolls(u32),
     KilledInCall(KillAt),
     KilledAfter(Duration),
+    /// The tick panics at one of its posts. The panic is caught, as the function does, and what the
+    /// tick left is thrown away.
+    PanicsAtPost(u32),
     /// Both processes run a tick concurrently; the second starts this much later.
     Two(Duration),
 }

@@ -2,14 +2,16 @@
 //! concurrently, everything has outages, and the checks run after each tick and at the end.
 
 mod checks;
+pub(crate) mod disorder;
 mod draw;
+mod setting;
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use amp_forwarder::config::Config;
 use amp_forwarder::report::Outcome as TickOutcome;
 use amp_forwarder::send::Remote;
 use amp_forwarder::spool::name::{Folder, RemoteDir};
@@ -20,19 +22,19 @@ use amp_forwarder::spool::store::memory::MemoryStore;
 use amp_forwarder::tick::{self, Forwarder, Plan};
 use amp_forwarder::time::Clock as _;
 use fastrand::Rng;
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
 use self::checks::released;
-use self::draw::{Kind, Tick, scenario, ticks};
+use self::draw::{Kind, Tick};
+use self::setting::Setting;
 use crate::events::{Event, Hits};
 use crate::home::{HomeHandle, HomeModel};
 use crate::memory::Memory;
 use crate::planted::Bug;
 use crate::receiver::{PostSpan, Receiver};
 use crate::run::{Outcome, polled, targets};
-use crate::scenario::Scenario;
-use crate::store::{Process, Shared, SimStore, StoreClock, Traits, WatchedRemote, faults};
-use crate::strangers::{plant_state, plant_strangers};
+use crate::store::{Process, Shared, SimStore, StoreClock, WatchedRemote, faults};
 use crate::world::{Key, SimClock, SimWorld, lock};
 
 /// Runs a seed with a spool.
@@ -42,7 +44,14 @@ pub(crate) fn seed(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(async { Run::new(seed, hits, tells, bug).all().await })
+    runtime.block_on(async {
+        let mut rng = Rng::with_seed(seed ^ 0x5b00_1e57);
+        let setting = setting::draw(&mut rng);
+        let run = Run::new(setting, rng, hits, tells, bug);
+        run.tell(&format!("seed {seed} with a spool"));
+        run.plant(seed);
+        run.all().await
+    })
 }
 
 struct Seat {
@@ -52,14 +61,13 @@ struct Seat {
 
 struct Run {
     world: Arc<SimWorld>,
-    scenario: Scenario,
-    configurations: Vec<Config>,
+    setting: Setting,
+    /// Index of the configuration that both processes have.
     configuration: usize,
     home: Arc<HomeModel>,
     receivers: Vec<Arc<Receiver>>,
     dirs: Vec<RemoteDir>,
     shared: Arc<Shared>,
-    ticks: Vec<Tick>,
     rng: Rng,
     /// Index of the process that had the lease last.
     last: usize,
@@ -84,54 +92,20 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64, hits: &Arc<Hits>, tells: bool, bug: Option<Bug>) -> Self {
-        let mut rng = Rng::with_seed(seed ^ 0x5b00_1e57);
-        let (scenario, configurations) = scenario(&mut rng);
-        let ticks = ticks(&mut rng, configurations.len());
+    fn new(
+        setting: Setting,
+        mut rng: Rng,
+        hits: &Arc<Hits>,
+        tells: bool,
+        bug: Option<Bug>,
+    ) -> Self {
+        let scenario = &setting.scenario;
         let world = SimWorld::new(scenario.start_ms, Arc::clone(hits), tells);
-        let bad = rng.u32(0..3);
-        let from = scenario.start_ms + rng.i64(0..200_000);
-        let traits = Traits {
-            faults: [0.0, 0.05, 0.3][bad as usize],
-            outages: if bad > 0 && rng.u32(0..3) == 0 {
-                vec![(from, from + rng.i64(1_000..120_000))]
-            } else {
-                vec![]
-            },
-            off_ms: if rng.bool() {
-                0
-            } else {
-                rng.i64(-4_000_000..4_000_000)
-            },
-        };
-        world.tell(|| {
-            format!(
-                "seed {seed} with a spool\n{}{:#?}\n{:?}\n{traits:?}",
-                scenario.yaml, scenario.home, scenario.receivers
-            )
-        });
-        world.tell(|| {
-            format!(
-                "memory limit {}, {:?}",
-                scenario.memory_limit, scenario.config.forwarder.spool
-            )
-        });
-        world.tell(|| {
-            format!(
-                "capacities: {:?}",
-                scenario
-                    .config
-                    .remote_write
-                    .iter()
-                    .map(|entry| entry.queue.capacity)
-                    .collect::<Vec<_>>()
-            )
-        });
         let mut home = HomeModel::new(
             Arc::clone(&world),
             scenario.home.clone(),
             scenario.config.global.external_labels.clone(),
-            targets(&scenario),
+            targets(&setting.configurations),
             rng.fork(),
         );
         home.tight_memory = scenario.tight_memory();
@@ -154,25 +128,15 @@ impl Run {
             .iter()
             .map(|entry| RemoteDir::new(&entry.id()))
             .collect();
+        let off_ms = setting.store.off_ms;
         let objects = MemoryStore::new(Arc::new(StoreClock {
             world: Arc::clone(&world),
-            off_ms: traits.off_ms,
+            off_ms,
         }));
-        // A generator of its own, so that the other draws of a seed stay what they are.
-        let mut strangers = Rng::with_seed(seed ^ 0x57_4a_6e);
-        if seed.is_multiple_of(3) {
-            plant_strangers(&world, &objects, dirs[0].as_str(), &mut strangers);
-        }
-        if strangers.u8(0..6) == 0 {
-            let job = &scenario.config.scrape_configs[0].job_name;
-            let dirs: Vec<_> = dirs.iter().map(RemoteDir::as_str).collect();
-            plant_state(&world, &objects, job, &dirs);
-        }
         let counter = Arc::new(AtomicU64::new(0));
-        let off_ms = traits.off_ms;
         objects.set_faults(faults(
             Arc::clone(&world),
-            traits,
+            setting.store.clone(),
             Arc::clone(&counter),
             rng.fork(),
         ));
@@ -188,14 +152,12 @@ impl Run {
         let (lost, memory_limit) = (vec![0; receivers.len()], scenario.memory_limit);
         Self {
             world,
-            scenario,
-            configurations,
+            setting,
             configuration: 0,
             home: Arc::new(home),
             receivers,
             dirs,
             shared,
-            ticks,
             rng,
             last: 0,
             concurrent_without_store: false,
@@ -210,10 +172,42 @@ impl Run {
         }
     }
 
+    /// Begins the story with what was drawn.
+    fn tell(&self, what: &str) {
+        let Setting {
+            scenario, store, ..
+        } = &self.setting;
+        self.world.tell(|| {
+            format!(
+                "{what}\n{}{:#?}\n{:?}\n{store:?}",
+                scenario.yaml, scenario.home, scenario.receivers
+            )
+        });
+        self.world.tell(|| {
+            format!(
+                "memory limit {}, {:?}",
+                scenario.memory_limit, scenario.config.forwarder.spool
+            )
+        });
+        let remotes = scenario.config.remote_write.iter();
+        let capacities = remotes.map(|entry| entry.queue.capacity);
+        self.world
+            .tell(|| format!("capacities: {:?}", capacities.collect::<Vec<_>>()));
+    }
+
     /// Starts a process without any memory of earlier ticks.
     fn seat(&mut self) -> Seat {
         let process = Arc::new(Process::default());
-        let config = &self.configurations[self.configuration];
+        let mut config = self.setting.configurations[self.configuration].clone();
+        if self.shared.bug == Some(Bug::OldLabels) {
+            let before = &self.setting.configurations[0];
+            config.global.clone_from(&before.global);
+            let jobs = config.scrape_configs.iter_mut().zip(&before.scrape_configs);
+            jobs.for_each(|(job, before)| {
+                job.metric_relabel_configs
+                    .clone_from(&before.metric_relabel_configs);
+            });
+        }
         let named = self.receivers.iter().take(config.remote_write.len());
         let remotes = named.map(|receiver| {
             Box::new(WatchedRemote::new(receiver, &self.shared, &process)) as Box<dyn Remote>
@@ -228,9 +222,9 @@ impl Run {
                 process: Arc::clone(&process),
             })),
         };
-        let memory_limit = Bug::memory_limit(self.shared.bug, self.scenario.memory_limit);
-        let forwarder = Forwarder::new(config.clone(), dependencies, memory_limit)
-            .expect("the targets are valid");
+        let memory_limit = Bug::memory_limit(self.shared.bug, self.setting.scenario.memory_limit);
+        let forwarder =
+            Forwarder::new(config, dependencies, memory_limit).expect("the targets are valid");
         Seat { process, forwarder }
     }
 
@@ -243,7 +237,7 @@ impl Run {
 
     async fn all(mut self) -> Outcome {
         let mut seats = [self.seat(), self.seat()];
-        for tick in self.ticks.clone() {
+        for tick in self.setting.ticks.clone() {
             if tick.freeze_ms > 0 {
                 self.world.hit(Event::Thawed);
                 self.world.freeze(tick.freeze_ms);
@@ -300,7 +294,7 @@ impl Run {
             renews_lease: tick.renews_lease,
             // A tick of some jobs is not a schedule's, and waits for a remote until its deadline.
             jobs: (self.shared.bug == Some(Bug::WaitsForTheSilent)).then(|| {
-                let jobs = &self.scenario.config.scrape_configs;
+                let jobs = &self.setting.scenario.config.scrape_configs;
                 jobs.iter().map(|job| job.job_name.clone()).collect()
             }),
             ..Plan::default()
@@ -372,6 +366,9 @@ impl Run {
         }
         let seat = &mut seats[tick.process];
         seat.process.begin(kill);
+        if let Kind::PanicsAtPost(post) = tick.kind {
+            seat.process.panic_at(post);
+        }
         let killed = Arc::clone(&seat.process);
         let report = {
             let ticking = seat.forwarder.tick(&plan);
@@ -379,6 +376,7 @@ impl Run {
                 match tick.kind {
                     Kind::KilledAfterPolls(polls) => polled(ticking, polls).await,
                     Kind::KilledAfter(after) => tokio::time::timeout(after, ticking).await.ok(),
+                    Kind::PanicsAtPost(_) => AssertUnwindSafe(ticking).catch_unwind().await.ok(),
                     _ => Some(ticking.await),
                 }
             };
@@ -405,6 +403,9 @@ impl Run {
                 self.killed_at(&killed);
             }
             self.world.tell(|| "killed".to_owned());
+            if matches!(tick.kind, Kind::PanicsAtPost(_)) {
+                self.world.hit(Event::Panicked);
+            }
             if killed.held.load(Ordering::Relaxed) {
                 for wrong in lock(&killed.wrongs).drain(..) {
                     self.world.found("fence", wrong);
@@ -413,7 +414,7 @@ impl Run {
             self.went_without(tick.process, &killed, start_ms);
             self.excuse(&killed);
             self.late(&killed);
-            if self.configurations[self.configuration]
+            if self.setting.configurations[self.configuration]
                 .forwarder
                 .spool
                 .max_bytes
@@ -476,6 +477,7 @@ impl Run {
         self.world.hit(Event::Reconfigured);
         self.world.tell(|| format!("configuration {configuration}"));
         self.configuration = configuration;
+        self.home.relabel(self.setting.labelling(configuration));
         for (seat, ended_ms) in seats.iter_mut().zip([0, 1]) {
             self.excuse(&seat.process);
             *seat = self.seat();
