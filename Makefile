@@ -147,7 +147,7 @@ clean: ## removes cargo's output; the fetched programs stay in build/
 # every question with yes. Neither `discover` nor these, but for `deploy` without a ZIP, compile anything.
 STACK_SH := infra/sam/stack.sh
 SITE_SH := infra/sam/site.sh
-.PHONY: discover ready deploy invoke logs config enable disable destroy site-add site-list site-remove
+.PHONY: discover ready deploy invoke logs config env enable disable destroy site-add site-list site-remove
 
 discover: ## finds VPC, subnets, endpoints and workspace in the account; writes infra/sam/samconfig.toml (TARGET=192.0.2.10:9090 writes forwarder.yml, too)
 	@python3 infra/sam/discover.py
@@ -167,6 +167,9 @@ logs: ## shows the function's log: SINCE=10m, FOLLOW=1
 
 config: ## uploads a changed forwarder.yml, starts new processes, checks
 	@$(STACK_SH) config
+
+env: ## prints the function's variables for forwardctl on this machine: eval "$(make -s env)"
+	@$(STACK_SH) env
 
 enable: ## starts the schedule
 	@$(STACK_SH) enable

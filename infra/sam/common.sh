@@ -70,7 +70,7 @@ aws_ready() {
     [ -n "${AWS_REGION:-}" ] || die "no region is set" "set AWS_REGION, or region in $settings"
     aws sts get-caller-identity --query Account --output text \
         >"$scratch/account" 2>"$scratch/problem" ||
-        die "AWS does not know you" "$(problem)" \
+        die "AWS does not accept your credentials" "$(problem)" \
             "log in (aws sso login, aws configure), and set AWS_PROFILE and AWS_REGION"
 }
 
@@ -83,7 +83,7 @@ ask() {
     local answer
     [ -t 0 ] || die "this question needs an answer: $1" "run the command on a terminal, or with YES=1"
     read -r -p "$1 [y/N] " answer
-    [ "$answer" = y ] || [ "$answer" = Y ]
+    case $answer in [yY] | [yY][eE][sS]) ;; *) return 1 ;; esac
 }
 
 # output NAME: prints an output of the stack, or nothing when the stack has no such output.
@@ -126,6 +126,11 @@ field() {
 
 show() {
     python3 -m json.tool "$scratch/answer" 2>/dev/null || cat "$scratch/answer"
+}
+
+# findings: shows the answer of a check, a line for each finding as forwardctl check prints it.
+findings() {
+    "$here/lambda_json.py" findings "$scratch/answer" 2>/dev/null || show
 }
 
 # parameter NAME: prints a parameter of the stack, or nothing when the stack has no such parameter.

@@ -145,7 +145,7 @@ add() {
         show
         die "the function reports an error" "fix what it reports, and run make site-add again"
     }
-    show
+    findings >&2
     [ "$(field ok)" = true ] || die "the check found problems" \
         "fix what it reports, and run make site-add again; the schedule is ${state:-DISABLED}"
     if [ "$state" = ENABLED ]; then

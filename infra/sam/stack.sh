@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Deploys a stack and works with it: `make deploy`, `invoke`, `logs`, `config`, `enable`, `disable`
-# and `destroy` run this script.
+# Deploys a stack and works with it: `make deploy`, `invoke`, `logs`, `config`, `env`, `enable`,
+# `disable` and `destroy` run this script.
 #
 # It needs the AWS CLI (1 or 2) with credentials and python3; deploy and destroy also need the SAM
 # CLI. Region, profile and name of the stack are those of samconfig.toml. Settings come from the
@@ -80,7 +80,7 @@ check() {
         show
         die "the function reports an error" "fix what it reports; $(unchanged)"
     }
-    show
+    findings >&2
     [ "$(field ok)" = true ] || die "the check found problems" \
         "fix what it reports, then run make deploy again; $(unchanged)"
 }
@@ -193,6 +193,10 @@ deploy() {
     elif ask "start the schedule, one tick a minute?"; then
         first_tick || die "the first tick failed" "$(unchanged)"
         schedule ENABLED
+        printf '%s\n' "" "what is next:" \
+            "  make logs FOLLOW=1           shows each tick" \
+            "  make invoke ACTION=status    shows how far it is, and what waits" \
+            "  the dashboard $(output DashboardName) in CloudWatch shows the rest" >&2
     else
         say "the schedule was not started; make enable starts it"
     fi
@@ -221,7 +225,16 @@ invoke() {
     local event site=
     ! serves_sites || site=${SITE:-}
     event=$("$here/lambda_json.py" event "${ACTION:-forward}" "${JOBS:-}" "${DRY_RUN:-}" "$site")
-    if call "$event"; then show; else show; exit 1; fi
+    if call "$event"; then findings; else show; exit 1; fi
+}
+
+# The function's variables for a shell here, so that forwardctl reads the same configuration and the same spool.
+variables() {
+    aws_ready
+    aws lambda get-function-configuration --function-name "$(output FunctionName)" --output json \
+        --query Environment.Variables >"$scratch/answer" 2>"$scratch/problem" ||
+        die "the function's variables cannot be read" "$(problem)" "your role needs lambda:GetFunctionConfiguration"
+    "$here/lambda_json.py" exports "$scratch/answer"
 }
 
 # The AWS CLI 1 has no `logs tail`.
@@ -299,5 +312,6 @@ destroy() {
 
 case ${1:-} in
 ready | deploy | invoke | logs | config | enable | disable | destroy) "$1" ;;
-*) die "usage: stack.sh ready|deploy|invoke|logs|config|enable|disable|destroy" ;;
+env) variables ;;
+*) die "usage: stack.sh ready|deploy|invoke|logs|config|env|enable|disable|destroy" ;;
 esac

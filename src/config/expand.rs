@@ -117,7 +117,9 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
         (None, None) => Err(ExpandError {
             message: format!("the environment variable {} is not set", shown(name)),
             fix: match stand_in(name) {
-                Some(_) => "the stack sets it for its function: forwardctl check --stack".into(),
+                Some(_) => "the stack sets it for its function; here `forwardctl check --stack` does \
+                             without, and eval \"$(make -s env)\" sets it"
+                    .into(),
                 None => format!(
                     "set it, give a default as ${{{name}:-default}}, or write $${{ for a literal \
                      ${{"

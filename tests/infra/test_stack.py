@@ -95,15 +95,25 @@ def test_a_stack_from_deploy_to_destroy(person, front, moto):
     # An upgrade leaves the schedule as it is, and replaces the processes that have the former configuration.
     before = moto.client("lambda").get_function_configuration(FunctionName=made["FunctionName"])["Description"]
     (person.folder / "forwarder.yml").write_text(CONFIG + "# changed\n")
-    front.answers["check"] = {"ok": False, "findings": []}
+    finding = {"subject": "remote amp", "ok": False, "warning": False, "message": "answered 403\x1b"}
+    front.answers["check"] = {"ok": False, "findings": [finding]}
     done = deploy(person)
     assert done.returncode == 1 and "the schedule is still ENABLED" in done.stderr, done.stderr
+    assert "FAIL remote amp: answered 403\ufffd\n" in done.stderr, done.stderr
     assert state(moto, person) == "ENABLED"
     assert moto.client("lambda").get_function_configuration(FunctionName=made["FunctionName"])["Description"] != before
 
     done = person.script("invoke", ACTION="forward", JOBS="federate")
     report = json.loads(done.stdout)
     assert (done.returncode, report["outcome"], front.invoked[-1]) == (0, "ok", {"action": "forward", "jobs": ["federate"]}), done.stderr
+    done = person.script("invoke", ACTION="check")
+    assert done.returncode == 0 and done.stdout == "FAIL remote amp: answered 403\ufffd\n", done.stdout
+    done = person.script("env")
+    assert done.returncode == 0, done.stderr
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in done.stdout.splitlines())
+    wanted = f"https://aps-workspaces.us-east-1.amazonaws.com/workspaces/{WORKSPACE}/api/v1/remote_write"
+    assert exported == {"AMP_REGION": "us-east-1", "AMP_REMOTE_WRITE_URL": wanted, "AMP_WORKSPACE_ID": WORKSPACE, "AWS_REGION": "us-east-1",
+                        "SPOOL_URL": f"s3://{made['SpoolBucketName']}/spool"}
     done = person.script("invoke", ACTION="drian")
     assert done.returncode == 1 and "unknown action" in done.stdout
 
@@ -256,4 +266,4 @@ def test_the_script_reports_what_is_missing(person, front):
     done = deploy(person)
     assert done.returncode == 1 and "make discover writes it" in done.stderr
     done = deploy(person, AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None, AWS_EC2_METADATA_DISABLED="true")
-    assert done.returncode == 1 and "AWS does not know you" in done.stderr and "aws sso login" in done.stderr
+    assert done.returncode == 1 and "AWS does not accept your credentials" in done.stderr and "aws sso login" in done.stderr
