@@ -117,9 +117,11 @@ fn variable(inside: &str, env: Env<'_>) -> Result<String, ExpandError> {
         (None, None) => Err(ExpandError {
             message: format!("the environment variable {} is not set", shown(name)),
             fix: match stand_in(name) {
-                Some(_) => "the stack sets it for its function; here `forwardctl check --stack` does \
+                Some(_) => {
+                    "the stack sets it for its function; here `forwardctl check --stack` does \
                              without, and eval \"$(make -s env)\" sets it"
-                    .into(),
+                        .into()
+                }
                 None => format!(
                     "set it, give a default as ${{{name}:-default}}, or write $${{ for a literal \
                      ${{"

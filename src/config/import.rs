@@ -43,6 +43,8 @@ pub struct ImportedConfig {
     /// Placeholders that were put in because nothing in the prometheus.yml could be kept there. A
     /// person must replace them.
     pub added: Vec<&'static str>,
+    /// Whether a job asks for `/federate`. In the prometheus.yml of a home itself none does.
+    pub federates: bool,
 }
 
 /// Something in a prometheus.yml that a forwarder.yml cannot hold.
@@ -113,6 +115,7 @@ pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
     }
 
     let Document { mut root, .. } = document;
+    let federates = federates(&root);
     escape_variables(&mut root, false);
     let mut yaml = String::from("# Made from a prometheus.yml by forwardctl import.\n");
     for note in &added {
@@ -125,6 +128,20 @@ pub fn import(prometheus_yml: &str) -> Result<ImportedConfig, ConfigErrors> {
         wrapping,
         left_out,
         added,
+        federates,
+    })
+}
+
+/// Whether the path of a job ends as that of a federation does.
+fn federates(root: &Node) -> bool {
+    let Some(NodeValue::List(jobs)) = root.get("scrape_configs").map(|entry| &entry.value.value)
+    else {
+        return false;
+    };
+    jobs.iter().any(|job| {
+        let path = job.get("metrics_path");
+        path.and_then(|entry| scalar_text(&entry.value))
+            .is_some_and(|path| path.ends_with("/federate"))
     })
 }
 

@@ -183,8 +183,10 @@ impl Remote for HttpRemote {
     }
 
     fn hint(&self, answer: &PostAnswer) -> Option<&'static str> {
-        if !matches!(answer.status, 401 | 403 | 404 | 405) {
-            return None;
+        match answer.status {
+            301..=308 => return Some(REDIRECTED),
+            401 | 403 | 404 | 405 => {}
+            _ => return None,
         }
         let context = DenialContext {
             signed: self.signer.is_some(),
@@ -199,6 +201,10 @@ impl Remote for HttpRemote {
         ))
     }
 }
+
+/// The advice for an answer that leads elsewhere.
+const REDIRECTED: &str = "this is a redirect: give the final address as url; a login page on the \
+                          way answers like this, too";
 
 /// The headers of storage/remote/client.go `Store`, over the user's own.
 fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {

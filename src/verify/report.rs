@@ -270,8 +270,8 @@ impl DeviationLog {
         } else if missing + different == 0 {
             return None;
         } else if remote == 0 {
-            "nothing of these jobs is at the remote: is it the right one, and does forwardctl \
-             status show progress?"
+            "the remote has nothing of these jobs in this range: did the forwarder run then \
+             (forwardctl status shows its last slots), and is this the right remote?"
         } else if missing == home && foreign > 0 {
             "the remote has other label sets than this configuration makes: were external_labels \
              or relabelling changed, or does the remote add labels of its own?"
@@ -312,7 +312,7 @@ impl DeviationLog {
         let last_ms = steps.next_back().map(|(step, _)| (step + 1) * STEP_MS);
         if self.metrics.len() <= 3 {
             "only a few metrics are concerned: a batch with them was refused or lost; see \
-             forwardctl spool ls rejected, and the receiver's own limits"
+             forwardctl spool ls --folder rejected, and the receiver's own limits"
         } else if self
             .missing_ms
             .is_some_and(|(first, last)| last_ms.unwrap_or(last) - first < 60_000)
@@ -321,8 +321,8 @@ impl DeviationLog {
              that was not filled; see the report of that minute"
         } else {
             "it is spread over the range: gaps that were not filled (forwarder.remote_read), \
-             samples that became too old (forwardctl spool ls expired), or samples that the home \
-             itself took out of order"
+             samples that became too old (forwardctl spool ls --folder expired), or samples that \
+             the home itself took out of order"
         }
     }
 }
@@ -402,7 +402,7 @@ mod tests {
                  or the forwarder stands still (forwardctl status). As to the other 1: only a few",
             ),
             (log(0, 0, 0, 0, 0), "the home has nothing"),
-            (log(10, 0, 10, 0, 0), "is it the right one"),
+            (log(10, 0, 10, 0, 0), "did the forwarder run then"),
             (log(10, 10, 10, 0, 10), "other label sets"),
             (log(10, 10, 0, 1, 0), "something else writes"),
             (at_the_end, "still on its way"),

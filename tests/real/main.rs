@@ -49,3 +49,4 @@ mod targets;
 mod transcripts;
 mod verify;
 mod verify_event;
+mod wrong_input;

@@ -59,6 +59,7 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
             "wrapping": imported.wrapping,
             "left_out": left_out,
             "added": imported.added,
+            "federates": imported.federates,
         }));
         return Ok(CommandOutcome::Success);
     }
@@ -73,6 +74,12 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
     for added in &imported.added {
         tell(format!("added: {added}"));
     }
+    if !imported.federates {
+        tell(
+            "note: no job asks for /federate, so each of these targets would be scraped by itself; \
+             to forward what a home Prometheus has, write the configuration with forwardctl init",
+        );
+    }
     for left in &imported.left_out {
         tell(format!(
             "left out: line {}, {}: {}; {}",
@@ -83,19 +90,30 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
 }
 
 /// Writes a file that must not exist yet. It may hold passwords, as the prometheus.yml does, so
-/// only its user may read it.
+/// only its user may read it. What could not be written to its end is removed, so that the command
+/// can be repeated.
 pub(super) fn write_new(path: &Path, text: &str) -> Result<(), CommandError> {
-    let written = OpenOptions::new()
+    let opened = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
+        .open(path);
+    let written = opened.and_then(|mut file| {
+        let written = file.write_all(text.as_bytes());
+        if written.is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+        written
+    });
     written.map_err(|error| {
-        let advice = if error.kind() == ErrorKind::AlreadyExists {
-            "; what is there is not replaced: name another file, or move it away"
-        } else {
-            ""
+        let advice = match error.kind() {
+            ErrorKind::AlreadyExists => {
+                "; what is there is not replaced: name another file, or move it away"
+            }
+            ErrorKind::NotFound => "; make its folder first, or name another file",
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; name another file",
+            ErrorKind::StorageFull => "; make room, or name a file on another disk",
+            _ => "",
         };
         CommandError::Failed(format!("cannot write {}: {error}{advice}", path.display()))
     })

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::import::write_new;
 use crate::outcome::{CommandError, CommandOutcome};
-use crate::terminal::{data_out, say_json, tell};
+use crate::terminal::{data_out, prompt, say_json, tell};
 
 #[derive(clap::Args)]
 pub(super) struct InitArguments {
@@ -106,7 +106,7 @@ fn answer(given: Option<&str>, question: &Question) -> Result<String, CommandErr
         return Ok(given.trim().to_owned());
     }
     tell(question.text);
-    eprint!("> ");
+    prompt();
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     match read {

@@ -1,5 +1,6 @@
 //! `forwardctl preview`: one scrape, printed as it would be sent.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use amp_forwarder::home::{Home, HomeRequest, HomeResponse, ResponseBody};
 use amp_forwarder::net::{NetError, Peer};
 use amp_forwarder::prompb::STALE_NAN;
 use amp_forwarder::report::{plain_json, plain_line};
+use amp_forwarder::scrape::ScrapeError;
 use amp_forwarder::series::{float, text};
 use amp_forwarder::setup;
 use amp_forwarder::tick::{Dependencies, Forwarder, Preview};
@@ -90,11 +92,29 @@ pub(super) async fn run(
         }
         out.flush()?;
         if let Some(error) = scraped.error {
-            tell(plain_line(&format!("{job} {instance}: {error}")));
+            let target = format!("{job} {instance}");
+            let what = failure(&error, arguments.input.as_deref(), &target);
+            tell(plain_line(&what));
             outcome = CommandOutcome::Failure;
         }
     }
     Ok(outcome)
+}
+
+/// Why a scrape failed. What a file held is not told of the target that it stood for.
+fn failure(error: &ScrapeError, input: Option<&Path>, target: &str) -> String {
+    let cause: &dyn Display = match error {
+        ScrapeError::Exposition { cause, .. } => cause,
+        ScrapeError::Body { cause, .. } => cause,
+        ScrapeError::Format { cause, .. } => cause,
+        ScrapeError::Net(_) | ScrapeError::Status { .. } | ScrapeError::Limit { .. } => {
+            return format!("{target}: {error}");
+        }
+    };
+    match input {
+        Some(path) => format!("{}: {cause}", path.display()),
+        None => format!("{target}: {error}"),
+    }
 }
 
 /// Leaves one job in the configuration.
@@ -201,12 +221,16 @@ struct FileHome {
 
 impl FileHome {
     fn open(path: &Path, content_type: &str) -> Result<Self, CommandError> {
+        let cannot = |why: &dyn Display| {
+            CommandError::Usage(format!("cannot read {}: {why}", path.display()))
+        };
+        if path.is_dir() {
+            return Err(cannot(&"it is a directory"));
+        }
         let file: Box<dyn Read + Send> = if path == Path::new("-") {
             Box::new(std::io::stdin())
         } else {
-            Box::new(File::open(path).map_err(|error| {
-                CommandError::Usage(format!("cannot read {}: {error}", path.display()))
-            })?)
+            Box::new(File::open(path).map_err(|error| cannot(&error))?)
         };
         let content_type = content_type
             .parse()

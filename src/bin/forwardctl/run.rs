@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder::report::{Ledger, Outcome, Report};
+use amp_forwarder::report::{IncidentKind, Ledger, Outcome, Report};
 use amp_forwarder::setup;
 use amp_forwarder::tick::{Forwarder, Plan, TickProgress};
 use amp_forwarder::time::{Clock, SystemClock, millis};
@@ -122,6 +122,7 @@ async fn ticks(
     json: bool,
 ) -> (Ledger, bool) {
     let mut ledger = Ledger::default();
+    let mut told_orphans = json;
     loop {
         let report = forwarder
             .tick(&Plan {
@@ -135,6 +136,9 @@ async fn ticks(
         let failed = report.outcome == Outcome::Failed
             || (arguments.once && report.outcome == Outcome::Busy && !plan.is_stopping())
             || ledger.lost > 0;
+        if !told_orphans {
+            told_orphans = tell_orphans(&report);
+        }
         print_report(&report, json);
         if arguments.once || plan.is_stopping() {
             return (ledger, failed);
@@ -212,6 +216,17 @@ fn progress(live: &TickProgress) -> String {
     format!("{scrapes}{failed}, {scraped} samples scraped, {written} written{lag}")
 }
 
+/// Says which backlogs belong to no remote of the configuration: they make each tick partial, and
+/// nothing else would say why. Returns whether there are some.
+fn tell_orphans(report: &Report) -> bool {
+    let orphans = report
+        .incidents
+        .iter()
+        .filter(|incident| incident.kind == IncidentKind::BacklogOrphaned);
+    let told = orphans.map(|orphan| tracing::warn!("{}", orphan.text));
+    told.count() > 0
+}
+
 /// Prints a tick's report as JSON, or logs it in one line.
 fn print_report(report: &Report, json: bool) {
     if json {
@@ -256,13 +271,9 @@ fn summary(ledger: &Ledger) -> String {
     } else {
         " (the ledger does not balance: this is a bug)"
     };
-    format!(
-        "{} samples: {}{balance}",
-        count(ledger.entered()),
-        if counts.is_empty() {
-            "none".to_owned()
-        } else {
-            counts.join(", ")
-        }
-    )
+    let samples = many(ledger.entered(), "sample");
+    if counts.is_empty() {
+        return format!("{samples}{balance}");
+    }
+    format!("{samples}: {}{balance}", counts.join(", "))
 }

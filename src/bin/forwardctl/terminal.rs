@@ -85,9 +85,14 @@ pub(super) fn say_text(text: &str) {
     print(&coloured(text, *COLOURS));
 }
 
-/// Prints a message on standard error.
+/// Prints a message on standard error. A reader that has gone, as after `2>&1 | head`, is no error.
 pub(super) fn tell(message: impl Display) {
-    eprintln!("{}", plain(&message.to_string()));
+    let _ = writeln!(io::stderr(), "{}", plain(&message.to_string()));
+}
+
+/// Asks for an answer on standard error, which stays on the line.
+pub(super) fn prompt() {
+    let _ = write!(io::stderr(), "> ");
 }
 
 /// Prints a JSON document on a line of standard output.

@@ -77,7 +77,7 @@ fn a_whole_prometheus_yml_is_imported() {
         );
         assert!(!format!("{entry:?}").contains("hunter2"), "{entry:?}");
     }
-    assert!(imported.added.is_empty());
+    assert!(imported.added.is_empty() && imported.federates);
 
     let config = config(&imported.yaml);
     let job = &config.scrape_configs[0];
@@ -138,6 +138,7 @@ fn an_import_that_keeps_nothing_says_what_to_fill_in() {
     ] {
         let imported = import(text).unwrap();
         assert_eq!(imported.added.len(), 2, "{text}");
+        assert!(imported.federates, "{text}");
         let errors = load(&imported.yaml).unwrap_err().to_string();
         assert!(
             errors.contains("remote_write[0].url: found the placeholder REPLACE-ME")
@@ -252,4 +253,11 @@ proptest! {
             prop_assert!(load(&filled_in).is_ok(), "{}", imported.yaml);
         }
     }
+}
+
+#[test]
+fn an_import_of_the_home_itself_is_noticed() {
+    let text = "scrape_configs: [{job_name: node, static_configs: [{targets: ['nas:9100']}]}]";
+    let imported = import(text).unwrap();
+    assert!(!imported.federates, "{}", imported.yaml);
 }

@@ -106,6 +106,13 @@ impl SourceChain {
         if timed_out || (phase == Phase::Dns && self.has_socket_timed_out()) {
             return NetFault::TimedOut;
         }
+        // These two are hyper's texts: the function has no dependency on hyper of its own.
+        if phase == Phase::Http && self.cause.starts_with("invalid HTTP ") {
+            return NetFault::NotHttp;
+        }
+        if phase == Phase::Http && self.cause == "connection closed before message completed" {
+            return NetFault::Closed;
+        }
         match self.io {
             Some(io::ErrorKind::ConnectionRefused) => NetFault::Refused,
             Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {

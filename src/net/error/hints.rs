@@ -6,8 +6,9 @@ use super::phase::{NetFault, Peer, Phase};
 #[allow(clippy::too_many_lines, reason = "a table is read as one list")]
 pub(super) fn hint(phase: Phase, peer: Peer, fault: NetFault) -> Option<&'static str> {
     use NetFault::{
-        Certificate, ClientCertificateRefused, ClientCertificateWanted, Expired, NotYetValid,
-        Refused, Reset, TimedOut, TlsVersion, UnknownIssuer, UnknownName, Unreachable, WrongName,
+        Certificate, ClientCertificateRefused, ClientCertificateWanted, Closed, Expired, NotHttp,
+        NotYetValid, Refused, Reset, TimedOut, TlsVersion, UnknownIssuer, UnknownName, Unreachable,
+        WrongName,
     };
     use Peer::{Aws, Home, Remote, Store};
     use Phase::{Body, Connect, Dns, Http, Tls};
@@ -18,8 +19,8 @@ pub(super) fn hint(phase: Phase, peer: Peer, fault: NetFault) -> Option<&'static
              Resolver outbound endpoint; or use the IP address"
         }
         (Dns, Home, _) => {
-            "the name is not known here: home names need a Route 53 Resolver rule or a private \
-             hosted zone; or use the IP address"
+            "the name is not known here: check its spelling, or use the IP address; in a VPC, home \
+             names need a Route 53 Resolver rule or a private hosted zone"
         }
         (Dns, Remote, _) => {
             "check region and spelling of the host; in a VPC, enableDnsSupport and \
@@ -28,36 +29,37 @@ pub(super) fn hint(phase: Phase, peer: Peer, fault: NetFault) -> Option<&'static
         (Dns, Store | Aws, _) => "check the region; in a VPC, enableDnsSupport must be on",
 
         (Connect, Home, TimedOut) => {
-            "nothing answers: check the subnet's route to the VPN gateway and the route back, the \
-             function's security group, the home's firewall policy, and that the tunnel is up"
+            "nothing answers: check the address and the home's firewall policy; in a VPC also the \
+             subnet's route to the VPN gateway and the route back, the function's security group, \
+             and that the tunnel is up"
         }
         (Connect, Home, Refused) => {
-            "the host answers but nothing listens on this port: check the NodePort, and that \
-             Prometheus listens on more than localhost"
+            "the host answers but nothing listens on this port: check the port (in Kubernetes the \
+             NodePort), and that Prometheus runs and listens on more than localhost"
         }
         (Connect, Home, Unreachable) => {
-            "no route: add the home network to the subnet's route table, or switch on route \
-             propagation of the VPN gateway"
+            "no route: check the address and this machine's network; in a VPC, add the home \
+             network to the subnet's route table, or switch on route propagation of the VPN gateway"
         }
         (Connect, Remote, TimedOut | Unreachable) => {
-            "a function in a VPC has no public IP address, even in a public subnet: add an \
-             interface endpoint for aps-workspaces whose security group allows port 443 in, or a \
-             NAT gateway"
+            "nothing answers: check the url and this machine's network; a function in a VPC has no \
+             public IP address, even in a public subnet: add an interface endpoint for \
+             aps-workspaces whose security group allows port 443 in, or a NAT gateway"
         }
         (Connect, Remote, Refused) => {
             "the host answers but nothing listens on this port: check scheme and port of the url"
         }
         (Connect, Store, TimedOut | Unreachable) => {
-            "add an S3 gateway endpoint to the subnet's route table, and allow the security group \
-             out to its prefix list on port 443"
+            "check this machine's network; in a VPC, add an S3 gateway endpoint to the subnet's \
+             route table, and allow the security group out to its prefix list on port 443"
         }
         (Connect, Store, Refused) => {
             "the host answers but nothing listens on this port: check AWS_ENDPOINT_URL_S3 if it is \
              set; if it is not, find out what intercepts the way to S3"
         }
         (Connect, Aws, TimedOut | Unreachable) => {
-            "a function in a VPC has no public IP address: add an interface endpoint for this \
-             service, or a NAT gateway"
+            "check this machine's network; a function in a VPC has no public IP address: add an \
+             interface endpoint for this service, or a NAT gateway"
         }
 
         (Tls, Home | Remote, UnknownIssuer) => {
@@ -119,6 +121,18 @@ pub(super) fn hint(phase: Phase, peer: Peer, fault: NetFault) -> Option<&'static
         (Http, Remote, TimedOut) => {
             "connected, but no answer in time: lower max_samples_per_send or max_shards, or \
              full-size packets are lost on the way (MTU)"
+        }
+        (Http, _, NotHttp) => {
+            "what answers there does not speak HTTP: check host and port, and whether the scheme \
+             must be https"
+        }
+        (Http, Home, Closed) => {
+            "the connection was closed without an answer: check host and port, and whether the \
+             scheme must be https; if they are right, see the log of the home Prometheus"
+        }
+        (Http, Remote, Closed) => {
+            "the connection was closed without an answer: check host and port of the url, and \
+             whether its scheme must be https"
         }
         (Body, Home, TimedOut) => {
             "the headers came but the body did not end in time: if it stalls, full-size packets \
@@ -184,6 +198,8 @@ mod tests {
                 NetFault::TimedOut,
                 "interface endpoint",
             ),
+            (Phase::Http, Peer::Home, NetFault::NotHttp, "must be https"),
+            (Phase::Http, Peer::Remote, NetFault::Closed, "of the url"),
             (Phase::Body, Peer::Home, NetFault::TimedOut, "MSS"),
             (Phase::Body, Peer::Home, NetFault::TimedOut, "MTU"),
             (Phase::Dns, Peer::Home, NetFault::Other, "Route 53 Resolver"),

@@ -74,5 +74,9 @@ pub(in crate::net) enum NetFault {
     TlsVersion,
     /// The server has no host of the requested name.
     UnknownName,
+    /// The connection was closed before an answer.
+    Closed,
+    /// The answer is no HTTP.
+    NotHttp,
     Other,
 }

@@ -144,6 +144,10 @@ impl Work {
         let failure =
             |kind| StoreError::new(kind, self.op, self.address.clone(), error.to_string());
         match error.kind() {
+            ErrorKind::NotFound if matches!(self.op, Op::PutIfAbsent | Op::PutIfMatch) => {
+                failure(FailureKind::NotFound)
+                    .hint("no directory can be made there: name another one in forwarder.spool.url")
+            }
             ErrorKind::NotFound => failure(FailureKind::NotFound),
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                 failure(FailureKind::Denied)
