@@ -101,10 +101,13 @@ impl ReadProbe<'_> {
                 Finding::good(subject, text)
             };
         };
+        let text = error.to_string();
+        // The subject says it already.
+        let text = text.strip_prefix("remote read ").unwrap_or(&text);
         match self.config.forwarder.remote_read.mode {
-            RemoteReadMode::Always => Finding::bad(subject, error.to_string()),
+            RemoteReadMode::Always => Finding::bad(subject, text),
             RemoteReadMode::Gaps | RemoteReadMode::Off => {
-                Finding::doubtful(subject, format!("{error}{}", consequence(error)))
+                Finding::doubtful(subject, format!("{text}{}", consequence(error)))
             }
         }
     }

@@ -1,6 +1,9 @@
 //! The errors of an invocation.
 
+use std::fmt;
+
 use lambda_runtime::Diagnostic;
+use serde_json::Value;
 
 use crate::config::SiteName;
 use crate::event::EventError;
@@ -10,7 +13,7 @@ use crate::verify::VerifyError;
 
 /// An error of the function. Its type in the answer is stable, so that alarms and callers can
 /// distinguish the errors.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum FunctionError {
     /// The configuration, or something that it names, is not usable.
     #[error("{0}")]
@@ -37,6 +40,23 @@ pub enum FunctionError {
     /// The error of one site among many.
     #[error("site {0}: {1}")]
     Site(SiteName, Box<FunctionError>),
+}
+
+/// The runtime logs an error by this text, so it is for people: the report of a failed tick, which
+/// is in the answer as JSON, is no more than its errors here.
+impl fmt::Debug for FunctionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Tick(report) = self else {
+            return fmt::Display::fmt(self, f);
+        };
+        let report: Value = serde_json::from_str(report).unwrap_or_default();
+        let errors = report["errors"].as_array().into_iter().flatten();
+        let errors: Vec<_> = errors.filter_map(Value::as_str).collect();
+        if errors.is_empty() {
+            return f.write_str("the tick failed");
+        }
+        write!(f, "the tick failed: {}", errors.join("; "))
+    }
 }
 
 impl FunctionError {
@@ -74,5 +94,20 @@ impl From<FunctionError> for Diagnostic {
             error_type: error.error_type().to_owned(),
             error_message: error.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_has_the_errors_of_a_failed_tick_and_not_its_report() {
+        let tick = |report: &str| format!("{:?}", FunctionError::Tick(report.to_owned()));
+        let report = r#"{"errors":["send a: refused","queue: b"],"ledger":{"lost":1}}"#;
+        assert_eq!(tick(report), "the tick failed: send a: refused; queue: b");
+        assert_eq!(tick("{}"), "the tick failed");
+        let unknown = FunctionError::UnknownJob("a".to_owned(), "b".to_owned());
+        assert_eq!(format!("{unknown:?}"), unknown.to_string());
     }
 }

@@ -1,5 +1,6 @@
 //! The results of a tick: its report, its metrics and its logs.
 
+mod counted;
 pub mod emf;
 mod incident;
 mod ledger;
@@ -10,6 +11,7 @@ pub mod spans;
 
 use serde::Serialize;
 
+pub use counted::counted;
 pub use incident::{Incident, IncidentKind, error_texts, merge_incidents};
 pub use ledger::{Fate, Ledger};
 pub use own::{ExpositionText, OWN_PREFIX, OwnCounters, OwnSeries, RemoteCounters, TickCounts};

@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use super::plan::Plan;
 use super::remote::Lane;
 use crate::config::Config;
-use crate::report::{Incident, IncidentKind, OrphanReport, REPORTED, SpoolReport, TickCounts};
+use crate::report::{
+    Incident, IncidentKind, OrphanReport, REPORTED, SpoolReport, TickCounts, counted,
+};
 use crate::spool::access::StoreAccess;
 use crate::spool::lease::{LeaseClient, LeaseFence, PreviousEnd, ReleaseError, TakeError, Tenure};
 use crate::spool::name::RemoteDir;
@@ -321,10 +323,11 @@ impl LeasedSpool {
             .filter(|(_, state)| state.is_owed_anything());
         let backlogs = owed.map(|(remote, state)| {
             let samples = state.backlog.samples;
+            let owed = counted(samples, "sample", ["is", "are"]);
             let text = format!(
-                "spool: {samples} samples are owed to {0}, which the configuration does not name: \
-                 they stay until it does, or until `forwardctl spool adopt {0}` gives them to \
-                 another remote; `forwardctl spool export --remote {0}` writes them to a file",
+                "spool: {owed} owed to {0}, which the configuration does not name: this backlog \
+                 stays until it does, or until `forwardctl spool adopt {0}` gives it to another \
+                 remote; `forwardctl spool export --remote {0}` writes it to a file",
                 remote.as_str()
             );
             Incident::new(IncidentKind::BacklogOrphaned, text)

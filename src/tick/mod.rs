@@ -44,7 +44,9 @@ use self::report::TickRecord;
 use self::rest::TickRest;
 use self::round::ScrapeRound;
 use crate::config::{Config, ScrapeConfig};
-use crate::report::{Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport, spans};
+use crate::report::{
+    Fate, Incident, IncidentKind, Ledger, Outcome, Report, SpoolReport, counted, spans,
+};
 use crate::spool::state::JobState;
 use crate::time::Deadlines;
 
@@ -270,9 +272,10 @@ impl Forwarder {
                 if owed > 0 && sent.incidents.is_empty() {
                     // Writing them took until the end of the tick, or the drain rate held them
                     // back. Without this one, no incident would report them.
+                    let waiting = counted(owed, "sample", ["waits", "wait"]);
                     let text = format!(
-                        "send: {owed} samples for {remote} are in the spool, \
-                         and the next tick sends them first"
+                        "send: {waiting} in the spool for {remote}: the next tick sends from \
+                         there first"
                     );
                     sent.incidents.push(
                         Incident::new(IncidentKind::BacklogLeft, text)

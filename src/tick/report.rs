@@ -9,7 +9,7 @@ use super::remote::LaneSummary;
 use crate::read::WindowOutcome;
 use crate::report::{
     Incident, IncidentKind, Ledger, Outcome, PreviousTick, REPORTED, ReadReport, Report,
-    ScrapeReport, SpoolReport, error_texts, merge_incidents,
+    ScrapeReport, SpoolReport, counted, error_texts, merge_incidents,
 };
 use crate::scrape::{ScrapeError, ScrapeOutcome};
 
@@ -144,9 +144,10 @@ fn ahead(incidents: &mut Vec<Incident>, job: &str, instance: &str, samples: u64)
     if samples == 0 {
         return;
     }
+    let early = counted(samples, "sample", ["is", "are"]);
     let text = format!(
-        "{instance}: {samples} samples are more than ten minutes ahead of our clock, and are not \
-         sent: set the home's clock by NTP"
+        "{instance}: {early} more than ten minutes ahead of our clock, and not sent: set the \
+         home's clock by NTP"
     );
     incidents.push(
         Incident::new(IncidentKind::SamplesAhead, text)

@@ -124,6 +124,11 @@ fn readable(status: &Status) -> String {
         vec![heading(&["JOB", "LAST SLOT", "REMOTE", "WATERMARK"])],
         |rows, job| jobs(rows, job, status),
     );
+    let jobs = if status.jobs.is_empty() {
+        "no job has served a slot yet\n".to_owned()
+    } else {
+        table(&jobs)
+    };
     let reads = reads(status);
     let reads = if reads.len() > 1 {
         format!("\n{}", table(&reads))
@@ -135,7 +140,7 @@ fn readable(status: &Status) -> String {
         "spool    {}\nlease    {lease}\nbacklog  {owed}\n\n{}\n{}{reads}{sums}",
         spool.address,
         table(&remotes(status)),
-        table(&jobs)
+        jobs
     )
 }
 

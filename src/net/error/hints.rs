@@ -119,8 +119,8 @@ pub(super) fn hint(phase: Phase, peer: Peer, fault: NetFault) -> Option<&'static
              Prometheus restarted"
         }
         (Http, Remote, TimedOut) => {
-            "connected, but no answer in time: lower max_samples_per_send or max_shards, or \
-             full-size packets are lost on the way (MTU)"
+            "connected, but no answer in time: lower max_samples_per_send or max_shards; if small \
+             requests pass and large ones do not, full-size packets are lost on the way (MTU)"
         }
         (Http, _, NotHttp) => {
             "what answers there does not speak HTTP: check host and port, and whether the scheme \

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Outbox;
 use super::inventory::backlog::Contents;
-use crate::report::IncidentKind;
+use crate::report::{IncidentKind, counted};
 use crate::spool::name::{Folder, SegmentName};
 use crate::spool::retry::peek;
 use crate::spool::store::{FailureKind, StoreError};
@@ -83,7 +83,7 @@ impl Outbox {
         self.inventory.borrow_mut().losses.lose(
             kind,
             samples,
-            format!("{why}: {samples} samples are lost"),
+            format!("{why}: {} lost", counted(samples, "sample", ["is", "are"])),
         );
     }
 
@@ -97,8 +97,9 @@ impl Outbox {
                 IncidentKind::SegmentLost,
                 samples,
                 format!(
-                    "spool: {samples} samples for {} were in segments that are lost",
-                    self.remote
+                    "spool: {}: {} in segments that are lost",
+                    self.remote,
+                    counted(samples, "sample", ["was", "were"])
                 ),
             );
         }

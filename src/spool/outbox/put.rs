@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::inventory::parts::{NoPartLeft, ScrapeId};
 use super::{Fallback, Outbox, PutError};
 use crate::batch::{self, Batch};
-use crate::report::IncidentKind;
+use crate::report::{IncidentKind, counted};
 use crate::spool::name::{Folder, MAX_PART, SegmentName};
 use crate::spool::retry::persist;
 use crate::spool::segment;
@@ -76,9 +76,9 @@ impl Outbox {
                 IncidentKind::BacklogEvicted,
                 samples,
                 format!(
-                    "spool: {samples} samples for {} are lost: \
-                     they alone are larger than max_bytes",
-                    self.remote
+                    "spool: {}: {} lost: one scrape alone is larger than max_bytes",
+                    self.remote,
+                    counted(samples, "sample", ["is", "are"])
                 ),
             );
             return Ok(());

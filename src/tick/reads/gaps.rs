@@ -16,7 +16,7 @@ use super::{PlannedRead, ReadAttempt};
 use crate::config::RemoteReadMode;
 use crate::home::Target;
 use crate::read::{Slots, WindowShape};
-use crate::report::{Incident, IncidentKind};
+use crate::report::{Incident, IncidentKind, counted};
 use crate::tick::Forwarder;
 use crate::tick::job::SlotGrid;
 use crate::tick::round::ScrapeRound;
@@ -208,9 +208,10 @@ impl Forwarder {
     fn give_up(&self, cursor: &ReadCursor, missed: MissedSlots, round: &ScrapeRound<'_>) {
         let config = &self.config.scrape_configs[cursor.job()];
         let slots = missed.count();
+        let left = counted(slots, "slot", ["is", "are"]);
         let text = format!(
-            "read: {slots} slots of job {} are given up: for {PATIENCE} ticks the home answered \
-             scrapes and no read; see the errors of these ticks, and `forwardctl check --online`",
+            "read: job {}: {left} given up: for {PATIENCE} ticks the home answered scrapes and no \
+             read; see the errors of these ticks, and `forwardctl check --online`",
             config.job_name
         );
         tracing::error!("{text}");
@@ -231,9 +232,9 @@ impl Forwarder {
     pub(super) fn say_too_old(&self, slots: u64, cursor: &ReadCursor, round: &ScrapeRound<'_>) {
         let config = &self.config.scrape_configs[cursor.job()];
         let spent_ms = millis_of(slots, millis(config.scrape_interval));
+        let old = counted(slots, "slot", ["is", "are"]);
         let text = format!(
-            "read: {slots} slots of {} are older than sample_age_limit and stay at home only: \
-             {} s of samples",
+            "read: {}: {old} older than sample_age_limit: {} s of samples are at home only",
             cursor.target.instance(),
             spent_ms / 1000
         );

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{BatchOrigin, Lane, LaneContext, LaneSummary};
 use crate::batch::Batch;
 use crate::queue::Front;
-use crate::report::{Fate, IncidentKind};
+use crate::report::{Fate, IncidentKind, counted};
 use crate::send::{
     BatchHistory, DeliverContext, Delivery, UndeliveredBatches, UndeliveredReason, deliver,
 };
@@ -110,9 +110,9 @@ impl Lane {
         let done = outbox.expire(oldest_ms, &mut samples).await;
         if samples > 0 {
             sent.ledger.record(Fate::Expired, samples);
+            let old = counted(samples, "sample", ["is", "are"]);
             let text = format!(
-                "spool: {samples} samples for {} are older than sample_age_limit: \
-                 they are in expired/",
+                "spool: {}: {old} older than sample_age_limit, and in expired/ now",
                 self.id
             );
             sent.incidents.push(

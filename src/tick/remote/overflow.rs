@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{Lane, LaneContext, LaneSummary};
 use crate::batch;
 use crate::queue::CommittedScrape;
-use crate::report::{Fate, Incident, IncidentKind};
+use crate::report::{Fate, Incident, IncidentKind, counted};
 use crate::spool::outbox::{Fallback, Outbox, PutError};
 
 impl Lane {
@@ -100,9 +100,10 @@ impl Lane {
         }
         sent.ledger.rolled_back += samples;
         sent.must_read_again = true;
+        let left = counted(samples, "sample", ["was", "were"]);
         let text = format!(
-            "queue: {samples} samples for {} were neither sent nor spooled: {why}; \
-             the home keeps them, and the next tick reads them again",
+            "queue: {}: {left} neither sent nor spooled: {why}; the home keeps what it has \
+             sampled, and the next tick reads it again",
             self.id
         );
         tracing::warn!("{text}");
@@ -147,9 +148,10 @@ impl Lane {
         self.report_returned(returned, &why, sent);
         if spooled > 0 && sent.incidents.is_empty() {
             // Without this one, no incident would say why the tick is only a partial success.
+            let waiting = counted(spooled, "sample", ["waits", "wait"]);
             let text = format!(
-                "send: out of time for {}: {spooled} samples are in the spool, \
-                 and the next tick sends them first",
+                "send: out of time for {}: {waiting} in the spool, and the next tick sends from \
+                 there first",
                 self.id
             );
             sent.incidents.push(
@@ -162,7 +164,8 @@ impl Lane {
             sent.must_read_again = true;
             sent.ledger.record(Fate::Lost, lost);
             tracing::error!(samples = lost, "samples are lost: {why}");
-            let text = format!("queue: {lost} samples for {} are lost: {why}", self.id);
+            let gone = counted(lost, "sample", ["is", "are"]);
+            let text = format!("queue: {}: {gone} lost: {why}", self.id);
             sent.incidents.push(
                 self.incident(IncidentKind::SamplesLost, text)
                     .with_samples(lost),

@@ -79,7 +79,7 @@ impl SpoolListing {
         Ok(if unused {
             format!("{address}: there is no spool yet; the first tick creates it")
         } else {
-            format!("{address}: the spool has no such objects")
+            format!("{address}: nothing is there")
         })
     }
 }
