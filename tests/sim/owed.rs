@@ -2,6 +2,7 @@
 //! another owner, objects that are gone, thousands of segments.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use amp_forwarder::batch::Batch;
@@ -203,6 +204,56 @@ async fn segments_that_somebody_deletes_between_two_ticks_are_lost_and_told_of()
     assert_eq!(report.ledger.owed_before, spooled.ledger.owed_after);
     assert!(has(&report, IncidentKind::SegmentLost), "{report:?}");
     assert_eq!(report.outcome, Outcome::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_done_after_its_tick_gave_it_up_is_found_and_sent() {
+    let away = Arc::new(AtomicBool::new(true));
+    let bench = |store: &MemoryStore| {
+        let away = Arc::clone(&away);
+        let remote = move |_| {
+            Reply::Status(if away.load(Ordering::Relaxed) {
+                503
+            } else {
+                200
+            })
+        };
+        Bench::with_store(
+            &yaml(&job("a", 60), 1, ""),
+            |(_, now)| series(100, now),
+            vec![Box::new(remote)],
+            PLENTY,
+            Some(store.clone()),
+        )
+    };
+    // One store answers. The other one does not, and does later what it was asked for.
+    let (answers, hangs) = (store(), store());
+    hangs.set_faults(|op, key, _| StoreFault {
+        delay: SECOND * u32::from(op == Op::PutIfAbsent && key.starts_with("segments/")) * 100,
+        ..StoreFault::default()
+    });
+    let (mut spooling, mut losing) = (bench(&answers), bench(&hangs));
+    let (spooled, lost) = tokio::join!(spooling.tick(9, once()), losing.tick(9, once()));
+    assert_eq!(spooled.ledger.owed_after, 100 + OWN, "{spooled:?}");
+    assert_eq!(lost.ledger.lost, 100 + OWN, "{lost:?}");
+    let keys = answers.keys().into_iter();
+    for key in keys.filter(|key| key.starts_with("segments/")) {
+        assert_eq!(hangs.peek(&key), None);
+        hangs.plant(&key, answers.peek(&key).unwrap());
+    }
+
+    hangs.heal();
+    away.store(false, Ordering::Relaxed);
+    losing.remotes[0].take();
+    losing.at(60 * SECOND).await;
+    let report = losing.tick(30, once()).await;
+    assert_eq!(report.ledger.written, 2 * (100 + OWN), "{report:?}");
+    assert_eq!((report.outcome, report.spool.segments), (Outcome::Ok, 0));
+    let posts = losing.remotes[0].take().into_iter();
+    let of_one = posts.flat_map(|post| post.samples);
+    let times: Vec<_> = of_one.filter(|(name, _)| name == "m7").collect();
+    let at_ms = times.iter().map(|(_, at_ms)| *at_ms - START_MS);
+    assert_eq!(at_ms.collect::<Vec<_>>(), [0, 60_000]);
 }
 
 #[tokio::test(start_paused = true)]

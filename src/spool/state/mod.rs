@@ -86,8 +86,9 @@ pub struct JobState {
     /// The newest slot that was served, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_slot_ms: Option<i64>,
-    /// For each remote, the time up to which every sample of the job is delivered or in the spool,
-    /// milliseconds since 1970.
+    /// For each remote, the time up to which every sample of the job is delivered, in the spool, or
+    /// was counted as lost by an earlier tick, milliseconds since 1970. A first read begins there:
+    /// it must not ask for what the receiver has.
     #[serde(default)]
     pub watermarks: BTreeMap<RemoteDir, i64>,
     /// For each target, by its `instance`, how far its samples were read from the home's TSDB.
