@@ -125,7 +125,11 @@ impl Forwarder {
     /// Decides what a tick does when reads fail and the home answers scrapes.
     fn fall_back(&self, cursor: &ReadCursor, round: &ScrapeRound<'_>) -> ReadState {
         let config = &self.config.scrape_configs[cursor.job()];
-        if !cursor.was_read() || cursor.known.borrow().stuck < PATIENCE {
+        let is_due = {
+            let known = cursor.known.borrow();
+            known.answered && known.stuck >= PATIENCE
+        };
+        if !is_due {
             return ReadState::Read;
         }
         let now_ms = cursor.home_ms(self.clock.now_ms());

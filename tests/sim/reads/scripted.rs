@@ -125,6 +125,33 @@ fn a_home_whose_clock_is_behind_loses_nothing_when_its_first_answer_fails() {
     }
 }
 
+/// A home whose reads fail is federated in each tick until they work again, not in one of them.
+#[test]
+fn while_reads_fail_federation_goes_on_tick_after_tick() {
+    let ticks = vec![tick(30, None, 0); 14];
+    let mut scenario = scripted(RemoteReadMode::Always, "30s", ticks);
+    let from_ms = START_MS + 100_000;
+    scenario.home.outages = vec![(from_ms, from_ms + 600_000, home::Fault::Truncated)];
+    let hits = Arc::new(Hits::default());
+    let outcome = run(scenario, Rng::with_seed(7), &hits, true, None);
+    let story = outcome.story.join("\n");
+    assert!(outcome.findings.is_empty(), "{story}");
+    let reports: Vec<_> = outcome
+        .story
+        .iter()
+        .filter(|line| line.contains("report: "))
+        .map(|line| line.contains("scraped in its place"))
+        .collect();
+    let first = reports.iter().position(|fell_back| *fell_back);
+    let last = reports.iter().rposition(|fell_back| *fell_back);
+    let (Some(first), Some(last)) = (first, last) else {
+        panic!("it was never federated\n{story}");
+    };
+    assert!(last - first >= 4, "{reports:?}\n{story}");
+    let all = reports[first..=last].iter().all(|fell_back| *fell_back);
+    assert!(all, "{reports:?}\n{story}");
+}
+
 /// At the end of a tick what is in flight goes to the spool before what is newer.
 #[test]
 fn what_is_read_again_after_a_kill_in_the_flush_comes_in_its_order() {
