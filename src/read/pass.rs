@@ -90,6 +90,8 @@ pub(super) struct PassRules {
     pub(super) own_timestamps: bool,
     /// How native histograms are shown at a slot.
     pub(super) histograms: SlotHistograms,
+    /// Whether native histograms are taken as they are: `scrape_native_histograms`.
+    pub(super) takes_native: bool,
     /// How names are written that are not legacy ones, as in an exposition of the home.
     pub(super) escaping: NameEscaping,
     /// Samples of an answer at most.
@@ -292,8 +294,12 @@ impl<'a> Pass<'a> {
             shape,
             own_timestamps,
             histograms,
+            takes_native,
             ..
         } = self.rules;
+        if !takes_native && matches!(shape, WindowShape::Raw { .. }) {
+            samples.histograms.clear();
+        }
         shape.apply(samples, own_timestamps, histograms);
         if matches!(shape, WindowShape::Slots(_)) && samples.has_custom_buckets() {
             self.give_classic(offset, labels, &samples.take_custom_buckets(), sink)?;

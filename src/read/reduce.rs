@@ -17,20 +17,21 @@ pub(super) enum SlotHistograms {
     /// As `/federate` shows them in protobuf: as histograms of floats, without their reset hint
     /// unless they are gauges.
     Floats,
-    /// Not at all, as in the text formats.
+    /// Not at all, as in the text formats, and with `scrape_native_histograms: false`.
     Hidden,
 }
 
 impl SlotHistograms {
-    /// How a federation with these formats shows them. Of the formats that both sides know,
-    /// `/federate` takes the first, and it knows no OpenMetrics (`expfmt.Negotiate`).
-    pub(super) fn of(protocols: &[ScrapeProtocol]) -> Self {
+    /// How a federation with these formats shows them to a job that takes native histograms or does
+    /// not. Of the formats that both sides know, `/federate` takes the first, and it knows no
+    /// OpenMetrics (`expfmt.Negotiate`).
+    pub(super) fn of(protocols: &[ScrapeProtocol], takes_native: bool) -> Self {
         use ScrapeProtocol::{OpenMetricsText0_0_1, OpenMetricsText1_0_0, PrometheusProto};
         let known = |protocol: &&ScrapeProtocol| {
             !matches!(protocol, OpenMetricsText0_0_1 | OpenMetricsText1_0_0)
         };
         match protocols.iter().find(known) {
-            Some(PrometheusProto) => Self::Floats,
+            Some(PrometheusProto) if takes_native => Self::Floats,
             _ => Self::Hidden,
         }
     }
@@ -279,7 +280,9 @@ mod tests {
             ),
             (&[OpenMetricsText1_0_0], SlotHistograms::Hidden),
         ] {
-            assert_eq!(SlotHistograms::of(protocols), shown, "{protocols:?}");
+            assert_eq!(SlotHistograms::of(protocols, true), shown, "{protocols:?}");
+            let refused = SlotHistograms::of(protocols, false);
+            assert_eq!(refused, SlotHistograms::Hidden, "{protocols:?}");
         }
     }
 }

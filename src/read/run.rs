@@ -302,7 +302,8 @@ impl<'s, 'a> RunningRead<'s, 'a> {
             range: TimeRange { end_ms, ..range },
             shape: shape.up_to(end_ms),
             own_timestamps: job.honor_timestamps,
-            histograms: SlotHistograms::of(&job.scrape_protocols),
+            histograms: SlotHistograms::of(&job.scrape_protocols, job.histograms.native),
+            takes_native: job.histograms.native,
             escaping: job.naming.escaping,
             max_samples,
         }

@@ -97,6 +97,7 @@ const RULES: PassRules = PassRules {
     shape: WindowShape::Raw { resolution_ms: 0 },
     own_timestamps: true,
     histograms: SlotHistograms::Floats,
+    takes_native: true,
     escaping: NameEscaping::AllowUtf8,
     max_samples: 20,
 };
@@ -131,6 +132,19 @@ fn windows(results: &[&[TimeSeries]]) -> (Vec<ShownWindow>, PassCounts) {
     let (counts, repeated) = pass(RULES, &none, results, &mut sink).unwrap();
     assert_eq!(repeated.len(), 0);
     (sink.windows, counts)
+}
+
+#[test]
+fn a_job_without_native_histograms_reads_none() {
+    let latency = series(&[("__name__", "x"), ("instance", "")], &[20], &[30, 40]);
+    let (mut sink, none) = (Recorder::default(), RepeatedKeys::default());
+    let rules = PassRules {
+        takes_native: false,
+        ..RULES
+    };
+    pass(rules, &none, &[&[latency]], &mut sink).unwrap();
+    let expected = ("__name__=x,instance=".to_owned(), vec![20], vec![]);
+    assert_eq!(sink.windows, [expected]);
 }
 
 #[test]
