@@ -36,6 +36,7 @@ pub use planner::{
     AnswerSize, PlannedWindow, WindowPlanner, default_max_samples, oldest_wanted_ms,
 };
 pub use run::WindowReader;
+pub use samples::resolution_span;
 pub use shape::WindowShape;
 pub use slots::Slots;
 pub use source::{ReadSource, ReadSourceError};

@@ -27,6 +27,16 @@ pub(super) fn is_custom(histogram: &Histogram) -> bool {
     histogram.schema == CUSTOM_BUCKETS
 }
 
+/// Number of the span of a resolution that a sample belongs to. A span has its end and not its
+/// start, as a window has its own end: the sample at 12:05:00 is the newest of the minute before,
+/// and not the first one of a minute whose newest is still to come.
+#[must_use]
+pub fn resolution_span(timestamp_ms: i64, resolution_ms: i64) -> i64 {
+    timestamp_ms
+        .saturating_sub(1)
+        .div_euclid(resolution_ms.max(1))
+}
+
 impl KeptSamples {
     pub(super) fn push_float(&mut self, value: f64, timestamp_ms: i64) {
         self.floats.push(TimedFloat {
@@ -102,7 +112,7 @@ impl SeriesSamples {
         if resolution_ms <= 1 {
             return;
         }
-        let span = |timestamp_ms: i64| timestamp_ms.div_euclid(resolution_ms);
+        let span = |timestamp_ms: i64| resolution_span(timestamp_ms, resolution_ms);
         // From the newest to the oldest: the first sample of a span that is met is its newest.
         let (mut floats, mut histograms) = (self.floats.len(), self.histograms.len());
         let mut taken = None;
@@ -225,9 +235,10 @@ pub(super) mod tests {
         assert_eq!(
             shown(&thinned),
             [
-                (9, false, false),
+                (0, false, false),
                 (10, false, false),
                 (12, false, true),
+                (20, false, false),
                 (25, true, false),
                 (29, false, true),
                 (32, false, false)
@@ -266,7 +277,7 @@ pub(super) mod tests {
         fn thinning_is_what_it_says(given in any_samples(), resolution in 0_i64..90) {
             let mut thinned = samples(&given);
             thinned.thin(resolution);
-            let span = |at: i64| if resolution > 1 { at.div_euclid(resolution) } else { at };
+            let span = |at: i64| if resolution > 1 { (at - 1).div_euclid(resolution) } else { at };
             let expected: Vec<_> = given
                 .iter()
                 .filter(|(at, _, is_marker)| {

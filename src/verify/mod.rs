@@ -17,6 +17,7 @@ mod own;
 mod query;
 mod remote;
 mod report;
+mod resolution;
 mod run;
 mod value;
 mod windows;

@@ -12,7 +12,8 @@ use super::moments::TargetMoments;
 use super::own::own_series;
 use super::remote::{RemoteEnd, RemoteQuestion};
 use super::report::{DeviationLog, UnreadRange, VerifyReport, VerifyUnit};
-use super::value::{Precision, TimedPrint, ValuePrint};
+use super::resolution::Resolution;
+use super::value::{Precision, TimedPrint};
 use super::windows::Windows;
 use crate::config::{Config, RemoteReadMode};
 use crate::home::{Home, targets};
@@ -104,15 +105,9 @@ impl<'a> SampleVerifier<'a> {
         progress: &mut dyn FnMut(VerifyProgress),
     ) -> Result<VerifyReport, VerifyError> {
         let targets = self.targets(request)?;
-        let unit = match self.config.forwarder.remote_read.mode {
-            RemoteReadMode::Always => VerifyUnit::Samples,
-            RemoteReadMode::Gaps | RemoteReadMode::Off => VerifyUnit::Slots,
-        };
-        let length_ms = match unit {
-            VerifyUnit::Samples => SAMPLES_WINDOW_MS,
-            VerifyUnit::Slots => SLOTS_WINDOW_MS,
-        };
-        let mut windows = Windows::of(&request.range, length_ms);
+        let (unit, resolution, length_ms) = self.measures();
+        let range = resolution.whole_spans(&request.range);
+        let mut windows = Windows::of(&range, length_ms);
         if request.deadline.is_some() {
             windows = windows.spread();
         }
@@ -128,6 +123,7 @@ impl<'a> SampleVerifier<'a> {
             targets: &targets,
             own: own_series(self.config, &targets, &self.remotes),
             unit,
+            resolution,
             logs,
         };
         let (mut compared_ms, mut done_ms, mut unread) = (0, 0, Vec::new());
@@ -163,12 +159,26 @@ impl<'a> SampleVerifier<'a> {
             .map(|(log, remote)| log.finish(&remote.name, remote.precision()))
             .collect();
         Ok(VerifyReport::new(
-            &request.range,
+            &range,
             unit,
             compared_ms,
             remotes,
             unread,
         ))
+    }
+
+    /// What is compared, of which samples, and the length of a window in milliseconds.
+    fn measures(&self) -> (VerifyUnit, Resolution, i64) {
+        let remote_read = &self.config.forwarder.remote_read;
+        match remote_read.mode {
+            RemoteReadMode::Always => {
+                let resolution = Resolution::new(remote_read.resolution);
+                (VerifyUnit::Samples, resolution, SAMPLES_WINDOW_MS)
+            }
+            RemoteReadMode::Gaps | RemoteReadMode::Off => {
+                (VerifyUnit::Slots, Resolution::default(), SLOTS_WINDOW_MS)
+            }
+        }
     }
 
     fn targets(&self, request: &VerifyRequest) -> Result<Vec<HomeTarget<'a>>, VerifyError> {
@@ -201,6 +211,7 @@ struct RunningVerification<'r> {
     /// For each remote, the hashes of the series that the forwarder makes itself.
     own: Vec<HashSet<u64>>,
     unit: VerifyUnit,
+    resolution: Resolution,
     logs: Vec<DeviationLog>,
 }
 
@@ -284,7 +295,7 @@ impl RunningVerification<'_> {
     /// end of the last one.
     fn read_span(&self, window: &Span) -> Span {
         if self.unit == VerifyUnit::Samples {
-            return window.clone();
+            return self.resolution.around(window);
         }
         let longest = self
             .targets
@@ -411,7 +422,7 @@ impl RunningVerification<'_> {
         let home = &series.samples;
         let counts = match self.unit {
             VerifyUnit::Samples => {
-                let thinned = thin(home, self.config.forwarder.remote_read.resolution);
+                let thinned = self.resolution.thin(home);
                 every_sample(&thinned, remote, window.span, precision, |deviation| {
                     log.deviates(text, &deviation);
                 })
@@ -425,29 +436,6 @@ impl RunningVerification<'_> {
         };
         log.add(&series.metric, &counts);
     }
-}
-
-/// The samples that a resolution leaves: of each span of the clock the newest, and every marker.
-fn thin(samples: &[TimedPrint], resolution: Duration) -> Vec<TimedPrint> {
-    let resolution_ms = millis(resolution);
-    if resolution_ms == 0 {
-        return samples.to_vec();
-    }
-    let span = |sample: &TimedPrint| sample.timestamp_ms.div_euclid(resolution_ms);
-    let is_marker = |sample: &TimedPrint| sample.print == ValuePrint::Marker;
-    let mut kept: Vec<TimedPrint> = Vec::new();
-    for sample in samples {
-        if let Some(last) = kept.last_mut()
-            && !is_marker(sample)
-            && !is_marker(last)
-            && span(last) == span(sample)
-        {
-            *last = *sample;
-        } else {
-            kept.push(*sample);
-        }
-    }
-    kept
 }
 
 /// Samples of a series that the home does not have.

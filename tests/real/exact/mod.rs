@@ -6,6 +6,7 @@
 mod kinds;
 mod late;
 mod pair;
+mod thinned;
 mod twin;
 mod ways;
 
