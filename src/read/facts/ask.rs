@@ -30,7 +30,7 @@ pub struct HomeApi<'a> {
     target: &'a Target,
     /// Time limit of one page.
     timeout: Duration,
-    /// Whether a page had no answer at all. Then the others are not asked for.
+    /// Whether a page had no answer of the home. Then the others are not asked for.
     is_silent: Cell<bool>,
 }
 
@@ -116,6 +116,13 @@ impl<'a> HomeApi<'a> {
         }
     }
 
+    /// Whether a page had no answer of the home: it is away, it is starting, or it is too slow. It
+    /// may say a while later what it did not say then.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.is_silent.get()
+    }
+
     /// Asks for all facts, one after the other. Never fails.
     pub async fn facts(&self) -> HomeFacts {
         let version = self.page("/api/v1/status/buildinfo", SMALL_PAGE).await;
@@ -156,7 +163,9 @@ impl<'a> HomeApi<'a> {
         Some(page.data)
     }
 
-    /// Reads a page. `None` when it is not there, too large or too slow.
+    /// Reads a page. `None` when it is not there, too large or too slow. A home that replays its
+    /// write-ahead log answers 503 to all pages (`web/web.go` `testReady`), and a proxy says 502 or
+    /// 504 in the place of a home that is away.
     async fn get(&self, url: &Url, most: usize) -> Option<(http::HeaderMap, Vec<u8>)> {
         if self.is_silent.get() {
             return None;
@@ -173,6 +182,7 @@ impl<'a> HomeApi<'a> {
         let ask = async {
             let mut answer = self.home.send(request).await?;
             if answer.status != 200 {
+                self.is_silent.set(matches!(answer.status, 502..=504));
                 return Ok(None);
             }
             let mut bytes = Vec::new();
@@ -185,7 +195,9 @@ impl<'a> HomeApi<'a> {
             Ok::<_, NetError>(Some((answer.headers, bytes)))
         };
         let answer = tokio::time::timeout(self.timeout, ask).await;
-        self.is_silent.set(!matches!(answer, Ok(Ok(_))));
+        if !matches!(answer, Ok(Ok(_))) {
+            self.is_silent.set(true);
+        }
         answer.ok()?.ok()?
     }
 
@@ -235,6 +247,8 @@ mod tests {
         pages: HashMap<&'static str, Option<String>>,
         /// Whether nothing listens.
         is_away: bool,
+        /// Status of every answer, if it is not that of a page.
+        status: Option<u16>,
         asked: Mutex<Vec<String>>,
     }
 
@@ -272,7 +286,9 @@ mod tests {
                 headers.insert(http::header::DATE, date);
                 let text = page.cloned().flatten().map(Bytes::from);
                 Ok(HomeResponse {
-                    status: if page.is_some() { 200 } else { 404 },
+                    status: self
+                        .status
+                        .unwrap_or(if page.is_some() { 200 } else { 404 }),
                     headers,
                     body: Box::new(OneChunk(text, page == Some(&None))),
                 })
@@ -368,6 +384,14 @@ mod tests {
         };
         assert_eq!(facts(&home).await, HomeFacts::default());
         assert_eq!(home.asked.lock().unwrap().len(), 1);
+        // It replays its write-ahead log.
+        let home = Pages {
+            pages: pages(),
+            status: Some(503),
+            ..Pages::default()
+        };
+        assert_eq!(facts(&home).await, HomeFacts::default());
+        assert_eq!(home.asked.lock().unwrap().len(), 1);
         for (path, page) in [
             ("/prom/api/v1/status/buildinfo", Some("<html>".to_owned())),
             (
@@ -391,6 +415,28 @@ mod tests {
             ];
             let missing = found.iter().filter(|found| !**found).count();
             assert_eq!(missing, 1, "{path}: {facts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_not_there_is_an_answer() {
+        for (is_away, status, is_silent) in [
+            (false, None, false),
+            (false, Some(403), false),
+            (false, Some(500), false),
+            (false, Some(502), true),
+            (false, Some(503), true),
+            (true, None, true),
+        ] {
+            let home = Pages {
+                is_away,
+                status,
+                ..Pages::default()
+            };
+            let target = target("http://h:1/federate");
+            let api = HomeApi::new(&home, &target, Duration::from_secs(2));
+            assert_eq!(api.facts().await, HomeFacts::default());
+            assert_eq!(api.is_silent(), is_silent, "{status:?}");
         }
     }
 

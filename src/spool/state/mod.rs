@@ -91,7 +91,8 @@ pub struct JobState {
     /// it must not ask for what the receiver has.
     #[serde(default)]
     pub watermarks: BTreeMap<RemoteDir, i64>,
-    /// For each target, by its `instance`, how far its samples were read from the home's TSDB.
+    /// For each target, by its host and port, how far its samples were read from the home's TSDB. A
+    /// hash follows where several targets of the job are there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reads: BTreeMap<String, TargetReads>,
     /// Targets, by their `instance`, whose last scrape or read failed.
@@ -134,7 +135,8 @@ pub struct TargetReads {
 /// something, and a proxy may let nobody ask, that is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HomeFactsRecord {
-    /// When it was asked, milliseconds since 1970.
+    /// When it was asked, milliseconds since 1970. Earlier than that if it did not answer all of it
+    /// and is to be asked again soon.
     pub asked_ms: i64,
     /// How late its samples may become visible by its configuration, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -41,7 +41,8 @@ const DATE_TOLERANCE_MS: i64 = 1_500;
 /// What a process knows of the reads of one target.
 pub(in crate::tick) struct ReadCursor {
     pub(super) target: Target,
-    /// Name of the target in the state: its host and port.
+    /// Name of the target in the state: its host and port, unless several targets of the job are
+    /// there.
     pub(super) place: String,
     /// Age below which samples wait for the next read (`settle`), milliseconds.
     settle_ms: i64,
@@ -83,6 +84,8 @@ pub(in crate::tick) struct ReadCursor {
     unsupported_is_said: Cell<bool>,
     /// Whether a home that has answered reads says in this tick that it has none.
     pub(super) denies: Cell<bool>,
+    /// Whether the home did not answer when it was last asked for what it says of itself.
+    pub(super) lacks_facts: Cell<bool>,
 }
 
 impl ReadCursor {
@@ -116,6 +119,7 @@ impl ReadCursor {
             unsupported_ms: Cell::new(None),
             unsupported_is_said: Cell::new(false),
             denies: Cell::new(false),
+            lacks_facts: Cell::new(false),
         }
     }
 
@@ -305,11 +309,6 @@ impl ReadCursor {
         self.known.borrow().watermarks.get(remote).copied()
     }
 
-    /// The oldest watermark of any remote.
-    pub(in crate::tick) fn oldest_watermark(&self) -> Option<i64> {
-        self.known.borrow().watermarks.values().min().copied()
-    }
-
     /// Remembers how late samples became visible.
     pub(super) fn note_late(&self, late_ms: u64) {
         let mut known = self.known.borrow_mut();
@@ -365,9 +364,7 @@ impl ReadCursor {
             .unsupported_ms
             .get()
             .is_some_and(|then_ms| (then_ms..then_ms + UNSUPPORTED_MS).contains(&now_ms));
-        let known = self.known.borrow();
-        let facts = known.facts.as_ref();
-        is_denied || facts.is_some_and(|facts| facts.misread_label.is_some())
+        is_denied || self.is_misread(now_ms)
     }
 
     /// How far back the `/federate` of the home looks for the newest sample of a series,
@@ -412,13 +409,13 @@ pub(super) fn seeded(mut known: TargetReads, federated: &BTreeMap<RemoteDir, i64
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::home::JobId;
     use crate::series::TargetId;
     use crate::spool::state::HomeFactsRecord;
 
-    fn cursor() -> ReadCursor {
+    pub(in crate::tick::reads) fn cursor() -> ReadCursor {
         let url: Url = "http://h/federate?match[]=up".parse().unwrap();
         let target = Target {
             id: TargetId(0),

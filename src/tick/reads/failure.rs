@@ -45,6 +45,7 @@ impl Forwarder {
         if error.runs_on() {
             cursor.abandon(self.clock.now_ms());
         }
+        cursor.ask_facts_again();
         round.record.borrow_mut().incidents.push(
             Incident::new(IncidentKind::ReadFailed, error.to_string()).for_job(&config.job_name),
         );

@@ -87,6 +87,13 @@ fn larger(a: AnswerSize, b: AnswerSize) -> AnswerSize {
     }
 }
 
+/// The oldest time that one of these limits allows, milliseconds since 1970: that of the longest
+/// one. A remote without a limit takes everything.
+fn oldest_sendable_ms(now_ms: i64, limits: impl Iterator<Item = Option<Duration>>) -> i64 {
+    let longest = limits.reduce(|a, b| Some(a?.max(b?))).flatten();
+    longest.map_or(i64::MIN, |limit| now_ms.saturating_sub(millis(limit)))
+}
+
 impl Forwarder {
     /// The cursor of a target, if it is read.
     pub(super) fn cursor(&self, target: &Target) -> Option<&ReadCursor> {
@@ -116,20 +123,25 @@ impl Forwarder {
 
     /// The time up to which every sample of a target is delivered to every remote or spooled.
     pub(super) fn safe_until(&self, job: &str, instance: &str) -> Option<i64> {
-        let cursor = self.cursors.iter().find(|cursor| {
+        // Targets that differ in path or parameters may have one instance.
+        let cursors = self.cursors.iter().filter(|cursor| {
             self.config.scrape_configs[cursor.job()].job_name == job
                 && cursor.target.instance() == instance
-        })?;
-        cursor.oldest_watermark()
+        });
+        // The state may have watermarks of remotes that are configured no more.
+        cursors
+            .flat_map(|cursor| {
+                let remotes = self.lanes.iter();
+                remotes.filter_map(|lane| cursor.watermark(&lane.dir))
+            })
+            .min()
     }
 
     /// The oldest time whose samples any remote still takes, milliseconds since 1970. A remote with
     /// a shorter `sample_age_limit` lets the older ones expire.
     pub(super) fn oldest_sendable_ms(&self, now_ms: i64) -> i64 {
-        let limits = self.lanes.iter().filter_map(Lane::age_limit);
-        limits
-            .max()
-            .map_or(i64::MIN, |limit| now_ms.saturating_sub(millis(limit)))
+        let limits = self.lanes.iter().map(Lane::age_limit);
+        oldest_sendable_ms(now_ms, limits)
     }
 
     /// Reads one window of a target and puts its samples into the queues.
@@ -316,6 +328,32 @@ impl Forwarder {
                 newest_ms: outcome.newest_ms,
                 size: outcome.size,
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remote_that_takes_the_oldest_samples_says_what_is_read() {
+        let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
+        let now_ms = 10_000_000;
+        for (limits, oldest_ms) in [
+            (&[minutes(55)][..], now_ms - 55 * 60_000),
+            (
+                &[minutes(55), minutes(90), minutes(10)],
+                now_ms - 90 * 60_000,
+            ),
+            // AMP, and a receiver of one's own that takes samples of any age.
+            (&[minutes(55), None], i64::MIN),
+            (&[None, minutes(55)], i64::MIN),
+            (&[None], i64::MIN),
+            (&[], i64::MIN),
+        ] {
+            let found = oldest_sendable_ms(now_ms, limits.iter().copied());
+            assert_eq!(found, oldest_ms, "{limits:?}");
         }
     }
 }
