@@ -175,12 +175,15 @@ impl Forwarder {
         }
     }
 
-    /// Serves one slot of all targets of a job.
+    /// Serves one slot of all targets of a job that are not read in its place.
     async fn serve_due(&self, index: usize, job: &Job, slot: i64, round: &ScrapeRound<'_>) {
         let now_ms = self.clock.now_ms();
         // A slot counts as served even if its scrape fails: it is not tried again.
         job.served_ms.set(Some(slot));
-        let targets = job.targets.iter();
+        let targets = job
+            .targets
+            .iter()
+            .filter(|target| !self.is_read_now(target));
         let served = join_all(
             targets.map(|target| self.serve_slot((index, target), &job.grid, slot, round)),
         )

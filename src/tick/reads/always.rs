@@ -33,12 +33,28 @@ impl Forwarder {
             && self.cursor(target).is_some()
     }
 
-    /// Reads a target up to the present.
+    /// Whether this tick has read a target. If it scrapes others of its job, whose reads fail, then
+    /// not this one: a scrape would show samples that are newer than those of the next read.
+    pub(in crate::tick) fn is_read_now(&self, target: &Target) -> bool {
+        self.cursor(target)
+            .is_some_and(|cursor| cursor.is_read_now.get())
+    }
+
+    /// Reads a target up to the present, or says that it is to be scraped in this tick.
     pub(in crate::tick) async fn read_target(
         &self,
         target: &Target,
         round: &ScrapeRound<'_>,
     ) -> ReadState {
+        let state = self.read_up_to_now(target, round).await;
+        if let Some(cursor) = self.cursor(target) {
+            cursor.is_read_now.set(state == ReadState::Read);
+        }
+        state
+    }
+
+    /// Reads a target window by window.
+    async fn read_up_to_now(&self, target: &Target, round: &ScrapeRound<'_>) -> ReadState {
         let Some(cursor) = self.cursor(target) else {
             return ReadState::FallBack;
         };

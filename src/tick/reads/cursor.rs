@@ -84,6 +84,8 @@ pub(in crate::tick) struct ReadCursor {
     unsupported_is_said: Cell<bool>,
     /// Whether a home that has answered reads says in this tick that it has none.
     pub(super) denies: Cell<bool>,
+    /// Whether this tick reads the target in the place of scraping it.
+    pub(super) is_read_now: Cell<bool>,
     /// Whether the home did not answer when it was last asked for what it says of itself.
     pub(super) lacks_facts: Cell<bool>,
 }
@@ -119,6 +121,7 @@ impl ReadCursor {
             unsupported_ms: Cell::new(None),
             unsupported_is_said: Cell::new(false),
             denies: Cell::new(false),
+            is_read_now: Cell::new(false),
             lacks_facts: Cell::new(false),
         }
     }
@@ -145,6 +148,7 @@ impl ReadCursor {
         self.has_asked.set(false);
         self.progressed.set(false);
         self.is_stuck.set(false);
+        self.is_read_now.set(false);
         self.shown_ms.set(None);
         self.asked_from_ms.set(i64::MAX);
         // The remote that is furthest behind decides where reading goes on. One without a

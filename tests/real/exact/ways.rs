@@ -2,18 +2,20 @@
 //! has no remote read.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use amp_forwarder_support::http::{self as server, Client, Server};
 use amp_forwarder_support::process::{
     NodeExporter, Prometheus, PrometheusOptions, V3_5, VictoriaMetrics, WebConfig,
 };
-use amp_forwarder_support::query::Querier;
-use amp_forwarder_support::{now_ms, wait_for};
+use amp_forwarder_support::query::{Querier, Samples};
+use amp_forwarder_support::{Labels, now_ms, wait_for};
 use serde_json::Value;
 
 use super::{Ends, Sandboxes, home, job};
 use crate::common::{AMPLE, RunningFunction, TestConfig, assert_balanced, gateway};
+use crate::held::Held;
 use crate::targets;
 
 /// Time-out of a tick that serves two slots or more.
@@ -67,6 +69,57 @@ async fn every_sample_of_a_home_with_a_password_arrives() {
     );
     let everything = format!("{text}{}", refused.running[0].function.log());
     assert!(!everything.contains("hunter2"), "{everything}");
+}
+
+/// Whether the proxy of a test passes reads.
+static READS_PASS: AtomicBool = AtomicBool::new(true);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_whose_reads_fail_leaves_the_other_ones_of_its_job_whole() {
+    let target = targets::counting("counts", 10).await;
+    let one = home(V3_5, vec![job("one", &target, "300ms")], "", &[]).await;
+    let other = home(V3_5, vec![job("other", &target, "300ms")], "", &[]).await;
+    let proxy = passing(&one, |path| {
+        READS_PASS.load(Ordering::Relaxed) || is_federation(path)
+    })
+    .await;
+    let (first, second) = (proxy.address().to_string(), other.address());
+    let both = format!("['{first}', '{second}']");
+    let change = |yaml: String| yaml.replace(&format!("['{first}']"), &both);
+    let settings = "always, settle: 2s";
+    let mut ends = Ends::start(&first, settings, Sandboxes::One, change).await;
+    ends.run_until(now_ms() + 2_000).await;
+    READS_PASS.store(false, Ordering::Relaxed);
+    let patience = Instant::now() + AMPLE;
+    let mut fallen_back = 0;
+    while fallen_back < 2 {
+        fallen_back += incidents(std::slice::from_ref(ends.tick().await), "gap_given_up");
+        assert!(Instant::now() < patience, "{:?}", ends.reports);
+    }
+    let reads = ends.reports.last().unwrap()["reads"].clone();
+    let of_second = reads.as_array().unwrap().iter();
+    let safe_ms = of_second
+        .filter(|read| read["instance"] == second.as_str())
+        .find_map(|read| read["safe_ms"].as_i64())
+        .unwrap();
+
+    let of = |samples: Samples| -> Samples {
+        let is_other = |labels: &Labels| labels["job"] == "other";
+        let series = samples.into_iter().filter(|(labels, _)| is_other(labels));
+        series.collect()
+    };
+    let received = of(ends.received().await.floats);
+    let held = of(Held::read(&other.url(), "job", 0, now_ms()).await.floats);
+    let from_ms = *received.values().flat_map(|of| of.keys()).min().unwrap();
+    let mut compared = 0;
+    for (labels, samples) in &held {
+        for (at_ms, bits) in samples.range(from_ms..=safe_ms) {
+            let found = received.get(labels).and_then(|of| of.get(at_ms));
+            assert_eq!(found, Some(bits), "{labels:?} at {at_ms}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "{compared} samples were compared");
 }
 
 /// [`WebConfig::USER`] and [`WebConfig::PASSWORD`] in base64.
