@@ -39,6 +39,7 @@ impl Run {
             // Without the store there is no place to keep them.
             *unkept += if degraded { remote.ledger.rejected } else { 0 };
             *lost += remote.ledger.lost;
+            *lost += if degraded { remote.ledger.expired } else { 0 };
             if has(report, IncidentKind::BatchNotKept) {
                 // The store was down: the samples are counted, but not kept.
                 *lost += remote.ledger.rejected + remote.ledger.expired;
