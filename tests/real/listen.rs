@@ -158,7 +158,7 @@ async fn what_is_wrong_is_on_the_page_and_is_no_part_of_it() {
     assert!(why.contains("403"), "{why}");
     let page = running.get("/").await.1;
     for expected in [
-        "It does not get through",
+        "Samples do not get through",
         "answered 403",
         "130 samples wait",
     ] {
@@ -182,7 +182,7 @@ fn shown_in_a_browser(address: &str) {
     };
     let dom = browser("--dump-dom");
     let shown = text(&dom.stdout);
-    let title = "<title>It does not get through · amp-forwarder</title>";
+    let title = "<title>Samples do not get through · amp-forwarder</title>";
     assert!(shown.contains(title), "{shown}\n{}", text(&dom.stderr));
     assert!(shown.contains("class=\"state bad\""), "{shown}");
 

@@ -19,6 +19,21 @@ async fn tick(cli: &CommandLine) -> Value {
     report.unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr)))
 }
 
+/// Metric and label of each variable that a dashboard asks the receiver for.
+fn choices(dashboard: &Value) -> Vec<(&str, &str)> {
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let asked = variables.iter().filter(|it| it["type"] == "query");
+    asked
+        .map(|it| {
+            let query = it["query"]["query"].as_str().unwrap();
+            query
+                .strip_prefix("label_values(")
+                .and_then(|rest| rest.strip_suffix(')')?.split_once(", "))
+                .unwrap_or_else(|| panic!("{query}"))
+        })
+        .collect()
+}
+
 #[tokio::test]
 async fn sums_go_on_from_process_to_process_and_the_dashboard_finds_them() {
     let home = scripted(125).await;
@@ -84,6 +99,14 @@ async fn sums_go_on_from_process_to_process_and_the_dashboard_finds_them() {
         }
     }
     assert!(asked >= 15, "{asked}");
+    // Its choice of a forwarder has something to offer: without it, every panel is empty.
+    for (metric, label) in choices(&dashboard) {
+        let offered = value(&format!(
+            "count by ({label}) ({metric}{{{label}=\"attic\"}})"
+        ))
+        .await;
+        assert_eq!(offered, Some(1.0), "{metric} by {label}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use amp_forwarder::config::{SourceError, import, read_file};
+use amp_forwarder::config::{ImportedConfig, SourceError, import, read_file};
 use serde_json::json;
 
 use crate::outcome::{CommandError, CommandOutcome};
@@ -68,6 +68,12 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
             .write_all(imported.yaml.as_bytes())
             .and_then(|()| std::io::stdout().flush())?;
     }
+    tell_result(&imported, arguments.output.as_deref());
+    Ok(CommandOutcome::Success)
+}
+
+/// Says what was found, added and left out, and what comes next.
+fn tell_result(imported: &ImportedConfig, output: Option<&Path>) {
     if let Some(wrapping) = imported.wrapping {
         tell(format!("found: {wrapping}"));
     }
@@ -86,7 +92,22 @@ pub(super) fn run(arguments: &ImportArguments, json: bool) -> Result<CommandOutc
             left.line, left.key, left.why, left.where_instead
         ));
     }
-    Ok(CommandOutcome::Success)
+    if let Some(path) = output {
+        let first = if imported.added.is_empty() {
+            ""
+        } else {
+            "write what is to be replaced into it, then "
+        };
+        let file = path.display();
+        let named = if path.as_os_str() == "forwarder.yml" {
+            String::new()
+        } else {
+            format!(" --config {file}")
+        };
+        tell(format!(
+            "wrote {file}; what is next: {first}forwardctl check --online{named}"
+        ));
+    }
 }
 
 /// Writes a file that must not exist yet. It may hold passwords, as the prometheus.yml does, so

@@ -58,9 +58,9 @@ impl Outbox {
                 self.inventory.borrow_mut().losses.say(
                     IncidentKind::BacklogUncounted,
                     format!(
-                        "spool: {segments} segments for {} could not be looked into: \
-                     their backlog is not counted yet",
-                        self.remote
+                        "spool: {}: {} not been looked into, and the backlog lacks what is there",
+                        self.remote,
+                        counted(segments as u64, "segment", ["has", "have"])
                     ),
                 );
             }

@@ -46,7 +46,7 @@ pub(super) fn html(run: &ShownRun, now_ms: i64) -> String {
     let since = span(now_ms.saturating_sub(run.started_ms));
     let _ = write!(
         out,
-        "<footer>Version {}, running for {since}. The page renews itself every ten seconds. \
+        "<footer>Version {}, running for {since}. The page reloads itself every ten seconds. \
          <a href=\"/metrics\">Metrics</a> · <a href=\"/-/ready\">ready?</a></footer></body></html>",
         env!("CARGO_PKG_VERSION")
     );
@@ -123,7 +123,7 @@ fn verdict(
         Err(_) if last.outcome != Outcome::Failed => ("bad", "It stands still", "No tick ends."),
         Err(_) => (
             "bad",
-            "It does not get through",
+            "Samples do not get through",
             "The last tick failed: see below.",
         ),
         Ok(()) => match last.outcome {
@@ -149,7 +149,7 @@ fn verdict(
                 "Another forwarder is at work",
                 "It holds the lease, and this one waits for it.",
             ),
-            Outcome::Failed => ("bad", "It does not get through", "The last tick failed."),
+            Outcome::Failed => ("bad", "Samples do not get through", "The last tick failed."),
         },
     }
 }
