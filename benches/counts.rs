@@ -37,11 +37,38 @@ const TOLERANCE: f64 = 0.03;
 /// The function that callgrind counts, with everything that it calls.
 const COUNTED_FUNCTION: &str = "--toggle-collect=counts::counted*";
 
-/// What is counted: a name, the form of the body, and the ticks before.
+/// What is counted: a name, where the samples come from, and the ticks before.
 struct Case {
     name: &'static str,
-    shape: Shape,
+    source: Source,
     warm_up: usize,
+}
+
+/// Where the samples of a tick come from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// A scrape of a body of this form.
+    Scrape(Shape),
+    /// A remote read of a minute, in which each series has four samples.
+    Read,
+}
+
+impl Case {
+    /// Ticks that are counted. Of a process that starts only the first one is cold.
+    fn ticks(&self) -> usize {
+        if self.warm_up == 0 { 1 } else { COUNTED }
+    }
+
+    /// Samples of a tick by which its instructions are divided.
+    fn samples(&self) -> u64 {
+        match self.source {
+            Source::Scrape(_) => SERIES as u64,
+            // The first window of a process has no watermark: it begins a slot before the present
+            // that has settled, and with the overlap it has more than a minute of samples.
+            Source::Read if self.warm_up == 0 => 57_200,
+            Source::Read => 4 * SERIES as u64,
+        }
+    }
 }
 
 const PLAIN_TEXT: Shape = Shape {
@@ -66,30 +93,40 @@ const HALF_UNCHANGED: Shape = Shape {
     ..PLAIN_TEXT
 };
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 7] = [
     Case {
         name: "gzip protobuf",
-        shape: GZIP_PROTOBUF,
+        source: Source::Scrape(GZIP_PROTOBUF),
         warm_up: 2,
     },
     Case {
         name: "gzip text",
-        shape: GZIP_TEXT,
+        source: Source::Scrape(GZIP_TEXT),
         warm_up: 2,
     },
     Case {
         name: "plain text",
-        shape: PLAIN_TEXT,
+        source: Source::Scrape(PLAIN_TEXT),
         warm_up: 2,
     },
     Case {
         name: "plain text, half unchanged",
-        shape: HALF_UNCHANGED,
+        source: Source::Scrape(HALF_UNCHANGED),
         warm_up: 2,
     },
     Case {
         name: "gzip protobuf, first scrape",
-        shape: GZIP_PROTOBUF,
+        source: Source::Scrape(GZIP_PROTOBUF),
+        warm_up: 0,
+    },
+    Case {
+        name: "remote read of a minute",
+        source: Source::Read,
+        warm_up: 2,
+    },
+    Case {
+        name: "remote read, first window",
+        source: Source::Read,
         warm_up: 0,
     },
 ];
@@ -133,18 +170,29 @@ fn run(name: &str) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut world = InMemory::new(case.shape)?;
-    let mut body = SyntheticBody::new(case.shape, START_MS);
-    // Of a process that starts only the first scrape is cold.
-    let ticks = if case.warm_up == 0 { 1 } else { COUNTED };
-    for tick in 0..case.warm_up + ticks {
+    let (mut world, mut body, mut scout) = match case.source {
+        Source::Scrape(shape) => {
+            let body = SyntheticBody::new(shape, START_MS);
+            (InMemory::new(shape)?, Some(body), None)
+        }
+        Source::Read => {
+            let [scout, world] = InMemory::reading(SERIES)?;
+            (world, None, Some(scout))
+        }
+    };
+    for tick in 0..case.warm_up + case.ticks() {
         let now_ms = START_MS + (1 + tick as i64) * INTERVAL_MS;
-        body.freshen(now_ms);
-        let encoded = body.encoded();
+        let encoded = body.as_mut().map_or_else(Bytes::new, |body| {
+            body.freshen(now_ms);
+            body.encoded()
+        });
+        if let Some(scout) = &mut scout {
+            runtime.block_on(scout.tick(Bytes::new(), now_ms));
+        }
         if tick < case.warm_up {
             runtime.block_on(world.tick(encoded, now_ms));
         } else {
-            counted(&runtime, &mut world, encoded, now_ms)?;
+            counted(&runtime, &mut world, case, encoded, now_ms)?;
         }
     }
     Ok(())
@@ -154,16 +202,17 @@ fn run(name: &str) -> Result<(), Box<dyn Error>> {
 fn counted(
     runtime: &Runtime,
     world: &mut InMemory,
+    case: &Case,
     body: Bytes,
     now_ms: i64,
 ) -> Result<(), String> {
     let report = runtime.block_on(world.tick(body, now_ms));
     // `up` and its like are five samples more.
-    let scraped = SERIES as u64 + 5;
-    if report.ledger.scraped == scraped && report.errors.is_empty() {
+    let wanted = case.samples() + 5;
+    if report.ledger.scraped == wanted && report.errors.is_empty() {
         Ok(())
     } else {
-        Err(format!("not all {scraped} samples were taken: {report:?}"))
+        Err(format!("not all {wanted} samples were taken: {report:?}"))
     }
 }
 
@@ -188,8 +237,8 @@ fn count() -> Result<Counts, Box<dyn Error>> {
             let text = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
             return Err(format!("{}: {text}", case.name).into());
         }
-        let ticks = if case.warm_up == 0 { 1 } else { COUNTED };
-        let total = total(&output)? / (ticks * SERIES) as u64;
+        let samples = case.ticks() as u64 * case.samples();
+        let total = total(&output)? / samples;
         counts.instructions.insert(case.name.to_owned(), total);
     }
     Ok(counts)

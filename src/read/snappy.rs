@@ -35,6 +35,9 @@ const STRIDE: usize = 16;
 /// Room behind the aim of a fill: one copy may go beyond it, and its last stride beyond that.
 const SLACK: usize = MAX_COPY + STRIDE;
 
+/// Bytes of input that a short element has at most: a tag, and a literal of one stride.
+const SHORT: usize = 1 + STRIDE;
+
 /// Longest element without the bytes of a literal: a tag and four bytes of length or offset.
 const MAX_HEADER: usize = 5;
 
@@ -211,6 +214,12 @@ impl SnappyDecoder {
         self.make_room()?;
         let (before, aim) = (self.end, self.end + BLOCK);
         while self.end < aim {
+            if self.literal_left == 0 && self.cut.len == 0 {
+                self.take_short_elements(aim);
+                if self.end >= aim {
+                    break;
+                }
+            }
             if self.literal_left > 0 {
                 if self.read == self.chunk.len() {
                     break;
@@ -364,6 +373,65 @@ impl SnappyDecoder {
         }
     }
 
+    /// Decodes elements as long as they are short, whole and right, which nearly all of them are:
+    /// a sample is some ten elements of a few bytes. The places are kept in registers, and what
+    /// each element needs is compared with its bounds once. Whatever is not so simple is left to
+    /// the caller, errors included.
+    fn take_short_elements(&mut self, aim: usize) {
+        let (chunk, output) = (&self.chunk[..], &mut self.output[..]);
+        let (mut read, mut end, mut unannounced) = (self.read, self.end, self.unannounced);
+        while end < aim {
+            let head = chunk.get(read..).and_then(<[u8]>::first_chunk);
+            let Some(head): Option<&[u8; SHORT]> = head else {
+                break;
+            };
+            let tag = usize::from(head[0]);
+            let (len, offset, header) = match tag & 3 {
+                0 => ((tag >> 2) + 1, 0, 1),
+                1 => (
+                    ((tag >> 2) & 7) + 4,
+                    (tag >> 5) << 8 | usize::from(head[1]),
+                    2,
+                ),
+                2 => (
+                    (tag >> 2) + 1,
+                    usize::from(u16::from_le_bytes([head[1], head[2]])),
+                    3,
+                ),
+                _ => break,
+            };
+            if len as u64 > unannounced {
+                break;
+            }
+            if header == 1 {
+                let to = output
+                    .get_mut(end..)
+                    .and_then(<[u8]>::first_chunk_mut::<STRIDE>);
+                let (Some(to), Some(from)) = (to, head[1..].first_chunk::<STRIDE>()) else {
+                    break;
+                };
+                if len > STRIDE {
+                    break;
+                }
+                *to = *from;
+                read += 1 + len;
+            } else {
+                if offset < STRIDE || offset > end || end + SLACK > output.len() {
+                    break;
+                }
+                let from = end - offset;
+                output.copy_within(from..from + STRIDE, end);
+                for at in (STRIDE..len).step_by(STRIDE) {
+                    output.copy_within(from + at..from + at + STRIDE, end + at);
+                }
+                read += header;
+            }
+            end += len;
+            unannounced -= len as u64;
+        }
+        (self.read, self.end, self.unannounced) = (read, end, unannounced);
+    }
+
     /// Copies as much of the current literal as the chunk has and the aim allows.
     #[inline]
     fn copy_literal(&mut self, aim: usize) {
@@ -481,6 +549,43 @@ mod tests {
                 (Err(_), Ok(_)) => prop_assert!(false, "the library refuses it"),
                 (Err(_), Err(_)) => {}
             }
+        }
+    }
+
+    /// An element that reaches beyond the aim of a fill must be its last one: there is room for one.
+    #[test]
+    fn elements_end_everywhere_around_the_aim() {
+        let copies = |of: usize, number: usize| {
+            [(of as u8 - 1) << 2 | 2, 64, 0].repeat(number) // 64 bytes back
+        };
+        for len in 1..=MAX_COPY {
+            let (before, after) = (2 * BLOCK / MAX_COPY - 1, 2 * BLOCK / len);
+            let expected = MAX_COPY * (1 + before) + len * after;
+            let mut head = Vec::new();
+            crate::prompb::wire::varint(&mut head, expected as u64);
+            for half in [0_u8, 32] {
+                head.push(31 << 2);
+                head.extend(half..half + 32);
+            }
+            // Chunks of half a block lead to a place where there is no more room than is needed.
+            let mut chunks: Vec<_> = [before / 4, before / 4, before / 4, before - before / 4 * 3]
+                .map(|number| copies(MAX_COPY, number))
+                .into();
+            chunks.insert(0, head);
+            chunks.push(copies(len, after));
+            let mut decoder = SnappyDecoder::new(1 << 30);
+            let mut produced = 0;
+            for chunk in chunks {
+                decoder.push(Bytes::from(chunk));
+                while decoder.fill().unwrap() {
+                    for (at, byte) in (produced..).zip(decoder.buffer()) {
+                        assert_eq!(usize::from(*byte), at % MAX_COPY, "{len}");
+                    }
+                    produced += decoder.buffer().len();
+                    decoder.consume(decoder.buffer().len());
+                }
+            }
+            assert_eq!((decoder.finish(), produced), (Ok(()), expected));
         }
     }
 

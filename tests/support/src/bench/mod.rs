@@ -15,7 +15,7 @@ mod receiver;
 pub(crate) mod report;
 pub mod size;
 pub mod small_reads;
-mod tsdb;
+pub mod tsdb;
 pub(crate) mod usage;
 
 use std::path::{Path, PathBuf};

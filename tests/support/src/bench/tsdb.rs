@@ -38,7 +38,7 @@ struct Family {
 }
 
 /// The database.
-pub(super) struct Database {
+pub struct Database {
     families: Vec<Family>,
     interval_ms: i64,
 }
@@ -54,7 +54,8 @@ struct ReadRange {
 
 impl Database {
     /// Makes the series that [`SyntheticBody`](super::body::SyntheticBody) exposes.
-    pub(super) fn new(series: usize, interval: Duration) -> Self {
+    #[must_use]
+    pub fn new(series: usize, interval: Duration) -> Self {
         let interval_ms = interval.as_millis() as i64;
         let mut families: Vec<Family> = (0..FAMILIES)
             .map(|family| Family {
@@ -83,6 +84,15 @@ impl Database {
             families,
             interval_ms,
         }
+    }
+
+    /// The body that answers the body of a read at this time, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Fails when the request is not one of the forwarder's.
+    pub fn answer(&self, request: &[u8], now_ms: i64) -> Result<Bytes> {
+        let plain = self.read(range(request, now_ms)?);
+        Ok(snap::raw::Encoder::new().compress_vec(&plain)?.into())
     }
 
     /// The times of the samples that a series has in a range.
@@ -217,18 +227,11 @@ async fn answer(
     let body = server::read_body(request.into_body(), LARGEST_REQUEST)
         .await
         .ok_or(Hangup)?;
-    let range = match range(&body) {
-        Ok(range) => range,
+    let working = tokio::task::spawn_blocking(move || database.answer(&body, now_ms()));
+    let body = match working.await.map_err(|_| Hangup)? {
+        Ok(body) => body,
         Err(error) => return Ok(server::respond(400, format!("{error:#}"))),
     };
-    let working = tokio::task::spawn_blocking(move || {
-        snap::raw::Encoder::new().compress_vec(&database.read(range))
-    });
-    let body: Bytes = working
-        .await
-        .map_err(|_| Hangup)?
-        .map_err(|_| Hangup)?
-        .into();
     answered.reads.fetch_add(1, Ordering::Relaxed);
     answered
         .bytes
@@ -241,7 +244,7 @@ async fn answer(
 }
 
 /// Reads a request with one query. Samples that the home has not scraped yet are not there.
-fn range(body: &[u8]) -> Result<ReadRange> {
+fn range(body: &[u8], now_ms: i64) -> Result<ReadRange> {
     let plain = crate::gateway::wire::decompress(body, LARGEST_REQUEST)?;
     let request = ReadRequest::decode(&*plain)?;
     let [query] = &request.queries[..] else {
@@ -255,7 +258,7 @@ fn range(body: &[u8]) -> Result<ReadRange> {
     }
     Ok(ReadRange {
         start_ms: query.start_timestamp_ms,
-        end_ms: query.end_timestamp_ms.min(now_ms()),
+        end_ms: query.end_timestamp_ms.min(now_ms),
         part,
     })
 }
