@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-use super::piece::{Piece, PiecePress};
+use super::piece::{Piece, PieceWriter};
+use crate::prompb::wire;
 use crate::series::{SeriesId, TargetId};
 
 /// Scrapes of its target that a compressed piece may go unused before it is let go.
@@ -14,8 +15,11 @@ const KEEP_UNUSED: u32 = 4;
 /// see [`super::piece`].
 #[derive(Debug, Default)]
 pub struct Compressor {
-    pub(super) press: PiecePress,
+    /// For entries of windows.
+    encoder: Option<snap::raw::Encoder>,
+    block: Vec<u8>,
     spare: Vec<Vec<u8>>,
+    spare_writers: Vec<PieceWriter>,
     /// The pieces of the last batches, by their first series.
     kept: HashMap<u32, Piece>,
     kept_bytes: usize,
@@ -42,7 +46,9 @@ impl Compressor {
     /// Bytes held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.press.memory() + self.spare.iter().map(Vec::capacity).sum::<usize>() + self.kept_bytes
+        let writers = self.spare_writers.iter().map(PieceWriter::memory);
+        let buffers = self.spare.iter().map(Vec::capacity);
+        self.block.capacity() + buffers.chain(writers).sum::<usize>() + self.kept_bytes
     }
 
     pub(super) fn buffer(&mut self) -> Vec<u8> {
@@ -54,6 +60,32 @@ impl Compressor {
             buffer.clear();
             self.spare.push(buffer);
         }
+    }
+
+    pub(super) fn writer(&mut self) -> PieceWriter {
+        self.spare_writers.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back_writer(&mut self, mut writer: PieceWriter) {
+        if self.spare_writers.len() < SPARE_BUFFERS {
+            writer.clear();
+            self.spare_writers.push(writer);
+        }
+    }
+
+    /// Compresses a piece that is never patched: its elements, without a length before them.
+    ///
+    /// # Errors
+    /// Fails only when the piece is larger than snappy's 4 GiB.
+    pub(super) fn compress(&mut self, raw: &[u8]) -> Result<Bytes, snap::Error> {
+        let bound = snap::raw::max_compress_len(raw.len());
+        if self.block.len() < bound {
+            self.block.resize(bound, 0);
+        }
+        let encoder = self.encoder.get_or_insert_with(snap::raw::Encoder::new);
+        let end = encoder.compress(raw, &mut self.block)?;
+        let start = wire::varint_len(raw.len() as u64);
+        Ok(Bytes::copy_from_slice(&self.block[start..end]))
     }
 
     pub(super) fn keep(&mut self, owner: PieceOwner, mut piece: Piece) {
@@ -74,7 +106,7 @@ impl Compressor {
     }
 
     pub(super) fn take(&mut self, generation: u32, first: SeriesId) -> Option<Piece<BytesMut>> {
-        if generation != self.generation {
+        if generation != self.generation || self.kept.is_empty() {
             return None;
         }
         let piece = self.kept.remove(&first.0)?;

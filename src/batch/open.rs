@@ -3,7 +3,9 @@
 use bytes::{Bytes, BytesMut};
 
 use super::compressor::Compressor;
-use super::piece::{Piece, SampleSlot};
+use super::piece::{Piece, PieceWriter, SamplePatch};
+use crate::prompb::TimedValue;
+use crate::series::SeriesId;
 
 /// What the samples of a batch have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,21 @@ pub(super) struct OpenBatch {
     pub(super) samples: u32,
     pub(super) min_ms: i64,
     pub(super) max_ms: i64,
+    /// Timestamp of the last sample of the piece, if it has one that a piece can be patched with.
+    /// Otherwise [`NO_TIME`].
+    pub(super) last_ms: i64,
+}
+
+/// No timestamp that a piece can be patched with.
+pub(super) const NO_TIME: i64 = i64::MIN;
+
+impl OpenBatch {
+    /// The patch of the next sample. None for one whose form cannot be patched.
+    #[inline]
+    pub(super) fn patch(&self, series: SeriesId, sample: TimedValue<'_>) -> Option<SamplePatch> {
+        let same_time = self.last_ms == sample.timestamp_ms;
+        SamplePatch::new(series, sample, same_time)
+    }
 }
 
 /// The piece in progress.
@@ -34,26 +51,20 @@ pub(super) enum OpenPiece {
     /// A piece of an earlier batch, so far with the same series, and how many of its samples are
     /// already patched.
     Again(Piece<BytesMut>, usize),
-    /// A piece that is encoded sample by sample.
-    New {
-        raw: Vec<u8>,
-        /// The slots of all samples. None once a sample has another form.
-        slots: Option<Vec<SampleSlot>>,
-    },
+    /// A piece that is written entry by entry.
+    New(PieceWriter),
+    /// A piece with entries of windows, uncompressed. It is never patched.
+    Raw(Vec<u8>),
 }
 
 impl OpenPiece {
-    pub(super) fn new(raw: Vec<u8>) -> Self {
-        Self::New {
-            raw,
-            slots: Some(Vec::new()),
-        }
-    }
-
+    /// Uncompressed bytes so far.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Again(piece, samples) => piece.raw_len(*samples),
-            Self::New { raw, .. } => raw.len(),
+            Self::New(writer) => writer.raw_len(),
+            Self::Raw(raw) => raw.len(),
         }
     }
 
@@ -61,24 +72,30 @@ impl OpenPiece {
     pub(super) fn samples(&self) -> usize {
         match self {
             Self::Again(_, samples) => *samples,
-            Self::New { slots, .. } => slots.as_ref().map_or(0, Vec::len),
+            Self::New(writer) => writer.samples(),
+            Self::Raw(_) => 0,
         }
     }
 
-    /// Turns a piece that is being patched into one that is encoded, with the samples patched so
+    /// Bytes held.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Again(piece, _) => piece.memory(),
+            Self::New(writer) => writer.memory(),
+            Self::Raw(raw) => raw.capacity(),
+        }
+    }
+
+    /// Turns a piece that is being patched into one that is written, with the samples patched so
     /// far.
-    pub(super) fn reopen(&mut self, compressor: &mut Compressor) -> Result<(), snap::Error> {
+    pub(super) fn rewrite(&mut self, compressor: &mut Compressor) {
         if !matches!(self, Self::Again(..)) {
-            return Ok(());
+            return;
         }
-        let (mut raw, mut slots) = (compressor.buffer(), Vec::new());
-        if let Self::Again(piece, samples) = std::mem::replace(self, Self::new(Vec::new())) {
-            piece.reopen(samples, &mut raw, &mut slots)?;
+        let mut writer = compressor.writer();
+        if let Self::Again(piece, samples) = std::mem::replace(self, Self::Raw(Vec::new())) {
+            writer.resume(piece, samples);
         }
-        *self = Self::New {
-            raw,
-            slots: Some(slots),
-        };
-        Ok(())
+        *self = Self::New(writer);
     }
 }

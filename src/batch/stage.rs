@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::Batch;
 use super::compressor::{Compressor, PieceOwner};
 use super::entry::FittingEntry;
-use super::open::{BatchKey, OpenBatch, OpenPiece};
-use super::piece::{PIECE_BYTES, PIECE_SAMPLES, PressedPiece, SamplePatch, SampleSlot};
+use super::open::{BatchKey, NO_TIME, OpenBatch, OpenPiece};
+use super::piece::{PIECE_BYTES, PIECE_SAMPLES, Piece, SamplePatch};
 use crate::prompb::{TimedValue, wire};
 use crate::series::{SeriesId, TargetId};
 
@@ -91,13 +91,12 @@ impl Stage {
         let at = self.open_batch(compressor, key);
         // The fast way: the series is the next one in a piece of the last scrape, and only the
         // changing bytes are written. All else is encoded.
-        let patch = SamplePatch::new(sample);
-        if self.generation != compressor.generation
-            || !self.again(at, labels.series(), patch.as_ref())
-        {
-            self.encode(compressor, at, sample, patch, labels)?;
+        let patch = self.open[at].patch(labels.series(), sample);
+        if self.generation != compressor.generation || !self.again(at, patch.as_ref()) {
+            self.encode(compressor, at, sample, labels)?;
         }
         let open = &mut self.open[at];
+        open.last_ms = patch.map_or(NO_TIME, |_| sample.timestamp_ms);
         open.samples += 1;
         open.min_ms = open.min_ms.min(sample.timestamp_ms);
         open.max_ms = open.max_ms.max(sample.timestamp_ms);
@@ -135,12 +134,16 @@ impl Stage {
         } else if piece > 0 && piece + length > PIECE_BYTES {
             self.complete(compressor, at)?;
         }
+        if !matches!(self.open[at].piece, OpenPiece::Raw(_)) {
+            self.complete(compressor, at)?;
+            let raw = OpenPiece::Raw(compressor.buffer());
+            let unused = std::mem::replace(&mut self.open[at].piece, raw);
+            self.give_back(compressor, unused);
+        }
         let open = &mut self.open[at];
-        open.piece.reopen(compressor)?;
-        let OpenPiece::New { raw, slots } = &mut open.piece else {
+        let OpenPiece::Raw(raw) = &mut open.piece else {
             return Ok(());
         };
-        *slots = None;
         raw.reserve(length);
         raw.push(wire::TIME_SERIES);
         wire::varint(raw, entry.len as u64);
@@ -161,7 +164,7 @@ impl Stage {
         if let Some(at) = self.open.iter().position(|open| open.key == key) {
             return at;
         }
-        let piece = OpenPiece::new(compressor.buffer());
+        let piece = OpenPiece::New(compressor.writer());
         self.open.push(OpenBatch {
             key,
             pieces: Vec::new(),
@@ -170,6 +173,7 @@ impl Stage {
             samples: 0,
             min_ms: i64::MAX,
             max_ms: i64::MIN,
+            last_ms: NO_TIME,
         });
         self.open.len() - 1
     }
@@ -177,16 +181,15 @@ impl Stage {
     /// Writes the sample into the piece that was sent before, if it is the one that comes next
     /// there.
     #[inline]
-    fn again(&mut self, at: usize, series: SeriesId, patch: Option<&SamplePatch>) -> bool {
+    fn again(&mut self, at: usize, patch: Option<&SamplePatch>) -> bool {
         let open = &mut self.open[at];
         let (OpenPiece::Again(piece, samples), Some(patch)) = (&mut open.piece, patch) else {
             return false;
         };
         let fits = open.raw_len + piece.raw_len(*samples + 1) <= self.limits.bytes;
-        if !fits || !piece.takes(*samples, series, patch) {
+        if !fits || !piece.patch(*samples, patch) {
             return false;
         }
-        piece.patch(*samples, patch);
         *samples += 1;
         true
     }
@@ -196,7 +199,6 @@ impl Stage {
         compressor: &mut Compressor,
         at: usize,
         sample: TimedValue<'_>,
-        patch: Option<SamplePatch>,
         labels: &impl EncodeLabels,
     ) -> Result<(), snap::Error> {
         // First make room: close the batch when the entry does not fit, or else end the piece at a
@@ -214,82 +216,113 @@ impl Stage {
         {
             self.complete(compressor, at)?;
         }
+        let series = labels.series();
+        let encode = |out: &mut Vec<u8>| {
+            out.push(wire::TIME_SERIES);
+            wire::varint(out, entry_len as u64);
+            labels.encode(out);
+            let labels_end = out.len();
+            sample.value.encode(sample.timestamp_ms, out);
+            labels_end
+        };
+        let open = &mut self.open[at];
+        if let OpenPiece::Raw(raw) = &mut open.piece {
+            encode(raw);
+            return Ok(());
+        }
+        // The first sample of a piece has none before it, so its patch may be another one now.
+        let patch = open.patch(series, sample);
         // At the start of a piece, go on with the kept piece that starts with this series. Only
         // first samples (`nth` 0) do so: later ones would take the pieces of the first ones.
-        let open = &mut self.open[at];
         if open.piece.len() == 0
             && open.key.nth == 0
-            && let Some(piece) = compressor.take(self.generation, labels.series())
+            && let Some(piece) = compressor.take(self.generation, series)
         {
-            if let OpenPiece::New { raw, .. } =
-                std::mem::replace(&mut open.piece, OpenPiece::Again(piece, 0))
-            {
-                compressor.give_back(raw);
-            }
-            if self.again(at, labels.series(), patch.as_ref()) {
+            let unused = std::mem::replace(&mut open.piece, OpenPiece::Again(piece, 0));
+            self.give_back(compressor, unused);
+            if self.again(at, patch.as_ref()) {
                 return Ok(());
             }
         }
-        // Another series than in the last scrape ends the patching: what was patched so far is
-        // decompressed, and the piece goes on by encoding.
+        // Another series than in the last scrape ends the patching. From here on entries are
+        // written one by one.
         let open = &mut self.open[at];
-        open.piece.reopen(compressor)?;
-        let OpenPiece::New { raw, slots } = &mut open.piece else {
+        open.piece.rewrite(compressor);
+        let OpenPiece::New(writer) = &mut open.piece else {
             return Ok(());
         };
-        raw.push(wire::TIME_SERIES);
-        wire::varint(raw, entry_len as u64);
-        labels.encode(raw);
-        sample.value.encode(sample.timestamp_ms, raw);
-        // One sample without a slot makes the whole piece one that cannot be patched.
-        match patch.and_then(|patch| SampleSlot::new(labels.series(), &patch, raw.len())) {
-            Some(slot) => slots.iter_mut().for_each(|slots| slots.push(slot)),
-            None => *slots = None,
+        if self.generation != compressor.generation {
+            writer.forget();
+        } else if patch.is_some_and(|patch| writer.take_over(&patch)) {
+            return Ok(());
+        } else if open.key.nth == 0
+            && !writer.awaits(series)
+            && let Some(piece) = compressor.take(self.generation, series)
+        {
+            // The series was the first one of another piece, whose others probably follow.
+            writer.adopt(piece, 0);
         }
-        Ok(())
+        writer.write(series, patch.as_ref(), encode)
     }
 
     /// Ends the piece in progress.
     fn complete(&mut self, compressor: &mut Compressor, at: usize) -> Result<(), snap::Error> {
-        let owner = self.owner();
         let open = &mut self.open[at];
         let length = open.piece.len();
         if length == 0 {
             return Ok(());
         }
         open.raw_len += length;
-        // A piece that ends early loses its last samples: only the others are compressed again.
+        open.last_ms = NO_TIME;
+        // A piece that ends early loses its last samples.
         if matches!(&open.piece, OpenPiece::Again(piece, samples) if *samples < piece.samples()) {
-            open.piece.reopen(compressor)?;
+            open.piece.rewrite(compressor);
         }
-        match std::mem::replace(&mut open.piece, OpenPiece::new(Vec::new())) {
+        let piece = match &mut open.piece {
+            OpenPiece::New(writer) => {
+                let (elements, piece) = writer.finish();
+                open.pieces.push(elements);
+                let piece = piece.filter(|_| open.key.nth == 0);
+                self.keep(compressor, at, piece);
+                return Ok(());
+            }
+            again_or_raw => std::mem::replace(again_or_raw, OpenPiece::New(compressor.writer())),
+        };
+        match piece {
             OpenPiece::Again(piece, _) => {
                 let piece = piece.close();
                 open.pieces.push(piece.elements());
-                self.shared += piece.memory();
-                compressor.keep(owner, piece);
+                self.keep(compressor, at, Some(piece));
             }
-            OpenPiece::New { raw, mut slots } => {
-                match compressor.press.compress(&raw, slots.as_deref_mut())? {
-                    PressedPiece::Again(piece) if open.key.nth == 0 => {
-                        open.pieces.push(piece.elements());
-                        self.shared += piece.memory();
-                        compressor.keep(owner, piece);
-                    }
-                    PressedPiece::Again(piece) => {
-                        self.bytes += piece.elements().len();
-                        open.pieces.push(piece.elements());
-                    }
-                    PressedPiece::Once(elements) => {
-                        self.bytes += elements.len();
-                        open.pieces.push(elements);
-                    }
-                }
+            OpenPiece::Raw(raw) => {
+                open.pieces.push(compressor.compress(&raw)?);
                 compressor.give_back(raw);
+                self.keep(compressor, at, None);
             }
+            OpenPiece::New(writer) => compressor.give_back_writer(writer),
         }
-        open.piece = OpenPiece::new(compressor.buffer());
         Ok(())
+    }
+
+    /// Keeps a complete piece, which is the last one of its batch, for the next scrape. None is one
+    /// that cannot be patched.
+    fn keep(&mut self, compressor: &mut Compressor, at: usize, piece: Option<Piece>) {
+        match piece {
+            Some(piece) => {
+                self.shared += piece.memory();
+                compressor.keep(self.owner(), piece);
+            }
+            None => self.bytes += self.open[at].pieces.last().map_or(0, Bytes::len),
+        }
+    }
+
+    /// Gives back what a piece in progress was to be written with.
+    fn give_back(&self, compressor: &mut Compressor, piece: OpenPiece) {
+        match piece {
+            OpenPiece::New(writer) => compressor.give_back_writer(writer),
+            OpenPiece::Again(piece, _) => compressor.keep(self.owner(), piece.close()),
+            OpenPiece::Raw(raw) => compressor.give_back(raw),
+        }
     }
 
     fn close(&mut self, compressor: &mut Compressor, at: usize) -> Result<(), snap::Error> {
@@ -323,12 +356,7 @@ impl Stage {
     /// Bytes held, without the pieces that the compressor keeps, too.
     #[must_use]
     pub fn memory(&self, compressor: &Compressor) -> usize {
-        let open = self.open.iter().map(|open| match &open.piece {
-            OpenPiece::Again(piece, _) => piece.memory(),
-            OpenPiece::New { raw, slots } => {
-                raw.capacity() + slots.as_ref().map_or(0, Vec::capacity) * size_of::<SampleSlot>()
-            }
-        });
+        let open = self.open.iter().map(|open| open.piece.memory());
         let shared = if self.generation == compressor.generation {
             0
         } else {
@@ -355,13 +383,9 @@ impl Stage {
     }
 
     /// Drops everything but the buffers.
-    pub fn discard(self, compressor: &mut Compressor) {
-        let owner = self.owner();
-        for open in self.open {
-            match open.piece {
-                OpenPiece::New { raw, .. } => compressor.give_back(raw),
-                OpenPiece::Again(piece, _) => compressor.keep(owner, piece.close()),
-            }
+    pub fn discard(mut self, compressor: &mut Compressor) {
+        for open in std::mem::take(&mut self.open) {
+            self.give_back(compressor, open.piece);
         }
     }
 }

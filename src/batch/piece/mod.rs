@@ -3,29 +3,33 @@
 //! or compressed.
 //!
 //! Snappy's elements refer backwards by distance, so pieces compressed one by one and put together
-//! are a block. The changing bytes of a sample must not be part of any copy. They are compressed as
-//! noise ([`press`]), found in the elements ([`locate`]) and written over ([`patch`]). So the
-//! compressed bytes of a piece depend on its series and samples alone, whether the piece was
-//! compressed or patched.
+//! are a block. The changing bytes of a sample must not be part of any copy, unless it copies a
+//! whole timestamp. So the elements are chosen here and not by a general encoder: an entry is
+//! written as what differs from the entry before it ([`delta`]), and its value and timestamp are
+//! written over later ([`patch`]).
+//!
+//! That no copy reaches further back makes it cheap when a series comes or goes: only its entry and
+//! the one behind it are written anew, and all others are taken over ([`writer`]). The compressed
+//! bytes of a piece depend on its series and samples alone, whichever way they were made.
 
-mod locate;
+mod delta;
+mod elements;
 mod patch;
-mod press;
+mod writer;
 
 use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
 
 pub(super) use self::patch::{SamplePatch, SampleSlot};
-use self::patch::{ZERO, put};
-pub(super) use self::press::{PiecePress, PressedPiece};
+pub(super) use self::writer::PieceWriter;
 use crate::prompb::wire;
-use crate::series::{SeriesId, TargetId};
+use crate::series::TargetId;
 
 /// Largest piece in uncompressed bytes: snappy looks back no further, and places fit into 16 bits.
 pub(super) const PIECE_BYTES: usize = 65_535;
 
-/// Largest number of samples in a piece: the number of each fits into a byte.
+/// Largest number of samples in a piece.
 pub(super) const PIECE_SAMPLES: usize = 256;
 
 /// A piece of a batch in its compressed form. With `Bytes` batches may share it; with `BytesMut` it
@@ -84,20 +88,22 @@ impl Piece<BytesMut> {
         }
     }
 
-    /// Writes the changing bytes of the nth sample.
+    /// Writes the changing bytes of the nth sample, if it is one of this series and has this form.
     #[inline]
-    pub(super) fn patch(&mut self, nth: usize, patch: &SamplePatch) {
-        let Some(slot) = self.slots.get(nth) else {
-            return;
+    pub(super) fn patch(&mut self, nth: usize, patch: &SamplePatch) -> bool {
+        let Some(slot) = self.slots.get(nth).filter(|slot| slot.takes(patch)) else {
+            return false;
         };
-        put(&mut self.elements, usize::from(slot.at), patch);
+        let start = self.raw_len(nth);
+        slot.put(&mut self.elements, start, patch);
+        true
     }
 }
 
 impl<Elements: Deref<Target = [u8]>> Piece<Elements> {
     /// The series of the first sample.
     pub(super) fn first(&self) -> Option<u32> {
-        self.slots.first().map(|slot| slot.series & !ZERO)
+        self.slots.first().map(|slot| slot.series().0)
     }
 
     /// Number of samples.
@@ -108,41 +114,34 @@ impl<Elements: Deref<Target = [u8]>> Piece<Elements> {
     /// Uncompressed bytes of the first `samples` samples.
     #[inline]
     pub(super) fn raw_len(&self, samples: usize) -> usize {
-        samples
-            .checked_sub(1)
-            .and_then(|last| self.slots.get(last))
-            .map_or(0, |slot| usize::from(slot.end))
+        self.end_of(samples).map_or(0, |slot| usize::from(slot.end))
+    }
+
+    /// Compressed bytes of the first `samples` samples.
+    fn elements_len(&self, samples: usize) -> usize {
+        self.end_of(samples).map_or(0, |slot| usize::from(slot.at))
+    }
+
+    #[inline]
+    fn end_of(&self, samples: usize) -> Option<&SampleSlot> {
+        samples.checked_sub(1).and_then(|last| self.slots.get(last))
     }
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
         self.elements.len() + size_of_val(&*self.slots) + size_of::<Self>() + 40
     }
+}
 
-    /// Whether the nth sample is one of this series and has this form: zero or not.
-    #[inline]
-    pub(super) fn takes(&self, nth: usize, series: SeriesId, patch: &SamplePatch) -> bool {
-        let zero = if patch.value.is_none() { ZERO } else { 0 };
-        self.slots
-            .get(nth)
-            .is_some_and(|slot| slot.series == series.0 | zero)
+/// Decompresses elements, which have a length before them in a block and here have none. `raw` only
+/// grows: clearing it would cost as much as decompressing.
+fn decompress(elements: &[u8], raw_len: usize, raw: &mut Vec<u8>) -> Result<(), snap::Error> {
+    let mut block = Vec::with_capacity(elements.len() + 3);
+    wire::varint(&mut block, raw_len as u64);
+    block.extend_from_slice(elements);
+    if raw.len() < raw_len {
+        raw.resize(raw_len, 0);
     }
-
-    /// Decompresses the first samples: appends their slots, and leaves their bytes in `raw`.
-    pub(super) fn reopen(
-        self,
-        samples: usize,
-        raw: &mut Vec<u8>,
-        slots: &mut Vec<SampleSlot>,
-    ) -> Result<(), snap::Error> {
-        // The elements become a block of their own by a length before them.
-        let mut block = Vec::with_capacity(self.elements.len() + 3);
-        wire::varint(&mut block, self.raw_len(self.slots.len()) as u64);
-        block.extend_from_slice(&self.elements);
-        raw.resize(self.raw_len(self.slots.len()), 0);
-        snap::raw::Decoder::new().decompress(&block, raw)?;
-        raw.truncate(self.raw_len(samples));
-        slots.extend_from_slice(&self.slots[..samples]);
-        Ok(())
-    }
+    snap::raw::Decoder::new().decompress(&block, raw)?;
+    Ok(())
 }
