@@ -73,6 +73,7 @@ deny: ## compares our dependencies with the known vulnerabilities (RustSec, or t
 test: lint tools ## lint, then every test, against the real programs
 	$(CARGO) test --locked --workspace -- --skip soak::
 	@$(MAKE) --no-print-directory infra
+	@[ "$$(uname -m)" != x86_64 ] || $(MAKE) --no-print-directory bench-count
 	@echo 'a minute of outages and kills, alone on the machine'
 	$(CARGO) test --locked --test real -- soak::
 
