@@ -224,10 +224,9 @@ mod tests {
                 "nobody can tell"
             );
             outbox.count_uncounted().await;
-            assert!(
-                outbox.take_incidents()[0]
-                    .text
-                    .contains("is not counted yet")
+            assert_eq!(
+                outbox.take_incidents()[0].kind,
+                IncidentKind::BacklogUncounted
             );
             let told = SpoolState {
                 remotes: [(amp(), outbox.summary().await)].into(),
