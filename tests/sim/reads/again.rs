@@ -55,6 +55,11 @@ struct Durable {
 impl Durable {
     fn of(run: &Run, remote: usize) -> Option<Self> {
         let watermark_ms = run.watermark(remote)?;
+        let answered = run.target_reads().is_some_and(|reads| reads.answered);
+        if run.scenario.mode == RemoteReadMode::Always && !answered {
+            // Where reading begins is a guess in our time, and promises nothing.
+            return None;
+        }
         let dir = &run.dirs[remote];
         let state = run.state().unwrap_or_default();
         let named = state
