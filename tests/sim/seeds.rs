@@ -56,7 +56,7 @@ fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
 }
 
 /// Seeds that have found something, and what it was.
-const FOUND: [(Simulation, u64, &str); 8] = [
+const FOUND: [(Simulation, u64, &str); 9] = [
     (
         run::seed,
         2_014_679,
@@ -101,6 +101,12 @@ const FOUND: [(Simulation, u64, &str); 8] = [
         reads::seed,
         6_087_603,
         "a loss: a home whose clock is behind, and whose first window was read in part only",
+    ),
+    (
+        reads::seed,
+        30_005_200,
+        "a loss: what became visible late was given back to the home, and its time was taken for \
+         one that had arrived",
     ),
 ];
 

@@ -66,8 +66,10 @@ impl SeriesCache {
         self.seeds = seeds;
     }
 
-    /// Moves the last timestamps of the series of some targets back to `to_ms`, milliseconds since
-    /// 1970, if they are newer: what was taken after that time was lost, and will be read again.
+    /// Forgets the last timestamps of the series of some targets that are newer than `to_ms`,
+    /// milliseconds since 1970: what was taken after that time was lost, and will be read again. So
+    /// was perhaps the sample before it, which may be older than that time and have become visible
+    /// after it. It may come once more, as in a process that knows nothing.
     ///
     /// No transaction may be open.
     pub fn rewind(&mut self, to_ms: i64, wanted: impl Fn(TargetId) -> bool) {
@@ -79,7 +81,7 @@ impl SeriesCache {
             for at in [primary, index] {
                 let entry = &mut self.entries[at];
                 if entry.last_ms > to_ms {
-                    (entry.last_ms, entry.before_ms) = (to_ms, to_ms);
+                    (entry.last_ms, entry.before_ms) = (NEVER, NEVER);
                     (entry.transaction, entry.resend) = (0, 0);
                 }
             }
