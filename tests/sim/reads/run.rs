@@ -286,6 +286,8 @@ impl Run {
             self.world.hit(Event::ReadKilled);
             self.world.tell(|| "killed".to_owned());
             self.reads_again = true;
+            // Nobody knows that it had read a gap, so the slot that is due is scraped live.
+            self.answered_reads.clear();
             self.killed_from_ms = self.killed_from_ms.into_iter().chain(from_ms).min();
             if may_give_up {
                 // The kill may have come after the release, so that no report says it.
