@@ -70,12 +70,8 @@ deny: ## compares our dependencies with the known vulnerabilities (RustSec, or t
 	$(DENY) check bans licenses sources
 	tests/support/tools/advisories.sh $(DENY)
 
-# What bench-count needs is built while the tests run, which wait most of the time. An error of that
-# build is reported by bench-count itself.
 test: lint tools ## lint, then every test, against the real programs
-	@[ "$$(uname -m)" != x86_64 ] || nice -n 19 $(MAKE) --no-print-directory bench-count COUNT_FLAGS=--list >/dev/null 2>&1 & \
-	echo '$(CARGO) test --locked --workspace -- --skip soak::'; \
-	$(CARGO) test --locked --workspace -- --skip soak::; failed=$$?; wait; exit $$failed
+	$(CARGO) test --locked --workspace -- --skip soak::
 	@$(MAKE) --no-print-directory infra
 	@[ "$$(uname -m)" != x86_64 ] || $(MAKE) --no-print-directory bench-count
 	@echo 'a minute of outages and kills, alone on the machine'

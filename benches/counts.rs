@@ -148,11 +148,6 @@ fn main() -> ExitCode {
         .collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--case", name] => run(name).map(|()| true),
-        // Cargo has built this program by then.
-        ["--list"] => {
-            CASES.iter().for_each(|case| println!("{}", case.name));
-            Ok(true)
-        }
         ["--write", ..] => count().and_then(|counts| write(&counts)).map(|()| true),
         _ => count().and_then(|counts| compare(&counts)),
     };
