@@ -74,8 +74,8 @@ pub struct GatewayStats {
     pub refused: BTreeMap<Reason, u64>,
     /// Number of samples that the `drop` fault swallowed.
     pub swallowed: u64,
-    /// Number of samples older than one of the same series that was posted before. It stays 0 if
-    /// the sender keeps its promise.
+    /// Number of samples older than one of the same series that was posted before, repeats of the
+    /// request before not counted. It stays 0 if the sender keeps its promise.
     pub out_of_order: u64,
     /// Number of series that were in two unanswered requests at once. It stays 0 if the sender
     /// keeps its promise.

@@ -23,6 +23,7 @@ pub mod ha;
 pub mod journal;
 pub mod labels;
 pub mod options;
+mod order;
 pub mod query;
 pub mod rate;
 pub mod refusal;

@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::labels;
 use super::options::WorkspaceLimits;
+use super::order::PostOrder;
 use super::refusal::{Reason, Refusal};
 use super::wire::{Label, TimeSeries, WriteRequest};
 
@@ -91,20 +92,23 @@ pub struct Tenant {
     series: Vec<SeriesState>,
     newest: Option<i64>,
     active: usize,
+    /// Number of requests that have arrived.
+    requests: u64,
 }
 
 #[derive(Debug)]
 struct SeriesState {
     labels: Arc<[Label]>,
     newest: Option<NewestSample>,
-    newest_posted: Option<i64>,
+    order: PostOrder,
     in_flight: u32,
 }
 
 /// Promises of the sender that a request broke, whatever its answer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Breaches {
-    /// Number of samples older than one of the same series that was posted before.
+    /// Number of samples older than one of the same series that was posted before, repeats of the
+    /// request before not counted.
     pub out_of_order: u64,
     /// Number of series that another unanswered request has, too.
     pub concurrent: u64,
@@ -136,7 +140,7 @@ impl Tenant {
         self.series.push(SeriesState {
             labels,
             newest: None,
-            newest_posted: None,
+            order: PostOrder::default(),
             in_flight: 0,
         });
         id
@@ -156,17 +160,13 @@ impl Tenant {
     pub fn arrive(&mut self, request: &WriteRequest) -> Arrival {
         let mut posted = Vec::new();
         let mut breaches = Breaches::default();
+        self.requests += 1;
         for entry in &request.timeseries {
             let id = self.intern(&entry.labels);
             for (timestamp, value) in samples(entry) {
                 let series = &mut self.series[id.0 as usize];
-                if series
-                    .newest_posted
-                    .is_some_and(|newest| timestamp < newest)
-                {
-                    breaches.out_of_order += 1;
-                }
-                series.newest_posted = series.newest_posted.max(Some(timestamp));
+                let is_out_of_order = series.order.post(self.requests, timestamp);
+                breaches.out_of_order += u64::from(is_out_of_order);
                 posted.push(PostedSample {
                     series: id,
                     timestamp,
