@@ -71,6 +71,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Whether the process has acted without the lease in a tick in which it never had it, as one
+    /// that goes on without the store does.
+    pub(crate) fn acts_without_lease(&self) -> bool {
+        !self.held.load(Ordering::Relaxed) && !lock(&self.wrongs).is_empty()
+    }
+
     pub(crate) fn begin(&self, kill: Option<KillAt>) {
         self.held.store(false, Ordering::Relaxed);
         self.told.store(false, Ordering::Relaxed);

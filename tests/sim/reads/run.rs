@@ -80,7 +80,8 @@ pub(super) struct Run {
     pub(super) checked_ms: Vec<i64>,
     /// Whether the last tick was killed or not released, or left samples that are read again.
     pub(super) reads_again: bool,
-    /// Whether a process went on without the store: then two may be at work at once.
+    /// Whether a process went on without the store, which no report says of a tick that was killed:
+    /// then two may be at work at once.
     without_store: bool,
 }
 
@@ -293,6 +294,7 @@ impl Run {
                 // The kill may have come after the release, so that no report says it.
                 self.gave_up();
             }
+            self.without_store |= seats[tick.process].process.acts_without_lease();
             seats[tick.process] = self.seat();
         }
         self.durable();

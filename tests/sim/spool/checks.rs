@@ -543,7 +543,7 @@ impl Run {
 
     /// Checks the same for a tick that was killed, and so has no report.
     pub(super) fn went_without(&mut self, at: usize, killed: &Process, start_ms: i64) {
-        if !killed.held.load(Ordering::Relaxed) && !lock(&killed.wrongs).is_empty() {
+        if killed.acts_without_lease() {
             self.without(self.ended_ms[at], start_ms, self.last != at);
         }
     }
