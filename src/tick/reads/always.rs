@@ -96,7 +96,7 @@ impl Forwarder {
                     self.make_durable(cursor, round).await;
                 }
                 ReadAttempt::Retry => {}
-                ReadAttempt::HomeDown => return ReadState::Read,
+                ReadAttempt::HomeDown | ReadAttempt::HomeBusy => return ReadState::Read,
                 ReadAttempt::Failed | ReadAttempt::Unsupported => {
                     return self.fall_back(cursor, round);
                 }

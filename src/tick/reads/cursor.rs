@@ -355,10 +355,18 @@ impl ReadCursor {
     /// Whether the home may still be working on a read that was given up: in this tick, or less
     /// than a time-out ago.
     pub(super) fn is_home_busy(&self, now_ms: i64) -> bool {
+        self.abandoned.get() || self.busy_for(now_ms).is_some()
+    }
+
+    /// How long the home may still work on a read that was given up less than a time-out ago.
+    pub(super) fn busy_for(&self, now_ms: i64) -> Option<Duration> {
         let timeout_ms = millis(self.target.scrape_timeout);
-        let given_up = self.known.borrow().abandoned_ms;
-        self.abandoned.get()
-            || given_up.is_some_and(|then| (then..then + timeout_ms).contains(&now_ms))
+        let given_up_ms = self.known.borrow().abandoned_ms?;
+        let ends_ms = given_up_ms + timeout_ms;
+        let left_ms = ends_ms - now_ms;
+        // A clock that was set back proves nothing.
+        let is_busy = (1..=timeout_ms).contains(&left_ms);
+        is_busy.then(|| Duration::from_millis(left_ms.unsigned_abs()))
     }
 
     /// Whether what the slots of a gap have shown cannot be read from the home: it has no remote

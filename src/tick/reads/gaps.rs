@@ -183,7 +183,7 @@ impl Forwarder {
             let end_ms = match attempt {
                 ReadAttempt::Read { end_ms, .. } => end_ms,
                 ReadAttempt::Retry => continue,
-                ReadAttempt::HomeDown | ReadAttempt::Failed => return true,
+                ReadAttempt::HomeDown | ReadAttempt::HomeBusy | ReadAttempt::Failed => return true,
                 ReadAttempt::Unsupported => return false,
             };
             if too_old > 0 {

@@ -20,7 +20,7 @@ mod settle;
 use std::cell::Cell;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 pub(in crate::tick) use self::always::ReadState;
 pub(in crate::tick) use self::cold::cold_cursors;
@@ -63,6 +63,8 @@ pub(super) enum ReadAttempt {
     Retry,
     /// The home cannot be reached, by scrapes neither.
     HomeDown,
+    /// The home may still work on a read of another target that was given up.
+    HomeBusy,
     /// The read failed, and nothing more is read of the target in this tick.
     Failed,
     /// The home has no remote read.
@@ -153,6 +155,9 @@ impl Forwarder {
     ) -> ReadAttempt {
         // One read at a time for each home: it builds a whole answer in its memory.
         let _turn = self.home_turns[cursor.origin].lock().await;
+        if !self.is_home_free(cursor, round).await {
+            return ReadAttempt::HomeBusy;
+        }
         cursor.has_asked.set(true);
         let mut end_ms = read.window.range.end_ms;
         let asked_ms = self.clock.now_ms();
@@ -197,6 +202,25 @@ impl Forwarder {
             end_ms,
             read_ms: Some(read_ms),
         }
+    }
+
+    /// Waits while a home may still work on a read of another target that was given up, as far as
+    /// the time for reads allows. Returns whether it can be asked.
+    async fn is_home_free(&self, cursor: &ReadCursor, round: &ScrapeRound<'_>) -> bool {
+        let now_ms = self.clock.now_ms();
+        let others = self
+            .cursors
+            .iter()
+            .filter(|other| other.origin == cursor.origin && other.target.id != cursor.target.id);
+        let Some(busy) = others.filter_map(|other| other.busy_for(now_ms)).max() else {
+            return true;
+        };
+        let free = Instant::now() + busy;
+        let is_in_time = free < round.reads_end();
+        if is_in_time {
+            sleep_until(free).await;
+        }
+        is_in_time
     }
 
     /// Asks the home for one part of a window.

@@ -181,8 +181,19 @@ impl Forwarder {
         let last = lane.table.merged(not_before_ms);
         if LastTimestamps::encoded_len(last.len()) > self.memory_limit / TABLE_SHARE {
             lane.table.set_stored(None);
+            if !lane.table.left_out_is_said.replace(true) {
+                tracing::warn!(
+                    "read: the last timestamps of {} series of {} take more than 1/{TABLE_SHARE} \
+                     of memory_limit, so the spool does not keep them: after a cold start, samples \
+                     that became visible late are not sent; more memory for the function, or a \
+                     larger memory_limit, keeps them",
+                    last.len(),
+                    lane.id
+                );
+            }
             return true;
         }
+        lane.table.left_out_is_said.set(false);
         let named = lane.table.next(held.epoch(), last.len());
         let bytes = Bytes::from(last.encode());
         match table::write(&held.access, &lane.dir, &named, bytes).await {

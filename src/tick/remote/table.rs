@@ -29,6 +29,8 @@ pub(in crate::tick) struct RemoteTable {
     next_number: Cell<u32>,
     /// The epoch that `next_number` belongs to.
     epoch: Cell<u64>,
+    /// Whether it was said that the table is too large to be kept.
+    pub(in crate::tick) left_out_is_said: Cell<bool>,
 }
 
 impl RemoteTable {

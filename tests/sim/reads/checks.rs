@@ -37,10 +37,12 @@ impl Run {
         samples
     }
 
-    /// Checks what a report says of the one target, and that the next process will know it.
+    /// Checks what a report says of the target with series, and that the next process will know it.
     pub(super) fn failing(&self, report: &Report) {
-        let scrape = report.scrapes.last().map(|scrape| !scrape.up);
-        let read = report.reads.last().map(|read| read.windows == 0);
+        let mut scrapes = report.scrapes.iter().filter(|scrape| scrape.job == JOB);
+        let mut reads = report.reads.iter().filter(|read| read.job == JOB);
+        let scrape = scrapes.next_back().map(|scrape| !scrape.up);
+        let read = reads.next_back().map(|read| read.windows == 0);
         let Some(failed) = scrape.or(read) else {
             return;
         };

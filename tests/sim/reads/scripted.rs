@@ -125,6 +125,37 @@ fn a_home_whose_clock_is_behind_loses_nothing_when_its_first_answer_fails() {
     }
 }
 
+/// A read that was given up runs on at home, so the other jobs there wait for its end as well.
+#[test]
+fn a_home_that_is_busy_is_not_asked_for_another_job() {
+    let ticks = vec![tick(30, None, 0); 6];
+    let mut scenario = scripted(RemoteReadMode::Always, "30s", ticks);
+    // It has no series but those that report on it, which the oracle does not know.
+    scenario.yaml = scenario.yaml.replace(
+        "remote_write:\n  - {",
+        "  - {job_name: other, scrape_interval: 30s, scrape_timeout: 10s, metrics_path: /federate, \
+         params: {'match[]': [none]}, static_configs: [{targets: ['home:9090']}]}\n\
+         remote_write:\n  - {write_relabel_configs: [{source_labels: [job], regex: other, \
+         action: drop}], ",
+    );
+    scenario.config = Config::load(&scenario.yaml, &|_| None, "scripted")
+        .unwrap()
+        .config;
+    let from_ms = START_MS + 80_000;
+    scenario.home.outages = vec![(from_ms, from_ms + 12_000, home::Fault::Silent)];
+    let outcome = run(scenario, Rng::with_seed(7), &Arc::default(), true, None);
+    let story = outcome.story.join("\n");
+    assert!(outcome.findings.is_empty(), "{story}");
+    let reads = outcome.story.iter().filter_map(|line| {
+        let (at, read) = line.split_once(" home: read of ")?;
+        Some((at.trim().parse::<f64>().unwrap(), read.contains("Silent")))
+    });
+    let given_up_at = reads.clone().find(|(_, is_silent)| *is_silent).unwrap().0;
+    let next_at = reads.map(|(at, _)| at).find(|at| *at > given_up_at);
+    // It is given up after ten seconds, and may run for as long again.
+    assert!(next_at.unwrap() >= given_up_at + 19.9, "{story}");
+}
+
 /// A home whose reads fail is federated in each tick until they work again, not in one of them.
 #[test]
 fn while_reads_fail_federation_goes_on_tick_after_tick() {
