@@ -82,9 +82,10 @@ infra: ## tests the templates and the CDK construct: lint, permissions, deployme
 	@$(CARGO) test --quiet --locked --workspace --no-run
 	PYTHONDONTWRITEBYTECODE=1 $(AMP_FORWARDER_TOOLS)/infra/bin/python -m pytest -q -p no:cacheprovider tests/infra
 
-soak: tools ## runs a quarter of an hour of outages, throttling, resets and kills, and ten minutes of a schedule (SOAK_SECONDS=900 SOAK_SERIES=20000)
+soak: tools ## runs a quarter of an hour of outages, throttling, resets and kills, ten minutes of a schedule, and reads of 200,000 series (SOAK_SECONDS=900 SOAK_SERIES=20000)
 	$(CARGO) test --locked --test real -- soak::a_quarter_of_an_hour --ignored --nocapture
 	$(CARGO) test --locked --test real -- schedule::an_outage_of_six_minutes --ignored --nocapture
+	$(CARGO) test --locked --test real -- exact::large:: --ignored --nocapture
 
 # While the function is built, whose last crates leave one core idle, the harness is built and the
 # peers are fetched. An error of theirs is reported by the two commands at the end.

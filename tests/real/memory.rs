@@ -37,15 +37,15 @@ fn federated(series: usize, at_ms: i64) -> String {
 
 /// CPU time and memory of a process since its start.
 #[derive(Debug, Default, Clone, Copy)]
-struct Usage {
+pub(crate) struct Usage {
     /// Peak resident memory, kB.
-    peak_kb: u64,
+    pub(crate) peak_kb: u64,
     /// CPU time in user and kernel mode, to a hundredth of a second.
-    cpu: Duration,
+    pub(crate) cpu: Duration,
 }
 
 /// Reads `/proc`; `None` when the process has ended.
-fn usage(process: u32) -> Option<Usage> {
+pub(crate) fn usage(process: u32) -> Option<Usage> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let peak_kb = status
         .lines()

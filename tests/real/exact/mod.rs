@@ -4,6 +4,7 @@
 //! What outages, kills and a link that is cut cost in each mode is in `missed`.
 
 mod kinds;
+mod large;
 mod late;
 mod pair;
 mod thinned;
