@@ -70,8 +70,9 @@ deny: ## compares our dependencies with the known vulnerabilities (RustSec, or t
 	$(DENY) check bans licenses sources
 	tests/support/tools/advisories.sh $(DENY)
 
+# The tests against real programs wait most of their time, so there may be more of them than cores.
 test: lint tools ## lint, then every test, against the real programs
-	$(CARGO) test --locked --workspace -- --skip soak::
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked --workspace -- --skip soak::
 	@$(MAKE) --no-print-directory infra
 	@[ "$$(uname -m)" != x86_64 ] || $(MAKE) --no-print-directory bench-count
 	@echo 'a minute of outages and kills, alone on the machine'
