@@ -1,9 +1,12 @@
 //! Runs one seed with a spool: two processes share a store. They are killed, frozen and run
 //! concurrently, everything has outages, and the checks run after each tick and at the end.
 
+mod backlog;
 mod checks;
 pub(crate) mod disorder;
+mod drain;
 mod draw;
+mod lease;
 mod setting;
 
 use std::collections::HashSet;
@@ -25,8 +28,8 @@ use fastrand::Rng;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
-use self::checks::released;
 use self::draw::{Kind, Tick};
+use self::lease::released;
 use self::setting::Setting;
 use crate::events::{Event, Hits};
 use crate::home::{HomeHandle, HomeModel};
