@@ -9,9 +9,15 @@ use bytes::Bytes;
 
 use super::gzip::{GzipDecoder, GzipError};
 
-/// Bytes that a block holds at first, and the most that is parsed at once. A block grows for a
-/// longer entry, up to [`MAX_ENTRY`].
+/// Bytes that a block holds at first, and the most of a plain body that is parsed at once. A block
+/// grows for a longer entry, up to [`MAX_ENTRY`], and for a large compressed body, up to
+/// [`LARGE_BLOCK`].
 pub(super) const BLOCK: usize = 64 * 1024;
+
+/// Bytes that a block of a compressed body holds once as many of it have come. The inflater copies
+/// its window of 32 KiB whenever a block is full, so large bodies come in large blocks. In still
+/// larger ones they take as long.
+const LARGE_BLOCK: usize = 4 * BLOCK;
 
 /// Bytes of a plain body that are first appended to an entry that a chunk has cut: most lines are
 /// shorter.
@@ -128,14 +134,24 @@ impl ExpositionBody {
         Ok(true)
     }
 
-    /// Decodes the rest of the chunk into the block, as far as there is room.
-    fn decode(&mut self) -> Result<(), BodyError> {
+    /// Makes the block larger if it is full, or too small for what the body has turned out to be.
+    fn grow(&mut self) -> Result<(), BodyError> {
         if self.filled == self.block.len() {
             if self.filled >= MAX_ENTRY {
                 return Err(BodyError::EntryTooLong);
             }
             self.block.resize(self.filled * 2, 0);
         }
+        let is_large = matches!(self.coding, Coding::Gzip(_)) && self.total >= LARGE_BLOCK as u64;
+        if is_large && self.block.len() < LARGE_BLOCK {
+            self.block.resize(LARGE_BLOCK, 0);
+        }
+        Ok(())
+    }
+
+    /// Decodes the rest of the chunk into the block, as far as there is room.
+    fn decode(&mut self) -> Result<(), BodyError> {
+        self.grow()?;
         let input = &self.chunk[self.taken..];
         let room = &mut self.block[self.filled..];
         let (consumed, produced) = match &mut self.coding {
@@ -286,6 +302,8 @@ mod tests {
             .collect();
         // Longer than a block.
         text.extend_from_slice(&[b'x'; 3 * BLOCK]);
+        text.push(b'\n');
+        text.extend_from_slice(&[b'x'; 3 * LARGE_BLOCK]);
         let expected = [&text[..], b"\n"].concat();
         let two_members = [gzip(&text[..1000]), gzip(&text[1000..])].concat();
         for piece in [7, 1000, BLOCK, usize::MAX >> 1] {
@@ -304,6 +322,36 @@ mod tests {
         }
         assert_eq!(decode(true, &gzip(b""), 3), Ok(b"\n".to_vec()));
         assert_eq!(decode(true, b"", 1), Ok(b"\n".to_vec()));
+    }
+
+    /// Decodes a body of this length line by line. Returns how long its block is at last.
+    fn block_len(is_gzip: bool, length: usize) -> usize {
+        let text = b"foo 1\n".repeat(length / 6);
+        let wire = if is_gzip { gzip(&text) } else { text };
+        let mut body = ExpositionBody::new(is_gzip);
+        // Chunks cut lines, which then pass through the block of a plain body, too.
+        for chunk in wire.chunks(1000) {
+            body.push(Bytes::copy_from_slice(chunk));
+            while body.fill().unwrap() {
+                let buffer = body.buffer();
+                let parsed = memchr::memrchr(b'\n', buffer).map_or(0, |newline| newline + 1);
+                body.consume(parsed).unwrap();
+            }
+        }
+        body.block.len()
+    }
+
+    #[test]
+    fn only_large_compressed_bodies_have_large_blocks() {
+        for (is_gzip, length, expected) in [
+            (true, LARGE_BLOCK - BLOCK, BLOCK),
+            (true, 2 * LARGE_BLOCK, LARGE_BLOCK),
+            (true, 40 * LARGE_BLOCK, LARGE_BLOCK),
+            (false, 40 * LARGE_BLOCK, BLOCK),
+        ] {
+            let block = block_len(is_gzip, length);
+            assert_eq!(block, expected, "gzip: {is_gzip}, {length} bytes");
+        }
     }
 
     #[test]

@@ -291,6 +291,24 @@ pub(super) fn short_labels(message: &[u8]) -> &[u8] {
     &message[..at]
 }
 
+/// Bytes of the field that [`short_value`] reads.
+pub(super) const SHORT_VALUE: usize = 11;
+
+/// The tag of the field `Metric.timestamp_ms`.
+pub(super) const TIMESTAMP_MS: u8 = 0x30;
+
+/// The field `Metric.gauge`, `.counter` or `.untyped` at the start of a message, if it has the
+/// usual form: its message has field 1 as eight bytes, and nothing else. Gives its number and the
+/// value.
+#[inline]
+pub(super) fn short_value(message: &[u8]) -> Option<(u8, f64)> {
+    let &[key, 9, 0x09, a, b, c, d, e, f, g, h] = message.first_chunk::<SHORT_VALUE>()? else {
+        return None;
+    };
+    let value = f64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    matches!(key, 0x12 | 0x1a | 0x2a).then_some((key >> 3, value))
+}
+
 /// The value of a `Counter`, `Gauge` or `Untyped`.
 #[inline]
 pub(super) fn single(message: &[u8]) -> Result<f64, WireFault> {
@@ -332,6 +350,30 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn a_short_value_is_read_as_any_other(
+            start in prop_oneof![
+                Just([0x12, 9, 0x09]), Just([0x1a, 9, 0x09]), Just([0x2a, 9, 0x09]),
+                Just([0x22, 9, 0x09]), any::<[u8; 3]>(),
+            ],
+            rest in prop::collection::vec(0_u8..=0xff, 0..20),
+        ) {
+            let bytes = [&start[..], &rest].concat();
+            if let Some((number, value)) = short_value(&bytes) {
+                prop_assert!(matches!(number, 2 | 3 | 5), "{}", number);
+                let mut at = 0;
+                let (expected, Field::Bytes(inside)) = any_field(&bytes, &mut at).unwrap() else {
+                    panic!("it is no message");
+                };
+                prop_assert_eq!((u64::from(number), SHORT_VALUE), (expected, at));
+                let expected = SingleValue::decode(inside).unwrap().value;
+                prop_assert_eq!(value.to_bits(), expected.to_bits());
+            } else {
+                let is_usual = matches!(start, [0x12 | 0x1a | 0x2a, 9, 0x09]);
+                prop_assert!(!is_usual || rest.len() < 8);
+            }
+        }
+
         #[test]
         fn a_usual_field_is_read_as_any_other(
             key in 0_u8..=0xff,

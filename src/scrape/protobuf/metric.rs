@@ -10,6 +10,7 @@ use crate::intake::histogram_limits::compact;
 use crate::intake::{ExposedSample, Refusal, Sink};
 use crate::prompb::Value;
 use crate::prompb::messages::{self, Count, ZeroCount};
+use crate::prompb::wire::read_varint;
 use crate::series::float;
 use crate::series::labels::NAME;
 use crate::series::{ExposedLabel, LabelSpan};
@@ -95,6 +96,24 @@ impl MetricReader {
             if !pairs.is_empty() {
                 self.labels.extend_from_slice(pairs);
                 at += pairs.len();
+                continue;
+            }
+            // Likewise the fields behind them, which are the same in nearly all metrics.
+            if let Some((field_number, float)) = message::short_value(&message[at..]) {
+                match field_number {
+                    2 => self.gauge = float,
+                    3 => self.counter = float,
+                    _ => self.untyped = float,
+                }
+                at += message::SHORT_VALUE;
+                continue;
+            }
+            let mut end = at + 1;
+            if message[at] == message::TIMESTAMP_MS
+                && let Some(timestamp_ms) = read_varint(message, &mut end)
+            {
+                self.timestamp_ms = timestamp_ms as i64;
+                at = end;
                 continue;
             }
             let start = at;
