@@ -184,7 +184,8 @@ impl Sink for Intake<'_> {
     ) -> Result<(), Refusal> {
         let rules = self.admission.rules;
         let key = self.key(sample.series);
-        let labels = rules::add_target_labels(Labels::exposed(labels), rules);
+        let labels = Labels::exposed(labels).within(sample.series);
+        let labels = rules::add_target_labels(labels, rules);
         let Some(labels) = relabelled(rules.metric_relabel, labels)
             .inspect_err(|_| self.admission.tally.scraped += 1)?
         else {

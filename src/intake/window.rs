@@ -60,7 +60,8 @@ impl WindowSink for Intake<'_> {
     ) -> Result<(), Refusal> {
         let rules = self.admission.rules;
         let key = SeriesKey::new(rules.target.id, window.series);
-        let labels = rules::add_target_labels(Labels::exposed(labels), rules);
+        let labels = Labels::exposed(labels).within(window.series);
+        let labels = rules::add_target_labels(labels, rules);
         let mut series = match relabelled(rules.metric_relabel, labels)? {
             None => self.fan_out.insert_unwanted(key),
             Some(labels) => {

@@ -40,6 +40,8 @@ pub struct PlacedLabel<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels<'a> {
     labels: Vec<PlacedLabel<'a>>,
+    /// The raw bytes of the series, if they are known.
+    raw: &'a [u8],
 }
 
 impl<'a> Labels<'a> {
@@ -61,7 +63,19 @@ impl<'a> Labels<'a> {
             })
             .collect();
         labels.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { labels }
+        Self { labels, raw: &[] }
+    }
+
+    /// The same labels with the raw bytes of their series, in which their places are.
+    #[must_use]
+    pub fn within(self, raw: &'a [u8]) -> Self {
+        Self { raw, ..self }
+    }
+
+    /// The raw bytes of the series, or none if they are not known.
+    #[must_use]
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
     }
 
     /// The label of that name, even with an empty value. Of several labels it is the one that was

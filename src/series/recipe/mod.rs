@@ -10,10 +10,16 @@
 //! length)`, metric name `(value's place, value's length)`, literal label `(id)`, literal name with
 //! raw value `(id, value's place, value's length)`, and the raw pair that stands two bytes behind
 //! the last raw value, as in `",name="value"`: `(name's length, value's length)`.
+//!
+//! In protobuf sources labels even stand as the whole fields that are sent. Such labels that are
+//! neighbours there and in the label set are one step, a run: `(place, length)`.
 
-use hashbrown::HashTable;
+use std::ops::Range;
 
-use super::labels::{Labels, NAME};
+mod literals;
+
+pub(super) use self::literals::LiteralPool;
+use super::labels::{Labels, NAME, PlacedLabel};
 use crate::prompb::wire;
 
 /// Name and value are raw bytes.
@@ -26,63 +32,14 @@ const LITERAL: u64 = 2;
 const NAMED: u64 = 3;
 /// Name and value are raw bytes right behind the last value.
 const NEXT: u64 = 4;
+/// Labels that stand in the raw bytes as fields `TimeSeries.labels`, one behind the other.
+const RUN: u64 = 5;
 /// Number of bits of a step's kind.
 const BITS: u32 = 3;
 const KIND: u64 = (1 << BITS) - 1;
 
 /// Bytes from a raw value to the name of the next pair, and from that to its value.
 const GAP: u64 = 2;
-
-/// Encoded bytes that series share, each kept once.
-#[derive(Debug, Default)]
-pub(super) struct LiteralPool {
-    bytes: Vec<u8>,
-    /// End of each literal in `bytes`. It starts where the one before ends.
-    ends: Vec<u32>,
-    ids: HashTable<u32>,
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(bytes)
-}
-
-impl LiteralPool {
-    fn get(&self, id: u64) -> &[u8] {
-        let id = id as usize;
-        let start = if id == 0 {
-            0
-        } else {
-            self.ends[id - 1] as usize
-        };
-        &self.bytes[start..self.ends[id] as usize]
-    }
-
-    fn id(&mut self, literal: &[u8]) -> u64 {
-        let Self { bytes, ends, ids } = self;
-        let at = |id: u32| {
-            let start = if id == 0 {
-                0
-            } else {
-                ends[id as usize - 1] as usize
-            };
-            &bytes[start..ends[id as usize] as usize]
-        };
-        let hashed = hash(literal);
-        if let Some(&id) = ids.find(hashed, |&id| at(id) == literal) {
-            return u64::from(id);
-        }
-        let id = ends.len() as u32;
-        ids.insert_unique(hashed, id, |&id| hash(at(id)));
-        bytes.extend_from_slice(literal);
-        ends.push(bytes.len() as u32);
-        u64::from(id)
-    }
-
-    /// Bytes held.
-    pub(super) fn memory(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * 4 + self.ids.capacity() * 6
-    }
-}
 
 /// Appends the recipe of a finished label set. A `portable` recipe needs no raw bytes, because a
 /// stale marker is written when there are none any more.
@@ -92,7 +49,7 @@ pub(super) fn write(
     literals: &mut LiteralPool,
     out: &mut Vec<u8>,
 ) {
-    let (start, mut scratch) = (out.len(), Vec::new());
+    let start = out.len();
     // One byte for the recipe's length, which `end` fills in. Nearly all recipes are that short.
     out.push(0);
     let length: usize = labels
@@ -100,61 +57,165 @@ pub(super) fn write(
         .map(|label| wire::field_len(label_len(label.name.len(), label.value.len())))
         .sum();
     wire::varint(out, length as u64);
-    // Where the last raw value ends: the next pair is mostly two bytes behind it.
-    let mut last_end = None;
-    for label in labels.iter() {
+    let raw = if portable { &[] } else { labels.raw() };
+    let mut steps = StepWriter {
+        portable,
+        literals,
+        scratch: Vec::new(),
+        last_end: None,
+        out,
+    };
+    let mut rest = labels.iter().as_slice();
+    while let Some((label, behind)) = rest.split_first() {
+        rest = if let Some(run) = LabelRun::find(rest, raw, &mut steps.scratch) {
+            steps.run(&run);
+            &rest[run.labels..]
+        } else {
+            steps.label(label);
+            behind
+        };
+    }
+    end(out, start);
+}
+
+/// Labels that stand in the raw bytes as they are sent.
+struct LabelRun {
+    /// Their place in the raw bytes.
+    place: Range<usize>,
+    /// Number of labels.
+    labels: usize,
+}
+
+impl LabelRun {
+    /// The longest run that the labels start with. What is sent is compared with the raw bytes, so
+    /// it is of no account what a rule did to a label, or whether the source writes its lengths as
+    /// we do.
+    fn find(labels: &[PlacedLabel<'_>], raw: &[u8], scratch: &mut Vec<u8>) -> Option<Self> {
+        let mut run: Option<Self> = None;
+        for label in labels {
+            let Some(place) = field_place(label, raw, scratch) else {
+                break;
+            };
+            match &mut run {
+                None => run = Some(Self { place, labels: 1 }),
+                Some(run) if run.place.end == place.start => {
+                    (run.place.end, run.labels) = (place.end, run.labels + 1);
+                }
+                Some(_) => break,
+            }
+        }
+        // The metric's name alone has a step that is as short, and shorter if only its value's
+        // length is one byte.
+        run.filter(|run| run.labels > 1 || run.place.len() < 0x80 || labels[0].name != NAME)
+    }
+}
+
+/// Where in the raw bytes the whole field of the label stands, if it does. Name and value are there
+/// at the places of the label, so only what stands around them is compared.
+fn field_place(label: &PlacedLabel<'_>, raw: &[u8], scratch: &mut Vec<u8>) -> Option<Range<usize>> {
+    let (name, value) = (label.name.as_bytes(), label.value.as_bytes());
+    let length = label_len(name.len(), value.len());
+    let end = label.value_at? as usize + value.len();
+    let place = end.checked_sub(wire::field_len(length))?..end;
+    let field = raw.get(place.clone())?;
+    let is_field = if length < 0x80 {
+        // Each length is one byte, as in `put_label`.
+        let (head, behind) = field.split_first_chunk()?;
+        let (shown, between) = behind.get(..name.len() + 2)?.split_last_chunk()?;
+        *head
+            == [
+                wire::LABEL,
+                length as u8,
+                wire::LABEL_NAME,
+                name.len() as u8,
+            ]
+            && *between == [wire::LABEL_VALUE, value.len() as u8]
+            && (label.name_at == Some(place.start as u32 + head.len() as u32) || shown == name)
+    } else {
+        scratch.clear();
+        put_label(scratch, name, value);
+        field == scratch.as_slice()
+    };
+    is_field.then_some(place)
+}
+
+/// Writes the steps of one recipe.
+struct StepWriter<'w> {
+    portable: bool,
+    literals: &'w mut LiteralPool,
+    scratch: Vec<u8>,
+    /// Where the last raw value ends: the next pair is mostly two bytes behind it.
+    last_end: Option<u64>,
+    out: &'w mut Vec<u8>,
+}
+
+impl StepWriter<'_> {
+    fn step(&mut self, operands: &[u64]) {
+        for &operand in operands {
+            wire::varint(self.out, operand);
+        }
+    }
+
+    fn run(&mut self, run: &LabelRun) {
+        let (place, length) = (run.place.start as u64, run.place.len() as u64);
+        self.step(&[place << BITS | RUN, length]);
+        self.last_end = Some(place + length);
+    }
+
+    /// Writes the shortest step that says where the label is, from the shortest kind to the
+    /// longest.
+    fn label(&mut self, label: &PlacedLabel<'_>) {
         let (name_len, value_len) = (label.name.len() as u64, label.value.len() as u64);
-        let (name_at, value_at) = if portable {
+        let (name_at, value_at) = if self.portable {
             (None, None)
         } else {
             (label.name_at, label.value_at)
         };
-        let mut step = |operands: &[u64]| {
-            operands
-                .iter()
-                .for_each(|&operand| wire::varint(out, operand));
-        };
-        // The shortest step that says where the label is, from the shortest kind to the longest.
         match (name_at.map(u64::from), value_at.map(u64::from)) {
             // `",name="value`: no place is written, only lengths.
             (Some(name), Some(value))
-                if last_end.is_some_and(|end| name == end + GAP)
+                if self.last_end.is_some_and(|end| name == end + GAP)
                     && value == name + name_len + GAP =>
             {
-                step(&[name_len << BITS | NEXT, value_len]);
-                last_end = Some(value + value_len);
+                self.step(&[name_len << BITS | NEXT, value_len]);
+                self.last_end = Some(value + value_len);
             }
             // A pair at another place, or with other bytes between name and value.
             (Some(name), Some(value)) if value >= name + name_len => {
-                step(&[
+                self.step(&[
                     name << BITS | PAIR,
                     name_len,
                     value - name - name_len,
                     value_len,
                 ]);
-                last_end = Some(value + value_len);
+                self.last_end = Some(value + value_len);
             }
             // The metric's name: its label name `__name__` is in no text.
             (_, Some(value)) if label.name == NAME => {
-                step(&[value << BITS | METRIC, value_len]);
-                last_end = after_metric(value, value_len);
+                self.step(&[value << BITS | METRIC, value_len]);
+                self.last_end = after_metric(value, value_len);
             }
             // A raw value under a name that a rule gave.
             (_, Some(value)) => {
-                scratch.clear();
-                wire::field(&mut scratch, wire::LABEL_NAME, label.name.as_bytes());
-                step(&[literals.id(&scratch) << BITS | NAMED, value, value_len]);
-                last_end = Some(value + value_len);
+                self.scratch.clear();
+                wire::field(&mut self.scratch, wire::LABEL_NAME, label.name.as_bytes());
+                let name = self.literals.id(&self.scratch);
+                self.step(&[name << BITS | NAMED, value, value_len]);
+                self.last_end = Some(value + value_len);
             }
             // A label that is not in the raw bytes: decoded, relabelled or added.
             (_, None) => {
-                scratch.clear();
-                put_label(&mut scratch, label.name.as_bytes(), label.value.as_bytes());
-                step(&[literals.id(&scratch) << BITS | LITERAL]);
+                self.scratch.clear();
+                put_label(
+                    &mut self.scratch,
+                    label.name.as_bytes(),
+                    label.value.as_bytes(),
+                );
+                let id = self.literals.id(&self.scratch);
+                self.step(&[id << BITS | LITERAL]);
             }
         }
     }
-    end(out, start);
 }
 
 /// Writes the length of the recipe that starts at `start` before it. A length of more than one byte
@@ -219,7 +280,7 @@ pub(super) fn labels_len(recipe: &[u8]) -> usize {
 pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &LiteralPool, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut next = || wire::read_varint(recipe, &mut at).map(|value| value as usize);
-    // The labels' length is of no use here. `last_end` follows the same rules as in `write`.
+    // The labels' length is of no use here. `last_end` follows the same rules as in `StepWriter`.
     let _ = next();
     let mut last_end = 0;
     while let Some(step) = next() {
@@ -253,6 +314,11 @@ pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &LiteralPool, out: &mu
                 put_label(out, NAME.as_bytes(), &raw[place..place + value_len]);
                 last_end = after_metric(place as u64, value_len as u64).unwrap_or(0) as usize;
             }
+            RUN => {
+                let Some(length) = next() else { return };
+                last_end = place + length;
+                out.extend_from_slice(&raw[place..last_end]);
+            }
             LITERAL => out.extend_from_slice(literals.get(place as u64)),
             _ => {
                 let (Some(value), Some(value_len)) = (next(), next()) else {
@@ -269,6 +335,16 @@ pub(super) fn encode(recipe: &[u8], raw: &[u8], literals: &LiteralPool, out: &mu
     }
 }
 
+/// Number of varints that follow the first one of a step.
+fn operands(kind: u64) -> usize {
+    match kind {
+        PAIR => 3,
+        NEXT | METRIC | RUN => 1,
+        LITERAL => 0,
+        _ => 2,
+    }
+}
+
 /// Copies a recipe with its literals moved to another store.
 pub(super) fn copy(recipe: &[u8], from: &LiteralPool, to: &mut LiteralPool, out: &mut Vec<u8>) {
     let mut at = 0;
@@ -279,19 +355,13 @@ pub(super) fn copy(recipe: &[u8], from: &LiteralPool, to: &mut LiteralPool, out:
     while let Some(step) = next() {
         // Only the ids of literals change; places and lengths are copied as they are.
         let kind = step & KIND;
-        let operands = match kind {
-            PAIR => 3,
-            NEXT | METRIC => 1,
-            LITERAL => 0,
-            _ => 2,
-        };
         let step = if kind == LITERAL || kind == NAMED {
             to.id(from.get(step >> BITS)) << BITS | kind
         } else {
             step
         };
         wire::varint(out, step);
-        for _ in 0..operands {
+        for _ in 0..operands(kind) {
             wire::varint(out, next().unwrap_or(0));
         }
     }
@@ -299,43 +369,4 @@ pub(super) fn copy(recipe: &[u8], from: &LiteralPool, to: &mut LiteralPool, out:
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Written, and copied to another store, a recipe gives the same labels, however long it is.
-    #[test]
-    fn recipes_of_all_lengths_stand_side_by_side() {
-        let (mut literals, mut recipes, mut places) =
-            (LiteralPool::default(), Vec::new(), Vec::new());
-        let sets: Vec<Labels<'_>> = [0_usize, 1, 30, 127, 128, 3_000]
-            .into_iter()
-            .map(labels)
-            .collect();
-        for labels in &sets {
-            places.push(recipes.len());
-            write(labels, true, &mut literals, &mut recipes);
-        }
-        let (mut other, mut copies) = (LiteralPool::default(), Vec::new());
-        for (labels, place) in sets.iter().zip(places) {
-            let mut expected = Vec::new();
-            labels.iter().for_each(|label| {
-                put_label(&mut expected, label.name.as_bytes(), label.value.as_bytes());
-            });
-            let recipe = at(&recipes, place);
-            let (copied, mut encoded) = (copies.len(), Vec::new());
-            copy(recipe, &literals, &mut other, &mut copies);
-            encode(recipe, &[], &literals, &mut encoded);
-            assert!(encoded == expected && labels_len(recipe) == expected.len());
-            encoded.clear();
-            encode(at(&copies, copied), &[], &other, &mut encoded);
-            assert!(encoded == expected);
-        }
-    }
-
-    fn labels(number: usize) -> Labels<'static> {
-        let mut labels = Labels::default();
-        (0..number).for_each(|at| labels.set(format!("label{at}"), format!("value{at}")));
-        labels.finish();
-        labels
-    }
-}
+mod tests;
