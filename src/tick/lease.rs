@@ -167,7 +167,7 @@ impl TickSpool {
         };
         tokio::time::sleep_until(renewal).await;
         match self.keeper.renew(&held.tenure).await {
-            Ok(()) => true,
+            Ok(is_renewed) => is_renewed,
             Err(error) => {
                 tracing::error!("{error}: the tick ends with its lease");
                 false

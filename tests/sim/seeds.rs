@@ -1,8 +1,10 @@
 //! Runs many seeds, or repeats one.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::events::Hits;
 use crate::planted::Bug;
@@ -14,6 +16,9 @@ const DEFAULT_SEEDS: u64 = 500;
 
 /// From this number of seeds on, every event must have occurred.
 const ENOUGH: u64 = 5_000;
+
+/// A seed that takes longer is busy for ever, since time is simulated. It takes some milliseconds.
+const STUCK: Duration = Duration::from_secs(120);
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| {
@@ -56,7 +61,7 @@ fn one(seed: u64, hits: &Arc<Hits>, tells: bool) -> Outcome {
 }
 
 /// Seeds that have found something, and what it was.
-const FOUND: [(Simulation, u64, &str); 9] = [
+const FOUND: [(Simulation, u64, &str); 10] = [
     (
         run::seed,
         2_014_679,
@@ -68,6 +73,12 @@ const FOUND: [(Simulation, u64, &str); 9] = [
         10_009_148,
         "a backlog told too small: a segment in no sum was not looked into while another one, \
          which is in it, was not known either",
+    ),
+    (
+        spool::seed,
+        60_029_663,
+        "a tick that was busy for ever: a suspension had moved the end of a lease that is not \
+         renewed, and it was to be renewed at once, again and again",
     ),
     (
         spool::disorder::seed,
@@ -122,6 +133,16 @@ fn seeds_that_found_something() {
     }
 }
 
+/// Ends the process if a seed is busy for ever: nothing else could end it.
+fn end_if_stuck(under_way: &Mutex<BTreeMap<u64, Instant>>) {
+    let is_stuck = |begun: &Instant| begun.elapsed() > STUCK;
+    let under_way = lock(under_way);
+    if let Some((seed, _)) = under_way.iter().find(|(_, begun)| is_stuck(begun)) {
+        eprintln!("seed {seed}: it takes longer than {STUCK:?}, so it may never end");
+        std::process::exit(1);
+    }
+}
+
 #[test]
 fn seeds() {
     let hits = Arc::new(Hits::default());
@@ -143,21 +164,29 @@ fn seeds() {
     let findings = Mutex::new(Vec::new());
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let threads = number("SIM_THREADS").map_or(cores.min(8), |threads| threads as usize);
+    let under_way = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        let worker = |_| {
             scope.spawn(|| {
                 while !failed.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= first + seeds {
                         break;
                     }
+                    lock(&under_way).insert(seed, Instant::now());
                     let outcome = one(seed, &hits, false);
+                    lock(&under_way).remove(&seed);
                     if !outcome.findings.is_empty() {
                         failed.store(!all, Ordering::Relaxed);
                         lock(&findings).push((seed, outcome.findings));
                     }
                 }
-            });
+            })
+        };
+        let workers: Vec<_> = (0..threads).map(worker).collect();
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            end_if_stuck(&under_way);
+            std::thread::sleep(Duration::from_millis(50));
         }
     });
     println!("{seeds} seeds; met:\n{}", hits.table());

@@ -11,12 +11,13 @@ use crate::spool::state::{KEY, MAX_BYTES, SpoolState};
 use crate::spool::store::FailureKind;
 
 impl LeaseClient {
-    /// Renews a short lease: one PUT. The ends of the tick's time move with it.
+    /// Renews a short lease: one PUT. The ends of the tick's time move with it. Returns false for a
+    /// lease that was taken for the whole tick and is not renewed: a suspension has moved its end.
     ///
     /// # Errors
     /// The store is down, or another process has taken the lease. Then the tick's time ends with
     /// the lease as it was.
-    pub async fn renew(&self, tenure: &Tenure) -> Result<(), ReleaseError> {
+    pub async fn renew(&self, tenure: &Tenure) -> Result<bool, ReleaseError> {
         let deadline = tenure.deadlines.fence();
         let mut written = tenure.written.lock().await;
         let mut pause = Pause::default();
@@ -24,7 +25,7 @@ impl LeaseClient {
             let planned = tenure.deadlines.planned_lease_end(Instant::now());
             let until_ms = self.store_ms(planned);
             let Some(body) = &written.body else {
-                return Ok(());
+                return Ok(false);
             };
             let mut state = SpoolState::read(body).map_err(LookError::State)?;
             if let Some(lease) = &mut state.lease {
@@ -42,7 +43,7 @@ impl LeaseClient {
                     written.lease = state.lease;
                     written.etag = answer.value;
                     written.keep(body);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error) => error,
             };

@@ -102,3 +102,19 @@ async fn a_clock_that_jumps_costs_a_request_and_no_safety() {
         );
     }
 }
+
+/// A short term that outlasts the tick makes a lease that is not renewed. When the process was
+/// suspended it seems to end before the tick, and whoever renews it must be told that it is not.
+#[tokio::test(start_paused = true)]
+async fn a_lease_for_the_whole_tick_is_not_renewed_after_a_suspension() {
+    let store = world();
+    let mut process = process(&store, 1, 0);
+    let tenure = process
+        .take(&planned().with_lease_term(2 * MINUTE))
+        .await
+        .unwrap();
+    assert_eq!(tenure.deadlines.renewal(), None);
+    tenure.deadlines.move_lease_end(Instant::now());
+    assert!(tenure.deadlines.renewal().is_some());
+    assert_eq!(process.renew(&tenure).await.ok(), Some(false));
+}
