@@ -6,7 +6,7 @@ use std::process::Command;
 use super::markdown::{Page, read, root};
 
 /// Programs of others, whose commands are not checked here. infra/README.md's own are run on moto
-/// (tests/infra), promtool's by tests/real/spool_cli.rs.
+/// (tests/infra), promtool's by tests/real/spool_cli.
 const OTHERS: [&str; 7] = ["aws", "cd", "export", "less", "npm", "npx", "promtool"];
 
 /// The commands of a block, without prompts and comments.
