@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::denial::{DenialContext, denial_hint};
 use super::remote::{PostAnswer, PostError, PostRequest, Remote};
+use super::verdict::is_page;
 use crate::config::RemoteWrite;
 use crate::net::aws::AwsError;
 use crate::net::sign::{SignError, Signer};
@@ -185,6 +186,7 @@ impl Remote for HttpRemote {
     fn hint(&self, answer: &PostAnswer) -> Option<&'static str> {
         match answer.status {
             301..=308 => return Some(REDIRECTED),
+            200..=299 if is_page(&answer.headers, &answer.body) => return Some(PAGE),
             401 | 403 | 404 | 405 => {}
             _ => return None,
         }
@@ -205,6 +207,10 @@ impl Remote for HttpRemote {
 /// The advice for an answer that leads elsewhere.
 const REDIRECTED: &str = "this is a redirect: give the final address as url; a login page on the \
                           way answers like this, too";
+
+/// The advice for a web page in the place of an answer.
+const PAGE: &str = "this is a web page: is the url that of a remote-write receiver, and is there a \
+                    login page on the way?";
 
 /// The headers of storage/remote/client.go `Store`, over the user's own.
 fn headers(config: &RemoteWrite) -> Result<HeaderMap, RemoteError> {

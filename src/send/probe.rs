@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use ::http::header::CONTENT_TYPE;
-
-use super::remote::{PostAnswer, PostError, PostRequest, Remote};
+use super::remote::{PostError, PostRequest, Remote};
 use super::verdict::{Verdict, VerdictOptions, verdict};
 use crate::prompb::RequestBody;
 use crate::time::Clock;
@@ -58,14 +56,6 @@ pub async fn probe(remote: &dyn Remote, clock: &dyn Clock, timeout: Duration) ->
         let said = answer.message();
         let (ok, text) = match verdict {
             Verdict::Denied if !retried => continue,
-            // No receiver answers with a page: a proxy, a login or a wrong path does.
-            Verdict::Written | Verdict::Deduplicated if is_page(&answer) => (
-                false,
-                format!(
-                    "{said}; this is a web page: is the url that of a remote-write receiver, and \
-                     is there a login page on the way?"
-                ),
-            ),
             Verdict::Written | Verdict::Deduplicated => (true, format!("{said}: it takes samples")),
             // Some receivers refuse a request without samples. To do so they must have let us in.
             Verdict::Rejected if answer.status == 400 => (
@@ -92,11 +82,4 @@ pub async fn probe(remote: &dyn Remote, clock: &dyn Clock, timeout: Duration) ->
             text,
         };
     }
-}
-
-/// Whether an answer is HTML.
-fn is_page(answer: &PostAnswer) -> bool {
-    let kind = answer.headers.get(CONTENT_TYPE);
-    kind.and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("text/html"))
 }

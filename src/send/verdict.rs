@@ -2,8 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use ::http::HeaderMap;
-use ::http::header::RETRY_AFTER;
+use ::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use ::http::{HeaderMap, HeaderValue};
 
 /// The meaning of an answer for its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,9 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 #[must_use]
 pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOptions) -> Verdict {
     match status {
+        // No receiver answers with a page, but a login page on the way does, and stores nothing.
+        // storage/remote/client.go takes it for stored.
+        200..=299 if is_page(headers, body) => Verdict::Misconfigured,
         // distributor.go: HA "replicas did not match" is a 202.
         202 => Verdict::Deduplicated,
         200..=299 => Verdict::Written,
@@ -95,6 +98,20 @@ pub fn verdict(status: u16, headers: &HeaderMap, body: &str, options: &VerdictOp
         // URL is wrong, not the samples.
         _ => Verdict::Misconfigured,
     }
+}
+
+/// Whether an answer is a web page: it calls itself HTML and begins as such. A receiver that was
+/// built with a web framework may call an empty answer HTML.
+pub(super) fn is_page(headers: &HeaderMap, body: &str) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    let begins = |text: &str, with: &str| {
+        text.get(..with.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(with))
+    };
+    let body = body.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    kind.starts_with(b"text/html") && (begins(body, "<!doctype html") || begins(body, "<html"))
 }
 
 /// Whether a 400 is about the size of a message between the receiver's own servers. Cortex passes
@@ -202,6 +219,34 @@ mod tests {
             for &status in *statuses {
                 assert_eq!(judge(status, None, "", true), *expected, "{status}");
             }
+        }
+    }
+
+    #[test]
+    fn a_web_page_is_no_receiver() {
+        let page = "\r\n<!DOCTYPE html><title>Log in</title>";
+        for (status, kind, body, expected) in [
+            (
+                200,
+                "text/html; charset=utf-8",
+                page,
+                Verdict::Misconfigured,
+            ),
+            (202, "text/html", "<html lang=en>", Verdict::Misconfigured),
+            // As frameworks call the answer of a receiver that says nothing, or little.
+            (200, "text/html; charset=utf-8", "", Verdict::Written),
+            (200, "text/html", "OK", Verdict::Written),
+            (200, "text/plain", page, Verdict::Written),
+            (503, "text/html", page, Verdict::Retry { after: None }),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
+            let options = VerdictOptions {
+                retry_on_http_429: true,
+                in_doubt: false,
+                now_ms: NOW_MS,
+            };
+            let found = verdict(status, &headers, body, &options);
+            assert_eq!(found, expected, "{status} {kind} {body}");
         }
     }
 

@@ -75,6 +75,46 @@ async fn a_server_that_is_something_else_is_named_as_such() {
     }
 }
 
+/// A page is no answer of a receiver, so nothing counts as delivered.
+#[tokio::test]
+async fn samples_are_not_given_to_a_web_page() {
+    let home = crate::common::scripted(20).await;
+    let page = answering(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 15\r\nconnection: \
+         close\r\n\r\n<!DOCTYPE html>",
+    );
+    let cli = CommandLine::with(&config(&home.address(), &page));
+    let output = cli.runs(&["run", "--once", "--json"]).await;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ledger"]["written"], 0, "{report}");
+    assert_eq!(
+        report["ledger"]["owed_after"], report["ledger"]["scraped"],
+        "{report}"
+    );
+    assert!(
+        text(&output.stdout).contains("this is a web page"),
+        "{report}"
+    );
+}
+
+/// Slots that cannot be served are due at once, but nothing is gained by trying all the time.
+#[tokio::test]
+async fn a_spool_that_cannot_be_used_keeps_nobody_busy() {
+    let home = crate::common::scripted(20).await;
+    let yaml = format!(
+        "{}forwarder: {{spool: {{url: 'file:///proc/none'}}}}\n",
+        config(&home.address(), "127.0.0.1:9")
+    );
+    let cli = CommandLine::with(&yaml);
+    let output = cli.runs(&["run", "--for", "4s", "--json"]).await;
+    let reports = text(&output.stdout).lines().count();
+    assert!(
+        (1..=4).contains(&reports),
+        "{reports} ticks in four seconds"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
 #[tokio::test]
 async fn a_file_that_is_something_else_is_named_as_such() {
     let cli = CommandLine::with(EXAMPLE);

@@ -123,6 +123,7 @@ async fn ticks(
 ) -> (Ledger, bool) {
     let mut ledger = Ledger::default();
     let mut told_orphans = json;
+    let mut pause = Duration::ZERO;
     loop {
         let report = forwarder
             .tick(&Plan {
@@ -143,11 +144,22 @@ async fn ticks(
         if arguments.once || plan.is_stopping() {
             return (ledger, failed);
         }
+        pause = pause_after(&report, pause);
         let wait_ms = forwarder.next_due_ms().unwrap_or_default() - SystemClock.now_ms();
-        plan.sleep(Duration::from_millis(
-            u64::try_from(wait_ms).unwrap_or_default(),
-        ))
-        .await;
+        let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or_default());
+        plan.sleep(wait.max(pause)).await;
+    }
+}
+
+/// How long to wait at least after a tick. One that fails before it has asked a home, because its
+/// spool cannot be used, leaves its slots due, so the next one would follow at once. `before`: the
+/// wait after the tick before it.
+fn pause_after(report: &Report, before: Duration) -> Duration {
+    let did_nothing = report.scrapes.is_empty() && report.reads.is_empty();
+    if report.outcome == Outcome::Failed && did_nothing {
+        (before * 2).clamp(Duration::from_secs(1), Duration::from_secs(60))
+    } else {
+        Duration::ZERO
     }
 }
 
