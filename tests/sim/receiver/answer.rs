@@ -1,12 +1,15 @@
 //! The answer to a request: which fault it meets, what is stored of it, and what is noted of it.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use amp_forwarder::time::Clock as _;
 
 use super::{FAULTS, Fault, Receiver};
 use crate::events::Event;
 use crate::planted::Bug;
 use crate::tenant::Sample;
-use crate::world::lock;
+use crate::world::{SimClock, lock};
 
 impl Receiver {
     pub(super) fn draw(&self, raw: usize, samples: usize) -> (Option<Fault>, [Duration; 2]) {
@@ -116,17 +119,33 @@ impl Receiver {
         if status < 500 && status != 408 {
             state.is_clear(samples);
         }
+        let at: Vec<_> = samples
+            .iter()
+            .map(|sample| (sample.key, sample.timestamp_ms))
+            .collect();
+        let now_ms = SimClock(Arc::clone(&self.world)).now_ms();
         match status {
-            202 => state.answered.deduplicated += count,
-            200..=299 => state.answered.written += count,
-            413 if count == 1 => state.answered.rejected += count,
-            429 if final_429 => state.answered.rejected += count,
-            429 => {
-                state.answered.throttled += count;
+            200..=299 | 400 => {}
+            413 if count == 1 => {}
+            429 if final_429 => {}
+            429 | 500.. => {
+                state.search.asked_again(&at, now_ms);
+                if status == 429 {
+                    state.answered.throttled += count;
+                }
                 return;
             }
-            400 => state.answered.rejected += count,
             _ => return,
+        }
+        let suspects = state.search.answered(&at, now_ms);
+        state.answered.suspects += suspects;
+        // The forwarder counts no repeat that ends a search: it has counted the sample before.
+        if suspects == 0 {
+            match status {
+                202 => state.answered.deduplicated += count,
+                200..=299 => state.answered.written += count,
+                _ => state.answered.rejected += count,
+            }
         }
         let life = state.life;
         if status == 202 {

@@ -3,6 +3,7 @@
 mod answer;
 mod post;
 mod request;
+mod search;
 mod traits;
 
 use std::collections::{HashMap, HashSet};
@@ -17,9 +18,10 @@ use crate::world::{Key, SimWorld, lock};
 
 pub(crate) use post::RemoteHandle;
 pub(crate) use request::decoded;
+use search::Search;
 pub(crate) use traits::{FAULTS, Fault, Traits};
 
-/// Counts of the answers in a tick.
+/// Counts of the answers in a tick, without those to a repeat that ends a [`Search`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Answered {
     pub(crate) posts: u64,
@@ -32,6 +34,8 @@ pub(crate) struct Answered {
     pub(crate) known: u64,
     /// Samples of requests that may be tried again after a 429.
     pub(crate) throttled: u64,
+    /// Samples that the forwarder may have refused for good, as a [`Search`] has found them.
+    pub(crate) suspects: u64,
     /// Requests that did not simply succeed.
     pub(crate) faults: u64,
     /// Answers that stop a remote.
@@ -91,6 +95,7 @@ struct State {
     unclear: HashMap<(Key, i64), u32>,
     /// Samples that count in [`Answered::known`].
     known: HashSet<(Key, i64)>,
+    search: Search,
 }
 
 impl State {
@@ -143,6 +148,7 @@ impl Receiver {
             hopeless: HashSet::new(),
             unclear: HashMap::new(),
             known: HashSet::new(),
+            search: Search::default(),
         };
         Arc::new(Self {
             world,
@@ -155,7 +161,9 @@ impl Receiver {
 
     /// Takes the counts since the last call.
     pub(crate) fn take_answered(&self) -> Answered {
-        std::mem::take(&mut lock(&self.state).answered)
+        let mut state = lock(&self.state);
+        state.search.ends_tick();
+        std::mem::take(&mut state.answered)
     }
 
     /// Takes the requests since the last call.

@@ -136,6 +136,10 @@ impl Run {
                     ),
                 );
             }
+            // What is found by taking a batch apart is refused for good, though the receiver has
+            // only asked for it again.
+            let name = &self.receivers[index].name;
+            told.3 -= given_up(reports, name).min(answered.suspects).min(told.3);
             // The forwarder rejects what was throttled for a quarter of an hour, though the
             // receiver has not refused it for good.
             let more = told
@@ -232,6 +236,17 @@ impl Run {
             );
         }
     }
+}
+
+/// The number of samples that a remote was said not to take while it took others of their batch.
+fn given_up(reports: &[&Report], remote: &str) -> u64 {
+    let incidents = reports.iter().flat_map(|report| &report.incidents);
+    incidents
+        .filter(|incident| {
+            incident.remote.as_deref() == Some(remote) && incident.text.contains("time after time")
+        })
+        .filter_map(|incident| incident.samples)
+        .sum()
 }
 
 /// Whether a tick did anything. One that the store or another tick has kept from its work leaves
