@@ -143,7 +143,8 @@ impl Forwarder {
         let config = &self.config.scrape_configs[cursor.job()];
         let is_due = {
             let known = cursor.known.borrow();
-            known.answered && known.stuck >= PATIENCE
+            // A tick that has read a window shows that reads work again, and goes on in the next.
+            known.answered && known.stuck >= PATIENCE && !cursor.progressed.get()
         };
         if !is_due {
             return ReadState::Read;
