@@ -90,8 +90,8 @@ const FOUND: [(Simulation, u64, &str); 11] = [
     (
         reads::seed,
         70_014_782,
-        "a loss: reads worked again after three ticks without any, and one of them failed once more \
-         in the same tick, so that it went on with federation and left out what was not read yet",
+        "a loss: reads worked again after three ticks without any, and one of them failed once \
+         more in the same tick, so that it went on with federation and left out what was not read",
     ),
     (
         reads::seed,
