@@ -1,12 +1,14 @@
 //! The same expositions, scraped by a real Prometheus 3.5 and by `forwardctl preview`, give the
 //! same series, values, timestamps and counts, or fail in both.
 
+mod bodies;
 mod cases;
 mod openmetrics;
 mod protobuf;
 mod relabel;
 mod rules;
 mod sequences;
+mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,19 +17,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amp_forwarder_support::gateway::wire::{
-    BucketSpan, Histogram, HistogramCount, HistogramZeroCount, TimeSeries,
-};
 use amp_forwarder_support::home::{Page, ScriptedHome, Trouble};
 use amp_forwarder_support::process::{Prometheus, PrometheusOptions, V3_5};
 use amp_forwarder_support::read::read;
 use amp_forwarder_support::{Labels, now_ms, wait_for};
 use serde_json::Value;
 
+use bodies::{answers, long_entries, many_lines};
 use cases::{GROUPS, TEXT};
-
-/// Prometheus' stale marker.
-const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
+use texts::{STALE_NAN, float, texts};
 
 /// Each case is scraped once within it, and compared by its first scrape.
 const INTERVAL: &str = "5s";
@@ -37,9 +35,6 @@ const CASE: &str = "corpus_case";
 
 /// A series that every scrape gives.
 const REPORT: &str = "scrape_series_added";
-
-/// Bytes per entry that no exposition of a Prometheus needs.
-const OVERLONG: usize = amp_forwarder::scrape::MAX_ENTRY + 1;
 
 struct Case {
     name: String,
@@ -114,96 +109,6 @@ fn tabled(now: i64) -> Vec<Case> {
         });
     }
     cases
-}
-
-/// Bodies of many blocks.
-fn many_lines() -> Vec<Case> {
-    let many: String = (0..5_000).fold(String::new(), |mut text, at| {
-        let _ = writeln!(text, "foo{{a=\"{at}\",b=\"{}\"}} {at}", "x".repeat(at % 50));
-        text
-    });
-    let with_end = |end: &str| Page::text(format!("{many}{end}"));
-    let whole = || Page::text(many.clone());
-    vec![
-        Case::new("many lines, in many blocks", "", whole()),
-        Case::new("an error behind many lines", "", with_end("broken\n")),
-        Case::new(
-            "a label twice behind many lines",
-            "",
-            with_end("foo{a=\"\",c=\"1\",c=\"2\"} 1\nbar 1\n"),
-        ),
-        Case::new(
-            "sample_limit within many lines",
-            "sample_limit: 1234",
-            whole(),
-        ),
-        Case::new(
-            "body_size_limit within many lines",
-            "body_size_limit: 100KB",
-            whole(),
-        ),
-        Case::new("a cut connection", "", whole().trouble(Trouble::Cut(1_000))),
-        Case::new(
-            "a cut connection, not compressed",
-            "enable_compression: false",
-            whole().trouble(Trouble::Cut(100_000)),
-        ),
-    ]
-}
-
-/// Entries that are longer than a block.
-fn long_entries() -> Vec<Case> {
-    let labelled = |value: String| Page::text(format!("foo{{a=\"{value}\"}} 1\nbar 2\n"));
-    let overlong = format!("foo{{a=\"{}\"}} 1\n", "y".repeat(OVERLONG));
-    vec![
-        Case::new(
-            "a label longer than a block",
-            "",
-            labelled("y".repeat(200_000)),
-        ),
-        Case::new("a label of many lines", "", labelled("z\n".repeat(100_000))),
-        Case::new(
-            "a comment longer than a block",
-            "",
-            Page::text(format!("# {}\nbar 2\n", "y".repeat(200_000))),
-        ),
-        Case::new(
-            "labels in the hundreds",
-            "",
-            Page::text(labels_in_the_hundreds()),
-        ),
-        Case {
-            differs: Some(
-                "memory is bounded: an entry has at most 1 MiB, and AMP takes labels of 2048 bytes",
-            ),
-            ..Case::new("an overlong entry", "", Page::text(overlong))
-        },
-    ]
-}
-
-/// Status codes and content encodings.
-fn answers() -> Vec<Case> {
-    let encoded = |coding: &str| plain(Page::text("foo 1\n"), coding);
-    vec![
-        Case::new("a wrong status", "", Page::status(500, "foo 1\n")),
-        Case::new("another good status", "", Page::status(204, "")),
-        Case::new("not gzip", "", encoded("gzip")),
-        Case::new("a coding that was not asked for", "", encoded("deflate")),
-        Case::new("GZIP", "", encoded("GZIP")),
-    ]
-}
-
-fn labels_in_the_hundreds() -> String {
-    let labels: Vec<_> = (0..300).rev().map(|at| format!("l{at}=\"{at}\"")).collect();
-    format!("foo{{{}}} 1\n", labels.join(","))
-}
-
-/// A body that is not encoded as its header says.
-fn plain(mut page: Page, content_encoding: &str) -> Page {
-    page.gzip = false;
-    page.headers
-        .insert("content-encoding".to_owned(), content_encoding.to_owned());
-    page
 }
 
 /// Fills in `<now±milliseconds>`.
@@ -290,98 +195,6 @@ async fn stored(
         .await
         .unwrap();
     by_case(&series.into_iter().map(texts).collect())
-}
-
-/// Its samples as texts.
-fn texts(series: TimeSeries) -> (Labels, BTreeMap<i64, String>) {
-    let labels = series
-        .labels
-        .into_iter()
-        .map(|label| (label.name, label.value))
-        .collect();
-    let floats = series
-        .samples
-        .iter()
-        .map(|sample| (sample.timestamp, float(sample.value)));
-    let histograms = series
-        .histograms
-        .iter()
-        .map(|histogram| (histogram.timestamp, self::histogram(histogram)));
-    (labels, floats.chain(histograms).collect())
-}
-
-/// Formats a value as a text, bit by bit with two exceptions. Of the kinds of NaN only the stale
-/// marker matters. The sign of −0 is lost in Prometheus' remote read, by which it is asked.
-fn float(value: f64) -> String {
-    if value.to_bits() == STALE_NAN {
-        "stale".to_owned()
-    } else {
-        (value + 0.0).to_string()
-    }
-}
-
-/// A native histogram, as `preview` prints it.
-fn histogram(histogram: &Histogram) -> String {
-    // The TSDB keeps no more of a stale marker than that it is one.
-    if histogram.sum.to_bits() == STALE_NAN {
-        return float(histogram.sum);
-    }
-    let json = amp_forwarder::series::float::json;
-    let (count, is_float) = match histogram.count {
-        Some(HistogramCount::Float(count)) => (json(count), true),
-        Some(HistogramCount::Int(count)) => (count.to_string(), false),
-        None => panic!("{histogram:?}"),
-    };
-    let zero_count = match histogram.zero_count {
-        Some(HistogramZeroCount::Float(count)) => json(count),
-        Some(HistogramZeroCount::Int(count)) => count.to_string(),
-        None => panic!("{histogram:?}"),
-    };
-    assert!(histogram.custom_values.is_empty(), "{histogram:?}");
-    let positive = buckets(
-        &histogram.positive_spans,
-        &histogram.positive_deltas,
-        &histogram.positive_counts,
-    );
-    let negative = buckets(
-        &histogram.negative_spans,
-        &histogram.negative_deltas,
-        &histogram.negative_counts,
-    );
-    let shown = serde_json::json!({
-        "count": count,
-        "sum": json(histogram.sum),
-        "schema": histogram.schema,
-        "zero_threshold": json(histogram.zero_threshold),
-        "zero_count": zero_count,
-        "float": is_float,
-        "gauge": histogram.reset_hint == 3,
-                "positive": positive,
-        "negative": negative,
-    });
-    shown.to_string()
-}
-
-fn buckets(spans: &[BucketSpan], deltas: &[i64], counts: &[f64]) -> Value {
-    let indices = spans.iter().scan(0_i32, |next, span| {
-        let first = *next + span.offset;
-        *next = first + i32::try_from(span.length).unwrap();
-        Some(first..*next)
-    });
-    let totals = deltas.iter().scan(0, |total, delta| {
-        *total += delta;
-        Some(total.to_string())
-    });
-    let counts = totals.chain(
-        counts
-            .iter()
-            .map(|count| amp_forwarder::series::float::json(*count)),
-    );
-    indices
-        .flatten()
-        .zip(counts)
-        .map(|(index, count)| serde_json::json!([index, count]))
-        .collect()
 }
 
 /// Samples by case, without those of scrapes after the first.
